@@ -1,0 +1,62 @@
+"""The fast gradient sign method: one step of projected gradient ascent (Goodfellow et al. 2015)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pellucid.attacks.projected_gradient import projected_gradient
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from pellucid.attacks.magnitude import Magnitude
+    from pellucid.attacks.projected_gradient import Loss
+
+
+def gradient_sign(
+    classifier: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    *,
+    loss: Loss,
+    size: Magnitude,
+    step_size: float | None = None,
+    random_start: bool = False,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Images moved by one step along the sign of the loss's gradient (the gradient itself for `l2` and `rms`).
+
+    Costs one gradient evaluation. With `random_start` the step is 1.25 times the size, as Wong et al. 2020 found
+    it must be longer than the ball's radius to reach its border from inside; otherwise it is the size itself.
+
+    Args:
+        classifier: images (N, C, H, W) → logits (N, K).
+        images: float (N, C, H, W) in [0, 1].
+        targets: int64 (N,) or float (N, K), as the loss takes them.
+        loss: (logits, targets) → scalar, to be maximised.
+        size: the largest perturbation.
+        step_size: length of the step in the norm of `size`.
+        random_start: start at a random point of the ball instead of the image.
+        generator: source of the random start; torch's own where not given.
+
+    Returns:
+        The perturbed images (N, C, H, W), in [0, 1], detached.
+
+    Source:
+        Goodfellow et al. 2015, "Explaining and harnessing adversarial examples", section 4; Wong, Rice & Kolter
+        2020, "Fast is better than free", algorithm 3.
+    """
+    if step_size is None:
+        step_size = size.value * (1.25 if random_start else 1.0)
+    return projected_gradient(
+        classifier,
+        images,
+        targets,
+        loss=loss,
+        size=size,
+        steps=1,
+        step_size=step_size,
+        random_start=random_start,
+        generator=generator,
+    )

@@ -1,0 +1,97 @@
+"""The size of a perturbation, which always names its norm."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+
+from pellucid.settings import Section
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Norm = Literal["linf", "l2", "rms"]
+
+
+class Magnitude(Section):
+    """A length in exactly one norm, on pixels in [0, 1].
+
+    `linf` is the largest change of any value, `l2` the Euclidean length over all values of an image, `rms` the
+    root mean square a value (Woods et al. 2019 use it throughout): ``l2 = rms · sqrt(C·H·W)``.
+
+    Example:
+        >>> Magnitude(linf=0.005).norm, Magnitude(linf=0.005).value
+        ('linf', 0.005)
+    """
+
+    linf: float | None = Field(None, gt=0)
+    l2: float | None = Field(None, gt=0)
+    rms: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _one_norm(self) -> Self:
+        given = [n for n in ("linf", "l2", "rms") if getattr(self, n) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"a perturbation's size names exactly one norm (linf, l2 or rms); found {', '.join(given) or 'none'}"
+            )
+        return self
+
+    @property
+    def norm(self) -> Norm:
+        """The norm that was named."""
+        return "linf" if self.linf is not None else "l2" if self.l2 is not None else "rms"
+
+    @property
+    def value(self) -> float:
+        """The length in that norm."""
+        return next(v for v in (self.linf, self.l2, self.rms) if v is not None)
+
+    def __str__(self) -> str:
+        return f"{ {'linf': 'L∞', 'l2': 'L2', 'rms': 'RMS'}[self.norm] } {self.value:g}".replace("  ", " ")
+
+
+def lengths(perturbation: Tensor, norm: Norm) -> Tensor:
+    """The length (N,) of each perturbation (N, C, H, W) in `norm`.
+
+    Example:
+        >>> lengths(torch.full((1, 1, 2, 2), 0.5), "l2")
+        tensor([1.])
+    """
+    flat = perturbation.flatten(1)
+    if norm == "linf":
+        return flat.abs().amax(1)
+    return flat.norm(dim=1) / (math.sqrt(flat.shape[1]) if norm == "rms" else 1.0)
+
+
+def scale_to(perturbation: Tensor, length: float | Tensor, norm: Norm) -> Tensor:
+    """Perturbations (N, C, H, W) rescaled to a length; a zero perturbation stays zero."""
+    now = lengths(perturbation, norm)
+    factor = torch.as_tensor(length, device=now.device, dtype=now.dtype) / now.clamp_min(1e-30)
+    return perturbation * factor.expand_as(now).view(-1, 1, 1, 1)
+
+
+def project(perturbation: Tensor, length: float, norm: Norm) -> Tensor:
+    """The nearest perturbations (N, C, H, W) no longer than `length`."""
+    if norm == "linf":
+        return perturbation.clamp(-length, length)
+    now = lengths(perturbation, norm)
+    return perturbation * (length / now.clamp_min(1e-30)).clamp_max(1.0).view(-1, 1, 1, 1)
+
+
+def steepest(gradient: Tensor, norm: Norm) -> Tensor:
+    """The direction of length 1 in `norm` along which a function with this gradient (N, C, H, W) rises fastest."""
+    return gradient.sign() if norm == "linf" else scale_to(gradient, 1.0, norm)
+
+
+def random_within(like: Tensor, length: float, norm: Norm, generator: torch.Generator | None = None) -> Tensor:
+    """Random perturbations of at most `length`, uniform in the ball of `norm`, shaped like (N, C, H, W)."""
+    noise = torch.empty_like(like)
+    if norm == "linf":
+        return noise.uniform_(-length, length, generator=generator)
+    noise.normal_(generator=generator)
+    radius = torch.rand(len(like), device=like.device, generator=generator) ** (1.0 / like[0].numel())
+    return scale_to(noise, radius * length, norm)

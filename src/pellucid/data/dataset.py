@@ -1,0 +1,145 @@
+"""One split of a dataset: what is known of its images, and how to read them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from pellucid.data.regions import Regions
+    from pellucid.types import Task
+
+
+class SourceFile(NamedTuple):
+    """A file that an image is read from, as it was when the dataset was opened."""
+
+    path: Path
+    size: int
+    modified: int  # nanoseconds
+
+
+@dataclass(frozen=True)
+class DatasetCard:
+    """What a dataset is, where it comes from and under which terms."""
+
+    name: str
+    title: str
+    task: Task
+    classes: tuple[str, ...]
+    citation: str
+    licence: str
+    url: str
+    native_channels: int = 1
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Some images of one split, in a fixed order; pixels are read only when asked for.
+
+    Attributes:
+        card: the dataset these images belong to.
+        split: `train`, `validation` or `test`.
+        ids: one name an image, unique.
+        patients: one patient name an image; equal to `ids` where patients are not known.
+        targets: int64 (N,) for a multiclass task; float32 (N, K), NaN where unknown, for a multi-label one.
+        read: image index → uint8 (H, W) gray or (H, W, 3) colour, at its native size. Raises InputError, with
+            the file's name, for an image that cannot be read.
+        regions: ground truth of where (boxes or masks), or None.
+        files: one file an image, or empty where images are not read from files of their own.
+        fingerprint: hash of names, patients, targets, regions and the files' sizes in bytes, carried by runs
+            and results. The same on every machine: places and times of files are not in it.
+    """
+
+    card: DatasetCard
+    split: str
+    ids: tuple[str, ...]
+    patients: tuple[str, ...]
+    targets: npt.NDArray[np.generic]
+    read: Callable[[int], npt.NDArray[np.uint8]]
+    regions: Regions | None = None
+    files: tuple[SourceFile, ...] = field(default=(), compare=False, repr=False)
+    fingerprint: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        if len(self.patients) != n or len(self.targets) != n:
+            raise InputError(
+                f"{self.card.name}/{self.split}: {n} ids, {len(self.patients)} patients and "
+                f"{len(self.targets)} targets; expected as many of each."
+            )
+        if self.files and len(self.files) != n:
+            raise InputError(f"{self.card.name}/{self.split}: {n} images but {len(self.files)} files.")
+        if not self.fingerprint:
+            object.__setattr__(self, "fingerprint", self._hash())
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def task(self) -> Task:
+        """`multiclass` or `multilabel`."""
+        return self.card.task
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the K classes, in the order of the logits."""
+        return self.card.classes
+
+    def subset(self, indices: Sequence[int] | npt.NDArray[np.integer]) -> Dataset:
+        """The images at `indices`, in that order, with their regions."""
+        rows = [int(i) for i in indices]
+        read = self.read
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in rows),
+            patients=tuple(self.patients[i] for i in rows),
+            targets=self.targets[rows],
+            read=lambda i: read(rows[i]),
+            regions=self.regions.subset(rows) if self.regions is not None else None,
+            files=tuple(self.files[i] for i in rows) if self.files else (),
+            fingerprint="",
+        )
+
+    def limit(self, count: int | None, *, seed: int = 0) -> Dataset:
+        """At most `count` images, chosen at random with `seed` and kept in order; all of them for None."""
+        if count is None or count >= len(self):
+            return self
+        if count < 1:
+            raise InputError(f"--limit must be at least 1; found {count}.")
+        chosen = np.random.default_rng(seed).choice(len(self), count, replace=False)
+        return self.subset(np.sort(chosen))
+
+    def _hash(self) -> str:
+        digest = hashlib.sha256()
+        digest.update(f"{self.card.name}|{self.split}|{self.card.classes}".encode())
+        for text in (*self.ids, *self.patients):
+            digest.update(text.encode() + b"\0")
+        digest.update(np.ascontiguousarray(self.targets).tobytes())
+        if self.regions is not None:
+            digest.update(self.regions.digest())
+        if self.files:
+            digest.update(np.array([f.size for f in self.files], dtype="<i8").tobytes())
+        return digest.hexdigest()
+
+
+Splits = dict[str, Dataset]
+"""The parts of a dataset by name: `train`, `validation`, `test`, or fewer."""
+
+
+def get_split(splits: Mapping[str, Dataset], name: str) -> Dataset:
+    """The part called `name`; an InputError names the parts there are."""
+    if name not in splits:
+        found = next(iter(splits.values())).card.name if splits else "dataset"
+        raise InputError(f"{found} has no {name!r} part; it has: {', '.join(splits) or 'none'}.")
+    return splits[name]

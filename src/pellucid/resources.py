@@ -1,0 +1,119 @@
+"""Files that the package carries (recipes, studies), and writing files so that none is ever half there."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import json
+import math
+import os
+import tempfile
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """The end of an error message for an unknown name: the closest choice, and all of them.
+
+    Example:
+        >>> nearest("grad-can", ["cam", "grad-cam"])
+        "Did you mean 'grad-cam'? There are: cam, grad-cam."
+    """
+    known = list(choices)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"Did you mean {close[0]!r}? " if close else ""
+    return f"{hint}There are: {', '.join(known) or 'none'}."
+
+
+def bundled(kind: str) -> dict[str, Path]:
+    """The TOML files of one kind (`recipes`, `studies`) that the package carries, by name."""
+    folder = Path(str(files("pellucid") / kind))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def find_toml(name: str, kind: str) -> Path:
+    """The file that `name` means: a path that exists, or else a bundled file of that name.
+
+    Raises:
+        InputError: naming the nearest bundled name.
+    """
+    path = Path(name)
+    if path.suffix == ".toml" and path.is_file():
+        return path
+    known = bundled(kind)
+    if path.stem in known and (path.suffix in ("", ".toml")):
+        return known[path.stem]
+    raise InputError(f"no {kind[:-1] if kind != 'studies' else 'study'} called {name!r}, and no such file. {nearest(path.stem, known)}")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to; it becomes `path` only once the block ends without an error.
+
+    Raises:
+        InputError: if the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}. Choose another --out.") from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(f"cannot write {path}: the disk is full. Free some space or choose another --out.") from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON, whole or not at all; NaN and infinity become null."""
+    write_text(path, json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def finite(value: object) -> Any:  # noqa: ANN401
+    """`value` with every NaN or infinity replaced by None, so that it is valid JSON.
+
+    Example:
+        >>> finite({"a": float("nan"), "b": (1.0, 2)})
+        {'a': None, 'b': [1.0, 2]}
+    """
+    if isinstance(value, dict):
+        return {str(k): finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(v) for v in value]
+    if hasattr(value, "tolist"):
+        return finite(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write rows as CSV, whole or not at all; the first row's keys are the columns, NaN an empty field."""
+    import csv
+
+    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]) if rows else ["empty"])
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: ("" if isinstance(v, float) and not math.isfinite(v) else v) for k, v in row.items()})

@@ -1,0 +1,84 @@
+"""Settings: validated sections, nested values laid over one another, and errors that say what to do."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pellucid.resources import nearest
+from pellucid.types import InputError
+
+NORMS = {"linf", "l2", "rms"}
+
+
+class Section(BaseModel):
+    """A part of a configuration: frozen, and no key that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def merge(into: dict[str, Any], values: dict[str, Any]) -> None:
+    """Lay nested `values` over `into`, in place; a `size` that names a norm is replaced whole."""
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict) and not _names_a_norm(value):
+            merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _names_a_norm(value: dict[str, Any]) -> bool:
+    return bool(value) and set(value) <= NORMS
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """``a.b=value`` as a nested dict; the value is read as TOML, and as plain text where it is none.
+
+    Example:
+        >>> parse_override("objective.attack.size.linf=0.01")
+        {'objective': {'attack': {'size': {'linf': 0.01}}}}
+    """
+    key, equals, raw = text.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"cannot read {text!r}: expected key=value, as in training.epochs=3.")
+    try:
+        value: Any = tomllib.loads(f"v = {raw}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = raw.strip()
+    for part in reversed(key.strip().split(".")):
+        value = {part: value}
+    nested: dict[str, Any] = value
+    return nested
+
+
+def validate(kind: type[Model], values: dict[str, Any], source: str) -> Model:
+    """`values` as `kind`; what pydantic finds wrong becomes one InputError that names key, value and remedy."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{source}: {'; '.join(_explain(kind, e) for e in error.errors())}.") from error
+
+
+def _explain(kind: type[BaseModel], error: Any) -> str:  # noqa: ANN401
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {where!r}. {nearest(str(error['loc'][-1]), _keys_at(kind, error['loc'][:-1]))}".rstrip(".")
+    if error["type"] == "missing":
+        return f"the key {where!r} is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    found = "" if isinstance(error["input"], dict) else f"; found {error['input']!r}"
+    return f"{where or kind.__name__}: {message}{found}"
+
+
+def _keys_at(kind: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
+    fields = kind.model_fields
+    for part in location:
+        annotation = fields[part].annotation if part in fields else None  # type: ignore[index]
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        fields = annotation.model_fields
+    return list(fields)

@@ -1,0 +1,83 @@
+"""The state of a run on disk: enough to go on exactly where a killed process stopped, and nothing unpickled.
+
+`state/` holds one folder a saved step (tensors as safetensors, the rest as JSON) and `latest.json`, which names
+the folder that counts. The name is replaced only when the folder is whole, so a kill at any moment leaves a state.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from pellucid.resources import whole_file, write_json
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+
+def save_state(folder: Path, model: nn.Module, optimizer: Optimizer, progress: dict[str, Any]) -> None:
+    """Save a run's state; `progress` is JSON: epoch, step within it, running sums, best score, configuration."""
+    step = folder / f"step-{progress['global_step']:08d}"
+    step.mkdir(parents=True, exist_ok=True)
+    tensors, scalars = _flatten(optimizer)
+    _save(step / "model.safetensors", {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
+    _save(step / "optimizer.safetensors", tensors)
+    write_json(step / "progress.json", progress | {"optimizer": scalars})
+    write_json(folder / "latest.json", {"folder": step.name})
+    for old in folder.glob("step-*"):
+        if old != step:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def load_state(folder: Path, model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+    """Load the newest state into `model` and `optimizer`; returns its `progress`.
+
+    Raises:
+        InputError: if there is none, or a file of it cannot be read.
+    """
+    try:
+        step = folder / json.loads((folder / "latest.json").read_text())["folder"]
+        progress: dict[str, Any] = json.loads((step / "progress.json").read_text())
+        model.load_state_dict(load_file(step / "model.safetensors"))
+        _restore(optimizer, load_file(step / "optimizer.safetensors"), progress.pop("optimizer"))
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise InputError(f"{folder} holds no state to resume from ({error}). Start again without --resume.") from error
+    return progress
+
+
+def has_state(folder: Path) -> bool:
+    """Whether a run was interrupted and can go on."""
+    return (folder / "latest.json").is_file()
+
+
+def _save(path: Path, tensors: dict[str, Tensor]) -> None:
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary)
+
+
+def _flatten(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors: dict[str, Tensor] = {}
+    scalars: dict[str, Any] = {}
+    for index, values in optimizer.state_dict()["state"].items():
+        for key, value in values.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"{index}.{key}"] = value.detach().cpu().contiguous().clone()
+            else:
+                scalars[f"{index}.{key}"] = value
+    return tensors, scalars
+
+
+def _restore(optimizer: Optimizer, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in (*tensors.items(), *scalars.items()):
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})

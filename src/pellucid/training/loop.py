@@ -1,0 +1,358 @@
+"""The training loop: plain steps, validation, checkpoints, and going on exactly where a killed run stopped."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+
+from pellucid.data.augment import Augmentation
+from pellucid.data.cache import materialize
+from pellucid.models.inference import predict
+from pellucid.models.registry import create_model
+from pellucid.models.weights import save_model
+from pellucid.progress import progress_bar
+from pellucid.training.batches import Batches
+from pellucid.training.checkpoint import has_state, load_state, save_state
+from pellucid.training.losses import LabelCounts, best_constant, label_counts, label_frequencies
+from pellucid.training.objective import Objective
+from pellucid.training.run import RunFolder, describe_run
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+    from accelerate import Accelerator
+    from torch import Tensor, nn
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.training.recipe import OptimizerSettings, Recipe, ScheduleSettings
+
+CHECK_EVERY = 16  # steps between two looks at the loss, so that an accelerator need not wait for each
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the last good checkpoint is kept."""
+
+
+class Scorer(Protocol):
+    """How a network is judged on the validation images; handed in, because training knows no metrics."""
+
+    def metrics(self, logits: npt.NDArray[np.floating], dataset: Dataset) -> dict[str, float]:
+        """Metrics by name; one of them chooses the checkpoint."""
+        ...
+
+    def thresholds(self, logits: npt.NDArray[np.floating], dataset: Dataset) -> list[float]:
+        """A decision threshold a class, as probabilities."""
+        ...
+
+
+def train(
+    recipe: Recipe,
+    train_data: Dataset,
+    validation_data: Dataset,
+    out: Path,
+    *,
+    scorer: Scorer,
+    seed: int = 0,
+    device: str = "auto",
+    resume: bool = False,
+    cache: Path | None = None,
+) -> RunFolder:
+    """Train one network after a recipe, into a run folder.
+
+    Every step draws its randomness from its own seed (run seed, step), so a run that was killed and resumed gives
+    the same weights and metrics as an unbroken one on the same device.
+
+    Args:
+        recipe: what and how.
+        train_data: images to learn from.
+        validation_data: images that choose the checkpoint and the thresholds.
+        out: the run folder.
+        scorer: metrics and thresholds on the validation images.
+        seed: of initialisation, order, augmentation and attacks.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        resume: go on with an interrupted run in `out`; a finished one is returned as it is.
+        cache: a folder for decoded images; in memory where not given.
+
+    Raises:
+        InputError: before anything long starts, for a configuration that cannot work.
+        TrainingError: if the loss stops being finite.
+    """
+    run = RunFolder(out)
+    objective = Objective.of(recipe.objective, train_data.task)
+    accelerator = _accelerator(recipe, device)
+    describe = describe_run(
+        recipe,
+        train_data,
+        validation_data,
+        seed=seed,
+        device=str(accelerator.device),
+        processes=accelerator.num_processes,
+    )
+    if accelerator.is_main_process:
+        run.prepare(describe, resume=resume)
+    accelerator.wait_for_everyone()
+    if resume and run.finished:
+        return run
+    torch.manual_seed(seed)
+    classifier = create_model(
+        recipe.model.name,
+        classes=train_data.classes,
+        task=train_data.task,
+        in_channels=recipe.model.channels,
+        size=recipe.model.size,
+        pretrained=recipe.model.pretrained,
+        sha256=recipe.model.sha256,
+        **recipe.model.options,
+    )
+    with accelerator.main_process_first():  # one process decodes, the others find the cache
+        shape = {"size": recipe.model.size, "channels": recipe.model.channels, "directory": cache}
+        train_images = materialize(train_data, **shape)
+        validation_images = materialize(validation_data, **shape)
+    _Session(run, recipe, objective, accelerator, classifier, seed).fit(
+        Batches(
+            train_images,
+            train_data.targets,
+            recipe.training.batch_size,
+            accelerator.device,
+            accelerator.process_index,
+            accelerator.num_processes,
+        ),
+        train_data,
+        validation_images,
+        validation_data,
+        scorer,
+        resume=resume,
+    )
+    return run
+
+
+class _Session:
+    """One process's part in one run: network, optimiser, and where the run is."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        recipe: Recipe,
+        objective: Objective,
+        accelerator: Accelerator,
+        classifier: nn.Module,
+        seed: int,
+    ) -> None:
+        self.run, self.recipe, self.objective, self.accelerator, self.seed = run, recipe, objective, accelerator, seed
+        optimizer = build_optimizer(classifier, recipe.optimizer)
+        self.network, self.optimizer = accelerator.prepare(classifier, optimizer)
+        self.classifier: nn.Module = accelerator.unwrap_model(self.network)
+        self.augmentation = Augmentation(recipe.augment)
+        self.epoch, self.step, self.global_step = 0, 0, 0
+        self.best: float | None = None
+        self.sums: dict[str, float] = {}
+        self.elapsed = 0.0
+        self._pending: list[dict[str, Tensor]] = []
+
+    def fit(
+        self,
+        batches: Batches,
+        train_data: Dataset,
+        validation_images: npt.NDArray[np.uint8],
+        validation_data: Dataset,
+        scorer: Scorer,
+        *,
+        resume: bool,
+    ) -> None:
+        """All epochs, from the start or from the saved state."""
+        if resume and has_state(self.run.state):
+            self._load()
+        epochs = self.recipe.training.epochs
+        with progress_bar(
+            f"train {self.recipe.name}", epochs * len(batches), unit="step", done=self.global_step
+        ) as advance:
+            for epoch in range(self.epoch, epochs):
+                self._one_epoch(epoch, batches, epochs * len(batches), advance)
+                self._end_epoch(epoch, len(batches), train_data, validation_images, validation_data, scorer)
+                self.epoch, self.step, self.sums, self.elapsed = epoch + 1, 0, {}, 0.0
+                self._save()
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            self.run.write(self.run.read() | {"finished": True})
+
+    def _one_epoch(self, epoch: int, batches: Batches, total: int, advance: Any) -> None:  # noqa: ANN401
+        started = saved = time.monotonic()
+        before = self.elapsed
+        self.network.train()
+        for batch in batches.epoch(epoch, seed=self.seed, start=self.step):
+            torch.manual_seed(step_seed(self.seed, self.global_step, self.accelerator.process_index))
+            rate = learning_rate(self.recipe.optimizer.lr, self.recipe.schedule, self.global_step, total)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            images = self.augmentation(batch.images)
+            counts = self._joint_counts(batch.targets)
+            with self.accelerator.autocast():
+                loss, parts = self.objective(self.network, self.classifier, batch._replace(images=images), counts)
+            self._pending.append({"loss": loss.detach(), **parts})
+            if len(self._pending) >= CHECK_EVERY or not loss.is_cuda:
+                self._settle(epoch)
+            self.optimizer.zero_grad(set_to_none=True)
+            self.accelerator.backward(loss)
+            if self.recipe.optimizer.clip_norm is not None:
+                self.accelerator.clip_grad_norm_(self.network.parameters(), self.recipe.optimizer.clip_norm)
+            self.optimizer.step()
+            self.step += 1
+            self.global_step += 1
+            now = time.monotonic()
+            self.elapsed = before + now - started
+            done = self.step - len(self._pending)
+            advance(1, f"epoch {epoch + 1} loss {self.sums.get('loss', math.nan) / max(done, 1):.3f}")
+            if self._all_agree(now - saved > self.recipe.training.checkpoint_seconds):
+                self._settle(epoch)
+                self._save()
+                saved = now
+        self._settle(epoch)
+
+    def _settle(self, epoch: int) -> None:
+        """Add the pending losses to the epoch's sums; stop at one that is not finite."""
+        for back, parts in enumerate(self._pending):
+            values = {name: float(value) for name, value in parts.items()}
+            if not math.isfinite(values["loss"]):
+                step = self.global_step - len(self._pending) + back + 1
+                raise TrainingError(
+                    f"the loss became {values['loss']} in epoch {epoch + 1}, step {step} of the run {self.run.path}. "
+                    "The best checkpoint so far and the last saved state are kept. Lower optimizer.lr, or set "
+                    "optimizer.clip_norm=1.0, and start again."
+                )
+            for name, value in values.items():
+                self.sums[name] = self.sums.get(name, 0.0) + value
+        self._pending.clear()
+
+    def _end_epoch(
+        self,
+        epoch: int,
+        steps: int,
+        train_data: Dataset,
+        images: npt.NDArray[np.uint8],
+        validation: Dataset,
+        scorer: Scorer,
+    ) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        logits = predict(self.classifier, images)
+        metrics = scorer.metrics(logits, validation)
+        select = self.recipe.training.select
+        if select not in metrics:
+            raise InputError(f"training.select = {select!r} is no validation metric; there are: {', '.join(metrics)}.")
+        score = metrics[select]
+        row: dict[str, Any] = {"epoch": epoch + 1, "step": self.global_step}
+        row |= {name: value / steps for name, value in self.sums.items()}
+        row |= {f"validation_{name}": value for name, value in metrics.items()}
+        row["seconds"] = round(self.elapsed, 2)
+        card = self._card(train_data, scorer.thresholds(logits, validation)) | {"epoch": epoch + 1}
+        if math.isfinite(score) and (self.best is None or score > self.best):
+            self.best = score
+            save_model(self.classifier, self.run.path, extra=card | {"selected_by": select, "score": score})
+        elif self.best is None:  # an undefined score chooses nothing: keep the newest
+            save_model(self.classifier, self.run.path, extra=card | {"selected_by": "last epoch"})
+        if epoch + 1 == self.recipe.training.epochs:
+            save_model(self.classifier, self.run.path / "last", extra=card | {"selected_by": "last epoch"})
+        self.run.append_metrics(row)
+
+    def _card(self, data: Dataset, thresholds: list[float]) -> dict[str, Any]:
+        targets = torch.from_numpy(np.ascontiguousarray(data.targets))
+        return {
+            "recipe": self.recipe.name,
+            "seed": self.seed,
+            "loss": self.objective.loss_name,
+            "data": data.card.name,
+            "data_fingerprint": data.fingerprint,
+            "thresholds": thresholds,
+            "label_frequencies": label_frequencies(targets).tolist(),
+            "best_constant": best_constant(self.objective.loss_name, targets).tolist(),
+        }
+
+    def _joint_counts(self, targets: Tensor) -> LabelCounts:
+        counts = label_counts(targets)
+        if self.accelerator.num_processes == 1:
+            return counts
+        joint = self.accelerator.reduce(torch.stack(counts), reduction="mean")
+        return LabelCounts(joint[0], joint[1])
+
+    def _all_agree(self, wish: bool) -> bool:
+        """Whether the main process wishes it: every process must save at the same step."""
+        if self.accelerator.num_processes == 1:
+            return wish
+        flag = torch.tensor(float(wish and self.accelerator.is_main_process), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, reduction="sum") > 0)
+
+    def _save(self) -> None:
+        if self.accelerator.is_main_process:
+            progress = {
+                "epoch": self.epoch,
+                "step": self.step,
+                "global_step": self.global_step,
+                "best": self.best,
+                "sums": self.sums,
+                "elapsed": self.elapsed,
+                "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
+            }
+            save_state(self.run.state, self.classifier, self.optimizer, progress)
+        self.accelerator.wait_for_everyone()
+
+    def _load(self) -> None:
+        progress = load_state(self.run.state, self.classifier, self.optimizer)
+        self.epoch, self.step, self.global_step = progress["epoch"], progress["step"], progress["global_step"]
+        self.best, self.sums, self.elapsed = progress["best"], progress["sums"], progress["elapsed"]
+        if self.accelerator.scaler and progress["scaler"]:
+            self.accelerator.scaler.load_state_dict(progress["scaler"])
+
+
+def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
+    """The optimiser of a recipe; weight decay is kept off biases and normalisation."""
+    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    if settings.name == "sgd":
+        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
+    return torch.optim.AdamW(groups, lr=settings.lr)
+
+
+def learning_rate(peak: float, schedule: ScheduleSettings, step: int, total: int) -> float:
+    """The learning rate of step `step` of `total`.
+
+    Example:
+        >>> from pellucid.training.recipe import ScheduleSettings
+        >>> [round(learning_rate(1.0, ScheduleSettings(warmup=0.0), s, 4), 2) for s in range(4)]
+        [1.0, 0.85, 0.5, 0.15]
+    """
+    warm = schedule.warmup * total
+    if step < warm:
+        return peak * (step + 1) / (warm + 1)
+    if schedule.name == "constant":
+        return peak
+    if schedule.name == "step":
+        return peak * schedule.gamma ** sum(step >= m * total for m in schedule.milestones)
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(total - warm, 1)))
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """A seed for one step of one process, the same whenever that step is run."""
+    return int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _accelerator(recipe: Recipe, device: str) -> Accelerator:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        raise InputError(f"--device must be auto, cpu, cuda or mps; found {device!r}.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda, but torch sees no CUDA device. Use --device cpu or auto.")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise InputError("--device mps, but torch sees no Apple GPU. Use --device cpu or auto.")
+    AcceleratorState._reset_state(reset_partial_state=False)  # an earlier run of this process may have had another precision
+    if torch.cuda.is_available():
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    return Accelerator(mixed_precision=recipe.training.mixed_precision, cpu=device == "cpu")
