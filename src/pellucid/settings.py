@@ -23,7 +23,13 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def merge(into: dict[str, Any], values: dict[str, Any]) -> None:
-    """Lay nested `values` over `into`, in place; a `size` that names a norm is replaced whole."""
+    """Lay nested `values` over `into`, in place.
+
+    A `size` that names a norm is replaced whole, and where a section gets another `name` (another network), the
+    `options` of the old one go.
+    """
+    if "name" in values and values["name"] != into.get("name"):
+        into.pop("options", None)
     for key, value in values.items():
         if isinstance(value, dict) and isinstance(into.get(key), dict) and not _names_a_norm(value):
             merge(into[key], value)

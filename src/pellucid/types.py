@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
-import torch
-from torch import Tensor, nn
+if TYPE_CHECKING:  # the command line reads these words before it needs torch
+    import torch
+    from torch import Tensor, nn
 
 Task = Literal["multiclass", "multilabel"]
 
@@ -81,6 +82,7 @@ def check_images(images: Tensor, *, channels: int | None = None) -> None:
         InputError: with the shape, type or range found.
 
     Example:
+        >>> import torch
         >>> check_images(torch.full((1, 1, 2, 2), 255.0))
         Traceback (most recent call last):
         ...
@@ -95,7 +97,7 @@ by 255 and leave normalisation to the classifier.
         raise InputError(f"the classifier takes {channels} channel(s); found images with {images.shape[1]}.")
     if images.numel() == 0:
         return
-    low, high = (float(v) for v in torch.aminmax(images.detach()))
+    low, high = (float(v) for v in images.detach().aminmax())
     if not (low >= -PIXEL_TOLERANCE and high <= 1 + PIXEL_TOLERANCE):  # also catches NaN
         raise InputError(
             f"images must lie in [0, 1]; found values from {low:g} to {high:g}. "
@@ -105,6 +107,8 @@ by 255 and leave normalisation to the classifier.
 
 def device_of(module: nn.Module) -> torch.device:
     """The device that a module's first parameter (or buffer) lives on; the CPU if it has none."""
+    import torch
+
     for tensor in (*module.parameters(), *module.buffers()):
         return tensor.device
     return torch.device("cpu")

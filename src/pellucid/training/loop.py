@@ -12,6 +12,7 @@ import torch
 from pellucid.data.augment import Augmentation
 from pellucid.data.cache import materialize
 from pellucid.models.inference import predict
+from pellucid.models.pretrained import load_pretrained
 from pellucid.models.registry import create_model
 from pellucid.models.weights import save_model
 from pellucid.progress import progress_bar
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pellucid.data.dataset import Dataset
-    from pellucid.training.recipe import OptimizerSettings, Recipe, ScheduleSettings
+    from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.training.recipe import ModelSettings, OptimizerSettings, Recipe, ScheduleSettings
 
 CHECK_EVERY = 16  # steps between two looks at the loss, so that an accelerator need not wait for each
 
@@ -86,6 +88,8 @@ def train(
     run = RunFolder(out)
     objective = Objective.of(recipe.objective, train_data.task)
     accelerator = _accelerator(recipe, device)
+    torch.manual_seed(seed)
+    classifier = build_classifier(recipe.model, train_data)
     describe = describe_run(
         recipe,
         train_data,
@@ -99,17 +103,6 @@ def train(
     accelerator.wait_for_everyone()
     if resume and run.finished:
         return run
-    torch.manual_seed(seed)
-    classifier = create_model(
-        recipe.model.name,
-        classes=train_data.classes,
-        task=train_data.task,
-        in_channels=recipe.model.channels,
-        size=recipe.model.size,
-        pretrained=recipe.model.pretrained,
-        sha256=recipe.model.sha256,
-        **recipe.model.options,
-    )
     with accelerator.main_process_first():  # one process decodes, the others find the cache
         shape = {"size": recipe.model.size, "channels": recipe.model.channels, "directory": cache}
         train_images = materialize(train_data, **shape)
@@ -307,6 +300,23 @@ class _Session:
         self.best, self.sums, self.elapsed = progress["best"], progress["sums"], progress["elapsed"]
         if self.accelerator.scaler and progress["scaler"]:
             self.accelerator.scaler.load_state_dict(progress["scaler"])
+
+
+def build_classifier(settings: ModelSettings, data: Dataset) -> ConvolutionalClassifier:
+    """The network of a recipe for a dataset's classes, its weights drawn from torch's global generator."""
+    own_weights = isinstance(settings.pretrained, str)
+    classifier = create_model(
+        settings.name,
+        classes=data.classes,
+        task=data.task,
+        in_channels=settings.channels,
+        size=settings.size,
+        pretrained=settings.pretrained is True,
+        **settings.options,
+    )
+    if own_weights:
+        load_pretrained(classifier, str(settings.pretrained), sha256=settings.sha256)
+    return classifier
 
 
 def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:

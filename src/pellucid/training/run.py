@@ -68,7 +68,7 @@ class RunFolder:
         Raises:
             InputError: if the folder holds a run and `resume` is not asked for, or another run.
         """
-        if not (self.path / "run.toml").is_file():
+        if not (self.path / "run.toml").is_file() or (resume and not self.state.is_dir()):
             if self.path.is_file():
                 raise InputError(f"{self.path} is a file; --out names a folder.")
             self.path.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,125 @@
+"""A study as a TOML file: recipes × seeds on one dataset, and where their explanations are scored."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pellucid.attacks.magnitude import Magnitude
+from pellucid.resources import find_toml
+from pellucid.settings import Section, merge, parse_override, validate
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class DataSettings(Section):
+    """A dataset by name, its place under --root, and its own options."""
+
+    name: str
+    path: str = Field("", description="folder under --root; --root itself where empty")
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class VariantSettings(Section):
+    """One recipe of the comparison, with what the study changes in it."""
+
+    recipe: str
+    label: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._=-]*$", description="its name in tables and file names")
+    settings: dict[str, Any] = Field(default_factory=dict, description="as in the recipe, laid over it")
+
+
+class TargetSettings(Section):
+    """Images with known regions on which the explanations are scored."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    title: str = ""
+    data: DataSettings | None = Field(None, description="the study's own test part where not given")
+    regions: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="class → the region labels it should fall on; the class's own where not given"
+    )
+    boxes: bool = Field(True, description="whether Wang et al.'s boxes are scored as well")
+    limit: int | None = Field(None, ge=1)
+
+
+class RobustnessSettings(Section):
+    """The test accuracy under PGD of several sizes."""
+
+    sizes: tuple[Magnitude, ...] = ()
+    steps: int = Field(20, ge=1)
+    limit: int | None = Field(None, ge=1, description="at most so many test images")
+
+
+class EvaluationSettings(Section):
+    """How the trained networks are judged."""
+
+    methods: tuple[str, ...] = ("cam", "grad-cam", "saliency")
+    box_methods: tuple[str, ...] = Field(("cam",), description="methods whose maps are also turned into boxes")
+    headline: tuple[str, ...] = Field(("pointing", "energy_ratio", "auprc"), description="scores that the summary shows")
+    resamples: int = Field(1000, ge=100)
+    batch_size: int = Field(16, ge=1)
+    panels: int = Field(2, ge=0, description="cases of each kind (best, middle, worst) a target")
+    robustness: RobustnessSettings = RobustnessSettings()
+    targets: tuple[TargetSettings, ...] = (TargetSettings(name="test"),)
+
+
+class Comparator(Section):
+    """Published figures shown beside the study's, never as its own."""
+
+    section: Literal["classification", "wang"]
+    metric: str
+    at: str = ""
+    name: str
+    note: str = ""
+    values: dict[str, float]
+
+
+class StudyConfig(Section):
+    """Everything that determines a study, besides where the data is."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    title: str
+    description: str = ""
+    cost: str = Field("", description="what it takes, in words")
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    data: DataSettings
+    settings: dict[str, Any] = Field(default_factory=dict, description="laid over every recipe")
+    variants: tuple[VariantSettings, ...] = Field(min_length=1)
+    evaluation: EvaluationSettings = EvaluationSettings()
+    comparators: tuple[Comparator, ...] = ()
+    limits: tuple[str, ...] = Field((), description="what the figures cannot show")
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> Self:
+        labels = [v.label for v in self.variants]
+        if len(set(labels)) < len(labels):
+            raise ValueError(f"every variant needs a label of its own; found {', '.join(labels)}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds must differ; found {self.seeds}")
+        unknown = set(self.evaluation.box_methods) - set(self.evaluation.methods)
+        if unknown:
+            raise ValueError(f"box_methods must be among methods; found also {', '.join(sorted(unknown))}")
+        return self
+
+
+def load_study(name: str, overrides: Iterable[str] = ()) -> StudyConfig:
+    """Read a bundled study or a TOML file, with ``key.key=value`` overrides.
+
+    Raises:
+        InputError: for an unknown study, key or value; misspelt keys come with the nearest right one.
+
+    Example:
+        >>> load_study("demo").data.name
+        'phantom'
+    """
+    path = find_toml(name, "studies")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a TOML file: {error}") from error
+    for text in overrides:
+        merge(values, parse_override(text))
+    return validate(StudyConfig, values, path.name)

@@ -1,0 +1,217 @@
+"""The bootstrap against explicit resampling, known intervals, and differences that cancel."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pellucid.evaluate.statistics import (
+    Bootstrap,
+    Estimate,
+    Replicates,
+    as_array,
+    mean_over_images,
+    paired_difference,
+    ratio,
+    ratios,
+)
+from pellucid.types import InputError
+
+PATIENTS = ["ann", "bob", "ann", "eve", "bob", "ann", "joe"]
+
+
+def test_a_patient_is_drawn_with_all_images_and_as_many_patients_are_drawn_as_there_are():
+    draws = Bootstrap(PATIENTS, resamples=300, seed=3)
+    weights = draws.weights
+    assert weights.shape == (300, 7)
+    for name in set(PATIENTS):
+        own = weights[:, [i for i, p in enumerate(PATIENTS) if p == name]]
+        assert (own == own[:, :1]).all()
+    one_each = weights[:, [PATIENTS.index(name) for name in ("ann", "bob", "eve", "joe")]]
+    assert (one_each.sum(1) == 4).all()
+    assert one_each.min() == 0
+    assert one_each.max() > 1
+
+
+def test_draws_depend_on_the_patients_and_the_seed_only():
+    draws = Bootstrap(PATIENTS, resamples=50)
+    turned = Bootstrap(PATIENTS[::-1], resamples=50)
+    assert turned.key == draws.key
+    assert (turned.weights[:, ::-1] == draws.weights).all()
+    other = Bootstrap(PATIENTS, resamples=50, seed=1)
+    assert other.key != draws.key
+    assert (other.weights != draws.weights).any()
+    part = draws.take([5, 5, 0])
+    assert part.key == draws.key
+    assert (part.weights == draws.weights[:, [5, 5, 0]]).all()
+
+
+def test_small_chunks_draw_the_same_patients(monkeypatch):
+    whole = Bootstrap(PATIENTS, resamples=40)
+    figure = ratio(np.arange(7.0), np.ones(7), whole)
+    monkeypatch.setattr("pellucid.evaluate.bootstrap.CHUNK", 12)
+    pieces = Bootstrap(PATIENTS, resamples=40)
+    assert (pieces.weights == whole.weights).all()
+    np.testing.assert_allclose(ratio(np.arange(7.0), np.ones(7), pieces).samples, figure.samples)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 12), st.integers(0, 10_000))
+def test_a_ratio_is_that_of_the_images_written_out_as_often_as_they_are_drawn(count, seed):
+    rng = np.random.default_rng(seed)
+    top, bottom = rng.normal(size=(count, 3)), rng.integers(0, 3, size=(count, 3)).astype(float)
+    top[rng.random((count, 3)) < 0.1] = math.nan
+    draws = Bootstrap(rng.integers(0, 5, count).tolist(), resamples=8, seed=seed)
+    for t, figure in enumerate(ratios(top, bottom, draws)):
+        kept = ~np.isnan(top[:, t])
+        used = draws.patients[kept & (bottom[:, t] != 0)]
+        total = bottom[kept, t].sum()
+        if total == 0:
+            assert math.isnan(figure.value)
+            assert figure.reason == "nothing to divide by"
+            continue
+        assert figure.value == pytest.approx(top[kept, t].sum() / total)
+        for row, sample in zip(draws.weights, figure.samples, strict=True):
+            rows = [i for i in range(count) for _ in range(int(row[i])) if kept[i]]
+            below = sum(bottom[i, t] for i in rows)
+            if below == 0 or len(set(used)) < 2:
+                assert math.isnan(sample)
+            else:
+                assert sample == pytest.approx(sum(top[i, t] for i in rows) / below)
+
+
+def test_the_interval_of_a_mean_has_the_standard_error_of_the_patients_not_of_the_images():
+    rng = np.random.default_rng(0)
+    by_patient = rng.normal(size=200)
+    images = np.repeat(by_patient, 5)  # five identical images a patient: still only 200 numbers
+    draws = Bootstrap(np.repeat(np.arange(200), 5).tolist(), resamples=2000)
+    figure = mean_over_images(images, draws)
+    error = by_patient.std() / math.sqrt(200)
+    assert figure.samples.std() == pytest.approx(error, rel=0.08)
+    found = figure.estimate()
+    assert (found.high - found.low) == pytest.approx(2 * 1.96 * error, rel=0.1)
+    assert found.n == 1000
+
+
+def test_nineteen_of_twenty_intervals_hold_the_truth():
+    rng = np.random.default_rng(1)
+    patients = np.repeat(np.arange(60), rng.integers(1, 6, 60))
+    draws = Bootstrap(patients.tolist(), resamples=400)
+    held = 0
+    for _ in range(300):
+        values = (rng.normal(size=60)[patients] + rng.normal(size=len(patients))) + 2.0
+        found = mean_over_images(values, draws).estimate()
+        held += found.low <= 2.0 <= found.high
+    assert 0.90 <= held / 300 <= 0.98
+
+
+def test_the_difference_of_a_recipe_from_itself_is_exactly_nothing():
+    rng = np.random.default_rng(2)
+    draws = Bootstrap(range(30), resamples=100)
+    seeds = [mean_over_images(rng.random(30), draws) for _ in range(3)]
+    found = paired_difference(seeds, seeds)
+    assert (found.estimate.value, found.estimate.low, found.estimate.high) == (0.0, 0.0, 0.0)
+    assert found.seed_differences == (0.0, 0.0, 0.0)
+    assert found.seed_spread[0] == pytest.approx(np.std([s.value for s in seeds], ddof=1))
+
+
+def test_pairing_removes_what_both_recipes_find_hard():
+    rng = np.random.default_rng(3)
+    hardness, draws = rng.normal(size=(80, 1)) * 10, Bootstrap(range(80), resamples=500)
+    a_images, b_images = (hardness + rng.normal(size=(80, 2)) for _ in range(2))
+    a = [mean_over_images(a_images[:, s] + 1.0, draws) for s in range(2)]
+    b = [mean_over_images(b_images[:, s], draws) for s in range(2)]
+    found = paired_difference(a, b).estimate
+    # per image the mean over seeds, bootstrapped over patients
+    per_image = a_images.mean(1) + 1.0 - b_images.mean(1)
+    direct = mean_over_images(per_image, draws).estimate()
+    assert (found.value, found.low, found.high) == pytest.approx((direct.value, direct.low, direct.high))
+    alone = a[0].estimate()
+    assert found.high - found.low < 0.2 * (alone.high - alone.low)
+    json.dumps(paired_difference(a, b).to_json(), allow_nan=False)
+
+
+def test_seeds_that_do_not_pair_give_no_differences_and_one_seed_no_spread():
+    draws = Bootstrap(range(5), resamples=20)
+    one = mean_over_images(np.arange(5.0), draws)
+    found = paired_difference([one, one + 1.0], [one])
+    assert found.estimate.value == pytest.approx(0.5)
+    assert found.seed_differences == ()
+    assert math.isnan(found.seed_spread[1])
+    assert found.to_json()["seed_spread"][1] is None
+
+
+def test_figures_of_other_patients_cannot_be_subtracted():
+    a, b = (mean_over_images(np.arange(5.0), Bootstrap(groups)) for groups in (range(5), range(1, 6)))
+    with pytest.raises(InputError, match="not paired"):
+        a - b
+    with pytest.raises(InputError, match="no figures"):
+        Replicates.mean([])
+
+
+def test_arithmetic_with_numbers():
+    draws = Bootstrap(range(5), resamples=20)
+    one = mean_over_images(np.arange(5.0), draws)
+    made = (2 * one - 1.0) / 4 + 3.0
+    assert made.value == pytest.approx((2 * 2.0 - 1) / 4 + 3)
+    np.testing.assert_allclose(made.samples, (2 * one.samples - 1) / 4 + 3)
+
+
+def test_a_mean_over_classes_says_what_it_leaves_out():
+    draws = Bootstrap(range(6), resamples=50)
+    known = mean_over_images(np.arange(6.0), draws)
+    unknown = ratio(np.zeros(6), np.zeros(6), draws, reason="no positives")
+    found = Replicates.mean([known, unknown, known + 2.0])
+    assert found.value == pytest.approx(known.value + 1)
+    assert found.reason == "1 of 3 undefined and left out"
+    np.testing.assert_allclose(found.samples, known.samples + 1)
+    nothing = Replicates.mean([unknown, unknown]).estimate()
+    assert math.isnan(nothing.value)
+    assert nothing.reason == "none of 2 is defined; no positives"
+
+
+def test_an_interval_needs_half_of_the_resamples_and_two_patients():
+    samples = np.full(100, math.nan)
+    samples[:49] = np.linspace(0, 1, 49)
+    few = Replicates(0.5, samples, 7).estimate()
+    assert few.value == 0.5
+    assert math.isnan(few.low)
+    assert few.reason == "undefined in 51 of 100 resamples"
+    samples[49:51] = 0.5
+    assert Replicates(0.5, samples, 7).estimate().low == pytest.approx(0.025, abs=0.02)
+    alone = mean_over_images([1.0, 0.0, math.nan], Bootstrap(["ann", "ann", "bob"])).estimate()
+    assert alone.value == 0.5
+    assert math.isnan(alone.high)
+    assert "one patient only" in (alone.reason or "")
+    assert "1 of 3 undefined" in (alone.reason or "")
+    assert "no interval" in str(alone)
+
+
+@given(
+    st.tuples(*[st.floats(allow_nan=True, allow_infinity=False)] * 3),
+    st.integers(0, 10**6),
+    st.none() | st.text(),
+)
+def test_estimates_survive_json(numbers, n, reason):
+    estimate = Estimate(*numbers, n, reason)
+    text = json.dumps(estimate.to_json(), allow_nan=False)
+    back = Estimate.from_json(json.loads(text))
+    np.testing.assert_equal(
+        (back.value, back.low, back.high, back.n, back.reason),
+        (*numbers, n, reason),
+    )
+
+
+def test_tensors_and_wrong_shapes():
+    assert as_array(torch.ones(2, dtype=torch.bfloat16, requires_grad=True)).tolist() == [1.0, 1.0]
+    assert as_array(torch.ones(2, dtype=torch.int16)).dtype == np.int16
+    with pytest.raises(InputError, match="cannot be taken"):
+        ratio([1.0, 2.0], [1.0, 1.0], Bootstrap(range(3)))
+    with pytest.raises(InputError, match="needs images"):
+        Bootstrap([])
