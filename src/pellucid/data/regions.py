@@ -1,4 +1,4 @@
-"""Ground truth of where: boxes and masks of the classes, in relative coordinates until a size is asked for."""
+"""Ground truth of where: boxes and masks of the classes, relative until a size is asked for."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ class Regions:
         union = np.zeros((size, size), dtype=bool)
         for label in [labels] if isinstance(labels, str) else labels:
             for region in self._at(image, label):
-                union |= rasterize(region.box, size) if region.mask is None else resize_mask(region.mask(), size)
+                union |= (
+                    rasterize(region.box, size) if region.mask is None else resize_mask(region.mask(), size)
+                )
         return union
 
     def digest(self) -> bytes:
@@ -107,7 +109,10 @@ def _span(start: float, length: float, size: int) -> slice:
 
 
 def resize_mask(mask: npt.NDArray[np.bool_], size: int) -> npt.NDArray[np.bool_]:
-    """A boolean (H, W) mask at (size, size): a pixel is set where the mask covers at least half of it."""
+    """A boolean (H, W) mask at (size, size): a pixel is set where the mask covers at least half of it.
+
+    A mask too small for that keeps the pixels it covers most, so that it never vanishes.
+    """
     if mask.ndim != 2 or 0 in mask.shape:
         raise InputError(f"a mask must be a non-empty (H, W) array; found shape {mask.shape}.")
     if mask.shape == (size, size):
@@ -115,10 +120,20 @@ def resize_mask(mask: npt.NDArray[np.bool_], size: int) -> npt.NDArray[np.bool_]
     from PIL import Image
 
     small = Image.fromarray(mask.astype(np.uint8) * 255).resize((size, size), Image.Resampling.BOX)
-    return np.asarray(small) >= 128
+    covered = np.asarray(small)
+    resized = covered >= 128
+    if resized.any() or not mask.any():
+        return resized
+    if covered.any():
+        return np.asarray(covered == covered.max())
+    row, column = np.argwhere(mask)[0]
+    resized[row * size // mask.shape[0], column * size // mask.shape[1]] = True
+    return resized
 
 
-def relative_box(box: Sequence[float], frame: tuple[float, float], where: str) -> tuple[float, float, float, float]:
+def relative_box(
+    box: Sequence[float], frame: tuple[float, float], where: str
+) -> tuple[float, float, float, float]:
     """A box in pixels of a frame (width, height) as fractions of it.
 
     A box may stick out by up to one pixel (rounding); it is then cut at the border.
@@ -128,7 +143,9 @@ def relative_box(box: Sequence[float], frame: tuple[float, float], where: str) -
     """
     x, y, width, height = (float(v) for v in box)
     if not np.isfinite([x, y, width, height]).all() or width <= 0 or height <= 0:
-        raise InputError(f"{where}: a box needs finite x, y and positive width and height; found {tuple(box)}.")
+        raise InputError(
+            f"{where}: a box needs finite x, y and positive width and height; found {tuple(box)}."
+        )
     if x < -1 or y < -1 or x + width > frame[0] + 1 or y + height > frame[1] + 1:
         raise InputError(
             f"{where}: box x={x:g} y={y:g} width={width:g} height={height:g} lies outside its image of "

@@ -1,1 +1,8 @@
-"""The report room."""
+"""A study's report: `write_report(results, panels, out)` → one HTML file, the tables as CSV and JSON."""
+
+from __future__ import annotations
+
+from pellucid.report.page import render, write_report
+from pellucid.report.panels import Panel
+
+__all__ = ["Panel", "render", "write_report"]

@@ -1,0 +1,105 @@
+"""Random changes of training images, on their device: small shifts and turns, brightness and contrast."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class AugmentOptions(BaseModel):
+    """How much images are changed; all zero, the default, leaves them alone.
+
+    Attributes:
+        rotation: largest turn, in degrees to either side.
+        translation: largest shift, as a fraction of width and height.
+        scale: largest change of size, as a fraction: 0.1 draws from 0.9 to 1.1.
+        crop: largest share of the area that is cut away before the rest, of an aspect ratio from 3:4 to 4:3,
+            is stretched to full size.
+        flip: probability of a mirror image. Off unless asked for: left and right matter in a chest.
+        brightness: largest change of all pixels, as a fraction of full white.
+        contrast: largest change of contrast, as a fraction: 0.2 multiplies by 0.8 to 1.2.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rotation: float = Field(default=0.0, ge=0, le=180)
+    translation: float = Field(default=0.0, ge=0, lt=1)
+    scale: float = Field(default=0.0, ge=0, lt=1)
+    crop: float = Field(default=0.0, ge=0, lt=1)
+    flip: float = Field(default=0.0, ge=0, le=1)
+    brightness: float = Field(default=0.0, ge=0, le=1)
+    contrast: float = Field(default=0.0, ge=0, le=1)
+
+
+class Augmentation:
+    """Changes a batch at random, each image by itself; what a turn or shift uncovers is black.
+
+    All chance comes from torch's global generator, which the training loop seeds for every step; so a resumed
+    run sees the same batches as one that was never cut off.
+
+    Args:
+        options: how much; see `AugmentOptions`.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> images = torch.randint(0, 256, (2, 1, 8, 8), dtype=torch.uint8)
+        >>> Augmentation(AugmentOptions(rotation=10, brightness=0.1))(images).shape
+        torch.Size([2, 1, 8, 8])
+        >>> bool((Augmentation(AugmentOptions())(images) == images / 255).all())
+        True
+    """
+
+    def __init__(self, options: AugmentOptions) -> None:
+        self.options = options
+        self._steps: list[nn.Module] | None = None
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W), uint8 or float in [0, 1], to float32 in [0, 1] of the same shape.
+
+        Raises:
+            InputError: for another shape or type.
+        """
+        if images.ndim != 4:
+            raise InputError(f"images must have shape (N, C, H, W); found {tuple(images.shape)}.")
+        if images.dtype == torch.uint8:
+            images = images.float() / 255
+        elif not images.is_floating_point():
+            raise InputError(f"images must be uint8, or float in [0, 1]; found {images.dtype}.")
+        if self._steps is None:
+            self._steps = _steps(self.options, (images.shape[-2], images.shape[-1]))
+        if not self._steps or images.shape[0] == 0:
+            return images
+        images = images.float()
+        for step in self._steps:
+            images = step(images)
+        return images.clamp(0, 1)
+
+
+def _steps(options: AugmentOptions, size: tuple[int, int]) -> list[nn.Module]:
+    """The kornia modules that the options ask for, in the order they are used."""
+    if options == AugmentOptions():
+        return []
+    import kornia.augmentation as K  # half a second, so only when it is used
+
+    steps: list[nn.Module] = []
+    if options.rotation or options.translation or options.scale:
+        shift = (options.translation, options.translation) if options.translation else None
+        scale = (1 - options.scale, 1 + options.scale) if options.scale else None
+        steps.append(K.RandomAffine(options.rotation, translate=shift, scale=scale, p=1.0))
+    if options.crop:
+        steps.append(K.RandomResizedCrop(size, scale=(1 - options.crop, 1.0), p=1.0))
+    if options.flip:
+        steps.append(K.RandomHorizontalFlip(p=options.flip))
+    if options.brightness:
+        steps.append(K.RandomBrightness((1 - options.brightness, 1 + options.brightness), p=1.0))
+    if options.contrast:
+        steps.append(K.RandomContrast((1 - options.contrast, 1 + options.contrast), p=1.0))
+    return steps

@@ -1,0 +1,194 @@
+"""Is a dataset whole and readable? Counts of all there is, and every file that is missing or broken."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pellucid.data.opening import MISSING, Remark
+from pellucid.data.parallel import in_threads
+from pellucid.data.registry import get_entry
+from pellucid.data.splits import split_hash
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pellucid.data.dataset import Dataset, Splits
+
+
+@dataclass(frozen=True)
+class PartReport:
+    """What is in one part of a dataset.
+
+    Attributes:
+        images: how many images it has.
+        patients: how many patients.
+        labels: images of each class.
+        unknown: images of which a class is unknown (NaN), by class; only classes with any.
+        regions: marked places of each label.
+    """
+
+    images: int
+    patients: int
+    labels: dict[str, int]
+    unknown: dict[str, int] = field(default_factory=dict)
+    regions: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What a check found.
+
+    Attributes:
+        dataset: the dataset's name.
+        root: its folder; empty where it is built in.
+        parts: what is in each part.
+        problems: what must be mended: file and reason.
+        notes: what is worth knowing: file and reason.
+        split_hash: hash of which image of which patient is in which part.
+    """
+
+    dataset: str
+    root: str
+    parts: dict[str, PartReport] = field(default_factory=dict)
+    problems: tuple[Remark, ...] = ()
+    notes: tuple[Remark, ...] = ()
+    split_hash: str = ""
+
+    @property
+    def found(self) -> int:
+        """Images in all parts."""
+        return sum(part.images for part in self.parts.values())
+
+    @property
+    def expected(self) -> int:
+        """Images in all parts, with those that the dataset's lists name but its folder lacks."""
+        return self.found + sum(remark.reason == MISSING for remark in self.problems)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing needs mending."""
+        return not self.problems
+
+    def to_json(self) -> str:
+        """The report as indented JSON."""
+
+        def rows(remarks: tuple[Remark, ...]) -> list[dict[str, str]]:
+            return [{"file": f.file, "reason": f.reason} for f in remarks]
+
+        report = {
+            "dataset": self.dataset,
+            "root": self.root,
+            "ok": self.ok,
+            "images_found": self.found,
+            "images_expected": self.expected,
+            "split_hash": self.split_hash,
+            "parts": {name: asdict(part) for name, part in self.parts.items()},
+            "problems": rows(self.problems),
+            "notes": rows(self.notes),
+        }
+        return json.dumps(report, indent=2, ensure_ascii=False)
+
+
+def check_dataset(
+    name: str,
+    root: str | Path | None = None,
+    *,
+    seed: int = 0,
+    options: Mapping[str, object] | None = None,
+    progress: bool | Callable[[int, int], None] = False,
+    workers: int | None = None,
+) -> CheckReport:
+    """Open a dataset, decode every image and mask, and report counts and all that is wrong.
+
+    A folder, table or list that cannot be opened is one problem in the report, not an exception.
+
+    Args:
+        name: the dataset's name in the registry.
+        root: its folder.
+        seed: as for `open_dataset`.
+        options: as for `open_dataset`.
+        progress: True for a progress bar, or a function of (done, count).
+        workers: threads; by default as many as there are processors.
+
+    Raises:
+        InputError: for an unknown dataset name.
+
+    Example:
+        >>> report = check_dataset("folder", "/no/such/place")
+        >>> report.ok, report.problems[0].reason[:35]
+        (False, '/no/such/place: no such folder. Exp')
+    """
+    entry = get_entry(name)
+    folder = str(root) if root is not None else ""
+    remarks: list[Remark] = []
+    splits: Splits = {}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            if root is not None and entry.needs_root and Path(root).is_dir():
+                remarks += entry.audit(Path(root))
+            splits = entry.open(root, seed, options)
+        except InputError as error:
+            remarks.append(Remark(folder, str(error)))
+    remarks += [Remark(folder, str(w.message), serious=False) for w in caught]
+    for dataset in splits.values():
+        remarks += _unreadable(dataset, progress, workers)
+    unique = list(dict.fromkeys(remarks))
+    return CheckReport(
+        dataset=name,
+        root=folder,
+        parts={part: _count(dataset) for part, dataset in splits.items()},
+        problems=tuple(f for f in unique if f.serious),
+        notes=tuple(f for f in unique if not f.serious),
+        split_hash=split_hash(splits) if splits else "",
+    )
+
+
+def _unreadable(
+    dataset: Dataset, progress: bool | Callable[[int, int], None], workers: int | None
+) -> list[Remark]:
+    """The images and masks of a part that cannot be decoded."""
+    masks = [r for r in dataset.regions.items if r.mask is not None] if dataset.regions is not None else []
+
+    def look(i: int) -> Remark | None:
+        try:
+            if i < len(dataset):
+                dataset.read(i)
+            else:
+                mask = masks[i - len(dataset)].mask
+                assert mask is not None
+                mask()
+        except InputError as error:
+            name = dataset.files[i].path if dataset.files and i < len(dataset) else dataset.split
+            return Remark(str(name), str(error))
+        return None
+
+    total = len(dataset) + len(masks)
+    title = f"check {dataset.card.name}/{dataset.split}"
+    return [
+        f for f in in_threads(look, total, title=title, progress=progress, workers=workers) if f is not None
+    ]
+
+
+def _count(dataset: Dataset) -> PartReport:
+    targets = dataset.targets
+    if dataset.task == "multiclass":
+        labels = {c: int(np.sum(targets == k)) for k, c in enumerate(dataset.classes)}
+        unknown: dict[str, int] = {}
+    else:
+        values = targets.astype(np.float64)
+        labels = {c: int(np.sum(values[:, k] == 1)) for k, c in enumerate(dataset.classes)}
+        unknown = {c: n for k, c in enumerate(dataset.classes) if (n := int(np.isnan(values[:, k]).sum()))}
+    regions: dict[str, int] = {}
+    for region in dataset.regions.items if dataset.regions is not None else ():
+        regions[region.label] = regions.get(region.label, 0) + 1
+    return PartReport(
+        len(dataset), len(set(dataset.patients)), labels, unknown, dict(sorted(regions.items()))
+    )

@@ -1,0 +1,220 @@
+"""ChestX-ray14 (Wang et al. 2017) in its official layout: tables, box list, official patient-wise split."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from pellucid.data.chestxray14_tables import (
+    BOXED_LABELS,
+    BOXES,
+    LABELS,
+    LAYOUT,
+    OFFICIAL_COUNT,
+    TEST_LIST,
+    TRAIN_LIST,
+    Tables,
+    read_tables,
+)
+from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
+from pellucid.data.decode import read_image
+from pellucid.data.opening import MISSING, Remark, check_root, list_images, nearest, parse_options
+from pellucid.data.regions import Region, Regions
+from pellucid.data.splits import check_disjoint, patient_split
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+
+__all__ = ["BOXED_LABELS", "CARD", "LABELS", "ChestXray14Options", "audit", "find_images", "open_chestxray14"]
+
+CARD = DatasetCard(
+    name="chestxray14",
+    title="NIH ChestX-ray14",
+    task="multilabel",
+    classes=LABELS,
+    citation=(
+        "X. Wang, Y. Peng, L. Lu, Z. Lu, M. Bagheri, R. M. Summers: ChestX-ray8: Hospital-scale Chest X-ray "
+        "Database and Benchmarks on Weakly-Supervised Classification and Localization of Common Thorax "
+        "Diseases. CVPR 2017."
+    ),
+    licence="Free to use; NIH asks for the citation, a link to the download site and an acknowledgement.",
+    url="https://nihcc.app.box.com/v/ChestXray-NIHCC",
+    native_channels=1,
+    notes=(
+        "Labels were mined from radiology reports and are noisy. A radiologist drew 984 boxes of eight "
+        "findings on 880 test images. The official split is by patient."
+    ),
+)
+
+
+class ChestXray14Options(BaseModel):
+    """What may be chosen when ChestX-ray14 is opened.
+
+    Attributes:
+        validation_fraction: the share of the official training patients that becomes the validation part.
+        labels: the findings that become targets, in this order; None for all 14.
+        boxed_test_only: keep only the test images that carry boxes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    validation_fraction: float = Field(default=0.1, ge=0, lt=1)
+    labels: tuple[str, ...] | None = None
+    boxed_test_only: bool = False
+
+
+def open_chestxray14(
+    root: str | Path, *, seed: int = 0, options: Mapping[str, object] | None = None
+) -> Splits:
+    """Open ChestX-ray14: the official test part, and the official training part less a validation part.
+
+    Images that the lists name but the disk does not have are left out, with a warning that says how many are
+    there. A part without any image is left out.
+
+    Args:
+        root: the folder of the release.
+        seed: chooses the patients of the validation part.
+        options: see `ChestXray14Options`.
+
+    Returns:
+        `train`, `validation` and `test`; no patient is in two of them.
+
+    Raises:
+        InputError: naming file and line, for a table or list that is missing or not as released, an unknown
+            finding, a box outside its image, a patient in two parts, or no images at all.
+    """
+    settings = parse_options(ChestXray14Options, options, CARD.name)
+    columns = _target_columns(settings.labels)
+    folder = check_root(root, CARD.name, LAYOUT)
+    tables = read_tables(folder)
+    files = find_images(folder)
+    rows = {name: i for i, name in enumerate(tables.names)}
+    official = {part: [rows[n] for n in names if n in files] for part, names in tables.parts.items()}
+    found, listed = sum(map(len, official.values())), sum(map(len, tables.parts.values()))
+    if not found:
+        raise InputError(f"{folder}: none of the {listed:,} images of the lists is there. Expected: {LAYOUT}")
+    if found < listed:
+        warnings.warn(
+            f"{folder}: {found:,} of {listed:,} images found; the others are left out.", stacklevel=2
+        )
+    if tables.boxes is None:
+        warnings.warn(f"{folder}: no {BOXES}; there is no ground truth for localisation.", stacklevel=2)
+
+    card = replace(CARD, classes=tuple(LABELS[c] for c in columns))
+    parts = {"train": official["train"], "validation": [], "test": official["test"]}
+    if parts["train"] and settings.validation_fraction > 0:
+        train = np.array(parts["train"])
+        kept, cut = patient_split([tables.patients[i] for i in train], settings.validation_fraction, seed)
+        parts["train"], parts["validation"] = train[kept].tolist(), train[cut].tolist()
+    if settings.boxed_test_only:
+        boxed = {name for name, _, _ in tables.boxes or ()}
+        parts["test"] = [i for i in parts["test"] if tables.names[i] in boxed]
+        if not parts["test"]:
+            raise InputError(f"{folder}: boxed_test_only is set, but no test image carries a box.")
+    view = _View(card, tables, files, columns)
+    splits = {part: view.part(part, chosen) for part, chosen in parts.items() if chosen}
+    check_disjoint(splits)
+    return splits
+
+
+@dataclass(frozen=True)
+class _View:
+    """What every part of one opened dataset has in common."""
+
+    card: DatasetCard
+    tables: Tables
+    files: Mapping[str, SourceFile]
+    columns: list[int]
+
+    def part(self, split: str, rows: Sequence[int]) -> Dataset:
+        """The images of the table's `rows`."""
+        names = tuple(self.tables.names[i] for i in rows)
+        sources = tuple(self.files[name] for name in names)
+        at = {name: i for i, name in enumerate(names)}
+        boxes = self.tables.boxes or ()
+        marked = tuple(Region(at[name], label, box) for name, label, box in boxes if name in at)
+        return Dataset(
+            card=self.card,
+            split=split,
+            ids=names,
+            patients=tuple(self.tables.patients[i] for i in rows),
+            targets=np.ascontiguousarray(self.tables.targets[np.asarray(rows)][:, self.columns]),
+            read=lambda i: read_image(sources[i].path),
+            regions=Regions(marked) if marked else None,
+            files=sources,
+        )
+
+
+def find_images(folder: Path) -> dict[str, SourceFile]:
+    """The image files of the release by name, each folder listed once."""
+    places = [folder / "images"]
+    for numbered in sorted(p for p in folder.glob("images_*") if re.fullmatch(r"images_\d+", p.name)):
+        places += [numbered / "images", numbered]
+    found: dict[str, SourceFile] = {}
+    for place in places:
+        if place.is_dir():
+            for name, file in list_images(place).items():
+                found.setdefault(name, file)
+    return found
+
+
+def audit(folder: Path) -> list[Remark]:
+    """What is missing from a copy, and where tables, lists, boxes and files disagree."""
+    tables = read_tables(folder)
+    files = find_images(folder)
+    listed = {name for names in tables.parts.values() for name in names}
+    found = [Remark(name, MISSING) for names in tables.parts.values() for name in names if name not in files]
+    known = set(tables.names)
+    found += [
+        Remark(str(tables.source), f"{name}: in neither {TRAIN_LIST} nor {TEST_LIST}")
+        for name in tables.names
+        if name not in listed
+    ]
+    found += [
+        Remark(str(tables.source), f"{name}: patient {patient}, but the file's name says {name[:8]}")
+        for name, patient in zip(tables.names, tables.patients, strict=True)
+        if name[:8] != patient
+    ]
+    if tables.boxes is None:
+        found.append(Remark(str(folder / BOXES), "no such file; there is no ground truth for localisation"))
+    positive = {name: tables.targets[i] for i, name in enumerate(tables.names)}
+    for name, label, _ in tables.boxes or ():
+        if name not in known:
+            found.append(
+                Remark(str(folder / BOXES), f"{name}: a box of {label}, but the data table lacks the image")
+            )
+        elif positive[name][LABELS.index(label)] != 1:
+            found.append(
+                Remark(str(folder / BOXES), f"{name}: a box of {label}, which the data table does not name")
+            )
+    extra = sum(name not in known for name in files)
+    if extra:
+        found.append(
+            Remark(str(folder), f"{extra:,} image(s) that the data table does not name", serious=False)
+        )
+    if len(known) != OFFICIAL_COUNT:
+        note = f"names {len(known):,} of the {OFFICIAL_COUNT:,} official images: a part of the dataset"
+        found.append(Remark(str(tables.source), note, serious=False))
+    return found
+
+
+def _target_columns(labels: tuple[str, ...] | None) -> list[int]:
+    if labels is None:
+        return list(range(len(LABELS)))
+    for label in labels:
+        if label not in LABELS:
+            raise InputError(
+                f"options of {CARD.name}: labels: unknown finding {label!r}.{nearest(label, LABELS)} "
+                f"Findings: {', '.join(LABELS)}."
+            )
+    if not labels or len(set(labels)) < len(labels):
+        raise InputError(f"options of {CARD.name}: labels: give at least one finding, and each once.")
+    return [LABELS.index(label) for label in labels]

@@ -1,0 +1,310 @@
+"""Images in one folder a class, with or without folders for the parts; Kermany et al. 2018 is one such."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
+from pellucid.data.decode import read_image
+from pellucid.data.opening import IMAGE_SUFFIXES, check_root, list_images, nearest, parse_options
+from pellucid.data.splits import check_disjoint, patient_split
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+LAYOUT = (
+    "CLASS/*.png, or train/CLASS/*.png and so on with validation/ (or val/) and test/; JPEG and others too."
+)
+_PART_NAMES = {
+    "train": "train",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+    "test": "test",
+}
+
+CARD = DatasetCard(
+    name="folder",
+    title="Images in one folder a class",
+    task="multiclass",
+    classes=(),
+    citation="",
+    licence="",
+    url="",
+    native_channels=3,
+    notes="Classes and task come from the folders and the options.",
+)
+
+KERMANY_CARD = DatasetCard(
+    name="kermany2018",
+    title="Pediatric chest radiographs of Kermany et al. 2018",
+    task="multilabel",
+    classes=("PNEUMONIA",),
+    citation=(
+        "D. S. Kermany, M. Goldbaum, W. Cai et al.: Identifying Medical Diagnoses and Treatable Diseases by "
+        "Image-Based Deep Learning. Cell 172(5), 2018; data: doi:10.17632/rscbjbr9sj."
+    ),
+    licence="CC BY 4.0 as commonly stated",
+    url="https://data.mendeley.com/datasets/rscbjbr9sj/",
+    native_channels=1,
+    notes=(
+        "The validation part is cut from the training folder by person number; the 16 published validation "
+        "images are too few to choose by and are left out. Whether a patient occurs in training and in test "
+        "cannot be known: many person numbers occur in both, always with bacteria in one and a virus in the "
+        "other, and so may be two counts; no number occurs in both with the same cause."
+    ),
+)
+# The number alone, without bacteria or virus and without NORMAL2: if one count runs through those, the
+# validation part is clean; if each has its own, nothing is lost.
+KERMANY_OPTIONS: dict[str, object] = {
+    "positive": "PNEUMONIA",
+    "patient_pattern": r"(person\d+|IM-\d+)",
+    "numbering": "folder",
+}
+
+
+class FolderOptions(BaseModel):
+    """What may be chosen when a folder is opened.
+
+    Attributes:
+        positive: the class whose presence is the one label of a multi-label task (1 in its folder, 0 in the
+            others); None for a multiclass task of all the folders, sorted by name.
+        validation: `split` cuts the validation part from the training images by patient and leaves a
+            validation folder alone; `folder` takes the validation folder.
+        validation_fraction: the share of patients to cut off for validation; 0 for none.
+        test_fraction: the share of patients to cut off for testing where there are no folders for the parts;
+            0 for none, 1 for nothing but a test part.
+        patient_pattern: a regular expression with one group that finds the patient in a file's name; None
+            where every image counts as a patient of its own.
+        numbering: `global` where a patient's name means the same patient everywhere, `folder` where numbers
+            start again in each of the folders train and test, so that nothing can be said across them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    positive: str | None = None
+    validation: Literal["split", "folder"] = "split"
+    validation_fraction: float = Field(default=0.1, ge=0, lt=1)
+    test_fraction: float = Field(default=0.2, ge=0, le=1)
+    patient_pattern: str | None = None
+    numbering: Literal["global", "folder"] = "global"
+
+
+@dataclass(frozen=True)
+class _Images:
+    """Images of one folder of the disk: ids, patients, class names and files, row by row."""
+
+    ids: list[str]
+    patients: list[str]
+    classes: list[str]
+    files: list[SourceFile]
+
+    def take(self, rows: Sequence[int]) -> _Images:
+        return _Images(
+            ids=[self.ids[i] for i in rows],
+            patients=[self.patients[i] for i in rows],
+            classes=[self.classes[i] for i in rows],
+            files=[self.files[i] for i in rows],
+        )
+
+
+def open_folder(
+    root: str | Path, *, seed: int = 0, options: Mapping[str, object] | None = None, card: DatasetCard = CARD
+) -> Splits:
+    """Open a folder of images in one folder a class.
+
+    Args:
+        root: the folder.
+        seed: chooses the patients of the parts that are cut off.
+        options: see `FolderOptions`.
+        card: what to say of the dataset; task and classes are filled in.
+
+    Returns:
+        The parts that there are of `train`, `validation` and `test`; no patient is in two of them.
+
+    Raises:
+        InputError: naming the folder or file, for a missing or empty folder, a class without images, a class
+            that is not among the training classes, a file without a patient, or a patient in two parts.
+
+    Example:
+        >>> open_folder("/no/such/place")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        pellucid.types.InputError: /no/such/place: no such folder. Expected: CLASS/*.png, or train/CLASS/...
+    """
+    settings = parse_options(FolderOptions, options, card.name)
+    pattern = _compile(settings.patient_pattern, card.name)
+    folder = check_root(root, card.name, LAYOUT)
+    found = _part_folders(folder)
+    if settings.validation == "split":
+        found.pop("validation", None)
+    elif "validation" not in found:
+        raise InputError(
+            f"{folder}: options ask for the validation folder, but there is none (validation/ or val/)."
+        )
+    if found:
+        images = {
+            part: _list_part(folder, place, pattern, settings.numbering) for part, place in found.items()
+        }
+    else:
+        images = _cut_test(_list_part(folder, folder, pattern, "global"), settings, seed)
+    if "train" in images and settings.validation == "split" and settings.validation_fraction > 0:
+        whole = images["train"]
+        kept, cut = patient_split(whole.patients, settings.validation_fraction, seed)
+        images = {
+            "train": whole.take(kept.tolist()),
+            "validation": whole.take(cut.tolist()),
+            **_without(images, "train"),
+        }
+
+    classes = _classes(images, folder)
+    if settings.positive is None:
+        card = replace(card, task="multiclass", classes=classes)
+    else:
+        if settings.positive not in classes:
+            raise InputError(
+                f"{folder}: no class folder {settings.positive!r} (option positive)."
+                f"{nearest(settings.positive, classes)} Classes: {', '.join(classes)}."
+            )
+        card = replace(card, task="multilabel", classes=(settings.positive,))
+    splits: Splits = {
+        part: _dataset(card, part, images[part], classes)
+        for part in ("train", "validation", "test")
+        if part in images
+    }
+    check_disjoint(splits)
+    return splits
+
+
+def open_kermany2018(
+    root: str | Path, *, seed: int = 0, options: Mapping[str, object] | None = None
+) -> Splits:
+    """Open the pediatric radiographs of Kermany et al. 2018: one label, PNEUMONIA.
+
+    `options` are those of `FolderOptions` and go over the presets in `KERMANY_OPTIONS`; see the card's notes
+    for what is known of the patients.
+    """
+    return open_folder(root, seed=seed, options={**KERMANY_OPTIONS, **(options or {})}, card=KERMANY_CARD)
+
+
+def _compile(pattern: str | None, name: str) -> re.Pattern[str] | None:
+    if pattern is None:
+        return None
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise InputError(
+            f"options of {name}: patient_pattern: not a regular expression ({error})."
+        ) from error
+    if compiled.groups != 1:
+        raise InputError(f"options of {name}: patient_pattern: needs one group (…); found {compiled.groups}.")
+    return compiled
+
+
+def _folders(place: Path) -> list[Path]:
+    try:
+        return sorted(p for p in place.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
+    except OSError as error:
+        raise InputError(f"{place}: cannot be read ({error.strerror}).") from error
+
+
+def _part_folders(root: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for place in _folders(root):
+        part = _PART_NAMES.get(place.name.lower())
+        if part is not None:
+            if part in found:
+                raise InputError(
+                    f"{root}: two folders for the {part} part: {found[part].name}/ and {place.name}/."
+                )
+            found[part] = place
+    return found
+
+
+def _list_part(root: Path, place: Path, pattern: re.Pattern[str] | None, numbering: str) -> _Images:
+    images = _Images([], [], [], [])
+    class_folders = _folders(place)
+    if not class_folders:
+        raise InputError(f"{place}: no class folders. Expected: {LAYOUT}")
+    for class_folder in class_folders:
+        files = list_images(class_folder)
+        if not files:
+            raise InputError(
+                f"{class_folder}: no images of this class ({', '.join(sorted(IMAGE_SUFFIXES))}). "
+                "Put some there, or take the folder away."
+            )
+        for name, file in files.items():
+            image_id = file.path.relative_to(root).as_posix()
+            images.ids.append(image_id)
+            images.patients.append(
+                _patient(name, image_id, file.path, pattern, place.name if numbering == "folder" else "")
+            )
+            images.classes.append(class_folder.name)
+            images.files.append(file)
+    return images
+
+
+def _patient(name: str, image_id: str, path: Path, pattern: re.Pattern[str] | None, prefix: str) -> str:
+    if pattern is None:
+        return image_id
+    match = pattern.search(name)
+    if match is None or not match[1]:
+        raise InputError(
+            f"{path}: patient_pattern {pattern.pattern!r} finds no patient in this name; mend the pattern."
+        )
+    return f"{prefix}/{match[1]}" if prefix else str(match[1])
+
+
+def _cut_test(images: _Images, settings: FolderOptions, seed: int) -> dict[str, _Images]:
+    if settings.test_fraction == 1:
+        return {"test": images}
+    kept, cut = patient_split(images.patients, settings.test_fraction, seed, purpose="test")
+    parts = {"train": images.take(kept.tolist())}
+    if len(cut):
+        parts["test"] = images.take(cut.tolist())
+    return parts
+
+
+def _without(images: dict[str, _Images], part: str) -> dict[str, _Images]:
+    return {name: value for name, value in images.items() if name != part}
+
+
+def _classes(images: dict[str, _Images], folder: Path) -> tuple[str, ...]:
+    """The classes, sorted: those of the training images, of which all other parts must be."""
+    of_part = {part: set(value.classes) for part, value in images.items()}
+    classes = (
+        of_part["train"] | of_part.get("validation", set())
+        if "train" in of_part
+        else set().union(*of_part.values())
+    )
+    for part, present in of_part.items():
+        if present - classes:
+            raise InputError(
+                f"{folder}: class {min(present - classes)!r} is in {part} but not in train. "
+                f"Classes: {', '.join(sorted(classes))}."
+            )
+    return tuple(sorted(classes))
+
+
+def _dataset(card: DatasetCard, part: str, images: _Images, classes: tuple[str, ...]) -> Dataset:
+    files = tuple(images.files)
+    if card.task == "multiclass":
+        targets: np.ndarray = np.array([classes.index(c) for c in images.classes], dtype=np.int64)
+    else:
+        targets = np.array([[float(c in card.classes)] for c in images.classes], dtype=np.float32)
+    return Dataset(
+        card=card,
+        split=part,
+        ids=tuple(images.ids),
+        patients=tuple(images.patients),
+        targets=targets,
+        read=lambda i: read_image(files[i].path),
+        files=files,
+    )

@@ -1,0 +1,167 @@
+"""The datasets by name, and the one door to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+from pellucid.data.opening import check_root, nearest
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from pellucid.data.dataset import DatasetCard, Splits
+    from pellucid.data.opening import Remark
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """One dataset of the registry; its module is imported when it is first used.
+
+    Attributes:
+        name: what it is called on the command line.
+        summary: one line for lists.
+        module: where its opener and card live.
+        opener: the name of a function ``(root, *, seed, options) -> Splits``, without root where none
+            is needed.
+        card_name: the name of its DatasetCard.
+        layout: what is expected in its folder; empty where it needs none.
+        auditor: the name of a function ``(root) -> list of remarks`` for what only this dataset can check.
+    """
+
+    name: str
+    summary: str
+    module: str
+    opener: str
+    card_name: str = "CARD"
+    layout: str = ""
+    auditor: str = ""
+
+    @property
+    def needs_root(self) -> bool:
+        """Whether it is read from a folder."""
+        return bool(self.layout)
+
+    @property
+    def card(self) -> DatasetCard:
+        """What it is, where it comes from and under which terms."""
+        return cast("DatasetCard", getattr(import_module(self.module), self.card_name))
+
+    def open(self, root: str | Path | None, seed: int, options: Mapping[str, object] | None) -> Splits:
+        """Open it; see `open_dataset`."""
+        opener = getattr(import_module(self.module), self.opener)
+        if not self.needs_root:
+            return cast("Splits", opener(seed=seed, options=options))
+        return cast("Splits", opener(check_root(root, self.name, self.layout), seed=seed, options=options))
+
+    def audit(self, root: Path) -> list[Remark]:
+        """What only this dataset can check, such as images that its lists name and its folder lacks."""
+        if not self.auditor:
+            return []
+        auditor = cast("Callable[[Path], list[Remark]]", getattr(import_module(self.module), self.auditor))
+        return auditor(root)
+
+
+_FOLDERS = (
+    "CLASS/*.png, or train/CLASS/*.png and so on with val/ (or validation/) and test/; JPEG and others too."
+)
+
+DATASETS: dict[str, DatasetEntry] = {
+    entry.name: entry
+    for entry in (
+        DatasetEntry(
+            "phantom",
+            "Synthetic chest radiographs with known findings and masks; built in, needs no download.",
+            "pellucid.data.phantom",
+            "open_phantom",
+        ),
+        DatasetEntry(
+            "chestxray14",
+            "NIH ChestX-ray14: 112,120 frontal radiographs, 14 findings, boxes on 880 test images.",
+            "pellucid.data.chestxray14",
+            "open_chestxray14",
+            layout=(
+                "the official release: images/ or images_001/images … images_012/images, "
+                "Data_Entry_2017_v2020.csv or Data_Entry_2017.csv, train_val_list.txt, test_list.txt, and "
+                "BBox_List_2017.csv for the boxes."
+            ),
+            auditor="audit",
+        ),
+        DatasetEntry(
+            "kermany2018",
+            "Pediatric chest radiographs, normal or pneumonia (Kermany et al. 2018); 5,856 images.",
+            "pellucid.data.folder",
+            "open_kermany2018",
+            card_name="KERMANY_CARD",
+            layout="train/, val/ and test/, each with NORMAL/*.jpeg and PNEUMONIA/*.jpeg.",
+        ),
+        DatasetEntry(
+            "covid-findings",
+            "100 COVID-19 radiographs with pixel masks of findings and lungs; for scoring only.",
+            "pellucid.data.masks",
+            "open_covid_findings",
+            layout="images/*.png, masks/<image>__<Class>.png of the same size, and metadata.csv.",
+            auditor="audit",
+        ),
+        DatasetEntry(
+            "folder",
+            "Your own images, one folder a class.",
+            "pellucid.data.folder",
+            "open_folder",
+            layout=_FOLDERS,
+        ),
+    )
+}
+
+
+def dataset_names() -> tuple[str, ...]:
+    """The names of the datasets.
+
+    Example:
+        >>> dataset_names()
+        ('phantom', 'chestxray14', 'kermany2018', 'covid-findings', 'folder')
+    """
+    return tuple(DATASETS)
+
+
+def get_entry(name: str) -> DatasetEntry:
+    """The registry's entry of a dataset.
+
+    Raises:
+        InputError: for an unknown name, with the nearest one and all there are.
+
+    Example:
+        >>> get_entry("chestxray")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        pellucid.types.InputError: unknown dataset 'chestxray'. Did you mean 'chestxray14'? Datasets: ...
+    """
+    if name not in DATASETS:
+        raise InputError(
+            f"unknown dataset {name!r}.{nearest(name, DATASETS)} Datasets: {', '.join(DATASETS)}."
+        )
+    return DATASETS[name]
+
+
+def open_dataset(
+    name: str, root: str | Path | None = None, *, seed: int = 0, options: Mapping[str, object] | None = None
+) -> Splits:
+    """Open a dataset by name; no pixels are read yet.
+
+    Args:
+        name: one of `dataset_names()`.
+        root: its folder; left out for a dataset that is built in.
+        seed: chooses what a dataset leaves to chance, such as the patients of a validation part.
+        options: the dataset's own options, such as ``{"labels": ["Pneumonia"]}``.
+
+    Returns:
+        The parts by name: `train`, `validation`, `test`, or fewer.
+
+    Raises:
+        InputError: for an unknown name (with the nearest), a missing folder (with the layout expected in
+            it), a wrong option, or whatever is wrong with the files (with the file).
+    """
+    return get_entry(name).open(root, seed, options)

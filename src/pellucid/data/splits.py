@@ -1,0 +1,93 @@
+"""Parts of a dataset that share no patient: cutting them, checking them, naming them by a hash."""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from pellucid.data.dataset import Dataset
+
+
+def patient_split(
+    patients: Sequence[str], fraction: float, seed: int, *, purpose: str = "validation"
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Cut a part off by patient: the rows that stay, and the rows of about `fraction` of the patients.
+
+    A patient is cut off where a hash of name, seed and purpose, read as a number in [0, 1), is below
+    `fraction`. So the decision depends on the patient alone: on a partial copy of a dataset every patient is
+    on the same side as on the whole. At least one patient is cut off, and at least one stays.
+
+    Args:
+        patients: the patient of each row.
+        fraction: the share of patients to cut off, in [0, 1); 0 cuts off nothing.
+        seed: another seed gives another cut.
+        purpose: cuts for different purposes are independent of each other.
+
+    Raises:
+        InputError: if the fraction is out of range, or there are fewer than two patients.
+
+    Example:
+        >>> kept, cut = patient_split(["ann", "ann", "bob", "cid"], 0.4, seed=0)
+        >>> sorted([*kept.tolist(), *cut.tolist()])
+        [0, 1, 2, 3]
+    """
+    if not 0 <= fraction < 1:
+        raise InputError(f"the fraction for {purpose} must be at least 0 and below 1; found {fraction}.")
+    rows = np.arange(len(patients), dtype=np.int64)
+    if fraction == 0:
+        return rows, rows[:0]
+    place = {name: _place(name, seed, purpose) for name in set(patients)}
+    if len(place) < 2:
+        raise InputError(
+            f"a {purpose} part needs at least two patients; found {len(place)}. "
+            "Set the fraction to 0, or give more images."
+        )
+    order = sorted(place, key=lambda name: (place[name], name))
+    below = sum(value < fraction for value in place.values())
+    cut = set(order[: min(max(below, 1), len(order) - 1)])
+    taken = np.array([name in cut for name in patients], dtype=bool)
+    return rows[~taken], rows[taken]
+
+
+def _place(name: str, seed: int, purpose: str) -> float:
+    digest = hashlib.sha256(f"{purpose}|{seed}|{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def check_disjoint(splits: Mapping[str, Dataset]) -> None:
+    """Refuse parts that share a patient or an image.
+
+    Raises:
+        InputError: naming the two parts and some of what they share.
+    """
+    for (first, a), (second, b) in combinations(splits.items(), 2):
+        for what, shared in (("patient", {*a.patients} & {*b.patients}), ("image", {*a.ids} & {*b.ids})):
+            if shared:
+                some = ", ".join(sorted(shared)[:5]) + (", …" if len(shared) > 5 else "")
+                raise InputError(
+                    f"{a.card.name}: {len(shared)} {what}(s) occur both in {first} and in {second} ({some}). "
+                    "A result on such parts would be too good; mend the lists or the patients' names."
+                )
+
+
+def split_hash(splits: Mapping[str, Dataset]) -> str:
+    """A hash of which image of which patient is in which part, whatever the order; for the run's record."""
+    rows = sorted(
+        (part, patient, name)
+        for part, data in splits.items()
+        for patient, name in zip(data.patients, data.ids, strict=True)
+    )
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update("\0".join(row).encode() + b"\n")
+    return digest.hexdigest()

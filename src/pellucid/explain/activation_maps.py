@@ -1,0 +1,114 @@
+"""Class activation maps: CAM in closed form and Grad-CAM through the head alone, all classes at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.explain.explanation import Explanation, resolve_targets, select
+from pellucid.models.classifier import frozen
+from pellucid.types import InputError, check_images
+
+if TYPE_CHECKING:
+    from pellucid.explain.explanation import Targets
+    from pellucid.types import Classifier
+
+
+def class_activation_maps(classifier: Classifier, images: Tensor) -> Tensor:
+    """CAM of every class, ``M_c = Σ_k w_ck A_k``, from one forward pass (Zhou et al. 2016, arXiv 1512.04150).
+
+    The mean of a map plus the class's bias is its logit.
+
+    Args:
+        classifier: convolution → global average pooling → linear.
+        images: (N, C, H, W) in [0, 1].
+
+    Returns:
+        (N, K, h, w), at the resolution of the last feature map; negative where the class is spoken against.
+
+    Raises:
+        InputError: a classifier without a linear head, or images that are not pixels in [0, 1].
+
+    Example:
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=["a", "b", "c"], task="multilabel")
+        >>> class_activation_maps(model, torch.rand(2, 1, 64, 64)).shape
+        torch.Size([2, 3, 8, 8])
+    """
+    head = _head_of(classifier, "a class activation map")
+    if not isinstance(head, nn.Linear):
+        raise InputError(
+            f"a class activation map needs a linear head; this one is {type(head).__name__}. Use grad-cam."
+        )
+    _check(classifier, images)
+    with torch.no_grad(), frozen(classifier):
+        return torch.einsum("kd,ndhw->nkhw", head.weight, _features(classifier, images))
+
+
+def grad_cam_maps(classifier: Classifier, images: Tensor, *, relu: bool = True) -> Tensor:
+    """Grad-CAM of every class, ``M_c = ReLU(Σ_k α_ck A_k)`` (Selvaraju et al. 2017, arXiv 1610.02391).
+
+    ``α_ck`` is the mean over positions of ``∂f_c/∂A_k``. On the last feature map these gradients come from
+    the head alone, so all classes cost one forward pass and no backward pass through the convolutions. The
+    head need not be linear; for a linear one, without the ReLU, this is CAM divided by h·w.
+
+    Args:
+        classifier: with `features` and a `head` on their average.
+        images: (N, C, H, W) in [0, 1].
+        relu: keep only what speaks for the class.
+
+    Returns:
+        (N, K, h, w), at the resolution of the last feature map.
+
+    Raises:
+        InputError: a classifier whose feature map is not known, or images that are not pixels in [0, 1].
+    """
+    head = _head_of(classifier, "Grad-CAM")
+    _check(classifier, images)
+    with frozen(classifier), torch.inference_mode(False):
+        with torch.no_grad():
+            feature_map = _features(classifier, images)
+        with torch.enable_grad():
+            pooled = feature_map.mean((2, 3)).requires_grad_(True)
+            logits = head(pooled)
+            one_hot = torch.eye(logits.shape[1], dtype=logits.dtype, device=logits.device)
+            rows = one_hot.unsqueeze(1).expand(-1, logits.shape[0], -1)  # (K, N, K): one backward pass each
+            (gradients,) = torch.autograd.grad(logits, pooled, rows, is_grads_batched=True)
+        positions = feature_map.shape[2] * feature_map.shape[3]
+        maps = torch.einsum("knd,ndhw->nkhw", gradients / positions, feature_map)
+    return maps.relu_() if relu else maps
+
+
+def cam(classifier: Classifier, images: Tensor, targets: Targets) -> Explanation:
+    """CAM as an explanation; see `class_activation_maps`."""
+    indices = resolve_targets(classifier, images, targets)
+    maps = select(class_activation_maps(classifier, images), indices)
+    return Explanation(maps, "heatmap", "cam", indices, gradient_evaluations=0, forward_passes=1)
+
+
+def grad_cam(classifier: Classifier, images: Tensor, targets: Targets) -> Explanation:
+    """Grad-CAM with its ReLU as an explanation; see `grad_cam_maps`."""
+    indices = resolve_targets(classifier, images, targets)
+    maps = select(grad_cam_maps(classifier, images), indices)
+    return Explanation(maps, "heatmap", "grad-cam", indices, gradient_evaluations=0, forward_passes=1)
+
+
+def _head_of(classifier: Classifier, what: str) -> nn.Module:
+    head = getattr(classifier, "head", None)
+    if not isinstance(head, nn.Module) or not hasattr(classifier, "features"):
+        raise InputError(
+            f"{what} needs the feature map that the network pools and the head behind it, which this "
+            "classifier does not name: give wrap() features= and head=, or use saliency, which needs neither."
+        )
+    return head
+
+
+def _features(classifier: Classifier, images: Tensor) -> Tensor:
+    feature_map: Tensor = classifier.features(images)  # type: ignore[attr-defined]  # _head_of has looked
+    return feature_map
+
+
+def _check(classifier: Classifier, images: Tensor) -> None:
+    check_images(images, channels=classifier.input_spec.channels)

@@ -1,0 +1,314 @@
+"""The classifier contract on torch modules: normalise → features → global average pooling → linear head."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.types import InputError, InputSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from pellucid.types import Classifier, Task
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a network is built from: its name in the registry and the options given there."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class _Normalised(nn.Module):
+    """What every classifier holds: task, classes, the images it takes, and their normalisation."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        *,
+        task: Task,
+        classes: Sequence[str],
+        input_spec: InputSpec,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        super().__init__()
+        _check_labels(task, classes)
+        self.task: Task = task
+        self.classes = tuple(classes)
+        self.input_spec = input_spec
+        for name, values in (("mean", mean), ("std", std)):
+            if len(values) != input_spec.channels:
+                raise InputError(
+                    f"{name} needs one value a channel, {input_spec.channels}; found {len(values)}."
+                )
+            # not part of the weights file: model.toml carries them
+            self.register_buffer(name, torch.tensor(list(values)).view(1, -1, 1, 1), persistent=False)
+        if bool((self.std <= 0).any()):
+            raise InputError(f"std must be positive; found {list(std)}.")
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] to what the network was made for.
+
+        Raises:
+            InputError: images of another number of dimensions or channels.
+        """
+        if images.ndim != 4 or images.shape[1] != self.input_spec.channels:
+            raise InputError(
+                f"the classifier takes images (N, {self.input_spec.channels}, H, W); "
+                f"found {tuple(images.shape)}."
+            )
+        return (images - self.mean) / self.std
+
+
+class ConvolutionalClassifier(_Normalised):
+    """Convolutions, global average pooling, one linear layer: class activation maps need no gradient.
+
+    Attributes:
+        backbone: normalised images (N, C, H, W) → the last feature map (N, D, h, w), after its last norm and
+            activation: what is pooled.
+        head: `nn.Linear(D, K)`.
+        dropout: probability of dropping a pooled feature, in training only.
+        architecture: how to build this network again; None for one that the registry did not build.
+
+    Example:
+        >>> net = ConvolutionalClassifier(
+        ...     nn.Conv2d(1, 4, 3),
+        ...     4,
+        ...     task="multiclass",
+        ...     classes=("a", "b"),
+        ...     input_spec=InputSpec(1, 8),
+        ...     mean=[0.5],
+        ...     std=[0.25],
+        ... )
+        >>> net(torch.rand(3, 1, 8, 8)).shape, net.features(torch.rand(3, 1, 8, 8)).shape
+        (torch.Size([3, 2]), torch.Size([3, 4, 6, 6]))
+    """
+
+    has_linear_head = True
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        feature_channels: int,
+        *,
+        task: Task,
+        classes: Sequence[str],
+        input_spec: InputSpec,
+        mean: Sequence[float],
+        std: Sequence[float],
+        dropout: float = 0.0,
+        architecture: Architecture | None = None,
+    ) -> None:
+        super().__init__(task=task, classes=classes, input_spec=input_spec, mean=mean, std=std)
+        if not 0 <= dropout < 1:
+            raise InputError(f"dropout is a probability below 1; found {dropout}.")
+        self.backbone = backbone
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(feature_channels, len(self.classes))
+        self.architecture = architecture
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] to the last feature map (N, D, h, w)."""
+        feature_map: Tensor = self.backbone(self.normalise(images))
+        return feature_map
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] to logits (N, K); the pixels' range is not checked here."""
+        logits: Tensor = self.head(self.dropout(self.features(images).mean((2, 3))))
+        return logits
+
+
+class WrappedClassifier(_Normalised):
+    """Any module behind the classifier contract; see `wrap`."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        task: Task,
+        classes: Sequence[str],
+        input_spec: InputSpec,
+        mean: Sequence[float],
+        std: Sequence[float],
+        features: Callable[[Tensor], Tensor] | None = None,
+        head: nn.Module | None = None,
+    ) -> None:
+        super().__init__(task=task, classes=classes, input_spec=input_spec, mean=mean, std=std)
+        if (features is None) != (head is None):
+            raise InputError("features and head describe one split of the network: give both or neither.")
+        self.module = module
+        self.architecture: Architecture | None = None
+        # in a tuple, because both are parts of `module`: registered, their weights would be listed twice
+        self._split = None if features is None or head is None else (features, head)
+
+    @property
+    def has_linear_head(self) -> bool:
+        """Whether the logits are one linear layer on the pooled feature map."""
+        return isinstance(self.head, nn.Linear)
+
+    @property
+    def head(self) -> nn.Module | None:
+        """Pooled features (N, D) to logits (N, K), or None where `wrap` was not told."""
+        return self._split[1] if self._split is not None else None
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] to the last feature map (N, D, h, w).
+
+        Raises:
+            InputError: `wrap` was not told where the features are.
+        """
+        if self._split is None:
+            raise InputError(
+                "this wrapped network has no known feature map: give wrap() features= and head=."
+            )
+        return self._split[0](self.normalise(images))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] to logits (N, K).
+
+        Raises:
+            InputError: the module returns something other than (N, K) logits.
+        """
+        logits = self.module(self.normalise(images))
+        expected = (images.shape[0], len(self.classes))
+        if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
+            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise InputError(
+                f"the wrapped network must return logits {expected}, one per class; found {found}."
+            )
+        return logits
+
+
+def wrap(
+    module: nn.Module,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    task: Task,
+    classes: Sequence[str],
+    input_spec: InputSpec,
+    features: Callable[[Tensor], Tensor] | None = None,
+    head: nn.Module | None = None,
+) -> WrappedClassifier:
+    """Make a classifier of any module that returns logits.
+
+    Args:
+        module: normalised images (N, C, H, W) → logits (N, K), not probabilities.
+        mean: what to subtract from pixels in [0, 1], one value a channel.
+        std: what to divide by then, one value a channel.
+        task: `multiclass` or `multilabel`.
+        classes: one name a logit.
+        input_spec: the channels and the size that the network was made for.
+        features: normalised images → the feature map (N, D, h, w) that the network pools, a part or bound
+            method of `module`. Together with `head` it makes class activation maps possible.
+        head: pooled features (N, D) → logits (N, K), a part of `module`.
+
+    Raises:
+        InputError: `features` and `head` do not give the module's own logits, or labels and sizes disagree.
+
+    Example:
+        >>> body, head = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+        >>> net = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+        >>> spec = InputSpec(channels=3, size=16)
+        >>> parts = {"mean": [0.5] * 3, "std": [0.25] * 3, "classes": ["cat", "dog"], "input_spec": spec}
+        >>> wrap(net, task="multiclass", **parts).has_linear_head
+        False
+        >>> wrap(net, task="multiclass", **parts, features=body, head=head).has_linear_head
+        True
+    """
+    wrapped = WrappedClassifier(
+        module,
+        mean=mean,
+        std=std,
+        task=task,
+        classes=classes,
+        input_spec=input_spec,
+        features=features,
+        head=head,
+    )
+    parameter = next(module.parameters(), None)
+    if parameter is not None:
+        wrapped.mean, wrapped.std = wrapped.mean.to(parameter.device), wrapped.std.to(parameter.device)
+    if head is not None:
+        _check_split(wrapped, head)
+    return wrapped
+
+
+@contextmanager
+def frozen(classifier: Classifier | nn.Module) -> Iterator[None]:
+    """Eval mode and no parameter gradients inside; mode, `requires_grad` and buffers as before afterwards.
+
+    What runs inside may differentiate with respect to images but leaves no trace on the classifier, also when
+    it raises. A classifier that is not a module is left alone. One thread at a time may hold one frozen.
+
+    Example:
+        >>> net = nn.Linear(2, 2)
+        >>> with frozen(net):
+        ...     print(net.training, net.weight.requires_grad)
+        False False
+        >>> net.training, net.weight.requires_grad
+        (True, True)
+    """
+    if not isinstance(classifier, nn.Module):
+        yield
+        return
+    modes = [(module, module.training) for module in classifier.modules()]
+    gradients = [(parameter, parameter.requires_grad) for parameter in classifier.parameters()]
+    buffers = [(buffer, buffer.clone()) for buffer in classifier.buffers()]
+    try:
+        classifier.eval()
+        for parameter, _ in gradients:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, required in gradients:
+            parameter.requires_grad_(required)
+        for buffer, copy in buffers:
+            # .data: a graph that was built inside and kept must not see a buffer modified in place
+            buffer.data.copy_(copy)
+
+
+def _check_split(wrapped: WrappedClassifier, head: nn.Module) -> None:
+    """Refuse features and a head that are not the module's own: their maps would explain another network."""
+    spec = wrapped.input_spec
+    # an input that is not constant, the same every time, without touching the caller's random state
+    ramp = torch.linspace(
+        0, 1, spec.channels * spec.size**2, device=wrapped.mean.device, dtype=wrapped.mean.dtype
+    )
+    image = (ramp * 37 % 1).view(1, spec.channels, spec.size, spec.size)
+    with torch.no_grad(), frozen(wrapped):
+        expected = wrapped(image)
+        feature_map = wrapped.features(image)
+        if feature_map.ndim != 4:
+            raise InputError(
+                f"features must give a map (N, D, h, w); found shape {tuple(feature_map.shape)}."
+            )
+        found = head(feature_map.mean((2, 3)))
+    if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-3, atol=1e-4):
+        raise InputError(
+            "head(features(x).mean((2, 3))) is not what the wrapped network returns: features must be the "
+            "map that it pools, after its last norm and activation, and head what follows the pooling."
+        )
+
+
+def _check_labels(task: str, classes: Sequence[str]) -> None:
+    if task not in ("multiclass", "multilabel"):
+        raise InputError(f"task must be 'multiclass' or 'multilabel'; found {task!r}.")
+    if isinstance(classes, str):
+        raise InputError(f"classes must be a list of names; found the one string {classes!r}.")
+    if len(classes) < (2 if task == "multiclass" else 1):
+        raise InputError(f"a {task} classifier needs at least {2 if task == 'multiclass' else 1} classes.")
+    repeated = sorted({name for name in classes if list(classes).count(name) > 1})
+    if repeated:
+        raise InputError(f"class names must differ; found more than once: {', '.join(repeated[:5])}.")

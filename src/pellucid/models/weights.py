@@ -1,0 +1,159 @@
+"""A classifier on disk: `weights.safetensors` and the card `model.toml` that says how to build and use it."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tomli_w
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pellucid.models.classifier import Architecture, ConvolutionalClassifier
+from pellucid.models.download import sha256_of
+from pellucid.models.pretrained import load_exactly, read_tensors
+from pellucid.models.registry import create_model
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+WEIGHTS = "weights.safetensors"
+CARD = "model.toml"
+FORMAT = 1
+
+
+def save_model(
+    model: ConvolutionalClassifier, folder: str | Path, *, extra: Mapping[str, Any] | None = None
+) -> Path:
+    """Write `weights.safetensors` and `model.toml` into a folder, each in one step.
+
+    Args:
+        model: a classifier that the registry built.
+        folder: made if it is missing; earlier files of these names are replaced.
+        extra: more fields of the card (label frequencies, thresholds, the best constant prediction, the
+            recipe …): numbers (NaN too), texts, lists and tables; tensors and arrays become lists.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: a classifier that could not be built again, or a field that TOML cannot hold.
+    """
+    if model.architecture is None:
+        raise InputError(
+            "only a classifier made by create_model can be saved: to build another one again takes its code."
+        )
+    card: dict[str, Any] = {
+        "format": FORMAT,
+        "task": model.task,
+        "classes": list(model.classes),
+        "architecture": {"name": model.architecture.name, "options": model.architecture.options},
+        "input": {
+            "channels": model.input_spec.channels,
+            "size": model.input_spec.size,
+            "mean": _exact(model.mean),
+            "std": _exact(model.std),
+        },
+    }
+    taken = sorted({*card, "weights_sha256"} & set(extra or {}))
+    if taken:
+        raise InputError(f"the card has fields of these names already: {', '.join(taken)}.")
+    card.update(extra or {})
+    card = _plain(card, "model.toml")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights_part, card_part = folder / f".{WEIGHTS}.part", folder / f".{CARD}.part"
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, weights_part)
+    card["weights_sha256"] = sha256_of(weights_part)
+    card_part.write_bytes(tomli_w.dumps(card).encode())
+    weights_part.replace(folder / WEIGHTS)
+    card_part.replace(folder / CARD)
+    return folder
+
+
+def read_model_card(path: str | Path) -> dict[str, Any]:
+    """The card of a run folder or of a weights file: what `save_model` wrote, with its extra fields.
+
+    Raises:
+        InputError: there is none, or it is not one.
+    """
+    path = Path(path)
+    card_path = path / CARD if path.is_dir() else path.parent / CARD
+    if not path.exists():
+        raise InputError(
+            f"no model at {path}: give a run folder, or a weights file with its {CARD} beside it."
+        )
+    if not card_path.is_file():
+        raise InputError(f"no {CARD} at {card_path.parent}: without it the network cannot be built.")
+    try:
+        card = tomllib.loads(card_path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{card_path} is not valid TOML: {error}") from error
+    if card.get("format") != FORMAT:
+        raise InputError(
+            f"{card_path} has format {card.get('format')!r}; this version of pellucid reads format {FORMAT}."
+        )
+    return card
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> ConvolutionalClassifier:
+    """The classifier of a run folder or of a weights file with its `model.toml`, in evaluation mode.
+
+    Raises:
+        InputError: files that are missing, or weights of another network, named key by key.
+    """
+    path = Path(path)
+    card = read_model_card(path)
+    weights = path / WEIGHTS if path.is_dir() else path
+    try:
+        architecture, spec = card["architecture"], card["input"]
+        options = dict(architecture.get("options", {}))
+        model = create_model(
+            architecture["name"],
+            classes=card["classes"],
+            task=card["task"],
+            in_channels=spec["channels"],
+            size=spec["size"],
+            mean=spec["mean"],
+            std=spec["std"],
+            **options,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"the {CARD} of {path} lacks a field or has one of the wrong kind: {error}"
+        ) from error
+    load_exactly(model, read_tensors(weights), source=str(weights))
+    expected = card.get("weights_sha256")
+    if expected is not None and weights.suffix == ".safetensors" and sha256_of(weights) != expected:
+        raise InputError(
+            f"{weights} is not the file that its {CARD} was written for (SHA-256 differs): thresholds and "
+            "the rest of the card may not fit it. Save both with save_model, or delete weights_sha256."
+        )
+    model.architecture = Architecture(architecture["name"], options)
+    return model.to(device).eval()
+
+
+def _exact(values: Tensor) -> list[float]:
+    """Float32 values as the shortest decimals that give them back."""
+    return [float(str(value)) for value in values.flatten().cpu().numpy()]
+
+
+def _plain(value: Any, where: str) -> Any:  # noqa: ANN401
+    """A value as TOML can hold it."""
+    if isinstance(value, dict) or hasattr(value, "items"):
+        return {str(key): _plain(item, f"{where}: {key}") for key, item in value.items()}
+    if isinstance(value, Tensor):
+        return _plain(value.detach().cpu().tolist(), where)
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist(), where)
+    if isinstance(value, list | tuple):
+        return [_plain(item, where) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, bool | int | float | str):
+        return value
+    raise InputError(f"{where} cannot be written to a card: {type(value).__name__} {value!r}.")

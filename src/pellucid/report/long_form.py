@@ -1,0 +1,84 @@
+"""A study's figures as CSV and JSON for machines: one file a section, one line a figure, nothing left out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pellucid.resources import write_csv, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_PLAIN = (
+    "section", "target", "method", "gate", "metric", "at", "threshold", "class", "variant",
+    "value", "low", "high", "n", "reason", "seed_spread",
+)  # fmt: skip
+
+
+def flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """One result as a line of CSV; seeds in one field, separated by semicolons, an undefined one empty.
+
+    Example:
+        >>> line = flat({"section": "wang", "value": 0.8, "seeds": [0.79, None], "difference": None})
+        >>> line["value"], line["seeds"], line["difference"], line["class"]
+        (0.8, '0.79;', '', '')
+    """
+    line = {key: "" if row.get(key) is None else row[key] for key in _PLAIN}
+    line["seeds"] = _seeds(row)
+    difference = row.get("difference") or {}
+    line["difference"] = _or_empty(difference.get("value"))
+    for key in ("low", "high", "n", "reason"):
+        line[f"difference_{key}"] = _or_empty(difference.get(key))
+    line["difference_seeds"] = _seeds(difference)
+    return line
+
+
+def write_tables(results: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Write every section's rows, the published figures and the training curves as CSV and JSON.
+
+    Returns:
+        The files written, each whole.
+    """
+    reference = next((v["label"] for v in results["variants"] if v.get("reference")), None)
+    sections: dict[str, list[Mapping[str, Any]]] = {}
+    for row in results["rows"]:
+        sections.setdefault(row["section"], []).append(row)
+    written: list[Path] = []
+    for name, rows in sections.items():
+        about = {"study": results["name"], "section": name, "reference": reference}
+        written += _pair(folder / name, [flat(row) for row in rows], {**about, "rows": rows})
+    if published := results.get("comparators"):
+        lines = [
+            {**{k: one.get(k, "") for k in ("section", "metric", "at", "name")}, "class": cls, "value": value,
+             "note": one.get("note", "")}
+            for one in published
+            for cls, value in one["values"].items()
+        ]  # fmt: skip
+        written += _pair(folder / "comparators", lines, {"study": results["name"], "comparators": published})
+    epochs = [
+        {"variant": variant["label"], "seed": run["seed"], **epoch}
+        for variant in results["variants"]
+        for run in variant.get("runs", [])
+        for epoch in run.get("history", [])
+    ]
+    if epochs:
+        columns = dict.fromkeys(key for epoch in epochs for key in epoch)
+        lines = [{key: _or_empty(epoch.get(key)) for key in columns} for epoch in epochs]
+        written += _pair(folder / "training", lines, {"study": results["name"], "epochs": epochs})
+    return written
+
+
+def _pair(stem: Path, lines: list[dict[str, Any]], whole: Mapping[str, Any]) -> list[Path]:
+    csv, json = stem.with_name(f"{stem.name}.csv"), stem.with_name(f"{stem.name}.json")
+    write_csv(csv, lines)
+    write_json(json, whole)
+    return [csv, json]
+
+
+def _seeds(row: Mapping[str, Any]) -> str:
+    return ";".join("" if seed is None else str(seed) for seed in row.get("seeds") or ())
+
+
+def _or_empty(value: object) -> object:
+    return "" if value is None else value

@@ -1,0 +1,335 @@
+"""Decoding of every kind of file, fitting to a network, and the cache."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import threading
+
+import numpy as np
+import pytest
+import simplejpeg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pellucid.data import materialize, open_dataset
+from pellucid.data.cache import cache_key, cache_path
+from pellucid.data.decode import fit, read_image
+from pellucid.data.parallel import in_threads
+from pellucid.types import InputError
+
+GRAY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
+RGB = np.stack([GRAY, 255 - GRAY, GRAY // 2], axis=2)
+
+
+def save(path, pixels, mode=None, **options):
+    Image.fromarray(pixels, mode).save(path, **options) if mode else Image.fromarray(pixels).save(
+        path, **options
+    )
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp"])
+def test_lossless_files_come_back(tmp_path, suffix):
+    options = {"lossless": True} if suffix == "webp" else {}
+    np.testing.assert_array_equal(read_image(save(tmp_path / f"rgb.{suffix}", RGB, **options)), RGB)
+    if suffix != "webp":
+        np.testing.assert_array_equal(read_image(save(tmp_path / f"gray.{suffix}", GRAY)), GRAY)
+
+
+def test_alpha_is_dropped_if_constant_and_blended_over_black_if_not(tmp_path):
+    opaque = np.dstack([RGB, np.full_like(GRAY, 255)])
+    faint = np.dstack([RGB, np.full_like(GRAY, 7)])
+    half = opaque.copy()
+    half[:, :4, 3] = 0
+    for name, pixels in (("opaque", opaque), ("faint", faint)):
+        np.testing.assert_array_equal(read_image(save(tmp_path / f"{name}.png", pixels)), RGB)
+    blended = read_image(save(tmp_path / "half.png", half))
+    assert not blended[:, :4].any()
+    np.testing.assert_array_equal(blended[:, 4:], RGB[:, 4:])
+    with_gray = np.dstack([GRAY, np.full_like(GRAY, 255)])
+    assert (read_image(save(tmp_path / "la.png", with_gray)) == GRAY[:, :, None]).all()
+
+
+def test_16_bit_uses_the_full_range(tmp_path):
+    wide = np.array([[0, 128, 129, 257], [32768, 65406, 65407, 65535]], dtype=np.uint16)
+    expected = np.rint(wide / 257.0).astype(np.uint8)
+    np.testing.assert_array_equal(read_image(save(tmp_path / "wide.png", wide)), expected)
+    np.testing.assert_array_equal(read_image(save(tmp_path / "wide.tif", wide)), expected)
+
+
+def test_palette_and_one_bit(tmp_path):
+    Image.fromarray(RGB).quantize(200).save(tmp_path / "palette.png")
+    with Image.open(tmp_path / "palette.png") as image:
+        assert image.mode == "P"
+        np.testing.assert_array_equal(read_image(tmp_path / "palette.png"), np.asarray(image.convert("RGB")))
+    Image.fromarray(GRAY > 100).save(tmp_path / "bit.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "bit.png"), np.where(GRAY > 100, 255, 0))
+
+
+def test_jpeg_agrees_with_pillow(tmp_path):
+    y, x = np.mgrid[:40, :56]
+    smooth = (127 + 60 * np.sin(x / 9) + 60 * np.cos(y / 7)).astype(np.uint8)
+    colour = np.stack([smooth, np.roll(smooth, 5, 1), 255 - smooth], axis=2)
+    for name, pixels in (("gray.jpg", smooth), ("colour.jpeg", colour)):
+        path = save(tmp_path / name, pixels, quality=95)
+        mine, theirs = read_image(path), np.asarray(Image.open(path))
+        assert mine.shape == pixels.shape
+        assert np.abs(mine.astype(int) - theirs).max() <= 3
+    cmyk = Image.fromarray(colour).convert("CMYK")
+    cmyk.save(tmp_path / "cmyk.jpg")
+    assert read_image(tmp_path / "cmyk.jpg").shape == (40, 56, 3)
+
+
+def test_stray_bytes_in_a_jpeg_harm_nothing(tmp_path):
+    data = simplejpeg.encode_jpeg(np.repeat(GRAY[:, :, None], 3, 2))
+    (tmp_path / "clean.jpg").write_bytes(data)
+    (tmp_path / "stray.jpg").write_bytes(data[:-2] + b"\0\0\0" + data[-2:])
+    np.testing.assert_array_equal(read_image(tmp_path / "stray.jpg"), read_image(tmp_path / "clean.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        ("gone.png", None, "cannot be read"),
+        ("empty.png", lambda p: p.write_bytes(b""), "the file is empty"),
+        ("text.png", lambda p: p.write_text("hello"), "not an image"),
+        ("float.tif", lambda p: save(p, GRAY.astype(np.float32)), "floating-point"),
+        ("long.tif", lambda p: save(p, GRAY.astype(np.int32) * 70000), "save it as 8-bit or 16-bit"),
+    ],
+)
+def test_unreadable_files_are_named(tmp_path, name, make, message):
+    if make is not None:
+        make(tmp_path / name)
+    with pytest.raises(InputError, match=message) as caught:
+        read_image(tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:Truncated File Read")
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "bmp", "webp", "gif"])
+def test_every_truncation_is_noticed(tmp_path, suffix):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    path = save(tmp_path / f"whole.{suffix}", pixels)
+    data = path.read_bytes()
+    cut = tmp_path / f"cut.{suffix}"
+    for share in (0.02, 0.1, 0.5, 0.9):
+        cut.write_bytes(data[: int(len(data) * share)])
+        with pytest.raises(InputError, match=f"cut.{suffix}: "):
+            read_image(cut)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 24), st.sampled_from([1, 3]), st.booleans())
+def test_fit_gives_the_shape_and_stays_in_range(height, width, size, channels, colour):
+    shape = (height, width, 3) if colour else (height, width)
+    image = np.random.default_rng(0).integers(40, 200, shape, dtype=np.uint8)
+    fitted = fit(image, size, channels)
+    assert fitted.shape == (channels, size, size)
+    assert fitted.dtype == np.uint8
+    assert image.min() <= fitted.min()
+    assert fitted.max() <= image.max()
+
+
+def test_fit_averages_and_does_not_alias():
+    stripes = np.zeros((64, 64), dtype=np.uint8)
+    stripes[:, ::2] = 200
+    assert np.ptp(fit(stripes, 8, 1)[0, :, 1:-1].astype(int)) <= 2
+    assert abs(int(fit(stripes, 8, 1).mean()) - 100) <= 2
+
+
+def test_fit_between_gray_and_colour():
+    equal = np.repeat(GRAY[:, :6, None], 3, axis=2)
+    np.testing.assert_array_equal(fit(equal, 6, 1)[0], GRAY[:, :6])
+    np.testing.assert_array_equal(fit(GRAY[:, :6], 6, 3), np.repeat(GRAY[None, :, :6], 3, axis=0))
+    luma = RGB[:, :6] @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(fit(RGB[:, :6], 6, 1)[0] - luma).max() <= 1
+    with pytest.raises(InputError, match="float64"):
+        fit(GRAY / 255, 6, 1)
+
+
+def test_regions_follow_the_stretch():
+    """A bright rectangle and its relative box stay together whatever the shape of the image."""
+    from pellucid.data.regions import rasterize
+
+    image = np.zeros((50, 100), dtype=np.uint8)
+    image[10:30, 20:40] = 255
+    bright = fit(image, 20, 1)[0] > 127
+    np.testing.assert_array_equal(bright, rasterize((0.2, 0.2, 0.2, 0.4), 20))
+
+
+@pytest.fixture
+def images(tmp_path):
+    """300 images of different sizes: more than the work that is handed out at a time."""
+    rng = np.random.default_rng(1)
+    for name in ("a", "b"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+    for i in range(300):
+        pixels = rng.integers(0, 256, tuple(rng.integers(3, 12, 2)), dtype=np.uint8)
+        save(tmp_path / "set" / "ab"[i % 2] / f"{i:03d}.png", pixels)
+    return tmp_path / "set"
+
+
+def opened(folder):
+    return open_dataset("folder", folder, options={"test_fraction": 1})["test"]
+
+
+def test_memory_and_cache_hold_the_same_in_order(images, tmp_path):
+    dataset = opened(images)
+    memory = materialize(dataset, size=7, channels=3)
+    cached = materialize(dataset, size=7, channels=3, directory=tmp_path / "cache" / "deep")
+    assert memory.shape == (300, 3, 7, 7)
+    for i in (0, 1, 127, 128, 129, 299):
+        np.testing.assert_array_equal(memory[i], fit(dataset.read(i), 7, 3))
+    np.testing.assert_array_equal(memory, cached)
+    assert isinstance(cached, np.memmap)
+    assert not cached.flags.writeable
+
+
+def test_the_second_time_nothing_is_decoded(images, tmp_path, monkeypatch):
+    first = materialize(opened(images), size=5, channels=1, directory=tmp_path / "cache")
+    monkeypatch.setattr("pellucid.data.folder.read_image", lambda path: pytest.fail(f"decoded {path}"))
+    np.testing.assert_array_equal(
+        first, materialize(opened(images), size=5, channels=1, directory=tmp_path / "cache")
+    )
+    files = sorted(p.suffix for p in (tmp_path / "cache").iterdir())
+    assert files == [".json", ".npy"]
+    manifest = json.loads(next((tmp_path / "cache").glob("*.json")).read_text())
+    assert manifest["fingerprint"] == opened(images).fingerprint
+    assert (manifest["images"], manifest["channels"], manifest["size"]) == (300, 1, 5)
+
+
+def test_the_key_follows_files_size_and_channels(images):
+    before = cache_key(opened(images), size=5, channels=1)
+    assert before == cache_key(opened(images), size=5, channels=1)
+    assert (
+        len(
+            {
+                before,
+                cache_key(opened(images), size=6, channels=1),
+                cache_key(opened(images), size=5, channels=3),
+            }
+        )
+        == 3
+    )
+    some = opened(images).files[3].path
+    os.utime(some, ns=(0, 0))  # another time, the same bytes: the fingerprint stays
+    touched = opened(images)
+    assert touched.fingerprint == opened(images).fingerprint
+    assert cache_key(touched, size=5, channels=1) != before
+
+
+def test_a_broken_cache_file_is_made_again(images, tmp_path):
+    dataset = opened(images)
+    whole = np.array(materialize(dataset, size=5, channels=1, directory=tmp_path))
+    path = cache_path(dataset, size=5, channels=1, directory=tmp_path)
+    path.write_bytes(path.read_bytes()[:500])
+    np.testing.assert_array_equal(materialize(dataset, size=5, channels=1, directory=tmp_path), whole)
+
+
+def test_too_little_disk_is_said_before_anything_is_decoded(images, tmp_path, monkeypatch):
+    dataset = opened(images)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 5000, 5000))
+    monkeypatch.setattr("pellucid.data.folder.read_image", lambda path: pytest.fail(f"decoded {path}"))
+    with pytest.raises(InputError, match=r"needs 1\.23 MB but only 0\.01 MB are free"):
+        materialize(dataset, size=64, channels=1, directory=tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_disk_that_fills_up_leaves_nothing_behind(images, tmp_path):
+    """A real failure of write(): the process may not write files of more than 4,000 bytes."""
+    resource = pytest.importorskip("resource")
+    dataset = opened(images)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
+    try:
+        with pytest.raises(InputError, match=r"no space left while writing 0\.08 MB.*Nothing was kept"):
+            materialize(dataset, size=16, channels=1, directory=tmp_path / "cache")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list((tmp_path / "cache").iterdir())
+    assert materialize(dataset, size=16, channels=1, directory=tmp_path / "cache").shape[0] == 300
+
+
+@pytest.mark.parametrize("trouble", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_no_half_written_cache_after_a_failure(images, tmp_path, monkeypatch, trouble):
+    dataset = opened(images)
+
+    def fail(_):
+        raise trouble
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(KeyboardInterrupt if isinstance(trouble, KeyboardInterrupt) else InputError):
+        materialize(dataset, size=5, channels=1, directory=tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_an_unreadable_image_stops_it_and_leaves_nothing_behind(images, tmp_path):
+    dataset = opened(images)
+    bad = dataset.files[200].path
+    bad.write_bytes(bad.read_bytes()[:40])
+    for directory in (None, tmp_path / "cache"):
+        with pytest.raises(InputError, match=f"{bad.name}: "):
+            materialize(dataset, size=5, channels=1, directory=directory)
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_cache_directory_that_is_a_file_is_said(images, tmp_path):
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(InputError, match="cache cannot be written"):
+        materialize(opened(images), size=5, channels=1, directory=tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "message"),
+    [
+        (0, 1, "found 0"),
+        (-3, 1, "found -3"),
+        (2.5, 1, "found 2.5"),
+        (True, 1, "found True"),
+        (8, 2, "found 2"),
+    ],
+)
+def test_impossible_sizes_are_refused_first(images, tmp_path, size, channels, message):
+    with pytest.raises(InputError, match=message):
+        materialize(opened(images), size=size, channels=channels, directory=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+    with pytest.raises(InputError, match="no images"):
+        materialize(opened(images).subset([]), size=8, channels=1)
+
+
+def test_progress_counts_every_image(images, capfd):
+    seen = []
+    materialize(opened(images), size=4, channels=1, progress=lambda done, count: seen.append((done, count)))
+    assert seen == [(i + 1, 300) for i in range(300)]
+    materialize(opened(images), size=4, channels=1, progress=True)
+    assert capfd.readouterr().err == ""  # short work shows no bar
+
+
+def test_a_bar_appears_when_work_takes_long(monkeypatch, capfd):
+    monkeypatch.setattr("pellucid.data.parallel._PATIENCE", 0.0)
+    assert list(in_threads(lambda i: i * i, 300, title="squares", progress=True)) == [
+        i * i for i in range(300)
+    ]
+    shown = capfd.readouterr().err
+    assert "squares" in shown
+    assert "300/300" in shown
+    assert "images/s" in shown
+
+
+def test_an_exception_gives_up_what_has_not_begun():
+    begun = []
+    gate = threading.Event()
+
+    def work(i):
+        begun.append(i)
+        if i == 0:
+            raise InputError("broken")
+        gate.wait(0.05)
+
+    with pytest.raises(InputError, match="broken"):
+        list(in_threads(work, 1000, title="work", workers=2))
+    assert len(begun) < 50
