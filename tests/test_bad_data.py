@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 from PIL import Image
 
@@ -95,6 +97,13 @@ def test_an_unknown_option(name, tmp_path):
 )
 def test_an_unknown_dataset_gets_the_nearest_name(given, meant):
     refused(given, None, f"unknown dataset {given!r}", f"Did you mean {meant!r}?")
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_entry_has_its_opener_and_its_card(name):
+    entry = get_entry(name)
+    assert entry.card.name == name
+    assert callable(getattr(import_module(entry.module), entry.opener))
 
 
 @pytest.mark.parametrize("missing", ["Image Index", "Finding Labels", "Patient ID"])

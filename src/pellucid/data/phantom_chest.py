@@ -57,8 +57,9 @@ def draw_chest(anatomy: Anatomy, detail: Detail, grid: Grid) -> Chest:
     """The chest of `anatomy` on a grid of the whole image; its heart is the normal one."""
     u, v, t = grid.u, grid.v, anatomy.traits
     au = np.abs(u)
-    wall, _ = anatomy.wall(v)
-    cage, below, mediastinum = anatomy.cage(grid), anatomy.below(grid), anatomy.mediastinum(grid)
+    wall, slope = anatomy.wall(v)
+    cage = anatomy.cage(grid, (wall, slope))
+    below, mediastinum = anatomy.below(grid), anatomy.mediastinum(grid)
     slow = [field(values, grid) for values in detail.fields]
 
     heart = anatomy.heart_shadow(grid, anatomy.normal_heart)
@@ -93,12 +94,16 @@ def draw_chest(anatomy: Anatomy, detail: Detail, grid: Grid) -> Chest:
     _add(tissue, anatomy, grid, (-0.5, 0.5, anatomy.apex - 0.06, anatomy.apex + 0.13), _clavicles)
     tissue *= _body(anatomy, grid, au)
 
-    markings = field(detail.texture, grid)
-    markings -= 0.5
-    markings *= 0.028
-    markings += _vessels(anatomy, detail.vessels, grid)
-    markings *= clear
-    markings *= cage * (1.0 - 1.4 * heart)
+    markings = np.zeros_like(u)
+    lungs = grid.window(anatomy.pose, (-edge, edge, anatomy.apex - 0.02, anatomy.left + anatomy.angle + 0.02))
+    at = (lungs.rows, lungs.columns)
+    inside = field(detail.texture, lungs)
+    inside -= 0.5
+    inside *= 0.028
+    inside += _vessels(anatomy, detail.vessels, grid)[at]
+    inside *= clear[at]
+    inside *= cage[at] * (1.0 - 1.4 * heart[at])
+    markings[at] = inside
     return Chest(tissue, markings)
 
 

@@ -77,6 +77,7 @@ DATASETS: dict[str, DatasetEntry] = {
             "Synthetic chest radiographs with known findings and masks; built in, needs no download.",
             "pellucid.data.phantom",
             "open_phantom",
+            card_name="PHANTOM_CARD",
         ),
         DatasetEntry(
             "chestxray14",

@@ -129,8 +129,6 @@ def classification_rows(
     first = next(iter(tables.values()))[0]
     rows = []
     for class_name, metrics in first.items():
-        if class_name == "mean" and len(dataset.classes) == 1:
-            continue
         for metric in metrics:
             figures = {v: [t[class_name][metric] for t in seeds] for v, seeds in tables.items()}
             rows += compare(_place("classification", metric, class_name), figures, reference)
@@ -220,8 +218,6 @@ def _score_rows(
 ) -> list[Row]:
     rows = []
     for class_name, scores in next(iter(tables.values()))[0].items():
-        if class_name == "mean" and len(task.classes) == 1:
-            continue
         for metric in scores:
             figures = {v: [t[class_name][metric] for t in seeds] for v, seeds in tables.items()}
             place = _place("localization", metric, class_name, target=task.name, method=method)
@@ -250,12 +246,12 @@ def wang_rows(
             v: [localization_table(match_boxes(i, gated=gated), bootstrap) for i in seeds if i is not None]
             for v, seeds in inputs.items()
         }
-        rows += _box_rows("wang", tables, {**where, "gate": gate}, len(task.classes), reference)
+        rows += _box_rows("wang", tables, {**where, "gate": gate}, reference)
     sweeps = {v: [threshold_sweep(i, bootstrap, gated=False) for i in seeds if i is not None] for v, seeds in inputs.items()}
     for threshold in next(iter(sweeps.values()))[0]:
         tables = {v: [{"mean": s[threshold]["mean"]} for s in seeds] for v, seeds in sweeps.items()}
         place = {**where, "gate": "annotated", "threshold": threshold}
-        rows += _box_rows("sweep", tables, place, len(task.classes), reference)
+        rows += _box_rows("sweep", tables, place, reference)
     return rows
 
 
@@ -263,13 +259,10 @@ def _box_rows(
     section: str,
     tables: Mapping[str, Sequence[LocalizationTable]],
     where: Mapping[str, Any],
-    classes: int,
     reference: str | None,
 ) -> list[Row]:
     rows: list[Row] = []
     for class_name, criteria in next(iter(tables.values()))[0].items():
-        if class_name == "mean" and classes == 1 and section == "wang":
-            continue
         for criterion in criteria:
             overlap, _, limit = criterion.partition("@")
             for metric, attribute in (("accuracy", "accuracy"), ("afp", "false_positives")):

@@ -21,11 +21,12 @@ class Difference:
     """A paired difference from the reference as text; `verdict` says what an interval without 0 means."""
 
     value: str
-    interval: str
+    interval: str = ""
     verdict: str = ""
     seeds: str = ""
     n: int | None = None
     reason: str = ""
+    undefined: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ undefined=True)
     reason = row.get("reason") or ""
     if not defined(row.get("value")):
         why = reason or "no reason recorded"
+        if delta and delta.undefined:
+            delta = None  # it goes without saying
         return Cell("undefined", n=row.get("n"), reason=why, difference=delta, undefined=True)
     spread = row.get("seed_spread")
     many = sum(defined(s) for s in row.get("seeds") or ()) > 1
@@ -109,7 +112,8 @@ def compare(row: Mapping[str, Any] | None, shown: Metric) -> Difference | None:
     if row is None:
         return None
     if not defined(row.get("value")):
-        return Difference("undefined", "", n=row.get("n"), reason=row.get("reason") or "no reason recorded")
+        why = row.get("reason") or "no reason recorded"
+        return Difference("undefined", n=row.get("n"), reason=why, undefined=True)
     seeds = [s for s in row.get("seeds") or () if defined(s)]
     spread = (min(seeds), max(seeds)) if len(seeds) > 1 else ()
     ends = [number(seed, shown.decimals, signed=True) for seed in spread]

@@ -22,38 +22,36 @@ if TYPE_CHECKING:
 
     Found = Callable[[str, str], ResultRow | None]
 
-__all__ = ["Panel", "auroc", "differences", "localization", "robustness", "sweep", "training"]
+__all__ = ["Panel", "classification", "differences", "localization", "robustness", "sweep", "training"]
 
 TRIVIAL_STYLES = {"uniform": (0, (1, 1.5)), "centred": (0, (5, 2)), "mean box": (0, (6, 2, 1, 2))}
 
 
-def auroc(book: Book) -> list[Chart]:
-    """AUROC of each finding with intervals; published figures as crosses."""
-    classes = book.class_names("classification", metric="auroc")
-    if not classes:
-        return []
-    names = ["Mean" if c == MEAN else readable(c) for c in classes]
-    by_name = dict(zip(names, classes, strict=True))
-    seen = looks(book.variants, book.reference)
-    with canvas(_height(len(names), len(seen))) as (figure, (axes,)):
-        _dots(axes, names, seen, lambda name, v: book.row("classification", "auroc", v, cls=by_name[name]))
-        for one in book.comparators("classification", "auroc"):
+def classification(book: Book) -> list[Chart]:
+    """Each metric of each finding with intervals; published figures as crosses."""
+    return [_classification_chart(book, name) for name in book.values("metric", "classification")]
+
+
+def _classification_chart(book: Book, name: str) -> Chart:
+    classes = book.class_names("classification", metric=name)
+    by_name = {"Mean" if c == MEAN else readable(c): c for c in classes}
+    seen, published = looks(book.variants, book.reference), book.comparators("classification", name)
+    with canvas(_height(len(classes), len(seen))) as (figure, (axes,)):
+        _dots(axes, list(by_name), seen, lambda c, v: book.row("classification", name, v, cls=by_name[c]))
+        for one in published:
             known = [(one["values"][c], i) for i, c in enumerate(classes) if defined(one["values"].get(c))]
             axes.plot(
                 [x for x, _ in known], [y for _, y in known], "x", color="#111", ms=4.5, mew=1, zorder=4
             )
         if MEAN in classes and len(classes) > 1:
-            axes.axhline(len(names) - 1.5, color="#8a8a8a", lw=0.7)
-        if axes.get_xlim()[0] < 0.55:
+            axes.axhline(len(classes) - 1.5, color="#8a8a8a", lw=0.7)
+        if name == "auroc" and axes.get_xlim()[0] < 0.55:
             axes.axvline(0.5, color=QUIET, lw=0.9, ls=(0, (4, 2)))
-        axes.set_xlabel("AUROC with 95 % interval")
-        svg = to_svg(
-            figure,
-            "auroc",
-            f"AUROC of each finding for {', '.join(seen)}; the table beside gives the numbers.",
-        )
-    crosses = ", ".join(c["name"] for c in book.comparators("classification", "auroc"))
-    return [Chart(svg, "AUROC by finding", f"× {crosses}" if crosses else "")]
+        axes.set_xlabel(f"{metric(name).label} with 95 % interval")
+        alt = f"{metric(name).label} by finding for {', '.join(seen)}; the table gives the numbers."
+        svg = to_svg(figure, _id("class", name), alt)
+    crosses = ", ".join(c["name"] for c in published)
+    return Chart(svg, f"{metric(name).label} by finding", f"× {crosses}" if crosses else "")
 
 
 def localization(book: Book, target: str) -> list[Chart]:
@@ -215,7 +213,8 @@ def _dots(
     found: Found,
     hollow: Callable[[ResultRow], bool] = lambda _row: False,
 ) -> None:
-    offsets = np.linspace(-0.28, 0.28, len(seen)) if len(seen) > 1 else np.zeros(1)
+    step = min(0.2, 0.62 / len(seen))  # the marks of one row stay nearer to each other than to the next row
+    offsets = step * (np.arange(len(seen)) - (len(seen) - 1) / 2)
     for index, name in enumerate(names):
         for offset, (variant, look) in zip(offsets, seen.items(), strict=True):
             row, y = found(name, variant), index + float(offset)

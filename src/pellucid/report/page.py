@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
-# Browsers that do not print closed details: open them for the printer, close them again after.
+# For browsers that do not print closed details: open them for the printer, close them again after.
+# Long ones stay as the reader left them, or a study of eight findings prints on seventy sheets.
 _SCRIPT = """
-addEventListener("beforeprint", () => document.querySelectorAll("details:not([open])").forEach(d => {
+addEventListener("beforeprint", () => document.querySelectorAll("details:not([open], .long)").forEach(d => {
   d.dataset.closed = ""; d.open = true; }));
 addEventListener("afterprint", () => document.querySelectorAll("details[data-closed]").forEach(d => {
   delete d.dataset.closed; d.open = false; }));
@@ -83,6 +84,7 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel]) -> dict[str, An
         "paragraphs_of": _paragraphs,
         "link": _link(results["data"].get("url")),
         "count": _count,
+        "upper_first": _upper_first,
         "duration": duration,
         "regions": _regions,
         "differing": differing,
@@ -91,7 +93,7 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel]) -> dict[str, An
         "limits": results.get("limits") or ["The study states none."],
         "headline": tables.headline(book),
         "classification": tables.classification(book),
-        "auroc_charts": figures.auroc(book),
+        "classification_charts": figures.classification(book),
         "robustness": tables.robustness(book),
         "robustness_charts": figures.robustness(book),
         "targets": _targets(book),
@@ -146,7 +148,8 @@ def _wang(book: Book) -> list[dict[str, Any]]:
             methods = book.known_methods("wang", **where)
             if not methods:
                 continue
-            first, few, every = methods[0], boxes.main_criteria(book, name), boxes.criteria(book, name)
+            first, every = methods[0], boxes.criteria(book, name)
+            few, grid = boxes.among(boxes.SHOWN, every), boxes.among(boxes.PUBLISHED, every)
             classes = [c for c in book.class_names("wang", **where, method=first) if c != MEAN]
             more = [
                 (f"{method_label(m)}, the same", [boxes.wang(book, name, m, gate=gate, ats=few)])
@@ -160,7 +163,7 @@ def _wang(book: Book) -> list[dict[str, Any]]:
                     )
                 )
             if classes:
-                by_class = [boxes.wang(book, name, first, gate=gate, ats=few, cls=cls) for cls in classes]
+                by_class = [boxes.wang(book, name, first, gate=gate, ats=grid, cls=cls) for cls in classes]
                 more.append((f"{method_label(first)} by finding", by_class))
             shown.append(
                 {
@@ -182,8 +185,8 @@ def _sweeps(book: Book) -> list[dict[str, Any]]:
             every = [at for at in book.values("at", "sweep", target=name, metric="accuracy", gate=gate) if at]
             if not methods or not every:
                 continue
-            few = [at for at in boxes.MAIN_CRITERIA if at in every][:3] or every[:3]
-            told = f": {boxes.GATES[gate].lower()}" if gate in boxes.GATES else ""
+            few = boxes.among(boxes.SHOWN, every)
+            told = f": {boxes.GATES[gate]}" if gate in boxes.GATES else ""
             shown.append(
                 {
                     "title": f"{target['title']}{told}",
@@ -276,6 +279,10 @@ def _when(created: str) -> str:
 def _link(url: str | None) -> str:
     """An address that a reader may follow; anything else than a web page is left out."""
     return url if url and url.startswith(("https://", "http://")) else ""
+
+
+def _upper_first(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _count(value: int | None) -> str:

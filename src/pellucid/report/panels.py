@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[np.uint8]
 
-SIDE = 256  # pixels of a picture's longer side: twice what a phone shows
+SIDE = 256  # pixels of a picture's longer side, about: twice what a phone shows
 LIMIT = 120 * 1024  # bytes of one picture
 OUTLINE = (0, 229, 255)
 ALONE = ("saliency",)  # maps too fine to be read on top of an image
@@ -102,10 +102,14 @@ def _coloured(heat: NDArray[np.float64]) -> Pixels:
 
 
 def _enlarge(image: Pixels) -> Image.Image:
+    """Whole multiples of small images, so that pixels stay as they are; large ones are averaged down."""
     picture = Image.fromarray(np.ascontiguousarray(image))
-    factor = SIDE / max(picture.size)
-    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
-    return picture.resize(size, Image.Resampling.BICUBIC if factor > 1 else Image.Resampling.LANCZOS)
+    longer = max(picture.size)
+    if longer <= SIDE:
+        factor = SIDE // longer
+        return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    size = (max(1, round(picture.width * SIDE / longer)), max(1, round(picture.height * SIDE / longer)))
+    return picture.resize(size, Image.Resampling.LANCZOS)
 
 
 def _outlined(shown: Image.Image, panel: Panel) -> Image.Image:

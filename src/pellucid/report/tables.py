@@ -89,6 +89,7 @@ def classification(book: Book) -> list[Table]:
             beside = tuple(_published(c["values"].get(cls), shown) for c in published)
             lines.append(replace(told, cells=told.cells + beside))
         notes = [shown.meaning.capitalize() + "."] if shown.meaning else []
+        notes += ["Published figures come without interval."] if published else []
         notes += [f"{c['name']}: {c['note']}" for c in published if c.get("note")]
         columns = (*book.variants, *(c["name"] for c in published))
         tables.append(Table(shown.label, columns, tuple(lines), " ".join(notes), "Finding"))
@@ -151,7 +152,7 @@ def _across(
 def _published(value: object, shown: Metric) -> Cell:
     if not (isinstance(value, (int, float)) and defined(value)):
         return Cell("not published", undefined=True)
-    return Cell(number(value, shown.decimals), "[published without interval]")
+    return Cell(number(value, shown.decimals))
 
 
 def _useful(told: Line) -> bool:

@@ -1,0 +1,79 @@
+"""The `pellucid` command: parse, call, print. Torch is imported only by the verbs that need it."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from pellucid import __version__
+from pellucid.cli import data, evaluate, explain, models, study, train
+
+app = typer.Typer(
+    name="pellucid",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help=(
+        "Train image classifiers whose explanations can be trusted, and measure how far they can be.\n\n"
+        "Start with `pellucid demo`: it trains two small networks on built-in synthetic radiographs, scores their "
+        "explanations and writes a report."
+    ),
+)
+app.command("demo")(study.demo)
+app.command("study")(study.study)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("localize")(evaluate.localize)
+app.command("explain")(explain.explain)
+app.add_typer(data.app, name="data")
+app.add_typer(models.app, name="models")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pellucid {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _callback(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Say the version."),  # noqa: ARG001
+) -> None:
+    pass
+
+
+def _say(message: Warning | str, category: type[Warning], *_: object) -> None:
+    """Print the project's own warnings as notes; leave the others out of a user's sight."""
+    if category is UserWarning:
+        typer.echo(f"note: {message}", err=True)
+
+
+def main() -> None:
+    """Run the command; an error that the user can mend is one message, not a traceback."""
+    import warnings
+
+    from pellucid.types import InputError
+
+    warnings.showwarning = _say
+    try:
+        app()
+    except InputError as error:
+        sys.exit(f"pellucid: {error}")
+    except KeyboardInterrupt:
+        sys.exit("pellucid: interrupted. What was finished is kept; the same command (train: with --resume) goes on.")
+    except RuntimeError as error:
+        if type(error).__name__ == "TrainingError":
+            sys.exit(f"pellucid: {error}")
+        raise
+    except OSError as error:
+        import errno
+
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            sys.exit(f"pellucid: the disk is full ({error.filename or 'while writing'}). Free some space and run it again.")
+        raise
+
+
+if __name__ == "__main__":
+    main()

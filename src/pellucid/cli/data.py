@@ -1,0 +1,71 @@
+"""`pellucid data`: which datasets there are, and whether one on disk is whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from pellucid.cli.options import DataOption, Root, Seed, key_values, show, wrote
+
+app = typer.Typer(no_args_is_help=True, help="Which datasets there are, and whether one on disk is whole.")
+
+
+@app.command("list")
+def list_datasets() -> None:
+    """The datasets, their task, source and licence."""
+    from pellucid.data.registry import DATASETS
+
+    for entry in DATASETS.values():
+        card = entry.card
+        typer.secho(entry.name, bold=True)
+        typer.echo(f"  {entry.summary}")
+        if entry.layout:
+            typer.echo(f"  on disk: {entry.layout}")
+        if card.classes:
+            typer.echo(f"  {card.task}: {', '.join(card.classes)}")
+        for label, text in (("source", card.url), ("licence", card.licence), ("cite", card.citation)):
+            if text:
+                typer.echo(f"  {label}: {text}")
+
+
+@app.command("check")
+def check(
+    name: Annotated[str, typer.Argument(help="A dataset by name; `pellucid data list` shows them.", show_default=False)],
+    root: Root = None,
+    data_option: DataOption = None,
+    out: Annotated[Optional[Path], typer.Option(help="Also write check.json to this folder.", show_default=False)] = None,  # noqa: UP045
+    show_at_most: Annotated[int, typer.Option(min=1, help="Problems printed; check.json has them all.")] = 20,
+    seed: Seed = 0,
+) -> None:
+    """Count images, labels, boxes and patients; open every image; name what is missing or cannot be read.
+
+    Ends with status 1 where something is wrong.
+
+    Example: `pellucid data check chestxray14 --root ~/ChestX-ray14 --out checked`
+    """
+    from pellucid.data.check import check_dataset
+    from pellucid.resources import write_text
+
+    report = check_dataset(name, root, seed=seed, options=key_values(data_option), progress=True)
+    if out is not None:
+        write_text(out / "check.json", report.to_json() + "\n")
+    parts = report.parts
+    labels = list(dict.fromkeys(k for p in parts.values() for k in p.labels))
+    regions = list(dict.fromkeys(k for p in parts.values() for k in p.regions))
+    rows = [["images", *(str(p.images) for p in parts.values())], ["patients", *(str(p.patients) for p in parts.values())]]
+    rows += [[label, *(str(p.labels.get(label, 0)) for p in parts.values())] for label in labels]
+    rows += [[f"marked: {label}", *(str(p.regions.get(label, 0)) for p in parts.values())] for label in regions]
+    if parts:
+        show(f"{name}: {report.found} of {report.expected} images", ["", *parts], rows)
+    for title, remarks in (("note", report.notes), ("problem", report.problems)):
+        for remark in remarks[:show_at_most]:
+            typer.echo(f"{title}: {remark.file}: {remark.reason}" if remark.file else f"{title}: {remark.reason}")
+        if len(remarks) > show_at_most:
+            typer.echo(f"… and {len(remarks) - show_at_most} more {title}s")
+    if out is not None:
+        wrote(out / "check.json")
+    if not report.ok:
+        raise typer.Exit(1)
+    typer.echo("nothing is wrong")

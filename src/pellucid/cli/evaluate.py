@@ -1,0 +1,229 @@
+"""`pellucid evaluate` and `pellucid localize`: how well a network classifies, and where its explanations fall."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from pellucid.cli.options import (
+    BatchSize,
+    Cache,
+    DataName,
+    DataOption,
+    Device,
+    Limit,
+    Model,
+    Out,
+    Root,
+    Seed,
+    Split,
+    open_splits,
+    pick_device,
+    show,
+    wrote,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pellucid.evaluate.comparison import Row
+
+
+def evaluate(
+    model: Model,
+    data: DataName,
+    out: Out,
+    root: Root = None,
+    data_option: DataOption = None,
+    split: Split = "test",
+    attack: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="NORM=SIZE", help="Also under PGD of this size, as linf=0.005; may be repeated.", show_default=False),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of PGD.")] = 20,
+    limit: Limit = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    batch_size: BatchSize = 64,
+    cache: Cache = None,
+) -> None:
+    """AUROC and average precision a class, and accuracy under attack, with intervals over patients.
+
+    Writes classification.json and classification.csv.
+
+    Example: `pellucid evaluate runs/first --data phantom --attack linf=0.005 --out runs/first/evaluation`
+    """
+    from pellucid.attacks import Magnitude
+    from pellucid.data.cache import materialize
+    from pellucid.data.dataset import get_split
+    from pellucid.evaluate.comparison import classification_rows, robustness_rows
+    from pellucid.evaluate.robustness import logits_under_attack
+    from pellucid.evaluate.statistics import Bootstrap
+    from pellucid.models import load_model
+    from pellucid.models.inference import predict
+    from pellucid.models.weights import read_model_card
+    from pellucid.progress import progress_bar
+    from pellucid.settings import parse_override, validate
+
+    sizes = [validate(Magnitude, parse_override(text), f"--attack {text}") for text in attack or ()]
+    classifier = load_model(model, pick_device(device))
+    card = read_model_card(model)
+    dataset = get_split(open_splits(data, root, data_option), split).limit(limit, seed=seed)
+    _same_classes(classifier.classes, dataset.classes, data)
+    shape = classifier.input_spec
+    images = materialize(dataset, size=shape.size, channels=shape.channels, directory=cache, progress=True)
+    with progress_bar("evaluate", len(images) * (1 + len(sizes))) as advance:
+        logits = {"0": predict(classifier, images, batch_size=batch_size, advance=advance)}
+        for size in sizes:
+            logits[str(size)] = logits_under_attack(
+                classifier, images, dataset.targets, size=size, steps=steps, seed=seed, batch_size=batch_size, advance=advance
+            )
+    draws = Bootstrap(dataset.patients, seed=seed)
+    rows = classification_rows({"": [logits["0"]]}, dataset, draws)
+    if sizes:
+        rows += robustness_rows({"": [logits]}, {"": [card["thresholds"]]}, dataset, draws)
+    about = {"model": str(model), "data": data, "split": split, "fingerprint": dataset.fingerprint, "n": len(dataset), "seed": seed}
+    _write(out, "classification", about, rows)
+    classes = list(dict.fromkeys(r.class_name for r in rows if r.section == "classification"))
+    cells = {(r.class_name, r.metric): _shown(r) for r in rows if r.section == "classification"}
+    metrics = ["auroc", "average_precision"]
+    show(f"{len(dataset)} images of {data}/{split}", ["class", *metrics], [[c, *(cells[c, m] for m in metrics)] for c in classes])
+    if sizes:
+        under = [r for r in rows if r.section == "robustness"]
+        at = {(r.at, r.metric): _shown(r) for r in under}
+        names = list(dict.fromkeys(r.at for r in under))
+        show(f"under PGD, {steps} steps", ["size", "accuracy", "auroc"], [[n, at[n, "accuracy"], at[n, "auroc"]] for n in names])
+
+
+def localize(
+    model: Model,
+    data: DataName,
+    out: Out,
+    root: Root = None,
+    data_option: DataOption = None,
+    method: Annotated[str, typer.Option(help="Methods of explanation, separated by commas: cam, grad-cam, saliency.")] = "cam",
+    region: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="CLASS=LABEL", help="The marked label that a class should fall on, as PNEUMONIA=Lesions.", show_default=False),
+    ] = None,
+    split: Split = "test",
+    limit: Limit = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    batch_size: BatchSize = 16,
+    cache: Cache = None,
+) -> None:
+    """Score where explanations fall against boxes or masks: Wang et al.'s accuracy and false positives, and more.
+
+    Writes localization.json and localization.csv. Scores of maps that know nothing of the image stand beside.
+
+    Example: `pellucid localize runs/first --data phantom --method cam,saliency --out runs/first/localization`
+    """
+    import numpy as np
+
+    from pellucid.data.dataset import get_split
+    from pellucid.evaluate.comparison import localization_rows, trivial_rows, wang_rows
+    from pellucid.evaluate.explanations import localization_task, score_explanations
+    from pellucid.evaluate.statistics import Bootstrap
+    from pellucid.explain import EXPLAINERS
+    from pellucid.models import load_model
+    from pellucid.models.inference import predict, probabilities
+    from pellucid.models.weights import read_model_card
+    from pellucid.progress import progress_bar
+
+    methods = choices(method, EXPLAINERS, "method")
+    classifier = load_model(model, pick_device(device))
+    thresholds = np.asarray(read_model_card(model).get("thresholds", [0.5] * len(classifier.classes)), dtype=float)
+    dataset = get_split(open_splits(data, root, data_option), split).limit(limit, seed=seed)
+    wanted: dict[str, list[str]] = {}
+    for text in region or ():
+        class_name, _, label = text.partition("=")
+        wanted.setdefault(class_name, []).append(label)
+    shape = classifier.input_spec
+    task = localization_task(
+        data, dataset, classifier.classes, size=shape.size, channels=shape.channels, regions=wanted or None, cache=cache
+    )
+    draws = Bootstrap(task.dataset.patients, seed=seed)
+    chances = probabilities(predict(classifier, task.images), classifier.task)[:, task.outputs]
+    predicted = np.asarray(chances >= thresholds[task.outputs])
+    rows: list[Row] = []
+    with progress_bar("explain and score", len(methods), unit="method") as advance:
+        for name in methods:
+            found = score_explanations(classifier, task, name, boxes=True, predicted=predicted, batch_size=batch_size)
+            rows += localization_rows({"": [found]}, task, name, draws)
+            rows += wang_rows({"": [found]}, task, name, draws)
+            advance(1)
+    rows += trivial_rows(task, draws)
+    about = {
+        "model": str(model),
+        "data": data,
+        "split": split,
+        "fingerprint": task.dataset.fingerprint,
+        "images": len(task.images),
+        "pairs": len(task.pair_image),
+        "thresholds": {c: thresholds[o] for c, o in zip(task.classes, task.outputs, strict=True)},
+        "seed": seed,
+    }
+    _write(out, "localization", about, rows)
+    metrics = ["pointing", "energy_ratio", "auprc"]
+    means = [r for r in rows if r.section == "localization" and r.class_name == "mean"]
+    cells = {(r.method, r.metric): _shown(r) for r in means}
+    found_methods = list(dict.fromkeys(r.method for r in means))
+    title = f"{len(task.pair_image)} findings on {len(task.images)} images of {data}/{split}, mean over classes"
+    show(title, ["map", *metrics], [[m, *(cells[m, x] for x in metrics)] for m in found_methods])
+    for name in methods:
+        boxes = {(r.gate, r.at, r.metric): _shown(r) for r in rows if r.section == "wang" and r.method == name and r.class_name == "mean"}
+        gates = list(dict.fromkeys(g for g, _, _ in boxes))
+        table = [
+            [at, g, boxes[g, at, "accuracy"], boxes[g, at, "afp"], boxes[g, "", "mean_box_area"]]
+            for g in gates
+            for at in ("IoBB > 0.1", "IoBB > 0.25", "IoBB > 0.5", "IoU > 0.1", "IoU > 0.3", "IoU > 0.5")
+        ]
+        show(f"boxes from {name}, after Wang et al. 2017", ["hit", "pairs", "accuracy", "false positives", "box area"], table)
+
+
+def choices(text: str, known: Any, kind: str) -> list[str]:  # noqa: ANN401
+    """Names separated by commas, each of them known."""
+    from pellucid.resources import nearest
+    from pellucid.types import InputError
+
+    names = [n.strip() for n in text.split(",") if n.strip()]
+    for name in names:
+        if name not in known:
+            raise InputError(f"unknown {kind} {name!r}. {nearest(name, known)}")
+    if not names:
+        raise InputError(f"name at least one {kind}. {nearest('', known)}")
+    return names
+
+
+def _same_classes(of_model: tuple[str, ...], of_data: tuple[str, ...], name: str) -> None:
+    from pellucid.types import InputError
+
+    if of_model != of_data:
+        raise InputError(
+            f"the network tells {', '.join(of_model)}; {name} is labelled with {', '.join(of_data)}. "
+            "Evaluate it on data with its own classes (see --data-option)."
+        )
+
+
+def _shown(row: Row) -> str:
+    if row.value != row.value:  # noqa: PLR0124 (NaN)
+        return f"undefined: {row.reason}"
+    interval = f" [{row.low:.3f}, {row.high:.3f}]" if row.low == row.low else ""  # noqa: PLR0124
+    return f"{row.value:.3f}{interval}"
+
+
+def _write(out: Path, name: str, about: dict[str, Any], rows: Sequence[Row]) -> None:
+    from pellucid.resources import write_csv, write_json
+
+    plain = [r.to_json() for r in rows]
+    flat = [
+        {k: (v if v is not None else "") for k, v in row.items() if k not in ("seeds", "seed_spread", "difference", "variant")}
+        for row in plain
+    ]
+    write_json(out / f"{name}.json", about | {"rows": plain})
+    write_csv(out / f"{name}.csv", flat)
+    wrote(out / f"{name}.json")
+    wrote(out / f"{name}.csv")

@@ -1,0 +1,83 @@
+"""Options that several verbs share, and what they are turned into."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pellucid.data.dataset import Splits
+
+Model = Annotated[Path, typer.Argument(help="A run folder, or a weights file with its model.toml.", show_default=False)]
+DataName = Annotated[str, typer.Option("--data", help="A dataset by name; `pellucid data list` shows them.")]
+Root = Annotated[Optional[Path], typer.Option(help="The folder that holds the data.", show_default=False)]  # noqa: UP045 (typer reads it at run time)
+DataOption = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--data-option", metavar="KEY=VALUE", help="An option of the dataset, as positive=PNEUMONIA.", show_default=False),
+]
+Out = Annotated[Path, typer.Option("--out", help="The folder to write to.", show_default=False)]
+Limit = Annotated[Optional[int], typer.Option(min=1, help="Use at most so many images.", show_default=False)]  # noqa: UP045
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of everything left to chance.")]
+Split = Annotated[str, typer.Option(help="Which part of the data: train, validation or test.")]
+Cache = Annotated[Optional[Path], typer.Option(help="Keep decoded images in this folder.", show_default=False)]  # noqa: UP045
+BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
+
+
+def open_splits(name: str, root: Path | None, options: Sequence[str] | None, seed: int = 0) -> Splits:
+    """The dataset that the options name."""
+    from pellucid.data.registry import open_dataset
+
+    return open_dataset(name, root, seed=seed, options=key_values(options))
+
+
+def key_values(texts: Sequence[str] | None) -> dict[str, Any]:
+    """``["a=1", "b.c=x"]`` as nested values."""
+    from pellucid.settings import merge, parse_override
+
+    values: dict[str, Any] = {}
+    for text in texts or ():
+        merge(values, parse_override(text))
+    return values
+
+
+def pick_device(name: str) -> str:
+    """`auto` as the best device there is; any other name as it is, if torch has it.
+
+    Raises:
+        InputError: for a device that is unknown or absent.
+    """
+    import torch
+
+    from pellucid.types import InputError
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name not in ("cpu", "cuda", "mps"):
+        raise InputError(f"--device must be auto, cpu, cuda or mps; found {name!r}.")
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not present[name]:
+        raise InputError(f"--device {name}, but torch sees no such device. Use --device auto.")
+    return name
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def wrote(path: Path) -> None:
+    """Say where a result lies."""
+    typer.echo(f"wrote {path}")

@@ -1,0 +1,65 @@
+"""`pellucid train`: one network after a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from pellucid.cli.options import Cache, DataName, DataOption, Device, Limit, Root, Seed, open_splits, show, wrote
+from pellucid.resources import bundled
+
+RECIPES = ", ".join(bundled("recipes"))
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help=f"A recipe's TOML file, or one of: {RECIPES}.", show_default=False)],
+    data: DataName,
+    out: Annotated[Path, typer.Option(help="The run folder.", show_default=False)],
+    root: Root = None,
+    data_option: DataOption = None,
+    overrides: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe, as objective.attack.size.linf=0.01."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    limit: Limit = None,
+    cache: Cache = None,
+) -> None:
+    """Train one network; checkpoints are chosen by validation AUROC.
+
+    Example: `pellucid train khakzar2019-robust --data phantom --set model.name=small --set model.size=96 --out runs/first`
+
+    On several GPUs: `accelerate launch --module pellucid.cli.app train …`
+    """
+    from pellucid.data.dataset import get_split
+    from pellucid.evaluate.validation import ValidationScorer
+    from pellucid.resources import write_json
+    from pellucid.training import load_recipe
+    from pellucid.training import train as run_training
+
+    settings = load_recipe(recipe, overrides or ())
+    splits = open_splits(data, root, data_option)
+    run = run_training(
+        settings,
+        get_split(splits, "train").limit(limit),
+        get_split(splits, "validation").limit(limit),
+        out,
+        scorer=ValidationScorer(),
+        seed=seed,
+        device=device,
+        resume=resume,
+        cache=cache,
+    )
+    history = run.metrics()
+    write_json(out / "metrics.json", history)
+    columns = [c for c in ("epoch", "loss", "validation_auroc", "validation_accuracy", "seconds") if c in history[-1]]
+    show(f"{settings.name} on {data}", columns, [[_cell(row.get(c)) for c in columns] for row in history])
+    wrote(out / "weights.safetensors")
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "undefined" if value is None else str(value)

@@ -1,0 +1,109 @@
+"""The cases that a report shows: chosen by a stated rule, never by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from pellucid.explain import explain
+from pellucid.models.inference import as_pixels, probabilities
+from pellucid.models.weights import load_model
+from pellucid.report.panels import Panel
+from pellucid.types import Box, device_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from pellucid.evaluate.explanations import LocalizationTask
+    from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.study.config import StudyConfig
+    from pellucid.study.evaluation import Stage, Verdict
+    from pellucid.study.runs import PlannedRun
+
+SCORE = "auprc"  # defined for every map, and not all or nothing as the pointing game
+
+
+def choose(scores: npt.NDArray[np.float64], images: Sequence[int], count: int) -> dict[str, list[int]]:
+    """The best, middle and worst `count` rows by score, each of another image.
+
+    Example:
+        >>> choose(np.array([0.1, 0.9, 0.5, 0.8]), [0, 1, 2, 1], 1)
+        {'best': [1], 'middle': [2], 'worst': [0]}
+    """
+    order = np.array([r for r in np.argsort(-scores, kind="stable") if np.isfinite(scores[r])], dtype=np.int64)
+    chosen: dict[str, list[int]] = {}
+    used: set[int] = set()
+    from_the_middle = np.argsort(np.abs(np.arange(len(order)) - len(order) // 2), kind="stable")
+    ranked = {"best": order.tolist(), "worst": order[::-1].tolist(), "middle": order[from_the_middle].tolist()}
+    for kind in ("best", "worst", "middle"):
+        rows: list[int] = []
+        for row in ranked[kind]:
+            if len(rows) < count and images[row] not in used:
+                rows.append(row)
+                used.add(images[row])
+        chosen[kind] = rows
+    return {kind: chosen[kind] for kind in ("best", "middle", "worst")}
+
+
+def make_panels(
+    study: StudyConfig,
+    stage: Stage,
+    verdicts: Mapping[str, Sequence[Verdict]],
+    runs: Sequence[PlannedRun],
+    device: str,
+) -> list[Panel]:
+    """Panels of the chosen cases, with the maps of every variant's first seed."""
+    if study.evaluation.panels == 0:
+        return []
+    first = {r.label: r for r in reversed(runs)}
+    networks = {label: load_model(first[label].folder, device) for label in verdicts}
+    panels = []
+    for task in stage.tasks:
+        ruling = study.evaluation.methods[0]
+        scores = np.mean([v.scores[task.name, ruling].scores[SCORE] for vs in verdicts.values() for v in vs], axis=0)
+        for kind, rows in choose(scores, task.pair_image.tolist(), study.evaluation.panels).items():
+            rule = (
+                f"The {kind} {len(rows)} of {len(scores)} by the AUPRC of {ruling}, averaged over all variants "
+                "and seeds; each of another image. Maps are those of the first seed."
+            )
+            panels += [_panel(study, task, row, rule, float(scores[row]), networks) for row in rows]
+    return panels
+
+
+def _panel(
+    study: StudyConfig,
+    task: LocalizationTask,
+    row: int,
+    rule: str,
+    score: float,
+    networks: Mapping[str, ConvolutionalClassifier],
+) -> Panel:
+    image, number = int(task.pair_image[row]), int(task.pair_class[row])
+    pixels, output = task.images[image], int(task.outputs[number])
+    maps, chances = {}, {}
+    for label, network in networks.items():
+        batch = as_pixels(pixels[None], device_of(network))
+        with torch.no_grad():
+            chances[label] = float(probabilities(network(batch).cpu().numpy(), network.task)[0, output])
+        for method in study.evaluation.methods:
+            maps[label, method] = explain(method, network, batch, output).maps[0].cpu().numpy()
+    boxes = [
+        Box(*map(float, b))
+        for b in task.true_box[(task.true_image == image) & (task.true_class == number)]
+    ]
+    return Panel(
+        image=pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0),
+        boxes=[] if task.has_masks else boxes,
+        maps=maps,
+        target=task.name,
+        class_name=task.classes[number],
+        image_id=task.dataset.ids[image],
+        rule=rule,
+        mask=task.masks[row] if task.has_masks else None,
+        score=f"AUPRC {score:.3f}",
+        probabilities=chances,
+    )

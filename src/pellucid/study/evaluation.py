@@ -1,0 +1,208 @@
+"""What each trained network of a study says about the test images and its explanations; kept, so never done twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pellucid.data.cache import materialize
+from pellucid.data.dataset import get_split
+from pellucid.evaluate.explanations import (
+    LocalizationTask,
+    load_scores,
+    localization_task,
+    save_scores,
+    score_explanations,
+)
+from pellucid.evaluate.robustness import logits_under_attack
+from pellucid.models.inference import predict, probabilities
+from pellucid.models.weights import load_model, read_model_card
+from pellucid.progress import progress_bar
+from pellucid.resources import whole_file
+from pellucid.study.runs import open_data
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.evaluate.explanations import ExplanationScores
+    from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.study.config import StudyConfig
+    from pellucid.study.runs import PlannedRun
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The images that all networks of a study are judged on.
+
+    Attributes:
+        test: the test part.
+        images: its pixels, uint8 (N, C, S, S).
+        attacked: how many of them, from the first, are attacked.
+        tasks: where explanations are scored.
+    """
+
+    test: Dataset
+    images: npt.NDArray[np.uint8]
+    attacked: Dataset
+    attacked_images: npt.NDArray[np.uint8]
+    tasks: tuple[LocalizationTask, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one network gave.
+
+    Attributes:
+        logits: (N, K) on the test images.
+        attacked: logits by size of the attack, `0` first.
+        thresholds: a class's decision threshold, as a probability.
+        scores: by task and method.
+    """
+
+    logits: npt.NDArray[np.float32]
+    attacked: dict[str, npt.NDArray[np.float32]]
+    thresholds: list[float]
+    scores: dict[tuple[str, str], ExplanationScores]
+
+
+def set_stage(
+    study: StudyConfig, root: Path | None, *, size: int, channels: int, limit: int | None, cache: Path | None
+) -> Stage:
+    """Open and decode what the networks are judged on."""
+    splits = open_data(study.data, root)
+    test = get_split(splits, "test").limit(limit)
+    classes = test.classes
+    tasks = []
+    for target in study.evaluation.targets:
+        dataset = test if target.data is None else get_split(open_data(target.data, root), "test")
+        if dataset.regions is None and target.data is None:
+            raise InputError(
+                f"{dataset.card.name} marks no regions; say in evaluation.targets on which images explanations are scored."
+            )
+        task = localization_task(
+            target.name,
+            dataset,
+            classes,
+            size=size,
+            channels=channels,
+            regions=target.regions or None,
+            cache=cache,
+        )
+        tasks.append(limited(task, target.limit if limit is None else min(limit, target.limit or limit)))
+    attacked = test.limit(study.evaluation.robustness.limit)
+    shape = {"size": size, "channels": channels}
+    return Stage(
+        test,
+        materialize(test, **shape, directory=cache, progress=True),
+        attacked,
+        materialize(attacked, **shape, directory=cache),
+        tuple(tasks),
+    )
+
+
+def limited(task: LocalizationTask, count: int | None) -> LocalizationTask:
+    """The first `count` annotated images of a task; all for None."""
+    if count is None or count >= len(task.images):
+        return task
+    pairs, boxes = task.pair_image < count, task.true_image < count
+    return LocalizationTask(
+        task.name,
+        task.dataset.subset(range(count)),
+        task.images[:count],
+        task.classes,
+        task.outputs,
+        task.pair_image[pairs],
+        task.pair_class[pairs],
+        task.masks[pairs],
+        task.true_image[boxes],
+        task.true_class[boxes],
+        task.true_box[boxes],
+        task.has_masks,
+    )
+
+
+def judge(study: StudyConfig, run: PlannedRun, stage: Stage, folder: Path, device: str) -> Verdict:
+    """Evaluate one trained network, or read what was found before."""
+    settings = study.evaluation
+    folder.mkdir(parents=True, exist_ok=True)
+    loaded: list[ConvolutionalClassifier] = []
+
+    def classifier() -> ConvolutionalClassifier:
+        if not loaded:
+            loaded.append(load_model(run.folder, device))
+        return loaded[0]
+
+    card = read_model_card(run.folder)
+    thresholds = [float(t) for t in card["thresholds"]]
+    jobs = 1 + len(settings.robustness.sizes) + len(stage.tasks) * len(settings.methods)
+    with progress_bar(f"judge {run.label}, seed {run.seed}", jobs, unit="job") as advance:
+        tag = f"{stage.test.fingerprint[:12]}-{card['weights_sha256'][:12]}"
+        logits = _kept(folder / f"logits-{tag}.npy", lambda: predict(classifier(), stage.images))
+        advance(1)
+        attacked = {"0": logits if stage.attacked is stage.test else predict(classifier(), stage.attacked_images)}
+        for size in settings.robustness.sizes:
+            name = str(size)
+            path = folder / f"attacked-{name.replace(' ', '-')}-{stage.attacked.fingerprint[:12]}-{card['weights_sha256'][:12]}.npy"
+            attacked[name] = _kept(
+                path,
+                lambda size=size: logits_under_attack(  # type: ignore[misc]
+                    classifier(),
+                    stage.attacked_images,
+                    stage.attacked.targets,
+                    size=size,
+                    steps=settings.robustness.steps,
+                ),
+            )
+            advance(1)
+        scores = {}
+        for task in stage.tasks:
+            predicted = _gate(classifier, task, thresholds)
+            for method in settings.methods:
+                path = folder / f"{task.name}-{method}-{task.dataset.fingerprint[:12]}-{card['weights_sha256'][:12]}.npz"
+                if not path.is_file():
+                    boxes = _wants_boxes(study, task.name, method)
+                    found = score_explanations(
+                        classifier(),
+                        task,
+                        method,
+                        boxes=boxes,
+                        predicted=predicted() if boxes else None,
+                        batch_size=settings.batch_size,
+                    )
+                    save_scores(path, found)
+                scores[task.name, method] = load_scores(path)
+                advance(1)
+    return Verdict(logits, attacked, thresholds, scores)
+
+
+def _wants_boxes(study: StudyConfig, task: str, method: str) -> bool:
+    target = next(t for t in study.evaluation.targets if t.name == task)
+    return target.boxes and method in study.evaluation.box_methods
+
+
+def _gate(
+    classifier: Callable[[], ConvolutionalClassifier], task: LocalizationTask, thresholds: list[float]
+) -> Callable[[], npt.NDArray[np.bool_]]:
+    def predicted() -> npt.NDArray[np.bool_]:
+        network = classifier()
+        chances = probabilities(predict(network, task.images), network.task)[:, task.outputs]
+        return np.asarray(chances >= np.asarray(thresholds)[task.outputs])
+
+    return predicted
+
+
+def _kept(path: Path, compute: Callable[[], npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    if path.is_file():
+        stored: npt.NDArray[np.float32] = np.load(path, allow_pickle=False)
+        return stored
+    values = compute()
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, values, allow_pickle=False)
+    return values

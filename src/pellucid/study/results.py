@@ -1,0 +1,213 @@
+"""The figures of a study, assembled: every row with its interval, and what they say in plain words."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from pellucid.data.splits import split_hash
+from pellucid.evaluate.comparison import (
+    Row,
+    classification_rows,
+    localization_rows,
+    robustness_rows,
+    trivial_rows,
+    wang_rows,
+)
+from pellucid.evaluate.statistics import Bootstrap
+from pellucid.models.weights import read_model_card
+from pellucid.training.run import RunFolder, versions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pellucid.data.dataset import Splits
+    from pellucid.study.config import StudyConfig
+    from pellucid.study.evaluation import Stage, Verdict
+    from pellucid.study.runs import PlannedRun
+
+GENERAL_LIMITS = (
+    "Intervals speak of other patients like these, not of other training seeds; the spread between seeds stands beside them.",
+    "Good localisation does not prove that a network decides for the right reason, nor does bad localisation prove the "
+    "opposite (Viviano et al. 2021).",
+    "Robust accuracy under one attack is an upper bound: a stronger attack can only lower it.",
+)
+
+
+def assemble(
+    study: StudyConfig,
+    splits: Splits,
+    stage: Stage,
+    verdicts: Mapping[str, Sequence[Verdict]],
+    runs: Sequence[PlannedRun],
+) -> dict[str, Any]:
+    """All of a study's results, as the report and results.json take them.
+
+    Args:
+        study: its configuration.
+        splits: the parts of its dataset.
+        stage: what the networks were judged on.
+        verdicts: by variant, one a seed.
+        runs: the training runs.
+    """
+    rows = gather_rows(study, stage, verdicts)
+    reference = study.variants[0].label
+    return {
+        "format": 1,
+        "name": study.name,
+        "title": study.title,
+        "description": study.description.strip(),
+        "seeds": list(study.seeds),
+        "resamples": study.evaluation.resamples,
+        "versions": versions(),
+        "data": _data(study, splits),
+        "variants": [_variant(study, label, reference, runs) for label in verdicts],
+        "targets": [_target(study, stage, index) for index in range(len(stage.tasks))],
+        "methods": list(study.evaluation.methods),
+        "headline": list(study.evaluation.headline),
+        "rows": [row.to_json() for row in rows],
+        "comparators": [c.model_dump() for c in study.comparators],
+        "conclusion": conclude(study, rows),
+        "limits": [*study.limits, *GENERAL_LIMITS],
+    }
+
+
+def gather_rows(study: StudyConfig, stage: Stage, verdicts: Mapping[str, Sequence[Verdict]]) -> list[Row]:
+    """Every figure of the study."""
+    reference = study.variants[0].label
+    resamples = study.evaluation.resamples
+    bootstrap = Bootstrap(stage.test.patients, resamples)
+    rows = classification_rows({v: [x.logits for x in xs] for v, xs in verdicts.items()}, stage.test, bootstrap, reference)
+    if study.evaluation.robustness.sizes:
+        rows += robustness_rows(
+            {v: [x.attacked for x in xs] for v, xs in verdicts.items()},
+            {v: [x.thresholds for x in xs] for v, xs in verdicts.items()},
+            stage.attacked,
+            Bootstrap(stage.attacked.patients, resamples),
+            reference,
+        )
+    for task in stage.tasks:
+        over_task = Bootstrap(task.dataset.patients, resamples)
+        for method in study.evaluation.methods:
+            found = {v: [x.scores[task.name, method] for x in xs] for v, xs in verdicts.items()}
+            rows += localization_rows(found, task, method, over_task, reference)
+            rows += wang_rows(found, task, method, over_task, reference)
+        rows += trivial_rows(task, over_task)
+    return rows
+
+
+def conclude(study: StudyConfig, rows: Sequence[Row]) -> list[str]:
+    """Whether the other variants' explanations and accuracy differ from the reference's, in plain words.
+
+    A difference is called one only where its 95 % interval over patients excludes 0 and every seed agrees in sign.
+    """
+    reference, sizes = study.variants[0].label, study.evaluation.robustness.sizes
+    said = []
+    for variant in [v.label for v in study.variants[1:]]:
+        summary = [r for r in rows if r.variant == variant and r.class_name == "mean" and r.difference is not None]
+        said += [_say(r, "AUROC", reference) for r in summary if r.section == "classification" and r.metric == "auroc"]
+        said += [
+            _say(r, f"accuracy under PGD of {r.at}", reference)
+            for r in summary
+            if r.section == "robustness" and r.metric == "accuracy" and r.at == str(sizes[-1])
+        ]
+        for metric in study.evaluation.headline:
+            said += [
+                _say(r, f"{METRIC_WORDS.get(metric, metric)} of {r.method} on {r.target}", reference)
+                for r in summary
+                if r.section == "localization" and r.metric == metric
+            ]
+    return said
+
+
+METRIC_WORDS = {
+    "pointing": "pointing game",
+    "energy_ratio": "energy in the region over chance",
+    "energy_share": "energy in the region",
+    "auprc": "AUPRC",
+    "effective_heat_ratio": "effective heat ratio",
+    "otsu_iou": "IoU at Otsu's threshold",
+}
+
+
+def _say(row: Row, what: str, reference: str) -> str:
+    assert row.difference is not None
+    value, low, high = (row.difference[k] for k in ("value", "low", "high"))
+    if value is None or low is None:
+        return f"{row.variant} against {reference}, {what}: not defined ({row.difference['reason']})."
+    before = row.value - value
+    figures = f"{before:.3f} → {row.value:.3f}, difference {value:+.3f} [{low:+.3f}, {high:+.3f}]"
+    seeds = [s for s in row.difference["seeds"] if s is not None]
+    agree = all(s > 0 for s in seeds) or all(s < 0 for s in seeds)
+    if low <= 0 <= high:
+        verdict = "no difference that the images could show"
+    elif len(seeds) > 1 and not agree:
+        verdict = ("higher" if value > 0 else "lower") + ", but not for every seed"
+    else:
+        verdict = "higher" if value > 0 else "lower"
+        verdict += "" if len(seeds) > 1 else " (one seed)"
+    return f"{row.variant} against {reference}, {what}: {verdict} ({figures})."
+
+
+def _data(study: StudyConfig, splits: Splits) -> dict[str, Any]:
+    card = next(iter(splits.values())).card
+    return {
+        "name": card.name,
+        "title": card.title,
+        "citation": card.citation,
+        "licence": card.licence,
+        "url": card.url,
+        "task": card.task,
+        "classes": list(card.classes),
+        "options": study.data.options,
+        "split_hash": split_hash(splits),
+        "parts": {
+            name: {"images": len(part), "patients": len(set(part.patients)), "fingerprint": part.fingerprint}
+            for name, part in splits.items()
+        },
+    }
+
+
+def _variant(study: StudyConfig, label: str, reference: str, runs: Sequence[PlannedRun]) -> dict[str, Any]:
+    own = [r for r in runs if r.label == label]
+    recipe = own[0].recipe
+    described = []
+    for run in own:
+        history = RunFolder(run.folder).metrics()
+        described.append(
+            {
+                "seed": run.seed,
+                "folder": f"runs/{run.folder.name}",
+                "best_epoch": read_model_card(run.folder).get("epoch"),
+                "epochs": len(history),
+                "seconds": sum(row.get("seconds") or 0.0 for row in history),
+                "history": history,
+            }
+        )
+    return {
+        "label": label,
+        "recipe": recipe.name,
+        "title": recipe.title,
+        "citation": recipe.citation,
+        "notes": recipe.notes.strip(),
+        "settings": recipe.model_dump(mode="json", exclude={"name", "title", "citation", "notes"}),
+        "reference": label == reference,
+        "runs": described,
+    }
+
+
+def _target(study: StudyConfig, stage: Stage, index: int) -> dict[str, Any]:
+    task, settings = stage.tasks[index], study.evaluation.targets[index]
+    shares = task.masks.mean((1, 2))
+    return {
+        "name": task.name,
+        "title": settings.title or f"Test images of {task.dataset.card.title}",
+        "data": task.dataset.card.name,
+        "images": len(task.images),
+        "patients": len(set(task.dataset.patients)),
+        "pairs": len(task.pair_image),
+        "kind": "masks" if task.has_masks else "boxes",
+        "regions": {c: list(settings.regions.get(c, (c,))) for c in task.classes},
+        "mean_area": float(shares.mean()) if len(shares) else math.nan,
+        "citation": task.dataset.card.citation,
+    }

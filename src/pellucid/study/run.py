@@ -1,0 +1,99 @@
+"""A study from beginning to end: train, judge, assemble, report. Whatever is done already is not done again."""
+
+from __future__ import annotations
+
+import platform
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import torch
+
+from pellucid.models.registry import describe
+from pellucid.report import write_report
+from pellucid.resources import write_json
+from pellucid.study.cases import make_panels
+from pellucid.study.evaluation import judge, set_stage
+from pellucid.study.results import assemble
+from pellucid.study.runs import open_data, plan, train_all
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pellucid.study.config import StudyConfig
+
+
+def run_study(
+    study: StudyConfig,
+    root: Path | None,
+    out: Path,
+    *,
+    device: str = "auto",
+    jobs: int | None = None,
+    limit: int | None = None,
+    cache: Path | None = None,
+    command: str = "",
+) -> Path:
+    """Run a study; an interrupted one goes on where it stopped.
+
+    Everything that can be wrong with configuration and data is found before the first network is trained.
+
+    Args:
+        study: what to do.
+        root: where its data is; None for built-in data.
+        out: the study's folder: `runs/`, `evaluations/`, `results.json`, `tables/`, `report.html`.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        jobs: trainings at a time; by default one on an accelerator and one a core on a CPU.
+        limit: at most so many images a part, for a quick look.
+        cache: folder for decoded images.
+        command: what the user typed, for the record.
+
+    Returns:
+        The report.
+    """
+    started = time.monotonic()
+    on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    runs = plan(study, out)
+    shapes = {(r.recipe.model.size, r.recipe.model.channels) for r in runs}
+    if len(shapes) > 1:
+        raise InputError(f"the recipes of a study must take images of one size and kind; found {sorted(shapes)}.")
+    for run in runs:
+        describe(run.recipe.model.name)
+    size, channels = shapes.pop()
+    splits = open_data(study.data, root)
+    stage = set_stage(study, root, size=size, channels=channels, limit=limit, cache=cache)
+    train_all(
+        study,
+        root,
+        out,
+        device=device,
+        jobs=jobs or (min(torch.get_num_threads(), len(runs)) if on_cpu else 1),
+        limit=limit,
+        cache=cache,
+    )
+    place = "cpu" if on_cpu else "cuda" if torch.cuda.is_available() and device != "mps" else "mps"
+    verdicts = {
+        v.label: [judge(study, r, stage, out / "evaluations" / r.folder.name, place) for r in runs if r.label == v.label]
+        for v in study.variants
+    }
+    results = assemble(study, splits, stage, verdicts, runs) | {
+        "command": command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": device_name(place),
+        "seconds": time.monotonic() - started,
+        "limit": limit,
+    }
+    if limit is not None:
+        results["limits"].insert(0, f"Only {limit} images a part were used (--limit): a trial, not a result.")
+    write_json(out / "results.json", results)
+    return write_report(results, make_panels(study, stage, verdicts, runs, place), out)
+
+
+def device_name(place: str) -> str:
+    """The device in words, for the record."""
+    if place == "cuda":
+        return torch.cuda.get_device_name()
+    if place == "mps":
+        return "Apple GPU"
+    return f"CPU, {torch.get_num_threads()} threads, {platform.machine()}"
