@@ -48,9 +48,7 @@ def main() -> None:
     path.parent.mkdir(exist_ok=True)
     with path.open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(
-            ["size", "images", "seconds", "images_per_second", "open_seconds", "cpu", "python", "numpy"]
-        )
+        table.writerow(["size", "images", "seconds", "images_per_second", "open_seconds", "cpu", "python", "numpy"])
         table.writerows([*row, cpu_model(), platform.python_version(), np.__version__] for row in rows)
 
 

@@ -109,7 +109,7 @@ def test_options_choose_labels_and_boxed_images(root, splits):
         open_dataset("chestxray14", root, options={"labels": ["Masss"]})
     with pytest.raises(InputError, match="validation_fraction"):
         open_dataset("chestxray14", root, options={"validation_fraction": 1.5})
-    with pytest.raises(InputError, match=r"boxes_only.*Options: validation_fraction, labels"):
+    with pytest.raises(InputError, match=r"boxes_only.*There are: validation_fraction, labels"):
         open_dataset("chestxray14", root, options={"boxes_only": True})
 
 

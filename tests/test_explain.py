@@ -176,7 +176,7 @@ def test_an_explanation_that_fails_leaves_no_trace(model, images, monkeypatch):
 
 
 def test_mistakes_are_explained(model, images):
-    with pytest.raises(InputError, match="did you mean 'grad-cam'"):
+    with pytest.raises(InputError, match="Did you mean 'grad-cam'"):
         explain("gradcam", model, images, TARGETS)
     with pytest.raises(InputError, match=r"\[0, 1\]; found values from .* to 25"):
         explain("cam", model, images * 255, TARGETS)

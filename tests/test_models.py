@@ -200,9 +200,9 @@ def test_dropout_acts_in_training_only():
 
 
 def test_mistakes_are_explained():
-    with pytest.raises(InputError, match="did you mean 'densenet121'"):
+    with pytest.raises(InputError, match="Did you mean 'densenet121'"):
         create_model("densenet-121", classes=["a", "b"], task="multiclass")
-    with pytest.raises(InputError, match="did you mean 'output_stride'"):
+    with pytest.raises(InputError, match="Did you mean 'output_stride'"):
         create_model("densenet121", classes=["a", "b"], task="multiclass", outputstride=8)
     with pytest.raises(InputError, match="32, 16 or 8; found 4"):
         create_model("densenet121", classes=["a", "b"], task="multiclass", output_stride=4)

@@ -32,7 +32,14 @@ def progress_bar(description: str, total: float, *, unit: str = "img", done: flo
         ...         advance()
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),
@@ -52,6 +59,6 @@ def progress_bar(description: str, total: float, *, unit: str = "img", done: flo
             bar.update(task, advance=count)
             shown = bar.tasks[0]
             rate = f"{shown.speed:.3g} {unit}/s" if shown.speed else ""
-            bar.update(task, rate=rate, **({"note": note} if note else {}))
+            bar.update(task, rate=rate, note=note or shown.fields["note"])
 
         yield advance

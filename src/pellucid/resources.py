@@ -26,10 +26,11 @@ def nearest(name: str, choices: Iterable[str]) -> str:
         >>> nearest("grad-can", ["cam", "grad-cam"])
         "Did you mean 'grad-cam'? There are: cam, grad-cam."
     """
-    known = list(choices)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"Did you mean {close[0]!r}? " if close else ""
-    return f"{hint}There are: {', '.join(known) or 'none'}."
+    known = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    close = close or [choice for choice in known if name and choice.startswith(name.lower())]
+    hint = f"Did you mean {known[close[0]]!r}? " if close else ""
+    return f"{hint}There are: {', '.join(known.values()) or 'none'}."
 
 
 def bundled(kind: str) -> dict[str, Path]:
@@ -50,7 +51,10 @@ def find_toml(name: str, kind: str) -> Path:
     known = bundled(kind)
     if path.stem in known and (path.suffix in ("", ".toml")):
         return known[path.stem]
-    raise InputError(f"no {kind[:-1] if kind != 'studies' else 'study'} called {name!r}, and no such file. {nearest(path.stem, known)}")
+    raise InputError(
+        f"no {'study' if kind == 'studies' else kind[:-1]} called {name!r}, and no such file. "
+        f"{nearest(path.stem, known)}"
+    )
 
 
 @contextmanager
@@ -73,7 +77,9 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(f"cannot write {path}: the disk is full. Free some space or choose another --out.") from error
+            raise InputError(
+                f"cannot write {path}: the disk is full. Free some space or choose another --out."
+            ) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -61,10 +62,16 @@ def parse_override(text: str) -> dict[str, Any]:
     return nested
 
 
-def validate(kind: type[Model], values: dict[str, Any], source: str) -> Model:
-    """`values` as `kind`; what pydantic finds wrong becomes one InputError that names key, value and remedy."""
+def validate(kind: type[Model], values: Mapping[str, Any] | None, source: str) -> Model:
+    """`values` as `kind`, None for its defaults; what is wrong becomes one InputError.
+
+    Raises:
+        InputError: naming `source`, and each wrong key with the value found and what is expected.
+    """
+    if values is not None and not isinstance(values, Mapping):
+        raise InputError(f"{source}: expected keys and values; found {type(values).__name__}.")
     try:
-        return kind.model_validate(values)
+        return kind.model_validate(dict(values or {}))
     except ValidationError as error:
         raise InputError(f"{source}: {'; '.join(_explain(kind, e) for e in error.errors())}.") from error
 
@@ -83,7 +90,7 @@ def _explain(kind: type[BaseModel], error: Any) -> str:  # noqa: ANN401
 def _keys_at(kind: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
     fields = kind.model_fields
     for part in location:
-        annotation = fields[part].annotation if part in fields else None  # type: ignore[index]
+        annotation = fields[part].annotation if part in fields else None
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         fields = annotation.model_fields

@@ -64,7 +64,8 @@ def lengths(perturbation: Tensor, norm: Norm) -> Tensor:
     flat = perturbation.flatten(1)
     if norm == "linf":
         return flat.abs().amax(1)
-    return flat.norm(dim=1) / (math.sqrt(flat.shape[1]) if norm == "rms" else 1.0)
+    euclidean: Tensor = torch.linalg.vector_norm(flat, dim=1)
+    return euclidean / math.sqrt(flat.shape[1]) if norm == "rms" else euclidean
 
 
 def scale_to(perturbation: Tensor, length: float | Tensor, norm: Norm) -> Tensor:

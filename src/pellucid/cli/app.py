@@ -39,12 +39,12 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _callback(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Say the version."),  # noqa: ARG001
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Say the version."),
 ) -> None:
     pass
 
 
-def _say(message: Warning | str, category: type[Warning], *_: object) -> None:
+def _say(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     """Print the project's own warnings as notes; leave the others out of a user's sight."""
     if category is UserWarning:
         typer.echo(f"note: {message}", err=True)
@@ -71,7 +71,9 @@ def main() -> None:
         import errno
 
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            sys.exit(f"pellucid: the disk is full ({error.filename or 'while writing'}). Free some space and run it again.")
+            sys.exit(
+                f"pellucid: the disk is full ({error.filename or 'while writing'}). Free some space and run it again."
+            )
         raise
 
 

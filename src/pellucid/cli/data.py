@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -32,10 +32,12 @@ def list_datasets() -> None:
 
 @app.command("check")
 def check(
-    name: Annotated[str, typer.Argument(help="A dataset by name; `pellucid data list` shows them.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(help="A dataset by name; `pellucid data list` shows them.", show_default=False)
+    ],
     root: Root = None,
     data_option: DataOption = None,
-    out: Annotated[Optional[Path], typer.Option(help="Also write check.json to this folder.", show_default=False)] = None,  # noqa: UP045
+    out: Annotated[Path | None, typer.Option(help="Also write check.json to this folder.", show_default=False)] = None,
     show_at_most: Annotated[int, typer.Option(min=1, help="Problems printed; check.json has them all.")] = 20,
     seed: Seed = 0,
 ) -> None:
@@ -54,7 +56,10 @@ def check(
     parts = report.parts
     labels = list(dict.fromkeys(k for p in parts.values() for k in p.labels))
     regions = list(dict.fromkeys(k for p in parts.values() for k in p.regions))
-    rows = [["images", *(str(p.images) for p in parts.values())], ["patients", *(str(p.patients) for p in parts.values())]]
+    rows = [
+        ["images", *(str(p.images) for p in parts.values())],
+        ["patients", *(str(p.patients) for p in parts.values())],
+    ]
     rows += [[label, *(str(p.labels.get(label, 0)) for p in parts.values())] for label in labels]
     rows += [[f"marked: {label}", *(str(p.regions.get(label, 0)) for p in parts.values())] for label in regions]
     if parts:

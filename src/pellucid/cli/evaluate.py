@@ -40,7 +40,11 @@ def evaluate(
     split: Split = "test",
     attack: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(metavar="NORM=SIZE", help="Also under PGD of this size, as linf=0.005; may be repeated.", show_default=False),
+        typer.Option(
+            metavar="NORM=SIZE",
+            help="Also under PGD of this size, as linf=0.005; may be repeated.",
+            show_default=False,
+        ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps of PGD.")] = 20,
     limit: Limit = None,
@@ -78,23 +82,45 @@ def evaluate(
         logits = {"0": predict(classifier, images, batch_size=batch_size, advance=advance)}
         for size in sizes:
             logits[str(size)] = logits_under_attack(
-                classifier, images, dataset.targets, size=size, steps=steps, seed=seed, batch_size=batch_size, advance=advance
+                classifier,
+                images,
+                dataset.targets,
+                size=size,
+                steps=steps,
+                seed=seed,
+                batch_size=batch_size,
+                advance=advance,
             )
     draws = Bootstrap(dataset.patients, seed=seed)
     rows = classification_rows({"": [logits["0"]]}, dataset, draws)
     if sizes:
         rows += robustness_rows({"": [logits]}, {"": [card["thresholds"]]}, dataset, draws)
-    about = {"model": str(model), "data": data, "split": split, "fingerprint": dataset.fingerprint, "n": len(dataset), "seed": seed}
+    about = {
+        "model": str(model),
+        "data": data,
+        "split": split,
+        "fingerprint": dataset.fingerprint,
+        "n": len(dataset),
+        "seed": seed,
+    }
     _write(out, "classification", about, rows)
     classes = list(dict.fromkeys(r.class_name for r in rows if r.section == "classification"))
     cells = {(r.class_name, r.metric): _shown(r) for r in rows if r.section == "classification"}
     metrics = ["auroc", "average_precision"]
-    show(f"{len(dataset)} images of {data}/{split}", ["class", *metrics], [[c, *(cells[c, m] for m in metrics)] for c in classes])
+    show(
+        f"{len(dataset)} images of {data}/{split}",
+        ["class", *metrics],
+        [[c, *(cells[c, m] for m in metrics)] for c in classes],
+    )
     if sizes:
         under = [r for r in rows if r.section == "robustness"]
         at = {(r.at, r.metric): _shown(r) for r in under}
         names = list(dict.fromkeys(r.at for r in under))
-        show(f"under PGD, {steps} steps", ["size", "accuracy", "auroc"], [[n, at[n, "accuracy"], at[n, "auroc"]] for n in names])
+        show(
+            f"under PGD, {steps} steps",
+            ["size", "accuracy", "auroc"],
+            [[n, at[n, "accuracy"], at[n, "auroc"]] for n in names],
+        )
 
 
 def localize(
@@ -103,10 +129,16 @@ def localize(
     out: Out,
     root: Root = None,
     data_option: DataOption = None,
-    method: Annotated[str, typer.Option(help="Methods of explanation, separated by commas: cam, grad-cam, saliency.")] = "cam",
+    method: Annotated[
+        str, typer.Option(help="Methods of explanation, separated by commas: cam, grad-cam, saliency.")
+    ] = "cam",
     region: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(metavar="CLASS=LABEL", help="The marked label that a class should fall on, as PNEUMONIA=Lesions.", show_default=False),
+        typer.Option(
+            metavar="CLASS=LABEL",
+            help="The marked label that a class should fall on, as PNEUMONIA=Lesions.",
+            show_default=False,
+        ),
     ] = None,
     split: Split = "test",
     limit: Limit = None,
@@ -143,7 +175,13 @@ def localize(
         wanted.setdefault(class_name, []).append(label)
     shape = classifier.input_spec
     task = localization_task(
-        data, dataset, classifier.classes, size=shape.size, channels=shape.channels, regions=wanted or None, cache=cache
+        data,
+        dataset,
+        classifier.classes,
+        size=shape.size,
+        channels=shape.channels,
+        regions=wanted or None,
+        cache=cache,
     )
     draws = Bootstrap(task.dataset.patients, seed=seed)
     chances = probabilities(predict(classifier, task.images), classifier.task)[:, task.outputs]
@@ -174,14 +212,22 @@ def localize(
     title = f"{len(task.pair_image)} findings on {len(task.images)} images of {data}/{split}, mean over classes"
     show(title, ["map", *metrics], [[m, *(cells[m, x] for x in metrics)] for m in found_methods])
     for name in methods:
-        boxes = {(r.gate, r.at, r.metric): _shown(r) for r in rows if r.section == "wang" and r.method == name and r.class_name == "mean"}
+        boxes = {
+            (r.gate, r.at, r.metric): _shown(r)
+            for r in rows
+            if r.section == "wang" and r.method == name and r.class_name == "mean"
+        }
         gates = list(dict.fromkeys(g for g, _, _ in boxes))
         table = [
             [at, g, boxes[g, at, "accuracy"], boxes[g, at, "afp"], boxes[g, "", "mean_box_area"]]
             for g in gates
             for at in ("IoBB > 0.1", "IoBB > 0.25", "IoBB > 0.5", "IoU > 0.1", "IoU > 0.3", "IoU > 0.5")
         ]
-        show(f"boxes from {name}, after Wang et al. 2017", ["hit", "pairs", "accuracy", "false positives", "box area"], table)
+        show(
+            f"boxes from {name}, after Wang et al. 2017",
+            ["hit", "pairs", "accuracy", "false positives", "box area"],
+            table,
+        )
 
 
 def choices(text: str, known: Any, kind: str) -> list[str]:  # noqa: ANN401
@@ -209,9 +255,9 @@ def _same_classes(of_model: tuple[str, ...], of_data: tuple[str, ...], name: str
 
 
 def _shown(row: Row) -> str:
-    if row.value != row.value:  # noqa: PLR0124 (NaN)
+    if row.value != row.value:
         return f"undefined: {row.reason}"
-    interval = f" [{row.low:.3f}, {row.high:.3f}]" if row.low == row.low else ""  # noqa: PLR0124
+    interval = f" [{row.low:.3f}, {row.high:.3f}]" if row.low == row.low else ""
     return f"{row.value:.3f}{interval}"
 
 
@@ -220,7 +266,11 @@ def _write(out: Path, name: str, about: dict[str, Any], rows: Sequence[Row]) -> 
 
     plain = [r.to_json() for r in rows]
     flat = [
-        {k: (v if v is not None else "") for k, v in row.items() if k not in ("seeds", "seed_spread", "difference", "variant")}
+        {
+            k: (v if v is not None else "")
+            for k, v in row.items()
+            if k not in ("seeds", "seed_spread", "difference", "variant")
+        }
         for row in plain
     ]
     write_json(out / f"{name}.json", about | {"rows": plain})

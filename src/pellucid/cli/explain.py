@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +18,9 @@ def explain(
     model: Model,
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", show_default=False)],
     out: Out,
-    method: Annotated[str, typer.Option(help="Separated by commas: cam, grad-cam, saliency.")] = "cam,grad-cam,saliency",
+    method: Annotated[
+        str, typer.Option(help="Separated by commas: cam, grad-cam, saliency.")
+    ] = "cam,grad-cam,saliency",
     classes: Annotated[
         str, typer.Option(help="Separated by commas: names, or all, or top3 for the three most probable.")
     ] = "top3",
@@ -57,15 +59,18 @@ def explain(
             with torch.no_grad():
                 chances = probabilities(network(batch).cpu().numpy(), network.task)[0]
             chosen = _classes(classes, network.classes, chances)
-            maps = {}
+            maps: dict[tuple[str, str], np.ndarray] = {}
             for way in methods:
-                every = explain_batch(way, network, batch.expand(len(chosen), -1, -1, -1), torch.tensor(chosen, device=place))
+                every = explain_batch(
+                    way, network, batch.expand(len(chosen), -1, -1, -1), torch.tensor(chosen, device=place)
+                )
                 maps |= {(network.classes[c], way): every.maps[i].cpu().numpy() for i, c in enumerate(chosen)}
             panel, numbers = out / f"{name}.png", out / f"{name}.npz"
             shown = {network.classes[c]: float(chances[c]) for c in chosen}
             explanation_sheet(picture, maps, shown, title=file.name, path=panel)
             with whole_file(numbers) as temporary, temporary.open("wb") as stream:
-                np.savez_compressed(stream, **{f"{c}|{m}": v for (c, m), v in maps.items()})  # type: ignore[arg-type]
+                arrays: dict[str, Any] = {f"{c}|{m}": v for (c, m), v in maps.items()}
+                np.savez_compressed(stream, **arrays)
             found.append(
                 {
                     "image": str(file),

@@ -53,7 +53,11 @@ def show_model(
         ["images", f"{shape.channels} × {shape.size} × {shape.size}, pixels in [0, 1]"],
         ["task", network.task],
     ]
-    facts += [[key, str(card[key])] for key in ("recipe", "data", "loss", "seed", "epoch", "selected_by", "score") if key in card]
+    facts += [
+        [key, str(card[key])]
+        for key in ("recipe", "data", "loss", "seed", "epoch", "selected_by", "score")
+        if key in card
+    ]
     show(str(model), ["", "value"], facts)
     columns = [k for k in ("thresholds", "label_frequencies", "best_constant") if k in card]
     rows = [[name, *(f"{card[k][i]:.4f}" for k in columns)] for i, name in enumerate(network.classes)]

@@ -17,7 +17,12 @@ DataName = Annotated[str, typer.Option("--data", help="A dataset by name; `pellu
 Root = Annotated[Optional[Path], typer.Option(help="The folder that holds the data.", show_default=False)]  # noqa: UP045 (typer reads it at run time)
 DataOption = Annotated[
     Optional[list[str]],  # noqa: UP045
-    typer.Option("--data-option", metavar="KEY=VALUE", help="An option of the dataset, as positive=PNEUMONIA.", show_default=False),
+    typer.Option(
+        "--data-option",
+        metavar="KEY=VALUE",
+        help="An option of the dataset, as positive=PNEUMONIA.",
+        show_default=False,
+    ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="The folder to write to.", show_default=False)]
 Limit = Annotated[Optional[int], typer.Option(min=1, help="Use at most so many images.", show_default=False)]  # noqa: UP045

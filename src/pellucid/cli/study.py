@@ -17,7 +17,11 @@ Overrides = Annotated[
 ]
 Jobs = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(min=1, help="Networks trained at a time; by default one a core on a CPU, one on a GPU.", show_default=False),
+    typer.Option(
+        min=1,
+        help="Networks trained at a time; by default one a core on a CPU, one on a GPU.",
+        show_default=False,
+    ),
 ]
 
 
@@ -39,7 +43,9 @@ def demo(
 def study(
     name: Annotated[str, typer.Argument(help="A study's TOML file, or the name of a bundled one.", metavar="STUDY")],
     root: Root = None,
-    out: Annotated[Optional[Path], typer.Option(help="The folder to write to; runs/NAME by default.", show_default=False)] = None,  # noqa: UP045
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write to; runs/NAME by default.", show_default=False)
+    ] = None,
     overrides: Overrides = None,
     limit: Limit = None,
     device: Device = "auto",

@@ -7,7 +7,18 @@ from typing import Annotated, Optional
 
 import typer
 
-from pellucid.cli.options import Cache, DataName, DataOption, Device, Limit, Root, Seed, open_splits, show, wrote
+from pellucid.cli.options import (
+    Cache,
+    DataName,
+    DataOption,
+    Device,
+    Limit,
+    Root,
+    Seed,
+    open_splits,
+    show,
+    wrote,
+)
 from pellucid.resources import bundled
 
 RECIPES = ", ".join(bundled("recipes"))
@@ -21,7 +32,11 @@ def train(
     data_option: DataOption = None,
     overrides: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe, as objective.attack.size.linf=0.01."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a value of the recipe, as objective.attack.size.linf=0.01.",
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     seed: Seed = 0,
@@ -31,7 +46,7 @@ def train(
 ) -> None:
     """Train one network; checkpoints are chosen by validation AUROC.
 
-    Example: `pellucid train khakzar2019-robust --data phantom --set model.name=small --set model.size=96 --out runs/first`
+    Example: `pellucid train khakzar2019-robust --data phantom --set model.name=small --out runs/first`
 
     On several GPUs: `accelerate launch --module pellucid.cli.app train …`
     """

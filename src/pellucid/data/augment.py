@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from pellucid.settings import Section
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-class AugmentOptions(BaseModel):
+class AugmentOptions(Section):
     """How much images are changed; all zero, the default, leaves them alone.
 
     Attributes:
@@ -26,8 +27,6 @@ class AugmentOptions(BaseModel):
         brightness: largest change of all pixels, as a fraction of full white.
         contrast: largest change of contrast, as a fraction: 0.2 multiplies by 0.8 to 1.2.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     rotation: float = Field(default=0.0, ge=0, le=180)
     translation: float = Field(default=0.0, ge=0, lt=1)

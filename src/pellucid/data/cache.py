@@ -108,9 +108,7 @@ def cache_path(dataset: Dataset, *, size: int, channels: int, directory: str | P
     return Path(directory).expanduser() / f"{stem}.npy"
 
 
-def _in_memory(
-    images: Iterator[npt.NDArray[np.uint8]], shape: tuple[int, ...], name: str
-) -> npt.NDArray[np.uint8]:
+def _in_memory(images: Iterator[npt.NDArray[np.uint8]], shape: tuple[int, ...], name: str) -> npt.NDArray[np.uint8]:
     try:
         array = np.empty(shape, dtype=np.uint8)
     except MemoryError as error:

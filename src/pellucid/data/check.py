@@ -151,9 +151,7 @@ def check_dataset(
     )
 
 
-def _unreadable(
-    dataset: Dataset, progress: bool | Callable[[int, int], None], workers: int | None
-) -> list[Remark]:
+def _unreadable(dataset: Dataset, progress: bool | Callable[[int, int], None], workers: int | None) -> list[Remark]:
     """The images and masks of a part that cannot be decoded."""
     masks = [r for r in dataset.regions.items if r.mask is not None] if dataset.regions is not None else []
 
@@ -172,9 +170,7 @@ def _unreadable(
 
     total = len(dataset) + len(masks)
     title = f"check {dataset.card.name}/{dataset.split}"
-    return [
-        f for f in in_threads(look, total, title=title, progress=progress, workers=workers) if f is not None
-    ]
+    return [f for f in in_threads(look, total, title=title, progress=progress, workers=workers) if f is not None]
 
 
 def _count(dataset: Dataset) -> PartReport:
@@ -189,6 +185,4 @@ def _count(dataset: Dataset) -> PartReport:
     regions: dict[str, int] = {}
     for region in dataset.regions.items if dataset.regions is not None else ():
         regions[region.label] = regions.get(region.label, 0) + 1
-    return PartReport(
-        len(dataset), len(set(dataset.patients)), labels, unknown, dict(sorted(regions.items()))
-    )
+    return PartReport(len(dataset), len(set(dataset.patients)), labels, unknown, dict(sorted(regions.items())))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pellucid.data.chestxray14_tables import (
     BOXED_LABELS,
@@ -23,9 +23,11 @@ from pellucid.data.chestxray14_tables import (
 )
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
 from pellucid.data.decode import read_image
-from pellucid.data.opening import MISSING, Remark, check_root, list_images, nearest, parse_options
+from pellucid.data.opening import MISSING, Remark, check_root, list_images
 from pellucid.data.regions import Region, Regions
 from pellucid.data.splits import check_disjoint, patient_split
+from pellucid.resources import nearest
+from pellucid.settings import Section, validate
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ CARD = DatasetCard(
 )
 
 
-class ChestXray14Options(BaseModel):
+class ChestXray14Options(Section):
     """What may be chosen when ChestX-ray14 is opened.
 
     Attributes:
@@ -64,16 +66,12 @@ class ChestXray14Options(BaseModel):
         boxed_test_only: keep only the test images that carry boxes.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)
     labels: tuple[str, ...] | None = None
     boxed_test_only: bool = False
 
 
-def open_chestxray14(
-    root: str | Path, *, seed: int = 0, options: Mapping[str, object] | None = None
-) -> Splits:
+def open_chestxray14(root: str | Path, *, seed: int = 0, options: Mapping[str, object] | None = None) -> Splits:
     """Open ChestX-ray14: the official test part, and the official training part less a validation part.
 
     Images that the lists name but the disk does not have are left out, with a warning that says how many are
@@ -91,7 +89,7 @@ def open_chestxray14(
         InputError: naming file and line, for a table or list that is missing or not as released, an unknown
             finding, a box outside its image, a patient in two parts, or no images at all.
     """
-    settings = parse_options(ChestXray14Options, options, CARD.name)
+    settings = validate(ChestXray14Options, options, f"options of {CARD.name}")
     columns = _target_columns(settings.labels)
     folder = check_root(root, CARD.name, LAYOUT)
     tables = read_tables(folder)
@@ -102,9 +100,7 @@ def open_chestxray14(
     if not found:
         raise InputError(f"{folder}: none of the {listed:,} images of the lists is there. Expected: {LAYOUT}")
     if found < listed:
-        warnings.warn(
-            f"{folder}: {found:,} of {listed:,} images found; the others are left out.", stacklevel=2
-        )
+        warnings.warn(f"{folder}: {found:,} of {listed:,} images found; the others are left out.", stacklevel=2)
     if tables.boxes is None:
         warnings.warn(f"{folder}: no {BOXES}; there is no ground truth for localisation.", stacklevel=2)
 
@@ -188,18 +184,12 @@ def audit(folder: Path) -> list[Remark]:
     positive = {name: tables.targets[i] for i, name in enumerate(tables.names)}
     for name, label, _ in tables.boxes or ():
         if name not in known:
-            found.append(
-                Remark(str(folder / BOXES), f"{name}: a box of {label}, but the data table lacks the image")
-            )
+            found.append(Remark(str(folder / BOXES), f"{name}: a box of {label}, but the data table lacks the image"))
         elif positive[name][LABELS.index(label)] != 1:
-            found.append(
-                Remark(str(folder / BOXES), f"{name}: a box of {label}, which the data table does not name")
-            )
+            found.append(Remark(str(folder / BOXES), f"{name}: a box of {label}, which the data table does not name"))
     extra = sum(name not in known for name in files)
     if extra:
-        found.append(
-            Remark(str(folder), f"{extra:,} image(s) that the data table does not name", serious=False)
-        )
+        found.append(Remark(str(folder), f"{extra:,} image(s) that the data table does not name", serious=False))
     if len(known) != OFFICIAL_COUNT:
         note = f"names {len(known):,} of the {OFFICIAL_COUNT:,} official images: a part of the dataset"
         found.append(Remark(str(tables.source), note, serious=False))
@@ -211,10 +201,7 @@ def _target_columns(labels: tuple[str, ...] | None) -> list[int]:
         return list(range(len(LABELS)))
     for label in labels:
         if label not in LABELS:
-            raise InputError(
-                f"options of {CARD.name}: labels: unknown finding {label!r}.{nearest(label, LABELS)} "
-                f"Findings: {', '.join(LABELS)}."
-            )
+            raise InputError(f"options of {CARD.name}: labels: unknown finding {label!r}. {nearest(label, LABELS)}")
     if not labels or len(set(labels)) < len(labels):
         raise InputError(f"options of {CARD.name}: labels: give at least one finding, and each once.")
     return [LABELS.index(label) for label in labels]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.data.opening import nearest, read_csv
+from pellucid.data.opening import read_csv
 from pellucid.data.regions import relative_box
+from pellucid.resources import nearest
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -68,8 +69,7 @@ def read_tables(folder: Path) -> Tables:
     names, patients, targets = _read_entries(source)
     known = set(names)
     parts = {
-        part: _read_list(folder / name, known, source)
-        for part, name in (("train", TRAIN_LIST), ("test", TEST_LIST))
+        part: _read_list(folder / name, known, source) for part, name in (("train", TRAIN_LIST), ("test", TEST_LIST))
     }
     both = set(parts["train"]) & set(parts["test"])
     if both:
@@ -86,15 +86,12 @@ def _read_entries(path: Path) -> tuple[tuple[str, ...], tuple[str, ...], npt.NDA
     _, header = next(rows, (1, []))
     columns = [cell.strip() for cell in header]
     try:
-        at_name, at_findings, at_patient = (
-            columns.index(c) for c in ("Image Index", "Finding Labels", "Patient ID")
-        )
+        at_name, at_findings, at_patient = (columns.index(c) for c in ("Image Index", "Finding Labels", "Patient ID"))
     except ValueError:
         needed = [c for c in ("Image Index", "Finding Labels", "Patient ID") if c not in columns]
         there = ", ".join(filter(None, columns)) or "nothing"
         raise InputError(
-            f"{path}: no column {', '.join(map(repr, needed))}; found: {there}. "
-            "Fetch the official table again."
+            f"{path}: no column {', '.join(map(repr, needed))}; found: {there}. Fetch the official table again."
         ) from None
     last = max(at_name, at_findings, at_patient)
     names: list[str] = []
@@ -138,10 +135,7 @@ def _label(name: str, where: str) -> int | list[int]:
     try:
         return LABELS.index(_BOX_SYNONYMS.get(name, name))
     except ValueError:
-        findings = ", ".join((*LABELS, "No Finding"))
-        raise InputError(
-            f"{where}: unknown finding {name!r}.{nearest(name, LABELS)} Findings: {findings}."
-        ) from None
+        raise InputError(f"{where}: unknown finding {name!r}. {nearest(name, (*LABELS, 'No Finding'))}") from None
 
 
 def _read_list(path: Path, known: set[str], table: Path) -> tuple[str, ...]:
@@ -176,9 +170,7 @@ def _read_boxes(path: Path) -> tuple[tuple[str, str, tuple[float, float, float, 
             name, finding, *numbers = (cell.strip() for cell in row[:6])
             x, y, width, height = map(float, numbers)
         except ValueError:
-            raise InputError(
-                f"{where}: expected image, finding, x, y, w, h; found {', '.join(row)!r}."
-            ) from None
+            raise InputError(f"{where}: expected image, finding, x, y, w, h; found {', '.join(row)!r}.") from None
         column = _label(finding, where)
         if not isinstance(column, int):
             raise InputError(f"{where}: a box of 'No Finding'.")

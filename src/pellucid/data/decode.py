@@ -122,12 +122,7 @@ def fit(image: npt.NDArray[np.uint8], size: int, channels: int) -> npt.NDArray[n
         [[[7, 7, 7], [7, 7, 7], [7, 7, 7]]]
     """
     check_shape(size, channels)
-    if (
-        image.dtype != np.uint8
-        or image.ndim not in {2, 3}
-        or 0 in image.shape
-        or image.shape[2:] not in {(), (3,)}
-    ):
+    if image.dtype != np.uint8 or image.ndim not in {2, 3} or 0 in image.shape or image.shape[2:] not in {(), (3,)}:
         raise InputError(f"an image must be uint8 (H, W) or (H, W, 3); found {image.dtype} {image.shape}.")
     if channels == 1 and image.ndim == 3:
         image = _to_gray(image)

@@ -7,21 +7,21 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
 from pellucid.data.decode import read_image
-from pellucid.data.opening import IMAGE_SUFFIXES, check_root, list_images, nearest, parse_options
+from pellucid.data.opening import IMAGE_SUFFIXES, check_root, list_images
 from pellucid.data.splits import check_disjoint, patient_split
+from pellucid.resources import nearest
+from pellucid.settings import Section, validate
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-LAYOUT = (
-    "CLASS/*.png, or train/CLASS/*.png and so on with validation/ (or val/) and test/; JPEG and others too."
-)
+LAYOUT = "CLASS/*.png, or train/CLASS/*.png and so on with validation/ (or val/) and test/; JPEG and others too."
 _PART_NAMES = {
     "train": "train",
     "validation": "validation",
@@ -70,7 +70,7 @@ KERMANY_OPTIONS: dict[str, object] = {
 }
 
 
-class FolderOptions(BaseModel):
+class FolderOptions(Section):
     """What may be chosen when a folder is opened.
 
     Attributes:
@@ -86,8 +86,6 @@ class FolderOptions(BaseModel):
         numbering: `global` where a patient's name means the same patient everywhere, `folder` where numbers
             start again in each of the folders train and test, so that nothing can be said across them.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     positive: str | None = None
     validation: Literal["split", "folder"] = "split"
@@ -139,20 +137,16 @@ def open_folder(
         ...
         pellucid.types.InputError: /no/such/place: no such folder. Expected: CLASS/*.png, or train/CLASS/...
     """
-    settings = parse_options(FolderOptions, options, card.name)
+    settings = validate(FolderOptions, options, f"options of {card.name}")
     pattern = _compile(settings.patient_pattern, card.name)
     folder = check_root(root, card.name, LAYOUT)
     found = _part_folders(folder)
     if settings.validation == "split":
         found.pop("validation", None)
     elif "validation" not in found:
-        raise InputError(
-            f"{folder}: options ask for the validation folder, but there is none (validation/ or val/)."
-        )
+        raise InputError(f"{folder}: options ask for the validation folder, but there is none (validation/ or val/).")
     if found:
-        images = {
-            part: _list_part(folder, place, pattern, settings.numbering) for part, place in found.items()
-        }
+        images = {part: _list_part(folder, place, pattern, settings.numbering) for part, place in found.items()}
     else:
         images = _cut_test(_list_part(folder, folder, pattern, "global"), settings, seed)
     if "train" in images and settings.validation == "split" and settings.validation_fraction > 0:
@@ -170,22 +164,18 @@ def open_folder(
     else:
         if settings.positive not in classes:
             raise InputError(
-                f"{folder}: no class folder {settings.positive!r} (option positive)."
-                f"{nearest(settings.positive, classes)} Classes: {', '.join(classes)}."
+                f"{folder}: no class folder {settings.positive!r} (option positive). "
+                f"{nearest(settings.positive, classes)}"
             )
         card = replace(card, task="multilabel", classes=(settings.positive,))
     splits: Splits = {
-        part: _dataset(card, part, images[part], classes)
-        for part in ("train", "validation", "test")
-        if part in images
+        part: _dataset(card, part, images[part], classes) for part in ("train", "validation", "test") if part in images
     }
     check_disjoint(splits)
     return splits
 
 
-def open_kermany2018(
-    root: str | Path, *, seed: int = 0, options: Mapping[str, object] | None = None
-) -> Splits:
+def open_kermany2018(root: str | Path, *, seed: int = 0, options: Mapping[str, object] | None = None) -> Splits:
     """Open the pediatric radiographs of Kermany et al. 2018: one label, PNEUMONIA.
 
     `options` are those of `FolderOptions` and go over the presets in `KERMANY_OPTIONS`; see the card's notes
@@ -200,9 +190,7 @@ def _compile(pattern: str | None, name: str) -> re.Pattern[str] | None:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise InputError(
-            f"options of {name}: patient_pattern: not a regular expression ({error})."
-        ) from error
+        raise InputError(f"options of {name}: patient_pattern: not a regular expression ({error}).") from error
     if compiled.groups != 1:
         raise InputError(f"options of {name}: patient_pattern: needs one group (…); found {compiled.groups}.")
     return compiled
@@ -221,9 +209,7 @@ def _part_folders(root: Path) -> dict[str, Path]:
         part = _PART_NAMES.get(place.name.lower())
         if part is not None:
             if part in found:
-                raise InputError(
-                    f"{root}: two folders for the {part} part: {found[part].name}/ and {place.name}/."
-                )
+                raise InputError(f"{root}: two folders for the {part} part: {found[part].name}/ and {place.name}/.")
             found[part] = place
     return found
 
@@ -280,9 +266,7 @@ def _classes(images: dict[str, _Images], folder: Path) -> tuple[str, ...]:
     """The classes, sorted: those of the training images, of which all other parts must be."""
     of_part = {part: set(value.classes) for part, value in images.items()}
     classes = (
-        of_part["train"] | of_part.get("validation", set())
-        if "train" in of_part
-        else set().union(*of_part.values())
+        of_part["train"] | of_part.get("validation", set()) if "train" in of_part else set().union(*of_part.values())
     )
     for part, present in of_part.items():
         if present - classes:

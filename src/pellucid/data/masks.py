@@ -7,12 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from pellucid.data.dataset import Dataset, DatasetCard, Splits
 from pellucid.data.decode import read_image
-from pellucid.data.opening import Remark, check_root, list_images, parse_options, read_csv
+from pellucid.data.opening import Remark, check_root, list_images, read_csv
 from pellucid.data.regions import Region, Regions
+from pellucid.settings import Section, validate
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-LAYOUT = (
-    "images/*.png, masks/<image>__<Class>.png of the same size, and metadata.csv (filename, view, modality)."
-)
+LAYOUT = "images/*.png, masks/<image>__<Class>.png of the same size, and metadata.csv (filename, view, modality)."
 LESIONS = ("Ground Glass Opacities", "Consolidation")
 SMALLEST = 1e-4  # of the image: one published mask is a single pixel in a corner
 DERIVED = {"Lungs": ("Left Lung", "Right Lung"), "Lesions": LESIONS}
@@ -47,10 +45,8 @@ CARD = DatasetCard(
 )
 
 
-class CovidFindingsOptions(BaseModel):
+class CovidFindingsOptions(Section):
     """There is nothing to choose."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True)
@@ -62,9 +58,7 @@ class MaskFile:
     path: Path
 
 
-def open_covid_findings(
-    root: str | Path, *, seed: int = 0, options: Mapping[str, object] | None = None
-) -> Splits:
+def open_covid_findings(root: str | Path, *, seed: int = 0, options: Mapping[str, object] | None = None) -> Splits:
     """Open the radiographs with masks: one part, `test`, of the frontal images.
 
     Targets are 1 where a mask of the finding is there and covers at least `SMALLEST` of its image. Regions
@@ -75,7 +69,7 @@ def open_covid_findings(
             another size than its image.
     """
     del seed  # nothing is left to chance
-    parse_options(CovidFindingsOptions, options, CARD.name)
+    validate(CovidFindingsOptions, options, f"options of {CARD.name}")
     folder = check_root(root, CARD.name, LAYOUT)
     for part in ("images", "masks"):
         if not (folder / part).is_dir():
@@ -95,9 +89,7 @@ def open_covid_findings(
         split="test",
         ids=names,
         patients=names,
-        targets=np.array(
-            [[float((i, c) in marked) for c in LESIONS] for i in range(len(names))], dtype=np.float32
-        ),
+        targets=np.array([[float((i, c) in marked) for c in LESIONS] for i in range(len(names))], dtype=np.float32),
         read=lambda i: read_image(files[i].path),
         regions=regions,
         files=files,
@@ -174,9 +166,7 @@ def mask_regions(
                 sizes[i] = _size(images[i])
             if pixels.shape != sizes[i]:
                 (h, w), (ih, iw) = pixels.shape, sizes[i]
-                raise InputError(
-                    f"{mask.path}: the mask is {w} × {h} pixels, its image {images[i].name} {iw} × {ih}."
-                )
+                raise InputError(f"{mask.path}: the mask is {w} × {h} pixels, its image {images[i].name} {iw} × {ih}.")
         box = bounding_box(pixels)
         if box is None or pixels.mean() < smallest:
             continue

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import TYPE_CHECKING, NamedTuple
 
 from pellucid.data.dataset import SourceFile
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
 
@@ -28,8 +25,6 @@ class Remark(NamedTuple):
 
 
 MISSING = "named by the dataset's lists, but there is no such file"
-
-Options = TypeVar("Options", bound=BaseModel)
 
 
 def check_root(root: str | Path | None, name: str, layout: str) -> Path:
@@ -54,22 +49,6 @@ def check_root(root: str | Path | None, name: str, layout: str) -> Path:
     if empty:
         raise InputError(f"{folder}: the folder is empty. {expected}")
     return folder
-
-
-def parse_options(model: type[Options], options: Mapping[str, object] | None, name: str) -> Options:
-    """The options of a dataset as its pydantic model.
-
-    Raises:
-        InputError: naming each option that is wrong, and the options there are.
-    """
-    try:
-        return model.model_validate(dict(options or {}))
-    except ValidationError as error:
-        known = ", ".join(model.model_fields) or "none"
-        wrong = "; ".join(
-            f"{'.'.join(str(p) for p in e['loc']) or 'options'}: {e['msg']}" for e in error.errors()
-        )
-        raise InputError(f"options of {name}: {wrong}. Options: {known}.") from error
 
 
 def list_images(folder: Path) -> dict[str, SourceFile]:
@@ -105,16 +84,3 @@ def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
                     yield reader.line_num, row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a CSV table ({error}).") from error
-
-
-def nearest(word: str, words: Iterable[str]) -> str:
-    """The word most like `word`, as the end of a message: " Did you mean 'x'?", or nothing.
-
-    Example:
-        >>> nearest("Pnuemonia", ["Pneumonia", "Mass"])
-        " Did you mean 'Pneumonia'?"
-    """
-    known = {w.lower(): w for w in words}
-    close = difflib.get_close_matches(word.lower(), known, n=1)
-    close = close or [w for w in known if word and w.startswith(word.lower())]
-    return f" Did you mean {known[close[0]]!r}?" if close else ""

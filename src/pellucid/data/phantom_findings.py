@@ -242,9 +242,7 @@ def _infiltration(finding: Finding, anatomy: Anatomy, size: int) -> Change:
     return _made(grid, added * anatomy.lung(grid))
 
 
-def _ball(
-    finding: Finding, anatomy: Anatomy, size: int, *, radius: float, density: float, ragged: float
-) -> Change:
+def _ball(finding: Finding, anatomy: Anatomy, size: int, *, radius: float, density: float, ragged: float) -> Change:
     """A round opacity, denser in its middle, with a lobed border."""
     u, v = _centre(finding, anatomy, radius)
     reach = 1.35 * radius + 1 / size

@@ -72,9 +72,7 @@ class Regions:
         union = np.zeros((size, size), dtype=bool)
         for label in [labels] if isinstance(labels, str) else labels:
             for region in self._at(image, label):
-                union |= (
-                    rasterize(region.box, size) if region.mask is None else resize_mask(region.mask(), size)
-                )
+                union |= rasterize(region.box, size) if region.mask is None else resize_mask(region.mask(), size)
         return union
 
     def digest(self) -> bytes:
@@ -131,9 +129,7 @@ def resize_mask(mask: npt.NDArray[np.bool_], size: int) -> npt.NDArray[np.bool_]
     return resized
 
 
-def relative_box(
-    box: Sequence[float], frame: tuple[float, float], where: str
-) -> tuple[float, float, float, float]:
+def relative_box(box: Sequence[float], frame: tuple[float, float], where: str) -> tuple[float, float, float, float]:
     """A box in pixels of a frame (width, height) as fractions of it.
 
     A box may stick out by up to one pixel (rounding); it is then cut at the border.
@@ -143,9 +139,7 @@ def relative_box(
     """
     x, y, width, height = (float(v) for v in box)
     if not np.isfinite([x, y, width, height]).all() or width <= 0 or height <= 0:
-        raise InputError(
-            f"{where}: a box needs finite x, y and positive width and height; found {tuple(box)}."
-        )
+        raise InputError(f"{where}: a box needs finite x, y and positive width and height; found {tuple(box)}.")
     if x < -1 or y < -1 or x + width > frame[0] + 1 or y + height > frame[1] + 1:
         raise InputError(
             f"{where}: box x={x:g} y={y:g} width={width:g} height={height:g} lies outside its image of "

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from pellucid.data.opening import check_root, nearest
+from pellucid.data.opening import check_root
+from pellucid.resources import nearest
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -65,9 +66,7 @@ class DatasetEntry:
         return auditor(root)
 
 
-_FOLDERS = (
-    "CLASS/*.png, or train/CLASS/*.png and so on with val/ (or validation/) and test/; JPEG and others too."
-)
+_FOLDERS = "CLASS/*.png, or train/CLASS/*.png and so on with val/ (or validation/) and test/; JPEG and others too."
 
 DATASETS: dict[str, DatasetEntry] = {
     entry.name: entry
@@ -141,9 +140,7 @@ def get_entry(name: str) -> DatasetEntry:
         pellucid.types.InputError: unknown dataset 'chestxray'. Did you mean 'chestxray14'? Datasets: ...
     """
     if name not in DATASETS:
-        raise InputError(
-            f"unknown dataset {name!r}.{nearest(name, DATASETS)} Datasets: {', '.join(DATASETS)}."
-        )
+        raise InputError(f"unknown dataset {name!r}. {nearest(name, DATASETS)}")
     return DATASETS[name]
 
 

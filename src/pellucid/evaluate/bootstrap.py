@@ -24,9 +24,7 @@ def as_array(values: Values) -> npt.NDArray[Any]:
     """A tensor of any device, or anything array-like, as a numpy array."""
     if isinstance(values, Tensor):
         values = values.detach().cpu()
-        return (
-            values if values.dtype.itemsize != 2 or not values.is_floating_point() else values.float()
-        ).numpy()
+        return (values if values.dtype.itemsize != 2 or not values.is_floating_point() else values.float()).numpy()
     return np.asarray(values)
 
 

@@ -112,9 +112,7 @@ def heatmap_to_boxes(maps: Values, thresholds: Sequence[float] = WANG_THRESHOLDS
         _boxes_of_chunk(np.asarray(heat[rows], dtype=np.float64), levels, rows.start)
         for rows in chunks(count, height * width * len(levels))
     ]
-    index, threshold, boxes = (
-        (np.concatenate(column) for column in zip(*found, strict=True)) if found else _NONE
-    )
+    index, threshold, boxes = (np.concatenate(column) for column in zip(*found, strict=True)) if found else _NONE
     applied = tuple(float(t) for t in levels)
     return PredictedBoxes(index, threshold, boxes, count, (height, width), applied)
 
@@ -179,9 +177,7 @@ def iobb(predicted: Values, true: Values) -> FloatArray:
 def _intersection(a: Values, b: Values) -> tuple[FloatArray, FloatArray, FloatArray]:
     first, second = (np.asarray(as_array(v), dtype=np.float64) for v in (a, b))
     if first.shape[-1:] != (4,) or second.shape[-1:] != (4,):
-        raise InputError(
-            f"boxes must be (…, 4): x, y, width, height; found {first.shape} and {second.shape}."
-        )
+        raise InputError(f"boxes must be (…, 4): x, y, width, height; found {first.shape} and {second.shape}.")
     start = np.maximum(first[..., :2], second[..., :2])
     end = np.minimum(first[..., :2] + first[..., 2:], second[..., :2] + second[..., 2:])
     sides = np.maximum(end - start, 0)

@@ -128,9 +128,7 @@ def classification_table(
     """
     scores = np.asarray(as_array(logits), dtype=np.float64)
     if scores.ndim != 2 or scores.shape != (len(bootstrap), len(classes)):
-        raise InputError(
-            f"logits must be ({len(bootstrap)}, {len(classes)}), images by classes; found {scores.shape}."
-        )
+        raise InputError(f"logits must be ({len(bootstrap)}, {len(classes)}), images by classes; found {scores.shape}.")
     labels = as_array(targets)
     truth = _columns(labels, scores)
     if task == "multiclass":
@@ -144,9 +142,7 @@ def classification_table(
         table[name] = {"auroc": area, "average_precision": precision, "prevalence": prevalence[k]}
     if task == "multiclass":
         predicted = scores.argmax(1)
-        for name, recall in zip(
-            classes, _recalls(predicted, labels, np.arange(len(classes)), bootstrap), strict=True
-        ):
+        for name, recall in zip(classes, _recalls(predicted, labels, np.arange(len(classes)), bootstrap), strict=True):
             table[name]["recall"] = recall
     metrics = list(table[classes[0]])
     mean = {metric: Replicates.mean([table[name][metric] for name in classes]) for metric in metrics}
@@ -174,9 +170,7 @@ def _areas(scores: Values, targets: Values, bootstrap: Bootstrap) -> tuple[Repli
         return undefined, undefined
     over_all = weighted_areas(values, positive, negative, np.ones((1, len(values)), dtype=np.float32))
     single = bootstrap.single_patient(np.stack([positive, negative], axis=1)).any()
-    resampled = (
-        (nothing, nothing) if single else weighted_areas(values, positive, negative, bootstrap.weights)
-    )
+    resampled = (nothing, nothing) if single else weighted_areas(values, positive, negative, bootstrap.weights)
     why = f"positives or negatives of {ONE_PATIENT}" if single else None
     area, precision = (
         Replicates(float(v[0]), s, n, why, bootstrap.key) for v, s in zip(over_all, resampled, strict=True)

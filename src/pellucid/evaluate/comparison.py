@@ -151,7 +151,9 @@ def robustness_rows(
     for size in sizes:
         tables = {
             v: [
-                classification_table(x[size], dataset.targets, dataset.classes, dataset.task, bootstrap)["mean"]["auroc"]
+                classification_table(x[size], dataset.targets, dataset.classes, dataset.task, bootstrap)["mean"][
+                    "auroc"
+                ]
                 for x in seeds
             ]
             for v, seeds in logits.items()
@@ -186,7 +188,10 @@ def localization_rows(
 ) -> list[Row]:
     """The threshold-free scores of one method's maps."""
     over_pairs = bootstrap.take(task.pair_image)
-    tables = {v: [score_table(s.scores, task.pair_class, task.classes, over_pairs) for s in seeds] for v, seeds in found.items()}
+    tables = {
+        v: [score_table(s.scores, task.pair_class, task.classes, over_pairs) for s in seeds]
+        for v, seeds in found.items()
+    }
     return _score_rows(tables, task, method, reference)
 
 
@@ -247,7 +252,9 @@ def wang_rows(
             for v, seeds in inputs.items()
         }
         rows += _box_rows("wang", tables, {**where, "gate": gate}, reference)
-    sweeps = {v: [threshold_sweep(i, bootstrap, gated=False) for i in seeds if i is not None] for v, seeds in inputs.items()}
+    sweeps = {
+        v: [threshold_sweep(i, bootstrap, gated=False) for i in seeds if i is not None] for v, seeds in inputs.items()
+    }
     for threshold in next(iter(sweeps.values()))[0]:
         tables = {v: [{"mean": s[threshold]["mean"]} for s in seeds] for v, seeds in sweeps.items()}
         place = {**where, "gate": "annotated", "threshold": threshold}
@@ -267,7 +274,11 @@ def _box_rows(
             overlap, _, limit = criterion.partition("@")
             for metric, attribute in (("accuracy", "accuracy"), ("afp", "false_positives")):
                 figures = {v: [getattr(t[class_name][criterion], attribute) for t in ts] for v, ts in tables.items()}
-                rows += compare(_place(section, metric, class_name, at=f"{overlap} > {limit}", **where), figures, reference)
+                rows += compare(
+                    _place(section, metric, class_name, at=f"{overlap} > {limit}", **where),
+                    figures,
+                    reference,
+                )
         any_criterion = next(iter(criteria))  # the area and number of boxes do not depend on what counts as a hit
         for metric, attribute in (("mean_box_area", "box_area"), ("boxes_per_map", "boxes_per_map")):
             figures = {v: [getattr(t[class_name][any_criterion], attribute) for t in ts] for v, ts in tables.items()}

@@ -65,9 +65,7 @@ def heatmap_scores(maps: Values, masks: Values) -> dict[str, FloatArray]:
     """
     heat, region = as_array(maps), as_array(masks)
     if heat.ndim != 3 or heat.shape != region.shape:
-        raise InputError(
-            f"heat maps and masks must both be (M, H, W); found {heat.shape} and {region.shape}."
-        )
+        raise InputError(f"heat maps and masks must both be (M, H, W); found {heat.shape} and {region.shape}.")
     out = {name: np.full(len(heat), np.nan) for name in SCORES}
     for rows in chunks(len(heat), 2 * heat.shape[1] * heat.shape[2]):
         flat = np.asarray(heat[rows], dtype=np.float64).reshape(rows.stop - rows.start, -1)
@@ -149,15 +147,11 @@ def otsu_iou(maps: Values, masks: Values) -> FloatArray:
     scaled = np.divide(heat - low, span, out=np.zeros_like(heat), where=span > 0)
     bins = np.minimum((scaled * OTSU_BINS).astype(np.int64), OTSU_BINS - 1)
     rows = np.arange(len(heat))[:, None] * OTSU_BINS
-    histogram = np.bincount((bins + rows).ravel(), minlength=len(heat) * OTSU_BINS).reshape(
-        len(heat), OTSU_BINS
-    )
+    histogram = np.bincount((bins + rows).ravel(), minlength=len(heat) * OTSU_BINS).reshape(len(heat), OTSU_BINS)
     below = np.cumsum(histogram, axis=1) / heat.shape[1]
     moment = np.cumsum(histogram * np.arange(OTSU_BINS), axis=1) / heat.shape[1]
     weight = below * (1 - below)
-    between = np.divide(
-        (moment[:, -1:] * below - moment) ** 2, weight, out=np.zeros_like(below), where=weight > 0
-    )
+    between = np.divide((moment[:, -1:] * below - moment) ** 2, weight, out=np.zeros_like(below), where=weight > 0)
     hot = (bins > between.argmax(1)[:, None]) | (span == 0)
     union = (hot | inside).sum(1)
     return np.asarray((hot & inside).sum(1) / union)
@@ -189,9 +183,7 @@ def score_table(
         rows = np.flatnonzero(map_class == number)
         part = bootstrap.take(rows)
         table[name] = {
-            score: mean_over_images(
-                values[rows], part, reason=f"no heat map with a defined score of {len(rows)}"
-            )
+            score: mean_over_images(values[rows], part, reason=f"no heat map with a defined score of {len(rows)}")
             for score, values in scores.items()
         }
     total = {score: int(np.isfinite(values).sum()) for score, values in scores.items()}
@@ -202,9 +194,7 @@ def score_table(
 def _flat(maps: Values, masks: Values) -> tuple[FloatArray, BoolArray]:
     heat, inside = as_array(maps), as_array(masks)
     if heat.shape != inside.shape or heat.ndim < 2:
-        raise InputError(
-            f"heat maps and masks must both be (M, H, W); found {heat.shape} and {inside.shape}."
-        )
+        raise InputError(f"heat maps and masks must both be (M, H, W); found {heat.shape} and {inside.shape}.")
     shape = (len(heat), math.prod(heat.shape[1:]))
     return heat.reshape(shape).astype(np.float64, copy=False), inside.reshape(shape).astype(bool)
 

@@ -294,8 +294,6 @@ def threshold_sweep(
     and `match_boxes` alike.
     """
     return {
-        float(t): localization_table(
-            match_boxes(inputs, gated=gated, thresholds=(t,), criteria=criteria), bootstrap
-        )
+        float(t): localization_table(match_boxes(inputs, gated=gated, thresholds=(t,), criteria=criteria), bootstrap)
         for t in thresholds
     }

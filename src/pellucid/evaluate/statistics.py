@@ -77,9 +77,7 @@ class Estimate:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Estimate:
         """What `to_json` wrote; None becomes NaN."""
-        value, low, high = (
-            math.nan if stored[k] is None else float(stored[k]) for k in ("value", "low", "high")
-        )
+        value, low, high = (math.nan if stored[k] is None else float(stored[k]) for k in ("value", "low", "high"))
         return cls(value, low, high, int(stored["n"]), stored.get("reason"))
 
 
@@ -199,9 +197,7 @@ def ratios(
         or len(bottom) != len(top)
         or bottom.shape[1] not in {1, top.shape[1]}
     ):
-        raise InputError(
-            f"a ratio over {len(bootstrap)} images cannot be taken of {top.shape} and {bottom.shape}."
-        )
+        raise InputError(f"a ratio over {len(bootstrap)} images cannot be taken of {top.shape} and {bottom.shape}.")
     known = ~np.isnan(top) & ~np.isnan(bottom)
     top, bottom = np.where(known, top, 0.0), np.where(known, bottom, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -232,9 +228,7 @@ def ratio(
     return ratios(as_array(numerators)[:, None], denominators, bootstrap, reason=reason)[0]
 
 
-def mean_over_images(
-    values: Values, bootstrap: Bootstrap, *, reason: str = "no value is defined"
-) -> Replicates:
+def mean_over_images(values: Values, bootstrap: Bootstrap, *, reason: str = "no value is defined") -> Replicates:
     """The mean of (N,) values, leaving out NaN; the reason says how many were left out."""
     array = np.asarray(as_array(values), dtype=np.float64)
     found = ratio(array, np.ones_like(array), bootstrap, reason=reason)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pellucid.explain.activation_maps import cam, class_activation_maps, grad_cam, grad_cam_maps
 from pellucid.explain.explanation import Explanation, Targets, resolve_targets, select, upsample
 from pellucid.explain.gradients import saliency, saliency_explanation
-from pellucid.models.registry import unknown
+from pellucid.resources import nearest
 from pellucid.types import InputError, check_images
 
 if TYPE_CHECKING:
@@ -75,11 +75,11 @@ def explain(
         >>> explain("gradcam", model, torch.rand(2, 1, 64, 64), 0)
         Traceback (most recent call last):
         ...
-        pellucid.types.InputError: unknown explanation 'gradcam'; did you mean 'grad-cam'? There are: cam, \
+        pellucid.types.InputError: unknown explanation 'gradcam'. Did you mean 'grad-cam'? There are: cam, \
 grad-cam, saliency.
     """
     if name not in EXPLAINERS:
-        raise InputError(unknown("explanation", name, sorted(EXPLAINERS)))
+        raise InputError(f"unknown explanation {name!r}. {nearest(name, EXPLAINERS)}")
     check_images(images, channels=classifier.input_spec.channels)
     explanation = EXPLAINERS[name](classifier, images, targets)
     if explanation.kind != "heatmap":

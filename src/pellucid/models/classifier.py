@@ -47,9 +47,7 @@ class _Normalised(nn.Module):
         self.input_spec = input_spec
         for name, values in (("mean", mean), ("std", std)):
             if len(values) != input_spec.channels:
-                raise InputError(
-                    f"{name} needs one value a channel, {input_spec.channels}; found {len(values)}."
-                )
+                raise InputError(f"{name} needs one value a channel, {input_spec.channels}; found {len(values)}.")
             # not part of the weights file: model.toml carries them
             self.register_buffer(name, torch.tensor(list(values)).view(1, -1, 1, 1), persistent=False)
         if bool((self.std <= 0).any()):
@@ -63,8 +61,7 @@ class _Normalised(nn.Module):
         """
         if images.ndim != 4 or images.shape[1] != self.input_spec.channels:
             raise InputError(
-                f"the classifier takes images (N, {self.input_spec.channels}, H, W); "
-                f"found {tuple(images.shape)}."
+                f"the classifier takes images (N, {self.input_spec.channels}, H, W); found {tuple(images.shape)}."
             )
         return (images - self.mean) / self.std
 
@@ -167,9 +164,7 @@ class WrappedClassifier(_Normalised):
             InputError: `wrap` was not told where the features are.
         """
         if self._split is None:
-            raise InputError(
-                "this wrapped network has no known feature map: give wrap() features= and head=."
-            )
+            raise InputError("this wrapped network has no known feature map: give wrap() features= and head=.")
         return self._split[0](self.normalise(images))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -182,9 +177,7 @@ class WrappedClassifier(_Normalised):
         expected = (images.shape[0], len(self.classes))
         if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise InputError(
-                f"the wrapped network must return logits {expected}, one per class; found {found}."
-            )
+            raise InputError(f"the wrapped network must return logits {expected}, one per class; found {found}.")
         return logits
 
 
@@ -283,17 +276,13 @@ def _check_split(wrapped: WrappedClassifier, head: nn.Module) -> None:
     """Refuse features and a head that are not the module's own: their maps would explain another network."""
     spec = wrapped.input_spec
     # an input that is not constant, the same every time, without touching the caller's random state
-    ramp = torch.linspace(
-        0, 1, spec.channels * spec.size**2, device=wrapped.mean.device, dtype=wrapped.mean.dtype
-    )
+    ramp = torch.linspace(0, 1, spec.channels * spec.size**2, device=wrapped.mean.device, dtype=wrapped.mean.dtype)
     image = (ramp * 37 % 1).view(1, spec.channels, spec.size, spec.size)
     with torch.no_grad(), frozen(wrapped):
         expected = wrapped(image)
         feature_map = wrapped.features(image)
         if feature_map.ndim != 4:
-            raise InputError(
-                f"features must give a map (N, D, h, w); found shape {tuple(feature_map.shape)}."
-            )
+            raise InputError(f"features must give a map (N, D, h, w); found shape {tuple(feature_map.shape)}.")
         found = head(feature_map.mean((2, 3)))
     if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-3, atol=1e-4):
         raise InputError(

@@ -49,18 +49,14 @@ class DilatedAveragePool(nn.Module):
 class DenseLayer(nn.Module):
     """BN → ReLU → 1 × 1 → BN → ReLU → 3 × 3: `growth` new channels from all that came before."""
 
-    def __init__(
-        self, in_channels: int, growth: int, bottleneck: int, dilation: int, drop_rate: float
-    ) -> None:
+    def __init__(self, in_channels: int, growth: int, bottleneck: int, dilation: int, drop_rate: float) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(in_channels)
         self.relu1 = nn.ReLU()
         self.conv1 = nn.Conv2d(in_channels, bottleneck * growth, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(bottleneck * growth)
         self.relu2 = nn.ReLU()
-        self.conv2 = nn.Conv2d(
-            bottleneck * growth, growth, 3, padding=dilation, dilation=dilation, bias=False
-        )
+        self.conv2 = nn.Conv2d(bottleneck * growth, growth, 3, padding=dilation, dilation=dilation, bias=False)
         self.drop = nn.Dropout(drop_rate)
 
     def forward(self, x: Tensor) -> Tensor:

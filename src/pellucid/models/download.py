@@ -55,14 +55,10 @@ def check_sha256(path: Path, expected: str) -> None:
         raise InputError(f"a SHA-256 checksum is 8 to 64 hexadecimal digits; found {expected!r}.")
     found = sha256_of(path)
     if not found.startswith(expected):
-        raise InputError(
-            f"{path.name} is damaged or another file: its SHA-256 is {found}, expected {expected}."
-        )
+        raise InputError(f"{path.name} is damaged or another file: its SHA-256 is {found}, expected {expected}.")
 
 
-def fetch(
-    url: str, *, sha256: str | None = None, progress: Callable[[int, int | None], None] | None = None
-) -> Path:
+def fetch(url: str, *, sha256: str | None = None, progress: Callable[[int, int | None], None] | None = None) -> Path:
     """The local copy of the file at an http(s) address, downloaded unless the cache has it.
 
     An interrupted download goes on where it stopped. The file gets its name only once its checksum is right.
@@ -119,9 +115,7 @@ def _download(url: str, part: Path, progress: Callable[[int, int | None], None] 
             request.add_header("Range", f"bytes={have}-")
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-                goes_on = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(
-                    f"bytes {have}-"
-                )
+                goes_on = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
                 have = have if goes_on else 0
                 length = answer.headers.get("Content-Length")
                 total = None if length is None else have + int(length)
@@ -135,9 +129,7 @@ def _download(url: str, part: Path, progress: Callable[[int, int | None], None] 
                 return
             problem = f"the connection ended after {have} of {total} bytes"
         except urllib.error.HTTPError as error:
-            if (
-                error.code == 416 and have
-            ):  # nothing left to send: it is all there, or not this file; see checksum
+            if error.code == 416 and have:  # nothing left to send: it is all there, or not this file; see checksum
                 return
             problem = error
             if error.code < 500:

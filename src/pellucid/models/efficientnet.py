@@ -36,9 +36,7 @@ class EfficientNetLite0(nn.Module):
     first_convolution = "network._conv_stem.weight"
     channels = 1280
 
-    def __init__(
-        self, in_channels: int = 3, *, output_stride: int = 32, drop_connect_rate: float = 0.2
-    ) -> None:
+    def __init__(self, in_channels: int = 3, *, output_stride: int = 32, drop_connect_rate: float = 0.2) -> None:
         super().__init__()
         check_output_stride(output_stride)
         try:

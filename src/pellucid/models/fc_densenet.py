@@ -35,9 +35,7 @@ class TiramisuBlock(nn.ModuleList):
             nn.Sequential(
                 nn.BatchNorm2d(in_channels + index * growth),
                 nn.ReLU(),
-                nn.Conv2d(
-                    in_channels + index * growth, growth, 3, padding=dilation, dilation=dilation, bias=False
-                ),
+                nn.Conv2d(in_channels + index * growth, growth, 3, padding=dilation, dilation=dilation, bias=False),
                 nn.Dropout(drop_rate),
             )
             for index in range(layers)

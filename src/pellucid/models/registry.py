@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,10 +14,11 @@ from pellucid.models.efficientnet import EfficientNetLite0, imagenet_weights
 from pellucid.models.fc_densenet import TiramisuEncoder
 from pellucid.models.preact_resnet import PreactivationResNet
 from pellucid.models.pretrained import IMAGENET_MEAN, IMAGENET_STD, load_pretrained
+from pellucid.resources import nearest
 from pellucid.types import InputError, InputSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from pellucid.types import Task
@@ -158,11 +158,11 @@ def describe(name: str) -> ModelEntry:
         >>> describe("densnet121")
         Traceback (most recent call last):
         ...
-        pellucid.types.InputError: unknown model 'densnet121'; did you mean 'densenet121'? There are: \
+        pellucid.types.InputError: unknown model 'densnet121'. Did you mean 'densenet121'? There are: \
 densenet121, efficientnet-lite0, fc-densenet103-encoder, small, small-wide.
     """
     if name not in MODELS:
-        raise InputError(unknown("model", name, model_names()))
+        raise InputError(f"unknown model {name!r}. {nearest(name, model_names())}")
     return MODELS[name]
 
 
@@ -206,7 +206,7 @@ def create_model(
     entry = describe(name)
     for option in options:
         if option not in entry.options:
-            raise InputError(unknown(f"option of {name}", option, entry.options))
+            raise InputError(f"{name} has no option {option!r}. {nearest(option, entry.options)}")
     if in_channels not in (1, 3):
         raise InputError(f"in_channels must be 1 (gray) or 3 (colour); found {in_channels!r}.")
     if size is not None and size < 32:
@@ -232,17 +232,6 @@ def create_model(
     return model
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """The message for a name that is not known: the nearest one, and all there are."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return (
-        f"unknown {kind} {name!r}; "
-        + (f"did you mean {near[0]!r}? " if near else "")
-        + (f"There are: {', '.join(known)}." if known else "There are none.")
-    )
-
-
 def _for_channels(values: tuple[float, float, float], channels: int) -> list[float]:
     return list(values) if channels == 3 else [round(sum(values) / 3, 6)]
 
@@ -252,12 +241,8 @@ def _load(entry: ModelEntry, model: ConvolutionalClassifier, pretrained: bool | 
     if isinstance(pretrained, bool):
         if entry.published is None:
             with_weights = ", ".join(name for name in model_names() if MODELS[name].published)
-            raise InputError(
-                f"no published weights are known for {entry.name}; there are some for: {with_weights}."
-            )
+            raise InputError(f"no published weights are known for {entry.name}; there are some for: {with_weights}.")
         pretrained, sha256 = entry.published.source(), entry.published.sha256
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="the head of"
-        )  # expected here: the caller named the classes
+        warnings.filterwarnings("ignore", message="the head of")  # expected here: the caller named the classes
         load_pretrained(model, pretrained, sha256=sha256, std=entry.std)

@@ -26,9 +26,7 @@ CARD = "model.toml"
 FORMAT = 1
 
 
-def save_model(
-    model: ConvolutionalClassifier, folder: str | Path, *, extra: Mapping[str, Any] | None = None
-) -> Path:
+def save_model(model: ConvolutionalClassifier, folder: str | Path, *, extra: Mapping[str, Any] | None = None) -> Path:
     """Write `weights.safetensors` and `model.toml` into a folder, each in one step.
 
     Args:
@@ -84,9 +82,7 @@ def read_model_card(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     card_path = path / CARD if path.is_dir() else path.parent / CARD
     if not path.exists():
-        raise InputError(
-            f"no model at {path}: give a run folder, or a weights file with its {CARD} beside it."
-        )
+        raise InputError(f"no model at {path}: give a run folder, or a weights file with its {CARD} beside it.")
     if not card_path.is_file():
         raise InputError(f"no {CARD} at {card_path.parent}: without it the network cannot be built.")
     try:
@@ -123,9 +119,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Convolut
             **options,
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"the {CARD} of {path} lacks a field or has one of the wrong kind: {error}"
-        ) from error
+        raise InputError(f"the {CARD} of {path} lacks a field or has one of the wrong kind: {error}") from error
     load_exactly(model, read_tensors(weights), source=str(weights))
     expected = card.get("weights_sha256")
     if expected is not None and weights.suffix == ".safetensors" and sha256_of(weights) != expected:

@@ -83,10 +83,11 @@ undefined=True)
     """
     if row is None:
         return None
-    delta = compare(row.get("difference"), shown)
+    delta, reason = compare(row.get("difference"), shown), row.get("reason") or ""
     if delta and delta.n not in (None, row.get("n")):
         delta = replace(delta, reason=_join(f"n = {delta.n:,}", delta.reason))
-    reason = row.get("reason") or ""
+    if delta and not delta.undefined and delta.reason == reason:
+        delta = replace(delta, reason="")  # said once, of the figure itself
     if not defined(row.get("value")):
         why = reason or "no reason recorded"
         if delta and delta.undefined:

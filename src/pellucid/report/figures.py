@@ -194,8 +194,7 @@ def training(variants: Sequence[dict[str, Any]], reference: str) -> list[Chart]:
 
 
 def _history(axes: Axes, run: dict[str, Any], key: str, look: Look, style: Any) -> bool:  # noqa: ANN401
-    fallback = "loss" if key == "loss_clean" else key
-    points = [(e["epoch"], e.get(key, e.get(fallback))) for e in run.get("history", [])]
+    points = [(e["epoch"], e.get(key)) for e in run.get("history", [])]
     points = [(x, y) for x, y in points if defined(y)]
     if not points:
         return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pellucid.resources import write_csv, write_json
 
@@ -14,6 +14,13 @@ _PLAIN = (
     "section", "target", "method", "gate", "metric", "at", "threshold", "class", "variant",
     "value", "low", "high", "n", "reason", "seed_spread",
 )  # fmt: skip
+
+
+class LongTable(NamedTuple):
+    """One table: its lines for CSV, and the whole of it for JSON."""
+
+    lines: list[dict[str, Any]]
+    whole: dict[str, Any]
 
 
 def flat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,28 +41,26 @@ def flat(row: Mapping[str, Any]) -> dict[str, Any]:
     return line
 
 
-def write_tables(results: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Write every section's rows, the published figures and the training curves as CSV and JSON.
-
-    Returns:
-        The files written, each whole.
-    """
+def long_tables(results: Mapping[str, Any]) -> dict[str, LongTable]:
+    """Every section's rows, the published figures and the training curves, by the name of their files."""
     reference = next((v["label"] for v in results["variants"] if v.get("reference")), None)
     sections: dict[str, list[Mapping[str, Any]]] = {}
     for row in results["rows"]:
         sections.setdefault(row["section"], []).append(row)
-    written: list[Path] = []
+    tables: dict[str, LongTable] = {}
     for name, rows in sections.items():
         about = {"study": results["name"], "section": name, "reference": reference}
-        written += _pair(folder / name, [flat(row) for row in rows], {**about, "rows": rows})
+        tables[name] = LongTable([flat(row) for row in rows], {**about, "rows": rows})
     if published := results.get("comparators"):
         lines = [
-            {**{k: one.get(k, "") for k in ("section", "metric", "at", "name")}, "class": cls, "value": value,
-             "note": one.get("note", "")}
+            {
+                **{key: one.get(key, "") for key in ("section", "metric", "at", "name")},
+                **{"class": cls, "value": value, "note": one.get("note", "")},
+            }
             for one in published
             for cls, value in one["values"].items()
-        ]  # fmt: skip
-        written += _pair(folder / "comparators", lines, {"study": results["name"], "comparators": published})
+        ]
+        tables["comparators"] = LongTable(lines, {"study": results["name"], "comparators": published})
     epochs = [
         {"variant": variant["label"], "seed": run["seed"], **epoch}
         for variant in results["variants"]
@@ -65,15 +70,15 @@ def write_tables(results: Mapping[str, Any], folder: Path) -> list[Path]:
     if epochs:
         columns = dict.fromkeys(key for epoch in epochs for key in epoch)
         lines = [{key: _or_empty(epoch.get(key)) for key in columns} for epoch in epochs]
-        written += _pair(folder / "training", lines, {"study": results["name"], "epochs": epochs})
-    return written
+        tables["training"] = LongTable(lines, {"study": results["name"], "epochs": epochs})
+    return tables
 
 
-def _pair(stem: Path, lines: list[dict[str, Any]], whole: Mapping[str, Any]) -> list[Path]:
-    csv, json = stem.with_name(f"{stem.name}.csv"), stem.with_name(f"{stem.name}.json")
-    write_csv(csv, lines)
-    write_json(json, whole)
-    return [csv, json]
+def write_tables(tables: Mapping[str, LongTable], folder: Path) -> None:
+    """Write each table as CSV and as JSON, each file whole."""
+    for name, table in tables.items():
+        write_csv(folder / f"{name}.csv", table.lines)
+        write_json(folder / f"{name}.json", table.whole)
 
 
 def _seeds(row: Mapping[str, Any]) -> str:

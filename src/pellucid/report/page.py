@@ -14,7 +14,7 @@ from markupsafe import Markup
 from pellucid.report import boxes, configuration, figures, tables
 from pellucid.report.book import MEAN, TRIVIAL, Book
 from pellucid.report.drawing import looks
-from pellucid.report.long_form import write_tables
+from pellucid.report.long_form import long_tables, write_tables
 from pellucid.report.metrics import defined, duration, method_label, number, readable
 from pellucid.report.panels import Panel, heat_picture, picture
 from pellucid.resources import write_text
@@ -48,9 +48,11 @@ def write_report(results: Mapping[str, Any], panels: Sequence[Panel], out: Path)
     Raises:
         InputError: if the folder cannot be written or the disk is full.
     """
-    written = write_tables(results, out / "tables")
+    figures_of = long_tables(results)
+    page = render(results, panels, files=[f"{name}.{kind}" for name in figures_of for kind in ("csv", "json")])
+    write_tables(figures_of, out / "tables")
     path = out / "report.html"
-    write_text(path, render(results, panels, files=[f.name for f in written]))
+    write_text(path, page)
     return path
 
 
@@ -152,8 +154,7 @@ def _wang(book: Book) -> list[dict[str, Any]]:
             few, grid = boxes.among(boxes.SHOWN, every), boxes.among(boxes.PUBLISHED, every)
             classes = [c for c in book.class_names("wang", **where, method=first) if c != MEAN]
             more = [
-                (f"{method_label(m)}, the same", [boxes.wang(book, name, m, gate=gate, ats=few)])
-                for m in methods[1:]
+                (f"{method_label(m)}, the same", [boxes.wang(book, name, m, gate=gate, ats=few)]) for m in methods[1:]
             ]
             if every != few:
                 more.append(
@@ -192,10 +193,8 @@ def _sweeps(book: Book) -> list[dict[str, Any]]:
                     "title": f"{target['title']}{told}",
                     "method": method_label(methods[0]),
                     "charts": [figures.sweep(book, name, methods[0], at=at, gate=gate) for at in few],
-                    "more": [
-                        figures.sweep(book, name, m, at=at, gate=gate) for m in methods[1:] for at in few
-                    ],
-                    "tables": [boxes.sweep(book, name, methods[0], at=at, gate=gate) for at in every],
+                    "more": [figures.sweep(book, name, m, at=at, gate=gate) for m in methods[1:] for at in few],
+                    "tables": [boxes.sweep(book, name, methods[0], at=at, gate=gate) for at in few],
                 }
             )
     return shown
@@ -218,8 +217,7 @@ def _cases(book: Book, panels: Iterable[Panel]) -> list[dict[str, Any]]:
     for panel in panels:
         groups.setdefault((panel.target, panel.rule), []).append(_case(book, panel))
     return [
-        {"title": titles.get(target, target), "rule": rule, "cases": cases}
-        for (target, rule), cases in groups.items()
+        {"title": titles.get(target, target), "rule": rule, "cases": cases} for (target, rule), cases in groups.items()
     ]
 
 

@@ -38,7 +38,11 @@ def choose(scores: npt.NDArray[np.float64], images: Sequence[int], count: int) -
     chosen: dict[str, list[int]] = {}
     used: set[int] = set()
     from_the_middle = np.argsort(np.abs(np.arange(len(order)) - len(order) // 2), kind="stable")
-    ranked = {"best": order.tolist(), "worst": order[::-1].tolist(), "middle": order[from_the_middle].tolist()}
+    ranked = {
+        "best": order.tolist(),
+        "worst": order[::-1].tolist(),
+        "middle": order[from_the_middle].tolist(),
+    }
     for kind in ("best", "worst", "middle"):
         rows: list[int] = []
         for row in ranked[kind]:
@@ -91,10 +95,7 @@ def _panel(
             chances[label] = float(probabilities(network(batch).cpu().numpy(), network.task)[0, output])
         for method in study.evaluation.methods:
             maps[label, method] = explain(method, network, batch, output).maps[0].cpu().numpy()
-    boxes = [
-        Box(*map(float, b))
-        for b in task.true_box[(task.true_image == image) & (task.true_class == number)]
-    ]
+    boxes = [Box(*map(float, b)) for b in task.true_box[(task.true_image == image) & (task.true_class == number)]]
     return Panel(
         image=pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0),
         boxes=[] if task.has_masks else boxes,

@@ -39,7 +39,8 @@ class TargetSettings(Section):
     title: str = ""
     data: DataSettings | None = Field(None, description="the study's own test part where not given")
     regions: dict[str, tuple[str, ...]] = Field(
-        default_factory=dict, description="class → the region labels it should fall on; the class's own where not given"
+        default_factory=dict,
+        description="class → the region labels it should fall on; the class's own where not given",
     )
     boxes: bool = Field(True, description="whether Wang et al.'s boxes are scored as well")
     limit: int | None = Field(None, ge=1)
@@ -58,7 +59,9 @@ class EvaluationSettings(Section):
 
     methods: tuple[str, ...] = ("cam", "grad-cam", "saliency")
     box_methods: tuple[str, ...] = Field(("cam",), description="methods whose maps are also turned into boxes")
-    headline: tuple[str, ...] = Field(("pointing", "energy_ratio", "auprc"), description="scores that the summary shows")
+    headline: tuple[str, ...] = Field(
+        ("pointing", "energy_ratio", "auprc"), description="scores that the summary shows"
+    )
     resamples: int = Field(1000, ge=100)
     batch_size: int = Field(16, ge=1)
     panels: int = Field(2, ge=0, description="cases of each kind (best, middle, worst) a target")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -83,9 +84,7 @@ def set_stage(
     for target in study.evaluation.targets:
         dataset = test if target.data is None else get_split(open_data(target.data, root), "test")
         if dataset.regions is None and target.data is None:
-            raise InputError(
-                f"{dataset.card.name} marks no regions; say in evaluation.targets on which images explanations are scored."
-            )
+            raise InputError(f"{dataset.card.name} marks no regions; name images with regions in evaluation.targets.")
         task = localization_task(
             target.name,
             dataset,
@@ -97,14 +96,8 @@ def set_stage(
         )
         tasks.append(limited(task, target.limit if limit is None else min(limit, target.limit or limit)))
     attacked = test.limit(study.evaluation.robustness.limit)
-    shape = {"size": size, "channels": channels}
-    return Stage(
-        test,
-        materialize(test, **shape, directory=cache, progress=True),
-        attacked,
-        materialize(attacked, **shape, directory=cache),
-        tuple(tasks),
-    )
+    decode = partial(materialize, size=size, channels=channels, directory=cache, progress=True)
+    return Stage(test, decode(test), attacked, decode(attacked), tuple(tasks))
 
 
 def limited(task: LocalizationTask, count: int | None) -> LocalizationTask:
@@ -140,16 +133,19 @@ def judge(study: StudyConfig, run: PlannedRun, stage: Stage, folder: Path, devic
         return loaded[0]
 
     card = read_model_card(run.folder)
+
+    def tag(images: Dataset) -> str:  # what was found holds for these images and these weights only
+        return f"{images.fingerprint[:12]}-{card['weights_sha256'][:12]}"
+
     thresholds = [float(t) for t in card["thresholds"]]
     jobs = 1 + len(settings.robustness.sizes) + len(stage.tasks) * len(settings.methods)
     with progress_bar(f"judge {run.label}, seed {run.seed}", jobs, unit="job") as advance:
-        tag = f"{stage.test.fingerprint[:12]}-{card['weights_sha256'][:12]}"
-        logits = _kept(folder / f"logits-{tag}.npy", lambda: predict(classifier(), stage.images))
+        logits = _kept(folder / f"logits-{tag(stage.test)}.npy", lambda: predict(classifier(), stage.images))
         advance(1)
         attacked = {"0": logits if stage.attacked is stage.test else predict(classifier(), stage.attacked_images)}
         for size in settings.robustness.sizes:
             name = str(size)
-            path = folder / f"attacked-{name.replace(' ', '-')}-{stage.attacked.fingerprint[:12]}-{card['weights_sha256'][:12]}.npy"
+            path = folder / f"attacked-{name.replace(' ', '-')}-{tag(stage.attacked)}.npy"
             attacked[name] = _kept(
                 path,
                 lambda size=size: logits_under_attack(  # type: ignore[misc]
@@ -165,7 +161,7 @@ def judge(study: StudyConfig, run: PlannedRun, stage: Stage, folder: Path, devic
         for task in stage.tasks:
             predicted = _gate(classifier, task, thresholds)
             for method in settings.methods:
-                path = folder / f"{task.name}-{method}-{task.dataset.fingerprint[:12]}-{card['weights_sha256'][:12]}.npz"
+                path = folder / f"{task.name}-{method}-{tag(task.dataset)}.npz"
                 if not path.is_file():
                     boxes = _wants_boxes(study, task.name, method)
                     found = score_explanations(

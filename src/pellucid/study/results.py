@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pellucid.study.runs import PlannedRun
 
 GENERAL_LIMITS = (
-    "Intervals speak of other patients like these, not of other training seeds; the spread between seeds stands beside them.",
+    "Intervals speak of other patients like these, not of other seeds; the spread between seeds stands beside them.",
     "Good localisation does not prove that a network decides for the right reason, nor does bad localisation prove the "
     "opposite (Viviano et al. 2021).",
     "Robust accuracy under one attack is an upper bound: a stronger attack can only lower it.",
@@ -61,7 +61,7 @@ def assemble(
         "resamples": study.evaluation.resamples,
         "versions": versions(),
         "data": _data(study, splits),
-        "variants": [_variant(study, label, reference, runs) for label in verdicts],
+        "variants": [_variant(label, reference, runs) for label in verdicts],
         "targets": [_target(study, stage, index) for index in range(len(stage.tasks))],
         "methods": list(study.evaluation.methods),
         "headline": list(study.evaluation.headline),
@@ -77,7 +77,9 @@ def gather_rows(study: StudyConfig, stage: Stage, verdicts: Mapping[str, Sequenc
     reference = study.variants[0].label
     resamples = study.evaluation.resamples
     bootstrap = Bootstrap(stage.test.patients, resamples)
-    rows = classification_rows({v: [x.logits for x in xs] for v, xs in verdicts.items()}, stage.test, bootstrap, reference)
+    rows = classification_rows(
+        {v: [x.logits for x in xs] for v, xs in verdicts.items()}, stage.test, bootstrap, reference
+    )
     if study.evaluation.robustness.sizes:
         rows += robustness_rows(
             {v: [x.attacked for x in xs] for v, xs in verdicts.items()},
@@ -168,7 +170,7 @@ def _data(study: StudyConfig, splits: Splits) -> dict[str, Any]:
     }
 
 
-def _variant(study: StudyConfig, label: str, reference: str, runs: Sequence[PlannedRun]) -> dict[str, Any]:
+def _variant(label: str, reference: str, runs: Sequence[PlannedRun]) -> dict[str, Any]:
     own = [r for r in runs if r.label == label]
     recipe = own[0].recipe
     described = []

@@ -74,7 +74,9 @@ def run_study(
     )
     place = "cpu" if on_cpu else "cuda" if torch.cuda.is_available() and device != "mps" else "mps"
     verdicts = {
-        v.label: [judge(study, r, stage, out / "evaluations" / r.folder.name, place) for r in runs if r.label == v.label]
+        v.label: [
+            judge(study, r, stage, out / "evaluations" / r.folder.name, place) for r in runs if r.label == v.label
+        ]
         for v in study.variants
     }
     results = assemble(study, splits, stage, verdicts, runs) | {

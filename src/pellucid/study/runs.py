@@ -6,7 +6,6 @@ import json
 import multiprocessing
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pellucid.data.registry import open_dataset
@@ -14,6 +13,8 @@ from pellucid.progress import progress_bar
 from pellucid.training.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pellucid.data.dataset import Splits
     from pellucid.study.config import DataSettings, StudyConfig
 
@@ -30,9 +31,7 @@ class PlannedRun:
 
 def plan(study: StudyConfig, out: Path) -> list[PlannedRun]:
     """All runs of a study, seed by seed, so that an interrupted study has whole comparisons."""
-    recipes = {
-        v.label: load_recipe(v.recipe, settings=_layers(study.settings, v.settings)) for v in study.variants
-    }
+    recipes = {v.label: load_recipe(v.recipe, settings=_layers(study.settings, v.settings)) for v in study.variants}
     return [
         PlannedRun(label, seed, recipe, out / "runs" / f"{label.replace(' ', '-')}-seed{seed}")
         for seed in study.seeds
@@ -47,7 +46,14 @@ def open_data(data: DataSettings, root: Path | None) -> Splits:
 
 
 def train_all(
-    study: StudyConfig, root: Path | None, out: Path, *, device: str, jobs: int, limit: int | None, cache: Path | None
+    study: StudyConfig,
+    root: Path | None,
+    out: Path,
+    *,
+    device: str,
+    jobs: int,
+    limit: int | None,
+    cache: Path | None,
 ) -> None:
     """Train what is not trained yet; interrupted runs go on where they stopped.
 
@@ -71,7 +77,11 @@ def train_all(
     context = multiprocessing.get_context("spawn")
     with (
         ProcessPoolExecutor(jobs, mp_context=context) as pool,
-        progress_bar(f"train {len(runs)} networks, {jobs} at a time", sum(r.recipe.training.epochs for r in runs), unit="epoch") as advance,
+        progress_bar(
+            f"train {len(runs)} networks, {jobs} at a time",
+            sum(r.recipe.training.epochs for r in runs),
+            unit="epoch",
+        ) as advance,
     ):
         waiting = {pool.submit(train_one, study, root, run, device, limit, cache, threads) for run in runs}
         shown = 0
@@ -85,7 +95,13 @@ def train_all(
 
 
 def train_one(
-    study: StudyConfig, root: Path | None, run: PlannedRun, device: str, limit: int | None, cache: Path | None, threads: int
+    study: StudyConfig,
+    root: Path | None,
+    run: PlannedRun,
+    device: str,
+    limit: int | None,
+    cache: Path | None,
+    threads: int,
 ) -> None:
     """Train one network of the study; a finished one is left as it is."""
     import torch

@@ -5,4 +5,13 @@ from pellucid.training.objective import Objective
 from pellucid.training.recipe import Recipe, load_recipe, recipe_names
 from pellucid.training.run import RunFolder
 
-__all__ = ["Objective", "Recipe", "RunFolder", "Scorer", "TrainingError", "load_recipe", "recipe_names", "train"]
+__all__ = [
+    "Objective",
+    "Recipe",
+    "RunFolder",
+    "Scorer",
+    "TrainingError",
+    "load_recipe",
+    "recipe_names",
+    "train",
+]

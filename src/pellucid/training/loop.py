@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -104,9 +105,10 @@ def train(
     if resume and run.finished:
         return run
     with accelerator.main_process_first():  # one process decodes, the others find the cache
-        shape = {"size": recipe.model.size, "channels": recipe.model.channels, "directory": cache}
-        train_images = materialize(train_data, **shape)
-        validation_images = materialize(validation_data, **shape)
+        decode = partial(
+            materialize, size=recipe.model.size, channels=recipe.model.channels, directory=cache, progress=True
+        )
+        train_images, validation_images = decode(train_data), decode(validation_data)
     _Session(run, recipe, objective, accelerator, classifier, seed).fit(
         Batches(
             train_images,
@@ -134,13 +136,19 @@ class _Session:
         recipe: Recipe,
         objective: Objective,
         accelerator: Accelerator,
-        classifier: nn.Module,
+        classifier: ConvolutionalClassifier,
         seed: int,
     ) -> None:
-        self.run, self.recipe, self.objective, self.accelerator, self.seed = run, recipe, objective, accelerator, seed
+        self.run, self.recipe, self.objective, self.accelerator, self.seed = (
+            run,
+            recipe,
+            objective,
+            accelerator,
+            seed,
+        )
         optimizer = build_optimizer(classifier, recipe.optimizer)
         self.network, self.optimizer = accelerator.prepare(classifier, optimizer)
-        self.classifier: nn.Module = accelerator.unwrap_model(self.network)
+        self.classifier: ConvolutionalClassifier = accelerator.unwrap_model(self.network)
         self.augmentation = Augmentation(recipe.augment)
         self.epoch, self.step, self.global_step = 0, 0, 0
         self.best: float | None = None
@@ -323,7 +331,10 @@ def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.opti
     """The optimiser of a recipe; weight decay is kept off biases and normalisation."""
     decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
     if settings.name == "sgd":
         return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
     return torch.optim.AdamW(groups, lr=settings.lr)
@@ -362,7 +373,9 @@ def _accelerator(recipe: Recipe, device: str) -> Accelerator:
         raise InputError("--device cuda, but torch sees no CUDA device. Use --device cpu or auto.")
     if device == "mps" and not torch.backends.mps.is_available():
         raise InputError("--device mps, but torch sees no Apple GPU. Use --device cpu or auto.")
-    AcceleratorState._reset_state(reset_partial_state=False)  # an earlier run of this process may have had another precision
+    AcceleratorState._reset_state(
+        reset_partial_state=False
+    )  # an earlier run of this process may have had another precision
     if torch.cuda.is_available():
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     return Accelerator(mixed_precision=recipe.training.mixed_precision, cpu=device == "cpu")

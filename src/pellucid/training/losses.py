@@ -42,7 +42,10 @@ def label_counts(targets: Tensor) -> LabelCounts:
         LabelCounts(positives=tensor(1.), negatives=tensor(2.))
     """
     if not targets.is_floating_point():
-        return LabelCounts(targets.new_tensor(len(targets), dtype=torch.float32), targets.new_tensor(0.0, dtype=torch.float32))
+        return LabelCounts(
+            targets.new_tensor(len(targets), dtype=torch.float32),
+            targets.new_tensor(0.0, dtype=torch.float32),
+        )
     return LabelCounts((targets == 1).sum().float(), (targets == 0).sum().float())
 
 
@@ -100,9 +103,7 @@ def resolve_loss(name: LossName, task: Task) -> str:
     if (name == "cross_entropy") != (task == "multiclass"):
         fitting = "cross_entropy" if task == "multiclass" else "binary_cross_entropy or weighted_cross_entropy"
         hint = " Or name the class to detect, as in --data-option positive=NAME." if task == "multiclass" else ""
-        raise InputError(
-            f"the loss {name!r} is not for a {task} task; use {fitting} (--set objective.loss=…).{hint}"
-        )
+        raise InputError(f"the loss {name!r} is not for a {task} task; use {fitting} (--set objective.loss=…).{hint}")
     return name
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -44,15 +45,16 @@ class Objective:
     def perturb(self, classifier: nn.Module, batch: Batch) -> Tensor:
         """The adversarial images (N, C, H, W) of a batch."""
         attack = self.settings.attack
-        shared = {
-            "loss": self.loss,
-            "size": attack.size,
-            "step_size": attack.step_size,
-            "random_start": attack.random_start,
-        }
-        if attack.method == "fgsm":
-            return fgsm(classifier, batch.images, batch.targets, **shared)
-        return pgd(classifier, batch.images, batch.targets, steps=attack.steps, **shared)
+        method = fgsm if attack.method == "fgsm" else partial(pgd, steps=attack.steps)
+        return method(
+            classifier,
+            batch.images,
+            batch.targets,
+            loss=self.loss,
+            size=attack.size,
+            step_size=attack.step_size,
+            random_start=attack.random_start,
+        )
 
     def __call__(
         self, network: nn.Module, classifier: nn.Module, batch: Batch, counts: LabelCounts | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -12,11 +11,12 @@ from pellucid.attacks.magnitude import Magnitude
 from pellucid.data.augment import AugmentOptions
 from pellucid.resources import bundled, find_toml
 from pellucid.settings import Section, merge, parse_override, validate
-from pellucid.training.losses import LossName  # noqa: TC001 (pydantic reads it)
+from pellucid.training.losses import LossName
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 
 class ModelSettings(Section):
@@ -36,7 +36,9 @@ class AttackSettings(Section):
     method: Literal["fgsm", "pgd"] = "fgsm"
     size: Magnitude = Magnitude(linf=0.005)
     steps: int = Field(1, ge=1)
-    step_size: float | None = Field(None, gt=0, description="in the norm of `size`; FGSM: 1.25 size, PGD: 2.5 size / steps")
+    step_size: float | None = Field(
+        None, gt=0, description="in the norm of `size`; FGSM: 1.25 size, PGD: 2.5 size / steps"
+    )
     random_start: bool = True
 
     @model_validator(mode="after")

@@ -75,7 +75,9 @@ class RunFolder:
             self.write(values)
             return
         if not resume:
-            raise InputError(f"{self.path} holds a run already. Add --resume to go on with it, or choose another --out.")
+            raise InputError(
+                f"{self.path} holds a run already. Add --resume to go on with it, or choose another --out."
+            )
         known = self.read()
         for key in ("recipe", "seed", "data"):
             if (old := known.get(key)) != (new := _without_none(values)[key]):

@@ -1,0 +1,177 @@
+"""The report in a real browser: it asks nothing of the network, fits every screen, unfolds and prints."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from pellucid.report import write_report
+
+sys.path.insert(0, str(Path(__file__).parent))
+import report_example as example
+
+pytestmark = pytest.mark.browser
+
+HEADINGS = [
+    "Summary",
+    "What was compared",
+    "Classification",
+    "Robustness",
+    "Where the explanations fall",
+    "Wang et al.’s localisation",
+    "Threshold sweep",
+    "Training",
+    "Cases",
+    "How it was made",
+    "What these figures cannot show",
+]
+WIDTHS = (360, 768, 1280)
+SWITCHES = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        message = "no Chromium on this machine: apt-get install chromium"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=list(SWITCHES))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    return write_report(example.results(), example.panels(), tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture
+def page(browser, report, request):
+    """The report, opened from disk; whatever it asks for or complains of fails the test."""
+    asked, complaints = [], []
+    page = browser.new_page(viewport={"width": getattr(request, "param", 1280), "height": 900})
+    page.on("request", lambda r: asked.append(r.url))
+    page.on("console", lambda m: complaints.append(m.text))
+    page.on("pageerror", lambda e: complaints.append(str(e)))
+    page.goto(report.as_uri())
+    page.wait_for_load_state("networkidle")
+    yield page
+    assert [url for url in asked if not url.startswith(("file://", "data:"))] == []
+    assert [url for url in asked if url.startswith("file://")] == [report.as_uri()]
+    assert complaints == []
+    page.close()
+
+
+@pytest.mark.parametrize("page", WIDTHS, indirect=True)
+def test_it_fits_the_screen_folded_and_unfolded(page):
+    fits = "() => [document.documentElement.scrollWidth, document.body.scrollWidth, innerWidth]"
+    for unfold in (False, True):
+        if unfold:
+            page.evaluate("() => document.querySelectorAll('details').forEach(d => d.open = true)")
+        root, body, screen = page.evaluate(fits)
+        assert max(root, body) <= screen
+    outside = page.evaluate(
+        """() => [...document.querySelectorAll('main *')].filter(e => !e.closest('.table-box, .skip, svg, pre')
+              && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"""
+    )
+    assert outside == []
+
+
+@pytest.mark.parametrize("page", WIDTHS, indirect=True)
+def test_no_text_is_too_small_to_read(page):
+    smallest = page.evaluate(
+        """() => Math.min(...[...document.querySelectorAll('main *')].filter(e => e.checkVisibility()
+              && !e.closest('svg') && [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()))
+              .map(e => parseFloat(getComputedStyle(e).fontSize)))"""
+    )
+    assert smallest >= 11
+    in_charts = page.evaluate(
+        """() => Math.min(...[...document.querySelectorAll('.chart svg')].filter(e => e.checkVisibility())
+              .map(s => 8.5 * s.getBoundingClientRect().width / s.viewBox.baseVal.width))"""
+    )
+    assert in_charts >= 8
+
+
+def test_headings_pictures_and_charts_are_there(page):
+    assert page.locator("h1").all_inner_texts() == [example.results()["title"]]
+    assert page.locator("h2").all_inner_texts() == HEADINGS
+    for link in page.locator("nav a").all():
+        assert page.locator(link.get_attribute("href")).count() == 1
+    pictures = page.evaluate("() => [...document.images].map(i => [i.complete, i.naturalWidth, i.alt.length])")
+    assert len(pictures) == len(example.panels()) * (1 + len(example.VARIANTS) * len(example.METHODS))
+    assert all(complete and width > 0 and alt > 0 for complete, width, alt in pictures)
+    drawn = page.evaluate("() => [...document.querySelectorAll('svg[role=img]')].map(s => s.getBBox().width)")
+    assert len(drawn) > 20
+    assert all(width > 100 for width in drawn)
+    levels = page.evaluate("() => [...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map(h => +h.tagName[1])")
+    assert levels[0] == 1
+
+
+def test_on_a_phone_every_figure_names_its_recipe(browser, report):
+    page = browser.new_page(viewport={"width": 360, "height": 900})
+    page.goto(report.as_uri())
+    cells = page.locator("#summary tbody tr").first.locator("td")
+    told = cells.evaluate_all("tds => tds.map(t => getComputedStyle(t, '::before').content)")
+    assert told == [f'"{label}"' for label in (*example.VARIANTS, "n")]
+    box = page.locator("#summary .table-box")
+    assert box.evaluate("b => b.scrollWidth <= b.clientWidth")
+    page.close()
+
+
+def test_details_unfold_and_fold(page):
+    details = page.locator("#localization details").first
+    inside = details.locator("table").first
+    assert not inside.is_visible()
+    details.locator("summary").click()
+    assert inside.is_visible()
+    details.locator("summary").click()
+    assert not inside.is_visible()
+
+
+def test_it_works_without_scripts(browser, report):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    assert page.locator("h2").count() == len(HEADINGS)
+    page.locator("details.long summary").first.click()
+    assert page.locator("details.long table").first.is_visible()
+    context.close()
+
+
+def test_it_prints_with_its_short_details_open(page):
+    pdf = page.pdf(format="A4")
+    assert pdf.startswith(b"%PDF")
+    pages = len(re.findall(rb"/Type\s*/Page\b", pdf))
+    assert 5 < pages < 40
+    page.emulate_media(media="print")
+    shown = "d => d.lastElementChild.getBoundingClientRect().height > 0"
+    assert page.locator("#made details").evaluate(shown)
+    assert not page.locator("details.long").first.evaluate(shown)
+    width = page.evaluate("() => [document.documentElement.scrollWidth, innerWidth]")
+    assert width[0] <= width[1]
+
+
+def test_a_hostile_title_stays_text(browser, tmp_path):
+    study = example.results() | {"title": "<script>document.title = 'taken'</script><img src=x onerror=alert(1)>"}
+    study["rows"] = [r for r in study["rows"] if r["section"] == "classification"]
+    page = browser.new_page()
+    page.goto(write_report(study, [], tmp_path).as_uri())
+    assert page.title() == study["title"]
+    assert page.locator("h1").inner_text() == study["title"]
+    page.close()
