@@ -160,7 +160,7 @@ def test_it_prints_with_its_short_details_open(page):
     pages = len(re.findall(rb"/Type\s*/Page\b", pdf))
     assert 5 < pages < 40
     page.emulate_media(media="print")
-    shown = "d => d.lastElementChild.getBoundingClientRect().height > 0"
+    shown = "d => d.lastElementChild.checkVisibility()"
     assert page.locator("#made details").evaluate(shown)
     assert not page.locator("details.long").first.evaluate(shown)
     width = page.evaluate("() => [document.documentElement.scrollWidth, innerWidth]")

@@ -8,6 +8,7 @@ import torch
 
 from pellucid.attacks.magnitude import Magnitude, project, random_within, steepest
 from pellucid.models.classifier import frozen
+from pellucid.types import check_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,9 +51,13 @@ def projected_gradient(
     Returns:
         The perturbed images (N, C, H, W), detached.
 
+    Raises:
+        InputError: for images that do not lie in [0, 1], with the range found.
+
     Source:
         Madry et al. 2018, "Towards deep learning models resistant to adversarial attacks", section 2.1.
     """
+    check_images(images)
     length = 2.5 * size.value / steps if step_size is None else step_size
     start = random_within(images, size.value, size.norm, generator) if random_start else torch.zeros_like(images)
     perturbed = (images + start).clamp(0, 1)

@@ -37,7 +37,9 @@ def check(
     ],
     root: Root = None,
     data_option: DataOption = None,
-    out: Annotated[Path | None, typer.Option(help="Also write check.json to this folder.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write check.json to this folder.", file_okay=False, show_default=False)
+    ] = None,
     show_at_most: Annotated[int, typer.Option(min=1, help="Problems printed; check.json has them all.")] = 20,
     seed: Seed = 0,
 ) -> None:

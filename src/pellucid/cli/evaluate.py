@@ -73,7 +73,7 @@ def evaluate(
 
     sizes = [validate(Magnitude, parse_override(text), f"--attack {text}") for text in attack or ()]
     classifier = load_model(model, pick_device(device))
-    card = read_model_card(model)
+    thresholds = _thresholds(read_model_card(model))
     dataset = get_split(open_splits(data, root, data_option), split).limit(limit, seed=seed)
     _same_classes(classifier.classes, dataset.classes, data)
     shape = classifier.input_spec
@@ -94,7 +94,7 @@ def evaluate(
     draws = Bootstrap(dataset.patients, seed=seed)
     rows = classification_rows({"": [logits["0"]]}, dataset, draws)
     if sizes:
-        rows += robustness_rows({"": [logits]}, {"": [card["thresholds"]]}, dataset, draws)
+        rows += robustness_rows({"": [logits]}, {"": [thresholds]}, dataset, draws)
     about = {
         "model": str(model),
         "data": data,
@@ -167,7 +167,7 @@ def localize(
 
     methods = choices(method, EXPLAINERS, "method")
     classifier = load_model(model, pick_device(device))
-    thresholds = np.asarray(read_model_card(model).get("thresholds", [0.5] * len(classifier.classes)), dtype=float)
+    thresholds = np.asarray(_thresholds(read_model_card(model)))
     dataset = get_split(open_splits(data, root, data_option), split).limit(limit, seed=seed)
     wanted: dict[str, list[str]] = {}
     for text in region or ():
@@ -252,6 +252,11 @@ def _same_classes(of_model: tuple[str, ...], of_data: tuple[str, ...], name: str
             f"the network tells {', '.join(of_model)}; {name} is labelled with {', '.join(of_data)}. "
             "Evaluate it on data with its own classes (see --data-option)."
         )
+
+
+def _thresholds(card: dict[str, Any]) -> list[float]:
+    """The classes' thresholds as probabilities; a half where the card, of a foreign network, has none."""
+    return [float(t) for t in card.get("thresholds", [0.5] * len(card["classes"]))]
 
 
 def _shown(row: Row) -> str:

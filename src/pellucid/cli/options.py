@@ -24,7 +24,7 @@ DataOption = Annotated[
         show_default=False,
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", help="The folder to write to.", show_default=False)]
+Out = Annotated[Path, typer.Option("--out", help="The folder to write to.", file_okay=False, show_default=False)]
 Limit = Annotated[Optional[int], typer.Option(min=1, help="Use at most so many images.", show_default=False)]  # noqa: UP045
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of everything left to chance.")]

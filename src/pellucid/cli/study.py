@@ -9,7 +9,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from pellucid.cli.options import Cache, Device, Limit, Root, wrote
+from pellucid.cli.options import Cache, Device, Limit, Root, pick_device, wrote
 
 Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045
@@ -26,7 +26,7 @@ Jobs = Annotated[
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option(help="The folder to write to.", file_okay=False)] = Path("runs/demo"),
     limit: Limit = None,
     device: Device = "auto",
     jobs: Jobs = None,
@@ -44,7 +44,8 @@ def study(
     name: Annotated[str, typer.Argument(help="A study's TOML file, or the name of a bundled one.", metavar="STUDY")],
     root: Root = None,
     out: Annotated[
-        Path | None, typer.Option(help="The folder to write to; runs/NAME by default.", show_default=False)
+        Path | None,
+        typer.Option(help="The folder to write to; runs/NAME by default.", file_okay=False, show_default=False),
     ] = None,
     overrides: Overrides = None,
     limit: Limit = None,
@@ -86,7 +87,7 @@ def _run(
         config,
         root,
         out or Path("runs") / config.name,
-        device=device,
+        device=pick_device(device),
         jobs=jobs,
         limit=limit,
         cache=cache,

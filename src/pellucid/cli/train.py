@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -27,7 +28,7 @@ RECIPES = ", ".join(bundled("recipes"))
 def train(
     recipe: Annotated[str, typer.Argument(help=f"A recipe's TOML file, or one of: {RECIPES}.", show_default=False)],
     data: DataName,
-    out: Annotated[Path, typer.Option(help="The run folder.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The run folder.", file_okay=False, show_default=False)],
     root: Root = None,
     data_option: DataOption = None,
     overrides: Annotated[
@@ -56,6 +57,9 @@ def train(
     from pellucid.training import load_recipe
     from pellucid.training import train as run_training
 
+    main_process = os.environ.get("RANK", "0") == "0"
+    if not main_process:  # accelerate launch starts this command once a process; one of them speaks
+        os.environ["PELLUCID_PROGRESS"] = "0"
     settings = load_recipe(recipe, overrides or ())
     splits = open_splits(data, root, data_option)
     run = run_training(
@@ -69,6 +73,8 @@ def train(
         resume=resume,
         cache=cache,
     )
+    if not main_process:
+        return
     history = run.metrics()
     write_json(out / "metrics.json", history)
     columns = [c for c in ("epoch", "loss", "validation_auroc", "validation_accuracy", "seconds") if c in history[-1]]

@@ -28,9 +28,7 @@ class Book:
     def __init__(self, results: Mapping[str, Any]) -> None:
         self.results = results
         self.variants: list[str] = [v["label"] for v in results["variants"]]
-        self.reference: str = next(
-            (v["label"] for v in results["variants"] if v.get("reference")), self.variants[0]
-        )
+        self.reference: str = next((v["label"] for v in results["variants"] if v.get("reference")), self.variants[0])
         self.classes: list[str] = list(results.get("data", {}).get("classes", []))
         self.methods: list[str] = list(results.get("methods", []))
         self._rows: dict[tuple[Any, ...], ResultRow] = {}
@@ -77,9 +75,7 @@ class Book:
         named = {key.rstrip("_"): value for key, value in wanted.items()}
         rows = self.section(section)
         return list(
-            dict.fromkeys(
-                _value(row, field) for row in rows if all(_value(row, k) == v for k, v in named.items())
-            )
+            dict.fromkeys(_value(row, field) for row in rows if all(_value(row, k) == v for k, v in named.items()))
         )
 
     def class_names(self, section: str, **wanted: Any) -> list[str]:  # noqa: ANN401

@@ -40,8 +40,7 @@ def wang(book: Book, target: str, method: str, *, gate: str, ats: Sequence[str],
             where: dict[str, Any] = {"cls": cls, "target": target, "method": method, "gate": gate}
             cells = [
                 estimate(
-                    book.row("wang", name, variant, at=at, **where)
-                    or book.row("wang", name, variant, **where),
+                    book.row("wang", name, variant, at=at, **where) or book.row("wang", name, variant, **where),
                     metric(name),
                 )
                 for name in columns
@@ -61,9 +60,7 @@ def sweep(book: Book, target: str, method: str, *, at: str, gate: str = "") -> T
         for variant in book.variants:
             where: dict[str, Any] = {"target": target, "method": method, "gate": gate}
             rows = [sweep_row(book, c, variant, at=at, threshold=threshold, **where) for c in columns]
-            lines.append(
-                _together(variant, [estimate(r, metric(c)) for r, c in zip(rows, columns, strict=True)])
-            )
+            lines.append(_together(variant, [estimate(r, metric(c)) for r, c in zip(rows, columns, strict=True)]))
     return Table(at, tuple(metric(c).label for c in columns), tuple(lines), first="Recipe")
 
 

@@ -96,9 +96,7 @@ undefined=True)
     spread = row.get("seed_spread")
     many = sum(defined(s) for s in row.get("seeds") or ()) > 1
     seeds = f"±{number(spread, shown.decimals)} between seeds" if many and defined(spread) else ""
-    return Cell(
-        number(row["value"], shown.decimals), _interval(row, shown), seeds, row.get("n"), reason, delta
-    )
+    return Cell(number(row["value"], shown.decimals), _interval(row, shown), seeds, row.get("n"), reason, delta)
 
 
 def compare(row: Mapping[str, Any] | None, shown: Metric) -> Difference | None:
@@ -163,9 +161,7 @@ def line(
     if len(sizes) == 1:
         return Line(label, hint, tuple(cells), f"{sizes.pop():,}", strong)
     told = [
-        cell
-        if cell is None or cell.n is None
-        else replace(cell, reason=_join(f"n = {cell.n:,}", cell.reason))
+        cell if cell is None or cell.n is None else replace(cell, reason=_join(f"n = {cell.n:,}", cell.reason))
         for cell in cells
     ]
     return Line(label, hint, tuple(told), "", strong)

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Panel", "classification", "differences", "localization", "robustness", "sweep", "training"]
 
+PUBLISHED_MARKS = (("x", "×"), ("+", "+"), ("*", "★"))  # more would hide the study; the table has all
 TRIVIAL_STYLES = {"uniform": (0, (1, 1.5)), "centred": (0, (5, 2)), "mean box": (0, (6, 2, 1, 2))}
 
 
 def classification(book: Book) -> list[Chart]:
-    """Each metric of each finding with intervals; published figures as crosses."""
+    """Each metric of each finding with intervals, and the first published figures."""
     return [_classification_chart(book, name) for name in book.values("metric", "classification")]
 
 
@@ -38,11 +39,9 @@ def _classification_chart(book: Book, name: str) -> Chart:
     seen, published = looks(book.variants, book.reference), book.comparators("classification", name)
     with canvas(_height(len(classes), len(seen))) as (figure, (axes,)):
         _dots(axes, list(by_name), seen, lambda c, v: book.row("classification", name, v, cls=by_name[c]))
-        for one in published:
+        for one, (mark, _) in zip(published, PUBLISHED_MARKS, strict=False):
             known = [(one["values"][c], i) for i, c in enumerate(classes) if defined(one["values"].get(c))]
-            axes.plot(
-                [x for x, _ in known], [y for _, y in known], "x", color="#111", ms=4.5, mew=1, zorder=4
-            )
+            axes.plot([x for x, _ in known], [y for _, y in known], mark, color="#111", ms=4.5, mew=1, zorder=4)
         if MEAN in classes and len(classes) > 1:
             axes.axhline(len(classes) - 1.5, color="#8a8a8a", lw=0.7)
         if name == "auroc" and axes.get_xlim()[0] < 0.55:
@@ -50,8 +49,8 @@ def _classification_chart(book: Book, name: str) -> Chart:
         axes.set_xlabel(f"{metric(name).label} with 95 % interval")
         alt = f"{metric(name).label} by finding for {', '.join(seen)}; the table gives the numbers."
         svg = to_svg(figure, _id("class", name), alt)
-    crosses = ", ".join(c["name"] for c in published)
-    return Chart(svg, f"{metric(name).label} by finding", f"× {crosses}" if crosses else "")
+    told = [f"{glyph} {one['name']}" for one, (_, glyph) in zip(published, PUBLISHED_MARKS, strict=False)]
+    return Chart(svg, f"{metric(name).label} by finding", ", ".join(told))
 
 
 def localization(book: Book, target: str) -> list[Chart]:
@@ -88,9 +87,7 @@ def differences(book: Book, target: str) -> list[Chart]:
     for method in book.known_methods("localization", target=target):
         names = {metric(m).label: m for m in _metrics(book, target)}
 
-        def found(
-            label: str, variant: str, method: str = method, names: dict[str, str] = names
-        ) -> ResultRow | None:
+        def found(label: str, variant: str, method: str = method, names: dict[str, str] = names) -> ResultRow | None:
             row = book.row("localization", names[label], variant, target=target, method=method)
             return None if row is None else row.get("difference")
 
@@ -119,10 +116,7 @@ def robustness(book: Book) -> list[Chart]:
         strengths = book.values("at", "robustness", metric=name, class_=MEAN)
         for norm in dict.fromkeys(strength_of(at)[0] for at in strengths if strength_of(at)[1] > 0):
             steps = sorted(
-                (size, at)
-                for at in strengths
-                for found, size in [strength_of(at)]
-                if found == norm or size == 0
+                (size, at) for at in strengths for found, size in [strength_of(at)] if found == norm or size == 0
             )
             with canvas(2.4) as (figure, (axes,)):
                 for variant, look in looks(book.variants, book.reference).items():
@@ -132,9 +126,7 @@ def robustness(book: Book) -> list[Chart]:
                 axes.set_ylabel(metric(name).label)
                 axes.grid(axis="both")
                 axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-                svg = to_svg(
-                    figure, _id("rob", name, norm), f"{metric(name).label} against the size of the attack."
-                )
+                svg = to_svg(figure, _id("rob", name, norm), f"{metric(name).label} against the size of the attack.")
             charts.append(Chart(svg, f"{metric(name).label} under attack, {norm}"))
     return charts
 
@@ -148,9 +140,7 @@ def sweep(book: Book, target: str, method: str, *, at: str, gate: str = "") -> C
     with canvas(1.25 * len(names) + 0.3, len(names)) as (figure, axes):
         for panel, name in zip(axes, names, strict=True):
             for variant, look in looks(book.variants, book.reference).items():
-                _curve(
-                    panel, [(t, sweep_row(book, name, variant, threshold=t, **where)) for t in steps], look
-                )
+                _curve(panel, [(t, sweep_row(book, name, variant, threshold=t, **where)) for t in steps], look)
             panel.set_ylabel(metric(name).label)
             panel.set_ylim(bottom=0)
             panel.grid(axis="both")
@@ -212,7 +202,7 @@ def _dots(
     found: Found,
     hollow: Callable[[ResultRow], bool] = lambda _row: False,
 ) -> None:
-    step = min(0.2, 0.62 / len(seen))  # the marks of one row stay nearer to each other than to the next row
+    step = min(0.2, 0.72 / len(seen))  # the marks of one row stay nearer to each other than to the next row
     offsets = step * (np.arange(len(seen)) - (len(seen) - 1) / 2)
     for index, name in enumerate(names):
         for offset, (variant, look) in zip(offsets, seen.items(), strict=True):
@@ -228,9 +218,7 @@ def _dots(
             if defined(row.get("low")) and defined(row.get("high")):
                 axes.plot([row["low"], row["high"]], [y, y], color=look.colour, lw=1.3, solid_capstyle="butt")
             face = "white" if hollow(row) else look.colour
-            axes.plot(
-                [row["value"]], [y], look.marker, color=look.colour, mfc=face, ms=4.2, mew=1.1, zorder=5
-            )
+            axes.plot([row["value"]], [y], look.marker, color=look.colour, mfc=face, ms=4.2, mew=1.1, zorder=5)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.45, -0.55)
     axes.grid(axis="x")
@@ -255,10 +243,8 @@ def _metrics(book: Book, target: str) -> list[str]:
 
 
 def _height(rows: int, variants: int) -> float:
-    return 0.52 + rows * max(0.24, 0.115 * variants + 0.06)
+    return 0.52 + rows * max(0.24, 0.085 * variants + 0.13)
 
 
 def _id(*parts: str) -> str:
-    return "-".join(
-        "".join(c if c.isalnum() and c.isascii() else "_" for c in part) for part in parts if part
-    )
+    return "-".join("".join(c if c.isalnum() and c.isascii() else "_" for c in part) for part in parts if part)

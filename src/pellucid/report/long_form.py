@@ -55,7 +55,9 @@ def long_tables(results: Mapping[str, Any]) -> dict[str, LongTable]:
         lines = [
             {
                 **{key: one.get(key, "") for key in ("section", "metric", "at", "name")},
-                **{"class": cls, "value": value, "note": one.get("note", "")},
+                "class": cls,
+                "value": value,
+                "note": one.get("note", ""),
             }
             for one in published
             for cls, value in one["values"].items()

@@ -50,22 +50,16 @@ METRICS: dict[str, Metric] = {
         2,
         "that share over the region's share of the image; 1 is what a uniform map gets",
     ),
-    "auprc": Metric(
-        "AUPRC of the map", 1, 3, "average precision of the map's pixels as a detector of the region"
-    ),
+    "auprc": Metric("AUPRC of the map", 1, 3, "average precision of the map's pixels as a detector of the region"),
     "effective_heat_ratio": Metric(
         "Effective heat ratio",
         1,
         3,
         "the share of the heat above a threshold inside the region, over all thresholds",
     ),
-    "otsu_iou": Metric(
-        "IoU at Otsu's threshold", 1, 3, "overlap of the region and the map cut at Otsu's threshold"
-    ),
+    "otsu_iou": Metric("IoU at Otsu's threshold", 1, 3, "overlap of the region and the map cut at Otsu's threshold"),
     "afp": Metric("AFP", -1, 3, "false boxes over the annotated boxes of the set; less is better"),
-    "mean_box_area": Metric(
-        "Mean box area", 0, 3, "the mean area of the predicted boxes, as a share of the image"
-    ),
+    "mean_box_area": Metric("Mean box area", 0, 3, "the mean area of the predicted boxes, as a share of the image"),
     "boxes_per_map": Metric("Boxes a map", 0, 2, "how many boxes one heat map yields"),
 }
 

@@ -118,9 +118,7 @@ def _outlined(shown: Image.Image, panel: Panel) -> Image.Image:
     across, down = shown.width / width, shown.height / height
     line = np.zeros((shown.height, shown.width), dtype=bool)
     if panel.mask is not None and panel.mask.any():
-        mask = Image.fromarray(panel.mask.astype(np.uint8) * 255).resize(
-            shown.size, Image.Resampling.BILINEAR
-        )
+        mask = Image.fromarray(panel.mask.astype(np.uint8) * 255).resize(shown.size, Image.Resampling.BILINEAR)
         inside = np.asarray(mask) > 127
         line |= inside & ~ndimage.binary_erosion(inside, iterations=2)
     boxes = Image.new("1", shown.size)

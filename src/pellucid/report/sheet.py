@@ -36,9 +36,7 @@ def explanation_sheet(
     from matplotlib.figure import Figure
 
     classes, methods = list(probabilities), list(dict.fromkeys(m for _, m in maps))
-    figure = Figure(
-        figsize=(2.4 * (1 + len(methods)), 2.5 * len(classes) + 0.5), dpi=110, layout="constrained"
-    )
+    figure = Figure(figsize=(2.4 * (1 + len(methods)), 2.5 * len(classes) + 0.5), dpi=110, layout="constrained")
     figure.suptitle(title, fontsize=10)
     axes = figure.subplots(len(classes), 1 + len(methods), squeeze=False)
     picture = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
@@ -49,9 +47,7 @@ def explanation_sheet(
             heat = scaled(maps[class_name, method], method)
             if method not in ALONE:
                 axes[row, column].imshow(picture, cmap="gray", vmin=0, vmax=255)
-            axes[row, column].imshow(
-                heat, cmap="inferno", vmin=0, vmax=1, alpha=1.0 if method in ALONE else 0.5
-            )
+            axes[row, column].imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=1.0 if method in ALONE else 0.5)
             axes[row, column].set_title(method, fontsize=8)
     for axis in axes.flat:
         axis.set_axis_off()

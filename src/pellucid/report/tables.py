@@ -99,12 +99,8 @@ def robustness(book: Book) -> list[Table]:
     tables = []
     for name in book.values("metric", "robustness"):
         strengths = sorted(book.values("at", "robustness", metric=name), key=strength_of)
-        lines = [
-            _across(book, "no attack" if at == "0" else at, "robustness", name, at=at) for at in strengths
-        ]
-        tables.append(
-            Table(f"{metric(name).label} under attack", tuple(book.variants), tuple(lines), first="Attack")
-        )
+        lines = [_across(book, "no attack" if at == "0" else at, "robustness", name, at=at) for at in strengths]
+        tables.append(Table(f"{metric(name).label} under attack", tuple(book.variants), tuple(lines), first="Attack"))
     return [t for t in tables if t]
 
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import tomllib
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pellucid.attacks.magnitude import Magnitude
-from pellucid.resources import find_toml
+from pellucid.evaluate.heatmap_scores import SCORES
+from pellucid.explain import EXPLAINERS
+from pellucid.resources import find_toml, nearest
 from pellucid.settings import Section, merge, parse_override, validate
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from pydantic import ValidationInfo
 
 
 class DataSettings(Section):
@@ -68,6 +72,25 @@ class EvaluationSettings(Section):
     robustness: RobustnessSettings = RobustnessSettings()
     targets: tuple[TargetSettings, ...] = (TargetSettings(name="test"),)
 
+    @field_validator("methods", "headline")
+    @classmethod
+    def _known(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        known = EXPLAINERS if info.field_name == "methods" else SCORES
+        for name in names:
+            if name not in known:
+                raise ValueError(f"unknown name {name!r}. {nearest(name, known)}")
+        return names
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        unknown = set(self.box_methods) - set(self.methods)
+        if unknown:
+            raise ValueError(f"box_methods must be among methods; found also {', '.join(sorted(unknown))}")
+        names = [t.name for t in self.targets]
+        if len(set(names)) < len(names):
+            raise ValueError(f"every target needs a name of its own; found {', '.join(names)}")
+        return self
+
 
 class Comparator(Section):
     """Published figures shown beside the study's, never as its own."""
@@ -98,13 +121,10 @@ class StudyConfig(Section):
     @model_validator(mode="after")
     def _labels_differ(self) -> Self:
         labels = [v.label for v in self.variants]
-        if len(set(labels)) < len(labels):
+        if len({label.replace(" ", "-") for label in labels}) < len(labels):  # they name folders
             raise ValueError(f"every variant needs a label of its own; found {', '.join(labels)}")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds must differ; found {self.seeds}")
-        unknown = set(self.evaluation.box_methods) - set(self.evaluation.methods)
-        if unknown:
-            raise ValueError(f"box_methods must be among methods; found also {', '.join(sorted(unknown))}")
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -134,20 +135,22 @@ def judge(study: StudyConfig, run: PlannedRun, stage: Stage, folder: Path, devic
 
     card = read_model_card(run.folder)
 
-    def tag(images: Dataset) -> str:  # what was found holds for these images and these weights only
-        return f"{images.fingerprint[:12]}-{card['weights_sha256'][:12]}"
+    def kept(name: str, images: Dataset, *asked: object) -> str:
+        """The name of a file that holds for these images, these weights and these settings only."""
+        text = repr((images.fingerprint, card["weights_sha256"], *asked))
+        return f"{name.replace(' ', '-')}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     thresholds = [float(t) for t in card["thresholds"]]
     jobs = 1 + len(settings.robustness.sizes) + len(stage.tasks) * len(settings.methods)
     with progress_bar(f"judge {run.label}, seed {run.seed}", jobs, unit="job") as advance:
-        logits = _kept(folder / f"logits-{tag(stage.test)}.npy", lambda: predict(classifier(), stage.images))
+        logits = _kept(folder / f"{kept('logits', stage.test)}.npy", lambda: predict(classifier(), stage.images))
         advance(1)
         attacked = {"0": logits if stage.attacked is stage.test else predict(classifier(), stage.attacked_images)}
         for size in settings.robustness.sizes:
             name = str(size)
-            path = folder / f"attacked-{name.replace(' ', '-')}-{tag(stage.attacked)}.npy"
+            file = kept(f"attacked {name}", stage.attacked, settings.robustness.steps)
             attacked[name] = _kept(
-                path,
+                folder / f"{file}.npy",
                 lambda size=size: logits_under_attack(  # type: ignore[misc]
                     classifier(),
                     stage.attacked_images,
@@ -158,12 +161,13 @@ def judge(study: StudyConfig, run: PlannedRun, stage: Stage, folder: Path, devic
             )
             advance(1)
         scores = {}
-        for task in stage.tasks:
+        for task, target in zip(stage.tasks, settings.targets, strict=True):
             predicted = _gate(classifier, task, thresholds)
             for method in settings.methods:
-                path = folder / f"{task.name}-{method}-{tag(task.dataset)}.npz"
+                boxes = target.boxes and method in settings.box_methods
+                asked = (sorted(target.regions.items()), boxes, thresholds)
+                path = folder / f"{kept(f'{task.name} {method}', task.dataset, *asked)}.npz"
                 if not path.is_file():
-                    boxes = _wants_boxes(study, task.name, method)
                     found = score_explanations(
                         classifier(),
                         task,
@@ -176,11 +180,6 @@ def judge(study: StudyConfig, run: PlannedRun, stage: Stage, folder: Path, devic
                 scores[task.name, method] = load_scores(path)
                 advance(1)
     return Verdict(logits, attacked, thresholds, scores)
-
-
-def _wants_boxes(study: StudyConfig, task: str, method: str) -> bool:
-    target = next(t for t in study.evaluation.targets if t.name == task)
-    return target.boxes and method in study.evaluation.box_methods
 
 
 def _gate(

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pellucid.models.registry import describe
 from pellucid.report import write_report
 from pellucid.resources import write_json
 from pellucid.study.cases import make_panels
 from pellucid.study.evaluation import judge, set_stage
 from pellucid.study.results import assemble
-from pellucid.study.runs import open_data, plan, train_all
+from pellucid.study.runs import check_recipe, open_data, plan, train_all
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -58,10 +57,10 @@ def run_study(
     shapes = {(r.recipe.model.size, r.recipe.model.channels) for r in runs}
     if len(shapes) > 1:
         raise InputError(f"the recipes of a study must take images of one size and kind; found {sorted(shapes)}.")
-    for run in runs:
-        describe(run.recipe.model.name)
     size, channels = shapes.pop()
     splits = open_data(study.data, root)
+    for recipe in {run.label: run.recipe for run in runs}.values():
+        check_recipe(recipe, splits["train"])
     stage = set_stage(study, root, size=size, channels=channels, limit=limit, cache=cache)
     train_all(
         study,

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 from pellucid.data.registry import open_dataset
 from pellucid.progress import progress_bar
+from pellucid.training.loop import build_classifier
+from pellucid.training.objective import Objective
 from pellucid.training.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pellucid.data.dataset import Splits
+    from pellucid.data.dataset import Dataset, Splits
     from pellucid.study.config import DataSettings, StudyConfig
 
 
@@ -37,6 +39,12 @@ def plan(study: StudyConfig, out: Path) -> list[PlannedRun]:
         for seed in study.seeds
         for label, recipe in recipes.items()
     ]
+
+
+def check_recipe(recipe: Recipe, data: Dataset) -> None:
+    """Refuse a recipe whose network cannot be built, or whose loss is not for the data, before any is trained."""
+    Objective.of(recipe.objective, data.task)
+    build_classifier(recipe.model, data)
 
 
 def open_data(data: DataSettings, root: Path | None) -> Splits:
@@ -87,8 +95,12 @@ def train_all(
         shown = 0
         while waiting:
             done, waiting = wait(waiting, timeout=2.0, return_when=FIRST_COMPLETED)
-            for future in done:
-                future.result()
+            try:
+                for future in done:
+                    future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)  # do not train the others first
+                raise
             epochs = sum(_epochs_done(run.folder) for run in runs)
             advance(epochs - shown)
             shown = epochs

@@ -11,7 +11,8 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 
 from pellucid.resources import whole_file, write_json
 from pellucid.types import InputError
@@ -24,14 +25,23 @@ if TYPE_CHECKING:
 
 
 def save_state(folder: Path, model: nn.Module, optimizer: Optimizer, progress: dict[str, Any]) -> None:
-    """Save a run's state; `progress` is JSON: epoch, step within it, running sums, best score, configuration."""
+    """Save a run's state; `progress` is JSON: epoch, step within it, running sums, best score.
+
+    Raises:
+        InputError: if the disk is full; the state before this one is kept, and nothing of this one.
+    """
     step = folder / f"step-{progress['global_step']:08d}"
-    step.mkdir(parents=True, exist_ok=True)
+    again = step.is_dir()  # the end of an epoch may be saved at a step that was saved within it
     tensors, scalars = _flatten(optimizer)
-    _save(step / "model.safetensors", {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
-    _save(step / "optimizer.safetensors", tensors)
-    write_json(step / "progress.json", progress | {"optimizer": scalars})
-    write_json(folder / "latest.json", {"folder": step.name})
+    try:
+        _save(step / "model.safetensors", {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
+        _save(step / "optimizer.safetensors", tensors)
+        write_json(step / "progress.json", progress | {"optimizer": scalars})
+        write_json(folder / "latest.json", {"folder": step.name})
+    except (InputError, OSError):
+        if not again:
+            shutil.rmtree(step, ignore_errors=True)
+        raise
     for old in folder.glob("step-*"):
         if old != step:
             shutil.rmtree(old, ignore_errors=True)
@@ -48,7 +58,7 @@ def load_state(folder: Path, model: nn.Module, optimizer: Optimizer) -> dict[str
         progress: dict[str, Any] = json.loads((step / "progress.json").read_text())
         model.load_state_dict(load_file(step / "model.safetensors"))
         _restore(optimizer, load_file(step / "optimizer.safetensors"), progress.pop("optimizer"))
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{folder} holds no state to resume from ({error}). Start again without --resume.") from error
     return progress
 
@@ -60,7 +70,7 @@ def has_state(folder: Path) -> bool:
 
 def _save(path: Path, tensors: dict[str, Tensor]) -> None:
     with whole_file(path) as temporary:
-        save_file(tensors, temporary)
+        temporary.write_bytes(save(tensors))  # save_file would hide that the disk is full in an error of its own
 
 
 def _flatten(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -17,6 +17,7 @@ from pellucid.models.pretrained import load_pretrained
 from pellucid.models.registry import create_model
 from pellucid.models.weights import save_model
 from pellucid.progress import progress_bar
+from pellucid.resources import nearest
 from pellucid.training.batches import Batches
 from pellucid.training.checkpoint import has_state, load_state, save_state
 from pellucid.training.losses import LabelCounts, best_constant, label_counts, label_frequencies
@@ -91,7 +92,8 @@ def train(
     accelerator = _accelerator(recipe, device)
     torch.manual_seed(seed)
     classifier = build_classifier(recipe.model, train_data)
-    describe = describe_run(
+    _check_selection(recipe.training.select, scorer, validation_data)
+    description = describe_run(
         recipe,
         train_data,
         validation_data,
@@ -99,9 +101,7 @@ def train(
         device=str(accelerator.device),
         processes=accelerator.num_processes,
     )
-    if accelerator.is_main_process:
-        run.prepare(describe, resume=resume)
-    accelerator.wait_for_everyone()
+    run.check(description, resume=resume)
     if resume and run.finished:
         return run
     with accelerator.main_process_first():  # one process decodes, the others find the cache
@@ -109,15 +109,18 @@ def train(
             materialize, size=recipe.model.size, channels=recipe.model.channels, directory=cache, progress=True
         )
         train_images, validation_images = decode(train_data), decode(validation_data)
+    batches = Batches(
+        train_images,
+        train_data.targets,
+        recipe.training.batch_size,
+        accelerator.device,
+        accelerator.process_index,
+        accelerator.num_processes,
+    )
+    if accelerator.is_main_process:  # nothing is written before everything that can be wrong has been looked at
+        run.start(description)
     _Session(run, recipe, objective, accelerator, classifier, seed).fit(
-        Batches(
-            train_images,
-            train_data.targets,
-            recipe.training.batch_size,
-            accelerator.device,
-            accelerator.process_index,
-            accelerator.num_processes,
-        ),
+        batches,
         train_data,
         validation_images,
         validation_data,
@@ -244,8 +247,6 @@ class _Session:
         logits = predict(self.classifier, images)
         metrics = scorer.metrics(logits, validation)
         select = self.recipe.training.select
-        if select not in metrics:
-            raise InputError(f"training.select = {select!r} is no validation metric; there are: {', '.join(metrics)}.")
         score = metrics[select]
         row: dict[str, Any] = {"epoch": epoch + 1, "step": self.global_step}
         row |= {name: value / steps for name, value in self.sums.items()}
@@ -270,8 +271,8 @@ class _Session:
             "data": data.card.name,
             "data_fingerprint": data.fingerprint,
             "thresholds": thresholds,
-            "label_frequencies": label_frequencies(targets).tolist(),
-            "best_constant": best_constant(self.objective.loss_name, targets).tolist(),
+            "label_frequencies": label_frequencies(targets, len(data.classes)).tolist(),
+            "best_constant": best_constant(self.objective.loss_name, targets, len(data.classes)).tolist(),
         }
 
     def _joint_counts(self, targets: Tensor) -> LabelCounts:
@@ -308,6 +309,12 @@ class _Session:
         self.best, self.sums, self.elapsed = progress["best"], progress["sums"], progress["elapsed"]
         if self.accelerator.scaler and progress["scaler"]:
             self.accelerator.scaler.load_state_dict(progress["scaler"])
+
+
+def _check_selection(name: str, scorer: Scorer, data: Dataset) -> None:
+    known = scorer.metrics(np.zeros((len(data), len(data.classes)), dtype=np.float32), data)
+    if name not in known:
+        raise InputError(f"training.select = {name!r} is no validation metric. {nearest(name, known)}")
 
 
 def build_classifier(settings: ModelSettings, data: Dataset) -> ConvolutionalClassifier:

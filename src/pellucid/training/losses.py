@@ -75,7 +75,7 @@ def weighted_cross_entropy(logits: Tensor, targets: Tensor, counts: LabelCounts 
         Wang et al. 2017, "ChestX-ray8", equation 1.
 
     Example:
-        >>> float(weighted_cross_entropy(torch.zeros(1, 4), torch.tensor([[1.0, 0.0, 0.0, 0.0]])).round(decimals=4))
+        >>> round(float(weighted_cross_entropy(torch.zeros(1, 4), torch.tensor([[1.0, 0.0, 0.0, 0.0]]))), 4)
         1.3863
     """
     counts = counts or label_counts(targets)
@@ -107,29 +107,33 @@ def resolve_loss(name: LossName, task: Task) -> str:
     return name
 
 
-def best_constant(name: str, targets: Tensor) -> Tensor:
+def best_constant(name: str, targets: Tensor, classes: int = 0) -> Tensor:
     """The constant prediction (K,), as probabilities, that minimises a loss over the training labels.
 
     For the plain losses it is each class's frequency; for the weighted one, whose balance is that of the whole
     label matrix, ``β_P q / (β_P q + β_N (1 − q))`` with q the frequency. NaN where a class has no known label.
 
+    Args:
+        name: of the loss.
+        targets: float (N, K), NaN where unknown, or int64 (N,).
+        classes: K, needed for int64 targets among which the last classes may not occur.
+
     Example:
         >>> best_constant("binary_cross_entropy", torch.tensor([[1.0], [0.0], [0.0], [0.0]]))
         tensor([0.2500])
     """
-    if not targets.is_floating_point():
-        return torch.bincount(targets).float() / len(targets)
-    frequency = label_frequencies(targets)
+    frequency = label_frequencies(targets, classes)
     if name != "weighted_cross_entropy":
         return frequency
     counts = label_counts(targets)
     total = counts.positives + counts.negatives
-    ones, zeros = total / counts.positives * frequency, total / counts.negatives * (1 - frequency)
+    ones = total / counts.positives.clamp_min(1e-6) * frequency
+    zeros = total / counts.negatives.clamp_min(1e-6) * (1 - frequency)
     return ones / (ones + zeros)
 
 
-def label_frequencies(targets: Tensor) -> Tensor:
+def label_frequencies(targets: Tensor, classes: int = 0) -> Tensor:
     """The share (K,) of ones among the known labels of float (N, K) targets, or of each class in int64 (N,)."""
     if not targets.is_floating_point():
-        return torch.bincount(targets).float() / len(targets)
+        return torch.bincount(targets, minlength=classes).float() / len(targets)
     return (targets == 1).sum(0).float() / (~targets.isnan()).sum(0).float()

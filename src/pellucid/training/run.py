@@ -62,17 +62,15 @@ class RunFolder:
         rows = [r for r in self.metrics() if r["epoch"] < row["epoch"]]
         write_text(self.path / "metrics.jsonl", "".join(json.dumps(finite(r)) + "\n" for r in [*rows, row]))
 
-    def prepare(self, values: dict[str, Any], *, resume: bool) -> None:
-        """Start the folder, or check that it can go on with the same configuration.
+    def check(self, values: dict[str, Any], *, resume: bool) -> None:
+        """Whether a run described by `values` can start here, or go on; nothing is written.
 
         Raises:
             InputError: if the folder holds a run and `resume` is not asked for, or another run.
         """
-        if not (self.path / "run.toml").is_file() or (resume and not self.state.is_dir()):
-            if self.path.is_file():
-                raise InputError(f"{self.path} is a file; --out names a folder.")
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.write(values)
+        if self.path.is_file():
+            raise InputError(f"{self.path} is a file; --out names a folder.")
+        if not (self.path / "run.toml").is_file() or (resume and not self.finished and not self.state.is_dir()):
             return
         if not resume:
             raise InputError(
@@ -85,6 +83,11 @@ class RunFolder:
                     f"{self.path} was started with another {key}: {_difference(old, new)}. "
                     "Resume with the same, or choose another --out."
                 )
+
+    def start(self, values: dict[str, Any]) -> None:
+        """Make the folder with its `run.toml`; one that goes on keeps its own."""
+        if not self.state.is_dir():
+            self.write(values)
 
 
 def describe_run(
