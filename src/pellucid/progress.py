@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,10 +20,13 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress_bar(description: str, total: float, *, unit: str = "img", done: float = 0) -> Iterator[Advance]:
-    """A bar on the standard error stream; yields the function that moves it on.
+def progress_bar(
+    description: str, total: float, *, unit: str = "img", done: float = 0, patience: float = 0.0
+) -> Iterator[Advance]:
+    """A bar on the standard error stream, with rate and time left; yields the function that moves it on.
 
-    Nothing is drawn where `PELLUCID_PROGRESS=0`; into a file or pipe, only the finished bar is written.
+    It appears once the work has taken `patience` seconds. Nothing is drawn where `PELLUCID_PROGRESS=0`; into a file
+    or pipe, only the finished bar is written.
 
     Example:
         >>> import os
@@ -51,14 +55,21 @@ def progress_bar(description: str, total: float, *, unit: str = "img", done: flo
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    silent = os.environ.get("PELLUCID_PROGRESS") == "0"
-    with Progress(*columns, console=Console(stderr=True), disable=silent) as bar:
-        task = bar.add_task(description, total=total, completed=int(done), rate="", note="")
+    bar = Progress(*columns, console=Console(stderr=True), disable=os.environ.get("PELLUCID_PROGRESS") == "0")
+    task = bar.add_task(description, total=total, completed=int(done), rate="", note="")
+    started = time.monotonic()
+    if patience <= 0:
+        bar.start()
 
-        def advance(count: float = 1, note: str = "") -> None:
-            bar.update(task, advance=count)
-            shown = bar.tasks[0]
-            rate = f"{shown.speed:.3g} {unit}/s" if shown.speed else ""
-            bar.update(task, rate=rate, note=note or shown.fields["note"])
+    def advance(count: float = 1, note: str = "") -> None:
+        if not bar.live.is_started and time.monotonic() - started >= patience:
+            bar.start()
+        bar.update(task, advance=count)
+        shown = bar.tasks[0]
+        rate = f"{shown.speed:.3g} {unit}/s" if shown.speed else ""
+        bar.update(task, rate=rate, note=note or shown.fields["note"])
 
+    try:
         yield advance
+    finally:
+        bar.stop()

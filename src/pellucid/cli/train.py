@@ -49,7 +49,8 @@ def train(
 
     Example: `pellucid train khakzar2019-robust --data phantom --set model.name=small --out runs/first`
 
-    On several GPUs: `accelerate launch --module pellucid.cli.app train …`
+    On several GPUs: `accelerate launch --module pellucid.cli.app train …`; on several CPUs or machines:
+    `torchrun --nproc-per-node 2 -m pellucid.cli.app train …`
     """
     from pellucid.data.dataset import get_split
     from pellucid.evaluate.validation import ValidationScorer

@@ -57,6 +57,7 @@ class Dataset:
             the file's name, for an image that cannot be read.
         regions: ground truth of where (boxes or masks), or None.
         files: one file an image, or empty where images are not read from files of their own.
+        origin: of images that are drawn rather than read, what they are drawn from: seed and options.
         fingerprint: hash of names, patients, targets, regions and the files' sizes in bytes, carried by runs
             and results. The same on every machine: places and times of files are not in it.
     """
@@ -69,6 +70,7 @@ class Dataset:
     read: Callable[[int], npt.NDArray[np.uint8]]
     regions: Regions | None = None
     files: tuple[SourceFile, ...] = field(default=(), compare=False, repr=False)
+    origin: str = ""
     fingerprint: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -130,6 +132,7 @@ class Dataset:
             digest.update(self.regions.digest())
         if self.files:
             digest.update(np.array([f.size for f in self.files], dtype="<i8").tobytes())
+        digest.update(self.origin.encode())
         return digest.hexdigest()
 
 

@@ -161,4 +161,5 @@ def _open_split(split: Split, count: int, seed: int, options: PhantomOptions) ->
         targets=targets,
         read=read,
         regions=Regions(tuple(regions)),
+        origin=f"{seed}|{options.model_dump_json()}",
     )

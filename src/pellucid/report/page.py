@@ -269,9 +269,10 @@ def _paragraphs(text: str | None) -> list[str]:
 
 def _when(created: str) -> str:
     try:
-        return datetime.fromisoformat(created).strftime("%-d %B %Y, %H:%M %Z").strip()
+        moment = datetime.fromisoformat(created)
     except ValueError:
         return created
+    return f"{moment.day} {moment:%B %Y, %H:%M %Z}".strip()
 
 
 def _link(url: str | None) -> str:

@@ -220,8 +220,12 @@ class _Session:
 
     def _settle(self, epoch: int) -> None:
         """Add the pending losses to the epoch's sums; stop at one that is not finite."""
-        for back, parts in enumerate(self._pending):
-            values = {name: float(value) for name, value in parts.items()}
+        if not self._pending:
+            return
+        local = torch.stack([torch.stack(list(parts.values())) for parts in self._pending])
+        joint = self.accelerator.reduce(local, reduction="mean").tolist()  # of the batches of all processes
+        for back, row in enumerate(joint):
+            values = dict(zip(self._pending[back], row, strict=True))
             if not math.isfinite(values["loss"]):
                 step = self.global_step - len(self._pending) + back + 1
                 raise TrainingError(
@@ -385,4 +389,6 @@ def _accelerator(recipe: Recipe, device: str) -> Accelerator:
     )  # an earlier run of this process may have had another precision
     if torch.cuda.is_available():
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    return Accelerator(mixed_precision=recipe.training.mixed_precision, cpu=device == "cpu")
+    # said in words, since several processes without a GPU would otherwise not know of each other
+    on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    return Accelerator(mixed_precision=recipe.training.mixed_precision, cpu=on_cpu)
