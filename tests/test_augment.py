@@ -13,9 +13,7 @@ import torch
 from pellucid.data import Augmentation, AugmentOptions
 from pellucid.types import InputError
 
-EVERYTHING = AugmentOptions(
-    rotation=10, translation=0.1, scale=0.1, crop=0.2, flip=0.5, brightness=0.2, contrast=0.2
-)
+EVERYTHING = AugmentOptions(rotation=10, translation=0.1, scale=0.1, crop=0.2, flip=0.5, brightness=0.2, contrast=0.2)
 
 
 def batch(channels=1, count=16, size=32):

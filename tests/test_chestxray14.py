@@ -94,17 +94,13 @@ def test_the_validation_part_follows_the_seed_and_nothing_else(root, splits):
 
 
 def test_options_choose_labels_and_boxed_images(root, splits):
-    chosen = open_dataset(
-        "chestxray14", root, options={"labels": ["Hernia", "Mass"], "boxed_test_only": True}
-    )
+    chosen = open_dataset("chestxray14", root, options={"labels": ["Hernia", "Mass"], "boxed_test_only": True})
     test = chosen["test"]
     assert test.classes == ("Hernia", "Mass")
     assert len(test) == 460
     full = splits["test"]
     rows = [full.ids.index(name) for name in test.ids]
-    np.testing.assert_array_equal(
-        test.targets, full.targets[rows][:, [LABELS.index("Hernia"), LABELS.index("Mass")]]
-    )
+    np.testing.assert_array_equal(test.targets, full.targets[rows][:, [LABELS.index("Hernia"), LABELS.index("Mass")]])
     with pytest.raises(InputError, match=r"'Masss'.*Did you mean 'Mass'\?"):
         open_dataset("chestxray14", root, options={"labels": ["Masss"]})
     with pytest.raises(InputError, match="validation_fraction"):

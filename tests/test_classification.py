@@ -66,9 +66,7 @@ def test_the_interval_of_an_auroc_has_the_width_that_hanley_and_mcneil_give():
     found = auroc(scores, targets, Bootstrap(range(600), resamples=600))
     a, positives, negatives = found.value, 200, 400
     q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
-    variance = (a * (1 - a) + (positives - 1) * (q1 - a * a) + (negatives - 1) * (q2 - a * a)) / (
-        positives * negatives
-    )
+    variance = (a * (1 - a) + (positives - 1) * (q1 - a * a) + (negatives - 1) * (q2 - a * a)) / (positives * negatives)
     assert found.samples.std() == pytest.approx(math.sqrt(variance), rel=0.15)
 
 
@@ -171,9 +169,7 @@ def test_youdens_threshold_is_the_best_of_all(count, levels, seed):
     probabilities = rng.integers(0, levels, (count, 3)) / levels
     targets = rng.integers(0, 2, (count, 3)).astype(float)
     targets[rng.random((count, 3)) < 0.2] = math.nan
-    for found, p, t in zip(
-        youden_thresholds(probabilities, targets), probabilities.T, targets.T, strict=True
-    ):
+    for found, p, t in zip(youden_thresholds(probabilities, targets), probabilities.T, targets.T, strict=True):
         positives, negatives = p[t == 1], p[t == 0]
         if not len(positives) or not len(negatives):
             assert math.isnan(found)

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,9 +27,7 @@ RGB = np.stack([GRAY, 255 - GRAY, GRAY // 2], axis=2)
 
 
 def save(path, pixels, mode=None, **options):
-    Image.fromarray(pixels, mode).save(path, **options) if mode else Image.fromarray(pixels).save(
-        path, **options
-    )
+    Image.fromarray(pixels, mode).save(path, **options) if mode else Image.fromarray(pixels).save(path, **options)
     return path
 
 
@@ -192,9 +191,7 @@ def test_memory_and_cache_hold_the_same_in_order(images, tmp_path):
 def test_the_second_time_nothing_is_decoded(images, tmp_path, monkeypatch):
     first = materialize(opened(images), size=5, channels=1, directory=tmp_path / "cache")
     monkeypatch.setattr("pellucid.data.folder.read_image", lambda path: pytest.fail(f"decoded {path}"))
-    np.testing.assert_array_equal(
-        first, materialize(opened(images), size=5, channels=1, directory=tmp_path / "cache")
-    )
+    np.testing.assert_array_equal(first, materialize(opened(images), size=5, channels=1, directory=tmp_path / "cache"))
     files = sorted(p.suffix for p in (tmp_path / "cache").iterdir())
     assert files == [".json", ".npy"]
     manifest = json.loads(next((tmp_path / "cache").glob("*.json")).read_text())
@@ -312,7 +309,7 @@ def test_progress_counts_every_image(images, capfd):
 def test_a_bar_appears_when_work_takes_long(monkeypatch, capfd):
     monkeypatch.setenv("PELLUCID_PROGRESS", "1")
     ticks = iter(range(10_000))
-    monkeypatch.setattr("pellucid.progress.time.monotonic", lambda: float(next(ticks)))  # a second a look
+    monkeypatch.setattr("pellucid.progress.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
     assert list(in_threads(lambda i: i * i, 300, title="squares", progress=True)) == [i * i for i in range(300)]
     shown = capfd.readouterr().err
     assert "squares" in shown

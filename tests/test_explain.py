@@ -126,9 +126,7 @@ def test_every_method_explains_some_and_all_classes(name, model, images):
     assert (some.name, some.kind) == (name, "heatmap")
     assert every.targets is None
     torch.testing.assert_close(every.maps[torch.arange(5), TARGETS], some.maps, rtol=1e-4, atol=1e-5)
-    one_by_one = torch.cat(
-        [explain(name, model, images[i : i + 1], int(t)).maps for i, t in enumerate(TARGETS)]
-    )
+    one_by_one = torch.cat([explain(name, model, images[i : i + 1], int(t)).maps for i, t in enumerate(TARGETS)])
     torch.testing.assert_close(one_by_one, some.maps, rtol=1e-4, atol=1e-5)
     assert explain(name, model, images, 0, size=(10, 20)).maps.shape == (5, 10, 20)
     assert not some.maps.requires_grad

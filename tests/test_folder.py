@@ -25,9 +25,7 @@ def fill(folder, names, shade=100):
 def flat(tmp_path):
     """Three classes, 20 patients of two images each."""
     for k, name in enumerate(("cat", "dog", "emu")):
-        fill(
-            tmp_path / name, [f"p{p:02d}_{i}.png" for p in range(20) if p % 3 == k for i in range(2)], k * 100
-        )
+        fill(tmp_path / name, [f"p{p:02d}_{i}.png" for p in range(20) if p % 3 == k for i in range(2)], k * 100)
     return tmp_path
 
 
@@ -80,9 +78,7 @@ def test_positive_makes_one_label(parts):
 def test_a_patient_in_two_folders_is_refused_unless_numbers_restart(parts):
     fill(parts / "test" / "ill", ["p00_again.png"])
     options = {"patient_pattern": r"(p\d+)"}
-    with pytest.raises(
-        InputError, match=r"1 patient\(s\) occur both in (train|validation) and in test \(p00\)"
-    ):
+    with pytest.raises(InputError, match=r"1 patient\(s\) occur both in (train|validation) and in test \(p00\)"):
         open_dataset("folder", parts, options=options)
     splits = open_dataset("folder", parts, options={**options, "numbering": "folder"})
     assert "test/p00" in splits["test"].patients

@@ -162,9 +162,7 @@ def test_maps_in_pieces_and_joined_batches_give_the_same_boxes(monkeypatch):
     maps = np.random.default_rng(0).random((7, 9, 9)).astype(np.float32)
 
     def rows(boxes):
-        return sorted(
-            zip(boxes.map_index.tolist(), boxes.threshold.tolist(), boxes.boxes.tolist(), strict=True)
-        )
+        return sorted(zip(boxes.map_index.tolist(), boxes.threshold.tolist(), boxes.boxes.tolist(), strict=True))
 
     whole = heatmap_to_boxes(torch.tensor(maps))
     joined = PredictedBoxes.concatenate([heatmap_to_boxes(maps[:3]), heatmap_to_boxes(maps[3:])])

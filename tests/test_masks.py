@@ -124,12 +124,8 @@ def test_masks_of_ones_own(tmp_path):
 def test_a_mask_of_another_size_and_a_name_without_class_are_refused(tmp_path):
     Image.new("L", (8, 4), 255).save(tmp_path / "a__Thing.png")
     Image.new("L", (8, 5)).save(tmp_path / "image.png")
-    with pytest.raises(
-        InputError, match=r"a__Thing.png: the mask is 8 × 4 pixels, its image image.png 8 × 5"
-    ):
-        mask_regions(
-            ["a"], [MaskFile("a", "Thing", tmp_path / "a__Thing.png")], images=[tmp_path / "image.png"]
-        )
+    with pytest.raises(InputError, match=r"a__Thing.png: the mask is 8 × 4 pixels, its image image.png 8 × 5"):
+        mask_regions(["a"], [MaskFile("a", "Thing", tmp_path / "a__Thing.png")], images=[tmp_path / "image.png"])
     with pytest.raises(InputError, match=r"image.png is not named <image>__<Class>.png"):
         list_masks(tmp_path)
 

@@ -34,9 +34,7 @@ def torchvision_densenet121_names() -> set[str]:
     """The keys of torchvision's densenet121 state_dict, written down from its published layout."""
 
     def norm(name):
-        return {
-            f"{name}.{k}" for k in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-        }
+        return {f"{name}.{k}" for k in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")}
 
     names = {"features.conv0.weight", "classifier.weight", "classifier.bias"}
     names |= norm("features.norm0") | norm("features.norm5")
@@ -63,25 +61,19 @@ def plain_densenet121(state: dict[str, torch.Tensor], x: torch.Tensor) -> torch.
         maps = [x]
         for layer in range(1, layers + 1):
             name = f"denseblock{block}.denselayer{layer}"
-            new = F.conv2d(
-                norm_relu(f"{name}.norm1", torch.cat(maps, 1)), state[f"features.{name}.conv1.weight"]
-            )
+            new = F.conv2d(norm_relu(f"{name}.norm1", torch.cat(maps, 1)), state[f"features.{name}.conv1.weight"])
             new = F.conv2d(norm_relu(f"{name}.norm2", new), state[f"features.{name}.conv2.weight"], padding=1)
             maps.append(new)
         x = torch.cat(maps, 1)
         if block < 4:
-            x = F.conv2d(
-                norm_relu(f"transition{block}.norm", x), state[f"features.transition{block}.conv.weight"]
-            )
+            x = F.conv2d(norm_relu(f"transition{block}.norm", x), state[f"features.transition{block}.conv.weight"])
             x = F.avg_pool2d(x, 2)
     x = norm_relu("norm5", x).mean((2, 3))
     return F.linear(x, state["classifier.weight"], state["classifier.bias"])
 
 
 def test_densenet121_is_torchvisions(tmp_path):
-    model = stir(
-        create_model("densenet121", classes=[str(i) for i in range(1000)], task="multiclass", in_channels=3)
-    )
+    model = stir(create_model("densenet121", classes=[str(i) for i in range(1000)], task="multiclass", in_channels=3))
     assert sum(p.numel() for p in model.parameters()) == 7_978_856  # torchvision's documentation
     state = {
         name.removeprefix("backbone.").replace("head.", "classifier."): tensor
@@ -176,9 +168,7 @@ def test_the_activation_can_be_replaced():
 @pytest.mark.parametrize("name", model_names())
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_network_keeps_the_contract(name, channels):
-    model = create_model(
-        name, classes=["a", "b", "c"], task="multilabel", in_channels=channels, size=64
-    ).eval()
+    model = create_model(name, classes=["a", "b", "c"], task="multilabel", in_channels=channels, size=64).eval()
     assert isinstance(model, Classifier)
     assert model.has_linear_head
     images = torch.rand(2, channels, 64, 64)
@@ -304,9 +294,7 @@ def test_frozen_restores_everything_also_after_an_exception():
 @pytest.fixture(scope="module")
 def lite0():
     classes = [str(i) for i in range(1000)]
-    return create_model(
-        "efficientnet-lite0", classes=classes, task="multiclass", in_channels=3, pretrained=True
-    ).eval()
+    return create_model("efficientnet-lite0", classes=classes, task="multiclass", in_channels=3, pretrained=True).eval()
 
 
 def imagenet_crops(folder, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -369,9 +357,7 @@ def test_imagenet_weights_adapt_to_gray_up_to_a_constant(tmp_path):
     images = torch.rand(1, 1, 64, 64)
     with torch.no_grad():
         ours = gray.backbone.features.conv0(gray.normalise(images))[..., 3:-3, 3:-3]
-        theirs = colour.backbone.features.conv0(colour.normalise(images.expand(-1, 3, -1, -1)))[
-            ..., 3:-3, 3:-3
-        ]
+        theirs = colour.backbone.features.conv0(colour.normalise(images.expand(-1, 3, -1, -1)))[..., 3:-3, 3:-3]
     difference = (ours - theirs).flatten(2)
     assert difference.std(2).max() < 1e-5
     assert isinstance(gray.backbone, DenseNet)

@@ -45,9 +45,7 @@ def test_another_process_draws_the_same_image():
         "import hashlib; from pellucid.data.phantom import render;"
         "print(hashlib.sha256(render(7, seed=3, split='test').pixels.tobytes()).hexdigest())"
     )
-    there = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert there == hashlib.sha256(render(7, seed=3, split="test").pixels.tobytes()).hexdigest()
 
 

@@ -73,9 +73,7 @@ def test_weights_of_another_network_name_the_keys(tmp_path):
     save_model(create_model("small-wide", classes=["a", "b"], task="multiclass"), tmp_path / "wide")
     target = tmp_path / "small" / "weights.safetensors"
     target.write_bytes((tmp_path / "narrow" / "weights.safetensors").read_bytes())
-    with pytest.raises(
-        InputError, match=r"another network.*of another shape: .*32 × 48 × 3 × 3 instead of 64 × 48"
-    ):
+    with pytest.raises(InputError, match=r"another network.*of another shape: .*32 × 48 × 3 × 3 instead of 64 × 48"):
         load_model(tmp_path / "small")
     target.write_bytes((tmp_path / "wide" / "weights.safetensors").read_bytes())
     with pytest.raises(InputError, match=r"unexpected: backbone\.stages\.0\.1\..*of another shape"):
@@ -120,9 +118,7 @@ def test_what_is_not_a_model_is_said(tmp_path):
 
 def test_what_cannot_be_saved_is_said(tmp_path):
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-    wrapped = wrap(
-        net, mean=[0.5], std=[0.5], task="multiclass", classes=["a", "b"], input_spec=InputSpec(1, 4)
-    )
+    wrapped = wrap(net, mean=[0.5], std=[0.5], task="multiclass", classes=["a", "b"], input_spec=InputSpec(1, 4))
     with pytest.raises(InputError, match="create_model"):
         save_model(wrapped, tmp_path)
     with pytest.raises(InputError, match="already: classes"):
