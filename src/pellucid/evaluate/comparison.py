@@ -129,7 +129,7 @@ def classification_rows(
     first = next(iter(tables.values()))[0]
     rows = []
     for class_name, metrics in first.items():
-        for metric in metrics:
+        for metric in (m for m in metrics if m != "prevalence"):  # the same for every network
             figures = {v: [t[class_name][metric] for t in seeds] for v, seeds in tables.items()}
             rows += compare(_place("classification", metric, class_name), figures, reference)
     return rows

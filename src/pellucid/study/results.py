@@ -101,30 +101,27 @@ def gather_rows(study: StudyConfig, stage: Stage, verdicts: Mapping[str, Sequenc
 def conclude(study: StudyConfig, rows: Sequence[Row]) -> list[str]:
     """Whether the other variants' explanations and accuracy differ from the reference's, in plain words.
 
-    A difference is called one only where its 95 % interval over patients excludes 0 and every seed agrees in sign.
+    A difference is called one only where its 95 % interval over patients excludes 0; where seeds disagree in sign,
+    the sentence says so.
     """
     reference, sizes = study.variants[0].label, study.evaluation.robustness.sizes
     said = []
     for variant in [v.label for v in study.variants[1:]]:
         summary = [r for r in rows if r.variant == variant and r.class_name == "mean" and r.difference is not None]
-        said += [_say(r, "AUROC", reference) for r in summary if r.section == "classification" and r.metric == "auroc"]
-        said += [
-            _say(r, f"accuracy under PGD of {r.at}", reference)
-            for r in summary
-            if r.section == "robustness" and r.metric == "accuracy" and r.at == str(sizes[-1])
+        auroc = [r for r in summary if (r.section, r.metric) == ("classification", "auroc")]
+        attacked = [
+            r for r in summary if (r.section, r.metric) == ("robustness", "accuracy") and r.at == str(sizes[-1])
         ]
-        for metric in study.evaluation.headline:
-            said += [
-                _say(r, f"{METRIC_WORDS.get(metric, metric)} of {r.method} on {r.target}", reference)
-                for r in summary
-                if r.section == "localization" and r.metric == metric
-            ]
+        said += [f"{variant} against {reference}: AUROC {_change(r)}." for r in auroc]
+        said += [f"{variant} against {reference}: accuracy under PGD of {r.at} {_change(r)}." for r in attacked]
+        located = [r for r in summary if r.section == "localization" and r.metric in study.evaluation.headline]
+        said += [_explanations(f"{variant} against {reference}", located)] if located else []
     return said
 
 
 METRIC_WORDS = {
     "pointing": "pointing game",
-    "energy_ratio": "energy in the region over chance",
+    "energy_ratio": "energy over chance",
     "energy_share": "energy in the region",
     "auprc": "AUPRC",
     "effective_heat_ratio": "effective heat ratio",
@@ -132,23 +129,36 @@ METRIC_WORDS = {
 }
 
 
-def _say(row: Row, what: str, reference: str) -> str:
+def _explanations(who: str, located: Sequence[Row]) -> str:
+    """One sentence on where the explanations fall: what rose, what fell, and how much showed nothing."""
+    groups: dict[str, list[str]] = {"higher": [], "lower": [], "": []}
+    for row in located:
+        name = f"{METRIC_WORDS.get(row.metric, row.metric)} of {row.method} on {row.target}"
+        groups[_direction(row)].append(f"{name} {_change(row)}")
+    parts = [f"{len(told)} {kind} ({'; '.join(told)})" for kind, told in groups.items() if kind and told]
+    silent = len(groups[""])
+    parts += [f"{silent} without a difference that these images could show"] if silent else []
+    return f"{who}: of {len(located)} headline scores of the explanations, {', '.join(parts)}."
+
+
+def _direction(row: Row) -> str:
+    assert row.difference is not None
+    low, high = row.difference["low"], row.difference["high"]
+    if low is None or low <= 0 <= high:
+        return ""
+    return "higher" if low > 0 else "lower"
+
+
+def _change(row: Row) -> str:
     assert row.difference is not None
     value, low, high = (row.difference[k] for k in ("value", "low", "high"))
     if value is None or low is None:
-        return f"{row.variant} against {reference}, {what}: not defined ({row.difference['reason']})."
-    before = row.value - value
-    figures = f"{before:.3f} → {row.value:.3f}, difference {value:+.3f} [{low:+.3f}, {high:+.3f}]"
+        return f"cannot be compared ({row.difference['reason']})"
     seeds = [s for s in row.difference["seeds"] if s is not None]
     agree = all(s > 0 for s in seeds) or all(s < 0 for s in seeds)
-    if low <= 0 <= high:
-        verdict = "no difference that the images could show"
-    elif len(seeds) > 1 and not agree:
-        verdict = ("higher" if value > 0 else "lower") + ", but not for every seed"
-    else:
-        verdict = "higher" if value > 0 else "lower"
-        verdict += "" if len(seeds) > 1 else " (one seed)"
-    return f"{row.variant} against {reference}, {what}: {verdict} ({figures})."
+    remark = "" if agree and len(seeds) > 1 else ", one seed" if len(seeds) == 1 else ", the seeds disagree in sign"
+    remark = remark if _direction(row) else ", no difference that these images could show"
+    return f"{row.value - value:.3f} → {row.value:.3f} ({value:+.3f} [{low:+.3f}, {high:+.3f}]{remark})"
 
 
 def _data(study: StudyConfig, splits: Splits) -> dict[str, Any]:

@@ -1,0 +1,204 @@
+"""The documentation says what is true: its commands parse, its links lead somewhere, its examples run."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import sys
+import types
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import typer
+
+from pellucid.cli.app import app
+from pellucid.data.registry import dataset_names
+from pellucid.models import create_model, save_model
+from pellucid.resources import bundled
+from pellucid.study import load_study
+from pellucid.training import load_recipe, recipe_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TOP = Path(__file__).resolve().parents[1]
+if not (TOP / "docs").is_dir():
+    pytest.skip("the documentation is not here", allow_module_level=True)
+PAGES = [TOP / "README.md", TOP / "CONTRIBUTING.md", *sorted((TOP / "docs").glob("*.md"))]
+PAGES += sorted((TOP / "docs" / "decisions").glob("*.md"))
+TEXTS = {page.relative_to(TOP).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
+MAIN: Any = typer.main.get_command(app)
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+LATER = ("docs/results/", "docs/images/report.png")  # written by studies, not by hand
+
+
+def blocks(language: str) -> Iterator[tuple[str, str]]:
+    """The fenced blocks of a language, with their pages."""
+    for page, text in TEXTS.items():
+        yield from ((page, body) for found, body in FENCE.findall(text) if found == language)
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """Every pellucid command of the shell blocks, as its arguments."""
+    found = []
+    for page, body in blocks("sh"):
+        for line in body.replace("\\\n", " ").splitlines():
+            for part in line.split("&&"):
+                words = shlex.split(part, comments=True)
+                starts = [i for i, word in enumerate(words) if word.split("/")[-1] in ("pellucid", "pellucid.cli.app")]
+                if starts:
+                    found.append((page, words[starts[0] + 1 :]))
+    return found
+
+
+def mentions() -> list[tuple[str, list[str]]]:
+    """Every pellucid command in running text."""
+    spans = [
+        (page, span)
+        for page, text in TEXTS.items()
+        for span in re.findall(r"`(pellucid [^`]+)`", FENCE.sub("", text).replace("\n", " "))
+    ]
+    return [(page, span.split()[1:]) for page, span in spans]
+
+
+def verb_of(words: list[str]) -> tuple[Any, list[str]]:
+    """The command that the words name, and what is left of them."""
+    command, rest = MAIN, words
+    while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
+        assert rest[0] in command.commands, f"there is no command {rest[0]!r}"
+        command, rest = command.commands[rest[0]], rest[1:]
+    return command, rest
+
+
+def test_pages_show_commands_of_every_verb():
+    verbs = {
+        f"{n} {m}" if hasattr(c, "commands") else n
+        for n, c in MAIN.commands.items()
+        for m in getattr(c, "commands", [""])
+    }
+    shown = {" ".join(words[:2]) if words[0] in ("data", "models") else words[0] for _, words in commands()}
+    assert verbs <= shown
+
+
+@pytest.mark.parametrize(("page", "words"), commands(), ids=lambda value: " ".join(value)[:60])
+def test_command_parses_and_names_what_exists(page: str, words: list[str]):
+    command, rest = verb_of(words)
+    given = command.make_context(command.name, list(rest)).params  # parses and converts, runs nothing
+    if "data" in given:
+        assert given["data"] in dataset_names()
+    if command.name == "check":
+        assert given["name"] in dataset_names()
+    overrides = given.get("overrides") or ()
+    if command.name == "train":
+        load_recipe(given["recipe"], overrides)
+    elif command.name == "demo":
+        load_study("demo", overrides)
+    elif command.name == "study":
+        load_study(given["name"], overrides)
+
+
+@pytest.mark.parametrize(("page", "words"), mentions(), ids=lambda value: " ".join(value)[:60])
+def test_mentioned_command_and_its_options_exist(page: str, words: list[str]):
+    command, rest = verb_of([w for w in words if w not in ("COMMAND", "…")])
+    known = {option for parameter in command.params for option in parameter.opts} | {"--help", "--version"}
+    assert {w for w in rest if w.startswith("--")} <= known
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_links_lead_somewhere(page: str):
+    text = FENCE.sub("", TEXTS[page])
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (TOP / page).parent / path if path else TOP / page
+        name = Path(*target.parts[len(TOP.parts) :]).as_posix() if ".." not in target.parts else target.resolve()
+        if str(name).startswith(LATER):
+            continue
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert not broken
+
+
+def anchors(page: Path) -> set[str]:
+    """What a Markdown page's headings are called in links."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as the demo leaves it, as far as the examples look: an untrained network and one table."""
+    folder = tmp_path_factory.mktemp("demo")
+    card = load_study("demo")
+    assert [v.label for v in card.variants] == ["baseline", "robust"]  # which the examples name
+    size = card.settings["model"]["size"]
+    classes = ("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax")
+    network = create_model(card.settings["model"]["name"], classes=classes, task="multilabel", size=size)
+    save_model(network, folder / "runs" / "demo" / "runs" / "robust-seed0", extra={"thresholds": [0.5] * 8})
+    table = folder / "runs" / "demo" / "tables" / "localization.csv"
+    table.parent.mkdir()
+    table.write_text("method,variant,metric,class,value,low,high\ncam,robust,pointing,mean,0.5,0.4,0.6\n")
+    return folder
+
+
+RUNNABLE = [
+    (page, body)
+    for page, text in TEXTS.items()
+    for body in re.findall(r"<!-- runs -->\n```python\n(.*?)```", text, re.DOTALL)
+]
+
+
+@pytest.mark.parametrize(("page", "code"), RUNNABLE, ids=[page for page, _ in RUNNABLE])
+def test_example_runs(
+    page: str, code: str, demo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from pellucid.data.registry import DATASETS
+
+    monkeypatch.chdir(demo)
+    module = types.ModuleType("documentation_example")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    before = set(DATASETS)
+    try:
+        exec(compile(code, page, "exec"), module.__dict__)
+    finally:
+        for name in set(DATASETS) - before:
+            del DATASETS[name]
+    assert capsys.readouterr().out.strip()  # every example prints what it found
+
+
+def test_reference_tables_are_as_the_code_has_them():
+    path = TOP / "docs" / "make_reference.py"
+    spec = importlib.util.spec_from_file_location("make_reference", path)
+    assert spec is not None
+    assert spec.loader is not None
+    make_reference = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_reference)
+    stale = [page for page, text in TEXTS.items() if make_reference.filled(text) != text]
+    assert not stale, "run: python docs/make_reference.py"
+    shown = re.findall(r"<!-- reference: (\w+) -->", "".join(TEXTS.values()))
+    assert sorted(shown) == sorted(make_reference.TABLES)
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [("docs/recipes.md", recipe_names()), ("README.md", recipe_names()), ("docs/data.md", dataset_names())],
+)
+def test_page_names_everything_there_is(page: str, names: list[str]):
+    assert [name for name in names if f"`{name}`" not in TEXTS[page]] == []
+
+
+def test_decisions_are_numbered_and_listed():
+    files = sorted((TOP / "docs" / "decisions").glob("*.md"))
+    for number, file in enumerate(files, 1):
+        title = file.read_text(encoding="utf-8").splitlines()[0]
+        assert file.name.startswith(f"{number:04d}-")
+        assert title.startswith(f"# {number}. ")
+        assert f"[{title.partition('. ')[2]}](decisions/{file.name})" in TEXTS["docs/README.md"]
+
+
+def test_studies_link_leads_to_the_bundled_ones():
+    assert {path.stem for path in (TOP / "studies").glob("*.toml")} == set(bundled("studies"))
