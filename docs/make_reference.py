@@ -58,7 +58,7 @@ MEANINGS = {
     "VariantSettings.recipe": "a bundled recipe, or a TOML file",
     "TargetSettings.name": "its name in tables and file names",
     "TargetSettings.title": "its heading in the report",
-    "TargetSettings.limit": "at most so many annotated images, the first ones",
+    "TargetSettings.limit": "at most so many annotated images, chosen at random",
     "RobustnessSettings.sizes": "perturbation sizes, each naming its norm; none, no attack",
     "RobustnessSettings.steps": "gradient steps of PGD",
     "EvaluationSettings.methods": "explanations that are scored",

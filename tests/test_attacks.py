@@ -186,7 +186,7 @@ def test_ten_steps_raise_the_loss_more_than_one(classifier, images):
     size = Magnitude(linf=0.05)
     classifier.eval()
     losses = [
-        float(task_loss(classifier(found), TARGETS))
+        float(task_loss(classifier(found), TARGETS).detach())
         for found in (
             images,
             fgsm(classifier, images, TARGETS, loss=task_loss, size=size),
@@ -226,7 +226,9 @@ def test_on_a_linear_model_l2_goes_along_the_weights(norm, factor):
 
 def test_one_sign_step_by_hand():
     weight = torch.tensor([[[[1.0, -2.0], [0.0, 3.0]]]])
-    found = fgsm(Linear(weight), torch.full((1, 1, 2, 2), 0.5), torch.zeros(1, 1), loss=task_loss, size=Magnitude(linf=0.1))
+    found = fgsm(
+        Linear(weight), torch.full((1, 1, 2, 2), 0.5), torch.zeros(1, 1), loss=task_loss, size=Magnitude(linf=0.1)
+    )
     torch.testing.assert_close(found, torch.tensor([[[[0.6, 0.4], [0.5, 0.6]]]]))
 
 
@@ -333,7 +335,13 @@ def test_unknown_labels_steer_nothing(classifier, images):
 
 def test_images_that_are_no_pixels_are_refused(classifier, images):
     with pytest.raises(InputError, match="found values from 0 to 255"):
-        fgsm(classifier, images * 0 + torch.tensor([0.0, 255.0]).repeat(16), TARGETS, loss=task_loss, size=Magnitude(linf=1))
+        fgsm(
+            classifier,
+            images * 0 + torch.tensor([0.0, 255.0]).repeat(16),
+            TARGETS,
+            loss=task_loss,
+            size=Magnitude(linf=1),
+        )
 
 
 def test_logits_under_attack_fall_with_the_size_and_repeat_with_the_seed(classifier):

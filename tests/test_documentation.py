@@ -15,7 +15,7 @@ import typer
 
 from pellucid.cli.app import app
 from pellucid.data.registry import dataset_names
-from pellucid.models import create_model, save_model
+from pellucid.models import create_model, model_names, save_model
 from pellucid.resources import bundled
 from pellucid.study import load_study
 from pellucid.training import load_recipe, recipe_names
@@ -63,6 +63,11 @@ def mentions() -> list[tuple[str, list[str]]]:
     return [(page, span.split()[1:]) for page, span in spans]
 
 
+def name_of(value: str | list[str]) -> str:
+    """What a case is called in pytest's output."""
+    return (value if isinstance(value, str) else " ".join(value))[:60]
+
+
 def verb_of(words: list[str]) -> tuple[Any, list[str]]:
     """The command that the words name, and what is left of them."""
     command, rest = MAIN, words
@@ -82,7 +87,7 @@ def test_pages_show_commands_of_every_verb():
     assert verbs <= shown
 
 
-@pytest.mark.parametrize(("page", "words"), commands(), ids=lambda value: " ".join(value)[:60])
+@pytest.mark.parametrize(("page", "words"), commands(), ids=name_of)
 def test_command_parses_and_names_what_exists(page: str, words: list[str]):
     command, rest = verb_of(words)
     given = command.make_context(command.name, list(rest)).params  # parses and converts, runs nothing
@@ -99,7 +104,7 @@ def test_command_parses_and_names_what_exists(page: str, words: list[str]):
         load_study(given["name"], overrides)
 
 
-@pytest.mark.parametrize(("page", "words"), mentions(), ids=lambda value: " ".join(value)[:60])
+@pytest.mark.parametrize(("page", "words"), mentions(), ids=name_of)
 def test_mentioned_command_and_its_options_exist(page: str, words: list[str]):
     command, rest = verb_of([w for w in words if w not in ("COMMAND", "…")])
     known = {option for parameter in command.params for option in parameter.opts} | {"--help", "--version"}
@@ -185,7 +190,11 @@ def test_reference_tables_are_as_the_code_has_them():
 
 @pytest.mark.parametrize(
     ("page", "names"),
-    [("docs/recipes.md", recipe_names()), ("README.md", recipe_names()), ("docs/data.md", dataset_names())],
+    [
+        ("docs/recipes.md", [*recipe_names(), *bundled("studies")]),
+        ("README.md", [*recipe_names(), *bundled("studies"), *dataset_names(), *model_names()]),
+        ("docs/data.md", dataset_names()),
+    ],
 )
 def test_page_names_everything_there_is(page: str, names: list[str]):
     assert [name for name in names if f"`{name}`" not in TEXTS[page]] == []

@@ -148,9 +148,9 @@ def test_all_that_is_wrong_is_said_at_once():
 
 
 def test_an_unknown_recipe_or_study_comes_with_the_nearest():
-    with pytest.raises(InputError, match="no recipe called 'khakzar2019-robost'.*Did you mean 'khakzar2019-robust"):
+    with pytest.raises(InputError, match=r"no recipe called 'khakzar2019-robost'.*Did you mean 'khakzar2019-robust"):
         load_recipe("khakzar2019-robost")
-    with pytest.raises(InputError, match="no study called 'demos'.*Did you mean 'demo'"):
+    with pytest.raises(InputError, match=r"no study called 'demos'.*Did you mean 'demo'"):
         load_study("demos")
 
 
@@ -190,8 +190,8 @@ def test_a_file_may_start_from_another_that_starts_from_a_third(tmp_path):
     assert recipe.objective.attack.size.l2 == 0.3  # of the first
     assert recipe.objective.loss == "weighted_cross_entropy"  # of the recipe that that one starts from
     assert recipe.objective.mix == 0.5
+    (tmp_path / "three.toml").write_text('base = "gone"\nname = "three"\ntitle = "Three"\n')
     with pytest.raises(InputError, match="no recipe called 'gone'"):
-        (tmp_path / "three.toml").write_text('base = "gone"\nname = "three"\ntitle = "Three"\n')
         load_recipe(str(tmp_path / "three.toml"))
 
 

@@ -1,1 +1,25 @@
-"""The evaluate room."""
+"""How good a classifier and its explanations are: metrics, each with its interval over patients."""
+
+from pellucid.evaluate.classification import auroc, average_precision, classification_table, youden_thresholds
+from pellucid.evaluate.explanations import localization_task, score_explanations
+from pellucid.evaluate.heatmap_scores import heatmap_scores
+from pellucid.evaluate.localization import localization_table, match_boxes
+from pellucid.evaluate.robustness import logits_under_attack
+from pellucid.evaluate.statistics import Bootstrap, Estimate, Replicates, paired_difference
+
+__all__ = [
+    "Bootstrap",
+    "Estimate",
+    "Replicates",
+    "auroc",
+    "average_precision",
+    "classification_table",
+    "heatmap_scores",
+    "localization_table",
+    "localization_task",
+    "logits_under_attack",
+    "match_boxes",
+    "paired_difference",
+    "score_explanations",
+    "youden_thresholds",
+]

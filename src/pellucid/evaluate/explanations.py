@@ -70,6 +70,7 @@ def localization_task(
     size: int,
     channels: int,
     regions: Mapping[str, Sequence[str]] | None = None,
+    limit: int | None = None,
     cache: Path | None = None,
 ) -> LocalizationTask:
     """Prepare the annotated images of a dataset for scoring.
@@ -82,6 +83,7 @@ def localization_task(
         channels: of the classifier's images.
         regions: class → the region labels that its explanation should fall on; where not given, every class
             that the dataset has regions of.
+        limit: at most so many annotated images, chosen at random with seed 0.
         cache: folder for decoded images.
 
     Raises:
@@ -105,7 +107,7 @@ def localization_task(
     names = tuple(wanted)
     every_label = [label for labels in wanted.values() for label in labels]
     rows = sorted({image for image, _ in dataset.regions.pairs(every_label)})
-    annotated = dataset.subset(rows)
+    annotated = dataset.subset(rows).limit(limit)
     assert annotated.regions is not None
     found = annotated.regions
     at = set(found.pairs(every_label))

@@ -24,7 +24,7 @@ def as_pixels(images: npt.NDArray[np.uint8], device: torch.device | None = None)
         >>> as_pixels(np.full((1, 1, 1, 2), 255, np.uint8))
         tensor([[[[1., 1.]]]])
     """
-    return torch.from_numpy(np.ascontiguousarray(images)).to(device or "cpu").float().div_(255)
+    return torch.tensor(np.asarray(images), device=device or "cpu").float().div_(255)  # a copy: maps are read-only
 
 
 def in_batches(count: int, batch_size: int) -> Iterator[slice]:

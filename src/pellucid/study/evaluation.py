@@ -93,33 +93,13 @@ def set_stage(
             size=size,
             channels=channels,
             regions=target.regions or None,
+            limit=target.limit if limit is None else min(limit, target.limit or limit),
             cache=cache,
         )
-        tasks.append(limited(task, target.limit if limit is None else min(limit, target.limit or limit)))
+        tasks.append(task)
     attacked = test.limit(study.evaluation.robustness.limit)
     decode = partial(materialize, size=size, channels=channels, directory=cache, progress=True)
     return Stage(test, decode(test), attacked, decode(attacked), tuple(tasks))
-
-
-def limited(task: LocalizationTask, count: int | None) -> LocalizationTask:
-    """The first `count` annotated images of a task; all for None."""
-    if count is None or count >= len(task.images):
-        return task
-    pairs, boxes = task.pair_image < count, task.true_image < count
-    return LocalizationTask(
-        task.name,
-        task.dataset.subset(range(count)),
-        task.images[:count],
-        task.classes,
-        task.outputs,
-        task.pair_image[pairs],
-        task.pair_class[pairs],
-        task.masks[pairs],
-        task.true_image[boxes],
-        task.true_class[boxes],
-        task.true_box[boxes],
-        task.has_masks,
-    )
 
 
 def judge(study: StudyConfig, run: PlannedRun, stage: Stage, folder: Path, device: str) -> Verdict:

@@ -99,7 +99,7 @@ def train_all(
                 for future in done:
                     future.result()
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)  # do not train the others first
+                pool.shutdown(cancel_futures=True)  # those that run come to their end, the others do not start
                 raise
             epochs = sum(_epochs_done(run.folder) for run in runs)
             advance(epochs - shown)

@@ -49,7 +49,7 @@ class Batches:
         self._targets = torch.from_numpy(np.ascontiguousarray(self.targets)).to(self.device)
         self._resident: Tensor | None = None
         if self.device.type == "cuda" and self.images.nbytes < 0.4 * torch.cuda.mem_get_info(self.device)[0]:
-            self._resident = torch.from_numpy(np.ascontiguousarray(self.images)).to(self.device)
+            self._resident = torch.tensor(np.asarray(self.images), device=self.device)
 
     def __len__(self) -> int:
         """Steps an epoch."""
@@ -68,5 +68,5 @@ class Batches:
         if self._resident is not None:
             pixels = self._resident[indices]
         else:
-            pixels = torch.from_numpy(self.images[rows]).to(self.device, non_blocking=True)
+            pixels = torch.tensor(np.asarray(self.images[rows]), device=self.device)
         return Batch(pixels.float().div_(255), self._targets[indices], indices)

@@ -157,7 +157,7 @@ class _Session:
         self.best: float | None = None
         self.sums: dict[str, float] = {}
         self.elapsed = 0.0
-        self._pending: list[dict[str, Tensor]] = []
+        self._pending: list[tuple[int, dict[str, Tensor]]] = []  # number of the step, its losses
 
     def fit(
         self,
@@ -198,7 +198,7 @@ class _Session:
             counts = self._joint_counts(batch.targets)
             with self.accelerator.autocast():
                 loss, parts = self.objective(self.network, self.classifier, batch._replace(images=images), counts)
-            self._pending.append({"loss": loss.detach(), **parts})
+            self._pending.append((self.global_step + 1, {"loss": loss.detach(), **parts}))
             if len(self._pending) >= CHECK_EVERY or not loss.is_cuda:
                 self._settle(epoch)
             self.optimizer.zero_grad(set_to_none=True)
@@ -222,12 +222,11 @@ class _Session:
         """Add the pending losses to the epoch's sums; stop at one that is not finite."""
         if not self._pending:
             return
-        local = torch.stack([torch.stack(list(parts.values())) for parts in self._pending])
+        local = torch.stack([torch.stack(list(parts.values())) for _, parts in self._pending])
         joint = self.accelerator.reduce(local, reduction="mean").tolist()  # of the batches of all processes
-        for back, row in enumerate(joint):
-            values = dict(zip(self._pending[back], row, strict=True))
+        for (step, parts), row in zip(self._pending, joint, strict=True):
+            values = dict(zip(parts, row, strict=True))
             if not math.isfinite(values["loss"]):
-                step = self.global_step - len(self._pending) + back + 1
                 raise TrainingError(
                     f"the loss became {values['loss']} in epoch {epoch + 1}, step {step} of the run {self.run.path}. "
                     "The best checkpoint so far and the last saved state are kept. Lower optimizer.lr, or set "

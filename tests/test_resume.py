@@ -1,0 +1,115 @@
+"""A run that is killed in the middle of an epoch and resumed ends where an unbroken one ends, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pellucid.data import open_dataset
+from pellucid.evaluate.validation import ValidationScorer
+from pellucid.training import RunFolder, load_recipe, train
+from pellucid.types import InputError
+
+PHANTOM = {"size": 32, "train": 160, "validation": 16, "test": 4, "prevalence": 0.4}
+OVERRIDES = [  # the robust recipe: a random start for FGSM, and augmentation, from the recipe itself
+    "model.name=small",
+    "model.size=32",
+    "model.options={widths=[4, 8], blocks=[1, 1], strides=[1, 2]}",
+    "training.batch_size=8",
+    "training.epochs=3",
+    "training.checkpoint_seconds=0",
+]
+STEPS = 20  # an epoch
+SEED = 5
+
+
+def train_here(out, *, resume=False, overrides=OVERRIDES):
+    splits = open_dataset("phantom", options=PHANTOM)
+    recipe = load_recipe("khakzar2019-robust", overrides)
+    return train(
+        recipe,
+        splits["train"],
+        splits["validation"],
+        out,
+        scorer=ValidationScorer(),
+        seed=SEED,
+        device="cpu",
+        resume=resume,
+    )
+
+
+def start_process(out):
+    options = [f"--data-option={k}={v}" for k, v in PHANTOM.items()] + [f"--set={text}" for text in OVERRIDES]
+    command = [sys.executable, "-m", "pellucid.cli.app", "train", "khakzar2019-robust", "--data", "phantom"]
+    command += ["--seed", str(SEED), "--device", "cpu", "--out", str(out), *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PELLUCID_PROGRESS": "0"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def saved_step(out):
+    try:
+        return int(json.loads((out / "state" / "latest.json").read_text())["folder"].removeprefix("step-"))
+    except (OSError, ValueError):
+        return 0
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A run whose process was killed with SIGKILL in the middle of its second epoch."""
+    out = tmp_path_factory.mktemp("runs") / "killed"
+    process = start_process(out)
+    deadline = time.monotonic() + 300
+    while saved_step(out) < STEPS + 4:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.kill()
+    assert process.wait() < 0
+    process.communicate()
+    return out
+
+
+def rows_without_seconds(run):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in run.metrics()]
+
+
+def test_a_killed_run_resumed_is_the_unbroken_run(killed, tmp_path):
+    step = saved_step(killed)
+    assert STEPS < step < 2 * STEPS, "the kill came at another moment than this test is about"
+    progress = json.loads((killed / "state" / f"step-{step:08d}" / "progress.json").read_text())
+    assert (progress["epoch"], progress["step"]) == (1, step - STEPS)
+    assert not RunFolder(killed).finished
+    assert [row["epoch"] for row in RunFolder(killed).metrics()] == [1]
+
+    with pytest.raises(InputError, match=r"holds a run already\. Add --resume"):
+        train_here(killed)
+    with pytest.raises(InputError, match=r"another recipe: optimizer\.lr"):
+        train_here(killed, resume=True, overrides=[*OVERRIDES, "optimizer.lr=0.5"])
+    assert saved_step(killed) == step
+
+    unbroken, resumed = train_here(tmp_path / "unbroken"), train_here(killed, resume=True)
+    assert resumed.finished
+    assert rows_without_seconds(resumed) == rows_without_seconds(unbroken)
+    assert all(row["seconds"] > 0 for row in resumed.metrics())
+    for name in ("weights.safetensors", "last/weights.safetensors"):
+        assert (resumed.path / name).read_bytes() == (unbroken.path / name).read_bytes()
+    assert (resumed.path / "model.toml").read_text() == (unbroken.path / "model.toml").read_text()
+    ends = [load_file(run.state / "step-00000060" / "optimizer.safetensors") for run in (resumed, unbroken)]
+    assert all(torch.equal(v, ends[1][k]) for k, v in ends[0].items())
+    assert len(list(resumed.state.glob("step-*"))) == 1
+
+
+def test_saving_often_changes_nothing(tmp_path):
+    """What a run gives does not depend on when it was saved: the reference above is no special case."""
+    overrides = [*OVERRIDES, "training.epochs=1"]
+    often = train_here(tmp_path / "often", overrides=overrides)
+    seldom = train_here(tmp_path / "seldom", overrides=[*overrides, "training.checkpoint_seconds=1000"])
+    name = "last/weights.safetensors"
+    assert (often.path / name).read_bytes() == (seldom.path / name).read_bytes()

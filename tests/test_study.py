@@ -1,0 +1,318 @@
+"""A study: what is kept and what is done again, which cases are shown, and what is said in words."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid.attacks import Magnitude
+from pellucid.evaluate.comparison import Row
+from pellucid.evaluate.robustness import logits_under_attack
+from pellucid.models import load_model
+from pellucid.models.inference import predict
+from pellucid.study import evaluation as evaluation_module
+from pellucid.study import load_study
+from pellucid.study.cases import choose
+from pellucid.study.evaluation import judge, limited, set_stage
+from pellucid.study.results import conclude
+from pellucid.study.runs import open_data, plan, train_all
+from pellucid.training import RunFolder, TrainingError
+from pellucid.types import InputError
+
+SMALL = [
+    "data.options={size=32, train=32, validation=24, test=24, prevalence=0.4}",
+    "settings.model={name='small', size=32, options={widths=[4, 8], blocks=[1, 1], strides=[1, 2]}}",
+    "settings.training={epochs=1, batch_size=8}",
+    "evaluation.robustness={sizes=[{linf=0.01}], steps=2, limit=8}",
+    "evaluation.resamples=100",
+]
+
+
+@pytest.fixture(scope="module")
+def study():
+    return load_study("demo", SMALL)
+
+
+@pytest.fixture(scope="module")
+def stage(study):
+    return set_stage(study, None, size=32, channels=1, limit=None, cache=None)
+
+
+@pytest.fixture(scope="module")
+def trained(study, tmp_path_factory):
+    out = tmp_path_factory.mktemp("study")
+    train_all(study, None, out, device="cpu", jobs=1, limit=None, cache=None)
+    return out
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How often each costly thing is done."""
+    counts = {}
+
+    def count(name):
+        real = getattr(evaluation_module, name)
+
+        def wrapped(*args, **kwargs):
+            counts[name] = counts.get(name, 0) + 1
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(evaluation_module, name, wrapped)
+
+    for name in ("predict", "logits_under_attack", "score_explanations", "load_model"):
+        count(name)
+    return counts
+
+
+def test_every_variant_is_trained_with_every_seed_in_a_folder_of_its_own(tmp_path):
+    study = load_study("pneumonia")
+    runs = plan(study, tmp_path)
+    assert [(r.seed, r.label) for r in runs[:4]] == [(0, v.label) for v in study.variants]  # seed by seed
+    assert {r.folder.parent for r in runs} == {tmp_path / "runs"}
+    assert all(" " not in r.folder.name for r in runs)
+    sizes = {r.label: r.recipe.objective.attack.size.linf for r in runs if r.recipe.robust}
+    assert sizes == {"robust 0.005": 0.005, "robust 0.01": 0.01, "robust 0.03": 0.03}
+    assert {r.recipe.model.name for r in runs} == {"small-wide"}
+
+
+def test_the_variants_see_the_same_data_and_start_from_the_same_weights(study, trained):
+    first, second = (RunFolder(run.folder).read() for run in plan(study, trained))
+    assert first["data"] == second["data"]
+    assert first["seed"] == second["seed"]
+    different = {k for k in first["recipe"] if first["recipe"][k] != second["recipe"][k]}
+    assert different == {"name", "title", "notes", "objective"}
+
+
+def test_a_verdict_is_what_the_network_says(study, trained, stage, tmp_path):
+    run = plan(study, trained)[1]
+    verdict = judge(study, run, stage, tmp_path, "cpu")
+    network = load_model(run.folder)
+    np.testing.assert_allclose(verdict.logits, predict(network, stage.images), atol=1e-6)
+    assert len(stage.attacked_images) == 8
+    np.testing.assert_allclose(verdict.attacked["0"], verdict.logits[attacked_rows(stage)], atol=1e-5)
+    size = Magnitude(linf=0.01)
+    expected = logits_under_attack(network, stage.attacked_images, stage.attacked.targets, size=size, steps=2)
+    np.testing.assert_allclose(verdict.attacked[str(size)], expected, atol=1e-5)
+    assert set(verdict.scores) == {("findings", "cam"), ("findings", "saliency")}
+    assert verdict.scores["findings", "cam"].boxes is not None
+    assert verdict.scores["findings", "saliency"].boxes is None  # not among box_methods
+
+
+def attacked_rows(stage):
+    return [stage.test.ids.index(i) for i in stage.attacked.ids]
+
+
+def test_nothing_is_judged_twice(study, trained, stage, tmp_path, counted):
+    run = plan(study, trained)[0]
+    first = judge(study, run, stage, tmp_path, "cpu")
+    done = dict(counted)
+    assert done["logits_under_attack"] == 1
+    assert done["score_explanations"] == 2
+    again = judge(study, run, stage, tmp_path, "cpu")
+    assert counted["logits_under_attack"] == 1
+    assert counted["score_explanations"] == 2
+    np.testing.assert_array_equal(first.logits, again.logits)
+    for key, scores in first.scores.items():
+        for name, values in scores.scores.items():
+            np.testing.assert_array_equal(values, again.scores[key].scores[name])
+
+
+@pytest.mark.parametrize(
+    ("override", "attacks", "explanations"),
+    [
+        ("evaluation.robustness.steps=3", 2, 2),
+        ("evaluation.robustness.limit=6", 2, 2),
+        ("evaluation.targets=[{name='findings', regions={Mass=['Nodule']}}]", 1, 4),
+        ("evaluation.targets=[{name='findings', boxes=false}]", 1, 3),  # of cam, the one method with boxes
+        ("evaluation.box_methods=['cam', 'saliency']", 1, 3),
+        ("evaluation.headline=['auprc']", 1, 2),
+    ],
+)
+def test_what_was_kept_under_other_settings_is_not_taken_for_an_answer(
+    study, trained, stage, tmp_path, counted, override, attacks, explanations
+):
+    run = plan(study, trained)[0]
+    judge(study, run, stage, tmp_path, "cpu")
+    changed = load_study("demo", [*SMALL, override])
+    other = set_stage(changed, None, size=32, channels=1, limit=None, cache=None)
+    judge(changed, run, other, tmp_path, "cpu")
+    assert counted["logits_under_attack"] == attacks
+    assert counted["score_explanations"] == explanations
+
+
+def test_a_network_that_was_trained_again_is_judged_again(study, trained, stage, tmp_path, counted):
+    first, second = plan(study, trained)
+    a = judge(study, first, stage, tmp_path, "cpu")
+    b = judge(study, replace(first, folder=second.folder), stage, tmp_path, "cpu")  # other weights in its place
+    assert counted["score_explanations"] == 4
+    assert not np.array_equal(a.logits, b.logits)
+
+
+def test_a_target_may_be_limited_to_its_first_images(stage):
+    (task,) = stage.tasks
+    cut = limited(task, 5)
+    assert len(cut.images) == len(cut.dataset) == 5
+    assert cut.pair_image.max() == 4
+    assert len(cut.masks) == len(cut.pair_image) == (task.pair_image < 5).sum()
+    assert len(cut.true_box) == (task.true_image < 5).sum()
+    assert limited(task, None) is task
+    assert limited(task, 10_000) is task
+
+
+def test_several_at_a_time_give_the_same_networks_and_one_failure_stops_the_rest(study, trained, tmp_path):
+    failing = "variants=[{recipe='standard', label='wild', settings={optimizer={name='sgd', lr=1e30}, "
+    failing += "schedule={warmup=0.0}, training={epochs=3}}}, {recipe='khakzar2019-baseline', label='baseline'}"
+    slow = "settings={training={epochs=8}}"
+    failing += "".join(f", {{recipe='standard', label='later {i}', {slow}}}" for i in range(6)) + "]"
+    several = load_study("demo", [*SMALL, failing])
+    with pytest.raises(TrainingError, match="the loss became"):
+        train_all(several, None, tmp_path, device="cpu", jobs=2, limit=None, cache=None)
+    later = [run for run in plan(several, tmp_path) if run.label.startswith("later")]
+    assert not all(RunFolder(run.folder).finished for run in later)
+    baseline = plan(several, tmp_path)[1]
+    assert RunFolder(baseline.folder).finished
+    one_by_one = plan(study, trained)[0].folder / "last" / "weights.safetensors"
+    assert (baseline.folder / "last" / "weights.safetensors").read_bytes() == one_by_one.read_bytes()
+
+
+def test_a_study_without_regions_says_what_to_name(tmp_path):
+    from PIL import Image
+
+    for name in ("normal", "ill"):
+        (tmp_path / name).mkdir()
+        for i in range(12):
+            Image.linear_gradient("L").resize((32, 32 + i)).save(tmp_path / name / f"{name}{i}.png")
+    study = load_study("demo", [*SMALL, "data={name='folder', options={}}", "evaluation.targets=[{name='test'}]"])
+    with pytest.raises(InputError, match=r"marks no regions; name images with regions in evaluation.targets"):
+        set_stage(study, tmp_path, size=32, channels=1, limit=None, cache=None)
+
+
+def test_the_split_does_not_depend_on_the_seed_of_a_run(study):
+    assert "seed" not in open_data.__annotations__
+    prints = [{k: v.fingerprint for k, v in open_data(study.data, None).items()} for _ in range(2)]
+    assert prints[0] == prints[1]
+
+
+# which cases are shown
+
+
+def test_the_cases_follow_the_rule():
+    scores = np.array([0.3, 0.9, math.nan, 0.1, 0.5, 0.8, 0.2, 0.6])
+    images = [0, 1, 2, 3, 4, 5, 6, 7]
+    chosen = choose(scores, images, 2)
+    assert chosen["best"] == [1, 5]
+    assert chosen["worst"] == [3, 6]
+    median = sorted(scores[~np.isnan(scores)])[3]
+    assert scores[chosen["middle"][0]] == median
+    assert list(chosen) == ["best", "middle", "worst"]
+
+
+def test_an_image_is_shown_once():
+    chosen = choose(np.array([0.9, 0.8, 0.7, 0.1]), [5, 5, 6, 6], 2)
+    shown = [row for rows in chosen.values() for row in rows]
+    assert len(shown) == 2
+    assert chosen["best"] == [0, 2]
+
+
+def test_fewer_cases_than_asked_for():
+    assert choose(np.array([math.nan]), [0], 2) == {"best": [], "middle": [], "worst": []}
+    assert choose(np.array([0.5]), [0], 2) == {"best": [0], "middle": [], "worst": []}
+
+
+# what is said
+
+
+def row(low, high, seeds, value=0.8):
+    middle = float(np.mean(seeds))
+    difference = {"value": middle, "low": low, "high": high, "reason": None, "seeds": seeds}
+    return Row("classification", "auroc", "mean", "robust", value, 0.7, 0.9, 10, difference=difference)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "seeds", "remark"),
+    [
+        (0.01, 0.05, [0.02, 0.03, 0.04], None),
+        (-0.05, -0.01, [-0.02, -0.03, -0.04], None),
+        (-0.01, 0.05, [0.02, 0.03, 0.01], "no difference"),
+        (0.01, 0.05, [-0.01, 0.05, 0.05], "disagree"),
+        (0.01, 0.05, [0.03], "one seed"),
+    ],
+)
+def test_a_difference_is_called_one_only_where_images_and_seeds_agree(study, low, high, seeds, remark):
+    (said,) = conclude(study, [row(low, high, seeds)])
+    assert [word for word in ("no difference", "disagree", "one seed") if word in said] == ([remark] if remark else [])
+    assert said.startswith("robust against baseline: AUROC")
+    middle = np.mean(seeds)
+    assert f"{0.8 - middle:.3f} → 0.800 ({middle:+.3f} [{low:+.3f}, {high:+.3f}]" in said
+
+
+def test_the_explanations_are_summed_up_by_what_rose_and_what_fell(study):
+    figures = [(0.01, 0.05, [0.03]), (-0.05, -0.01, [-0.03]), (-0.01, 0.05, [0.02]), (0.02, 0.04, [0.03])]
+    rows = [
+        replace(row(*figure), section="localization", metric=metric, method=method, target="findings")
+        for figure, (metric, method) in zip(
+            figures,
+            [("auprc", "cam"), ("auprc", "saliency"), ("pointing", "cam"), ("pointing", "saliency")],
+            strict=True,
+        )
+    ]
+    (said,) = conclude(study, rows)
+    higher, lower = said.split(" lower (")
+    assert "of 4 headline scores" in higher
+    assert " 2 higher (AUPRC of cam on findings" in higher
+    assert "pointing game of saliency on findings" in higher
+    assert higher.endswith(" 1")
+    assert lower.startswith("AUPRC of saliency on findings")
+    assert "1 without a difference" in lower
+
+
+def test_an_undefined_difference_is_not_called_zero(study):
+    undefined = {"value": None, "low": None, "high": None, "reason": "no positives", "seeds": [None]}
+    (said,) = conclude(study, [replace(row(0, 0, [0.0]), difference=undefined)])
+    assert "(no positives)" in said
+    assert "0.000" not in said
+
+
+def test_conclusions_are_of_means_under_the_largest_attack_and_the_headline(study):
+    rows = [
+        replace(row(0.01, 0.05, [0.03]), class_name="Mass"),
+        replace(row(0.01, 0.05, [0.03]), section="robustness", metric="accuracy", at="L∞ 0.001"),
+        replace(row(0.01, 0.05, [0.03]), section="robustness", metric="accuracy", at="L∞ 0.01"),
+        replace(row(0.01, 0.05, [0.03]), section="localization", metric="otsu_iou", method="cam", target="findings"),
+        replace(row(0.01, 0.05, [0.03]), section="localization", metric="auprc", method="cam", target="findings"),
+    ]
+    said = conclude(study, rows)
+    assert len(said) == 2
+    assert "accuracy under PGD of L∞ 0.01 " in said[0]
+    assert "AUPRC of cam on findings" in said[1]
+    assert "IoU" not in said[1]
+
+
+def test_results_are_json_without_nan(study, trained, stage, tmp_path):
+    from pellucid.resources import write_json
+    from pellucid.study.results import assemble
+
+    runs = plan(study, trained)
+    verdicts = {r.label: [judge(study, r, stage, tmp_path / r.label, "cpu")] for r in runs}
+    results = assemble(study, open_data(study.data, None), stage, verdicts, runs)
+    write_json(tmp_path / "results.json", results)
+    text = (tmp_path / "results.json").read_text()
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    stored = json.loads(text)
+    assert all(r["reason"] for r in stored["rows"] if r["value"] is None)
+    assert [v["reference"] for v in stored["variants"]] == [True, False]
+    for variant, run in zip(stored["variants"], runs, strict=True):
+        assert variant["runs"][0]["history"] == RunFolder(run.folder).metrics()
+    auroc = [
+        r for r in stored["rows"] if (r["section"], r["metric"], r["class"]) == ("classification", "auroc", "mean")
+    ]
+    assert auroc[0]["difference"] is None
+    assert auroc[1]["difference"]["value"] == pytest.approx(auroc[1]["value"] - auroc[0]["value"])
+    assert stored["data"]["parts"]["test"]["images"] == 24
+    assert stored["versions"]["torch"] == torch.__version__
