@@ -18,7 +18,7 @@ from pellucid.models.inference import predict
 from pellucid.study import evaluation as evaluation_module
 from pellucid.study import load_study
 from pellucid.study.cases import choose
-from pellucid.study.evaluation import judge, limited, set_stage
+from pellucid.study.evaluation import judge, set_stage
 from pellucid.study.results import conclude
 from pellucid.study.runs import open_data, plan, train_all
 from pellucid.training import RunFolder, TrainingError
@@ -153,15 +153,27 @@ def test_a_network_that_was_trained_again_is_judged_again(study, trained, stage,
     assert not np.array_equal(a.logits, b.logits)
 
 
-def test_a_target_may_be_limited_to_its_first_images(stage):
-    (task,) = stage.tasks
-    cut = limited(task, 5)
-    assert len(cut.images) == len(cut.dataset) == 5
-    assert cut.pair_image.max() == 4
-    assert len(cut.masks) == len(cut.pair_image) == (task.pair_image < 5).sum()
-    assert len(cut.true_box) == (task.true_image < 5).sum()
-    assert limited(task, None) is task
-    assert limited(task, 10_000) is task
+@pytest.mark.parametrize(("of_target", "of_command", "expected"), [(5, None, 5), (None, 5, 5), (5, 3, 3), (3, 5, 3)])
+def test_a_target_may_be_limited(stage, of_target, of_command, expected):
+    """Fewer annotated images, each with all of its pairs, masks and boxes."""
+    (whole,) = stage.tasks
+    limit = f"limit={of_target}" if of_target else "boxes=true"
+    study = load_study("demo", [*SMALL, f"evaluation.targets=[{{name='findings', {limit}}}]"])
+    (cut,) = set_stage(study, None, size=32, channels=1, limit=of_command, cache=None).tasks
+    assert len(cut.images) == len(cut.dataset) == expected
+    assert set(cut.pair_image) == set(range(expected))
+    for row, name in enumerate(cut.dataset.ids):
+        if name not in whole.dataset.ids:  # --limit takes other test images first
+            continue
+        before = whole.dataset.ids.index(name)
+        np.testing.assert_array_equal(cut.images[row], whole.images[before])
+        for kind in ("pair", "true"):
+            now, then = (getattr(t, f"{kind}_image") == i for t, i in ((cut, row), (whole, before)))
+            np.testing.assert_array_equal(getattr(cut, f"{kind}_class")[now], getattr(whole, f"{kind}_class")[then])
+        now, then = cut.pair_image == row, whole.pair_image == before
+        np.testing.assert_array_equal(cut.masks[now], whole.masks[then])
+        now, then = cut.true_image == row, whole.true_image == before
+        np.testing.assert_array_equal(cut.true_box[now], whole.true_box[then])
 
 
 def test_several_at_a_time_give_the_same_networks_and_one_failure_stops_the_rest(study, trained, tmp_path):
