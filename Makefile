@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 	$(BIN)/pellucid demo --out runs/demo
 
 test: $(VENV)/.installed-dev lint
-	OMP_NUM_THREADS=1 PELLUCID_PROGRESS=0 $(BIN)/python -m pytest -n $(WORKERS)
+	OMP_NUM_THREADS=1 PELLUCID_PROGRESS=0 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -30,7 +30,8 @@ from pellucid.training import checkpoint as checkpoint_module
 from pellucid.training import objective as objective_module
 from pellucid.training.batches import Batches
 from pellucid.training.checkpoint import load_state, save_state
-from pellucid.training.loop import build_classifier, build_optimizer, learning_rate, step_seed
+from pellucid.training.loop import build_classifier
+from pellucid.training.optimization import build_optimizer, learning_rate, step_seed
 from pellucid.training.recipe import ObjectiveSettings, OptimizerSettings, ScheduleSettings
 from pellucid.types import Batch, InputError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -73,13 +73,19 @@ def validate(kind: type[Model], values: Mapping[str, Any] | None, source: str) -
     try:
         return kind.model_validate(dict(values or {}))
     except ValidationError as error:
-        raise InputError(f"{source}: {'; '.join(_explain(kind, e) for e in error.errors())}.") from error
+        found = error.errors()
+        inner = [e["loc"] for e in found]
+        told = [  # a list that is "too short" only because of what is wrong inside it needs no message of its own
+            e for e in found if e["type"] != "too_short" or not any(i[: len(e["loc"])] == e["loc"] != i for i in inner)
+        ]
+        raise InputError(f"{source}: {'; '.join(_explain(kind, e) for e in told)}.") from error
 
 
 def _explain(kind: type[BaseModel], error: Any) -> str:  # noqa: ANN401
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"unknown key {where!r}. {nearest(str(error['loc'][-1]), _keys_at(kind, error['loc'][:-1]))}".rstrip(".")
+        known = _keys_at(kind, error["loc"][:-1])
+        return f"unknown key {where!r}" + (f". {nearest(str(error['loc'][-1]), known)}".rstrip(".") if known else "")
     if error["type"] == "missing":
         return f"the key {where!r} is missing"
     message = error["msg"].removeprefix("Value error, ")
@@ -88,10 +94,19 @@ def _explain(kind: type[BaseModel], error: Any) -> str:  # noqa: ANN401
 
 
 def _keys_at(kind: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
-    fields = kind.model_fields
+    """The keys of the section at a place of a configuration; none where it is no section."""
     for part in location:
-        annotation = fields[part].annotation if part in fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        if isinstance(part, int):  # an item of a list: its section was found with the list
+            continue
+        sections = _sections(kind.model_fields[part].annotation) if part in kind.model_fields else []
+        if not sections:
             return []
-        fields = annotation.model_fields
-    return list(fields)
+        kind = sections[0]
+    return list(kind.model_fields)
+
+
+def _sections(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401
+    """The sections that an annotation such as `Section`, `Section | None` or `tuple[Section, ...]` names."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for part in get_args(annotation) for section in _sections(part)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tomli_w
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from pellucid.models.classifier import Architecture, ConvolutionalClassifier
 from pellucid.models.download import sha256_of
 from pellucid.models.pretrained import load_exactly, read_tensors
 from pellucid.models.registry import create_model
+from pellucid.resources import whole_file
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ def save_model(model: ConvolutionalClassifier, folder: str | Path, *, extra: Map
         The folder.
 
     Raises:
-        InputError: a classifier that could not be built again, or a field that TOML cannot hold.
+        InputError: a classifier that could not be built again, or a field that TOML cannot hold; a full
+            disk, and then the earlier files are as they were.
     """
     if model.architecture is None:
         raise InputError(
@@ -63,13 +66,11 @@ def save_model(model: ConvolutionalClassifier, folder: str | Path, *, extra: Map
     card.update(extra or {})
     card = _plain(card, "model.toml")
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    weights_part, card_part = folder / f".{WEIGHTS}.part", folder / f".{CARD}.part"
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, weights_part)
-    card["weights_sha256"] = sha256_of(weights_part)
-    card_part.write_bytes(tomli_w.dumps(card).encode())
-    weights_part.replace(folder / WEIGHTS)
-    card_part.replace(folder / CARD)
+    weights = save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
+    card["weights_sha256"] = hashlib.sha256(weights).hexdigest()
+    with whole_file(folder / WEIGHTS) as weights_part, whole_file(folder / CARD) as card_part:
+        weights_part.write_bytes(weights)
+        card_part.write_text(tomli_w.dumps(card), encoding="utf-8")
     return folder
 
 

@@ -22,6 +22,7 @@ from pellucid.training.batches import Batches
 from pellucid.training.checkpoint import has_state, load_state, save_state
 from pellucid.training.losses import LabelCounts, best_constant, label_counts, label_frequencies
 from pellucid.training.objective import Objective
+from pellucid.training.optimization import build_optimizer, learning_rate, step_seed
 from pellucid.training.run import RunFolder, describe_run
 from pellucid.types import InputError
 
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     from accelerate import Accelerator
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from pellucid.data.dataset import Dataset
     from pellucid.models.classifier import ConvolutionalClassifier
-    from pellucid.training.recipe import ModelSettings, OptimizerSettings, Recipe, ScheduleSettings
+    from pellucid.training.recipe import ModelSettings, Recipe
 
 CHECK_EVERY = 16  # steps between two looks at the loss, so that an accelerator need not wait for each
 
@@ -335,42 +336,6 @@ def build_classifier(settings: ModelSettings, data: Dataset) -> ConvolutionalCla
     if own_weights:
         load_pretrained(classifier, str(settings.pretrained), sha256=settings.sha256)
     return classifier
-
-
-def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """The optimiser of a recipe; weight decay is kept off biases and normalisation."""
-    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    if settings.name == "sgd":
-        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
-    return torch.optim.AdamW(groups, lr=settings.lr)
-
-
-def learning_rate(peak: float, schedule: ScheduleSettings, step: int, total: int) -> float:
-    """The learning rate of step `step` of `total`.
-
-    Example:
-        >>> from pellucid.training.recipe import ScheduleSettings
-        >>> [round(learning_rate(1.0, ScheduleSettings(warmup=0.0), s, 4), 2) for s in range(4)]
-        [1.0, 0.85, 0.5, 0.15]
-    """
-    warm = schedule.warmup * total
-    if step < warm:
-        return peak * (step + 1) / (warm + 1)
-    if schedule.name == "constant":
-        return peak
-    if schedule.name == "step":
-        return peak * schedule.gamma ** sum(step >= m * total for m in schedule.milestones)
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(total - warm, 1)))
-
-
-def step_seed(seed: int, step: int, rank: int) -> int:
-    """A seed for one step of one process, the same whenever that step is run."""
-    return int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _accelerator(recipe: Recipe, device: str) -> Accelerator:

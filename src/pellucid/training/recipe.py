@@ -113,7 +113,7 @@ def recipe_names() -> list[str]:
 def load_recipe(name: str, overrides: Iterable[str] = (), settings: dict[str, Any] | None = None) -> Recipe:
     """Read a bundled recipe or a TOML file, then apply `settings` (nested) and `overrides` (``key.key=value``).
 
-    A recipe may start from another with ``base = "NAME"``.
+    A recipe may start from another with ``base = "NAME"``, a bundled one or a file beside it.
 
     Raises:
         InputError: for an unknown recipe, key or value; misspelt keys come with the nearest right one.
@@ -130,7 +130,10 @@ def load_recipe(name: str, overrides: Iterable[str] = (), settings: dict[str, An
     return validate(Recipe, values, str(path.name))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A recipe's values, laid over those of its base; `above` are the recipes that start from this one."""
+    if path in above:
+        raise InputError(f"{path} starts from itself: {' → '.join(p.name for p in (*above, path))}. Change its base.")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -138,6 +141,7 @@ def _read(path: Path) -> dict[str, Any]:
     base = values.pop("base", None)
     if base is None:
         return values
-    start = _read(find_toml(base, "recipes"))
+    beside = path.parent / base
+    start = _read(find_toml(str(beside) if beside.is_file() else base, "recipes"), (*above, path))
     merge(start, values)
     return start
