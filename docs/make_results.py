@@ -54,9 +54,9 @@ def picture(report: Path, out: Path) -> None:
 def figures(results: dict[str, Any]) -> str:
     """The main figures as Markdown."""
     variants = [v["label"] for v in results["variants"]]
-    parts = {
-        name: f"{p['images']:,} images of {p['patients']:,} patients" for name, p in results["data"]["parts"].items()
-    }
+    parts = results["data"]["parts"]
+    place = os.environ.get("PELLUCID_TEST_DATA", "$PELLUCID_TEST_DATA")
+    command = results["command"].replace(place, "$PELLUCID_TEST_DATA")
     lines = [
         f"# {results['title']}",
         "",
