@@ -114,7 +114,9 @@ def conclude(study: StudyConfig, rows: Sequence[Row]) -> list[str]:
         ]
         said += [f"{variant} against {reference}: AUROC {_change(r)}." for r in auroc]
         said += [f"{variant} against {reference}: accuracy under PGD of {r.at} {_change(r)}." for r in attacked]
-        located = [r for r in summary if r.section == "localization" and r.metric in study.evaluation.headline]
+        order = {metric: place for place, metric in enumerate(study.evaluation.headline)}
+        located = [r for r in summary if r.section == "localization" and r.metric in order]
+        located.sort(key=lambda r: order[r.metric])
         said += [_explanations(f"{variant} against {reference}", located)] if located else []
     return said
 
@@ -130,15 +132,24 @@ METRIC_WORDS = {
 
 
 def _explanations(who: str, located: Sequence[Row]) -> str:
-    """One sentence on where the explanations fall: what rose, what fell, and how much showed nothing."""
-    groups: dict[str, list[str]] = {"higher": [], "lower": [], "": []}
-    for row in located:
-        name = f"{METRIC_WORDS.get(row.metric, row.metric)} of {row.method} on {row.target}"
-        groups[_direction(row)].append(f"{name} {_change(row)}")
-    parts = [f"{len(told)} {kind} ({'; '.join(told)})" for kind, told in groups.items() if kind and told]
-    silent = len(groups[""])
-    parts += [f"{silent} without a difference that these images could show"] if silent else []
-    return f"{who}: of {len(located)} headline scores of the explanations, {', '.join(parts)}."
+    """How many headline scores of the explanations rose and fell, and the first of them in figures."""
+    count = {way: sum(_direction(r) == way for r in located) for way in ("higher", "lower", "")}
+    first = [r for r in located if r.metric == located[0].metric and r.difference is not None]
+    told = ", ".join(
+        f"{r.method} on {r.target} {r.value - r.difference['value']:.2f} → {r.value:.2f}"
+        + ("" if _direction(r) else " (no difference shown)")
+        for r in first
+        if r.difference is not None and r.difference["value"] is not None
+    )
+    return (
+        f"{who}: of {len(located)} headline scores of the explanations {count['higher']} are higher, {count['lower']} "
+        f"lower, and {count['']} show no difference. "
+        f"{_upper_first(METRIC_WORDS.get(first[0].metric, first[0].metric))}: {told}."
+    )
+
+
+def _upper_first(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _direction(row: Row) -> str:
