@@ -208,6 +208,15 @@ def test_a_few_epochs_lower_the_loss(phantom, tmp_path):
     assert losses[-1] < losses[0] - 0.1
 
 
+def test_mixed_precision_learns_nearly_the_same_in_another_arithmetic(phantom, tmp_path):
+    whole = run(phantom, tmp_path / "no", seed=3)
+    mixed = run(phantom, tmp_path / "bf16", "training.mixed_precision=bf16", seed=3)
+    for ours, theirs in zip(mixed.metrics(), whole.metrics(), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=0.05)
+        assert ours["loss"] != theirs["loss"]
+    assert all(t.dtype != torch.bfloat16 for t in load_file(mixed.path / "weights.safetensors").values())
+
+
 def test_the_run_folder_says_everything(finished, phantom):
     values = tomllib.loads((finished.path / "run.toml").read_text())
     assert values["seed"] == 7
