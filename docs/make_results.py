@@ -66,8 +66,8 @@ def figures(results: dict[str, Any]) -> str:
         f"- seeds {', '.join(map(str, results['seeds']))}; {results['device']}; torch {results['versions']['torch']}",
         *(f"- {name}: {p['images']:,} images of {p['patients']:,} patients" for name, p in parts.items()),
         f"- split {results['data']['split_hash'][:16]}",
-        f"- [95 % intervals] from {results['resamples']:,} resamples of the patients; ± the spread between seeds; "
-        "Δ against the first column, bold where its interval excludes 0",
+        f"- [95 % intervals] from {results['resamples']:,} resamples of the patients (of the images, where patients "
+        "are not known); ± the spread between seeds; Δ against the first column, bold where its interval excludes 0",
         "",
         *_table(results["rows"], variants, "classification", "", [("auroc", ""), ("average_precision", "")]),
     ]

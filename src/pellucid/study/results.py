@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from pellucid.study.runs import PlannedRun
 
 GENERAL_LIMITS = (
-    "Intervals speak of other patients like these, not of other seeds; the spread between seeds stands beside them.",
+    "Intervals speak of other patients like these (of other images, where patients are not known), not of other seeds; "
+    "the spread between seeds stands beside them. They are not corrected for the number of comparisons.",
     "Good localisation does not prove that a network decides for the right reason, nor does bad localisation prove the "
     "opposite (Viviano et al. 2021).",
     "Robust accuracy under one attack is an upper bound: a stronger attack can only lower it.",
