@@ -1,10 +1,43 @@
 """Attacks: perturbations within a size, or the smallest that meet a criterion."""
 
+from pellucid.attacks.criteria import (
+    Confidence,
+    Criterion,
+    Misclassified,
+    RadiusReached,
+    Targeted,
+    confidence,
+    label_flipped,
+    worse_than_constant,
+    worse_than_random,
+)
 from pellucid.attacks.gradient_sign import gradient_sign
 from pellucid.attacks.magnitude import Magnitude
+from pellucid.attacks.minimal import METHODS, minimal
 from pellucid.attacks.projected_gradient import projected_gradient
+from pellucid.attacks.result import AttackResult
+from pellucid.attacks.woods2019 import woods2019
 
 fgsm = gradient_sign
 pgd = projected_gradient
 
-__all__ = ["Magnitude", "fgsm", "gradient_sign", "pgd", "projected_gradient"]
+__all__ = [
+    "METHODS",
+    "AttackResult",
+    "Confidence",
+    "Criterion",
+    "Magnitude",
+    "Misclassified",
+    "RadiusReached",
+    "Targeted",
+    "confidence",
+    "fgsm",
+    "gradient_sign",
+    "label_flipped",
+    "minimal",
+    "pgd",
+    "projected_gradient",
+    "woods2019",
+    "worse_than_constant",
+    "worse_than_random",
+]

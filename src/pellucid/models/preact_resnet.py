@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from pellucid.models.activations import activation_named
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class PreactivationResNet(nn.Module):
         blocks: residual blocks of each stage.
         strides: stride of each stage's first block.
         stem_stride: 1 (a 3 × 3 convolution), or an even number.
-        activation: makes the non-linearity; called once for each place it stands in.
+        activation: name of the non-linearity: `relu` or `half-huber`.
         shortcut_kernel: kernel of a shortcut that changes shape: 1, or 3 as in Woods et al.'s networks.
 
     Example:
@@ -87,10 +88,11 @@ class PreactivationResNet(nn.Module):
         blocks: Sequence[int],
         strides: Sequence[int],
         stem_stride: int,
-        activation: Callable[[], nn.Module] = nn.ReLU,
+        activation: str = "relu",
         shortcut_kernel: int = 1,
     ) -> None:
         super().__init__()
+        make = activation_named(activation)
         if not len(widths) == len(blocks) == len(strides) > 0:
             raise InputError(
                 "widths, blocks and strides give one number a stage; "
@@ -113,7 +115,7 @@ class PreactivationResNet(nn.Module):
                         current,
                         width,
                         stride=stride if index == 0 else 1,
-                        activation=activation,
+                        activation=make,
                         shortcut_kernel=shortcut_kernel,
                     )
                 )
@@ -121,7 +123,7 @@ class PreactivationResNet(nn.Module):
             stages.append(nn.Sequential(*stage))
         self.stages = nn.Sequential(*stages)
         self.norm = nn.BatchNorm2d(current)
-        self.act = activation()
+        self.act = make()
         self._initialise()
 
     def _initialise(self) -> None:

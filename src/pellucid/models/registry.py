@@ -73,6 +73,7 @@ def _xavier_uniform(head: nn.Linear) -> None:
     nn.init.zeros_(head.bias)
 
 
+CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.261)
 _LITE = (127 / 255, 128 / 255)  # mean and standard deviation of EfficientNet-Lite, the same for all channels
 
 MODELS: dict[str, ModelEntry] = {
@@ -82,7 +83,7 @@ MODELS: dict[str, ModelEntry] = {
             "small",
             "pre-activation ResNet of 0.15 M parameters, last map 1/8 of the image, for demos and tests",
             PreactivationResNet,
-            {"widths": [24, 48, 64], "blocks": [1, 2, 1], "strides": [1, 2, 1], "stem_stride": 4},
+            {"widths": [24, 48, 64], "blocks": [1, 2, 1], "strides": [1, 2, 1], "stem_stride": 4, "activation": "relu"},
             size=128,
             citation="He et al. 2016, arXiv 1603.05027",
         ),
@@ -90,9 +91,33 @@ MODELS: dict[str, ModelEntry] = {
             "small-wide",
             "pre-activation ResNet of 0.7 M parameters, last map 1/8 of the image, for small radiographs",
             PreactivationResNet,
-            {"widths": [32, 64, 128], "blocks": [2, 2, 2], "strides": [1, 2, 1], "stem_stride": 4},
+            {
+                "widths": [32, 64, 128],
+                "blocks": [2, 2, 2],
+                "strides": [1, 2, 1],
+                "stem_stride": 4,
+                "activation": "relu",
+            },
             size=112,
             citation="He et al. 2016, arXiv 1603.05027",
+        ),
+        ModelEntry(
+            "resnet44",
+            "pre-activation ResNet-44 of 0.7 M parameters for 32 × 32 images, the network of Woods et al. 2019",
+            PreactivationResNet,
+            {
+                "widths": [16, 32, 64],
+                "blocks": [7, 7, 7],
+                "strides": [1, 2, 2],
+                "stem_stride": 1,
+                "activation": "relu",
+                "shortcut_kernel": 3,
+            },
+            size=32,
+            mean=CIFAR10_MEAN,
+            std=CIFAR10_STD,
+            init_head=_zero_bias,
+            citation="Woods, Chen & Teuscher 2019, arXiv 1906.02896; He et al. 2016, arXiv 1603.05027",
         ),
         ModelEntry(
             "densenet121",
@@ -159,7 +184,7 @@ def describe(name: str) -> ModelEntry:
         Traceback (most recent call last):
         ...
         pellucid.types.InputError: unknown model 'densnet121'. Did you mean 'densenet121'? There are: \
-densenet121, efficientnet-lite0, fc-densenet103-encoder, small, small-wide.
+densenet121, efficientnet-lite0, fc-densenet103-encoder, resnet44, small, small-wide.
     """
     if name not in MODELS:
         raise InputError(f"unknown model {name!r}. {nearest(name, model_names())}")

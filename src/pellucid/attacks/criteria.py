@@ -1,0 +1,343 @@
+"""Criteria: small objects that say when a perturbation has succeeded, and the only place that knows it.
+
+A criterion holds what is wanted of each image of a batch, in the images' order. Algorithms ask it four things: whether
+it is `met`, its `deficit` (how far the logits are from meeting it), the `objective` to climb, and the `rows` of some of
+its images.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from pellucid.attacks.magnitude import lengths
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pellucid.types import Task
+
+
+@runtime_checkable
+class Criterion(Protocol):
+    """What is wanted of each image."""
+
+    def __len__(self) -> int:
+        """The number of images it speaks of."""
+        ...
+
+    def met(self, logits: Tensor, perturbation: Tensor) -> Tensor:
+        """Whether logits (N, K) of images moved by `perturbation` (N, C, H, W) meet it: bool (N,)."""
+        ...
+
+    def deficit(self, logits: Tensor) -> Tensor:
+        """Distance from meeting it (N,), differentiable, in units of logits: positive where it is not met."""
+        ...
+
+    def objective(self, logits: Tensor) -> Tensor:
+        """The log-loss (N,) whose rise leads to it: what gradient ascent climbs."""
+        ...
+
+    def rows(self, index: Tensor) -> Self:
+        """The criterion for these images (int64 or bool index) only."""
+        ...
+
+    def check(self, task: Task, classes: int) -> None:
+        """Refuse a classifier that it does not fit."""
+        ...
+
+
+def log_odds(logits: Tensor, indices: Tensor, task: Task) -> Tensor:
+    """log(p / (1 − p)) of one class an image (N,), without the saturation that p has near 0 and 1.
+
+    For a multiclass task ``f_c − log Σ_{j≠c} exp f_j``, for a multi-label one the logit itself.
+
+    Example:
+        >>> log_odds(torch.zeros(1, 4), torch.tensor([2]), "multiclass").exp()  # 1/4 to 3/4
+        tensor([0.3333])
+    """
+    own = logits.gather(1, indices[:, None]).squeeze(1)
+    if task == "multilabel":
+        return own
+    others = logits.scatter(1, indices[:, None], -torch.inf)
+    return own - others.logsumexp(1)
+
+
+@dataclass(frozen=True)
+class _OfClasses:
+    """What every criterion on classes holds.
+
+    Attributes:
+        indices: int64 (N,), one class an image.
+    """
+
+    indices: Tensor
+
+    def __post_init__(self) -> None:
+        if self.indices.ndim != 1 or self.indices.is_floating_point() or self.indices.dtype == torch.bool:
+            raise InputError(
+                "a criterion takes one class index an image, int64 (N,); found "
+                f"{self.indices.dtype} {tuple(self.indices.shape)}. For a multi-label classifier attack one label of "
+                "each image at a time."
+            )
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def _check_indices(self, classes: int) -> None:
+        if len(self.indices):
+            low, high = int(self.indices.min()), int(self.indices.max())
+            if low < 0 or high >= classes:
+                raise InputError(f"labels must lie from 0 to {classes - 1}; found {low} to {high}.")
+
+
+@dataclass(frozen=True)
+class Misclassified(_OfClasses):
+    """The true label is no longer the most probable class of a multiclass classifier.
+
+    Attributes:
+        indices: int64 (N,), the true labels.
+
+    Example:
+        >>> criterion = Misclassified(torch.tensor([0, 1]))
+        >>> logits = torch.tensor([[2.0, 1.0], [2.0, 1.0]])
+        >>> criterion.met(logits, torch.zeros(2, 1, 1, 1)), criterion.deficit(logits)
+        (tensor([False,  True]), tensor([ 1., -1.]))
+    """
+
+    def met(self, logits: Tensor, perturbation: Tensor) -> Tensor:  # noqa: ARG002
+        """Whether another class is the most probable: bool (N,)."""
+        return logits.argmax(1) != self.indices
+
+    def deficit(self, logits: Tensor) -> Tensor:
+        """The margin ``f_y − max_{j≠y} f_j`` (N,)."""
+        own = logits.gather(1, self.indices[:, None]).squeeze(1)
+        return own - logits.scatter(1, self.indices[:, None], -torch.inf).amax(1)
+
+    def objective(self, logits: Tensor) -> Tensor:
+        """The cross entropy of the true label (N,)."""
+        return torch.nn.functional.cross_entropy(logits, self.indices, reduction="none")
+
+    def rows(self, index: Tensor) -> Misclassified:
+        """The same for some of the images."""
+        return Misclassified(self.indices[index])
+
+    def check(self, task: Task, classes: int) -> None:
+        """Refuse a multi-label classifier, whose labels are flipped one by one, and labels that it does not have."""
+        if task != "multiclass":
+            raise InputError("a multi-label classifier has no one class: use label_flipped, label by label.")
+        self._check_indices(classes)
+
+
+@dataclass(frozen=True)
+class Targeted(_OfClasses):
+    """A chosen class becomes the most probable of a multiclass classifier.
+
+    Attributes:
+        indices: int64 (N,), the class that each image is to become.
+    """
+
+    def met(self, logits: Tensor, perturbation: Tensor) -> Tensor:  # noqa: ARG002
+        """Whether the chosen class is the most probable: bool (N,)."""
+        return logits.argmax(1) == self.indices
+
+    def deficit(self, logits: Tensor) -> Tensor:
+        """The margin ``max_{j≠c} f_j − f_c`` (N,)."""
+        own = logits.gather(1, self.indices[:, None]).squeeze(1)
+        return logits.scatter(1, self.indices[:, None], -torch.inf).amax(1) - own
+
+    def objective(self, logits: Tensor) -> Tensor:
+        """The log-probability of the chosen class (N,)."""
+        return -torch.nn.functional.cross_entropy(logits, self.indices, reduction="none")
+
+    def rows(self, index: Tensor) -> Targeted:
+        """The same for some of the images."""
+        return Targeted(self.indices[index])
+
+    def check(self, task: Task, classes: int) -> None:
+        """Refuse a multi-label classifier and classes that it does not have."""
+        if task != "multiclass":
+            raise InputError("a multi-label classifier has no one class: use confidence, label by label.")
+        self._check_indices(classes)
+
+
+@dataclass(frozen=True)
+class Confidence(_OfClasses):
+    """The probability of one class rises to a level, or falls to it: softmax or, multi-label, the label's sigmoid.
+
+    Attributes:
+        indices: int64 (N,), the class.
+        levels: float (N,), the probability to be reached, inside (0, 1).
+        rising: bool (N,), from below (True) or from above.
+        task: whose probability is meant.
+    """
+
+    levels: Tensor
+    rising: Tensor
+    task: Task
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.levels.shape != self.indices.shape or self.rising.shape != self.indices.shape:
+            raise InputError(
+                f"levels and directions must be one an image, {tuple(self.indices.shape)}; found "
+                f"{tuple(self.levels.shape)} and {tuple(self.rising.shape)}."
+            )
+        if not bool(((self.levels > 0) & (self.levels < 1)).all()):  # also refuses NaN
+            raise InputError(f"a level is a probability inside (0, 1); found {self.levels.tolist()[:5]}.")
+
+    def met(self, logits: Tensor, perturbation: Tensor) -> Tensor:  # noqa: ARG002
+        """Whether the level is reached: bool (N,)."""
+        return self.deficit(logits) <= 0
+
+    def deficit(self, logits: Tensor) -> Tensor:
+        """How far the class's log-odds are from the level's (N,)."""
+        gap = log_odds(logits, self.indices, self.task) - torch.logit(self.levels).to(logits.dtype)
+        return torch.where(self.rising, -gap, gap)
+
+    def objective(self, logits: Tensor) -> Tensor:
+        """The log-probability of the class (N,) where it is to rise, its negative where it is to fall."""
+        if self.task == "multiclass":
+            chance = -torch.nn.functional.cross_entropy(logits, self.indices, reduction="none")
+            return torch.where(self.rising, chance, -chance)
+        own = logits.gather(1, self.indices[:, None]).squeeze(1)
+        # a label that is to rise is absent: its loss is -log(1 - p); one that is to fall: -log p
+        return torch.nn.functional.softplus(torch.where(self.rising, own, -own))
+
+    def rows(self, index: Tensor) -> Confidence:
+        """The same for some of the images."""
+        return Confidence(self.indices[index], self.levels[index], self.rising[index], self.task)
+
+    def check(self, task: Task, classes: int) -> None:
+        """Refuse a classifier of another task, and classes that it does not have."""
+        if task != self.task:
+            raise InputError(f"the criterion is for a {self.task} classifier; this one is {task}.")
+        self._check_indices(classes)
+
+
+@dataclass(frozen=True)
+class RadiusReached:
+    """The perturbation is as long as `rms`; on the way there it serves another criterion's objective.
+
+    The goal of the paper's training attack and of its explanations. There is no smallest perturbation of a given
+    size: only Algorithm 1 takes it.
+
+    Attributes:
+        aim: what is pursued.
+        rms: root mean square a pixel and channel to be reached, above 0.
+    """
+
+    aim: Criterion
+    rms: float
+
+    def __post_init__(self) -> None:
+        if not (self.rms > 0 and math.isfinite(self.rms)):
+            raise InputError(f"a radius must be above 0; found {self.rms!r}.")
+
+    def __len__(self) -> int:
+        return len(self.aim)
+
+    def met(self, logits: Tensor, perturbation: Tensor) -> Tensor:  # noqa: ARG002
+        """Whether the perturbation (N, C, H, W) is as long: bool (N,)."""
+        return lengths(perturbation, "rms") >= self.rms
+
+    def deficit(self, logits: Tensor) -> Tensor:  # noqa: ARG002
+        """Not a matter of logits.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError("a radius is no distance to minimise: use Algorithm 1 (attacks.woods2019) for it.")
+
+    def objective(self, logits: Tensor) -> Tensor:
+        """That of what is pursued (N,)."""
+        return self.aim.objective(logits)
+
+    def rows(self, index: Tensor) -> RadiusReached:
+        """The same for some of the images."""
+        return RadiusReached(self.aim.rows(index), self.rms)
+
+    def check(self, task: Task, classes: int) -> None:
+        """As what is pursued."""
+        self.aim.check(task, classes)
+
+
+def confidence(
+    indices: Tensor, level: float | Sequence[float] | Tensor, *, task: Task, rising: bool | Tensor = True
+) -> Confidence:
+    """The probability of one class an image reaches a level, from below or above.
+
+    Args:
+        indices: int64 (N,), the class.
+        level: one probability for all images, or one an image.
+        task: `multiclass` (softmax) or `multilabel` (the label's own sigmoid).
+        rising: whether it is to rise to the level or to fall to it; for all, or one an image.
+
+    Raises:
+        InputError: a level outside (0, 1), or shapes that do not fit.
+
+    Example:
+        >>> confidence(torch.tensor([1]), 0.9, task="multiclass").met(torch.tensor([[0.0, 3.0]]), torch.zeros(1))
+        tensor([True])
+    """
+    levels = torch.as_tensor(level, dtype=torch.float64, device=indices.device).expand(indices.shape)
+    directions = torch.as_tensor(rising, dtype=torch.bool, device=indices.device).expand(indices.shape)
+    return Confidence(indices, levels, directions, task)
+
+
+def worse_than_random(labels: Tensor, classes: int) -> Confidence:
+    """The true class is no more probable than one of N drawn blindly, ``p_y ≤ 1/N`` (multiclass).
+
+    Args:
+        labels: int64 (N,), the true labels.
+        classes: their number, N.
+
+    Source:
+        Woods, Chen & Teuscher 2019, section III.A ("better than random").
+    """
+    return confidence(labels, 1.0 / classes, task="multiclass", rising=False)
+
+
+def worse_than_constant(
+    indices: Tensor, constant: Sequence[float] | Tensor, *, task: Task, present: Tensor | None = None
+) -> Confidence:
+    """The classifier says no more of a class than the best constant answer: worse than random for unbalanced classes.
+
+    The probability of the true class, or of a present label, falls to the constant; that of an absent label rises.
+
+    Args:
+        indices: int64 (N,): the true labels, or of a multi-label classifier one label an image.
+        constant: (K,), the constant probabilities that minimise the network's own training loss
+            (`best_constant` in `model.toml`).
+        task: `multiclass` or `multilabel`.
+        present: bool (N,), whether the image has the label; for a multi-label classifier only.
+
+    Raises:
+        InputError: `present` is missing for a multi-label classifier or given for another one; a constant outside
+            (0, 1).
+    """
+    if (present is None) != (task == "multiclass"):
+        raise InputError("a multi-label classifier needs `present`, and no other takes it.")
+    levels = torch.as_tensor(constant, dtype=torch.float64, device=indices.device)[indices]
+    return confidence(indices, levels, task=task, rising=False if present is None else ~present.bool())
+
+
+def label_flipped(indices: Tensor, present: Tensor, thresholds: Sequence[float] | Tensor) -> Confidence:
+    """The decision on one label of a multi-label classifier changes at that label's threshold.
+
+    Args:
+        indices: int64 (N,), one label an image.
+        present: bool (N,), whether the image has it: a present one falls to its threshold, an absent one rises.
+        thresholds: (K,), the decision thresholds of the labels, probabilities (`thresholds` in `model.toml`).
+
+    Example:
+        >>> flipped = label_flipped(torch.tensor([0, 0]), torch.tensor([True, False]), [0.5])
+        >>> flipped.met(torch.tensor([[1.0], [1.0]]), torch.zeros(2))
+        tensor([False,  True])
+    """
+    return worse_than_constant(indices, thresholds, task="multilabel", present=present)

@@ -1,0 +1,146 @@
+"""A search for small perturbations of a batch: it counts what is spent and keeps the best that was ever verified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from pellucid.attacks.magnitude import lengths
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from pellucid.attacks.criteria import Criterion
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one forward pass showed of some images.
+
+    Attributes:
+        met: bool (n,), whether the criterion is met.
+        value: (n,), the deficit (or the objective) that was asked for, detached.
+        gradient: (n, C, H, W), its gradient with respect to the image, or None where none was asked for.
+        logits: (n, K), detached.
+    """
+
+    met: Tensor
+    value: Tensor
+    gradient: Tensor | None
+    logits: Tensor
+
+
+class Search:
+    """What an algorithm works with: images, criterion, the pixel box, and the best perturbation so far.
+
+    Only what `look` has seen meet the criterion becomes the best, so that the best radius never grows, and no failure
+    is ever handed out. An algorithm needs no other way to the network.
+
+    Attributes:
+        images: (n, C, H, W), the images.
+        criterion: of these images.
+        box: whether perturbed images stay in [0, 1].
+        generator: on the images' device; the only source of chance.
+        best: (n, C, H, W), the closest perturbed images that meet the criterion; the images where there are none.
+        radius: (n,), their root mean square distance, infinite where there are none.
+        gradient_evaluations: int64 (n,).
+        forward_passes: int64 (n,).
+        first_met: int64 (n,), the number of gradient evaluations before it was first met; −1 where it never was.
+    """
+
+    def __init__(
+        self,
+        classifier: nn.Module,
+        images: Tensor,
+        criterion: Criterion,
+        *,
+        box: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.images, self.criterion, self.box = images, criterion, box
+        self.generator = generator or torch.Generator(images.device).manual_seed(0)
+        self._classifier = classifier
+        count = len(images)
+        self.best = images.clone()
+        self.radius = images.new_full((count,), torch.inf)
+        self.gradient_evaluations = torch.zeros(count, dtype=torch.int64, device=images.device)
+        self.forward_passes = torch.zeros_like(self.gradient_evaluations)
+        self.first_met = torch.full_like(self.gradient_evaluations, -1)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def everyone(self) -> Tensor:
+        """The rows of all images, int64 (n,)."""
+        return torch.arange(len(self), device=self.images.device)
+
+    def inside(self, perturbation: Tensor, rows: Tensor | None = None) -> Tensor:
+        """The perturbation (n, C, H, W), cut so that the images stay in the pixel box if they are to."""
+        if not self.box:
+            return perturbation
+        images = self.images if rows is None else self.images[rows]
+        return (images + perturbation).clamp(0, 1) - images
+
+    def look(
+        self,
+        perturbation: Tensor,
+        rows: Tensor | None = None,
+        *,
+        gradient: bool = True,
+        of: Literal["deficit", "objective"] = "deficit",
+    ) -> Look:
+        """Run the network on some images moved by `perturbation`, and keep what meets the criterion if it is closer.
+
+        Args:
+            perturbation: (n, C, H, W) of these images; cut to the box if it is to be kept.
+            rows: int64 (n,), which images; all where not given.
+            gradient: also compute the gradient: one gradient evaluation an image.
+            of: what is differentiated: the criterion's deficit or its objective.
+
+        Raises:
+            InputError: logits that are not numbers.
+        """
+        images = self.images if rows is None else self.images[rows]
+        criterion = self.criterion if rows is None else self.criterion.rows(rows)
+        moved = (images + perturbation).detach()
+        if self.box:
+            moved = moved.clamp(0, 1)
+        with torch.set_grad_enabled(gradient):
+            moved.requires_grad_(gradient)
+            logits = self._classifier(moved)
+            value = getattr(criterion, of)(logits)
+            (slope,) = torch.autograd.grad(value.sum(), moved) if gradient else (None,)
+        moved, logits = moved.detach(), logits.detach()
+        check_logits(logits)
+        met = criterion.met(logits, moved - images)
+        self._keep(moved, images, met, rows, gradient)
+        return Look(met, value.detach(), slope, logits)
+
+    def _keep(self, moved: Tensor, images: Tensor, met: Tensor, rows: Tensor | None, gradient: bool) -> None:
+        rows = self.everyone() if rows is None else rows
+        first = rows[met & (self.first_met[rows] < 0)]
+        self.first_met[first] = self.gradient_evaluations[first]
+        self.forward_passes[rows] += 1
+        if gradient:
+            self.gradient_evaluations[rows] += 1
+        radius = lengths(moved - images, "rms")
+        closer = met & (radius < self.radius[rows])
+        self.radius[rows[closer]] = radius[closer]
+        self.best[rows[closer]] = moved[closer]
+
+
+def check_logits(logits: Tensor) -> None:
+    """Refuse logits that are not finite numbers: no attack can climb them.
+
+    Raises:
+        InputError: with how many.
+    """
+    bad = ~logits.isfinite()
+    if bool(bad.any()):
+        raise InputError(
+            f"the classifier returned {int(bad.sum())} logits that are not finite, of {bad.numel()}; "
+            "an attack needs numbers. Look at its weights and at its normalisation."
+        )
