@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from pellucid.attacks.magnitude import Magnitude
 from pellucid.data.chestxray14 import ChestXray14Options
+from pellucid.data.cifar10 import Cifar10Options
 from pellucid.data.folder import FolderOptions
 from pellucid.data.phantom_options import PhantomOptions
 from pellucid.study.config import StudyConfig
@@ -29,6 +30,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "phantom": PhantomOptions,
     "chestxray14": ChestXray14Options,
     "folder": FolderOptions,
+    "cifar10": Cifar10Options,
 }
 
 # What the field's own description, or its model's docstring, does not say.
@@ -61,6 +63,7 @@ MEANINGS = {
     "TargetSettings.limit": "at most so many annotated images, chosen at random",
     "RobustnessSettings.sizes": "perturbation sizes, each naming its norm; none, no attack",
     "RobustnessSettings.steps": "gradient steps of PGD",
+    "AraSettings.kinds": "what is measured ([metrics.md](metrics.md#accuracy-robustness-area)); none, no attack",
     "EvaluationSettings.methods": "explanations that are scored",
     "EvaluationSettings.resamples": "of the bootstrap over patients",
     "EvaluationSettings.batch_size": "images at a time",

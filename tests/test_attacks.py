@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,9 @@ from pellucid.evaluate.robustness import logits_under_attack, task_loss
 from pellucid.models import create_model
 from pellucid.settings import validate
 from pellucid.types import InputError
+
+sys.path.insert(0, str(Path(__file__).parent))
+import attack_example as example
 
 NORMS = ("linf", "l2", "rms")
 SIZES = {"linf": 0.03, "l2": 0.7, "rms": 0.02}
@@ -247,28 +252,12 @@ def test_a_step_may_be_shorter_than_the_size():
     torch.testing.assert_close(found, images + 0.03)
 
 
-def snapshot(net):
-    return (
-        {name: module.training for name, module in net.named_modules()},
-        {name: p.requires_grad for name, p in net.named_parameters()},
-        {name: p.grad.clone() for name, p in net.named_parameters()},
-        {name: v.clone() for name, v in net.state_dict().items()},
-    )
-
-
-def assert_same(before, after):
-    assert before[:2] == after[:2]
-    for old, new in zip(before[2:], after[2:], strict=True):
-        assert old.keys() == new.keys()
-        assert all(torch.equal(old[k], new[k]) for k in old)
-
-
 @pytest.mark.parametrize("attack", [fgsm, pgd])
 @pytest.mark.parametrize("raises", [False, True])
 def test_no_trace_is_left_on_the_classifier(classifier, images, attack, raises):
     classifier.backbone.stem.weight.requires_grad_(False)  # as somebody fine-tuning the rest has it
     classifier.head.eval()
-    before = snapshot(classifier)
+    before = example.snapshot(classifier)
     kept = images.clone()
     modes = []
 
@@ -284,7 +273,7 @@ def test_no_trace_is_left_on_the_classifier(classifier, images, attack, raises):
     else:
         attack(classifier, images, TARGETS, loss=loss, size=Magnitude(linf=0.01))
     assert not any(modes)
-    assert_same(before, snapshot(classifier))
+    example.assert_same(before, example.snapshot(classifier))
     assert torch.equal(images, kept)
     assert not images.requires_grad
 

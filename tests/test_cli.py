@@ -207,10 +207,12 @@ def test_models_show_says_what_a_network_is(trained, pellucid):
 def test_models_list_and_data_list_name_what_there_is(pellucid):
     code, output, _ = pellucid("models", "list")
     assert code == 0
-    assert all(name in output for name in ("densenet121", "fc-densenet103-encoder", "small", "efficientnet-lite0"))
+    assert all(
+        name in output for name in ("densenet121", "fc-densenet103-encoder", "small", "resnet44", "efficientnet-lite0")
+    )
     code, output, _ = pellucid("data", "list")
     assert code == 0
-    assert all(name in output for name in ("phantom", "chestxray14", "folder", "covid-findings", "licence"))
+    assert all(name in output for name in ("phantom", "chestxray14", "folder", "covid-findings", "cifar10", "licence"))
 
 
 def test_data_check_counts_a_folder_of_images_and_finds_the_broken_one(tmp_path, pellucid):

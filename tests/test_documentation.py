@@ -16,6 +16,8 @@ import typer
 from pellucid.cli.app import app
 from pellucid.data.registry import dataset_names
 from pellucid.models import create_model, model_names, save_model
+from pellucid.models.activations import ACTIVATIONS
+from pellucid.models.importing import FORMATS
 from pellucid.resources import bundled
 from pellucid.study import load_study
 from pellucid.training import load_recipe, recipe_names
@@ -91,7 +93,7 @@ def test_pages_show_commands_of_every_verb():
 def test_command_parses_and_names_what_exists(page: str, words: list[str]):
     command, rest = verb_of(words)
     given = command.make_context(command.name, list(rest)).params  # parses and converts, runs nothing
-    if "data" in given:
+    if given.get("data"):
         assert given["data"] in dataset_names()
     if command.name == "check":
         assert given["name"] in dataset_names()
@@ -194,6 +196,7 @@ def test_reference_tables_are_as_the_code_has_them():
         ("docs/recipes.md", [*recipe_names(), *bundled("studies")]),
         ("README.md", [*recipe_names(), *bundled("studies"), *dataset_names(), *model_names()]),
         ("docs/data.md", dataset_names()),
+        ("docs/models.md", [*model_names(), *ACTIVATIONS, *FORMATS]),
     ],
 )
 def test_page_names_everything_there_is(page: str, names: list[str]):

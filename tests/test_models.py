@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 from pellucid.models import create_model, describe, frozen, load_pretrained, model_names, wrap
+from pellucid.models.activations import HalfHuberReLU
 from pellucid.models.densenet import DenseNet
 from pellucid.models.preact_resnet import PreactivationResNet
 from pellucid.types import Classifier, InputError, InputSpec
@@ -124,7 +125,9 @@ def test_fc_densenet103_encoder_has_the_published_channels():
     assert len(convolutions) == 1 + 4 + 5 + 7 + 10 + 12 + 5 + 15
 
 
-@pytest.mark.parametrize(("name", "size", "map_size"), [("small", 128, 16), ("small-wide", 112, 14)])
+@pytest.mark.parametrize(
+    ("name", "size", "map_size"), [("small", 128, 16), ("small-wide", 112, 14), ("resnet44", 32, 8)]
+)
 def test_small_networks_are_small_and_fine(name, size, map_size):
     model = create_model(name, classes=["a", "b"], task="multiclass")
     assert model.input_spec == InputSpec(1, size)
@@ -157,12 +160,14 @@ def test_the_activation_can_be_replaced():
         blocks=(1, 1),
         strides=(1, 2),
         stem_stride=1,
-        activation=nn.Softplus,
+        activation="half-huber",
         shortcut_kernel=3,
     )
     assert not any(isinstance(m, nn.ReLU) for m in net.modules())
+    assert sum(isinstance(m, HalfHuberReLU) for m in net.modules()) == 5
     assert net.stages[1][0].shortcut.kernel_size == (3, 3)
-    assert net(torch.rand(1, 1, 8, 8)).min() > 0
+    with pytest.raises(InputError, match="unknown activation 'softplus'"):
+        PreactivationResNet(1, widths=(4,), blocks=(1,), strides=(1,), stem_stride=1, activation="softplus")
 
 
 @pytest.mark.parametrize("name", model_names())

@@ -116,6 +116,16 @@ def test_what_is_not_a_model_is_said(tmp_path):
         load_model(tmp_path)
 
 
+@pytest.mark.parametrize("new", [True, False])
+@pytest.mark.parametrize("share", [0.001, 0.01, 0.02, 0.05, 0.1, 0.3, 0.7, 0.99])
+def test_a_checkpoint_cut_short_is_said(new, share, tmp_path):
+    path = tmp_path / "net.pt"
+    torch.save(small().state_dict(), path, _use_new_zipfile_serialization=new)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(InputError, match=re.escape(str(path))):
+        load_pretrained(small(), path)
+
+
 def test_what_cannot_be_saved_is_said(tmp_path):
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
     wrapped = wrap(net, mean=[0.5], std=[0.5], task="multiclass", classes=["a", "b"], input_spec=InputSpec(1, 4))

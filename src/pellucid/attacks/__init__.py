@@ -11,6 +11,8 @@ from pellucid.attacks.criteria import (
     worse_than_constant,
     worse_than_random,
 )
+from pellucid.attacks.decoupled_direction_norm import decoupled_direction_norm
+from pellucid.attacks.fast_minimum_norm import fast_minimum_norm
 from pellucid.attacks.gradient_sign import gradient_sign
 from pellucid.attacks.magnitude import Magnitude
 from pellucid.attacks.minimal import METHODS, minimal
@@ -31,6 +33,8 @@ __all__ = [
     "RadiusReached",
     "Targeted",
     "confidence",
+    "decoupled_direction_norm",
+    "fast_minimum_norm",
     "fgsm",
     "gradient_sign",
     "label_flipped",

@@ -7,7 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pellucid.attacks.criteria import RadiusReached
+from pellucid.attacks.decoupled_direction_norm import decoupled_direction_norm
 from pellucid.attacks.engine import minimise
+from pellucid.attacks.fast_minimum_norm import fast_minimum_norm
 from pellucid.attacks.tight import tight
 from pellucid.attacks.woods2019 import algorithm_1
 from pellucid.resources import nearest
@@ -39,6 +41,8 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "tight": Method(tight, True, "pellucid's own"),
+    "fmn": Method(fast_minimum_norm, True, "Pintor et al. 2021, Algorithm 1"),
+    "ddn": Method(decoupled_direction_norm, True, "Rony et al. 2019, Algorithm 1"),
     "woods2019": Method(algorithm_1, False, "Woods, Chen & Teuscher 2019, Algorithm 1"),
 }
 """What `minimal` can be told to use."""

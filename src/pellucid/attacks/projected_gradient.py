@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from pellucid.attacks.magnitude import Magnitude, project, random_within, steepest
+from pellucid.attacks.search import check_logits
 from pellucid.models.classifier import frozen
-from pellucid.types import check_images
+from pellucid.types import InputError, check_images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from torch import Tensor, nn
+
+    from pellucid.attacks.criteria import Criterion
 
     Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -28,13 +31,15 @@ def projected_gradient(
     steps: int = 10,
     step_size: float | None = None,
     random_start: bool = True,
+    restarts: int = 1,
+    criterion: Criterion | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Images within `size` of `images`, inside [0, 1], on which `loss` is as large as `steps` steps make it.
 
-    Costs `steps` gradient evaluations. The classifier is in eval mode and its parameters are frozen meanwhile;
-    mode, buffers and gradients are afterwards as they were. A bounded attack: it promises the size, not that the
-    decision changes.
+    Costs `steps` gradient evaluations a restart and, with several, one forward pass a restart. The classifier is in
+    eval mode and its parameters are frozen meanwhile; mode, buffers and gradients are afterwards as they were. A
+    bounded attack: it promises the size, not that the decision changes.
 
     Args:
         classifier: images (N, C, H, W) → logits (N, K).
@@ -46,25 +51,65 @@ def projected_gradient(
         steps: number of gradient steps, at least 1.
         step_size: length of one step in the norm of `size`; 2.5 · size / steps where not given.
         random_start: start at a random point of the ball instead of the image.
+        restarts: random starts to try, at least 1.
+        criterion: what is wanted of each image; it chooses among restarts, image by image: one that meets it before
+            one that does not, then the one with the lowest deficit.
         generator: source of the random start; torch's own where not given.
 
     Returns:
         The perturbed images (N, C, H, W), detached.
 
     Raises:
-        InputError: for images that do not lie in [0, 1], with the range found.
+        InputError: images that do not lie in [0, 1], with the range found; no step or no restart; several restarts
+            without a criterion or without a random start; a criterion for another number of images.
 
     Source:
         Madry et al. 2018, "Towards deep learning models resistant to adversarial attacks", section 2.1.
     """
     check_images(images)
+    if steps < 1 or restarts < 1:
+        raise InputError(f"steps and restarts must be at least 1; found {steps} and {restarts}.")
+    if restarts > 1:
+        _check_restarts(len(images), random_start, criterion)
     length = 2.5 * size.value / steps if step_size is None else step_size
-    start = random_within(images, size.value, size.norm, generator) if random_start else torch.zeros_like(images)
-    perturbed = (images + start).clamp(0, 1)
-    with frozen(classifier), torch.enable_grad():
+
+    def attempt() -> Tensor:
+        start = random_within(images, size.value, size.norm, generator) if random_start else torch.zeros_like(images)
+        perturbed = (images + start).clamp(0, 1)
         for _ in range(steps):
             perturbed.requires_grad_(True)
             (gradient,) = torch.autograd.grad(loss(classifier(perturbed), targets), perturbed)
             moved = perturbed.detach() + length * steepest(gradient, size.norm)
             perturbed = (images + project(moved - images, size.value, size.norm)).clamp(0, 1)
-    return perturbed.detach()
+        return perturbed.detach()
+
+    with frozen(classifier), torch.enable_grad():
+        if restarts == 1:
+            return attempt()
+        assert criterion is not None
+        return _best_of((attempt() for _ in range(restarts)), classifier, images, criterion)
+
+
+def _check_restarts(count: int, random_start: bool, criterion: Criterion | None) -> None:
+    if not random_start:
+        raise InputError("restarts differ by their random start only: leave random_start on, or take one restart.")
+    if criterion is None:
+        raise InputError("to choose among restarts a criterion is needed, as Misclassified(labels).")
+    if len(criterion) != count:
+        raise InputError(f"the criterion speaks of {len(criterion)} images; found {count}.")
+
+
+def _best_of(attempts: Iterable[Tensor], classifier: nn.Module, images: Tensor, criterion: Criterion) -> Tensor:
+    """Image by image the attempt that meets the criterion with the lowest deficit, or comes closest to it."""
+    best = images
+    lowest = images.new_full((len(images),), torch.inf)
+    success = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+    for attempt in attempts:
+        with torch.no_grad():
+            logits = classifier(attempt)
+            check_logits(logits)
+            met, deficit = criterion.met(logits, attempt - images), criterion.deficit(logits)
+        better = (met & ~success) | ((met == success) & (deficit < lowest))
+        best = torch.where(better.view(-1, 1, 1, 1), attempt, best)
+        lowest, success = torch.where(better, deficit, lowest), success | met
+    return best

@@ -84,6 +84,12 @@ class Search:
         images = self.images if rows is None else self.images[rows]
         return (images + perturbation).clamp(0, 1) - images
 
+    def farthest(self) -> Tensor:
+        """The root mean square (n,) of the longest perturbation that the pixel box allows; infinite without it."""
+        if not self.box:
+            return torch.full_like(self.radius, torch.inf)
+        return lengths(torch.maximum(self.images, 1 - self.images), "rms")
+
     def look(
         self,
         perturbation: Tensor,

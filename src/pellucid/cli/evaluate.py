@@ -159,13 +159,13 @@ def localize(
     from pellucid.evaluate.comparison import localization_rows, trivial_rows, wang_rows
     from pellucid.evaluate.explanations import localization_task, score_explanations
     from pellucid.evaluate.statistics import Bootstrap
-    from pellucid.explain import EXPLAINERS
+    from pellucid.explain import HEATMAPS
     from pellucid.models import load_model
     from pellucid.models.inference import predict, probabilities
     from pellucid.models.weights import read_model_card
     from pellucid.progress import progress_bar
 
-    methods = choices(method, EXPLAINERS, "method")
+    methods = choices(method, HEATMAPS, "heat map")
     classifier = load_model(model, pick_device(device))
     thresholds = np.asarray(_thresholds(read_model_card(model)))
     dataset = get_split(open_splits(data, root, data_option), split).limit(limit, seed=seed)

@@ -1,14 +1,15 @@
-"""`pellucid models`: which networks there are, and what a trained one is."""
+"""`pellucid models`: which networks there are, what a trained one is, and networks that others published."""
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from pathlib import Path
+from typing import Annotated, Any, Optional
 
 import typer
 
-from pellucid.cli.options import Model, show
+from pellucid.cli.options import Model, Out, show, wrote
 
-app = typer.Typer(no_args_is_help=True, help="Which networks there are, and what a trained one is.")
+app = typer.Typer(no_args_is_help=True, help="Which networks there are, what a trained one is, and published ones.")
 
 
 @app.command("list")
@@ -58,7 +59,48 @@ def show_model(
         for key in ("recipe", "data", "loss", "seed", "epoch", "selected_by", "score")
         if key in card
     ]
+    facts += _origin(card)
     show(str(model), ["", "value"], facts)
     columns = [k for k in ("thresholds", "label_frequencies", "best_constant") if k in card]
     rows = [[name, *(f"{card[k][i]:.4f}" for k in columns)] for i, name in enumerate(network.classes)]
     show("classes", ["class", *columns], rows)
+
+
+@app.command("import")
+def import_published(
+    form: Annotated[
+        str,
+        typer.Argument(
+            metavar="FORMAT", help="Whose networks: woods2019 (Woods et al. 2019, CIFAR-10).", show_default=False
+        ),
+    ],
+    file: Annotated[Path, typer.Argument(help="The file as published.", show_default=False)],
+    out: Out,
+) -> None:
+    """A network that somebody published, as weights.safetensors and model.toml; no code in its file is run.
+
+    Example: `pellucid models import woods2019 resnet44-all.pt --out runs/woods2019-all`
+    """
+    from pellucid.models.importing import import_model
+    from pellucid.models.weights import CARD, WEIGHTS, read_model_card
+
+    network = import_model(form, file, out)
+    card = read_model_card(out)
+    shape, built = network.input_spec, card["architecture"]
+    facts = [
+        ["architecture", f"{built['name']}, {built['options'].get('activation', 'relu')}"],
+        ["parameters", f"{sum(p.numel() for p in network.parameters()):,}"],
+        ["images", f"{shape.channels} × {shape.size} × {shape.size}, pixels in [0, 1]"],
+        ["classes", ", ".join(network.classes)],
+        ["trained on", str(card["data"])],
+    ]
+    show(f"{form}: {file.name}", ["", "value"], facts + _origin(card))
+    wrote(out / WEIGHTS)
+    wrote(out / CARD)
+
+
+def _origin(card: dict[str, Any]) -> list[list[str]]:
+    """Where an imported network comes from and how its file says it was trained; nothing for one trained here."""
+    imported = card.get("imported", {})
+    facts = [[key, str(imported[key])] for key in ("source", "licence", "file", "citation") if key in imported]
+    return facts + [[key.replace("_", " "), str(value)] for key, value in imported.get("training_options", {}).items()]

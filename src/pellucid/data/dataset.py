@@ -56,7 +56,7 @@ class Dataset:
         read: image index → uint8 (H, W) gray or (H, W, 3) colour, at its native size. Raises InputError, with
             the file's name, for an image that cannot be read.
         regions: ground truth of where (boxes or masks), or None.
-        files: one file an image, or empty where images are not read from files of their own.
+        files: the file of each image, which several may share, or empty where none is read from a file.
         origin: of images that are drawn rather than read, what they are drawn from: seed and options.
         fingerprint: hash of names, patients, targets, regions and the files' sizes in bytes, carried by runs
             and results. The same on every machine: places and times of files are not in it.

@@ -107,6 +107,17 @@ DATASETS: dict[str, DatasetEntry] = {
             auditor="audit",
         ),
         DatasetEntry(
+            "cifar10",
+            "CIFAR-10: 60,000 colour images of 32 × 32 pixels, ten classes; the binary version.",
+            "pellucid.data.cifar10",
+            "open_cifar10",
+            layout=(
+                "data_batch_1.bin … data_batch_5.bin and test_batch.bin, or the folder cifar-10-batches-bin/ that "
+                "holds them."
+            ),
+            auditor="audit",
+        ),
+        DatasetEntry(
             "folder",
             "Your own images, one folder a class.",
             "pellucid.data.folder",
@@ -122,7 +133,7 @@ def dataset_names() -> tuple[str, ...]:
 
     Example:
         >>> dataset_names()
-        ('phantom', 'chestxray14', 'kermany2018', 'covid-findings', 'folder')
+        ('phantom', 'chestxray14', 'kermany2018', 'covid-findings', 'cifar10', 'folder')
     """
     return tuple(DATASETS)
 

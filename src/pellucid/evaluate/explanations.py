@@ -12,7 +12,7 @@ from pellucid.data.cache import materialize
 from pellucid.evaluate.boxes import SWEEP_THRESHOLDS, PredictedBoxes, heatmap_to_boxes
 from pellucid.evaluate.heatmap_scores import SCORES, heatmap_scores
 from pellucid.evaluate.localization import LocalizationInput
-from pellucid.explain import explain
+from pellucid.explain import HEATMAPS, explain
 from pellucid.models.inference import as_pixels, in_batches
 from pellucid.resources import nearest, whole_file
 from pellucid.types import InputError, device_of
@@ -192,12 +192,17 @@ def score_explanations(
     Args:
         classifier: what is explained.
         task: images and regions.
-        method: a name of `explain.EXPLAINERS`.
+        method: a name of `explain.HEATMAPS`.
         boxes: whether boxes are drawn on the maps.
         predicted: boolean (N, C), which localised classes the classifier predicts on which image.
         batch_size: images (or pairs) at a time.
         advance: called with the number of images of each finished batch.
+
+    Raises:
+        InputError: a method that gives no heat maps.
     """
+    if method not in HEATMAPS:
+        raise InputError(f"only heat maps can be scored against regions; found {method!r}. {nearest(method, HEATMAPS)}")
     shape = (len(task.images), len(task.classes))
     if method in ALL_CLASSES_AT_ONCE and boxes and predicted is not None:
         wanted = predicted.copy()

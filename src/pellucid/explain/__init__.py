@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pellucid.explain.activation_maps import cam, class_activation_maps, grad_cam, grad_cam_maps
+from pellucid.explain.adversarial import AdversarialExplanation, adversarial
 from pellucid.explain.explanation import Explanation, Targets, resolve_targets, select, upsample
 from pellucid.explain.gradients import saliency, saliency_explanation
 from pellucid.resources import nearest
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
 
     from pellucid.types import Classifier
 
-    Explainer = Callable[[Classifier, Tensor, Targets], Explanation]
+    Explainer = Callable[..., Explanation]  # (classifier, images, targets, **options)
 
 __all__ = [
     "EXPLAINERS",
+    "HEATMAPS",
+    "AdversarialExplanation",
     "Explanation",
     "Targets",
+    "adversarial",
     "class_activation_maps",
     "explain",
     "grad_cam_maps",
@@ -37,8 +41,12 @@ EXPLAINERS: dict[str, Explainer] = {
     "cam": cam,
     "grad-cam": grad_cam,
     "saliency": saliency_explanation,
+    "adversarial": adversarial,
 }
 """Every method by name. A heat map comes at the resolution that the method has; `explain` enlarges it."""
+
+HEATMAPS = tuple(name for name in EXPLAINERS if name != "adversarial")
+"""The methods whose explanation is a heat map, which can be scored against regions."""
 
 
 def explain(
@@ -48,6 +56,7 @@ def explain(
     targets: Targets,
     *,
     size: int | Sequence[int] | None = None,
+    **options: Any,  # noqa: ANN401 (each method has its own)
 ) -> Explanation:
     """Explain a batch by the method of that name, with heat maps at the images' size.
 
@@ -58,9 +67,10 @@ def explain(
         targets: class indices (N,), one index for all images, or "all" for every class; whether or not the
             image shows them, also of a multi-label classifier.
         size: height and width of the heat maps instead of the images' own.
+        options: the method's own: `rho`, `direction` and `optimiser` of adversarial explanations.
 
     Returns:
-        Heat maps (N, H, W); (N, K, H, W) for "all".
+        Heat maps (N, H, W), or images (N, C, H, W) of `adversarial`; one more dimension after N for "all".
 
     Raises:
         InputError: an unknown method, with the nearest one; images that are not pixels in [0, 1];
@@ -76,12 +86,12 @@ def explain(
         Traceback (most recent call last):
         ...
         pellucid.types.InputError: unknown explanation 'gradcam'. Did you mean 'grad-cam'? There are: cam, \
-grad-cam, saliency.
+grad-cam, saliency, adversarial.
     """
     if name not in EXPLAINERS:
         raise InputError(f"unknown explanation {name!r}. {nearest(name, EXPLAINERS)}")
     check_images(images, channels=classifier.input_spec.channels)
-    explanation = EXPLAINERS[name](classifier, images, targets)
+    explanation = EXPLAINERS[name](classifier, images, targets, **options)
     if explanation.kind != "heatmap":
         return explanation
     wanted = (images.shape[2], images.shape[3]) if size is None else size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
 from pathlib import Path
@@ -15,12 +16,12 @@ from pellucid.models.registry import create_model
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pellucid.models.classifier import ConvolutionalClassifier
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-SOURCE = "github.com/wwoods/adversarial-explanations-cifar (MIT licence)"
+SOURCE = "github.com/wwoods/adversarial-explanations-cifar"
 
 
 def _nothing(*_: object) -> None:
@@ -55,36 +56,44 @@ def read_woods2019(path: str | Path) -> tuple[ConvolutionalClassifier, dict[str,
     path = Path(path)
     content = _unpickle(path)
     try:
-        state, options = content["model_params"], dict(content["training_options"])
-        size, _, blocks, widths, count = options.pop("arch")
-        offset = state["input_offset"]
-        named = isinstance(offset, Tensor) and offset.shape == (2, 3)
-        if not named or not all(isinstance(value, Tensor) for value in state.values()):
-            raise ValueError("its tensors are not those of a network")
-        if count != len(CLASSES):
-            raise ValueError(f"it tells {count} classes apart, not CIFAR-10's ten")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        options = dict(content["training_options"])
+        model = _built(content["model_params"], options.pop("arch"), source=str(path))
+        if "robust_integration" in options:
+            options["psi"] = 220.0 * math.exp(0.02 * options["robust_integration"])  # the integrating controller's
+    except InputError as error:
+        raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
         raise InputError(f"{path} is not a network of {SOURCE}: {error}.") from error
+    options.pop("input_offset", None)  # the classifier's own mean and std
+    return model.eval(), options
+
+
+def _built(state: Mapping[str, Tensor], architecture: Sequence[Any], *, source: str) -> ConvolutionalClassifier:
+    """The network of the author's `arch`: size, preprocessing, blocks and widths of the stages, number of classes."""
+    size, _, blocks, widths, count = architecture
+    if not all(isinstance(value, Tensor) for value in state.values()) or state["input_offset"].shape != (2, 3):
+        raise ValueError("its tensors are not those of a network")
+    if count != len(CLASSES):
+        raise ValueError(f"it tells {count} classes apart, not CIFAR-10's ten")
     deltas = {float(value) for name, value in state.items() if name.endswith(".d")}
     if deltas - {0.5}:
-        raise InputError(f"{path} has half-Huber ReLUs of another delta than 0.5: {sorted(deltas)}.")
+        raise ValueError(f"it has half-Huber ReLUs of another delta than 0.5: {sorted(deltas)}")
+    # float32 values as the shortest decimals that give them back
+    mean, std = ([float(str(value)) for value in row] for row in state["input_offset"].float().numpy())
     model = create_model(
         "resnet44",
         classes=CLASSES,
         task="multiclass",
         in_channels=3,
         size=int(size),
-        mean=[round(float(v), 6) for v in offset[0]],
-        std=[round(float(v), 6) for v in offset[1]],
-        widths=list(widths),
-        blocks=list(blocks),
+        mean=mean,
+        std=std,
+        widths=[int(width) for width in widths],
+        blocks=[int(block) for block in blocks],
         activation="half-huber" if deltas else "relu",
     )
-    load_exactly(model, _renamed(state), source=str(path))
-    if "robust_integration" in options:
-        # ψ = 220 · exp(0.02 · I), the paper's integrating controller
-        options["psi"] = 220.0 * float(torch.tensor(0.02 * options["robust_integration"], dtype=torch.float64).exp())
-    return model.eval(), options
+    load_exactly(model, _renamed(state), source=source)
+    return model
 
 
 def _renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -119,10 +128,10 @@ def _unpickle(path: Path) -> Any:  # noqa: ANN401
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"names {foreign[1]}" if foreign else "holds something"
+        what = f"names {foreign[1]}, which is" if foreign else "holds something"
         raise InputError(
-            f"{path} {what} beyond tensors, plain values and {FOREIGN_NAME}: it is not opened, since that could "
-            "run code of the file."
+            f"{path} {what} beyond tensors, plain values and {FOREIGN_NAME}, or is no checkpoint: it is not opened, "
+            "since that could run code of the file."
         ) from error
-    except (RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise InputError(f"{path} is not a readable checkpoint: {error}") from error
+    except Exception as error:  # what a damaged pickle raises is anyone's guess: IndexError, TypeError, struct.error …
+        raise InputError(f"{path} is not a readable checkpoint ({type(error).__name__}: {error}).") from error

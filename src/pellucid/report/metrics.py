@@ -58,6 +58,19 @@ METRICS: dict[str, Metric] = {
         "the share of the heat above a threshold inside the region, over all thresholds",
     ),
     "otsu_iou": Metric("IoU at Otsu's threshold", 1, 3, "overlap of the region and the map cut at Otsu's threshold"),
+    "ara_attack": Metric(
+        "Attack ARA",
+        1,
+        4,
+        "the area between the share of images still right and that of the best constant answer, over the size of the "
+        "smallest perturbation (root mean square a pixel)",
+    ),
+    "ara_btr": Metric(
+        "BTR ARA",
+        1,
+        4,
+        "the same with images counted while the network says more of the right class than a constant answer",
+    ),
     "afp": Metric("AFP", -1, 3, "false boxes over the annotated boxes of the set; less is better"),
     "mean_box_area": Metric("Mean box area", 0, 3, "the mean area of the predicted boxes, as a share of the image"),
     "boxes_per_map": Metric("Boxes a map", 0, 2, "how many boxes one heat map yields"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pellucid.report import boxes, configuration, figures, tables
+from pellucid.report import boxes, configuration, curves, figures, slider, tables
 from pellucid.report.book import MEAN, TRIVIAL, Book
 from pellucid.report.drawing import looks
 from pellucid.report.long_form import long_tables, write_tables
@@ -21,6 +19,8 @@ from pellucid.resources import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from pellucid.report.slider import Slide
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -34,13 +34,14 @@ addEventListener("afterprint", () => document.querySelectorAll("details[data-clo
 """
 
 
-def write_report(results: Mapping[str, Any], panels: Sequence[Panel], out: Path) -> Path:
+def write_report(results: Mapping[str, Any], panels: Sequence[Panel], out: Path, slides: Sequence[Slide] = ()) -> Path:
     """Write `out`/report.html and `out`/tables/*.csv and *.json, each whole or not at all.
 
     Args:
         results: what a study found, as it writes it to results.json.
         panels: the cases that are shown, in order; those with one target and rule stand together.
         out: the study's folder.
+        slides: images with a slider over the size of an adversarial explanation.
 
     Returns:
         The path of report.html.
@@ -49,14 +50,16 @@ def write_report(results: Mapping[str, Any], panels: Sequence[Panel], out: Path)
         InputError: if the folder cannot be written or the disk is full.
     """
     figures_of = long_tables(results)
-    page = render(results, panels, files=[f"{name}.{kind}" for name in figures_of for kind in ("csv", "json")])
+    page = render(results, panels, slides, files=[f"{name}.{kind}" for name in figures_of for kind in ("csv", "json")])
     write_tables(figures_of, out / "tables")
     path = out / "report.html"
     write_text(path, page)
     return path
 
 
-def render(results: Mapping[str, Any], panels: Sequence[Panel], *, files: Sequence[str] = ()) -> str:
+def render(
+    results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequence[Slide] = (), *, files: Sequence[str] = ()
+) -> str:
     """The report as HTML; it loads nothing from anywhere, and every text of the study is escaped."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
@@ -66,12 +69,13 @@ def render(results: Mapping[str, Any], panels: Sequence[Panel], *, files: Sequen
         lstrip_blocks=True,
     )
     template = environment.get_template("report.html.j2")
-    return template.render(context(results, panels), files=list(files))
+    return template.render(context(results, panels, slides), files=list(files))
 
 
-def context(results: Mapping[str, Any], panels: Sequence[Panel]) -> dict[str, Any]:
+def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequence[Slide] = ()) -> dict[str, Any]:
     """Everything the template shows."""
     book = Book(results)
+    script = _SCRIPT + (slider.SCRIPT if slides else "")
     differing, shared = configuration.settings(results["variants"])
     filled = {
         "r": results,
@@ -79,8 +83,9 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel]) -> dict[str, An
         "reference": book.reference,
         "looks": looks(book.variants, book.reference),
         "css": Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
-        "script": Markup(_SCRIPT),  # noqa: S704 (our own text)
-        "script_hash": base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode("ascii"),
+        "slider_css": Markup((_TEMPLATES / "slider.css").read_text(encoding="utf-8") if slides else ""),  # noqa: S704
+        "script": Markup(script),  # noqa: S704 (our own text)
+        "script_hash": slider.script_hash(script),
         "created": _when(results["created"]),
         "paragraphs": _paragraphs(results.get("description")),
         "paragraphs_of": _paragraphs,
@@ -98,22 +103,28 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel]) -> dict[str, An
         "classification_charts": figures.classification(book),
         "robustness": tables.robustness(book),
         "robustness_charts": figures.robustness(book),
+        "areas": tables.areas(book),
+        "area_charts": curves.charts(results, looks(book.variants, book.reference)),
+        "area_alarms": (results.get("ara") or {}).get("alarms", []),
         "targets": _targets(book),
         "wang": _wang(book),
         "sweeps": _sweeps(book),
         "training_charts": figures.training(results["variants"], book.reference),
         "runs": _runs(results["variants"]),
         "cases": _cases(book, panels),
+        "slides": [slider.fragment(slide, f"slide{i}") for i, slide in enumerate(slides)],
     }
     names = {
         "compared": ("What was compared", True),
         "classification": ("Classification", filled["classification"]),
         "robustness": ("Robustness", filled["robustness"]),
+        "ara": ("Accuracy-Robustness Area", filled["areas"]),
         "localization": ("Where the explanations fall", filled["targets"]),
         "wang": ("Wang et al.’s localisation", filled["wang"]),
         "sweep": ("Threshold sweep", filled["sweeps"]),
         "training": ("Training", filled["runs"]),
         "cases": ("Cases", filled["cases"]),
+        "sliders": ("What the networks would have to see", filled["slides"]),
         "made": ("How it was made", True),
         "limits": ("What these figures cannot show", True),
     }

@@ -20,6 +20,7 @@ def headline(book: Book) -> Table:
     if strength:
         label = f"{metric(name).label} under attack"
         lines.append(_across(book, label, "robustness", name, at=strength, hint=f"PGD, {strength}"))
+    lines += [_across(book, metric(n).label, "ara", n) for n in book.values("metric", "ara")]
     for target in book.targets:
         methods = book.known_methods("localization", target=target["name"])
         if not methods:
@@ -101,6 +102,20 @@ def robustness(book: Book) -> list[Table]:
         strengths = sorted(book.values("at", "robustness", metric=name), key=strength_of)
         lines = [_across(book, "no attack" if at == "0" else at, "robustness", name, at=at) for at in strengths]
         tables.append(Table(f"{metric(name).label} under attack", tuple(book.variants), tuple(lines), first="Attack"))
+    return [t for t in tables if t]
+
+
+def areas(book: Book) -> list[Table]:
+    """One table a kind of Accuracy-Robustness Area: labels by variants, the mean last."""
+    tables = []
+    for name in book.values("metric", "ara"):
+        shown, classes = metric(name), book.class_names("ara", metric=name)
+        whole = "Mean over labels" if len(classes) > 1 else "All images"
+        lines = [
+            _across(book, whole if c == MEAN else readable(c), "ara", name, cls=c, strong=c == MEAN) for c in classes
+        ]
+        note = shown.meaning[:1].upper() + shown.meaning[1:] + "."
+        tables.append(Table(shown.label, tuple(book.variants), tuple(lines), note, first="Label"))
     return [t for t in tables if t]
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from pellucid.attacks import METHODS
 from pellucid.attacks.magnitude import Magnitude
 from pellucid.evaluate.heatmap_scores import SCORES
-from pellucid.explain import EXPLAINERS
+from pellucid.explain import HEATMAPS
 from pellucid.resources import find_toml, nearest
 from pellucid.settings import Section, merge, parse_override, validate
 from pellucid.types import InputError
@@ -58,6 +59,36 @@ class RobustnessSettings(Section):
     limit: int | None = Field(None, ge=1, description="at most so many test images")
 
 
+class AraSettings(Section):
+    """The Accuracy-Robustness Area on test images; none without kinds."""
+
+    kinds: tuple[Literal["attack", "btr"], ...] = ()
+    protocol: str = Field("tight", description="the attack, as in `pellucid ara`")
+    limit: int | None = Field(None, ge=1, description="at most so many test images")
+
+    @field_validator("protocol")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in METHODS:
+            raise ValueError(f"unknown protocol {name!r}. {nearest(name, METHODS)}")
+        return name
+
+    @field_validator("kinds")
+    @classmethod
+    def _each_once(cls, kinds: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(kinds))
+
+
+class AdversarialSettings(Section):
+    """Sliders of adversarial explanations in the report; none without cases."""
+
+    cases: int = Field(0, ge=0, description="test images with a slider, each the first of another class")
+    classes: int = Field(4, ge=1, description="classes of each: those it shows, then the most confident others")
+    rhos: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (0.01, 0.025, 0.05, 0.1), min_length=1, max_length=11, description="sizes, root mean square a pixel"
+    )
+
+
 class EvaluationSettings(Section):
     """How the trained networks are judged."""
 
@@ -70,12 +101,14 @@ class EvaluationSettings(Section):
     batch_size: int = Field(16, ge=1)
     panels: int = Field(2, ge=0, description="cases of each kind (best, middle, worst) a target")
     robustness: RobustnessSettings = RobustnessSettings()
+    ara: AraSettings = AraSettings()
+    adversarial: AdversarialSettings = AdversarialSettings()
     targets: tuple[TargetSettings, ...] = (TargetSettings(name="test"),)
 
     @field_validator("methods", "headline")
     @classmethod
     def _known(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        known = EXPLAINERS if info.field_name == "methods" else SCORES
+        known = HEATMAPS if info.field_name == "methods" else SCORES
         for name in names:
             if name not in known:
                 raise ValueError(f"unknown name {name!r}. {nearest(name, known)}")

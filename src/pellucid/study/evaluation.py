@@ -23,6 +23,7 @@ from pellucid.models.inference import predict, probabilities
 from pellucid.models.weights import load_model, read_model_card
 from pellucid.progress import progress_bar
 from pellucid.resources import whole_file
+from pellucid.study.areas import measure_radii
 from pellucid.study.runs import open_data
 from pellucid.types import InputError
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from pellucid.data.dataset import Dataset
     from pellucid.evaluate.explanations import ExplanationScores
+    from pellucid.evaluate.radii import Radii
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.study.config import StudyConfig
     from pellucid.study.runs import PlannedRun
@@ -44,16 +46,23 @@ class Stage:
     """The images that all networks of a study are judged on.
 
     Attributes:
-        test: the test part.
+        whole: the test part.
+        test: what of it is used; less than the whole only in a trial with --limit.
         images: its pixels, uint8 (N, C, S, S).
-        attacked: how many of them, from the first, are attacked.
+        attacked: those of them that are attacked within given sizes.
+        attacked_images: their pixels.
+        measured: those of them whose smallest perturbations are looked for.
+        measured_images: their pixels.
         tasks: where explanations are scored.
     """
 
+    whole: Dataset
     test: Dataset
     images: npt.NDArray[np.uint8]
     attacked: Dataset
     attacked_images: npt.NDArray[np.uint8]
+    measured: Dataset
+    measured_images: npt.NDArray[np.uint8]
     tasks: tuple[LocalizationTask, ...]
 
 
@@ -66,12 +75,16 @@ class Verdict:
         attacked: logits by size of the attack, `0` first.
         thresholds: a class's decision threshold, as a probability.
         scores: by task and method.
+        radii: of the smallest perturbations, by kind of area.
+        alarms: where they are not to be trusted, in words, by kind.
     """
 
     logits: npt.NDArray[np.float32]
     attacked: dict[str, npt.NDArray[np.float32]]
     thresholds: list[float]
     scores: dict[tuple[str, str], ExplanationScores]
+    radii: dict[str, Radii]
+    alarms: dict[str, str]
 
 
 def set_stage(
@@ -79,7 +92,8 @@ def set_stage(
 ) -> Stage:
     """Open and decode what the networks are judged on."""
     splits = open_data(study.data, root)
-    test = get_split(splits, "test").limit(limit)
+    whole = get_split(splits, "test")
+    test = whole.limit(limit)
     classes = test.classes
     tasks = []
     for target in study.evaluation.targets:
@@ -98,8 +112,11 @@ def set_stage(
         )
         tasks.append(task)
     attacked = test.limit(study.evaluation.robustness.limit)
+    measured = test.limit(study.evaluation.ara.limit)
     decode = partial(materialize, size=size, channels=channels, directory=cache, progress=True)
-    return Stage(test, decode(test), attacked, decode(attacked), tuple(tasks))
+    images = decode(test)
+    pixels = [images if part is test else decode(part) for part in (attacked, measured)]
+    return Stage(whole, test, images, attacked, pixels[0], measured, pixels[1], tuple(tasks))
 
 
 def judge(study: StudyConfig, run: PlannedRun, stage: Stage, folder: Path, device: str) -> Verdict:
@@ -159,7 +176,12 @@ def judge(study: StudyConfig, run: PlannedRun, stage: Stage, folder: Path, devic
                     save_scores(path, found)
                 scores[task.name, method] = load_scores(path)
                 advance(1)
-    return Verdict(logits, attacked, thresholds, scores)
+    radii: dict[str, Radii] = {}
+    alarms: dict[str, str] = {}
+    if settings.ara.kinds:
+        place = folder / kept("ara", stage.measured, stage.whole.fingerprint, card.get("best_constant"), settings.ara)
+        radii, alarms = measure_radii(study, stage, classifier(), card, place)
+    return Verdict(logits, attacked, thresholds, scores, radii, alarms)
 
 
 def _gate(

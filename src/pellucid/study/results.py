@@ -16,6 +16,7 @@ from pellucid.evaluate.comparison import (
 )
 from pellucid.evaluate.statistics import Bootstrap
 from pellucid.models.weights import read_model_card
+from pellucid.study.areas import area_results
 from pellucid.training.run import RunFolder, versions
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def assemble(
         "methods": list(study.evaluation.methods),
         "headline": list(study.evaluation.headline),
         "rows": [row.to_json() for row in rows],
+        "ara": area_results(study, stage, verdicts),
         "comparators": [c.model_dump() for c in study.comparators],
         "conclusion": conclude(study, rows),
         "limits": [*study.limits, *GENERAL_LIMITS],
@@ -87,6 +89,15 @@ def gather_rows(study: StudyConfig, stage: Stage, verdicts: Mapping[str, Sequenc
             {v: [x.thresholds for x in xs] for v, xs in verdicts.items()},
             stage.attacked,
             Bootstrap(stage.attacked.patients, resamples),
+            reference,
+        )
+    if study.evaluation.ara.kinds:
+        from pellucid.evaluate.ara_rows import ara_rows  # needs a Unix
+
+        rows += ara_rows(
+            {v: [x.radii for x in xs] for v, xs in verdicts.items()},
+            stage.measured,
+            Bootstrap(stage.measured.patients, resamples),
             reference,
         )
     for task in stage.tasks:
@@ -114,7 +125,9 @@ def conclude(study: StudyConfig, rows: Sequence[Row]) -> list[str]:
             r for r in summary if (r.section, r.metric) == ("robustness", "accuracy") and r.at == str(sizes[-1])
         ]
         said += [f"{variant} against {reference}: AUROC {_change(r)}." for r in auroc]
+        areas = [r for r in summary if r.section == "ara"]
         said += [f"{variant} against {reference}: accuracy under PGD of {r.at} {_change(r)}." for r in attacked]
+        said += [f"{variant} against {reference}: {r.metric.removeprefix('ara_')} ARA {_change(r, 4)}." for r in areas]
         order = {metric: place for place, metric in enumerate(study.evaluation.headline)}
         located = [r for r in summary if r.section == "localization" and r.metric in order]
         located.sort(key=lambda r: order[r.metric])
@@ -161,7 +174,7 @@ def _direction(row: Row) -> str:
     return "higher" if low > 0 else "lower"
 
 
-def _change(row: Row) -> str:
+def _change(row: Row, digits: int = 3) -> str:
     assert row.difference is not None
     value, low, high = (row.difference[k] for k in ("value", "low", "high"))
     if value is None or low is None:
@@ -170,7 +183,8 @@ def _change(row: Row) -> str:
     agree = all(s > 0 for s in seeds) or all(s < 0 for s in seeds)
     remark = "" if agree and len(seeds) > 1 else ", one seed" if len(seeds) == 1 else ", the seeds disagree in sign"
     remark = remark if _direction(row) else ", no difference that these images could show"
-    return f"{row.value - value:.3f} → {row.value:.3f} ({value:+.3f} [{low:+.3f}, {high:+.3f}]{remark})"
+    before, after = f"{row.value - value:.{digits}f}", f"{row.value:.{digits}f}"
+    return f"{before} → {after} ({value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]{remark})"
 
 
 def _data(study: StudyConfig, splits: Splits) -> dict[str, Any]:

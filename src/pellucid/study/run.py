@@ -15,6 +15,7 @@ from pellucid.study.cases import make_panels
 from pellucid.study.evaluation import judge, set_stage
 from pellucid.study.results import assemble
 from pellucid.study.runs import check_recipe, open_data, plan, train_all
+from pellucid.study.slides import make_slides
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ def run_study(
     if limit is not None:
         results["limits"].insert(0, f"Only {limit} images a part were used (--limit): a trial, not a result.")
     write_json(out / "results.json", results)
-    return write_report(results, make_panels(study, stage, verdicts, runs, place), out)
+    panels = make_panels(study, stage, verdicts, runs, place)
+    return write_report(results, panels, out, make_slides(study, stage, runs, place))
 
 
 def device_name(place: str) -> str:

@@ -1,0 +1,60 @@
+"""Decoupled direction and norm (DDN, Rony et al. 2019): climb along the gradient on a sphere that adapts."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from pellucid.attacks.magnitude import lengths, scale_to
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pellucid.attacks.search import Search
+
+
+def decoupled_direction_norm(
+    search: Search, *, steps: int = 100, gamma: float = 0.05, first_length: float = 1.0, last_step_size: float = 0.01
+) -> Tensor:
+    """Climb the objective on a sphere whose radius shrinks by γ where the criterion is met and grows by γ where not.
+
+    The steps have L2 length 1 at first and decay by cosine. A gradient that vanishes is replaced by a random
+    direction. `steps` gradient evaluations an image. The publication rounds perturbed pixels to 8 bits at the end;
+    that is left out here, so that radii compare with those of the other methods.
+
+    Args:
+        search: the images and what is wanted.
+        steps: gradient evaluations.
+        gamma: γ, share by which the radius changes in each step.
+        first_length: radius of the first sphere, L2.
+        last_step_size: to which the step size of 1 decays, L2.
+
+    Returns:
+        The last perturbation (n, C, H, W); `search.best` holds the smallest that met the criterion.
+
+    Source:
+        Rony et al. 2019, "Decoupling direction and norm for efficient gradient-based L2 adversarial attacks and
+        defenses", Algorithm 1.
+    """
+    farthest = math.sqrt(search.images[0].numel()) * search.farthest()
+    perturbation = torch.zeros_like(search.images)
+    length = torch.full_like(search.radius, first_length)
+    for step in range(steps):
+        cosine = (1 + math.cos(math.pi * step / steps)) / 2
+        size = last_step_size + (1 - last_step_size) * cosine
+        seen = search.look(perturbation, of="objective")
+        assert seen.gradient is not None
+        perturbation = perturbation + scale_to(_nowhere_zero(seen.gradient, search.generator), size, "l2")
+        length = torch.minimum(torch.where(seen.met, length * (1 - gamma), length * (1 + gamma)), farthest)
+        perturbation = search.inside(scale_to(perturbation, length, "l2"))
+    return perturbation
+
+
+def _nowhere_zero(gradient: Tensor, generator: torch.Generator) -> Tensor:
+    flat = lengths(gradient, "l2") == 0
+    if not bool(flat.any()):
+        return gradient
+    noise = torch.empty_like(gradient[flat]).normal_(generator=generator)
+    return gradient.masked_scatter(flat.view(-1, 1, 1, 1), noise)

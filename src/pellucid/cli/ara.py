@@ -1,0 +1,195 @@
+"""`pellucid ara`: how large a perturbation a network withstands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from pellucid.cli.evaluate import choices
+from pellucid.cli.options import (
+    Cache,
+    DataName,
+    DataOption,
+    Device,
+    Limit,
+    Out,
+    Root,
+    Seed,
+    Split,
+    open_splits,
+    pick_device,
+    show,
+    wrote,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.evaluate.questions import Question
+    from pellucid.evaluate.radii import Protocol
+    from pellucid.report.curves import AraCurve
+
+
+def ara(
+    model: Annotated[
+        list[Path],
+        typer.Argument(help="Run folders, or weights files with their model.toml; one or several.", show_default=False),
+    ],
+    data: DataName,
+    out: Out,
+    root: Root = None,
+    data_option: DataOption = None,
+    split: Split = "test",
+    protocol: Annotated[str, typer.Option(help="The attack: tight, woods2019 or another that is known.")] = "tight",
+    kind: Annotated[
+        str, typer.Option(help="What must hold: attack (the decision), btr (better than a constant guess).")
+    ] = "attack,btr",
+    limit: Limit = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    batch_size: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Images at a time; as many as fit, at most 64 on a CPU.", show_default=False),
+    ] = None,
+    cache: Cache = None,
+) -> None:
+    """The Accuracy-Robustness Area: the smallest perturbation of each image that changes the answer.
+
+    Writes ara.json, radii.csv (a row an image) and curve.png; with several networks a folder each and one curve.png.
+    Run the same command again to go on after an interruption; run it several times at once to share the work.
+
+    Example: `pellucid ara runs/first --data phantom --limit 50 --out runs/first/ara`
+    """
+    from pellucid.data.dataset import get_split
+    from pellucid.evaluate.questions import KINDS
+    from pellucid.evaluate.radii import Protocol
+    from pellucid.report.curves import write_curves
+
+    kinds = list(dict.fromkeys(choices(kind, KINDS, "kind of area")))
+    settings = Protocol(protocol, seed)
+    folders = _folders(model, out)
+    whole = get_split(open_splits(data, root, data_option), split)
+    place = pick_device(device)
+    found: dict[str, dict[str, Any]] = {}
+    curves: list[AraCurve] = []
+    for path, (name, folder) in zip(model, folders.items(), strict=True):
+        found[name], own = _one(path, name, folder, whole, kinds, settings, limit, place, batch_size, cache)
+        curves += own
+    write_curves(curves, out / "curve.png")
+    _tell(found, kinds, f"{next(iter(found.values()))['images']} images of {data}/{split}, {protocol}")
+    for folder in folders.values():
+        wrote(folder / "ara.json")
+        wrote(folder / "radii.csv")
+    wrote(out / "curve.png")
+
+
+def _one(
+    model: Path,
+    name: str,
+    folder: Path,
+    whole: Dataset,
+    kinds: Sequence[str],
+    protocol: Protocol,
+    limit: int | None,
+    device: str,
+    batch_size: int | None,
+    cache: Path | None,
+) -> tuple[dict[str, Any], list[AraCurve]]:
+    """Measure one network, or read what was measured."""
+    from pellucid.cli.evaluate import _same_classes
+    from pellucid.data.cache import materialize
+    from pellucid.evaluate.ara_summary import conclude, curve_of
+    from pellucid.evaluate.bootstrap import Bootstrap
+    from pellucid.evaluate.questions import ask
+    from pellucid.evaluate.radii import measure
+    from pellucid.models import load_model
+    from pellucid.models.download import sha256_of
+    from pellucid.models.weights import WEIGHTS, read_model_card
+    from pellucid.progress import progress_bar
+    from pellucid.report.curves import AraCurve
+
+    classifier = load_model(model, device)
+    card = read_model_card(model)
+    _same_classes(classifier.classes, whole.classes, whole.card.name)
+    questions = [ask(kind, whole, card) for kind in kinds]
+    dataset = whole.limit(limit, seed=protocol.seed)
+    _something_to_measure(questions, dataset)
+    shape = classifier.input_spec
+    images = materialize(dataset, size=shape.size, channels=shape.channels, directory=cache, progress=True)
+    draws = Bootstrap(dataset.patients, seed=protocol.seed)
+    with progress_bar(f"attack {name}", sum(len(q.units(dataset.targets)[0]) for q in questions)) as advance:
+        measured = measure(
+            classifier,
+            images,
+            dataset,
+            questions,
+            protocol,
+            folder,
+            weights_sha256=sha256_of(model / WEIGHTS if model.is_dir() else model),
+            batch_size=batch_size,
+            advance=advance,
+        )
+    about = {"model": str(model), "data": whole.card.name, "split": whole.split, "fingerprint": dataset.fingerprint}
+    found = conclude(classifier, images, dataset, measured, protocol, draws, folder, about={**about, "limit": limit})
+    curves = []
+    for kind, radii in measured.items():
+        curve = curve_of(radii, dataset)
+        curves.append(AraCurve(name, kind, *curve[:2], radii.question.naive, curve.upper, radii.question.measure))
+    return found, curves
+
+
+def _something_to_measure(questions: Sequence[Question], dataset: Dataset) -> None:
+    from pellucid.types import InputError
+
+    for question in questions:
+        missing = question.undefined(dataset.targets)
+        if dataset.task == "multilabel" and len(missing) == len(dataset.classes):
+            told = "; ".join(f"{dataset.classes[k]}: {why}" for k, why in missing.items())
+            raise InputError(
+                f"no label has an Accuracy-Robustness Area of kind {question.kind} ({told}). Measure more images."
+            )
+
+
+def _folders(models: Sequence[Path], out: Path) -> dict[str, Path]:
+    """A name and a folder a network: `out` itself for a single one."""
+    from pellucid.types import InputError
+
+    runs = [(path if path.is_dir() else path.parent).resolve() for path in models]
+    names = [run.name for run in runs]
+    if len(models) == 1:
+        return {names[0]: out}
+    if len(set(names)) < len(names):
+        names = [f"{run.parent.name}-{run.name}" for run in runs]
+    if len(set(names)) < len(names):
+        raise InputError(f"two of the networks are called alike ({', '.join(names)}): measure them one by one.")
+    return {name: out / name for name in names}
+
+
+def _tell(found: Mapping[str, Mapping[str, Any]], kinds: Sequence[str], title: str) -> None:
+    columns = ["network", "kind", "ARA", "95 % interval", "mean radius", "median", "found", "gradients"]
+    rows = []
+    for name, results in found.items():
+        for kind in kinds:
+            one = results["kinds"][kind]
+            area = (
+                _number(one["ara"]) if one["ara"] is not None else f"{_number(one['lower'])} to {_number(one['upper'])}"
+            )
+            low, high = one["interval"]
+            interval = f"[{_number(low)}, {_number(high)}]" if low is not None else "none"
+            radii = [_number(one["mean_radius"]), _number(one["median_radius"])]
+            count = f"{one['found']} of {one['n']}"
+            rows.append([name, kind, area, interval, *radii, count, f"{one['gradient_evaluations_per_image']:.1f}"])
+    show(title, columns, rows)
+    for name, results in found.items():
+        for kind in kinds:
+            one = results["kinds"][kind]
+            for message in (one["reason"], one["alarm"]["message"]):
+                if message:
+                    typer.echo(f"warning: {name}, {kind}: {message}", err=True)
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4f}"

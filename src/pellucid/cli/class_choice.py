@@ -1,0 +1,93 @@
+"""Which classes `--classes` means on each image: names, all, the most probable, the true one, the strongest rival."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pellucid.cli.evaluate import choices
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pellucid.types import Task
+
+ROLES = ("true", "predicted", "second")
+"""What a class may be to an image: its real one, the most confident one, the most confident that it is not."""
+
+
+@dataclass(frozen=True)
+class ClassChoice:
+    """A parsed `--classes`.
+
+    Attributes:
+        parts: `all`, `top3`, roles and class names, in the order given.
+        classes: of the classifier.
+        task: of the classifier.
+    """
+
+    parts: tuple[str, ...]
+    classes: tuple[str, ...]
+    task: Task
+
+    def of(self, chances: Sequence[float], truth: Sequence[int] | None = None) -> list[int]:
+        """The classes meant for an image, each once, in the order given.
+
+        Args:
+            chances: the probability of each class.
+            truth: the classes that the image shows, or None where that is not known.
+        """
+        ranked = sorted(range(len(self.classes)), key=lambda c: -chances[c])
+        found: list[int] = []
+        for part in self.parts:
+            if part in self.classes:
+                found.append(self.classes.index(part))
+            elif part == "all":
+                found += range(len(self.classes))
+            elif part in ROLES:
+                found += self.roles(chances, truth).get(part, [])
+            else:
+                found += ranked[: int(part.removeprefix("top"))]
+        return list(dict.fromkeys(found))
+
+    def roles(self, chances: Sequence[float], truth: Sequence[int] | None = None) -> dict[str, list[int]]:
+        """The classes that have a role on an image.
+
+        `second` is the most confident class other than the true ones; other than the predicted one where the truth is
+        not known. A multi-label image may show no class, or several: then `true` is empty, or several.
+        """
+        ranked = sorted(range(len(self.classes)), key=lambda c: -chances[c])
+        known = ranked[:1] if truth is None else list(truth)
+        rivals = [c for c in ranked if c not in known]
+        found = {"predicted": ranked[:1], "second": rivals[:1]}
+        return found if truth is None else {"true": known, **found}
+
+
+def parse_classes(text: str, classes: tuple[str, ...], task: Task, *, truth: bool) -> ClassChoice:
+    """Read `--classes`; a class that is called like a role or like `all` is meant itself.
+
+    Args:
+        text: parts separated by commas.
+        classes: of the classifier.
+        task: of the classifier.
+        truth: whether the images' labels are known.
+
+    Raises:
+        InputError: an unknown name, with the nearest one; `true` where no labels are known.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    unknown = [p for p in parts if p not in classes and p not in (*ROLES, "all") and not _is_top(p)]
+    if unknown or not parts:
+        choices(",".join(unknown), [*classes, "all", "top3", *ROLES], "class")
+    choice = ClassChoice(tuple(parts), classes, task)
+    if "true" in parts and "true" not in classes and not truth:
+        raise InputError(
+            "the true class of an image file is not known: explain images of a dataset (--data NAME --root DIR), "
+            "or ask for predicted,second."
+        )
+    return choice
+
+
+def _is_top(part: str) -> bool:
+    return part.startswith("top") and part[3:].isdigit() and int(part[3:]) > 0

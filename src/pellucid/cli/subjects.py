@@ -1,0 +1,116 @@
+"""The images that a command explains: files, whose classes nobody told, or images of a dataset with their labels."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from pellucid.models.classifier import ConvolutionalClassifier
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One image.
+
+    Attributes:
+        source: where it comes from, for the record.
+        title: what it is called in pictures.
+        name: of its output files, without suffix; no two share one.
+        picture: uint8 (C, S, S), at the network's size.
+        truth: the classes it shows; None where that is not known.
+    """
+
+    source: str
+    title: str
+    name: str
+    picture: npt.NDArray[np.uint8]
+    truth: list[int] | None = None
+
+
+def from_files(files: Sequence[Path], network: ConvolutionalClassifier) -> list[Subject]:
+    """Image files; every one is read before any work.
+
+    Raises:
+        InputError: for a file that cannot be read.
+    """
+    from pellucid.data.decode import fit, read_image
+
+    shape = network.input_spec
+    names = _distinct([f.stem for f in files])
+    return [
+        Subject(str(f), f.name, name, fit(read_image(f), shape.size, shape.channels))
+        for f, name in zip(files, names, strict=True)
+    ]
+
+
+def from_dataset(
+    network: ConvolutionalClassifier,
+    data: str,
+    root: Path | None,
+    options: Sequence[str] | None,
+    split: str,
+    wanted: Sequence[str] | None,
+    limit: int | None,
+    seed: int,
+) -> list[Subject]:
+    """Images of a dataset: those named, or at most `limit` of them, drawn with `seed`.
+
+    Raises:
+        InputError: for an unknown dataset, part or image, or a dataset of other classes than the network's.
+    """
+    from pellucid.cli.evaluate import _same_classes
+    from pellucid.cli.options import open_splits
+    from pellucid.data.dataset import get_split
+    from pellucid.data.decode import fit
+    from pellucid.resources import nearest
+
+    dataset = get_split(open_splits(data, root, options), split)
+    _same_classes(network.classes, dataset.classes, data)
+    if wanted:
+        rows = {name: row for row, name in enumerate(dataset.ids)}
+        for name in wanted:
+            if name not in rows:
+                some = nearest(name, dataset.ids) if len(rows) <= 20 else f"They are called as {dataset.ids[0]!r}."
+                raise InputError(f"{data}/{split} has no image {name!r}. {some}")
+        dataset = dataset.subset([rows[name] for name in wanted])
+    dataset = dataset.limit(limit, seed=seed)
+    shape = network.input_spec
+    names = _distinct([re.sub(r"[^\w.-]", "_", name) for name in dataset.ids])
+    return [
+        Subject(
+            f"{data}/{split}/{dataset.ids[row]}",
+            dataset.ids[row],
+            names[row],
+            fit(dataset.read(row), shape.size, shape.channels),
+            _present(dataset.targets[row]),
+        )
+        for row in range(len(dataset))
+    ]
+
+
+def _present(target: npt.NDArray[np.generic] | np.generic) -> list[int]:
+    """The classes of one image: its own, or all labels that are known to be present."""
+    import numpy as np
+
+    values = np.asarray(target)
+    return [int(values)] if values.ndim == 0 else [int(c) for c in np.flatnonzero(values == 1)]
+
+
+def _distinct(stems: Sequence[str]) -> list[str]:
+    """A name an output: the image's own, with a number where several share it."""
+    seen: dict[str, int] = {}
+    names = []
+    for stem in stems:
+        count = seen[stem] = seen.get(stem, 0) + 1
+        names.append(stem if count == 1 else f"{stem}-{count}")
+    return names

@@ -1,0 +1,86 @@
+"""The Accuracy-Robustness Area in a study: measured a network, kept, and turned into curves for the report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pellucid.evaluate.statistics import Bootstrap
+from pellucid.progress import progress_bar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from pellucid.evaluate.radii import Radii
+    from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.study.config import StudyConfig
+    from pellucid.study.evaluation import Stage, Verdict
+
+DIGITS = 6  # of a radius in results.json: more than any figure shows
+
+
+def measure_radii(
+    study: StudyConfig, stage: Stage, classifier: ConvolutionalClassifier, card: Mapping[str, Any], folder: Path
+) -> tuple[dict[str, Radii], dict[str, str]]:
+    """The smallest perturbations by kind, found and kept as `pellucid ara` does; and the alarms, in words.
+
+    An interrupted one goes on, and several processes may share it.
+    """
+    # here and not above: the locks of a ledger are Unix's, and a study without areas needs none
+    from pellucid.evaluate.ara_summary import conclude
+    from pellucid.evaluate.questions import ask
+    from pellucid.evaluate.radii import Protocol, measure
+
+    settings = study.evaluation.ara
+    questions = [ask(kind, stage.whole, card) for kind in settings.kinds]
+    dataset, images, protocol = stage.measured, stage.measured_images, Protocol(settings.protocol)
+    with progress_bar("smallest perturbations", sum(len(q.units(dataset.targets)[0]) for q in questions)) as advance:
+        radii = measure(
+            classifier,
+            images,
+            dataset,
+            questions,
+            protocol,
+            folder,
+            weights_sha256=card["weights_sha256"],
+            advance=advance,
+        )
+    draws = Bootstrap(dataset.patients, study.evaluation.resamples)
+    found = conclude(classifier, images, dataset, radii, protocol, draws, folder)
+    messages = {kind: found["kinds"][kind]["alarm"]["message"] for kind in radii}
+    return radii, {kind: message for kind, message in messages.items() if message}
+
+
+def area_results(study: StudyConfig, stage: Stage, verdicts: Mapping[str, Sequence[Verdict]]) -> dict[str, Any] | None:
+    """What results.json says of the areas beside their rows: curves and alarms; None where none were asked for."""
+    if not study.evaluation.ara.kinds:
+        return None
+    from pellucid.evaluate.ara_summary import curve_of
+
+    curves, alarms = [], []
+    for variant, seeds in verdicts.items():
+        for seed, verdict in zip(study.seeds, seeds, strict=True):
+            for kind, radii in verdict.radii.items():
+                if len(radii.radius) == 0:  # no label could be measured; the rows say why
+                    continue
+                curve = curve_of(radii, stage.measured)
+                named = zip(("radius", "accuracy", "upper"), curve, strict=True)
+                curves.append(
+                    {
+                        "variant": variant,
+                        "seed": seed,
+                        "kind": kind,
+                        "naive": radii.question.naive,
+                        "measure": radii.question.measure,
+                        **{name: np.round(values, DIGITS).tolist() for name, values in named},
+                    }
+                )
+            alarms += [f"{variant}, seed {seed}, {kind}: {told}" for kind, told in verdict.alarms.items()]
+    return {
+        "protocol": study.evaluation.ara.protocol,
+        "images": len(stage.measured),
+        "curves": curves,
+        "alarms": alarms,
+    }

@@ -1,0 +1,97 @@
+"""The sliders of a study's report: the same images moved for the same classes by every variant's network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from pellucid.explain import adversarial
+from pellucid.models.inference import as_pixels, predict, probabilities
+from pellucid.models.weights import load_model
+from pellucid.progress import progress_bar
+from pellucid.report.slider import Column, Slide
+from pellucid.types import device_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from pellucid.study.config import StudyConfig
+    from pellucid.study.evaluation import Stage
+    from pellucid.study.runs import PlannedRun
+
+
+def make_slides(study: StudyConfig, stage: Stage, runs: Sequence[PlannedRun], device: str) -> list[Slide]:
+    """Sliders of the first test images of different classes, with the networks of every variant's first seed.
+
+    Args:
+        study: how many images, classes and sizes.
+        stage: the test images.
+        runs: the training runs, the reference's first.
+        device: where to compute.
+    """
+    settings = study.evaluation.adversarial
+    rows = first_of_each(stage.test.targets, settings.cases)
+    if not rows:
+        return []
+    networks = {r.label: load_model(r.folder, device) for r in reversed(runs)}
+    networks = {v.label: networks[v.label] for v in study.variants}
+    first = next(iter(networks.values()))
+    slides = []
+    with progress_bar("sliders", len(rows) * len(networks) * len(settings.rhos), unit="step") as advance:
+        for row in rows:
+            pixels = stage.images[row][None]
+            chances = np.mean([probabilities(predict(n, pixels), n.task)[0] for n in networks.values()], axis=0)
+            shown = present(stage.test.targets[row])
+            others = [int(c) for c in np.argsort(-chances, kind="stable") if c not in shown]
+            chosen = [*shown, *others][: max(settings.classes, 1)]
+            columns = []
+            for label, network in networks.items():
+                place = device_of(network)
+                batch = as_pixels(pixels, place).expand(len(chosen), -1, -1, -1)
+                aims = torch.tensor(chosen, device=place)
+                steps = []
+                for rho in settings.rhos:
+                    steps.append(adversarial(network, batch, aims, rho=rho))
+                    advance(1)
+                columns.append(Column.of(label, steps))
+            slides.append(
+                Slide(
+                    title=stage.test.ids[row],
+                    note="shows " + ", ".join(first.classes[c] for c in shown),
+                    image=as_pixels(pixels)[0].numpy(),
+                    classes=first.classes,
+                    explained=chosen,
+                    rhos=settings.rhos,
+                    direction="raise",
+                    optimiser="tight",
+                    columns=columns,
+                )
+            )
+    return slides
+
+
+def first_of_each(targets: npt.NDArray[np.generic], count: int) -> list[int]:
+    """The first rows that show a class which none of the rows before them showed first.
+
+    Example:
+        >>> first_of_each(np.array([[0, 0], [1, 0], [1, 1], [0, 1]]), 2)
+        [1, 3]
+    """
+    rows: list[int] = []
+    seen: set[int] = set()
+    for row, target in enumerate(targets):
+        shown = present(target)
+        if len(rows) < count and shown and shown[0] not in seen:
+            rows.append(row)
+            seen.add(shown[0])
+    return rows
+
+
+def present(target: npt.NDArray[np.generic]) -> list[int]:
+    """The classes that one image shows, by its target: an index, or a row of labels."""
+    values = np.asarray(target)
+    return [int(values)] if values.ndim == 0 else [int(c) for c in np.flatnonzero(values == 1)]
