@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import pytest
 import torch
@@ -84,10 +85,40 @@ def test_confidence(rows, seed, level, task):
             assert bool(down.met(logits, STILL)[i]) == (p <= level)
         if task == "multiclass":
             expected_up, expected_down = math.log(p), -math.log(p)
-        else:  # the label's own log-loss: it is absent where it is to rise, present where it is to fall
-            expected_up, expected_down = -math.log(q), -math.log(p)
+        else:  # the probability that is to grow, so that the gradient does not vanish where the climb begins
+            expected_up, expected_down = math.log(p), math.log(q)
         assert float(up.objective(logits)[i]) == pytest.approx(expected_up, abs=1e-8)
         assert float(down.objective(logits)[i]) == pytest.approx(expected_down, abs=1e-8)
+
+
+@settings(deadline=None, max_examples=60)
+@given(logit_rows, st.integers(0, 1000))
+def test_the_smooth_deficit_is_a_log_sum_exp_at_a_fifth_of_the_deviation(rows, seed):
+    indices, logits = pick(rows, seed), torch.tensor(rows, dtype=torch.float64)
+    away, to = Misclassified(indices), Targeted(indices)
+    for i, (row, own) in enumerate(zip(rows, indices.tolist(), strict=True)):
+        others = [v for j, v in enumerate(row) if j != own]
+        spread = 0.2 * statistics.stdev(row)
+        top = max(others)
+        smooth = top if spread < 1e-300 else top + spread * math.log(sum(math.exp((v - top) / spread) for v in others))
+        assert float(away.smooth_deficit(logits)[i]) == pytest.approx(row[own] - smooth, abs=1e-9)
+        assert float(to.smooth_deficit(logits)[i]) == pytest.approx(smooth - row[own], abs=1e-9)
+
+
+def test_only_a_probability_among_several_classes_is_far():
+    expected = {"random": True, "constant": True, "rising": True, "both ways": True}
+    for name, (_, criterion) in every_criterion().items():
+        assert criterion.far == expected.get(name, False), name
+
+
+def test_a_label_is_flipped_where_evaluation_decides_otherwise():
+    logit = torch.tensor([[0.3], [0.3]])
+    threshold = float(logit[0].double().sigmoid())  # a threshold that is a score of the data, as Youden's is
+    flipped = label_flipped(torch.tensor([0, 0]), torch.tensor([True, False]), [threshold])
+    assert flipped.met(logit, STILL).tolist() == [False, True]  # p ≥ threshold is present
+    lower = torch.nextafter(logit, torch.tensor(-1.0))
+    assert flipped.met(lower, STILL).tolist() == [True, False]
+    assert flipped.rows(torch.tensor([1])).met(logit[:1], STILL).tolist() == [True]
 
 
 def every_criterion(classes=4):

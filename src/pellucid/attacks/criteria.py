@@ -1,14 +1,13 @@
 """Criteria: small objects that say when a perturbation has succeeded, and the only place that knows it.
 
-A criterion holds what is wanted of each image of a batch, in the images' order. Algorithms ask it four things: whether
-it is `met`, its `deficit` (how far the logits are from meeting it), the `objective` to climb, and the `rows` of some of
-its images.
+A criterion holds what is wanted of each image of a batch, in the images' order. Algorithms ask it whether it is `met`,
+its `deficit` (how far the logits are from meeting it), the `objective` to climb, and for the `rows` of some images.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import torch
@@ -25,7 +24,17 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Criterion(Protocol):
-    """What is wanted of each image."""
+    """What is wanted of each image.
+
+    Attributes:
+        far: whether it is met well beyond the decision boundary, where there are many ways to it of much the same
+            length; a search then begins from several places.
+    """
+
+    @property
+    def far(self) -> bool:
+        """See the class."""
+        ...
 
     def __len__(self) -> int:
         """The number of images it speaks of."""
@@ -37,6 +46,10 @@ class Criterion(Protocol):
 
     def deficit(self, logits: Tensor) -> Tensor:
         """Distance from meeting it (N,), differentiable, in units of logits: positive where it is not met."""
+        ...
+
+    def smooth_deficit(self, logits: Tensor) -> Tensor:
+        """The deficit (N,) with a smooth gradient: no jump where another class takes the lead."""
         ...
 
     def objective(self, logits: Tensor) -> Tensor:
@@ -68,6 +81,23 @@ def log_odds(logits: Tensor, indices: Tensor, task: Task) -> Tensor:
     return own - others.logsumexp(1)
 
 
+def smooth_maximum(logits: Tensor, indices: Tensor) -> Tensor:
+    """The largest logit (N,) but that of one class an image, smoothly: a log-sum-exp at a temperature.
+
+    The temperature is a fifth of the logits' standard deviation, so that a network whose logits are all twice as
+    large has the same gradient direction. At least the largest logit, and exactly it with two classes.
+
+    Example:
+        >>> smooth_maximum(torch.tensor([[9.0, 1.0]]), torch.tensor([0]))
+        tensor([1.])
+    """
+    temperature = (0.2 * logits.detach().std(1, keepdim=True)).clamp_min(torch.finfo(logits.dtype).tiny)
+    others = logits.scatter(1, indices[:, None], -torch.inf)
+    largest = others.detach().amax(1, keepdim=True)
+    above: Tensor = temperature * ((others - largest) / temperature).logsumexp(1, keepdim=True)
+    return (largest + above).squeeze(1)
+
+
 @dataclass(frozen=True)
 class _OfClasses:
     """What every criterion on classes holds.
@@ -88,6 +118,11 @@ class _OfClasses:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    @property
+    def far(self) -> bool:
+        """Whether it is met well beyond the decision boundary."""
+        return False
 
     def _check_indices(self, classes: int) -> None:
         if len(self.indices):
@@ -118,6 +153,10 @@ class Misclassified(_OfClasses):
         """The margin ``f_y − max_{j≠y} f_j`` (N,)."""
         own = logits.gather(1, self.indices[:, None]).squeeze(1)
         return own - logits.scatter(1, self.indices[:, None], -torch.inf).amax(1)
+
+    def smooth_deficit(self, logits: Tensor) -> Tensor:
+        """The margin to the smooth maximum of the other logits (N,)."""
+        return logits.gather(1, self.indices[:, None]).squeeze(1) - smooth_maximum(logits, self.indices)
 
     def objective(self, logits: Tensor) -> Tensor:
         """The cross entropy of the true label (N,)."""
@@ -150,6 +189,10 @@ class Targeted(_OfClasses):
         """The margin ``max_{j≠c} f_j − f_c`` (N,)."""
         own = logits.gather(1, self.indices[:, None]).squeeze(1)
         return logits.scatter(1, self.indices[:, None], -torch.inf).amax(1) - own
+
+    def smooth_deficit(self, logits: Tensor) -> Tensor:
+        """The margin of the other logits' smooth maximum (N,)."""
+        return smooth_maximum(logits, self.indices) - logits.gather(1, self.indices[:, None]).squeeze(1)
 
     def objective(self, logits: Tensor) -> Tensor:
         """The log-probability of the chosen class (N,)."""
@@ -200,24 +243,47 @@ class Confidence(_OfClasses):
         gap = log_odds(logits, self.indices, self.task) - torch.logit(self.levels).to(logits.dtype)
         return torch.where(self.rising, -gap, gap)
 
+    def smooth_deficit(self, logits: Tensor) -> Tensor:
+        """The same: it is smooth (N,)."""
+        return self.deficit(logits)
+
+    @property
+    def far(self) -> bool:
+        """Among several classes a probability changes in many ways; a label's own logit in one."""
+        return self.task == "multiclass" and len(self.indices) > 0
+
     def objective(self, logits: Tensor) -> Tensor:
         """The log-probability of the class (N,) where it is to rise, its negative where it is to fall."""
         if self.task == "multiclass":
             chance = -torch.nn.functional.cross_entropy(logits, self.indices, reduction="none")
             return torch.where(self.rising, chance, -chance)
         own = logits.gather(1, self.indices[:, None]).squeeze(1)
-        # a label that is to rise is absent: its loss is -log(1 - p); one that is to fall: -log p
-        return torch.nn.functional.softplus(torch.where(self.rising, own, -own))
+        # log p or log(1 - p): of the two losses of a label, the one whose gradient lives where the climb begins
+        return torch.nn.functional.logsigmoid(torch.where(self.rising, own, -own))
 
-    def rows(self, index: Tensor) -> Confidence:
+    def rows(self, index: Tensor) -> Self:
         """The same for some of the images."""
-        return Confidence(self.indices[index], self.levels[index], self.rising[index], self.task)
+        return replace(self, indices=self.indices[index], levels=self.levels[index], rising=self.rising[index])
 
     def check(self, task: Task, classes: int) -> None:
         """Refuse a classifier of another task, and classes that it does not have."""
         if task != self.task:
             raise InputError(f"the criterion is for a {self.task} classifier; this one is {task}.")
         self._check_indices(classes)
+
+
+@dataclass(frozen=True)
+class LabelFlipped(Confidence):
+    """The decision on one label of a multi-label classifier changes: present where p ≥ threshold; see `label_flipped`.
+
+    Attributes:
+        levels: float64 (N,), the labels' thresholds.
+    """
+
+    def met(self, logits: Tensor, perturbation: Tensor) -> Tensor:  # noqa: ARG002
+        """Whether the decision, as evaluation makes it, is the wished one: bool (N,)."""
+        own = logits.gather(1, self.indices[:, None]).squeeze(1)
+        return (own.double().sigmoid() >= self.levels) == self.rising
 
 
 @dataclass(frozen=True)
@@ -253,6 +319,19 @@ class RadiusReached:
             InputError: always.
         """
         raise InputError("a radius is no distance to minimise: use Algorithm 1 (attacks.woods2019) for it.")
+
+    def smooth_deficit(self, logits: Tensor) -> Tensor:
+        """Not a matter of logits.
+
+        Raises:
+            InputError: always.
+        """
+        return self.deficit(logits)
+
+    @property
+    def far(self) -> bool:
+        """As what is pursued."""
+        return self.aim.far
 
     def objective(self, logits: Tensor) -> Tensor:
         """That of what is pursued (N,)."""
@@ -327,7 +406,7 @@ def worse_than_constant(
     return confidence(indices, levels, task=task, rising=False if present is None else ~present.bool())
 
 
-def label_flipped(indices: Tensor, present: Tensor, thresholds: Sequence[float] | Tensor) -> Confidence:
+def label_flipped(indices: Tensor, present: Tensor, thresholds: Sequence[float] | Tensor) -> LabelFlipped:
     """The decision on one label of a multi-label classifier changes at that label's threshold.
 
     Args:
@@ -340,4 +419,5 @@ def label_flipped(indices: Tensor, present: Tensor, thresholds: Sequence[float] 
         >>> flipped.met(torch.tensor([[1.0], [1.0]]), torch.zeros(2))
         tensor([False,  True])
     """
-    return worse_than_constant(indices, thresholds, task="multilabel", present=present)
+    levels = torch.as_tensor(thresholds, dtype=torch.float64, device=indices.device)[indices]
+    return LabelFlipped(indices, levels, ~present.bool(), "multilabel")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pellucid.attacks.magnitude import lengths, scale_to
+from pellucid.attacks.magnitude import nowhere_zero, scale_to
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,15 +46,7 @@ def decoupled_direction_norm(
         size = last_step_size + (1 - last_step_size) * cosine
         seen = search.look(perturbation, of="objective")
         assert seen.gradient is not None
-        perturbation = perturbation + scale_to(_nowhere_zero(seen.gradient, search.generator), size, "l2")
+        perturbation = perturbation + scale_to(nowhere_zero(seen.gradient, search.generator), size, "l2")
         length = torch.minimum(torch.where(seen.met, length * (1 - gamma), length * (1 + gamma)), farthest)
         perturbation = search.inside(scale_to(perturbation, length, "l2"))
     return perturbation
-
-
-def _nowhere_zero(gradient: Tensor, generator: torch.Generator) -> Tensor:
-    flat = lengths(gradient, "l2") == 0
-    if not bool(flat.any()):
-        return gradient
-    noise = torch.empty_like(gradient[flat]).normal_(generator=generator)
-    return gradient.masked_scatter(flat.view(-1, 1, 1, 1), noise)

@@ -88,6 +88,15 @@ def steepest(gradient: Tensor, norm: Norm) -> Tensor:
     return gradient.sign() if norm == "linf" else scale_to(gradient, 1.0, norm)
 
 
+def nowhere_zero(gradient: Tensor, generator: torch.Generator) -> Tensor:
+    """The gradient (N, C, H, W), with a random direction for each image where it vanishes: zero leads nowhere."""
+    flat = lengths(gradient, "l2") == 0
+    if not bool(flat.any()):
+        return gradient
+    noise = torch.empty_like(gradient[flat]).normal_(generator=generator)
+    return gradient.masked_scatter(flat.view(-1, 1, 1, 1), noise)
+
+
 def random_within(like: Tensor, length: float, norm: Norm, generator: torch.Generator | None = None) -> Tensor:
     """Random perturbations of at most `length`, uniform in the ball of `norm`, shaped like (N, C, H, W)."""
     noise = torch.empty_like(like)

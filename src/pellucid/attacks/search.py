@@ -22,7 +22,7 @@ class Look:
 
     Attributes:
         met: bool (n,), whether the criterion is met.
-        value: (n,), the deficit (or the objective) that was asked for, detached.
+        value: (n,), what was differentiated, detached.
         gradient: (n, C, H, W), its gradient with respect to the image, or None where none was asked for.
         logits: (n, K), detached.
     """
@@ -96,7 +96,7 @@ class Search:
         rows: Tensor | None = None,
         *,
         gradient: bool = True,
-        of: Literal["deficit", "objective"] = "deficit",
+        of: Literal["deficit", "smooth_deficit", "objective"] = "deficit",
     ) -> Look:
         """Run the network on some images moved by `perturbation`, and keep what meets the criterion if it is closer.
 
@@ -104,7 +104,7 @@ class Search:
             perturbation: (n, C, H, W) of these images; cut to the box if it is to be kept.
             rows: int64 (n,), which images; all where not given.
             gradient: also compute the gradient: one gradient evaluation an image.
-            of: what is differentiated: the criterion's deficit or its objective.
+            of: what is differentiated: the criterion's deficit, its smooth form, or its objective.
 
         Raises:
             InputError: logits that are not numbers.

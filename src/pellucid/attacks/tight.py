@@ -1,4 +1,10 @@
-"""The default attack."""
+"""`tight`, the default attack: turn towards the boundary's normal, keep to the boundary, start from several places.
+
+The smallest perturbation δ that brings the deficit g to zero is parallel to −∇g there. Each step turns δ towards −∇g
+and gives it the length at which the linear model of g is zero. The turns are large at first, which lets the search
+leave a poor stretch of the boundary, and small at the end, which averages the gradients of networks whose boundary is
+jagged.
+"""
 
 from __future__ import annotations
 
@@ -7,34 +13,125 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pellucid.attacks.magnitude import scale_to
+from pellucid.attacks.magnitude import lengths, nowhere_zero
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
-    from pellucid.attacks.search import Search
+    from pellucid.attacks.search import Look, Search
+
+RESCUE = (3.0, 10.0, 30.0)  # starts for images that no other start has found
+RESCUE_STEPS = 20
+LINEAR = 1e-4  # a perturbation this close to the distance of the linearised boundary is as small as it gets
+FARTHEST = 1e3  # root mean square; where no box bounds the search
 
 
-def tight(search: Search, *, steps: int = 40) -> Tensor:
-    """To be written: a first try in the manner of FMN."""
-    side = math.sqrt(search.images[0].numel())
-    delta = torch.zeros_like(search.images)
-    radius = torch.full_like(search.radius, torch.inf)
-    for step in range(steps):
-        seen = search.look(delta)
-        assert seen.gradient is not None
-        cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
-        gamma = 0.001 + (0.05 - 0.001) * cosine
-        alpha = (0.2 + (8.0 - 0.2) * cosine) / side
-        now = delta.flatten(1).norm(dim=1) / side
-        slope = seen.gradient.flatten(1).norm(dim=1).clamp_min(1e-20)
-        guess = now + seen.value / slope / side
-        radius = torch.where(
-            seen.met,
-            torch.minimum(radius * (1 - gamma), search.radius * (1 - gamma)),
-            torch.where(search.radius.isfinite(), radius * (1 + gamma), guess),
-        )
-        delta = delta - alpha * scale_to(seen.gradient, 1.0, "rms")
-        now = (delta.flatten(1).norm(dim=1) / side).clamp_min(1e-20)
-        delta = search.inside(delta * (radius / now).clamp_max(1).view(-1, 1, 1, 1))
-    return delta
+def tight(
+    search: Search,
+    *,
+    starts: Sequence[float] | None = None,
+    steps: int | None = None,
+    refinement: int | None = None,
+) -> Tensor:
+    """The smallest perturbation, from one or several starts, the best of them refined.
+
+    A start is a first step along the gradient, as a multiple of the distance at which the linearised deficit is zero.
+    A decision changes near the image: one start and 44 gradient evaluations. A criterion that lies far
+    (`Criterion.far`, as worse than random) has many ways to it, and which one is the shortest shows late: three starts
+    of 13 steps, 20 more from the best of them, 60 in all. Images that nothing has found get up to three more starts;
+    an image whose perturbation is as short as the linearised boundary is near is finished and leaves the batch.
+
+    Args:
+        search: the images and what is wanted.
+        starts: multiples of the linear distance; by the criterion where not given.
+        steps: gradient evaluations of a start, the one at the image itself included, which all starts share.
+        refinement: gradient evaluations from the best perturbation of all starts.
+
+    Returns:
+        The best perturbation (n, C, H, W), zero where nothing was found.
+
+    Source:
+        This library's own. The length is corrected as in FMN (Pintor et al. 2021) and DDN (Rony et al. 2019), the
+        linear model is DeepFool's (Moosavi-Dezfooli et al. 2016).
+    """
+    far = search.criterion.far
+    starts = starts if starts is not None else (1.0, 3.0, 8.0) if far else (1.0,)
+    steps = steps if steps is not None else 14 if far else 44
+    refinement = refinement if refinement is not None else 20 if far else 0
+    everyone = search.everyone()
+    origin = search.look(torch.zeros_like(search.images), of="smooth_deficit")
+    normal, distance = _boundary(search, everyone, origin)
+    for start in starts:
+        first = _step(normal, start * distance)
+        _descend(search, everyone, first, range(1, steps), turn=2.0)
+    for start in RESCUE:
+        lost = (~search.radius.isfinite()).nonzero().squeeze(1)
+        if len(lost):
+            first = _step(normal[lost], start * distance[lost])
+            _descend(search, lost, first, range(1, RESCUE_STEPS), turn=2.0)
+    found = search.radius.isfinite().nonzero().squeeze(1)
+    if refinement and len(found):
+        best = (search.best - search.images)[found]
+        _descend(search, found, best, range(refinement), turn=0.5, within=search.radius[found])
+    return search.best - search.images
+
+
+def _descend(
+    search: Search, rows: Tensor, perturbation: Tensor, steps: range, *, turn: float, within: Tensor | None = None
+) -> None:
+    """Turn and correct the length, with turns and corrections that shrink by cosine over `steps`.
+
+    Args:
+        search: keeps the best.
+        rows: int64 (n,), the images.
+        perturbation: (n, C, H, W), where to begin.
+        steps: which of the schedule's steps to take; it ends at `steps.stop`.
+        turn: how far the first turn goes: the part of −∇g that is added to a direction of length 1.
+        within: (n,), a root mean square not to be exceeded.
+    """
+    root = math.sqrt(search.images[0].numel())
+    farthest = (search.farthest() if search.box else torch.full_like(search.radius, FARTHEST))[rows] * root
+    perturbation = search.inside(perturbation, rows)
+    length = lengths(perturbation, "l2")
+    nearest = torch.full_like(length, torch.inf) if within is None else within * root
+    for step in steps:
+        cosine = (1 + math.cos(math.pi * step / steps.stop)) / 2
+        seen = search.look(perturbation, rows, of="smooth_deficit")
+        normal, distance = _boundary(search, rows, seen)
+        now = lengths(perturbation, "l2")
+        nearest = torch.where(seen.met, torch.minimum(nearest, now), nearest)
+        along = (normal * perturbation).flatten(1).sum(1)
+        turned = perturbation + (((turn - 0.05) * cosine + 0.05) * length).view(-1, 1, 1, 1) * normal
+        direction = _step(turned, 1 / lengths(turned, "l2").clamp_min(1e-30))
+        # where the linear model is zero along the new direction, but no farther than it can be trusted, and always
+        # a little outwards where the criterion is not met and inwards where it is
+        wanted = (along + distance) / (normal * direction).flatten(1).sum(1).clamp_min(0.02)
+        most, least = 0.02 + 0.28 * cosine, 0.001 + 0.019 * cosine
+        low = length * torch.where(seen.met, 1 - most, 1 + least)
+        high = length * torch.where(seen.met, 1 - least, 1 + most)
+        length = torch.minimum(wanted.clamp(low, high), torch.minimum(nearest * (1 - 1e-4), farthest))
+        perturbation = search.inside(_step(direction, length), rows)
+        finished = seen.met & (now <= (1 + LINEAR) * (along + distance))
+        if bool(finished.any()):
+            left = (~finished).nonzero().squeeze(1)
+            rows, perturbation, length = rows[left], perturbation[left], length[left]
+            nearest, farthest = nearest[left], farthest[left]
+            if not len(rows):
+                return
+
+
+def _boundary(search: Search, rows: Tensor, seen: Look) -> tuple[Tensor, Tensor]:
+    """The linearised boundary: its unit normal (n, C, H, W), and the L2 distance (n,) to it, negative beyond it."""
+    assert seen.gradient is not None
+    gradient = nowhere_zero(seen.gradient, search.generator)
+    slope = lengths(gradient, "l2").clamp_min(1e-30)
+    limit = FARTHEST * math.sqrt(gradient[0].numel())
+    distance = (search.criterion.rows(rows).deficit(seen.logits).to(slope.dtype) / slope).clamp(-limit, limit)
+    return _step(gradient, -1 / slope), distance
+
+
+def _step(direction: Tensor, length: Tensor) -> Tensor:
+    """Directions (n, C, H, W), each times its length (n,)."""
+    return direction * length.view(-1, 1, 1, 1)

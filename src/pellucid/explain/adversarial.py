@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from pellucid.attacks.criteria import Confidence, RadiusReached, log_odds
+from pellucid.attacks.criteria import Confidence, RadiusReached
 from pellucid.attacks.engine import walk
 from pellucid.attacks.magnitude import lengths
 from pellucid.attacks.woods2019 import algorithm_1
@@ -166,30 +166,12 @@ def adversarial(
     )
 
 
-@dataclass(frozen=True)
-class _Sure(Confidence):
-    """A class to be sure of, or unsure of: its log-probability is climbed, or descended, whatever the task.
-
-    For an attack on a label the loss of the *other* answer grows; its gradient vanishes just where an explanation
-    begins, at a label that is nearly impossible.
-    """
-
-    def objective(self, logits: Tensor) -> Tensor:
-        """The log-probability (N,), or its negative."""
-        chance = torch.nn.functional.logsigmoid(log_odds(logits, self.indices, self.task))
-        return torch.where(self.rising, chance, -chance)
-
-    def rows(self, index: Tensor) -> _Sure:
-        """The same for some of the images."""
-        return _Sure(self.indices[index], self.levels[index], self.rising[index], self.task)
-
-
 def _way(
     optimiser: str, aims: Tensor, task: Task, direction: Direction, rho: float
 ) -> tuple[Algorithm, Criterion, bool]:
     """Algorithm, what it pursues, and whether it keeps the pixel box; no level is to be reached: ½ stands for it."""
     rising = torch.full_like(aims, direction == "raise", dtype=torch.bool)
-    aim = _Sure(aims, torch.full_like(aims, 0.5, dtype=torch.float64), rising, task)
+    aim = Confidence(aims, torch.full_like(aims, 0.5, dtype=torch.float64), rising, task)
     if optimiser == "tight":
         return partial(ascend, rms=rho), aim, True
     paper = partial(algorithm_1, length=5 * rho, steps=35, momentum=0.0)
