@@ -9,8 +9,9 @@ published protocol: 450 steps, outside the pixel box too; every other method sta
 
 The data folder holds `cifar-10-batches-bin/` and `weights/resnet44-{standard,all}.pt`; $PELLUCID_TEST_DATA where not
 named. Every batch is kept in the work folder as METHOD-NETWORK-KIND-START.npz, so that a run that was interrupted goes
-on, and a method that was changed is run again once its files are deleted. foolbox's attacks take the first 128 images
-only (Carlini & Wagner: 5 binary searches of 100 steps from c = 0.1); the table compares all methods on those as well.
+on, and a method that was changed is run again once its files are deleted. FMN and foolbox's attacks take the first 128
+images only (Carlini & Wagner: 5 binary searches of 100 steps from c = 0.1); the table compares all methods on those as
+well.
 Writes results/minimal_attacks.csv and results/minimal_attacks_radii.csv.
 """
 
@@ -43,7 +44,7 @@ FOOLBOX = {
     "foolbox-ddn": lambda: foolbox.attacks.DDNAttack(steps=100),
     "foolbox-cw": lambda: foolbox.attacks.L2CarliniWagnerAttack(binary_search_steps=5, steps=100, initial_const=0.1),
 }
-COSTLY = dict.fromkeys(FOOLBOX, 128)  # how many of the images
+COSTLY = dict.fromkeys(("fmn", *FOOLBOX), 128)  # how many of the images
 KINDS = {"attack": Misclassified, "btr": lambda labels: worse_than_random(labels, CLASSES)}
 RESULTS = Path(__file__).parent / "results"
 

@@ -127,12 +127,13 @@ def transcription(model, image, target, rho, sign, task):
         delta.requires_grad_(True)
         logits = model(image + delta)
         if task == "multiclass":
-            loss = F.cross_entropy(logits, torch.tensor([target]))
-        else:
-            loss = F.binary_cross_entropy_with_logits(logits[:, target], torch.ones(1, dtype=logits.dtype))
+            loss = -sign * F.cross_entropy(logits, torch.tensor([target]))
+        else:  # the label is to be present, or to be absent
+            wanted = torch.full((1,), float(sign < 0), dtype=logits.dtype)
+            loss = F.binary_cross_entropy_with_logits(logits[:, target], wanted)
         (gradient,) = torch.autograd.grad(loss, delta)
         delta = delta.detach()
-        direction = -delta if float(delta.square().mean().sqrt()) >= rho else sign * gradient
+        direction = -delta if float(delta.square().mean().sqrt()) >= rho else -gradient
         direction = direction / (1e-8 + direction.square().mean().sqrt())
         delta = delta + 5 * rho * (35 - t) / (35 * 36 / 2) * direction
     return image + delta
