@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import attack_example as example
 
 tight = sys.modules["pellucid.attacks.tight"]
-CUT = 2e-2  # where the box cuts perturbations off
+CUT = 6e-2  # where the box cuts perturbations off, which costs some images accuracy (docs/attacks.md)
 BOTH = pytest.mark.parametrize(
     "wanted", [Misclassified, lambda labels: worse_than_random(labels, 2)], ids=["decision", "far"]
 )
@@ -61,7 +61,7 @@ def test_a_plane_is_reached_to_a_thousandth_and_the_search_then_ends(wanted):
     assert result.found.all()
     assert (result.radius >= expected * (1 - 1e-9)).all()
     torch.testing.assert_close(result.radius, expected, rtol=1e-3, atol=0)
-    assert (result.gradient_evaluations < (41 if wanted is Misclassified else 60)).all()
+    assert (result.gradient_evaluations < (43 if wanted is Misclassified else 60)).all()
 
 
 @BOTH
@@ -157,8 +157,8 @@ def test_what_no_start_reaches_is_rescued():
 
 
 CRITERIA = {
-    "decision": ("multiclass", lambda f: Misclassified(f.argmax(1)), 42),
-    "label": ("multilabel", lambda f: label_flipped(f.argmax(1), f.amax(1) > 0, [0.5] * 4), 41),
+    "decision": ("multiclass", lambda f: Misclassified(f.argmax(1)), 43),
+    "label": ("multilabel", lambda f: label_flipped(f.argmax(1), f.amax(1) > 0, [0.5] * 4), 43),
     "far": ("multiclass", lambda f: worse_than_random(f.argmax(1), 4), 60),
     "far, constant": ("multiclass", lambda f: worse_than_constant(f.argmax(1), [0.25] * 4, task="multiclass"), 60),
 }
