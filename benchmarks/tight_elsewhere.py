@@ -7,7 +7,7 @@ kinds of question: `attack` (the decision changes) and `btr` (no better than ran
 its share of the training images). `woods2019` is the published protocol: 450 steps, outside the pixel box too; every
 other method stays inside and has its own defaults.
 
-    python benchmarks/tight_elsewhere.py --work DIR [--data DIR] [--limit 64] [--table]
+    python benchmarks/tight_elsewhere.py --work DIR [--data DIR] [--limit 32] [--table]
 
 The data folder holds `cifar-10-batches-bin/`; $PELLUCID_TEST_DATA where not named. Networks and batches of 32 images
 are kept in the work folder, so that a run that was interrupted goes on; `--table` only writes the table of what is
@@ -244,7 +244,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=os.environ.get("PELLUCID_TEST_DATA"))
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--limit", type=int, default=64)
+    parser.add_argument("--limit", type=int, default=32)
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     if arguments.data is None:

@@ -1,4 +1,4 @@
-"""The published networks as the oracle: the paper's protocol and `tight` on sixteen images, beside the committed table."""
+"""The published networks as the oracle: the paper's protocol and `tight` on sixteen images, beside the CSV."""
 
 from __future__ import annotations
 
