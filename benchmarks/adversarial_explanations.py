@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pellucid.attacks.criteria import log_odds
+from pellucid.attacks.criterion import log_odds
 from pellucid.attacks.magnitude import lengths, scale_to
 from pellucid.explain import adversarial
 from pellucid.explain.ascent import stretch

@@ -20,7 +20,7 @@ from pellucid.attacks import (
     worse_than_constant,
     worse_than_random,
 )
-from pellucid.attacks.criteria import log_odds
+from pellucid.attacks.criterion import log_odds
 from pellucid.types import InputError
 
 STILL = torch.zeros(1, 1, 1, 1)

@@ -2,7 +2,6 @@
 
 from pellucid.attacks.criteria import (
     Confidence,
-    Criterion,
     Misclassified,
     RadiusReached,
     Targeted,
@@ -11,6 +10,7 @@ from pellucid.attacks.criteria import (
     worse_than_constant,
     worse_than_random,
 )
+from pellucid.attacks.criterion import Criterion
 from pellucid.attacks.decoupled_direction_norm import decoupled_direction_norm
 from pellucid.attacks.fast_minimum_norm import fast_minimum_norm
 from pellucid.attacks.gradient_sign import gradient_sign

@@ -17,7 +17,7 @@ from pellucid.types import InputError, check_images
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from pellucid.attacks.criteria import Criterion
+    from pellucid.attacks.criterion import Criterion
 
 SAMPLE = 32
 SHARE = 0.95  # of the radius found: what PGD may use. A gain that is smaller would change no conclusion

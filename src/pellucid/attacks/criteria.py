@@ -1,138 +1,27 @@
-"""Criteria: small objects that say when a perturbation has succeeded, and the only place that knows it.
-
-A criterion holds what is wanted of each image of a batch, in the images' order. Algorithms ask it whether it is `met`,
-its `deficit` (how far the logits are from meeting it), the `objective` to climb, and for the `rows` of some images.
-"""
+"""The criteria: small objects that say when a perturbation has succeeded, and the only place that knows it."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
 
+from pellucid.attacks.criterion import OfClasses, log_odds, smooth_maximum
 from pellucid.attacks.magnitude import lengths
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pellucid.attacks.criterion import Criterion
     from pellucid.types import Task
 
 
-@runtime_checkable
-class Criterion(Protocol):
-    """What is wanted of each image.
-
-    Attributes:
-        far: whether it is met well beyond the decision boundary, where there are many ways to it of much the same
-            length; a search then begins from several places.
-    """
-
-    @property
-    def far(self) -> bool:
-        """See the class."""
-        ...
-
-    def __len__(self) -> int:
-        """The number of images it speaks of."""
-        ...
-
-    def met(self, logits: Tensor, perturbation: Tensor) -> Tensor:
-        """Whether logits (N, K) of images moved by `perturbation` (N, C, H, W) meet it: bool (N,)."""
-        ...
-
-    def deficit(self, logits: Tensor) -> Tensor:
-        """Distance from meeting it (N,), differentiable, in units of logits: positive where it is not met."""
-        ...
-
-    def smooth_deficit(self, logits: Tensor) -> Tensor:
-        """The deficit (N,) with a smooth gradient: no jump where another class takes the lead."""
-        ...
-
-    def objective(self, logits: Tensor) -> Tensor:
-        """The log-loss (N,) whose rise leads to it: what gradient ascent climbs."""
-        ...
-
-    def rows(self, index: Tensor) -> Self:
-        """The criterion for these images (int64 or bool index) only."""
-        ...
-
-    def check(self, task: Task, classes: int) -> None:
-        """Refuse a classifier that it does not fit."""
-        ...
-
-
-def log_odds(logits: Tensor, indices: Tensor, task: Task) -> Tensor:
-    """log(p / (1 − p)) of one class an image (N,), without the saturation that p has near 0 and 1.
-
-    For a multiclass task ``f_c − log Σ_{j≠c} exp f_j``, for a multi-label one the logit itself.
-
-    Example:
-        >>> log_odds(torch.zeros(1, 4), torch.tensor([2]), "multiclass").exp()  # 1/4 to 3/4
-        tensor([0.3333])
-    """
-    own = logits.gather(1, indices[:, None]).squeeze(1)
-    if task == "multilabel":
-        return own
-    others = logits.scatter(1, indices[:, None], -torch.inf)
-    return own - others.logsumexp(1)
-
-
-def smooth_maximum(logits: Tensor, indices: Tensor) -> Tensor:
-    """The largest logit (N,) but that of one class an image, smoothly: a log-sum-exp at a temperature.
-
-    The temperature is a fifth of the logits' standard deviation, so that a network whose logits are all twice as
-    large has the same gradient direction. At least the largest logit, and exactly it with two classes.
-
-    Example:
-        >>> smooth_maximum(torch.tensor([[9.0, 1.0]]), torch.tensor([0]))
-        tensor([1.])
-    """
-    temperature = (0.2 * logits.detach().std(1, keepdim=True)).clamp_min(torch.finfo(logits.dtype).tiny)
-    others = logits.scatter(1, indices[:, None], -torch.inf)
-    largest = others.detach().amax(1, keepdim=True)
-    above: Tensor = temperature * ((others - largest) / temperature).logsumexp(1, keepdim=True)
-    return (largest + above).squeeze(1)
-
-
 @dataclass(frozen=True)
-class _OfClasses:
-    """What every criterion on classes holds.
-
-    Attributes:
-        indices: int64 (N,), one class an image.
-    """
-
-    indices: Tensor
-
-    def __post_init__(self) -> None:
-        if self.indices.ndim != 1 or self.indices.is_floating_point() or self.indices.dtype == torch.bool:
-            raise InputError(
-                "a criterion takes one class index an image, int64 (N,); found "
-                f"{self.indices.dtype} {tuple(self.indices.shape)}. For a multi-label classifier attack one label of "
-                "each image at a time."
-            )
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    @property
-    def far(self) -> bool:
-        """Whether it is met well beyond the decision boundary."""
-        return False
-
-    def _check_indices(self, classes: int) -> None:
-        if len(self.indices):
-            low, high = int(self.indices.min()), int(self.indices.max())
-            if low < 0 or high >= classes:
-                raise InputError(f"labels must lie from 0 to {classes - 1}; found {low} to {high}.")
-
-
-@dataclass(frozen=True)
-class Misclassified(_OfClasses):
+class Misclassified(OfClasses):
     """The true label is no longer the most probable class of a multiclass classifier.
 
     Attributes:
@@ -170,11 +59,11 @@ class Misclassified(_OfClasses):
         """Refuse a multi-label classifier, whose labels are flipped one by one, and labels that it does not have."""
         if task != "multiclass":
             raise InputError("a multi-label classifier has no one class: use label_flipped, label by label.")
-        self._check_indices(classes)
+        self.check_indices(classes)
 
 
 @dataclass(frozen=True)
-class Targeted(_OfClasses):
+class Targeted(OfClasses):
     """A chosen class becomes the most probable of a multiclass classifier.
 
     Attributes:
@@ -206,11 +95,11 @@ class Targeted(_OfClasses):
         """Refuse a multi-label classifier and classes that it does not have."""
         if task != "multiclass":
             raise InputError("a multi-label classifier has no one class: use confidence, label by label.")
-        self._check_indices(classes)
+        self.check_indices(classes)
 
 
 @dataclass(frozen=True)
-class Confidence(_OfClasses):
+class Confidence(OfClasses):
     """The probability of one class rises to a level, or falls to it: softmax or, multi-label, the label's sigmoid.
 
     Attributes:
@@ -269,7 +158,7 @@ class Confidence(_OfClasses):
         """Refuse a classifier of another task, and classes that it does not have."""
         if task != self.task:
             raise InputError(f"the criterion is for a {self.task} classifier; this one is {task}.")
-        self._check_indices(classes)
+        self.check_indices(classes)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from pellucid.attacks.criteria import Criterion
+    from pellucid.attacks.criterion import Criterion
 
 CPU_BUDGET = 2**30  # bytes for one batch's activations; beyond it a CPU gains nothing from larger batches
 GPU_SHARE = 0.6  # of the memory that is free

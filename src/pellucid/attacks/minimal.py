@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from pellucid.attacks.criteria import Criterion
+    from pellucid.attacks.criterion import Criterion
     from pellucid.attacks.result import AttackResult
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from pellucid.attacks.criteria import Criterion
+    from pellucid.attacks.criterion import Criterion
 
     Loss = Callable[[Tensor, Tensor], Tensor]
 

@@ -13,7 +13,7 @@ from pellucid.types import InputError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from pellucid.attacks.criteria import Criterion
+    from pellucid.attacks.criterion import Criterion
 
 
 @dataclass(frozen=True)

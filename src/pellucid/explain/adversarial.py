@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from pellucid.attacks.criteria import Criterion
+    from pellucid.attacks.criterion import Criterion
     from pellucid.attacks.engine import Algorithm
     from pellucid.explain.explanation import Targets
     from pellucid.types import Classifier, Task
