@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import attack_example as example
 
 tight = sys.modules["pellucid.attacks.tight"]
-CUT = 0.2  # where the box cuts perturbations off, which costs some images accuracy (docs/attacks.md)
+CUT = 1e-2  # where the box cuts perturbations off
 BOTH = pytest.mark.parametrize(
     "wanted", [Misclassified, lambda labels: worse_than_random(labels, 2)], ids=["decision", "far"]
 )
@@ -74,7 +74,7 @@ def test_a_plane_is_reached_within_the_pixel_box(wanted, seed):
     assert result.found.all()
     assert (result.radius >= expected * (1 - 1e-9)).all()
     torch.testing.assert_close(result.radius, expected, rtol=CUT, atol=0)
-    assert result.radius.mean() <= 1.05 * expected.mean()
+    assert result.radius.mean() <= 1.001 * expected.mean()
 
 
 @pytest.mark.parametrize("box", [True, False])

@@ -109,11 +109,18 @@ def _descend(search: Search, rows: Tensor, perturbation: Tensor, steps: range, *
         # where the linear model is zero along the new direction, but no farther than it can be trusted, and always
         # a little outwards where the criterion is not met and inwards where it is
         wanted = (along + distance) / (normal * direction).flatten(1).sum(1).clamp_min(0.02)
+        if search.box:  # what the box cuts off does not count: twice is enough for a fixed point
+            for _ in range(2):
+                reached = (normal * search.inside(_step(direction, wanted), rows)).flatten(1).sum(1)
+                wanted = wanted * ((along + distance) / reached.clamp_min(1e-30)).clamp(0.5, 2)
         most, least = 0.02 + 0.28 * cosine, 0.001 + 0.019 * cosine
         low = length * torch.where(seen.met, 1 - most, 1 + least)
         high = length * torch.where(seen.met, 1 - least, 1 + most)
         length = torch.minimum(wanted.clamp(low, high), torch.minimum(nearest * (1 - 1e-4), farthest))
         perturbation = search.inside(_step(direction, length), rows)
+        if search.box:
+            cut = lengths(perturbation, "l2").clamp_min(1e-30)
+            perturbation = search.inside(_step(direction, length * (length / cut).clamp(1, 2)), rows)
         finished = seen.met & (now <= (1 + LINEAR) * (along + distance))
         if bool(finished.any()):
             left = (~finished).nonzero().squeeze(1)
