@@ -13,7 +13,9 @@ import torch
 from pellucid.data import Augmentation, AugmentOptions
 from pellucid.types import InputError
 
-EVERYTHING = AugmentOptions(rotation=10, translation=0.1, scale=0.1, crop=0.2, flip=0.5, brightness=0.2, contrast=0.2)
+EVERYTHING = AugmentOptions(
+    pad=2, rotation=10, translation=0.1, scale=0.1, crop=0.2, flip=0.5, brightness=0.2, contrast=0.2
+)
 
 
 def batch(channels=1, count=16, size=32):
@@ -64,6 +66,71 @@ def test_flip_mirrors_left_and_right_for_about_its_share():
     same = torch.tensor([torch.equal(c, i) for c, i in zip(changed, images, strict=True)])
     assert (mirrored ^ same).all()
     assert mirrored.float().mean() == pytest.approx(0.3, abs=0.1)
+
+
+def crops(image, pad):
+    """Every crop of one padded image by brute force, plain and mirrored: (row, column, mirrored) → (C, H, W)."""
+    padded = np.pad(image.numpy(), ((0, 0), (pad, pad), (pad, pad)), mode="edge")
+    height, width = image.shape[1:]
+    found = {}
+    for row in range(2 * pad + 1):
+        for column in range(2 * pad + 1):
+            part = padded[:, row : row + height, column : column + width]
+            found[row, column, False] = torch.from_numpy(part.copy())
+            found[row, column, True] = torch.from_numpy(part[:, :, ::-1].copy())
+    return found
+
+
+@pytest.mark.parametrize(("channels", "height", "width"), [(1, 6, 9), (3, 9, 6)])
+@pytest.mark.parametrize("flip", [0.0, 0.3])
+def test_pad_gives_exact_crops_of_the_padded_image_and_all_of_them(channels, height, width, flip):
+    torch.manual_seed(0)
+    pad, count = 2, 4000
+    image = torch.randint(0, 256, (channels, height, width), dtype=torch.uint8)
+    changed = Augmentation(AugmentOptions(pad=pad, flip=flip))(image.expand(count, channels, height, width))
+    assert changed.dtype == torch.float32
+    possible = {(crop.float() / 255).numpy().tobytes(): place for place, crop in crops(image, pad).items()}
+    assert len(possible) == 2 * 25
+    times = dict.fromkeys(possible.values(), 0)
+    for one in changed:
+        times[possible[one.numpy().tobytes()]] += 1  # bit for bit one of them
+    for mirrored, share in ((False, 1 - flip), (True, flip)):
+        found = np.array([n for place, n in times.items() if place[2] is mirrored])
+        mean = count * share / 25
+        assert abs(found - mean).max() <= 4.5 * mean**0.5  # each about as often: 4.5 standard deviations of 25 counts
+
+
+def test_pad_and_flip_treat_each_image_by_itself_and_all_its_channels_alike():
+    torch.manual_seed(3)
+    images = batch(channels=3, count=32, size=12)
+    changed = Augmentation(AugmentOptions(pad=3, flip=0.5))(images)
+    places = []
+    for one, image in zip(changed, images, strict=True):
+        matching = [place for place, crop in crops(image, 3).items() if torch.equal(one, crop.float() / 255)]
+        assert len(matching) == 1
+        places += matching
+    assert len(set(places)) > 16
+    torch.manual_seed(3)
+    assert torch.equal(Augmentation(AugmentOptions(pad=3, flip=0.5))(batch(channels=3, count=32, size=12)), changed)
+
+
+def test_pad_must_be_smaller_than_the_image():
+    images = batch(size=8)
+    assert Augmentation(AugmentOptions(pad=7))(images).shape == images.shape
+    for shape in ((2, 1, 8, 20), (2, 1, 20, 8)):
+        with pytest.raises(InputError, match=rf"augment\.pad .* found 8 for images of {shape[2]} × {shape[3]} pixels"):
+            Augmentation(AugmentOptions(pad=8))(torch.zeros(shape))
+    with pytest.raises(ValueError, match="pad"):
+        AugmentOptions(pad=-1)
+    empty = torch.zeros(0, 3, 8, 8)
+    assert Augmentation(AugmentOptions(pad=2, flip=0.5))(empty).shape == empty.shape
+
+
+def test_pad_goes_together_with_the_other_changes():
+    torch.manual_seed(0)
+    changed = Augmentation(AugmentOptions(pad=4, brightness=0.1))(torch.full((50, 1, 16, 16), 0.5))
+    assert torch.equal(changed, changed[:, :, :1, :1].expand_as(changed))  # the edge is copied: no black border
+    assert changed.unique().numel() == 50
 
 
 def test_brightness_and_contrast_stay_within_their_bounds():
@@ -122,7 +189,8 @@ def test_wrong_input_is_refused():
 
 def test_kornia_is_imported_only_when_it_is_used():
     code = (
-        "import sys; from pellucid.data.augment import *; Augmentation(AugmentOptions()); "
+        "import sys, torch; from pellucid.data.augment import *; "
+        "Augmentation(AugmentOptions(pad=1, flip=0.5))(torch.zeros(2, 1, 4, 4)); "
         "sys.exit('kornia' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

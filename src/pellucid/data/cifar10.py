@@ -1,22 +1,25 @@
-"""CIFAR-10 (Krizhevsky 2009) in its official binary version, read bit for bit from memory-mapped files."""
+"""CIFAR-10 (Krizhevsky 2009): its official binary version, bit for bit; training images also from a zip of JPEGs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
 
+from pellucid.data.cifar10_zip import as_image, find_twins
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
 from pellucid.data.opening import Remark, check_root
 from pellucid.data.splits import check_disjoint, patient_split
+from pellucid.data.zipped import ZippedImages, open_zip
+from pellucid.resources import nearest
 from pellucid.settings import Section, validate
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -41,7 +44,7 @@ CARD = DatasetCard(
     native_channels=3,
     notes=(
         "The binary version: cifar-10-binary.tar.gz, MD5 c32a1d4ab5d03f1284b67883e8d87530. The official training "
-        "images, less a validation part, and the official test images."
+        "images, less a validation part, and the official test images. Training images may come from a zip of JPEGs."
     ),
 )
 
@@ -51,9 +54,12 @@ class Cifar10Options(Section):
 
     Attributes:
         validation_fraction: the share of the official training images that becomes the validation part; 0 for none.
+        train_zip: a zip of class folders, as in `train/cat/0007.jpg`, that training and validation images are taken
+            from; its path, from the root unless it is absolute.
     """
 
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)
+    train_zip: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,10 @@ def open_cifar10(root: str | Path, *, seed: int = 0, options: Mapping[str, objec
     An image's id is its file and its place there, as in `test_batch/17`. It does not depend on how many images the
     other files hold, and neither does the side of the cut between training and validation that an image is on.
 
+    With `train_zip` the training and validation images are those of the zip, with ids as `cat/0007.jpg`. What
+    data_batch files there are give their images without loss: such a record takes the place of its twin in the zip,
+    under its own id, so that no image occurs twice and it is on the same side of the cut as without the zip.
+
     Args:
         root: the folder of the files, or the folder that holds `cifar-10-batches-bin/`.
         seed: chooses the images of the validation part.
@@ -86,24 +96,30 @@ def open_cifar10(root: str | Path, *, seed: int = 0, options: Mapping[str, objec
         `train`, `validation` (unless its fraction is 0) and `test`.
 
     Raises:
-        InputError: naming the file, where one is missing, is empty or is no whole number of records, for a label
-            above 9, or a list of class names that is not CIFAR-10's.
+        InputError: naming the file, where one is missing (with a zip, only test_batch.bin is needed), is empty or is no
+            whole number of records, for a label above 9, or a list of class names that is not CIFAR-10's; for a zip
+            that is none (see `open_zip`), has other folders than the ten classes, or is not numbered in the official
+            order while data_batch files are there (see `find_twins`).
     """
     settings = validate(Cifar10Options, options, f"options of {CARD.name}")
-    batches = open_batches(check_root(root, CARD.name, LAYOUT))
-    train, test = batches[: len(TRAIN)], batches[len(TRAIN) :]
-    names = [name for batch in train for name in _ids(batch)]
-    kept, cut = patient_split(names, settings.validation_fraction, seed)
-    splits = {"train": _part("train", train, kept)}
+    folder = check_root(root, CARD.name, LAYOUT)
+    if settings.train_zip is None:
+        *files, test = open_batches(folder)
+        train = _of_batches(files)
+    else:
+        *files, test = open_batches(folder, needed=(TEST,))
+        train = _of_zip(open_zip(folder / Path(settings.train_zip).expanduser()), files)
+    kept, cut = patient_split(train.ids, settings.validation_fraction, seed)
+    splits = {"train": train.part("train", kept)}
     if len(cut):
-        splits["validation"] = _part("validation", train, cut)
-    splits["test"] = _part("test", test)
+        splits["validation"] = train.part("validation", cut)
+    splits["test"] = _of_batches([test]).part("test")
     check_disjoint(splits)
     return splits
 
 
-def open_batches(root: Path) -> list[Batch]:
-    """The five training files and the test file, in that order.
+def open_batches(root: Path, needed: Sequence[str] = (*TRAIN, TEST)) -> list[Batch]:
+    """The training files and the test file, in that order; those not needed may be missing.
 
     Raises:
         InputError: see `open_cifar10`.
@@ -112,22 +128,23 @@ def open_batches(root: Path) -> list[Batch]:
     nested = root / FOLDER
     # a folder with any of the files is the one meant, so that the message says which others are missing
     folder = nested if nested.is_dir() and not any((root / f"{name}.bin").is_file() for name in names) else root
-    missing = [f"{name}.bin" for name in names if not (folder / f"{name}.bin").is_file()]
+    there = [name for name in names if (folder / f"{name}.bin").is_file()]
+    missing = [f"{name}.bin" for name in needed if name not in there]
     if missing:
         raise InputError(f"{folder}: no {', '.join(missing)}. Expected: {LAYOUT}")
     _check_names(folder / NAMES)
-    return [_open_batch(folder / f"{name}.bin") for name in names]
+    return [_open_batch(folder / f"{name}.bin") for name in there]
 
 
 def audit(folder: Path) -> list[Remark]:
-    """Which files are not the whole of the official ones."""
+    """Which files are not the whole of the official ones; opening says which are missing."""
     return [
         Remark(
             str(batch.file.path),
             f"holds {len(batch.records):,} of the {OFFICIAL_COUNT:,} official images",
             serious=False,
         )
-        for batch in open_batches(folder)
+        for batch in open_batches(folder, needed=())
         if len(batch.records) != OFFICIAL_COUNT
     ]
 
@@ -164,32 +181,70 @@ def _check_names(path: Path) -> None:
         raise InputError(f"{path}: expected the class names {', '.join(CLASSES)}; found {', '.join(names) or 'none'}.")
 
 
-def _ids(batch: Batch) -> list[str]:
-    return [f"{batch.name}/{place}" for place in range(len(batch.records))]
+@dataclass(frozen=True)
+class _Images:
+    """Images before they are cut into parts: names, labels, files and how to read them."""
+
+    ids: list[str]
+    labels: npt.NDArray[np.int64]
+    files: list[SourceFile]
+    read: Callable[[int], npt.NDArray[np.uint8]]
+    origin: str = ""
+
+    def part(self, split: str, rows: npt.NDArray[np.int64] | None = None) -> Dataset:
+        """The images `rows`; all where None."""
+        rows = np.arange(len(self.ids)) if rows is None else rows
+        chosen = tuple(self.ids[row] for row in rows.tolist())
+        read = self.read
+        return Dataset(
+            card=CARD,
+            split=split,
+            ids=chosen,
+            patients=chosen,
+            targets=self.labels[rows],
+            read=lambda index: read(int(rows[index])),
+            files=tuple(self.files[row] for row in rows.tolist()),
+            origin=self.origin,
+        )
 
 
-def _part(split: str, batches: Sequence[Batch], rows: npt.NDArray[np.int64] | None = None) -> Dataset:
-    """The records `rows` of several files, counted through them; all where None."""
-    lengths = [len(batch.records) for batch in batches]
-    if rows is None:
-        rows = np.arange(sum(lengths), dtype=np.int64)
-    starts = np.cumsum([0, *lengths])
-    which = np.searchsorted(starts, rows, side="right") - 1
-    places = rows - starts[which]
-    labels = np.concatenate([batch.records[:, 0] for batch in batches])
-    ids = [name for batch in batches for name in _ids(batch)]
-    chosen = tuple(ids[row] for row in rows.tolist())
+def _of_batches(batches: Sequence[Batch]) -> _Images:
+    """All records of several files, one file after the other."""
+    records = [(batch, place) for batch in batches for place in range(len(batch.records))]
 
     def read(index: int) -> npt.NDArray[np.uint8]:
-        planes = batches[which[index]].records[places[index], 1:].reshape(3, SIDE, SIDE)
-        return np.array(planes.transpose(1, 2, 0), order="C")  # a copy, on which no file depends
+        batch, place = records[index]
+        return as_image(batch.records[place])
 
-    return Dataset(
-        card=CARD,
-        split=split,
-        ids=chosen,
-        patients=chosen,
-        targets=labels[rows].astype(np.int64),
+    return _Images(
+        ids=[f"{batch.name}/{place}" for batch, place in records],
+        labels=np.concatenate([batch.records[:, 0] for batch in batches]).astype(np.int64),
+        files=[batch.file for batch, _ in records],
         read=read,
-        files=tuple(batches[number].file for number in which.tolist()),
     )
+
+
+def _of_zip(images: ZippedImages, batches: Sequence[Batch]) -> _Images:
+    """The images of the zip, each replaced by the record that holds it without loss where there is one."""
+    for name in images.folders:
+        if name not in CLASSES:
+            raise InputError(f"{images.file.path}: {name!r} is no class of CIFAR-10. {nearest(name, CLASSES)}")
+    by_number = {TRAIN.index(batch.name): batch for batch in batches}
+    twins = find_twins(images, CLASSES, {k: batch.records for k, batch in by_number.items()}) if batches else {}
+    ids = ["/".join(member.name.split("/")[-2:]) for member in images.members]  # wherever the class folders lie
+    files = [images.file] * len(images)
+    for index, (number, place) in twins.items():
+        ids[index], files[index] = f"{by_number[number].name}/{place}", by_number[number].file
+
+    def read(index: int) -> npt.NDArray[np.uint8]:
+        if index in twins:
+            number, place = twins[index]
+            return as_image(by_number[number].records[place])
+        image = images.read(index)
+        if image.shape[:2] != (SIDE, SIDE):
+            found = f"{image.shape[1]} × {image.shape[0]}"
+            raise InputError(f"{images.file.path}: {images.members[index].name}: {found} pixels; expected 32 × 32.")
+        return image
+
+    labels = np.array([CLASSES.index(member.folder) for member in images.members], dtype=np.int64)
+    return _Images(ids, labels, files, read, origin=f"zip {images.digest()}")

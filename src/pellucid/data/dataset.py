@@ -57,7 +57,8 @@ class Dataset:
             the file's name, for an image that cannot be read.
         regions: ground truth of where (boxes or masks), or None.
         files: the file of each image, which several may share, or empty where none is read from a file.
-        origin: of images that are drawn rather than read, what they are drawn from: seed and options.
+        origin: of images that are drawn rather than read, what they are drawn from: seed and options; of images in
+            an archive, a hash of its contents.
         fingerprint: hash of names, patients, targets, regions and the files' sizes in bytes, carried by runs
             and results. The same on every machine: places and times of files are not in it.
     """

@@ -43,8 +43,17 @@ def read_image(path: str | Path) -> npt.NDArray[np.uint8]:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    return decode_image(data, str(path))
+
+
+def decode_image(data: bytes, name: str) -> npt.NDArray[np.uint8]:
+    """Decode the bytes of an image file, by the rules of `read_image`.
+
+    Raises:
+        InputError: beginning with `name`, as for `read_image`.
+    """
     if not data:
-        raise InputError(f"{path}: the file is empty. {_WHAT_TO_DO}")
+        raise InputError(f"{name}: the file is empty. {_WHAT_TO_DO}")
     try:
         if data[:2] == b"\xff\xd8":
             image = _read_jpeg(data)
@@ -52,9 +61,9 @@ def read_image(path: str | Path) -> npt.NDArray[np.uint8]:
                 return image
         return _read_pillow(data)
     except UnidentifiedImageError as error:
-        raise InputError(f"{path}: not an image of a known format. {_WHAT_TO_DO}") from error
+        raise InputError(f"{name}: not an image of a known format. {_WHAT_TO_DO}") from error
     except _BROKEN as error:
-        raise InputError(f"{path}: truncated or damaged ({error}). {_WHAT_TO_DO}") from error
+        raise InputError(f"{name}: truncated or damaged ({error}). {_WHAT_TO_DO}") from error
 
 
 def _read_jpeg(data: bytes) -> npt.NDArray[np.uint8] | None:

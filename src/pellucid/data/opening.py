@@ -64,7 +64,7 @@ def list_images(folder: Path) -> dict[str, SourceFile]:
                 suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - 112,120 Paths are slow
                 if suffix in IMAGE_SUFFIXES and not entry.name.startswith(".") and entry.is_file():
                     status = entry.stat()
-                    found[entry.name] = SourceFile(Path(entry.path), status.st_size, status.st_mtime_ns)
+                    found[entry.name] = SourceFile(folder / entry.name, status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror}).") from error
     return dict(sorted(found.items()))

@@ -108,12 +108,23 @@ DATASETS: dict[str, DatasetEntry] = {
         ),
         DatasetEntry(
             "cifar10",
-            "CIFAR-10: 60,000 colour images of 32 × 32 pixels, ten classes; the binary version.",
+            "CIFAR-10: 60,000 colour images of 32 × 32 pixels, ten classes; the binary version, or a zip of JPEGs.",
             "pellucid.data.cifar10",
             "open_cifar10",
             layout=(
                 "data_batch_1.bin … data_batch_5.bin and test_batch.bin, or the folder cifar-10-batches-bin/ that "
-                "holds them."
+                "holds them; with the option train_zip, test_batch.bin and a zip of class folders."
+            ),
+            auditor="audit",
+        ),
+        DatasetEntry(
+            "imagenet",
+            "ImageNet (ILSVRC 2012): 1,000 classes; folders by WordNet id, or a sample with labels.csv.",
+            "pellucid.data.imagenet",
+            "open_imagenet",
+            layout=(
+                "train/ and val/, each with a folder a class, as n01440764/*.JPEG; or images and labels.csv (file, "
+                "class_index, wnid)."
             ),
             auditor="audit",
         ),
@@ -133,7 +144,7 @@ def dataset_names() -> tuple[str, ...]:
 
     Example:
         >>> dataset_names()
-        ('phantom', 'chestxray14', 'kermany2018', 'covid-findings', 'cifar10', 'folder')
+        ('phantom', 'chestxray14', 'kermany2018', 'covid-findings', 'cifar10', 'imagenet', 'folder')
     """
     return tuple(DATASETS)
 

@@ -1,0 +1,188 @@
+"""Images in class folders inside a zip file, read from many threads at once and never unpacked to disk."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, NamedTuple
+
+from pellucid.data.dataset import SourceFile
+from pellucid.data.decode import decode_image
+from pellucid.data.opening import IMAGE_SUFFIXES
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+_HEADER = 30  # bytes of a member's own header before its name (APPNOTE.TXT, 4.3.7)
+_ENCRYPTED = 1  # the bit of the flags that says so
+_WHAT_TO_DO = "Fetch the zip again."
+
+
+class ZipMember(NamedTuple):
+    """One image of the zip, as its directory has it.
+
+    Attributes:
+        name: the path inside the zip.
+        folder: the name of its class folder.
+        stem: its file's name without the suffix.
+        start: where its header begins, in bytes.
+        packed: how many bytes it takes in the zip.
+        size: how many bytes it has.
+        checksum: CRC-32 of those.
+        deflated: whether they are compressed.
+    """
+
+    name: str
+    folder: str
+    stem: str
+    start: int
+    packed: int
+    size: int
+    checksum: int
+    deflated: bool
+
+
+@dataclass(frozen=True)
+class ZippedImages:
+    """The images of one zip file.
+
+    The file is memory-mapped rather than opened once an image: a slice of a map has no position that threads would
+    have to share, as the handles of `zipfile` do.
+
+    Attributes:
+        file: the zip as it was when it was opened.
+        members: its images, sorted by their names.
+        content: the zip's bytes.
+    """
+
+    file: SourceFile
+    members: tuple[ZipMember, ...]
+    content: mmap.mmap
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The names of the class folders, sorted."""
+        return tuple(sorted({member.folder for member in self.members}))
+
+    def digest(self) -> str:
+        """Hash of the images' names and contents, by the checksums that the zip carries; no image is read for it."""
+        found = hashlib.sha256()
+        for member in self.members:
+            found.update(f"{member.name}|{member.size}|{member.checksum}\n".encode())
+        return found.hexdigest()
+
+    def read_bytes(self, index: int) -> bytes:
+        """The bytes of image `index`; safe to call from threads.
+
+        Raises:
+            InputError: naming zip and image, if it is damaged.
+        """
+        member = self.members[index]
+        header = self.content[member.start : member.start + _HEADER]
+        if len(header) < _HEADER or header[:4] != b"PK\x03\x04":
+            raise InputError(f"{self._place(member)}: damaged (no header where one should be). {_WHAT_TO_DO}")
+        start = member.start + _HEADER + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:], "little")
+        data = self.content[start : start + member.packed]
+        if member.deflated:
+            try:
+                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.size + 1)
+            except zlib.error as error:
+                raise InputError(f"{self._place(member)}: damaged ({error}). {_WHAT_TO_DO}") from error
+        if len(data) != member.size or zlib.crc32(data) != member.checksum:
+            raise InputError(f"{self._place(member)}: damaged (its checksum does not fit). {_WHAT_TO_DO}")
+        return data
+
+    def read(self, index: int) -> npt.NDArray[np.uint8]:
+        """Image `index` as uint8 (H, W) or (H, W, 3); safe to call from threads.
+
+        Raises:
+            InputError: naming zip and image, if it is damaged or is no image.
+        """
+        return decode_image(self.read_bytes(index), self._place(self.members[index]))
+
+    def _place(self, member: ZipMember) -> str:
+        return f"{self.file.path}: {member.name}"
+
+
+def open_zip(path: str | Path) -> ZippedImages:
+    """List the images of a zip of class folders; none is read yet.
+
+    Images lie at `CLASS/*.jpg` or further down, as in `train/CLASS/*.jpg`, and PNG and others are read too. Hidden
+    files and files of other kinds are left out.
+
+    Args:
+        path: the zip. Its images are stored or deflated, which is what zip programs do unless told otherwise.
+
+    Raises:
+        InputError: naming the zip, if it is not there or not a zip, or holds no image; naming the image, if one is
+            encrypted, compressed in another way, listed twice, or not in a class folder; and if the class folders lie
+            in several places, so that it cannot be known which of them are meant.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise InputError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}; expected a zip of class folders.")
+    try:
+        with path.open("rb") as file:
+            with zipfile.ZipFile(file) as archive:
+                infos = archive.infolist()
+            status = path.stat()
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # outlives the handle
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise InputError(f"{path}: not a zip file, or not the whole of it ({error}). {_WHAT_TO_DO}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    members: dict[str, ZipMember] = {}
+    places: dict[str, str] = {}  # where class folders lie → an image there
+    for info in infos:
+        parts = info.filename.split("/")
+        stem, dot, suffix = parts[-1].rpartition(".")
+        hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
+        if hidden or f"{dot}{suffix}".lower() not in IMAGE_SUFFIXES:  # a folder ends in a slash and has none
+            continue
+        _check(path, info, twice=info.filename in members)
+        members[info.filename] = ZipMember(
+            name=info.filename,
+            folder=parts[-2],
+            stem=stem,
+            start=info.header_offset,
+            packed=info.compress_size,
+            size=info.file_size,
+            checksum=info.CRC,
+            deflated=info.compress_type == zipfile.ZIP_DEFLATED,
+        )
+        places.setdefault("/".join(parts[:-2]), info.filename)
+    if not members:
+        raise InputError(f"{path}: no image in it ({', '.join(sorted(IMAGE_SUFFIXES))}). Expected: CLASS/*.jpg.")
+    if len(places) > 1:
+        first, second = sorted(places.values())[:2]
+        raise InputError(
+            f"{path}: class folders in {len(places)} places, as of {first} and {second}. Put those to be read into a "
+            "zip of their own."
+        )
+    ordered = tuple(members[name] for name in sorted(members))
+    return ZippedImages(SourceFile(path, status.st_size, status.st_mtime_ns), ordered, content)
+
+
+def _check(path: Path, info: zipfile.ZipInfo, *, twice: bool) -> None:
+    """Refuse an image that could not be read, or not be told from another."""
+    where = f"{path}: {info.filename}"
+    if twice:
+        raise InputError(f"{where}: occurs twice in the zip. Expected one file of each name; pack it anew.")
+    if len(PurePosixPath(info.filename).parts) < 2:
+        raise InputError(f"{where}: not in a class folder. Expected: CLASS/*.jpg.")
+    if info.flag_bits & _ENCRYPTED:
+        raise InputError(f"{where}: encrypted. Pack it anew without a password.")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise InputError(
+            f"{where}: compressed by method {info.compress_type}; images stored (0) or deflated (8) are read. "
+            "Pack it anew."
+        )
