@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
+
 import pytest
 import torch
+import torch._dynamo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.func import grad, jacrev, vjp, vmap
 
 from pellucid.models import create_model, load_model, save_model
-from pellucid.models.activations import ACTIVATIONS, HalfHuberReLU, activation_named, half_huber
+from pellucid.models.activations import ACTIVATIONS, HalfHuberReLU, activation_named, compiled_kernels, half_huber
 from pellucid.types import InputError
 
 DELTAS = st.floats(0.01, 20)
@@ -78,6 +85,152 @@ def test_it_lies_at_most_half_a_delta_below_relu(delta):
 def test_a_delta_that_is_no_width(delta):
     with pytest.raises(InputError, match="delta must be above 0"):
         HalfHuberReLU(delta)
+    with pytest.raises(InputError, match="delta must be above 0"):
+        half_huber(torch.ones(2), delta)
+    with pytest.raises(InputError, match=r"floating point; found torch\.int64"):
+        half_huber(torch.arange(3))
+
+
+def composed(x: torch.Tensor, delta: float) -> torch.Tensor:
+    """Of torch's own differentiable operations."""
+    low = x.clamp(0, delta)
+    return low * (x - low / 2) / delta
+
+
+def derivatives(function, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The value, and the first three derivatives of a function that weighs it."""
+    x = x.clone().requires_grad_()
+    weights = torch.linspace(0.5, 2, x.numel(), dtype=x.dtype).view_as(x)
+    value = function(x)
+    (first,) = torch.autograd.grad((weights * value).square().sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad((weights * first).square().sum(), x, create_graph=True)
+    (third,) = torch.autograd.grad((weights * second).square().sum(), x)
+    return value, first, second, third
+
+
+@pytest.mark.parametrize("delta", [0.05, 0.5, 1.0, 7.0])
+def test_higher_derivatives_are_those_of_the_composed_form(delta):
+    x = torch.randn(4, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 2
+    found = derivatives(lambda v: half_huber(v, delta), x)
+    torch.testing.assert_close(found, derivatives(lambda v: composed(v, delta), x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_it_gives_the_kind_of_number_that_it_gets(dtype):
+    exact = torch.linspace(-2, 2, 41, dtype=dtype).double()
+    x = exact.to(dtype).requires_grad_()
+    for autocast in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            value = half_huber(x, 0.75)
+            (gradient,) = torch.autograd.grad(value.sum(), x, create_graph=True)
+            (second,) = torch.autograd.grad(gradient.sum(), x)
+        assert value.dtype == gradient.dtype == second.dtype == dtype
+        torch.testing.assert_close(value.detach(), composed(exact, 0.75).to(dtype))
+        torch.testing.assert_close(gradient.detach(), (exact.clamp(0, 0.75) / 0.75).to(dtype))
+
+
+def test_numbers_that_are_none_and_infinite_ones_pass():
+    x = torch.tensor([float("nan"), float("inf"), -float("inf")])
+    assert torch.equal(half_huber(x)[1:], torch.tensor([float("inf"), 0.0]))
+    assert half_huber(x)[0].isnan()
+
+
+def test_it_keeps_its_input_alone_for_the_backward_pass():
+    x = torch.randn(1000, requires_grad=True)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        half_huber(x)
+    assert [tensor.data_ptr() for tensor in kept] == [x.data_ptr()]
+
+
+def functional(function) -> list[torch.Tensor]:
+    """What torch.func makes of it: per-sample gradients, Jacobians, a gradient of a gradient, mapped along an axis."""
+    x = torch.randn(5, 7, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    weights = torch.linspace(-1, 1, 7, dtype=torch.float64)
+
+    def penalty(v: torch.Tensor) -> torch.Tensor:
+        return grad(lambda u: function(u).square().sum())(v).square().sum()
+
+    return [
+        vmap(function, in_dims=1, out_dims=1)(x),
+        vmap(grad(lambda v: (weights * function(v)).sum()))(x),
+        vmap(jacrev(function))(x),
+        jacrev(jacrev(lambda v: function(v).square()))(x[0]),
+        vmap(grad(penalty))(x),
+        vmap(lambda v: vjp(function, v)[1](weights)[0])(x),
+        grad(lambda v: vmap(grad(penalty))(v).square().sum())(x),
+    ]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_torch_func(compiled):
+    with compiled_kernels(compiled):
+        found = functional(lambda v: half_huber(v, 0.7))
+    torch.testing.assert_close(found, functional(lambda v: composed(v, 0.7)))
+
+
+def test_compiled_kernels_do_what_eager_ones_do():
+    """Whatever the shape, the memory order, the kind of number and δ; and not compiled anew for each."""
+    counters = torch._dynamo.utils.counters
+    base = torch.randn(4, 6, 8, 10, generator=torch.Generator().manual_seed(3))
+    pictures = [base, base[:, ::2], base[1:].transpose(1, 3), base.to(memory_format=torch.channels_last)]
+    pictures += [base[0, 0], base.flatten()[:17], base[0, 0, 0, :1], base[:0], base[..., :1].expand(4, 6, 8, 9)]
+    with torch.inference_mode():
+        pictures.append(base + 0)
+    compiled = []
+    for delta in (0.3, 0.5, 2):
+        for dtype in (torch.float32, torch.float64):
+            before = counters["stats"]["unique_graphs"]
+            for picture in pictures:
+                x = picture.to(dtype) if picture.is_inference() else picture.to(dtype).clone()
+                results = []
+                for on in (False, True):
+                    with compiled_kernels(on):
+                        if x.is_inference():
+                            with torch.inference_mode():
+                                results.append(half_huber(x, delta))
+                        else:
+                            results.append(derivatives(lambda v: half_huber(v, delta), x))  # noqa: B023 (called here)
+                eager, fused = results
+                torch.testing.assert_close(fused, eager)
+            compiled.append(counters["stats"]["unique_graphs"] - before)
+    assert max(compiled[:2]) <= 4  # three kernels, and the value of tensors for inference
+    assert not any(compiled[2:])
+    channels_last = base.to(memory_format=torch.channels_last)
+    with compiled_kernels():
+        assert half_huber(channels_last).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_compiled_kernels_without_a_compiler_are_an_error_and_leave_the_eager_ones(tmp_path):
+    """In a process of its own, which has compiled nothing yet; torch caches what it compiled in the folder named."""
+    code = """
+        import torch
+        from pellucid.models.activations import compiled_kernels, half_huber
+        from pellucid.types import InputError
+        try:
+            with compiled_kernels():
+                print("compiled")
+        except InputError as error:
+            print(error)
+        print(half_huber(torch.tensor(2.0)).item())
+    """
+    environment = {**os.environ, "CXX": "/no/compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], env=environment, capture_output=True, text=True, check=True
+    )
+    message, value = done.stdout.splitlines()
+    assert "cannot be compiled for cpu" in message
+    assert "/no/compiler" in message
+    assert "leave compiled kernels off" in message
+    assert value == "1.75"
+
+
+def test_a_network_compiled_as_a_whole_computes_the_same():
+    """`torch.compile` of the whole sees plain operations; traced here, which is what could fail, without a compiler."""
+    model = create_model("small", classes=["a", "b"], task="multiclass", size=32, activation="half-huber").eval()
+    images = torch.rand(2, 1, 32, 32)
+    whole = torch.compile(model, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(whole(images), model(images))
 
 
 def test_an_unknown_activation_gets_the_nearest():
@@ -91,14 +244,14 @@ def test_an_unknown_activation_gets_the_nearest():
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_the_option_survives_the_disk(name, activation, tmp_path):
     model = create_model(name, classes=["a", "b"], task="multiclass", size=32, activation=activation)
-    kinds = {type(m) for m in model.modules() if type(m) in (nn.ReLU, HalfHuberReLU)}
+    kinds = {type(m) for m in model.modules() if type(m) in (nn.ReLU, nn.ReLU6, HalfHuberReLU)}
     assert kinds == {type(activation_named(activation)())}
     images = torch.rand(4, 1, 32, 32)
     model.train()(images)  # moves the running statistics
     save_model(model.eval(), tmp_path / "net")
     loaded = load_model(tmp_path / "net")
     assert loaded.architecture.options["activation"] == activation
-    assert {type(m) for m in loaded.modules() if type(m) in (nn.ReLU, HalfHuberReLU)} == kinds
+    assert {type(m) for m in loaded.modules() if type(m) in (nn.ReLU, nn.ReLU6, HalfHuberReLU)} == kinds
     with torch.no_grad():
         assert torch.equal(loaded(images), model(images))
 

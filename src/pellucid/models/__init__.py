@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pellucid.models.classifier import Architecture, ConvolutionalClassifier, WrappedClassifier, frozen, wrap
+from pellucid.models.dual_norm import dual_batch_norm, using_norm
 from pellucid.models.pretrained import load_pretrained
 from pellucid.models.registry import MODELS, ModelEntry, create_model, describe, model_names
+from pellucid.models.surgery import replace_activation
 from pellucid.models.weights import load_model, read_model_card, save_model
 
 __all__ = [
@@ -15,11 +17,14 @@ __all__ = [
     "WrappedClassifier",
     "create_model",
     "describe",
+    "dual_batch_norm",
     "frozen",
     "load_model",
     "load_pretrained",
     "model_names",
     "read_model_card",
+    "replace_activation",
     "save_model",
+    "using_norm",
     "wrap",
 ]

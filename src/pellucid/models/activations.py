@@ -1,52 +1,19 @@
-"""The half-Huber ReLU of Woods et al. 2019: a ReLU with a parabola where its corner was; and activations by name."""
+"""Activations by name; among them the half-Huber ReLU of Woods et al. 2019: a parabola where ReLU has its corner."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
+from pellucid.models.half_huber import compiled_kernels, half_huber
 from pellucid.resources import nearest
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
-class _HalfHuber(torch.autograd.Function):
-    """Keeps only its input, where the composed form would keep three intermediate tensors."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, delta: float) -> Tensor:  # noqa: ANN401
-        ctx.save_for_backward(x)
-        ctx.delta = delta
-        low = x.clamp(0, delta)
-        return low * (x - low / 2) / delta
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
-        (x,) = ctx.saved_tensors
-        # differentiable operations, so that a second derivative exists: 1/δ between 0 and δ
-        return gradients[0] * (x.clamp(0, ctx.delta) / ctx.delta), None
-
-
-def half_huber(x: Tensor, delta: float = 0.5) -> Tensor:
-    """0 below 0, x²/(2δ) up to δ, x − δ/2 beyond: twice differentiable, at most δ/2 below ReLU.
-
-    Args:
-        x: any shape.
-        delta: width of the parabola, above 0.
-
-    Source:
-        Woods, Chen & Teuscher 2019; the published code's own forward is right for δ = 0.5 only, this for every δ.
-
-    Example:
-        >>> half_huber(torch.tensor([0.25, 2.0]), 0.5)
-        tensor([0.0625, 1.7500])
-    """
-    result: Tensor = _HalfHuber.apply(x, delta)  # type: ignore[no-untyped-call]
-    return result
+__all__ = ["ACTIVATIONS", "HalfHuberReLU", "activation_named", "compiled_kernels", "half_huber"]
 
 
 class HalfHuberReLU(nn.Module):
@@ -67,8 +34,8 @@ class HalfHuberReLU(nn.Module):
         return f"delta={self.delta:g}"
 
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "half-huber": HalfHuberReLU}
-"""What a network's option `activation` can name."""
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "half-huber": HalfHuberReLU, "relu6": nn.ReLU6}
+"""What every network's option `activation` can name."""
 
 
 def activation_named(name: str) -> Callable[[], nn.Module]:

@@ -148,6 +148,11 @@ class WrappedClassifier(_Normalised):
         self._split = None if features is None or head is None else (features, head)
 
     @property
+    def halves(self) -> tuple[Callable[[Tensor], Tensor] | nn.Module, ...]:
+        """What `wrap` was told: normalised images → the feature map, and the head; empty where it was not."""
+        return self._split or ()
+
+    @property
     def has_linear_head(self) -> bool:
         """Whether the logits are one linear layer on the pooled feature map."""
         return isinstance(self.head, nn.Linear)
@@ -237,11 +242,15 @@ def wrap(
 
 
 @contextmanager
-def frozen(classifier: Classifier | nn.Module) -> Iterator[None]:
+def frozen(classifier: Classifier | nn.Module, *, training: bool = False) -> Iterator[None]:
     """Eval mode and no parameter gradients inside; mode, `requires_grad` and buffers as before afterwards.
 
     What runs inside may differentiate with respect to images but leaves no trace on the classifier, also when
     it raises. A classifier that is not a module is left alone. One thread at a time may hold one frozen.
+
+    Args:
+        classifier: what is held.
+        training: leave the mode as it is, so that batch norm that is in training mode uses the batch's statistics.
 
     Example:
         >>> net = nn.Linear(2, 2)
@@ -258,13 +267,14 @@ def frozen(classifier: Classifier | nn.Module) -> Iterator[None]:
     gradients = [(parameter, parameter.requires_grad) for parameter in classifier.parameters()]
     buffers = [(buffer, buffer.clone()) for buffer in classifier.buffers()]
     try:
-        classifier.eval()
+        if not training:
+            classifier.eval()
         for parameter, _ in gradients:
             parameter.requires_grad_(False)
         yield
     finally:
-        for module, training in modes:
-            module.training = training
+        for module, mode in modes:
+            module.training = mode
         for parameter, required in gradients:
             parameter.requires_grad_(required)
         for buffer, copy in buffers:

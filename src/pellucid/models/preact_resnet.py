@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from pellucid.models.activations import activation_named
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 
 class PreactivationBlock(nn.Module):
@@ -25,15 +24,14 @@ class PreactivationBlock(nn.Module):
         channels: int,
         *,
         stride: int,
-        activation: Callable[[], nn.Module],
         shortcut_kernel: int,
     ) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(in_channels)
-        self.act1 = activation()
+        self.act1 = nn.ReLU()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(channels)
-        self.act2 = activation()
+        self.act2 = nn.ReLU()
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.shortcut = (
             nn.Conv2d(
@@ -68,7 +66,6 @@ class PreactivationResNet(nn.Module):
         blocks: residual blocks of each stage.
         strides: stride of each stage's first block.
         stem_stride: 1 (a 3 × 3 convolution), or an even number.
-        activation: name of the non-linearity: `relu` or `half-huber`.
         shortcut_kernel: kernel of a shortcut that changes shape: 1, or 3 as in Woods et al.'s networks.
 
     Example:
@@ -88,11 +85,9 @@ class PreactivationResNet(nn.Module):
         blocks: Sequence[int],
         strides: Sequence[int],
         stem_stride: int,
-        activation: str = "relu",
         shortcut_kernel: int = 1,
     ) -> None:
         super().__init__()
-        make = activation_named(activation)
         if not len(widths) == len(blocks) == len(strides) > 0:
             raise InputError(
                 "widths, blocks and strides give one number a stage; "
@@ -115,7 +110,6 @@ class PreactivationResNet(nn.Module):
                         current,
                         width,
                         stride=stride if index == 0 else 1,
-                        activation=make,
                         shortcut_kernel=shortcut_kernel,
                     )
                 )
@@ -123,7 +117,7 @@ class PreactivationResNet(nn.Module):
             stages.append(nn.Sequential(*stage))
         self.stages = nn.Sequential(*stages)
         self.norm = nn.BatchNorm2d(current)
-        self.act = make()
+        self.act = nn.ReLU()
         self._initialise()
 
     def _initialise(self) -> None:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pellucid.models.download import check_sha256, fetch
+from pellucid.models.dual_norm import for_both_norms
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def load_pretrained(
         notices.append(notice)
     if weight is None or weight.shape != model.head.weight.shape:
         state.update({f"head.{name}": tensor for name, tensor in model.head.state_dict().items()})
-    load_exactly(model, state, source=str(path))
+    load_exactly(model, for_both_norms(model, state), source=str(path))
     return tuple(notices)
 
 

