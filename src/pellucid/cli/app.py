@@ -7,7 +7,7 @@ import sys
 import typer
 
 from pellucid import __version__
-from pellucid.cli import ara, data, evaluate, explain, models, study, train
+from pellucid.cli import ara, certify, data, evaluate, explain, models, study, train
 
 app = typer.Typer(
     name="pellucid",
@@ -27,6 +27,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("localize")(evaluate.localize)
 app.command("ara")(ara.ara)
+app.command("certify")(certify.certify)
 app.command("explain")(explain.explain)
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")

@@ -38,29 +38,44 @@ def train(
             help="Change a value of the recipe, as objective.attack.size.linf=0.01.",
         ),
     ] = None,
+    init: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            help="Fine-tune this trained network (a run folder, or weights with their model.toml) instead of starting "
+            "afresh: its architecture, size and weights, the recipe's objective, a tenth of its epochs.",
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of initialisation, order, augmentation and attacks.")] = 0,
     device: Device = "auto",
     limit: Limit = None,
     cache: Cache = None,
 ) -> None:
-    """Train one network; checkpoints are chosen by validation AUROC.
+    """Train one network; the recipe says by which validation metric the checkpoint is chosen.
 
     Example: `pellucid train khakzar2019-robust --data phantom --set model.name=small --out runs/first`
+
+    Fine-tuning: `pellucid train woods2019-robust --data phantom --init runs/first --out runs/second`
 
     On several GPUs: `accelerate launch --module pellucid.cli.app train …`; on several CPUs or machines:
     `torchrun --nproc-per-node 2 -m pellucid.cli.app train …`
     """
+    import torch
+
     from pellucid.data.dataset import get_split
     from pellucid.evaluate.validation import ValidationScorer
     from pellucid.resources import write_json
     from pellucid.training import load_recipe
     from pellucid.training import train as run_training
+    from pellucid.training.network import starting_from
 
     main_process = os.environ.get("RANK", "0") == "0"
     if not main_process:  # accelerate launch starts this command once a process; one of them speaks
         os.environ["PELLUCID_PROGRESS"] = "0"
-    settings = load_recipe(recipe, overrides or ())
+    settings = load_recipe(recipe, overrides or (), fine_tuning=init is not None)
+    if init is not None:
+        settings = starting_from(settings, init)
     splits = open_splits(data, root, data_option)
     run = run_training(
         settings,
@@ -73,6 +88,8 @@ def train(
         resume=resume,
         cache=cache,
     )
+    if torch.distributed.is_initialized():  # its threads must end before the process does
+        torch.distributed.destroy_process_group()
     if not main_process:
         return
     history = run.metrics()
