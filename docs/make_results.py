@@ -20,8 +20,9 @@ from playwright.sync_api import sync_playwright
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SECTIONS = ("summary", "robustness", "localization", "wang", "sweep", "cases")
-TABLES = ("classification", "robustness", "localization", "wang", "training")
+SECTIONS = ("summary", "robustness", "ara", "localization", "wang", "sweep", "cases", "sliders")
+TABLES = ("classification", "robustness", "ara", "comparators", "localization", "wang", "training")
+CLASSIFICATION = ("auroc", "average_precision", "accuracy")  # the last of classes of which an image has one
 TALLEST = 3200  # pixels of a picture; a taller section is cut
 
 
@@ -57,6 +58,7 @@ def figures(results: dict[str, Any]) -> str:
     parts = results["data"]["parts"]
     place = os.environ.get("PELLUCID_TEST_DATA", "$PELLUCID_TEST_DATA")
     command = results["command"].replace(place, "$PELLUCID_TEST_DATA")
+    known = {row["metric"] for row in results["rows"] if row["section"] == "classification"}
     lines = [
         f"# {results['title']}",
         "",
@@ -69,8 +71,13 @@ def figures(results: dict[str, Any]) -> str:
         f"- [95 % intervals] from {results['resamples']:,} resamples of the patients (of the images, where patients "
         "are not known); ± the spread between seeds; Δ against the first column, bold where its interval excludes 0",
         "",
-        *_table(results["rows"], variants, "classification", "", [("auroc", ""), ("average_precision", "")]),
+        *_table(
+            results["rows"], variants, "classification", "", [(name, "") for name in CLASSIFICATION if name in known]
+        ),
     ]
+    areas = list(dict.fromkeys(r["metric"] for r in results["rows"] if r["section"] == "ara"))
+    if areas:
+        lines += _table(results["rows"], variants, "ara", "", [(metric, "") for metric in areas])
     sizes = list(dict.fromkeys(r["at"] for r in results["rows"] if r["section"] == "robustness"))
     if sizes:
         lines += _table(results["rows"], variants, "robustness", "", [("accuracy", at) for at in sizes])
@@ -111,13 +118,14 @@ def _table(
 def _cell(row: dict[str, Any] | None) -> str:
     if row is None or row["value"] is None:
         return "–"
-    text = f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+    d = 4 if row["metric"].startswith("ara_") else 3  # digits
+    text = f"{row['value']:.{d}f} [{row['low']:.{d}f}, {row['high']:.{d}f}]"
     if row["seed_spread"] is not None:
-        text += f" ± {row['seed_spread']:.3f}"
+        text += f" ± {row['seed_spread']:.{d}f}"
     change = row["difference"]
     if change and change["low"] is not None:
         mark = "**" if change["low"] > 0 or change["high"] < 0 else ""
-        text += f"<br>Δ {mark}{change['value']:+.3f}{mark} [{change['low']:+.3f}, {change['high']:+.3f}]"
+        text += f"<br>Δ {mark}{change['value']:+.{d}f}{mark} [{change['low']:+.{d}f}, {change['high']:+.{d}f}]"
     return text
 
 

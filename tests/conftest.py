@@ -1,14 +1,27 @@
-"""What every test shares: one thread, the real data, and the rule that CI may not skip it."""
+"""What tests share: one thread, the real data, which CI may not skip, the command, and a run that was trained."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 
+sys.path.insert(0, str(Path(__file__).parent))  # for the modules that tests share: *_example.py
+pytest.register_assert_rewrite("published_radii_example")  # it asserts
 torch.set_num_threads(1)  # one thread a worker: more of them slow each other down
+
+SWITCHES = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+)
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +38,55 @@ def real_data() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return folder
+
+
+@pytest.fixture
+def pellucid(monkeypatch, capsys):
+    """Run the command in this process; gives its exit status (or last words), output and messages."""
+    from pellucid.cli.app import main
+
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.setenv("PELLUCID_PROGRESS", "0")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["pellucid", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        output = capsys.readouterr()
+        return ended.value.code or 0, output.out, output.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium; skips on a user's machine without it, fails in CI, where it must not be missing."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        message = "no Chromium on this machine: apt-get install chromium"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=list(SWITCHES))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def phantom():
+    """The splits of a small phantom, to train on."""
+    from training_example import small_phantom
+
+    return small_phantom()
+
+
+@pytest.fixture(scope="session")
+def finished(phantom, tmp_path_factory):
+    """A finished run on `phantom`, of seed 7; tests copy its folder before they change anything in it."""
+    from training_example import run
+
+    return run(phantom, tmp_path_factory.mktemp("runs") / "finished", seed=7)

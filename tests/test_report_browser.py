@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import sys
-from pathlib import Path
 
 import pytest
 
-from pellucid.report import write_report
-
-sys.path.insert(0, str(Path(__file__).parent))
 import report_example as example
+from pellucid.report import write_report
 
 pytestmark = pytest.mark.browser
 
@@ -31,29 +25,6 @@ HEADINGS = [
     "What these figures cannot show",
 ]
 WIDTHS = (360, 768, 1280)
-SWITCHES = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        message = "no Chromium on this machine: apt-get install chromium"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=list(SWITCHES))
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+import report_example as example
 from pellucid.data import materialize, open_dataset
 from pellucid.models import create_model, load_model, save_model
 from pellucid.models.inference import probabilities
@@ -23,12 +20,8 @@ from pellucid.study import load_study
 from pellucid.study.runs import PlannedRun
 from pellucid.study.slides import make_slides
 
-sys.path.insert(0, str(Path(__file__).parent))
-import report_example as example
-
 CLASSES = ("cat", "dog", "<b>newt</b>")
 RHOS = (0.05, 0.1, 0.2)
-SWITCHES = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 
 
 def slide(labels=("",), title="one.png", size=16, channels=1):
@@ -42,22 +35,6 @@ def slide(labels=("",), title="one.png", size=16, channels=1):
         rms = np.array([[rho, rho] for rho in RHOS])
         columns.append(Column(label, pictures, rms, np.array(raised), np.array([0.1, 0.2, 0.5]), 17))
     return Slide(title, "shows cat", image, CLASSES, [0, 1], RHOS, "raise", "tight", columns)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        message = "no Chromium on this machine: apt-get install chromium"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=list(SWITCHES))
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

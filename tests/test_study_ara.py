@@ -72,7 +72,10 @@ def test_every_label_and_their_mean_have_an_area_with_its_interval(finished):
     rows = {(r["metric"], r["class"], r["variant"]): r for r in results["rows"] if r["section"] == "ara"}
     classes = results["data"]["classes"]
     assert set(rows) == {
-        (f"ara_{kind}", c, v.label) for kind in ("attack", "btr") for c in (*classes, "mean") for v in study.variants
+        (metric, c, v.label)
+        for metric in ("balanced_accuracy", "ara_attack", "ara_btr")
+        for c in (*classes, "mean")
+        for v in study.variants
     }
     stage = set_stage(study, None, size=32, channels=1, limit=None, cache=None)
     for run in plan(study, out):
@@ -90,6 +93,10 @@ def test_every_label_and_their_mean_have_an_area_with_its_interval(finished):
                 area = balanced_ara(found.radius[mine], found.found[mine], present, draws)
                 assert row["value"] == (pytest.approx(area.lower.value) if area.known else None)
                 assert row["n"] == mine.sum()
+                if kind == "attack":  # the accuracy of the unchanged images is where its curve starts
+                    right = found.correct_at_start[mine]
+                    start = (right[present].mean() + right[~present].mean()) / 2
+                    assert rows["balanced_accuracy", name, run.label]["value"] == pytest.approx(start)
     assert len(stage.measured) == results["ara"]["images"] == 24
     other = study.variants[1].label
     assert rows["ara_attack", "mean", other]["difference"]["seeds"] == [
@@ -102,8 +109,10 @@ def test_the_page_shows_table_curve_and_alarm(finished):
     page = (out / "report.html").read_text()
     assert 'href="#ara"' in page
     section = re.search(r'<section id="ara">.*?</section>', page, re.DOTALL)[0]
-    assert section.count("<svg") == 2
+    assert section.count("<svg") == 4  # accuracy against area, and the curves; of two kinds each
     assert "Attack ARA" in section
+    assert "By label" in section
+    assert "At matched clean accuracy" not in section
     assert "<code>woods2019</code>" in section
     curves = results["ara"]["curves"]
     assert {(c["variant"], c["kind"]) for c in curves} == {

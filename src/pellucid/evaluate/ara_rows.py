@@ -1,15 +1,24 @@
-"""Accuracy-Robustness Areas of several networks side by side, as rows of a study."""
+"""Accuracy-Robustness Areas of several networks side by side, and their accuracy on the same images, as rows."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from pellucid.evaluate.ara import BALANCED
 from pellucid.evaluate.ara_summary import areas_of
+from pellucid.evaluate.classification import accuracy, balanced_accuracy
 from pellucid.evaluate.comparison import Row, compare
+from pellucid.evaluate.questions import Question
+from pellucid.evaluate.statistics import Replicates
+from pellucid.models.inference import probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
 
     from pellucid.data.dataset import Dataset
     from pellucid.evaluate.bootstrap import Bootstrap
@@ -39,6 +48,56 @@ def ara_rows(
                 v: [(x.overall if name == "mean" else x.labels[name]).replicates for x in seeds]
                 for v, seeds in found.items()
             }
-            place = Row("ara", f"ara_{kind}", name, "", math.nan, math.nan, math.nan, 0)
-            rows += compare(place, figures, reference)
+            rows += compare(_place(f"ara_{kind}", name), figures, reference)
     return rows
+
+
+def clean_rows(
+    logits: Mapping[str, Sequence[npt.NDArray[np.floating]]],
+    thresholds: Mapping[str, Sequence[Sequence[float]]],
+    dataset: Dataset,
+    bootstrap: Bootstrap,
+    reference: str | None = None,
+) -> list[Row]:
+    """The accuracy of the unchanged images: where the curves under attack start.
+
+    With several labels it is the balanced accuracy of each at its threshold, for the labels that have an area.
+
+    Args:
+        logits: by variant, (N, K) a seed.
+        thresholds: by variant, K probabilities a seed.
+        dataset: the images that were measured.
+        bootstrap: over them.
+        reference: the variant that the others are compared with, or None.
+    """
+    if dataset.task == "multiclass":
+        right = {v: [accuracy(x.argmax(1), dataset.targets, bootstrap) for x in xs] for v, xs in logits.items()}
+        return compare(_place("accuracy", "mean"), right, reference)
+    rows: list[Row] = []
+    tables = {
+        v: [_by_label(x, cut, dataset, bootstrap) for x, cut in zip(xs, thresholds[v], strict=True)]
+        for v, xs in logits.items()
+    }
+    for name in (*dataset.classes, "mean"):
+        figures = {v: [table[name] for table in seeds] for v, seeds in tables.items()}
+        rows += compare(_place("balanced_accuracy", name), figures, reference)
+    return rows
+
+
+def _by_label(
+    logits: npt.NDArray[np.floating], thresholds: Sequence[float], dataset: Dataset, bootstrap: Bootstrap
+) -> dict[str, Replicates]:
+    missing = Question("attack", "label_flipped", BALANCED, "multilabel", tuple(thresholds)).undefined(dataset.targets)
+    decided = probabilities(logits, dataset.task) >= np.asarray(thresholds)
+    found = {}
+    for number, name in enumerate(dataset.classes):
+        if number in missing:
+            nothing = np.full(bootstrap.resamples, math.nan)
+            found[name] = Replicates(math.nan, nothing, 0, missing[number], bootstrap.key)
+        else:
+            found[name] = balanced_accuracy(decided[:, number], dataset.targets[:, number], bootstrap)
+    return {**found, "mean": Replicates.mean(list(found.values()), n=sum(r.n for r in found.values()))}
+
+
+def _place(metric: str, name: str) -> Row:
+    return Row("ara", metric, name, "", math.nan, math.nan, math.nan, 0)

@@ -32,7 +32,7 @@ class Row:
     """One figure of one variant: where it belongs, its value with a 95 % interval, and how it differs.
 
     Attributes:
-        section: `classification`, `robustness`, `localization`, `wang` or `sweep`.
+        section: `classification`, `robustness`, `ara`, `localization`, `wang` or `sweep`.
         metric: its name.
         class_name: a class, or `mean`.
         variant: a network or recipe; empty for maps that know nothing of the image.

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pellucid.report.drawing import looks
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from pellucid.report.drawing import Look
 
 ResultRow = dict[str, Any]
 """One figure of a study: what it measures, value, interval, n, seeds and difference from the reference."""
@@ -29,6 +33,7 @@ class Book:
         self.results = results
         self.variants: list[str] = [v["label"] for v in results["variants"]]
         self.reference: str = next((v["label"] for v in results["variants"] if v.get("reference")), self.variants[0])
+        self.looks: dict[str, Look] = looks(self.variants, self.reference, self.families)
         self.classes: list[str] = list(results.get("data", {}).get("classes", []))
         self.methods: list[str] = list(results.get("methods", []))
         self._rows: dict[tuple[Any, ...], ResultRow] = {}
@@ -36,6 +41,23 @@ class Book:
         for row in results["rows"]:
             self._sections.setdefault(row["section"], []).append(row)
             self._rows[tuple(_value(row, field) for field in _KEY)] = row
+
+    @property
+    def families(self) -> dict[str, str]:
+        """The family of each variant that has one."""
+        return {v["label"]: v["family"] for v in self.results["variants"] if v.get("family")}
+
+    @property
+    def class_noun(self) -> str:
+        """What one of the classes is called: several findings may be on an image, but it is of one class."""
+        return "class" if self.results.get("data", {}).get("task") == "multiclass" else "finding"
+
+    @property
+    def sampled(self) -> str:
+        """What the intervals speak of: patients, or images where each is of another patient or none is known."""
+        parts = self.results.get("data", {}).get("parts", {}).values()
+        alone = all(part["patients"] in (None, part["images"]) for part in parts)
+        return "images" if parts and alone else "patients"
 
     @property
     def others(self) -> list[str]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from pellucid.report.book import ResultRow
 
-__all__ = ["Cell", "Difference", "Line", "Table", "compare", "estimate", "line", "metric", "verdict"]
+__all__ = ["Cell", "Difference", "Line", "Table", "across", "compare", "estimate", "line", "metric", "verdict"]
 
 
 @dataclass(frozen=True)
@@ -155,16 +155,20 @@ def line(
     hint: str = "",
     strong: bool = False,
 ) -> Line:
+    """A row of figures of one metric."""
+    return replace(across(label, [estimate(row, shown) for row in found]), hint=hint, strong=strong)
+
+
+def across(label: str, cells: Sequence[Cell | None]) -> Line:
     """A row of figures that share their n, or say their own where they do not."""
-    cells = [estimate(row, shown) for row in found]
     sizes = {cell.n for cell in cells if cell is not None and cell.n is not None}
     if len(sizes) == 1:
-        return Line(label, hint, tuple(cells), f"{sizes.pop():,}", strong)
+        return Line(label, "", tuple(cells), f"{sizes.pop():,}")
     told = [
         cell if cell is None or cell.n is None else replace(cell, reason=_join(f"n = {cell.n:,}", cell.reason))
         for cell in cells
     ]
-    return Line(label, hint, tuple(told), "", strong)
+    return Line(label, "", tuple(told))
 
 
 def _join(*parts: str) -> str:

@@ -73,47 +73,51 @@ def write_curves(curves: Sequence[AraCurve], path: Path) -> None:
             figure.savefig(temporary, format="png", dpi=PIXELS_PER_INCH, facecolor="white")
 
 
-def chart(curves: Sequence[AraCurve], seen: Mapping[str, Look], kind: str) -> Chart:
-    """The curves of one kind for the report's page, a thin line a seed."""
+def chart(curves: Sequence[AraCurve], seen: Mapping[str, Look], kind: str, name: str = "ara") -> Chart:
+    """The curves of one kind for the report's page, a thin line a seed; `name` is this figure's alone on the page."""
     own = [c for c in curves if c.kind == kind]
     with canvas(2.4) as (figure, (axes,)):
         _panel(axes, own, seen)
         axes.set_xlabel("size of the perturbation, RMS a pixel")
         alt = f"Accuracy against the size of the smallest perturbation, {kind}, for {', '.join(seen)}."
-        svg = to_svg(figure, f"ara-{kind}", alt)
+        svg = to_svg(figure, f"{name}-{kind}", alt)
     return Chart(svg, f"Images {TITLES.get(kind, kind)}", "dashed: the best constant guess")
 
 
-def charts(results: Mapping[str, Any], seen: Mapping[str, Look]) -> list[Chart]:
-    """One chart a kind of a study's areas; none where it measured none."""
-    found = (results.get("ara") or {}).get("curves", [])
-    curves = [
+def charts(curves: Sequence[AraCurve], seen: Mapping[str, Look], name: str = "ara") -> list[Chart]:
+    """One chart a kind; none where there are no curves."""
+    return [chart(curves, seen, kind, name) for kind in dict.fromkeys(c.kind for c in curves)]
+
+
+def stored(found: Sequence[Mapping[str, Any]]) -> list[AraCurve]:
+    """The curves as results.json holds them."""
+    return [
         AraCurve(c["variant"], c["kind"], radius, accuracy, c["naive"], upper, c["measure"])
         for c in found
         for radius, accuracy, upper in [[np.asarray(c[k], dtype=np.float64) for k in ("radius", "accuracy", "upper")]]
     ]
-    return [chart(curves, seen, kind) for kind in dict.fromkeys(c.kind for c in curves)]
 
 
 def _panel(axes: Axes, curves: Sequence[AraCurve], seen: Mapping[str, Look]) -> None:
     right = BEYOND * max(c.end for c in curves) or 1e-3
     labelled: set[str] = set()
     for index, curve in enumerate(curves):
-        colour, marker = seen[curve.name].colour, seen[curve.name].marker
+        look = seen[curve.name]
         label = None if curve.name in labelled else curve.name
         labelled.add(curve.name)
         # the last step goes on to the edge: the accuracy does not end where the largest radius was found
         x = np.append(curve.radius, max(right, curve.radius[-1]))
         y = np.append(curve.accuracy, curve.accuracy[-1])
         marks: dict[str, Any] = {
-            "marker": marker,
+            "marker": look.marker,
+            "ls": look.line,
             "ms": 3.6,
             "markevery": (0.03 + 0.03 * (index % 5), 0.2),
         }  # for print in gray
-        axes.step(x, y, where="post", color=colour, lw=1.3, label=label, **marks)
+        axes.step(x, y, where="post", color=look.colour, lw=1.3, label=label, **marks)
         if curve.upper is not None and bool((curve.upper > curve.accuracy).any()):
             top = np.append(curve.upper, curve.upper[-1])
-            axes.fill_between(x, y, top, step="post", color=colour, alpha=0.16, lw=0)
+            axes.fill_between(x, y, top, step="post", color=look.colour, alpha=0.16, lw=0)
     for number, naive in enumerate(sorted({c.naive for c in curves})):
         axes.axhline(naive, color=QUIET, lw=0.9, ls=(0, (4, 2)), label=None if number else "best constant guess")
     axes.set_xlim(0, right)

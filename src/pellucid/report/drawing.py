@@ -13,7 +13,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from matplotlib.axes import Axes
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 COLOURS = ("#4a4a4a", "#0067a5", "#c04000", "#00735c", "#9a3d86", "#7a5c00", "#00738c", "#7b3f1d")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
 GLYPHS = ("●", "■", "◆", "▲", "▼", "✚", "✖", "⬢")
+LINES = ("-", (0, (6, 1.5)), (0, (2, 1)), (0, (6, 1.5, 1.5, 1.5)), (0, (1, 1)))
 WIDTH = 4.17  # inches: 300 units, so that text of 9 units stays legible on a phone
 QUIET = "#6b6b6b"
 
@@ -49,11 +50,15 @@ _STYLE: Any = {
 
 @dataclass(frozen=True)
 class Look:
-    """How one variant is drawn everywhere: colour, matplotlib marker, and the same shape as a character."""
+    """How one variant is drawn everywhere: colour, matplotlib marker, the same shape as a character, and line style.
+
+    The style tells curves of one family apart, which share their colour.
+    """
 
     colour: str
     marker: str
     glyph: str
+    line: Any = "-"
 
 
 @dataclass(frozen=True)
@@ -65,16 +70,29 @@ class Chart:
     note: str = ""
 
 
-def looks(variants: Sequence[str], reference: str) -> dict[str, Look]:
+def looks(variants: Sequence[str], reference: str, families: Mapping[str, str] | None = None) -> dict[str, Look]:
     """A look for each variant; the reference is always the gray one.
 
+    Args:
+        variants: in the study's order.
+        reference: one of them.
+        families: variant → its family, whose members have one colour and differ by their markers.
+
     Example:
-        >>> looks(["robust", "plain"], "plain")["plain"].glyph
-        '●'
+        >>> seen = looks(["ours 1", "ours 2", "plain"], "plain", {"ours 1": "ours", "ours 2": "ours"})
+        >>> [seen[v].glyph for v in ("plain", "ours 1", "ours 2")], seen["ours 1"].colour == seen["ours 2"].colour
+        (['●', '■', '◆'], True)
     """
-    order = [reference, *(v for v in variants if v != reference)]
     size = len(COLOURS)
-    chosen = {v: Look(COLOURS[i % size], MARKERS[i % size], GLYPHS[i % size]) for i, v in enumerate(order)}
+    groups: dict[tuple[str, str], list[str]] = {}  # a variant without a family is one of its own
+    for variant in [reference, *(v for v in variants if v != reference)]:
+        family = (families or {}).get(variant)
+        groups.setdefault(("variant", variant) if family is None else ("family", family), []).append(variant)
+    chosen = {}
+    for number, members in enumerate(groups.values()):
+        for place, variant in enumerate(members):
+            shape = (number + number // size + place) % size  # the second round of colours has other shapes
+            chosen[variant] = Look(COLOURS[number % size], MARKERS[shape], GLYPHS[shape], LINES[place % len(LINES)])
     return {v: chosen[v] for v in variants}
 
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from pellucid.report.book import MEAN, TRIVIAL, Book, ResultRow
 from pellucid.report.boxes import sweep_row, thresholds
 from pellucid.report.cells import verdict
-from pellucid.report.drawing import QUIET, Chart, Look, canvas, looks, to_svg
+from pellucid.report.drawing import QUIET, Chart, Look, canvas, to_svg
 from pellucid.report.metrics import defined, method_label, metric, readable
 from pellucid.report.panels import Panel
 from pellucid.report.tables import LOCALIZATION_METRICS, strength_of
@@ -36,7 +36,7 @@ def classification(book: Book) -> list[Chart]:
 def _classification_chart(book: Book, name: str) -> Chart:
     classes = book.class_names("classification", metric=name)
     by_name = {"Mean" if c == MEAN else readable(c): c for c in classes}
-    seen, published = looks(book.variants, book.reference), book.comparators("classification", name)
+    seen, published = book.looks, book.comparators("classification", name)
     with canvas(_height(len(classes), len(seen))) as (figure, (axes,)):
         _dots(axes, list(by_name), seen, lambda c, v: book.row("classification", name, v, cls=by_name[c]))
         for one, (mark, _) in zip(published, PUBLISHED_MARKS, strict=False):
@@ -47,10 +47,10 @@ def _classification_chart(book: Book, name: str) -> Chart:
         if name == "auroc" and axes.get_xlim()[0] < 0.55:
             axes.axvline(0.5, color=QUIET, lw=0.9, ls=(0, (4, 2)))
         axes.set_xlabel(f"{metric(name).label} with 95 % interval")
-        alt = f"{metric(name).label} by finding for {', '.join(seen)}; the table gives the numbers."
+        alt = f"{metric(name).label} by {book.class_noun} for {', '.join(seen)}; the table gives the numbers."
         svg = to_svg(figure, _id("class", name), alt)
     told = [f"{glyph} {one['name']}" for one, (_, glyph) in zip(published, PUBLISHED_MARKS, strict=False)]
-    return Chart(svg, f"{metric(name).label} by finding", ", ".join(told))
+    return Chart(svg, f"{metric(name).label} by {book.class_noun}", ", ".join(told))
 
 
 def localization(book: Book, target: str) -> list[Chart]:
@@ -59,7 +59,7 @@ def localization(book: Book, target: str) -> list[Chart]:
 
 
 def _localization_chart(book: Book, target: str, name: str) -> Chart:
-    seen = looks(book.variants, book.reference)
+    seen = book.looks
     here: dict[str, str] = {"target": target, "metric": name}
     methods = {method_label(m): m for m in book.known_methods("localization", **here)}
     with canvas(_height(len(methods), len(seen))) as (figure, (axes,)):
@@ -83,7 +83,7 @@ def _localization_chart(book: Book, target: str, name: str) -> Chart:
 def differences(book: Book, target: str) -> list[Chart]:
     """One chart a method: paired differences from the reference by metric; filled where 0 is excluded."""
     charts = []
-    seen = {v: look for v, look in looks(book.variants, book.reference).items() if v != book.reference}
+    seen = {v: look for v, look in book.looks.items() if v != book.reference}
     for method in book.known_methods("localization", target=target):
         names = {metric(m).label: m for m in _metrics(book, target)}
 
@@ -119,7 +119,7 @@ def robustness(book: Book) -> list[Chart]:
                 (size, at) for at in strengths for found, size in [strength_of(at)] if found == norm or size == 0
             )
             with canvas(2.4) as (figure, (axes,)):
-                for variant, look in looks(book.variants, book.reference).items():
+                for variant, look in book.looks.items():
                     rows = [(x, book.row("robustness", name, variant, at=at)) for x, at in steps]
                     _curve(axes, rows, look)
                 axes.set_xlabel(f"size of the perturbation, {norm}")
@@ -139,7 +139,7 @@ def sweep(book: Book, target: str, method: str, *, at: str, gate: str = "") -> C
     steps = thresholds(book, target, method)
     with canvas(1.25 * len(names) + 0.3, len(names)) as (figure, axes):
         for panel, name in zip(axes, names, strict=True):
-            for variant, look in looks(book.variants, book.reference).items():
+            for variant, look in book.looks.items():
                 _curve(panel, [(t, sweep_row(book, name, variant, threshold=t, **where)) for t in steps], look)
             panel.set_ylabel(metric(name).label)
             panel.set_ylim(bottom=0)
@@ -152,9 +152,8 @@ def sweep(book: Book, target: str, method: str, *, at: str, gate: str = "") -> C
     return Chart(svg, f"{method_label(method)}, a hit at {at}")
 
 
-def training(variants: Sequence[dict[str, Any]], reference: str) -> list[Chart]:
+def training(book: Book) -> list[Chart]:
     """Loss on clean (solid) and adversarial images (dashed), and validation scores: a thin line a seed."""
-    seen = looks([v["label"] for v in variants], reference)
     charts = []
     wanted = (
         ("Training loss", "loss, each recipe's own", {"loss_clean": "-", "loss_adversarial": (0, (3, 1.5))}),
@@ -164,10 +163,10 @@ def training(variants: Sequence[dict[str, Any]], reference: str) -> list[Chart]:
     for title, label, lines in wanted:
         drawn = False
         with canvas(2.4) as (figure, (axes,)):
-            for variant in variants:
+            for variant in book.results["variants"]:
                 for run in variant.get("runs", []):
                     for key, style in lines.items():
-                        drawn |= _history(axes, run, key, seen[variant["label"]], style)
+                        drawn |= _history(axes, run, key, book.looks[variant["label"]], style)
             axes.set_xlabel("epoch")
             axes.set_ylabel(label)
             axes.grid(axis="both")
@@ -177,7 +176,7 @@ def training(variants: Sequence[dict[str, Any]], reference: str) -> list[Chart]:
             note = (
                 "solid: clean images; dashed: adversarial images"
                 if "loss_adversarial" in lines
-                else "dot: chosen epoch"
+                else "large mark: chosen epoch"
             )
             charts.append(Chart(svg, title, note))
     return charts
@@ -188,10 +187,11 @@ def _history(axes: Axes, run: dict[str, Any], key: str, look: Look, style: Any) 
     points = [(x, y) for x, y in points if defined(y)]
     if not points:
         return False
-    axes.plot([x for x, _ in points], [y for _, y in points], color=look.colour, lw=0.9, ls=style, alpha=0.85)
+    marks: dict[str, Any] = {"marker": look.marker, "ms": 2.6, "markevery": (0.05, 0.25)}  # families share a colour
+    axes.plot([x for x, _ in points], [y for _, y in points], color=look.colour, lw=0.9, ls=style, alpha=0.85, **marks)
     best = [(x, y) for x, y in points if x == run.get("best_epoch")]
     if key.startswith("validation") and best:
-        axes.plot(*best[0], look.marker, color=look.colour, ms=4)
+        axes.plot(*best[0], look.marker, color=look.colour, ms=5)
     return True
 
 

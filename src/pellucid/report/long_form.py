@@ -57,6 +57,7 @@ def long_tables(results: Mapping[str, Any]) -> dict[str, LongTable]:
                 **{key: one.get(key, "") for key in ("section", "metric", "at", "name")},
                 "class": cls,
                 "value": value,
+                "accuracy": (one.get("accuracy") or {}).get(cls, ""),
                 "note": one.get("note", ""),
             }
             for one in published

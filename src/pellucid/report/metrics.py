@@ -31,15 +31,22 @@ METRICS: dict[str, Metric] = {
         "AUROC",
         1,
         3,
-        "the chance that an image with the finding is scored above one without it; 0.5 is chance",
+        "the chance that an image that shows it is scored above one that does not; 0.5 is chance",
     ),
     "average_precision": Metric(
         "Average precision",
         1,
         3,
-        "precision averaged over recall; chance is the share of images with the finding",
+        "precision averaged over recall; chance is the share of images that show it",
     ),
     "accuracy": Metric("Accuracy", 1, 3, "the share of right answers"),
+    "balanced_accuracy": Metric(
+        "Balanced accuracy",
+        1,
+        3,
+        "the share of right answers, averaged over the classes; of a label, over the images with and without it",
+    ),
+    "recall": Metric("Recall", 1, 3, "the share of a class's images that are recognised"),
     "pointing": Metric("Pointing game", 1, 3, "how often the hottest pixel lies inside the marked region"),
     "energy_share": Metric(
         "Energy inside", 1, 3, "the share of the map's positive part that lies inside the marked region"

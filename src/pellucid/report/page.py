@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pellucid.report import boxes, configuration, curves, figures, slider, tables
+from pellucid.report import areas, boxes, configuration, figures, slider, tables
 from pellucid.report.book import MEAN, TRIVIAL, Book
-from pellucid.report.drawing import looks
 from pellucid.report.long_form import long_tables, write_tables
 from pellucid.report.metrics import defined, duration, method_label, number, readable
 from pellucid.report.panels import Panel, heat_picture, picture
@@ -81,7 +80,7 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequenc
         "r": results,
         "book": book,
         "reference": book.reference,
-        "looks": looks(book.variants, book.reference),
+        "looks": book.looks,
         "css": Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
         "slider_css": Markup((_TEMPLATES / "slider.css").read_text(encoding="utf-8") if slides else ""),  # noqa: S704
         "script": Markup(script),  # noqa: S704 (our own text)
@@ -103,13 +102,11 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequenc
         "classification_charts": figures.classification(book),
         "robustness": tables.robustness(book),
         "robustness_charts": figures.robustness(book),
-        "areas": tables.areas(book),
-        "area_charts": curves.charts(results, looks(book.variants, book.reference)),
-        "area_alarms": (results.get("ara") or {}).get("alarms", []),
+        "areas": areas.section(book),
         "targets": _targets(book),
         "wang": _wang(book),
         "sweeps": _sweeps(book),
-        "training_charts": figures.training(results["variants"], book.reference),
+        "training_charts": figures.training(book),
         "runs": _runs(results["variants"]),
         "cases": _cases(book, panels),
         "slides": [slider.fragment(slide, f"slide{i}") for i, slide in enumerate(slides)],

@@ -15,12 +15,17 @@ LOCALIZATION_METRICS = (*HEADLINE_METRICS[:2], "energy_ratio", "auprc", "effecti
 
 def headline(book: Book) -> Table:
     """The study at a glance: discrimination, scores under attack, where the first method's maps fall."""
-    lines = [_across(book, "Mean AUROC", "classification", "auroc", strong=True)]
+    lines = [
+        _across(book, "Mean AUROC", "classification", "auroc", strong=True),
+        _across(book, metric("accuracy").label, "classification", "accuracy"),
+    ]
     name, strength = attacked(book)
     if strength:
         label = f"{metric(name).label} under attack"
         lines.append(_across(book, label, "robustness", name, at=strength, hint=f"PGD, {strength}"))
-    lines += [_across(book, metric(n).label, "ara", n) for n in book.values("metric", "ara")]
+    for n in book.values("metric", "ara"):
+        hint = "" if n.startswith("ara_") else "of the images of the ARA, unchanged"
+        lines.append(_across(book, metric(n).label, "ara", n, hint=hint))
     for target in book.targets:
         methods = book.known_methods("localization", target=target["name"])
         if not methods:
@@ -91,7 +96,7 @@ def classification(book: Book) -> list[Table]:
         notes += ["Published figures come without interval."] if published else []
         notes += [f"{c['name']}: {c['note']}" for c in published if c.get("note")]
         columns = (*book.variants, *(c["name"] for c in published))
-        tables.append(Table(shown.label, columns, tuple(lines), " ".join(notes), "Finding"))
+        tables.append(Table(shown.label, columns, tuple(lines), " ".join(notes), book.class_noun.capitalize()))
     return [t for t in tables if t]
 
 
@@ -102,20 +107,6 @@ def robustness(book: Book) -> list[Table]:
         strengths = sorted(book.values("at", "robustness", metric=name), key=strength_of)
         lines = [_across(book, "no attack" if at == "0" else at, "robustness", name, at=at) for at in strengths]
         tables.append(Table(f"{metric(name).label} under attack", tuple(book.variants), tuple(lines), first="Attack"))
-    return [t for t in tables if t]
-
-
-def areas(book: Book) -> list[Table]:
-    """One table a kind of Accuracy-Robustness Area: labels by variants, the mean last."""
-    tables = []
-    for name in book.values("metric", "ara"):
-        shown, classes = metric(name), book.class_names("ara", metric=name)
-        whole = "Mean over labels" if len(classes) > 1 else "All images"
-        lines = [
-            _across(book, whole if c == MEAN else readable(c), "ara", name, cls=c, strong=c == MEAN) for c in classes
-        ]
-        note = shown.meaning[:1].upper() + shown.meaning[1:] + "."
-        tables.append(Table(shown.label, tuple(book.variants), tuple(lines), note, first="Label"))
     return [t for t in tables if t]
 
 

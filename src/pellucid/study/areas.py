@@ -54,12 +54,15 @@ def measure_radii(
 
 
 def area_results(study: StudyConfig, stage: Stage, verdicts: Mapping[str, Sequence[Verdict]]) -> dict[str, Any] | None:
-    """What results.json says of the areas beside their rows: curves and alarms; None where none were asked for."""
+    """What results.json says of the areas beside their rows: what was asked, curves, what they cost, alarms.
+
+    None where none were asked for.
+    """
     if not study.evaluation.ara.kinds:
         return None
     from pellucid.evaluate.ara_summary import curve_of
 
-    curves, alarms = [], []
+    curves, attacks, alarms = [], [], []
     for variant, seeds in verdicts.items():
         for seed, verdict in zip(study.seeds, seeds, strict=True):
             for kind, radii in verdict.radii.items():
@@ -67,11 +70,19 @@ def area_results(study: StudyConfig, stage: Stage, verdicts: Mapping[str, Sequen
                     continue
                 curve = curve_of(radii, stage.measured)
                 named = zip(("radius", "accuracy", "upper"), curve, strict=True)
+                whose = {"variant": variant, "seed": seed, "kind": kind}
+                attacks.append(
+                    {
+                        **whose,
+                        "n": len(radii.found),
+                        "found": int(radii.found.sum()),
+                        "correct_at_start": int(radii.correct_at_start.sum()),
+                        "gradient_evaluations": int(radii.gradient_evaluations.sum()),
+                    }
+                )
                 curves.append(
                     {
-                        "variant": variant,
-                        "seed": seed,
-                        "kind": kind,
+                        **whose,
                         "naive": radii.question.naive,
                         "measure": radii.question.measure,
                         **{name: np.round(values, DIGITS).tolist() for name, values in named},
@@ -81,6 +92,8 @@ def area_results(study: StudyConfig, stage: Stage, verdicts: Mapping[str, Sequen
     return {
         "protocol": study.evaluation.ara.protocol,
         "images": len(stage.measured),
+        "matched": list(study.evaluation.ara.matched),
         "curves": curves,
+        "attacks": attacks,
         "alarms": alarms,
     }

@@ -61,7 +61,7 @@ def make_panels(
     device: str,
 ) -> list[Panel]:
     """Panels of the chosen cases, with the maps of every variant's first seed."""
-    if study.evaluation.panels == 0:
+    if study.evaluation.panels == 0 or not stage.tasks:
         return []
     first = {r.label: r for r in reversed(runs)}
     networks = {label: load_model(first[label].folder, device) for label in verdicts}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -35,6 +35,11 @@ class VariantSettings(Section):
     recipe: str
     label: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._=-]*$", description="its name in tables and file names")
     settings: dict[str, Any] = Field(default_factory=dict, description="as in the recipe, laid over it")
+    family: str | None = Field(
+        None,
+        min_length=1,
+        description="variants of one family, named in order of strength, share a colour and are joined by a line",
+    )
 
 
 class TargetSettings(Section):
@@ -59,12 +64,18 @@ class RobustnessSettings(Section):
     limit: int | None = Field(None, ge=1, description="at most so many test images")
 
 
+AreaKind = Literal["attack", "btr"]
+
+
 class AraSettings(Section):
     """The Accuracy-Robustness Area on test images; none without kinds."""
 
-    kinds: tuple[Literal["attack", "btr"], ...] = ()
+    kinds: tuple[AreaKind, ...] = ()
     protocol: str = Field("tight", description="the attack, as in `pellucid ara`")
     limit: int | None = Field(None, ge=1, description="at most so many test images")
+    matched: tuple[str, ...] = Field(
+        (), description="labels of variants of the same clean accuracy, whose curves get a figure of their own"
+    )
 
     @field_validator("protocol")
     @classmethod
@@ -73,10 +84,17 @@ class AraSettings(Section):
             raise ValueError(f"unknown protocol {name!r}. {nearest(name, METHODS)}")
         return name
 
-    @field_validator("kinds")
+    @field_validator("kinds", "matched")
     @classmethod
-    def _each_once(cls, kinds: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(kinds))
+    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(names))
+
+    @field_validator("matched")
+    @classmethod
+    def _several(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(labels) == 1:
+            raise ValueError(f"at least two variants can be matched; found only {labels[0]!r}")
+        return labels
 
 
 class AdversarialSettings(Section):
@@ -103,7 +121,9 @@ class EvaluationSettings(Section):
     robustness: RobustnessSettings = RobustnessSettings()
     ara: AraSettings = AraSettings()
     adversarial: AdversarialSettings = AdversarialSettings()
-    targets: tuple[TargetSettings, ...] = (TargetSettings(name="test"),)
+    targets: tuple[TargetSettings, ...] = Field(
+        (TargetSettings(name="test"),), description="where explanations are scored; [] scores none"
+    )
 
     @field_validator("methods", "headline")
     @classmethod
@@ -128,12 +148,36 @@ class EvaluationSettings(Section):
 class Comparator(Section):
     """Published figures shown beside the study's, never as its own."""
 
-    section: Literal["classification", "wang"]
+    section: Literal["classification", "wang", "ara"]
     metric: str
     at: str = ""
     name: str
     note: str = ""
     values: dict[str, float]
+    accuracy: dict[str, float] = Field(
+        default_factory=dict, description="network → its clean accuracy; for the section `ara`, and required there"
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.section != "ara":
+            if self.accuracy:
+                raise ValueError(
+                    f"accuracy belongs to comparators of the section 'ara'; this one's is {self.section!r}"
+                )
+            return self
+        kinds = get_args(AreaKind)
+        if self.metric not in kinds:
+            raise ValueError(f"unknown metric {self.metric!r} of the section 'ara'. {nearest(self.metric, kinds)}")
+        if self.values.keys() != self.accuracy.keys():
+            raise ValueError(
+                "values and accuracy must name the same networks; only one of them names "
+                f"{', '.join(sorted(self.values.keys() ^ self.accuracy.keys()))}"
+            )
+        wrong = [f"{name} = {share:g}" for name, share in self.accuracy.items() if not 0 <= share <= 1]
+        if wrong:
+            raise ValueError(f"an accuracy is a share between 0 and 1; found {', '.join(wrong)}")
+        return self
 
 
 class StudyConfig(Section):
@@ -156,6 +200,9 @@ class StudyConfig(Section):
         labels = [v.label for v in self.variants]
         if len({label.replace(" ", "-") for label in labels}) < len(labels):  # they name folders
             raise ValueError(f"every variant needs a label of its own; found {', '.join(labels)}")
+        for label in self.evaluation.ara.matched:
+            if label not in labels:
+                raise ValueError(f"evaluation.ara.matched names no variant: {label!r}. {nearest(label, labels)}")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds must differ; found {self.seeds}")
         return self

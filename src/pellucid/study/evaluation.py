@@ -99,7 +99,10 @@ def set_stage(
     for target in study.evaluation.targets:
         dataset = test if target.data is None else get_split(open_data(target.data, root), "test")
         if dataset.regions is None and target.data is None:
-            raise InputError(f"{dataset.card.name} marks no regions; name images with regions in evaluation.targets.")
+            raise InputError(
+                f"{dataset.card.name} marks no regions; name images with regions in evaluation.targets. "
+                "evaluation.targets = [] leaves the scores of explanations out."
+            )
         task = localization_task(
             target.name,
             dataset,

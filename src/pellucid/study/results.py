@@ -16,6 +16,7 @@ from pellucid.evaluate.comparison import (
 )
 from pellucid.evaluate.statistics import Bootstrap
 from pellucid.models.weights import read_model_card
+from pellucid.report.metrics import readable
 from pellucid.study.areas import area_results
 from pellucid.training.run import RunFolder, versions
 
@@ -23,16 +24,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pellucid.data.dataset import Splits
-    from pellucid.study.config import StudyConfig
+    from pellucid.study.config import StudyConfig, VariantSettings
     from pellucid.study.evaluation import Stage, Verdict
     from pellucid.study.runs import PlannedRun
 
 GENERAL_LIMITS = (
     "Intervals speak of other patients like these (of other images, where patients are not known), not of other seeds; "
     "the spread between seeds stands beside them. They are not corrected for the number of comparisons.",
-    "Good localisation does not prove that a network decides for the right reason, nor does bad localisation prove the "
-    "opposite (Viviano et al. 2021).",
     "Robust accuracy under one attack is an upper bound: a stronger attack can only lower it.",
+)
+LOCALIZATION_LIMIT = (
+    "Good localisation does not prove that a network decides for the right reason, nor does bad localisation prove the "
+    "opposite (Viviano et al. 2021)."
 )
 
 
@@ -63,7 +66,7 @@ def assemble(
         "resamples": study.evaluation.resamples,
         "versions": versions(),
         "data": _data(study, splits),
-        "variants": [_variant(label, reference, runs) for label in verdicts],
+        "variants": [_variant(v, reference, runs) for v in study.variants],
         "targets": [_target(study, stage, index) for index in range(len(stage.tasks))],
         "methods": list(study.evaluation.methods),
         "headline": list(study.evaluation.headline),
@@ -71,7 +74,7 @@ def assemble(
         "ara": area_results(study, stage, verdicts),
         "comparators": [c.model_dump() for c in study.comparators],
         "conclusion": conclude(study, rows),
-        "limits": [*study.limits, *GENERAL_LIMITS],
+        "limits": [*study.limits, *GENERAL_LIMITS, *([LOCALIZATION_LIMIT] if stage.tasks else [])],
     }
 
 
@@ -92,13 +95,20 @@ def gather_rows(study: StudyConfig, stage: Stage, verdicts: Mapping[str, Sequenc
             reference,
         )
     if study.evaluation.ara.kinds:
-        from pellucid.evaluate.ara_rows import ara_rows  # needs a Unix
+        from pellucid.evaluate.ara_rows import ara_rows, clean_rows  # needs a Unix
 
-        rows += ara_rows(
-            {v: [x.radii for x in xs] for v, xs in verdicts.items()},
+        over_measured = Bootstrap(stage.measured.patients, resamples)
+        row_of = {name: number for number, name in enumerate(stage.test.ids)}
+        chosen = [row_of[name] for name in stage.measured.ids]
+        rows += clean_rows(
+            {v: [x.logits[chosen] for x in xs] for v, xs in verdicts.items()},
+            {v: [x.thresholds for x in xs] for v, xs in verdicts.items()},
             stage.measured,
-            Bootstrap(stage.measured.patients, resamples),
+            over_measured,
             reference,
+        )
+        rows += ara_rows(
+            {v: [x.radii for x in xs] for v, xs in verdicts.items()}, stage.measured, over_measured, reference
         )
     for task in stage.tasks:
         over_task = Bootstrap(task.dataset.patients, resamples)
@@ -125,9 +135,12 @@ def conclude(study: StudyConfig, rows: Sequence[Row]) -> list[str]:
             r for r in summary if (r.section, r.metric) == ("robustness", "accuracy") and r.at == str(sizes[-1])
         ]
         said += [f"{variant} against {reference}: AUROC {_change(r)}." for r in auroc]
-        areas = [r for r in summary if r.section == "ara"]
+        started = [r for r in summary if r.section == "ara" and not r.metric.startswith("ara_")]
+        areas = [r for r in summary if r.section == "ara" and r.metric.startswith("ara_")]
         said += [f"{variant} against {reference}: accuracy under PGD of {r.at} {_change(r)}." for r in attacked]
         said += [f"{variant} against {reference}: {r.metric.removeprefix('ara_')} ARA {_change(r, 4)}." for r in areas]
+        told = "without a perturbation, on the images of the ARA,"
+        said += [f"{variant} against {reference}: {readable(r.metric)} {told} {_change(r)}." for r in started]
         order = {metric: place for place, metric in enumerate(study.evaluation.headline)}
         located = [r for r in summary if r.section == "localization" and r.metric in order]
         located.sort(key=lambda r: order[r.metric])
@@ -206,8 +219,8 @@ def _data(study: StudyConfig, splits: Splits) -> dict[str, Any]:
     }
 
 
-def _variant(label: str, reference: str, runs: Sequence[PlannedRun]) -> dict[str, Any]:
-    own = [r for r in runs if r.label == label]
+def _variant(variant: VariantSettings, reference: str, runs: Sequence[PlannedRun]) -> dict[str, Any]:
+    own = [r for r in runs if r.label == variant.label]
     recipe = own[0].recipe
     described = []
     for run in own:
@@ -223,13 +236,14 @@ def _variant(label: str, reference: str, runs: Sequence[PlannedRun]) -> dict[str
             }
         )
     return {
-        "label": label,
+        "label": variant.label,
+        "family": variant.family,
         "recipe": recipe.name,
         "title": recipe.title,
         "citation": recipe.citation,
         "notes": recipe.notes.strip(),
         "settings": recipe.model_dump(mode="json", exclude={"name", "title", "citation", "notes"}),
-        "reference": label == reference,
+        "reference": variant.label == reference,
         "runs": described,
     }
 

@@ -8,9 +8,11 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from pellucid.data.registry import open_dataset
 from pellucid.progress import progress_bar
-from pellucid.training.loop import build_classifier
+from pellucid.training.network import build_classifier
 from pellucid.training.objective import Objective
 from pellucid.training.recipe import Recipe, load_recipe
 
@@ -43,8 +45,7 @@ def plan(study: StudyConfig, out: Path) -> list[PlannedRun]:
 
 def check_recipe(recipe: Recipe, data: Dataset) -> None:
     """Refuse a recipe whose network cannot be built, or whose loss is not for the data, before any is trained."""
-    Objective.of(recipe.objective, data.task)
-    build_classifier(recipe.model, data)
+    Objective(build_classifier(recipe.model, data), recipe.objective, torch.from_numpy(data.targets))
 
 
 def open_data(data: DataSettings, root: Path | None) -> Splits:
@@ -79,8 +80,6 @@ def train_all(
         for run in runs:
             train_one(study, root, run, device, limit, cache, 0)
         return
-    import torch
-
     threads = max(torch.get_num_threads() // jobs, 1)
     context = multiprocessing.get_context("spawn")
     with (
@@ -116,8 +115,6 @@ def train_one(
     threads: int,
 ) -> None:
     """Train one network of the study; a finished one is left as it is."""
-    import torch
-
     from pellucid.evaluate.validation import ValidationScorer
     from pellucid.training.loop import train
 

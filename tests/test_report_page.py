@@ -1,0 +1,182 @@
+"""The report's page without a browser: well formed, asking nothing of the network, escaped, and legible."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+import report_example as example
+from pellucid.report import Panel, render, write_report
+from pellucid.report.book import Book
+from pellucid.report.drawing import COLOURS, looks
+from pellucid.report.figures import classification as classification_charts
+from pellucid.types import InputError
+
+
+@pytest.fixture(scope="module")
+def study():
+    return example.results()
+
+
+@pytest.fixture(scope="module")
+def page(study):
+    return render(study, example.panels())
+
+
+def contrast(first, second):
+    def luminance(colour):
+        channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    bright, dark = sorted((luminance(first), luminance(second)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def test_eight_variants_have_eight_looks_that_show_on_white():
+    eight = looks([str(i) for i in range(8)], "3")
+    assert len({look.colour for look in eight.values()}) == len({look.marker for look in eight.values()}) == 8
+    assert eight["3"].colour == COLOURS[0]
+    assert min(contrast(colour, "#ffffff") for colour in COLOURS) >= 4.5
+
+
+def test_texts_of_the_style_sheet_meet_the_contrast_of_wcag_aa(page):
+    colours = dict(re.findall(r"--(ink|soft|link|good|bad): (#\w{6})", page))
+    assert len(colours) == 5
+    for colour in colours.values():
+        assert contrast(colour, "#ffffff") >= 4.5
+        assert contrast(colour, re.search(r"--faint: (#\w{6})", page)[1]) >= 4.5
+
+
+def test_charts_are_the_same_each_time_and_their_text_is_text(study):
+    first, second = (classification_charts(Book(study))[0].svg for _ in range(2))
+    assert first == second
+    assert ">Cardiomegaly</text>" in first
+    assert "AUROC with 95 % interval" in first
+
+
+class Page(HTMLParser):
+    """Collects every element, and checks that what is opened is closed."""
+
+    void = frozenset({"meta", "link", "img", "br", "wbr", "hr", "input"})
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.open = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_well_formed_and_loads_nothing(page):
+    parsed = Page(page)
+    assert parsed.open == []
+    for tag, attributes in parsed.elements:
+        for name in ("src", "href", "xlink:href", "srcset", "poster", "data", "action"):
+            value = attributes.get(name)
+            if value is not None and not (tag == "a" and name == "href"):
+                assert value.startswith(("data:", "#")), (tag, name, value[:80])
+        assert tag not in {"iframe", "object", "embed", "base"}
+    assert not re.search(r"@import|url\((?!#)", page)
+    ids = [a["id"] for _, a in parsed.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    for _, attributes in parsed.elements:
+        target = attributes.get("href") or attributes.get("xlink:href") or ""
+        assert not target.startswith("#") or target[1:] in ids
+    assert set(re.findall(r"url\(#([^)]*)\)", page)) <= set(ids)
+    assert all(a.get("alt") for t, a in parsed.elements if t == "img")
+    assert all(a.get("aria-label") for t, a in parsed.elements if t == "svg")
+
+
+def test_every_text_of_the_study_is_escaped():
+    study = example.results()
+    attack = '<script>alert("x")</script>'
+    label = 'bad"><img src=x onerror=alert(1)>'
+    text = json.dumps(study).replace(json.dumps("baseline"), json.dumps(label))
+    study = json.loads(text)
+    study |= {
+        "title": attack,
+        "description": attack,
+        "command": attack,
+        "conclusion": [attack],
+        "limits": [attack],
+    }
+    study["data"] |= {"url": "javascript:alert(1)", "title": attack}
+    study["targets"][0]["title"] = attack
+    panels = example.panels(1)
+    panels = [
+        Panel(
+            image=p.image,
+            boxes=p.boxes,
+            maps={(label if v == "baseline" else v, m): x for (v, m), x in p.maps.items()},
+            target=attack,
+            class_name=attack,
+            image_id=attack,
+            rule=attack,
+            score=attack,
+        )
+        for p in panels
+    ]
+    page = render(study, panels)
+    parsed = Page(page)
+    assert sum(tag == "script" for tag, _ in parsed.elements) == 1
+    assert "onerror" not in {name for _, attributes in parsed.elements for name in attributes}
+    assert "javascript:" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_the_page_says_what_a_reader_needs(page, study):
+    for text in (
+        "Threshold sweep",
+        "5be1" * 16,
+        "a91f",
+        "pellucid demo --out",
+        "torch 2.13.0",
+        "1,000",
+        "CPU, 2 cores",
+    ):
+        assert text in page
+    for sentence in (*study["limits"], *study["conclusion"]):
+        assert sentence in page
+    assert "undefined" in page
+    assert example.NO_POSITIVES in page
+
+
+def test_a_small_study_leaves_out_what_it_did_not_measure():
+    study = example.results()
+    study["rows"] = [r for r in study["rows"] if r["section"] == "classification" and not r["difference"]]
+    study["variants"] = study["variants"][:1]
+    study |= {"targets": [], "comparators": [], "limits": []}
+    study["variants"][0]["runs"] = []
+    page = render(study, [])
+    for left_out in ("robustness", "localization", "wang", "sweep", "training", "cases"):
+        assert f'id="{left_out}"' not in page
+        assert f'href="#{left_out}"' not in page
+    study["rows"] = []
+    assert "How it was made" in render(study, [])
+
+
+def test_a_report_that_cannot_be_written_leaves_nothing_half_written(tmp_path, study):
+    study = {**study, "rows": [r for r in study["rows"] if r["section"] == "classification"]}
+    blocked = tmp_path / "out"
+    blocked.write_text("a file where the folder should be")
+    with pytest.raises(InputError, match="cannot write"):
+        write_report(study, [], blocked)
+    broken = copy.deepcopy(study)
+    del broken["versions"]
+    with pytest.raises(Exception, match="versions"):
+        write_report(broken, [], tmp_path / "other")
+    assert not (tmp_path / "other").exists()

@@ -1,0 +1,69 @@
+"""The cases of the report: regions and heat where they are, in pictures that stay small."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pellucid.report import Panel
+from pellucid.report.panels import LIMIT, OUTLINE, heat_picture, picture
+from pellucid.types import Box
+
+
+def pixels(address):
+    head, _, data = address.partition(",")
+    assert head == "data:image/png;base64"
+    raw = base64.b64decode(data)
+    assert len(raw) <= LIMIT
+    return np.asarray(Image.open(io.BytesIO(raw)).convert("RGB")).astype(int)
+
+
+def panel(image, boxes=(), mask=None, heat=None):
+    maps = {("a", "cam"): heat, ("a", "saliency"): heat}
+    return Panel(image, list(boxes), maps, "t", "c", "i", "r", mask=mask)
+
+
+def test_boxes_are_drawn_where_they_are_and_the_heat_where_it_is():
+    heat = np.zeros((64, 64))
+    heat[40:56, 8:24] = 1.0
+    one = panel(np.full((64, 64), 100, np.uint8), [Box(32, 8, 16, 24)], heat=heat)
+    shown = pixels(picture(one))
+    assert shown.shape == (256, 256, 3)
+    near = np.abs(shown - OUTLINE).max(axis=2) < 40
+    rows, columns = np.nonzero(near)
+    assert (columns.min(), columns.max() + 1, rows.min(), rows.max() + 1) == (128, 192, 32, 128)
+    warm = pixels(heat_picture(one, "a", "cam"))
+    assert (warm[192, 64] - warm[192, 64].min()).max() > 60  # coloured where the map is hot
+    assert np.ptp(warm[230, 230]) < 10  # gray where it is not
+    alone = pixels(heat_picture(one, "a", "saliency"))
+    assert alone[192, 64].sum() > 600
+    assert alone[230, 230].sum() < 60
+
+
+def test_the_contour_of_a_mask_follows_it():
+    mask = np.zeros((64, 64), bool)
+    mask[16:48, 20:30] = True
+    shown = pixels(picture(panel(np.full((64, 64), 100, np.uint8), mask=mask)))
+    rows, columns = np.nonzero(np.abs(shown - OUTLINE).max(axis=2) < 40)
+    assert (
+        np.abs(np.array([columns.min(), columns.max() + 1, rows.min(), rows.max() + 1]) - [80, 120, 64, 192]).max() <= 3
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "heat"),
+    [
+        ((1024, 800), np.ones((1024, 800))),
+        ((300, 300, 3), np.full((300, 300), np.nan)),
+        ((32, 32), np.random.default_rng(0).normal(size=(4, 4))),
+    ],
+)
+def test_pictures_of_any_size_and_map_stay_small(shape, heat):
+    noise = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
+    one = panel(noise, [Box(-5, -5, 5000, 5000)], heat=heat)
+    for address in (picture(one), heat_picture(one, "a", "cam"), heat_picture(one, "a", "saliency")):
+        assert max(pixels(address).shape) <= 256
