@@ -11,14 +11,12 @@ and to weights), a gradient evaluation of the attack one of each. Writes results
 from __future__ import annotations
 
 import argparse
-import csv
-import platform
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+import table
 from pellucid.models import create_model
 from pellucid.training import Objective, load_recipe
 from pellucid.types import Batch
@@ -44,25 +42,28 @@ def main() -> None:
     model = create_model("small", classes=[str(i) for i in range(8)], task="multilabel", size=96).train()
     targets = (torch.rand(32, 8) < 0.2).float()
     batch = Batch(torch.rand(32, 1, 96, 96), targets, torch.arange(32))
-    objectives = {name: Objective.of(load_recipe(name).objective, "multilabel") for name in RECIPES}
+    objectives = {name: Objective(model, load_recipe(name).objective, targets) for name in RECIPES}
     best = dict.fromkeys(RECIPES, float("inf"))
     for turn in range(rounds + 1):  # the first warms up
         order = list(RECIPES)[turn % len(RECIPES) :] + list(RECIPES)[: turn % len(RECIPES)]
         for name in order:
             started = time.process_time()
-            objectives[name](model, model, batch)[0].backward()
+            objectives[name](batch)[0].backward()
             if turn:
                 best[name] = min(best[name], time.process_time() - started)
             model.zero_grad()
     plain = best[RECIPES[0]]
-    machine = f"{platform.machine()}, 1 thread; torch {version('torch')}"
-    with RESULTS.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["recipe", "ms a step", "ratio to plain", "ratio counted in passes", "rounds", "machine"])
-        for name, seconds in best.items():
-            row = [name, f"{seconds * 1e3:.1f}", f"{seconds / plain:.2f}", f"{passes(name):.2f}", rounds, machine]
-            writer.writerow(row)
-            print(*row, sep="  ")
+    place = {"machine": table.machine(), "versions": table.versions("torch", "pellucid")}
+    rows = []
+    for name, seconds in best.items():
+        figures = {
+            "ms a step": f"{seconds * 1e3:.1f}",
+            "ratio to plain": f"{seconds / plain:.2f}",
+            "ratio counted in passes": f"{passes(name):.2f}",
+        }
+        print(name, *figures.values(), sep="  ")
+        rows.append({"recipe": name, **figures, "rounds": rounds, **place})
+    table.write(RESULTS, rows)
 
 
 if __name__ == "__main__":

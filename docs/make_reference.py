@@ -15,6 +15,7 @@ from pellucid.attacks.magnitude import Magnitude
 from pellucid.data.chestxray14 import ChestXray14Options
 from pellucid.data.cifar10 import Cifar10Options
 from pellucid.data.folder import FolderOptions
+from pellucid.data.imagenet import ImagenetOptions
 from pellucid.data.phantom_options import PhantomOptions
 from pellucid.study.config import StudyConfig
 from pellucid.training.recipe import Recipe
@@ -31,6 +32,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "chestxray14": ChestXray14Options,
     "folder": FolderOptions,
     "cifar10": Cifar10Options,
+    "imagenet": ImagenetOptions,
 }
 
 # What the field's own description, or its model's docstring, does not say.
@@ -39,15 +41,18 @@ MEANINGS = {
     "Recipe.title": "one line for reports",
     "Recipe.citation": "the paper it follows",
     "Recipe.notes": "what is ours and what is not known",
-    "AttackSettings.method": "one gradient step, or several",
-    "AttackSettings.size": "largest perturbation; exactly one of `linf`, `l2`, `rms`, a number above 0",
-    "AttackSettings.steps": "gradient steps of `pgd`; `fgsm` takes one",
-    "AttackSettings.random_start": "start at a random point of the ball instead of the image",
+    "AttackSettings.method": "one gradient step, several, or Woods et al.'s Algorithm 1 to a size or to a decision",
+    "AttackSettings.size": "largest perturbation; exactly one of `linf`, `l2`, `rms`, a number above 0; for "
+    "`woods2019-min` the length of the path",
+    "AttackSettings.steps": "gradient steps; `fgsm` takes one",
+    "AttackSettings.random_start": "`fgsm` and `pgd`: start at a random point of the ball instead of the image",
+    "RobustCheckSettings.size": "largest perturbation; as `objective.attack.size`",
+    "RobustCheckSettings.steps": "gradient steps",
     "ObjectiveSettings.loss": "`auto` is the plain loss of the task",
     "ObjectiveSettings.mix": "weight of the loss on the images as they are; the rest is on adversarial ones",
     "OptimizerSettings.name": "SGD with momentum, or AdamW",
     "OptimizerSettings.lr": "the peak of the learning rate",
-    "OptimizerSettings.weight_decay": "kept off biases and normalisation",
+    "OptimizerSettings.weight_decay": "of what `decay` says",
     "ScheduleSettings.name": "what follows the warm-up",
     "TrainingSettings.epochs": "times that every training image is seen",
     "TrainingSettings.mixed_precision": "see [mixed precision](#mixed-precision)",
@@ -68,11 +73,11 @@ MEANINGS = {
     "EvaluationSettings.resamples": "of the bootstrap over patients",
     "EvaluationSettings.batch_size": "images at a time",
     "Comparator.section": "where the figures stand",
-    "Comparator.metric": "as in the study's own tables",
+    "Comparator.metric": "as in the study's own tables; of `ara` the kind, `attack` or `btr`",
     "Comparator.at": "the hit criterion, as `IoU > 0.1`",
     "Comparator.name": "who published them",
     "Comparator.note": "why they may not be comparable",
-    "Comparator.values": "class → value",
+    "Comparator.values": "class → value; of `ara` network → area",
 }
 
 

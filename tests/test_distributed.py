@@ -14,7 +14,7 @@ from pellucid.data import open_dataset
 from pellucid.data.cache import materialize
 from pellucid.models import load_model
 from pellucid.training import RunFolder, load_recipe
-from pellucid.training.loop import build_classifier
+from pellucid.training.network import build_classifier
 
 PHANTOM = {"size": 32, "train": 48, "validation": 16, "test": 4, "prevalence": 0.4}
 OVERRIDES = [

@@ -79,7 +79,7 @@ def test_unknown_labels_have_no_gradient_at_all(name):
     logits, targets = labels(1)
     logits[0, 2], targets[0, 2] = 1e4, math.nan  # huge where unknown
     logits.requires_grad_()
-    (gradient,) = torch.autograd.grad(LOSSES[name](logits, targets, None), logits)
+    (gradient,) = torch.autograd.grad(LOSSES[name](logits, targets, None).sum(), logits)
     assert gradient.isfinite().all()
     assert (gradient[targets.isnan()] == 0).all()
     assert (gradient[~targets.isnan()] != 0).all()
@@ -89,7 +89,7 @@ def test_unknown_labels_have_no_gradient_at_all(name):
 @pytest.mark.parametrize("value", [0.0, 1.0, math.nan])
 def test_a_batch_of_one_kind_of_label_is_finite(name, value):
     logits = torch.randn(3, 2, requires_grad=True)
-    loss = LOSSES[name](logits, torch.full((3, 2), value), None)
+    loss = LOSSES[name](logits, torch.full((3, 2), value), None).sum()
     (gradient,) = torch.autograd.grad(loss, logits)
     assert gradient.isfinite().all()
     sign = 1 - 2 * value
@@ -101,7 +101,7 @@ def test_a_batch_of_one_kind_of_label_is_finite(name, value):
 def test_extreme_logits_stay_finite(name):
     logits = torch.tensor([[1e4, -1e4], [-1e4, 1e4]])
     targets = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
-    assert LOSSES[name](logits, targets, None).isfinite()
+    assert LOSSES[name](logits, targets, None).isfinite().all()
 
 
 @settings(deadline=None, max_examples=30)
@@ -112,10 +112,10 @@ def test_the_mean_over_processes_with_joint_counts_is_the_loss_of_the_joint_batc
     shares = [label_counts(t) for t in targets.chunk(processes)]
     joint = LabelCounts(*(torch.stack(values).mean(0) for values in zip(*shares, strict=True)))
     parts = [
-        LOSSES[name](part, labels_of_part, joint)
+        LOSSES[name](part, labels_of_part, joint).sum()
         for part, labels_of_part in zip(logits.chunk(processes), targets.chunk(processes), strict=True)
     ]
-    whole = LOSSES[name](logits, targets, None)
+    whole = LOSSES[name](logits, targets, None).sum()
     torch.testing.assert_close(torch.stack(parts).mean(), whole)
     (expected,) = torch.autograd.grad(whole, logits)
     (found,) = torch.autograd.grad(torch.stack(parts).mean(), logits)
@@ -149,7 +149,7 @@ def test_no_constant_prediction_beats_the_best_one(name):
         for p in grid:
             constant = others.clone()
             constant[k] = p
-            values.append(float(LOSSES[name](constant.logit().expand_as(targets), targets, None)))
+            values.append(float(LOSSES[name](constant.logit().expand_as(targets), targets, None).sum()))
         assert grid[int(np.argmin(values))] == pytest.approx(float(best[k]), abs=1e-3)
 
 

@@ -1,6 +1,7 @@
 """Training: recipes, objectives, and the loop."""
 
-from pellucid.training.loop import Scorer, TrainingError, train
+from pellucid.training.held_out import Scorer
+from pellucid.training.loop import TrainingError, train
 from pellucid.training.objective import Objective
 from pellucid.training.recipe import Recipe, load_recipe, recipe_names
 from pellucid.training.run import RunFolder

@@ -4,56 +4,47 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pellucid.data.augment import Augmentation
 from pellucid.data.cache import materialize
-from pellucid.models.inference import predict
-from pellucid.models.pretrained import load_pretrained
-from pellucid.models.registry import create_model
+from pellucid.models.activations import compiled_kernels
 from pellucid.models.weights import save_model
 from pellucid.progress import progress_bar
-from pellucid.resources import nearest
 from pellucid.training.batches import Batches
 from pellucid.training.checkpoint import has_state, load_state, save_state
-from pellucid.training.losses import LabelCounts, best_constant, label_counts, label_frequencies
+from pellucid.training.held_out import HeldOut, check_selection
+from pellucid.training.joint import Chance, Processes, joint_seed, step_seed
+from pellucid.training.losses import LabelCounts, label_counts, label_frequencies
+from pellucid.training.network import build_classifier
 from pellucid.training.objective import Objective
-from pellucid.training.optimization import build_optimizer, learning_rate, step_seed
+from pellucid.training.optimization import build_optimizer, learning_rate
+from pellucid.training.robust_check import collapsed
 from pellucid.training.run import RunFolder, describe_run
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy.typing as npt
     from accelerate import Accelerator
     from torch import Tensor
 
     from pellucid.data.dataset import Dataset
     from pellucid.models.classifier import ConvolutionalClassifier
-    from pellucid.training.recipe import ModelSettings, Recipe
+    from pellucid.training.held_out import Scorer
+    from pellucid.training.recipe import Recipe
 
 CHECK_EVERY = 16  # steps between two looks at the loss, so that an accelerator need not wait for each
 
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the last good checkpoint is kept."""
-
-
-class Scorer(Protocol):
-    """How a network is judged on the validation images; handed in, because training knows no metrics."""
-
-    def metrics(self, logits: npt.NDArray[np.floating], dataset: Dataset) -> dict[str, float]:
-        """Metrics by name; one of them chooses the checkpoint."""
-        ...
-
-    def thresholds(self, logits: npt.NDArray[np.floating], dataset: Dataset) -> list[float]:
-        """A decision threshold a class, as probabilities."""
-        ...
 
 
 def train(
@@ -89,11 +80,15 @@ def train(
         TrainingError: if the loss stops being finite.
     """
     run = RunFolder(out)
-    objective = Objective.of(recipe.objective, train_data.task)
     accelerator = _accelerator(recipe, device)
     torch.manual_seed(seed)
     classifier = build_classifier(recipe.model, train_data)
-    _check_selection(recipe.training.select, scorer, validation_data)
+    processes = Processes(
+        accelerator.process_index, accelerator.num_processes, partial(accelerator.reduce, reduction="mean")
+    )
+    labels = torch.from_numpy(np.ascontiguousarray(train_data.targets))
+    objective = Objective(classifier, recipe.objective, labels, processes=processes)
+    check_selection(recipe, scorer, validation_data)
     description = describe_run(
         recipe,
         train_data,
@@ -120,14 +115,9 @@ def train(
     )
     if accelerator.is_main_process:  # nothing is written before everything that can be wrong has been looked at
         run.start(description)
-    _Session(run, recipe, objective, accelerator, classifier, seed).fit(
-        batches,
-        train_data,
-        validation_images,
-        validation_data,
-        scorer,
-        resume=resume,
-    )
+    held_out = HeldOut(validation_data, validation_images, scorer, recipe, objective.loss_name)
+    with compiled_kernels(recipe.training.compiled_kernels):
+        _Session(run, recipe, objective, accelerator, seed).fit(batches, train_data, held_out, resume=resume)
     return run
 
 
@@ -135,24 +125,15 @@ class _Session:
     """One process's part in one run: network, optimiser, and where the run is."""
 
     def __init__(
-        self,
-        run: RunFolder,
-        recipe: Recipe,
-        objective: Objective,
-        accelerator: Accelerator,
-        classifier: ConvolutionalClassifier,
-        seed: int,
+        self, run: RunFolder, recipe: Recipe, objective: Objective, accelerator: Accelerator, seed: int
     ) -> None:
-        self.run, self.recipe, self.objective, self.accelerator, self.seed = (
-            run,
-            recipe,
-            objective,
-            accelerator,
-            seed,
-        )
-        optimizer = build_optimizer(classifier, recipe.optimizer)
-        self.network, self.optimizer = accelerator.prepare(classifier, optimizer)
-        self.classifier: ConvolutionalClassifier = accelerator.unwrap_model(self.network)
+        self.run, self.recipe, self.accelerator, self.seed = run, recipe, accelerator, seed
+        if recipe.training.channels_last:
+            objective = objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = build_optimizer(objective, recipe.optimizer)
+        self.network, self.optimizer = accelerator.prepare(objective, optimizer)
+        self.objective: Objective = accelerator.unwrap_model(self.network)
+        self.classifier: ConvolutionalClassifier = self.objective.classifier
         self.augmentation = Augmentation(recipe.augment)
         self.epoch, self.step, self.global_step = 0, 0, 0
         self.best: float | None = None
@@ -160,45 +141,43 @@ class _Session:
         self.elapsed = 0.0
         self._pending: list[tuple[int, dict[str, Tensor]]] = []  # number of the step, its losses
 
-    def fit(
-        self,
-        batches: Batches,
-        train_data: Dataset,
-        validation_images: npt.NDArray[np.uint8],
-        validation_data: Dataset,
-        scorer: Scorer,
-        *,
-        resume: bool,
-    ) -> None:
-        """All epochs, from the start or from the saved state."""
+    def fit(self, batches: Batches, train_data: Dataset, held_out: HeldOut, *, resume: bool) -> None:
+        """All epochs, from the start or from the saved state; fewer where robustness collapses."""
         if resume and has_state(self.run.state):
             self._load()
         epochs = self.recipe.training.epochs
+        collapsed = False
         with progress_bar(
             f"train {self.recipe.name}", epochs * len(batches), unit="step", done=self.global_step
         ) as advance:
             for epoch in range(self.epoch, epochs):
                 self._one_epoch(epoch, batches, epochs * len(batches), advance)
-                self._end_epoch(epoch, len(batches), train_data, validation_images, validation_data, scorer)
+                collapsed = self._all_agree(self._end_epoch(epoch, len(batches), train_data, held_out))
+                if collapsed:
+                    break
                 self.epoch, self.step, self.sums, self.elapsed = epoch + 1, 0, {}, 0.0
                 self._save()
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            self.run.write(self.run.read() | {"finished": True})
+            end = {"collapsed_in_epoch": epoch + 1} if collapsed else {}
+            self.run.write(self.run.read() | end | {"finished": True})
 
     def _one_epoch(self, epoch: int, batches: Batches, total: int, advance: Any) -> None:  # noqa: ANN401
         started = saved = time.monotonic()
         before = self.elapsed
-        self.network.train()
+        self._training_mode()
         for batch in batches.epoch(epoch, seed=self.seed, start=self.step):
             torch.manual_seed(step_seed(self.seed, self.global_step, self.accelerator.process_index))
             rate = learning_rate(self.recipe.optimizer.lr, self.recipe.schedule, self.global_step, total)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             images = self.augmentation(batch.images)
+            if self.recipe.training.channels_last:
+                images = images.contiguous(memory_format=torch.channels_last)
             counts = self._joint_counts(batch.targets)
+            chance = Chance(joint_seed(self.seed, self.global_step), self.objective.processes)
             with self.accelerator.autocast():
-                loss, parts = self.objective(self.network, self.classifier, batch._replace(images=images), counts)
+                loss, parts = self.network(batch._replace(images=images), counts, chance)
             self._pending.append((self.global_step + 1, {"loss": loss.detach(), **parts}))
             if len(self._pending) >= CHECK_EVERY or not loss.is_cuda:
                 self._settle(epoch)
@@ -219,56 +198,64 @@ class _Session:
                 saved = now
         self._settle(epoch)
 
+    def _training_mode(self) -> None:
+        self.network.train()
+        if self.recipe.training.freeze_batch_norm:
+            for module in self.classifier.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+
     def _settle(self, epoch: int) -> None:
         """Add the pending losses to the epoch's sums; stop at one that is not finite."""
         if not self._pending:
             return
-        local = torch.stack([torch.stack(list(parts.values())) for _, parts in self._pending])
+        local = torch.stack([torch.stack([value.float() for value in parts.values()]) for _, parts in self._pending])
         joint = self.accelerator.reduce(local, reduction="mean").tolist()  # of the batches of all processes
         for (step, parts), row in zip(self._pending, joint, strict=True):
             values = dict(zip(parts, row, strict=True))
             if not math.isfinite(values["loss"]):
                 raise TrainingError(
                     f"the loss became {values['loss']} in epoch {epoch + 1}, step {step} of the run {self.run.path}. "
-                    "The best checkpoint so far and the last saved state are kept. Lower optimizer.lr, or set "
-                    "optimizer.clip_norm=1.0, and start again."
+                    f"The best checkpoint so far and the last saved state are kept. {_advice(values)}"
                 )
             for name, value in values.items():
                 self.sums[name] = self.sums.get(name, 0.0) + value
         self._pending.clear()
 
-    def _end_epoch(
-        self,
-        epoch: int,
-        steps: int,
-        train_data: Dataset,
-        images: npt.NDArray[np.uint8],
-        validation: Dataset,
-        scorer: Scorer,
-    ) -> None:
+    def _end_epoch(self, epoch: int, steps: int, train_data: Dataset, held_out: HeldOut) -> bool:
+        """Judge and keep what an epoch gave; returns whether robustness collapsed, and then nothing is kept of it."""
         if not self.accelerator.is_main_process:
-            return
-        logits = predict(self.classifier, images)
-        metrics = scorer.metrics(logits, validation)
-        select = self.recipe.training.select
-        score = metrics[select]
+            return False
+        found = held_out.judge(self.classifier)
+        check, select, final = self.recipe.robust_check, self.recipe.training.select, self.recipe.training.epochs
         row: dict[str, Any] = {"epoch": epoch + 1, "step": self.global_step}
         row |= {name: value / steps for name, value in self.sums.items()}
-        row |= {f"validation_{name}": value for name, value in metrics.items()}
+        row |= {f"validation_{name}": value for name, value in found.metrics.items()}
+        if self.objective.weight is not None:
+            row["penalty_weight_at_end"] = float(self.objective.weight.weight)
+            if epoch == 0:
+                _say_if_out_of_reach(self.objective, row["loss_task"])
         row["seconds"] = round(self.elapsed, 2)
-        card = self._card(train_data, scorer.thresholds(logits, validation)) | {"epoch": epoch + 1}
+        earlier = [r for r in self.run.metrics() if r["epoch"] <= epoch]
+        if check is not None and collapsed(earlier, found.metrics["robust_accuracy"], check):
+            self.run.append_metrics(row | {"collapsed": True})
+            _say_collapsed(earlier, epoch, found.metrics["robust_accuracy"], self.run)
+            return True
+        score = found.metrics.get(select, math.nan)
+        card = self._card(train_data, found.thresholds) | {"epoch": epoch + 1}
         if math.isfinite(score) and (self.best is None or score > self.best):
             self.best = score
             save_model(self.classifier, self.run.path, extra=card | {"selected_by": select, "score": score})
-        elif self.best is None:  # an undefined score chooses nothing: keep the newest
+        elif self.best is None:  # the last is asked for, or an undefined score chooses nothing: keep the newest
             save_model(self.classifier, self.run.path, extra=card | {"selected_by": "last epoch"})
-        if epoch + 1 == self.recipe.training.epochs:
+        if epoch + 1 == final or (check is not None and check.collapse is not None):
             save_model(self.classifier, self.run.path / "last", extra=card | {"selected_by": "last epoch"})
         self.run.append_metrics(row)
+        return False
 
     def _card(self, data: Dataset, thresholds: list[float]) -> dict[str, Any]:
         targets = torch.from_numpy(np.ascontiguousarray(data.targets))
-        return {
+        card = {
             "recipe": self.recipe.name,
             "seed": self.seed,
             "loss": self.objective.loss_name,
@@ -276,8 +263,12 @@ class _Session:
             "data_fingerprint": data.fingerprint,
             "thresholds": thresholds,
             "label_frequencies": label_frequencies(targets, len(data.classes)).tolist(),
-            "best_constant": best_constant(self.objective.loss_name, targets, len(data.classes)).tolist(),
+            "best_constant": self.objective.constant.tolist(),
+            "noise": self.recipe.objective.noise,
         }
+        if self.objective.weight is not None:
+            card["penalty_weight"] = float(self.objective.weight.weight)
+        return card
 
     def _joint_counts(self, targets: Tensor) -> LabelCounts:
         counts = label_counts(targets)
@@ -287,7 +278,7 @@ class _Session:
         return LabelCounts(joint[0], joint[1])
 
     def _all_agree(self, wish: bool) -> bool:
-        """Whether the main process wishes it: every process must save at the same step."""
+        """Whether the main process wishes it: every process must save, or stop, at the same step."""
         if self.accelerator.num_processes == 1:
             return wish
         flag = torch.tensor(float(wish and self.accelerator.is_main_process), device=self.accelerator.device)
@@ -302,6 +293,7 @@ class _Session:
                 "best": self.best,
                 "sums": self.sums,
                 "elapsed": self.elapsed,
+                "penalty_integral": self.objective.weight.state() if self.objective.weight else None,
                 "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
             }
             save_state(self.run.state, self.classifier, self.optimizer, progress)
@@ -311,31 +303,42 @@ class _Session:
         progress = load_state(self.run.state, self.classifier, self.optimizer)
         self.epoch, self.step, self.global_step = progress["epoch"], progress["step"], progress["global_step"]
         self.best, self.sums, self.elapsed = progress["best"], progress["sums"], progress["elapsed"]
+        if self.objective.weight:
+            self.objective.weight.restore(progress["penalty_integral"])
         if self.accelerator.scaler and progress["scaler"]:
             self.accelerator.scaler.load_state_dict(progress["scaler"])
 
 
-def _check_selection(name: str, scorer: Scorer, data: Dataset) -> None:
-    known = scorer.metrics(np.zeros((len(data), len(data.classes)), dtype=np.float32), data)
-    if name not in known:
-        raise InputError(f"training.select = {name!r} is no validation metric. {nearest(name, known)}")
+def _advice(values: dict[str, float]) -> str:
+    """What to do about a loss that is not finite."""
+    if values.get("penalty_weight") == math.inf:  # a task loss that is NaN makes it NaN
+        return (
+            "The weight of the gradient penalty overflowed: the loss has stayed below its target however large the "
+            "penalty was. Lower objective.gradient_penalty.adaptive.target_share, or fix the weight."
+        )
+    return "Lower optimizer.lr, or set optimizer.clip_norm=1.0, and start again."
 
 
-def build_classifier(settings: ModelSettings, data: Dataset) -> ConvolutionalClassifier:
-    """The network of a recipe for a dataset's classes, its weights drawn from torch's global generator."""
-    own_weights = isinstance(settings.pretrained, str)
-    classifier = create_model(
-        settings.name,
-        classes=data.classes,
-        task=data.task,
-        in_channels=settings.channels,
-        size=settings.size,
-        pretrained=settings.pretrained is True,
-        **settings.options,
+def _say_if_out_of_reach(objective: Objective, loss: float) -> None:
+    weight = objective.weight
+    if weight is not None and float(weight.integral) == 0:
+        warnings.warn(
+            f"after the first epoch the task loss is {loss:.4g} and was hardly ever below its target, "
+            f"{weight.target:.4g} (a constant guess has {objective.constant_loss:.4g}): the gradient penalty stays at "
+            f"the weight that it started from, {weight.start:g}. If it stays so, raise "
+            "objective.gradient_penalty.adaptive.target_share, or lower objective.gradient_penalty.weight.",
+            stacklevel=2,
+        )
+
+
+def _say_collapsed(earlier: list[dict[str, Any]], epoch: int, now: float, run: RunFolder) -> None:
+    best = max(row.get("validation_robust_accuracy") or 0.0 for row in earlier)
+    warnings.warn(
+        f"catastrophic overfitting: accuracy under PGD fell from {best:.3f} to {now:.3f} in epoch {epoch + 1}. "
+        f"Training stops; {run.path / 'last'} holds the epoch before, {run.path} the best one. Take smaller steps "
+        "(objective.attack.step_size), several of them (objective.attack.method='pgd'), or fewer epochs.",
+        stacklevel=2,
     )
-    if own_weights:
-        load_pretrained(classifier, str(settings.pretrained), sha256=settings.sha256)
-    return classifier
 
 
 def _accelerator(recipe: Recipe, device: str) -> Accelerator:

@@ -49,18 +49,37 @@ def label_counts(targets: Tensor) -> LabelCounts:
     return LabelCounts((targets == 1).sum().float(), (targets == 0).sum().float())
 
 
+def cross_entropy_rows(logits: Tensor, targets: Tensor, counts: LabelCounts | None = None) -> Tensor:
+    """Each image's part (N,) of `cross_entropy`."""
+    counts = counts or label_counts(targets)
+    return F.cross_entropy(logits.float(), targets, reduction="none") / counts.positives.clamp_min(1)
+
+
+def binary_cross_entropy_rows(logits: Tensor, targets: Tensor, counts: LabelCounts | None = None) -> Tensor:
+    """Each image's part (N,) of `binary_cross_entropy`."""
+    counts = counts or label_counts(targets)
+    known = ~targets.isnan()
+    losses = F.binary_cross_entropy_with_logits(logits.float(), targets.nan_to_num(0.0), reduction="none")
+    return (losses * known).sum(1) / (counts.positives + counts.negatives).clamp_min(1)
+
+
+def weighted_cross_entropy_rows(logits: Tensor, targets: Tensor, counts: LabelCounts | None = None) -> Tensor:
+    """Each image's part (N,) of `weighted_cross_entropy`."""
+    counts = counts or label_counts(targets)
+    logits = logits.float()
+    ones = (F.softplus(-logits) * (targets == 1)).sum(1) / counts.positives.clamp_min(1e-6)
+    zeros = (F.softplus(logits) * (targets == 0)).sum(1) / counts.negatives.clamp_min(1e-6)
+    return ones + zeros
+
+
 def cross_entropy(logits: Tensor, targets: Tensor, counts: LabelCounts | None = None) -> Tensor:
     """Cross entropy of a multiclass task: logits (N, K), targets int64 (N,), mean over the images."""
-    counts = counts or label_counts(targets)
-    return F.cross_entropy(logits.float(), targets, reduction="sum") / counts.positives.clamp_min(1)
+    return cross_entropy_rows(logits, targets, counts).sum()
 
 
 def binary_cross_entropy(logits: Tensor, targets: Tensor, counts: LabelCounts | None = None) -> Tensor:
     """Binary cross entropy of a multi-label task: logits and targets (N, K), mean over the known labels."""
-    counts = counts or label_counts(targets)
-    known = ~targets.isnan()
-    losses = F.binary_cross_entropy_with_logits(logits.float(), targets.nan_to_num(0.0), reduction="none")
-    return (losses * known).sum() / (counts.positives + counts.negatives).clamp_min(1)
+    return binary_cross_entropy_rows(logits, targets, counts).sum()
 
 
 def weighted_cross_entropy(logits: Tensor, targets: Tensor, counts: LabelCounts | None = None) -> Tensor:
@@ -78,18 +97,15 @@ def weighted_cross_entropy(logits: Tensor, targets: Tensor, counts: LabelCounts 
         >>> round(float(weighted_cross_entropy(torch.zeros(1, 4), torch.tensor([[1.0, 0.0, 0.0, 0.0]]))), 4)
         1.3863
     """
-    counts = counts or label_counts(targets)
-    logits = logits.float()
-    ones = (F.softplus(-logits) * (targets == 1)).sum() / counts.positives.clamp_min(1e-6)
-    zeros = (F.softplus(logits) * (targets == 0)).sum() / counts.negatives.clamp_min(1e-6)
-    return ones + zeros
+    return weighted_cross_entropy_rows(logits, targets, counts).sum()
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor, LabelCounts | None], Tensor]] = {
-    "cross_entropy": cross_entropy,
-    "binary_cross_entropy": binary_cross_entropy,
-    "weighted_cross_entropy": weighted_cross_entropy,
+    "cross_entropy": cross_entropy_rows,
+    "binary_cross_entropy": binary_cross_entropy_rows,
+    "weighted_cross_entropy": weighted_cross_entropy_rows,
 }
+"""The losses by name, each as its images' parts (N,), whose sum is the loss of the batch."""
 
 
 def resolve_loss(name: LossName, task: Task) -> str:
@@ -130,6 +146,26 @@ def best_constant(name: str, targets: Tensor, classes: int = 0) -> Tensor:
     ones = total / counts.positives.clamp_min(1e-6) * frequency
     zeros = total / counts.negatives.clamp_min(1e-6) * (1 - frequency)
     return ones / (ones + zeros)
+
+
+def constant_loss(name: str, targets: Tensor, classes: int = 0) -> float:
+    """The loss of the best constant prediction on the training labels: what a network that sees nothing reaches.
+
+    Args:
+        name: of the loss.
+        targets: float (N, K), NaN where unknown, or int64 (N,).
+        classes: K, needed for int64 targets among which the last classes may not occur.
+
+    Example:
+        >>> round(constant_loss("cross_entropy", torch.arange(10)), 4)  # ln 10
+        2.3026
+    """
+    constant = best_constant(name, targets, classes).double().nan_to_num(0.5)
+    if targets.is_floating_point():
+        logits = constant.clamp(1e-9, 1 - 1e-9).logit()
+    else:
+        logits = constant.clamp_min(1e-30).log()
+    return float(LOSSES[name](logits.expand(len(targets), -1), targets, None).double().sum())
 
 
 def label_frequencies(targets: Tensor, classes: int = 0) -> Tensor:

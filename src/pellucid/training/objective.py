@@ -1,84 +1,277 @@
-"""What training minimises: a mix of the loss on the images and on adversarial images made from them."""
+"""What training minimises: the task loss on clean, noisy and adversarial images, and a gradient penalty."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
 
-from pellucid.attacks import fgsm, pgd
-from pellucid.training.losses import LOSSES, LabelCounts, label_counts, resolve_loss
+from pellucid.models.classifier import frozen
+from pellucid.models.dual_norm import has_dual_norm, using_norm
+from pellucid.settings import Section
+from pellucid.training.adversarial_term import AttackSettings, perturb
+from pellucid.training.gradient_penalty import PenaltySettings, gradient_penalty
+from pellucid.training.joint import Chance, Processes
+from pellucid.training.losses import (
+    LOSSES,
+    LabelCounts,
+    LossName,
+    best_constant,
+    constant_loss,
+    label_counts,
+    resolve_loss,
+)
+from pellucid.training.penalty_weight import AdaptiveWeight, target_of
+from pellucid.training.repeatable import Repeatable
+from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from contextlib import AbstractContextManager
 
-    from pellucid.training.recipe import ObjectiveSettings
     from pellucid.types import Batch, Task
 
 
-@dataclass(frozen=True)
-class Objective:
-    """``mix · loss(x) + (1 − mix) · loss(x + δ)`` with δ the perturbation that maximises the same loss.
+class ObjectiveSettings(Section):
+    """``mix · loss(x) + (1 − mix) · loss(x + δ)``; mix 1 is plain training, mix 0 is min–max training.
 
-    The clean and the adversarial images go through the network in one batch, so batch normalisation sees both;
-    the attack itself sees the network in eval mode.
-
-    Source:
-        Goodfellow et al. 2015 (the mix), Madry et al. 2018 (mix 0); Khakzar et al. 2019 train chest X-ray
-        classifiers so, without giving their values.
+    With ``form = "trades"`` it is ``loss(x) + beta · divergence(x, x + δ)``; `gradient_penalty` is added to either.
     """
 
-    settings: ObjectiveSettings
-    loss_name: str
+    loss: LossName = "auto"
+    mix: float = Field(1.0, ge=0, le=1, description="share of the clean images' loss; 1 for no adversarial images")
+    form: Literal["mix", "trades"] = Field("mix", description="how the adversarial images enter")
+    beta: float = Field(6.0, gt=0, allow_inf_nan=False, description="weight of the divergence of `trades`")
+    noise: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="standard deviation of Gaussian noise on every image, in pixels"
+    )
+    attack: AttackSettings = AttackSettings()
+    gradient_penalty: PenaltySettings | None = None
 
-    @classmethod
-    def of(cls, settings: ObjectiveSettings, task: Task) -> Objective:
-        """The objective of a recipe for a task; raises InputError where its loss is not for that task."""
-        return cls(settings, resolve_loss(settings.loss, task))
+    @property
+    def attacks(self) -> bool:
+        """Whether adversarial images take part."""
+        return self.mix < 1 or self.form == "trades"
 
-    def loss(self, logits: Tensor, targets: Tensor, counts: LabelCounts | None = None) -> Tensor:
-        """The task loss alone."""
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.form == "trades" and self.mix != 1:
+            raise ValueError(f"trades has beta and no mix: leave mix at 1; found {self.mix}")
+        if self.form == "trades" and self.attack.method.startswith("woods2019"):
+            raise ValueError(f"trades drives up a divergence by fgsm or pgd; found {self.attack.method!r}")
+        return self
+
+
+@dataclass(frozen=True)
+class Fed:
+    """Images as they went through the network, and what came out.
+
+    Attributes:
+        network: what they went through.
+        images: (N, C, H, W); they require a gradient where a penalty needs it.
+        targets: of them.
+        logits: (N, K), with their graph.
+        kinds: 2 where the first half are clean images and the second half the same ones, adversarial.
+    """
+
+    network: Repeatable
+    images: Tensor
+    targets: Tensor
+    logits: Tensor
+    kinds: int = 1
+
+
+class Objective(nn.Module):
+    """The whole of one step as a module: images and labels in, one number to minimise out.
+
+    It holds the classifier, so that a wrapper for several processes sees one call a step, however often the network
+    runs within it. Clean and adversarial images go through the network in one batch, so that batch norm sees both;
+    with two sets of batch norm (`batch_norms = 2`) each kind has its own, and goes by itself.
+
+    Args:
+        classifier: what is trained.
+        settings: the recipe's `objective`.
+        targets: the training labels, float (N, K) or int64 (N,): the loss of the best constant prediction is theirs.
+        processes: who trains along.
+
+    Raises:
+        InputError: for a loss that is not for the classifier's task, or a target of the loss that a constant prediction
+            reaches.
+
+    Source:
+        Goodfellow et al. 2015 (the mix), Madry et al. 2018 (mix 0), Zhang et al. 2019 (TRADES), Woods et al. 2019 (the
+        gradient penalty), Cohen et al. 2019 (noise), Han et al. 2021 (two sets of batch norm).
+    """
+
+    def __init__(
+        self,
+        classifier: nn.Module,
+        settings: ObjectiveSettings,
+        targets: Tensor,
+        *,
+        processes: Processes | None = None,
+    ) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.settings = settings
+        self.task: Task = classifier.task  # type: ignore[assignment]
+        self.loss_name = resolve_loss(settings.loss, self.task)
+        classes = len(classifier.classes)  # type: ignore[arg-type]
+        self.constant = best_constant(self.loss_name, targets, classes)
+        self.constant_loss = constant_loss(self.loss_name, targets, classes)
+        self.processes = processes or Processes()
+        self.two_norms = has_dual_norm(classifier)
+        self.weight = self._weight()
+
+    def _weight(self) -> AdaptiveWeight | None:
+        penalty = self.settings.gradient_penalty
+        if penalty is None or penalty.adaptive is None:
+            return None
+        target = target_of(penalty.adaptive, self.constant_loss)
+        if not 0 < target < self.constant_loss:
+            raise InputError(
+                f"the gradient penalty's weight aims at a loss of {target:.4g}, but a constant prediction has "
+                f"{self.constant_loss:.4g}: the weight would grow until nothing is learned. Set "
+                "objective.gradient_penalty.adaptive.target_share below 1."
+            )
+        return AdaptiveWeight(penalty.weight, target, penalty.adaptive)
+
+    def losses(self, logits: Tensor, targets: Tensor, counts: LabelCounts | None = None) -> Tensor:
+        """Each image's part (N,) of the task loss."""
         return LOSSES[self.loss_name](logits, targets, counts)
 
-    def perturb(self, classifier: nn.Module, batch: Batch) -> Tensor:
-        """The adversarial images (N, C, H, W) of a batch."""
-        attack = self.settings.attack
-        method = fgsm if attack.method == "fgsm" else partial(pgd, steps=attack.steps)
-        return method(
-            classifier,
-            batch.images,
-            batch.targets,
-            loss=self.loss,
-            size=attack.size,
-            step_size=attack.step_size,
-            random_start=attack.random_start,
-        )
-
-    def __call__(
-        self, network: nn.Module, classifier: nn.Module, batch: Batch, counts: LabelCounts | None = None
+    def forward(
+        self, batch: Batch, counts: LabelCounts | None = None, chance: Chance | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective of one batch, and its parts by name.
 
         Args:
-            network: what is trained (the classifier, or its wrapper for several processes).
-            classifier: the classifier itself, for the attack.
-            batch: images, targets.
+            batch: images in [0, 1], targets.
             counts: the label counts that the loss divides by; those of the batch where not given.
+            chance: of this step.
         """
         counts = counts or label_counts(batch.targets)
-        mix = self.settings.mix
-        if mix == 1:
-            clean = self.loss(network(batch.images), batch.targets, counts)
-            return clean, {"loss_clean": clean.detach()}
-        adversarial_images = self.perturb(classifier, batch)
+        chance = chance or Chance(int(torch.randint(2**62, ()).item()))
+        with self._precision():
+            total, fed, parts = self._task(batch, counts, chance)
+            penalty = self.settings.gradient_penalty
+            if penalty is None:
+                return total, parts
+            values = [
+                gradient_penalty(
+                    one.network,
+                    one.images,
+                    one.logits,
+                    one.targets,
+                    penalty,
+                    task=self.task,
+                    chance=chance.of_kinds(one.kinds),
+                    losses=lambda logits, one=one: (  # type: ignore[misc]
+                        self.losses(logits, one.targets, counts) / one.kinds  # the counts are those of one kind
+                    ),
+                )
+                for one in fed
+            ]
+            value = torch.stack([v.value for v in values]).mean()
+            if self.weight is None:
+                weight = torch.tensor(penalty.weight, dtype=torch.float64)
+            else:
+                weight = self.weight.update(self.processes.mean(total.detach()))
+            parts["loss_task"] = total.detach()
+            parts["gradient_penalty"] = value.detach()
+            parts["penalty_weight"] = weight.to(value)
+            if penalty.tandem > 0:
+                parts["tandem_share"] = torch.stack([v.tandem for v in values]).mean()
+            return total + weight.to(value) * value, parts
+
+    def perturb(self, batch: Batch, chance: Chance, clean: Tensor | None = None) -> Tensor:
+        """The adversarial images (N, C, H, W) of a batch; for trades away from the `clean` logits (N, K)."""
+        with using_norm(self.classifier, 1) if self.two_norms else nullcontext():
+            return perturb(
+                self.classifier,
+                batch.images,
+                batch.targets if clean is None else clean,
+                self.settings.attack,
+                task=self.task,
+                losses=self.losses if clean is None else lambda logits, to: divergence(to, logits, self.task),
+                chance=chance,
+                constant=self.constant,
+            )
+
+    def _task(self, batch: Batch, counts: LabelCounts, chance: Chance) -> tuple[Tensor, list[Fed], dict[str, Tensor]]:
+        """The task loss with its parts, and what was fed to the network."""
+        mix, parts = self.settings.mix, {}
+        targets = batch.targets
+        if not self.settings.attacks:
+            fed = self._feed(batch.images, targets)
+            loss = self.losses(fed.logits, targets, counts).sum()
+            return loss, [fed], {"loss_clean": loss.detach()}
+        trades = self.settings.form == "trades"
+        adversarial_images = self.perturb(batch, chance, self._clean_logits(batch.images) if trades else None)
         if mix == 0:
-            adversarial = self.loss(network(adversarial_images), batch.targets, counts)
-            return adversarial, {"loss_adversarial": adversarial.detach()}
-        logits = network(torch.cat([batch.images, adversarial_images]))
-        clean_logits, adversarial_logits = logits.chunk(2)
-        clean = self.loss(clean_logits, batch.targets, counts)
-        adversarial = self.loss(adversarial_logits, batch.targets, counts)
-        total = mix * clean + (1 - mix) * adversarial
-        return total, {"loss_clean": clean.detach(), "loss_adversarial": adversarial.detach()}
+            fed = self._feed(adversarial_images, targets, norm=1)
+            loss = self.losses(fed.logits, targets, counts).sum()
+            return loss, [fed], {"loss_adversarial": loss.detach()}
+        if self.two_norms:
+            both = [self._feed(batch.images, targets), self._feed(adversarial_images, targets, norm=1)]
+            clean_logits, adversarial_logits = both[0].logits, both[1].logits
+        else:
+            twice = torch.cat([batch.images, adversarial_images]), torch.cat([targets, targets])
+            both = [self._feed(*twice, kinds=2)]
+            clean_logits, adversarial_logits = both[0].logits.chunk(2)
+        clean = self.losses(clean_logits, targets, counts).sum()
+        parts = {"loss_clean": clean.detach()}
+        if trades:
+            apart = divergence(clean_logits, adversarial_logits, self.task).mean()
+            parts["divergence"] = apart.detach()
+            return clean + self.settings.beta * apart, both, parts
+        adversarial = self.losses(adversarial_logits, targets, counts).sum()
+        parts["loss_adversarial"] = adversarial.detach()
+        return mix * clean + (1 - mix) * adversarial, both, parts
+
+    def _feed(self, images: Tensor, targets: Tensor, *, norm: int = 0, kinds: int = 1) -> Fed:
+        if self.settings.noise > 0:
+            images = images + self.settings.noise * torch.randn_like(images)
+        if self.settings.gradient_penalty is not None:
+            images = images.detach().requires_grad_()
+        network = Repeatable(self.classifier, norm=norm if self.two_norms else None)
+        return Fed(network, images, targets, network(images), kinds)
+
+    def _clean_logits(self, images: Tensor) -> Tensor:
+        """What the attack of trades moves away from: in eval mode, as the attack itself."""
+        with torch.no_grad(), frozen(self.classifier, training=self.settings.attack.batch_norm == "train"):
+            logits: Tensor = self.classifier(images)
+            return logits
+
+    def _precision(self) -> AbstractContextManager[object]:
+        """A finite difference subtracts nearly equal numbers: float32, also under mixed precision."""
+        penalty = self.settings.gradient_penalty
+        if penalty is None or penalty.method == "exact":
+            return nullcontext()
+        kind = next(self.classifier.parameters()).device.type
+        return torch.autocast(kind, enabled=False)
+
+
+def divergence(clean: Tensor, other: Tensor, task: Task) -> Tensor:
+    """How far another prediction is from a clean one, image by image (N,): ``KL(p_clean ‖ p_other)`` of their logits.
+
+    Multi-label: the mean over the labels of the divergence of each one's two outcomes.
+
+    Source:
+        Zhang et al. 2019, "Theoretically principled trade-off between robustness and accuracy", equation 5.
+
+    Example:
+        >>> divergence(torch.zeros(1, 2), torch.tensor([[0.0, 1.0]]), "multiclass")
+        tensor([0.1201])
+    """
+    clean, other = clean.float(), other.float()
+    if task == "multiclass":
+        return F.kl_div(other.log_softmax(1), clean.log_softmax(1), reduction="none", log_target=True).sum(1)
+    chance = clean.sigmoid()
+    on = chance * (F.logsigmoid(clean) - F.logsigmoid(other))
+    off = (1 - chance) * (F.logsigmoid(-clean) - F.logsigmoid(-other))
+    return (on + off).mean(1)

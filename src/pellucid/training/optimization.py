@@ -1,11 +1,10 @@
-"""The optimiser of a recipe, the learning rate of a step, and the seed of a step."""
+"""The optimiser of a recipe, and the learning rate of a step."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 if TYPE_CHECKING:
@@ -15,9 +14,10 @@ if TYPE_CHECKING:
 
 
 def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """The optimiser of a recipe; weight decay is kept off biases and normalisation."""
-    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    """The optimiser of a recipe; weight decay is kept off biases and normalisation unless it is to reach all."""
+    least = 0 if settings.decay == "all" else 2  # dimensions of what decays
+    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim >= least]
+    plain = [p for p in model.parameters() if p.requires_grad and p.ndim < least]
     groups = [
         {"params": decayed, "weight_decay": settings.weight_decay},
         {"params": plain, "weight_decay": 0.0},
@@ -43,8 +43,3 @@ def learning_rate(peak: float, schedule: ScheduleSettings, step: int, total: int
     if schedule.name == "step":
         return peak * schedule.gamma ** sum(step >= m * total for m in schedule.milestones)
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(total - warm, 1)))
-
-
-def step_seed(seed: int, step: int, rank: int) -> int:
-    """A seed for one step of one process, the same whenever that step is run."""
-    return int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0] >> np.uint64(1))

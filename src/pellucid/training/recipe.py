@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from pellucid.attacks.magnitude import Magnitude
 from pellucid.data.augment import AugmentOptions
 from pellucid.resources import bundled, find_toml
 from pellucid.settings import Section, merge, parse_override, validate
-from pellucid.training.losses import LossName
+from pellucid.training.objective import ObjectiveSettings
+from pellucid.training.robust_check import RobustCheckSettings
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -27,33 +28,9 @@ class ModelSettings(Section):
     channels: Literal[1, 3] = Field(1, description="1 for gray, 3 for colour")
     pretrained: bool | str = Field(False, description="true for the bundled weights, or a file or URL")
     sha256: str | None = Field(None, description="checksum of the pretrained weights")
+    mean: tuple[float, ...] | None = Field(None, description="normalisation, one value a channel; the network's own")
+    std: tuple[float, ...] | None = Field(None, description="the same")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the network, as output_stride")
-
-
-class AttackSettings(Section):
-    """How the adversarial images of the objective are made."""
-
-    method: Literal["fgsm", "pgd"] = "fgsm"
-    size: Magnitude = Magnitude(linf=0.005)
-    steps: int = Field(1, ge=1)
-    step_size: float | None = Field(
-        None, gt=0, description="in the norm of `size`; FGSM: 1.25 size, PGD: 2.5 size / steps"
-    )
-    random_start: bool = True
-
-    @model_validator(mode="after")
-    def _one_step(self) -> Self:
-        if self.method == "fgsm" and self.steps != 1:
-            raise ValueError(f"fgsm takes one step; found steps = {self.steps}. Use method = 'pgd' for more")
-        return self
-
-
-class ObjectiveSettings(Section):
-    """``mix · loss(x) + (1 − mix) · loss(x + δ)``; mix 1 is plain training, mix 0 is min–max training."""
-
-    loss: LossName = "auto"
-    mix: float = Field(1.0, ge=0, le=1)
-    attack: AttackSettings = AttackSettings()
 
 
 class OptimizerSettings(Section):
@@ -63,6 +40,9 @@ class OptimizerSettings(Section):
     lr: float = Field(1e-3, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
     weight_decay: float = Field(1e-4, ge=0)
+    decay: Literal["weights", "all"] = Field(
+        "weights", description="what decays: weights of convolutions and linear layers, or biases and norms as well"
+    )
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the parameters' gradient")
 
 
@@ -81,7 +61,10 @@ class TrainingSettings(Section):
     epochs: int = Field(10, ge=1)
     batch_size: int = Field(32, ge=1, description="over all processes together")
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
-    select: str = Field("auroc", description="the validation metric that chooses the checkpoint")
+    select: str = Field("auroc", description="the validation metric that chooses the checkpoint, or `last`")
+    freeze_batch_norm: bool = Field(False, description="keep batch norm's running statistics and normalise by them")
+    channels_last: bool = Field(False, description="memory order of the images and weights")
+    compiled_kernels: bool = Field(False, description="compile the half-Huber ReLU; needs a C++ compiler on a CPU")
     checkpoint_seconds: float = Field(45.0, ge=0, description="at most so much work is lost by a kill")
 
 
@@ -98,11 +81,15 @@ class Recipe(Section):
     schedule: ScheduleSettings = ScheduleSettings()
     augment: AugmentOptions = AugmentOptions()
     training: TrainingSettings = TrainingSettings()
+    robust_check: RobustCheckSettings | None = Field(None, description="PGD on validation images after every epoch")
+    fine_tuning: dict[str, Any] = Field(
+        default_factory=dict, description="laid over the recipe where training starts from a trained network (--init)"
+    )
 
     @property
     def robust(self) -> bool:
         """Whether adversarial images take part in training."""
-        return self.objective.mix < 1
+        return self.objective.attacks
 
 
 def recipe_names() -> list[str]:
@@ -110,10 +97,22 @@ def recipe_names() -> list[str]:
     return list(bundled("recipes"))
 
 
-def load_recipe(name: str, overrides: Iterable[str] = (), settings: dict[str, Any] | None = None) -> Recipe:
+def load_recipe(
+    name: str,
+    overrides: Iterable[str] = (),
+    settings: dict[str, Any] | None = None,
+    *,
+    fine_tuning: bool = False,
+) -> Recipe:
     """Read a bundled recipe or a TOML file, then apply `settings` (nested) and `overrides` (``key.key=value``).
 
     A recipe may start from another with ``base = "NAME"``, a bundled one or a file beside it.
+
+    Args:
+        name: of a bundled recipe, or a TOML file.
+        overrides: ``key.key=value``, as on the command line.
+        settings: the same, nested.
+        fine_tuning: lay the recipe's `fine_tuning` over it first: a tenth of its epochs where it does not say.
 
     Raises:
         InputError: for an unknown recipe, key or value; misspelt keys come with the nearest right one.
@@ -124,6 +123,10 @@ def load_recipe(name: str, overrides: Iterable[str] = (), settings: dict[str, An
     """
     path = find_toml(name, "recipes")
     values = _read(path)
+    if fine_tuning:
+        epochs = validate(Recipe, values, str(path.name)).training.epochs
+        merge(values, {"training": {"epochs": math.ceil(epochs / 10)}})
+        merge(values, values.get("fine_tuning", {}))
     for text in overrides:
         merge(values, parse_override(text))
     merge(values, settings or {})

@@ -1,0 +1,96 @@
+"""The validation images: what a network in training is judged on after every epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from pellucid.models.inference import predict
+from pellucid.resources import nearest
+from pellucid.training.robust_check import attacked_logits
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from torch import nn
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.training.recipe import Recipe
+
+LAST = "last"
+"""As a choice of checkpoint: the last epoch's, whatever its metrics."""
+
+
+class Scorer(Protocol):
+    """How a network is judged on the validation images; handed in, because training knows no metrics."""
+
+    def metrics(self, logits: npt.NDArray[np.floating], dataset: Dataset) -> dict[str, float]:
+        """Metrics by name; one of them chooses the checkpoint."""
+        ...
+
+    def thresholds(self, logits: npt.NDArray[np.floating], dataset: Dataset) -> list[float]:
+        """A decision threshold a class, as probabilities."""
+        ...
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the validation images say of a network.
+
+    Attributes:
+        metrics: by name; those on attacked images are called ``robust_…``.
+        thresholds: a class's decision threshold, as a probability.
+    """
+
+    metrics: dict[str, float]
+    thresholds: list[float]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The validation images, and how a network is judged on them.
+
+    Attributes:
+        data: labels.
+        images: uint8 (N, C, S, S).
+        scorer: metrics and thresholds.
+        recipe: whether some of them are attacked as well.
+        loss: name of the training loss, which that attack drives up.
+    """
+
+    data: Dataset
+    images: npt.NDArray[np.uint8]
+    scorer: Scorer
+    recipe: Recipe
+    loss: str
+
+    def judge(self, classifier: nn.Module) -> Judgement:
+        """Metrics and thresholds of a network, which is left as it was."""
+        logits = predict(classifier, self.images)
+        metrics = dict(self.scorer.metrics(logits, self.data))
+        check = self.recipe.robust_check
+        if check is not None:
+            rows = np.arange(len(self.data))
+            if len(rows) > check.images:
+                rows = np.sort(np.random.default_rng(0).choice(len(rows), check.images, replace=False))
+            part = self.data.subset(rows)
+            attacked = attacked_logits(classifier, self.images[rows], part.targets, check, loss=self.loss)
+            metrics |= {f"robust_{name}": value for name, value in self.scorer.metrics(attacked, part).items()}
+        return Judgement(metrics, self.scorer.thresholds(logits, self.data))
+
+
+def check_selection(recipe: Recipe, scorer: Scorer, data: Dataset) -> None:
+    """Refuse a choice of checkpoint by a metric that there will not be."""
+    known = list(scorer.metrics(np.zeros((len(data), len(data.classes)), dtype=np.float32), data))
+    robust = [f"robust_{name}" for name in known]
+    name = recipe.training.select
+    if name in robust and recipe.robust_check is None:
+        raise InputError(
+            f"training.select = {name!r} needs the recipe's robust_check, as robust_check.size.linf=0.005."
+        )
+    if name not in (LAST, *known, *robust):
+        raise InputError(
+            f"training.select = {name!r} is no validation metric. {nearest(name, [*known, *robust, LAST])}"
+        )

@@ -1,0 +1,71 @@
+"""The network that a training starts from: of a recipe, fresh or with published weights, or one trained before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pellucid.models.pretrained import load_pretrained
+from pellucid.models.registry import create_model
+from pellucid.models.weights import WEIGHTS, load_model, read_model_card
+
+if TYPE_CHECKING:
+    from pellucid.data.dataset import Dataset
+    from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.training.recipe import ModelSettings, Recipe
+
+REPLACED = ("activation", "batch_norms")
+"""What a recipe changes in a network that it fine-tunes; the rest stays as it was trained."""
+
+
+def build_classifier(settings: ModelSettings, data: Dataset) -> ConvolutionalClassifier:
+    """The network of a recipe for a dataset's classes, its weights drawn from torch's global generator."""
+    own_weights = isinstance(settings.pretrained, str)
+    classifier = create_model(
+        settings.name,
+        classes=data.classes,
+        task=data.task,
+        in_channels=settings.channels,
+        size=settings.size,
+        pretrained=settings.pretrained is True,
+        mean=settings.mean,
+        std=settings.std,
+        **settings.options,
+    )
+    if own_weights:
+        load_pretrained(classifier, str(settings.pretrained), sha256=settings.sha256)
+    return classifier
+
+
+def starting_from(recipe: Recipe, trained: str | Path) -> Recipe:
+    """The recipe for a network that was trained before, with its weights.
+
+    Architecture, size, channels and normalisation are the trained network's; the recipe's own activation and number of
+    batch norms are put in (`REPLACED`), all weights are kept, and the head too where the classes are as many.
+
+    Args:
+        recipe: as `load_recipe(…, fine_tuning=True)` gives it.
+        trained: a run folder, or a weights file with its `model.toml`.
+
+    Raises:
+        InputError: no such network, or files that do not fit each other.
+    """
+    load_model(trained)  # whole and what its card says
+    card = read_model_card(trained)
+    options: dict[str, Any] = dict(card["architecture"].get("options", {}))
+    options |= {key: recipe.model.options[key] for key in REPLACED if key in recipe.model.options}
+    spec = card["input"]
+    path = Path(trained)
+    model = recipe.model.model_copy(
+        update={
+            "name": card["architecture"]["name"],
+            "size": spec["size"],
+            "channels": spec["channels"],
+            "mean": tuple(spec["mean"]),
+            "std": tuple(spec["std"]),
+            "pretrained": str((path / WEIGHTS if path.is_dir() else path).resolve()),
+            "sha256": card["weights_sha256"],
+            "options": options,
+        }
+    )
+    return recipe.model_copy(update={"model": model})

@@ -1,0 +1,105 @@
+"""How robust a network in training is: PGD on held-out images after every epoch, and the alarm when it collapses."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from pellucid.attacks import pgd
+from pellucid.attacks.magnitude import Magnitude
+from pellucid.models.classifier import frozen
+from pellucid.models.inference import as_pixels, in_batches
+from pellucid.settings import Section
+from pellucid.training.losses import LOSSES
+from pellucid.types import device_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    import numpy.typing as npt
+    from torch import nn
+
+SEED = 0  # of the random starts: the same in every epoch, so that epochs can be compared
+BATCH = 128
+
+
+class RobustCheckSettings(Section):
+    """PGD on the first validation images after every epoch; its metrics are called ``robust_…``."""
+
+    size: Magnitude = Magnitude(linf=0.005)
+    steps: int = Field(10, ge=1)
+    images: int = Field(128, ge=1, description="at most so many validation images, drawn once")
+    collapse: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="catastrophic overfitting: stop where robust accuracy falls by this from its best, keep what was",
+    )
+
+
+def attacked_logits(
+    classifier: nn.Module,
+    images: npt.NDArray[np.uint8],
+    targets: npt.NDArray[np.generic],
+    settings: RobustCheckSettings,
+    *,
+    loss: str,
+) -> npt.NDArray[np.float32]:
+    """Logits (N, K) on images that PGD moved to raise the training loss.
+
+    Args:
+        classifier: images → logits.
+        images: uint8 (N, C, H, W).
+        targets: int64 (N,) or float (N, K), NaN where unknown.
+        settings: size and steps.
+        loss: name of the training loss.
+    """
+    device = device_of(classifier)
+    generator = torch.Generator(device).manual_seed(SEED)
+    found = []
+    for rows in in_batches(len(images), BATCH):
+        labels = torch.from_numpy(np.ascontiguousarray(targets[rows])).to(device)
+        moved = pgd(
+            classifier,
+            as_pixels(images[rows], device),
+            labels,
+            loss=lambda logits, known: LOSSES[loss](logits, known, None).sum(),
+            size=settings.size,
+            steps=settings.steps,
+            generator=generator,
+        )
+        with torch.no_grad(), frozen(classifier):
+            found.append(classifier(moved).float().cpu())
+    return torch.cat(found).numpy()
+
+
+def collapsed(history: Sequence[dict[str, Any]], now: float, settings: RobustCheckSettings) -> bool:
+    """Whether robust accuracy fell too far below the best of the epochs before.
+
+    Single-step training may lose all its robustness within an epoch while its own attack still fails: catastrophic
+    overfitting. PGD sees it.
+
+    Args:
+        history: the lines of `metrics.jsonl` before this epoch.
+        now: robust accuracy after it.
+        settings: how far is too far.
+
+    Source:
+        Wong, Rice & Kolter 2020, "Fast is better than free", section 5.
+
+    Example:
+        >>> rows = [{"validation_robust_accuracy": 0.5}, {"validation_robust_accuracy": 0.6}]
+        >>> settings = RobustCheckSettings(collapse=0.2)
+        >>> collapsed(rows, 0.45, settings), collapsed(rows, 0.05, settings)
+        (False, True)
+    """
+    if settings.collapse is None:
+        return False
+    before = [row.get("validation_robust_accuracy") for row in history]
+    known = [value for value in before if value is not None and math.isfinite(value)]
+    return bool(known) and max(known) - now > settings.collapse
