@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Annotated, Optional
 import typer
 
 from pellucid.cli.options import Cache, Device, Limit, Root, pick_device, wrote
+from pellucid.resources import bundled
 
+STUDIES = ", ".join(bundled("studies"))
 Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the study, as settings.training.epochs=3."),
@@ -41,7 +44,7 @@ def demo(
 
 
 def study(
-    name: Annotated[str, typer.Argument(help="A study's TOML file, or the name of a bundled one.", metavar="STUDY")],
+    name: Annotated[str, typer.Argument(help=f"A study's TOML file, or one of: {STUDIES}.", metavar="STUDY")],
     root: Root = None,
     out: Annotated[
         Path | None,
@@ -59,7 +62,8 @@ def study(
 ) -> None:
     """Compare recipes on one dataset: train each with every seed, judge them, write a report.
 
-    Bundled studies: demo, pneumonia, chestxray14, chestxray14-sample. An interrupted study goes on where it stopped.
+    An interrupted study goes on where it stopped. On several GPUs each network is trained on all of them:
+    `accelerate launch --module pellucid.cli.app study …`
 
     Example: `pellucid study studies/chestxray14.toml --root ~/ChestX-ray14 --out runs/chestxray14`
     """
@@ -93,6 +97,8 @@ def _run(
         cache=cache,
         command=command,
     )
+    if os.environ.get("RANK", "0") != "0":  # several processes train together; one of them speaks
+        return
     wrote(report.parent / "results.json")
     wrote(report)
     typer.echo(f"open {report} in a browser")

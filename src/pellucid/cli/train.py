@@ -61,13 +61,12 @@ def train(
     On several GPUs: `accelerate launch --module pellucid.cli.app train …`; on several CPUs or machines:
     `torchrun --nproc-per-node 2 -m pellucid.cli.app train …`
     """
-    import torch
-
     from pellucid.data.dataset import get_split
     from pellucid.evaluate.validation import ValidationScorer
     from pellucid.resources import write_json
     from pellucid.training import load_recipe
     from pellucid.training import train as run_training
+    from pellucid.training.joint import part
     from pellucid.training.network import starting_from
 
     main_process = os.environ.get("RANK", "0") == "0"
@@ -88,8 +87,7 @@ def train(
         resume=resume,
         cache=cache,
     )
-    if torch.distributed.is_initialized():  # its threads must end before the process does
-        torch.distributed.destroy_process_group()
+    part()
     if not main_process:
         return
     history = run.metrics()

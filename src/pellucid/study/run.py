@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from pellucid.study.evaluation import judge, set_stage
 from pellucid.study.results import assemble
 from pellucid.study.runs import check_recipe, open_data, plan, train_all
 from pellucid.study.slides import make_slides
+from pellucid.training.joint import part
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ def run_study(
 ) -> Path:
     """Run a study; an interrupted one goes on where it stopped.
 
-    Everything that can be wrong with configuration and data is found before the first network is trained.
+    Everything that can be wrong with configuration and data is found before the first network is trained. Started as
+    one of several processes (`torchrun`, `accelerate launch`), it trains each network together with the others.
 
     Args:
         study: what to do.
@@ -53,6 +56,9 @@ def run_study(
         The report.
     """
     started = time.monotonic()
+    together = int(os.environ.get("WORLD_SIZE", "1"))
+    if together > 1 and os.environ.get("RANK", "0") != "0":
+        os.environ["PELLUCID_PROGRESS"] = "0"  # one of them speaks
     on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
     runs = plan(study, out)
     shapes = {(r.recipe.model.size, r.recipe.model.channels) for r in runs}
@@ -68,10 +74,13 @@ def run_study(
         root,
         out,
         device=device,
-        jobs=jobs or (min(torch.get_num_threads(), len(runs)) if on_cpu else 1),
+        jobs=1 if together > 1 else jobs or (min(torch.get_num_threads(), len(runs)) if on_cpu else 1),
         limit=limit,
         cache=cache,
     )
+    part()
+    if os.environ.get("RANK", "0") != "0":  # several processes train each network together; one of them judges
+        return out / "report.html"
     place = "cpu" if on_cpu else "cuda" if torch.cuda.is_available() and device != "mps" else "mps"
     verdicts = {
         v.label: [

@@ -78,6 +78,12 @@ class Chance:
         return drawn[:, self.processes.rank].flatten(0, 1)
 
 
+def part() -> None:
+    """Leave the process group, if there is one: its threads must end before the process does."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def step_seed(seed: int, step: int, rank: int) -> int:
     """A seed for one step of one process, the same whenever that step is run."""
     return _seed(seed, step, rank)

@@ -188,8 +188,11 @@ class Objective(nn.Module):
                 parts["tandem_share"] = torch.stack([v.tandem for v in values]).mean()
             return total + weight.to(value) * value, parts
 
-    def perturb(self, batch: Batch, chance: Chance, clean: Tensor | None = None) -> Tensor:
+    def perturb(
+        self, batch: Batch, chance: Chance, clean: Tensor | None = None, counts: LabelCounts | None = None
+    ) -> Tensor:
         """The adversarial images (N, C, H, W) of a batch; for trades away from the `clean` logits (N, K)."""
+        counts = counts or label_counts(batch.targets)  # the whole batch's, also where some images are attacked
         with using_norm(self.classifier, 1) if self.two_norms else nullcontext():
             return perturb(
                 self.classifier,
@@ -197,7 +200,11 @@ class Objective(nn.Module):
                 batch.targets if clean is None else clean,
                 self.settings.attack,
                 task=self.task,
-                losses=self.losses if clean is None else lambda logits, to: divergence(to, logits, self.task),
+                losses=(
+                    (lambda logits, to: self.losses(logits, to, counts))
+                    if clean is None
+                    else (lambda logits, to: divergence(to, logits, self.task))
+                ),
                 chance=chance,
                 constant=self.constant,
             )
@@ -211,7 +218,7 @@ class Objective(nn.Module):
             loss = self.losses(fed.logits, targets, counts).sum()
             return loss, [fed], {"loss_clean": loss.detach()}
         trades = self.settings.form == "trades"
-        adversarial_images = self.perturb(batch, chance, self._clean_logits(batch.images) if trades else None)
+        adversarial_images = self.perturb(batch, chance, self._clean_logits(batch.images) if trades else None, counts)
         if mix == 0:
             fed = self._feed(adversarial_images, targets, norm=1)
             loss = self.losses(fed.logits, targets, counts).sum()
