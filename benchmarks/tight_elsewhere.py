@@ -18,11 +18,8 @@ a method did not find counts as less tight. Writes results/tight_elsewhere.csv.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
-import platform
 import time
-from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +28,7 @@ import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+import table
 from pellucid.attacks import (
     Magnitude,
     Misclassified,
@@ -230,16 +228,6 @@ def _as_tight(mine, base) -> float:
     return float((~np.isnan(mine) & ~(base * (1 + 1e-6) < mine)).mean())
 
 
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=os.environ.get("PELLUCID_TEST_DATA"))
@@ -272,12 +260,8 @@ def main() -> None:
                 for method, path in paths.items():
                     one = attacked(model, images.test[rows[part]], criteria[kind](part), method, path)
                     results.setdefault((name, kind), {}).setdefault(method, []).append(one)
-    place = {
-        "machine": f"{processor()}, 1 thread of {os.cpu_count()}",
-        "versions": f"Python {platform.python_version()}; "
-        + "; ".join(f"{package} {version(package)}" for package in ("torch", "pellucid")),
-    }
-    table = []
+    place = {"machine": table.machine(), "versions": table.versions("torch", "pellucid")}
+    lines: list[dict[str, object]] = []
     for name in NETWORKS:
         for kind in KINDS:
             whole = {
@@ -287,13 +271,9 @@ def main() -> None:
             if whole:
                 images = len(whole["tight"].radius)
                 for row in summary(whole, asked[name][:images]):
-                    table.append({"network": name, "kind": kind, "images": images, **row, **place})
-                    print(*(value for key, value in table[-1].items() if key not in place), sep="  ")
-    with RESULTS.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(table[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
-    print(f"wrote {RESULTS}")
+                    lines.append({"network": name, "kind": kind, "images": images, **row, **place})
+                    print(*(value for key, value in lines[-1].items() if key not in place), sep="  ")
+    table.write(RESULTS, lines)
 
 
 if __name__ == "__main__":

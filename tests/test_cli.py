@@ -9,14 +9,12 @@ import os
 import subprocess
 import sys
 import time
-import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from pellucid.cli.app import main
 from pellucid.data import open_dataset
 from pellucid.data.cache import materialize
 from pellucid.models import load_model
@@ -30,23 +28,6 @@ NETWORK = [
     "--set=model.options={widths=[4, 8], blocks=[1, 1], strides=[1, 2]}",
 ]
 CPU = ["--device", "cpu"]
-
-
-@pytest.fixture
-def pellucid(monkeypatch, capsys):
-    """Run the command in this process; gives its exit status, output and messages."""
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    monkeypatch.setenv("PELLUCID_PROGRESS", "0")
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["pellucid", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        output = capsys.readouterr()
-        return ended.value.code or 0, output.out, output.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

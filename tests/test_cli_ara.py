@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ import torch
 from PIL import Image
 
 from pellucid.attacks import Misclassified, minimal
-from pellucid.cli.app import main
 from pellucid.data import open_dataset
 from pellucid.data.cache import materialize
 from pellucid.evaluate.ara import area
@@ -30,23 +27,6 @@ KEYS = {
     "ara", "interval", "lower", "upper", "mean_radius", "median_radius", "found", "n", "failed", "protocol", "seconds",
     "gradient_evaluations_per_image", "forward_passes_per_image", "naive", "criterion", "alarm",
 }  # fmt: skip
-
-
-@pytest.fixture
-def pellucid(monkeypatch, capsys):
-    """Run the command in this process; gives its exit status (or last words), output and messages."""
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    monkeypatch.setenv("PELLUCID_PROGRESS", "0")
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["pellucid", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        output = capsys.readouterr()
-        return ended.value.code or 0, output.out, output.err
-
-    return run
 
 
 def save(folder, seed, dataset, extra=None):
