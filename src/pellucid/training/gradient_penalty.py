@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     Select = Callable[[Tensor], Tensor]
 
 STEP = 1e-3
-"""Length of the finite difference's step an image of 3 × 32 × 32 in L2; for others in proportion to √(C·H·W)."""
+"""Length of the finite difference's step an image, in L2. Longer ones meet the network's curvature (a fresh DenseNet-121
+at 224² has the most), much shorter ones float32's rounding: docs/training.md has the cosines."""
 
 
 class PenaltySettings(Section):
@@ -216,7 +217,7 @@ def finite_difference(
     processes = chance.processes
     squares = along.square().sum()
     norm = (processes.mean(squares) * processes.world).sqrt().clamp_min(torch.finfo(squares.dtype).tiny)
-    step = STEP * (images[0].numel() / 3072) ** 0.5 if settings.step is None else settings.step
+    step = STEP if settings.step is None else settings.step
     length = step * (len(images) * processes.world) ** 0.5
     moved = images.detach() + along * (length / norm)
     there = select(network.again(moved)).sum()

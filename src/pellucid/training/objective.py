@@ -135,8 +135,8 @@ class Objective(nn.Module):
         if not 0 < target < self.constant_loss:
             raise InputError(
                 f"the gradient penalty's weight aims at a loss of {target:.4g}, but a constant prediction has "
-                f"{self.constant_loss:.4g}: the weight would grow until nothing is learned. Set "
-                "objective.gradient_penalty.adaptive.target_share below 1."
+                f"{self.constant_loss:.4g}: the weight would grow until nothing is learned. Choose a lower "
+                "objective.gradient_penalty.adaptive.target_loss, or leave it out (target_share)."
             )
         return AdaptiveWeight(penalty.weight, target, penalty.adaptive)
 

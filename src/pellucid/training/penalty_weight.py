@@ -52,9 +52,9 @@ class AdaptiveWeight:
     Example:
         >>> psi = AdaptiveWeight(start=220.0, target=1.5, settings=AdaptiveSettings())
         >>> psi.integral = torch.tensor(208.512023, dtype=torch.float64)
-        >>> round(float(psi.weight))
+        >>> int(psi.weight)
         14240
-        >>> round(float(psi.update(torch.tensor(1.5))))  # at the target nothing changes
+        >>> int(psi.update(torch.tensor(1.5)))  # at the target nothing changes
         14240
     """
 
