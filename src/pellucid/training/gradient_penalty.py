@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     Select = Callable[[Tensor], Tensor]
 
 STEP = 1e-3
-"""Length of the finite difference's step an image, in L2. Longer ones meet the network's curvature (a fresh DenseNet-121
-at 224² has the most), much shorter ones float32's rounding: docs/training.md has the cosines."""
+"""Length of the finite difference's step an image, in L2.
+
+Longer ones meet the network's curvature (a fresh DenseNet-121 at 224² has the most), much shorter ones float32's
+rounding: docs/training.md has the cosines.
+"""
 
 
 class PenaltySettings(Section):
