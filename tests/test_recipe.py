@@ -260,3 +260,10 @@ def test_the_recipes_are_toml_without_repeated_defaults():
         for section in set(values) & {"model", "optimizer", "schedule", "augment", "training"}:
             repeated = [k for k, v in values[section].items() if base[section].get(k) == v]
             assert not repeated, f"{name} repeats {section}.{repeated}"
+
+
+def test_none_takes_away_what_a_recipe_has():
+    assert load_recipe("woods2019-robust", ["objective.gradient_penalty=none"]).objective.gradient_penalty is None
+    fixed = load_recipe("woods2019-robust", ["objective.gradient_penalty.adaptive=none"]).objective.gradient_penalty
+    assert fixed.adaptive is None
+    assert fixed.weight == 220

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -26,6 +27,15 @@ OVERRIDES = [  # the robust recipe: a random start for FGSM, and augmentation, f
     "training.epochs=3",
     "training.checkpoint_seconds=0",
 ]
+PENALTY = "objective.gradient_penalty"
+ADAPTIVE = [  # a weight that grows with every batch whose loss is below that of a constant guess
+    *OVERRIDES,
+    "training.epochs=2",
+    "optimizer.lr=0.01",
+    f"{PENALTY}.weight=0.01",
+    f"{PENALTY}.tandem=0.2",
+    f"{PENALTY}.adaptive={{target_share=0.9999, gain=0.1, fall=0.0}}",
+]
 STEPS = 20  # an epoch
 SEED = 5
 
@@ -45,8 +55,8 @@ def train_here(out, *, resume=False, overrides=OVERRIDES):
     )
 
 
-def start_process(out):
-    options = [f"--data-option={k}={v}" for k, v in PHANTOM.items()] + [f"--set={text}" for text in OVERRIDES]
+def start_process(out, overrides):
+    options = [f"--data-option={k}={v}" for k, v in PHANTOM.items()] + [f"--set={text}" for text in overrides]
     command = [sys.executable, "-m", "pellucid.cli.app", "train", "khakzar2019-robust", "--data", "phantom"]
     command += ["--seed", str(SEED), "--device", "cpu", "--out", str(out), *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PELLUCID_PROGRESS": "0"}
@@ -60,11 +70,9 @@ def saved_step(out):
         return 0
 
 
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory):
+def kill_one(out, overrides):
     """A run whose process was killed with SIGKILL in the middle of its second epoch."""
-    out = tmp_path_factory.mktemp("runs") / "killed"
-    process = start_process(out)
+    process = start_process(out, overrides)
     deadline = time.monotonic() + 300
     while saved_step(out) < STEPS + 4:
         assert process.poll() is None, process.communicate()[1]
@@ -73,7 +81,13 @@ def killed(tmp_path_factory):
     process.kill()
     assert process.wait() < 0
     process.communicate()
+    assert STEPS < saved_step(out) < 2 * STEPS, "the kill came at another moment than these tests are about"
     return out
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    return kill_one(tmp_path_factory.mktemp("runs") / "killed", OVERRIDES)
 
 
 def rows_without_seconds(run):
@@ -82,7 +96,6 @@ def rows_without_seconds(run):
 
 def test_a_killed_run_resumed_is_the_unbroken_run(killed, tmp_path):
     step = saved_step(killed)
-    assert STEPS < step < 2 * STEPS, "the kill came at another moment than this test is about"
     progress = json.loads((killed / "state" / f"step-{step:08d}" / "progress.json").read_text())
     assert (progress["epoch"], progress["step"]) == (1, step - STEPS)
     assert not RunFolder(killed).finished
@@ -113,3 +126,21 @@ def test_saving_often_changes_nothing(tmp_path):
     seldom = train_here(tmp_path / "seldom", overrides=[*overrides, "training.checkpoint_seconds=1000"])
     name = "last/weights.safetensors"
     assert (often.path / name).read_bytes() == (seldom.path / name).read_bytes()
+
+
+def test_the_adaptive_weight_of_the_penalty_goes_on_where_it_was(tmp_path):
+    killed = kill_one(tmp_path / "killed", ADAPTIVE)
+    state = json.loads((killed / "state" / f"step-{saved_step(killed):08d}" / "progress.json").read_text())
+    assert state["penalty_integral"] > 0
+    unbroken = train_here(tmp_path / "unbroken", overrides=ADAPTIVE)
+    resumed = train_here(killed, resume=True, overrides=ADAPTIVE)
+    rows = rows_without_seconds(resumed)
+    assert rows == rows_without_seconds(unbroken)
+    psi = [row["penalty_weight_at_end"] for row in rows]
+    assert 0.01 < psi[0] < psi[1]  # it moved, before the kill and after
+    assert psi[1] > 0.01 * math.exp(0.1 * state["penalty_integral"])
+    assert rows[1]["gradient_penalty"] > 0
+    for name in ("weights.safetensors", "last/weights.safetensors", "last/model.toml"):
+        assert (resumed.path / name).read_bytes() == (unbroken.path / name).read_bytes()
+    ends = [json.loads((run.state / "step-00000040" / "progress.json").read_text()) for run in (resumed, unbroken)]
+    assert ends[0]["penalty_integral"] == ends[1]["penalty_integral"] > state["penalty_integral"]

@@ -15,9 +15,9 @@ NORMS = {"linf", "l2", "rms"}
 
 
 class Section(BaseModel):
-    """A part of a configuration: frozen, and no key that it does not know."""
+    """A part of a configuration: frozen, no key that it does not know, no number that is none."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -45,6 +45,8 @@ def _names_a_norm(value: dict[str, Any]) -> bool:
 def parse_override(text: str) -> dict[str, Any]:
     """``a.b=value`` as a nested dict; the value is read as TOML, and as plain text where it is none.
 
+    TOML has no word for nothing: ``none`` takes away what a key holds, as in ``objective.gradient_penalty=none``.
+
     Example:
         >>> parse_override("objective.attack.size.linf=0.01")
         {'objective': {'attack': {'size': {'linf': 0.01}}}}
@@ -55,7 +57,7 @@ def parse_override(text: str) -> dict[str, Any]:
     try:
         value: Any = tomllib.loads(f"v = {raw}")["v"]
     except tomllib.TOMLDecodeError:
-        value = raw.strip()
+        value = None if raw.strip() == "none" else raw.strip()
     for part in reversed(key.strip().split(".")):
         value = {part: value}
     nested: dict[str, Any] = value

@@ -67,13 +67,14 @@ def train(
     from pellucid.training import load_recipe
     from pellucid.training import train as run_training
     from pellucid.training.joint import part
-    from pellucid.training.network import starting_from
+    from pellucid.training.network import refuse_of_model, starting_from
 
     main_process = os.environ.get("RANK", "0") == "0"
     if not main_process:  # accelerate launch starts this command once a process; one of them speaks
         os.environ["PELLUCID_PROGRESS"] = "0"
     settings = load_recipe(recipe, overrides or (), fine_tuning=init is not None)
     if init is not None:
+        refuse_of_model(overrides or ())
         settings = starting_from(settings, init)
     splits = open_splits(data, root, data_option)
     run = run_training(

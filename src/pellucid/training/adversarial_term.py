@@ -114,6 +114,7 @@ def perturb(
     chosen = chance.uniform(len(images)).to(images.device) < settings.share
     labels = chance.uniform(*targets.shape).to(images.device) if task == "multilabel" else None
     everyone = settings.share == 1
+    count = len(images)
     training = settings.batch_norm == "train"
     subset = not everyone and not training  # without batch statistics no image depends on another
     if subset:
@@ -133,7 +134,8 @@ def perturb(
         if settings.method in ("fgsm", "pgd"):
             moved = _bounded(network, images, targets, settings, losses)
         else:
-            aim = _aim(images, targets, settings, task, losses, labels, constant)
+            # each image's own loss, not its share of a mean: Algorithm 1 adds 1e-8 to the length of its gradient
+            aim = _aim(images, targets, settings, task, lambda *found: count * losses(*found), labels, constant)
             moved = _algorithm_1(network, images, aim, settings)
     if subset:
         return images_all.index_copy(0, kept, moved)

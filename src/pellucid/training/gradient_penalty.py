@@ -219,7 +219,7 @@ def finite_difference(
     exactly = (along * gradient).sum()
     processes = chance.processes
     squares = along.square().sum()
-    norm = (processes.mean(squares) * processes.world).sqrt().clamp_min(torch.finfo(squares.dtype).tiny)
+    norm = (processes.mean(squares) * processes.world).sqrt().clamp_min(1e-30)  # a zero gradient stays one
     step = STEP if settings.step is None else settings.step
     length = step * (len(images) * processes.world) ** 0.5
     moved = images.detach() + along * (length / norm)

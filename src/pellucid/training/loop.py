@@ -314,7 +314,8 @@ def _advice(values: dict[str, float]) -> str:
     if values.get("penalty_weight") == math.inf:  # a task loss that is NaN makes it NaN
         return (
             "The weight of the gradient penalty overflowed: the loss has stayed below its target however large the "
-            "penalty was. Lower objective.gradient_penalty.adaptive.target_share, or fix the weight."
+            "penalty was. Lower objective.gradient_penalty.adaptive.target_share, or fix the weight "
+            "(objective.gradient_penalty.adaptive=none)."
         )
     return "Lower optimizer.lr, or set optimizer.clip_norm=1.0, and start again."
 

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 from pellucid.models.pretrained import load_pretrained
 from pellucid.models.registry import create_model
 from pellucid.models.weights import WEIGHTS, load_model, read_model_card
+from pellucid.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pellucid.data.dataset import Dataset
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.training.recipe import ModelSettings, Recipe
@@ -35,6 +38,21 @@ def build_classifier(settings: ModelSettings, data: Dataset) -> ConvolutionalCla
     if own_weights:
         load_pretrained(classifier, str(settings.pretrained), sha256=settings.sha256)
     return classifier
+
+
+def refuse_of_model(overrides: Iterable[str]) -> None:
+    """Refuse changes of what a trained network brings with it.
+
+    Raises:
+        InputError: an override ``model.…`` that is not one of `REPLACED`.
+    """
+    allowed = tuple(f"model.options.{key}" for key in REPLACED)
+    for text in overrides:
+        key = text.partition("=")[0].strip()
+        if key.startswith("model") and key not in allowed:
+            raise InputError(
+                f"--init brings its own network: {key} cannot be set beside it, only {' and '.join(allowed)}."
+            )
 
 
 def starting_from(recipe: Recipe, trained: str | Path) -> Recipe:

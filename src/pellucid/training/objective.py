@@ -125,6 +125,11 @@ class Objective(nn.Module):
         self.constant_loss = constant_loss(self.loss_name, targets, classes)
         self.processes = processes or Processes()
         self.two_norms = has_dual_norm(classifier)
+        if self.two_norms and not (settings.form == "trades" or 0 < settings.mix < 1):
+            raise InputError(
+                "two sets of batch norm are for clean and adversarial images, and one set would never be trained: "
+                f"set objective.mix between 0 and 1, or model.options.batch_norms=1; found mix = {settings.mix:g}."
+            )
         self.weight = self._weight()
 
     def _weight(self) -> AdaptiveWeight | None:
@@ -220,7 +225,7 @@ class Objective(nn.Module):
         trades = self.settings.form == "trades"
         adversarial_images = self.perturb(batch, chance, self._clean_logits(batch.images) if trades else None, counts)
         if mix == 0:
-            fed = self._feed(adversarial_images, targets, norm=1)
+            fed = self._feed(adversarial_images, targets)
             loss = self.losses(fed.logits, targets, counts).sum()
             return loss, [fed], {"loss_adversarial": loss.detach()}
         if self.two_norms:
