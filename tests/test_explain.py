@@ -23,6 +23,16 @@ from pellucid.types import InputError, InputSpec
 
 CLASSES = ("a", "b", "c", "d")
 
+FEW = {
+    "smoothgrad": {"samples": 3},
+    "integrated-gradients": {"steps": 4},
+    "occlusion": {"window": 32, "stride": 32},
+    "lime": {"samples": 16, "segments": 6},
+    "kernel-shap": {"samples": 16, "segments": 6},
+    "rise": {"samples": 12},
+}
+"""What makes the methods that ask the network many times quick; their defaults are for maps to look at."""
+
 
 @pytest.fixture(scope="module")
 def model():
@@ -120,19 +130,20 @@ def test_saliency_is_the_slope_of_the_logit(images):
 
 @pytest.mark.parametrize("name", sorted(HEATMAPS))
 def test_every_method_explains_some_and_all_classes(name, model, images):
-    some = explain(name, model, images, TARGETS)
-    every = explain(name, model, images, "all")
+    few = FEW.get(name, {})
+    some = explain(name, model, images, TARGETS, **few)
+    every = explain(name, model, images, "all", **few)
     assert some.maps.shape == (5, 64, 64)
     assert every.maps.shape == (5, 4, 64, 64)
     assert (some.name, some.kind) == (name, "heatmap")
     assert every.targets is None
     torch.testing.assert_close(every.maps[torch.arange(5), TARGETS], some.maps, rtol=1e-4, atol=1e-5)
-    one_by_one = torch.cat([explain(name, model, images[i : i + 1], int(t)).maps for i, t in enumerate(TARGETS)])
+    one_by_one = torch.cat([explain(name, model, images[i : i + 1], int(t), **few).maps for i, t in enumerate(TARGETS)])
     torch.testing.assert_close(one_by_one, some.maps, rtol=1e-4, atol=1e-5)
-    assert explain(name, model, images, 0, size=(10, 20)).maps.shape == (5, 10, 20)
+    assert explain(name, model, images, 0, size=(10, 20), **few).maps.shape == (5, 10, 20)
     assert not some.maps.requires_grad
     with torch.inference_mode():
-        torch.testing.assert_close(explain(name, model, images, TARGETS).maps, some.maps)
+        torch.testing.assert_close(explain(name, model, images, TARGETS, **few).maps, some.maps)
     assert explain(name, model, images[:0], TARGETS[:0]).maps.shape == (0, 64, 64)
 
 
@@ -143,7 +154,8 @@ def test_an_explanation_leaves_no_trace(name, model, images):
     model.head.bias.requires_grad_(False)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     given = images.clone()
-    explain(name, model, given, TARGETS)
+    explain(name, model, given, TARGETS, **FEW.get(name, {}))
+    assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in model.modules())
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
     assert model.training
@@ -187,6 +199,8 @@ def test_mistakes_are_explained(model, images):
         explain("saliency", model, images, TARGETS[:4])
     with pytest.raises(InputError, match="whole class indices"):
         explain("saliency", model, images, TARGETS.float())
+    with pytest.raises(InputError, match=r"lime has no option 'sample'\. Did you mean 'samples'"):
+        explain("lime", model, images, TARGETS, sample=3)
     with pytest.raises(InputError, match="'all'"):
         explain("saliency", model, images, "every")
 

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from pellucid import __version__
-from pellucid.cli import ara, certify, data, evaluate, explain, models, study, train
+from pellucid.cli import ara, attack_explanation, certify, data, evaluate, explain, models, study, train, trust
 
 app = typer.Typer(
     name="pellucid",
@@ -29,6 +29,8 @@ app.command("localize")(evaluate.localize)
 app.command("ara")(ara.ara)
 app.command("certify")(certify.certify)
 app.command("explain")(explain.explain)
+app.command("attack-explanation")(attack_explanation.attack_explanation)
+app.command("trust")(trust.trust)
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 

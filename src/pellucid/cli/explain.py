@@ -11,11 +11,14 @@ from pellucid.cli.evaluate import choices
 from pellucid.cli.options import DataOption, Device, Limit, Model, Out, Root, Seed, Split, pick_device, wrote
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     import numpy.typing as npt
 
+    from pellucid.cli.class_choice import ClassChoice
+    from pellucid.cli.explain_adversarial import AdversarialOutput
+    from pellucid.cli.explain_maps import HeatMapOutput
     from pellucid.cli.subjects import Subject
     from pellucid.models.classifier import ConvolutionalClassifier
 
@@ -28,7 +31,11 @@ def explain(
         typer.Argument(help="Image files, or folders of them; or name a dataset with --data.", show_default=False),
     ] = None,
     method: Annotated[
-        str, typer.Option(help="Separated by commas: cam, grad-cam, saliency, adversarial.")
+        str,
+        typer.Option(
+            help="Separated by commas: cam, grad-cam, grad-cam++, saliency, smoothgrad, integrated-gradients, "
+            "guided-backprop, occlusion, lime, kernel-shap, rise, adversarial."
+        ),
     ] = "cam,grad-cam,saliency",
     classes: Annotated[
         str,
@@ -38,13 +45,33 @@ def explain(
         ),
     ] = "top3",
     rho: Annotated[
-        float, typer.Option(help="Adversarial: size of the change, root mean square a pixel in [0, 1].")
-    ] = 0.1,
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            help="Adversarial: size of the change, root mean square a pixel in [0, 1]; 0.1, or 0.075 beside heat maps.",
+            show_default=False,
+        ),
+    ] = None,
     direction: Annotated[str, typer.Option(help="Adversarial: raise or lower the class's confidence.")] = "raise",
     optimiser: Annotated[str, typer.Option(help="Adversarial: tight, or woods2019 as the paper has it.")] = "tight",
     slider: Annotated[
         int, typer.Option(min=0, help="Adversarial: put so many images on a page with a slider over rho.")
     ] = 1,
+    layer: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="Grad-CAM and Grad-CAM++: at this layer's output instead of the last map's.", show_default=False
+        ),
+    ] = None,
+    segments: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=2, help="LIME and Kernel SHAP: about so many superpixels.", show_default=False),
+    ] = None,
+    samples: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            min=1, help="SmoothGrad, LIME, Kernel SHAP and RISE: random variants of an image.", show_default=False
+        ),
+    ] = None,
     data: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="Explain images of this dataset, whose labels are known.", show_default=False),
@@ -62,23 +89,27 @@ def explain(
 ) -> None:
     """Explain images: for each a panel of classes × methods (PNG), maps and moved images as numbers, explain.json.
 
-    The method adversarial changes the image until the network is sure of a class, draws that beside the image with
-    the difference, and writes slider.html, where the size of the change can be moved.
+    Beside heat maps the method adversarial has two columns of the panel as well. It changes the image until the
+    network is sure of a class, draws that beside the image with the difference, and writes slider.html, where the size
+    of the change can be moved.
 
     Example: `pellucid explain runs/first image.png --method cam,saliency --classes Mass,Nodule --out explained`
     """
     from pellucid.cli.class_choice import parse_classes
     from pellucid.cli.explain_adversarial import AdversarialOutput
+    from pellucid.cli.explain_maps import MIXED_RHO, HeatMapOutput
     from pellucid.cli.subjects import from_dataset, from_files
     from pellucid.explain import EXPLAINERS
-    from pellucid.explain.adversarial import check_settings
+    from pellucid.explain.adversarial import RHO, check_settings
     from pellucid.models import load_model
     from pellucid.progress import progress_bar
     from pellucid.resources import write_json
     from pellucid.types import InputError
 
     methods = list(dict.fromkeys(choices(method, EXPLAINERS, "method")))
-    check_settings(rho, direction, optimiser)
+    heat = [m for m in methods if m != "adversarial"]
+    size = rho if rho is not None else MIXED_RHO if heat else RHO
+    check_settings(size, direction, optimiser)
     if bool(images) == (data is not None):
         raise InputError("name images to explain, or a dataset with --data: one of the two.")
     if identifier and data is None:
@@ -92,38 +123,53 @@ def explain(
     for subject in subjects:
         if not choice.of([0.0] * len(network.classes), subject.truth):
             raise InputError(f"{subject.source} shows none of the classes: name others beside true, as true,second.")
-    heat = [m for m in methods if m != "adversarial"]
-    moving = AdversarialOutput(network, rho, direction, optimiser, slider, out) if "adversarial" in methods else None
+    options = {"layer": layer, "segments": segments, "samples": samples, "seed": seed}
+    mapping = HeatMapOutput(network, heat, options, size, out)
+    moving = AdversarialOutput(network, size, direction, optimiser, slider, out) if "adversarial" in methods else None
     found = []
     with progress_bar("explain", len(subjects) + (moving.steps(len(subjects)) if moving else 0)) as advance:
         for subject in subjects:
-            chances = _chances(network, subject.picture)
-            chosen = choice.of(chances.tolist(), subject.truth)
-            row: dict[str, Any] = {
-                "image": subject.source,
-                "probabilities": {c: float(p) for c, p in zip(network.classes, chances, strict=True)},
-                "explained": [network.classes[c] for c in chosen],
-            }
-            if subject.truth is not None:
-                row["true"] = [network.classes[c] for c in subject.truth]
-            arrays = _heat_maps(network, heat, subject, chosen, chances, out) if heat else {}
-            if moving:
-                row["adversarial"], moved = moving.add(
-                    subject, chosen, choice.roles(chances.tolist(), subject.truth), advance
-                )
-                arrays |= moved
-            if heat:
-                row["panel"] = f"{subject.name}.png"
+            row, arrays = _explained(subject, choice, mapping, moving, advance)
             row["maps"] = _keep(arrays, out / f"{subject.name}.npz")
             found.append(row)
             advance(1)
-    about = {"model": str(model), "methods": methods, "size": network.input_spec.size}
+    about: dict[str, Any] = {"model": str(model), "methods": methods, "size": network.input_spec.size}
+    if heat:
+        about["options"] = mapping.about()
     if moving:
         about["adversarial"] = moving.about()
         moving.finish()
     write_json(out / "explain.json", about | {"images": found})
     wrote(out / "explain.json")
     typer.echo(f"wrote {len(found)} panels and maps to {out}")
+
+
+def _explained(
+    subject: Subject,
+    choice: ClassChoice,
+    mapping: HeatMapOutput,
+    moving: AdversarialOutput | None,
+    advance: Callable[[float], None],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Explain an image and draw its panels; what explain.json says of it, and its maps by `class|method`."""
+    network = mapping.network
+    chances = _chances(network, subject.picture).tolist()
+    chosen = choice.of(chances, subject.truth)
+    row: dict[str, Any] = {
+        "image": subject.source,
+        "probabilities": dict(zip(network.classes, chances, strict=True)),
+        "explained": [network.classes[c] for c in chosen],
+    }
+    if subject.truth is not None:
+        row["true"] = [network.classes[c] for c in subject.truth]
+    maps, cost = mapping.explain(subject, chosen)
+    moved: dict[str, Any] = {}
+    if moving:
+        row["adversarial"], moved = moving.add(subject, chosen, choice.roles(chances, subject.truth), advance)
+    if maps:
+        shown = {network.classes[c]: chances[c] for c in chosen}
+        row["panel"], row["cost"] = mapping.draw(subject, maps, shown, row.get("adversarial", {}), moved), cost
+    return row, {f"{c}|{m}": v for (c, m), v in maps.items()} | moved
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
@@ -155,33 +201,6 @@ def _chances(network: ConvolutionalClassifier, picture: npt.NDArray[np.uint8]) -
 
     chances: npt.NDArray[np.float64] = probabilities(predict(network, picture[None]), network.task)[0]
     return chances
-
-
-def _heat_maps(
-    network: ConvolutionalClassifier,
-    methods: Sequence[str],
-    subject: Subject,
-    chosen: Sequence[int],
-    chances: npt.NDArray[np.float64],
-    out: Path,
-) -> dict[str, Any]:
-    """Draw the sheet of heat maps, and give them by `class|method`."""
-    import torch
-
-    from pellucid.explain import explain as explain_batch
-    from pellucid.models.inference import as_pixels
-    from pellucid.report.sheet import explanation_sheet
-    from pellucid.types import device_of
-
-    place = device_of(network)
-    batch = as_pixels(subject.picture[None], place).expand(len(chosen), -1, -1, -1)
-    maps: dict[tuple[str, str], npt.NDArray[np.floating]] = {}
-    for way in methods:
-        every = explain_batch(way, network, batch, torch.tensor(chosen, device=place))
-        maps |= {(network.classes[c], way): every.maps[i].cpu().numpy() for i, c in enumerate(chosen)}
-    shown = {network.classes[c]: float(chances[c]) for c in chosen}
-    explanation_sheet(subject.picture, maps, shown, title=subject.title, path=out / f"{subject.name}.png")
-    return {f"{c}|{m}": v for (c, m), v in maps.items()}
 
 
 def _keep(arrays: dict[str, Any], path: Path) -> str:

@@ -7,16 +7,15 @@ network. Here only the second derivative is the softplus's, so the map that is b
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
-from pellucid.types import InputError
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable
 
     from torch import Tensor
 
@@ -24,23 +23,94 @@ SHARPNESS = 10.0
 """β of the softplus whose second derivative stands in: ``β σ(βx) (1 − σ(βx))``."""
 
 
+class BentReLU(TorchFunctionMode):
+    """Inside, every ReLU and ReLU6 that torch is asked for is one that bends, module or function.
+
+    Nothing is replaced in the network, so one that calls ``F.relu`` needs no surgery. Other activations stay as they
+    are: a half-Huber ReLU, a sigmoid or a SiLU has a second derivative of its own.
+
+    Args:
+        sharpness: β, above 0.
+
+    Example:
+        >>> x = torch.tensor([-1.0, 0.0, 0.5], requires_grad=True)
+        >>> with BentReLU():
+        ...     (slope,) = torch.autograd.grad(F.relu(x).sum(), x, create_graph=True)
+        >>> slope.detach(), [round(float(v), 3) for v in torch.autograd.grad(slope.sum(), x)[0]]
+        (tensor([0., 0., 1.]), [0.0, 2.5, 0.066])
+    """
+
+    def __init__(self, sharpness: float = SHARPNESS) -> None:
+        super().__init__()
+        self.sharpness = sharpness
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        options = kwargs or {}
+        ceiling = _ceiling(func, args, options)
+        if ceiling is None:
+            return func(*args, **options)
+        x: Tensor = args[0] if args else options["input"]
+        place = 3 if func is F.hardtanh else 1  # of `inplace` among the arguments
+        writes = func in _IN_PLACE or bool(args[place] if len(args) > place else options.get("inplace", False))
+        bent: Tensor = _Bent.apply(x.clone() if writes else x, self.sharpness, ceiling)  # type: ignore[no-untyped-call]
+        return x.copy_(bent) if writes else bent
+
+
+_IN_PLACE = frozenset({torch.relu_, torch.Tensor.relu_, torch._C._nn.relu6_})
+_CEILINGS: dict[Any, float] = {
+    **dict.fromkeys((F.relu, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_), math.inf),
+    **dict.fromkeys((F.relu6, torch._C._nn.relu6, torch._C._nn.relu6_), 6.0),
+}
+
+
+def _ceiling(func: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> float | None:
+    """Where a call's ReLU ends; None for whatever is no ReLU. `nn.ReLU6` is a hardtanh from 0."""
+    if func is not F.hardtanh:
+        return _CEILINGS.get(func)
+    low, high = (
+        args[place] if len(args) > place else options.get(name, default)
+        for place, name, default in ((1, "min_val", -1.0), (2, "max_val", 1.0))
+    )
+    return float(high) if low == 0 else None
+
+
 class _Bent(torch.autograd.Function):
-    """clamp(x, 0, ceiling) with its gradient, which is differentiable in turn."""
+    """clamp(x, 0, ceiling); its gradient is differentiable in turn."""
 
     @staticmethod
-    def forward(x: Tensor, sharpness: float, ceiling: float | None) -> tuple[Tensor, Tensor, Tensor]:
-        slope = (x > 0).to(x.dtype)
-        bend = _bump(x, sharpness)
-        if ceiling is not None:
-            slope = slope * (x < ceiling)
-            bend = bend - _bump(x - ceiling, sharpness)
-        return x.clamp(0, ceiling), slope, bend
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:  # noqa: ANN401, ARG004
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.save_for_backward(*output[1:])  # and not x, which an in-place ReLU overwrites
+    def forward(ctx: Any, x: Tensor, sharpness: float, ceiling: float) -> Tensor:  # noqa: ANN401
+        ctx.save_for_backward(x)
+        ctx.shape = sharpness, ceiling
+        return x.clamp(0, ceiling)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
-        raise NotImplementedError  # pragma: no cover
+        slope: Tensor = _Slope.apply(*ctx.saved_tensors, *ctx.shape)  # type: ignore[no-untyped-call]
+        return gradients[0] * slope, None, None
+
+
+class _Slope(torch.autograd.Function):
+    """1 where clamp rises, else 0; its gradient is the softplus's second derivative at each corner."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, sharpness: float, ceiling: float) -> Tensor:  # noqa: ANN401
+        ctx.save_for_backward(x)
+        ctx.shape = sharpness, ceiling
+        return ((x > 0) & (x < ceiling)).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
+        (x,), (sharpness, ceiling) = ctx.saved_tensors, ctx.shape
+        bend = _bump(x, sharpness) - _bump(x - ceiling, sharpness)  # 0 at infinity
+        return gradients[0] * bend, None, None
+
+
+def _bump(x: Tensor, sharpness: float) -> Tensor:
+    chance = (sharpness * x).sigmoid()
+    return sharpness * chance * (1 - chance)

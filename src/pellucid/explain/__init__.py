@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pellucid.explain.activation_maps import cam, class_activation_maps, grad_cam, grad_cam_maps
 from pellucid.explain.adversarial import AdversarialExplanation, adversarial
 from pellucid.explain.explanation import Explanation, Targets, resolve_targets, select, upsample
+from pellucid.explain.grad_cam_plus_plus import grad_cam_plus_plus
 from pellucid.explain.gradients import saliency, saliency_explanation
+from pellucid.explain.guided_backprop import guided_backprop
+from pellucid.explain.integrated_gradients import integrated_gradients
+from pellucid.explain.occlusion import occlusion
+from pellucid.explain.rise import rise
+from pellucid.explain.smoothgrad import smoothgrad
+from pellucid.explain.superpixels import superpixels
+from pellucid.explain.surrogates import kernel_shap, lime
 from pellucid.resources import nearest
 from pellucid.types import InputError, check_images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from torch import Tensor
 
@@ -23,30 +32,53 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EXPLAINERS",
+    "FINE",
     "HEATMAPS",
+    "SEEDED",
+    "SIGNED",
     "AdversarialExplanation",
     "Explanation",
     "Targets",
     "adversarial",
+    "check_options",
     "class_activation_maps",
     "explain",
     "grad_cam_maps",
+    "options_of",
     "resolve_targets",
     "saliency",
     "select",
+    "superpixels",
     "upsample",
 ]
 
 EXPLAINERS: dict[str, Explainer] = {
     "cam": cam,
     "grad-cam": grad_cam,
+    "grad-cam++": grad_cam_plus_plus,
     "saliency": saliency_explanation,
+    "smoothgrad": smoothgrad,
+    "integrated-gradients": integrated_gradients,
+    "guided-backprop": guided_backprop,
+    "occlusion": occlusion,
+    "lime": lime,
+    "kernel-shap": kernel_shap,
+    "rise": rise,
     "adversarial": adversarial,
 }
 """Every method by name. A heat map comes at the resolution that the method has; `explain` enlarges it."""
 
 HEATMAPS = tuple(name for name in EXPLAINERS if name != "adversarial")
 """The methods whose explanation is a heat map, which can be scored against regions."""
+
+SEEDED = ("smoothgrad", "lime", "kernel-shap", "rise")
+"""The methods that leave something to chance, which their option `seed` fixes."""
+
+FINE = ("saliency", "smoothgrad", "integrated-gradients", "guided-backprop")
+"""The methods whose maps change from pixel to pixel, too fine to be read on top of an image."""
+
+SIGNED = ("integrated-gradients", "occlusion", "lime", "kernel-shap")
+"""The methods whose maps have a meaningful zero: above it a pixel speaks for the class, below it against."""
 
 
 def explain(
@@ -67,14 +99,17 @@ def explain(
         targets: class indices (N,), one index for all images, or "all" for every class; whether or not the
             image shows them, also of a multi-label classifier.
         size: height and width of the heat maps instead of the images' own.
-        options: the method's own: `rho`, `direction` and `optimiser` of adversarial explanations.
+        options: the method's own, as `rho` of adversarial, `segments` of lime, `layer` of grad-cam, `seed` of those in
+            `SEEDED`; and `batch_size` of all, images (or noisy, covered, masked copies of one) at a time, where what
+            fits in memory is not right.
 
     Returns:
         Heat maps (N, H, W), or images (N, C, H, W) of `adversarial`; one more dimension after N for "all".
 
     Raises:
         InputError: an unknown method, with the nearest one; images that are not pixels in [0, 1];
-            targets that are no classes; a classifier that the method does not fit.
+            targets that are no classes; a classifier that the method does not fit; an option that the method
+            does not have.
 
     Example:
         >>> import torch
@@ -86,13 +121,45 @@ def explain(
         Traceback (most recent call last):
         ...
         pellucid.types.InputError: unknown explanation 'gradcam'. Did you mean 'grad-cam'? There are: cam, \
-grad-cam, saliency, adversarial.
+grad-cam, grad-cam++, saliency, smoothgrad, integrated-gradients, guided-backprop, occlusion, lime, kernel-shap, rise, \
+adversarial.
     """
     if name not in EXPLAINERS:
         raise InputError(f"unknown explanation {name!r}. {nearest(name, EXPLAINERS)}")
+    check_options(name, options)
     check_images(images, channels=classifier.input_spec.channels)
     explanation = EXPLAINERS[name](classifier, images, targets, **options)
     if explanation.kind != "heatmap":
         return explanation
     wanted = (images.shape[2], images.shape[3]) if size is None else size
     return replace(explanation, maps=upsample(explanation.maps, wanted))
+
+
+def check_options(name: str, options: Iterable[str]) -> None:
+    """Refuse options that a method does not have.
+
+    Raises:
+        InputError: with the nearest option.
+
+    Example:
+        >>> check_options("rise", ["sample"])
+        Traceback (most recent call last):
+        ...
+        pellucid.types.InputError: rise has no option 'sample'. Did you mean 'samples'? There are: samples, cells, \
+chance, baseline, seed, batch_size.
+    """
+    known = options_of(name)
+    for option in options:
+        if option not in known:
+            raise InputError(f"{name} has no option {option!r}. {nearest(option, known)}")
+
+
+def options_of(name: str) -> list[str]:
+    """The options of a method, in order.
+
+    Example:
+        >>> options_of("grad-cam")
+        ['layer', 'batch_size']
+    """
+    parameters = inspect.signature(EXPLAINERS[name]).parameters.values()
+    return [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]

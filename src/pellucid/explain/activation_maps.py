@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from pellucid.explain.budget import in_parts
 from pellucid.explain.explanation import Explanation, resolve_targets, select
+from pellucid.explain.layers import layer_gradients
 from pellucid.models.classifier import frozen
 from pellucid.types import InputError, check_images
 
@@ -65,7 +67,21 @@ def grad_cam_maps(classifier: Classifier, images: Tensor, *, relu: bool = True) 
     Raises:
         InputError: a classifier whose feature map is not known, or images that are not pixels in [0, 1].
     """
-    head = _head_of(classifier, "Grad-CAM")
+    feature_map, gradients = head_gradients(classifier, images, "Grad-CAM")
+    positions = feature_map.shape[2] * feature_map.shape[3]
+    maps = torch.einsum("knd,ndhw->nkhw", gradients / positions, feature_map)
+    return maps.relu_() if relu else maps
+
+
+def head_gradients(classifier: Classifier, images: Tensor, what: str) -> tuple[Tensor, Tensor]:
+    """The last feature map (N, D, h, w), and the gradients (K, N, D) of every logit in its means over positions.
+
+    One forward pass; the gradients come from the head alone.
+
+    Raises:
+        InputError: as `grad_cam_maps`, in the name of `what`.
+    """
+    head = _head_of(classifier, what)
     _check(classifier, images)
     with frozen(classifier), torch.inference_mode(False):
         with torch.no_grad():
@@ -76,23 +92,55 @@ def grad_cam_maps(classifier: Classifier, images: Tensor, *, relu: bool = True) 
             one_hot = torch.eye(logits.shape[1], dtype=logits.dtype, device=logits.device)
             rows = one_hot.unsqueeze(1).expand(-1, logits.shape[0], -1)  # (K, N, K): one backward pass each
             (gradients,) = torch.autograd.grad(logits, pooled, rows, is_grads_batched=True)
-        positions = feature_map.shape[2] * feature_map.shape[3]
-        maps = torch.einsum("knd,ndhw->nkhw", gradients / positions, feature_map)
-    return maps.relu_() if relu else maps
+    return feature_map, gradients
 
 
-def cam(classifier: Classifier, images: Tensor, targets: Targets) -> Explanation:
+def cam(classifier: Classifier, images: Tensor, targets: Targets, *, batch_size: int | None = None) -> Explanation:
     """CAM as an explanation; see `class_activation_maps`."""
     indices = resolve_targets(classifier, images, targets)
-    maps = select(class_activation_maps(classifier, images), indices)
+    maps = in_parts(
+        lambda part, aims: select(class_activation_maps(classifier, part), aims),
+        classifier,
+        images,
+        indices,
+        batch_size,
+    )
     return Explanation(maps, "heatmap", "cam", indices, gradient_evaluations=0, forward_passes=1)
 
 
-def grad_cam(classifier: Classifier, images: Tensor, targets: Targets) -> Explanation:
-    """Grad-CAM with its ReLU as an explanation; see `grad_cam_maps`."""
+def grad_cam(
+    classifier: Classifier,
+    images: Tensor,
+    targets: Targets,
+    *,
+    layer: str | None = None,
+    batch_size: int | None = None,
+) -> Explanation:
+    """Grad-CAM with its ReLU as an explanation; see `grad_cam_maps`.
+
+    Args:
+        classifier: with `features` and a `head` on their average, or any torch module where a layer is named.
+        images: (N, C, H, W) in [0, 1].
+        targets: class indices (N,), one index for all, or "all".
+        layer: explain at the output of this layer instead of `features`, by its name in `named_modules()`. Then each
+            class costs a backward pass down to it.
+        batch_size: images at a time; as many as fit in memory where not given.
+
+    Raises:
+        InputError: as `grad_cam_maps`; an unknown layer, or one that has no feature map.
+    """
     indices = resolve_targets(classifier, images, targets)
-    maps = select(grad_cam_maps(classifier, images), indices)
-    return Explanation(maps, "heatmap", "grad-cam", indices, gradient_evaluations=0, forward_passes=1)
+
+    def maps_of(part: Tensor, aims: Tensor | None) -> Tensor:
+        if layer is None:
+            return select(grad_cam_maps(classifier, part), aims)
+        activations, gradients = layer_gradients(classifier, part, aims, layer)
+        maps = torch.einsum("nkd,ndhw->nkhw", gradients.mean((3, 4)), activations).relu_()
+        return maps if aims is None else maps[:, 0]
+
+    maps = in_parts(maps_of, classifier, images, indices, batch_size)
+    cost = 0 if layer is None else len(classifier.classes) if indices is None else 1
+    return Explanation(maps, "heatmap", "grad-cam", indices, gradient_evaluations=cost, forward_passes=1)
 
 
 def _head_of(classifier: Classifier, what: str) -> nn.Module:
@@ -100,7 +148,8 @@ def _head_of(classifier: Classifier, what: str) -> nn.Module:
     if not isinstance(head, nn.Module) or not hasattr(classifier, "features"):
         raise InputError(
             f"{what} needs the feature map that the network pools and the head behind it, which this "
-            "classifier does not name: give wrap() features= and head=, or use saliency, which needs neither."
+            "classifier does not name: give wrap() features= and head=, name a layer for grad-cam (layer=), or use "
+            "saliency, which needs none."
         )
     return head
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pellucid.explain.budget import in_parts
 from pellucid.explain.explanation import Explanation, resolve_targets
 from pellucid.models.classifier import frozen
 from pellucid.types import check_images
@@ -59,10 +60,18 @@ def saliency(classifier: Classifier, images: Tensor, targets: Targets) -> Tensor
         )
 
 
-def saliency_explanation(classifier: Classifier, images: Tensor, targets: Targets) -> Explanation:
-    """Saliency as an explanation; see `saliency`."""
+def saliency_explanation(
+    classifier: Classifier, images: Tensor, targets: Targets, *, batch_size: int | None = None
+) -> Explanation:
+    """Saliency as an explanation, in parts that fit in memory; see `saliency`."""
     indices = resolve_targets(classifier, images, targets)
-    maps = saliency(classifier, images, targets)
+    maps = in_parts(
+        lambda part, aims: saliency(classifier, part, "all" if aims is None else aims),
+        classifier,
+        images,
+        indices,
+        batch_size,
+    )
     cost = len(classifier.classes) if indices is None else 1
     return Explanation(maps, "heatmap", "saliency", indices, gradient_evaluations=cost, forward_passes=1)
 

@@ -12,6 +12,8 @@ from matplotlib import colormaps
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from pellucid.explain import FINE
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 SIDE = 256  # pixels of a picture's longer side, about: twice what a phone shows
 LIMIT = 120 * 1024  # bytes of one picture
 OUTLINE = (0, 229, 255)
-ALONE = ("saliency",)  # maps too fine to be read on top of an image
+ALONE = FINE  # maps too fine to be read on top of an image
 
 
 @dataclass(frozen=True, eq=False)

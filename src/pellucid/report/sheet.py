@@ -1,18 +1,26 @@
-"""One image with its explanations as a picture: classes × methods."""
+"""One image with its explanations as a picture: classes × methods, heat maps beside adversarial explanations."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pellucid.report.panels import ALONE, scaled
+import numpy as np
+
+from pellucid.explain import FINE, SIGNED
+from pellucid.report.panels import scaled
+from pellucid.report.perturbed import as_picture, difference_picture, percent
 from pellucid.resources import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    import numpy as np
     import numpy.typing as npt
+
+    from pellucid.report.perturbed import Moved
+
+WEIGHT, SIGNED_COLOURS = "inferno", "RdBu_r"
+OVER = 0.5  # how strongly a coarse map covers the image that it lies over
 
 
 def explanation_sheet(
@@ -22,33 +30,68 @@ def explanation_sheet(
     *,
     title: str,
     path: Path,
+    moved: Mapping[str, Moved] | None = None,
+    rho: float = 0.0,
 ) -> None:
     """Write a PNG: the image, then a row a class and a column a method, each with its probability.
 
+    Fine maps stand alone, coarse ones lie over the image. Maps with a sign are red where they speak for the class, blue
+    where against it, and white at 0; the others go from their least to their largest value.
+
     Args:
         image: uint8 (C, S, S).
-        maps: heat maps (S, S) by class and method. Fine maps stand alone, coarse ones lie over the image.
+        maps: heat maps (S, S) by class and method.
         probabilities: of each class that is shown.
         title: of the whole picture.
         path: where to write.
+        moved: adversarial explanations by class, drawn in two more columns: the moved image and its change.
+        rho: their size, which sets the colours of the change.
     """
     from matplotlib.figure import Figure
 
     classes, methods = list(probabilities), list(dict.fromkeys(m for _, m in maps))
-    figure = Figure(figsize=(2.4 * (1 + len(methods)), 2.5 * len(classes) + 0.5), dpi=110, layout="constrained")
+    columns = 1 + len(methods) + (2 if moved else 0)
+    figure = Figure(figsize=(2.4 * columns, 2.5 * len(classes) + 0.5), dpi=110, layout="constrained")
     figure.suptitle(title, fontsize=10)
-    axes = figure.subplots(len(classes), 1 + len(methods), squeeze=False)
+    axes = figure.subplots(len(classes), columns, squeeze=False)
     picture = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
     for row, class_name in enumerate(classes):
-        axes[row, 0].imshow(picture, cmap="gray", vmin=0, vmax=255)
-        axes[row, 0].set_title(f"{class_name}\nprobability {probabilities[class_name]:.2f}", fontsize=8)
+        _show(axes[row, 0], picture, f"{class_name}\nprobability {probabilities[class_name]:.2f}")
         for column, method in enumerate(methods, start=1):
-            heat = scaled(maps[class_name, method], method)
-            if method not in ALONE:
-                axes[row, column].imshow(picture, cmap="gray", vmin=0, vmax=255)
-            axes[row, column].imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=1.0 if method in ALONE else 0.5)
-            axes[row, column].set_title(method, fontsize=8)
+            axis, (values, colours) = axes[row, column], placed(maps[class_name, method], method)
+            if method not in FINE:
+                axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
+            axis.imshow(values, cmap=colours, vmin=0, vmax=1, alpha=1.0 if method in FINE else OVER)
+            axis.set_title(method, fontsize=8)
+        if moved:
+            one = moved[class_name]
+            told = f"adversarial, ρ = {rho:g}\n{percent(one.before)} → {percent(one.after)}"
+            _show(axes[row, -2], as_picture(one.image), told)
+            change = one.image - image.astype(np.float64) / 255
+            _show(axes[row, -1], difference_picture(change, rho), f"its change, RMS {one.rms:.3f}")
     for axis in axes.flat:
         axis.set_axis_off()
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png")
+
+
+def placed(heat: npt.NDArray[np.floating], method: str) -> tuple[npt.NDArray[np.float64], str]:
+    """A heat map in [0, 1] and the colours to draw it in; 0 of a signed map becomes a half.
+
+    Example:
+        >>> placed(np.array([[-1.0, 0.0, 2.0]]), "lime")
+        (array([[0.25, 0.5 , 1.  ]]), 'RdBu_r')
+    """
+    if method not in SIGNED:
+        return scaled(heat, "saliency" if method in FINE else method), WEIGHT
+    values = np.asarray(heat, dtype=np.float64)
+    sizes = np.abs(values)
+    reach = float(np.percentile(sizes, 99) if method in FINE else sizes.max())
+    if not np.isfinite(sizes).all() or reach <= 0:
+        return np.full_like(values, 0.5), SIGNED_COLOURS
+    return np.clip(0.5 + values / (2 * reach), 0, 1), SIGNED_COLOURS
+
+
+def _show(axis: Any, picture: npt.NDArray[np.uint8], title: str) -> None:  # noqa: ANN401
+    axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
+    axis.set_title(title, fontsize=8)

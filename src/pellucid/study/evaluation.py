@@ -182,7 +182,8 @@ def judge(study: StudyConfig, run: PlannedRun, stage: Stage, folder: Path, devic
     radii: dict[str, Radii] = {}
     alarms: dict[str, str] = {}
     if settings.ara.kinds:
-        place = folder / kept("ara", stage.measured, stage.whole.fingerprint, card.get("best_constant"), settings.ara)
+        areas = settings.ara.model_copy(update={"matched": ()})  # what is drawn is not what is measured
+        place = folder / kept("ara", stage.measured, stage.whole.fingerprint, card.get("best_constant"), areas)
         radii, alarms = measure_radii(study, stage, classifier(), card, place)
     return Verdict(logits, attacked, thresholds, scores, radii, alarms)
 

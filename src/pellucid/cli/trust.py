@@ -1,0 +1,235 @@
+"""`pellucid trust`: for each explanation of a network, the evidence of how far it can be believed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from pellucid.cli.evaluate import choices
+from pellucid.cli.options import (
+    BatchSize,
+    Cache,
+    DataName,
+    DataOption,
+    Device,
+    Model,
+    Out,
+    Root,
+    Seed,
+    Split,
+    key_values,
+    open_splits,
+    pick_device,
+    show,
+    wrote,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pellucid.evaluate.trust import Findings
+    from pellucid.evaluate.trust_rows import TrustRow
+    from pellucid.evaluate.trust_subjects import Subjects
+    from pellucid.models.classifier import ConvolutionalClassifier
+
+
+def trust(
+    model: Model,
+    data: DataName,
+    out: Out,
+    root: Root = None,
+    data_option: DataOption = None,
+    split: Split = "test",
+    method: Annotated[
+        str, typer.Option(help="Separated by commas: any heat map of `pellucid explain`, or all.")
+    ] = "cam,grad-cam,saliency",
+    beside: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(
+            help="Another network of the same classes, of another seed or architecture: do the maps agree? "
+            "May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Use at most so many images.")] = 100,
+    samples: Annotated[int, typer.Option(min=1, help="Moved images an image, for the maximum sensitivity.")] = 8,
+    device: Device = "auto",
+    seed: Seed = 0,
+    batch_size: BatchSize = 16,
+    cache: Cache = None,
+) -> None:
+    """Judge explanations: does a map depend on what was learned, is it stable, faithful, in the right place?
+
+    Writes trust.json, trust.csv and trust.html. Run the same command again to go on after an interruption, or to add
+    methods: each is kept once it is done.
+
+    Example: `pellucid trust runs/first --data phantom --method cam,saliency --limit 50 --out runs/first/trust`
+    """
+    from pellucid.cli.evaluate import _same_classes
+    from pellucid.data.dataset import get_split
+    from pellucid.evaluate.maps import Mapper
+    from pellucid.evaluate.trust import TrustSettings, budget, check_method
+    from pellucid.evaluate.trust_rows import trust_table
+    from pellucid.evaluate.trust_store import TrustStore
+    from pellucid.evaluate.trust_subjects import gather_subjects
+    from pellucid.explain import HEATMAPS
+    from pellucid.models import load_model
+    from pellucid.models.download import sha256_of
+
+    methods = list(HEATMAPS) if method == "all" else list(dict.fromkeys(choices(method, HEATMAPS, "heat map")))
+    place = pick_device(device)
+    classifier = load_model(model, place)
+    dataset = get_split(open_splits(data, root, data_option), split)
+    _same_classes(classifier.classes, dataset.classes, data)
+    others = _others(classifier, beside or (), place)
+    finding = key_values(data_option).get("shortcut")
+    subjects = gather_subjects(classifier, dataset, finding=finding, limit=limit, seed=seed, cache=cache)
+    settings = TrustSettings(samples=samples, batch_size=batch_size, seed=seed)
+    mappers = {name: Mapper(name, batch_size=batch_size) for name in methods}
+    for mapper in mappers.values():
+        check_method(mapper, classifier, subjects)
+    record = {
+        "weights": sha256_of(_weights(model)),
+        "beside": {name: sha256_of(_weights(path)) for name, (path, _) in others.items()},
+        "data": data,
+        "split": split,
+        "fingerprint": dataset.fingerprint,
+        "limit": limit,
+        "samples": samples,
+        "radius": settings.radius,
+        "seed": seed,
+    }
+    store = TrustStore(out, record)
+    planned = budget(classifier, subjects, settings, len(others))
+    typer.echo(
+        f"{len(subjects.images)} images; each method draws {planned['explanations_per_method']:,} maps and looks at "
+        f"{planned['forward_passes_per_method']:,} changed images more; random order, once, at "
+        f"{planned['forward_passes_of_random_orders']:,}."
+    )
+    networks = {name: other for name, (_, other) in others.items()}
+    network, found = _measure(classifier, subjects, settings, mappers, networks, store)
+    rows = trust_table(network, list(found.values()), subjects, seed)
+    about: dict[str, Any] = {"model": str(model), **record, "images": len(subjects.images), "budget": planned}
+    about["cost"] = {name: f.cost for name, f in found.items()}
+    about["curves"] = {name: _curves(f) for name, f in {"random order": network, **found}.items()}
+    _write(out, about, rows, network, list(found.values()), subjects, classifier)
+    _tell(rows, methods, f"{len(subjects.images)} images of {data}/{split}; the bar in brackets")
+
+
+def _measure(
+    classifier: ConvolutionalClassifier,
+    subjects: Subjects,
+    settings: Any,  # noqa: ANN401 (TrustSettings, imported late)
+    mappers: Mapping[str, Any],
+    others: Mapping[str, ConvolutionalClassifier],
+    store: Any,  # noqa: ANN401 (TrustStore)
+) -> tuple[Findings, dict[str, Findings]]:
+    """Read what is kept, measure the rest, and keep each as soon as it is done."""
+    from pellucid.evaluate.trust import ORDERS, budget, judge_method, judge_network
+    from pellucid.progress import progress_bar
+
+    count = len(subjects.images)
+    network = store.get("network")
+    if network is None:
+        with progress_bar("random order", 2 * ORDERS * count) as advance:
+            network = judge_network(classifier, subjects, settings, advance=advance)
+        store.put("network", network)
+    found = {}
+    # as many steps as maps: three maps are drawn without a step, for deletion, insertion and infidelity in their place
+    steps = budget(classifier, subjects, settings, len(others))["explanations_per_method"]
+    for name, mapper in mappers.items():
+        kept = store.get(name)
+        if kept is None:
+            with progress_bar(name, steps) as advance:
+                kept = judge_method(mapper, classifier, subjects, settings, others=others, advance=advance)
+            store.put(name, kept)
+        found[name] = kept
+    return network, found
+
+
+def _others(
+    classifier: ConvolutionalClassifier, paths: Sequence[Path], device: str
+) -> dict[str, tuple[Path, ConvolutionalClassifier]]:
+    from pellucid.cli.ara import _folders
+    from pellucid.models import load_model
+    from pellucid.types import InputError
+
+    found = {}
+    for name, path in zip(_folders(paths, Path()), paths, strict=True) if paths else ():
+        other = load_model(path, device)
+        if other.classes != classifier.classes or other.input_spec != classifier.input_spec:
+            raise InputError(f"{path} has other classes, channels or image size than the network: it cannot agree.")
+        same = other.architecture == classifier.architecture
+        found[f"{name} ({'same' if same else 'other'} architecture)"] = (path, other)
+    return found
+
+
+def _weights(model: Path) -> Path:
+    from pellucid.models.weights import WEIGHTS
+
+    return model / WEIGHTS if model.is_dir() else model
+
+
+def _curves(found: Findings) -> dict[str, Any]:
+    """The curves that are drawn, as numbers; without the maps."""
+    numbers = {name: values for name, values in found.curves.items() if not name.startswith("maps")}
+    return numbers | ({"layers": list(found.layers)} if found.layers else {})
+
+
+def _write(
+    out: Path,
+    about: Mapping[str, Any],
+    rows: Sequence[TrustRow],
+    network: Findings,
+    methods: Sequence[Findings],
+    subjects: Subjects,
+    classifier: ConvolutionalClassifier,
+) -> None:
+    from pellucid.report.trust import TrustPage, write_trust
+    from pellucid.resources import write_csv, write_json
+
+    plain = [row.to_json() for row in rows]
+    write_json(out / "trust.json", {**about, "rows": plain})
+    write_csv(out / "trust.csv", [{k: "" if v is None else v for k, v in row.items()} for row in plain])
+    shown = min(len(subjects.images), max((f.curves["maps_by_depth"].shape[1] for f in methods), default=0))
+    explained = [classifier.classes[t] for t in subjects.targets[:shown]]
+    told = {
+        "Network": str(about["model"]),
+        "Images": f"{about['images']} of {about['data']}/{about['split']}, seed {about['seed']}",
+        "Class explained": "the network’s decision; of several labels, the surest of those the image shows",
+        "Gradient evaluations": ", ".join(f"{f.method} {int(f.cost['gradient_evaluations']):,}" for f in methods),
+        "Intervals": "95 %, from 1,000 resamples of the patients",
+    }
+    page = TrustPage(
+        f"Can the explanations of {Path(str(about['model'])).stem} be trusted?",
+        told,
+        rows,
+        network,
+        methods,
+        subjects.images[:shown] / 255.0,
+        [f"{i}: {c}" for i, c in zip(subjects.ids, explained, strict=False)],
+    )
+    write_trust(page, out / "trust.html")
+    for name in ("trust.json", "trust.csv", "trust.html"):
+        wrote(out / name)
+
+
+def _tell(rows: Sequence[TrustRow], methods: Sequence[str], title: str) -> None:
+    judged = [r for r in rows if r.bar is not None]
+    table = []
+    for label in dict.fromkeys(r.label for r in judged):
+        own = {r.method: r for r in judged if r.label == label}
+        bar = next(iter(own.values())).bar
+        table.append([f"{label} ({bar:g})", *(_shown(own.get(m)) for m in methods)])
+    show(title, ["measure", *methods], table)
+
+
+def _shown(row: TrustRow | None) -> str:
+    if row is None:
+        return "–"
+    if row.value != row.value:
+        return "undefined"
+    interval = f" [{row.low:.2f}, {row.high:.2f}]" if row.low == row.low else ""
+    return f"{row.value:.2f}{interval} {row.verdict or ''}".rstrip()

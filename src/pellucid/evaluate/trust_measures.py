@@ -1,0 +1,214 @@
+"""The measures of trust: what each asks, what its figure means, and what it does not."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+LEARNED = "does it depend on what was learned?"
+STABLE = "is it stable?"
+FAITHFUL = "is it faithful?"
+PLACE = "is it where a person would look?"
+FOOLED = "can it be fooled by the data?"
+LIKE_IMAGE = "does the gradient look like the image?"
+QUESTIONS = (LEARNED, STABLE, FAITHFUL, PLACE, FOOLED, LIKE_IMAGE)
+NETWORK = "the network itself"
+"""The method of a row that no explanation takes part in."""
+DEPENDS = 0.5
+"""So much likeness must be lost to randomisation, beyond what explaining twice loses: a convention of this table."""
+
+
+class Measure(NamedTuple):
+    """What a measure asks and says.
+
+    Attributes:
+        question: one of `QUESTIONS`.
+        label: for people.
+        better: 1 where more is better, −1 where less is, 0 where neither can be said.
+        means: what the figure says, as a sentence.
+        not_means: what it does not say.
+        bar: the value that the whole interval must exceed for `yes`, or stay below for `no`; None where no such value
+            is known.
+    """
+
+    question: str
+    label: str
+    better: int
+    means: str
+    not_means: str
+    bar: float | None = None
+
+
+_RANDOM = (
+    "A map that changes need not be right: any map that follows the weights changes. A convention sets the bar at half."
+)
+_ORDER = (
+    "It asks about images with holes, which the network never saw; its answer to them may say little of whole ones."
+)
+_PLACE = (
+    "A map may lie on the finding and the network still decide by something else: localisation alone can mislead "
+    "(Viviano et al. 2021), and all eight methods of Arun et al. (2021) failed at least one test."
+)
+
+MEASURES: dict[str, Measure] = {
+    "dependence_rank": Measure(
+        LEARNED,
+        "lost to randomisation, rank correlation",
+        1,
+        "How much of the map's repeatable ranking is gone once every layer is random: 1 all of it, 0 none.",
+        _RANDOM,
+        DEPENDS,
+    ),
+    "dependence_ssim": Measure(
+        LEARNED,
+        "lost to randomisation, SSIM",
+        1,
+        "How much of the map's repeatable structure is gone once every layer is random: 1 all of it, 0 none.",
+        _RANDOM,
+        DEPENDS,
+    ),
+    "repeatability_rank": Measure(
+        LEARNED,
+        "repeatability, rank correlation",
+        1,
+        "How alike two maps of the same image and network are, drawn with two seeds: 1 for a method without chance.",
+        "A map that repeats itself can be wrong every time.",
+    ),
+    "randomised_rank": Measure(
+        LEARNED,
+        "likeness after randomisation, rank correlation",
+        -1,
+        "How alike the map is to that of a network that learned nothing: near 0 where the weights matter.",
+        "Noise is at 0 as well; read it beside the repeatability.",
+    ),
+    "randomised_ssim": Measure(
+        LEARNED,
+        "likeness after randomisation, SSIM",
+        -1,
+        "How alike in structure the map is to that of a network that learned nothing.",
+        "Smooth maps are somewhat alike in structure whatever they show; read it beside the other measure.",
+    ),
+    "max_sensitivity": Measure(
+        STABLE,
+        "maximum sensitivity",
+        -1,
+        "The largest change of the map, as a share of its length, under small random changes of the image.",
+        "A directed attack finds larger ones; and a map that never changes is perfectly stable and says nothing.",
+    ),
+    "agreement": Measure(
+        STABLE,
+        "agreement with another network, rank correlation",
+        1,
+        "How alike the maps of two networks for the same classes are: 1 the same ranking, 0 unrelated.",
+        "Two networks may decide by different things and both be explained rightly; maps may also agree by habit.",
+    ),
+    "flipping_gain": Measure(
+        FAITHFUL,
+        "pixel flipping against random order",
+        1,
+        "How much lower the answer's mean probability is when the hottest places go first than in random order.",
+        _ORDER,
+        0.0,
+    ),
+    "insertion_gain": Measure(
+        FAITHFUL,
+        "insertion against random order",
+        1,
+        "How much higher the answer's mean probability is when the hottest places come first than in random order.",
+        _ORDER,
+        0.0,
+    ),
+    "deletion_area": Measure(
+        FAITHFUL,
+        "deletion area",
+        -1,
+        "The answer's mean probability while places go, the hottest first.",
+        "It also falls with the network's confidence; compare methods on one network only.",
+    ),
+    "insertion_area": Measure(
+        FAITHFUL,
+        "insertion area",
+        1,
+        "The answer's mean probability while places come back into the blurred image, the hottest first.",
+        "It also rises with the network's confidence; compare methods on one network only.",
+    ),
+    "infidelity": Measure(
+        FAITHFUL,
+        "infidelity",
+        -1,
+        "The share of the effect of removing squares that the heat inside them does not foretell: 0 none, 1 all.",
+        "It supposes that effects add up; a method that only ranks pixels, as saliency, is not made for it.",
+    ),
+    "place_gain": Measure(
+        PLACE,
+        "average precision above the best trivial map",
+        1,
+        "How much better the hottest pixels find the marked regions than the best map that ignores the image.",
+        _PLACE,
+        0.0,
+    ),
+    "auprc": Measure(
+        PLACE,
+        "average precision of pixels",
+        1,
+        "How well the heat separates pixels inside the marked regions from those outside.",
+        _PLACE,
+    ),
+    "pointing": Measure(PLACE, "pointing game", 1, "How often the hottest pixel lies in the marked region.", _PLACE),
+    "energy_ratio": Measure(
+        PLACE,
+        "heat in the region over its share of the image",
+        1,
+        "How many times more heat the marked region has than under a map that is the same everywhere.",
+        _PLACE,
+    ),
+    "marker_effect": Measure(
+        FOOLED,
+        "effect of removing the marker",
+        0,
+        "How far the finding's logit falls when the planted marker is painted over: what the network hangs on it.",
+        "It says nothing about any explanation; it is what they should be held against.",
+    ),
+    "finding_effect": Measure(
+        FOOLED,
+        "effect of removing the finding",
+        0,
+        "How far the finding's logit falls when the finding itself is painted over.",
+        "It says nothing about any explanation; it is what they should be held against.",
+    ),
+    "marker_share": Measure(
+        FOOLED,
+        "share of the map on the shortcut",
+        0,
+        "The share of the positive heat on the marker: large, if the map is right, where removing the marker matters.",
+        "One shortcut of one kind, planted by us; others may go unseen.",
+    ),
+    "finding_share": Measure(
+        FOOLED,
+        "share of the map on the finding",
+        0,
+        "The share of the positive heat on the finding: large, if the map is right, where removing it matters.",
+        "A share on the finding is no comfort where the network decides by the marker.",
+    ),
+    "alignment": Measure(
+        LIKE_IMAGE,
+        "alignment α",
+        1,
+        "The size of the image along its gradient (Etmann et al. 2019); grows with robustness on near-linear networks.",
+        "It grows with brightness and resolution too; compare networks on the same images only.",
+    ),
+    "alignment_cosine": Measure(
+        LIKE_IMAGE,
+        "alignment without brightness, cosine",
+        1,
+        "How parallel the gradient is to the image less its mean: 0 unrelated, 1 the same picture.",
+        "A gradient that looks like the image shows edges, not reasons.",
+    ),
+    "grid_pointing": Measure(
+        LIKE_IMAGE,
+        "grid pointing game",
+        1,
+        "The share of the positive heat in the right quarter of four images put together: 1/4 by chance.",
+        "Mosaics are no images the network was trained on; a map can find the right quarter and miss the reason in it.",
+        0.25,
+    ),
+}

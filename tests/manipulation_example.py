@@ -1,0 +1,51 @@
+"""Small networks whose explanations are attacked in tests."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from pellucid.models import create_model, wrap
+from pellucid.types import InputSpec
+
+
+def convolutional(task="multilabel", classes=3, size=32, seed=0):
+    """A random network with a linear head on gray images, and a spread of logits that decisions depend on."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = create_model(
+            "small",
+            classes=[f"c{i}" for i in range(classes)],
+            task=task,
+            size=size,
+            widths=[4, 8],
+            blocks=[1, 1],
+            strides=[1, 2],
+        )
+        for module in net.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+    return net.eval()
+
+
+def linear(weight, bias, *, size, channels=1):
+    """Two classes whose margin is weight · x + bias, so that all about it is known."""
+    layer = nn.Linear(weight.numel(), 2)
+    with torch.no_grad():
+        layer.weight.copy_(torch.stack([weight.flatten() / 2, -weight.flatten() / 2]))
+        layer.bias.copy_(torch.tensor([bias / 2, -bias / 2]))
+    return wrap(
+        nn.Sequential(nn.Flatten(), layer),
+        mean=[0.0] * channels,
+        std=[1.0] * channels,
+        task="multiclass",
+        classes=["a", "b"],
+        input_spec=InputSpec(channels, size),
+    ).eval()
+
+
+def gray_images(count=3, size=32, seed=0):
+    """Random images, a part of each of them black or white: at the edge of the pixel box."""
+    images = torch.rand(count, 1, size, size, generator=torch.Generator().manual_seed(seed))
+    images[:, :, :2], images[:, :, -2:] = 0, 1
+    return images

@@ -1,0 +1,149 @@
+"""`pellucid explain` with several methods at once: the panel, the numbers, the options, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from pellucid.cli.app import main
+from pellucid.explain import HEATMAPS, explain
+from pellucid.models import create_model
+from pellucid.models.weights import save_model
+from pellucid.report.sheet import explanation_sheet, placed
+
+CPU = ["--device", "cpu"]
+CLASSES = ["Mass", "Nodule", "Effusion"]
+
+
+def small_network(**options):
+    torch.manual_seed(0)
+    made = {"widths": [4, 6], "blocks": [1, 1], "strides": [1, 2], "size": 32}
+    net = create_model("small", classes=CLASSES, task="multilabel", **made, **options)
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_model(small_network(), tmp_path_factory.mktemp("models") / "run", extra={"thresholds": [0.5] * 3})
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "chest.png"
+    Image.radial_gradient("L").resize((32, 32)).save(path)
+    return path
+
+
+@pytest.fixture
+def pellucid(monkeypatch, capsys):
+    """Run the command; gives its status or one message."""
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.setenv("PELLUCID_PROGRESS", "0")
+    monkeypatch.setenv("COLUMNS", "1000")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["pellucid", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        capsys.readouterr()
+        return ended.value.code
+
+    return run
+
+
+def test_every_method_in_one_panel(pellucid, model, image, tmp_path):
+    out = tmp_path / "out"
+    how = ["--method", ",".join([*HEATMAPS, "adversarial"]), "--classes", "Mass,Nodule", "--slider", 0]
+    few = ["--samples", 24, "--segments", 6, "--seed", 3]
+    assert pellucid("explain", model, image, *how, *few, *CPU, "--out", out) in (0, None)
+    found = json.loads((out / "explain.json").read_text())
+    assert found["adversarial"]["rho"] == 0.075
+    assert found["options"]["lime"] == {"segments": 6, "samples": 24, "seed": 3}
+    assert "cam" not in found["options"]
+    (row,) = found["images"]
+    assert row["panel"] == "chest.png"
+    assert row["cost"]["cam"] == {"gradient_evaluations": 0, "forward_passes": 1}
+    assert row["cost"]["lime"] == {"gradient_evaluations": 0, "forward_passes": 24}
+    assert row["cost"]["smoothgrad"] == {"gradient_evaluations": 24, "forward_passes": 24}
+    net, pixels = small_network(), torch.from_numpy(np.asarray(Image.open(image)).copy())[None, None].float() / 255
+    with np.load(out / row["maps"]) as arrays:
+        assert set(arrays.files) == {f"{c}|{m}" for c in ("Mass", "Nodule") for m in [*HEATMAPS, "adversarial"]}
+        for name, options in (("lime", found["options"]["lime"]), ("occlusion", {})):
+            expected = explain(name, net, pixels, 1, **options).maps[0].numpy()
+            np.testing.assert_allclose(arrays[f"Nodule|{name}"], expected, rtol=1e-3, atol=1e-5)
+    with Image.open(out / "chest.png") as panel:  # wide: 1 + 11 + 2 columns of two rows
+        assert panel.width > 4 * panel.height
+
+
+@pytest.mark.parametrize(("options", "rho"), [(["--method", "adversarial"], 0.1), (["--rho", "0.03"], 0.03)])
+def test_the_size_alone_and_when_it_is_given(pellucid, model, image, tmp_path, options, rho):
+    method = [] if "--method" in options else ["--method", "cam,adversarial"]
+    out = tmp_path / "out"
+    end = ["--slider", 0, "--classes", "Mass", *CPU, "--out", out]
+    assert pellucid("explain", model, image, *method, *options, *end) in (0, None)
+    assert json.loads((out / "explain.json").read_text())["adversarial"]["rho"] == rho
+
+
+def test_a_layer_by_name(pellucid, model, image, tmp_path):
+    out = tmp_path / "out"
+    how = ["--method", "cam,grad-cam", "--layer", "backbone.stem", "--classes", "Mass"]
+    assert pellucid("explain", model, image, *how, *CPU, "--out", out) in (0, None)
+    found = json.loads((out / "explain.json").read_text())
+    assert found["options"] == {"grad-cam": {"layer": "backbone.stem"}}
+    assert found["images"][0]["cost"]["grad-cam"]["gradient_evaluations"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (["--method", "limes"], ["unknown method 'limes'", "Did you mean 'lime'"]),
+        (["--method", "grad-cam", "--layer", "backbone.stme"], ["unknown layer", "Did you mean 'backbone.stem'"]),
+        (["--method", "cam", "--layer", "backbone.stem"], ["--layer is an option of none", "grad-cam, grad-cam++"]),
+        (["--method", "adversarial", "--segments", "9"], ["--segments is an option of none", "lime, kernel-shap"]),
+        (["--method", "cam,lime", "--samples", "1"], ["samples must be at least 2; found 1"]),
+        (["--method", "cam,kernel-shap", "--samples", "9"], ["samples", "segments"]),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_work(pellucid, model, image, tmp_path, options, parts):
+    out = tmp_path / "results" / "out"
+    message = str(pellucid("explain", model, image, *options, *CPU, "--out", out))
+    assert message.startswith("pellucid: ")
+    assert all(part in message for part in parts), message
+    assert not out.exists()
+
+
+def test_signed_maps_have_white_at_zero():
+    for method in ("lime", "integrated-gradients"):
+        values, colours = placed(np.array([[-3.0, 0.0, 1.0]]), method)
+        assert colours == "RdBu_r"
+        assert values[0, 1] == 0.5
+        assert values[0, 0] < 0.5 < values[0, 2]
+        assert (placed(np.zeros((2, 2)), method)[0] == 0.5).all()
+        assert (placed(np.array([[np.nan, 1.0]]), method)[0] == 0.5).all()
+    assert placed(np.array([[1.0, 3.0]]), "cam") == (pytest.approx(np.array([[0.0, 1.0]])), "inferno")
+
+
+def test_the_sheet_shows_each_map_where_it_belongs(tmp_path):
+    """Fine maps alone: a black image under them changes nothing; coarse ones over the image: it does."""
+    heat = np.linspace(-1, 1, 64).reshape(8, 8)
+    drawn = {}
+    for method in ("smoothgrad", "occlusion"):
+        for level in (0, 200):
+            path = tmp_path / f"{method}{level}.png"
+            picture = np.full((1, 8, 8), level, np.uint8)
+            explanation_sheet(picture, {("a", method): heat}, {"a": 0.5}, title="", path=path)
+            with Image.open(path) as panel:
+                drawn[method, level] = np.asarray(panel.convert("RGB"))[:, panel.width // 2 :]
+    assert (drawn["smoothgrad", 0] == drawn["smoothgrad", 200]).all()
+    assert (drawn["occlusion", 0] != drawn["occlusion", 200]).any()

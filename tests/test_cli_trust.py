@@ -1,0 +1,128 @@
+"""`pellucid trust` as a user types it: what lies in the folder, what is kept, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pellucid.data.phantom import PHANTOM_CLASSES
+from pellucid.models.weights import save_model
+from trust_example import small
+
+SIZES = {"size": 32, "train": 1, "validation": 1, "test": 6, "prevalence": 0.5, "shortcut": "Nodule"}
+PHANTOM = ["--data", "phantom", *(f"--data-option={k}={v}" for k, v in SIZES.items()), "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    return save_model(small(classes=PHANTOM_CLASSES), tmp_path_factory.mktemp("net") / "first")
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory):
+    """Two colour images a class of three classes, one so even that it is constant; and a network for them."""
+    top = tmp_path_factory.mktemp("colours")
+    rng = np.random.default_rng(0)
+    for k, name in enumerate(("a", "b", "c")):
+        (top / "test" / name).mkdir(parents=True)
+        for i in range(2):
+            pixels = rng.integers(0, 256, (32, 32, 3)) if i else np.full((32, 32, 3), 60 * k + 40)
+            Image.fromarray(pixels.astype(np.uint8)).save(top / "test" / name / f"{i}.png")
+    net = small(channels=3, task="multiclass")
+    return save_model(net, top / "net"), ["--data", "folder", "--root", top, "--device", "cpu"]
+
+
+def test_the_table_of_a_phantom(pellucid, network, tmp_path):
+    out = tmp_path / "trust"
+    arguments = [*PHANTOM, "--samples", 1, "--out", out]
+    status, printed, _ = pellucid("trust", network, *arguments, "--method", "cam,saliency", "--beside", network)
+    assert status == 0
+    assert "each method draws" in printed
+    found = json.loads((out / "trust.json").read_text())
+    assert found["images"] == 6
+    assert found["curves"]["cam"]["depths"][0] == 0
+    assert found["curves"]["cam"]["layers"][1] == "head"
+    rows = list(csv.DictReader((out / "trust.csv").open()))
+    assert len(rows) == len(found["rows"])
+    assert {"cam", "saliency", "random order", "trivial: mean box", "the network itself"} <= {r["method"] for r in rows}
+    (share,) = [r for r in rows if r["measure"] == "marker_share" and r["method"] == "cam"]
+    assert 0 <= float(share["value"]) <= 1
+    (agreement,) = [r for r in rows if r["measure"] == "agreement" and r["method"] == "cam"]
+    assert float(agreement["value"]) == pytest.approx(1.0)
+    assert "same architecture" in agreement["label"]
+    (grid,) = [r for r in rows if r["measure"] == "grid_pointing" and r["method"] == "cam"]
+    assert (grid["value"], grid["reason"]) == (
+        "",
+        "an image of several labels may show the class explained in any quarter",
+    )
+    page = (out / "trust.html").read_text()
+    assert "<script" not in page
+    assert 'src="http' not in page
+    assert page.count("<svg") == 4
+
+
+def test_methods_are_kept_and_others_added(pellucid, network, tmp_path, monkeypatch):
+    arguments = [*PHANTOM, "--limit", 2, "--samples", 1, "--out", tmp_path]
+    assert pellucid("trust", network, *arguments, "--method", "saliency")[0] == 0
+    first = [r for r in json.loads((tmp_path / "trust.json").read_text())["rows"] if r["method"] == "saliency"]
+    from pellucid.evaluate import trust
+
+    judged, judge = [], trust.judge_method
+    monkeypatch.setattr(trust, "judge_method", lambda m, *a, **k: judged.append(m.name) or judge(m, *a, **k))
+    assert pellucid("trust", network, *arguments, "--method", "saliency,cam")[0] == 0
+    assert judged == ["cam"]
+    second = json.loads((tmp_path / "trust.json").read_text())["rows"]
+    assert [r for r in second if r["method"] == "saliency"] == first
+    status, *_ = pellucid("trust", network, *arguments[:-3], 3, "--out", tmp_path, "--method", "saliency")
+    assert "samples: 1 there, 3 here" in str(status)
+
+
+def test_colour_images_of_which_some_are_constant(pellucid, colours, tmp_path):
+    network, data = colours
+    status, _, _ = pellucid("trust", network, *data, "--method", "grad-cam", "--samples", 1, "--out", tmp_path)
+    assert status == 0
+    rows = {r["measure"]: r for r in json.loads((tmp_path / "trust.json").read_text())["rows"]}
+    assert rows["place_gain"]["value"] is None
+    assert "no boxes or masks" in rows["place_gain"]["reason"]
+    assert "no planted shortcut" in rows["marker_share"]["reason"]
+    assert rows["alignment_cosine"]["n"] == 3  # the other three are of one colour
+    assert "one colour" in rows["alignment_cosine"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "gradcam"], "Did you mean 'grad-cam'"),
+        (["--method", "adversarial"], "unknown heat map 'adversarial'"),
+        (["--split", "tset"], "has no 'tset' part"),
+        (["--data-option", "shortcut=Nodul"], "Did you mean 'Nodule'"),
+    ],
+)
+def test_bad_input(pellucid, network, tmp_path, arguments, message):
+    status, *_ = pellucid("trust", network, *PHANTOM, "--out", tmp_path, *arguments)
+    assert message in str(status)
+    assert not (tmp_path / "trust.json").exists()
+
+
+def test_a_network_beside_of_other_classes_is_refused(pellucid, network, colours, tmp_path):
+    status, *_ = pellucid("trust", network, *PHANTOM, "--beside", colours[0], "--out", tmp_path)
+    assert "other classes" in str(status)
+
+
+def test_a_network_without_a_linear_head_is_refused_before_any_work():
+    from pellucid.data import open_dataset
+    from pellucid.evaluate.maps import Mapper
+    from pellucid.evaluate.trust import check_method
+    from pellucid.evaluate.trust_subjects import gather_subjects
+    from pellucid.types import InputError
+
+    data = open_dataset("phantom", options=SIZES)["test"]
+    net = small(classes=data.classes)
+    net.head = torch.nn.Sequential(net.head)
+    with pytest.raises(InputError, match="linear head"):
+        check_method(Mapper("cam"), net, gather_subjects(net, data, limit=1))

@@ -1,0 +1,115 @@
+"""The differentiable maps against the explainers themselves, and the ReLU that bends against softplus."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from manipulation_example import convolutional, gray_images
+from pellucid.evaluate.bent_relu import BentReLU
+from pellucid.evaluate.fixed_surrogate import FixedSurrogate
+from pellucid.evaluate.gradient_maps import gradient_map
+from pellucid.evaluate.manipulation_goals import correlation
+from pellucid.explain import explain, upsample
+from pellucid.models.classifier import frozen
+
+TARGETS = torch.tensor([0, 2, 1])
+
+
+def differentiable(method, net, images, **options):
+    with frozen(net):
+        points = images.clone().requires_grad_(True)
+        maps = gradient_map(method, net, images, options).maps(points, TARGETS)
+        (slope,) = torch.autograd.grad(correlation(maps, torch.randn_like(maps)).sum(), points)
+    assert slope.isfinite().all()
+    assert (slope.flatten(1).norm(dim=1) > 0).all()
+    return maps.detach()
+
+
+@pytest.mark.parametrize("method", ["cam", "saliency"])
+def test_exact_maps_are_the_explainers(method):
+    net, images = convolutional(), gray_images()
+    maps = differentiable(method, net, images)
+    assert torch.allclose(upsample(maps, 32), explain(method, net, images, TARGETS).maps, atol=1e-6)
+
+
+def test_grad_cam_is_the_explainers_where_it_is_positive():
+    net, images = convolutional(), gray_images()
+    maps = differentiable("grad-cam", net, images)
+    with frozen(net):
+        feature_map = net.features(images)
+    with torch.no_grad():
+        exact = torch.einsum("nd,ndhw->nhw", net.head.weight[TARGETS], feature_map).relu() / feature_map[0, 0].numel()
+    scale = float((maps.relu() * exact).sum() / exact.square().sum())
+    assert torch.allclose(maps.relu(), scale * exact, atol=1e-6)
+
+
+def test_integrated_gradients_nearly_are_the_explainers():
+    net, images = convolutional(), gray_images()
+    maps = differentiable("integrated-gradients", net, images)
+    assert (correlation(maps, explain("integrated-gradients", net, images, TARGETS).maps) > 0.97).all()
+
+
+@pytest.mark.parametrize("ridge", [1.0, 0.0])
+def test_the_fixed_surrogate_is_lime(ridge):
+    net, images = convolutional(), gray_images()
+    options = {"samples": 30, "segments": 9, "seed": 3, "ridge": ridge}
+    with frozen(net):
+        maps = FixedSurrogate(net, images, options).maps(images.clone().requires_grad_(True), TARGETS)
+    expected = explain("lime", net, images, TARGETS, **options).maps
+    assert torch.allclose(maps.detach(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "relu",
+    [
+        nn.ReLU(),
+        nn.ReLU(inplace=True),
+        torch.relu,
+        torch.relu_,
+        F.relu,
+        lambda x: F.relu(input=x, inplace=True),
+        lambda x: x.relu(),
+        lambda x: x.relu_(),
+    ],
+)
+def test_a_bent_relu_has_the_second_derivative_of_softplus(relu):
+    x = torch.linspace(-1, 1, 9, dtype=torch.float64, requires_grad=True)
+    with BentReLU(7.0):
+        y = relu(1.0 * x)
+        (slope,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+        (bend,) = torch.autograd.grad(slope.sum(), x)
+    assert torch.equal(y.detach(), x.detach().clamp_min(0))
+    assert torch.equal(slope.detach(), (x.detach() > 0).double())
+    soft = F.softplus(x, beta=7.0)
+    (first,) = torch.autograd.grad(soft.sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), x)
+    assert torch.allclose(bend, second)
+
+
+def test_a_bent_relu6_bends_at_both_corners():
+    x = torch.linspace(-1, 7, 17, dtype=torch.float64, requires_grad=True)
+    with BentReLU(7.0):
+        (slope,) = torch.autograd.grad(nn.ReLU6()(x).sum(), x, create_graph=True)
+        (bend,) = torch.autograd.grad(slope.sum(), x)
+    soft = F.softplus(x, beta=7.0) - F.softplus(x - 6, beta=7.0)
+    (first,) = torch.autograd.grad(soft.sum(), x, create_graph=True)
+    assert torch.equal(slope.detach(), ((x > 0) & (x < 6)).double())
+    assert torch.allclose(bend, torch.autograd.grad(first.sum(), x)[0])
+
+
+def test_outside_nothing_bends_and_inside_the_network_is_the_same():
+    net, images = convolutional(), gray_images().requires_grad_(True)
+
+    def slopes():
+        logits = net(images)
+        return logits.detach(), torch.autograd.grad(logits[:, 0].sum(), images, create_graph=True)[0]
+
+    logits, slope = slopes()
+    with BentReLU():
+        bent_logits, bent_slope = slopes()
+    assert torch.equal(logits, bent_logits)
+    assert torch.allclose(slope, bent_slope, atol=1e-7)
+    assert float(torch.autograd.grad(bent_slope.square().sum(), images)[0].abs().max()) > 0

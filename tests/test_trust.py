@@ -1,0 +1,251 @@
+"""The table of trust: noise does not pass, the true mask passes place and fails randomisation, nothing is made up."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid.data import open_dataset
+from pellucid.evaluate.faithfulness import deletion
+from pellucid.evaluate.infidelity import infidelity
+from pellucid.evaluate.maps import Mapper
+from pellucid.evaluate.shortcut import shortcut_task
+from pellucid.evaluate.trust import Findings, TrustSettings, budget, judge_method, judge_network
+from pellucid.evaluate.trust_measures import MEASURES, QUESTIONS
+from pellucid.evaluate.trust_rows import trust_table
+from pellucid.evaluate.trust_store import TrustStore
+from pellucid.evaluate.trust_subjects import gather_subjects, targets_of, trivial_scores
+from pellucid.models import wrap
+from pellucid.report.trust import TrustPage, write_trust
+from pellucid.types import InputError, InputSpec
+from trust_example import Template, constant, fixed_noise, fresh_noise, linear, small
+
+QUICK = TrustSettings(samples=2, examples=1)
+OPTIONS = {"size": 32, "train": 1, "validation": 1, "test": 8, "prevalence": 0.5, "shortcut": "Nodule"}
+
+
+@pytest.fixture(scope="module")
+def judged():
+    """A network with drawn weights on a phantom with a shortcut; noise, a constant map and saliency."""
+    data = open_dataset("phantom", options=OPTIONS)["test"]
+    net = small(classes=data.classes)
+    subjects = gather_subjects(net, data, finding="Nodule")
+    network = judge_network(net, subjects, QUICK)
+    explainers = [fresh_noise(), fixed_noise(), constant(), Mapper("saliency")]
+    others = {"twin": net, "other": small(1, classes=data.classes)}
+    found = [judge_method(e, net, subjects, QUICK, others=others) for e in explainers]
+    return net, subjects, network, found
+
+
+@pytest.fixture(scope="module")
+def table(judged):
+    _, subjects, network, found = judged
+    rows = trust_table(network, found, subjects)
+    return {(r.measure, r.method, r.label.rpartition(": ")[2] if r.measure == "agreement" else ""): r for r in rows}
+
+
+@pytest.mark.parametrize("noise", ["fresh noise", "fixed noise"])
+def test_noise_does_not_pass(table, noise):
+    for measure in ("dependence_rank", "dependence_ssim"):
+        row = table[measure, noise, ""]
+        assert row.verdict == "no"
+        assert abs(row.value) < 0.1
+    for measure in ("flipping_gain", "insertion_gain", "place_gain"):
+        assert table[measure, noise, ""].verdict != "yes"
+
+
+def test_a_constant_map_is_null_with_the_reason_everywhere(table):
+    rows = [r for (_, method, _), r in table.items() if method == "constant"]
+    assert len(rows) > 12
+    for row in rows:
+        plain = row.to_json()
+        assert (plain["value"], plain["low"], plain["verdict"]) == (None, None, None)
+        assert plain["reason"]
+    assert table["deletion_area", "constant", ""].reason.startswith("the map is the same everywhere")
+
+
+def test_the_uniform_map_is_scored_analytically(judged, table):
+    _, subjects, _, _ = judged
+    shares = subjects.place.masks.mean((1, 2))
+    row = table["auprc", "trivial: uniform", ""]
+    assert row.value == pytest.approx(shares.mean())
+    assert trivial_scores(subjects.place)["uniform"].tolist() == shares.tolist()
+
+
+def test_the_network_agrees_with_itself(table):
+    assert table["agreement", "saliency", "twin"].value == pytest.approx(1.0)
+    assert table["agreement", "saliency", "other"].value < 0.9
+
+
+def test_every_row_says_what_it_means_and_belongs_to_a_question(table):
+    for row in table.values():
+        assert row.question in QUESTIONS
+        assert row.means.endswith((".", "."))
+        assert row.not_means
+        assert math.isnan(row.value) == (row.n == 0)
+        assert row.reason or not math.isnan(row.low)
+    assert {r.question for r in table.values()} == set(QUESTIONS)
+    assert {r.measure for r in table.values()} == set(MEASURES)
+
+
+def test_gains_are_the_difference_to_random_order(judged, table):
+    _, _, network, found = judged
+    own = found[-1].values
+    gain = network.values["deletion_area"] - own["deletion_area"]
+    assert table["flipping_gain", "saliency", ""].value == pytest.approx(gain.mean())
+
+
+def test_the_work_is_what_the_budget_says(judged):
+    net, subjects, _, found = judged
+    steps = []
+    mapper = Mapper("saliency")
+    judge_method(mapper, net, subjects, QUICK, advance=steps.append)
+    planned = budget(net, subjects, QUICK)
+    assert mapper.explained == mapper.gradient_evaluations == planned["explanations_per_method"]
+    assert sum(steps) == planned["explanations_per_method"]
+    assert found[-1].cost["gradient_evaluations"] > 0
+
+
+def test_the_true_mask_is_perfectly_faithful_to_a_network_that_adds_up_the_finding():
+    """White findings on black, one class an image, the logit 8 · (share of the finding there) − 4: all is known."""
+    data = open_dataset("phantom", options={**OPTIONS, "shortcut": None})["test"]
+    masks = torch.from_numpy(gather_subjects(net_of(data), data).place.masks)
+    masks = masks[masks.sum((1, 2)) < 200].float()
+    sizes = masks.sum((1, 2))
+    net = wrap(
+        Template((8 * masks / sizes[:, None, None])[:, None], torch.full((len(masks),), -4.0)),
+        mean=[0.0],
+        std=[1.0],
+        task="multilabel",
+        classes=[str(i) for i in range(len(masks))],
+        input_spec=InputSpec(1, 32),
+    )
+    images, targets = masks[:, None], torch.arange(len(masks))
+    assert infidelity(net, images, targets, masks).abs().max() < 1e-6
+    gone = deletion(net, images, targets, masks, across=32)
+    share = sizes.double() / 1024
+    left = (1 - gone.share / share[:, None]).clamp_min(0)  # of the finding, if it goes first
+    expected = (8 * (left + (1 - left) * share[:, None]) - 4).sigmoid()
+    torch.testing.assert_close(gone.score, expected, atol=1e-4, rtol=1e-4)
+    for seed in range(3):
+        noise = torch.rand(masks.shape, generator=torch.Generator().manual_seed(seed))
+        assert (deletion(net, images, targets, noise, across=32).area > gone.area).all()
+
+
+def test_the_true_mask_is_perfect_for_place_and_fails_randomisation():
+    data = open_dataset("phantom", options={**OPTIONS, "shortcut": None})["test"]
+    net = net_of(data)
+    subjects = gather_subjects(net, data)
+    found = judge_method(mask_explainer(subjects), net, subjects, QUICK)
+    rows = {
+        r.measure: r
+        for r in trust_table(judge_network(net, subjects, QUICK), [found], subjects)
+        if r.method == "true mask"
+    }
+    assert (rows["auprc"].value, rows["pointing"].value) == (1.0, 1.0)
+    assert rows["place_gain"].verdict == "yes"
+    assert (rows["dependence_rank"].verdict, rows["dependence_rank"].value) == ("no", 0)
+    assert rows["dependence_ssim"].verdict == "no"
+
+
+def net_of(data):
+    return small(classes=data.classes)
+
+
+def mask_explainer(subjects):
+    """Looks an image up, and gives the region of the class explained, or of any class where there is none."""
+    task = subjects.place
+    known = {
+        (task.images[i].tobytes(), int(task.outputs[c])): m
+        for i, c, m in zip(task.pair_image, task.pair_class, task.masks, strict=True)
+    }
+
+    def draw(_, images, targets, __):
+        maps = []
+        for image, target in zip(images, targets.tolist(), strict=True):
+            mask = known.get(((image * 255).round().to(torch.uint8).numpy().tobytes(), target))
+            maps.append(np.zeros(images.shape[2:]) if mask is None else mask)
+        return torch.from_numpy(np.stack(maps)).float()
+
+    return Mapper("true mask", draw)
+
+
+def test_an_image_alone_has_figures_and_no_intervals():
+    data = open_dataset("phantom", options={**OPTIONS, "test": 1})["test"]
+    net = small(classes=data.classes)
+    subjects = gather_subjects(net, data)
+    rows = trust_table(
+        judge_network(net, subjects, QUICK), [judge_method(Mapper("cam"), net, subjects, QUICK)], subjects
+    )
+    own = {r.measure: r for r in rows if r.method == "cam"}
+    assert own["deletion_area"].n == 1
+    assert own["deletion_area"].reason == "one patient only, so no interval"
+    assert own["flipping_gain"].verdict is None
+
+
+def test_the_class_explained():
+    logits = np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
+    assert targets_of(logits, np.array([0, 0]), "multiclass").tolist() == [2, 0]
+    truth = np.array([[1.0, 1.0, np.nan], [0.0, 0.0, 0.0]])
+    assert targets_of(logits, truth, "multilabel").tolist() == [1, 0]
+
+
+def test_what_is_kept_comes_back_and_belongs_to_its_settings(judged, tmp_path):
+    found = judged[3][-1]
+    TrustStore(tmp_path, {"seed": 1}).put("saliency", found)
+    store = TrustStore(tmp_path, {"seed": 1})
+    again = store.get("saliency")
+    assert isinstance(again, Findings)
+    assert (again.method, again.reasons, again.layers, again.cost) == (
+        found.method,
+        found.reasons,
+        found.layers,
+        found.cost,
+    )
+    for name, values in found.values.items():
+        np.testing.assert_array_equal(values, again.values[name])
+    assert store.get("cam") is None
+    with pytest.raises(InputError, match="seed: 1 there, 2 here"):
+        TrustStore(tmp_path, {"seed": 2})
+    (tmp_path / "kept" / "saliency.npz").write_bytes(b"torn")
+    with pytest.raises(InputError, match="Delete it to measure again"):
+        store.get("saliency")
+
+
+def test_the_share_on_a_shortcut_of_a_network_that_hangs_on_nothing_else():
+    """Saliency of a sum over the places that markers take is the same on all of them, and 0 elsewhere."""
+    data = open_dataset("phantom", options={**OPTIONS, "test": 16})["test"]
+    task = shortcut_task(data, "Nodule", data.classes, size=32, channels=1)
+    corner = torch.from_numpy(task.marker.any(0)).float().expand(8, 1, 32, 32)
+    net = linear(corner, classes=data.classes)
+    subjects = gather_subjects(net, data, finding="Nodule")
+    found = judge_method(Mapper("saliency"), net, subjects, QUICK)
+    expected = (task.marker & task.marker.any(0)).sum((1, 2)) / task.marker.any(0).sum()
+    assert found.values["marker_share"].tolist() == pytest.approx(expected.tolist())
+    assert found.reasons.keys() == {"grid_pointing"}
+
+
+def test_the_page_says_undefined_and_escapes(judged, tmp_path):
+    _, subjects, network, found = judged
+    rows = trust_table(network, found, subjects)
+    pictures = subjects.images[:1] / 255.0
+    page = TrustPage("<b>bold</b>", {"Network": "a & b"}, rows, network, found, pictures, ["<i>one</i>"])
+    text = write_trust(page, tmp_path / "trust.html").read_text()
+    assert "<b>bold</b>" not in text
+    assert "<i>one</i>" not in text
+    assert "a &amp; b" in text
+    assert text.count("the map is the same everywhere") > 5
+    assert "✗ no" in text
+    assert text.count("<svg") == 4
+
+
+def test_the_documentation_names_every_measure():
+    path = Path(__file__).resolve().parents[1] / "docs" / "trust.md"
+    if not path.is_file():
+        pytest.skip("the documentation is not here")
+    text = path.read_text(encoding="utf-8")
+    assert [name for name in MEASURES if f"`{name}`" not in text] == []
