@@ -138,3 +138,13 @@ def test_a_target_out_of_reach_is_said_after_the_first_epoch(phantom, tmp_path):
     for part in (f"{0.01 * constant:.4g}", f"a constant guess has {constant:.4g}", "0.001", "adaptive.target_share"):
         assert part in message
     assert [row["penalty_weight_at_end"] for row in made.metrics()] == [1e-3, 1e-3]
+
+
+def test_a_weight_that_is_still_rising_is_said_at_the_end(phantom, tmp_path, monkeypatch):
+    real = Objective.losses  # a loss that is far below its target whatever the penalty does
+    monkeypatch.setattr(Objective, "losses", lambda self, *args: real(self, *args) * 0.1)
+    overrides = [ADAPTIVE.format("target_share=0.65"), PENALTY.format("weight=1e-3")]
+    with pytest.warns(UserWarning, match="still rising at the end") as said:
+        run(phantom, tmp_path / "run", *overrides, name="standard")
+    (message,) = [str(w.message) for w in said if "still rising" in str(w.message)]
+    assert "Start from a larger objective.gradient_penalty.weight than 0.001" in message

@@ -235,6 +235,8 @@ class _Session:
             row["penalty_weight_at_end"] = float(self.objective.weight.weight)
             if epoch == 0:
                 _say_if_out_of_reach(self.objective, row["loss_task"])
+            if epoch + 1 == final:
+                _say_if_still_rising(self.objective, row["loss_task"])
         row["seconds"] = round(self.elapsed, 2)
         earlier = [r for r in self.run.metrics() if r["epoch"] <= epoch]
         if check is not None and collapsed(earlier, found.metrics["robust_accuracy"], check):
@@ -328,6 +330,17 @@ def _say_if_out_of_reach(objective: Objective, loss: float) -> None:
             f"{weight.target:.4g} (a constant guess has {objective.constant_loss:.4g}): the gradient penalty stays at "
             f"the weight that it started from, {weight.start:g}. If it stays so, raise "
             "objective.gradient_penalty.adaptive.target_share, or lower objective.gradient_penalty.weight.",
+            stacklevel=2,
+        )
+
+
+def _say_if_still_rising(objective: Objective, loss: float) -> None:
+    weight = objective.weight
+    if weight is not None and loss < 0.9 * weight.target:
+        warnings.warn(
+            f"the gradient penalty's weight was still rising at the end, at {float(weight.weight):.3g}: the task loss of "
+            f"the last epoch, {loss:.4g}, is far below its target, {weight.target:.4g}, so the penalty hardly worked. "
+            f"Start from a larger objective.gradient_penalty.weight than {weight.start:g}, or train longer.",
             stacklevel=2,
         )
 
