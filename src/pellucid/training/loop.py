@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from pellucid.training.losses import LabelCounts, label_counts, label_frequencie
 from pellucid.training.network import build_classifier
 from pellucid.training.objective import Objective
 from pellucid.training.optimization import build_optimizer, learning_rate
+from pellucid.training.remarks import advice, say_collapsed, say_if_out_of_reach, say_if_still_rising
 from pellucid.training.robust_check import collapsed
 from pellucid.training.run import RunFolder, describe_run
 from pellucid.types import InputError
@@ -216,7 +216,7 @@ class _Session:
             if not math.isfinite(values["loss"]):
                 raise TrainingError(
                     f"the loss became {values['loss']} in epoch {epoch + 1}, step {step} of the run {self.run.path}. "
-                    f"The best checkpoint so far and the last saved state are kept. {_advice(values)}"
+                    f"The best checkpoint so far and the last saved state are kept. {advice(values)}"
                 )
             for name, value in values.items():
                 self.sums[name] = self.sums.get(name, 0.0) + value
@@ -234,14 +234,14 @@ class _Session:
         if self.objective.weight is not None:
             row["penalty_weight_at_end"] = float(self.objective.weight.weight)
             if epoch == 0:
-                _say_if_out_of_reach(self.objective, row["loss_task"])
+                say_if_out_of_reach(self.objective, row["loss_task"])
             if epoch + 1 == final:
-                _say_if_still_rising(self.objective, row["loss_task"])
+                say_if_still_rising(self.objective, row["loss_task"])
         row["seconds"] = round(self.elapsed, 2)
         earlier = [r for r in self.run.metrics() if r["epoch"] <= epoch]
         if check is not None and collapsed(earlier, found.metrics["robust_accuracy"], check):
             self.run.append_metrics(row | {"collapsed": True})
-            _say_collapsed(earlier, epoch, found.metrics["robust_accuracy"], self.run)
+            say_collapsed(earlier, epoch, found.metrics["robust_accuracy"], self.run)
             return True
         score = found.metrics.get(select, math.nan)
         card = self._card(train_data, found.thresholds) | {"epoch": epoch + 1}
@@ -309,50 +309,6 @@ class _Session:
             self.objective.weight.restore(progress["penalty_integral"])
         if self.accelerator.scaler and progress["scaler"]:
             self.accelerator.scaler.load_state_dict(progress["scaler"])
-
-
-def _advice(values: dict[str, float]) -> str:
-    """What to do about a loss that is not finite."""
-    if values.get("penalty_weight") == math.inf:  # a task loss that is NaN makes it NaN
-        return (
-            "The weight of the gradient penalty overflowed: the loss has stayed below its target however large the "
-            "penalty was. Lower objective.gradient_penalty.adaptive.target_share, or fix the weight "
-            "(objective.gradient_penalty.adaptive=none)."
-        )
-    return "Lower optimizer.lr, or set optimizer.clip_norm=1.0, and start again."
-
-
-def _say_if_out_of_reach(objective: Objective, loss: float) -> None:
-    weight = objective.weight
-    if weight is not None and float(weight.integral) == 0:
-        warnings.warn(
-            f"after the first epoch the task loss is {loss:.4g} and was hardly ever below its target, "
-            f"{weight.target:.4g} (a constant guess has {objective.constant_loss:.4g}): the gradient penalty stays at "
-            f"the weight that it started from, {weight.start:g}. If it stays so, raise "
-            "objective.gradient_penalty.adaptive.target_share, or lower objective.gradient_penalty.weight.",
-            stacklevel=2,
-        )
-
-
-def _say_if_still_rising(objective: Objective, loss: float) -> None:
-    weight = objective.weight
-    if weight is not None and loss < 0.9 * weight.target:
-        warnings.warn(
-            f"the gradient penalty's weight was still rising at the end, at {float(weight.weight):.3g}: the task loss of "
-            f"the last epoch, {loss:.4g}, is far below its target, {weight.target:.4g}, so the penalty hardly worked. "
-            f"Start from a larger objective.gradient_penalty.weight than {weight.start:g}, or train longer.",
-            stacklevel=2,
-        )
-
-
-def _say_collapsed(earlier: list[dict[str, Any]], epoch: int, now: float, run: RunFolder) -> None:
-    best = max(row.get("validation_robust_accuracy") or 0.0 for row in earlier)
-    warnings.warn(
-        f"catastrophic overfitting: accuracy under PGD fell from {best:.3f} to {now:.3f} in epoch {epoch + 1}. "
-        f"Training stops; {run.path / 'last'} holds the epoch before, {run.path} the best one. Take smaller steps "
-        "(objective.attack.step_size), several of them (objective.attack.method='pgd'), or fewer epochs.",
-        stacklevel=2,
-    )
 
 
 def _accelerator(recipe: Recipe, device: str) -> Accelerator:
