@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
-import warnings
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from pellucid.cli.app import main
 from pellucid.data import open_dataset
 from pellucid.data.cache import materialize
 from pellucid.evaluate.ara import area
@@ -25,23 +22,6 @@ OPTIONS = {"size": 32, "train": 16, "validation": 8, "test": 30, "prevalence": 0
 PHANTOM = ["--data", "phantom", *(f"--data-option={k}={v}" for k, v in OPTIONS.items()), "--device", "cpu"]
 TINY = {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2]}
 QUICK = ["--samples", 40, "--selection-samples", 20, "--attack-samples", 2, "--alpha", 0.05]
-
-
-@pytest.fixture
-def pellucid(monkeypatch, capsys):
-    """Run the command in this process; gives its exit status (or last words), output and messages."""
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    monkeypatch.setenv("PELLUCID_PROGRESS", "0")
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["pellucid", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        output = capsys.readouterr()
-        return ended.value.code or 0, output.out, output.err
-
-    return run
 
 
 def save(folder, dataset, extra):
