@@ -16,7 +16,7 @@ from torch import nn
 
 from pellucid.attacks import Magnitude, fgsm, pgd
 from pellucid.attacks.magnitude import lengths, project, random_within, scale_to, steepest
-from pellucid.evaluate.robustness import logits_under_attack, task_loss
+from pellucid.attacks.under_attack import logits_under_attack, task_loss
 from pellucid.models import create_model
 from pellucid.settings import validate
 from pellucid.types import InputError

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from pellucid.cli.app import main
 from pellucid.cli.class_choice import parse_classes
 from pellucid.data.phantom_findings import PHANTOM_CLASSES
 from pellucid.data.registry import open_dataset
@@ -45,19 +42,9 @@ def image(tmp_path):
 
 
 @pytest.fixture
-def pellucid(monkeypatch, capsys):
+def pellucid(pellucid):
     """Run the command; gives its status or one message, and what it printed."""
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    monkeypatch.setenv("PELLUCID_PROGRESS", "0")
-    monkeypatch.setenv("COLUMNS", "1000")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["pellucid", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code, capsys.readouterr().out
-
-    return run
+    return lambda *arguments: pellucid(*arguments)[:2]
 
 
 def explained(pellucid, out, *arguments):

@@ -11,14 +11,15 @@ import torch
 from PIL import Image
 
 from pellucid.attacks import Misclassified, minimal
+from pellucid.attacks.under_attack import task_loss
 from pellucid.data import open_dataset
 from pellucid.data.cache import materialize
 from pellucid.evaluate.ara import area
-from pellucid.evaluate.robustness import task_loss
 from pellucid.models import create_model, load_model
 from pellucid.models.inference import as_pixels
 from pellucid.models.weights import save_model
 from pellucid.report.curves import AraCurve, write_curves
+from shapes_example import gray_shapes
 
 OPTIONS = {"size": 32, "train": 16, "validation": 8, "test": 30, "prevalence": 0.4}
 PHANTOM = ["--data", "phantom", *(f"--data-option={k}={v}" for k, v in OPTIONS.items()), "--device", "cpu"]
@@ -59,14 +60,7 @@ def networks(tmp_path_factory, phantom):
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory):
     """A folder a class: three classes of gray noise of different brightness, 12 test images each; and a network."""
-    top = tmp_path_factory.mktemp("shapes")
-    rng = np.random.default_rng(0)
-    for part, count in (("train", 2), ("test", 12)):
-        for k, name in enumerate(("dark", "gray", "light")):
-            (top / part / name).mkdir(parents=True)
-            for i in range(count):
-                pixels = np.clip(rng.normal(60 + 60 * k, 30, (32, 32)), 0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(top / part / name / f"{i}.png")
+    top = gray_shapes(tmp_path_factory.mktemp("shapes"), test=12)
     return top, save(tmp_path_factory.mktemp("network") / "net", 2, open_dataset("folder", top)["test"], {})
 
 

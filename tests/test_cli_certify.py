@@ -10,13 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
+from pellucid.attacks.under_attack import task_loss
 from pellucid.data import open_dataset
 from pellucid.data.cache import materialize
 from pellucid.evaluate.ara import area
-from pellucid.evaluate.robustness import task_loss
 from pellucid.models import create_model
 from pellucid.models.inference import as_pixels
 from pellucid.models.weights import save_model
+from shapes_example import gray_shapes
 
 OPTIONS = {"size": 32, "train": 16, "validation": 8, "test": 30, "prevalence": 0.4}
 PHANTOM = ["--data", "phantom", *(f"--data-option={k}={v}" for k, v in OPTIONS.items()), "--device", "cpu"]
@@ -41,14 +42,7 @@ def save(folder, dataset, extra):
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory):
     """A folder a class: three classes of gray noise of different brightness; and a network that names its noise."""
-    top = tmp_path_factory.mktemp("shapes")
-    rng = np.random.default_rng(0)
-    for part, count in (("train", 2), ("test", 4)):
-        for k, name in enumerate(("dark", "gray", "light")):
-            (top / part / name).mkdir(parents=True)
-            for i in range(count):
-                pixels = np.clip(rng.normal(60 + 60 * k, 30, (32, 32)), 0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(top / part / name / f"{i}.png")
+    top = gray_shapes(tmp_path_factory.mktemp("shapes"), test=4)
     net = save(tmp_path_factory.mktemp("network") / "net", open_dataset("folder", top)["test"], {"noise": 0.1})
     return net, ["--data", "folder", "--root", top, "--device", "cpu"]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from pellucid.cli.app import main
 from pellucid.explain import HEATMAPS, explain
 from pellucid.models import create_model
 from pellucid.models.weights import save_model
@@ -46,20 +43,9 @@ def image(tmp_path):
 
 
 @pytest.fixture
-def pellucid(monkeypatch, capsys):
+def pellucid(pellucid):
     """Run the command; gives its status or one message."""
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    monkeypatch.setenv("PELLUCID_PROGRESS", "0")
-    monkeypatch.setenv("COLUMNS", "1000")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["pellucid", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        capsys.readouterr()
-        return ended.value.code
-
-    return run
+    return lambda *arguments: pellucid(*arguments)[0]
 
 
 def test_every_method_in_one_panel(pellucid, model, image, tmp_path):

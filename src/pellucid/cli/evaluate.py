@@ -60,10 +60,10 @@ def evaluate(
     Example: `pellucid evaluate runs/first --data phantom --attack linf=0.005 --out runs/first/evaluation`
     """
     from pellucid.attacks import Magnitude
+    from pellucid.attacks.under_attack import logits_under_attack
     from pellucid.data.cache import materialize
     from pellucid.data.dataset import get_split
     from pellucid.evaluate.comparison import classification_rows, robustness_rows
-    from pellucid.evaluate.robustness import logits_under_attack
     from pellucid.evaluate.statistics import Bootstrap
     from pellucid.models import load_model
     from pellucid.models.inference import predict

@@ -1,10 +1,10 @@
 """How good a classifier and its explanations are: metrics, each with its interval over patients."""
 
+from pellucid.attacks.under_attack import logits_under_attack
 from pellucid.evaluate.classification import auroc, average_precision, classification_table, youden_thresholds
 from pellucid.evaluate.explanations import localization_task, score_explanations
 from pellucid.evaluate.heatmap_scores import heatmap_scores
 from pellucid.evaluate.localization import localization_table, match_boxes
-from pellucid.evaluate.robustness import logits_under_attack
 from pellucid.evaluate.statistics import Bootstrap, Estimate, Replicates, paired_difference
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from pellucid.evaluate.maps import is_constant
+from pellucid.evaluate.similarity import is_constant
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import in_batches
 from pellucid.types import InputError

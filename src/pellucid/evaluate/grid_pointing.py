@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pellucid.evaluate.heatmap_scores import energy_share
-from pellucid.evaluate.maps import is_constant
+from pellucid.evaluate.similarity import is_constant
 from pellucid.types import InputError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pellucid.evaluate.faithfulness import cell_numbers, mean_colour, target_scores
-from pellucid.evaluate.maps import is_constant
+from pellucid.evaluate.similarity import is_constant
 from pellucid.types import InputError
 
 if TYPE_CHECKING:

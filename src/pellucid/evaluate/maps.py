@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 
     Draw = Callable[[Any, Tensor, Tensor, int], Tensor]  # (classifier, images, targets, seed) → maps (N, H, W)
 
-CONSTANT = 1e-6
-"""A map whose values differ by less than this share of the largest is the same everywhere."""
-CONSTANT_MAP = "the map is the same everywhere"
-
 
 class Mapper:
     """A method by name, or any function that draws maps; counts what it spends.
@@ -80,18 +76,3 @@ class Mapper:
                 f"{self.name} must give a map an image, {(len(images), *images.shape[2:])}; found {tuple(maps.shape)}."
             )
         return maps.detach().float()
-
-
-def is_constant(maps: Tensor) -> Tensor:
-    """Which maps (N, H, W) are the same everywhere, or not finite: boolean (N,). No measure is defined on them.
-
-    Example:
-        >>> is_constant(torch.tensor([[[1.0, 1.0]], [[1.0, 2.0]], [[0.0, torch.nan]]]))
-        tensor([ True, False,  True])
-    """
-    flat = maps.flatten(1)
-    if flat.shape[1] == 0:
-        return torch.ones(len(flat), dtype=torch.bool, device=maps.device)
-    low, high = flat.amin(1), flat.amax(1)
-    same = high - low <= CONSTANT * torch.maximum(low.abs(), high.abs())
-    return same | ~flat.isfinite().all(1)

@@ -19,8 +19,9 @@ MEASURES = ("rank_correlation", "ssim", "top_k_overlap")
 """The names of the measures in `similarities`; 1 is alike in each of them."""
 TOP = 0.1
 """The share of the pixels whose overlap is measured."""
-SAME = 1e-6
+CONSTANT = 1e-6
 """A map that varies by less than so much of its largest value is constant: resizing a constant map leaves that."""
+CONSTANT_MAP = "the map is the same everywhere"
 WINDOW, SIGMA = 11, 1.5  # of Wang et al. 2004
 K1, K2 = 0.01, 0.03
 
@@ -46,6 +47,21 @@ def similarities(a: Tensor, b: Tensor) -> dict[str, Tensor]:
     return {"rank_correlation": spearman(a, b), "ssim": ssim(a, b), "top_k_overlap": top_k_overlap(a, b)}
 
 
+def is_constant(maps: Tensor) -> Tensor:
+    """Which maps (N, H, W) are the same everywhere, or not finite: boolean (N,). No measure is defined on them.
+
+    Example:
+        >>> is_constant(torch.tensor([[[1.0, 1.0]], [[1.0, 2.0]], [[0.0, torch.nan]]]))
+        tensor([ True, False,  True])
+    """
+    flat = maps.flatten(1)
+    if flat.shape[1] == 0:
+        return torch.ones(len(flat), dtype=torch.bool, device=maps.device)
+    low, high = flat.amin(1), flat.amax(1)
+    same = high - low <= CONSTANT * torch.maximum(low.abs(), high.abs())
+    return same | ~flat.isfinite().all(1)
+
+
 def undefined(a: Tensor, b: Tensor, names: tuple[str, str] = ("first", "second")) -> list[str | None]:
     """Why a pair of maps (N, H, W) has no similarity, or None where it has one.
 
@@ -56,13 +72,12 @@ def undefined(a: Tensor, b: Tensor, names: tuple[str, str] = ("first", "second")
     _check(a, b)
     reasons: list[str | None] = [None] * len(a)
     for name, maps in zip(names, (a, b), strict=True):
-        flat = maps.flatten(1)
-        finite, same = flat.isfinite().all(1).tolist(), _constant(flat).tolist()
+        finite, same = maps.flatten(1).isfinite().all(1).tolist(), is_constant(maps).tolist()
         for row in range(len(reasons)):
             if reasons[row] is None and not finite[row]:
                 reasons[row] = f"the {name} map has values that are not finite"
             elif reasons[row] is None and same[row]:
-                reasons[row] = f"the {name} map is the same everywhere"
+                reasons[row] = CONSTANT_MAP.replace("the map", f"the {name} map")
     return reasons
 
 
@@ -141,18 +156,8 @@ def _check(a: Tensor, b: Tensor) -> None:
         raise InputError(f"maps to compare must both be (N, H, W); found {tuple(a.shape)} and {tuple(b.shape)}.")
 
 
-def _constant(flat: Tensor) -> Tensor:
-    if flat.shape[1] == 0:
-        return torch.ones(len(flat), dtype=torch.bool, device=flat.device)
-    low, high = flat.aminmax(dim=1)
-    return high - low <= SAME * torch.maximum(low.abs(), high.abs())
-
-
 def _where_defined(a: Tensor, b: Tensor, values: Tensor) -> Tensor:
-    bad = torch.zeros(len(a), dtype=torch.bool, device=a.device)
-    for flat in (a.flatten(1), b.flatten(1)):
-        bad |= ~flat.isfinite().all(1) | _constant(flat)
-    return values.double().masked_fill(bad, torch.nan)
+    return values.double().masked_fill(is_constant(a) | is_constant(b), torch.nan)
 
 
 def _ranks(flat: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pellucid.evaluate.maps import is_constant
+from pellucid.evaluate.similarity import is_constant
 from pellucid.types import InputError, check_images
 
 if TYPE_CHECKING:

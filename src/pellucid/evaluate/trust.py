@@ -24,10 +24,9 @@ from pellucid.evaluate.faithfulness import (
 from pellucid.evaluate.grid_pointing import assemble, quarter_share
 from pellucid.evaluate.heatmap_scores import energy_share, heatmap_scores
 from pellucid.evaluate.infidelity import SAMPLES, infidelity
-from pellucid.evaluate.maps import is_constant
 from pellucid.evaluate.randomization import cascade, cascade_depths, layers_from_the_head
 from pellucid.evaluate.shortcut import ShortcutTask, removal_effects
-from pellucid.evaluate.similarity import spearman
+from pellucid.evaluate.similarity import is_constant, spearman
 from pellucid.evaluate.stability import RADIUS, max_sensitivity
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import as_pixels, in_batches

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pellucid.evaluate.bootstrap import Bootstrap
-from pellucid.evaluate.maps import CONSTANT_MAP
+from pellucid.evaluate.similarity import CONSTANT_MAP
 from pellucid.evaluate.statistics import Replicates, join_reasons, mean_over_images
 from pellucid.evaluate.trust_measures import MEASURES, NETWORK
 from pellucid.evaluate.trust_subjects import trivial_scores

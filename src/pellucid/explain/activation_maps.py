@@ -14,6 +14,8 @@ from pellucid.models.classifier import frozen
 from pellucid.types import InputError, check_images
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pellucid.explain.explanation import Targets
     from pellucid.types import Classifier
 
@@ -129,18 +131,46 @@ def grad_cam(
     Raises:
         InputError: as `grad_cam_maps`; an unknown layer, or one that has no feature map.
     """
+
+    def at_layer(activations: Tensor, gradients: Tensor) -> Tensor:
+        return torch.einsum("nkd,ndhw->nkhw", gradients.mean((3, 4)), activations).relu_()
+
+    return weighted_activations("grad-cam", classifier, images, targets, grad_cam_maps, at_layer, layer, batch_size)
+
+
+def weighted_activations(
+    name: str,
+    classifier: Classifier,
+    images: Tensor,
+    targets: Targets,
+    at_features: Callable[[Classifier, Tensor], Tensor],
+    at_layer: Callable[[Tensor, Tensor], Tensor],
+    layer: str | None,
+    batch_size: int | None,
+) -> Explanation:
+    """A method of Grad-CAM's family: at the last feature map through the head alone, or at a layer that is named.
+
+    Args:
+        name: of the method.
+        classifier: as for `grad_cam`.
+        images: (N, C, H, W) in [0, 1].
+        targets: class indices (N,), one index for all, or "all".
+        at_features: classifier and images → maps (N, K, h, w).
+        at_layer: activations (N, D, h, w) and gradients (N, K, D, h, w) → maps (N, K, h, w).
+        layer: its name, or None for the last feature map.
+        batch_size: images at a time; as many as fit in memory where not given.
+    """
     indices = resolve_targets(classifier, images, targets)
 
     def maps_of(part: Tensor, aims: Tensor | None) -> Tensor:
         if layer is None:
-            return select(grad_cam_maps(classifier, part), aims)
-        activations, gradients = layer_gradients(classifier, part, aims, layer)
-        maps = torch.einsum("nkd,ndhw->nkhw", gradients.mean((3, 4)), activations).relu_()
+            return select(at_features(classifier, part), aims)
+        maps = at_layer(*layer_gradients(classifier, part, aims, layer))
         return maps if aims is None else maps[:, 0]
 
     maps = in_parts(maps_of, classifier, images, indices, batch_size)
     cost = 0 if layer is None else len(classifier.classes) if indices is None else 1
-    return Explanation(maps, "heatmap", "grad-cam", indices, gradient_evaluations=cost, forward_passes=1)
+    return Explanation(maps, "heatmap", name, indices, gradient_evaluations=cost, forward_passes=1)
 
 
 def _head_of(classifier: Classifier, what: str) -> nn.Module:

@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pellucid.explain.activation_maps import head_gradients
-from pellucid.explain.budget import in_parts
-from pellucid.explain.explanation import Explanation, resolve_targets, select
-from pellucid.explain.layers import layer_gradients
+from pellucid.explain.activation_maps import head_gradients, weighted_activations
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pellucid.explain.explanation import Targets
+    from pellucid.explain.explanation import Explanation, Targets
     from pellucid.types import Classifier
 
 
@@ -51,17 +48,7 @@ def grad_cam_plus_plus(
         Chattopadhay et al. 2018, "Grad-CAM++: generalized gradient-based visual explanations", arXiv 1710.11063,
         equations 5 and 19.
     """
-    indices = resolve_targets(classifier, images, targets)
-
-    def maps_of(part: Tensor, aims: Tensor | None) -> Tensor:
-        if layer is None:
-            return select(_at_features(classifier, part), aims)
-        maps = _at_layer(*layer_gradients(classifier, part, aims, layer))
-        return maps if aims is None else maps[:, 0]
-
-    maps = in_parts(maps_of, classifier, images, indices, batch_size)
-    cost = 0 if layer is None else len(classifier.classes) if indices is None else 1
-    return Explanation(maps, "heatmap", "grad-cam++", indices, gradient_evaluations=cost, forward_passes=1)
+    return weighted_activations("grad-cam++", classifier, images, targets, _at_features, _at_layer, layer, batch_size)
 
 
 def _at_features(classifier: Classifier, images: Tensor) -> Tensor:

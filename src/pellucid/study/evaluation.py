@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pellucid.attacks.under_attack import logits_under_attack
 from pellucid.data.cache import materialize
 from pellucid.data.dataset import get_split
 from pellucid.evaluate.explanations import (
@@ -18,7 +19,6 @@ from pellucid.evaluate.explanations import (
     save_scores,
     score_explanations,
 )
-from pellucid.evaluate.robustness import logits_under_attack
 from pellucid.models.inference import predict, probabilities
 from pellucid.models.weights import load_model, read_model_card
 from pellucid.progress import progress_bar

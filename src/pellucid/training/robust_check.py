@@ -5,22 +5,18 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
 from pydantic import Field
 
-from pellucid.attacks import pgd
 from pellucid.attacks.magnitude import Magnitude
-from pellucid.models.classifier import frozen
-from pellucid.models.inference import as_pixels, in_batches
+from pellucid.attacks.under_attack import logits_under_attack
 from pellucid.settings import Section
 from pellucid.training.losses import LOSSES
-from pellucid.types import device_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    import numpy as np
     import numpy.typing as npt
     from torch import nn
 
@@ -59,23 +55,16 @@ def attacked_logits(
         settings: size and steps.
         loss: name of the training loss.
     """
-    device = device_of(classifier)
-    generator = torch.Generator(device).manual_seed(SEED)
-    found = []
-    for rows in in_batches(len(images), BATCH):
-        labels = torch.from_numpy(np.ascontiguousarray(targets[rows])).to(device)
-        moved = pgd(
-            classifier,
-            as_pixels(images[rows], device),
-            labels,
-            loss=lambda logits, known: LOSSES[loss](logits, known, None).sum(),
-            size=settings.size,
-            steps=settings.steps,
-            generator=generator,
-        )
-        with torch.no_grad(), frozen(classifier):
-            found.append(classifier(moved).float().cpu())
-    return torch.cat(found).numpy()
+    return logits_under_attack(
+        classifier,
+        images,
+        targets,
+        loss=lambda logits, known: LOSSES[loss](logits, known, None).sum(),
+        size=settings.size,
+        steps=settings.steps,
+        seed=SEED,
+        batch_size=BATCH,
+    )
 
 
 def collapsed(history: Sequence[dict[str, Any]], now: float, settings: RobustCheckSettings) -> bool:

@@ -1,4 +1,4 @@
-"""How a classifier decides under attack: its logits on images perturbed by PGD of several sizes."""
+"""How a classifier decides under attack: its logits on images that PGD moved."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pellucid.attacks import Magnitude, pgd
+from pellucid.attacks.projected_gradient import projected_gradient
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import as_pixels, in_batches
 from pellucid.types import device_of
@@ -19,6 +19,18 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor, nn
 
+    from pellucid.attacks.magnitude import Magnitude
+    from pellucid.attacks.projected_gradient import Loss
+
+
+def task_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """The plain loss of a task, summed: cross entropy for int64 (N,), binary cross entropy for float (N, K)."""
+    if not targets.is_floating_point():
+        return F.cross_entropy(logits, targets, reduction="sum")
+    known = ~targets.isnan()
+    losses = F.binary_cross_entropy_with_logits(logits, targets.nan_to_num(0.0), reduction="none")
+    return (losses * known).sum()
+
 
 def logits_under_attack(
     classifier: nn.Module,
@@ -26,6 +38,7 @@ def logits_under_attack(
     targets: npt.NDArray[np.generic],
     *,
     size: Magnitude,
+    loss: Loss = task_loss,
     steps: int = 20,
     seed: int = 0,
     batch_size: int = 64,
@@ -33,14 +46,15 @@ def logits_under_attack(
 ) -> npt.NDArray[np.float32]:
     """Logits (N, K) of images perturbed by PGD against their own targets.
 
-    The attack raises the plain cross entropy (multiclass) or binary cross entropy over the known labels
-    (multi-label) from a random start; an upper bound on the accuracy under the worst perturbation of that size.
+    The attack raises the loss from a random start; an upper bound on the accuracy under the worst perturbation of
+    that size.
 
     Args:
         classifier: images → logits.
         images: uint8 (N, C, H, W).
         targets: int64 (N,) or float (N, K), NaN where unknown.
         size: the largest perturbation.
+        loss: of logits and targets, summed over images; the task's plain one where not given.
         steps: gradient steps, each 2.5 · size / steps long.
         seed: of the random starts, drawn batch by batch.
         batch_size: images at a time.
@@ -52,18 +66,11 @@ def logits_under_attack(
         pixels = as_pixels(images[rows], device)
         labels = torch.from_numpy(np.ascontiguousarray(targets[rows])).to(device)
         generator = torch.Generator(device).manual_seed(seed + rows.start)
-        attacked = pgd(classifier, pixels, labels, loss=task_loss, size=size, steps=steps, generator=generator)
+        attacked = projected_gradient(
+            classifier, pixels, labels, loss=loss, size=size, steps=steps, generator=generator
+        )
         with frozen(classifier), torch.no_grad():
             found.append(classifier(attacked).float())
         if advance is not None:
             advance(rows.stop - rows.start)
     return torch.cat(found).cpu().numpy()
-
-
-def task_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """The plain loss of a task, summed: cross entropy for int64 (N,), binary cross entropy for float (N, K)."""
-    if not targets.is_floating_point():
-        return F.cross_entropy(logits, targets, reduction="sum")
-    known = ~targets.isnan()
-    losses = F.binary_cross_entropy_with_logits(logits, targets.nan_to_num(0.0), reduction="none")
-    return (losses * known).sum()
