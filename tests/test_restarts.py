@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from pellucid.attacks import Magnitude, Misclassified, RadiusReached, label_flipped, pgd
-from pellucid.evaluate.robustness import task_loss
+from pellucid.attacks.under_attack import task_loss
 from pellucid.types import InputError
 
 sys.path.insert(0, str(Path(__file__).parent))

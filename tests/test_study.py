@@ -12,7 +12,7 @@ import torch
 
 from pellucid.attacks import Magnitude
 from pellucid.evaluate.comparison import Row
-from pellucid.evaluate.robustness import logits_under_attack
+from pellucid.attacks.under_attack import logits_under_attack
 from pellucid.models import load_model
 from pellucid.models.inference import predict
 from pellucid.study import evaluation as evaluation_module
