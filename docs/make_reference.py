@@ -70,6 +70,7 @@ MEANINGS = {
     "RobustnessSettings.steps": "gradient steps of PGD",
     "AraSettings.kinds": "what is measured ([metrics.md](metrics.md#accuracy-robustness-area)); none, no attack",
     "EvaluationSettings.methods": "explanations that are scored",
+    "TrustTableSettings.methods": "explanations that are judged ([trust.md](trust.md)); none, no table",
     "EvaluationSettings.resamples": "of the bootstrap over patients",
     "EvaluationSettings.batch_size": "images at a time",
     "Comparator.section": "where the figures stand",

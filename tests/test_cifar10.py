@@ -122,7 +122,7 @@ def test_missing_files_are_named(written, gone, around):
 
 
 def test_a_folder_without_any_names_all(tmp_path):
-    (tmp_path / "data_batch_1").write_bytes(b"the Python version")
+    (tmp_path / "data_batch_1.txt").write_bytes(b"another file")
     with pytest.raises(InputError, match=r"no data_batch_1\.bin, .*test_batch\.bin"):
         open_dataset("cifar10", tmp_path)
 

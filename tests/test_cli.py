@@ -235,6 +235,7 @@ STUDY = [
     "--set=evaluation.robustness={sizes=[{linf=0.01}], steps=2, limit=8}",
     "--set=evaluation.resamples=100",
     "--set=evaluation.panels=1",
+    "--set=evaluation.trust={methods=['cam'], limit=2, samples=1, attacked=1, attack_steps=1}",
 ]
 
 

@@ -63,17 +63,18 @@ def test_the_table_of_a_phantom(pellucid, network, tmp_path):
     page = (out / "trust.html").read_text()
     assert "<script" not in page
     assert 'src="http' not in page
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 5
+    assert page.count("image, attacked") > 1
 
 
 def test_methods_are_kept_and_others_added(pellucid, network, tmp_path, monkeypatch):
     arguments = [*PHANTOM, "--limit", 2, "--samples", 1, "--out", tmp_path]
     assert pellucid("trust", network, *arguments, "--method", "saliency")[0] == 0
     first = [r for r in json.loads((tmp_path / "trust.json").read_text())["rows"] if r["method"] == "saliency"]
-    from pellucid.evaluate import trust
+    from pellucid.evaluate import trust_run
 
-    judged, judge = [], trust.judge_method
-    monkeypatch.setattr(trust, "judge_method", lambda m, *a, **k: judged.append(m.name) or judge(m, *a, **k))
+    judged, judge = [], trust_run.judge_method
+    monkeypatch.setattr(trust_run, "judge_method", lambda m, *a, **k: judged.append(m.name) or judge(m, *a, **k))
     assert pellucid("trust", network, *arguments, "--method", "saliency,cam")[0] == 0
     assert judged == ["cam"]
     second = json.loads((tmp_path / "trust.json").read_text())["rows"]

@@ -30,6 +30,7 @@ SMALL = [
     "settings.training={epochs=1, batch_size=8}",
     "evaluation.robustness={sizes=[{linf=0.01}], steps=2, limit=8}",
     "evaluation.resamples=100",
+    "evaluation.trust.methods=[]",
 ]
 
 

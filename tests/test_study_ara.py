@@ -26,6 +26,7 @@ SMALL = [
     "evaluation.methods=['cam']",
     "evaluation.resamples=100",
     "evaluation.panels=0",
+    "evaluation.trust.methods=[]",
     "evaluation.adversarial.cases=0",
 ]
 ASKED = "evaluation.ara={kinds=['attack', 'btr'], protocol='woods2019', limit=24}"

@@ -15,8 +15,10 @@ from pellucid.evaluate.infidelity import infidelity
 from pellucid.evaluate.maps import Mapper
 from pellucid.evaluate.shortcut import shortcut_task
 from pellucid.evaluate.trust import Findings, TrustSettings, budget, judge_method, judge_network
+from pellucid.evaluate.trust_attack import judge_attack, with_attack
 from pellucid.evaluate.trust_measures import MEASURES, QUESTIONS
 from pellucid.evaluate.trust_rows import trust_table
+from pellucid.evaluate.trust_run import Trust
 from pellucid.evaluate.trust_store import TrustStore
 from pellucid.evaluate.trust_subjects import gather_subjects, targets_of, trivial_scores
 from pellucid.models import wrap
@@ -24,7 +26,7 @@ from pellucid.report.trust import TrustPage, write_trust
 from pellucid.types import InputError, InputSpec
 from trust_example import Template, constant, fixed_noise, fresh_noise, linear, small
 
-QUICK = TrustSettings(samples=2, examples=1)
+QUICK = TrustSettings(samples=2, examples=1, attacked=2, attack_steps=1)
 OPTIONS = {"size": 32, "train": 1, "validation": 1, "test": 8, "prevalence": 0.5, "shortcut": "Nodule"}
 
 
@@ -37,7 +39,10 @@ def judged():
     network = judge_network(net, subjects, QUICK)
     explainers = [fresh_noise(), fixed_noise(), constant(), Mapper("saliency")]
     others = {"twin": net, "other": small(1, classes=data.classes)}
-    found = [judge_method(e, net, subjects, QUICK, others=others) for e in explainers]
+    found = [
+        with_attack(judge_method(e, net, subjects, QUICK, others=others), judge_attack(e.name, net, subjects, QUICK))
+        for e in explainers
+    ]
     return net, subjects, network, found
 
 
@@ -232,15 +237,15 @@ def test_the_share_on_a_shortcut_of_a_network_that_hangs_on_nothing_else():
 def test_the_page_says_undefined_and_escapes(judged, tmp_path):
     _, subjects, network, found = judged
     rows = trust_table(network, found, subjects)
-    pictures = subjects.images[:1] / 255.0
-    page = TrustPage("<b>bold</b>", {"Network": "a & b"}, rows, network, found, pictures, ["<i>one</i>"])
+    trust = Trust(network, {f.method: f for f in found}, rows, {}, len(subjects.images))
+    page = TrustPage("<b>bold</b>", {"Network": "a & b"}, trust, subjects.images[:1] / 255.0, ["<i>one</i>"])
     text = write_trust(page, tmp_path / "trust.html").read_text()
     assert "<b>bold</b>" not in text
     assert "<i>one</i>" not in text
     assert "a &amp; b" in text
     assert text.count("the map is the same everywhere") > 5
     assert "✗ no" in text
-    assert text.count("<svg") == 4
+    assert text.count("<svg") == 5
 
 
 def test_the_documentation_names_every_measure():

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pellucid.cli.app import main
 from pellucid.data import materialize, open_dataset
 from pellucid.models import load_model, read_model_card, save_model
-from pellucid.models.download import sha256_of
+from pellucid.downloads import digest_of
 from pellucid.models.importing import FORMATS, import_model
 from pellucid.models.inference import as_pixels
 from pellucid.models.woods2019 import FOREIGN_NAME, read_woods2019
@@ -151,7 +151,7 @@ def test_an_imported_network_is_the_published_one(name, weights, lossless, tmp_p
     imported = card["imported"]
     assert imported["training_options"] == options
     assert (imported["format"], imported["licence"], imported["file"]) == ("woods2019", "MIT", weights[name].name)
-    assert imported["sha256"] == sha256_of(weights[name])
+    assert imported["sha256"] == digest_of(weights[name])
     code, output = pellucid("models", "show", tmp_path / "net")
     assert code == 0
     assert "adversarial-explanations-cifar" in output

@@ -9,6 +9,7 @@ import math
 import os
 import tempfile
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,30 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     close = close or [choice for choice in known if name and choice.startswith(name.lower())]
     hint = f"Did you mean {known[close[0]]!r}? " if close else ""
     return f"{hint}There are: {', '.join(known.values()) or 'none'}."
+
+
+def optional(module: str, extra: str, purpose: str) -> Any:  # noqa: ANN401
+    """A module of a package that only some uses need, imported.
+
+    Args:
+        module: the module.
+        extra: the extra of Pellucid that installs its package.
+        purpose: what needs it, as the error message begins.
+
+    Raises:
+        InputError: naming the extra to install, if the package is not there.
+
+    Example:
+        >>> optional("no_such_package", "parquet", "labels.parquet")
+        Traceback (most recent call last):
+        ...
+        pellucid.types.InputError: labels.parquet needs the package no_such_package: pip install 'pellucid[parquet]'
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise InputError(f"{purpose} needs the package {package}: pip install 'pellucid[{extra}]'") from error
 
 
 def bundled(kind: str) -> dict[str, Path]:

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:  # the command line reads these words before it needs torch
+    import numpy as np
+    import numpy.typing as npt
     import torch
     from torch import Tensor, nn
+
+    Pixels = npt.NDArray[np.uint8 | np.uint16]  # from black to white over the full range of the type
 
 Task = Literal["multiclass", "multilabel"]
 
@@ -35,6 +39,21 @@ class Box(NamedTuple):
         return self.width * self.height
 
 
+class Marks(NamedTuple):
+    """What people marked on the images of a batch: in each of T slots of an image, regions for one class.
+
+    Attributes:
+        classes: int64 (N, T), the class that a slot's regions are about; -1 for an empty slot.
+        relevant: float32 (N, T, H, W), 1 where the class is to be seen, 0 elsewhere, between them at an edge that was
+            turned with its image; all 0 where no such region was drawn.
+        irrelevant: float32 (N, T, H, W), 1 where the network should not look for it.
+    """
+
+    classes: Tensor
+    relevant: Tensor
+    irrelevant: Tensor
+
+
 class Batch(NamedTuple):
     """Images and what is known of them, on one device.
 
@@ -42,11 +61,13 @@ class Batch(NamedTuple):
         images: float32 (N, C, H, W) in [0, 1].
         targets: int64 (N,) for a multiclass task; float32 (N, K), NaN where unknown, for a multi-label one.
         indices: int64 (N,), the rows of the dataset that the images come from.
+        marks: what people marked on them; None where none of them is marked.
     """
 
     images: Tensor
     targets: Tensor
     indices: Tensor
+    marks: Marks | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +124,21 @@ by 255 and leave normalisation to the classifier.
             f"images must lie in [0, 1]; found values from {low:g} to {high:g}. "
             "Divide 8-bit pixels by 255 and leave normalisation to the classifier."
         )
+
+
+def in_unit_range(pixels: Tensor) -> Tensor:
+    """Pixels as float32 in [0, 1]: uint8 over 255, uint16 over 65535, floating point as it is.
+
+    Example:
+        >>> import torch
+        >>> in_unit_range(torch.tensor([0, 65535], dtype=torch.uint16))
+        tensor([0., 1.])
+    """
+    import torch
+
+    if pixels.dtype == torch.uint8:
+        return pixels.float().div_(255)
+    return pixels.float().div_(65535) if pixels.dtype == torch.uint16 else pixels.float()
 
 
 def device_of(module: nn.Module) -> torch.device:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pellucid.attacks.magnitude import Magnitude
     from pellucid.attacks.projected_gradient import Loss
+    from pellucid.types import Pixels
 
 
 def task_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -34,7 +35,7 @@ def task_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 def logits_under_attack(
     classifier: nn.Module,
-    images: npt.NDArray[np.uint8],
+    images: Pixels,
     targets: npt.NDArray[np.generic],
     *,
     size: Magnitude,
@@ -51,7 +52,7 @@ def logits_under_attack(
 
     Args:
         classifier: images → logits.
-        images: uint8 (N, C, H, W).
+        images: uint8 or uint16 (N, C, H, W).
         targets: int64 (N,) or float (N, K), NaN where unknown.
         size: the largest perturbation.
         loss: of logits and targets, summed over images; the task's plain one where not given.

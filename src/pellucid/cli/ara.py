@@ -106,7 +106,7 @@ def _one(
     from pellucid.evaluate.questions import ask
     from pellucid.evaluate.radii import measure
     from pellucid.models import load_model
-    from pellucid.models.download import sha256_of
+    from pellucid.downloads import digest_of
     from pellucid.models.weights import WEIGHTS, read_model_card
     from pellucid.progress import progress_bar
     from pellucid.report.curves import AraCurve
@@ -128,7 +128,7 @@ def _one(
             questions,
             protocol,
             folder,
-            weights_sha256=sha256_of(model / WEIGHTS if model.is_dir() else model),
+            weights_sha256=digest_of(model / WEIGHTS if model.is_dir() else model),
             batch_size=batch_size,
             advance=advance,
         )

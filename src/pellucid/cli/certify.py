@@ -75,7 +75,7 @@ def certify(
     from pellucid.evaluate.certified_summary import bracket_of, certified_summary
     from pellucid.evaluate.questions import ask
     from pellucid.models import load_model
-    from pellucid.models.download import sha256_of
+    from pellucid.downloads import digest_of
     from pellucid.models.weights import WEIGHTS, read_model_card
     from pellucid.progress import progress_bar
     from pellucid.resources import write_json
@@ -105,7 +105,7 @@ def certify(
             question,
             smoothing,
             out,
-            weights_sha256=sha256_of(model / WEIGHTS if model.is_dir() else model),
+            weights_sha256=digest_of(model / WEIGHTS if model.is_dir() else model),
             advance=advance,
         )
     bracket = bracket_of(rows, dataset, question)

@@ -1,20 +1,26 @@
-"""`pellucid data`: which datasets there are, and whether one on disk is whole."""
+"""`pellucid data`: which datasets there are, downloading one, and whether one on disk is whole."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
 from pellucid.cli.options import DataOption, Root, Seed, key_values, show, wrote
 
-app = typer.Typer(no_args_is_help=True, help="Which datasets there are, and whether one on disk is whole.")
+app = typer.Typer(
+    no_args_is_help=True, help="Which datasets there are, downloading one, and whether one on disk is whole."
+)
+_CLASSES = 30  # rows of them that a check prints
+DatasetName = Annotated[
+    str, typer.Argument(help="A dataset by name; `pellucid data list` shows them.", show_default=False)
+]
 
 
 @app.command("list")
 def list_datasets() -> None:
-    """The datasets, their task, source and licence."""
+    """The datasets, their task, source and licence, and what `pellucid data fetch` would download."""
     from pellucid.data.registry import DATASETS
 
     for entry in DATASETS.values():
@@ -28,13 +34,45 @@ def list_datasets() -> None:
         for label, text in (("source", card.url), ("licence", card.licence), ("cite", card.citation)):
             if text:
                 typer.echo(f"  {label}: {text}")
+        if entry.release is not None:
+            typer.echo(f"  fetch: {entry.release.summary()}")
+
+
+@app.command("fetch")
+def fetch(
+    name: DatasetName,
+    root: Annotated[
+        Path, typer.Option(help="The folder to put it in; later its --root.", file_okay=False, show_default=False)
+    ],
+    file: Annotated[
+        Optional[list[str]],  # noqa: UP045 (typer reads it at run time)
+        typer.Option(help="Only this of its files; may be given again.", show_default=False),
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep archives once they are unpacked.")] = False,
+) -> None:
+    """Download a dataset, or say what to accept and where to find it.
+
+    Goes on where it was stopped, checks the sums that the publisher states, unpacks, and does nothing where all is
+    there. An archive that was fetched by other means is taken if it lies in the folder under its own name. Ends with
+    status 1 where something must be fetched by hand.
+
+    Example: `pellucid data fetch cifar10 --root ~/cifar10`
+
+    Example: `pellucid data fetch medmnist --root ~/medmnist --file pneumoniamnist_64.npz`
+    """
+    from pellucid.data.fetch import RECORDS, fetch_dataset
+
+    for one in fetch_dataset(name, root, files=file or (), keep=keep):
+        count = len(one.contents)
+        done = "there already" if one.was_there else f"fetched: {count:,} file{'s' if count > 1 else ''}"
+        checked = f"{one.title} as published" if one.published else f"no checksum is published; its {one.title} is"
+        where = "" if one.published else f", recorded in {root / RECORDS}"
+        typer.echo(f"{one.name}: {done} ({checked} {one.digest}{where})")
 
 
 @app.command("check")
 def check(
-    name: Annotated[
-        str, typer.Argument(help="A dataset by name; `pellucid data list` shows them.", show_default=False)
-    ],
+    name: DatasetName,
     root: Root = None,
     data_option: DataOption = None,
     out: Annotated[
@@ -62,7 +100,9 @@ def check(
         ["images", *(str(p.images) for p in parts.values())],
         ["patients", *(str(p.patients) for p in parts.values())],
     ]
-    rows += [[label, *(str(p.labels.get(label, 0)) for p in parts.values())] for label in labels]
+    rows += [[label, *(str(p.labels.get(label, 0)) for p in parts.values())] for label in labels[:_CLASSES]]
+    if len(labels) > _CLASSES:
+        rows.append([f"… and {len(labels) - _CLASSES:,} more classes; check.json has all"])
     rows += [[f"marked: {label}", *(str(p.regions.get(label, 0)) for p in parts.values())] for label in regions]
     if parts:
         show(f"{name}: {report.found} of {report.expected} images", ["", *parts], rows)

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from pellucid.cli.evaluate import choices
-from pellucid.cli.options import DataOption, Device, Limit, Model, Out, Root, Seed, Split, pick_device, wrote
+from pellucid.cli.options import (
+    DataOption,
+    Device,
+    Limit,
+    Model,
+    Out,
+    Root,
+    Seed,
+    Split,
+    key_values,
+    pick_device,
+    wrote,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +33,9 @@ if TYPE_CHECKING:
     from pellucid.cli.explain_maps import HeatMapOutput
     from pellucid.cli.subjects import Subject
     from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.types import Pixels
+
+    Maps = dict[tuple[str, str], npt.NDArray[np.floating]]
 
 
 def explain(
@@ -83,6 +98,14 @@ def explain(
         Optional[list[str]],  # noqa: UP045
         typer.Option("--id", help="This image of the dataset; may be repeated.", show_default=False),
     ] = None,
+    output: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="dicom: also write each heat map, its regions and boxes and a picture as DICOM objects of the study "
+            "that a DICOM file is of, as in `explain runs/first chest.dcm --format dicom --out explained`.",
+        ),
+    ] = "png",
     limit: Limit = None,
     device: Device = "auto",
     seed: Seed = 0,
@@ -91,19 +114,21 @@ def explain(
 
     Beside heat maps the method adversarial has two columns of the panel as well. It changes the image until the
     network is sure of a class, draws that beside the image with the difference, and writes slider.html, where the size
-    of the change can be moved.
+    of the change can be moved. boxes.csv has a row for each box around a hot region of a heat map that is coarse enough
+    to have regions, in pixels of the file and in millimetres where that says how large a pixel is.
 
     Example: `pellucid explain runs/first image.png --method cam,saliency --classes Mass,Nodule --out explained`
     """
     from pellucid.cli.class_choice import parse_classes
     from pellucid.cli.explain_adversarial import AdversarialOutput
+    from pellucid.cli.explain_dicom import dicom_output, found_boxes
     from pellucid.cli.explain_maps import MIXED_RHO, HeatMapOutput
     from pellucid.cli.subjects import from_dataset, from_files
     from pellucid.explain import EXPLAINERS
     from pellucid.explain.adversarial import RHO, check_settings
     from pellucid.models import load_model
     from pellucid.progress import progress_bar
-    from pellucid.resources import write_json
+    from pellucid.resources import write_csv, write_json
     from pellucid.types import InputError
 
     methods = list(dict.fromkeys(choices(method, EXPLAINERS, "method")))
@@ -117,25 +142,28 @@ def explain(
     network = load_model(model, pick_device(device))
     choice = parse_classes(classes, network.classes, network.task, truth=data is not None)
     if data is None:
-        subjects = from_files(image_files(images or [])[:limit], network)
+        subjects = from_files(image_files(images or [])[:limit], network, data_option)
     else:
         subjects = from_dataset(network, data, root, data_option, split, identifier, limit, seed)
-    for subject in subjects:
-        if not choice.of([0.0] * len(network.classes), subject.truth):
-            raise InputError(f"{subject.source} shows none of the classes: name others beside true, as true,second.")
+    _check_classes(subjects, choice)
+    dicom = dicom_output(output, subjects, heat, model, key_values(data_option).get("window"), out)
     options = {"layer": layer, "segments": segments, "samples": samples, "seed": seed}
     mapping = HeatMapOutput(network, heat, options, size, out)
     moving = AdversarialOutput(network, size, direction, optimiser, slider, out) if "adversarial" in methods else None
-    found = []
+    found, boxes = [], []
     with progress_bar("explain", len(subjects) + (moving.steps(len(subjects)) if moving else 0)) as advance:
         for subject in subjects:
-            row, arrays = _explained(subject, choice, mapping, moving, advance)
+            row, maps, arrays = _explained(subject, choice, mapping, moving, advance)
+            boxes += found_boxes(subject, maps)
+            if dicom:
+                row["dicom"] = dicom.write(subject, maps)
             row["maps"] = _keep(arrays, out / f"{subject.name}.npz")
             found.append(row)
             advance(1)
     about: dict[str, Any] = {"model": str(model), "methods": methods, "size": network.input_spec.size}
     if heat:
         about["options"] = mapping.about()
+        write_csv(out / "boxes.csv", boxes)
     if moving:
         about["adversarial"] = moving.about()
         moving.finish()
@@ -144,14 +172,22 @@ def explain(
     typer.echo(f"wrote {len(found)} panels and maps to {out}")
 
 
+def _check_classes(subjects: Sequence[Subject], choice: ClassChoice) -> None:
+    from pellucid.types import InputError
+
+    for subject in subjects:
+        if not choice.of([0.0] * len(choice.classes), subject.truth):
+            raise InputError(f"{subject.source} shows none of the classes: name others beside true, as true,second.")
+
+
 def _explained(
     subject: Subject,
     choice: ClassChoice,
     mapping: HeatMapOutput,
     moving: AdversarialOutput | None,
     advance: Callable[[float], None],
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Explain an image and draw its panels; what explain.json says of it, and its maps by `class|method`."""
+) -> tuple[dict[str, Any], Maps, dict[str, Any]]:
+    """Explain an image and draw its panels; what explain.json says of it, its heat maps, and all by `class|method`."""
     network = mapping.network
     chances = _chances(network, subject.picture).tolist()
     chosen = choice.of(chances, subject.truth)
@@ -169,7 +205,7 @@ def _explained(
     if maps:
         shown = {network.classes[c]: chances[c] for c in chosen}
         row["panel"], row["cost"] = mapping.draw(subject, maps, shown, row.get("adversarial", {}), moved), cost
-    return row, {f"{c}|{m}": v for (c, m), v in maps.items()} | moved
+    return row, maps, {f"{c}|{m}": v for (c, m), v in maps.items()} | moved
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
@@ -178,15 +214,20 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     Raises:
         InputError: for a path that is not there, or a folder without images.
     """
+    from pellucid.data.dicom_file import is_dicom
     from pellucid.data.opening import IMAGE_SUFFIXES
     from pellucid.types import InputError
 
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(f for f in path.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
+            inside = sorted(
+                f
+                for f in path.iterdir()
+                if f.suffix.lower() in IMAGE_SUFFIXES or (f.is_file() and f.name != "DICOMDIR" and is_dicom(f))
+            )
             if not inside:
-                raise InputError(f"{path} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+                raise InputError(f"{path} holds no images (DICOM files, {', '.join(sorted(IMAGE_SUFFIXES))}).")
             files += inside
         elif path.is_file():
             files.append(path)
@@ -195,7 +236,7 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def _chances(network: ConvolutionalClassifier, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+def _chances(network: ConvolutionalClassifier, picture: Pixels) -> npt.NDArray[np.float64]:
     """The probability of every class."""
     from pellucid.models.inference import predict, probabilities
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from pellucid.data.dicom_file import Header
     from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.types import Pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,31 +28,50 @@ class Subject:
         source: where it comes from, for the record.
         title: what it is called in pictures.
         name: of its output files, without suffix; no two share one.
-        picture: uint8 (C, S, S), at the network's size.
+        picture: uint8 or uint16 (C, S, S), at the network's size.
         truth: the classes it shows; None where that is not known.
+        shape: height and width in the file.
+        dicom: what its DICOM file says; None for other files.
     """
 
     source: str
     title: str
     name: str
-    picture: npt.NDArray[np.uint8]
+    picture: Pixels
     truth: list[int] | None = None
+    shape: tuple[int, int] = (0, 0)
+    dicom: Header | None = None
 
 
-def from_files(files: Sequence[Path], network: ConvolutionalClassifier) -> list[Subject]:
-    """Image files; every one is read before any work.
+def from_files(
+    files: Sequence[Path], network: ConvolutionalClassifier, options: Sequence[str] | None = None
+) -> list[Subject]:
+    """Image files; every one is read before any work. A DICOM file is called by a hash, not by its name.
+
+    Args:
+        files: their places.
+        network: whose size and channels they are brought to.
+        options: `key=value` for DICOM files, see `DicomPixels`.
 
     Raises:
-        InputError: for a file that cannot be read.
+        InputError: for a file that cannot be read, or options that are not of files.
     """
+    from pellucid.cli.options import key_values
     from pellucid.data.decode import fit, read_image
+    from pellucid.data.dicom_file import DicomPixels, is_dicom, read_dicom, read_header
+    from pellucid.settings import validate
 
-    shape = network.input_spec
-    names = _distinct([f.stem for f in files])
-    return [
-        Subject(str(f), f.name, name, fit(read_image(f), shape.size, shape.channels))
-        for f, name in zip(files, names, strict=True)
-    ]
+    chosen = validate(DicomPixels, key_values(options), "options of DICOM files (--data-option)")
+    spec = network.input_spec
+    headers = [read_header(f) if is_dicom(f) else None for f in files]
+    names = _distinct([f.stem if h is None else h.name for f, h in zip(files, headers, strict=True)])
+    found = []
+    for file, header, name in zip(files, headers, names, strict=True):
+        pixels = read_image(file) if header is None else read_dicom(file, window=chosen.window, frame=chosen.frame)
+        source, title = (str(file), file.name) if header is None else (header.name, header.name)
+        picture = fit(pixels, spec.size, spec.channels)
+        found.append(Subject(source, title, name, picture, shape=pixels.shape[:2], dicom=header))
+    return found
 
 
 def from_dataset(
@@ -72,6 +93,7 @@ def from_dataset(
     from pellucid.cli.options import open_splits
     from pellucid.data.dataset import get_split
     from pellucid.data.decode import fit
+    from pellucid.data.dicom_file import is_dicom, read_header
     from pellucid.resources import nearest
 
     dataset = get_split(open_splits(data, root, options), split)
@@ -86,16 +108,22 @@ def from_dataset(
     dataset = dataset.limit(limit, seed=seed)
     shape = network.input_spec
     names = _distinct([re.sub(r"[^\w.-]", "_", name) for name in dataset.ids])
-    return [
-        Subject(
-            f"{data}/{split}/{dataset.ids[row]}",
-            dataset.ids[row],
-            names[row],
-            fit(dataset.read(row), shape.size, shape.channels),
-            _present(dataset.targets[row]),
+    found = []
+    for row, name in enumerate(dataset.ids):
+        pixels = dataset.read(row)
+        file = dataset.files[row].path if dataset.files else None
+        found.append(
+            Subject(
+                f"{data}/{split}/{name}",
+                name,
+                names[row],
+                fit(pixels, shape.size, shape.channels),
+                _present(dataset.targets[row]),
+                pixels.shape[:2],
+                read_header(file) if file is not None and is_dicom(file) else None,
+            )
         )
-        for row in range(len(dataset))
-    ]
+    return found
 
 
 def _present(target: npt.NDArray[np.generic] | np.generic) -> list[int]:

@@ -46,6 +46,15 @@ def train(
             show_default=False,
         ),
     ] = None,
+    annotations: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="FILE|URL",
+            help="Learn from what people marked and corrected on the training images: a database of `pellucid annotate "
+            "serve`. For the recipe annotated, or any with objective.annotations.weight set.",
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of initialisation, order, augmentation and attacks.")] = 0,
     device: Device = "auto",
@@ -58,9 +67,13 @@ def train(
 
     Fine-tuning: `pellucid train woods2019-robust --data phantom --init runs/first --out runs/second`
 
+    With annotations: `pellucid train annotated --init runs/first --annotations annotations.db --data phantom --out
+    runs/third`; beside another objective: `pellucid train khakzar2019-robust --set objective.annotations.weight=1 …`
+
     On several GPUs: `accelerate launch --module pellucid.cli.app train …`; on several CPUs or machines:
     `torchrun --nproc-per-node 2 -m pellucid.cli.app train …`
     """
+    from pellucid.data.annotations import load_annotations
     from pellucid.data.dataset import get_split
     from pellucid.evaluate.validation import ValidationScorer
     from pellucid.resources import write_json
@@ -77,9 +90,10 @@ def train(
         refuse_of_model(overrides or ())
         settings = starting_from(settings, init)
     splits = open_splits(data, root, data_option)
+    train_data = get_split(splits, "train")
     run = run_training(
         settings,
-        get_split(splits, "train").limit(limit),
+        train_data.limit(limit),
         get_split(splits, "validation").limit(limit),
         out,
         scorer=ValidationScorer(),
@@ -87,10 +101,17 @@ def train(
         device=device,
         resume=resume,
         cache=cache,
+        annotations=None if annotations is None else load_annotations(annotations, train_data),
     )
     part()
     if not main_process:
         return
+    if (said := run.read().get("annotations")) is not None:
+        typer.echo(
+            f"learned from {said['images']} annotated images, {said['marked_images']} of them marked: "
+            f"{said['relevant']} relevant and {said['irrelevant']} irrelevant regions; "
+            f"{said['labels_changed']} labels corrected"
+        )
     history = run.metrics()
     write_json(out / "metrics.json", history)
     columns = [c for c in ("epoch", "loss", "validation_auroc", "validation_accuracy", "seconds") if c in history[-1]]

@@ -29,8 +29,8 @@ from pellucid.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pellucid.evaluate.trust import Findings
     from pellucid.evaluate.trust_rows import TrustRow
+    from pellucid.evaluate.trust_run import Trust
     from pellucid.evaluate.trust_subjects import Subjects
     from pellucid.models.classifier import ConvolutionalClassifier
 
@@ -55,6 +55,8 @@ def trust(
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Use at most so many images.")] = 100,
     samples: Annotated[int, typer.Option(min=1, help="Moved images an image, for the maximum sensitivity.")] = 8,
+    attacked: Annotated[int, typer.Option(min=0, help="Attack the explanations of so many of the images.")] = 16,
+    attack_steps: Annotated[int, typer.Option(min=1, help="Gradient steps of an attack, for each budget.")] = 12,
     device: Device = "auto",
     seed: Seed = 0,
     batch_size: BatchSize = 16,
@@ -69,14 +71,14 @@ def trust(
     """
     from pellucid.cli.evaluate import _same_classes
     from pellucid.data.dataset import get_split
-    from pellucid.evaluate.maps import Mapper
-    from pellucid.evaluate.trust import TrustSettings, budget, check_method
-    from pellucid.evaluate.trust_rows import trust_table
+    from pellucid.downloads import digest_of
+    from pellucid.evaluate.trust import TrustSettings, budget
+    from pellucid.evaluate.trust_run import check_methods, judge_all
     from pellucid.evaluate.trust_store import TrustStore
     from pellucid.evaluate.trust_subjects import gather_subjects
     from pellucid.explain import HEATMAPS
     from pellucid.models import load_model
-    from pellucid.models.download import sha256_of
+    from pellucid.models.weights import read_model_card
 
     methods = list(HEATMAPS) if method == "all" else list(dict.fromkeys(choices(method, HEATMAPS, "heat map")))
     place = pick_device(device)
@@ -86,13 +88,13 @@ def trust(
     others = _others(classifier, beside or (), place)
     finding = key_values(data_option).get("shortcut")
     subjects = gather_subjects(classifier, dataset, finding=finding, limit=limit, seed=seed, cache=cache)
-    settings = TrustSettings(samples=samples, batch_size=batch_size, seed=seed)
-    mappers = {name: Mapper(name, batch_size=batch_size) for name in methods}
-    for mapper in mappers.values():
-        check_method(mapper, classifier, subjects)
+    settings = TrustSettings(
+        samples=samples, attacked=attacked, attack_steps=attack_steps, batch_size=batch_size, seed=seed
+    )
+    check_methods(classifier, subjects, methods)
     record = {
-        "weights": sha256_of(_weights(model)),
-        "beside": {name: sha256_of(_weights(path)) for name, (path, _) in others.items()},
+        "weights": digest_of(_weights(model)),
+        "beside": {name: digest_of(_weights(path)) for name, (path, _) in others.items()},
         "data": data,
         "split": split,
         "fingerprint": dataset.fingerprint,
@@ -109,44 +111,11 @@ def trust(
         f"{planned['forward_passes_of_random_orders']:,}."
     )
     networks = {name: other for name, (_, other) in others.items()}
-    network, found = _measure(classifier, subjects, settings, mappers, networks, store)
-    rows = trust_table(network, list(found.values()), subjects, seed)
-    about: dict[str, Any] = {"model": str(model), **record, "images": len(subjects.images), "budget": planned}
-    about["cost"] = {name: f.cost for name, f in found.items()}
-    about["curves"] = {name: _curves(f) for name, f in {"random order": network, **found}.items()}
-    _write(out, about, rows, network, list(found.values()), subjects, classifier)
-    _tell(rows, methods, f"{len(subjects.images)} images of {data}/{split}; the bar in brackets")
-
-
-def _measure(
-    classifier: ConvolutionalClassifier,
-    subjects: Subjects,
-    settings: Any,  # noqa: ANN401 (TrustSettings, imported late)
-    mappers: Mapping[str, Any],
-    others: Mapping[str, ConvolutionalClassifier],
-    store: Any,  # noqa: ANN401 (TrustStore)
-) -> tuple[Findings, dict[str, Findings]]:
-    """Read what is kept, measure the rest, and keep each as soon as it is done."""
-    from pellucid.evaluate.trust import ORDERS, budget, judge_method, judge_network
-    from pellucid.progress import progress_bar
-
-    count = len(subjects.images)
-    network = store.get("network")
-    if network is None:
-        with progress_bar("random order", 2 * ORDERS * count) as advance:
-            network = judge_network(classifier, subjects, settings, advance=advance)
-        store.put("network", network)
-    found = {}
-    # as many steps as maps: three maps are drawn without a step, for deletion, insertion and infidelity in their place
-    steps = budget(classifier, subjects, settings, len(others))["explanations_per_method"]
-    for name, mapper in mappers.items():
-        kept = store.get(name)
-        if kept is None:
-            with progress_bar(name, steps) as advance:
-                kept = judge_method(mapper, classifier, subjects, settings, others=others, advance=advance)
-            store.put(name, kept)
-        found[name] = kept
-    return network, found
+    thresholds = read_model_card(model).get("thresholds")
+    found = judge_all(classifier, subjects, methods, settings, store, others=networks, thresholds=thresholds)
+    about = {"model": str(model), **record, "attacked": attacked, "attack_steps": attack_steps, **found.to_json()}
+    _write(out, about, found, subjects, classifier)
+    _tell(found.rows, methods, f"{len(subjects.images)} images of {data}/{split}; the bar in brackets")
 
 
 def _others(
@@ -172,44 +141,34 @@ def _weights(model: Path) -> Path:
     return model / WEIGHTS if model.is_dir() else model
 
 
-def _curves(found: Findings) -> dict[str, Any]:
-    """The curves that are drawn, as numbers; without the maps."""
-    numbers = {name: values for name, values in found.curves.items() if not name.startswith("maps")}
-    return numbers | ({"layers": list(found.layers)} if found.layers else {})
-
-
 def _write(
-    out: Path,
-    about: Mapping[str, Any],
-    rows: Sequence[TrustRow],
-    network: Findings,
-    methods: Sequence[Findings],
-    subjects: Subjects,
-    classifier: ConvolutionalClassifier,
+    out: Path, about: Mapping[str, Any], found: Trust, subjects: Subjects, classifier: ConvolutionalClassifier
 ) -> None:
+    from pellucid.models.inference import as_pixels
     from pellucid.report.trust import TrustPage, write_trust
     from pellucid.resources import write_csv, write_json
 
-    plain = [row.to_json() for row in rows]
-    write_json(out / "trust.json", {**about, "rows": plain})
-    write_csv(out / "trust.csv", [{k: "" if v is None else v for k, v in row.items()} for row in plain])
+    write_json(out / "trust.json", dict(about))
+    write_csv(out / "trust.csv", [{k: "" if v is None else v for k, v in row.items()} for row in about["rows"]])
+    methods = found.methods.values()
     shown = min(len(subjects.images), max((f.curves["maps_by_depth"].shape[1] for f in methods), default=0))
-    explained = [classifier.classes[t] for t in subjects.targets[:shown]]
+    explained = [classifier.classes[t] for t in subjects.targets]
     told = {
         "Network": str(about["model"]),
         "Images": f"{about['images']} of {about['data']}/{about['split']}, seed {about['seed']}",
         "Class explained": "the network’s decision; of several labels, the surest of those the image shows",
-        "Gradient evaluations": ", ".join(f"{f.method} {int(f.cost['gradient_evaluations']):,}" for f in methods),
+        "Gradient evaluations": ", ".join(
+            f"{f.method} {int(f.cost['gradient_evaluations'] + f.cost.get('attack_gradient_evaluations', 0)):,}"
+            for f in methods
+        ),
         "Intervals": "95 %, from 1,000 resamples of the patients",
     }
     page = TrustPage(
         f"Can the explanations of {Path(str(about['model'])).stem} be trusted?",
         told,
-        rows,
-        network,
-        methods,
-        subjects.images[:shown] / 255.0,
-        [f"{i}: {c}" for i, c in zip(subjects.ids, explained, strict=False)],
+        found,
+        as_pixels(subjects.images[:shown]).numpy(),
+        [f"{i}: {c}" for i, c in zip(subjects.ids, explained, strict=True)],
     )
     write_trust(page, out / "trust.html")
     for name in ("trust.json", "trust.csv", "trust.html"):

@@ -60,29 +60,47 @@ class Augmentation:
 
     def __init__(self, options: AugmentOptions) -> None:
         self.options = options
-        self._steps: list[nn.Module] | None = None
+        self._moving: list[nn.Module] | None = None
+        self._toning: list[nn.Module] = []
 
-    @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W), uint8 or float in [0, 1], to float32 in [0, 1] of the same shape.
 
         Raises:
             InputError: for another shape or type, or images no larger than `pad`.
         """
+        return self.with_regions(images, None)[0]
+
+    @torch.no_grad()
+    def with_regions(self, images: Tensor, regions: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Images as by a call, to the bit, and what is marked on them, moved with each.
+
+        Args:
+            images: (N, C, H, W), uint8 or float in [0, 1].
+            regions: float (N, M, H, W) in [0, 1], M regions an image; 0 where the image is uncovered.
+        """
         if images.ndim != 4:
             raise InputError(f"images must have shape (N, C, H, W); found {tuple(images.shape)}.")
         if images.dtype != torch.uint8 and not images.is_floating_point():
             raise InputError(f"images must be uint8, or float in [0, 1]; found {images.dtype}.")
-        if self.options.pad or self.options.flip:
-            images = pad_and_flip(images, self.options.pad, self.options.flip)
         images = images.float().div_(255) if images.dtype == torch.uint8 else images.float()
-        if self._steps is None:
-            self._steps = _steps(self.options, (images.shape[-2], images.shape[-1]))
-        if not self._steps or images.shape[0] == 0:
-            return images
-        for step in self._steps:
+        if self._moving is None:
+            self._moving = _moving(self.options, (images.shape[-2], images.shape[-1]))
+            self._toning = _toning(self.options)
+        if images.shape[0] == 0:
+            return images, regions
+        moved = images if regions is None else torch.cat([images, regions], 1)
+        if self.options.pad or self.options.flip:
+            moved = pad_and_flip(moved, self.options.pad, self.options.flip)
+        for step in self._moving:
+            moved = step(moved)
+        channels = images.shape[1]
+        images, regions = moved[:, :channels], None if regions is None else moved[:, channels:]
+        for step in self._toning:
             images = step(images)
-        return images.clamp(0, 1)
+        if self._moving or self._toning:
+            images = images.clamp(0, 1)
+        return images, regions
 
 
 def pad_and_flip(images: Tensor, pad: int, flip: float) -> Tensor:
@@ -120,9 +138,9 @@ def pad_and_flip(images: Tensor, pad: int, flip: float) -> Tensor:
     return taken.view(n, channels, height, width)
 
 
-def _steps(options: AugmentOptions, size: tuple[int, int]) -> list[nn.Module]:
-    """The kornia modules that the options ask for beside `pad` and `flip`, in the order they are used."""
-    if options.model_copy(update={"pad": 0, "flip": 0.0}) == AugmentOptions():
+def _moving(options: AugmentOptions, size: tuple[int, int]) -> list[nn.Module]:
+    """The kornia modules that move pixels, beside `pad` and `flip`, in the order they are used."""
+    if not (options.rotation or options.translation or options.scale or options.crop):
         return []
     import kornia.augmentation as K  # half a second, so only when it is used
 
@@ -133,6 +151,16 @@ def _steps(options: AugmentOptions, size: tuple[int, int]) -> list[nn.Module]:
         steps.append(K.RandomAffine(options.rotation, translate=shift, scale=scale, p=1.0))
     if options.crop:
         steps.append(K.RandomResizedCrop(size, scale=(1 - options.crop, 1.0), p=1.0))
+    return steps
+
+
+def _toning(options: AugmentOptions) -> list[nn.Module]:
+    """The kornia modules that change pixels where they are, in the order they are used; after those that move."""
+    if not (options.brightness or options.contrast):
+        return []
+    import kornia.augmentation as K
+
+    steps: list[nn.Module] = []
     if options.brightness:
         steps.append(K.RandomBrightness((1 - options.brightness, 1 + options.brightness), p=1.0))
     if options.contrast:

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
-import json
-import os
 import re
-import shutil
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.data.decode import DECODE_VERSION, check_shape, fit
-from pellucid.data.parallel import in_threads
+from pellucid.data.cache_build import NAMED, broken_images, build_cache, decode_rows
+from pellucid.data.cache_manifest import Manifest, PixelFile, map_pixels, open_manifest, source_digests
+from pellucid.data.decode import DECODE_VERSION, check_shape
+from pellucid.resources import write_text
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import numpy.typing as npt
+    from collections.abc import Callable
 
     from pellucid.data.dataset import Dataset
-
-_HEADROOM = 1 << 20  # bytes beside the pixels: header, manifest
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+    from pellucid.types import Pixels
 
 
 def materialize(
@@ -37,12 +31,12 @@ def materialize(
     directory: str | Path | None = None,
     progress: bool | Callable[[int, int], None] = False,
     workers: int | None = None,
-) -> npt.NDArray[np.uint8]:
-    """All images of a dataset as uint8 (N, channels, size, size), decoded in threads.
+) -> Pixels:
+    """All images of a dataset, (N, channels, size, size), uint8 or uint16 as its `bits` say, decoded in threads.
 
-    With a directory the array is a read-only memory map of a file there, which the next call with the same
-    dataset, size and channels opens at once. The file is found by `cache_key`, is written under a temporary
-    name and renamed when it is whole; a run that is cut off leaves nothing behind.
+    With a directory the array is a read-only memory map of a file there, which the next call with the same images,
+    size and channels opens at once, in any number of processes. It is found by `cache_key` and stands under a
+    temporary name until it is whole; a call after one that was killed goes on where that one stopped.
 
     Args:
         dataset: the images.
@@ -53,9 +47,9 @@ def materialize(
         workers: threads; by default as many as there are processors.
 
     Raises:
-        InputError: before any decoding for a size that is not possible, no images, or too little free disk or
-            memory (with what is needed and what is free); later for an image that cannot be read (with its
-            file) or a disk that fills up.
+        InputError: before any decoding for a size that is not possible, no images, too little free disk or memory
+            (with what is needed and what is free), or a cache whose images have changed since (with the files);
+            later for images that cannot be read (with up to 20 files) or a disk that fills up.
 
     Example:
         >>> from pellucid.data.dataset import Dataset, DatasetCard
@@ -65,129 +59,142 @@ def materialize(
         >>> materialize(toy, size=3, channels=1).shape
         (2, 1, 3, 3)
     """
-    check_shape(size, channels)
-    name = f"{dataset.card.name}/{dataset.split}"
-    if len(dataset) == 0:
-        raise InputError(f"{name}: there are no images in this part.")
-    shape = (len(dataset), channels, size, size)
-
-    def decoded() -> Iterator[npt.NDArray[np.uint8]]:
-        def one(i: int) -> npt.NDArray[np.uint8]:
-            return fit(dataset.read(i), size, channels)
-
-        return in_threads(one, len(dataset), title=f"decode {name}", progress=progress, workers=workers)
-
     if directory is None:
-        return _in_memory(decoded(), shape, name)
+        return _in_memory(dataset, plan(dataset, size=size, channels=channels, name="memory"), progress, workers)
     path = cache_path(dataset, size=size, channels=channels, directory=directory)
-    cached = _open(path, shape)
-    if cached is None:
-        _write(path, decoded, shape, dataset)
-        cached = _open(path, shape)
-        if cached is None:
-            raise InputError(f"{path}: the cache was written but cannot be read back; use another directory.")
-    return cached
+    planned = plan(dataset, size=size, channels=channels, name=path.stem)
+    return map_pixels(path, ensure_cache(path, dataset, planned, progress=progress, workers=workers))
+
+
+def ensure_cache(
+    path: Path,
+    dataset: Dataset,
+    planned: Manifest,
+    *,
+    progress: bool | Callable[[int, int], None] = False,
+    workers: int | None = None,
+) -> Manifest:
+    """The cache at `path`: the one that is there, if its images have not changed, or else decoded as planned.
+
+    Raises:
+        InputError: as `materialize`.
+    """
+    manifest = open_manifest(path)
+    if manifest is not None:
+        _refuse_changed(path, manifest, dataset, progress, workers)
+        return manifest
+    with contextlib.suppress(OSError):  # of a cache that is not whole
+        path.unlink()
+    build_cache(path, dataset, planned, progress=progress, workers=workers)
+    manifest = open_manifest(path)
+    if manifest is None:
+        raise InputError(f"{path}: the cache was written but cannot be read back; use another directory.")
+    return manifest
+
+
+def plan(dataset: Dataset, *, size: int, channels: int, name: str, files: int = 1) -> Manifest:
+    """The manifest of a cache that is yet to be made: `files` files of (but for one) equally many images."""
+    check_shape(size, channels)
+    if len(dataset) == 0:
+        raise InputError(f"{dataset.card.name}/{dataset.split}: there are no images in this part.")
+    shares = [len(part) for part in np.array_split(np.arange(len(dataset)), files)]
+    names = [name] if files == 1 else [f"{name}-{index:05d}" for index in range(files)]
+    return Manifest(
+        dataset=dataset.card.name,
+        split=dataset.split,
+        fingerprint=dataset.fingerprint,
+        images=len(dataset),
+        channels=1 if channels == 1 else 3,
+        size=int(size),
+        bits=dataset.bits,
+        files=tuple(PixelFile(name=f"{n}.npy", images=s) for n, s in zip(names, shares, strict=True)),
+    )
 
 
 def cache_key(dataset: Dataset, *, size: int, channels: int) -> str:
-    """What a cache file is found by: hash of the fingerprint, size, channels, decoding rules and file times.
+    """What a cache is found by: hash of the images' names and files, size, channels, bits and decoding rules.
 
-    The fingerprint holds names, targets and each file's size in bytes, and is the same on every machine. The
-    time of each file's last change is added here, where a cache and its files share a machine: reading every
-    byte to see whether an image changed would cost what the cache is to save.
+    Labels are not in it, as the pixels do not depend on them. Neither are sizes and times of the files: the manifest
+    has those, so that a cache whose images changed is noticed and not passed over.
     """
-    digest = hashlib.sha256(f"{dataset.fingerprint}|{size}|{channels}|{DECODE_VERSION}".encode())
-    digest.update(np.array([f.modified for f in dataset.files], dtype="<i8").tobytes())
+    digest = hashlib.sha256(f"{dataset.card.name}|{size}|{channels}|{dataset.bits}|{DECODE_VERSION}".encode())
+    if dataset.files:
+        here = str(Path.cwd())
+        for name, file in zip(dataset.ids, dataset.files, strict=True):
+            digest.update(f"{name}\0{here if not file.path.is_absolute() else ''}\0{file.path}\0".encode())
+    else:
+        digest.update(dataset.fingerprint.encode())
     return digest.hexdigest()
 
 
 def cache_path(dataset: Dataset, *, size: int, channels: int, directory: str | Path) -> Path:
-    """The cache file of a dataset at one size and number of channels, there or not."""
+    """The manifest of a dataset's cache at one size and number of channels, there or not."""
+    check_shape(size, channels)
     key = cache_key(dataset, size=size, channels=channels)
     stem = re.sub(r"[^\w.-]", "_", f"{dataset.card.name}-{dataset.split}-{channels}x{size}x{size}-{key[:16]}")
-    return Path(directory).expanduser() / f"{stem}.npy"
+    return Path(directory).expanduser() / f"{stem}.json"
 
 
-def _in_memory(images: Iterator[npt.NDArray[np.uint8]], shape: tuple[int, ...], name: str) -> npt.NDArray[np.uint8]:
-    try:
-        array = np.empty(shape, dtype=np.uint8)
-    except MemoryError as error:
-        raise InputError(
-            f"{name}: {_gigabytes(int(np.prod(shape)))} do not fit into memory; give a cache directory."
-        ) from error
-    for row, image in zip(array, images, strict=True):
-        row[...] = image
-    return array
-
-
-def _open(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint8] | None:
-    """The cache file, or None where there is none or it is not what it should be."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    if array.shape != shape or array.dtype != np.uint8:
-        return None
-    return cast("npt.NDArray[np.uint8]", array)
-
-
-def _write(
+def _refuse_changed(
     path: Path,
-    decoded: Callable[[], Iterator[npt.NDArray[np.uint8]]],
-    shape: tuple[int, ...],
+    manifest: Manifest,
     dataset: Dataset,
+    progress: bool | Callable[[int, int], None],
+    workers: int | None,
 ) -> None:
-    manifest = path.with_suffix(".json")
-    temporary = [p.with_name(f".{p.name}.{os.getpid()}.part") for p in (path, manifest)]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _check_space(path.parent, int(np.prod(shape)))
-        about = {
-            "dataset": dataset.card.name,
-            "split": dataset.split,
-            "fingerprint": dataset.fingerprint,
-            "images": shape[0],
-            "channels": shape[1],
-            "size": shape[2],
-            "decode_version": DECODE_VERSION,
-        }
-        temporary[1].write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        with temporary[0].open("wb") as file:
-            _write_images(file, decoded(), shape)
-        temporary[1].replace(manifest)
-        temporary[0].replace(path)  # last: the array is there only if all of it is
-    except OSError as error:
-        if error.errno in _DISK_FULL:
-            raise InputError(
-                f"{path.parent}: no space left while writing {_gigabytes(int(np.prod(shape)))} of images "
-                f"({error.strerror}). Free some, or name another cache directory. Nothing was kept."
-            ) from error
+    """Refuse a cache whose images are no longer what it was made of.
+
+    Where the size or time of a file is another, the block that it is in is decoded again and compared. Files that
+    were only copied or touched are noted in the manifest and looked at no more.
+
+    Raises:
+        InputError: naming the files that changed, up to 20 of them.
+    """
+    now = source_digests(dataset, manifest)
+    pairs = zip(manifest.blocks(), manifest.sources, now, strict=True) if manifest.sources and now else ()
+    blocks = [block for block, before, after in pairs if before != after]
+    if not blocks:
+        return
+    cached = (image for b in blocks for image in map_pixels(path, manifest, b.file)[b.first : b.first + b.count])
+    rows = [block.row + i for block in blocks for i in range(block.count)]
+    title = f"compare {dataset.card.name}/{dataset.split}"
+    decoded = decode_rows(dataset, manifest, rows, title=title, progress=progress, workers=workers)
+    changed = [row for row, image, old in zip(rows, decoded, cached, strict=True) if not _equal(image, old)]
+    if changed:
+        names = list(dict.fromkeys(str(dataset.files[row].path) for row in changed))
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         raise InputError(
-            f"{path.parent}: the cache cannot be written ({error.strerror or error}). Name another directory."
-        ) from error
-    finally:
-        for leftover in temporary:
-            with contextlib.suppress(OSError):
-                leftover.unlink(missing_ok=True)
-
-
-def _write_images(file: IO[bytes], images: Iterator[npt.NDArray[np.uint8]], shape: tuple[int, ...]) -> None:
-    """An .npy file by plain writes: on a full disk they raise, where a memory map would kill the process."""
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    for image in images:
-        file.write(np.ascontiguousarray(image).tobytes())
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _check_space(directory: Path, needed: int) -> None:
-    free = shutil.disk_usage(directory).free
-    if free < needed + _HEADROOM:
-        raise InputError(
-            f"{directory}: the cache needs {_gigabytes(needed)} but only {_gigabytes(free)} are free. "
-            "Free some, name another cache directory, or choose a smaller size."
+            f"{', '.join(names[:NAMED])}{more}: changed since the cache {path} was made. Put back what was there, or "
+            "delete the cache's .json to have the images decoded anew."
         )
+    with contextlib.suppress(InputError, OSError):  # somebody else's cache, that may only be read
+        write_text(path, manifest.model_copy(update={"sources": now}).model_dump_json(indent=1) + "\n")
 
 
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e7 else f"{count / 1e6:.2f} MB"
+def _equal(image: Pixels | InputError, cached: Pixels) -> bool:
+    return not isinstance(image, InputError) and np.array_equal(image, cached)
+
+
+def _in_memory(
+    dataset: Dataset, manifest: Manifest, progress: bool | Callable[[int, int], None], workers: int | None
+) -> Pixels:
+    name = f"{dataset.card.name}/{dataset.split}"
+    try:
+        array: Pixels = np.empty((manifest.images, manifest.channels, manifest.size, manifest.size), manifest.dtype)
+    except MemoryError as error:
+        needed = manifest.images * manifest.image_bytes / 1e9
+        raise InputError(f"{name}: {needed:.2f} GB do not fit into memory; give a cache directory.") from error
+    rows = list(range(manifest.images))
+    broken: list[InputError] = []
+    images = decode_rows(dataset, manifest, rows, title=f"decode {name}", progress=progress, workers=workers)
+    with contextlib.closing(images):
+        for image, row in zip(images, array, strict=True):  # in this order the images come to their end
+            if isinstance(image, InputError):
+                broken.append(image)
+                if len(broken) >= NAMED:
+                    break
+            else:
+                row[...] = image
+    if broken:
+        raise broken_images(name, broken)
+    return array

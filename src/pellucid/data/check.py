@@ -1,4 +1,4 @@
-"""Is a dataset whole and readable? Counts of all there is, and every file that is missing or broken."""
+"""Is a dataset whole, readable and without leaks? Counts of all there is, and every file with something wrong."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import json
 import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from PIL import Image
 
-from pellucid.data.opening import MISSING, Remark
+from pellucid.data.leaks import content_hash, find_leaks, is_blank, pixel_hash
+from pellucid.data.opening import MISSING, FaultyDataError, Remark
 from pellucid.data.parallel import in_threads
 from pellucid.data.registry import get_entry
 from pellucid.data.splits import split_hash
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pellucid.data.dataset import Dataset, Splits
+
+_MANY_FRAMES = {".gif", ".png", ".tif", ".tiff", ".webp"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class CheckReport:
         problems: what must be mended: file and reason.
         notes: what is worth knowing: file and reason.
         split_hash: hash of which image of which patient is in which part.
+        content_hash: hash of the decoded pixels of all images and masks, with their names and parts: equal on two
+            machines where they read the same; empty where an image cannot be read.
     """
 
     dataset: str
@@ -60,6 +66,7 @@ class CheckReport:
     problems: tuple[Remark, ...] = ()
     notes: tuple[Remark, ...] = ()
     split_hash: str = ""
+    content_hash: str = ""
 
     @property
     def found(self) -> int:
@@ -89,6 +96,7 @@ class CheckReport:
             "images_found": self.found,
             "images_expected": self.expected,
             "split_hash": self.split_hash,
+            "content_hash": self.content_hash,
             "parts": {name: asdict(part) for name, part in self.parts.items()},
             "problems": rows(self.problems),
             "notes": rows(self.notes),
@@ -107,7 +115,9 @@ def check_dataset(
 ) -> CheckReport:
     """Open a dataset, decode every image and mask, and report counts and all that is wrong.
 
-    A folder, table or list that cannot be opened is one problem in the report, not an exception.
+    A folder, table or list that cannot be opened is one problem in the report, not an exception; where only some of it
+    cannot be used, all of that is named and the rest is looked at. A patient in two parts is a problem, and so is a
+    picture in two parts, by its pixels; one that is in the same part twice is a note.
 
     Args:
         name: the dataset's name in the registry.
@@ -135,11 +145,16 @@ def check_dataset(
             if root is not None and entry.needs_root and Path(root).is_dir():
                 remarks += entry.audit(Path(root))
             splits = entry.open(root, seed, options)
+        except FaultyDataError as error:
+            remarks += error.remarks
+            splits = error.usable
         except InputError as error:
             remarks.append(Remark(folder, str(error)))
     remarks += [Remark(folder, str(w.message), serious=False) for w in caught]
-    for dataset in splits.values():
-        remarks += _unreadable(dataset, progress, workers)
+    looks = {part: _look_at_all(dataset, progress, workers) for part, dataset in splits.items()}
+    remarks += [look.remark for found in looks.values() for look in found if look.remark is not None]
+    images = {part: [look.twin for look in found[: len(splits[part])]] for part, found in looks.items()}
+    remarks += find_leaks(splits, images)
     unique = list(dict.fromkeys(remarks))
     return CheckReport(
         dataset=name,
@@ -148,29 +163,65 @@ def check_dataset(
         problems=tuple(f for f in unique if f.serious),
         notes=tuple(f for f in unique if not f.serious),
         split_hash=split_hash(splits) if splits else "",
+        content_hash=content_hash((part, look.name, look.pixels) for part, found in looks.items() for look in found)
+        if splits
+        else "",
     )
 
 
-def _unreadable(dataset: Dataset, progress: bool | Callable[[int, int], None], workers: int | None) -> list[Remark]:
-    """The images and masks of a part that cannot be decoded."""
+class _Look(NamedTuple):
+    """What was seen of an image or mask: its name, the hash of its pixels, and whatever is to be said of it."""
+
+    name: str
+    pixels: bytes | None = None
+    blank: bool = False
+    remark: Remark | None = None
+
+    @property
+    def twin(self) -> bytes | None:
+        """The hash by which it may be found again; blank images are all alike."""
+        return None if self.blank else self.pixels
+
+
+def _look_at_all(dataset: Dataset, progress: bool | Callable[[int, int], None], workers: int | None) -> list[_Look]:
+    """The images of a part, in order, then its masks, each decoded once."""
     masks = [r for r in dataset.regions.items if r.mask is not None] if dataset.regions is not None else []
 
-    def look(i: int) -> Remark | None:
+    def look(i: int) -> _Look:
+        if i < len(dataset):
+            return _look_at_image(dataset, i)
+        region = masks[i - len(dataset)]
+        assert region.mask is not None
+        name = f"{dataset.ids[region.image]}, mask of {region.label}"
         try:
-            if i < len(dataset):
-                dataset.read(i)
-            else:
-                mask = masks[i - len(dataset)].mask
-                assert mask is not None
-                mask()
+            return _Look(name, pixel_hash(region.mask()))
         except InputError as error:
-            name = dataset.files[i].path if dataset.files and i < len(dataset) else dataset.split
-            return Remark(str(name), str(error))
-        return None
+            return _Look(name, remark=Remark(dataset.split, str(error)))
 
     total = len(dataset) + len(masks)
-    title = f"check {dataset.card.name}/{dataset.split}"
-    return [f for f in in_threads(look, total, title=title, progress=progress, workers=workers) if f is not None]
+    return list(
+        in_threads(look, total, title=f"check {dataset.card.name}/{dataset.split}", progress=progress, workers=workers)
+    )
+
+
+def _look_at_image(dataset: Dataset, i: int) -> _Look:
+    name = dataset.ids[i]
+    path = dataset.files[i].path if dataset.files else None
+    try:
+        image = dataset.read(i)
+    except InputError as error:
+        return _Look(name, remark=Remark(str(path or dataset.split), str(error)))
+    if is_blank(image):
+        said = Remark(str(path or name), "of one shade throughout: there is nothing to learn from it", serious=False)
+        return _Look(name, pixel_hash(image), blank=True, remark=said)
+    frames = _frames(path) if path is not None and path.suffix.lower() in _MANY_FRAMES else 1
+    note = Remark(str(path), f"has {frames} frames, of which the first is read", serious=False) if frames > 1 else None
+    return _Look(name, pixel_hash(image), remark=note)
+
+
+def _frames(path: Path) -> int:
+    with Image.open(path) as image:
+        return getattr(image, "n_frames", 1)
 
 
 def _count(dataset: Dataset) -> PartReport:

@@ -1,4 +1,4 @@
-"""CIFAR-10's training images in a zip of class folders, and which of them the binary files hold without loss."""
+"""CIFAR-10's training images in a zip of class folders, and which of them the official files hold without loss."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from pellucid.data.cifar10_files import Batch
     from pellucid.data.zipped import ZippedImages
 
-# Images of each class in data_batch_1 … data_batch_5. The binary files of a copy may be cut short, and then only this
+# Images of each class in data_batch_1 … data_batch_5. The files of a copy may be cut short, and then only this
 # says how many images of a class come before the first of the next file.
 COUNTS = (
     (1005, 974, 1032, 1016, 999, 937, 1030, 1001, 1025, 981),
@@ -29,25 +30,23 @@ SAME = 18.0  # dB: JPEG twins of a known copy have 23 and more (median 31); othe
 
 
 class Record(NamedTuple):
-    """Where a training image is in the binary files."""
+    """Where a training image is in the official files."""
 
     batch: int  # 0 for data_batch_1 … 4 for data_batch_5
     place: int
 
 
-def find_twins(
-    images: ZippedImages, classes: Sequence[str], batches: Mapping[int, npt.NDArray[np.uint8]]
-) -> dict[int, Record]:
-    """The images of the zip that the binary files hold too.
+def find_twins(images: ZippedImages, classes: Sequence[str], batches: Mapping[int, Batch]) -> dict[int, Record]:
+    """The images of the zip that the official files hold too.
 
     The image `train/cat/0007.jpg` is the eighth cat in the official order, that of data_batch_1 … data_batch_5. In
     each batch the first and the last twin of every class are compared, which finds a zip that is numbered otherwise as
-    well as a binary file that is not the official one.
+    well as a file that is not the official one.
 
     Args:
         images: the zip, whose folders are `classes`.
         classes: CIFAR-10's, in its order.
-        batches: uint8 (n, 3073) of the files that are there, by number from 0; the first n records of each.
+        batches: the files that are there, by number from 0; the first images of each.
 
     Returns:
         index in the zip → its record.
@@ -59,23 +58,25 @@ def find_twins(
     ends = list(zip(*(accumulate(counts) for counts in zip(*COUNTS, strict=True)), strict=True))
     records: dict[tuple[str, int], Record] = {}
     compared: list[tuple[str, int]] = []
-    for batch, content in batches.items():
+    for number, batch in batches.items():
         for k, name in enumerate(classes):
-            places = np.flatnonzero(content[:, 0] == k).tolist()
-            first = ends[batch][k] - COUNTS[batch][k]
-            records |= {(name, first + i): Record(batch, place) for i, place in enumerate(places)}
+            places = np.flatnonzero(batch.labels == k).tolist()
+            first = ends[number][k] - COUNTS[number][k]
+            records |= {(name, first + i): Record(number, place) for i, place in enumerate(places)}
             compared += [(name, first), (name, first + len(places) - 1)] if places else []
     numbered = _numbered(images)
     for key in dict.fromkeys(compared):
         if key in numbered:
             record = records[key]
-            _compare(images, numbered[key], as_image(batches[record.batch][record.place]), record)
+            batch = batches[record.batch]
+            where = f"record {record.place} of {batch.file.path.name}"
+            _compare(images, numbered[key], as_image(batch.pixels[record.place]), where)
     return {index: records[key] for key, index in numbered.items() if key in records}
 
 
-def as_image(record: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The pixels (32, 32, 3) of a record: label, then the red, the green and the blue plane; a copy."""
-    return np.array(record[1:].reshape(3, 32, 32).transpose(1, 2, 0), order="C")
+def as_image(planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The pixels (32, 32, 3) of an image's 3072 bytes, the red, the green and the blue plane; a copy."""
+    return np.array(planes.reshape(3, 32, 32).transpose(1, 2, 0), order="C")
 
 
 def _numbered(images: ZippedImages) -> dict[tuple[str, int], int]:
@@ -93,7 +94,7 @@ def _numbered(images: ZippedImages) -> dict[tuple[str, int], int]:
     return found
 
 
-def _compare(images: ZippedImages, index: int, exact: npt.NDArray[np.uint8], record: Record) -> None:
+def _compare(images: ZippedImages, index: int, exact: npt.NDArray[np.uint8], record: str) -> None:
     name = f"{images.file.path}: {images.members[index].name}"
     image = images.read(index)
     if image.shape != exact.shape:
@@ -101,8 +102,7 @@ def _compare(images: ZippedImages, index: int, exact: npt.NDArray[np.uint8], rec
     error = float(np.mean((image.astype(np.float64) - exact) ** 2))
     if error > 255**2 * 10 ** (-SAME / 10):
         raise InputError(
-            f"{name}: another image than record {record.place} of data_batch_{record.batch + 1}.bin, which has its "
-            f"place in the official order. {_WHAT_TO_DO}"
+            f"{name}: another image than {record}, which has its place in the official order. {_WHAT_TO_DO}"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pellucid.data.regions import Regions
-    from pellucid.types import Task
+    from pellucid.data.shards import Shards
+    from pellucid.types import Pixels, Task
 
 
 class SourceFile(NamedTuple):
@@ -53,12 +54,16 @@ class Dataset:
         ids: one name an image, unique.
         patients: one patient name an image; equal to `ids` where patients are not known.
         targets: int64 (N,) for a multiclass task; float32 (N, K), NaN where unknown, for a multi-label one.
-        read: image index → uint8 (H, W) gray or (H, W, 3) colour, at its native size. Raises InputError, with
-            the file's name, for an image that cannot be read.
+        read: image index → uint8 or uint16 (H, W) gray, or (H, W, 3) colour, at its native size. The full range
+            of the type is black to white: 0–255 or 0–65535. Raises InputError, with the file's name, for an
+            image that cannot be read.
         regions: ground truth of where (boxes or masks), or None.
         files: the file of each image, which several may share, or empty where none is read from a file.
+        bits: 8 or 16, of a channel: what the images are cached and learnt from as. 16 where `read` gives uint16
+            of any of them; 8-bit ones among them are widened.
         origin: of images that are drawn rather than read, what they are drawn from: seed and options; of images in
             an archive, a hash of its contents.
+        shards: where the pixels are stored at one size already, shard by shard; a part of the images has none.
         fingerprint: hash of names, patients, targets, regions and the files' sizes in bytes, carried by runs
             and results. The same on every machine: places and times of files are not in it.
     """
@@ -68,10 +73,12 @@ class Dataset:
     ids: tuple[str, ...]
     patients: tuple[str, ...]
     targets: npt.NDArray[np.generic]
-    read: Callable[[int], npt.NDArray[np.uint8]]
+    read: Callable[[int], Pixels]
     regions: Regions | None = None
     files: tuple[SourceFile, ...] = field(default=(), compare=False, repr=False)
+    bits: Literal[8, 16] = 8
     origin: str = ""
+    shards: Shards | None = field(default=None, compare=False, repr=False)
     fingerprint: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -111,6 +118,7 @@ class Dataset:
             read=lambda i: read(rows[i]),
             regions=self.regions.subset(rows) if self.regions is not None else None,
             files=tuple(self.files[i] for i in rows) if self.files else (),
+            shards=None,
             fingerprint="",
         )
 
@@ -133,7 +141,7 @@ class Dataset:
             digest.update(self.regions.digest())
         if self.files:
             digest.update(np.array([f.size for f in self.files], dtype="<i8").tobytes())
-        digest.update(self.origin.encode())
+        digest.update(self.origin.encode() + (b"" if self.bits == 8 else b"|16 bits"))
         return digest.hexdigest()
 
 

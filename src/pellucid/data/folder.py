@@ -12,7 +12,7 @@ from pydantic import Field
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
 from pellucid.data.decode import read_image
 from pellucid.data.opening import IMAGE_SUFFIXES, check_root, list_images
-from pellucid.data.splits import check_disjoint, patient_split
+from pellucid.data.splits import PART_NAMES, check_disjoint, cut_parts
 from pellucid.resources import nearest
 from pellucid.settings import Section, validate
 from pellucid.types import InputError
@@ -22,13 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LAYOUT = "CLASS/*.png, or train/CLASS/*.png and so on with validation/ (or val/) and test/; JPEG and others too."
-_PART_NAMES = {
-    "train": "train",
-    "validation": "validation",
-    "val": "validation",
-    "valid": "validation",
-    "test": "test",
-}
 
 CARD = DatasetCard(
     name="folder",
@@ -104,6 +97,12 @@ class _Images:
     classes: list[str]
     files: list[SourceFile]
 
+    def extend(self, others: _Images) -> None:
+        self.ids.extend(others.ids)
+        self.patients.extend(others.patients)
+        self.classes.extend(others.classes)
+        self.files.extend(others.files)
+
     def take(self, rows: Sequence[int]) -> _Images:
         return _Images(
             ids=[self.ids[i] for i in rows],
@@ -145,18 +144,22 @@ def open_folder(
         found.pop("validation", None)
     elif "validation" not in found:
         raise InputError(f"{folder}: options ask for the validation folder, but there is none (validation/ or val/).")
-    if found:
-        images = {part: _list_part(folder, place, pattern, settings.numbering) for part, place in found.items()}
-    else:
-        images = _cut_test(_list_part(folder, folder, pattern, "global"), settings, seed)
-    if "train" in images and settings.validation == "split" and settings.validation_fraction > 0:
-        whole = images["train"]
-        kept, cut = patient_split(whole.patients, settings.validation_fraction, seed)
-        images = {
-            "train": whole.take(kept.tolist()),
-            "validation": whole.take(cut.tolist()),
-            **_without(images, "train"),
-        }
+    given: dict[str, np.ndarray] = {}
+    whole = _Images([], [], [], [])
+    for part, place in found.items():
+        listed = _list_part(folder, place, pattern, settings.numbering)
+        given[part] = np.arange(len(listed.ids)) + len(whole.ids)
+        whole.extend(listed)
+    if not found:
+        whole = _list_part(folder, folder, pattern, "global")
+    rows = cut_parts(
+        whole.patients,
+        given,
+        validation_fraction=settings.validation_fraction,
+        test_fraction=settings.test_fraction,
+        seed=seed,
+    )
+    images = {part: whole.take(chosen.tolist()) for part, chosen in rows.items()}
 
     classes = _classes(images, folder)
     if settings.positive is None:
@@ -168,9 +171,7 @@ def open_folder(
                 f"{nearest(settings.positive, classes)}"
             )
         card = replace(card, task="multilabel", classes=(settings.positive,))
-    splits: Splits = {
-        part: _dataset(card, part, images[part], classes) for part in ("train", "validation", "test") if part in images
-    }
+    splits: Splits = {part: _dataset(card, part, chosen, classes) for part, chosen in images.items()}
     check_disjoint(splits)
     return splits
 
@@ -206,7 +207,7 @@ def _folders(place: Path) -> list[Path]:
 def _part_folders(root: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for place in _folders(root):
-        part = _PART_NAMES.get(place.name.lower())
+        part = PART_NAMES.get(place.name.lower())
         if part is not None:
             if part in found:
                 raise InputError(f"{root}: two folders for the {part} part: {found[part].name}/ and {place.name}/.")
@@ -246,20 +247,6 @@ def _patient(name: str, image_id: str, path: Path, pattern: re.Pattern[str] | No
             f"{path}: patient_pattern {pattern.pattern!r} finds no patient in this name; mend the pattern."
         )
     return f"{prefix}/{match[1]}" if prefix else str(match[1])
-
-
-def _cut_test(images: _Images, settings: FolderOptions, seed: int) -> dict[str, _Images]:
-    if settings.test_fraction == 1:
-        return {"test": images}
-    kept, cut = patient_split(images.patients, settings.test_fraction, seed, purpose="test")
-    parts = {"train": images.take(kept.tolist())}
-    if len(cut):
-        parts["test"] = images.take(cut.tolist())
-    return parts
-
-
-def _without(images: dict[str, _Images], part: str) -> dict[str, _Images]:
-    return {name: value for name, value in images.items() if name != part}
 
 
 def _classes(images: dict[str, _Images], folder: Path) -> tuple[str, ...]:

@@ -1,9 +1,11 @@
-"""What every opener does first: check the folder, parse the options, list the image files."""
+"""What every opener does first: check the folder, list the image files, read tables; and how it says what is wrong."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +13,9 @@ from pellucid.data.dataset import SourceFile
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from pellucid.data.dataset import Splits
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
 
@@ -25,10 +29,33 @@ class Remark(NamedTuple):
 
 
 MISSING = "named by the dataset's lists, but there is no such file"
+_NAMED = 20  # remarks that an error message holds
 
 
-def check_root(root: str | Path | None, name: str, layout: str) -> Path:
-    """The dataset's folder, if it is there and holds anything.
+class FaultyDataError(InputError):
+    """Several things wrong with a dataset; the message names the first of them.
+
+    Attributes:
+        remarks: all of them.
+        usable: the parts without what is wrong, so that a check can go on.
+    """
+
+    def __init__(self, remarks: Sequence[Remark], usable: Splits | None = None, message: str = "") -> None:
+        self.remarks = tuple(remarks)
+        self.usable: Splits = usable or {}
+        super().__init__(message or self._message())
+
+    def _message(self) -> str:
+        told = [f"{remark.file}: {remark.reason}" for remark in self.remarks]
+        if len(told) == 1:
+            return told[0]
+        more = len(told) - _NAMED
+        named = [*told[:_NAMED], f"… and {more:,} more; `pellucid data check` names them all"] if more > 0 else told
+        return f"{len(told):,} things are wrong:\n  " + "\n  ".join(named)
+
+
+def check_root(root: str | Path | None, name: str, layout: str, *, file: bool = False) -> Path:
+    """The dataset's folder, if it is there and holds anything; where `file`, it may also be a file.
 
     Raises:
         InputError: with the folder and the layout that is expected in it.
@@ -38,7 +65,10 @@ def check_root(root: str | Path | None, name: str, layout: str) -> Path:
         raise InputError(f"{name} is read from disk: give its folder. {expected}")
     folder = Path(root).expanduser()
     if not folder.exists():
-        raise InputError(f"{folder}: no such folder. {expected}")
+        what = "a link that leads nowhere" if folder.is_symlink() else "no such folder" + " or file" * file
+        raise InputError(f"{folder}: {what}. {expected}")
+    if file and folder.is_file():
+        return folder
     if not folder.is_dir():
         raise InputError(f"{folder}: a file, not the folder of {name}. {expected}")
     try:
@@ -54,6 +84,9 @@ def check_root(root: str | Path | None, name: str, layout: str) -> Path:
 def list_images(folder: Path) -> dict[str, SourceFile]:
     """The image files directly in a folder by name, sorted; hidden files and other kinds are left out.
 
+    A link that leads nowhere or round in a circle counts as an image, which then cannot be read: left out, it would
+    never be missed.
+
     Raises:
         InputError: if the folder cannot be read.
     """
@@ -62,25 +95,76 @@ def list_images(folder: Path) -> dict[str, SourceFile]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - 112,120 Paths are slow
-                if suffix in IMAGE_SUFFIXES and not entry.name.startswith(".") and entry.is_file():
-                    status = entry.stat()
-                    found[entry.name] = SourceFile(folder / entry.name, status.st_size, status.st_mtime_ns)
+                if suffix in IMAGE_SUFFIXES and not entry.name.startswith("."):
+                    try:
+                        status = entry.stat()
+                    except OSError:
+                        status = entry.stat(follow_symlinks=False)
+                    if not stat.S_ISDIR(status.st_mode):
+                        found[entry.name] = SourceFile(folder / entry.name, status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror}).") from error
     return dict(sorted(found.items()))
 
 
-def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a CSV file with their line numbers, empty ones left out.
+def read_csv(
+    path: Path, *, encoding: str | None = None, delimiter: str = ",", remedy: str = "Save it as UTF-8."
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file with the numbers of the lines they begin on, empty ones left out.
+
+    Text is UTF-8, with or without a byte-order mark, or UTF-16 with one. A quoted cell may hold line breaks.
+
+    Args:
+        path: the file.
+        encoding: what its text is in; by default as above.
+        delimiter: what stands between two cells.
+        remedy: what to do where the text is in another encoding, as the error message ends.
 
     Raises:
-        InputError: naming the file, if it cannot be read as text in columns.
+        InputError: naming the file and line, if it cannot be read as text in columns.
     """
+    reader = None
+    name = encoding or _encoding(path, remedy)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
+        with path.open(encoding=name, newline="") as file:
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            line = 1
             for row in reader:
                 if any(row):
-                    yield reader.line_num, row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+                    yield line, row
+                line = reader.line_num + 1
+    except UnicodeError as error:
+        raise InputError(f"{path}: {_undecodable(path, name, error)}. {remedy}") from error
+    except csv.Error as error:
+        at = f", line {reader.line_num}" if reader is not None else ""
+        raise InputError(f"{path}{at}: cannot be read as a CSV table ({error}).") from error
+    except (OSError, LookupError) as error:
         raise InputError(f"{path}: cannot be read as a CSV table ({error}).") from error
+
+
+def _encoding(path: Path, remedy: str) -> str:
+    """The encoding of a text file by its byte-order mark; UTF-8 without one."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(1024)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if b"\0" in start:
+        raise InputError(f"{path}: not a text file, or text in an encoding without a byte-order mark. {remedy}")
+    return "utf-8-sig"
+
+
+def _undecodable(path: Path, encoding: str, error: UnicodeError) -> str:
+    """What is wrong with a file's text, with the line where it can be told."""
+    said = f"not text in {encoding.removesuffix('-sig').upper()}"
+    if not isinstance(error, UnicodeDecodeError) or encoding != "utf-8-sig":
+        return f"{said} ({error})"
+    data = path.read_bytes()
+    try:
+        data.decode()
+    except UnicodeDecodeError as exact:
+        line = data.count(b"\n", 0, exact.start) + 1
+        return f"{said} (byte 0x{data[exact.start]:02x} in line {line})"
+    return f"{said} ({error})"

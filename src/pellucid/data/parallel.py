@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pellucid.progress import progress_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
 Result = TypeVar("Result")
 
@@ -24,7 +24,8 @@ def in_threads(
     title: str,
     progress: bool | Callable[[int, int], None] = False,
     workers: int | None = None,
-) -> Iterator[Result]:
+    done: int = 0,
+) -> Generator[Result]:
     """``function(0) … function(count - 1)``, computed in threads and yielded in order.
 
     Decoding releases the interpreter's lock, so threads are enough. At most a block of results waits in
@@ -36,23 +37,29 @@ def in_threads(
         title: what the progress bar says.
         progress: True for a bar on the terminal if the work takes longer than a second, or a function that
             is called with (done, count).
-        workers: threads; by default as many as there are processors, at most 16.
+        workers: threads; by default as many as there are processors.
+        done: what an earlier attempt did already, for the progress.
     """
-    workers = workers or min(available_processors(), 16)
+    workers = workers or available_processors()
+    ahead = max(_BLOCK, 2 * workers)
     with ExitStack() as stack:
-        advance = stack.enter_context(progress_bar(title, count, patience=1.0)) if progress is True else None
+        advance = (
+            stack.enter_context(progress_bar(title, done + count, done=done, patience=1.0))
+            if progress is True
+            else None
+        )
         pool = ThreadPoolExecutor(workers, thread_name_prefix="pellucid-data")
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-        waiting = [pool.submit(function, i) for i in range(min(_BLOCK, count))]
-        for done in range(count):
-            result = waiting[done % _BLOCK].result()
-            if done + _BLOCK < count:
-                waiting[done % _BLOCK] = pool.submit(function, done + _BLOCK)
+        waiting = [pool.submit(function, i) for i in range(min(ahead, count))]
+        for i in range(count):
+            result = waiting[i % ahead].result()
+            if i + ahead < count:
+                waiting[i % ahead] = pool.submit(function, i + ahead)
             yield result
             if advance is not None:
                 advance(1)
             elif callable(progress):
-                progress(done + 1, count)
+                progress(done + i + 1, done + count)
 
 
 def available_processors() -> int:

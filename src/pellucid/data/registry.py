@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
+from pellucid.data import releases
 from pellucid.data.opening import check_root
 from pellucid.resources import nearest
 from pellucid.types import InputError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from pellucid.data.dataset import DatasetCard, Splits
     from pellucid.data.opening import Remark
+    from pellucid.data.release import Release
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,9 @@ class DatasetEntry:
         card_name: the name of its DatasetCard.
         layout: what is expected in its folder; empty where it needs none.
         auditor: the name of a function ``(root) -> list of remarks`` for what only this dataset can check.
+        release: how it is published, which is what `pellucid data fetch` goes by; None for data of one's own and for
+            what is built in.
+        file: whether a single file may stand for its folder.
     """
 
     name: str
@@ -40,6 +45,8 @@ class DatasetEntry:
     card_name: str = "CARD"
     layout: str = ""
     auditor: str = ""
+    release: Release | None = None
+    file: bool = False
 
     @property
     def needs_root(self) -> bool:
@@ -56,7 +63,9 @@ class DatasetEntry:
         opener = getattr(import_module(self.module), self.opener)
         if not self.needs_root:
             return cast("Splits", opener(seed=seed, options=options))
-        return cast("Splits", opener(check_root(root, self.name, self.layout), seed=seed, options=options))
+        return cast(
+            "Splits", opener(check_root(root, self.name, self.layout, file=self.file), seed=seed, options=options)
+        )
 
     def audit(self, root: Path) -> list[Remark]:
         """What only this dataset can check, such as images that its lists name and its folder lacks."""
@@ -89,6 +98,7 @@ DATASETS: dict[str, DatasetEntry] = {
                 "BBox_List_2017.csv for the boxes."
             ),
             auditor="audit",
+            release=releases.CHESTXRAY14,
         ),
         DatasetEntry(
             "kermany2018",
@@ -97,6 +107,7 @@ DATASETS: dict[str, DatasetEntry] = {
             "open_kermany2018",
             card_name="KERMANY_CARD",
             layout="train/, val/ and test/, each with NORMAL/*.jpeg and PNEUMONIA/*.jpeg.",
+            release=releases.KERMANY2018,
         ),
         DatasetEntry(
             "covid-findings",
@@ -105,17 +116,20 @@ DATASETS: dict[str, DatasetEntry] = {
             "open_covid_findings",
             layout="images/*.png, masks/<image>__<Class>.png of the same size, and metadata.csv.",
             auditor="audit",
+            release=releases.COVID_FINDINGS,
         ),
         DatasetEntry(
             "cifar10",
-            "CIFAR-10: 60,000 colour images of 32 × 32 pixels, ten classes; the binary version, or a zip of JPEGs.",
+            "CIFAR-10: 60,000 colour images of 32 × 32 pixels, ten classes; binary or python version, or a zip.",
             "pellucid.data.cifar10",
             "open_cifar10",
             layout=(
-                "data_batch_1.bin … data_batch_5.bin and test_batch.bin, or the folder cifar-10-batches-bin/ that "
-                "holds them; with the option train_zip, test_batch.bin and a zip of class folders."
+                "data_batch_1.bin … data_batch_5.bin and test_batch.bin of the binary version, or the same without "
+                ".bin of the python version; or the folder cifar-10-batches-bin/ or cifar-10-batches-py/ that holds "
+                "them; with the option train_zip, test_batch and a zip of class folders, or a zip of train/ and test/."
             ),
             auditor="audit",
+            release=releases.CIFAR10,
         ),
         DatasetEntry(
             "imagenet",
@@ -127,6 +141,39 @@ DATASETS: dict[str, DatasetEntry] = {
                 "class_index, wnid)."
             ),
             auditor="audit",
+            release=releases.IMAGENET,
+        ),
+        DatasetEntry(
+            "coco",
+            "COCO 2017: 80 categories, several an image, with boxes and outlines of the objects.",
+            "pellucid.data.coco",
+            "open_coco",
+            layout=(
+                "train2017/*.jpg and val2017/*.jpg, or either, with annotations/instances_train2017.json and "
+                "annotations/instances_val2017.json."
+            ),
+            auditor="audit",
+            release=releases.COCO,
+        ),
+        DatasetEntry(
+            "jsrt",
+            "JSRT: 247 chest radiographs, 154 with a lung nodule and its place; raw 12-bit files.",
+            "pellucid.data.jsrt",
+            "open_jsrt",
+            layout=(
+                "JPCLN001.IMG … JPCLN154.IMG and JPCNN001.IMG … JPCNN093.IMG, in one folder or several, and "
+                "CLNDAT_EN.txt."
+            ),
+            auditor="audit",
+            release=releases.JSRT,
+        ),
+        DatasetEntry(
+            "medmnist",
+            "MedMNIST: twelve sets of small medical images, 28 to 224 pixels; an npz file a set and size.",
+            "pellucid.data.medmnist",
+            "open_medmnist",
+            layout="an npz file of MedMNIST, such as pneumoniamnist.npz or chestmnist_224.npz.",
+            release=releases.MEDMNIST,
         ),
         DatasetEntry(
             "folder",
@@ -134,6 +181,17 @@ DATASETS: dict[str, DatasetEntry] = {
             "pellucid.data.folder",
             "open_folder",
             layout=_FOLDERS,
+        ),
+        DatasetEntry(
+            "table",
+            "Your own images, named by a table with their labels, parts, patients and boxes; CSV or Parquet.",
+            "pellucid.data.table",
+            "open_table",
+            layout=(
+                "a CSV or Parquet table, or a folder that holds one: a row an image, with its path, its class, list of "
+                "labels or columns of 0 and 1, and, if there are any, split, patient and id; boxes in boxes.csv."
+            ),
+            file=True,
         ),
     )
 }
@@ -143,8 +201,8 @@ def dataset_names() -> tuple[str, ...]:
     """The names of the datasets.
 
     Example:
-        >>> dataset_names()
-        ('phantom', 'chestxray14', 'kermany2018', 'covid-findings', 'cifar10', 'imagenet', 'folder')
+        >>> dataset_names()  # doctest: +ELLIPSIS
+        ('phantom', 'chestxray14', ...)
     """
     return tuple(DATASETS)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pellucid.data.opening import FaultyDataError, Remark
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -15,7 +16,18 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from pellucid.data.dataset import Dataset
+    from pellucid.data.dataset import Dataset, Splits
+
+PART_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""What a folder or a table may call a part, in small letters."""
 
 
 def patient_split(
@@ -59,25 +71,69 @@ def patient_split(
     return rows[~taken], rows[taken]
 
 
+def cut_parts(
+    patients: Sequence[str],
+    given: Mapping[str, npt.NDArray[np.int64]] | None = None,
+    *,
+    validation_fraction: float,
+    test_fraction: float,
+    seed: int,
+) -> dict[str, npt.NDArray[np.int64]]:
+    """The rows of each part: those that are given, and by patient what is not.
+
+    Args:
+        patients: the patient of each row.
+        given: the rows of the parts that are given; none, and the test part is cut off too.
+        validation_fraction: the share of training patients to cut off where there is no validation part.
+        test_fraction: the share of patients to cut off where no part is given; 1 for nothing but a test part.
+        seed: another seed gives another cut.
+
+    Raises:
+        InputError: as for `patient_split`.
+
+    Example:
+        >>> {k: len(v) for k, v in cut_parts("abc", test_fraction=1, validation_fraction=0.1, seed=0).items()}
+        {'test': 3}
+    """
+    parts = dict(given or {})
+    if not parts and test_fraction == 1:
+        parts["test"] = np.arange(len(patients), dtype=np.int64)
+    elif not parts:
+        kept, cut = patient_split(patients, test_fraction, seed, purpose="test")
+        parts = {"train": kept, "test": cut}
+    if "train" in parts and "validation" not in parts:
+        train = parts["train"]
+        kept, cut = patient_split([patients[i] for i in train.tolist()], validation_fraction, seed)
+        parts["train"], parts["validation"] = train[kept], train[cut]
+    return {name: parts[name] for name in ("train", "validation", "test") if name in parts and len(parts[name])}
+
+
 def _place(name: str, seed: int, purpose: str) -> float:
     digest = hashlib.sha256(f"{purpose}|{seed}|{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def check_disjoint(splits: Mapping[str, Dataset]) -> None:
+def check_disjoint(splits: Splits) -> None:
     """Refuse parts that share a patient or an image.
 
     Raises:
-        InputError: naming the two parts and some of what they share.
+        FaultyDataError: naming two parts and some of what they share; its remarks name all of it.
     """
+    message, remarks = "", []
     for (first, a), (second, b) in combinations(splits.items(), 2):
         for what, shared in (("patient", {*a.patients} & {*b.patients}), ("image", {*a.ids} & {*b.ids})):
             if shared:
                 some = ", ".join(sorted(shared)[:5]) + (", …" if len(shared) > 5 else "")
-                raise InputError(
+                message = message or (
                     f"{a.card.name}: {len(shared)} {what}(s) occur both in {first} and in {second} ({some}). "
                     "A result on such parts would be too good; mend the lists or the patients' names."
                 )
+                remarks += [
+                    Remark(f"{what} {name}", f"occurs both in {first} and in {second}; a result would be too good")
+                    for name in sorted(shared)
+                ]
+    if remarks:
+        raise FaultyDataError(remarks, splits, message)
 
 
 def split_hash(splits: Mapping[str, Dataset]) -> str:

@@ -16,6 +16,8 @@ from pellucid.data.opening import IMAGE_SUFFIXES
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import numpy as np
     import numpy.typing as npt
 
@@ -127,6 +129,45 @@ def open_zip(path: str | Path) -> ZippedImages:
             encrypted, compressed in another way, listed twice, or not in a class folder; and if the class folders lie
             in several places, so that it cannot be known which of them are meant.
     """
+    places = _open_places(path)
+    if len(places) > 1:
+        raise _several(path, places)
+    return next(iter(places.values()))
+
+
+def open_zip_parts(path: str | Path, names: Sequence[str]) -> dict[str, ZippedImages]:
+    """List the images of a zip whose class folders lie in folders called by the parts, as `train/CLASS/*.jpg`.
+
+    Args:
+        path: the zip; see `open_zip`.
+        names: what the folders of the parts are called. Where all class folders lie in one place, whatever it is
+            called, they are the first of these.
+
+    Returns:
+        The images of each part that there is, under its name.
+
+    Raises:
+        InputError: see `open_zip`; and for class folders in several places that are not called so.
+    """
+    places = _open_places(path)
+    if len(places) == 1:
+        return {names[0]: next(iter(places.values()))}
+    parts = {PurePosixPath(place).name: images for place, images in places.items()}
+    if not set(parts) <= set(names) or len({PurePosixPath(place).parent for place in places}) > 1:
+        raise _several(path, places)
+    return parts
+
+
+def _several(path: str | Path, places: Mapping[str, ZippedImages]) -> InputError:
+    first, second = sorted(images.members[0].name for images in places.values())[:2]
+    return InputError(
+        f"{path}: class folders in {len(places)} places, as of {first} and {second}. Put those to be read into a "
+        "zip of their own."
+    )
+
+
+def _open_places(path: str | Path) -> dict[str, ZippedImages]:
+    """The images of a zip by the place where their class folders lie."""
     path = Path(path).expanduser()
     if not path.is_file():
         raise InputError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}; expected a zip of class folders.")
@@ -141,7 +182,7 @@ def open_zip(path: str | Path) -> ZippedImages:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
     members: dict[str, ZipMember] = {}
-    places: dict[str, str] = {}  # where class folders lie → an image there
+    places: dict[str, list[str]] = {}  # where class folders lie → the images there
     for info in infos:
         parts = info.filename.split("/")
         stem, dot, suffix = parts[-1].rpartition(".")
@@ -159,17 +200,14 @@ def open_zip(path: str | Path) -> ZippedImages:
             checksum=info.CRC,
             deflated=info.compress_type == zipfile.ZIP_DEFLATED,
         )
-        places.setdefault("/".join(parts[:-2]), info.filename)
+        places.setdefault("/".join(parts[:-2]), []).append(info.filename)
     if not members:
         raise InputError(f"{path}: no image in it ({', '.join(sorted(IMAGE_SUFFIXES))}). Expected: CLASS/*.jpg.")
-    if len(places) > 1:
-        first, second = sorted(places.values())[:2]
-        raise InputError(
-            f"{path}: class folders in {len(places)} places, as of {first} and {second}. Put those to be read into a "
-            "zip of their own."
-        )
-    ordered = tuple(members[name] for name in sorted(members))
-    return ZippedImages(SourceFile(path, status.st_size, status.st_mtime_ns), ordered, content)
+    file = SourceFile(path, status.st_size, status.st_mtime_ns)
+    return {
+        place: ZippedImages(file, tuple(members[name] for name in sorted(names)), content)
+        for place, names in places.items()
+    }
 
 
 def _check(path: Path, info: zipfile.ZipInfo, *, twice: bool) -> None:

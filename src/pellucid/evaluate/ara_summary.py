@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset
     from pellucid.evaluate.bootstrap import Bootstrap
     from pellucid.evaluate.radii import Protocol, Radii
+    from pellucid.types import Pixels
 
 FILE = "ara.json"
 
@@ -89,7 +90,7 @@ def _of_label(
 
 def conclude(
     classifier: nn.Module,
-    images: npt.NDArray[np.uint8],
+    images: Pixels,
     dataset: Dataset,
     measured: Mapping[str, Radii],
     protocol: Protocol,
@@ -102,7 +103,7 @@ def conclude(
 
     Args:
         classifier: the network.
-        images: uint8 (N, C, H, W), the pixels of the dataset.
+        images: uint8 or uint16 (N, C, H, W), the pixels of the dataset.
         dataset: what was measured.
         measured: the radii by kind, all of them.
         protocol: that found them.
@@ -177,7 +178,7 @@ def _figures(area: Area) -> dict[str, Any]:
 
 def raise_alarm(
     classifier: nn.Module,
-    images: npt.NDArray[np.uint8],
+    images: Pixels,
     dataset: Dataset,
     radii: Radii,
     protocol: Protocol,

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    import numpy.typing as npt
     from torch import nn
 
     from pellucid.data.dataset import Dataset
     from pellucid.evaluate.questions import Question
+    from pellucid.types import Pixels
 
 ROWS = "certify.csv"
 SIDES = ("absent", "present")
@@ -77,7 +77,7 @@ class CertifiedRow(NamedTuple):
 
 def measure_certified(
     classifier: nn.Module,
-    images: npt.NDArray[np.uint8],
+    images: Pixels,
     dataset: Dataset,
     question: Question,
     smoothing: Smoothing,
@@ -92,7 +92,7 @@ def measure_certified(
 
     Args:
         classifier: the network.
-        images: uint8 (N, C, H, W), the pixels of the dataset.
+        images: uint8 or uint16 (N, C, H, W), the pixels of the dataset.
         dataset: their ids and targets.
         question: of kind `attack`.
         smoothing: noise, draws and confidence.
@@ -143,7 +143,7 @@ def measure_certified(
 
 def _one(
     classifier: nn.Module,
-    picture: npt.NDArray[np.uint8],
+    picture: Pixels,
     dataset: Dataset,
     index: int,
     labels: Sequence[int],
@@ -200,7 +200,7 @@ def _one(
     return made
 
 
-def _fitting(classifier: nn.Module, images: npt.NDArray[np.uint8]) -> int:
+def _fitting(classifier: nn.Module, images: Pixels) -> int:
     with frozen(classifier):
         return min(BLOCK, images_that_fit(classifier, as_pixels(images[:1], device_of(classifier))))
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pellucid.data.dataset import Dataset
+    from pellucid.types import Pixels
 
 ALL_CLASSES_AT_ONCE = {"cam", "grad-cam"}  # methods for which the maps of all classes cost one forward pass
 
@@ -36,7 +37,7 @@ class LocalizationTask:
     Attributes:
         name: of the task.
         dataset: the annotated images only, N of them.
-        images: uint8 (N, C, S, S).
+        images: uint8 or uint16 (N, C, S, S).
         classes: the localised classes, by name.
         outputs: (C,), the classifier's output of each.
         pair_image: (M,), pairs with a region.
@@ -50,7 +51,7 @@ class LocalizationTask:
 
     name: str
     dataset: Dataset
-    images: npt.NDArray[np.uint8]
+    images: Pixels
     classes: tuple[str, ...]
     outputs: npt.NDArray[np.int64]
     pair_image: npt.NDArray[np.int64]

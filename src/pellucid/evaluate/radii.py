@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from pellucid.data.dataset import Dataset
     from pellucid.evaluate.questions import Question
+    from pellucid.types import Pixels
 
 LARGEST_BATCH = {"cuda": 256}  # what is lost when a process is killed
 LARGEST_BATCH_ELSEWHERE = 64
@@ -114,7 +115,7 @@ def _version() -> str:
 
 def measure(
     classifier: nn.Module,
-    images: npt.NDArray[np.uint8],
+    images: Pixels,
     dataset: Dataset,
     questions: Sequence[Question],
     protocol: Protocol,
@@ -131,7 +132,7 @@ def measure(
 
     Args:
         classifier: the network.
-        images: uint8 (N, C, H, W), the pixels of the dataset.
+        images: uint8 or uint16 (N, C, H, W), the pixels of the dataset.
         dataset: their ids and targets.
         questions: of different kinds.
         protocol: the attack.
@@ -200,7 +201,7 @@ def _take(
     batch: _Batch,
     ledger: Ledger,
     classifier: nn.Module,
-    images: npt.NDArray[np.uint8],
+    images: Pixels,
     dataset: Dataset,
     protocol: Protocol,
 ) -> bool:
@@ -252,7 +253,7 @@ def _collect(question: Question, ledger: Ledger, dataset: Dataset) -> Radii:
     )
 
 
-def _fitting(classifier: nn.Module, images: npt.NDArray[np.uint8]) -> int:
+def _fitting(classifier: nn.Module, images: Pixels) -> int:
     device = device_of(classifier)
     with frozen(classifier):
         fitting = images_that_fit(classifier, as_pixels(images[:1], device))

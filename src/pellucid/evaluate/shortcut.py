@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pellucid.data.dataset import Dataset
+    from pellucid.types import Pixels
 
 RING = 3  # pixels around a region that its filling is taken from
 
@@ -31,14 +32,14 @@ class ShortcutTask:
     """Images that show both the finding and the marker that went with it in training.
 
     Attributes:
-        images: uint8 (B, C, S, S).
+        images: uint8 or uint16 (B, C, S, S).
         patients: (B,).
         output: the classifier's output of the finding.
         finding: boolean (B, S, S), where the finding is.
         marker: boolean (B, S, S), where the marker is.
     """
 
-    images: npt.NDArray[np.uint8]
+    images: Pixels
     patients: tuple[str, ...]
     output: int
     finding: npt.NDArray[np.bool_]

@@ -24,6 +24,7 @@ from pellucid.evaluate.faithfulness import (
 from pellucid.evaluate.grid_pointing import assemble, quarter_share
 from pellucid.evaluate.heatmap_scores import energy_share, heatmap_scores
 from pellucid.evaluate.infidelity import SAMPLES, infidelity
+from pellucid.evaluate.manipulation_settings import BUDGETS
 from pellucid.evaluate.randomization import cascade, cascade_depths, layers_from_the_head
 from pellucid.evaluate.shortcut import ShortcutTask, removal_effects
 from pellucid.evaluate.similarity import is_constant, spearman
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from pellucid.evaluate.grid_pointing import Mosaics
     from pellucid.evaluate.maps import Mapper
     from pellucid.evaluate.trust_subjects import Subjects
+    from pellucid.types import Pixels
 
     Numbers = npt.NDArray[np.float64]
 
@@ -55,6 +57,9 @@ class TrustSettings:
     Attributes:
         samples: moved images for each image, for the maximum sensitivity.
         radius: how far their pixels move.
+        attacked: images whose explanations are attacked.
+        attack_steps: gradient steps of an attack, for each budget.
+        budgets: of the attacks, root mean square a pixel and channel, ascending.
         examples: images whose maps are kept to be shown.
         batch_size: images at a time.
         seed: of everything left to chance.
@@ -62,6 +67,9 @@ class TrustSettings:
 
     samples: int = 8
     radius: float = RADIUS
+    attacked: int = 16
+    attack_steps: int = 12
+    budgets: tuple[float, ...] = BUDGETS
     examples: int = 4
     batch_size: int = 16
     seed: int = 0
@@ -292,7 +300,7 @@ def _shortcut(mapper: Mapper, classifier: nn.Module, subjects: Subjects, setting
     return values, {}
 
 
-def _pixels(classifier: nn.Module, images: npt.NDArray[np.uint8]) -> Tensor:
+def _pixels(classifier: nn.Module, images: Pixels) -> Tensor:
     return as_pixels(images, device_of(classifier))
 
 

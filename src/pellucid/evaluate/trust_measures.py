@@ -41,6 +41,8 @@ class Measure(NamedTuple):
 _RANDOM = (
     "A map that changes need not be right: any map that follows the weights changes. A convention sets the bar at half."
 )
+_LOWER = "a stronger attack can only find more."
+_ATTACK = "One attack of few steps on few images: " + _LOWER
 _ORDER = (
     "It asks about images with holes, which the network never saw; its answer to them may say little of whole ones."
 )
@@ -93,6 +95,31 @@ MEASURES: dict[str, Measure] = {
         -1,
         "The largest change of the map, as a share of its length, under small random changes of the image.",
         "A directed attack finds larger ones; and a map that never changes is perfectly stable and says nothing.",
+    ),
+    "attacked_rank": Measure(
+        STABLE,
+        "likeness under a directed attack, rank correlation",
+        1,
+        "How alike the map stays while an attack changes it and the decision with its confidence stays, as the mean "
+        "over budgets up to a root mean square of 0.02: 1 nothing could be changed, 0 or less anything.",
+        _ATTACK,
+        0.5,
+    ),
+    "map_invalidated": Measure(
+        STABLE,
+        "another map at the same decision",
+        -1,
+        "How often an attack found an image that is decided alike and as surely, but explained otherwise (rank "
+        "correlation of at most 0.5), as the mean over the same budgets: 0 never, near 1 at once.",
+        _ATTACK,
+    ),
+    "decision_invalidated": Measure(
+        STABLE,
+        "another decision at the same map",
+        -1,
+        "How often an attack found an image that is decided otherwise, but explained alike (rank correlation of at "
+        "least 0.9), as the mean over the same budgets.",
+        "It is low for a map that moves by itself, and for a network that keeps its decisions; " + _LOWER,
     ),
     "agreement": Measure(
         STABLE,

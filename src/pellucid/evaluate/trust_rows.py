@@ -11,12 +11,14 @@ import numpy as np
 from pellucid.evaluate.bootstrap import Bootstrap
 from pellucid.evaluate.similarity import CONSTANT_MAP
 from pellucid.evaluate.statistics import Replicates, join_reasons, mean_over_images
+from pellucid.evaluate.trust_attack import MEASURED as ON_ATTACKED
+from pellucid.evaluate.trust_attack import attacked_rows
 from pellucid.evaluate.trust_measures import MEASURES, NETWORK
 from pellucid.evaluate.trust_subjects import trivial_scores
 from pellucid.resources import finite
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pellucid.evaluate.trust import Findings
     from pellucid.evaluate.trust_subjects import Subjects
@@ -87,6 +89,12 @@ class TrustRow:
         """A plain dictionary; NaN is None."""
         plain: dict[str, Any] = finite(asdict(self))
         return plain
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> TrustRow:
+        """The row that `to_json` wrote."""
+        figures = {name: math.nan if plain[name] is None else plain[name] for name in ("value", "low", "high")}
+        return cls(**{**plain, **figures})
 
 
 def trust_row(measure: str, method: str, figure: Replicates, *, beside: str = "") -> TrustRow:
@@ -202,8 +210,10 @@ class _Draws:
         if not isinstance(shortcut, str):
             self.shortcuts = Bootstrap(shortcut.patients, seed=seed)
 
-    def of(self, measure: str) -> Bootstrap:
-        """The one that a measure's values go with."""
+    def of(self, measure: str, count: int) -> Bootstrap:
+        """The one that a measure's `count` values go with."""
+        if measure in ON_ATTACKED:
+            return self.images.take(attacked_rows(len(self.images), count))
         if measure in ON_FINDINGS:
             return self.findings
         if measure in ON_SHORTCUTS:
@@ -214,7 +224,7 @@ class _Draws:
 def _row(name: str, method: str, values: np.ndarray[Any, Any], draws: _Draws) -> TrustRow:
     measure, beside = ("agreement", name.removeprefix(AGREEMENT)) if name.startswith(AGREEMENT) else (name, "")
     reason = UNDEFINED.get(measure, CONSTANT_MAP)
-    figure = mean_over_images(values, draws.of(measure), reason=reason)
+    figure = mean_over_images(values, draws.of(measure, len(values)), reason=reason)
     missing = bool(np.isnan(values).any()) and not math.isnan(figure.value)
     if missing:
         why = join_reasons(figure.reason, reason)

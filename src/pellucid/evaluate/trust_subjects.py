@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pellucid.data.dataset import Dataset
     from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.types import Pixels
 
 MOSAICS = 64  # at most
 LIMIT = 100
@@ -34,7 +35,7 @@ class Subjects:
     """Everything that the methods of one network are judged on; what there is none of says why.
 
     Attributes:
-        images: uint8 (N, C, S, S).
+        images: uint8 or uint16 (N, C, S, S).
         ids: (N,), their names in the dataset.
         patients: (N,).
         targets: int64 (N,), the class explained; see `targets_of`.
@@ -43,7 +44,7 @@ class Subjects:
         shortcut: images with a planted shortcut, or the reason why there are none.
     """
 
-    images: npt.NDArray[np.uint8]
+    images: Pixels
     ids: tuple[str, ...]
     patients: tuple[str, ...]
     targets: npt.NDArray[np.int64]

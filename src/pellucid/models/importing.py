@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pellucid.models.download import sha256_of
+from pellucid.downloads import digest_of
 from pellucid.models.weights import CARD, WEIGHTS, read_model_card, save_model
 from pellucid.models.woods2019 import SOURCE, read_woods2019
 from pellucid.resources import nearest
@@ -76,7 +76,7 @@ def import_model(name: str, path: str | Path, folder: str | Path) -> Convolution
         raise InputError(f"unknown format {name!r}. {nearest(name, FORMATS)}")
     known, path, folder = FORMATS[name], Path(path), Path(folder)
     model, options = known.read(path)
-    digest = sha256_of(path)
+    digest = digest_of(path)
     _check_free(folder, digest)
     imported = {
         "format": name,

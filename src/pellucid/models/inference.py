@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pellucid.models.classifier import frozen
-from pellucid.types import device_of
+from pellucid.types import device_of, in_unit_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor, nn
 
+    from pellucid.types import Pixels
 
-def as_pixels(images: npt.NDArray[np.uint8], device: torch.device | None = None) -> Tensor:
-    """uint8 images (N, C, H, W) as float32 in [0, 1] on `device`.
+
+def as_pixels(images: Pixels, device: torch.device | None = None) -> Tensor:
+    """uint8 or uint16 images (N, C, H, W) as float32 in [0, 1] on `device`.
 
     Example:
         >>> as_pixels(np.full((1, 1, 1, 2), 255, np.uint8))
         tensor([[[[1., 1.]]]])
     """
-    return torch.tensor(np.asarray(images), device=device or "cpu").float().div_(255)  # a copy: maps are read-only
+    return in_unit_range(torch.tensor(np.asarray(images), device=device or "cpu"))  # a copy: maps are read-only
 
 
 def in_batches(count: int, batch_size: int) -> Iterator[slice]:
@@ -35,12 +37,12 @@ def in_batches(count: int, batch_size: int) -> Iterator[slice]:
 
 def predict(
     classifier: nn.Module,
-    images: npt.NDArray[np.uint8],
+    images: Pixels,
     *,
     batch_size: int = 64,
     advance: Callable[[int], None] | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Logits (N, K) of uint8 images (N, C, H, W), in eval mode, on the classifier's device.
+    """Logits (N, K) of images (N, C, H, W), uint8 or uint16, in eval mode, on the classifier's device.
 
     Args:
         classifier: images → logits.

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pellucid.models.download import check_sha256, fetch
+from pellucid.downloads import check_digest
+from pellucid.models.download import fetch
 from pellucid.models.dual_norm import for_both_norms
 from pellucid.types import InputError
 
@@ -124,7 +125,7 @@ def load_pretrained(
     else:
         path = Path(source)
         if sha256 is not None and path.is_file():
-            check_sha256(path, sha256)
+            check_digest(path, sha256)
     state = read_tensors(path)
     rename = getattr(model.backbone, "published_names", None)
     if rename is not None and not any(name.startswith("backbone.") for name in state):

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from pellucid.downloads import digest_of
 from pellucid.models.classifier import Architecture, ConvolutionalClassifier
-from pellucid.models.download import sha256_of
 from pellucid.models.pretrained import load_exactly, read_tensors
 from pellucid.models.registry import create_model
 from pellucid.resources import whole_file
@@ -123,7 +123,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Convolut
         raise InputError(f"the {CARD} of {path} lacks a field or has one of the wrong kind: {error}") from error
     load_exactly(model, read_tensors(weights), source=str(weights))
     expected = card.get("weights_sha256")
-    if expected is not None and weights.suffix == ".safetensors" and sha256_of(weights) != expected:
+    if expected is not None and weights.suffix == ".safetensors" and digest_of(weights) != expected:
         raise InputError(
             f"{weights} is not the file that its {CARD} was written for (SHA-256 differs): thresholds and "
             "the rest of the card may not fit it. Save both with save_model, or delete weights_sha256."

@@ -64,6 +64,10 @@ def long_tables(results: Mapping[str, Any]) -> dict[str, LongTable]:
             for cls, value in one["values"].items()
         ]
         tables["comparators"] = LongTable(lines, {"study": results["name"], "comparators": published})
+    if trust := results.get("trust"):
+        judged = [{"variant": one["variant"], "seed": one["seed"], **row} for one in trust for row in one["rows"]]
+        lines = [{key: _or_empty(value) for key, value in row.items()} for row in judged]
+        tables["trust"] = LongTable(lines, {"study": results["name"], "rows": judged})
     epochs = [
         {"variant": variant["label"], "seed": run["seed"], **epoch}
         for variant in results["variants"]

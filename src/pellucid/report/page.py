@@ -14,6 +14,7 @@ from pellucid.report.book import MEAN, TRIVIAL, Book
 from pellucid.report.long_form import long_tables, write_tables
 from pellucid.report.metrics import defined, duration, method_label, number, readable
 from pellucid.report.panels import Panel, heat_picture, picture
+from pellucid.report.trust_section import trust_section
 from pellucid.resources import write_text
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequenc
         "robustness_charts": figures.robustness(book),
         "areas": areas.section(book),
         "targets": _targets(book),
+        "trust": trust_section(results.get("trust", ())),
         "wang": _wang(book),
         "sweeps": _sweeps(book),
         "training_charts": figures.training(book),
@@ -117,6 +119,7 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequenc
         "robustness": ("Robustness", filled["robustness"]),
         "ara": ("Accuracy-Robustness Area", filled["areas"]),
         "localization": ("Where the explanations fall", filled["targets"]),
+        "trust": ("Whether to believe them", filled["trust"]),
         "wang": ("Wang et al.’s localisation", filled["wang"]),
         "sweep": ("Threshold sweep", filled["sweeps"]),
         "training": ("Training", filled["runs"]),

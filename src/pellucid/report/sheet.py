@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pellucid.data.decode import to_bits
 from pellucid.explain import FINE, SIGNED
 from pellucid.report.panels import scaled
 from pellucid.report.perturbed import as_picture, difference_picture, percent
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pellucid.report.perturbed import Moved
+    from pellucid.types import Pixels
 
 WEIGHT, SIGNED_COLOURS = "inferno", "RdBu_r"
 OVER = 0.5  # how strongly a coarse map covers the image that it lies over
 
 
 def explanation_sheet(
-    image: npt.NDArray[np.uint8],
+    image: Pixels,
     maps: Mapping[tuple[str, str], npt.NDArray[np.floating]],
     probabilities: Mapping[str, float],
     *,
@@ -39,7 +41,7 @@ def explanation_sheet(
     where against it, and white at 0; the others go from their least to their largest value.
 
     Args:
-        image: uint8 (C, S, S).
+        image: uint8 or uint16 (C, S, S).
         maps: heat maps (S, S) by class and method.
         probabilities: of each class that is shown.
         title: of the whole picture.
@@ -54,7 +56,7 @@ def explanation_sheet(
     figure = Figure(figsize=(2.4 * columns, 2.5 * len(classes) + 0.5), dpi=110, layout="constrained")
     figure.suptitle(title, fontsize=10)
     axes = figure.subplots(len(classes), columns, squeeze=False)
-    picture = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+    picture = to_bits(image[0] if len(image) == 1 else image.transpose(1, 2, 0), 8)
     for row, class_name in enumerate(classes):
         _show(axes[row, 0], picture, f"{class_name}\nprobability {probabilities[class_name]:.2f}")
         for column, method in enumerate(methods, start=1):
@@ -67,7 +69,7 @@ def explanation_sheet(
             one = moved[class_name]
             told = f"adversarial, ρ = {rho:g}\n{percent(one.before)} → {percent(one.after)}"
             _show(axes[row, -2], as_picture(one.image), told)
-            change = one.image - image.astype(np.float64) / 255
+            change = one.image - image.astype(np.float64) / np.iinfo(image.dtype).max
             _show(axes[row, -1], difference_picture(change, rho), f"its change, RMS {one.rms:.3f}")
     for axis in axes.flat:
         axis.set_axis_off()
@@ -92,6 +94,6 @@ def placed(heat: npt.NDArray[np.floating], method: str) -> tuple[npt.NDArray[np.
     return np.clip(0.5 + values / (2 * reach), 0, 1), SIGNED_COLOURS
 
 
-def _show(axis: Any, picture: npt.NDArray[np.uint8], title: str) -> None:  # noqa: ANN401
+def _show(axis: Any, picture: Pixels, title: str) -> None:  # noqa: ANN401
     axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
     axis.set_title(title, fontsize=8)

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from matplotlib import colormaps
 
 from pellucid.evaluate.trust_measures import NETWORK, QUESTIONS
+from pellucid.evaluate.trust_rows import TrustRow
 from pellucid.report.metrics import method_label, number
 from pellucid.report.panels import scaled
 from pellucid.report.perturbed import as_picture, data_address
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from pellucid.evaluate.trust import Findings
-    from pellucid.evaluate.trust_rows import TrustRow
+    from pellucid.evaluate.trust_run import Trust
 
 _TEMPLATES = Path(__file__).parent / "templates"
 SIGNS = {"yes": "✓ yes", "no": "✗ no", "unclear": "? unclear"}
@@ -38,18 +38,14 @@ class TrustPage:
     Attributes:
         title: of the page.
         about: what was judged on what, in order: name → text.
-        rows: of the table, in the order of the questions; rows of other sources may be among them.
-        network: what was measured of the network.
-        methods: what was measured of each method.
-        pictures: (E, C, H, W) in [0, 1], the images whose maps are shown.
-        captions: (E,), what they are called and which class is explained.
+        trust: what was found.
+        pictures: (E, C, H, W) in [0, 1], the first E images explained, whose maps are shown.
+        captions: of all images explained, what they are called and which class is explained.
     """
 
     title: str
     about: Mapping[str, str]
-    rows: Sequence[TrustRow]
-    network: Findings
-    methods: Sequence[Findings]
+    trust: Trust
     pictures: npt.NDArray[np.floating]
     captions: Sequence[str]
 
@@ -75,13 +71,27 @@ def write_trust(page: TrustPage, path: Path) -> Path:
         title=page.title,
         about=list(page.about.items()),
         css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
-        verdicts=_verdicts(page.rows),
-        sections=[_section(question, page.rows) for question in _questions(page.rows)],
-        charts=trust_charts(page.network, page.methods),
+        parts=trust_parts(page.trust.to_json()),
         examples=_examples(page),
+        forged=_forged(page),
     )
     write_text(path, text)
     return path
+
+
+def trust_parts(found: Mapping[str, Any], name: str = "trust") -> dict[str, Any]:
+    """Verdicts, charts and tables of one network, as the templates take them.
+
+    Args:
+        found: rows and curves, as `Trust.to_json` gives them.
+        name: of the network on its page, for the names of the pictures.
+    """
+    rows = [TrustRow.from_json(row) for row in found["rows"]]
+    return {
+        "verdicts": _verdicts(rows),
+        "charts": trust_charts(found["curves"], name),
+        "sections": [_section(question, rows) for question in _questions(rows)],
+    }
 
 
 def _questions(rows: Sequence[TrustRow]) -> list[str]:
@@ -100,12 +110,13 @@ def _verdicts(rows: Sequence[TrustRow]) -> dict[str, Any]:
     for label in _all(judged, "label"):
         own = {r.method: r for r in judged if r.label == label}
         first = next(iter(own.values()))
-        cells = [_sign(own.get(m)) for m in methods]
+        cells = [sign(own.get(m)) for m in methods]
         lines.append({"question": first.question, "label": label, "bar": f"{first.bar:g}", "cells": cells})
     return {"methods": [method_label(m) for m in methods], "lines": lines}
 
 
-def _sign(row: TrustRow | None) -> dict[str, str]:
+def sign(row: TrustRow | None) -> dict[str, str]:
+    """A verdict as the templates write it."""
     if row is None or row.verdict is None:
         return {"text": "–", "class": "", "why": (row.reason or "") if row else ""}
     return {"text": SIGNS[row.verdict], "class": CLASSES[row.verdict], "why": ""}
@@ -119,14 +130,15 @@ def _section(question: str, rows: Sequence[TrustRow]) -> dict[str, Any]:
         own = {r.method: r for r in asked if r.label == label}
         first = next(iter(own.values()))
         arrow = {1: "more is better", -1: "less is better"}.get(first.better, "")
-        cells = [_cell(own.get(m)) for m in methods]
+        cells = [figure_cell(own.get(m)) for m in methods]
         told = {"means": first.means, "not_means": first.not_means}
         lines.append({"label": label, "arrow": arrow, "cells": cells, **told})
     names = [m if m == NETWORK else method_label(m) for m in methods]
     return {"question": question[:1].upper() + question[1:], "methods": names, "lines": lines}
 
 
-def _cell(row: TrustRow | None) -> dict[str, Any] | None:
+def figure_cell(row: TrustRow | None) -> dict[str, Any] | None:
+    """A figure with its interval, n and reason as the templates write it."""
     if row is None:
         return None
     if np.isnan(row.value):
@@ -143,9 +155,9 @@ def _cell(row: TrustRow | None) -> dict[str, Any] | None:
 
 def _examples(page: TrustPage) -> list[dict[str, Any]]:
     shown = []
-    for index, caption in enumerate(page.captions):
+    for index, caption in enumerate(page.captions[: len(page.pictures)]):
         lines = []
-        for found in page.methods:
+        for found in page.trust.methods.values():
             depths, maps = found.curves["depths"], found.curves["maps_by_depth"]
             if index >= maps.shape[1]:
                 continue
@@ -161,6 +173,25 @@ def _examples(page: TrustPage) -> list[dict[str, Any]]:
         height, width = page.pictures.shape[2:]
         image = data_address(as_picture(page.pictures[index]))
         shown.append({"caption": caption, "image": image, "lines": lines, "width": width, "height": height})
+    return shown
+
+
+def _forged(page: TrustPage) -> list[dict[str, Any]]:
+    """Images before and after the attack with the largest budget, and their maps."""
+    shown = []
+    for found in page.trust.methods.values():
+        if "maps_attacked" not in found.curves:
+            continue
+        pairs = []
+        for place, row in enumerate(found.curves["maps_rows"].tolist()):
+            pictures = {
+                "image, attacked": data_address(as_picture(found.curves["maps_images"][place])),
+                "map before": _heat(found.curves["maps_before"][place], found.method),
+                "map, attacked": _heat(found.curves["maps_attacked"][place], found.method),
+            }
+            pairs.append({"caption": page.captions[row], "pictures": pictures})
+        height, width = found.curves["maps_attacked"].shape[1:]
+        shown.append({"method": method_label(found.method), "pairs": pairs, "width": width, "height": height})
     return shown
 
 

@@ -16,9 +16,16 @@ from pellucid.settings import Section, merge, parse_override, validate
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from pydantic import ValidationInfo
+
+
+def _each_known(names: tuple[str, ...], known: Collection[str]) -> tuple[str, ...]:
+    for name in names:
+        if name not in known:
+            raise ValueError(f"unknown name {name!r}. {nearest(name, known)}")
+    return names
 
 
 class DataSettings(Section):
@@ -107,6 +114,21 @@ class AdversarialSettings(Section):
     )
 
 
+class TrustTableSettings(Section):
+    """The table of trust of each variant's first network; none without methods."""
+
+    methods: tuple[str, ...] = ()
+    limit: int = Field(50, ge=1, description="at most so many test images, each explained some thirty times")
+    samples: int = Field(8, ge=1, description="moved images an image, for the maximum sensitivity")
+    attacked: int = Field(16, ge=0, description="images whose explanations are attacked")
+    attack_steps: int = Field(12, ge=1, description="gradient steps of an attack, for each budget")
+
+    @field_validator("methods")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return _each_known(names, HEATMAPS)
+
+
 class EvaluationSettings(Section):
     """How the trained networks are judged."""
 
@@ -121,6 +143,7 @@ class EvaluationSettings(Section):
     robustness: RobustnessSettings = RobustnessSettings()
     ara: AraSettings = AraSettings()
     adversarial: AdversarialSettings = AdversarialSettings()
+    trust: TrustTableSettings = TrustTableSettings()
     targets: tuple[TargetSettings, ...] = Field(
         (TargetSettings(name="test"),), description="where explanations are scored; [] scores none"
     )
@@ -128,11 +151,7 @@ class EvaluationSettings(Section):
     @field_validator("methods", "headline")
     @classmethod
     def _known(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        known = HEATMAPS if info.field_name == "methods" else SCORES
-        for name in names:
-            if name not in known:
-                raise ValueError(f"unknown name {name!r}. {nearest(name, known)}")
-        return names
+        return _each_known(names, HEATMAPS if info.field_name == "methods" else SCORES)
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.study.config import StudyConfig
     from pellucid.study.runs import PlannedRun
+    from pellucid.types import Pixels
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Stage:
     Attributes:
         whole: the test part.
         test: what of it is used; less than the whole only in a trial with --limit.
-        images: its pixels, uint8 (N, C, S, S).
+        images: its pixels, uint8 or uint16 (N, C, S, S).
         attacked: those of them that are attacked within given sizes.
         attacked_images: their pixels.
         measured: those of them whose smallest perturbations are looked for.
@@ -58,11 +59,11 @@ class Stage:
 
     whole: Dataset
     test: Dataset
-    images: npt.NDArray[np.uint8]
+    images: Pixels
     attacked: Dataset
-    attacked_images: npt.NDArray[np.uint8]
+    attacked_images: Pixels
     measured: Dataset
-    measured_images: npt.NDArray[np.uint8]
+    measured_images: Pixels
     tasks: tuple[LocalizationTask, ...]
 
 

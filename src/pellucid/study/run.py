@@ -17,6 +17,7 @@ from pellucid.study.evaluation import judge, set_stage
 from pellucid.study.results import assemble
 from pellucid.study.runs import check_recipe, open_data, plan, train_all
 from pellucid.study.slides import make_slides
+from pellucid.study.trust import judge_trust
 from pellucid.training.joint import part
 from pellucid.types import InputError
 
@@ -89,6 +90,7 @@ def run_study(
         for v in study.variants
     }
     results = assemble(study, splits, stage, verdicts, runs) | {
+        "trust": judge_trust(study, runs, stage, out, place, cache=cache),
         "command": command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": device_name(place),

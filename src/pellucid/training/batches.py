@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from pellucid.types import Batch, InputError
+from pellucid.types import Batch, InputError, in_unit_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,26 +17,34 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+    from pellucid.training.annotation_data import AnnotatedImages
+    from pellucid.types import Pixels
+
 
 @dataclass
 class Batches:
     """Shuffled batches of one epoch, split over the processes; an incomplete last batch is left out.
 
     Attributes:
-        images: uint8 (N, C, H, W), in memory or a memory map.
+        images: uint8 or uint16 (N, C, H, W), in memory or a memory map.
         targets: (N,) or (N, K), as the dataset has them.
         batch_size: images a step, over all processes together.
         device: where the batches go. On an accelerator with room, all images are kept there as uint8.
         rank: this process, of `world` processes.
         world: number of processes.
+        annotated: which images are annotated, and what is marked on them.
+        annotated_share: of every batch, annotated images: in turn, and more often than others where they are few; with
+            0, as often as the others. An epoch goes once through the others.
     """
 
-    images: npt.NDArray[np.uint8]
+    images: Pixels
     targets: npt.NDArray[np.generic]
     batch_size: int
     device: torch.device
     rank: int = 0
     world: int = 1
+    annotated: AnnotatedImages | None = None
+    annotated_share: float = 0.0
 
     def __post_init__(self) -> None:
         if len(self.images) == 0:
@@ -46,6 +55,8 @@ class Batches:
                 f"a batch of {self.batch_size} cannot be split over {self.world} processes; "
                 "choose training.batch_size as a multiple of their number."
             )
+        self._chosen = self._annotated_in_a_batch()
+        self._others = len(self.images) - (len(self.annotated.rows) if self._chosen and self.annotated else 0)
         self._targets = torch.from_numpy(np.ascontiguousarray(self.targets)).to(self.device)
         self._resident: Tensor | None = None
         if self.device.type == "cuda" and self.images.nbytes < 0.4 * torch.cuda.mem_get_info(self.device)[0]:
@@ -53,15 +64,36 @@ class Batches:
 
     def __len__(self) -> int:
         """Steps an epoch."""
-        return len(self.images) // self.batch_size
+        return self._others // (self.batch_size - self._chosen)
 
     def epoch(self, epoch: int, *, seed: int, start: int = 0) -> Iterator[Batch]:
         """This process's batches of one epoch, from step `start` on; images float32 in [0, 1]."""
-        order = np.random.default_rng((seed, epoch)).permutation(len(self.images))
+        order = self._order(np.random.default_rng((seed, epoch)))
         share = self.batch_size // self.world
-        for step in range(start, len(self)):
-            first = step * self.batch_size + self.rank * share
-            yield self._gather(order[first : first + share])
+        for rows in order[start:, self.rank * share : (self.rank + 1) * share]:
+            yield self._gather(rows)
+
+    def _annotated_in_a_batch(self) -> int:
+        """How many images of each joint batch are annotated ones; 0 where they come as all others do."""
+        found = 0 if self.annotated is None else len(self.annotated.rows)
+        if not 0 < found < len(self.images) or not self.annotated_share or self.batch_size == 1:
+            return 0
+        wanted = min(max(round(self.annotated_share * self.batch_size), 1), self.batch_size - 1)
+        return max(wanted, self.batch_size - (len(self.images) - found))  # the others may not fill the rest
+
+    def _order(self, chance: np.random.Generator) -> npt.NDArray[np.int64]:
+        """The rows of an epoch's joint batches, (steps, batch size)."""
+        steps = len(self)
+        if not self._chosen:
+            return chance.permutation(len(self.images))[: steps * self.batch_size].reshape(steps, -1)
+        assert self.annotated is not None
+        rows = self.annotated.rows
+        others = chance.permutation(np.setdiff1d(np.arange(len(self.images)), rows))
+        rounds = ceil(steps * self._chosen / len(rows))
+        chosen = np.concatenate([chance.permutation(rows) for _ in range(rounds)])
+        counts = self._chosen, self.batch_size - self._chosen
+        both = [part[: steps * n].reshape(steps, n) for part, n in zip((chosen, others), counts, strict=True)]
+        return chance.permuted(np.hstack(both), axis=1)  # so that every process has its part of each
 
     def _gather(self, rows: npt.NDArray[np.integer]) -> Batch:
         indices = torch.from_numpy(rows.astype(np.int64)).to(self.device)
@@ -69,4 +101,5 @@ class Batches:
             pixels = self._resident[indices]
         else:
             pixels = torch.tensor(np.asarray(self.images[rows]), device=self.device)
-        return Batch(pixels.float().div_(255), self._targets[indices], indices)
+        marks = None if self.annotated is None else self.annotated.marks(rows, self.device)
+        return Batch(in_unit_range(pixels), self._targets[indices], indices, marks)

@@ -194,8 +194,14 @@ def exact(
     chance: Chance,  # noqa: ARG001
 ) -> Tensor:
     """``Σ |∂(Σ_b s_b)/∂x|^z`` over the batch, differentiable by double backward."""
-    (gradient,) = torch.autograd.grad(select(logits).sum(), images, create_graph=True)
+    gradient = input_gradient(select(logits).sum(), images)
     return gradient.square().sum() if settings.power == 2 else gradient.abs().pow(settings.power).sum()
+
+
+def input_gradient(value: Tensor, images: Tensor) -> Tensor:
+    """The gradient (N, C, H, W) of a value without dimensions by the images, itself differentiable."""
+    (gradient,) = torch.autograd.grad(value, images, create_graph=True)
+    return gradient
 
 
 def finite_difference(

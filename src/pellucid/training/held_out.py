@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pellucid.data.dataset import Dataset
     from pellucid.training.recipe import Recipe
+    from pellucid.types import Pixels
 
 LAST = "last"
 """As a choice of checkpoint: the last epoch's, whatever its metrics."""
@@ -54,14 +55,14 @@ class HeldOut:
 
     Attributes:
         data: labels.
-        images: uint8 (N, C, S, S).
+        images: uint8 or uint16 (N, C, S, S).
         scorer: metrics and thresholds.
         recipe: whether some of them are attacked as well.
         loss: name of the training loss, which that attack drives up.
     """
 
     data: Dataset
-    images: npt.NDArray[np.uint8]
+    images: Pixels
     scorer: Scorer
     recipe: Recipe
     loss: str

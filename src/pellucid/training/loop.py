@@ -16,6 +16,7 @@ from pellucid.data.cache import materialize
 from pellucid.models.activations import compiled_kernels
 from pellucid.models.weights import save_model
 from pellucid.progress import progress_bar
+from pellucid.training.annotation_data import annotated_images, check_annotations, corrected, describe
 from pellucid.training.batches import Batches
 from pellucid.training.checkpoint import has_state, load_state, save_state
 from pellucid.training.held_out import HeldOut, check_selection
@@ -27,7 +28,7 @@ from pellucid.training.optimization import build_optimizer, learning_rate
 from pellucid.training.remarks import advice, say_collapsed, say_if_out_of_reach, say_if_still_rising
 from pellucid.training.robust_check import collapsed
 from pellucid.training.run import RunFolder, describe_run
-from pellucid.types import InputError
+from pellucid.types import InputError, Marks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,10 +36,12 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor
 
+    from pellucid.data.annotations import AnnotationSet
     from pellucid.data.dataset import Dataset
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.training.held_out import Scorer
     from pellucid.training.recipe import Recipe
+    from pellucid.types import Batch
 
 CHECK_EVERY = 16  # steps between two looks at the loss, so that an accelerator need not wait for each
 
@@ -58,6 +61,7 @@ def train(
     device: str = "auto",
     resume: bool = False,
     cache: Path | None = None,
+    annotations: AnnotationSet | None = None,
 ) -> RunFolder:
     """Train one network after a recipe, into a run folder.
 
@@ -74,12 +78,19 @@ def train(
         device: `auto`, `cpu`, `cuda` or `mps`.
         resume: go on with an interrupted run in `out`; a finished one is returned as it is.
         cache: a folder for decoded images; in memory where not given.
+        annotations: what people said of the training images, for a recipe with `objective.annotations`.
 
     Raises:
         InputError: before anything long starts, for a configuration that cannot work.
         TrainingError: if the loss stops being finite.
     """
     run = RunFolder(out)
+    check_annotations(recipe, annotations)
+    annotated, said = None, None
+    if annotations is not None:
+        annotated = annotated_images(annotations, train_data, recipe.model.size)
+        train_data, changed = corrected(annotations, train_data)
+        said = describe(annotated, train_data, changed)
     accelerator = _accelerator(recipe, device)
     torch.manual_seed(seed)
     classifier = build_classifier(recipe.model, train_data)
@@ -96,6 +107,7 @@ def train(
         seed=seed,
         device=str(accelerator.device),
         processes=accelerator.num_processes,
+        annotations=said,
     )
     run.check(description, resume=resume)
     if resume and run.finished:
@@ -112,6 +124,8 @@ def train(
         accelerator.device,
         accelerator.process_index,
         accelerator.num_processes,
+        annotated,
+        recipe.objective.annotations.annotated_share if recipe.objective.annotations else 0.0,
     )
     if accelerator.is_main_process:  # nothing is written before everything that can be wrong has been looked at
         run.start(description)
@@ -171,13 +185,13 @@ class _Session:
             rate = learning_rate(self.recipe.optimizer.lr, self.recipe.schedule, self.global_step, total)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            images = self.augmentation(batch.images)
+            images, marks = self._augmented(batch)
             if self.recipe.training.channels_last:
                 images = images.contiguous(memory_format=torch.channels_last)
             counts = self._joint_counts(batch.targets)
             chance = Chance(joint_seed(self.seed, self.global_step), self.objective.processes)
             with self.accelerator.autocast():
-                loss, parts = self.network(batch._replace(images=images), counts, chance)
+                loss, parts = self.network(batch._replace(images=images, marks=marks), counts, chance)
             self._pending.append((self.global_step + 1, {"loss": loss.detach(), **parts}))
             if len(self._pending) >= CHECK_EVERY or not loss.is_cuda:
                 self._settle(epoch)
@@ -197,6 +211,15 @@ class _Session:
                 self._save()
                 saved = now
         self._settle(epoch)
+
+    def _augmented(self, batch: Batch) -> tuple[Tensor, Marks | None]:
+        """The images of a batch, changed at random, and their marks, moved with them."""
+        if batch.marks is None:
+            return self.augmentation(batch.images), None
+        classes, *regions = batch.marks
+        images, moved = self.augmentation.with_regions(batch.images, torch.cat(regions, 1))
+        assert moved is not None
+        return images, Marks(classes, *moved.chunk(2, 1))
 
     def _training_mode(self) -> None:
         self.network.train()

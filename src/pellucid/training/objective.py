@@ -1,4 +1,4 @@
-"""What training minimises: the task loss on clean, noisy and adversarial images, and a gradient penalty."""
+"""What training minimises: the task loss on clean, noisy and adversarial images, a gradient penalty, annotations."""
 
 from __future__ import annotations
 
@@ -11,10 +11,18 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from pellucid.models.classifier import frozen
+from pellucid.models.classifier import ConvolutionalClassifier, frozen
 from pellucid.models.dual_norm import has_dual_norm, using_norm
 from pellucid.settings import Section
 from pellucid.training.adversarial_term import AttackSettings, perturb
+from pellucid.training.annotation_term import (
+    AnnotationSettings,
+    cam_term,
+    gradient_term,
+    marked_targets,
+    outputs_of,
+    wrong_places,
+)
 from pellucid.training.gradient_penalty import PenaltySettings, gradient_penalty
 from pellucid.training.joint import Chance, Processes
 from pellucid.training.losses import (
@@ -28,7 +36,7 @@ from pellucid.training.losses import (
 )
 from pellucid.training.penalty_weight import AdaptiveWeight, target_of
 from pellucid.training.repeatable import Repeatable
-from pellucid.types import InputError
+from pellucid.types import InputError, Marks
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -39,7 +47,8 @@ if TYPE_CHECKING:
 class ObjectiveSettings(Section):
     """``mix · loss(x) + (1 − mix) · loss(x + δ)``; mix 1 is plain training, mix 0 is min–max training.
 
-    With ``form = "trades"`` it is ``loss(x) + beta · divergence(x, x + δ)``; `gradient_penalty` is added to either.
+    With ``form = "trades"`` it is ``loss(x) + beta · divergence(x, x + δ)``; `gradient_penalty` and `annotations` are
+    added to either.
     """
 
     loss: LossName = "auto"
@@ -51,6 +60,7 @@ class ObjectiveSettings(Section):
     )
     attack: AttackSettings = AttackSettings()
     gradient_penalty: PenaltySettings | None = None
+    annotations: AnnotationSettings | None = Field(None, description="learn from what people marked (--annotations)")
 
     @property
     def attacks(self) -> bool:
@@ -72,9 +82,10 @@ class Fed:
 
     Attributes:
         network: what they went through.
-        images: (N, C, H, W); they require a gradient where a penalty needs it.
+        images: (N, C, H, W); they require a gradient where a term needs it.
         targets: of them.
         logits: (N, K), with their graph.
+        feature_map: (N, D, h, w), what was pooled for them, where a term needs it.
         kinds: 2 where the first half are clean images and the second half the same ones, adversarial.
     """
 
@@ -82,6 +93,7 @@ class Fed:
     images: Tensor
     targets: Tensor
     logits: Tensor
+    feature_map: Tensor | None = None
     kinds: int = 1
 
 
@@ -104,7 +116,8 @@ class Objective(nn.Module):
 
     Source:
         Goodfellow et al. 2015 (the mix), Madry et al. 2018 (mix 0), Zhang et al. 2019 (TRADES), Woods et al. 2019 (the
-        gradient penalty), Cohen et al. 2019 (noise), Han et al. 2021 (two sets of batch norm).
+        gradient penalty), Cohen et al. 2019 (noise), Han et al. 2021 (two sets of batch norm), Ross et al.
+        2017 (annotations).
     """
 
     def __init__(
@@ -129,6 +142,11 @@ class Objective(nn.Module):
             raise InputError(
                 "two sets of batch norm are for clean and adversarial images, and one set would never be trained: "
                 f"set objective.mix between 0 and 1, or model.options.batch_norms=1; found mix = {settings.mix:g}."
+            )
+        if self._explanation == "cam" and not isinstance(classifier, ConvolutionalClassifier):
+            raise InputError(
+                "objective.annotations.explanation = 'cam' needs a network with class activation maps; found "
+                f"{type(classifier).__name__}. Choose 'gradient'."
             )
         self.weight = self._weight()
 
@@ -163,35 +181,104 @@ class Objective(nn.Module):
         chance = chance or Chance(int(torch.randint(2**62, ()).item()))
         with self._precision():
             total, fed, parts = self._task(batch, counts, chance)
-            penalty = self.settings.gradient_penalty
-            if penalty is None:
-                return total, parts
-            values = [
-                gradient_penalty(
-                    one.network,
-                    one.images,
-                    one.logits,
-                    one.targets,
-                    penalty,
-                    task=self.task,
-                    chance=chance.of_kinds(one.kinds),
-                    losses=lambda logits, one=one: (  # type: ignore[misc]
-                        self.losses(logits, one.targets, counts) / one.kinds  # the counts are those of one kind
-                    ),
-                )
-                for one in fed
-            ]
-            value = torch.stack([v.value for v in values]).mean()
-            if self.weight is None:
-                weight = torch.tensor(penalty.weight, dtype=torch.float64)
+            for term in (
+                self._penalty(total, fed, counts, chance, parts),
+                self._annotations(batch, fed, counts, chance, parts),
+            ):
+                total = total if term is None else total + term
+            return total, parts
+
+    def _penalty(
+        self, task_loss: Tensor, fed: list[Fed], counts: LabelCounts, chance: Chance, parts: dict[str, Tensor]
+    ) -> Tensor | None:
+        """The gradient penalty times its weight, and what it says of itself in `parts`."""
+        penalty = self.settings.gradient_penalty
+        if penalty is None:
+            return None
+        values = [
+            gradient_penalty(
+                one.network,
+                one.images,
+                one.logits,
+                one.targets,
+                penalty,
+                task=self.task,
+                chance=chance.of_kinds(one.kinds),
+                losses=lambda logits, one=one: (  # type: ignore[misc]
+                    self.losses(logits, one.targets, counts) / one.kinds  # the counts are those of one kind
+                ),
+            )
+            for one in fed
+        ]
+        value = torch.stack([v.value for v in values]).mean()
+        if self.weight is None:
+            weight = torch.tensor(penalty.weight, dtype=torch.float64)
+        else:
+            weight = self.weight.update(self.processes.mean(task_loss.detach()))
+        parts["loss_task"] = task_loss.detach()
+        parts["gradient_penalty"] = value.detach()
+        parts["penalty_weight"] = weight.to(value)
+        if penalty.tandem > 0:
+            parts["tandem_share"] = torch.stack([v.tandem for v in values]).mean()
+        return weight.to(value) * value
+
+    def _annotations(
+        self, batch: Batch, fed: list[Fed], counts: LabelCounts, chance: Chance, parts: dict[str, Tensor]
+    ) -> Tensor | None:
+        """The annotation term times its weight: a mean over the images and classes that are marked in the joint batch.
+
+        A batch without marks has 0, and nothing else of it changes.
+        """
+        settings, marks = self.settings.annotations, batch.marks
+        if settings is None:
+            return None
+        value, marked = batch.images.new_zeros(()), batch.images.new_zeros(())
+        if marks is not None:
+            marked = (marks.classes >= 0).sum().to(marked)
+            if settings.explanation == "adversarial":
+                value = self._marked_explanations(batch, marks, fed[0].network, counts, chance)
             else:
-                weight = self.weight.update(self.processes.mean(total.detach()))
-            parts["loss_task"] = total.detach()
-            parts["gradient_penalty"] = value.detach()
-            parts["penalty_weight"] = weight.to(value)
-            if penalty.tandem > 0:
-                parts["tandem_share"] = torch.stack([v.tandem for v in values]).mean()
-            return total + weight.to(value) * value, parts
+                value = torch.stack([self._wrong(one, marks, settings) / one.kinds for one in fed]).mean()
+        value = value / self.processes.mean(marked).clamp_min(1e-6)  # the mean over the processes is the joint mean
+        parts["annotation_term"] = value.detach()
+        return settings.weight * value
+
+    def _wrong(self, fed: Fed, marks: Marks, settings: AnnotationSettings) -> Tensor:
+        """What lies wrong of the explanations of the images fed, summed over them."""
+        marks = Marks(*(torch.cat([each] * fed.kinds) for each in marks))
+        if settings.explanation == "gradient":
+            return gradient_term(fed.images, fed.logits, marks, settings, task=self.task)
+        assert fed.feature_map is not None
+        return cam_term(fed.feature_map, self.classifier.head, marks, settings)  # type: ignore[arg-type]
+
+    def _marked_explanations(
+        self, batch: Batch, marks: Marks, network: Repeatable, counts: LabelCounts, chance: Chance
+    ) -> Tensor:
+        """The task loss of one more image for each one marked, each as an image of its own, summed.
+
+        It is the image with that part of its adversarial explanation against the marked label that lies where the
+        label is not to be looked for: the label stays. The others of the batch go through the network beside them as
+        they are, since batch norm couples them.
+        """
+        assert self.settings.annotations is not None
+        wrong = wrong_places(marks, self.settings.annotations.outside)
+        found = batch.images.new_zeros(())
+        for slot in range(marks.classes.shape[1]):
+            targets, chosen = marked_targets(batch.targets, marks, slot), marks.classes[:, slot] >= 0
+            moved = perturb(
+                self.classifier,
+                batch.images,
+                targets,
+                self.settings.annotations.attack,
+                task=self.task,
+                losses=lambda logits, to: self.losses(logits, to, counts),
+                chance=chance,
+                constant=self.constant,
+            )
+            kept = batch.images + (moved - batch.images) * wrong[:, slot, None]
+            losses = self.losses(network.again(kept), batch.targets, counts)
+            found = found + len(losses) * (losses * chosen).sum()
+        return found
 
     def perturb(
         self, batch: Batch, chance: Chance, clean: Tensor | None = None, counts: LabelCounts | None = None
@@ -248,10 +335,19 @@ class Objective(nn.Module):
     def _feed(self, images: Tensor, targets: Tensor, *, norm: int = 0, kinds: int = 1) -> Fed:
         if self.settings.noise > 0:
             images = images + self.settings.noise * torch.randn_like(images)
-        if self.settings.gradient_penalty is not None:
+        if self.settings.gradient_penalty is not None or self._explanation == "gradient":
             images = images.detach().requires_grad_()
         network = Repeatable(self.classifier, norm=norm if self.two_norms else None)
-        return Fed(network, images, targets, network(images), kinds)
+        if self._explanation != "cam":
+            return Fed(network, images, targets, network(images), kinds=kinds)
+        with outputs_of(self.classifier.backbone) as seen:  # type: ignore[arg-type]  # has_linear_head was asked
+            logits = network(images)
+        return Fed(network, images, targets, logits, seen[0], kinds)
+
+    @property
+    def _explanation(self) -> str | None:
+        """What annotations are held against; None where they are not."""
+        return self.settings.annotations.explanation if self.settings.annotations is not None else None
 
     def _clean_logits(self, images: Tensor) -> Tensor:
         """What the attack of trades moves away from: in eval mode, as the attack itself."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import nn
 
+    from pellucid.types import Pixels
+
 SEED = 0  # of the random starts: the same in every epoch, so that epochs can be compared
 BATCH = 128
 
@@ -40,7 +42,7 @@ class RobustCheckSettings(Section):
 
 def attacked_logits(
     classifier: nn.Module,
-    images: npt.NDArray[np.uint8],
+    images: Pixels,
     targets: npt.NDArray[np.generic],
     settings: RobustCheckSettings,
     *,
@@ -50,7 +52,7 @@ def attacked_logits(
 
     Args:
         classifier: images → logits.
-        images: uint8 (N, C, H, W).
+        images: uint8 or uint16 (N, C, H, W).
         targets: int64 (N,) or float (N, K), NaN where unknown.
         settings: size and steps.
         loss: name of the training loss.

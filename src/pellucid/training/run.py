@@ -77,8 +77,8 @@ class RunFolder:
                 f"{self.path} holds a run already. Add --resume to go on with it, or choose another --out."
             )
         known = self.read()
-        for key in ("recipe", "seed", "data"):
-            if (old := known.get(key)) != (new := _without_none(values)[key]):
+        for key in ("recipe", "seed", "data", "annotations"):
+            if (old := known.get(key)) != (new := _without_none(values).get(key)):
                 raise InputError(
                     f"{self.path} was started with another {key}: {_difference(old, new)}. "
                     "Resume with the same, or choose another --out."
@@ -91,9 +91,16 @@ class RunFolder:
 
 
 def describe_run(
-    recipe: Recipe, train: Dataset, validation: Dataset, *, seed: int, device: str, processes: int
+    recipe: Recipe,
+    train: Dataset,
+    validation: Dataset,
+    *,
+    seed: int,
+    device: str,
+    processes: int,
+    annotations: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The content of `run.toml` at the start of a run."""
+    """The content of `run.toml` at the start of a run; `annotations` as `annotation_data.describe` gives them."""
     return {
         "seed": seed,
         "device": device,
@@ -103,6 +110,7 @@ def describe_run(
             part.split: {"name": part.card.name, "images": len(part), "fingerprint": part.fingerprint}
             for part in (train, validation)
         },
+        "annotations": annotations,
         "versions": versions(),
         "finished": False,
     }

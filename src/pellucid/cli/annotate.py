@@ -1,0 +1,151 @@
+"""`pellucid annotate`: people mark what a network should look at and what not; their marks as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from pellucid.cli.options import Cache, DataName, DataOption, Device, Model, Root, Seed, open_splits, pick_device, wrote
+
+if TYPE_CHECKING:
+    from pellucid.data.annotation_store import StoreInfo
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="People mark what a network should look at and what not. The page is made by `serve`; what they drew goes "
+    "into a database, from there to training (`pellucid train annotated --annotations annotations.db`) or to a file.",
+)
+Store = Annotated[str, typer.Option("--store", help="The annotation database: a file, or a PostgreSQL URL.")]
+
+
+@app.command("serve")
+def serve(
+    model: Model,
+    data: DataName,
+    root: Root = None,
+    data_option: DataOption = None,
+    split: Annotated[str, typer.Option(help="Which part of the data is annotated.")] = "train",
+    store: Store = "annotations.db",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where the page is; 0 for any that is free.")] = 8000,
+    host: Annotated[str, typer.Option(help="The address to listen on; any but this machine's own needs a token.")] = (
+        "127.0.0.1"
+    ),
+    token: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="What annotators must know, at least 16 characters; made where needed.", show_default=False),
+    ] = None,
+    per_image: Annotated[int, typer.Option(min=1, help="How many people annotate each image.")] = 1,
+    order: Annotated[
+        str, typer.Option(help="Which images come first: uncertainty, disagreement, outside, random or mixed.")
+    ] = "mixed",
+    beside: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="A second network; --order disagreement compares the two.", show_default=False),
+    ] = None,
+    rhos: Annotated[str, typer.Option(help="Sizes of the adversarial explanations.")] = "0.025,0.05,0.1,0.2",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many images, drawn with --seed.")] = 1000,
+    hold: Annotated[float, typer.Option(min=0.1, help="Minutes that an image stays reserved.")] = 10.0,
+    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
+    seed: Seed = 0,
+    device: Device = "auto",
+    cache: Cache = None,
+) -> None:
+    """Serve the annotation page: one image at a time, the network's explanations beside it, regions to mark.
+
+    Orders: uncertainty (the network is unsure), disagreement (two networks differ), outside (the explanation lies
+    where nobody found anything relevant before), random, mixed (these in turn). Stop it with Ctrl-C; nothing is lost.
+
+    Example: `pellucid annotate serve runs/first --data phantom --store annotations.db`
+    """
+    from pellucid.annotate.serving import serve_desk
+    from pellucid.data.dataset import get_split
+    from pellucid.models.weights import load_model
+    from pellucid.resources import optional
+
+    for module in ("sqlalchemy", "alembic", "fastapi", "uvicorn"):
+        optional(module, "annotate", "pellucid annotate")
+    from pellucid.annotate.opening import DeskOptions, open_desk
+
+    chosen = DeskOptions(
+        order=_order(order),
+        per_image=per_image,
+        limit=limit,
+        seed=seed,
+        hold_minutes=hold,
+        rhos=_numbers(rhos),
+        cache=cache,
+    )
+    place = pick_device(device)
+    dataset = get_split(open_splits(data, root, data_option), split)
+    second = None if beside is None else load_model(beside, place)
+    desk = open_desk(dataset, load_model(model, place), store, name=str(model), beside=second, options=chosen)
+    typer.echo(f"{len(desk.dataset)} images of {data}/{split}; annotations go to {store}")
+    serve_desk(desk, host=host, port=port, token=token, say=typer.echo, open_page=open_page)
+
+
+@app.command("export")
+def export(
+    store: Annotated[str, typer.Argument(help="The annotation database.", show_default=False)],
+    kind: Annotated[str, typer.Option("--format", help="coco (JSON) or csv.")] = "coco",
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            "--out", help="The file to write; the database's name beside it by default.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Write all annotations to one file, which other tools, and `pellucid annotate import`, can read.
+
+    COCO: boxes and polygons in pixels, brush strokes as run lengths. Either format, imported again, gives the same
+    database.
+
+    Example: `pellucid annotate export annotations.db --format coco --out annotations.json`
+    """
+    from pellucid.data.annotation_files import FORMATS, export_annotations
+    from pellucid.resources import nearest, optional
+    from pellucid.types import InputError
+
+    optional("sqlalchemy", "annotate", "an annotation database")
+    if kind not in FORMATS:
+        raise InputError(f"unknown format {kind!r}. {nearest(kind, FORMATS)}")
+    if out is None:
+        if "://" in store:
+            raise InputError("name the file to write with --out.")
+        out = Path(store).with_suffix(FORMATS[kind])
+    counts = export_annotations(store, out, kind)
+    typer.echo(", ".join(f"{count} {what}" for what, count in counts.items()))
+    wrote(out)
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="A COCO JSON file, or a CSV file of export.", show_default=False)],
+    store: Store = "annotations.db",
+    data: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--data", help="Of somebody else's file: the dataset it annotates.", show_default=False),
+    ] = None,
+    root: Root = None,
+    data_option: DataOption = None,
+    split: Annotated[str, typer.Option(help="Of somebody else's file: which part of the data.")] = "train",
+    annotator: Annotated[str, typer.Option(help="Of somebody else's file: who drew it.")] = "import",
+    mark_as: Annotated[str, typer.Option("--as", help="Of somebody else's file: relevant or irrelevant.")] = "relevant",
+) -> None:
+    """Read annotations from a file into a database, which is made where it is new.
+
+    A file of `export` says itself which dataset it belongs to. Somebody else's COCO JSON, of boxes or polygons, is
+    matched with the images of --data by file name. Nothing is kept of a file with anything wrong in it.
+
+    Example: `pellucid annotate import boxes.json --data chestxray14 --root ~/ChestX-ray14 --store annotations.db`
+    """
+    from pellucid.data.annotation_files import import_annotations
+    from pellucid.data.dataset import get_split
+    from pellucid.resources import optional
+
+    optional("sqlalchemy", "annotate", "an annotation database")
+    dataset = None if data is None else get_split(open_splits(data, root, data_option), split)
+    counts = import_annotations(file, store, dataset, annotator=annotator, kind=_kind(mark_as))
+    typer.echo(", ".join(f"{count} {what}" for what, count in counts.items()))
+    wrote(Path(store))

@@ -1,0 +1,78 @@
+"""What `pellucid explain` writes of where heat maps are hot, and with --format dicom as objects for a PACS."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pellucid.report.heat_boxes import box_rows, boxes_of
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from pellucid.cli.subjects import Subject
+    from pellucid.report.dicom_export import DicomWriter
+
+    Maps = Mapping[tuple[str, str], npt.NDArray[np.floating]]
+
+FORMATS = ("png", "dicom")
+
+
+class DicomOutput:
+    """Writes the heat maps of one image after the other as DICOM.
+
+    Args:
+        writers: by the names of the images' outputs.
+        window: which of each file to show the image through; see `DicomPixels`.
+        out: the folder to write to.
+    """
+
+    def __init__(self, writers: Mapping[str, DicomWriter], window: int | None, out: Path) -> None:
+        self._writers, self._window, self._out = writers, window, out
+
+    def write(self, subject: Subject, maps: Maps) -> list[dict[str, Any]]:
+        """Write the objects of an image; what explain.json says of them."""
+        from pellucid.data.dicom_file import read_dicom
+
+        writer = self._writers[subject.name]
+        return writer.write(maps, read_dicom(writer.path, window=self._window), self._out, subject.name)
+
+
+def dicom_output(
+    name: str, subjects: Sequence[Subject], heat: Sequence[str], model: Path, window: int | None, out: Path
+) -> DicomOutput | None:
+    """What --format asks for beside pictures; all that cannot be is refused here, before any work.
+
+    Raises:
+        InputError: an unknown format; images that are no DICOM files; no heat map to write; a missing extra.
+    """
+    if name not in FORMATS:
+        raise InputError(f"--format must be png or dicom; found {name!r}.")
+    if name == "png":
+        return None
+    from pellucid.models.weights import read_model_card
+    from pellucid.report.dicom_export import DicomWriter
+
+    if not heat:
+        raise InputError("--format dicom writes heat maps: name one with --method, as cam.")
+    fingerprint = str(read_model_card(model).get("weights_sha256", "unknown"))[:12]
+    writers = {}
+    for subject in subjects:
+        if subject.dicom is None:
+            raise InputError(
+                f"{subject.source} is no DICOM file: --format dicom writes objects of the study and patient that the "
+                "image is of, which other files do not say. Leave --format out."
+            )
+        writers[subject.name] = DicomWriter.of(subject.dicom.path, fingerprint)
+    return DicomOutput(writers, window, out)
+
+
+def found_boxes(subject: Subject, maps: Maps) -> list[dict[str, Any]]:
+    """The rows of boxes.csv of an image."""
+    spacing = None if subject.dicom is None else subject.dicom.need_spacing()
+    between = None if spacing is None else (spacing.row, spacing.column)
+    return box_rows(boxes_of(maps, subject.shape), subject.source, between, "" if spacing is None else spacing.source)

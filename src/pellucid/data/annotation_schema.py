@@ -1,0 +1,181 @@
+"""The tables of an annotation database, and opening one: SQLite by its file, PostgreSQL by its URL."""
+
+from __future__ import annotations
+
+import logging
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import event
+
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+
+MIGRATIONS = Path(str(files("pellucid") / "data" / "migrations"))
+BUSY_SECONDS = 30  # how long a writer waits for another one
+WRITES = "pellucid_writes"
+
+_METADATA = sa.MetaData()
+
+DATASET = sa.Table(
+    "dataset",
+    _METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("split", sa.Text, nullable=False),
+    sa.Column("task", sa.Text, nullable=False),
+    sa.Column("classes", sa.Text, nullable=False),  # JSON
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("origin", sa.Text, nullable=False),
+)
+IMAGE = sa.Table(
+    "image",
+    _METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("width", sa.Integer),
+    sa.Column("height", sa.Integer),
+)
+MARK = sa.Table(
+    "mark",
+    _METADATA,
+    sa.Column("number", sa.Integer, primary_key=True),  # in the order of arrival
+    sa.Column("id", sa.String(36), nullable=False, unique=True),
+    sa.Column("image", sa.Text, sa.ForeignKey("image.id"), nullable=False, index=True),
+    sa.Column("class_name", sa.Text, nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("shape", sa.Text, nullable=False),  # JSON
+    sa.Column("annotator", sa.Text, nullable=False, index=True),
+    sa.Column("created", sa.String(32), nullable=False),  # ISO 8601, UTC, microseconds: sorts as text
+    sa.Column("undone", sa.Boolean, nullable=False),
+)
+VERDICT = sa.Table(
+    "verdict",
+    _METADATA,
+    sa.Column("image", sa.Text, sa.ForeignKey("image.id"), primary_key=True),
+    sa.Column("class_name", sa.Text, primary_key=True),
+    sa.Column("annotator", sa.Text, primary_key=True),
+    sa.Column("present", sa.String(8), nullable=False),
+    sa.Column("created", sa.String(32), nullable=False),
+)
+NOTE = sa.Table(
+    "note",
+    _METADATA,
+    sa.Column("image", sa.Text, sa.ForeignKey("image.id"), primary_key=True),
+    sa.Column("annotator", sa.Text, primary_key=True),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("created", sa.String(32), nullable=False),
+)
+VISIT = sa.Table(
+    "visit",
+    _METADATA,
+    sa.Column("image", sa.Text, sa.ForeignKey("image.id"), primary_key=True),
+    sa.Column("annotator", sa.Text, primary_key=True),
+    sa.Column("state", sa.String(8), nullable=False),  # offered, done or skipped
+    sa.Column("offered", sa.String(32), nullable=False),
+    sa.Column("changed", sa.String(32), nullable=False),
+)
+
+
+def connect(source: str | Path, *, create: bool) -> sa.Engine:
+    """An engine on an annotation database whose tables are up to date.
+
+    Args:
+        source: a file, or a URL as ``postgresql+pg8000://user:password@host/name``.
+        create: whether an SQLite file may be made.
+
+    Raises:
+        InputError: no such file or no such server; a file that is no annotation database; a database that a newer
+            version of pellucid made.
+    """
+    url = _url(source)
+    name = url.render_as_string(hide_password=True) if url.host else str(url.database)
+    if url.get_backend_name() == "sqlite" and not create and not Path(str(url.database)).is_file():
+        raise InputError(f"no annotation database at {name}; `pellucid annotate serve` makes one.")
+    engine = sa.create_engine(url, pool_size=20, max_overflow=40)
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    try:
+        _upgrade(engine, name)
+    except sa.exc.DBAPIError as error:
+        engine.dispose()
+        raise InputError(f"{name} cannot be opened as an annotation database: {error.orig}.") from error
+    except InputError:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _url(source: str | Path) -> sa.URL:
+    text = str(source)
+    if "://" not in text:
+        return sa.URL.create("sqlite", database=str(Path(text).expanduser()))
+    try:
+        url = sa.engine.make_url(text)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise InputError(f"not a database's URL (as postgresql://user:password@host/name): {error}") from error
+    backend = url.get_backend_name()
+    if backend not in ("sqlite", "postgresql"):
+        raise InputError(f"annotations are kept in SQLite or PostgreSQL; found {backend!r}.")
+    if backend == "sqlite" and not url.database:
+        raise InputError("an annotation database in memory would be lost: name a file.")
+    return url.set(drivername="postgresql+pg8000") if backend == "postgresql" else url
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
+    raw: Any = connection
+    raw.isolation_level = None  # transactions begin where we say, see below
+    for pragma in (
+        f"busy_timeout={BUSY_SECONDS * 1000}",
+        "journal_mode=WAL",  # readers do not wait for writers, and a killed writer leaves the last whole transaction
+        "synchronous=FULL",  # what was acknowledged is on the disk, also when the power fails
+        "foreign_keys=ON",
+    ):
+        raw.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # a writer takes the lock at once: taken later, it could fail where another one wrote in between
+    writes = connection.get_execution_options().get(WRITES)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _upgrade(engine: sa.Engine, name: str) -> None:
+    """Take the tables to the newest version, in one transaction."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    scripts = ScriptDirectory.from_config(config)
+    known = {step.revision for step in scripts.walk_revisions()}
+    head = scripts.get_current_head()
+    with engine.connect() as connection:
+        tables = set(sa.inspect(connection).get_table_names())
+        now = (
+            connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+            if ("alembic_version" in tables)
+            else None
+        )
+    if now == head:
+        return
+    if now is None and tables:
+        raise InputError(f"{name} is a database of something else: it has the tables {', '.join(sorted(tables)[:5])}.")
+    if now is not None and now not in known:
+        raise InputError(
+            f"{name} was made by a newer version of pellucid (its tables have version {now}, this one knows "
+            f"{head}): update pellucid."
+        )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+    def steps(revision: object, _context: object) -> Any:  # noqa: ANN401
+        return scripts._upgrade_revs("head", revision)  # type: ignore[arg-type]
+
+    writing = engine.execution_options(**{WRITES: True})
+    with EnvironmentContext(config, scripts, fn=steps) as environment, writing.begin() as connection:
+        environment.configure(connection=connection, target_metadata=_METADATA)
+        environment.run_migrations()

@@ -1,0 +1,223 @@
+"""The annotations of one part of COCO, `instances_*2017.json`: read once, checked, and kept as arrays."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from array import array
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pellucid.data.opening import Remark
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+SLACK = 1.0  # pixels that a box may stick out of its image; it is cut at the border then
+
+
+@dataclass(frozen=True)
+class Instances:
+    """All that one file says of N images and M marked objects.
+
+    Attributes:
+        path: the file.
+        categories: the names of the K categories, in the order of their ids.
+        names: N file names.
+        frames: (N, 2), width and height that boxes and outlines are given in.
+        ids: (M,) the objects' ids.
+        image: (M,) the image that an object is on.
+        category: (M,) its place in `categories`.
+        crowd: boolean (M,), whether it stands for a crowd that nobody took apart.
+        boxes: (M, 4) x, y, width, height in pixels, as written.
+        outlines: M segmentations as written, polygons as arrays of numbers; None where there is none.
+    """
+
+    path: Path
+    categories: tuple[str, ...]
+    names: tuple[str, ...]
+    frames: npt.NDArray[np.float64]
+    ids: npt.NDArray[np.int64]
+    image: npt.NDArray[np.int64]
+    category: npt.NDArray[np.int64]
+    crowd: npt.NDArray[np.bool_]
+    boxes: npt.NDArray[np.float64]
+    outlines: list[Any]
+
+    @property
+    def empty(self) -> npt.NDArray[np.bool_]:
+        """(M,) objects whose box has no area; the release has a few, which count as present and mark nothing."""
+        return np.asarray((self.boxes[:, 2] == 0) | (self.boxes[:, 3] == 0))
+
+    def remarks(self) -> list[Remark]:
+        """Boxes that make no sense (serious), and boxes without an area (not)."""
+        x, y, width, height = self.boxes.T
+        frame_width, frame_height = self.frames[self.image].T
+        finite = np.isfinite(self.boxes).all(axis=1)
+        with np.errstate(invalid="ignore"):
+            negative = (width < 0) | (height < 0)
+            outside = (
+                (np.minimum(x, y) < -SLACK) | (x + width > frame_width + SLACK) | (y + height > frame_height + SLACK)
+            )
+        found = []
+        for wrong, reason, serious in (
+            (~finite, "is not finite", True),
+            (finite & negative, "has a negative width or height", True),
+            (finite & ~negative & outside, "lies outside its image of {0:g} × {1:g} pixels", True),
+            (finite & self.empty, "has no area; it marks nothing", False),
+        ):
+            for i in np.flatnonzero(wrong).tolist():
+                box = ", ".join(f"{v:g}" for v in self.boxes[i])
+                said = reason.format(*self.frames[self.image[i]])
+                name = self.names[self.image[i]]
+                text = f"annotation {self.ids[i]} on {name}: the box ({box}) {said}"
+                found.append(Remark(str(self.path), text, serious))
+        return found
+
+    def relative_boxes(self) -> npt.NDArray[np.float64]:
+        """(M, 4) the boxes as fractions of width and height, cut at the border."""
+        frame = self.frames[self.image]
+        start = np.clip(self.boxes[:, :2], 0, frame)
+        stop = np.clip(self.boxes[:, :2] + self.boxes[:, 2:], 0, frame)
+        return np.concatenate([start / frame, (stop - start) / frame], axis=1)
+
+
+def read_instances(path: Path) -> Instances:
+    """Read one file of annotations. What its boxes are worth is for `Instances.remarks` to say.
+
+    Raises:
+        InputError: naming the file, where it is missing, is no JSON or not COCO's; with the entry, where an id occurs
+            twice, an image or a category is not listed, a size or a box is none, or a file name is more than a name.
+    """
+    content = _load(path)
+    categories = sorted(_entries(path, content, "categories"), key=lambda entry: _number(path, entry, "id"))
+    images = _entries(path, content, "images")
+    annotations = _entries(path, content, "annotations")
+    if not categories or not images:
+        raise InputError(f"{path}: lists no {'images' if categories else 'categories'}. Fetch the annotations again.")
+    column = _rows(path, categories, "categories")
+    row = _rows(path, images, "images")
+    _rows(path, annotations, "annotations")
+    names = tuple(_file_name(path, entry) for entry in images)
+    _once(path, names, "images", "file_name")
+    labels = tuple(str(entry.get("name") or "") for entry in categories)
+    if "" in labels:
+        raise InputError(f"{path}: category {categories[labels.index('')]['id']} has no name.")
+    _once(path, labels, "categories", "name")
+    frames = np.array([[_number(path, entry, key) for key in ("width", "height")] for entry in images], dtype=float)
+    if (frames < 1).any():
+        i = int(np.argmin(frames.min(axis=1)))
+        raise InputError(f"{path}: {names[i]} is said to be {frames[i, 0]:g} × {frames[i, 1]:g} pixels.")
+    return Instances(
+        path=path,
+        categories=labels,
+        names=names,
+        frames=frames,
+        ids=np.array([entry["id"] for entry in annotations], dtype=np.int64),
+        image=_look_up(path, annotations, "image_id", row),
+        category=_look_up(path, annotations, "category_id", column),
+        crowd=np.array([bool(entry.get("iscrowd", 0)) for entry in annotations], dtype=bool),
+        boxes=_boxes(path, annotations),
+        outlines=[entry.get("segmentation") or None for entry in annotations],
+    )
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            content = json.load(file, object_hook=_compact)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file.") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except (ValueError, RecursionError) as error:  # ValueError: not JSON, or not text
+        raise InputError(f"{path}: not a JSON file ({error}). Fetch the annotations again.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: not COCO's annotations: expected an object; found {type(content).__name__}.")
+    return content
+
+
+def _compact(entry: dict[str, Any]) -> dict[str, Any]:
+    """Polygons as arrays while the file is parsed: 50 million numbers, of four times the size as Python's own."""
+    polygons = entry.get("segmentation")
+    if isinstance(polygons, list):
+        with contextlib.suppress(TypeError, OverflowError):  # not polygons: said when it is to be drawn
+            entry["segmentation"] = [array("d", polygon) for polygon in polygons]
+    return entry
+
+
+def _entries(path: Path, content: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    found = content.get(key)
+    if not isinstance(found, list):
+        there = ", ".join(map(repr, list(content)[:8])) or "nothing"
+        raise InputError(
+            f"{path}: not COCO's annotations: no list {key!r}; found {there}. Expected the release's "
+            "instances_train2017.json or instances_val2017.json."
+        )
+    for place, entry in enumerate(found):
+        if not isinstance(entry, dict):
+            raise InputError(f"{path}: {key}[{place}] is no object; found {type(entry).__name__}.")
+    return found
+
+
+def _number(path: Path, entry: dict[str, Any], key: str) -> int:
+    value = entry.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 2**63:
+        raise InputError(f"{path}: {key!r} must be a whole number; found {value!r} in {_brief(entry)}.")
+    return value
+
+
+def _rows(path: Path, entries: Sequence[dict[str, Any]], kind: str) -> dict[int, int]:
+    """Id → place."""
+    rows = {_number(path, entry, "id"): place for place, entry in enumerate(entries)}
+    if len(rows) < len(entries):
+        _once(path, [entry["id"] for entry in entries], kind, "id")
+    return rows
+
+
+def _once(path: Path, values: Sequence[Hashable], kind: str, key: str) -> None:
+    if len(set(values)) < len(values):
+        twice = next(value for value, count in Counter(values).items() if count > 1)
+        raise InputError(f"{path}: two of its {kind} have the same {key}: {twice!r}.")
+
+
+def _file_name(path: Path, entry: dict[str, Any]) -> str:
+    name = entry.get("file_name")
+    if not isinstance(name, str) or not name or name.startswith(".") or any(c in name for c in "/\\\0"):
+        raise InputError(
+            f"{path}: image {entry['id']}: file_name {name!r} must be the name of a file in the part's own folder."
+        )
+    return name
+
+
+def _look_up(
+    path: Path, annotations: Sequence[dict[str, Any]], key: str, rows: dict[int, int]
+) -> npt.NDArray[np.int64]:
+    places = [rows.get(_number(path, entry, key), -1) for entry in annotations]
+    if -1 in places:
+        entry = annotations[places.index(-1)]
+        raise InputError(f"{path}: annotation {entry['id']} names {key} {entry[key]}, which is not listed.")
+    return np.array(places, dtype=np.int64)
+
+
+def _boxes(path: Path, annotations: Sequence[dict[str, Any]]) -> npt.NDArray[np.float64]:
+    flat = [entry.get("bbox") for entry in annotations]
+    for entry, box in zip(annotations, flat, strict=True):
+        if not isinstance(box, list) or len(box) != 4 or not {type(v) for v in box} <= {int, float}:
+            raise InputError(f"{path}: annotation {entry['id']}: bbox {box!r}; expected four numbers.")
+    try:
+        return np.array(flat, dtype=np.float64).reshape(-1, 4)
+    except OverflowError as error:
+        raise InputError(f"{path}: a bbox holds a number that is too large ({error}).") from error
+
+
+def _brief(entry: dict[str, Any]) -> str:
+    text = repr({key: value for key, value in entry.items() if not isinstance(value, list)})
+    return text if len(text) < 120 else text[:117] + "..."

@@ -1,0 +1,376 @@
+"""A folder of DICOM files and a table of their labels, by SOP Instance UID, accession number or path."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field
+
+from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
+from pellucid.data.dicom_file import DicomPixels, Header, is_dicom, read_dicom, read_header
+from pellucid.data.opening import FaultyDataError, Remark, check_root
+from pellucid.data.parallel import in_threads
+from pellucid.data.regions import Regions
+from pellucid.data.splits import check_disjoint, cut_parts
+from pellucid.data.table import BOXES, find_table, open_boxes
+from pellucid.data.table_boxes import read_boxes
+from pellucid.data.table_columns import find_column, read_columns
+from pellucid.data.table_options import USUAL, TableOptions
+from pellucid.data.table_rows import find_files, read_parts
+from pellucid.data.table_targets import read_targets
+from pellucid.settings import validate
+from pellucid.types import Box, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pellucid.data.regions import Region
+    from pellucid.data.table_columns import Columns
+
+LAYOUT = (
+    "DICOM files in any folders, and a CSV or Parquet table: a row an image or examination, with its SOPInstanceUID, "
+    "AccessionNumber or path, its class, list of labels or columns of 0 and 1, and, if there is one, split; boxes in "
+    f"{BOXES}."
+)
+KEYS = {
+    "uid": ("sopinstanceuid", "sop_instance_uid", "uid"),
+    "path": USUAL["path"],
+    "accession": ("accessionnumber", "accession_number", "accession"),
+}
+"""The columns that say which image a row is of, in the order they are looked for, and how they may be called."""
+_OURS = "Pellucid"  # the manufacturer of our own heat maps, which may lie beside the images they explain
+_OF_TABLE = (
+    "category", "findings", "labels", "classes", "negative", "separator", "unknown", "boxes", "validation_fraction",
+    "test_fraction", "encoding", "delimiter",
+)  # fmt: skip
+
+CARD = DatasetCard(
+    name="dicom",
+    title="DICOM files named by a table",
+    task="multilabel",
+    classes=(),
+    citation="",
+    licence="",
+    url="",
+    native_channels=1,
+    notes="Classes and task come from the table and the options. Images and patients are called by hashes.",
+)
+
+
+class DicomOptions(DicomPixels):
+    """What may be chosen when a folder of DICOM files is opened; columns are found by their usual names.
+
+    Attributes:
+        table: the table; its path, from the folder of the DICOM files unless it is absolute. None for the one that is
+            directly in it.
+        uid: the column of SOP Instance UIDs.
+        path: the column of the files' paths, from the table's folder.
+        accession: the column of accession numbers; a row is of all images of its examination.
+        split: the column of the parts.
+        category: the column of each image's one class, for a multiclass task.
+        findings: the column of lists of labels, for a multi-label task.
+        labels: the columns of 0 and 1 that are the labels of a multi-label task, in this order.
+        classes: the classes in `category` or `findings`, in the order of the network's outputs; None for all that
+            occur, sorted.
+        negative: the word in a list of findings that says there is none.
+        separator: what stands between two findings of a list in a CSV file; None for `|` or `;`.
+        unknown: what else but nothing in a column of 0 and 1 means unknown, as `["-1"]`.
+        boxes: the table of boxes, in pixels of the image; its path, from the table's folder. None for boxes.csv, if it
+            is there.
+        validation_fraction: the share of training patients to cut off where the table has no validation part; 0 for
+            none.
+        test_fraction: the share of patients to cut off for testing where the table has no parts; 0 for none, 1 for
+            nothing but a test part.
+        show_patients: call patients by their PatientID and images by their path instead of by hashes. Both then stand
+            in results.
+        window: which of the file's windows to show gray values through, from 1; 0 for the full range of what can be
+            stored. None for the file's VOI look-up table, or the first window where it has none.
+        frame: which frame, from 1, of files that have several; those are refused without it.
+        encoding: of the text of a CSV file; None for UTF-8, or UTF-16 with a byte-order mark.
+        delimiter: between the cells of a CSV file; None for a comma, and a tab in a file called .tsv.
+    """
+
+    table: str | None = None
+    uid: str | None = None
+    path: str | None = None
+    accession: str | None = None
+    split: str | None = None
+    category: str | None = None
+    findings: str | None = None
+    labels: tuple[str, ...] | None = None
+    classes: tuple[str, ...] | None = None
+    negative: str = "No Finding"
+    separator: str | None = Field(default=None, min_length=1)
+    unknown: tuple[str, ...] = ()
+    boxes: str | None = None
+    validation_fraction: float = Field(default=0.1, ge=0, lt=1)
+    test_fraction: float = Field(default=0.2, ge=0, le=1)
+    show_patients: bool = False
+    encoding: str | None = None
+    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The images that a table's rows are of: the row and the header of each."""
+
+    rows: list[int]
+    headers: list[Header]
+
+
+def open_dicom_folder(root: str | Path, *, seed: int = 0, options: Mapping[str, object] | None = None) -> Splits:
+    """Open DICOM files named by a table.
+
+    Pixels are read by `read_dicom`, uint16 where gray. Images and patients are called by hashes, so that nothing that
+    names a patient comes into results; which columns were taken for what is said in a warning.
+
+    Args:
+        root: the folder that holds the DICOM files, at any depth, whatever they are called.
+        seed: chooses the patients of the parts that are cut off.
+        options: see `DicomOptions`.
+
+    Returns:
+        Those of `train`, `validation` and `test` that there are images for; no patient is in two of them.
+
+    Raises:
+        InputError: naming the table, for one that cannot be read, or a column that is missing or could be several.
+        FaultyDataError: naming the line of every row that cannot be used: no such file, several of one UID, one that
+            is no image, is damaged or has several frames, a label or part that makes no sense, a box that is none.
+
+    Example:
+        >>> open_dicom_folder("/no/such/place")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        pellucid.types.InputError: /no/such/place: no such folder. Expected: DICOM files in any folders, ...
+    """
+    settings = validate(DicomOptions, options, f"options of {CARD.name}")
+    folder = check_root(root, CARD.name, LAYOUT)
+    source = find_table(folder if settings.table is None else folder / settings.table)
+    columns = read_columns(source, encoding=settings.encoding, delimiter=settings.delimiter)
+    of_table = TableOptions.model_validate(settings.model_dump(include=set(_OF_TABLE)))
+    keys = {key: find_column(columns, key, getattr(settings, key), names) for key, names in KEYS.items()}
+    chosen = [k for k in KEYS if getattr(settings, k) is not None] or [k for k in KEYS if keys[k] is not None]
+    if not chosen:
+        raise InputError(
+            f"{source}: no column SOPInstanceUID, AccessionNumber or path. Name one with the option uid, accession or "
+            "path."
+        )
+    key, name = chosen[0], keys[chosen[0]]
+    assert name is not None
+    split = find_column(columns, "split", settings.split, USUAL["split"])
+    targets = read_targets(columns, of_table, {*keys.values(), split})
+    parts = None if split is None else read_parts(columns, split)
+    remarks: list[Remark] = []
+    found = _by_path(columns, name, settings) if key == "path" else _by_number(columns, key, name, folder, settings)
+    regions = _regions(columns, name, found, source, of_table, remarks)
+    usable = [i for i, row in enumerate(found.rows) if row not in columns.faulty]
+    remarks = [*columns.faults, *remarks]
+    splits: Splits = {}
+    if usable:
+        patients = [_patient(found.headers[i], settings) for i in usable]
+        at = np.array(usable)
+        of_rows = np.array(parts)[[found.rows[i] for i in usable]] if parts is not None else None
+        given = {} if of_rows is None else {p: np.flatnonzero(of_rows == p) for p in dict.fromkeys(of_rows.tolist())}
+        fractions = {k: getattr(settings, k) for k in ("validation_fraction", "test_fraction")}
+        card = replace(CARD, task=targets.task, classes=targets.classes)
+        try:
+            for part, rows in cut_parts(patients, given, seed=seed, **fractions).items():
+                splits[part] = _dataset(card, part, at[rows], found, targets.values, regions, settings, folder)
+            check_disjoint(splits)
+        except InputError as error:
+            if not remarks:
+                raise
+            remarks += error.remarks if isinstance(error, FaultyDataError) else [Remark(str(source), str(error))]
+    elif not remarks:
+        raise InputError(f"{source}: names no image.")
+    said = f"cut by patient with seed {seed}" if split is None else f"from {split!r}"
+    warnings.warn(f"{source.name}: images by {key} from {name!r}; {targets.said}; parts {said}.", stacklevel=2)
+    if remarks:
+        raise FaultyDataError(remarks, splits)
+    return splits
+
+
+def find_dicom(folder: Path) -> list[Path]:
+    """The DICOM files in a folder and all below it, sorted; hidden ones and DICOMDIR are left out.
+
+    Links to folders are followed, each folder once, so that a link round in a circle ends.
+    """
+    seen: set[str] = set()
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        files = (Path(place) / n for n in names if not n.startswith(".") and n != "DICOMDIR")
+        found += [path for path in files if is_dicom(path)]
+    return sorted(found)
+
+
+def boxes_in_mm(dataset: Dataset, image: int, label: str) -> list[Box]:
+    """The boxes of a finding on one image of a DICOM dataset, in millimetres from the image's top left corner.
+
+    They are as true as the spacing: `Spacing.source` of the file's `read_header` says whether it is at the detector.
+
+    Raises:
+        InputError: naming the file, if its spacing is not known or makes no sense.
+    """
+    header = read_header(dataset.files[image].path)
+    spacing = header.need_spacing()
+    if spacing is None:
+        raise InputError(f"{header.path}: no PixelSpacing and no ImagerPixelSpacing, so no millimetres.")
+    width, height = header.columns * spacing.column, header.rows * spacing.row
+    regions = dataset.regions.items if dataset.regions is not None else ()
+    scale = (width, height, width, height)
+    own = (r.box for r in regions if r.image == image and r.label == label)
+    return [Box(*(v * s for v, s in zip(box, scale, strict=True))) for box in own]
+
+
+def audit(folder: Path) -> list[Remark]:
+    """DICOM files that cannot be read, spacings that make no sense, images marked as not for presentation."""
+    remarks = []
+    for path, header in _headers(find_dicom(folder)):
+        if isinstance(header, InputError):
+            remarks.append(Remark(str(path), str(header).removeprefix(f"{path}: ")))
+        elif header.spacing_problem:
+            remarks.append(Remark(str(path), header.spacing_problem))
+        elif header.raw:
+            note = "marked FOR PROCESSING: its values are the detector's, and look unlike a radiograph for reading"
+            remarks.append(Remark(str(path), note, serious=False))
+    return remarks
+
+
+def _headers(paths: Sequence[Path]) -> list[tuple[Path, Header | InputError]]:
+    def read(i: int) -> Header | InputError:
+        try:
+            return read_header(paths[i])
+        except InputError as error:
+            return error
+
+    return list(zip(paths, in_threads(read, len(paths), title="DICOM headers", progress=True), strict=True))
+
+
+def _by_path(columns: Columns, name: str, settings: DicomOptions) -> _Found:
+    """The images of a table that names files."""
+    _, files = find_files(columns, name, columns.source.parent)
+    rows = [row for row in files if row not in columns.faulty]
+    found = _Found([], [])
+    for row, (_, header) in zip(rows, _headers([files[row].path for row in rows]), strict=True):
+        _take(found, columns, row, [header], settings)
+    return found
+
+
+def _by_number(columns: Columns, key: str, name: str, folder: Path, settings: DicomOptions) -> _Found:
+    """The images of a table that names UIDs or accession numbers."""
+    of_key: dict[str, list[Header]] = {}
+    broken = 0
+    for _, header in _headers(find_dicom(folder)):
+        if isinstance(header, InputError):
+            broken += 1
+        elif key == "uid":
+            of_key.setdefault(header.uid, []).append(header)
+        elif header.rows and header.manufacturer != _OURS:
+            of_key.setdefault(header.accession, []).append(header)
+    if broken:
+        warnings.warn(f"{broken} DICOM file(s) cannot be read; `pellucid data check` names them.", stacklevel=3)
+    found, first = _Found([], []), dict[str, int]()
+    for row, cell in enumerate(columns.cells.get(name, ())):
+        earlier = first.setdefault(cell, row)
+        same = of_key.get(cell, [])
+        if not cell:
+            columns.refuse(row, f"{name} is empty")
+        elif earlier != row:
+            columns.refuse(row, f"{name} is that of {columns.where(earlier)}")
+        elif not same:
+            columns.refuse(row, f"no DICOM image in {folder} has this {name}")
+        elif key == "uid" and len(same) > 1:
+            columns.refuse(row, f"{same[0].path} and {same[1].path} have the same SOP Instance UID; take one away")
+        else:
+            _take(found, columns, row, same, settings)
+    return found
+
+
+def _take(
+    found: _Found, columns: Columns, row: int, headers: Sequence[Header | InputError], settings: DicomOptions
+) -> None:
+    """Take the images of a row, or note why they cannot be used."""
+    for header in headers:
+        if isinstance(header, InputError):
+            columns.refuse(row, str(header))
+        elif not header.rows:
+            columns.refuse(row, f"{header.path} is no image")
+        elif header.frames > 1 and settings.frame is None:
+            columns.refuse(row, f"{header.path} has {header.frames} frames; choose one with the option frame")
+        elif header.frames < (settings.frame or 1):
+            columns.refuse(row, f"{header.path} has {header.frames} frame(s); frame {settings.frame} is asked for")
+        else:
+            found.rows.append(row)
+            found.headers.append(header)
+
+
+def _regions(
+    columns: Columns, name: str, found: _Found, source: Path, options: TableOptions, remarks: list[Remark]
+) -> dict[int, list[Region]]:
+    """The boxes of each image, by its place among those found."""
+    boxes = open_boxes(source, options)
+    if boxes is None:
+        return {}
+    places: dict[int, list[int]] = {}
+    for i, row in enumerate(found.rows):
+        places.setdefault(row, []).append(i)
+    headers = {row: found.headers[own[0]] for row, own in places.items()}
+    sizes = {h.path: (h.columns, h.rows) for h in headers.values()}
+    known = {cell: row for row, cell in enumerate(columns.cells[name])}
+    files = {row: header.path for row, header in headers.items()}
+    regions: dict[int, list[Region]] = {}
+    for region in read_boxes(boxes, [name.lower()], known, files, size=sizes.get):
+        own = places[region.image]
+        if len(own) > 1:
+            columns.refuse(region.image, f"a box, but {len(own)} images; name them by SOPInstanceUID")
+        regions.setdefault(own[0], []).append(region)
+    remarks += boxes.faults
+    return regions
+
+
+def _patient(header: Header, settings: DicomOptions) -> str:
+    return header.patient_id or header.name if settings.show_patients else header.patient
+
+
+def _dataset(
+    card: DatasetCard,
+    split: str,
+    rows: np.ndarray,
+    found: _Found,
+    targets: np.ndarray,
+    regions: Mapping[int, Sequence[Region]],
+    settings: DicomOptions,
+    folder: Path,
+) -> Dataset:
+    chosen = rows.tolist()
+    headers = [found.headers[i] for i in chosen]
+    paths = [h.path for h in headers]
+    stats = [path.stat() for path in paths]
+    marked = tuple(replace(r, image=new) for new, old in enumerate(chosen) for r in regions.get(old, ()))
+    named = [
+        Path(os.path.relpath(h.path, folder)).as_posix() if settings.show_patients else h.named(settings)
+        for h in headers
+    ]
+    return Dataset(
+        card=card,
+        split=split,
+        ids=tuple(named),
+        patients=tuple(_patient(h, settings) for h in headers),
+        targets=targets[[found.rows[i] for i in chosen]],
+        read=lambda i: read_dicom(paths[i], window=settings.window, frame=settings.frame),
+        regions=Regions(marked) if marked else None,
+        files=tuple(SourceFile(p, s.st_size, s.st_mtime_ns) for p, s in zip(paths, stats, strict=True)),
+        origin=f"window {settings.window}, frame {settings.frame}",
+        bits=16,
+    )

@@ -1,0 +1,301 @@
+"""JSRT (Shiraishi et al. 2000): 247 chest radiographs as raw 12-bit files, with a lung nodule or without."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
+from pellucid.data.opening import MISSING, Remark, check_root
+from pellucid.data.regions import Region, Regions
+from pellucid.data.splits import check_disjoint, patient_split
+from pellucid.settings import Section, validate
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+LABEL = "Nodule"
+SIDE = 2048
+FILE_BYTES = 2 * SIDE * SIDE
+WHITE = 4095  # the largest value of 12 bits; black in the files, where a dense film is large
+TOLERATED = 1e-3  # of the pixels may be above it; another byte order puts most of them there
+SPACING = 0.175  # millimetres a pixel
+TABLE = "CLNDAT_EN.txt"
+NODULES = tuple(f"JPCLN{i:03d}.IMG" for i in range(1, 155))
+NORMALS = tuple(f"JPCNN{i:03d}.IMG" for i in range(1, 94))
+LAYOUT = (
+    f"{NODULES[0]} … {NODULES[-1]} and {NORMALS[0]} … {NORMALS[-1]}, in one folder or in Nodule154images/ and "
+    f"NonNodule93images/ or All247images/, and {TABLE}, here or in Clinical_Information/."
+)
+_NAME = re.compile(r"JPC[LN]N\d{3}\.IMG", re.IGNORECASE)
+_ROW = re.compile(r"(?=JPC[LN]N\d{3}\.IMG)", re.IGNORECASE)  # line ends are \r, and not dependable
+_DEPTH = 3  # folders below the root that are looked into: archives are often unpacked into a folder of their name
+# value of the file → gray over the full range of 16 bits, bright where the film is
+_GRAY = np.rint(np.arange(WHITE, -1, -1) * (65535 / WHITE)).astype(np.uint16)
+
+CARD = DatasetCard(
+    name="jsrt",
+    title="JSRT chest radiographs with and without a lung nodule",
+    task="multilabel",
+    classes=(LABEL,),
+    citation=(
+        "J. Shiraishi, S. Katsuragawa, J. Ikezoe et al.: Development of a Digital Image Database for Chest Radiographs "
+        "With and Without a Lung Nodule. American Journal of Roentgenology 174(1), 2000."
+    ),
+    licence="for research, after registration with the Japanese Society of Radiological Technology",
+    url="http://db.jsrt.or.jp/eng.php",
+    native_channels=1,
+    notes=(
+        "154 films with one nodule, 93 without, digitised at 0.175 mm. There is no official split: the parts are cut "
+        "by image, each of another patient, those with and those without a nodule by themselves."
+    ),
+)
+
+
+class JsrtOptions(Section):
+    """What may be chosen when JSRT is opened.
+
+    Attributes:
+        validation_fraction: the share of the other images that becomes the validation part; 0 for none.
+        test_fraction: the share of the images that becomes the test part; 0 for none, 1 for nothing but a test part.
+    """
+
+    validation_fraction: float = Field(default=0.1, ge=0, lt=1)
+    test_fraction: float = Field(default=0.2, ge=0, le=1)
+
+
+class Nodule(NamedTuple):
+    """One row of the release's table.
+
+    Attributes:
+        name: the file, such as `JPCLN001.IMG`.
+        subtlety: from 1, extremely subtle, to 5, obvious.
+        size: the diameter in millimetres.
+        x: of its centre, in pixels of the 2048 × 2048 image from the left.
+        y: from the top.
+        about: age, sex, malignant or benign, position and diagnosis, as written.
+    """
+
+    name: str
+    subtlety: int
+    size: float
+    x: float
+    y: float
+    about: str
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """The square around the nodule as fractions x, y, width, height, cut at the image's border."""
+        radius = self.size / SPACING / 2
+        left, top = max(self.x - radius, 0.0), max(self.y - radius, 0.0)
+        right, bottom = min(self.x + radius, SIDE), min(self.y + radius, SIDE)
+        return left / SIDE, top / SIDE, (right - left) / SIDE, (bottom - top) / SIDE
+
+
+def open_jsrt(root: str | Path, *, seed: int = 0, options: Mapping[str, object] | None = None) -> Splits:
+    """Open JSRT: one label, `Nodule`, and a box around each nodule from the table's centre and diameter.
+
+    Images that the disk does not have are left out, with a warning.
+
+    Args:
+        root: the folder of the release; files are found up to three folders below it, whatever these are called.
+        seed: chooses the images of the parts.
+        options: see `JsrtOptions`.
+
+    Returns:
+        `train`, `validation` and `test`, less those of fraction 0.
+
+    Raises:
+        InputError: naming the file, for no images, the same image in two folders, a table that is missing while there
+            are images with a nodule, or a row of it that cannot be read; for a part that would have no image.
+
+    Example:
+        >>> open_jsrt("/no/such/place")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        pellucid.types.InputError: /no/such/place: no such folder. Expected: JPCLN001.IMG … JPCLN154.IMG and ...
+    """
+    settings = validate(JsrtOptions, options, f"options of {CARD.name}")
+    folder = check_root(root, CARD.name, LAYOUT)
+    files, nodules = _read_folder(folder)
+    names = [name for name in (*NODULES, *NORMALS) if name in files]
+    if len(names) < len(NODULES) + len(NORMALS):
+        total = len(NODULES) + len(NORMALS)
+        warnings.warn(f"{folder}: {len(names)} of {total} images found; the others are left out.", stacklevel=2)
+    chosen: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    for kind in (NODULES, NORMALS):
+        present = [name for name in kind if name in files]
+        for part, of_kind in _cut(present, settings, seed).items():
+            chosen[part] += of_kind
+    splits: Splits = {}
+    for part, members in chosen.items():
+        if members:
+            splits[part] = _part(part, tuple(members), files, nodules)
+    check_disjoint(splits)
+    return splits
+
+
+def audit(folder: Path) -> list[Remark]:
+    """Images that are missing, and raw files that are none of the release's."""
+    files, _ = _read_folder(folder)
+    found = [Remark(name, MISSING) for name in (*NODULES, *NORMALS) if name not in files]
+    unknown = sorted(set(files) - {*NODULES, *NORMALS})
+    found += [Remark(str(files[name].path), "not a file of the release; left out", serious=False) for name in unknown]
+    return found
+
+
+def read_raw(path: Path) -> npt.NDArray[np.uint16]:
+    """One radiograph as uint16 (2048, 2048) over the full range, white where the film is clear, as it is looked at.
+
+    The files have no header: 2048 rows of 2048 pixels of 16 bits, the high byte first, of which 12 are used; a large
+    value is a dense, dark place of the film.
+
+    Raises:
+        InputError: with the file's name, if it cannot be read, has not exactly 8,388,608 bytes, or holds values beyond
+            12 bits, as it would in the other byte order.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    if len(data) != FILE_BYTES:
+        size = f"{len(data):,} bytes" if len(data) < FILE_BYTES else f"more than {FILE_BYTES:,} bytes"
+        raise InputError(
+            f"{path}: {size}; a raw file of JSRT has {FILE_BYTES:,} (2048 × 2048 pixels of two bytes). Fetch it again."
+        )
+    values = np.frombuffer(data, dtype=">u2").reshape(SIDE, SIDE)
+    beyond = int((values > WHITE).sum())
+    if beyond > TOLERATED * values.size:
+        raise InputError(
+            f"{path}: {beyond:,} pixels are above {WHITE:,}, the largest value of 12 bits. It is another file, or its "
+            "bytes were swapped: JSRT's come high byte first."
+        )
+    return _GRAY[np.minimum(values, WHITE)]
+
+
+def read_table(path: Path) -> dict[str, Nodule]:
+    """The table of nodules by file name.
+
+    A row runs from one file name to the next: file, subtlety, size in mm, age, sex, x, y, malignant or benign,
+    position and diagnosis, parted by tabs (or spaces); an age may be `?`. What stands before the first is a header.
+
+    Raises:
+        InputError: naming file and row, for one that cannot be read, a nodule outside its image, or a file named twice.
+    """
+    try:
+        text = path.read_bytes().decode("latin-1")  # what is read of it is ASCII
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    nodules: dict[str, Nodule] = {}
+    for number, row in enumerate(_ROW.split(text)[1:], 1):
+        nodule = _read_row(row, f"{path}, row {number}")
+        if nodule.name in nodules:
+            raise InputError(f"{path}, row {number}: {nodule.name} is there more than once.")
+        nodules[nodule.name] = nodule
+    if not nodules:
+        raise InputError(f"{path}: names no image such as {NODULES[0]}. Fetch the table again.")
+    return nodules
+
+
+def _read_row(row: str, where: str) -> Nodule:
+    cells = row.split(maxsplit=7)
+    try:
+        name, subtlety, size, age, sex, x, y = cells[:7]
+        numbers = int(subtlety), *(float(v) for v in (size, x, y))
+    except ValueError:
+        raise InputError(
+            f"{where}: expected file, subtlety, size, age, sex, x, y and so on, as in 'JPCLN001.IMG 5 15 53 male 1634 "
+            f"692 malignant …'; found {row[:80]!r}."
+        ) from None
+    name = name.upper()
+    if name not in NODULES:
+        raise InputError(f"{where}: {name[:40]!r} is no image with a nodule ({NODULES[0]} … {NODULES[-1]}).")
+    degree, diameter, across, down = numbers
+    if not 1 <= degree <= 5:
+        raise InputError(f"{where}: subtlety {degree}; expected 1 to 5.")
+    if not 0 < diameter <= SIDE * SPACING:  # NaN fails too
+        raise InputError(f"{where}: a size of {diameter:g} mm.")
+    if not (0 <= across < SIDE and 0 <= down < SIDE):
+        raise InputError(f"{where}: a nodule at {across:g}, {down:g}; the image has {SIDE} × {SIDE} pixels.")
+    return Nodule(name, degree, diameter, across, down, " ".join([age, sex, *cells[7:]]))
+
+
+def _read_folder(folder: Path) -> tuple[dict[str, SourceFile], dict[str, Nodule]]:
+    """The raw files by their official names, and the nodules."""
+    files: dict[str, SourceFile] = {}
+    tables: list[Path] = []
+    for path in _walk(folder):
+        name = path.name.upper()
+        if name == TABLE.upper():
+            tables.append(path)
+        elif _NAME.fullmatch(name):
+            if name in files:
+                raise InputError(f"{path}: the same image as {files[name].path}. Take one of them away.")
+            status = path.stat()
+            files[name] = SourceFile(path, status.st_size, status.st_mtime_ns)
+    if not any(name in files for name in (*NODULES, *NORMALS)):
+        raise InputError(f"{folder}: none of the 247 images is there. Expected: {LAYOUT}")
+    with_nodule = [name for name in NODULES if name in files]
+    if not tables and with_nodule:
+        raise InputError(f"{folder}: no {TABLE}, which says where the nodules are. Expected: {LAYOUT}")
+    nodules = read_table(tables[0]) if tables else {}
+    unnamed = [name for name in with_nodule if name not in nodules]
+    if unnamed:
+        raise InputError(f"{tables[0]}: no row for {unnamed[0]}, which is there. Fetch the table again.")
+    return files, nodules
+
+
+def _walk(place: Path, depth: int = _DEPTH) -> Iterator[Path]:
+    """The files of a folder and of those below it, sorted; links to folders are not followed."""
+    try:
+        entries = sorted(place.iterdir())
+    except OSError as error:
+        raise InputError(f"{place}: cannot be read ({error.strerror}).") from error
+    for entry in entries:
+        if entry.name.startswith((".", "__")):
+            continue
+        if entry.is_dir():
+            if depth and not entry.is_symlink():
+                yield from _walk(entry, depth - 1)
+        elif entry.is_file():
+            yield entry
+
+
+def _cut(names: list[str], settings: JsrtOptions, seed: int) -> dict[str, list[str]]:
+    """The images of one kind by part; the decision depends on name and seed alone, so copies agree."""
+    if not names or settings.test_fraction == 1:
+        return {"test": names}
+    rest, test = patient_split(names, settings.test_fraction, seed, purpose="test")
+    left = [names[i] for i in rest.tolist()]
+    kept, cut = patient_split(left, settings.validation_fraction, seed)
+    return {
+        "train": [left[i] for i in kept.tolist()],
+        "validation": [left[i] for i in cut.tolist()],
+        "test": [names[i] for i in test.tolist()],
+    }
+
+
+def _part(
+    split: str, names: tuple[str, ...], files: Mapping[str, SourceFile], nodules: Mapping[str, Nodule]
+) -> Dataset:
+    sources = tuple(files[name] for name in names)
+    marked = tuple(Region(i, LABEL, nodules[name].box) for i, name in enumerate(names) if name in nodules)
+    return Dataset(
+        card=CARD,
+        split=split,
+        ids=names,
+        patients=names,
+        targets=np.array([[float(name in NODULES)] for name in names], dtype=np.float32),
+        read=lambda i: read_raw(sources[i].path),
+        regions=Regions(marked) if marked else None,
+        files=sources,
+    )

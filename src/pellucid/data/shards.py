@@ -1,0 +1,255 @@
+"""A dataset as shards: caches of many files with their labels, to be read from a folder or from object storage."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import threading
+import time
+from collections import OrderedDict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from pellucid.data.cache import cache_path, ensure_cache, plan
+from pellucid.data.cache_manifest import parse_manifest
+from pellucid.data.dataset import Dataset, DatasetCard
+from pellucid.resources import optional, whole_file, write_text
+from pellucid.settings import Section, validate
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy.typing as npt
+
+    from pellucid.data.cache_manifest import Manifest
+    from pellucid.data.dataset import Splits
+    from pellucid.types import Pixels
+
+LANES = 8
+"""Shards that are read side by side and mixed; a part has a multiple of it, so that 1, 2, 4 or 8 processes share them."""
+
+INDEX = "shards.json"  # what a folder of shards begins with
+_ATTEMPTS = 4  # to read a file, with 1, 2 and 4 seconds between
+_KEPT = 2  # shards kept for reading single images
+
+CARD = DatasetCard(
+    name="shards",
+    title="Shards of another dataset",
+    task="multilabel",
+    classes=(),
+    citation="",
+    licence="that of the dataset",
+    url="",
+    notes="Written by `pellucid data cache --shard-size`; labels and classes are those of the dataset.",
+)
+
+
+class ShardOptions(Section):
+    """Where shards are read from."""
+
+    url: str = Field(description="the folder that holds shards.json: https://…, s3://…, or a path")
+    storage: dict[str, Any] = Field(
+        default_factory=dict, description="options of fsspec for such a URL, as storage.anon=true"
+    )
+
+
+class PartIndex(Section):
+    """The files of one part: a cache's manifest, and the labels with their hash."""
+
+    manifest: str
+    labels: str
+    sha256: str
+
+
+class ShardIndex(Section):
+    """What `shards.json` holds: the dataset's card, and its parts."""
+
+    format: int
+    card: dict[str, Any]
+    parts: dict[str, PartIndex]
+
+
+def write_shards(
+    splits: Splits,
+    directory: str | Path,
+    *,
+    size: int,
+    channels: int,
+    shard_size: int,
+    progress: bool | Callable[[int, int], None] = False,
+    workers: int | None = None,
+) -> Path:
+    """Decode a dataset into shards of at most `shard_size` images, with their labels; gives the index's path.
+
+    Goes on after a kill, and refuses shards whose images changed, as `materialize` does. The number of shards is a
+    multiple of `LANES` where there are images enough.
+
+    Raises:
+        InputError: for a wrong size, and as by `materialize`.
+    """
+    if shard_size < 1:
+        raise InputError(f"a shard holds at least one image; found --shard-size {shard_size}.")
+    folder = Path(directory).expanduser()
+    parts: dict[str, PartIndex] = {}
+    card: DatasetCard | None = None
+    for split, dataset in splits.items():
+        card = dataset.card
+        count = min(len(dataset), LANES * math.ceil(len(dataset) / (LANES * shard_size)))
+        path = cache_path(dataset, size=size, channels=channels, directory=folder)
+        path = path.with_name(f"{path.stem}-of-{count}.json")
+        planned = plan(dataset, size=size, channels=channels, name=path.stem, files=count)
+        ensure_cache(path, dataset, planned, progress=progress, workers=workers)
+        labels = path.with_suffix(".npz")
+        parts[split] = PartIndex(manifest=path.name, labels=labels.name, sha256=_write_labels(labels, dataset))
+    if card is None:
+        raise InputError("there is no part to write.")
+    about = {field: getattr(card, field) for field in card.__dataclass_fields__}
+    write_text(folder / INDEX, ShardIndex(format=2, card=about, parts=parts).model_dump_json(indent=1) + "\n")
+    return folder / INDEX
+
+
+def _write_labels(path: Path, dataset: Dataset) -> str:
+    stream = io.BytesIO()
+    np.savez_compressed(
+        stream, ids=np.array(dataset.ids), patients=np.array(dataset.patients), targets=dataset.targets
+    )
+    with whole_file(path) as temporary:
+        temporary.write_bytes(stream.getvalue())
+    return hashlib.sha256(stream.getvalue()).hexdigest()
+
+
+def open_shards(*, seed: int = 0, options: Mapping[str, object] | None = None) -> Splits:
+    """The parts of a dataset that was written as shards; pixels are fetched when they are asked for.
+
+    Raises:
+        InputError: for a URL that cannot be read, or files that are not what was written.
+    """
+    settings = validate(ShardOptions, options, "the options of the dataset shards")
+    store = Store(settings.url, settings.storage)
+    try:
+        values = json.loads(store.read(INDEX))
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{store.place(INDEX)}: not an index of shards ({error}).") from error
+    index = validate(ShardIndex, values if isinstance(values, dict) else {}, store.place(INDEX))
+    try:
+        card = DatasetCard(**{**index.card, "classes": tuple(index.card.get("classes", ()))})
+    except TypeError as error:
+        raise InputError(f"{store.place(INDEX)}: not an index of shards ({error}).") from error
+    return {split: _open_part(store, card, split, part) for split, part in index.parts.items()}
+
+
+def _open_part(store: Store, card: DatasetCard, split: str, part: PartIndex) -> Dataset:
+    manifest = parse_manifest(store.read(part.manifest), store.place(part.manifest))
+    content = store.read(part.labels)
+    if hashlib.sha256(content).hexdigest() != part.sha256:
+        raise InputError(f"{store.place(part.labels)}: not what was written; write the shards anew.")
+    with np.load(io.BytesIO(content), allow_pickle=False) as labels:
+        ids, patients, targets = (labels[name] for name in ("ids", "patients", "targets"))
+    if len(ids) != manifest.images:
+        raise InputError(f"{store.place(part.labels)}: {len(ids)} labels for {manifest.images} images.")
+    shards = Shards(store, manifest)
+    return Dataset(
+        card=card,
+        split=split,
+        ids=tuple(ids.tolist()),
+        patients=tuple(patients.tolist()),
+        targets=targets,
+        read=shards.image,
+        bits=manifest.bits,
+        origin=hashlib.sha256("".join(h for file in manifest.files for h in file.sha256).encode()).hexdigest(),
+        shards=shards,
+    )
+
+
+class Store:
+    """A folder, here or behind a URL, that files are read from whole.
+
+    Args:
+        url: of the folder; what fsspec opens (`https://`, `s3://`, `file://`, a path).
+        storage: fsspec's options for it.
+    """
+
+    def __init__(self, url: str, storage: Mapping[str, Any] | None = None) -> None:
+        self.url = url.removesuffix(INDEX).rstrip("/")
+        fsspec = optional("fsspec", "cloud", "the dataset shards")
+        self._open = partial(fsspec.open, mode="rb", **(storage or {}))
+
+    def place(self, name: str) -> str:
+        """Where a file is, for messages."""
+        return f"{self.url}/{name}"
+
+    def read(self, name: str) -> bytes:
+        """All of a file.
+
+        Raises:
+            InputError: if it cannot be read, after several attempts where it may be the network's fault.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                with self._open(self.place(name)) as stream:
+                    content: bytes = stream.read()
+                return content
+            except (FileNotFoundError, PermissionError, ValueError, ImportError) as error:
+                raise InputError(f"{self.place(name)}: cannot be read ({error!r}).") from error
+            except Exception as error:  # whatever a network or a storage service raises
+                if attempt == _ATTEMPTS - 1:
+                    raise InputError(
+                        f"{self.place(name)}: cannot be read after {_ATTEMPTS} attempts ({error!r})."
+                    ) from error
+                time.sleep(2.0**attempt)
+        raise AssertionError
+
+
+class Shards:
+    """The pixels of one part, shard by shard.
+
+    Attributes:
+        manifest: what they hold.
+        starts: int64 (shards + 1,), the row of each shard's first image, and their number at the end.
+    """
+
+    def __init__(self, store: Store, manifest: Manifest) -> None:
+        self.store, self.manifest = store, manifest
+        self.starts: npt.NDArray[np.int64] = np.cumsum([0, *(file.images for file in manifest.files)])
+        self._kept: OrderedDict[int, Pixels] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def fetch(self, index: int) -> Pixels:
+        """One shard, (n, C, S, S), read anew and compared with its hashes.
+
+        Raises:
+            InputError: if it cannot be read, or is not what was written.
+        """
+        file = self.manifest.files[index]
+        content = self.store.read(file.name)
+        header = self.manifest.header(file)
+        body = memoryview(content)[len(header) :]
+        blocks = [block for block in self.manifest.blocks() if block.file == index]
+        size = self.manifest.image_bytes
+        hashes = tuple(
+            hashlib.sha256(body[b.first * size : (b.first + b.count) * size]).hexdigest() for b in blocks
+        )
+        if content[: len(header)] != header or len(body) != file.images * size or hashes != file.sha256:
+            raise InputError(f"{self.store.place(file.name)}: not what was written; fetch or write it anew.")
+        shape = (file.images, self.manifest.channels, self.manifest.size, self.manifest.size)
+        return np.frombuffer(body, self.manifest.dtype).reshape(shape)
+
+    def image(self, row: int) -> Pixels:
+        """One image, (H, W) or (H, W, 3); its shard is kept for the next."""
+        index = int(np.searchsorted(self.starts, row, side="right")) - 1
+        with self._lock:
+            if index not in self._kept:
+                self._kept[index] = self.fetch(index)
+                while len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
+            image = self._kept[index][row - int(self.starts[index])]
+        return image[0] if len(image) == 1 else np.moveaxis(image, 0, 2)

@@ -1,0 +1,207 @@
+"""What the columns of a table say of each image: labels of 0 and 1, a list of findings, or one class."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pellucid.data.table_columns import find_column
+from pellucid.data.table_options import USUAL
+from pellucid.resources import nearest
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    import numpy.typing as npt
+
+    from pellucid.data.table_columns import Columns
+    from pellucid.data.table_options import TableOptions
+    from pellucid.types import Task
+
+_CODES = {"": np.nan, "0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0}
+_SEPARATORS = re.compile(r"[|;]")
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a table says of its images.
+
+    Attributes:
+        task: `multiclass` or `multilabel`.
+        values: int64 (N,), or float32 (N, K) with NaN where unknown.
+        classes: the names of the classes.
+        said: which columns it was read from, for messages.
+    """
+
+    task: Task
+    values: npt.NDArray[np.generic]
+    classes: tuple[str, ...]
+    said: str
+
+
+def read_targets(columns: Columns, settings: TableOptions, taken: Collection[str | None]) -> Targets:
+    """The targets, from the columns that the options name or that have a usual name.
+
+    Where there are none, all columns that are not taken for something else are labels, if all of them hold 0, 1 or
+    nothing. Rows whose cells make no sense are noted as faulty.
+
+    Args:
+        columns: the table.
+        settings: the options.
+        taken: the columns that are something else.
+
+    Raises:
+        InputError: naming the table, for options that exclude each other, a column that is not there, or columns of
+            which it cannot be said whether they are labels.
+    """
+    chosen = [option for option in ("category", "findings", "labels") if getattr(settings, option) is not None]
+    if len(chosen) > 1:
+        raise InputError(f"options of table: {' and '.join(chosen)} exclude each other; give one of them.")
+    if settings.labels is not None:
+        names: Sequence[str] = [find_column(columns, "labels", name, ()) or name for name in settings.labels]
+        if not names or len(set(names)) < len(names):
+            raise InputError("options of table: labels: give at least one column, and each once.")
+        return _indicators(columns, settings, names)
+    category = find_column(columns, "category", settings.category, () if chosen else USUAL["category"])
+    findings = find_column(columns, "findings", settings.findings, () if chosen else USUAL["findings"])
+    if category is not None and findings is not None:
+        raise InputError(
+            f"{columns.source}: are the labels in {category!r} (one class an image) or in {findings!r} (a list)? Give "
+            f"category={category} or findings={findings}."
+        )
+    if category is not None:
+        values, classes = class_targets(columns, category, settings.classes)
+        return Targets("multiclass", values, classes, f"one class an image from {category!r}")
+    if findings is not None:
+        listed, classes = list_targets(columns, findings, settings.classes, settings.separator, settings.negative)
+        return Targets("multilabel", listed, classes, f"a list of findings from {findings!r}")
+    names = [name for name in columns.names if name not in taken]
+    fitting = [name for name in names if is_indicator(columns, name, settings.unknown)]
+    if not fitting or fitting != names:
+        others = ", ".join(repr(name) for name in names if name not in fitting) or "none"
+        raise InputError(
+            f"{columns.source}: which columns are the labels? Columns of 0 and 1: "
+            f"{', '.join(map(repr, fitting)) or 'none'}; others: {others}. Give category=COLUMN for one class an "
+            'image, findings=COLUMN for a list, or labels=["A", "B"] for columns of 0 and 1.'
+        )
+    return _indicators(columns, settings, names)
+
+
+def _indicators(columns: Columns, settings: TableOptions, names: Sequence[str]) -> Targets:
+    if settings.classes is not None:
+        raise InputError("options of table: classes goes with category or findings; labels has its own order.")
+    values = indicator_targets(columns, names, settings.unknown)
+    return Targets("multilabel", values, tuple(names), f"labels of 0 and 1 from {', '.join(map(repr, names))}")
+
+
+def is_indicator(columns: Columns, name: str, unknown: Sequence[str]) -> bool:
+    """Whether every cell of a column is 0, 1, empty or one of `unknown`, and any is 0 or 1."""
+    codes = _with_unknown(unknown)
+    cells = {cell.lower() for cell in set(columns.cells.get(name, ()))}
+    return cells <= codes.keys() and not all(np.isnan(codes[cell]) for cell in cells)
+
+
+def indicator_targets(columns: Columns, names: Sequence[str], unknown: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Columns of 0 and 1 as float32 (N, K); NaN where a cell is empty or one of `unknown`.
+
+    Rows with another cell are noted as faulty.
+    """
+    codes = _with_unknown(unknown)
+    targets = np.full((len(columns), len(names)), np.nan, dtype=np.float32)
+    for k, name in enumerate(names):
+        if name not in columns.cells:
+            raise InputError(f"{columns.source}: {name!r} is a column of lists, not of 0 and 1; give findings={name}.")
+        read = {cell: codes.get(cell.lower()) for cell in set(columns.cells[name])}
+        wrong = {cell for cell, value in read.items() if value is None}
+        targets[:, k] = [read[cell] for cell in columns.cells[name]]  # None becomes NaN
+        for row, cell in enumerate(columns.cells[name]) if wrong else ():
+            if cell in wrong:
+                columns.refuse(row, f"{name} is {cell!r}; expected 0, 1, or nothing where it is unknown")
+    return targets
+
+
+def list_targets(
+    columns: Columns, name: str, classes: Sequence[str] | None, separator: str | None, negative: str
+) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
+    """A column of lists as float32 (N, K) and the K classes; a row of NaN where there is no list.
+
+    Args:
+        columns: the table.
+        name: the column.
+        classes: those that become targets; None for all that occur, sorted.
+        separator: what stands between two of a list in a CSV file; None for `|` or `;`.
+        negative: the word for nothing; where it is empty, so is a cell that says so.
+
+    Raises:
+        InputError: for a class that occurs nowhere, or a column without any.
+    """
+    said = columns.lists[name] if name in columns.lists else _split(columns.cells[name], separator)
+    nothing = {negative, ""}
+    different = set(said)
+    chosen = _choose(columns, name, sorted({label for given in different for label in given or ()} - nothing), classes)
+    rows: dict[tuple[str, ...] | None, npt.NDArray[np.float32]] = {}
+    for given in different:
+        is_unknown = given is None and negative != ""
+        listed = set(given or ())
+        rows[given] = np.array([np.nan if is_unknown else float(c in listed) for c in chosen], dtype=np.float32)
+    return np.stack([rows[given] for given in said]) if said else np.zeros((0, len(chosen)), np.float32), chosen
+
+
+def class_targets(
+    columns: Columns, name: str, classes: Sequence[str] | None
+) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    """A column of one class an image as int64 (N,) and the classes; -1 in faulty rows.
+
+    Args:
+        columns: the table.
+        name: the column.
+        classes: all that may occur, in order; None for those that occur, sorted, as numbers where all are.
+
+    Raises:
+        InputError: for a class that occurs nowhere, or fewer than two.
+    """
+    if name not in columns.cells:
+        raise InputError(f"{columns.source}: {name!r} is a column of lists, not of one class; give findings={name}.")
+    cells = columns.cells[name]
+    found = set(cells) - {""}
+    ordered = sorted(found, key=int) if all(text.isdecimal() for text in found) else sorted(found)
+    chosen = _choose(columns, name, ordered, classes)
+    if len(chosen) < 2:
+        raise InputError(f"{columns.source}: column {name!r} has one class, {chosen[0]!r}; expected two or more.")
+    index = {label: k for k, label in enumerate(chosen)}
+    for row, cell in enumerate(cells):
+        if cell not in index:
+            columns.refuse(row, f"{name} is {cell!r}. {nearest(cell, chosen)}" if cell else f"{name} is empty")
+    return np.array([index.get(cell, -1) for cell in cells], dtype=np.int64), chosen
+
+
+def _with_unknown(unknown: Sequence[str]) -> dict[str, float]:
+    return _CODES | dict.fromkeys((text.lower() for text in unknown), np.nan)
+
+
+def _split(cells: Sequence[str], separator: str | None) -> list[tuple[str, ...] | None]:
+    """Cells as lists; None for an empty one."""
+    lists: dict[str, tuple[str, ...] | None] = {}
+    for cell in set(cells):
+        parts = cell.split(separator) if separator else _SEPARATORS.split(cell)
+        lists[cell] = tuple(part.strip() for part in parts) if cell else None
+    return [lists[cell] for cell in cells]
+
+
+def _choose(columns: Columns, name: str, found: Sequence[str], classes: Sequence[str] | None) -> tuple[str, ...]:
+    if not found:
+        raise InputError(f"{columns.source}: column {name!r} names no class at all.")
+    if classes is None:
+        return tuple(found)
+    for label in classes:
+        if label not in found:
+            raise InputError(
+                f"{columns.source}: no row has the class {label!r} (option classes). {nearest(label, found)}"
+            )
+    if not classes or len(set(classes)) < len(classes):
+        raise InputError("options of table: classes: give at least one class, and each once.")
+    return tuple(classes)

@@ -1,0 +1,124 @@
+"""A table of trust from beginning to end: judge what is not kept yet, and put all of it into rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pellucid.evaluate.maps import Mapper
+from pellucid.evaluate.trust import ORDERS, Findings, budget, check_method, judge_method, judge_network
+from pellucid.evaluate.trust_attack import judge_attack, with_attack
+from pellucid.evaluate.trust_rows import RANDOM_ORDER, TrustRow, trust_table
+from pellucid.progress import progress_bar
+from pellucid.resources import finite
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import nn
+
+    from pellucid.evaluate.trust import TrustSettings
+    from pellucid.evaluate.trust_store import TrustStore
+    from pellucid.evaluate.trust_subjects import Subjects
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What was found of one network.
+
+    Attributes:
+        network: what no explanation takes part in.
+        methods: by name.
+        rows: the table.
+        planned: what a method took, as `budget` tells it.
+        images: how many were explained.
+    """
+
+    network: Findings
+    methods: dict[str, Findings]
+    rows: list[TrustRow]
+    planned: dict[str, int]
+    images: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Rows, curves without maps, and costs, as plain values; NaN is None."""
+        plain: dict[str, Any] = finite(
+            {
+                "images": self.images,
+                "budget": self.planned,
+                "cost": {name: found.cost for name, found in self.methods.items()},
+                "curves": {RANDOM_ORDER: _curves(self.network)} | {n: _curves(f) for n, f in self.methods.items()},
+                "rows": [row.to_json() for row in self.rows],
+            }
+        )
+        return plain
+
+
+def check_methods(classifier: nn.Module, subjects: Subjects, methods: Sequence[str]) -> None:
+    """Explain one image by each, so that a method that the network cannot serve is refused before any work.
+
+    Raises:
+        InputError: what the method says.
+    """
+    for name in methods:
+        check_method(Mapper(name), classifier, subjects)
+
+
+def judge_all(
+    classifier: nn.Module,
+    subjects: Subjects,
+    methods: Sequence[str],
+    settings: TrustSettings,
+    store: TrustStore,
+    *,
+    others: Mapping[str, nn.Module] | None = None,
+    thresholds: Sequence[float] | None = None,
+) -> Trust:
+    """Judge a network and its methods; each is kept as soon as it is done, and read where it was done before.
+
+    Attacks are kept beside the rest, by their number of images and steps, so that other numbers can be asked for later.
+
+    Args:
+        classifier: what is explained; left as it was.
+        subjects: what it is explained on.
+        methods: heat maps by name.
+        settings: how much is spent.
+        store: where it is kept.
+        others: networks of the same classes, whose maps are compared.
+        thresholds: the decision thresholds of a multi-label classifier, ½ where not given.
+
+    Raises:
+        InputError: a method that the network cannot serve; `check_methods` says so before any work.
+    """
+    others, count = others or {}, len(subjects.images)
+    network = store.get("network")
+    if network is None:
+        with progress_bar("random order", 2 * ORDERS * count) as advance:
+            network = judge_network(classifier, subjects, settings, advance=advance)
+        store.put("network", network)
+    found = {}
+    # as many steps as maps: three maps are drawn without a step, for deletion, insertion and infidelity in their place
+    planned = budget(classifier, subjects, settings, len(others))
+    for name in methods:
+        kept = store.get(name)
+        if kept is None:
+            with progress_bar(name, planned["explanations_per_method"]) as advance:
+                mapper = Mapper(name, batch_size=settings.batch_size)
+                kept = judge_method(mapper, classifier, subjects, settings, others=others, advance=advance)
+            store.put(name, kept)
+        asked = f"{name}.attacked-{settings.attacked}x{settings.attack_steps}"
+        attacked = store.get(asked)
+        if attacked is None:
+            steps = 2 * len(settings.budgets) * min(count, settings.attacked)
+            with progress_bar(f"attack {name}", steps) as advance:
+                attacked = judge_attack(name, classifier, subjects, settings, thresholds=thresholds, advance=advance)
+            store.put(asked, attacked)
+        found[name] = with_attack(kept, attacked)
+    rows = trust_table(network, list(found.values()), subjects, settings.seed)
+    return Trust(network, found, rows, planned, count)
+
+
+def _curves(found: Findings) -> dict[str, Any]:
+    """The curves that are drawn, as numbers; without the maps."""
+    numbers = {name: values.tolist() for name, values in found.curves.items() if not name.startswith("maps")}
+    return numbers | ({"layers": list(found.layers)} if found.layers else {})

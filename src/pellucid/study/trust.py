@@ -1,0 +1,73 @@
+"""The table of trust in a study: for each variant's network of the first seed, beside the others; kept when done."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from pellucid.evaluate.trust import TrustSettings
+from pellucid.evaluate.trust_run import check_methods, judge_all
+from pellucid.evaluate.trust_store import TrustStore
+from pellucid.evaluate.trust_subjects import gather_subjects
+from pellucid.models.weights import load_model, read_model_card
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pellucid.study.config import StudyConfig
+    from pellucid.study.evaluation import Stage
+    from pellucid.study.runs import PlannedRun
+
+
+def judge_trust(
+    study: StudyConfig, runs: Sequence[PlannedRun], stage: Stage, out: Path, device: str, *, cache: Path | None = None
+) -> list[dict[str, Any]]:
+    """One table a variant, as results.json and the report take them; none where no methods are asked for.
+
+    Agreement is measured with the other seeds of the same variant and the first seeds of the other variants.
+
+    Args:
+        study: the methods, and how much is spent.
+        runs: the training runs.
+        stage: the test images.
+        out: the study's folder.
+        device: where to compute.
+        cache: folder for decoded images.
+
+    Raises:
+        InputError: a method that a network cannot serve.
+    """
+    asked = study.evaluation.trust
+    if not asked.methods:
+        return []
+    settings = TrustSettings(
+        samples=asked.samples,
+        attacked=asked.attacked,
+        attack_steps=asked.attack_steps,
+        batch_size=study.evaluation.batch_size,
+    )
+    firsts = {run.label: run for run in reversed(runs)}
+    found = []
+    for variant in study.variants:
+        run, card = firsts[variant.label], read_model_card(firsts[variant.label].folder)
+        beside = [r for r in runs if r.label == run.label and r is not run]
+        beside += [r for label, r in firsts.items() if label != run.label]
+        network = load_model(run.folder, device)
+        others = {f"{r.label}, seed {r.seed}": load_model(r.folder, device) for r in beside}
+        finding = study.data.options.get("shortcut")
+        subjects = gather_subjects(network, stage.test, finding=finding, limit=asked.limit, cache=cache)
+        check_methods(network, subjects, asked.methods)
+        record = {
+            "weights": card["weights_sha256"],
+            "beside": [read_model_card(r.folder)["weights_sha256"] for r in beside],
+            "fingerprint": stage.test.fingerprint,
+            "limit": asked.limit,
+            "samples": asked.samples,
+        }
+        key = hashlib.sha256(repr(sorted(record.items())).encode()).hexdigest()[:16]
+        store = TrustStore(out / "evaluations" / run.folder.name / f"trust-{key}", record)
+        thresholds = [float(t) for t in card["thresholds"]]
+        trust = judge_all(network, subjects, asked.methods, settings, store, others=others, thresholds=thresholds)
+        found.append({"variant": variant.label, "seed": run.seed, **trust.to_json()})
+    return found

@@ -1,0 +1,159 @@
+"""The annotated images of a training set: which they are, what is marked on them, and the labels people corrected."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pellucid.types import InputError, Marks
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from pellucid.data.annotations import AnnotationSet
+    from pellucid.data.dataset import Dataset
+    from pellucid.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class AnnotatedImages:
+    """The marks on a training set at the size that the network sees, and where they are.
+
+    Attributes:
+        rows: int64 (M,), the annotated images of the training set, in order: marked, or with a verdict.
+        pairs: int64 (P, 2), row and class of each image and class that something is marked for.
+        regions: boolean (P, 2, S, S): what is relevant to the class there, and what is irrelevant.
+    """
+
+    rows: npt.NDArray[np.int64]
+    pairs: npt.NDArray[np.int64]
+    regions: npt.NDArray[np.bool_]
+    _of_row: dict[int, list[int]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        for pair, row in enumerate(self.pairs[:, 0].tolist()):
+            self._of_row.setdefault(row, []).append(pair)
+
+    def marks(self, rows: npt.NDArray[np.integer], device: torch.device) -> Marks | None:
+        """The marks on the images of a batch, given by their rows; None where it has none."""
+        found = [self._of_row.get(row, []) for row in rows.tolist()]
+        slots = max(map(len, found), default=0)
+        if slots == 0:
+            return None
+        size = self.regions.shape[-1]
+        classes = np.full((len(rows), slots), -1, dtype=np.int64)
+        regions = np.zeros((2, len(rows), slots, size, size), dtype=np.float32)
+        for i, pairs in enumerate(found):
+            classes[i, : len(pairs)] = self.pairs[pairs, 1]
+            regions[:, i, : len(pairs)] = self.regions[pairs].swapaxes(0, 1)
+        relevant, irrelevant = torch.from_numpy(regions).to(device)
+        return Marks(torch.from_numpy(classes).to(device), relevant, irrelevant)
+
+
+def annotated_images(annotations: AnnotationSet, dataset: Dataset, size: int) -> AnnotatedImages:
+    """Find the annotated images in a training set, and draw what is marked on them.
+
+    Args:
+        annotations: what people said of the dataset's images.
+        dataset: the training images.
+        size: of the images as the network sees them.
+
+    Raises:
+        InputError: if none of the annotated images is among the training images.
+    """
+    row_of = {name: row for row, name in enumerate(dataset.ids)}
+    names = sorted((name for name in annotations.image_ids if name in row_of), key=row_of.__getitem__)
+    if not names:
+        said = annotations.image_ids
+        raise InputError(
+            f"none of the {len(said)} annotated images is among the {len(dataset)} training images of "
+            f"{dataset.card.name}{f', as {said[0]!r}' if said else ''}. Annotate images of its part "
+            f"{dataset.split!r} (pellucid annotate serve … --split {dataset.split}), opened with the same options."
+        )
+    pairs: list[tuple[int, int]] = []
+    regions = [np.zeros((0, 2, size, size), dtype=np.bool_)]
+    for name in names:  # one by one: all classes of all images at once would not fit into memory
+        both = np.stack(annotations.masks([name], dataset.classes, size))[:, 0]
+        marked = np.flatnonzero(both.any((0, 2, 3)))
+        pairs += [(row_of[name], int(k)) for k in marked]
+        regions.append(both[:, marked].swapaxes(0, 1))
+    return AnnotatedImages(
+        np.array([row_of[name] for name in names], dtype=np.int64),
+        np.array(pairs, dtype=np.int64).reshape(-1, 2),
+        np.concatenate(regions),
+    )
+
+
+def corrected(annotations: AnnotationSet, dataset: Dataset) -> tuple[Dataset, int]:
+    """The training set with the labels that people gave its images, and how many labels that changed.
+
+    The fingerprint stays that of the data as they came, so that decoded images are found again; `describe` hashes the
+    corrections.
+
+    Raises:
+        InputError: an image with one label that people gave several, or took its own and gave none.
+    """
+    said = annotations.labels(dataset.ids, dataset.classes)
+    targets = dataset.targets.copy()
+    if dataset.task == "multilabel":
+        known = ~np.isnan(said)
+        targets[known] = said[known]
+        changed = int((known & (targets != dataset.targets)).sum())
+    else:
+        for row in np.flatnonzero(~np.isnan(said).all(1)):
+            present = np.flatnonzero(said[row] == 1)
+            if len(present) > 1 or (not len(present) and said[row, int(targets[row])] == 0):
+                found = " and ".join(dataset.classes[k] for k in present) or f"not {dataset.classes[int(targets[row])]}"
+                raise InputError(
+                    f"an image of {dataset.card.name} has one class, but {dataset.ids[row]} was said to be {found}. "
+                    "Say on its page which one it is."
+                )
+            targets[row] = present[0] if len(present) else targets[row]
+        changed = int((targets != dataset.targets).sum())
+    return replace(dataset, targets=targets), changed
+
+
+def describe(images: AnnotatedImages, dataset: Dataset, changed: int) -> dict[str, Any]:
+    """What `run.toml` says of the annotations: a hash of all that training takes from them, and counts per kind.
+
+    Args:
+        images: of `annotated_images`.
+        dataset: with the corrected labels.
+        changed: how many labels were.
+    """
+    digest = hashlib.sha256()
+    for part in (images.rows, images.pairs, np.packbits(images.regions), dataset.targets):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    drawn = images.regions.any((2, 3)).sum(0)
+    return {
+        "sha256": digest.hexdigest(),
+        "images": len(images.rows),
+        "marked_images": len(np.unique(images.pairs[:, 0])),
+        "relevant": int(drawn[0]),
+        "irrelevant": int(drawn[1]),
+        "labels_changed": changed,
+    }
+
+
+def check_annotations(recipe: Recipe, annotations: AnnotationSet | None) -> None:
+    """Refuse annotations that a recipe would leave aside, and a recipe for annotations without any.
+
+    Raises:
+        InputError: with what to set.
+    """
+    settings = recipe.objective.annotations
+    used = settings is not None and settings.weight > 0
+    if annotations is not None and not used:
+        raise InputError(
+            f"the recipe {recipe.name!r} gives annotations no weight, so they would change nothing. Set it: "
+            "--set objective.annotations.weight=1, or take the recipe annotated."
+        )
+    if annotations is None and used:
+        raise InputError(
+            f"the recipe {recipe.name!r} learns from annotations, and there are none. Give them: --annotations "
+            "annotations.db (pellucid annotate serve makes one), or leave them out: --set objective.annotations=none."
+        )

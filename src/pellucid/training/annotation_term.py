@@ -1,0 +1,165 @@
+"""What people marked, as a term of training: right for the right reasons.
+
+Three ways to use a mark. `gradient` keeps the input gradient of a class off what is irrelevant to it (Ross, Hughes &
+Doshi-Velez 2017) and, where relevant regions were drawn, inside them. `cam` does the same with the positive heat of
+the class activation map. `adversarial` trains on one more image for each marked one: its adversarial explanation, of
+which only the marked part is kept (our reading of Woods et al. 2019, who publish no procedure).
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+
+from pellucid.attacks.magnitude import Magnitude
+from pellucid.settings import Section
+from pellucid.training.adversarial_term import AttackSettings
+from pellucid.training.gradient_penalty import input_gradient
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor, nn
+
+    from pellucid.types import Marks, Task
+
+LEAST = 1e-20
+"""Least amount that a share is taken of: a gradient, or a heat, that is zero everywhere has none."""
+
+
+class AnnotationSettings(Section):
+    """How marks on explanations enter the objective, and how often marked images are seen."""
+
+    weight: float = Field(1.0, ge=0, allow_inf_nan=False, description="of the term, beside the task loss")
+    explanation: Literal["gradient", "cam", "adversarial"] = Field(
+        "gradient", description="what is kept off irrelevant regions; adversarial: one more image for each marked one"
+    )
+    measure: Literal["share", "absolute"] = Field(
+        "share", description="of gradient and cam: what lies wrong over the whole, or the sum of it as Ross et al. have"
+    )
+    outside: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="how wrong it is to look elsewhere where relevant regions were drawn; irrelevant is 1",
+    )
+    annotated_share: float = Field(
+        0.25, ge=0, lt=1, description="of every batch: annotated images, however few there are; 0 as often as others"
+    )
+    attack: AttackSettings = Field(
+        AttackSettings(method="woods2019", size=Magnitude(rms=0.05), steps=7),
+        description="of adversarial: how its explanation is made",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.explanation == "adversarial" and self.measure != "share":
+            raise ValueError(f"measure belongs to gradient and cam; found {self.measure!r} with adversarial")
+        return self
+
+
+def wrong_places(marks: Marks, outside: float) -> Tensor:
+    """How wrong it is to look at each pixel for a slot's class, (N, T, H, W) in [0, 1].
+
+    1 where irrelevant; where relevant regions were drawn `outside` elsewhere but in them; 0 in an empty slot.
+    """
+    drawn = marks.relevant.amax((2, 3), keepdim=True) > 0
+    return torch.maximum(marks.irrelevant, outside * (1 - marks.relevant) * drawn)
+
+
+def gradient_term(images: Tensor, logits: Tensor, marks: Marks, settings: AnnotationSettings, *, task: Task) -> Tensor:
+    """How much of the input gradient of the marked classes lies wrong, summed over the images and classes marked.
+
+    With g the gradient of class c's output in image b and w from `wrong_places`: ``Σ w g²`` (`absolute`, with w = 1 on
+    irrelevant regions the paper's term), or ``Σ w g² / Σ g²`` (`share`), which neither the image's size nor the
+    gradient's length changes. The paper sums the log-probabilities of all classes, since its annotations are of the
+    image; here a mark speaks of one class, so the class's own output is differentiated: its log-probability of a
+    multiclass task, its logit of a multi-label one, whose log-probabilities ``ln p`` and ``ln (1 − p)`` have the same
+    gradient up to a factor that vanishes where the network is sure.
+
+    Args:
+        images: float (N, C, H, W), requiring a gradient.
+        logits: (N, K), of these images, with their graph, which this function keeps.
+        marks: on these images.
+        settings: measure, and how wrong it is to look elsewhere.
+        task: `multiclass` or `multilabel`.
+
+    Returns:
+        Without dimensions, differentiable by the parameters (exactly, by double backward); it costs one gradient
+        evaluation with its graph for each slot.
+
+    Source:
+        Ross, Hughes & Doshi-Velez 2017, "Right for the right reasons", IJCAI, equation 1.
+    """
+    outputs = logits.float() if task == "multilabel" else logits.float().log_softmax(1)
+    wrong = wrong_places(marks, settings.outside)
+    found = outputs.new_zeros(())
+    for slot in range(marks.classes.shape[1]):
+        chosen = _one_hot(marks.classes[:, slot], outputs)
+        squares = input_gradient((chosen * outputs).sum(), images).float().square().sum(1)
+        found = found + _amount(squares, wrong[:, slot], marks.classes[:, slot] >= 0, settings)
+    return found
+
+
+def cam_term(feature_map: Tensor, head: nn.Linear, marks: Marks, settings: AnnotationSettings) -> Tensor:
+    """How much of the positive heat of the marked classes' activation maps lies wrong, summed as in `gradient_term`.
+
+    Args:
+        feature_map: (N, D, h, w), what the network pools, with its graph.
+        head: the linear layer on the pooled features.
+        marks: on the images; they are averaged over each cell of the map.
+        settings: measure, and how wrong it is to look elsewhere.
+
+    Source:
+        After Li et al. 2018, "Tell me where to look: guided attention inference network", CVPR, who hold a Grad-CAM
+        against masks; theirs is the squared difference of the two, ours the heat at wrong places.
+    """
+    feature_map = feature_map.float()
+    wrong = F.adaptive_avg_pool2d(wrong_places(marks, settings.outside), feature_map.shape[-2:])
+    found = feature_map.new_zeros(())
+    for slot in range(marks.classes.shape[1]):
+        weights = head.weight.float()[marks.classes[:, slot].clamp_min(0)]
+        heat = torch.einsum("nd,ndhw->nhw", weights, feature_map).relu() / feature_map[0, 0].numel()
+        found = found + _amount(heat, wrong[:, slot], marks.classes[:, slot] >= 0, settings)
+    return found
+
+
+def marked_targets(targets: Tensor, marks: Marks, slot: int) -> Tensor:
+    """The targets with the labels of a slot's classes alone, the others unknown: what an explanation moves against.
+
+    Args:
+        targets: int64 (N,), which stay as they are, or float (N, K).
+        marks: on the images.
+        slot: of the marks.
+    """
+    if not targets.is_floating_point():
+        return targets
+    return targets.where(_one_hot(marks.classes[:, slot], targets) > 0, torch.nan)
+
+
+@contextmanager
+def outputs_of(module: nn.Module) -> Iterator[list[Tensor]]:
+    """What a part of a network gives in the passes made inside."""
+    seen: list[Tensor] = []
+    handle = module.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def _amount(values: Tensor, wrong: Tensor, marked: Tensor, settings: AnnotationSettings) -> Tensor:
+    """The amount, or share, of non-negative values (N, h, w) that lies wrong, summed over the marked images (N,)."""
+    amount = (values * wrong).sum((1, 2))
+    if settings.measure == "share":
+        amount = amount / values.sum((1, 2)).clamp_min(LEAST)
+    return (amount * marked).sum()
+
+
+def _one_hot(classes: Tensor, like: Tensor) -> Tensor:
+    """(N, K) with a one at each image's class, none where it is −1."""
+    return (classes[:, None] == torch.arange(like.shape[1], device=like.device)).to(like)

@@ -1,0 +1,82 @@
+"""The attack on explanations in the table of trust: the same figures as the attack alone, and reasons where none is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid.data.registry import open_dataset
+from pellucid.evaluate.bootstrap import Bootstrap
+from pellucid.evaluate.manipulation import manipulate
+from pellucid.evaluate.manipulation_settings import Attack
+from pellucid.evaluate.manipulation_summary import manipulation_summary
+from pellucid.evaluate.trust import TrustSettings
+from pellucid.evaluate.trust_attack import MEASURED, NO_SLOPE, NONE_ATTACKED, judge_attack
+from pellucid.evaluate.trust_run import judge_all
+from pellucid.evaluate.trust_store import TrustStore
+from pellucid.evaluate.trust_subjects import gather_subjects
+from pellucid.models.inference import as_pixels
+from trust_example import small
+
+SETTINGS = TrustSettings(samples=1, examples=2, attacked=4, attack_steps=3, budgets=(0.01, 0.03))
+
+
+@pytest.fixture(scope="module")
+def stage():
+    options = {"size": 32, "train": 1, "validation": 1, "test": 7, "prevalence": 0.5}
+    data = open_dataset("phantom", options=options)["test"]
+    net = small(classes=data.classes)
+    return net, gather_subjects(net, data)
+
+
+def test_the_figures_are_those_of_the_attack_alone(stage):
+    net, subjects = stage
+    found = judge_attack("saliency", net, subjects, SETTINGS)
+    rows = [0, 2, 4, 6]
+    images, targets = as_pixels(subjects.images[rows]), torch.from_numpy(subjects.targets[rows])
+    expected = {}
+    for goal in ("same-decision", "same-map"):
+        attack = Attack("saliency", goal, SETTINGS.budgets, steps=3)
+        expected[goal] = manipulation_summary(manipulate(net, images, attack, targets=targets), Bootstrap(rows))
+    forged, moved = expected["same-decision"], expected["same-map"]
+    assert found.values["attacked_rank"].mean() == pytest.approx(forged["areas"]["rank_correlation"]["value"])
+    assert found.values["map_invalidated"].mean() == pytest.approx(forged["areas"]["invalidated"]["value"])
+    assert found.values["decision_invalidated"].mean() == pytest.approx(moved["areas"]["invalidated"]["value"])
+    curve = [1.0, *(point["value"] for point in forged["curves"]["rank_correlation"])]
+    np.testing.assert_allclose(found.curves["attack_rank"], curve)
+    assert found.curves["attack_rank"][-1] < found.curves["attack_noise"][-1]  # it does more than noise of its size
+    assert found.curves["maps_rows"].tolist() == rows[:2]
+    moved_by = found.curves["maps_images"] - images[:2].numpy()
+    assert np.sqrt((moved_by**2).mean((1, 2, 3))).max() <= 0.03 + 1e-6
+
+
+def test_what_has_no_slope_or_is_not_asked_for_has_a_reason(stage):
+    net, subjects = stage
+    assert judge_attack("occlusion", net, subjects, SETTINGS).reasons == dict.fromkeys(MEASURED, NO_SLOPE)
+    assert judge_attack("cam", net, subjects, replace(SETTINGS, attacked=0)).reasons == dict.fromkeys(
+        MEASURED, NONE_ATTACKED
+    )
+
+
+def test_attacks_are_kept_by_their_number_and_stand_in_the_table(stage, tmp_path):
+    net, subjects = stage
+    store = TrustStore(tmp_path, {})
+    trust = judge_all(net, subjects, ["saliency", "occlusion"], SETTINGS, store)
+    rows = {(r.measure, r.method): r for r in trust.rows}
+    assert rows["attacked_rank", "saliency"].n == 4
+    assert rows["max_sensitivity", "saliency"].n == 7
+    assert rows["attacked_rank", "saliency"].verdict in {"yes", "no", "unclear"}
+    assert NO_SLOPE in rows["attacked_rank", "occlusion"].reason
+    assert trust.methods["saliency"].cost["attack_gradient_evaluations"] > 0
+    again = judge_all(net, subjects, ["saliency"], SETTINGS, store)
+    assert [r for r in again.rows if r.method == "saliency"] == [r for r in trust.rows if r.method == "saliency"]
+    fewer = judge_all(net, subjects, ["saliency"], replace(SETTINGS, attacked=2), store)
+    assert next(r.n for r in fewer.rows if r.measure == "attacked_rank" and r.method == "saliency") == 2
+    assert sorted(p.name for p in (tmp_path / "kept").glob("saliency*")) == [
+        "saliency.attacked-2x3.npz",
+        "saliency.attacked-4x3.npz",
+        "saliency.npz",
+    ]
