@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
+from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    generate_uid,
+)
 
 from pellucid.data.phantom import render
 
+_BY_PILLOW = {
+    JPEG2000Lossless: ("JPEG2000", {"irreversible": False, "no_jp2": True}),
+    JPEGBaseline8Bit: ("JPEG", {"quality": 95}),
+}
 SECRETS = {
     "PatientName": "Quixotte^Dulcinea",
     "PatientID": "HOSP-7731942",
@@ -54,7 +68,13 @@ def radiograph(path, values=None, *, syntax=ExplicitVRLittleEndian, index=0, siz
     image.HighBit = attributes.get("HighBit", image.BitsStored - 1)
     image.PixelData = values.tobytes() + b"\0" * (values.nbytes % 2)
     image["PixelData"].VR = "OW" if image.BitsAllocated > 8 else "OB"
-    if compress is not None:
+    if compress in _BY_PILLOW:
+        kind, how = _BY_PILLOW[compress]
+        Image.fromarray(values).save(stream := io.BytesIO(), kind, **how)
+        image.PixelData = encapsulate([stream.getvalue()])
+        image["PixelData"].is_undefined_length = True
+        meta.TransferSyntaxUID = compress
+    elif compress is not None:
         image.compress(compress, generate_instance_uid=False)
     image.save_as(path, enforce_file_format=True)
     return image

@@ -42,7 +42,7 @@ def test_what_it_writes(pellucid, model, images, tmp_path):
     code, told, _ = pellucid("attack-explanation", model, images, *how, *CPU, "--out", out)
     assert code == 0
     assert "same-decision: 3 images" in told
-    names = {"attack-explanation.json", "attack-explanation.csv", "curve.png", "images.npz", "chest0.png"}
+    names = {"attack-explanation.json", "attack-explanation.csv", "curve.png", "images.npz", "chest0.png", "kept"}
     assert {p.name for p in out.iterdir()} == names
     for name in ("curve.png", "chest0.png"):
         with Image.open(out / name) as picture:
@@ -129,3 +129,29 @@ def test_what_cannot_be_is_refused_before_any_work(pellucid, model, images, tmp_
 def test_no_image_and_no_dataset(pellucid, model, tmp_path):
     message, _, _ = pellucid("attack-explanation", model, *CPU, "--out", tmp_path / "out")
     assert "one of the two" in message
+
+
+def test_an_interrupted_attack_goes_on(pellucid, model, images, tmp_path, monkeypatch):
+    from pellucid.evaluate import manipulation
+
+    monkeypatch.setattr(manipulation, "LARGEST_BATCH", 1)
+    asked = [model, images, "--method", "saliency", "--budget", 0.02, *CPU, "--pictures", 0, "--steps"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert pellucid("attack-explanation", *asked, 2, "--out", whole)[0] == 0
+    climbed, climb = [], manipulation.Climb
+
+    def failing(*given, **named):
+        climbed.append(given)
+        if len(climbed) == 2:
+            raise KeyboardInterrupt
+        return climb(*given, **named)
+
+    monkeypatch.setattr(manipulation, "Climb", failing)
+    assert pellucid("attack-explanation", *asked, 2, "--out", cut)[0] == 130
+    assert [p.name for p in cut.iterdir()] == ["kept"]
+    assert pellucid("attack-explanation", *asked, 2, "--out", cut)[0] == 0
+    assert len(climbed) == 4  # three images, of which the second was tried twice
+    for name in ("attack-explanation.json", "attack-explanation.csv"):
+        assert (cut / name).read_bytes() == (whole / name).read_bytes()
+    status, *_ = pellucid("attack-explanation", *asked, 3, "--out", cut)
+    assert "steps: 2 there, 3 here" in str(status)

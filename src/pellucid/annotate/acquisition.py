@@ -154,7 +154,7 @@ def arrange(order: Order, scores: Mapping[str, npt.NDArray[np.float64]], count: 
 
 
 def _plogp(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.asarray(-p * np.log2(np.where(p > 0, p, 1.0)))
+    return np.asarray(p * np.log2(1 / np.where(p > 0, p, 1.0)))
 
 
 def _binary_entropy(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

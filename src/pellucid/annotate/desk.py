@@ -15,15 +15,15 @@ from pellucid.annotate.worker import IDLE
 from pellucid.data.annotation_agreement import agreement
 from pellucid.data.annotation_reservations import reserve
 from pellucid.data.annotation_shapes import MAX_POINTS, MAX_RADIUS, shape_to_json
-from pellucid.data.annotations import KINDS
+from pellucid.data.annotations import KINDS, Visit
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pellucid.annotate.explanations import Explanations
     from pellucid.annotate.ranking import Ranking
-    from pellucid.data.annotation_store import AnnotationStore, State
-    from pellucid.data.annotations import Mark
+    from pellucid.data.annotation_store import AnnotationStore
+    from pellucid.data.annotations import Mark, State
     from pellucid.data.dataset import Dataset
 
 log = logging.getLogger("pellucid.annotate")
@@ -141,7 +141,7 @@ class Desk:
 
     def close_image(self, image: str, annotator: str, state: State) -> None:
         """Take an image from a person's queue, or put it back, and arrange what follows by what was marked."""
-        self.store.put_state(image, annotator, state)
+        self.store.put_visit(Visit(image, state, annotator))
         if state == "done" and self.ranking.follows_marks:
             self.explanations.worker.submit(self.rearrange, IDLE)
 
@@ -177,15 +177,15 @@ class Desk:
 
     def finished(self, annotator: str) -> list[str]:
         """The images that a person is done with or skipped, the latest first."""
-        return [i for i, _, state in self.store.states(annotator) if state != "offered" and i in self._rows]
+        return [v.image for v in self.store.visits(annotator) if v.state != "offered" and v.image in self._rows]
 
     def progress(self, annotator: str) -> dict[str, Any]:
         """How many images are done, and by whom."""
         people: dict[str, dict[str, int]] = {}
-        for image, name, state in self.store.states():
-            counts = people.setdefault(name, {"done": 0, "skipped": 0, "marks": 0})
-            if state != "offered" and image in self._rows:
-                counts[state] += 1
+        for visit in self.store.visits():
+            counts = people.setdefault(visit.annotator, {"done": 0, "skipped": 0, "marks": 0})
+            if visit.state != "offered" and visit.image in self._rows:
+                counts[visit.state] += 1
         for name, count in self.store.mark_counts().items():
             people.setdefault(name, {"done": 0, "skipped": 0, "marks": 0})["marks"] = count
         mine = people.get(annotator, {"done": 0, "skipped": 0})

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from pellucid.annotate.acquisition import Order
 from pellucid.annotate.desk import Desk, DeskSettings
 from pellucid.annotate.explanations import RHOS, Explanations
 from pellucid.annotate.ranking import Ranking, heat_of
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from pellucid.annotate.acquisition import Order
     from pellucid.data.dataset import Dataset
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.types import Pixels

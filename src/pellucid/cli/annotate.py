@@ -10,7 +10,8 @@ import typer
 from pellucid.cli.options import Cache, DataName, DataOption, Device, Model, Root, Seed, open_splits, pick_device, wrote
 
 if TYPE_CHECKING:
-    from pellucid.data.annotation_store import StoreInfo
+    from pellucid.annotate.acquisition import Order
+    from pellucid.data.annotations import Kind
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -91,9 +92,7 @@ def export(
     kind: Annotated[str, typer.Option("--format", help="coco (JSON) or csv.")] = "coco",
     out: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(
-            "--out", help="The file to write; the database's name beside it by default.", show_default=False
-        ),
+        typer.Option("--out", help="The file to write; the database's name beside it by default.", show_default=False),
     ] = None,
 ) -> None:
     """Write all annotations to one file, which other tools, and `pellucid annotate import`, can read.
@@ -149,3 +148,37 @@ def import_file(
     counts = import_annotations(file, store, dataset, annotator=annotator, kind=_kind(mark_as))
     typer.echo(", ".join(f"{count} {what}" for what, count in counts.items()))
     wrote(Path(store))
+
+
+def _order(name: str) -> Order:
+    from pellucid.annotate.acquisition import ORDERS
+    from pellucid.resources import nearest
+    from pellucid.types import InputError
+
+    for order in ORDERS:
+        if name == order:
+            return order
+    raise InputError(f"unknown order {name!r}. {nearest(name, ORDERS)}")
+
+
+def _kind(name: str) -> Kind:
+    from pellucid.data.annotations import KINDS
+    from pellucid.types import InputError
+
+    for kind in KINDS:
+        if name == kind:
+            return kind
+    raise InputError(f"--as is relevant or irrelevant; found {name!r}.")
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    from pellucid.explain.adversarial import check_settings
+    from pellucid.types import InputError
+
+    try:
+        numbers = tuple(sorted({float(part) for part in text.split(",")}))
+    except ValueError as error:
+        raise InputError(f"--rhos are numbers with commas between them, as 0.05,0.1; found {text!r}.") from error
+    for number in numbers:
+        check_settings(number, "raise", "tight")
+    return numbers

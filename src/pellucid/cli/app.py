@@ -7,7 +7,19 @@ import sys
 import typer
 
 from pellucid import __version__
-from pellucid.cli import ara, attack_explanation, certify, data, evaluate, explain, models, study, train, trust
+from pellucid.cli import (
+    annotate,
+    ara,
+    attack_explanation,
+    certify,
+    data,
+    evaluate,
+    explain,
+    models,
+    study,
+    train,
+    trust,
+)
 
 app = typer.Typer(
     name="pellucid",
@@ -31,6 +43,7 @@ app.command("certify")(certify.certify)
 app.command("explain")(explain.explain)
 app.command("attack-explanation")(attack_explanation.attack_explanation)
 app.command("trust")(trust.trust)
+app.add_typer(annotate.app, name="annotate")
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 

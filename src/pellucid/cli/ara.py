@@ -101,13 +101,13 @@ def _one(
     """Measure one network, or read what was measured."""
     from pellucid.cli.evaluate import _same_classes
     from pellucid.data.cache import materialize
+    from pellucid.downloads import digest_of
     from pellucid.evaluate.ara_summary import conclude, curve_of
     from pellucid.evaluate.bootstrap import Bootstrap
     from pellucid.evaluate.questions import ask
     from pellucid.evaluate.radii import measure
     from pellucid.models import load_model
-    from pellucid.downloads import digest_of
-    from pellucid.models.weights import WEIGHTS, read_model_card
+    from pellucid.models.weights import read_model_card, weights_file
     from pellucid.progress import progress_bar
     from pellucid.report.curves import AraCurve
 
@@ -128,7 +128,7 @@ def _one(
             questions,
             protocol,
             folder,
-            weights_sha256=digest_of(model / WEIGHTS if model.is_dir() else model),
+            weights_sha256=digest_of(weights_file(model)),
             batch_size=batch_size,
             advance=advance,
         )

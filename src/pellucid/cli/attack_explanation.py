@@ -91,20 +91,28 @@ def attack_explanation(
 ) -> None:
     """Attack explanations: attack-explanation.json, a row an image and budget as CSV, the curve, and the image pairs.
 
-    An attack that does not meet its constraint is a failure, and is reported as one.
+    An attack that does not meet its constraint is a failure, and is reported as one. Run the same command again to go
+    on after an interruption.
 
     Example: `pellucid attack-explanation runs/first image.png --method grad-cam --goal same-decision --out attacked`
     """
+    import hashlib
+    from dataclasses import asdict
+
+    import numpy as np
+
     from pellucid.cli.explain import image_files
     from pellucid.cli.subjects import from_dataset, from_files
+    from pellucid.downloads import digest_of
     from pellucid.evaluate.bootstrap import Bootstrap
     from pellucid.evaluate.gradient_maps import check_method
+    from pellucid.evaluate.kept import Kept
     from pellucid.evaluate.manipulation import manipulate
     from pellucid.evaluate.manipulation_settings import BUDGETS, Attack
     from pellucid.evaluate.manipulation_summary import manipulation_rows, manipulation_summary
     from pellucid.models import load_model
     from pellucid.models.inference import as_pixels
-    from pellucid.models.weights import read_model_card
+    from pellucid.models.weights import read_model_card, weights_file
     from pellucid.progress import progress_bar
     from pellucid.report.manipulated import write_manipulation_curves
     from pellucid.resources import write_csv, write_json
@@ -125,11 +133,18 @@ def attack_explanation(
     else:
         subjects = from_dataset(network, data, root, data_option, split, None, limit, seed)
     thresholds = read_model_card(model).get("thresholds")
+    record = {
+        "weights": digest_of(weights_file(model)),
+        "images": [s.source for s in subjects],
+        "pixels": hashlib.sha256(np.stack([s.picture for s in subjects]).tobytes()).hexdigest(),
+        "class": class_name,
+        "thresholds": thresholds,
+        **asdict(attack),
+    }
+    kept = Kept(out, record)
     with progress_bar("attack explanations", len(subjects) * len(attack.budgets)) as advance:
-        import numpy as np
-
         pixels = as_pixels(np.stack([s.picture for s in subjects]), device_of(network))
-        found = manipulate(network, pixels, attack, targets=target, thresholds=thresholds, advance=advance)
+        found = manipulate(network, pixels, attack, targets=target, thresholds=thresholds, kept=kept, advance=advance)
     rows = manipulation_rows(found, [s.source for s in subjects])
     summary = manipulation_summary(found, Bootstrap([s.source for s in subjects], seed=seed))
     write_json(

@@ -69,14 +69,14 @@ def certify(
     from pellucid.cli.evaluate import _same_classes
     from pellucid.data.cache import materialize
     from pellucid.data.dataset import get_split
+    from pellucid.downloads import digest_of
     from pellucid.evaluate.bootstrap import Bootstrap
     from pellucid.evaluate.certified import Smoothing
     from pellucid.evaluate.certified_rows import ROWS, measure_certified
     from pellucid.evaluate.certified_summary import bracket_of, certified_summary
     from pellucid.evaluate.questions import ask
     from pellucid.models import load_model
-    from pellucid.downloads import digest_of
-    from pellucid.models.weights import WEIGHTS, read_model_card
+    from pellucid.models.weights import read_model_card, weights_file
     from pellucid.progress import progress_bar
     from pellucid.resources import write_json
 
@@ -105,7 +105,7 @@ def certify(
             question,
             smoothing,
             out,
-            weights_sha256=digest_of(model / WEIGHTS if model.is_dir() else model),
+            weights_sha256=digest_of(weights_file(model)),
             advance=advance,
         )
     bracket = bracket_of(rows, dataset, question)

@@ -1,4 +1,4 @@
-"""`pellucid data`: which datasets there are, downloading one, and whether one on disk is whole."""
+"""`pellucid data`: which datasets there are, downloading one, decoding it once, and whether one on disk is whole."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Annotated, Optional
 
 import typer
 
+from pellucid.cli.data_cache import cache
 from pellucid.cli.options import DataOption, Root, Seed, key_values, show, wrote
 
 app = typer.Typer(
     no_args_is_help=True, help="Which datasets there are, downloading one, and whether one on disk is whole."
 )
 _CLASSES = 30  # rows of them that a check prints
+app.command("cache")(cache)
 DatasetName = Annotated[
     str, typer.Argument(help="A dataset by name; `pellucid data list` shows them.", show_default=False)
 ]
@@ -62,7 +64,10 @@ def fetch(
     """
     from pellucid.data.fetch import RECORDS, fetch_dataset
 
-    for one in fetch_dataset(name, root, files=file or (), keep=keep):
+    found = fetch_dataset(name, root, files=file or (), keep=keep)
+    if not found:
+        typer.echo(f"{name} is in {root} already, fetched in another way; --file NAME fetches a file all the same")
+    for one in found:
         count = len(one.contents)
         done = "there already" if one.was_there else f"fetched: {count:,} file{'s' if count > 1 else ''}"
         checked = f"{one.title} as published" if one.published else f"no checksum is published; its {one.title} is"

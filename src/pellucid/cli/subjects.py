@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from pellucid.data.dicom_file import Header
+    from pellucid.data.dicom_header import Header
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.types import Pixels
 
@@ -58,7 +58,8 @@ def from_files(
     """
     from pellucid.cli.options import key_values
     from pellucid.data.decode import fit, read_image
-    from pellucid.data.dicom_file import DicomPixels, is_dicom, read_dicom, read_header
+    from pellucid.data.dicom_file import DicomPixels, is_dicom, read_dicom
+    from pellucid.data.dicom_header import read_header
     from pellucid.settings import validate
 
     chosen = validate(DicomPixels, key_values(options), "options of DICOM files (--data-option)")
@@ -93,7 +94,8 @@ def from_dataset(
     from pellucid.cli.options import open_splits
     from pellucid.data.dataset import get_split
     from pellucid.data.decode import fit
-    from pellucid.data.dicom_file import is_dicom, read_header
+    from pellucid.data.dicom_file import is_dicom
+    from pellucid.data.dicom_header import read_header
     from pellucid.resources import nearest
 
     dataset = get_split(open_splits(data, root, options), split)

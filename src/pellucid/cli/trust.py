@@ -78,7 +78,7 @@ def trust(
     from pellucid.evaluate.trust_subjects import gather_subjects
     from pellucid.explain import HEATMAPS
     from pellucid.models import load_model
-    from pellucid.models.weights import read_model_card
+    from pellucid.models.weights import read_model_card, weights_file
 
     methods = list(HEATMAPS) if method == "all" else list(dict.fromkeys(choices(method, HEATMAPS, "heat map")))
     place = pick_device(device)
@@ -93,8 +93,8 @@ def trust(
     )
     check_methods(classifier, subjects, methods)
     record = {
-        "weights": digest_of(_weights(model)),
-        "beside": {name: digest_of(_weights(path)) for name, (path, _) in others.items()},
+        "weights": digest_of(weights_file(model)),
+        "beside": {name: digest_of(weights_file(path)) for name, (path, _) in others.items()},
         "data": data,
         "split": split,
         "fingerprint": dataset.fingerprint,
@@ -133,12 +133,6 @@ def _others(
         same = other.architecture == classifier.architecture
         found[f"{name} ({'same' if same else 'other'} architecture)"] = (path, other)
     return found
-
-
-def _weights(model: Path) -> Path:
-    from pellucid.models.weights import WEIGHTS
-
-    return model / WEIGHTS if model.is_dir() else model
 
 
 def _write(

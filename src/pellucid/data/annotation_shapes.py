@@ -105,22 +105,28 @@ def shape_mask(shape: Shape, size: int) -> npt.NDArray[np.bool_]:
     """
     if isinstance(shape, Rectangle):
         return rasterize((shape.x, shape.y, shape.width, shape.height), size)
+    return drawn_mask(shape, size, size)
+
+
+def drawn_mask(shape: Polygon | Brush, height: int, width: int) -> npt.NDArray[np.bool_]:
+    """The pixels that an outline or a stroke covers on an image of any height and width, boolean; see `shape_mask`."""
     corners = np.asarray(shape.points, dtype=np.float64)
-    aspect = shape.aspect if isinstance(shape, Brush) else 1.0
-    reach = np.array([shape.radius, shape.radius / aspect]) if isinstance(shape, Brush) else np.zeros(2)
-    low = np.clip(np.floor((corners.min(0) - reach) * size), 0, size - 1).astype(int)
-    high = np.clip(np.ceil((corners.max(0) + reach) * size), low + 1, size).astype(int)
-    fine = max(1, min(FINE, int(CANVAS / size / max(1.0, aspect))))
-    scale = np.array([fine, fine * aspect])  # canvas pixels in a pixel of the image: a brush is round on the canvas
-    line = (corners * size - low) * scale
+    frame = np.array([width, height])
+    stretch = shape.aspect * width / height if isinstance(shape, Brush) else 1.0  # what makes a brush round
+    reach = np.array([1, 1 / stretch]) * (shape.radius * width if isinstance(shape, Brush) else 0.0)
+    low = np.clip(np.floor(corners.min(0) * frame - reach), 0, frame - 1).astype(int)
+    high = np.clip(np.ceil(corners.max(0) * frame + reach), low + 1, frame).astype(int)
+    fine = max(1, min(FINE, int(CANVAS / max(width, height) / max(1.0, stretch))))
+    scale = np.array([fine, fine * stretch])  # pixels of the canvas to one of the image
+    line = (corners * frame - low) * scale
 
     def draw(canvas: ImageDraw.ImageDraw) -> None:
         if isinstance(shape, Brush):
-            _draw_stroke(canvas, line, max(shape.radius * size * fine - 0.5, 0))  # Pillow draws outlines too
+            _draw_stroke(canvas, line, max(shape.radius * width * fine - 0.5, 0))  # Pillow draws outlines too
         else:
             canvas.polygon([tuple(point) for point in (line - 0.5).tolist()], fill=255)
 
-    mask = np.zeros((size, size), dtype=bool)
+    mask = np.zeros((height, width), dtype=bool)
     mask[low[1] : high[1], low[0] : high[0]] = _covered(draw, (high - low).tolist(), scale.tolist())
     return mask
 

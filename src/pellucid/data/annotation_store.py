@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from pellucid.data.annotation_content import StoreContent, StoreInfo
 from pellucid.data.annotation_schema import DATASET, IMAGE, MARK, NOTE, VERDICT, VISIT, WRITES, connect
 from pellucid.data.annotation_shapes import shape_from_json, shape_to_json
-from pellucid.data.annotations import AnnotationSet, Mark, Note, Skip, Verdict
+from pellucid.data.annotations import AnnotationSet, Mark, Note, Verdict, Visit
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
     from types import TracebackType
     from typing import Self
 
+    from pellucid.data.annotations import State
     from pellucid.data.dataset import Dataset
-
-State = Literal["offered", "done", "skipped"]
-STATES: tuple[State, ...] = get_args(State)
 
 
 class ConflictError(InputError):
@@ -37,47 +36,6 @@ class ForeignMarkError(InputError):
 
 class UnknownMarkError(InputError):
     """There is no such mark."""
-
-
-@dataclass(frozen=True)
-class StoreInfo:
-    """The dataset that a database's annotations belong to."""
-
-    name: str
-    split: str
-    task: str
-    classes: tuple[str, ...]
-    fingerprint: str
-    origin: str
-
-    @classmethod
-    def of(cls, dataset: Dataset) -> StoreInfo:
-        """What identifies a part of a dataset."""
-        return cls(dataset.card.name, dataset.split, dataset.task, dataset.classes, dataset.fingerprint, dataset.origin)
-
-    def check(self, dataset: Dataset) -> None:
-        """Refuse another dataset, one drawn otherwise, and one without the classes that were annotated.
-
-        The fingerprint may differ, as it does where fewer images of the same dataset are opened.
-
-        Raises:
-            InputError: with what the database holds and what was opened.
-        """
-        if self.fingerprint == dataset.fingerprint:
-            return
-        if self.name != dataset.card.name:
-            raise InputError(f"these annotations belong to the dataset {self.name}, not to {dataset.card.name}.")
-        if self.origin != dataset.origin:
-            raise InputError(
-                f"these annotations belong to other images of {self.name}: made with {self.origin}, opened with "
-                f"{dataset.origin}. Give the same --data-option as when they were annotated."
-            )
-        absent = [name for name in self.classes if name not in dataset.classes]
-        if absent:
-            raise InputError(
-                f"these annotations speak of {', '.join(absent)}; {self.name} was opened with the classes "
-                f"{', '.join(dataset.classes)}."
-            )
 
 
 class AnnotationStore:
@@ -108,12 +66,11 @@ class AnnotationStore:
         with self._writing.begin() as connection:
             yield connection
 
-    def put_image(self, image: str, width: int | None = None, height: int | None = None) -> None:
-        """Know an image, and its size in pixels where it is given."""
+    def put_image(self, image: str, width: int, height: int) -> None:
+        """Know an image and its size in pixels."""
         with self.writing() as connection:
             know_image(connection, image)
-            if width is not None and height is not None:
-                connection.execute(sa.update(IMAGE).where(IMAGE.c.id == image).values(width=width, height=height))
+            _put_size(connection, image, width, height)
 
     def image_sizes(self) -> dict[str, tuple[int, int] | None]:
         """Width and height of every image that was ever offered or marked, None where not known."""
@@ -128,15 +85,42 @@ class AnnotationStore:
             ConflictError: another mark has its id.
         """
         with self.writing() as connection:
-            found = connection.execute(sa.select(MARK).where(MARK.c.id == mark.id)).first()
-            if found is not None:
-                if _same(_mark(found), mark):
-                    return False
-                raise ConflictError(f"the id {mark.id} is taken by another mark; make a new one.")
-            know_image(connection, mark.image)
-            connection.execute(sa.insert(MARK).values(_row(mark)))
-            _touch(connection, mark.image, mark.annotator)
-            return True
+            return _add_mark(connection, mark)
+
+    def add_all(self, content: StoreContent) -> None:
+        """Keep all of a file, or, if anything is wrong, nothing. Of what there is already, the later version stays.
+
+        Raises:
+            InputError: the file belongs to another dataset, or has other marks under ids that are taken.
+        """
+        if (content.info.name, content.info.origin) != (self.info.name, self.info.origin):
+            raise InputError(
+                f"these annotations belong to {content.info.name} {content.info.origin}, the database to "
+                f"{self.info.name} {self.info.origin}."
+            )
+        with self.writing() as connection:
+            for image, size in content.sizes.items():
+                know_image(connection, image)
+                if size is not None:
+                    _put_size(connection, image, *size)
+            for mark in content.marks:
+                _add_mark(connection, mark)
+                if mark.undone:
+                    connection.execute(sa.update(MARK).where(MARK.c.id == mark.id).values(undone=True))
+            for table, said in ((VERDICT, content.verdicts), (NOTE, content.notes), (VISIT, content.visits)):
+                for one in said:
+                    _put(connection, table, one)
+
+    def content(self) -> StoreContent:
+        """All that the database holds."""
+        return StoreContent(
+            self.info,
+            self.image_sizes(),
+            tuple(self.marks(undone=True)),
+            tuple(self.verdicts()),
+            tuple(self.notes()),
+            tuple(self.visits()),
+        )
 
     def undo_mark(self, image: str, mark: str, annotator: str) -> Mark:
         """Take a mark back; again, nothing happens. It stays in the database, marked as undone.
@@ -158,7 +142,9 @@ class AnnotationStore:
 
     def put_verdict(self, verdict: Verdict) -> None:
         """Keep a verdict, in the place of an earlier one of the same person."""
-        self._put(VERDICT, ("image", "class_name", "annotator"), asdict(verdict))
+        with self.writing() as connection:
+            _put(connection, VERDICT, verdict)
+            _touch(connection, verdict.image, verdict.annotator)
 
     def drop_verdict(self, image: str, class_name: str, annotator: str) -> None:
         """Take a verdict back, if there is one."""
@@ -169,21 +155,18 @@ class AnnotationStore:
 
     def put_note(self, note: Note) -> None:
         """Keep a note, in the place of an earlier one; an empty one takes it back."""
-        if note.text:
-            self._put(NOTE, ("image", "annotator"), asdict(note))
-            return
+        here = (NOTE.c.image == note.image) & (NOTE.c.annotator == note.annotator)
         with self.writing() as connection:
-            connection.execute(
-                sa.delete(NOTE).where((NOTE.c.image == note.image) & (NOTE.c.annotator == note.annotator))
-            )
+            if note.text:
+                _put(connection, NOTE, note)
+            else:
+                connection.execute(sa.delete(NOTE).where(here))
+            _touch(connection, note.image, note.annotator)
 
-    def put_state(self, image: str, annotator: str, state: State, when: datetime | None = None) -> None:
+    def put_visit(self, visit: Visit) -> None:
         """Say that a person is done with an image, skipped it, or has it open (again)."""
-        if state not in STATES:
-            raise InputError(f"an image is {', '.join(STATES[:-1])} or {STATES[-1]}; found {state!r}.")
-        now = timestamp(when or datetime.now(UTC))
-        values = {"image": image, "annotator": annotator, "state": state, "offered": now, "changed": now}
-        self._put(VISIT, ("image", "annotator"), values, keep=("offered",))
+        with self.writing() as connection:
+            _put(connection, VISIT, visit)
 
     def marks(self, image: str | None = None, annotator: str | None = None, *, undone: bool = False) -> list[Mark]:
         """Marks in the order of arrival, of one image or person where given; with `undone` also those taken back."""
@@ -206,17 +189,11 @@ class AnnotationStore:
         with self.engine.connect() as connection:
             return [Note(r.image, r.text, r.annotator, _time(r.created)) for r in connection.execute(query)]
 
-    def skips(self) -> list[Skip]:
-        """Who left which image, in the order of time."""
-        query = sa.select(VISIT).where(VISIT.c.state == "skipped").order_by(VISIT.c.changed, VISIT.c.image)
-        with self.engine.connect() as connection:
-            return [Skip(r.image, r.annotator, _time(r.changed)) for r in connection.execute(query)]
-
-    def states(self, annotator: str | None = None) -> list[tuple[str, str, State]]:
-        """Image, person and state of every image that was offered, the latest change first."""
+    def visits(self, annotator: str | None = None) -> list[Visit]:
+        """How far people are with the images that were offered to them, the latest change first."""
         query = _narrow(sa.select(VISIT), VISIT, None, annotator).order_by(VISIT.c.changed.desc(), VISIT.c.image)
         with self.engine.connect() as connection:
-            return [(r.image, r.annotator, r.state) for r in connection.execute(query)]
+            return [Visit(r.image, r.state, r.annotator, _time(r.changed)) for r in connection.execute(query)]
 
     def state(self, image: str, annotator: str) -> State | None:
         """Whether an image is open to a person, done or skipped; None where it was never offered."""
@@ -234,18 +211,6 @@ class AnnotationStore:
     def annotations(self) -> AnnotationSet:
         """All marks and verdicts, as training reads them."""
         return AnnotationSet(self.marks(), self.verdicts())
-
-    def _put(self, table: sa.Table, keys: Sequence[str], values: Mapping[str, Any], keep: Sequence[str] = ()) -> None:
-        """Insert a row or replace the one with the same keys, except for the columns `keep`."""
-        row = {k: timestamp(v) if isinstance(v, datetime) else v for k, v in values.items()}
-        here = sa.and_(*(table.c[k] == row[k] for k in keys))
-        rest = {k: v for k, v in row.items() if k not in (*keys, *keep)}
-        with self.writing() as connection:
-            know_image(connection, row["image"])
-            if not connection.execute(sa.update(table).where(here).values(rest)).rowcount:
-                connection.execute(sa.insert(table).values(row))
-            if table is not VISIT:
-                _touch(connection, row["image"], row["annotator"])
 
 
 def open_store(source: str | Path, *, create: Dataset | StoreInfo | None = None) -> AnnotationStore:
@@ -294,6 +259,36 @@ def timestamp(when: datetime) -> str:
 
 def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
+
+
+def _put_size(connection: sa.Connection, image: str, width: int, height: int) -> None:
+    connection.execute(sa.update(IMAGE).where(IMAGE.c.id == image).values(width=width, height=height))
+
+
+def _add_mark(connection: sa.Connection, mark: Mark) -> bool:
+    found = connection.execute(sa.select(MARK).where(MARK.c.id == mark.id)).first()
+    if found is not None:
+        if _same(_mark(found), mark):
+            return False
+        raise ConflictError(f"the id {mark.id} is taken by another mark; make a new one.")
+    know_image(connection, mark.image)
+    connection.execute(sa.insert(MARK).values(_row(mark)))
+    _touch(connection, mark.image, mark.annotator)
+    return True
+
+
+def _put(connection: sa.Connection, table: sa.Table, said: Verdict | Note | Visit) -> None:
+    """Insert a row, or replace the one with the same keys unless that is later."""
+    latest = "changed" if table is VISIT else "created"
+    row = asdict(said)
+    row[latest] = timestamp(row.pop("created"))
+    know_image(connection, said.image)
+    here = sa.and_(*(column == row[column.name] for column in table.primary_key))
+    old = connection.execute(sa.select(table.c[latest]).where(here)).scalar()
+    if old is None:
+        connection.execute(sa.insert(table).values({**row, "offered": row[latest]} if table is VISIT else row))
+    elif old <= row[latest]:
+        connection.execute(sa.update(table).where(here).values(row))
 
 
 def _touch(connection: sa.Connection, image: str, annotator: str) -> None:

@@ -26,6 +26,8 @@ Kind = Literal["relevant", "irrelevant"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Present = Literal["yes", "no", "unsure"]
 PRESENT: tuple[Present, ...] = get_args(Present)
+State = Literal["offered", "done", "skipped"]
+STATES: tuple[State, ...] = get_args(State)
 
 
 def _now() -> datetime:
@@ -77,22 +79,31 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Skip:
-    """One person looked at an image and left it."""
+class Visit:
+    """How far one person is with an image: it is open to them, they are done with it, or they skipped it."""
 
     image: str
+    state: State
     annotator: str = ""
     created: datetime = field(default_factory=_now)
+
+    def __post_init__(self) -> None:
+        if self.state not in STATES:
+            raise InputError(f"an image is offered, done or skipped; found {self.state!r}.")
 
 
 @dataclass(frozen=True)
 class Note:
-    """What one person wrote about an image; any text, which is never run or rendered."""
+    """What one person wrote about an image; any text that UTF-8 holds, which is never run or rendered."""
 
     image: str
     text: str
     annotator: str = ""
     created: datetime = field(default_factory=_now)
+
+    def __post_init__(self) -> None:
+        if "\0" in self.text or self.text.encode("utf-8", "ignore").decode() != self.text:
+            raise InputError("a note is text; found characters in it that are none.")
 
 
 class AnnotationSet:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field
 
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
-from pellucid.data.dicom_file import DicomPixels, Header, is_dicom, read_dicom, read_header
+from pellucid.data.dicom_file import is_dicom, read_dicom
+from pellucid.data.dicom_header import Header, read_header
+from pellucid.data.dicom_options import KEYS, DicomOptions
 from pellucid.data.opening import FaultyDataError, Remark, check_root
 from pellucid.data.parallel import in_threads
 from pellucid.data.regions import Regions
@@ -37,12 +38,6 @@ LAYOUT = (
     "AccessionNumber or path, its class, list of labels or columns of 0 and 1, and, if there is one, split; boxes in "
     f"{BOXES}."
 )
-KEYS = {
-    "uid": ("sopinstanceuid", "sop_instance_uid", "uid"),
-    "path": USUAL["path"],
-    "accession": ("accessionnumber", "accession_number", "accession"),
-}
-"""The columns that say which image a row is of, in the order they are looked for, and how they may be called."""
 _OURS = "Pellucid"  # the manufacturer of our own heat maps, which may lie beside the images they explain
 _OF_TABLE = (
     "category", "findings", "labels", "classes", "negative", "separator", "unknown", "boxes", "validation_fraction",
@@ -60,59 +55,6 @@ CARD = DatasetCard(
     native_channels=1,
     notes="Classes and task come from the table and the options. Images and patients are called by hashes.",
 )
-
-
-class DicomOptions(DicomPixels):
-    """What may be chosen when a folder of DICOM files is opened; columns are found by their usual names.
-
-    Attributes:
-        table: the table; its path, from the folder of the DICOM files unless it is absolute. None for the one that is
-            directly in it.
-        uid: the column of SOP Instance UIDs.
-        path: the column of the files' paths, from the table's folder.
-        accession: the column of accession numbers; a row is of all images of its examination.
-        split: the column of the parts.
-        category: the column of each image's one class, for a multiclass task.
-        findings: the column of lists of labels, for a multi-label task.
-        labels: the columns of 0 and 1 that are the labels of a multi-label task, in this order.
-        classes: the classes in `category` or `findings`, in the order of the network's outputs; None for all that
-            occur, sorted.
-        negative: the word in a list of findings that says there is none.
-        separator: what stands between two findings of a list in a CSV file; None for `|` or `;`.
-        unknown: what else but nothing in a column of 0 and 1 means unknown, as `["-1"]`.
-        boxes: the table of boxes, in pixels of the image; its path, from the table's folder. None for boxes.csv, if it
-            is there.
-        validation_fraction: the share of training patients to cut off where the table has no validation part; 0 for
-            none.
-        test_fraction: the share of patients to cut off for testing where the table has no parts; 0 for none, 1 for
-            nothing but a test part.
-        show_patients: call patients by their PatientID and images by their path instead of by hashes. Both then stand
-            in results.
-        window: which of the file's windows to show gray values through, from 1; 0 for the full range of what can be
-            stored. None for the file's VOI look-up table, or the first window where it has none.
-        frame: which frame, from 1, of files that have several; those are refused without it.
-        encoding: of the text of a CSV file; None for UTF-8, or UTF-16 with a byte-order mark.
-        delimiter: between the cells of a CSV file; None for a comma, and a tab in a file called .tsv.
-    """
-
-    table: str | None = None
-    uid: str | None = None
-    path: str | None = None
-    accession: str | None = None
-    split: str | None = None
-    category: str | None = None
-    findings: str | None = None
-    labels: tuple[str, ...] | None = None
-    classes: tuple[str, ...] | None = None
-    negative: str = "No Finding"
-    separator: str | None = Field(default=None, min_length=1)
-    unknown: tuple[str, ...] = ()
-    boxes: str | None = None
-    validation_fraction: float = Field(default=0.1, ge=0, lt=1)
-    test_fraction: float = Field(default=0.2, ge=0, le=1)
-    show_patients: bool = False
-    encoding: str | None = None
-    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
 
 
 @dataclass(frozen=True)
@@ -167,7 +109,7 @@ def open_dicom_folder(root: str | Path, *, seed: int = 0, options: Mapping[str, 
     parts = None if split is None else read_parts(columns, split)
     remarks: list[Remark] = []
     found = _by_path(columns, name, settings) if key == "path" else _by_number(columns, key, name, folder, settings)
-    regions = _regions(columns, name, found, source, of_table, remarks)
+    regions = _regions(columns, name, KEYS[key], found, source, of_table, remarks)
     usable = [i for i, row in enumerate(found.rows) if row not in columns.faulty]
     remarks = [*columns.faults, *remarks]
     splits: Splits = {}
@@ -316,7 +258,13 @@ def _take(
 
 
 def _regions(
-    columns: Columns, name: str, found: _Found, source: Path, options: TableOptions, remarks: list[Remark]
+    columns: Columns,
+    name: str,
+    names: Sequence[str],
+    found: _Found,
+    source: Path,
+    options: TableOptions,
+    remarks: list[Remark],
 ) -> dict[int, list[Region]]:
     """The boxes of each image, by its place among those found."""
     boxes = open_boxes(source, options)
@@ -330,7 +278,7 @@ def _regions(
     known = {cell: row for row, cell in enumerate(columns.cells[name])}
     files = {row: header.path for row, header in headers.items()}
     regions: dict[int, list[Region]] = {}
-    for region in read_boxes(boxes, [name.lower()], known, files, size=sizes.get):
+    for region in read_boxes(boxes, (*names, name.lower()), known, files, size=sizes.get):
         own = places[region.image]
         if len(own) > 1:
             columns.refuse(region.image, f"a box, but {len(own)} images; name them by SOPInstanceUID")
@@ -358,14 +306,12 @@ def _dataset(
     paths = [h.path for h in headers]
     stats = [path.stat() for path in paths]
     marked = tuple(replace(r, image=new) for new, old in enumerate(chosen) for r in regions.get(old, ()))
-    named = [
-        Path(os.path.relpath(h.path, folder)).as_posix() if settings.show_patients else h.named(settings)
-        for h in headers
-    ]
+    read_as = "".join(f"-{k}{v}" for k in ("window", "frame") if (v := getattr(settings, k)) is not None)
+    named = [Path(os.path.relpath(h.path, folder)).as_posix() if settings.show_patients else h.name for h in headers]
     return Dataset(
         card=card,
         split=split,
-        ids=tuple(named),
+        ids=tuple(name + read_as for name in named),
         patients=tuple(_patient(h, settings) for h in headers),
         targets=targets[[found.rows[i] for i in chosen]],
         read=lambda i: read_dicom(paths[i], window=settings.window, frame=settings.frame),

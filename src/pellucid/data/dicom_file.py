@@ -1,17 +1,15 @@
-"""One DICOM file: is it one, its pixels as people see them, its header without what names the patient."""
+"""One DICOM file: is it one, and its pixels as people see them."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
 
 from pellucid.data.decode import check_pixels
-from pellucid.data.dicom_values import WHITE, gray_table, numbers, whole
+from pellucid.data.dicom_values import WHITE, gray_table, whole
 from pellucid.resources import optional
 from pellucid.settings import Section
 from pellucid.types import InputError
@@ -44,14 +42,9 @@ PLUGINS: dict[str, tuple[str, ...]] = {
     "1.2.840.10008.1.2.4.202": ("pylibjpeg",),
     "1.2.840.10008.1.2.4.203": ("pylibjpeg",),
 }
-_WHAT_TO_DO = "Fetch it again, or take it out."
+WHAT_TO_DO = "Fetch it again, or take it out."
 READABLE = "uncompressed, deflated, RLE, JPEG of 8 bits, JPEG-LS and JPEG 2000"
 _FUNCTIONAL_GROUPS = ("PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence")
-_HEADER = (
-    "SOPClassUID", "SOPInstanceUID", "AccessionNumber", "PatientID", "IssuerOfPatientID", "Manufacturer", "Rows",
-    "Columns", "NumberOfFrames", "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing",
-    "PresentationIntentType", "SharedFunctionalGroupsSequence",
-)  # fmt: skip
 
 
 class DicomPixels(Section):
@@ -65,79 +58,6 @@ class DicomPixels(Section):
 
     window: int | None = Field(default=None, ge=0)
     frame: int | None = Field(default=None, ge=1)
-
-
-class Spacing(NamedTuple):
-    """How far apart the pixels of an image are, in millimetres.
-
-    Attributes:
-        row: between rows, downwards.
-        column: between columns, to the right.
-        source: the attribute it is from. `PixelSpacing` may be calibrated to the patient; `ImagerPixelSpacing` is at
-            the detector, where a projection is magnified; `NominalScannedPixelSpacing` is of a digitised film.
-    """
-
-    row: float
-    column: float
-    source: str
-
-
-@dataclass(frozen=True)
-class Header:
-    """What is known of a DICOM file without its pixels.
-
-    Attributes:
-        path: the file.
-        uid: its SOP Instance UID.
-        accession: its accession number; empty where it has none.
-        patient_id: as in the file; empty where it has none. Show `patient` instead.
-        issuer: of the patient's id, as in the file.
-        rows: height in pixels; 0 for an object that is no image.
-        columns: width in pixels.
-        frames: how many images are in it.
-        manufacturer: of what made the image.
-        raw: whether it is marked as for processing, not for presentation.
-        spacing: between pixels; None where it is not known.
-        spacing_problem: why the spacing cannot be used, where it is there and makes no sense.
-    """
-
-    path: Path
-    uid: str
-    accession: str
-    patient_id: str
-    issuer: str
-    rows: int
-    columns: int
-    frames: int
-    manufacturer: str
-    raw: bool
-    spacing: Spacing | None
-    spacing_problem: str = ""
-
-    @property
-    def name(self) -> str:
-        """What the image is called in results: by a hash, since UIDs and paths may hold dates and names."""
-        return f"dicom-{_hash('image', self.uid or self.path.name)}"
-
-    def named(self, pixels: DicomPixels) -> str:
-        """The same, with what was chosen of the file, by which the pixels differ."""
-        chosen = [f"{k}{v}" for k, v in (("window", pixels.window), ("frame", pixels.frame)) if v is not None]
-        return "-".join((self.name, *chosen))
-
-    @property
-    def patient(self) -> str:
-        """A name for the patient that tells nothing: a hash of the id; the image's own where it has no id."""
-        return f"patient-{_hash('patient', self.issuer, self.patient_id)}" if self.patient_id else self.name
-
-    def need_spacing(self) -> Spacing | None:
-        """The spacing, None where it is not known.
-
-        Raises:
-            InputError: naming the file, for a spacing that makes no sense.
-        """
-        if self.spacing_problem:
-            raise InputError(f"{self.path}: {self.spacing_problem}.")
-        return self.spacing
 
 
 def is_dicom(path: str | Path) -> bool:
@@ -171,40 +91,13 @@ def read_dicom(path: str | Path, *, window: int | None = None, frame: int | None
     try:
         chosen = _frame(image, frame)
         pixels = _decode(image, chosen - 1)
-        _lift_functional_groups(image, chosen - 1)
+        lift_functional_groups(image, chosen - 1)
         return _shown(image, pixels, window)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except Exception as error:  # decoders raise whatever they like at damaged data
         said = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"{path}: truncated or damaged ({said[-1].strip()}). {_WHAT_TO_DO}") from error
-
-
-def read_header(path: str | Path) -> Header:
-    """What a DICOM file says without its pixels.
-
-    Raises:
-        InputError: with the file's name, for a file that is not DICOM or is damaged.
-    """
-    path = Path(path)
-    image = open_dicom(path, pixels=False, tags=_HEADER)
-    try:
-        shape = [whole(image, k, default) for k, default in (("Rows", 0), ("Columns", 0), ("NumberOfFrames", 1))]
-        _lift_functional_groups(image, 0)
-        intent = _text(image, "PresentationIntentType")
-        named = [_text(image, k) for k in ("SOPInstanceUID", "AccessionNumber", "PatientID", "IssuerOfPatientID")]
-    except Exception as error:
-        raise InputError(f"{path}: the header is damaged ({error}). {_WHAT_TO_DO}") from error
-    spacing, problem = None, ""
-    try:
-        spacing = _spacing(image)
-    except ValueError as error:
-        problem = str(error)
-    uid, accession, patient, issuer = named
-    return Header(
-        path, uid, accession, patient, issuer, shape[0], shape[1], max(shape[2], 1), _text(image, "Manufacturer"),
-        intent == "FOR PROCESSING", spacing, problem,
-    )  # fmt: skip
+        raise InputError(f"{path}: truncated or damaged ({said[-1].strip()}). {WHAT_TO_DO}") from error
 
 
 class _RefusedError(InputError):
@@ -236,7 +129,7 @@ def open_dicom(path: Path, *, pixels: bool = True, tags: Sequence[str] | None = 
             path, stop_before_pixels=not pixels, specific_tags=None if tags is None else list(tags)
         )
     except Exception as error:
-        raise InputError(f"{path}: truncated or damaged ({type(error).__name__}). {_WHAT_TO_DO}") from error
+        raise InputError(f"{path}: truncated or damaged ({type(error).__name__}). {WHAT_TO_DO}") from error
     return image
 
 
@@ -256,7 +149,7 @@ def _frame(image: DicomObject, frame: int | None) -> int:
 
 def _decode(image: DicomObject, index: int) -> npt.NDArray[Any]:
     """Samples as stored, (H, W) or (H, W, 3); YBR as RGB."""
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import UID
 
     shape = (whole(image, "Rows"), whole(image, "Columns"))
@@ -266,7 +159,7 @@ def _decode(image: DicomObject, index: int) -> npt.NDArray[Any]:
     if whole(image, "BitsAllocated") > 16:
         raise _RefusedError(f"{whole(image, 'BitsAllocated')} bits a pixel; up to 16 can be read.")
     syntax = UID(str(image.file_meta.get("TransferSyntaxUID", "")))
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"correct_unused_bits": False}  # gray_table and colour need no help with them
     if syntax.is_compressed and not syntax.is_deflated:
         if syntax not in PLUGINS:
             raise _RefusedError(_unreadable(syntax))
@@ -274,9 +167,10 @@ def _decode(image: DicomObject, index: int) -> npt.NDArray[Any]:
         plugin = next((p for p in PLUGINS[syntax] if p in there), None)
         if plugin is None or (syntax.endswith(".4.51") and whole(image, "BitsStored") > 8):
             raise _RefusedError(_unreadable(syntax))
-        options = {"decoding_plugin": plugin}
+        options["decoding_plugin"] = plugin
     pixels: npt.NDArray[Any] = get_decoder(syntax).as_array(image, index=index, **options)[0]
-    return pixels
+    shift = whole(image, "HighBit", whole(image, "BitsStored") - 1) + 1 - whole(image, "BitsStored")
+    return pixels >> shift if shift > 0 and "decoding_plugin" not in options else pixels
 
 
 def _unreadable(syntax: Any) -> str:  # noqa: ANN401
@@ -287,7 +181,7 @@ def _unreadable(syntax: Any) -> str:  # noqa: ANN401
     return f"compressed as {syntax.name}{many} ({syntax}), which cannot be read here. {way}. Readable are {READABLE}."
 
 
-def _lift_functional_groups(image: DicomObject, index: int) -> None:
+def lift_functional_groups(image: DicomObject, index: int) -> None:
     """What an enhanced image says of all frames, and of this one, as an ordinary image says it."""
     shared = list(image.get("SharedFunctionalGroupsSequence") or ())[:1]
     own = list(image.get("PerFrameFunctionalGroupsSequence") or ())[index : index + 1]
@@ -309,37 +203,12 @@ def _shown(image: DicomObject, pixels: npt.NDArray[Any], window: int | None) -> 
             table = gray_table(image, window)
         except ValueError as error:
             raise _RefusedError(f"{error}.") from error
-        shift = max(whole(image, "HighBit", bits - 1) + 1 - bits, 0)
-        stored = pixels.astype(np.uint16, copy=False)
-        return np.asarray(np.take(table, (stored >> shift) & (2**bits - 1)))
+        return np.asarray(np.take(table, pixels.astype(np.uint16, copy=False) & (2**bits - 1)))
     if pixels.ndim != 3 or pixels.shape[2] != 3:
         raise _RefusedError(
             f"pixels of the kind {kind or 'that it does not say'} cannot be shown; gray and colour can."
         )
     top, white = 2**bits - 1, 255 if bits <= 8 else WHITE
     if top != white:
-        pixels = (np.minimum(pixels, top).astype(np.uint32) * white + top // 2) // top
+        pixels = ((pixels & top).astype(np.uint32) * white + top // 2) // top
     return np.ascontiguousarray(pixels, dtype=np.uint8 if white == 255 else np.uint16)
-
-
-def _spacing(image: DicomObject) -> Spacing | None:
-    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        found = numbers(image, keyword)
-        if found and (len(found) != 2 or min(found) <= 0):
-            raise ValueError(f"{keyword} is {', '.join(f'{v:g}' for v in found)}; expected two numbers above 0")
-        if found:
-            return Spacing(found[0], found[1], keyword)
-    return None
-
-
-def _text(image: DicomObject, keyword: str) -> str:
-    """An attribute's text from its bytes: pydicom would warn of what it finds odd, and quote it."""
-    item: Any = image.get_item(keyword) if keyword in image else None
-    value = getattr(item, "value", None)
-    if value is None:
-        return ""
-    return (value.decode("latin-1") if isinstance(value, bytes) else str(value)).strip(" \0")
-
-
-def _hash(*parts: str) -> str:
-    return hashlib.sha256("\0".join(("pellucid", *parts)).encode()).hexdigest()[:16]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pellucid.data.opening import MISSING
 from pellucid.data.registry import DATASETS, get_entry
 from pellucid.data.unpack import unpack
 from pellucid.downloads import TITLES, check_digest, digest_of, download
@@ -18,6 +20,7 @@ from pellucid.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pellucid.data.registry import DatasetEntry
     from pellucid.data.release import Release, ReleaseFile
 
 RECORDS = ".fetched"  # in the dataset's folder: a file of JSON for each published file
@@ -64,7 +67,7 @@ def fetch_dataset(name: str, root: str | Path, *, files: Sequence[str] = (), kee
         keep: keep archives once they are unpacked.
 
     Returns:
-        What became of each file.
+        What became of each file; none where a whole copy that came there in another way is laid out in `root`.
 
     Raises:
         InputError: for data of one's own; a dataset or part of it that must be fetched by hand, with what to accept
@@ -83,13 +86,18 @@ def fetch_dataset(name: str, root: str | Path, *, files: Sequence[str] = (), kee
         raise InputError(f"{name}: nothing is published under this name; it reads data of your own or built in.")
     folder = Path(root).expanduser()
     chosen = release.choose(files, name)
-    found = {file.name: _recorded(file, folder) for file in chosen}
-    missing = [file for file in chosen if found[file.name] is None]
+    found = {file.name: one for file in chosen if (one := _recorded(file, folder)) is not None}
+    if not (files or found) and _laid_out(entry, folder):
+        return []
+    missing = [file for file in chosen if file.name not in found]
     _check_space(missing, folder)
+    if missing and (rest := _by_hand(name, release, folder)):
+        warnings.warn(rest, stacklevel=2)  # before hours of downloading
     for file in missing:
         found[file.name] = _fetch(file, folder, keep)
-    _check_by_hand(name, release, folder)
-    return [one for one in found.values() if one is not None]
+    if rest := _by_hand(name, release, folder):
+        raise InputError(f"{'the files at fixed addresses are there. ' if found else ''}{rest}")
+    return [found[file.name] for file in chosen]
 
 
 def _fetch(file: ReleaseFile, folder: Path, keep: bool) -> Fetched:
@@ -167,11 +175,25 @@ def _check_space(missing: Sequence[ReleaseFile], folder: Path) -> None:
         )
 
 
-def _check_by_hand(name: str, release: Release, folder: Path) -> None:
+def _by_hand(name: str, release: Release, folder: Path) -> str:
+    """What is still to be fetched by hand, and how; empty where nothing is."""
     missing = [pattern for pattern in release.by_hand if not any(folder.glob(pattern))]
-    if missing:
-        done = "The files at fixed addresses are there. " if release.files else ""
-        raise InputError(
-            f"{name}: {done}To be fetched by hand into {folder}: {', '.join(missing)}. {release.instructions} Terms: "
-            f"{DATASETS[name].card.licence}"
-        )
+    if not missing:
+        return ""
+    return (
+        f"{name}: to be fetched by hand into {folder}: {', '.join(p.removeprefix('**/') for p in missing)}. "
+        f"{release.instructions} Terms: {DATASETS[name].card.licence}."
+    ).replace("..", ".")
+
+
+def _laid_out(entry: DatasetEntry, folder: Path) -> bool:
+    """Whether a whole copy lies in the folder that came there in another way; its images are not looked at."""
+    if not folder.is_dir():
+        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            entry.open(folder, 0, None)
+            return not any(remark.reason == MISSING for remark in entry.audit(folder))
+        except InputError:
+            return False

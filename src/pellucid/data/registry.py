@@ -176,11 +176,29 @@ DATASETS: dict[str, DatasetEntry] = {
             release=releases.MEDMNIST,
         ),
         DatasetEntry(
+            "shards",
+            "Another dataset, decoded into shards by `pellucid data cache --shard-size`; read from a folder or a URL.",
+            "pellucid.data.shards",
+            "open_shards",
+        ),
+        DatasetEntry(
             "folder",
             "Your own images, one folder a class.",
             "pellucid.data.folder",
             "open_folder",
             layout=_FOLDERS,
+        ),
+        DatasetEntry(
+            "dicom",
+            "Your own DICOM files, named by a table of SOP Instance UIDs, accession numbers or paths.",
+            "pellucid.data.dicom",
+            "open_dicom_folder",
+            layout=(
+                "DICOM files in any folders, and a CSV or Parquet table: a row an image or examination, with its "
+                "SOPInstanceUID, AccessionNumber or path, its class, list of labels or columns of 0 and 1, and, if "
+                "there is one, split; boxes in boxes.csv."
+            ),
+            auditor="audit",
         ),
         DatasetEntry(
             "table",

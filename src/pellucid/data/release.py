@@ -54,7 +54,8 @@ class Release:
 
     def summary(self) -> str:
         """What there is to fetch, for lists."""
-        by_hand = f"by hand: {', '.join(self.by_hand)}" if self.by_hand else ""
+        patterns = ", ".join(pattern.removeprefix("**/") for pattern in self.by_hand)
+        by_hand = f"by hand: {patterns}" if patterns else ""
         if not self.files:
             return by_hand
         first = [file for file in self.files if not file.optional]

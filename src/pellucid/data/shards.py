@@ -9,7 +9,6 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from pellucid.types import Pixels
 
 LANES = 8
-"""Shards that are read side by side and mixed; a part has a multiple of it, so that 1, 2, 4 or 8 processes share them."""
+"""Shards that are read side by side and mixed; a part has a multiple of it, for 1, 2, 4 or 8 processes to share."""
 
 INDEX = "shards.json"  # what a folder of shards begins with
 _ATTEMPTS = 4  # to read a file, with 1, 2 and 4 seconds between
@@ -115,11 +114,15 @@ def write_shards(
     return folder / INDEX
 
 
+def part_manifests(index: Path) -> list[Path]:
+    """The manifests of the parts that an index names."""
+    parts = ShardIndex.model_validate_json(index.read_bytes()).parts
+    return [index.with_name(part.manifest) for part in parts.values()]
+
+
 def _write_labels(path: Path, dataset: Dataset) -> str:
     stream = io.BytesIO()
-    np.savez_compressed(
-        stream, ids=np.array(dataset.ids), patients=np.array(dataset.patients), targets=dataset.targets
-    )
+    np.savez_compressed(stream, ids=np.array(dataset.ids), patients=np.array(dataset.patients), targets=dataset.targets)
     with whole_file(path) as temporary:
         temporary.write_bytes(stream.getvalue())
     return hashlib.sha256(stream.getvalue()).hexdigest()
@@ -131,6 +134,7 @@ def open_shards(*, seed: int = 0, options: Mapping[str, object] | None = None) -
     Raises:
         InputError: for a URL that cannot be read, or files that are not what was written.
     """
+    del seed  # nothing is left to chance
     settings = validate(ShardOptions, options, "the options of the dataset shards")
     store = Store(settings.url, settings.storage)
     try:
@@ -180,8 +184,13 @@ class Store:
 
     def __init__(self, url: str, storage: Mapping[str, Any] | None = None) -> None:
         self.url = url.removesuffix(INDEX).rstrip("/")
-        fsspec = optional("fsspec", "cloud", "the dataset shards")
-        self._open = partial(fsspec.open, mode="rb", **(storage or {}))
+        core = optional("fsspec.core", "cloud", "the dataset shards")
+        try:
+            self._system, self._folder = core.url_to_fs(self.url, **(storage or {}))
+        except ImportError as error:  # the package for this kind of URL
+            raise InputError(f"{url}: cannot be read ({error}): pip install 'pellucid[cloud]'") from error
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{url}: not a URL that fsspec reads with these options ({error}).") from error
 
     def place(self, name: str) -> str:
         """Where a file is, for messages."""
@@ -195,11 +204,10 @@ class Store:
         """
         for attempt in range(_ATTEMPTS):
             try:
-                with self._open(self.place(name)) as stream:
-                    content: bytes = stream.read()
+                content: bytes = self._system.cat_file(f"{self._folder.rstrip('/')}/{name}")
                 return content
-            except (FileNotFoundError, PermissionError, ValueError, ImportError) as error:
-                raise InputError(f"{self.place(name)}: cannot be read ({error!r}).") from error
+            except FileNotFoundError as error:
+                raise InputError(f"{self.place(name)}: there is no such file.") from error
             except Exception as error:  # whatever a network or a storage service raises
                 if attempt == _ATTEMPTS - 1:
                     raise InputError(
@@ -235,9 +243,7 @@ class Shards:
         body = memoryview(content)[len(header) :]
         blocks = [block for block in self.manifest.blocks() if block.file == index]
         size = self.manifest.image_bytes
-        hashes = tuple(
-            hashlib.sha256(body[b.first * size : (b.first + b.count) * size]).hexdigest() for b in blocks
-        )
+        hashes = tuple(hashlib.sha256(body[b.first * size : (b.first + b.count) * size]).hexdigest() for b in blocks)
         if content[: len(header)] != header or len(body) != file.images * size or hashes != file.sha256:
             raise InputError(f"{self.store.place(file.name)}: not what was written; fetch or write it anew.")
         shape = (file.images, self.manifest.channels, self.manifest.size, self.manifest.size)

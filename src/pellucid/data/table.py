@@ -35,7 +35,6 @@ LAYOUT = (
 )
 BOXES = "boxes.csv"
 
-
 CARD = DatasetCard(
     name="table",
     title="Images named by a table",
@@ -75,46 +74,22 @@ def open_table(root: str | Path, *, seed: int = 0, options: Mapping[str, object]
         pellucid.types.InputError: /no/such/place: no such folder or file. Expected: a CSV or Parquet table, ...
     """
     settings = validate(TableOptions, options, f"options of {CARD.name}")
-    source = _find_table(check_root(root, CARD.name, LAYOUT, file=True))
+    source = find_table(check_root(root, CARD.name, LAYOUT, file=True))
     columns = read_columns(source, encoding=settings.encoding, delimiter=settings.delimiter)
-    path = need_column(columns, "path", settings.path, USUAL["path"])
-    split = find_column(columns, "split", settings.split, USUAL["split"])
-    patient = find_column(columns, "patient", settings.patient, USUAL["patient"])
-    name = find_column(columns, "id", settings.id, USUAL["id"])
-    targets = read_targets(columns, settings, {path, split, patient, name})
-    paths, files = find_files(columns, path, source.parent / settings.images, outside=settings.outside)
-    ids = paths if name is None else read_ids(columns, name)
-    boxes = _open_boxes(source, settings)
-    known = {key: row for keys in (columns.cells[path], paths, ids) for row, key in enumerate(keys)}
-    rows = _Rows(
-        card=replace(CARD, task=targets.task, classes=targets.classes),
-        settings=settings,
-        ids=ids,
-        patients=ids if patient is None else read_patients(columns, patient),
-        parts=None if split is None else read_parts(columns, split),
-        targets=targets.values,
-        files=files,
-        regions=[] if boxes is None else read_boxes(boxes, USUAL["path"], known, {i: f.path for i, f in files.items()}),
-    )
-    faults = [*columns.faults, *(boxes.faults if boxes is not None else ())]
+    boxes = open_boxes(source, settings)
     splits: Splits = {}
+    wrong: list[Remark] = []
     try:
+        rows = _read_rows(columns, boxes, settings)
         splits = rows.open(columns.usable(), seed)
+        for note in rows.notes(splits, seed):
+            warnings.warn(f"{source.name}: {note}.", stacklevel=2)
         check_disjoint(splits)
     except InputError as error:
-        if not faults:
+        if not columns.faults and not (boxes is not None and boxes.faults):
             raise
-        faults += error.remarks if isinstance(error, FaultyDataError) else [Remark(str(source), str(error))]
-    columns_used = f"{source.name}: images from {path!r}; {targets.said}; " + "; ".join(
-        f"{what} from {column!r}" if column is not None else otherwise
-        for what, column, otherwise in (
-            ("patients", patient, "no patients, each image counts by itself"),
-            ("parts", split, f"no parts, cut by patient with seed {seed}"),
-            ("names", name, "names are the paths"),
-        )
-    )
-    for note in (f"{columns_used}.", *rows.oddities(splits)):
-        warnings.warn(note, stacklevel=2)
+        wrong += error.remarks if isinstance(error, FaultyDataError) else [Remark(str(source), str(error))]
+    faults = [*columns.faults, *(boxes.faults if boxes is not None else ()), *wrong]
     if faults:
         raise FaultyDataError(faults, splits)
     return splits
@@ -132,6 +107,7 @@ class _Rows:
     targets: npt.NDArray[np.generic]
     files: dict[int, SourceFile]
     regions: list[Region]
+    said: str
 
     def open(self, usable: list[int], seed: int) -> Splits:
         """The parts of the usable rows: those that the table gives, and by patient what it leaves open."""
@@ -169,22 +145,22 @@ class _Rows:
             bits=bits,
         )
 
-    def oddities(self, splits: Splits) -> Iterator[str]:
-        """What is worth knowing and may be meant so."""
+    def notes(self, splits: Splits, seed: int) -> Iterator[str]:
+        """Which columns were taken for what, and what is odd but may be meant so."""
+        yield self.said if self.parts is not None else f"{self.said}; no parts, cut by patient with seed {seed}"
         classes = self.card.classes
-        if "train" in splits:
-            train = splits["train"].targets
-            present = (train[:, None] == np.arange(len(classes))) if train.ndim == 1 else (train == 1)
-            absent = [name for name, there in zip(classes, present.any(axis=0).tolist(), strict=True) if not there]
-            if absent:
-                yield f"no training image has the class {', '.join(absent)}."
+        looked_at = [splits["train"]] if "train" in splits else list(splits.values())
+        seen = {k for part in looked_at for k in _present(part.targets)}
+        absent = [name for k, name in enumerate(classes) if k not in seen]
+        if absent:
+            yield f"no {'training ' * ('train' in splits)}image has the class {', '.join(absent)}"
         others = {region.label for region in self.regions} - set(classes)
         if others:
-            yield f"boxes of {', '.join(sorted(others))}, which is no class; they serve as regions all the same."
+            yield f"boxes of {', '.join(sorted(others))}, which is no class; they serve as regions all the same"
         wrong = [r for r in self.regions if r.label in classes and not self._agrees(r)]
         if wrong:
             named = f"{wrong[0].label} on {self.ids[wrong[0].image]}"
-            yield f"{len(wrong)} box(es) of a class that the table does not give the image, such as {named}."
+            yield f"{len(wrong)} box(es) of a class that the table does not give the image, such as {named}"
 
     def _agrees(self, region: Region) -> bool:
         target = self.targets[region.image]
@@ -192,7 +168,47 @@ class _Rows:
         return bool(target == column if self.targets.ndim == 1 else target[column] == 1)
 
 
-def _find_table(place: Path) -> Path:
+def _read_rows(columns: Columns, boxes: Columns | None, settings: TableOptions) -> _Rows:
+    """All columns of a table by their meaning; what is wrong with a row is noted there."""
+    path = need_column(columns, "path", settings.path, USUAL["path"])
+    split = find_column(columns, "split", settings.split, USUAL["split"])
+    patient = find_column(columns, "patient", settings.patient, USUAL["patient"])
+    name = find_column(columns, "id", settings.id, USUAL["id"])
+    targets = read_targets(columns, settings, {path, split, patient, name})
+    paths, files = find_files(columns, path, columns.source.parent / settings.images, outside=settings.outside)
+    ids = paths if name is None else read_ids(columns, name)
+    known = {key: row for keys in (columns.cells[path], paths, ids) for row, key in enumerate(keys)}
+    places = {row: file.path for row, file in files.items()}
+    said = [f"images from {path!r}", targets.said]
+    said += [f"{what} from {column!r}" for what, column in (("names", name), ("parts", split)) if column is not None]
+    said.append(f"patients from {patient!r}" if patient is not None else "no patients, each image counts by itself")
+    return _Rows(
+        card=replace(CARD, task=targets.task, classes=targets.classes),
+        settings=settings,
+        ids=ids,
+        patients=ids if patient is None else read_patients(columns, patient),
+        parts=None if split is None else read_parts(columns, split),
+        targets=targets.values,
+        files=files,
+        regions=[] if boxes is None else read_boxes(boxes, USUAL["path"], known, places),
+        said="; ".join(said),
+    )
+
+
+def _present(targets: npt.NDArray[np.generic]) -> list[int]:
+    """The classes that any of these images has."""
+    found: list[int] = (
+        np.unique(targets) if targets.ndim == 1 else np.flatnonzero((targets == 1).any(axis=0))
+    ).tolist()
+    return found
+
+
+def find_table(place: Path) -> Path:
+    """The table that a path means: itself, or the only one in a folder beside `boxes.csv`.
+
+    Raises:
+        InputError: naming the folder and the tables in it, where there is not exactly one.
+    """
     if place.is_file():
         return place
     try:
@@ -206,7 +222,8 @@ def _find_table(place: Path) -> Path:
     return tables[0]
 
 
-def _open_boxes(source: Path, settings: TableOptions) -> Columns | None:
+def open_boxes(source: Path, settings: TableOptions) -> Columns | None:
+    """The table of boxes beside a table of images; None where there is none and none is asked for."""
     path = source.parent / (settings.boxes or BOXES)
     if not path.is_file():
         if settings.boxes is not None:

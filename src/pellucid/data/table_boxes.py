@@ -12,7 +12,7 @@ from pellucid.data.table_columns import need_column
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from pellucid.data.table_columns import Columns
@@ -22,7 +22,12 @@ _LABEL = ("label", "class", "finding", "finding_label")
 
 
 def read_boxes(
-    boxes: Columns, path_names: Sequence[str], rows: Mapping[str, int], files: Mapping[int, Path]
+    boxes: Columns,
+    path_names: Sequence[str],
+    rows: Mapping[str, int],
+    files: Mapping[int, Path],
+    *,
+    size: Callable[[Path], tuple[int, int] | None] | None = None,
 ) -> list[Region]:
     """The boxes of a table; what is wrong with a row of it is noted there as a fault.
 
@@ -35,6 +40,7 @@ def read_boxes(
         path_names: other names of the column that says which image.
         rows: the row of each image in the dataset's table, by path or id.
         files: the file of each row that can be used.
+        size: width and height of the image in a file, None where that cannot be read; by default as Pillow reads it.
 
     Raises:
         InputError: naming the table, if a column is missing.
@@ -52,7 +58,7 @@ def read_boxes(
             boxes.refuse(i, "a box without a label")
         elif any(numbers) and row in files:
             if row not in frames:
-                frames[row] = _size(files[row])
+                frames[row] = (size or _size)(files[row])
             frame = frames[row]
             if frame is not None:
                 _add(regions, boxes, i, row, labels[i], numbers, frame)

@@ -91,7 +91,7 @@ def read_columns(path: Path, *, encoding: str | None = None, delimiter: str | No
             faults.append(Remark(str(path), f"line {line}: {len(row)} cells; the first line has {width}"))
     if not kept and not faults:
         raise InputError(f"{path}: the table has no rows{_hint(header)}.")
-    turned = [[cell.strip() for cell in column] for column in zip(*kept, strict=True)] if kept else [[]] * width
+    turned = [list(map(str.strip, column)) for column in zip(*kept, strict=True)] if kept else [[]] * width
     cells = {name: column for name, column in zip(header, turned, strict=True) if name}
     return Columns(path, cells, {}, places, "line", faults)
 

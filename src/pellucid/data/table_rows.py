@@ -37,18 +37,19 @@ def find_files(
     first: dict[str, int] = {}
     folder = f"{base}{os.sep}"
     for row, cell in enumerate(_cells(columns, name)):
-        path = cell if _PLAIN.fullmatch(cell) else Path(cell).as_posix() if cell else ""
+        plain = _PLAIN.fullmatch(cell) is not None
+        path = cell if plain or not cell else Path(cell).as_posix()
         paths.append(path)
         earlier = first.setdefault(path, row)
         if not cell:
             columns.refuse(row, f"{name} is empty")
         elif earlier != row:
             columns.refuse(row, f"{cell} is in {columns.where(earlier)} too")
-        elif path != cell and not outside and _leads_out(path):
+        elif not plain and not outside and _leads_out(path):
             columns.refuse(row, f"{cell} leads out of {base}; with outside=true it may")
         else:
             try:
-                status = os.stat(os.path.join(folder, path))  # noqa: PTH116, PTH118 - 112,120 Paths are slow
+                status = os.stat(folder + path if plain else base / path)  # noqa: PTH116 - 112,120 Paths are slow
             except (FileNotFoundError, NotADirectoryError):
                 columns.faulty.add(row)
                 columns.faults.append(Remark(f"{cell} ({columns.source.name}, {columns.where(row)})", MISSING))

@@ -137,7 +137,7 @@ def list_targets(
         negative: the word for nothing; where it is empty, so is a cell that says so.
 
     Raises:
-        InputError: for a class that occurs nowhere, or a column without any.
+        InputError: for a column that names no class.
     """
     said = columns.lists[name] if name in columns.lists else _split(columns.cells[name], separator)
     nothing = {negative, ""}
@@ -162,7 +162,7 @@ def class_targets(
         classes: all that may occur, in order; None for those that occur, sorted, as numbers where all are.
 
     Raises:
-        InputError: for a class that occurs nowhere, or fewer than two.
+        InputError: for fewer than two classes.
     """
     if name not in columns.cells:
         raise InputError(f"{columns.source}: {name!r} is a column of lists, not of one class; give findings={name}.")
@@ -171,7 +171,10 @@ def class_targets(
     ordered = sorted(found, key=int) if all(text.isdecimal() for text in found) else sorted(found)
     chosen = _choose(columns, name, ordered, classes)
     if len(chosen) < 2:
-        raise InputError(f"{columns.source}: column {name!r} has one class, {chosen[0]!r}; expected two or more.")
+        raise InputError(
+            f"{columns.source}: column {name!r} has one class, {chosen[0]!r}; expected two or more. If others may occur, "
+            f'give all of them, as classes=["{chosen[0]}", "other"].'
+        )
     index = {label: k for k, label in enumerate(chosen)}
     for row, cell in enumerate(cells):
         if cell not in index:
@@ -197,11 +200,6 @@ def _choose(columns: Columns, name: str, found: Sequence[str], classes: Sequence
         raise InputError(f"{columns.source}: column {name!r} names no class at all.")
     if classes is None:
         return tuple(found)
-    for label in classes:
-        if label not in found:
-            raise InputError(
-                f"{columns.source}: no row has the class {label!r} (option classes). {nearest(label, found)}"
-            )
     if not classes or len(set(classes)) < len(classes):
         raise InputError("options of table: classes: give at least one class, and each once.")
     return tuple(classes)

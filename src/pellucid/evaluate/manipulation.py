@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from pellucid.evaluate.kept import Kept
     from pellucid.evaluate.manipulation_goals import Decision
     from pellucid.evaluate.manipulation_settings import Attack
     from pellucid.types import Classifier
@@ -91,6 +92,7 @@ def manipulate(
     targets: Tensor | int | None = None,
     thresholds: Sequence[float] | None = None,
     batch_size: int | None = None,
+    kept: Kept | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Manipulation:
     """Attack the explanations of some images, budget by budget.
@@ -107,6 +109,7 @@ def manipulate(
         targets: the classes explained, one an image or one for all; each image's most probable one where not given.
         thresholds: the decision thresholds of a multi-label classifier, ½ where not given.
         batch_size: images at a time; as many as fit, at most 32, where not given.
+        kept: where finished batches are kept, and read from; its record must name all that determines them.
         advance: called with the number of images of each finished batch and budget.
 
     Raises:
@@ -136,7 +139,14 @@ def manipulate(
         spent = torch.zeros((len(attack.budgets), len(pixels)), dtype=torch.int64, device=pixels.device)
         rows_at_once = batch_size or min(LARGEST_BATCH, max(1, images_that_fit(network, pixels) // 2))
         for chunk in in_batches(len(usable), rows_at_once):
-            rows = usable[chunk]
+            rows, part = usable[chunk], f"images-{chunk.start}-{chunk.stop}"
+            done = kept.read(part) if kept is not None else None
+            if done is not None:
+                perturbed[:, rows] = torch.from_numpy(done["perturbed"]).to(perturbed)
+                spent[:, rows] = torch.from_numpy(done["spent"]).to(spent)
+                if advance is not None:
+                    advance(len(rows) * len(attack.budgets))
+                continue
             with frozen(network):
                 climb = Climb(classifier, attack, pixels[rows], decision.rows(rows), before[rows],
                                None if wanted is None else wanted[rows], attack.seed + chunk.start)  # fmt: skip
@@ -146,6 +156,9 @@ def manipulate(
                     spent[number, rows] = climb.gradient_evaluations
                     if advance is not None:
                         advance(len(rows))
+            if kept is not None:
+                arrays = {"perturbed": perturbed[:, rows], "spent": spent[:, rows]}
+                kept.write(part, {name: values.cpu().numpy() for name, values in arrays.items()})
         return _judge(classifier, attack, decision, pixels, before, wanted, perturbed, spent, reasons)
 
 

@@ -97,6 +97,17 @@ def read_model_card(path: str | Path) -> dict[str, Any]:
     return card
 
 
+def weights_file(path: str | Path) -> Path:
+    """The weights of a run folder, or the file itself.
+
+    Example:
+        >>> weights_file("runs/first/weights.safetensors").name
+        'weights.safetensors'
+    """
+    path = Path(path)
+    return path / WEIGHTS if path.is_dir() else path
+
+
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> ConvolutionalClassifier:
     """The classifier of a run folder or of a weights file with its `model.toml`, in evaluation mode.
 
@@ -105,7 +116,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Convolut
     """
     path = Path(path)
     card = read_model_card(path)
-    weights = path / WEIGHTS if path.is_dir() else path
+    weights = weights_file(path)
     try:
         architecture, spec = card["architecture"], card["input"]
         options = dict(architecture.get("options", {}))

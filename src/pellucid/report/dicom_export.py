@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ import numpy as np
 import torch
 
 import pellucid
-from pellucid.data.dicom_file import Spacing, open_dicom, read_header
+from pellucid.data.dicom_file import open_dicom
+from pellucid.data.dicom_header import Spacing, read_header
 from pellucid.explain import FINE
 from pellucid.explain.explanation import upsample
 from pellucid.report.dicom_picture import picture_of
@@ -289,6 +291,12 @@ def _uid() -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the warnings of pydicom and highdicom, which quote what they find odd, names of patients too."""
+    log = logging.getLogger("pydicom")
+    before = log.disabled
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        log.disabled = True
+        try:
+            yield
+        finally:
+            log.disabled = before

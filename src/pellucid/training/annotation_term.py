@@ -38,8 +38,8 @@ class AnnotationSettings(Section):
     explanation: Literal["gradient", "cam", "adversarial"] = Field(
         "gradient", description="what is kept off irrelevant regions; adversarial: one more image for each marked one"
     )
-    measure: Literal["share", "absolute"] = Field(
-        "share", description="of gradient and cam: what lies wrong over the whole, or the sum of it as Ross et al. have"
+    measure: Literal["density", "share", "absolute"] = Field(
+        "density", description="of gradient and cam: what lies wrong over the whole, or the sum of it as Ross et al. have"
     )
     outside: float = Field(
         1.0,
@@ -62,13 +62,15 @@ class AnnotationSettings(Section):
         return self
 
 
-def wrong_places(marks: Marks, outside: float) -> Tensor:
-    """How wrong it is to look at each pixel for a slot's class, (N, T, H, W) in [0, 1].
+def wrong_places(marks: Marks) -> tuple[Tensor, Tensor]:
+    """Where the network should not look for a slot's class: what is irrelevant, and what else lies outside.
 
-    1 where irrelevant; where relevant regions were drawn `outside` elsewhere but in them; 0 in an empty slot.
+    Returns:
+        Two (N, T, H, W) in [0, 1], which do not overlap: the irrelevant regions; and where relevant regions were drawn
+        everything else but them. Both 0 in an empty slot.
     """
     drawn = marks.relevant.amax((2, 3), keepdim=True) > 0
-    return torch.maximum(marks.irrelevant, outside * (1 - marks.relevant) * drawn)
+    return marks.irrelevant, (1 - marks.relevant) * (1 - marks.irrelevant) * drawn
 
 
 def gradient_term(images: Tensor, logits: Tensor, marks: Marks, settings: AnnotationSettings, *, task: Task) -> Tensor:
@@ -96,12 +98,12 @@ def gradient_term(images: Tensor, logits: Tensor, marks: Marks, settings: Annota
         Ross, Hughes & Doshi-Velez 2017, "Right for the right reasons", IJCAI, equation 1.
     """
     outputs = logits.float() if task == "multilabel" else logits.float().log_softmax(1)
-    wrong = wrong_places(marks, settings.outside)
+    irrelevant, outside = wrong_places(marks)
     found = outputs.new_zeros(())
     for slot in range(marks.classes.shape[1]):
         chosen = _one_hot(marks.classes[:, slot], outputs)
         squares = input_gradient((chosen * outputs).sum(), images).float().square().sum(1)
-        found = found + _amount(squares, wrong[:, slot], marks.classes[:, slot] >= 0, settings)
+        found = found + _amount(squares, irrelevant[:, slot], outside[:, slot], settings)
     return found
 
 
@@ -119,12 +121,12 @@ def cam_term(feature_map: Tensor, head: nn.Linear, marks: Marks, settings: Annot
         against masks; theirs is the squared difference of the two, ours the heat at wrong places.
     """
     feature_map = feature_map.float()
-    wrong = F.adaptive_avg_pool2d(wrong_places(marks, settings.outside), feature_map.shape[-2:])
+    irrelevant, outside = (F.adaptive_avg_pool2d(each, feature_map.shape[-2:]) for each in wrong_places(marks))
     found = feature_map.new_zeros(())
     for slot in range(marks.classes.shape[1]):
         weights = head.weight.float()[marks.classes[:, slot].clamp_min(0)]
         heat = torch.einsum("nd,ndhw->nhw", weights, feature_map).relu() / feature_map[0, 0].numel()
-        found = found + _amount(heat, wrong[:, slot], marks.classes[:, slot] >= 0, settings)
+        found = found + _amount(heat, irrelevant[:, slot], outside[:, slot], settings)
     return found
 
 
@@ -152,12 +154,18 @@ def outputs_of(module: nn.Module) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-def _amount(values: Tensor, wrong: Tensor, marked: Tensor, settings: AnnotationSettings) -> Tensor:
-    """The amount, or share, of non-negative values (N, h, w) that lies wrong, summed over the marked images (N,)."""
-    amount = (values * wrong).sum((1, 2))
-    if settings.measure == "share":
+def _amount(values: Tensor, irrelevant: Tensor, outside: Tensor, settings: AnnotationSettings) -> Tensor:
+    """How much of non-negative values (N, h, w) lies in either wrong place (N, h, w), summed over the images."""
+    return _inside(values, irrelevant, settings) + settings.outside * _inside(values, outside, settings)
+
+
+def _inside(values: Tensor, places: Tensor, settings: AnnotationSettings) -> Tensor:
+    amount = (values * places).sum((1, 2))
+    if settings.measure != "absolute":
         amount = amount / values.sum((1, 2)).clamp_min(LEAST)
-    return (amount * marked).sum()
+    if settings.measure == "density":
+        amount = amount * (places[0].numel() / places.sum((1, 2)).clamp_min(1))
+    return amount.sum()
 
 
 def _one_hot(classes: Tensor, like: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Training batches: gathered from a uint8 array in an order that depends on seed and epoch alone."""
+"""Training batches: gathered from an array of pixels in an order that depends on seed and epoch alone."""
 
 from __future__ import annotations
 
@@ -50,11 +50,7 @@ class Batches:
         if len(self.images) == 0:
             raise InputError("there are no training images.")
         self.batch_size = min(self.batch_size, len(self.images))
-        if self.batch_size % self.world:
-            raise InputError(
-                f"a batch of {self.batch_size} cannot be split over {self.world} processes; "
-                "choose training.batch_size as a multiple of their number."
-            )
+        check_share(self.batch_size, self.world)
         self._chosen = self._annotated_in_a_batch()
         self._others = len(self.images) - (len(self.annotated.rows) if self._chosen and self.annotated else 0)
         self._targets = torch.from_numpy(np.ascontiguousarray(self.targets)).to(self.device)
@@ -100,6 +96,19 @@ class Batches:
         if self._resident is not None:
             pixels = self._resident[indices]
         else:
-            pixels = torch.tensor(np.asarray(self.images[rows]), device=self.device)
+            pixels = torch.from_numpy(np.asarray(self.images[rows])).to(self.device)
         marks = None if self.annotated is None else self.annotated.marks(rows, self.device)
         return Batch(in_unit_range(pixels), self._targets[indices], indices, marks)
+
+
+def check_share(batch_size: int, world: int) -> None:
+    """Refuse a batch that several processes cannot share equally.
+
+    Raises:
+        InputError: with both numbers.
+    """
+    if batch_size % world:
+        raise InputError(
+            f"a batch of {batch_size} cannot be split over {world} processes; "
+            "choose training.batch_size as a multiple of their number."
+        )

@@ -17,10 +17,10 @@ from pellucid.models.activations import compiled_kernels
 from pellucid.models.weights import save_model
 from pellucid.progress import progress_bar
 from pellucid.training.annotation_data import annotated_images, check_annotations, corrected, describe
-from pellucid.training.batches import Batches
 from pellucid.training.checkpoint import has_state, load_state, save_state
 from pellucid.training.held_out import HeldOut, check_selection
 from pellucid.training.joint import Chance, Processes, joint_seed, step_seed
+from pellucid.training.loading import load_batches
 from pellucid.training.losses import LabelCounts, label_counts, label_frequencies
 from pellucid.training.network import build_classifier
 from pellucid.training.objective import Objective
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.training.held_out import Scorer
+    from pellucid.training.loading import AnyBatches
     from pellucid.training.recipe import Recipe
     from pellucid.types import Batch
 
@@ -116,17 +117,8 @@ def train(
         decode = partial(
             materialize, size=recipe.model.size, channels=recipe.model.channels, directory=cache, progress=True
         )
-        train_images, validation_images = decode(train_data), decode(validation_data)
-    batches = Batches(
-        train_images,
-        train_data.targets,
-        recipe.training.batch_size,
-        accelerator.device,
-        accelerator.process_index,
-        accelerator.num_processes,
-        annotated,
-        recipe.objective.annotations.annotated_share if recipe.objective.annotations else 0.0,
-    )
+        batches = load_batches(train_data, recipe, accelerator, decode, cache=cache, annotated=annotated)
+        validation_images = decode(validation_data)
     if accelerator.is_main_process:  # nothing is written before everything that can be wrong has been looked at
         run.start(description)
     held_out = HeldOut(validation_data, validation_images, scorer, recipe, objective.loss_name)
@@ -155,7 +147,7 @@ class _Session:
         self.elapsed = 0.0
         self._pending: list[tuple[int, dict[str, Tensor]]] = []  # number of the step, its losses
 
-    def fit(self, batches: Batches, train_data: Dataset, held_out: HeldOut, *, resume: bool) -> None:
+    def fit(self, batches: AnyBatches, train_data: Dataset, held_out: HeldOut, *, resume: bool) -> None:
         """All epochs, from the start or from the saved state; fewer where robustness collapses."""
         if resume and has_state(self.run.state):
             self._load()
@@ -176,7 +168,7 @@ class _Session:
             end = {"collapsed_in_epoch": epoch + 1} if collapsed else {}
             self.run.write(self.run.read() | end | {"finished": True})
 
-    def _one_epoch(self, epoch: int, batches: Batches, total: int, advance: Any) -> None:  # noqa: ANN401
+    def _one_epoch(self, epoch: int, batches: AnyBatches, total: int, advance: Any) -> None:  # noqa: ANN401
         started = saved = time.monotonic()
         before = self.elapsed
         self._training_mode()

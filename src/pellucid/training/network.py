@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid.models.pretrained import load_pretrained
 from pellucid.models.registry import create_model
-from pellucid.models.weights import WEIGHTS, load_model, read_model_card
+from pellucid.models.weights import load_model, read_model_card, weights_file
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def starting_from(recipe: Recipe, trained: str | Path) -> Recipe:
             "channels": spec["channels"],
             "mean": tuple(spec["mean"]),
             "std": tuple(spec["std"]),
-            "pretrained": str((path / WEIGHTS if path.is_dir() else path).resolve()),
+            "pretrained": str(weights_file(path).resolve()),
             "sha256": card["weights_sha256"],
             "options": options,
         }

@@ -261,23 +261,25 @@ class Objective(nn.Module):
         they are, since batch norm couples them.
         """
         assert self.settings.annotations is not None
-        wrong = wrong_places(marks, self.settings.annotations.outside)
+        irrelevant, outside = wrong_places(marks)
+        wrong = irrelevant + self.settings.annotations.outside * outside
         found = batch.images.new_zeros(())
         for slot in range(marks.classes.shape[1]):
-            targets, chosen = marked_targets(batch.targets, marks, slot), marks.classes[:, slot] >= 0
+            rows = (marks.classes[:, slot] >= 0).nonzero()[:, 0]
+            images = batch.images[rows]
             moved = perturb(
                 self.classifier,
-                batch.images,
-                targets,
+                images,
+                marked_targets(batch.targets, marks, slot)[rows],
                 self.settings.annotations.attack,
                 task=self.task,
                 losses=lambda logits, to: self.losses(logits, to, counts),
                 chance=chance,
                 constant=self.constant,
             )
-            kept = batch.images + (moved - batch.images) * wrong[:, slot, None]
+            kept = batch.images.index_copy(0, rows, images + (moved - images) * wrong[rows, slot, None])
             losses = self.losses(network.again(kept), batch.targets, counts)
-            found = found + len(losses) * (losses * chosen).sum()
+            found = found + len(losses) * losses[rows].sum()
         return found
 
     def perturb(

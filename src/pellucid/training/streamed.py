@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from pellucid.data.shards import Shards
     from pellucid.types import Pixels
 
-Places = dict[int, npt.NDArray[np.int64]] if TYPE_CHECKING else dict
+
+@dataclass(frozen=True)
+class _Lane:
+    """One shard that is being fetched, or was, and the order of its images in this epoch."""
+
+    pixels: Future[Pixels]
+    order: npt.NDArray[np.int64]
+    first: int
 
 
 @dataclass
@@ -78,7 +85,7 @@ class StreamedBatches:
         windows = order.reshape(-1, LANES)
         span = LANES * self._each  # positions of a window
         with ThreadPoolExecutor(LANES // self.world, thread_name_prefix="pellucid-shards") as pool:
-            held: dict[int, dict[int, Future[Pixels]]] = {}
+            held: dict[int, dict[int, _Lane]] = {}  # window → lane
             try:
                 for step in range(start, len(self)):
                     positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
@@ -86,34 +93,26 @@ class StreamedBatches:
                     first, last = int(mine[0]) // span, int(mine[-1]) // span
                     for window in range(first, min(last + 2, len(windows))):  # one more than is needed now
                         if window not in held:
-                            lanes = windows[window][self.rank :: self.world]
-                            held[window] = {int(k): pool.submit(self.shards.fetch, int(k)) for k in lanes}
+                            lanes = range(self.rank, LANES, self.world)
+                            held[window] = {k: self._lane(int(windows[window][k]), (seed, epoch), pool) for k in lanes}
                     for window in [w for w in held if w < first]:
                         del held[window]
-                    yield self._gather(mine, windows, held, (seed, epoch), span)
+                    yield self._gather(mine, held, span)
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def _gather(
-        self,
-        positions: npt.NDArray[np.int64],
-        windows: npt.NDArray[np.int64],
-        held: dict[int, dict[int, Future[Pixels]]],
-        seed: tuple[int, int],
-        span: int,
-    ) -> Batch:
+    def _lane(self, shard: int, seed: tuple[int, int], pool: ThreadPoolExecutor) -> _Lane:
+        order = np.random.default_rng((*seed, shard)).permutation(self.shards.manifest.files[shard].images)
+        return _Lane(pool.submit(self.shards.fetch, shard), order, int(self.shards.starts[shard]))
+
+    def _gather(self, positions: npt.NDArray[np.int64], held: dict[int, dict[int, _Lane]], span: int) -> Batch:
         rows, pixels = [], []
         for position in positions.tolist():
             window, inside = divmod(position, span)
-            shard = int(windows[window][inside % LANES])
-            place = int(self._order(shard, seed)[inside // LANES])
-            rows.append(int(self.shards.starts[shard]) + place)
-            pixels.append(held[window][shard].result()[place])
+            lane = held[window][inside % LANES]
+            place = int(lane.order[inside // LANES])
+            rows.append(lane.first + place)
+            pixels.append(lane.pixels.result()[place])
         indices = torch.tensor(rows, device=self.device)
         images = in_unit_range(torch.from_numpy(np.stack(pixels)).to(self.device))
         return Batch(images, self._targets[indices], indices)
-
-    def _order(self, shard: int, seed: tuple[int, int]) -> npt.NDArray[np.int64]:
-        """The order of one shard's images in this epoch."""
-        count = self.shards.manifest.files[shard].images
-        return np.random.default_rng((*seed, shard)).permutation(count)

@@ -1,0 +1,88 @@
+"""`pellucid data cache`: decode a dataset once, into files that are mapped, or into shards for object storage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from pellucid.cli.options import DataOption, Root, Seed, key_values, show, wrote
+
+
+def cache(
+    name: Annotated[
+        str, typer.Argument(help="A dataset by name; `pellucid data list` shows them.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The folder for the cache.", file_okay=False, show_default=False)],
+    root: Root = None,
+    data_option: DataOption = None,
+    size: Annotated[int, typer.Option(min=1, help="Height and width of the images, in pixels.")] = 256,
+    channels: Annotated[
+        Optional[int],  # noqa: UP045 (typer reads it at run time)
+        typer.Option(help="1 for gray, 3 for colour; the dataset's own where not given.", show_default=False),
+    ] = None,
+    split: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Only this part; may be given again.", show_default=False),
+    ] = None,
+    shard_size: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            min=1,
+            help="Write shards of at most so many images, with their labels, to train from over the network.",
+            show_default=False,
+        ),
+    ] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Read all of it back and compare its hashes.")] = False,
+    workers: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Threads; as many as there are processors where not given.", show_default=False),
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Decode every image once, at one size; `--cache DIR` of the other commands then reads it from there.
+
+    A call after one that was killed goes on where that one stopped. Images that cannot be read are named, 20 at most,
+    and so are those that changed since an earlier call. With --shard-size the images are written as shards, with
+    shards.json: copy the folder to object storage or a web server, and train with
+    `--data shards --data-option url=https://…`.
+
+    Example: `pellucid data cache chestxray14 --root ~/ChestX-ray14 --size 256 --out cache`
+
+    Example: `pellucid data cache chestxray14 --root ~/ChestX-ray14 --size 256 --out shards --shard-size 1024`
+    """
+    from pellucid.data.cache import cache_path, materialize
+    from pellucid.data.cache_manifest import open_manifest, verify_cache
+    from pellucid.data.dataset import get_split
+    from pellucid.data.registry import open_dataset
+    from pellucid.data.shards import part_manifests, write_shards
+    from pellucid.types import InputError
+
+    splits = open_dataset(name, root, seed=seed, options=key_values(data_option))
+    if split:
+        splits = {part: get_split(splits, part) for part in split}
+    splits = {part: dataset for part, dataset in splits.items() if len(dataset)}
+    if not splits:
+        raise InputError(f"{name}: there are no images in it.")
+    colours = channels or next(iter(splits.values())).card.native_channels
+    manifests: list[Path] = []
+    if shard_size is not None:
+        index = write_shards(
+            splits, out, size=size, channels=colours, shard_size=shard_size, progress=True, workers=workers
+        )
+        manifests = part_manifests(index)
+    else:
+        for dataset in splits.values():
+            materialize(dataset, size=size, channels=colours, directory=out, progress=True, workers=workers)
+            manifests.append(cache_path(dataset, size=size, channels=colours, directory=out))
+    rows = []
+    for path in manifests:
+        held = verify_cache(path, progress=True, workers=workers) if verify else open_manifest(path)
+        assert held is not None
+        size_text = f"{held.images * held.image_bytes / 1e6:,.1f} MB"
+        rows.append([held.split, f"{held.images:,}", size_text, str(len(held.files)), path.name])
+    checked = "; every byte is what was written" if verify else ""
+    shape = f"{size} × {size} pixels, {colours} channel{'s' if colours > 1 else ''}"
+    show(f"{name}: {shape}{checked}", ["part", "images", "size", "files", "manifest"], rows)
+    wrote(index if shard_size is not None else out)

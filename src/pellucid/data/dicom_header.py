@@ -1,0 +1,139 @@
+"""What a DICOM file says without its pixels: size, spacing, and whose it is, by names that tell nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pellucid.data.dicom_file import WHAT_TO_DO, lift_functional_groups, open_dicom
+from pellucid.data.dicom_values import numbers, whole
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset as DicomObject
+
+_HEADER = (
+    "SOPClassUID", "SOPInstanceUID", "AccessionNumber", "PatientID", "IssuerOfPatientID", "Manufacturer", "Rows",
+    "Columns", "NumberOfFrames", "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing",
+    "PresentationIntentType", "SharedFunctionalGroupsSequence",
+)  # fmt: skip
+
+
+class Spacing(NamedTuple):
+    """How far apart the pixels of an image are, in millimetres.
+
+    Attributes:
+        row: between rows, downwards.
+        column: between columns, to the right.
+        source: the attribute it is from. `PixelSpacing` may be calibrated to the patient; `ImagerPixelSpacing` is at
+            the detector, where a projection is magnified; `NominalScannedPixelSpacing` is of a digitised film.
+    """
+
+    row: float
+    column: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is known of a DICOM file without its pixels.
+
+    Attributes:
+        path: the file.
+        uid: its SOP Instance UID.
+        accession: its accession number; empty where it has none.
+        patient_id: as in the file; empty where it has none. Show `patient` instead.
+        issuer: of the patient's id, as in the file.
+        rows: height in pixels; 0 for an object that is no image.
+        columns: width in pixels.
+        frames: how many images are in it.
+        manufacturer: of what made the image.
+        raw: whether it is marked as for processing, not for presentation.
+        spacing: between pixels; None where it is not known.
+        spacing_problem: why the spacing cannot be used, where it is there and makes no sense.
+    """
+
+    path: Path
+    uid: str
+    accession: str
+    patient_id: str
+    issuer: str
+    rows: int
+    columns: int
+    frames: int
+    manufacturer: str
+    raw: bool
+    spacing: Spacing | None
+    spacing_problem: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the image is called in results: by a hash, since UIDs and paths may hold dates and names."""
+        return f"dicom-{_hash('image', self.uid or self.path.name)}"
+
+    @property
+    def patient(self) -> str:
+        """A name for the patient that tells nothing: a hash of the id; the image's own where it has no id."""
+        return f"patient-{_hash('patient', self.issuer, self.patient_id)}" if self.patient_id else self.name
+
+    def need_spacing(self) -> Spacing | None:
+        """The spacing, None where it is not known.
+
+        Raises:
+            InputError: naming the file, for a spacing that makes no sense.
+        """
+        if self.spacing_problem:
+            raise InputError(f"{self.path}: {self.spacing_problem}.")
+        return self.spacing
+
+
+def read_header(path: str | Path) -> Header:
+    """What a DICOM file says without its pixels.
+
+    Raises:
+        InputError: with the file's name, for a file that is not DICOM or is damaged.
+    """
+    path = Path(path)
+    image = open_dicom(path, pixels=False, tags=_HEADER)
+    try:
+        shape = [whole(image, k, default) for k, default in (("Rows", 0), ("Columns", 0), ("NumberOfFrames", 1))]
+        lift_functional_groups(image, 0)
+        intent = _text(image, "PresentationIntentType")
+        named = [_text(image, k) for k in ("SOPInstanceUID", "AccessionNumber", "PatientID", "IssuerOfPatientID")]
+    except Exception as error:
+        raise InputError(f"{path}: the header is damaged ({error}). {WHAT_TO_DO}") from error
+    spacing, problem = None, ""
+    try:
+        spacing = _spacing(image)
+    except ValueError as error:
+        problem = str(error)
+    uid, accession, patient, issuer = named
+    return Header(
+        path, uid, accession, patient, issuer, shape[0], shape[1], max(shape[2], 1), _text(image, "Manufacturer"),
+        intent == "FOR PROCESSING", spacing, problem,
+    )  # fmt: skip
+
+
+def _spacing(image: DicomObject) -> Spacing | None:
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        found = numbers(image, keyword)
+        if found and (len(found) != 2 or min(found) <= 0):
+            raise ValueError(f"{keyword} is {', '.join(f'{v:g}' for v in found)}; expected two numbers above 0")
+        if found:
+            return Spacing(found[0], found[1], keyword)
+    return None
+
+
+def _text(image: DicomObject, keyword: str) -> str:
+    """An attribute's text from its bytes: pydicom would warn of what it finds odd, and quote it."""
+    item: Any = image.get_item(keyword) if keyword in image else None
+    value = getattr(item, "value", None)
+    if value is None:
+        return ""
+    return (value.decode("latin-1") if isinstance(value, bytes) else str(value)).strip(" \0")
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\0".join(("pellucid", *parts)).encode()).hexdigest()[:16]

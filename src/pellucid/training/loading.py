@@ -1,0 +1,57 @@
+"""Where the batches of a run come from: images decoded before it starts, or shards fetched while it trains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pellucid.training.batches import Batches
+from pellucid.training.streamed import StreamedBatches
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from accelerate import Accelerator
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.data.shards import Shards
+    from pellucid.training.annotation_data import AnnotatedImages
+    from pellucid.training.recipe import Recipe
+    from pellucid.types import Pixels
+
+AnyBatches = Batches | StreamedBatches
+
+
+def load_batches(
+    data: Dataset,
+    recipe: Recipe,
+    accelerator: Accelerator,
+    decode: Callable[[Dataset], Pixels],
+    *,
+    cache: Path | None = None,
+    annotated: AnnotatedImages | None = None,
+) -> AnyBatches:
+    """The training batches of this process: streamed, where the data are shards and no cache is named.
+
+    Raises:
+        InputError: for shards of another size than the recipe's, annotations on streamed images, or as by `decode`.
+    """
+    place = (accelerator.device, accelerator.process_index, accelerator.num_processes)
+    if data.shards is not None and cache is None:
+        _check_shards(data.shards, recipe, annotated)
+        return StreamedBatches(data.shards, data.targets, recipe.training.batch_size, *place)
+    share = recipe.objective.annotations.annotated_share if recipe.objective.annotations else 0.0
+    return Batches(decode(data), data.targets, recipe.training.batch_size, *place, annotated, share)
+
+
+def _check_shards(shards: Shards, recipe: Recipe, annotated: AnnotatedImages | None) -> None:
+    held, model = shards.manifest, recipe.model
+    if (held.size, held.channels) != (model.size, model.channels):
+        raise InputError(
+            f"the shards hold images of {held.size} pixels and {held.channels} channel(s), the recipe asks for "
+            f"{model.size} and {model.channels}. Set model.size={held.size} and model.channels={held.channels}, or "
+            "name a folder with --cache, where all of them are fetched to and fitted."
+        )
+    if annotated is not None:
+        raise InputError("annotated images cannot be streamed: name a folder with --cache, to fetch them all first.")

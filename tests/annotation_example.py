@@ -1,0 +1,56 @@
+"""A small phantom to annotate, an untrained network on it, and a desk and server of the two; for the annotation tests."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from uuid import uuid4
+
+import httpx
+import torch
+
+from pellucid.data import open_dataset
+from pellucid.models import create_model
+
+OPTIONS = {"size": 32, "train": 24, "validation": 4, "test": 4, "prevalence": 0.4}
+RECTANGLE = {"type": "rectangle", "x": 0.25, "y": 0.5, "width": 0.25, "height": 0.125}
+
+
+def phantom_part(part="train"):
+    return open_dataset("phantom", options=OPTIONS)[part]
+
+
+def small_network(dataset, seed=0, name="small"):
+    torch.manual_seed(seed)
+    shape = {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2]}
+    return create_model(name, classes=dataset.classes, task=dataset.task, size=32, **shape)
+
+
+def new_id():
+    return str(uuid4())
+
+
+@contextlib.contextmanager
+def served(app):
+    """An ASGI application on a port of this machine, in a thread of its own; yields its address."""
+    import uvicorn
+
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", access_log=False))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+def signed_in(address, name="Ann", **options):
+    """A client of the server who has said a name."""
+    client = httpx.Client(base_url=address, timeout=60, **options)
+    client.post("/api/session", json={"annotator": name}).raise_for_status()
+    return client

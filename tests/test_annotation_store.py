@@ -1,0 +1,419 @@
+"""The annotation database keeps every stroke: also when killed, upgraded, exported and read again."""
+
+import json
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy.dialects import postgresql
+
+from annotation_example import OPTIONS, phantom_part
+from pellucid.data import annotation_schema, open_dataset
+from pellucid.data.annotation_reservations import reserve
+from pellucid.data.annotation_schema import connect
+from pellucid.data.annotation_shapes import Brush, Polygon, Rectangle, drawn_mask
+from pellucid.data.annotation_store import ConflictError, ForeignMarkError, UnknownMarkError, open_store
+from pellucid.data.annotations import Mark, Note, Verdict, Visit, load_annotations
+from pellucid.types import InputError
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+BOX = Rectangle(0.25, 0.5, 0.25, 0.125)
+
+DATA = phantom_part()
+A, B, C = DATA.ids[:3]
+
+
+@pytest.fixture
+def store(tmp_path):
+    with open_store(tmp_path / "annotations.db", create=DATA) as opened:
+        yield opened
+
+
+def full(store):
+    """Some of everything."""
+    store.put_image(A, 30, 20)
+    store.put_image(B, 32, 32)
+    marks = [
+        Mark(A, "Nodule", "relevant", BOX, "Ann"),
+        Mark(A, "Mass", "irrelevant", Polygon(((0.1, 0.2), (1 / 3, 0.7), (0.9, 2 / 3))), "=Bob"),
+        Mark(B, "Nodule", "irrelevant", Brush(((0.2, 0.2), (0.8, 0.55)), 0.0625, 1.0), "Ann"),
+        Mark(B, "Nodule", "relevant", BOX, "Ann"),
+    ]
+    for mark in marks:
+        store.add_mark(mark)
+    store.undo_mark(B, marks[3].id, "Ann")
+    store.put_verdict(Verdict(A, "Nodule", "yes", "Ann"))
+    store.put_verdict(Verdict(A, "Nodule", "unsure", "Bob"))
+    store.put_note(Note(A, "=1+1\n\"quoted\", 'x'; DROP TABLE mark;--\r\n<script>alert(1)</script> Ünïcode 𝒳", "Ann"))
+    store.put_visit(Visit(A, "done", "Ann"))
+    store.put_visit(Visit(B, "skipped", "Bob"))
+
+
+def test_a_mark_is_kept_once_and_a_resend_never_revives_it(store):
+    mark = Mark(A, "Nodule", "relevant", BOX, "Ann")
+    assert store.add_mark(mark)
+    assert not store.add_mark(replace(mark, created=NOON))
+    assert store.marks() == [mark]
+    assert store.undo_mark(A, mark.id, "Ann").undone
+    assert not store.add_mark(mark)
+    assert store.marks() == []
+    assert store.undo_mark(A, mark.id, "Ann").undone
+    assert [m.undone for m in store.marks(undone=True)] == [True]
+
+
+def test_other_peoples_marks_and_ids_are_safe(store):
+    mark = Mark(A, "Nodule", "relevant", BOX, "Ann")
+    store.add_mark(mark)
+    with pytest.raises(ForeignMarkError):
+        store.undo_mark(A, mark.id, "Bob")
+    with pytest.raises(UnknownMarkError):
+        store.undo_mark(B, mark.id, "Ann")
+    for other in (replace(mark, annotator="Bob"), replace(mark, image=B), replace(mark, kind="irrelevant")):
+        with pytest.raises(ConflictError):
+            store.add_mark(other)
+    assert store.marks() == [mark]
+
+
+def test_the_last_word_counts(store):
+    for present in ("yes", "unsure", "no"):
+        store.put_verdict(Verdict(A, "Nodule", present, "Ann"))
+    assert [v.present for v in store.verdicts(A, "Ann")] == ["no"]
+    store.drop_verdict(A, "Nodule", "Ann")
+    assert store.verdicts() == []
+    store.put_note(Note(A, "first", "Ann"))
+    store.put_note(Note(A, "second", "Ann"))
+    assert [n.text for n in store.notes(A)] == ["second"]
+    store.put_note(Note(A, "", "Ann"))
+    assert store.notes() == []
+
+
+def test_two_people_get_different_images_and_the_same_ones_again(store):
+    ann = reserve(store, "Ann", DATA.ids, count=2)
+    assert ann == list(DATA.ids[:2])
+    assert reserve(store, "Bob", DATA.ids, count=2) == list(DATA.ids[2:4])
+    assert reserve(store, "Ann", DATA.ids, count=2) == ann
+    store.put_visit(Visit(ann[0], "done", "Ann"))
+    assert reserve(store, "Ann", DATA.ids, count=2) == [ann[1], DATA.ids[4]]
+
+
+def test_each_image_goes_to_as_many_people_as_asked(store):
+    given = {who: reserve(store, who, DATA.ids[:2], count=2, per_image=2) for who in ("Ann", "Bob", "Cid")}
+    assert given == {"Ann": list(DATA.ids[:2]), "Bob": list(DATA.ids[:2]), "Cid": []}
+    store.put_visit(Visit(A, "skipped", "Bob"))
+    assert reserve(store, "Cid", DATA.ids[:2], count=2, per_image=2) == [A]
+    assert reserve(store, "Bob", DATA.ids[:2], count=2, per_image=2) == [B]  # what was skipped does not come back
+
+
+def test_a_reservation_ends_without_a_sign_of_life(store):
+    hold = timedelta(minutes=10)
+    assert reserve(store, "Ann", [A], hold=hold, now=NOON) == [A]
+    assert reserve(store, "Bob", [A], hold=hold, now=NOON + timedelta(minutes=9)) == []
+    assert reserve(store, "Ann", [A], hold=hold, now=NOON + timedelta(minutes=9)) == [A]  # renewed
+    assert reserve(store, "Bob", [A], hold=hold, now=NOON + timedelta(minutes=18)) == []
+    assert reserve(store, "Bob", [A], hold=hold, now=NOON + timedelta(minutes=20)) == [A]
+    assert reserve(store, "Ann", [A], hold=hold, now=NOON + timedelta(minutes=21)) == []
+
+
+def test_a_crowd_asking_at_once_gets_each_image_once(store):
+    given: list[str] = []
+
+    def ask(who):
+        for _ in range(4):
+            found = reserve(store, who, DATA.ids, count=1)
+            if found:
+                given.append(found[0])
+                store.put_visit(Visit(found[0], "done", who))
+
+    crowd = [Thread(target=ask, args=(f"p{i}",)) for i in range(8)]
+    for one in crowd:
+        one.start()
+    for one in crowd:
+        one.join()
+    assert sorted(given) == sorted(DATA.ids)  # 24 images for 32 questions
+
+
+WRITER = """
+import sys
+from pellucid.data.annotation_shapes import Brush
+from pellucid.data.annotation_store import open_store
+from pellucid.data.annotations import Mark
+
+source, image, who = sys.argv[1:]
+points = tuple((i / 200, i / 200) for i in range(200))
+with open_store(source) as store:
+    print("ready", flush=True)
+    while True:
+        mark = Mark(image, "Nodule", "relevant", Brush(points, 0.1), who)
+        store.add_mark(mark)
+        sys.stdout.write(mark.id + "\\n")
+        sys.stdout.flush()
+"""
+
+
+@pytest.mark.slow
+def test_a_hundred_kills_lose_no_acknowledged_stroke(store, tmp_path):
+    """Writers are killed at random moments; what they said was kept is there, and the database is whole."""
+    source, rng, said = tmp_path / "annotations.db", random.Random(0), set()
+
+    def start(number):
+        command = [sys.executable, "-c", WRITER, str(source), A, f"w{number}"]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    for first in range(0, 100, 5):
+        crowd = [start(first + i) for i in range(5)]
+        for writer in crowd:
+            assert writer.stdout.readline() == "ready\n"
+        for writer in crowd:
+            time.sleep(rng.uniform(0, 0.03))
+            writer.send_signal(signal.SIGKILL)
+        for writer in crowd:
+            lines = writer.communicate()[0].splitlines(keepends=True)
+            said |= {line.strip() for line in lines if line.endswith("\n")}
+            assert writer.returncode == -signal.SIGKILL
+        with sqlite3.connect(source) as plain:
+            assert plain.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            assert plain.execute("PRAGMA foreign_key_check").fetchall() == []
+    kept = {mark.id: mark for mark in store.marks()}
+    assert len(said) > 100
+    assert said <= set(kept)
+    assert all(len(mark.shape.points) == 200 for mark in kept.values())
+
+
+def test_a_new_database_has_the_tables_of_the_code(store):
+    with store.engine.connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), annotation_schema.DATASET.metadata)
+        assert differences == []
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+
+
+def test_an_older_database_is_upgraded_and_a_newer_one_refused(store, tmp_path, monkeypatch):
+    source = tmp_path / "annotations.db"
+    full(store)
+    before = store.content()
+    store.close()
+    later = tmp_path / "migrations"
+    shutil.copytree(annotation_schema.MIGRATIONS, later)
+    (later / "versions" / "v0002_later.py").write_text(
+        "import sqlalchemy as sa\nfrom alembic import op\nrevision = '0002'\ndown_revision = '0001'\n"
+        "def upgrade():\n    op.add_column('note', sa.Column('colour', sa.Text))\n"
+    )
+    with monkeypatch.context() as newer:
+        newer.setattr(annotation_schema, "MIGRATIONS", later)
+        with open_store(source) as upgraded:
+            assert upgraded.content() == before
+            with upgraded.engine.connect() as connection:
+                assert "colour" in {c["name"] for c in sa.inspect(connection).get_columns("note")}
+    with pytest.raises(InputError, match=r"newer version of pellucid .* 0002"):
+        open_store(source)
+
+
+def test_what_is_no_annotation_database_is_refused(tmp_path):
+    text, other, empty = tmp_path / "a.db", tmp_path / "b.db", tmp_path / "c.db"
+    text.write_text("certainly not a database, but long enough to be read as one" * 20)
+    with sqlite3.connect(other) as plain:
+        plain.execute("CREATE TABLE patients (name TEXT)")
+    with pytest.raises(InputError, match="cannot be opened"):
+        open_store(text)
+    with pytest.raises(InputError, match="something else: it has the tables patients"):
+        open_store(other, create=DATA)
+    with pytest.raises(InputError, match="no annotation database"):
+        open_store(empty)
+    assert not empty.exists()
+    for url in ("mysql://localhost/x", "sqlite://", "://"):
+        with pytest.raises(InputError, match="SQLite or PostgreSQL|name a file|URL"):
+            open_store(url, create=DATA)
+
+
+def test_annotations_belong_to_a_dataset(store, tmp_path):
+    source = tmp_path / "annotations.db"
+    full(store)
+    found = load_annotations(source, DATA)
+    assert found.image_ids == (A, B)
+    assert found.masks([A], ["Nodule"], 8)[0].sum() == 2
+    assert load_annotations(source, DATA.subset([1, 0])).image_ids == (A, B)
+    with pytest.raises(InputError, match=rf"1 of 2 annotated images are not in .*{A}"):
+        load_annotations(source, DATA.subset([1, 2]))
+    with pytest.raises(InputError, match="other images of phantom"):
+        load_annotations(source, open_dataset("phantom", seed=1, options=OPTIONS)["train"])
+    with pytest.raises(InputError, match="not to toy"):
+        load_annotations(source, replace(DATA, card=replace(DATA.card, name="toy"), fingerprint=""))
+    with pytest.raises(InputError, match="speak of"):
+        card = replace(DATA.card, classes=("Nodule",))
+        load_annotations(source, replace(DATA, card=card, targets=DATA.targets[:, :1], fingerprint=""))
+
+
+def test_postgresql_understands_the_statements():
+    """There is no server here: that the statements compile for it, and that the URL leads to pg8000."""
+    for table in annotation_schema.DATASET.metadata.sorted_tables:
+        text = str(sa.schema.CreateTable(table).compile(dialect=postgresql.dialect()))
+        assert table.name in text
+    text = str(sa.select(annotation_schema.DATASET.c.id).with_for_update().compile(dialect=postgresql.dialect()))
+    assert text.endswith("FOR UPDATE")
+    assert "SERIAL" in str(sa.schema.CreateTable(annotation_schema.MARK).compile(dialect=postgresql.dialect()))
+    url = annotation_schema._url("postgresql://ann:secret@db.example/marks")
+    assert url.get_dialect().driver == "pg8000"
+    with pytest.raises(InputError, match="cannot be opened") as refused:
+        connect("postgresql://ann:secret@127.0.0.1:1/marks", create=True)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", ["coco", "csv"])
+def test_a_file_brings_everything_back_exactly(store, tmp_path, pellucid, kind):
+    full(store)
+    source, out = tmp_path / "annotations.db", tmp_path / ("out.json" if kind == "coco" else "out.csv")
+    status, said, _ = pellucid("annotate", "export", source, "--format", kind, "--out", out)
+    assert (status, "3 marks, 1 marks taken back, 2 verdicts, 1 notes" in said) == (0, True)
+    again = tmp_path / "again.db"
+    for _ in range(2):  # a second import changes nothing
+        assert pellucid("annotate", "import", out, "--store", again)[0] == 0
+        with open_store(again) as read:
+            assert read.content() == store.content()
+
+
+def test_others_read_our_coco_file(store, tmp_path):
+    pycocotools = pytest.importorskip("pycocotools.coco")
+    from pellucid.data.annotation_files import export_annotations
+
+    full(store)
+    export_annotations(tmp_path / "annotations.db", tmp_path / "out.json", "coco")
+    coco = pycocotools.COCO(str(tmp_path / "out.json"))
+    box, outline, stroke = (coco.anns[i] for i in (1, 2, 3))
+    assert box["bbox"] == [7.5, 10.0, 7.5, 2.5]
+    assert coco.cats[box["category_id"]]["name"] == "Nodule"
+    assert coco.cats[outline["category_id"]]["name"] == "Mass: irrelevant"
+    theirs = coco.annToMask(outline).astype(bool)
+    ours = drawn_mask(Polygon(((0.1, 0.2), (1 / 3, 0.7), (0.9, 2 / 3))), 20, 30)
+    assert (theirs & ours).sum() / (theirs | ours).sum() > 0.8
+    strokes = drawn_mask(Brush(((0.2, 0.2), (0.8, 0.55)), 0.0625, 1.0), 32, 32)
+    assert np.array_equal(coco.annToMask(stroke).astype(bool), strokes)
+    assert stroke["area"] == strokes.sum()
+
+
+def foreign():
+    """A COCO file as another tool writes it."""
+    return {
+        "images": [{"id": 7, "file_name": f"images/{A}.png", "width": 64, "height": 32}],
+        "categories": [{"id": 3, "name": "Nodule"}],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 3, "bbox": [16, 8, 32, 16], "iscrowd": 0},
+            {"id": 2, "image_id": 7, "category_id": 3, "segmentation": [[0, 0, 64, 0, 64, 16]], "bbox": [0, 0, 1, 1]},
+            {"id": 3, "image_id": 7, "category_id": 3, "segmentation": {"size": [1, 1], "counts": [1]}, "iscrowd": 1},
+        ],
+    }
+
+
+def import_phantom(pellucid, path, *more):
+    options = [word for k, v in OPTIONS.items() for word in ("--data-option", f"{k}={v}")]
+    return pellucid(
+        "annotate", "import", path, "--store", path.with_suffix(".db"), "--data", "phantom", *options, *more
+    )
+
+
+def test_somebody_elses_coco_file_is_read(tmp_path, pellucid):
+    path = tmp_path / "theirs.json"
+    path.write_text(json.dumps(foreign()))
+    assert import_phantom(pellucid, path, "--as", "irrelevant", "--annotator", "Eve")[0] == 0
+    assert import_phantom(pellucid, path, "--as", "irrelevant", "--annotator", "Eve")[0] == 0  # again: the same marks
+    with open_store(path.with_suffix(".db")) as store:
+        marks = store.marks()
+        assert [m.shape for m in marks] == [Rectangle(0.25, 0.25, 0.5, 0.5), Polygon(((0, 0), (1, 0), (1, 0.5)))]
+        assert {(m.image, m.kind, m.annotator) for m in marks} == {(A, "irrelevant", "Eve")}
+
+
+def changed(path, value):
+    """`foreign`, with the value at a path replaced."""
+    content = foreign()
+    inner = content
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "not JSON"),
+        (b"\xff\xfe{}", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[]", "holds an object"),
+        ({"images": []}, "no list 'annotations'"),
+        (changed(("images", 0, "file_name"), "../../etc/passwd"), "has no image"),
+        (changed(("images", 0, "width"), 0), "whole numbers above 0"),
+        (changed(("categories", 0, "name"), "Nodul"), "Did you mean 'Nodule'"),
+        (changed(("annotations", 0, "image_id"), 8), "annotation 1: its image"),
+        (changed(("annotations", 0, "bbox"), [float("nan"), 0, 1, 1]), "annotation 1: a box needs finite"),
+        (changed(("annotations", 0, "bbox"), [60, 0, 40, 1]), "outside its image"),
+        (changed(("annotations", 0, "bbox"), [1, 2, 3]), "annotation 1: a box is"),
+        (changed(("annotations", 1, "segmentation"), [[0, 0, 1, 1]]), "annotation 2: an outline"),
+        (changed(("annotations", 1, "segmentation"), [[0, 0, 1, 1, 900, 1]]), "leaves the image"),
+        (changed(("annotations", 0), None), "not COCO's"),
+        ({"pellucid": {"version": 9}}, "another version"),
+        ({"pellucid": {"version": 1, "records": [{"record": "mark"}]}}, "record 1: 'value' is missing"),
+        ({"pellucid": {"version": 1, "records": ["x"]}}, "record 1"),
+        ({"pellucid": {"version": 1, "records": []}}, "which dataset"),
+    ],
+)
+def test_a_bad_json_file_is_refused_whole(tmp_path, pellucid, content, told):
+    path = tmp_path / "bad.json"
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    status, _, _ = import_phantom(pellucid, path)
+    assert told in str(status)
+    database = path.with_suffix(".db")
+    assert not database.exists() or sqlite3.connect(database).execute("SELECT count(*) FROM mark").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda t: t.replace("record,id", "recrd,id"), "columns"),
+        (lambda t: t.replace('""x"": 0.25', '""x"": 9'), "from 0 to 1"),
+        (lambda t: t.replace(",irrelevant,", ",boring,"), "relevant or irrelevant"),
+        (lambda t: t.replace("verdict,,", "verdct,,"), "unknown record"),
+        (lambda t: t.replace(",Mass,", ",Dragon,"), "Dragon"),
+        (lambda t: t + "mark,1\n", "cells"),
+        (lambda t: t + '"', "CSV"),
+        (lambda t: t.replace("2026-", "yesterday-"), "record"),
+        (lambda t: t.encode("utf-16").decode("latin-1"), "columns|CSV"),
+    ],
+)
+def test_a_bad_csv_file_is_refused_whole(store, tmp_path, pellucid, change, told):
+    import re
+
+    full(store)
+    path = tmp_path / "out.csv"
+    pellucid("annotate", "export", tmp_path / "annotations.db", "--format", "csv", "--out", path)
+    text = path.read_bytes().decode()
+    assert change(text) != text
+    path.write_bytes(change(text).encode())
+    status, _, _ = pellucid("annotate", "import", path, "--store", tmp_path / "again.db")
+    assert re.search(told, str(status))
+    assert not Path(tmp_path / "again.db").exists()
+
+
+def test_a_spreadsheet_runs_nothing_of_our_file(store, tmp_path):
+    import csv
+
+    from pellucid.data.annotation_files import export_annotations
+
+    full(store)
+    export_annotations(tmp_path / "annotations.db", tmp_path / "out.csv", "csv")
+    with (tmp_path / "out.csv").open(newline="") as stream:
+        cells = [cell for row in csv.reader(stream) for cell in row]
+    assert "'=Bob" in cells
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]

@@ -1,0 +1,424 @@
+"""Reading DICOM: every step from stored values to gray beside pydicom's own functions, and every refusal."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import warnings
+from importlib.metadata import distributions
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+from pydicom.pixels import apply_modality_lut, apply_voi_lut
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from dicom_example import SECRETS, radiograph
+from pellucid.data.dicom_file import PLUGINS, is_dicom, read_dicom
+from pellucid.data.dicom_header import read_header
+from pellucid.data.dicom_values import gray_table, windowed
+from pellucid.data.phantom import render
+from pellucid.types import InputError
+
+FILES = Path(pydicom.__file__).parent / "data" / "test_files"
+
+
+def shipped(name):
+    """The files that pydicom's wheel holds; nothing is downloaded."""
+    return FILES / name
+
+
+def lut(first, entries, bits, *, packed=False):
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [len(entries), first, bits])
+    values = np.asarray(entries, dtype=np.uint8 if packed else np.uint16)
+    item.add_new("LUTData", "OW", values.tobytes())
+    return item
+
+
+def expected(path):
+    """What the file shows, by pydicom's functions: in [0, 1]."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = pydicom.dcmread(path)
+        stored = image.pixel_array
+        values = apply_modality_lut(stored, image)
+        shown = np.asarray(apply_voi_lut(values, image, prefer_lut=True), dtype=np.float64)
+    if "VOILUTSequence" in image:
+        low, high = 0, 2 ** image.VOILUTSequence[0].LUTDescriptor[2] - 1
+    elif "ModalityLUTSequence" in image:
+        low, high = 0, 2 ** image.ModalityLUTSequence[0].LUTDescriptor[2] - 1
+    else:
+        signed, bits = image.PixelRepresentation == 1, image.BitsStored
+        ends = np.array([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if signed else [0, 2**bits - 1])
+        low, high = np.sort(ends * float(image.get("RescaleSlope", 1)) + float(image.get("RescaleIntercept", 0)))
+    shown = (shown - low) / (high - low)
+    return 1 - shown if image.PhotometricInterpretation == "MONOCHROME1" else shown
+
+
+GRAY = render(3, options={"size": 48}, split="test").pixels.astype(np.uint16)
+RAMP = np.linspace(0, 1, 4096) ** 0.5
+VARIATIONS = {
+    "plain": {},
+    "monochrome1": {"PhotometricInterpretation": "MONOCHROME1"},
+    "10 bits": {"values": GRAY * 4, "BitsStored": 10},
+    "16 bits": {"values": GRAY * 257, "BitsStored": 16},
+    "8 bits": {"values": GRAY.astype(np.uint8)},
+    "signed": {"values": (GRAY * 16).astype(np.int16) - 2048},
+    "signed 16 bits": {"values": (GRAY.astype(np.int32) * 257 - 32768).astype(np.int16), "BitsStored": 16},
+    "window": {"WindowCenter": 2000, "WindowWidth": 1500},
+    "two windows": {"WindowCenter": [2000, 900], "WindowWidth": [1500, 300]},
+    "window of one": {"WindowCenter": 2000, "WindowWidth": 1},
+    "exact window": {"WindowCenter": 2000, "WindowWidth": 1500, "VOILUTFunction": "LINEAR_EXACT"},
+    "sigmoid": {"WindowCenter": 2000, "WindowWidth": 1500, "VOILUTFunction": "SIGMOID"},
+    "rescaled": {"RescaleSlope": 0.5, "RescaleIntercept": -1024, "WindowCenter": -100, "WindowWidth": 1500},
+    "turned over": {"RescaleSlope": -1, "RescaleIntercept": 4095, "PhotometricInterpretation": "MONOCHROME1"},
+    "modality table": {"ModalityLUTSequence": [lut(0, RAMP * 65535, 16)]},
+    "voi table": {"VOILUTSequence": [lut(100, RAMP * 4095, 12)], "WindowCenter": 900, "WindowWidth": 300},
+    "run lengths": {"compress": RLELossless, "WindowCenter": 2000, "WindowWidth": 1500},
+    "JPEG 2000": {"compress": JPEG2000Lossless},
+    "JPEG 2000, 16 bits": {"values": GRAY * 257, "BitsStored": 16, "compress": JPEG2000Lossless},
+    "JPEG": {"values": GRAY.astype(np.uint8), "compress": JPEGBaseline8Bit, "PhotometricInterpretation": "MONOCHROME1"},
+    "JPEG-LS": {"compress": JPEGLSLossless},
+    "deflated": {"syntax": DeflatedExplicitVRLittleEndian},
+}
+
+
+@pytest.mark.parametrize("name", VARIATIONS)
+def test_a_radiograph_as_pydicom_shows_it(tmp_path, name):
+    radiograph(tmp_path / "a", index=5, **VARIATIONS[name])  # its name has no suffix
+    found = read_dicom(tmp_path / "a")
+    assert found.dtype == np.uint16
+    assert found.min() < found.max()
+    np.testing.assert_allclose(found / 65535, np.clip(expected(tmp_path / "a"), 0, 1), atol=0.6 / 65535)
+
+
+def test_tables_that_pydicom_cannot_apply(tmp_path):
+    """Entries of 8 bits packed two by two, and a first value below 0 that is written as an unsigned number."""
+    entries = np.arange(256)[::-1]
+    values = np.array([[-100, -3, 0, 5, 200]], dtype=np.int16)
+    for name, item in {
+        "packed": lut(65536 - 100, entries, 8, packed=True),
+        "wide": lut(65536 - 100, entries, 8),
+    }.items():
+        radiograph(tmp_path / name, values, VOILUTSequence=[item])
+        shown = np.rint(entries[np.clip(values + 100, 0, 255)] / 255 * 65535)
+        np.testing.assert_array_equal(read_dicom(tmp_path / name), shown)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "693_J2KI.dcm",
+        "CT_small.dcm",
+        "J2K_pixelrep_mismatch.dcm",
+        "JPEG2000.dcm",
+        "JPEGLSNearLossless_08.dcm",
+        "JPEGLSNearLossless_16.dcm",
+        "MR_small.dcm",
+        "MR_small_RLE.dcm",
+        "MR_small_bigendian.dcm",
+        "MR_small_expb.dcm",
+        "MR_small_jp2klossless.dcm",
+        "MR_small_jpeg_ls_lossless.dcm",
+        "image_dfl.dcm",
+    ],
+)
+def test_files_that_pydicom_ships(name):
+    found = read_dicom(shipped(name))
+    np.testing.assert_allclose(found / 65535, np.clip(expected(shipped(name)), 0, 1), atol=0.6 / 65535)
+
+
+def test_one_image_in_all_transfer_syntaxes():
+    plain = read_dicom(shipped("MR_small.dcm"))
+    for name in ("RLE", "bigendian", "expb", "implicit", "jp2klossless", "jpeg_ls_lossless"):
+        np.testing.assert_array_equal(read_dicom(shipped(f"MR_small_{name}.dcm")), plain)
+
+
+@pytest.mark.parametrize(
+    ("function", "formula"),
+    [  # PS3.3 C.11.2.1.2.1, C.11.2.1.3.2 and C.11.2.1.3.1, for centre 40, width 400
+        ("LINEAR", lambda x: np.piecewise(x, [x <= -160, x > 239], [0, 1, lambda v: (v - 39.5) / 399 + 0.5])),
+        ("LINEAR_EXACT", lambda x: np.piecewise(x, [x <= -160, x > 240], [0, 1, lambda v: (v - 40) / 400 + 0.5])),
+        ("SIGMOID", lambda x: 1 / (1 + np.exp(-4 * (x - 40) / 400))),
+    ],
+)
+def test_windows_by_the_formulas_of_the_standard(function, formula):
+    values = np.arange(-400.0, 500)
+    np.testing.assert_allclose(windowed(values, 40, 400, function), formula(values), atol=1e-12)
+
+
+def test_which_window(tmp_path):
+    both = {"WindowCenter": [2000, 900], "WindowWidth": [1500, 300]}
+    radiograph(tmp_path / "both.dcm", **both)
+    for number, (centre, width) in enumerate([(2000, 1500), (900, 300)], start=1):
+        radiograph(tmp_path / "one.dcm", WindowCenter=centre, WindowWidth=width)
+        np.testing.assert_array_equal(
+            read_dicom(tmp_path / "both.dcm", window=number), read_dicom(tmp_path / "one.dcm")
+        )
+    radiograph(tmp_path / "none.dcm")
+    np.testing.assert_array_equal(read_dicom(tmp_path / "both.dcm", window=0), read_dicom(tmp_path / "none.dcm"))
+    with pytest.raises(InputError, match=r"both\.dcm: window 3 is asked for, but there are 2 windows"):
+        read_dicom(tmp_path / "both.dcm", window=3)
+
+
+def test_padding_is_black_and_takes_no_part(tmp_path):
+    values = np.array([[0, 100, 4000], [4094, 4095, 2000]], dtype=np.uint16)
+    radiograph(tmp_path / "one", values, PixelPaddingValue=4095)
+    radiograph(tmp_path / "range", values, PixelPaddingValue=4095, PixelPaddingRangeLimit=4000)
+    radiograph(tmp_path / "inverse", values, PixelPaddingValue=0, PhotometricInterpretation="MONOCHROME1")
+    gray = np.rint(values / 4095 * 65535)
+    np.testing.assert_array_equal(read_dicom(tmp_path / "one"), np.where(values == 4095, 0, gray))
+    np.testing.assert_array_equal(read_dicom(tmp_path / "range"), np.where(values >= 4000, 0, gray))
+    np.testing.assert_array_equal(read_dicom(tmp_path / "inverse"), np.where(values == 0, 0, 65535 - gray))
+
+
+def test_what_lies_in_unused_bits_is_not_shown(tmp_path):
+    values = np.arange(16, dtype=np.uint16).reshape(4, 4) * 273
+    radiograph(tmp_path / "clean", values)
+    radiograph(tmp_path / "overlay", values | 0xF000)
+    np.testing.assert_array_equal(read_dicom(tmp_path / "overlay"), read_dicom(tmp_path / "clean"))
+    radiograph(tmp_path / "high", values << 4, HighBit=15)
+    np.testing.assert_array_equal(read_dicom(tmp_path / "high"), read_dicom(tmp_path / "clean"))
+
+
+def test_colour(tmp_path):
+    rgb = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    radiograph(tmp_path / "rgb", rgb)
+    np.testing.assert_array_equal(read_dicom(tmp_path / "rgb"), rgb)
+    image = radiograph(tmp_path / "planes", rgb)
+    image.PlanarConfiguration, image.PixelData = 1, np.moveaxis(rgb, 2, 0).tobytes()
+    image.save_as(tmp_path / "planes")
+    np.testing.assert_array_equal(read_dicom(tmp_path / "planes"), rgb)
+    twelve = rgb.astype(np.uint16) * 16
+    radiograph(tmp_path / "deep", twelve)
+    np.testing.assert_array_equal(read_dicom(tmp_path / "deep"), np.rint(twelve / 4095 * 65535))
+    red, ybr = read_dicom(shipped("SC_rgb_rle.dcm")), read_dicom(shipped("SC_ybr_full_422_uncompressed.dcm"))
+    assert np.abs(red[5:15, 20:80].astype(int) - ybr[5:15, 20:80]).max() <= 4  # the same bars, from YBR
+    palette = read_dicom(shipped("examples_palette.dcm"))
+    assert palette.shape == (350, 800, 3)
+    assert palette.dtype == np.uint16
+    jpeg = read_dicom(shipped("SC_rgb_jpeg_dcmtk.dcm"))
+    assert np.abs(red.astype(int) - jpeg).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("MR_truncated.dcm", ["truncated or damaged", "8130 vs 8192"]),
+        ("README.txt", ["not a DICOM file", "dcmconv +F"]),
+        ("no_meta.dcm", ["not a DICOM file"]),
+        ("reportsi.dcm", ["no pixel data", "Basic Text SR"]),
+        ("examples_ybr_color.dcm", ["30 frames, not one image", "frame=1 … frame=30"]),
+        ("rtdose_1frame.dcm", ["32 bits a pixel; up to 16"]),
+        ("JPGExtended.dcm", ["JPEG Extended", "of more than 8 bits", "1.2.840.10008.1.2.4.51", "dcmdjpeg", "RLE"]),
+        ("badVR.dcm", ["truncated or damaged"]),
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_name(name, parts):
+    with pytest.raises(InputError) as refused:
+        read_dicom(shipped(name))
+    assert str(refused.value).startswith(str(shipped(name)))
+    assert all(part in str(refused.value) for part in parts)
+
+
+def test_lossless_jpeg_needs_a_decoder_and_says_which():
+    from pydicom.pixels import get_decoder
+
+    if "gdcm" in get_decoder("1.2.840.10008.1.2.4.70").available_plugins:
+        np.testing.assert_array_equal(
+            read_dicom(shipped("SC_rgb_jpeg_gdcm.dcm")), read_dicom(shipped("SC_rgb_rle.dcm"))
+        )
+        return
+    with pytest.raises(InputError, match=r"Process 14.*1\.2\.840\.10008\.1\.2\.4\.70.*dcmdjpeg.*python-gdcm"):
+        read_dicom(shipped("SC_rgb_jpeg_gdcm.dcm"))
+
+
+def test_no_decoder_is_under_the_gpl():
+    """pydicom's plug-in pylibjpeg may use pylibjpeg-libjpeg, which is, for the JPEG and JPEG-LS syntaxes only."""
+    for syntax, plugins in PLUGINS.items():
+        assert "pylibjpeg" not in plugins or syntax.rpartition(".")[2] in {"5", "90", "91", "201", "202", "203"}
+    names = {(d.metadata["Name"] or "").lower() for d in distributions()}
+    assert "pylibjpeg-libjpeg" not in names
+
+
+@pytest.mark.parametrize(
+    ("attributes", "parts"),
+    [
+        ({"WindowWidth": 0, "WindowCenter": 5}, "WindowWidth is 0"),
+        ({"WindowWidth": 100, "WindowCenter": 5, "VOILUTFunction": "CUBIC"}, "VOILUTFunction 'CUBIC' is unknown"),
+        ({"RescaleSlope": 0, "RescaleIntercept": 0}, "RescaleSlope is 0"),
+        ({"VOILUTSequence": [lut(0, RAMP[:9] * 255, 20)]}, "descriptor of the VOI LUT"),
+        ({"PhotometricInterpretation": "HSV"}, "of the kind HSV"),
+        ({"Rows": 60000, "Columns": 60000}, "60000 × 60000 pixels, above the limit"),
+        ({"Rows": 0}, "64 × 0 pixels"),
+    ],
+)
+def test_attributes_that_make_no_sense(tmp_path, attributes, parts):
+    radiograph(tmp_path / "bad.dcm", **attributes)
+    with pytest.raises(InputError, match=parts) as refused:
+        read_dicom(tmp_path / "bad.dcm")
+    assert str(tmp_path / "bad.dcm") in str(refused.value)
+
+
+@pytest.mark.parametrize("compress", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
+def test_garbage_in_capsules(tmp_path, compress):
+    image = radiograph(tmp_path / "a.dcm", compress=compress)
+    data = bytearray(image.PixelData)
+    data[20:] = bytes(np.random.default_rng(0).integers(0, 256, len(data) - 20, dtype=np.uint8))
+    image.PixelData = bytes(data)
+    image.save_as(tmp_path / "a.dcm")
+    with pytest.raises(InputError, match=r"a\.dcm: truncated or damaged"):
+        read_dicom(tmp_path / "a.dcm")
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.integers(132, 3000), st.lists(st.tuples(st.integers(132, 2000), st.integers(0, 255)), max_size=12))
+def test_damaged_bytes_are_refused_or_read(tmp_path_factory, length, changes):
+    place = tmp_path_factory.getbasetemp() / "fuzz.dcm"
+    source = tmp_path_factory.getbasetemp() / "fuzz-source.dcm"
+    if not source.exists():
+        radiograph(source, size=32, WindowCenter=900, WindowWidth=300)
+    data = bytearray(source.read_bytes()[: length + (length > 2900) * 10**6])
+    for at, value in changes:
+        if at < len(data):
+            data[at] = value
+    place.write_bytes(bytes(data))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for read in (read_dicom, read_header):
+            try:
+                read(place)
+            except InputError as error:
+                assert str(place) in str(error)  # noqa: PT017 - nothing else may be raised
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.integers(1, 16),
+    st.booleans(),
+    st.sampled_from(["MONOCHROME1", "MONOCHROME2"]),
+    st.one_of(st.none(), st.tuples(st.floats(-1e5, 1e5), st.floats(1, 1e5))),
+)
+def test_gray_rises_with_the_values(bits, signed, kind, window):
+    image = Dataset()
+    image.BitsStored, image.PixelRepresentation, image.PhotometricInterpretation = bits, int(signed), kind
+    if window is not None:
+        image.WindowCenter, image.WindowWidth = (round(v, 3) for v in window)
+    table = gray_table(image).astype(int)
+    half = len(table) // 2 if signed else 0
+    steps = np.diff(np.roll(table, half))
+    assert (steps <= 0).all() if kind == "MONOCHROME1" else (steps >= 0).all()
+    if window is None:
+        assert {table.min(), table.max()} == {0, 65535}
+
+
+def test_a_frame_of_several(tmp_path):
+    both = read_dicom(shipped("SC_rgb_rle_2frame.dcm"), frame=2)
+    assert both.shape == (100, 100, 3)
+    np.testing.assert_array_equal(255 - both, read_dicom(shipped("SC_rgb_rle_2frame.dcm"), frame=1))
+    with pytest.raises(InputError, match="frame 3 is asked for; it has 2"):
+        read_dicom(shipped("SC_rgb_rle_2frame.dcm"), frame=3)
+
+
+def test_an_enhanced_image_says_it_by_frames(tmp_path):
+    values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 65
+    image = radiograph(tmp_path / "a", np.stack([values, values]).reshape(16, 8), ImagerPixelSpacing=None)
+    image.Rows, image.NumberOfFrames = 8, 2
+
+    def item(**attributes):
+        made = Dataset()
+        for keyword, value in attributes.items():
+            setattr(made, keyword, value)
+        return made
+
+    spacing = item(PixelMeasuresSequence=[item(PixelSpacing=[0.5, 0.25])])
+    image.SharedFunctionalGroupsSequence = [spacing]
+    image.PerFrameFunctionalGroupsSequence = [
+        item(FrameVOILUTSequence=[item(WindowCenter=c, WindowWidth=1000)]) for c in (1000, 3000)
+    ]
+    image.save_as(tmp_path / "a")
+    for frame, centre in ((1, 1000), (2, 3000)):
+        shown = windowed(values.astype(float), centre, 1000)
+        np.testing.assert_array_equal(read_dicom(tmp_path / "a", frame=frame), np.rint(shown * 65535))
+    assert read_header(tmp_path / "a").spacing == (0.5, 0.25, "PixelSpacing")
+
+
+def test_spacing_and_where_it_is_from(tmp_path):
+    radiograph(tmp_path / "a")
+    assert read_header(tmp_path / "a").spacing == (0.2, 0.1, "ImagerPixelSpacing")
+    radiograph(tmp_path / "b", PixelSpacing=[0.15, 0.15])
+    assert read_header(tmp_path / "b").spacing == (0.15, 0.15, "PixelSpacing")
+    radiograph(tmp_path / "c", ImagerPixelSpacing=None)
+    assert read_header(tmp_path / "c").need_spacing() is None
+    for value in ([0.1, -1], [0.0, 0.1]):
+        radiograph(tmp_path / "d", PixelSpacing=value)
+        with pytest.raises(InputError, match=r"PixelSpacing is .*; expected two numbers above 0"):
+            read_header(tmp_path / "d").need_spacing()
+    data = (tmp_path / "b").read_bytes()
+    assert data.count(b"0.15\\0.15 ") == 1
+    (tmp_path / "nan").write_bytes(data.replace(b"0.15\\0.15 ", b"NaN\\0.150 "))
+    with pytest.raises(InputError, match=r"PixelSpacing is nan, 0\.15; expected finite numbers"):
+        read_header(tmp_path / "nan").need_spacing()
+
+
+def test_names_tell_nothing_and_stay_the_same(tmp_path):
+    first = radiograph(tmp_path / "a")
+    header = read_header(tmp_path / "a")
+    shutil.copy(tmp_path / "a", tmp_path / "elsewhere")
+    assert read_header(tmp_path / "elsewhere").name == header.name
+    radiograph(tmp_path / "b")
+    other = read_header(tmp_path / "b")
+    assert other.patient == header.patient
+    assert other.name != header.name
+    radiograph(tmp_path / "c", PatientID="HOSP-7731943")
+    assert read_header(tmp_path / "c").patient != header.patient
+    radiograph(tmp_path / "d", IssuerOfPatientID="elsewhere")
+    assert read_header(tmp_path / "d").patient != header.patient
+    radiograph(tmp_path / "e", PatientID="")
+    assert read_header(tmp_path / "e").patient == read_header(tmp_path / "e").name
+    said = header.name + header.patient
+    assert not any(secret in said for secret in (*SECRETS.values(), first.SOPInstanceUID))
+
+
+def test_what_pydicom_finds_odd_is_not_quoted(tmp_path, capsys):
+    odd = "Quixotte" * 12 + "^\x1bDulcinea"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        radiograph(tmp_path / "a", PatientName=odd, PatientID="HOSP-7731942" * 9)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        read_header(tmp_path / "a")
+        read_dicom(tmp_path / "a")
+    told = "".join(str(w.message) for w in caught) + "".join(capsys.readouterr())
+    assert "Quixotte" not in told
+    assert "HOSP" not in told
+
+
+def test_is_dicom(tmp_path):
+    radiograph(tmp_path / "a.txt")
+    (tmp_path / "b.dcm").write_bytes(gzip.compress(os.urandom(500)))
+    assert is_dicom(tmp_path / "a.txt")
+    assert not is_dicom(tmp_path / "b.dcm")
+    assert not is_dicom(tmp_path / "missing.dcm")
+    assert not is_dicom(tmp_path)
+
+
+def test_without_pydicom_the_extra_is_named(tmp_path, monkeypatch):
+    import sys
+
+    radiograph(tmp_path / "a.dcm")
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(InputError, match=r"pip install 'pellucid\[dicom\]'"):
+        read_dicom(tmp_path / "a.dcm")

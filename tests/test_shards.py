@@ -1,0 +1,305 @@
+"""Shards: written, read over HTTP from a local server, streamed in one order by any number of processes, trained on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from pellucid.data import materialize, open_dataset
+from pellucid.data.cache_manifest import verify_cache
+from pellucid.data.shards import LANES, part_manifests, write_shards
+from pellucid.models import load_model
+from pellucid.models.inference import predict
+from pellucid.training import RunFolder
+from pellucid.training.batches import Batches
+from pellucid.training.streamed import StreamedBatches
+from pellucid.types import InputError
+from training_example import SMALL, run, small_phantom
+
+pytest.importorskip("fsspec")
+pytest.importorskip("aiohttp")
+CPU = torch.device("cpu")
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Serves a folder; `asked` counts requests a file, and `failing` says how often one is answered with 503."""
+
+    asked: dict[str, int] = {}  # noqa: RUF012 (shared by all requests)
+    failing: dict[str, int] = {}  # noqa: RUF012
+
+    def do_GET(self):
+        name = self.path.rsplit("/", 1)[-1]
+        self.asked[name] = self.asked.get(name, 0) + 1
+        if self.failing.get(name, 0) > 0:
+            self.failing[name] -= 1
+            self.send_error(503)
+            return
+        super().do_GET()
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A folder and the address that it is served at."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    Handler.asked.clear()
+    Handler.failing.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield folder, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The small phantom in shards: 64 training images in 24 files of 2 or 3."""
+    folder = tmp_path_factory.mktemp("shards")
+    write_shards(small_phantom(), folder, size=32, channels=1, shard_size=3)
+    return folder
+
+
+@pytest.fixture
+def url(served, written):
+    folder, address = served
+    shutil.copytree(written, folder / "deep")
+    return f"{address}/deep"
+
+
+def opened(url):
+    return open_dataset("shards", options={"url": url})
+
+
+def test_what_is_read_is_what_was_written(phantom, url):
+    splits = opened(url)
+    assert list(splits) == list(phantom)
+    for name, original in phantom.items():
+        part = splits[name]
+        assert (part.ids, part.patients, part.classes, part.task) == (
+            original.ids,
+            original.patients,
+            original.classes,
+            original.task,
+        )
+        np.testing.assert_array_equal(part.targets, original.targets)
+        expected = materialize(original, size=32, channels=1)
+        np.testing.assert_array_equal(materialize(part, size=32, channels=1), expected)
+        np.testing.assert_array_equal(part.read(len(part) - 1), expected[-1, 0])
+    sizes = [file.images for file in splits["train"].shards.manifest.files]
+    assert len(sizes) % LANES == 0
+    assert set(sizes) == {2, 3}
+    assert sum(sizes) == 64
+    again = opened(f"{url}/shards.json")["train"]
+    assert again.fingerprint == splits["train"].fingerprint
+
+
+def test_reading_in_order_fetches_every_shard_once(url):
+    part = opened(url)["train"]
+    materialize(part, size=32, channels=1, workers=1)
+    names = [file.name for file in part.shards.manifest.files]
+    assert [Handler.asked[name] for name in names] == [1] * len(names)
+
+
+def joint(shards, targets, world, epoch, start=0):
+    """The joint batches of an epoch: the rows of all processes together, and their pixels by row."""
+    parts = [StreamedBatches(shards, targets, 16, CPU, rank, world) for rank in range(world)]
+    steps, pixels = [], {}
+    for batches in zip(*(part.epoch(epoch, seed=5, start=start) for part in parts), strict=True):
+        assert {len(batch.indices) for batch in batches} == {16 // world}
+        steps.append({int(i) for batch in batches for i in batch.indices})
+        for batch in batches:
+            pixels |= dict(zip(batch.indices.tolist(), batch.images, strict=True))
+    return steps, pixels
+
+
+def test_the_order_is_the_same_for_any_number_of_processes_and_each_reads_its_own_shards(phantom, url):
+    part = opened(url)["train"]
+    alone, pixels = joint(part.shards, part.targets, 1, epoch=0)
+    assert len(alone) == 3  # 24 shards give two images each
+    assert all(len(step) == 16 for step in alone)
+    assert len(set().union(*alone)) == 48  # none twice
+    expected = materialize(phantom["train"], size=32, channels=1)
+    for row, image in pixels.items():
+        np.testing.assert_array_equal(image.numpy(), expected[row].astype(np.float32) / 255)
+    for world in (2, 4, 8):
+        assert joint(part.shards, part.targets, world, epoch=0)[0] == alone
+    assert joint(part.shards, part.targets, 1, epoch=0)[0] == alone
+    assert joint(part.shards, part.targets, 2, epoch=0, start=1)[0] == alone[1:]  # as after resuming
+    assert joint(part.shards, part.targets, 1, epoch=1)[0] != alone
+    assert len(alone[0] & set(range(16))) < 12  # shuffled over shards
+    fetched = [fetched_by(part, rank) for rank in range(4)]
+    assert [len(names) for names in fetched] == [6] * 4
+    assert len(set().union(*fetched)) == 24  # no shard is read by two
+
+
+def fetched_by(part, rank):
+    Handler.asked.clear()
+    list(StreamedBatches(part.shards, part.targets, 16, CPU, rank, 4).epoch(0, seed=5))
+    return {name for name in Handler.asked if name.endswith(".npy")}
+
+
+def test_every_image_has_its_turn_over_the_epochs(url):
+    part = opened(url)["train"]
+    seen = set()
+    for epoch in range(12):
+        seen |= set().union(*joint(part.shards, part.targets, 1, epoch)[0])
+    assert seen == set(range(64))
+
+
+def test_a_network_learns_from_a_url_and_is_judged_as_ever(url, phantom, tmp_path):
+    splits = opened(url)
+    made = run(splits, tmp_path / "streamed", "training.epochs=2", name="standard", seed=1)
+    assert [row["step"] for row in made.metrics()] == [3, 6]
+    network = load_model(made.path)
+    pixels = materialize(phantom["validation"], size=32, channels=1)
+    expected = roc_auc_score(phantom["validation"].targets, predict(network, pixels), average="macro")
+    assert max(row["auroc"] for row in made.metrics()) == pytest.approx(expected, abs=1e-6)
+    assert RunFolder(tmp_path / "streamed").read()["data"]["train"]["fingerprint"] == splits["train"].fingerprint
+    kept = run(splits, tmp_path / "kept", "training.epochs=1", name="standard", cache=tmp_path / "cache")
+    assert kept.metrics()[0]["step"] == 4  # all 64 images: from a local cache
+    with pytest.raises(InputError, match=r"hold images of 32 pixels .* asks for 24 and 1\. Set model\.size=32"):
+        run(splits, tmp_path / "other", "model.size=24", name="standard")
+
+
+def test_the_command_writes_trains_and_evaluates(served, tmp_path, pellucid):
+    folder, address = served
+    options = [f"--data-option={o}" for o in ("size=32", "train=32", "validation=16", "test=16", "prevalence=0.4")]
+    status, output, _ = pellucid(
+        "data", "cache", "phantom", *options, "--size", 32, "--out", folder, "--shard-size", 2, "--verify"
+    )
+    assert status == 0
+    assert "every byte is what was written" in output
+    shards = ["--data", "shards", "--data-option", f"url={address}"]
+    chosen = [x for text in SMALL for x in ("--set", text)]
+    status, _, errors = pellucid(
+        "train",
+        "standard",
+        *shards,
+        *chosen,
+        "--set",
+        "training.epochs=1",
+        "--out",
+        tmp_path / "run",
+        "--device",
+        "cpu",
+    )
+    assert status == 0, errors
+    status, output, errors = pellucid(
+        "evaluate", tmp_path / "run", *shards, "--out", tmp_path / "scores", "--device", "cpu"
+    )
+    assert status == 0, errors
+    assert "16 images of shards/test" in output
+
+
+def test_writing_again_does_nothing_and_after_a_loss_it_mends(phantom, tmp_path):
+    index = write_shards(phantom, tmp_path, size=8, channels=1, shard_size=4)
+    (train, *_) = part_manifests(index)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npy")}
+    write_shards(phantom, tmp_path, size=8, channels=1, shard_size=4)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npy")} == before
+    lost = sorted(tmp_path.glob("*train*.npy"))[3]
+    content = lost.read_bytes()
+    lost.unlink()
+    with pytest.raises(InputError, match="not what was written"):
+        verify_cache(train)
+    write_shards(phantom, tmp_path, size=8, channels=1, shard_size=4)
+    assert lost.read_bytes() == content
+    verify_cache(train)
+
+
+def test_a_changed_shard_is_refused_by_name(served, url):
+    part = opened(url)["train"]
+    place = served[0] / "deep" / part.shards.manifest.files[2].name
+    content = bytearray(place.read_bytes())
+    for change in (content[:-5], content + b"x", b"", content[:200] + bytes([content[200] ^ 1]) + content[201:]):
+        place.write_bytes(bytes(change))
+        with pytest.raises(InputError, match=f"{place.name}: not what was written"):
+            list(StreamedBatches(part.shards, part.targets, 16, CPU).epoch(0, seed=0))
+    place.unlink()
+    with pytest.raises(InputError, match=f"{place.name}: there is no such file"):
+        list(StreamedBatches(part.shards, part.targets, 16, CPU).epoch(0, seed=0))
+
+
+def test_a_server_that_stumbles_is_asked_again(url, monkeypatch):
+    waited = []
+    monkeypatch.setattr("pellucid.data.shards.time.sleep", waited.append)
+    part = opened(url)["train"]
+    name = part.shards.manifest.files[0].name
+    Handler.failing[name] = 3
+    assert len(part.shards.fetch(0)) == part.shards.manifest.files[0].images
+    assert waited == [1, 2, 4]
+    Handler.failing[name] = 4
+    with pytest.raises(InputError, match=f"{name}: cannot be read after 4 attempts"):
+        part.shards.fetch(0)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file"),
+        (b"hello", "not an index of shards"),
+        (b"[]", "format"),
+        (json.dumps({"format": 2, "card": {"nose": 1}, "parts": {}}).encode(), "not an index of shards"),
+        (json.dumps({"format": 2, "card": {}, "parts": {"train": {}}}).encode(), "manifest"),
+    ],
+)
+def test_what_is_no_folder_of_shards_is_refused(served, content, message):
+    folder, address = served
+    if content is not None:
+        (folder / "shards.json").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        opened(address)
+
+
+def test_wrong_options_are_refused(tmp_path, phantom):
+    with pytest.raises(InputError, match="url"):
+        open_dataset("shards")
+    with pytest.raises(InputError, match="nowhere://x"):
+        opened("nowhere://x")
+    with pytest.raises(InputError, match="at least one image"):
+        write_shards(phantom, tmp_path, size=8, channels=1, shard_size=0)
+    few = {"train": phantom["train"].subset(range(5))}
+    write_shards(few, tmp_path, size=8, channels=1, shard_size=4)
+    part = opened(str(tmp_path))["train"]
+    with pytest.raises(InputError, match="takes shards 8 at a time; found 5"):
+        StreamedBatches(part.shards, part.targets, 4, CPU)
+    labels = next(tmp_path.glob("*.npz"))
+    labels.write_bytes(labels.read_bytes()[:-1])
+    with pytest.raises(InputError, match=f"{labels.name}: not what was written"):
+        opened(str(tmp_path))
+
+
+def test_three_processes_cannot_share(url):
+    part = opened(url)["train"]
+    with pytest.raises(InputError, match="1, 2, 4 or 8 processes"):
+        StreamedBatches(part.shards, part.targets, 12, CPU, 0, 3)
+    with pytest.raises(InputError, match="batch of 6 cannot be split over 4"):
+        StreamedBatches(part.shards, part.targets, 6, CPU, 0, 4)
+
+
+def test_the_order_of_a_cached_epoch_does_not_depend_on_threads_or_processes(phantom, tmp_path):
+    """Threads decode, but the order is of seed and epoch alone."""
+    orders = []
+    for workers in (1, 2, 7):
+        images = materialize(phantom["train"], size=8, channels=1, workers=workers, directory=tmp_path / str(workers))
+        targets = phantom["train"].targets
+        for world in (1, 2, 4):
+            parts = [Batches(images, targets, 16, CPU, rank, world) for rank in range(world)]
+            steps = zip(*(part.epoch(3, seed=9) for part in parts), strict=True)
+            orders.append([torch.cat([b.indices for b in step]).tolist() for step in steps])
+        pixels = torch.cat([batch.images for batch in Batches(images, targets, 16, CPU).epoch(3, seed=9)])
+        assert torch.equal(pixels, torch.from_numpy(images[np.concatenate(orders[-1])] / np.float32(255)))
+    assert all(order == orders[0] for order in orders)

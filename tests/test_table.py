@@ -1,0 +1,417 @@
+"""Tables of one's own: which columns are taken for what, parts, boxes, and every row that cannot be used by its line."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pellucid.data import check_dataset, open_dataset
+from pellucid.data.opening import MISSING, FaultyDataError
+from pellucid.types import InputError
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*images from:UserWarning")
+ALL = {"test_fraction": 1}
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Write a table of ten images of 20 × 10 random pixels, each of them in sub/; gives a function of its text."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "sub").mkdir()
+    for i in range(10):
+        Image.fromarray(rng.integers(0, 255, (10, 20), dtype=np.uint8)).save(tmp_path / "sub" / f"{i}.png")
+
+    def write(text, name="labels.csv", encoding="utf-8"):
+        (tmp_path / name).write_text(text, encoding=encoding, newline="")
+        return tmp_path / name
+
+    return write
+
+
+def rows(header, *ends, first=0):
+    return "\n".join([header, *(f"sub/{first + i}.png,{end}" for i, end in enumerate(ends))]) + "\n"
+
+
+def faults(table, /, **options):
+    """The lines of a table that are refused, with the reasons."""
+    with pytest.raises(FaultyDataError) as caught:
+        open_dataset("table", table, options=options)
+    assert all(remark.serious for remark in caught.value.remarks)
+    return [remark.reason for remark in caught.value.remarks]
+
+
+def refused(table, match, /, **options):
+    with pytest.raises(InputError, match=match):
+        open_dataset("table", table, options=options)
+
+
+def test_one_class_an_image(table, tmp_path):
+    path = table(rows("path,class", "dog", "cat", "dog", "emu"))
+    with pytest.warns(UserWarning, match="images from 'path'; one class an image from 'class'; no patients, .*seed 0"):
+        test = open_dataset("table", path, options=ALL)["test"]
+    assert (test.task, test.classes) == ("multiclass", ("cat", "dog", "emu"))
+    assert test.targets.tolist() == [1, 0, 1, 2]
+    assert test.ids == test.patients == tuple(f"sub/{i}.png" for i in range(4))
+    with Image.open(tmp_path / "sub" / "3.png") as image:
+        np.testing.assert_array_equal(test.read(3), np.asarray(image))
+    ordered = open_dataset("table", path, options={**ALL, "classes": ["emu", "dog", "cat"]})["test"]
+    assert ordered.targets.tolist() == [1, 2, 1, 0]
+    assert faults(path, classes=["dog", "cat"]) == ["line 5: class is 'emu'. There are: dog, cat."]
+    numbers = open_dataset("table", table(rows("path,label", "10", "9", "2")), options=ALL)["test"]
+    assert numbers.classes == ("2", "9", "10")  # as numbers, not as text
+
+
+def test_a_list_of_findings(table):
+    path = table(rows("Image Index,Finding Labels", "Mass|Nodule", "No Finding", "", "Edema; Mass"))
+    test = open_dataset("table", path, options=ALL)["test"]
+    assert (test.task, test.classes) == ("multilabel", ("Edema", "Mass", "Nodule"))
+    nothing = [math.nan] * 3
+    np.testing.assert_array_equal(test.targets, [[0, 1, 1], [0, 0, 0], nothing, [1, 1, 0]])
+    empty = open_dataset("table", path, options={**ALL, "negative": "", "classes": ["Nodule"]})["test"]
+    np.testing.assert_array_equal(empty.targets, [[1], [0], [0], [0]])
+    slashed = open_dataset("table", path, options={**ALL, "separator": "/"})["test"]
+    assert "Mass|Nodule" in slashed.classes
+    with pytest.warns(UserWarning, match="no image has the class Nodul"):
+        open_dataset("table", path, options={**ALL, "classes": ["Nodul", "Mass"]})
+
+
+def test_columns_of_labels(table):
+    path = table(rows("file,Mass,Edema,patient", "1,0,a", "0.0,,a", "true,False,b", ",1.0,c"))
+    test = open_dataset("table", path, options=ALL)["test"]
+    assert test.classes == ("Mass", "Edema")
+    np.testing.assert_array_equal(test.targets, [[1, 0], [0, math.nan], [1, 0], [math.nan, 1]])
+    assert test.patients == ("a", "a", "b", "c")
+    assert test.targets.dtype == np.float32
+    one = open_dataset("table", path, options={**ALL, "labels": ["Edema"]})["test"]
+    np.testing.assert_array_equal(one.targets, [[0], [math.nan], [0], [1]])
+    uncertain = table(rows("file,Mass", "1", "-1", "0", "-1"))
+    refused(uncertain, r"which columns are the labels\? Columns of 0 and 1: none; others: 'Mass'")
+    assert faults(uncertain, labels=["Mass"], **ALL) == [
+        f"line {line}: Mass is '-1'; expected 0, 1, or nothing where it is unknown" for line in (3, 5)
+    ]
+    known = open_dataset("table", uncertain, options={**ALL, "unknown": ["-1"]})["test"]
+    np.testing.assert_array_equal(known.targets, [[1], [math.nan], [0], [math.nan]])
+
+
+def test_columns_are_never_guessed_between_two(table):
+    refused(table(rows("path,a,b", "1,x", "0,y")), r"columns are the labels\? Columns of 0 and 1: 'a'; others: 'b'")
+    refused(table("path,file,class\n"), "no rows")
+    refused(table(rows("path,file,class", "x,a", "y,b")), "'path' and 'file' could both be meant; .* path=path")
+    refused(table(rows("path,label,labels", "x,a", "y,b")), "are the labels in 'label' .* or in 'labels'")
+    refused(
+        table(rows("picture,class", "x", "y")), r"no column 'path' or 'file' or 'filename'; found: 'picture', 'class'"
+    )
+    path = table(rows("picture,kind", "x", "y"))
+    opened = open_dataset("table", path, options={**ALL, "path": "picture", "category": "kind"})
+    assert opened["test"].classes == ("x", "y")
+    refused(path, "no column 'Picture' .*Did you mean 'picture'", path="Picture")
+    refused(path, "category and labels exclude each other", category="kind", labels=["kind"])
+    refused(table(rows("path;class", "x")), "divided by ';'")
+    refused(table(rows("path,path", "x")), "two columns are called 'path'")
+    refused(table(rows("path,class", "x", "x")), "has one class, 'x'; expected two or more")
+
+
+def test_parts_of_the_table_and_parts_that_are_cut(table):
+    given = rows(
+        "path,class,split",
+        *(f"{'ab'[i % 2]},{p}" for i, p in enumerate(["Train"] * 6 + ["val", "valid", "test", "TEST"])),
+    )
+    splits = open_dataset("table", table(given))
+    assert {k: v.ids for k, v in splits.items()} == {
+        "train": tuple(f"sub/{i}.png" for i in range(6)),
+        "validation": ("sub/6.png", "sub/7.png"),
+        "test": ("sub/8.png", "sub/9.png"),
+    }
+    without = open_dataset("table", table(given.replace("val\n", "train\n").replace("valid\n", "train\n")))
+    assert len(without["train"]) + len(without["validation"]) == 8
+    assert without["test"].ids == ("sub/8.png", "sub/9.png")
+    people = table(rows("path,class,patient_id", *(f"{'ab'[i % 2]},p{i // 2}" for i in range(10))))
+    cut = open_dataset("table", people, options={"test_fraction": 0.3, "validation_fraction": 0.3})
+    assert list(cut) == ["train", "validation", "test"]
+    assert sum(len(part) for part in cut.values()) == 10
+    assert all(len(part) == 2 * len(set(part.patients)) for part in cut.values())
+    with pytest.warns(UserWarning, match="no training image has the class c"):
+        open_dataset(
+            "table", table(rows("path,class,part", "a,train", "b,train", "c,test")), options={"validation_fraction": 0}
+        )
+    assert faults(table(rows("path,class,split", "a,train", "b,dev", "b,"))) == [
+        "line 3: split is 'dev'; expected train, validation (or val, valid) or test",
+        "line 4: split is ''; expected train, validation (or val, valid) or test",
+        # the check goes on with the one usable row, of which no validation part can be cut
+        "a validation part needs at least two patients; found 1. Set the fraction to 0, or give more images.",
+    ]
+
+
+def test_a_patient_in_two_parts_is_named_and_the_check_goes_on(table):
+    path = table(rows("path,class,split,patient", "a,train,ann", "b,train,bob", "a,test,ann", "b,test,cid"))
+    refused(path, r"1 patient\(s\) occur both in train and in test \(ann\)", validation_fraction=0)
+    report = check_dataset("table", path, options={"validation_fraction": 0})
+    assert [(p.file, p.reason[:35]) for p in report.problems] == [
+        ("patient ann", "occurs both in train and in test; a")
+    ]
+    assert report.found == 4
+    assert report.content_hash
+
+
+@pytest.mark.parametrize(
+    ("encoding", "mark"), [("utf-8", ""), ("utf-8-sig", ""), ("utf-16", ""), ("utf-16-be", "\ufeff")]
+)
+def test_encodings_and_quoted_line_breaks(table, encoding, mark):
+    text = mark + 'path,class,note\nsub/0.png,Ödem,"two\nlines, and a comma"\nsub/1.png,b,\n'
+    assert open_dataset("table", table(text, encoding=encoding), options=ALL)["test"].classes == ("b", "Ödem")
+    broken = text.replace("sub/1.png,b,\n", "sub/1.png,b\n")
+    assert faults(table(broken, encoding=encoding))[0] == "line 4: 2 cells; the first line has 3"
+
+
+def test_text_in_another_encoding_names_the_option(table):
+    path = table(rows("path,class", "a", "Ödem"), encoding="latin-1")
+    refused(
+        path, r"not text in UTF-8 \(byte 0xd6 in line 3\)\. Save it as UTF-8, or name its encoding, as encoding=latin-1"
+    )
+    assert open_dataset("table", path, options={**ALL, "encoding": "latin-1"})["test"].classes == ("a", "Ödem")
+    refused(path, "unknown encoding: klingon", encoding="klingon")
+    refused(table("path,class\nsub/0.png,a\n", encoding="utf-16-le"), "without a byte-order mark.*encoding=")
+    refused(table('path,class\nsub/0.png,"a\n'), r"labels\.csv, line 2: cannot be read as a CSV table")
+
+
+def test_tabs_semicolons_and_a_folder_of_one_table(table, tmp_path):
+    text = rows("path,class", "a", "b")
+    path = table(text.replace(",", "\t"), "labels.tsv")
+    assert len(open_dataset("table", path, options=ALL)["test"]) == 2
+    assert len(open_dataset("table", tmp_path, options=ALL)["test"]) == 2
+    table(text.replace(",", ";"), "other.csv")
+    refused(tmp_path, r"2 tables: labels\.tsv, other\.csv; give the file itself")
+    assert len(open_dataset("table", tmp_path / "other.csv", options={**ALL, "delimiter": ";"})["test"]) == 2
+    refused(tmp_path / "other.csv", "no such folder.*option images", images="elsewhere", delimiter=";")
+    moved = table(text.replace("sub/", ""), "moved.csv")
+    assert open_dataset("table", moved, options={**ALL, "images": "sub"})["test"].ids == ("0.png", "1.png")
+
+
+def test_rows_that_cannot_be_used_are_all_named_and_the_check_goes_on(table, tmp_path):
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "sub" / "5.png").write_bytes((tmp_path / "sub" / "5.png").read_bytes()[:60])
+    (tmp_path / "sub" / "6.png").write_bytes(b"")
+    shutil.copy(tmp_path / "sub" / "7.png", tmp_path / "named.jpg")  # a PNG
+    outside = tmp_path.parent / "outside.png"
+    names = (
+        "sub/0.png", "sub/1.png", "sub/0.png", "./sub//1.png", "gone.png", "../outside.png", "sub/../../outside.png",
+        str(outside), "loop.png", "folder.png", "", "x" * 300, "sub/5.png", "sub/6.png", "named.jpg",
+    )  # fmt: skip
+    path = table("path,class\n" + "".join(f"{name},{'ab'[i % 2]}\n" for i, name in enumerate(names)) + "sub/8.png\n")
+    said = "\n".join(faults(path))
+    for expected in (
+        "line 17: 1 cells; the first line has 2", "line 4: sub/0.png is in line 2 too", "line 5: ./sub//1.png is in line 3",
+        "line 7: ../outside.png leads out of", "line 8: sub/../../outside.png leads out of", f"line 9: {outside} leads",
+        "line 10: 'loop.png' cannot be read (Too many levels", "line 11: folder.png is not a file",
+        "line 12: path is empty", "line 13: 'xxx", "File name too long", MISSING,
+    ):  # fmt: skip
+        assert expected in said
+    report = check_dataset("table", path, options=ALL)
+    assert [p.file for p in report.problems if p.reason == MISSING] == ["gone.png (labels.csv, line 6)"]
+    assert (report.found, report.expected) == (5, 6)
+    broken = [p for p in report.problems if p.file.startswith(str(tmp_path / "sub"))]
+    assert [p.file for p in broken] == [str(tmp_path / "sub" / f"{i}.png") for i in (5, 6)]
+    assert "the file is empty" in broken[1].reason
+    assert report.content_hash == ""
+    assert any("images from 'path'" in note.reason for note in report.notes)
+
+
+def test_paths_may_lead_out_where_asked(table, tmp_path):
+    (tmp_path / "tables").mkdir()
+    text = f"path,class\n../sub/0.png,a\n{tmp_path}/sub/1.png,b\n"
+    path = table(text, "tables/labels.csv")
+    assert len(faults(path)) == 2
+    opened = open_dataset("table", path, options={**ALL, "outside": "true"})["test"]
+    assert [opened.read(i).shape for i in range(2)] == [(10, 20)] * 2
+
+
+def test_names_of_images(table):
+    path = table(rows("path,class,id", "a,one", "b,two"))
+    assert open_dataset("table", path, options=ALL)["test"].ids == ("one", "two")
+    assert faults(table(rows("path,class,id", "a,one", "b,one", "b,", "a,x")), **ALL) == [
+        "line 3: id 'one' is in line 2 too",
+        "line 4: id is empty",
+    ]
+    assert faults(table(rows("path,class,patient", "a,p", "b,", "b,q")), **ALL) == ["line 3: patient is empty"]
+
+
+def test_boxes_in_pixels_of_the_file(table):
+    path = table(rows("path,labels", "Mass", "Mass|Lump", "No Finding", "Lump"))
+    table(
+        "path,label,x,y,width,height\nsub/0.png,Mass,5,2,10,4\nsub/1.png,Lung,0,0,20,10\nsub/3.png,,,,,\n", "boxes.csv"
+    )
+    with pytest.warns(UserWarning, match="boxes of Lung, which is no class"):
+        test = open_dataset("table", path, options=ALL)["test"]
+    assert [(r.image, r.label, r.box) for r in test.regions.items] == [
+        (0, "Mass", (0.25, 0.2, 0.5, 0.4)),
+        (1, "Lung", (0, 0, 1, 1)),
+    ]
+    table("path,label,x,y,w,h\nsub/2.png,Mass,0,0,1,1\n", "boxes.csv")
+    with pytest.warns(UserWarning, match=r"1 box\(es\) of a class that the table does not give .* Mass on sub/2\.png"):
+        open_dataset("table", path, options=ALL)
+    refused(path, r"nowhere\.csv: no such file \(option boxes\)", boxes="nowhere.csv")
+    table("path,label,x,y,w\nsub/2.png,Mass,0,0,1\n", "boxes.csv")
+    refused(path, r"boxes\.csv: no column 'height' or 'h'")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("sub/0.png,Mass,nan,0,5,5", "a box needs finite x, y"),
+        ("sub/0.png,Mass,0,0,inf,5", "a box needs finite x, y"),
+        ("sub/0.png,Mass,0,0,0,5", "positive width and height"),
+        ("sub/0.png,Mass,0,0,-3,5", "positive width and height"),
+        ("sub/0.png,Mass,18,0,5,5", "lies outside its image of 20 × 10 pixels"),
+        ("sub/0.png,Mass,0,0,five,5", "expected x, y, width and height; found '0, 0, five, 5'"),
+        ("sub/0.png,Mass,0,0,,5", "expected x, y, width and height"),
+        ("sub/0.png,,0,0,5,5", "a box without a label"),
+        ("sub/99.png,Mass,0,0,5,5", "'sub/99.png' is not in the table of images"),
+        ("sub/0.png,Mass,0,0,5", "5 cells; the first line has 6"),
+    ],
+)
+def test_boxes_that_are_none(table, tmp_path, row, reason):
+    path = table(rows("path,labels", "Mass", "Lump"))
+    table(f"path,label,x,y,width,height\nsub/1.png,Lump,1,1,2,2\n{row}\n", "boxes.csv")
+    (said,) = faults(path, **ALL)
+    assert said.startswith("line 3: ")
+    assert reason in said
+    report = check_dataset("table", path, options=ALL)
+    assert [p.file for p in report.problems] == [str(tmp_path / "boxes.csv")]
+    assert report.parts["test"].regions == {"Lump": 1}  # the other box is still looked at
+
+
+def test_parquet_says_the_same_as_csv(table, tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    names = [f"sub/{i}.png" for i in range(4)]
+    found = [["Mass", "Nodule"], [], None, ["Edema"]]
+    columns = {"path": names, "findings": found, "patient": [7, 7, 8, 9], "pixels": [b"x"] * 4}
+    parquet.write_table(arrow.table(columns), tmp_path / "labels.parquet")
+    one = open_dataset("table", tmp_path / "labels.parquet", options=ALL)["test"]
+    ends = ["Mass|Nodule,7", "No Finding,7", ",8", "Edema,9"]
+    other = open_dataset("table", table(rows("path,findings,patient", *ends)), options=ALL)["test"]
+    assert one.fingerprint == other.fingerprint
+    indicators = {"path": names, "A": [1, 0, None, 1], "B": [1.0, math.nan, 0.0, 0.0], "C": [True, False, None, True]}
+    parquet.write_table(arrow.table(indicators), tmp_path / "labels.parquet")
+    test = open_dataset("table", tmp_path / "labels.parquet", options=ALL)["test"]
+    nan = math.nan
+    np.testing.assert_array_equal(test.targets, [[1, 1, 1], [0, nan, 0], [nan, 0, nan], [1, 0, 1]])
+    assert faults(tmp_path / "labels.parquet", labels=["A"], path="A", **ALL)[0].startswith("row 2: 0 is in row")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + b"\0" * 40 + b"PAR1", b"path,class\na,b\n"])
+def test_a_file_that_is_no_parquet(tmp_path, content):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "labels.parquet").write_bytes(content)
+    refused(tmp_path / "labels.parquet", r"labels\.parquet: cannot be read as a Parquet table")
+
+
+def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "labels.parquet").write_bytes(b"PAR1")
+    refused(tmp_path / "labels.parquet", r"pip install 'pellucid\[parquet\]'")
+
+
+def test_sixteen_bits_are_kept_where_asked(table, tmp_path):
+    deep = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    path = table("path,class\ndeep.png,a\nsub/0.png,b\n")
+    test = open_dataset("table", path, options={**ALL, "bits": 16})["test"]
+    assert test.bits == 16
+    np.testing.assert_array_equal(test.read(0), deep)
+    assert open_dataset("table", path, options=ALL)["test"].read(0).dtype == np.uint8
+
+
+text = st.one_of(st.text(max_size=80), st.text('path,class\n";|01.png', max_size=80))
+fuzz = settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def opens_or_says_why(path, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            open_dataset("table", path, options=options)
+        except InputError as error:
+            assert str(error)
+
+
+@fuzz
+@given(st.one_of(st.binary(max_size=120), text.map(lambda t: t.encode("utf-8", "replace"))), st.booleans())
+def test_any_bytes_as_a_table_give_an_input_error(tmp_path, content, headed):
+    (tmp_path / "labels.csv").write_bytes((b"path,class\n" if headed else b"") + content)
+    opens_or_says_why(tmp_path / "labels.csv", **ALL)
+
+
+cell = st.one_of(
+    st.text(max_size=8), st.sampled_from(["nan", "inf", "-1", "1e400", "3", "sub/0.png", "Mass", "1_0", ""])
+)
+
+
+@fuzz
+@given(st.lists(st.lists(cell, min_size=5, max_size=7), max_size=4), st.booleans())
+def test_any_boxes_give_an_input_error_or_lie_in_their_image(table, lines, quoted):
+    path = table(rows("path,labels", "Mass", "Lump"))
+    quote = (lambda c: '"' + c.replace('"', '""') + '"') if quoted else str
+    body = "".join(",".join(map(quote, line)) + "\n" for line in [["sub/1.png", "Lump", "1", "1", "2", "2"], *lines])
+    (path.parent / "boxes.csv").write_bytes(("path,label,x,y,width,height\n" + body).encode("utf-8", "replace"))
+    opens_or_says_why(path, **ALL)
+
+
+@pytest.fixture
+def chests(real_data, tmp_path):
+    """A table of sixty real radiographs, of which the last two are broken where asked."""
+    source = real_data / "kermany2018" / "train"
+    lines = ["path,class,patient"]
+    (tmp_path / "images").mkdir()
+    for name in ("NORMAL", "PNEUMONIA"):
+        for file in sorted((source / name).iterdir())[:30]:
+            shutil.copy(file, tmp_path / "images")
+            lines.append(f"images/{file.name},{name},{file.name.split('_')[0].split('-0001')[0]}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "labels.csv"
+
+
+TINY = [
+    "--set", "model.name=small", "--set", "model.size=32", "--set", "training.batch_size=8", "--set",
+    "model.options={widths=[4, 8], blocks=[1, 1], strides=[1, 2]}", "--set", "training.epochs=1",
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("always::UserWarning")
+def test_training_and_scoring_on_a_table_of_real_images(chests, tmp_path, pellucid):
+    on = ["--data", "table", "--root", chests, "--device", "cpu"]
+    run = tmp_path / "run"
+    code, _, said = pellucid("train", "standard", *on, *TINY, "--out", run)
+    assert code == 0, said
+    assert "note: labels.csv: images from 'path'; one class an image from 'class'; patients from 'patient'" in said
+    code, output, said = pellucid("evaluate", run, *on, "--out", tmp_path / "scores")
+    assert code == 0, said
+    code, output, _ = pellucid("data", "check", "table", "--root", chests, "--out", tmp_path / "checked")
+    assert code == 0
+    assert "60 of 60 images" in output
+    report = json.loads((tmp_path / "checked" / "check.json").read_text())
+    assert len(report["content_hash"]) == 64
+
+
+def test_training_refuses_broken_files_before_the_first_epoch(chests, tmp_path, pellucid):
+    broken = sorted((tmp_path / "images").iterdir())[::20]
+    for file in broken:
+        file.write_bytes(file.read_bytes()[:200])
+    run = tmp_path / "run"
+    said, _, _ = pellucid(
+        "train", "standard", "--data", "table", "--root", chests, "--device", "cpu", *TINY, "--out", run
+    )
+    assert any(file.name in said for file in broken)
+    assert "pellucid data check" in said
+    assert not run.exists()
+    assert {p.file for p in check_dataset("table", chests).problems} == {str(file) for file in broken}
