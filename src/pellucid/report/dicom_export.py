@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 MANUFACTURER = "Pellucid"
 NOT_FOR_DIAGNOSIS = "derived, not for diagnosis"
 SERIES = {"map": ("heat maps", 9001), "boxes": ("regions and boxes", 9002), "picture": ("pictures", 9003)}
+MOST_BOXES = 10
+"""Boxes of a class in a segmentation, the largest ones; boxes.csv has all."""
 _EMPTY_WHERE_MISSING = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "AccessionNumber", "ReferringPhysicianName",
@@ -84,10 +86,10 @@ class DicomWriter:
                 if keyword not in image:
                     setattr(image, keyword, "")
             spacing = header.need_spacing()
-            if (
-                spacing is not None
-            ):  # where only ImagerPixelSpacing is known, both are set: so it says "at the detector"
+            if spacing is not None:  # beside an equal ImagerPixelSpacing it says "at the detector"
                 image.PixelSpacing = [spacing.row, spacing.column]
+            if not image.get("SliceThickness"):
+                image.SliceThickness = 1  # a projection has none, but readers such as highdicom want a number
         return DicomWriter(path, image, spacing, model)
 
     def write(self, maps: Maps, pixels: Pixels, folder: Path, name: str) -> list[dict[str, Any]]:
@@ -101,44 +103,57 @@ class DicomWriter:
 
         Returns:
             File, kind, class and method of each object.
+
+        Raises:
+            InputError: naming the file, for a heat map that is not finite, or where an attribute of the source is
+                damaged or not as derived objects need it.
         """
-        shape = (int(self.image.Rows), int(self.image.Columns))
+        for (class_name, method), heat in maps.items():
+            if not np.isfinite(heat).all():
+                raise InputError(
+                    f"{self.path}: the heat map {method} of {class_name} is not finite; no DICOM is written."
+                )
         written: list[dict[str, Any]] = []
-        series = {kind: _uid() for kind in SERIES}
-        made: list[tuple[str, str, str, DicomObject]] = []
         try:
             with _quiet():
-                for (class_name, method), heat in maps.items():
-                    stretched = upsample(torch.from_numpy(np.asarray(heat, dtype=np.float32))[None], shape)[0].numpy()
-                    about = self._about(method, class_name)
-                    count = sum(kind == "map" for kind, *_ in made) + 1
-                    made.append(("map", class_name, method, self._map(stretched, about, series["map"], count)))
-                    boxes = [b.box for b in boxes_of({(class_name, method): heat}, shape, [HOT])]
-                    picture = picture_of(
-                        pixels, stretched, method, boxes, [NOT_FOR_DIAGNOSIS, f"{method} of {class_name}"]
-                    )
-                    made.append(
-                        ("picture", class_name, method, self._picture(picture, about, series["picture"], count))
-                    )
-                for number, method in enumerate(dict.fromkeys(m for _, m in maps if m not in FINE), start=1):
-                    of_method = {key: heat for key, heat in maps.items() if key[1] == method}
-                    segmentation = self._segmentation(of_method, method, shape, series["boxes"], number)
-                    if segmentation is not None:
-                        made.append(("boxes", "", method, segmentation))
-                for kind, class_name, method, item in made:
-                    words = "-".join(re.sub(r"[^\w.+-]", "_", w) for w in (name, kind, method, class_name) if w)
-                    with whole_file(folder / f"{words}.dcm") as temporary:
-                        item.save_as(temporary, enforce_file_format=True)
-                    row = {"file": f"{words}.dcm", "kind": kind, "method": method}
+                for number, (kind, class_name, method, made) in enumerate(self._objects(maps, pixels), start=1):
+                    words = [re.sub(r"[^\w.+-]", "_", word) for word in (kind, method, class_name) if word]
+                    file = "-".join((name, f"{number:02d}", *words)) + ".dcm"  # no two classes share a number
+                    with whole_file(folder / file) as temporary:
+                        made.save_as(temporary, enforce_file_format=True)
+                    row = {"file": file, "kind": kind, "method": method}
                     written.append(row | ({"class": class_name} if class_name else {}))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
+        except InputError:
+            raise
+        except (
+            AttributeError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ) as error:  # its text may quote the patient's attributes
             raise InputError(
                 f"{self.path}: no DICOM object can be derived from it ({type(error).__name__}: its attributes are not "
                 "those of a radiograph, or an attribute is damaged)."
             ) from error
         return written
+
+    def _objects(self, maps: Maps, pixels: Pixels) -> Iterator[tuple[str, str, str, DicomObject]]:
+        """Kind, class and method of each object, and the object; one at a time, as they are large."""
+        shape = (int(self.image.Rows), int(self.image.Columns))
+        series = {kind: _uid() for kind in SERIES}
+        for number, ((class_name, method), heat) in enumerate(maps.items(), start=1):
+            stretched = upsample(torch.from_numpy(np.asarray(heat, dtype=np.float32))[None], shape)[0].numpy()
+            about = self._about(method, class_name)
+            yield "map", class_name, method, self._map(stretched, about, series["map"], number)
+            boxes = [b.box for b in boxes_of({(class_name, method): heat}, shape, [HOT])]
+            words = [NOT_FOR_DIAGNOSIS, f"{method} of {class_name}"]
+            picture = picture_of(pixels, stretched, method, boxes, words)
+            yield "picture", class_name, method, self._picture(picture, about, series["picture"], number)
+        for number, method in enumerate(dict.fromkeys(m for _, m in maps if m not in FINE), start=1):
+            of_method = {key: heat for key, heat in maps.items() if key[1] == method}
+            segmentation = self._segmentation(of_method, method, shape, series["boxes"], number)
+            if segmentation is not None:
+                yield "boxes", "", method, segmentation
 
     def _about(self, method: str, class_name: str) -> str:
         return f"not for diagnosis; model {self.model}; {method} of {class_name}"  # a viewer may cut off the end
@@ -190,8 +205,8 @@ class DicomWriter:
         for found in boxes_of(maps, shape, [HOT]):
             box, mask = found.box, np.zeros(shape, dtype=bool)
             mask[round(box.y) : round(box.y + box.height), round(box.x) : round(box.x + box.width)] = True
-            if mask.any():
-                nth = 1 + sum(label.startswith(f"{found.class_name}: box") for label in labels)
+            nth = 1 + sum(label.startswith(f"{found.class_name}: box") for label in labels)
+            if mask.any() and nth <= MOST_BOXES:
                 labels.append(f"{found.class_name}: box {nth}")
                 masks.append(mask)
         if not masks:
@@ -267,7 +282,6 @@ def _placed(image: DicomObject) -> DicomObject:
         across, down = _AXES["L"], _AXES["P"]
     placed.FrameOfReferenceUID, placed.PositionReferenceIndicator = _uid(), ""
     placed.ImagePositionPatient, placed.ImageOrientationPatient = [0, 0, 0], [*across, *down]
-    placed.SliceThickness = None
     if "PixelSpacing" not in image:
         placed.PixelSpacing = [1, 1]  # the standard wants a number
     return placed

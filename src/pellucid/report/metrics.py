@@ -83,7 +83,19 @@ METRICS: dict[str, Metric] = {
     "boxes_per_map": Metric("Boxes a map", 0, 2, "how many boxes one heat map yields"),
 }
 
-METHODS = {"cam": "CAM", "grad-cam": "Grad-CAM", "saliency": "Saliency"}
+METHODS = {
+    "cam": "CAM",
+    "grad-cam": "Grad-CAM",
+    "grad-cam++": "Grad-CAM++",
+    "saliency": "Saliency",
+    "smoothgrad": "SmoothGrad",
+    "integrated-gradients": "Integrated gradients",
+    "guided-backprop": "Guided backprop",
+    "occlusion": "Occlusion",
+    "lime": "LIME",
+    "kernel-shap": "Kernel SHAP",
+    "rise": "RISE",
+}
 
 
 def metric(name: str) -> Metric:

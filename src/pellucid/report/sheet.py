@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pellucid.data.decode import to_bits
+from pellucid.data.decode import in_8_bits
 from pellucid.explain import FINE, SIGNED
 from pellucid.report.panels import scaled
 from pellucid.report.perturbed import as_picture, difference_picture, percent
@@ -56,7 +56,7 @@ def explanation_sheet(
     figure = Figure(figsize=(2.4 * columns, 2.5 * len(classes) + 0.5), dpi=110, layout="constrained")
     figure.suptitle(title, fontsize=10)
     axes = figure.subplots(len(classes), columns, squeeze=False)
-    picture = to_bits(image[0] if len(image) == 1 else image.transpose(1, 2, 0), 8)
+    picture = in_8_bits(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
     for row, class_name in enumerate(classes):
         _show(axes[row, 0], picture, f"{class_name}\nprobability {probabilities[class_name]:.2f}")
         for column, method in enumerate(methods, start=1):
