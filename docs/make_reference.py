@@ -14,9 +14,15 @@ from pydantic import BaseModel
 from pellucid.attacks.magnitude import Magnitude
 from pellucid.data.chestxray14 import ChestXray14Options
 from pellucid.data.cifar10 import Cifar10Options
+from pellucid.data.coco import CocoOptions
+from pellucid.data.dicom_options import DicomOptions
 from pellucid.data.folder import FolderOptions
 from pellucid.data.imagenet import ImagenetOptions
+from pellucid.data.jsrt import JsrtOptions
+from pellucid.data.medmnist import MedMnistOptions
 from pellucid.data.phantom_options import PhantomOptions
+from pellucid.data.shards import ShardOptions
+from pellucid.data.table_options import TableOptions
 from pellucid.study.config import StudyConfig
 from pellucid.training.recipe import Recipe
 
@@ -31,8 +37,14 @@ TABLES: dict[str, type[BaseModel]] = {
     "phantom": PhantomOptions,
     "chestxray14": ChestXray14Options,
     "folder": FolderOptions,
+    "shards": ShardOptions,
+    "dicom": DicomOptions,
+    "table": TableOptions,
     "cifar10": Cifar10Options,
     "imagenet": ImagenetOptions,
+    "medmnist": MedMnistOptions,
+    "coco": CocoOptions,
+    "jsrt": JsrtOptions,
 }
 
 # What the field's own description, or its model's docstring, does not say.

@@ -1,4 +1,4 @@
-"""A small phantom to annotate, an untrained network on it, and a desk and server of the two; for the annotation tests."""
+"""A small phantom to annotate, an untrained network, and a server on a port; for the annotation tests."""
 
 from __future__ import annotations
 
@@ -49,8 +49,9 @@ def served(app):
         thread.join(20)
 
 
-def signed_in(address, name="Ann", **options):
+@contextlib.contextmanager
+def signed_in(address, name="Ann"):
     """A client of the server who has said a name."""
-    client = httpx.Client(base_url=address, timeout=60, **options)
-    client.post("/api/session", json={"annotator": name}).raise_for_status()
-    return client
+    with httpx.Client(base_url=address, timeout=60) as client:
+        client.post("/api/session", json={"annotator": name}).raise_for_status()
+        yield client

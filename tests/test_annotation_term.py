@@ -66,7 +66,11 @@ def number(*arguments, **settings):
     return float(term(*arguments, **settings).detach())
 
 
-@pytest.mark.parametrize("measure", ["share", "absolute"])
+PLACES = ((0, 0), (0, 1), (2, 0))  # image and slot of what is marked
+FACTOR = {"share": 1, "relative": 3}  # a third of each image is marked
+
+
+@pytest.mark.parametrize("measure", ["relative", "share", "absolute"])
 @pytest.mark.parametrize("task", ["multilabel", "multiclass"])
 def test_on_a_linear_network_it_is_the_weights_at_the_marks(task, measure):
     net = Linear(task)
@@ -78,11 +82,12 @@ def test_on_a_linear_network_it_is_the_weights_at_the_marks(task, measure):
         if task == "multiclass":  # of the log-probability
             slope = slope - torch.einsum("k,khw->hw", chances[image], weights)
         inside = slope[:, :2] if slot == 0 else slope[1:3]
-        expected += float(inside.square().sum()) / (float(slope.square().sum()) if measure == "share" else 1)
+        amount = float(inside.square().sum())
+        expected += amount if measure == "absolute" else FACTOR[measure] * amount / float(slope.square().sum())
     assert number(net, IMAGES, marks(), measure=measure) == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("measure", ["share", "absolute"])
+@pytest.mark.parametrize("measure", ["relative", "share", "absolute"])
 @pytest.mark.parametrize("task", ["multilabel", "multiclass"])
 def test_its_parameter_gradient_is_exact(task, measure):
     """By central differences of a value that is itself taken from whole Jacobians, not by the code under test."""
@@ -93,16 +98,16 @@ def test_its_parameter_gradient_is_exact(task, measure):
         def output(x):
             return net(x[None])[0] if task == "multilabel" else net(x[None])[0].log_softmax(0)
 
-        jacobians = torch.func.vmap(torch.func.jacrev(output))(IMAGES)[:, :, 0]
+        jacobians = torch.func.vmap(torch.func.jacrev(output))(IMAGES)[:, :, 0].detach()
         value = 0.0
         for image, slot, c in ((0, 0, 1), (0, 1, 2), (2, 0, 0)):
             squares = jacobians[image, c].square()
             amount = float((squares * found.irrelevant[image, slot]).sum())
-            value += amount / float(squares.sum()) if measure == "share" else amount
+            value += amount if measure == "absolute" else FACTOR[measure] * amount / float(squares.sum())
         return value
 
     value = term(net, IMAGES, found, measure=measure)
-    assert float(value) == pytest.approx(brute(), rel=1e-6)
+    assert float(value.detach()) == pytest.approx(brute(), rel=1e-6)
     # float32 inside, so the differences are of float64 networks and the tolerance is that of float32
     gradients = torch.autograd.grad(value, list(net.parameters()), allow_unused=True)
     step, checked = 1e-5, 0
@@ -121,33 +126,42 @@ def test_its_parameter_gradient_is_exact(task, measure):
     assert checked > 10
 
 
-def test_everything_irrelevant_is_a_share_of_one_and_nothing_of_none():
+@pytest.mark.parametrize("measure", ["relative", "share"])
+def test_everything_irrelevant_is_one_and_nothing_irrelevant_is_none(measure):
     net = Curved("multilabel")
-    for irrelevant, relevant, expected in ((1, 0, 1), (0, 0, 0), (0, 1, 0), (1, 1, 1)):
+    for irrelevant, relevant, expected in ((1, 0, 1), (0, 0, 0), (0, 1, 0)):
         planes = [torch.full((4, 2, 6, 6), float(v)) * (CLASSES >= 0)[:, :, None, None] for v in (relevant, irrelevant)]
-        found = number(net, IMAGES, Marks(CLASSES, *planes))
+        found = number(net, IMAGES, Marks(CLASSES, *planes), measure=measure)
         assert found == pytest.approx(3 * expected, abs=1e-6)  # of three marked classes
 
 
 def test_outside_of_relevant_regions_counts_as_said():
     net = Linear("multilabel")
-    inside = number(net, IMAGES, marks())
+    shares = [number(net, IMAGES[[i]], Marks(*(m[[i]][:, [t]] for m in marks())), measure="share") for i, t in PLACES]
     for outside in (1.0, 0.25, 0.0):
-        found = number(net, IMAGES, marks("relevant"), outside=outside)
-        assert found == pytest.approx(outside * (3 - inside), rel=1e-6)
-    wrong = wrong_places(Marks(CLASSES, marks().irrelevant, marks().irrelevant), 0.5)
-    assert set(wrong[0, 0].unique().tolist()) == {0.5, 1.0}  # what is irrelevant stays so, whatever else is drawn
+        found = number(net, IMAGES, marks("relevant"), outside=outside, measure="share")
+        assert found == pytest.approx(outside * (3 - sum(shares)), rel=1e-6)
+        found = number(net, IMAGES, marks("relevant"), outside=outside, measure="relative")
+        assert found == pytest.approx(-outside * sum(math.log(share) for share in shares), rel=0.01)
+    drawn = marks().irrelevant
+    wrong = wrong_places(Marks(CLASSES, drawn, drawn.flip(2)), 0.5)
+    assert set(wrong[0, 1].unique().tolist()) == {0.0, 0.5, 1.0}
+    assert torch.equal(
+        wrong[0, 1] == 1, drawn.flip(2)[0, 1] == 1
+    )  # what is irrelevant stays so, whatever else is drawn
     assert float(wrong[1].abs().max()) == 0
 
 
-def test_the_share_knows_neither_the_image_size_nor_the_length_of_the_gradient():
+@pytest.mark.parametrize("measure", ["relative", "share"])
+def test_it_knows_neither_the_image_size_nor_the_length_of_the_gradient(measure):
     net, large = Linear("multilabel"), Linear("multilabel", 12)
     big = IMAGES.repeat_interleave(2, 2).repeat_interleave(2, 3)
     doubled = Marks(CLASSES, *(m.repeat_interleave(2, 2).repeat_interleave(2, 3) for m in marks()[1:]))
     with torch.no_grad():
         weights = net.layer.weight.view(3, 6, 6).repeat_interleave(2, 1).repeat_interleave(2, 2)
         large.layer.weight.copy_(3 * weights.flatten(1))
-    assert number(large, big, doubled) == pytest.approx(number(net, IMAGES, marks()), rel=1e-6)
+    found = [number(n, x, m, measure=measure) for n, x, m in ((large, big, doubled), (net, IMAGES, marks()))]
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
     absolute = [number(n, x, m, measure="absolute") for n, x, m in ((large, big, doubled), (net, IMAGES, marks()))]
     assert absolute[0] == pytest.approx(36 * absolute[1], rel=1e-6)
 
@@ -157,7 +171,7 @@ def test_a_gradient_that_is_zero_everywhere_has_no_share_and_no_nan():
     with torch.no_grad():
         net.layer.weight.zero_()
     value = term(net, IMAGES, marks())
-    assert float(value) == 0
+    assert float(value.detach()) == 0
     (slope,) = torch.autograd.grad(value, net.layer.weight)
     assert bool(slope.isfinite().all())
 
@@ -172,10 +186,14 @@ def test_the_heat_of_a_map_at_wrong_places_by_hand():
     irrelevant[0, :, :2] = 1  # the upper half of an image twice as large
     irrelevant[0, :, 2:, :1] = 1  # and half of the cell below on the left
     found = Marks(torch.tensor([[0, 1]]), torch.zeros_like(irrelevant), irrelevant)
-    share = cam_term(feature_map, head, found, AnnotationSettings(explanation="cam"))
-    assert float(share) == pytest.approx((2 + 1.5) / 5 + 2 / 12)
-    absolute = cam_term(feature_map, head, found, AnnotationSettings(explanation="cam", measure="absolute"))
-    assert float(absolute) == pytest.approx((3.5 + 2) / 4)
+    upper, lower = 3.5, 2  # of 5 and 12; the marks cover 2.5 of 4 cells
+    for measure, expected in (
+        ("share", upper / 5 + lower / 12),
+        ("relative", 4 / 2.5 * (upper / 5 + lower / 12)),
+        ("absolute", (upper + lower) / 4),
+    ):
+        value = cam_term(feature_map, head, found, AnnotationSettings(explanation="cam", measure=measure))
+        assert float(value.detach()) == pytest.approx(expected)
 
 
 def whole(task, explanation, **values):
@@ -232,8 +250,6 @@ def test_on_top_of_any_objective_it_is_added_with_its_weight(way, over, task):
         assert all(bool(p.grad.isfinite().all()) for p in one.parameters())
         found.append((float(total.detach()), float(parts["annotation_term"])))
     assert found[0][1] == found[1][1] > 0
-    if way != "adversarial":
-        assert found[0][1] < 1  # a mean share
     assert found[1][0] == pytest.approx(found[0][0] + 2.5 * found[0][1], rel=1e-5)
 
 
@@ -331,5 +347,5 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(InputError, match="class activation maps"):
         Objective(Linear("multilabel"), ObjectiveSettings(annotations=AnnotationSettings(explanation="cam")), MANY)
     with pytest.raises(ValueError, match="measure belongs to"):
-        AnnotationSettings(explanation="adversarial", measure="absolute")
+        AnnotationSettings(explanation="adversarial", measure="share")
     assert np.isfinite(AnnotationSettings().weight)

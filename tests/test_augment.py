@@ -194,3 +194,33 @@ def test_kornia_is_imported_only_when_it_is_used():
         "sys.exit('kornia' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_rotation_turns_by_no_more_than_its_angle_and_keeps_distances():
+    """A spot 12 pixels right of the centre lands on the circle through it, at an angle of at most 20 degrees."""
+    torch.manual_seed(0)
+    images = torch.zeros(300, 1, 41, 41)
+    images[:, :, 19:22, 31:34] = 1
+    turned = Augmentation(AugmentOptions(rotation=20))(images)[:, 0]
+    place = torch.arange(41.0) - 20
+    total = turned.sum((1, 2))
+    x, y = (turned.sum(1) * place).sum(1) / total, (turned.sum(2) * place).sum(1) / total
+    torch.testing.assert_close(torch.hypot(x, y), torch.full((300,), 12.0), atol=0.1, rtol=0)
+    angles = torch.rad2deg(torch.atan2(y, x))
+    assert 18 < angles.abs().max() < 20.5
+    assert angles.min() < -15
+    assert angles.max() > 15
+
+
+def test_16_bit_images_in_unit_range_are_changed_as_8_bit_ones_are():
+    from pellucid.types import in_unit_range
+
+    images = batch()
+    wide = torch.from_numpy(images.numpy().astype(np.uint16) * np.uint16(257))
+    torch.manual_seed(2)
+    narrow = Augmentation(EVERYTHING)(in_unit_range(images))
+    torch.manual_seed(2)
+    changed = Augmentation(EVERYTHING)(in_unit_range(wide))
+    torch.testing.assert_close(changed, narrow, atol=1e-6, rtol=0)
+    assert changed.min() >= 0
+    assert changed.max() <= 1

@@ -184,6 +184,9 @@ def test_check_finds_the_real_copy_sound(root):
     assert report.parts["test"].regions["Pneumonia"] == 66
     assert any("2,141 of the 112,120" in note.reason for note in report.notes)
     assert (740, 740) in seen
+    assert len(report.content_hash) == 64
+    twins = [note for note in report.notes if note.reason.startswith("the same pixels as")]
+    assert len(twins) == 1  # one picture is there twice, both times in the training part
 
 
 def test_check_names_what_is_missing_broken_or_at_odds(copy):

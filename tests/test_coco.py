@@ -9,7 +9,6 @@ import subprocess
 import sys
 import warnings
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -213,9 +212,10 @@ def test_what_is_missing_or_too_much(written):
     assert any("3 categories; COCO has 80" in note.reason for note in report.notes)
     for path in (folder / "val2017").iterdir():
         path.unlink()
-    with pytest.raises(InputError, match="none of the images that the annotations name"), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        open_dataset("coco", folder)
+        with pytest.raises(InputError, match="none of the images that the annotations name"):
+            open_dataset("coco", folder)
     (folder / "train2017").mkdir()
     with pytest.raises(InputError, match=r"instances_train2017\.json: no such file, but train2017/ is there"):
         open_dataset("coco", folder)
@@ -373,7 +373,7 @@ def test_whatever_is_put_in_the_annotations_is_read_or_refused(tmp_path, data):
         found = read_instances(path)
         found.remarks()
         for outline, frame in zip(found.outlines, found.frames[found.image], strict=True):
-            if outline is not None and frame.max() <= 1000:
+            if outline is not None:
                 draw_mask(outline, tuple(frame.astype(int).tolist()), (0, 0, 1, 1), "a")
     except InputError:
         pass
@@ -385,7 +385,7 @@ def test_the_study_runs_on_the_sample_in_a_process_of_its_own(real_data, tmp_pat
         "settings.training={epochs=1, batch_size=32, mixed_precision='no'}",
         "evaluation.methods=['cam', 'saliency']",
         "evaluation.resamples=100",
-        "evaluation.ara.limit=30",
+        "evaluation.ara={kinds=['attack'], limit=20}",
         "evaluation.adversarial={cases=2, classes=2, rhos=[0.075]}",
     ]
     command = [sys.executable, "-m", "pellucid.cli.app", "study", "coco", "--root", str(real_data / SAMPLE)]
@@ -397,4 +397,4 @@ def test_the_study_runs_on_the_sample_in_a_process_of_its_own(real_data, tmp_pat
     results = json.loads((tmp_path / "results.json").read_text())
     assert [variant["label"] for variant in results["variants"]] == ["standard", "robust", "all"]
     assert {row["variant"] for row in results["ara"]["attacks"]} == {"standard", "robust", "all"}
-    assert "ρ 0.075" in Path(tmp_path / "report.html").read_text() or "0.075" in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "report.html").read_text().count('class="slide-rho"') == 2

@@ -348,3 +348,94 @@ def test_an_exception_gives_up_what_has_not_begun():
     with pytest.raises(InputError, match="broken"):
         list(in_threads(work, 1000, title="work", workers=2))
     assert len(begun) < 50
+
+
+def png_of(width, height):
+    """A PNG whose header declares this size, with hardly any data behind it."""
+    import struct
+    import zlib
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + content
+
+
+def jpeg_of(width, height):
+    data = bytearray(simplejpeg.encode_jpeg(np.repeat(GRAY[:, :, None], 3, 2)))
+    place = data.index(b"\xff\xc0")
+    data[place + 5 : place + 9] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    return bytes(data)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("make", [png_of, jpeg_of])
+@pytest.mark.parametrize("size", [60_000, 9_999])  # one that Pillow refuses, one that it only warns of
+def test_what_declares_too_many_pixels_is_refused_before_memory_is_taken(tmp_path, make, size):
+    resource = pytest.importorskip("resource")
+    (tmp_path / "huge.img").write_bytes(make(size, size))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=r"huge\.img: .*(above the limit of 89,478,485|bomb).*PELLUCID_MAX_PIXELS"):
+        read_image(tmp_path / "huge.img")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB; the pixels would be 100 MB
+
+
+def test_the_limit_can_be_set(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.png", GRAY)
+    monkeypatch.setenv("PELLUCID_MAX_PIXELS", "47")
+    with pytest.raises(InputError, match="declares 8 × 6 pixels, above the limit of 47"):
+        read_image(path)
+    monkeypatch.setenv("PELLUCID_MAX_PIXELS", "48")
+    np.testing.assert_array_equal(read_image(path), GRAY)
+    monkeypatch.setenv("PELLUCID_MAX_PIXELS", "many")
+    with pytest.raises(InputError, match="must be a number of pixels; found 'many'"):
+        read_image(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # put back after the test
+    monkeypatch.setenv("PELLUCID_MAX_PIXELS", "4000000000")
+    (tmp_path / "large.png").write_bytes(png_of(20_000, 10_000))
+    with pytest.raises(InputError, match="truncated or damaged"):  # no longer refused: its data are missing
+        read_image(tmp_path / "large.png")
+
+
+def test_16_bits_are_kept_where_asked_for(tmp_path):
+    wide = np.array([[0, 1, 257], [4095, 40000, 65535]], dtype=np.uint16)
+    for suffix in ("png", "tif"):
+        kept = read_image(save(tmp_path / f"wide.{suffix}", wide), bits=16)
+        assert kept.dtype == np.uint16
+        np.testing.assert_array_equal(kept, wide)
+    eight = read_image(save(tmp_path / "eight.png", GRAY), bits=16)
+    np.testing.assert_array_equal(eight, GRAY.astype(np.uint16) * 257)
+
+
+def test_16_bits_are_fitted_as_8_bits_are_but_finer():
+    rng = np.random.default_rng(4)
+    gray = rng.integers(0, 256, (31, 23), dtype=np.uint8)
+    colour = rng.integers(0, 256, (31, 23, 3), dtype=np.uint8)
+    for image in (gray, colour):
+        for channels in (1, 3):
+            fine = fit(image.astype(np.uint16) * 257, 9, channels)
+            assert fine.dtype == np.uint16
+            # 8 bits are rounded after rows, after columns and, from colour to gray, before
+            assert np.abs(fine / 257 - fit(image, 9, channels).astype(float)).max() <= 2
+    wide = np.full((5, 7), 65535, np.uint16)
+    assert (fit(wide, 12, 1) == 65535).all()
+    with pytest.raises(InputError, match=">u2"):
+        fit(wide.astype(">u2"), 3, 1)
+
+
+def test_of_several_frames_the_first_is_read(tmp_path):
+    frames = [Image.fromarray(np.full((4, 6), v, np.uint8)) for v in (50, 120, 200)]
+    for name in ("a.gif", "a.tif", "a.png", "a.webp"):
+        options = {"lossless": True} if name == "a.webp" else {}
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **options)
+        image = read_image(tmp_path / name)
+        assert image.shape[:2] == (4, 6)
+        assert (image == 50).all()
+
+
+def test_a_suffix_says_nothing(tmp_path):
+    path = save(tmp_path / "a.png", GRAY)
+    path.rename(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), GRAY)

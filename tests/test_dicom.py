@@ -233,16 +233,12 @@ def test_what_cannot_be_read_is_refused_by_name(name, parts):
     assert all(part in str(refused.value) for part in parts)
 
 
-def test_lossless_jpeg_needs_a_decoder_and_says_which():
-    from pydicom.pixels import get_decoder
-
-    if "gdcm" in get_decoder("1.2.840.10008.1.2.4.70").available_plugins:
-        np.testing.assert_array_equal(
-            read_dicom(shipped("SC_rgb_jpeg_gdcm.dcm")), read_dicom(shipped("SC_rgb_rle.dcm"))
-        )
-        return
-    with pytest.raises(InputError, match=r"Process 14.*1\.2\.840\.10008\.1\.2\.4\.70.*dcmdjpeg.*python-gdcm"):
-        read_dicom(shipped("SC_rgb_jpeg_gdcm.dcm"))
+def test_lossless_jpeg_and_a_decoder_that_is_missing(monkeypatch):
+    lossless = shipped("SC_rgb_jpeg_gdcm.dcm")
+    np.testing.assert_array_equal(read_dicom(lossless), read_dicom(shipped("SC_rgb_rle.dcm")))
+    monkeypatch.setitem(PLUGINS, "1.2.840.10008.1.2.4.70", ("not there",))
+    with pytest.raises(InputError, match=r"Process 14.*1\.2\.840\.10008\.1\.2\.4\.70.*dcmdjpeg.*pellucid\[dicom\]"):
+        read_dicom(lossless)
 
 
 def test_no_decoder_is_under_the_gpl():

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
-from dicom_example import SECRETS, radiograph
 
+from dicom_example import SECRETS, radiograph
 from pellucid.data import check_dataset, open_dataset
 from pellucid.data.dicom import boxes_in_mm, find_dicom
 from pellucid.data.dicom_file import read_dicom
@@ -68,7 +66,7 @@ def test_by_accession_a_row_is_an_examination(folder):
     radiograph(folder / "heat.dcm", AccessionNumber="ACC-5", Manufacturer="Pellucid")  # one of ours is no radiograph
     splits = open_dataset("dicom", folder, options={"validation_fraction": 0})
     assert {name: len(part) for name, part in splits.items()} == {"train": 8, "test": 4}
-    assert splits["test"].targets[:, 0].tolist() == [0, 0, 1, 1] or sorted(splits["test"].targets[:, 0]) == [0, 0, 1, 1]
+    assert sorted(splits["test"].targets[:, 0]) == [0, 0, 1, 1]
 
 
 def test_by_path(folder):
@@ -147,7 +145,7 @@ def test_the_check_names_every_file_and_no_patient(folder):
     radiograph(folder / "odd.dcm", PixelSpacing=[0.0, 0.1])
     report = check_dataset("dicom", folder)
     told = report.to_json()
-    assert {json.loads(told)["parts"][p]["images"] for p in ("train",)}
+    assert sum(part.images for part in report.parts.values()) == 12
     problems = {f.file.rpartition("/")[2]: f.reason for f in report.problems}
     assert "truncated or damaged" in problems["IM0002"]
     assert "half.dcm" in problems

@@ -166,12 +166,12 @@ def test_a_network_learns_from_a_url_and_is_judged_as_ever(url, phantom, tmp_pat
     network = load_model(made.path)
     pixels = materialize(phantom["validation"], size=32, channels=1)
     expected = roc_auc_score(phantom["validation"].targets, predict(network, pixels), average="macro")
-    assert max(row["auroc"] for row in made.metrics()) == pytest.approx(expected, abs=1e-6)
+    assert max(row["validation_auroc"] for row in made.metrics()) == pytest.approx(expected, abs=1e-6)
     assert RunFolder(tmp_path / "streamed").read()["data"]["train"]["fingerprint"] == splits["train"].fingerprint
     kept = run(splits, tmp_path / "kept", "training.epochs=1", name="standard", cache=tmp_path / "cache")
     assert kept.metrics()[0]["step"] == 4  # all 64 images: from a local cache
-    with pytest.raises(InputError, match=r"hold images of 32 pixels .* asks for 24 and 1\. Set model\.size=32"):
-        run(splits, tmp_path / "other", "model.size=24", name="standard")
+    with pytest.raises(InputError, match=r"hold images of 32 pixels .* asks for 48 and 1\. Set model\.size=32"):
+        run(splits, tmp_path / "other", "model.size=48", name="standard")
 
 
 def test_the_command_writes_trains_and_evaluates(served, tmp_path, pellucid):

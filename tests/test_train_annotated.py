@@ -219,7 +219,7 @@ def test_it_goes_with_other_recipes(splits, tmp_path, name):
         ["model.options={widths=[4, 8], blocks=[1, 1], strides=[1, 2], batch_norms=2}"] if name == "han2021" else []
     )
     said = annotate(splits["train"])
-    folder = run(splits, tmp_path, *options, "objective.annotations.weight=1", name=name, annotations=said)
+    folder = run(splits, tmp_path, *options, "objective.annotations.measure=share", name=name, annotations=said)
     (row,) = folder.metrics()
     assert 0 < row["annotation_term"] < 1
     assert math.isfinite(row["loss"])
@@ -228,7 +228,7 @@ def test_it_goes_with_other_recipes(splits, tmp_path, name):
 def test_annotations_that_would_be_left_aside_and_a_recipe_without_any_are_refused(splits, tmp_path):
     said = annotate(splits["train"])
     for options in ({"name": "standard"}, {"overrides": ["objective.annotations.weight=0"]}):
-        with pytest.raises(InputError, match=r"--set objective.annotations.weight=1, or take the recipe annotated"):
+        with pytest.raises(InputError, match=r"--set objective.annotations.weight=0.3, or take the recipe annotated"):
             run(
                 splits, tmp_path, *options.get("overrides", ()), name=options.get("name", "annotated"), annotations=said
             )

@@ -202,8 +202,10 @@ class Desk:
         """How far annotators agree, class by class; null where it is undefined."""
         annotations = self.store.annotations()
         people: dict[str, set[str]] = {}
-        for said in (*annotations.marks, *annotations.verdicts):
-            people.setdefault(said.image, set()).add(said.annotator)
+        for mark in annotations.marks:
+            people.setdefault(mark.image, set()).add(mark.annotator)
+        for verdict in annotations.verdicts:
+            people.setdefault(verdict.image, set()).add(verdict.annotator)
         spoken = [name for name in self.dataset.classes if name in annotations.classes]
         return {
             "images": sum(len(names) > 1 for names in people.values()),

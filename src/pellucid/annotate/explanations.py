@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
+    from torch import Tensor
 
     from pellucid.data.dataset import Dataset
     from pellucid.models.classifier import ConvolutionalClassifier
@@ -62,7 +64,7 @@ class Explanations:
         self.fingerprint = fingerprint_of(network)
         self.worker = Worker()
         self.cache = PictureCache(memory)
-        self._pending: dict[Key, Future[Any]] = {}
+        self._ahead: set[int] = set()  # rows whose explanations wait to be made
 
     def pixels(self, row: int) -> Picture:
         """An image at its native size, 8 bits, its longer side at most `LARGEST` pixels."""
@@ -73,7 +75,7 @@ class Explanations:
             self.cache.put(key, found)
         return found
 
-    def get(self, row: int, method: str, class_index: int, rho: float = 0.0, urgency: int = WANTED) -> Future[Picture]:
+    def get(self, row: int, method: str, class_index: int, rho: float = 0.0) -> Future[Picture]:
         """An explanation, now if it is there, otherwise as soon as it is made.
 
         Args:
@@ -81,57 +83,67 @@ class Explanations:
             method: one of `methods`.
             class_index: the class explained.
             rho: of `adversarial`, one of `rhos`.
-            urgency: of the work, as in `worker`.
         """
-        key: Key = (row, method, class_index, rho)
-        found = self.cache.get(key)
+        found = self.cache.get((row, method, class_index, rho))
         if found is not None:
             ready: Future[Picture] = Future()
             ready.set_result(found)
             return ready
-        waiting = self._pending.get(key)
-        if waiting is not None and (urgency != WANTED or waiting.running()):
-            return waiting
-        made = self.worker.submit(lambda: self._make(key), urgency)
-        self._pending[key] = made
-        made.add_done_callback(lambda _: self._pending.pop(key, None))
-        return made
+        return self.worker.submit(lambda: self._make(row, method, (class_index,), rho)[0], WANTED)
 
     def make_ahead(self, rows: Sequence[int]) -> None:
-        """Have the explanations of the most probable classes of these images made, in this order."""
-        for row in rows:
-            if self.cache.get((row, "pixels", 0, 0.0)) is None:
-                self.worker.submit(lambda row=row: self.pixels(row), SOON)  # type: ignore[misc]
-            for class_index in np.argsort(-self._probabilities[row], kind="stable")[:SHOWN].tolist():
-                for method in self.methods:
-                    for rho in self.rhos if method == "adversarial" else (0.0,):
-                        self.get(row, method, class_index, rho, SOON)
+        """Have the explanations of the most probable classes of these images made, the cheap ones of all first."""
+        new = [row for row in rows if row not in self._ahead]
+        self._ahead |= set(new)
+        work = [(method, rho) for method in reversed(self.methods) for rho in self._sizes(method)]
+        for row in new:
+            self.worker.submit(partial(self.pixels, row), SOON)
+        for method, rho in work:
+            for row in new:
+                shown = np.argsort(-self._probabilities[row], kind="stable")[:SHOWN].tolist()
+                self.worker.submit(partial(self._make, row, method, shown, rho), SOON)
+        for row in new:  # when all is made: what the cache lost by then is made again if the image comes again
+            self.worker.submit(partial(self._ahead.discard, row), SOON)
 
-    def _make(self, key: Key) -> Picture:
-        found = self.cache.get(key)  # made meanwhile, with other classes or for somebody else
-        if found is not None:
-            return found
-        row, method, class_index, rho = key
-        batch = as_pixels(self._pictures[row][None], device_of(self._network))
-        if method in ALL_AT_ONCE:
-            maps = explain(method, self._network, batch, "all").maps[0].float().cpu().numpy()
-            for other, heat in enumerate(maps):
-                self.cache.put((row, method, other, rho), self._heat(heat, (row, method, other, rho)))
-            return self._heat(maps[class_index], key)
-        made = explain(method, self._network, batch, class_index, **({"rho": rho} if rho else {}))
-        if made.kind == "heatmap":
-            picture = self._heat(made.maps[0].float().cpu().numpy(), key)
-        else:
-            found_by: Any = made
+    def _sizes(self, method: str) -> tuple[float, ...]:
+        return self.rhos if method == "adversarial" else (0.0,)
+
+    def _make(self, row: int, method: str, classes: Sequence[int], rho: float) -> list[Picture]:
+        """Explanations of some classes of one image, in common batches; those that are there are not made again."""
+        missing = [c for c in classes if self.cache.get((row, method, c, rho)) is None]
+        made: dict[int, Picture] = {}
+        if missing:
+            batch = as_pixels(self._pictures[row][None], device_of(self._network))
+            if method in ALL_AT_ONCE:
+                maps = explain(method, self._network, batch, "all").maps[0].float().cpu().numpy()
+                made = {c: self._heat(heat, (row, method, c, rho)) for c, heat in enumerate(maps)}
+            else:
+                made = self._explained(batch, row, method, missing, rho)
+        for class_index, picture in made.items():
+            self.cache.put((row, method, class_index, rho), picture)
+        return [made.get(c) or self.cache.get((row, method, c, rho)) or made[c] for c in classes]
+
+    def _explained(
+        self, batch: Tensor, row: int, method: str, classes: Sequence[int], rho: float
+    ) -> dict[int, Picture]:
+        """Explanations by a method that takes a batch with a class each."""
+        options: dict[str, Any] = {"rho": rho} if method == "adversarial" else {}
+        aims = torch.tensor(classes, device=batch.device)
+        found: Any = explain(method, self._network, batch.expand(len(classes), -1, -1, -1), aims, **options)
+        made = {}
+        for i, class_index in enumerate(classes):
+            key: Key = (row, method, class_index, rho)
+            if found.kind == "heatmap":
+                made[class_index] = self._heat(found.maps[i].float().cpu().numpy(), key)
+                continue
             headers = {
-                "X-Before": f"{float(found_by.confidence_before[0]):.6f}",
-                "X-After": f"{float(found_by.confidence[0]):.6f}",
-                "X-Rms": f"{float(found_by.rms[0]):.6f}",
+                "X-Before": f"{float(found.confidence_before[i]):.6f}",
+                "X-After": f"{float(found.confidence[i]):.6f}",
+                "X-Rms": f"{float(found.rms[i]):.6f}",
             }
-            image = (made.maps[0].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-            picture = _picture(np.moveaxis(image, 0, 2).squeeze(), self._name(key), headers)
-        self.cache.put(key, picture)
-        return picture
+            image = (found.maps[i].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+            made[class_index] = _picture(np.moveaxis(image, 0, 2).squeeze(), self._name(key), headers)
+        return made
 
     def _heat(self, heat: npt.NDArray[np.float32], key: Key) -> Picture:
         low, high = float(heat.min()), float(heat.max())

@@ -169,7 +169,8 @@ async def _read(receive: Receive) -> bytes | None:
         message = await receive()
         if message["type"] != "http.request":
             return body
-        body += message.get("body", b"")
+        part: bytes = message.get("body", b"")
+        body += part
         if len(body) > MAX_BODY:
             return None
         if not message.get("more_body", False):

@@ -173,9 +173,11 @@ def _add_images(app: FastAPI, desk: Desk) -> None:
             raise HTTPException(404, f"classes are numbered from 0 to {len(desk.dataset.classes) - 1}.")
         if (method == "adversarial") != (rho is not None) or (rho is not None and rho not in explanations.rhos):
             raise InputError(f"rho is one of {', '.join(map(str, explanations.rhos))}, of adversarial alone.")
-        made = asyncio.wrap_future(explanations.get(row, method, index, rho or 0.0))
+        made = explanations.get(row, method, index, rho or 0.0)
+        ahead = made.done()
         try:
-            return _png(await asyncio.wait_for(asyncio.shield(made), PATIENCE), request)
+            picture = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(made)), PATIENCE)
+            return _png(picture, request, {"X-Ahead": "yes" if ahead else "no"})
         except TimeoutError as error:
             raise HTTPException(503, "this explanation takes long; ask again.") from error
 
@@ -271,8 +273,8 @@ def _opened(key: str, request: Request, annotator: Annotator) -> str:
 Opened = Annotated[str, Depends(_opened)]
 
 
-def _png(picture: Picture, request: Request) -> Response:
-    headers = {**picture.headers, "ETag": picture.etag, "Cache-Control": "private, no-cache"}
+def _png(picture: Picture, request: Request, more: dict[str, str] | None = None) -> Response:
+    headers = {**picture.headers, **(more or {}), "ETag": picture.etag, "Cache-Control": "private, no-cache"}
     if request.headers.get("if-none-match") == picture.etag:
         return Response(status_code=304, headers=headers)
     return Response(picture.png, media_type="image/png", headers=headers)

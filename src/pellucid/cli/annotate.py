@@ -60,7 +60,7 @@ def serve(
 
     Example: `pellucid annotate serve runs/first --data phantom --store annotations.db`
     """
-    from pellucid.annotate.serving import serve_desk
+    from pellucid.annotate.serving import open_door, serve_desk
     from pellucid.data.dataset import get_split
     from pellucid.models.weights import load_model
     from pellucid.resources import optional
@@ -78,12 +78,13 @@ def serve(
         rhos=_numbers(rhos),
         cache=cache,
     )
+    door = open_door(host, port, token)
     place = pick_device(device)
     dataset = get_split(open_splits(data, root, data_option), split)
     second = None if beside is None else load_model(beside, place)
     desk = open_desk(dataset, load_model(model, place), store, name=str(model), beside=second, options=chosen)
     typer.echo(f"{len(desk.dataset)} images of {data}/{split}; annotations go to {store}")
-    serve_desk(desk, host=host, port=port, token=token, say=typer.echo, open_page=open_page)
+    serve_desk(desk, door, say=typer.echo, open_page=open_page)
 
 
 @app.command("export")

@@ -37,7 +37,7 @@ def cache(
     verify: Annotated[bool, typer.Option("--verify", help="Read all of it back and compare its hashes.")] = False,
     workers: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Threads; as many as there are processors where not given.", show_default=False),
+        typer.Option(min=1, help="Threads; two a processor where not given.", show_default=False),
     ] = None,
     seed: Seed = 0,
 ) -> None:

@@ -68,7 +68,7 @@ def train(
     Fine-tuning: `pellucid train woods2019-robust --data phantom --init runs/first --out runs/second`
 
     With annotations: `pellucid train annotated --init runs/first --annotations annotations.db --data phantom --out
-    runs/third`; beside another objective: `pellucid train khakzar2019-robust --set objective.annotations.weight=1 …`
+    runs/third`; beside another objective: `pellucid train khakzar2019-robust --set objective.annotations.weight=0.3 …`
 
     On several GPUs: `accelerate launch --module pellucid.cli.app train …`; on several CPUs or machines:
     `torchrun --nproc-per-node 2 -m pellucid.cli.app train …`

@@ -95,7 +95,7 @@ def run_lengths(mask: npt.NDArray[np.bool_]) -> list[int]:
     """
     flat = np.concatenate([[False], mask.ravel(order="F")])
     changes = np.flatnonzero(flat[1:] != flat[:-1])
-    return np.diff(np.concatenate([[0], changes, [mask.size]])).astype(int).tolist()
+    return [int(length) for length in np.diff(np.concatenate([[0], changes, [mask.size]]))]
 
 
 def foreign_content(

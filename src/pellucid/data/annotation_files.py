@@ -155,7 +155,8 @@ def from_records(records: list[Any], where: str) -> StoreContent:
             raise InputError(f"{where}: record {number}: {told}") from error
     if info is None:
         raise InputError(f"{where}: it does not say which dataset it belongs to; was it written by pellucid?")
-    unknown = sorted({m.class_name for m in (*marks, *verdicts)} - set(info.classes))
+    spoken = {m.class_name for m in marks} | {v.class_name for v in verdicts}
+    unknown = sorted(spoken - set(info.classes))
     if unknown:
         raise InputError(f"{where}: it speaks of classes that its dataset does not have: {', '.join(unknown[:5])}.")
     return StoreContent(info, sizes, tuple(marks), tuple(verdicts), tuple(notes), tuple(visits))

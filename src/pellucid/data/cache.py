@@ -44,7 +44,7 @@ def materialize(
         channels: 1 for gray, 3 for colour.
         directory: where cache files live (made if need be); None keeps the array in memory.
         progress: True for a progress bar where it takes longer than a second, or a function of (done, count).
-        workers: threads; by default as many as there are processors.
+        workers: threads; by default two a processor.
 
     Raises:
         InputError: before any decoding for a size that is not possible, no images, too little free disk or memory
@@ -155,8 +155,8 @@ def _refuse_changed(
     blocks = [block for block, before, after in pairs if before != after]
     if not blocks:
         return
-    cached = (image for b in blocks for image in map_pixels(path, manifest, b.file)[b.first : b.first + b.count])
-    rows = [block.row + i for block in blocks for i in range(block.count)]
+    cached = (image for b in blocks for image in map_pixels(path, manifest, b.file)[b.first : b.first + b.images])
+    rows = [block.row + i for block in blocks for i in range(block.images)]
     title = f"compare {dataset.card.name}/{dataset.split}"
     decoded = decode_rows(dataset, manifest, rows, title=title, progress=progress, workers=workers)
     changed = [row for row, image, old in zip(rows, decoded, cached, strict=True) if not _equal(image, old)]

@@ -115,7 +115,7 @@ class _Build:
         blocks = list(self.manifest.blocks())
         self._find(blocks)
         waiting = [block for block in blocks if block.number not in self.hashes]
-        self._check_space(sum(block.count for block in waiting) * self.manifest.image_bytes)
+        self._check_space(sum(block.images for block in waiting) * self.manifest.image_bytes)
         self._decode(waiting, progress, workers)
         for part, file in zip(self.parts, self.manifest.files, strict=True):
             with part.open("r+b") as stream:
@@ -148,14 +148,14 @@ class _Build:
         try:
             with part.open("rb") as stream:
                 stream.seek(self._start(block))
-                return hashlib.sha256(stream.read(block.count * self.manifest.image_bytes)).hexdigest()
+                return hashlib.sha256(stream.read(block.images * self.manifest.image_bytes)).hexdigest()
         except OSError:
             return None
 
     def _decode(self, waiting: list[Block], progress: bool | Callable[[int, int], None], workers: int | None) -> None:
         """Write the blocks that wait; one with a broken image is left out, and all broken ones named in the end."""
         name = f"{self.dataset.card.name}/{self.dataset.split}"
-        rows = [block.row + i for block in waiting for i in range(block.count)]
+        rows = [block.row + i for block in waiting for i in range(block.images)]
         decoded = decode_rows(
             self.dataset,
             self.manifest,
@@ -172,12 +172,12 @@ class _Build:
             for block in waiting:
                 if block.file not in streams:
                     streams[block.file] = stack.enter_context(self._opened(block.file))
-                images = [next(decoded) for _ in range(block.count)]
+                images = [next(decoded) for _ in range(block.images)]
                 broken += [image for image in images if isinstance(image, InputError)]
                 if len(broken) >= NAMED:
                     break
                 good = [image for image in images if not isinstance(image, InputError)]
-                if len(good) == block.count:
+                if len(good) == block.images:
                     self._write(streams[block.file], block, good)
             next(decoded, None)  # ends the progress bar
         if broken:

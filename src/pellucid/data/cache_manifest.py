@@ -108,7 +108,7 @@ class Block(NamedTuple):
         place: among the file's blocks.
         first: its first image's place in the file.
         row: its first image's place in the dataset.
-        count: images.
+        images: how many.
     """
 
     number: int
@@ -116,7 +116,7 @@ class Block(NamedTuple):
     place: int
     first: int
     row: int
-    count: int
+    images: int
 
 
 def parse_manifest(text: str | bytes, where: str) -> Manifest:
@@ -146,7 +146,7 @@ def source_digests(dataset: Dataset, manifest: Manifest) -> tuple[str, ...]:
     if not dataset.files:
         return ()
     known = np.array([(f.size, f.modified) for f in dataset.files], dtype="<i8")
-    return tuple(_short(known[b.row : b.row + b.count]) for b in manifest.blocks())
+    return tuple(_short(known[b.row : b.row + b.images]) for b in manifest.blocks())
 
 
 def _short(values: npt.NDArray[np.int64]) -> str:
@@ -202,7 +202,7 @@ def verify_cache(
             with path.with_name(file.name).open("rb") as stream:
                 same_start = block.first > 0 or stream.read(len(manifest.header(file))) == manifest.header(file)
                 stream.seek(start)
-                content = stream.read(block.count * manifest.image_bytes)
+                content = stream.read(block.images * manifest.image_bytes)
         except OSError:
             return file.name
         return None if same_start and hashlib.sha256(content).hexdigest() == file.sha256[block.place] else file.name

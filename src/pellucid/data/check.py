@@ -125,7 +125,7 @@ def check_dataset(
         seed: as for `open_dataset`.
         options: as for `open_dataset`.
         progress: True for a progress bar, or a function of (done, count).
-        workers: threads; by default as many as there are processors.
+        workers: threads; by default two a processor.
 
     Raises:
         InputError: for an unknown dataset name.
@@ -210,7 +210,8 @@ def _look_at_image(dataset: Dataset, i: int) -> _Look:
     try:
         image = dataset.read(i)
     except InputError as error:
-        return _Look(name, remark=Remark(str(path or dataset.split), str(error)))
+        file = str(path or dataset.split)
+        return _Look(name, remark=Remark(file, str(error).removeprefix(f"{file}: ")))
     if is_blank(image):
         said = Remark(str(path or name), "of one shade throughout: there is nothing to learn from it", serious=False)
         return _Look(name, pixel_hash(image), blank=True, remark=said)

@@ -96,26 +96,26 @@ def _read_entries(path: Path) -> tuple[tuple[str, ...], tuple[str, ...], npt.NDA
     last = max(at_name, at_findings, at_patient)
     names: list[str] = []
     patients: list[str] = []
-    coded: list[npt.NDArray[np.float32]] = []
-    codes: dict[str, npt.NDArray[np.float32]] = {}
+    coded: list[int] = []
+    codes: dict[str, tuple[int, npt.NDArray[np.float32]]] = {}  # of each cell its number and its row of targets
     for line, row in rows:
         if len(row) <= last:
             raise InputError(f"{path}, line {line}: {len(row)} cells; expected at least {last + 1}.")
         findings = row[at_findings]
         if findings not in codes:
-            codes[findings] = _encode(findings, f"{path}, line {line}")
+            codes[findings] = len(codes), _encode(findings, f"{path}, line {line}")
         patient = row[at_patient].strip()
         if not patient:
             raise InputError(f"{path}, line {line}: no patient.")
         names.append(row[at_name].strip())
         patients.append(patient.zfill(8))
-        coded.append(codes[findings])
+        coded.append(codes[findings][0])
     if not names:
         raise InputError(f"{path}: the table has no rows. Fetch it again.")
     if len(set(names)) < len(names):
         twice = next(name for name, count in Counter(names).items() if count > 1)
         raise InputError(f"{path}: {twice} is there more than once. Fetch the official table again.")
-    return tuple(names), tuple(patients), np.stack(coded)
+    return tuple(names), tuple(patients), np.stack([row for _, row in codes.values()])[coded]
 
 
 def _encode(findings: str, where: str) -> npt.NDArray[np.float32]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from pellucid.types import Pixels
+
 __all__ = ["CARD", "CLASSES", "OFFICIAL_COUNT", "RECORD", "TRAIN", "Cifar10Options", "audit", "open_cifar10"]
 
 SIDE = 32
@@ -124,7 +126,7 @@ class _Images:
     ids: list[str]
     labels: npt.NDArray[np.int64]
     files: list[SourceFile]
-    read: Callable[[int], npt.NDArray[np.uint8]]
+    read: Callable[[int], Pixels]
     origin: str = ""
 
     def part(self, split: str, rows: npt.NDArray[np.int64] | None = None) -> Dataset:
@@ -172,7 +174,7 @@ def _of_zip(images: ZippedImages, batches: Sequence[Batch], prefix: str = "") ->
     for index, (number, place) in twins.items():
         ids[index], files[index] = f"{by_number[number].name}/{place}", by_number[number].file
 
-    def read(index: int) -> npt.NDArray[np.uint8]:
+    def read(index: int) -> Pixels:
         if index in twins:
             number, place = twins[index]
             return as_image(by_number[number].pixels[place])

@@ -126,7 +126,7 @@ def _interpret(data: bytes, path: Path) -> Any:  # noqa: ANN401
         if name == "STOP":
             return machine.stack[-1]
         if name in ("GLOBAL", "STACK_GLOBAL"):
-            asked = argument if name == "GLOBAL" else " ".join(_expect(part, str) for part in machine.pop(2))
+            asked = str(argument) if name == "GLOBAL" else " ".join(_expect(part, str) for part in machine.pop(2))
             if asked not in _NAMES:
                 raise InputError(
                     f"{path}: names {asked.replace(' ', '.')}, which no file of CIFAR-10 does; it could run code, so "

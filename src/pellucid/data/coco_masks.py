@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pellucid.data.decode import MAX_PIXELS
 from pellucid.resources import optional
 from pellucid.types import InputError
 
@@ -31,6 +32,8 @@ def draw_mask(outline: Any, frame: tuple[int, int], box: Sequence[float], where:
             not those of the image; without pycocotools, with how to get it.
     """
     width, height = frame
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{where}: its image is said to be {width:,} × {height:,} pixels; {MAX_PIXELS:,} are drawn.")
     coder = optional("pycocotools.mask", "coco", "a mask of COCO (boxes alone, with the option masks=false, do not)")
     if isinstance(outline, dict):
         runs = _run_lengths(outline, frame, where)

@@ -134,8 +134,7 @@ class Dataset:
     def _hash(self) -> str:
         digest = hashlib.sha256()
         digest.update(f"{self.card.name}|{self.split}|{self.card.classes}".encode())
-        for text in (*self.ids, *self.patients):
-            digest.update(text.encode() + b"\0")
+        digest.update("".join(f"{text}\0" for text in (*self.ids, *self.patients)).encode())
         digest.update(np.ascontiguousarray(self.targets).tobytes())
         if self.regions is not None:
             digest.update(self.regions.digest())

@@ -6,7 +6,7 @@ import io
 import os
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import simplejpeg
@@ -154,16 +154,23 @@ def _in_16_bits(pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint16]:
     return wide.astype(np.uint16)
 
 
+def in_8_bits(pixels: Pixels) -> npt.NDArray[np.uint8]:
+    """Pixels as uint8: 16 bits are scaled from their full range and rounded."""
+    if pixels.dtype == np.uint8:
+        return cast("npt.NDArray[np.uint8]", pixels)
+    return ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+
+
 def to_bits(pixels: Pixels, bits: Literal[8, 16]) -> Pixels:
-    """Pixels as uint8 or uint16: black stays black and white white; 16 bits to 8 is rounded, and back is exact.
+    """Pixels as uint8 or uint16: black stays black and white white; from 8 bits to 16 and back is exact.
 
     Example:
         >>> to_bits(np.array([0, 1, 255], dtype=np.uint8), 16).tolist()
         [0, 257, 65535]
     """
-    if bits == 8 and pixels.dtype == np.uint16:
-        return ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-    return pixels.astype(np.uint16) * 257 if bits == 16 and pixels.dtype == np.uint8 else pixels
+    if bits == 8:
+        return in_8_bits(pixels)
+    return pixels.astype(np.uint16) * np.uint16(257) if pixels.dtype == np.uint8 else pixels
 
 
 def _drop_alpha(rgba: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -220,7 +227,7 @@ def _resize(image: Pixels, size: int) -> Pixels:
         return np.stack([_resize(image[:, :, k], size) for k in range(3)], axis=2)
     exact = Image.fromarray(image.astype(np.float32))  # Pillow resizes 16 bits as floating point only
     resized = np.asarray(exact.resize((size, size), Image.Resampling.BILINEAR))
-    return np.clip(np.rint(resized), 0, 65535).astype(np.uint16)
+    return np.asarray(np.clip(np.rint(resized), 0, 65535), dtype=np.uint16)
 
 
 def _to_gray(image: Pixels) -> Pixels:
@@ -228,5 +235,5 @@ def _to_gray(image: Pixels) -> Pixels:
     if np.array_equal(first, image[:, :, 1]) and np.array_equal(first, image[:, :, 2]):
         return np.ascontiguousarray(first)
     if image.dtype == np.uint16:
-        return np.rint(image @ _LUMA).astype(np.uint16)
+        return np.asarray(np.rint(image @ _LUMA), dtype=np.uint16)
     return np.asarray(Image.fromarray(image).convert("L"))

@@ -181,6 +181,8 @@ def audit(folder: Path) -> list[Remark]:
     for path, header in _headers(find_dicom(folder)):
         if isinstance(header, InputError):
             remarks.append(Remark(str(path), str(header).removeprefix(f"{path}: ")))
+        elif not header.uid:
+            remarks.append(Remark(str(path), "no SOP Instance UID in it: cut off, or no object of its own"))
         elif header.spacing_problem:
             remarks.append(Remark(str(path), header.spacing_problem))
         elif header.raw:

@@ -175,8 +175,8 @@ def _decode(image: DicomObject, index: int) -> npt.NDArray[Any]:
 
 def _unreadable(syntax: Any) -> str:  # noqa: ANN401
     way = "Decompress it with DCMTK's `dcmdjpeg` or `gdcmconv --raw`"
-    if PLUGINS.get(syntax) == _LOSSLESS_JPEG:
-        way += ", or install a decoder for it: pip install python-gdcm"
+    if syntax in PLUGINS and not syntax.endswith(".4.51"):  # known, and only its decoder is missing
+        way += ", or install a decoder for it: pip install 'pellucid[dicom]'"
     many = " of more than 8 bits" if syntax.endswith(".4.51") else ""
     return f"compressed as {syntax.name}{many} ({syntax}), which cannot be read here. {way}. Readable are {READABLE}."
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 
 CLASS_COUNT = 1000
 LABELS = "labels.csv"
-COLUMNS = ("file", "class_index", "wnid")
+COLUMNS, NAMES = ("file", "class_index"), "wnid"  # the last may be missing
 LAYOUT = (
-    f"train/ and val/, each with a folder a class, as n01440764/*.JPEG; or images and {LABELS} ({', '.join(COLUMNS)})."
+    f"train/ and val/, each with a folder a class, as n01440764/*.JPEG; or images and {LABELS} ({', '.join(COLUMNS)}, "
+    f"and {NAMES} if known)."
 )
 SAMPLE_SHARE = 0.2  # of a sample, for each of validation and test
 _WORDNET = re.compile(r"n\d{8}")
@@ -44,8 +46,8 @@ CARD = DatasetCard(
     url="https://www.image-net.org/",
     native_channels=3,
     notes=(
-        "Classes are called by their WordNet ids. The official validation images are the test part; the validation "
-        "part is cut from the training images."
+        "Classes are called by their WordNet ids where these are known. The official validation images are the test "
+        "part; the validation part is cut from the training images."
     ),
 )
 
@@ -93,7 +95,8 @@ def open_imagenet(root: str | Path, *, seed: int = 0, options: Mapping[str, obje
 
     With class folders, a class's number is the place of its WordNet id among those of `train/`, sorted: the usual
     number, where all 1,000 are there. The official validation images are `test`. With `labels.csv`, its numbers out of
-    1,000 are taken and all images are `test`, unless `sample_split` is set. Each image counts by itself.
+    1,000 are taken and all images are `test`, unless `sample_split` is set; a class without a WordNet id there is
+    called by its number, as `class-17`. Each image counts by itself.
 
     Args:
         root: the folder that holds `train/` and `val/`, or either; or images and `labels.csv`.
@@ -216,7 +219,8 @@ def _read_labels(root: Path) -> tuple[_Images, tuple[str, ...]]:
     missing = [name for name in COLUMNS if name not in header]
     if missing:
         raise InputError(f"{table}: no column {', '.join(missing)}. Expected: {', '.join(COLUMNS)}.")
-    columns = [header.index(name) for name in COLUMNS]
+    at_file, at_number = (header.index(name) for name in COLUMNS)
+    at_name = header.index(NAMES) if NAMES in header else None
     names: dict[int, str] = {}
     found: dict[str, SourceFile] = {}
     labels: list[int] = []
@@ -224,16 +228,19 @@ def _read_labels(root: Path) -> tuple[_Images, tuple[str, ...]]:
         place = f"{table}, line {line}"
         if len(row) != len(header):
             raise InputError(f"{place}: {len(row)} columns; the header has {len(header)}.")
-        image, number, wordnet = (row[k].strip() for k in columns)
+        image, number = row[at_file].strip(), row[at_number].strip()
+        wordnet = "" if at_name is None else row[at_name].strip()
         label = int(number) if number.isdecimal() else CLASS_COUNT
         if label >= CLASS_COUNT:
             raise InputError(f"{place}: class_index {number!r}; expected 0 to {CLASS_COUNT - 1}.")
-        if not _WORDNET.fullmatch(wordnet):
+        if at_name is not None and not _WORDNET.fullmatch(wordnet):
             raise InputError(f"{place}: wnid {wordnet!r}; expected a WordNet id such as n01440764.")
-        if names.setdefault(label, wordnet) != wordnet:
+        if at_name is not None and names.setdefault(label, wordnet) != wordnet:
             raise InputError(f"{place}: class {label} is {wordnet} here and {names[label]} further up.")
         if image in found:
             raise InputError(f"{place}: {image} is named twice.")
+        if ".." in PurePath(image).parts or PurePath(image).is_absolute():
+            raise InputError(f"{place}: {image} leads out of {root}; expected a path below it.")
         found[image] = _source(root / image, place)
         labels.append(label)
     if not found:

@@ -81,7 +81,6 @@ class Nodule(NamedTuple):
         size: the diameter in millimetres.
         x: of its centre, in pixels of the 2048 × 2048 image from the left.
         y: from the top.
-        about: age, sex, malignant or benign, position and diagnosis, as written.
     """
 
     name: str
@@ -89,7 +88,6 @@ class Nodule(NamedTuple):
     size: float
     x: float
     y: float
-    about: str
 
     @property
     def box(self) -> tuple[float, float, float, float]:
@@ -179,7 +177,8 @@ def read_raw(path: Path) -> npt.NDArray[np.uint16]:
             f"{path}: {beyond:,} pixels are above {WHITE:,}, the largest value of 12 bits. It is another file, or its "
             "bytes were swapped: JSRT's come high byte first."
         )
-    return _GRAY[np.minimum(values, WHITE)]
+    gray: npt.NDArray[np.uint16] = _GRAY[np.minimum(values, WHITE)]
+    return gray
 
 
 def read_table(path: Path) -> dict[str, Nodule]:
@@ -207,10 +206,9 @@ def read_table(path: Path) -> dict[str, Nodule]:
 
 
 def _read_row(row: str, where: str) -> Nodule:
-    cells = row.split(maxsplit=7)
     try:
-        name, subtlety, size, age, sex, x, y = cells[:7]
-        numbers = int(subtlety), *(float(v) for v in (size, x, y))
+        name, subtlety, size, _age, _sex, x, y = row.split(maxsplit=7)[:7]
+        degree, diameter, across, down = int(subtlety), float(size), float(x), float(y)
     except ValueError:
         raise InputError(
             f"{where}: expected file, subtlety, size, age, sex, x, y and so on, as in 'JPCLN001.IMG 5 15 53 male 1634 "
@@ -219,14 +217,13 @@ def _read_row(row: str, where: str) -> Nodule:
     name = name.upper()
     if name not in NODULES:
         raise InputError(f"{where}: {name[:40]!r} is no image with a nodule ({NODULES[0]} … {NODULES[-1]}).")
-    degree, diameter, across, down = numbers
     if not 1 <= degree <= 5:
         raise InputError(f"{where}: subtlety {degree}; expected 1 to 5.")
     if not 0 < diameter <= SIDE * SPACING:  # NaN fails too
         raise InputError(f"{where}: a size of {diameter:g} mm.")
     if not (0 <= across < SIDE and 0 <= down < SIDE):
         raise InputError(f"{where}: a nodule at {across:g}, {down:g}; the image has {SIDE} × {SIDE} pixels.")
-    return Nodule(name, degree, diameter, across, down, " ".join([age, sex, *cells[7:]]))
+    return Nodule(name, degree, diameter, across, down)
 
 
 def _read_folder(folder: Path) -> tuple[dict[str, SourceFile], dict[str, Nodule]]:

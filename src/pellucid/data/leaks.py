@@ -35,7 +35,7 @@ def pixel_hash(image: npt.NDArray[np.generic]) -> bytes:
     if image.ndim == 3 and _without_colour(image[:1]) and _without_colour(image):
         image = image[:, :, 0]
     digest = hashlib.sha256(f"{image.dtype.str}{image.shape}".encode())
-    digest.update(np.ascontiguousarray(image))
+    digest.update(np.ascontiguousarray(image).data)
     return digest.digest()
 
 
@@ -59,7 +59,8 @@ def find_leaks(splits: Splits, hashes: Mapping[str, Sequence[bytes | None]]) -> 
         for row, pixels in enumerate(found):
             if pixels is not None:
                 places.setdefault(pixels, []).append((part, row))
-    leaks, repeats = [], []
+    leaks: list[Remark] = []
+    repeats: list[Remark] = []
     for twins in places.values():
         if len(twins) == 1:
             continue

@@ -120,9 +120,12 @@ def open_medmnist(root: str | Path, *, seed: int = 0, options: Mapping[str, obje
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             found = {
-                part: (_images(archive, path, members[images]), _labels(archive, path, members[labels]))
+                part: (
+                    _images(archive, path, members[f"{part}_images"]),
+                    _labels(archive, path, members[f"{part}_labels"]),
+                )
                 for part in PARTS
-                if (images := f"{part}_images") in members and (labels := f"{part}_labels") in members
+                if f"{part}_images" in members and f"{part}_labels" in members
             }
     except InputError:
         raise

@@ -94,17 +94,17 @@ def list_images(folder: Path) -> dict[str, SourceFile]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - 112,120 Paths are slow
-                if suffix in IMAGE_SUFFIXES and not entry.name.startswith("."):
+                name = entry.name
+                if name[name.rfind(".") :].lower() in IMAGE_SUFFIXES and not name.startswith("."):
                     try:
                         status = entry.stat()
                     except OSError:
                         status = entry.stat(follow_symlinks=False)
                     if not stat.S_ISDIR(status.st_mode):
-                        found[entry.name] = SourceFile(folder / entry.name, status.st_size, status.st_mtime_ns)
+                        found[name] = SourceFile(folder / name, status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror}).") from error
-    return dict(sorted(found.items()))
+    return {name: found[name] for name in sorted(found)}
 
 
 def read_csv(

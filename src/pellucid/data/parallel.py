@@ -37,10 +37,10 @@ def in_threads(
         title: what the progress bar says.
         progress: True for a bar on the terminal if the work takes longer than a second, or a function that
             is called with (done, count).
-        workers: threads; by default as many as there are processors.
+        workers: threads; by default two a processor, as some of them wait for the disk or for one another.
         done: what an earlier attempt did already, for the progress.
     """
-    workers = workers or available_processors()
+    workers = workers or 2 * available_processors()
     ahead = max(_BLOCK, 2 * workers)
     with ExitStack() as stack:
         advance = (

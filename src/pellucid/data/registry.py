@@ -138,7 +138,7 @@ DATASETS: dict[str, DatasetEntry] = {
             "open_imagenet",
             layout=(
                 "train/ and val/, each with a folder a class, as n01440764/*.JPEG; or images and labels.csv (file, "
-                "class_index, wnid)."
+                "class_index, and wnid if known)."
             ),
             auditor="audit",
             release=releases.IMAGENET,

@@ -243,7 +243,7 @@ class Shards:
         body = memoryview(content)[len(header) :]
         blocks = [block for block in self.manifest.blocks() if block.file == index]
         size = self.manifest.image_bytes
-        hashes = tuple(hashlib.sha256(body[b.first * size : (b.first + b.count) * size]).hexdigest() for b in blocks)
+        hashes = tuple(hashlib.sha256(body[b.first * size : (b.first + b.images) * size]).hexdigest() for b in blocks)
         if content[: len(header)] != header or len(body) != file.images * size or hashes != file.sha256:
             raise InputError(f"{self.store.place(file.name)}: not what was written; fetch or write it anew.")
         shape = (file.images, self.manifest.channels, self.manifest.size, self.manifest.size)

@@ -152,7 +152,7 @@ class _Rows:
         looked_at = [splits["train"]] if "train" in splits else list(splits.values())
         seen = {k for part in looked_at for k in _present(part.targets)}
         absent = [name for k, name in enumerate(classes) if k not in seen]
-        if absent:
+        if splits and absent:
             yield f"no {'training ' * ('train' in splits)}image has the class {', '.join(absent)}"
         others = {region.label for region in self.regions} - set(classes)
         if others:

@@ -38,7 +38,7 @@ class TableOptions(Section):
         id: the column of the images' names; None for their paths.
         images: the folder that paths start from; its own path, from the table's folder unless it is absolute.
         outside: allow paths that are absolute or leave the folder by `..`.
-        boxes: the table of boxes; its path, from the table's folder unless it is absolute. None for boxes.csv, if it
+        boxes: the table of boxes; its path, from the table's folder unless it is absolute; None for boxes.csv, if it
             is there.
         validation_fraction: the share of training patients to cut off where the table has no validation part; 0 for
             none.

@@ -172,8 +172,8 @@ def class_targets(
     chosen = _choose(columns, name, ordered, classes)
     if len(chosen) < 2:
         raise InputError(
-            f"{columns.source}: column {name!r} has one class, {chosen[0]!r}; expected two or more. If others may occur, "
-            f'give all of them, as classes=["{chosen[0]}", "other"].'
+            f"{columns.source}: column {name!r} has one class, {chosen[0]!r}; expected two or more. If others may "
+            f'occur, give all of them, as classes=["{chosen[0]}", "other"].'
         )
     index = {label: k for k, label in enumerate(chosen)}
     for row, cell in enumerate(cells):

@@ -18,8 +18,7 @@ from pellucid.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
-    import numpy.typing as npt
+    from pellucid.types import Pixels
 
 _HEADER = 30  # bytes of a member's own header before its name (APPNOTE.TXT, 4.3.7)
 _ENCRYPTED = 1  # the bit of the flags that says so
@@ -103,7 +102,7 @@ class ZippedImages:
             raise InputError(f"{self._place(member)}: damaged (its checksum does not fit). {_WHAT_TO_DO}")
         return data
 
-    def read(self, index: int) -> npt.NDArray[np.uint8]:
+    def read(self, index: int) -> Pixels:
         """Image `index` as uint8 (H, W) or (H, W, 3); safe to call from threads.
 
         Raises:
@@ -203,9 +202,9 @@ def _open_places(path: str | Path) -> dict[str, ZippedImages]:
         places.setdefault("/".join(parts[:-2]), []).append(info.filename)
     if not members:
         raise InputError(f"{path}: no image in it ({', '.join(sorted(IMAGE_SUFFIXES))}). Expected: CLASS/*.jpg.")
-    file = SourceFile(path, status.st_size, status.st_mtime_ns)
+    source = SourceFile(path, status.st_size, status.st_mtime_ns)
     return {
-        place: ZippedImages(file, tuple(members[name] for name in sorted(names)), content)
+        place: ZippedImages(source, tuple(members[name] for name in sorted(names)), content)
         for place, names in places.items()
     }
 

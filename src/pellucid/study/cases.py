@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pellucid.data.decode import to_bits
+from pellucid.data.decode import in_8_bits
 from pellucid.explain import explain
 from pellucid.models.inference import as_pixels, probabilities
 from pellucid.models.weights import load_model
@@ -98,7 +98,7 @@ def _panel(
             maps[label, method] = explain(method, network, batch, output).maps[0].cpu().numpy()
     boxes = [Box(*map(float, b)) for b in task.true_box[(task.true_image == image) & (task.true_class == number)]]
     return Panel(
-        image=to_bits(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0), 8),
+        image=in_8_bits(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)),
         boxes=[] if task.has_masks else boxes,
         maps=maps,
         target=task.name,

@@ -150,7 +150,7 @@ def check_annotations(recipe: Recipe, annotations: AnnotationSet | None) -> None
     if annotations is not None and not used:
         raise InputError(
             f"the recipe {recipe.name!r} gives annotations no weight, so they would change nothing. Set it: "
-            "--set objective.annotations.weight=1, or take the recipe annotated."
+            "--set objective.annotations.weight=0.3, or take the recipe annotated."
         )
     if annotations is None and used:
         raise InputError(

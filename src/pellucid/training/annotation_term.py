@@ -19,27 +19,31 @@ from pellucid.attacks.magnitude import Magnitude
 from pellucid.settings import Section
 from pellucid.training.adversarial_term import AttackSettings
 from pellucid.training.gradient_penalty import input_gradient
+from pellucid.types import Marks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor, nn
 
-    from pellucid.types import Marks, Task
+    from pellucid.types import Task
 
 LEAST = 1e-20
 """Least amount that a share is taken of: a gradient, or a heat, that is zero everywhere has none."""
+LEAST_INSIDE = 1e-3
+"""Added to a share whose logarithm is taken."""
 
 
 class AnnotationSettings(Section):
     """How marks on explanations enter the objective, and how often marked images are seen."""
 
-    weight: float = Field(1.0, ge=0, allow_inf_nan=False, description="of the term, beside the task loss")
+    weight: float = Field(0.3, ge=0, allow_inf_nan=False, description="of the term, beside the task loss")
     explanation: Literal["gradient", "cam", "adversarial"] = Field(
         "gradient", description="what is kept off irrelevant regions; adversarial: one more image for each marked one"
     )
-    measure: Literal["density", "share", "absolute"] = Field(
-        "density", description="of gradient and cam: what lies wrong over the whole, or the sum of it as Ross et al. have"
+    measure: Literal["relative", "share", "absolute"] = Field(
+        "relative",
+        description="of gradient and cam: densities and a logarithm, a share of the whole, or the sum of Ross et al.",
     )
     outside: float = Field(
         1.0,
@@ -57,31 +61,30 @@ class AnnotationSettings(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.explanation == "adversarial" and self.measure != "share":
+        if self.explanation == "adversarial" and "measure" in self.model_fields_set:
             raise ValueError(f"measure belongs to gradient and cam; found {self.measure!r} with adversarial")
         return self
 
 
-def wrong_places(marks: Marks) -> tuple[Tensor, Tensor]:
-    """Where the network should not look for a slot's class: what is irrelevant, and what else lies outside.
+def wrong_places(marks: Marks, outside: float) -> Tensor:
+    """How wrong it is to look at each pixel for a slot's class, (N, T, H, W) in [0, 1].
 
-    Returns:
-        Two (N, T, H, W) in [0, 1], which do not overlap: the irrelevant regions; and where relevant regions were drawn
-        everything else but them. Both 0 in an empty slot.
+    1 where irrelevant; where relevant regions were drawn `outside` elsewhere but in them; 0 in an empty slot.
     """
     drawn = marks.relevant.amax((2, 3), keepdim=True) > 0
-    return marks.irrelevant, (1 - marks.relevant) * (1 - marks.irrelevant) * drawn
+    return torch.maximum(marks.irrelevant, outside * (1 - marks.relevant) * drawn)
 
 
 def gradient_term(images: Tensor, logits: Tensor, marks: Marks, settings: AnnotationSettings, *, task: Task) -> Tensor:
     """How much of the input gradient of the marked classes lies wrong, summed over the images and classes marked.
 
-    With g the gradient of class c's output in image b and w from `wrong_places`: ``Σ w g²`` (`absolute`, with w = 1 on
-    irrelevant regions the paper's term), or ``Σ w g² / Σ g²`` (`share`), which neither the image's size nor the
-    gradient's length changes. The paper sums the log-probabilities of all classes, since its annotations are of the
-    image; here a mark speaks of one class, so the class's own output is differentiated: its log-probability of a
-    multiclass task, its logit of a multi-label one, whose log-probabilities ``ln p`` and ``ln (1 − p)`` have the same
-    gradient up to a factor that vanishes where the network is sure.
+    With g the gradient of class c's output in image b, I the irrelevant region and R the relevant one, where drawn:
+    `relative`, the mean of g² on I over its mean on the image, plus `outside` times ``−ln (Σ_R g² / Σ g²)``; with w
+    from `wrong_places`, `share` is ``Σ w g² / Σ g²`` and `absolute` ``Σ w g²``, on irrelevant regions the paper's term.
+    The first two know neither the image's size nor the gradient's length. The paper sums the log-probabilities of all
+    classes, since its annotations are of the image; here a mark speaks of one class, so the class's own output is
+    differentiated: its log-probability of a multiclass task, its logit of a multi-label one, whose log-probabilities
+    ``ln p`` and ``ln (1 − p)`` have the same gradient up to a factor that vanishes where the network is sure.
 
     Args:
         images: float (N, C, H, W), requiring a gradient.
@@ -98,12 +101,11 @@ def gradient_term(images: Tensor, logits: Tensor, marks: Marks, settings: Annota
         Ross, Hughes & Doshi-Velez 2017, "Right for the right reasons", IJCAI, equation 1.
     """
     outputs = logits.float() if task == "multilabel" else logits.float().log_softmax(1)
-    irrelevant, outside = wrong_places(marks)
     found = outputs.new_zeros(())
     for slot in range(marks.classes.shape[1]):
         chosen = _one_hot(marks.classes[:, slot], outputs)
         squares = input_gradient((chosen * outputs).sum(), images).float().square().sum(1)
-        found = found + _amount(squares, irrelevant[:, slot], outside[:, slot], settings)
+        found = found + _amount(squares, marks, slot, settings)
     return found
 
 
@@ -121,12 +123,14 @@ def cam_term(feature_map: Tensor, head: nn.Linear, marks: Marks, settings: Annot
         against masks; theirs is the squared difference of the two, ours the heat at wrong places.
     """
     feature_map = feature_map.float()
-    irrelevant, outside = (F.adaptive_avg_pool2d(each, feature_map.shape[-2:]) for each in wrong_places(marks))
+    height, width = feature_map.shape[-2:]
+    regions = (F.adaptive_avg_pool2d(each, (height, width)) for each in marks[1:])
+    marks = Marks(marks.classes, *regions)
     found = feature_map.new_zeros(())
     for slot in range(marks.classes.shape[1]):
         weights = head.weight.float()[marks.classes[:, slot].clamp_min(0)]
         heat = torch.einsum("nd,ndhw->nhw", weights, feature_map).relu() / feature_map[0, 0].numel()
-        found = found + _amount(heat, irrelevant[:, slot], outside[:, slot], settings)
+        found = found + _amount(heat, marks, slot, settings)
     return found
 
 
@@ -154,18 +158,18 @@ def outputs_of(module: nn.Module) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-def _amount(values: Tensor, irrelevant: Tensor, outside: Tensor, settings: AnnotationSettings) -> Tensor:
-    """How much of non-negative values (N, h, w) lies in either wrong place (N, h, w), summed over the images."""
-    return _inside(values, irrelevant, settings) + settings.outside * _inside(values, outside, settings)
-
-
-def _inside(values: Tensor, places: Tensor, settings: AnnotationSettings) -> Tensor:
-    amount = (values * places).sum((1, 2))
-    if settings.measure != "absolute":
-        amount = amount / values.sum((1, 2)).clamp_min(LEAST)
-    if settings.measure == "density":
-        amount = amount * (places[0].numel() / places.sum((1, 2)).clamp_min(1))
-    return amount.sum()
+def _amount(values: Tensor, marks: Marks, slot: int, settings: AnnotationSettings) -> Tensor:
+    """How wrong non-negative values (N, h, w) lie by the marks of a slot, at their size, summed over the images."""
+    whole = values.sum((1, 2)).clamp_min(LEAST)
+    if settings.measure != "relative":
+        amount = (values * wrong_places(marks, settings.outside)[:, slot]).sum((1, 2))
+        return (amount if settings.measure == "absolute" else amount / whole).sum()
+    irrelevant, relevant = marks.irrelevant[:, slot], marks.relevant[:, slot]
+    share = irrelevant.sum((1, 2)).clamp_min(1) / values[0].numel()
+    density = (values * irrelevant).sum((1, 2)) / whole / share
+    inside = (values * relevant).sum((1, 2)) / whole
+    surprise = ((1 + LEAST_INSIDE) / (inside + LEAST_INSIDE)).log() * (relevant.amax((1, 2)) > 0)
+    return (density + settings.outside * surprise).sum()
 
 
 def _one_hot(classes: Tensor, like: Tensor) -> Tensor:

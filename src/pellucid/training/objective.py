@@ -261,8 +261,7 @@ class Objective(nn.Module):
         they are, since batch norm couples them.
         """
         assert self.settings.annotations is not None
-        irrelevant, outside = wrong_places(marks)
-        wrong = irrelevant + self.settings.annotations.outside * outside
+        wrong = wrong_places(marks, self.settings.annotations.outside)
         found = batch.images.new_zeros(())
         for slot in range(marks.classes.shape[1]):
             rows = (marks.classes[:, slot] >= 0).nonzero()[:, 0]

@@ -1,0 +1,431 @@
+"""The annotation page in a real browser, with a real server: as people use it, and as things go wrong."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from annotate_example import SIZE, Server
+
+pytestmark = pytest.mark.browser
+WIDE = {"width": 1000, "height": 700}
+RECTANGLES = [(0.1 + 0.02 * i, 0.2, 0.4 + 0.03 * i, 0.5 + 0.04 * i) for i in range(10)]
+HALF = 0.5 / SIZE  # half a pixel of the image, as a fraction
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    started = Server(tmp_path_factory.mktemp("annotate"), "--per-image", "20", "--order", "random").start()
+    yield started
+    started.kill()
+
+
+@pytest.fixture
+def visit(browser, server):
+    """Open the page as somebody; what it asks of others, and errors in it, fail the test."""
+    complaints, contexts = [], []
+
+    def come(name, **options):
+        context = browser.new_context(**{"viewport": WIDE} | options)
+        contexts.append(context)
+        context.on(
+            "request", lambda r: r.url.startswith((server.address, "data:", "blob:")) or complaints.append(r.url)
+        )
+        context.on("console", lambda m: "net::ERR" in m.text or "status of" in m.text or complaints.append(m.text))
+        context.on("weberror", lambda e: complaints.append(str(e.error)))
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.goto(server.address)
+        page.get_by_label("Name", exact=True).fill(name)
+        page.get_by_role("button", name="Start").click()
+        ready(page)
+        return page
+
+    yield come
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def ready(page):
+    """Wait for an image on the stage."""
+    page.wait_for_selector("#stage[data-view]")
+
+
+def saved(page, text="saved"):
+    page.wait_for_function("text => document.getElementById('saves-text').textContent === text", arg=text)
+
+
+def place(page, x, y):
+    """Where a point of the image, as fractions, is on the screen while all of the (square) image is shown."""
+    box = page.locator("#stage").bounding_box()
+    side = min(box["width"], box["height"])
+    return box["x"] + (box["width"] - side) / 2 + x * side, box["y"] + (box["height"] - side) / 2 + y * side
+
+
+def drag(page, points, button="left"):
+    page.mouse.move(*place(page, *points[0]))
+    page.mouse.down(button=button)
+    for point in points[1:]:
+        page.mouse.move(*place(page, *point), steps=3)
+    page.mouse.up(button=button)
+
+
+def rectangle(page, x0, y0, x1, y1):
+    drag(page, [(x0, y0), (x1, y1)])
+
+
+def corners(mark):
+    s = mark["shape"]
+    return s["x"], s["y"], s["x"] + s["width"], s["y"] + s["height"]
+
+
+def pixels(page):
+    """The stage as numbers."""
+    return np.asarray(
+        page.evaluate(
+            """async () => { await new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)));
+                 const c = document.getElementById('stage');
+                 const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+                 const out = []; for (let i = 0; i < d.length; i += 4 * 97) out.push(d[i], d[i + 1], d[i + 2]);
+                 return out; }"""
+        )
+    )
+
+
+def test_ten_images_in_a_row_with_the_mouse(server, visit):
+    page = visit("Mouse")
+    for i, (x0, y0, x1, y1) in enumerate(RECTANGLES):
+        page.locator("#explain").click()
+        page.locator("[data-kind=irrelevant]" if i % 2 else "[data-kind=relevant]").click()
+        rectangle(page, x0, y0, x1, y1)
+        page.locator("[data-answer=no]" if i % 3 else "[data-answer=yes]").click()
+        page.locator("#skip" if i == 9 else "#done").click()
+    saved(page)
+    page.wait_for_function("document.getElementById('done-count').textContent.includes('9 by you')")
+    images = server.visitor("Mouse").finished()
+    assert [image["state"] for image in images] == ["done"] * 9 + ["skipped"]
+    for i, (image, drawn) in enumerate(zip(images, RECTANGLES, strict=True)):
+        (mark,) = image["marks"]
+        likeliest = max(image["classes"], key=lambda c: c["probability"])
+        assert mark["class"] == likeliest["class"]
+        assert mark["kind"] == ("irrelevant" if i % 2 else "relevant")
+        assert corners(mark) == pytest.approx(drawn, abs=HALF)
+        assert likeliest["verdict"] == ("no" if i % 3 else "yes")
+
+
+def test_ten_images_in_a_row_with_the_keyboard_alone_and_a_reload_in_the_middle(server, visit):
+    page = visit("Keyboard")
+    press = page.keyboard.press
+    step = 24 / (min(*(page.locator("#stage").bounding_box()[k] for k in ("width", "height"))))
+    for i in range(10):
+        for key in ("e", "x", *["ArrowLeft"] * (i % 4), "ArrowUp", "Space", *["ArrowRight"] * 3, "ArrowDown", "Space"):
+            press(key)
+        if i == 5:
+            saved(page)
+            page.reload()
+            ready(page)
+            page.wait_for_selector("#regions .swatch")
+        press("c")
+        press("ynu"[i % 3])
+        press("m")
+        page.keyboard.type(f"note {i}, keys in it: e x Enter")
+        press("Escape")
+        press("Shift+Enter" if i == 3 else "Enter")
+    saved(page)
+    images = server.visitor("Keyboard").finished()
+    assert [image["state"] for image in images] == ["skipped" if i == 3 else "done" for i in range(10)]
+    for i, image in enumerate(images):
+        (mark,) = image["marks"]
+        left = 0.5 - (i % 4) * step
+        assert corners(mark) == pytest.approx((left, 0.5 - step, left + 3 * step, 0.5), abs=1e-6)
+        assert mark["kind"] == ("relevant" if i % 2 else "irrelevant")
+        following = (next(c["index"] for c in image["classes"] if c["class"] == mark["class"]) + 1) % 8
+        assert image["classes"][following]["verdict"] == ("yes", "no", "unsure")[i % 3]
+        assert image["note"] == f"note {i}, keys in it: e x Enter"
+
+
+def test_every_kind_of_region_with_undo_and_redo(server, visit):
+    page = visit("Regions")
+    visitor = server.visitor("Regions")
+    rectangle(page, 0.1, 0.1, 0.3, 0.2)
+    page.keyboard.press("o")
+    drag(page, [(0.5, 0.5), (0.8, 0.5), (0.8, 0.8), (0.5, 0.8)])
+    page.keyboard.press("x")
+    page.keyboard.press("b")
+    drag(page, [(0.2, 0.6), (0.3, 0.9)])
+    saved(page)
+    marks = visitor.queue()[0]["marks"]
+    assert [mark["shape"]["type"] for mark in marks] == ["rectangle", "polygon", "brush"]
+    assert [mark["kind"] for mark in marks] == ["relevant", "relevant", "irrelevant"]
+    corner = np.array([[0.5, 0.5], [0.8, 0.5], [0.8, 0.8], [0.5, 0.8]])
+    outline = np.array(marks[1]["shape"]["points"])
+    assert all(np.abs(outline - c).max(1).min() < HALF for c in corner)
+    np.testing.assert_allclose(np.array(marks[2]["shape"]["points"])[[0, -1]], [[0.2, 0.6], [0.3, 0.9]], atol=HALF)
+    assert page.locator("#regions .swatch").count() == 3
+    for _ in range(2):
+        page.keyboard.press("z")
+    page.locator("#redo").click()
+    saved(page)
+    after = visitor.queue()[0]["marks"]
+    assert [mark["shape"] for mark in after] == [mark["shape"] for mark in marks[:2]]
+    assert after[0]["id"] == marks[0]["id"]
+    page.get_by_role("button", name="Remove relevant rectangle").click()
+    saved(page)
+    assert [m["shape"]["type"] for m in visitor.queue()[0]["marks"]] == ["polygon"]
+    page.keyboard.press("Control+z")
+    page.keyboard.press("r")
+    page.mouse.click(*place(page, 0.5, 0.5))  # a click is no region
+    saved(page)
+    assert sorted(m["shape"]["type"] for m in visitor.queue()[0]["marks"]) == ["polygon", "rectangle"]
+
+
+def test_what_is_drawn_zoomed_in_lies_where_it_was_drawn(server, visit):
+    page = visit("Zoom", device_scale_factor=1.5)
+    page.mouse.move(*place(page, 0.3, 0.6))
+    for _ in range(4):
+        page.mouse.wheel(0, -200)
+    page.wait_for_function("document.getElementById('stage-zoom').textContent === '7.4 ×'")  # exp(4 · 200 / 400)
+    x, y = place(page, 0.3, 0.6)  # this point has stayed where it was
+    side = min(page.locator("#stage").bounding_box()[k] for k in ("width", "height"))
+    page.mouse.down()
+    page.mouse.move(x + 60, y + 90, steps=2)
+    page.mouse.up()
+    saved(page)
+    (mark,) = server.visitor("Zoom").queue()[0]["marks"]
+    zoom = np.exp(2)
+    expected = (0.3, 0.6, 0.3 + 60 / side / zoom, 0.6 + 90 / side / zoom)
+    assert corners(mark) == pytest.approx(expected, abs=0.1 * HALF)
+
+
+def test_a_second_tab_shows_the_same_and_follows(server, visit):
+    first = visit("Tabs")
+    second = first.context.new_page()
+    second.goto(server.address)
+    ready(second)
+    rectangle(first, 0.2, 0.2, 0.5, 0.5)
+    second.wait_for_selector("#regions .swatch")
+    rectangle(second, 0.6, 0.6, 0.8, 0.9)
+    first.wait_for_function("document.querySelectorAll('#regions .swatch').length === 2")
+    first.keyboard.press("Enter")
+    second.wait_for_function("document.querySelectorAll('#regions .swatch').length === 0")
+    saved(first)
+    (image,) = server.visitor("Tabs").finished()
+    assert len(image["marks"]) == 2
+    second.keyboard.press("p")
+    second.wait_for_function("document.querySelectorAll('#regions .swatch').length === 2")
+
+
+def test_a_slow_network_keeps_nobody_waiting(server, visit):
+    page = visit("Slow")
+    page.wait_for_load_state("networkidle")  # the next images are there
+
+    def slowly(route):
+        page.wait_for_timeout(150)
+        route.continue_()
+
+    page.route("**/api/images/*/marks/*", slowly)
+    for x0, y0, x1, y1 in RECTANGLES[:3]:
+        rectangle(page, x0, y0, x1, y1)
+        assert page.locator("#regions .swatch").count() == 1  # on the screen at once
+        page.keyboard.press("Enter")
+    saved(page)
+    images = server.visitor("Slow").finished()
+    assert [len(image["marks"]) for image in images] == [1, 1, 1]
+    for image, drawn in zip(images, RECTANGLES, strict=False):
+        assert corners(image["marks"][0]) == pytest.approx(drawn, abs=HALF)
+
+
+def test_what_the_server_refuses_is_told_and_kept(server, visit):
+    page = visit("Refused")
+    refuse = {"status": 403, "json": {"error": "<b>not</b> yours"}}
+    page.route("**/api/images/*/marks/*", lambda route: route.fulfill(**refuse))
+    rectangle(page, 0.2, 0.2, 0.5, 0.5)
+    saved(page, "refused: 1 stroke")
+    page.unroute("**/api/images/*/marks/*")
+    page.reload()
+    ready(page)
+    saved(page, "refused: 1 stroke")
+    page.locator("#saves").click()
+    assert page.locator("#refused-list").inner_text() == "stroke: <b>not</b> yours"
+    page.get_by_role("button", name="Send again").click()
+    saved(page)
+    assert len(server.visitor("Refused").queue()[0]["marks"]) == 1
+
+
+def test_explanations_lie_over_the_image_and_can_be_blended(visit):
+    page = visit("Explain")
+    page.wait_for_load_state("networkidle")
+    plain = pixels(page)
+    seen = [plain]
+    for key, words in (("2", "CAM"), ("3", "Grad-CAM"), ("4", "Saliency"), ("1", "Adversarial")):
+        page.keyboard.press(key)
+        page.wait_for_function("!['', 'being made …'].includes(document.getElementById('explained').textContent)")
+        assert page.locator("#stage-explained").inner_text().startswith(f"{words}: ")
+        seen.append(pixels(page))
+    assert all(np.abs(a.astype(int) - b).mean() > 0.5 for i, a in enumerate(seen) for b in seen[:i] if i < 4)
+    assert re.fullmatch(r"moved towards \w+: .+ %? ?→ .+, RMS 0\.050", page.locator("#explained").inner_text())
+    for _ in range(2):
+        page.keyboard.press(".")
+    page.wait_for_function("document.getElementById('explained').textContent.endsWith('RMS 0.200')")
+    assert np.abs(pixels(page) - seen[4]).max() > 5
+    for _ in range(10):
+        page.keyboard.press("j")
+    np.testing.assert_array_equal(pixels(page), plain)  # blended away
+    page.keyboard.press("k")
+    page.keyboard.press("e")
+    np.testing.assert_array_equal(pixels(page), plain)
+    drag(page, [(0.5, 0.5), (0.6, 0.4)], button="right")
+    assert np.abs(pixels(page) - plain).mean() > 3
+    page.keyboard.press("v")
+    np.testing.assert_array_equal(pixels(page), plain)
+    page.keyboard.press("2")
+    page.keyboard.press("Enter")
+    assert page.locator("#explain").get_attribute("aria-pressed") == "false"  # every image is looked at first
+
+
+def test_two_fingers_zoom_and_draw_nothing(server, visit):
+    page = visit("Touch", has_touch=True)
+    devtools = page.context.new_cdp_session(page)
+    x, y = place(page, 0.5, 0.5)
+
+    def touch(kind, *apart):
+        points = [{"x": x + sign * d, "y": y, "id": i} for d in apart for i, sign in enumerate((-1, 1))]
+        devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", 40)
+    for apart in (50, 60, 70, 80):
+        touch("touchMove", apart)
+    touch("touchEnd")
+    page.wait_for_function("document.getElementById('stage-zoom').textContent === '2.0 ×'")
+    assert page.locator("#regions .swatch").count() == 0
+    page.locator("#zoom-fit").tap()
+    one = [{"x": place(page, 0.2, 0.2)[0], "y": place(page, 0.2, 0.2)[1], "id": 0}]
+    other = [{"x": place(page, 0.4, 0.5)[0], "y": place(page, 0.4, 0.5)[1], "id": 0}]
+    devtools.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": one})
+    devtools.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": other})
+    devtools.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_selector("#regions .swatch")
+    saved(page)
+    (mark,) = server.visitor("Touch").queue()[0]["marks"]
+    assert corners(mark) == pytest.approx((0.2, 0.2, 0.4, 0.5), abs=HALF)
+
+
+def test_people_are_told_apart_and_hostile_text_stays_text(server, visit):
+    hostile = "<img src=x onerror=document.title='taken'>"
+    page = visit(hostile)
+    other = server.visitor("Somebody")
+    images = {image["id"] for image in other.queue()}
+    page.keyboard.press("m")
+    page.keyboard.type("<script>document.title='taken'</script>")
+    page.keyboard.press("Escape")
+    rectangle(page, 0.2, 0.2, 0.5, 0.5)
+    page.keyboard.press("Enter")
+    saved(page)
+    (image,) = server.visitor(hostile).finished()
+    assert image["note"] == "<script>document.title='taken'</script>"
+    if image["id"] in images:
+        assert other.ask("GET", f"/api/images/{image['id']}")["marks"] == []
+    page.keyboard.press("l")
+    row = page.locator("#people-rows tr").filter(has_text=hostile)
+    row.wait_for()
+    assert row.locator("td").all_inner_texts() == ["1", "0", "1"]
+    page.get_by_role("button", name="1: done, regions: 1").click()
+    page.wait_for_selector("#regions .swatch")
+    assert page.locator("#note").input_value() == image["note"]
+    assert page.title() == "Annotate phantom"
+
+
+SCREENS = {
+    "desktop": {"viewport": {"width": 1440, "height": 900}},
+    "tablet": {"viewport": {"width": 1024, "height": 768}, "has_touch": True},
+    "small": {"viewport": {"width": 800, "height": 600}},
+}
+CONTROLS = {"button", "slider", "checkbox", "textbox", "application", "progressbar", "dialog"}
+CONTRAST = """() => {
+  const parse = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
+  const over = (top, under) => under.map((u, i) => top[3] * top[i] + (1 - top[3]) * u);
+  const linear = (v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  const ground = (e) => { const own = parse(getComputedStyle(e).backgroundColor);
+    return own[3] === 1 || !e.parentElement ? own.slice(0, 3) : over(own, ground(e.parentElement)); };
+  const found = [];
+  for (const e of document.querySelectorAll('body *')) {
+    const words = [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim());
+    if (!words || !e.checkVisibility() || e.closest(':disabled, .hidden, script, noscript')) continue;
+    const under = ground(e), a = light(over(parse(getComputedStyle(e).color), under)), b = light(under);
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    found.push([ratio, parseFloat(getComputedStyle(e).fontSize), e.textContent.trim().slice(0, 40)]);
+  }
+  return found;
+}"""
+OUTSIDE = """() => [...document.querySelectorAll('header *, #tools *, aside *, dialog[open], dialog[open] *')]
+  .filter(e => e.checkVisibility() && !e.closest('.hidden')).filter(e => { const b = e.getBoundingClientRect();
+    return b.width > 0 && (b.right > innerWidth + 1 || b.left < -1 || (e.matches('button') && e.scrollWidth > e.clientWidth + 1));
+  }).map(e => e.outerHTML.slice(0, 90))"""
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_it_fits_the_screen_is_readable_and_every_control_has_a_name(visit, screen):
+    page = visit(f"On {screen}", **SCREENS[screen])
+    for key in "1bnx":
+        page.keyboard.press(key)
+    drag(page, [(0.2, 0.2), (0.5, 0.5)])
+    saved(page)
+    devtools = page.context.new_cdp_session(page)
+    for dialog in (None, "help", "people"):
+        if dialog:
+            page.keyboard.press({"help": "?", "people": "l"}[dialog])
+            page.wait_for_selector(f"#{dialog}[open]")
+        assert page.evaluate("[document.documentElement.scrollWidth <= innerWidth, scrollY]") == [True, 0]
+        assert page.evaluate(OUTSIDE) == []
+        texts = page.evaluate(CONTRAST)
+        assert len(texts) > 30
+        assert [text for text in texts if text[0] < 4.5] == []
+        assert [text for text in texts if text[1] < 11] == []
+        nodes = devtools.send("Accessibility.getFullAXTree")["nodes"]
+        controls = [n for n in nodes if n.get("role", {}).get("value") in CONTROLS and not n["ignored"]]
+        assert len(controls) > 1
+        assert [n for n in controls if not n["name"]["value"].strip()] == []
+        page.keyboard.press("Escape")
+    if screen == "tablet":
+        boxes = page.locator("button:visible, .check:visible, input[type=range]:visible").evaluate_all(
+            "all => all.map(e => [e.getBoundingClientRect(), e.id || e.textContent])"
+        )
+        assert len(boxes) > 30
+        assert [name for box, name in boxes if box["height"] < 43.9 or box["width"] < 43.9] == []
+
+
+def test_strokes_drawn_while_the_server_is_dead_arrive_after_its_restart(server, visit):
+    page = visit("Killed")
+    page.wait_for_load_state("networkidle")
+    rectangle(page, *RECTANGLES[0])
+    saved(page)
+    server.kill()
+    rectangle(page, 0.6, 0.6, 0.9, 0.9)
+    page.keyboard.press("Enter")
+    rectangle(page, *RECTANGLES[1])
+    saved(page, "offline: 2 strokes, 1 step kept")
+    again = page.context.new_page()  # the storage outlives the page
+    page.close()
+    server.start()
+    again.goto(server.address)
+    ready(again)
+    saved(again)
+    assert again.locator("#regions .swatch").count() == 1
+    visitor = server.visitor("Killed")
+    (image,) = visitor.finished()
+    assert [corners(m) for m in image["marks"]] == [
+        pytest.approx(RECTANGLES[0], abs=HALF),
+        pytest.approx((0.6, 0.6, 0.9, 0.9), abs=HALF),
+    ]
+    (mark,) = visitor.queue()[0]["marks"]
+    assert corners(mark) == pytest.approx(RECTANGLES[1], abs=HALF)
+    server.kill()
+    rectangle(again, 0.1, 0.8, 0.3, 0.9)
+    saved(again, "offline: 1 stroke kept")
+    server.start()
+    saved(again)  # without anybody doing anything
+    assert len(visitor.queue()[0]["marks"]) == 2
