@@ -100,6 +100,7 @@ def main() -> None:
     parser.add_argument("--warm", type=float, default=60, help="seconds before the first request that counts")
     parser.add_argument("--size", type=int, default=64, help="of the network's images")
     options = parser.parse_args()
+    load = os.getloadavg()[0]  # figures of a busy machine say little
     with tempfile.TemporaryDirectory() as folder:
         dataset = open_dataset("phantom", options=OPTIONS)["train"]
         torch.manual_seed(0)
@@ -130,6 +131,7 @@ def main() -> None:
             "95 % ms": f"{np.quantile(spent, 0.95):.1f}",
             "errors": sum(what.startswith(name) or what == "all" for person in people for name, _ in person.failed),
             "marks lost": len(set(kept) - there),
+            "load before": f"{load:.1f}",
             "machine": machine(len(os.sched_getaffinity(0))),
             "versions": versions("torch", "fastapi", "uvicorn", "sqlalchemy"),
         })  # fmt: skip

@@ -20,8 +20,8 @@ from playwright.sync_api import sync_playwright
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SECTIONS = ("summary", "robustness", "ara", "localization", "wang", "sweep", "cases", "sliders")
-TABLES = ("classification", "robustness", "ara", "comparators", "localization", "wang", "training")
+SECTIONS = ("summary", "robustness", "ara", "localization", "trust", "wang", "sweep", "cases", "sliders")
+TABLES = ("classification", "robustness", "ara", "comparators", "localization", "trust", "wang", "training")
 CLASSIFICATION = ("auroc", "average_precision", "accuracy")  # the last of classes of which an image has one
 TALLEST = 3200  # pixels of a picture; a taller section is cut
 

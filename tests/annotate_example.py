@@ -78,7 +78,7 @@ class Visitor:
         self.ask("POST", "/api/session", {"annotator": name})
 
     def ask(self, method, path, body=None):
-        request = urllib.request.Request(self._server.address + path, method=method)  # noqa: S310
+        request = urllib.request.Request(self._server.address + path, method=method)
         if body is not None:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")

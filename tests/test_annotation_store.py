@@ -181,6 +181,7 @@ for _ in range(25):
 """
 
 
+@pytest.mark.slow
 def test_a_hundred_kills_lose_no_acknowledged_stroke(store, tmp_path):
     """Four writers at a time are killed at random moments; what they said was kept is there, the database is whole."""
     source = tmp_path / "annotations.db"

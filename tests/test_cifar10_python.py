@@ -15,11 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cifar10_example import encoded, picture, write_zip
 from pellucid.data import check_dataset, open_dataset
 from pellucid.data.cifar10_files import CLASSES, RECORD, TEST, TRAIN, open_batches
 from pellucid.data.cifar10_python import read_batch, read_class_names
 from pellucid.types import InputError
-from test_cifar10_zip import encoded, picture, write_zip
 
 FOLDER = "cifar-10-batches-py"
 

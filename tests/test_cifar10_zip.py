@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cifar10_example import encoded, picture, write_zip
 from pellucid.data import check_dataset, materialize, open_dataset
 from pellucid.data.cifar10 import CLASSES, RECORD, TRAIN
 from pellucid.data.cifar10_zip import COUNTS
@@ -20,23 +21,6 @@ from pellucid.types import InputError
 
 ZIP = "cifar10-jpeg/train.zip"
 MADE = {"train_zip": "images.zip", "validation_fraction": 0.3}
-
-
-def picture(rng):
-    """A random 4 × 4 mosaic of 32 × 32 pixels: JPEG keeps it, and any two differ widely."""
-    return np.kron(rng.integers(0, 256, (4, 4, 3)), np.ones((8, 8, 1))).astype(np.uint8)
-
-
-def encoded(image, kind="JPEG"):
-    out = io.BytesIO()
-    Image.fromarray(image).save(out, kind, quality=95)
-    return out.getvalue()
-
-
-def write_zip(path, members, method=zipfile.ZIP_STORED):
-    with zipfile.ZipFile(path, "w", method) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
 
 
 def write_batch(path, labels, images):
@@ -171,9 +155,9 @@ def test_a_training_image_of_another_size(written):
     large = encoded(np.zeros((40, 48, 3), dtype=np.uint8))
     write_zip(folder / "images.zip", {**members, "train/cat/4999.jpg": large})
     report = check_dataset("cifar10", folder, options=MADE)
-    assert [p.reason for p in report.problems] == [
-        f"{folder}/images.zip: train/cat/4999.jpg: 48 × 40 pixels; expected 32 × 32."
-    ]
+    (problem,) = report.problems
+    assert problem.file == str(folder / "images.zip")
+    assert problem.reason == "train/cat/4999.jpg: 48 × 40 pixels; expected 32 × 32."
 
 
 def test_files_that_are_no_zip_of_images(written, tmp_path):
@@ -229,11 +213,12 @@ def test_a_damaged_image_is_named_and_the_others_are_read(written, method, where
     content[at] ^= 0xFF
     path.write_bytes(content)
     report = check_dataset("cifar10", folder, options=MADE)
-    assert len(report.problems) == 1
-    assert f"{path}: {name}: damaged" in report.problems[0].reason
+    (problem,) = report.problems
+    assert problem.file == str(path)
+    assert f"{name}: damaged" in problem.reason
     write_zip(path, {**members, name: members[name][:100]})  # whole in the zip, but no whole image
     report = check_dataset("cifar10", folder, options=MADE)
-    assert [f"{path}: {name}: truncated or damaged" in p.reason for p in report.problems] == [True]
+    assert [f"{name}: truncated or damaged" in p.reason for p in report.problems] == [True]
 
 
 def test_local_headers_may_say_more_than_the_directory(tmp_path):

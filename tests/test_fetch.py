@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import json
 import re
-import stat
 import tarfile
 import threading
-import warnings
-import zipfile
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from archive_example import files_in, tar
 from pellucid.data import open_dataset
 from pellucid.data.fetch import RECORDS, fetch_dataset
 from pellucid.data.registry import DATASETS
 from pellucid.data.release import Release, ReleaseFile
-from pellucid.data.unpack import unpack
 from pellucid.downloads import check_digest, digest_of, download
 from pellucid.types import InputError
 
@@ -99,30 +96,6 @@ def publish(server, monkeypatch):
     return publish
 
 
-def tar(members, compression="gz"):
-    """A tar of name → bytes, or a TarInfo that is no file."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode=f"w:{compression}") as archive:
-        for name, content in members.items():
-            if isinstance(content, tarfile.TarInfo):
-                content.name = name
-                archive.addfile(content)
-            else:
-                info = tarfile.TarInfo(name)
-                info.size = len(content)
-                archive.addfile(info, io.BytesIO(content))
-    return out.getvalue()
-
-
-def zipped(members, method=zipfile.ZIP_DEFLATED):
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", method) as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of a name that is there twice
-        for name, content in members:
-            archive.writestr(name, content)
-    return out.getvalue()
-
-
 def cifar():
     """The official archive in small: one record a file."""
     rng = np.random.default_rng(0)
@@ -131,10 +104,6 @@ def cifar():
     folder = tarfile.TarInfo("cifar-10-batches-bin")
     folder.type = tarfile.DIRTYPE
     return tar({"cifar-10-batches-bin": folder, **records})
-
-
-def files_in(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 # ---------------------------------------------------------------- a dataset from one end to the other
@@ -233,6 +202,32 @@ def test_what_must_be_fetched_by_hand_is_said_before_and_after(server, publish, 
     for name in ("phantom", "folder"):
         with pytest.raises(InputError, match="nothing is published under this name"):
             fetch_dataset(name, tmp_path)
+
+
+def test_the_archives_of_chestxray14_and_its_tables_make_a_dataset(server, monkeypatch, tmp_path):
+    png = io.BytesIO()
+    Image.new("L", (9, 9), 70).save(png, "PNG")
+    entry = DATASETS["chestxray14"]
+    published = []
+    for k, file in enumerate(entry.release.files):
+        server.files[file.name] = tar({f"images/{k:08}_000.png": png.getvalue()})
+        md5_here = md5(server.files[file.name])
+        published.append(replace(file, url=f"{server.url}/{file.name}", size=None, md5=md5_here))
+    monkeypatch.setitem(DATASETS, "chestxray14", replace(entry, release=replace(entry.release, files=tuple(published))))
+    with pytest.warns(UserWarning, match=r"train_val_list\.txt"), pytest.raises(InputError, match="ChestXray-NIHCC"):
+        fetch_dataset("chestxray14", tmp_path)
+    names = [f"{k:08}_000.png" for k in range(12)]
+    rows = "".join(f"{name},No Finding,{int(name[:8])}\n" for name in names)
+    (tmp_path / "Data_Entry_2017_v2020.csv").write_text(f"Image Index,Finding Labels,Patient ID\n{rows}")
+    (tmp_path / "train_val_list.txt").write_text("\n".join(names[:8]))
+    (tmp_path / "test_list.txt").write_text("\n".join(names[8:]))
+    (tmp_path / "BBox_List_2017.csv").write_text("Image Index,Finding Label,Bbox [x,y,w,h],,,\n")
+    assert all(one.was_there for one in fetch_dataset("chestxray14", tmp_path))
+    assert len(server.log) == 12
+    assert sum(map(len, open_dataset("chestxray14", tmp_path).values())) == 12
+    (tmp_path / "images" / names[4]).unlink()
+    assert [one.was_there for one in fetch_dataset("chestxray14", tmp_path)] == [k != 4 for k in range(12)]
+    assert server.log[12:] == [("images_005.tar.gz", None)]
 
 
 def test_too_little_space_is_said_first(server, publish, monkeypatch, tmp_path):
@@ -345,118 +340,6 @@ def test_a_full_disk_is_said_at_once(server, monkeypatch, tmp_path):
     with pytest.raises(InputError, match=r"f\.part: the disk is full"):
         grab(server, tmp_path)
     assert len(server.log) == 1
-
-
-# ---------------------------------------------------------------- unpacking
-
-
-@pytest.mark.parametrize("compression", ["", "gz", "bz2", "xz"])
-def test_tars_of_every_compression(tmp_path, compression):
-    members = {"./images/a.png": b"a" * 3000, "images/b.png": b"", "readme": b"c"}
-    (tmp_path / "x.tar").write_bytes(tar(members, compression))
-    written = []
-    assert unpack(tmp_path / "x.tar", tmp_path / "o", progress=written.append) == {
-        "images/a.png": 3000, "images/b.png": 0, "readme": 1,
-    }  # fmt: skip
-    assert sum(written) == 3001
-    assert files_in(tmp_path / "o") == ["images/a.png", "images/b.png", "readme"]
-    assert (tmp_path / "o/images/a.png").read_bytes() == b"a" * 3000
-    assert unpack(tmp_path / "x.tar", tmp_path / "p", below="images") == {"a.png": 3000, "b.png": 0}
-    with pytest.raises(InputError, match="no file below none"):
-        unpack(tmp_path / "x.tar", tmp_path / "q", below="none")
-
-
-def test_zips_and_what_others_put_in_the_folder_stays(tmp_path):
-    (tmp_path / "x.zip").write_bytes(zipped([("a/", b""), ("a/b", b"1"), ("c", b"22")]))
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a/mine").write_text("mine")
-    (tmp_path / ".x.zip.unpacking").mkdir()  # what a killed process left
-    (tmp_path / ".x.zip.unpacking/half").touch()
-    assert unpack(tmp_path / "x.zip", tmp_path) == {"a/b": 1, "c": 2}
-    assert files_in(tmp_path) == ["a/b", "a/mine", "c", "x.zip"]
-    (tmp_path / "c").unlink()
-    (tmp_path / "c").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="c: in the way"):
-        unpack(tmp_path / "x.zip", tmp_path)
-
-
-def link(kind):
-    info = tarfile.TarInfo()
-    info.type, info.linkname = kind, "/etc/passwd"
-    return info
-
-
-def zip_link():
-    info = zipfile.ZipInfo("l")
-    info.external_attr = (stat.S_IFLNK | 0o777) << 16
-    return info
-
-
-def sparse():
-    """A member that says it is a terabyte long, and has a few bytes."""
-    info = tarfile.TarInfo("s")
-    info.type = tarfile.GNUTYPE_SPARSE
-    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
-    header[386:482] = b"%011o\0%011o\0" % (0, 0) + b"\0" * 72
-    header[483:495] = b"%011o\0" % (1 << 32)
-    header[148:156] = b" " * 8
-    header[148:156] = b"%06o\0 " % sum(header)
-    return bytes(header) + b"\0" * 1024
-
-
-def huge_header():
-    """A name of thirty megabytes."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz", format=tarfile.GNU_FORMAT) as archive:
-        archive.addfile(tarfile.TarInfo("n" * 30_000_000))
-    return out.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("archive", "match"),
-    [
-        (lambda: tar({"a": b"1", "../b": b"2"}), "'../b' leads out"),
-        (lambda: tar({"/tmp/b": b"2"}), "'/tmp/b' leads out"),
-        (lambda: tar({"a/../../b": b"2"}), "leads out"),
-        (lambda: tar({"C:b": b"2"}), "leads out"),
-        (lambda: zipped([("a\\..\\b", b"")]), "leads out|no file"),
-        (lambda: zipped([("a", b"1"), ("../b", b"2")]), "leads out"),
-        (lambda: tar({"a": b"1", "l": link(tarfile.SYMTYPE)}), "l: a link"),
-        (lambda: tar({"a": b"1", "l": link(tarfile.LNKTYPE)}), "l: a link"),
-        (lambda: tar({"a": b"1", "l": link(tarfile.FIFOTYPE)}), "l: a link or a device"),
-        (sparse, "s: a link or a device"),
-        (lambda: zipped([(zip_link(), b"/etc/passwd")]), "l: a link"),
-        (lambda: zipped([("a", b"1"), ("a", b"2")]), "a: occurs twice"),
-        (lambda: zipped([("a", bytes(50_000_000))]), "decompression bomb"),
-        (lambda: tar({"a": bytes(50_000_000)}), "decompression bomb"),
-        (lambda: gzip.compress(bytes(50_000_000)), "no file in it|decompression bomb"),
-        (huge_header, "decompression bomb"),
-        (lambda: zipped([("a", b"1"), ("a/b", b"2")]), "cannot be unpacked"),
-        (lambda: tar({"a": NOISE})[:-100], "damaged"),
-        (lambda: tar({"a": NOISE})[:150_000], "damaged"),
-        (
-            lambda: bytes(bytearray(zipped([("a", NOISE)], zipfile.ZIP_STORED)).replace(NOISE[:9], b"123456789")),
-            "damaged",
-        ),
-        (lambda: b"<html>Please log in</html>", "damaged, or no archive"),
-        (lambda: b"", "damaged, or no archive"),
-    ],
-)
-def test_archives_that_are_not_unpacked(tmp_path, archive, match):
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in/x.tar").write_bytes(archive())
-    with pytest.raises(InputError, match=match):
-        unpack(tmp_path / "in/x.tar", tmp_path / "in/root")
-    assert files_in(tmp_path) == ["in/x.tar"]  # nothing inside, nothing beside
-
-
-def test_an_encrypted_zip(tmp_path):
-    content = bytearray(zipped([("a", b"1")]))
-    for at, offset in ((content.find(b"PK\x03\x04"), 6), (content.find(b"PK\x01\x02"), 8)):
-        content[at + offset] |= 1
-    (tmp_path / "x.zip").write_bytes(content)
-    with pytest.raises(InputError, match="encrypted"):
-        unpack(tmp_path / "x.zip", tmp_path / "root")
 
 
 def test_checksums_are_those_of_hashlib(tmp_path):

@@ -110,8 +110,9 @@ class Explanations:
 
     def _make(self, row: int, method: str, classes: Sequence[int], rho: float) -> list[Picture]:
         """Explanations of some classes of one image, in common batches; those that are there are not made again."""
-        missing = [c for c in classes if self.cache.get((row, method, c, rho)) is None]
-        made: dict[int, Picture] = {}
+        kept = {c: self.cache.get((row, method, c, rho)) for c in classes}
+        there = {c: picture for c, picture in kept.items() if picture is not None}
+        missing = [c for c in classes if c not in there]
         if missing:
             batch = as_pixels(self._pictures[row][None], device_of(self._network))
             if method in ALL_AT_ONCE:
@@ -119,9 +120,10 @@ class Explanations:
                 made = {c: self._heat(heat, (row, method, c, rho)) for c, heat in enumerate(maps)}
             else:
                 made = self._explained(batch, row, method, missing, rho)
-        for class_index, picture in made.items():
-            self.cache.put((row, method, class_index, rho), picture)
-        return [made.get(c) or self.cache.get((row, method, c, rho)) or made[c] for c in classes]
+            for class_index, picture in made.items():
+                self.cache.put((row, method, class_index, rho), picture)
+            there |= made
+        return [there[c] for c in classes]
 
     def _explained(
         self, batch: Tensor, row: int, method: str, classes: Sequence[int], rho: float

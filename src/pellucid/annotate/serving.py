@@ -110,6 +110,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen()  # now, for a browser that is opened before the server runs waits instead of failing
     except OSError as error:
         raise InputError(
             f"cannot listen on {host}, port {port} ({error.strerror or error}). Choose another --port or --host."

@@ -166,8 +166,8 @@ def _choose(folder: Path, name: str | None) -> Path:
     if name is None:
         if len(there) == 1:
             return folder / there[0]
-        found = f"several: {', '.join(there)}. Choose one by the option file" if there else "none"
-        raise InputError(f"{folder}: expected {LAYOUT} Found {found}.")
+        found = f"several npz files: {', '.join(there)}. Choose one by the option file" if there else "no npz file"
+        raise InputError(f"{folder}: {found}. Expected: {LAYOUT}")
     for known in (name, f"{name}.npz"):
         if known in there:
             return folder / known

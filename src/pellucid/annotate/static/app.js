@@ -58,11 +58,13 @@ function start() {
     const { state: how, text } = outbox.state();
     find("saves").dataset.state = how;
     if (find("saves-text").textContent !== text) find("saves-text").textContent = text;
+    find("saves-button").hidden = how !== "offline" && how !== "refused";
+    find("saves-button").textContent = how === "refused" ? "Why?" : "Try again";
   }
 
   listenToPointer(find("stage"), stage.pointer(actions));
   listenToKeys(actions, () => state.singleKeys);
-  connect(actions, outbox);
+  connect(actions, outbox, flow);
   new ResizeObserver(() => stage.resized()).observe(find("stage-box"));
   window.addEventListener("pagehide", () => {
     actions.endDraft();
@@ -78,7 +80,7 @@ function start() {
 const send = (entry) => ask(entry.method, entry.path, entry.body);
 
 /* Buttons and sliders. */
-function connect(actions, outbox) {
+function connect(actions, outbox, flow) {
   const on = (id, event, does) => find(id).addEventListener(event, does);
   for (const each of document.querySelectorAll("[data-kind]")) {
     each.addEventListener("click", () => actions.chooseKind(each.dataset.kind));
@@ -109,7 +111,7 @@ function connect(actions, outbox) {
   on("change-name", "click", signIn);
   on("single-keys", "change", (event) => (state.singleKeys = event.target.checked));
   find("single-keys").checked = state.singleKeys;
-  on("saves", "click", () => showRefused(outbox));
+  on("saves-button", "click", () => settle(outbox, flow));
   on("refused-again", "click", () => outbox.settleRefused(true) && find("refused").close());
   on("refused-drop", "click", () => outbox.settleRefused(false) && find("refused").close());
   document.addEventListener("click", (event) => {
@@ -118,10 +120,12 @@ function connect(actions, outbox) {
   });
 }
 
-function showRefused(outbox) {
+/* What the button beside the state of saving does: try now what waits, or show what was refused. */
+function settle(outbox, flow) {
   const refused = outbox.refused();
   if (refused.length === 0) {
-    outbox.flush(); // somebody who presses it wants it tried now
+    outbox.flush();
+    flow.refresh();
     return;
   }
   const line = (entry) => Object.assign(document.createElement("li"), { textContent: `${entry.what}: ${entry.refused}` });
