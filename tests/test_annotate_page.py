@@ -12,6 +12,7 @@ from annotate_example import SIZE, Server
 pytestmark = pytest.mark.browser
 WIDE = {"width": 1000, "height": 700}
 RECTANGLES = [(0.1 + 0.02 * i, 0.2, 0.4 + 0.03 * i, 0.5 + 0.04 * i) for i in range(10)]
+EXPECTED = r"Failed to load resource: (net::ERR|the server responded)|Canvas2D: Multiple readback"  # made by the tests
 HALF = 0.5 / SIZE  # half a pixel of the image, as a fraction
 
 
@@ -33,7 +34,7 @@ def visit(browser, server):
         context.on(
             "request", lambda r: r.url.startswith((server.address, "data:", "blob:")) or complaints.append(r.url)
         )
-        context.on("console", lambda m: "net::ERR" in m.text or "status of" in m.text or complaints.append(m.text))
+        context.on("console", lambda m: re.match(EXPECTED, m.text) or complaints.append(m.text))
         context.on("weberror", lambda e: complaints.append(str(e.error)))
         page = context.new_page()
         page.set_default_timeout(20_000)
@@ -269,7 +270,7 @@ def test_explanations_lie_over_the_image_and_can_be_blended(visit):
         until(page, "!['', 'being made …'].includes(document.getElementById('explained').textContent)")
         assert page.locator("#stage-explained").inner_text().startswith(f"{words}: ")
         seen.append(pixels(page))
-    assert all(np.abs(a.astype(int) - b).mean() > 0.5 for i, a in enumerate(seen) for b in seen[:i] if i < 4)
+    assert all(np.abs(shown - plain).mean() > 0.5 for shown in seen[1:])
     assert re.fullmatch(r"moved towards \w+: .+ %? ?→ .+, RMS 0\.050", page.locator("#explained").inner_text())
     for _ in range(2):
         page.keyboard.press(".")

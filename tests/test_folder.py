@@ -162,3 +162,16 @@ def test_check_disjoint_names_the_shared(flat):
     name = splits["test"].patients[0]
     with pytest.raises(InputError, match=f"both in a and in b \\({name}\\)"):
         check_disjoint({"a": splits["test"], "b": splits["test"].subset([0])})
+
+
+@pytest.mark.parametrize(("bits", "expected"), [(8, [0, 4, 255]), (16, [0, 1000, 65535])])
+def test_the_depth_of_16_bit_images_is_kept_where_asked_for(tmp_path, bits, expected):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        pixels = np.array([[0, 1000, 65535]] * 3, dtype=np.uint16)
+        Image.fromarray(pixels).save(tmp_path / name / f"{name}.png")
+    options = {"test_fraction": 1, "validation_fraction": 0, "bits": bits}
+    part = open_dataset("folder", tmp_path, options=options)["test"]
+    assert part.read(0)[0].tolist() == expected
+    cached = materialize(part, size=3, channels=1)
+    assert (cached.dtype, cached[0, 0, 0].tolist()) == (np.dtype(f"uint{bits}"), expected)

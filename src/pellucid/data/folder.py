@@ -78,6 +78,7 @@ class FolderOptions(Section):
             where every image counts as a patient of its own.
         numbering: `global` where a patient's name means the same patient everywhere, `folder` where numbers
             start again in each of the folders train and test, so that nothing can be said across them.
+        bits: 16 keeps the depth of 16-bit gray images.
     """
 
     positive: str | None = None
@@ -86,6 +87,7 @@ class FolderOptions(Section):
     test_fraction: float = Field(default=0.2, ge=0, le=1)
     patient_pattern: str | None = None
     numbering: Literal["global", "folder"] = "global"
+    bits: Literal[8, 16] = 8
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ def open_folder(
                 f"{nearest(settings.positive, classes)}"
             )
         card = replace(card, task="multilabel", classes=(settings.positive,))
-    splits: Splits = {part: _dataset(card, part, chosen, classes) for part, chosen in images.items()}
+    splits: Splits = {part: _dataset(card, part, chosen, classes, settings.bits) for part, chosen in images.items()}
     check_disjoint(splits)
     return splits
 
@@ -264,7 +266,7 @@ def _classes(images: dict[str, _Images], folder: Path) -> tuple[str, ...]:
     return tuple(sorted(classes))
 
 
-def _dataset(card: DatasetCard, part: str, images: _Images, classes: tuple[str, ...]) -> Dataset:
+def _dataset(card: DatasetCard, part: str, images: _Images, classes: tuple[str, ...], bits: Literal[8, 16]) -> Dataset:
     files = tuple(images.files)
     if card.task == "multiclass":
         targets: np.ndarray = np.array([classes.index(c) for c in images.classes], dtype=np.int64)
@@ -276,6 +278,7 @@ def _dataset(card: DatasetCard, part: str, images: _Images, classes: tuple[str, 
         ids=tuple(images.ids),
         patients=tuple(images.patients),
         targets=targets,
-        read=lambda i: read_image(files[i].path),
+        read=lambda i: read_image(files[i].path, bits=bits),
         files=files,
+        bits=bits,
     )

@@ -295,4 +295,5 @@ def _part(
         read=lambda i: read_raw(sources[i].path),
         regions=Regions(marked) if marked else None,
         files=sources,
+        bits=16,
     )

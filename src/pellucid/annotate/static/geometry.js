@@ -2,7 +2,8 @@
  *
  * A view {scale, x, y} takes a point of the image, in its own pixels, to CSS pixels of the stage: x + scale * point. */
 
-const NEAREST = 40; // CSS pixels for one of the image at the largest zoom
+const NEAREST = 32; // CSS pixels for one of the image at the largest zoom
+const LARGEST = 8; // times the whole image at least
 
 /** The view that shows the whole image in the middle of the stage; both have a width and a height. */
 export function fit(image, stage) {
@@ -17,7 +18,7 @@ export const toImage = (view, point) => ({ x: (point.x - view.x) / view.scale, y
 /** The view after zooming by a factor; the point of the stage stays where it is, unless the image would leave. */
 export function zoomed(view, point, factor, image, stage) {
   const least = fit(image, stage).scale;
-  const scale = Math.min(Math.max(view.scale * factor, least), Math.max(NEAREST, 2 * least));
+  const scale = Math.min(Math.max(view.scale * factor, least), Math.max(NEAREST, LARGEST * least));
   const held = toImage(view, point);
   return centred({ scale, x: point.x - scale * held.x, y: point.y - scale * held.y }, image, stage);
 }
