@@ -45,57 +45,52 @@ STEP = st.one_of(
     st.tuples(st.just("zoom"), FRACTION, FRACTION, st.floats(0.2, 5)),
     st.tuples(st.just("pan"), st.floats(-3000, 3000), st.floats(-3000, 3000)),
 )
-CASE = st.fixed_dictionaries(
-    {
-        "image": SIZES,
-        "stage": st.tuples(st.floats(200, 3000), st.floats(200, 2000)),
-        "steps": st.lists(STEP, max_size=5),
-        "points": st.lists(st.tuples(FRACTION, FRACTION), min_size=2, max_size=8),
-    }
+WALK = """const [w, h] = given.image, [sw, sh] = given.stage;
+  const image = {width: w, height: h}, stage = {width: sw, height: sh};
+  let view = m.fit(image, stage);
+  for (const [what, a, b, by] of given.steps)
+    if (what === 'zoom') view = m.zoomed(view, {x: a * sw, y: b * sh}, by, image, stage);
+    else view = m.panned(view, a, b, image, stage);
+  const seen = given.points.map(([x, y]) => m.toStage(view, {x: x * w, y: y * h}));
+  const back = seen.map((p) => m.toImage(view, p));
+  return {view, least: m.fit(image, stage).scale, seen: seen.map((p) => [p.x, p.y]),
+          rectangles: back.slice(1).map((p, i) => m.rectangle(back[i], p, image)),
+          strokes: back.slice(1).map((p, i) => m.brush([back[i], p], 0.1, image, 10000))};"""
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    image=SIZES,
+    stage=st.tuples(st.floats(200, 3000), st.floats(200, 2000)),
+    steps=st.lists(STEP, max_size=5),
+    seed=st.integers(0, 2**32 - 1),
 )
-WALK = """return given.map(({image: [w, h], stage: [sw, sh], steps, points}) => {
-    const image = {width: w, height: h}, stage = {width: sw, height: sh};
-    let view = m.fit(image, stage);
-    for (const [what, a, b, c] of steps)
-        view = what === 'zoom' ? m.zoomed(view, {x: a * sw, y: b * sh}, c, image, stage) : m.panned(view, a, b, image, stage);
-    const seen = points.map(([x, y]) => m.toStage(view, {x: x * w, y: y * h}));
-    const back = seen.map((p) => m.toImage(view, p));
-    return {view, least: m.fit(image, stage).scale, seen: seen.map((p) => [p.x, p.y]),
-            rectangle: m.rectangle(back[0], back.at(-1), image), brush: m.brush(back, 0.1, image, 10000)};
-});"""
-
-
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
-@given(cases=st.lists(CASE, min_size=50, max_size=100))
-def test_what_is_drawn_at_any_zoom_comes_back_in_pixels_of_the_image(modules, cases):
-    for case, found in zip(cases, call(modules, "geometry", WALK, cases), strict=True):
-        (w, h), view = case["image"], found["view"]
-        frame = np.array([w, h])
-        points = np.array(case["points"])
-        # where a point is seen is what the view says, and the view leaves no gap that need not be
-        origin = np.array([view["x"], view["y"]])
-        np.testing.assert_allclose(found["seen"], origin + view["scale"] * points * frame, rtol=1e-9, atol=1e-6)
-        assert view["scale"] >= found["least"] * (1 - 1e-9)
-        far = origin + view["scale"] * frame
-        for low, high, room in zip(origin, far, case["stage"], strict=True):
-            if high - low <= room:
-                assert low == pytest.approx(room - high, abs=1e-6)
-            else:
-                assert low <= 1e-6
-                assert high >= room - 1e-6
-        # and it comes back, far better than to half a pixel
-        ends = points[[0, -1]] * frame
-        shape = found["rectangle"]
+def test_what_is_drawn_at_any_zoom_comes_back_in_pixels_of_the_image(modules, image, stage, steps, seed):
+    points = np.random.default_rng(seed).uniform(size=(40, 2)).round(seed % 9)
+    given = {"image": image, "stage": stage, "steps": steps, "points": points.tolist()}
+    found = call(modules, "geometry", WALK, given)
+    view, frame = found["view"], np.array(image)
+    # where a point is seen is what the view says, and the view leaves no gap that need not be
+    origin = np.array([view["x"], view["y"]])
+    np.testing.assert_allclose(found["seen"], origin + view["scale"] * points * frame, rtol=1e-9, atol=1e-6)
+    assert view["scale"] >= found["least"] * (1 - 1e-9)
+    for low, high, room in zip(origin, origin + view["scale"] * frame, stage, strict=True):
+        if high - low <= room:
+            assert low == pytest.approx(room - high, abs=1e-6)
+        else:
+            assert low <= 1e-6
+            assert high >= room - 1e-6
+    # and it comes back, far better than to half a pixel
+    for start, end, shape, stroke in zip(points, points[1:], found["rectangles"], found["strokes"], strict=False):
+        ends = np.array([start, end]) * frame
         if shape is None:
             assert np.abs(ends[0] - ends[1]).min() < 0.01
         else:
-            corner = np.array([shape["x"], shape["y"]])
-            drawn = np.array([corner, corner + [shape["width"], shape["height"]]]) * frame
-            np.testing.assert_allclose(drawn, [ends.min(0), ends.max(0)], atol=0.01)
+            drawn = np.array([[shape["x"], shape["y"]], [shape["x"] + shape["width"], shape["y"] + shape["height"]]])
+            np.testing.assert_allclose(drawn * frame, [ends.min(0), ends.max(0)], atol=0.01)
             shape_from_json(shape)
-        line = np.array(found["brush"]["points"]) * frame
-        np.testing.assert_allclose(line[[0, -1]], ends, atol=0.01)
-        shape_from_json(found["brush"])
+        np.testing.assert_allclose(np.array(stroke["points"])[[0, -1]] * frame, ends, atol=0.01)
+        shape_from_json(stroke)
 
 
 @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
@@ -116,11 +111,12 @@ def test_thinner_lines_are_the_same_lines(modules, lines):
 
 
 def test_long_strokes_are_cut_down_to_what_the_server_takes(modules):
-    angle = np.linspace(0, 200, 30_000)
-    spiral = np.stack([500 + angle * np.cos(angle * 7), 500 + angle * np.sin(angle * 7)], 1).tolist()
+    angle = np.linspace(0, 2 * np.pi, 20_000)
+    reach = 300 + 100 * np.sin(900 * angle)  # as somebody's who hatches
+    hatched = np.stack([500 + reach * np.cos(angle), 500 + reach * np.sin(angle)], 1).tolist()
     body = """const points = given.map(([x, y]) => ({x, y})), image = {width: 1000, height: 1000};
         return [m.brush(points, 0.01, image, 400), m.polygon(points, image, 400)].map((s) => s.points.length);"""
-    assert all(3 <= count <= 400 for count in call(modules, "geometry", body, spiral))
+    assert all(3 <= count <= 400 for count in call(modules, "geometry", body, hatched))
 
 
 def test_a_circle_drawn_freehand_covers_a_circle(modules):
@@ -138,7 +134,8 @@ def test_a_circle_drawn_freehand_covers_a_circle(modules):
 RENDER = """
   const {fit, zoomed} = await import('/geometry.js');
   const canvas = document.querySelector('canvas');
-  Object.assign(canvas.style, {position: 'fixed', left: 0, top: 0, width: given.stage[0] + 'px', height: given.stage[1] + 'px'});
+  Object.assign(canvas.style, {position: 'fixed', left: 0, top: 0});
+  [canvas.style.width, canvas.style.height] = given.stage.map((length) => length + 'px');
   const box = (w, h, [x0, y0, x1, y1]) => { const c = document.createElement('canvas'); c.width = w; c.height = h;
     const g = c.getContext('2d'); g.fillStyle = '#000'; g.fillRect(0, 0, w, h);
     g.fillStyle = '#fff'; g.fillRect(x0 * w, y0 * h, (x1 - x0) * w, (y1 - y0) * h); return c; };
@@ -199,7 +196,7 @@ def test_heat_colours_are_matplotlibs_inferno(modules):
 
     values = np.linspace(0, 1, 41)
     colours = call(modules, "heat", "return given.map(m.colour);", values.tolist())
-    np.testing.assert_allclose(colours, mpl.colormaps["inferno"](values)[:, :3] * 255, atol=6)
+    np.testing.assert_allclose(colours, mpl.colormaps["inferno"](values)[:, :3] * 255, atol=10)  # eleven places of it
     covers = np.array(
         call(modules, "heat", "return given.map((v) => [0, 0.5, 1].map((b) => m.cover(v, b)));", values.tolist())
     )

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from pellucid.attacks import Magnitude
-from pellucid.evaluate.comparison import Row
 from pellucid.attacks.under_attack import logits_under_attack
+from pellucid.evaluate.comparison import Row
 from pellucid.models import load_model
 from pellucid.models.inference import predict
 from pellucid.study import evaluation as evaluation_module

@@ -88,10 +88,9 @@ export function area(points) {
 
 /** Fewer points, none of those left out further than a fifth of a pixel from the line (more, where `most` needs it). */
 export function thinned(points, most = Infinity) {
-  for (let tolerance = 0.2; ; tolerance *= 2) {
-    const kept = simplified(points, tolerance);
-    if (kept.length <= most) return kept;
-  }
+  let kept = simplified(points, 0.2);
+  for (let tolerance = 0.2; kept.length > most; tolerance *= 2) kept = simplified(kept, tolerance);
+  return kept;
 }
 
 /* Ramer, Douglas and Peucker, without recursion. */
