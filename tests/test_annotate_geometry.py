@@ -234,6 +234,14 @@ def test_undo_and_redo_retrace_every_step_and_the_server_hears_of_them(modules, 
     assert call(modules, "sheet", REPLAY, actions) == "same"
 
 
+def test_the_documentation_lists_every_key(modules):
+    rows = call(modules, "keyboard", "return m.KEYS.map(([, keys, does]) => [keys, does]);", None)
+    text = (Path(__file__).parents[1] / "docs" / "annotation.md").read_text(encoding="utf-8")
+    assert len(rows) > 20
+    for keys, does in rows:
+        assert f"| {' / '.join(f'`{key}`' for key in keys.split(' / '))} | {does} |" in text
+
+
 def test_no_module_asks_anybody_but_its_server():
     texts = {
         path.name: path.read_text(encoding="utf-8") for path in [*STATIC.iterdir(), *STATIC.parent.glob("templates/*")]

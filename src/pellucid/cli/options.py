@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 Model = Annotated[Path, typer.Argument(help="A run folder, or a weights file with its model.toml.", show_default=False)]
 DataName = Annotated[str, typer.Option("--data", help="A dataset by name; `pellucid data list` shows them.")]
 Root = Annotated[
-    Optional[Path], typer.Option(help="The folder that holds the data; for `table`, the table.", show_default=False)
-]  # noqa: UP045 (typer reads it at run time)
+    Optional[Path],  # noqa: UP045 (typer reads it at run time)
+    typer.Option(help="The folder that holds the data; for `table`, the table.", show_default=False),
+]
 DataOption = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option(
