@@ -11,7 +11,7 @@ from torch import nn
 
 from pellucid.data.augment import Augmentation, AugmentOptions
 from pellucid.models import create_model
-from pellucid.training import Objective, objective
+from pellucid.training import Objective
 from pellucid.training.annotation_term import AnnotationSettings, cam_term, gradient_term, wrong_places
 from pellucid.training.joint import Chance, Processes
 from pellucid.training.losses import LabelCounts, label_counts
@@ -291,7 +291,7 @@ def test_the_further_image_is_the_explanation_at_wrong_places_alone(monkeypatch)
         asked.append(targets)
         return images + 0.1
 
-    monkeypatch.setattr(objective, "perturb", fake)
+    monkeypatch.setattr(annotation_step, "perturb", fake)
     one = whole("multilabel", "adversarial").eval()
     found = Marks(CLASSES, *(m.float() for m in marks(size=32)[1:]))
     one.classifier.register_forward_hook(lambda _, given, out: fed.append((given[0].detach(), out.detach())))

@@ -173,3 +173,24 @@ def label_frequencies(targets: Tensor, classes: int = 0) -> Tensor:
     if not targets.is_floating_point():
         return torch.bincount(targets, minlength=classes).float() / len(targets)
     return (targets == 1).sum(0).float() / (~targets.isnan()).sum(0).float()
+
+
+def divergence(clean: Tensor, other: Tensor, task: Task) -> Tensor:
+    """How far another prediction is from a clean one, image by image (N,): ``KL(p_clean ‖ p_other)`` of their logits.
+
+    Multi-label: the mean over the labels of the divergence of each one's two outcomes.
+
+    Source:
+        Zhang et al. 2019, "Theoretically principled trade-off between robustness and accuracy", equation 5.
+
+    Example:
+        >>> divergence(torch.zeros(1, 2), torch.tensor([[0.0, 1.0]]), "multiclass")
+        tensor([0.1201])
+    """
+    clean, other = clean.float(), other.float()
+    if task == "multiclass":
+        return F.kl_div(other.log_softmax(1), clean.log_softmax(1), reduction="none", log_target=True).sum(1)
+    chance = clean.sigmoid()
+    on = chance * (F.logsigmoid(clean) - F.logsigmoid(other))
+    off = (1 - chance) * (F.logsigmoid(-clean) - F.logsigmoid(-other))
+    return (on + off).mean(1)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -15,14 +13,9 @@ from pellucid.models.classifier import ConvolutionalClassifier, frozen
 from pellucid.models.dual_norm import has_dual_norm, using_norm
 from pellucid.settings import Section
 from pellucid.training.adversarial_term import AttackSettings, perturb
-from pellucid.training.annotation_term import (
-    AnnotationSettings,
-    cam_term,
-    gradient_term,
-    marked_targets,
-    outputs_of,
-    wrong_places,
-)
+from pellucid.training.annotation_step import marked_explanations, wrong_heat
+from pellucid.training.annotation_term import AnnotationSettings, outputs_of
+from pellucid.training.fed import Fed
 from pellucid.training.gradient_penalty import PenaltySettings, gradient_penalty
 from pellucid.training.joint import Chance, Processes
 from pellucid.training.losses import (
@@ -31,12 +24,13 @@ from pellucid.training.losses import (
     LossName,
     best_constant,
     constant_loss,
+    divergence,
     label_counts,
     resolve_loss,
 )
 from pellucid.training.penalty_weight import AdaptiveWeight, target_of
 from pellucid.training.repeatable import Repeatable
-from pellucid.types import InputError, Marks
+from pellucid.types import InputError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -74,27 +68,6 @@ class ObjectiveSettings(Section):
         if self.form == "trades" and self.attack.method.startswith("woods2019"):
             raise ValueError(f"trades drives up a divergence by fgsm or pgd; found {self.attack.method!r}")
         return self
-
-
-@dataclass(frozen=True)
-class Fed:
-    """Images as they went through the network, and what came out.
-
-    Attributes:
-        network: what they went through.
-        images: (N, C, H, W); they require a gradient where a term needs it.
-        targets: of them.
-        logits: (N, K), with their graph.
-        feature_map: (N, D, h, w), what was pooled for them, where a term needs it.
-        kinds: 2 where the first half are clean images and the second half the same ones, adversarial.
-    """
-
-    network: Repeatable
-    images: Tensor
-    targets: Tensor
-    logits: Tensor
-    feature_map: Tensor | None = None
-    kinds: int = 1
 
 
 class Objective(nn.Module):
@@ -236,50 +209,20 @@ class Objective(nn.Module):
         if marks is not None:
             marked = (marks.classes >= 0).sum().to(marked)
             if settings.explanation == "adversarial":
-                value = self._marked_explanations(batch, marks, fed[0].network, counts, chance)
+                value = marked_explanations(
+                    self.classifier,
+                    batch,
+                    settings,
+                    fed[0].network,
+                    losses=lambda logits, to: self.losses(logits, to, counts),
+                    chance=chance,
+                    constant=self.constant,
+                )
             else:
-                value = torch.stack([self._wrong(one, marks, settings) / one.kinds for one in fed]).mean()
+                value = torch.stack([wrong_heat(self.classifier, one, marks, settings) for one in fed]).mean()
         value = value / self.processes.mean(marked).clamp_min(1e-6)  # the mean over the processes is the joint mean
         parts["annotation_term"] = value.detach()
         return settings.weight * value
-
-    def _wrong(self, fed: Fed, marks: Marks, settings: AnnotationSettings) -> Tensor:
-        """What lies wrong of the explanations of the images fed, summed over them."""
-        marks = Marks(*(torch.cat([each] * fed.kinds) for each in marks))
-        if settings.explanation == "gradient":
-            return gradient_term(fed.images, fed.logits, marks, settings, task=self.task)
-        assert fed.feature_map is not None
-        return cam_term(fed.feature_map, self.classifier.head, marks, settings)  # type: ignore[arg-type]
-
-    def _marked_explanations(
-        self, batch: Batch, marks: Marks, network: Repeatable, counts: LabelCounts, chance: Chance
-    ) -> Tensor:
-        """The task loss of one more image for each one marked, each as an image of its own, summed.
-
-        It is the image with that part of its adversarial explanation against the marked label that lies where the
-        label is not to be looked for: the label stays. The others of the batch go through the network beside them as
-        they are, since batch norm couples them.
-        """
-        assert self.settings.annotations is not None
-        wrong = wrong_places(marks, self.settings.annotations.outside)
-        found = batch.images.new_zeros(())
-        for slot in range(marks.classes.shape[1]):
-            rows = (marks.classes[:, slot] >= 0).nonzero()[:, 0]
-            images = batch.images[rows]
-            moved = perturb(
-                self.classifier,
-                images,
-                marked_targets(batch.targets, marks, slot)[rows],
-                self.settings.annotations.attack,
-                task=self.task,
-                losses=lambda logits, to: self.losses(logits, to, counts),
-                chance=chance,
-                constant=self.constant,
-            )
-            kept = batch.images.index_copy(0, rows, images + (moved - images) * wrong[rows, slot, None])
-            losses = self.losses(network.again(kept), batch.targets, counts)
-            found = found + len(losses) * losses[rows].sum()
-        return found
 
     def perturb(
         self, batch: Batch, chance: Chance, clean: Tensor | None = None, counts: LabelCounts | None = None
@@ -363,24 +306,3 @@ class Objective(nn.Module):
             return nullcontext()
         kind = next(self.classifier.parameters()).device.type
         return torch.autocast(kind, enabled=False)
-
-
-def divergence(clean: Tensor, other: Tensor, task: Task) -> Tensor:
-    """How far another prediction is from a clean one, image by image (N,): ``KL(p_clean ‖ p_other)`` of their logits.
-
-    Multi-label: the mean over the labels of the divergence of each one's two outcomes.
-
-    Source:
-        Zhang et al. 2019, "Theoretically principled trade-off between robustness and accuracy", equation 5.
-
-    Example:
-        >>> divergence(torch.zeros(1, 2), torch.tensor([[0.0, 1.0]]), "multiclass")
-        tensor([0.1201])
-    """
-    clean, other = clean.float(), other.float()
-    if task == "multiclass":
-        return F.kl_div(other.log_softmax(1), clean.log_softmax(1), reduction="none", log_target=True).sum(1)
-    chance = clean.sigmoid()
-    on = chance * (F.logsigmoid(clean) - F.logsigmoid(other))
-    off = (1 - chance) * (F.logsigmoid(-clean) - F.logsigmoid(-other))
-    return (on + off).mean(1)
