@@ -11,7 +11,7 @@ from torch import nn
 
 from pellucid.data.augment import Augmentation, AugmentOptions
 from pellucid.models import create_model
-from pellucid.training import Objective
+from pellucid.training import Objective, annotation_step
 from pellucid.training.annotation_term import AnnotationSettings, cam_term, gradient_term, wrong_places
 from pellucid.training.joint import Chance, Processes
 from pellucid.training.losses import LabelCounts, label_counts
