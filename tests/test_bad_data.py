@@ -167,6 +167,9 @@ def test_a_release_without_images_or_boxes(release):
         assert open_dataset("chestxray14", release)["test"].regions is None
     with pytest.warns(UserWarning, match="localisation"):
         refused("chestxray14", release, "no test image carries a box", **boxed)
+    with pytest.warns(UserWarning, match="localisation"):
+        refused("chestxray14", release, "boxed_for_training is set", boxed_for_training=0.5)
+    refused("chestxray14", release, "boxed_for_training", boxed_for_training=1.0)
     for image in (release / "images").iterdir():
         image.unlink()
     refused("chestxray14", release, release, "none of the 6 images")

@@ -109,6 +109,40 @@ def test_options_choose_labels_and_boxed_images(root, splits):
         open_dataset("chestxray14", root, options={"boxes_only": True})
 
 
+def test_a_share_of_the_boxed_patients_trains(root, splits):
+    boxed = {row[0] for row in read(root / "BBox_List_2017.csv")[1:]}
+    with pytest.warns(UserWarning, match="this is not the official split"):
+        parts = open_dataset("chestxray14", root, options={"boxed_for_training": 0.5})
+    train, test = set(parts["train"].ids), set(parts["test"].ids)
+    gone = {name[:8] for name in train & boxed}
+    assert 0.4 < len(gone) / len({name[:8] for name in boxed}) < 0.6
+    assert train == set(splits["train"].ids) | {name for name in boxed if name[:8] in gone}
+    assert test == {name for name in splits["test"].ids if name[:8] not in gone}
+    assert parts["validation"].fingerprint == splits["validation"].fingerprint
+    for part in ("train", "test"):
+        data = parts[part]
+        assert {data.ids[r.image] for r in data.regions.items} == boxed & set(data.ids)
+    left_out = len(splits["test"]) - len(test) - len(train & boxed)
+    assert f"{left_out} others of their {len(gone)} patients are left out" in parts["train"].card.notes
+    with pytest.warns(UserWarning, match="official"):
+        other = open_dataset("chestxray14", root, seed=1, options={"boxed_for_training": 0.5, "boxed_test_only": True})
+    assert set(other["test"].ids) <= boxed
+    assert set(other["train"].ids) & boxed != train & boxed
+
+
+def test_who_trains_does_not_depend_on_the_copy_and_is_noted(root, copy):
+    options = {"boxed_for_training": 0.5}
+    with pytest.warns(UserWarning, match="official"):
+        whole = open_dataset("chestxray14", root, options=options)
+    with pytest.warns(UserWarning, match="official"):
+        part = open_dataset("chestxray14", copy, options=options)
+    assert part["train"].regions is not None
+    assert set(part["train"].ids) <= set(whole["train"].ids)
+    assert set(part["test"].ids) <= set(whole["test"].ids)
+    notes = check_dataset("chestxray14", copy, options=options).notes
+    assert any("this is not the official split" in note.reason for note in notes)
+
+
 def test_pixels_are_those_of_the_files(splits, root):
     some = splits["test"].subset([0, 100, 739])
     pixels = materialize(some, size=256, channels=1)
