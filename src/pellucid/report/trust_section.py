@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from pellucid.evaluate.trust_rows import TrustRow
@@ -20,9 +21,11 @@ def trust_section(found: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """
     if not found:
         return None
+    groups = _compared(found)
     return {
         "variants": [one["variant"] for one in found],
-        "groups": _compared(found),
+        "groups": [g for g in groups if not g["missing"]],
+        "missing": [f"{g['label']} ({g['missing']})" for g in groups if g["missing"]],
         "networks": [
             {"label": one["variant"], "seed": one["seed"], "images": one["images"], "cost": _cost(one)}
             | trust_parts(one, f"trust{number}")
@@ -39,7 +42,16 @@ def _compared(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     groups: dict[str, dict[str, Any]] = {}
     for label, method in dict.fromkeys(key for own in rows for key in own):
         first = next(own[label, method] for own in rows if (label, method) in own)
-        group = groups.setdefault(label, {"label": label, "bar": f"{first.bar:g}", "means": first.means, "lines": []})
+        about: dict[str, Any] = {
+            "label": label,
+            "bar": f"{first.bar:g}",
+            "means": first.means,
+            "missing": first.reason,
+            "lines": [],
+        }
+        group = groups.setdefault(label, about)
+        if any(not math.isnan(own[label, method].value) for own in rows if (label, method) in own):
+            group["missing"] = None
         cells = [(figure_cell(own.get((label, method))), sign(own.get((label, method)))) for own in rows]
         group["lines"].append({"method": method_label(method), "cells": cells})
     return list(groups.values())

@@ -1,0 +1,136 @@
+"""Boxes as marks: fine-tune a network on half of the boxed patients of ChestX-ray14, score its maps on the other half.
+
+Run as `python loop.py ROOT BASE OUT`: the dataset's folder, the trained network, a folder for runs, scores and tables.
+What is there already is not made again. See README.md.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pellucid.data import open_dataset
+from pellucid.data.annotation_files import import_annotations
+from pellucid.data.annotations import AnnotationSet, load_annotations
+from pellucid.data.cache import materialize
+from pellucid.data.dataset import get_split
+from pellucid.evaluate.comparison import Row, classification_rows, localization_rows, trivial_rows
+from pellucid.evaluate.explanations import load_scores, localization_task, save_scores, score_explanations
+from pellucid.evaluate.statistics import Bootstrap
+from pellucid.evaluate.validation import ValidationScorer
+from pellucid.models import load_model
+from pellucid.models.inference import predict
+from pellucid.resources import write_csv
+from pellucid.training import load_recipe, train
+from pellucid.training.network import starting_from
+
+if TYPE_CHECKING:
+    from pellucid.data.dataset import Dataset, Splits
+
+DATA = {"validation_fraction": 0.2, "boxed_for_training": 0.5}  # the first is the base's, so that it never saw them
+OTHERS = 320  # training images without boxes
+SETTINGS = (
+    "objective.loss=weighted_cross_entropy",  # the base's own
+    "objective.annotations.annotated_share=0.5",
+    "training.epochs=1",
+    "training.batch_size=16",
+    "training.freeze_batch_norm=true",
+)
+VARIANTS = {
+    "control": ("objective.annotations.weight=1e-9",),  # the same images, labels and order, and no term
+    "gradient": (),
+    "cam": ("objective.annotations.explanation=cam",),
+}
+BEFORE = "before"
+METHODS = ("cam", "saliency")
+
+
+def main(root: Path, base: Path, out: Path, *variants: str) -> None:
+    """Train what is not trained yet, score it, and write tables of it."""
+    out.mkdir(parents=True, exist_ok=True)
+    chosen = variants or tuple(VARIANTS)
+    splits = open_dataset("chestxray14", root, options=DATA)
+    store = out / "annotations.db"
+    if not store.is_file():
+        import_annotations(None, store, splits["train"], annotator="radiologists")
+    annotations = load_annotations(store, splits["train"])
+    for variant in chosen:
+        fine_tune(variant, splits, annotations, base, out)
+    networks = {BEFORE: base} | {variant: out / variant for variant in chosen}
+    rows = {name: score(part, networks, out) for name, part in judged(splits).items()}
+    for name, found in rows.items():
+        write_csv(out / "tables" / f"{name}.csv", [plain(row) for row in found])
+
+
+def fine_tune(variant: str, splits: Splits, annotations: AnnotationSet, base: Path, out: Path) -> None:
+    """One network from the base."""
+    recipe = starting_from(load_recipe("annotated", (*SETTINGS, *VARIANTS[variant]), fine_tuning=True), base)
+    every = splits["train"]
+    marked = set(annotations.image_ids)
+    plain_rows = np.array([i for i, name in enumerate(every.ids) if name not in marked])
+    others = np.random.default_rng(0).choice(plain_rows, OTHERS, replace=False)
+    rows = sorted({*others.tolist(), *(i for i, name in enumerate(every.ids) if name in marked)})
+    train(
+        recipe,
+        every.subset(rows),
+        splits["validation"],
+        out / variant,
+        scorer=ValidationScorer(),
+        device="cpu",
+        resume=(out / variant).is_dir(),
+        cache=out / "cache",
+        annotations=annotations,
+    )
+
+
+def judged(splits: Splits) -> dict[str, Dataset]:
+    """The images that tables are made of: those of the other patients, and for comparison those that were marked."""
+    train_part = get_split(splits, "train")
+    assert train_part.regions is not None
+    return {"test": splits["test"], "marked": train_part.subset(sorted({r.image for r in train_part.regions.items}))}
+
+
+def score(data: Dataset, networks: dict[str, Path], out: Path) -> list[Row]:
+    """Classification and localisation of all networks, with differences from the control, paired over patients."""
+    shape = load_model(networks[BEFORE], "cpu").input_spec
+    images = materialize(data, size=shape.size, channels=shape.channels, directory=out / "cache")
+    task = localization_task("boxes", data, data.classes, size=shape.size, channels=shape.channels, cache=out / "cache")
+    logits, found = {}, {method: {} for method in METHODS}
+    for name, folder in networks.items():
+        classifier = load_model(folder, "cpu")
+        kept = out / "scores" / data.fingerprint[:8] / name
+        kept.mkdir(parents=True, exist_ok=True)
+        if not (kept / "logits.npy").is_file():
+            np.save(kept / "logits.npy", predict(classifier, images))
+        logits[name] = [np.load(kept / "logits.npy")]
+        for method in METHODS:
+            path = kept / f"{method}.npz"
+            if not path.is_file():
+                save_scores(path, score_explanations(classifier, task, method, boxes=False))
+            found[method][name] = [load_scores(path)]
+    draws = Bootstrap(task.dataset.patients)
+    rows = classification_rows(logits, data, Bootstrap(data.patients), "control")
+    for method in METHODS:
+        rows += localization_rows(found[method], task, method, draws, "control")
+    return rows + trivial_rows(task, draws)
+
+
+def plain(row: Row) -> dict[str, object]:
+    """The cells of a row that say something here."""
+    values = row.to_json()
+    keys = ("section", "method", "metric", "class", "variant", "value", "low", "high", "n", "reason")
+    more = values["difference"] or {}
+    return {k: _cell(values[k]) for k in keys} | {
+        f"over_control{name}": _cell(more.get(key)) for name, key in (("", "value"), ("_low", "low"), ("_high", "high"))
+    }
+
+
+def _cell(value: object) -> object:
+    return "" if value is None else round(value, 4) if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:4]), *sys.argv[4:])
