@@ -75,12 +75,13 @@ def page(found: dict[str, Any]) -> str:
             if known:
                 label = known[0]["label"].partition(": ")[0]
                 lines.append(f"| {label} | {method_label(method)} | {' | '.join(_cell(r) for r in own)} |")
-    missing = dict.fromkeys(
-        f"- {r['label'].partition(': ')[0]}, {method_label(r['method'])}: {r['reason']}"
-        for one in found.values()
-        for r in one["rows"]
-        if r["measure"] in SHOWN and r["value"] is None
-    )
+    reasons: dict[str, dict[str, None]] = {}
+    for one in found.values():
+        for r in one["rows"]:
+            if r["measure"] in SHOWN and r["value"] is None:
+                of = f"{r['label'].partition(': ')[0]} ({method_label(r['method'])})"
+                reasons.setdefault(r["reason"], {})[of] = None
+    missing = [f"- {reason}: {', '.join(of)}" for reason, of in reasons.items()]
     cost = [
         f"| {name} | {method_label(method)} | {spent['forward_passes']:,} | {spent['gradient_evaluations']:,} | "
         f"{spent.get('attack_gradient_evaluations', 0):,} |"

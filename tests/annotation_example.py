@@ -1,4 +1,4 @@
-"""A small phantom to annotate, an untrained network, and a server on a port; for the annotation tests."""
+"""A small phantom to annotate, an untrained network, a server on a port, and its clients; for the annotation tests."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pellucid.models import create_model
 
 OPTIONS = {"size": 32, "train": 24, "validation": 4, "test": 4, "prevalence": 0.4}
 RECTANGLE = {"type": "rectangle", "x": 0.25, "y": 0.5, "width": 0.25, "height": 0.125}
+NODULE = 5
 
 
 def phantom_part(part="train"):
@@ -55,3 +56,12 @@ def signed_in(address, name="Ann"):
     with httpx.Client(base_url=address, timeout=60) as client:
         client.post("/api/session", json={"annotator": name}).raise_for_status()
         yield client
+
+
+def first_image(client, count=1):
+    return client.get("/api/queue", params={"count": count}).json()["images"][0]
+
+
+def put_mark(client, image, mark=None, **changes):
+    body = {"class": "Nodule", "kind": "relevant", "shape": RECTANGLE} | changes
+    return client.put(f"/api/images/{image}/marks/{mark or new_id()}", json=body)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the modules that tests share: *_example.py
-pytest.register_assert_rewrite("published_radii_example")  # it asserts
+pytest.register_assert_rewrite("published_radii_example", "table_example")  # they assert
 torch.set_num_threads(1)  # one thread a worker: more of them slow each other down
 
 SWITCHES = (

@@ -1,12 +1,14 @@
-"""A radiograph as DICOM, of the phantom or of given values, with everything that may be told apart in it."""
+"""A radiograph as DICOM, of the phantom or of given values, with all that may be told apart in it; lookup tables."""
 
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
+import pydicom
 from PIL import Image
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DigitalXRayImageStorageForPresentation,
@@ -34,6 +36,8 @@ SECRETS = {
     "ReferringPhysicianName": "Tristram^Shandy",
     "InstitutionName": "Bedlam General",
 }
+FILES = Path(pydicom.__file__).parent / "data" / "test_files"
+RAMP = np.linspace(0, 1, 4096) ** 0.5
 
 
 def radiograph(path, values=None, *, syntax=ExplicitVRLittleEndian, index=0, size=64, compress=None, **attributes):
@@ -78,3 +82,16 @@ def radiograph(path, values=None, *, syntax=ExplicitVRLittleEndian, index=0, siz
         image.compress(compress, generate_instance_uid=False)
     image.save_as(path, enforce_file_format=True)
     return image
+
+
+def lut(first, entries, bits, *, packed=False):
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [len(entries), first, bits])
+    values = np.asarray(entries, dtype=np.uint8 if packed else np.uint16)
+    item.add_new("LUTData", "OW", values.tobytes())
+    return item
+
+
+def shipped(name):
+    """The files that pydicom's wheel holds; nothing is downloaded."""
+    return FILES / name

@@ -1,58 +1,29 @@
-"""Tables of one's own: which columns are taken for what, parts, boxes, and the line of every row that is no use."""
+"""Tables of one's own: which columns are taken for what, parts, encodings, boxes, and training on one."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import shutil
-import sys
 import warnings
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from pellucid.data import check_dataset, open_dataset
-from pellucid.data.opening import MISSING, FaultyDataError
-from pellucid.types import InputError
+from table_example import ALL, TINY, faults, refused, rows, table_of_radiographs, writer_of_tables
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*images from:UserWarning")
-ALL = {"test_fraction": 1}
 
 
 @pytest.fixture
 def table(tmp_path):
-    """Write a table of ten images of 20 × 10 random pixels, each of them in sub/; gives a function of its text."""
-    rng = np.random.default_rng(0)
-    (tmp_path / "sub").mkdir()
-    for i in range(10):
-        Image.fromarray(rng.integers(0, 255, (10, 20), dtype=np.uint8)).save(tmp_path / "sub" / f"{i}.png")
-
-    def write(text, name="labels.csv", encoding="utf-8"):
-        (tmp_path / name).write_text(text, encoding=encoding, newline="")
-        return tmp_path / name
-
-    return write
+    return writer_of_tables(tmp_path)
 
 
-def rows(header, *ends, first=0):
-    return "\n".join([header, *(f"sub/{first + i}.png,{end}" for i, end in enumerate(ends))]) + "\n"
-
-
-def faults(table, /, **options):
-    """The lines of a table that are refused, with the reasons."""
-    with pytest.raises(FaultyDataError) as caught:
-        open_dataset("table", table, options=options)
-    assert all(remark.serious for remark in caught.value.remarks)
-    return [remark.reason for remark in caught.value.remarks]
-
-
-def refused(table, match, /, **options):
-    with pytest.raises(InputError, match=match):
-        open_dataset("table", table, options=options)
+@pytest.fixture
+def chests(real_data, tmp_path):
+    return table_of_radiographs(real_data, tmp_path)
 
 
 def test_one_class_an_image(table, tmp_path):
@@ -197,36 +168,6 @@ def test_tabs_semicolons_and_a_folder_of_one_table(table, tmp_path):
     assert open_dataset("table", moved, options={**ALL, "images": "sub"})["test"].ids == ("0.png", "1.png")
 
 
-def test_rows_that_cannot_be_used_are_all_named_and_the_check_goes_on(table, tmp_path):
-    (tmp_path / "loop.png").symlink_to("loop.png")
-    (tmp_path / "folder.png").mkdir()
-    (tmp_path / "sub" / "5.png").write_bytes((tmp_path / "sub" / "5.png").read_bytes()[:60])
-    (tmp_path / "sub" / "6.png").write_bytes(b"")
-    shutil.copy(tmp_path / "sub" / "7.png", tmp_path / "named.jpg")  # a PNG
-    outside = tmp_path.parent / "outside.png"
-    names = (
-        "sub/0.png", "sub/1.png", "sub/0.png", "./sub//1.png", "gone.png", "../outside.png", "sub/../../outside.png",
-        str(outside), "loop.png", "folder.png", "", "x" * 300, "sub/5.png", "sub/6.png", "named.jpg",
-    )  # fmt: skip
-    path = table("path,class\n" + "".join(f"{name},{'ab'[i % 2]}\n" for i, name in enumerate(names)) + "sub/8.png\n")
-    said = "\n".join(faults(path))
-    for expected in (
-        "line 17: 1 cells; the first line has 2", "line 4: sub/0.png is in line 2 too", "line 5: ./sub//1.png is in",
-        "line 7: ../outside.png leads out of", "line 8: sub/../../outside.png leads out of", f"line 9: {outside} leads",
-        "line 10: 'loop.png' cannot be read (Too many levels", "line 11: folder.png is not a file",
-        "line 12: path is empty", "line 13: 'xxx", "File name too long", MISSING,
-    ):  # fmt: skip
-        assert expected in said
-    report = check_dataset("table", path, options=ALL)
-    assert [p.file for p in report.problems if p.reason == MISSING] == ["gone.png (labels.csv, line 6)"]
-    assert (report.found, report.expected) == (5, 6)
-    broken = [p for p in report.problems if p.file.startswith(str(tmp_path / "sub"))]
-    assert [p.file for p in broken] == [str(tmp_path / "sub" / f"{i}.png") for i in (5, 6)]
-    assert "the file is empty" in broken[1].reason
-    assert report.content_hash == ""
-    assert any("images from 'path'" in note.reason for note in report.notes)
-
-
 def test_paths_may_lead_out_where_asked(table, tmp_path):
     (tmp_path / "tables").mkdir()
     text = f"path,class\n../sub/0.png,a\n{tmp_path}/sub/1.png,b\n"
@@ -265,32 +206,6 @@ def test_boxes_in_pixels_of_the_file(table):
     refused(path, r"boxes\.csv: no column 'height' or 'h'")
 
 
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
-        ("sub/0.png,Mass,nan,0,5,5", "a box needs finite x, y"),
-        ("sub/0.png,Mass,0,0,inf,5", "a box needs finite x, y"),
-        ("sub/0.png,Mass,0,0,0,5", "positive width and height"),
-        ("sub/0.png,Mass,0,0,-3,5", "positive width and height"),
-        ("sub/0.png,Mass,18,0,5,5", "lies outside its image of 20 × 10 pixels"),
-        ("sub/0.png,Mass,0,0,five,5", "expected x, y, width and height; found '0, 0, five, 5'"),
-        ("sub/0.png,Mass,0,0,,5", "expected x, y, width and height"),
-        ("sub/0.png,,0,0,5,5", "a box without a label"),
-        ("sub/99.png,Mass,0,0,5,5", "'sub/99.png' is not in the table of images"),
-        ("sub/0.png,Mass,0,0,5", "5 cells; the first line has 6"),
-    ],
-)
-def test_boxes_that_are_none(table, tmp_path, row, reason):
-    path = table(rows("path,labels", "Mass", "Lump"))
-    table(f"path,label,x,y,width,height\nsub/1.png,Lump,1,1,2,2\n{row}\n", "boxes.csv")
-    (said,) = faults(path, **ALL)
-    assert said.startswith("line 3: ")
-    assert reason in said
-    report = check_dataset("table", path, options=ALL)
-    assert [p.file for p in report.problems] == [str(tmp_path / "boxes.csv")]
-    assert report.parts["test"].regions == {"Lump": 1}  # the other box is still looked at
-
-
 def test_parquet_says_the_same_as_csv(table, tmp_path):
     arrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
@@ -313,19 +228,6 @@ def test_parquet_says_the_same_as_csv(table, tmp_path):
     ]
 
 
-@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + b"\0" * 40 + b"PAR1", b"path,class\na,b\n"])
-def test_a_file_that_is_no_parquet(tmp_path, content):
-    pytest.importorskip("pyarrow")
-    (tmp_path / "labels.parquet").write_bytes(content)
-    refused(tmp_path / "labels.parquet", r"labels\.parquet: cannot be read as a Parquet table")
-
-
-def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    (tmp_path / "labels.parquet").write_bytes(b"PAR1")
-    refused(tmp_path / "labels.parquet", r"pip install 'pellucid\[parquet\]'")
-
-
 def test_sixteen_bits_are_kept_where_asked(table, tmp_path):
     deep = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
     Image.fromarray(deep).save(tmp_path / "deep.png")
@@ -334,62 +236,6 @@ def test_sixteen_bits_are_kept_where_asked(table, tmp_path):
     assert test.bits == 16
     np.testing.assert_array_equal(test.read(0), deep)
     assert open_dataset("table", path, options=ALL)["test"].read(0).dtype == np.uint8
-
-
-text = st.one_of(st.text(max_size=80), st.text('path,class\n";|01.png', max_size=80))
-fuzz = settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def opens_or_says_why(path, **options):
-    with warnings.catch_warnings(), contextlib.suppress(InputError):
-        warnings.simplefilter("ignore")
-        for part in open_dataset("table", path, options=options).values():
-            for region in part.regions.items if part.regions is not None else ():
-                x, y, width, height = region.box
-                assert 0 <= x < x + width <= 1 + 1e-9
-                assert 0 <= y < y + height <= 1 + 1e-9
-
-
-@fuzz
-@given(st.one_of(st.binary(max_size=120), text.map(lambda t: t.encode("utf-8", "replace"))), st.booleans())
-def test_any_bytes_as_a_table_give_an_input_error(tmp_path, content, headed):
-    (tmp_path / "labels.csv").write_bytes((b"path,class\n" if headed else b"") + content)
-    opens_or_says_why(tmp_path / "labels.csv", **ALL)
-
-
-cell = st.one_of(
-    st.text(max_size=8), st.sampled_from(["nan", "inf", "-1", "1e400", "3", "sub/0.png", "Mass", "1_0", ""])
-)
-
-
-@fuzz
-@given(st.lists(st.lists(cell, min_size=5, max_size=7), max_size=4), st.booleans())
-def test_any_boxes_give_an_input_error_or_lie_in_their_image(table, lines, quoted):
-    path = table(rows("path,labels", "Mass", "Lump"))
-    quote = (lambda c: '"' + c.replace('"', '""') + '"') if quoted else str
-    body = "".join(",".join(map(quote, line)) + "\n" for line in [["sub/1.png", "Lump", "1", "1", "2", "2"], *lines])
-    (path.parent / "boxes.csv").write_bytes(("path,label,x,y,width,height\n" + body).encode("utf-8", "replace"))
-    opens_or_says_why(path, **ALL)
-
-
-@pytest.fixture
-def chests(real_data, tmp_path):
-    """A table of sixty real radiographs, of which the last two are broken where asked."""
-    source = real_data / "kermany2018" / "train"
-    lines = ["path,class,patient"]
-    (tmp_path / "images").mkdir()
-    for name in ("NORMAL", "PNEUMONIA"):
-        for file in sorted((source / name).iterdir())[:30]:
-            shutil.copy(file, tmp_path / "images")
-            lines.append(f"images/{file.name},{name},{file.name.split('_')[0].split('-0001')[0]}")
-    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
-    return tmp_path / "labels.csv"
-
-
-TINY = [
-    "--set", "model.name=small", "--set", "model.size=32", "--set", "training.batch_size=8", "--set",
-    "model.options={widths=[4, 8], blocks=[1, 1], strides=[1, 2]}", "--set", "training.epochs=1",
-]  # fmt: skip
 
 
 def test_training_and_scoring_on_a_table_of_real_images(chests, tmp_path, pellucid):
@@ -406,18 +252,3 @@ def test_training_and_scoring_on_a_table_of_real_images(chests, tmp_path, pelluc
     assert "60 of 60 images" in output
     report = json.loads((tmp_path / "checked" / "check.json").read_text())
     assert len(report["content_hash"]) == 64
-
-
-def test_training_refuses_broken_files_before_the_first_epoch(chests, tmp_path, pellucid):
-    broken = sorted((tmp_path / "images").iterdir())[::20]
-    for file in broken:
-        file.write_bytes(file.read_bytes()[:200])
-    run = tmp_path / "run"
-    said, _, _ = pellucid(
-        "train", "standard", "--data", "table", "--root", chests, "--device", "cpu", *TINY, "--out", run
-    )
-    learnt = {file.path for file in open_dataset("table", chests)["train"].files}
-    assert len(learnt & {*broken}) > 1
-    assert all(str(file) in said for file in learnt & {*broken})  # all of them at once
-    assert not run.exists()
-    assert {p.file for p in check_dataset("table", chests).problems} == {str(file) for file in broken}

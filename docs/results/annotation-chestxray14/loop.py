@@ -26,6 +26,7 @@ from pellucid.models.inference import predict
 from pellucid.resources import write_csv
 from pellucid.training import load_recipe, train
 from pellucid.training.network import starting_from
+from pellucid.training.run import RunFolder
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset, Splits
@@ -38,9 +39,11 @@ SETTINGS = (
     "training.epochs=1",
     "training.batch_size=16",
     "training.freeze_batch_norm=true",
+    "optimizer.lr=2e-4",  # with the recipe's 1e-3 the control's AUROC on the validation images fell from 0.76 to 0.50
 )
 VARIANTS = {
-    "control": ("objective.annotations.weight=1e-9",),  # the same images, labels and order, and no term
+    # the same images, labels and order; 0 would be refused, and of a term that counts nothing cam is the cheapest
+    "control": ("objective.annotations.weight=1e-9", "objective.annotations.explanation=cam"),
     "gradient": (),
     "cam": ("objective.annotations.explanation=cam",),
 }
@@ -63,6 +66,10 @@ def main(root: Path, base: Path, out: Path, *variants: str) -> None:
     rows = {name: score(part, networks, out) for name, part in judged(splits).items()}
     for name, found in rows.items():
         write_csv(out / "tables" / f"{name}.csv", [plain(row) for row in found])
+    runs = {variant: RunFolder(out / variant).metrics() for variant in chosen}
+    columns = ("epoch", "step", "loss", "loss_clean", "annotation_term", "validation_auroc", "seconds")
+    training = [{"variant": v} | {c: _cell(row[c]) for c in columns} for v, epochs in runs.items() for row in epochs]
+    write_csv(out / "tables" / "training.csv", training)
 
 
 def fine_tune(variant: str, splits: Splits, annotations: AnnotationSet, base: Path, out: Path) -> None:

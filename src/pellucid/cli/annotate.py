@@ -121,24 +121,36 @@ def export(
 
 @app.command("import")
 def import_file(
-    file: Annotated[Path, typer.Argument(help="A COCO JSON file, or a CSV file of export.", show_default=False)],
+    file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(
+            help="A COCO JSON file, or a CSV file of export; left out, the boxes or masks that --data has itself.",
+            show_default=False,
+        ),
+    ] = None,
     store: Store = "annotations.db",
     data: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--data", help="Of somebody else's file: the dataset it annotates.", show_default=False),
+        typer.Option("--data", help="The dataset that is annotated; our own files say it.", show_default=False),
     ] = None,
     root: Root = None,
     data_option: DataOption = None,
-    split: Annotated[str, typer.Option(help="Of somebody else's file: which part of the data.")] = "train",
-    annotator: Annotated[str, typer.Option(help="Of somebody else's file: who drew it.")] = "import",
-    mark_as: Annotated[str, typer.Option("--as", help="Of somebody else's file: relevant or irrelevant.")] = "relevant",
+    split: Annotated[str, typer.Option(help="Of --data: which part of it.")] = "train",
+    annotator: Annotated[str, typer.Option(help="Of all but our own files: who drew it.")] = "import",
+    mark_as: Annotated[str, typer.Option("--as", help="Of all but our own files: relevant or irrelevant.")] = (
+        "relevant"
+    ),
 ) -> None:
-    """Read annotations from a file into a database, which is made where it is new.
+    """Read annotations from a file, or a dataset's own boxes, into a database, which is made where it is new.
 
     A file of `export` says itself which dataset it belongs to. Somebody else's COCO JSON, of boxes or polygons, is
-    matched with the images of --data by file name. Nothing is kept of a file with anything wrong in it.
+    matched with the images of --data by file name. Nothing is kept of a file with anything wrong in it. Without a file,
+    the boxes that --data comes with become marks; of a mask, the box around it.
 
     Example: `pellucid annotate import boxes.json --data chestxray14 --root ~/ChestX-ray14 --store annotations.db`
+
+    Radiologists' boxes to train with: `pellucid annotate import --data chestxray14 --root ~/ChestX-ray14 --data-option
+    boxed_for_training=0.5 --annotator radiologists`
     """
     from pellucid.data.annotation_files import import_annotations
     from pellucid.data.dataset import get_split

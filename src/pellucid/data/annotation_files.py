@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pellucid.data.annotation_coco import foreign_content, to_coco
 from pellucid.data.annotation_content import StoreContent, StoreInfo
 from pellucid.data.annotation_csv import FIELDS, read_rows, write_rows
+from pellucid.data.annotation_from_regions import regions_as_marks
 from pellucid.data.annotation_shapes import shape_from_json, shape_to_json
 from pellucid.data.annotation_store import open_store
 from pellucid.data.annotations import Kind, Mark, Note, Verdict, Visit
@@ -46,21 +47,33 @@ def export_annotations(source: str | Path, path: Path, kind: str) -> dict[str, i
 
 
 def import_annotations(
-    path: Path, source: str | Path, dataset: Dataset | None, *, annotator: str = "import", kind: Kind = "relevant"
+    path: Path | None,
+    source: str | Path,
+    dataset: Dataset | None,
+    *,
+    annotator: str = "import",
+    kind: Kind = "relevant",
 ) -> dict[str, int]:
-    """Read a file into a database, which is made where it is new; how many of each sort the file holds.
+    """Read a file into a database, which is made where it is new; how many of each sort it holds.
 
     Args:
-        path: a file of `export_annotations`, or somebody else's COCO JSON of boxes or polygons.
+        path: a file of `export_annotations`, or somebody else's COCO JSON of boxes or polygons; None for the boxes and
+            masks of the dataset itself.
         source: the database.
         dataset: of somebody else's file, the dataset it annotates; our own say that themselves.
-        annotator: of somebody else's file, who drew it.
-        kind: of somebody else's file, what its regions are.
+        annotator: of all but our own files, who drew it.
+        kind: of all but our own files, what the regions are.
 
     Raises:
-        InputError: a file that cannot be read, with what is wrong and where; nothing of it is kept.
+        InputError: a file that cannot be read, with what is wrong and where; nothing of it is kept. No file, and no
+            dataset with regions.
     """
-    content = read_file(path, dataset, annotator, kind)
+    if path is not None:
+        content = read_file(path, dataset, annotator, kind)
+    elif dataset is not None:
+        content = regions_as_marks(dataset, annotator=annotator, kind=kind)
+    else:
+        raise InputError("name a file of annotations, or with --data a dataset whose own boxes or masks are meant.")
     if dataset is not None:
         content.info.check(dataset)
     with open_store(source, create=content.info) as store:

@@ -31,7 +31,7 @@ from pellucid.settings import Section, validate
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
 
@@ -64,15 +64,21 @@ class ChestXray14Options(Section):
         validation_fraction: the share of the official training patients that becomes the validation part.
         labels: the findings that become targets, in this order; None for all 14.
         boxed_test_only: keep only the test images that carry boxes.
+        boxed_for_training: the share of the patients with boxes who leave the test part with all their images; those
+            that carry boxes are trained with. The official list has every boxed image in its test part, so that there
+            would be none to learn from.
     """
 
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)
     labels: tuple[str, ...] | None = None
     boxed_test_only: bool = False
+    boxed_for_training: float = Field(default=0.0, ge=0, lt=1)
 
 
 def open_chestxray14(root: str | Path, *, seed: int = 0, options: Mapping[str, object] | None = None) -> Splits:
     """Open ChestX-ray14: the official test part, and the official training part less a validation part.
+
+    With `boxed_for_training` the split is no longer the official one; a warning and the card's notes say so.
 
     Images that the lists name but the disk does not have are left out, with a warning that says how many are
     there. A part without any image is left out.
@@ -104,21 +110,49 @@ def open_chestxray14(root: str | Path, *, seed: int = 0, options: Mapping[str, o
     if tables.boxes is None:
         warnings.warn(f"{folder}: no {BOXES}; there is no ground truth for localisation.", stacklevel=2)
 
+    boxed = {name for name, _, _ in tables.boxes or ()}
+    if not any(tables.names[i] in boxed for i in official["test"]):
+        for option in ("boxed_test_only", "boxed_for_training"):
+            if getattr(settings, option):
+                raise InputError(f"{folder}: {option} is set, but no test image carries a box.")
     card = replace(CARD, classes=tuple(LABELS[c] for c in columns))
     parts = {"train": official["train"], "validation": [], "test": official["test"]}
     if parts["train"] and settings.validation_fraction > 0:
         train = np.array(parts["train"])
         kept, cut = patient_split([tables.patients[i] for i in train], settings.validation_fraction, seed)
         parts["train"], parts["validation"] = train[kept].tolist(), train[cut].tolist()
+    if settings.boxed_for_training > 0:
+        parts["test"], moved, left_out = _give_boxed(tables, parts["test"], boxed, settings.boxed_for_training, seed)
+        parts["train"] = [*parts["train"], *moved]  # after the cut, so that the validation part stays what it was
+        said = (
+            f"boxed_for_training = {settings.boxed_for_training:g}: this is not the official split. {len(moved):,} "
+            f"boxed images of the official test list are training images; {left_out:,} others of their "
+            f"{len({tables.patients[i] for i in moved}):,} patients are left out."
+        )
+        card = replace(card, notes=f"{card.notes} {said}")
+        warnings.warn(f"{folder}: {said}", stacklevel=2)
     if settings.boxed_test_only:
-        boxed = {name for name, _, _ in tables.boxes or ()}
         parts["test"] = [i for i in parts["test"] if tables.names[i] in boxed]
-        if not parts["test"]:
-            raise InputError(f"{folder}: boxed_test_only is set, but no test image carries a box.")
     view = _View(card, tables, files, columns)
     splits = {part: view.part(part, chosen) for part, chosen in parts.items() if chosen}
     check_disjoint(splits)
     return splits
+
+
+def _give_boxed(
+    tables: Tables, test: Sequence[int], boxed: Collection[str], share: float, seed: int
+) -> tuple[list[int], list[int], int]:
+    """Take a share of the patients with boxes out of the test rows.
+
+    Returns:
+        The rows that stay, those of the boxed images of who leaves, and how many other images they have.
+    """
+    marked = [i for i in test if tables.names[i] in boxed]
+    _, cut = patient_split([tables.patients[i] for i in marked], share, seed, purpose="boxed_for_training")
+    moved = [marked[i] for i in cut.tolist()]
+    leaving = {tables.patients[i] for i in moved}
+    staying = [i for i in test if tables.patients[i] not in leaving]
+    return staying, moved, len(test) - len(staying) - len(moved)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pellucid.evaluate.heatmap_scores import SCORES
 from pellucid.explain import HEATMAPS
 from pellucid.resources import find_toml, nearest
 from pellucid.settings import Section, merge, parse_override, validate
+from pellucid.study.annotation_loop_config import LoopSettings
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class DataSettings(Section):
     name: str
     path: str = Field("", description="folder under --root; --root itself where empty")
     options: dict[str, Any] = Field(default_factory=dict)
+    seed: int = Field(0, ge=0, description="of data that are drawn, and of splits that are")
 
 
 class VariantSettings(Section):
@@ -212,6 +214,7 @@ class StudyConfig(Section):
     variants: tuple[VariantSettings, ...] = Field(min_length=1)
     evaluation: EvaluationSettings = EvaluationSettings()
     comparators: tuple[Comparator, ...] = ()
+    loop: LoopSettings | None = None
     limits: tuple[str, ...] = Field((), description="what the figures cannot show")
 
     @model_validator(mode="after")
@@ -224,6 +227,29 @@ class StudyConfig(Section):
                 raise ValueError(f"evaluation.ara.matched names no variant: {label!r}. {nearest(label, labels)}")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds must differ; found {self.seeds}")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_loop(self) -> Self:
+        if self.loop is None:
+            return self
+        judged = self.evaluation
+        unused = {
+            "robustness.sizes": judged.robustness.sizes,
+            "adversarial.cases": judged.adversarial.cases,
+            "trust.methods": judged.trust.methods,
+            "targets": judged.targets,
+        }
+        if named := [name for name, value in unused.items() if value]:
+            raise ValueError(
+                f"a study with [loop] measures its own; leave evaluation.{' and evaluation.'.join(named)} empty"
+            )
+        if len(self.variants) != 1:
+            raise ValueError(
+                f"a study with [loop] has one variant, the network that cheats; found {len(self.variants)}"
+            )
+        if not self.data.options.get("shortcut"):
+            raise ValueError("a study with [loop] needs data with a planted shortcut: data.options.shortcut = FINDING")
         return self
 
 

@@ -62,6 +62,23 @@ def run_study(
         os.environ["PELLUCID_PROGRESS"] = "0"  # one of them speaks
     on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
     runs = plan(study, out)
+    place = "cpu" if on_cpu else "cuda" if torch.cuda.is_available() and device != "mps" else "mps"
+    if study.loop is not None:
+        from pellucid.study.annotation_loop import run_loop
+
+        if together > 1:
+            raise InputError("a study with [loop] trains small networks: start it as one process, with --jobs.")
+        return run_loop(
+            study,
+            root,
+            out,
+            device=device,
+            jobs=jobs or (torch.get_num_threads() if on_cpu else 1),
+            limit=limit,
+            cache=cache,
+            command=command,
+            place=place,
+        )
     shapes = {(r.recipe.model.size, r.recipe.model.channels) for r in runs}
     if len(shapes) > 1:
         raise InputError(f"the recipes of a study must take images of one size and kind; found {sorted(shapes)}.")
@@ -82,7 +99,6 @@ def run_study(
     part()
     if os.environ.get("RANK", "0") != "0":  # several processes train each network together; one of them judges
         return out / "report.html"
-    place = "cpu" if on_cpu else "cuda" if torch.cuda.is_available() and device != "mps" else "mps"
     verdicts = {
         v.label: [
             judge(study, r, stage, out / "evaluations" / r.folder.name, place) for r in runs if r.label == v.label

@@ -49,9 +49,9 @@ def check_recipe(recipe: Recipe, data: Dataset) -> None:
 
 
 def open_data(data: DataSettings, root: Path | None) -> Splits:
-    """The dataset that a study names, at its place under `root`; the study's seeds never change its split."""
+    """The dataset that a study names, at its place under `root`; the seeds of training never change its split."""
     folder = root / data.path if root is not None and data.path else root
-    return open_dataset(data.name, folder, options=data.options)
+    return open_dataset(data.name, folder, seed=data.seed, options=data.options)
 
 
 def train_all(

@@ -1,0 +1,292 @@
+"""The figures of an annotation loop with their intervals, and whether its aim was met, in plain words."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pellucid.evaluate.classification import auroc
+from pellucid.evaluate.comparison import Row, compare
+from pellucid.evaluate.statistics import Bootstrap, Replicates, join_reasons, mean_over_images, paired_difference
+from pellucid.report.metrics import method_label, number
+from pellucid.training.run import RunFolder, versions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pellucid.study.annotation_loop_measures import LoopStage, Measured
+    from pellucid.study.annotation_loop_session import Session
+    from pellucid.study.config import StudyConfig
+    from pellucid.study.runs import PlannedRun
+
+BASE = "cheating"
+"""What the network is called that was trained with the shortcut and without annotations."""
+GENERAL_LIMITS = (
+    "The annotator is simulated: it knows the truth, never errs and draws tight rectangles. People do not.",
+    "The images are drawn, and the shortcut is a letter in a corner: nothing here speaks of patients.",
+    "Intervals speak of other images like these, not of other seeds; the spread between seeds stands beside them. They "
+    "are not corrected for the number of comparisons.",
+    "Painting over a region makes an image that is not like those the network was trained on.",
+)
+
+
+class Cell(NamedTuple):
+    """One network of a loop: a seed, an arm, and how many marked images it was trained with."""
+
+    seed: int
+    arm: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        """What it is called beside networks of the same seed."""
+        return self.arm if self.arm == BASE else f"{self.arm}, {self.number}"
+
+
+class Aim(NamedTuple):
+    """One thing that training with marks is to reach.
+
+    Attributes:
+        metric: of which figure.
+        goal: `half` (at most half of before), `rise` or `keep` (not lower).
+    """
+
+    metric: str
+    goal: str
+
+
+def figures(study: StudyConfig, stage: LoopStage, measured: Measured) -> dict[str, Replicates]:
+    """Every figure of one network, in every resample of the images."""
+    resamples = study.evaluation.resamples
+    test, telling, shown = stage.test.test, stage.telling, stage.shown
+    over_test = Bootstrap(test.patients, resamples)
+    over_telling = Bootstrap(telling.patients, resamples, seed=1)  # other patients: drawn independently
+    over_shown = Bootstrap(shown.patients, resamples)
+    logits, column = measured.verdict.logits, shown.output
+    without = auroc(logits[:, column], test.targets[:, column], over_test)
+    with_marker = auroc(measured.telling[:, column], telling.targets[:, column], over_telling)
+    others = [auroc(logits[:, k], test.targets[:, k], over_test) for k in range(logits.shape[1]) if k != column]
+    found = {
+        "auroc_without": without,
+        "auroc_with": with_marker,
+        "auroc_gap": _independent(with_marker, without),
+        "auroc_others": Replicates.mean(others),
+    }
+    for (method, place), values in measured.shares.items():
+        found[f"{method}_{place}"] = mean_over_images(values, over_shown)
+    for place, values in measured.effects.items():
+        found[f"effect_{place}"] = mean_over_images(values, over_shown)
+    if study.evaluation.ara.kinds:
+        from pellucid.evaluate.ara_summary import areas_of  # needs a Unix
+
+        over_measured = Bootstrap(stage.test.measured.patients, resamples)
+        for kind, radii in measured.verdict.radii.items():
+            areas = areas_of(radii, stage.test.measured, over_measured)
+            found[f"ara_{kind}"] = areas.overall.replicates
+            found[f"ara_{kind}_finding"] = areas.labels[test.classes[column]].replicates
+    return found
+
+
+def loop_results(
+    study: StudyConfig,
+    stage: LoopStage,
+    measured: Mapping[Cell, Measured],
+    *,
+    sessions: Mapping[tuple[int, str], Session],
+    runs: Mapping[Cell, PlannedRun],
+) -> dict[str, Any]:
+    """All of a loop's results, as the report and results.json take them.
+
+    Args:
+        study: its configuration.
+        stage: what the networks were judged on.
+        measured: by network.
+        sessions: by seed and acquisition.
+        runs: by network.
+    """
+    loop = study.loop
+    assert loop is not None
+    found: dict[tuple[str, int], dict[str, list[Replicates]]] = {}
+    for cell, one in measured.items():
+        place = found.setdefault((cell.arm, cell.number), {})
+        for metric, replicates in figures(study, stage, one).items():
+            place.setdefault(metric, []).append(replicates)
+    reached = [_reached(found, aim, study, arm.label) for arm in loop.marking for aim in aims(study)]
+    whole = stage.test.whole
+    return {
+        "format": 1,
+        "kind": "annotation loop",
+        "name": study.name,
+        "title": study.title,
+        "description": study.description.strip(),
+        "cost": study.cost,
+        "seeds": list(study.seeds),
+        "resamples": study.evaluation.resamples,
+        "versions": versions(),
+        "data": {
+            "name": whole.card.name,
+            "options": study.data.options,
+            "seed": study.data.seed,
+            "finding": study.data.options["shortcut"],
+            "fingerprint": whole.fingerprint,
+            "images": {
+                "test": len(stage.test.test),
+                "telling": len(stage.telling),
+                "shown": len(stage.shown.images),
+                "ara": len(stage.test.measured) if study.evaluation.ara.kinds else 0,
+            },
+        },
+        "base": BASE,
+        "control": loop.control.label,
+        "arms": [arm.model_dump() for arm in loop.arms],
+        "numbers": list(loop.numbers),
+        "aim": loop.aim,
+        "methods": list(study.evaluation.methods),
+        "settings": {
+            "variant": study.variants[0].model_dump(mode="json"),
+            "all": study.settings,
+            "loop": _settings(runs),
+        },
+        "rows": _rows(found, loop.control.label),
+        "sessions": [
+            {"seed": seed, "acquisition": order, "number": n, "looked_at": session.looked_at[n - 1]}
+            for (seed, order), session in sessions.items()
+            for n in loop.numbers
+        ],
+        "aims": reached,
+        "conclusion": conclude(reached, loop.aim),
+        "runs": [_run(cell, run) for cell, run in runs.items()],
+        "alarms": [
+            f"{cell.name}, seed {cell.seed}, {kind}: {told}"
+            for cell, one in measured.items()
+            for kind, told in one.verdict.alarms.items()
+        ],
+        "limits": [*study.limits, *GENERAL_LIMITS],
+    }
+
+
+def aims(study: StudyConfig) -> list[Aim]:
+    """What the training with marks is to reach, by the first method of explanation."""
+    method = study.evaluation.methods[0]
+    return [
+        Aim(f"{method}_marker", "half"),
+        Aim(f"{method}_finding", "rise"),
+        Aim("auroc_without", "keep"),
+        Aim("auroc_gap", "half"),
+    ]
+
+
+def _reached(
+    found: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], aim: Aim, study: StudyConfig, arm: str
+) -> dict[str, Any]:
+    """Whether an arm reached an aim against the cheating network and against the control, and whether that is shown.
+
+    It is met where the figures say so, and shown where the interval of what they say excludes the opposite.
+    """
+    assert study.loop is not None
+    after = found[arm, study.loop.aim][aim.metric]
+    told: dict[str, Any] = {"arm": arm, "metric": aim.metric, "goal": aim.goal, "against": {}}
+    for name, place in ((BASE, (BASE, 0)), (study.loop.control.label, (study.loop.control.label, study.loop.aim))):
+        before = found[place][aim.metric]
+        start = Replicates.mean(before).value
+        bar = [r * 0.5 for r in before] if aim.goal == "half" else before
+        beyond = paired_difference(after, bar).estimate
+        sign = -1 if aim.goal == "half" else 1
+        ends = sorted((sign * beyond.low, sign * beyond.high))
+        least = sign * beyond.value
+        known = math.isfinite(least) and (aim.goal != "half" or start > 0)  # what is not there cannot be halved
+        told["against"][name] = {
+            "before": start,
+            "after": Replicates.mean(after).value,
+            "met": bool(least >= 0 if aim.goal != "rise" else least > 0) if known else None,
+            "shown": "yes" if known and ends[0] > 0 else "no" if known and ends[1] < 0 else "unclear",
+            "difference": paired_difference(after, before).to_json(),
+        }
+    return told
+
+
+def conclude(reached: Sequence[Mapping[str, Any]], count: int) -> list[str]:
+    """What the figures say of the aims, arm by arm and against whom, in plain words."""
+    said = []
+    for arm in dict.fromkeys(one["arm"] for one in reached):
+        own = [one for one in reached if one["arm"] == arm]
+        for against in own[0]["against"]:
+            verdicts = [one["against"][against] for one in own]
+            met = sum(v["met"] is True for v in verdicts)
+            parts = [_sentence(one["metric"], one["goal"], v) for one, v in zip(own, verdicts, strict=True)]
+            whole = "met" if met == len(own) else f"met in {met} of {len(own)} points"
+            said.append(f"{arm}, {count} images, against {against}: the aim is {whole}. {' '.join(parts)}")
+    return said
+
+
+WANTED = {"half": "half or less was wanted", "rise": "a rise was wanted", "keep": "no fall was wanted"}
+
+
+def _sentence(metric: str, goal: str, verdict: Mapping[str, Any]) -> str:
+    before, after = verdict["before"], verdict["after"]
+    label = METRIC_WORDS.get(metric) or _share_words(metric)
+    digits = 4 if "_marker" in metric or "_finding" in metric else 3
+    if not (math.isfinite(before) and math.isfinite(after)):
+        return f"{label} cannot be compared."
+    figures = f"{label} {number(before, digits)} → {number(after, digits)}"
+    if verdict["met"] is None:
+        return f"{figures} (there was nothing to halve)."
+    change = f", {number(100 * (after / before - 1), 0, signed=True)} %" if goal != "keep" and before > 0 else ""
+    sure = {"yes": "", "no": "", "unclear": "; these images leave it open"}[verdict["shown"]]
+    outcome = "met" if verdict["met"] else "not met"
+    return f"{figures}{change} ({WANTED[goal]}: {outcome}{sure})."
+
+
+METRIC_WORDS = {
+    "auroc_without": "AUROC without the shortcut",
+    "auroc_gap": "Gap in AUROC between images with and without the shortcut",
+}
+
+
+def _share_words(metric: str) -> str:
+    method, _, place = metric.rpartition("_")
+    return f"Share of the {method_label(method)} map on the {place}"
+
+
+def _independent(a: Replicates, b: Replicates) -> Replicates:
+    """The difference of figures of different patients, whose draws have nothing to do with each other."""
+    reason = join_reasons(a.reason, b.reason)
+    return Replicates(a.value - b.value, a.samples - b.samples, min(a.n, b.n), reason, f"{a.key}, {b.key}")
+
+
+def _rows(found: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], control: str) -> list[dict[str, Any]]:
+    """One row a figure and network, with the differences from the cheating network and from the control."""
+    rows = []
+    numbers = sorted({n for arm, n in found if arm != BASE})
+    for metric in found[BASE, 0]:
+        base = found[BASE, 0][metric]
+        nothing = Row("loop", metric, "", BASE, math.nan, math.nan, math.nan, 0, at="0")
+        rows += [row.to_json() | {"against_control": None} for row in compare(nothing, {BASE: base}, None)]
+        for n in numbers:
+            place = Row("loop", metric, "", "", math.nan, math.nan, math.nan, 0, at=str(n))
+            arms = {arm: values[metric] for (arm, count), values in found.items() if count == n and arm != BASE}
+            against_base = [r for r in compare(place, {**arms, BASE: base}, BASE) if r.variant != BASE]
+            against_control = compare(place, arms, control)
+            rows += [
+                one.to_json() | {"against_control": other.to_json()["difference"]}
+                for one, other in zip(against_base, against_control, strict=True)
+            ]
+    return rows
+
+
+def _settings(runs: Mapping[Cell, PlannedRun]) -> dict[str, Any]:
+    recipe = next(run.recipe for cell, run in runs.items() if cell.arm != BASE)
+    return recipe.model_dump(mode="json", exclude={"name", "title", "citation", "notes", "model"})
+
+
+def _run(cell: Cell, run: PlannedRun) -> dict[str, Any]:
+    history = RunFolder(run.folder).metrics()
+    return {
+        **cell._asdict(),
+        "folder": f"runs/{run.folder.name}",
+        "recipe": run.recipe.name,
+        "annotations": RunFolder(run.folder).read().get("annotations"),
+        "steps": history[-1]["step"] if history else 0,
+        "seconds": sum(row.get("seconds") or 0.0 for row in history),
+        "history": history,
+    }

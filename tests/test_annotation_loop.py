@@ -1,0 +1,356 @@
+"""The annotation loop: a real server, an annotator who knows the truth, networks trained again, what is said of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from pellucid.annotate.simulated import MARGIN, Truth, Visitor
+from pellucid.data import open_dataset
+from pellucid.data.annotation_store import open_store
+from pellucid.data.phantom_scene import SHORTCUT_LABEL
+from pellucid.evaluate.statistics import Bootstrap, mean_over_images
+from pellucid.models import create_model, load_model
+from pellucid.study import annotation_loop as loop_module
+from pellucid.study import load_study, run_study
+from pellucid.study.annotation_loop import _with_others
+from pellucid.study.annotation_loop_config import LoopSettings
+from pellucid.study.annotation_loop_results import BASE, Aim, _reached, conclude
+from pellucid.study.annotation_loop_session import ANNOTATOR, hold_session, read_session
+from pellucid.training import RunFolder
+from pellucid.types import InputError
+
+DATA = {"size": 32, "train": 60, "validation": 40, "test": 60, "prevalence": 0.4, "shortcut": "Mass"}
+SMALL = [
+    "data.options=" + "{" + ", ".join(f"{k}={json.dumps(v)}" for k, v in DATA.items()) + "}",
+    "settings.model={name='small', size=32, options={widths=[4, 8], blocks=[1, 1], strides=[1, 2]}}",
+    "settings.training.epochs=1",
+    "loop.numbers=[2, 4]",
+    "loop.aim=4",
+    "loop.others=20",
+    "loop.settings.training={epochs=1, batch_size=8}",
+    "evaluation.resamples=100",
+    "evaluation.panels=1",
+    "evaluation.ara.limit=20",
+    "seeds=[0, 1]",
+]
+QUICK = ["evaluation.ara.kinds=[]"]
+
+
+@pytest.fixture(scope="module")
+def part():
+    return open_dataset("phantom", options=DATA, seed=1)["train"]
+
+
+@pytest.fixture(scope="module")
+def network(part):
+    torch.manual_seed(0)
+    shape = {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2]}
+    return create_model("small", classes=part.classes, task=part.task, size=32, **shape)
+
+
+def hold(part, network, path, count, order="mixed"):
+    hold_session(part, network, path, order=order, finding="Mass", count=count, seed=0, cache=None)
+    return read_session(path)
+
+
+@pytest.fixture(scope="module")
+def session(part, network, tmp_path_factory):
+    return hold(part, network, tmp_path_factory.mktemp("session") / "a" / "annotations.db", 5)
+
+
+def shows(part, row):
+    """What an image shows, by the dataset's own labels and regions."""
+    return {label for image, label in part.regions.pairs(["Mass", SHORTCUT_LABEL]) if image == row}
+
+
+def test_the_annotator_marks_what_is_there_and_nothing_else(part, session):
+    assert len(session.done) == len(set(session.done)) == 5
+    row_of = {name: row for row, name in enumerate(part.ids)}
+    relevant, irrelevant = session.annotations.masks(session.done, part.classes, 32)
+    mass = part.classes.index("Mass")
+    assert not np.delete(relevant | irrelevant, mass, axis=1).any()  # nothing is said of another finding
+    both = 0
+    for i, name in enumerate(session.done):
+        seen = shows(part, row_of[name])
+        assert seen  # an image with nothing to mark is skipped
+        for label, drawn in (("Mass", relevant), (SHORTCUT_LABEL, irrelevant)):
+            truth = part.regions.mask(row_of[name], label, 32)
+            assert drawn[i, mass].any() == (label in seen)
+            assert (drawn[i, mass] | relevant[i, mass])[truth].all()  # the finding is drawn over the marker
+            rows, columns = np.nonzero(truth)
+            if label in seen and label == "Mass":  # the truth's box and a pixel more on each side
+                box = tuple(slice(max(v.min() - 1, 0), v.max() + 2) for v in (rows, columns))
+                expected = np.zeros_like(truth)
+                expected[box] = True
+                assert np.array_equal(drawn[i, mass], expected)
+        both += len(seen) == 2
+    assert both >= 2
+    said = session.annotations.labels(session.done, part.classes)
+    np.testing.assert_array_equal(said[:, mass], part.targets[[row_of[n] for n in session.done], mass])
+    assert np.isnan(np.delete(said, mass, axis=1)).all()
+    assert MARGIN == 1
+
+
+def test_a_session_comes_out_the_same_every_time_and_goes_on_after_a_kill(part, network, session, tmp_path):
+    path = tmp_path / "annotations.db"
+    first = hold(part, network, path, 2)
+    assert first.done == session.done[:2]
+    with open_store(path) as store:  # killed between the last stroke and `done`
+        store.put_visit(replace(store.visits(ANNOTATOR)[0], state="offered"))
+    whole = hold(part, network, path, 5)
+    assert set(whole.done) == set(session.done)
+    assert len(whole.annotations.marks) == len(session.annotations.marks)  # none twice
+    again = hold(part, network, path, 5)
+    assert again.done == whole.done
+    other = hold(part, network, tmp_path / "random.db", 5, order="random")
+    assert other.done != session.done
+
+
+def test_the_first_images_are_nested_and_the_control_has_their_labels_alone(session):
+    two, four = session.first(2), session.first(4)
+    assert set(two.image_ids) == set(session.done[:2]) < set(four.image_ids) == set(session.done[:4])
+    control = session.first(4, marks=False)
+    assert control.marks == ()
+    assert control.image_ids == four.image_ids
+    assert list(session.looked_at) == sorted(session.looked_at)
+    assert session.looked_at[-1] >= 5
+    with pytest.raises(InputError, match=r"only 5 images show .*9 are asked for"):
+        session.first(9)
+
+
+def test_the_annotator_looks_at_pixels_and_is_told_what_the_server_refuses(part):
+    from fastapi import FastAPI
+
+    from annotation_example import served
+
+    with pytest.raises(InputError, match="marks neither"):
+        Truth(
+            open_dataset("phantom", options={**DATA, "shortcut": None, "prevalence": 0.01})["test"].limit(1),
+            "Mass",
+            "L",
+        )
+    with served(FastAPI()) as address, pytest.raises(InputError, match="answered 404"):
+        Visitor(address, "Ann")
+
+
+def test_the_other_images_stay_as_far_as_possible():
+    part = open_dataset("phantom", options=DATA)["train"]
+    few, more = (_with_others(part, part.ids[:n], 20, seed=3) for n in (2, 10))
+    assert len(few) == 22
+    assert len(more) == 30
+    assert few == sorted(few)
+    assert set(range(2)) < set(few)
+    assert len(set(few[2:]) & set(more)) >= 12
+    assert _with_others(part, part.ids[:2], 20, seed=4) != few
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("loop")
+    run_study(load_study("annotation-loop", SMALL), None, out, device="cpu", jobs=1, command="pellucid study <x>")
+    return out
+
+
+def results(out):
+    return json.loads((out / "results.json").read_text())
+
+
+def value(found, metric, arm, at):
+    rows = [r for r in found["rows"] if (r["metric"], r["variant"], r["at"]) == (metric, arm, str(at))]
+    assert len(rows) == 1
+    return rows[0]
+
+
+def test_every_figure_is_what_the_networks_give(finished):
+    found, parts = results(finished), open_dataset("phantom", options=DATA, seed=1)
+    assert {(r["variant"], r["at"]) for r in found["rows"]} == {
+        (BASE, "0"),
+        *((arm, n) for arm in ("marks", "marks, random", "labels only") for n in ("2", "4")),
+    }
+    for arm, at, name in ((BASE, 0, BASE), ("marks", 4, "marks-4")):
+        seeds = {metric: [] for metric in ("without", "with", "marker", "finding", "effect")}
+        for seed in (0, 1):
+            net = load_model(finished / "runs" / f"{name}-seed{seed}")
+            pixels = {
+                p: torch.stack([pixel(parts[p], i) for i in range(len(parts[p]))]) for p in ("test", "validation")
+            }
+            for key, p in (("without", "test"), ("with", "validation")):
+                with torch.no_grad():
+                    scores = net(pixels[p])[:, 4].numpy()
+                seeds[key].append(roc_auc_score(parts[p].targets[:, 4], scores))
+            rows = [i for i in range(len(parts["test"])) if len(shows(parts["test"], i)) == 2]
+            x = pixels["test"][rows].requires_grad_(True)
+            heat = torch.autograd.grad(net(x)[:, 4].sum(), x)[0].abs()[:, 0].detach().numpy()
+            for key, label in (("marker", SHORTCUT_LABEL), ("finding", "Mass")):
+                masks = np.stack([parts["test"].regions.mask(i, label, 32) for i in rows])
+                seeds[key].append(((heat * masks).sum((1, 2)) / heat.sum((1, 2))).mean())
+        assert parts["test"].classes[4] == "Mass"
+        for metric, key in (("auroc_without", "without"), ("auroc_with", "with"), ("saliency_marker", "marker")):
+            assert value(found, metric, arm, at)["seeds"] == pytest.approx(seeds[key], rel=1e-4)
+            assert value(found, metric, arm, at)["value"] == pytest.approx(np.mean(seeds[key]), rel=1e-4)
+        gaps = np.subtract(seeds["with"], seeds["without"])
+        assert value(found, "auroc_gap", arm, at)["seeds"] == pytest.approx(gaps, abs=1e-5)
+        assert value(found, "saliency_finding", arm, at)["value"] == pytest.approx(np.mean(seeds["finding"]), rel=1e-4)
+
+
+def pixel(part, row):
+    return torch.from_numpy(part.read(row)[None].astype(np.float32) / 255)
+
+
+def test_differences_are_from_the_cheating_network_and_from_the_control(finished):
+    found = results(finished)
+    assert found["control"] == "labels only"
+    for metric in ("auroc_without", "saliency_marker", "effect_marker", "ara_attack"):
+        base, control = value(found, metric, BASE, 0), value(found, metric, "labels only", 4)
+        one = value(found, metric, "marks", 4)
+        assert one["difference"]["value"] == pytest.approx(one["value"] - base["value"], abs=1e-9)
+        assert one["against_control"]["value"] == pytest.approx(one["value"] - control["value"], abs=1e-9)
+        assert control["against_control"] is None
+        assert one["low"] <= one["value"] <= one["high"]
+
+
+def test_the_control_has_the_same_images_and_steps_and_no_marks(finished):
+    for seed in (0, 1):
+        marks, control = (RunFolder(finished / "runs" / f"{a}-4-seed{seed}").read() for a in ("marks", "labels-only"))
+        assert marks["data"] == control["data"]
+        assert {**marks["recipe"], "x": 0} == {**control["recipe"], "x": 0}
+        assert (marks["annotations"]["images"], control["annotations"]["images"]) == (4, 4)
+        assert marks["annotations"]["marked_images"] == 4
+        assert control["annotations"]["marked_images"] == 0
+    steps = {run["steps"] for run in results(finished)["runs"] if run["arm"] != BASE}
+    assert len(steps) == 1
+    assert steps.pop() > 1
+
+
+def test_a_finished_loop_trains_and_measures_nothing_again(finished, monkeypatch):
+    before = results(finished)
+
+    def never(*_args, **_kwargs):
+        raise AssertionError
+
+    monkeypatch.setattr("pellucid.training.loop._Session.fit", never)
+    monkeypatch.setattr("pellucid.study.annotation_loop_measures.removal_effects", never)
+    monkeypatch.setattr("pellucid.annotate.opening.open_desk", never)
+    run_study(load_study("annotation-loop", SMALL), None, finished, device="cpu", jobs=1, command="pellucid study <x>")
+    after = results(finished)
+    assert after["rows"] == before["rows"]
+    assert after["aims"] == before["aims"]
+
+
+def test_an_interrupted_loop_goes_on(finished, tmp_path, monkeypatch):
+    out = tmp_path / "loop"
+    before = results(finished)
+    real, seen = loop_module.measure, []
+
+    def killed(study, run, *rest):
+        seen.append(run.folder.name)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return real(study, run, *rest)
+
+    one = load_study("annotation-loop", [*SMALL, *QUICK, "seeds=[0]"])
+    monkeypatch.setattr(loop_module, "measure", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(one, None, out, device="cpu", jobs=1)
+    monkeypatch.setattr(loop_module, "measure", real)
+    shutil.rmtree(out / "runs" / "marks-2-seed0")  # a training that had not come to its first checkpoint
+    run_study(one, None, out, device="cpu", jobs=2)  # and on several processes
+    for metric in ("auroc_without", "saliency_marker", "cam_finding"):
+        for arm, at in ((BASE, 0), ("marks", 2), ("labels only", 4)):
+            expected = value(before, metric, arm, at)["seeds"][0]
+            assert value(results(out), metric, arm, at)["value"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_report_needs_nothing_but_itself_and_its_tables_hold_every_figure(finished):
+    page = (finished / "report.html").read_text()
+    assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page.replace('xlink:href="#', 'href="#'))
+    assert "pellucid study &lt;x&gt;" in page
+    found = results(finished)
+    for sentence in found["conclusion"]:
+        assert sentence.split(". ")[0] in page
+    assert page.count("<svg") == len({r["metric"] for r in found["rows"]} - {"auroc_with", "effect_finding"})
+    with (finished / "tables" / "loop.csv").open() as stream:
+        lines = list(csv.DictReader(stream))
+    assert len(lines) == len(found["rows"])
+    by_place = {(x["metric"], x["variant"], x["at"]): float(x["value"]) for x in lines if x["value"]}
+    for row in found["rows"]:
+        if row["value"] is not None:
+            assert by_place[row["metric"], row["variant"], row["at"]] == pytest.approx(row["value"])
+    assert {p.name for p in (finished / "tables").iterdir()} == {
+        f"{name}.{kind}" for name in ("loop", "aims", "sessions", "training") for kind in ("csv", "json")
+    }
+
+
+def made(rng, level, seeds=2):
+    draws = Bootstrap(range(200), 200)
+    noise = rng.normal(0, 0.01, 200)
+    return [mean_over_images(level + noise + rng.normal(0, 0.001, 200), draws) for _ in range(seeds)]
+
+
+@pytest.mark.parametrize(
+    ("goal", "base", "control", "after", "met", "shown"),
+    [
+        ("half", 0.20, 0.10, 0.09, (True, False), ("yes", "no")),
+        ("rise", 0.20, 0.30, 0.25, (True, False), ("yes", "no")),
+        ("keep", 0.80, 0.90, 0.85, (True, False), ("yes", "no")),
+        ("half", -0.10, 0.10, 0.01, (None, True), ("unclear", "yes")),
+    ],
+)
+def test_an_aim_is_met_where_the_figures_say_so(goal, base, control, after, met, shown):
+    study = load_study("annotation-loop", ["loop.numbers=[30]"])
+    rng = np.random.default_rng(0)
+    places = {(BASE, 0): base, ("labels only", 30): control, ("marks", 30): after}
+    found = {place: {"auroc_gap": made(rng, level)} for place, level in places.items()}
+    told = _reached(found, Aim("auroc_gap", goal), study, "marks")
+    assert tuple(told["against"][a]["met"] for a in (BASE, "labels only")) == met
+    assert tuple(told["against"][a]["shown"] for a in (BASE, "labels only")) == shown
+    said = conclude([told], 30)
+    assert len(said) == 2
+    assert ("is met." in said[0]) == (met[0] is True)
+    assert ("not met" in said[1]) == (met[1] is False)
+    assert ("nothing to halve" in said[0]) == (met[0] is None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (["loop.numbers=[30, 10]"], "ascend"),
+        (["loop.numbers=[0]"], "greater than or equal to 1"),
+        (["loop.aim=20"], "aim must be one of numbers, 10, 30, 100; found 20"),
+        (["loop.arms=[{label='a'}, {label='b', acquisition='random'}]"], "one without"),
+        (["loop.arms=[{label='a b'}, {label='a-b', marks=false}]"], "label of its own"),
+        (["loop.arms=[{label='a', acquisition='disagreement'}, {label='b', marks=false}]"], "'mixed'"),
+        (["variants=[{recipe='standard', label='a'}, {recipe='standard', label='b'}]"], "one variant"),
+        (["data.options={size=32}"], "planted shortcut"),
+        (["evaluation.trust.methods=['cam']"], "leave evaluation.trust.methods empty"),
+        (["loop.arm=1"], "arms"),
+    ],
+)
+def test_a_loop_that_cannot_work_is_refused_at_once(changes, told):
+    with pytest.raises(InputError, match=re.escape(told)):
+        load_study("annotation-loop", changes)
+
+
+def test_a_wrong_recipe_of_the_loop_is_refused_before_anything_is_trained(tmp_path):
+    study = load_study("annotation-loop", [*SMALL, "loop.settings.training.epoch=1"])
+    with pytest.raises(InputError, match="epochs"):
+        run_study(study, None, tmp_path / "out", device="cpu", jobs=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_bundled_study_says_what_its_settings_were_chosen_on():
+    study = load_study("annotation-loop")
+    assert isinstance(study.loop, LoopSettings)
+    assert study.data.seed != 0  # on whose images they were
+    assert study.loop.control.acquisition == study.loop.marking[0].acquisition
+    assert study.cost
