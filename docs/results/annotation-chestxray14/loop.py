@@ -49,6 +49,7 @@ VARIANTS = {
 }
 BEFORE = "before"
 METHODS = ("cam", "saliency")
+ENDS = (("", "value"), ("_low", "low"), ("_high", "high"))
 
 
 def main(root: Path, base: Path, out: Path, *variants: str) -> None:
@@ -63,9 +64,8 @@ def main(root: Path, base: Path, out: Path, *variants: str) -> None:
     for variant in chosen:
         fine_tune(variant, splits, annotations, base, out)
     networks = {BEFORE: base} | {variant: out / variant for variant in chosen}
-    rows = {name: score(part, networks, out) for name, part in judged(splits).items()}
-    for name, found in rows.items():
-        write_csv(out / "tables" / f"{name}.csv", [plain(row) for row in found])
+    for name, part in judged(splits).items():
+        write_csv(out / "tables" / f"{name}.csv", score(part, networks, out))
     runs = {variant: RunFolder(out / variant).metrics() for variant in chosen}
     columns = ("epoch", "step", "loss", "loss_clean", "annotation_term", "validation_auroc", "seconds")
     training = [{"variant": v} | {c: _cell(row[c]) for c in columns} for v, epochs in runs.items() for row in epochs]
@@ -94,18 +94,27 @@ def fine_tune(variant: str, splits: Splits, annotations: AnnotationSet, base: Pa
 
 
 def judged(splits: Splits) -> dict[str, Dataset]:
-    """The images that tables are made of: those of the other patients, and for comparison those that were marked."""
+    """The images that tables are made of: of the other patients, of the base's validation part, and the marked ones."""
     train_part = get_split(splits, "train")
     assert train_part.regions is not None
-    return {"test": splits["test"], "marked": train_part.subset(sorted({r.image for r in train_part.regions.items}))}
+    marked = train_part.subset(sorted({r.image for r in train_part.regions.items}))
+    return {"test": splits["test"], "validation": splits["validation"], "marked": marked}
 
 
-def score(data: Dataset, networks: dict[str, Path], out: Path) -> list[Row]:
-    """Classification and localisation of all networks, with differences from the control, paired over patients."""
+def score(data: Dataset, networks: dict[str, Path], out: Path) -> list[dict[str, object]]:
+    """Classification and, where there are boxes, localisation of all networks, a row a figure.
+
+    Differences are from the network before and from the control, paired over patients.
+    """
     shape = load_model(networks[BEFORE], "cpu").input_spec
     images = materialize(data, size=shape.size, channels=shape.channels, directory=out / "cache")
-    task = localization_task("boxes", data, data.classes, size=shape.size, channels=shape.channels, cache=out / "cache")
-    logits, found = {}, {method: {} for method in METHODS}
+    methods, task = (), None
+    if data.regions is not None:
+        methods = METHODS
+        task = localization_task(
+            "boxes", data, data.classes, size=shape.size, channels=shape.channels, cache=out / "cache"
+        )
+    logits, found = {}, {method: {} for method in methods}
     for name, folder in networks.items():
         classifier = load_model(folder, "cpu")
         kept = out / "scores" / data.fingerprint[:8] / name
@@ -113,26 +122,31 @@ def score(data: Dataset, networks: dict[str, Path], out: Path) -> list[Row]:
         if not (kept / "logits.npy").is_file():
             np.save(kept / "logits.npy", predict(classifier, images))
         logits[name] = [np.load(kept / "logits.npy")]
-        for method in METHODS:
+        for method in methods:
             path = kept / f"{method}.npz"
             if not path.is_file():
                 save_scores(path, score_explanations(classifier, task, method, boxes=False))
             found[method][name] = [load_scores(path)]
-    draws = Bootstrap(task.dataset.patients)
-    rows = classification_rows(logits, data, Bootstrap(data.patients), "control")
-    for method in METHODS:
-        rows += localization_rows(found[method], task, method, draws, "control")
-    return rows + trivial_rows(task, draws)
+    tables = []
+    for reference in (BEFORE, "control"):
+        rows = classification_rows(logits, data, Bootstrap(data.patients), reference)
+        for method in methods:
+            rows += localization_rows(found[method], task, method, Bootstrap(task.dataset.patients), reference)
+        tables.append(rows)
+    plain_rows = [plain(*pair) for pair in zip(*tables, strict=True)]
+    if task is not None:
+        plain_rows += [plain(row, row) for row in trivial_rows(task, Bootstrap(task.dataset.patients))]
+    return plain_rows
 
 
-def plain(row: Row) -> dict[str, object]:
-    """The cells of a row that say something here."""
-    values = row.to_json()
-    keys = ("section", "method", "metric", "class", "variant", "value", "low", "high", "n", "reason")
-    more = values["difference"] or {}
-    return {k: _cell(values[k]) for k in keys} | {
-        f"over_control{name}": _cell(more.get(key)) for name, key in (("", "value"), ("_low", "low"), ("_high", "high"))
-    }
+def plain(over_before: Row, over_control: Row) -> dict[str, object]:
+    """The cells of a figure that say something here, from its rows with one reference and the other."""
+    values = over_before.to_json()
+    cells = {k: _cell(values[k]) for k in ("section", "method", "metric", "class", "variant", "value", "low", "high")}
+    for name, row in (("over_before", over_before), ("over_control", over_control)):
+        difference = row.to_json()["difference"] or {}
+        cells |= {f"{name}{end}": _cell(difference.get(key)) for end, key in ENDS}
+    return cells | {"n": values["n"], "reason": _cell(values["reason"])}
 
 
 def _cell(value: object) -> object:

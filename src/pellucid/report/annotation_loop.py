@@ -133,7 +133,7 @@ def _aims(results: Mapping[str, Any]) -> list[dict[str, Any]]:
                 before, after = (
                     number(verdict[k], shown.decimals) if defined(verdict[k]) else "–" for k in ("before", "after")
                 )
-                unsure = " (left open)" if verdict["shown"] == "unclear" else ""
+                unsure = " (left open)" if verdict["shown"] == "unclear" and verdict["met"] is not None else ""
                 head = f"{one['arm']} against {against}"
                 cells.append({"head": head, "text": f"{before} → {after}", "sign": SIGNS[verdict["met"]] + unsure})
         lines.append({"label": shown.label, "goal": GOALS[goal], "cells": cells})
@@ -183,7 +183,6 @@ def _chart(results: Mapping[str, Any], seen: Mapping[str, Look], name: str) -> C
             axes.axhline(start["value"], color=QUIET, lw=0.8, ls=(0, (4, 2)))
         axes.set_xticks(range(len(numbers) + 1), ["none", *map(str, numbers)])
         axes.set_xlabel("images annotated")
-        axes.set_ylabel(shown.label)
         axes.grid(axis="both")
         figure.legend(loc="outside lower left", frameon=False)
         svg = to_svg(
@@ -215,31 +214,24 @@ def _looked_at(results: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _case(panel: Panel) -> dict[str, Any]:
-    methods = list(dict.fromkeys(method for _, method in panel.maps))
+    """An image and the maps of every network, method by method."""
     height, width = panel.image.shape[:2]
+    names, methods = (list(dict.fromkeys(key[i] for key in panel.maps)) for i in (0, 1))
     return {
         "class_name": panel.class_name,
         "image_id": panel.image_id,
-        "score": panel.score,
         "image": picture(panel),
         "alt": f"Image with the {panel.class_name} outlined and a rectangle around the marker",
         "regions": f"{panel.class_name} (outline), marker (rectangle)",
         "width": width,
         "height": height,
-        "rows": [
+        "maps": [
             {
-                "variant": name,
-                "probability": f"{panel.probabilities[name]:.2f}",
-                "maps": [
-                    {
-                        "image": heat_picture(panel, name, m),
-                        "label": method_label(m),
-                        "alt": f"{method_label(m)}, {name}",
-                    }
-                    for m in methods
-                ],
+                "image": heat_picture(panel, name, method),
+                "label": f"{method_label(method)}, {name}: probability {panel.probabilities[name]:.2f}",
             }
-            for name in dict.fromkeys(name for name, _ in panel.maps)
+            for method in methods
+            for name in names
         ],
     }
 

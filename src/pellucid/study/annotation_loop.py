@@ -84,7 +84,8 @@ class Bench:
     @cached_property
     def training(self) -> Dataset:
         """The training part, read from what was decoded, so that no subset of it is decoded again."""
-        pixels = materialize(self.splits["train"], **self.shape, directory=self.cache)
+        size, channels = self.shape["size"], self.shape["channels"]
+        pixels = materialize(self.splits["train"], size=size, channels=channels, directory=self.cache)
         gray = pixels.shape[1] == 1
         return replace(
             self.splits["train"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -24,7 +24,7 @@ class ArmSettings(Section):
 class LoopSettings(Section):
     """The annotation loop: a network that cheats is explained, marked by a simulated annotator, and trained again."""
 
-    numbers: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+    numbers: tuple[int, ...] = Field(
         (10, 30, 100), min_length=1, description="of marked images that are trained with, each with the ones before"
     )
     aim: int = Field(30, description="the number that the conclusion speaks of")
@@ -36,8 +36,8 @@ class LoopSettings(Section):
     @field_validator("numbers")
     @classmethod
     def _ascending(cls, numbers: tuple[int, ...]) -> tuple[int, ...]:
-        if list(numbers) != sorted(set(numbers)):
-            raise ValueError(f"numbers of images ascend; found {', '.join(map(str, numbers))}")
+        if list(numbers) != sorted(set(numbers)) or numbers[0] < 1:
+            raise ValueError(f"numbers of images ascend, from 1; found {', '.join(map(str, numbers))}")
         return numbers
 
     @model_validator(mode="after")

@@ -215,7 +215,7 @@ def conclude(reached: Sequence[Mapping[str, Any]], count: int) -> list[str]:
             met = sum(v["met"] is True for v in verdicts)
             parts = [_sentence(one["metric"], one["goal"], v) for one, v in zip(own, verdicts, strict=True)]
             whole = "met" if met == len(own) else f"met in {met} of {len(own)} points"
-            said.append(f"{arm}, {count} images, against {against}: the aim is {whole}. {' '.join(parts)}")
+            said.append(f"“{arm}”, {count} images, against “{against}”: the aim is {whole}. {' '.join(parts)}")
     return said
 
 
@@ -245,7 +245,8 @@ METRIC_WORDS = {
 
 def _share_words(metric: str) -> str:
     method, _, place = metric.rpartition("_")
-    return f"Share of the {method_label(method)} map on the {place}"
+    label = method_label(method)
+    return f"Share of the {label if label.isupper() else label.lower()} map on the {place}"
 
 
 def _independent(a: Replicates, b: Replicates) -> Replicates:
