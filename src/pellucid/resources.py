@@ -10,6 +10,7 @@ import os
 import tempfile
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,19 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     close = close or [choice for choice in known if name and choice.startswith(name.lower())]
     hint = f"Did you mean {known[close[0]]!r}? " if close else ""
     return f"{hint}There are: {', '.join(known.values()) or 'none'}."
+
+
+def version_of(package: str = "pellucid") -> str:
+    """The version of an installed package, or `unknown`: it is read from the installation's own records.
+
+    Example:
+        >>> version_of("no-such-package")
+        'unknown'
+    """
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def optional(module: str, extra: str, purpose: str) -> Any:  # noqa: ANN401

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from pellucid.attacks.engine import images_that_fit
 from pellucid.evaluate.ledger import Ledger, RadiusRow
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import as_pixels, in_batches
-from pellucid.resources import nearest
+from pellucid.resources import nearest, version_of
 from pellucid.types import InputError, device_of
 
 if TYPE_CHECKING:
@@ -102,15 +101,8 @@ def record_of(
         "seed": protocol.seed,
         "kinds": [q.kind for q in questions],
         "questions": [q.to_json() for q in questions],
-        "version": _version(),
+        "version": version_of(),
     }
-
-
-def _version() -> str:
-    try:
-        return version("pellucid")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def measure(

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-import pellucid
 from pellucid.data.dicom_file import open_dicom
 from pellucid.data.dicom_header import Spacing, read_header
 from pellucid.explain import FINE
 from pellucid.explain.explanation import upsample
 from pellucid.report.dicom_picture import picture_of
 from pellucid.report.heat_boxes import HOT, boxes_of, hot_region
-from pellucid.resources import optional, whole_file
+from pellucid.resources import optional, version_of, whole_file
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -168,7 +167,7 @@ class DicomWriter:
     def _equipment(self) -> dict[str, Any]:
         return {
             "manufacturer_model_name": "Pellucid",
-            "software_versions": pellucid.__version__,
+            "software_versions": version_of(),
             "device_serial_number": self.model,
         }
 
@@ -213,7 +212,7 @@ class DicomWriter:
             return None
         algorithm = hd.AlgorithmIdentificationSequence(
             name=f"{MANUFACTURER} {method}", family=codes.cid7162.ArtificialIntelligence,
-            version=pellucid.__version__, parameters={"model": self.model, "threshold": f"{HOT:g} of 255"},
+            version=version_of(), parameters={"model": self.model, "threshold": f"{HOT:g} of 255"},
         )  # fmt: skip
         segments = [
             hd.seg.SegmentDescription(
@@ -239,7 +238,7 @@ class DicomWriter:
         )  # fmt: skip
         made.PatientOrientation = self.image.get("PatientOrientation") or []  # unknown where the source has none
         made.ImageType = ["DERIVED", "SECONDARY"]
-        made.ManufacturerModelName, made.SoftwareVersions = "Pellucid", pellucid.__version__
+        made.ManufacturerModelName, made.SoftwareVersions = "Pellucid", version_of()
         made.DeviceSerialNumber = self.model
         made.ContentQualification = "RESEARCH"
         made.LossyImageCompression = self.image.get("LossyImageCompression") or "00"
@@ -259,7 +258,7 @@ class DicomWriter:
 
     def _marked(self, made: DicomObject, about: str) -> DicomObject:
         made.DerivationDescription = (
-            f"{about}. Heat map of a neural network by {MANUFACTURER} {pellucid.__version__}, resampled to the rows "
+            f"{about}. Heat map of a neural network by {MANUFACTURER} {version_of()}, resampled to the rows "
             "and columns of the source image."
         )
         if "ImagerPixelSpacing" in self.image:

@@ -6,12 +6,11 @@ import json
 import platform
 import tomllib
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from pellucid.resources import finite, write_text
+from pellucid.resources import finite, version_of, write_text
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -120,10 +119,7 @@ def versions() -> dict[str, str]:
     """The versions that a result depends on."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     for package in ("pellucid", "torch", "numpy", "scikit-learn", "kornia", "accelerate"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "unknown"
+        found[package] = version_of(package)
     return found
 
 
