@@ -22,8 +22,8 @@ from pellucid.models import create_model, load_model
 from pellucid.study import annotation_loop as loop_module
 from pellucid.study import load_study, run_study
 from pellucid.study.annotation_loop import _with_others
-from pellucid.study.annotation_loop_config import LoopSettings
-from pellucid.study.annotation_loop_results import BASE, Aim, _reached, conclude
+from pellucid.study.annotation_loop_conclusion import Aim, conclude, costs, reach
+from pellucid.study.annotation_loop_config import BASE, LoopSettings
 from pellucid.study.annotation_loop_session import ANNOTATOR, hold_session, read_session
 from pellucid.training import RunFolder
 from pellucid.types import InputError
@@ -287,7 +287,7 @@ def test_the_report_needs_nothing_but_itself_and_its_tables_hold_every_figure(fi
         if row["value"] is not None:
             assert by_place[row["metric"], row["variant"], row["at"]] == pytest.approx(row["value"])
     assert {p.name for p in (finished / "tables").iterdir()} == {
-        f"{name}.{kind}" for name in ("loop", "aims", "sessions", "training") for kind in ("csv", "json")
+        f"{name}.{kind}" for name in ("loop", "aims", "orders", "sessions", "training") for kind in ("csv", "json")
     }
 
 
@@ -311,7 +311,7 @@ def test_an_aim_is_met_where_the_figures_say_so(goal, base, control, after, met,
     rng = np.random.default_rng(0)
     places = {(BASE, 0): base, ("labels only", 30): control, ("marks", 30): after}
     found = {place: {"auroc_gap": made(rng, level)} for place, level in places.items()}
-    told = _reached(found, Aim("auroc_gap", goal), study, "marks")
+    told = reach(found, Aim("auroc_gap", goal), study, "marks")
     assert tuple(told["against"][a]["met"] for a in (BASE, "labels only")) == met
     assert tuple(told["against"][a]["shown"] for a in (BASE, "labels only")) == shown
     said = conclude([told], 30)
@@ -319,6 +319,41 @@ def test_an_aim_is_met_where_the_figures_say_so(goal, base, control, after, met,
     assert ("is met." in said[0]) == (met[0] is True)
     assert ("not met" in said[1]) == (met[1] is False)
     assert ("nothing to halve" in said[0]) == (met[0] is None)
+
+
+def test_what_became_worse_is_said_where_the_interval_says_so():
+    def row(metric, low, high, arm="marks", at="30"):
+        difference = {"value": (low + high) / 2, "low": low, "high": high}
+        return {"metric": metric, "variant": arm, "at": at, "value": 0.5, "against_control": difference}
+
+    rows = [
+        row("auroc_others", -0.03, -0.01),
+        row("cam_marker", 0.1, 0.3),
+        row("cam_finding", 0.1, 0.3),
+        row("effect_marker", -0.3, 0.1),
+        row("auroc_gap", 0.1, 0.2),  # an aim, of which is spoken elsewhere
+        row("auroc_with", -0.2, -0.1),  # the shortcut itself
+        row("ara_attack", -0.2, -0.1, at="10"),
+    ]
+    said = costs(rows, ["marks"], 30, "labels only", ["auroc_gap"])
+    assert said == [
+        "“marks”, 30 images, is worse than “labels only” in: AUROC, other findings 0.520 → 0.500; "
+        "CAM on the marker 0.3000 → 0.5000."
+    ]
+    assert costs(rows[3:], ["marks"], 30, "labels only", ["auroc_gap"])[0].endswith(
+        "nothing that these images could show."
+    )
+
+
+def test_orders_of_images_are_compared_image_by_image(finished):
+    found = results(finished)
+    for one in found["orders"]:
+        other = value(found, one["metric"], one["other"], one["number"])
+        own = value(found, one["metric"], one["arm"], one["number"])
+        assert (one["arm"], one["other"]) == ("marks", "marks, random")
+        assert one["estimate"]["value"] == pytest.approx(own["value"] - other["value"], abs=1e-9)
+    assert len(found["orders"]) == 4
+    assert sum("“marks” less “marks, random”" in sentence for sentence in found["conclusion"]) == 4
 
 
 @pytest.mark.parametrize(

@@ -252,6 +252,9 @@ def _long_tables(results: Mapping[str, Any]) -> dict[str, LongTable]:
         for one in results["aims"]
         for against, verdict in one["against"].items()
     ]
+    orders = [
+        {**{k: one[k] for k in ("arm", "other", "number", "metric")}, **one["estimate"]} for one in results["orders"]
+    ]
     epochs = [
         {"arm": run["arm"], "number": run["number"], "seed": run["seed"], **epoch}
         for run in results["runs"]
@@ -263,6 +266,7 @@ def _long_tables(results: Mapping[str, Any]) -> dict[str, LongTable]:
     return {
         "loop": LongTable(lines, {**about, "rows": results["rows"]}),
         "aims": LongTable(reached, {**about, "aims": results["aims"]}),
+        "orders": LongTable(orders, {**about, "orders": results["orders"]}),
         "sessions": LongTable(results["sessions"], {**about, "sessions": results["sessions"]}),
         "training": LongTable(curves, {**about, "epochs": epochs}),
     }

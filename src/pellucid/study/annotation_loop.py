@@ -19,9 +19,10 @@ from pellucid.models.weights import load_model
 from pellucid.progress import progress_bar
 from pellucid.report.annotation_loop import write_loop_report
 from pellucid.resources import write_json
+from pellucid.study.annotation_loop_config import BASE
 from pellucid.study.annotation_loop_measures import measure, set_loop_stage
 from pellucid.study.annotation_loop_panels import loop_panels
-from pellucid.study.annotation_loop_results import BASE, Cell, loop_results
+from pellucid.study.annotation_loop_results import Cell, loop_results
 from pellucid.study.annotation_loop_session import hold_session, read_session
 from pellucid.study.runs import PlannedRun, check_recipe, open_data, plan, train_all
 from pellucid.training.network import starting_from

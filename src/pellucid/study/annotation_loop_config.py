@@ -9,6 +9,8 @@ from pydantic import Field, field_validator, model_validator
 from pellucid.settings import Section
 
 Acquisition = Literal["uncertainty", "outside", "random", "mixed"]
+BASE = "cheating"
+"""What the network is called that was trained with the shortcut and without annotations."""
 
 
 class ArmSettings(Section):

@@ -1,4 +1,4 @@
-"""The figures of an annotation loop with their intervals, and whether its aim was met, in plain words."""
+"""The figures of an annotation loop: every one with its interval, its seeds and what it differs from."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pellucid.evaluate.classification import auroc
 from pellucid.evaluate.comparison import Row, compare
 from pellucid.evaluate.statistics import Bootstrap, Replicates, join_reasons, mean_over_images, paired_difference
-from pellucid.report.metrics import method_label, number
+from pellucid.study.annotation_loop_conclusion import aims, conclude, costs, order_sentence, reach
+from pellucid.study.annotation_loop_config import BASE
 from pellucid.training.run import RunFolder, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from pellucid.study.annotation_loop_measures import LoopStage, Measured
     from pellucid.study.annotation_loop_session import Session
     from pellucid.study.config import StudyConfig
     from pellucid.study.runs import PlannedRun
 
-BASE = "cheating"
-"""What the network is called that was trained with the shortcut and without annotations."""
 GENERAL_LIMITS = (
     "The annotator is simulated: it knows the truth, never errs and draws tight rectangles. People do not.",
     "The images are drawn, and the shortcut is a letter in a corner: nothing here speaks of patients.",
@@ -41,18 +40,6 @@ class Cell(NamedTuple):
     def name(self) -> str:
         """What it is called beside networks of the same seed."""
         return self.arm if self.arm == BASE else f"{self.arm}, {self.number}"
-
-
-class Aim(NamedTuple):
-    """One thing that training with marks is to reach.
-
-    Attributes:
-        metric: of which figure.
-        goal: `half` (at most half of before), `rise` or `keep` (not lower).
-    """
-
-    metric: str
-    goal: str
 
 
 def figures(study: StudyConfig, stage: LoopStage, measured: Measured) -> dict[str, Replicates]:
@@ -111,7 +98,8 @@ def loop_results(
         place = found.setdefault((cell.arm, cell.number), {})
         for metric, replicates in figures(study, stage, one).items():
             place.setdefault(metric, []).append(replicates)
-    reached = [_reached(found, aim, study, arm.label) for arm in loop.marking for aim in aims(study)]
+    reached = [reach(found, aim, study, arm.label) for arm in loop.marking for aim in aims(study)]
+    rows, orders = _rows(found, loop.control.label), _orders(found, study)
     whole = stage.test.whole
     return {
         "format": 1,
@@ -147,14 +135,21 @@ def loop_results(
             "all": study.settings,
             "loop": _settings(runs),
         },
-        "rows": _rows(found, loop.control.label),
+        "rows": rows,
+        "orders": orders,
         "sessions": [
             {"seed": seed, "acquisition": order, "number": n, "looked_at": session.looked_at[n - 1]}
             for (seed, order), session in sessions.items()
             for n in loop.numbers
         ],
         "aims": reached,
-        "conclusion": conclude(reached, loop.aim),
+        "conclusion": [
+            *conclude(reached, loop.aim),
+            *costs(
+                rows, [arm.label for arm in loop.marking], loop.aim, loop.control.label, [a.metric for a in aims(study)]
+            ),
+            *(order_sentence(one) for one in orders if one["number"] == loop.aim),
+        ],
         "runs": [_run(cell, run) for cell, run in runs.items()],
         "alarms": [
             f"{cell.name}, seed {cell.seed}, {kind}: {told}"
@@ -165,88 +160,25 @@ def loop_results(
     }
 
 
-def aims(study: StudyConfig) -> list[Aim]:
-    """What the training with marks is to reach, by the first method of explanation."""
-    method = study.evaluation.methods[0]
+def _orders(
+    found: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], study: StudyConfig
+) -> list[dict[str, Any]]:
+    """How the first arm with marks differs from the others with marks, whose images came in another order."""
+    loop = study.loop
+    assert loop is not None
+    first, *others = (arm.label for arm in loop.marking)
     return [
-        Aim(f"{method}_marker", "half"),
-        Aim(f"{method}_finding", "rise"),
-        Aim("auroc_without", "keep"),
-        Aim("auroc_gap", "half"),
-    ]
-
-
-def _reached(
-    found: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], aim: Aim, study: StudyConfig, arm: str
-) -> dict[str, Any]:
-    """Whether an arm reached an aim against the cheating network and against the control, and whether that is shown.
-
-    It is met where the figures say so, and shown where the interval of what they say excludes the opposite.
-    """
-    assert study.loop is not None
-    after = found[arm, study.loop.aim][aim.metric]
-    told: dict[str, Any] = {"arm": arm, "metric": aim.metric, "goal": aim.goal, "against": {}}
-    for name, place in ((BASE, (BASE, 0)), (study.loop.control.label, (study.loop.control.label, study.loop.aim))):
-        before = found[place][aim.metric]
-        start = Replicates.mean(before).value
-        bar = [r * 0.5 for r in before] if aim.goal == "half" else before
-        beyond = paired_difference(after, bar).estimate
-        sign = -1 if aim.goal == "half" else 1
-        ends = sorted((sign * beyond.low, sign * beyond.high))
-        least = sign * beyond.value
-        known = math.isfinite(least) and (aim.goal != "half" or start > 0)  # what is not there cannot be halved
-        told["against"][name] = {
-            "before": start,
-            "after": Replicates.mean(after).value,
-            "met": bool(least >= 0 if aim.goal != "rise" else least > 0) if known else None,
-            "shown": "yes" if known and ends[0] > 0 else "no" if known and ends[1] < 0 else "unclear",
-            "difference": paired_difference(after, before).to_json(),
+        {
+            "arm": first,
+            "other": other,
+            "number": n,
+            "metric": aim.metric,
+            **paired_difference(found[first, n][aim.metric], found[other, n][aim.metric]).to_json(),
         }
-    return told
-
-
-def conclude(reached: Sequence[Mapping[str, Any]], count: int) -> list[str]:
-    """What the figures say of the aims, arm by arm and against whom, in plain words."""
-    said = []
-    for arm in dict.fromkeys(one["arm"] for one in reached):
-        own = [one for one in reached if one["arm"] == arm]
-        for against in own[0]["against"]:
-            verdicts = [one["against"][against] for one in own]
-            met = sum(v["met"] is True for v in verdicts)
-            parts = [_sentence(one["metric"], one["goal"], v) for one, v in zip(own, verdicts, strict=True)]
-            whole = "met" if met == len(own) else f"met in {met} of {len(own)} points"
-            said.append(f"“{arm}”, {count} images, against “{against}”: the aim is {whole}. {' '.join(parts)}")
-    return said
-
-
-WANTED = {"half": "half or less was wanted", "rise": "a rise was wanted", "keep": "no fall was wanted"}
-
-
-def _sentence(metric: str, goal: str, verdict: Mapping[str, Any]) -> str:
-    before, after = verdict["before"], verdict["after"]
-    label = METRIC_WORDS.get(metric) or _share_words(metric)
-    digits = 4 if "_marker" in metric or "_finding" in metric else 3
-    if not (math.isfinite(before) and math.isfinite(after)):
-        return f"{label} cannot be compared."
-    figures = f"{label} {number(before, digits)} → {number(after, digits)}"
-    if verdict["met"] is None:
-        return f"{figures} (there was nothing to halve)."
-    change = f", {number(100 * (after / before - 1), 0, signed=True)} %" if goal != "keep" and before > 0 else ""
-    sure = {"yes": "", "no": "", "unclear": "; these images leave it open"}[verdict["shown"]]
-    outcome = "met" if verdict["met"] else "not met"
-    return f"{figures}{change} ({WANTED[goal]}: {outcome}{sure})."
-
-
-METRIC_WORDS = {
-    "auroc_without": "AUROC without the shortcut",
-    "auroc_gap": "Gap in AUROC between images with and without the shortcut",
-}
-
-
-def _share_words(metric: str) -> str:
-    method, _, place = metric.rpartition("_")
-    label = method_label(method)
-    return f"Share of the {label if label.isupper() else label.lower()} map on the {place}"
+        for other in others
+        for n in loop.numbers
+        for aim in aims(study)
+    ]
 
 
 def _independent(a: Replicates, b: Replicates) -> Replicates:
