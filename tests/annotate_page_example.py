@@ -39,6 +39,12 @@ def ready(page):
     page.wait_for_selector("#stage[data-view]")
 
 
+def next_image(page):
+    """Wait until what follows is drawn: at once where it was fetched ahead, which takes a busy server its time."""
+    page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
+    ready(page)
+
+
 def saved(page, text="saved"):
     page.wait_for_function("text => document.getElementById('saves-text').textContent === text", arg=text)
 

@@ -90,6 +90,7 @@ export class Stage {
     const size = this.scene.size();
     this.tell(complete);
     if (!state.sheet) {
+      delete canvas.dataset.view;
       this.scene.draw({});
       return;
     }
