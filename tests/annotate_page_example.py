@@ -39,9 +39,14 @@ def ready(page):
     page.wait_for_selector("#stage[data-view]")
 
 
+def redrawn(page):
+    """Wait until the page shows what was done to it: it draws once a frame, after a key or a click has been answered."""
+    page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
+
+
 def next_image(page):
     """Wait until what follows is drawn: at once where it was fetched ahead, which takes a busy server its time."""
-    page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
+    redrawn(page)
     ready(page)
 
 
@@ -79,10 +84,10 @@ def corners(mark):
 
 def pixels(page):
     """The stage as numbers."""
+    redrawn(page)
     return np.asarray(
         page.evaluate(
-            """async () => { await new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)));
-                 const c = document.getElementById('stage');
+            """() => { const c = document.getElementById('stage');
                  const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
                  const out = []; for (let i = 0; i < d.length; i += 4 * 97) out.push(d[i], d[i + 1], d[i + 2]);
                  return out; }"""

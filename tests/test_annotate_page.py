@@ -19,6 +19,7 @@ from annotate_page_example import (
     pixels,
     place,
     ready,
+    redrawn,
     rectangle,
     saved,
     until,
@@ -136,6 +137,7 @@ def test_every_kind_of_region_with_undo_and_redo(server, visit):
     outline = np.array(marks[1]["shape"]["points"])
     assert all(np.abs(outline - c).max(1).min() < HALF for c in corner)
     np.testing.assert_allclose(np.array(marks[2]["shape"]["points"])[[0, -1]], [[0.2, 0.6], [0.3, 0.9]], atol=HALF)
+    redrawn(page)
     assert page.locator("#regions .swatch").count() == 3
     for _ in range(2):
         page.keyboard.press("z")
@@ -158,10 +160,11 @@ def test_what_is_drawn_zoomed_in_lies_where_it_was_drawn(server, visit):
     page = visit("Zoom", device_scale_factor=1.5)
     x, y = place(page, 0.3, 0.6)
     page.mouse.move(x, y)
+    page.evaluate("() => { window.turned = 0; addEventListener('wheel', e => { window.turned -= e.deltaY; }); }")
     for _ in range(4):
         page.mouse.wheel(0, -200)
-    until(page, "parseFloat(document.getElementById('stage-zoom').textContent) > 3")
-    page.wait_for_timeout(300)  # the last turn of the wheel
+    until(page, "window.turned * devicePixelRatio > 799")  # all four turns, however the browser joined them
+    redrawn(page)
     box = page.locator("#stage").bounding_box()
     scale, left, top = map(float, page.locator("#stage").get_attribute("data-view").split())
     page.mouse.down()
@@ -196,16 +199,16 @@ def test_a_slow_network_keeps_nobody_waiting(server, visit):
     page = visit("Slow")
     page.wait_for_load_state("networkidle")  # the next images are there
 
-    def slowly(route):
-        page.wait_for_timeout(600)
-        route.continue_()
-
-    page.route("**/api/images/*/marks/*", slowly)
+    held = []
+    page.route("**/api/images/*/marks/*", lambda route: held.append(route))
     for x0, y0, x1, y1 in RECTANGLES[:3]:
         rectangle(page, x0, y0, x1, y1)
         page.wait_for_selector("#regions .swatch")
         assert page.locator("#saves-text").inner_text() == "saving"  # it is seen before it has arrived
         page.keyboard.press("Enter")
+        next_image(page)
+    assert len(held) == 1  # one after the other, in order
+    page.unroute("**/api/images/*/marks/*")  # which lets it go
     saved(page)
     images = server.visitor("Slow").finished()
     assert [len(image["marks"]) for image in images] == [1, 1, 1]
@@ -258,6 +261,7 @@ def test_explanations_lie_over_the_image_and_can_be_blended(visit):
     np.testing.assert_array_equal(pixels(page), plain)
     page.keyboard.press("2")
     page.keyboard.press("Enter")
+    next_image(page)
     assert page.locator("#explain").get_attribute("aria-pressed") == "false"  # every image is looked at first
 
 
@@ -275,6 +279,7 @@ def test_two_fingers_zoom_and_draw_nothing(server, visit):
         touch("touchMove", apart)
     touch("touchEnd")
     until(page, "document.getElementById('stage-zoom').textContent === '2.0 ×'")
+    redrawn(page)
     assert page.locator("#regions .swatch").count() == 0
     page.locator("#zoom-fit").tap()
     one = [{"x": place(page, 0.2, 0.2)[0], "y": place(page, 0.2, 0.2)[1], "id": 0}]
@@ -309,6 +314,7 @@ def test_people_are_told_apart_and_hostile_text_stays_text(server, visit):
     assert row.locator("td").all_inner_texts() == ["1", "0", "1"]
     page.get_by_role("button", name="1: done, regions: 1").click()
     page.wait_for_selector("#regions .swatch")
+    redrawn(page)
     assert page.locator("#note").input_value() == image["note"]
     assert page.title() == "Annotate phantom"
 
@@ -360,6 +366,7 @@ def test_strokes_drawn_while_the_server_is_dead_arrive_after_its_restart(server,
     again.goto(server.address)
     ready(again)
     saved(again)
+    again.wait_for_selector("#regions .swatch")
     assert again.locator("#regions .swatch").count() == 1
     visitor = server.visitor("Killed")
     (image,) = visitor.finished()
