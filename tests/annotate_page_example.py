@@ -40,7 +40,7 @@ def ready(page):
 
 
 def redrawn(page):
-    """Wait until the page shows what was done to it: it draws once a frame, after a key or a click has been answered."""
+    """Wait until the page shows what was done to it: it draws once a frame, after it answered a key or a click."""
     page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
 
 

@@ -19,8 +19,8 @@ from annotate_page_example import (
     pixels,
     place,
     ready,
-    redrawn,
     rectangle,
+    redrawn,
     saved,
     until,
 )
@@ -200,7 +200,11 @@ def test_a_slow_network_keeps_nobody_waiting(server, visit):
     page.wait_for_load_state("networkidle")  # the next images are there
 
     held = []
-    page.route("**/api/images/*/marks/*", lambda route: held.append(route))
+
+    def hold(route):
+        held.append(route)
+
+    page.route("**/api/images/*/marks/*", hold)
     for x0, y0, x1, y1 in RECTANGLES[:3]:
         rectangle(page, x0, y0, x1, y1)
         page.wait_for_selector("#regions .swatch")
