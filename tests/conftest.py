@@ -76,6 +76,26 @@ def browser():
         chromium.close()
 
 
+@pytest.fixture(scope="module")
+def postgres():
+    """A PostgreSQL server; skips where none is installed."""
+    from postgres_example import Postgres, programs
+
+    if programs() is None:
+        pytest.skip("PostgreSQL is not installed on this machine (Debian's package postgresql)")
+    server = Postgres()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def source(request, tmp_path):
+    """Where annotations are to be kept: an SQLite file that is not there yet, then an empty PostgreSQL database."""
+    if request.param == "sqlite":
+        return tmp_path / "annotations.db"
+    return request.getfixturevalue("postgres").new_database()
+
+
 @pytest.fixture(scope="session")
 def phantom():
     """The splits of a small phantom, to train on."""

@@ -68,6 +68,7 @@ def serve(
     for module in ("sqlalchemy", "alembic", "fastapi", "uvicorn"):
         optional(module, "annotate", "pellucid annotate")
     from pellucid.annotate.opening import DeskOptions, open_desk
+    from pellucid.data.annotation_schema import store_name
 
     chosen = DeskOptions(
         order=_order(order),
@@ -83,7 +84,7 @@ def serve(
     dataset = get_split(open_splits(data, root, data_option), split)
     second = None if beside is None else load_model(beside, place)
     desk = open_desk(dataset, load_model(model, place), store, name=str(model), beside=second, options=chosen)
-    typer.echo(f"{len(desk.dataset)} images of {data}/{split}; annotations go to {store}")
+    typer.echo(f"{len(desk.dataset)} images of {data}/{split}; annotations go to {store_name(store)}")
     serve_desk(desk, door, say=typer.echo, open_page=open_page)
 
 
@@ -157,10 +158,12 @@ def import_file(
     from pellucid.resources import optional
 
     optional("sqlalchemy", "annotate", "an annotation database")
+    from pellucid.data.annotation_schema import store_name
+
     dataset = None if data is None else get_split(open_splits(data, root, data_option), split)
     counts = import_annotations(file, store, dataset, annotator=annotator, kind=_kind(mark_as))
     typer.echo(", ".join(f"{count} {what}" for what, count in counts.items()))
-    wrote(Path(store))
+    wrote(store_name(store))
 
 
 def _order(name: str) -> Order:

@@ -86,6 +86,6 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     Console().print(table)
 
 
-def wrote(path: Path) -> None:
+def wrote(path: Path | str) -> None:
     """Say where a result lies."""
     typer.echo(f"wrote {path}")

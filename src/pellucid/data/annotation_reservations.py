@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from pellucid.data.annotation_schema import DATASET, VISIT
+from pellucid.data.annotation_schema import VISIT
 from pellucid.data.annotation_store import know_image, timestamp
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ def reserve(
     at = now or datetime.now(UTC)
     cutoff = timestamp(at - hold)
     with store.writing() as connection:
-        connection.execute(sa.select(DATASET.c.id).with_for_update()).all()  # PostgreSQL: one at a time, as SQLite is
         visits = connection.execute(sa.select(VISIT).order_by(VISIT.c.offered, VISIT.c.image)).all()
         busy = Counter(
             v.image

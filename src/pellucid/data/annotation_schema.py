@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MIGRATIONS = Path(str(files("pellucid") / "data" / "migrations"))
 BUSY_SECONDS = 30  # how long a writer waits for another one
 WRITES = "pellucid_writes"
+POSTGRESQL_LOCK = 0x50454C4C  # any number, as long as all that write have the same
 
 _METADATA = sa.MetaData()
 
@@ -95,13 +96,15 @@ def connect(source: str | Path, *, create: bool) -> sa.Engine:
             version of pellucid made.
     """
     url = _url(source)
-    name = url.render_as_string(hide_password=True) if url.host else str(url.database)
+    name = store_name(source)
     if url.get_backend_name() == "sqlite" and not create and not Path(str(url.database)).is_file():
         raise InputError(f"no annotation database at {name}; `pellucid annotate serve` makes one.")
-    engine = sa.create_engine(url, pool_size=20, max_overflow=40)
+    engine = sa.create_engine(url, pool_size=20, max_overflow=40, pool_pre_ping=url.get_backend_name() != "sqlite")
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "begin", _begin_postgresql)
     try:
         _upgrade(engine, name)
     except sa.exc.DBAPIError as error:
@@ -111,6 +114,12 @@ def connect(source: str | Path, *, create: bool) -> sa.Engine:
         engine.dispose()
         raise
     return engine
+
+
+def store_name(source: str | Path) -> str:
+    """What to call an annotation database where it is spoken of: its file, or its URL without the password."""
+    url = _url(source)
+    return url.set(drivername=url.get_backend_name()).render_as_string() if url.host else str(url.database)
 
 
 def _url(source: str | Path) -> sa.URL:
@@ -145,6 +154,12 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     # a writer takes the lock at once: taken later, it could fail where another one wrote in between
     writes = connection.get_execution_options().get(WRITES)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _begin_postgresql(connection: sa.Connection) -> None:
+    # writers come one after the other, as they do with SQLite, so that what one looks up is still so when it writes
+    if connection.get_execution_options().get(WRITES):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({POSTGRESQL_LOCK})")
 
 
 def _upgrade(engine: sa.Engine, name: str) -> None:

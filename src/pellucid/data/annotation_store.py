@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from pellucid.data.annotation_content import StoreContent, StoreInfo
-from pellucid.data.annotation_schema import DATASET, IMAGE, MARK, NOTE, VERDICT, VISIT, WRITES, connect
+from pellucid.data.annotation_schema import DATASET, IMAGE, MARK, NOTE, VERDICT, VISIT, WRITES, connect, store_name
 from pellucid.data.annotation_shapes import shape_from_json, shape_to_json
 from pellucid.data.annotations import AnnotationSet, Mark, Note, Verdict, Visit
 from pellucid.types import InputError
@@ -230,7 +230,9 @@ def open_store(source: str | Path, *, create: Dataset | StoreInfo | None = None)
             found = connection.execute(sa.select(DATASET)).first()
             if found is None:
                 if info is None:
-                    raise InputError(f"{source} holds no annotations yet; `pellucid annotate serve` makes them.")
+                    raise InputError(
+                        f"{store_name(source)} holds no annotations yet; `pellucid annotate serve` makes them."
+                    )
                 connection.execute(
                     sa.insert(DATASET).values({**asdict(info), "classes": json.dumps(info.classes), "id": 1})
                 )

@@ -208,6 +208,7 @@ def load_annotations(source: str | Path, dataset: Dataset) -> AnnotationSet:
             have; the extra `annotate` is not installed.
     """
     optional("sqlalchemy", "annotate", "an annotation database")
+    from pellucid.data.annotation_schema import store_name
     from pellucid.data.annotation_store import open_store
 
     with open_store(source) as store:
@@ -216,7 +217,7 @@ def load_annotations(source: str | Path, dataset: Dataset) -> AnnotationSet:
     missing = sorted(set(found.image_ids) - set(dataset.ids))
     if missing:
         raise InputError(
-            f"{source}: {len(missing)} of {len(found.image_ids)} annotated images are not in "
+            f"{store_name(source)}: {len(missing)} of {len(found.image_ids)} annotated images are not in "
             f"{dataset.card.name}/{dataset.split} ({', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}). "
             f"They were annotated in its part {store.info.split!r}; open the dataset with the same options."
         )
