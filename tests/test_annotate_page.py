@@ -354,6 +354,45 @@ def test_it_fits_the_screen_is_readable_and_every_control_has_a_name(visit, scre
         assert [name for box, name in boxes if box["height"] < 43.9 or box["width"] < 43.9] == []
 
 
+def test_a_token_opens_the_page_and_a_new_one_asks_again_without_a_loss(tmp_path, browser):
+    first, second = "the first token of this server", "another token for the same server"
+    server = Server(tmp_path, "--token", first).start()
+    context = browser.new_context(viewport=WIDE)
+    try:
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.goto(server.address)
+
+        def sign_in(token):
+            page.get_by_label("Name", exact=True).fill("Ann")
+            page.get_by_label("Token").fill(token)
+            page.get_by_role("button", name="Start").click()
+
+        sign_in("certainly not the token")
+        page.get_by_role("alert").get_by_text("this is not the server's token").wait_for()
+        assert page.locator("#stage").count() == 0
+        sign_in(first)
+        ready(page)
+        assert first not in page.content() + page.url + page.evaluate("document.cookie + JSON.stringify(localStorage)")
+        rectangle(page, *RECTANGLES[0])
+        saved(page)
+        server.kill()
+        server.options = ("--token", second)
+        server.start()
+        rectangle(page, *RECTANGLES[1])
+        page.get_by_label("Token").wait_for()  # what was drawn waits in the browser until it may be sent
+        assert page.get_by_label("Name", exact=True).input_value() == "Ann"
+        assert page.evaluate("document.activeElement.id") == "signin-token"
+        sign_in(second)
+        ready(page)
+        saved(page)
+        page.wait_for_selector("#regions .swatch")
+        until(page, "document.querySelectorAll('#regions .swatch').length === 2")
+    finally:
+        context.close()
+        server.kill()
+
+
 def test_strokes_drawn_while_the_server_is_dead_arrive_after_its_restart(server, visit):
     page = visit("Killed")
     page.wait_for_load_state("networkidle")

@@ -108,8 +108,9 @@ def create_app(desk: Desk, gate: Gate, *, local: bool = True) -> ASGIApp:
     def page(request: Request) -> HTMLResponse:
         inside = gate.admits(token_in(dict(request.headers)))
         name = "page.html" if inside else "signin.html"
-        about = desk.about(_name_in(request)) if inside else None
-        return HTMLResponse(pages.get_template(name).render(about=about), 200 if inside else 401)
+        known = _name_in(request)
+        about = desk.about(known) if inside else None
+        return HTMLResponse(pages.get_template(name).render(about=about, known=known or ""), 200 if inside else 401)
 
     @app.get("/enter/{code}")
     def enter(code: str) -> Response:

@@ -1,6 +1,6 @@
 /* The page: puts its parts together. What is shown follows from `state`; actions change it and have it drawn again. */
 
-import { ask } from "./api.js";
+import { ask, Refused } from "./api.js";
 import { Actions } from "./actions.js";
 import { announce, find } from "./dom.js";
 import { Flow } from "./flow.js";
@@ -33,7 +33,7 @@ function start() {
     progress: (progress) => showProgress(progress, about.annotator),
     busy: () => state.draft !== null || document.activeElement === find("note"),
     say: announce,
-    signIn,
+    signedOut,
     unreachable: () => actions.unreachable(),
   });
   const stage = new Stage(state, about, new Scene(find("stage")), redraw);
@@ -77,7 +77,18 @@ function start() {
   flow.start();
 }
 
-const send = (entry) => ask(entry.method, entry.path, entry.body);
+async function send(entry) {
+  try {
+    return await ask(entry.method, entry.path, entry.body);
+  } catch (error) {
+    if (error instanceof Refused && error.status === 401) signedOut();
+    throw error;
+  }
+}
+
+/* The server no longer lets this browser in, as after a start with another token. Loaded again, the page asks for what it
+ * needs; what is drawn waits in the browser's storage. */
+const signedOut = () => window.location.reload();
 
 /* Buttons and sliders. */
 function connect(actions, outbox, flow) {

@@ -7,7 +7,7 @@ const AHEAD = 4; // images reserved, the one that is shown among them
 const OFTEN = 60_000; // milliseconds between visits to the server that keep reservations alive
 
 export class Flow {
-  /** @param outbox of this person; @param does {opened(), renewed(), progress(p), busy(), say(text), signIn()}. */
+  /** @param outbox of this person; @param does {opened(), renewed(), progress(p), busy(), say(text), signedOut()}. */
   constructor(outbox, does) {
     this.outbox = outbox;
     this.does = does;
@@ -148,7 +148,7 @@ export class Flow {
       await work();
       if (this.outbox.waiting().length) this.outbox.flush(); // the server is there again
     } catch (error) {
-      if (error instanceof Refused && error.status === 401) this.does.signIn();
+      if (error instanceof Refused && error.status === 401) this.does.signedOut();
       else if (error instanceof Refused) this.does.say(error.message);
       else if (error instanceof Unreachable) this.does.unreachable();
       else throw error;

@@ -12,4 +12,4 @@ find("signin-form").addEventListener("submit", async (event) => {
     find("signin-told").textContent = error.message;
   }
 });
-find("signin-name").focus();
+find(find("signin-name").value ? "signin-token" : "signin-name").focus();
