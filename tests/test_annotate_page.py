@@ -382,7 +382,7 @@ def test_a_token_opens_the_page_and_a_new_one_asks_again_without_a_loss(tmp_path
         rectangle(page, *RECTANGLES[1])
         page.get_by_label("Token").wait_for()  # what was drawn waits in the browser until it may be sent
         assert page.get_by_label("Name", exact=True).input_value() == "Ann"
-        assert page.evaluate("document.activeElement.id") == "signin-token"
+        until(page, "document.activeElement.id === 'signin-token'")
         sign_in(second)
         ready(page)
         saved(page)
