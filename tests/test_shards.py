@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +14,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
 from pellucid.data import materialize, open_dataset
@@ -172,6 +176,37 @@ def test_a_network_learns_from_a_url_and_is_judged_as_ever(url, phantom, tmp_pat
     assert kept.metrics()[0]["step"] == 4  # all 64 images: from a local cache
     with pytest.raises(InputError, match=r"hold images of 32 pixels .* asks for 48 and 1\. Set model\.size=32"):
         run(splits, tmp_path / "other", "model.size=48", name="standard")
+
+
+@pytest.mark.slow
+def test_two_real_processes_learn_what_one_does_and_each_fetches_its_own_shards(url, tmp_path):
+    settings = [*SMALL, "training.epochs=2", "training.batch_size=16", "training.freeze_batch_norm=true"]
+    command = ["train", "standard", "--data", "shards", "--data-option", f"url={url}", "--device", "cpu"]
+    command += [part for setting in settings for part in ("--set", setting)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PELLUCID_PROGRESS": "0"}
+
+    def train(name, *launcher):
+        done = subprocess.run(
+            [sys.executable, "-m", *launcher, "pellucid.cli.app", *command, "--out", str(tmp_path / name)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return RunFolder(tmp_path / name), load_file(tmp_path / name / "last" / "weights.safetensors")
+
+    one, weights = train("one")
+    Handler.asked.clear()
+    two, theirs = train("two", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
+    assert (one.read()["processes"], two.read()["processes"]) == (1, 2)
+    names = [file.name for file in opened(url)["train"].shards.manifest.files]
+    assert [Handler.asked[name] for name in names] == [2] * len(names)  # once an epoch, by one of the two
+    for name, tensor in weights.items():
+        torch.testing.assert_close(theirs[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
+    assert two.metrics()[-1]["loss"] == pytest.approx(one.metrics()[-1]["loss"], rel=1e-5)
+    assert one.metrics()[-1]["loss"] != pytest.approx(one.metrics()[0]["loss"], rel=1e-3)
 
 
 def test_the_command_writes_trains_and_evaluates(served, tmp_path, pellucid):
