@@ -178,6 +178,48 @@ def test_a_network_learns_from_a_url_and_is_judged_as_ever(url, phantom, tmp_pat
         run(splits, tmp_path / "other", "model.size=48", name="standard")
 
 
+@pytest.fixture
+def bucket(monkeypatch):
+    """The address of an empty S3 bucket, on a local server that speaks its protocol."""
+    pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {"ENDPOINT_URL": f"http://{host}:{port}", "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret"}
+    for name, value in (settings | {"DEFAULT_REGION": "us-east-1"}).items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    s3fs.S3FileSystem().mkdir("hospital")
+    yield "s3://hospital"
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+def test_shards_in_s3_are_read_streamed_and_refused_as_elsewhere(bucket, written, phantom):
+    import s3fs
+
+    store = s3fs.S3FileSystem()
+    store.put(str(written), f"{bucket}/deep", recursive=True)
+    splits = opened(f"{bucket}/deep")
+    for name, original in phantom.items():
+        pixels = materialize(splits[name], size=32, channels=1)
+        np.testing.assert_array_equal(pixels, materialize(original, size=32, channels=1))
+    part = splits["train"]
+    steps, pixels = joint(part.shards, part.targets, 2, epoch=0)
+    assert [len(step) for step in steps] == [16] * 3
+    expected = materialize(phantom["train"], size=32, channels=1)
+    for row, image in pixels.items():
+        np.testing.assert_array_equal(image.numpy(), expected[row].astype(np.float32) / 255)
+    name = part.shards.manifest.files[3].name
+    store.rm(f"{bucket}/deep/{name}")
+    with pytest.raises(InputError, match=name):
+        materialize(opened(f"{bucket}/deep")["train"], size=32, channels=1)
+    with pytest.raises(InputError, match=r"shards\.json"):
+        opened(f"{bucket}/nothing")
+
+
 @pytest.mark.slow
 def test_two_real_processes_learn_what_one_does_and_each_fetches_its_own_shards(url, tmp_path):
     settings = [*SMALL, "training.epochs=2", "training.batch_size=16", "training.freeze_batch_norm=true"]
