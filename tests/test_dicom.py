@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from base64 import b85decode
 from importlib.metadata import distributions
 
 import numpy as np
@@ -11,9 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.uid import (
+    HTJ2K,
     DeflatedExplicitVRLittleEndian,
+    HTJ2KLossless,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGLSLossless,
@@ -198,6 +202,23 @@ def test_lossless_jpeg_and_a_decoder_that_is_missing(monkeypatch):
     monkeypatch.setitem(PLUGINS, "1.2.840.10008.1.2.4.70", ("not there",))
     with pytest.raises(InputError, match=r"Process 14.*1\.2\.840\.10008\.1\.2\.4\.70.*dcmdjpeg.*pellucid\[dicom\]"):
         read_dicom(lossless)
+
+
+def test_high_throughput_jpeg_2000(tmp_path):
+    values = (np.arange(16)[:, None] * 160 + np.arange(16) * 7).astype(np.uint16)
+    encoded = b85decode(  # of these values, by OpenJPH
+        "|4;u>04YEK0000G0000G00000000000000G0000G0000000000009pH0sl|{2mk^A000XAQUDA90ssL31q1{@0smY86Cj9?kdTm&kdTm&kd"
+        "Tmwh=~7W02crOPjF>!N>E53R%LP^FfKASE;BCwkN^q*00000djJ9dlfVEb2l@pEbN~Rr0206e69E1IhjajJ`vV7b0KfnezyK3~-T(r00J4?s"
+        "0Hag@zyK4#02N^F?x3f_bpXyfbLQ;8LILcy0Kfn$-~bkwBuSFzz^A9DLU;f^eSCa;e0+TV{fuCH_A!C%x&Z&#"
+    )
+    plain = radiograph(tmp_path / "plain.dcm", values)
+    for syntax in (HTJ2KLossless, HTJ2K):
+        image = pydicom.dcmread(plain)
+        image.PixelData = encapsulate([encoded])
+        image["PixelData"].is_undefined_length = True
+        image.file_meta.TransferSyntaxUID = syntax
+        image.save_as(tmp_path / "packed.dcm")
+        np.testing.assert_array_equal(read_dicom(tmp_path / "packed.dcm"), read_dicom(plain))
 
 
 def test_no_decoder_is_under_the_gpl():
