@@ -211,7 +211,8 @@ def test_high_throughput_jpeg_2000(tmp_path):
         "Tmwh=~7W02crOPjF>!N>E53R%LP^FfKASE;BCwkN^q*00000djJ9dlfVEb2l@pEbN~Rr0206e69E1IhjajJ`vV7b0KfnezyK3~-T(r00J4?s"
         "0Hag@zyK4#02N^F?x3f_bpXyfbLQ;8LILcy0Kfn$-~bkwBuSFzz^A9DLU;f^eSCa;e0+TV{fuCH_A!C%x&Z&#"
     )
-    plain = radiograph(tmp_path / "plain.dcm", values)
+    plain = tmp_path / "plain.dcm"
+    radiograph(plain, values)
     for syntax in (HTJ2KLossless, HTJ2K):
         image = pydicom.dcmread(plain)
         image.PixelData = encapsulate([encoded])
