@@ -15,48 +15,54 @@ import random
 import signal
 import sys
 import time
+from pathlib import Path
 
-run, source, times, options = sys.argv[1:]
+import torch
+import uvicorn  # noqa: F401 (here, so that no server has to)
 
-import torch  # noqa: E402
-import uvicorn  # noqa: E402, F401 (imported here, so that no server has to)
-
-from pellucid.annotate.opening import DeskOptions, open_desk  # noqa: E402
-from pellucid.annotate.server import create_app  # noqa: E402, F401 (likewise)
-from pellucid.annotate.serving import open_door, serve_desk  # noqa: E402
-from pellucid.data import open_dataset  # noqa: E402
-from pellucid.models.weights import load_model  # noqa: E402
-
-torch.set_num_threads(1)
-door = open_door("127.0.0.1", 0)
-part = open_dataset("phantom", options=json.loads(options))["train"]
-print(door.base, flush=True)
+from pellucid.annotate.opening import DeskOptions, open_desk
+from pellucid.annotate.server import create_app  # noqa: F401 (likewise)
+from pellucid.annotate.serving import open_door, serve_desk
+from pellucid.data import open_dataset
+from pellucid.models.weights import load_model
 
 
-def serve(ready):
-    """A server of its own; it says when it takes requests."""
-    desk = open_desk(part, load_model(run), source, options=DeskOptions(order="random", per_image=50))
-    serve_desk(desk, door, say=lambda _: os.write(ready, b"ready\n"), open_page=False)
+def main(run, source, times, options):
+    torch.set_num_threads(1)
+    door = open_door("127.0.0.1", 0)
+    part = open_dataset("phantom", options=options)["train"]
+    print(door.base, flush=True)
 
+    def start():
+        """A server in a process of its own, which is about to take requests."""
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            logging.disable()
+            os.close(reading)
+            desk = open_desk(part, load_model(run), source, options=DeskOptions(order="random", per_image=50))
+            serve_desk(desk, door, say=lambda _: os.write(writing, b"ready\n"), open_page=False)
+            os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading) as said:
+            assert said.readline() == "ready\n"
+        return child
 
-rng = random.Random(0)
-for life in range(int(times) + 1):
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        logging.disable()
-        os.close(reading)
-        serve(writing)
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as said:
-        assert said.readline() == "ready\n"
-    if life < int(times):
-        time.sleep(rng.uniform(0, 0.3))
+    def kill(child):
         os.kill(child, signal.SIGKILL)
         assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+
+    rng = random.Random(0)
+    for life in range(times):
+        child = start()
+        time.sleep(rng.uniform(0, 0.3))
+        kill(child)
         print(life + 1, flush=True)
-print("the last one", flush=True)
-sys.stdin.read()  # until whoever started it is done
-os.kill(child, signal.SIGKILL)
-os.waitpid(child, 0)
+    child = start()
+    print("the last one", flush=True)
+    sys.stdin.read()  # until whoever started it is done
+    kill(child)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4]))
