@@ -115,7 +115,11 @@ def test_the_other_goal_on_a_dataset(pellucid, tmp_path):
         (["--tolerance", "2"], ["tolerance"]),
         (["--keep", "2"], ["rank correlation from -1 to 1"]),
         (["--method", "lime", "--option", "sample=3"], ["lime has no option 'sample'", "Did you mean 'samples'"]),
+        (["--method", "lime", "--option", "samples=abc"], ["samples of lime is a whole number; found 'abc'"]),
+        (["--method", "integrated-gradients", "--option", "steps=4.5"], ["is a whole number; found 4.5"]),
         (["--data", "phantom"], ["one of the two"]),
+        (["--root", "/nowhere"], ["--root is where the dataset of --data lies"]),
+        (["--data-option", "positive=x"], ["options of DICOM files (--data-option)"]),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(pellucid, model, images, tmp_path, options, parts):
@@ -135,22 +139,35 @@ def test_an_interrupted_attack_goes_on(pellucid, model, images, tmp_path, monkey
     from pellucid.evaluate import manipulation
 
     monkeypatch.setattr(manipulation, "LARGEST_BATCH", 1)
-    asked = [model, images, "--method", "saliency", "--budget", 0.02, *CPU, "--pictures", 0, "--steps"]
+    asked = [
+        model,
+        images,
+        "--method",
+        "saliency",
+        "--budget",
+        0.01,
+        "--budget",
+        0.02,
+        *CPU,
+        "--pictures",
+        0,
+        "--steps",
+    ]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert pellucid("attack-explanation", *asked, 2, "--out", whole)[0] == 0
-    climbed, climb = [], manipulation.Climb
+    climbed, within = [], manipulation.Climb.within
 
-    def failing(*given, **named):
-        climbed.append(given)
-        if len(climbed) == 2:
+    def failing(climb, budget):
+        climbed.append(budget)
+        if len(climbed) == 4:
             raise KeyboardInterrupt
-        return climb(*given, **named)
+        within(climb, budget)
 
-    monkeypatch.setattr(manipulation, "Climb", failing)
+    monkeypatch.setattr(manipulation.Climb, "within", failing)
     assert pellucid("attack-explanation", *asked, 2, "--out", cut)[0] == 130
     assert [p.name for p in cut.iterdir()] == ["kept"]
     assert pellucid("attack-explanation", *asked, 2, "--out", cut)[0] == 0
-    assert len(climbed) == 4  # three images, of which the second was tried twice
+    assert climbed == [0.01, 0.02, 0.01, 0.02, 0.02, 0.01, 0.02]  # the second image goes on from its first budget
     for name in ("attack-explanation.json", "attack-explanation.csv"):
         assert (cut / name).read_bytes() == (whole / name).read_bytes()
     status, *_ = pellucid("attack-explanation", *asked, 3, "--out", cut)

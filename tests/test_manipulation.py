@@ -11,6 +11,7 @@ from scipy import stats
 
 from attack_example import assert_same, snapshot
 from manipulation_example import convolutional, gray_images, linear
+from pellucid.evaluate import manipulation_climb
 from pellucid.evaluate.bootstrap import Bootstrap
 from pellucid.evaluate.manipulation import manipulate
 from pellucid.evaluate.manipulation_settings import Attack
@@ -189,3 +190,28 @@ def test_the_summary_averages_over_images():
     rows = manipulation_rows(found, list("abcd"))
     assert len(rows) == 8
     assert summary["gradient_evaluations_per_image"] == rows[-1]["gradient_evaluations"] == 1 + 2 * 5 * 2
+
+
+def test_what_judging_costs_is_counted(monkeypatch):
+    """Integrated gradients of 6 points: every map that decides what is kept costs 6, beside those of the descent."""
+    judged, within, verify = [], [], manipulation_climb.Climb._verify
+
+    def counting(name, classifier, images, targets, **options):
+        found = explain(name, classifier, images, targets, **options)
+        judged.append(within and len(images) * found.gradient_evaluations)
+        return found
+
+    def watched(climb, points, rows):
+        within.append(True)
+        verify(climb, points, rows)
+        within.clear()
+
+    net, images = convolutional(), gray_images(3)
+    attack = Attack("integrated-gradients", budgets=BUDGETS, steps=2, options={"steps": 6})
+    monkeypatch.setattr(manipulation_climb, "explain", counting)
+    monkeypatch.setattr(manipulation_climb.Climb, "_verify", watched)
+    found = manipulate(net, images, attack)
+    descent = 16 + len(BUDGETS) * 3 * (1 + 16)  # 8 points, there and back, of the reference and of each of three points
+    spent = sum(count for count in judged if count)
+    assert spent > 0
+    assert int(found.gradient_evaluations[-1].sum()) == 3 * descent + spent

@@ -125,11 +125,13 @@ def attack_explanation(
     )  # fmt: skip
     if bool(images) == (data is not None):
         raise InputError("name images whose explanations to attack, or a dataset with --data: one of the two.")
+    if root is not None and data is None:
+        raise InputError("--root is where the dataset of --data lies; name the dataset too, or leave it out.")
     network = load_model(model, pick_device(device))
     check_method(method, network, attack.options)
     target = None if class_name is None else _number(class_name, network.classes)
     if data is None:
-        subjects = from_files(image_files(images or [])[:limit], network)
+        subjects = from_files(image_files(images or [])[:limit], network, data_option)
     else:
         subjects = from_dataset(network, data, root, data_option, split, None, limit, seed)
     thresholds = read_model_card(model).get("thresholds")

@@ -137,6 +137,8 @@ def explain(
     check_settings(size, direction, optimiser)
     if bool(images) == (data is not None):
         raise InputError("name images to explain, or a dataset with --data: one of the two.")
+    if root is not None and data is None:
+        raise InputError("--root is where the dataset of --data lies; name the dataset too, or leave it out.")
     if identifier and data is None:
         raise InputError("--id names images of a dataset; say which with --data.")
     network = load_model(model, pick_device(device))

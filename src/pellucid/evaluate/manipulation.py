@@ -59,7 +59,8 @@ class Manipulation:
         to_target: by name, float64 (B, N), of the maps to `wanted`; empty without.
         target_before: by name, float64 (N,), of `before` to `wanted`; empty without.
         noise: by name, float64 (B, N), of `before` to the maps under noise as large as the budget: what no attack does.
-        gradient_evaluations: int64 (B, N), spent up to this budget.
+        gradient_evaluations: int64 (B, N), spent up to this budget on the attack; what is reported of its result costs
+            a few maps more.
         reasons: why an image has no figures, or None.
     """
 
@@ -109,8 +110,8 @@ def manipulate(
         targets: the classes explained, one an image or one for all; each image's most probable one where not given.
         thresholds: the decision thresholds of a multi-label classifier, ½ where not given.
         batch_size: images at a time; as many as fit, at most 32, where not given.
-        kept: where finished batches are kept, and read from; its record must name all that determines them.
-        advance: called with the number of images of each finished batch and budget.
+        kept: where a batch is kept after each budget, and read from; its record must name all that determines it.
+        advance: called with a number of images at each finished budget, in all with images times budgets.
 
     Raises:
         InputError: images that are not pixels in [0, 1], or none; targets that are no classes; a method that has no
@@ -137,28 +138,27 @@ def manipulate(
         usable = torch.tensor([r is None for r in reasons], device=pixels.device).nonzero().squeeze(1)
         perturbed = pixels.repeat(len(attack.budgets), 1, 1, 1, 1)
         spent = torch.zeros((len(attack.budgets), len(pixels)), dtype=torch.int64, device=pixels.device)
+        if advance is not None:
+            advance((len(pixels) - len(usable)) * len(attack.budgets))  # nothing to do
         rows_at_once = batch_size or min(LARGEST_BATCH, max(1, images_that_fit(network, pixels) // 2))
         for chunk in in_batches(len(usable), rows_at_once):
-            rows, part = usable[chunk], f"images-{chunk.start}-{chunk.stop}"
-            done = kept.read(part) if kept is not None else None
-            if done is not None:
-                perturbed[:, rows] = torch.from_numpy(done["perturbed"]).to(perturbed)
-                spent[:, rows] = torch.from_numpy(done["spent"]).to(spent)
-                if advance is not None:
-                    advance(len(rows) * len(attack.budgets))
-                continue
+            rows = usable[chunk]
             with frozen(network):
                 climb = Climb(classifier, attack, pixels[rows], decision.rows(rows), before[rows],
                                None if wanted is None else wanted[rows], attack.seed + chunk.start)  # fmt: skip
                 for number, budget in enumerate(attack.budgets):
-                    climb.within(budget)
+                    part = f"images-{chunk.start}-{chunk.stop}-budget-{number}"
+                    done = kept.read(part) if kept is not None else None
+                    if done is not None:
+                        climb.restore({name: torch.from_numpy(values) for name, values in done.items()}, budget)
+                    else:
+                        climb.within(budget)
                     perturbed[number, rows] = climb.best
                     spent[number, rows] = climb.gradient_evaluations
+                    if kept is not None and done is None:
+                        kept.write(part, {name: values.cpu().numpy() for name, values in climb.state().items()})
                     if advance is not None:
                         advance(len(rows))
-            if kept is not None:
-                arrays = {"perturbed": perturbed[:, rows], "spent": spent[:, rows]}
-                kept.write(part, {name: values.cpu().numpy() for name, values in arrays.items()})
         return _judge(classifier, attack, decision, pixels, before, wanted, perturbed, spent, reasons)
 
 

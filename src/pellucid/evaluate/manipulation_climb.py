@@ -13,6 +13,8 @@ from pellucid.evaluate.manipulation_goals import SameDecision, SameMap
 from pellucid.explain import explain
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from pellucid.evaluate.manipulation_goals import Decision
@@ -25,7 +27,13 @@ TOO_NEAR = 0.01  # and closer than this the step goes back from it
 
 
 class Climb:
-    """A batch on its way through the budgets; `best` is the best verified perturbed image, the image where none is."""
+    """A batch on its way through the budgets.
+
+    Attributes:
+        best: (N, C, H, W), the best verified perturbed images, the images themselves where none is.
+        gradient_evaluations: int64 (N,), spent so far on descending and on judging what was found on the way; forward
+            passes alone are not counted.
+    """
 
     def __init__(
         self,
@@ -48,7 +56,7 @@ class Climb:
             else SameDecision(decision, reference, before, wanted, attack.tolerance, attack.changed)
         )
         self.best = images.clone()
-        self.gradient_evaluations = self._way.cost
+        self.gradient_evaluations = torch.full((len(images),), self._way.cost, device=images.device)
         # the image itself meets the constraint where the decision is to stay
         nothing = torch.full((len(images),), -math.inf, dtype=torch.float64, device=images.device)
         self._score = nothing if attack.goal == "same-map" else self._goal.score(before)
@@ -94,6 +102,24 @@ class Climb:
         nowhere = lengths(self._last, "rms") == 0
         self._last[nowhere] = here[nowhere]
 
+    def state(self) -> dict[str, Tensor]:
+        """All that the next budget goes on from."""
+        return {
+            "best": self.best,
+            "last": self._last,
+            "score": self._score,
+            "spent": self.gradient_evaluations,
+            "generator": self._generator.get_state(),
+        }
+
+    def restore(self, state: Mapping[str, Tensor], budget: float) -> None:
+        """Be where a climb was after this budget."""
+        self.best, self._last = state["best"].to(self.best), state["last"].to(self._last)
+        self._score = state["score"].to(self._score)
+        self.gradient_evaluations = state["spent"].to(self.gradient_evaluations)
+        self._generator.set_state(state["generator"].cpu())
+        self._before = budget
+
     def _inside(self, perturbation: Tensor, budget: float) -> Tensor:
         """Inside the ball, and then the pixel box, which only shortens."""
         short = project(perturbation, budget * (1 - 1e-5), "rms")  # room for the rounding of image + perturbation
@@ -104,8 +130,11 @@ class Climb:
         if len(rows) == 0:
             return
         goal = self._goal.rows(rows)
-        maps = explained(self._classifier, points[rows], goal.decision.targets, self._attack)
-        score = goal.score(maps)
+        judged = explain(
+            self._attack.method, self._classifier, points[rows], goal.decision.targets, **self._attack.options
+        )
+        self.gradient_evaluations[rows] += judged.gradient_evaluations
+        score = goal.score(judged.maps.detach())
         better = rows[score > self._score[rows]]  # not where it is NaN: a constant map invalidates nothing
         self._score[rows] = torch.where(score > self._score[rows], score, self._score[rows])
         self.best[better] = points[better]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,8 @@ def judge_all(
 ) -> Trust:
     """Judge a network and its methods; each is kept as soon as it is done, and read where it was done before.
 
-    Attacks are kept beside the rest, by their number of images and steps, so that other numbers can be asked for later.
+    Attacks are kept beside the rest, by their number of images and steps and by the thresholds, so that others can be
+    asked for later.
 
     Args:
         classifier: what is explained; left as it was.
@@ -106,7 +108,7 @@ def judge_all(
                 mapper = Mapper(name, batch_size=settings.batch_size)
                 kept = judge_method(mapper, classifier, subjects, settings, others=others, advance=advance)
             store.put(name, kept)
-        asked = f"{name}.attacked-{settings.attacked}x{settings.attack_steps}"
+        asked = f"{name}.attacked-{settings.attacked}x{settings.attack_steps}{decided_at(thresholds)}"
         attacked = store.get(asked)
         if attacked is None:
             steps = 2 * len(settings.budgets) * min(count, settings.attacked)
@@ -116,6 +118,18 @@ def judge_all(
         found[name] = with_attack(kept, attacked)
     rows = trust_table(network, list(found.values()), subjects, settings.seed)
     return Trust(network, found, rows, planned, count)
+
+
+def decided_at(thresholds: Sequence[float] | None) -> str:
+    """What thresholds add to the name under which an attack is kept: it depends on what counts as a decision.
+
+    Example:
+        >>> decided_at(None), decided_at([0.5, 0.25])
+        ('', '-0c726ca0')
+    """
+    if thresholds is None:
+        return ""
+    return "-" + hashlib.sha256(repr([float(t) for t in thresholds]).encode()).hexdigest()[:8]
 
 
 def _curves(found: Findings) -> dict[str, Any]:

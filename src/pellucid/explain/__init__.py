@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import replace
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from pellucid.explain.activation_maps import cam, class_activation_maps, grad_cam, grad_cam_maps
@@ -22,7 +23,7 @@ from pellucid.resources import nearest
 from pellucid.types import InputError, check_images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -77,7 +78,7 @@ SEEDED = ("smoothgrad", "lime", "kernel-shap", "rise")
 FINE = ("saliency", "smoothgrad", "integrated-gradients", "guided-backprop")
 """The methods whose maps change from pixel to pixel, too fine to be read on top of an image."""
 
-SIGNED = ("integrated-gradients", "occlusion", "lime", "kernel-shap")
+SIGNED = ("integrated-gradients", "occlusion", "lime", "kernel-shap", "rise")
 """The methods whose maps have a meaningful zero: above it a pixel speaks for the class, below it against."""
 
 
@@ -135,23 +136,36 @@ adversarial.
     return replace(explanation, maps=upsample(explanation.maps, wanted))
 
 
-def check_options(name: str, options: Iterable[str]) -> None:
-    """Refuse options that a method does not have.
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that a method does not have, and numbers that are none.
 
     Raises:
-        InputError: with the nearest option.
+        InputError: with the nearest option, or what the option is and what was found.
 
     Example:
-        >>> check_options("rise", ["sample"])
+        >>> check_options("rise", {"sample": 8})
         Traceback (most recent call last):
         ...
         pellucid.types.InputError: rise has no option 'sample'. Did you mean 'samples'? There are: samples, cells, \
 chance, baseline, seed, batch_size.
+        >>> check_options("rise", {"samples": "many"})
+        Traceback (most recent call last):
+        ...
+        pellucid.types.InputError: samples of rise is a whole number; found 'many'.
     """
-    known = options_of(name)
-    for option in options:
-        if option not in known:
-            raise InputError(f"{name} has no option {option!r}. {nearest(option, known)}")
+    known = inspect.signature(EXPLAINERS[name]).parameters
+    for option, value in options.items():
+        if option not in options_of(name):
+            raise InputError(f"{name} has no option {option!r}. {nearest(option, options_of(name))}")
+        kind, _, optional = str(known[option].annotation).partition(" | ")
+        if kind not in _NUMBERS or (optional and value is None):
+            continue
+        wanted, told = _NUMBERS[kind]
+        if isinstance(value, bool) or not isinstance(value, wanted):
+            raise InputError(f"{option} of {name} is a {told}; found {value!r}.")
+
+
+_NUMBERS: dict[str, tuple[type, str]] = {"int": (Integral, "whole number"), "float": (Real, "number")}
 
 
 def options_of(name: str) -> list[str]:

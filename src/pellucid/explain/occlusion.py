@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pellucid.explain.explanation import Explanation
-from pellucid.explain.removal import baseline_of, explained_by_removal
+from pellucid.explain.removal import explained_by_removal
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -71,15 +71,15 @@ def occlusion(
     if not 1 <= step <= side:
         raise InputError(f"stride must be from 1 to the window's side, {side}, or pixels are missed; found {step}.")
 
-    def covered(logit: Callable[[Tensor], Tensor], image: Tensor, at_once: int) -> Tensor:
+    def covered(logit: Callable[[Tensor], Tensor], image: Tensor, behind: Tensor, _: int, at_once: int) -> Tensor:
         drops: Tensor = Occlusion(logit).attribute(
             image,
             sliding_window_shapes=(image.shape[1], side, side),
             strides=(image.shape[1], step, step),
-            baselines=baseline_of(image, baseline),
+            baselines=behind,
             perturbations_per_eval=at_once,
         )
         return drops[0, 0]  # a window covers all channels: all have the same drop
 
-    maps, indices, passes = explained_by_removal(covered, classifier, images, targets, batch_size)
+    maps, indices, passes = explained_by_removal(covered, classifier, images, targets, baseline, batch_size)
     return Explanation(maps, "heatmap", "occlusion", indices, gradient_evaluations=0, forward_passes=passes)

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from pellucid.explain.explanation import Targets
     from pellucid.types import Classifier
 
-    Attribute = Callable[[Callable[[Tensor], Tensor], Tensor, int], Tensor]
-    """(images (n, C, H, W) → one value each, an image (1, C, H, W), how many fit at a time) → a heat map (H, W)."""
+    Attribute = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor, int, int], Tensor]
+    """(images (n, C, H, W) → one value each, an image (1, C, H, W), what stands in its pixels' place, its number,
+    how many fit at a time) → a heat map (H, W)."""
 
 Baseline = float | Tensor | Literal["mean"]
 """What stands in the place of pixels that are taken away: a gray, an image, or each image's own mean colour."""
@@ -38,7 +39,8 @@ def baseline_of(images: Tensor, baseline: Baseline) -> Tensor:
     if isinstance(baseline, str):
         if baseline != "mean":
             raise InputError(f"the baseline is a gray in [0, 1], an image, or 'mean'; found {baseline!r}.")
-        return images.mean((2, 3), keepdim=True).expand_as(images).clone()
+        mean = images.double().mean((2, 3), keepdim=True)  # double: the mean of equal pixels is that pixel
+        return mean.to(images.dtype).expand_as(images).clone()
     if not isinstance(baseline, Tensor) and not 0 <= baseline <= 1:
         raise InputError(f"the baseline is a gray in [0, 1]; found {baseline!r}.")
     values = torch.as_tensor(baseline, dtype=images.dtype, device=images.device)
@@ -97,15 +99,24 @@ class Answers:
 
 
 def explained_by_removal(
-    attribute: Attribute, classifier: Classifier, images: Tensor, targets: Targets, batch_size: int | None
+    attribute: Attribute,
+    classifier: Classifier,
+    images: Tensor,
+    targets: Targets,
+    baseline: Baseline,
+    batch_size: int | None,
 ) -> tuple[Tensor, Tensor | None, int]:
     """Heat maps of every image by an algorithm that explains one class of one image.
+
+    Where an image is the same as what stands in its place, nothing can be taken away: its maps are 0, without asking
+    the network, whose answers to equal images may differ by a rounding.
 
     Args:
         attribute: the algorithm. It must take the same parts away whatever the class.
         classifier: what is explained; frozen meanwhile.
         images: (N, C, H, W) in [0, 1].
         targets: class indices (N,), one index for all images, or "all".
+        baseline: what stands in the place of pixels that are taken away.
         batch_size: variants of an image at a time; as many as fit in memory where not given.
 
     Returns:
@@ -123,13 +134,15 @@ def explained_by_removal(
     with torch.inference_mode(False), torch.no_grad(), frozen(classifier):
         pixels = images.detach().clone()
         maps = maps.clone()
-        at_once = rows_that_fit(classifier, pixels, batch_size)
+        at_once, behind = rows_that_fit(classifier, pixels, batch_size), baseline_of(pixels, baseline)
         for index in range(len(pixels)):
-            answers, image = Answers(classifier), pixels[index : index + 1]
+            answers, image, instead = Answers(classifier), pixels[index : index + 1], behind[index : index + 1]
+            if torch.equal(image, instead):
+                continue
             if indices is not None:
-                maps[index] = attribute(answers.of(int(indices[index])), image, at_once)
+                maps[index] = attribute(answers.of(int(indices[index])), image, instead, index, at_once)
             else:
                 for c in every:
-                    maps[index, c] = attribute(answers.of(c), image, at_once)
+                    maps[index, c] = attribute(answers.of(c), image, instead, index, at_once)
             passes = max(passes, answers.passes)
     return maps, indices, passes

@@ -1,4 +1,4 @@
-"""RISE: how probable a class is on average while a pixel is to be seen, over random masks."""
+"""RISE: how much more probable a class is while a pixel is to be seen, over random masks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,11 @@ def rise(
     seed: int = 0,
     batch_size: int | None = None,
 ) -> Explanation:
-    """``S = 1 / (p · n) Σ_i p_c(x ⊙ M_i) M_i`` with the class's probability p_c: softmax, or the label's own sigmoid.
+    """``S = 1 / (p · n) Σ_i (p_c(x ⊙ M_i) − p̄_c) M_i``, with p_c the class's probability: softmax, or its own sigmoid.
+
+    p̄_c is the mean probability over the masks. The paper's map is this one plus ``p̄_c · 1/(p · n) Σ_i M_i``, which is
+    about p̄_c everywhere, and otherwise what chance made of the masks. Without it, 0 means what it means in other maps:
+    seeing the pixel makes no difference.
 
     The same masks serve every image and every class: all classes cost as much as one. No library that is kept well
     has it for torch without numpy loops, hence it is written here.
@@ -55,8 +59,7 @@ def rise(
         batch_size: masked images at a time; as many as fit in memory where not given.
 
     Returns:
-        Maps (N, H, W), not negative; (N, K, H, W) for "all". Only differences within a map mean something: where
-        nothing matters, each pixel gets the mean probability.
+        Maps (N, H, W), signed; (N, K, H, W) for "all".
 
     Raises:
         InputError: images that are not pixels in [0, 1], targets that are no classes, no sample or cell, a chance that
@@ -83,12 +86,16 @@ def rise(
         masks = random_masks(height, width, samples, cells=cells, chance=chance, seed=seed).to(originals)
         for index in range(len(originals)):
             image, cover = originals[index], behind[index]
+            if torch.equal(image, cover):  # no mask takes anything away
+                maps.append(image.new_zeros(len(classifier.classes), height, width))
+                continue
             parts = []
             for rows in in_batches(samples, at_once):
                 seen = masks[rows].unsqueeze(1)
                 logits = finite_logits(classifier(seen * image + (1 - seen) * cover))
                 parts.append(logits.softmax(1) if classifier.task == "multiclass" else logits.sigmoid())
-            found = torch.cat(parts).T @ masks.flatten(1) / (chance * samples)  # (K, H·W)
+            chances = torch.cat(parts)
+            found = (chances - chances.mean(0)).T @ masks.flatten(1) / (chance * samples)  # (K, H·W)
             maps.append(found.view(-1, height, width))
         every = torch.stack(maps) if maps else originals.new_zeros((0, len(classifier.classes), height, width))
         if indices is not None:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from pellucid.explain.explanation import Explanation
-from pellucid.explain.removal import baseline_of, explained_by_removal
+from pellucid.explain.removal import explained_by_removal
 from pellucid.explain.superpixels import superpixels
-from pellucid.types import InputError
+from pellucid.types import InputError, check_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,18 +81,20 @@ def lime(
     if not ridge >= 0:
         raise InputError(f"ridge must not be negative; found {ridge!r}.")
 
-    def weights(logit: Callable[[Tensor], Tensor], image: Tensor, at_once: int) -> Tensor:
+    parts = _parts(classifier, images, segments)
+
+    def weights(logit: Callable[[Tensor], Tensor], image: Tensor, behind: Tensor, index: int, at_once: int) -> Tensor:
         with _drawn_from(seed):
             found: Tensor = Lime(logit, interpretable_model=_Ridge(ridge), similarity_func=_closeness).attribute(
                 image,
-                baselines=baseline_of(image, baseline),
-                feature_mask=superpixels(image[0], segments)[None, None],
+                baselines=behind,
+                feature_mask=parts[index][None, None],
                 n_samples=samples,
                 perturbations_per_eval=at_once,
             )
         return found[0, 0]
 
-    maps, indices, passes = explained_by_removal(weights, classifier, images, targets, batch_size)
+    maps, indices, passes = explained_by_removal(weights, classifier, images, targets, baseline, batch_size)
     return Explanation(maps, "heatmap", "lime", indices, gradient_evaluations=0, forward_passes=passes)
 
 
@@ -135,28 +137,35 @@ def kernel_shap(
     """
     from captum.attr import KernelShap
 
-    def values(logit: Callable[[Tensor], Tensor], image: Tensor, at_once: int) -> Tensor:
-        parts = superpixels(image[0], segments)
-        count = int(parts.max()) + 1
-        if samples < count + 2:
-            raise InputError(
-                f"{count} superpixels need at least {count + 2} samples to be told apart; found {samples}. Raise "
-                "samples or lower segments."
-            )
+    parts = _parts(classifier, images, segments)
+    count = max((int(part.max()) + 1 for part in parts), default=0)
+    if samples < count + 2:
+        raise InputError(
+            f"{count} superpixels need at least {count + 2} samples to be told apart; found {samples}. Raise "
+            "samples or lower segments."
+        )
+
+    def values(logit: Callable[[Tensor], Tensor], image: Tensor, behind: Tensor, index: int, at_once: int) -> Tensor:
         method = KernelShap(logit)
         method.interpretable_model = _Ridge(0.0)  # captum's own solves in single precision
         with _drawn_from(seed):
             found: Tensor = method.attribute(
                 image,
-                baselines=baseline_of(image, baseline),
-                feature_mask=parts[None, None],
+                baselines=behind,
+                feature_mask=parts[index][None, None],
                 n_samples=samples,
                 perturbations_per_eval=at_once,
             )
         return found[0, 0]
 
-    maps, indices, passes = explained_by_removal(values, classifier, images, targets, batch_size)
+    maps, indices, passes = explained_by_removal(values, classifier, images, targets, baseline, batch_size)
     return Explanation(maps, "heatmap", "kernel-shap", indices, gradient_evaluations=0, forward_passes=passes)
+
+
+def _parts(classifier: Classifier, images: Tensor, segments: int) -> list[Tensor]:
+    """The superpixels of every image, which serve all of its classes."""
+    check_images(images, channels=classifier.input_spec.channels)
+    return [superpixels(image, segments) for image in images]
 
 
 class _Ridge:
