@@ -44,7 +44,7 @@ def main(runs: Path, out: Path) -> None:
         shown = {
             f"{network}, {summary['method']}": summary
             for (network, run), summary in found.items()
-            if run in (f"grad-cam-{goal}", f"saliency-{goal}")
+            if run == f"{summary['method']}-{goal}"
         }
         write_manipulation_curves(shown, out / f"manipulation-{goal}.png")
 

@@ -102,7 +102,7 @@ def attack_explanation(
     import numpy as np
 
     from pellucid.cli.explain import image_files
-    from pellucid.cli.subjects import from_dataset, from_files
+    from pellucid.cli.subjects import check_given, from_dataset, from_files
     from pellucid.downloads import digest_of
     from pellucid.evaluate.bootstrap import Bootstrap
     from pellucid.evaluate.gradient_maps import check_method
@@ -116,17 +116,14 @@ def attack_explanation(
     from pellucid.progress import progress_bar
     from pellucid.report.manipulated import write_manipulation_curves
     from pellucid.resources import write_csv, write_json
-    from pellucid.types import InputError, device_of
+    from pellucid.types import device_of
 
     wished: Any = goal
     attack = Attack(
         method, wished, tuple(budget or BUDGETS), target_map, steps, tolerance, keep, seed=seed,
         options=key_values(option),
     )  # fmt: skip
-    if bool(images) == (data is not None):
-        raise InputError("name images whose explanations to attack, or a dataset with --data: one of the two.")
-    if root is not None and data is None:
-        raise InputError("--root is where the dataset of --data lies; name the dataset too, or leave it out.")
+    check_given(images, data, root)
     network = load_model(model, pick_device(device))
     check_method(method, network, attack.options)
     target = None if class_name is None else _number(class_name, network.classes)

@@ -123,7 +123,7 @@ def explain(
     from pellucid.cli.explain_adversarial import AdversarialOutput
     from pellucid.cli.explain_dicom import dicom_output, found_boxes
     from pellucid.cli.explain_maps import MIXED_RHO, HeatMapOutput
-    from pellucid.cli.subjects import from_dataset, from_files
+    from pellucid.cli.subjects import check_given, from_dataset, from_files
     from pellucid.explain import EXPLAINERS
     from pellucid.explain.adversarial import RHO, check_settings
     from pellucid.models import load_model
@@ -135,10 +135,7 @@ def explain(
     heat = [m for m in methods if m != "adversarial"]
     size = rho if rho is not None else MIXED_RHO if heat else RHO
     check_settings(size, direction, optimiser)
-    if bool(images) == (data is not None):
-        raise InputError("name images to explain, or a dataset with --data: one of the two.")
-    if root is not None and data is None:
-        raise InputError("--root is where the dataset of --data lies; name the dataset too, or leave it out.")
+    check_given(images, data, root)
     if identifier and data is None:
         raise InputError("--id names images of a dataset; say which with --data.")
     network = load_model(model, pick_device(device))

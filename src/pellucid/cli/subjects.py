@@ -43,6 +43,18 @@ class Subject:
     dicom: Header | None = None
 
 
+def check_given(images: Sequence[Path] | None, data: str | None, root: Path | None) -> None:
+    """Images are files, or of a dataset.
+
+    Raises:
+        InputError: both or neither are named; a place of the dataset without its name.
+    """
+    if bool(images) == (data is not None):
+        raise InputError("name image files, or a dataset with --data: one of the two.")
+    if root is not None and data is None:
+        raise InputError("--root is where the dataset of --data lies; name the dataset too, or leave it out.")
+
+
 def from_files(
     files: Sequence[Path], network: ConvolutionalClassifier, options: Sequence[str] | None = None
 ) -> list[Subject]:

@@ -29,6 +29,7 @@ RANDOM_ORDER = "random order"
 ON_FINDINGS = ("auprc", "pointing", "energy_ratio", "place_gain")
 ON_SHORTCUTS = ("marker_effect", "finding_effect", "marker_share", "finding_share")
 TRIVIAL = "trivial: "
+LEAST = 5  # values that a verdict rests on
 UNDEFINED = {
     "alignment": "the gradient is 0",
     "alignment_cosine": "the gradient is 0, or the image is of one colour",
@@ -63,7 +64,7 @@ class TrustRow:
         n: how many images, findings or mosaics it averages over.
         better: 1 where more is better, −1 where less is, 0 where neither can be said.
         verdict: whether the whole interval lies above the measure's bar (`yes`), below it (`no`) or neither
-            (`unclear`); None where there is no bar or no figure.
+            (`unclear`, also of fewer than five values); None where there is no bar or no figure.
         bar: that bar.
         reason: why something is NaN or was left out.
         means: what the figure says.
@@ -118,7 +119,7 @@ def trust_row(measure: str, method: str, figure: Replicates, *, beside: str = ""
         shown.high,
         shown.n,
         told.better,
-        verdict(shown.low, shown.high, told.bar),
+        verdict(shown.low, shown.high, told.bar, shown.n),
         told.bar,
         shown.reason,
         told.means,
@@ -145,8 +146,8 @@ def undefined_row(measure: str, method: str, reason: str) -> TrustRow:
     )
 
 
-def verdict(low: float, high: float, bar: float | None) -> Verdict | None:
-    """Where an interval lies beside its bar.
+def verdict(low: float, high: float, bar: float | None, n: int = LEAST) -> Verdict | None:
+    """Where an interval lies beside its bar; of fewer than five values resamples say too little to tell.
 
     Example:
         >>> verdict(0.6, 0.9, 0.5), verdict(0.0, 0.1, 0.5), verdict(0.4, 0.6, 0.5), verdict(math.nan, math.nan, 0.5)
@@ -154,6 +155,8 @@ def verdict(low: float, high: float, bar: float | None) -> Verdict | None:
     """
     if bar is None or math.isnan(low) or math.isnan(high):
         return None
+    if n < LEAST:
+        return "unclear"
     return "yes" if low > bar else "no" if high <= bar else "unclear"
 
 
@@ -174,6 +177,9 @@ def trust_table(network: Findings, methods: Sequence[Findings], subjects: Subjec
     rows += [_row(n, RANDOM_ORDER, network.values[n], draws) for n in ("deletion_area", "insertion_area")]
     trivial = {} if isinstance(subjects.place, str) else trivial_scores(subjects.place, seed)
     rows += [_row("auprc", TRIVIAL + name, values, draws) for name, values in trivial.items()]
+    if not isinstance(subjects.shortcut, str):
+        for name, masks in (("marker_share", subjects.shortcut.marker), ("finding_share", subjects.shortcut.finding)):
+            rows.append(_row(name, TRIVIAL + "uniform", masks.mean((1, 2)), draws))  # the region's share of the image
     best = max(trivial, key=lambda name: _mean(trivial[name]), default="")
     for found in methods:
         rows += method_rows(found, network, draws, trivial.get(best))

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from pellucid.explain import FINE
 from pellucid.report.drawing import QUIET, canvas, looks
-from pellucid.report.panels import ALONE, scaled
 from pellucid.report.perturbed import REACH, as_picture, difference_picture, percent
+from pellucid.report.sheet import OVER, placed
 from pellucid.resources import whole_file
 
 if TYPE_CHECKING:
@@ -59,11 +60,14 @@ def manipulation_pictures(original: Pair, pairs: Sequence[Pair], *, method: str,
     for column, pair in enumerate([original, *pairs]):
         told = "original" if column == 0 else f"RMS ≤ {pair.budget:g}"
         _show(axes[0, column], as_picture(pair.image), f"{told}\n{pair.decided}, {percent(pair.probability)}")
-        agreement = "its map" if column == 0 else f"rank correlation {pair.rank_correlation:.2f}\n{pair.verdict}"
-        if method not in ALONE:
+        known = not np.isnan(pair.rank_correlation)  # it has none where the attack failed
+        agreement = f"rank correlation {pair.rank_correlation:.2f}\n{pair.verdict}" if known else pair.verdict
+        if column == 0:
+            agreement = "its map"
+        if method not in FINE:
             _show(axes[1, column], as_picture(pair.image), "")
-        heat = scaled(pair.map, method)
-        axes[1, column].imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=1.0 if method in ALONE else 0.55)
+        heat, colours = placed(pair.map, method)
+        axes[1, column].imshow(heat, cmap=colours, vmin=0, vmax=1, alpha=1.0 if method in FINE else OVER)
         axes[1, column].set_title(agreement, fontsize=7.5)
         if column:
             change = difference_picture(pair.image - original.image, pair.budget)

@@ -14,8 +14,8 @@ from matplotlib import colormaps
 from pellucid.evaluate.trust_measures import NETWORK, QUESTIONS
 from pellucid.evaluate.trust_rows import TrustRow
 from pellucid.report.metrics import method_label, number
-from pellucid.report.panels import scaled
 from pellucid.report.perturbed import as_picture, data_address
+from pellucid.report.sheet import placed
 from pellucid.report.trust_curves import trust_charts
 from pellucid.resources import write_text
 
@@ -196,5 +196,5 @@ def _forged(page: TrustPage) -> list[dict[str, Any]]:
 
 
 def _heat(heat: npt.NDArray[Any], method: str) -> str:
-    colours = (colormaps["inferno"](scaled(heat, method))[..., :3] * 255).astype(np.uint8)
-    return data_address(colours)
+    values, colours = placed(heat, method)
+    return data_address((colormaps[colours](values)[..., :3] * 255).astype(np.uint8))
