@@ -10,14 +10,16 @@ import pytest
 import torch
 
 from pellucid.data import open_dataset
+from pellucid.evaluate.bootstrap import Bootstrap
 from pellucid.evaluate.faithfulness import deletion
 from pellucid.evaluate.infidelity import infidelity
 from pellucid.evaluate.maps import Mapper
 from pellucid.evaluate.shortcut import shortcut_task
+from pellucid.evaluate.statistics import mean_over_images
 from pellucid.evaluate.trust import Findings, TrustSettings, budget, judge_method, judge_network
 from pellucid.evaluate.trust_attack import judge_attack, with_attack
 from pellucid.evaluate.trust_measures import MEASURES, QUESTIONS
-from pellucid.evaluate.trust_rows import trust_table
+from pellucid.evaluate.trust_rows import trust_row, trust_table
 from pellucid.evaluate.trust_run import Trust
 from pellucid.evaluate.trust_store import TrustStore
 from pellucid.evaluate.trust_subjects import gather_subjects, targets_of, trivial_scores
@@ -61,6 +63,22 @@ def test_noise_does_not_pass(table, noise):
         assert abs(row.value) < 0.1
     for measure in ("flipping_gain", "insertion_gain", "place_gain"):
         assert table[measure, noise, ""].verdict != "yes"
+
+
+def test_shares_of_a_shortcut_stand_beside_a_uniform_maps(table, judged):
+    task = judged[1].shortcut
+    for measure, masks in (("marker_share", task.marker), ("finding_share", task.finding)):
+        row = table[measure, "trivial: uniform", ""]
+        assert row.value == pytest.approx(masks.mean())
+        assert row.n == len(masks)
+        noise = table[measure, "fixed noise", ""].value  # which lies anywhere alike
+        assert 0.2 * row.value < noise < 5 * row.value
+
+
+def test_few_values_give_no_verdict():
+    few, enough = (trust_row("attacked_rank", "cam", mean_over_images(np.ones(n), Bootstrap(range(n)))) for n in (4, 5))
+    assert (few.low, few.verdict) == (1, "unclear")
+    assert (enough.low, enough.verdict) == (1, "yes")
 
 
 def test_a_constant_map_is_null_with_the_reason_everywhere(table):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pellucid.data.registry import open_dataset
+from pellucid.evaluate import trust_run
 from pellucid.evaluate.bootstrap import Bootstrap
 from pellucid.evaluate.manipulation import manipulate
 from pellucid.evaluate.manipulation_settings import Attack
@@ -80,3 +81,19 @@ def test_attacks_are_kept_by_their_number_and_stand_in_the_table(stage, tmp_path
         "saliency.attacked-4x3.npz",
         "saliency.npz",
     ]
+
+
+def test_attacks_are_kept_by_the_thresholds_that_decide(stage, tmp_path, monkeypatch):
+    """Other thresholds are other decisions: what an attack on them found must not stand for these."""
+    asked = []
+
+    def judged(name, *given, thresholds, **named):
+        asked.append(thresholds)
+        return judge_attack(name, *given, thresholds=thresholds, **named)
+
+    monkeypatch.setattr(trust_run, "judge_attack", judged)
+    net, subjects = stage
+    store, even, sure = TrustStore(tmp_path, {}), [0.5] * len(net.classes), [0.9] * len(net.classes)
+    for thresholds in (None, even, sure, even):
+        judge_all(net, subjects, ["saliency"], SETTINGS, store, thresholds=thresholds)
+    assert asked == [None, even, sure]
