@@ -175,6 +175,33 @@ def test_a_release_without_images_or_boxes(release):
     refused("chestxray14", release, release, "none of the 6 images")
 
 
+def test_check_of_a_release_names_all_lines_and_files_that_are_wrong(release):
+    rows = (release / TABLE).read_text().splitlines()
+    more = ["00000005_000.png,Lump,0,5,50,M,PA,", "00000006_000.png,Mass,0,,50,M,PA,", rows[2]]
+    (release / TABLE).write_text("\n".join([*rows, *more]))
+    (release / "train_val_list.txt").write_text(
+        (release / "train_val_list.txt").read_text() + "\n00000005_000.png\n00000009_000.png"
+    )
+    boxes = ["00000004_001.png,Mass,1000,20,30,40,,,", "00000004_001.png,Mass,1,20,nan,40,,,"]
+    (release / BOXES).write_text((release / BOXES).read_text() + "\n".join(boxes))
+    (release / "images" / "00000002_000.png").write_bytes(b"")
+    report = check_dataset("chestxray14", release)
+    told = "\n".join(f"{p.file}: {p.reason}" for p in report.problems)
+    for part in (
+        f"{TABLE}: line 8: unknown finding 'Lump'",
+        f"{TABLE}: line 9: no patient",
+        f"{TABLE}: 00000001_001.png is there more than once",
+        "train_val_list.txt: line 6: 00000009_000.png is not in",
+        f"{BOXES}: line 4: box x=1000",
+        f"{BOXES}: line 5: a box needs finite",
+        "00000002_000.png: ",
+    ):
+        assert told.count(part) == 1, told
+    assert "00000005_000.png is not in" not in told  # its line in the table is what is wrong
+    assert report.found == 6
+    assert report.parts["test"].regions == {"Mass": 1, "Nodule": 1}
+
+
 def test_check_of_a_truncated_png_names_it(release):
     assert check_dataset("chestxray14", release).ok
     image = release / "images" / "00000003_000.png"

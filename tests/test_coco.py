@@ -170,12 +170,36 @@ def test_a_box_without_area_is_left_out_with_a_note(written):
     ]
 
 
+def test_fingerprints_tell_outlines_and_boxes_apart(written):
+    def prints(outline, **options):
+        folder = written(content(annotation(1, 1, 1, segmentation=outline), annotation(2, 2, 7)))
+        test = open_dataset("coco", folder, options=options)["test"]
+        assert test.subset(range(4)).fingerprint == test.fingerprint
+        return test.fingerprint
+
+    other = [*RECTANGLE[:-1], 19.0]
+    runs = {"size": [HEIGHT, WIDTH], "counts": [WIDTH * HEIGHT - 5, 5]}
+    with_masks = [prints([RECTANGLE]), prints([other]), prints([RECTANGLE[:6], RECTANGLE[2:]]), prints(runs)]
+    assert len(set(with_masks)) == 4
+    assert prints([RECTANGLE]) == with_masks[0]
+    boxes = {prints(outline, masks=False) for outline in ([RECTANGLE], [other], runs)}
+    assert len(boxes) == 1
+    assert boxes.isdisjoint(with_masks)
+
+
 def test_bad_boxes_are_refused_at_once_and_all_named_by_the_check(written):
     boxes = [(1, 1, float("nan"), 2), (1, 1, 2, float("inf")), (30, 1, 12, 5), (-2, 1, 5, 5), (1, 1, -1, 3)]
     folder = written(content(*(annotation(i + 1, 1, 1, box=box) for i, box in enumerate(boxes))))
-    with pytest.raises(InputError, match=r"annotation 1 .* is not finite\. So are 4 more, which `pellucid data check`"):
+    with pytest.raises(InputError, match=r"(?s)5 things are wrong.*annotation 1 .* is not finite.*annotation 4 on"):
         open_dataset("coco", folder)
-    reasons = [p.reason for p in check_dataset("coco", folder).problems]
+    (folder / "val2017" / "000000000002.jpg").write_bytes(b"")  # looked at all the same
+    report = check_dataset("coco", folder)
+    assert report.found == 4
+    assert report.parts["test"].regions == {}
+    assert len(report.problems) == 6
+    assert any(p.file.endswith("000000000002.jpg") for p in report.problems)
+    reasons = [p.reason for p in report.problems if p.file.endswith(".json")]
+    assert not any("data check" in reason for reason in reasons)
     for number, words in enumerate(("not finite", "not finite", "outside its image of 40 × 30", "outside", "negative")):
         assert any(f"annotation {number + 1} on" in reason and words in reason for reason in reasons)
     slack = written(content(annotation(1, 1, 1, box=(-0.5, 0, WIDTH + 1, HEIGHT + 0.9))))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydicom.uid import generate_uid
 
 from dicom_example import SECRETS, radiograph
 from pellucid.data import check_dataset, open_dataset
-from pellucid.data.dicom import boxes_in_mm, find_dicom
+from pellucid.data.dicom import boxes_in_mm
 from pellucid.data.dicom_file import read_dicom
+from pellucid.data.dicom_images import find_dicom
 from pellucid.data.opening import FaultyDataError
 from pellucid.types import InputError
 
@@ -77,6 +79,25 @@ def test_by_path(folder):
     assert splits["test"].targets.tolist() == [int(f.path.stem[2:]) % 2 for f in splits["test"].files]
 
 
+@pytest.mark.parametrize("missing", [{}, {"StudyInstanceUID": ""}])
+def test_without_patient_ids_a_study_stays_together(tmp_path, missing):
+    uid = [generate_uid(prefix=None) for _ in range(15)]
+    lines = ["path,Mass"]
+    for i in range(30):
+        own = {"PatientID": "", "StudyInstanceUID": uid[i // 2], "AccessionNumber": f"ACC-{i // 2}", **missing}
+        radiograph(tmp_path / f"{i:02d}.dcm", np.full((8, 8), i, np.uint16), **own)
+        lines.append(f"{i:02d}.dcm,{i % 2}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    with pytest.warns(UserWarning, match=r"30 image\(s\) without PatientID; those of one study"):
+        splits = open_dataset("dicom", tmp_path)
+    at = {int(f.path.stem): part for part, dataset in splits.items() for f in dataset.files}
+    assert all(at[i] == at[i + 1] for i in range(0, 30, 2))
+    assert sum(len(set(part.patients)) for part in splits.values()) == 15
+    assert any("30 image(s) without PatientID" in note.reason for note in check_dataset("dicom", tmp_path).notes)
+    shown = open_dataset("dicom", tmp_path, options={"show_patients": True})
+    assert sum(len(set(part.patients)) for part in shown.values()) == 15
+
+
 def test_boxes_in_pixels_and_millimetres(folder):
     first = (folder / "labels.csv").read_text().splitlines()[4].split(",")[0]  # of 43 × 43 pixels, 0.2 × 0.1 mm
     (folder / "boxes.csv").write_text(f"SOPInstanceUID,label,x,y,width,height\n{first},Mass,10,20,5,8\n")
@@ -135,6 +156,9 @@ def test_files_that_cannot_be_meant(folder):
     assert "two.dcm has 2 frames; choose one with the option frame" in told
     assert "report.dcm is no image" in told
     assert sum(map(len, refused.value.usable.values())) == 11
+    (folder / "labels.csv").write_text("path,Mass\ndeep/0/IM0000,0\ncopy.dcm,1\ndeep/1/IM0001.dcm,1\n")
+    with pytest.raises(FaultyDataError, match=r"line 3: .*IM0000 and .*copy\.dcm have the same SOP Instance UID"):
+        open_dataset("dicom", folder, options={"test_fraction": 1})
 
 
 def test_the_check_names_every_file_and_no_patient(folder):

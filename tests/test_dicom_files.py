@@ -6,17 +6,22 @@ import gzip
 import os
 import shutil
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom.charset import convert_encodings
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from dicom_example import RAMP, SECRETS, lut, radiograph, shipped
+from pellucid.data import check_dataset
 from pellucid.data.dicom_file import is_dicom, read_dicom
 from pellucid.data.dicom_header import read_header
+from pellucid.data.dicom_quiet import quiet
 from pellucid.data.dicom_values import windowed
 from pellucid.types import InputError
 
@@ -121,6 +126,13 @@ def test_an_enhanced_image_says_it_by_frames(tmp_path):
         shown = windowed(values.astype(float), centre, 1000)
         np.testing.assert_array_equal(read_dicom(tmp_path / "a", frame=frame), np.rint(shown * 65535))
     assert read_header(tmp_path / "a").spacing == (0.5, 0.25, "PixelSpacing")
+    image.SharedFunctionalGroupsSequence = []
+    for own, size in zip(image.PerFrameFunctionalGroupsSequence, (0.5, 0.75), strict=True):
+        own.PixelMeasuresSequence = [item(PixelSpacing=[size, size])]
+    image.save_as(tmp_path / "b")
+    assert read_header(tmp_path / "b", frame=1).spacing == (0.5, 0.5, "PixelSpacing")
+    assert read_header(tmp_path / "b", frame=2).spacing == (0.75, 0.75, "PixelSpacing")
+    assert read_header(tmp_path / "b").spacing is None
 
 
 def test_spacing_and_where_it_is_from(tmp_path):
@@ -154,8 +166,15 @@ def test_names_tell_nothing_and_stay_the_same(tmp_path):
     assert read_header(tmp_path / "c").patient != header.patient
     radiograph(tmp_path / "d", IssuerOfPatientID="elsewhere")
     assert read_header(tmp_path / "d").patient != header.patient
-    radiograph(tmp_path / "e", PatientID="")
+    radiograph(tmp_path / "e", PatientID="", StudyInstanceUID="", AccessionNumber="")
     assert read_header(tmp_path / "e").patient == read_header(tmp_path / "e").name
+    studies = []
+    for name, study in (("f", "1.2.3"), ("g", "1.2.3"), ("h", "1.2.4"), ("i", "")):
+        radiograph(tmp_path / name, PatientID="", StudyInstanceUID=study)
+        studies.append(read_header(tmp_path / name).patient)
+    assert studies[0] == studies[1]
+    assert len(set(studies)) == 3
+    assert not any(secret in said for said in studies for secret in (*SECRETS.values(), "1.2.3"))
     said = header.name + header.patient
     assert not any(secret in said for secret in (*SECRETS.values(), first.SOPInstanceUID))
 
@@ -172,6 +191,43 @@ def test_what_pydicom_finds_odd_is_not_quoted(tmp_path, capsys):
     told = "".join(str(w.message) for w in caught) + "".join(capsys.readouterr())
     assert "Quixotte" not in told
     assert "HOSP" not in told
+
+
+def test_an_odd_character_set_is_not_quoted(tmp_path, capfd):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        radiograph(tmp_path / "a.dcm", SpecificCharacterSet="SECRETCS")
+    (tmp_path / "labels.csv").write_text("path,Mass\na.dcm,1\n")
+    filters = list(warnings.filters)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        read_header(tmp_path / "a.dcm")
+        read_dicom(tmp_path / "a.dcm")
+        report = check_dataset("dicom", tmp_path, options={"test_fraction": 1})
+    told = report.to_json() + "".join(str(w.message) for w in caught) + "".join(capfd.readouterr())
+    assert report.found == 1
+    assert "SECRETCS" not in told
+    assert filters == warnings.filters
+
+
+def test_threads_do_not_undo_each_others_quiet():
+    before, ready, go = list(warnings.filters), Event(), Event()
+
+    def inside():
+        with quiet():
+            ready.set()
+            go.wait(10)
+
+    with warnings.catch_warnings(record=True) as caught, ThreadPoolExecutor(1) as pool:
+        warnings.simplefilter("always")
+        with quiet():
+            pool.submit(inside)
+            assert ready.wait(10)
+        convert_encodings("SECRETCS")  # pydicom warns of it; the other is still in it
+        warnings.warn("ours", stacklevel=1)
+        go.set()
+    assert [str(w.message) for w in caught] == ["ours"]
+    assert warnings.filters == before
 
 
 def test_is_dicom(tmp_path):

@@ -158,6 +158,23 @@ def test_a_table_that_makes_no_sense(sample, rows, match):
         open_dataset("imagenet", folder)
 
 
+def test_the_check_names_every_line_and_goes_on(sample):
+    folder, write = sample
+    write("a.png,1000,n01440764", "b.png,0,n01440764", "d.png,1,n01443537", "c.png,0")
+    report = check_dataset("imagenet", folder)
+    assert [p.reason[:6] for p in report.problems] == ["line 2", "line 4", "line 5"]
+    assert report.found == 1
+
+
+def test_the_check_of_folders_names_every_one_that_is_wrong(folders):
+    (folders / "train" / "goldfish").mkdir()
+    (folders / "train" / "n99999999").mkdir()
+    (folders / "val" / "n99999998").mkdir()
+    report = check_dataset("imagenet", folders)
+    assert len(report.problems) == 3, report.problems
+    assert report.found > 4
+
+
 def test_a_table_without_its_columns(sample):
     folder, write = sample
     write("a.png,0", header="file,label")

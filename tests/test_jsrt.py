@@ -16,7 +16,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pellucid.data import check_dataset, get_split, materialize, open_dataset
-from pellucid.data.jsrt import FILE_BYTES, NODULES, NORMALS, audit, read_raw, read_table
+from pellucid.data.jsrt import FILE_BYTES, NODULES, NORMALS, audit, read_raw
+from pellucid.data.jsrt_table import read_table
+from pellucid.data.opening import MISSING
 from pellucid.types import InputError
 
 FIRST = "JPCLN001.IMG\t5\t15\t53\tmale\t1634\t692\tmalignant\tl.upper lobe\tlung cancer"
@@ -189,6 +191,21 @@ def test_a_table_that_makes_no_sense(tmp_path, table, match):
     with pytest.raises(InputError, match=match) as caught:
         open_dataset("jsrt", folder)
     assert "CLNDAT_EN.txt" in str(caught.value)
+
+
+def test_the_check_names_every_row_and_goes_on(tmp_path):
+    rows = [FIRST, "JPCLN002.IMG\t5\tbig\t53\tmale\t1634\t692", "JPCLN003.IMG\t6\t15\t53\tmale\t1634\t692"]
+    folder = write_release(tmp_path / "jsrt", (*NODULES[:4], *NORMALS[:3]), rows)
+    second = folder / "again"
+    second.mkdir()
+    blank(second / NORMALS[0])
+    report = check_dataset("jsrt", folder, options={"test_fraction": 1})
+    told = [p.reason for p in report.problems if p.reason != MISSING]
+    assert ["row 2" in told[1], "row 3" in told[2], "no row for JPCLN004.IMG" in told[3]] == [True] * 3, told
+    assert "the same image as" in told[0]
+    assert len(told) == 4
+    assert report.found == 4
+    assert report.parts["test"].labels == {"Nodule": 1}
 
 
 def test_folders_that_are_not_the_releases(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pellucid.data import check_dataset
+from pellucid.data.decode import read_image
 from pellucid.data.opening import MISSING
 
 OPTIONS = {"validation": "folder"}
@@ -153,6 +154,19 @@ def test_more_than_one_frame_is_a_note(parts):
     report = check(parts)
     assert report.ok
     assert [(n.file, n.reason) for n in report.notes] == [(str(file), "has 3 frames, of which the first is read")]
+
+
+@pytest.mark.parametrize("suffix", ["gif", "tif"])
+def test_later_frames_that_are_damaged_are_a_problem(parts, suffix):
+    frames = [Image.fromarray(picture(seed)) for seed in (500, 501, 502)]
+    file = parts / "test" / "ill" / f"moving.{suffix}"
+    frames[0].save(file, save_all=True, append_images=frames[1:])
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])  # the first is whole
+    assert read_image(file).shape[:2] == picture(500).shape
+    (problem,) = check(parts).problems
+    assert problem.file == str(file)
+    assert "later frames are damaged" in problem.reason
 
 
 def test_a_png_named_jpg_is_read_and_a_missing_image_counts(parts):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import tomllib
+import warnings
 
 import pytest
 
+from pellucid.data import Augmentation
+from pellucid.data.registry import get_entry
 from pellucid.resources import bundled, nearest
 from pellucid.settings import merge, parse_override
 from pellucid.study import load_study
 from pellucid.study.runs import plan
 from pellucid.training import load_recipe, recipe_names
+from pellucid.training.recipe import settle
 from pellucid.types import InputError
 
 KHAKZAR = [name for name in recipe_names() if name.startswith("khakzar2019")]
@@ -267,3 +271,28 @@ def test_none_takes_away_what_a_recipe_has():
     fixed = load_recipe("woods2019-robust", ["objective.gradient_penalty.adaptive=none"]).objective.gradient_penalty
     assert fixed.adaptive is None
     assert fixed.weight == 220
+
+
+@pytest.mark.parametrize("name", [n for n in recipe_names() if load_recipe(n).augment.flip])
+def test_no_recipe_mirrors_what_the_dataset_does_not_allow(name):
+    recipe = load_recipe(name)
+    said = {"phantom": 0.0, "chestxray14": 0.0, "jsrt": 0.0, "dicom": 0.0, "table": 0.0, "folder": 0.0}
+    said |= {"cifar10": 0.5, "imagenet": 0.5, "coco": 0.5}
+    for dataset, flip in said.items():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            settled = settle(recipe, get_entry(dataset).card)
+        assert settled.augment.flip == flip
+        assert settled.augment.pad == recipe.augment.pad
+        assert ["augment.flip is 0" in str(w.message) for w in caught] == [True] * (flip == 0)
+
+
+def test_a_number_of_mirror_images_is_obeyed():
+    asked = load_recipe("woods2019-standard", ["augment.flip=0.3"])
+    assert settle(asked, get_entry("phantom").card) == asked
+    with pytest.raises(InputError, match=r'augment\.flip: expected a number from 0 to 1, or "data"; found 1\.5'):
+        load_recipe("standard", ["augment.flip=1.5"])
+    with pytest.raises(InputError, match="expected a number from 0 to 1"):
+        load_recipe("standard", ["augment.flip=sometimes"])
+    with pytest.raises(InputError, match="once the dataset is known"):
+        Augmentation(load_recipe("woods2019-standard").augment)

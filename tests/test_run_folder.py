@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from pellucid.models import load_model
 from pellucid.models.inference import predict
 from pellucid.models.weights import read_model_card
 from pellucid.training import load_recipe, train
-from training_example import SMALL
+from training_example import SMALL, run
 
 
 def test_the_run_folder_says_everything(finished, phantom):
@@ -36,6 +37,17 @@ def test_the_run_folder_says_everything(finished, phantom):
         assert values["data"][part]["images"] == len(phantom[part])
     names = {p.name for p in finished.path.iterdir()}
     assert names == {"run.toml", "metrics.jsonl", "weights.safetensors", "model.toml", "last", "state"}
+
+
+def test_a_chest_is_not_mirrored_and_the_record_says_so(phantom, tmp_path):
+    with pytest.warns(UserWarning, match="augment.flip is 0. If they may be"):
+        plain = run(phantom, tmp_path / "a", "training.epochs=1", "model.channels=1", name="woods2019-standard")
+    assert plain.read()["recipe"]["augment"] == {**plain.read()["recipe"]["augment"], "pad": 4, "flip": 0.0}
+    things = {p: replace(d, card=replace(d.card, mirrorable=True)) for p, d in phantom.items()}
+    mirrored = run(things, tmp_path / "b", "training.epochs=1", "model.channels=1", name="woods2019-standard")
+    assert mirrored.read()["recipe"]["augment"]["flip"] == 0.5
+    record = {p: d["fingerprint"] for p, d in mirrored.read()["data"].items()}
+    assert record == {p: d["fingerprint"] for p, d in plain.read()["data"].items()}
 
 
 def test_the_card_carries_what_a_user_of_the_network_needs(finished, phantom):

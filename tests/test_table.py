@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from pellucid.data import check_dataset, open_dataset
+from pellucid.data.opening import FaultyDataError
 from table_example import ALL, TINY, faults, refused, rows, table_of_radiographs, writer_of_tables
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*images from:UserWarning")
@@ -54,6 +55,32 @@ def test_a_list_of_findings(table):
     assert "Mass|Nodule" in slashed.classes
     with pytest.warns(UserWarning, match="no image has the class Nodul"):
         open_dataset("table", path, options={**ALL, "classes": ["Nodul", "Mass"]})
+
+
+def test_lists_in_brackets_as_pandas_and_json_write_them(table):
+    ends = ("\"['Mass', 'Nodule']\"", '"[""Mass""]"', "[]", "\"['No Finding']\"", '"[ \'Mass\' ,""A|B, C"" ]"', "")
+    test = open_dataset("table", table(rows("path,findings", *ends)), options=ALL)["test"]
+    assert test.classes == ("A|B, C", "Mass", "Nodule")
+    expected = [[0, 1, 1], [0, 1, 0], [0, 0, 0], [0, 0, 0], [1, 1, 0], [np.nan] * 3]
+    np.testing.assert_array_equal(test.targets, expected)
+    for cell in ("\"['Mass' 'Nodule']\"", '"[Mass, Nodule]"', "\"['Mass', 'it\\'s']\"", "[1]"):
+        (reason,) = faults(table(rows("path,findings", "Nodule", cell)), **ALL)
+        assert reason.startswith("line 3: findings is ")
+        assert "expected a list such as Mass|Nodule or ['Mass', 'Nodule']" in reason
+
+
+def test_a_class_with_a_comma_names_the_option_for_lists(table):
+    path = table(rows("path,findings", '"Mass, Nodule"', "Nodule"))
+    with pytest.warns(UserWarning, match=r"a class in 'findings' is called 'Mass, Nodule'.*separator=','"):
+        assert open_dataset("table", path, options=ALL)["test"].classes == ("Mass, Nodule", "Nodule")
+    notes = [note.reason for note in check_dataset("table", path, options=ALL).notes]
+    assert any("separator=','" in note for note in notes)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        several = open_dataset("table", path, options={**ALL, "separator": ","})["test"]
+        open_dataset("table", path, options={**ALL, "classes": ["Mass, Nodule", "Nodule"]})
+    assert several.classes == ("Mass", "Nodule")
+    assert not any("separator=" in str(w.message) for w in caught)
 
 
 def test_columns_of_labels(table):
@@ -204,6 +231,17 @@ def test_boxes_in_pixels_of_the_file(table):
     refused(path, r"nowhere\.csv: no such file \(option boxes\)", boxes="nowhere.csv")
     table("path,label,x,y,w\nsub/2.png,Mass,0,0,1\n", "boxes.csv")
     refused(path, r"boxes\.csv: no column 'height' or 'h'")
+
+
+def test_boxes_of_a_path_that_is_there_twice_are_the_first_rows(table):
+    path = table(rows("path,class", "a", "b") + "sub/0.png,b\n")
+    table("path,label,x,y,width,height\nsub/0.png,a,1,2,3,4\nsub/0.png,a,1,2,300,4\n", "boxes.csv")
+    with pytest.raises(FaultyDataError) as caught:
+        open_dataset("table", path, options=ALL)
+    assert any("line 4: sub/0.png is in line 2 too" in r.reason for r in caught.value.remarks)
+    assert any("line 3" in r.reason and "lies outside" in r.reason for r in caught.value.remarks)
+    test = caught.value.usable["test"]
+    assert [(test.ids[r.image], r.label) for r in test.regions.items] == [("sub/0.png", "a")]
 
 
 def test_parquet_says_the_same_as_csv(table, tmp_path):

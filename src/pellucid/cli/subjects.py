@@ -76,7 +76,7 @@ def from_files(
 
     chosen = validate(DicomPixels, key_values(options), "options of DICOM files (--data-option)")
     spec = network.input_spec
-    headers = [read_header(f) if is_dicom(f) else None for f in files]
+    headers = [read_header(f, frame=chosen.frame) if is_dicom(f) else None for f in files]
     names = _distinct([f.stem if h is None else h.name for f, h in zip(files, headers, strict=True)])
     found = []
     for file, header, name in zip(files, headers, names, strict=True):

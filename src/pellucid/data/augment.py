@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pellucid.settings import Section
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+BY_DATA = "data"  # the word for a `flip` that the dataset decides
 
 
 class AugmentOptions(Section):
@@ -25,7 +28,8 @@ class AugmentOptions(Section):
         scale: largest change of size, as a fraction: 0.1 draws from 0.9 to 1.1.
         crop: largest share of the area that is cut away before the rest, of an aspect ratio from 3:4 to 4:3,
             is stretched to full size.
-        flip: probability of a mirror image. Off unless asked for: left and right matter in a chest.
+        flip: probability of a mirror image. Off unless asked for: left and right matter in a chest. `"data"` for 0.5
+            where the dataset's card says that they may be exchanged, else 0; a number is always obeyed.
         brightness: largest change of all pixels, as a fraction of full white.
         contrast: largest change of contrast, as a fraction: 0.2 multiplies by 0.8 to 1.2.
     """
@@ -35,9 +39,16 @@ class AugmentOptions(Section):
     translation: float = Field(default=0.0, ge=0, lt=1)
     scale: float = Field(default=0.0, ge=0, lt=1)
     crop: float = Field(default=0.0, ge=0, lt=1)
-    flip: float = Field(default=0.0, ge=0, le=1)
+    flip: float | str = 0.0
     brightness: float = Field(default=0.0, ge=0, le=1)
     contrast: float = Field(default=0.0, ge=0, le=1)
+
+    @field_validator("flip", mode="before")
+    @classmethod
+    def _probability_or_data(cls, value: object) -> object:
+        if value == BY_DATA or (isinstance(value, (int, float)) and 0 <= value <= 1):
+            return value
+        raise ValueError('expected a number from 0 to 1, or "data"')
 
 
 class Augmentation:
@@ -49,6 +60,9 @@ class Augmentation:
     Args:
         options: how much; see `AugmentOptions`.
 
+    Raises:
+        InputError: for a `flip` that still leaves it to the data.
+
     Example:
         >>> _ = torch.manual_seed(0)
         >>> images = torch.randint(0, 256, (2, 1, 8, 8), dtype=torch.uint8)
@@ -59,7 +73,10 @@ class Augmentation:
     """
 
     def __init__(self, options: AugmentOptions) -> None:
+        if isinstance(options.flip, str):
+            raise InputError("augment.flip = 'data' is a number only once the dataset is known; give the number.")
         self.options = options
+        self._flip = options.flip
         self._moving: list[nn.Module] | None = None
         self._toning: list[nn.Module] = []
 
@@ -90,8 +107,8 @@ class Augmentation:
         if images.shape[0] == 0:
             return images, regions
         moved = images if regions is None else torch.cat([images, regions], 1)
-        if self.options.pad or self.options.flip:
-            moved = pad_and_flip(moved, self.options.pad, self.options.flip)
+        if self.options.pad or self._flip:
+            moved = pad_and_flip(moved, self.options.pad, self._flip)
         for step in self._moving:
             moved = step(moved)
         channels = images.shape[1]

@@ -144,12 +144,13 @@ def check_dataset(
         try:
             if root is not None and entry.needs_root and Path(root).is_dir():
                 remarks += entry.audit(Path(root))
+        except InputError as error:  # what is wrong may be so for opening too; it is said once
+            remarks += _remarks_of(error, folder)
+        try:
             splits = entry.open(root, seed, options)
-        except FaultyDataError as error:
-            remarks += error.remarks
-            splits = error.usable
         except InputError as error:
-            remarks.append(Remark(folder, str(error)))
+            remarks += _remarks_of(error, folder)
+            splits = error.usable if isinstance(error, FaultyDataError) else {}
     remarks += [Remark(folder, str(w.message), serious=False) for w in caught]
     looks = {part: _look_at_all(dataset, progress, workers) for part, dataset in splits.items()}
     remarks += [look.remark for found in looks.values() for look in found if look.remark is not None]
@@ -167,6 +168,10 @@ def check_dataset(
         if splits
         else "",
     )
+
+
+def _remarks_of(error: InputError, folder: str) -> tuple[Remark, ...]:
+    return error.remarks if isinstance(error, FaultyDataError) else (Remark(folder, str(error)),)
 
 
 class _Look(NamedTuple):
@@ -213,16 +218,20 @@ def _look_at_image(dataset: Dataset, i: int) -> _Look:
         file = str(path or dataset.split)
         return _Look(name, remark=Remark(file, str(error).removeprefix(f"{file}: ")))
     if is_blank(image):
-        said = Remark(str(path or name), "of one shade throughout: there is nothing to learn from it", serious=False)
-        return _Look(name, pixel_hash(image), blank=True, remark=said)
-    frames = _frames(path) if path is not None and path.suffix.lower() in _MANY_FRAMES else 1
-    note = Remark(str(path), f"has {frames} frames, of which the first is read", serious=False) if frames > 1 else None
-    return _Look(name, pixel_hash(image), remark=note)
+        shade = Remark(str(path or name), "of one shade throughout: there is nothing to learn from it", serious=False)
+        return _Look(name, pixel_hash(image), blank=True, remark=shade)
+    said = _look_at_frames(path) if path is not None and path.suffix.lower() in _MANY_FRAMES else None
+    return _Look(name, pixel_hash(image), remark=said)
 
 
-def _frames(path: Path) -> int:
-    with Image.open(path) as image:
-        return getattr(image, "n_frames", 1)
+def _look_at_frames(path: Path) -> Remark | None:
+    """What is to be said of the frames behind the first, which is not decoded here."""
+    try:
+        with Image.open(path) as image:
+            frames = getattr(image, "n_frames", 1)
+    except Exception as error:  # IndexError, TypeError, struct.error …: whatever Pillow meets in them
+        return Remark(str(path), f"later frames are damaged ({type(error).__name__}); the first can be read")
+    return Remark(str(path), f"has {frames} frames, of which the first is read", serious=False) if frames > 1 else None
 
 
 def _count(dataset: Dataset) -> PartReport:

@@ -23,7 +23,7 @@ from pellucid.data.chestxray14_tables import (
 )
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
 from pellucid.data.decode import read_image
-from pellucid.data.opening import MISSING, Remark, check_root, list_images
+from pellucid.data.opening import MISSING, Remark, check_root, list_images, open_despite
 from pellucid.data.regions import Region, Regions
 from pellucid.data.splits import check_disjoint, patient_split
 from pellucid.resources import nearest
@@ -92,13 +92,19 @@ def open_chestxray14(root: str | Path, *, seed: int = 0, options: Mapping[str, o
         `train`, `validation` and `test`; no patient is in two of them.
 
     Raises:
-        InputError: naming file and line, for a table or list that is missing or not as released, an unknown
-            finding, a box outside its image, a patient in two parts, or no images at all.
+        InputError: naming the file, for a table or list that is missing or not as released, a patient in two parts, or
+            no images at all.
+        FaultyDataError: naming the line of everything that is wrong in table, lists and boxes, such as an unknown
+            finding or a box outside its image; a check goes on with the rest.
     """
     settings = validate(ChestXray14Options, options, f"options of {CARD.name}")
     columns = _target_columns(settings.labels)
     folder = check_root(root, CARD.name, LAYOUT)
     tables = read_tables(folder)
+    return open_despite(tables.faults, lambda: _open_parts(folder, tables, columns, settings, seed), folder)
+
+
+def _open_parts(folder: Path, tables: Tables, columns: list[int], settings: ChestXray14Options, seed: int) -> Splits:
     files = find_images(folder)
     rows = {name: i for i, name in enumerate(tables.names)}
     official = {part: [rows[n] for n in names if n in files] for part, names in tables.parts.items()}
@@ -203,6 +209,7 @@ def audit(folder: Path) -> list[Remark]:
     listed = {name for names in tables.parts.values() for name in names}
     found = [Remark(name, MISSING) for names in tables.parts.values() for name in names if name not in files]
     known = set(tables.names)
+    found += tables.faults
     found += [
         Remark(str(tables.source), f"{name}: in neither {TRAIN_LIST} nor {TEST_LIST}")
         for name in tables.names

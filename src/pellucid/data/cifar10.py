@@ -39,6 +39,7 @@ CARD = DatasetCard(
     licence="not stated; its page asks for the citation",
     url="https://www.cs.toronto.edu/~kriz/cifar.html",
     native_channels=3,
+    mirrorable=True,
     notes=(
         "The official training images, less a validation part, and the official test images. Images may come from a "
         "zip of class folders."

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+_WHAT_TO_DO = "Fetch the file again; one of your own is saved anew by pickle.dump(…, protocol=4)."
 VALUES = 3 * 32 * 32  # of an image: the red, the green and the blue plane, row by row
 # What the files name, and what is done with it here. Everything else is refused.
 _RECONSTRUCT, _NDARRAY, _DTYPE = "_reconstruct", "ndarray", "dtype"
@@ -59,7 +60,8 @@ def read_batch(path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]
     """The labels and the pixels of a file of the python version, as `data_batch_1`.
 
     Args:
-        path: a pickle of a dictionary whose `labels` are a list and whose `data` is an array, by protocol 2 to 4.
+        path: a pickle of a dictionary whose `labels` are a list and whose `data` is an array: by Python 2 and protocol
+            2, as the official ones, or by Python 3 and protocol 3 or 4.
 
     Returns:
         uint8 (n,) and, memory-mapped, uint8 (n, 3072).
@@ -130,13 +132,12 @@ def _interpret(data: bytes, path: Path) -> Any:  # noqa: ANN401
             if asked not in _NAMES:
                 raise InputError(
                     f"{path}: names {asked.replace(' ', '.')}, which no file of CIFAR-10 does; it could run code, so "
-                    "it is not read. Fetch the file again; one of your own is saved by pickle protocol 2."
+                    f"it is not read. {_WHAT_TO_DO}"
                 )
             machine.stack.append(_Name(_NAMES[asked]))
         elif not (machine.push(name, argument, position or 0) or machine.build(name, argument)):
             raise InputError(
-                f"{path}: the pickle opcode {name}, which no file of CIFAR-10 has; it is not read. Fetch the file "
-                "again; one of your own is saved by pickle protocol 2."
+                f"{path}: the pickle opcode {name}, which no file of CIFAR-10 has; it is not read. {_WHAT_TO_DO}"
             )
     raise ValueError("no end")
 

@@ -11,10 +11,10 @@ import numpy as np
 from pydantic import Field
 
 from pellucid.data.coco_annotations import Instances, read_instances
-from pellucid.data.coco_masks import draw_mask
+from pellucid.data.coco_masks import draw_mask, outline_hash
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
 from pellucid.data.decode import read_image
-from pellucid.data.opening import MISSING, Remark, check_root, list_images
+from pellucid.data.opening import MISSING, Remark, check_root, list_images, open_despite
 from pellucid.data.regions import Region, Regions
 from pellucid.data.splits import check_disjoint, patient_split
 from pellucid.settings import Section, validate
@@ -46,6 +46,7 @@ CARD = DatasetCard(
     licence="annotations CC BY 4.0; the images are Flickr users', each under the licence that its entry names",
     url="https://cocodataset.org/",
     native_channels=3,
+    mirrorable=True,
     notes=(
         "80 categories, in the order of their ids. The official validation images are the test part; the validation "
         "part is cut from the training images. A crowd counts as present and is no region."
@@ -91,13 +92,11 @@ class _Part:
         image = place[found.image]  # of each object, among the rows; -1 where it is not
         targets = np.zeros((len(rows), len(found.categories)), dtype=np.float32)
         targets[image[image >= 0], found.category[image >= 0]] = 1
-        marked = np.flatnonzero((image >= 0) & ~found.crowd & ~found.empty)
+        marked = found.marked[image[found.marked] >= 0]
         marked = marked[np.argsort(image[marked], kind="stable")]
         columns = (marked, image[marked], found.category[marked], found.relative_boxes()[marked])
         regions = tuple(
-            Region(
-                i, found.categories[k], (x, y, w, h), partial(self.mask, row) if masks and found.outlines[row] else None
-            )
+            self.region(i, k, (x, y, w, h), row, masks=masks)
             for row, i, k, (x, y, w, h) in zip(*(column.tolist() for column in columns), strict=True)
         )
         ids = self.ids(rows)
@@ -112,6 +111,15 @@ class _Part:
             regions=Regions(regions) if regions else None,
             files=files,
         )
+
+    def region(
+        self, image: int, category: int, box: tuple[float, float, float, float], row: int, *, masks: bool
+    ) -> Region:
+        """The place that an object marks on an image: its outline, where it has one and that is wanted, or its box."""
+        label, outline = self.instances.categories[category], self.instances.outlines[row]
+        if not masks or not outline:
+            return Region(image, label, box)
+        return Region(image, label, box, partial(self.mask, row), outline_hash(outline))
 
     def mask(self, row: int) -> npt.NDArray[np.bool_]:
         """The outline of one object as boolean (height, width)."""
@@ -139,14 +147,19 @@ def open_coco(root: str | Path, *, seed: int = 0, options: Mapping[str, object] 
 
     Raises:
         InputError: naming the file, for annotations that are missing, no JSON, not COCO's or at odds with each other
-            (see `read_instances`), or a box that is not finite or lies outside its image.
+            (see `read_instances`).
+        FaultyDataError: naming every box that is not finite or lies outside its image; a check goes on without them.
     """
     settings = validate(CocoOptions, options, f"options of {CARD.name}")
     folder = check_root(root, CARD.name, LAYOUT)
     parts = _open_parts(folder)
+    faults = [remark for part in parts.values() for remark in part.instances.remarks() if remark.serious]
+    return open_despite(faults, lambda: _cut_parts(folder, parts, settings, seed), folder)
+
+
+def _cut_parts(folder: Path, parts: Mapping[str, _Part], settings: CocoOptions, seed: int) -> Splits:
     splits: Splits = {}
     for name, part in parts.items():
-        _refuse_bad_boxes(part.instances)
         rows = part.there
         if len(rows) < len(part.instances.names):
             there = f"{len(rows):,} of {len(part.instances.names):,} images found"
@@ -200,10 +213,3 @@ def _open_parts(root: Path) -> dict[str, _Part]:
     if len({part.instances.categories for part in parts.values()}) > 1:
         raise InputError(f"{root / 'annotations'}: train2017 and val2017 list different categories.")
     return parts
-
-
-def _refuse_bad_boxes(instances: Instances) -> None:
-    bad = [remark for remark in instances.remarks() if remark.serious]
-    if bad:
-        more = f" So are {len(bad) - 1:,} more, which `pellucid data check` names." if len(bad) > 1 else ""
-        raise InputError(f"{bad[0].file}: {bad[0].reason}.{more} Fetch the annotations again, or mend them.")

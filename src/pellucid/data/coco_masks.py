@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from array import array
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,20 @@ def draw_mask(outline: Any, frame: tuple[int, int], box: Sequence[float], where:
         x, y = (min(max(int(v), 0), n - 1) for v, n in zip(box[:2], frame, strict=True))
         mask[y : max(int(np.ceil(box[1] + box[3])), y + 1), x : max(int(np.ceil(box[0] + box[2])), x + 1)] = True
     return mask
+
+
+def outline_hash(outline: Any) -> bytes:  # noqa: ANN401
+    """A short hash of a segmentation as it is written, whether it can be drawn or not.
+
+    Example:
+        >>> outline_hash([array("d", [1, 2, 3, 4, 5, 6])]) == outline_hash([array("d", [1, 2, 3, 4, 5, 7])])
+        False
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for part in outline if isinstance(outline, list) else [outline]:
+        written = part.tobytes() if isinstance(part, array) else repr(part).encode()
+        digest.update(f"{len(written)} ".encode() + written)
+    return digest.digest()
 
 
 def _polygons(outline: Any, frame: tuple[int, int], where: str) -> list[list[float]]:  # noqa: ANN401

@@ -31,7 +31,11 @@ class SourceFile(NamedTuple):
 
 @dataclass(frozen=True)
 class DatasetCard:
-    """What a dataset is, where it comes from and under which terms."""
+    """What a dataset is, where it comes from and under which terms.
+
+    `mirrorable` says that left and right may be exchanged without making another picture of another class: true of
+    photographs of things, never of a chest.
+    """
 
     name: str
     title: str
@@ -42,6 +46,7 @@ class DatasetCard:
     url: str
     native_channels: int = 1
     notes: str = ""
+    mirrorable: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,8 @@ class Dataset:
             an archive, a hash of its contents.
         shards: where the pixels are stored at one size already, shard by shard; a part of the images has none.
         fingerprint: hash of names, patients, targets, regions and the files' sizes in bytes, carried by runs
-            and results. The same on every machine: places and times of files are not in it.
+            and results. The same on every machine: places and times of files are not in it. Neither are pixels, so that
+            it costs nothing: the content hash of `check_dataset` is of those.
     """
 
     card: DatasetCard

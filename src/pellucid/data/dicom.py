@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
-from pellucid.data.dicom_file import is_dicom, read_dicom
-from pellucid.data.dicom_header import Header, read_header
+from pellucid.data.dicom_file import read_dicom
+from pellucid.data.dicom_header import read_header
+from pellucid.data.dicom_images import by_number, by_path, find_dicom, read_headers
 from pellucid.data.dicom_options import KEYS, DicomOptions
 from pellucid.data.opening import FaultyDataError, Remark, check_root
-from pellucid.data.parallel import in_threads
 from pellucid.data.regions import Regions
 from pellucid.data.splits import check_disjoint, cut_parts
 from pellucid.data.table import BOXES, find_table, open_boxes
 from pellucid.data.table_boxes import read_boxes
 from pellucid.data.table_columns import find_column, read_columns
 from pellucid.data.table_options import USUAL, TableOptions
-from pellucid.data.table_rows import find_files, read_parts
+from pellucid.data.table_rows import read_parts
 from pellucid.data.table_targets import read_targets
 from pellucid.settings import validate
 from pellucid.types import Box, InputError
@@ -30,6 +30,8 @@ from pellucid.types import Box, InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pellucid.data.dicom_header import Header
+    from pellucid.data.dicom_images import Found
     from pellucid.data.regions import Region
     from pellucid.data.table_columns import Columns
 
@@ -38,7 +40,10 @@ LAYOUT = (
     "AccessionNumber or path, its class, list of labels or columns of 0 and 1, and, if there is one, split; boxes in "
     f"{BOXES}."
 )
-_OURS = "Pellucid"  # the manufacturer of our own heat maps, which may lie beside the images they explain
+_NAMELESS = (
+    "those of one study, or else of one accession number, count as one patient's, and a patient of several may be in "
+    "two parts"
+)
 _OF_TABLE = (
     "category", "findings", "labels", "classes", "negative", "separator", "unknown", "boxes", "validation_fraction",
     "test_fraction", "encoding", "delimiter",
@@ -55,14 +60,6 @@ CARD = DatasetCard(
     native_channels=1,
     notes="Classes and task come from the table and the options. Images and patients are called by hashes.",
 )
-
-
-@dataclass(frozen=True)
-class _Found:
-    """The images that a table's rows are of: the row and the header of each."""
-
-    rows: list[int]
-    headers: list[Header]
 
 
 def open_dicom_folder(root: str | Path, *, seed: int = 0, options: Mapping[str, object] | None = None) -> Splits:
@@ -108,13 +105,15 @@ def open_dicom_folder(root: str | Path, *, seed: int = 0, options: Mapping[str, 
     targets = read_targets(columns, of_table, {*keys.values(), split})
     parts = None if split is None else read_parts(columns, split)
     remarks: list[Remark] = []
-    found = _by_path(columns, name, settings) if key == "path" else _by_number(columns, key, name, folder, settings)
+    found = by_path(columns, name, settings) if key == "path" else by_number(columns, key, name, folder, settings)
     regions = _regions(columns, name, KEYS[key], found, source, of_table, remarks)
     usable = [i for i, row in enumerate(found.rows) if row not in columns.faulty]
     remarks = [*columns.faults, *remarks]
     splits: Splits = {}
     if usable:
         patients = [_patient(found.headers[i], settings) for i in usable]
+        if nameless := sum(not found.headers[i].patient_id for i in usable):
+            warnings.warn(f"{source.name}: {nameless:,} image(s) without PatientID; {_NAMELESS}.", stacklevel=2)
         at = np.array(usable)
         of_rows = np.array(parts)[[found.rows[i] for i in usable]] if parts is not None else None
         given = {} if of_rows is None else {p: np.flatnonzero(of_rows == p) for p in dict.fromkeys(of_rows.tolist())}
@@ -137,37 +136,20 @@ def open_dicom_folder(root: str | Path, *, seed: int = 0, options: Mapping[str, 
     return splits
 
 
-def find_dicom(folder: Path) -> list[Path]:
-    """The DICOM files in a folder and all below it, sorted; hidden ones and DICOMDIR are left out.
-
-    Links to folders are followed, each folder once, so that a link round in a circle ends.
-    """
-    seen: set[str] = set()
-    found: list[Path] = []
-    for place, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        files = (Path(place) / n for n in names if not n.startswith(".") and n != "DICOMDIR")
-        found += [path for path in files if is_dicom(path)]
-    return sorted(found)
-
-
-def boxes_in_mm(dataset: Dataset, image: int, label: str) -> list[Box]:
+def boxes_in_mm(dataset: Dataset, image: int, label: str, *, frame: int | None = None) -> list[Box]:
     """The boxes of a finding on one image of a DICOM dataset, in millimetres from the image's top left corner.
 
     They are as true as the spacing: `Spacing.source` of the file's `read_header` says whether it is at the detector.
+    Where the frames of a file differ in it, `frame` is needed: that which the dataset was opened with.
 
     Raises:
         InputError: naming the file, if its spacing is not known or makes no sense.
     """
-    header = read_header(dataset.files[image].path)
+    header = read_header(dataset.files[image].path, frame=frame)
     spacing = header.need_spacing()
     if spacing is None:
-        raise InputError(f"{header.path}: no PixelSpacing and no ImagerPixelSpacing, so no millimetres.")
+        of_all = " that all its frames have" if header.frames > 1 and frame is None else ""
+        raise InputError(f"{header.path}: no PixelSpacing and no ImagerPixelSpacing{of_all}, so no millimetres.")
     width, height = header.columns * spacing.column, header.rows * spacing.row
     regions = dataset.regions.items if dataset.regions is not None else ()
     scale = (width, height, width, height)
@@ -178,7 +160,7 @@ def boxes_in_mm(dataset: Dataset, image: int, label: str) -> list[Box]:
 def audit(folder: Path) -> list[Remark]:
     """DICOM files that cannot be read, spacings that make no sense, images marked as not for presentation."""
     remarks = []
-    for path, header in _headers(find_dicom(folder)):
+    for path, header in read_headers(find_dicom(folder)):
         if isinstance(header, InputError):
             remarks.append(Remark(str(path), str(header).removeprefix(f"{path}: ")))
         elif not header.uid:
@@ -191,79 +173,11 @@ def audit(folder: Path) -> list[Remark]:
     return remarks
 
 
-def _headers(paths: Sequence[Path]) -> list[tuple[Path, Header | InputError]]:
-    def read(i: int) -> Header | InputError:
-        try:
-            return read_header(paths[i])
-        except InputError as error:
-            return error
-
-    return list(zip(paths, in_threads(read, len(paths), title="DICOM headers", progress=True), strict=True))
-
-
-def _by_path(columns: Columns, name: str, settings: DicomOptions) -> _Found:
-    """The images of a table that names files."""
-    _, files = find_files(columns, name, columns.source.parent)
-    rows = [row for row in files if row not in columns.faulty]
-    found = _Found([], [])
-    for row, (_, header) in zip(rows, _headers([files[row].path for row in rows]), strict=True):
-        _take(found, columns, row, [header], settings)
-    return found
-
-
-def _by_number(columns: Columns, key: str, name: str, folder: Path, settings: DicomOptions) -> _Found:
-    """The images of a table that names UIDs or accession numbers."""
-    of_key: dict[str, list[Header]] = {}
-    broken = 0
-    for _, header in _headers(find_dicom(folder)):
-        if isinstance(header, InputError):
-            broken += 1
-        elif key == "uid":
-            of_key.setdefault(header.uid, []).append(header)
-        elif header.rows and header.manufacturer != _OURS:
-            of_key.setdefault(header.accession, []).append(header)
-    if broken:
-        warnings.warn(f"{broken} DICOM file(s) cannot be read; `pellucid data check` names them.", stacklevel=3)
-    found, first = _Found([], []), dict[str, int]()
-    for row, cell in enumerate(columns.cells.get(name, ())):
-        earlier = first.setdefault(cell, row)
-        same = of_key.get(cell, [])
-        if not cell:
-            columns.refuse(row, f"{name} is empty")
-        elif earlier != row:
-            columns.refuse(row, f"{name} is that of {columns.where(earlier)}")
-        elif not same:
-            columns.refuse(row, f"no DICOM image in {folder} has this {name}")
-        elif key == "uid" and len(same) > 1:
-            columns.refuse(row, f"{same[0].path} and {same[1].path} have the same SOP Instance UID; take one away")
-        else:
-            _take(found, columns, row, same, settings)
-    return found
-
-
-def _take(
-    found: _Found, columns: Columns, row: int, headers: Sequence[Header | InputError], settings: DicomOptions
-) -> None:
-    """Take the images of a row, or note why they cannot be used."""
-    for header in headers:
-        if isinstance(header, InputError):
-            columns.refuse(row, str(header))
-        elif not header.rows:
-            columns.refuse(row, f"{header.path} is no image")
-        elif header.frames > 1 and settings.frame is None:
-            columns.refuse(row, f"{header.path} has {header.frames} frames; choose one with the option frame")
-        elif header.frames < (settings.frame or 1):
-            columns.refuse(row, f"{header.path} has {header.frames} frame(s); frame {settings.frame} is asked for")
-        else:
-            found.rows.append(row)
-            found.headers.append(header)
-
-
 def _regions(
     columns: Columns,
     name: str,
     names: Sequence[str],
-    found: _Found,
+    found: Found,
     source: Path,
     options: TableOptions,
     remarks: list[Remark],
@@ -277,7 +191,9 @@ def _regions(
         places.setdefault(row, []).append(i)
     headers = {row: found.headers[own[0]] for row, own in places.items()}
     sizes = {h.path: (h.columns, h.rows) for h in headers.values()}
-    known = {cell: row for row, cell in enumerate(columns.cells[name])}
+    known: dict[str, int] = {}
+    for row, cell in enumerate(columns.cells[name]):
+        known.setdefault(cell, row)  # of two rows of one name the second is refused
     files = {row: header.path for row, header in headers.items()}
     regions: dict[int, list[Region]] = {}
     for region in read_boxes(boxes, (*names, name.lower()), known, files, size=sizes.get):
@@ -290,14 +206,14 @@ def _regions(
 
 
 def _patient(header: Header, settings: DicomOptions) -> str:
-    return header.patient_id or header.name if settings.show_patients else header.patient
+    return header.patient_id if settings.show_patients and header.patient_id else header.patient
 
 
 def _dataset(
     card: DatasetCard,
     split: str,
     rows: np.ndarray,
-    found: _Found,
+    found: Found,
     targets: np.ndarray,
     regions: Mapping[int, Sequence[Region]],
     settings: DicomOptions,

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from pellucid.data.decode import check_pixels
+from pellucid.data.dicom_quiet import quiet
 from pellucid.data.dicom_values import WHITE, gray_table, whole
 from pellucid.resources import optional
 from pellucid.settings import Section
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
 
 # Which of pydicom's plug-ins may decode what, the first that is installed. None is under the GPL: pylibjpeg only with
 # its OpenJPEG and RLE parts, never with pylibjpeg-libjpeg, which is.
+_RLE = "1.2.840.10008.1.2.5"
 _JPEG = ("pillow", "gdcm")
 _LOSSLESS_JPEG = ("gdcm",)
 _JPEG_LS = ("pyjpegls", "gdcm")
 _JPEG_2000 = ("pylibjpeg", "pillow", "gdcm")
 PLUGINS: dict[str, tuple[str, ...]] = {
-    "1.2.840.10008.1.2.5": ("pylibjpeg", "pydicom"),  # RLE
+    _RLE: ("pylibjpeg", "pydicom"),
     "1.2.840.10008.1.2.4.50": _JPEG,
     "1.2.840.10008.1.2.4.51": _JPEG,
     "1.2.840.10008.1.2.4.57": _LOSSLESS_JPEG,
@@ -69,6 +71,7 @@ def is_dicom(path: str | Path) -> bool:
         return False
 
 
+@quiet()
 def read_dicom(path: str | Path, *, window: int | None = None, frame: int | None = None) -> Pixels:
     """A DICOM file's image as the standard has it shown: uint16 gray (H, W), or colour (H, W, 3).
 
@@ -104,6 +107,7 @@ class _RefusedError(InputError):
     """What is refused for a reason of its own, not because a file is damaged."""
 
 
+@quiet()
 def open_dicom(path: Path, *, pixels: bool = True, tags: Sequence[str] | None = None) -> DicomObject:
     """A DICOM file as pydicom reads it.
 
@@ -170,7 +174,8 @@ def _decode(image: DicomObject, index: int) -> npt.NDArray[Any]:
         options["decoding_plugin"] = plugin
     pixels: npt.NDArray[Any] = get_decoder(syntax).as_array(image, index=index, **options)[0]
     shift = whole(image, "HighBit", whole(image, "BitsStored") - 1) + 1 - whole(image, "BitsStored")
-    return pixels >> shift if shift > 0 and "decoding_plugin" not in options else pixels
+    words = "decoding_plugin" not in options or syntax == _RLE  # as they were stored; JPEGs hold values
+    return pixels >> shift if shift > 0 and words else pixels
 
 
 def _unreadable(syntax: Any) -> str:  # noqa: ANN401

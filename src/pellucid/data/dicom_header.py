@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pellucid.data.dicom_file import WHAT_TO_DO, lift_functional_groups, open_dicom
+from pellucid.data.dicom_quiet import quiet
 from pellucid.data.dicom_values import numbers, whole
 from pellucid.types import InputError
 
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset as DicomObject
 
 _HEADER = (
-    "SOPClassUID", "SOPInstanceUID", "AccessionNumber", "PatientID", "IssuerOfPatientID", "Manufacturer", "Rows",
-    "Columns", "NumberOfFrames", "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing",
-    "PresentationIntentType", "SharedFunctionalGroupsSequence",
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "AccessionNumber", "PatientID", "IssuerOfPatientID",
+    "Manufacturer", "Rows", "Columns", "NumberOfFrames", "PixelSpacing", "ImagerPixelSpacing",
+    "NominalScannedPixelSpacing", "PresentationIntentType", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
+_NAMES = ("SOPInstanceUID", "StudyInstanceUID", "AccessionNumber", "PatientID", "IssuerOfPatientID")  # as in `Header`
 
 
 class Spacing(NamedTuple):
@@ -43,6 +46,7 @@ class Header:
     Attributes:
         path: the file.
         uid: its SOP Instance UID.
+        study: its Study Instance UID; empty where it has none.
         accession: its accession number; empty where it has none.
         patient_id: as in the file; empty where it has none. Show `patient` instead.
         issuer: of the patient's id, as in the file.
@@ -51,12 +55,13 @@ class Header:
         frames: how many images are in it.
         manufacturer: of what made the image.
         raw: whether it is marked as for processing, not for presentation.
-        spacing: between pixels; None where it is not known.
+        spacing: between pixels; None where it is not known, or frames differ in it and none was chosen.
         spacing_problem: why the spacing cannot be used, where it is there and makes no sense.
     """
 
     path: Path
     uid: str
+    study: str
     accession: str
     patient_id: str
     issuer: str
@@ -75,8 +80,16 @@ class Header:
 
     @property
     def patient(self) -> str:
-        """A name for the patient that tells nothing: a hash of the id; the image's own where it has no id."""
-        return f"patient-{_hash('patient', self.issuer, self.patient_id)}" if self.patient_id else self.name
+        """A name for the patient that tells nothing: a hash of the id.
+
+        Without an id it is one of the study, else of the accession number, so that the images of an examination stay
+        together; without these the image's own name.
+        """
+        if self.patient_id:
+            return f"patient-{_hash('patient', self.issuer, self.patient_id)}"
+        if self.study:
+            return f"study-{_hash('study', self.study)}"
+        return f"study-{_hash('accession', self.accession)}" if self.accession else self.name
 
     def need_spacing(self) -> Spacing | None:
         """The spacing, None where it is not known.
@@ -89,8 +102,13 @@ class Header:
         return self.spacing
 
 
-def read_header(path: str | Path) -> Header:
+@quiet()
+def read_header(path: str | Path, *, frame: int | None = None) -> Header:
     """What a DICOM file says without its pixels.
+
+    Args:
+        path: the file.
+        frame: which frame's spacing, from 1; where None, that which all frames have.
 
     Raises:
         InputError: with the file's name, for a file that is not DICOM or is damaged.
@@ -99,21 +117,32 @@ def read_header(path: str | Path) -> Header:
     image = open_dicom(path, pixels=False, tags=_HEADER)
     try:
         shape = [whole(image, k, default) for k, default in (("Rows", 0), ("Columns", 0), ("NumberOfFrames", 1))]
-        lift_functional_groups(image, 0)
         intent = _text(image, "PresentationIntentType")
-        named = [_text(image, k) for k in ("SOPInstanceUID", "AccessionNumber", "PatientID", "IssuerOfPatientID")]
+        named = [_text(image, k) for k in _NAMES]
     except Exception as error:
         raise InputError(f"{path}: the header is damaged ({error}). {WHAT_TO_DO}") from error
     spacing, problem = None, ""
     try:
-        spacing = _spacing(image)
+        spacing = _spacing_of_frame(image, frame)
     except ValueError as error:
         problem = str(error)
-    uid, accession, patient, issuer = named
+    except Exception as error:
+        raise InputError(f"{path}: the header is damaged ({error}). {WHAT_TO_DO}") from error
+    uid, study, accession, patient, issuer = named
     return Header(
-        path, uid, accession, patient, issuer, shape[0], shape[1], max(shape[2], 1), _text(image, "Manufacturer"),
-        intent == "FOR PROCESSING", spacing, problem,
+        path, uid, study, accession, patient, issuer, shape[0], shape[1], max(shape[2], 1),
+        _text(image, "Manufacturer"), intent == "FOR PROCESSING", spacing, problem,
     )  # fmt: skip
+
+
+def _spacing_of_frame(image: DicomObject, frame: int | None) -> Spacing | None:
+    """The spacing of a frame, from 1; of all frames, where they agree, for None."""
+    count = max(len(image.get("PerFrameFunctionalGroupsSequence") or ()), 1)
+    found = set()
+    for index in range(count) if frame is None else (frame - 1,):
+        lift_functional_groups(image, index)
+        found.add(_spacing(image))
+    return found.pop() if len(found) == 1 else None
 
 
 def _spacing(image: DicomObject) -> Spacing | None:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
 from pellucid.data.decode import read_image
-from pellucid.data.opening import Remark, check_root, list_images, read_csv
+from pellucid.data.opening import Remark, check_root, list_images, open_despite, read_csv, remarks_of
 from pellucid.data.splits import check_disjoint, patient_split
 from pellucid.settings import Section, validate
 from pellucid.types import InputError
@@ -45,6 +45,7 @@ CARD = DatasetCard(
     licence="non-commercial research and education, by the terms of access of image-net.org",
     url="https://www.image-net.org/",
     native_channels=3,
+    mirrorable=True,
     notes=(
         "Classes are called by their WordNet ids where these are known. The official validation images are the test "
         "part; the validation part is cut from the training images."
@@ -107,9 +108,10 @@ def open_imagenet(root: str | Path, *, seed: int = 0, options: Mapping[str, obje
         Those of `train`, `validation` and `test` that there are images for.
 
     Raises:
-        InputError: naming the folder, for one that is not laid out so, a class folder that is not called by a WordNet
-            id or holds no image, or a test class that is not among the training classes; naming the table and its
-            line, for a label that makes no sense or an image that is not there.
+        InputError: naming the folder or the table, for one that is not laid out so.
+        FaultyDataError: naming every class folder that is not called by a WordNet id, holds no image or is of a test
+            class that is not among the training classes; every line of the table with a label that makes no sense or an
+            image that is not there. A check goes on with the others.
 
     Example:
         >>> open_imagenet("/no/such/place")  # doctest: +ELLIPSIS
@@ -122,14 +124,12 @@ def open_imagenet(root: str | Path, *, seed: int = 0, options: Mapping[str, obje
     places = [folder / name for name in ("train", "val") if (folder / name).is_dir()]
     if places and settings.sample_split:
         raise InputError(f"{folder}: sample_split is for a folder with {LABELS}; this one has {places[0].name}/.")
+    faults: list[Remark] = []
     if places:
-        splits = _open_folders(folder, settings.validation_fraction, seed)
-    elif (folder / LABELS).is_file():
-        splits = _open_sample(folder, seed, split=settings.sample_split)
-    else:
-        raise InputError(f"{folder}: no train/, no val/ and no {LABELS}. Expected: {LAYOUT}")
-    check_disjoint(splits)
-    return splits
+        return open_despite(faults, lambda: _open_folders(folder, settings.validation_fraction, seed, faults), folder)
+    if (folder / LABELS).is_file():
+        return open_despite(faults, lambda: _open_sample(folder, seed, faults, split=settings.sample_split), folder)
+    raise InputError(f"{folder}: no train/, no val/ and no {LABELS}. Expected: {LAYOUT}")
 
 
 def audit(folder: Path) -> list[Remark]:
@@ -137,50 +137,51 @@ def audit(folder: Path) -> list[Remark]:
     places = [folder / name for name in ("train", "val") if (folder / name).is_dir()]
     if not places:
         return []
-    found = len(_class_folders(places[0]))
+    found = len(_class_folders(places[0], []))
     note = (
         f"{found:,} of the {CLASS_COUNT:,} classes, numbered in their own order: the class numbers are not ImageNet's"
     )
     return [Remark(str(places[0]), note, serious=False)] if found != CLASS_COUNT else []
 
 
-def _open_folders(root: Path, validation_fraction: float, seed: int) -> Splits:
-    listed = {name: _class_folders(root / name) for name in ("train", "val") if (root / name).is_dir()}
+def _open_folders(root: Path, validation_fraction: float, seed: int, faults: list[Remark]) -> Splits:
+    listed = {name: _class_folders(root / name, faults) for name in ("train", "val") if (root / name).is_dir()}
     first = next(iter(listed))
     classes = tuple(listed[first])
-    for name in listed.get("val", {}):
-        if name not in classes:
-            raise InputError(f"{root}: class {name} is in val/ but not in train/, which has {len(classes):,} classes.")
+    for name in [name for name in listed.get("val", {}) if name not in classes]:
+        said = f"class {name} is in val/ but not in train/, which has {len(classes):,} classes."
+        faults.append(Remark(str(root), said))
+        del listed["val"][name]
     splits: Splits = {}
     if "train" in listed:
-        whole = _list(root, listed["train"], classes)
+        whole = _list(root, listed["train"], classes, faults)
         kept, cut = patient_split(whole.ids, validation_fraction, seed)
         splits["train"] = whole.part("train", classes, kept)
         if len(cut):
             splits["validation"] = whole.part("validation", classes, cut)
     if "val" in listed:
-        splits["test"] = _list(root, listed["val"], classes).part("test", classes)
+        splits["test"] = _list(root, listed["val"], classes, faults).part("test", classes)
+    check_disjoint(splits)
     return splits
 
 
-def _class_folders(place: Path) -> dict[str, Path]:
+def _class_folders(place: Path, faults: list[Remark]) -> dict[str, Path]:
     """The class folders by WordNet id, sorted."""
     try:
         folders = {p.name: p for p in place.iterdir() if not p.name.startswith(".") and p.is_dir()}
     except OSError as error:
         raise InputError(f"{place}: cannot be read ({error.strerror}).") from error
-    for name in folders:
-        if not _WORDNET.fullmatch(name):
-            raise InputError(
-                f"{place / name}: not called by a WordNet id such as n01440764. Expected: {LAYOUT} Images in other "
-                "folders can be opened as the dataset 'folder'."
-            )
+    said = (
+        f"not called by a WordNet id such as n01440764. Expected: {LAYOUT} Images in other folders can be opened as "
+        "the dataset 'folder'."
+    )
+    faults += [Remark(str(place / name), said) for name in sorted(folders) if not _WORDNET.fullmatch(name)]
     if not folders:
         raise InputError(f"{place}: no class folders. Expected: {LAYOUT}")
-    return dict(sorted(folders.items()))
+    return {name: folders[name] for name in sorted(folders) if _WORDNET.fullmatch(name)}
 
 
-def _list(root: Path, folders: Mapping[str, Path], classes: tuple[str, ...]) -> _Images:
+def _list(root: Path, folders: Mapping[str, Path], classes: tuple[str, ...], faults: list[Remark]) -> _Images:
     """The images of class folders; each folder is listed once, which for all of ImageNet takes seconds."""
     ids: list[str] = []
     labels: list[int] = []
@@ -189,7 +190,7 @@ def _list(root: Path, folders: Mapping[str, Path], classes: tuple[str, ...]) -> 
     for name, place in folders.items():
         found = list_images(place)
         if not found:
-            raise InputError(f"{place}: no images of this class. Unpack them again, or take the folder away.")
+            faults.append(Remark(str(place), "no images of this class. Unpack them again, or take the folder away."))
         prefix = place.relative_to(root).as_posix()
         ids += [f"{prefix}/{image}" for image in found]
         labels += [numbers[name]] * len(found)
@@ -197,8 +198,10 @@ def _list(root: Path, folders: Mapping[str, Path], classes: tuple[str, ...]) -> 
     return _Images(ids, np.array(labels, dtype=np.int64), files)
 
 
-def _open_sample(root: Path, seed: int, *, split: bool) -> Splits:
-    images, classes = _read_labels(root)
+def _open_sample(root: Path, seed: int, faults: list[Remark], *, split: bool) -> Splits:
+    images, classes = _read_labels(root, faults)
+    if not images.ids:
+        return {}
     if not split:
         return {"test": images.part("test", classes)}
     kept, test = patient_split(images.ids, SAMPLE_SHARE, seed, purpose="test")
@@ -211,7 +214,7 @@ def _open_sample(root: Path, seed: int, *, split: bool) -> Splits:
     }
 
 
-def _read_labels(root: Path) -> tuple[_Images, tuple[str, ...]]:
+def _read_labels(root: Path, faults: list[Remark]) -> tuple[_Images, tuple[str, ...]]:
     """The images that the table names, and the names of all 1,000 classes as far as it has them."""
     table = root / LABELS
     lines = read_csv(table)
@@ -226,29 +229,38 @@ def _read_labels(root: Path) -> tuple[_Images, tuple[str, ...]]:
     labels: list[int] = []
     for line, row in lines:
         place = f"{table}, line {line}"
-        if len(row) != len(header):
-            raise InputError(f"{place}: {len(row)} columns; the header has {len(header)}.")
-        image, number = row[at_file].strip(), row[at_number].strip()
-        wordnet = "" if at_name is None else row[at_name].strip()
-        label = int(number) if number.isdecimal() else CLASS_COUNT
-        if label >= CLASS_COUNT:
-            raise InputError(f"{place}: class_index {number!r}; expected 0 to {CLASS_COUNT - 1}.")
-        if at_name is not None and not _WORDNET.fullmatch(wordnet):
-            raise InputError(f"{place}: wnid {wordnet!r}; expected a WordNet id such as n01440764.")
-        if at_name is not None and names.setdefault(label, wordnet) != wordnet:
-            raise InputError(f"{place}: class {label} is {wordnet} here and {names[label]} further up.")
-        if image in found:
-            raise InputError(f"{place}: {image} is named twice.")
-        if ".." in PurePath(image).parts or PurePath(image).is_absolute():
-            raise InputError(f"{place}: {image} leads out of {root}; expected a path below it.")
-        found[image] = _source(root / image, place)
-        labels.append(label)
-    if not found:
+        try:
+            if len(row) != len(header):
+                raise InputError(f"{place}: {len(row)} columns; the header has {len(header)}.")
+            image = row[at_file].strip()
+            label = _label(row[at_number].strip(), None if at_name is None else row[at_name].strip(), names, place)
+            if image in found:
+                raise InputError(f"{place}: {image} is named twice.")
+            if ".." in PurePath(image).parts or PurePath(image).is_absolute():
+                raise InputError(f"{place}: {image} leads out of {root}; expected a path below it.")
+            found[image] = _source(root / image, place)
+        except InputError as error:
+            faults += remarks_of(error, table)
+        else:
+            labels.append(label)
+    if not found and not faults:
         raise InputError(f"{table}: names no images.")
     if len(set(names.values())) < len(names):
         raise InputError(f"{table}: two class_index have the same wnid; expected one number a class.")
     classes = tuple(names.get(k, f"class-{k}") for k in range(CLASS_COUNT))
     return _Images(list(found), np.array(labels, dtype=np.int64), list(found.values())), classes
+
+
+def _label(number: str, wordnet: str | None, names: dict[int, str], place: str) -> int:
+    """The class number of a line; the WordNet ids seen so far are kept in `names`."""
+    label = int(number) if number.isdecimal() else CLASS_COUNT
+    if label >= CLASS_COUNT:
+        raise InputError(f"{place}: class_index {number!r}; expected 0 to {CLASS_COUNT - 1}.")
+    if wordnet is not None and not _WORDNET.fullmatch(wordnet):
+        raise InputError(f"{place}: wnid {wordnet!r}; expected a WordNet id such as n01440764.")
+    if wordnet is not None and names.setdefault(label, wordnet) != wordnet:
+        raise InputError(f"{place}: class {label} is {wordnet} here and {names[label]} further up.")
+    return label
 
 
 def _source(path: Path, place: str) -> SourceFile:

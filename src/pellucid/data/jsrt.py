@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import warnings
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
 
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
-from pellucid.data.opening import MISSING, Remark, check_root
+from pellucid.data.jsrt_table import NODULES, SIDE, Nodule, read_rows
+from pellucid.data.opening import MISSING, Remark, check_root, open_despite
 from pellucid.data.regions import Region, Regions
 from pellucid.data.splits import check_disjoint, patient_split
 from pellucid.settings import Section, validate
@@ -23,20 +24,16 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 LABEL = "Nodule"
-SIDE = 2048
 FILE_BYTES = 2 * SIDE * SIDE
 WHITE = 4095  # the largest value of 12 bits; black in the files, where a dense film is large
 TOLERATED = 1e-3  # of the pixels may be above it; another byte order puts most of them there
-SPACING = 0.175  # millimetres a pixel
 TABLE = "CLNDAT_EN.txt"
-NODULES = tuple(f"JPCLN{i:03d}.IMG" for i in range(1, 155))
 NORMALS = tuple(f"JPCNN{i:03d}.IMG" for i in range(1, 94))
 LAYOUT = (
     f"{NODULES[0]} … {NODULES[-1]} and {NORMALS[0]} … {NORMALS[-1]}, in one folder or in Nodule154images/ and "
     f"NonNodule93images/ or All247images/, and {TABLE}, here or in Clinical_Information/."
 )
 _NAME = re.compile(r"JPC[LN]N\d{3}\.IMG", re.IGNORECASE)
-_ROW = re.compile(r"(?=JPC[LN]N\d{3}\.IMG)", re.IGNORECASE)  # line ends are \r, and not dependable
 _DEPTH = 3  # folders below the root that are looked into: archives are often unpacked into a folder of their name
 # value of the file → gray over the full range of 16 bits, bright where the film is
 _GRAY = np.rint(np.arange(WHITE, -1, -1) * (65535 / WHITE)).astype(np.uint16)
@@ -72,32 +69,6 @@ class JsrtOptions(Section):
     test_fraction: float = Field(default=0.2, ge=0, le=1)
 
 
-class Nodule(NamedTuple):
-    """One row of the release's table.
-
-    Attributes:
-        name: the file, such as `JPCLN001.IMG`.
-        subtlety: from 1, extremely subtle, to 5, obvious.
-        size: the diameter in millimetres.
-        x: of its centre, in pixels of the 2048 × 2048 image from the left.
-        y: from the top.
-    """
-
-    name: str
-    subtlety: int
-    size: float
-    x: float
-    y: float
-
-    @property
-    def box(self) -> tuple[float, float, float, float]:
-        """The square around the nodule as fractions x, y, width, height, cut at the image's border."""
-        radius = self.size / SPACING / 2
-        left, top = max(self.x - radius, 0.0), max(self.y - radius, 0.0)
-        right, bottom = min(self.x + radius, SIDE), min(self.y + radius, SIDE)
-        return left / SIDE, top / SIDE, (right - left) / SIDE, (bottom - top) / SIDE
-
-
 def open_jsrt(root: str | Path, *, seed: int = 0, options: Mapping[str, object] | None = None) -> Splits:
     """Open JSRT: one label, `Nodule`, and a box around each nodule from the table's centre and diameter.
 
@@ -112,8 +83,10 @@ def open_jsrt(root: str | Path, *, seed: int = 0, options: Mapping[str, object] 
         `train`, `validation` and `test`, less those of fraction 0.
 
     Raises:
-        InputError: naming the file, for no images, the same image in two folders, a table that is missing while there
-            are images with a nodule, or a row of it that cannot be read; for a part that would have no image.
+        InputError: naming the folder, for no images, or a part that would have none.
+        FaultyDataError: for a table that is missing while there are images with a nodule; naming every image that is in
+            two folders, every row of the table that cannot be read, and every image with a nodule that has none. A
+            check goes on with the others.
 
     Example:
         >>> open_jsrt("/no/such/place")  # doctest: +ELLIPSIS
@@ -123,14 +96,22 @@ def open_jsrt(root: str | Path, *, seed: int = 0, options: Mapping[str, object] 
     """
     settings = validate(JsrtOptions, options, f"options of {CARD.name}")
     folder = check_root(root, CARD.name, LAYOUT)
-    files, nodules = _read_folder(folder)
+    faults: list[Remark] = []
+    files, nodules = _read_folder(folder, faults)
+    return open_despite(faults, lambda: _open_parts(folder, files, nodules, settings, seed), folder)
+
+
+def _open_parts(
+    folder: Path, files: Mapping[str, SourceFile], nodules: Mapping[str, Nodule], settings: JsrtOptions, seed: int
+) -> Splits:
+    """The parts; films with a nodule that no row of the table tells are in none."""
     names = [name for name in (*NODULES, *NORMALS) if name in files]
     if len(names) < len(NODULES) + len(NORMALS):
         total = len(NODULES) + len(NORMALS)
         warnings.warn(f"{folder}: {len(names)} of {total} images found; the others are left out.", stacklevel=2)
     chosen: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
     for kind in (NODULES, NORMALS):
-        present = [name for name in kind if name in files]
+        present = [name for name in kind if name in files and (name in nodules or name in NORMALS)]
         for part, of_kind in _cut(present, settings, seed).items():
             chosen[part] += of_kind
     splits: Splits = {}
@@ -143,8 +124,9 @@ def open_jsrt(root: str | Path, *, seed: int = 0, options: Mapping[str, object] 
 
 def audit(folder: Path) -> list[Remark]:
     """Images that are missing, and raw files that are none of the release's."""
-    files, _ = _read_folder(folder)
-    found = [Remark(name, MISSING) for name in (*NODULES, *NORMALS) if name not in files]
+    faults: list[Remark] = []
+    files, _ = _read_folder(folder, faults)
+    found = faults + [Remark(name, MISSING) for name in (*NODULES, *NORMALS) if name not in files]
     unknown = sorted(set(files) - {*NODULES, *NORMALS})
     found += [Remark(str(files[name].path), "not a file of the release; left out", serious=False) for name in unknown]
     return found
@@ -181,52 +163,7 @@ def read_raw(path: Path) -> npt.NDArray[np.uint16]:
     return gray
 
 
-def read_table(path: Path) -> dict[str, Nodule]:
-    """The table of nodules by file name.
-
-    A row runs from one file name to the next: file, subtlety, size in mm, age, sex, x, y, malignant or benign,
-    position and diagnosis, parted by tabs (or spaces); an age may be `?`. What stands before the first is a header.
-
-    Raises:
-        InputError: naming file and row, for one that cannot be read, a nodule outside its image, or a file named twice.
-    """
-    try:
-        text = path.read_bytes().decode("latin-1")  # what is read of it is ASCII
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    nodules: dict[str, Nodule] = {}
-    for number, row in enumerate(_ROW.split(text)[1:], 1):
-        nodule = _read_row(row, f"{path}, row {number}")
-        if nodule.name in nodules:
-            raise InputError(f"{path}, row {number}: {nodule.name} is there more than once.")
-        nodules[nodule.name] = nodule
-    if not nodules:
-        raise InputError(f"{path}: names no image such as {NODULES[0]}. Fetch the table again.")
-    return nodules
-
-
-def _read_row(row: str, where: str) -> Nodule:
-    try:
-        name, subtlety, size, _age, _sex, x, y = row.split(maxsplit=7)[:7]
-        degree, diameter, across, down = int(subtlety), float(size), float(x), float(y)
-    except ValueError:
-        raise InputError(
-            f"{where}: expected file, subtlety, size, age, sex, x, y and so on, as in 'JPCLN001.IMG 5 15 53 male 1634 "
-            f"692 malignant …'; found {row[:80]!r}."
-        ) from None
-    name = name.upper()
-    if name not in NODULES:
-        raise InputError(f"{where}: {name[:40]!r} is no image with a nodule ({NODULES[0]} … {NODULES[-1]}).")
-    if not 1 <= degree <= 5:
-        raise InputError(f"{where}: subtlety {degree}; expected 1 to 5.")
-    if not 0 < diameter <= SIDE * SPACING:  # NaN fails too
-        raise InputError(f"{where}: a size of {diameter:g} mm.")
-    if not (0 <= across < SIDE and 0 <= down < SIDE):
-        raise InputError(f"{where}: a nodule at {across:g}, {down:g}; the image has {SIDE} × {SIDE} pixels.")
-    return Nodule(name, degree, diameter, across, down)
-
-
-def _read_folder(folder: Path) -> tuple[dict[str, SourceFile], dict[str, Nodule]]:
+def _read_folder(folder: Path, faults: list[Remark]) -> tuple[dict[str, SourceFile], dict[str, Nodule]]:
     """The raw files by their official names, and the nodules."""
     files: dict[str, SourceFile] = {}
     tables: list[Path] = []
@@ -236,18 +173,24 @@ def _read_folder(folder: Path) -> tuple[dict[str, SourceFile], dict[str, Nodule]
             tables.append(path)
         elif _NAME.fullmatch(name):
             if name in files:
-                raise InputError(f"{path}: the same image as {files[name].path}. Take one of them away.")
+                faults.append(Remark(str(path), f"the same image as {files[name].path}. Take one of them away."))
+                continue
             status = path.stat()
             files[name] = SourceFile(path, status.st_size, status.st_mtime_ns)
     if not any(name in files for name in (*NODULES, *NORMALS)):
         raise InputError(f"{folder}: none of the 247 images is there. Expected: {LAYOUT}")
     with_nodule = [name for name in NODULES if name in files]
-    if not tables and with_nodule:
-        raise InputError(f"{folder}: no {TABLE}, which says where the nodules are. Expected: {LAYOUT}")
-    nodules = read_table(tables[0]) if tables else {}
-    unnamed = [name for name in with_nodule if name not in nodules]
-    if unnamed:
-        raise InputError(f"{tables[0]}: no row for {unnamed[0]}, which is there. Fetch the table again.")
+    if not tables:
+        if with_nodule:
+            said = f"no {TABLE}, which says where the nodules are. Expected: {LAYOUT}"
+            faults.append(Remark(str(folder), said))
+        return files, {}
+    nodules, named = read_rows(tables[0], faults)
+    faults += [
+        Remark(str(tables[0]), f"no row for {name}, which is there. Fetch the table again.")
+        for name in with_nodule
+        if name not in named
+    ]
     return files, nodules
 
 

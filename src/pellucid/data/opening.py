@@ -13,7 +13,7 @@ from pellucid.data.dataset import SourceFile
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pellucid.data.dataset import Splits
 
@@ -52,6 +52,36 @@ class FaultyDataError(InputError):
         more = len(told) - _NAMED
         named = [*told[:_NAMED], f"… and {more:,} more; `pellucid data check` names them all"] if more > 0 else told
         return f"{len(told):,} things are wrong:\n  " + "\n  ".join(named)
+
+
+def remarks_of(error: InputError, file: str | Path) -> list[Remark]:
+    """What an error says, as remarks; on `file`, where it is about one thing alone."""
+    if isinstance(error, FaultyDataError):
+        return list(error.remarks)
+    return [Remark(str(file), str(error).removeprefix(f"{file}, ").removeprefix(f"{file}: "))]
+
+
+def open_despite(faults: Sequence[Remark], build: Callable[[], Splits], file: str | Path) -> Splits:
+    """The parts that `build` gives, where nothing is wrong; else all that is wrong in one error, with the parts.
+
+    Args:
+        faults: what is wrong already; `build` may add to it.
+        build: opens the parts without what is wrong.
+        file: what errors of `build` are about.
+
+    Raises:
+        FaultyDataError: with `faults` and what `build` raised beside them.
+        InputError: by `build`, where there are no others.
+    """
+    try:
+        splits = build()
+    except InputError as error:
+        if not faults:
+            raise
+        raise FaultyDataError([*faults, *remarks_of(error, file)]) from error
+    if faults:
+        raise FaultyDataError(faults, splits)
+    return splits
 
 
 def check_root(root: str | Path | None, name: str, layout: str, *, file: bool = False) -> Path:

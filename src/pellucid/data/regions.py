@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,12 +25,14 @@ class Region:
         label: the finding's name.
         box: (x, y, width, height) as fractions of the image's width and height, in [0, 1].
         mask: reads a boolean (H, W) mask at any size, or None where only the box is known.
+        drawn_from: a hash of what the mask is drawn from, for the fingerprint; empty where that is known otherwise.
     """
 
     image: int
     label: str
     box: tuple[float, float, float, float]
     mask: Callable[[], npt.NDArray[np.bool_]] | None = None
+    drawn_from: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Regions:
         at: dict[int, list[int]] = {}
         for new, old in enumerate(rows):
             at.setdefault(old, []).append(new)
-        kept = [Region(new, r.label, r.box, r.mask) for r in self.items for new in at.get(r.image, ())]
+        kept = [replace(r, image=new) for r in self.items for new in at.get(r.image, ())]
         return Regions(tuple(kept))
 
     def pairs(self, labels: Sequence[str] | None = None) -> list[tuple[int, str]]:
@@ -76,8 +78,11 @@ class Regions:
         return union
 
     def digest(self) -> bytes:
-        """A hash of images, labels and boxes."""
-        rows = sorted((r.image, r.label, tuple(round(v, 6) for v in r.box)) for r in self.items)
+        """A hash of images, labels, boxes and, where regions say it, what their masks are drawn from."""
+        rows = sorted(
+            (r.image, r.label, tuple(round(v, 6) for v in r.box), *([r.drawn_from] if r.drawn_from else []))
+            for r in self.items
+        )
         return hashlib.sha256(repr(rows).encode()).digest()
 
     def _at(self, image: int, label: str) -> list[Region]:

@@ -177,7 +177,10 @@ def _read_rows(columns: Columns, boxes: Columns | None, settings: TableOptions) 
     targets = read_targets(columns, settings, {path, split, patient, name})
     paths, files = find_files(columns, path, columns.source.parent / settings.images, outside=settings.outside)
     ids = paths if name is None else read_ids(columns, name)
-    known = {key: row for keys in (columns.cells[path], paths, ids) for row, key in enumerate(keys)}
+    known: dict[str, int] = {}
+    for keys in (ids, paths, columns.cells[path]):
+        for row, key in enumerate(keys):
+            known.setdefault(key, row)  # of two rows of one name the second is refused
     places = {row: file.path for row, file in files.items()}
     said = [f"images from {path!r}", targets.said]
     said += [f"{what} from {column!r}" for what, column in (("names", name), ("parts", split)) if column is not None]

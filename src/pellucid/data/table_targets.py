@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _CODES = {"": np.nan, "0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0}
 _SEPARATORS = re.compile(r"[|;]")
+_QUOTED = r"""'[^'\\]*'|"[^"\\]*\""""
+_IN_BRACKETS = re.compile(rf"\[\s*(?:(?:{_QUOTED})(?:\s*,\s*(?:{_QUOTED}))*)?\s*\]")  # as pandas and JSON write it
 
 
 @dataclass(frozen=True)
@@ -133,16 +136,24 @@ def list_targets(
         columns: the table.
         name: the column.
         classes: those that become targets; None for all that occur, sorted.
-        separator: what stands between two of a list in a CSV file; None for `|` or `;`.
+        separator: what stands between two of a list in a CSV file; None for `|` or `;`, and for lists in brackets as
+            pandas and JSON write them, ``['Mass', 'Nodule']``. Rows with other brackets are noted as faulty.
         negative: the word for nothing; where it is empty, so is a cell that says so.
 
     Raises:
         InputError: for a column that names no class.
     """
-    said = columns.lists[name] if name in columns.lists else _split(columns.cells[name], separator)
+    said = columns.lists[name] if name in columns.lists else _split(columns, name, separator)
     nothing = {negative, ""}
     different = set(said)
     chosen = _choose(columns, name, sorted({label for given in different for label in given or ()} - nothing), classes)
+    odd = [c for c in chosen if "," in c or "[" in c] if classes is None and separator is None else []
+    if odd and name in columns.cells:
+        warnings.warn(
+            f"{columns.source.name}: a class in {name!r} is called {odd[0]!r}. If these are several, say what stands "
+            "between them, as separator=','.",
+            stacklevel=2,
+        )
     rows: dict[tuple[str, ...] | None, npt.NDArray[np.float32]] = {}
     for given in different:
         is_unknown = given is None and negative != ""
@@ -186,12 +197,24 @@ def _with_unknown(unknown: Sequence[str]) -> dict[str, float]:
     return _CODES | dict.fromkeys((text.lower() for text in unknown), np.nan)
 
 
-def _split(cells: Sequence[str], separator: str | None) -> list[tuple[str, ...] | None]:
-    """Cells as lists; None for an empty one."""
-    lists: dict[str, tuple[str, ...] | None] = {}
-    for cell in set(cells):
-        parts = cell.split(separator) if separator else _SEPARATORS.split(cell)
-        lists[cell] = tuple(part.strip() for part in parts) if cell else None
+def _split(columns: Columns, name: str, separator: str | None) -> list[tuple[str, ...] | None]:
+    """Cells as lists; None for an empty one, and for brackets that hold no quoted words, whose rows are faulty."""
+    cells = columns.cells[name]
+    lists: dict[str, tuple[str, ...] | None] = {"": None}
+    wrong: set[str] = set()
+    for cell in set(cells) - {""}:
+        if separator is not None:
+            parts = cell.split(separator)
+        elif not (cell[0] == "[" and cell[-1] == "]"):
+            parts = _SEPARATORS.split(cell)
+        elif _IN_BRACKETS.fullmatch(cell):
+            parts = [quoted[1:-1] for quoted in re.findall(_QUOTED, cell)]
+        else:
+            wrong.add(cell)
+        lists[cell] = None if cell in wrong else tuple(part.strip() for part in parts)
+    for row, cell in enumerate(cells) if wrong else ():
+        if cell in wrong:
+            columns.refuse(row, f"{name} is {cell!r}; expected a list such as Mass|Nodule or ['Mass', 'Nodule']")
     return [lists[cell] for cell in cells]
 
 

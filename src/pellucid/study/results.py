@@ -222,6 +222,8 @@ def _data(study: StudyConfig, splits: Splits) -> dict[str, Any]:
 def _variant(variant: VariantSettings, reference: str, runs: Sequence[PlannedRun]) -> dict[str, Any]:
     own = [r for r in runs if r.label == variant.label]
     recipe = own[0].recipe
+    settings = recipe.model_dump(mode="json", exclude={"name", "title", "citation", "notes"})
+    settings["augment"] |= RunFolder(own[0].folder).read()["recipe"]["augment"]  # what is left to the data, as a number
     described = []
     for run in own:
         history = RunFolder(run.folder).metrics()
@@ -242,7 +244,7 @@ def _variant(variant: VariantSettings, reference: str, runs: Sequence[PlannedRun
         "title": recipe.title,
         "citation": recipe.citation,
         "notes": recipe.notes.strip(),
-        "settings": recipe.model_dump(mode="json", exclude={"name", "title", "citation", "notes"}),
+        "settings": settings,
         "reference": variant.label == reference,
         "runs": described,
     }

@@ -25,6 +25,7 @@ from pellucid.training.losses import LabelCounts, label_counts, label_frequencie
 from pellucid.training.network import build_classifier
 from pellucid.training.objective import Objective
 from pellucid.training.optimization import build_optimizer, learning_rate
+from pellucid.training.recipe import settle
 from pellucid.training.remarks import advice, say_collapsed, say_if_out_of_reach, say_if_still_rising
 from pellucid.training.robust_check import collapsed
 from pellucid.training.run import RunFolder, describe_run
@@ -86,6 +87,7 @@ def train(
         TrainingError: if the loss stops being finite.
     """
     run = RunFolder(out)
+    recipe = settle(recipe, train_data.card)
     check_annotations(recipe, annotations)
     annotated, said = None, None
     if annotations is not None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import tomllib
+import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from pellucid.data.augment import AugmentOptions
+from pellucid.data.augment import BY_DATA, AugmentOptions
 from pellucid.resources import bundled, find_toml
 from pellucid.settings import Section, merge, parse_override, validate
 from pellucid.training.objective import ObjectiveSettings
@@ -18,6 +19,8 @@ from pellucid.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from pellucid.data.dataset import DatasetCard
 
 
 class ModelSettings(Section):
@@ -131,6 +134,26 @@ def load_recipe(
         merge(values, parse_override(text))
     merge(values, settings or {})
     return validate(Recipe, values, str(path.name))
+
+
+def settle(recipe: Recipe, card: DatasetCard) -> Recipe:
+    """The recipe with a number where it leaves a value to the dataset; a warning says where no image is mirrored then.
+
+    Example:
+        >>> from pellucid.data.cifar10 import CARD
+        >>> settle(load_recipe("woods2019-standard"), CARD).augment.flip
+        0.5
+    """
+    if recipe.augment.flip != BY_DATA:
+        return recipe
+    if not card.mirrorable:
+        warnings.warn(
+            f"{recipe.name} mirrors images where left and right may be exchanged, which nobody says of {card.name}: "
+            "augment.flip is 0. If they may be, --set augment.flip=0.5.",
+            stacklevel=3,
+        )
+    flip = 0.5 if card.mirrorable else 0.0
+    return recipe.model_copy(update={"augment": recipe.augment.model_copy(update={"flip": flip})})
 
 
 def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
