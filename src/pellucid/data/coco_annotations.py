@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+_EMPTY = "has no area; it marks nothing"
 SLACK = 1.0  # pixels that a box may stick out of its image; it is cut at the border then
 
 
@@ -56,8 +57,9 @@ class Instances:
         """(M,) objects whose box has no area; the release has a few, which count as present and mark nothing."""
         return np.asarray((self.boxes[:, 2] == 0) | (self.boxes[:, 3] == 0))
 
-    def remarks(self) -> list[Remark]:
-        """Boxes that make no sense (serious), and boxes without an area (not)."""
+    @property
+    def wrong(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """Which boxes make no sense, (M,) for each thing that may be wrong with one."""
         x, y, width, height = self.boxes.T
         frame_width, frame_height = self.frames[self.image].T
         finite = np.isfinite(self.boxes).all(axis=1)
@@ -66,19 +68,29 @@ class Instances:
             outside = (
                 (np.minimum(x, y) < -SLACK) | (x + width > frame_width + SLACK) | (y + height > frame_height + SLACK)
             )
+        return {
+            "is not finite": ~finite,
+            "has a negative width or height": finite & negative,
+            "lies outside its image of {0:g} × {1:g} pixels": finite & ~negative & outside,
+        }
+
+    @property
+    def marked(self) -> npt.NDArray[np.int64]:
+        """The objects that mark a place: no crowd, and with a box that makes sense and has an area."""
+        return np.flatnonzero(~np.any(list(self.wrong.values()), axis=0) & ~self.crowd & ~self.empty)
+
+    def remarks(self) -> list[Remark]:
+        """Boxes that make no sense (serious), and boxes without an area (not)."""
+        wrong = self.wrong
+        empty = self.empty & ~wrong["is not finite"]
         found = []
-        for wrong, reason, serious in (
-            (~finite, "is not finite", True),
-            (finite & negative, "has a negative width or height", True),
-            (finite & ~negative & outside, "lies outside its image of {0:g} × {1:g} pixels", True),
-            (finite & self.empty, "has no area; it marks nothing", False),
-        ):
-            for i in np.flatnonzero(wrong).tolist():
+        for reason, which in (wrong | {_EMPTY: empty}).items():
+            for i in np.flatnonzero(which).tolist():
                 box = ", ".join(f"{v:g}" for v in self.boxes[i])
                 said = reason.format(*self.frames[self.image[i]])
                 name = self.names[self.image[i]]
                 text = f"annotation {self.ids[i]} on {name}: the box ({box}) {said}"
-                found.append(Remark(str(self.path), text, serious))
+                found.append(Remark(str(self.path), text, serious=reason != _EMPTY))
         return found
 
     def relative_boxes(self) -> npt.NDArray[np.float64]:
