@@ -15,33 +15,56 @@ SIZE = 48
 DATA = {"size": SIZE, "train": 24, "validation": 1, "test": 1, "prevalence": 0.4}
 
 
-def make_network(folder):
-    """An untrained network for the phantom, saved in a run folder."""
+def make_network(folder, dataset=None):
+    """An untrained network for a dataset, by default the phantom, saved in a run folder."""
     import torch
 
     from pellucid.data import open_dataset
     from pellucid.models import create_model, save_model
 
     torch.manual_seed(0)
-    classes = open_dataset("phantom", options=DATA)["train"].classes
+    dataset = dataset or open_dataset("phantom", options=DATA)["train"]
     made = {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2], "size": 32}
-    return save_model(create_model("small", classes=classes, task="multilabel", **made), folder)
+    return save_model(create_model("small", classes=dataset.classes, task=dataset.task, **made), folder)
+
+
+def make_table(folder, classes):
+    """A table of as many images, each of another class."""
+    import numpy as np
+    from PIL import Image
+
+    rows = ["path,class,split"]
+    for number in range(classes + 1):
+        gray = np.random.default_rng(number).integers(0, 256, (SIZE, SIZE), dtype=np.uint8)
+        Image.fromarray(gray).save(folder / f"{number}.png")
+        rows.append(f"{number}.png,class {number % classes:02d},{'train' if number < classes else 'validation'}")
+    table = folder / "labels.csv"
+    table.write_text("\n".join(rows) + "\n")
+    return table
 
 
 class Server:
-    """`pellucid annotate serve`; killed and started again, it listens on the same port."""
+    """`pellucid annotate serve`; killed and started again, it listens on the same port.
 
-    def __init__(self, folder, *options):
+    It serves the phantom, or a table of one's own.
+    """
+
+    def __init__(self, folder, *options, table=None):
         self.folder, self.options, self.port, self.process = folder, options, 0, None
-        self.network = make_network(folder / "run")
+        self.data = ["phantom", *(part for key, value in DATA.items() for part in ("--data-option", f"{key}={value}"))]
+        dataset = None
+        if table is not None:
+            from pellucid.data import open_dataset
+
+            self.data, dataset = ["table", "--root", table], open_dataset("table", root=table)["train"]
+        self.network = make_network(folder / "run", dataset)
 
     @property
     def address(self):
         return f"http://127.0.0.1:{self.port}"
 
     def start(self):
-        data = [part for key, value in DATA.items() for part in ("--data-option", f"{key}={value}")]
-        command = ["annotate", "serve", self.network, "--data", "phantom", *data, "--no-open", "--port", self.port]
+        command = ["annotate", "serve", self.network, "--data", *self.data, "--no-open", "--port", self.port]
         store = ["--store", self.folder / "annotations.db"]
         environment = os.environ | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", "PELLUCID_PROGRESS": "0"}
         self.process = subprocess.Popen(
@@ -54,9 +77,9 @@ class Server:
         told = ""
         for line in self.process.stdout:
             told += line
-            found = re.search(r"the page is at http://127\.0\.0\.1:(\d+)/", line)
+            found = re.search(r"the page is at (http://127\.0\.0\.1:(\d+)/\S*)", line)
             if found:
-                self.port = int(found.group(1))
+                self.told, self.port = found.group(1), int(found.group(2))
                 return self
         raise AssertionError(told + (self.folder / "server.log").read_text())
 
@@ -87,7 +110,8 @@ class Visitor:
 
     def finished(self):
         """Images done or skipped, the first one first."""
-        return self.ask("GET", "/api/images")["images"][::-1]
+        images = self.ask("GET", "/api/images")["images"][::-1]
+        return [self.ask("GET", f"/api/images/{image['id']}") for image in images]
 
     def queue(self):
         return self.ask("GET", "/api/queue?count=4")["images"]

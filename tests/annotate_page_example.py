@@ -34,6 +34,21 @@ OUTSIDE = """() => [...document.querySelectorAll('header *, #tools *, aside *, d
   }).map(e => e.outerHTML.slice(0, 90))"""
 
 
+def come(context, server, name):
+    """Open the page as somebody."""
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    page.goto(server.address)
+    sign_in(page, name)
+    ready(page)
+    return page
+
+
+def sign_in(page, name):
+    page.get_by_label("Name", exact=True).fill(name)
+    page.get_by_role("button", name="Start").click()
+
+
 def ready(page):
     """Wait for an image on the stage."""
     page.wait_for_selector("#stage[data-view]")

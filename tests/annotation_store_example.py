@@ -29,3 +29,4 @@ def full(store):
     store.put_note(Note(A, "=1+1\n\"quoted\", 'x'; DROP TABLE mark;--\r\n<script>alert(1)</script> Ünïcode 𝒳", "Ann"))
     store.put_visit(Visit(A, "done", "Ann"))
     store.put_visit(Visit(B, "skipped", "Bob"))
+    store.put_visit(Visit(A, "lapsed", "Bob"))

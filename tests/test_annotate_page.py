@@ -13,6 +13,7 @@ from annotate_page_example import (
     CONTROLS,
     OUTSIDE,
     SCREENS,
+    come,
     corners,
     drag,
     next_image,
@@ -44,7 +45,7 @@ def visit(browser, server):
     """Open the page as somebody; what it asks of others, and errors in it, fail the test."""
     complaints, contexts = [], []
 
-    def come(name, **options):
+    def visitor(name, **options):
         context = browser.new_context(**{"viewport": WIDE} | options)
         contexts.append(context)
         context.on(
@@ -52,15 +53,9 @@ def visit(browser, server):
         )
         context.on("console", lambda m: re.match(EXPECTED, m.text) or complaints.append(m.text))
         context.on("weberror", lambda e: complaints.append(str(e.error)))
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        page.goto(server.address)
-        page.get_by_label("Name", exact=True).fill(name)
-        page.get_by_role("button", name="Start").click()
-        ready(page)
-        return page
+        return come(context, server, name)
 
-    yield come
+    yield visitor
     for context in contexts:
         context.close()
     assert complaints == []
@@ -388,6 +383,13 @@ def test_a_token_opens_the_page_and_a_new_one_asks_again_without_a_loss(tmp_path
         saved(page)
         page.wait_for_selector("#regions .swatch")
         until(page, "document.querySelectorAll('#regions .swatch').length === 2")
+        context.clear_cookies()
+        other = context.new_page()
+        other.goto(server.address)
+        other.get_by_label("Name", exact=True).fill("Bob")
+        other.get_by_label("Token").fill(second)
+        other.get_by_role("button", name="Start").click()
+        until(page, "document.getElementById('who')?.textContent === 'Bob'")  # no page of Ann's is left open
     finally:
         context.close()
         server.kill()

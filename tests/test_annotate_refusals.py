@@ -7,9 +7,9 @@ import pytest
 
 from annotation_example import RECTANGLE, first_image, new_id, phantom_part, put_mark, served, signed_in, small_network
 from pellucid.annotate.opening import DeskOptions, open_desk
-from pellucid.annotate.security import Gate
+from pellucid.annotate.security import Gate, is_local
 from pellucid.annotate.server import create_app
-from pellucid.annotate.serving import is_local, make_gate
+from pellucid.annotate.serving import make_gate
 from pellucid.types import InputError
 
 TOKEN = "a token of enough characters"
@@ -60,7 +60,7 @@ def test_other_peoples_images_and_marks(ann, address, caplog):
         ]
         assert [r.status_code for r in refused] == [403] * 7
         assert put_mark(bob, theirs, mark).status_code == 409
-        assert bob.delete(f"/api/images/{theirs}/marks/{mark}").status_code == 404
+        assert bob.delete(f"/api/images/{theirs}/marks/{mark}").status_code == 410
         assert [m["id"] for m in ann.get(f"/api/images/{mine}").json()["marks"]] == [mark]
     assert len([r for r in caplog.records if "refused with 403" in r.getMessage()]) == 7
 
@@ -74,6 +74,18 @@ def test_somebody_elses_mark_on_a_shared_image(dataset, network, tmp_path):
         assert bob.delete(f"/api/images/{image}/marks/{mark}").status_code == 403
         assert len(ann.get(f"/api/images/{image}").json()["marks"]) == 1
     desk.close()
+
+
+def test_a_page_of_another_name_than_the_cookie(ann, address):
+    image = first_image(ann)["id"]
+    as_bob, as_ann = {"X-Annotator": "B%C3%B6b"}, {"X-Annotator": "Ann"}
+    ann.headers.update(as_bob)
+    assert [put_mark(ann, image).status_code, ann.get("/api/queue").status_code] == [401, 401]
+    assert ann.get(f"/api/images/{image}/explanations/cam/0").status_code == 401
+    ann.headers.update(as_ann)
+    assert ann.get("/api/queue").json()["images"][0]["marks"] == []
+    with signed_in(address, "Böb") as bob:
+        assert bob.get("/api/queue", headers=as_bob).status_code == 200
 
 
 def mark_of(shape, name=b'"Nodule"', kind=b'"relevant"'):
@@ -176,7 +188,14 @@ def test_other_sites_are_kept_out(ann, address):
     at = f"/api/images/{first_image(ann)['id']}"
     rebound = httpx.get(address + "/api/about", headers={"Host": "evil.example"})
     assert rebound.status_code == 421
-    for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+    for host in ("127.0.0.2:8000", "localhost", "[::1]:8000", "127.0.0.1"):
+        assert httpx.get(address + "/api/about", headers={"Host": host}).status_code == 200
+    for host in ("[", "[::1", "127.evil.example", ""):
+        answer = httpx.get(address + "/api/about", headers={"Host": host})
+        assert answer.status_code == 421
+        assert "content-security-policy" in answer.headers
+    origins = [{"Origin": origin} for origin in ("http://evil.example", "http://[", "null")]
+    for headers in (*origins, {"Sec-Fetch-Site": "cross-site"}):
         assert ann.put(f"{at}/note", json={"text": "x"}, headers=headers).status_code == 403
         assert ann.delete(f"{at}/marks/{new_id()}", headers=headers).status_code == 403
     assert ann.put(f"{at}/note", json={"text": "x"}, headers={"Origin": address}).status_code == 200
@@ -208,7 +227,7 @@ def test_no_entry_without_the_token(desk, caplog):
         assert httpx.post(address + "/api/session", json={"annotator": "Eve", "token": "wrong"}).status_code == 401
         code = gate.make_code()
         with httpx.Client(base_url=address) as client:
-            assert client.get(f"/enter/{code}").status_code == 303
+            assert client.get(f"/enter/{code}").status_code == 200
             client.post("/api/session", json={"annotator": "Ann"}).raise_for_status()
             assert client.get("/api/queue").status_code == 200
         assert get(f"/enter/{code}") == 401  # it works once

@@ -5,6 +5,7 @@ import random
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from PIL import Image
 
 from annotation_example import (
     NODULE,
+    OPTIONS,
     RECTANGLE,
     first_image,
     new_id,
@@ -29,6 +31,7 @@ from pellucid.annotate.opening import DeskOptions, open_desk
 from pellucid.annotate.security import Gate
 from pellucid.annotate.server import create_app
 from pellucid.annotate.worker import Picture, PictureCache, Worker
+from pellucid.data import open_dataset
 from pellucid.data.annotation_store import open_store
 from pellucid.data.cache import materialize
 from pellucid.explain import explain
@@ -176,6 +179,98 @@ def test_a_restarted_server_goes_on(dataset, network, tmp_path):
         assert after["id"] == before["id"]
         assert len(after["marks"]) == 1
     desk.close()
+
+
+def test_after_a_start_with_other_images_there_is_work_and_what_was_drawn_arrives(dataset, network, tmp_path):
+    def start(**options):
+        return open_desk(dataset, network, tmp_path / "a.db", options=DeskOptions(rhos=(), order="random", **options))
+
+    desk = start()
+    with served(create_app(desk, Gate(None))) as address, signed_in(address) as ann:
+        before = [i["id"] for i in ann.get("/api/queue?count=4").json()["images"]]
+        marks = {image: put_mark(ann, image).json()["id"] for image in before}
+    desk.close()
+    desk = start(limit=4, seed=2)
+    assert not any(desk.offers(desk.image_of(image)) for image in before)
+    with served(create_app(desk, Gate(None))) as address, signed_in(address) as ann:
+        now = ann.get("/api/queue?count=4").json()["images"]
+        assert len(now) == 4
+        assert all(desk.offers(desk.image_of(image["id"])) for image in now)
+        at = f"/api/images/{before[0]}"
+        for path in ("", "/pixels.png", "/explanations/cam/0"):
+            assert ann.get(at + path).status_code == 404
+        assert ann.delete(f"{at}/marks/{marks[before[0]]}").json()["undone"]
+        assert ann.delete(f"{at}/marks/{new_id()}").status_code == 410  # there is none, which is not the same as 404
+        assert put_mark(ann, before[0]).status_code == 201
+        said = ann.put(f"{at}/verdicts/{NODULE}", json={"present": "no"}).json()["classes"][NODULE]
+        assert (said["verdict"], said["probability"]) == ("no", None)
+        assert ann.put(f"{at}/state", json={"state": "done"}).status_code == 200
+        assert ann.delete(f"/api/images/0000000000000000/marks/{new_id()}").status_code == 404
+    desk.close()
+
+
+def test_what_was_drawn_while_others_got_the_image_is_kept(dataset, network, tmp_path):
+    desk = open_desk(dataset, network, tmp_path / "a.db", options=DeskOptions(rhos=(), limit=1, hold_minutes=0))
+    with served(create_app(desk, Gate(None))) as address, signed_in(address) as ann, signed_in(address, "Bob") as bob:
+        image = first_image(ann)["id"]
+        assert first_image(bob)["id"] == image
+        assert put_mark(ann, image).status_code == 201
+        assert ann.get(f"/api/images/{image}").json()["state"] == "lapsed"
+        assert ann.get("/api/progress").json()["mine"] == {"done": 0, "skipped": 0}
+        assert ann.put(f"/api/images/{image}/state", json={"state": "done"}).status_code == 200
+        assert put_mark(bob, image).status_code == 201
+    desk.close()
+
+
+def test_the_list_of_ones_images_takes_no_look_at_them(dataset, network, tmp_path):
+    looks = []
+    watched = replace(dataset, read=lambda row: looks.append(row) or dataset.read(row))
+    desk = open_desk(watched, network, tmp_path / "a.db", options=DeskOptions(rhos=()))
+    with served(create_app(desk, Gate(None))) as address, signed_in(address) as ann:
+        for state in ("done", "skipped"):
+            image = first_image(ann)["id"]
+            put_mark(ann, image)
+            ann.delete(f"/api/images/{image}/marks/{put_mark(ann, image).json()['id']}")
+            ann.put(f"/api/images/{image}/state", json={"state": state})
+    desk.close()
+    desk = open_desk(watched, network, tmp_path / "a.db", options=DeskOptions(rhos=()))
+    with served(create_app(desk, Gate(None))) as address, signed_in(address) as ann:
+        looks.clear()
+        images = ann.get("/api/images").json()["images"]
+        assert [(i["state"], i["marks"], set(i)) for i in images] == [
+            (state, 1, {"id", "state", "marks"}) for state in ("skipped", "done")
+        ]
+        assert ann.get(f"/api/images/{images[0]['id']}").json()["width"] == 32  # known from before
+        assert looks == []
+    desk.close()
+
+
+def test_pictures_of_other_images_under_the_same_names_are_not_taken_for_the_same(dataset, network, tmp_path):
+    tags = []
+    for number, part in enumerate((dataset, replace(dataset, read=lambda row: 255 - dataset.read(row)))):
+        desk = open_desk(part, network, tmp_path / f"{number}.db", options=DeskOptions(order="random"))
+        with served(create_app(desk, Gate(None))) as address, signed_in(address) as ann:
+            at = f"/api/images/{first_image(ann)['id']}"
+            paths = ["pixels.png", "explanations/saliency/0", "explanations/adversarial/0?rho=0.1"]
+            tags.append([(at, path, ann.get(f"{at}/{path}").headers["etag"]) for path in paths])
+        desk.close()
+    for (image, path, tag), other in zip(*tags, strict=True):
+        assert (image, path) == other[:2]
+        assert tag != other[2]
+
+
+def test_what_waits_in_a_browser_is_for_images_drawn_alike(network, tmp_path):
+    def scope(part, name):
+        desk = open_desk(part, network, tmp_path / name, options=DeskOptions(rhos=()))
+        desk.close()
+        return desk.about(None)["scope"]
+
+    part = phantom_part()
+    other = open_dataset("phantom", seed=1, options=OPTIONS)["train"]
+    found = [scope(part, "1.db"), scope(part, "2.db"), scope(other, "3.db"), scope(replace(part, origin=""), "4.db")]
+    assert found[0] == found[1]
+    assert len(set(found[1:])) == 3
+    assert found[3] == "phantom/train"
 
 
 # the machinery

@@ -69,6 +69,26 @@ def test_the_last_word_counts(store):
     assert store.notes() == []
 
 
+def test_the_last_word_counts_though_the_clock_was_set_back(store):
+    store.put_verdict(Verdict(A, "Nodule", "yes", "Ann", NOON + timedelta(days=1)))
+    store.put_note(Note(A, "first", "Ann", NOON + timedelta(days=1)))
+    store.put_visit(Visit(A, "offered", "Ann", NOON + timedelta(days=1)))
+    kept = store.content()
+    store.put_verdict(Verdict(A, "Nodule", "no", "Ann", NOON))
+    store.put_note(Note(A, "second", "Ann", NOON))
+    store.put_visit(Visit(A, "done", "Ann", NOON))
+
+    def told():
+        return store.verdicts()[0].present, store.notes()[0].text, store.state(A, "Ann")
+
+    assert told() == ("no", "second", "done")
+    later = store.content()
+    store.add_all(kept)
+    assert told() == ("yes", "first", "offered")  # of a file, what was said later counts
+    store.add_all(later)
+    assert told() == ("yes", "first", "offered")
+
+
 def test_two_people_get_different_images_and_the_same_ones_again(store):
     ann = reserve(store, "Ann", DATA.ids, count=2)
     assert ann == list(DATA.ids[:2])
@@ -94,6 +114,28 @@ def test_a_reservation_ends_without_a_sign_of_life(store):
     assert reserve(store, "Bob", [A], hold=hold, now=NOON + timedelta(minutes=18)) == []
     assert reserve(store, "Bob", [A], hold=hold, now=NOON + timedelta(minutes=20)) == [A]
     assert reserve(store, "Ann", [A], hold=hold, now=NOON + timedelta(minutes=21)) == []
+
+
+def test_what_went_to_somebody_else_has_lapsed_and_may_still_be_marked(store):
+    hold, later = timedelta(minutes=10), NOON + timedelta(minutes=20)
+    reserve(store, "Ann", [A, B], count=2, hold=hold, now=NOON)
+    assert reserve(store, "Bob", [A], hold=hold, now=later) == [A]
+    assert (store.state(A, "Ann"), store.state(B, "Ann")) == ("lapsed", "offered")
+    store.add_mark(Mark(A, "Nodule", "relevant", BOX, "Ann"))  # drawn without the server, sent now
+    assert reserve(store, "Bob", [A], hold=hold, now=later) == [A]  # which takes nothing from the one who has it
+    assert reserve(store, "Ann", [A, B], count=2, hold=hold, now=later) == [B]
+    store.put_visit(Visit(A, "skipped", "Bob"))
+    assert reserve(store, "Ann", [A, B], count=2, hold=hold, now=later) == [B, A]  # it may come back
+    assert store.state(A, "Ann") == "offered"
+    store.put_visit(Visit(A, "done", "Ann"))
+    assert {(v.annotator, v.state) for v in store.visits() if v.image == A} == {("Ann", "done"), ("Bob", "skipped")}
+
+
+def test_only_images_that_are_offered_now_are_held(store):
+    first, others = DATA.ids[:4], DATA.ids[4:]
+    assert reserve(store, "Ann", first, count=4) == list(first)
+    assert reserve(store, "Ann", others, count=2) == list(others[:2])  # as after a start with another seed
+    assert reserve(store, "Ann", DATA.ids, count=6) == [*first, *others[:2]]
 
 
 def test_a_crowd_asking_at_once_gets_each_image_once(store):

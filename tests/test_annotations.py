@@ -75,6 +75,16 @@ def test_a_polygon_covers_its_pixels_to_half_a_pixel(points, height, width):
     check(mask, np.where(inside(x, y, corners), -outline, outline))
 
 
+def test_a_brush_on_a_very_wide_or_high_image():
+    wide = shape_mask(Brush(((0.5, 0.5),), 0.02, 30 / 4000), 200)  # 80 pixels on an image that is 30 high
+    assert wide.any(1).all()
+    assert wide.any(0).sum() == pytest.approx(8, abs=2)
+    high = shape_mask(Brush(((0.5, 0.5025),), 0.4, 4000 / 30), 200)  # 1.2 rows high, in the middle of one
+    assert np.flatnonzero(high.any(1)).tolist() == [100]
+    half = 80 * np.sqrt(1 - (0.25 / 0.6) ** 2)  # up to where half of the row is covered
+    assert high.sum() == pytest.approx(2 * half, abs=3)
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     points=st.lists(POINT, min_size=1, max_size=5),
@@ -88,7 +98,6 @@ def test_a_brush_is_round_in_the_image_and_right_to_half_a_pixel(points, radius,
     check(mask, distance_to_line(x, y, [(px * width, py * height) for px, py in points]) - radius * width)
 
 
-@settings(max_examples=60, deadline=None)
 @given(points=st.lists(POINT, min_size=1, max_size=4), radius=st.floats(0.02, 0.3), aspect=st.floats(0.4, 2.5))
 def test_a_stroke_on_an_image_that_is_not_square_is_stretched_with_it(points, radius, aspect):
     """The square that a network gets: the same pixels as on the image itself, up to the coarser grid."""

@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -135,14 +136,22 @@ def test_one_label_an_image_is_corrected_or_contradicted():
     dataset = Dataset(card, "train", ("x", "y"), ("x", "y"), np.array([0, 1]), lambda _: np.zeros((4, 4), np.uint8))
 
     def after(*said):
-        return corrected(AnnotationSet(verdicts=[Verdict(i, c, p) for i, c, p in said]), dataset)
+        new, changed = corrected(AnnotationSet(verdicts=[Verdict(*each) for each in said]), dataset)
+        return new.targets.tolist(), changed
 
-    new, changed = after(("x", "a", "no"), ("x", "c", "yes"), ("y", "b", "yes"), ("y", "a", "no"))
-    assert (new.targets.tolist(), changed) == ([2, 1], 1)
-    with pytest.raises(InputError, match=r"x was said to be a and c\. Say"):
-        after(("x", "a", "yes"), ("x", "c", "yes"))
-    with pytest.raises(InputError, match="x was said to be not a"):
-        after(("x", "a", "no"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert after(("x", "a", "no"), ("x", "c", "yes"), ("y", "b", "yes"), ("y", "a", "no")) == ([2, 1], 1)
+        most = [("x", "c", "yes", "Ann"), ("x", "b", "yes", "Bob"), ("x", "c", "yes", "Cid"), ("x", "b", "no", "Ann")]
+        assert after(*most) == ([2, 1], 1)
+        assert after(("x", "b", "no"), ("y", "c", "unsure")) == ([0, 1], 0)  # which says nothing else
+    for undecided in (
+        [("x", "a", "yes", "Ann"), ("x", "c", "yes", "Bob")],  # two people who disagree
+        [("x", "c", "yes", "Ann"), ("x", "c", "no", "Bob")],
+        [("x", "a", "no", "Ann")],  # and what it is, nobody says
+    ):
+        with pytest.warns(UserWarning, match=r"toy: .* of 1 image\(s\), .* which one it is: x\."):
+            assert after(*undecided, ("y", "a", "yes")) == ([0, 0], 1)  # the others are learned from
 
 
 @pytest.mark.parametrize("way", ["gradient", "cam"])

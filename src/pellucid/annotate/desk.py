@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pellucid.annotate.worker import IDLE
 from pellucid.data.annotation_agreement import agreement
 from pellucid.data.annotation_reservations import reserve
@@ -18,6 +16,7 @@ from pellucid.data.annotation_shapes import MAX_POINTS, MAX_RADIUS, shape_to_jso
 from pellucid.data.annotations import KINDS, Visit
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
     from pellucid.annotate.explanations import Explanations
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("pellucid.annotate")
 
 MAX_NOTE = 10_000  # characters
+CLOSED = ("done", "skipped")  # states of an image that somebody is through with
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,13 @@ class Desk:
     """Gives images out and takes annotations in.
 
     Args:
-        dataset: the images that may be offered.
+        dataset: the images that are offered.
         probabilities: of the network, (N, K).
         store: where annotations are kept.
         ranking: the order in which images are offered.
         explanations: the network's, of the same images.
         settings: how images are given out.
+        part: all images that were ever offered, as after a start with a smaller limit; those of `dataset` by default.
     """
 
     def __init__(
@@ -70,14 +71,16 @@ class Desk:
         ranking: Ranking,
         explanations: Explanations,
         settings: DeskSettings,
+        part: Dataset | None = None,
     ) -> None:
         self.dataset, self.store, self.ranking = dataset, store, ranking
         self.explanations, self.settings = explanations, settings
         self._probabilities = probabilities
         self._rows = {name: row for row, name in enumerate(dataset.ids)}
-        self._by_key = {self.key_of(name): name for name in dataset.ids}
-        self._labels = _labels(dataset)
-        self._sizes: dict[int, tuple[int, int]] = {}
+        self._part = part or dataset
+        self._places = {name: place for place, name in enumerate(self._part.ids)}
+        self._by_key = {self.key_of(name): name for name in self._part.ids}
+        self._sizes = {image: size for image, size in store.image_sizes().items() if size is not None}
         self.rearrange()
 
     def key_of(self, image: str) -> str:
@@ -90,17 +93,20 @@ class Desk:
         return self._by_key.get(key)
 
     def row_of(self, image: str) -> int:
-        """The row of an image."""
+        """The row of an image that is offered."""
         return self._rows[image]
+
+    def offers(self, image: str) -> bool:
+        """Whether an image is among those offered now."""
+        return image in self._rows
 
     def size_of(self, image: str) -> tuple[int, int]:
         """Width and height of an image in its own pixels."""
-        row = self._rows[image]
-        if row not in self._sizes:
-            height, width = self.dataset.read(row).shape[:2]
-            self._sizes[row] = (width, height)
+        if image not in self._sizes:
+            height, width = self._part.read(self._places[image]).shape[:2]
+            self._sizes[image] = (width, height)
             self.store.put_image(image, width, height)
-        return self._sizes[row]
+        return self._sizes[image]
 
     def about(self, annotator: str | None) -> dict[str, Any]:
         """What the page needs to know once."""
@@ -110,6 +116,7 @@ class Desk:
             "dataset": self.dataset.card.name,
             "split": self.dataset.split,
             "task": self.dataset.task,
+            "scope": self._scope(),
             "classes": list(self.dataset.classes),
             "network": {
                 "name": settings.name,
@@ -125,6 +132,12 @@ class Desk:
             "limits": {"points": MAX_POINTS, "radius": MAX_RADIUS, "note": MAX_NOTE},
         }
 
+    def _scope(self) -> str:
+        """What strokes that wait in a browser belong to: images that are drawn otherwise are others of the same ids."""
+        card, origin = self.dataset.card, self.dataset.origin
+        drawn = f"/{hashlib.sha256(origin.encode()).hexdigest()[:8]}" if origin else ""
+        return f"{card.name}/{self.dataset.split}{drawn}"
+
     def queue(self, annotator: str, count: int) -> list[str]:
         """The images reserved for a person; their explanations are made meanwhile."""
         held = reserve(
@@ -135,7 +148,6 @@ class Desk:
             per_image=self.settings.per_image,
             hold=self.settings.hold,
         )
-        held = [image for image in held if image in self._rows]
         self.explanations.make_ahead([self._rows[image] for image in held])
         return held
 
@@ -152,8 +164,9 @@ class Desk:
 
     def describe(self, image: str, annotator: str) -> dict[str, Any]:
         """All that one person sees of an image: what the network says, the label, and that person's own annotations."""
-        row = self._rows[image]
+        row = self._rows.get(image)
         width, height = self.size_of(image)
+        labels = self._labels_of(image)
         verdicts = {v.class_name: v.present for v in self.store.verdicts(image, annotator)}
         notes = self.store.notes(image, annotator)
         return {
@@ -165,8 +178,8 @@ class Desk:
                 {
                     "class": name,
                     "index": index,
-                    "probability": round(float(self._probabilities[row, index]), 6),
-                    "label": self._labels[row][index],
+                    "probability": None if row is None else round(float(self._probabilities[row, index]), 6),
+                    "label": labels[index],
                     "verdict": verdicts.get(name),
                 }
                 for index, name in enumerate(self.dataset.classes)
@@ -175,16 +188,28 @@ class Desk:
             "note": notes[0].text if notes else "",
         }
 
-    def finished(self, annotator: str) -> list[str]:
-        """The images that a person is done with or skipped, the latest first."""
-        return [v.image for v in self.store.visits(annotator) if v.state != "offered" and v.image in self._rows]
+    def _labels_of(self, image: str) -> list[str | None]:
+        """What the dataset says of every class of an image: yes, no, or None where it is not known."""
+        target = self._part.targets[self._places[image]]
+        if self._part.task == "multiclass":
+            return ["yes" if c == int(target) else "no" for c in range(len(self._part.classes))]
+        return [{1.0: "yes", 0.0: "no"}.get(float(value)) for value in target]
+
+    def finished(self, annotator: str) -> list[dict[str, Any]]:
+        """The images that a person is done with or skipped, the latest first, with the number of marks on each."""
+        marks = self.store.mark_counts(annotator)
+        return [
+            {"id": self.key_of(visit.image), "state": visit.state, "marks": marks.get(visit.image, 0)}
+            for visit in self.store.visits(annotator)
+            if visit.state in CLOSED and visit.image in self._rows
+        ]
 
     def progress(self, annotator: str) -> dict[str, Any]:
         """How many images are done, and by whom."""
         people: dict[str, dict[str, int]] = {}
         for visit in self.store.visits():
             counts = people.setdefault(visit.annotator, {"done": 0, "skipped": 0, "marks": 0})
-            if visit.state != "offered" and visit.image in self._rows:
+            if visit.state in CLOSED and visit.image in self._rows:
                 counts[visit.state] += 1
         for name, count in self.store.mark_counts().items():
             people.setdefault(name, {"done": 0, "skipped": 0, "marks": 0})["marks"] = count
@@ -240,11 +265,3 @@ def mark_to_json(mark: Mark) -> dict[str, Any]:
 
 def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else round(value, 4)
-
-
-def _labels(dataset: Dataset) -> list[list[str | None]]:
-    """What the dataset says of every class of every image: yes, no, or None where it is not known."""
-    if dataset.task == "multiclass":
-        return [["yes" if c == int(t) else "no" for c in range(len(dataset.classes))] for t in dataset.targets]
-    words = {1.0: "yes", 0.0: "no"}
-    return [[words.get(float(value)) for value in row] for row in np.asarray(dataset.targets, dtype=np.float64)]

@@ -33,8 +33,6 @@ LARGEST = 2048  # pixels of the longer side of an image as the page gets it
 SHOWN = 3  # classes whose explanations are made ahead: the most probable ones
 ALL_AT_ONCE = ("cam", "grad-cam")  # methods that give every class for the cost of one
 
-Key = tuple[int, str, int, float]  # row, method, class, ρ (0 for heat maps)
-
 
 class Explanations:
     """Explanations of the images of a dataset by one network, kept as PNG.
@@ -71,7 +69,7 @@ class Explanations:
         key = (row, "pixels", 0, 0.0)
         found = self.cache.get(key)
         if found is None:
-            found = _picture(to_8_bit(self._dataset.read(row)), f"{self._dataset.fingerprint}|{row}", largest=LARGEST)
+            found = _picture(to_8_bit(self._dataset.read(row)), largest=LARGEST)
             self.cache.put(key, found)
         return found
 
@@ -117,26 +115,23 @@ class Explanations:
             batch = as_pixels(self._pictures[row][None], device_of(self._network))
             if method in ALL_AT_ONCE:
                 maps = explain(method, self._network, batch, "all").maps[0].float().cpu().numpy()
-                made = {c: self._heat(heat, (row, method, c, rho)) for c, heat in enumerate(maps)}
+                made = {c: _heat(heat) for c, heat in enumerate(maps)}
             else:
-                made = self._explained(batch, row, method, missing, rho)
+                made = self._explained(batch, method, missing, rho)
             for class_index, picture in made.items():
                 self.cache.put((row, method, class_index, rho), picture)
             there |= made
         return [there[c] for c in classes]
 
-    def _explained(
-        self, batch: Tensor, row: int, method: str, classes: Sequence[int], rho: float
-    ) -> dict[int, Picture]:
+    def _explained(self, batch: Tensor, method: str, classes: Sequence[int], rho: float) -> dict[int, Picture]:
         """Explanations by a method that takes a batch with a class each."""
         options: dict[str, Any] = {"rho": rho} if method == "adversarial" else {}
         aims = torch.tensor(classes, device=batch.device)
         found: Any = explain(method, self._network, batch.expand(len(classes), -1, -1, -1), aims, **options)
         made = {}
         for i, class_index in enumerate(classes):
-            key: Key = (row, method, class_index, rho)
             if found.kind == "heatmap":
-                made[class_index] = self._heat(found.maps[i].float().cpu().numpy(), key)
+                made[class_index] = _heat(found.maps[i].float().cpu().numpy())
                 continue
             headers = {
                 "X-Before": f"{float(found.confidence_before[i]):.6f}",
@@ -144,17 +139,8 @@ class Explanations:
                 "X-Rms": f"{float(found.rms[i]):.6f}",
             }
             image = (found.maps[i].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-            made[class_index] = _picture(np.moveaxis(image, 0, 2).squeeze(), self._name(key), headers)
+            made[class_index] = _picture(np.moveaxis(image, 0, 2).squeeze(), headers)
         return made
-
-    def _heat(self, heat: npt.NDArray[np.float32], key: Key) -> Picture:
-        low, high = float(heat.min()), float(heat.max())
-        scaled = (heat - low) * (255 / (high - low) if high > low else 0.0)
-        headers = {"X-Low": f"{low:.6g}", "X-High": f"{high:.6g}"}
-        return _picture(np.round(scaled).astype(np.uint8), self._name(key), headers)
-
-    def _name(self, key: Key) -> str:
-        return f"{self.fingerprint}|{self._dataset.card.name}|{self._dataset.ids[key[0]]}|{key[1:]}"
 
 
 def fingerprint_of(network: torch.nn.Module) -> str:
@@ -189,12 +175,21 @@ def _possible(network: ConvolutionalClassifier) -> list[str]:
     return possible
 
 
+def _heat(heat: npt.NDArray[np.float32]) -> Picture:
+    low, high = float(heat.min()), float(heat.max())
+    scaled = (heat - low) * (255 / (high - low) if high > low else 0.0)
+    return _picture(np.round(scaled).astype(np.uint8), {"X-Low": f"{low:.6g}", "X-High": f"{high:.6g}"})
+
+
 def _picture(
-    pixels: npt.NDArray[np.uint8], name: str, headers: dict[str, str] | None = None, largest: int | None = None
+    pixels: npt.NDArray[np.uint8], headers: dict[str, str] | None = None, largest: int | None = None
 ) -> Picture:
+    """A PNG whose tag follows from all that is sent, so that a browser never shows one of other images or networks."""
+    headers = headers or {}
     image = Image.fromarray(np.ascontiguousarray(pixels))
     if largest is not None and max(image.size) > largest:
         image.thumbnail((largest, largest), Image.Resampling.BILINEAR)
     stream = io.BytesIO()
     image.save(stream, "PNG", compress_level=1)  # the page is near: time counts, not size
-    return Picture(stream.getvalue(), f'"{hashlib.sha256(name.encode()).hexdigest()[:24]}"', headers or {})
+    png = stream.getvalue()
+    return Picture(png, f'"{hashlib.sha256(png + repr(headers).encode()).hexdigest()[:24]}"', headers)

@@ -102,7 +102,7 @@ def open_desk(
     shape = network.input_spec
     hold = timedelta(minutes=options.hold_minutes)
     settings = DeskSettings(name, shape.size, shape.channels, options.per_image, hold)
-    return Desk(offered, chances, store, ranking, explanations, settings)
+    return Desk(offered, chances, store, ranking, explanations, settings, dataset)
 
 
 def _pictures(dataset: Dataset, network: ConvolutionalClassifier, cache: Path | None) -> Pixels:

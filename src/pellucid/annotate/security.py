@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import json
 import logging
 import re
 import secrets
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -21,7 +22,6 @@ log = logging.getLogger("pellucid.annotate")
 
 MAX_BODY = 1 << 20  # bytes: 10,000 points take less than half
 TOKEN_COOKIE, NAME_COOKIE = "pellucid_token", "pellucid_annotator"
-LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 OPEN_PATHS = re.compile(r"/|/static/.*|/enter/[^/]*|/api/session")  # what one may see without a token, to give it
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -115,8 +115,8 @@ class Guard:
         await self._app(scope, replay, send_safely)
 
     def _refusal(self, scope: Scope, headers: MutableMapping[str, str]) -> tuple[int, str] | None:
-        host = headers.get("host", "")
-        if self._local and urlsplit(f"//{host}").hostname not in LOCAL_HOSTS:
+        host = _parts(f"//{headers.get('host', '')}").hostname
+        if self._local and not is_local(host or ""):
             return 421, "this server answers to localhost alone."
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit() or int(length) > MAX_BODY:
@@ -137,7 +137,23 @@ def _is_foreign(headers: MutableMapping[str, str]) -> bool:
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return True
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != headers.get("host", "")
+    return origin is not None and _parts(origin).netloc != headers.get("host", "")
+
+
+def is_local(host: str) -> bool:
+    """Whether an address is this machine's own, out of others' reach."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _parts(address: str) -> SplitResult:
+    """An address in parts, which are empty where it cannot be read."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 def token_in(headers: MutableMapping[str, str]) -> str | None:

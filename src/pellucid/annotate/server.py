@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader
 from pydantic import BaseModel, ConfigDict, Field
@@ -38,7 +37,7 @@ HERE = Path(__file__).parent
 PATIENCE = 120  # seconds that an answer waits for an explanation
 YEAR = 365 * 24 * 3600
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-STATUS = {ConflictError: 409, ForeignMarkError: 403, UnknownMarkError: 404}
+STATUS = {ConflictError: 409, ForeignMarkError: 403, UnknownMarkError: 410}
 
 
 class _Body(BaseModel):
@@ -116,7 +115,8 @@ def create_app(desk: Desk, gate: Gate, *, local: bool = True) -> ASGIApp:
     def enter(code: str) -> Response:
         if not gate.use_code(code):
             raise HTTPException(401, "this address was used already, or never given out.")
-        answer = RedirectResponse("/", HTTPStatus.SEE_OTHER)
+        # no redirect: after a click on another site it would come without the cookie, which is for this site alone
+        answer = HTMLResponse(pages.get_template("enter.html").render())
         _set_cookie(answer, TOKEN_COOKIE, gate.token or "")
         return answer
 
@@ -152,21 +152,21 @@ def _add_images(app: FastAPI, desk: Desk) -> None:
 
     @app.get("/api/images")
     def finished(annotator: Annotator) -> dict[str, Any]:
-        return {"images": [desk.describe(image, annotator) for image in desk.finished(annotator)]}
+        return {"images": desk.finished(annotator)}
 
     @app.get("/api/images/{key}")
-    def image(opened: Opened, annotator: Annotator) -> dict[str, Any]:
+    def image(opened: Seen, annotator: Annotator) -> dict[str, Any]:
         return desk.describe(opened, annotator)
 
     @app.get("/api/images/{key}/pixels.png")
-    def pixels(opened: Opened, request: Request) -> Response:
+    def pixels(opened: Seen, request: Request) -> Response:
         return _png(desk.explanations.pixels(desk.row_of(opened)), request)
 
     @app.get("/api/images/{key}/explanations/{method}/{index}")
     async def explanation(
         key: str, method: str, index: int, request: Request, annotator: Annotator, rho: float | None = None
     ) -> Response:
-        opened = await run_in_threadpool(_opened, key, request, annotator)
+        opened = _seen(await run_in_threadpool(_opened, key, request, annotator), request)
         explanations, row = desk.explanations, desk.row_of(opened)
         if method not in explanations.methods:
             raise HTTPException(404, f"explanations are {', '.join(explanations.methods)}.")
@@ -245,11 +245,13 @@ def _annotator(request: Request) -> str:
     """The annotator of a request.
 
     Raises:
-        HTTPException: 401 where it names none.
+        HTTPException: 401 where it names none, or was made by a page of another name than the browser's cookie.
     """
-    name = _name_in(request)
+    name, speaker = _name_in(request), request.headers.get("x-annotator")
     if name is None:
         raise HTTPException(401, "say who you are first: POST /api/session with {'annotator': NAME}.")
+    if speaker is not None and unquote(speaker) != name:
+        raise HTTPException(401, "this page is another person's than the browser is signed in for: load it again.")
     return name
 
 
@@ -257,7 +259,7 @@ Annotator = Annotated[str, Depends(_annotator)]
 
 
 def _opened(key: str, request: Request, annotator: Annotator) -> str:
-    """The id of an image that was offered to this annotator.
+    """The id of an image that was offered to this annotator, now or before a start with other images.
 
     Raises:
         HTTPException: 404 for an image that is not there, 403 for one that was not offered.
@@ -272,6 +274,20 @@ def _opened(key: str, request: Request, annotator: Annotator) -> str:
 
 
 Opened = Annotated[str, Depends(_opened)]
+
+
+def _seen(opened: Opened, request: Request) -> str:
+    """The id of an image that was offered to this annotator and may be looked at.
+
+    Raises:
+        HTTPException: 404 for one that is not among the images offered now.
+    """
+    if not request.app.state.desk.offers(opened):
+        raise HTTPException(404, "this image is not among those that are offered now.")
+    return opened
+
+
+Seen = Annotated[str, Depends(_seen)]
 
 
 def _png(picture: Picture, request: Request, more: dict[str, str] | None = None) -> Response:

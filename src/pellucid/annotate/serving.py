@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import secrets
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pellucid.annotate.security import LOCAL_HOSTS, Gate
+from pellucid.annotate.security import Gate, is_local
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -61,14 +60,6 @@ def make_gate(host: str, token: str | None) -> tuple[Gate, bool]:
     if token is not None and (len(token) < LEAST_TOKEN or not token.isascii() or not token.isprintable()):
         raise InputError(f"a token has at least {LEAST_TOKEN} plain characters; leave --token out to have one made.")
     return Gate(token if local or token is not None else secrets.token_urlsafe(24)), local
-
-
-def is_local(host: str) -> bool:
-    """Whether an address is this machine's own, out of others' reach."""
-    try:
-        return host in LOCAL_HOSTS or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def serve_desk(desk: Desk, door: Door, *, say: Callable[[str], object] = print, open_page: bool = True) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -30,12 +31,13 @@ def reserve(
     """The images that are reserved for a person, topped up to `count`; asked again, the same ones in the same order.
 
     An image is given to at most `per_image` people: those who are done with it, and those who hold a reservation that
-    is not older than `hold`. A person who skipped an image does not get it again; others do.
+    is not older than `hold`. Once it went to somebody else, an older reservation has lapsed: whoever held it may still
+    say what they saw, but does not hold the image. A person who skipped an image does not get it again; others do.
 
     Args:
         store: where reservations are kept.
         annotator: who asks.
-        ranking: image ids, the best first; read no further than needed.
+        ranking: the image ids that may be offered, the best first; no others are held.
         count: how many images.
         per_image: how many people are to annotate each image.
         hold: how long a reservation lasts without a sign of life.
@@ -43,6 +45,8 @@ def reserve(
     """
     at = now or datetime.now(UTC)
     cutoff = timestamp(at - hold)
+    ranked = tuple(ranking)
+    within = frozenset(ranked)
     with store.writing() as connection:
         visits = connection.execute(sa.select(VISIT).order_by(VISIT.c.offered, VISIT.c.image)).all()
         busy = Counter(
@@ -51,17 +55,17 @@ def reserve(
             if v.annotator != annotator and (v.state == "done" or (v.state == "offered" and v.changed > cutoff))
         )
         mine = {v.image: v.state for v in visits if v.annotator == annotator}
-        held = [image for image, state in mine.items() if state == "offered" and busy[image] < per_image]
-        lost = [image for image, state in mine.items() if state == "offered" and busy[image] >= per_image]
-        new: list[str] = []
-        for image in ranking:
-            if len(held) + len(new) >= count:
-                break
-            if image not in mine and busy[image] < per_image:
-                new.append(image)
+        mine_open = [image for image, state in mine.items() if state == "offered"]
+        held = [image for image in mine_open if busy[image] < per_image and image in within]
+        lost = [image for image in mine_open if busy[image] >= per_image]
+        free = (i for i in ranked if mine.get(i, "lapsed") == "lapsed" and busy[i] < per_image)
+        new = list(islice(free, max(count - len(held), 0)))
         here = VISIT.c.annotator == annotator
-        if lost:
-            connection.execute(sa.delete(VISIT).where(here & VISIT.c.image.in_(lost)))
+        old = ~here & (VISIT.c.state == "offered") & (VISIT.c.changed <= cutoff)
+        gone = (here & VISIT.c.image.in_(lost)) | (old & VISIT.c.image.in_(new))
+        if lost or new:
+            connection.execute(sa.update(VISIT).where(gone).values(state="lapsed"))
+            connection.execute(sa.delete(VISIT).where(here & VISIT.c.image.in_(new)))
         if held:
             connection.execute(sa.update(VISIT).where(here & VISIT.c.image.in_(held)).values(changed=timestamp(at)))
         for place, image in enumerate(new):

@@ -78,7 +78,7 @@ VISIT = sa.Table(
     _METADATA,
     sa.Column("image", sa.Text, sa.ForeignKey("image.id"), primary_key=True),
     sa.Column("annotator", sa.Text, primary_key=True),
-    sa.Column("state", sa.String(8), nullable=False),  # offered, done or skipped
+    sa.Column("state", sa.String(8), nullable=False),  # offered, lapsed, done or skipped
     sa.Column("offered", sa.String(32), nullable=False),
     sa.Column("changed", sa.String(32), nullable=False),
 )

@@ -84,8 +84,8 @@ class Brush:
                 f"a brush's radius is a fraction of the image's width, above 0 and at most {MAX_RADIUS:g}; "
                 f"found {self.radius!r}."
             )
-        if not (_is_number(self.aspect) and 0.01 <= self.aspect <= 100):
-            raise InputError(f"an image's height divided by its width is from 0.01 to 100; found {self.aspect!r}.")
+        if not (_is_number(self.aspect) and 0.001 <= self.aspect <= 1000):
+            raise InputError(f"an image's height divided by its width is from 0.001 to 1000; found {self.aspect!r}.")
 
 
 Shape = Rectangle | Polygon | Brush
@@ -116,7 +116,7 @@ def drawn_mask(shape: Polygon | Brush, height: int, width: int) -> npt.NDArray[n
     reach = np.array([1, 1 / stretch]) * (shape.radius * width if isinstance(shape, Brush) else 0.0)
     low = np.clip(np.floor(corners.min(0) * frame - reach), 0, frame - 1).astype(int)
     high = np.clip(np.ceil(corners.max(0) * frame + reach), low + 1, frame).astype(int)
-    fine = max(1, min(FINE, int(CANVAS / max(width, height) / max(1.0, stretch))))
+    fine = max(min(1, 100 / stretch), min(FINE, int(CANVAS / max(width, height) / max(1.0, stretch))))
     scale = np.array([fine, fine * stretch])  # pixels of the canvas to one of the image
     line = (corners * frame - low) * scale
 

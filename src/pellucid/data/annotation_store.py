@@ -109,7 +109,7 @@ class AnnotationStore:
                     connection.execute(sa.update(MARK).where(MARK.c.id == mark.id).values(undone=True))
             for table, said in ((VERDICT, content.verdicts), (NOTE, content.notes), (VISIT, content.visits)):
                 for one in said:
-                    _put(connection, table, one)
+                    _put(connection, table, one, unless_later=True)
 
     def content(self) -> StoreContent:
         """All that the database holds."""
@@ -196,15 +196,17 @@ class AnnotationStore:
             return [Visit(r.image, r.state, r.annotator, _time(r.changed)) for r in connection.execute(query)]
 
     def state(self, image: str, annotator: str) -> State | None:
-        """Whether an image is open to a person, done or skipped; None where it was never offered."""
+        """How far a person is with an image; None where it was never offered."""
         query = _narrow(sa.select(VISIT.c.state), VISIT, image, annotator)
         with self.engine.connect() as connection:
             found: State | None = connection.execute(query).scalar()
             return found
 
-    def mark_counts(self) -> dict[str, int]:
-        """How many marks each person drew, without those taken back."""
-        query = sa.select(MARK.c.annotator, sa.func.count()).where(MARK.c.undone.is_(False)).group_by(MARK.c.annotator)
+    def mark_counts(self, annotator: str | None = None) -> dict[str, int]:
+        """How many marks each person drew, or one person on each image, without those taken back."""
+        by = MARK.c.annotator if annotator is None else MARK.c.image
+        query = _narrow(sa.select(by, sa.func.count()), MARK, None, annotator)
+        query = query.where(MARK.c.undone.is_(False)).group_by(by)
         with self.engine.connect() as connection:
             return {name: int(count) for name, count in connection.execute(query)}
 
@@ -279,8 +281,10 @@ def _add_mark(connection: sa.Connection, mark: Mark) -> bool:
     return True
 
 
-def _put(connection: sa.Connection, table: sa.Table, said: Verdict | Note | Visit) -> None:
-    """Insert a row, or replace the one with the same keys unless that is later."""
+def _put(
+    connection: sa.Connection, table: sa.Table, said: Verdict | Note | Visit, *, unless_later: bool = False
+) -> None:
+    """Insert a row, or replace the one with the same keys: what arrives last counts, whatever the clock says."""
     latest = "changed" if table is VISIT else "created"
     row = asdict(said)
     row[latest] = timestamp(row.pop("created"))
@@ -289,7 +293,7 @@ def _put(connection: sa.Connection, table: sa.Table, said: Verdict | Note | Visi
     old = connection.execute(sa.select(table.c[latest]).where(here)).scalar()
     if old is None:
         connection.execute(sa.insert(table).values({**row, "offered": row[latest]} if table is VISIT else row))
-    elif old <= row[latest]:
+    elif not unless_later or old <= row[latest]:
         connection.execute(sa.update(table).where(here).values(row))
 
 

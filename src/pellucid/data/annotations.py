@@ -26,7 +26,7 @@ Kind = Literal["relevant", "irrelevant"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Present = Literal["yes", "no", "unsure"]
 PRESENT: tuple[Present, ...] = get_args(Present)
-State = Literal["offered", "done", "skipped"]
+State = Literal["offered", "lapsed", "done", "skipped"]
 STATES: tuple[State, ...] = get_args(State)
 
 
@@ -80,7 +80,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Visit:
-    """How far one person is with an image: it is open to them, they are done with it, or they skipped it."""
+    """How far one person is with an image: it is open to them, it went to others meanwhile, it is done or skipped."""
 
     image: str
     state: State
@@ -89,7 +89,7 @@ class Visit:
 
     def __post_init__(self) -> None:
         if self.state not in STATES:
-            raise InputError(f"an image is offered, done or skipped; found {self.state!r}.")
+            raise InputError(f"an image is offered, lapsed, done or skipped; found {self.state!r}.")
 
 
 @dataclass(frozen=True)
@@ -178,13 +178,16 @@ class AnnotationSet:
             ids: N images of the dataset.
             classes: K class names.
         """
-        found = np.full((len(ids), len(classes)), np.nan)
+        yes, no = self.votes(ids, classes)
+        return np.where(yes == no, np.nan, (yes > no).astype(np.float64))
+
+    def votes(self, ids: Sequence[str], classes: Sequence[str]) -> npt.NDArray[np.int64]:
+        """How many people say that a class is present, and how many that it is absent, int64 (2, N, K)."""
+        found = np.zeros((2, len(ids), len(classes)), dtype=np.int64)
         for i, image in enumerate(ids):
             for k, name in enumerate(classes):
                 said = list(self._said.get((image, name), {}).values())
-                balance = said.count("yes") - said.count("no")
-                if balance:
-                    found[i, k] = float(balance > 0)
+                found[:, i, k] = said.count("yes"), said.count("no")
         return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -91,30 +92,32 @@ def annotated_images(annotations: AnnotationSet, dataset: Dataset, size: int) ->
 def corrected(annotations: AnnotationSet, dataset: Dataset) -> tuple[Dataset, int]:
     """The training set with the labels that people gave its images, and how many labels that changed.
 
+    Of images with one class each it is the class that most people named, if no fewer doubted it. Where they named none,
+    or as many another, the label stays, and a warning counts those that were contradicted.
+
     The fingerprint stays that of the data as they came, so that decoded images are found again; `describe` hashes the
     corrections.
-
-    Raises:
-        InputError: an image with one label that people gave several, or took its own and gave none.
     """
-    said = annotations.labels(dataset.ids, dataset.classes)
     targets = dataset.targets.copy()
     if dataset.task == "multilabel":
+        said = annotations.labels(dataset.ids, dataset.classes)
         known = ~np.isnan(said)
         targets[known] = said[known]
-        changed = int((known & (targets != dataset.targets)).sum())
-    else:
-        for row in np.flatnonzero(~np.isnan(said).all(1)):
-            present = np.flatnonzero(said[row] == 1)
-            if len(present) > 1 or (not len(present) and said[row, int(targets[row])] == 0):
-                found = " and ".join(dataset.classes[k] for k in present) or f"not {dataset.classes[int(targets[row])]}"
-                raise InputError(
-                    f"an image of {dataset.card.name} has one class, but {dataset.ids[row]} was said to be {found}. "
-                    "Say on its page which one it is."
-                )
-            targets[row] = present[0] if len(present) else targets[row]
-        changed = int((targets != dataset.targets).sum())
-    return replace(dataset, targets=targets), changed
+        return replace(dataset, targets=targets), int((known & (targets != dataset.targets)).sum())
+    yes, no = annotations.votes(dataset.ids, dataset.classes)
+    rows, most = np.arange(len(dataset)), yes.argmax(1)
+    alone = (yes == yes.max(1, keepdims=True)).sum(1) == 1
+    named = alone & (yes > no)[rows, most]
+    targets[named] = most[named]
+    left = np.flatnonzero(~named & (yes.any(1) | (no > yes)[rows, dataset.targets.astype(np.int64)]))
+    if len(left):
+        warnings.warn(
+            f"{dataset.card.name}: people contradict the label of {len(left)} image(s), or each other, and most name "
+            "no other; the label stays. Say on the page which one it is: "
+            f"{', '.join(dataset.ids[row] for row in left[:3])}{', …' if len(left) > 3 else ''}.",
+            stacklevel=2,
+        )
+    return replace(dataset, targets=targets), int((targets != dataset.targets).sum())
 
 
 def describe(images: AnnotatedImages, dataset: Dataset, changed: int) -> dict[str, Any]:

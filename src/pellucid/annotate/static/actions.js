@@ -3,7 +3,7 @@
 import { announce, find } from "./dom.js";
 import { Draft, inWords } from "./drawing.js";
 import { changed, WHOLE } from "./levels.js";
-import { methodName } from "./panel.js";
+import { listed, methodName } from "./panel.js";
 import { Pictures } from "./pictures.js";
 
 const RADII = [0.015, 0.03, 0.06];
@@ -24,8 +24,9 @@ export class Actions {
   opened(flow) {
     const { state } = this;
     const before = state.sheet?.image;
+    this.endDraft(); // on the image that it was begun on
     state.sheet = flow.sheet;
-    state.draft = state.pixels = state.explanation = state.trouble = null;
+    state.pixels = state.explanation = state.trouble = null;
     state.explained = false;
     state.levels = WHOLE;
     if (state.sheet && !(state.keepClass && before)) state.classIndex = likeliest(state.sheet.image);
@@ -153,10 +154,16 @@ export class Actions {
     this.loadExplanation();
   }
 
+  listAll() {
+    this.state.allClasses = !this.state.allClasses;
+    this.redraw();
+  }
+
+  /** Through the classes as they are listed. */
   stepClass(by) {
     if (!this.state.sheet) return;
-    const count = this.about.classes.length;
-    this.chooseClass((this.state.classIndex + by + count) % count);
+    const order = listed(this.state).map((c) => c.index);
+    this.chooseClass(order.at((order.indexOf(this.state.classIndex) + by) % order.length));
     announce(`class ${this.className()}`);
   }
 

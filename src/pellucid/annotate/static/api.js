@@ -13,6 +13,13 @@ export class Refused extends Error {
   }
 }
 
+let speaker = {}; // who speaks, told with every request: a cookie alone may have changed under an open page
+
+/** Say who all requests are made by. */
+export function speakAs(name) {
+  speaker = { "X-Annotator": encodeURIComponent(name) };
+}
+
 /** Ask for JSON.
  * @throws Unreachable or Refused */
 export async function ask(method, path, body) {
@@ -47,7 +54,7 @@ export async function askPicture(path) {
 async function reach(path, options) {
   let answer;
   try {
-    answer = await fetch(path, { credentials: "same-origin", ...options });
+    answer = await fetch(path, { credentials: "same-origin", ...options, headers: { ...options.headers, ...speaker } });
   } catch (error) {
     throw new Unreachable(String(error));
   }

@@ -1,6 +1,6 @@
 /* The page: puts its parts together. What is shown follows from `state`; actions change it and have it drawn again. */
 
-import { ask, Refused } from "./api.js";
+import { ask, Refused, speakAs } from "./api.js";
 import { Actions } from "./actions.js";
 import { announce, find } from "./dom.js";
 import { Flow } from "./flow.js";
@@ -19,14 +19,15 @@ const KEPT = ["tool", "kind", "radius", "method", "keepClass", "singleKeys"];
 const about = JSON.parse(find("about").textContent);
 const state = {
   ...recall({ tool: "rectangle", kind: "relevant", radius: 0.03, method: about.methods[0], keepClass: false, singleKeys: true }),
-  sheet: null, classIndex: 0, explained: false, rhoIndex: Math.floor((about.rhos.length - 1) / 2), levels: WHOLE,
+  sheet: null, classIndex: 0, allClasses: false, explained: false, rhoIndex: Math.floor((about.rhos.length - 1) / 2), levels: WHOLE,
   view: null, draft: null, cursor: null, pixels: null, explanation: null, canGoBack: false,
   blend: Object.fromEntries(about.methods.map((method) => [method, method === "adversarial" ? 1 : 0.5])),
 };
 if (!about.methods.includes(state.method)) state.method = about.methods[0];
 
 function start() {
-  const outbox = new Outbox(`${about.dataset}/${about.split}|${about.annotator}`, send, showSaves);
+  speakAs(about.annotator);
+  const outbox = new Outbox(`${about.scope}|${about.annotator}`, send, showSaves);
   const flow = new Flow(outbox, {
     opened: () => actions.opened(flow),
     renewed: () => redraw(),
@@ -86,8 +87,8 @@ async function send(entry) {
   }
 }
 
-/* The server no longer lets this browser in, as after a start with another token. Loaded again, the page asks for what it
- * needs; what is drawn waits in the browser's storage. */
+/* The server no longer lets this browser in, as after a start with another token, or knows it by another name. Loaded again,
+ * the page asks for what it needs; what is drawn waits in the browser's storage. */
 const signedOut = () => window.location.reload();
 
 /* Buttons and sliders. */

@@ -25,12 +25,13 @@ export class Flow {
   }
 
   async start() {
-    await this.reach(async () => {
-      const { images } = await this.get("/api/images");
-      this.visited = images.map((image) => image.id).reverse();
-    });
-    await this.outbox.flush();
     await this.refresh();
+    await this.reach(async () => {
+      const { images } = await ask("GET", "/api/images");
+      const before = images.map((image) => image.id).reverse();
+      this.visited = [...before, ...this.visited.filter((id) => !before.includes(id))];
+      this.does.renewed();
+    });
   }
 
   /** Keep an entry, send it, and let the other tabs know. */
@@ -45,6 +46,7 @@ export class Flow {
   }
 
   async renew() {
+    await this.outbox.flush(); // a sign of life, before the server judges who holds what
     const { images, progress } = await this.get(`/api/queue?count=${AHEAD}`);
     this.queue = images.filter((image) => image.state === "offered" && !this.closed.has(image.id));
     this.complete = images.length === 0;
@@ -61,16 +63,22 @@ export class Flow {
   async lookAgain(current) {
     try {
       const image = await this.get(`/api/images/${current.id}`);
-      if (current.state === "offered" && image.state !== "offered") {
+      if (this.does.busy()) return; // begun meanwhile; the next visit tells
+      if (image.state === "lapsed") {
+        this.goOn("this image was given to somebody else, after a long time without a sign of you");
+      } else if (current.state === "offered" && image.state !== "offered") {
         this.leave(image.id);
-        this.does.say("this image was finished in another tab");
-        this.open(this.queue[0]);
+        this.goOn("this image was finished in another tab");
       } else this.take(image);
     } catch (error) {
-      if (!(error instanceof Refused) || error.status !== 403) throw error;
-      this.does.say("this image was given to somebody else, after a long time without a sign of you");
-      this.open(this.queue[0]);
+      if (!(error instanceof Refused) || ![403, 404].includes(error.status)) throw error;
+      this.goOn("this image is not offered any more");
     }
+  }
+
+  goOn(why) {
+    this.does.say(why);
+    this.open(this.queue[0]);
   }
 
   /** Close the image and go on. */
@@ -101,16 +109,17 @@ export class Flow {
     else await this.openById(id);
   }
 
-  /** An image of one's own again, as the server knows it or, without the server, as it was left. */
+  /** An image of one's own again, as the server knows it or, without the server, as it was left; unless something was
+   *  begun meanwhile on the one that is shown. */
   async openById(id) {
     await this.reach(async () => {
-      try {
-        this.open(await this.get(`/api/images/${id}`));
-      } catch (error) {
+      const image = await this.get(`/api/images/${id}`).catch((error) => {
         const kept = this.sheets.get(id)?.image;
-        if (!(error instanceof Unreachable) || !kept) throw error;
-        this.open(kept);
-      }
+        if (error instanceof Unreachable && kept) return kept;
+        throw error;
+      });
+      if (this.does.busy()) this.does.say("still on this image, for something was begun on it");
+      else this.open(image);
     });
   }
 

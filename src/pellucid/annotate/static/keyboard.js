@@ -2,7 +2,8 @@
 
 import { find, make } from "./dom.js";
 
-/* group, keys as shown, what they do, {key as the browser names it: [action, ...arguments]}; ^ is Shift, * Ctrl. */
+/* group, keys as shown, what they do, {key as the browser names it: [action, ...arguments]}; ^ is Shift, * Ctrl. Shift
+ * counts with letters and named keys alone: which digits and signs need it is up to the keyboard. */
 export const KEYS = [
   ["Each image", "Enter", "done, next image", { Enter: ["finish", "done"] }],
   ["Each image", "Shift+Enter", "skip this image", { "^Enter": ["finish", "skipped"] }],
@@ -30,14 +31,14 @@ export const KEYS = [
   ["Drawing", "Z", "undo; Shift+Z: redo (also with Ctrl)",
     { z: ["undo"], "^z": ["redo"], "*z": ["undo"], "*^z": ["redo"], "*y": ["redo"] }],
   ["View", "+ / − / 0", "zoom in, out, whole image",
-    { "+": ["zoom", 1.25], "=": ["zoom", 1.25], "^+": ["zoom", 1.25], "-": ["zoom", 0.8], 0: ["zoom", 0] }],
+    { "+": ["zoom", 1.25], "=": ["zoom", 1.25], "-": ["zoom", 0.8], 0: ["zoom", 0] }],
   ["View", "W A S D", "move the image", { w: ["pan", 0, 1], a: ["pan", 1, 0], s: ["pan", 0, -1], d: ["pan", -1, 0] }],
   ["View", "Q", "hand: drag the image", { q: ["chooseTool", "move"] }],
   ["View", "T / G", "brighter, darker", { t: ["window", -12, 0], g: ["window", 12, 0] }],
   ["View", "H / F", "contrast more, less", { h: ["window", 0, -16], f: ["window", 0, 16] }],
   ["View", "V", "brightness and contrast as they were", { v: ["window"] }],
   ["Page", "L", "people, progress, agreement", { l: ["openPeople"] }],
-  ["Page", "?", "this help", { "?": ["openHelp"], "^?": ["openHelp"] }],
+  ["Page", "?", "this help", { "?": ["openHelp"] }],
 ];
 
 const PLAIN = /^\^?(Enter| |Escape|Arrow.*)$/; // keys that nobody types or speaks by mistake
@@ -69,7 +70,8 @@ export function listen(actions, single) {
 function nameOf(event) {
   const control = event.ctrlKey || event.metaKey ? "*" : "";
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  return control + (event.shiftKey ? "^" : "") + key;
+  const sign = key.length === 1 && key === key.toUpperCase();
+  return control + (event.shiftKey && !sign ? "^" : "") + key;
 }
 
 /** Fill the help with the table. */

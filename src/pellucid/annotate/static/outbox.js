@@ -108,8 +108,8 @@ export class Outbox {
         await this.send(entry);
         this.arrived(entry);
       } catch (error) {
-        if (error instanceof Refused && error.status === 404 && entry.method === "DELETE") {
-          this.arrived(entry); // it never was there
+        if (error instanceof Refused && error.status === 410) {
+          this.arrived(entry); // the mark to be taken back never was there
         } else if (error instanceof Refused && error.status !== 401) {
           this.keep({ ...entry, refused: error.message });
         } else {

@@ -12,12 +12,13 @@ const FEW = 20; // classes that are all listed
 
 export const methodName = (method) => METHODS[method] ?? method;
 
-/** Which classes are listed: all where they are few, otherwise the most probable and those that somebody spoke of. */
-export function listed(image, all) {
-  if (all || image.classes.length <= FEW) return image.classes;
+/** Which classes are listed: all where they are few, otherwise the most probable, those that somebody spoke of, and the
+ *  chosen one. */
+export function listed({ sheet: { image }, classIndex, allClasses }) {
+  if (allClasses || image.classes.length <= FEW) return image.classes;
   const marked = new Set(image.marks.map((mark) => mark.class));
   const ranked = [...image.classes].sort((a, b) => b.probability - a.probability);
-  const spoken = (c) => c.label === "yes" || c.verdict !== null || marked.has(c.class);
+  const spoken = (c) => c.label === "yes" || c.verdict !== null || marked.has(c.class) || c.index === classIndex;
   return ranked.filter((c, rank) => rank < FEW / 2 || spoken(c));
 }
 
@@ -25,16 +26,13 @@ export class Panel {
   constructor(about, actions) {
     this.about = about;
     this.actions = actions;
-    this.all = false;
+    this.seen = null; // the image and class that were shown last
     const button = (method, i) =>
       make("button", { type: "button", "data-method": method, "aria-pressed": "false", title: `${methodName(method)} (${i + 1})`,
         on: { click: () => actions.chooseMethod(i) } }, methodName(method), " ", make("kbd", { text: String(i + 1) }));
     find("methods").replaceChildren(...about.methods.map(button));
     find("rho").max = about.rhos.length - 1;
-    find("all-classes").addEventListener("click", () => {
-      this.all = !this.all;
-      actions.redraw();
-    });
+    find("all-classes").addEventListener("click", () => actions.listAll());
   }
 
   show(state) {
@@ -58,11 +56,13 @@ export class Panel {
   }
 
   classes(state, sheet) {
-    const shown = listed(sheet.image, this.all);
-    refill(find("classes"), shown.map((c) => this.classRow(c, sheet, c.index === state.classIndex)));
+    refill(find("classes"), listed(state).map((c) => this.classRow(c, sheet, c.index === state.classIndex)));
+    const seen = `${sheet.image.id} ${state.classIndex} ${state.allClasses}`;
+    if (seen !== this.seen) find("classes").querySelector(".answers").parentElement.scrollIntoView({ block: "nearest" });
+    this.seen = seen;
     const more = find("all-classes");
     more.hidden = sheet.image.classes.length <= FEW;
-    more.textContent = this.all ? "Fewer classes" : `All ${sheet.image.classes.length} classes`;
+    more.textContent = state.allClasses ? "Fewer classes" : `All ${sheet.image.classes.length} classes`;
   }
 
   classRow(c, sheet, chosen) {

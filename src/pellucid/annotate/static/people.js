@@ -49,7 +49,7 @@ function showAgreement({ images, classes }) {
 
 function showMine(images, choose) {
   const button = (image, place) => {
-    const text = `${images.length - place}: ${image.state}, regions: ${image.marks.length}`;
+    const text = `${images.length - place}: ${image.state}, regions: ${image.marks}`;
     return make("li", {}, make("button", { type: "button", text, on: { click: () => choose(image) } }));
   };
   const none = make("li", { class: "soft", text: "none yet" });

@@ -3,10 +3,13 @@
 import { ask } from "./api.js";
 import { find } from "./dom.js";
 
+const names = new BroadcastChannel("pellucid.annotate.names");
+names.onmessage = () => window.location.replace("/");
 find("signin-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   try {
     await ask("POST", "/api/session", { annotator: find("signin-name").value.trim(), token: find("signin-token").value });
+    names.postMessage("changed"); // the pages of another name are to be loaded again
     window.location.replace("/");
   } catch (error) {
     find("signin-told").textContent = error.message;
