@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from annotate_example import SIZE
+
+WIDE = {"width": 1000, "height": 700}
+RECTANGLES = [(0.1 + 0.02 * i, 0.2, 0.4 + 0.03 * i, 0.5 + 0.04 * i) for i in range(10)]
+HALF = 0.5 / SIZE  # half a pixel of the image, as a fraction
+EXPECTED = r"Failed to load resource: (net::ERR|the server responded)|Canvas2D: Multiple readback"  # made by the tests
 SCREENS = {
     "desktop": {"viewport": {"width": 1440, "height": 900}},
     "tablet": {"viewport": {"width": 1024, "height": 768}, "has_touch": True},

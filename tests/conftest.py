@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import warnings
@@ -94,6 +95,39 @@ def source(request, tmp_path):
     if request.param == "sqlite":
         return tmp_path / "annotations.db"
     return request.getfixturevalue("postgres").new_database()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A running annotation server, in a process of its own."""
+    from annotate_example import Server
+
+    started = Server(tmp_path_factory.mktemp("annotate"), "--per-image", "20", "--order", "random").start()
+    yield started
+    started.kill()
+
+
+@pytest.fixture
+def visit(browser, server):
+    """Open the page as somebody; what it asks of others, and errors in it, fail the test."""
+    from annotate_page_example import EXPECTED, WIDE, come
+
+    complaints, contexts = [], []
+
+    def visitor(name, **options):
+        context = browser.new_context(**{"viewport": WIDE} | options)
+        contexts.append(context)
+        context.on(
+            "request", lambda r: r.url.startswith((server.address, "data:", "blob:")) or complaints.append(r.url)
+        )
+        context.on("console", lambda m: re.match(EXPECTED, m.text) or complaints.append(m.text))
+        context.on("weberror", lambda e: complaints.append(str(e.error)))
+        return come(context, server, name)
+
+    yield visitor
+    for context in contexts:
+        context.close()
+    assert complaints == []
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The annotation page in a real browser, with a real server: as people use it, and as things go wrong."""
+"""The annotation page in a real browser, with a real server: as people use it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import re
 import numpy as np
 import pytest
 
-from annotate_example import SIZE, Server
+from annotate_example import SIZE
 from annotate_page_example import (
     CONTRAST,
     CONTROLS,
+    HALF,
     OUTSIDE,
+    RECTANGLES,
     SCREENS,
-    come,
     corners,
     drag,
     next_image,
@@ -27,38 +28,6 @@ from annotate_page_example import (
 )
 
 pytestmark = pytest.mark.browser
-WIDE = {"width": 1000, "height": 700}
-RECTANGLES = [(0.1 + 0.02 * i, 0.2, 0.4 + 0.03 * i, 0.5 + 0.04 * i) for i in range(10)]
-EXPECTED = r"Failed to load resource: (net::ERR|the server responded)|Canvas2D: Multiple readback"  # made by the tests
-HALF = 0.5 / SIZE  # half a pixel of the image, as a fraction
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    started = Server(tmp_path_factory.mktemp("annotate"), "--per-image", "20", "--order", "random").start()
-    yield started
-    started.kill()
-
-
-@pytest.fixture
-def visit(browser, server):
-    """Open the page as somebody; what it asks of others, and errors in it, fail the test."""
-    complaints, contexts = [], []
-
-    def visitor(name, **options):
-        context = browser.new_context(**{"viewport": WIDE} | options)
-        contexts.append(context)
-        context.on(
-            "request", lambda r: r.url.startswith((server.address, "data:", "blob:")) or complaints.append(r.url)
-        )
-        context.on("console", lambda m: re.match(EXPECTED, m.text) or complaints.append(m.text))
-        context.on("weberror", lambda e: complaints.append(str(e.error)))
-        return come(context, server, name)
-
-    yield visitor
-    for context in contexts:
-        context.close()
-    assert complaints == []
 
 
 def test_ten_images_in_a_row_with_the_mouse(server, visit):
@@ -190,48 +159,6 @@ def test_a_second_tab_shows_the_same_and_follows(server, visit):
     until(second, "document.querySelectorAll('#regions .swatch').length === 2")
 
 
-def test_a_slow_network_keeps_nobody_waiting(server, visit):
-    page = visit("Slow")
-    page.wait_for_load_state("networkidle")  # the next images are there
-
-    held = []
-
-    def hold(route):
-        held.append(route)
-
-    page.route("**/api/images/*/marks/*", hold)
-    for x0, y0, x1, y1 in RECTANGLES[:3]:
-        rectangle(page, x0, y0, x1, y1)
-        page.wait_for_selector("#regions .swatch")
-        assert page.locator("#saves-text").inner_text() == "saving"  # it is seen before it has arrived
-        page.keyboard.press("Enter")
-        next_image(page)
-    assert len(held) == 1  # one after the other, in order
-    page.unroute("**/api/images/*/marks/*")  # which lets it go
-    saved(page)
-    images = server.visitor("Slow").finished()
-    assert [len(image["marks"]) for image in images] == [1, 1, 1]
-    for image, drawn in zip(images, RECTANGLES, strict=False):
-        assert corners(image["marks"][0]) == pytest.approx(drawn, abs=HALF)
-
-
-def test_what_the_server_refuses_is_told_and_kept(server, visit):
-    page = visit("Refused")
-    refuse = {"status": 403, "json": {"error": "<b>not</b> yours"}}
-    page.route("**/api/images/*/marks/*", lambda route: route.fulfill(**refuse))
-    rectangle(page, 0.2, 0.2, 0.5, 0.5)
-    saved(page, "refused: 1 stroke")
-    page.unroute("**/api/images/*/marks/*")
-    page.reload()
-    ready(page)
-    saved(page, "refused: 1 stroke")
-    page.get_by_role("button", name="Why?").click()
-    assert page.locator("#refused-list").inner_text() == "stroke: <b>not</b> yours"
-    page.get_by_role("button", name="Send again").click()
-    saved(page)
-    assert len(server.visitor("Refused").queue()[0]["marks"]) == 1
-
-
 def test_explanations_lie_over_the_image_and_can_be_blended(visit):
     page = visit("Explain")
     page.wait_for_load_state("networkidle")
@@ -347,83 +274,3 @@ def test_it_fits_the_screen_is_readable_and_every_control_has_a_name(visit, scre
         )
         assert len(boxes) > 30
         assert [name for box, name in boxes if box["height"] < 43.9 or box["width"] < 43.9] == []
-
-
-def test_a_token_opens_the_page_and_a_new_one_asks_again_without_a_loss(tmp_path, browser):
-    first, second = "the first token of this server", "another token for the same server"
-    server = Server(tmp_path, "--token", first).start()
-    context = browser.new_context(viewport=WIDE)
-    try:
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        page.goto(server.address)
-
-        def sign_in(token):
-            page.get_by_label("Name", exact=True).fill("Ann")
-            page.get_by_label("Token").fill(token)
-            page.get_by_role("button", name="Start").click()
-
-        sign_in("certainly not the token")
-        page.get_by_role("alert").get_by_text("this is not the server's token").wait_for()
-        assert page.locator("#stage").count() == 0
-        sign_in(first)
-        ready(page)
-        assert first not in page.content() + page.url + page.evaluate("document.cookie + JSON.stringify(localStorage)")
-        rectangle(page, *RECTANGLES[0])
-        saved(page)
-        server.kill()
-        server.options = ("--token", second)
-        server.start()
-        rectangle(page, *RECTANGLES[1])
-        page.get_by_label("Token").wait_for()  # what was drawn waits in the browser until it may be sent
-        assert page.get_by_label("Name", exact=True).input_value() == "Ann"
-        until(page, "document.activeElement.id === 'signin-token'")
-        sign_in(second)
-        ready(page)
-        saved(page)
-        page.wait_for_selector("#regions .swatch")
-        until(page, "document.querySelectorAll('#regions .swatch').length === 2")
-        context.clear_cookies()
-        other = context.new_page()
-        other.goto(server.address)
-        other.get_by_label("Name", exact=True).fill("Bob")
-        other.get_by_label("Token").fill(second)
-        other.get_by_role("button", name="Start").click()
-        until(page, "document.getElementById('who')?.textContent === 'Bob'")  # no page of Ann's is left open
-    finally:
-        context.close()
-        server.kill()
-
-
-def test_strokes_drawn_while_the_server_is_dead_arrive_after_its_restart(server, visit):
-    page = visit("Killed")
-    page.wait_for_load_state("networkidle")
-    rectangle(page, *RECTANGLES[0])
-    saved(page)
-    server.kill()
-    rectangle(page, 0.6, 0.6, 0.9, 0.9)
-    page.keyboard.press("Enter")
-    rectangle(page, *RECTANGLES[1])
-    saved(page, "offline: 2 strokes, 1 step kept")
-    again = page.context.new_page()  # the storage outlives the page
-    page.close()
-    server.start()
-    again.goto(server.address)
-    ready(again)
-    saved(again)
-    again.wait_for_selector("#regions .swatch")
-    assert again.locator("#regions .swatch").count() == 1
-    visitor = server.visitor("Killed")
-    (image,) = visitor.finished()
-    assert [corners(m) for m in image["marks"]] == [
-        pytest.approx(RECTANGLES[0], abs=HALF),
-        pytest.approx((0.6, 0.6, 0.9, 0.9), abs=HALF),
-    ]
-    (mark,) = visitor.queue()[0]["marks"]
-    assert corners(mark) == pytest.approx(RECTANGLES[1], abs=HALF)
-    server.kill()
-    rectangle(again, 0.1, 0.8, 0.3, 0.9)
-    saved(again, "offline: 1 stroke kept")
-    server.start()
-    saved(again)  # without anybody doing anything
-    assert len(visitor.queue()[0]["marks"]) == 2

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
 
+from launch_example import launch
 from pellucid.data import open_dataset
 from pellucid.data.cache import materialize
 from pellucid.models import load_model
@@ -33,19 +30,10 @@ SEED = 3
 def launched(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "two"
     options = [f"--data-option={k}={v}" for k, v in PHANTOM.items()] + [f"--set={text}" for text in OVERRIDES]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "pellucid.cli.app", "train", "standard", "--data", "phantom", "--seed", str(SEED)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    environment.pop("PELLUCID_PROGRESS", None)
-    done = subprocess.run(
-        [*command, "--out", str(out), *options],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    command = ("train", "standard", "--data", "phantom", "--seed", SEED, "--out", out)
+    with pytest.MonkeyPatch.context() as outside:
+        outside.delenv("PELLUCID_PROGRESS", raising=False)
+        done = launch(*command, *options, processes=2, CUDA_VISIBLE_DEVICES="")
     return RunFolder(out), done
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
+from launch_example import launch
 from pellucid.data import materialize, open_dataset
 from pellucid.data.cache_manifest import verify_cache
 from pellucid.data.shards import LANES, part_manifests, write_shards
@@ -225,23 +223,14 @@ def test_two_real_processes_learn_what_one_does_and_each_fetches_its_own_shards(
     settings = [*SMALL, "training.epochs=2", "training.batch_size=16", "training.freeze_batch_norm=true"]
     command = ["train", "standard", "--data", "shards", "--data-option", f"url={url}", "--device", "cpu"]
     command += [part for setting in settings for part in ("--set", setting)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PELLUCID_PROGRESS": "0"}
 
-    def train(name, *launcher):
-        done = subprocess.run(
-            [sys.executable, "-m", *launcher, "pellucid.cli.app", *command, "--out", str(tmp_path / name)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+    def train(name, processes):
+        launch(*command, "--out", tmp_path / name, processes=processes, PELLUCID_PROGRESS="0")
         return RunFolder(tmp_path / name), load_file(tmp_path / name / "last" / "weights.safetensors")
 
-    one, weights = train("one")
+    one, weights = train("one", 1)
     Handler.asked.clear()
-    two, theirs = train("two", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
+    two, theirs = train("two", 2)
     assert (one.read()["processes"], two.read()["processes"]) == (1, 2)
     names = [file.name for file in opened(url)["train"].shards.manifest.files]
     assert [Handler.asked[name] for name in names] == [2] * len(names)  # once an epoch, by one of the two
