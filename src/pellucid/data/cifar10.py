@@ -66,7 +66,7 @@ def open_cifar10(root: str | Path, *, seed: int = 0, options: Mapping[str, objec
 
     An image's id is its file and its place there, as in `test_batch/17`. It does not depend on how many images the
     other files hold, and neither does the side of the cut between training and validation that an image is on. Both
-    versions give the same. The python version is pickles, which are read as data: nothing in them is run.
+    versions give the same. The python version is pickles, in which nothing is run.
 
     With `train_zip` the training and validation images are those of the zip, with ids as `cat/0007.jpg`. What
     data_batch files there are give their images without loss: such a record takes the place of its twin in the zip,

@@ -55,7 +55,7 @@ class Batch:
         name: `data_batch_1` … `data_batch_5` or `test_batch`.
         file: the file as it was when it was opened.
         labels: uint8 (n,).
-        pixels: uint8 (n, 3072), memory-mapped: the red, the green and the blue plane of each image.
+        pixels: uint8 (n, 3072): the red, the green and the blue plane of each image.
     """
 
     name: str
