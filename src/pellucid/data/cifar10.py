@@ -10,11 +10,10 @@ import numpy as np
 from pydantic import Field
 
 from pellucid.data.cifar10_files import CLASSES, LAYOUT, OFFICIAL_COUNT, RECORD, TEST, TRAIN, Batch, open_batches
-from pellucid.data.cifar10_zip import as_image, find_twins
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
 from pellucid.data.opening import Remark, check_root
 from pellucid.data.splits import check_disjoint, patient_split
-from pellucid.data.zipped import ZippedImages, open_zip_parts
+from pellucid.data.zipped import ZippedImages, open_zip
 from pellucid.resources import nearest
 from pellucid.settings import Section, validate
 from pellucid.types import InputError
@@ -68,10 +67,9 @@ def open_cifar10(root: str | Path, *, seed: int = 0, options: Mapping[str, objec
     other files hold, and neither does the side of the cut between training and validation that an image is on. Both
     versions give the same. The python version is pickles, in which nothing is run.
 
-    With `train_zip` the training and validation images are those of the zip, with ids as `cat/0007.jpg`. What
-    data_batch files there are give their images without loss: such a record takes the place of its twin in the zip,
-    under its own id, so that no image occurs twice and it is on the same side of the cut as without the zip. Test
-    images come from the zip, with ids as `test/cat/0007.jpg`, only where there is no test_batch.
+    With `train_zip` the training and validation images are those of the zip, with ids as `cat/0007.jpg`, and no
+    data_batch file is read. Test images come from the zip, with ids as `test/cat/0007.jpg`, only where there is no
+    test_batch.
 
     Args:
         root: the folder of the files, or the folder that holds `cifar-10-batches-bin/` or `cifar-10-batches-py/`.
@@ -84,8 +82,7 @@ def open_cifar10(root: str | Path, *, seed: int = 0, options: Mapping[str, objec
     Raises:
         InputError: naming the file, where one is missing (with a zip, only test_batch is needed), is empty or damaged,
             for a label above 9, or a list of class names that is not CIFAR-10's; for a zip that is none (see
-            `open_zip`), has other folders than the ten classes, or is not numbered in the official order while
-            data_batch files are there (see `find_twins`).
+            `open_zip`) or has other folders than the ten classes.
     """
     settings = validate(Cifar10Options, options, f"options of {CARD.name}")
     folder = check_root(root, CARD.name, LAYOUT)
@@ -93,11 +90,10 @@ def open_cifar10(root: str | Path, *, seed: int = 0, options: Mapping[str, objec
         *files, last = open_batches(folder)
         train, test = _of_batches(files), _of_batches([last])
     else:
-        zips = open_zip_parts(folder / Path(settings.train_zip).expanduser(), ("train", "test"))
-        batches = open_batches(folder, needed=() if "test" in zips else (TEST,))
-        files = [batch for batch in batches if batch.name != TEST]
-        train = _of_zip(zips["train"], files)
-        test = _of_batches(batches[-1:]) if len(files) < len(batches) else _of_zip(zips["test"], (), prefix="test/")
+        zips = open_zip(folder / Path(settings.train_zip).expanduser(), parts=("train", "test"))
+        official = open_batches(folder, (TEST,), needed=() if "test" in zips else (TEST,))
+        train = _of_zip(zips["train"])
+        test = _of_batches(official) if official else _of_zip(zips["test"], prefix="test/")
     kept, cut = patient_split(train.ids, settings.validation_fraction, seed)
     splits = {"train": train.part("train", kept)}
     if len(cut):
@@ -153,7 +149,7 @@ def _of_batches(batches: Sequence[Batch]) -> _Images:
 
     def read(index: int) -> npt.NDArray[np.uint8]:
         batch, place = records[index]
-        return as_image(batch.pixels[place])
+        return np.array(batch.pixels[place].reshape(3, SIDE, SIDE).transpose(1, 2, 0), order="C")  # of three planes
 
     return _Images(
         ids=[f"{batch.name}/{place}" for batch, place in records],
@@ -163,27 +159,23 @@ def _of_batches(batches: Sequence[Batch]) -> _Images:
     )
 
 
-def _of_zip(images: ZippedImages, batches: Sequence[Batch], prefix: str = "") -> _Images:
-    """The images of the zip, each replaced by the record that holds it without loss where there is one."""
-    for name in images.folders:
+def _of_zip(images: ZippedImages, prefix: str = "") -> _Images:
+    """All images of the zip, named by class folder and file wherever the folders lie."""
+    for name in sorted(set(images.folders)):
         if name not in CLASSES:
             raise InputError(f"{images.file.path}: {name!r} is no class of CIFAR-10. {nearest(name, CLASSES)}")
-    by_number = {TRAIN.index(batch.name): batch for batch in batches}
-    twins = find_twins(images, CLASSES, by_number) if batches else {}
-    ids = [prefix + "/".join(member.name.split("/")[-2:]) for member in images.members]  # wherever the folders lie
-    files = [images.file] * len(images)
-    for index, (number, place) in twins.items():
-        ids[index], files[index] = f"{by_number[number].name}/{place}", by_number[number].file
 
     def read(index: int) -> Pixels:
-        if index in twins:
-            number, place = twins[index]
-            return as_image(by_number[number].pixels[place])
         image = images.read(index)
         if image.shape[:2] != (SIDE, SIDE):
             found = f"{image.shape[1]} × {image.shape[0]}"
-            raise InputError(f"{images.file.path}: {images.members[index].name}: {found} pixels; expected 32 × 32.")
+            raise InputError(f"{images.file.path}: {images.members[index].filename}: {found} pixels; expected 32 × 32.")
         return image
 
-    labels = np.array([CLASSES.index(member.folder) for member in images.members], dtype=np.int64)
-    return _Images(ids, labels, files, read, origin=f"zip {images.digest()}")
+    return _Images(
+        ids=[prefix + "/".join(member.filename.split("/")[-2:]) for member in images.members],
+        labels=np.array([CLASSES.index(name) for name in images.folders], dtype=np.int64),
+        files=[images.file] * len(images),
+        read=read,
+        origin=f"zip {images.digest()}",
+    )

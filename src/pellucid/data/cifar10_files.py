@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST = "test_batch"
+ALL = (*TRAIN, TEST)
 RECORD = 1 + VALUES  # bytes of the binary version: the label, then the pixels
 OFFICIAL_COUNT = 10_000  # images of each file
 
@@ -64,26 +65,30 @@ class Batch:
     pixels: npt.NDArray[np.uint8]
 
 
-def open_batches(root: Path, needed: Sequence[str] = (*TRAIN, TEST)) -> list[Batch]:
-    """The training files and the test file, in that order; those not needed may be missing.
+def open_batches(root: Path, names: Sequence[str] = ALL, *, needed: Sequence[str] | None = None) -> list[Batch]:
+    """The training files and the test file, in that order, or those named.
+
+    Args:
+        root: the folder of the files, or the folder that holds theirs.
+        names: which to open; no other is looked at.
+        needed: those of them that may not be missing; all by default.
 
     Raises:
         InputError: naming the file, where one is missing, damaged or another than CIFAR-10's.
     """
-    names = [*TRAIN, TEST]
-    folder, version = _find(root, names)
+    folder, version = _find(root)
     there = [name for name in names if (folder / f"{name}{version.suffix}").is_file()]
-    missing = [f"{name}{version.suffix}" for name in needed if name not in there]
+    missing = [f"{name}{version.suffix}" for name in (names if needed is None else needed) if name not in there]
     if missing:
         raise InputError(f"{folder}: no {', '.join(missing)}. Expected: {LAYOUT}")
     _check_names(folder / version.names)
     return [_open_batch(folder / f"{name}{version.suffix}", name, version) for name in there]
 
 
-def _find(root: Path, names: Sequence[str]) -> tuple[Path, Version]:
+def _find(root: Path) -> tuple[Path, Version]:
     """The folder of the files. One with any of them is the one meant, so that a message says which are missing."""
     for version in (BINARY, PYTHON):
-        if any((root / f"{name}{version.suffix}").is_file() for name in names):
+        if any((root / f"{name}{version.suffix}").is_file() for name in ALL):
             return root, version
     nested = next((version for version in (BINARY, PYTHON) if (root / version.folder).is_dir()), None)
     return (root, BINARY) if nested is None else (root / nested.folder, nested)

@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pellucid.data.dataset import SourceFile
 from pellucid.data.decode import decode_image
@@ -16,37 +16,13 @@ from pellucid.data.opening import IMAGE_SUFFIXES
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from pellucid.types import Pixels
 
 _HEADER = 30  # bytes of a member's own header before its name (APPNOTE.TXT, 4.3.7)
 _ENCRYPTED = 1  # the bit of the flags that says so
 _WHAT_TO_DO = "Fetch the zip again."
-
-
-class ZipMember(NamedTuple):
-    """One image of the zip, as its directory has it.
-
-    Attributes:
-        name: the path inside the zip.
-        folder: the name of its class folder.
-        stem: its file's name without the suffix.
-        start: where its header begins, in bytes.
-        packed: how many bytes it takes in the zip.
-        size: how many bytes it has.
-        checksum: CRC-32 of those.
-        deflated: whether they are compressed.
-    """
-
-    name: str
-    folder: str
-    stem: str
-    start: int
-    packed: int
-    size: int
-    checksum: int
-    deflated: bool
 
 
 @dataclass(frozen=True)
@@ -58,12 +34,12 @@ class ZippedImages:
 
     Attributes:
         file: the zip as it was when it was opened.
-        members: its images, sorted by their names.
+        members: its images, as the zip's directory lists them, sorted by their names.
         content: the zip's bytes.
     """
 
     file: SourceFile
-    members: tuple[ZipMember, ...]
+    members: tuple[zipfile.ZipInfo, ...]
     content: mmap.mmap
 
     def __len__(self) -> int:
@@ -71,14 +47,14 @@ class ZippedImages:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """The names of the class folders, sorted."""
-        return tuple(sorted({member.folder for member in self.members}))
+        """The name of each image's class folder."""
+        return tuple(PurePosixPath(member.filename).parent.name for member in self.members)
 
     def digest(self) -> str:
         """Hash of the images' names and contents, by the checksums that the zip carries; no image is read for it."""
         found = hashlib.sha256()
         for member in self.members:
-            found.update(f"{member.name}|{member.size}|{member.checksum}\n".encode())
+            found.update(f"{member.filename}|{member.file_size}|{member.CRC}\n".encode())
         return found.hexdigest()
 
     def read_bytes(self, index: int) -> bytes:
@@ -88,17 +64,18 @@ class ZippedImages:
             InputError: naming zip and image, if it is damaged.
         """
         member = self.members[index]
-        header = self.content[member.start : member.start + _HEADER]
+        start = member.header_offset + _HEADER
+        header = self.content[member.header_offset : start]
         if len(header) < _HEADER or header[:4] != b"PK\x03\x04":
             raise InputError(f"{self._place(member)}: damaged (no header where one should be). {_WHAT_TO_DO}")
-        start = member.start + _HEADER + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:], "little")
-        data = self.content[start : start + member.packed]
-        if member.deflated:
+        start += int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:], "little")  # name, extra field
+        data = self.content[start : start + member.compress_size]
+        if member.compress_type == zipfile.ZIP_DEFLATED:
             try:
-                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.size + 1)
+                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.file_size + 1)
             except zlib.error as error:
                 raise InputError(f"{self._place(member)}: damaged ({error}). {_WHAT_TO_DO}") from error
-        if len(data) != member.size or zlib.crc32(data) != member.checksum:
+        if len(data) != member.file_size or zlib.crc32(data) != member.CRC:
             raise InputError(f"{self._place(member)}: damaged (its checksum does not fit). {_WHAT_TO_DO}")
         return data
 
@@ -110,11 +87,11 @@ class ZippedImages:
         """
         return decode_image(self.read_bytes(index), self._place(self.members[index]))
 
-    def _place(self, member: ZipMember) -> str:
-        return f"{self.file.path}: {member.name}"
+    def _place(self, member: zipfile.ZipInfo) -> str:
+        return f"{self.file.path}: {member.filename}"
 
 
-def open_zip(path: str | Path) -> ZippedImages:
+def open_zip(path: str | Path, parts: Sequence[str] = ("train",)) -> dict[str, ZippedImages]:
     """List the images of a zip of class folders; none is read yet.
 
     Images lie at `CLASS/*.jpg` or further down, as in `train/CLASS/*.jpg`, and PNG and others are read too. Hidden
@@ -122,52 +99,32 @@ def open_zip(path: str | Path) -> ZippedImages:
 
     Args:
         path: the zip. Its images are stored or deflated, which is what zip programs do unless told otherwise.
-
-    Raises:
-        InputError: naming the zip, if it is not there or not a zip, or holds no image; naming the image, if one is
-            encrypted, compressed in another way, listed twice, or not in a class folder; and if the class folders lie
-            in several places, so that it cannot be known which of them are meant.
-    """
-    places = _open_places(path)
-    if len(places) > 1:
-        raise _several(path, places)
-    return next(iter(places.values()))
-
-
-def open_zip_parts(path: str | Path, names: Sequence[str]) -> dict[str, ZippedImages]:
-    """List the images of a zip whose class folders lie in folders called by the parts, as `train/CLASS/*.jpg`.
-
-    Args:
-        path: the zip; see `open_zip`.
-        names: what the folders of the parts are called. Where all class folders lie in one place, whatever it is
-            called, they are the first of these.
+        parts: what folders are called beside each other that hold class folders. Where all class folders lie in one
+            place, whatever it is called, they are the first of these.
 
     Returns:
         The images of each part that there is, under its name.
 
     Raises:
-        InputError: see `open_zip`; and for class folders in several places that are not called so.
+        InputError: naming the zip, if it is not there or not a zip, or holds no image; naming the image, if one is
+            encrypted, compressed in another way, listed twice, or not in a class folder; and if the class folders lie
+            in several places that are not called as the parts, so that it cannot be known which of them are meant.
     """
-    places = _open_places(path)
+    places = _open_places(Path(path).expanduser())
     if len(places) == 1:
-        return {names[0]: next(iter(places.values()))}
-    parts = {PurePosixPath(place).name: images for place, images in places.items()}
-    if not set(parts) <= set(names) or len({PurePosixPath(place).parent for place in places}) > 1:
-        raise _several(path, places)
-    return parts
+        return {parts[0]: next(iter(places.values()))}
+    by_name = {PurePosixPath(place).name: images for place, images in places.items()}
+    if not set(by_name) <= set(parts) or len({PurePosixPath(place).parent for place in places}) > 1:
+        first, second = sorted(images.members[0].filename for images in places.values())[:2]
+        raise InputError(
+            f"{path}: class folders in {len(places)} places, such as those of {first} and {second}. Put those to be "
+            "read into a zip of their own."
+        )
+    return by_name
 
 
-def _several(path: str | Path, places: Mapping[str, ZippedImages]) -> InputError:
-    first, second = sorted(images.members[0].name for images in places.values())[:2]
-    return InputError(
-        f"{path}: class folders in {len(places)} places, as of {first} and {second}. Put those to be read into a "
-        "zip of their own."
-    )
-
-
-def _open_places(path: str | Path) -> dict[str, ZippedImages]:
+def _open_places(path: Path) -> dict[str, ZippedImages]:
     """The images of a zip by the place where their class folders lie."""
-    path = Path(path).expanduser()
     if not path.is_file():
         raise InputError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}; expected a zip of class folders.")
     try:
@@ -180,32 +137,22 @@ def _open_places(path: str | Path) -> dict[str, ZippedImages]:
         raise InputError(f"{path}: not a zip file, or not the whole of it ({error}). {_WHAT_TO_DO}") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    members: dict[str, ZipMember] = {}
-    places: dict[str, list[str]] = {}  # where class folders lie → the images there
+    members: dict[str, zipfile.ZipInfo] = {}
+    places: dict[str, list[zipfile.ZipInfo]] = {}  # where class folders lie → the images there
     for info in infos:
         parts = info.filename.split("/")
-        stem, dot, suffix = parts[-1].rpartition(".")
         hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
-        if hidden or f"{dot}{suffix}".lower() not in IMAGE_SUFFIXES:  # a folder ends in a slash and has none
+        if hidden or PurePosixPath(info.filename).suffix.lower() not in IMAGE_SUFFIXES or info.is_dir():
             continue
         _check(path, info, twice=info.filename in members)
-        members[info.filename] = ZipMember(
-            name=info.filename,
-            folder=parts[-2],
-            stem=stem,
-            start=info.header_offset,
-            packed=info.compress_size,
-            size=info.file_size,
-            checksum=info.CRC,
-            deflated=info.compress_type == zipfile.ZIP_DEFLATED,
-        )
-        places.setdefault("/".join(parts[:-2]), []).append(info.filename)
+        members[info.filename] = info
+        places.setdefault("/".join(parts[:-2]), []).append(info)
     if not members:
         raise InputError(f"{path}: no image in it ({', '.join(sorted(IMAGE_SUFFIXES))}). Expected: CLASS/*.jpg.")
     source = SourceFile(path, status.st_size, status.st_mtime_ns)
     return {
-        place: ZippedImages(source, tuple(members[name] for name in sorted(names)), content)
-        for place, names in places.items()
+        place: ZippedImages(source, tuple(sorted(images, key=lambda info: info.filename)), content)
+        for place, images in places.items()
     }
 
 
