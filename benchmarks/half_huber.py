@@ -1,4 +1,4 @@
-"""What the half-Huber ReLU costs beside ReLU: as in the code published with the paper, ours, and ours compiled.
+"""What the half-Huber ReLU costs beside ReLU: as in the code published with the paper, and ours.
 
 One feature map of 128 CIFAR images in ResNet-44's first stage, (128, 16, 32, 32), in one process. The forms take turns
 and their order changes from round to round; of three times in a row the fastest counts. Medians over the rounds; a
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from pellucid.models.activations import compiled_kernels, half_huber
+from pellucid.models.activations import half_huber
 
 SHAPE = (128, 16, 32, 32)
 DELTA = 0.5
@@ -51,21 +51,19 @@ FORMS = {
     "ReLU": torch.relu,
     "published": lambda x: Published.apply(x, DELTA),
     "ours": partial(half_huber, delta=DELTA),
-    "ours, compiled": partial(half_huber, delta=DELTA),
 }
 
 
 def timed(name, x, gradient, both):
     """Seconds of the forward pass, or of both, the fastest of three times."""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    with compiled_kernels(name.endswith("compiled")):
-        spent = []
-        for _ in range(3):
-            started = clock()
-            result = FORMS[name](x)
-            if both:
-                torch.autograd.grad(result, x, gradient)
-            spent.append(clock() - started)
+    spent = []
+    for _ in range(3):
+        started = clock()
+        result = FORMS[name](x)
+        if both:
+            torch.autograd.grad(result, x, gradient)
+        spent.append(clock() - started)
     return min(spent)
 
 
@@ -84,7 +82,7 @@ def main() -> None:
             torch.set_num_threads(threads)
             for both in (False, True):
                 seconds: dict[str, list[float]] = {name: [] for name in FORMS}
-                for turn in range(rounds + 3):  # the first ones warm up and compile
+                for turn in range(rounds + 3):  # the first ones warm up
                     order = list(FORMS)[turn % len(FORMS) :] + list(FORMS)[: turn % len(FORMS)]
                     for name in order:
                         fastest = timed(name, x, gradient, both)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from pellucid.models.half_huber import compiled_kernels, half_huber
+from pellucid.models.half_huber import half_huber
 from pellucid.resources import nearest
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ACTIVATIONS", "HalfHuberReLU", "activation_named", "compiled_kernels", "half_huber"]
+__all__ = ["ACTIVATIONS", "HalfHuberReLU", "activation_named", "half_huber"]
 
 
 class HalfHuberReLU(nn.Module):

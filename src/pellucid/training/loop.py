@@ -13,7 +13,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pellucid.data.augment import Augmentation
 from pellucid.data.cache import materialize
-from pellucid.models.activations import compiled_kernels
 from pellucid.models.weights import save_model
 from pellucid.progress import progress_bar
 from pellucid.training.annotation_data import annotated_images, check_annotations, corrected, describe
@@ -124,8 +123,7 @@ def train(
     if accelerator.is_main_process:  # nothing is written before everything that can be wrong has been looked at
         run.start(description)
     held_out = HeldOut(validation_data, validation_images, scorer, recipe, objective.loss_name)
-    with compiled_kernels(recipe.training.compiled_kernels):
-        _Session(run, recipe, objective, accelerator, seed).fit(batches, train_data, held_out, resume=resume)
+    _Session(run, recipe, objective, accelerator, seed).fit(batches, train_data, held_out, resume=resume)
     return run
 
 

@@ -67,7 +67,6 @@ class TrainingSettings(Section):
     select: str = Field("auroc", description="the validation metric that chooses the checkpoint, or `last`")
     freeze_batch_norm: bool = Field(False, description="keep batch norm's running statistics and normalise by them")
     channels_last: bool = Field(False, description="memory order of the images and weights")
-    compiled_kernels: bool = Field(False, description="compile the half-Huber ReLU; needs a C++ compiler on a CPU")
     checkpoint_seconds: float = Field(45.0, ge=0, description="at most so much work is lost by a kill")
 
 
