@@ -194,6 +194,8 @@ def test_models_list_and_data_list_name_what_there_is(pellucid):
     code, output, _ = pellucid("data", "list")
     assert code == 0
     assert all(name in output for name in ("phantom", "chestxray14", "folder", "covid-findings", "cifar10", "licence"))
+    assert "  JSRT chest radiographs with and without a lung nodule. 154 films with one nodule, 93 without" in output
+    assert "  on disk: train/, val/ and test/, each with NORMAL/*.jpeg and PNEUMONIA/*.jpeg." in output
 
 
 def test_data_check_counts_a_folder_of_images_and_finds_the_broken_one(tmp_path, pellucid):

@@ -28,8 +28,8 @@ def list_datasets() -> None:
     for entry in DATASETS.values():
         card = entry.card
         typer.secho(entry.name, bold=True)
-        typer.echo(f"  {entry.summary}")
-        if entry.layout:
+        typer.echo(f"  {card.title}. {card.notes}")
+        if entry.needs_root:
             typer.echo(f"  on disk: {entry.layout}")
         if card.classes:
             typer.echo(f"  {card.task}: {', '.join(card.classes)}")

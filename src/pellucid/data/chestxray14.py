@@ -51,8 +51,8 @@ CARD = DatasetCard(
     url="https://nihcc.app.box.com/v/ChestXray-NIHCC",
     native_channels=1,
     notes=(
-        "Labels were mined from radiology reports and are noisy. A radiologist drew 984 boxes of eight "
-        "findings on 880 test images. The official split is by patient."
+        "112,120 frontal radiographs. Labels were mined from radiology reports and are noisy. A radiologist drew 984 "
+        "boxes of eight findings on 880 test images. The official split is by patient."
     ),
 )
 

@@ -40,8 +40,8 @@ CARD = DatasetCard(
     native_channels=3,
     mirrorable=True,
     notes=(
-        "The official training images, less a validation part, and the official test images. Images may come from a "
-        "zip of class folders."
+        "60,000 images of 32 × 32 pixels: the official training images, less a validation part, and the official test "
+        "images. Images may come from a zip of class folders."
     ),
 )
 

@@ -44,7 +44,8 @@ BINARY = Version("cifar-10-batches-bin", ".bin", "batches.meta.txt")
 PYTHON = Version("cifar-10-batches-py", "", "batches.meta")
 LAYOUT = (
     "data_batch_1.bin … data_batch_5.bin and test_batch.bin of the binary version, or data_batch_1 … data_batch_5 and "
-    f"test_batch of the python version; or the folder {BINARY.folder}/ or {PYTHON.folder}/ that holds them."
+    f"test_batch of the python version; or the folder {BINARY.folder}/ or {PYTHON.folder}/ that holds "
+    "them; with the option train_zip, test_batch and a zip of class folders, or a zip of train/ and test/."
 )
 
 

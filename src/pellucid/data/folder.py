@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+KERMANY_LAYOUT = "train/, val/ and test/, each with NORMAL/*.jpeg and PNEUMONIA/*.jpeg."
 LAYOUT = "CLASS/*.png, or train/CLASS/*.png and so on with validation/ (or val/) and test/; JPEG and others too."
 
 CARD = DatasetCard(
@@ -48,8 +49,8 @@ KERMANY_CARD = DatasetCard(
     url="https://data.mendeley.com/datasets/rscbjbr9sj/",
     native_channels=1,
     notes=(
-        "The validation part is cut from the training folder by person number; the 16 published validation "
-        "images are too few to choose by and are left out. Whether a patient occurs in training and in test "
+        "5,856 images. The validation part is cut from the training folder by person number; the 16 published "
+        "validation images are too few to choose by and are left out. Whether a patient occurs in training and in test "
         "cannot be known: many person numbers occur in both, always with bacteria in one and a virus in the "
         "other, and so may be two counts; no number occurs in both with the same cause."
     ),
@@ -115,7 +116,12 @@ class _Images:
 
 
 def open_folder(
-    root: str | Path, *, seed: int = 0, options: Mapping[str, object] | None = None, card: DatasetCard = CARD
+    root: str | Path,
+    *,
+    seed: int = 0,
+    options: Mapping[str, object] | None = None,
+    card: DatasetCard = CARD,
+    layout: str = LAYOUT,
 ) -> Splits:
     """Open a folder of images in one folder a class.
 
@@ -124,6 +130,7 @@ def open_folder(
         seed: chooses the patients of the parts that are cut off.
         options: see `FolderOptions`.
         card: what to say of the dataset; task and classes are filled in.
+        layout: what to say is expected in the folder where it is missing or empty.
 
     Returns:
         The parts that there are of `train`, `validation` and `test`; no patient is in two of them.
@@ -140,7 +147,7 @@ def open_folder(
     """
     settings = validate(FolderOptions, options, f"options of {card.name}")
     pattern = _compile(settings.patient_pattern, card.name)
-    folder = check_root(root, card.name, LAYOUT)
+    folder = check_root(root, card.name, layout)
     found = _part_folders(folder)
     if settings.validation == "split":
         found.pop("validation", None)
@@ -184,7 +191,9 @@ def open_kermany2018(root: str | Path, *, seed: int = 0, options: Mapping[str, o
     `options` are those of `FolderOptions` and go over the presets in `KERMANY_OPTIONS`; see the card's notes
     for what is known of the patients.
     """
-    return open_folder(root, seed=seed, options={**KERMANY_OPTIONS, **(options or {})}, card=KERMANY_CARD)
+    return open_folder(
+        root, seed=seed, options={**KERMANY_OPTIONS, **(options or {})}, card=KERMANY_CARD, layout=KERMANY_LAYOUT
+    )
 
 
 def _compile(pattern: str | None, name: str) -> re.Pattern[str] | None:

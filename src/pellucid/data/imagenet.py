@@ -47,7 +47,7 @@ CARD = DatasetCard(
     native_channels=3,
     mirrorable=True,
     notes=(
-        "Classes are called by their WordNet ids where these are known. The official validation images are the test "
+        "1,000 classes, called by their WordNet ids where these are known. The official validation images are the test "
         "part; the validation part is cut from the training images."
     ),
 )

@@ -39,8 +39,8 @@ CARD = DatasetCard(
     url="https://github.com/GeneralBlockchain/covid-19-chest-xray-segmentations-dataset",
     native_channels=1,
     notes=(
-        "For scoring only. 'Lungs' is the union of both lungs, 'Lesions' of ground glass opacities and "
-        "consolidation. Patients are not known: some images are of the same patient."
+        "100 radiographs, for scoring only. 'Lungs' is the union of both lungs, 'Lesions' of ground glass opacities "
+        "and consolidation. Patients are not known: some images are of the same patient."
     ),
 )
 

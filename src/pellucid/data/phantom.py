@@ -56,7 +56,9 @@ PHANTOM_CARD = DatasetCard(
     licence="Apache-2.0 (generated)",
     url="",
     native_channels=1,
-    notes="No real patient. For first steps and for tests with exact masks; not evidence about radiographs.",
+    notes=(
+        "Built in; no real patient. For first steps and for tests with exact masks; not evidence about radiographs."
+    ),
 )
 
 

@@ -32,14 +32,16 @@ class AttackSettings(Section):
 
     method: Literal["fgsm", "pgd", "woods2019", "woods2019-min"] = Field(
         "fgsm",
-        description="woods2019: Algorithm 1 to a size; woods2019-min: the smallest it finds on a path so long",
+        description="one gradient step, several, or Woods et al.'s Algorithm 1 to a size or to a decision",
     )
     size: Magnitude = Magnitude(linf=0.005)
     steps: int = Field(1, ge=1)
     step_size: float | None = Field(
         None, gt=0, description="of fgsm and pgd, in the norm of `size`; FGSM: 1.25 size, PGD: 2.5 size / steps"
     )
-    random_start: bool = Field(True, description="of fgsm and pgd")
+    random_start: bool = Field(
+        True, description="`fgsm` and `pgd`: start at a random point of the ball instead of the image"
+    )
     share: float = Field(1.0, gt=0, le=1, description="of the images that are attacked, drawn anew at every step")
     batch_norm: Literal["eval", "train"] = Field(
         "eval", description="batch norm during the attack: running statistics, or those of the batch as in training"

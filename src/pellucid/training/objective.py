@@ -46,7 +46,9 @@ class ObjectiveSettings(Section):
     """
 
     loss: LossName = "auto"
-    mix: float = Field(1.0, ge=0, le=1, description="share of the clean images' loss; 1 for no adversarial images")
+    mix: float = Field(
+        1.0, ge=0, le=1, description="weight of the loss on the images as they are; the rest is on adversarial ones"
+    )
     form: Literal["mix", "trades"] = Field("mix", description="how the adversarial images enter")
     beta: float = Field(6.0, gt=0, allow_inf_nan=False, description="weight of the divergence of `trades`")
     noise: float = Field(
