@@ -69,6 +69,7 @@ def from_files(
         InputError: for a file that cannot be read, or options that are not of files.
     """
     from pellucid.cli.options import key_values
+    from pellucid.cli.output_names import output_names
     from pellucid.data.decode import fit, read_image
     from pellucid.data.dicom_file import DicomPixels, is_dicom, read_dicom
     from pellucid.data.dicom_header import read_header
@@ -77,7 +78,7 @@ def from_files(
     chosen = validate(DicomPixels, key_values(options), "options of DICOM files (--data-option)")
     spec = network.input_spec
     headers = [read_header(f, frame=chosen.frame) if is_dicom(f) else None for f in files]
-    names = _distinct([f.stem if h is None else h.name for f, h in zip(files, headers, strict=True)])
+    names = output_names([f.stem if h is None else h.name for f, h in zip(files, headers, strict=True)])
     found = []
     for file, header, name in zip(files, headers, names, strict=True):
         pixels = read_image(file) if header is None else read_dicom(file, window=chosen.window, frame=chosen.frame)
@@ -104,6 +105,7 @@ def from_dataset(
     """
     from pellucid.cli.evaluate import _same_classes
     from pellucid.cli.options import open_splits
+    from pellucid.cli.output_names import output_names
     from pellucid.data.dataset import get_split
     from pellucid.data.decode import fit
     from pellucid.data.dicom_file import is_dicom
@@ -121,7 +123,7 @@ def from_dataset(
         dataset = dataset.subset([rows[name] for name in wanted])
     dataset = dataset.limit(limit, seed=seed)
     shape = network.input_spec
-    names = _distinct([re.sub(r"[^\w.-]", "_", name) for name in dataset.ids])
+    names = output_names([re.sub(r"[^\w.-]", "_", name) for name in dataset.ids])
     found = []
     for row, name in enumerate(dataset.ids):
         pixels = dataset.read(row)
@@ -146,13 +148,3 @@ def _present(target: npt.NDArray[np.generic] | np.generic) -> list[int]:
 
     values = np.asarray(target)
     return [int(values)] if values.ndim == 0 else [int(c) for c in np.flatnonzero(values == 1)]
-
-
-def _distinct(stems: Sequence[str]) -> list[str]:
-    """A name an output: the image's own, with a number where several share it."""
-    seen: dict[str, int] = {}
-    names = []
-    for stem in stems:
-        count = seen[stem] = seen.get(stem, 0) + 1
-        names.append(stem if count == 1 else f"{stem}-{count}")
-    return names
