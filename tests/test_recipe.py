@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import operator
 import tomllib
 import warnings
 
 import pytest
+import tomli_w
 
 from pellucid.data import Augmentation
 from pellucid.data.registry import get_entry
@@ -197,6 +201,36 @@ def test_a_file_may_start_from_another_that_starts_from_a_third(tmp_path):
     (tmp_path / "three.toml").write_text('base = "gone"\nname = "three"\ntitle = "Three"\n')
     with pytest.raises(InputError, match="no recipe called 'gone'"):
         load_recipe(str(tmp_path / "three.toml"))
+
+
+@pytest.mark.parametrize("base", ["[]", "3", "true", '""', '["standard"]', "{ name = 'standard' }"])
+def test_a_base_that_is_no_name_is_refused(base, tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text(f'base = {base}\nname = "own"\ntitle = "Own"\n')
+    with pytest.raises(InputError, match=r"own.toml: base names the recipe.*found .*There are: .*standard"):
+        load_recipe(str(path))
+
+
+@pytest.mark.parametrize("name", ["standard", "woods2019-all"])
+def test_no_value_of_a_recipe_is_a_traceback(name, tmp_path):
+    def leaves(values, at=()):
+        for key, value in values.items():
+            yield (*at, key)
+            if isinstance(value, dict):
+                yield from leaves(value, (*at, key))
+
+    known = load_recipe(name).model_dump(mode="json", exclude_none=True)
+    path, refused = tmp_path / "own.toml", 0
+    for *above, last in list(leaves(known)):
+        for wrong in ([], {}, "x", -1, [[]]):
+            changed = copy.deepcopy(known)
+            functools.reduce(operator.getitem, above, changed)[last] = wrong
+            path.write_text(tomli_w.dumps(changed))
+            try:
+                load_recipe(str(path))
+            except InputError:
+                refused += 1
+    assert refused > 100
 
 
 def test_a_file_that_is_no_toml_or_lacks_a_key_is_named(tmp_path):

@@ -6,10 +6,12 @@ import hashlib
 import math
 import re
 import threading
+import tomllib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+import tomli_w
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -105,7 +107,7 @@ def test_what_is_not_a_model_is_said(tmp_path):
     with pytest.raises(InputError, match="format 99"):
         load_model(tmp_path)
     (tmp_path / "model.toml").write_text("format = 1")
-    with pytest.raises(InputError, match=r"lacks a field.*architecture"):
+    with pytest.raises(InputError, match=r"the key 'architecture' is missing"):
         load_model(tmp_path)
     save_model(small(), tmp_path)
     (tmp_path / "weights.safetensors").write_bytes(b"what is this")
@@ -114,6 +116,53 @@ def test_what_is_not_a_model_is_said(tmp_path):
     (tmp_path / "weights.safetensors").unlink()
     with pytest.raises(InputError, match="no weights file"):
         load_model(tmp_path)
+
+
+WRONG = [
+    ({"thresholds": ["x", 0.5]}, r"thresholds\.0: .*valid number; found 'x'"),
+    ({"thresholds": 0.5}, r"thresholds: .*valid list; found 0.5"),
+    ({"thresholds": [0.5]}, r"thresholds needs one number for each of the 2 classes; found 1"),
+    ({"thresholds": [0.5, 0.5, 0.5]}, r"thresholds needs one number for each of the 2 classes; found 3"),
+    ({"thresholds": [0.5, 1.5]}, r"thresholds\.1: .*probability from 0 to 1.*found 1.5"),
+    ({"best_constant": [0.5]}, r"best_constant needs one number"),
+    ({"label_frequencies": [True, 0.5]}, r"label_frequencies\.0: .*found True"),
+    ({"classes": [0, 1]}, r"classes\.0: .*valid string; found 0"),
+    ({"classes": "ab"}, r"classes: .*valid list; found 'ab'"),
+    ({"classes": ["a", "a"]}, r"class names must differ; more than once: a"),
+    ({"classes": []}, r"classes: expected at least one name"),
+    ({"task": "other"}, r"task: .*'multiclass' or 'multilabel'; found 'other'"),
+    ({"architecture": "small"}, r"architecture: .*found 'small'"),
+    ({"architecture": {"name": ["small"]}}, r"architecture\.name: .*valid string"),
+    ({"architecture": {"name": "small", "options": {"widths": "wide"}}}, r"describes no network: widths"),
+    (
+        {"architecture": {"name": "small", "options": {"widths": [8, "x", 16]}}},
+        r"small cannot be built with widths = .8, 'x', 16",
+    ),
+    ({"architecture": {"name": "small", "options": {"depth": 3}}}, r"small has no option 'depth'"),
+    ({"architecture": {"name": "smal"}}, r"unknown model 'smal'\. Did you mean 'small'"),
+    ({"input": {"channels": 1, "size": "64", "mean": [0.5], "std": [0.5]}}, r"input\.size: .*integer; found '64'"),
+    ({"input": {"channels": 1, "size": 64, "mean": [0.5], "std": [0.0]}}, r"input\.std\.0: .*greater than 0"),
+    ({"input": {"channels": 1, "size": 64, "mean": [0.5, 0.5], "std": [0.5]}}, r"mean needs one value per channel"),
+    ({"noise": "much"}, r"noise: .*valid number; found 'much'"),
+    ({"weights_sha256": 3}, r"weights_sha256: .*valid string; found 3"),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), WRONG)
+def test_every_field_of_a_card_is_of_its_kind(fields, message, tmp_path):
+    save_model(small(), tmp_path, extra={"thresholds": [0.5, 0.5], "of_my_own": {"anything": ["goes", 1]}})
+    path = tmp_path / "model.toml"
+    card = tomllib.loads(path.read_text())
+    assert load_model(tmp_path).classes == tuple(card["classes"])
+    path.write_text(tomli_w.dumps(card | fields))
+    with pytest.raises(InputError, match=rf"model\.toml.*{message}"):
+        load_model(tmp_path)
+
+
+def test_a_card_that_could_not_be_read_again_is_not_written(tmp_path):
+    with pytest.raises(InputError, match="thresholds needs one number for each of the 2 classes; found 3"):
+        save_model(small(), tmp_path / "net", extra={"thresholds": [0.1, 0.2, 0.3]})
+    assert not (tmp_path / "net").exists()
 
 
 @pytest.mark.parametrize("new", [True, False])

@@ -267,7 +267,17 @@ def create_model(
     if size is not None and size < 32:
         raise InputError(f"size must be at least 32 pixels; found {size!r}.")
     own = {**entry.own_options, **options}
-    backbone = entry.build(in_channels, **own)
+    try:
+        backbone = entry.build(in_channels, **own)
+    except InputError:
+        raise
+    except (TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError, RuntimeError) as error:
+        # options come from files and the command line; a network checks what its values mean, seldom their kind
+        given = ", ".join(f"{key} = {value!r}" for key, value in options.items()) or "its defaults"
+        raise InputError(
+            f"{name} cannot be built with {given} ({error}). Its defaults are "
+            f"{', '.join(f'{key} = {value!r}' for key, value in entry.own_options.items()) or 'none'}."
+        ) from error
     if new is not old:
         replace_activation(backbone, new, old=type(old()))
     dropout = entry.dropout if dropout is None else dropout

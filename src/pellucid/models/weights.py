@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from pellucid.downloads import digest_of
+from pellucid.models.card import FORMAT, check_card
 from pellucid.models.classifier import Architecture, ConvolutionalClassifier
 from pellucid.models.pretrained import load_exactly, read_tensors
 from pellucid.models.registry import create_model
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 WEIGHTS = "weights.safetensors"
 CARD = "model.toml"
-FORMAT = 1
 
 
 def save_model(model: ConvolutionalClassifier, folder: str | Path, *, extra: Mapping[str, Any] | None = None) -> Path:
@@ -65,6 +65,7 @@ def save_model(model: ConvolutionalClassifier, folder: str | Path, *, extra: Map
         raise InputError(f"the card has fields of these names already: {', '.join(taken)}.")
     card.update(extra or {})
     card = _plain(card, "model.toml")
+    check_card(card, f"the {CARD} to write")
     folder = Path(folder)
     weights = save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
     card["weights_sha256"] = hashlib.sha256(weights).hexdigest()
@@ -78,7 +79,7 @@ def read_model_card(path: str | Path) -> dict[str, Any]:
     """The card of a run folder or of a weights file: what `save_model` wrote, with its extra fields.
 
     Raises:
-        InputError: there is none, or it is not one.
+        InputError: there is none, or it is not one; every field that is missing or of the wrong kind is named.
     """
     path = Path(path)
     card_path = path / CARD if path.is_dir() else path.parent / CARD
@@ -94,6 +95,7 @@ def read_model_card(path: str | Path) -> dict[str, Any]:
         raise InputError(
             f"{card_path} has format {card.get('format')!r}; this version of pellucid reads format {FORMAT}."
         )
+    check_card(card, str(card_path))
     return card
 
 
@@ -117,9 +119,9 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Convolut
     path = Path(path)
     card = read_model_card(path)
     weights = weights_file(path)
+    architecture, spec = card["architecture"], card["input"]
+    options = dict(architecture.get("options", {}))
     try:
-        architecture, spec = card["architecture"], card["input"]
-        options = dict(architecture.get("options", {}))
         model = create_model(
             architecture["name"],
             classes=card["classes"],
@@ -130,8 +132,8 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Convolut
             std=spec["std"],
             **options,
         )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"the {CARD} of {path} lacks a field or has one of the wrong kind: {error}") from error
+    except InputError as error:
+        raise InputError(f"the {CARD} of {path} describes no network: {error}") from error
     load_exactly(model, read_tensors(weights), source=str(weights))
     expected = card.get("weights_sha256")
     if expected is not None and weights.suffix == ".safetensors" and digest_of(weights) != expected:

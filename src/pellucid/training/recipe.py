@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from pellucid.data.augment import BY_DATA, AugmentOptions
-from pellucid.resources import bundled, find_toml
+from pellucid.resources import bundled, find_toml, nearest
 from pellucid.settings import Section, merge, parse_override, validate
 from pellucid.training.objective import ObjectiveSettings
 from pellucid.training.robust_check import RobustCheckSettings
@@ -166,6 +166,11 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     base = values.pop("base", None)
     if base is None:
         return values
+    if not isinstance(base, str) or not base.strip():
+        raise InputError(
+            f"{path}: base names the recipe to start from, a bundled one or a file beside it; found {base!r}. "
+            f"{nearest('', recipe_names())}"
+        )
     beside = path.parent / base
     start = _read(find_toml(str(beside) if beside.is_file() else base, "recipes"), (*above, path))
     merge(start, values)

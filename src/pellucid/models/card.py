@@ -1,0 +1,142 @@
+"""The card of a network, `model.toml`: which fields it has, and of which kind each is."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from pellucid.settings import validate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FORMAT = 1
+
+
+def _probability(value: float) -> float:
+    if not (math.isnan(value) or 0 <= value <= 1):
+        raise ValueError("expected a probability from 0 to 1, or nan where there is none")
+    return value
+
+
+Probability = Annotated[float, AfterValidator(_probability)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Part(BaseModel):
+    """A table of the card: strict, so that a number stays a number and a text a text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ArchitectureFields(_Part):
+    """What the network is built from."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class InputFields(_Part):
+    """The images that the network takes, and how it normalises them."""
+
+    channels: int = Field(ge=1)
+    size: int = Field(ge=1)
+    mean: list[Finite]
+    std: list[Annotated[Finite, Field(gt=0)]]
+
+    @model_validator(mode="after")
+    def _one_a_channel(self) -> Self:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != self.channels:
+                raise ValueError(f"{name} needs one value per channel, {self.channels}; found {len(values)}")
+        return self
+
+
+class ModelCard(BaseModel):
+    """Every field of `model.toml` that Pellucid reads; more fields may stand beside them.
+
+    Attributes:
+        format: of the card itself.
+        task: `multiclass` or `multilabel`.
+        classes: the names, one per logit.
+        architecture: its name in the registry, and its options.
+        input: channels, size, mean and std.
+        weights_sha256: of the weights file that the card was written for.
+        thresholds: a class counts as predicted from this probability on; NaN where it has no threshold.
+        label_frequencies: of each class among the training images; NaN where nothing is known.
+        best_constant: the constant prediction that minimises the training loss.
+        noise: standard deviation of the noise that it was trained with.
+        seed: of the training.
+        epoch: that was chosen, from 1.
+        score: of `selected_by`.
+        penalty_weight: of the gradient penalty at the end.
+        loss: name of the training loss.
+        data: name of the dataset.
+        data_fingerprint: of the training images.
+        selected_by: the validation metric that chose the epoch.
+        imported: of a network that others published: where it comes from.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    format: Literal[1]
+    task: Literal["multiclass", "multilabel"]
+    classes: list[str]
+    architecture: ArchitectureFields
+    input: InputFields
+    weights_sha256: str | None = None
+    thresholds: list[Probability] | None = None
+    label_frequencies: list[Probability] | None = None
+    best_constant: list[Probability] | None = None
+    noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    seed: int | None = None
+    epoch: int | None = None
+    score: float | None = None
+    penalty_weight: float | None = None
+    loss: str | None = None
+    data: str | None = None
+    data_fingerprint: str | None = None
+    selected_by: str | None = None
+    imported: dict[str, Any] | None = None
+
+    @field_validator("classes")
+    @classmethod
+    def _names(cls, classes: list[str]) -> list[str]:
+        if not classes or not all(name.strip() for name in classes):
+            raise ValueError("expected at least one name, and none that is empty")
+        twice = sorted({name for name in classes if classes.count(name) > 1})
+        if twice:
+            raise ValueError(f"class names must differ; more than once: {', '.join(twice[:5])}")
+        return classes
+
+    @model_validator(mode="after")
+    def _one_a_class(self) -> Self:
+        for name in ("thresholds", "label_frequencies", "best_constant"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.classes):
+                raise ValueError(
+                    f"{name} needs one number for each of the {len(self.classes)} classes; found {len(values)}"
+                )
+        return self
+
+
+def check_card(values: Mapping[str, Any], source: str) -> None:
+    """Refuse a card with a field that is missing or of the wrong kind.
+
+    Args:
+        values: what `model.toml` holds.
+        source: for the message.
+
+    Raises:
+        InputError: naming each wrong field with the value found and what is expected.
+
+    Example:
+        >>> check_card({"format": 1, "task": "multilabel", "classes": [0, 1]}, "model.toml")
+        Traceback (most recent call last):
+        ...
+        pellucid.types.InputError: model.toml: classes.0: Input should be a valid string; found 0; classes.1: Input \
+should be a valid string; found 1; the key 'architecture' is missing; the key 'input' is missing.
+    """
+    validate(ModelCard, values, source)
