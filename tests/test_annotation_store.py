@@ -269,7 +269,7 @@ def test_what_is_no_annotation_database_is_refused(tmp_path):
     text.write_text("certainly not a database, but long enough to be read as one" * 20)
     with sqlite3.connect(other) as plain:
         plain.execute("CREATE TABLE patients (name TEXT)")
-    with pytest.raises(InputError, match="cannot be opened"):
+    with pytest.raises(InputError, match="never was an annotation database: file is not a database"):
         open_store(text)
     with pytest.raises(InputError, match="something else: it has the tables patients"):
         open_store(other, create=DATA)

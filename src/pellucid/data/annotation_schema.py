@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import stat
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import sqlalchemy as sa
 from alembic.config import Config
@@ -13,12 +17,16 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import event
 
+from pellucid.data.annotation_damage import check_sqlite, damage, telling_damage
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
 
+log = logging.getLogger("pellucid.annotate")
+
 MIGRATIONS = Path(str(files("pellucid") / "data" / "migrations"))
+PRIVATE = 0o600  # marks name people, and images may name patients: for the account that serves them alone
 BUSY_SECONDS = 30  # how long a writer waits for another one
 WRITES = "pellucid_writes"
 POSTGRESQL_LOCK = 0x50454C4C  # any number, as long as all that write have the same
@@ -92,21 +100,21 @@ def connect(source: str | Path, *, create: bool) -> sa.Engine:
         create: whether an SQLite file may be made.
 
     Raises:
-        InputError: no such file or no such server; a file that is no annotation database; a database that a newer
-            version of pellucid made.
+        InputError: no such file or no such server; a file that is damaged, or no annotation database; a database that a
+            newer version of pellucid made.
     """
     url = _url(source)
     name = store_name(source)
-    if url.get_backend_name() == "sqlite" and not create and not Path(str(url.database)).is_file():
-        raise InputError(f"no annotation database at {name}; `pellucid annotate serve` makes one.")
-    engine = sa.create_engine(url, pool_size=20, max_overflow=40, pool_pre_ping=url.get_backend_name() != "sqlite")
-    if url.get_backend_name() == "sqlite":
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-    else:
-        event.listen(engine, "begin", _begin_postgresql)
+    local = url.get_backend_name() == "sqlite"
+    if local:
+        _find_sqlite(Path(str(url.database)), name, create=create)
+    engine = _engine(url)
     try:
-        _upgrade(engine, name)
+        with telling_damage(name, rows=False):
+            if local:
+                with engine.connect() as connection:
+                    check_sqlite(connection, name)
+            _upgrade(engine, name)
     except sa.exc.DBAPIError as error:
         engine.dispose()
         raise InputError(f"{name} cannot be opened as an annotation database: {error.orig}.") from error
@@ -136,6 +144,67 @@ def _url(source: str | Path) -> sa.URL:
     if backend == "sqlite" and not url.database:
         raise InputError("an annotation database in memory would be lost: name a file.")
     return url.set(drivername="postgresql+pg8000") if backend == "postgresql" else url
+
+
+def _engine(url: sa.URL) -> sa.Engine:
+    engine = sa.create_engine(url, pool_size=20, max_overflow=40, pool_pre_ping=url.get_backend_name() != "sqlite")
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "begin", _begin_postgresql)
+    return engine
+
+
+def _find_sqlite(path: Path, name: str, *, create: bool) -> None:
+    """Have an SQLite file there, whole and private.
+
+    Raises:
+        InputError: there is none, and none may be made; or it is empty.
+    """
+    if not path.exists():
+        if not create:
+            raise InputError(f"no annotation database at {name}; `pellucid annotate serve` makes one.")
+        _make_sqlite(path, name)
+    if not path.is_file():
+        raise InputError(f"no annotation database at {name}: it is no file. Name one with --store.")
+    if path.stat().st_size == 0:
+        raise damage(name, "the file is empty; if nothing was in it yet, delete it, and a new one is made")
+    _make_private(path)
+
+
+def _make_sqlite(path: Path, name: str) -> None:
+    """Make an SQLite database with all tables, which has its name once it is whole: an empty file is a damaged one."""
+    new = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE))
+        engine = _engine(_url(new))
+        try:
+            _upgrade(engine, name)
+        finally:
+            engine.dispose()
+        with suppress(FileExistsError):  # somebody else made it meanwhile
+            os.link(new, path)
+    except (OSError, sa.exc.DBAPIError) as error:
+        raise InputError(f"{name} cannot be made: {getattr(error, 'strerror', None) or error}.") from error
+    finally:
+        for each in _files(new):
+            each.unlink(missing_ok=True)
+
+
+def _make_private(path: Path) -> None:
+    """Take a database that was made before from the other accounts of this machine."""
+    with suppress(OSError):  # somebody else's file is theirs to give
+        if stat.S_IMODE(path.stat().st_mode) & ~PRIVATE:
+            log.warning("%s could be used by other accounts of this machine; from now on by its owner alone", path)
+            for each in _files(path):
+                if each.exists():
+                    each.chmod(PRIVATE)
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    """An SQLite file and its journals, which have the permissions of the file when they are made."""
+    return (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal")))
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from pellucid.data.annotation_content import StoreContent, StoreInfo
+from pellucid.data.annotation_damage import telling_damage
 from pellucid.data.annotation_schema import DATASET, IMAGE, MARK, NOTE, VERDICT, VISIT, WRITES, connect, store_name
 from pellucid.data.annotation_shapes import shape_from_json, shape_to_json
 from pellucid.data.annotations import AnnotationSet, Mark, Note, Verdict, Visit
@@ -47,6 +48,7 @@ class AnnotationStore:
     def __init__(self, engine: sa.Engine, info: StoreInfo) -> None:
         self.engine, self.info = engine, info
         self._writing = engine.execution_options(**{WRITES: True})
+        self._name = store_name(engine.url.render_as_string(hide_password=False))
 
     def __enter__(self) -> Self:
         return self
@@ -66,6 +68,16 @@ class AnnotationStore:
         with self._writing.begin() as connection:
             yield connection
 
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection to read from.
+
+        Raises:
+            DamageError: what is read is not what was written.
+        """
+        with telling_damage(self._name), self.engine.connect() as connection:
+            yield connection
+
     def put_image(self, image: str, width: int, height: int) -> None:
         """Know an image and its size in pixels."""
         with self.writing() as connection:
@@ -74,7 +86,7 @@ class AnnotationStore:
 
     def image_sizes(self) -> dict[str, tuple[int, int] | None]:
         """Width and height of every image that was ever offered or marked, None where not known."""
-        with self.engine.connect() as connection:
+        with self.reading() as connection:
             rows = connection.execute(sa.select(IMAGE).order_by(IMAGE.c.id))
             return {r.id: None if r.width is None else (r.width, r.height) for r in rows}
 
@@ -173,32 +185,32 @@ class AnnotationStore:
         query = _narrow(sa.select(MARK), MARK, image, annotator).order_by(MARK.c.number)
         if not undone:
             query = query.where(MARK.c.undone.is_(False))
-        with self.engine.connect() as connection:
+        with self.reading() as connection:
             return [_mark(row) for row in connection.execute(query)]
 
     def verdicts(self, image: str | None = None, annotator: str | None = None) -> list[Verdict]:
         """Verdicts in the order of time, of one image or person where given."""
         query = _narrow(sa.select(VERDICT), VERDICT, image, annotator)
-        with self.engine.connect() as connection:
+        with self.reading() as connection:
             rows = connection.execute(query.order_by(VERDICT.c.created, VERDICT.c.image, VERDICT.c.class_name))
             return [Verdict(r.image, r.class_name, r.present, r.annotator, _time(r.created)) for r in rows]
 
     def notes(self, image: str | None = None, annotator: str | None = None) -> list[Note]:
         """Notes in the order of time, of one image or person where given."""
         query = _narrow(sa.select(NOTE), NOTE, image, annotator).order_by(NOTE.c.created, NOTE.c.image)
-        with self.engine.connect() as connection:
+        with self.reading() as connection:
             return [Note(r.image, r.text, r.annotator, _time(r.created)) for r in connection.execute(query)]
 
     def visits(self, annotator: str | None = None) -> list[Visit]:
         """How far people are with the images that were offered to them, the latest change first."""
         query = _narrow(sa.select(VISIT), VISIT, None, annotator).order_by(VISIT.c.changed.desc(), VISIT.c.image)
-        with self.engine.connect() as connection:
+        with self.reading() as connection:
             return [Visit(r.image, r.state, r.annotator, _time(r.changed)) for r in connection.execute(query)]
 
     def state(self, image: str, annotator: str) -> State | None:
         """How far a person is with an image; None where it was never offered."""
         query = _narrow(sa.select(VISIT.c.state), VISIT, image, annotator)
-        with self.engine.connect() as connection:
+        with self.reading() as connection:
             found: State | None = connection.execute(query).scalar()
             return found
 
@@ -207,7 +219,7 @@ class AnnotationStore:
         by = MARK.c.annotator if annotator is None else MARK.c.image
         query = _narrow(sa.select(by, sa.func.count()), MARK, None, annotator)
         query = query.where(MARK.c.undone.is_(False)).group_by(by)
-        with self.engine.connect() as connection:
+        with self.reading() as connection:
             return {name: int(count) for name, count in connection.execute(query)}
 
     def annotations(self) -> AnnotationSet:
@@ -226,27 +238,25 @@ def open_store(source: str | Path, *, create: Dataset | StoreInfo | None = None)
         InputError: no such database, one of something else, one of a newer pellucid, or one of another dataset.
     """
     engine = connect(source, create=create is not None)
+    name = store_name(source)
     info = create if isinstance(create, StoreInfo) or create is None else StoreInfo.of(create)
     try:
-        with engine.execution_options(**{WRITES: True}).begin() as connection:
+        with telling_damage(name, rows=False), engine.execution_options(**{WRITES: True}).begin() as connection:
             found = connection.execute(sa.select(DATASET)).first()
             if found is None:
                 if info is None:
-                    raise InputError(
-                        f"{store_name(source)} holds no annotations yet; `pellucid annotate serve` makes them."
-                    )
+                    raise InputError(f"{name} holds no annotations yet; `pellucid annotate serve` makes them.")
                 connection.execute(
                     sa.insert(DATASET).values({**asdict(info), "classes": json.dumps(info.classes), "id": 1})
                 )
                 return AnnotationStore(engine, info)
+        with telling_damage(name):
+            classes = tuple(map(str, json.loads(found.classes)))
     except InputError:
         engine.dispose()
         raise
     return AnnotationStore(
-        engine,
-        StoreInfo(
-            found.name, found.split, found.task, tuple(json.loads(found.classes)), found.fingerprint, found.origin
-        ),
+        engine, StoreInfo(found.name, found.split, found.task, classes, found.fingerprint, found.origin)
     )
 
 
