@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import simplejpeg
@@ -9,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from dicom_example import radiograph
 from pellucid.data.decode import fit, read_image
+from pellucid.data.dicom_file import is_dicom, read_dicom
 from pellucid.types import InputError
 
 GRAY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
@@ -87,7 +91,7 @@ def test_stray_bytes_in_a_jpeg_harm_nothing(tmp_path):
         ("empty.png", lambda p: p.write_bytes(b""), "the file is empty"),
         ("text.png", lambda p: p.write_text("hello"), "not an image"),
         ("float.tif", lambda p: save(p, GRAY.astype(np.float32)), "floating-point"),
-        ("long.tif", lambda p: save(p, GRAY.astype(np.int32) * 70000), "save it as 8-bit or 16-bit"),
+        ("long.tif", lambda p: save(p, GRAY.astype(np.int32) * 70000), "whole numbers of 32 bits"),
     ],
 )
 def test_unreadable_files_are_named(tmp_path, name, make, message):
@@ -239,3 +243,32 @@ def test_a_suffix_says_nothing(tmp_path):
     path = save(tmp_path / "a.png", GRAY)
     path.rename(tmp_path / "a.jpg")
     np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), GRAY)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_or_a_folder_that_is_called_as_an_image_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    for name, said in (("pipe.png", "a pipe, socket or device, not a file"), ("folder.png", "a folder, not a file")):
+        with pytest.raises(InputError, match=rf"{name}: {said}"):
+            read_image(tmp_path / name)
+    assert not is_dicom(tmp_path / "pipe.png")
+    with pytest.raises(InputError, match=r"pipe\.png: not a file"):
+        read_dicom(tmp_path / "pipe.png")
+
+
+def test_a_dicom_file_is_an_image_too(tmp_path):
+    radiograph(tmp_path / "a.dcm")
+    wide = read_dicom(tmp_path / "a.dcm")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.dcm", bits=16), wide)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.dcm"), np.rint(wide / 257))
+
+
+def test_a_webp_that_declares_a_large_canvas_is_refused_before_it_is_opened(tmp_path, monkeypatch):
+    data = bytearray(save(tmp_path / "a.webp", np.dstack([RGB, GRAY])).read_bytes())
+    assert data[12:16] == b"VP8X"
+    data[24:30] = (16_383).to_bytes(3, "little") * 2
+    (tmp_path / "a.webp").write_bytes(data)
+    monkeypatch.setattr(Image, "open", None)
+    with pytest.raises(InputError, match=r"a\.webp: declares 16384 × 16384 pixels, above the limit"):
+        read_image(tmp_path / "a.webp")

@@ -215,7 +215,6 @@ def test_the_picture_that_is_explained_is_the_radiograph(written, model, chest, 
         ("frames", [], ["2 frames, not one image", "frame=1"]),
         ("frames", ["--data-option", "frame=2"], ["2 frames; explanations are written as DICOM for files of one"]),
         ("plain", ["--data-option", "windw=2"], ["unknown key 'windw'", "window"]),
-        ("spacing", [], ["PixelSpacing is 0, 0.1"]),
         ("study", [], ["StudyInstanceUID is missing"]),
         ("text", [], ["not an image of a known format"]),
     ],
@@ -227,7 +226,7 @@ def test_what_cannot_be_is_refused_before_any_work(pellucid, model, tmp_path, ma
     elif make == "text":
         path.write_text("no picture")
     else:
-        own = {"spacing": {"PixelSpacing": [0.0, 0.1]}, "study": {"StudyInstanceUID": None}}
+        own = {"study": {"StudyInstanceUID": None}}
         image = radiograph(path, np.zeros((8, 4), np.uint16), **own.get(make, {}))
         if make == "frames":
             image.Rows, image.NumberOfFrames = 4, 2
@@ -239,6 +238,19 @@ def test_what_cannot_be_is_refused_before_any_work(pellucid, model, tmp_path, ma
     assert all(part in told for part in parts), told
     assert not any(secret in told for secret in SECRETS.values())
     assert not (tmp_path / "out").exists()
+
+
+def test_spacing_that_makes_no_sense_costs_the_millimetres_alone(pellucid, model, tmp_path):
+    for name, spacing in (("none", None), ("zero", [0, 0])):
+        radiograph(tmp_path / f"{name}.dcm", PixelSpacing=spacing, ImagerPixelSpacing=None, SOPInstanceUID="1.2.3")
+        how = ["--method", "cam", "--device", "cpu", "--format", "dicom", "--out", tmp_path / name]
+        assert pellucid("explain", model, tmp_path / f"{name}.dcm", *how)[0] == 0
+        assert (tmp_path / name / "explain.json").is_file()
+        assert not any(
+            "PixelSpacing" in pydicom.dcmread(made, stop_before_pixels=True) for made in (tmp_path / name).glob("*.dcm")
+        )
+    rows = [(tmp_path / name / "boxes.csv").read_text() for name in ("none", "zero")]
+    assert rows[0] == rows[1]
 
 
 def heat(size=8):

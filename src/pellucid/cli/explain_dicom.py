@@ -73,6 +73,6 @@ def dicom_output(
 
 def found_boxes(subject: Subject, maps: Maps) -> list[dict[str, Any]]:
     """The rows of boxes.csv of an image."""
-    spacing = None if subject.dicom is None else subject.dicom.need_spacing()
+    spacing = None if subject.dicom is None else subject.dicom.spacing
     between = None if spacing is None else (spacing.row, spacing.column)
     return box_rows(boxes_of(maps, subject.shape), subject.source, between, "" if spacing is None else spacing.source)

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
+from pellucid.data.decode import read_file
 from pellucid.data.leaks import content_hash, find_leaks, is_blank, pixel_hash
-from pellucid.data.opening import MISSING, FaultyDataError, Remark
+from pellucid.data.opening import IMAGE_SUFFIXES, MISSING, FaultyDataError, Remark
+from pellucid.data.orientation import UPRIGHT, find_orientation
 from pellucid.data.parallel import in_threads
 from pellucid.data.registry import get_entry
 from pellucid.data.splits import split_hash
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from pellucid.data.dataset import Dataset, Splits
 
@@ -154,6 +156,7 @@ def check_dataset(
     remarks += [Remark(folder, str(w.message), serious=False) for w in caught]
     looks = {part: _look_at_all(dataset, progress, workers) for part, dataset in splits.items()}
     remarks += [look.remark for found in looks.values() for look in found if look.remark is not None]
+    remarks += [note for part, found in looks.items() if (note := _turned(folder, found)) is not None]
     images = {part: [look.twin for look in found[: len(splits[part])]] for part, found in looks.items()}
     remarks += find_leaks(splits, images)
     unique = list(dict.fromkeys(remarks))
@@ -181,6 +184,7 @@ class _Look(NamedTuple):
     pixels: bytes | None = None
     blank: bool = False
     remark: Remark | None = None
+    turned: bool = False
 
     @property
     def twin(self) -> bytes | None:
@@ -220,8 +224,20 @@ def _look_at_image(dataset: Dataset, i: int) -> _Look:
     if is_blank(image):
         shade = Remark(str(path or name), "of one shade throughout: there is nothing to learn from it", serious=False)
         return _Look(name, pixel_hash(image), blank=True, remark=shade)
-    said = _look_at_frames(path) if path is not None and path.suffix.lower() in _MANY_FRAMES else None
-    return _Look(name, pixel_hash(image), remark=said)
+    suffix = path.suffix.lower() if path is not None else ""
+    said = _look_at_frames(path) if path is not None and suffix in _MANY_FRAMES else None
+    turned = path is not None and suffix in IMAGE_SUFFIXES and find_orientation(read_file(path)) != UPRIGHT
+    return _Look(name, pixel_hash(image), remark=said, turned=turned)
+
+
+def _turned(folder: str, found: Sequence[_Look]) -> Remark | None:
+    """How many images of a part are not shown as they are stored."""
+    names = [look.name for look in found if look.turned]
+    said = (
+        f"{len(names):,} image(s) turned upright, as EXIF or TIFF note it, such as {{}}; boxes and masks are taken to "
+        "be of the upright image"
+    )
+    return Remark(folder, said.format(names[0]), serious=False) if names else None
 
 
 def _look_at_frames(path: Path) -> Remark | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pellucid.data.decode import MAX_PIXELS
+from pellucid.data.pixel_limit import MAX_PIXELS
 from pellucid.resources import optional
 from pellucid.types import InputError
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
+import stat
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -12,6 +12,10 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
+from pellucid.data.dicom_file import read_dicom
+from pellucid.data.orientation import find_orientation, swaps_sides, turn_upright
+from pellucid.data.pixel_limit import MAX_PIXELS, SMALLER, TooLargeError, check_pixels, max_pixels
+from pellucid.data.tiff_gray import PixelKindError, gray_layout
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -19,44 +23,72 @@ if TYPE_CHECKING:
 
     from pellucid.types import Pixels
 
-DECODE_VERSION = 1  # part of every cache's key: raise it when a rule of this file changes
+DECODE_VERSION = 2  # part of every cache's key: raise it when a rule of this file changes
 
-MAX_PIXELS = 89_478_485
-"""The most pixels an image may declare (9,459 × 9,459: 256 MiB in colour), unless PELLUCID_MAX_PIXELS says so."""
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
+"""The formats that are read, as Pillow calls them; DICOM files are read too, by `read_dicom`."""
 
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error)
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
-_SMALLER = "Make it smaller, or set PELLUCID_MAX_PIXELS if it is what it should be."
 _WHAT_TO_DO = "Fetch the file again, or take it out; `pellucid data check` names every such file."
 
 
 def read_image(path: str | Path, *, bits: Literal[8, 16] = 8) -> Pixels:
     """Decode an image file at its native size: gray (H, W), or colour (H, W, 3); uint8, or uint16 for 16 bits.
 
-    JPEG is decoded by simplejpeg, all else by Pillow. Rules where a file is neither 8-bit gray nor RGB:
+    JPEG is decoded by simplejpeg, DICOM by `read_dicom` through its first window, all else by Pillow. An image is
+    turned upright as EXIF or TIFF say, in every format. Rules where a file is neither 8-bit gray nor RGB:
 
     * 16-bit gray: the full range 0–65535 is scaled to 0–255 and rounded, or kept with `bits` 16. The range is
       not stretched to the values found, so that equal files give equal pixels; a 12-bit image in a 16-bit file
       comes out dark. Pillow reads 16-bit colour as 8 bits.
+    * Gray TIFF of other bits, of signed numbers or with a white minimum: the least value that can be stored is black
+      and the greatest white, or the other way round where the file says so.
     * RGBA and gray with alpha: a constant alpha (the official ChestX-ray14 has such files) is dropped; a
       varying one is blended over black.
     * A palette gives RGB; 1-bit gives 0 and 255; CMYK gives RGB. Of several frames the first is read.
-    * A rotation noted in EXIF is not applied.
 
     Args:
         path: the file.
         bits: 8, or 16 to keep the depth of 16-bit gray; 8-bit images are then widened.
 
     Raises:
-        InputError: with the file's name, if it is not there, is not an image, is truncated or damaged, declares
-            more than `MAX_PIXELS` (nothing is decoded then), or holds floating-point or 32-bit pixels.
+        InputError: with the file's name, if it is not there, is no file (but a folder, pipe or device), is not an
+            image, is truncated or damaged, declares more than `MAX_PIXELS` (nothing is decoded then), or holds
+            floating-point or 32-bit pixels.
     """
     path = Path(path)
+    data = read_file(path)
+    if data[128:132] == b"DICM":
+        return to_bits(read_dicom(path), bits)
+    return decode_image(data, str(path), bits=bits)
+
+
+def read_file(path: Path) -> bytes:
+    """All of a file; never of a pipe or device, which may have no end.
+
+    Raises:
+        InputError: with its name, if it cannot be read or is no file.
+    """
     try:
-        data = path.read_bytes()
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path}: {'a folder' if path.is_dir() else 'a pipe, socket or device'}, not a file.")
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    return decode_image(data, str(path), bits=bits)
+
+
+def image_size(path: Path) -> tuple[int, int] | None:
+    """Width and height of an image file, upright, by its header; None where that cannot be read."""
+    try:
+        data = read_file(path)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
+    except (InputError, Image.DecompressionBombError, *_BROKEN):
+        return None
+    turned = image.format != "TIFF" and swaps_sides(find_orientation(data))  # of a TIFF Pillow gives the upright size
+    return (height, width) if turned else (width, height)
 
 
 def decode_image(data: bytes, name: str, *, bits: Literal[8, 16] = 8) -> Pixels:
@@ -68,44 +100,20 @@ def decode_image(data: bytes, name: str, *, bits: Literal[8, 16] = 8) -> Pixels:
     if not data:
         raise InputError(f"{name}: the file is empty. {_WHAT_TO_DO}")
     try:
-        image = _read_jpeg(data) if data[:2] == b"\xff\xd8" else None
-        return to_bits(_read_pillow(data) if image is None else image, bits)
-    except _TooLargeError as error:
+        jpeg = _read_jpeg(data) if data[:2] == b"\xff\xd8" else None
+        image: Pixels = _read_pillow(data) if jpeg is None else jpeg
+        if data[:2] not in (b"II", b"MM"):  # a TIFF was turned by Pillow
+            image = turn_upright(image, find_orientation(data))
+        return to_bits(image, bits)
+    except (TooLargeError, PixelKindError) as error:
         raise InputError(f"{name}: {error}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's limit; a PNG's text
-        raise InputError(f"{name}: refused as a decompression bomb ({error}). {_SMALLER}") from error
+        raise InputError(f"{name}: refused as a decompression bomb ({error}). {SMALLER}") from error
     except UnidentifiedImageError as error:
-        raise InputError(f"{name}: not an image of a known format. {_WHAT_TO_DO}") from error
+        known = "a TIFF of a kind that is not" if data[:4] in _TIFF else "not an image of a known format, which are"
+        raise InputError(f"{name}: {known} read ({', '.join(FORMATS)}, DICOM). {_WHAT_TO_DO}") from error
     except _BROKEN as error:
         raise InputError(f"{name}: truncated or damaged ({error}). {_WHAT_TO_DO}") from error
-
-
-def check_pixels(height: int, width: int) -> None:
-    """Refuse an image by the size that its header declares, before memory is taken for it.
-
-    Raises:
-        InputError: for more pixels than `MAX_PIXELS`, or than the environment variable PELLUCID_MAX_PIXELS.
-
-    Example:
-        >>> check_pixels(60_000, 60_000)  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        ...
-        pellucid.data.decode._TooLargeError: declares 60000 × 60000 pixels, above the limit of 89,478,485...
-    """
-    limit = _max_pixels()
-    if height * width > limit:
-        raise _TooLargeError(f"declares {width} × {height} pixels, above the limit of {limit:,}. {_SMALLER}")
-
-
-class _TooLargeError(InputError):
-    """More pixels than allowed; told apart from the ValueErrors of broken files."""
-
-
-def _max_pixels() -> int:
-    text = os.environ.get("PELLUCID_MAX_PIXELS", "")
-    if text and not (text.isdecimal() and int(text) > 0):
-        raise _TooLargeError(f"PELLUCID_MAX_PIXELS must be a number of pixels; found {text!r}.")
-    return int(text) if text else MAX_PIXELS
 
 
 def _read_jpeg(data: bytes) -> npt.NDArray[np.uint8] | None:
@@ -128,12 +136,18 @@ def _read_jpeg(data: bytes) -> npt.NDArray[np.uint8] | None:
 
 
 def _read_pillow(data: bytes) -> Pixels:
-    if _max_pixels() > MAX_PIXELS:  # asked for: Pillow has a limit of its own, of the same size
-        Image.MAX_IMAGE_PIXELS = _max_pixels()
-    image = Image.open(io.BytesIO(data))
+    layout = gray_layout(data)
+    if data[8:16] == b"WEBPVP8X":  # Pillow takes memory for the canvas when it opens one
+        check_pixels(*(1 + int.from_bytes(data[at : at + 3], "little") for at in (27, 24)))
+    if max_pixels() > MAX_PIXELS:  # asked for: Pillow has a limit of its own, of the same size
+        Image.MAX_IMAGE_PIXELS = max_pixels()
+    image = Image.open(io.BytesIO(data if layout is None else layout.data), formats=FORMATS)
     check_pixels(image.height, image.width)
+    image.info.pop("xmp", None)  # Pillow would turn a TIFF by it too, which viewers do not
     image.load()
     mode = image.mode
+    if layout is not None:
+        return layout.gray(np.asarray(image))
     if mode in {"L", "RGB"} and "transparency" not in image.info:
         return np.asarray(image)
     if mode == "1":
@@ -141,7 +155,7 @@ def _read_pillow(data: bytes) -> Pixels:
     if mode.startswith("I"):
         return _in_16_bits(np.asarray(image))
     if mode == "F":
-        raise ValueError("floating-point pixels; save it as 8-bit or 16-bit")
+        raise PixelKindError("floating-point pixels")
     if mode in {"LA", "La", "RGBA", "RGBa", "PA"} or "transparency" in image.info:
         return _drop_alpha(np.asarray(image.convert("RGBA")))
     return np.asarray(image.convert("RGB"))
@@ -150,7 +164,7 @@ def _read_pillow(data: bytes) -> Pixels:
 def _in_16_bits(pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint16]:
     wide = pixels.astype(np.int64)
     if wide.size and (wide.min() < 0 or wide.max() > 65535):
-        raise ValueError(f"pixels from {wide.min()} to {wide.max()}; save it as 8-bit or 16-bit")
+        raise PixelKindError(f"pixels from {wide.min()} to {wide.max()}")
     return wide.astype(np.uint16)
 
 

@@ -143,13 +143,14 @@ def boxes_in_mm(dataset: Dataset, image: int, label: str, *, frame: int | None =
     Where the frames of a file differ in it, `frame` is needed: that which the dataset was opened with.
 
     Raises:
-        InputError: naming the file, if its spacing is not known or makes no sense.
+        InputError: naming the file, if its spacing is not known.
     """
     header = read_header(dataset.files[image].path, frame=frame)
-    spacing = header.need_spacing()
+    spacing = header.spacing
     if spacing is None:
         of_all = " that all its frames have" if header.frames > 1 and frame is None else ""
-        raise InputError(f"{header.path}: no PixelSpacing and no ImagerPixelSpacing{of_all}, so no millimetres.")
+        why = header.spacing_note or f"no PixelSpacing and no ImagerPixelSpacing{of_all}"
+        raise InputError(f"{header.path}: {why}, so no millimetres.")
     width, height = header.columns * spacing.column, header.rows * spacing.row
     regions = dataset.regions.items if dataset.regions is not None else ()
     scale = (width, height, width, height)
@@ -165,8 +166,8 @@ def audit(folder: Path) -> list[Remark]:
             remarks.append(Remark(str(path), str(header).removeprefix(f"{path}: ")))
         elif not header.uid:
             remarks.append(Remark(str(path), "no SOP Instance UID in it: cut off, or no object of its own"))
-        elif header.spacing_problem:
-            remarks.append(Remark(str(path), header.spacing_problem))
+        elif header.spacing_note:
+            remarks.append(Remark(str(path), header.spacing_note, serious=False))
         elif header.raw:
             note = "marked FOR PROCESSING: its values are the detector's, and look unlike a radiograph for reading"
             remarks.append(Remark(str(path), note, serious=False))

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
 
-from pellucid.data.decode import check_pixels
 from pellucid.data.dicom_quiet import quiet
 from pellucid.data.dicom_values import WHITE, gray_table, whole
+from pellucid.data.pixel_limit import check_pixels
 from pellucid.resources import optional
 from pellucid.settings import Section
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
     from pydicom.dataset import Dataset as DicomObject
@@ -65,6 +66,8 @@ class DicomPixels(Section):
 def is_dicom(path: str | Path) -> bool:
     """Whether a file begins as DICOM files do: 128 bytes of anything, then DICM. Its name says nothing."""
     try:
+        if not Path(path).is_file():  # a pipe would wait for whoever writes into it
+            return False
         with Path(path).open("rb") as file:
             return file.read(132)[128:] == b"DICM"
     except OSError:
@@ -93,7 +96,8 @@ def read_dicom(path: str | Path, *, window: int | None = None, frame: int | None
     image = open_dicom(path)
     try:
         chosen = _frame(image, frame)
-        pixels = _decode(image, chosen - 1)
+        with panics_as_errors():
+            pixels = _decode(image, chosen - 1)
         lift_functional_groups(image, chosen - 1)
         return _shown(image, pixels, window)
     except InputError as error:
@@ -101,6 +105,20 @@ def read_dicom(path: str | Path, *, window: int | None = None, frame: int | None
     except Exception as error:  # decoders raise whatever they like at damaged data
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(f"{path}: truncated or damaged ({said[-1].strip()}). {WHAT_TO_DO}") from error
+
+
+@contextmanager
+def panics_as_errors() -> Iterator[None]:
+    """A panic of a decoder that is written in Rust, which is no `Exception`, becomes a RuntimeError.
+
+    Ctrl-C and the end of the process pass.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__module__ != "pyo3_runtime":
+            raise
+        raise RuntimeError(f"its decoder gave up: {error}") from error
 
 
 class _RefusedError(InputError):
@@ -122,7 +140,7 @@ def open_dicom(path: Path, *, pixels: bool = True, tags: Sequence[str] | None = 
     """
     pydicom = optional("pydicom", "dicom", f"{path.name or path}: a DICOM file")
     if not path.is_file():
-        raise InputError(f"{path}: no such file.")
+        raise InputError(f"{path}: {'not a file' if path.exists() else 'no such file'}.")
     if not is_dicom(path):
         raise InputError(
             f"{path}: not a DICOM file: DICM is not at byte 128. A data set without its preamble becomes a file by "

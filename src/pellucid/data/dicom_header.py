@@ -55,8 +55,9 @@ class Header:
         frames: how many images are in it.
         manufacturer: of what made the image.
         raw: whether it is marked as for processing, not for presentation.
-        spacing: between pixels; None where it is not known, or frames differ in it and none was chosen.
-        spacing_problem: why the spacing cannot be used, where it is there and makes no sense.
+        spacing: between pixels; None where it is not known, or frames differ in it and none was chosen. What is not
+            two numbers above 0, as the two zeros of some films, counts as not known.
+        spacing_note: what stands there instead; empty where there is none or it makes sense.
     """
 
     path: Path
@@ -71,7 +72,7 @@ class Header:
     manufacturer: str
     raw: bool
     spacing: Spacing | None
-    spacing_problem: str = ""
+    spacing_note: str = ""
 
     @property
     def name(self) -> str:
@@ -90,16 +91,6 @@ class Header:
         if self.study:
             return f"study-{_hash('study', self.study)}"
         return f"study-{_hash('accession', self.accession)}" if self.accession else self.name
-
-    def need_spacing(self) -> Spacing | None:
-        """The spacing, None where it is not known.
-
-        Raises:
-            InputError: naming the file, for a spacing that makes no sense.
-        """
-        if self.spacing_problem:
-            raise InputError(f"{self.path}: {self.spacing_problem}.")
-        return self.spacing
 
 
 @quiet()
@@ -121,36 +112,40 @@ def read_header(path: str | Path, *, frame: int | None = None) -> Header:
         named = [_text(image, k) for k in _NAMES]
     except Exception as error:
         raise InputError(f"{path}: the header is damaged ({error}). {WHAT_TO_DO}") from error
-    spacing, problem = None, ""
+    notes: list[str] = []
     try:
-        spacing = _spacing_of_frame(image, frame)
-    except ValueError as error:
-        problem = str(error)
+        spacing = _spacing_of_frame(image, frame, notes)
     except Exception as error:
         raise InputError(f"{path}: the header is damaged ({error}). {WHAT_TO_DO}") from error
     uid, study, accession, patient, issuer = named
     return Header(
         path, uid, study, accession, patient, issuer, shape[0], shape[1], max(shape[2], 1),
-        _text(image, "Manufacturer"), intent == "FOR PROCESSING", spacing, problem,
+        _text(image, "Manufacturer"), intent == "FOR PROCESSING", spacing, notes[0] if notes else "",
     )  # fmt: skip
 
 
-def _spacing_of_frame(image: DicomObject, frame: int | None) -> Spacing | None:
+def _spacing_of_frame(image: DicomObject, frame: int | None, notes: list[str]) -> Spacing | None:
     """The spacing of a frame, from 1; of all frames, where they agree, for None."""
     count = max(len(image.get("PerFrameFunctionalGroupsSequence") or ()), 1)
     found = set()
     for index in range(count) if frame is None else (frame - 1,):
         lift_functional_groups(image, index)
-        found.add(_spacing(image))
+        found.add(_spacing(image, notes))
     return found.pop() if len(found) == 1 else None
 
 
-def _spacing(image: DicomObject) -> Spacing | None:
+def _spacing(image: DicomObject, notes: list[str]) -> Spacing | None:
+    """The first spacing that makes sense; of one that does not, a note is taken."""
     for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        found = numbers(image, keyword)
+        try:
+            found = numbers(image, keyword)
+        except ValueError as error:
+            notes.append(f"{error}; counts as not known")
+            continue
         if found and (len(found) != 2 or min(found) <= 0):
-            raise ValueError(f"{keyword} is {', '.join(f'{v:g}' for v in found)}; expected two numbers above 0")
-        if found:
+            told = ", ".join(f"{v:g}" for v in found)
+            notes.append(f"{keyword} is {told}, not two numbers above 0; counts as not known")
+        elif found:
             return Spacing(found[0], found[1], keyword)
     return None
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
+from pellucid.data.decode import image_size
 from pellucid.data.opening import Remark
 from pellucid.data.regions import Region, relative_box
 from pellucid.data.table_columns import need_column
@@ -36,11 +35,11 @@ def read_boxes(
 
     Args:
         boxes: columns `path` (or one of `path_names`), `label`, `x`, `y`, `width` and `height`, x and y from the top
-            left, in pixels of the image's file.
+            left, in pixels of the image, upright.
         path_names: other names of the column that says which image.
         rows: the row of each image in the dataset's table, by path or id.
         files: the file of each row that can be used.
-        size: width and height of the image in a file, None where that cannot be read; by default as Pillow reads it.
+        size: width and height of the image in a file, upright, None where that cannot be read; by default `image_size`.
 
     Raises:
         InputError: naming the table, if a column is missing.
@@ -58,7 +57,7 @@ def read_boxes(
             boxes.refuse(i, "a box without a label")
         elif any(numbers) and row in files:
             if row not in frames:
-                frames[row] = (size or _size)(files[row])
+                frames[row] = (size or image_size)(files[row])
             frame = frames[row]
             if frame is not None:
                 _add(regions, boxes, i, row, labels[i], numbers, frame)
@@ -86,12 +85,3 @@ def _add(
         boxes.faults.append(Remark(str(boxes.source), str(error)))
         return
     regions.append(Region(row, label, box))
-
-
-def _size(path: Path) -> tuple[int, int] | None:
-    """Width and height by the file's header; None where it has none."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None

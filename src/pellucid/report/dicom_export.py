@@ -67,8 +67,8 @@ class DicomWriter:
         """A writer for the explanations of a DICOM file.
 
         Raises:
-            InputError: naming the file, where it has several frames, lacks what derived objects need, or has a
-                spacing that makes no sense; naming the extra, where highdicom is not installed.
+            InputError: naming the file, where it has several frames or lacks what derived objects need; naming the
+                extra, where highdicom is not installed.
         """
         optional("highdicom", "dicom", "--format dicom")
         header = read_header(path)
@@ -84,9 +84,11 @@ class DicomWriter:
             for keyword in _EMPTY_WHERE_MISSING:
                 if keyword not in image:
                     setattr(image, keyword, "")
-            spacing = header.need_spacing()
+            spacing = header.spacing
             if spacing is not None:  # beside an equal ImagerPixelSpacing it says "at the detector"
                 image.PixelSpacing = [spacing.row, spacing.column]
+            elif "PixelSpacing" in image:  # what makes no sense is not handed on
+                del image.PixelSpacing
             if not image.get("SliceThickness"):
                 image.SliceThickness = 1  # a projection has none, but readers such as highdicom want a number
         return DicomWriter(path, image, spacing, model)
