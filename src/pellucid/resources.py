@@ -182,14 +182,3 @@ def finite(value: object) -> Any:  # noqa: ANN401
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows as CSV, whole or not at all; the first row's keys are the columns, NaN an empty field."""
-    import csv
-
-    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]) if rows else ["empty"])
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: ("" if isinstance(v, float) and not math.isfinite(v) else v) for k, v in row.items()})

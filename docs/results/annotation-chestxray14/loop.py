@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pellucid.csv_table import write_csv
 from pellucid.data import open_dataset
 from pellucid.data.annotation_files import import_annotations
 from pellucid.data.annotations import AnnotationSet, load_annotations
@@ -23,7 +24,6 @@ from pellucid.evaluate.statistics import Bootstrap
 from pellucid.evaluate.validation import ValidationScorer
 from pellucid.models import load_model
 from pellucid.models.inference import predict
-from pellucid.resources import write_csv
 from pellucid.training import load_recipe, train
 from pellucid.training.network import starting_from
 from pellucid.training.run import RunFolder

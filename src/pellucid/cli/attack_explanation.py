@@ -103,6 +103,7 @@ def attack_explanation(
 
     from pellucid.cli.explain import image_files
     from pellucid.cli.subjects import check_given, from_dataset, from_files
+    from pellucid.csv_table import write_csv
     from pellucid.downloads import digest_of
     from pellucid.evaluate.bootstrap import Bootstrap
     from pellucid.evaluate.gradient_maps import check_method
@@ -115,7 +116,7 @@ def attack_explanation(
     from pellucid.models.weights import read_model_card, weights_file
     from pellucid.progress import progress_bar
     from pellucid.report.manipulated import write_manipulation_curves
-    from pellucid.resources import write_csv, write_json
+    from pellucid.resources import write_json
     from pellucid.types import device_of
 
     wished: Any = goal

@@ -267,7 +267,8 @@ def _shown(row: Row) -> str:
 
 
 def _write(out: Path, name: str, about: dict[str, Any], rows: Sequence[Row]) -> None:
-    from pellucid.resources import write_csv, write_json
+    from pellucid.csv_table import write_csv
+    from pellucid.resources import write_json
 
     plain = [r.to_json() for r in rows]
     flat = [

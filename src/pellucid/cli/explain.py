@@ -124,11 +124,12 @@ def explain(
     from pellucid.cli.explain_dicom import dicom_output, found_boxes
     from pellucid.cli.explain_maps import MIXED_RHO, HeatMapOutput
     from pellucid.cli.subjects import check_given, from_dataset, from_files
+    from pellucid.csv_table import write_csv
     from pellucid.explain import EXPLAINERS
     from pellucid.explain.adversarial import RHO, check_settings
     from pellucid.models import load_model
     from pellucid.progress import progress_bar
-    from pellucid.resources import write_csv, write_json
+    from pellucid.resources import write_json
     from pellucid.types import InputError
 
     methods = list(dict.fromkeys(choices(method, EXPLAINERS, "method")))

@@ -138,9 +138,10 @@ def _others(
 def _write(
     out: Path, about: Mapping[str, Any], found: Trust, subjects: Subjects, classifier: ConvolutionalClassifier
 ) -> None:
+    from pellucid.csv_table import write_csv
     from pellucid.models.inference import as_pixels
     from pellucid.report.trust import TrustPage, write_trust
-    from pellucid.resources import write_csv, write_json
+    from pellucid.resources import write_json
 
     write_json(out / "trust.json", dict(about))
     write_csv(out / "trust.csv", [{k: "" if v is None else v for k, v in row.items()} for row in about["rows"]])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 import os
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pellucid.attacks.engine import images_that_fit
+from pellucid.csv_table import csv_line, csv_lines
 from pellucid.evaluate.certified import BLOCK, Smoothing, certify, predicted, seed_of, votes
 from pellucid.evaluate.certified_attack import Attacked, attack_smoothed
 from pellucid.evaluate.ledger import RECORD, Ledger
@@ -225,19 +225,22 @@ def _read(path: Path) -> list[CertifiedRow]:
         whole = text.rfind(b"\n") + 1
         if whole < len(text):
             stream.truncate(whole)
-    lines = csv.reader(io.StringIO(text[:whole].decode("utf-8", errors="replace"), newline=""))
+    try:
+        lines = csv_lines(text[:whole].decode("utf-8", errors="replace"))
+    except csv.Error as error:
+        raise InputError(
+            f"{path} is not a readable table ({error}). Delete the file to certify again, or choose another --out."
+        ) from error
     return [_parsed(line, path) for line in lines if tuple(line) != CertifiedRow._fields]
 
 
 def _append(path: Path, rows: Iterable[CertifiedRow]) -> None:
     """Add an image's rows, at once and for good."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    if not path.is_file() or path.stat().st_size == 0:
-        writer.writerow(CertifiedRow._fields)
-    writer.writerows([_plain(value) for value in row] for row in rows)
+    new = not path.is_file() or path.stat().st_size == 0
+    lines = [csv_line(CertifiedRow._fields)] if new else []
+    lines += [csv_line(_plain(value) for value in row) for row in rows]
     with path.open("ab") as stream:
-        stream.write(text.getvalue().encode())
+        stream.write("".join(lines).encode())
         stream.flush()
         os.fsync(stream.fileno())
 

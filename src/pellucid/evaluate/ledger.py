@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import csv
 import fcntl
-import io
 import json
 import math
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pellucid.csv_table import csv_line, csv_lines
 from pellucid.resources import finite, write_json
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
@@ -133,12 +134,9 @@ class Ledger:
         with self.lock("append"), path.open("a+b") as stream:
             whole = _whole(stream)
             stream.truncate(whole)  # a line that was torn when its writer was killed
-            text = io.StringIO()
-            writer = csv.writer(text, lineterminator="\n")
-            if whole == 0:
-                writer.writerow(RadiusRow._fields)
-            writer.writerows(_plain(row) for row in rows)
-            stream.write(text.getvalue().encode())
+            lines = [csv_line(RadiusRow._fields)] if whole == 0 else []
+            lines += [csv_line(_plain(row)) for row in rows]
+            stream.write("".join(lines).encode())
             stream.flush()
             os.fsync(stream.fileno())
 
@@ -151,7 +149,12 @@ class Ledger:
             stream.seek(self._read_to)
             added = stream.read()
         added = added[: added.rfind(b"\n") + 1]
-        lines = csv.reader(io.StringIO(added.decode("utf-8", errors="replace"), newline=""))
+        try:
+            lines = csv_lines(added.decode("utf-8", errors="replace"))
+        except csv.Error as error:
+            raise InputError(
+                f"{path} is not a readable table ({error}). Delete the file to measure again, or choose another --out."
+            ) from error
         for line in lines:
             if self._read_to == 0 and tuple(line) == RadiusRow._fields:
                 continue

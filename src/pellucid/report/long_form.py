@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pellucid.resources import write_csv, write_json
+from pellucid.csv_table import write_csv
+from pellucid.resources import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

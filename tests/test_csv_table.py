@@ -1,0 +1,99 @@
+"""CSV files: what a spreadsheet would run is escaped, numbers stay numbers, and everything comes back as it was."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+import pellucid
+from pellucid.csv_table import csv_line, csv_lines, read_csv, write_csv
+from pellucid.evaluate.certified_rows import CertifiedRow, _append, _read
+from pellucid.evaluate.ledger import Ledger, RadiusRow
+from pellucid.types import InputError
+
+# what a spreadsheet takes for a formula or a number, by the rules of OWASP's page on CSV injection
+FORMULA = re.compile(r"^[=+\-@\t\r\n＝＋－＠]")
+TEXT = st.text(st.characters(blacklist_categories=["Cs"]), max_size=12) | st.builds(
+    str.__add__,
+    st.sampled_from(["=", "+", "-", "@", "\t", "\r", "\n", "'", "''", "＝"]),
+    st.text("=+-@'1.5e,\"\r\n", max_size=6),
+)
+
+
+def is_number(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+@given(st.lists(st.lists(TEXT, min_size=2, max_size=4), min_size=1, max_size=4))
+@example([["=cmd|' /C calc'!A0", "-0.5"], ["'-0.5", "+1e-3"]])
+def test_text_comes_back_and_no_cell_is_a_formula(rows):
+    text = "".join(map(csv_line, rows))
+    assert csv_lines(text) == rows
+    for row in csv.reader(text.splitlines(keepends=True)):  # what a spreadsheet reads
+        for cell in row:
+            assert not FORMULA.match(cell) or is_number(cell)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.integers())
+def test_a_number_is_the_same_number_for_every_reader(number):
+    ((cell, _),) = csv.reader([csv_line([number, "x"])])
+    assert type(number)(cell) == number
+    ((cell, _),) = csv.reader([csv_line([repr(number), "x"])])  # as radii are written, in text that comes back exactly
+    assert type(number)(cell) == number
+
+
+def test_a_file_comes_back(tmp_path):
+    rows = [
+        {"=class": "=cmd|1!A0", "value": -0.5, "b": None},
+        {"=class": 'a,\n"b"\r', "value": float("nan"), "b": "日本"},
+    ]
+    write_csv(tmp_path / "a.csv", rows)
+    assert read_csv(tmp_path / "a.csv") == [
+        {"=class": "=cmd|1!A0", "value": "-0.5", "b": ""},
+        {"=class": 'a,\n"b"\r', "value": "", "b": "日本"},
+    ]
+    with pytest.raises(ValueError, match="no columns c"):
+        write_csv(tmp_path / "b.csv", [{"a": 1}, {"a": 1, "c": 2}])
+    assert not (tmp_path / "b.csv").exists()
+    with pytest.raises(InputError, match=r"its columns are not a, b; found =class, value, b"):
+        read_csv(tmp_path / "a.csv", ["a", "b"])
+    (tmp_path / "c.csv").write_bytes(b"a,b\n1\n")
+    with pytest.raises(InputError, match="record 1 does not have 2 cells"):
+        read_csv(tmp_path / "c.csv")
+
+
+def test_ids_and_classes_that_are_formulas_stay_what_they_are_in_radii_and_certificates(tmp_path):
+    name, label = '=HYPERLINK("http://x","y")', "=cmd|1!A0"
+    row = RadiusRow("attack", name, label, True, True, 0.25, 3, 4)
+    Ledger(tmp_path / "one").append([row])
+    raw = (tmp_path / "one" / "radii.csv").read_text()
+    assert "\"'=HYPERLINK(" in raw
+    assert ",'=cmd|1!A0," in raw
+    again = Ledger(tmp_path / "one")
+    again.read()
+    assert list(again.rows.values()) == [row]
+    certified = CertifiedRow(name, label, label, label, label, 0.5, 0.1, 0.2, False, True, None, 0.0, 0, 0)
+    _append(tmp_path / "certify.csv", [certified])
+    assert not any(cell.startswith("=") for line in csv.reader((tmp_path / "certify.csv").open()) for cell in line)
+    assert _read(tmp_path / "certify.csv") == [certified]
+
+
+def test_nothing_else_in_the_package_writes_csv():
+    here = Path(pellucid.__file__).parent
+    found = {
+        path.relative_to(here).as_posix()
+        for path in here.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in ("writer", "DictWriter", "to_csv", "savetxt")
+    }
+    assert found == {"csv_table.py"}
