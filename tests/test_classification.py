@@ -88,7 +88,7 @@ def test_unknown_targets_take_no_part():
         ([0.1, 0.2], [0, 0], "no positives"),
         ([0.1, 0.2], [1, 1], "no negatives"),
         ([0.1, 0.2], [math.nan, math.nan], "no positives and no negatives"),
-        ([0.1, math.nan], [0, 1], "scores that are NaN"),
+        ([0.1, math.nan], [0, 1], "no answer (NaN or infinite) on 1 of 2 images"),
     ],
 )
 def test_what_is_undefined_is_nan_with_a_reason(scores, targets, reason):

@@ -11,11 +11,12 @@ from pellucid.annotate.explanations import RHOS, Explanations
 from pellucid.annotate.ranking import Ranking, heat_of
 from pellucid.data.annotation_store import open_store
 from pellucid.data.cache import materialize
-from pellucid.models.inference import predict, probabilities
+from pellucid.models.inference import check_answers, predict, probabilities
 from pellucid.progress import progress_bar
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import numpy as np
@@ -88,11 +89,11 @@ def open_desk(
     offered = dataset.limit(options.limit, seed=options.seed)
     pictures = _pictures(offered, network, options.cache)
     with progress_bar("look at images", len(offered) * (1 if beside is None else 2), patience=1.0) as advance:
-        chances = probabilities(predict(network, pictures, advance=advance), network.task)
+        chances = _chances(network, pictures, offered, advance)
         second = None
         if beside is not None:
             theirs = pictures if beside.input_spec == network.input_spec else _pictures(offered, beside, options.cache)
-            second = probabilities(predict(beside, theirs, advance=advance), beside.task)
+            second = _chances(beside, theirs, offered, advance)
     heat: npt.NDArray[np.float16] | None = None
     if options.order in ("outside", "mixed"):
         with progress_bar("heat maps", len(offered), patience=1.0) as advance:
@@ -103,6 +104,19 @@ def open_desk(
     hold = timedelta(minutes=options.hold_minutes)
     settings = DeskSettings(name, shape.size, shape.channels, options.per_image, hold)
     return Desk(offered, chances, store, ranking, explanations, settings, dataset)
+
+
+def _chances(
+    network: ConvolutionalClassifier, pictures: Pixels, offered: Dataset, advance: Callable[[int], None]
+) -> npt.NDArray[np.float64]:
+    """The probability of every class of every image.
+
+    Raises:
+        InputError: a network that gives no answer: there would be nothing to order images by.
+    """
+    logits = predict(network, pictures, advance=advance)
+    check_answers(logits, "there is nothing to annotate", offered.ids)
+    return probabilities(logits, network.task)
 
 
 def _pictures(dataset: Dataset, network: ConvolutionalClassifier, cache: Path | None) -> Pixels:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from pellucid.attacks.magnitude import lengths
-from pellucid.types import InputError
+from pellucid.models.inference import check_answers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -144,9 +144,4 @@ def check_logits(logits: Tensor) -> None:
     Raises:
         InputError: with how many.
     """
-    bad = ~logits.isfinite()
-    if bool(bad.any()):
-        raise InputError(
-            f"the classifier returned {int(bad.sum())} logits that are not finite, of {bad.numel()}; "
-            "an attack needs numbers. Look at its weights and at its normalisation."
-        )
+    check_answers(logits, "an attack needs numbers")

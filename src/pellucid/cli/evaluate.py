@@ -66,7 +66,7 @@ def evaluate(
     from pellucid.evaluate.comparison import classification_rows, robustness_rows
     from pellucid.evaluate.statistics import Bootstrap
     from pellucid.models import load_model
-    from pellucid.models.inference import predict
+    from pellucid.models.inference import check_answers, predict
     from pellucid.models.weights import read_model_card
     from pellucid.progress import progress_bar
     from pellucid.settings import parse_override, validate
@@ -121,6 +121,9 @@ def evaluate(
             ["size", "accuracy", "auroc"],
             [[n, at[n, "accuracy"], at[n, "auroc"]] for n in names],
         )
+    for name, answers in logits.items():  # after writing, so that what is undefined stands there with its reason
+        attacked = "" if name == "0" else f" under attack ({name})"
+        check_answers(answers, f"what is measured of it{attacked} is undefined", dataset.ids)
 
 
 def localize(
@@ -161,7 +164,7 @@ def localize(
     from pellucid.evaluate.statistics import Bootstrap
     from pellucid.explain import HEATMAPS
     from pellucid.models import load_model
-    from pellucid.models.inference import predict, probabilities
+    from pellucid.models.inference import check_answers, predict, probabilities
     from pellucid.models.weights import read_model_card
     from pellucid.progress import progress_bar
 
@@ -184,7 +187,9 @@ def localize(
         cache=cache,
     )
     draws = Bootstrap(task.dataset.patients, seed=seed)
-    chances = probabilities(predict(classifier, task.images), classifier.task)[:, task.outputs]
+    logits = predict(classifier, task.images)
+    check_answers(logits, "its explanations explain nothing", task.dataset.ids)
+    chances = probabilities(logits, classifier.task)[:, task.outputs]
     predicted = np.asarray(chances >= thresholds[task.outputs])
     rows: list[Row] = []
     with progress_bar("explain and score", len(methods), unit="method") as advance:

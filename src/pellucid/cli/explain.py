@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from pellucid.cli.explain_maps import HeatMapOutput
     from pellucid.cli.subjects import Subject
     from pellucid.models.classifier import ConvolutionalClassifier
-    from pellucid.types import Pixels
 
     Maps = dict[tuple[str, str], npt.NDArray[np.floating]]
 
@@ -145,15 +144,15 @@ def explain(
         subjects = from_files(image_files(images or [])[:limit], network, data_option)
     else:
         subjects = from_dataset(network, data, root, data_option, split, identifier, limit, seed)
-    _check_classes(subjects, choice)
+    chances = _chances_of(subjects, choice, network)
     dicom = dicom_output(output, subjects, heat, model, key_values(data_option).get("window"), out)
     options = {"layer": layer, "segments": segments, "samples": samples, "seed": seed}
     mapping = HeatMapOutput(network, heat, options, size, out)
     moving = AdversarialOutput(network, size, direction, optimiser, slider, out) if "adversarial" in methods else None
     found, boxes = [], []
     with progress_bar("explain", len(subjects) + (moving.steps(len(subjects)) if moving else 0)) as advance:
-        for subject in subjects:
-            row, maps, arrays = _explained(subject, choice, mapping, moving, advance)
+        for subject, known in zip(subjects, chances, strict=True):
+            row, maps, arrays = _explained(subject, known, choice, mapping, moving, advance)
             boxes += found_boxes(subject, maps)
             if dicom:
                 row["dicom"] = dicom.write(subject, maps)
@@ -172,16 +171,21 @@ def explain(
     typer.echo(f"wrote {len(found)} panels and maps to {out}")
 
 
-def _check_classes(subjects: Sequence[Subject], choice: ClassChoice) -> None:
+def _chances_of(
+    subjects: Sequence[Subject], choice: ClassChoice, network: ConvolutionalClassifier
+) -> list[list[float]]:
+    """The probability of every class on every image, once it is sure that there is something to explain on each."""
     from pellucid.types import InputError
 
     for subject in subjects:
         if not choice.of([0.0] * len(choice.classes), subject.truth):
             raise InputError(f"{subject.source} shows none of the classes: name others beside true, as true,second.")
+    return [_chances(network, subject) for subject in subjects]
 
 
 def _explained(
     subject: Subject,
+    chances: Sequence[float],
     choice: ClassChoice,
     mapping: HeatMapOutput,
     moving: AdversarialOutput | None,
@@ -189,7 +193,6 @@ def _explained(
 ) -> tuple[dict[str, Any], Maps, dict[str, Any]]:
     """Explain an image and draw its panels; what explain.json says of it, its heat maps, and all by `class|method`."""
     network = mapping.network
-    chances = _chances(network, subject.picture).tolist()
     chosen = choice.of(chances, subject.truth)
     row: dict[str, Any] = {
         "image": subject.source,
@@ -236,11 +239,17 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def _chances(network: ConvolutionalClassifier, picture: Pixels) -> npt.NDArray[np.float64]:
-    """The probability of every class."""
-    from pellucid.models.inference import predict, probabilities
+def _chances(network: ConvolutionalClassifier, subject: Subject) -> list[float]:
+    """The probability of every class.
 
-    chances: npt.NDArray[np.float64] = probabilities(predict(network, picture[None]), network.task)[0]
+    Raises:
+        InputError: a network that gives no answer.
+    """
+    from pellucid.models.inference import check_answers, predict, probabilities
+
+    logits = predict(network, subject.picture[None])
+    check_answers(logits, "there is nothing to explain", [subject.source])
+    chances: list[float] = probabilities(logits, network.task)[0].tolist()
     return chances
 
 

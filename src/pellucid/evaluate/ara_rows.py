@@ -13,7 +13,7 @@ from pellucid.evaluate.classification import accuracy, balanced_accuracy
 from pellucid.evaluate.comparison import Row, compare
 from pellucid.evaluate.questions import Question
 from pellucid.evaluate.statistics import Replicates
-from pellucid.models.inference import probabilities
+from pellucid.models.inference import decisions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,7 +71,10 @@ def clean_rows(
         reference: the variant that the others are compared with, or None.
     """
     if dataset.task == "multiclass":
-        right = {v: [accuracy(x.argmax(1), dataset.targets, bootstrap) for x in xs] for v, xs in logits.items()}
+        right = {
+            v: [accuracy(decisions(x, dataset.task), dataset.targets, bootstrap) for x in xs]
+            for v, xs in logits.items()
+        }
         return compare(_place("accuracy", "mean"), right, reference)
     rows: list[Row] = []
     tables = {
@@ -88,7 +91,7 @@ def _by_label(
     logits: npt.NDArray[np.floating], thresholds: Sequence[float], dataset: Dataset, bootstrap: Bootstrap
 ) -> dict[str, Replicates]:
     missing = Question("attack", "label_flipped", BALANCED, "multilabel", tuple(thresholds)).undefined(dataset.targets)
-    decided = probabilities(logits, dataset.task) >= np.asarray(thresholds)
+    decided = decisions(logits, dataset.task, thresholds)
     found = {}
     for number, name in enumerate(dataset.classes):
         if number in missing:

@@ -11,7 +11,7 @@ import torch
 from scipy.stats import beta, binomtest, norm
 
 from pellucid.models.classifier import frozen
-from pellucid.models.inference import in_batches
+from pellucid.models.inference import check_answers, in_batches
 from pellucid.models.smoothing import check_sigma
 from pellucid.types import InputError, check_images
 
@@ -207,11 +207,7 @@ def votes(
             noise = torch.randn((BLOCK, *image.shape), generator=generator, device=image.device, dtype=image.dtype)
             for part in in_batches(block.stop - block.start, rows):
                 logits = classifier(image + sigma * noise[part])
-                if not bool(logits.isfinite().all()):
-                    raise InputError(
-                        "the classifier returned logits that are not finite on a noisy image; look at its weights "
-                        "and at its normalisation."
-                    )
+                check_answers(logits, "nothing about noisy images can be certified")
                 count = _present(logits, thresholds) if several else _chosen(logits)
                 total = count if total is None else total + count
     assert total is not None

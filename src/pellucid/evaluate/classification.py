@@ -9,6 +9,7 @@ import numpy as np
 
 from pellucid.evaluate.bootstrap import FloatArray, Values, as_array, chunks
 from pellucid.evaluate.statistics import ONE_PATIENT, Replicates, mean_over_images, ratios
+from pellucid.models.inference import decisions, unanswered
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def auroc(scores: Values, targets: Values, bootstrap: Bootstrap) -> Replicates:
         bootstrap: over the N images.
 
     Returns:
-        NaN with the reason where there are no positives, no negatives, or scores that are NaN.
+        NaN with the reason where there are no positives, no negatives, or scores that are NaN or infinite.
 
     Raises:
         InputError: for other targets than 0, 1 and NaN, or shapes that do not fit.
@@ -57,22 +58,48 @@ def average_precision(scores: Values, targets: Values, bootstrap: Bootstrap) -> 
 
 
 def accuracy(predictions: Values, targets: Values, bootstrap: Bootstrap) -> Replicates:
-    """The share of images whose predicted class (N,) is the target (N,); NaN targets take no part."""
-    predicted, truth = as_array(predictions), np.asarray(as_array(targets), dtype=np.float64)
+    """The share of images whose predicted class (N,) is the target (N,); NaN targets take no part.
+
+    Undefined where a prediction is NaN (no answer, see `models.inference.decisions`) and the target is known: neither
+    right nor wrong, and the share of the others would be the figure of an easier set.
+    """
+    predicted, truth = (np.asarray(as_array(v), dtype=np.float64) for v in (predictions, targets))
     _check_length(bootstrap, predicted, truth)
+    if (undefined := without_answer(np.isnan(predicted), ~np.isnan(truth), bootstrap)) is not None:
+        return undefined
     right = np.where(np.isnan(truth), math.nan, predicted == truth)
     return mean_over_images(right, bootstrap, reason="no known target")
 
 
 def balanced_accuracy(predictions: Values, targets: Values, bootstrap: Bootstrap) -> Replicates:
-    """The mean, over the classes that occur, of the share of a class's images that are predicted as it."""
-    predicted, truth = as_array(predictions), np.asarray(as_array(targets), dtype=np.float64)
+    """The mean, over the classes that occur, of the share of a class's images that are predicted as it.
+
+    Undefined as `accuracy` is.
+    """
+    predicted, truth = (np.asarray(as_array(v), dtype=np.float64) for v in (predictions, targets))
     _check_length(bootstrap, predicted, truth)
     known = np.unique(truth[~np.isnan(truth)])
-    if not known.size:
+    if not known.size or np.isnan(predicted[~np.isnan(truth)]).any():
         return accuracy(predicted, truth, bootstrap)
     recalls = _recalls(predicted, truth, known, bootstrap)
     return Replicates.mean(recalls, n=int((~np.isnan(truth)).sum()))
+
+
+def without_answer(
+    missing: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_], bootstrap: Bootstrap
+) -> Replicates | None:
+    """The undefined figure of a network that gives no answer on some of the images (N,) whose truth is known.
+
+    Example:
+        >>> from pellucid.evaluate.statistics import Bootstrap
+        >>> without_answer(np.array([True, False]), np.array([True, True]), Bootstrap(range(2))).reason
+        'no answer (NaN or infinite) on 1 of 2 images'
+    """
+    count, n = int((missing & known).sum()), int(known.sum())
+    if count == 0:
+        return None
+    reason = f"no answer (NaN or infinite) on {count} of {n} images"
+    return Replicates(math.nan, np.full(bootstrap.resamples, math.nan), n, reason, bootstrap.key)
 
 
 def youden_thresholds(probabilities: Values, targets: Values) -> FloatArray:
@@ -131,6 +158,8 @@ def classification_table(
         raise InputError(f"logits must be ({len(bootstrap)}, {len(classes)}), images by classes; found {scores.shape}.")
     labels = as_array(targets)
     truth = _columns(labels, scores)
+    predicted, missing = decisions(scores, task), unanswered(scores)
+    scores = np.where(missing[:, None], math.nan, scores)
     if task == "multiclass":
         raised = np.exp(scores - scores.max(1, keepdims=True))
         scores = raised / raised.sum(1, keepdims=True)
@@ -141,9 +170,10 @@ def classification_table(
         area, precision = _areas(scores[:, k], truth[:, k], bootstrap)
         table[name] = {"auroc": area, "average_precision": precision, "prevalence": prevalence[k]}
     if task == "multiclass":
-        predicted = scores.argmax(1)
-        for name, recall in zip(classes, _recalls(predicted, labels, np.arange(len(classes)), bootstrap), strict=True):
-            table[name]["recall"] = recall
+        undefined = without_answer(missing, np.ones(len(missing), dtype=bool), bootstrap)
+        recalls = _recalls(predicted, labels, np.arange(len(classes)), bootstrap)
+        for name, recall in zip(classes, recalls, strict=True):
+            table[name]["recall"] = recall if undefined is None else undefined
     metrics = list(table[classes[0]])
     mean = {metric: Replicates.mean([table[name][metric] for name in classes]) for metric in metrics}
     if task == "multiclass":
@@ -163,8 +193,9 @@ def _areas(scores: Values, targets: Values, bootstrap: Bootstrap) -> tuple[Repli
     nothing = np.full(bootstrap.resamples, math.nan)
     lacking = [word for word, there in (("positives", positive), ("negatives", negative)) if not there.any()]
     reason = f"no {' and no '.join(lacking)}" if lacking else None
-    if reason is None and np.isnan(values[positive | negative]).any():
-        reason = "scores that are NaN"
+    nameless = without_answer(~np.isfinite(values), positive | negative, bootstrap)
+    if reason is None and nameless is not None:
+        return nameless, nameless
     if reason is not None:
         undefined = Replicates(math.nan, nothing, n, reason, bootstrap.key)
         return undefined, undefined

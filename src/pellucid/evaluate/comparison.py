@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pellucid.evaluate.classification import classification_table
+from pellucid.evaluate.classification import accuracy, classification_table, without_answer
 from pellucid.evaluate.heatmap_scores import heatmap_scores, score_table
 from pellucid.evaluate.localization import localization_table, match_boxes, threshold_sweep
 from pellucid.evaluate.statistics import Bootstrap, Replicates, paired_difference, ratio
 from pellucid.evaluate.trivial_maps import centred_gaussian, mean_box, uniform
 from pellucid.evaluate.validation import one_hot
-from pellucid.models.inference import probabilities
+from pellucid.models.inference import decisions, unanswered
 from pellucid.resources import finite
 
 if TYPE_CHECKING:
@@ -171,11 +171,13 @@ def _accuracy(
     logits: npt.NDArray[np.floating], thresholds: Sequence[float], dataset: Dataset, bootstrap: Bootstrap
 ) -> Replicates:
     if dataset.task == "multiclass":
-        right = (logits.argmax(1) == dataset.targets).astype(float)
-        return ratio(right, np.ones(len(right)), bootstrap)
+        return accuracy(decisions(logits, dataset.task), dataset.targets, bootstrap)
     truth = one_hot(dataset)
     usable = ~np.isnan(truth) & ~np.isnan(np.asarray(thresholds))
-    decided = probabilities(logits, dataset.task) >= np.asarray(thresholds)
+    undefined = without_answer(unanswered(logits), usable.any(1), bootstrap)
+    if undefined is not None:
+        return undefined
+    decided = decisions(logits, dataset.task, thresholds) == 1
     return ratio(((decided == (truth == 1)) & usable).sum(1), usable.sum(1), bootstrap)
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from pellucid.evaluate.similarity import is_constant
 from pellucid.models.classifier import frozen
-from pellucid.models.inference import in_batches
+from pellucid.models.inference import check_answers, in_batches
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ def target_scores(classifier: Classifier, images: Tensor, targets: Tensor, scale
     """The target's probability or logit, float64 (N,), on the CPU; no gradients."""
     with torch.no_grad(), frozen(classifier):
         logits = classifier(images).double()
+    check_answers(logits, "nothing can be measured on it")
     if scale == "probability":
         logits = logits.softmax(1) if classifier.task == "multiclass" else logits.sigmoid()
     return logits.gather(1, targets[:, None]).squeeze(1).cpu()

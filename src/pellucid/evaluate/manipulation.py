@@ -16,7 +16,7 @@ from pellucid.evaluate.similarity import similarities, undefined
 from pellucid.evaluate.target_maps import target_maps
 from pellucid.explain import resolve_targets
 from pellucid.models.classifier import frozen
-from pellucid.models.inference import in_batches
+from pellucid.models.inference import check_answers, in_batches
 from pellucid.types import InputError, check_images
 
 if TYPE_CHECKING:
@@ -164,7 +164,9 @@ def manipulate(
 
 def _logits(classifier: Classifier, images: Tensor) -> Tensor:
     with frozen(classifier), torch.no_grad():
-        return torch.cat([classifier(images[rows]) for rows in in_batches(len(images), LARGEST_BATCH)])
+        logits = torch.cat([classifier(images[rows]) for rows in in_batches(len(images), LARGEST_BATCH)])
+    check_answers(logits, "no decision could stay or change")
+    return logits
 
 
 def _judge(

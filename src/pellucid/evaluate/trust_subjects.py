@@ -13,7 +13,7 @@ from pellucid.evaluate.grid_pointing import Mosaics, compose
 from pellucid.evaluate.heatmap_scores import auprc
 from pellucid.evaluate.shortcut import ShortcutTask, shortcut_task
 from pellucid.evaluate.trivial_maps import centred_gaussian, mean_box, uniform
-from pellucid.models.inference import predict
+from pellucid.models.inference import check_answers, predict
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def gather_subjects(
     sample, shape = dataset.limit(limit, seed=seed), classifier.input_spec
     images = materialize(sample, size=shape.size, channels=shape.channels, directory=cache, progress=True)
     logits = predict(classifier, images)
+    check_answers(logits, "its explanations explain nothing", sample.ids)
     look = {"size": shape.size, "channels": shape.channels, "limit": limit, "cache": cache}
     place: LocalizationTask | str
     shortcut: ShortcutTask | str

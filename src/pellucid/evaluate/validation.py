@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from pellucid.evaluate.classification import youden_thresholds
-from pellucid.models.inference import probabilities
+from pellucid.models.inference import decisions, probabilities, unanswered
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -20,7 +20,12 @@ class ValidationScorer:
     """Mean AUROC over the classes that have both labels, and accuracy; for the training loop."""
 
     def metrics(self, logits: npt.NDArray[np.floating], dataset: Dataset) -> dict[str, float]:
-        """`auroc` (NaN if no class has both labels) and `accuracy` of one network's logits (N, K)."""
+        """`auroc` (NaN if no class has both labels) and `accuracy` of one network's logits (N, K).
+
+        Both are NaN where the network gives no answer on an image, and so choose no checkpoint.
+        """
+        if unanswered(logits).any():
+            return {"auroc": float("nan"), "accuracy": float("nan")}
         targets = one_hot(dataset)
         scores = probabilities(logits, dataset.task)
         areas = [
@@ -29,7 +34,7 @@ class ValidationScorer:
             if len(np.unique(targets[known := ~np.isnan(targets[:, k]), k])) == 2
         ]
         if dataset.task == "multiclass":
-            accuracy = float((logits.argmax(1) == dataset.targets).mean())
+            accuracy = float((decisions(logits, dataset.task) == dataset.targets).mean())
         else:
             accuracy = float(((scores > 0.5) == (targets == 1))[~np.isnan(targets)].mean())
         return {"auroc": float(np.mean(areas)) if areas else float("nan"), "accuracy": accuracy}

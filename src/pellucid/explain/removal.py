@@ -10,6 +10,7 @@ from torch import Tensor
 from pellucid.explain.budget import rows_that_fit
 from pellucid.explain.explanation import resolve_targets
 from pellucid.models.classifier import frozen
+from pellucid.models.inference import check_answers
 from pellucid.types import InputError, check_images
 
 if TYPE_CHECKING:
@@ -58,12 +59,7 @@ def finite_logits(logits: Tensor) -> Tensor:
     Raises:
         InputError: with how many are not.
     """
-    bad = ~logits.isfinite()
-    if bool(bad.any()):
-        raise InputError(
-            f"the classifier returned {int(bad.sum())} logits that are not finite, of {bad.numel()}; there is "
-            "nothing to explain. Look at its weights and at its normalisation."
-        )
+    check_answers(logits, "there is nothing to explain")
     return logits
 
 

@@ -19,7 +19,7 @@ from pellucid.evaluate.explanations import (
     save_scores,
     score_explanations,
 )
-from pellucid.models.inference import predict, probabilities
+from pellucid.models.inference import check_answers, predict, probabilities
 from pellucid.models.weights import load_model, read_model_card
 from pellucid.progress import progress_bar
 from pellucid.resources import whole_file
@@ -194,7 +194,9 @@ def _gate(
 ) -> Callable[[], npt.NDArray[np.bool_]]:
     def predicted() -> npt.NDArray[np.bool_]:
         network = classifier()
-        chances = probabilities(predict(network, task.images), network.task)[:, task.outputs]
+        logits = predict(network, task.images)
+        check_answers(logits, "its explanations explain nothing", task.dataset.ids)
+        chances = probabilities(logits, network.task)[:, task.outputs]
         return np.asarray(chances >= np.asarray(thresholds)[task.outputs])
 
     return predicted

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from pellucid.models.inference import check_answers
 from pellucid.report import write_report
 from pellucid.resources import write_json
 from pellucid.study.cases import make_panels
@@ -117,7 +118,12 @@ def run_study(
         results["limits"].insert(0, f"Only {limit} images a part were used (--limit): a trial, not a result.")
     write_json(out / "results.json", results)
     panels = make_panels(study, stage, verdicts, runs, place)
-    return write_report(results, panels, out, make_slides(study, stage, runs, place))
+    report = write_report(results, panels, out, make_slides(study, stage, runs, place))
+    for label, judged in verdicts.items():  # after writing, so that what is undefined stands there with its reason
+        for verdict in judged:
+            for logits in (verdict.logits, *verdict.attacked.values()):
+                check_answers(logits, f"what is measured of {label} is undefined in {report}")
+    return report
 
 
 def device_name(place: str) -> str:

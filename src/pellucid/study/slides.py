@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pellucid.explain import adversarial
-from pellucid.models.inference import as_pixels, predict, probabilities
+from pellucid.models.inference import as_pixels, check_answers, predict, probabilities
 from pellucid.models.weights import load_model
 from pellucid.progress import progress_bar
 from pellucid.report.slider import Column, Slide
@@ -44,7 +44,9 @@ def make_slides(study: StudyConfig, stage: Stage, runs: Sequence[PlannedRun], de
     with progress_bar("sliders", len(rows) * len(networks) * len(settings.rhos), unit="step") as advance:
         for row in rows:
             pixels = stage.images[row][None]
-            chances = np.mean([probabilities(predict(n, pixels), n.task)[0] for n in networks.values()], axis=0)
+            logits = [predict(network, pixels) for network in networks.values()]
+            check_answers(np.concatenate(logits), "there is nothing to explain")
+            chances = np.mean([probabilities(x, first.task)[0] for x in logits], axis=0)
             shown = present(stage.test.targets[row])
             others = [int(c) for c in np.argsort(-chances, kind="stable") if c not in shown]
             chosen = [*shown, *others][: max(settings.classes, 1)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from pellucid.models.inference import predict
+from pellucid.models.inference import predict, unanswered
 from pellucid.resources import nearest
 from pellucid.training.robust_check import attacked_logits
 from pellucid.types import InputError
@@ -43,10 +44,12 @@ class Judgement:
     Attributes:
         metrics: by name; those on attacked images are called ``robust_…``.
         thresholds: a class's decision threshold, as a probability.
+        unanswered: images on which the network gives no answer; with any, nothing else is measured.
     """
 
     metrics: dict[str, float]
     thresholds: list[float]
+    unanswered: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class HeldOut:
     def judge(self, classifier: nn.Module) -> Judgement:
         """Metrics and thresholds of a network, which is left as it was."""
         logits = predict(classifier, self.images)
+        if missing := int(unanswered(logits).sum()):
+            return Judgement({}, [math.nan] * logits.shape[1], missing)
         metrics = dict(self.scorer.metrics(logits, self.data))
         check = self.recipe.robust_check
         if check is not None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pellucid.data.annotations import AnnotationSet
     from pellucid.data.dataset import Dataset
     from pellucid.models.classifier import ConvolutionalClassifier
-    from pellucid.training.held_out import Scorer
+    from pellucid.training.held_out import Judgement, Scorer
     from pellucid.training.loading import AnyBatches
     from pellucid.training.recipe import Recipe
     from pellucid.types import Batch
@@ -83,7 +83,7 @@ def train(
 
     Raises:
         InputError: before anything long starts, for a configuration that cannot work.
-        TrainingError: if the loss stops being finite.
+        TrainingError: if the loss stops being finite, or the network gives no answer on a validation image.
     """
     run = RunFolder(out)
     recipe = settle(recipe, train_data.card)
@@ -158,7 +158,10 @@ class _Session:
         ) as advance:
             for epoch in range(self.epoch, epochs):
                 self._one_epoch(epoch, batches, epochs * len(batches), advance)
-                collapsed = self._all_agree(self._end_epoch(epoch, len(batches), train_data, held_out))
+                judged = held_out.judge(self.classifier) if self.accelerator.is_main_process else None
+                self._check_answers(epoch, judged, len(held_out.data))
+                collapsed = judged is not None and self._end_epoch(epoch, len(batches), train_data, judged)
+                collapsed = self._all_agree(collapsed)
                 if collapsed:
                     break
                 self.epoch, self.step, self.sums, self.elapsed = epoch + 1, 0, {}, 0.0
@@ -237,11 +240,20 @@ class _Session:
                 self.sums[name] = self.sums.get(name, 0.0) + value
         self._pending.clear()
 
-    def _end_epoch(self, epoch: int, steps: int, train_data: Dataset, held_out: HeldOut) -> bool:
-        """Judge and keep what an epoch gave; returns whether robustness collapsed, and then nothing is kept of it."""
-        if not self.accelerator.is_main_process:
-            return False
-        found = held_out.judge(self.classifier)
+    def _check_answers(self, epoch: int, judged: Judgement | None, images: int) -> None:
+        """Stop, in every process, at a network that gives no answer: there would be nothing to choose it by."""
+        missing = judged.unanswered if judged is not None else 0
+        if self._all_agree(missing > 0):
+            raise TrainingError(
+                f"after epoch {epoch + 1} of the run {self.run.path} the network's logits are NaN or infinite on "
+                f"{missing or 'some'} of {images} validation images, though its training loss is not: batch norm's "
+                "running statistics may have overflowed, or an image is far from all others. The best checkpoint so "
+                "far and the last saved state are kept. Lower optimizer.lr, or set optimizer.clip_norm=1.0, and start "
+                "again."
+            )
+
+    def _end_epoch(self, epoch: int, steps: int, train_data: Dataset, found: Judgement) -> bool:
+        """Keep what an epoch gave; returns whether robustness collapsed, and then nothing is kept of it."""
         check, select, final = self.recipe.robust_check, self.recipe.training.select, self.recipe.training.epochs
         row: dict[str, Any] = {"epoch": epoch + 1, "step": self.global_step}
         row |= {name: value / steps for name, value in self.sums.items()}
