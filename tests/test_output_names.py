@@ -33,11 +33,11 @@ def test_no_two_images_share_a_file(stems):
 
 
 def test_explain_keeps_the_maps_of_images_of_one_name(pellucid, tmp_path):
-    model = save_model(create_model("small", classes=["a", "b"], task="multiclass", size=16), tmp_path / "run")
+    model = save_model(create_model("small", classes=["a", "b"], task="multiclass", size=32), tmp_path / "run")
     places = [tmp_path / "in" / name for name in ("a/img.png", "b/img.png", "b/img-2.png")]
     for number, place in enumerate(places):
         place.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.random.default_rng(number).integers(0, 256, (16, 16), dtype=np.uint8)).save(place)
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (32, 32), dtype=np.uint8)).save(place)
     how = ["--method", "saliency", "--device", "cpu"]
     assert pellucid("explain", model, *places, *how, "--out", tmp_path / "all")[0] in (0, None)
     rows = json.loads((tmp_path / "all" / "explain.json").read_text())["images"]
