@@ -100,7 +100,7 @@ def changed(path, value):
         (b"[" * 100_000, "not JSON"),
         (b"[]", "holds an object"),
         ({"images": []}, "no list 'annotations'"),
-        (changed(("images", 0, "file_name"), "../../etc/passwd"), "has no image"),
+        (changed(("images", 0, "file_name"), "../../etc/passwd"), "there is no such image"),
         (changed(("images", 0, "width"), 0), "whole numbers above 0"),
         (changed(("categories", 0, "name"), "Nodul"), "Did you mean 'Nodule'"),
         (changed(("annotations", 0, "image_id"), 8), "annotation 1: its image"),

@@ -225,12 +225,28 @@ def test_boxes_in_pixels_of_the_file(table):
         (0, "Mass", (0.25, 0.2, 0.5, 0.4)),
         (1, "Lung", (0, 0, 1, 1)),
     ]
-    table("path,label,x,y,w,h\nsub/2.png,Mass,0,0,1,1\n", "boxes.csv")
+    table("path,label,x,y,w,h\nsub/2.png,Mass,0,0,2,1\n", "boxes.csv")
     with pytest.warns(UserWarning, match=r"1 box\(es\) of a class that the table does not give .* Mass on sub/2\.png"):
         open_dataset("table", path, options=ALL)
     refused(path, r"nowhere\.csv: no such file \(option boxes\)", boxes="nowhere.csv")
     table("path,label,x,y,w\nsub/2.png,Mass,0,0,1\n", "boxes.csv")
-    refused(path, r"boxes\.csv: no column 'height' or 'h'")
+    refused(path, r"boxes\.csv: no column 'height' or 'h'; found: .* name the columns so\.$")
+    table("path,label,xmin,ymin,xmax,ymax\nsub/2.png,Mass,0,0,5,5\n", "boxes.csv")
+    refused(path, r"boxes\.csv: no column 'x'; found: .*name the columns so\. From two corners: width = xmax - xmin")
+    table("scan,finding,x,y,w,h\n2.png,Mass,0,0,5,5\n", "boxes.csv")
+    refused(path, r"boxes\.csv: no column 'path' .*\. Name a column of the table of boxes so\.$")
+    for numbers in ("0.1,0.2,0.3,0.4", "0,0,1,1"):
+        table(f"path,label,x,y,w,h\nsub/2.png,Mass,{numbers}\nsub/3.png,,,,,\n", "boxes.csv")
+        refused(path, r"boxes\.csv: all boxes \(1\) lie within 1, .* fractions of the images' width and height")
+
+
+def test_boxes_name_their_images_by_the_end_of_a_path(table):
+    path = table(rows("path,class", "a", "b"))
+    table("path,label,x,y,w,h\n0.png,a,0,0,5,5\ndata\\sub\\1.png,b,0,0,4,4\n", "boxes.csv")
+    test = open_dataset("table", path, options=ALL)["test"]
+    assert [(test.ids[r.image], r.label) for r in test.regions.items] == [("sub/0.png", "a"), ("sub/1.png", "b")]
+    table("path,label,x,y,w,h\nother/0.png,a,0,0,5,5\n", "boxes.csv")
+    assert "no such image; another with a name like it: sub/0.png" in faults(path, **ALL)[0]
 
 
 def test_boxes_of_a_path_that_is_there_twice_are_the_first_rows(table):

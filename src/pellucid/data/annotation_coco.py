@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -12,6 +11,7 @@ import numpy as np
 from pellucid.data.annotation_content import StoreContent, StoreInfo
 from pellucid.data.annotation_shapes import Brush, Polygon, Rectangle, drawn_mask
 from pellucid.data.annotations import KINDS, Kind, Mark
+from pellucid.data.image_names import need_matches
 from pellucid.data.regions import relative_box
 from pellucid.resources import nearest
 from pellucid.types import InputError
@@ -132,21 +132,23 @@ def foreign_content(
 
 def _images(values: list[Any], where: str, dataset: Dataset) -> dict[Any, tuple[str, int, int]]:
     """By COCO's id: the dataset's id, width and height."""
-    by_name = {PurePosixPath(name).stem: name for name in dataset.ids} | {name: name for name in dataset.ids}
+    whose = f"{dataset.card.name}/{dataset.split}"
+    names = [_file_name(one["file_name"], where) for one in values]
+    rows = need_matches(names, [[name] for name in dataset.ids], where, whose).rows
     found = {}
-    for one in values:
-        file = str(one["file_name"])
-        image = by_name.get(file) or by_name.get(PurePosixPath(file).name) or by_name.get(PurePosixPath(file).stem)
-        if image is None:
-            raise InputError(
-                f"{where}: {dataset.card.name}/{dataset.split} has no image {file!r}; they are called as "
-                f"{dataset.ids[0]!r}."
-            )
+    for one, file in zip(values, names, strict=True):
+        image = dataset.ids[rows[file]]
         width, height = one["width"], one["height"]
         if not all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in (width, height)):
             raise InputError(f"{where}: image {file!r}: width and height are whole numbers above 0.")
         found[one["id"]] = (image, width, height)
     return found
+
+
+def _file_name(name: object, where: str) -> str:
+    if not isinstance(name, str) or not name:
+        raise InputError(f"{where}: an image's file_name is text; found {name!r:.60}.")
+    return name
 
 
 def _known(name: object, where: str, dataset: Dataset) -> str:

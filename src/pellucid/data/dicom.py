@@ -19,7 +19,7 @@ from pellucid.data.opening import FaultyDataError, Remark, check_root
 from pellucid.data.regions import Regions
 from pellucid.data.splits import check_disjoint, cut_parts
 from pellucid.data.table import BOXES, find_table, open_boxes
-from pellucid.data.table_boxes import read_boxes
+from pellucid.data.table_boxes import names_of_rows, read_boxes
 from pellucid.data.table_columns import find_column, read_columns
 from pellucid.data.table_options import USUAL, TableOptions
 from pellucid.data.table_rows import read_parts
@@ -192,9 +192,7 @@ def _regions(
         places.setdefault(row, []).append(i)
     headers = {row: found.headers[own[0]] for row, own in places.items()}
     sizes = {h.path: (h.columns, h.rows) for h in headers.values()}
-    known: dict[str, int] = {}
-    for row, cell in enumerate(columns.cells[name]):
-        known.setdefault(cell, row)  # of two rows of one name the second is refused
+    known = names_of_rows(columns.cells[name])  # of two rows of one name the second is refused
     files = {row: header.path for row, header in headers.items()}
     regions: dict[int, list[Region]] = {}
     for region in read_boxes(boxes, (*names, name.lower()), known, files, size=sizes.get):

@@ -10,6 +10,7 @@ import numpy as np
 
 from pellucid.data.dataset import Dataset, DatasetCard, Splits
 from pellucid.data.decode import read_image
+from pellucid.data.image_names import match_names
 from pellucid.data.opening import Remark, check_root, list_images, read_csv
 from pellucid.data.regions import Region, Regions
 from pellucid.settings import Section, validate
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
+
+    from pellucid.data.dataset import SourceFile
 
 LAYOUT = "images/*.png, masks/<image>__<Class>.png of the same size, and metadata.csv (filename, view, modality)."
 LESIONS = ("Ground Glass Opacities", "Consolidation")
@@ -74,9 +77,9 @@ def open_covid_findings(root: str | Path, *, seed: int = 0, options: Mapping[str
     for part in ("images", "masks"):
         if not (folder / part).is_dir():
             raise InputError(f"{folder}: no folder {part}/. Expected: {LAYOUT}")
-    by_stem = {file.path.stem: file for file in list_images(folder / "images").values()}
+    by_stem = _images_by_stem(folder / "images")
     masks = list_masks(folder / "masks")
-    frontal = _frontal(folder / "metadata.csv")
+    frontal = _frontal(folder / "metadata.csv", by_stem)
     masked = {mask.image for mask in masks}
     names = tuple(n for n in by_stem if n in masked and (frontal is None or n in frontal))
     if not names:
@@ -99,7 +102,7 @@ def open_covid_findings(root: str | Path, *, seed: int = 0, options: Mapping[str
 
 def audit(folder: Path) -> list[Remark]:
     """Images without masks, masks without an image, masks that mark nothing or next to nothing."""
-    stems = {file.path.stem for file in list_images(folder / "images").values()}
+    stems = set(_images_by_stem(folder / "images"))
     masks = list_masks(folder / "masks")
     found = [Remark(f"images/{name}.png", "has no mask") for name in sorted(stems - {m.image for m in masks})]
     for mask in masks:
@@ -204,7 +207,28 @@ def _size(path: Path) -> tuple[int, int]:
     return read_image(path).shape[:2]
 
 
-def _frontal(path: Path) -> set[str] | None:
+def _images_by_stem(directory: Path) -> dict[str, SourceFile]:
+    """The images by the name that masks call them; two that differ only in their ending are an error.
+
+    Raises:
+        InputError: naming all images that share a name.
+    """
+    images = list_images(directory)
+    found: dict[str, SourceFile] = {}
+    sharing: dict[str, list[str]] = {}
+    for name, file in images.items():
+        found[file.path.stem] = file
+        sharing.setdefault(file.path.stem, []).append(name)
+    several = [" and ".join(names) for names in sharing.values() if len(names) > 1]
+    if several:
+        raise InputError(
+            f"{directory}: masks name their image without its ending, and cannot say which is meant of "
+            f"{'; '.join(several[:20])}. Rename or take away all but one of each."
+        )
+    return found
+
+
+def _frontal(path: Path, images: Mapping[str, SourceFile]) -> set[str] | None:
     """The stems of the frontal radiographs by the metadata; None without it, where all count as frontal."""
     if not path.is_file():
         return None
@@ -214,9 +238,25 @@ def _frontal(path: Path) -> set[str] | None:
     if missing:
         there = ", ".join(header) or "nothing"
         raise InputError(f"{path}: no column {', '.join(map(repr, sorted(missing)))}; found: {there}.")
-    frontal = set()
+    views: dict[str, set[bool]] = {}
     for row in rows:
         cells = dict(zip(header, row, strict=False))
-        if cells.get("modality") == "X-ray" and cells.get("view", "").upper().startswith(("PA", "AP")):
-            frontal.add(cells["filename"].rpartition(".")[0])
+        is_frontal = cells.get("modality") == "X-ray" and cells.get("view", "").upper().startswith(("PA", "AP"))
+        views.setdefault(cells["filename"], set()).add(is_frontal)
+    matches = match_names([file.path.name for file in images.values()], [[name] for name in views])
+    told = list(views.values())
+    unclear = [name for name, reason in matches.faults.items() if reason.startswith("could be")]
+    frontal = set()
+    for stem, file in images.items():
+        name = file.path.name
+        found = told[matches.rows[name]] if name in matches.rows else set()
+        if len(found) > 1:
+            unclear.append(name)
+        elif True in found:
+            frontal.add(stem)
+    if unclear:
+        raise InputError(
+            f"{path}: it cannot be said whether these are frontal: {', '.join(unclear[:20])}: several rows could be "
+            "theirs. Give each image one row, by its file name."
+        )
     return frontal

@@ -13,7 +13,7 @@ from pellucid.data.decode import read_image
 from pellucid.data.opening import FaultyDataError, Remark, check_root
 from pellucid.data.regions import Region, Regions
 from pellucid.data.splits import check_disjoint, cut_parts
-from pellucid.data.table_boxes import read_boxes
+from pellucid.data.table_boxes import names_of_rows, read_boxes
 from pellucid.data.table_columns import SUFFIXES, find_column, need_column, read_columns
 from pellucid.data.table_options import USUAL, TableOptions
 from pellucid.data.table_rows import find_files, read_ids, read_parts, read_patients
@@ -177,10 +177,7 @@ def _read_rows(columns: Columns, boxes: Columns | None, settings: TableOptions) 
     targets = read_targets(columns, settings, {path, split, patient, name})
     paths, files = find_files(columns, path, columns.source.parent / settings.images, outside=settings.outside)
     ids = paths if name is None else read_ids(columns, name)
-    known: dict[str, int] = {}
-    for keys in (ids, paths, columns.cells[path]):
-        for row, key in enumerate(keys):
-            known.setdefault(key, row)  # of two rows of one name the second is refused
+    known = names_of_rows(ids, paths, columns.cells[path])  # of two rows of one name the second is refused
     places = {row: file.path for row, file in files.items()}
     said = [f"images from {path!r}", targets.said]
     said += [f"{what} from {column!r}" for what, column in (("names", name), ("parts", split)) if column is not None]

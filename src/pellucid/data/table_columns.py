@@ -121,14 +121,16 @@ def find_column(columns: Columns, option: str, chosen: str | None, usual: Sequen
     return found[0] if found else None
 
 
-def need_column(columns: Columns, option: str, chosen: str | None, usual: Sequence[str]) -> str:
-    """As `find_column`, and an InputError where there is none."""
+def need_column(
+    columns: Columns, option: str, chosen: str | None, usual: Sequence[str], *, remedy: str = ""
+) -> str:
+    """As `find_column`, and an InputError where there is none; it ends with `remedy`, if that is no option."""
     found = find_column(columns, option, chosen, usual)
     if found is None:
         there = ", ".join(map(repr, columns.names)) or "none"
         raise InputError(
             f"{columns.source}: no column {' or '.join(map(repr, usual[:3]))}; found: {there}"
-            f"{_hint(columns.names)}. Name it with the option {option}."
+            f"{_hint(columns.names)}. {remedy or f'Name it with the option {option}.'}"
         )
     return found
 
