@@ -93,7 +93,9 @@ def test_all_names_are_told_at_once():
     assert all(repr(name) in str(caught.value) for name in ("cat/0.png", "3.png", "x.png"))
 
 
-PATHS = st.lists(st.lists(st.sampled_from("ab"), min_size=1, max_size=3).map("/".join), min_size=1, max_size=8, unique=True)
+PATHS = st.lists(
+    st.lists(st.sampled_from("ab"), min_size=1, max_size=3).map("/".join), min_size=1, max_size=8, unique=True
+)
 
 
 @given(PATHS, st.lists(st.sampled_from("ab"), min_size=1, max_size=4).map("/".join))

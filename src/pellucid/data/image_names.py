@@ -127,7 +127,7 @@ def _refuse_shared(rows: dict[str, int], faults: dict[str, str], images: Sequenc
         named.setdefault(row, []).append(name)
     for row, several in named.items():
         paths = {_path(name) for name in several}
-        strange = [name for name in several if name not in images[row]]  # an id and a path of one image may both be used
+        strange = [name for name in several if name not in images[row]]  # its own id and path may both be used
         if len(paths) > 1 and strange:
             for name in several:
                 others = [other for other in several if other != name]
@@ -211,9 +211,7 @@ def _search(name: str, images: Sequence[Sequence[str]], indices: dict[str, _Inde
     return set(), ""
 
 
-def _index(
-    how: str, key: Callable[[str], Path], images: Sequence[Sequence[str]], indices: dict[str, _Index]
-) -> _Index:
+def _index(how: str, key: Callable[[str], Path], images: Sequence[Sequence[str]], indices: dict[str, _Index]) -> _Index:
     if how not in indices:
         indices[how] = _Index(images, key)
     return indices[how]

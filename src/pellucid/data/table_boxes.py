@@ -13,7 +13,7 @@ from pellucid.data.table_columns import find_column, need_column
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from pellucid.data.table_columns import Columns
@@ -27,7 +27,7 @@ _REMEDY = "Name a column of the table of boxes so."
 def read_boxes(
     boxes: Columns,
     path_names: Sequence[str],
-    images: Sequence[Collection[str]],
+    images: Sequence[Sequence[str]],
     files: Mapping[int, Path],
     *,
     size: Callable[[Path], tuple[int, int] | None] | None = None,
@@ -93,7 +93,8 @@ def _side(boxes: Columns, side: str) -> str:
     raise InputError(
         f"{boxes.source}: no column {' or '.join(map(repr, _SIDES[side]))}; found: {there}. A box is x, y, width and "
         "height in pixels, x and y of its top left corner; name the columns so."
-        + " From two corners: width = xmax - xmin, height = ymax - ymin." * corners
+        + " From two corners: width = xmax - xmin, height = ymax - ymin."
+        * corners
     )
 
 

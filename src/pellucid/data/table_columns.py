@@ -121,9 +121,7 @@ def find_column(columns: Columns, option: str, chosen: str | None, usual: Sequen
     return found[0] if found else None
 
 
-def need_column(
-    columns: Columns, option: str, chosen: str | None, usual: Sequence[str], *, remedy: str = ""
-) -> str:
+def need_column(columns: Columns, option: str, chosen: str | None, usual: Sequence[str], *, remedy: str = "") -> str:
     """As `find_column`, and an InputError where there is none; it ends with `remedy`, if that is no option."""
     found = find_column(columns, option, chosen, usual)
     if found is None:
