@@ -9,7 +9,7 @@ from captum.attr import GuidedBackprop, IntegratedGradients, NoiseTunnel, Salien
 from torch import nn
 
 from pellucid.attacks import engine
-from pellucid.explain import HEATMAPS, SEEDED, explain, saliency
+from pellucid.explain import EXPLAINERS, HEATMAPS, explain, saliency
 from pellucid.models import create_model, wrap
 from pellucid.models.activations import HalfHuberReLU
 from pellucid.types import InputError, InputSpec
@@ -146,7 +146,7 @@ def test_guided_backprop_refuses_what_it_cannot_see_into():
         explain("guided-backprop", model, torch.rand(1, 1, 3, 3), 0)
 
 
-@pytest.mark.parametrize("name", SEEDED)
+@pytest.mark.parametrize("name", [name for name, entry in EXPLAINERS.items() if entry.seeded])
 def test_a_seed_fixes_what_is_left_to_chance(name, model, images):
     few = FEW[name]
     torch.manual_seed(11)

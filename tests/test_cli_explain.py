@@ -13,7 +13,8 @@ from torch import nn
 from pellucid.explain import HEATMAPS, explain
 from pellucid.models import create_model
 from pellucid.models.weights import save_model
-from pellucid.report.sheet import explanation_sheet, placed
+from pellucid.report.heat_colours import placed
+from pellucid.report.sheet import explanation_sheet
 
 CPU = ["--device", "cpu"]
 CLASSES = ["Mass", "Nodule", "Effusion"]

@@ -7,6 +7,7 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
 from PIL import Image
 
 from pellucid.report import Panel
@@ -42,6 +43,31 @@ def test_boxes_are_drawn_where_they_are_and_the_heat_where_it_is():
     alone = pixels(heat_picture(one, "a", "saliency"))
     assert alone[192, 64].sum() > 600
     assert alone[230, 230].sum() < 60
+
+
+@pytest.mark.parametrize("method", ["occlusion", "lime", "kernel-shap", "rise"])
+def test_a_signed_map_is_red_above_zero_blue_below_and_nothing_at_zero(method):
+    """Whatever the largest and the least value are: zero leaves the image as it is."""
+    heat = np.zeros((64, 64))
+    heat[8:24, 8:24], heat[40:56, 40:56] = 1.0, -0.5
+    one = Panel(np.full((64, 64), 100, np.uint8), [], {("a", method): heat}, "t", "c", "i", "r")
+    shown = pixels(heat_picture(one, "a", method))
+    above, below, zero = shown[64, 64], shown[192, 192], shown[230, 30]
+    assert above[0] - above[2] > 50
+    assert below[2] - below[0] > 20
+    assert np.abs(zero - 100).max() <= 4  # a palette's error
+    assert not np.array_equal(shown, pixels(heat_picture(panel(one.image, heat=heat), "a", "cam")))
+
+
+def test_a_signed_map_that_is_too_fine_to_lie_over_the_image_is_white_at_zero():
+    heat = np.zeros((64, 64))
+    heat[8:24, 8:24], heat[40:56, 40:56] = 1.0, -1.0
+    one = Panel(np.full((64, 64), 100, np.uint8), [], {("a", "integrated-gradients"): heat}, "t", "c", "i", "r")
+    shown = pixels(heat_picture(one, "a", "integrated-gradients"))
+    expected = [np.array(colormaps["RdBu_r"](value)[:3]) * 255 for value in (1.0, 0.0, 0.5)]
+    for place, colour in zip((64, 192, 230), expected, strict=True):
+        assert np.abs(shown[place, place] - colour).max() <= 6
+    assert shown[230, 230].min() > 240
 
 
 def test_the_contour_of_a_mask_follows_it():

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from pellucid.annotate.worker import SOON, WANTED, Picture, PictureCache, Worker
-from pellucid.explain import explain
+from pellucid.explain import EXPLAINERS, explain
 from pellucid.models.inference import as_pixels
 from pellucid.types import InputError, device_of
 
@@ -27,11 +27,10 @@ if TYPE_CHECKING:
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.types import Pixels
 
-HEATMAPS = ("cam", "grad-cam", "saliency")
+OFFERED = ("cam", "grad-cam", "saliency")  # heat maps, of a network that can be explained by them
 RHOS = (0.025, 0.05, 0.1, 0.2)
 LARGEST = 2048  # pixels of the longer side of an image as the page gets it
 SHOWN = 3  # classes whose explanations are made ahead: the most probable ones
-ALL_AT_ONCE = ("cam", "grad-cam")  # methods that give every class for the cost of one
 
 
 class Explanations:
@@ -113,7 +112,7 @@ class Explanations:
         missing = [c for c in classes if c not in there]
         if missing:
             batch = as_pixels(self._pictures[row][None], device_of(self._network))
-            if method in ALL_AT_ONCE:
+            if EXPLAINERS[method].all_classes_at_once:
                 maps = explain(method, self._network, batch, "all").maps[0].float().cpu().numpy()
                 made = {c: _heat(heat) for c, heat in enumerate(maps)}
             else:
@@ -166,7 +165,7 @@ def _possible(network: ConvolutionalClassifier) -> list[str]:
     spec = network.input_spec
     nothing = torch.zeros((0, spec.channels, spec.size, spec.size), device=device_of(network))
     possible = []
-    for method in HEATMAPS:
+    for method in OFFERED:
         try:
             explain(method, network, nothing, 0)
         except InputError:

@@ -20,6 +20,7 @@ from pellucid.cli import (
     train,
     trust,
 )
+from pellucid.cli.method_help import MethodCommand
 
 app = typer.Typer(
     name="pellucid",
@@ -37,12 +38,12 @@ app.command("demo")(study.demo)
 app.command("study")(study.study)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
-app.command("localize")(evaluate.localize)
+app.command("localize", cls=MethodCommand)(evaluate.localize)
 app.command("ara")(ara.ara)
 app.command("certify")(certify.certify)
-app.command("explain")(explain.explain)
-app.command("attack-explanation")(attack_explanation.attack_explanation)
-app.command("trust")(trust.trust)
+app.command("explain", cls=MethodCommand)(explain.explain)
+app.command("attack-explanation", cls=MethodCommand)(attack_explanation.attack_explanation)
+app.command("trust", cls=MethodCommand)(trust.trust)
 app.add_typer(annotate.app, name="annotate")
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")

@@ -38,7 +38,7 @@ def attack_explanation(
         Optional[list[Path]],  # noqa: UP045
         typer.Argument(help="Image files, or folders of them; or name a dataset with --data.", show_default=False),
     ] = None,
-    method: Annotated[str, typer.Option(help="The explanation to attack, as grad-cam or saliency.")] = "grad-cam",
+    method: Annotated[str, typer.Option(help="The explanation to attack: {differentiable}.")] = "grad-cam",
     goal: Annotated[
         str,
         typer.Option(

@@ -132,9 +132,7 @@ def localize(
     out: Out,
     root: Root = None,
     data_option: DataOption = None,
-    method: Annotated[
-        str, typer.Option(help="Methods of explanation, separated by commas: cam, grad-cam, saliency.")
-    ] = "cam",
+    method: Annotated[str, typer.Option(help="Methods of explanation, separated by commas: {heatmaps}.")] = "cam",
     region: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(

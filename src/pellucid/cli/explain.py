@@ -46,10 +46,7 @@ def explain(
     ] = None,
     method: Annotated[
         str,
-        typer.Option(
-            help="Separated by commas: cam, grad-cam, grad-cam++, saliency, smoothgrad, integrated-gradients, "
-            "guided-backprop, occlusion, lime, kernel-shap, rise, adversarial."
-        ),
+        typer.Option(help="Separated by commas: {methods}."),
     ] = "cam,grad-cam,saliency",
     classes: Annotated[
         str,
@@ -72,19 +69,15 @@ def explain(
     ] = 1,
     layer: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(
-            help="Grad-CAM and Grad-CAM++: at this layer's output instead of the last map's.", show_default=False
-        ),
+        typer.Option(help="{layer}: at this layer's output instead of the last map's.", show_default=False),
     ] = None,
     segments: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=2, help="LIME and Kernel SHAP: about so many superpixels.", show_default=False),
+        typer.Option(min=2, help="{segments}: about so many superpixels.", show_default=False),
     ] = None,
     samples: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(
-            min=1, help="SmoothGrad, LIME, Kernel SHAP and RISE: random variants of an image.", show_default=False
-        ),
+        typer.Option(min=1, help="{samples}: random variants of an image.", show_default=False),
     ] = None,
     data: Annotated[
         Optional[str],  # noqa: UP045

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pellucid.explain import HEATMAPS, explain, options_of
+from pellucid.explain import EXPLAINERS, explain
+from pellucid.explain.registry import with_option
 from pellucid.models.inference import as_pixels
 from pellucid.report.perturbed import Moved
 from pellucid.report.sheet import explanation_sheet
@@ -50,7 +51,7 @@ class HeatMapOutput:
     ) -> None:
         self.network, self._rho, self._out = network, rho, out
         given = {name: value for name, value in options.items() if value is not None}
-        self._options = {m: {o: v for o, v in given.items() if o in options_of(m)} for m in methods}
+        self._options = {m: {o: v for o, v in given.items() if o in EXPLAINERS[m].options} for m in methods}
         for name in given:
             if name != "seed" and not any(name in own for own in self._options.values()):
                 raise InputError(
@@ -109,4 +110,4 @@ class HeatMapOutput:
 
 
 def _with(option: str) -> str:
-    return ", ".join(method for method in HEATMAPS if option in options_of(method))
+    return ", ".join(entry.name for entry in with_option(option) if entry.kind == "heatmap")

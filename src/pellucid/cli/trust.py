@@ -42,9 +42,7 @@ def trust(
     root: Root = None,
     data_option: DataOption = None,
     split: Split = "test",
-    method: Annotated[
-        str, typer.Option(help="Separated by commas: any heat map of `pellucid explain`, or all.")
-    ] = "cam,grad-cam,saliency",
+    method: Annotated[str, typer.Option(help="Separated by commas: {heatmaps}; or all.")] = "cam,grad-cam,saliency",
     beside: Annotated[
         Optional[list[Path]],  # noqa: UP045
         typer.Option(

@@ -12,7 +12,7 @@ from pellucid.data.cache import materialize
 from pellucid.evaluate.boxes import SWEEP_THRESHOLDS, PredictedBoxes, heatmap_to_boxes
 from pellucid.evaluate.heatmap_scores import SCORES, heatmap_scores
 from pellucid.evaluate.localization import LocalizationInput
-from pellucid.explain import HEATMAPS, explain
+from pellucid.explain import EXPLAINERS, HEATMAPS, explain
 from pellucid.models.inference import as_pixels, in_batches
 from pellucid.resources import nearest, whole_file
 from pellucid.types import InputError, device_of
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from pellucid.data.dataset import Dataset
     from pellucid.types import Pixels
-
-ALL_CLASSES_AT_ONCE = {"cam", "grad-cam"}  # methods for which the maps of all classes cost one forward pass
 
 
 @dataclass(frozen=True)
@@ -205,7 +203,8 @@ def score_explanations(
     if method not in HEATMAPS:
         raise InputError(f"only heat maps can be scored against regions; found {method!r}. {nearest(method, HEATMAPS)}")
     shape = (len(task.images), len(task.classes))
-    if method in ALL_CLASSES_AT_ONCE and boxes and predicted is not None:
+    at_once = EXPLAINERS[method].all_classes_at_once
+    if at_once and boxes and predicted is not None:
         wanted = predicted.copy()
         wanted[task.pair_image, task.pair_class] = True
     else:
@@ -222,7 +221,7 @@ def score_explanations(
         pixels = as_pixels(task.images[images], device)
         outputs = torch.from_numpy(task.outputs[map_class[rows]]).to(device)
         inverse = torch.from_numpy(pixel_row).to(device)
-        if method in ALL_CLASSES_AT_ONCE:
+        if at_once:
             maps = explain(method, classifier, pixels, "all").maps[inverse, outputs]  # type: ignore[arg-type]
         else:
             maps = explain(method, classifier, pixels[inverse], outputs).maps  # type: ignore[arg-type]
@@ -240,6 +239,11 @@ def score_explanations(
         return ExplanationScores(scores)
     gate = None if predicted is None else predicted[map_image, map_class]
     return ExplanationScores(scores, PredictedBoxes.concatenate(drawn), map_image, map_class, gate)
+
+
+def is_complete(found: ExplanationScores, method: str) -> bool:
+    """Whether scores have all that their method gives; those kept by earlier versions may lack the predicted pairs."""
+    return found.boxes is None or found.predicted is not None or not EXPLAINERS[method].all_classes_at_once
 
 
 def save_scores(path: Path, found: ExplanationScores) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 
 from pellucid.evaluate.bent_relu import BentReLU
 from pellucid.evaluate.fixed_surrogate import FixedSurrogate
-from pellucid.explain import check_options
+from pellucid.explain import DIFFERENTIABLE, EXPLAINERS, check_options
 from pellucid.explain.removal import baseline_of
 from pellucid.resources import nearest
 from pellucid.types import InputError
@@ -51,13 +51,13 @@ def check_method(name: str, classifier: Classifier, options: Mapping[str, Any]) 
         InputError: a method that has no differentiable form, with those that do; a classifier without the feature map
             or the linear head that the method needs; an option that it does not have, or a layer of its own.
     """
-    if name not in GRADIENT_MAPS:
-        raise InputError(f"no attack on the explanation {name!r} is known. {nearest(name, GRADIENT_MAPS)}")
+    if name not in DIFFERENTIABLE:
+        raise InputError(f"no attack on the explanation {name!r} is known. {nearest(name, DIFFERENTIABLE)}")
     check_options(name, options)
     if options.get("layer") is not None:
         raise InputError("an attack on grad-cam takes the layer that the network pools: leave the option layer out.")
     head = getattr(classifier, "head", None)
-    if name in ("cam", "grad-cam") and not isinstance(head, nn.Module):
+    if EXPLAINERS[name].layouts and not isinstance(head, nn.Module):
         raise InputError(
             f"{name} needs the feature map that the network pools and the head behind it, which this classifier does "
             "not name: give wrap() features= and head=, or attack saliency, which needs neither."
@@ -72,7 +72,7 @@ def gradient_map(name: str, classifier: Classifier, images: Tensor, options: Map
     """The differentiable form of a method, which `check_method` has let pass.
 
     Args:
-        name: one of `GRADIENT_MAPS`.
+        name: one of `explain.DIFFERENTIABLE`.
         classifier: frozen and in eval mode.
         images: (N, C, H, W) in [0, 1], unchanged: what a method chooses by the image, it chooses by these.
         options: of the explainer.
@@ -140,4 +140,4 @@ GRADIENT_MAPS: dict[str, Callable[[Classifier, Tensor, Mapping[str, Any]], Gradi
     "integrated-gradients": _integrated_gradients,
     "lime": _lime,
 }
-"""The explanations that can be attacked, by their names in `pellucid.explain`."""
+"""The form that an attack climbs, of each of `explain.DIFFERENTIABLE`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -50,8 +49,7 @@ class Mapper:
         self.explained = self.gradient_evaluations = self.forward_passes = 0
         self._batch_size = batch_size
         self._draw = draw
-        # methods that leave something to chance say so by taking a seed
-        self._seeded = draw is None and "seed" in inspect.signature(EXPLAINERS[name]).parameters
+        self._seeded = draw is None and EXPLAINERS[name].seeded
 
     def __call__(self, classifier: Any, images: Tensor, targets: Tensor, seed: int = 0) -> Tensor:  # noqa: ANN401
         """Maps (N, H, W) of images (N, C, H, W) in [0, 1] and class indices (N,).

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pellucid.evaluate.gradient_maps import GRADIENT_MAPS
 from pellucid.evaluate.manipulation import manipulate
 from pellucid.evaluate.manipulation_settings import Attack
 from pellucid.evaluate.manipulation_summary import mean_over_budgets
 from pellucid.evaluate.trust import Findings, TrustSettings
+from pellucid.explain import DIFFERENTIABLE
 from pellucid.models.inference import as_pixels
 from pellucid.types import device_of
 
@@ -59,7 +59,7 @@ def judge_attack(
         thresholds: the decision thresholds of a multi-label classifier, ½ where not given.
         advance: called with the number of images of each finished batch and budget.
     """
-    if method not in GRADIENT_MAPS or settings.attacked == 0:
+    if method not in DIFFERENTIABLE or settings.attacked == 0:
         return Findings(method, {}, dict.fromkeys(MEASURED, NO_SLOPE if settings.attacked else NONE_ATTACKED), {})
     started = time.monotonic()
     rows = attacked_rows(len(subjects.images), settings.attacked)

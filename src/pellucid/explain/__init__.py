@@ -7,37 +7,28 @@ from dataclasses import replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
-from pellucid.explain.activation_maps import cam, class_activation_maps, grad_cam, grad_cam_maps
+from pellucid.explain.activation_maps import class_activation_maps, grad_cam_maps
 from pellucid.explain.adversarial import AdversarialExplanation, adversarial
 from pellucid.explain.explanation import Explanation, Targets, resolve_targets, select, upsample
-from pellucid.explain.grad_cam_plus_plus import grad_cam_plus_plus
-from pellucid.explain.gradients import saliency, saliency_explanation
-from pellucid.explain.guided_backprop import guided_backprop
-from pellucid.explain.integrated_gradients import integrated_gradients
-from pellucid.explain.occlusion import occlusion
-from pellucid.explain.rise import rise
-from pellucid.explain.smoothgrad import smoothgrad
+from pellucid.explain.gradients import saliency
+from pellucid.explain.registry import DIFFERENTIABLE, EXPLAINERS, HEATMAPS, ExplainerEntry
 from pellucid.explain.superpixels import superpixels
-from pellucid.explain.surrogates import kernel_shap, lime
 from pellucid.resources import nearest
 from pellucid.types import InputError, check_images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
     from pellucid.types import Classifier
 
-    Explainer = Callable[..., Explanation]  # (classifier, images, targets, **options)
-
 __all__ = [
+    "DIFFERENTIABLE",
     "EXPLAINERS",
-    "FINE",
     "HEATMAPS",
-    "SEEDED",
-    "SIGNED",
     "AdversarialExplanation",
+    "ExplainerEntry",
     "Explanation",
     "Targets",
     "adversarial",
@@ -45,41 +36,12 @@ __all__ = [
     "class_activation_maps",
     "explain",
     "grad_cam_maps",
-    "options_of",
     "resolve_targets",
     "saliency",
     "select",
     "superpixels",
     "upsample",
 ]
-
-EXPLAINERS: dict[str, Explainer] = {
-    "cam": cam,
-    "grad-cam": grad_cam,
-    "grad-cam++": grad_cam_plus_plus,
-    "saliency": saliency_explanation,
-    "smoothgrad": smoothgrad,
-    "integrated-gradients": integrated_gradients,
-    "guided-backprop": guided_backprop,
-    "occlusion": occlusion,
-    "lime": lime,
-    "kernel-shap": kernel_shap,
-    "rise": rise,
-    "adversarial": adversarial,
-}
-"""Every method by name. A heat map comes at the resolution that the method has; `explain` enlarges it."""
-
-HEATMAPS = tuple(name for name in EXPLAINERS if name != "adversarial")
-"""The methods whose explanation is a heat map, which can be scored against regions."""
-
-SEEDED = ("smoothgrad", "lime", "kernel-shap", "rise")
-"""The methods that leave something to chance, which their option `seed` fixes."""
-
-FINE = ("saliency", "smoothgrad", "integrated-gradients", "guided-backprop")
-"""The methods whose maps change from pixel to pixel, too fine to be read on top of an image."""
-
-SIGNED = ("integrated-gradients", "occlusion", "lime", "kernel-shap", "rise")
-"""The methods whose maps have a meaningful zero: above it a pixel speaks for the class, below it against."""
 
 
 def explain(
@@ -100,9 +62,9 @@ def explain(
         targets: class indices (N,), one index for all images, or "all" for every class; whether or not the
             image shows them, also of a multi-label classifier.
         size: height and width of the heat maps instead of the images' own.
-        options: the method's own, as `rho` of adversarial, `segments` of lime, `layer` of grad-cam, `seed` of those in
-            `SEEDED`; and `batch_size` of all, images (or noisy, covered, masked copies of one) at a time, where what
-            fits in memory is not right.
+        options: the method's own, as `rho` of adversarial, `segments` of lime, `layer` of grad-cam, `seed` of those
+            that leave something to chance; and `batch_size` of all, images (or noisy, covered, masked copies of one) at
+            a time, where what fits in memory is not right.
 
     Returns:
         Heat maps (N, H, W), or images (N, C, H, W) of `adversarial`; one more dimension after N for "all".
@@ -129,7 +91,7 @@ adversarial.
         raise InputError(f"unknown explanation {name!r}. {nearest(name, EXPLAINERS)}")
     check_options(name, options)
     check_images(images, channels=classifier.input_spec.channels)
-    explanation = EXPLAINERS[name](classifier, images, targets, **options)
+    explanation = EXPLAINERS[name].explainer(classifier, images, targets, **options)
     if explanation.kind != "heatmap":
         return explanation
     wanted = (images.shape[2], images.shape[3]) if size is None else size
@@ -153,10 +115,11 @@ chance, baseline, seed, batch_size.
         ...
         pellucid.types.InputError: samples of rise is a whole number; found 'many'.
     """
-    known = inspect.signature(EXPLAINERS[name]).parameters
+    entry = EXPLAINERS[name]
+    known = inspect.signature(entry.explainer).parameters
     for option, value in options.items():
-        if option not in options_of(name):
-            raise InputError(f"{name} has no option {option!r}. {nearest(option, options_of(name))}")
+        if option not in entry.options:
+            raise InputError(f"{name} has no option {option!r}. {nearest(option, entry.options)}")
         kind, _, optional = str(known[option].annotation).partition(" | ")
         if kind not in _NUMBERS or (optional and value is None):
             continue
@@ -166,14 +129,3 @@ chance, baseline, seed, batch_size.
 
 
 _NUMBERS: dict[str, tuple[type, str]] = {"int": (Integral, "whole number"), "float": (Real, "number")}
-
-
-def options_of(name: str) -> list[str]:
-    """The options of a method, in order.
-
-    Example:
-        >>> options_of("grad-cam")
-        ['layer', 'batch_size']
-    """
-    parameters = inspect.signature(EXPLAINERS[name]).parameters.values()
-    return [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]

@@ -15,8 +15,8 @@ import torch
 
 from pellucid.data.dicom_file import open_dicom
 from pellucid.data.dicom_header import Spacing, read_header
-from pellucid.explain import FINE
 from pellucid.explain.explanation import upsample
+from pellucid.explain.registry import is_fine
 from pellucid.report.dicom_picture import picture_of
 from pellucid.report.heat_boxes import HOT, boxes_of, hot_region
 from pellucid.resources import optional, version_of, whole_file
@@ -150,7 +150,7 @@ class DicomWriter:
             words = [NOT_FOR_DIAGNOSIS, f"{method} of {class_name}"]
             picture = picture_of(pixels, stretched, method, boxes, words)
             yield "picture", class_name, method, self._picture(picture, about, series["picture"], number)
-        for number, method in enumerate(dict.fromkeys(m for _, m in maps if m not in FINE), start=1):
+        for number, method in enumerate(dict.fromkeys(m for _, m in maps if not is_fine(m)), start=1):
             of_method = {key: heat for key, heat in maps.items() if key[1] == method}
             segmentation = self._segmentation(of_method, method, shape, series["boxes"], number)
             if segmentation is not None:

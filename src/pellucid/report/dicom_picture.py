@@ -9,9 +9,9 @@ from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 
 from pellucid.data.decode import to_bits
-from pellucid.explain import FINE, SIGNED
+from pellucid.explain.registry import is_fine, is_signed
+from pellucid.report.heat_colours import OVER, placed, strength
 from pellucid.report.panels import OUTLINE
-from pellucid.report.sheet import OVER, placed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,7 @@ def picture_of(
     gray = shown if shown.ndim == 3 else np.repeat(shown[..., None], 3, axis=2)
     values, colours = placed(heat, method)
     coloured = colormaps[colours](values)[..., :3] * 255
-    weight = 1.0 if method in FINE else OVER * (2 * np.abs(values - 0.5) if method in SIGNED else 1)
+    weight = 1.0 if is_fine(method) else OVER * (strength(values, method) if is_signed(method) else 1)
     mixed = gray * (1 - np.asarray(weight)[..., None]) + coloured * np.asarray(weight)[..., None]
     picture = Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8))
     draw = ImageDraw.Draw(picture)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pellucid.evaluate.boxes import WANG_THRESHOLDS, heatmap_to_boxes
-from pellucid.explain import FINE
-from pellucid.report.panels import scaled
+from pellucid.explain.registry import is_fine
+from pellucid.report.heat_colours import scaled
 from pellucid.types import Box
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def boxes_of(
 ) -> list[FoundBox]:
     """The boxes of an image's heat maps, as `heatmap_to_boxes` draws them, the largest of each map first.
 
-    Maps that are too fine to have regions (`explain.FINE`) have none.
+    Maps that are too fine to have regions have none.
 
     Args:
         maps: heat maps (S, S) by class and method.
@@ -60,7 +60,7 @@ def boxes_of(
     """
     found = []
     for (class_name, method), heat in maps.items():
-        if method in FINE:
+        if is_fine(method):
             continue
         drawn = heatmap_to_boxes(heat[None], thresholds)
         down, across = shape[0] / heat.shape[0], shape[1] / heat.shape[1]
@@ -75,7 +75,7 @@ def boxes_of(
 
 def hot_region(heat: npt.NDArray[np.floating], shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
     """The pixels of an image of this height and width where a heat map is at least `HOT`, boolean (H, W)."""
-    hot = scaled(heat, "") * 255 >= HOT
+    hot = scaled(heat) * 255 >= HOT
     rows = (np.arange(shape[0]) + 0.5) * heat.shape[0] / shape[0]
     columns = (np.arange(shape[1]) + 0.5) * heat.shape[1] / shape[1]
     return np.asarray(hot[np.ix_(rows.astype(int), columns.astype(int))])

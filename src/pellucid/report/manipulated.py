@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from pellucid.explain import FINE
+from pellucid.explain.registry import is_fine
 from pellucid.report.drawing import QUIET, canvas, looks
+from pellucid.report.heat_colours import OVER, placed
 from pellucid.report.perturbed import REACH, as_picture, difference_picture, percent
-from pellucid.report.sheet import OVER, placed
 from pellucid.resources import whole_file
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ def manipulation_pictures(original: Pair, pairs: Sequence[Pair], *, method: str,
         agreement = f"rank correlation {pair.rank_correlation:.2f}\n{pair.verdict}" if known else pair.verdict
         if column == 0:
             agreement = "its map"
-        if method not in FINE:
+        if not is_fine(method):
             _show(axes[1, column], as_picture(pair.image), "")
         heat, colours = placed(pair.map, method)
-        axes[1, column].imshow(heat, cmap=colours, vmin=0, vmax=1, alpha=1.0 if method in FINE else OVER)
+        axes[1, column].imshow(heat, cmap=colours, vmin=0, vmax=1, alpha=1.0 if is_fine(method) else OVER)
         axes[1, column].set_title(agreement, fontsize=7.5)
         if column:
             change = difference_picture(pair.image - original.image, pair.budget)

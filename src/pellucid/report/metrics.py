@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TypeGuard
 
+from pellucid.explain.registry import label_of
+
 MINUS = "\u2212"
 
 
@@ -83,20 +85,6 @@ METRICS: dict[str, Metric] = {
     "boxes_per_map": Metric("Boxes a map", 0, 2, "how many boxes one heat map yields"),
 }
 
-METHODS = {
-    "cam": "CAM",
-    "grad-cam": "Grad-CAM",
-    "grad-cam++": "Grad-CAM++",
-    "saliency": "Saliency",
-    "smoothgrad": "SmoothGrad",
-    "integrated-gradients": "Integrated gradients",
-    "guided-backprop": "Guided backprop",
-    "occlusion": "Occlusion",
-    "lime": "LIME",
-    "kernel-shap": "Kernel SHAP",
-    "rise": "RISE",
-}
-
 
 def metric(name: str) -> Metric:
     """The metric of that name; one without a direction where the name is new.
@@ -117,7 +105,7 @@ def method_label(name: str) -> str:
     """
     if name.startswith("trivial: "):
         return f"Trivial map: {name.removeprefix('trivial: ')}"
-    return METHODS.get(name, name)
+    return label_of(name)
 
 
 def readable(name: str) -> str:

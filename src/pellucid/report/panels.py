@@ -12,7 +12,8 @@ from matplotlib import colormaps
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from pellucid.explain import FINE
+from pellucid.explain.registry import is_fine, is_signed
+from pellucid.report.heat_colours import placed, strength
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 SIDE = 256  # pixels of a picture's longer side, about: twice what a phone shows
 LIMIT = 120 * 1024  # bytes of one picture
 OUTLINE = (0, 229, 255)
-ALONE = FINE  # maps too fine to be read on top of an image
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,43 +63,24 @@ def picture(panel: Panel) -> str:
 
 def heat_picture(panel: Panel, variant: str, method: str) -> str:
     """One heat map with the same outlines: over the image in gray, or alone where it is too fine for that."""
-    heat = scaled(panel.maps[variant, method], method)
-    if method in ALONE:
-        return _encode(_outlined(_enlarge(_coloured(heat)), panel))
+    values, colours = placed(panel.maps[variant, method], method)
+    if is_fine(method):
+        return _encode(_outlined(_enlarge(_coloured(values, colours)), panel))
     gray = _rgb(panel.image).mean(axis=2, keepdims=True)
-    if heat.shape != gray.shape[:2]:
-        heat = ndimage.zoom(heat, [a / b for a, b in zip(gray.shape[:2], heat.shape, strict=True)], order=1)
-    alpha = 0.72 * np.clip(heat, 0, 1)[..., None] ** 0.8
-    mixed = gray * (1 - alpha) + _coloured(0.12 + 0.88 * heat) * alpha
+    if values.shape != gray.shape[:2]:
+        values = ndimage.zoom(values, [a / b for a, b in zip(gray.shape[:2], values.shape, strict=True)], order=1)
+    alpha = 0.72 * np.clip(strength(values, method), 0, 1)[..., None] ** 0.8
+    shades = values if is_signed(method) else 0.12 + 0.88 * values  # the darkest of inferno would be a hole
+    mixed = gray * (1 - alpha) + _coloured(shades, colours) * alpha
     return _encode(_outlined(_enlarge(np.clip(mixed, 0, 255).astype(np.uint8)), panel))
-
-
-def scaled(heat: NDArray[Any], method: str) -> NDArray[np.float64]:
-    """A heat map in [0, 1]: from its least to its largest value; saliency up to its 99th percentile.
-
-    A map that is the same everywhere, or not finite, becomes 0.
-
-    Example:
-        >>> scaled(np.array([[2.0, 4.0]]), "cam").tolist(), scaled(np.ones((2, 2)), "cam").max()
-        ([[0.0, 1.0]], np.float64(0.0))
-    """
-    values = np.asarray(heat, dtype=np.float64)
-    if not np.isfinite(values).all():
-        return np.zeros_like(values)
-    low = values.min()
-    high = np.percentile(values, 99) if method in ALONE else values.max()
-    if high <= low:
-        return np.zeros_like(values)
-    shown: NDArray[np.float64] = np.clip((values - low) / (high - low), 0, 1)
-    return shown
 
 
 def _rgb(image: Pixels) -> Pixels:
     return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image[..., :3]
 
 
-def _coloured(heat: NDArray[np.float64]) -> Pixels:
-    coloured: Pixels = (colormaps["inferno"](np.clip(heat, 0, 1))[..., :3] * 255).astype(np.uint8)
+def _coloured(values: NDArray[np.float64], colours: str) -> Pixels:
+    coloured: Pixels = (colormaps[colours](np.clip(values, 0, 1))[..., :3] * 255).astype(np.uint8)
     return coloured
 
 

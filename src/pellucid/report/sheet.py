@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pellucid.data.decode import in_8_bits
-from pellucid.explain import FINE, SIGNED
-from pellucid.report.panels import scaled
+from pellucid.explain.registry import is_fine
+from pellucid.report.heat_colours import OVER, placed
 from pellucid.report.perturbed import as_picture, difference_picture, percent
 from pellucid.resources import whole_file
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from pellucid.report.perturbed import Moved
     from pellucid.types import Pixels
-
-WEIGHT, SIGNED_COLOURS = "inferno", "RdBu_r"
-OVER = 0.5  # how strongly a coarse map covers the image that it lies over
 
 
 def explanation_sheet(
@@ -37,8 +34,7 @@ def explanation_sheet(
 ) -> None:
     """Write a PNG: the image, then a row a class and a column a method, each with its probability.
 
-    Fine maps stand alone, coarse ones lie over the image. Maps with a sign are red where they speak for the class, blue
-    where against it, and white at 0; the others go from their least to their largest value.
+    Fine maps stand alone, coarse ones lie over the image, in the colours of `heat_colours.placed`.
 
     Args:
         image: uint8 or uint16 (C, S, S).
@@ -61,9 +57,9 @@ def explanation_sheet(
         _show(axes[row, 0], picture, f"{class_name}\nprobability {probabilities[class_name]:.2f}")
         for column, method in enumerate(methods, start=1):
             axis, (values, colours) = axes[row, column], placed(maps[class_name, method], method)
-            if method not in FINE:
+            if not is_fine(method):
                 axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
-            axis.imshow(values, cmap=colours, vmin=0, vmax=1, alpha=1.0 if method in FINE else OVER)
+            axis.imshow(values, cmap=colours, vmin=0, vmax=1, alpha=1.0 if is_fine(method) else OVER)
             axis.set_title(method, fontsize=8)
         if moved:
             one = moved[class_name]
@@ -75,23 +71,6 @@ def explanation_sheet(
         axis.set_axis_off()
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png")
-
-
-def placed(heat: npt.NDArray[np.floating], method: str) -> tuple[npt.NDArray[np.float64], str]:
-    """A heat map in [0, 1] and the colours to draw it in; 0 of a signed map becomes a half.
-
-    Example:
-        >>> placed(np.array([[-1.0, 0.0, 2.0]]), "lime")
-        (array([[0.25, 0.5 , 1.  ]]), 'RdBu_r')
-    """
-    if method not in SIGNED:
-        return scaled(heat, "saliency" if method in FINE else method), WEIGHT
-    values = np.asarray(heat, dtype=np.float64)
-    sizes = np.abs(values)
-    reach = float(np.percentile(sizes, 99) if method in FINE else sizes.max())
-    if not np.isfinite(sizes).all() or reach <= 0:
-        return np.full_like(values, 0.5), SIGNED_COLOURS
-    return np.clip(0.5 + values / (2 * reach), 0, 1), SIGNED_COLOURS
 
 
 def _show(axis: Any, picture: Pixels, title: str) -> None:  # noqa: ANN401

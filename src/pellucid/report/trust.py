@@ -13,9 +13,9 @@ from matplotlib import colormaps
 
 from pellucid.evaluate.trust_measures import NETWORK, QUESTIONS
 from pellucid.evaluate.trust_rows import TrustRow
+from pellucid.report.heat_colours import placed
 from pellucid.report.metrics import method_label, number
 from pellucid.report.perturbed import as_picture, data_address
-from pellucid.report.sheet import placed
 from pellucid.report.trust_curves import trust_charts
 from pellucid.resources import write_text
 

@@ -14,6 +14,7 @@ from pellucid.data.cache import materialize
 from pellucid.data.dataset import get_split
 from pellucid.evaluate.explanations import (
     LocalizationTask,
+    is_complete,
     load_scores,
     localization_task,
     save_scores,
@@ -168,7 +169,7 @@ def judge(study: StudyConfig, run: PlannedRun, stage: Stage, folder: Path, devic
                 boxes = target.boxes and method in settings.box_methods
                 asked = (sorted(target.regions.items()), boxes, thresholds)
                 path = folder / f"{kept(f'{task.name} {method}', task.dataset, *asked)}.npz"
-                if not path.is_file():
+                if not (path.is_file() and is_complete(load_scores(path), method)):
                     found = score_explanations(
                         classifier(),
                         task,

@@ -1,0 +1,73 @@
+"""Explanations scored on a task: which pairs have maps, and the scores those of maps that are made one by one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid.data import open_dataset
+from pellucid.evaluate.boxes import SWEEP_THRESHOLDS, heatmap_to_boxes
+from pellucid.evaluate.explanations import (
+    is_complete,
+    load_scores,
+    localization_task,
+    save_scores,
+    score_explanations,
+)
+from pellucid.evaluate.heatmap_scores import heatmap_scores
+from pellucid.explain import EXPLAINERS, explain
+from pellucid.models import create_model
+from pellucid.models.inference import as_pixels
+
+METHODS = ["cam", "grad-cam", "grad-cam++", "saliency"]
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    classes = open_dataset("phantom", options={"size": 64})["test"].classes
+    return create_model("small", classes=classes, task="multilabel", size=64).eval()
+
+
+@pytest.fixture(scope="module")
+def task(model):
+    test = open_dataset("phantom", options={"size": 64})["test"]
+    return localization_task("phantom", test, model.classes, size=64, channels=1, limit=6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_methods_that_give_all_classes_at_once_are_scored_on_predicted_pairs_too(method, model, task):
+    predicted = np.random.default_rng(0).random((len(task.images), len(task.classes))) < 0.3
+    found = score_explanations(model, task, method, boxes=True, predicted=predicted, batch_size=4)
+    wanted = {(int(i), int(c)) for i, c in zip(task.pair_image, task.pair_class, strict=True)}
+    if EXPLAINERS[method].all_classes_at_once:
+        wanted |= {(int(i), int(c)) for i, c in np.argwhere(predicted)}
+        assert np.array_equal(found.predicted, predicted[found.map_image, found.map_class])
+        assert 0 < found.predicted.sum() < len(found.predicted)
+    else:
+        assert found.predicted is None
+    assert list(zip(found.map_image.tolist(), found.map_class.tolist(), strict=True)) == sorted(wanted)
+    pixels = as_pixels(task.images, torch.device("cpu"))
+    maps = {
+        (i, c): explain(method, model, pixels[i : i + 1], int(task.outputs[c])).maps.numpy()
+        for i, c in zip(found.map_image.tolist(), found.map_class.tolist(), strict=True)
+    }
+    for row, pair in enumerate(zip(task.pair_image.tolist(), task.pair_class.tolist(), strict=True)):
+        for name, values in heatmap_scores(maps[pair], task.masks[row : row + 1]).items():
+            assert found.scores[name][row] == pytest.approx(values[0], abs=1e-3), name
+    drawn = [len(heatmap_to_boxes(heat, SWEEP_THRESHOLDS).boxes) for heat in maps.values()]
+    assert np.bincount(found.boxes.map_index, minlength=len(drawn)).tolist() == pytest.approx(drawn, abs=2)
+
+
+def test_scores_that_were_kept_without_the_predicted_pairs_are_not_complete(model, task, tmp_path):
+    predicted = np.ones((len(task.images), len(task.classes)), dtype=bool)
+    for method in METHODS:
+        found = score_explanations(model, task, method, boxes=True, predicted=predicted)
+        save_scores(tmp_path / "scores.npz", found)
+        assert is_complete(load_scores(tmp_path / "scores.npz"), method)
+        old = replace(found, predicted=None)
+        assert is_complete(old, method) == (method == "saliency")
+        assert is_complete(replace(old, boxes=None), method)
