@@ -43,6 +43,14 @@ def make_table(folder, classes):
     return table
 
 
+def token_file(folder, token):
+    """A file of the server's token."""
+    file = folder / "token"
+    file.write_text(token + "\n")
+    file.chmod(0o600)
+    return file
+
+
 class Server:
     """`pellucid annotate serve`; killed and started again, it listens on the same port.
 
@@ -89,16 +97,21 @@ class Server:
         self.process.stdout.close()
 
     def visitor(self, name):
-        return Visitor(self, name)
+        """Somebody who is invited under a name, as from a further browser."""
+        from pellucid.data.annotation_people import invite
+        from pellucid.data.annotation_store import open_store
+
+        with open_store(self.folder / "annotations.db") as store:
+            return Visitor(self, {"invitation": invite(store, name)})
 
 
 class Visitor:
     """One person's requests, without a browser."""
 
-    def __init__(self, server, name):
+    def __init__(self, server, who):
         self._server = server
         self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
-        self.ask("POST", "/api/session", {"annotator": name})
+        self.ask("POST", "/api/session", who)
 
     def ask(self, method, path, body=None):
         request = urllib.request.Request(self._server.address + path, method=method)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from uuid import uuid4
@@ -11,6 +12,7 @@ import httpx
 import torch
 
 from pellucid.data import open_dataset
+from pellucid.data.annotation_people import invite
 from pellucid.models import create_model
 
 OPTIONS = {"size": 32, "train": 24, "validation": 4, "test": 4, "prevalence": 0.4}
@@ -35,16 +37,16 @@ def new_id():
 @contextlib.contextmanager
 def served(app):
     """An ASGI application on a port of this machine, in a thread of its own; yields its address."""
-    import uvicorn
+    from pellucid.annotate.serving import make_server
 
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", access_log=False))
-    thread = threading.Thread(target=server.run, daemon=True)
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = make_server(app)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(20)
@@ -52,9 +54,17 @@ def served(app):
 
 @contextlib.contextmanager
 def signed_in(address, name="Ann"):
-    """A client of the server who has said a name."""
+    """A client of the server who has said a name, which nobody used before."""
     with httpx.Client(base_url=address, timeout=60) as client:
         client.post("/api/session", json={"annotator": name}).raise_for_status()
+        yield client
+
+
+@contextlib.contextmanager
+def invited(address, desk, name="Ann"):
+    """A client who shows an invitation, as one must for a name that was used in another browser."""
+    with httpx.Client(base_url=address, timeout=60) as client:
+        client.post("/api/session", json={"invitation": invite(desk.store, name)}).raise_for_status()
         yield client
 
 

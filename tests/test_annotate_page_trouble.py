@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from annotate_example import Server, make_table
+from annotate_example import Server, make_table, token_file
 from annotate_page_example import (
     HALF,
     RECTANGLES,
@@ -167,7 +167,7 @@ def test_of_many_classes_the_chosen_one_is_always_in_sight(tmp_path, context):
 
 
 def test_the_address_that_lets_in_once_may_be_clicked_on_another_site(tmp_path, context):
-    server = Server(tmp_path, "--token", "a token of this server").start()
+    server = Server(tmp_path, "--token-file", token_file(tmp_path, "a token of this server")).start()
     try:
         page = context.new_page()
         page.set_default_timeout(20_000)
@@ -240,7 +240,7 @@ def test_what_the_server_refuses_is_told_and_kept(server, visit):
 
 def test_a_token_opens_the_page_and_a_new_one_asks_again_without_a_loss(tmp_path, browser):
     first, second = "the first token of this server", "another token for the same server"
-    server = Server(tmp_path, "--token", first).start()
+    server = Server(tmp_path, "--token-file", token_file(tmp_path, first)).start()
     context = browser.new_context(viewport=WIDE)
     try:
         page = context.new_page()
@@ -261,7 +261,7 @@ def test_a_token_opens_the_page_and_a_new_one_asks_again_without_a_loss(tmp_path
         rectangle(page, *RECTANGLES[0])
         saved(page)
         server.kill()
-        server.options = ("--token", second)
+        token_file(tmp_path, second)
         server.start()
         rectangle(page, *RECTANGLES[1])
         page.get_by_label("Token").wait_for()  # what was drawn waits in the browser until it may be sent

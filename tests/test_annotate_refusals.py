@@ -6,8 +6,9 @@ import httpx
 import pytest
 
 from annotation_example import RECTANGLE, first_image, new_id, phantom_part, put_mark, served, signed_in, small_network
+from pellucid.annotate.gate import Gate
 from pellucid.annotate.opening import DeskOptions, open_desk
-from pellucid.annotate.security import Gate, is_local
+from pellucid.annotate.security import is_local
 from pellucid.annotate.server import create_app
 from pellucid.annotate.serving import make_gate
 from pellucid.types import InputError
@@ -256,6 +257,8 @@ def test_a_token_where_one_is_needed():
 
 
 def test_the_command_says_what_is_wrong(finished, phantom, tmp_path, pellucid):
+    short = tmp_path / "token"
+    short.write_text("short\n")
     where = ["--data", "phantom", "--no-open", "--port", "0", "--store", tmp_path / "a.db"]
     for more, told in (
         (["--order", "uncertain"], "Did you mean 'uncertainty'"),
@@ -263,7 +266,9 @@ def test_the_command_says_what_is_wrong(finished, phantom, tmp_path, pellucid):
         (["--rhos", "0.1,x"], "--rhos are numbers"),
         (["--rhos", "0"], "rho must be above 0"),
         (["--split", "tests"], "no 'tests' part"),
-        (["--host", "0.0.0.0", "--token", "short"], "at least 16"),
+        (["--host", "0.0.0.0", "--token", "long enough, but seen by all"], "list of processes"),
+        (["--token-file", tmp_path / "none"], "cannot be read: No such file"),
+        (["--token-file", short], "at least 16"),
         (["--host", "no.such.host.invalid"], "cannot listen"),
     ):
         assert told in str(pellucid("annotate", "serve", finished.path, *where, *more)[0])

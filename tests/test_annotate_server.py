@@ -20,6 +20,7 @@ from annotation_example import (
     OPTIONS,
     RECTANGLE,
     first_image,
+    invited,
     new_id,
     phantom_part,
     put_mark,
@@ -27,8 +28,8 @@ from annotation_example import (
     signed_in,
     small_network,
 )
+from pellucid.annotate.gate import Gate
 from pellucid.annotate.opening import DeskOptions, open_desk
-from pellucid.annotate.security import Gate
 from pellucid.annotate.server import create_app
 from pellucid.annotate.worker import Picture, PictureCache, Worker
 from pellucid.data import open_dataset
@@ -192,7 +193,7 @@ def test_after_a_start_with_other_images_there_is_work_and_what_was_drawn_arrive
     desk.close()
     desk = start(limit=4, seed=2)
     assert not any(desk.offers(desk.image_of(image)) for image in before)
-    with served(create_app(desk, Gate(None))) as address, signed_in(address) as ann:
+    with served(create_app(desk, Gate(None))) as address, invited(address, desk) as ann:
         now = ann.get("/api/queue?count=4").json()["images"]
         assert len(now) == 4
         assert all(desk.offers(desk.image_of(image["id"])) for image in now)
@@ -234,7 +235,7 @@ def test_the_list_of_ones_images_takes_no_look_at_them(dataset, network, tmp_pat
             ann.put(f"/api/images/{image}/state", json={"state": state})
     desk.close()
     desk = open_desk(watched, network, tmp_path / "a.db", options=DeskOptions(rhos=()))
-    with served(create_app(desk, Gate(None))) as address, signed_in(address) as ann:
+    with served(create_app(desk, Gate(None))) as address, invited(address, desk) as ann:
         looks.clear()
         images = ann.get("/api/images").json()["images"]
         assert [(i["state"], i["marks"], set(i)) for i in images] == [

@@ -16,6 +16,7 @@ from alembic.migration import MigrationContext
 from annotation_example import OPTIONS
 from annotation_store_example import BOX, DATA, A, B, full
 from pellucid.data import annotation_schema, open_dataset
+from pellucid.data.annotation_people import NameTakenError, accept, invite, sign_in
 from pellucid.data.annotation_reservations import reserve
 from pellucid.data.annotation_schema import store_name
 from pellucid.data.annotation_store import ConflictError, ForeignMarkError, UnknownMarkError, open_store
@@ -108,6 +109,8 @@ def test_each_image_goes_to_as_many_people_as_asked(store):
 
 def test_a_reservation_ends_without_a_sign_of_life(store):
     hold = timedelta(minutes=10)
+    for who in ("Ann", "Bob"):
+        invite(store, who)
     assert reserve(store, "Ann", [A], hold=hold, now=NOON) == [A]
     assert reserve(store, "Bob", [A], hold=hold, now=NOON + timedelta(minutes=9)) == []
     assert reserve(store, "Ann", [A], hold=hold, now=NOON + timedelta(minutes=9)) == [A]  # renewed
@@ -249,8 +252,8 @@ def test_an_older_database_is_upgraded_and_a_newer_one_refused(store, source, tm
     store.close()
     later = tmp_path / "migrations"
     shutil.copytree(annotation_schema.MIGRATIONS, later)
-    (later / "versions" / "v0002_later.py").write_text(
-        "import sqlalchemy as sa\nfrom alembic import op\nrevision = '0002'\ndown_revision = '0001'\n"
+    (later / "versions" / "v9001_later.py").write_text(
+        "import sqlalchemy as sa\nfrom alembic import op\nrevision = '9001'\ndown_revision = '0002'\n"
         "def upgrade():\n    op.add_column('note', sa.Column('colour', sa.Text))\n"
     )
     with monkeypatch.context() as newer:
@@ -259,9 +262,34 @@ def test_an_older_database_is_upgraded_and_a_newer_one_refused(store, source, tm
             assert upgraded.content() == before
             with upgraded.engine.connect() as connection:
                 assert "colour" in {c["name"] for c in sa.inspect(connection).get_columns("note")}
-    with pytest.raises(InputError, match=r"newer version of pellucid .* 0002") as refused:
+    with pytest.raises(InputError, match=r"newer version of pellucid .* 9001") as refused:
         open_store(source)
     assert "secret" not in str(refused.value)
+
+
+def test_a_database_of_the_first_version_keeps_all_and_its_names(source, tmp_path, monkeypatch):
+    first = tmp_path / "migrations"
+    shutil.copytree(annotation_schema.MIGRATIONS, first)
+    for step in (first / "versions").glob("v0*"):
+        if not step.name.startswith("v0001"):
+            step.unlink()
+    with monkeypatch.context() as older:
+        older.setattr(annotation_schema, "MIGRATIONS", first)
+        with open_store(source, create=DATA) as store:
+            full(store)
+            before = store.content()
+            with store.engine.connect() as connection:
+                assert "session" not in sa.inspect(connection).get_table_names()
+    with open_store(source) as store:
+        assert store.content() == before
+        for name in ("Ann", " ann", "BOB", "=Bob"):
+            with pytest.raises(NameTakenError):
+                sign_in(store, name, "a" * 43)
+        assert accept(store, invite(store, "ann"), "a" * 43) == "Ann"
+        assert sign_in(store, "Cid", "b" * 43) == "Cid"
+        with store.engine.connect() as connection:
+            metadata = annotation_schema.DATASET.metadata
+            assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
 def test_what_is_no_annotation_database_is_refused(tmp_path):

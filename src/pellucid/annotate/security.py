@@ -1,16 +1,27 @@
-"""What is refused before any answer is made: foreign hosts and origins, missing tokens, bodies that are too large."""
+"""What is refused before any answer is made: foreign hosts and origins, missing tokens, what is too large or slow."""
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 import json
 import logging
+import math
 import re
-import secrets
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
+
+from starlette.concurrency import run_in_threadpool
+
+from pellucid.annotate.limits import (
+    MAX_HEADERS,
+    TooLargeError,
+    TooSlowError,
+    body_limit,
+    header_size,
+    is_announced_larger,
+    read_body,
+)
+from pellucid.annotate.sessions import secret_in
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -18,11 +29,13 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from pellucid.annotate.gate import Gate
+    from pellucid.annotate.sessions import Sessions, Visitor
+
 log = logging.getLogger("pellucid.annotate")
 
-MAX_BODY = 1 << 20  # bytes: 10,000 points take less than half
-TOKEN_COOKIE, NAME_COOKIE = "pellucid_token", "pellucid_annotator"
-OPEN_PATHS = re.compile(r"/|/static/.*|/enter/[^/]*|/api/session")  # what one may see without a token, to give it
+Refusal = tuple[int, str]  # status and reason
+OPEN_PATHS = re.compile(r"/|/static/.*|/enter/[^/]*|/invite/[^/]*|/api/session")  # what one sees to be let in
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -38,48 +51,21 @@ HEADERS = {
 }
 
 
-class Gate:
-    """The token, if one is needed, and the one-time codes that stand for it in an address.
-
-    Args:
-        token: what everybody has to show; None where none is needed.
-    """
-
-    def __init__(self, token: str | None) -> None:
-        self.token = token
-        self._codes: set[str] = set()
-
-    def make_code(self) -> str:
-        """A code that lets one visitor in, once."""
-        code = secrets.token_urlsafe(16)
-        self._codes.add(code)
-        return code
-
-    def use_code(self, code: str) -> bool:
-        """Whether a code lets its bearer in; it does so no second time."""
-        known = next((c for c in self._codes if hmac.compare_digest(c.encode(), code.encode())), None)
-        self._codes.discard(known or "")
-        return known is not None
-
-    def admits(self, token: str | None) -> bool:
-        """Whether a token is the right one, compared in constant time; anything is, where none is needed."""
-        if self.token is None:
-            return True
-        return token is not None and hmac.compare_digest(token.encode(), self.token.encode())
-
-
 class Guard:
     """An ASGI middleware that refuses what should not reach the server, says so in the log, and adds safe headers.
+
+    What follows finds who asks in ``scope["state"]["visitor"]``, and no cookies, which frameworks take long to parse.
 
     Args:
         app: what is guarded.
         gate: who may come in.
+        sessions: who did.
         local: the server listens on this machine alone: requests for other host names are refused, for they come
             from a web site whose name was made to point here (DNS rebinding).
     """
 
-    def __init__(self, app: ASGIApp, gate: Gate, *, local: bool) -> None:
-        self._app, self._gate, self._local = app, gate, local
+    def __init__(self, app: ASGIApp, gate: Gate, sessions: Sessions, *, local: bool) -> None:
+        self._app, self._gate, self._sessions, self._local = app, gate, sessions, local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -88,7 +74,6 @@ class Guard:
             return
         if scope["type"] != "http":
             return  # no other protocol is spoken here
-        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
 
         async def send_safely(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -97,39 +82,67 @@ class Guard:
                     log.warning("refused with %d: %s", message["status"], _told(scope))
             await send(message)
 
-        refusal = self._refusal(scope, headers)
+        if header_size(scope) > MAX_HEADERS:
+            await _answer(send_safely, 431, f"a request's headers hold at most {MAX_HEADERS:,} bytes.")
+            return
+        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
+        visitor = await self._visitor(headers)
+        limit = body_limit(scope)
+        refusal = self._refusal(scope, headers, limit) or self._closed(scope, headers, visitor)
         if refusal is not None:
             await _answer(send_safely, *refusal)
             return
-        body = await _read(receive)
-        if body is None:
-            await _answer(send_safely, 413, f"a request holds at most {MAX_BODY:,} bytes.")
+        try:
+            unread = [await read_body(receive, limit)]
+        except TooLargeError:
+            await _answer(send_safely, 413, _too_large(limit))
             return
-        unread = [body]
+        except TooSlowError:
+            await _answer(send_safely, 408, "the request took too long to arrive.")
+            return
 
         async def replay() -> Message:
             if unread:
                 return {"type": "http.request", "body": unread.pop(), "more_body": False}
             return await receive()
 
-        await self._app(scope, replay, send_safely)
+        passed = [(k, v) for k, v in scope["headers"] if k.lower() != b"cookie"]
+        state = {**scope.get("state", {}), "visitor": visitor}
+        await self._app({**scope, "headers": passed, "state": state}, replay, send_safely)
 
-    def _refusal(self, scope: Scope, headers: MutableMapping[str, str]) -> tuple[int, str] | None:
+    async def _visitor(self, headers: MutableMapping[str, str]) -> Visitor:
+        secret = secret_in(headers.get("cookie", ""))
+        if self._sessions.is_old(secret):
+            await run_in_threadpool(self._sessions.renew)
+        return self._sessions.visitor(secret)
+
+    def _refusal(self, scope: Scope, headers: MutableMapping[str, str], limit: int) -> Refusal | None:
+        """What no request may be, whoever makes it."""
         host = _parts(f"//{headers.get('host', '')}").hostname
         if self._local and not is_local(host or ""):
             return 421, "this server answers to localhost alone."
-        length = headers.get("content-length", "0")
-        if not length.isascii() or not length.isdigit() or int(length) > MAX_BODY:
-            return 413, f"a request holds at most {MAX_BODY:,} bytes."
+        if is_announced_larger(headers.get("content-length", "0"), limit):
+            return 413, _too_large(limit)
         if scope["method"] not in ("GET", "HEAD"):
             if _is_foreign(headers):
                 return 403, "requests from other sites are refused."
             kind = headers.get("content-type", "").partition(";")[0].strip()
             if scope["method"] in ("POST", "PUT") and kind != "application/json":
                 return 415, "bodies are JSON: Content-Type: application/json."
-        if not OPEN_PATHS.fullmatch(scope["path"]) and not self._gate.admits(token_in(headers)):
-            return 401, "this server asks for its token."
         return None
+
+    def _closed(self, scope: Scope, headers: MutableMapping[str, str], visitor: Visitor) -> Refusal | None:
+        """Why somebody may not come in; None for whoever may, and for what everybody may see."""
+        if visitor.inside or OPEN_PATHS.fullmatch(scope["path"]):
+            return None
+        token = bearer_in(headers)
+        if token is None:
+            return 401, "this server asks for its token."
+        right = self._gate.admits(token)
+        wait = self._gate.guesses.wait(address_of(scope), right=right)
+        if wait:
+            return 429, too_often(wait)
+        return None if right else (401, "this is not the server's token.")
 
 
 def _is_foreign(headers: MutableMapping[str, str]) -> bool:
@@ -156,20 +169,26 @@ def _parts(address: str) -> SplitResult:
         return urlsplit("")
 
 
-def token_in(headers: MutableMapping[str, str]) -> str | None:
-    """The token that a request carries, as a bearer's or in a cookie."""
+def bearer_in(headers: MutableMapping[str, str]) -> str | None:
+    """The token that a request carries as a bearer's, if it does."""
     scheme, _, value = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return value.strip()
-    return cookies_in(headers).get(TOKEN_COOKIE)
+    return value.strip() if scheme.lower() == "bearer" else None
 
 
-def cookies_in(headers: MutableMapping[str, str]) -> dict[str, str]:
-    """The cookies of a request; none where they cannot be read."""
-    try:
-        return {name: unquote(morsel.value) for name, morsel in SimpleCookie(headers.get("cookie", "")).items()}
-    except CookieError:
-        return {}
+def address_of(scope: Scope) -> str:
+    """Where a request comes from; behind a proxy on this machine, what the proxy says."""
+    client = scope.get("client")
+    return str(client[0]) if client else "unknown"
+
+
+def too_often(wait: float) -> str:
+    """What to tell somebody who showed too many wrong tokens."""
+    seconds = math.ceil(wait)
+    return f"too many wrong tokens came from here: wait {seconds} second{'' if seconds == 1 else 's'}, then try again."
+
+
+def _too_large(limit: int) -> str:
+    return f"the body of this request holds at most {limit:,} bytes."
 
 
 def _complete(message: Message) -> None:
@@ -178,24 +197,11 @@ def _complete(message: Message) -> None:
     message["headers"] = [*message["headers"], *added]
 
 
-async def _read(receive: Receive) -> bytes | None:
-    """The body of a request; None for one that is too large, whatever its headers said."""
-    body = b""
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return body
-        part: bytes = message.get("body", b"")
-        body += part
-        if len(body) > MAX_BODY:
-            return None
-        if not message.get("more_body", False):
-            return body
-
-
 async def _answer(send: Send, status: int, error: str) -> None:
     body = json.dumps({"error": error}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if status == 408:
+        headers.append((b"connection", b"close"))  # in all other cases what else comes is read, so that this is too
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -203,7 +209,7 @@ async def _answer(send: Send, status: int, error: str) -> None:
 def _told(scope: Scope) -> str:
     """A request for the log: no token, no code, no line break, nothing long."""
     path: Any = scope["path"]
-    if path.startswith("/enter/"):
-        path = "/enter/…"
-    client = scope.get("client") or ("unknown",)
-    return f"{scope['method']} {path[:200]!r} from {client[0]}"
+    for secret in ("/enter/", "/invite/"):
+        if path.startswith(secret):
+            path = f"{secret}…"
+    return f"{scope['method']} {path[:200]!r} from {address_of(scope)}"

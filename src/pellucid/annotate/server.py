@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
-from jinja2 import Environment, FileSystemLoader
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from pellucid.annotate.desk import MAX_NOTE, Desk, mark_to_json
-from pellucid.annotate.security import NAME_COOKIE, TOKEN_COOKIE, Guard, cookies_in, token_in
+from pellucid.annotate.doors import HERE, add_doors, visitor_of
+from pellucid.annotate.security import Guard
+from pellucid.annotate.sessions import Sessions
+from pellucid.data.annotation_people import InvitationError, NameTakenError
 from pellucid.data.annotation_shapes import shape_from_json
 from pellucid.data.annotation_store import ConflictError, ForeignMarkError, UnknownMarkError
 from pellucid.data.annotations import Kind, Mark, Note, Present, Verdict
@@ -28,27 +29,18 @@ from pellucid.types import InputError
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from pellucid.annotate.security import Gate
+    from pellucid.annotate.gate import Gate
     from pellucid.annotate.worker import Picture
 
 log = logging.getLogger("pellucid.annotate")
 
-HERE = Path(__file__).parent
 PATIENCE = 120  # seconds that an answer waits for an explanation
-YEAR = 365 * 24 * 3600
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-STATUS = {ConflictError: 409, ForeignMarkError: 403, UnknownMarkError: 410}
+STATUS = {ConflictError: 409, ForeignMarkError: 403, InvitationError: 403, NameTakenError: 409, UnknownMarkError: 410}
 
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class SessionBody(_Body):
-    """Who annotates, and the token where one is needed."""
-
-    annotator: str = Field(min_length=1, max_length=80)
-    token: str | None = Field(default=None, max_length=1000)
 
 
 class MarkBody(_Body):
@@ -88,7 +80,7 @@ def create_app(desk: Desk, gate: Gate, *, local: bool = True) -> ASGIApp:
     app = FastAPI(title="Pellucid annotation", openapi_url=None, docs_url=None, redoc_url=None)
     app.state.desk = desk
     app.mount("/static", StaticFiles(directory=HERE / "static", check_dir=False))
-    pages = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True)
+    sessions = Sessions(desk.store, gate)
 
     @app.exception_handler(InputError)
     def _input_error(_: Request, error: InputError) -> JSONResponse:
@@ -101,45 +93,14 @@ def create_app(desk: Desk, gate: Gate, *, local: bool = True) -> ASGIApp:
 
     @app.exception_handler(StarletteHTTPException)
     def _http_error(_: Request, error: StarletteHTTPException) -> JSONResponse:
-        return _error(error.status_code, str(error.detail))
-
-    @app.get("/", response_class=HTMLResponse)
-    def page(request: Request) -> HTMLResponse:
-        inside = gate.admits(token_in(dict(request.headers)))
-        name = "page.html" if inside else "signin.html"
-        known = _name_in(request)
-        about = desk.about(known) if inside else None
-        return HTMLResponse(pages.get_template(name).render(about=about, known=known or ""), 200 if inside else 401)
-
-    @app.get("/enter/{code}")
-    def enter(code: str) -> Response:
-        if not gate.use_code(code):
-            raise HTTPException(401, "this address was used already, or never given out.")
-        # no redirect: after a click on another site it would come without the cookie, which is for this site alone
-        answer = HTMLResponse(pages.get_template("enter.html").render())
-        _set_cookie(answer, TOKEN_COOKIE, gate.token or "")
+        answer = _error(error.status_code, str(error.detail))
+        answer.headers.update(error.headers or {})
         return answer
 
-    @app.post("/api/session")
-    def session(body: SessionBody, request: Request) -> Response:
-        if not (gate.admits(body.token) or gate.admits(token_in(dict(request.headers)))):
-            raise HTTPException(401, "this is not the server's token.")
-        name = body.annotator.strip()
-        if not name or not name.isprintable():
-            raise InputError("a name has from 1 to 80 printable characters.")
-        answer = JSONResponse(desk.about(name))
-        _set_cookie(answer, NAME_COOKIE, name)
-        if gate.token is not None:
-            _set_cookie(answer, TOKEN_COOKIE, gate.token)
-        return answer
-
-    @app.get("/api/about")
-    def about(request: Request) -> dict[str, Any]:
-        return desk.about(_name_in(request))
-
+    add_doors(app, desk, gate, sessions)
     _add_images(app, desk)
     _add_annotations(app, desk)
-    return Guard(app, gate, local=local)
+    return Guard(app, gate, sessions, local=local)
 
 
 def _add_images(app: FastAPI, desk: Desk) -> None:
@@ -235,19 +196,13 @@ def _add_annotations(app: FastAPI, desk: Desk) -> None:
         return name
 
 
-def _name_in(request: Request) -> str | None:
-    """The annotator that a request's cookie names, if it names one."""
-    name = cookies_in(dict(request.headers)).get(NAME_COOKIE, "")
-    return name if 0 < len(name) <= 80 and name.isprintable() else None
-
-
 def _annotator(request: Request) -> str:
     """The annotator of a request.
 
     Raises:
         HTTPException: 401 where it names none, or was made by a page of another name than the browser's cookie.
     """
-    name, speaker = _name_in(request), request.headers.get("x-annotator")
+    name, speaker = visitor_of(request).annotator, request.headers.get("x-annotator")
     if name is None:
         raise HTTPException(401, "say who you are first: POST /api/session with {'annotator': NAME}.")
     if speaker is not None and unquote(speaker) != name:
@@ -295,10 +250,6 @@ def _png(picture: Picture, request: Request, more: dict[str, str] | None = None)
     if request.headers.get("if-none-match") == picture.etag:
         return Response(status_code=304, headers=headers)
     return Response(picture.png, media_type="image/png", headers=headers)
-
-
-def _set_cookie(answer: Response, name: str, value: str) -> None:
-    answer.set_cookie(name, quote(value, safe=""), max_age=YEAR, httponly=True, samesite="strict", path="/")
 
 
 def _error(status: int, told: str) -> JSONResponse:

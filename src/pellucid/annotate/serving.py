@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pellucid.annotate.security import Gate, is_local
+from pellucid.annotate.gate import Gate
+from pellucid.annotate.security import is_local
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    import uvicorn
+    from starlette.types import ASGIApp
 
     from pellucid.annotate.desk import Desk
 
 LEAST_TOKEN = 16  # characters
+TOKEN_VARIABLE = "PELLUCID_ANNOTATE_TOKEN"  # noqa: S105 (its name)
 
 
 @dataclass(frozen=True)
@@ -28,12 +35,14 @@ class Door:
         local: it listens on this machine alone.
         listening: the socket.
         base: its address, without a path.
+        made: its token was made here, so that nobody knows it yet.
     """
 
     gate: Gate
     local: bool
     listening: socket.socket
     base: str
+    made: bool = False
 
 
 def open_door(host: str, port: int, token: str | None = None) -> Door:
@@ -50,16 +59,59 @@ def open_door(host: str, port: int, token: str | None = None) -> Door:
     """
     gate, local = make_gate(host, token)
     listening = _listen(host, port)
-    base = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
-    return Door(gate, local, listening, base)
+    name = socket.gethostname() if host in ("", "0.0.0.0", "::") else host  # which others can follow # noqa: S104
+    base = f"http://{f'[{name}]' if ':' in name else name}:{listening.getsockname()[1]}"
+    return Door(gate, local, listening, base, made=token is None and gate.token is not None)
 
 
 def make_gate(host: str, token: str | None) -> tuple[Gate, bool]:
     """Who may come in, and whether the server listens on this machine alone; see `open_door`."""
     local = is_local(host)
     if token is not None and (len(token) < LEAST_TOKEN or not token.isascii() or not token.isprintable()):
-        raise InputError(f"a token has at least {LEAST_TOKEN} plain characters; leave --token out to have one made.")
+        raise InputError(
+            f"a token has at least {LEAST_TOKEN} plain characters on one line; give none, and one is made."
+        )
     return Gate(token if local or token is not None else secrets.token_urlsafe(24)), local
+
+
+def read_token(file: Path | None) -> str | None:
+    """The token from a file or from the environment, neither of which a list of processes shows; None without either.
+
+    Args:
+        file: which holds the token and nothing else, but for spaces and line ends around it.
+
+    Raises:
+        InputError: the file cannot be read, or there are both.
+    """
+    found = os.environ.get(TOKEN_VARIABLE)
+    if file is None:
+        return found
+    if found is not None:
+        raise InputError(f"give the token in --token-file or in {TOKEN_VARIABLE}, not in both.")
+    try:
+        return file.expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--token-file {file} cannot be read: {getattr(error, 'strerror', 'no text')}.") from error
+
+
+def make_server(app: ASGIApp) -> uvicorn.Server:
+    """A server for the application, within the limits of `connections`."""
+    import uvicorn
+
+    from pellucid.annotate.connections import BoundedProtocol
+    from pellucid.annotate.limits import MAX_HEADERS
+
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http=BoundedProtocol,
+            ws="none",
+            h11_max_incomplete_event_size=MAX_HEADERS,
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+        )
+    )
 
 
 def serve_desk(desk: Desk, door: Door, *, say: Callable[[str], object] = print, open_page: bool = True) -> None:
@@ -71,8 +123,6 @@ def serve_desk(desk: Desk, door: Door, *, say: Callable[[str], object] = print, 
         say: tells where the page is.
         open_page: open it in a browser.
     """
-    import uvicorn
-
     from pellucid.annotate.server import create_app
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
@@ -82,15 +132,15 @@ def serve_desk(desk: Desk, door: Door, *, say: Callable[[str], object] = print, 
     else:
         address = f"{door.base}/enter/{door.gate.make_code()}"
         say(f"the page is at {address} (this address works once)")
-        say(f"for everybody else: {door.base}/ with the token {door.gate.token}")
+        token = f"the token {door.gate.token}" if door.made else "the token that you gave"
+        say(f"for everybody else: one link each, from `pellucid annotate invite NAME` (or {door.base}/ with {token})")
     if open_page:
         import webbrowser
 
         webbrowser.open(address)
     app = create_app(desk, door.gate, local=door.local)
-    config = uvicorn.Config(app, access_log=False, log_level="warning", server_header=False)
     try:
-        uvicorn.Server(config).run(sockets=[door.listening])
+        make_server(app).run(sockets=[door.listening])
     finally:
         desk.close()
 

@@ -82,18 +82,21 @@ class Truth:
 
 
 class Visitor:
-    """A person at the server: says a name, and is known by a cookie from then on.
+    """A person at the server: says a name, or shows an invitation, and is known by a cookie from then on.
 
     Args:
         address: of the server, as ``http://127.0.0.1:8000``.
         name: of the person.
+        invitation: a code of `annotation_people.invite`, for a name that was used before.
     """
 
-    def __init__(self, address: str, name: str) -> None:
+    def __init__(self, address: str, name: str, invitation: str | None = None) -> None:
         self._address = address
         jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), jar)  # this machine needs no proxy
-        self.about = self.send("POST", "/api/session", {"annotator": name})
+        self.fetch("/")  # for the cookie
+        body = {"annotator": name} if invitation is None else {"invitation": invitation}
+        self.about = self.send("POST", "/api/session", body)
 
     def send(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401
         """Ask the server for JSON.
@@ -116,7 +119,13 @@ class Visitor:
 
 
 def annotate(
-    address: str, truth: Truth, count: int, *, name: str = "simulated", pause: Callable[[], object] = lambda: None
+    address: str,
+    truth: Truth,
+    count: int,
+    *,
+    name: str = "simulated",
+    invitation: str | None = None,
+    pause: Callable[[], object] = lambda: None,
 ) -> int:
     """Mark images until `count` are done, in the order in which the server offers them; an interrupted one goes on.
 
@@ -128,6 +137,7 @@ def annotate(
         truth: what is on the images.
         count: how many images to mark.
         name: the annotator's.
+        invitation: a code that invites under this name, which a session that goes on needs.
         pause: called after each image that is done, before the next is asked for: people take their time, in which the
             server arranges what follows.
 
@@ -137,7 +147,7 @@ def annotate(
     Raises:
         InputError: if the server refuses something.
     """
-    visitor = Visitor(address, name)
+    visitor = Visitor(address, name, invitation)
     index = {c: i for i, c in enumerate(visitor.about["classes"])}[truth.class_name]
     while True:
         queue = visitor.send("GET", "/api/queue?count=1")

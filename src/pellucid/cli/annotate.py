@@ -33,9 +33,17 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen on; any but this machine's own needs a token.")] = (
         "127.0.0.1"
     ),
+    token_file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            help="A file with the token that annotators must know who were not invited, at least 16 characters; or set "
+            "PELLUCID_ANNOTATE_TOKEN. Made where needed.",
+            show_default=False,
+        ),
+    ] = None,
     token: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="What annotators must know, at least 16 characters; made where needed.", show_default=False),
+        typer.Option(hidden=True, help="Refused: everybody on this machine could read it."),
     ] = None,
     per_image: Annotated[int, typer.Option(min=1, help="How many people annotate each image.")] = 1,
     order: Annotated[
@@ -58,13 +66,22 @@ def serve(
     Orders: uncertainty (the network is unsure), disagreement (two networks differ), outside (the explanation lies
     where nobody found anything relevant before), random, mixed (these in turn). Stop it with Ctrl-C; nothing is lost.
 
+    Without --host it answers this machine alone and asks for no token; with it, everybody needs an invitation
+    (`pellucid annotate invite`) or the token.
+
     Example: `pellucid annotate serve runs/first --data phantom --store annotations.db`
     """
-    from pellucid.annotate.serving import open_door, serve_desk
+    from pellucid.annotate.serving import TOKEN_VARIABLE, open_door, read_token, serve_desk
     from pellucid.data.dataset import get_split
     from pellucid.models.weights import load_model
     from pellucid.resources import optional
+    from pellucid.types import InputError
 
+    if token is not None:
+        raise InputError(
+            "a token on the command line can be read by every account of this machine, in the list of processes: put "
+            f"it into a file that is yours alone (--token-file FILE), or into the variable {TOKEN_VARIABLE}."
+        )
     for module in ("sqlalchemy", "alembic", "fastapi", "uvicorn"):
         optional(module, "annotate", "pellucid annotate")
     from pellucid.annotate.opening import DeskOptions, open_desk
@@ -79,13 +96,41 @@ def serve(
         rhos=_numbers(rhos),
         cache=cache,
     )
-    door = open_door(host, port, token)
+    door = open_door(host, port, read_token(token_file))
     place = pick_device(device)
     dataset = get_split(open_splits(data, root, data_option), split)
     second = None if beside is None else load_model(beside, place)
     desk = open_desk(dataset, load_model(model, place), store, name=str(model), beside=second, options=chosen)
     typer.echo(f"{len(desk.dataset)} images of {data}/{split}; annotations go to {store_name(store)}")
     serve_desk(desk, door, say=typer.echo, open_page=open_page)
+
+
+@app.command("invite")
+def invite(
+    names: Annotated[list[str], typer.Argument(help="Who annotates, new or known.", show_default=False)],
+    store: Store = "annotations.db",
+    address: Annotated[
+        str, typer.Option(help="Where annotators reach the server, as `serve` says or as your proxy is called.")
+    ] = "http://127.0.0.1:8000",
+    sign_out: Annotated[
+        bool, typer.Option("--sign-out", help="End the sessions that these people have now, as after a lost laptop.")
+    ] = False,
+) -> None:
+    """Make one link for each person, with which they, and nobody else, sign in under their name.
+
+    A link works in one browser, the first that follows it, and waits for it 30 days. A further link for the same name
+    lets in a further browser. The server may run meanwhile.
+
+    Example: `pellucid annotate invite "Dr Ayşe Kaya" "Dr Ben Ito" --store annotations.db --address
+    https://annotate.hospital.example`
+    """
+    from pellucid.resources import optional
+
+    optional("sqlalchemy", "annotate", "an annotation database")
+    from pellucid.annotate.invitations import make_links
+
+    for name, link in make_links(store, names, address, sign_out=sign_out):
+        typer.echo(f"{name}\t{link}")
 
 
 @app.command("export")

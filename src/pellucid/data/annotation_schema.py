@@ -60,9 +60,10 @@ MARK = sa.Table(
     sa.Column("class_name", sa.Text, nullable=False),
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("shape", sa.Text, nullable=False),  # JSON
-    sa.Column("annotator", sa.Text, nullable=False, index=True),
+    sa.Column("annotator", sa.Text, nullable=False),
     sa.Column("created", sa.String(32), nullable=False),  # ISO 8601, UTC, microseconds: sorts as text
     sa.Column("undone", sa.Boolean, nullable=False),
+    sa.Index("ix_mark_counts", "annotator", "undone", "image"),  # all that counting needs: shapes are long
 )
 VERDICT = sa.Table(
     "verdict",
@@ -85,10 +86,26 @@ VISIT = sa.Table(
     "visit",
     _METADATA,
     sa.Column("image", sa.Text, sa.ForeignKey("image.id"), primary_key=True),
-    sa.Column("annotator", sa.Text, primary_key=True),
+    sa.Column("annotator", sa.Text, primary_key=True, index=True),
     sa.Column("state", sa.String(8), nullable=False),  # offered, lapsed, done or skipped
     sa.Column("offered", sa.String(32), nullable=False),
     sa.Column("changed", sa.String(32), nullable=False),
+)
+SESSION = sa.Table(
+    "session",
+    _METADATA,
+    sa.Column("secret", sa.String(64), primary_key=True),  # SHA-256 of what the browser's cookie holds
+    sa.Column("annotator", sa.Text, primary_key=True),
+    sa.Column("proof", sa.String(64), nullable=False),  # how it came in: by invitation, or with which token
+    sa.Column("used", sa.String(32), nullable=False),  # of several names of one browser, the last one speaks
+)
+INVITATION = sa.Table(
+    "invitation",
+    _METADATA,
+    sa.Column("code", sa.String(64), primary_key=True),  # SHA-256 of what the link holds
+    sa.Column("annotator", sa.Text, nullable=False, index=True),
+    sa.Column("created", sa.String(32), nullable=False),
+    sa.Column("accepted", sa.String(64)),  # by which session
 )
 
 

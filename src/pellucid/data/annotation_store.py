@@ -48,7 +48,7 @@ class AnnotationStore:
     def __init__(self, engine: sa.Engine, info: StoreInfo) -> None:
         self.engine, self.info = engine, info
         self._writing = engine.execution_options(**{WRITES: True})
-        self._name = store_name(engine.url.render_as_string(hide_password=False))
+        self.name = store_name(engine.url.render_as_string(hide_password=False))
 
     def __enter__(self) -> Self:
         return self
@@ -69,13 +69,16 @@ class AnnotationStore:
             yield connection
 
     @contextmanager
-    def reading(self) -> Iterator[sa.Connection]:
+    def reading(self, *, rows: bool = True) -> Iterator[sa.Connection]:
         """A connection to read from.
+
+        Args:
+            rows: whether whatever goes wrong is a row that cannot be understood.
 
         Raises:
             DamageError: what is read is not what was written.
         """
-        with telling_damage(self._name), self.engine.connect() as connection:
+        with telling_damage(self.name, rows=rows), self.engine.connect() as connection:
             yield connection
 
     def put_image(self, image: str, width: int, height: int) -> None:

@@ -84,6 +84,7 @@ def hold_session(
     from pellucid.annotate.opening import DeskOptions, open_desk
     from pellucid.annotate.simulated import Truth, annotate
     from pellucid.annotate.worker import IDLE
+    from pellucid.data.annotation_people import invite
     from pellucid.data.phantom_scene import SHORTCUT_LABEL
 
     if source.is_file() and len(read_session(source).done) >= count:
@@ -99,6 +100,7 @@ def hold_session(
                 Truth(dataset, finding, SHORTCUT_LABEL),
                 count,
                 name=ANNOTATOR,
+                invitation=invite(desk.store, ANNOTATOR),
                 # what follows is arranged by then, as for people, so that a session comes out the same every time
                 pause=lambda: worker.submit(lambda: None, IDLE).result(),
             )
@@ -122,14 +124,11 @@ def read_session(source: Path) -> Session:
 @contextmanager
 def _served(desk: Desk) -> Iterator[str]:
     """The annotation server on a free port of this machine, in a thread of its own; yields its address."""
-    import uvicorn
-
     from pellucid.annotate.server import create_app
-    from pellucid.annotate.serving import open_door
+    from pellucid.annotate.serving import make_server, open_door
 
     door = open_door("127.0.0.1", 0)
-    app = create_app(desk, door.gate, local=door.local)
-    server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", server_header=False))
+    server = make_server(create_app(desk, door.gate, local=door.local))
     thread = threading.Thread(
         target=lambda: server.run(sockets=[door.listening]), name="annotation-server", daemon=True
     )
