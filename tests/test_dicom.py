@@ -25,6 +25,8 @@ from pydicom.uid import (
 )
 
 from dicom_example import RAMP, lut, radiograph, shipped
+from pellucid.data.check import check_dataset
+from pellucid.data.decode_notes import collect_notes
 from pellucid.data.dicom_file import PLUGINS, read_dicom
 from pellucid.data.dicom_values import gray_table, windowed
 from pellucid.data.phantom import render
@@ -98,6 +100,63 @@ def test_tables_that_pydicom_cannot_apply(tmp_path):
         radiograph(tmp_path / name, values, VOILUTSequence=[item])
         shown = np.rint(entries[np.clip(values + 100, 0, 255)] / 255 * 65535)
         np.testing.assert_array_equal(read_dicom(tmp_path / name), shown)
+
+
+@pytest.mark.parametrize("kind", ["VOILUTSequence", "ModalityLUTSequence"])
+@pytest.mark.parametrize(("said", "held"), [(16, 12), (10, 12), (12, 16), (8, 10), (16, 8)])
+def test_a_table_of_other_bits_than_its_descriptor_says_is_gone_by_its_entries(tmp_path, kind, said, held):
+    entries = np.rint(RAMP * (2**held - 1))
+    with collect_notes() as notes:
+        for name, bits in (("right", held), ("wrong", said)):
+            radiograph(tmp_path / name, **{kind: [lut(0, entries, bits)]})
+            shown = read_dicom(tmp_path / name)
+            stored = pydicom.dcmread(tmp_path / name).pixel_array
+            np.testing.assert_allclose(shown / 65535, (entries / (2**held - 1))[stored], atol=0.6 / 65535)
+    assert len(notes) == 1
+    assert f"the descriptor says {said} bits, the greatest entry is {2**held - 1:,}" in notes[0]
+
+
+def test_values_beyond_bits_stored_do_not_wrap_round(tmp_path):
+    """14-bit data that says it has 12: once shown modulo 4096."""
+    values = np.linspace(0, 2**14 - 1, 64).astype(np.uint16).reshape(8, 8)
+    for compress in (None, RLELossless):
+        radiograph(tmp_path / "a", values, compress=compress)
+        many = int((values > 4095).sum())
+        with pytest.raises(InputError, match=rf"a: {many} of 64 values have more than the 12 bits .* up to 16,383"):
+            read_dicom(tmp_path / "a")
+    radiograph(tmp_path / "overlay", (values & 0xFFF) | np.where(values % 3, 0, 0x1000).astype(np.uint16))
+    image = pydicom.dcmread(tmp_path / "overlay")
+    image.add_new((0x6000, 0x0102), "US", 12)  # Overlay Bit Position: what the bit above the values is
+    image.save_as(tmp_path / "overlay")
+    radiograph(tmp_path / "plain", values & 0xFFF)
+    with collect_notes() as notes:
+        np.testing.assert_array_equal(read_dicom(tmp_path / "overlay"), read_dicom(tmp_path / "plain"))
+    assert len(notes) == 1
+    assert "bits above BitsStored hold something else" in notes[0]
+
+
+def test_signed_values_may_be_filled_up_with_their_sign_or_with_zeros(tmp_path):
+    values = np.arange(-2048, 2048, 64, dtype=np.int16).reshape(8, 8)
+    radiograph(tmp_path / "sign", values)
+    radiograph(tmp_path / "zeros", values & 0xFFF, PixelRepresentation=1)
+    np.testing.assert_array_equal(read_dicom(tmp_path / "zeros"), read_dicom(tmp_path / "sign"))
+    radiograph(tmp_path / "wide", values * 4, PixelRepresentation=1)
+    with pytest.raises(InputError, match=r"wide: 48 of 64 values have more than the 12 bits"):
+        read_dicom(tmp_path / "wide")
+
+
+def test_what_was_assumed_is_counted_by_the_check_and_else_said_once(tmp_path):
+    for kind in "ab":
+        (tmp_path / kind).mkdir()
+        for i in range(3):
+            item = lut(0, RAMP * 4095, 16 if i else 12)
+            radiograph(tmp_path / kind / f"{i}.dcm", index=i + 3 * (kind == "b"), size=32, VOILUTSequence=[item])
+    report = check_dataset("folder", tmp_path, options={"test_fraction": 1})
+    assert report.ok
+    (told,) = [n.reason for n in report.notes if "VOI LUT" in n.reason]
+    assert told.startswith("4 image(s), such as a/1.dcm (the descriptor says 16 bits, the greatest entry is 4,095): ")
+    with pytest.warns(UserWarning, match="the VOI LUT has another depth than its descriptor says"):
+        read_dicom(tmp_path / "a" / "1.dcm")
 
 
 @pytest.mark.parametrize(

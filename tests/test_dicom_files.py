@@ -50,12 +50,18 @@ def test_what_cannot_be_read_is_refused_by_name(name, parts):
     ("attributes", "parts"),
     [
         ({"WindowWidth": 0, "WindowCenter": 5}, "WindowWidth is 0"),
-        ({"WindowWidth": 100, "WindowCenter": 5, "VOILUTFunction": "CUBIC"}, "VOILUTFunction 'CUBIC' is unknown"),
+        ({"WindowWidth": 100, "WindowCenter": 5, "VOILUTFunction": "CUBIC"}, "VOILUTFunction 'CUBIC': Unsupported"),
         ({"RescaleSlope": 0, "RescaleIntercept": 0}, "RescaleSlope is 0"),
         ({"VOILUTSequence": [lut(0, RAMP[:9] * 255, 20)]}, "descriptor of the VOI LUT"),
         ({"PhotometricInterpretation": "HSV"}, "of the kind HSV"),
         ({"Rows": 60000, "Columns": 60000}, "60000 × 60000 pixels, above the limit"),
         ({"Rows": 0}, "64 × 0 pixels"),
+        ({"NumberOfFrames": 2**31 - 1}, "2147483647 frames"),
+        ({"SamplesPerPixel": 60_000}, "60000 samples a pixel"),
+        ({"BitsStored": 17}, "BitsStored is 17, BitsAllocated 16"),
+        ({"BitsStored": 12, "HighBit": 16}, "HighBit is 16; .* it can be 11 to 15"),
+        ({"BitsStored": 12, "HighBit": 9}, "HighBit is 9; .* it can be 11 to 15"),
+        ({"BitsStored": 12, "HighBit": 15}, "HighBit is 15, but no bit above 11 is set"),
     ],
 )
 def test_attributes_that_make_no_sense(tmp_path, attributes, parts):
@@ -95,6 +101,22 @@ def test_the_end_of_the_process_is_no_damage(tmp_path, monkeypatch, ending):
     monkeypatch.setattr("pellucid.data.dicom_file._decode", stop)
     radiograph(tmp_path / "a.dcm")
     with pytest.raises(ending):
+        read_dicom(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize("compress", [JPEGLSLossless, JPEG2000Lossless])
+def test_a_compressed_image_of_another_size_than_its_file_says_is_not_decoded(tmp_path, monkeypatch, compress):
+    radiograph(tmp_path / "a.dcm", size=64, compress=compress)
+    data = bytearray((tmp_path / "a.dcm").read_bytes())
+    if compress == JPEGLSLossless:
+        at = data.index(b"\xff\xf7") + 5
+        data[at : at + 4] = (60_000).to_bytes(2, "big") * 2
+    else:
+        at = data.index(b"\xff\x4f\xff\x51") + 8
+        data[at : at + 8] = (60_000).to_bytes(4, "big") * 2
+    (tmp_path / "a.dcm").write_bytes(data)
+    monkeypatch.setattr("pydicom.pixels.decoders.base.Decoder.as_array", None)
+    with pytest.raises(InputError, match=r"a\.dcm: its header declares 64 × 64 pixels, .* in it 60000 × 60000"):
         read_dicom(tmp_path / "a.dcm")
 
 

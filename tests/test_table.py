@@ -142,9 +142,9 @@ def test_parts_of_the_table_and_parts_that_are_cut(table):
         open_dataset(
             "table", table(rows("path,class,part", "a,train", "b,train", "c,test")), options={"validation_fraction": 0}
         )
-    assert faults(table(rows("path,class,split", "a,train", "b,dev", "b,"))) == [
-        "line 3: split is 'dev'; expected train, validation (or val, valid) or test",
-        "line 4: split is ''; expected train, validation (or val, valid) or test",
+    assert faults(table(rows("path,class,split", "a,train", "b,exam", "b,"))) == [
+        "line 3: split is 'exam'; expected train, validation (or val, valid, dev) or test",
+        "line 4: split is ''; expected train, validation (or val, valid, dev) or test",
         # the check goes on with the one usable row, of which no validation part can be cut
         "a validation part needs at least two patients; found 1. Set the fraction to 0, or give more images.",
     ]

@@ -210,23 +210,23 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     Raises:
         InputError: for a path that is not there, or a folder without images.
     """
-    from pellucid.data.dicom_file import is_dicom
-    from pellucid.data.opening import IMAGE_SUFFIXES
+    from pellucid.data.image_files import IMAGE_KINDS, LeftOut, list_images
     from pellucid.types import InputError
 
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(
-                f
-                for f in path.iterdir()
-                if f.suffix.lower() in IMAGE_SUFFIXES or (f.is_file() and f.name != "DICOMDIR" and is_dicom(f))
-            )
+            left_out = LeftOut(path)
+            inside = list_images(path, left_out)
             if not inside:
-                raise InputError(f"{path} holds no images (DICOM files, {', '.join(sorted(IMAGE_SUFFIXES))}).")
-            files += inside
+                told = "".join(f" {remark.reason}." for remark in left_out.remarks())
+                raise InputError(f"{path} holds no images ({IMAGE_KINDS}).{told}")
+            left_out.tell()
+            files += [file.path for file in inside.values()]
         elif path.is_file():
             files.append(path)
+        elif path.exists():
+            raise InputError(f"{path}: a pipe, socket or device, not an image.")
         else:
             raise InputError(f"no such image or folder: {path}.")
     return files

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
-from pellucid.data.decode import read_file
+from pellucid.data.decode_notes import collect_notes
+from pellucid.data.image_files import LeftOutWarning
 from pellucid.data.leaks import content_hash, find_leaks, is_blank, pixel_hash
-from pellucid.data.opening import IMAGE_SUFFIXES, MISSING, FaultyDataError, Remark
-from pellucid.data.orientation import UPRIGHT, find_orientation
+from pellucid.data.opening import MISSING, FaultyDataError, Remark
 from pellucid.data.parallel import in_threads
 from pellucid.data.registry import get_entry
 from pellucid.data.splits import split_hash
@@ -60,6 +60,7 @@ class CheckReport:
         split_hash: hash of which image of which patient is in which part.
         content_hash: hash of the decoded pixels of all images and masks, with their names and parts: equal on two
             machines where they read the same; empty where an image cannot be read.
+        left_out: whether the folder holds files that were not looked at; notes say which.
     """
 
     dataset: str
@@ -69,6 +70,7 @@ class CheckReport:
     notes: tuple[Remark, ...] = ()
     split_hash: str = ""
     content_hash: str = ""
+    left_out: bool = False
 
     @property
     def found(self) -> int:
@@ -97,6 +99,7 @@ class CheckReport:
             "ok": self.ok,
             "images_found": self.found,
             "images_expected": self.expected,
+            "left_out": self.left_out,
             "split_hash": self.split_hash,
             "content_hash": self.content_hash,
             "parts": {name: asdict(part) for name, part in self.parts.items()},
@@ -153,10 +156,14 @@ def check_dataset(
         except InputError as error:
             remarks += _remarks_of(error, folder)
             splits = error.usable if isinstance(error, FaultyDataError) else {}
-    remarks += [Remark(folder, str(w.message), serious=False) for w in caught]
+    left_out = [r for w in caught if isinstance(w.message, LeftOutWarning) for r in w.message.remarks]
+    remarks += left_out
+    remarks += [
+        Remark(folder, str(w.message), serious=False) for w in caught if not isinstance(w.message, LeftOutWarning)
+    ]
     looks = {part: _look_at_all(dataset, progress, workers) for part, dataset in splits.items()}
     remarks += [look.remark for found in looks.values() for look in found if look.remark is not None]
-    remarks += [note for part, found in looks.items() if (note := _turned(folder, found)) is not None]
+    remarks += _assumed(folder, [look for found in looks.values() for look in found])
     images = {part: [look.twin for look in found[: len(splits[part])]] for part, found in looks.items()}
     remarks += find_leaks(splits, images)
     unique = list(dict.fromkeys(remarks))
@@ -170,6 +177,7 @@ def check_dataset(
         content_hash=content_hash((part, look.name, look.pixels) for part, found in looks.items() for look in found)
         if splits
         else "",
+        left_out=bool(left_out),
     )
 
 
@@ -184,7 +192,7 @@ class _Look(NamedTuple):
     pixels: bytes | None = None
     blank: bool = False
     remark: Remark | None = None
-    turned: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def twin(self) -> bytes | None:
@@ -217,27 +225,30 @@ def _look_at_image(dataset: Dataset, i: int) -> _Look:
     name = dataset.ids[i]
     path = dataset.files[i].path if dataset.files else None
     try:
-        image = dataset.read(i)
+        with collect_notes() as notes:
+            image = dataset.read(i)
     except InputError as error:
         file = str(path or dataset.split)
         return _Look(name, remark=Remark(file, str(error).removeprefix(f"{file}: ")))
     if is_blank(image):
         shade = Remark(str(path or name), "of one shade throughout: there is nothing to learn from it", serious=False)
-        return _Look(name, pixel_hash(image), blank=True, remark=shade)
+        return _Look(name, pixel_hash(image), blank=True, remark=shade, notes=tuple(notes))
     suffix = path.suffix.lower() if path is not None else ""
     said = _look_at_frames(path) if path is not None and suffix in _MANY_FRAMES else None
-    turned = path is not None and suffix in IMAGE_SUFFIXES and find_orientation(read_file(path)) != UPRIGHT
-    return _Look(name, pixel_hash(image), remark=said, turned=turned)
+    return _Look(name, pixel_hash(image), remark=said, notes=tuple(notes))
 
 
-def _turned(folder: str, found: Sequence[_Look]) -> Remark | None:
-    """How many images of a part are not shown as they are stored."""
-    names = [look.name for look in found if look.turned]
-    said = (
-        f"{len(names):,} image(s) turned upright, as EXIF or TIFF note it, such as {{}}; boxes and masks are taken to "
-        "be of the upright image"
-    )
-    return Remark(folder, said.format(names[0]), serious=False) if names else None
+def _assumed(folder: str, found: Sequence[_Look]) -> list[Remark]:
+    """What was assumed of images whose files contradict themselves, or turned: each once, with the number of images."""
+    images: dict[str, list[tuple[str, str]]] = {}
+    for look in found:
+        for said in look.notes:
+            assumption, _, detail = said.partition(": ")
+            images.setdefault(assumption, []).append((look.name, f" ({detail})" if detail else ""))
+    return [
+        Remark(folder, f"{len(of):,} image(s), such as {of[0][0]}{of[0][1]}: {assumption}", serious=False)
+        for assumption, of in images.items()
+    ]
 
 
 def _look_at_frames(path: Path) -> Remark | None:

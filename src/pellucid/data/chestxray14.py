@@ -23,7 +23,8 @@ from pellucid.data.chestxray14_tables import (
 )
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
 from pellucid.data.decode import read_image
-from pellucid.data.opening import MISSING, Remark, check_root, list_images, open_despite
+from pellucid.data.image_files import list_images
+from pellucid.data.opening import MISSING, Remark, check_root, open_despite
 from pellucid.data.regions import Region, Regions
 from pellucid.data.splits import check_disjoint, patient_split
 from pellucid.resources import nearest

@@ -14,7 +14,8 @@ from pellucid.data.coco_annotations import Instances, read_instances
 from pellucid.data.coco_masks import draw_mask, outline_hash
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
 from pellucid.data.decode import read_image
-from pellucid.data.opening import MISSING, Remark, check_root, list_images, open_despite
+from pellucid.data.image_files import list_images
+from pellucid.data.opening import MISSING, Remark, check_root, open_despite
 from pellucid.data.regions import Region, Regions
 from pellucid.data.splits import check_disjoint, patient_split
 from pellucid.settings import Section, validate

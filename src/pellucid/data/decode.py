@@ -12,8 +12,9 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
+from pellucid.data.decode_notes import note_in_check
 from pellucid.data.dicom_file import read_dicom
-from pellucid.data.orientation import find_orientation, swaps_sides, turn_upright
+from pellucid.data.orientation import UPRIGHT, find_orientation, swaps_sides, turn_upright
 from pellucid.data.pixel_limit import MAX_PIXELS, SMALLER, TooLargeError, check_pixels, max_pixels
 from pellucid.data.tiff_gray import PixelKindError, gray_layout
 from pellucid.types import InputError
@@ -30,6 +31,7 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
 
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error)
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_TURNED = "turned upright, as EXIF or TIFF note it; boxes and masks are taken to be of the upright image"
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 _WHAT_TO_DO = "Fetch the file again, or take it out; `pellucid data check` names every such file."
 
@@ -102,8 +104,12 @@ def decode_image(data: bytes, name: str, *, bits: Literal[8, 16] = 8) -> Pixels:
     try:
         jpeg = _read_jpeg(data) if data[:2] == b"\xff\xd8" else None
         image: Pixels = _read_pillow(data) if jpeg is None else jpeg
-        if data[:2] not in (b"II", b"MM"):  # a TIFF was turned by Pillow
-            image = turn_upright(image, find_orientation(data))
+        orientation = find_orientation(data)
+        if orientation != UPRIGHT:
+            note_in_check(
+                "turned upright, as EXIF or TIFF note it; boxes and masks are taken to be of the upright image"
+            )
+            image = image if data[:2] in (b"II", b"MM") else turn_upright(image, orientation)  # Pillow turned a TIFF
         return to_bits(image, bits)
     except (TooLargeError, PixelKindError) as error:
         raise InputError(f"{name}: {error}") from error

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
+from pellucid.data.codestream import declared_size
+from pellucid.data.dicom_bits import values_of_words
 from pellucid.data.dicom_quiet import quiet
 from pellucid.data.dicom_values import WHITE, gray_table, whole
 from pellucid.data.pixel_limit import check_pixels
@@ -178,6 +180,8 @@ def _decode(image: DicomObject, index: int) -> npt.NDArray[Any]:
     if min(shape) < 1:
         raise _RefusedError(f"{shape[1]} × {shape[0]} pixels are declared.")
     check_pixels(*shape)
+    if whole(image, "SamplesPerPixel", 1) not in {1, 3}:
+        raise _RefusedError(f"{whole(image, 'SamplesPerPixel')} samples a pixel; gray has 1 and colour 3.")
     if whole(image, "BitsAllocated") > 16:
         raise _RefusedError(f"{whole(image, 'BitsAllocated')} bits a pixel; up to 16 can be read.")
     syntax = UID(str(image.file_meta.get("TransferSyntaxUID", "")))
@@ -190,10 +194,30 @@ def _decode(image: DicomObject, index: int) -> npt.NDArray[Any]:
         if plugin is None or (syntax.endswith(".4.51") and whole(image, "BitsStored") > 8):
             raise _RefusedError(_unreadable(syntax))
         options["decoding_plugin"] = plugin
+        _check_frame(image, index, shape)
     pixels: npt.NDArray[Any] = get_decoder(syntax).as_array(image, index=index, **options)[0]
-    shift = whole(image, "HighBit", whole(image, "BitsStored") - 1) + 1 - whole(image, "BitsStored")
-    words = "decoding_plugin" not in options or syntax == _RLE  # as they were stored; JPEGs hold values
-    return pixels >> shift if shift > 0 and words else pixels
+    as_stored = "decoding_plugin" not in options or syntax == _RLE
+    if str(image.get("PhotometricInterpretation", "")).startswith("YBR") and not as_stored:
+        return pixels  # which a lossy decoder made
+    try:
+        return values_of_words(image, pixels, as_stored=as_stored)
+    except ValueError as error:
+        raise _RefusedError(f"{error}.") from error
+
+
+def _check_frame(image: DicomObject, index: int, shape: tuple[int, int]) -> None:
+    """Refuse a compressed frame of another size than the file's, before its decoder takes memory for it."""
+    from pydicom.encaps import get_frame
+
+    count = max(whole(image, "NumberOfFrames", 1), 1)
+    offsets = None
+    if "ExtendedOffsetTable" in image and "ExtendedOffsetTableLengths" in image:
+        offsets = (image.ExtendedOffsetTable, image.ExtendedOffsetTableLengths)
+    size = declared_size(get_frame(image.PixelData, index, number_of_frames=count, extended_offsets=offsets))
+    if size is not None and size != shape:
+        raise _RefusedError(
+            f"its header declares {shape[1]} × {shape[0]} pixels, the compressed image in it {size[1]} × {size[0]}."
+        )
 
 
 def _unreadable(syntax: Any) -> str:  # noqa: ANN401

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pellucid.data.decode_notes import note
+
 if TYPE_CHECKING:
     import numpy.typing as npt
     from pydicom.dataset import Dataset as DicomObject
@@ -25,7 +27,8 @@ def gray_table(image: DicomObject, window: int | None = None) -> npt.NDArray[np.
     Rescale Slope and Intercept; the VOI LUT Sequence, or a window (LINEAR, LINEAR_EXACT or SIGMOID); MONOCHROME1
     turned over; Pixel Padding Value, and the range to Pixel Padding Range Limit, black. Without table and window the
     range of what can be stored is black to white, never the range of what is there, so that equal values are equal
-    grays in all images.
+    grays in all images. A table whose entries have more or fewer bits than its descriptor says is gone by its entries,
+    as viewers do.
 
     Args:
         image: with the attributes of the Image Pixel module.
@@ -95,8 +98,8 @@ def whole(image: DicomObject, keyword: str, default: int | None = None) -> int:
 def _modality(image: DicomObject, stored: Values) -> tuple[Values, float, float]:
     """Values after the modality transformation, and the ends of the range that they may take."""
     if image.get("ModalityLUTSequence"):
-        first, entries, depth = _lut(image.ModalityLUTSequence[0], "Modality LUT", image)
-        return _look_up(stored, first, entries), 0.0, 2.0**depth - 1
+        first, entries, top = _lut(image.ModalityLUTSequence[0], "Modality LUT", image)
+        return _look_up(stored, first, entries), 0.0, top
     slope, intercept = (numbers(image, "RescaleSlope") or [1.0])[0], (numbers(image, "RescaleIntercept") or [0.0])[0]
     if slope == 0:
         raise ValueError("RescaleSlope is 0: all values would be the same")
@@ -107,8 +110,8 @@ def _modality(image: DicomObject, stored: Values) -> tuple[Values, float, float]
 def _voi(image: DicomObject, values: Values, low: float, high: float, window: int | None) -> Values:
     """What is shown of the values, from 0 (least) to 1."""
     if window is None and image.get("VOILUTSequence"):
-        first, entries, depth = _lut(image.VOILUTSequence[0], "VOI LUT", image)
-        return _look_up(values, first, entries) / (2.0**depth - 1)
+        first, entries, top = _lut(image.VOILUTSequence[0], "VOI LUT", image)
+        return _look_up(values, first, entries) / top
     centres, widths = numbers(image, "WindowCenter"), numbers(image, "WindowWidth")
     count = min(len(centres), len(widths))
     if window is not None and window > count:
@@ -120,7 +123,7 @@ def _voi(image: DicomObject, values: Values, low: float, high: float, window: in
 
 
 def windowed(values: Values, centre: float, width: float, function: str = "LINEAR") -> Values:
-    """A window over values: 0 below it, 1 above, in between as the function says.
+    """A window over values, by pydicom: 0 below it, 1 above, in between as the function says.
 
     Raises:
         ValueError: for a width that is none, or an unknown function.
@@ -131,19 +134,19 @@ def windowed(values: Values, centre: float, width: float, function: str = "LINEA
         >>> windowed(np.array([-1.0, 0, 1, 2, 3]), 1, 4, "LINEAR_EXACT").tolist()
         [0.0, 0.25, 0.5, 0.75, 1.0]
     """
-    if width < 1 if function == "LINEAR" else width <= 0:
-        raise ValueError(f"WindowWidth is {width:g}, too small for the function {function}")
-    if function == "LINEAR":
-        middle, span = centre - 0.5, width - 1
-    elif function == "LINEAR_EXACT":
-        middle, span = centre, width
-    elif function == "SIGMOID":
-        return np.asarray(1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700))))
-    else:
-        raise ValueError(f"VOILUTFunction {function!r} is unknown; LINEAR, LINEAR_EXACT and SIGMOID are known")
-    if span == 0:  # of one value wide: a step
-        return (values > middle).astype(np.float64)
-    return np.clip((values - middle) / span + 0.5, 0, 1)
+    from pydicom.dataset import Dataset as NewObject
+    from pydicom.pixels.processing import apply_windowing
+
+    made = NewObject()
+    made.PhotometricInterpretation, made.PixelRepresentation, made.BitsStored = "MONOCHROME2", 0, 1  # from 0 to 1
+    made.add_new("WindowCenter", "FD", centre)  # as "DS" it could have 16 letters at most
+    made.add_new("WindowWidth", "FD", width)
+    made.VOILUTFunction = function
+    try:
+        with np.errstate(over="ignore"):  # far below a SIGMOID window: 1 / (1 + infinity) is the 0 that is meant
+            return np.asarray(apply_windowing(values, made), dtype=np.float64)
+    except ValueError as error:
+        raise ValueError(f"WindowWidth is {width:g}, VOILUTFunction {function!r}: {error}") from error
 
 
 def _padding(image: DicomObject, stored: Values) -> npt.NDArray[np.bool_]:
@@ -154,8 +157,12 @@ def _padding(image: DicomObject, stored: Values) -> npt.NDArray[np.bool_]:
     return (stored >= min(ends)) & (stored <= max(ends))
 
 
-def _lut(item: DicomObject, what: str, image: DicomObject) -> tuple[float, Values, int]:
-    """The first value mapped, the entries, and the bits of an entry of a look-up table."""
+def _lut(item: DicomObject, what: str, image: DicomObject) -> tuple[float, Values, float]:
+    """The first value mapped, the entries of a look-up table, and the greatest that its entries could be.
+
+    pydicom's own functions go by the descriptor alone: entries of 8 bits packed two by two, bits that the entries do
+    not keep to, and first values below 0 are more than they read right.
+    """
     descriptor = [int(v) for v in numbers(item, "LUTDescriptor")]
     if len(descriptor) != 3 or not 8 <= descriptor[2] <= 16:
         raise ValueError(f"the descriptor of the {what} is {descriptor}; expected entries, first value, 8 to 16 bits")
@@ -169,7 +176,12 @@ def _lut(item: DicomObject, what: str, image: DicomObject) -> tuple[float, Value
         entries = np.asarray(np.atleast_1d([] if data is None else data), dtype=np.int64) & 0xFFFF
     if len(entries) < count:
         raise ValueError(f"the {what} has {len(entries)} entries; its descriptor says {count}")
-    return float(first), np.minimum(entries[:count].astype(np.float64), 2**depth - 1), depth
+    entries = entries[:count]
+    needed = max(int(entries.max()).bit_length(), 8)
+    if needed != depth:
+        told = f": the descriptor says {depth} bits, the greatest entry is {entries.max():,}"
+        note(f"the {what} has another depth than its descriptor says; its entries were gone by", told)
+    return float(first), entries.astype(np.float64), 2.0**needed - 1
 
 
 def _look_up(values: Values, first: float, entries: Values) -> Values:

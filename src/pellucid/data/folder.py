@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
 
-from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
+from pellucid.data.class_folders import ClassImages, check_more_than_one_class, list_classes, part_folders
+from pellucid.data.dataset import Dataset, DatasetCard, Splits
 from pellucid.data.decode import read_image
-from pellucid.data.opening import IMAGE_SUFFIXES, check_root, list_images
-from pellucid.data.splits import PART_NAMES, check_disjoint, cut_parts
+from pellucid.data.image_files import LeftOut
+from pellucid.data.opening import check_root
+from pellucid.data.splits import check_disjoint, cut_parts
 from pellucid.resources import nearest
 from pellucid.settings import Section, validate
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
 KERMANY_LAYOUT = "train/, val/ and test/, each with NORMAL/*.jpeg and PNEUMONIA/*.jpeg."
-LAYOUT = "CLASS/*.png, or train/CLASS/*.png and so on with validation/ (or val/) and test/; JPEG and others too."
+LAYOUT = (
+    "CLASS/*.png, or train/CLASS/*.png and so on with validation/ (or val/) and test/; JPEG, DICOM and others too, and "
+    "in folders below a class, as CLASS/patient7/*.png."
+)
 
 CARD = DatasetCard(
     name="folder",
@@ -75,8 +81,8 @@ class FolderOptions(Section):
         validation_fraction: the share of patients to cut off for validation; 0 for none.
         test_fraction: the share of patients to cut off for testing where there are no folders for the parts;
             0 for none, 1 for nothing but a test part.
-        patient_pattern: a regular expression with one group that finds the patient in a file's name; None
-            where every image counts as a patient of its own.
+        patient_pattern: a regular expression with one group that finds the patient in an image's path below its
+            class folder, which is its name, or `patient7/3.png`; None where every image counts as a patient of its own.
         numbering: `global` where a patient's name means the same patient everywhere, `folder` where numbers
             start again in each of the folders train and test, so that nothing can be said across them.
         bits: 16 keeps the depth of 16-bit gray images.
@@ -89,30 +95,6 @@ class FolderOptions(Section):
     patient_pattern: str | None = None
     numbering: Literal["global", "folder"] = "global"
     bits: Literal[8, 16] = 8
-
-
-@dataclass(frozen=True)
-class _Images:
-    """Images of one folder of the disk: ids, patients, class names and files, row by row."""
-
-    ids: list[str]
-    patients: list[str]
-    classes: list[str]
-    files: list[SourceFile]
-
-    def extend(self, others: _Images) -> None:
-        self.ids.extend(others.ids)
-        self.patients.extend(others.patients)
-        self.classes.extend(others.classes)
-        self.files.extend(others.files)
-
-    def take(self, rows: Sequence[int]) -> _Images:
-        return _Images(
-            ids=[self.ids[i] for i in rows],
-            patients=[self.patients[i] for i in rows],
-            classes=[self.classes[i] for i in rows],
-            files=[self.files[i] for i in rows],
-        )
 
 
 def open_folder(
@@ -148,19 +130,25 @@ def open_folder(
     settings = validate(FolderOptions, options, f"options of {card.name}")
     pattern = _compile(settings.patient_pattern, card.name)
     folder = check_root(root, card.name, layout)
-    found = _part_folders(folder)
+    left_out = LeftOut(folder)
+    found = part_folders(folder, left_out)
     if settings.validation == "split":
-        found.pop("validation", None)
+        _leave_alone(found, left_out)
     elif "validation" not in found:
         raise InputError(f"{folder}: options ask for the validation folder, but there is none (validation/ or val/).")
     given: dict[str, np.ndarray] = {}
-    whole = _Images([], [], [], [])
+    whole = ClassImages.none()
     for part, place in found.items():
-        listed = _list_part(folder, place, pattern, settings.numbering)
+        prefix = place.name if settings.numbering == "folder" else ""
+        listed = list_classes(folder, place, pattern, left_out, prefix)
         given[part] = np.arange(len(listed.ids)) + len(whole.ids)
         whole.extend(listed)
     if not found:
-        whole = _list_part(folder, folder, pattern, "global")
+        whole = list_classes(folder, folder, pattern, left_out)
+    check_more_than_one_class(folder, whole)
+    left_out.tell()
+    if pattern is None:
+        _say_nested(folder, whole)
     rows = cut_parts(
         whole.patients,
         given,
@@ -196,6 +184,26 @@ def open_kermany2018(root: str | Path, *, seed: int = 0, options: Mapping[str, o
     )
 
 
+def _leave_alone(found: dict[str, Path], left_out: LeftOut) -> None:
+    """The validation folder, of which the option `validation` says that it is not wanted."""
+    place = found.pop("validation", None)
+    if place is None:
+        return
+    if not found:
+        raise InputError(f"{place}: the only part there is, and the option validation=folder is needed to take it.")
+    left_out.add("folder(s) of validation images, with the option validation=split", place)
+
+
+def _say_nested(folder: Path, images: ClassImages) -> None:
+    nested = [i for i, file in enumerate(images.files) if file.path.parent.name != images.classes[i]]
+    if nested:
+        warnings.warn(
+            f"{folder}: {len(nested):,} image(s) in folders below their class, such as {images.ids[nested[0]]}; each "
+            "counts as a patient of its own. If these folders are patients: patient_pattern='^([^/]+)/'.",
+            stacklevel=3,
+        )
+
+
 def _compile(pattern: str | None, name: str) -> re.Pattern[str] | None:
     if pattern is None:
         return None
@@ -208,59 +216,7 @@ def _compile(pattern: str | None, name: str) -> re.Pattern[str] | None:
     return compiled
 
 
-def _folders(place: Path) -> list[Path]:
-    try:
-        return sorted(p for p in place.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
-    except OSError as error:
-        raise InputError(f"{place}: cannot be read ({error.strerror}).") from error
-
-
-def _part_folders(root: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for place in _folders(root):
-        part = PART_NAMES.get(place.name.lower())
-        if part is not None:
-            if part in found:
-                raise InputError(f"{root}: two folders for the {part} part: {found[part].name}/ and {place.name}/.")
-            found[part] = place
-    return found
-
-
-def _list_part(root: Path, place: Path, pattern: re.Pattern[str] | None, numbering: str) -> _Images:
-    images = _Images([], [], [], [])
-    class_folders = _folders(place)
-    if not class_folders:
-        raise InputError(f"{place}: no class folders. Expected: {LAYOUT}")
-    for class_folder in class_folders:
-        files = list_images(class_folder)
-        if not files:
-            raise InputError(
-                f"{class_folder}: no images of this class ({', '.join(sorted(IMAGE_SUFFIXES))}). "
-                "Put some there, or take the folder away."
-            )
-        for name, file in files.items():
-            image_id = file.path.relative_to(root).as_posix()
-            images.ids.append(image_id)
-            images.patients.append(
-                _patient(name, image_id, file.path, pattern, place.name if numbering == "folder" else "")
-            )
-            images.classes.append(class_folder.name)
-            images.files.append(file)
-    return images
-
-
-def _patient(name: str, image_id: str, path: Path, pattern: re.Pattern[str] | None, prefix: str) -> str:
-    if pattern is None:
-        return image_id
-    match = pattern.search(name)
-    if match is None or not match[1]:
-        raise InputError(
-            f"{path}: patient_pattern {pattern.pattern!r} finds no patient in this name; mend the pattern."
-        )
-    return f"{prefix}/{match[1]}" if prefix else str(match[1])
-
-
-def _classes(images: dict[str, _Images], folder: Path) -> tuple[str, ...]:
+def _classes(images: dict[str, ClassImages], folder: Path) -> tuple[str, ...]:
     """The classes, sorted: those of the training images, of which all other parts must be."""
     of_part = {part: set(value.classes) for part, value in images.items()}
     classes = (
@@ -275,7 +231,9 @@ def _classes(images: dict[str, _Images], folder: Path) -> tuple[str, ...]:
     return tuple(sorted(classes))
 
 
-def _dataset(card: DatasetCard, part: str, images: _Images, classes: tuple[str, ...], bits: Literal[8, 16]) -> Dataset:
+def _dataset(
+    card: DatasetCard, part: str, images: ClassImages, classes: tuple[str, ...], bits: Literal[8, 16]
+) -> Dataset:
     files = tuple(images.files)
     if card.task == "multiclass":
         targets: np.ndarray = np.array([classes.index(c) for c in images.classes], dtype=np.int64)

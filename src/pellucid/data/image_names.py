@@ -7,7 +7,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pellucid.data.opening import IMAGE_SUFFIXES
+from pellucid.data.image_files import IMAGE_SUFFIXES
 from pellucid.types import InputError
 
 if TYPE_CHECKING:

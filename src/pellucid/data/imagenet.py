@@ -12,7 +12,8 @@ from pydantic import Field
 
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
 from pellucid.data.decode import read_image
-from pellucid.data.opening import Remark, check_root, list_images, open_despite, read_csv, remarks_of
+from pellucid.data.image_files import LeftOut, list_images
+from pellucid.data.opening import Remark, check_root, open_despite, read_csv, remarks_of
 from pellucid.data.splits import check_disjoint, patient_split
 from pellucid.settings import Section, validate
 from pellucid.types import InputError
@@ -153,14 +154,16 @@ def _open_folders(root: Path, validation_fraction: float, seed: int, faults: lis
         faults.append(Remark(str(root), said))
         del listed["val"][name]
     splits: Splits = {}
+    left_out = LeftOut(root)
     if "train" in listed:
-        whole = _list(root, listed["train"], classes, faults)
+        whole = _list(root, listed["train"], classes, faults, left_out)
         kept, cut = patient_split(whole.ids, validation_fraction, seed)
         splits["train"] = whole.part("train", classes, kept)
         if len(cut):
             splits["validation"] = whole.part("validation", classes, cut)
     if "val" in listed:
-        splits["test"] = _list(root, listed["val"], classes, faults).part("test", classes)
+        splits["test"] = _list(root, listed["val"], classes, faults, left_out).part("test", classes)
+    left_out.tell()
     check_disjoint(splits)
     return splits
 
@@ -181,14 +184,16 @@ def _class_folders(place: Path, faults: list[Remark]) -> dict[str, Path]:
     return {name: folders[name] for name in sorted(folders) if _WORDNET.fullmatch(name)}
 
 
-def _list(root: Path, folders: Mapping[str, Path], classes: tuple[str, ...], faults: list[Remark]) -> _Images:
+def _list(
+    root: Path, folders: Mapping[str, Path], classes: tuple[str, ...], faults: list[Remark], left_out: LeftOut
+) -> _Images:
     """The images of class folders; each folder is listed once, which for all of ImageNet takes seconds."""
     ids: list[str] = []
     labels: list[int] = []
     files: list[SourceFile] = []
     numbers = {name: k for k, name in enumerate(classes)}
     for name, place in folders.items():
-        found = list_images(place)
+        found = list_images(place, left_out)
         if not found:
             faults.append(Remark(str(place), "no images of this class. Unpack them again, or take the folder away."))
         prefix = place.relative_to(root).as_posix()

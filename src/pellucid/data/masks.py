@@ -10,8 +10,9 @@ import numpy as np
 
 from pellucid.data.dataset import Dataset, DatasetCard, Splits
 from pellucid.data.decode import read_image
+from pellucid.data.image_files import LeftOut, list_images
 from pellucid.data.image_names import match_names
-from pellucid.data.opening import Remark, check_root, list_images, read_csv
+from pellucid.data.opening import Remark, check_root, read_csv
 from pellucid.data.regions import Region, Regions
 from pellucid.settings import Section, validate
 from pellucid.types import InputError
@@ -77,8 +78,10 @@ def open_covid_findings(root: str | Path, *, seed: int = 0, options: Mapping[str
     for part in ("images", "masks"):
         if not (folder / part).is_dir():
             raise InputError(f"{folder}: no folder {part}/. Expected: {LAYOUT}")
-    by_stem = _images_by_stem(folder / "images")
-    masks = list_masks(folder / "masks")
+    left_out = LeftOut(folder)
+    by_stem = _images_by_stem(folder / "images", left_out)
+    masks = list_masks(folder / "masks", left_out=left_out)
+    left_out.tell()
     frontal = _frontal(folder / "metadata.csv", by_stem)
     masked = {mask.image for mask in masks}
     names = tuple(n for n in by_stem if n in masked and (frontal is None or n in frontal))
@@ -117,14 +120,14 @@ def audit(folder: Path) -> list[Remark]:
     return found
 
 
-def list_masks(directory: Path, separator: str = "__") -> list[MaskFile]:
+def list_masks(directory: Path, separator: str = "__", *, left_out: LeftOut | None = None) -> list[MaskFile]:
     """The masks ``<image><separator><Class>.png`` of a folder; underscores in the class are read as spaces.
 
     Raises:
         InputError: naming the file, for an image file whose name has no separator.
     """
     masks = []
-    for name, file in list_images(directory).items():
+    for name, file in list_images(directory, left_out).items():
         image, found, label = file.path.stem.rpartition(separator)
         if not found or not image or not label:
             raise InputError(f"{file.path}: {name} is not named <image>{separator}<Class>.png.")
@@ -207,13 +210,13 @@ def _size(path: Path) -> tuple[int, int]:
     return read_image(path).shape[:2]
 
 
-def _images_by_stem(directory: Path) -> dict[str, SourceFile]:
+def _images_by_stem(directory: Path, left_out: LeftOut | None = None) -> dict[str, SourceFile]:
     """The images by the name that masks call them; two that differ only in their ending are an error.
 
     Raises:
         InputError: naming all images that share a name.
     """
-    images = list_images(directory)
+    images = list_images(directory, left_out)
     found: dict[str, SourceFile] = {}
     sharing: dict[str, list[str]] = {}
     for name, file in images.items():

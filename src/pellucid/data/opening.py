@@ -1,23 +1,19 @@
-"""What every opener does first: check the folder, list the image files, read tables; and how it says what is wrong."""
+"""What every opener does first: check the folder, read tables; and how it says what is wrong."""
 
 from __future__ import annotations
 
 import codecs
 import csv
 import os
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pellucid.data.dataset import SourceFile
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pellucid.data.dataset import Splits
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
 
 
 class Remark(NamedTuple):
@@ -109,32 +105,6 @@ def check_root(root: str | Path | None, name: str, layout: str, *, file: bool = 
     if empty:
         raise InputError(f"{folder}: the folder is empty. {expected}")
     return folder
-
-
-def list_images(folder: Path) -> dict[str, SourceFile]:
-    """The image files directly in a folder by name, sorted; hidden files and other kinds are left out.
-
-    A link that leads nowhere or round in a circle counts as an image, which then cannot be read: left out, it would
-    never be missed.
-
-    Raises:
-        InputError: if the folder cannot be read.
-    """
-    found: dict[str, SourceFile] = {}
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                name = entry.name
-                if name[name.rfind(".") :].lower() in IMAGE_SUFFIXES and not name.startswith("."):
-                    try:
-                        status = entry.stat()
-                    except OSError:
-                        status = entry.stat(follow_symlinks=False)
-                    if not stat.S_ISDIR(status.st_mode):
-                        found[name] = SourceFile(folder / name, status.st_size, status.st_mtime_ns)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be read ({error.strerror}).") from error
-    return {name: found[name] for name in sorted(found)}
 
 
 def read_csv(

@@ -24,6 +24,10 @@ PART_NAMES = {
     "validation": "validation",
     "val": "validation",
     "valid": "validation",
+    "validate": "validation",
+    "dev": "validation",
+    "devel": "validation",
+    "development": "validation",
     "test": "test",
     "testing": "test",
 }

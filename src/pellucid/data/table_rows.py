@@ -94,7 +94,7 @@ def read_parts(columns: Columns, name: str) -> list[str]:
     parts = {cell: PART_NAMES.get(cell.lower(), "") for cell in set(cells)}
     for row, cell in enumerate(cells if not all(parts.values()) else ()):
         if not parts[cell]:
-            columns.refuse(row, f"{name} is {cell!r}; expected train, validation (or val, valid) or test")
+            columns.refuse(row, f"{name} is {cell!r}; expected train, validation (or val, valid, dev) or test")
     return [parts[cell] for cell in cells]
 
 

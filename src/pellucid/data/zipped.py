@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pellucid.data.dataset import SourceFile
 from pellucid.data.decode import decode_image
-from pellucid.data.opening import IMAGE_SUFFIXES
+from pellucid.data.image_files import PICTURE_SUFFIXES
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -142,13 +142,13 @@ def _open_places(path: Path) -> dict[str, ZippedImages]:
     for info in infos:
         parts = info.filename.split("/")
         hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
-        if hidden or PurePosixPath(info.filename).suffix.lower() not in IMAGE_SUFFIXES or info.is_dir():
+        if hidden or PurePosixPath(info.filename).suffix.lower() not in PICTURE_SUFFIXES or info.is_dir():
             continue
         _check(path, info, twice=info.filename in members)
         members[info.filename] = info
         places.setdefault("/".join(parts[:-2]), []).append(info)
     if not members:
-        raise InputError(f"{path}: no image in it ({', '.join(sorted(IMAGE_SUFFIXES))}). Expected: CLASS/*.jpg.")
+        raise InputError(f"{path}: no image in it ({', '.join(sorted(PICTURE_SUFFIXES))}). Expected: CLASS/*.jpg.")
     source = SourceFile(path, status.st_size, status.st_mtime_ns)
     return {
         place: ZippedImages(source, tuple(sorted(images, key=lambda info: info.filename)), content)
