@@ -13,7 +13,7 @@ from pellucid.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-ENDINGS = IMAGE_SUFFIXES | {".dcm", ".dicom", ".jfif", ".jpe", ".jp2"}
+ENDINGS = IMAGE_SUFFIXES
 _SHOWN = 5  # candidates that a message lists
 _TOLD = 20  # names that a message lists
 
