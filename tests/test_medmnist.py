@@ -67,6 +67,17 @@ def test_labels_of_several_columns_are_findings(tmp_path):
     assert splits["train"].card.title == "MedMNIST: chestmnist_64"
 
 
+def test_minus_one_and_nan_among_labels_of_0_and_1_are_not_known(tmp_path):
+    content = arrays(columns=3)
+    labels = content["train_labels"].astype(np.float32)
+    labels[0, 0], labels[1, 2] = -1, np.nan
+    np.savez(tmp_path / "ours.npz", **content | {"train_labels": labels})
+    found = open_dataset("medmnist", tmp_path)["train"].targets
+    assert np.argwhere(np.isnan(found)).tolist() == [[0, 0], [1, 2]]
+    known = ~np.isnan(found)
+    assert np.array_equal(found[known], content["train_labels"][known])
+
+
 def test_other_names_have_numbers_for_classes(tmp_path):
     np.savez(tmp_path / "ours.npz", **arrays(classes=5))
     assert open_dataset("medmnist", tmp_path)["test"].classes == ("0", "1", "2", "3", "4")

@@ -92,12 +92,12 @@ def test_columns_of_labels(table):
     assert test.targets.dtype == np.float32
     one = open_dataset("table", path, options={**ALL, "labels": ["Edema"]})["test"]
     np.testing.assert_array_equal(one.targets, [[0], [math.nan], [0], [1]])
-    uncertain = table(rows("file,Mass", "1", "-1", "0", "-1"))
-    refused(uncertain, r"which columns are the labels\? Columns of 0 and 1: none; others: 'Mass'")
-    assert faults(uncertain, labels=["Mass"], **ALL) == [
-        f"line {line}: Mass is '-1'; expected 0, 1, or nothing where it is unknown" for line in (3, 5)
+    odd = table(rows("file,Mass", "1", "9", "0", "9"))
+    refused(odd, r"which columns are the labels\? Columns of 0 and 1: none; others: 'Mass'")
+    assert faults(odd, labels=["Mass"], **ALL) == [
+        f"line {line}: Mass is '9'; expected 0, 1, or nothing where it is unknown" for line in (3, 5)
     ]
-    known = open_dataset("table", uncertain, options={**ALL, "unknown": ["-1"]})["test"]
+    known = open_dataset("table", odd, options={**ALL, "unknown": ["9"]})["test"]
     np.testing.assert_array_equal(known.targets, [[1], [math.nan], [0], [math.nan]])
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pellucid.data.label_words import is_absence, is_unknown
 from pellucid.data.opening import Remark, read_csv, remarks_of
 from pellucid.data.regions import relative_box
 from pellucid.resources import nearest
@@ -140,10 +141,10 @@ def _twice(path: Path, names: Sequence[str]) -> list[Remark]:
 
 
 def _encode(findings: str, where: str) -> npt.NDArray[np.float32]:
-    """Findings such as "Mass|Nodule" as 14 zeros and ones; an empty cell says nothing: NaN."""
+    """Findings such as "Mass|Nodule" as 14 zeros and ones; a cell that is empty or not known: NaN."""
     row = np.zeros(len(LABELS), dtype=np.float32)
     given = [name.strip() for name in findings.split("|")]
-    if given == [""]:
+    if len(given) == 1 and is_unknown(given[0]):
         return np.full_like(row, np.nan)
     for name in given:
         row[_label(name, where)] = 1
@@ -151,7 +152,7 @@ def _encode(findings: str, where: str) -> npt.NDArray[np.float32]:
 
 
 def _label(name: str, where: str) -> int | list[int]:
-    if name == "No Finding":
+    if is_absence(name):
         return []
     try:
         return LABELS.index(_BOX_SYNONYMS.get(name, name))

@@ -30,9 +30,9 @@ class DicomOptions(DicomPixels):
         labels: the columns of 0 and 1 that are the labels of a multi-label task, in this order.
         classes: the classes in `category` or `findings`, in the order of the network's outputs; None for all that
             occur, sorted.
-        negative: the word in a list of findings that says there is none.
+        negative: the word in a list of findings that says there is none, in any capitals.
         separator: what stands between two findings of a list in a CSV file; None for `|` or `;`.
-        unknown: what else but nothing in a column of 0 and 1 means unknown, as `["-1"]`.
+        unknown: what else in a column of 0 and 1 means unknown, as `["9"]`.
         boxes: the table of boxes, in pixels of the image; its path, from the table's folder. None for boxes.csv, if it
             is there.
         validation_fraction: the share of training patients to cut off where the table has no validation part; 0 for

@@ -226,14 +226,20 @@ def _targets(
     known = SETS.get(stem.group(1)) if stem is not None else None
     whole = np.concatenate(list(labels.values()))
     if width > 1:
-        if not np.isin(whole, (0, 1)).all():
-            raise InputError(f"{path}: labels of {width} columns with other values than 0 and 1.")
+        if not (np.isin(whole, (0, 1, -1)) | np.isnan(whole)).all():
+            raise InputError(
+                f"{path}: labels of {width} columns with other values than 0, 1, and -1 or NaN where not known."
+            )
         classes = _names(known.classes if known is not None else (), width)
-        targets: dict[str, npt.NDArray[np.generic]] = {part: v.astype(np.float32) for part, v in labels.items()}
+        targets: dict[str, npt.NDArray[np.generic]] = {
+            part: np.where(v == -1, np.nan, v).astype(np.float32) for part, v in labels.items()
+        }
         card = replace(CARD, task="multilabel", classes=classes)
     else:
         if not ((whole >= 0) & (whole < 1e6) & (whole == np.floor(whole))).all():
-            raise InputError(f"{path}: labels that are no class numbers from 0.")
+            raise InputError(
+                f"{path}: labels that are no class numbers from 0; an image of no known class has no place here."
+            )
         most = int(whole.max(initial=0)) + 1
         classes = known.classes if known is not None and len(known.classes) >= most else _names((), most)
         targets = {part: v[:, 0].astype(np.int64) for part, v in labels.items()}

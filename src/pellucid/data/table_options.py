@@ -29,10 +29,10 @@ class TableOptions(Section):
         labels: the columns of 0 and 1 that are the labels of a multi-label task, in this order.
         classes: the classes in `category` or `findings`, in the order of the network's outputs; None for all that
             occur, sorted. Findings that are not among them are left out.
-        negative: the word in a list of findings that says there is none; `""` where an empty cell says so, which
-            otherwise means unknown.
+        negative: the word in a list of findings that says there is none, in any capitals; `""` where an empty cell says
+            so, which otherwise means unknown.
         separator: what stands between two findings of a list in a CSV file; None for `|` or `;`.
-        unknown: what else but nothing in a column of 0 and 1 means unknown, as `["-1"]`.
+        unknown: what else in a column of 0 and 1 means unknown, as `["9"]`.
         split: the column of the parts.
         patient: the column of the patients; without one, each image counts as a patient of its own.
         id: the column of the images' names; None for their paths.
