@@ -20,7 +20,7 @@ from pellucid.training.recipe import OptimizerSettings
 from pellucid.types import InputError
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "progress.json", "latest.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "progress.json"])
 def test_a_full_disk_while_saving_keeps_the_state_before(tmp_path, monkeypatch, name):
     net = torch.nn.Linear(3, 2)
     optimizer = torch.optim.AdamW(net.parameters())
@@ -98,22 +98,23 @@ def test_state_round_trip_for_both_optimisers(tmp_path):
         assert torch.equal(nets[0].bias, nets[1].bias)
 
 
-def test_a_state_names_its_folder_only_when_it_is_whole(tmp_path, monkeypatch):
-    """Killed between any two writes, `latest.json` names a folder with all its files."""
+def test_a_state_counts_only_when_it_is_whole(tmp_path, monkeypatch):
+    """Killed between any two writes, the state before counts: `progress.json` is written when the others are there."""
     net = torch.nn.Linear(2, 2)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    written = []
-    real = checkpoint_module.write_json
-    monkeypatch.setattr(
-        checkpoint_module,
-        "write_json",
-        lambda path, value: (
-            written.append((path.name, sorted(p.name for p in tmp_path.rglob("*") if p.is_file()))),
-            real(path, value),
-        ),
-    )
     save_state(tmp_path, net, optimizer, {"global_step": 1})
-    assert written[-1] == ("latest.json", ["model.safetensors", "optimizer.safetensors", "progress.json"])
+    written = []
+    real = checkpoint_module.whole_file
+
+    def observed(path):
+        written.append((path.name, load_state(tmp_path, torch.nn.Linear(2, 2), optimizer)["global_step"]))
+        return real(path)
+
+    monkeypatch.setattr("pellucid.resources.whole_file", observed)
+    monkeypatch.setattr(checkpoint_module, "whole_file", observed)
+    save_state(tmp_path, net, optimizer, {"global_step": 2})
+    assert written == [("model.safetensors", 1), ("optimizer.safetensors", 1), ("progress.json", 1)]
+    assert load_state(tmp_path, net, optimizer) == {"global_step": 2}
 
 
 def test_metrics_of_a_later_epoch_go_when_an_earlier_one_is_written_again(tmp_path):

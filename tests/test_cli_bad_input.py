@@ -305,7 +305,7 @@ def test_a_run_that_is_there_already(model, refused, tmp_path):
     assert "Add --resume" in refused(*command)
     assert (tmp_path / "run" / "run.toml").read_text() == "seed = 0\n"
     (tmp_path / "run" / "run.toml").write_text("seed = [")
-    assert "run.toml cannot be read" in refused(*command, "--resume")
+    assert "run.toml is damaged (it is not valid TOML" in refused(*command, "--resume")
 
 
 @pytest.mark.parametrize(

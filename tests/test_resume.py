@@ -64,10 +64,8 @@ def start_process(out, overrides):
 
 
 def saved_step(out):
-    try:
-        return int(json.loads((out / "state" / "latest.json").read_text())["folder"].removeprefix("step-"))
-    except (OSError, ValueError):
-        return 0
+    """The newest step of which the state is whole: `progress.json` is written last."""
+    return max((int(p.parent.name.removeprefix("step-")) for p in out.glob("state/step-*/progress.json")), default=0)
 
 
 def kill_one(out, overrides):

@@ -47,7 +47,7 @@ def damaged(path: Path | str, reason: object, advice: str = "Delete it to have i
         >>> str(damaged("kept/a.npz", "it is empty"))
         'kept/a.npz is damaged (it is empty). Delete it to have it made again.'
     """
-    return DamageError(f"{path} is damaged ({reason}). {advice}")
+    return DamageError(f"{path} is damaged ({reason}). {advice}".rstrip())
 
 
 def digest(content: bytes) -> str:

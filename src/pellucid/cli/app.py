@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from pellucid import __version__
 from pellucid.cli import (
@@ -22,8 +24,27 @@ from pellucid.cli import (
 )
 from pellucid.cli.method_help import MethodCommand
 
+INTERRUPTED = 128 + 2  # the exit status of a program that ended by the signal of Ctrl-C
+
+
+class Interrupted(Exception):  # noqa: N818
+    """Ctrl-C, under a name that typer does not know: it would end the program without a word."""
+
+
+class Commands(TyperGroup):
+    """The commands; Ctrl-C in any of them reaches `main`."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 (of click or of typer's own copy of it, as its version has it)
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted from error
+
+
 app = typer.Typer(
     name="pellucid",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -69,9 +90,10 @@ def _say(message: Warning | str, category: type[Warning], *_: object, **__: obje
 
 
 def main() -> None:
-    """Run the command; an error that the user can mend is one message, not a traceback."""
+    """Run the command; what the user or the system can mend is one message, not a traceback."""
     import warnings
 
+    from pellucid.system_errors import in_words
     from pellucid.types import InputError
 
     warnings.showwarning = _say
@@ -79,20 +101,17 @@ def main() -> None:
         app()
     except InputError as error:
         sys.exit(f"pellucid: {error}")
-    except KeyboardInterrupt:
-        sys.exit("pellucid: interrupted. What was finished is kept; the same command (train: with --resume) goes on.")
-    except RuntimeError as error:
-        if type(error).__name__ == "TrainingError":
-            sys.exit(f"pellucid: {error}")
-        raise
-    except OSError as error:
-        import errno
-
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            sys.exit(
-                f"pellucid: the disk is full ({error.filename or 'while writing'}). Free some space and run it again."
-            )
-        raise
+    except (Interrupted, KeyboardInterrupt):
+        typer.echo(
+            "pellucid: interrupted. What was finished is kept; the same command (train: with --resume) goes on.",
+            err=True,
+        )
+        sys.exit(INTERRUPTED)
+    except (OSError, MemoryError, RuntimeError) as error:
+        said = str(error) if type(error).__name__ == "TrainingError" else in_words(error)
+        if said is None:
+            raise
+        sys.exit(f"pellucid: {said}")
 
 
 if __name__ == "__main__":

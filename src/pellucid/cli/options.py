@@ -33,6 +33,10 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of everything left to chance.")]
 Split = Annotated[str, typer.Option(help="Which part of the data: train, validation or test.")]
 Cache = Annotated[Optional[Path], typer.Option(help="Keep decoded images in this folder.", show_default=False)]  # noqa: UP045
+Wait = Annotated[
+    bool,
+    typer.Option("--wait", help="Wait for another process that works in the same folder; without it, that is refused."),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 
 

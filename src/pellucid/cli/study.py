@@ -10,7 +10,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from pellucid.cli.options import Cache, Device, Limit, Root, pick_device, wrote
+from pellucid.cli.options import Cache, Device, Limit, Root, Wait, pick_device, wrote
 from pellucid.resources import bundled
 
 STUDIES = ", ".join(bundled("studies"))
@@ -35,12 +35,13 @@ def demo(
     jobs: Jobs = None,
     overrides: Overrides = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything left to chance.")] = 0,
+    wait: Wait = False,
 ) -> None:
     """The main job on built-in synthetic radiographs: two recipes, their explanations scored, a report.
 
     Takes under five minutes on two cores and needs no data. Run it again to go on after an interruption.
     """
-    _run("demo", None, out, [*(overrides or ()), f"seeds=[{seed}]"], device, jobs, limit, None)
+    _run("demo", None, out, [*(overrides or ()), f"seeds=[{seed}]"], device, jobs, limit, None, wait)
 
 
 def study(
@@ -59,6 +60,7 @@ def study(
         Optional[list[int]],  # noqa: UP045
         typer.Option(min=0, help="Instead of the study's seeds; may be given several times.", show_default=False),
     ] = None,
+    wait: Wait = False,
 ) -> None:
     """Compare recipes on one dataset: train each with every seed, judge them, write a report.
 
@@ -70,7 +72,7 @@ def study(
     overrides = [*(overrides or ())]
     if seed:
         overrides.append(f"seeds={list(seed)}")
-    _run(name, root, out, overrides, device, jobs, limit, cache)
+    _run(name, root, out, overrides, device, jobs, limit, cache, wait)
 
 
 def _run(
@@ -82,6 +84,7 @@ def _run(
     jobs: int | None,
     limit: int | None,
     cache: Path | None,
+    wait: bool,
 ) -> None:
     from pellucid.study import load_study, run_study
 
@@ -96,6 +99,7 @@ def _run(
         limit=limit,
         cache=cache,
         command=command,
+        wait=wait,
     )
     if os.environ.get("RANK", "0") != "0":  # several processes train together; one of them speaks
         return

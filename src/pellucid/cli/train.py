@@ -15,6 +15,7 @@ from pellucid.cli.options import (
     Device,
     Limit,
     Root,
+    Wait,
     open_splits,
     show,
     wrote,
@@ -56,6 +57,7 @@ def train(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    wait: Wait = False,
     seed: Annotated[int, typer.Option(min=0, help="Of initialisation, order, augmentation and attacks.")] = 0,
     device: Device = "auto",
     limit: Limit = None,
@@ -101,6 +103,7 @@ def train(
         device=device,
         resume=resume,
         cache=cache,
+        wait=wait,
         annotations=None if annotations is None else load_annotations(annotations, train_data),
     )
     part()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -25,6 +24,7 @@ from pellucid.study.annotation_loop_panels import loop_panels
 from pellucid.study.annotation_loop_results import Cell, loop_results
 from pellucid.study.annotation_loop_session import hold_session, read_session
 from pellucid.study.runs import PlannedRun, check_recipe, open_data, plan, train_all
+from pellucid.study.workers import at_work
 from pellucid.training.network import starting_from
 from pellucid.training.recipe import load_recipe
 
@@ -192,16 +192,11 @@ def _each(title: str, do: Callable[[Bench, Item], object], bench: Bench, items: 
             return
         threads = max(torch.get_num_threads() // jobs, 1)
         alone = replace(bench)  # each process opens the data itself
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(jobs, context, initializer=_settle, initargs=(alone, threads)) as pool:
-            waiting = [pool.submit(_there, do, item) for item in items]
-            try:
-                for future in as_completed(waiting):
-                    future.result()
-                    advance()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)  # those that run come to their end, the others do not start
-                raise
+        arguments = ((do, item) for item in items)
+        with at_work(jobs, _there, arguments, begin=_settle, given=(alone, threads)) as waiting:
+            for future in as_completed(waiting):
+                future.result()
+                advance()
 
 
 _settled: list[Bench] = []

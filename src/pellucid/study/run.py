@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import time
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import torch
 
+from pellucid.locks import hold
 from pellucid.models.inference import check_answers
 from pellucid.report import write_report
 from pellucid.resources import write_json
@@ -38,6 +40,7 @@ def run_study(
     limit: int | None = None,
     cache: Path | None = None,
     command: str = "",
+    wait: bool = False,
 ) -> Path:
     """Run a study; an interrupted one goes on where it stopped.
 
@@ -53,10 +56,30 @@ def run_study(
         limit: at most so many images a part, for a quick look.
         cache: folder for decoded images.
         command: what the user typed, for the record.
+        wait: for another process that works on a study in `out`; otherwise it is refused.
 
     Returns:
         The report.
+
+    Raises:
+        InputError: also where another process works on a study in `out`, naming it.
     """
+    follows = os.environ.get("RANK", "0") != "0"  # several processes train together; one of them holds the folder
+    with nullcontext() if follows else hold(out, wait=wait):
+        return _run_there(study, root, out, device, jobs, limit, cache, command)
+
+
+def _run_there(
+    study: StudyConfig,
+    root: Path | None,
+    out: Path,
+    device: str,
+    jobs: int | None,
+    limit: int | None,
+    cache: Path | None,
+    command: str,
+) -> Path:
+    """Run a study in a folder that no other study is run in."""
     started = time.monotonic()
     together = int(os.environ.get("WORLD_SIZE", "1"))
     if together > 1 and os.environ.get("RANK", "0") != "0":

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import torch
 
 from pellucid.data.registry import open_dataset
 from pellucid.progress import progress_bar
+from pellucid.study.workers import at_work
 from pellucid.training.network import build_classifier
 from pellucid.training.objective import Objective
 from pellucid.training.recipe import Recipe, load_recipe
@@ -81,25 +81,19 @@ def train_all(
             train_one(study, root, run, device, limit, cache, 0)
         return
     threads = max(torch.get_num_threads() // jobs, 1)
-    context = multiprocessing.get_context("spawn")
     with (
-        ProcessPoolExecutor(jobs, mp_context=context) as pool,
         progress_bar(
             f"train {len(runs)} networks, {jobs} at a time",
             sum(r.recipe.training.epochs for r in runs),
             unit="epoch",
         ) as advance,
+        at_work(jobs, train_one, ((study, root, run, device, limit, cache, threads) for run in runs)) as started,
     ):
-        waiting = {pool.submit(train_one, study, root, run, device, limit, cache, threads) for run in runs}
-        shown = 0
+        shown, waiting = 0, started
         while waiting:
             done, waiting = wait(waiting, timeout=2.0, return_when=FIRST_COMPLETED)
-            try:
-                for future in done:
-                    future.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)  # those that run come to their end, the others do not start
-                raise
+            for future in done:
+                future.result()
             epochs = sum(_epochs_done(run.folder) for run in runs)
             advance(epochs - shown)
             shown = epochs
@@ -148,4 +142,4 @@ def _layers(*layers: dict[str, object]) -> dict[str, object]:
 
 def _epochs_done(folder: Path) -> int:
     path = folder / "metrics.jsonl"
-    return sum(1 for _ in path.open()) if path.is_file() else 0
+    return path.read_bytes().count(b"\n") if path.is_file() else 0

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pellucid.data.augment import Augmentation
 from pellucid.data.cache import materialize
-from pellucid.models.weights import save_model
+from pellucid.models.weights import read_model_card, save_model
 from pellucid.progress import progress_bar
 from pellucid.training.annotation_data import annotated_images, check_annotations, corrected, describe
 from pellucid.training.checkpoint import has_state, load_state, save_state
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pellucid.data.annotations import AnnotationSet
     from pellucid.data.dataset import Dataset
     from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.training.annotation_data import AnnotatedImages
     from pellucid.training.held_out import Judgement, Scorer
     from pellucid.training.loading import AnyBatches
     from pellucid.training.recipe import Recipe
@@ -63,6 +64,7 @@ def train(
     resume: bool = False,
     cache: Path | None = None,
     annotations: AnnotationSet | None = None,
+    wait: bool = False,
 ) -> RunFolder:
     """Train one network after a recipe, into a run folder.
 
@@ -80,9 +82,11 @@ def train(
         resume: go on with an interrupted run in `out`; a finished one is returned as it is.
         cache: a folder for decoded images; in memory where not given.
         annotations: what people said of the training images, for a recipe with `objective.annotations`.
+        wait: for another process that trains in `out`; otherwise it is refused.
 
     Raises:
-        InputError: before anything long starts, for a configuration that cannot work.
+        InputError: before anything long starts, for a configuration that cannot work, a folder that another process
+            trains in, or a run to go on with of which something is missing or damaged.
         TrainingError: if the loss stops being finite, or the network gives no answer on a validation image.
     """
     run = RunFolder(out)
@@ -94,6 +98,28 @@ def train(
         train_data, changed = corrected(annotations, train_data)
         said = describe(annotated, train_data, changed)
     accelerator = _accelerator(recipe, device)
+    with run.held(resume=resume, wait=wait, main=accelerator.is_main_process):
+        accelerator.wait_for_everyone()  # for the one that holds the folder
+        _train_there(
+            run, recipe, train_data, validation_data, accelerator, scorer, seed, resume, cache, annotated, said
+        )
+    return run
+
+
+def _train_there(
+    run: RunFolder,
+    recipe: Recipe,
+    train_data: Dataset,
+    validation_data: Dataset,
+    accelerator: Accelerator,
+    scorer: Scorer,
+    seed: int,
+    resume: bool,
+    cache: Path | None,
+    annotated: AnnotatedImages | None,
+    said: dict[str, Any] | None,
+) -> None:
+    """Train in a folder that nobody else trains in; `said` is of the annotations."""
     torch.manual_seed(seed)
     classifier = build_classifier(recipe.model, train_data)
     processes = Processes(
@@ -113,7 +139,8 @@ def train(
     )
     run.check(description, resume=resume)
     if resume and run.finished:
-        return run
+        run.check_finished()
+        return
     with accelerator.main_process_first():  # one process decodes, the others find the cache
         decode = partial(
             materialize, size=recipe.model.size, channels=recipe.model.channels, directory=cache, progress=True
@@ -124,7 +151,6 @@ def train(
         run.start(description)
     held_out = HeldOut(validation_data, validation_images, scorer, recipe, objective.loss_name)
     _Session(run, recipe, objective, accelerator, seed).fit(batches, train_data, held_out, resume=resume)
-    return run
 
 
 class _Session:
@@ -143,6 +169,7 @@ class _Session:
         self.augmentation = Augmentation(recipe.augment)
         self.epoch, self.step, self.global_step = 0, 0, 0
         self.best: float | None = None
+        self.best_sha256: str | None = None  # of the weights that are kept as the best
         self.sums: dict[str, float] = {}
         self.elapsed = 0.0
         self._pending: list[tuple[int, dict[str, Tensor]]] = []  # number of the step, its losses
@@ -279,6 +306,7 @@ class _Session:
             save_model(self.classifier, self.run.path, extra=card | {"selected_by": "last epoch"})
         if epoch + 1 == final or (check is not None and check.collapse is not None):
             save_model(self.classifier, self.run.path / "last", extra=card | {"selected_by": "last epoch"})
+        self.best_sha256 = read_model_card(self.run.path)["weights_sha256"]
         self.run.append_metrics(row)
         return False
 
@@ -320,6 +348,7 @@ class _Session:
                 "step": self.step,
                 "global_step": self.global_step,
                 "best": self.best,
+                "best_sha256": self.best_sha256,
                 "sums": self.sums,
                 "elapsed": self.elapsed,
                 "penalty_integral": self.objective.weight.state() if self.objective.weight else None,
@@ -332,6 +361,8 @@ class _Session:
         progress = load_state(self.run.state, self.classifier, self.optimizer)
         self.epoch, self.step, self.global_step = progress["epoch"], progress["step"], progress["global_step"]
         self.best, self.sums, self.elapsed = progress["best"], progress["sums"], progress["elapsed"]
+        self.best_sha256 = progress["best_sha256"]
+        self.run.check_kept(self.epoch, self.best_sha256)
         if self.objective.weight:
             self.objective.weight.restore(progress["penalty_integral"])
         if self.accelerator.scaler and progress["scaler"]:
