@@ -11,11 +11,13 @@ import numpy as np
 from pydantic import Field
 
 from pellucid.data.coco_annotations import Instances, read_instances
+from pellucid.data.coco_frames import Frames, read_frames
 from pellucid.data.coco_masks import draw_mask, outline_hash
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
 from pellucid.data.decode import read_image
 from pellucid.data.image_files import list_images
 from pellucid.data.opening import MISSING, Remark, check_root, open_despite
+from pellucid.data.orientation import UPRIGHT, turn_upright
 from pellucid.data.regions import Region, Regions
 from pellucid.data.splits import check_disjoint, patient_split
 from pellucid.settings import Section, validate
@@ -75,6 +77,7 @@ class _Part:
     folder: str
     instances: Instances
     files: dict[str, SourceFile]
+    frames: Frames
 
     @property
     def there(self) -> npt.NDArray[np.int64]:
@@ -93,9 +96,11 @@ class _Part:
         image = place[found.image]  # of each object, among the rows; -1 where it is not
         targets = np.zeros((len(rows), len(found.categories)), dtype=np.float32)
         targets[image[image >= 0], found.category[image >= 0]] = 1
-        marked = found.marked[image[found.marked] >= 0]
+        fits = ~np.isin(found.image, list(self.frames.faults))
+        marked = found.marked[(image[found.marked] >= 0) & fits[found.marked]]
         marked = marked[np.argsort(image[marked], kind="stable")]
-        columns = (marked, image[marked], found.category[marked], found.relative_boxes()[marked])
+        boxes = self.frames.turn_boxes(found.relative_boxes()[marked], found.image[marked])
+        columns = (marked, image[marked], found.category[marked], boxes)
         regions = tuple(
             self.region(i, k, (x, y, w, h), row, masks=masks)
             for row, i, k, (x, y, w, h) in zip(*(column.tolist() for column in columns), strict=True)
@@ -127,7 +132,28 @@ class _Part:
         found = self.instances
         width, height = found.frames[found.image[row]].astype(int).tolist()
         where = f"{found.path}: annotation {found.ids[row]}"
-        return draw_mask(found.outlines[row], (width, height), found.boxes[row].tolist(), where)
+        mask = draw_mask(found.outlines[row], (width, height), found.boxes[row].tolist(), where)
+        pixels = turn_upright(mask.view(np.uint8), self.frames.turns.get(int(found.image[row]), UPRIGHT))
+        return pixels.astype(bool)
+
+    def remarks(self) -> list[Remark]:
+        """What is wrong with the boxes, and the frames that are not their images' (serious); how others are read."""
+        found = self.instances
+        told = found.remarks()
+        for row, reason in self.frames.faults.items():
+            told.append(Remark(str(found.path), f"{found.names[row]}: {reason}"))
+        turned = [found.names[row] for row in self.frames.turns]
+        if turned:
+            note = (
+                f"{len(turned):,} image(s) are annotated as they are stored, not upright, such as {turned[0]}; their "
+                "boxes and outlines are turned with them"
+            )
+            told.append(Remark(str(found.path), note, serious=False))
+        crowds = int(found.crowd.sum())
+        if crowds:
+            note = f"{crowds:,} annotation(s) of crowds (iscrowd): they count as present and are no regions"
+            told.append(Remark(str(found.path), note, serious=False))
+        return told
 
 
 def open_coco(root: str | Path, *, seed: int = 0, options: Mapping[str, object] | None = None) -> Splits:
@@ -135,8 +161,9 @@ def open_coco(root: str | Path, *, seed: int = 0, options: Mapping[str, object] 
 
     Targets are 1 for every category with an object on the image. Regions are the objects' outlines or boxes. A crowd
     (`iscrowd`) counts as present and is no region; neither is a box without an area. Boxes and outlines are in pixels
-    of the size that the annotations give the image, whatever the file's own: a copy of reduced images opens with the
-    released annotations. Images that the annotations name but the disk does not have are left out, with a warning.
+    of the size that the annotations give the image; the file's own may be another in the same proportion, so that a
+    copy of reduced images opens with the released annotations. Images that the annotations name but the disk does not
+    have are left out, with a warning.
 
     Args:
         root: the folder that holds `annotations/` and `train2017/` or `val2017/` or both.
@@ -149,12 +176,13 @@ def open_coco(root: str | Path, *, seed: int = 0, options: Mapping[str, object] 
     Raises:
         InputError: naming the file, for annotations that are missing, no JSON, not COCO's or at odds with each other
             (see `read_instances`).
-        FaultyDataError: naming every box that is not finite or lies outside its image; a check goes on without them.
+        FaultyDataError: naming every box that is not finite or lies outside its image, and every image whose size is of
+            another proportion than its file; a check goes on without them.
     """
     settings = validate(CocoOptions, options, f"options of {CARD.name}")
     folder = check_root(root, CARD.name, LAYOUT)
     parts = _open_parts(folder)
-    faults = [remark for part in parts.values() for remark in part.instances.remarks() if remark.serious]
+    faults = [remark for part in parts.values() for remark in part.remarks() if remark.serious]
     return open_despite(faults, lambda: _cut_parts(folder, parts, settings, seed), folder)
 
 
@@ -186,7 +214,7 @@ def audit(folder: Path) -> list[Remark]:
     for name, part in _open_parts(folder).items():
         known = set(part.instances.names)
         found += [Remark(f"{name}/{image}", MISSING) for image in part.instances.names if image not in part.files]
-        found += part.instances.remarks()
+        found += part.remarks()
         extra = sum(image not in known for image in part.files)
         if extra:
             note = f"{extra:,} image(s) that the annotations do not name"
@@ -206,7 +234,8 @@ def _open_parts(root: Path) -> dict[str, _Part]:
     for name in FOLDERS:
         place, path = root / name, root / "annotations" / f"instances_{name}.json"
         if path.is_file():
-            parts[name] = _Part(name, read_instances(path), list_images(place) if place.is_dir() else {})
+            instances, files = read_instances(path), list_images(place) if place.is_dir() else {}
+            parts[name] = _Part(name, instances, files, read_frames(instances, files))
         elif place.is_dir():
             raise InputError(f"{path}: no such file, but {name}/ is there. Expected: {LAYOUT}")
     if not parts:

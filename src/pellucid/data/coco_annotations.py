@@ -11,6 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pellucid.data.coco_objects import (
+    box_around,
+    is_crowd,
+    look_like_fractions,
+    outline_points,
+    read_rotation,
+    rotated_box,
+)
 from pellucid.data.opening import Remark
 from pellucid.types import InputError
 
@@ -104,11 +112,18 @@ class Instances:
 def read_instances(path: Path) -> Instances:
     """Read one file of annotations. What its boxes are worth is for `Instances.remarks` to say.
 
+    A box that is turned (CVAT's `attributes.rotation`) becomes an outline, and its box the one around that.
+
     Raises:
         InputError: naming the file, where it is missing, is no JSON or not COCO's; with the entry, where an id occurs
-            twice, an image or a category is not listed, a size or a box is none, or a file name is more than a name.
+            twice, an image or a category is not listed, a size, a box or a flag is none, or a file name is more than a
+            name; where all boxes or outlines lie within 1, as fractions do.
     """
-    content = _load(path)
+    return parse_instances(_load(path), path)
+
+
+def parse_instances(content: dict[str, Any], path: Path, *, paths: bool = False) -> Instances:
+    """As `read_instances`, from the JSON of a file that is read already; with `paths`, file names may have folders."""
     categories = sorted(_entries(path, content, "categories"), key=lambda entry: _number(path, entry, "id"))
     images = _entries(path, content, "images")
     annotations = _entries(path, content, "annotations")
@@ -117,34 +132,57 @@ def read_instances(path: Path) -> Instances:
     column = _rows(path, categories, "categories")
     row = _rows(path, images, "images")
     _rows(path, annotations, "annotations")
-    names = tuple(_file_name(path, entry) for entry in images)
+    names = tuple(_file_name(path, entry, paths=paths) for entry in images)
     _once(path, names, "images", "file_name")
-    labels = tuple(str(entry.get("name") or "") for entry in categories)
-    if "" in labels:
-        raise InputError(f"{path}: category {categories[labels.index('')]['id']} has no name.")
+    labels = tuple(_category_name(path, entry) for entry in categories)
     _once(path, labels, "categories", "name")
     frames = np.array([[_number(path, entry, key) for key in ("width", "height")] for entry in images], dtype=float)
     if (frames < 1).any():
         i = int(np.argmin(frames.min(axis=1)))
         raise InputError(f"{path}: {names[i]} is said to be {frames[i, 0]:g} × {frames[i, 1]:g} pixels.")
+    row_of = _look_up(path, annotations, "image_id", row)
+    crowd = [is_crowd(entry, _at(path, entry)) for entry in annotations]
+    outlines = [entry.get("segmentation") or None for entry in annotations]
+    boxes = _boxes(path, annotations, outlines)
+    for i, entry in enumerate(annotations):
+        rotation = read_rotation(entry, _at(path, entry))
+        if rotation and outlines[i] is None:
+            _rotate(boxes, outlines, i, rotation, frames[row_of[i]])
+    if what := look_like_fractions(boxes, outlines):
+        raise InputError(
+            f"{path}: all {what} lie within 1: they look like fractions of the images' width and height. COCO's are in "
+            "pixels: multiply x by the width and y by the height."
+        )
     return Instances(
         path=path,
         categories=labels,
         names=names,
         frames=frames,
         ids=np.array([entry["id"] for entry in annotations], dtype=np.int64),
-        image=_look_up(path, annotations, "image_id", row),
+        image=row_of,
         category=_look_up(path, annotations, "category_id", column),
-        crowd=np.array([bool(entry.get("iscrowd", 0)) for entry in annotations], dtype=bool),
-        boxes=_boxes(path, annotations),
-        outlines=[entry.get("segmentation") or None for entry in annotations],
+        crowd=np.array(crowd, dtype=bool),
+        boxes=boxes,
+        outlines=outlines,
     )
+
+
+def _rotate(
+    boxes: npt.NDArray[np.float64], outlines: list[Any], i: int, degrees: float, frame: npt.NDArray[np.float64]
+) -> None:
+    x, y, width, height = boxes[i].tolist()
+    if not np.isfinite(boxes[i]).all() or width <= 0 or height <= 0:
+        return  # said of the box as it is
+    corners = rotated_box((x, y, width, height), degrees, (float(frame[0]), float(frame[1])))
+    if corners is not None:
+        outlines[i] = [array("d", corners.ravel().tolist())]
+        boxes[i] = box_around(corners)
 
 
 def _load(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            content = json.load(file, object_hook=_compact)
+            content = json.load(file, object_hook=compact_polygons)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.") from None
     except OSError as error:
@@ -156,7 +194,7 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _compact(entry: dict[str, Any]) -> dict[str, Any]:
+def compact_polygons(entry: dict[str, Any]) -> dict[str, Any]:
     """Polygons as arrays while the file is parsed: 50 million numbers, of four times the size as Python's own."""
     polygons = entry.get("segmentation")
     if isinstance(polygons, list):
@@ -200,13 +238,27 @@ def _once(path: Path, values: Sequence[Hashable], kind: str, key: str) -> None:
         raise InputError(f"{path}: two of its {kind} have the same {key}: {twice!r}.")
 
 
-def _file_name(path: Path, entry: dict[str, Any]) -> str:
+def _file_name(path: Path, entry: dict[str, Any], *, paths: bool) -> str:
     name = entry.get("file_name")
-    if not isinstance(name, str) or not name or name.startswith(".") or any(c in name for c in "/\\\0"):
-        raise InputError(
-            f"{path}: image {entry['id']}: file_name {name!r} must be the name of a file in the part's own folder."
-        )
+    if paths and isinstance(name, str) and name and "\0" not in name:
+        return name
+    if paths or not isinstance(name, str) or not name or name.startswith(".") or any(c in name for c in "/\\\0"):
+        kind = "the name of a file" if paths else "the name of a file in the part's own folder"
+        raise InputError(f"{path}: image {entry['id']}: file_name {name!r:.200} must be {kind}.")
     return name
+
+
+def _category_name(path: Path, entry: dict[str, Any]) -> str:
+    name = entry.get("name")
+    if name is None or name == "":
+        raise InputError(f"{path}: category {entry['id']} has no name.")
+    if not isinstance(name, str):
+        raise InputError(f"{path}: category {entry['id']}: its name is text; found {name!r:.60}.")
+    return name
+
+
+def _at(path: Path, entry: dict[str, Any]) -> str:
+    return f"{path}: annotation {entry['id']}"
 
 
 def _look_up(
@@ -219,11 +271,14 @@ def _look_up(
     return np.array(places, dtype=np.int64)
 
 
-def _boxes(path: Path, annotations: Sequence[dict[str, Any]]) -> npt.NDArray[np.float64]:
+def _boxes(path: Path, annotations: Sequence[dict[str, Any]], outlines: Sequence[Any]) -> npt.NDArray[np.float64]:
+    """The boxes as written; of an annotation that has none, the box around its polygons."""
     flat = [entry.get("bbox") for entry in annotations]
-    for entry, box in zip(annotations, flat, strict=True):
-        if not isinstance(box, list) or len(box) != 4 or not {type(v) for v in box} <= {int, float}:
-            raise InputError(f"{path}: annotation {entry['id']}: bbox {box!r}; expected four numbers.")
+    for i, (entry, box) in enumerate(zip(annotations, flat, strict=True)):
+        if not box and (points := outline_points(outlines[i])) is not None:
+            flat[i] = box_around(points)
+        elif not isinstance(box, list) or len(box) != 4 or not {type(v) for v in box} <= {int, float}:
+            raise InputError(f"{path}: annotation {entry['id']}: bbox {box!r:.200}; expected four numbers.")
     try:
         return np.array(flat, dtype=np.float64).reshape(-1, 4)
     except OverflowError as error:
