@@ -238,8 +238,8 @@ def test_a_guesser_waits_and_those_inside_go_on(desk):
         code = gate.make_code()
         assert httpx.get(f"{address}/enter/{code}").status_code == 429  # which does not use it up
         assert gate.use_code(code, SECRET)
-        with ann:
-            assert ann.get("/api/queue").status_code == 200
+        assert ann.get("/api/queue").status_code == 200
+        ann.close()
 
 
 def test_no_token_asked_is_none_guessed(desk):
