@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Any
 
@@ -97,6 +98,9 @@ def main() -> None:
     from pellucid.types import InputError
 
     warnings.showwarning = _say
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a name shows its code points
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except InputError as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pellucid.cli.evaluate import choices
+from pellucid.cli.evaluate import known_names
+from pellucid.cli.options import split_names
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def parse_classes(text: str, classes: tuple[str, ...], task: Task, *, truth: boo
     """Read `--classes`; a class that is called like a role or like `all` is meant itself.
 
     Args:
-        text: parts separated by commas.
+        text: parts separated by commas, as `split_names` reads them.
         classes: of the classifier.
         task: of the classifier.
         truth: whether the images' labels are known.
@@ -76,10 +77,15 @@ def parse_classes(text: str, classes: tuple[str, ...], task: Task, *, truth: boo
     Raises:
         InputError: an unknown name, with the nearest one; `true` where no labels are known.
     """
-    parts = [part.strip() for part in text.split(",") if part.strip()]
+    parts = split_names(text)
     unknown = [p for p in parts if p not in classes and p not in (*ROLES, "all") and not _is_top(p)]
     if unknown or not parts:
-        choices(",".join(unknown), [*classes, "all", "top3", *ROLES], "class")
+        try:
+            known_names(unknown, [*classes, "all", "top3", *ROLES], "class")
+        except InputError as error:
+            if not any("," in name for name in classes):
+                raise
+            raise InputError(f"{error} A name that holds a comma stands in double quotes, as '\"a, b\",c'.") from error
     choice = ClassChoice(tuple(parts), classes, task)
     if "true" in parts and "true" not in classes and not truth:
         raise InputError(

@@ -21,6 +21,7 @@ from pellucid.cli.options import (
     open_splits,
     pick_device,
     show,
+    split_names,
     wrote,
 )
 
@@ -234,11 +235,19 @@ def localize(
 
 
 def choices(text: str, known: Any, kind: str) -> list[str]:  # noqa: ANN401
-    """Names separated by commas, each of them known."""
+    """Names as `split_names` reads them, each of them known."""
+    return known_names(split_names(text), known, kind)
+
+
+def known_names(names: list[str], known: Any, kind: str) -> list[str]:  # noqa: ANN401
+    """The names, if there is one at least, and each of them known.
+
+    Raises:
+        InputError: with the nearest known one.
+    """
     from pellucid.resources import nearest
     from pellucid.types import InputError
 
-    names = [n.strip() for n in text.split(",") if n.strip()]
     for name in names:
         if name not in known:
             raise InputError(f"unknown {kind} {name!r}. {nearest(name, known)}")

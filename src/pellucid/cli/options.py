@@ -77,6 +77,30 @@ def pick_device(name: str) -> str:
     return name
 
 
+def split_names(text: str) -> list[str]:
+    """Names separated by commas, as in a line of a CSV file: one that holds a comma stands in double quotes.
+
+    Raises:
+        InputError: quotes that do not end, or end inside a name.
+
+    Example:
+        >>> split_names('Mass, "a, b",x')
+        ['Mass', 'a, b', 'x']
+    """
+    import csv
+
+    from pellucid.types import InputError
+
+    try:
+        parts = [part for row in csv.reader([text], skipinitialspace=True, strict=True) for part in row]
+    except csv.Error as error:
+        raise InputError(
+            f"cannot read the names {text!r} ({error}): separate them by commas, put one that holds a comma or a quote "
+            'in double quotes, and double a quote inside it, as in Mass,"a, b".'
+        ) from error
+    return [part.strip() for part in parts if part.strip()]
+
+
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table."""
     from rich.console import Console

@@ -1,0 +1,68 @@
+"""Names of classes on the command line: with commas and quotes in them, and in letters that a terminal cannot show."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from pellucid.cli.class_choice import parse_classes
+from pellucid.cli.options import split_names
+from pellucid.models import create_model
+from pellucid.models.weights import save_model
+from pellucid.types import InputError
+
+CLASSES = ('"c"', "a, b", "日本")
+
+
+@given(
+    st.lists(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1).map(str.strip).filter(bool))
+)
+def test_names_are_read_as_csv_is(names):
+    quoted = ",".join('"' + name.replace('"', '""') + '"' for name in names)
+    assert split_names(quoted) == names
+
+
+def test_a_class_with_a_comma_can_be_chosen():
+    parts = parse_classes('"a, b",日本', CLASSES, "multilabel", truth=False).parts
+    assert parts == ("a, b", "日本")
+    assert parse_classes('"""c""",all', CLASSES, "multilabel", truth=False).parts == ('"c"', "all")
+    with pytest.raises(InputError, match=r"unknown class 'a'.*A name that holds a comma stands in double quotes"):
+        parse_classes("a, b", CLASSES, "multilabel", truth=False)
+    with pytest.raises(InputError, match="put one that holds a comma or a quote in double quotes"):
+        parse_classes('"a, b', CLASSES, "multilabel", truth=False)
+
+
+@pytest.mark.parametrize("encoding", ["ascii"])
+def test_a_terminal_that_cannot_show_a_class_shows_its_code_points(encoding, tmp_path):
+    torch.manual_seed(0)
+    made = {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2]}
+    net = create_model("small", classes=CLASSES, task="multiclass", size=32, **made)
+    model = save_model(net, tmp_path / "run")
+    rng = np.random.default_rng(0)
+    for name in CLASSES:
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True)
+        for i in range(4):
+            Image.fromarray(rng.integers(0, 255, (32, 32), dtype=np.uint8)).save(folder / f"{i}.png")
+    out = tmp_path / "out"
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "PELLUCID_PROGRESS": "0"}
+    data = ["--data", "folder", "--root", tmp_path / "data", "--data-option", "test_fraction=1", "--device", "cpu"]
+    for arguments in (["evaluate", model, *data, "--out", out], ["models", "show", model]):
+        command = [sys.executable, "-m", "pellucid.cli.app", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr.decode(errors="replace")
+        assert b"\\u65e5\\u672c" in done.stdout
+    rows = json.loads((out / "classification.json").read_text(encoding="utf-8"))["rows"]
+    assert {row["class"] for row in rows} == {*CLASSES, "mean"}
+    with (out / "classification.csv").open(newline="", encoding="utf-8") as stream:
+        assert {row["class"] for row in csv.DictReader(stream)} == {*CLASSES, "mean"}
