@@ -200,3 +200,19 @@ def test_an_official_file_cut_short_is_said(real_data, tmp_path):
         file.truncate(3_000_000)
     with pytest.raises(InputError, match=r"data_batch_1\.bin: 3,000,000 bytes"):
         open_dataset("cifar10", tmp_path)
+
+
+def test_a_test_file_alone_is_a_test_part(written):
+    folder, _ = written
+    whole = open_dataset("cifar10", folder)
+    for name in TRAIN:
+        (folder / f"{name}.bin").unlink()
+    with pytest.warns(UserWarning, match="no training files; there is a test part and no other"):
+        alone = open_dataset("cifar10", folder)
+    assert list(alone) == ["test"]
+    assert alone["test"].fingerprint == whole["test"].fingerprint
+    with pytest.raises(InputError, match="cifar10 has no 'train' part; it has: test"):
+        get_split(alone, "train")
+    report = check_dataset("cifar10", folder)
+    assert report.ok
+    assert any("no training files" in note.reason for note in report.notes)

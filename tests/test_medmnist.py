@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -171,6 +172,54 @@ def test_an_array_that_claims_terabytes_takes_none(tmp_path):
         archive.writestr("test_images.npy", header.getvalue())
         archive.writestr("test_labels.npy", header.getvalue())
     with pytest.raises(InputError, match=r"test_images\.npy: damaged: .* are not those of an array of shape"):
+        open_dataset("medmnist", tmp_path)
+
+
+def zeros_in_zip(path, name, shape):
+    """Add an array of zeros of this shape to a zip, a megabyte at a time: of 400 MB it takes 0.4."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive, archive.open(f"{name}.npy", "w") as content:
+        content.write(header.getvalue())
+        for _ in range(int(np.prod(shape)) >> 20):
+            content.write(bytes(1 << 20))
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "said"),
+    [
+        ((16, 4, 4), (16, 1 << 23), r"test_labels\.npy: 8,388,608 labels an image; expected 10,000 at most"),
+        ((16, 4, 4), (1 << 27, 1), r"16 test_images and 134,217,728 test_labels; expected as many"),
+    ],
+)
+def test_labels_of_a_shape_that_none_have_are_not_read(tmp_path, images, labels, said):
+    np.savez_compressed(tmp_path / "x.npz", test_images=np.ones(images, np.uint8))
+    zeros_in_zip(tmp_path / "x.npz", "test_labels", labels)
+    assert (tmp_path / "x.npz").stat().st_size < 200_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=said):
+            open_dataset("medmnist", tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000  # they would be 134 MB, and 1 GB as float64
+    finally:
+        tracemalloc.stop()
+
+
+def test_images_that_declare_too_many_pixels_are_not_unpacked(tmp_path):
+    np.savez_compressed(tmp_path / "x.npz", test_labels=np.zeros((1, 1), np.uint8))
+    zeros_in_zip(tmp_path / "x.npz", "test_images", (1, 1 << 14, 1 << 13))
+    with pytest.raises(InputError, match=r"test_images\.npy: declares 8192 × 16384 pixels, above the limit"):
+        open_dataset("medmnist", tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{'descr': '|u1', 'shape': (((", "", "{" * 100, "{'descr': 'O'}", "1L"])
+def test_a_header_that_is_no_header_is_an_error_that_names_the_array(tmp_path, text):
+    """The first once raised TokenError, which is no ValueError."""
+    header = text.encode().ljust(118) + b"\n"
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        for kind in ("images", "labels"):
+            archive.writestr(f"test_{kind}.npy", b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(InputError, match=r"x\.npz: test_images\.npy: damaged: no header of an array"):
         open_dataset("medmnist", tmp_path)
 
 

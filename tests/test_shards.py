@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import threading
@@ -369,3 +370,45 @@ def test_the_order_of_a_cached_epoch_does_not_depend_on_threads_or_processes(pha
         pixels = torch.cat([batch.images for batch in Batches(images, targets, 16, CPU).epoch(3, seed=9)])
         assert torch.equal(pixels, torch.from_numpy(images[np.concatenate(orders[-1])] / np.float32(255)))
     assert all(order == orders[0] for order in orders)
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://", "zip::", "github://", "zip://", "s3://", "::", "reference::", "filecache::", "dir::x", "http://["]
+)
+def test_a_url_that_is_not_whole_is_refused(url):
+    with pytest.raises(InputError) as refused:
+        opened(url)
+    assert url.rstrip("/") in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"ids": None}, "no array ids"),
+        ({"ids": np.zeros(10_000_000, "U1")}, r"ids\.npy: expected .* found <U1 \(10000000,\)"),
+        ({"patients": np.array(["x" * 5000] * 40)}, r"patients\.npy: expected"),
+        ({"targets": np.zeros((40, 10_000))}, r"targets\.npy: expected"),
+        ({"targets": np.array([object()] * 40)}, "pickled objects"),
+    ],
+)
+def test_labels_of_another_shape_than_the_images_are_refused(written, tmp_path, change, said):
+    shutil.copytree(written, tmp_path / "copy")
+    index = json.loads((tmp_path / "copy" / "shards.json").read_text())
+    part = index["parts"]["test"]
+    count = json.loads((tmp_path / "copy" / part["manifest"]).read_text())["images"]
+    names = np.array([f"{i}" for i in range(count)])
+    arrays = {"ids": names, "patients": names, "targets": np.zeros((count, 1), np.float32), **change}
+    labels = tmp_path / "copy" / part["labels"]
+    np.savez_compressed(labels, **{name: array for name, array in arrays.items() if array is not None})
+    part["sha256"] = hashlib.sha256(labels.read_bytes()).hexdigest()
+    (tmp_path / "copy" / "shards.json").write_text(json.dumps({**index, "parts": {"test": part}}))
+    with pytest.raises(InputError, match=said):
+        opened(str(tmp_path / "copy"))
+
+
+def test_shards_of_other_rules_of_decoding_are_read_with_a_word(written, tmp_path):
+    shutil.copytree(written, tmp_path / "copy")
+    for path in part_manifests(tmp_path / "copy" / "shards.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"decode_version": 1}))
+    with pytest.warns(UserWarning, match=r"by the rules of another version of Pellucid \(number 1, now"):
+        opened(str(tmp_path / "copy"))

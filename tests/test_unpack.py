@@ -125,3 +125,21 @@ def test_an_encrypted_zip(tmp_path):
     (tmp_path / "x.zip").write_bytes(content)
     with pytest.raises(InputError, match="encrypted"):
         unpack(tmp_path / "x.zip", tmp_path / "root")
+
+
+def test_a_member_without_a_name_is_refused(tmp_path):
+    """`ZipInfo.is_dir` looks at the last letter of the name."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("x", b"1")
+    data = (tmp_path / "a.zip").read_bytes()
+    central, end = data.index(b"PK\1\2"), data.index(b"PK\5\6")
+    local, entry, tail = bytearray(data[:central]), bytearray(data[central:end]), bytearray(data[end:])
+    local[26:28], entry[28:30] = b"\0\0", b"\0\0"  # the length of the name
+    del local[30], entry[46]
+    tail[12:16], tail[16:20] = len(entry).to_bytes(4, "little"), len(local).to_bytes(4, "little")
+    (tmp_path / "a.zip").write_bytes(local + entry + tail)
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert archive.namelist() == [""]
+    with pytest.raises(InputError, match=r"a\.zip: a member without a name; the archive is not unpacked"):
+        unpack(tmp_path / "a.zip", tmp_path / "goal")
+    assert not list((tmp_path / "goal").glob("*"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,7 +78,7 @@ def open_cifar10(root: str | Path, *, seed: int = 0, options: Mapping[str, objec
         options: see `Cifar10Options`.
 
     Returns:
-        `train`, `validation` (unless its fraction is 0) and `test`.
+        `train`, `validation` (unless its fraction is 0) and `test`; `test` alone where only test_batch is there.
 
     Raises:
         InputError: naming the file, where one is missing (with a zip, only test_batch is needed), is empty or damaged,
@@ -87,7 +88,13 @@ def open_cifar10(root: str | Path, *, seed: int = 0, options: Mapping[str, objec
     settings = validate(Cifar10Options, options, f"options of {CARD.name}")
     folder = check_root(root, CARD.name, LAYOUT)
     if settings.train_zip is None:
-        *files, last = open_batches(folder)
+        there = open_batches(folder, needed=())
+        if [batch.name for batch in there] == [TEST]:
+            warnings.warn(f"{folder}: no training files; there is a test part and no other.", stacklevel=2)
+            return {"test": _of_batches(there).part("test")}
+        if len(there) < len(TRAIN) + 1:
+            open_batches(folder)  # which says what is missing
+        *files, last = there
         train, test = _of_batches(files), _of_batches([last])
     else:
         zips = open_zip(folder / Path(settings.train_zip).expanduser(), parts=("train", "test"))

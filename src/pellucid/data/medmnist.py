@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import re
+import shutil
 import tempfile
 import threading
 import zipfile
-import zlib
 from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, cast
 
 import numpy as np
-from numpy.lib import format as npy
 
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
 from pellucid.data.medmnist_sets import SETS, SIZES
+from pellucid.data.npz import DAMAGED, npy_header, npy_members, open_npz
 from pellucid.data.opening import check_root
+from pellucid.data.pixel_limit import check_pixels
 from pellucid.resources import nearest
 from pellucid.settings import Section, validate
 from pellucid.types import InputError
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 PARTS = {"train": "train", "val": "validation", "test": "test"}  # what the file calls them → what they are here
 LAYOUT = "an npz file of MedMNIST, such as pneumoniamnist.npz or chestmnist_224.npz."
 _CHUNK = 1 << 20
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError)
+_MOST_COLUMNS = 10_000  # labels of an image; more are no labels, and would take memory
 
 CARD = DatasetCard(
     name="medmnist",
@@ -78,13 +81,15 @@ class _Pixels:
 
     def _unpack(self) -> npt.NDArray[np.uint8]:
         try:
+            if shutil.disk_usage(tempfile.gettempdir()).free < self.start + math.prod(self.shape):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             file = tempfile.TemporaryFile()  # noqa: SIM115 (the map below keeps it)
             with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as content:
                 while chunk := content.read(_CHUNK):
                     file.write(chunk)
             file.flush()
             return np.memmap(cast("IO[bytes]", file), np.uint8, "r", self.start, self.shape)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise InputError(f"{self.path}: {self.member}: damaged ({error}). Fetch the file again.") from error
         except OSError as error:
             raise InputError(
@@ -115,24 +120,14 @@ def open_medmnist(root: str | Path, *, seed: int = 0, options: Mapping[str, obje
     """
     settings = validate(MedMnistOptions, options, f"options of {CARD.name}")
     path = _choose(check_root(root, CARD.name, LAYOUT), settings.file)
-    try:
-        status = path.stat()
-        with zipfile.ZipFile(path) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            found = {
-                part: (
-                    _images(archive, path, members[f"{part}_images"]),
-                    _labels(archive, path, members[f"{part}_labels"]),
-                )
-                for part in PARTS
-                if f"{part}_images" in members and f"{part}_labels" in members
-            }
-    except InputError:
-        raise
-    except _DAMAGED as error:
-        raise InputError(f"{path}: not an npz file, or damaged ({error}). Fetch the file again.") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    status = path.stat()
+    found: dict[str, tuple[_Pixels, npt.NDArray[np.float64]]] = {}
+    with open_npz(path, str(path)) as archive:
+        members = npy_members(archive)
+        for part in PARTS:
+            if f"{part}_images" in members and f"{part}_labels" in members:
+                pixels = _images(archive, path, members[f"{part}_images"])
+                found[part] = pixels, _labels(archive, path, members[f"{part}_labels"], part, pixels.shape[0])
     if not found:
         raise InputError(
             f"{path}: expected arrays called train_images, train_labels, and so on for val and test; found "
@@ -142,10 +137,6 @@ def open_medmnist(root: str | Path, *, seed: int = 0, options: Mapping[str, obje
     splits: Splits = {}
     for part, (pixels, labels) in found.items():
         count = len(labels)
-        if count != pixels.shape[0] or count == 0:
-            raise InputError(
-                f"{path}: {pixels.shape[0]:,} {part}_images and {count:,} {part}_labels; expected as many."
-            )
         ids = tuple(f"{part}/{number}" for number in range(count))
         checksums = "|".join(f"{members[f'{part}_{kind}'].CRC:08x}" for kind in ("images", "labels"))
         splits[PARTS[part]] = Dataset(
@@ -174,40 +165,34 @@ def _choose(folder: Path, name: str | None) -> Path:
     raise InputError(f"{folder}: no {name}. {nearest(name, there)}")
 
 
-def _header(content: IO[bytes], place: str, size: int) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
-    """Shape and type of an array, checked against the bytes that there are before any are reserved for it."""
-    version = npy.read_magic(content)
-    if version not in ((1, 0), (2, 0)):
-        raise InputError(f"{place}: version {version} of npy; expected 1.0 or 2.0.")
-    reader = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, fortran, dtype = reader(content)
-    if dtype.hasobject or fortran:
-        raise InputError(
-            f"{place}: {'pickled objects' if dtype.hasobject else 'stored by columns'}, which is not read."
-        )
-    if size != content.tell() + math.prod(shape) * dtype.itemsize:
-        raise InputError(f"{place}: damaged: {size:,} bytes are not those of an array of shape {shape}.")
-    return shape, dtype
-
-
 def _images(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> _Pixels:
     place = f"{path}: {info.filename}"
     with archive.open(info) as content:
-        shape, dtype = _header(content, place, info.file_size)
+        shape, dtype = npy_header(content, place, info.file_size)
         start = content.tell()
     if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)) or dtype != np.uint8 or 0 in shape:
         what = "volumes (three-dimensional sets) are not read; " if len(shape) == 4 and dtype == np.uint8 else ""
         raise InputError(f"{place}: {what}expected uint8 images (N, H, W) or (N, H, W, 3); found {dtype} {shape}.")
+    try:
+        check_pixels(shape[1], shape[2])
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from error
     return _Pixels(path, info.filename, shape, start)
 
 
-def _labels(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> npt.NDArray[np.float64]:
-    """The labels of a part, (N, K)."""
+def _labels(
+    archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo, part: str, count: int
+) -> npt.NDArray[np.float64]:
+    """The labels of a part, (N, K); not read where they are not as many as images, or have too many columns."""
     place = f"{path}: {info.filename}"
     with archive.open(info) as content:
-        shape, dtype = _header(content, place, info.file_size)
+        shape, dtype = npy_header(content, place, info.file_size)
         if len(shape) not in (1, 2) or dtype.kind not in "uibf" or 0 in shape[1:]:
             raise InputError(f"{place}: expected numbers of shape (N, 1) or (N, K); found {dtype} {shape}.")
+        if shape[0] != count:
+            raise InputError(f"{path}: {count:,} {part}_images and {shape[0]:,} {part}_labels; expected as many.")
+        if math.prod(shape[1:]) > _MOST_COLUMNS:
+            raise InputError(f"{place}: {shape[1]:,} labels an image; expected {_MOST_COLUMNS:,} at most.")
         values = np.frombuffer(content.read(), dtype=dtype)
     return values.reshape(shape[0], -1 if shape[0] else 1).astype(np.float64)
 

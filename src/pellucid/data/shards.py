@@ -8,6 +8,7 @@ import json
 import math
 import threading
 import time
+import warnings
 from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from pydantic import Field
 from pellucid.data.cache import cache_path, ensure_cache, plan
 from pellucid.data.cache_manifest import parse_manifest
 from pellucid.data.dataset import Dataset, DatasetCard
+from pellucid.data.decode import DECODE_VERSION
+from pellucid.data.npz import open_npz, read_npy
 from pellucid.resources import optional, whole_file, write_text
 from pellucid.settings import Section, validate
 from pellucid.types import InputError
@@ -36,6 +39,7 @@ LANES = 8
 
 INDEX = "shards.json"  # what a folder of shards begins with
 _ATTEMPTS = 4  # to read a file, with 1, 2 and 4 seconds between
+_NAME_BYTES = 4 * 4096  # of an image's or patient's name, as numpy keeps it: four a letter
 _KEPT = 2  # shards kept for reading single images
 
 CARD = DatasetCard(
@@ -156,10 +160,20 @@ def _open_part(store: Store, card: DatasetCard, split: str, part: PartIndex) -> 
     content = store.read(part.labels)
     if hashlib.sha256(content).hexdigest() != part.sha256:
         raise InputError(f"{store.place(part.labels)}: not what was written; write the shards anew.")
-    with np.load(io.BytesIO(content), allow_pickle=False) as labels:
-        ids, patients, targets = (labels[name] for name in ("ids", "patients", "targets"))
-    if len(ids) != manifest.images:
-        raise InputError(f"{store.place(part.labels)}: {len(ids)} labels for {manifest.images} images.")
+    if manifest.decode_version != DECODE_VERSION:
+        warnings.warn(
+            f"{store.place(part.manifest)}: decoded by the rules of another version of Pellucid (number "
+            f"{manifest.decode_version}, now {DECODE_VERSION}); write the shards anew for what is read now.",
+            stacklevel=3,
+        )
+    place = store.place(part.labels)
+    with open_npz(io.BytesIO(content), place) as labels:
+        count = manifest.images
+        ids, patients = (
+            read_npy(labels, name, place, rows=count, columns=0, kinds="U", width=_NAME_BYTES)
+            for name in ("ids", "patients")
+        )
+        targets = read_npy(labels, "targets", place, rows=count, columns=len(card.classes), kinds="if")
     shards = Shards(store, manifest)
     return Dataset(
         card=card,
@@ -189,8 +203,9 @@ class Store:
             self._system, self._folder = core.url_to_fs(self.url, **(storage or {}))
         except ImportError as error:  # the package for this kind of URL
             raise InputError(f"{url}: cannot be read ({error}): pip install 'pellucid[cloud]'") from error
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{url}: not a URL that fsspec reads with these options ({error}).") from error
+        except Exception as error:  # whatever a protocol raises that is not known, not complete or not reachable
+            told = str(error).strip() or type(error).__name__
+            raise InputError(f"{url}: not a URL that fsspec reads with these options ({told}).") from error
 
     def place(self, name: str) -> str:
         """Where a file is, for messages."""

@@ -87,6 +87,8 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
 
 def _of_zip(archive: Path, limit: int) -> Iterator[tuple[str, IO[bytes]]]:
     with zipfile.ZipFile(archive) as opened:
+        if not all(info.filename for info in opened.infolist()):  # which zipfile itself does not expect
+            raise InputError(f"{archive}: a member without a name; the archive is not unpacked.")
         infos = [info for info in opened.infolist() if not info.is_dir()]
         if sum(info.file_size for info in infos) > limit:  # more than this of a member is never read
             raise _bomb(archive, limit)
