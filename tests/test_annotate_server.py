@@ -74,6 +74,8 @@ def ann(address):
 def test_an_image_from_first_to_last(ann, desk, dataset):
     about = ann.get("/api/about").json()
     assert (about["annotator"], about["dataset"], about["per_image"]) == ("Ann", "phantom", 1)
+    labels = {"adversarial": "Adversarial", "cam": "CAM", "grad-cam": "Grad-CAM", "saliency": "Saliency"}
+    assert (about["methods"], about["labels"]) == (list(labels), labels)
     queue = ann.get("/api/queue?count=3").json()
     assert len(queue["images"]) == 3
     assert ann.get("/api/queue?count=3").json()["images"] == queue["images"]  # a reload, a second tab

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -50,6 +51,23 @@ def test_texts_of_the_style_sheet_meet_the_contrast_of_wcag_aa(page):
     for colour in colours.values():
         assert contrast(colour, "#ffffff") >= 4.5
         assert contrast(colour, re.search(r"--faint: (#\w{6})", page)[1]) >= 4.5
+
+
+def test_how_the_cases_are_coloured_is_said_of_the_methods_that_they_show(study, page):
+    assert "Over the image: CAM, Grad-CAM. Alone" in page
+    assert "99th percentile: Saliency." in page
+    assert "With a zero" not in page
+    shown = [
+        replace(
+            panel,
+            maps={(variant, "lime"): maps - 0.5 for (variant, method), maps in panel.maps.items() if method == "cam"},
+        )
+        for panel in example.panels(2)
+    ]
+    other = render({**study, "methods": ["lime"]}, shown)
+    assert "Over the image: LIME. With a zero, which has no colour: LIME." in other
+    assert "Alone, since" not in other
+    assert "From the least" not in other
 
 
 def test_charts_are_the_same_each_time_and_their_text_is_text(study):

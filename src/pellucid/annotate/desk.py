@@ -14,6 +14,7 @@ from pellucid.data.annotation_agreement import agreement
 from pellucid.data.annotation_reservations import reserve
 from pellucid.data.annotation_shapes import MAX_POINTS, MAX_RADIUS, shape_to_json
 from pellucid.data.annotations import KINDS, Visit
+from pellucid.explain.registry import label_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,6 +126,7 @@ class Desk:
                 "fingerprint": explanations.fingerprint,
             },
             "methods": list(explanations.methods),
+            "labels": {method: label_of(method) for method in explanations.methods},
             "rhos": list(explanations.rhos),
             "order": self.ranking.order,
             "per_image": settings.per_image,

@@ -31,19 +31,17 @@ class Method:
     Attributes:
         algorithm: takes a search and keyword options.
         box: whether it stays in the pixel box unless asked otherwise.
-        citation: where it comes from.
     """
 
     algorithm: Callable[..., Tensor]
     box: bool
-    citation: str
 
 
 METHODS: dict[str, Method] = {
-    "tight": Method(tight, True, "pellucid's own"),
-    "fmn": Method(fast_minimum_norm, True, "Pintor et al. 2021, Algorithm 1"),
-    "ddn": Method(decoupled_direction_norm, True, "Rony et al. 2019, Algorithm 1"),
-    "woods2019": Method(algorithm_1, False, "Woods, Chen & Teuscher 2019, Algorithm 1"),
+    "tight": Method(tight, True),
+    "fmn": Method(fast_minimum_norm, True),
+    "ddn": Method(decoupled_direction_norm, True),
+    "woods2019": Method(algorithm_1, False),
 }
 """What `minimal` can be told to use."""
 

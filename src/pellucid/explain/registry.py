@@ -91,7 +91,7 @@ EXPLAINERS: dict[str, ExplainerEntry] = {
         ExplainerEntry("lime", "LIME", lime, signed=True, differentiable=True),
         ExplainerEntry("kernel-shap", "Kernel SHAP", kernel_shap, signed=True),
         ExplainerEntry("rise", "RISE", rise, signed=True),
-        ExplainerEntry("adversarial", "Adversarial explanation", adversarial, kind="image"),
+        ExplainerEntry("adversarial", "Adversarial", adversarial, kind="image"),
     )
 }
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pellucid.explain.registry import is_fine, is_signed
 from pellucid.report import areas, boxes, configuration, figures, slider, tables
 from pellucid.report.book import MEAN, TRIVIAL, Book
 from pellucid.report.long_form import long_tables, write_tables
@@ -111,6 +112,7 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequenc
         "training_charts": figures.training(book),
         "runs": _runs(results["variants"]),
         "cases": _cases(book, panels),
+        "heat": _heat(panels),
         "slides": [slider.fragment(slide, f"slide{i}") for i, slide in enumerate(slides)],
     }
     names = {
@@ -230,6 +232,18 @@ def _cases(book: Book, panels: Iterable[Panel]) -> list[dict[str, Any]]:
     return [
         {"title": titles.get(target, target), "rule": rule, "cases": cases} for (target, rule), cases in groups.items()
     ]
+
+
+def _heat(panels: Iterable[Panel]) -> dict[str, list[str]]:
+    """The labels of the methods of the cases by how their maps are drawn; none of a kind where none is shown."""
+    methods = dict.fromkeys(method for panel in panels for _, method in panel.maps)
+    kinds = {
+        "over": [m for m in methods if not is_fine(m)],
+        "alone": [m for m in methods if is_fine(m)],
+        "unsigned": [m for m in methods if not is_signed(m)],
+        "signed": [m for m in methods if is_signed(m)],
+    }
+    return {kind: [method_label(m) for m in found] for kind, found in kinds.items()}
 
 
 def _case(book: Book, panel: Panel) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import { announce, find } from "./dom.js";
 import { Draft, inWords } from "./drawing.js";
 import { changed, WHOLE } from "./levels.js";
-import { listed, methodName } from "./panel.js";
+import { listed } from "./panel.js";
 import { Pictures } from "./pictures.js";
 
 const RADII = [0.015, 0.03, 0.06];
@@ -82,7 +82,7 @@ export class Actions {
 
   loadExplanation() {
     const { state } = this;
-    state.methodName = methodName(state.method);
+    state.methodName = this.about.labels[state.method];
     state.explanation = null;
     if (state.sheet && state.explained) {
       const path = this.path(state.sheet.image);
@@ -119,7 +119,7 @@ export class Actions {
   toggleExplanation(on = !this.state.explained) {
     this.state.explained = on;
     this.loadExplanation();
-    announce(on ? `${methodName(this.state.method)} shown` : "explanation hidden");
+    announce(on ? `${this.about.labels[this.state.method]} shown` : "explanation hidden");
   }
 
   chooseMethod(place) {

@@ -4,13 +4,10 @@ import { find, make, percent, refill } from "./dom.js";
 import { inWords } from "./drawing.js";
 import { isWhole } from "./levels.js";
 
-const METHODS = { adversarial: "Adversarial", cam: "CAM", "grad-cam": "Grad-CAM", saliency: "Saliency" };
 const ANSWERS = [["yes", "Yes", "Y"], ["no", "No", "N"], ["unsure", "Unsure", "U"]];
 const SIGNS = { yes: "●", no: "○", unsure: "?", null: "–" };
 const SPOKEN = { yes: "yes", no: "no", unsure: "unsure", null: "not known" };
 const FEW = 20; // classes that are all listed
-
-export const methodName = (method) => METHODS[method] ?? method;
 
 /** Which classes are listed: all where they are few, otherwise the most probable, those that somebody spoke of, and the
  *  chosen one. */
@@ -28,8 +25,8 @@ export class Panel {
     this.actions = actions;
     this.seen = null; // the image and class that were shown last
     const button = (method, i) =>
-      make("button", { type: "button", "data-method": method, "aria-pressed": "false", title: `${methodName(method)} (${i + 1})`,
-        on: { click: () => actions.chooseMethod(i) } }, methodName(method), " ", make("kbd", { text: String(i + 1) }));
+      make("button", { type: "button", "data-method": method, "aria-pressed": "false", title: `${about.labels[method]} (${i + 1})`,
+        on: { click: () => actions.chooseMethod(i) } }, about.labels[method], " ", make("kbd", { text: String(i + 1) }));
     find("methods").replaceChildren(...about.methods.map(button));
     find("rho").max = about.rhos.length - 1;
     find("all-classes").addEventListener("click", () => actions.listAll());
