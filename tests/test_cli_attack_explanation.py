@@ -119,7 +119,7 @@ def test_the_other_goal_on_a_dataset(pellucid, tmp_path):
         (["--method", "integrated-gradients", "--option", "steps=4.5"], ["is a whole number; found 4.5"]),
         (["--data", "phantom"], ["one of the two"]),
         (["--root", "/nowhere"], ["--root is where the dataset of --data lies"]),
-        (["--data-option", "positive=x"], ["options of DICOM files (--data-option)"]),
+        (["--data-option", "positive=x"], ["options of image files (--data-option)"]),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(pellucid, model, images, tmp_path, options, parts):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import threading
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -19,8 +20,10 @@ from launch_example import launch
 from pellucid.data import materialize, open_dataset
 from pellucid.data.cache_manifest import verify_cache
 from pellucid.data.shards import LANES, part_manifests, write_shards
+from pellucid.evaluate.training_images import ImageCheck
 from pellucid.models import load_model
 from pellucid.models.inference import predict
+from pellucid.models.weights import read_training_record
 from pellucid.training import RunFolder
 from pellucid.training.batches import Batches
 from pellucid.training.streamed import StreamedBatches
@@ -171,6 +174,11 @@ def test_a_network_learns_from_a_url_and_is_judged_as_ever(url, phantom, tmp_pat
     expected = roc_auc_score(phantom["validation"].targets, predict(network, pixels), average="macro")
     assert max(row["validation_auroc"] for row in made.metrics()) == pytest.approx(expected, abs=1e-6)
     assert RunFolder(tmp_path / "streamed").read()["data"]["train"]["fingerprint"] == splits["train"].fingerprint
+    check = ImageCheck(made.path, refuse=True)  # the same images, drawn and not fetched
+    with pytest.raises(InputError, match="was trained on 64 of the 64 images of phantom/train"):
+        check.look(replace(phantom["train"], stable_ids=()), materialize(phantom["train"], size=32, channels=1))
+    with pytest.raises(InputError, match="was trained on 64 of the 64 images of phantom/train"):
+        check.check_ids(phantom["train"])
     kept = run(splits, tmp_path / "kept", "training.epochs=1", name="standard", cache=tmp_path / "cache")
     assert kept.metrics()[0]["step"] == 4  # all 64 images: from a local cache
     with pytest.raises(InputError, match=r"hold images of 32 pixels .* asks for 48 and 1\. Set model\.size=32"):
@@ -235,6 +243,9 @@ def test_two_real_processes_learn_what_one_does_and_each_fetches_its_own_shards(
     assert (one.read()["processes"], two.read()["processes"]) == (1, 2)
     names = [file.name for file in opened(url)["train"].shards.manifest.files]
     assert [Handler.asked[name] for name in names] == [2] * len(names)  # once an epoch, by one of the two
+    records = [read_training_record(made.path) for made in (one, two)]  # all images, in either
+    assert [len(record.trained) for record in records] == [len(opened(url)["train"])] * 2
+    assert [record.file for record in records] == [records[0].file] * 2
     for name, tensor in weights.items():
         torch.testing.assert_close(theirs[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
     assert two.metrics()[-1]["loss"] == pytest.approx(one.metrics()[-1]["loss"], rel=1e-5)

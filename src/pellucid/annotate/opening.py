@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pellucid.annotate.acquisition import Order
     from pellucid.data.dataset import Dataset
+    from pellucid.evaluate.training_images import ImageCheck
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.types import Pixels
 
@@ -61,6 +62,7 @@ def open_desk(
     name: str = "",
     beside: ConvolutionalClassifier | None = None,
     options: DeskOptions | None = None,
+    check: ImageCheck | None = None,
 ) -> Desk:
     """A desk for the images of one part of a dataset; the annotation database is made where it is new.
 
@@ -71,9 +73,11 @@ def open_desk(
         name: of the network, for the page.
         beside: a second network, which the order `disagreement` needs.
         options: what may be chosen.
+        check: of the network: it looks at the images, so that what it has seen of them can be told.
 
     Raises:
-        InputError: a network of other classes, a bad option, or a database of another dataset.
+        InputError: a network of other classes, a bad option, a database of another dataset, or images that are read
+            otherwise than those of the training.
     """
     options = options or DeskOptions()
     for other in (network, beside):
@@ -84,10 +88,14 @@ def open_desk(
             )
     if options.order == "disagreement" and beside is None:
         raise InputError("the order 'disagreement' compares two networks: give the second one with --beside.")
+    if check is not None:
+        check.check_decoding(dataset)
     store = open_store(source, create=dataset)
     store.info.check(dataset)
     offered = dataset.limit(options.limit, seed=options.seed)
     pictures = _pictures(offered, network, options.cache)
+    if check is not None:
+        check.look(offered, pictures)
     with progress_bar("look at images", len(offered) * (1 if beside is None else 2), patience=1.0) as advance:
         chances = _chances(network, pictures, offered, advance)
         second = None

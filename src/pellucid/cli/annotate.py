@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from pellucid.cli.options import Cache, DataName, DataOption, Device, Model, Root, Seed, open_splits, pick_device, wrote
+from pellucid.cli.options import (
+    Cache,
+    DataName,
+    DataOption,
+    Device,
+    Model,
+    Root,
+    Seed,
+    open_splits,
+    pick_device,
+    tell_seen,
+    wrote,
+)
 
 if TYPE_CHECKING:
     from pellucid.annotate.acquisition import Order
@@ -73,6 +85,7 @@ def serve(
     """
     from pellucid.annotate.serving import TOKEN_VARIABLE, open_door, read_token, serve_desk
     from pellucid.data.dataset import get_split
+    from pellucid.evaluate.training_images import ImageCheck
     from pellucid.models.weights import load_model
     from pellucid.resources import optional
     from pellucid.types import InputError
@@ -100,7 +113,13 @@ def serve(
     place = pick_device(device)
     dataset = get_split(open_splits(data, root, data_option), split)
     second = None if beside is None else load_model(beside, place)
-    desk = open_desk(dataset, load_model(model, place), store, name=str(model), beside=second, options=chosen)
+    check = ImageCheck(model, refuse=False)
+    if beside is not None:
+        ImageCheck(beside, refuse=False).check_decoding(dataset)
+    desk = open_desk(
+        dataset, load_model(model, place), store, name=str(model), beside=second, options=chosen, check=check
+    )
+    tell_seen(check.found(), judging=False)
     typer.echo(f"{len(desk.dataset)} images of {data}/{split}; annotations go to {store_name(store)}")
     serve_desk(desk, door, say=typer.echo, open_page=open_page)
 

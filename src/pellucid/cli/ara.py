@@ -9,6 +9,7 @@ import typer
 
 from pellucid.cli.evaluate import choices
 from pellucid.cli.options import (
+    AllowTrainingImages,
     Cache,
     DataName,
     DataOption,
@@ -21,6 +22,7 @@ from pellucid.cli.options import (
     open_splits,
     pick_device,
     show,
+    tell_seen,
     wrote,
 )
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset
     from pellucid.evaluate.questions import Question
     from pellucid.evaluate.radii import Protocol
+    from pellucid.evaluate.training_images import ImageCheck
     from pellucid.report.curves import AraCurve
 
 
@@ -55,6 +58,7 @@ def ara(
         typer.Option(min=1, help="Images at a time; as many as fit, at most 64 on a CPU.", show_default=False),
     ] = None,
     cache: Cache = None,
+    allow_training_images: AllowTrainingImages = False,
 ) -> None:
     """The Accuracy-Robustness Area: the smallest perturbation of each image that changes the answer.
 
@@ -66,6 +70,7 @@ def ara(
     from pellucid.data.dataset import get_split
     from pellucid.evaluate.questions import KINDS
     from pellucid.evaluate.radii import Protocol
+    from pellucid.evaluate.training_images import ImageCheck
     from pellucid.report.curves import write_curves
 
     kinds = list(dict.fromkeys(choices(kind, KINDS, "kind of area")))
@@ -76,7 +81,8 @@ def ara(
     found: dict[str, dict[str, Any]] = {}
     curves: list[AraCurve] = []
     for path, (name, folder) in zip(model, folders.items(), strict=True):
-        found[name], own = _one(path, name, folder, whole, kinds, settings, limit, place, batch_size, cache)
+        check = ImageCheck(path, refuse=not allow_training_images)
+        found[name], own = _one(path, name, folder, whole, kinds, settings, limit, place, batch_size, cache, check)
         curves += own
     write_curves(curves, out / "curve.png")
     _tell(found, kinds, f"{next(iter(found.values()))['images']} images of {data}/{split}, {protocol}")
@@ -97,10 +103,10 @@ def _one(
     device: str,
     batch_size: int | None,
     cache: Path | None,
+    check: ImageCheck,
 ) -> tuple[dict[str, Any], list[AraCurve]]:
     """Measure one network, or read what was measured."""
     from pellucid.cli.evaluate import _same_classes
-    from pellucid.data.cache import materialize
     from pellucid.downloads import digest_of
     from pellucid.evaluate.ara_summary import conclude, curve_of
     from pellucid.evaluate.bootstrap import Bootstrap
@@ -117,8 +123,9 @@ def _one(
     questions = [ask(kind, whole, card) for kind in kinds]
     dataset = whole.limit(limit, seed=protocol.seed)
     _something_to_measure(questions, dataset)
-    shape = classifier.input_spec
-    images = materialize(dataset, size=shape.size, channels=shape.channels, directory=cache, progress=True)
+    images = check.pixels(dataset, classifier.input_spec, cache)
+    seen = check.found()
+    tell_seen(seen)
     draws = Bootstrap(dataset.patients, seed=protocol.seed)
     with progress_bar(f"attack {name}", sum(len(q.units(dataset.targets)[0]) for q in questions)) as advance:
         measured = measure(
@@ -132,8 +139,10 @@ def _one(
             batch_size=batch_size,
             advance=advance,
         )
-    about = {"model": str(model), "data": whole.card.name, "split": whole.split, "fingerprint": dataset.fingerprint}
-    found = conclude(classifier, images, dataset, measured, protocol, draws, folder, about={**about, "limit": limit})
+    about: dict[str, Any] = {"model": str(model), "data": whole.card.name, "split": whole.split}
+    about["fingerprint"] = dataset.fingerprint
+    about |= {"limit": limit, "training_images": seen.to_json()}
+    found = conclude(classifier, images, dataset, measured, protocol, draws, folder, about=about)
     curves = []
     for kind, radii in measured.items():
         curve = curve_of(radii, dataset)

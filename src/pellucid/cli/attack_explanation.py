@@ -99,11 +99,9 @@ def attack_explanation(
     import hashlib
     from dataclasses import asdict
 
-    import numpy as np
-
-    from pellucid.cli.explain import image_files
-    from pellucid.cli.subjects import check_given, from_dataset, from_files
+    from pellucid.cli.subjects import check_given, find_subjects
     from pellucid.csv_table import write_csv
+    from pellucid.data.file_pixels import stacked
     from pellucid.downloads import digest_of
     from pellucid.evaluate.bootstrap import Bootstrap
     from pellucid.evaluate.gradient_maps import check_method
@@ -111,6 +109,7 @@ def attack_explanation(
     from pellucid.evaluate.manipulation import manipulate
     from pellucid.evaluate.manipulation_settings import BUDGETS, Attack
     from pellucid.evaluate.manipulation_summary import manipulation_rows, manipulation_summary
+    from pellucid.evaluate.training_images import ImageCheck
     from pellucid.models import load_model
     from pellucid.models.inference import as_pixels
     from pellucid.models.weights import read_model_card, weights_file
@@ -126,30 +125,28 @@ def attack_explanation(
     )  # fmt: skip
     check_given(images, data, root)
     network = load_model(model, pick_device(device))
+    check = ImageCheck(model, refuse=False)
     check_method(method, network, attack.options)
     target = None if class_name is None else _number(class_name, network.classes)
-    if data is None:
-        subjects = from_files(image_files(images or [])[:limit], network, data_option)
-    else:
-        subjects = from_dataset(network, data, root, data_option, split, None, limit, seed)
+    subjects = find_subjects(check, network, images, data, root, data_option, split, None, limit, seed)
+    pictures_of = stacked([s.picture for s in subjects])
     thresholds = read_model_card(model).get("thresholds")
     record = {
         "weights": digest_of(weights_file(model)),
         "images": [s.source for s in subjects],
-        "pixels": hashlib.sha256(np.stack([s.picture for s in subjects]).tobytes()).hexdigest(),
+        "pixels": hashlib.sha256(pictures_of.tobytes()).hexdigest(),
         "class": class_name,
         "thresholds": thresholds,
         **asdict(attack),
     }
     kept = Kept(out, record)
     with progress_bar("attack explanations", len(subjects) * len(attack.budgets)) as advance:
-        pixels = as_pixels(np.stack([s.picture for s in subjects]), device_of(network))
+        pixels = as_pixels(pictures_of, device_of(network))
         found = manipulate(network, pixels, attack, targets=target, thresholds=thresholds, kept=kept, advance=advance)
     rows = manipulation_rows(found, [s.source for s in subjects])
     summary = manipulation_summary(found, Bootstrap([s.source for s in subjects], seed=seed))
-    write_json(
-        out / FILE, {"format": 1, "model": str(model), "data": data, "split": split if data else None, **summary}
-    )
+    about = {"format": 1, "model": str(model), "data": data, "split": split if data else None}
+    write_json(out / FILE, about | {"training_images": check.found().to_json(), **summary})
     write_csv(out / ROWS, rows)
     write_manipulation_curves({method: summary}, out / CURVE)
     _keep(found, subjects, out)

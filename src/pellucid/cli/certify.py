@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from pellucid.cli.options import (
+    AllowTrainingImages,
     Cache,
     DataName,
     DataOption,
@@ -21,6 +22,7 @@ from pellucid.cli.options import (
     open_splits,
     pick_device,
     show,
+    tell_seen,
     wrote,
 )
 
@@ -57,6 +59,7 @@ def certify(
     device: Device = "auto",
     seed: Seed = 0,
     cache: Cache = None,
+    allow_training_images: AllowTrainingImages = False,
 ) -> None:
     """Certified robustness by randomised smoothing, and the same smoothed classifier attacked.
 
@@ -67,7 +70,6 @@ def certify(
     """
     from pellucid.cli.ara import _something_to_measure
     from pellucid.cli.evaluate import _same_classes
-    from pellucid.data.cache import materialize
     from pellucid.data.dataset import get_split
     from pellucid.downloads import digest_of
     from pellucid.evaluate.bootstrap import Bootstrap
@@ -75,6 +77,7 @@ def certify(
     from pellucid.evaluate.certified_rows import ROWS, measure_certified
     from pellucid.evaluate.certified_summary import bracket_of, certified_summary
     from pellucid.evaluate.questions import ask
+    from pellucid.evaluate.training_images import ImageCheck
     from pellucid.models import load_model
     from pellucid.models.weights import read_model_card, weights_file
     from pellucid.progress import progress_bar
@@ -95,8 +98,9 @@ def certify(
     question = ask("attack", whole, card)
     dataset = whole.limit(limit, seed=seed)
     _something_to_measure([question], dataset)
-    shape = classifier.input_spec
-    images = materialize(dataset, size=shape.size, channels=shape.channels, directory=cache, progress=True)
+    check = ImageCheck(model, refuse=not allow_training_images)
+    images = check.pixels(dataset, classifier.input_spec, cache)
+    tell_seen(check.found())
     with progress_bar("certify", len(dataset)) as advance:
         rows = measure_certified(
             classifier,
@@ -113,6 +117,7 @@ def certify(
     found = {
         **about,
         "fingerprint": dataset.fingerprint,
+        "training_images": check.found().to_json(),
         **certified_summary(rows, bracket, dataset, smoothing, Bootstrap(dataset.patients, seed=seed)),
     }
     write_json(out / FILE, found)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from pellucid.cli.options import (
+    AllowTrainingImages,
     BatchSize,
     Cache,
     DataName,
@@ -22,6 +23,7 @@ from pellucid.cli.options import (
     pick_device,
     show,
     split_names,
+    tell_seen,
     wrote,
 )
 
@@ -53,6 +55,7 @@ def evaluate(
     seed: Seed = 0,
     batch_size: BatchSize = 64,
     cache: Cache = None,
+    allow_training_images: AllowTrainingImages = False,
 ) -> None:
     """AUROC and average precision a class, and accuracy under attack, with intervals over patients.
 
@@ -62,10 +65,10 @@ def evaluate(
     """
     from pellucid.attacks import Magnitude
     from pellucid.attacks.under_attack import logits_under_attack
-    from pellucid.data.cache import materialize
     from pellucid.data.dataset import get_split
     from pellucid.evaluate.comparison import classification_rows, robustness_rows
     from pellucid.evaluate.statistics import Bootstrap
+    from pellucid.evaluate.training_images import ImageCheck
     from pellucid.models import load_model
     from pellucid.models.inference import check_answers, predict
     from pellucid.models.weights import read_model_card
@@ -77,8 +80,9 @@ def evaluate(
     thresholds = _thresholds(read_model_card(model))
     dataset = get_split(open_splits(data, root, data_option), split).limit(limit, seed=seed)
     _same_classes(classifier.classes, dataset.classes, data)
-    shape = classifier.input_spec
-    images = materialize(dataset, size=shape.size, channels=shape.channels, directory=cache, progress=True)
+    check = ImageCheck(model, refuse=not allow_training_images)
+    images = check.pixels(dataset, classifier.input_spec, cache)
+    tell_seen(check.found())
     with progress_bar("evaluate", len(images) * (1 + len(sizes))) as advance:
         logits = {"0": predict(classifier, images, batch_size=batch_size, advance=advance)}
         for size in sizes:
@@ -102,6 +106,7 @@ def evaluate(
         "split": split,
         "fingerprint": dataset.fingerprint,
         "n": len(dataset),
+        "training_images": check.found().to_json(),
         "seed": seed,
     }
     _write(out, "classification", about, rows)
@@ -148,6 +153,7 @@ def localize(
     seed: Seed = 0,
     batch_size: BatchSize = 16,
     cache: Cache = None,
+    allow_training_images: AllowTrainingImages = False,
 ) -> None:
     """Score where explanations fall against boxes or masks: Wang et al.'s accuracy and false positives, and more.
 
@@ -161,6 +167,7 @@ def localize(
     from pellucid.evaluate.comparison import localization_rows, trivial_rows, wang_rows
     from pellucid.evaluate.explanations import localization_task, score_explanations
     from pellucid.evaluate.statistics import Bootstrap
+    from pellucid.evaluate.training_images import ImageCheck
     from pellucid.explain import HEATMAPS
     from pellucid.models import load_model
     from pellucid.models.inference import check_answers, predict, probabilities
@@ -175,6 +182,8 @@ def localize(
     for text in region or ():
         class_name, _, label = text.partition("=")
         wanted.setdefault(class_name, []).append(label)
+    check = ImageCheck(model, refuse=not allow_training_images)
+    check.check_decoding(dataset)
     shape = classifier.input_spec
     task = localization_task(
         data,
@@ -185,6 +194,8 @@ def localize(
         regions=wanted or None,
         cache=cache,
     )
+    check.look(task.dataset, task.images)
+    tell_seen(check.found())
     draws = Bootstrap(task.dataset.patients, seed=seed)
     logits = predict(classifier, task.images)
     check_answers(logits, "its explanations explain nothing", task.dataset.ids)
@@ -205,6 +216,7 @@ def localize(
         "fingerprint": task.dataset.fingerprint,
         "images": len(task.images),
         "pairs": len(task.pair_image),
+        "training_images": check.found().to_json(),
         "thresholds": {c: thresholds[o] for c, o in zip(task.classes, task.outputs, strict=True)},
         "seed": seed,
     }

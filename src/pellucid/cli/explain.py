@@ -17,7 +17,6 @@ from pellucid.cli.options import (
     Root,
     Seed,
     Split,
-    key_values,
     pick_device,
     wrote,
 )
@@ -115,30 +114,26 @@ def explain(
     from pellucid.cli.explain_adversarial import AdversarialOutput
     from pellucid.cli.explain_dicom import dicom_output, found_boxes
     from pellucid.cli.explain_maps import MIXED_RHO, HeatMapOutput
-    from pellucid.cli.subjects import check_given, from_dataset, from_files
+    from pellucid.cli.subjects import check_given, find_subjects
     from pellucid.csv_table import write_csv
+    from pellucid.evaluate.training_images import ImageCheck
     from pellucid.explain import EXPLAINERS
     from pellucid.explain.adversarial import RHO, check_settings
     from pellucid.models import load_model
     from pellucid.progress import progress_bar
     from pellucid.resources import write_json
-    from pellucid.types import InputError
 
     methods = list(dict.fromkeys(choices(method, EXPLAINERS, "method")))
     heat = [m for m in methods if m != "adversarial"]
     size = rho if rho is not None else MIXED_RHO if heat else RHO
     check_settings(size, direction, optimiser)
-    check_given(images, data, root)
-    if identifier and data is None:
-        raise InputError("--id names images of a dataset; say which with --data.")
+    check_given(images, data, root, identifier)
     network = load_model(model, pick_device(device))
+    check = ImageCheck(model, refuse=False)
     choice = parse_classes(classes, network.classes, network.task, truth=data is not None)
-    if data is None:
-        subjects = from_files(image_files(images or [])[:limit], network, data_option)
-    else:
-        subjects = from_dataset(network, data, root, data_option, split, identifier, limit, seed)
+    subjects = find_subjects(check, network, images, data, root, data_option, split, identifier, limit, seed)
     chances = _chances_of(subjects, choice, network)
-    dicom = dicom_output(output, subjects, heat, model, key_values(data_option).get("window"), out)
+    dicom = dicom_output(output, subjects, heat, model, out)
     options = {"layer": layer, "segments": segments, "samples": samples, "seed": seed}
     mapping = HeatMapOutput(network, heat, options, size, out)
     moving = AdversarialOutput(network, size, direction, optimiser, slider, out) if "adversarial" in methods else None
@@ -153,6 +148,7 @@ def explain(
             found.append(row)
             advance(1)
     about: dict[str, Any] = {"model": str(model), "methods": methods, "size": network.input_spec.size}
+    about["training_images"] = check.found().to_json()
     if heat:
         about["options"] = mapping.about()
         write_csv(out / "boxes.csv", boxes)

@@ -27,23 +27,23 @@ class DicomOutput:
 
     Args:
         writers: by the names of the images' outputs.
-        window: which of each file to show the image through; see `DicomPixels`.
         out: the folder to write to.
     """
 
-    def __init__(self, writers: Mapping[str, DicomWriter], window: int | None, out: Path) -> None:
-        self._writers, self._window, self._out = writers, window, out
+    def __init__(self, writers: Mapping[str, DicomWriter], out: Path) -> None:
+        self._writers, self._out = writers, out
 
     def write(self, subject: Subject, maps: Maps) -> list[dict[str, Any]]:
         """Write the objects of an image; what explain.json says of them."""
-        from pellucid.data.dicom_file import read_dicom
+        from pellucid.data.dicom_file import DicomPixels, read_dicom
 
-        writer = self._writers[subject.name]
-        return writer.write(maps, read_dicom(writer.path, window=self._window), self._out, subject.name)
+        writer, how = self._writers[subject.name], subject.reading or DicomPixels()
+        pixels = read_dicom(writer.path, window=how.window, frame=how.frame)  # as the network saw it
+        return writer.write(maps, pixels, self._out, subject.name)
 
 
 def dicom_output(
-    name: str, subjects: Sequence[Subject], heat: Sequence[str], model: Path, window: int | None, out: Path
+    name: str, subjects: Sequence[Subject], heat: Sequence[str], model: Path, out: Path
 ) -> DicomOutput | None:
     """What --format asks for beside pictures; all that cannot be is refused here, before any work.
 
@@ -68,7 +68,7 @@ def dicom_output(
                 "image is of, which other files do not say. Leave --format out."
             )
         writers[subject.name] = DicomWriter.of(subject.dicom.path, fingerprint)
-    return DicomOutput(writers, window, out)
+    return DicomOutput(writers, out)
 
 
 def found_boxes(subject: Subject, maps: Maps) -> list[dict[str, Any]]:

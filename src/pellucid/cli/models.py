@@ -8,6 +8,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from pellucid.cli.options import Model, Out, show, wrote
+from pellucid.models.training_record import TABLE
 
 app = typer.Typer(no_args_is_help=True, help="Which networks there are, what a trained one is, and published ones.")
 
@@ -60,6 +61,7 @@ def show_model(
         if key in card
     ]
     facts += _origin(card)
+    facts += _training(card)
     show(str(model), ["", "value"], facts)
     columns = [k for k in ("thresholds", "label_frequencies", "best_constant") if k in card]
     rows = [[name, *(f"{card[k][i]:.4f}" for k in columns)] for i, name in enumerate(network.classes)]
@@ -97,6 +99,21 @@ def import_published(
     show(f"{form}: {file.name}", ["", "value"], facts + _origin(card))
     wrote(out / WEIGHTS)
     wrote(out / CARD)
+
+
+def _training(card: dict[str, Any]) -> list[list[str]]:
+    """What images it was trained and selected on, and how they were read."""
+    record = card.get(TABLE)
+    if record is None:
+        return [["trained on", "not recorded"]]
+    facts = []
+    for stage in record["stages"]:
+        options = " ".join(f"{key}={value}" for key, value in stage["options"].items())
+        counts = f"{stage['train']['images']:,} images, selected on {stage['validation']['images']:,}"
+        facts.append(["trained on", f"{stage['dataset']}: {counts}; {options}"])
+    facts += [["not known", text] for text in record["unknown"]]
+    facts.append(["pixels", ", ".join(f"{key} = {value}" for key, value in record["decoding"].items())])
+    return facts
 
 
 def _origin(card: dict[str, Any]) -> list[list[str]]:

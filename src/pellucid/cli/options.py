@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pellucid.data.dataset import Splits
+    from pellucid.evaluate.training_images import SeenImages
 
 Model = Annotated[Path, typer.Argument(help="A run folder, or a weights file with its model.toml.", show_default=False)]
 DataName = Annotated[str, typer.Option("--data", help="A dataset by name; `pellucid data list` shows them.")]
@@ -38,6 +39,15 @@ Wait = Annotated[
     typer.Option("--wait", help="Wait for another process that works in the same folder; without it, that is refused."),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
+
+AllowTrainingImages = Annotated[
+    bool,
+    typer.Option(
+        "--allow-training-images",
+        help="Also judge on images that the network was trained on, and count them in the result; they are refused "
+        "otherwise.",
+    ),
+]
 
 
 def open_splits(name: str, root: Path | None, options: Sequence[str] | None, seed: int = 0) -> Splits:
@@ -112,6 +122,12 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     for row in rows:
         table.add_row(*row)
     Console().print(table)
+
+
+def tell_seen(found: SeenImages, *, judging: bool = True) -> None:
+    """Say which of the images the network has seen before."""
+    for message in found.messages(judging=judging):
+        typer.echo(f"note: {message}", err=True)
 
 
 def wrote(path: Path | str) -> None:

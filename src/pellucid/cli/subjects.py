@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pellucid.data.dicom_header import Header
+    from pellucid.data.file_pixels import FilePixels
+    from pellucid.evaluate.training_images import ImageCheck
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.types import Pixels
 
@@ -32,6 +34,7 @@ class Subject:
         truth: the classes it shows; None where that is not known.
         shape: height and width in the file.
         dicom: what its DICOM file says; None for other files.
+        reading: how its file was read.
     """
 
     source: str
@@ -41,50 +44,90 @@ class Subject:
     truth: list[int] | None = None
     shape: tuple[int, int] = (0, 0)
     dicom: Header | None = None
+    reading: FilePixels | None = None
 
 
-def check_given(images: Sequence[Path] | None, data: str | None, root: Path | None) -> None:
+def check_given(
+    images: Sequence[Path] | None, data: str | None, root: Path | None, identifiers: Sequence[str] | None = None
+) -> None:
     """Images are files, or of a dataset.
 
     Raises:
-        InputError: both or neither are named; a place of the dataset without its name.
+        InputError: both or neither are named; a place or images of the dataset without its name.
     """
     if bool(images) == (data is not None):
         raise InputError("name image files, or a dataset with --data: one of the two.")
     if root is not None and data is None:
         raise InputError("--root is where the dataset of --data lies; name the dataset too, or leave it out.")
+    if identifiers and data is None:
+        raise InputError("--id names images of a dataset; say which with --data.")
+
+
+def find_subjects(
+    check: ImageCheck,
+    network: ConvolutionalClassifier,
+    images: Sequence[Path] | None,
+    data: str | None,
+    root: Path | None,
+    options: Sequence[str] | None,
+    split: str,
+    wanted: Sequence[str] | None,
+    limit: int | None,
+    seed: int,
+) -> list[Subject]:
+    """The images that a command was given, read as the network was trained; says which of them it has seen before.
+
+    Raises:
+        InputError: as by `from_files` and `from_dataset`.
+    """
+    from pellucid.cli.explain import image_files
+    from pellucid.cli.options import tell_seen
+
+    if data is None:
+        found = from_files(image_files(images or [])[:limit], network, options, check)
+    else:
+        found = from_dataset(network, data, root, options, split, wanted, limit, seed, check)
+    tell_seen(check.found(), judging=False)
+    return found
 
 
 def from_files(
-    files: Sequence[Path], network: ConvolutionalClassifier, options: Sequence[str] | None = None
+    files: Sequence[Path],
+    network: ConvolutionalClassifier,
+    options: Sequence[str] | None = None,
+    check: ImageCheck | None = None,
 ) -> list[Subject]:
-    """Image files; every one is read before any work. A DICOM file is called by a hash, not by its name.
+    """Image files, read as the network was trained, every one before any work. A DICOM file is called by a hash.
 
     Args:
         files: their places.
         network: whose size and channels they are brought to.
-        options: `key=value` for DICOM files, see `DicomPixels`.
+        options: `key=value`, see `FilePixels`.
+        check: of the network, whose training record says how files are read; it looks at the images.
 
     Raises:
-        InputError: for a file that cannot be read, or options that are not of files.
+        InputError: for a file that cannot be read, options that are not of files, or one that contradicts the training.
     """
     from pellucid.cli.options import key_values
     from pellucid.cli.output_names import output_names
-    from pellucid.data.decode import fit, read_image
-    from pellucid.data.dicom_file import DicomPixels, is_dicom, read_dicom
+    from pellucid.data.decode import fit
+    from pellucid.data.dicom_file import is_dicom
     from pellucid.data.dicom_header import read_header
-    from pellucid.settings import validate
+    from pellucid.data.file_pixels import file_pixels
 
-    chosen = validate(DicomPixels, key_values(options), "options of DICOM files (--data-option)")
+    decoding, model = (None, "the network") if check is None else (check.decoding, check.model)
+    chosen = file_pixels(decoding, key_values(options), model)
     spec = network.input_spec
     headers = [read_header(f, frame=chosen.frame) if is_dicom(f) else None for f in files]
     names = output_names([f.stem if h is None else h.name for f, h in zip(files, headers, strict=True)])
     found = []
     for file, header, name in zip(files, headers, names, strict=True):
-        pixels = read_image(file) if header is None else read_dicom(file, window=chosen.window, frame=chosen.frame)
+        pixels = chosen.read(file)
         source, title = (str(file), file.name) if header is None else (header.name, header.name)
         picture = fit(pixels, spec.size, spec.channels)
-        found.append(Subject(source, title, name, picture, shape=pixels.shape[:2], dicom=header))
+        found.append(Subject(source, title, name, picture, shape=pixels.shape[:2], dicom=header, reading=chosen))
+    if check is not None and found:
+        check.look_at_files([str(file) for file in files], [one.picture for one in found])
     return found
 
 
@@ -97,19 +140,21 @@ def from_dataset(
     wanted: Sequence[str] | None,
     limit: int | None,
     seed: int,
+    check: ImageCheck | None = None,
 ) -> list[Subject]:
     """Images of a dataset: those named, or at most `limit` of them, drawn with `seed`.
 
     Raises:
-        InputError: for an unknown dataset, part or image, or a dataset of other classes than the network's.
+        InputError: for an unknown dataset, part or image, a dataset of other classes than the network's, or one that is
+            read otherwise than the network was trained.
     """
     from pellucid.cli.evaluate import _same_classes
     from pellucid.cli.options import open_splits
     from pellucid.cli.output_names import output_names
     from pellucid.data.dataset import get_split
-    from pellucid.data.decode import fit
     from pellucid.data.dicom_file import is_dicom
     from pellucid.data.dicom_header import read_header
+    from pellucid.data.file_pixels import FilePixels, fitted
     from pellucid.resources import nearest
 
     dataset = get_split(open_splits(data, root, options), split)
@@ -122,23 +167,29 @@ def from_dataset(
                 raise InputError(f"{data}/{split} has no image {name!r}. {some}")
         dataset = dataset.subset([rows[name] for name in wanted])
     dataset = dataset.limit(limit, seed=seed)
+    if check is not None:
+        check.check_decoding(dataset)
+    reading = FilePixels.model_validate({k: v for k, v in dataset.decoding.items() if v is not None})
     shape = network.input_spec
     names = output_names([re.sub(r"[^\w.-]", "_", name) for name in dataset.ids])
     found = []
     for row, name in enumerate(dataset.ids):
-        pixels = dataset.read(row)
+        picture, in_file = fitted(dataset, row, shape.size, shape.channels)
         file = dataset.files[row].path if dataset.files else None
         found.append(
             Subject(
                 f"{data}/{split}/{name}",
                 name,
                 names[row],
-                fit(pixels, shape.size, shape.channels),
+                picture,
                 _present(dataset.targets[row]),
-                pixels.shape[:2],
+                in_file,
                 read_header(file) if file is not None and is_dicom(file) else None,
+                reading,
             )
         )
+    if check is not None and found:
+        check.look(dataset, [one.picture for one in found])
     return found
 
 

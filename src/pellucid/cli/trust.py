@@ -9,6 +9,7 @@ import typer
 
 from pellucid.cli.evaluate import choices
 from pellucid.cli.options import (
+    AllowTrainingImages,
     BatchSize,
     Cache,
     DataName,
@@ -23,6 +24,7 @@ from pellucid.cli.options import (
     open_splits,
     pick_device,
     show,
+    tell_seen,
     wrote,
 )
 
@@ -59,6 +61,7 @@ def trust(
     seed: Seed = 0,
     batch_size: BatchSize = 16,
     cache: Cache = None,
+    allow_training_images: AllowTrainingImages = False,
 ) -> None:
     """Judge explanations: does a map depend on what was learned, is it stable, faithful, in the right place?
 
@@ -70,6 +73,7 @@ def trust(
     from pellucid.cli.evaluate import _same_classes
     from pellucid.data.dataset import get_split
     from pellucid.downloads import digest_of
+    from pellucid.evaluate.training_images import ImageCheck
     from pellucid.evaluate.trust import TrustSettings, budget
     from pellucid.evaluate.trust_run import check_methods, judge_all
     from pellucid.evaluate.trust_store import TrustStore
@@ -85,7 +89,15 @@ def trust(
     _same_classes(classifier.classes, dataset.classes, data)
     others = _others(classifier, beside or (), place)
     finding = key_values(data_option).get("shortcut")
+    checks = [ImageCheck(path, refuse=not allow_training_images) for path in (model, *(p for p, _ in others.values()))]
+    for check in checks:
+        check.check_decoding(dataset)
+        check.check_ids(dataset.limit(limit, seed=seed))
     subjects = gather_subjects(classifier, dataset, finding=finding, limit=limit, seed=seed, cache=cache)
+    for check in checks:
+        for part, pixels in subjects.parts():
+            check.look(part, pixels)
+        tell_seen(check.found())
     settings = TrustSettings(
         samples=samples, attacked=attacked, attack_steps=attack_steps, batch_size=batch_size, seed=seed
     )
@@ -111,7 +123,10 @@ def trust(
     networks = {name: other for name, (_, other) in others.items()}
     thresholds = read_model_card(model).get("thresholds")
     found = judge_all(classifier, subjects, methods, settings, store, others=networks, thresholds=thresholds)
-    about = {"model": str(model), **record, "attacked": attacked, "attack_steps": attack_steps, **found.to_json()}
+    about = {"model": str(model), **record, "attacked": attacked, "attack_steps": attack_steps}
+    about["training_images"] = checks[0].found().to_json()
+    about["training_images_of_others"] = {n: c.found().to_json() for n, c in zip(others, checks[1:], strict=True)}
+    about |= found.to_json()
     _write(out, about, found, subjects, classifier)
     _tell(found.rows, methods, f"{len(subjects.images)} images of {data}/{split}; the bar in brackets")
 

@@ -21,7 +21,7 @@ from pellucid.data.chestxray14_tables import (
     Tables,
     read_tables,
 )
-from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
+from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits, released_ids
 from pellucid.data.decode import read_image
 from pellucid.data.image_files import list_images
 from pellucid.data.opening import MISSING, Remark, check_root, open_despite
@@ -187,6 +187,7 @@ class _View:
             read=lambda i: read_image(sources[i].path),
             regions=Regions(marked) if marked else None,
             files=sources,
+            stable_ids=released_ids(CARD.name, names),
         )
 
 

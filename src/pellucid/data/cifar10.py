@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["CARD", "CLASSES", "OFFICIAL_COUNT", "RECORD", "TRAIN", "Cifar10Options", "audit", "open_cifar10"]
 
 SIDE = 32
+_BATCHES = frozenset({*TRAIN, TEST})  # of the official files, where an image's place is its name
 
 CARD = DatasetCard(
     name="cifar10",
@@ -147,6 +148,7 @@ class _Images:
             read=lambda index: read(int(rows[index])),
             files=tuple(self.files[row] for row in rows.tolist()),
             origin=self.origin,
+            stable_ids=tuple(f"{CARD.name}/{name}" if name.split("/")[0] in _BATCHES else "" for name in chosen),
         )
 
 

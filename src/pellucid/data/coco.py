@@ -13,7 +13,7 @@ from pydantic import Field
 from pellucid.data.coco_annotations import Instances, read_instances
 from pellucid.data.coco_frames import Frames, read_frames
 from pellucid.data.coco_masks import draw_mask, outline_hash
-from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
+from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits, released_ids
 from pellucid.data.decode import read_image
 from pellucid.data.image_files import list_images
 from pellucid.data.opening import MISSING, Remark, check_root, open_despite
@@ -116,6 +116,7 @@ class _Part:
             read=lambda i: read_image(files[i].path),
             regions=Regions(regions) if regions else None,
             files=files,
+            stable_ids=released_ids(CARD.name, ids),
         )
 
     def region(

@@ -69,6 +69,10 @@ class Dataset:
         origin: of images that are drawn rather than read, what they are drawn from: seed and options; of images in
             an archive, a hash of its contents.
         shards: where the pixels are stored at one size already, shard by shard; a part of the images has none.
+        stable_ids: a name an image that means the same image wherever a copy of it lies, as a released dataset's own
+            file names, an empty one where it has none; empty where all names are only those of somebody's files.
+        decoding: of the options, those that say how pixels are read from a file: `bits`, `window`, `frame`.
+        options: all that were in force when the dataset was opened, and the seed.
         fingerprint: hash of names, patients, targets, regions and the files' sizes in bytes, carried by runs
             and results. The same on every machine: places and times of files are not in it. Neither are pixels, so that
             it costs nothing: the content hash of `check_dataset` is of those.
@@ -85,6 +89,9 @@ class Dataset:
     bits: Literal[8, 16] = 8
     origin: str = ""
     shards: Shards | None = field(default=None, compare=False, repr=False)
+    stable_ids: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    decoding: Mapping[str, int | None] = field(default_factory=dict, compare=False)
+    options: Mapping[str, object] = field(default_factory=dict, compare=False)
     fingerprint: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -96,6 +103,8 @@ class Dataset:
             )
         if self.files and len(self.files) != n:
             raise InputError(f"{self.card.name}/{self.split}: {n} images but {len(self.files)} files.")
+        if self.stable_ids and len(self.stable_ids) != n:
+            raise InputError(f"{self.card.name}/{self.split}: {n} images but {len(self.stable_ids)} stable ids.")
         if not self.fingerprint:
             object.__setattr__(self, "fingerprint", self._hash())
 
@@ -125,6 +134,7 @@ class Dataset:
             regions=self.regions.subset(rows) if self.regions is not None else None,
             files=tuple(self.files[i] for i in rows) if self.files else (),
             shards=None,
+            stable_ids=tuple(self.stable_ids[i] for i in rows) if self.stable_ids else (),
             fingerprint="",
         )
 
@@ -148,6 +158,11 @@ class Dataset:
             digest.update(np.array([f.size for f in self.files], dtype="<i8").tobytes())
         digest.update(self.origin.encode() + (b"" if self.bits == 8 else b"|16 bits"))
         return digest.hexdigest()
+
+
+def released_ids(release: str, ids: Sequence[str]) -> tuple[str, ...]:
+    """The names of a released dataset's images with the release's own before them: the same on every machine."""
+    return tuple(f"{release}/{name}" for name in ids)
 
 
 Splits = dict[str, Dataset]

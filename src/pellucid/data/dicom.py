@@ -236,4 +236,6 @@ def _dataset(
         files=tuple(SourceFile(p, s.st_size, s.st_mtime_ns) for p, s in zip(paths, stats, strict=True)),
         origin=f"window {settings.window}, frame {settings.frame}",
         bits=16,
+        stable_ids=tuple(f"{h.name}-{settings.frame or 1}" if h.uid else "" for h in headers),
+        decoding={"window": settings.window, "frame": settings.frame},
     )

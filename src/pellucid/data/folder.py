@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from pellucid.data.class_folders import ClassImages, check_more_than_one_class, list_classes, part_folders
-from pellucid.data.dataset import Dataset, DatasetCard, Splits
+from pellucid.data.dataset import Dataset, DatasetCard, Splits, released_ids
 from pellucid.data.decode import read_image
 from pellucid.data.image_files import LeftOut
 from pellucid.data.opening import check_root
@@ -243,6 +243,8 @@ def _dataset(
         card=card,
         split=part,
         ids=tuple(images.ids),
+        stable_ids=released_ids(card.name, images.ids) if card.name == KERMANY_CARD.name else (),
+        decoding={"bits": bits},
         patients=tuple(images.patients),
         targets=targets,
         read=lambda i: read_image(files[i].path, bits=bits),

@@ -33,6 +33,7 @@ LAYOUT = (
 )
 SAMPLE_SHARE = 0.2  # of a sample, for each of validation and test
 _WORDNET = re.compile(r"n\d{8}")
+_OFFICIAL = re.compile(r"n\d{8}_\d+|ILSVRC2012_(val|test)_\d{8}")  # names of the release's own files
 
 CARD = DatasetCard(
     name="imagenet",
@@ -89,6 +90,7 @@ class _Images:
             targets=self.labels[rows],
             read=lambda i: read_image(files[i].path),
             files=files,
+            stable_ids=tuple(f"{CARD.name}/{f.path.stem}" if _OFFICIAL.fullmatch(f.path.stem) else "" for f in files),
         )
 
 

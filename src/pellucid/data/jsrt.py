@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
+from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits, released_ids
 from pellucid.data.jsrt_table import NODULES, SIDE, Nodule, read_rows
 from pellucid.data.opening import MISSING, Remark, check_root, open_despite
 from pellucid.data.regions import Region, Regions
@@ -239,4 +239,5 @@ def _part(
         regions=Regions(marked) if marked else None,
         files=sources,
         bits=16,
+        stable_ids=released_ids(CARD.name, names),
     )

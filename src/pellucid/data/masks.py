@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.data.dataset import Dataset, DatasetCard, Splits
+from pellucid.data.dataset import Dataset, DatasetCard, Splits, released_ids
 from pellucid.data.decode import read_image
 from pellucid.data.image_files import LeftOut, list_images
 from pellucid.data.image_names import match_names
@@ -99,6 +99,7 @@ def open_covid_findings(root: str | Path, *, seed: int = 0, options: Mapping[str
         read=lambda i: read_image(files[i].path),
         regions=regions,
         files=files,
+        stable_ids=released_ids(CARD.name, names),
     )
     return {"test": dataset}
 

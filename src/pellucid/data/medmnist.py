@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, cast
 
 import numpy as np
 
-from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
+from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits, released_ids
 from pellucid.data.medmnist_sets import SETS, SIZES
 from pellucid.data.npz import DAMAGED, npy_header, npy_members, open_npz
 from pellucid.data.opening import check_root
@@ -148,6 +148,7 @@ def open_medmnist(root: str | Path, *, seed: int = 0, options: Mapping[str, obje
             read=pixels.read,
             files=(SourceFile(path, status.st_size, status.st_mtime_ns),) * count,
             origin=f"npz {checksums}",
+            stable_ids=released_ids(f"medmnist|{checksums}", ids),
         )
     return splits
 

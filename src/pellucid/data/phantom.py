@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pellucid.data.dataset import Dataset, DatasetCard
+from pellucid.data.dataset import Dataset, DatasetCard, released_ids
 from pellucid.data.phantom_findings import PHANTOM_CLASSES, change
 from pellucid.data.phantom_options import PhantomOptions
 from pellucid.data.phantom_scene import (
@@ -155,13 +155,17 @@ def _open_split(split: Split, count: int, seed: int, options: PhantomOptions) ->
         scene = make_scene(index, seed=seed, options=options, split=split)
         return draw_scene(scene, options.size, options.contrast)
 
+    ids = tuple(f"phantom-{split}-{i:05d}" for i in range(count))
+    # an image does not depend on how many there are
+    drawn_with = options.model_dump_json(exclude={"train", "validation", "test"})
     return Dataset(
         card=PHANTOM_CARD,
         split=split,
-        ids=tuple(f"phantom-{split}-{i:05d}" for i in range(count)),
+        ids=ids,
         patients=tuple(f"phantom-{split}-p{patient_number(i):04d}" for i in range(count)),
         targets=targets,
         read=read,
         regions=Regions(tuple(regions)),
         origin=f"{seed}|{options.model_dump_json()}",
+        stable_ids=released_ids(f"phantom|{seed}|{drawn_with}", ids),
     )

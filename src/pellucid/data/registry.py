@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from pellucid.data import releases
 from pellucid.resources import nearest
+from pellucid.settings import Section, validate
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ class DatasetEntry:
         module: where its opener and card live.
         opener: the name of a function ``(root, *, seed, options) -> Splits``, without root where none
             is needed.
+        settings: the name of the section that its options are validated by, so that a training record has the defaults
+            too; without it the record has what was given.
+        presets: the name of what goes under the options, where they have other defaults than the section's.
         card_name: the name of its DatasetCard.
         layout_name: the name of the text that says what is expected in its folder; empty where it needs none.
         auditor: the name of a function ``(root) -> list of remarks`` for what only this dataset can check.
@@ -38,6 +42,8 @@ class DatasetEntry:
     name: str
     module: str
     opener: str
+    settings: str = ""
+    presets: str = ""
     card_name: str = "CARD"
     layout_name: str = "LAYOUT"
     auditor: str = ""
@@ -61,9 +67,20 @@ class DatasetEntry:
     def open(self, root: str | Path | None, seed: int, options: Mapping[str, object] | None) -> Splits:
         """Open it; see `open_dataset`."""
         opener = getattr(import_module(self.module), self.opener)
-        if not self.needs_root:
-            return cast("Splits", opener(seed=seed, options=options))
-        return cast("Splits", opener(root, seed=seed, options=options))
+        place = (root,) if self.needs_root else ()
+        splits = cast("Splits", opener(*place, seed=seed, options=options))
+        chosen = self.resolve(options) | {"seed": seed}
+        return {name: replace(part, options=part.options or chosen) for name, part in splits.items()}
+
+    def resolve(self, options: Mapping[str, object] | None) -> dict[str, object]:
+        """The options in force, defaults among them, without those that change neither images nor labels nor parts."""
+        if not self.settings:
+            return dict(options or {})
+        module = import_module(self.module)
+        presets = getattr(module, self.presets) if self.presets else {}
+        kind: type[Section] = getattr(module, self.settings)
+        settings = validate(kind, {**presets, **(options or {})}, f"options of {self.name}")
+        return settings.model_dump(mode="json", exclude=_OF_NO_EFFECT)
 
     def audit(self, root: Path) -> list[Remark]:
         """What only this dataset can check, such as images that its lists name and its folder lacks."""
@@ -73,14 +90,25 @@ class DatasetEntry:
         return auditor(root)
 
 
+_OF_NO_EFFECT = {"encoding", "delimiter", "outside", "show_patients", "url", "storage"}
+"""Options that say how a table or a place is read; `storage` may hold keys, so that it must come into no record."""
+
 DATASETS: dict[str, DatasetEntry] = {
     entry.name: entry
     for entry in (
-        DatasetEntry("phantom", "pellucid.data.phantom", "open_phantom", card_name="PHANTOM_CARD", layout_name=""),
+        DatasetEntry(
+            "phantom",
+            "pellucid.data.phantom",
+            "open_phantom",
+            "PhantomOptions",
+            card_name="PHANTOM_CARD",
+            layout_name="",
+        ),
         DatasetEntry(
             "chestxray14",
             "pellucid.data.chestxray14",
             "open_chestxray14",
+            "ChestXray14Options",
             auditor="audit",
             release=releases.CHESTXRAY14,
         ),
@@ -88,6 +116,8 @@ DATASETS: dict[str, DatasetEntry] = {
             "kermany2018",
             "pellucid.data.folder",
             "open_kermany2018",
+            "FolderOptions",
+            presets="KERMANY_OPTIONS",
             card_name="KERMANY_CARD",
             layout_name="KERMANY_LAYOUT",
             release=releases.KERMANY2018,
@@ -96,18 +126,49 @@ DATASETS: dict[str, DatasetEntry] = {
             "covid-findings",
             "pellucid.data.masks",
             "open_covid_findings",
+            "CovidFindingsOptions",
             auditor="audit",
             release=releases.COVID_FINDINGS,
         ),
-        DatasetEntry("cifar10", "pellucid.data.cifar10", "open_cifar10", auditor="audit", release=releases.CIFAR10),
-        DatasetEntry("imagenet", "pellucid.data.imagenet", "open_imagenet", auditor="audit", release=releases.IMAGENET),
-        DatasetEntry("coco", "pellucid.data.coco", "open_coco", auditor="audit", release=releases.COCO),
-        DatasetEntry("jsrt", "pellucid.data.jsrt", "open_jsrt", auditor="audit", release=releases.JSRT),
-        DatasetEntry("medmnist", "pellucid.data.medmnist", "open_medmnist", release=releases.MEDMNIST),
-        DatasetEntry("shards", "pellucid.data.shards", "open_shards", layout_name=""),
-        DatasetEntry("folder", "pellucid.data.folder", "open_folder"),
-        DatasetEntry("dicom", "pellucid.data.dicom", "open_dicom_folder", auditor="audit"),
-        DatasetEntry("table", "pellucid.data.table", "open_table"),
+        DatasetEntry(
+            "cifar10",
+            "pellucid.data.cifar10",
+            "open_cifar10",
+            "Cifar10Options",
+            auditor="audit",
+            release=releases.CIFAR10,
+        ),
+        DatasetEntry(
+            "imagenet",
+            "pellucid.data.imagenet",
+            "open_imagenet",
+            "ImagenetOptions",
+            auditor="audit",
+            release=releases.IMAGENET,
+        ),
+        DatasetEntry(
+            "coco",
+            "pellucid.data.coco",
+            "open_coco",
+            "CocoOptions",
+            auditor="audit",
+            release=releases.COCO,
+        ),
+        DatasetEntry(
+            "jsrt",
+            "pellucid.data.jsrt",
+            "open_jsrt",
+            "JsrtOptions",
+            auditor="audit",
+            release=releases.JSRT,
+        ),
+        DatasetEntry(
+            "medmnist", "pellucid.data.medmnist", "open_medmnist", "MedMnistOptions", release=releases.MEDMNIST
+        ),
+        DatasetEntry("shards", "pellucid.data.shards", "open_shards", "ShardOptions", layout_name=""),
+        DatasetEntry("folder", "pellucid.data.folder", "open_folder", "FolderOptions"),
+        DatasetEntry("dicom", "pellucid.data.dicom", "open_dicom_folder", "DicomOptions", auditor="audit"),
+        DatasetEntry("table", "pellucid.data.table", "open_table", "TableOptions"),
     )
 }
 

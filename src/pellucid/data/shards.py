@@ -17,9 +17,10 @@ import numpy as np
 from pydantic import Field
 
 from pellucid.data.cache import cache_path, ensure_cache, plan
-from pellucid.data.cache_manifest import parse_manifest
+from pellucid.data.cache_manifest import map_pixels, parse_manifest
 from pellucid.data.dataset import Dataset, DatasetCard
 from pellucid.data.decode import DECODE_VERSION
+from pellucid.data.image_hashes import BYTES, content_hashes
 from pellucid.data.npz import open_npz, read_npy
 from pellucid.resources import optional, whole_file, write_text
 from pellucid.settings import Section, validate
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 LANES = 8
 """Shards that are read side by side and mixed; a part has a multiple of it, for 1, 2, 4 or 8 processes to share."""
 
+FORMAT = 3
 INDEX = "shards.json"  # what a folder of shards begins with
 _ATTEMPTS = 4  # to read a file, with 1, 2 and 4 seconds between
 _NAME_BYTES = 4 * 4096  # of an image's or patient's name, as numpy keeps it: four a letter
@@ -64,11 +66,16 @@ class ShardOptions(Section):
 
 
 class PartIndex(Section):
-    """The files of one part: a cache's manifest, and the labels with their hash."""
+    """The files of one part: a cache's manifest, and labels, names and hashes of the images, with a hash of that file.
+
+    `decoding` and `options` are those of the dataset that was written.
+    """
 
     manifest: str
     labels: str
     sha256: str
+    decoding: dict[str, int | None]
+    options: dict[str, Any]
 
 
 class ShardIndex(Section):
@@ -108,13 +115,19 @@ def write_shards(
         path = cache_path(dataset, size=size, channels=channels, directory=folder)
         path = path.with_name(f"{path.stem}-of-{count}.json")
         planned = plan(dataset, size=size, channels=channels, name=path.stem, files=count)
-        ensure_cache(path, dataset, planned, progress=progress, workers=workers)
         labels = path.with_suffix(".npz")
-        parts[split] = PartIndex(manifest=path.name, labels=labels.name, sha256=_write_labels(labels, dataset))
+        written = ensure_cache(path, dataset, planned, progress=progress, workers=workers)
+        parts[split] = PartIndex(
+            manifest=path.name,
+            labels=labels.name,
+            sha256=_write_labels(labels, dataset, path, written),
+            decoding=dict(dataset.decoding),
+            options=dict(dataset.options),
+        )
     if card is None:
         raise InputError("there is no part to write.")
     about = {field: getattr(card, field) for field in card.__dataclass_fields__}
-    write_text(folder / INDEX, ShardIndex(format=2, card=about, parts=parts).model_dump_json(indent=1) + "\n")
+    write_text(folder / INDEX, ShardIndex(format=FORMAT, card=about, parts=parts).model_dump_json(indent=1) + "\n")
     return folder / INDEX
 
 
@@ -124,9 +137,17 @@ def part_manifests(index: Path) -> list[Path]:
     return [index.with_name(part.manifest) for part in parts.values()]
 
 
-def _write_labels(path: Path, dataset: Dataset) -> str:
+def _write_labels(path: Path, dataset: Dataset, manifest: Path, held: Manifest) -> str:
     stream = io.BytesIO()
-    np.savez_compressed(stream, ids=np.array(dataset.ids), patients=np.array(dataset.patients), targets=dataset.targets)
+    hashes = [content_hashes(map_pixels(manifest, held, index)) for index in range(len(held.files))]
+    np.savez_compressed(
+        stream,
+        ids=np.array(dataset.ids),
+        patients=np.array(dataset.patients),
+        targets=dataset.targets,
+        stable_ids=np.array(dataset.stable_ids or ("",) * len(dataset)),
+        content=np.concatenate(hashes),
+    )
     with whole_file(path) as temporary:
         temporary.write_bytes(stream.getvalue())
     return hashlib.sha256(stream.getvalue()).hexdigest()
@@ -147,7 +168,12 @@ def open_shards(*, seed: int = 0, options: Mapping[str, object] | None = None) -
         if isinstance(error, InputError):
             raise
         raise InputError(f"{store.place(INDEX)}: not an index of shards ({error}).") from error
-    index = validate(ShardIndex, values if isinstance(values, dict) else {}, store.place(INDEX))
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise InputError(
+            f"{store.place(INDEX)}: not an index of shards in format {FORMAT}, which says what each image is known by. "
+            "Write the shards anew with `pellucid data cache --shard-size`."
+        )
+    index = validate(ShardIndex, values, store.place(INDEX))
     try:
         card = DatasetCard(**{**index.card, "classes": tuple(index.card.get("classes", ()))})
     except TypeError as error:
@@ -169,12 +195,13 @@ def _open_part(store: Store, card: DatasetCard, split: str, part: PartIndex) -> 
     place = store.place(part.labels)
     with open_npz(io.BytesIO(content), place) as labels:
         count = manifest.images
-        ids, patients = (
+        ids, patients, stable = (
             read_npy(labels, name, place, rows=count, columns=0, kinds="U", width=_NAME_BYTES)
-            for name in ("ids", "patients")
+            for name in ("ids", "patients", "stable_ids")
         )
         targets = read_npy(labels, "targets", place, rows=count, columns=len(card.classes), kinds="if")
-    shards = Shards(store, manifest)
+        hashes = read_npy(labels, "content", place, rows=count, columns=BYTES, kinds="u").astype(np.uint8)
+    shards = Shards(store, manifest, hashes)
     return Dataset(
         card=card,
         split=split,
@@ -185,6 +212,9 @@ def _open_part(store: Store, card: DatasetCard, split: str, part: PartIndex) -> 
         bits=manifest.bits,
         origin=hashlib.sha256("".join(h for file in manifest.files for h in file.sha256).encode()).hexdigest(),
         shards=shards,
+        stable_ids=tuple(stable.tolist()),
+        decoding=part.decoding,
+        options=part.options,
     )
 
 
@@ -237,11 +267,12 @@ class Shards:
 
     Attributes:
         manifest: what they hold.
+        content: uint8 (N, 16), a hash of each image, as `content_hashes` gives it.
         starts: int64 (shards + 1,), the row of each shard's first image, and their number at the end.
     """
 
-    def __init__(self, store: Store, manifest: Manifest) -> None:
-        self.store, self.manifest = store, manifest
+    def __init__(self, store: Store, manifest: Manifest, content: npt.NDArray[np.uint8]) -> None:
+        self.store, self.manifest, self.content = store, manifest, content
         self.starts: npt.NDArray[np.int64] = np.cumsum([0, *(file.images for file in manifest.files)])
         self._kept: OrderedDict[int, Pixels] = OrderedDict()
         self._lock = threading.Lock()

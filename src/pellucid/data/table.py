@@ -143,6 +143,7 @@ class _Rows:
             regions=Regions(marked) if marked else None,
             files=files,
             bits=bits,
+            decoding={"bits": bits},
         )
 
     def notes(self, splits: Splits, seed: int) -> Iterator[str]:

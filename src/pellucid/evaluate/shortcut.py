@@ -32,6 +32,7 @@ class ShortcutTask:
     """Images that show both the finding and the marker that went with it in training.
 
     Attributes:
+        dataset: the B images.
         images: uint8 or uint16 (B, C, S, S).
         patients: (B,).
         output: the classifier's output of the finding.
@@ -39,6 +40,7 @@ class ShortcutTask:
         marker: boolean (B, S, S), where the marker is.
     """
 
+    dataset: Dataset
     images: Pixels
     patients: tuple[str, ...]
     output: int
@@ -88,6 +90,7 @@ def shortcut_task(
         label: np.stack([found.mask(i, label, size) for i in range(len(both))]) for label in (finding, SHORTCUT_LABEL)
     }
     return ShortcutTask(
+        both,
         materialize(both, size=size, channels=channels, directory=cache),
         both.patients,
         classes.index(finding),

@@ -42,6 +42,7 @@ class Subjects:
         place: marked findings, or the reason why there are none.
         mosaics: of `images`, or the reason why there are none.
         shortcut: images with a planted shortcut, or the reason why there are none.
+        dataset: the N images.
     """
 
     images: Pixels
@@ -51,6 +52,12 @@ class Subjects:
     place: LocalizationTask | str
     mosaics: Mosaics | str
     shortcut: ShortcutTask | str
+    dataset: Dataset
+
+    def parts(self) -> list[tuple[Dataset, Pixels]]:
+        """All images that a judgement rests on, and their pixels; an image may be in several parts."""
+        marked = [part for part in (self.place, self.shortcut) if not isinstance(part, str)]
+        return [(self.dataset, self.images), *((part.dataset, part.images) for part in marked)]
 
 
 def gather_subjects(
@@ -109,6 +116,7 @@ def gather_subjects(
         place,
         mosaics,
         shortcut,
+        sample,
     )
 
 

@@ -54,6 +54,34 @@ class InputFields(_Part):
         return self
 
 
+class StagePart(_Part):
+    """The images of one part of a dataset."""
+
+    images: int = Field(ge=0)
+    fingerprint: str
+
+
+class TrainingStage(_Part):
+    """The data of one training."""
+
+    dataset: str
+    options: dict[str, Any]
+    train: StagePart
+    validation: StagePart
+
+
+class RecordFields(_Part):
+    """What the network was trained and selected on; see `training_record.TrainingRecord`."""
+
+    images: str
+    images_sha256: str
+    trained_on: int = Field(ge=0)
+    selected_on: int = Field(ge=0)
+    unknown: list[str]
+    decoding: dict[str, int | str]
+    stages: list[TrainingStage]
+
+
 class ModelCard(BaseModel):
     """Every field of `model.toml` that Pellucid reads; more fields may stand beside them.
 
@@ -77,6 +105,7 @@ class ModelCard(BaseModel):
         data_fingerprint: of the training images.
         selected_by: the validation metric that chose the epoch.
         imported: of a network that others published: where it comes from.
+        training_record: which images it was trained and selected on.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
@@ -100,6 +129,7 @@ class ModelCard(BaseModel):
     data_fingerprint: str | None = None
     selected_by: str | None = None
     imported: dict[str, Any] | None = None
+    training_record: RecordFields | None = None
 
     @field_validator("classes")
     @classmethod

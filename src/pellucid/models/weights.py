@@ -18,6 +18,7 @@ from pellucid.models.card import FORMAT, check_card
 from pellucid.models.classifier import Architecture, ConvolutionalClassifier
 from pellucid.models.pretrained import load_exactly, read_tensors
 from pellucid.models.registry import create_model
+from pellucid.models.training_record import IMAGES, TABLE, TrainingRecord, parse_record
 from pellucid.resources import whole_file
 from pellucid.types import InputError
 
@@ -28,7 +29,13 @@ WEIGHTS = "weights.safetensors"
 CARD = "model.toml"
 
 
-def save_model(model: ConvolutionalClassifier, folder: str | Path, *, extra: Mapping[str, Any] | None = None) -> Path:
+def save_model(
+    model: ConvolutionalClassifier,
+    folder: str | Path,
+    *,
+    extra: Mapping[str, Any] | None = None,
+    record: TrainingRecord | None = None,
+) -> Path:
     """Write `weights.safetensors` and `model.toml` into a folder, each in one step.
 
     Args:
@@ -36,6 +43,8 @@ def save_model(model: ConvolutionalClassifier, folder: str | Path, *, extra: Map
         folder: made if it is missing; earlier files of these names are replaced.
         extra: more fields of the card (label frequencies, thresholds, the best constant prediction, the
             recipe …): numbers (NaN too), texts, lists and tables; tensors and arrays become lists.
+        record: what images it was trained on, for a table of the card and `training_images.npz`; None where nobody
+            knows, and then an earlier file of that name goes.
 
     Returns:
         The folder.
@@ -60,7 +69,7 @@ def save_model(model: ConvolutionalClassifier, folder: str | Path, *, extra: Map
             "std": _exact(model.std),
         },
     }
-    taken = sorted({*card, "weights_sha256"} & set(extra or {}))
+    taken = sorted({*card, "weights_sha256", TABLE} & set(extra or {}))
     if taken:
         raise InputError(f"the card has fields of these names already: {', '.join(taken)}.")
     card.update(extra or {})
@@ -69,9 +78,15 @@ def save_model(model: ConvolutionalClassifier, folder: str | Path, *, extra: Map
     folder = Path(folder)
     weights = save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
     card["weights_sha256"] = hashlib.sha256(weights).hexdigest()
+    if record is not None:
+        card[TABLE] = record.table()
+        with whole_file(folder / IMAGES) as images_part:
+            images_part.write_bytes(record.file)
     with whole_file(folder / WEIGHTS) as weights_part, whole_file(folder / CARD) as card_part:
         weights_part.write_bytes(weights)
         card_part.write_text(tomli_w.dumps(card), encoding="utf-8")
+    if record is None:
+        (folder / IMAGES).unlink(missing_ok=True)
     return folder
 
 
@@ -97,6 +112,16 @@ def read_model_card(path: str | Path) -> dict[str, Any]:
         )
     check_card(card, str(card_path))
     return card
+
+
+def read_training_record(path: str | Path) -> TrainingRecord | None:
+    """What images the network of a run folder or of a weights file was trained on; None where its card does not say.
+
+    Raises:
+        InputError: no card, or a record whose file is missing or was altered.
+    """
+    card, path = read_model_card(path), Path(path)
+    return parse_record(card[TABLE], path if path.is_dir() else path.parent) if TABLE in card else None
 
 
 def weights_file(path: str | Path) -> Path:

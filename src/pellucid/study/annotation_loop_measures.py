@@ -15,7 +15,7 @@ from pellucid.evaluate.shortcut import ShortcutTask, removal_effects, shortcut_t
 from pellucid.models.inference import as_pixels, predict
 from pellucid.models.weights import load_model, read_model_card
 from pellucid.resources import whole_file
-from pellucid.study.evaluation import Stage, Verdict, judge, set_stage
+from pellucid.study.evaluation import Stage, Verdict, judge, seen_before, set_stage
 from pellucid.types import device_of
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pellucid.data.dataset import Dataset
+    from pellucid.evaluate.training_images import SeenImages
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.study.config import StudyConfig
     from pellucid.study.runs import PlannedRun
@@ -57,12 +58,14 @@ class Measured:
         shares: by (method, `marker` or `finding`): float (B,), the share of a map's positive part there; NaN of a map
             without any.
         effects: by `marker` or `finding`: float (B,), how far the finding's logit falls when it is painted over.
+        seen: which of the images whose marker tells it was trained or selected on.
     """
 
     verdict: Verdict
     telling: npt.NDArray[np.float32]
     shares: dict[tuple[str, str], npt.NDArray[np.float64]]
     effects: dict[str, npt.NDArray[np.float64]]
+    seen: SeenImages
 
 
 def set_loop_stage(
@@ -109,6 +112,7 @@ def measure(study: StudyConfig, run: PlannedRun, stage: LoopStage, folder: Path,
             stored["telling"],
             {(method, place): stored[f"share_{method}_{place}"] for method in methods for place in places},
             {place: stored[f"effect_{place}"] for place in places},
+            seen_before(run, stage.telling, stage.telling_images),
         )
 
 

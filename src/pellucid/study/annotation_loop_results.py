@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pellucid.evaluate.classification import auroc
@@ -156,8 +157,24 @@ def loop_results(
             for cell, one in measured.items()
             for kind, told in one.verdict.alarms.items()
         ],
-        "limits": [*study.limits, *GENERAL_LIMITS],
+        "training_images": [
+            {**cell._asdict(), "part": part, **seen.to_json()}
+            for cell, one in measured.items()
+            for part, seen in (*one.verdict.seen.items(), ("telling", one.seen))
+        ],
+        "limits": [*study.limits, *_seen_limits(measured), *GENERAL_LIMITS],
     }
+
+
+def _seen_limits(measured: Mapping[Cell, Measured]) -> list[str]:
+    """Which of the images that figures rest on the networks have seen before, a sentence each."""
+    parts = [
+        (name, replace(seen, model="a network"))
+        for one in measured.values()
+        for name, seen in (("test", one.verdict.seen["test"]), ("the marker tells", one.seen))
+    ]
+    named = {"test": "Test images", "the marker tells": "Images whose marker tells"}
+    return list(dict.fromkeys(f"{named[name]}: {message}" for name, seen in parts for message in seen.messages()))
 
 
 def _orders(

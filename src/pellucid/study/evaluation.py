@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import numpy as np
 from pellucid.attacks.under_attack import logits_under_attack
 from pellucid.data.cache import materialize
 from pellucid.data.dataset import get_split
+from pellucid.data.file_pixels import check_same_decoding, decoding_of
 from pellucid.evaluate.explanations import (
     LocalizationTask,
     is_complete,
@@ -20,6 +21,7 @@ from pellucid.evaluate.explanations import (
     save_scores,
     score_explanations,
 )
+from pellucid.evaluate.training_images import ImageCheck
 from pellucid.models.inference import check_answers, predict, probabilities
 from pellucid.models.weights import load_model, read_model_card
 from pellucid.progress import progress_bar
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset
     from pellucid.evaluate.explanations import ExplanationScores
     from pellucid.evaluate.radii import Radii
+    from pellucid.evaluate.training_images import SeenImages
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.study.config import StudyConfig
     from pellucid.study.runs import PlannedRun
@@ -67,6 +70,10 @@ class Stage:
     measured_images: Pixels
     tasks: tuple[LocalizationTask, ...]
 
+    def parts(self) -> list[tuple[str, Dataset, Pixels]]:
+        """The images that figures rest on, by name: the test images, of which others are drawn, and each task's."""
+        return [("test", self.test, self.images), *((task.name, task.dataset, task.images) for task in self.tasks)]
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -79,6 +86,7 @@ class Verdict:
         scores: by task and method.
         radii: of the smallest perturbations, by kind of area.
         alarms: where they are not to be trusted, in words, by kind.
+        seen: which of the test images, and of each task's, it was trained or selected on.
     """
 
     logits: npt.NDArray[np.float32]
@@ -87,6 +95,7 @@ class Verdict:
     scores: dict[tuple[str, str], ExplanationScores]
     radii: dict[str, Radii]
     alarms: dict[str, str]
+    seen: dict[str, SeenImages]
 
 
 def set_stage(
@@ -98,6 +107,7 @@ def set_stage(
     test = whole.limit(limit)
     classes = test.classes
     tasks = []
+    learned = decoding_of(splits.get("train", whole))
     for target in study.evaluation.targets:
         dataset = test if target.data is None else get_split(open_data(target.data, root), "test")
         if dataset.regions is None and target.data is None:
@@ -105,6 +115,7 @@ def set_stage(
                 f"{dataset.card.name} marks no regions; name images with regions in evaluation.targets. "
                 "evaluation.targets = [] leaves the scores of explanations out."
             )
+        check_same_decoding(learned, dataset, study.name)
         task = localization_task(
             target.name,
             dataset,
@@ -143,6 +154,7 @@ def judge(study: StudyConfig, run: PlannedRun, stage: Stage, folder: Path, devic
         return f"{name.replace(' ', '-')}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     thresholds = [float(t) for t in card["thresholds"]]
+    seen = {name: seen_before(run, part, pixels) for name, part, pixels in stage.parts()}
     jobs = 1 + len(settings.robustness.sizes) + len(stage.tasks) * len(settings.methods)
     with progress_bar(f"judge {run.label}, seed {run.seed}", jobs, unit="job") as advance:
         logits = _kept(folder / f"{kept('logits', stage.test)}.npy", lambda: predict(classifier(), stage.images))
@@ -187,7 +199,14 @@ def judge(study: StudyConfig, run: PlannedRun, stage: Stage, folder: Path, devic
         areas = settings.ara.model_copy(update={"matched": ()})  # what is drawn is not what is measured
         place = folder / kept("ara", stage.measured, stage.whole.fingerprint, card.get("best_constant"), areas)
         radii, alarms = measure_radii(study, stage, classifier(), card, place)
-    return Verdict(logits, attacked, thresholds, scores, radii, alarms)
+    return Verdict(logits, attacked, thresholds, scores, radii, alarms, seen)
+
+
+def seen_before(run: PlannedRun, dataset: Dataset, pixels: Pixels) -> SeenImages:
+    """Which images a network has seen before: counted, not refused, since a study chooses its data itself."""
+    check = ImageCheck(run.folder, refuse=False)
+    check.look(dataset, pixels)
+    return replace(check.found(), model=run.label)
 
 
 def _gate(

@@ -74,8 +74,31 @@ def assemble(
         "ara": area_results(study, stage, verdicts),
         "comparators": [c.model_dump() for c in study.comparators],
         "conclusion": conclude(study, rows),
-        "limits": [*study.limits, *GENERAL_LIMITS, *([LOCALIZATION_LIMIT] if stage.tasks else [])],
+        "training_images": [
+            {"variant": label, "seed": seed, "part": part, **seen.to_json()}
+            for label, found in verdicts.items()
+            for seed, verdict in zip(study.seeds, found, strict=True)
+            for part, seen in verdict.seen.items()
+        ],
+        "limits": [
+            *study.limits,
+            *seen_limits(verdicts),
+            *GENERAL_LIMITS,
+            *([LOCALIZATION_LIMIT] if stage.tasks else []),
+        ],
     }
+
+
+def seen_limits(verdicts: Mapping[str, Sequence[Verdict]]) -> list[str]:
+    """Which of the images that figures rest on the networks have seen before, a sentence each; none where none."""
+    said = [
+        f"{'Test images' if part == 'test' else part}: {message}"
+        for found in verdicts.values()
+        for verdict in found
+        for part, seen in verdict.seen.items()
+        for message in seen.messages()
+    ]
+    return list(dict.fromkeys(said))
 
 
 def gather_rows(study: StudyConfig, stage: Stage, verdicts: Mapping[str, Sequence[Verdict]]) -> list[Row]:

@@ -25,6 +25,7 @@ from pellucid.training.network import build_classifier
 from pellucid.training.objective import Objective
 from pellucid.training.optimization import build_optimizer, learning_rate
 from pellucid.training.recipe import settle
+from pellucid.training.record import make_record, record_of_start
 from pellucid.training.remarks import advice, say_collapsed, say_if_out_of_reach, say_if_still_rising
 from pellucid.training.robust_check import collapsed
 from pellucid.training.run import RunFolder, describe_run
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from pellucid.data.annotations import AnnotationSet
     from pellucid.data.dataset import Dataset
     from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.models.training_record import TrainingRecord
     from pellucid.training.annotation_data import AnnotatedImages
     from pellucid.training.held_out import Judgement, Scorer
     from pellucid.training.loading import AnyBatches
@@ -128,6 +130,7 @@ def _train_there(
     labels = torch.from_numpy(np.ascontiguousarray(train_data.targets))
     objective = Objective(classifier, recipe.objective, labels, processes=processes)
     check_selection(recipe, scorer, validation_data)
+    start = record_of_start(recipe.model)
     description = describe_run(
         recipe,
         train_data,
@@ -147,18 +150,27 @@ def _train_there(
         )
         batches = load_batches(train_data, recipe, accelerator, decode, cache=cache, annotated=annotated)
         validation_images = decode(validation_data)
-    if accelerator.is_main_process:  # nothing is written before everything that can be wrong has been looked at
-        run.start(description)
+    record = None
+    if accelerator.is_main_process:
+        record = make_record(train_data, batches, validation_data, validation_images, start)
+        run.start(description)  # nothing is written before everything that can be wrong has been looked at
     held_out = HeldOut(validation_data, validation_images, scorer, recipe, objective.loss_name)
-    _Session(run, recipe, objective, accelerator, seed).fit(batches, train_data, held_out, resume=resume)
+    _Session(run, recipe, objective, accelerator, seed, record).fit(batches, train_data, held_out, resume=resume)
 
 
 class _Session:
     """One process's part in one run: network, optimiser, and where the run is."""
 
     def __init__(
-        self, run: RunFolder, recipe: Recipe, objective: Objective, accelerator: Accelerator, seed: int
+        self,
+        run: RunFolder,
+        recipe: Recipe,
+        objective: Objective,
+        accelerator: Accelerator,
+        seed: int,
+        record: TrainingRecord | None,
     ) -> None:
+        self.record = record
         self.run, self.recipe, self.accelerator, self.seed = run, recipe, accelerator, seed
         if recipe.training.channels_last:
             objective = objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -301,14 +313,17 @@ class _Session:
         card = self._card(train_data, found.thresholds) | {"epoch": epoch + 1}
         if math.isfinite(score) and (self.best is None or score > self.best):
             self.best = score
-            save_model(self.classifier, self.run.path, extra=card | {"selected_by": select, "score": score})
+            self._keep(self.run.path, card | {"selected_by": select, "score": score})
         elif self.best is None:  # the last is asked for, or an undefined score chooses nothing: keep the newest
-            save_model(self.classifier, self.run.path, extra=card | {"selected_by": "last epoch"})
+            self._keep(self.run.path, card | {"selected_by": "last epoch"})
         if epoch + 1 == final or (check is not None and check.collapse is not None):
-            save_model(self.classifier, self.run.path / "last", extra=card | {"selected_by": "last epoch"})
+            self._keep(self.run.path / "last", card | {"selected_by": "last epoch"})
         self.best_sha256 = read_model_card(self.run.path)["weights_sha256"]
         self.run.append_metrics(row)
         return False
+
+    def _keep(self, folder: Path, card: dict[str, Any]) -> None:
+        save_model(self.classifier, folder, extra=card, record=self.record)
 
     def _card(self, data: Dataset, thresholds: list[float]) -> dict[str, Any]:
         targets = torch.from_numpy(np.ascontiguousarray(data.targets))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from pellucid.data.file_pixels import decoding_of
 from pellucid.digests import damaged, seal, unseal
 from pellucid.downloads import digest_of
 from pellucid.locks import hold
@@ -199,7 +200,12 @@ def describe_run(
         "processes": processes,
         "recipe": recipe.model_dump(mode="json"),
         "data": {
-            part.split: {"name": part.card.name, "images": len(part), "fingerprint": part.fingerprint}
+            part.split: {
+                "name": part.card.name,
+                "images": len(part),
+                "fingerprint": part.fingerprint,
+                "decoding": decoding_of(part),
+            }
             for part in (train, validation)
         },
         "annotations": annotations,
