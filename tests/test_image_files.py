@@ -158,3 +158,17 @@ def test_explaining_a_folder_takes_its_images_and_says_the_rest(folder):
     (folder / "cat" / "1.png").unlink()
     with pytest.raises(InputError, match=r"cat holds no images .*\._1\.png"):
         image_files([folder / "cat"])
+
+
+def test_the_check_of_a_table_counts_the_images_that_it_does_not_name(tmp_path):
+    for name in ("x/1.png", "x/2.png", "x/3.png", "y/4.png", "elsewhere/5.png"):
+        picture(tmp_path / name)
+    (tmp_path / "labels.csv").write_text("path,class,split\nx/1.png,a,test\ny/4.png,b,test\n")
+    for root in (tmp_path, tmp_path / "labels.csv"):
+        report = check_dataset("table", root)
+        assert report.ok
+        assert [n.reason for n in report.notes if "left out" in n.reason] == [
+            "left out: 2 image(s) beside those of the table, which it does not name or which cannot be used, such as "
+            "x/2.png, x/3.png"
+        ]
+        assert report.left_out

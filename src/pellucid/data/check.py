@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from pellucid.data.decode_notes import collect_notes
-from pellucid.data.image_files import LeftOutWarning
+from pellucid.data.image_files import LeftOut, LeftOutWarning, list_images
 from pellucid.data.leaks import content_hash, find_leaks, is_blank, pixel_hash
 from pellucid.data.opening import MISSING, FaultyDataError, Remark
 from pellucid.data.parallel import in_threads
@@ -157,6 +157,8 @@ def check_dataset(
             remarks += _remarks_of(error, folder)
             splits = error.usable if isinstance(error, FaultyDataError) else {}
     left_out = [r for w in caught if isinstance(w.message, LeftOutWarning) for r in w.message.remarks]
+    if entry.name == "table" and root is not None:
+        left_out += _not_named(Path(root), splits)
     remarks += left_out
     remarks += [
         Remark(folder, str(w.message), serious=False) for w in caught if not isinstance(w.message, LeftOutWarning)
@@ -183,6 +185,17 @@ def check_dataset(
 
 def _remarks_of(error: InputError, folder: str) -> tuple[Remark, ...]:
     return error.remarks if isinstance(error, FaultyDataError) else (Remark(folder, str(error)),)
+
+
+def _not_named(root: Path, splits: Splits) -> tuple[Remark, ...]:
+    """The images that lie beside those of a table, in the same folders, and that no row of it brings in."""
+    used = {file.path for dataset in splits.values() for file in dataset.files}
+    beside = LeftOut(root if root.is_dir() else root.parent)
+    for folder in sorted({path.parent for path in used}):
+        others = [file.path for file in list_images(folder).values() if file.path not in used]
+        if others:
+            beside.add("image(s) beside those of the table, which it does not name or which cannot be used", *others)
+    return beside.remarks()
 
 
 class _Look(NamedTuple):

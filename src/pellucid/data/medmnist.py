@@ -154,7 +154,7 @@ def open_medmnist(root: str | Path, *, seed: int = 0, options: Mapping[str, obje
 
 
 def _choose(folder: Path, name: str | None) -> Path:
-    there = sorted(path.name for path in folder.glob("*.npz"))
+    there = sorted(path.name for path in folder.glob("*.npz") if path.is_file())
     if name is None:
         if len(there) == 1:
             return folder / there[0]
