@@ -381,3 +381,51 @@ def test_published_weights_load_from_an_address(server, monkeypatch, tmp_path):
     by_name = server.url.replace("net.pt", f"net-{sha256[:8]}.safetensors")
     again = small(pretrained=by_name)
     assert torch.equal(again.head.weight, source.head.weight)
+
+
+# ---------------------------------------------------------------- checkpoints of others
+
+
+def lightning(state):
+    return {"epoch": 3, "state_dict": {f"model.{name}": tensor for name, tensor in state.items()}}
+
+
+CHECKPOINTS = [
+    ("plain", lambda state: state, None),
+    ("lightning", lightning, "those under 'state_dict'; 'model.' before every name"),
+    ("compiled", lambda s: {f"_orig_mod.{k}": v for k, v in s.items()}, "'_orig_mod.' before every name"),
+    ("parallel", lambda s: {f"module.{k}": v for k, v in s.items()}, "'module.' before every name"),
+    ("both", lambda s: {f"module._orig_mod.{k}": v for k, v in s.items()}, "'module._orig_mod.' before every name"),
+    ("tutorial", lambda s: {"epoch": 1, "model_state_dict": s, "loss": 0.5}, "those under 'model_state_dict'"),
+    ("deep", lambda s: {"model": {"state_dict": {f"net.{k}": v for k, v in s.items()}}}, "under 'model → state_dict'"),
+]
+
+
+@pytest.mark.parametrize(("name", "pack", "said"), CHECKPOINTS)
+def test_checkpoints_are_unpacked_and_it_is_said(name, pack, said, tmp_path, recwarn):
+    model = small()
+    torch.save(pack(model.state_dict()), tmp_path / f"{name}.pt")
+    other = small()
+    load_pretrained(other, tmp_path / f"{name}.pt")
+    images = torch.rand(2, 1, 64, 64)
+    assert torch.equal(other.eval()(images), model.eval()(images))
+    told = [str(w.message) for w in recwarn if w.category is UserWarning]
+    assert len(told) == (0 if said is None else 1)
+    if said is not None:
+        assert f"{name}.pt: " in told[0]
+        assert said in told[0]
+
+
+def test_a_head_for_other_classes_is_said_for_training_and_refused_for_judging(tmp_path):
+    five = small(classes=list("abcde"))
+    torch.save(five.state_dict(), tmp_path / "five.pt")
+    with pytest.warns(UserWarning, match=r"the head of five\.pt gives 5 logits.*was left as it is"):
+        small(pretrained=tmp_path / "five.pt")
+    body = {name: tensor for name, tensor in five.state_dict().items() if not name.startswith("head.")}
+    torch.save(body, tmp_path / "body.pt")
+    with pytest.warns(UserWarning, match=r"body\.pt holds no head.*its own was left as it is"):
+        small(pretrained=tmp_path / "body.pt")
+    save_model(small(), tmp_path)
+    for name in ("five.pt", "body.pt"):  # beside the card of a network of two classes
+        with pytest.raises(InputError, match=r"the weights of another network.*head\.weight"):
+            load_model(tmp_path / name)

@@ -95,7 +95,8 @@ adversarial.
     if explanation.kind != "heatmap":
         return explanation
     wanted = (images.shape[2], images.shape[3]) if size is None else size
-    return replace(explanation, maps=upsample(explanation.maps, wanted))
+    maps = explanation.maps.to(images.dtype)  # a network of half precision has features of its own
+    return replace(explanation, maps=upsample(maps, wanted))
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:

@@ -170,7 +170,12 @@ class WrappedClassifier(_Normalised):
         """
         if self._split is None:
             raise InputError("this wrapped network has no known feature map: give wrap() features= and head=.")
-        return self._split[0](self.normalise(images))
+        return self._split[0](self._cast(self.normalise(images)))
+
+    def _cast(self, images: Tensor) -> Tensor:
+        """Images in the precision of the module's weights, where that is one of half or double precision."""
+        weight = next((p for p in self.module.parameters() if p.is_floating_point()), None)
+        return images if weight is None else images.to(weight.dtype)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) in [0, 1] to logits (N, K).
@@ -178,12 +183,12 @@ class WrappedClassifier(_Normalised):
         Raises:
             InputError: the module returns something other than (N, K) logits.
         """
-        logits = self.module(self.normalise(images))
+        logits = self.module(self._cast(self.normalise(images)))
         expected = (images.shape[0], len(self.classes))
         if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise InputError(f"the wrapped network must return logits {expected}, one per class; found {found}.")
-        return logits
+        return logits.to(images.dtype) if logits.is_floating_point() else logits
 
 
 def wrap(
@@ -293,8 +298,9 @@ def _check_split(wrapped: WrappedClassifier, head: nn.Module) -> None:
         feature_map = wrapped.features(image)
         if feature_map.ndim != 4:
             raise InputError(f"features must give a map (N, D, h, w); found shape {tuple(feature_map.shape)}.")
-        found = head(feature_map.mean((2, 3)))
-    if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-3, atol=1e-4):
+        found = head(feature_map.mean((2, 3))).to(expected.dtype)
+    tolerance = 1e-3 if feature_map.dtype in (torch.float32, torch.float64) else 5e-2  # half precision has 3 digits
+    if found.shape != expected.shape or not torch.allclose(found, expected, rtol=tolerance, atol=tolerance / 10):
         raise InputError(
             "head(features(x).mean((2, 3))) is not what the wrapped network returns: features must be the "
             "map that it pools, after its last norm and activation, and head what follows the pooling."

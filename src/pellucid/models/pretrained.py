@@ -25,13 +25,18 @@ if TYPE_CHECKING:
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+NESTED = ("model_state_dict", "state_dict", "model_state", "model", "net", "network")
+"""Where checkpoints hold their weights."""
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
+"""What `DataParallel`, `torch.compile`, Lightning and others put before the names of all weights."""
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """The named tensors of a weights file, on the CPU.
 
     `.safetensors` as such; anything else by `torch.load(weights_only=True)`, which runs no code of the file.
-    Weights under `state_dict` or `model`, or with `module.` before every name, are unpacked.
+    Weights inside a checkpoint (`NESTED`, at any depth) are taken out of it, and what wrappers put before every name
+    (`PREFIXES`) is taken off; a note says so.
 
     Raises:
         InputError: no such file, a file of another kind, or one that holds more than tensors.
@@ -52,14 +57,36 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:  # a damaged pickle also raises IndexError, TypeError, struct.error …
         raise InputError(f"{path} is not a readable weights file: {error}") from error
-    for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
+    content, inside = _unwrapped(content)
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise InputError(f"{path} does not hold named tensors, as state_dict() gives them.")
-    if all(name.startswith("module.") for name in content):
-        content = {name.removeprefix("module."): tensor for name, tensor in content.items()}
+    content, prefix = _without_prefix(content)
+    done = [f"the weights are those under {inside!r}"] * bool(inside)
+    done += [f"{prefix!r} before every name was taken off"] * bool(prefix)
+    if done:
+        warnings.warn(f"{path.name}: {'; '.join(done)}.", stacklevel=3)
     return dict(content)
+
+
+def _unwrapped(content: Any) -> tuple[Any, str]:  # noqa: ANN401
+    """The weights inside a checkpoint, and under which keys they were."""
+    inside: list[str] = []
+    while isinstance(content, dict):
+        key = next((k for k in NESTED if isinstance(content.get(k), dict)), None)
+        if key is None:
+            break
+        inside.append(key)
+        content = content[key]
+    return content, " → ".join(inside)
+
+
+def _without_prefix(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+    """The tensors without what wrappers put before every name, and what that was."""
+    taken = ""
+    while prefix := next((p for p in PREFIXES if all(str(name).startswith(p) for name in tensors)), ""):
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+        taken += prefix
+    return tensors, taken
 
 
 def load_exactly(model: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
@@ -105,7 +132,7 @@ def load_pretrained(
     the weights are summed, each scaled from the published normalisation of its channel to the classifier's
     own, ``W = Σ_c W_c · std / std_c``. Where the published means differ from the classifier's own
     there would be a constant in each filter's output; it is left out, since zero padding keeps it from being
-    folded in exactly. A head of another size is left as it was, with a warning.
+    folded in exactly. A head of another size, or none, is left as it was, with a warning.
 
     Args:
         model: receives the weights.
@@ -143,6 +170,10 @@ def load_pretrained(
             f"the head of {path.name} gives {weight.shape[0]} logits from {weight.shape[1]} features; "
             f"this classifier's, {_shape(model.head.weight)}, was left as it is"
         )
+        warnings.warn(notice, stacklevel=2)
+        notices.append(notice)
+    if weight is None:
+        notice = f"{path.name} holds no head that this classifier could use: its own was left as it is"
         warnings.warn(notice, stacklevel=2)
         notices.append(notice)
     if weight is None or weight.shape != model.head.weight.shape:
