@@ -11,6 +11,7 @@ from annotation_example import OPTIONS
 from annotation_store_example import DATA, A, full
 from pellucid.data.annotation_shapes import Brush, Polygon, Rectangle, drawn_mask
 from pellucid.data.annotation_store import open_store
+from pellucid.types import InputError
 
 
 @pytest.fixture
@@ -51,15 +52,19 @@ def test_others_read_our_coco_file(store, tmp_path):
     assert stroke["area"] == strokes.sum()
 
 
+MASK = {"size": [64, 64], "counts": [0, 1, 63, 1, 4031]}
+
+
 def foreign():
     """A COCO file as another tool writes it."""
     return {
-        "images": [{"id": 7, "file_name": f"images/{A}.png", "width": 64, "height": 32}],
+        "images": [{"id": 7, "file_name": f"images/{A}.png", "width": 64, "height": 64}],
         "categories": [{"id": 3, "name": "Nodule"}],
         "annotations": [
             {"id": 1, "image_id": 7, "category_id": 3, "bbox": [16, 8, 32, 16], "iscrowd": 0},
             {"id": 2, "image_id": 7, "category_id": 3, "segmentation": [[0, 0, 64, 0, 64, 16]], "bbox": [0, 0, 1, 1]},
-            {"id": 3, "image_id": 7, "category_id": 3, "segmentation": {"size": [1, 1], "counts": [1]}, "iscrowd": 1},
+            {"id": 3, "image_id": 7, "category_id": 3, "segmentation": MASK, "bbox": [0, 0, 2, 1], "iscrowd": 1},
+            {"id": 4, "image_id": 7, "category_id": 3, "segmentation": [], "bbox": [3, 4, 0, 9], "iscrowd": "0"},
         ],
     }
 
@@ -78,7 +83,12 @@ def test_somebody_elses_coco_file_is_read(tmp_path, pellucid):
     assert import_phantom(pellucid, path, "--as", "irrelevant", "--annotator", "Eve")[0] == 0  # again: the same marks
     with open_store(path.with_suffix(".db")) as store:
         marks = store.marks()
-        assert [m.shape for m in marks] == [Rectangle(0.25, 0.25, 0.5, 0.5), Polygon(((0, 0), (1, 0), (1, 0.5)))]
+        assert [m.shape for m in marks] == [
+            Rectangle(0.25, 0.125, 0.5, 0.25),
+            Polygon(((0, 0), (1, 0), (1, 0.25))),
+            Polygon(((0, 0), (0.03125, 0), (0.03125, 0.015625), (0, 0.015625))),
+        ]
+        assert store.image_sizes()[A] == (32, 32)  # the image's own size, not that of the copy
         assert {(m.image, m.kind, m.annotator) for m in marks} == {(A, "irrelevant", "Eve")}
 
 
@@ -99,21 +109,28 @@ def changed(path, value):
         (b"\xff\xfe{}", "not JSON"),
         (b"[" * 100_000, "not JSON"),
         (b"[]", "holds an object"),
-        ({"images": []}, "no list 'annotations'"),
+        ({"images": []}, "no list 'categories'"),
         (changed(("images", 0, "file_name"), "../../etc/passwd"), "there is no such image"),
-        (changed(("images", 0, "width"), 0), "whole numbers above 0"),
+        (changed(("images", 0, "width"), 0), "0 × 64 pixels"),
         (changed(("categories", 0, "name"), "Nodul"), "Did you mean 'Nodule'"),
-        (changed(("annotations", 0, "image_id"), 8), "annotation 1: its image"),
-        (changed(("annotations", 0, "bbox"), [float("nan"), 0, 1, 1]), "annotation 1: a box needs finite"),
+        (changed(("annotations", 0, "image_id"), 8), "annotation 1 names image_id 8"),
+        (changed(("annotations", 0, "bbox"), [float("nan"), 0, 1, 1]), "a box needs finite x, y"),
         (changed(("annotations", 0, "bbox"), [60, 0, 40, 1]), "outside its image"),
-        (changed(("annotations", 0, "bbox"), [1, 2, 3]), "annotation 1: a box is"),
-        (changed(("annotations", 1, "segmentation"), [[0, 0, 1, 1]]), "annotation 2: an outline"),
+        (changed(("annotations", 0, "bbox"), [1, 2, 3]), "annotation 1: bbox [1, 2, 3]; expected four numbers"),
+        (changed(("annotations", 1, "segmentation"), [[0, 0, 9, 9]]), f"annotation 2 on images/{A}.png: an outline"),
         (changed(("annotations", 1, "segmentation"), [[0, 0, 1, 1, 900, 1]]), "leaves the image"),
-        (changed(("annotations", 0), None), "not COCO's"),
+        (changed(("annotations", 0), None), "annotations[0] is no object; found NoneType"),
+        (changed(("images", 0, "height"), 32), "has another proportion"),
+        (changed(("images", 0, "file_name"), 5), "file_name 5 must be the name of a file"),
+        (changed(("categories", 0, "name"), ["Nodule"]), "its name is text"),
+        (changed(("annotations", 2, "segmentation"), {"size": [1, 1], "counts": [1]}), "run lengths of size [1, 1]"),
+        (changed(("annotations", 2, "iscrowd"), "yes"), "iscrowd is 0 or 1"),
         ({"pellucid": {"version": 9}}, "another version"),
         ({"pellucid": {"version": 1, "records": [{"record": "mark"}]}}, "record 1: 'value' is missing"),
         ({"pellucid": {"version": 1, "records": ["x"]}}, "record 1"),
         ({"pellucid": {"version": 1, "records": []}}, "which dataset"),
+        ({"pellucid": []}, "its part 'pellucid' is an object; found []"),
+        ({"pellucid": {"version": [1], "records": []}}, "another version"),
     ],
 )
 def test_a_bad_json_file_is_refused_whole(tmp_path, pellucid, content, told):
@@ -123,6 +140,56 @@ def test_a_bad_json_file_is_refused_whole(tmp_path, pellucid, content, told):
     assert told in str(status)
     database = path.with_suffix(".db")
     assert not database.exists() or sqlite3.connect(database).execute("SELECT count(*) FROM mark").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, 5, True, [], {}, "", "\0", "\ud800", "x", "9" * 30 + "x1", "0001-01-01T00:00:00+14:00"]
+)
+@pytest.mark.parametrize("record", ["dataset", "image", "mark", "verdict", "note", "visit"])
+def test_every_field_of_our_own_json_is_checked(store, tmp_path, record, wrong):
+    """Each field in turn holds something else: it is refused in words, or means something."""
+    from pellucid.data.annotation_files import export_annotations, import_annotations
+
+    full(store)
+    path = tmp_path / "out.json"
+    export_annotations(tmp_path / "annotations.db", path, "coco")
+    whole = json.loads(path.read_text())
+    at = next(i for i, row in enumerate(whole["pellucid"]["records"]) if row["record"] == record)
+    used = {"dataset": ["value"], "image": ["image", "value"], "note": ["image", "value", "annotator", "created"]}
+    for key in used.get(record, [k for k, v in whole["pellucid"]["records"][at].items() if v]):
+        content = json.loads(path.read_text())
+        content["pellucid"]["records"][at][key] = wrong
+        bad, database = tmp_path / "bad.json", tmp_path / f"{key}.db"
+        bad.write_text(json.dumps(content))
+        status = 0
+        try:
+            import_annotations(bad, database, None)
+        except InputError as error:  # and no other
+            status = error
+        if not isinstance(wrong, str) or wrong in ("\0", "\ud800"):
+            assert f"record {at + 1}: {key} is text" in str(status)
+        if status != 0:
+            assert str(bad) in str(status)
+            assert not database.exists()
+
+
+@pytest.mark.parametrize("wrong", [None, 5, True, [], {}, [5], [None], "Nodule", "\0"])
+@pytest.mark.parametrize("key", ["name", "split", "task", "classes", "fingerprint", "origin", "more"])
+def test_every_field_of_the_dataset_is_checked(store, tmp_path, pellucid, key, wrong):
+    from pellucid.data.annotation_files import export_annotations
+
+    full(store)
+    path = tmp_path / "out.json"
+    export_annotations(tmp_path / "annotations.db", path, "coco")
+    content = json.loads(path.read_text())
+    row = next(row for row in content["pellucid"]["records"] if row["record"] == "dataset")
+    row["value"] = json.dumps(json.loads(row["value"]) | {key: wrong})
+    path.write_text(json.dumps(content))
+    status, _, _ = pellucid("annotate", "import", path, "--store", tmp_path / "again.db")
+    if wrong == "Nodule" and key not in ("classes", "more"):
+        assert status == 0
+    else:
+        assert f"{path}: record 1: " in str(status)
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def box(value):
     ("value", "match"),
     [
         ([1, 2], r"expected an object; found list"),
-        ({"shapes": [], "version": "5"}, r"no list 'categories'; found 'shapes', 'version'\. Expected the release's"),
+        ({"shapes": [], "version": "5"}, r"no list 'categories'; found 'shapes', 'version'\. Expected lists of images"),
         (changed(annotations={}), r"no list 'annotations'"),
         (changed(images=[]), r"lists no images"),
         (changed(categories=[]), r"lists no categories"),

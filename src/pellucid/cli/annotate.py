@@ -208,9 +208,9 @@ def import_file(
 ) -> None:
     """Read annotations from a file, or a dataset's own boxes, into a database, which is made where it is new.
 
-    A file of `export` says itself which dataset it belongs to. Somebody else's COCO JSON, of boxes or polygons, is
-    matched with the images of --data by file name. Nothing is kept of a file with anything wrong in it. Without a file,
-    the boxes that --data comes with become marks; of a mask, the box around it.
+    A file of `export` says itself which dataset it belongs to. Somebody else's COCO JSON, of boxes, polygons or
+    masks, is matched with the images of --data by the whole of their path. Nothing is kept of a file with anything
+    wrong in it. Without a file, the boxes that --data comes with become marks; of a mask, the box around it.
 
     Example: `pellucid annotate import boxes.json --data chestxray14 --root ~/ChestX-ray14 --store annotations.db`
 

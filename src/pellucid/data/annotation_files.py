@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import asdict
+import warnings
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pellucid.data.annotation_coco import foreign_content, to_coco
+from pellucid.data.annotation_coco import to_coco
 from pellucid.data.annotation_content import StoreContent, StoreInfo
 from pellucid.data.annotation_csv import FIELDS, read_rows, write_rows
+from pellucid.data.annotation_foreign import foreign_content
 from pellucid.data.annotation_from_regions import regions_as_marks
 from pellucid.data.annotation_shapes import shape_from_json, shape_to_json
 from pellucid.data.annotation_store import open_store
 from pellucid.data.annotations import Kind, Mark, Note, Verdict, Visit
+from pellucid.data.coco_annotations import compact_polygons
 from pellucid.resources import write_json
 from pellucid.types import InputError
 
@@ -86,7 +88,7 @@ def read_file(path: Path, dataset: Dataset | None, annotator: str, kind: Kind) -
     if path.suffix.lower() == ".csv":
         return from_records(read_rows(path), str(path))
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(path.read_bytes(), object_hook=compact_polygons)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except (ValueError, RecursionError) as error:
@@ -94,8 +96,13 @@ def read_file(path: Path, dataset: Dataset | None, annotator: str, kind: Kind) -
     if not isinstance(value, dict):
         raise InputError(f"{path}: a COCO file holds an object; found {type(value).__name__}.")
     ours = value.get("pellucid")
-    if not isinstance(ours, dict):
-        return foreign_content(value, str(path), dataset, annotator, kind)
+    if "pellucid" in value and not isinstance(ours, dict):
+        raise InputError(f"{path}: its part 'pellucid' is an object; found {ours!r:.60}.")
+    if ours is None:
+        content, notes = foreign_content(value, str(path), dataset, annotator, kind)
+        for note in notes:
+            warnings.warn(f"{path}: {note}.", stacklevel=2)
+        return content
     if ours.get("version") != VERSION or not isinstance(ours.get("records"), list):
         raise InputError(f"{path}: written by another version of pellucid ({ours.get('version')!r}).")
     return from_records(ours["records"], str(path))
@@ -145,12 +152,13 @@ def from_records(records: list[Any], where: str) -> StoreContent:
     verdicts: list[Verdict] = []
     notes: list[Note] = []
     visits: list[Visit] = []
-    for number, row in enumerate(records, 1):
+    for number, given in enumerate(records, 1):
         try:
-            record, value = row["record"], row["value"]
+            row = _texts(given)
+            record: str = row["record"]
+            value: Any = row["value"]
             if record == "dataset":
-                about = json.loads(value)
-                info = StoreInfo(**{**about, "classes": tuple(about["classes"])})
+                info = _info(json.loads(value))
             elif record == "image":
                 sizes[row["image"]] = _size(value) if value else None
             elif record == "mark":
@@ -163,7 +171,7 @@ def from_records(records: list[Any], where: str) -> StoreContent:
                 visits.append(Visit(row["image"], value, row["annotator"], _time(row["created"])))
             else:
                 raise InputError(f"unknown record {record!r}.")
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             told = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             raise InputError(f"{where}: record {number}: {told}") from error
     if info is None:
@@ -173,6 +181,33 @@ def from_records(records: list[Any], where: str) -> StoreContent:
     if unknown:
         raise InputError(f"{where}: it speaks of classes that its dataset does not have: {', '.join(unknown[:5])}.")
     return StoreContent(info, sizes, tuple(marks), tuple(verdicts), tuple(notes), tuple(visits))
+
+
+def _texts(row: object) -> dict[str, str]:
+    """A record, all of whose fields are text that a database holds."""
+    if not isinstance(row, dict):
+        raise InputError(f"a record is an object; found {row!r:.60}.")
+    for key, value in row.items():
+        _check_text(key, value)
+    return row
+
+
+def _check_text(key: str, value: object) -> None:
+    if not isinstance(value, str) or "\0" in value or value.encode("utf-8", "ignore").decode() != value:
+        raise InputError(f"{key} is text; found {value!r:.60}.")
+
+
+def _info(about: object) -> StoreInfo:
+    names = {field.name for field in fields(StoreInfo)}
+    if not isinstance(about, dict) or set(about) != names:
+        raise InputError(f"a dataset has {', '.join(sorted(names))}; found {about!r:.200}.")
+    classes = about["classes"]
+    if not isinstance(classes, list) or not classes:
+        raise InputError(f"classes is a list of names; found {classes!r:.60}.")
+    for key, value in [*about.items(), *(("a class", name) for name in classes)]:
+        if key != "classes":
+            _check_text(key, value)
+    return StoreInfo(**{**about, "classes": tuple(classes)})
 
 
 def _mark(row: Mapping[str, str]) -> Mark:
@@ -192,13 +227,13 @@ def _by(said: Verdict | Note | Visit) -> dict[str, str]:
 
 def _time(text: str) -> datetime:
     when = datetime.fromisoformat(text)
-    return when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+    return when.astimezone(UTC) if when.tzinfo is not None else when.replace(tzinfo=UTC)
 
 
 def _size(text: str) -> tuple[int, int]:
     width, _, height = text.partition("x")
     size = int(width), int(height)
-    if min(size) < 1 or not math.isfinite(size[0] / size[1]):
+    if not 1 <= min(size) <= max(size) < 1 << 31:
         raise InputError(f"an image's size is WIDTHxHEIGHT in pixels; found {text!r}.")
     return size
 

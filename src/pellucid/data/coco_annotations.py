@@ -208,8 +208,8 @@ def _entries(path: Path, content: dict[str, Any], key: str) -> list[dict[str, An
     if not isinstance(found, list):
         there = ", ".join(map(repr, list(content)[:8])) or "nothing"
         raise InputError(
-            f"{path}: not COCO's annotations: no list {key!r}; found {there}. Expected the release's "
-            "instances_train2017.json or instances_val2017.json."
+            f"{path}: not COCO's annotations: no list {key!r}; found {there}. Expected lists of images, annotations "
+            "and categories, as in the release's instances_train2017.json or instances_val2017.json."
         )
     for place, entry in enumerate(found):
         if not isinstance(entry, dict):

@@ -62,7 +62,9 @@ def rotated_box(
     middle = np.array([x + width / 2, y + height / 2])
     corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * [width / 2, height / 2]
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    polygon: npt.NDArray[np.float64] = middle + corners @ np.array([[cos, sin], [-sin, cos]])  # y points down: clockwise as seen
+    polygon: npt.NDArray[np.float64] = middle + corners @ np.array(
+        [[cos, sin], [-sin, cos]]
+    )  # y points down: clockwise as seen
     for axis, sign, limit in ((0, 1, 0.0), (1, 1, 0.0), (0, -1, frame[0]), (1, -1, frame[1])):
         polygon = _cut(polygon, axis, sign, limit)
         if len(polygon) < 3:
