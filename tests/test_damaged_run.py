@@ -1,4 +1,4 @@
-"""A run whose files were damaged goes on with the same figures, or is refused by the name of the file: never otherwise."""
+"""A run whose files were damaged goes on with the same figures, or is refused by the name of the file: nothing else."""
 
 from __future__ import annotations
 
