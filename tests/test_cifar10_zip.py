@@ -207,3 +207,12 @@ def test_the_real_zip_as_a_dataset(real_data):
     assert len({name for _, _, name in found}) == 50_000
     assert Counter(int(d.targets[i]) for d, i, _ in found) == dict.fromkeys(range(10), 5000)
     assert 0.09 < len(splits["validation"]) / 50_000 < 0.11
+
+
+def test_what_is_left_out_of_the_zip_is_said(written):
+    folder, _ = written
+    with pytest.warns(UserWarning, match="left out") as warned:
+        open_dataset("cifar10", folder, options=MADE)
+    said = "left out: 2 file(s) in the zip that are hidden or no images by their names, such as train/cat/.hidden.jpg"
+    assert said in str(warned[0].message)
+    assert check_dataset("cifar10", folder, options=MADE).left_out

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pellucid.data.dataset import SourceFile
 from pellucid.data.decode import decode_image
-from pellucid.data.image_files import PICTURE_SUFFIXES
+from pellucid.data.image_files import PICTURE_SUFFIXES, LeftOut
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _HEADER = 30  # bytes of a member's own header before its name (APPNOTE.TXT, 4.3.7)
 _ENCRYPTED = 1  # the bit of the flags that says so
+_OTHERS = "file(s) in the zip that are hidden or no images by their names"
 _WHAT_TO_DO = "Fetch the zip again."
 
 
@@ -139,16 +140,20 @@ def _open_places(path: Path) -> dict[str, ZippedImages]:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
     members: dict[str, zipfile.ZipInfo] = {}
     places: dict[str, list[zipfile.ZipInfo]] = {}  # where class folders lie → the images there
+    left_out = LeftOut(path)
     for info in infos:
         parts = info.filename.split("/")
         hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
         if hidden or PurePosixPath(info.filename).suffix.lower() not in PICTURE_SUFFIXES or info.is_dir():
+            if not info.filename.endswith("/"):
+                left_out.add(_OTHERS, path / info.filename)
             continue
         _check(path, info, twice=info.filename in members)
         members[info.filename] = info
         places.setdefault("/".join(parts[:-2]), []).append(info)
     if not members:
         raise InputError(f"{path}: no image in it ({', '.join(sorted(PICTURE_SUFFIXES))}). Expected: CLASS/*.jpg.")
+    left_out.tell()
     source = SourceFile(path, status.st_size, status.st_mtime_ns)
     return {
         place: ZippedImages(source, tuple(sorted(images, key=lambda info: info.filename)), content)
