@@ -330,8 +330,9 @@ def test_a_server_that_stumbles_is_asked_again(url, monkeypatch):
         (None, "no such file"),
         (b"hello", "not an index of shards"),
         (b"[]", "format"),
-        (json.dumps({"format": 2, "card": {"nose": 1}, "parts": {}}).encode(), "not an index of shards"),
-        (json.dumps({"format": 2, "card": {}, "parts": {"train": {}}}).encode(), "manifest"),
+        (json.dumps({"format": 2, "card": {}, "parts": {}}).encode(), "in format 3, .* Write the shards anew"),
+        (json.dumps({"format": 3, "card": {"nose": 1}, "parts": {}}).encode(), "not an index of shards"),
+        (json.dumps({"format": 3, "card": {}, "parts": {"train": {}}}).encode(), "manifest"),
     ],
 )
 def test_what_is_no_folder_of_shards_is_refused(served, content, message):
@@ -400,6 +401,8 @@ def test_a_url_that_is_not_whole_is_refused(url):
         ({"patients": np.array(["x" * 5000] * 40)}, r"patients\.npy: expected"),
         ({"targets": np.zeros((40, 10_000))}, r"targets\.npy: expected"),
         ({"targets": np.array([object()] * 40)}, "pickled objects"),
+        ({"content": None}, "no array content"),
+        ({"content": np.zeros((40, 99), np.uint8)}, r"content\.npy: expected"),
     ],
 )
 def test_labels_of_another_shape_than_the_images_are_refused(written, tmp_path, change, said):
@@ -408,7 +411,8 @@ def test_labels_of_another_shape_than_the_images_are_refused(written, tmp_path, 
     part = index["parts"]["test"]
     count = json.loads((tmp_path / "copy" / part["manifest"]).read_text())["images"]
     names = np.array([f"{i}" for i in range(count)])
-    arrays = {"ids": names, "patients": names, "targets": np.zeros((count, 1), np.float32), **change}
+    arrays = {"ids": names, "patients": names, "targets": np.zeros((count, 1), np.float32)}
+    arrays |= {"stable_ids": names, "content": np.zeros((count, 16), np.uint8), **change}
     labels = tmp_path / "copy" / part["labels"]
     np.savez_compressed(labels, **{name: array for name, array in arrays.items() if array is not None})
     part["sha256"] = hashlib.sha256(labels.read_bytes()).hexdigest()
