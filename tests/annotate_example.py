@@ -108,18 +108,22 @@ class Server:
 class Visitor:
     """One person's requests, without a browser."""
 
-    def __init__(self, server, who):
+    def __init__(self, server, who=None):
         self._server = server
         self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
-        self.ask("POST", "/api/session", who)
+        if who is not None:
+            self.ask("POST", "/api/session", who)
 
     def ask(self, method, path, body=None):
+        return json.loads(self.fetch(method, path, body))
+
+    def fetch(self, method, path, body=None):
         request = urllib.request.Request(self._server.address + path, method=method)
         if body is not None:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")
         with self._opener.open(request, timeout=60) as answer:
-            return json.load(answer)
+            return answer.read()
 
     def finished(self):
         """Images done or skipped, the first one first."""

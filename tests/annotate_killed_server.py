@@ -1,9 +1,9 @@
-"""An annotation server that is killed at random moments and started again at once, as often as asked.
+"""An annotation server that is killed whenever it is told so and started again at once, as often as asked.
 
 Run as a program of its own: `annotate_killed_server.py RUN STORE TIMES DATA_OPTIONS_AS_JSON`. It says where the page
-is; then, a line each, how often it was killed. The socket stays open between two servers, as behind systemd: who comes
-while there is none waits for the next. What takes long, Python's imports, happens once; every server is a process of
-its own (fork) with its own network, desk and connections.
+is; then, a line each, that a server is up and, after a line of input, how often it was killed. The socket stays open
+between two servers, as behind systemd: who comes while there is none waits for the next. What takes long, Python's
+imports, happens once; every server is a process of its own (fork) with its own network, desk and connections.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-import random
 import signal
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -52,10 +50,10 @@ def main(run, source, times, options):
         os.kill(child, signal.SIGKILL)
         assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
 
-    rng = random.Random(0)
     for life in range(times):
         child = start()
-        time.sleep(rng.uniform(0, 0.3))
+        print("up", flush=True)
+        sys.stdin.readline()
         kill(child)
         print(life + 1, flush=True)
     child = start()

@@ -13,6 +13,7 @@ from pellucid.annotate.worker import IDLE
 from pellucid.data.annotation_agreement import agreement
 from pellucid.data.annotation_reservations import reserve
 from pellucid.data.annotation_shapes import MAX_POINTS, MAX_RADIUS, shape_to_json
+from pellucid.data.annotation_views import closed_counts, one_image
 from pellucid.data.annotations import KINDS, Visit
 from pellucid.explain.registry import label_of
 
@@ -169,25 +170,24 @@ class Desk:
         row = self._rows.get(image)
         width, height = self.size_of(image)
         labels = self._labels_of(image)
-        verdicts = {v.class_name: v.present for v in self.store.verdicts(image, annotator)}
-        notes = self.store.notes(image, annotator)
+        said = one_image(self.store, image, annotator)
         return {
             "id": self.key_of(image),
             "width": width,
             "height": height,
-            "state": self.store.state(image, annotator),
+            "state": said.state,
             "classes": [
                 {
                     "class": name,
                     "index": index,
                     "probability": None if row is None else round(float(self._probabilities[row, index]), 6),
                     "label": labels[index],
-                    "verdict": verdicts.get(name),
+                    "verdict": said.verdicts.get(name),
                 }
                 for index, name in enumerate(self.dataset.classes)
             ],
-            "marks": [mark_to_json(mark) for mark in self.store.marks(image, annotator)],
-            "note": notes[0].text if notes else "",
+            "marks": [mark_to_json(mark) for mark in said.marks],
+            "note": said.note,
         }
 
     def _labels_of(self, image: str) -> list[str | None]:
@@ -208,11 +208,7 @@ class Desk:
 
     def progress(self, annotator: str) -> dict[str, Any]:
         """How many images are done, and by whom."""
-        people: dict[str, dict[str, int]] = {}
-        for visit in self.store.visits():
-            counts = people.setdefault(visit.annotator, {"done": 0, "skipped": 0, "marks": 0})
-            if visit.state in CLOSED and visit.image in self._rows:
-                counts[visit.state] += 1
+        people = {name: {**counts, "marks": 0} for name, counts in closed_counts(self.store, self._rows).items()}
         for name, count in self.store.mark_counts().items():
             people.setdefault(name, {"done": 0, "skipped": 0, "marks": 0})["marks"] = count
         mine = people.get(annotator, {"done": 0, "skipped": 0})

@@ -196,8 +196,8 @@ def _add_annotations(app: FastAPI, desk: Desk) -> None:
         return name
 
 
-def _annotator(request: Request) -> str:
-    """The annotator of a request.
+async def _annotator(request: Request) -> str:
+    """The annotator of a request; async, since nothing in it waits, and a thread would be waited for.
 
     Raises:
         HTTPException: 401 where it names none, or was made by a page of another name than the browser's cookie.

@@ -107,6 +107,7 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
             http=BoundedProtocol,
             ws="none",
             h11_max_incomplete_event_size=MAX_HEADERS,
+            timeout_keep_alive=10,  # seconds: longer than clients keep a connection, who would meet its end otherwise
             access_log=False,
             log_level="warning",
             server_header=False,

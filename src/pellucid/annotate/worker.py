@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
+import sys
 import threading
 from collections import OrderedDict
 from concurrent.futures import Future
@@ -45,6 +47,7 @@ class Worker:
         self._thread.join(timeout=60)
 
     def _run(self) -> None:
+        _give_way()
         while True:
             urgency, _, future, work = self._waiting.get()
             if urgency < 0:
@@ -58,6 +61,12 @@ class Worker:
                 future.set_exception(error)
         while not self._waiting.empty():
             self._waiting.get()[2].cancel()
+
+
+def _give_way() -> None:
+    """Have this thread, and those that it starts, compute when nothing else does: people wait for their strokes."""
+    if sys.platform.startswith("linux"):  # elsewhere the niceness is the whole process's
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pellucid.data.annotation_content import StoreContent, StoreInfo
 from pellucid.data.annotation_damage import telling_damage
 from pellucid.data.annotation_schema import DATASET, IMAGE, MARK, NOTE, VERDICT, VISIT, WRITES, connect, store_name
 from pellucid.data.annotation_shapes import shape_from_json, shape_to_json
+from pellucid.data.annotation_turns import Turns
 from pellucid.data.annotations import AnnotationSet, Mark, Note, Verdict, Visit
 from pellucid.types import InputError
 
@@ -48,6 +49,7 @@ class AnnotationStore:
     def __init__(self, engine: sa.Engine, info: StoreInfo) -> None:
         self.engine, self.info = engine, info
         self._writing = engine.execution_options(**{WRITES: True})
+        self._turns = Turns()
         self.name = store_name(engine.url.render_as_string(hide_password=False))
 
     def __enter__(self) -> Self:
@@ -64,8 +66,8 @@ class AnnotationStore:
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        """A transaction that writes; the others wait."""
-        with self._writing.begin() as connection:
+        """A transaction that writes; the others wait, and take their turns in the order in which they came."""
+        with self._turns, self._writing.begin() as connection:
             yield connection
 
     @contextmanager
@@ -153,7 +155,7 @@ class AnnotationStore:
                 raise ForeignMarkError("this mark was drawn by somebody else; only its author may undo it.")
             connection.execute(sa.update(MARK).where(MARK.c.id == mark).values(undone=True))
             _touch(connection, image, annotator)
-            return replace(_mark(found), undone=True)
+            return replace(mark_of(found), undone=True)
 
     def put_verdict(self, verdict: Verdict) -> None:
         """Keep a verdict, in the place of an earlier one of the same person."""
@@ -185,34 +187,34 @@ class AnnotationStore:
 
     def marks(self, image: str | None = None, annotator: str | None = None, *, undone: bool = False) -> list[Mark]:
         """Marks in the order of arrival, of one image or person where given; with `undone` also those taken back."""
-        query = _narrow(sa.select(MARK), MARK, image, annotator).order_by(MARK.c.number)
+        query = narrow(sa.select(MARK), MARK, image, annotator).order_by(MARK.c.number)
         if not undone:
             query = query.where(MARK.c.undone.is_(False))
         with self.reading() as connection:
-            return [_mark(row) for row in connection.execute(query)]
+            return [mark_of(row) for row in connection.execute(query)]
 
     def verdicts(self, image: str | None = None, annotator: str | None = None) -> list[Verdict]:
         """Verdicts in the order of time, of one image or person where given."""
-        query = _narrow(sa.select(VERDICT), VERDICT, image, annotator)
+        query = narrow(sa.select(VERDICT), VERDICT, image, annotator)
         with self.reading() as connection:
             rows = connection.execute(query.order_by(VERDICT.c.created, VERDICT.c.image, VERDICT.c.class_name))
             return [Verdict(r.image, r.class_name, r.present, r.annotator, _time(r.created)) for r in rows]
 
     def notes(self, image: str | None = None, annotator: str | None = None) -> list[Note]:
         """Notes in the order of time, of one image or person where given."""
-        query = _narrow(sa.select(NOTE), NOTE, image, annotator).order_by(NOTE.c.created, NOTE.c.image)
+        query = narrow(sa.select(NOTE), NOTE, image, annotator).order_by(NOTE.c.created, NOTE.c.image)
         with self.reading() as connection:
             return [Note(r.image, r.text, r.annotator, _time(r.created)) for r in connection.execute(query)]
 
     def visits(self, annotator: str | None = None) -> list[Visit]:
         """How far people are with the images that were offered to them, the latest change first."""
-        query = _narrow(sa.select(VISIT), VISIT, None, annotator).order_by(VISIT.c.changed.desc(), VISIT.c.image)
+        query = narrow(sa.select(VISIT), VISIT, None, annotator).order_by(VISIT.c.changed.desc(), VISIT.c.image)
         with self.reading() as connection:
             return [Visit(r.image, r.state, r.annotator, _time(r.changed)) for r in connection.execute(query)]
 
     def state(self, image: str, annotator: str) -> State | None:
         """How far a person is with an image; None where it was never offered."""
-        query = _narrow(sa.select(VISIT.c.state), VISIT, image, annotator)
+        query = narrow(sa.select(VISIT.c.state), VISIT, image, annotator)
         with self.reading() as connection:
             found: State | None = connection.execute(query).scalar()
             return found
@@ -220,7 +222,7 @@ class AnnotationStore:
     def mark_counts(self, annotator: str | None = None) -> dict[str, int]:
         """How many marks each person drew, or one person on each image, without those taken back."""
         by = MARK.c.annotator if annotator is None else MARK.c.image
-        query = _narrow(sa.select(by, sa.func.count()), MARK, None, annotator)
+        query = narrow(sa.select(by, sa.func.count()), MARK, None, annotator)
         query = query.where(MARK.c.undone.is_(False)).group_by(by)
         with self.reading() as connection:
             return {name: int(count) for name, count in connection.execute(query)}
@@ -285,7 +287,7 @@ def _put_size(connection: sa.Connection, image: str, width: int, height: int) ->
 def _add_mark(connection: sa.Connection, mark: Mark) -> bool:
     found = connection.execute(sa.select(MARK).where(MARK.c.id == mark.id)).first()
     if found is not None:
-        if _same(_mark(found), mark):
+        if _same(mark_of(found), mark):
             return False
         raise ConflictError(f"the id {mark.id} is taken by another mark; make a new one.")
     know_image(connection, mark.image)
@@ -316,7 +318,8 @@ def _touch(connection: sa.Connection, image: str, annotator: str) -> None:
     connection.execute(sa.update(VISIT).where(here).values(changed=timestamp(datetime.now(UTC))))
 
 
-def _narrow(query: sa.Select[Any], table: sa.Table, image: str | None, annotator: str | None) -> sa.Select[Any]:
+def narrow(query: sa.Select[Any], table: sa.Table, image: str | None, annotator: str | None) -> sa.Select[Any]:
+    """A query for one image or person alone, where given."""
     if image is not None:
         query = query.where(table.c.image == image)
     return query if annotator is None else query.where(table.c.annotator == annotator)
@@ -327,7 +330,8 @@ def _row(mark: Mark) -> dict[str, Any]:
     return {**vars(mark), "shape": shape, "created": timestamp(mark.created)}
 
 
-def _mark(row: sa.Row[Any]) -> Mark:
+def mark_of(row: sa.Row[Any]) -> Mark:
+    """The mark that a row of the table holds."""
     shape = shape_from_json(json.loads(row.shape))
     return Mark(row.image, row.class_name, row.kind, shape, row.annotator, _time(row.created), row.undone, row.id)
 
