@@ -88,7 +88,7 @@ def test_the_other_goal_on_a_dataset(pellucid, tmp_path):
     text = path.read_text()
     for number, name in enumerate(PHANTOM_CLASSES):
         text = text.replace(f'"c{number}"', f'"{name}"')
-    path.write_text(text)
+    path.write_text("".join(line for line in text.splitlines(keepends=True) if not line.startswith("sha256")))
     options = {"size": 32, "train": 8, "validation": 8, "test": 8}
     data = ["--data", "phantom", *(f"--data-option={k}={v}" for k, v in options.items()), "--limit", 2]
     how = ["--goal", "same-map", "--method", "saliency", "--class", PHANTOM_CLASSES[2], "--budget", 0.1, "--steps", 3]

@@ -73,6 +73,7 @@ FILES = (
     "metrics.jsonl",
     "run.toml",
     "weights.safetensors",
+    "model.toml",
 )
 
 
@@ -83,13 +84,13 @@ def test_damage_before_a_resume_is_refused_by_name(stopped, phantom, tmp_path, n
     (file,) = (tmp_path / "run").glob(name)
     file.write_bytes(DAMAGES[damage](file.read_bytes()))
     before = {f: f.read_bytes() for f in (tmp_path / "run").rglob("*") if f.is_file()}
-    with pytest.raises(InputError, match="damaged") as raised:
+    with pytest.raises(InputError, match=r"damaged|not valid TOML|has format None") as raised:
         go_on(phantom, tmp_path / "run")
     assert str(file) in str(raised.value)
     assert {f: f.read_bytes() for f in (tmp_path / "run").rglob("*") if f.is_file()} == before
 
 
-@pytest.mark.parametrize("name", [*FILES, "model.toml"])
+@pytest.mark.parametrize("name", FILES)
 def test_a_file_that_is_gone_before_a_resume_changes_no_figure(stopped, unbroken, phantom, tmp_path, name):
     shutil.copytree(stopped, tmp_path / "run")
     (file,) = (tmp_path / "run").glob(name)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from pellucid.data import materialize, open_dataset
 from pellucid.data.cache import cache_key, cache_path
+from pellucid.data.checked_pixels import CheckedPixels
 from pellucid.data.decode import fit
 from pellucid.data.parallel import in_threads
 from pellucid.types import InputError
@@ -45,8 +46,9 @@ def test_memory_and_cache_hold_the_same_in_order(images, tmp_path):
     for i in (0, 1, 127, 128, 129, 299):
         np.testing.assert_array_equal(memory[i], fit(dataset.read(i), 7, 3))
     np.testing.assert_array_equal(memory, cached)
-    assert isinstance(cached, np.memmap)
+    assert isinstance(cached, CheckedPixels)
     assert not cached.flags.writeable
+    assert type(cached[3]) is np.ndarray
 
 
 def test_the_second_time_nothing_is_decoded(images, tmp_path, monkeypatch):

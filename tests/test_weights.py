@@ -155,6 +155,9 @@ def test_every_field_of_a_card_is_of_its_kind(fields, message, tmp_path):
     card = tomllib.loads(path.read_text())
     assert load_model(tmp_path).classes == tuple(card["classes"])
     path.write_text(tomli_w.dumps(card | fields))
+    with pytest.raises(InputError, match=r"model\.toml is damaged .*own digest.* delete its line sha256"):
+        load_model(tmp_path)
+    path.write_text(tomli_w.dumps({key: value for key, value in (card | fields).items() if key != "sha256"}))
     with pytest.raises(InputError, match=rf"model\.toml.*{message}"):
         load_model(tmp_path)
 

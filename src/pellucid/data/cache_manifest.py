@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import numpy as np
 
+from pellucid.data.checked_pixels import CheckedPixels
 from pellucid.data.decode import DECODE_VERSION
 from pellucid.data.parallel import in_threads
 from pellucid.settings import Section, validate
@@ -156,7 +157,7 @@ def _short(values: npt.NDArray[np.int64]) -> str:
 def open_manifest(path: Path) -> Manifest | None:
     """The manifest of a cache whose files are there in full; None where there is none, or files are missing or short.
 
-    Their contents are not read: `verify_cache` does that.
+    Their contents are not read: `map_pixels` does that block by block, `verify_cache` at once.
     """
     try:
         manifest = parse_manifest(path.read_bytes(), str(path))
@@ -173,10 +174,17 @@ def open_manifest(path: Path) -> Manifest | None:
 
 
 def map_pixels(path: Path, manifest: Manifest, index: int = 0) -> Pixels:
-    """One file of a cache as a read-only memory map (n, C, S, S)."""
+    """One file of a cache as a read-only memory map (n, C, S, S), whose blocks are checked when they are first used."""
     file = manifest.files[index]
-    shape = (file.images, manifest.channels, manifest.size, manifest.size)
-    mapped = np.memmap(path.with_name(file.name), manifest.dtype, "r", len(manifest.header(file)), shape)
+    mapped = CheckedPixels(
+        path.with_name(file.name),
+        manifest.dtype,
+        len(manifest.header(file)),
+        (file.images, manifest.channels, manifest.size, manifest.size),
+        block=BLOCK,
+        hashes=file.sha256,
+        advice=f"Delete {path} to have the images decoded anew.",
+    )
     return cast("Pixels", mapped)
 
 

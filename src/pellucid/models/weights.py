@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from pellucid.digests import KEY, seal, unseal
 from pellucid.downloads import digest_of
 from pellucid.models.card import FORMAT, check_card
 from pellucid.models.classifier import Architecture, ConvolutionalClassifier
@@ -69,7 +70,7 @@ def save_model(
             "std": _exact(model.std),
         },
     }
-    taken = sorted({*card, "weights_sha256", TABLE} & set(extra or {}))
+    taken = sorted({*card, "weights_sha256", TABLE, KEY} & set(extra or {}))
     if taken:
         raise InputError(f"the card has fields of these names already: {', '.join(taken)}.")
     card.update(extra or {})
@@ -84,7 +85,7 @@ def save_model(
             images_part.write_bytes(record.file)
     with whole_file(folder / WEIGHTS) as weights_part, whole_file(folder / CARD) as card_part:
         weights_part.write_bytes(weights)
-        card_part.write_text(tomli_w.dumps(card), encoding="utf-8")
+        card_part.write_text(tomli_w.dumps(seal(card)), encoding="utf-8")
     if record is None:
         (folder / IMAGES).unlink(missing_ok=True)
     return folder
@@ -94,7 +95,8 @@ def read_model_card(path: str | Path) -> dict[str, Any]:
     """The card of a run folder or of a weights file: what `save_model` wrote, with its extra fields.
 
     Raises:
-        InputError: there is none, or it is not one; every field that is missing or of the wrong kind is named.
+        InputError: there is none, or it does not fit the digest that it carries; every field that is missing or of the
+            wrong kind is named.
     """
     path = Path(path)
     card_path = path / CARD if path.is_dir() else path.parent / CARD
@@ -106,6 +108,8 @@ def read_model_card(path: str | Path) -> dict[str, Any]:
         card = tomllib.loads(card_path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{card_path} is not valid TOML: {error}") from error
+    if KEY in card:  # one that was written by hand, or by an earlier version, has none
+        card = unseal(card, card_path, f"Put back what was written, or, if you changed it, delete its line {KEY}.")
     if card.get("format") != FORMAT:
         raise InputError(
             f"{card_path} has format {card.get('format')!r}; this version of pellucid reads format {FORMAT}."
