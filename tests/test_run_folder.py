@@ -36,7 +36,9 @@ def test_the_run_folder_says_everything(finished, phantom):
         assert values["data"][part]["fingerprint"] == phantom[part].fingerprint
         assert values["data"][part]["images"] == len(phantom[part])
     names = {p.name for p in finished.path.iterdir()}
-    assert names == {"run.toml", "metrics.jsonl", "weights.safetensors", "model.toml", "last", "state"}
+    network = {"weights.safetensors", "model.toml", "training_images.npz"}
+    assert names == {"run.toml", "metrics.jsonl", "last", "state"} | network
+    assert {p.name for p in (finished.path / "last").iterdir()} == network
 
 
 def test_a_chest_is_not_mirrored_and_the_record_says_so(phantom, tmp_path):
