@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import pellucid
 from pellucid.csv_table import csv_line, csv_lines, read_csv, write_csv
-from pellucid.evaluate.certified_rows import CertifiedRow, _append, _read
 from pellucid.evaluate.ledger import Ledger, RadiusRow
+from pellucid.results_store import ResultsStore
 from pellucid.types import InputError
 
 # what a spreadsheet takes for a formula or a number, by the rules of OWASP's page on CSV injection
@@ -72,20 +72,16 @@ def test_a_file_comes_back(tmp_path):
         read_csv(tmp_path / "c.csv")
 
 
-def test_ids_and_classes_that_are_formulas_stay_what_they_are_in_radii_and_certificates(tmp_path):
+def test_ids_and_classes_that_are_formulas_stay_what_they_are_in_radii(tmp_path):
     name, label = '=HYPERLINK("http://x","y")', "=cmd|1!A0"
     row = RadiusRow("attack", name, label, True, True, 0.25, 3, 4)
-    Ledger(tmp_path / "one").append([row])
+    Ledger(ResultsStore(tmp_path / "one", {})).append([row])
     raw = (tmp_path / "one" / "radii.csv").read_text()
     assert "\"'=HYPERLINK(" in raw
     assert ",'=cmd|1!A0," in raw
-    again = Ledger(tmp_path / "one")
+    again = Ledger(ResultsStore(tmp_path / "one", {}))
     again.read()
     assert list(again.rows.values()) == [row]
-    certified = CertifiedRow(name, label, label, label, label, 0.5, 0.1, 0.2, False, True, None, 0.0, 0, 0)
-    _append(tmp_path / "certify.csv", [certified])
-    assert not any(cell.startswith("=") for line in csv.reader((tmp_path / "certify.csv").open()) for cell in line)
-    assert _read(tmp_path / "certify.csv") == [certified]
 
 
 def test_nothing_else_in_the_package_writes_csv():

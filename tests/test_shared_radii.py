@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ import pytest
 
 from pellucid.evaluate import radii as radii_module
 from pellucid.evaluate.ara import area
-from pellucid.evaluate.ledger import Ledger
 from pellucid.evaluate.radii import Protocol
+from pellucid.results_store import ResultsStore
 from pellucid.types import InputError
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -94,8 +95,8 @@ def test_two_processes_share_the_work_and_neither_does_the_others(tmp_path, undi
 def test_what_a_dead_process_held_is_taken_over(tmp_path, undisturbed):
     """A process that holds a batch and dies without a word; another waits for it, and then does it."""
     code = (
-        "import sys, time; from pathlib import Path; from pellucid.evaluate.ledger import Ledger\n"
-        "with Ledger(Path(sys.argv[1])).claim('attack-00000008') as claim:\n"
+        "import sys, time; from pathlib import Path; from pellucid.results_store import ResultsStore\n"
+        "with ResultsStore(Path(sys.argv[1])).claim('attack-00000008') as claim:\n"
         "    print(claim is not None, flush=True)\n"
         "    time.sleep(600)\n"
     )
@@ -133,7 +134,7 @@ def test_radii_of_something_else_are_refused(tmp_path, undisturbed, change, name
     with pytest.raises(InputError) as refused:
         run(folder, **change)
     assert named in str(refused.value)
-    assert str(refused.value).count("holds the radii of another evaluation") == 1
+    assert str(refused.value).count("holds the results of another evaluation") == 1
     assert lines(folder) == before
 
 
@@ -150,29 +151,51 @@ def test_another_batch_size_goes_on_with_the_batches_there_are(tmp_path, undistu
     assert attacked == []
 
 
-def test_radii_without_a_record_and_a_broken_line_are_refused(tmp_path):
+def test_radii_without_a_record_or_with_a_damaged_one_are_refused(tmp_path):
     run(tmp_path)
     record = (tmp_path / "evaluation.json").read_text()
     (tmp_path / "evaluation.json").unlink()
     with pytest.raises(InputError, match="nobody knows what it belongs to"):
         run(tmp_path)
-    (tmp_path / "evaluation.json").write_text(record)
-    with (tmp_path / "radii.csv").open("a") as stream:
-        stream.write("attack,image,,1,1,,40,41\n")  # found, but no radius
-    with pytest.raises(InputError, match="is none of this file's"):
+    for damaged in ("{", "", record.replace("one", "two"), json.dumps({"weights_sha256": "one"})):
+        (tmp_path / "evaluation.json").write_text(damaged)
+        with pytest.raises(
+            InputError, match=r"evaluation\.json is damaged .*Nobody knows what the results in .* belong to"
+        ):
+            run(tmp_path)
+
+
+@pytest.mark.parametrize("place", [0, 1, 9, COUNT])
+def test_damaged_lines_are_taken_out_said_and_measured_again(tmp_path, undisturbed, place):
+    run(tmp_path)
+    table = tmp_path / "radii.csv"
+    rows = table.read_bytes().splitlines(keepends=True)
+    rows[place] = rows[place].replace(b"1", b"2", 1) if place else b"\0" * len(rows[0])
+    table.write_bytes(b"".join(rows))
+    with pytest.warns(UserWarning, match=r"radii\.csv is damaged \(1 line of it"):
+        found = run(tmp_path)["attack"]
+    assert lines(tmp_path) == lines(undisturbed[0])
+    np.testing.assert_array_equal(found.radius, undisturbed[1].radius)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         run(tmp_path)
-    (tmp_path / "evaluation.json").write_text("{")
-    with pytest.raises(InputError, match="not valid JSON"):
-        run(tmp_path)
+
+
+def test_a_note_of_time_that_is_damaged_makes_the_time_unknown(tmp_path):
+    run(tmp_path)
+    (note, *_) = sorted((tmp_path / ".locks").glob("attack-*"))
+    note.write_bytes(b"garbage \xff")
+    with pytest.warns(UserWarning, match="how long the search took is not known"):
+        assert np.isnan(run(tmp_path)["attack"].seconds)
 
 
 def test_a_lock_is_waited_for_and_a_claim_is_not(tmp_path):
-    ledger = Ledger(tmp_path)
-    with ledger.claim("x") as mine, Ledger(tmp_path).claim("x") as other:
+    store = ResultsStore(tmp_path)
+    with store.claim("x") as mine, ResultsStore(tmp_path).claim("x") as other:
         assert mine is not None
         assert other is None
         mine.spent(2.5)
         mine.spent(3.5)
-    with ledger.claim("x") as free:
+    with store.claim("x") as free:
         assert free is not None
-    assert ledger.seconds("x") == 3.5
+    assert store.seconds("x") == 3.5

@@ -21,10 +21,11 @@ from pellucid.evaluate.trust_attack import judge_attack, with_attack
 from pellucid.evaluate.trust_measures import MEASURES, QUESTIONS
 from pellucid.evaluate.trust_rows import trust_row, trust_table
 from pellucid.evaluate.trust_run import Trust
-from pellucid.evaluate.trust_store import TrustStore
+from pellucid.evaluate.trust_store import keep_findings, read_findings
 from pellucid.evaluate.trust_subjects import gather_subjects, targets_of, trivial_scores
 from pellucid.models import wrap
 from pellucid.report.trust import TrustPage, write_trust
+from pellucid.results_store import ResultsStore
 from pellucid.types import InputError, InputSpec
 from trust_example import Template, constant, fixed_noise, fresh_noise, linear, small
 
@@ -219,9 +220,9 @@ def test_the_class_explained():
 
 def test_what_is_kept_comes_back_and_belongs_to_its_settings(judged, tmp_path):
     found = judged[3][-1]
-    TrustStore(tmp_path, {"seed": 1}).put("saliency", found)
-    store = TrustStore(tmp_path, {"seed": 1})
-    again = store.get("saliency")
+    keep_findings(ResultsStore(tmp_path, {"seed": 1}), "saliency", found)
+    store = ResultsStore(tmp_path, {"seed": 1})
+    again = read_findings(store, "saliency")
     assert isinstance(again, Findings)
     assert (again.method, again.reasons, again.layers, again.cost) == (
         found.method,
@@ -231,12 +232,12 @@ def test_what_is_kept_comes_back_and_belongs_to_its_settings(judged, tmp_path):
     )
     for name, values in found.values.items():
         np.testing.assert_array_equal(values, again.values[name])
-    assert store.get("cam") is None
+    assert read_findings(store, "cam") is None
     with pytest.raises(InputError, match="seed: 1 there, 2 here"):
-        TrustStore(tmp_path, {"seed": 2})
-    (tmp_path / "kept" / "saliency.npz").write_bytes(b"torn")
-    with pytest.raises(InputError, match="Delete it to measure again"):
-        store.get("saliency")
+        ResultsStore(tmp_path, {"seed": 2})
+    (tmp_path / "saliency.npz").write_bytes(b"torn")
+    with pytest.warns(UserWarning, match=r"saliency\.npz is damaged .* It is measured again"):
+        assert read_findings(store, "saliency") is None
 
 
 def test_the_share_on_a_shortcut_of_a_network_that_hangs_on_nothing_else():

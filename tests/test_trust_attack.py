@@ -17,9 +17,9 @@ from pellucid.evaluate.manipulation_summary import manipulation_summary
 from pellucid.evaluate.trust import TrustSettings
 from pellucid.evaluate.trust_attack import MEASURED, NO_SLOPE, NONE_ATTACKED, judge_attack
 from pellucid.evaluate.trust_run import judge_all
-from pellucid.evaluate.trust_store import TrustStore
 from pellucid.evaluate.trust_subjects import gather_subjects
 from pellucid.models.inference import as_pixels
+from pellucid.results_store import ResultsStore
 from trust_example import small
 
 SETTINGS = TrustSettings(samples=1, examples=2, attacked=4, attack_steps=3, budgets=(0.01, 0.03))
@@ -64,7 +64,7 @@ def test_what_has_no_slope_or_is_not_asked_for_has_a_reason(stage):
 
 def test_attacks_are_kept_by_their_number_and_stand_in_the_table(stage, tmp_path):
     net, subjects = stage
-    store = TrustStore(tmp_path, {})
+    store = ResultsStore(tmp_path, {})
     trust = judge_all(net, subjects, ["saliency", "occlusion"], SETTINGS, store)
     rows = {(r.measure, r.method): r for r in trust.rows}
     assert rows["attacked_rank", "saliency"].n == 4
@@ -93,7 +93,7 @@ def test_attacks_are_kept_by_the_thresholds_that_decide(stage, tmp_path, monkeyp
 
     monkeypatch.setattr(trust_run, "judge_attack", judged)
     net, subjects = stage
-    store, even, sure = TrustStore(tmp_path, {}), [0.5] * len(net.classes), [0.9] * len(net.classes)
+    store, even, sure = ResultsStore(tmp_path, {}), [0.5] * len(net.classes), [0.9] * len(net.classes)
     for thresholds in (None, even, sure, even):
         judge_all(net, subjects, ["saliency"], SETTINGS, store, thresholds=thresholds)
     assert asked == [None, even, sure]

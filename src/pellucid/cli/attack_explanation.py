@@ -105,7 +105,6 @@ def attack_explanation(
     from pellucid.downloads import digest_of
     from pellucid.evaluate.bootstrap import Bootstrap
     from pellucid.evaluate.gradient_maps import check_method
-    from pellucid.evaluate.kept import Kept
     from pellucid.evaluate.manipulation import manipulate
     from pellucid.evaluate.manipulation_settings import BUDGETS, Attack
     from pellucid.evaluate.manipulation_summary import manipulation_rows, manipulation_summary
@@ -116,6 +115,7 @@ def attack_explanation(
     from pellucid.progress import progress_bar
     from pellucid.report.manipulated import write_manipulation_curves
     from pellucid.resources import write_json
+    from pellucid.results_store import ResultsStore
     from pellucid.types import device_of
 
     wished: Any = goal
@@ -139,7 +139,7 @@ def attack_explanation(
         "thresholds": thresholds,
         **asdict(attack),
     }
-    kept = Kept(out, record)
+    kept = ResultsStore(out / "kept", record)
     with progress_bar("attack explanations", len(subjects) * len(attack.budgets)) as advance:
         pixels = as_pixels(pictures_of, device_of(network))
         found = manipulate(network, pixels, attack, targets=target, thresholds=thresholds, kept=kept, advance=advance)

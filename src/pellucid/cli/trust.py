@@ -76,11 +76,11 @@ def trust(
     from pellucid.evaluate.training_images import ImageCheck
     from pellucid.evaluate.trust import TrustSettings, budget
     from pellucid.evaluate.trust_run import check_methods, judge_all
-    from pellucid.evaluate.trust_store import TrustStore
     from pellucid.evaluate.trust_subjects import gather_subjects
     from pellucid.explain import HEATMAPS
     from pellucid.models import load_model
     from pellucid.models.weights import read_model_card, weights_file
+    from pellucid.results_store import ResultsStore
 
     methods = list(HEATMAPS) if method == "all" else list(dict.fromkeys(choices(method, HEATMAPS, "heat map")))
     place = pick_device(device)
@@ -113,7 +113,7 @@ def trust(
         "radius": settings.radius,
         "seed": seed,
     }
-    store = TrustStore(out, record)
+    store = ResultsStore(out / "kept", record)
     planned = budget(classifier, subjects, settings, len(others))
     typer.echo(
         f"{len(subjects.images)} images; each method draws {planned['explanations_per_method']:,} maps and looks at "

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 from pellucid.attacks.alarm import choose, weak_attack
+from pellucid.digests import DamageError, digest, read_sealed, write_sealed
 from pellucid.evaluate.ara import Area, Curve, accuracy_curve, ara, balanced_ara, mean_area, mean_curve
-from pellucid.evaluate.ledger import Ledger
 from pellucid.evaluate.statistics import Replicates
 from pellucid.models.inference import as_pixels
-from pellucid.resources import finite, write_json
+from pellucid.resources import finite
+from pellucid.results_store import ResultsStore
 from pellucid.types import device_of
 
 if TYPE_CHECKING:
@@ -111,10 +112,10 @@ def conclude(
         folder: that holds their `radii.csv`.
         about: more of what the file should say at its top.
     """
-    with Ledger(folder).lock("finish"):
-        path = folder / FILE
-        if path.is_file():
-            return dict(json.loads(path.read_text(encoding="utf-8")))
+    with ResultsStore(folder).lock("finish"):
+        path, measured_sha256 = folder / FILE, _digest_of(measured, dataset, bootstrap)
+        if (stored := _stored(path, measured_sha256)) is not None:
+            return stored
         found: dict[str, Any] = {
             "format": 1,
             **(about or {}),
@@ -125,6 +126,7 @@ def conclude(
             "images": len(dataset),
             "patients": len(set(dataset.patients)),
             "resamples": bootstrap.resamples,
+            "radii_sha256": measured_sha256,
             "kinds": {
                 kind: summary(radii, areas_of(radii, dataset, bootstrap))
                 | {
@@ -135,8 +137,29 @@ def conclude(
             },
         }
         found = dict(finite(found))
-        write_json(path, found)
+        write_sealed(path, found)
         return found
+
+
+def _digest_of(measured: Mapping[str, Radii], dataset: Dataset, bootstrap: Bootstrap) -> str:
+    """Of what the summary is of: it is made anew where the radii are others."""
+    radii = {
+        kind: [one.image.tolist(), one.label.tolist(), one.found.tolist(), one.correct_at_start.tolist(),
+               one.radius.tolist(), one.gradient_evaluations.tolist(), one.forward_passes.tolist()]
+        for kind, one in measured.items()
+    }  # fmt: skip
+    return digest(repr((dataset.fingerprint, bootstrap.resamples, radii)).encode())
+
+
+def _stored(path: Path, radii_sha256: str) -> dict[str, Any] | None:
+    try:
+        stored = read_sealed(path, "It is made again.")
+    except FileNotFoundError:
+        return None
+    except DamageError as error:
+        warnings.warn(str(error), stacklevel=2)
+        return None
+    return stored if stored.get("radii_sha256") == radii_sha256 else None
 
 
 def summary(radii: Radii, areas: Areas) -> dict[str, Any]:

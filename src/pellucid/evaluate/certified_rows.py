@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import math
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from pellucid.attacks.engine import images_that_fit
-from pellucid.csv_table import csv_line, csv_lines
 from pellucid.evaluate.certified import BLOCK, Smoothing, certify, predicted, seed_of, votes
 from pellucid.evaluate.certified_attack import Attacked, attack_smoothed
-from pellucid.evaluate.ledger import RECORD, Ledger
 from pellucid.evaluate.radii import Protocol, record_of
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import as_pixels
+from pellucid.results_store import ResultsStore
 from pellucid.types import InputError, device_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from torch import nn
@@ -107,18 +104,13 @@ def measure_certified(
         InputError: certificates of another network, dataset or setting in the folder; another process at work there;
             logits that are not finite.
     """
-    ledger = Ledger(folder)
-    path = folder / ROWS
-    if path.exists() and not (folder / RECORD).is_file():
-        raise InputError(
-            f"{path} has no {RECORD} beside it, so nobody knows what it belongs to. Delete it or choose another --out."
-        )
     asked = record_of(dataset, [question], Protocol("tight", smoothing.seed), weights_sha256)
-    ledger.belongs_to(asked | smoothing.to_json())
+    store = ResultsStore(folder, asked | smoothing.to_json())
+    log = store.rows(ROWS, CertifiedRow._fields, _parsed)
     image, label = question.units(dataset.targets)
     keys = [(dataset.ids[i], "" if k < 0 else dataset.classes[k]) for i, k in zip(image, label, strict=True)]
-    with _alone(ledger):
-        done = {row.key: row for row in _read(path)}
+    with _alone(store):
+        done = {row.key: row for row in log.read()}
         rows_at_once = _fitting(classifier, images)
         for index in np.unique(image):
             own = np.nonzero(image == index)[0]
@@ -134,7 +126,7 @@ def measure_certified(
                     rows_at_once,
                 )
                 new = [row for row in found if row.key not in done]
-                _append(path, new)
+                log.append(map(_plain, new))
                 done |= {row.key: row for row in new}
             if advance is not None:
                 advance(1)
@@ -206,70 +198,39 @@ def _fitting(classifier: nn.Module, images: Pixels) -> int:
 
 
 @contextmanager
-def _alone(ledger: Ledger) -> Iterator[None]:
-    with ledger.claim("certify") as claim:
+def _alone(store: ResultsStore) -> Iterator[None]:
+    with store.claim("certify") as claim:
         if claim is None:
             raise InputError(
-                f"another process is writing to {ledger.folder}. Wait for it, or choose another --out: certificates "
+                f"another process is writing to {store.folder}. Wait for it, or choose another --out: certificates "
                 "are not shared between processes."
             )
         yield
 
 
-def _read(path: Path) -> list[CertifiedRow]:
-    """The rows of whole lines; a line that was torn when its writer was killed is cut off the file."""
-    if not path.is_file():
-        return []
-    with path.open("r+b") as stream:
-        text = stream.read()
-        whole = text.rfind(b"\n") + 1
-        if whole < len(text):
-            stream.truncate(whole)
-    try:
-        lines = csv_lines(text[:whole].decode("utf-8", errors="replace"))
-    except csv.Error as error:
-        raise InputError(
-            f"{path} is not a readable table ({error}). Delete the file to certify again, or choose another --out."
-        ) from error
-    return [_parsed(line, path) for line in lines if tuple(line) != CertifiedRow._fields]
+def _plain(row: CertifiedRow) -> list[object]:
+    return [_cell(value) for value in row]
 
 
-def _append(path: Path, rows: Iterable[CertifiedRow]) -> None:
-    """Add an image's rows, at once and for good."""
-    new = not path.is_file() or path.stat().st_size == 0
-    lines = [csv_line(CertifiedRow._fields)] if new else []
-    lines += [csv_line(_plain(value) for value in row) for row in rows]
-    with path.open("ab") as stream:
-        stream.write("".join(lines).encode())
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _plain(value: object) -> object:
+def _cell(value: object) -> object:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return int(value) if isinstance(value, bool) else repr(value) if isinstance(value, float) else value
 
 
-def _parsed(line: list[str], path: Path) -> CertifiedRow:
+def _parsed(cells: list[str]) -> CertifiedRow:
     marks = {"0": False, "1": True}
-    try:
-        name, label, truth, answer, candidate, bound, l2, rms, abstained, right, found, length, gradients, passes = line
-        return CertifiedRow(
-            name,
-            label,
-            truth,
-            answer,
-            candidate,
-            *(float(bound), float(l2), float(rms)),
-            marks[abstained],
-            marks[right],
-            marks[found] if found else None,
-            float(length) if length else math.nan,
-            *(int(gradients), int(passes)),
-        )
-    except (ValueError, KeyError) as error:
-        raise InputError(
-            f"{path}: the line {','.join(line)[:80]!r} is none of this file's ({error}). Delete the file to measure "
-            "again, or choose another --out."
-        ) from error
+    name, label, truth, answer, candidate, bound, l2, rms, abstained, right, found, length, gradients, passes = cells
+    return CertifiedRow(
+        name,
+        label,
+        truth,
+        answer,
+        candidate,
+        *(float(bound), float(l2), float(rms)),
+        marks[abstained],
+        marks[right],
+        marks[found] if found else None,
+        float(length) if length else math.nan,
+        *(int(gradients), int(passes)),
+    )

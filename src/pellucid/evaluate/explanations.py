@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from pellucid.data.cache import materialize
+from pellucid.digests import read_arrays, write_arrays
 from pellucid.evaluate.boxes import SWEEP_THRESHOLDS, PredictedBoxes, heatmap_to_boxes
 from pellucid.evaluate.heatmap_scores import SCORES, heatmap_scores
 from pellucid.evaluate.localization import LocalizationInput
 from pellucid.explain import EXPLAINERS, HEATMAPS, explain
 from pellucid.models.inference import as_pixels, in_batches
-from pellucid.resources import nearest, whole_file
+from pellucid.resources import nearest
 from pellucid.types import InputError, device_of
 
 if TYPE_CHECKING:
@@ -241,14 +242,23 @@ def score_explanations(
     return ExplanationScores(scores, PredictedBoxes.concatenate(drawn), map_image, map_class, gate)
 
 
-def is_complete(found: ExplanationScores, method: str) -> bool:
-    """Whether scores have all that their method gives; those kept by earlier versions may lack the predicted pairs."""
-    return found.boxes is None or found.predicted is not None or not EXPLAINERS[method].all_classes_at_once
-
-
 def save_scores(path: Path, found: ExplanationScores) -> None:
     """Keep scores and boxes as one npz file, whole or not at all."""
-    arrays: dict[str, npt.NDArray[np.generic]] = {f"score_{k}": v for k, v in found.scores.items()}
+    write_arrays(path, arrays_of(found))
+
+
+def load_scores(path: Path) -> ExplanationScores:
+    """What `save_scores` wrote.
+
+    Raises:
+        InputError: it is not what was written.
+    """
+    return scores_of(read_arrays(path))
+
+
+def arrays_of(found: ExplanationScores) -> dict[str, npt.NDArray[Any]]:
+    """Scores and boxes as named arrays."""
+    arrays: dict[str, npt.NDArray[Any]] = {f"score_{k}": v for k, v in found.scores.items()}
     if found.boxes is not None and found.map_image is not None and found.map_class is not None:
         arrays |= {
             "box_map": found.boxes.map_index,
@@ -261,23 +271,20 @@ def save_scores(path: Path, found: ExplanationScores) -> None:
         }
         if found.predicted is not None:
             arrays["predicted"] = found.predicted
-    with whole_file(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+    return arrays
 
 
-def load_scores(path: Path) -> ExplanationScores:
-    """What `save_scores` wrote."""
-    with np.load(path, allow_pickle=False) as stored:
-        scores = {k.removeprefix("score_"): stored[k] for k in stored.files if k.startswith("score_")}
-        if "box" not in stored.files:
-            return ExplanationScores(scores)
-        boxes = PredictedBoxes(
-            stored["box_map"],
-            stored["box_threshold"],
-            stored["box"],
-            len(stored["map_image"]),
-            (int(stored["box_size"][0]), int(stored["box_size"][1])),
-            tuple(float(t) for t in stored["box_thresholds"]),
-        )
-        predicted = stored["predicted"] if "predicted" in stored.files else None
-        return ExplanationScores(scores, boxes, stored["map_image"], stored["map_class"], predicted)
+def scores_of(arrays: Mapping[str, npt.NDArray[Any]]) -> ExplanationScores:
+    """What `arrays_of` was given."""
+    scores = {k.removeprefix("score_"): values for k, values in arrays.items() if k.startswith("score_")}
+    if "box" not in arrays:
+        return ExplanationScores(scores)
+    boxes = PredictedBoxes(
+        arrays["box_map"],
+        arrays["box_threshold"],
+        arrays["box"],
+        len(arrays["map_image"]),
+        (int(arrays["box_size"][0]), int(arrays["box_size"][1])),
+        tuple(float(t) for t in arrays["box_thresholds"]),
+    )
+    return ExplanationScores(scores, boxes, arrays["map_image"], arrays["map_class"], arrays.get("predicted"))

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from pellucid.evaluate.kept import Kept
     from pellucid.evaluate.manipulation_goals import Decision
     from pellucid.evaluate.manipulation_settings import Attack
+    from pellucid.results_store import ResultsStore
     from pellucid.types import Classifier
 
     AnyGoal = SameMap | SameDecision
@@ -93,7 +93,7 @@ def manipulate(
     targets: Tensor | int | None = None,
     thresholds: Sequence[float] | None = None,
     batch_size: int | None = None,
-    kept: Kept | None = None,
+    kept: ResultsStore | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Manipulation:
     """Attack the explanations of some images, budget by budget.

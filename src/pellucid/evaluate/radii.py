@@ -14,6 +14,7 @@ from pellucid.evaluate.ledger import Ledger, RadiusRow
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import as_pixels, in_batches
 from pellucid.resources import nearest, version_of
+from pellucid.results_store import ResultsStore
 from pellucid.types import InputError, device_of
 
 if TYPE_CHECKING:
@@ -140,10 +141,11 @@ def measure(
     Raises:
         InputError: radii of another network, dataset or protocol in the folder; logits that are not finite.
     """
-    ledger = Ledger(folder)
     wished = batch_size or _fitting(classifier, images)
     asked = record_of(dataset, questions, protocol, weights_sha256) | {"batch_size": wished}
-    size = int(ledger.belongs_to(asked, adopted=["batch_size"])["batch_size"])
+    store = ResultsStore(folder, asked, adopted=["batch_size"])
+    ledger = Ledger(store)
+    size = int(store.record["batch_size"])
     work = [
         _Batch(question, image[rows], label[rows], rows.start)
         for question in questions
@@ -157,9 +159,9 @@ def measure(
         if advance is not None and len(now) < len(left):
             advance(sum(len(b.image) for b in left) - sum(len(b.image) for b in now))
         left = now
-        if left and not any(_take(batch, ledger, classifier, images, dataset, protocol) for batch in left):
+        if left and not any(_take(batch, store, ledger, classifier, images, dataset, protocol) for batch in left):
             time.sleep(PATIENCE)  # others are busy with all that is left; should one of them die, its lock is free
-    return {q.kind: _collect(q, ledger, dataset) for q in questions}
+    return {q.kind: _collect(q, ledger, dataset, store.seconds(f"{q.kind}-")) for q in questions}
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,7 @@ def _keys(
 
 def _take(
     batch: _Batch,
+    store: ResultsStore,
     ledger: Ledger,
     classifier: nn.Module,
     images: Pixels,
@@ -198,7 +201,7 @@ def _take(
     protocol: Protocol,
 ) -> bool:
     """Do a batch unless another process is busy with it or has done it; whether it was done here."""
-    with ledger.claim(batch.name) as claim:
+    with store.claim(batch.name) as claim:
         if claim is None:
             return False
         ledger.read()
@@ -229,7 +232,7 @@ def _take(
         return True
 
 
-def _collect(question: Question, ledger: Ledger, dataset: Dataset) -> Radii:
+def _collect(question: Question, ledger: Ledger, dataset: Dataset, seconds: float) -> Radii:
     image, label = question.units(dataset.targets)
     rows = [ledger.rows[key] for key in _keys(question, image, label, dataset)]
     return Radii(
@@ -241,7 +244,7 @@ def _collect(question: Question, ledger: Ledger, dataset: Dataset) -> Radii:
         radius=np.array([r.radius for r in rows], dtype=np.float64),
         gradient_evaluations=np.array([r.gradient_evaluations for r in rows], dtype=np.int64),
         forward_passes=np.array([r.forward_passes for r in rows], dtype=np.int64),
-        seconds=ledger.seconds(f"{question.kind}-"),
+        seconds=seconds,
     )
 
 

@@ -10,6 +10,7 @@ from pellucid.evaluate.maps import Mapper
 from pellucid.evaluate.trust import ORDERS, Findings, budget, check_method, judge_method, judge_network
 from pellucid.evaluate.trust_attack import judge_attack, with_attack
 from pellucid.evaluate.trust_rows import RANDOM_ORDER, TrustRow, trust_table
+from pellucid.evaluate.trust_store import keep_findings, read_findings
 from pellucid.progress import progress_bar
 from pellucid.resources import finite
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pellucid.evaluate.trust import TrustSettings
-    from pellucid.evaluate.trust_store import TrustStore
     from pellucid.evaluate.trust_subjects import Subjects
+    from pellucid.results_store import ResultsStore
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def judge_all(
     subjects: Subjects,
     methods: Sequence[str],
     settings: TrustSettings,
-    store: TrustStore,
+    store: ResultsStore,
     *,
     others: Mapping[str, nn.Module] | None = None,
     thresholds: Sequence[float] | None = None,
@@ -93,28 +94,28 @@ def judge_all(
         InputError: a method that the network cannot serve; `check_methods` says so before any work.
     """
     others, count = others or {}, len(subjects.images)
-    network = store.get("network")
+    network = read_findings(store, "network")
     if network is None:
         with progress_bar("random order", 2 * ORDERS * count) as advance:
             network = judge_network(classifier, subjects, settings, advance=advance)
-        store.put("network", network)
+        keep_findings(store, "network", network)
     found = {}
     # as many steps as maps: three maps are drawn without a step, for deletion, insertion and infidelity in their place
     planned = budget(classifier, subjects, settings, len(others))
     for name in methods:
-        kept = store.get(name)
+        kept = read_findings(store, name)
         if kept is None:
             with progress_bar(name, planned["explanations_per_method"]) as advance:
                 mapper = Mapper(name, batch_size=settings.batch_size)
                 kept = judge_method(mapper, classifier, subjects, settings, others=others, advance=advance)
-            store.put(name, kept)
+            keep_findings(store, name, kept)
         asked = f"{name}.attacked-{settings.attacked}x{settings.attack_steps}{decided_at(thresholds)}"
-        attacked = store.get(asked)
+        attacked = read_findings(store, asked)
         if attacked is None:
             steps = 2 * len(settings.budgets) * min(count, settings.attacked)
             with progress_bar(f"attack {name}", steps) as advance:
                 attacked = judge_attack(name, classifier, subjects, settings, thresholds=thresholds, advance=advance)
-            store.put(asked, attacked)
+            keep_findings(store, asked, attacked)
         found[name] = with_attack(kept, attacked)
     rows = trust_table(network, list(found.values()), subjects, settings.seed)
     return Trust(network, found, rows, planned, count)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from pellucid.evaluate.maps import Mapper
 from pellucid.evaluate.shortcut import ShortcutTask, removal_effects, shortcut_task
 from pellucid.models.inference import as_pixels, predict
 from pellucid.models.weights import load_model, read_model_card
-from pellucid.resources import whole_file
+from pellucid.results_store import ResultsStore, keyed
 from pellucid.study.evaluation import Stage, Verdict, judge, seen_before, set_stage
 from pellucid.types import device_of
 
@@ -96,24 +95,23 @@ def measure(study: StudyConfig, run: PlannedRun, stage: LoopStage, folder: Path,
         read_model_card(run.folder)["weights_sha256"],
         methods,
     )
-    path = folder / f"loop-{hashlib.sha256(repr(asked).encode()).hexdigest()[:16]}.npz"
-    if not path.is_file():
+
+    def found() -> dict[str, npt.NDArray[Any]]:
         network = load_model(run.folder, device)
-        found: dict[str, npt.NDArray[np.floating]] = {"telling": predict(network, stage.telling_images)}
+        arrays: dict[str, npt.NDArray[Any]] = {"telling": predict(network, stage.telling_images)}
         for method in methods:
-            found |= {f"share_{method}_{place}": s for place, s in _shares(network, stage.shown, method).items()}
-        found |= {f"effect_{place}": values for place, values in removal_effects(network, stage.shown).items()}
-        with whole_file(path) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, **found)  # type: ignore[arg-type]  # the arrays, by their names
-    with np.load(path, allow_pickle=False) as stored:
-        places = ("marker", "finding")
-        return Measured(
-            verdict,
-            stored["telling"],
-            {(method, place): stored[f"share_{method}_{place}"] for method in methods for place in places},
-            {place: stored[f"effect_{place}"] for place in places},
-            seen_before(run, stage.telling, stage.telling_images),
-        )
+            arrays |= {f"share_{method}_{place}": s for place, s in _shares(network, stage.shown, method).items()}
+        return arrays | {f"effect_{place}": values for place, values in removal_effects(network, stage.shown).items()}
+
+    stored = ResultsStore(folder).measured(keyed("loop", *asked), found)
+    places = ("marker", "finding")
+    return Measured(
+        verdict,
+        stored["telling"],
+        {(method, place): stored[f"share_{method}_{place}"] for method in methods for place in places},
+        {place: stored[f"effect_{place}"] for place in places},
+        seen_before(run, stage.telling, stage.telling_images),
+    )
 
 
 def _shares(network: ConvolutionalClassifier, shown: ShortcutTask, method: str) -> dict[str, npt.NDArray[np.float64]]:

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pellucid.evaluate.ara_summary import conclude, curve_of
+from pellucid.evaluate.questions import ask
+from pellucid.evaluate.radii import Protocol, measure
 from pellucid.evaluate.statistics import Bootstrap
 from pellucid.progress import progress_bar
 
@@ -28,11 +31,6 @@ def measure_radii(
 
     An interrupted one goes on, and several processes may share it.
     """
-    # here and not above: the locks of a ledger are Unix's, and a study without areas needs none
-    from pellucid.evaluate.ara_summary import conclude
-    from pellucid.evaluate.questions import ask
-    from pellucid.evaluate.radii import Protocol, measure
-
     settings = study.evaluation.ara
     questions = [ask(kind, stage.whole, card) for kind in settings.kinds]
     dataset, images, protocol = stage.measured, stage.measured_images, Protocol(settings.protocol)
@@ -60,8 +58,6 @@ def area_results(study: StudyConfig, stage: Stage, verdicts: Mapping[str, Sequen
     """
     if not study.evaluation.ara.kinds:
         return None
-    from pellucid.evaluate.ara_summary import curve_of
-
     curves, attacks, alarms = [], [], []
     for variant, seeds in verdicts.items():
         for seed, verdict in zip(study.seeds, seeds, strict=True):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,17 +14,16 @@ from pellucid.data.dataset import get_split
 from pellucid.data.file_pixels import check_same_decoding, decoding_of
 from pellucid.evaluate.explanations import (
     LocalizationTask,
-    is_complete,
-    load_scores,
+    arrays_of,
     localization_task,
-    save_scores,
     score_explanations,
+    scores_of,
 )
 from pellucid.evaluate.training_images import ImageCheck
 from pellucid.models.inference import check_answers, predict, probabilities
 from pellucid.models.weights import load_model, read_model_card
 from pellucid.progress import progress_bar
-from pellucid.resources import whole_file
+from pellucid.results_store import ResultsStore, keyed
 from pellucid.study.areas import measure_radii
 from pellucid.study.runs import open_data
 from pellucid.types import InputError
@@ -138,7 +136,7 @@ def set_stage(
 def judge(study: StudyConfig, run: PlannedRun, stage: Stage, folder: Path, device: str) -> Verdict:
     """Evaluate one trained network, or read what was found before."""
     settings = study.evaluation
-    folder.mkdir(parents=True, exist_ok=True)
+    store = ResultsStore(folder)
     loaded: list[ConvolutionalClassifier] = []
 
     def classifier() -> ConvolutionalClassifier:
@@ -149,22 +147,22 @@ def judge(study: StudyConfig, run: PlannedRun, stage: Stage, folder: Path, devic
     card = read_model_card(run.folder)
 
     def kept(name: str, images: Dataset, *asked: object) -> str:
-        """The name of a file that holds for these images, these weights and these settings only."""
-        text = repr((images.fingerprint, card["weights_sha256"], *asked))
-        return f"{name.replace(' ', '-')}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        """A name that holds for these images, these weights and these settings only."""
+        return keyed(name, images.fingerprint, card["weights_sha256"], *asked)
 
     thresholds = [float(t) for t in card["thresholds"]]
     seen = {name: seen_before(run, part, pixels) for name, part, pixels in stage.parts()}
     jobs = 1 + len(settings.robustness.sizes) + len(stage.tasks) * len(settings.methods)
     with progress_bar(f"judge {run.label}, seed {run.seed}", jobs, unit="job") as advance:
-        logits = _kept(folder / f"{kept('logits', stage.test)}.npy", lambda: predict(classifier(), stage.images))
+        logits = _logits(store, kept("logits", stage.test), lambda: predict(classifier(), stage.images))
         advance(1)
         attacked = {"0": logits if stage.attacked is stage.test else predict(classifier(), stage.attacked_images)}
         for size in settings.robustness.sizes:
             name = str(size)
             file = kept(f"attacked {name}", stage.attacked, settings.robustness.steps)
-            attacked[name] = _kept(
-                folder / f"{file}.npy",
+            attacked[name] = _logits(
+                store,
+                file,
                 lambda size=size: logits_under_attack(  # type: ignore[misc]
                     classifier(),
                     stage.attacked_images,
@@ -180,8 +178,13 @@ def judge(study: StudyConfig, run: PlannedRun, stage: Stage, folder: Path, devic
             for method in settings.methods:
                 boxes = target.boxes and method in settings.box_methods
                 asked = (sorted(target.regions.items()), boxes, thresholds)
-                path = folder / f"{kept(f'{task.name} {method}', task.dataset, *asked)}.npz"
-                if not (path.is_file() and is_complete(load_scores(path), method)):
+
+                def score(
+                    task: LocalizationTask = task,
+                    method: str = method,
+                    boxes: bool = boxes,
+                    predicted: Callable[[], npt.NDArray[np.bool_]] = predicted,
+                ) -> dict[str, npt.NDArray[Any]]:
                     found = score_explanations(
                         classifier(),
                         task,
@@ -190,8 +193,10 @@ def judge(study: StudyConfig, run: PlannedRun, stage: Stage, folder: Path, devic
                         predicted=predicted() if boxes else None,
                         batch_size=settings.batch_size,
                     )
-                    save_scores(path, found)
-                scores[task.name, method] = load_scores(path)
+                    return arrays_of(found)
+
+                name = kept(f"{task.name} {method}", task.dataset, *asked)
+                scores[task.name, method] = scores_of(store.measured(name, score))
                 advance(1)
     radii: dict[str, Radii] = {}
     alarms: dict[str, str] = {}
@@ -222,11 +227,6 @@ def _gate(
     return predicted
 
 
-def _kept(path: Path, compute: Callable[[], npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    if path.is_file():
-        stored: npt.NDArray[np.float32] = np.load(path, allow_pickle=False)
-        return stored
-    values = compute()
-    with whole_file(path) as temporary, temporary.open("wb") as stream:
-        np.save(stream, values, allow_pickle=False)
-    return values
+def _logits(store: ResultsStore, name: str, compute: Callable[[], npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    logits: npt.NDArray[np.float32] = store.measured(name, lambda: {"logits": compute()})["logits"]
+    return logits

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid.evaluate.trust import TrustSettings
 from pellucid.evaluate.trust_run import check_methods, judge_all
-from pellucid.evaluate.trust_store import TrustStore
 from pellucid.evaluate.trust_subjects import gather_subjects
 from pellucid.models.weights import load_model, read_model_card
+from pellucid.results_store import ResultsStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +66,7 @@ def judge_trust(
             "samples": asked.samples,
         }
         key = hashlib.sha256(repr(sorted(record.items())).encode()).hexdigest()[:16]
-        store = TrustStore(out / "evaluations" / run.folder.name / f"trust-{key}", record)
+        store = ResultsStore(out / "evaluations" / run.folder.name / f"trust-{key}" / "kept", record)
         thresholds = [float(t) for t in card["thresholds"]]
         trust = judge_all(network, subjects, asked.methods, settings, store, others=others, thresholds=thresholds)
         found.append({"variant": variant.label, "seed": run.seed, **trust.to_json()})
