@@ -101,11 +101,9 @@ class RowLog(Generic[Row]):
         """The rows that fit their digests, each with its line, and how many lines do not."""
         lines = [f"{line}\n" for line in content.decode("utf-8", errors="replace").split("\n")[:-1]]
         lost, rows = 0, []
-        if first and lines:
-            if lines[0] == self._header:
-                lines = lines[1:]
-            else:
-                lost += 1
+        headless = first and bool(lines) and lines[0] != self._header
+        if first and not headless:
+            lines = lines[1:]
         place = 0
         while place < len(lines):
             for end in range(place + 1, min(place + 1 + _LONGEST, len(lines)) + 1):  # a cell may hold ends of lines
@@ -121,7 +119,7 @@ class RowLog(Generic[Row]):
             else:
                 lost += 1
                 place += 1
-        return rows, lost
+        return rows, max(lost, int(headless))
 
     def _row(self, line: str) -> Row | None:
         try:
