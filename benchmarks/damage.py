@@ -38,6 +38,7 @@ import torch
 from safetensors.numpy import load_file
 
 from pellucid.cli.app import main as pellucid
+from pellucid.data import open_dataset
 from pellucid.data.annotation_shapes import Polygon, Rectangle
 from pellucid.data.annotation_store import open_store
 from pellucid.data.annotations import Mark, Note, Verdict
@@ -274,9 +275,9 @@ def subjects() -> dict[str, Subject]:
         ),
         Subject(
             "cache", ("evaluate", *judged, "--cache", "cache", "--out", "evaluated"),
-            of_json("evaluated/evaluation.json"),
+            of_json("evaluated/classification.json"),
         ),
-        Subject("annotations", ("annotate", "export", "--store", "annotations/a.db", "--out", "out.json"),
+        Subject("annotations", ("annotate", "export", "annotations/a.db", "--out", "out.json"),
                 of_annotations, kills=0, weight=0.7),
     ]  # fmt: skip
     return {one.name: one for one in made}
@@ -336,10 +337,12 @@ def make_annotations(folder: Path) -> bool:
 
 
 def fill_store(path: Path) -> None:
+    """Marks, answers and notes of two people."""
     path.parent.mkdir()
-    store = open_store(str(path))
+    dataset = open_dataset("phantom", options={"size": 32, "train": 30, "validation": 2, "test": 2})["train"]
+    store = open_store(str(path), create=dataset)
     for number in range(30):
-        image, who = f"train/{number}.png", ("Ann", "Bob")[number % 2]
+        image, who = dataset.ids[number], ("Ann", "Bob")[number % 2]
         store.put_image(image, 32, 32)
         store.add_mark(Mark(image, "Nodule", "relevant", Rectangle(0.25, 0.5, 0.25, 0.1 + number / 100), who))
         store.add_mark(Mark(image, "Mass", "irrelevant", Polygon(((0.1, 0.2), (1 / 3, 0.7), (0.9, 2 / 3))), who))

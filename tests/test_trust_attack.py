@@ -76,7 +76,7 @@ def test_attacks_are_kept_by_their_number_and_stand_in_the_table(stage, tmp_path
     assert [r for r in again.rows if r.method == "saliency"] == [r for r in trust.rows if r.method == "saliency"]
     fewer = judge_all(net, subjects, ["saliency"], replace(SETTINGS, attacked=2), store)
     assert next(r.n for r in fewer.rows if r.measure == "attacked_rank" and r.method == "saliency") == 2
-    assert sorted(p.name for p in (tmp_path / "kept").glob("saliency*")) == [
+    assert sorted(p.name for p in tmp_path.glob("saliency*")) == [
         "saliency.attacked-2x3.npz",
         "saliency.attacked-4x3.npz",
         "saliency.npz",

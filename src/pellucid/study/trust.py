@@ -66,7 +66,7 @@ def judge_trust(
             "samples": asked.samples,
         }
         key = hashlib.sha256(repr(sorted(record.items())).encode()).hexdigest()[:16]
-        store = ResultsStore(out / "evaluations" / run.folder.name / f"trust-{key}" / "kept", record)
+        store = ResultsStore(out / "evaluations" / run.folder.name / f"trust-{key}", record)
         thresholds = [float(t) for t in card["thresholds"]]
         trust = judge_all(network, subjects, asked.methods, settings, store, others=others, thresholds=thresholds)
         found.append({"variant": variant.label, "seed": run.seed, **trust.to_json()})
