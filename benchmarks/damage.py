@@ -31,12 +31,14 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
 from safetensors.numpy import load_file
 
+import pellucid as package
 from pellucid.cli.app import main as pellucid
 from pellucid.data import open_dataset
 from pellucid.data.annotation_shapes import Polygon, Rectangle
@@ -353,9 +355,10 @@ def fill_store(path: Path) -> None:
 
 def warm() -> None:
     """Import what commands import when they are called, once for all that are forked."""
-    for name in ("pellucid.study", "pellucid.training", "pellucid.report.curves", "pellucid.evaluate.trust_run",
-                 "pellucid.evaluate.certified_rows", "pellucid.report.manipulated", "matplotlib.pyplot"):  # fmt: skip
-        import_module(name)
+    import_module("matplotlib.pyplot")
+    for found in walk_packages(package.__path__, f"{package.__name__}."):
+        if not found.name.endswith("__main__") and "migrations" not in found.name:
+            import_module(found.name)
 
 
 def plan(top: Path, trials: int, seed: int, only: list[str]) -> list[Trial]:
