@@ -22,6 +22,7 @@ from annotate_page_example import (
     sign_in,
     until,
 )
+from pellucid.annotate.invitations import make_links
 
 pytestmark = pytest.mark.browser
 ONE_IMAGE = re.compile(r"/api/images/[0-9a-f]+$")
@@ -182,6 +183,30 @@ def test_the_address_that_lets_in_once_may_be_clicked_on_another_site(tmp_path, 
         sign_in(page, "Ann")
         ready(page)
     finally:
+        server.kill()
+
+
+def test_an_invitation_opens_the_page_in_one_browser(tmp_path, browser):
+    server = Server(tmp_path, "--token-file", token_file(tmp_path, "a token of this server")).start()
+    mine, another = browser.new_context(viewport=WIDE), browser.new_context(viewport=WIDE)
+    try:
+        ((_, link),) = make_links(tmp_path / "annotations.db", ["Dr Ayşe Kaya"], server.address)
+        seen, page = another.new_page(), mine.new_page()
+        for each in (seen, page):
+            each.set_default_timeout(20_000)
+            each.goto(link)
+            each.get_by_text("Dr Ayşe Kaya").wait_for()
+        page.get_by_role("button", name="Start").click()
+        ready(page)
+        assert page.locator("#who").inner_text() == "Dr Ayşe Kaya"
+        seen.get_by_role("button", name="Start").click()
+        seen.get_by_role("alert").get_by_text("accepted in another browser").wait_for()
+        seen.reload()
+        seen.get_by_text("This invitation was accepted in another browser").wait_for()
+        assert seen.get_by_role("button").count() == 0
+    finally:
+        mine.close()
+        another.close()
         server.kill()
 
 
