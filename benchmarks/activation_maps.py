@@ -24,7 +24,7 @@ from captum.attr import LayerGradCam
 from torchcam.methods import GradCAM
 
 import table
-from pellucid.explain import class_activation_maps, grad_cam_maps
+from pellucid.explainers import class_activation_maps, grad_cam_maps
 from pellucid.models import create_model
 
 CLASSES = [str(index) for index in range(14)]

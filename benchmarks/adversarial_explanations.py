@@ -22,10 +22,10 @@ import torch
 import table
 from pellucid.attacks.criterion import log_odds
 from pellucid.attacks.magnitude import lengths, scale_to
-from pellucid.explain import adversarial
-from pellucid.explain.ascent import stretch
+from pellucid.explainers import adversarial
+from pellucid.explainers.ascent import stretch
 from pellucid.models.inference import in_batches
-from pellucid.models.woods2019 import read_woods2019
+from pellucid.models.sources.woods2019 import read_woods2019
 
 NETWORKS = ("all", "standard")
 SIZES = (0.05, 0.075, 0.1)

@@ -21,8 +21,8 @@ import httpx
 import numpy as np
 import torch
 
+from pellucid.annotations.store import open_store
 from pellucid.data import open_dataset
-from pellucid.data.annotation_store import open_store
 from pellucid.models import create_model, save_model
 from table import machine, versions, write
 

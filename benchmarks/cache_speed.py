@@ -19,8 +19,8 @@ import numpy as np
 import table
 from pellucid.data import materialize
 from pellucid.data.dataset import Dataset, DatasetCard
-from pellucid.data.decode import read_image
-from pellucid.data.parallel import available_processors
+from pellucid.data.decoding.image import read_image
+from pellucid.utils.parallel import available_processors
 
 RESULTS = Path(__file__).parent / "results" / "cache_speed.csv"
 CARD = DatasetCard("native", "ChestX-ray14, native files", "multiclass", ("any",), "", "", "")

@@ -36,7 +36,7 @@ from PIL import Image
 import table
 from pellucid.data import materialize
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile
-from pellucid.data.decode import fit, read_image
+from pellucid.data.decoding.image import fit, read_image
 from pellucid.training.batches import Batches
 
 if TYPE_CHECKING:

@@ -39,13 +39,13 @@ import torch
 from safetensors.numpy import load_file
 
 import pellucid as package
+from pellucid.annotations.records import Mark, Note, Verdict
+from pellucid.annotations.shapes import Polygon, Rectangle
+from pellucid.annotations.store import open_store
 from pellucid.cli.app import main as pellucid
 from pellucid.data import open_dataset
-from pellucid.data.annotation_shapes import Polygon, Rectangle
-from pellucid.data.annotation_store import open_store
-from pellucid.data.annotations import Mark, Note, Verdict
 from pellucid.models.weights import read_model_card
-from pellucid.progress import progress_bar
+from pellucid.utils.progress import progress_bar
 
 sys.path.insert(0, str(Path(__file__).parent))
 from table import machine, versions, write

@@ -20,7 +20,7 @@ import torch
 from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
 
 import table
-from pellucid.explain import explain
+from pellucid.explainers import explain
 from pellucid.models import create_model
 
 RESULTS = Path(__file__).parent / "results" / "explain_memory.csv"

@@ -22,13 +22,13 @@ from efficientnet_lite_pytorch import EfficientNet
 
 import table
 from pellucid.attacks import Misclassified, minimal
-from pellucid.data.decode import read_image
-from pellucid.evaluate.ara import ara
-from pellucid.evaluate.bootstrap import Bootstrap
+from pellucid.data.decoding.image import read_image
+from pellucid.evaluation.metrics.bootstrap import Bootstrap
+from pellucid.evaluation.robustness.ara import ara
 from pellucid.models import wrap
 from pellucid.models.inference import as_pixels
-from pellucid.progress import progress_bar
 from pellucid.types import InputSpec
+from pellucid.utils.progress import progress_bar
 
 SIZE, CLASSES = 224, 1000
 RESULTS = Path(__file__).parent / "results" / "imagenet_ara.csv"

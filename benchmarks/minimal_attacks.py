@@ -29,12 +29,12 @@ import torch
 
 import table
 from pellucid.attacks import METHODS, Misclassified, minimal, worse_than_random
-from pellucid.data.cifar10 import open_cifar10
-from pellucid.evaluate.ara import ara
-from pellucid.evaluate.bootstrap import Bootstrap
+from pellucid.data.readers.cifar10.reader import open_cifar10
+from pellucid.evaluation.metrics.bootstrap import Bootstrap
+from pellucid.evaluation.robustness.ara import ara
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import as_pixels
-from pellucid.models.woods2019 import read_woods2019
+from pellucid.models.sources.woods2019 import read_woods2019
 
 BATCH, CLASSES = 64, 10
 FOOLBOX = {

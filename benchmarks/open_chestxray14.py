@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import table
-from pellucid.data.chestxray14 import open_chestxray14
-from pellucid.data.chestxray14_tables import BOXES, OFFICIAL_COUNT, TABLES, TEST_LIST, TRAIN_LIST, read_tables
+from pellucid.data.readers.chestxray14.reader import open_chestxray14
+from pellucid.data.readers.chestxray14.tables import BOXES, OFFICIAL_COUNT, TABLES, TEST_LIST, TRAIN_LIST, read_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import table
-from pellucid.data.phantom import open_phantom
+from pellucid.data.readers.phantom.reader import open_phantom
 
 COUNTS = {128: 300, 256: 100}
 ROUNDS = 5

@@ -39,7 +39,7 @@ from pellucid.attacks import (
     worse_than_random,
 )
 from pellucid.data import materialize, open_dataset
-from pellucid.evaluate.bootstrap import Bootstrap
+from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.models import create_model
 from pellucid.models.inference import as_pixels
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from pellucid.data.phantom import PHANTOM_CLASSES, SHORTCUT_LABEL, PhantomOptions
-from pellucid.data.phantom_scene import boxes, draw_scene, make_scene
+from pellucid.data.readers.phantom.reader import PHANTOM_CLASSES, SHORTCUT_LABEL, PhantomOptions
+from pellucid.data.readers.phantom.scene import boxes, draw_scene, make_scene
 
 GAP, TITLE = 4, 20
 GREYS, AMBER = 48, 255  # few grey levels keep the file small; one place of the palette is the boxes' colour

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 
 from pellucid.attacks.magnitude import Magnitude
-from pellucid.data.chestxray14 import ChestXray14Options
-from pellucid.data.cifar10 import Cifar10Options
-from pellucid.data.coco import CocoOptions
-from pellucid.data.dicom_options import DicomOptions
-from pellucid.data.folder import FolderOptions
-from pellucid.data.imagenet import ImagenetOptions
-from pellucid.data.jsrt import JsrtOptions
-from pellucid.data.medmnist import MedMnistOptions
-from pellucid.data.phantom_options import PhantomOptions
-from pellucid.data.shards import ShardOptions
-from pellucid.data.table_options import TableOptions
+from pellucid.data.cache.shards import ShardOptions
+from pellucid.data.readers.chestxray14.reader import ChestXray14Options
+from pellucid.data.readers.cifar10.reader import Cifar10Options
+from pellucid.data.readers.coco.reader import CocoOptions
+from pellucid.data.readers.dicom.options import DicomOptions
+from pellucid.data.readers.folder import FolderOptions
+from pellucid.data.readers.imagenet import ImagenetOptions
+from pellucid.data.readers.jsrt.reader import JsrtOptions
+from pellucid.data.readers.medmnist.reader import MedMnistOptions
+from pellucid.data.readers.phantom.options import PhantomOptions
+from pellucid.data.readers.table.options import TableOptions
 from pellucid.study.config import StudyConfig
 from pellucid.training.recipe import Recipe
 

@@ -16,9 +16,9 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from pellucid.csv_table import write_csv
-from pellucid.report.metrics import method_label
-from pellucid.resources import write_text
+from pellucid.report.tables.metrics import method_label
+from pellucid.utils.csv_table import write_csv
+from pellucid.utils.resources import write_text
 
 SHOWN = (
     "dependence_rank",

@@ -98,8 +98,8 @@ class Server:
 
     def visitor(self, name):
         """Somebody who is invited under a name, as from a further browser."""
-        from pellucid.data.annotation_people import invite
-        from pellucid.data.annotation_store import open_store
+        from pellucid.annotations.people import invite
+        from pellucid.annotations.store import open_store
 
         with open_store(self.folder / "annotations.db") as store:
             return Visitor(self, {"invitation": invite(store, name)})

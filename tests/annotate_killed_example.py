@@ -15,7 +15,7 @@ from threading import Event, Thread
 from uuid import uuid4
 
 from annotate_example import DATA, Server, Visitor, make_network
-from pellucid.data.annotation_store import open_store
+from pellucid.annotations.store import open_store
 
 POINTS = [[i / 400, 0.5] for i in range(400)]  # a long stroke: half of one would show
 PEOPLE = 4

@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 import uvicorn  # noqa: F401 (here, so that no server has to)
 
-from pellucid.annotate.opening import DeskOptions, open_desk
-from pellucid.annotate.server import create_app  # noqa: F401 (likewise)
-from pellucid.annotate.serving import open_door, serve_desk
+from pellucid.annotator.opening import DeskOptions, open_desk
+from pellucid.annotator.server import create_app  # noqa: F401 (likewise)
+from pellucid.annotator.serving import open_door, serve_desk
 from pellucid.data import open_dataset
 from pellucid.models.weights import load_model
 

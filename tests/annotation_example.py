@@ -11,8 +11,8 @@ from uuid import uuid4
 import httpx
 import torch
 
+from pellucid.annotations.people import invite
 from pellucid.data import open_dataset
-from pellucid.data.annotation_people import invite
 from pellucid.models import create_model
 
 OPTIONS = {"size": 32, "train": 24, "validation": 4, "test": 4, "prevalence": 0.4}
@@ -37,7 +37,7 @@ def new_id():
 @contextlib.contextmanager
 def served(app):
     """An ASGI application on a port of this machine, in a thread of its own; yields its address."""
-    from pellucid.annotate.serving import make_server
+    from pellucid.annotator.serving import make_server
 
     listening = socket.create_server(("127.0.0.1", 0))
     server = make_server(app)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from annotation_example import phantom_part
-from pellucid.data.annotation_shapes import Brush, Polygon, Rectangle
-from pellucid.data.annotations import Mark, Note, Verdict, Visit
+from pellucid.annotations.records import Mark, Note, Verdict, Visit
+from pellucid.annotations.shapes import Brush, Polygon, Rectangle
 
 BOX = Rectangle(0.25, 0.5, 0.25, 0.125)
 DATA = phantom_part()

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from pellucid.data.dataset import Dataset, DatasetCard
-from pellucid.evaluate.certified_rows import measure_certified
-from pellucid.evaluate.questions import ask
+from pellucid.evaluation.robustness.certified_rows import measure_certified
+from pellucid.evaluation.robustness.questions import ask
 from pellucid.types import InputSpec
 
 SIGMA, PIXELS = 0.25, 64

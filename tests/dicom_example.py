@@ -18,7 +18,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from pellucid.data.phantom import render
+from pellucid.data.readers.phantom.reader import render
 
 _BY_PILLOW = {
     JPEG2000Lossless: ("JPEG2000", {"irreversible": False, "no_jp2": True}),

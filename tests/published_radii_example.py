@@ -15,7 +15,7 @@ import torch
 from pellucid.attacks import Misclassified, minimal, worse_than_random
 from pellucid.data import materialize, open_dataset
 from pellucid.models.inference import as_pixels
-from pellucid.models.woods2019 import read_woods2019
+from pellucid.models.sources.woods2019 import read_woods2019
 
 IMAGES = 16
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"

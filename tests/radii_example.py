@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from pellucid.data.dataset import Dataset, DatasetCard
-from pellucid.evaluate import Bootstrap
-from pellucid.evaluate.questions import ask
-from pellucid.evaluate.radii import Protocol, measure
+from pellucid.evaluation import Bootstrap
+from pellucid.evaluation.robustness.questions import ask
+from pellucid.evaluation.robustness.radii import Protocol, measure
 from pellucid.models.inference import as_pixels
 
 COUNT, BATCH = 40, 4
@@ -71,8 +71,8 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 import radii_example as example
-from pellucid.evaluate import radii
-from pellucid.evaluate.ara_summary import conclude
+from pellucid.evaluation.robustness import radii
+from pellucid.evaluation.robustness.ara_summary import conclude
 done, real = [], radii.minimal
 def counted(network, images, *rest, **options):
     done.append(len(images))

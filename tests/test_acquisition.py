@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from annotation_example import NODULE, phantom_part, small_network
-from pellucid.annotate.acquisition import arrange, disagreement, mixed, outside, rank, uncertainty, usual_place
-from pellucid.annotate.opening import DeskOptions, open_desk
-from pellucid.data.annotation_shapes import Rectangle
-from pellucid.data.annotations import Mark
-from pellucid.data.cache import materialize
-from pellucid.explain import class_activation_maps
+from pellucid.annotations.records import Mark
+from pellucid.annotations.shapes import Rectangle
+from pellucid.annotator.acquisition import arrange, disagreement, mixed, outside, rank, uncertainty, usual_place
+from pellucid.annotator.opening import DeskOptions, open_desk
+from pellucid.data.cache.pixels import materialize
+from pellucid.explainers import class_activation_maps
 from pellucid.models.inference import as_pixels, predict, probabilities
 from pellucid.types import InputError
 

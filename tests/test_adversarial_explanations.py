@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from scipy.optimize import brentq
 from torch import nn
 
-from pellucid.explain import HEATMAPS, adversarial, explain
-from pellucid.explain.ascent import stretch
+from pellucid.explainers import HEATMAPS, adversarial, explain
+from pellucid.explainers.ascent import stretch
 from pellucid.models import create_model
-from pellucid.models.woods2019 import read_woods2019
+from pellucid.models.sources.woods2019 import read_woods2019
 from pellucid.types import InputError
 
 CLASSES = ("a", "b", "c", "d")

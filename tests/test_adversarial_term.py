@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from pellucid.models import create_model
-from pellucid.settings import validate
-from pellucid.training.adversarial_term import AttackSettings, perturb
 from pellucid.training.joint import Chance, Processes
+from pellucid.training.objectives.adversarial_term import AttackSettings, perturb
 from pellucid.types import InputError
+from pellucid.utils.settings import validate
 from woods2019_example import algorithm_1, half_huber, network
 
 COUNT = 10

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import pellucid.annotate
-from pellucid.data.annotation_shapes import shape_from_json, shape_mask
+import pellucid.annotator
+from pellucid.annotations.shapes import shape_from_json, shape_mask
 
 pytestmark = pytest.mark.browser
-STATIC = Path(pellucid.annotate.__file__).parent / "static"
+STATIC = Path(pellucid.annotator.__file__).parent / "static"
 
 
 @pytest.fixture(scope="module")

@@ -11,15 +11,15 @@ import httpx
 import pytest
 
 from annotation_example import first_image, phantom_part, served, signed_in, small_network
-from pellucid.annotate import connections, guesses, limits
-from pellucid.annotate.connections import BoundedProtocol, is_full
-from pellucid.annotate.gate import Gate
-from pellucid.annotate.guesses import FREE, LONGEST, Guesses
-from pellucid.annotate.limits import MAX_BODY, MAX_HEADERS, NOTE_BODY, SMALL_BODY, TooSlowError, read_body
-from pellucid.annotate.opening import DeskOptions, open_desk
-from pellucid.annotate.server import create_app
-from pellucid.annotate.serving import TOKEN_VARIABLE, read_token
-from pellucid.annotate.sessions import COOKIE, secret_in
+from pellucid.annotator import connections, guesses, limits
+from pellucid.annotator.connections import BoundedProtocol, is_full
+from pellucid.annotator.gate import Gate
+from pellucid.annotator.guesses import FREE, LONGEST, Guesses
+from pellucid.annotator.limits import MAX_BODY, MAX_HEADERS, NOTE_BODY, SMALL_BODY, TooSlowError, read_body
+from pellucid.annotator.opening import DeskOptions, open_desk
+from pellucid.annotator.server import create_app
+from pellucid.annotator.serving import TOKEN_VARIABLE, read_token
+from pellucid.annotator.sessions import COOKIE, secret_in
 from pellucid.types import InputError
 
 TOKEN = "a token of enough characters"

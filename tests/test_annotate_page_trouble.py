@@ -22,7 +22,7 @@ from annotate_page_example import (
     sign_in,
     until,
 )
-from pellucid.annotate.invitations import make_links
+from pellucid.annotator.invitations import make_links
 
 pytestmark = pytest.mark.browser
 ONE_IMAGE = re.compile(r"/api/images/[0-9a-f]+$")

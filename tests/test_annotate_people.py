@@ -7,15 +7,15 @@ import pytest
 
 from annotation_example import first_image, invited, phantom_part, put_mark, served, signed_in, small_network
 from annotation_store_example import DATA, A
-from pellucid.annotate.gate import Gate
-from pellucid.annotate.opening import DeskOptions, open_desk
-from pellucid.annotate.server import create_app
-from pellucid.annotate.sessions import HIT_SECONDS, Sessions, new_secret
-from pellucid.data import annotation_people
-from pellucid.data.annotation_people import InvitationError, NameTakenError, accept, invite, sessions, sign_in
-from pellucid.data.annotation_reservations import reserve
-from pellucid.data.annotation_store import open_store
-from pellucid.data.annotations import Visit
+from pellucid.annotations import people as annotation_people
+from pellucid.annotations.people import InvitationError, NameTakenError, accept, invite, sessions, sign_in
+from pellucid.annotations.records import Visit
+from pellucid.annotations.reservations import reserve
+from pellucid.annotations.store import open_store
+from pellucid.annotator.gate import Gate
+from pellucid.annotator.opening import DeskOptions, open_desk
+from pellucid.annotator.server import create_app
+from pellucid.annotator.sessions import HIT_SECONDS, Sessions, new_secret
 from pellucid.types import InputError
 
 TOKEN = "a token of enough characters"

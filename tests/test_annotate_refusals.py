@@ -6,11 +6,11 @@ import httpx
 import pytest
 
 from annotation_example import RECTANGLE, first_image, new_id, phantom_part, put_mark, served, signed_in, small_network
-from pellucid.annotate.gate import Gate
-from pellucid.annotate.opening import DeskOptions, open_desk
-from pellucid.annotate.security import is_local
-from pellucid.annotate.server import create_app
-from pellucid.annotate.serving import make_gate
+from pellucid.annotator.gate import Gate
+from pellucid.annotator.opening import DeskOptions, open_desk
+from pellucid.annotator.security import is_local
+from pellucid.annotator.server import create_app
+from pellucid.annotator.serving import make_gate
 from pellucid.types import InputError
 
 TOKEN = "a token of enough characters"
@@ -49,7 +49,7 @@ def test_other_peoples_images_and_marks(ann, address, caplog):
     with signed_in(address, "Bob") as bob:
         mine, theirs = first_image(ann)["id"], first_image(bob)["id"]
         mark = put_mark(ann, mine).json()["id"]
-        caplog.set_level(logging.WARNING, "pellucid.annotate")
+        caplog.set_level(logging.WARNING, "pellucid.annotator")
         refused = [
             bob.get(f"/api/images/{mine}"),
             bob.get(f"/api/images/{mine}/pixels.png"),
@@ -214,7 +214,7 @@ def test_other_sites_are_kept_out(ann, address):
 
 def test_no_entry_without_the_token(desk, caplog):
     gate = Gate(TOKEN)
-    caplog.set_level(logging.INFO, "pellucid.annotate")
+    caplog.set_level(logging.INFO, "pellucid.annotator")
     with served(create_app(desk, gate, local=False)) as address:
 
         def get(path, **headers):

@@ -28,14 +28,14 @@ from annotation_example import (
     signed_in,
     small_network,
 )
-from pellucid.annotate.gate import Gate
-from pellucid.annotate.opening import DeskOptions, open_desk
-from pellucid.annotate.server import create_app
-from pellucid.annotate.worker import Picture, PictureCache, Worker
+from pellucid.annotations.store import open_store
+from pellucid.annotator.gate import Gate
+from pellucid.annotator.opening import DeskOptions, open_desk
+from pellucid.annotator.server import create_app
+from pellucid.annotator.worker import Picture, PictureCache, Worker
 from pellucid.data import open_dataset
-from pellucid.data.annotation_store import open_store
-from pellucid.data.cache import materialize
-from pellucid.explain import explain
+from pellucid.data.cache.pixels import materialize
+from pellucid.explainers import explain
 from pellucid.models.inference import as_pixels
 
 

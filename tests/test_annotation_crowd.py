@@ -6,10 +6,10 @@ import time
 import pytest
 
 from annotation_store_example import DATA, A, B, full
-from pellucid.data.annotation_store import open_store
-from pellucid.data.annotation_turns import Turns
-from pellucid.data.annotation_views import closed_counts, one_image
-from pellucid.data.annotations import Note, Visit
+from pellucid.annotations.records import Note, Visit
+from pellucid.annotations.store import open_store
+from pellucid.annotations.turns import Turns
+from pellucid.annotations.views import closed_counts, one_image
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import sys
 import pytest
 
 from annotation_store_example import DATA, full
-from pellucid.data.annotation_damage import DamageError
-from pellucid.data.annotation_schema import PRIVATE
-from pellucid.data.annotation_store import open_store
-from pellucid.data.annotations import load_annotations
+from pellucid.annotations.damage import DamageError
+from pellucid.annotations.records import load_annotations
+from pellucid.annotations.schema import PRIVATE
+from pellucid.annotations.store import open_store
 from pellucid.types import InputError
 
 NO_UMASK = """
@@ -21,7 +21,7 @@ import os, sys
 os.umask(0)
 sys.path[:0] = sys.argv[2:]
 from annotation_store_example import DATA, full
-from pellucid.data.annotation_store import open_store
+from pellucid.annotations.store import open_store
 with open_store(sys.argv[1], create=DATA) as store:
     full(store)
     folder = os.path.dirname(sys.argv[1])

@@ -9,8 +9,8 @@ import pytest
 
 from annotation_example import OPTIONS
 from annotation_store_example import DATA, A, full
-from pellucid.data.annotation_shapes import Brush, Polygon, Rectangle, drawn_mask
-from pellucid.data.annotation_store import open_store
+from pellucid.annotations.shapes import Brush, Polygon, Rectangle, drawn_mask
+from pellucid.annotations.store import open_store
 from pellucid.types import InputError
 
 
@@ -35,7 +35,7 @@ def test_a_file_brings_everything_back_exactly(store, tmp_path, pellucid, kind):
 
 def test_others_read_our_coco_file(store, tmp_path):
     pycocotools = pytest.importorskip("pycocotools.coco")
-    from pellucid.data.annotation_files import export_annotations
+    from pellucid.annotations.files import export_annotations
 
     full(store)
     export_annotations(tmp_path / "annotations.db", tmp_path / "out.json", "coco")
@@ -148,7 +148,7 @@ def test_a_bad_json_file_is_refused_whole(tmp_path, pellucid, content, told):
 @pytest.mark.parametrize("record", ["dataset", "image", "mark", "verdict", "note", "visit"])
 def test_every_field_of_our_own_json_is_checked(store, tmp_path, record, wrong):
     """Each field in turn holds something else: it is refused in words, or means something."""
-    from pellucid.data.annotation_files import export_annotations, import_annotations
+    from pellucid.annotations.files import export_annotations, import_annotations
 
     full(store)
     path = tmp_path / "out.json"
@@ -176,7 +176,7 @@ def test_every_field_of_our_own_json_is_checked(store, tmp_path, record, wrong):
 @pytest.mark.parametrize("wrong", [None, 5, True, [], {}, [5], [None], "Nodule", "\0"])
 @pytest.mark.parametrize("key", ["name", "split", "task", "classes", "fingerprint", "origin", "more"])
 def test_every_field_of_the_dataset_is_checked(store, tmp_path, pellucid, key, wrong):
-    from pellucid.data.annotation_files import export_annotations
+    from pellucid.annotations.files import export_annotations
 
     full(store)
     path = tmp_path / "out.json"
@@ -223,7 +223,7 @@ def test_a_bad_csv_file_is_refused_whole(store, tmp_path, pellucid, change, told
 def test_a_spreadsheet_runs_nothing_of_our_file(store, tmp_path):
     import csv
 
-    from pellucid.data.annotation_files import export_annotations
+    from pellucid.annotations.files import export_annotations
 
     full(store)
     export_annotations(tmp_path / "annotations.db", tmp_path / "out.csv", "csv")

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from pellucid.annotations.files import import_annotations, read_file
+from pellucid.annotations.shapes import Polygon, drawn_mask
+from pellucid.annotations.store import open_store
 from pellucid.data import open_dataset
-from pellucid.data.annotation_files import import_annotations, read_file
-from pellucid.data.annotation_shapes import Polygon, drawn_mask
-from pellucid.data.annotation_store import open_store
-from pellucid.data.mask_outlines import mask_outlines
+from pellucid.data.readers.coco.outlines import mask_outlines
 from pellucid.types import InputError
 
 WIDTH, HEIGHT = 48, 32

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from annotation_example import OPTIONS
+from pellucid.annotations.from_regions import regions_as_marks
+from pellucid.annotations.records import load_annotations
+from pellucid.annotations.store import open_store
 from pellucid.data import open_dataset
-from pellucid.data.annotation_from_regions import regions_as_marks
-from pellucid.data.annotation_store import open_store
-from pellucid.data.annotations import load_annotations
-from pellucid.data.phantom import PHANTOM_CLASSES, SHORTCUT_LABEL, render
+from pellucid.data.readers.phantom.reader import PHANTOM_CLASSES, SHORTCUT_LABEL, render
 
 PHANTOM = [word for key, value in OPTIONS.items() for word in ("--data-option", f"{key}={value}")]
 

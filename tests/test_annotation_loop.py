@@ -13,18 +13,18 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from pellucid.annotate.simulated import MARGIN, Truth, Visitor
+from pellucid.annotations.store import open_store
+from pellucid.annotator.simulated import MARGIN, Truth, Visitor
 from pellucid.data import open_dataset
-from pellucid.data.annotation_store import open_store
-from pellucid.data.phantom_scene import SHORTCUT_LABEL
-from pellucid.evaluate.statistics import Bootstrap, mean_over_images
+from pellucid.data.readers.phantom.scene import SHORTCUT_LABEL
+from pellucid.evaluation.metrics.statistics import Bootstrap, mean_over_images
 from pellucid.models import create_model, load_model
-from pellucid.study import annotation_loop as loop_module
 from pellucid.study import load_study, run_study
-from pellucid.study.annotation_loop import _with_others
-from pellucid.study.annotation_loop_conclusion import Aim, conclude, costs, reach
-from pellucid.study.annotation_loop_config import BASE, LoopSettings
-from pellucid.study.annotation_loop_session import ANNOTATOR, hold_session, read_session
+from pellucid.study.annotation_loop import run as loop_module
+from pellucid.study.annotation_loop.conclusion import Aim, conclude, costs, reach
+from pellucid.study.annotation_loop.config import BASE, LoopSettings
+from pellucid.study.annotation_loop.run import _with_others
+from pellucid.study.annotation_loop.session import ANNOTATOR, hold_session, read_session
 from pellucid.training import RunFolder
 from pellucid.types import InputError
 
@@ -238,8 +238,8 @@ def test_a_finished_loop_trains_and_measures_nothing_again(finished, monkeypatch
         raise AssertionError
 
     monkeypatch.setattr("pellucid.training.loop._Session.fit", never)
-    monkeypatch.setattr("pellucid.study.annotation_loop_measures.removal_effects", never)
-    monkeypatch.setattr("pellucid.annotate.opening.open_desk", never)
+    monkeypatch.setattr("pellucid.study.annotation_loop.measures.removal_effects", never)
+    monkeypatch.setattr("pellucid.annotator.opening.open_desk", never)
     run_study(load_study("annotation-loop", SMALL), None, finished, device="cpu", jobs=1, command="pellucid study <x>")
     after = results(finished)
     assert after["rows"] == before["rows"]

@@ -15,12 +15,13 @@ from alembic.migration import MigrationContext
 
 from annotation_example import OPTIONS
 from annotation_store_example import BOX, DATA, A, B, full
-from pellucid.data import annotation_schema, open_dataset
-from pellucid.data.annotation_people import NameTakenError, accept, invite, sign_in
-from pellucid.data.annotation_reservations import reserve
-from pellucid.data.annotation_schema import store_name
-from pellucid.data.annotation_store import ConflictError, ForeignMarkError, UnknownMarkError, open_store
-from pellucid.data.annotations import Mark, Note, Verdict, Visit, load_annotations
+from pellucid.annotations import schema as annotation_schema
+from pellucid.annotations.people import NameTakenError, accept, invite, sign_in
+from pellucid.annotations.records import Mark, Note, Verdict, Visit, load_annotations
+from pellucid.annotations.reservations import reserve
+from pellucid.annotations.schema import store_name
+from pellucid.annotations.store import ConflictError, ForeignMarkError, UnknownMarkError, open_store
+from pellucid.data import open_dataset
 from pellucid.types import InputError
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -181,9 +182,9 @@ def test_a_crowd_that_marks_the_same_image_at_once_loses_nothing(store):
 
 KILLER = """
 import os, random, signal, sys, time
-from pellucid.data.annotation_shapes import Brush
-from pellucid.data.annotation_store import open_store
-from pellucid.data.annotations import Mark
+from pellucid.annotations.shapes import Brush
+from pellucid.annotations.store import open_store
+from pellucid.annotations.records import Mark
 
 source, image = sys.argv[1:]
 points = tuple((i / 200, i / 200) for i in range(200))

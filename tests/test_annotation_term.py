@@ -11,10 +11,11 @@ from torch import nn
 
 from pellucid.data.augment import Augmentation, AugmentOptions
 from pellucid.models import create_model
-from pellucid.training import Objective, annotation_step
-from pellucid.training.annotation_term import AnnotationSettings, cam_term, gradient_term, wrong_places
+from pellucid.training import Objective
 from pellucid.training.joint import Chance, Processes
-from pellucid.training.losses import LabelCounts, label_counts
+from pellucid.training.objectives import annotation_step
+from pellucid.training.objectives.annotation_term import AnnotationSettings, cam_term, gradient_term, wrong_places
+from pellucid.training.objectives.losses import LabelCounts, label_counts
 from pellucid.training.recipe import ObjectiveSettings
 from pellucid.types import Batch, InputError, Marks
 

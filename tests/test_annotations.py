@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from pellucid.data.annotation_agreement import agreement
-from pellucid.data.annotation_shapes import (
+from pellucid.annotations.agreement import agreement
+from pellucid.annotations.records import AnnotationSet, Mark, Note, Verdict
+from pellucid.annotations.shapes import (
     MAX_POINTS,
     Brush,
     Polygon,
@@ -21,7 +22,6 @@ from pellucid.data.annotation_shapes import (
     shape_mask,
     shape_to_json,
 )
-from pellucid.data.annotations import AnnotationSet, Mark, Note, Verdict
 from pellucid.types import InputError
 
 FRACTION = st.floats(0, 1, allow_nan=False, width=32)

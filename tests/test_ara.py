@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pellucid.data.dataset import Dataset, DatasetCard
-from pellucid.evaluate import Bootstrap
-from pellucid.evaluate.ara import (
+from pellucid.evaluation import Bootstrap
+from pellucid.evaluation.robustness.ara import (
     accuracy_curve,
     ara,
     area,
@@ -20,7 +20,7 @@ from pellucid.evaluate.ara import (
     mean_curve,
     reach,
 )
-from pellucid.evaluate.questions import ask, balanced
+from pellucid.evaluation.robustness.questions import ask, balanced
 from pellucid.types import InputError
 
 RADII = st.lists(st.one_of(st.just(0.0), st.floats(1e-4, 1.0), st.sampled_from([0.1, 0.25])), min_size=1, max_size=40)

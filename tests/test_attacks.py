@@ -18,8 +18,8 @@ from pellucid.attacks import Magnitude, fgsm, pgd
 from pellucid.attacks.magnitude import lengths, project, random_within, scale_to, steepest
 from pellucid.attacks.under_attack import logits_under_attack, task_loss
 from pellucid.models import create_model
-from pellucid.settings import validate
 from pellucid.types import InputError
+from pellucid.utils.settings import validate
 
 sys.path.insert(0, str(Path(__file__).parent))
 import attack_example as example

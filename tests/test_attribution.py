@@ -9,7 +9,7 @@ from captum.attr import GuidedBackprop, IntegratedGradients, NoiseTunnel, Salien
 from torch import nn
 
 from pellucid.attacks import engine
-from pellucid.explain import EXPLAINERS, HEATMAPS, explain, saliency
+from pellucid.explainers import EXPLAINERS, HEATMAPS, explain, saliency
 from pellucid.models import create_model, wrap
 from pellucid.models.activations import HalfHuberReLU
 from pellucid.types import InputError, InputSpec

@@ -15,8 +15,8 @@ from PIL import Image
 
 from coco_example import CATEGORIES, HEIGHT, RECTANGLE, WIDTH, annotation, content, write_release
 from pellucid.data import check_dataset, open_dataset
-from pellucid.data.coco_annotations import read_instances
-from pellucid.data.coco_masks import draw_mask
+from pellucid.data.readers.coco.annotations import read_instances
+from pellucid.data.readers.coco.masks import draw_mask
 from pellucid.types import InputError
 
 

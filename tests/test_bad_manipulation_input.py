@@ -11,10 +11,10 @@ from PIL import Image
 from torch import nn
 
 from manipulation_example import convolutional, gray_images, linear
-from pellucid.evaluate.bootstrap import Bootstrap
-from pellucid.evaluate.manipulation import manipulate
-from pellucid.evaluate.manipulation_settings import Attack
-from pellucid.evaluate.manipulation_summary import manipulation_summary, mean_over_budgets
+from pellucid.evaluation.manipulation.attack import manipulate
+from pellucid.evaluation.manipulation.settings import Attack
+from pellucid.evaluation.manipulation.summary import manipulation_summary, mean_over_budgets
+from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.models import wrap
 from pellucid.types import InputError, InputSpec
 

@@ -17,10 +17,10 @@ import torch
 from PIL import Image
 
 from pellucid.data import materialize, open_dataset
-from pellucid.data.cache import cache_path
-from pellucid.data.cache_manifest import BLOCK, parse_manifest, verify_cache
+from pellucid.data.cache.manifest import BLOCK, parse_manifest, verify_cache
+from pellucid.data.cache.pixels import cache_path
 from pellucid.data.dataset import Dataset, DatasetCard
-from pellucid.data.decode import fit
+from pellucid.data.decoding.image import fit
 from pellucid.training.batches import Batches
 from pellucid.types import InputError
 

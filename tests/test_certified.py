@@ -12,11 +12,11 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from pellucid.evaluate import Bootstrap
-from pellucid.evaluate.certified import Smoothing, certify, lower_bound, predicted, seed_of, votes
-from pellucid.evaluate.certified_attack import FACTORS, LOOKS, attack_smoothed
-from pellucid.evaluate.certified_summary import bracket_of, certified_summary, curves_of
-from pellucid.evaluate.questions import ask
+from pellucid.evaluation import Bootstrap
+from pellucid.evaluation.robustness.certified import Smoothing, certify, lower_bound, predicted, seed_of, votes
+from pellucid.evaluation.robustness.certified_attack import FACTORS, LOOKS, attack_smoothed
+from pellucid.evaluation.robustness.certified_summary import bracket_of, certified_summary, curves_of
+from pellucid.evaluation.robustness.questions import ask
 from pellucid.models.inference import as_pixels
 from pellucid.types import InputError
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pellucid.evaluate.certified import Smoothing
-from pellucid.evaluate.certified_summary import alarm
-from pellucid.results_store import ResultsStore
+from pellucid.evaluation.robustness.certified import Smoothing
+from pellucid.evaluation.robustness.certified_summary import alarm
 from pellucid.types import InputError
+from pellucid.utils.results_store import ResultsStore
 
 sys.path.insert(0, str(Path(__file__).parent))
 from certified_example import SIGMA, Linear, at_distances, measure, toy, two_classes

@@ -7,12 +7,12 @@ import hashlib
 import numpy as np
 import pytest
 
-from pellucid.data.cache import materialize
-from pellucid.data.cache_manifest import BLOCK
-from pellucid.data.checked_pixels import CheckedPixels
+from pellucid.data.cache.manifest import BLOCK
+from pellucid.data.cache.pixels import materialize
 from pellucid.data.dataset import Dataset, DatasetCard
-from pellucid.digests import DamageError
+from pellucid.data.decoding.checked_pixels import CheckedPixels
 from pellucid.types import InputError
+from pellucid.utils.digests import DamageError
 
 IMAGES = 2 * BLOCK + 44
 
@@ -126,7 +126,7 @@ def test_every_block_is_read_for_its_check_once(images, cache, tmp_path, monkeyp
         hashed.append(len(content))
         return real(content, **options)
 
-    monkeypatch.setattr("pellucid.data.checked_pixels.hashlib.sha256", counted)
+    monkeypatch.setattr("pellucid.data.decoding.checked_pixels.hashlib.sha256", counted)
     pixels[3]
     assert hashed == [BLOCK * 64]
     for _ in range(2):

@@ -110,7 +110,7 @@ def test_a_state_counts_only_when_it_is_whole(tmp_path, monkeypatch):
         written.append((path.name, load_state(tmp_path, torch.nn.Linear(2, 2), optimizer)["global_step"]))
         return real(path)
 
-    monkeypatch.setattr("pellucid.resources.whole_file", observed)
+    monkeypatch.setattr("pellucid.utils.resources.whole_file", observed)
     monkeypatch.setattr(checkpoint_module, "whole_file", observed)
     save_state(tmp_path, net, optimizer, {"global_step": 2})
     assert written == [("model.safetensors", 1), ("optimizer.safetensors", 1), ("progress.json", 1)]

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from pellucid.data import check_dataset, materialize, open_dataset, split_hash
-from pellucid.data.chestxray14 import BOXED_LABELS, LABELS
-from pellucid.data.decode import read_image
+from pellucid.data.decoding.image import read_image
+from pellucid.data.readers.chestxray14.reader import BOXED_LABELS, LABELS
 from pellucid.types import InputError
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from pellucid.data import check_dataset, get_split, materialize, open_dataset
-from pellucid.data.cifar10 import CLASSES, OFFICIAL_COUNT, RECORD, TRAIN
-from pellucid.models import woods2019
+from pellucid.data.readers.cifar10.reader import CLASSES, OFFICIAL_COUNT, RECORD, TRAIN
 from pellucid.models.inference import as_pixels
+from pellucid.models.sources import woods2019
 from pellucid.types import InputError
 
 FOLDER = "cifar-10-batches-bin"

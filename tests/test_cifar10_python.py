@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from cifar10_example import encoded, picture, write_zip
 from pellucid.data import check_dataset, open_dataset
-from pellucid.data.cifar10_files import CLASSES, RECORD, TEST, TRAIN, open_batches
-from pellucid.data.cifar10_python import read_batch, read_class_names
+from pellucid.data.readers.cifar10.files import CLASSES, RECORD, TEST, TRAIN, open_batches
+from pellucid.data.readers.cifar10.python_files import read_batch, read_class_names
 from pellucid.types import InputError
 
 FOLDER = "cifar-10-batches-py"

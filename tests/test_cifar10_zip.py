@@ -13,10 +13,10 @@ from PIL import Image
 
 from cifar10_example import encoded, picture, write_zip
 from pellucid.data import check_dataset, materialize, open_dataset
-from pellucid.data.cifar10 import CLASSES
-from pellucid.data.parallel import in_threads
-from pellucid.data.zipped import open_zip
+from pellucid.data.readers.cifar10.reader import CLASSES
+from pellucid.data.readers.zip_archive import open_zip
 from pellucid.types import InputError
+from pellucid.utils.parallel import in_threads
 
 ZIP = "cifar10-jpeg/train.zip"
 MADE = {"train_zip": "images.zip", "validation_fraction": 0.3}

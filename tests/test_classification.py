@@ -16,7 +16,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from pellucid.evaluate.classification import (
+from pellucid.evaluation.metrics.classification import (
     accuracy,
     auroc,
     average_precision,
@@ -25,7 +25,7 @@ from pellucid.evaluate.classification import (
     weighted_areas,
     youden_thresholds,
 )
-from pellucid.evaluate.statistics import Bootstrap
+from pellucid.evaluation.metrics.statistics import Bootstrap
 from pellucid.types import InputError
 
 
@@ -55,7 +55,7 @@ def test_small_chunks_change_nothing(monkeypatch):
     scores, targets = rng.normal(size=50), rng.integers(0, 2, 50)
     draws = Bootstrap(range(50), resamples=33)
     before = auroc(scores, targets, draws)
-    monkeypatch.setattr("pellucid.evaluate.bootstrap.CHUNK", 200)
+    monkeypatch.setattr("pellucid.evaluation.metrics.bootstrap.CHUNK", 200)
     assert (auroc(scores, targets, draws).samples == before.samples).all()
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from pellucid.data import open_dataset
-from pellucid.data.cache import materialize
+from pellucid.data.cache.pixels import materialize
 from pellucid.models import load_model
 from pellucid.models.inference import predict
 

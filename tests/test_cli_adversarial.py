@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from pellucid.cli.class_choice import parse_classes
-from pellucid.data.phantom_findings import PHANTOM_CLASSES
+from pellucid.data.readers.phantom.findings import PHANTOM_CLASSES
 from pellucid.data.registry import open_dataset
 from pellucid.models import create_model
 from pellucid.models.weights import save_model

@@ -13,12 +13,12 @@ from PIL import Image
 from pellucid.attacks import Misclassified, minimal
 from pellucid.attacks.under_attack import task_loss
 from pellucid.data import open_dataset
-from pellucid.data.cache import materialize
-from pellucid.evaluate.ara import area
+from pellucid.data.cache.pixels import materialize
+from pellucid.evaluation.robustness.ara import area
 from pellucid.models import create_model, load_model
 from pellucid.models.inference import as_pixels
 from pellucid.models.weights import save_model
-from pellucid.report.curves import AraCurve, write_curves
+from pellucid.report.charts.curves import AraCurve, write_curves
 from shapes_example import gray_shapes
 
 OPTIONS = {"size": 32, "train": 16, "validation": 8, "test": 30, "prevalence": 0.4}

@@ -12,8 +12,8 @@ from PIL import Image
 from scipy import stats
 
 from manipulation_example import convolutional
-from pellucid.data.phantom_findings import PHANTOM_CLASSES
-from pellucid.explain import explain
+from pellucid.data.readers.phantom.findings import PHANTOM_CLASSES
+from pellucid.explainers import explain
 from pellucid.models import load_model
 from pellucid.models.weights import save_model
 
@@ -136,7 +136,7 @@ def test_no_image_and_no_dataset(pellucid, model, tmp_path):
 
 
 def test_an_interrupted_attack_goes_on(pellucid, model, images, tmp_path, monkeypatch):
-    from pellucid.evaluate import manipulation
+    from pellucid.evaluation.manipulation import attack as manipulation
 
     monkeypatch.setattr(manipulation, "LARGEST_BATCH", 1)
     asked = [

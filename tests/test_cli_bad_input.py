@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from pellucid.cli.app import main
-from pellucid.data.phantom_findings import PHANTOM_CLASSES
+from pellucid.data.readers.phantom.findings import PHANTOM_CLASSES
 from pellucid.models import create_model
 from pellucid.models.weights import save_model
 

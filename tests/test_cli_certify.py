@@ -12,8 +12,8 @@ from PIL import Image
 
 from pellucid.attacks.under_attack import task_loss
 from pellucid.data import open_dataset
-from pellucid.data.cache import materialize
-from pellucid.evaluate.ara import area
+from pellucid.data.cache.pixels import materialize
+from pellucid.evaluation.robustness.ara import area
 from pellucid.models import create_model
 from pellucid.models.inference import as_pixels
 from pellucid.models.weights import save_model

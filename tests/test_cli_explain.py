@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from pellucid.explain import HEATMAPS, explain
+from pellucid.explainers import HEATMAPS, explain
 from pellucid.models import create_model
 from pellucid.models.weights import save_model
 from pellucid.report.heat_colours import placed
-from pellucid.report.sheet import explanation_sheet
+from pellucid.report.pictures.sheet import explanation_sheet
 
 CPU = ["--device", "cpu"]
 CLASSES = ["Mass", "Nodule", "Effusion"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pellucid.data.phantom import PHANTOM_CLASSES
+from pellucid.data.readers.phantom.reader import PHANTOM_CLASSES
 from pellucid.models.weights import save_model
 from trust_example import small
 
@@ -71,7 +71,7 @@ def test_methods_are_kept_and_others_added(pellucid, network, tmp_path, monkeypa
     arguments = [*PHANTOM, "--limit", 2, "--samples", 1, "--out", tmp_path]
     assert pellucid("trust", network, *arguments, "--method", "saliency")[0] == 0
     first = [r for r in json.loads((tmp_path / "trust.json").read_text())["rows"] if r["method"] == "saliency"]
-    from pellucid.evaluate import trust_run
+    from pellucid.evaluation.trust import run as trust_run
 
     judged, judge = [], trust_run.judge_method
     monkeypatch.setattr(trust_run, "judge_method", lambda m, *a, **k: judged.append(m.name) or judge(m, *a, **k))
@@ -117,9 +117,9 @@ def test_a_network_beside_of_other_classes_is_refused(pellucid, network, colours
 
 def test_a_network_without_a_linear_head_is_refused_before_any_work():
     from pellucid.data import open_dataset
-    from pellucid.evaluate.maps import Mapper
-    from pellucid.evaluate.trust import check_method
-    from pellucid.evaluate.trust_subjects import gather_subjects
+    from pellucid.evaluation.trust.judge import check_method
+    from pellucid.evaluation.trust.maps import Mapper
+    from pellucid.evaluation.trust.subjects import gather_subjects
     from pellucid.types import InputError
 
     data = open_dataset("phantom", options=SIZES)["test"]

@@ -18,7 +18,7 @@ from pycocotools import mask as official
 
 from coco_example import HEIGHT, RECTANGLE, WIDTH, annotation, content, write_release
 from pellucid.data import check_dataset, materialize, open_dataset
-from pellucid.data.coco_masks import draw_mask
+from pellucid.data.readers.coco.masks import draw_mask
 from pellucid.types import InputError
 
 SAMPLE = "coco-sample"

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from coco_example import HEIGHT, RECTANGLE, WIDTH, annotation, content, write_release
 from pellucid.data import check_dataset, open_dataset
-from pellucid.data.coco_objects import rotated_box
+from pellucid.data.readers.coco.objects import rotated_box
 from pellucid.types import InputError
 
 FILE = "000000000001.jpg"

@@ -12,10 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import pellucid
-from pellucid.csv_table import csv_line, csv_lines, read_csv, write_csv
-from pellucid.evaluate.ledger import Ledger, RadiusRow
-from pellucid.results_store import ResultsStore
+from pellucid.evaluation.robustness.ledger import Ledger, RadiusRow
 from pellucid.types import InputError
+from pellucid.utils.csv_table import csv_line, csv_lines, read_csv, write_csv
+from pellucid.utils.results_store import ResultsStore
 
 # what a spreadsheet takes for a formula or a number, by the rules of OWASP's page on CSV injection
 FORMULA = re.compile(r"^[=+\-@\t\r\n＝＋－＠]")

@@ -10,7 +10,7 @@ import pytest
 
 from pellucid.models.weights import read_model_card
 from pellucid.training import RunFolder, TrainingError
-from pellucid.training.objective import Objective
+from pellucid.training.objectives.objective import Objective
 from pellucid.types import InputError
 from training_example import run
 

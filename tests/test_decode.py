@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dicom_example import radiograph
-from pellucid.data.decode import fit, read_image
-from pellucid.data.dicom_file import is_dicom, read_dicom
+from pellucid.data.decoding.image import fit, read_image
+from pellucid.data.dicom.file import is_dicom, read_dicom
 from pellucid.types import InputError
 
 GRAY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5

@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from pellucid.data import materialize, open_dataset
-from pellucid.data.cache import cache_key, cache_path
-from pellucid.data.checked_pixels import CheckedPixels
-from pellucid.data.decode import fit
-from pellucid.data.parallel import in_threads
+from pellucid.data.cache.pixels import cache_key, cache_path
+from pellucid.data.decoding.checked_pixels import CheckedPixels
+from pellucid.data.decoding.image import fit
 from pellucid.types import InputError
+from pellucid.utils.parallel import in_threads
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_memory_and_cache_hold_the_same_in_order(images, tmp_path):
 
 def test_the_second_time_nothing_is_decoded(images, tmp_path, monkeypatch):
     first = materialize(opened(images), size=5, channels=1, directory=tmp_path / "cache")
-    monkeypatch.setattr("pellucid.data.folder.read_image", lambda path: pytest.fail(f"decoded {path}"))
+    monkeypatch.setattr("pellucid.data.readers.folder.read_image", lambda path: pytest.fail(f"decoded {path}"))
     np.testing.assert_array_equal(first, materialize(opened(images), size=5, channels=1, directory=tmp_path / "cache"))
     files = sorted(p.suffix for p in (tmp_path / "cache").iterdir())
     assert files == [".json", ".npy"]
@@ -91,7 +91,7 @@ def test_a_broken_cache_file_is_made_again(images, tmp_path):
 def test_too_little_disk_is_said_before_anything_is_decoded(images, tmp_path, monkeypatch):
     dataset = opened(images)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 5000, 5000))
-    monkeypatch.setattr("pellucid.data.folder.read_image", lambda path: pytest.fail(f"decoded {path}"))
+    monkeypatch.setattr("pellucid.data.readers.folder.read_image", lambda path: pytest.fail(f"decoded {path}"))
     with pytest.raises(InputError, match=r"needs 1\.23 MB but only 0\.01 MB are free"):
         materialize(dataset, size=64, channels=1, directory=tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
@@ -189,7 +189,7 @@ def test_progress_counts_every_image(images, capfd):
 def test_a_bar_appears_when_work_takes_long(monkeypatch, capfd):
     monkeypatch.setenv("PELLUCID_PROGRESS", "1")
     ticks = iter(range(10_000))
-    monkeypatch.setattr("pellucid.progress.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    monkeypatch.setattr("pellucid.utils.progress.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
     assert list(in_threads(lambda i: i * i, 300, title="squares", progress=True)) == [i * i for i in range(300)]
     shown = capfd.readouterr().err
     assert "squares" in shown

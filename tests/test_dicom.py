@@ -25,11 +25,11 @@ from pydicom.uid import (
 )
 
 from dicom_example import RAMP, lut, radiograph, shipped
-from pellucid.data.check import check_dataset
-from pellucid.data.decode_notes import collect_notes
-from pellucid.data.dicom_file import PLUGINS, read_dicom
-from pellucid.data.dicom_values import gray_table, windowed
-from pellucid.data.phantom import render
+from pellucid.data.checks.check import check_dataset
+from pellucid.data.decoding.notes import collect_notes
+from pellucid.data.dicom.file import PLUGINS, read_dicom
+from pellucid.data.dicom.values import gray_table, windowed
+from pellucid.data.readers.phantom.reader import render
 from pellucid.types import InputError
 
 

@@ -8,10 +8,10 @@ from pydicom.uid import generate_uid
 
 from dicom_example import SECRETS, radiograph
 from pellucid.data import check_dataset, open_dataset
-from pellucid.data.dicom import boxes_in_mm
-from pellucid.data.dicom_file import read_dicom
-from pellucid.data.dicom_images import find_dicom
+from pellucid.data.dicom.file import read_dicom
 from pellucid.data.opening import FaultyDataError
+from pellucid.data.readers.dicom.images import find_dicom
+from pellucid.data.readers.dicom.reader import boxes_in_mm
 from pellucid.types import InputError
 
 

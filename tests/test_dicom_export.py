@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 
 from dicom_example import SECRETS, radiograph
-from pellucid.data.dicom_file import read_dicom
-from pellucid.data.dicom_header import read_header
-from pellucid.explain.explanation import upsample
+from pellucid.data.dicom.file import read_dicom
+from pellucid.data.dicom.header import read_header
+from pellucid.explainers.explanation import upsample
 from pellucid.models import create_model
 from pellucid.models.weights import read_model_card, save_model
-from pellucid.report.dicom_export import DicomWriter
+from pellucid.report.dicom.export import DicomWriter
 from pellucid.types import InputError
 
 CLASSES = ["Mass", "Nodule", "Effusion"]

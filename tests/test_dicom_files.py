@@ -19,10 +19,10 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from dicom_example import RAMP, SECRETS, lut, radiograph, shipped
 from pellucid.data import check_dataset
-from pellucid.data.dicom_file import is_dicom, read_dicom
-from pellucid.data.dicom_header import read_header
-from pellucid.data.dicom_quiet import quiet
-from pellucid.data.dicom_values import windowed
+from pellucid.data.dicom.file import is_dicom, read_dicom
+from pellucid.data.dicom.header import read_header
+from pellucid.data.dicom.quiet import quiet
+from pellucid.data.dicom.values import windowed
 from pellucid.types import InputError
 
 
@@ -98,7 +98,7 @@ def test_the_end_of_the_process_is_no_damage(tmp_path, monkeypatch, ending):
     def stop(*_):
         raise ending
 
-    monkeypatch.setattr("pellucid.data.dicom_file._decode", stop)
+    monkeypatch.setattr("pellucid.data.dicom.file._decode", stop)
     radiograph(tmp_path / "a.dcm")
     with pytest.raises(ending):
         read_dicom(tmp_path / "a.dcm")

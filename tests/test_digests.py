@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tomli_w
 
-from pellucid.digests import (
+from pellucid.utils.digests import (
     DamageError,
     line_digest,
     read_arrays,

@@ -8,7 +8,7 @@ import torch
 
 from launch_example import launch
 from pellucid.data import open_dataset
-from pellucid.data.cache import materialize
+from pellucid.data.cache.pixels import materialize
 from pellucid.models import load_model
 from pellucid.training import RunFolder, load_recipe
 from pellucid.training.network import build_classifier

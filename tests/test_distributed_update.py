@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from pellucid.data import open_dataset
-from pellucid.evaluate.validation import ValidationScorer
+from pellucid.evaluation.metrics.validation import ValidationScorer
 from pellucid.training import RunFolder, load_recipe, train
 
 PHANTOM = {"size": 32, "train": 32, "validation": 8, "test": 4, "prevalence": 0.4}
@@ -51,7 +51,7 @@ import json, sys
 from pathlib import Path
 import torch
 from pellucid.data import open_dataset
-from pellucid.evaluate.validation import ValidationScorer
+from pellucid.evaluation.metrics.validation import ValidationScorer
 from pellucid.training import load_recipe, train
 out, phantom, seed, cases = Path(sys.argv[1]), *map(json.loads, sys.argv[2:])
 splits = open_dataset("phantom", options=phantom)

@@ -17,10 +17,10 @@ from pellucid.cli.app import app
 from pellucid.data.registry import dataset_names
 from pellucid.models import create_model, model_names, save_model
 from pellucid.models.activations import ACTIVATIONS
-from pellucid.models.importing import FORMATS
-from pellucid.resources import bundled
+from pellucid.models.sources.importing import FORMATS
 from pellucid.study import load_study
 from pellucid.training import load_recipe, recipe_names
+from pellucid.utils.resources import bundled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from captum.attr import Saliency as CaptumSaliency
 from torch import nn
 from torchcam.methods import CAM, GradCAM
 
-from pellucid.explain import (
+from pellucid.explainers import (
     EXPLAINERS,
     HEATMAPS,
     class_activation_maps,

@@ -11,9 +11,9 @@ import torch
 from captum.attr import KernelShap, Lime, Occlusion
 from torch import nn
 
-from pellucid.explain import explain, superpixels
-from pellucid.explain.rise import random_masks
-from pellucid.explain.surrogates import _closeness, _Ridge
+from pellucid.explainers import explain, superpixels
+from pellucid.explainers.rise import random_masks
+from pellucid.explainers.surrogates import _closeness, _Ridge
 from pellucid.models import wrap
 from pellucid.types import InputError, InputSpec
 

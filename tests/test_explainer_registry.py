@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from pellucid.evaluate.gradient_maps import GRADIENT_MAPS
-from pellucid.explain import DIFFERENTIABLE, EXPLAINERS, HEATMAPS, explain
+from pellucid.evaluation.manipulation.gradient_maps import GRADIENT_MAPS
+from pellucid.explainers import DIFFERENTIABLE, EXPLAINERS, HEATMAPS, explain
 from pellucid.models import create_model, wrap
-from pellucid.report.metrics import method_label
+from pellucid.report.tables.metrics import method_label
 from pellucid.types import InputError, InputSpec
 
 DOCS = Path(__file__).parents[1] / "docs"

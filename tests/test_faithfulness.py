@@ -6,7 +6,7 @@ import pytest
 import torch
 from captum.metrics import infidelity as captum_infidelity
 
-from pellucid.evaluate.faithfulness import (
+from pellucid.evaluation.trust.faithfulness import (
     blurred,
     cell_numbers,
     deletion,
@@ -16,7 +16,7 @@ from pellucid.evaluate.faithfulness import (
     random_ranks,
     replacement_curve,
 )
-from pellucid.evaluate.infidelity import infidelity, random_squares
+from pellucid.evaluation.trust.infidelity import infidelity, random_squares
 from pellucid.types import InputError
 from trust_example import linear, small
 

@@ -18,11 +18,11 @@ from PIL import Image
 
 from archive_example import files_in, tar
 from pellucid.data import open_dataset
-from pellucid.data.fetch import RECORDS, fetch_dataset
+from pellucid.data.download.fetch import RECORDS, fetch_dataset
+from pellucid.data.download.release import Release, ReleaseFile
 from pellucid.data.registry import DATASETS
-from pellucid.data.release import Release, ReleaseFile
-from pellucid.downloads import check_digest, digest_of, download
 from pellucid.types import InputError
+from pellucid.utils.download import check_digest, digest_of, download
 
 NOISE = np.random.default_rng(0).bytes(300_000)
 
@@ -310,7 +310,7 @@ def test_servers_without_ranges_with_other_ranges_and_without_sizes(server, tmp_
 
 def test_refusals(server, monkeypatch, tmp_path):
     waited = []
-    monkeypatch.setattr("pellucid.downloads.time.sleep", waited.append)
+    monkeypatch.setattr("pellucid.utils.download.time.sleep", waited.append)
     server.refusals = [503, 429]
     grab(server, tmp_path)
     server.refusals = [500] * 9

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pellucid.data import materialize, open_dataset, patient_split
-from pellucid.data.splits import check_disjoint
+from pellucid.data.readers.splits import check_disjoint
 from pellucid.types import InputError
 
 

@@ -8,7 +8,7 @@ from captum.attr import LayerGradCam
 from torch import nn
 from torchcam.methods import GradCAM
 
-from pellucid.explain import explain
+from pellucid.explainers import explain
 from pellucid.models import wrap
 from pellucid.types import InputError, InputSpec
 

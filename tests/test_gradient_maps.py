@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from manipulation_example import convolutional, gray_images
-from pellucid.evaluate.bent_relu import BentReLU
-from pellucid.evaluate.fixed_surrogate import FixedSurrogate
-from pellucid.evaluate.gradient_maps import gradient_map
-from pellucid.evaluate.manipulation_goals import correlation
-from pellucid.explain import explain, upsample
+from pellucid.evaluation.manipulation.bent_relu import BentReLU
+from pellucid.evaluation.manipulation.fixed_surrogate import FixedSurrogate
+from pellucid.evaluation.manipulation.goals import correlation
+from pellucid.evaluation.manipulation.gradient_maps import gradient_map
+from pellucid.explainers import explain, upsample
 from pellucid.models.classifier import frozen
 
 TARGETS = torch.tensor([0, 2, 1])

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from pellucid.data import materialize, open_dataset
 from pellucid.models import create_model
 from pellucid.models.inference import as_pixels
-from pellucid.models.woods2019 import read_woods2019
+from pellucid.models.sources.woods2019 import read_woods2019
 from pellucid.training import Objective
-from pellucid.training.gradient_penalty import PenaltySettings, gradient_penalty
 from pellucid.training.joint import Chance
+from pellucid.training.objectives.gradient_penalty import PenaltySettings, gradient_penalty
+from pellucid.training.objectives.repeatable import Repeatable
 from pellucid.training.recipe import ObjectiveSettings
-from pellucid.training.repeatable import Repeatable
 from pellucid.types import Batch
 from penalty_example import cosine, parameter_gradient, smooth_network, some_images
 

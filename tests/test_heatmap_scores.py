@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from pellucid.evaluate.heatmap_scores import (
+from pellucid.evaluation.metrics.heatmap_scores import (
     SCORES,
     auprc,
     effective_heat_ratio,
@@ -19,8 +19,8 @@ from pellucid.evaluate.heatmap_scores import (
     pointing,
     score_table,
 )
-from pellucid.evaluate.statistics import Bootstrap
-from pellucid.evaluate.trivial_maps import (
+from pellucid.evaluation.metrics.statistics import Bootstrap
+from pellucid.evaluation.metrics.trivial_maps import (
     centred_gaussian,
     mean_box,
     mean_box_atlas,
@@ -153,7 +153,7 @@ def test_what_is_undefined_is_nan_and_counted():
 def test_maps_in_pieces_score_the_same(monkeypatch):
     maps, masks = random_maps()
     whole = heatmap_scores(maps, masks)
-    monkeypatch.setattr("pellucid.evaluate.bootstrap.CHUNK", 500)
+    monkeypatch.setattr("pellucid.evaluation.metrics.bootstrap.CHUNK", 500)
     for name, score in heatmap_scores(maps, masks).items():
         np.testing.assert_array_equal(score, whole[name])
     assert heatmap_scores(maps[:0], masks[:0])["auprc"].shape == (0,)

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from dicom_example import radiograph
-from pellucid.data.check import check_dataset
-from pellucid.data.image_files import IMAGE_SUFFIXES, LeftOut, list_images
+from pellucid.data.checks.check import check_dataset
+from pellucid.data.readers.image_files import IMAGE_SUFFIXES, LeftOut, list_images
 from pellucid.data.registry import open_dataset
 from pellucid.types import InputError
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pellucid.data import open_dataset
-from pellucid.data.image_names import match_names, need_matches
+from pellucid.data.readers.image_names import match_names, need_matches
 from pellucid.types import InputError
 
 FOLDER = ["train/cat/1.png", "train/cat/3.png", "train/dog/0.png", "train/dog/2.png", "train/dog/3.png"]

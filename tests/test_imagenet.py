@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pellucid.data import check_dataset, materialize, open_dataset
-from pellucid.data.decode import read_image
+from pellucid.data.decoding.image import read_image
 from pellucid.types import InputError
 
 SAMPLE = "imagenet-sample"

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from pellucid.attacks import Misclassified, minimal
-from pellucid.data.decode import read_image
-from pellucid.explain.adversarial import adversarial
+from pellucid.data.decoding.image import read_image
+from pellucid.explainers.adversarial import adversarial
 from pellucid.models import frozen, wrap
 from pellucid.types import InputSpec
 

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pellucid.data import check_dataset, get_split, materialize, open_dataset
-from pellucid.data.jsrt import FILE_BYTES, NODULES, NORMALS, audit, read_raw
-from pellucid.data.jsrt_table import read_table
 from pellucid.data.opening import MISSING
+from pellucid.data.readers.jsrt.reader import FILE_BYTES, NODULES, NORMALS, audit, read_raw
+from pellucid.data.readers.jsrt.table import read_table
 from pellucid.types import InputError
 
 FIRST = "JPCLN001.IMG\t5\t15\t53\tmale\t1634\t692\tmalignant\tl.upper lobe\tlung cancer"

@@ -11,9 +11,9 @@ import pytest
 from pyarrow.csv import ConvertOptions
 
 from pellucid.data import open_dataset
-from pellucid.data.chestxray14_tables import LABELS, _encode
-from pellucid.data.label_words import UNKNOWN as OURS
-from pellucid.data.label_words import plain
+from pellucid.data.readers.chestxray14.tables import LABELS, _encode
+from pellucid.data.readers.label_words import UNKNOWN as OURS
+from pellucid.data.readers.label_words import plain
 from table_example import ALL, faults, refused, rows, writer_of_tables
 
 # what Arrow reads as nothing in a CSV file is a list that others made; the rest is ours

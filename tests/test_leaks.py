@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pellucid.data import check_dataset
-from pellucid.data.decode import read_image
+from pellucid.data.decoding.image import read_image
 from pellucid.data.opening import MISSING
 
 OPTIONS = {"validation": "folder"}

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import zoom
 
-from pellucid.evaluate.boxes import (
+from pellucid.evaluation.metrics.boxes import (
     SWEEP_THRESHOLDS,
     WANG_THRESHOLDS,
     PredictedBoxes,
@@ -20,7 +20,7 @@ from pellucid.evaluate.boxes import (
     iobb,
     iou,
 )
-from pellucid.evaluate.localization import (
+from pellucid.evaluation.metrics.localization import (
     SWEEP_CRITERIA,
     WANG_CRITERIA,
     Criterion,
@@ -29,7 +29,7 @@ from pellucid.evaluate.localization import (
     match_boxes,
     threshold_sweep,
 )
-from pellucid.evaluate.statistics import Bootstrap
+from pellucid.evaluation.metrics.statistics import Bootstrap
 from pellucid.types import InputError
 
 
@@ -168,7 +168,7 @@ def test_maps_in_pieces_and_joined_batches_give_the_same_boxes(monkeypatch):
     joined = PredictedBoxes.concatenate([heatmap_to_boxes(maps[:3]), heatmap_to_boxes(maps[3:])])
     assert rows(joined) == rows(whole)
     assert joined.maps == whole.maps == 7
-    monkeypatch.setattr("pellucid.evaluate.bootstrap.CHUNK", 2 * 81 * 2)
+    monkeypatch.setattr("pellucid.evaluation.metrics.bootstrap.CHUNK", 2 * 81 * 2)
     assert rows(heatmap_to_boxes(maps)) == rows(whole)
     assert len(heatmap_to_boxes(maps[:0])) == 0
 
@@ -295,7 +295,7 @@ def test_the_sweep_scores_each_threshold_alone():
 def test_matching_in_pieces_changes_nothing(monkeypatch):
     inputs = as_input(*random_case(4))
     whole = match_boxes(inputs, gated=True)
-    monkeypatch.setattr("pellucid.evaluate.bootstrap.CHUNK", 500)
+    monkeypatch.setattr("pellucid.evaluation.metrics.bootstrap.CHUNK", 500)
     pieces = match_boxes(inputs, gated=True)
     np.testing.assert_array_equal(pieces.hits, whole.hits)
     np.testing.assert_array_equal(pieces.false_positives, whole.false_positives)

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.locks import hold
 from pellucid.types import InputError
+from pellucid.utils.locks import hold
 
 HOLD = """
 import sys
 from pathlib import Path
-from pellucid.locks import hold
+from pellucid.utils.locks import hold
 from pellucid.types import InputError
 try:
     with hold(Path(sys.argv[1]), wait="--wait" in sys.argv):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pellucid.training.losses import (
+from pellucid.training.objectives.losses import (
     LOSSES,
     LabelCounts,
     best_constant,

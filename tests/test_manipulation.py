@@ -11,12 +11,12 @@ from scipy import stats
 
 from attack_example import assert_same, snapshot
 from manipulation_example import convolutional, gray_images, linear
-from pellucid.evaluate import manipulation_climb
-from pellucid.evaluate.bootstrap import Bootstrap
-from pellucid.evaluate.manipulation import manipulate
-from pellucid.evaluate.manipulation_settings import Attack
-from pellucid.evaluate.manipulation_summary import manipulation_rows, manipulation_summary, mean_over_budgets
-from pellucid.explain import explain
+from pellucid.evaluation.manipulation import climb as manipulation_climb
+from pellucid.evaluation.manipulation.attack import manipulate
+from pellucid.evaluation.manipulation.settings import Attack
+from pellucid.evaluation.manipulation.summary import manipulation_rows, manipulation_summary, mean_over_budgets
+from pellucid.evaluation.metrics.bootstrap import Bootstrap
+from pellucid.explainers import explain
 
 LIME = {"samples": 12, "segments": 6}
 WAYS = [

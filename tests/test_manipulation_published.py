@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from pellucid.data import materialize, open_dataset
-from pellucid.evaluate.manipulation import manipulate
-from pellucid.evaluate.manipulation_settings import Attack
+from pellucid.evaluation.manipulation.attack import manipulate
+from pellucid.evaluation.manipulation.settings import Attack
 from pellucid.models import load_model
-from pellucid.models.importing import import_model
 from pellucid.models.inference import as_pixels
+from pellucid.models.sources.importing import import_model
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pellucid.data import check_dataset, materialize, open_dataset
-from pellucid.data.medmnist_sets import SETS, SIZES, file_name
+from pellucid.data.readers.medmnist.sets import SETS, SIZES, file_name
 from pellucid.data.registry import DATASETS
 from pellucid.types import InputError
 

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import nn
 
 from pellucid.models import create_model, describe, frozen, load_pretrained, model_names, wrap
-from pellucid.models.densenet import DenseNet
-from pellucid.models.preact_resnet import PreactivationResNet
+from pellucid.models.architectures.densenet import DenseNet
+from pellucid.models.architectures.preact_resnet import PreactivationResNet
 from pellucid.types import Classifier, InputError, InputSpec
 
 BLOCKS = (6, 12, 24, 16)

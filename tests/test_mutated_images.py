@@ -10,7 +10,7 @@ from PIL import Image
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from dicom_example import RAMP, lut, radiograph
-from pellucid.data.decode import image_size, read_image
+from pellucid.data.decoding.image import image_size, read_image
 from pellucid.types import InputError
 from tiff_example import tiff
 

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from pellucid.cli.app import main
-from pellucid.data.phantom_findings import PHANTOM_CLASSES
-from pellucid.evaluate.ara_rows import clean_rows
-from pellucid.evaluate.classification import accuracy, balanced_accuracy, classification_table
-from pellucid.evaluate.comparison import classification_rows, robustness_rows
-from pellucid.evaluate.statistics import Bootstrap
-from pellucid.evaluate.validation import ValidationScorer
+from pellucid.data.readers.phantom.findings import PHANTOM_CLASSES
+from pellucid.evaluation.metrics.classification import accuracy, balanced_accuracy, classification_table
+from pellucid.evaluation.metrics.comparison import classification_rows, robustness_rows
+from pellucid.evaluation.metrics.statistics import Bootstrap
+from pellucid.evaluation.metrics.validation import ValidationScorer
+from pellucid.evaluation.robustness.ara_rows import clean_rows
 from pellucid.models import create_model
 from pellucid.models.inference import check_answers, decisions, probabilities, unanswered
 from pellucid.models.weights import save_model

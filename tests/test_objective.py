@@ -7,8 +7,9 @@ import math
 import pytest
 import torch
 
-from pellucid.training import Objective, adversarial_term
+from pellucid.training import Objective
 from pellucid.training.joint import Chance
+from pellucid.training.objectives import adversarial_term
 from pellucid.training.recipe import ObjectiveSettings
 from pellucid.types import Batch
 

@@ -12,9 +12,10 @@ from torch import nn
 
 from pellucid.models import create_model
 from pellucid.models.dual_norm import DualBatchNorm2d
-from pellucid.training import Objective, objective
+from pellucid.training import Objective
 from pellucid.training.joint import Chance, Processes
-from pellucid.training.losses import LabelCounts, label_counts
+from pellucid.training.objectives import objective
+from pellucid.training.objectives.losses import LabelCounts, label_counts
 from pellucid.training.recipe import ObjectiveSettings
 from pellucid.types import Batch, InputError
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from pellucid.data.check import check_dataset
-from pellucid.data.decode import image_size, read_image
+from pellucid.data.checks.check import check_dataset
+from pellucid.data.decoding.image import image_size, read_image
 from pellucid.data.registry import open_dataset
 from tiff_example import tiff
 

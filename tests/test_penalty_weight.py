@@ -11,8 +11,8 @@ from scipy.optimize import minimize
 from torch import nn
 
 from pellucid.training import Objective, TrainingError
-from pellucid.training.losses import LOSSES, constant_loss
-from pellucid.training.penalty_weight import AdaptiveSettings, AdaptiveWeight, target_of
+from pellucid.training.objectives.losses import LOSSES, constant_loss
+from pellucid.training.objectives.penalty_weight import AdaptiveSettings, AdaptiveWeight, target_of
 from pellucid.training.recipe import ObjectiveSettings
 from pellucid.types import InputError
 from training_example import run

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pellucid.data.phantom import PHANTOM_CLASSES, SHORTCUT_LABEL, PhantomOptions, open_phantom, render
-from pellucid.data.phantom_findings import change
-from pellucid.data.phantom_scene import boxes, draw_scene, full_mask, make_scene
+from pellucid.data.readers.phantom.findings import change
+from pellucid.data.readers.phantom.reader import PHANTOM_CLASSES, SHORTCUT_LABEL, PhantomOptions, open_phantom, render
+from pellucid.data.readers.phantom.scene import boxes, draw_scene, full_mask, make_scene
 from pellucid.data.regions import rasterize
 from pellucid.types import InputError
 
@@ -42,7 +42,7 @@ def test_images_are_the_pinned_ones(index, seed, split):
 
 def test_another_process_draws_the_same_image():
     code = (
-        "import hashlib; from pellucid.data.phantom import render;"
+        "import hashlib; from pellucid.data.readers.phantom.reader import render;"
         "print(hashlib.sha256(render(7, seed=3, split='test').pixels.tobytes()).hexdigest())"
     )
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pellucid.explain import explain
+from pellucid.explainers import explain
 from pellucid.models import wrap
 from pellucid.models.inference import predict
 from pellucid.types import InputSpec

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from pellucid.attacks import Misclassified, minimal
-from pellucid.evaluate import Bootstrap
-from pellucid.evaluate.ara import area
-from pellucid.evaluate.ara_summary import areas_of, conclude, curve_of
-from pellucid.evaluate.radii import Protocol
+from pellucid.evaluation import Bootstrap
+from pellucid.evaluation.robustness.ara import area
+from pellucid.evaluation.robustness.ara_summary import areas_of, conclude, curve_of
+from pellucid.evaluation.robustness.radii import Protocol
 from pellucid.models.inference import as_pixels
 from pellucid.types import InputError
 

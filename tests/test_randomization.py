@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from pellucid.data import open_dataset
-from pellucid.evaluate.maps import Mapper
-from pellucid.evaluate.randomization import (
+from pellucid.evaluation.trust.maps import Mapper
+from pellucid.evaluation.trust.randomization import (
     _calibrate,
     cascade,
     cascade_depths,

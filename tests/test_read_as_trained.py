@@ -10,8 +10,8 @@ from PIL import Image
 
 from dicom_example import radiograph
 from pellucid.data import open_dataset
-from pellucid.data.cache import materialize
-from pellucid.data.file_pixels import FilePixels, fitted, stacked
+from pellucid.data.cache.pixels import materialize
+from pellucid.data.decoding.file_pixels import FilePixels, fitted, stacked
 from pellucid.models.inference import predict, probabilities
 from pellucid.models.weights import load_model, read_training_record
 from training_record_example import CPU, NETWORK, images_of, trained_on
@@ -126,7 +126,7 @@ def test_a_dicom_file_is_explained_through_the_window_of_the_training(through_se
 
 
 def fitted_file(path, **how):
-    from pellucid.data.decode import fit
+    from pellucid.data.decoding.image import fit
 
     return fit(FilePixels(**how).read(path), 32, 1)
 

@@ -13,13 +13,13 @@ import tomli_w
 
 from pellucid.data import Augmentation
 from pellucid.data.registry import get_entry
-from pellucid.resources import bundled, nearest
-from pellucid.settings import merge, parse_override
 from pellucid.study import load_study
 from pellucid.study.runs import plan
 from pellucid.training import load_recipe, recipe_names
 from pellucid.training.recipe import settle
 from pellucid.types import InputError
+from pellucid.utils.resources import bundled, nearest
+from pellucid.utils.settings import merge, parse_override
 
 KHAKZAR = [name for name in recipe_names() if name.startswith("khakzar2019")]
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 import report_example as example
-from pellucid.report import areas, frontier, render
-from pellucid.report.book import Book
-from pellucid.report.drawing import COLOURS, looks
+from pellucid.report import render
+from pellucid.report.charts import frontier
+from pellucid.report.charts.drawing import COLOURS, looks
+from pellucid.report.tables import areas
+from pellucid.report.tables.book import Book
 
 FIGURES = {  # accuracy, area, family
     "plain": (0.93, 0.0012, None),

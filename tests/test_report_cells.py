@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pellucid.report.cells import compare, estimate, verdict
-from pellucid.report.metrics import metric, number
+from pellucid.report.tables.cells import compare, estimate, verdict
+from pellucid.report.tables.metrics import metric, number
 
 
 def test_a_figure_carries_its_interval_seeds_and_n():

@@ -12,9 +12,9 @@ import pytest
 
 import report_example as example
 from pellucid.report import Panel, render, write_report
-from pellucid.report.book import Book
-from pellucid.report.drawing import COLOURS, looks
-from pellucid.report.figures import classification as classification_charts
+from pellucid.report.charts.drawing import COLOURS, looks
+from pellucid.report.charts.figures import classification as classification_charts
+from pellucid.report.tables.book import Book
 from pellucid.types import InputError
 
 

@@ -11,7 +11,7 @@ from matplotlib import colormaps
 from PIL import Image
 
 from pellucid.report import Panel
-from pellucid.report.panels import LIMIT, OUTLINE, heat_picture, picture
+from pellucid.report.pictures.panels import LIMIT, OUTLINE, heat_picture, picture
 from pellucid.types import Box
 
 

@@ -9,9 +9,9 @@ import pytest
 
 import report_example as example
 from pellucid.report import write_report
-from pellucid.report.book import Book
-from pellucid.report.boxes import sweep, wang
-from pellucid.report.tables import classification, headline, localization, robustness
+from pellucid.report.tables.book import Book
+from pellucid.report.tables.boxes import sweep, wang
+from pellucid.report.tables.pivot import classification, headline, localization, robustness
 
 
 @pytest.fixture(scope="module")

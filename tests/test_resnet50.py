@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from pellucid.models import create_model, describe, load_pretrained
-from pellucid.models.resnet import Bottleneck
+from pellucid.models.architectures.resnet import Bottleneck
 
 BLOCKS = (3, 4, 6, 3)
 THOUSAND = [str(i) for i in range(1000)]

@@ -8,8 +8,8 @@ import warnings
 import numpy as np
 import pytest
 
-from pellucid.results_store import ResultsStore, keyed
 from pellucid.types import InputError
+from pellucid.utils.results_store import ResultsStore, keyed
 
 RECORD = {"weights": "one", "seed": 3, "sizes": (0.5, float("nan"))}
 COLUMNS = ("id", "value")

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from pellucid.data import open_dataset
-from pellucid.evaluate.validation import ValidationScorer
+from pellucid.evaluation.metrics.validation import ValidationScorer
 from pellucid.training import RunFolder, load_recipe, train
 from pellucid.types import InputError
 

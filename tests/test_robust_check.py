@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pellucid.evaluate.validation import ValidationScorer
+from pellucid.evaluation.metrics.validation import ValidationScorer
 from pellucid.models import load_model
 from pellucid.models.inference import predict
 from pellucid.models.weights import read_model_card

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
 from pellucid.data import open_dataset
-from pellucid.data.cache import materialize
-from pellucid.evaluate.validation import ValidationScorer
+from pellucid.data.cache.pixels import materialize
+from pellucid.evaluation.metrics.validation import ValidationScorer
 from pellucid.models import load_model
 from pellucid.models.inference import predict
 from pellucid.models.weights import read_model_card

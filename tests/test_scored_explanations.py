@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from pellucid.data import open_dataset
-from pellucid.evaluate.boxes import SWEEP_THRESHOLDS, heatmap_to_boxes
-from pellucid.evaluate.explanations import (
+from pellucid.evaluation.metrics.boxes import SWEEP_THRESHOLDS, heatmap_to_boxes
+from pellucid.evaluation.metrics.explanations import (
     arrays_of,
     load_scores,
     localization_task,
     save_scores,
     score_explanations,
 )
-from pellucid.evaluate.heatmap_scores import heatmap_scores
-from pellucid.explain import EXPLAINERS, explain
+from pellucid.evaluation.metrics.heatmap_scores import heatmap_scores
+from pellucid.explainers import EXPLAINERS, explain
 from pellucid.models import create_model
 from pellucid.models.inference import as_pixels
 

@@ -18,9 +18,9 @@ from sklearn.metrics import roc_auc_score
 
 from launch_example import launch
 from pellucid.data import materialize, open_dataset
-from pellucid.data.cache_manifest import verify_cache
-from pellucid.data.shards import LANES, part_manifests, write_shards
-from pellucid.evaluate.training_images import ImageCheck
+from pellucid.data.cache.manifest import verify_cache
+from pellucid.data.cache.shards import LANES, part_manifests, write_shards
+from pellucid.evaluation.training_images import ImageCheck
 from pellucid.models import load_model
 from pellucid.models.inference import predict
 from pellucid.models.weights import read_training_record
@@ -313,7 +313,7 @@ def test_a_changed_shard_is_refused_by_name(served, url):
 
 def test_a_server_that_stumbles_is_asked_again(url, monkeypatch):
     waited = []
-    monkeypatch.setattr("pellucid.data.shards.time.sleep", waited.append)
+    monkeypatch.setattr("pellucid.data.cache.shards.time.sleep", waited.append)
     part = opened(url)["train"]
     name = part.shards.manifest.files[0].name
     Handler.failing[name] = 3

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pellucid.evaluate import radii as radii_module
-from pellucid.evaluate.ara import area
-from pellucid.evaluate.radii import Protocol
-from pellucid.results_store import ResultsStore
+from pellucid.evaluation.robustness import radii as radii_module
+from pellucid.evaluation.robustness.ara import area
+from pellucid.evaluation.robustness.radii import Protocol
 from pellucid.types import InputError
+from pellucid.utils.results_store import ResultsStore
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -95,7 +95,7 @@ def test_two_processes_share_the_work_and_neither_does_the_others(tmp_path, undi
 def test_what_a_dead_process_held_is_taken_over(tmp_path, undisturbed):
     """A process that holds a batch and dies without a word; another waits for it, and then does it."""
     code = (
-        "import sys, time; from pathlib import Path; from pellucid.results_store import ResultsStore\n"
+        "import sys, time; from pathlib import Path; from pellucid.utils.results_store import ResultsStore\n"
         "with ResultsStore(Path(sys.argv[1])).claim('attack-00000008') as claim:\n"
         "    print(claim is not None, flush=True)\n"
         "    time.sleep(600)\n"

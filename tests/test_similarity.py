@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 from scipy.ndimage import gaussian_filter
 
-from pellucid.evaluate.similarity import MEASURES, similarities, spearman, ssim, top_k_overlap, undefined
+from pellucid.evaluation.metrics.similarity import MEASURES, similarities, spearman, ssim, top_k_overlap, undefined
 from pellucid.types import InputError
 
 

@@ -14,8 +14,8 @@ from pellucid.data import materialize, open_dataset
 from pellucid.models import create_model, load_model, save_model
 from pellucid.models.inference import probabilities
 from pellucid.report import write_report
-from pellucid.report.perturbed import as_picture, data_address, difference_picture, percent
-from pellucid.report.slider import Column, Slide, fragment, write_slider
+from pellucid.report.pages.slider import Column, Slide, fragment, write_slider
+from pellucid.report.pictures.perturbed import as_picture, data_address, difference_picture, percent
 from pellucid.study import load_study
 from pellucid.study.runs import PlannedRun
 from pellucid.study.slides import make_slides

@@ -8,11 +8,11 @@ import torch
 from captum.metrics import sensitivity_max
 
 from pellucid.data import open_dataset
-from pellucid.evaluate.alignment import alignment
-from pellucid.evaluate.grid_pointing import assemble, compose, quarter_share
-from pellucid.evaluate.maps import Mapper
-from pellucid.evaluate.shortcut import painted_over, removal_effects, shortcut_task
-from pellucid.evaluate.stability import max_sensitivity
+from pellucid.evaluation.trust.alignment import alignment
+from pellucid.evaluation.trust.grid_pointing import assemble, compose, quarter_share
+from pellucid.evaluation.trust.maps import Mapper
+from pellucid.evaluation.trust.shortcut import painted_over, removal_effects, shortcut_task
+from pellucid.evaluation.trust.stability import max_sensitivity
 from pellucid.types import InputError
 from trust_example import constant, fixed_noise, fresh_noise, linear, small
 

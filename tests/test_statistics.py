@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pellucid.evaluate.statistics import (
+from pellucid.evaluation.metrics.statistics import (
     Bootstrap,
     Estimate,
     Replicates,
@@ -55,7 +55,7 @@ def test_draws_depend_on_the_patients_and_the_seed_only():
 def test_small_chunks_draw_the_same_patients(monkeypatch):
     whole = Bootstrap(PATIENTS, resamples=40)
     figure = ratio(np.arange(7.0), np.ones(7), whole)
-    monkeypatch.setattr("pellucid.evaluate.bootstrap.CHUNK", 12)
+    monkeypatch.setattr("pellucid.evaluation.metrics.bootstrap.CHUNK", 12)
     pieces = Bootstrap(PATIENTS, resamples=40)
     assert (pieces.weights == whole.weights).all()
     np.testing.assert_allclose(ratio(np.arange(7.0), np.ones(7), pieces).samples, figure.samples)

@@ -12,7 +12,7 @@ import torch
 
 from pellucid.attacks import Magnitude
 from pellucid.attacks.under_attack import logits_under_attack
-from pellucid.evaluate.comparison import Row
+from pellucid.evaluation.metrics.comparison import Row
 from pellucid.models import load_model
 from pellucid.models.inference import predict
 from pellucid.study import evaluation as evaluation_module
@@ -312,8 +312,8 @@ def test_conclusions_are_of_means_under_the_largest_attack_and_the_headline(stud
 
 
 def test_results_are_json_without_nan(study, trained, stage, tmp_path):
-    from pellucid.resources import write_json
     from pellucid.study.results import assemble
+    from pellucid.utils.resources import write_json
 
     runs = plan(study, trained)
     verdicts = {r.label: [judge(study, r, stage, tmp_path / r.label, "cpu")] for r in runs}

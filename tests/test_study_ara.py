@@ -9,9 +9,9 @@ import re
 import numpy as np
 import pytest
 
-from pellucid.evaluate import radii as radii_module
-from pellucid.evaluate.ara import balanced_ara
-from pellucid.evaluate.statistics import Bootstrap
+from pellucid.evaluation.metrics.statistics import Bootstrap
+from pellucid.evaluation.robustness import radii as radii_module
+from pellucid.evaluation.robustness.ara import balanced_ara
 from pellucid.models.weights import read_model_card
 from pellucid.study import load_study, run_study
 from pellucid.study.evaluation import judge, set_stage

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from pellucid.evaluate import trust_run
+from pellucid.evaluation.trust import run as trust_run
 from pellucid.study import load_study, run_study
 from pellucid.types import InputError
 

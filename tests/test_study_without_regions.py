@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import accuracy_score
 
 from pellucid.data import get_split, materialize, open_dataset
-from pellucid.data.cifar10 import TRAIN
+from pellucid.data.readers.cifar10.reader import TRAIN
 from pellucid.models import load_model
 from pellucid.models.inference import predict
 from pellucid.study import load_study, run_study

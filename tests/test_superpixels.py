@@ -7,7 +7,7 @@ import torch
 from scipy import ndimage
 
 from pellucid.data.registry import open_dataset
-from pellucid.explain import superpixels
+from pellucid.explainers import superpixels
 from pellucid.types import InputError
 
 

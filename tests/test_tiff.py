@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pellucid.data.decode import read_image
+from pellucid.data.decoding.image import read_image
 from pellucid.types import InputError
 from tiff_example import tiff
 

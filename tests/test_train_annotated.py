@@ -17,11 +17,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pellucid.annotations.records import AnnotationSet, Mark, Verdict
+from pellucid.annotations.shapes import Rectangle
 from pellucid.data import open_dataset
-from pellucid.data.annotation_shapes import Rectangle
-from pellucid.data.annotations import AnnotationSet, Mark, Verdict
 from pellucid.data.dataset import Dataset, DatasetCard
-from pellucid.evaluate.validation import ValidationScorer
+from pellucid.evaluation.metrics.validation import ValidationScorer
 from pellucid.training import load_recipe, train
 from pellucid.training.annotation_data import annotated_images, corrected, describe
 from pellucid.training.batches import Batches
@@ -281,7 +281,7 @@ def test_two_processes_make_the_update_of_one(splits, tmp_path):
 
 def test_the_command_fine_tunes_with_a_database(splits, tmp_path, pellucid):
     pytest.importorskip("sqlalchemy", reason="the extra annotate is not installed")
-    from pellucid.data.annotation_store import open_store
+    from pellucid.annotations.store import open_store
 
     data = ["--data", "phantom", *(f"--data-option={k}={v}" for k, v in PHANTOM.items()), "--device", "cpu"]
     small = [f"--set={text}" for text in SMALL]

@@ -10,23 +10,23 @@ import pytest
 import torch
 
 from pellucid.data import open_dataset
-from pellucid.evaluate.bootstrap import Bootstrap
-from pellucid.evaluate.faithfulness import deletion
-from pellucid.evaluate.infidelity import infidelity
-from pellucid.evaluate.maps import Mapper
-from pellucid.evaluate.shortcut import shortcut_task
-from pellucid.evaluate.statistics import mean_over_images
-from pellucid.evaluate.trust import Findings, TrustSettings, budget, judge_method, judge_network
-from pellucid.evaluate.trust_attack import judge_attack, with_attack
-from pellucid.evaluate.trust_measures import MEASURES, QUESTIONS
-from pellucid.evaluate.trust_rows import trust_row, trust_table
-from pellucid.evaluate.trust_run import Trust
-from pellucid.evaluate.trust_store import keep_findings, read_findings
-from pellucid.evaluate.trust_subjects import gather_subjects, targets_of, trivial_scores
+from pellucid.evaluation.metrics.bootstrap import Bootstrap
+from pellucid.evaluation.metrics.statistics import mean_over_images
+from pellucid.evaluation.trust.attack import judge_attack, with_attack
+from pellucid.evaluation.trust.faithfulness import deletion
+from pellucid.evaluation.trust.infidelity import infidelity
+from pellucid.evaluation.trust.judge import Findings, TrustSettings, budget, judge_method, judge_network
+from pellucid.evaluation.trust.maps import Mapper
+from pellucid.evaluation.trust.measures import MEASURES, QUESTIONS
+from pellucid.evaluation.trust.rows import trust_row, trust_table
+from pellucid.evaluation.trust.run import Trust
+from pellucid.evaluation.trust.shortcut import shortcut_task
+from pellucid.evaluation.trust.store import keep_findings, read_findings
+from pellucid.evaluation.trust.subjects import gather_subjects, targets_of, trivial_scores
 from pellucid.models import wrap
-from pellucid.report.trust import TrustPage, write_trust
-from pellucid.results_store import ResultsStore
+from pellucid.report.pages.trust import TrustPage, write_trust
 from pellucid.types import InputError, InputSpec
+from pellucid.utils.results_store import ResultsStore
 from trust_example import Template, constant, fixed_noise, fresh_noise, linear, small
 
 QUICK = TrustSettings(samples=2, examples=1, attacked=2, attack_steps=1)

@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from pellucid.data.registry import open_dataset
-from pellucid.evaluate import trust_run
-from pellucid.evaluate.bootstrap import Bootstrap
-from pellucid.evaluate.manipulation import manipulate
-from pellucid.evaluate.manipulation_settings import Attack
-from pellucid.evaluate.manipulation_summary import manipulation_summary
-from pellucid.evaluate.trust import TrustSettings
-from pellucid.evaluate.trust_attack import MEASURED, NO_SLOPE, NONE_ATTACKED, judge_attack
-from pellucid.evaluate.trust_run import judge_all
-from pellucid.evaluate.trust_subjects import gather_subjects
+from pellucid.evaluation.manipulation.attack import manipulate
+from pellucid.evaluation.manipulation.settings import Attack
+from pellucid.evaluation.manipulation.summary import manipulation_summary
+from pellucid.evaluation.metrics.bootstrap import Bootstrap
+from pellucid.evaluation.trust import run as trust_run
+from pellucid.evaluation.trust.attack import MEASURED, NO_SLOPE, NONE_ATTACKED, judge_attack
+from pellucid.evaluation.trust.judge import TrustSettings
+from pellucid.evaluation.trust.run import judge_all
+from pellucid.evaluation.trust.subjects import gather_subjects
 from pellucid.models.inference import as_pixels
-from pellucid.results_store import ResultsStore
+from pellucid.utils.results_store import ResultsStore
 from trust_example import small
 
 SETTINGS = TrustSettings(samples=1, examples=2, attacked=4, attack_steps=3, budgets=(0.01, 0.03))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from archive_example import files_in, tar, zipped
-from pellucid.data.unpack import unpack
+from pellucid.data.download.unpack import unpack
 from pellucid.types import InputError
 
 NOISE = np.random.default_rng(0).bytes(300_000)

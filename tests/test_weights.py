@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pellucid.models import create_model, load_model, load_pretrained, read_model_card, save_model, wrap
-from pellucid.models.download import cache_folder, fetch
+from pellucid.models.sources.download import cache_folder, fetch
 from pellucid.types import InputError, InputSpec
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.resources import whole_file, write_text
-from pellucid.system_errors import in_words
 from pellucid.types import InputError
+from pellucid.utils.resources import whole_file, write_text
+from pellucid.utils.system_errors import in_words
 
 
 def test_contents_reach_the_disk_before_the_name_and_the_name_after_it(tmp_path, monkeypatch):

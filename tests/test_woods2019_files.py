@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pellucid.cli.app import main
-from pellucid.models.woods2019 import CLASSES, FOREIGN_NAME, read_woods2019
+from pellucid.models.sources.woods2019 import CLASSES, FOREIGN_NAME, read_woods2019
 from pellucid.types import InputError
 
 MODULE, NAME = FOREIGN_NAME.rsplit(".", 1)

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 
 from pellucid.cli.app import main
 from pellucid.data import materialize, open_dataset
-from pellucid.downloads import digest_of
 from pellucid.models import load_model, read_model_card, save_model
-from pellucid.models.importing import FORMATS, import_model
 from pellucid.models.inference import as_pixels
-from pellucid.models.woods2019 import FOREIGN_NAME, read_woods2019
+from pellucid.models.sources.importing import FORMATS, import_model
+from pellucid.models.sources.woods2019 import FOREIGN_NAME, read_woods2019
 from pellucid.types import InputError
+from pellucid.utils.download import digest_of
 
 MODULE, NAME = FOREIGN_NAME.rsplit(".", 1)
 

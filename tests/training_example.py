@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pellucid.data import open_dataset
-from pellucid.evaluate.validation import ValidationScorer
+from pellucid.evaluation.metrics.validation import ValidationScorer
 from pellucid.training import load_recipe, train
 
 SMALL = [

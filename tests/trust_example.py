@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from pellucid.evaluate.maps import Mapper
+from pellucid.evaluation.trust.maps import Mapper
 from pellucid.models import create_model, wrap
 from pellucid.types import InputSpec
 

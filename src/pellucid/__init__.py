@@ -6,7 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pellucid import attacks, data, evaluate, explain, models, report, study, training, types
+    from pellucid import attacks, data, models, report, study, training, types
+    from pellucid import evaluation as evaluate
+    from pellucid import explainers as explain
 
 __version__ = "0.1.0"
 __all__ = ["attacks", "data", "evaluate", "explain", "models", "report", "study", "training", "types"]

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.csv_table import write_csv
+from pellucid.annotations.files import import_annotations
+from pellucid.annotations.records import AnnotationSet, load_annotations
 from pellucid.data import open_dataset
-from pellucid.data.annotation_files import import_annotations
-from pellucid.data.annotations import AnnotationSet, load_annotations
-from pellucid.data.cache import materialize
+from pellucid.data.cache.pixels import materialize
 from pellucid.data.dataset import get_split
-from pellucid.evaluate.comparison import Row, classification_rows, localization_rows, trivial_rows
-from pellucid.evaluate.explanations import load_scores, localization_task, save_scores, score_explanations
-from pellucid.evaluate.statistics import Bootstrap
-from pellucid.evaluate.validation import ValidationScorer
+from pellucid.evaluation.metrics.comparison import Row, classification_rows, localization_rows, trivial_rows
+from pellucid.evaluation.metrics.explanations import load_scores, localization_task, save_scores, score_explanations
+from pellucid.evaluation.metrics.statistics import Bootstrap
+from pellucid.evaluation.metrics.validation import ValidationScorer
 from pellucid.models import load_model
 from pellucid.models.inference import predict
 from pellucid.training import load_recipe, train
 from pellucid.training.network import starting_from
 from pellucid.training.run import RunFolder
+from pellucid.utils.csv_table import write_csv
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset, Splits

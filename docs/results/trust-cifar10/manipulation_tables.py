@@ -10,8 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-from pellucid.csv_table import write_csv
-from pellucid.report.manipulated import write_manipulation_curves
+from pellucid.report.pictures.manipulated import write_manipulation_curves
+from pellucid.utils.csv_table import write_csv
 
 DIGITS = 5
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import torch
 from pydantic import Field, model_validator
 
-from pellucid.settings import Section
+from pellucid.utils.settings import Section
 
 if TYPE_CHECKING:
     from torch import Tensor

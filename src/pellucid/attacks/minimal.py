@@ -12,8 +12,8 @@ from pellucid.attacks.engine import minimise
 from pellucid.attacks.fast_minimum_norm import fast_minimum_norm
 from pellucid.attacks.tight import tight
 from pellucid.attacks.woods2019 import algorithm_1
-from pellucid.resources import nearest
 from pellucid.types import InputError
+from pellucid.utils.resources import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,8 +22,8 @@ from pellucid.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from pellucid.annotate.acquisition import Order
-    from pellucid.data.annotations import Kind
+    from pellucid.annotations.records import Kind
+    from pellucid.annotator.acquisition import Order
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -83,12 +83,12 @@ def serve(
 
     Example: `pellucid annotate serve runs/first --data phantom --store annotations.db`
     """
-    from pellucid.annotate.serving import TOKEN_VARIABLE, open_door, read_token, serve_desk
+    from pellucid.annotator.serving import TOKEN_VARIABLE, open_door, read_token, serve_desk
     from pellucid.data.dataset import get_split
-    from pellucid.evaluate.training_images import ImageCheck
+    from pellucid.evaluation.training_images import ImageCheck
     from pellucid.models.weights import load_model
-    from pellucid.resources import optional
     from pellucid.types import InputError
+    from pellucid.utils.resources import optional
 
     if token is not None:
         raise InputError(
@@ -97,8 +97,8 @@ def serve(
         )
     for module in ("sqlalchemy", "alembic", "fastapi", "uvicorn"):
         optional(module, "annotate", "pellucid annotate")
-    from pellucid.annotate.opening import DeskOptions, open_desk
-    from pellucid.data.annotation_schema import store_name
+    from pellucid.annotations.schema import store_name
+    from pellucid.annotator.opening import DeskOptions, open_desk
 
     chosen = DeskOptions(
         order=_order(order),
@@ -143,10 +143,10 @@ def invite(
     Example: `pellucid annotate invite "Dr Ayşe Kaya" "Dr Ben Ito" --store annotations.db --address
     https://annotate.hospital.example`
     """
-    from pellucid.resources import optional
+    from pellucid.utils.resources import optional
 
     optional("sqlalchemy", "annotate", "an annotation database")
-    from pellucid.annotate.invitations import make_links
+    from pellucid.annotator.invitations import make_links
 
     for name, link in make_links(store, names, address, sign_out=sign_out):
         typer.echo(f"{name}\t{link}")
@@ -168,9 +168,9 @@ def export(
 
     Example: `pellucid annotate export annotations.db --format coco --out annotations.json`
     """
-    from pellucid.data.annotation_files import FORMATS, export_annotations
-    from pellucid.resources import nearest, optional
+    from pellucid.annotations.files import FORMATS, export_annotations
     from pellucid.types import InputError
+    from pellucid.utils.resources import nearest, optional
 
     optional("sqlalchemy", "annotate", "an annotation database")
     if kind not in FORMATS:
@@ -217,12 +217,12 @@ def import_file(
     Radiologists' boxes to train with: `pellucid annotate import --data chestxray14 --root ~/ChestX-ray14 --data-option
     boxed_for_training=0.5 --annotator radiologists`
     """
-    from pellucid.data.annotation_files import import_annotations
+    from pellucid.annotations.files import import_annotations
     from pellucid.data.dataset import get_split
-    from pellucid.resources import optional
+    from pellucid.utils.resources import optional
 
     optional("sqlalchemy", "annotate", "an annotation database")
-    from pellucid.data.annotation_schema import store_name
+    from pellucid.annotations.schema import store_name
 
     dataset = None if data is None else get_split(open_splits(data, root, data_option), split)
     counts = import_annotations(file, store, dataset, annotator=annotator, kind=_kind(mark_as))
@@ -231,9 +231,9 @@ def import_file(
 
 
 def _order(name: str) -> Order:
-    from pellucid.annotate.acquisition import ORDERS
-    from pellucid.resources import nearest
+    from pellucid.annotator.acquisition import ORDERS
     from pellucid.types import InputError
+    from pellucid.utils.resources import nearest
 
     for order in ORDERS:
         if name == order:
@@ -242,7 +242,7 @@ def _order(name: str) -> Order:
 
 
 def _kind(name: str) -> Kind:
-    from pellucid.data.annotations import KINDS
+    from pellucid.annotations.records import KINDS
     from pellucid.types import InputError
 
     for kind in KINDS:
@@ -252,7 +252,7 @@ def _kind(name: str) -> Kind:
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-    from pellucid.explain.adversarial import check_settings
+    from pellucid.explainers.adversarial import check_settings
     from pellucid.types import InputError
 
     try:

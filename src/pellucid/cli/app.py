@@ -94,8 +94,8 @@ def main() -> None:
     """Run the command; what the user or the system can mend is one message, not a traceback."""
     import warnings
 
-    from pellucid.system_errors import in_words
     from pellucid.types import InputError
+    from pellucid.utils.system_errors import in_words
 
     warnings.showwarning = _say
     for stream in (sys.stdout, sys.stderr):

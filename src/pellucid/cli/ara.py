@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pellucid.data.dataset import Dataset
-    from pellucid.evaluate.questions import Question
-    from pellucid.evaluate.radii import Protocol
-    from pellucid.evaluate.training_images import ImageCheck
-    from pellucid.report.curves import AraCurve
+    from pellucid.evaluation.robustness.questions import Question
+    from pellucid.evaluation.robustness.radii import Protocol
+    from pellucid.evaluation.training_images import ImageCheck
+    from pellucid.report.charts.curves import AraCurve
 
 
 def ara(
@@ -68,10 +68,10 @@ def ara(
     Example: `pellucid ara runs/first --data phantom --limit 50 --out runs/first/ara`
     """
     from pellucid.data.dataset import get_split
-    from pellucid.evaluate.questions import KINDS
-    from pellucid.evaluate.radii import Protocol
-    from pellucid.evaluate.training_images import ImageCheck
-    from pellucid.report.curves import write_curves
+    from pellucid.evaluation.robustness.questions import KINDS
+    from pellucid.evaluation.robustness.radii import Protocol
+    from pellucid.evaluation.training_images import ImageCheck
+    from pellucid.report.charts.curves import write_curves
 
     kinds = list(dict.fromkeys(choices(kind, KINDS, "kind of area")))
     settings = Protocol(protocol, seed)
@@ -107,15 +107,15 @@ def _one(
 ) -> tuple[dict[str, Any], list[AraCurve]]:
     """Measure one network, or read what was measured."""
     from pellucid.cli.evaluate import _same_classes
-    from pellucid.downloads import digest_of
-    from pellucid.evaluate.ara_summary import conclude, curve_of
-    from pellucid.evaluate.bootstrap import Bootstrap
-    from pellucid.evaluate.questions import ask
-    from pellucid.evaluate.radii import measure
+    from pellucid.evaluation.metrics.bootstrap import Bootstrap
+    from pellucid.evaluation.robustness.ara_summary import conclude, curve_of
+    from pellucid.evaluation.robustness.questions import ask
+    from pellucid.evaluation.robustness.radii import measure
     from pellucid.models import load_model
     from pellucid.models.weights import read_model_card, weights_file
-    from pellucid.progress import progress_bar
-    from pellucid.report.curves import AraCurve
+    from pellucid.report.charts.curves import AraCurve
+    from pellucid.utils.download import digest_of
+    from pellucid.utils.progress import progress_bar
 
     classifier = load_model(model, device)
     card = read_model_card(model)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pellucid.cli.subjects import Subject
-    from pellucid.evaluate.manipulation import Manipulation
+    from pellucid.evaluation.manipulation.attack import Manipulation
 
 FILE, ROWS, CURVE = "attack-explanation.json", "attack-explanation.csv", "curve.png"
 
@@ -100,23 +100,23 @@ def attack_explanation(
     from dataclasses import asdict
 
     from pellucid.cli.subjects import check_given, find_subjects
-    from pellucid.csv_table import write_csv
-    from pellucid.data.file_pixels import stacked
-    from pellucid.downloads import digest_of
-    from pellucid.evaluate.bootstrap import Bootstrap
-    from pellucid.evaluate.gradient_maps import check_method
-    from pellucid.evaluate.manipulation import manipulate
-    from pellucid.evaluate.manipulation_settings import BUDGETS, Attack
-    from pellucid.evaluate.manipulation_summary import manipulation_rows, manipulation_summary
-    from pellucid.evaluate.training_images import ImageCheck
+    from pellucid.data.decoding.file_pixels import stacked
+    from pellucid.evaluation.manipulation.attack import manipulate
+    from pellucid.evaluation.manipulation.gradient_maps import check_method
+    from pellucid.evaluation.manipulation.settings import BUDGETS, Attack
+    from pellucid.evaluation.manipulation.summary import manipulation_rows, manipulation_summary
+    from pellucid.evaluation.metrics.bootstrap import Bootstrap
+    from pellucid.evaluation.training_images import ImageCheck
     from pellucid.models import load_model
     from pellucid.models.inference import as_pixels
     from pellucid.models.weights import read_model_card, weights_file
-    from pellucid.progress import progress_bar
-    from pellucid.report.manipulated import write_manipulation_curves
-    from pellucid.resources import write_json
-    from pellucid.results_store import ResultsStore
+    from pellucid.report.pictures.manipulated import write_manipulation_curves
     from pellucid.types import device_of
+    from pellucid.utils.csv_table import write_csv
+    from pellucid.utils.download import digest_of
+    from pellucid.utils.progress import progress_bar
+    from pellucid.utils.resources import write_json
+    from pellucid.utils.results_store import ResultsStore
 
     wished: Any = goal
     attack = Attack(
@@ -157,8 +157,8 @@ def attack_explanation(
 
 
 def _number(name: str, classes: Sequence[str]) -> int:
-    from pellucid.resources import nearest
     from pellucid.types import InputError
+    from pellucid.utils.resources import nearest
 
     if name not in classes:
         raise InputError(f"unknown class {name!r}. {nearest(name, classes)}")
@@ -169,7 +169,7 @@ def _keep(found: Manipulation, subjects: Sequence[Subject], out: Path) -> None:
     """The perturbed images and all maps as numbers: 8-bit pictures would round the perturbation away."""
     import numpy as np
 
-    from pellucid.resources import whole_file
+    from pellucid.utils.resources import whole_file
 
     arrays = {
         "images": found.images, "perturbed": found.perturbed, "before": found.before, "after": found.after,
@@ -181,7 +181,7 @@ def _keep(found: Manipulation, subjects: Sequence[Subject], out: Path) -> None:
 
 
 def _draw(found: Manipulation, subjects: Sequence[Subject], out: Path) -> None:
-    from pellucid.report.manipulated import Pair, manipulation_pictures
+    from pellucid.report.pictures.manipulated import Pair, manipulation_pictures
 
     attack = found.attack
     for i, subject in enumerate(subjects):
@@ -208,7 +208,7 @@ def _draw(found: Manipulation, subjects: Sequence[Subject], out: Path) -> None:
 
 
 def _tell(summary: Mapping[str, Any], title: str) -> None:
-    from pellucid.evaluate.statistics import Estimate
+    from pellucid.evaluation.metrics.statistics import Estimate
 
     curves = summary["curves"]
     names = ["constraint_met", "invalidated", "rank_correlation", "ssim", "top_k_overlap"]

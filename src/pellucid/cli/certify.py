@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pellucid.data.dataset import Dataset
-    from pellucid.evaluate.certified_summary import Bracket
+    from pellucid.evaluation.robustness.certified_summary import Bracket
 
 FILE, CURVE = "certify.json", "curve.png"
 
@@ -71,17 +71,17 @@ def certify(
     from pellucid.cli.ara import _something_to_measure
     from pellucid.cli.evaluate import _same_classes
     from pellucid.data.dataset import get_split
-    from pellucid.downloads import digest_of
-    from pellucid.evaluate.bootstrap import Bootstrap
-    from pellucid.evaluate.certified import Smoothing
-    from pellucid.evaluate.certified_rows import ROWS, measure_certified
-    from pellucid.evaluate.certified_summary import bracket_of, certified_summary
-    from pellucid.evaluate.questions import ask
-    from pellucid.evaluate.training_images import ImageCheck
+    from pellucid.evaluation.metrics.bootstrap import Bootstrap
+    from pellucid.evaluation.robustness.certified import Smoothing
+    from pellucid.evaluation.robustness.certified_rows import ROWS, measure_certified
+    from pellucid.evaluation.robustness.certified_summary import bracket_of, certified_summary
+    from pellucid.evaluation.robustness.questions import ask
+    from pellucid.evaluation.training_images import ImageCheck
     from pellucid.models import load_model
     from pellucid.models.weights import read_model_card, weights_file
-    from pellucid.progress import progress_bar
-    from pellucid.resources import write_json
+    from pellucid.utils.download import digest_of
+    from pellucid.utils.progress import progress_bar
+    from pellucid.utils.resources import write_json
 
     card = read_model_card(model)
     smoothing = Smoothing(
@@ -141,8 +141,8 @@ def _noise(card: Mapping[str, Any], model: Path) -> float:
 
 
 def _draw(bracket: Bracket, dataset: Dataset, path: Path) -> None:
-    from pellucid.evaluate.certified_summary import curves_of
-    from pellucid.report.curves import AraCurve, write_curves
+    from pellucid.evaluation.robustness.certified_summary import curves_of
+    from pellucid.report.charts.curves import AraCurve, write_curves
 
     question = bracket.certified.question
     names = {"certified": "certified: at least", "attack": "attacked: at most"}

@@ -62,7 +62,7 @@ def fetch(
 
     Example: `pellucid data fetch medmnist --root ~/medmnist --file pneumoniamnist_64.npz`
     """
-    from pellucid.data.fetch import RECORDS, fetch_dataset
+    from pellucid.data.download.fetch import RECORDS, fetch_dataset
 
     found = fetch_dataset(name, root, files=file or (), keep=keep)
     if not found:
@@ -95,8 +95,8 @@ def check(
 
     Of one's own: `pellucid data check table --root labels.csv --data-option category=diagnosis`
     """
-    from pellucid.data.check import check_dataset
-    from pellucid.resources import write_text
+    from pellucid.data.checks.check import check_dataset
+    from pellucid.utils.resources import write_text
 
     report = check_dataset(name, root, seed=seed, options=key_values(data_option), progress=True)
     if out is not None:

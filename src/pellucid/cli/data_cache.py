@@ -52,11 +52,11 @@ def cache(
 
     Example: `pellucid data cache chestxray14 --root ~/ChestX-ray14 --size 256 --out shards --shard-size 1024`
     """
-    from pellucid.data.cache import cache_path, materialize
-    from pellucid.data.cache_manifest import open_manifest, verify_cache
+    from pellucid.data.cache.manifest import open_manifest, verify_cache
+    from pellucid.data.cache.pixels import cache_path, materialize
+    from pellucid.data.cache.shards import part_manifests, write_shards
     from pellucid.data.dataset import get_split
     from pellucid.data.registry import open_dataset
-    from pellucid.data.shards import part_manifests, write_shards
     from pellucid.types import InputError
 
     splits = open_dataset(name, root, seed=seed, options=key_values(data_option))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pellucid.evaluate.comparison import Row
+    from pellucid.evaluation.metrics.comparison import Row
 
 
 def evaluate(
@@ -66,14 +66,14 @@ def evaluate(
     from pellucid.attacks import Magnitude
     from pellucid.attacks.under_attack import logits_under_attack
     from pellucid.data.dataset import get_split
-    from pellucid.evaluate.comparison import classification_rows, robustness_rows
-    from pellucid.evaluate.statistics import Bootstrap
-    from pellucid.evaluate.training_images import ImageCheck
+    from pellucid.evaluation.metrics.comparison import classification_rows, robustness_rows
+    from pellucid.evaluation.metrics.statistics import Bootstrap
+    from pellucid.evaluation.training_images import ImageCheck
     from pellucid.models import load_model
     from pellucid.models.inference import check_answers, predict
     from pellucid.models.weights import read_model_card
-    from pellucid.progress import progress_bar
-    from pellucid.settings import parse_override, validate
+    from pellucid.utils.progress import progress_bar
+    from pellucid.utils.settings import parse_override, validate
 
     sizes = [validate(Magnitude, parse_override(text), f"--attack {text}") for text in attack or ()]
     classifier = load_model(model, pick_device(device))
@@ -164,15 +164,15 @@ def localize(
     import numpy as np
 
     from pellucid.data.dataset import get_split
-    from pellucid.evaluate.comparison import localization_rows, trivial_rows, wang_rows
-    from pellucid.evaluate.explanations import localization_task, score_explanations
-    from pellucid.evaluate.statistics import Bootstrap
-    from pellucid.evaluate.training_images import ImageCheck
-    from pellucid.explain import HEATMAPS
+    from pellucid.evaluation.metrics.comparison import localization_rows, trivial_rows, wang_rows
+    from pellucid.evaluation.metrics.explanations import localization_task, score_explanations
+    from pellucid.evaluation.metrics.statistics import Bootstrap
+    from pellucid.evaluation.training_images import ImageCheck
+    from pellucid.explainers import HEATMAPS
     from pellucid.models import load_model
     from pellucid.models.inference import check_answers, predict, probabilities
     from pellucid.models.weights import read_model_card
-    from pellucid.progress import progress_bar
+    from pellucid.utils.progress import progress_bar
 
     methods = choices(method, HEATMAPS, "heat map")
     classifier = load_model(model, pick_device(device))
@@ -257,8 +257,8 @@ def known_names(names: list[str], known: Any, kind: str) -> list[str]:  # noqa: 
     Raises:
         InputError: with the nearest known one.
     """
-    from pellucid.resources import nearest
     from pellucid.types import InputError
+    from pellucid.utils.resources import nearest
 
     for name in names:
         if name not in known:
@@ -291,8 +291,8 @@ def _shown(row: Row) -> str:
 
 
 def _write(out: Path, name: str, about: dict[str, Any], rows: Sequence[Row]) -> None:
-    from pellucid.csv_table import write_csv
-    from pellucid.resources import write_json
+    from pellucid.utils.csv_table import write_csv
+    from pellucid.utils.resources import write_json
 
     plain = [r.to_json() for r in rows]
     flat = [

@@ -115,13 +115,13 @@ def explain(
     from pellucid.cli.explain_dicom import dicom_output, found_boxes
     from pellucid.cli.explain_maps import MIXED_RHO, HeatMapOutput
     from pellucid.cli.subjects import check_given, find_subjects
-    from pellucid.csv_table import write_csv
-    from pellucid.evaluate.training_images import ImageCheck
-    from pellucid.explain import EXPLAINERS
-    from pellucid.explain.adversarial import RHO, check_settings
+    from pellucid.evaluation.training_images import ImageCheck
+    from pellucid.explainers import EXPLAINERS
+    from pellucid.explainers.adversarial import RHO, check_settings
     from pellucid.models import load_model
-    from pellucid.progress import progress_bar
-    from pellucid.resources import write_json
+    from pellucid.utils.csv_table import write_csv
+    from pellucid.utils.progress import progress_bar
+    from pellucid.utils.resources import write_json
 
     methods = list(dict.fromkeys(choices(method, EXPLAINERS, "method")))
     heat = [m for m in methods if m != "adversarial"]
@@ -206,7 +206,7 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     Raises:
         InputError: for a path that is not there, or a folder without images.
     """
-    from pellucid.data.image_files import IMAGE_KINDS, LeftOut, list_images
+    from pellucid.data.readers.image_files import IMAGE_KINDS, LeftOut, list_images
     from pellucid.types import InputError
 
     files: list[Path] = []
@@ -245,7 +245,7 @@ def _chances(network: ConvolutionalClassifier, subject: Subject) -> list[float]:
 def _keep(arrays: dict[str, Any], path: Path) -> str:
     import numpy as np
 
-    from pellucid.resources import whole_file
+    from pellucid.utils.resources import whole_file
 
     with whole_file(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **arrays)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pellucid.cli.options import wrote
-from pellucid.explain import adversarial
+from pellucid.explainers import adversarial
 from pellucid.models.inference import as_pixels
-from pellucid.report.perturbed import Moved, explanation_pictures
-from pellucid.report.slider import Column, Slide, write_slider
+from pellucid.report.pages.slider import Column, Slide, write_slider
+from pellucid.report.pictures.perturbed import Moved, explanation_pictures
 from pellucid.types import device_of
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pellucid.cli.subjects import Subject
-    from pellucid.explain import AdversarialExplanation
+    from pellucid.explainers import AdversarialExplanation
     from pellucid.models.classifier import ConvolutionalClassifier
 
 LADDER = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pellucid.report.heat_boxes import box_rows, boxes_of
+from pellucid.report.pictures.heat_boxes import box_rows, boxes_of
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pellucid.cli.subjects import Subject
-    from pellucid.report.dicom_export import DicomWriter
+    from pellucid.report.dicom.export import DicomWriter
 
     Maps = Mapping[tuple[str, str], npt.NDArray[np.floating]]
 
@@ -35,7 +35,7 @@ class DicomOutput:
 
     def write(self, subject: Subject, maps: Maps) -> list[dict[str, Any]]:
         """Write the objects of an image; what explain.json says of them."""
-        from pellucid.data.dicom_file import DicomPixels, read_dicom
+        from pellucid.data.dicom.file import DicomPixels, read_dicom
 
         writer, how = self._writers[subject.name], subject.reading or DicomPixels()
         pixels = read_dicom(writer.path, window=how.window, frame=how.frame)  # as the network saw it
@@ -55,7 +55,7 @@ def dicom_output(
     if name == "png":
         return None
     from pellucid.models.weights import read_model_card
-    from pellucid.report.dicom_export import DicomWriter
+    from pellucid.report.dicom.export import DicomWriter
 
     if not heat:
         raise InputError("--format dicom writes heat maps: name one with --method, as cam.")

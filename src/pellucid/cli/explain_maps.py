@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pellucid.explain import EXPLAINERS, explain
-from pellucid.explain.registry import with_option
+from pellucid.explainers import EXPLAINERS, explain
+from pellucid.explainers.registry import with_option
 from pellucid.models.inference import as_pixels
-from pellucid.report.perturbed import Moved
-from pellucid.report.sheet import explanation_sheet
+from pellucid.report.pictures.perturbed import Moved
+from pellucid.report.pictures.sheet import explanation_sheet
 from pellucid.types import InputError, device_of
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ class MethodCommand(TyperCommand):
 
 
 def _names(place: re.Match[str]) -> str:
-    from pellucid.explain.registry import DIFFERENTIABLE, EXPLAINERS, HEATMAPS, with_option
+    from pellucid.explainers.registry import DIFFERENTIABLE, EXPLAINERS, HEATMAPS, with_option
 
     lists = {"methods": tuple(EXPLAINERS), "heatmaps": HEATMAPS, "differentiable": DIFFERENTIABLE}
     if place[1] in lists:

@@ -40,7 +40,7 @@ def show_model(
 
     from pellucid.models import load_model
     from pellucid.models.weights import read_model_card
-    from pellucid.resources import finite
+    from pellucid.utils.resources import finite
 
     card = read_model_card(model)
     if json:
@@ -83,7 +83,7 @@ def import_published(
 
     Example: `pellucid models import woods2019 resnet44-all.pt --out runs/woods2019-all`
     """
-    from pellucid.models.importing import import_model
+    from pellucid.models.sources.importing import import_model
     from pellucid.models.weights import CARD, WEIGHTS, read_model_card
 
     network = import_model(form, file, out)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pellucid.data.dataset import Splits
-    from pellucid.evaluate.training_images import SeenImages
+    from pellucid.evaluation.training_images import SeenImages
 
 Model = Annotated[Path, typer.Argument(help="A run folder, or a weights file with its model.toml.", show_default=False)]
 DataName = Annotated[str, typer.Option("--data", help="A dataset by name; `pellucid data list` shows them.")]
@@ -59,7 +59,7 @@ def open_splits(name: str, root: Path | None, options: Sequence[str] | None, see
 
 def key_values(texts: Sequence[str] | None) -> dict[str, Any]:
     """``["a=1", "b.c=x"]`` as nested values."""
-    from pellucid.settings import merge, parse_override
+    from pellucid.utils.settings import merge, parse_override
 
     values: dict[str, Any] = {}
     for text in texts or ():

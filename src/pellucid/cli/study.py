@@ -11,7 +11,7 @@ from typing import Annotated, Optional
 import typer
 
 from pellucid.cli.options import Cache, Device, Limit, Root, Wait, pick_device, wrote
-from pellucid.resources import bundled
+from pellucid.utils.resources import bundled
 
 STUDIES = ", ".join(bundled("studies"))
 Overrides = Annotated[

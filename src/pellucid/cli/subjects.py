@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from pellucid.data.dicom_header import Header
-    from pellucid.data.file_pixels import FilePixels
-    from pellucid.evaluate.training_images import ImageCheck
+    from pellucid.data.decoding.file_pixels import FilePixels
+    from pellucid.data.dicom.header import Header
+    from pellucid.evaluation.training_images import ImageCheck
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.types import Pixels
 
@@ -110,10 +110,10 @@ def from_files(
     """
     from pellucid.cli.options import key_values
     from pellucid.cli.output_names import output_names
-    from pellucid.data.decode import fit
-    from pellucid.data.dicom_file import is_dicom
-    from pellucid.data.dicom_header import read_header
-    from pellucid.data.file_pixels import file_pixels
+    from pellucid.data.decoding.file_pixels import file_pixels
+    from pellucid.data.decoding.image import fit
+    from pellucid.data.dicom.file import is_dicom
+    from pellucid.data.dicom.header import read_header
 
     decoding, model = (None, "the network") if check is None else (check.decoding, check.model)
     chosen = file_pixels(decoding, key_values(options), model)
@@ -152,10 +152,10 @@ def from_dataset(
     from pellucid.cli.options import open_splits
     from pellucid.cli.output_names import output_names
     from pellucid.data.dataset import get_split
-    from pellucid.data.dicom_file import is_dicom
-    from pellucid.data.dicom_header import read_header
-    from pellucid.data.file_pixels import FilePixels, fitted
-    from pellucid.resources import nearest
+    from pellucid.data.decoding.file_pixels import FilePixels, fitted
+    from pellucid.data.dicom.file import is_dicom
+    from pellucid.data.dicom.header import read_header
+    from pellucid.utils.resources import nearest
 
     dataset = get_split(open_splits(data, root, options), split)
     _same_classes(network.classes, dataset.classes, data)

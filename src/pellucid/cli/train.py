@@ -20,7 +20,7 @@ from pellucid.cli.options import (
     show,
     wrote,
 )
-from pellucid.resources import bundled
+from pellucid.utils.resources import bundled
 
 RECIPES = ", ".join(bundled("recipes"))
 
@@ -75,14 +75,14 @@ def train(
     On several GPUs: `accelerate launch --module pellucid.cli.app train …`; on several CPUs or machines:
     `torchrun --nproc-per-node 2 -m pellucid.cli.app train …`
     """
-    from pellucid.data.annotations import load_annotations
+    from pellucid.annotations.records import load_annotations
     from pellucid.data.dataset import get_split
-    from pellucid.evaluate.validation import ValidationScorer
-    from pellucid.resources import write_json
+    from pellucid.evaluation.metrics.validation import ValidationScorer
     from pellucid.training import load_recipe
     from pellucid.training import train as run_training
     from pellucid.training.joint import part
     from pellucid.training.network import refuse_of_model, starting_from
+    from pellucid.utils.resources import write_json
 
     main_process = os.environ.get("RANK", "0") == "0"
     if not main_process:  # accelerate launch starts this command once a process; one of them speaks

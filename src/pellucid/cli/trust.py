@@ -31,9 +31,9 @@ from pellucid.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pellucid.evaluate.trust_rows import TrustRow
-    from pellucid.evaluate.trust_run import Trust
-    from pellucid.evaluate.trust_subjects import Subjects
+    from pellucid.evaluation.trust.rows import TrustRow
+    from pellucid.evaluation.trust.run import Trust
+    from pellucid.evaluation.trust.subjects import Subjects
     from pellucid.models.classifier import ConvolutionalClassifier
 
 
@@ -72,15 +72,15 @@ def trust(
     """
     from pellucid.cli.evaluate import _same_classes
     from pellucid.data.dataset import get_split
-    from pellucid.downloads import digest_of
-    from pellucid.evaluate.training_images import ImageCheck
-    from pellucid.evaluate.trust import TrustSettings, budget
-    from pellucid.evaluate.trust_run import check_methods, judge_all
-    from pellucid.evaluate.trust_subjects import gather_subjects
-    from pellucid.explain import HEATMAPS
+    from pellucid.evaluation.training_images import ImageCheck
+    from pellucid.evaluation.trust.judge import TrustSettings, budget
+    from pellucid.evaluation.trust.run import check_methods, judge_all
+    from pellucid.evaluation.trust.subjects import gather_subjects
+    from pellucid.explainers import HEATMAPS
     from pellucid.models import load_model
     from pellucid.models.weights import read_model_card, weights_file
-    from pellucid.results_store import ResultsStore
+    from pellucid.utils.download import digest_of
+    from pellucid.utils.results_store import ResultsStore
 
     methods = list(HEATMAPS) if method == "all" else list(dict.fromkeys(choices(method, HEATMAPS, "heat map")))
     place = pick_device(device)
@@ -151,10 +151,10 @@ def _others(
 def _write(
     out: Path, about: Mapping[str, Any], found: Trust, subjects: Subjects, classifier: ConvolutionalClassifier
 ) -> None:
-    from pellucid.csv_table import write_csv
     from pellucid.models.inference import as_pixels
-    from pellucid.report.trust import TrustPage, write_trust
-    from pellucid.resources import write_json
+    from pellucid.report.pages.trust import TrustPage, write_trust
+    from pellucid.utils.csv_table import write_csv
+    from pellucid.utils.resources import write_json
 
     write_json(out / "trust.json", dict(about))
     write_csv(out / "trust.csv", [{k: "" if v is None else v for k, v in row.items()} for row in about["rows"]])

@@ -7,29 +7,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pellucid.data.augment import Augmentation, AugmentOptions
-    from pellucid.data.cache import materialize
-    from pellucid.data.check import CheckReport, check_dataset
+    from pellucid.data.cache.pixels import materialize
+    from pellucid.data.checks.check import CheckReport, check_dataset
     from pellucid.data.dataset import Dataset, DatasetCard, Splits, get_split
+    from pellucid.data.readers.splits import patient_split, split_hash
     from pellucid.data.regions import Region, Regions
     from pellucid.data.registry import dataset_names, open_dataset
-    from pellucid.data.splits import patient_split, split_hash
 
 _HOME = {
     "AugmentOptions": "augment",
     "Augmentation": "augment",
-    "CheckReport": "check",
+    "CheckReport": "checks.check",
     "Dataset": "dataset",
     "DatasetCard": "dataset",
     "Region": "regions",
     "Regions": "regions",
     "Splits": "dataset",
-    "check_dataset": "check",
+    "check_dataset": "checks.check",
     "dataset_names": "registry",
     "get_split": "dataset",
-    "materialize": "cache",
+    "materialize": "cache.pixels",
     "open_dataset": "registry",
-    "patient_split": "splits",
-    "split_hash": "splits",
+    "patient_split": "readers.splits",
+    "split_hash": "readers.splits",
 }
 
 __all__ = [

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from pydantic import Field, field_validator
 
-from pellucid.settings import Section
 from pellucid.types import InputError
+from pellucid.utils.settings import Section
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

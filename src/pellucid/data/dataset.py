@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from pellucid.data.cache.shards import Shards
     from pellucid.data.regions import Regions
-    from pellucid.data.shards import Shards
     from pellucid.types import Pixels, Task
 
 

@@ -6,18 +6,18 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from pellucid.data import releases
-from pellucid.resources import nearest
-from pellucid.settings import Section, validate
+from pellucid.data.download import releases
 from pellucid.types import InputError
+from pellucid.utils.resources import nearest
+from pellucid.utils.settings import Section, validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from pellucid.data.dataset import DatasetCard, Splits
+    from pellucid.data.download.release import Release
     from pellucid.data.opening import Remark
-    from pellucid.data.release import Release
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ DATASETS: dict[str, DatasetEntry] = {
     for entry in (
         DatasetEntry(
             "phantom",
-            "pellucid.data.phantom",
+            "pellucid.data.readers.phantom.reader",
             "open_phantom",
             "PhantomOptions",
             card_name="PHANTOM_CARD",
@@ -106,7 +106,7 @@ DATASETS: dict[str, DatasetEntry] = {
         ),
         DatasetEntry(
             "chestxray14",
-            "pellucid.data.chestxray14",
+            "pellucid.data.readers.chestxray14.reader",
             "open_chestxray14",
             "ChestXray14Options",
             auditor="audit",
@@ -114,7 +114,7 @@ DATASETS: dict[str, DatasetEntry] = {
         ),
         DatasetEntry(
             "kermany2018",
-            "pellucid.data.folder",
+            "pellucid.data.readers.folder",
             "open_kermany2018",
             "FolderOptions",
             presets="KERMANY_OPTIONS",
@@ -124,7 +124,7 @@ DATASETS: dict[str, DatasetEntry] = {
         ),
         DatasetEntry(
             "covid-findings",
-            "pellucid.data.masks",
+            "pellucid.data.readers.covid_findings",
             "open_covid_findings",
             "CovidFindingsOptions",
             auditor="audit",
@@ -132,7 +132,7 @@ DATASETS: dict[str, DatasetEntry] = {
         ),
         DatasetEntry(
             "cifar10",
-            "pellucid.data.cifar10",
+            "pellucid.data.readers.cifar10.reader",
             "open_cifar10",
             "Cifar10Options",
             auditor="audit",
@@ -140,7 +140,7 @@ DATASETS: dict[str, DatasetEntry] = {
         ),
         DatasetEntry(
             "imagenet",
-            "pellucid.data.imagenet",
+            "pellucid.data.readers.imagenet",
             "open_imagenet",
             "ImagenetOptions",
             auditor="audit",
@@ -148,7 +148,7 @@ DATASETS: dict[str, DatasetEntry] = {
         ),
         DatasetEntry(
             "coco",
-            "pellucid.data.coco",
+            "pellucid.data.readers.coco.reader",
             "open_coco",
             "CocoOptions",
             auditor="audit",
@@ -156,19 +156,25 @@ DATASETS: dict[str, DatasetEntry] = {
         ),
         DatasetEntry(
             "jsrt",
-            "pellucid.data.jsrt",
+            "pellucid.data.readers.jsrt.reader",
             "open_jsrt",
             "JsrtOptions",
             auditor="audit",
             release=releases.JSRT,
         ),
         DatasetEntry(
-            "medmnist", "pellucid.data.medmnist", "open_medmnist", "MedMnistOptions", release=releases.MEDMNIST
+            "medmnist",
+            "pellucid.data.readers.medmnist.reader",
+            "open_medmnist",
+            "MedMnistOptions",
+            release=releases.MEDMNIST,
         ),
-        DatasetEntry("shards", "pellucid.data.shards", "open_shards", "ShardOptions", layout_name=""),
-        DatasetEntry("folder", "pellucid.data.folder", "open_folder", "FolderOptions"),
-        DatasetEntry("dicom", "pellucid.data.dicom", "open_dicom_folder", "DicomOptions", auditor="audit"),
-        DatasetEntry("table", "pellucid.data.table", "open_table", "TableOptions"),
+        DatasetEntry("shards", "pellucid.data.cache.shards", "open_shards", "ShardOptions", layout_name=""),
+        DatasetEntry("folder", "pellucid.data.readers.folder", "open_folder", "FolderOptions"),
+        DatasetEntry(
+            "dicom", "pellucid.data.readers.dicom.reader", "open_dicom_folder", "DicomOptions", auditor="audit"
+        ),
+        DatasetEntry("table", "pellucid.data.readers.table.reader", "open_table", "TableOptions"),
     )
 }
 

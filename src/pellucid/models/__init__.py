@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pellucid.models.classifier import Architecture, ConvolutionalClassifier, WrappedClassifier, frozen, wrap
 from pellucid.models.dual_norm import dual_batch_norm, using_norm
-from pellucid.models.pretrained import load_pretrained
 from pellucid.models.registry import MODELS, ModelEntry, create_model, describe, model_names
+from pellucid.models.sources.pretrained import load_pretrained
 from pellucid.models.surgery import replace_activation
 from pellucid.models.weights import load_model, read_model_card, save_model
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from pellucid.models.half_huber import half_huber
-from pellucid.resources import nearest
+from pellucid.models.architectures.half_huber import half_huber
 from pellucid.types import InputError
+from pellucid.utils.resources import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

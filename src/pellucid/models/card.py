@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pellucid.settings import validate
+from pellucid.utils.settings import validate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

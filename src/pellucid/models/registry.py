@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from pellucid.models.activations import activation_named
+from pellucid.models.architectures.densenet import DenseNet
+from pellucid.models.architectures.efficientnet import EfficientNetLite0, imagenet_weights
+from pellucid.models.architectures.fc_densenet import TiramisuEncoder
+from pellucid.models.architectures.preact_resnet import PreactivationResNet
+from pellucid.models.architectures.resnet import ResNet
 from pellucid.models.classifier import Architecture, ConvolutionalClassifier
-from pellucid.models.densenet import DenseNet
 from pellucid.models.dual_norm import dual_batch_norm
-from pellucid.models.efficientnet import EfficientNetLite0, imagenet_weights
-from pellucid.models.fc_densenet import TiramisuEncoder
-from pellucid.models.preact_resnet import PreactivationResNet
-from pellucid.models.pretrained import IMAGENET_MEAN, IMAGENET_STD, load_pretrained
-from pellucid.models.resnet import ResNet
+from pellucid.models.sources.pretrained import IMAGENET_MEAN, IMAGENET_STD, load_pretrained
 from pellucid.models.surgery import replace_activation
-from pellucid.resources import nearest
 from pellucid.types import InputError, InputSpec
+from pellucid.utils.resources import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -13,15 +13,15 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from pellucid.digests import KEY, seal, unseal
-from pellucid.downloads import digest_of
 from pellucid.models.card import FORMAT, check_card
 from pellucid.models.classifier import Architecture, ConvolutionalClassifier
-from pellucid.models.pretrained import load_exactly, read_tensors
 from pellucid.models.registry import create_model
+from pellucid.models.sources.pretrained import load_exactly, read_tensors
 from pellucid.models.training_record import IMAGES, TABLE, TrainingRecord, parse_record
-from pellucid.resources import whole_file
 from pellucid.types import InputError
+from pellucid.utils.digests import KEY, seal, unseal
+from pellucid.utils.download import digest_of
+from pellucid.utils.resources import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

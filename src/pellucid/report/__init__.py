@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pellucid.report.page import render, write_report
-from pellucid.report.panels import Panel
+from pellucid.report.pages.study import render, write_report
+from pellucid.report.pictures.panels import Panel
 
 __all__ = ["Panel", "render", "write_report"]

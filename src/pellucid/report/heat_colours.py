@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.explain.registry import is_fine, is_signed
+from pellucid.explainers.registry import is_fine, is_signed
 
 if TYPE_CHECKING:
     import numpy.typing as npt

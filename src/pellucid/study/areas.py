@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pellucid.evaluate.ara_summary import conclude, curve_of
-from pellucid.evaluate.questions import ask
-from pellucid.evaluate.radii import Protocol, measure
-from pellucid.evaluate.statistics import Bootstrap
-from pellucid.progress import progress_bar
+from pellucid.evaluation.metrics.statistics import Bootstrap
+from pellucid.evaluation.robustness.ara_summary import conclude, curve_of
+from pellucid.evaluation.robustness.questions import ask
+from pellucid.evaluation.robustness.radii import Protocol, measure
+from pellucid.utils.progress import progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from pellucid.evaluate.radii import Radii
+    from pellucid.evaluation.robustness.radii import Radii
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.study.config import StudyConfig
     from pellucid.study.evaluation import Stage, Verdict

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pellucid.data.decode import in_8_bits
-from pellucid.explain import explain
+from pellucid.data.decoding.image import in_8_bits
+from pellucid.explainers import explain
 from pellucid.models.inference import as_pixels, probabilities
 from pellucid.models.weights import load_model
-from pellucid.report.panels import Panel
+from pellucid.report.pictures.panels import Panel
 from pellucid.types import Box, device_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from pellucid.evaluate.explanations import LocalizationTask
+    from pellucid.evaluation.metrics.explanations import LocalizationTask
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.study.config import StudyConfig
     from pellucid.study.evaluation import Stage, Verdict

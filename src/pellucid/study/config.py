@@ -9,12 +9,12 @@ from pydantic import Field, field_validator, model_validator
 
 from pellucid.attacks import METHODS
 from pellucid.attacks.magnitude import Magnitude
-from pellucid.evaluate.heatmap_scores import SCORES
-from pellucid.explain import HEATMAPS
-from pellucid.resources import find_toml, nearest
-from pellucid.settings import Section, merge, parse_override, validate
-from pellucid.study.annotation_loop_config import LoopSettings
+from pellucid.evaluation.metrics.heatmap_scores import SCORES
+from pellucid.explainers import HEATMAPS
+from pellucid.study.annotation_loop.config import LoopSettings
 from pellucid.types import InputError
+from pellucid.utils.resources import find_toml, nearest
+from pellucid.utils.settings import Section, merge, parse_override, validate
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pellucid.attacks.under_attack import logits_under_attack
-from pellucid.data.cache import materialize
+from pellucid.data.cache.pixels import materialize
 from pellucid.data.dataset import get_split
-from pellucid.data.file_pixels import check_same_decoding, decoding_of
-from pellucid.evaluate.explanations import (
+from pellucid.data.decoding.file_pixels import check_same_decoding, decoding_of
+from pellucid.evaluation.metrics.explanations import (
     LocalizationTask,
     arrays_of,
     localization_task,
     score_explanations,
     scores_of,
 )
-from pellucid.evaluate.training_images import ImageCheck
+from pellucid.evaluation.training_images import ImageCheck
 from pellucid.models.inference import check_answers, predict, probabilities
 from pellucid.models.weights import load_model, read_model_card
-from pellucid.progress import progress_bar
-from pellucid.results_store import ResultsStore, keyed
 from pellucid.study.areas import measure_radii
 from pellucid.study.runs import open_data
 from pellucid.types import InputError
+from pellucid.utils.progress import progress_bar
+from pellucid.utils.results_store import ResultsStore, keyed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pellucid.data.dataset import Dataset
-    from pellucid.evaluate.explanations import ExplanationScores
-    from pellucid.evaluate.radii import Radii
-    from pellucid.evaluate.training_images import SeenImages
+    from pellucid.evaluation.metrics.explanations import ExplanationScores
+    from pellucid.evaluation.robustness.radii import Radii
+    from pellucid.evaluation.training_images import SeenImages
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.study.config import StudyConfig
     from pellucid.study.runs import PlannedRun

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from pellucid.data.splits import split_hash
-from pellucid.evaluate.comparison import (
+from pellucid.data.readers.splits import split_hash
+from pellucid.evaluation.metrics.comparison import (
     Row,
     classification_rows,
     localization_rows,
@@ -14,9 +14,9 @@ from pellucid.evaluate.comparison import (
     trivial_rows,
     wang_rows,
 )
-from pellucid.evaluate.statistics import Bootstrap
+from pellucid.evaluation.metrics.statistics import Bootstrap
 from pellucid.models.weights import read_model_card
-from pellucid.report.metrics import readable
+from pellucid.report.tables.metrics import readable
 from pellucid.study.areas import area_results
 from pellucid.training.run import RunFolder, versions
 
@@ -118,7 +118,7 @@ def gather_rows(study: StudyConfig, stage: Stage, verdicts: Mapping[str, Sequenc
             reference,
         )
     if study.evaluation.ara.kinds:
-        from pellucid.evaluate.ara_rows import ara_rows, clean_rows  # needs a Unix
+        from pellucid.evaluation.robustness.ara_rows import ara_rows, clean_rows  # needs a Unix
 
         over_measured = Bootstrap(stage.measured.patients, resamples)
         row_of = {name: number for number, name in enumerate(stage.test.ids)}

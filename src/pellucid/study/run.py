@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pellucid.locks import hold
 from pellucid.models.inference import check_answers
 from pellucid.report import write_report
-from pellucid.resources import write_json
 from pellucid.study.cases import make_panels
 from pellucid.study.evaluation import judge, set_stage
 from pellucid.study.results import assemble
@@ -23,6 +21,8 @@ from pellucid.study.slides import make_slides
 from pellucid.study.trust import judge_trust
 from pellucid.training.joint import part
 from pellucid.types import InputError
+from pellucid.utils.locks import hold
+from pellucid.utils.resources import write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +88,7 @@ def _run_there(
     runs = plan(study, out)
     place = "cpu" if on_cpu else "cuda" if torch.cuda.is_available() and device != "mps" else "mps"
     if study.loop is not None:
-        from pellucid.study.annotation_loop import run_loop
+        from pellucid.study.annotation_loop.run import run_loop
 
         if together > 1:
             raise InputError("a study with [loop] trains small networks: start it as one process, with --jobs.")

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from pellucid.data.registry import open_dataset
-from pellucid.progress import progress_bar
 from pellucid.study.workers import at_work
 from pellucid.training.network import build_classifier
-from pellucid.training.objective import Objective
+from pellucid.training.objectives.objective import Objective
 from pellucid.training.recipe import Recipe, load_recipe
+from pellucid.utils.progress import progress_bar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,7 +109,7 @@ def train_one(
     threads: int,
 ) -> None:
     """Train one network of the study; a finished one is left as it is."""
-    from pellucid.evaluate.validation import ValidationScorer
+    from pellucid.evaluation.metrics.validation import ValidationScorer
     from pellucid.training.loop import train
 
     if threads:  # one of several processes: its share of the cores, and no bar of its own
@@ -132,7 +132,7 @@ def train_one(
 
 
 def _layers(*layers: dict[str, object]) -> dict[str, object]:
-    from pellucid.settings import merge
+    from pellucid.utils.settings import merge
 
     joined: dict[str, object] = {}
     for layer in layers:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pellucid.explain import adversarial
+from pellucid.explainers import adversarial
 from pellucid.models.inference import as_pixels, check_answers, predict, probabilities
 from pellucid.models.weights import load_model
-from pellucid.progress import progress_bar
-from pellucid.report.slider import Column, Slide
+from pellucid.report.pages.slider import Column, Slide
 from pellucid.types import device_of
+from pellucid.utils.progress import progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from pellucid.evaluate.trust import TrustSettings
-from pellucid.evaluate.trust_run import check_methods, judge_all
-from pellucid.evaluate.trust_subjects import gather_subjects
+from pellucid.evaluation.trust.judge import TrustSettings
+from pellucid.evaluation.trust.run import check_methods, judge_all
+from pellucid.evaluation.trust.subjects import gather_subjects
 from pellucid.models.weights import load_model, read_model_card
-from pellucid.results_store import ResultsStore
+from pellucid.utils.results_store import ResultsStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from pellucid.types import InputError, Marks
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from pellucid.data.annotations import AnnotationSet
+    from pellucid.annotations.records import AnnotationSet
     from pellucid.data.dataset import Dataset
     from pellucid.training.recipe import Recipe
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load, save
 
-from pellucid.digests import DamageError, damaged, digest, read_sealed, write_sealed
-from pellucid.resources import whole_file
 from pellucid.types import InputError
+from pellucid.utils.digests import DamageError, damaged, digest, read_sealed, write_sealed
+from pellucid.utils.resources import whole_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from pellucid.models.inference import predict, unanswered
-from pellucid.resources import nearest
 from pellucid.training.robust_check import attacked_logits
 from pellucid.types import InputError
+from pellucid.utils.resources import nearest
 
 if TYPE_CHECKING:
     import numpy.typing as npt

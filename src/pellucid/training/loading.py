@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from accelerate import Accelerator
 
+    from pellucid.data.cache.shards import Shards
     from pellucid.data.dataset import Dataset
-    from pellucid.data.shards import Shards
     from pellucid.training.annotation_data import AnnotatedImages
     from pellucid.training.recipe import Recipe
     from pellucid.types import Pixels

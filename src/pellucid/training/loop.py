@@ -12,17 +12,16 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pellucid.data.augment import Augmentation
-from pellucid.data.cache import materialize
+from pellucid.data.cache.pixels import materialize
 from pellucid.models.weights import read_model_card, save_model
-from pellucid.progress import progress_bar
 from pellucid.training.annotation_data import annotated_images, check_annotations, corrected, describe
 from pellucid.training.checkpoint import has_state, load_state, save_state
 from pellucid.training.held_out import HeldOut, check_selection
 from pellucid.training.joint import Chance, Processes, joint_seed, step_seed
 from pellucid.training.loading import load_batches
-from pellucid.training.losses import LabelCounts, label_counts, label_frequencies
 from pellucid.training.network import build_classifier
-from pellucid.training.objective import Objective
+from pellucid.training.objectives.losses import LabelCounts, label_counts, label_frequencies
+from pellucid.training.objectives.objective import Objective
 from pellucid.training.optimization import build_optimizer, learning_rate
 from pellucid.training.recipe import settle
 from pellucid.training.record import make_record, record_of_start
@@ -30,6 +29,7 @@ from pellucid.training.remarks import advice, say_collapsed, say_if_out_of_reach
 from pellucid.training.robust_check import collapsed
 from pellucid.training.run import RunFolder, describe_run
 from pellucid.types import InputError, Marks
+from pellucid.utils.progress import progress_bar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor
 
-    from pellucid.data.annotations import AnnotationSet
+    from pellucid.annotations.records import AnnotationSet
     from pellucid.data.dataset import Dataset
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.models.training_record import TrainingRecord

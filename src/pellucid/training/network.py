@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pellucid.models.pretrained import load_pretrained
 from pellucid.models.registry import create_model
+from pellucid.models.sources.pretrained import load_pretrained
 from pellucid.models.weights import load_model, read_model_card, weights_file
 from pellucid.types import InputError
 

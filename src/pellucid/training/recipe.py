@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from pellucid.data.augment import BY_DATA, AugmentOptions
-from pellucid.resources import bundled, find_toml, nearest
-from pellucid.settings import Section, merge, parse_override, validate
-from pellucid.training.objective import ObjectiveSettings
+from pellucid.training.objectives.objective import ObjectiveSettings
 from pellucid.training.robust_check import RobustCheckSettings
 from pellucid.types import InputError
+from pellucid.utils.resources import bundled, find_toml, nearest
+from pellucid.utils.settings import Section, merge, parse_override, validate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -139,7 +139,7 @@ def settle(recipe: Recipe, card: DatasetCard) -> Recipe:
     """The recipe with a number where it leaves a value to the dataset; a warning says where no image is mirrored then.
 
     Example:
-        >>> from pellucid.data.cifar10 import CARD
+        >>> from pellucid.data.readers.cifar10.reader import CARD
         >>> settle(load_recipe("woods2019-standard"), CARD).augment.flip
         0.5
     """

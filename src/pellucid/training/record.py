@@ -6,14 +6,14 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pellucid.data.file_pixels import decoding_of
-from pellucid.data.image_hashes import content_hashes, id_hashes
-from pellucid.downloads import digest_of
+from pellucid.data.checks.image_hashes import content_hashes, id_hashes
+from pellucid.data.decoding.file_pixels import decoding_of
 from pellucid.models.registry import describe
 from pellucid.models.training_record import ImageHashes, TrainingRecord
 from pellucid.models.weights import CARD, read_model_card, read_training_record
 from pellucid.training.batches import Batches
 from pellucid.types import InputError
+from pellucid.utils.download import digest_of
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset

@@ -7,7 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pellucid.training.objective import Objective
+    from pellucid.training.objectives.objective import Objective
     from pellucid.training.run import RunFolder
 
 

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from pellucid.attacks.magnitude import Magnitude
 from pellucid.attacks.under_attack import logits_under_attack
-from pellucid.settings import Section
-from pellucid.training.losses import LOSSES
+from pellucid.training.objectives.losses import LOSSES
+from pellucid.utils.settings import Section
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

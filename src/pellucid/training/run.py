@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from pellucid.data.file_pixels import decoding_of
-from pellucid.digests import damaged, seal, unseal
-from pellucid.downloads import digest_of
-from pellucid.locks import hold
+from pellucid.data.decoding.file_pixels import decoding_of
 from pellucid.models.weights import CARD, WEIGHTS, read_model_card
-from pellucid.resources import finite, version_of, write_text
 from pellucid.types import InputError
+from pellucid.utils.digests import damaged, seal, unseal
+from pellucid.utils.download import digest_of
+from pellucid.utils.locks import hold
+from pellucid.utils.resources import finite, version_of, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

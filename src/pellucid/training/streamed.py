@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pellucid.data.shards import LANES
+from pellucid.data.cache.shards import LANES
 from pellucid.training.batches import check_share
 from pellucid.types import Batch, InputError, in_unit_range
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from pellucid.data.shards import Shards
+    from pellucid.data.cache.shards import Shards
     from pellucid.types import Pixels
 
 

@@ -1,0 +1,227 @@
+"""What people say of a dataset's images: marks, verdicts and notes, and what training reads of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal, get_args
+from uuid import uuid4
+
+import numpy as np
+
+from pellucid.annotations.shapes import shape_mask
+from pellucid.types import InputError
+from pellucid.utils.resources import optional
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from pellucid.annotations.shapes import Shape
+    from pellucid.data.dataset import Dataset
+
+Kind = Literal["relevant", "irrelevant"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+Present = Literal["yes", "no", "unsure"]
+PRESENT: tuple[Present, ...] = get_args(Present)
+State = Literal["offered", "lapsed", "done", "skipped"]
+STATES: tuple[State, ...] = get_args(State)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A region of one image that is relevant, or irrelevant, to one class, as one person drew it.
+
+    Attributes:
+        image: the image's id in the dataset.
+        class_name: the class that it speaks of.
+        kind: `relevant` or `irrelevant`.
+        shape: where, in fractions of the image's width and height.
+        annotator: who drew it.
+        created: when.
+        undone: whether its author took it back.
+        id: unique; whoever draws the mark chooses it, so that sending it twice adds it once.
+    """
+
+    image: str
+    class_name: str
+    kind: Kind
+    shape: Shape
+    annotator: str = ""
+    created: datetime = field(default_factory=_now)
+    undone: bool = False
+    id: str = field(default_factory=lambda: str(uuid4()))
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"a mark is relevant or irrelevant; found {self.kind!r}.")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one person says of a label of an image: the class is present, it is not, or it cannot be said."""
+
+    image: str
+    class_name: str
+    present: Present
+    annotator: str = ""
+    created: datetime = field(default_factory=_now)
+
+    def __post_init__(self) -> None:
+        if self.present not in PRESENT:
+            raise InputError(f"a verdict is yes, no or unsure; found {self.present!r}.")
+
+
+@dataclass(frozen=True)
+class Visit:
+    """How far one person is with an image: it is open to them, it went to others meanwhile, it is done or skipped."""
+
+    image: str
+    state: State
+    annotator: str = ""
+    created: datetime = field(default_factory=_now)
+
+    def __post_init__(self) -> None:
+        if self.state not in STATES:
+            raise InputError(f"an image is offered, lapsed, done or skipped; found {self.state!r}.")
+
+
+@dataclass(frozen=True)
+class Note:
+    """What one person wrote about an image; any text that UTF-8 holds, which is never run or rendered."""
+
+    image: str
+    text: str
+    annotator: str = ""
+    created: datetime = field(default_factory=_now)
+
+    def __post_init__(self) -> None:
+        if "\0" in self.text or self.text.encode("utf-8", "ignore").decode() != self.text:
+            raise InputError("a note is text; found characters in it that are none.")
+
+
+class AnnotationSet:
+    """The marks and verdicts on some images, as training reads them.
+
+    Several strokes of one person are painted in order, a later one over an earlier one. Of several people, a pixel is
+    relevant where more of them painted it so than irrelevant, irrelevant in the opposite case, and neither at a tie; a
+    label is what most of them say.
+
+    Args:
+        marks: those that were undone are left out.
+        verdicts: `unsure` counts for neither side.
+
+    Example:
+        >>> from pellucid.annotations.shapes import Rectangle
+        >>> left, top = Rectangle(0, 0, 0.5, 1), Rectangle(0, 0, 1, 0.5)
+        >>> marks = [Mark("a", "Nodule", "relevant", left), Mark("a", "Nodule", "irrelevant", top)]
+        >>> found = AnnotationSet(marks, [Verdict("a", "Nodule", "yes")])
+        >>> relevant, irrelevant = found.masks(["a", "b"], ["Nodule"], size=2)
+        >>> relevant[0, 0].astype(int).tolist(), irrelevant[0, 0].astype(int).tolist()
+        ([[0, 0], [1, 0]], [[1, 1], [0, 0]])
+        >>> found.labels(["a", "b"], ["Nodule"]).tolist()
+        [[1.0], [nan]]
+    """
+
+    def __init__(self, marks: Iterable[Mark] = (), verdicts: Iterable[Verdict] = ()) -> None:
+        self.marks = tuple(sorted((m for m in marks if not m.undone), key=lambda m: m.created))
+        self.verdicts = tuple(sorted(verdicts, key=lambda v: v.created))
+        self._drawn: dict[tuple[str, str], dict[str, list[Mark]]] = {}
+        for mark in self.marks:
+            self._drawn.setdefault((mark.image, mark.class_name), {}).setdefault(mark.annotator, []).append(mark)
+        self._said: dict[tuple[str, str], dict[str, Present]] = {}
+        for verdict in self.verdicts:
+            self._said.setdefault((verdict.image, verdict.class_name), {})[verdict.annotator] = verdict.present
+
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        """The images that anyone marked or gave a verdict on, sorted."""
+        return tuple(sorted({image for image, _ in (*self._drawn, *self._said)}))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that are spoken of anywhere, sorted."""
+        return tuple(sorted({name for _, name in (*self._drawn, *self._said)}))
+
+    @property
+    def annotators(self) -> tuple[str, ...]:
+        """The people, sorted."""
+        return tuple(sorted({m.annotator for m in self.marks} | {v.annotator for v in self.verdicts}))
+
+    def masks(
+        self, ids: Sequence[str], classes: Sequence[str], size: int
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """What is relevant and what is irrelevant: two boolean (N, K, size, size), false where nobody marked.
+
+        Args:
+            ids: N images of the dataset, marked or not.
+            classes: K class names.
+            size: height and width; the image is stretched to a square, as networks get it.
+        """
+        votes = np.zeros((len(ids), len(classes), size, size), dtype=np.int16)
+        for i, image in enumerate(ids):
+            for k, name in enumerate(classes):
+                for marks in self._drawn.get((image, name), {}).values():
+                    votes[i, k] += painted(marks, size)
+        return votes > 0, votes < 0
+
+    def labels(self, ids: Sequence[str], classes: Sequence[str]) -> npt.NDArray[np.float64]:
+        """The labels as people see them, float (N, K): 1 present, 0 absent, NaN where nobody said or opinion is split.
+
+        Args:
+            ids: N images of the dataset.
+            classes: K class names.
+        """
+        yes, no = self.votes(ids, classes)
+        return np.where(yes == no, np.nan, (yes > no).astype(np.float64))
+
+    def votes(self, ids: Sequence[str], classes: Sequence[str]) -> npt.NDArray[np.int64]:
+        """How many people say that a class is present, and how many that it is absent, int64 (2, N, K)."""
+        found = np.zeros((2, len(ids), len(classes)), dtype=np.int64)
+        for i, image in enumerate(ids):
+            for k, name in enumerate(classes):
+                said = list(self._said.get((image, name), {}).values())
+                found[:, i, k] = said.count("yes"), said.count("no")
+        return found
+
+
+def painted(marks: Iterable[Mark], size: int) -> npt.NDArray[np.int8]:
+    """One person's strokes on one image for one class, in order: 1 relevant, −1 irrelevant, 0 neither, (size, size)."""
+    canvas = np.zeros((size, size), dtype=np.int8)
+    for mark in marks:
+        canvas[shape_mask(mark.shape, size)] = 1 if mark.kind == "relevant" else -1
+    return canvas
+
+
+def load_annotations(source: str | Path, dataset: Dataset) -> AnnotationSet:
+    """The annotations of an annotation database that belongs to a dataset.
+
+    Args:
+        source: the database's file, or its URL (``postgresql+pg8000://…``).
+        dataset: the part of the dataset whose images were annotated, as it is trained on.
+
+    Raises:
+        InputError: no such database; one of another dataset, of other classes, or of images that the part does not
+            have; the extra `annotate` is not installed.
+    """
+    optional("sqlalchemy", "annotate", "an annotation database")
+    from pellucid.annotations.schema import store_name
+    from pellucid.annotations.store import open_store
+
+    with open_store(source) as store:
+        store.info.check(dataset)
+        found = store.annotations()
+    missing = sorted(set(found.image_ids) - set(dataset.ids))
+    if missing:
+        raise InputError(
+            f"{store_name(source)}: {len(missing)} of {len(found.image_ids)} annotated images are not in "
+            f"{dataset.card.name}/{dataset.split} ({', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}). "
+            f"They were annotated in its part {store.info.split!r}; open the dataset with the same options."
+        )
+    return found

@@ -1,0 +1,132 @@
+"""Making a desk: the network looks at every image that may be offered, before the first one is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from pellucid.annotations.store import open_store
+from pellucid.annotator.desk import Desk, DeskSettings
+from pellucid.annotator.explanations import RHOS, Explanations
+from pellucid.annotator.ranking import Ranking, heat_of
+from pellucid.data.cache.pixels import materialize
+from pellucid.models.inference import check_answers, predict, probabilities
+from pellucid.types import InputError
+from pellucid.utils.progress import progress_bar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from pellucid.annotator.acquisition import Order
+    from pellucid.data.dataset import Dataset
+    from pellucid.evaluation.training_images import ImageCheck
+    from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.types import Pixels
+
+
+@dataclass(frozen=True)
+class DeskOptions:
+    """What may be chosen about a desk.
+
+    Attributes:
+        order: which images come first, one of `acquisition.ORDERS`.
+        per_image: how many people annotate each image.
+        limit: how many images may be offered at most, drawn with `seed`; None for all.
+        seed: of everything left to chance.
+        hold_minutes: how long an image stays reserved without a sign of life.
+        rhos: sizes of the adversarial explanations.
+        memory: bytes of finished pictures to keep.
+        cache: a folder for decoded images; None keeps them in memory.
+    """
+
+    order: Order = "mixed"
+    per_image: int = 1
+    limit: int | None = None
+    seed: int = 0
+    hold_minutes: float = 10.0
+    rhos: tuple[float, ...] = RHOS
+    memory: int = 256 << 20
+    cache: Path | None = None
+
+
+def open_desk(
+    dataset: Dataset,
+    network: ConvolutionalClassifier,
+    source: str | Path,
+    *,
+    name: str = "",
+    beside: ConvolutionalClassifier | None = None,
+    options: DeskOptions | None = None,
+    check: ImageCheck | None = None,
+) -> Desk:
+    """A desk for the images of one part of a dataset; the annotation database is made where it is new.
+
+    Args:
+        dataset: the whole part; `options.limit` draws from it.
+        network: what explains itself.
+        source: the annotation database.
+        name: of the network, for the page.
+        beside: a second network, which the order `disagreement` needs.
+        options: what may be chosen.
+        check: of the network: it looks at the images, so that what it has seen of them can be told.
+
+    Raises:
+        InputError: a network of other classes, a bad option, a database of another dataset, or images that are read
+            otherwise than those of the training.
+    """
+    options = options or DeskOptions()
+    for other in (network, beside):
+        if other is not None and other.classes != dataset.classes:
+            raise InputError(
+                f"the network tells {', '.join(other.classes)}; {dataset.card.name} is labelled with "
+                f"{', '.join(dataset.classes)}. Annotate data with its own classes (see --data-option)."
+            )
+    if options.order == "disagreement" and beside is None:
+        raise InputError("the order 'disagreement' compares two networks: give the second one with --beside.")
+    if check is not None:
+        check.check_decoding(dataset)
+    store = open_store(source, create=dataset)
+    store.info.check(dataset)
+    offered = dataset.limit(options.limit, seed=options.seed)
+    pictures = _pictures(offered, network, options.cache)
+    if check is not None:
+        check.look(offered, pictures)
+    with progress_bar("look at images", len(offered) * (1 if beside is None else 2), patience=1.0) as advance:
+        chances = _chances(network, pictures, offered, advance)
+        second = None
+        if beside is not None:
+            theirs = pictures if beside.input_spec == network.input_spec else _pictures(offered, beside, options.cache)
+            second = _chances(beside, theirs, offered, advance)
+    heat: npt.NDArray[np.float16] | None = None
+    if options.order in ("outside", "mixed"):
+        with progress_bar("heat maps", len(offered), patience=1.0) as advance:
+            heat = heat_of(network, pictures, advance=advance)
+    ranking = Ranking(offered, chances, options.order, options.seed, heat=heat, beside=second)
+    explanations = Explanations(offered, pictures, network, chances, rhos=options.rhos, memory=options.memory)
+    shape = network.input_spec
+    hold = timedelta(minutes=options.hold_minutes)
+    settings = DeskSettings(name, shape.size, shape.channels, options.per_image, hold)
+    return Desk(offered, chances, store, ranking, explanations, settings, dataset)
+
+
+def _chances(
+    network: ConvolutionalClassifier, pictures: Pixels, offered: Dataset, advance: Callable[[int], None]
+) -> npt.NDArray[np.float64]:
+    """The probability of every class of every image.
+
+    Raises:
+        InputError: a network that gives no answer: there would be nothing to order images by.
+    """
+    logits = predict(network, pictures, advance=advance)
+    check_answers(logits, "there is nothing to annotate", offered.ids)
+    return probabilities(logits, network.task)
+
+
+def _pictures(dataset: Dataset, network: ConvolutionalClassifier, cache: Path | None) -> Pixels:
+    shape = network.input_spec
+    return materialize(dataset, size=shape.size, channels=shape.channels, directory=cache, progress=True)

@@ -1,0 +1,112 @@
+"""The order in which images are offered, brought up to date as people mark them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from pellucid.annotator.acquisition import arrange, disagreement, outside, uncertainty, usual_place
+from pellucid.explainers import class_activation_maps, grad_cam_maps
+from pellucid.models.inference import as_pixels, in_batches
+from pellucid.types import InputError, device_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from pellucid.annotations.records import AnnotationSet
+    from pellucid.annotator.acquisition import Order
+    from pellucid.data.dataset import Dataset
+    from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.types import Pixels
+
+
+class Ranking:
+    """Image ids, the one to ask about first in front.
+
+    Args:
+        dataset: the images.
+        probabilities: of the network, (N, K).
+        order: one of `acquisition.ORDERS`.
+        seed: of what is left to chance.
+        heat: the network's heat maps (N, K, h, w), for the orders `outside` and `mixed`.
+        beside: probabilities of a second network, for the order `disagreement`.
+
+    Raises:
+        InputError: an order that needs what was not given.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        probabilities: npt.NDArray[np.floating],
+        order: Order,
+        seed: int,
+        *,
+        heat: npt.NDArray[np.floating] | None = None,
+        beside: npt.NDArray[np.floating] | None = None,
+    ) -> None:
+        self.order = order
+        self._ids, self._classes, self._seed = dataset.ids, dataset.classes, seed
+        self._probabilities, self._heat = probabilities, heat
+        self._scores = {"uncertainty": uncertainty(probabilities, dataset.task)}
+        if beside is not None:
+            self._scores["disagreement"] = disagreement(probabilities, beside, dataset.task)
+        if order == "outside" and heat is None:
+            raise InputError("the order 'outside' needs a network with a feature map, for class activation maps.")
+        self.ids: tuple[str, ...] = ()
+        self.refresh(None)
+
+    @property
+    def follows_marks(self) -> bool:
+        """Whether the order changes with what people mark."""
+        return self._heat is not None and self.order in ("outside", "mixed")
+
+    def refresh(self, annotations: AnnotationSet | None) -> None:
+        """Arrange the images again, with what was marked since."""
+        scores = dict(self._scores)
+        if self.follows_marks:
+            scores["outside"] = self._outside(annotations)
+        self.ids = tuple(self._ids[row] for row in arrange(self.order, scores, len(self._ids), self._seed))
+
+    def _outside(self, annotations: AnnotationSet | None) -> npt.NDArray[np.float64]:
+        """The score by the regions of each image, where it has any, and else by where its classes usually are."""
+        if annotations is None or not annotations.marks or self._heat is None:
+            return np.full(len(self._ids), np.nan)
+        size = self._heat.shape[-1]
+        marked = annotations.image_ids
+        relevant, _ = annotations.masks(marked, self._classes, size)
+        usual = usual_place(relevant)
+        regions = np.broadcast_to(usual, self._heat.shape).copy()
+        row_of = {name: row for row, name in enumerate(self._ids)}
+        for masks, name in zip(relevant, marked, strict=True):
+            if name in row_of:
+                own = masks.any((1, 2))
+                regions[row_of[name], own] = masks[own]
+        return outside(self._heat, regions, self._probabilities)
+
+
+def heat_of(
+    network: ConvolutionalClassifier,
+    pictures: Pixels,
+    *,
+    batch_size: int = 64,
+    advance: Callable[[int], None] | None = None,
+) -> npt.NDArray[np.float16] | None:
+    """Class activation maps (N, K, h, w) of many images at the resolution of the feature map; None without one.
+
+    Grad-CAM where the head is not linear.
+    """
+    maps_of = class_activation_maps if network.has_linear_head else grad_cam_maps
+    if not network.has_linear_head and getattr(network, "head", None) is None:
+        return None
+    found = []
+    for rows in in_batches(len(pictures), batch_size):
+        maps = maps_of(network, as_pixels(pictures[rows], device_of(network)))
+        found.append(maps.to(torch.float16).cpu().numpy())
+        if advance is not None:
+            advance(rows.stop - rows.start)
+    return np.concatenate(found)

@@ -1,0 +1,160 @@
+"""Running the annotation server: where it listens, who needs a token, and the address that opens the page."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pellucid.annotator.gate import Gate
+from pellucid.annotator.security import is_local
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import uvicorn
+    from starlette.types import ASGIApp
+
+    from pellucid.annotator.desk import Desk
+
+LEAST_TOKEN = 16  # characters
+TOKEN_VARIABLE = "PELLUCID_ANNOTATE_TOKEN"  # noqa: S105 (its name)
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where the server listens and who may come in.
+
+    Attributes:
+        gate: who may come in.
+        local: it listens on this machine alone.
+        listening: the socket.
+        base: its address, without a path.
+        made: its token was made here, so that nobody knows it yet.
+    """
+
+    gate: Gate
+    local: bool
+    listening: socket.socket
+    base: str
+    made: bool = False
+
+
+def open_door(host: str, port: int, token: str | None = None) -> Door:
+    """Take a port, so that whatever is wrong with it is known before any work.
+
+    Args:
+        host: the address to listen on; any but this machine's own needs a token.
+        port: 0 for any that is free.
+        token: what annotators must know; made where it is needed and not given.
+
+    Raises:
+        InputError: the port is taken or the address is not this machine's; a token that is short, or has characters
+            that no header can carry.
+    """
+    gate, local = make_gate(host, token)
+    listening = _listen(host, port)
+    name = socket.gethostname() if host in ("", "0.0.0.0", "::") else host  # which others can follow # noqa: S104
+    base = f"http://{f'[{name}]' if ':' in name else name}:{listening.getsockname()[1]}"
+    return Door(gate, local, listening, base, made=token is None and gate.token is not None)
+
+
+def make_gate(host: str, token: str | None) -> tuple[Gate, bool]:
+    """Who may come in, and whether the server listens on this machine alone; see `open_door`."""
+    local = is_local(host)
+    if token is not None and (len(token) < LEAST_TOKEN or not token.isascii() or not token.isprintable()):
+        raise InputError(
+            f"a token has at least {LEAST_TOKEN} plain characters on one line; give none, and one is made."
+        )
+    return Gate(token if local or token is not None else secrets.token_urlsafe(24)), local
+
+
+def read_token(file: Path | None) -> str | None:
+    """The token from a file or from the environment, neither of which a list of processes shows; None without either.
+
+    Args:
+        file: which holds the token and nothing else, but for spaces and line ends around it.
+
+    Raises:
+        InputError: the file cannot be read, or there are both.
+    """
+    found = os.environ.get(TOKEN_VARIABLE)
+    if file is None:
+        return found
+    if found is not None:
+        raise InputError(f"give the token in --token-file or in {TOKEN_VARIABLE}, not in both.")
+    try:
+        return file.expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--token-file {file} cannot be read: {getattr(error, 'strerror', 'no text')}.") from error
+
+
+def make_server(app: ASGIApp) -> uvicorn.Server:
+    """A server for the application, within the limits of `connections`."""
+    import uvicorn
+
+    from pellucid.annotator.connections import BoundedProtocol
+    from pellucid.annotator.limits import MAX_HEADERS
+
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http=BoundedProtocol,
+            ws="none",
+            h11_max_incomplete_event_size=MAX_HEADERS,
+            timeout_keep_alive=10,  # seconds: longer than clients keep a connection, who would meet its end otherwise
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+        )
+    )
+
+
+def serve_desk(desk: Desk, door: Door, *, say: Callable[[str], object] = print, open_page: bool = True) -> None:
+    """Serve a desk until it is interrupted; then it is closed.
+
+    Args:
+        desk: what is served.
+        door: where.
+        say: tells where the page is.
+        open_page: open it in a browser.
+    """
+    from pellucid.annotator.server import create_app
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    if door.gate.token is None:
+        address = f"{door.base}/"
+        say(f"the page is at {address}")
+    else:
+        address = f"{door.base}/enter/{door.gate.make_code()}"
+        say(f"the page is at {address} (this address works once)")
+        token = f"the token {door.gate.token}" if door.made else "the token that you gave"
+        say(f"for everybody else: one link each, from `pellucid annotate invite NAME` (or {door.base}/ with {token})")
+    if open_page:
+        import webbrowser
+
+        webbrowser.open(address)
+    app = create_app(desk, door.gate, local=door.local)
+    try:
+        make_server(app).run(sockets=[door.listening])
+    finally:
+        desk.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen()  # now, for a browser that is opened before the server runs waits instead of failing
+    except OSError as error:
+        raise InputError(
+            f"cannot listen on {host}, port {port} ({error.strerror or error}). Choose another --port or --host."
+        ) from error
+    return listening

@@ -1,0 +1,289 @@
+"""Is a dataset whole, readable and without leaks? Counts of all there is, and every file with something wrong."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from pellucid.data.checks.duplicates import content_hash, find_leaks, is_blank, pixel_hash
+from pellucid.data.decoding.notes import collect_notes
+from pellucid.data.opening import MISSING, FaultyDataError, Remark
+from pellucid.data.readers.image_files import LeftOut, LeftOutWarning, list_images
+from pellucid.data.readers.splits import split_hash
+from pellucid.data.registry import get_entry
+from pellucid.types import InputError
+from pellucid.utils.parallel import in_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pellucid.data.dataset import Dataset, Splits
+
+_MANY_FRAMES = {".gif", ".png", ".tif", ".tiff", ".webp"}
+
+
+@dataclass(frozen=True)
+class PartReport:
+    """What is in one part of a dataset.
+
+    Attributes:
+        images: how many images it has.
+        patients: how many patients.
+        labels: images of each class.
+        unknown: images of which a class is unknown (NaN), by class; only classes with any.
+        regions: marked places of each label.
+    """
+
+    images: int
+    patients: int
+    labels: dict[str, int]
+    unknown: dict[str, int] = field(default_factory=dict)
+    regions: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What a check found.
+
+    Attributes:
+        dataset: the dataset's name.
+        root: its folder; empty where it is built in.
+        parts: what is in each part.
+        problems: what must be mended: file and reason.
+        notes: what is worth knowing: file and reason.
+        split_hash: hash of which image of which patient is in which part.
+        content_hash: hash of the decoded pixels of all images and masks, with their names and parts: equal on two
+            machines where they read the same; empty where an image cannot be read.
+        left_out: whether the folder holds files that were not looked at; notes say which.
+    """
+
+    dataset: str
+    root: str
+    parts: dict[str, PartReport] = field(default_factory=dict)
+    problems: tuple[Remark, ...] = ()
+    notes: tuple[Remark, ...] = ()
+    split_hash: str = ""
+    content_hash: str = ""
+    left_out: bool = False
+
+    @property
+    def found(self) -> int:
+        """Images in all parts."""
+        return sum(part.images for part in self.parts.values())
+
+    @property
+    def expected(self) -> int:
+        """Images in all parts, with those that the dataset's lists name but its folder lacks."""
+        return self.found + sum(remark.reason == MISSING for remark in self.problems)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing needs mending."""
+        return not self.problems
+
+    def to_json(self) -> str:
+        """The report as indented JSON."""
+
+        def rows(remarks: tuple[Remark, ...]) -> list[dict[str, str]]:
+            return [{"file": f.file, "reason": f.reason} for f in remarks]
+
+        report = {
+            "dataset": self.dataset,
+            "root": self.root,
+            "ok": self.ok,
+            "images_found": self.found,
+            "images_expected": self.expected,
+            "left_out": self.left_out,
+            "split_hash": self.split_hash,
+            "content_hash": self.content_hash,
+            "parts": {name: asdict(part) for name, part in self.parts.items()},
+            "problems": rows(self.problems),
+            "notes": rows(self.notes),
+        }
+        return json.dumps(report, indent=2, ensure_ascii=False)
+
+
+def check_dataset(
+    name: str,
+    root: str | Path | None = None,
+    *,
+    seed: int = 0,
+    options: Mapping[str, object] | None = None,
+    progress: bool | Callable[[int, int], None] = False,
+    workers: int | None = None,
+) -> CheckReport:
+    """Open a dataset, decode every image and mask, and report counts and all that is wrong.
+
+    A folder, table or list that cannot be opened is one problem in the report, not an exception; where only some of it
+    cannot be used, all of that is named and the rest is looked at. A patient in two parts is a problem, and so is a
+    picture in two parts, by its pixels; one that is in the same part twice is a note.
+
+    Args:
+        name: the dataset's name in the registry.
+        root: its folder.
+        seed: as for `open_dataset`.
+        options: as for `open_dataset`.
+        progress: True for a progress bar, or a function of (done, count).
+        workers: threads; by default two a processor.
+
+    Raises:
+        InputError: for an unknown dataset name.
+
+    Example:
+        >>> report = check_dataset("folder", "/no/such/place")
+        >>> report.ok, report.problems[0].reason[:35]
+        (False, '/no/such/place: no such folder. Exp')
+    """
+    entry = get_entry(name)
+    folder = str(root) if root is not None else ""
+    remarks: list[Remark] = []
+    splits: Splits = {}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            if root is not None and entry.needs_root and Path(root).is_dir():
+                remarks += entry.audit(Path(root))
+        except InputError as error:  # what is wrong may be so for opening too; it is said once
+            remarks += _remarks_of(error, folder)
+        try:
+            splits = entry.open(root, seed, options)
+        except InputError as error:
+            remarks += _remarks_of(error, folder)
+            splits = error.usable if isinstance(error, FaultyDataError) else {}
+    left_out = [r for w in caught if isinstance(w.message, LeftOutWarning) for r in w.message.remarks]
+    if entry.name == "table" and root is not None:
+        left_out += _not_named(Path(root), splits)
+    remarks += left_out
+    remarks += [
+        Remark(folder, str(w.message), serious=False) for w in caught if not isinstance(w.message, LeftOutWarning)
+    ]
+    looks = {part: _look_at_all(dataset, progress, workers) for part, dataset in splits.items()}
+    remarks += [look.remark for found in looks.values() for look in found if look.remark is not None]
+    remarks += _assumed(folder, [look for found in looks.values() for look in found])
+    images = {part: [look.twin for look in found[: len(splits[part])]] for part, found in looks.items()}
+    remarks += find_leaks(splits, images)
+    unique = list(dict.fromkeys(remarks))
+    return CheckReport(
+        dataset=name,
+        root=folder,
+        parts={part: _count(dataset) for part, dataset in splits.items()},
+        problems=tuple(f for f in unique if f.serious),
+        notes=tuple(f for f in unique if not f.serious),
+        split_hash=split_hash(splits) if splits else "",
+        content_hash=content_hash((part, look.name, look.pixels) for part, found in looks.items() for look in found)
+        if splits
+        else "",
+        left_out=bool(left_out),
+    )
+
+
+def _remarks_of(error: InputError, folder: str) -> tuple[Remark, ...]:
+    return error.remarks if isinstance(error, FaultyDataError) else (Remark(folder, str(error)),)
+
+
+def _not_named(root: Path, splits: Splits) -> tuple[Remark, ...]:
+    """The images that lie beside those of a table, in the same folders, and that no row of it brings in."""
+    used = {file.path for dataset in splits.values() for file in dataset.files}
+    beside = LeftOut(root if root.is_dir() else root.parent)
+    for folder in sorted({path.parent for path in used}):
+        others = [file.path for file in list_images(folder).values() if file.path not in used]
+        if others:
+            beside.add("image(s) beside those of the table, which it does not name or which cannot be used", *others)
+    return beside.remarks()
+
+
+class _Look(NamedTuple):
+    """What was seen of an image or mask: its name, the hash of its pixels, and whatever is to be said of it."""
+
+    name: str
+    pixels: bytes | None = None
+    blank: bool = False
+    remark: Remark | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def twin(self) -> bytes | None:
+        """The hash by which it may be found again; blank images are all alike."""
+        return None if self.blank else self.pixels
+
+
+def _look_at_all(dataset: Dataset, progress: bool | Callable[[int, int], None], workers: int | None) -> list[_Look]:
+    """The images of a part, in order, then its masks, each decoded once."""
+    masks = [r for r in dataset.regions.items if r.mask is not None] if dataset.regions is not None else []
+
+    def look(i: int) -> _Look:
+        if i < len(dataset):
+            return _look_at_image(dataset, i)
+        region = masks[i - len(dataset)]
+        assert region.mask is not None
+        name = f"{dataset.ids[region.image]}, mask of {region.label}"
+        try:
+            return _Look(name, pixel_hash(region.mask()))
+        except InputError as error:
+            return _Look(name, remark=Remark(dataset.split, str(error)))
+
+    total = len(dataset) + len(masks)
+    return list(
+        in_threads(look, total, title=f"check {dataset.card.name}/{dataset.split}", progress=progress, workers=workers)
+    )
+
+
+def _look_at_image(dataset: Dataset, i: int) -> _Look:
+    name = dataset.ids[i]
+    path = dataset.files[i].path if dataset.files else None
+    try:
+        with collect_notes() as notes:
+            image = dataset.read(i)
+    except InputError as error:
+        file = str(path or dataset.split)
+        return _Look(name, remark=Remark(file, str(error).removeprefix(f"{file}: ")))
+    if is_blank(image):
+        shade = Remark(str(path or name), "of one shade throughout: there is nothing to learn from it", serious=False)
+        return _Look(name, pixel_hash(image), blank=True, remark=shade, notes=tuple(notes))
+    suffix = path.suffix.lower() if path is not None else ""
+    said = _look_at_frames(path) if path is not None and suffix in _MANY_FRAMES else None
+    return _Look(name, pixel_hash(image), remark=said, notes=tuple(notes))
+
+
+def _assumed(folder: str, found: Sequence[_Look]) -> list[Remark]:
+    """What was assumed of images whose files contradict themselves, or turned: each once, with the number of images."""
+    images: dict[str, list[tuple[str, str]]] = {}
+    for look in found:
+        for said in look.notes:
+            assumption, _, detail = said.partition(": ")
+            images.setdefault(assumption, []).append((look.name, f" ({detail})" if detail else ""))
+    return [
+        Remark(folder, f"{len(of):,} image(s), such as {of[0][0]}{of[0][1]}: {assumption}", serious=False)
+        for assumption, of in images.items()
+    ]
+
+
+def _look_at_frames(path: Path) -> Remark | None:
+    """What is to be said of the frames behind the first, which is not decoded here."""
+    try:
+        with Image.open(path) as image:
+            frames = getattr(image, "n_frames", 1)
+    except Exception as error:  # IndexError, TypeError, struct.error …: whatever Pillow meets in them
+        return Remark(str(path), f"later frames are damaged ({type(error).__name__}); the first can be read")
+    return Remark(str(path), f"has {frames} frames, of which the first is read", serious=False) if frames > 1 else None
+
+
+def _count(dataset: Dataset) -> PartReport:
+    targets = dataset.targets
+    if dataset.task == "multiclass":
+        labels = {c: int(np.sum(targets == k)) for k, c in enumerate(dataset.classes)}
+        unknown: dict[str, int] = {}
+    else:
+        values = targets.astype(np.float64)
+        labels = {c: int(np.sum(values[:, k] == 1)) for k, c in enumerate(dataset.classes)}
+        unknown = {c: n for k, c in enumerate(dataset.classes) if (n := int(np.isnan(values[:, k]).sum()))}
+    regions: dict[str, int] = {}
+    for region in dataset.regions.items if dataset.regions is not None else ():
+        regions[region.label] = regions.get(region.label, 0) + 1
+    return PartReport(len(dataset), len(set(dataset.patients)), labels, unknown, dict(sorted(regions.items())))

@@ -1,0 +1,130 @@
+"""How the pixels of any image file are read: as a network was trained, or as is asked for where nobody knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from pellucid.data.decoding.image import fit, read_image, to_bits
+from pellucid.data.dicom.file import DicomPixels, is_dicom, read_dicom
+from pellucid.types import InputError
+from pellucid.utils.settings import validate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.types import Pixels
+
+DEFAULT = "default"
+"""In a training record: where no window, or no frame, was chosen."""
+
+
+class FilePixels(DicomPixels):
+    """How image files are to be read.
+
+    Attributes:
+        window: of DICOM files, see `DicomPixels`.
+        frame: of DICOM files, see `DicomPixels`.
+        bits: of other files: 16 keeps the depth of 16-bit gray images.
+    """
+
+    bits: Literal[8, 16] = 8
+
+    def read(self, path: Path) -> Pixels:
+        """The pixels of a file at its native size, (H, W) or (H, W, 3), as a dataset of such files has them.
+
+        Raises:
+            InputError: with the file's name, if it cannot be read.
+        """
+        if is_dicom(path):
+            return to_bits(read_dicom(path, window=self.window, frame=self.frame), 16)
+        return read_image(path, bits=self.bits)
+
+
+def file_pixels(decoding: Mapping[str, int | str] | None, options: Mapping[str, Any], model: str) -> FilePixels:
+    """How files are read for a network: as those that it was trained on.
+
+    Args:
+        decoding: of its training record; None where it has none.
+        options: asked for now.
+        model: the network, for messages.
+
+    Raises:
+        InputError: unknown options, or one that contradicts the training, showing both.
+
+    Example:
+        >>> file_pixels({"bits": 16}, {}, "runs/first").bits
+        16
+        >>> file_pixels({"bits": 16}, {"bits": 8}, "runs/first")
+        Traceback (most recent call last):
+        ...
+        pellucid.types.InputError: runs/first was trained on images read with bits = 16; now bits = 8 is asked for. \
+Leave it out: files are read as the network was trained.
+    """
+    asked = validate(FilePixels, options, "options of image files (--data-option)")
+    if decoding is None:
+        return asked
+    trained = {key: None if value == DEFAULT else value for key, value in decoding.items()}
+    for key in asked.model_fields_set:
+        if key in trained and not _agree(key, trained[key], getattr(asked, key)):
+            raise InputError(
+                f"{model} was trained on images read with {key} = {_shown(trained[key])}; now {key} = "
+                f"{_shown(getattr(asked, key))} is asked for. Leave it out: files are read as the network was trained."
+            )
+    chosen = asked.model_dump(include=asked.model_fields_set)
+    return FilePixels.model_validate({**{k: v for k, v in trained.items() if v is not None}, **chosen})
+
+
+def decoding_of(dataset: Dataset) -> dict[str, int | str]:
+    """How a dataset's pixels are read, for a training record."""
+    return {
+        "bits": dataset.bits,
+        **{key: DEFAULT if value is None else value for key, value in dataset.decoding.items()},
+    }
+
+
+def check_same_decoding(decoding: Mapping[str, int | str], dataset: Dataset, model: str) -> None:
+    """Refuse a dataset whose options have it read otherwise than the images that a network was trained on.
+
+    Only what is a choice is compared: a dataset that can be read in one way alone is taken as it is.
+
+    Raises:
+        InputError: showing both.
+    """
+    differing = []
+    for key, value in dataset.decoding.items():
+        before = decoding.get(key)
+        if before is not None and not _agree(key, None if before == DEFAULT else before, value):
+            differing.append((key, None if before == DEFAULT else before, value))
+    if differing:
+        old, new = (", ".join(f"{k} = {_shown(pair[side])}" for k, *pair in differing) for side in (0, 1))
+        wanted = " ".join(f"--data-option {k}={'none' if v is None else v}" for k, v, _ in differing)
+        raise InputError(
+            f"{model} was trained on images read with {old}; {dataset.card.name}/{dataset.split} is read with {new}, "
+            f"which gives it other pixels. Give {wanted}."
+        )
+
+
+def fitted(dataset: Dataset, row: int, size: int, channels: int) -> tuple[Pixels, tuple[int, int]]:
+    """One image of a dataset as a network takes it, (channels, size, size), and its height and width in the file."""
+    pixels = dataset.read(row)
+    return fit(to_bits(pixels, dataset.bits), size, channels), (pixels.shape[0], pixels.shape[1])
+
+
+def stacked(pictures: Sequence[Pixels]) -> Pixels:
+    """Images (C, S, S) of 8 or 16 bits as one array, of 16 bits where any of them is: black and white stay."""
+    deep = any(picture.dtype == np.uint16 for picture in pictures)
+    return np.stack([to_bits(picture, 16 if deep else 8) for picture in pictures])
+
+
+def _agree(key: str, trained: int | str | None, now: object) -> bool:
+    if key == "frame" and trained is None:  # trained on files of one frame: which of several is a new question
+        return True
+    return trained == now
+
+
+def _shown(value: object) -> str:
+    return DEFAULT if value is None else str(value)

@@ -1,0 +1,162 @@
+"""The descent itself: a batch of images on its way through the budgets, and the best that the explainer verified."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from pellucid.attacks.magnitude import lengths, project, random_within, scale_to
+from pellucid.evaluation.manipulation.goals import SameDecision, SameMap
+from pellucid.evaluation.manipulation.gradient_maps import gradient_map
+from pellucid.explainers import explain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from pellucid.evaluation.manipulation.goals import Decision
+    from pellucid.evaluation.manipulation.settings import Attack
+    from pellucid.types import Classifier
+
+MOMENTUM = 0.75
+NEAR = 0.05  # logits: closer to its limit than this, a constraint is watched before it breaks,
+TOO_NEAR = 0.01  # and closer than this the step goes back from it
+
+
+class Climb:
+    """A batch on its way through the budgets.
+
+    Attributes:
+        best: (N, C, H, W), the best verified perturbed images, the images themselves where none is.
+        gradient_evaluations: int64 (N,), spent so far on descending and on judging what was found on the way; forward
+            passes alone are not counted.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        attack: Attack,
+        images: Tensor,
+        decision: Decision,
+        before: Tensor,
+        wanted: Tensor | None,
+        seed: int,
+    ) -> None:
+        self._classifier, self._attack, self._images = classifier, attack, images
+        self._way = gradient_map(attack.method, classifier, images, attack.options)
+        self._generator = torch.Generator(images.device).manual_seed(seed)
+        with torch.enable_grad():
+            reference = self._way.maps(images.clone().requires_grad_(True), decision.targets).detach()
+        self._goal: SameMap | SameDecision = (
+            SameMap(decision, reference, before, attack.kept)
+            if attack.goal == "same-map"
+            else SameDecision(decision, reference, before, wanted, attack.tolerance, attack.changed)
+        )
+        self.best = images.clone()
+        self.gradient_evaluations = torch.full((len(images),), self._way.cost, device=images.device)
+        # the image itself meets the constraint where the decision is to stay
+        nothing = torch.full((len(images),), -math.inf, dtype=torch.float64, device=images.device)
+        self._score = nothing if attack.goal == "same-map" else self._goal.score(before)
+        self._last = torch.zeros_like(images)
+        self._before = 0.0
+
+    def within(self, budget: float) -> None:
+        """Descend inside the ball of this budget, from where the one before ended.
+
+        A map stays most alike where the image moves least, so what keeps the map goes on from its best in small steps.
+        """
+        reach = lengths(self.best - self._images, "rms")
+        fine = (reach > 0) & (self._attack.goal == "same-map")
+        pace = torch.where(fine, 0.4 * reach, torch.full_like(reach, budget))
+        start = random_within(self._images, budget, "rms", self._generator)
+        if self._before:
+            start = 0.2 * start + self._last * (budget / self._before)
+        start = torch.where(fine.view(-1, 1, 1, 1), self._last, start)
+        self._before = budget
+        here, average = self._inside(start, budget), torch.zeros_like(start)
+        lowest = torch.full_like(self._score, math.inf)
+        steps = self._attack.steps
+        for step in range(steps + 1):
+            point = (self._images + here).clamp(0, 1).requires_grad_(True)
+            with torch.enable_grad():
+                logits = self._classifier(point)
+                deficit = self._goal.deficit(logits)
+                uphill = _gradient(deficit, point)
+                pull = self._goal.pull(self._way.maps(point, self._goal.decision.targets))
+                slope = _gradient(pull, point)
+            self.gradient_evaluations += 1 + self._way.cost
+            met = self._goal.met(logits.detach())
+            better = met & (pull.detach() < lowest)
+            lowest = torch.where(better, pull.detach().double(), lowest)
+            self._verify(point.detach(), better.nonzero().squeeze(1))
+            if step == steps:
+                break
+            direction = _direction(-slope, -uphill, deficit.detach())
+            average = MOMENTUM * average + direction
+            length = pace * (0.5 - 0.45 * step / max(steps - 1, 1))
+            here = self._inside(here + scale_to(average, length, "rms"), budget)
+        self._last = self.best - self._images
+        nowhere = lengths(self._last, "rms") == 0
+        self._last[nowhere] = here[nowhere]
+
+    def state(self) -> dict[str, Tensor]:
+        """All that the next budget goes on from."""
+        return {
+            "best": self.best,
+            "last": self._last,
+            "score": self._score,
+            "spent": self.gradient_evaluations,
+            "generator": self._generator.get_state(),
+        }
+
+    def restore(self, state: Mapping[str, Tensor], budget: float) -> None:
+        """Be where a climb was after this budget."""
+        self.best, self._last = state["best"].to(self.best), state["last"].to(self._last)
+        self._score = state["score"].to(self._score)
+        self.gradient_evaluations = state["spent"].to(self.gradient_evaluations)
+        self._generator.set_state(state["generator"].cpu())
+        self._before = budget
+
+    def _inside(self, perturbation: Tensor, budget: float) -> Tensor:
+        """Inside the ball, and then the pixel box, which only shortens."""
+        short = project(perturbation, budget * (1 - 1e-5), "rms")  # room for the rounding of image + perturbation
+        return (self._images + short).clamp(0, 1) - self._images
+
+    def _verify(self, points: Tensor, rows: Tensor) -> None:
+        """Keep those of these rows that the explainer itself scores best."""
+        if len(rows) == 0:
+            return
+        goal = self._goal.rows(rows)
+        judged = explain(
+            self._attack.method, self._classifier, points[rows], goal.decision.targets, **self._attack.options
+        )
+        self.gradient_evaluations[rows] += judged.gradient_evaluations
+        score = goal.score(judged.maps.detach())
+        better = rows[score > self._score[rows]]  # not where it is NaN: a constant map invalidates nothing
+        self._score[rows] = torch.where(score > self._score[rows], score, self._score[rows])
+        self.best[better] = points[better]
+
+
+def _gradient(values: Tensor, point: Tensor) -> Tensor:
+    """Of values (n,), each its own image's; zero where they do not depend on it, as a linear network's saliency."""
+    if not values.requires_grad:
+        return torch.zeros_like(point)
+    (gradient,) = torch.autograd.grad(values.sum(), point, allow_unused=True)
+    return torch.zeros_like(point) if gradient is None else gradient
+
+
+def _direction(to_map: Tensor, to_constraint: Tensor, deficit: Tensor) -> Tensor:
+    """Where to go (n, C, H, W) by the two descent directions, so that the constraint is met or stays met."""
+    to_map, to_constraint = (scale_to(way, 1.0, "rms") for way in (to_map, to_constraint))
+    against = (to_map * to_constraint).flatten(1).mean(1).clamp_max(0)
+    against = torch.where(deficit > -NEAR, against, torch.zeros_like(against))
+    free = to_map - against.view(-1, 1, 1, 1) * to_constraint
+    return scale_to(free + (deficit > -TOO_NEAR).view(-1, 1, 1, 1) * to_constraint, 1.0, "rms")
+
+
+def explained(classifier: Classifier, images: Tensor, targets: Tensor, attack: Attack) -> Tensor:
+    """The explainer's own maps, (N, H, W)."""
+    return explain(attack.method, classifier, images, targets, **attack.options).maps.detach()

@@ -1,0 +1,143 @@
+"""Heat maps that can be differentiated with respect to the image: what an attack on an explanation climbs.
+
+They stand beside the explainers of `pellucid.explainers`, which hand out numbers. An attack climbs these and is judged by
+those, so a difference between the two can make an attack weaker but never its report wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from pellucid.evaluation.manipulation.bent_relu import BentReLU
+from pellucid.evaluation.manipulation.fixed_surrogate import FixedSurrogate
+from pellucid.explainers import DIFFERENTIABLE, EXPLAINERS, check_options
+from pellucid.explainers.removal import baseline_of
+from pellucid.types import InputError
+from pellucid.utils.resources import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor
+
+    from pellucid.types import Classifier
+
+LEAK = 0.05
+"""Where Grad-CAM's ReLU is 0 nothing would show the way out: this share of the slope is left while climbing."""
+PATH_STEPS = 8  # points of the path of integrated gradients; the explainer that judges takes its own number
+
+
+@dataclass(frozen=True)
+class GradientMap:
+    """A method's map with a gradient, around some images.
+
+    Attributes:
+        maps: (images that require a gradient, targets) → (N, h, w) at the method's own resolution.
+        cost: what a map and its gradient cost, in gradient evaluations of the network.
+    """
+
+    maps: Callable[[Tensor, Tensor], Tensor]
+    cost: int
+
+
+def check_method(name: str, classifier: Classifier, options: Mapping[str, Any]) -> None:
+    """Refuse an explanation that cannot be attacked, before any work.
+
+    Raises:
+        InputError: a method that has no differentiable form, with those that do; a classifier without the feature map
+            or the linear head that the method needs; an option that it does not have, or a layer of its own.
+    """
+    if name not in DIFFERENTIABLE:
+        raise InputError(f"no attack on the explanation {name!r} is known. {nearest(name, DIFFERENTIABLE)}")
+    check_options(name, options)
+    if options.get("layer") is not None:
+        raise InputError("an attack on grad-cam takes the layer that the network pools: leave the option layer out.")
+    head = getattr(classifier, "head", None)
+    if EXPLAINERS[name].layouts and not isinstance(head, nn.Module):
+        raise InputError(
+            f"{name} needs the feature map that the network pools and the head behind it, which this classifier does "
+            "not name: give wrap() features= and head=, or attack saliency, which needs neither."
+        )
+    if name == "cam" and not isinstance(head, nn.Linear):
+        raise InputError(
+            f"a class activation map needs a linear head; this one is {type(head).__name__}. Attack grad-cam."
+        )
+
+
+def gradient_map(name: str, classifier: Classifier, images: Tensor, options: Mapping[str, Any]) -> GradientMap:
+    """The differentiable form of a method, which `check_method` has let pass.
+
+    Args:
+        name: one of `explain.DIFFERENTIABLE`.
+        classifier: frozen and in eval mode.
+        images: (N, C, H, W) in [0, 1], unchanged: what a method chooses by the image, it chooses by these.
+        options: of the explainer.
+    """
+    return GRADIENT_MAPS[name](classifier, images, options)
+
+
+def _cam(classifier: Classifier, _images: Tensor, _options: Mapping[str, Any]) -> GradientMap:
+    network: Any = classifier  # check_method has looked
+
+    def maps(points: Tensor, targets: Tensor) -> Tensor:
+        return torch.einsum("nd,ndhw->nhw", network.head.weight[targets], network.features(points))
+
+    return GradientMap(maps, 1)
+
+
+def _grad_cam(classifier: Classifier, _images: Tensor, _options: Mapping[str, Any]) -> GradientMap:
+    network: Any = classifier
+
+    def maps(points: Tensor, targets: Tensor) -> Tensor:
+        feature_map = network.features(points)
+        with BentReLU():  # of a head that has one
+            pooled = feature_map.mean((2, 3))
+            chosen = network.head(pooled).gather(1, targets[:, None]).sum()
+            (weights,) = torch.autograd.grad(chosen, pooled, create_graph=True)
+        return torch.nn.functional.leaky_relu(torch.einsum("nd,ndhw->nhw", weights, feature_map), LEAK)
+
+    return GradientMap(maps, 1)
+
+
+def _saliency(classifier: Classifier, _images: Tensor, _options: Mapping[str, Any]) -> GradientMap:
+    return GradientMap(lambda points, targets: _slope(classifier, points, targets).abs().amax(1), 2)
+
+
+def _integrated_gradients(classifier: Classifier, images: Tensor, options: Mapping[str, Any]) -> GradientMap:
+    """Signed and summed over the channels, by the midpoint rule."""
+    start = baseline_of(images, options.get("baseline", 0.0))
+
+    def maps(points: Tensor, targets: Tensor) -> Tensor:
+        total = torch.zeros_like(points)
+        for step in range(PATH_STEPS):
+            total = total + _slope(classifier, start + (points - start) * ((step + 0.5) / PATH_STEPS), targets)
+        return ((points - start) * total / PATH_STEPS).sum(1)
+
+    return GradientMap(maps, 2 * PATH_STEPS)
+
+
+def _lime(classifier: Classifier, images: Tensor, options: Mapping[str, Any]) -> GradientMap:
+    surrogate = FixedSurrogate(classifier, images, options)
+    return GradientMap(surrogate.maps, surrogate.samples)
+
+
+def _slope(classifier: Classifier, points: Tensor, targets: Tensor) -> Tensor:
+    """∂f_c/∂x, differentiable, also of a network of ReLUs."""
+    with BentReLU():
+        chosen = classifier(points).gather(1, targets[:, None]).sum()
+        (gradient,) = torch.autograd.grad(chosen, points, create_graph=True)
+    return gradient
+
+
+GRADIENT_MAPS: dict[str, Callable[[Classifier, Tensor, Mapping[str, Any]], GradientMap]] = {
+    "cam": _cam,
+    "grad-cam": _grad_cam,
+    "saliency": _saliency,
+    "integrated-gradients": _integrated_gradients,
+    "lime": _lime,
+}
+"""The form that an attack climbs, of each of `explain.DIFFERENTIABLE`."""

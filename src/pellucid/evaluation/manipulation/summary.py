@@ -1,0 +1,146 @@
+"""From attacks on explanations to tables: curves against the budget, areas under them, a row an image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pellucid.evaluation.metrics.bootstrap import as_array
+from pellucid.evaluation.metrics.similarity import MEASURES
+from pellucid.evaluation.metrics.statistics import mean_over_images
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from pellucid.evaluation.manipulation.attack import Manipulation
+    from pellucid.evaluation.metrics.bootstrap import Bootstrap
+
+    Numbers = npt.NDArray[np.float64]
+
+INVALIDATED = (
+    "mean over budgets from 0 to the largest, by the trapezoid rule, of whether an image's explanation was invalidated "
+    "(0 at budget 0); 0: never, near 1: at once"
+)
+SIMILARITY = (
+    "mean over budgets from 0 to the largest, by the trapezoid rule, of the similarity of the map to the original one "
+    "(1 at budget 0); 1: nothing could be changed"
+)
+
+
+def mean_over_budgets(budgets: Sequence[float], values: npt.ArrayLike, at_zero: float) -> Numbers:
+    """The mean (N,) of curves (B, N) over budgets from 0 to the largest; straight between the budgets measured.
+
+    NaN for a curve with a gap.
+
+    Raises:
+        InputError: another number of budgets than of values.
+
+    Example:
+        >>> mean_over_budgets([0.01, 0.03], [[0.5], [0.5]], at_zero=1.0).round(4).tolist()
+        [0.5833]
+    """
+    curves = np.asarray(values, dtype=np.float64)
+    if curves.ndim != 2 or len(curves) != len(budgets):
+        raise InputError(f"{len(budgets)} budgets need curves ({len(budgets)}, N); found {curves.shape}.")
+    x = np.array([0.0, *budgets])
+    y = np.concatenate([np.full((1, curves.shape[1]), at_zero), curves])
+    return np.asarray(np.trapezoid(y, x, axis=0) / x[-1])
+
+
+def manipulation_rows(found: Manipulation, names: Sequence[str]) -> list[dict[str, Any]]:
+    """A row an image and budget, for a CSV; `names` are the images'."""
+    classes = found.classes
+    rows = []
+    for b, budget in enumerate(found.attack.budgets):
+        for i, name in enumerate(names):
+            figures = {k: float(v[b, i]) for k, v in found.similarity.items()}
+            figures |= {f"{k}_to_target": float(v[b, i]) for k, v in found.to_target.items()}
+            figures |= {f"{k}_under_noise": float(v[b, i]) for k, v in found.noise.items()}
+            rows.append(
+                {
+                    "image": name,
+                    "method": found.attack.method,
+                    "goal": found.attack.goal,
+                    "budget": budget,
+                    "explained": classes[int(found.decision.targets[i])],
+                    "constraint_met": int(found.met[b, i]),
+                    "invalidated": int(found.found[b, i]),
+                    "rms": float(found.rms[b, i]),
+                    "decided_before": classes[int(found.decision.decided[i])],
+                    "decided_after": classes[int(found.decided[b, i])],
+                    "probability_before": float(found.decision.probability[i]),
+                    "probability_after": float(found.probability[b, i]),
+                    **figures,
+                    "gradient_evaluations": int(found.gradient_evaluations[b, i]),
+                    "reason": found.reasons[i] or _failure(found, b, i),
+                }
+            )
+    return rows
+
+
+def manipulation_summary(found: Manipulation, bootstrap: Bootstrap) -> dict[str, Any]:
+    """Curves and areas with their 95 % intervals over images, as JSON takes them.
+
+    Args:
+        found: the attacks.
+        bootstrap: over the same images.
+
+    Raises:
+        InputError: a bootstrap over another number of images.
+    """
+    attack, count = found.attack, len(found.images)
+    if len(bootstrap) != count:
+        raise InputError(f"{count} images were attacked, but the bootstrap is over {len(bootstrap)}.")
+    usable = np.array([r is None for r in found.reasons])
+    reason = next((r for r in found.reasons if r), None) or "the constraint was met on no image"
+
+    def per_image(values: Any) -> Numbers:  # noqa: ANN401
+        numbers = np.asarray(as_array(values), dtype=np.float64)
+        return np.where(usable, numbers, np.nan)
+
+    def told(values: Numbers) -> dict[str, Any]:
+        return mean_over_images(values, bootstrap, reason=reason).estimate().to_json()
+
+    curves: dict[str, Numbers] = {"constraint_met": per_image(found.met), "invalidated": per_image(found.found)}
+    curves |= {name: per_image(values) for name, values in found.similarity.items()}
+    curves |= {f"{name}_to_target": per_image(values) for name, values in found.to_target.items()}
+    curves |= {f"{name}_under_noise": per_image(values) for name, values in found.noise.items()}
+    curves["probability"] = per_image(found.probability)
+    areas = {"invalidated": told(mean_over_budgets(attack.budgets, curves["invalidated"], 0.0))}
+    if attack.goal == "same-decision":
+        areas |= {m: told(mean_over_budgets(attack.budgets, curves[m], 1.0)) for m in MEASURES}
+    noise = {m: mean_over_budgets(attack.budgets, curves[f"{m}_under_noise"], 1.0) for m in MEASURES}
+    areas |= {f"{m}_under_noise": told(values) for m, values in noise.items()}
+    return {
+        "method": attack.method,
+        "goal": attack.goal,
+        "target_map": attack.target_map,
+        "options": dict(attack.options),
+        "budgets": list(attack.budgets),
+        "steps": attack.steps,
+        "tolerance": attack.tolerance if attack.goal == "same-decision" else None,
+        "kept": attack.kept if attack.goal == "same-map" else None,
+        "changed": attack.changed if attack.goal == "same-decision" and attack.target_map is None else None,
+        "seed": attack.seed,
+        "n": count,
+        "without_figures": {name: found.reasons.count(name) for name in dict.fromkeys(found.reasons) if name},
+        "gradient_evaluations_per_image": float(found.gradient_evaluations[-1].double().mean()),
+        "probability_before": told(per_image(found.decision.probability)),
+        "curves": {name: [told(values) for values in curve] for name, curve in curves.items()},
+        "areas": areas,
+        "areas_are": {"invalidated": INVALIDATED, "others": SIMILARITY},
+    }
+
+
+def _failure(found: Manipulation, budget: int, image: int) -> str:
+    """What kept an attack from its goal, or nothing where it was reached."""
+    if bool(found.found[budget, image]):
+        return ""
+    if found.attack.goal == "same-map":
+        changed = bool(found.met[budget, image])
+        return "the decision changed, and the map with it" if changed else "the decision could not be changed"
+    return "the map could not be changed far enough"

@@ -1,0 +1,288 @@
+"""Figures of several networks side by side, as rows: one cell of a table each, with its interval and difference."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pellucid.evaluation.metrics.classification import accuracy, classification_table, without_answer
+from pellucid.evaluation.metrics.heatmap_scores import heatmap_scores, score_table
+from pellucid.evaluation.metrics.localization import localization_table, match_boxes, threshold_sweep
+from pellucid.evaluation.metrics.statistics import Bootstrap, Replicates, paired_difference, ratio
+from pellucid.evaluation.metrics.trivial_maps import centred_gaussian, mean_box, uniform
+from pellucid.evaluation.metrics.validation import one_hot
+from pellucid.models.inference import decisions, unanswered
+from pellucid.utils.resources import finite
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.evaluation.metrics.explanations import ExplanationScores, LocalizationTask
+    from pellucid.evaluation.metrics.localization import LocalizationTable
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of one variant: where it belongs, its value with a 95 % interval, and how it differs.
+
+    Attributes:
+        section: `classification`, `robustness`, `ara`, `localization`, `wang` or `sweep`.
+        metric: its name.
+        class_name: a class, or `mean`.
+        variant: a network or recipe; empty for maps that know nothing of the image.
+        value: over all images, the mean over the seeds; NaN where undefined.
+        low: lower end of the interval.
+        high: upper end.
+        n: how many things it averages over.
+        reason: why something is NaN or left out.
+        target: the images and regions that explanations were scored on.
+        method: of explanation.
+        gate: of Wang et al.'s scores: `annotated` pairs or `predicted` ones.
+        at: the criterion or perturbation size.
+        threshold: of the heat map, in a sweep.
+        seeds: the value of each seed.
+        seed_spread: standard deviation over the seeds.
+        difference: to the reference variant, paired over images.
+    """
+
+    section: str
+    metric: str
+    class_name: str
+    variant: str
+    value: float
+    low: float
+    high: float
+    n: int
+    reason: str | None = None
+    target: str = ""
+    method: str = ""
+    gate: str = ""
+    at: str = ""
+    threshold: float | None = None
+    seeds: tuple[float, ...] = ()
+    seed_spread: float = math.nan
+    difference: dict[str, Any] | None = field(default=None)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary; NaN is None, and `class_name` is called `class`."""
+        values = asdict(self)
+        values["class"] = values.pop("class_name")
+        plain: dict[str, Any] = finite(values)
+        return plain
+
+
+def compare(place: Row, figures: Mapping[str, Sequence[Replicates]], reference: str | None) -> list[Row]:
+    """One row a variant, from one figure a seed each, with the difference to the reference variant.
+
+    Args:
+        place: a row whose fields say where the figures belong.
+        figures: variant → one figure a seed.
+        reference: the variant that the others are compared with, or None.
+    """
+    rows = []
+    for variant, seeds in figures.items():
+        shown = Replicates.mean(list(seeds)).estimate()
+        values = tuple(r.value for r in seeds)
+        defined = [v for v in values if not math.isnan(v)]
+        difference = None
+        if reference is not None and variant != reference and reference in figures:
+            found = paired_difference(seeds, figures[reference])
+            difference = found.estimate.to_json() | {"seeds": list(found.seed_differences)}
+        rows.append(
+            replace(
+                place,
+                variant=variant,
+                value=shown.value,
+                low=shown.low,
+                high=shown.high,
+                n=shown.n,
+                reason=shown.reason,
+                seeds=values,
+                seed_spread=float(np.std(defined, ddof=1)) if len(defined) > 1 else math.nan,
+                difference=difference,
+            )
+        )
+    return rows
+
+
+def _place(section: str, metric: str, class_name: str, **where: Any) -> Row:  # noqa: ANN401
+    return Row(section, metric, class_name, "", math.nan, math.nan, math.nan, 0, **where)
+
+
+def classification_rows(
+    logits: Mapping[str, Sequence[npt.NDArray[np.floating]]],
+    dataset: Dataset,
+    bootstrap: Bootstrap,
+    reference: str | None = None,
+) -> list[Row]:
+    """AUROC, average precision and what goes with the task, a class and their mean."""
+    tables = {
+        variant: [classification_table(x, dataset.targets, dataset.classes, dataset.task, bootstrap) for x in seeds]
+        for variant, seeds in logits.items()
+    }
+    first = next(iter(tables.values()))[0]
+    rows = []
+    for class_name, metrics in first.items():
+        for metric in (m for m in metrics if m != "prevalence"):  # the same for every network
+            figures = {v: [t[class_name][metric] for t in seeds] for v, seeds in tables.items()}
+            rows += compare(_place("classification", metric, class_name), figures, reference)
+    return rows
+
+
+def robustness_rows(
+    logits: Mapping[str, Sequence[Mapping[str, npt.NDArray[np.floating]]]],
+    thresholds: Mapping[str, Sequence[Sequence[float]]],
+    dataset: Dataset,
+    bootstrap: Bootstrap,
+    reference: str | None = None,
+) -> list[Row]:
+    """AUROC and accuracy under attack: logits by variant, seed and size of the attack (`0` for none).
+
+    The accuracy of a multi-label network is the share of known labels that are right at each label's threshold.
+    """
+    rows = []
+    sizes = list(next(iter(logits.values()))[0])
+    for size in sizes:
+        tables = {
+            v: [
+                classification_table(x[size], dataset.targets, dataset.classes, dataset.task, bootstrap)["mean"][
+                    "auroc"
+                ]
+                for x in seeds
+            ]
+            for v, seeds in logits.items()
+        }
+        right = {
+            v: [_accuracy(x[size], cut, dataset, bootstrap) for x, cut in zip(seeds, thresholds[v], strict=True)]
+            for v, seeds in logits.items()
+        }
+        rows += compare(_place("robustness", "auroc", "mean", at=size), tables, reference)
+        rows += compare(_place("robustness", "accuracy", "mean", at=size), right, reference)
+    return rows
+
+
+def _accuracy(
+    logits: npt.NDArray[np.floating], thresholds: Sequence[float], dataset: Dataset, bootstrap: Bootstrap
+) -> Replicates:
+    if dataset.task == "multiclass":
+        return accuracy(decisions(logits, dataset.task), dataset.targets, bootstrap)
+    truth = one_hot(dataset)
+    usable = ~np.isnan(truth) & ~np.isnan(np.asarray(thresholds))
+    undefined = without_answer(unanswered(logits), usable.any(1), bootstrap)
+    if undefined is not None:
+        return undefined
+    decided = decisions(logits, dataset.task, thresholds) == 1
+    return ratio(((decided == (truth == 1)) & usable).sum(1), usable.sum(1), bootstrap)
+
+
+def localization_rows(
+    found: Mapping[str, Sequence[ExplanationScores]],
+    task: LocalizationTask,
+    method: str,
+    bootstrap: Bootstrap,
+    reference: str | None = None,
+) -> list[Row]:
+    """The threshold-free scores of one method's maps."""
+    over_pairs = bootstrap.take(task.pair_image)
+    tables = {
+        v: [score_table(s.scores, task.pair_class, task.classes, over_pairs) for s in seeds]
+        for v, seeds in found.items()
+    }
+    return _score_rows(tables, task, method, reference)
+
+
+def trivial_rows(task: LocalizationTask, bootstrap: Bootstrap) -> list[Row]:
+    """The same scores for maps that know nothing of the image: what the figures are worth.
+
+    The class's mean region comes from the other half of the patients.
+    """
+    over_pairs = bootstrap.take(task.pair_image)
+    count, size = len(task.masks), (task.masks.shape[1], task.masks.shape[2])
+    patients = [task.dataset.patients[i] for i in task.pair_image]
+    maps = {
+        "trivial: uniform": uniform(count, size),
+        "trivial: centred": centred_gaussian(count, size),
+        "trivial: mean box": mean_box(task.masks, task.pair_class, patients),
+    }
+    rows = []
+    for name, heat in maps.items():
+        table = score_table(heatmap_scores(heat, task.masks), task.pair_class, task.classes, over_pairs)
+        rows += _score_rows({"": [table]}, task, name, None)
+    return rows
+
+
+def _score_rows(
+    tables: Mapping[str, Sequence[dict[str, dict[str, Replicates]]]],
+    task: LocalizationTask,
+    method: str,
+    reference: str | None,
+) -> list[Row]:
+    rows = []
+    for class_name, scores in next(iter(tables.values()))[0].items():
+        for metric in scores:
+            figures = {v: [t[class_name][metric] for t in seeds] for v, seeds in tables.items()}
+            place = _place("localization", metric, class_name, target=task.name, method=method)
+            rows += compare(place, figures, reference)
+    return rows
+
+
+def wang_rows(
+    found: Mapping[str, Sequence[ExplanationScores]],
+    task: LocalizationTask,
+    method: str,
+    bootstrap: Bootstrap,
+    reference: str | None = None,
+) -> list[Row]:
+    """Wang et al.'s accuracy, average false positives and box area, ungated and gated, and the threshold sweep."""
+    inputs = {v: [s.localization_input(task) for s in seeds] for v, seeds in found.items()}
+    if any(i is None for seeds in inputs.values() for i in seeds):
+        return []
+    rows: list[Row] = []
+    where = {"target": task.name, "method": method}
+    gates = {"annotated": False}
+    if all(i is not None and i.predicted is not None for seeds in inputs.values() for i in seeds):
+        gates["predicted"] = True
+    for gate, gated in gates.items():
+        tables = {
+            v: [localization_table(match_boxes(i, gated=gated), bootstrap) for i in seeds if i is not None]
+            for v, seeds in inputs.items()
+        }
+        rows += _box_rows("wang", tables, {**where, "gate": gate}, reference)
+    sweeps = {
+        v: [threshold_sweep(i, bootstrap, gated=False) for i in seeds if i is not None] for v, seeds in inputs.items()
+    }
+    for threshold in next(iter(sweeps.values()))[0]:
+        tables = {v: [{"mean": s[threshold]["mean"]} for s in seeds] for v, seeds in sweeps.items()}
+        place = {**where, "gate": "annotated", "threshold": threshold}
+        rows += _box_rows("sweep", tables, place, reference)
+    return rows
+
+
+def _box_rows(
+    section: str,
+    tables: Mapping[str, Sequence[LocalizationTable]],
+    where: Mapping[str, Any],
+    reference: str | None,
+) -> list[Row]:
+    rows: list[Row] = []
+    for class_name, criteria in next(iter(tables.values()))[0].items():
+        for criterion in criteria:
+            overlap, _, limit = criterion.partition("@")
+            for metric, attribute in (("accuracy", "accuracy"), ("afp", "false_positives")):
+                figures = {v: [getattr(t[class_name][criterion], attribute) for t in ts] for v, ts in tables.items()}
+                rows += compare(
+                    _place(section, metric, class_name, at=f"{overlap} > {limit}", **where),
+                    figures,
+                    reference,
+                )
+        any_criterion = next(iter(criteria))  # the area and number of boxes do not depend on what counts as a hit
+        for metric, attribute in (("mean_box_area", "box_area"), ("boxes_per_map", "boxes_per_map")):
+            figures = {v: [getattr(t[class_name][any_criterion], attribute) for t in ts] for v, ts in tables.items()}
+            rows += compare(_place(section, metric, class_name, **where), figures, reference)
+    return rows

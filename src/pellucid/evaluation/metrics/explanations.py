@@ -1,0 +1,290 @@
+"""Scoring a classifier's explanations on images with known regions: maps are made in batches and never kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pellucid.data.cache.pixels import materialize
+from pellucid.evaluation.metrics.boxes import SWEEP_THRESHOLDS, PredictedBoxes, heatmap_to_boxes
+from pellucid.evaluation.metrics.heatmap_scores import SCORES, heatmap_scores
+from pellucid.evaluation.metrics.localization import LocalizationInput
+from pellucid.explainers import EXPLAINERS, HEATMAPS, explain
+from pellucid.models.inference import as_pixels, in_batches
+from pellucid.types import InputError, device_of
+from pellucid.utils.digests import read_arrays, write_arrays
+from pellucid.utils.resources import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+    from torch import nn
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.types import Pixels
+
+
+@dataclass(frozen=True)
+class LocalizationTask:
+    """Annotated images, and for each (image, class) pair the region that an explanation should fall on.
+
+    Attributes:
+        name: of the task.
+        dataset: the annotated images only, N of them.
+        images: uint8 or uint16 (N, C, S, S).
+        classes: the localised classes, by name.
+        outputs: (C,), the classifier's output of each.
+        pair_image: (M,), pairs with a region.
+        pair_class: (M,), numbers in `classes`.
+        masks: boolean (M, S, S), the union of the pair's regions.
+        true_image: (G,), the image of each box.
+        true_class: (G,).
+        true_box: (G, 4), x, y, width, height in pixels of the S × S image.
+        has_masks: whether the regions are masks rather than boxes.
+    """
+
+    name: str
+    dataset: Dataset
+    images: Pixels
+    classes: tuple[str, ...]
+    outputs: npt.NDArray[np.int64]
+    pair_image: npt.NDArray[np.int64]
+    pair_class: npt.NDArray[np.int64]
+    masks: npt.NDArray[np.bool_]
+    true_image: npt.NDArray[np.int64]
+    true_class: npt.NDArray[np.int64]
+    true_box: npt.NDArray[np.float64]
+    has_masks: bool
+
+
+def localization_task(
+    name: str,
+    dataset: Dataset,
+    classes: Sequence[str],
+    *,
+    size: int,
+    channels: int,
+    regions: Mapping[str, Sequence[str]] | None = None,
+    limit: int | None = None,
+    cache: Path | None = None,
+) -> LocalizationTask:
+    """Prepare the annotated images of a dataset for scoring.
+
+    Args:
+        name: of the task.
+        dataset: images with regions; those without one of the wanted regions are left out.
+        classes: the classifier's classes.
+        size: of the classifier's images.
+        channels: of the classifier's images.
+        regions: class → the region labels that its explanation should fall on; where not given, every class
+            that the dataset has regions of.
+        limit: at most so many annotated images, chosen at random with seed 0.
+        cache: folder for decoded images.
+
+    Raises:
+        InputError: if the dataset has no regions, or not those asked for.
+    """
+    known = dataset.regions.labels if dataset.regions is not None else ()
+    if dataset.regions is None or not known:
+        raise InputError(f"{dataset.card.name}/{dataset.split} has no boxes or masks to score explanations on.")
+    wanted = {c: tuple(labels) for c, labels in (regions or {c: (c,) for c in classes if c in known}).items()}
+    for class_name, labels in wanted.items():
+        if class_name not in classes:
+            raise InputError(f"the classifier has no class {class_name!r}. {nearest(class_name, classes)}")
+        for label in labels:
+            if label not in known:
+                raise InputError(f"{dataset.card.name} marks no {label!r}. {nearest(label, known)}")
+    if not wanted:
+        raise InputError(
+            f"{dataset.card.name} marks {', '.join(known)}, none of which is a class of the network "
+            f"({', '.join(classes)}). Say which belong together, as in --region PNEUMONIA=Lesions."
+        )
+    names = tuple(wanted)
+    every_label = [label for labels in wanted.values() for label in labels]
+    rows = sorted({image for image, _ in dataset.regions.pairs(every_label)})
+    annotated = dataset.subset(rows).limit(limit)
+    assert annotated.regions is not None
+    found = annotated.regions
+    at = set(found.pairs(every_label))
+    pairs = [
+        (image, number)
+        for image in range(len(annotated))
+        for number, c in enumerate(names)
+        if any((image, label) in at for label in wanted[c])
+    ]
+    boxes = [
+        (image, number, box)
+        for image, number in pairs
+        for label in wanted[names[number]]
+        for box in found.boxes(image, label, size)
+    ]
+    return LocalizationTask(
+        name=name,
+        dataset=annotated,
+        images=materialize(annotated, size=size, channels=channels, directory=cache),
+        classes=names,
+        outputs=np.array([list(classes).index(c) for c in names], dtype=np.int64),
+        pair_image=np.array([i for i, _ in pairs], dtype=np.int64),
+        pair_class=np.array([c for _, c in pairs], dtype=np.int64),
+        masks=np.stack([found.mask(i, wanted[names[c]], size) for i, c in pairs]),
+        true_image=np.array([i for i, _, _ in boxes], dtype=np.int64),
+        true_class=np.array([c for _, c, _ in boxes], dtype=np.int64),
+        true_box=np.array([tuple(b) for _, _, b in boxes], dtype=np.float64).reshape(-1, 4),
+        has_masks=any(r.mask is not None for r in found.items if r.label in every_label),
+    )
+
+
+@dataclass(frozen=True)
+class ExplanationScores:
+    """What one classifier's maps of one method scored on a task.
+
+    Attributes:
+        scores: (M,) arrays by name, for the pairs with a region.
+        boxes: drawn on the maps of `map_image`, `map_class`; None where boxes were not asked for.
+        map_image: the image of each map that boxes were drawn on.
+        map_class: its class.
+        predicted: whether the classifier predicts the class on the image; None where only annotated pairs have maps.
+    """
+
+    scores: dict[str, npt.NDArray[np.float64]]
+    boxes: PredictedBoxes | None = None
+    map_image: npt.NDArray[np.int64] | None = None
+    map_class: npt.NDArray[np.int64] | None = None
+    predicted: npt.NDArray[np.bool_] | None = None
+
+    def localization_input(self, task: LocalizationTask) -> LocalizationInput | None:
+        """The boxes beside the true ones, for Wang et al.'s scores; None where none were drawn."""
+        if self.boxes is None or self.map_image is None or self.map_class is None:
+            return None
+        return LocalizationInput(
+            self.boxes,
+            self.map_image,
+            self.map_class,
+            task.true_image,
+            task.true_class,
+            task.true_box,
+            len(task.images),
+            task.classes,
+            self.predicted,
+        )
+
+
+def score_explanations(
+    classifier: nn.Module,
+    task: LocalizationTask,
+    method: str,
+    *,
+    boxes: bool,
+    predicted: npt.NDArray[np.bool_] | None = None,
+    batch_size: int = 16,
+    advance: Callable[[int], None] | None = None,
+) -> ExplanationScores:
+    """Explain every annotated pair of a task by one method, and score the maps.
+
+    Methods that give the maps of all classes at once are also run on the pairs that `predicted` names, so that
+    Wang et al.'s scores can be gated by the classifier's own predictions.
+
+    Args:
+        classifier: what is explained.
+        task: images and regions.
+        method: a name of `explain.HEATMAPS`.
+        boxes: whether boxes are drawn on the maps.
+        predicted: boolean (N, C), which localised classes the classifier predicts on which image.
+        batch_size: images (or pairs) at a time.
+        advance: called with the number of images of each finished batch.
+
+    Raises:
+        InputError: a method that gives no heat maps.
+    """
+    if method not in HEATMAPS:
+        raise InputError(f"only heat maps can be scored against regions; found {method!r}. {nearest(method, HEATMAPS)}")
+    shape = (len(task.images), len(task.classes))
+    at_once = EXPLAINERS[method].all_classes_at_once
+    if at_once and boxes and predicted is not None:
+        wanted = predicted.copy()
+        wanted[task.pair_image, task.pair_class] = True
+    else:
+        wanted, predicted = np.zeros(shape, dtype=bool), None
+        wanted[task.pair_image, task.pair_class] = True
+    map_image, map_class = np.nonzero(wanted)
+    row_of_pair = np.full(shape, -1, dtype=np.int64)
+    row_of_pair[task.pair_image, task.pair_class] = np.arange(len(task.pair_image))
+    scores = {name: np.full(len(task.pair_image), np.nan) for name in SCORES}
+    drawn: list[PredictedBoxes] = []
+    device = device_of(classifier)
+    for rows in in_batches(len(map_image), batch_size):
+        images, pixel_row = np.unique(map_image[rows], return_inverse=True)
+        pixels = as_pixels(task.images[images], device)
+        outputs = torch.from_numpy(task.outputs[map_class[rows]]).to(device)
+        inverse = torch.from_numpy(pixel_row).to(device)
+        if at_once:
+            maps = explain(method, classifier, pixels, "all").maps[inverse, outputs]  # type: ignore[arg-type]
+        else:
+            maps = explain(method, classifier, pixels[inverse], outputs).maps  # type: ignore[arg-type]
+        heat = maps.float().cpu().numpy()
+        pair = row_of_pair[map_image[rows], map_class[rows]]
+        annotated = pair >= 0
+        if annotated.any():
+            for name, values in heatmap_scores(heat[annotated], task.masks[pair[annotated]]).items():
+                scores[name][pair[annotated]] = values
+        if boxes:
+            drawn.append(heatmap_to_boxes(heat, SWEEP_THRESHOLDS))
+        if advance is not None:
+            advance(rows.stop - rows.start)
+    if not boxes:
+        return ExplanationScores(scores)
+    gate = None if predicted is None else predicted[map_image, map_class]
+    return ExplanationScores(scores, PredictedBoxes.concatenate(drawn), map_image, map_class, gate)
+
+
+def save_scores(path: Path, found: ExplanationScores) -> None:
+    """Keep scores and boxes as one npz file, whole or not at all."""
+    write_arrays(path, arrays_of(found))
+
+
+def load_scores(path: Path) -> ExplanationScores:
+    """What `save_scores` wrote.
+
+    Raises:
+        InputError: it is not what was written.
+    """
+    return scores_of(read_arrays(path))
+
+
+def arrays_of(found: ExplanationScores) -> dict[str, npt.NDArray[Any]]:
+    """Scores and boxes as named arrays."""
+    arrays: dict[str, npt.NDArray[Any]] = {f"score_{k}": v for k, v in found.scores.items()}
+    if found.boxes is not None and found.map_image is not None and found.map_class is not None:
+        arrays |= {
+            "box_map": found.boxes.map_index,
+            "box_threshold": found.boxes.threshold,
+            "box": found.boxes.boxes,
+            "box_size": np.array(found.boxes.size),
+            "box_thresholds": np.array(found.boxes.thresholds),
+            "map_image": found.map_image,
+            "map_class": found.map_class,
+        }
+        if found.predicted is not None:
+            arrays["predicted"] = found.predicted
+    return arrays
+
+
+def scores_of(arrays: Mapping[str, npt.NDArray[Any]]) -> ExplanationScores:
+    """What `arrays_of` was given."""
+    scores = {k.removeprefix("score_"): values for k, values in arrays.items() if k.startswith("score_")}
+    if "box" not in arrays:
+        return ExplanationScores(scores)
+    boxes = PredictedBoxes(
+        arrays["box_map"],
+        arrays["box_threshold"],
+        arrays["box"],
+        len(arrays["map_image"]),
+        (int(arrays["box_size"][0]), int(arrays["box_size"][1])),
+        tuple(float(t) for t in arrays["box_thresholds"]),
+    )
+    return ExplanationScores(scores, boxes, arrays["map_image"], arrays["map_class"], arrays.get("predicted"))

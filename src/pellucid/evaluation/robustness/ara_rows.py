@@ -1,0 +1,106 @@
+"""Accuracy-Robustness Areas of several networks side by side, and their accuracy on the same images, as rows."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pellucid.evaluation.metrics.classification import accuracy, balanced_accuracy
+from pellucid.evaluation.metrics.comparison import Row, compare
+from pellucid.evaluation.metrics.statistics import Replicates
+from pellucid.evaluation.robustness.ara import BALANCED
+from pellucid.evaluation.robustness.ara_summary import areas_of
+from pellucid.evaluation.robustness.questions import Question
+from pellucid.models.inference import decisions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.evaluation.metrics.bootstrap import Bootstrap
+    from pellucid.evaluation.robustness.radii import Radii
+
+
+def ara_rows(
+    radii: Mapping[str, Sequence[Mapping[str, Radii]]],
+    dataset: Dataset,
+    bootstrap: Bootstrap,
+    reference: str | None = None,
+) -> list[Row]:
+    """The area of each kind, with several labels also a label, and the differences to the reference.
+
+    Args:
+        radii: by variant, seed and kind.
+        dataset: the images that were measured.
+        bootstrap: over them.
+        reference: the variant that the others are compared with, or None.
+    """
+    rows: list[Row] = []
+    for kind in next(iter(radii.values()))[0]:
+        found = {v: [areas_of(one[kind], dataset, bootstrap) for one in seeds] for v, seeds in radii.items()}
+        names = list(next(iter(found.values()))[0].labels)
+        for name in [*names, "mean"]:
+            figures = {
+                v: [(x.overall if name == "mean" else x.labels[name]).replicates for x in seeds]
+                for v, seeds in found.items()
+            }
+            rows += compare(_place(f"ara_{kind}", name), figures, reference)
+    return rows
+
+
+def clean_rows(
+    logits: Mapping[str, Sequence[npt.NDArray[np.floating]]],
+    thresholds: Mapping[str, Sequence[Sequence[float]]],
+    dataset: Dataset,
+    bootstrap: Bootstrap,
+    reference: str | None = None,
+) -> list[Row]:
+    """The accuracy of the unchanged images: where the curves under attack start.
+
+    With several labels it is the balanced accuracy of each at its threshold, for the labels that have an area.
+
+    Args:
+        logits: by variant, (N, K) a seed.
+        thresholds: by variant, K probabilities a seed.
+        dataset: the images that were measured.
+        bootstrap: over them.
+        reference: the variant that the others are compared with, or None.
+    """
+    if dataset.task == "multiclass":
+        right = {
+            v: [accuracy(decisions(x, dataset.task), dataset.targets, bootstrap) for x in xs]
+            for v, xs in logits.items()
+        }
+        return compare(_place("accuracy", "mean"), right, reference)
+    rows: list[Row] = []
+    tables = {
+        v: [_by_label(x, cut, dataset, bootstrap) for x, cut in zip(xs, thresholds[v], strict=True)]
+        for v, xs in logits.items()
+    }
+    for name in (*dataset.classes, "mean"):
+        figures = {v: [table[name] for table in seeds] for v, seeds in tables.items()}
+        rows += compare(_place("balanced_accuracy", name), figures, reference)
+    return rows
+
+
+def _by_label(
+    logits: npt.NDArray[np.floating], thresholds: Sequence[float], dataset: Dataset, bootstrap: Bootstrap
+) -> dict[str, Replicates]:
+    missing = Question("attack", "label_flipped", BALANCED, "multilabel", tuple(thresholds)).undefined(dataset.targets)
+    decided = decisions(logits, dataset.task, thresholds)
+    found = {}
+    for number, name in enumerate(dataset.classes):
+        if number in missing:
+            nothing = np.full(bootstrap.resamples, math.nan)
+            found[name] = Replicates(math.nan, nothing, 0, missing[number], bootstrap.key)
+        else:
+            found[name] = balanced_accuracy(decided[:, number], dataset.targets[:, number], bootstrap)
+    return {**found, "mean": Replicates.mean(list(found.values()), n=sum(r.n for r in found.values()))}
+
+
+def _place(metric: str, name: str) -> Row:
+    return Row("ara", metric, name, "", math.nan, math.nan, math.nan, 0)

@@ -1,0 +1,226 @@
+"""From radii to `ara.json`: areas with intervals, what they cost, and whether the attack is to be trusted."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pellucid.attacks.alarm import choose, weak_attack
+from pellucid.evaluation.metrics.statistics import Replicates
+from pellucid.evaluation.robustness.ara import Area, Curve, accuracy_curve, ara, balanced_ara, mean_area, mean_curve
+from pellucid.models.inference import as_pixels
+from pellucid.types import device_of
+from pellucid.utils.digests import DamageError, digest, read_sealed, write_sealed
+from pellucid.utils.resources import finite
+from pellucid.utils.results_store import ResultsStore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import numpy.typing as npt
+    from torch import nn
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.evaluation.metrics.bootstrap import Bootstrap
+    from pellucid.evaluation.robustness.radii import Protocol, Radii
+    from pellucid.types import Pixels
+
+FILE = "ara.json"
+
+
+@dataclass(frozen=True)
+class Areas:
+    """The areas of one kind.
+
+    Attributes:
+        overall: of a multiclass network; of a multi-label one the mean over the labels that have one.
+        labels: of each label, by name; empty for a multiclass network.
+    """
+
+    overall: Area
+    labels: dict[str, Area]
+
+
+def areas_of(radii: Radii, dataset: Dataset, bootstrap: Bootstrap) -> Areas:
+    """The areas that radii give.
+
+    Args:
+        radii: the answers to one question.
+        dataset: the images that were measured.
+        bootstrap: over these images.
+
+    Returns:
+        The areas; NaN with a reason for a label without enough positives or negatives.
+    """
+    question = radii.question
+    if question.task == "multiclass":
+        return Areas(ara(radii.radius, radii.found, question.naive, bootstrap), {})
+    missing, labels = question.undefined(dataset.targets), {}
+    for number, name in enumerate(dataset.classes):
+        if number in missing:
+            nothing = np.full(bootstrap.resamples, math.nan)
+            none = Replicates(math.nan, nothing, 0, missing[number], bootstrap.key)
+            labels[name] = Area(none, none, 0)
+        else:
+            image, lengths, found, present = _of_label(radii, dataset, number)
+            labels[name] = balanced_ara(lengths, found, present, bootstrap.take(image))
+    return Areas(mean_area(list(labels.values())), labels)
+
+
+def curve_of(radii: Radii, dataset: Dataset) -> Curve:
+    """Accuracy against radius; of a multi-label network the mean over labels of the balanced accuracy."""
+    if radii.question.task == "multiclass":
+        return accuracy_curve(radii.radius, radii.found)
+    return mean_curve([accuracy_curve(*_of_label(radii, dataset, k)[1:]) for k in np.unique(radii.label)])
+
+
+def _of_label(
+    radii: Radii, dataset: Dataset, number: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """One label's images, radii, whether they were found, and whether the label is present."""
+    rows = radii.label == number
+    image = radii.image[rows]
+    return image, radii.radius[rows], radii.found[rows], np.asarray(dataset.targets)[image, number] == 1
+
+
+def conclude(
+    classifier: nn.Module,
+    images: Pixels,
+    dataset: Dataset,
+    measured: Mapping[str, Radii],
+    protocol: Protocol,
+    bootstrap: Bootstrap,
+    folder: Path,
+    *,
+    about: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """`folder`/ara.json, written by whichever process gets here first; the others read it.
+
+    Args:
+        classifier: the network.
+        images: uint8 or uint16 (N, C, H, W), the pixels of the dataset.
+        dataset: what was measured.
+        measured: the radii by kind, all of them.
+        protocol: that found them.
+        bootstrap: over the images.
+        folder: that holds their `radii.csv`.
+        about: more of what the file should say at its top.
+    """
+    with ResultsStore(folder).lock("finish"):
+        path, measured_sha256 = folder / FILE, _digest_of(measured, dataset, bootstrap)
+        if (stored := _stored(path, measured_sha256)) is not None:
+            return stored
+        found: dict[str, Any] = {
+            "format": 1,
+            **(about or {}),
+            "protocol": protocol.name,
+            "options": dict(protocol.options),
+            "box": protocol.box,
+            "seed": protocol.seed,
+            "images": len(dataset),
+            "patients": len(set(dataset.patients)),
+            "resamples": bootstrap.resamples,
+            "radii_sha256": measured_sha256,
+            "kinds": {
+                kind: summary(radii, areas_of(radii, dataset, bootstrap))
+                | {
+                    "protocol": protocol.name,
+                    "alarm": raise_alarm(classifier, images, dataset, radii, protocol),
+                }
+                for kind, radii in measured.items()
+            },
+        }
+        found = dict(finite(found))
+        write_sealed(path, found)
+        return found
+
+
+def _digest_of(measured: Mapping[str, Radii], dataset: Dataset, bootstrap: Bootstrap) -> str:
+    """Of what the summary is of: it is made anew where the radii are others."""
+    radii = {
+        kind: [one.image.tolist(), one.label.tolist(), one.found.tolist(), one.correct_at_start.tolist(),
+               one.radius.tolist(), one.gradient_evaluations.tolist(), one.forward_passes.tolist()]
+        for kind, one in measured.items()
+    }  # fmt: skip
+    return digest(repr((dataset.fingerprint, bootstrap.resamples, radii)).encode())
+
+
+def _stored(path: Path, radii_sha256: str) -> dict[str, Any] | None:
+    try:
+        stored = read_sealed(path, "It is made again.")
+    except FileNotFoundError:
+        return None
+    except DamageError as error:
+        warnings.warn(str(error), stacklevel=2)
+        return None
+    return stored if stored.get("radii_sha256") == radii_sha256 else None
+
+
+def summary(radii: Radii, areas: Areas) -> dict[str, Any]:
+    """What `ara.json` says of a kind, the alarm apart; NaN where undefined."""
+    hit = radii.correct_at_start & radii.found
+    lengths = radii.radius[hit]
+    attacked = radii.gradient_evaluations[radii.correct_at_start]
+    return {
+        **_figures(areas.overall),
+        "mean_radius": _mean(lengths),
+        "median_radius": float(np.median(lengths)) if len(lengths) else math.nan,
+        "found": int(radii.found.sum()),
+        "n": len(radii.found),
+        "correct_at_start": int(radii.correct_at_start.sum()),
+        "gradient_evaluations_per_image": _mean(radii.gradient_evaluations),
+        "gradient_evaluations_per_attacked": _mean(attacked),
+        "forward_passes_per_image": _mean(radii.forward_passes),
+        "naive": radii.question.naive,
+        "criterion": radii.question.criterion,
+        "seconds": radii.seconds,
+        "labels": {name: _figures(area) | {"n": area.n} for name, area in areas.labels.items()},
+    }
+
+
+def _mean(values: npt.NDArray[np.generic]) -> float:
+    return float(np.asarray(values, dtype=np.float64).mean()) if len(values) else math.nan
+
+
+def _figures(area: Area) -> dict[str, Any]:
+    return {
+        "ara": area.replicates.value,
+        "interval": list(area.interval()),
+        "lower": area.lower.value,
+        "upper": area.upper.value,
+        "failed": area.failed,
+        "reason": area.reason,
+    }
+
+
+def raise_alarm(
+    classifier: nn.Module,
+    images: Pixels,
+    dataset: Dataset,
+    radii: Radii,
+    protocol: Protocol,
+) -> dict[str, Any]:
+    """Try PGD on a sample of what was attacked; see `pellucid.attacks.alarm`."""
+    rows = choose(torch.from_numpy(radii.correct_at_start), seed=protocol.seed).numpy()
+    if len(rows) == 0:
+        return {"n": 0, "better": 0, "unfound": 0, "largest": 0.0, "message": None}
+    device = device_of(classifier)
+    known = radii.radius[radii.found]
+    alarm = weak_attack(
+        classifier,
+        as_pixels(images[radii.image[rows]], device),
+        radii.question.pose(dataset.targets, radii.image[rows], radii.label[rows], device),
+        torch.from_numpy(radii.radius[rows]),
+        largest=float(known.max()) if known.size and known.max() > 0 else math.nan,
+        method=protocol.name,
+        box=protocol.box,
+        seed=protocol.seed,
+        batch_size=16,
+    )
+    return alarm.to_json()

@@ -1,0 +1,236 @@
+"""Certificates and attacks over a dataset: image by image, kept in `certify.csv`, resumable."""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from pellucid.attacks.engine import images_that_fit
+from pellucid.evaluation.robustness.certified import BLOCK, Smoothing, certify, predicted, seed_of, votes
+from pellucid.evaluation.robustness.certified_attack import Attacked, attack_smoothed
+from pellucid.evaluation.robustness.radii import Protocol, record_of
+from pellucid.models.classifier import frozen
+from pellucid.models.inference import as_pixels
+from pellucid.types import InputError, device_of
+from pellucid.utils.results_store import ResultsStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from torch import nn
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.evaluation.robustness.questions import Question
+    from pellucid.types import Pixels
+
+ROWS = "certify.csv"
+SIDES = ("absent", "present")
+
+
+class CertifiedRow(NamedTuple):
+    """One line of `certify.csv`: a decision on an image.
+
+    Attributes:
+        id: the image's, in its dataset.
+        label: the label that is decided on; empty for a multiclass network.
+        truth: its class; of a label `present` or `absent`.
+        predicted: what the smoothed classifier answers (PREDICT); empty where it abstains.
+        answer: what the selection draws chose, which the certificate speaks of.
+        p_bound: lower confidence bound of the probability that a draw votes for it.
+        certified_l2: Euclidean length below which the answer is certain to hold; 0 where nothing is certified.
+        certified_rms: the same as a root mean square a pixel and channel.
+        abstained: whether nothing is certified.
+        right: whether something is, and the answer is the truth: else the area counts a radius of 0.
+        attack_found: whether a perturbation was confirmed to change the answer; None where none was asked for.
+        attack_rms: root mean square of it; 0 where the answer is wrong from the start, NaN where there is none.
+        gradient_evaluations: of the network, spent on the attack.
+        forward_passes: of the network, spent on the attack, those of the gradient evaluations included.
+    """
+
+    id: str
+    label: str
+    truth: str
+    predicted: str
+    answer: str
+    p_bound: float
+    certified_l2: float
+    certified_rms: float
+    abstained: bool
+    right: bool
+    attack_found: bool | None
+    attack_rms: float
+    gradient_evaluations: int
+    forward_passes: int
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The decision: image and label."""
+        return self.id, self.label
+
+
+def measure_certified(
+    classifier: nn.Module,
+    images: Pixels,
+    dataset: Dataset,
+    question: Question,
+    smoothing: Smoothing,
+    folder: Path,
+    *,
+    weights_sha256: str,
+    advance: Callable[[int], None] | None = None,
+) -> list[CertifiedRow]:
+    """Every decision certified and attacked under noise, from `folder`/certify.csv as far as it is there.
+
+    An image's draws depend on its name and the seed only. A process that is killed loses the image that it was at.
+
+    Args:
+        classifier: the network.
+        images: uint8 or uint16 (N, C, H, W), the pixels of the dataset.
+        dataset: their ids and targets.
+        question: of kind `attack`.
+        smoothing: noise, draws and confidence.
+        folder: for `certify.csv` and `evaluation.json`.
+        weights_sha256: of the network, so that its certificates are not taken for another's.
+        advance: called with 1 for each image that is done.
+
+    Returns:
+        A row a unit of the question, in its order.
+
+    Raises:
+        InputError: certificates of another network, dataset or setting in the folder; another process at work there;
+            logits that are not finite.
+    """
+    asked = record_of(dataset, [question], Protocol("tight", smoothing.seed), weights_sha256)
+    store = ResultsStore(folder, asked | smoothing.to_json())
+    log = store.rows(ROWS, CertifiedRow._fields, _parsed)
+    image, label = question.units(dataset.targets)
+    keys = [(dataset.ids[i], "" if k < 0 else dataset.classes[k]) for i, k in zip(image, label, strict=True)]
+    with _alone(store):
+        done = {row.key: row for row in log.read()}
+        rows_at_once = _fitting(classifier, images)
+        for index in np.unique(image):
+            own = np.nonzero(image == index)[0]
+            if any(keys[u] not in done for u in own):
+                found = _one(
+                    classifier,
+                    images[index],
+                    dataset,
+                    int(index),
+                    label[own].tolist(),
+                    question,
+                    smoothing,
+                    rows_at_once,
+                )
+                new = [row for row in found if row.key not in done]
+                log.append(map(_plain, new))
+                done |= {row.key: row for row in new}
+            if advance is not None:
+                advance(1)
+    return [done[key] for key in keys]
+
+
+def _one(
+    classifier: nn.Module,
+    picture: Pixels,
+    dataset: Dataset,
+    index: int,
+    labels: Sequence[int],
+    question: Question,
+    smoothing: Smoothing,
+    rows: int,
+) -> list[CertifiedRow]:
+    """Certify and attack the decisions on one image."""
+    name, several = dataset.ids[index], question.task == "multilabel"
+    pixels = as_pixels(picture[None], device_of(classifier))[0]
+    selection, estimation = (
+        votes(
+            classifier,
+            pixels,
+            smoothing.sigma,
+            draws,
+            seed=seed_of(smoothing.seed, name, use),
+            thresholds=question.levels if several else None,
+            rows=rows,
+        )
+        for use, draws in (("selection", smoothing.selection), ("estimation", smoothing.samples))
+    )
+    target = np.asarray(dataset.targets[index])
+    truths = [int(target[k]) for k in labels] if several else [int(target)]
+    attacked: list[Attacked | None] = [None] * len(labels)
+    if smoothing.attack is not None:
+        attacked = list(
+            attack_smoothed(classifier, pixels, question, truths, labels, estimation, smoothing, name=name, rows=rows)
+        )
+    sides = SIDES if several else dataset.classes
+    made = []
+    for label, truth, attack in zip(labels, truths, attacked, strict=True):
+        row = max(label, 0)
+        found = certify(selection[row], estimation[row], smoothing.sigma, smoothing.alpha)
+        answer = predicted(estimation[row], smoothing.alpha)
+        made.append(
+            CertifiedRow(
+                name,
+                dataset.classes[label] if several else "",
+                sides[truth],
+                "" if answer is None else sides[answer],
+                sides[found.answer],
+                found.bound,
+                found.l2,
+                found.l2 / math.sqrt(pixels.numel()),
+                found.abstained,
+                found.answer == truth and not found.abstained,
+                None if attack is None else attack.found,
+                math.nan if attack is None else attack.radius,
+                0 if attack is None else attack.gradient_evaluations,
+                0 if attack is None else attack.forward_passes,
+            )
+        )
+    return made
+
+
+def _fitting(classifier: nn.Module, images: Pixels) -> int:
+    with frozen(classifier):
+        return min(BLOCK, images_that_fit(classifier, as_pixels(images[:1], device_of(classifier))))
+
+
+@contextmanager
+def _alone(store: ResultsStore) -> Iterator[None]:
+    with store.claim("certify") as claim:
+        if claim is None:
+            raise InputError(
+                f"another process is writing to {store.folder}. Wait for it, or choose another --out: certificates "
+                "are not shared between processes."
+            )
+        yield
+
+
+def _plain(row: CertifiedRow) -> list[object]:
+    return [_cell(value) for value in row]
+
+
+def _cell(value: object) -> object:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return int(value) if isinstance(value, bool) else repr(value) if isinstance(value, float) else value
+
+
+def _parsed(cells: list[str]) -> CertifiedRow:
+    marks = {"0": False, "1": True}
+    name, label, truth, answer, candidate, bound, l2, rms, abstained, right, found, length, gradients, passes = cells
+    return CertifiedRow(
+        name,
+        label,
+        truth,
+        answer,
+        candidate,
+        *(float(bound), float(l2), float(rms)),
+        marks[abstained],
+        marks[right],
+        marks[found] if found else None,
+        float(length) if length else math.nan,
+        *(int(gradients), int(passes)),
+    )

@@ -1,0 +1,174 @@
+"""What an Accuracy-Robustness Area asks of each image: the criterion of its kind, and the accuracy to be above."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy.stats import chisquare
+
+from pellucid.attacks import Misclassified, label_flipped, worse_than_constant, worse_than_random
+from pellucid.evaluation.robustness.ara import BALANCED, MINIMUM, too_few
+from pellucid.types import InputError
+from pellucid.utils.resources import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
+    from pellucid.attacks import Criterion
+    from pellucid.data.dataset import Dataset
+    from pellucid.types import Task
+
+KINDS = ("attack", "btr")
+TOLERANCE = 0.1  # of a class's frequency, relative to 1/N
+CHANCE = 0.01  # frequencies that a draw from balanced classes shows more often than this are balanced too
+
+
+@dataclass(frozen=True)
+class Question:
+    """One kind of area for one network on one dataset.
+
+    Attributes:
+        kind: `attack`, the decision; or `btr`, "better than random", the stricter one on the probability.
+        criterion: its name: misclassified, worse_than_random, worse_than_constant or label_flipped.
+        naive: b, the accuracy of the best constant answer.
+        task: of the network.
+        levels: a probability a class, where the criterion has one; else empty.
+    """
+
+    kind: str
+    criterion: str
+    naive: float
+    task: Task
+    levels: tuple[float, ...] = ()
+
+    @property
+    def measure(self) -> str:
+        """What the area lies under."""
+        return "accuracy" if self.task == "multiclass" else "balanced accuracy"
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything that determines the answers, as plain values."""
+        return asdict(self) | {"levels": [None if np.isnan(v) else v for v in self.levels]}
+
+    def undefined(self, targets: npt.NDArray[np.generic]) -> dict[int, str]:
+        """The labels of a multi-label network that cannot be asked about, with the reason.
+
+        Args:
+            targets: float (N, K) of the images that are measured, NaN where unknown.
+        """
+        if self.task == "multiclass":
+            return {}
+        found = {}
+        for label, level in enumerate(self.levels):
+            positives, negatives = (int((targets[:, label] == value).sum()) for value in (1, 0))
+            if not 0 < level < 1:  # also NaN
+                name = "threshold" if self.criterion == "label_flipped" else "best constant"
+                found[label] = f"the {name} of the label is {level:g}, no probability between 0 and 1"
+            elif min(positives, negatives) < MINIMUM:
+                found[label] = too_few(positives, negatives)
+        return found
+
+    def units(self, targets: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """What is attacked: image and label numbers (U,); the label of a multiclass network is −1.
+
+        Of a multi-label one every known label of every image, the labels of an image together.
+        """
+        if self.task == "multiclass":
+            return np.arange(len(targets)), np.full(len(targets), -1)
+        asked = ~np.isnan(np.asarray(targets, dtype=np.float64))
+        asked[:, list(self.undefined(targets))] = False
+        image, label = np.nonzero(asked)
+        return image.astype(np.int64), label.astype(np.int64)
+
+    def pose(
+        self,
+        targets: npt.NDArray[np.generic],
+        image: npt.NDArray[np.int64],
+        label: npt.NDArray[np.int64],
+        device: torch.device | str = "cpu",
+    ) -> Criterion:
+        """The criterion of some units, in their order."""
+        if self.task == "multiclass":
+            truth = torch.as_tensor(np.asarray(targets)[image].astype(np.int64), device=device)
+            if self.criterion == "misclassified":
+                return Misclassified(truth)
+            if self.criterion == "worse_than_random":
+                return worse_than_random(truth, len(self.levels))
+            return worse_than_constant(truth, self.levels, task="multiclass")
+        indices = torch.as_tensor(label, device=device)
+        present = torch.as_tensor(np.asarray(targets)[image, label] == 1, device=device)
+        if self.criterion == "label_flipped":
+            return label_flipped(indices, present, self.levels)
+        return worse_than_constant(indices, self.levels, task="multilabel", present=present)
+
+
+def ask(kind: str, dataset: Dataset, card: Mapping[str, Any]) -> Question:
+    """The question of a kind.
+
+    Args:
+        kind: `attack` or `btr`.
+        dataset: the *whole* part that images are taken from, before any limit: the constant answer comes from its
+            labels.
+        card: of the network (`model.toml`): `thresholds`, a half each where it has none, and `best_constant`.
+
+    Raises:
+        InputError: an unknown kind; `btr` for classes that are two, unbalanced or several at once and a card without
+            `best_constant`.
+    """
+    if kind not in KINDS:
+        raise InputError(f"unknown kind of area {kind!r}. {nearest(kind, KINDS)}")
+    if dataset.task == "multilabel":
+        if kind == "btr":
+            return Question(kind, "worse_than_constant", BALANCED, "multilabel", _constant(card, dataset))
+        cuts = card.get("thresholds", [0.5] * len(dataset.classes))
+        return Question(kind, "label_flipped", BALANCED, "multilabel", tuple(float(t) for t in cuts))
+    classes = len(dataset.classes)
+    counts = np.bincount(np.asarray(dataset.targets, dtype=np.int64), minlength=classes)
+    even = balanced(counts)
+    naive = 1 / classes if even else float(counts.max() / counts.sum())
+    if kind == "attack":
+        return Question(kind, "misclassified", naive, "multiclass")
+    if even and classes > 2:
+        return Question(kind, "worse_than_random", naive, "multiclass", (naive,) * classes)
+    levels = _constant(card, dataset)
+    odd = [dataset.classes[k] for k in np.nonzero(counts)[0] if not 0 < levels[k] < 1]
+    if odd:
+        raise InputError(
+            f"the network's best_constant is no probability between 0 and 1 for {', '.join(odd)}, which it was not "
+            "trained on: kind btr is undefined there. Measure --kind attack."
+        )
+    return Question(kind, "worse_than_constant", naive, "multiclass", levels)
+
+
+def balanced(counts: npt.ArrayLike) -> bool:
+    """Whether classes occur equally often.
+
+    They do where every frequency is within 10 % of 1/N; and, with at least 5 images a class on average, where a random
+    draw from balanced classes would differ as much in more than 1 % of draws (χ²), as a sample of a balanced set does.
+
+    Example:
+        >>> balanced([1000, 1000, 1000]), balanced([57, 41, 51, 49, 44, 50, 56, 48, 57, 59]), balanced([40, 5, 5])
+        (True, True, False)
+    """
+    found = np.asarray(counts, dtype=np.float64)
+    expected = found.sum() / len(found)
+    if bool((np.abs(found / expected - 1) <= TOLERANCE).all()):
+        return True
+    return bool(expected >= 5 and chisquare(found).pvalue >= CHANCE)
+
+
+def _constant(card: Mapping[str, Any], dataset: Dataset) -> tuple[float, ...]:
+    levels = card.get("best_constant")
+    if levels is None or len(levels) != len(dataset.classes):
+        raise InputError(
+            "kind btr needs the network's best constant answer here, since the classes are two, unbalanced or several "
+            f"at once; its model.toml has {'none' if levels is None else f'one of {len(levels)} classes'}. Write "
+            f"best_constant = [...] there, one probability for each of {', '.join(dataset.classes)} (the constant "
+            "that minimises its training loss), or measure --kind attack."
+        )
+    return tuple(float(v) for v in levels)

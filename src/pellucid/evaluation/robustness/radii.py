@@ -1,0 +1,255 @@
+"""The minimal attack over a dataset: batch by batch, resumable, by as many processes as one likes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pellucid.attacks import METHODS, minimal
+from pellucid.attacks.engine import images_that_fit
+from pellucid.evaluation.robustness.ledger import Ledger, RadiusRow
+from pellucid.models.classifier import frozen
+from pellucid.models.inference import as_pixels, in_batches
+from pellucid.types import InputError, device_of
+from pellucid.utils.resources import nearest, version_of
+from pellucid.utils.results_store import ResultsStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+    from torch import nn
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.evaluation.robustness.questions import Question
+    from pellucid.types import Pixels
+
+LARGEST_BATCH = {"cuda": 256}  # what is lost when a process is killed
+LARGEST_BATCH_ELSEWHERE = 64
+PATIENCE = 0.5  # seconds between two looks at what other processes have done
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How the smallest perturbations are looked for.
+
+    Attributes:
+        name: one of `pellucid.attacks.METHODS`.
+        seed: of what the method leaves to chance.
+        options: of the method, as `steps`.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+
+    name: str = "tight"
+    seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.name not in METHODS:
+            raise InputError(f"unknown protocol {self.name!r}. {nearest(self.name, METHODS)}")
+
+    @property
+    def box(self) -> bool:
+        """Whether perturbed images stay in [0, 1]."""
+        return METHODS[self.name].box
+
+
+@dataclass(frozen=True)
+class Radii:
+    """The answers to one question, one a unit: an image, or a label of an image.
+
+    Attributes:
+        question: what was asked.
+        image: int64 (U,), the image's row in the dataset.
+        label: int64 (U,), the label's number; −1 for a multiclass network.
+        found: bool (U,), whether a perturbation was found, or none was needed.
+        correct_at_start: bool (U,), whether one was needed.
+        radius: float64 (U,), its root mean square; 0 where none was needed, NaN where none was found.
+        gradient_evaluations: int64 (U,).
+        forward_passes: int64 (U,).
+        seconds: spent on all of them, by all processes together.
+    """
+
+    question: Question
+    image: npt.NDArray[np.int64]
+    label: npt.NDArray[np.int64]
+    found: npt.NDArray[np.bool_]
+    correct_at_start: npt.NDArray[np.bool_]
+    radius: npt.NDArray[np.float64]
+    gradient_evaluations: npt.NDArray[np.int64]
+    forward_passes: npt.NDArray[np.int64]
+    seconds: float
+
+
+def record_of(
+    dataset: Dataset, questions: Sequence[Question], protocol: Protocol, weights_sha256: str
+) -> dict[str, Any]:
+    """Everything that determines radii: network, images, questions, protocol and the version of the code."""
+    return {
+        "weights_sha256": weights_sha256,
+        "data": dataset.card.name,
+        "split": dataset.split,
+        "images": len(dataset),
+        "fingerprint": dataset.fingerprint,
+        "protocol": protocol.name,
+        "options": dict(protocol.options),
+        "seed": protocol.seed,
+        "kinds": [q.kind for q in questions],
+        "questions": [q.to_json() for q in questions],
+        "version": version_of(),
+    }
+
+
+def measure(
+    classifier: nn.Module,
+    images: Pixels,
+    dataset: Dataset,
+    questions: Sequence[Question],
+    protocol: Protocol,
+    folder: Path,
+    *,
+    weights_sha256: str,
+    batch_size: int | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> dict[str, Radii]:
+    """The radius of every unit of every question, from `folder`/radii.csv as far as they are there.
+
+    Several processes that are given the same share the work: each takes batches that no other holds, and returns once
+    all are done. A process that is killed loses the batch that it was busy with, and no other.
+
+    Args:
+        classifier: the network.
+        images: uint8 or uint16 (N, C, H, W), the pixels of the dataset.
+        dataset: their ids and targets.
+        questions: of different kinds.
+        protocol: the attack.
+        folder: for `radii.csv` and `evaluation.json`.
+        weights_sha256: of the network, so that its radii are not taken for another's.
+        batch_size: units at a time; by default what fits in memory, at most 64 (256 on a GPU). The batches of an
+            evaluation that has begun stay as they are.
+        advance: called with the number of units that were found done, here or elsewhere.
+
+    Returns:
+        The radii by kind.
+
+    Raises:
+        InputError: radii of another network, dataset or protocol in the folder; logits that are not finite.
+    """
+    wished = batch_size or _fitting(classifier, images)
+    asked = record_of(dataset, questions, protocol, weights_sha256) | {"batch_size": wished}
+    store = ResultsStore(folder, asked, adopted=["batch_size"])
+    ledger = Ledger(store)
+    size = int(store.record["batch_size"])
+    work = [
+        _Batch(question, image[rows], label[rows], rows.start)
+        for question in questions
+        for image, label in [question.units(dataset.targets)]
+        for rows in in_batches(len(image), size)
+    ]
+    left = work
+    while left:
+        ledger.read()
+        now = [batch for batch in left if not batch.done(ledger, dataset)]
+        if advance is not None and len(now) < len(left):
+            advance(sum(len(b.image) for b in left) - sum(len(b.image) for b in now))
+        left = now
+        if left and not any(_take(batch, store, ledger, classifier, images, dataset, protocol) for batch in left):
+            time.sleep(PATIENCE)  # others are busy with all that is left; should one of them die, its lock is free
+    return {q.kind: _collect(q, ledger, dataset, store.seconds(f"{q.kind}-")) for q in questions}
+
+
+@dataclass(frozen=True)
+class _Batch:
+    question: Question
+    image: npt.NDArray[np.int64]
+    label: npt.NDArray[np.int64]
+    start: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.question.kind}-{self.start:08d}"
+
+    def keys(self, dataset: Dataset) -> list[tuple[str, str, str]]:
+        """What its rows are called in the ledger."""
+        return _keys(self.question, self.image, self.label, dataset)
+
+    def done(self, ledger: Ledger, dataset: Dataset) -> bool:
+        return all(key in ledger.rows for key in self.keys(dataset))
+
+
+def _keys(
+    question: Question, image: npt.NDArray[np.int64], label: npt.NDArray[np.int64], dataset: Dataset
+) -> list[tuple[str, str, str]]:
+    return [
+        (question.kind, dataset.ids[i], "" if k < 0 else dataset.classes[k]) for i, k in zip(image, label, strict=True)
+    ]
+
+
+def _take(
+    batch: _Batch,
+    store: ResultsStore,
+    ledger: Ledger,
+    classifier: nn.Module,
+    images: Pixels,
+    dataset: Dataset,
+    protocol: Protocol,
+) -> bool:
+    """Do a batch unless another process is busy with it or has done it; whether it was done here."""
+    with store.claim(batch.name) as claim:
+        if claim is None:
+            return False
+        ledger.read()
+        if batch.done(ledger, dataset):
+            return False
+        started = time.monotonic()
+        device = device_of(classifier)
+        result = minimal(
+            classifier,
+            as_pixels(images[batch.image], device),
+            batch.question.pose(dataset.targets, batch.image, batch.label, device),
+            method=protocol.name,
+            seed=protocol.seed + batch.start,
+            batch_size=len(batch.image),
+            **protocol.options,
+        )
+        columns = (
+            result.found,
+            ~result.met_at_start,
+            result.radius,
+            result.gradient_evaluations,
+            result.forward_passes,
+        )
+        plain = zip(*(column.tolist() for column in columns), strict=True)
+        rows = [RadiusRow(*key, *values) for key, values in zip(batch.keys(dataset), plain, strict=True)]
+        ledger.append(row for row in rows if row[:3] not in ledger.rows)
+        claim.spent(time.monotonic() - started)
+        return True
+
+
+def _collect(question: Question, ledger: Ledger, dataset: Dataset, seconds: float) -> Radii:
+    image, label = question.units(dataset.targets)
+    rows = [ledger.rows[key] for key in _keys(question, image, label, dataset)]
+    return Radii(
+        question=question,
+        image=image,
+        label=label,
+        found=np.array([r.found for r in rows], dtype=bool),
+        correct_at_start=np.array([r.correct_at_start for r in rows], dtype=bool),
+        radius=np.array([r.radius for r in rows], dtype=np.float64),
+        gradient_evaluations=np.array([r.gradient_evaluations for r in rows], dtype=np.int64),
+        forward_passes=np.array([r.forward_passes for r in rows], dtype=np.int64),
+        seconds=seconds,
+    )
+
+
+def _fitting(classifier: nn.Module, images: Pixels) -> int:
+    device = device_of(classifier)
+    with frozen(classifier):
+        fitting = images_that_fit(classifier, as_pixels(images[:1], device))
+    return min(fitting, LARGEST_BATCH.get(device.type, LARGEST_BATCH_ELSEWHERE))

@@ -1,0 +1,120 @@
+"""The attack on explanations, for the table of trust: how far a map can be forged within small budgets."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pellucid.evaluation.manipulation.attack import manipulate
+from pellucid.evaluation.manipulation.settings import Attack
+from pellucid.evaluation.manipulation.summary import mean_over_budgets
+from pellucid.evaluation.trust.judge import Findings, TrustSettings
+from pellucid.explainers import DIFFERENTIABLE
+from pellucid.models.inference import as_pixels
+from pellucid.types import device_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+    from torch import nn
+
+    from pellucid.evaluation.manipulation.attack import Manipulation
+    from pellucid.evaluation.trust.subjects import Subjects
+
+MEASURED = ("attacked_rank", "map_invalidated", "decision_invalidated")
+NO_SLOPE = "this map has no differentiable form, so no attack on it is known; that is no sign that it resists"
+NONE_ATTACKED = "no explanation was attacked"
+
+
+def attacked_rows(count: int, attacked: int) -> npt.NDArray[np.int64]:
+    """Which of `count` images are attacked: at most `attacked`, spread evenly.
+
+    Example:
+        >>> attacked_rows(10, 3).tolist(), attacked_rows(2, 3).tolist()
+        ([0, 4, 9], [0, 1])
+    """
+    return np.linspace(0, count - 1, min(count, attacked)).astype(np.int64)
+
+
+def judge_attack(
+    method: str,
+    classifier: nn.Module,
+    subjects: Subjects,
+    settings: TrustSettings,
+    *,
+    thresholds: Sequence[float] | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> Findings:
+    """Both attacks of `manipulate` on some images: another map at the same decision, and the other way round.
+
+    Args:
+        method: of explanation; one without a differentiable form gets reasons instead of values.
+        classifier: what is explained; left as it was.
+        subjects: what it is explained on.
+        settings: how many images, steps and budgets.
+        thresholds: the decision thresholds of a multi-label classifier, ½ where not given.
+        advance: called with the number of images of each finished batch and budget.
+    """
+    if method not in DIFFERENTIABLE or settings.attacked == 0:
+        return Findings(method, {}, dict.fromkeys(MEASURED, NO_SLOPE if settings.attacked else NONE_ATTACKED), {})
+    started = time.monotonic()
+    rows = attacked_rows(len(subjects.images), settings.attacked)
+    device = device_of(classifier)
+    images, targets = as_pixels(subjects.images[rows], device), torch.from_numpy(subjects.targets[rows]).to(device)
+    network: Any = classifier
+    found: dict[str, Manipulation] = {}
+    for goal in ("same-decision", "same-map"):
+        attack = Attack(method, goal, settings.budgets, steps=settings.attack_steps, seed=settings.seed)
+        found[goal] = manipulate(network, images, attack, targets=targets, thresholds=thresholds, advance=advance)
+    forged, moved = found["same-decision"], found["same-map"]
+    budgets = settings.budgets
+    rank, noise = (_usable(forged, part["rank_correlation"]) for part in (forged.similarity, forged.noise))
+    values = {
+        "attacked_rank": mean_over_budgets(budgets, rank, 1.0),
+        "map_invalidated": mean_over_budgets(budgets, _usable(forged, forged.found), 0.0),
+        "decision_invalidated": mean_over_budgets(budgets, _usable(moved, moved.found), 0.0),
+    }
+    kept = settings.examples
+    curves: dict[str, Any] = {
+        "attack_budgets": np.array([0.0, *budgets]),
+        "attack_rank": _from_one(rank),
+        "attack_noise": _from_one(noise),
+        "maps_rows": rows[:kept],
+        "maps_before": forged.before[:kept].float().cpu().numpy(),
+        "maps_attacked": forged.after[-1, :kept].float().cpu().numpy(),
+        "maps_images": forged.perturbed[-1, :kept].float().cpu().numpy(),
+    }
+    spent = sum(int(m.gradient_evaluations[-1].sum()) for m in found.values())
+    cost = {"gradient_evaluations": spent, "seconds": time.monotonic() - started}
+    return Findings(method, values, {}, curves, cost=cost)
+
+
+def with_attack(found: Findings, attacked: Findings) -> Findings:
+    """What was measured of a method, and of the attack on it, as one."""
+    cost = {f"attack_{name}": value for name, value in attacked.cost.items()}
+    return Findings(
+        found.method,
+        found.values | attacked.values,
+        found.reasons | attacked.reasons,
+        found.curves | attacked.curves,
+        found.layers,
+        found.cost | cost,
+    )
+
+
+def _usable(found: Manipulation, values: torch.Tensor) -> npt.NDArray[np.float64]:
+    """(B, N), NaN for images whose map is the same everywhere."""
+    bad = np.array([reason is not None for reason in found.reasons])
+    return np.where(bad, np.nan, values.double().cpu().numpy())
+
+
+def _from_one(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The mean curve over budgets, from 1 at a budget of 0; NaN where no image has a value."""
+    known = ~np.isnan(values)
+    sums, counts = np.where(known, values, 0).sum(1), known.sum(1)
+    means = np.divide(sums, counts, out=np.full(len(values), np.nan), where=counts > 0)
+    return np.concatenate([[1.0], means])

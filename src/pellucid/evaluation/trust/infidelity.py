@@ -1,0 +1,104 @@
+"""Infidelity: how badly the heat that a patch takes away foretells what its removal does to the answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from pellucid.evaluation.metrics.similarity import is_constant
+from pellucid.evaluation.trust.faithfulness import cell_numbers, mean_colour, target_scores
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from pellucid.types import Classifier
+
+SAMPLES = 32
+
+
+def random_squares(samples: int, height: int, width: int, *, across: int = 16, seed: int = 0) -> Tensor:
+    """Boolean (samples, H, W): a square each, from one place to half of the image's side, anywhere inside.
+
+    Of an image of one pixel, that pixel.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    cells = cell_numbers(height, width, across)
+    right = int(cells[0].max()) + 1
+    down = (int(cells.max()) + 1) // right
+    masks = []
+    for _ in range(samples):
+        side = int(torch.randint(1, max(1, min(down, right) // 2) + 1, (), generator=generator))
+        top = int(torch.randint(down - side + 1, (), generator=generator))
+        left = int(torch.randint(right - side + 1, (), generator=generator))
+        row, column = cells // right, cells % right
+        masks.append((row >= top) & (row < top + side) & (column >= left) & (column < left + side))
+    return torch.stack(masks)
+
+
+def infidelity(
+    classifier: Classifier,
+    images: Tensor,
+    targets: Tensor,
+    maps: Tensor,
+    *,
+    masks: Tensor | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+    advance: Callable[[int], None] | None = None,
+) -> Tensor:
+    """``min_{β ≥ 0} Σ_m (β Σ_m Φ − (f(x) − f(x without m)))² / Σ_m (f(x) − f(x without m))²``.
+
+    Yeh et al.'s infidelity for removed squares (filled with the image's mean colour), on logits, with their optimal
+    scaling β, because heat has no unit, and as a share of what there is to foretell: 0 for a map whose heat adds up to
+    every square's effect, 1 for one that foretells no more than a map of zeros. β may not be negative: a map that
+    is wrong everywhere explains nothing. Times the mean square effect it is `captum.metrics.infidelity` with
+    `normalize=True` wherever β is positive.
+
+    Args:
+        classifier: what is judged.
+        images: (N, C, H, W) in [0, 1].
+        targets: int64 (N,).
+        maps: (N, H, W).
+        masks: boolean (S, H, W), what is removed; `random_squares` by default.
+        seed: of those.
+        batch_size: images at a time.
+        advance: called with the number of images of each finished batch.
+
+    Returns:
+        float64 (N,) in [0, 1]; NaN where the map is the same everywhere or no removal changes the answer.
+
+    Raises:
+        InputError: shapes that do not fit.
+
+    Source:
+        Yeh et al. 2019, arXiv 1901.09392, definition 1, section 2.3 (square removal) and appendix (optimal scaling).
+    """
+    count, _, height, width = images.shape
+    removed = random_squares(SAMPLES, height, width, seed=seed) if masks is None else masks
+    if maps.shape != (count, height, width) or removed.ndim != 3 or removed.shape[1:] != (height, width):
+        raise InputError(
+            f"maps ({count}, {height}, {width}) and masks (S, {height}, {width}) are needed; found "
+            f"{tuple(maps.shape)} and {tuple(removed.shape)}."
+        )
+    removed = removed.to(images.device)
+    whole = target_scores(classifier, images, targets, "logit")
+    colour = mean_colour(images)
+    at_once = max(1, batch_size // max(1, count))
+    effects = []
+    for first in range(0, len(removed), at_once):
+        part = removed[first : first + at_once]
+        without = torch.where(part[:, None, None], colour, images)  # (s, N, C, H, W)
+        scores = target_scores(classifier, without.flatten(0, 1), targets.repeat(len(part)), "logit")
+        effects.append(whole - scores.view(len(part), count))
+        if advance is not None:
+            advance(len(part) * count)
+    effect = torch.cat(effects)  # (S, N)
+    heat = torch.einsum("shw,nhw->sn", removed.double(), maps.double()).cpu()
+    common = (heat * effect).sum(0).clamp_min(0)
+    power, own = heat.square().sum(0), effect.square().sum(0)
+    explained = torch.where(power > 0, common.square() / (power * own), 0.0)
+    return (1 - explained).clamp(0, 1).masked_fill(is_constant(maps).cpu() | (own == 0), torch.nan)

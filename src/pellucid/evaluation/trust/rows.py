@@ -1,0 +1,242 @@
+"""The rows of the table of trust, from what was measured image by image."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from pellucid.evaluation.metrics.bootstrap import Bootstrap
+from pellucid.evaluation.metrics.similarity import CONSTANT_MAP
+from pellucid.evaluation.metrics.statistics import Replicates, join_reasons, mean_over_images
+from pellucid.evaluation.trust.attack import MEASURED as ON_ATTACKED
+from pellucid.evaluation.trust.attack import attacked_rows
+from pellucid.evaluation.trust.measures import MEASURES, NETWORK
+from pellucid.evaluation.trust.subjects import trivial_scores
+from pellucid.utils.resources import finite
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pellucid.evaluation.trust.judge import Findings
+    from pellucid.evaluation.trust.subjects import Subjects
+
+Verdict = Literal["yes", "no", "unclear"]
+AGREEMENT = "agreement: "
+RANDOM_ORDER = "random order"
+ON_FINDINGS = ("auprc", "pointing", "energy_ratio", "place_gain")
+ON_SHORTCUTS = ("marker_effect", "finding_effect", "marker_share", "finding_share")
+TRIVIAL = "trivial: "
+LEAST = 5  # values that a verdict rests on
+UNDEFINED = {
+    "alignment": "the gradient is 0",
+    "alignment_cosine": "the gradient is 0, or the image is of one colour",
+    "infidelity": f"{CONSTANT_MAP}, or no removal changes the answer",
+    "randomised_rank": f"{CONSTANT_MAP}, before randomisation or after",
+    "randomised_ssim": f"{CONSTANT_MAP}, before randomisation or after",
+    "dependence_rank": f"{CONSTANT_MAP}, before randomisation or after",
+    "dependence_ssim": f"{CONSTANT_MAP}, before randomisation or after",
+    "marker_share": f"{CONSTANT_MAP}, or has no positive heat",
+    "finding_share": f"{CONSTANT_MAP}, or has no positive heat",
+    "grid_pointing": f"{CONSTANT_MAP}, or has no positive heat",
+    "energy_ratio": f"{CONSTANT_MAP}, or has no positive heat",
+    "place_gain": f"{CONSTANT_MAP}, or the other half of the patients has no region of the class",
+    "auprc": f"{CONSTANT_MAP}, or the other half of the patients has no region of the class",
+}
+"""Why an image's figure may be undefined, where it is more than a map that is the same everywhere."""
+
+
+@dataclass(frozen=True)
+class TrustRow:
+    """One figure of the table.
+
+    Attributes:
+        question: one of `QUESTIONS`.
+        measure: a name in `MEASURES`, or another that was joined to the table.
+        label: of the measure, for people.
+        method: of explanation; `NETWORK` for a figure of the network alone; `trivial: …` and `random order` for
+            yardsticks.
+        value: over all images; NaN where undefined.
+        low: lower end of the 95 % interval.
+        high: upper end.
+        n: how many images, findings or mosaics it averages over.
+        better: 1 where more is better, −1 where less is, 0 where neither can be said.
+        verdict: whether the whole interval lies above the measure's bar (`yes`), below it (`no`) or neither
+            (`unclear`, also of fewer than five values); None where there is no bar or no figure.
+        bar: that bar.
+        reason: why something is NaN or was left out.
+        means: what the figure says.
+        not_means: what it does not.
+    """
+
+    question: str
+    measure: str
+    label: str
+    method: str
+    value: float
+    low: float
+    high: float
+    n: int
+    better: int
+    verdict: Verdict | None
+    bar: float | None
+    reason: str | None
+    means: str
+    not_means: str
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary; NaN is None."""
+        plain: dict[str, Any] = finite(asdict(self))
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> TrustRow:
+        """The row that `to_json` wrote."""
+        figures = {name: math.nan if plain[name] is None else plain[name] for name in ("value", "low", "high")}
+        return cls(**{**plain, **figures})
+
+
+def trust_row(measure: str, method: str, figure: Replicates, *, beside: str = "") -> TrustRow:
+    """A figure as a row, with its interval and verdict.
+
+    Args:
+        measure: a name in `MEASURES`.
+        method: of explanation.
+        figure: with its resamples.
+        beside: another network that the figure is about; stands in the measure's label.
+    """
+    told, shown = MEASURES[measure], figure.estimate()
+    label = f"{told.label}: {beside}" if beside else told.label
+    return TrustRow(
+        told.question,
+        measure,
+        label,
+        method,
+        shown.value,
+        shown.low,
+        shown.high,
+        shown.n,
+        told.better,
+        verdict(shown.low, shown.high, told.bar, shown.n),
+        told.bar,
+        shown.reason,
+        told.means,
+        told.not_means,
+    )
+
+
+def undefined_row(measure: str, method: str, reason: str) -> TrustRow:
+    """A row whose figure is undefined, and why."""
+    told = MEASURES[measure]
+    nothing = (math.nan, math.nan, math.nan, 0)
+    return TrustRow(
+        told.question,
+        measure,
+        told.label,
+        method,
+        *nothing,
+        told.better,
+        None,
+        told.bar,
+        reason,
+        told.means,
+        told.not_means,
+    )
+
+
+def verdict(low: float, high: float, bar: float | None, n: int = LEAST) -> Verdict | None:
+    """Where an interval lies beside its bar; of fewer than five values resamples say too little to tell.
+
+    Example:
+        >>> verdict(0.6, 0.9, 0.5), verdict(0.0, 0.1, 0.5), verdict(0.4, 0.6, 0.5), verdict(math.nan, math.nan, 0.5)
+        ('yes', 'no', 'unclear', None)
+    """
+    if bar is None or math.isnan(low) or math.isnan(high):
+        return None
+    if n < LEAST:
+        return "unclear"
+    return "yes" if low > bar else "no" if high <= bar else "unclear"
+
+
+def trust_table(network: Findings, methods: Sequence[Findings], subjects: Subjects, seed: int = 0) -> list[TrustRow]:
+    """All rows: the network's own, each method's, and the yardsticks, in the order of the questions.
+
+    Intervals are over patients; in every resample the method and its yardstick are taken on the same images.
+
+    Args:
+        network: what `judge_network` found.
+        methods: what `judge_method` found, one a method.
+        subjects: what both were judged on.
+        seed: of the bootstrap.
+    """
+    draws = _Draws(subjects, seed)
+    rows = [_row(name, NETWORK, values, draws) for name, values in network.values.items() if "area" not in name]
+    rows += [undefined_row(name, NETWORK, why) for name, why in network.reasons.items()]
+    rows += [_row(n, RANDOM_ORDER, network.values[n], draws) for n in ("deletion_area", "insertion_area")]
+    trivial = {} if isinstance(subjects.place, str) else trivial_scores(subjects.place, seed)
+    rows += [_row("auprc", TRIVIAL + name, values, draws) for name, values in trivial.items()]
+    if not isinstance(subjects.shortcut, str):
+        for name, masks in (("marker_share", subjects.shortcut.marker), ("finding_share", subjects.shortcut.finding)):
+            rows.append(_row(name, TRIVIAL + "uniform", masks.mean((1, 2)), draws))  # the region's share of the image
+    best = max(trivial, key=lambda name: _mean(trivial[name]), default="")
+    for found in methods:
+        rows += method_rows(found, network, draws, trivial.get(best))
+    order = list(MEASURES)
+    return sorted(rows, key=lambda row: order.index(row.measure))
+
+
+def method_rows(
+    found: Findings, network: Findings, draws: _Draws, yardstick: np.ndarray[Any, Any] | None = None
+) -> list[TrustRow]:
+    """One method's rows; `yardstick` is the best trivial map's average precision on each finding."""
+    values = dict(found.values)
+    values["flipping_gain"] = network.values["deletion_area"] - values["deletion_area"]
+    values["insertion_gain"] = values["insertion_area"] - network.values["insertion_area"]
+    if yardstick is not None and "auprc" in values:
+        values["place_gain"] = values["auprc"] - yardstick
+    rows = [_row(name, found.method, v, draws) for name, v in values.items()]
+    rows += [undefined_row(name, found.method, why) for name, why in found.reasons.items()]
+    return rows
+
+
+class _Draws:
+    """Bootstraps over the patients of images, findings, mosaics and images with a shortcut; all of one seed."""
+
+    def __init__(self, subjects: Subjects, seed: int) -> None:
+        self.images = Bootstrap(subjects.patients, seed=seed)
+        place, mosaics, shortcut = subjects.place, subjects.mosaics, subjects.shortcut
+        self.findings = self.mosaics = self.shortcuts = self.images
+        if not isinstance(place, str):
+            self.findings = Bootstrap(place.dataset.patients, seed=seed).take(place.pair_image)
+        if not isinstance(mosaics, str):
+            explained = mosaics.rows[np.arange(len(mosaics.rows)), mosaics.place]
+            self.mosaics = self.images.take(explained)
+        if not isinstance(shortcut, str):
+            self.shortcuts = Bootstrap(shortcut.patients, seed=seed)
+
+    def of(self, measure: str, count: int) -> Bootstrap:
+        """The one that a measure's `count` values go with."""
+        if measure in ON_ATTACKED:
+            return self.images.take(attacked_rows(len(self.images), count))
+        if measure in ON_FINDINGS:
+            return self.findings
+        if measure in ON_SHORTCUTS:
+            return self.shortcuts
+        return self.mosaics if measure == "grid_pointing" else self.images
+
+
+def _row(name: str, method: str, values: np.ndarray[Any, Any], draws: _Draws) -> TrustRow:
+    measure, beside = ("agreement", name.removeprefix(AGREEMENT)) if name.startswith(AGREEMENT) else (name, "")
+    reason = UNDEFINED.get(measure, CONSTANT_MAP)
+    figure = mean_over_images(values, draws.of(measure, len(values)), reason=reason)
+    missing = bool(np.isnan(values).any()) and not math.isnan(figure.value)
+    if missing:
+        why = join_reasons(figure.reason, reason)
+        figure = Replicates(figure.value, figure.samples, figure.n, why, figure.key)
+    return trust_row(measure, method, figure, beside=beside)
+
+
+def _mean(values: np.ndarray[Any, Any]) -> float:
+    return -math.inf if np.isnan(values).all() else float(np.nanmean(values))

@@ -1,0 +1,139 @@
+"""A table of trust from beginning to end: judge what is not kept yet, and put all of it into rows."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pellucid.evaluation.trust.attack import judge_attack, with_attack
+from pellucid.evaluation.trust.judge import ORDERS, Findings, budget, check_method, judge_method, judge_network
+from pellucid.evaluation.trust.maps import Mapper
+from pellucid.evaluation.trust.rows import RANDOM_ORDER, TrustRow, trust_table
+from pellucid.evaluation.trust.store import keep_findings, read_findings
+from pellucid.utils.progress import progress_bar
+from pellucid.utils.resources import finite
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import nn
+
+    from pellucid.evaluation.trust.judge import TrustSettings
+    from pellucid.evaluation.trust.subjects import Subjects
+    from pellucid.utils.results_store import ResultsStore
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What was found of one network.
+
+    Attributes:
+        network: what no explanation takes part in.
+        methods: by name.
+        rows: the table.
+        planned: what a method took, as `budget` tells it.
+        images: how many were explained.
+    """
+
+    network: Findings
+    methods: dict[str, Findings]
+    rows: list[TrustRow]
+    planned: dict[str, int]
+    images: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Rows, curves without maps, and costs, as plain values; NaN is None."""
+        plain: dict[str, Any] = finite(
+            {
+                "images": self.images,
+                "budget": self.planned,
+                "cost": {name: found.cost for name, found in self.methods.items()},
+                "curves": {RANDOM_ORDER: _curves(self.network)} | {n: _curves(f) for n, f in self.methods.items()},
+                "rows": [row.to_json() for row in self.rows],
+            }
+        )
+        return plain
+
+
+def check_methods(classifier: nn.Module, subjects: Subjects, methods: Sequence[str]) -> None:
+    """Explain one image by each, so that a method that the network cannot serve is refused before any work.
+
+    Raises:
+        InputError: what the method says.
+    """
+    for name in methods:
+        check_method(Mapper(name), classifier, subjects)
+
+
+def judge_all(
+    classifier: nn.Module,
+    subjects: Subjects,
+    methods: Sequence[str],
+    settings: TrustSettings,
+    store: ResultsStore,
+    *,
+    others: Mapping[str, nn.Module] | None = None,
+    thresholds: Sequence[float] | None = None,
+) -> Trust:
+    """Judge a network and its methods; each is kept as soon as it is done, and read where it was done before.
+
+    Attacks are kept beside the rest, by their number of images and steps and by the thresholds, so that others can be
+    asked for later.
+
+    Args:
+        classifier: what is explained; left as it was.
+        subjects: what it is explained on.
+        methods: heat maps by name.
+        settings: how much is spent.
+        store: where it is kept.
+        others: networks of the same classes, whose maps are compared.
+        thresholds: the decision thresholds of a multi-label classifier, ½ where not given.
+
+    Raises:
+        InputError: a method that the network cannot serve; `check_methods` says so before any work.
+    """
+    others, count = others or {}, len(subjects.images)
+    network = read_findings(store, "network")
+    if network is None:
+        with progress_bar("random order", 2 * ORDERS * count) as advance:
+            network = judge_network(classifier, subjects, settings, advance=advance)
+        keep_findings(store, "network", network)
+    found = {}
+    # as many steps as maps: three maps are drawn without a step, for deletion, insertion and infidelity in their place
+    planned = budget(classifier, subjects, settings, len(others))
+    for name in methods:
+        kept = read_findings(store, name)
+        if kept is None:
+            with progress_bar(name, planned["explanations_per_method"]) as advance:
+                mapper = Mapper(name, batch_size=settings.batch_size)
+                kept = judge_method(mapper, classifier, subjects, settings, others=others, advance=advance)
+            keep_findings(store, name, kept)
+        asked = f"{name}.attacked-{settings.attacked}x{settings.attack_steps}{decided_at(thresholds)}"
+        attacked = read_findings(store, asked)
+        if attacked is None:
+            steps = 2 * len(settings.budgets) * min(count, settings.attacked)
+            with progress_bar(f"attack {name}", steps) as advance:
+                attacked = judge_attack(name, classifier, subjects, settings, thresholds=thresholds, advance=advance)
+            keep_findings(store, asked, attacked)
+        found[name] = with_attack(kept, attacked)
+    rows = trust_table(network, list(found.values()), subjects, settings.seed)
+    return Trust(network, found, rows, planned, count)
+
+
+def decided_at(thresholds: Sequence[float] | None) -> str:
+    """What thresholds add to the name under which an attack is kept: it depends on what counts as a decision.
+
+    Example:
+        >>> decided_at(None), decided_at([0.5, 0.25])
+        ('', '-0c726ca0')
+    """
+    if thresholds is None:
+        return ""
+    return "-" + hashlib.sha256(repr([float(t) for t in thresholds]).encode()).hexdigest()[:8]
+
+
+def _curves(found: Findings) -> dict[str, Any]:
+    """The curves that are drawn, as numbers; without the maps."""
+    numbers = {name: values.tolist() for name, values in found.curves.items() if not name.startswith("maps")}
+    return numbers | ({"layers": list(found.layers)} if found.layers else {})

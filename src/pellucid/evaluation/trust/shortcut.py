@@ -1,0 +1,133 @@
+"""The planted shortcut: what the answer hangs on is known, so a map can be held against it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch.nn.functional as F
+
+from pellucid.data.cache.pixels import materialize
+from pellucid.data.readers.phantom.scene import SHORTCUT_LABEL
+from pellucid.evaluation.trust.faithfulness import target_scores
+from pellucid.models.inference import as_pixels, in_batches
+from pellucid.types import InputError, device_of
+from pellucid.utils.resources import nearest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+    from torch import Tensor, nn
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.types import Pixels
+
+RING = 3  # pixels around a region that its filling is taken from
+
+
+@dataclass(frozen=True)
+class ShortcutTask:
+    """Images that show both the finding and the marker that went with it in training.
+
+    Attributes:
+        dataset: the B images.
+        images: uint8 or uint16 (B, C, S, S).
+        patients: (B,).
+        output: the classifier's output of the finding.
+        finding: boolean (B, S, S), where the finding is.
+        marker: boolean (B, S, S), where the marker is.
+    """
+
+    dataset: Dataset
+    images: Pixels
+    patients: tuple[str, ...]
+    output: int
+    finding: npt.NDArray[np.bool_]
+    marker: npt.NDArray[np.bool_]
+
+
+def shortcut_task(
+    dataset: Dataset,
+    finding: str,
+    classes: tuple[str, ...],
+    *,
+    size: int,
+    channels: int,
+    limit: int | None = None,
+    cache: Path | None = None,
+) -> ShortcutTask:
+    """Take the images of a dataset on which both the finding and the marker are marked.
+
+    Args:
+        dataset: a phantom with a planted shortcut, best its test part, where the two are independent.
+        finding: the one that the marker goes with in training.
+        classes: of the classifier.
+        size: of the classifier's images.
+        channels: of the classifier's images.
+        limit: at most so many images, chosen at random with seed 0.
+        cache: folder for decoded images.
+
+    Raises:
+        InputError: a dataset without a marker, a finding that is no class, or no image that shows both.
+    """
+    if dataset.regions is None or SHORTCUT_LABEL not in dataset.regions.labels:
+        raise InputError(
+            "the images hold no planted shortcut; the phantom has one with --data-option shortcut=FINDING, for a "
+            "network that was trained on it."
+        )
+    if finding not in classes:
+        raise InputError(f"the classifier has no class {finding!r}. {nearest(finding, classes)}")
+    marked = {label: {i for i, _ in dataset.regions.pairs([label])} for label in (finding, SHORTCUT_LABEL)}
+    rows = sorted(marked[finding] & marked[SHORTCUT_LABEL])
+    if not rows:
+        raise InputError(f"no image shows both {finding} and the marker: take more images.")
+    both = dataset.subset(rows).limit(limit)
+    assert both.regions is not None
+    found = both.regions
+    masks = {
+        label: np.stack([found.mask(i, label, size) for i in range(len(both))]) for label in (finding, SHORTCUT_LABEL)
+    }
+    return ShortcutTask(
+        both,
+        materialize(both, size=size, channels=channels, directory=cache),
+        both.patients,
+        classes.index(finding),
+        masks[finding],
+        masks[SHORTCUT_LABEL],
+    )
+
+
+def painted_over(images: Tensor, masks: Tensor) -> Tensor:
+    """Images (N, C, H, W) with each region (N, H, W) filled with the mean of the ring of pixels around it.
+
+    Where a region leaves nothing around it, with the image's mean.
+    """
+    inside = masks[:, None].to(images.dtype)
+    ring = F.max_pool2d(inside, 2 * RING + 1, stride=1, padding=RING) - inside
+    ring = ring.where(ring.sum((2, 3), keepdim=True) > 0, 1.0)
+    colour = (images * ring).sum((2, 3), keepdim=True) / ring.sum((2, 3), keepdim=True)
+    return images * (1 - inside) + colour * inside
+
+
+def removal_effects(
+    classifier: nn.Module, task: ShortcutTask, *, batch_size: int = 64
+) -> dict[str, npt.NDArray[np.float64]]:
+    """How far the finding's logit falls when the marker, or the finding, is painted over: float64 (B,) each.
+
+    What the answer hangs on, measured without any explanation.
+    """
+    import torch
+
+    device = device_of(classifier)
+    drops: dict[str, list[npt.NDArray[np.float64]]] = {"marker": [], "finding": []}
+    for rows in in_batches(len(task.images), batch_size):
+        images = as_pixels(task.images[rows], device)
+        targets = torch.full((len(images),), task.output, device=device)
+        whole = target_scores(classifier, images, targets, "logit")  # type: ignore[arg-type]  # a classifier is a module
+        for name, masks in (("marker", task.marker), ("finding", task.finding)):
+            without = painted_over(images, torch.from_numpy(masks[rows]).to(device))
+            left = target_scores(classifier, without, targets, "logit")  # type: ignore[arg-type]
+            drops[name].append((whole - left).numpy())
+    return {name: np.concatenate(parts) for name, parts in drops.items()}

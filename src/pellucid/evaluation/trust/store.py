@@ -1,0 +1,32 @@
+"""What was measured for a table of trust, as a results store keeps it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pellucid.evaluation.trust.judge import Findings
+from pellucid.utils.resources import finite
+
+if TYPE_CHECKING:
+    from pellucid.utils.results_store import ResultsStore
+
+
+def read_findings(store: ResultsStore, name: str) -> Findings | None:
+    """What is kept under a name; None where nothing is, or, with a warning, where it is damaged."""
+    stored = store.read(name)
+    if stored is None:
+        return None
+    about = json.loads(str(stored["about"]))
+    values = {k.removeprefix("value_"): v for k, v in stored.items() if k.startswith("value_")}
+    curves = {k.removeprefix("curve_"): v for k, v in stored.items() if k.startswith("curve_")}
+    return Findings(about["method"], values, about["reasons"], curves, tuple(about["layers"]), about["cost"])
+
+
+def keep_findings(store: ResultsStore, name: str, found: Findings) -> None:
+    """Keep something, whole or not at all."""
+    about = {"method": found.method, "reasons": found.reasons, "layers": found.layers, "cost": found.cost}
+    arrays = {f"value_{k}": v for k, v in found.values.items()} | {f"curve_{k}": v for k, v in found.curves.items()}
+    store.write(name, {"about": np.array(json.dumps(finite(about))), **arrays})

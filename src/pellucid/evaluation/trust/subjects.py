@@ -1,0 +1,160 @@
+"""What an explanation is judged on: images with the class explained, marked findings, mosaics, planted shortcuts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pellucid.data.cache.pixels import materialize
+from pellucid.evaluation.metrics.explanations import LocalizationTask, localization_task
+from pellucid.evaluation.metrics.heatmap_scores import auprc
+from pellucid.evaluation.metrics.trivial_maps import centred_gaussian, mean_box, uniform
+from pellucid.evaluation.trust.grid_pointing import Mosaics, compose
+from pellucid.evaluation.trust.shortcut import ShortcutTask, shortcut_task
+from pellucid.models.inference import check_answers, predict
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.types import Pixels
+
+MOSAICS = 64  # at most
+LIMIT = 100
+"""Images where no number is given: each is explained some thirty times."""
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """Everything that the methods of one network are judged on; what there is none of says why.
+
+    Attributes:
+        images: uint8 or uint16 (N, C, S, S).
+        ids: (N,), their names in the dataset.
+        patients: (N,).
+        targets: int64 (N,), the class explained; see `targets_of`.
+        place: marked findings, or the reason why there are none.
+        mosaics: of `images`, or the reason why there are none.
+        shortcut: images with a planted shortcut, or the reason why there are none.
+        dataset: the N images.
+    """
+
+    images: Pixels
+    ids: tuple[str, ...]
+    patients: tuple[str, ...]
+    targets: npt.NDArray[np.int64]
+    place: LocalizationTask | str
+    mosaics: Mosaics | str
+    shortcut: ShortcutTask | str
+    dataset: Dataset
+
+    def parts(self) -> list[tuple[Dataset, Pixels]]:
+        """All images that a judgement rests on, and their pixels; an image may be in several parts."""
+        marked = [part for part in (self.place, self.shortcut) if not isinstance(part, str)]
+        return [(self.dataset, self.images), *((part.dataset, part.images) for part in marked)]
+
+
+def gather_subjects(
+    classifier: ConvolutionalClassifier,
+    dataset: Dataset,
+    *,
+    finding: str | None = None,
+    limit: int | None = LIMIT,
+    seed: int = 0,
+    cache: Path | None = None,
+) -> Subjects:
+    """Choose the images, and look what else the dataset offers.
+
+    Args:
+        classifier: what is judged.
+        dataset: one part of a dataset with the classifier's classes.
+        finding: the finding that a planted shortcut goes with; None where none was planted.
+        limit: at most so many images, of those with marked findings and with a shortcut as well.
+        seed: of the choice.
+        cache: folder for decoded images.
+
+    Raises:
+        InputError: a dataset without images, or an image that cannot be read.
+    """
+    if len(dataset) == 0:
+        raise InputError(f"{dataset.card.name}/{dataset.split} holds no images to explain.")
+    sample, shape = dataset.limit(limit, seed=seed), classifier.input_spec
+    images = materialize(sample, size=shape.size, channels=shape.channels, directory=cache, progress=True)
+    logits = predict(classifier, images)
+    check_answers(logits, "its explanations explain nothing", sample.ids)
+    look = {"size": shape.size, "channels": shape.channels, "limit": limit, "cache": cache}
+    place: LocalizationTask | str
+    shortcut: ShortcutTask | str
+    mosaics: Mosaics | str
+    try:
+        place = localization_task(dataset.card.name, dataset, classifier.classes, **look)  # type: ignore[arg-type]
+    except InputError as error:
+        place = str(error)
+    try:
+        if finding is None:
+            raise InputError("the images hold no planted shortcut whose finding is known (phantom: shortcut=FINDING).")
+        shortcut = shortcut_task(dataset, finding, classifier.classes, **look)  # type: ignore[arg-type]
+    except InputError as error:
+        shortcut = str(error)
+    if dataset.task != "multiclass":
+        mosaics = "an image of several labels may show the class explained in any quarter"
+    else:
+        mosaics = compose(np.asarray(sample.targets), logits.argmax(1), limit=MOSAICS, seed=seed)
+        if len(mosaics.rows) == 0:
+            mosaics = "fewer than two classes are ever classified rightly, so no mosaic can be made"
+    return Subjects(
+        np.asarray(images),
+        sample.ids,
+        sample.patients,
+        targets_of(logits, np.asarray(sample.targets), dataset.task),
+        place,
+        mosaics,
+        shortcut,
+        sample,
+    )
+
+
+def targets_of(logits: npt.NDArray[np.floating], truth: npt.NDArray[np.generic], task: str) -> npt.NDArray[np.int64]:
+    """The class explained of each image: the network's decision.
+
+    Of several labels, the most confident of those that the image shows; of all of them where it shows none.
+
+    Example:
+        >>> targets_of(np.array([[3.0, 1.0], [3.0, 1.0]]), np.array([[0.0, 1.0], [0.0, 0.0]]), "multilabel")
+        array([1, 0])
+    """
+    if task == "multiclass":
+        return np.asarray(logits.argmax(1), dtype=np.int64)
+    shown = np.asarray(truth == 1)
+    among = np.where(shown.any(1, keepdims=True), shown, True)
+    return np.asarray(np.where(among, logits, -np.inf).argmax(1), dtype=np.int64)
+
+
+def trivial_scores(task: LocalizationTask, seed: int = 0) -> dict[str, npt.NDArray[np.float64]]:
+    """What maps that ignore the image score in average precision on each marked finding, (M,) by name.
+
+    The uniform map's is analytic: the region's share of the image. The mean box is that of the other half of the
+    patients, NaN where they have none of the class.
+    """
+    count, size = len(task.masks), (task.masks.shape[1], task.masks.shape[2])
+    patients = [task.dataset.patients[i] for i in task.pair_image]
+    maps = {
+        "uniform": uniform(count, size),
+        "centred": centred_gaussian(count, size),
+        "mean box": mean_box(task.masks, task.pair_class, patients, seed),
+    }
+    scores = {}
+    for name, heat in maps.items():
+        if name == "uniform":
+            scores[name] = task.masks.reshape(count, -1).mean(1)
+            continue
+        usable = np.isfinite(heat).all((1, 2)) & task.masks.any((1, 2))
+        scores[name] = np.full(count, np.nan)
+        scores[name][usable] = auprc(heat[usable], task.masks[usable])
+    return scores

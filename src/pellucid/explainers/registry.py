@@ -1,0 +1,142 @@
+"""Every method of explanation with all that the project knows of it: nothing else lists methods."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from pellucid.explainers.activation_maps import cam, grad_cam
+from pellucid.explainers.adversarial import adversarial
+from pellucid.explainers.explanation import Explanation
+from pellucid.explainers.grad_cam_plus_plus import grad_cam_plus_plus
+from pellucid.explainers.gradients import saliency_explanation
+from pellucid.explainers.guided_backprop import guided_backprop
+from pellucid.explainers.integrated_gradients import integrated_gradients
+from pellucid.explainers.occlusion import occlusion
+from pellucid.explainers.rise import rise
+from pellucid.explainers.smoothgrad import smoothgrad
+from pellucid.explainers.surrogates import kernel_shap, lime
+
+Explainer = Callable[..., Explanation]  # (classifier, images, targets, **options)
+Layout = Literal["nchw"]
+
+
+@dataclass(frozen=True)
+class ExplainerEntry:
+    """One method of the registry.
+
+    Attributes:
+        name: as given to `explain`.
+        label: its name for people.
+        explainer: a function ``(classifier, images, targets, **options) -> Explanation``; a heat map comes at the
+            resolution that the method has.
+        kind: `heatmap`, which can be scored against regions, or `image`.
+        signed: whether a map has a meaningful zero: above it a pixel speaks for the class, below it against.
+        fine: whether a map changes from pixel to pixel, too fine to be read on top of an image or to have regions.
+        differentiable: whether an attack on the explanation can climb it (`evaluate.gradient_maps`).
+        all_classes_at_once: whether one forward pass gives the maps of all classes.
+        layouts: of the classifier's feature map, those that the method can read: `nchw` is (N, D, h, w). Empty where
+            it needs no feature map and takes any classifier.
+    """
+
+    name: str
+    label: str
+    explainer: Explainer
+    kind: Literal["heatmap", "image"] = "heatmap"
+    signed: bool = False
+    fine: bool = False
+    differentiable: bool = False
+    all_classes_at_once: bool = False
+    layouts: tuple[Layout, ...] = ()
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What can be chosen, in order.
+
+        Example:
+            >>> EXPLAINERS["grad-cam"].options
+            ('layer', 'batch_size')
+        """
+        parameters = inspect.signature(self.explainer).parameters.values()
+        return tuple(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
+
+    @property
+    def seeded(self) -> bool:
+        """Whether it leaves something to chance, which its option `seed` fixes."""
+        return "seed" in self.options
+
+
+EXPLAINERS: dict[str, ExplainerEntry] = {
+    entry.name: entry
+    for entry in (
+        ExplainerEntry("cam", "CAM", cam, differentiable=True, all_classes_at_once=True, layouts=("nchw",)),
+        ExplainerEntry(
+            "grad-cam", "Grad-CAM", grad_cam, differentiable=True, all_classes_at_once=True, layouts=("nchw",)
+        ),
+        ExplainerEntry("grad-cam++", "Grad-CAM++", grad_cam_plus_plus, all_classes_at_once=True, layouts=("nchw",)),
+        ExplainerEntry("saliency", "Saliency", saliency_explanation, fine=True, differentiable=True),
+        ExplainerEntry("smoothgrad", "SmoothGrad", smoothgrad, fine=True),
+        ExplainerEntry(
+            "integrated-gradients",
+            "Integrated gradients",
+            integrated_gradients,
+            signed=True,
+            fine=True,
+            differentiable=True,
+        ),
+        ExplainerEntry("guided-backprop", "Guided backprop", guided_backprop, fine=True),
+        ExplainerEntry("occlusion", "Occlusion", occlusion, signed=True),
+        ExplainerEntry("lime", "LIME", lime, signed=True, differentiable=True),
+        ExplainerEntry("kernel-shap", "Kernel SHAP", kernel_shap, signed=True),
+        ExplainerEntry("rise", "RISE", rise, signed=True),
+        ExplainerEntry("adversarial", "Adversarial", adversarial, kind="image"),
+    )
+}
+
+HEATMAPS = tuple(entry.name for entry in EXPLAINERS.values() if entry.kind == "heatmap")
+"""The methods whose explanation is a heat map."""
+
+DIFFERENTIABLE = tuple(entry.name for entry in EXPLAINERS.values() if entry.differentiable)
+"""The methods whose explanation can be attacked."""
+
+
+def is_signed(name: str) -> bool:
+    """Whether the maps of a method have a meaningful zero; what is no method, as a trivial map, has none.
+
+    Example:
+        >>> is_signed("lime"), is_signed("cam"), is_signed("trivial: mean box")
+        (True, False, False)
+    """
+    return name in EXPLAINERS and EXPLAINERS[name].signed
+
+
+def is_fine(name: str) -> bool:
+    """Whether the maps of a method are too fine to be read on top of an image; what is no method is coarse.
+
+    Example:
+        >>> is_fine("saliency"), is_fine("cam"), is_fine("trivial: mean box")
+        (True, False, False)
+    """
+    return name in EXPLAINERS and EXPLAINERS[name].fine
+
+
+def label_of(name: str) -> str:
+    """A method's name for people; of what is no method, the name as it is.
+
+    Example:
+        >>> label_of("kernel-shap"), label_of("mine")
+        ('Kernel SHAP', 'mine')
+    """
+    return EXPLAINERS[name].label if name in EXPLAINERS else name
+
+
+def with_option(option: str) -> list[ExplainerEntry]:
+    """The methods that have an option.
+
+    Example:
+        >>> [entry.label for entry in with_option("layer")]
+        ['Grad-CAM', 'Grad-CAM++']
+    """
+    return [entry for entry in EXPLAINERS.values() if option in entry.options]

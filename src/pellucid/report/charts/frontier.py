@@ -1,0 +1,122 @@
+"""Accuracy against area: what each variant pays for its robustness, beside what others published."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from pellucid.report.charts.drawing import Chart, canvas, to_svg
+from pellucid.report.tables.metrics import defined, metric
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+
+    from pellucid.report.tables.book import Book, ResultRow
+
+AREA = "ara_"  # before the kind, in the metric's name
+HOLLOW = (("o", "○"), ("s", "□"), ("^", "△"), ("D", "◇"))
+NEAR = 0.3  # of the axes' width: names of nearer marks could cover each other
+PLOT, LINE = 150.0, 8.5  # points: the height of the axes, and of a line of text
+
+
+class Point(NamedTuple):
+    """A published network's place, and its name."""
+
+    accuracy: float
+    area: float
+    name: str
+
+
+def kinds(book: Book) -> list[str]:
+    """The kinds of area that the study measured."""
+    return [name.removeprefix(AREA) for name in book.values("metric", "ara") if name.startswith(AREA)]
+
+
+def clean_metric(book: Book) -> str:
+    """What the accuracy without a perturbation is called in the rows; empty where the results have none."""
+    return next((name for name in book.values("metric", "ara") if not name.startswith(AREA)), "")
+
+
+def charts(book: Book) -> list[Chart]:
+    """One chart a kind of area: every variant's mean over the seeds with both intervals, families joined."""
+    return [_chart(book, kind) for kind in kinds(book)] if clean_metric(book) else []
+
+
+def _chart(book: Book, kind: str) -> Chart:
+    across, along = clean_metric(book), AREA + kind
+    rows = {v: (book.row("ara", across, v), book.row("ara", along, v)) for v in book.variants}
+    places = {v: (x, y) for v, (x, y) in rows.items() if x and y and defined(x["value"]) and defined(y["value"])}
+    published = book.comparators("ara", kind)
+    with canvas(2.9) as (figure, (axes,)):
+        for joined in _joined(book):
+            members = [places[v] for v in joined if v in places]
+            xs, ys = [[member[i]["value"] for member in members] for i in (0, 1)]
+            axes.plot(xs, ys, "-", color=book.looks[joined[0]].colour, lw=1.1, alpha=0.6, zorder=2)
+        for variant, (x, y) in places.items():
+            _cross(axes, x, y, book.looks[variant].colour)
+            look = book.looks[variant]
+            axes.plot([x["value"]], [y["value"]], look.marker, color=look.colour, ms=5, zorder=4)
+        points = []
+        for one, (mark, _) in zip(published, cycle(HOLLOW), strict=False):
+            found = [Point(one["accuracy"][name], area, name) for name, area in one["values"].items()]
+            xs, ys = [point.accuracy for point in found], [point.area for point in found]
+            axes.plot(xs, ys, mark, color="#111", mfc="none", ms=5, zorder=5)
+            points += found
+        axes.margins(0.09)
+        axes.set_ylim(bottom=0)
+        _name(axes, points)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
+        axes.set_xlabel(f"{metric(across).label.lower()} without a perturbation")
+        axes.set_ylabel(metric(along).label)
+        axes.grid(axis="both")
+        alt = f"{metric(along).label} against {metric(across).label.lower()} for {', '.join(places)}."
+        svg = to_svg(figure, f"frontier-{kind}", alt)
+    told = ["up and right is better"]
+    told += ["lines join a family"] if _joined(book) else []
+    told += [f"{glyph} published: {one['name']}" for one, (_, glyph) in zip(published, cycle(HOLLOW), strict=False)]
+    told += [f"not drawn: {v} ({_why(*rows[v])})" for v in book.variants if v not in places]
+    return Chart(svg, f"{metric(along).label} and {metric(across).label.lower()}", "; ".join(told))
+
+
+def _why(*rows: ResultRow | None) -> str:
+    reasons = [row.get("reason") or "undefined" for row in rows if row is not None and not defined(row["value"])]
+    return "; ".join(dict.fromkeys(reasons)) or "not measured"
+
+
+def _joined(book: Book) -> list[list[str]]:
+    """The families of more than one variant, in the study's order, which is that of their strength."""
+    families: dict[str, list[str]] = {}
+    for variant, family in book.families.items():
+        families.setdefault(family, []).append(variant)
+    return [members for members in families.values() if len(members) > 1]
+
+
+def _cross(axes: Axes, x: ResultRow, y: ResultRow, colour: str) -> None:
+    style: dict[str, Any] = {"color": colour, "lw": 1.0, "alpha": 0.6, "solid_capstyle": "butt", "zorder": 3}
+    if defined(x.get("low")) and defined(x.get("high")):
+        axes.plot([x["low"], x["high"]], [y["value"]] * 2, **style)
+    if defined(y.get("low")) and defined(y.get("high")):
+        axes.plot([x["value"]] * 2, [y["low"], y["high"]], **style)
+
+
+def _name(axes: Axes, points: Sequence[Point]) -> None:
+    """Names beside the published marks, on the side where there is room; under the one before where they are close."""
+    left, right = axes.get_xlim()
+    bottom, top = axes.get_ylim()
+    scale = PLOT / (top - bottom)
+    placed: list[tuple[Point, float]] = []
+    for point in sorted(points, key=lambda p: -p.area):
+        after = point.accuracy < (left + right) / 2
+        near = [y for other, y in placed if abs(other.accuracy - point.accuracy) < NEAR * (right - left)]
+        height = min([point.area * scale, *(y - LINE for y in near)])
+        placed.append((point, height))
+        axes.annotate(
+            point.name, (point.accuracy, point.area), (5 if after else -5, height - point.area * scale),
+            textcoords="offset points", ha="left" if after else "right", va="center", fontsize=7.5, color="#333",
+            bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.4}, zorder=3.5,
+        )  # fmt: skip

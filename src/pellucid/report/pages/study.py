@@ -1,0 +1,316 @@
+"""The report: everything a study found on one page that needs nothing but itself."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from pellucid.explainers.registry import is_fine, is_signed
+from pellucid.report.charts import figures
+from pellucid.report.pages import slider
+from pellucid.report.pages.trust_section import trust_section
+from pellucid.report.pictures.panels import Panel, heat_picture, picture
+from pellucid.report.tables import areas, boxes, configuration
+from pellucid.report.tables import pivot as tables
+from pellucid.report.tables.book import MEAN, TRIVIAL, Book
+from pellucid.report.tables.long_form import long_tables, write_tables
+from pellucid.report.tables.metrics import defined, duration, method_label, number, readable
+from pellucid.utils.resources import write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pellucid.report.pages.slider import Slide
+
+_TEMPLATES = Path(__file__).parents[1] / "templates"
+
+# For browsers that do not print closed details: open them for the printer, close them again after.
+# Long ones stay as the reader left them, or a study of eight findings prints on seventy sheets.
+_SCRIPT = """
+addEventListener("beforeprint", () => document.querySelectorAll("details:not([open], .long)").forEach(d => {
+  d.dataset.closed = ""; d.open = true; }));
+addEventListener("afterprint", () => document.querySelectorAll("details[data-closed]").forEach(d => {
+  delete d.dataset.closed; d.open = false; }));
+"""
+
+
+def write_report(results: Mapping[str, Any], panels: Sequence[Panel], out: Path, slides: Sequence[Slide] = ()) -> Path:
+    """Write `out`/report.html and `out`/tables/*.csv and *.json, each whole or not at all.
+
+    Args:
+        results: what a study found, as it writes it to results.json.
+        panels: the cases that are shown, in order; those with one target and rule stand together.
+        out: the study's folder.
+        slides: images with a slider over the size of an adversarial explanation.
+
+    Returns:
+        The path of report.html.
+
+    Raises:
+        InputError: if the folder cannot be written or the disk is full.
+    """
+    figures_of = long_tables(results)
+    page = render(results, panels, slides, files=[f"{name}.{kind}" for name in figures_of for kind in ("csv", "json")])
+    write_tables(figures_of, out / "tables")
+    path = out / "report.html"
+    write_text(path, page)
+    return path
+
+
+def render(
+    results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequence[Slide] = (), *, files: Sequence[str] = ()
+) -> str:
+    """The report as HTML; it loads nothing from anywhere, and every text of the study is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("report.html.j2")
+    return template.render(context(results, panels, slides), files=list(files))
+
+
+def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequence[Slide] = ()) -> dict[str, Any]:
+    """Everything the template shows."""
+    book = Book(results)
+    script = _SCRIPT + (slider.SCRIPT if slides else "")
+    differing, shared = configuration.settings(results["variants"])
+    filled = {
+        "r": results,
+        "book": book,
+        "reference": book.reference,
+        "looks": book.looks,
+        "css": Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
+        "slider_css": Markup((_TEMPLATES / "slider.css").read_text(encoding="utf-8") if slides else ""),  # noqa: S704
+        "script": Markup(script),  # noqa: S704 (our own text)
+        "script_hash": slider.script_hash(script),
+        "created": _when(results["created"]),
+        "paragraphs": _paragraphs(results.get("description")),
+        "paragraphs_of": _paragraphs,
+        "link": _link(results["data"].get("url")),
+        "count": _count,
+        "upper_first": _upper_first,
+        "duration": duration,
+        "regions": _regions,
+        "differing": differing,
+        "shared": shared,
+        "data_options": list(configuration.flatten(results["data"].get("options") or {})),
+        "limits": results.get("limits") or ["The study states none."],
+        "headline": tables.headline(book),
+        "classification": tables.classification(book),
+        "classification_charts": figures.classification(book),
+        "robustness": tables.robustness(book),
+        "robustness_charts": figures.robustness(book),
+        "areas": areas.section(book),
+        "targets": _targets(book),
+        "trust": trust_section(results.get("trust", ())),
+        "wang": _wang(book),
+        "sweeps": _sweeps(book),
+        "training_charts": figures.training(book),
+        "runs": _runs(results["variants"]),
+        "cases": _cases(book, panels),
+        "heat": _heat(panels),
+        "slides": [slider.fragment(slide, f"slide{i}") for i, slide in enumerate(slides)],
+    }
+    names = {
+        "compared": ("What was compared", True),
+        "classification": ("Classification", filled["classification"]),
+        "robustness": ("Robustness", filled["robustness"]),
+        "ara": ("Accuracy-Robustness Area", filled["areas"]),
+        "localization": ("Where the explanations fall", filled["targets"]),
+        "trust": ("Whether to believe them", filled["trust"]),
+        "wang": ("Wang et al.’s localisation", filled["wang"]),
+        "sweep": ("Threshold sweep", filled["sweeps"]),
+        "training": ("Training", filled["runs"]),
+        "cases": ("Cases", filled["cases"]),
+        "sliders": ("What the networks would have to see", filled["slides"]),
+        "made": ("How it was made", True),
+        "limits": ("What these figures cannot show", True),
+    }
+    filled["sections"] = [(key, name) for key, (name, there) in names.items() if there]
+    return filled
+
+
+def _targets(book: Book) -> list[dict[str, Any]]:
+    shown = []
+    for target in book.targets:
+        name = target["name"]
+        table = tables.localization(book, name)
+        if not table:
+            continue
+        classes = [c for c in book.class_names("localization", target=name) if c != MEAN]
+        trivial = [t.removeprefix(TRIVIAL) for t in book.trivial_maps("localization", target=name)]
+        own = {
+            "charts": figures.localization(book, name),
+            "differences": figures.differences(book, name) if book.others else [],
+            "table": table,
+            "by_class": [tables.localization(book, name, cls) for cls in classes],
+            "trivial": trivial,
+        }
+        shown.append({**target, **own})
+    return shown
+
+
+def _wang(book: Book) -> list[dict[str, Any]]:
+    shown = []
+    for target in book.targets:
+        name = target["name"]
+        for gate in book.values("gate", "wang", target=name):
+            where = {"target": name, "gate": gate}
+            methods = book.known_methods("wang", **where)
+            if not methods:
+                continue
+            first, every = methods[0], boxes.criteria(book, name)
+            few, grid = boxes.among(boxes.SHOWN, every), boxes.among(boxes.PUBLISHED, every)
+            classes = [c for c in book.class_names("wang", **where, method=first) if c != MEAN]
+            more = [
+                (f"{method_label(m)}, the same", [boxes.wang(book, name, m, gate=gate, ats=few)]) for m in methods[1:]
+            ]
+            if every != few:
+                more.append(
+                    (
+                        f"{method_label(first)} at every bound",
+                        [boxes.wang(book, name, first, gate=gate, ats=every)],
+                    )
+                )
+            if classes:
+                by_class = [boxes.wang(book, name, first, gate=gate, ats=grid, cls=cls) for cls in classes]
+                more.append((f"{method_label(first)} by finding", by_class))
+            shown.append(
+                {
+                    "title": f"{method_label(first)} on {target['title']}",
+                    "gate": boxes.GATES.get(gate, gate or "all"),
+                    "table": boxes.wang(book, name, first, gate=gate, ats=few),
+                    "more": more,
+                }
+            )
+    return shown
+
+
+def _sweeps(book: Book) -> list[dict[str, Any]]:
+    shown = []
+    for target in book.targets:
+        name = target["name"]
+        for gate in book.values("gate", "sweep", target=name):
+            methods = book.known_methods("sweep", target=name, gate=gate)
+            every = [at for at in book.values("at", "sweep", target=name, metric="accuracy", gate=gate) if at]
+            if not methods or not every:
+                continue
+            few = boxes.among(boxes.SHOWN, every)
+            told = f": {boxes.GATES[gate]}" if gate in boxes.GATES else ""
+            shown.append(
+                {
+                    "title": f"{target['title']}{told}",
+                    "method": method_label(methods[0]),
+                    "charts": [figures.sweep(book, name, methods[0], at=at, gate=gate) for at in few],
+                    "more": [figures.sweep(book, name, m, at=at, gate=gate) for m in methods[1:] for at in few],
+                    "tables": [boxes.sweep(book, name, methods[0], at=at, gate=gate) for at in few],
+                }
+            )
+    return shown
+
+
+def _runs(variants: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    shown = []
+    for variant in variants:
+        for run in variant.get("runs", []):
+            best = [e for e in run.get("history", []) if e["epoch"] == run["best_epoch"]]
+            score = best[0].get("validation_auroc") if best else None
+            told = number(score) if defined(score) else "undefined"
+            shown.append({**run, "label": variant["label"], "score": told, "time": duration(run["seconds"])})
+    return shown
+
+
+def _cases(book: Book, panels: Iterable[Panel]) -> list[dict[str, Any]]:
+    titles = {t["name"]: t["title"] for t in book.targets}
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for panel in panels:
+        groups.setdefault((panel.target, panel.rule), []).append(_case(book, panel))
+    return [
+        {"title": titles.get(target, target), "rule": rule, "cases": cases} for (target, rule), cases in groups.items()
+    ]
+
+
+def _heat(panels: Iterable[Panel]) -> dict[str, list[str]]:
+    """The labels of the methods of the cases by how their maps are drawn; none of a kind where none is shown."""
+    methods = dict.fromkeys(method for panel in panels for _, method in panel.maps)
+    kinds = {
+        "over": [m for m in methods if not is_fine(m)],
+        "alone": [m for m in methods if is_fine(m)],
+        "unsigned": [m for m in methods if not is_signed(m)],
+        "signed": [m for m in methods if is_signed(m)],
+    }
+    return {kind: [method_label(m) for m in found] for kind, found in kinds.items()}
+
+
+def _case(book: Book, panel: Panel) -> dict[str, Any]:
+    cls, rows = readable(panel.class_name), []
+    methods = [m for m in book.methods if any(m == method for _, method in panel.maps)]
+    for variant in book.variants:
+        maps = [
+            {
+                "image": heat_picture(panel, variant, method),
+                "label": method_label(method),
+                "alt": f"{method_label(method)} of {variant} for {cls} on {panel.image_id}",
+            }
+            for method in methods
+            if (variant, method) in panel.maps
+        ]
+        p = panel.probabilities.get(variant)
+        if maps:
+            rows.append(
+                {
+                    "variant": variant,
+                    "maps": maps,
+                    "probability": number(p, 2) if defined(p) else "",
+                }
+            )
+    marks = [f"{len(panel.boxes)} box{'' if len(panel.boxes) == 1 else 'es'}"] if panel.boxes else []
+    marks += ["contour of the mask"] if panel.mask is not None else []
+    return {
+        "class_name": cls,
+        "image_id": panel.image_id,
+        "score": panel.score,
+        "image": picture(panel),
+        "alt": f"Image {panel.image_id} with the marked region of {cls}",
+        "regions": " and ".join(marks) or "no region marked",
+        "rows": rows,
+        "width": panel.image.shape[1],
+        "height": panel.image.shape[0],
+    }
+
+
+def _regions(target: Mapping[str, Any]) -> list[str]:
+    told = {c: [readable(r) for r in found] for c, found in (target.get("regions") or {}).items()}
+    return [f"{readable(c)}: {', '.join(found)}" for c, found in told.items() if found != [readable(c)]]
+
+
+def _paragraphs(text: str | None) -> list[str]:
+    return [" ".join(part.split()) for part in (text or "").split("\n\n") if part.strip()]
+
+
+def _when(created: str) -> str:
+    try:
+        moment = datetime.fromisoformat(created)
+    except ValueError:
+        return created
+    return f"{moment.day} {moment:%B %Y, %H:%M %Z}".strip()
+
+
+def _link(url: str | None) -> str:
+    """An address that a reader may follow; anything else than a web page is left out."""
+    return url if url and url.startswith(("https://", "http://")) else ""
+
+
+def _upper_first(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _count(value: int | None) -> str:
+    return "unknown" if value is None else f"{value:,}"

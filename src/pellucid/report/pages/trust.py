@@ -1,0 +1,200 @@
+"""The table of trust on one page that needs nothing but itself: verdicts, figures, curves and maps to see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib import colormaps
+
+from pellucid.evaluation.trust.measures import NETWORK, QUESTIONS
+from pellucid.evaluation.trust.rows import TrustRow
+from pellucid.report.charts.trust import trust_charts
+from pellucid.report.heat_colours import placed
+from pellucid.report.pictures.perturbed import as_picture, data_address
+from pellucid.report.tables.metrics import method_label, number
+from pellucid.utils.resources import write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from pellucid.evaluation.trust.run import Trust
+
+_TEMPLATES = Path(__file__).parents[1] / "templates"
+SIGNS = {"yes": "✓ yes", "no": "✗ no", "unclear": "? unclear"}
+CLASSES = {"yes": "better", "no": "worse", "unclear": ""}
+
+
+@dataclass(frozen=True, eq=False)
+class TrustPage:
+    """What the page shows.
+
+    Attributes:
+        title: of the page.
+        about: what was judged on what, in order: name → text.
+        trust: what was found.
+        pictures: (E, C, H, W) in [0, 1], the first E images explained, whose maps are shown.
+        captions: of all images explained, what they are called and which class is explained.
+    """
+
+    title: str
+    about: Mapping[str, str]
+    trust: Trust
+    pictures: npt.NDArray[np.floating]
+    captions: Sequence[str]
+
+
+def write_trust(page: TrustPage, path: Path) -> Path:
+    """Write the page; it loads nothing from anywhere, and every text is escaped.
+
+    Args:
+        page: what is shown.
+        path: of the HTML file, written whole or not at all.
+
+    Raises:
+        InputError: if the folder cannot be written or the disk is full.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template("trust.html.j2").render(
+        title=page.title,
+        about=list(page.about.items()),
+        css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
+        parts=trust_parts(page.trust.to_json()),
+        examples=_examples(page),
+        forged=_forged(page),
+    )
+    write_text(path, text)
+    return path
+
+
+def trust_parts(found: Mapping[str, Any], name: str = "trust") -> dict[str, Any]:
+    """Verdicts, charts and tables of one network, as the templates take them.
+
+    Args:
+        found: rows and curves, as `Trust.to_json` gives them.
+        name: of the network on its page, for the names of the pictures.
+    """
+    rows = [TrustRow.from_json(row) for row in found["rows"]]
+    return {
+        "verdicts": _verdicts(rows),
+        "charts": trust_charts(found["curves"], name),
+        "sections": [_section(question, rows) for question in _questions(rows)],
+    }
+
+
+def _questions(rows: Sequence[TrustRow]) -> list[str]:
+    return list(dict.fromkeys([*(q for q in QUESTIONS if any(r.question == q for r in rows)), *_all(rows, "question")]))
+
+
+def _all(rows: Sequence[TrustRow], field: str) -> list[str]:
+    return list(dict.fromkeys(str(getattr(r, field)) for r in rows))
+
+
+def _verdicts(rows: Sequence[TrustRow]) -> dict[str, Any]:
+    """Methods across, measures with a bar down: a row of signs each."""
+    judged = [r for r in rows if r.bar is not None]
+    methods = _all(judged, "method")
+    lines = []
+    for label in _all(judged, "label"):
+        own = {r.method: r for r in judged if r.label == label}
+        first = next(iter(own.values()))
+        cells = [sign(own.get(m)) for m in methods]
+        lines.append({"question": first.question, "label": label, "bar": f"{first.bar:g}", "cells": cells})
+    return {"methods": [method_label(m) for m in methods], "lines": lines}
+
+
+def sign(row: TrustRow | None) -> dict[str, str]:
+    """A verdict as the templates write it."""
+    if row is None or row.verdict is None:
+        return {"text": "–", "class": "", "why": (row.reason or "") if row else ""}
+    return {"text": SIGNS[row.verdict], "class": CLASSES[row.verdict], "why": ""}
+
+
+def _section(question: str, rows: Sequence[TrustRow]) -> dict[str, Any]:
+    asked = [r for r in rows if r.question == question]
+    methods = _all(asked, "method")
+    lines = []
+    for label in _all(asked, "label"):
+        own = {r.method: r for r in asked if r.label == label}
+        first = next(iter(own.values()))
+        arrow = {1: "more is better", -1: "less is better"}.get(first.better, "")
+        cells = [figure_cell(own.get(m)) for m in methods]
+        told = {"means": first.means, "not_means": first.not_means}
+        lines.append({"label": label, "arrow": arrow, "cells": cells, **told})
+    names = [m if m == NETWORK else method_label(m) for m in methods]
+    return {"question": question[:1].upper() + question[1:], "methods": names, "lines": lines}
+
+
+def figure_cell(row: TrustRow | None) -> dict[str, Any] | None:
+    """A figure with its interval, n and reason as the templates write it."""
+    if row is None:
+        return None
+    if np.isnan(row.value):
+        return {"value": "undefined", "undefined": True, "interval": "", "n": row.n, "why": row.reason or ""}
+    interval = "" if np.isnan(row.low) else f"[{number(row.low)}, {number(row.high)}]"
+    return {
+        "value": number(row.value),
+        "undefined": False,
+        "interval": interval,
+        "n": row.n,
+        "why": row.reason or "",
+    }
+
+
+def _examples(page: TrustPage) -> list[dict[str, Any]]:
+    shown = []
+    for index, caption in enumerate(page.captions[: len(page.pictures)]):
+        lines = []
+        for found in page.trust.methods.values():
+            depths, maps = found.curves["depths"], found.curves["maps_by_depth"]
+            if index >= maps.shape[1]:
+                continue
+            pictures = [
+                {
+                    "image": _heat(maps[step, index], found.method),
+                    "label": "as it is" if depth == 0 else f"{depth} random",
+                    "alt": f"{found.method} with {depth} random layers",
+                }
+                for step, depth in enumerate(depths.tolist())
+            ]
+            lines.append({"method": method_label(found.method), "maps": pictures})
+        height, width = page.pictures.shape[2:]
+        image = data_address(as_picture(page.pictures[index]))
+        shown.append({"caption": caption, "image": image, "lines": lines, "width": width, "height": height})
+    return shown
+
+
+def _forged(page: TrustPage) -> list[dict[str, Any]]:
+    """Images before and after the attack with the largest budget, and their maps."""
+    shown = []
+    for found in page.trust.methods.values():
+        if "maps_attacked" not in found.curves:
+            continue
+        pairs = []
+        for place, row in enumerate(found.curves["maps_rows"].tolist()):
+            pictures = {
+                "image, attacked": data_address(as_picture(found.curves["maps_images"][place])),
+                "map before": _heat(found.curves["maps_before"][place], found.method),
+                "map, attacked": _heat(found.curves["maps_attacked"][place], found.method),
+            }
+            pairs.append({"caption": page.captions[row], "pictures": pictures})
+        height, width = found.curves["maps_attacked"].shape[1:]
+        shown.append({"method": method_label(found.method), "pairs": pairs, "width": width, "height": height})
+    return shown
+
+
+def _heat(heat: npt.NDArray[Any], method: str) -> str:
+    values, colours = placed(heat, method)
+    return data_address((colormaps[colours](values)[..., :3] * 255).astype(np.uint8))

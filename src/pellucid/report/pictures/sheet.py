@@ -1,0 +1,78 @@
+"""One image with its explanations as a picture: classes × methods, heat maps beside adversarial explanations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pellucid.data.decoding.image import in_8_bits
+from pellucid.explainers.registry import is_fine
+from pellucid.report.heat_colours import OVER, placed
+from pellucid.report.pictures.perturbed import as_picture, difference_picture, percent
+from pellucid.utils.resources import whole_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from pellucid.report.pictures.perturbed import Moved
+    from pellucid.types import Pixels
+
+
+def explanation_sheet(
+    image: Pixels,
+    maps: Mapping[tuple[str, str], npt.NDArray[np.floating]],
+    probabilities: Mapping[str, float],
+    *,
+    title: str,
+    path: Path,
+    moved: Mapping[str, Moved] | None = None,
+    rho: float = 0.0,
+) -> None:
+    """Write a PNG: the image, then a row a class and a column a method, each with its probability.
+
+    Fine maps stand alone, coarse ones lie over the image, in the colours of `heat_colours.placed`.
+
+    Args:
+        image: uint8 or uint16 (C, S, S).
+        maps: heat maps (S, S) by class and method.
+        probabilities: of each class that is shown.
+        title: of the whole picture.
+        path: where to write.
+        moved: adversarial explanations by class, drawn in two more columns: the moved image and its change.
+        rho: their size, which sets the colours of the change.
+    """
+    from matplotlib.figure import Figure
+
+    classes, methods = list(probabilities), list(dict.fromkeys(m for _, m in maps))
+    columns = 1 + len(methods) + (2 if moved else 0)
+    figure = Figure(figsize=(2.4 * columns, 2.5 * len(classes) + 0.5), dpi=110, layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    axes = figure.subplots(len(classes), columns, squeeze=False)
+    picture = in_8_bits(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
+    for row, class_name in enumerate(classes):
+        _show(axes[row, 0], picture, f"{class_name}\nprobability {probabilities[class_name]:.2f}")
+        for column, method in enumerate(methods, start=1):
+            axis, (values, colours) = axes[row, column], placed(maps[class_name, method], method)
+            if not is_fine(method):
+                axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
+            axis.imshow(values, cmap=colours, vmin=0, vmax=1, alpha=1.0 if is_fine(method) else OVER)
+            axis.set_title(method, fontsize=8)
+        if moved:
+            one = moved[class_name]
+            told = f"adversarial, ρ = {rho:g}\n{percent(one.before)} → {percent(one.after)}"
+            _show(axes[row, -2], as_picture(one.image), told)
+            change = one.image - image.astype(np.float64) / np.iinfo(image.dtype).max
+            _show(axes[row, -1], difference_picture(change, rho), f"its change, RMS {one.rms:.3f}")
+    for axis in axes.flat:
+        axis.set_axis_off()
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _show(axis: Any, picture: Pixels, title: str) -> None:  # noqa: ANN401
+    axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
+    axis.set_title(title, fontsize=8)

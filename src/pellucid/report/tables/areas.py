@@ -1,0 +1,171 @@
+"""The Accuracy-Robustness Areas of a study: one table of all variants, one a kind by label, and the figures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pellucid.report.charts import curves, frontier
+from pellucid.report.tables.book import MEAN, Book
+from pellucid.report.tables.cells import Cell, Line, Table, across, estimate, line
+from pellucid.report.tables.metrics import defined, metric, number, readable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MATCHED = 0.03  # networks whose clean accuracies lie further apart are not called matched
+ROUNDING = 1e-9
+SHORT = {"attack": "attack", "btr": "BTR"}
+
+
+def section(book: Book) -> dict[str, Any]:
+    """What the template shows of the areas; empty where the study measured none."""
+    if not frontier.kinds(book):
+        return {}
+    asked: Mapping[str, Any] = book.results.get("ara") or {}
+    found = curves.stored(asked.get("curves", []))
+    return {
+        "protocol": asked.get("protocol", "unknown"),
+        "images": asked.get("images"),
+        "alarms": asked.get("alarms", []),
+        "frontier": frontier.charts(book),
+        "overview": overview(book),
+        "curves": curves.charts(found, book.looks),
+        "matched": matched(book, asked.get("matched", []), found),
+        "by_label": by_label(book),
+    }
+
+
+def overview(book: Book) -> Table:
+    """Variants by accuracy, areas, share found and cost; under them the published figures."""
+    kinds, clean = frontier.kinds(book), frontier.clean_metric(book)
+    names = [*([clean] if clean else []), *(frontier.AREA + kind for kind in kinds)]
+    attacks = (book.results.get("ara") or {}).get("attacks", [])
+    lines = []
+    for variant in book.variants:
+        told = across(variant, [estimate(book.row("ara", name, variant), metric(name)) for name in names])
+        spent = [[a for a in attacks if (a["variant"], a["kind"]) == (variant, kind)] for kind in kinds]
+        more = [share(s) for s in spent] + [cost(s) for s in spent] if attacks else []
+        lines.append(replace(told, cells=(*told.cells, *more)))
+    columns = [metric(name).label for name in names]
+    notes = [f"{metric(name).label}: {metric(name).meaning}." for name in names]
+    if attacks:
+        columns += [f"Found, {SHORT.get(kind, kind)}" for kind in kinds]
+        columns += [f"Gradients, {SHORT.get(kind, kind)}" for kind in kinds]
+        unit = "image" if book.class_noun == "class" else "image and label"
+        notes.append("Found: the share of attacks that found a perturbation, or needed none.")
+        notes.append(f"Gradients: gradient evaluations an {unit}.")
+    published = _published(book, kinds, clean, len(columns))
+    notes += ["Published figures come without interval."] if published else []
+    return Table("Accuracy and areas", tuple(columns), (*lines, *published), " ".join(notes), "Recipe")
+
+
+def share(attacks: Sequence[Mapping[str, Any]]) -> Cell | None:
+    """How many of a variant's attacks, of all its seeds, found a perturbation.
+
+    Example:
+        >>> cell = share([{"found": 98, "n": 100}, {"found": 100, "n": 100}])
+        >>> cell.value, cell.reason
+        ('99.0 %', '2 of 200 failed')
+    """
+    found, n = (sum(a[key] for a in attacks) for key in ("found", "n"))
+    if not n:
+        return None
+    return Cell(f"{100 * found / n:.1f} %", reason=f"{n - found:,} of {n:,} failed" if found < n else "")
+
+
+def cost(attacks: Sequence[Mapping[str, Any]]) -> Cell | None:
+    """The gradient evaluations of a variant's attacks, of all its seeds, each on average."""
+    spent, n = (sum(a[key] for a in attacks) for key in ("gradient_evaluations", "n"))
+    return Cell(f"{spent / n:.1f}") if n else None
+
+
+def _published(book: Book, kinds: Sequence[str], clean: str, columns: int) -> list[Line]:
+    """A heading a source, then its networks, with the areas of every kind that it gives."""
+    by_source: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for kind in kinds:
+        for one in book.comparators("ara", kind):
+            by_source.setdefault(one["name"], {})[kind] = one
+    lines = []
+    for source, given in by_source.items():
+        notes = dict.fromkeys(one["note"] for one in given.values() if one.get("note"))
+        lines.append(Line(f"Published: {source}", "; ".join(notes)))
+        for name in dict.fromkeys(name for one in given.values() for name in one["values"]):
+            areas = [_figure(given.get(kind, {}).get("values", {}).get(name), frontier.AREA + kind) for kind in kinds]
+            accuracy = next(one["accuracy"][name] for one in given.values() if name in one["accuracy"])
+            cells = [*([_figure(accuracy, clean)] if clean else []), *areas]
+            lines.append(Line(f"{name} (published)", "", (*cells, *[None] * (columns - len(cells)))))
+    return lines
+
+
+def _figure(value: object, name: str) -> Cell:
+    if not defined(value):
+        return Cell("not published", undefined=True)
+    return Cell(number(value, metric(name).decimals))
+
+
+def by_label(book: Book) -> list[Table]:
+    """One table a figure, where there are several labels: labels by variants, the mean last."""
+    tables = []
+    for name in book.values("metric", "ara"):
+        classes = book.class_names("ara", metric=name)
+        if len(classes) < 2:
+            continue
+        lines = [
+            line(
+                "Mean over labels" if cls == MEAN else readable(cls),
+                [book.row("ara", name, variant, cls=cls) for variant in book.variants],
+                metric(name),
+                strong=cls == MEAN,
+            )
+            for cls in classes
+        ]
+        meaning = metric(name).meaning
+        note = meaning[:1].upper() + meaning[1:] + "."
+        tables.append(Table(metric(name).label, tuple(book.variants), tuple(lines), note, first="Label"))
+    return [t for t in tables if t]
+
+
+def matched(book: Book, labels: Sequence[str], found: Sequence[curves.AraCurve]) -> dict[str, Any] | None:
+    """The curves of the variants that the study calls matched, and how well they are; None where it names none."""
+    own = {label: look for label, look in book.looks.items() if label in labels}
+    shown = [curve for curve in found if curve.name in own]
+    if not shown:
+        return None
+    return {
+        "looks": own,
+        "caption": how_well(book, list(own)),
+        "charts": curves.charts(shown, own, name="matched"),
+    }
+
+
+def how_well(book: Book, labels: Sequence[str]) -> str:
+    """Each variant's clean accuracy, the spread between them, and whether that is a match."""
+    name = frontier.clean_metric(book)
+    rows = {label: book.row("ara", name, label) for label in labels} if name else {}
+    known = {label: row for label, row in rows.items() if row is not None and defined(row["value"])}
+    if len(known) < len(labels):
+        lacking = ", ".join(label for label in labels if label not in known)
+        return f"The accuracy of {lacking} without a perturbation is not known: whether these match cannot be said."
+    told = ", ".join(f"{label} {_percent(row['value'])}{_interval(row)}" for label, row in known.items())
+    values = [row["value"] for row in known.values()]
+    spread = max(values) - min(values)
+    said = (
+        f"{metric(name).label} without a perturbation, on the same images: {told}. "
+        f"Between the highest and the lowest lie {100 * spread:.1f} points."
+    )
+    if spread <= MATCHED + ROUNDING:
+        return said
+    return (
+        f"{said} That is more than {100 * MATCHED:.0f}: these networks are not matched, and the more accurate of them "
+        "start higher."
+    )
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    low, high = row.get("low"), row.get("high")
+    return f" [{100 * low:.1f}, {100 * high:.1f}]" if defined(low) and defined(high) else ""

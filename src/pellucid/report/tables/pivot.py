@@ -1,0 +1,159 @@
+"""Rows of a study pivoted to the tables that people read: recipes side by side, each figure with its n."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from pellucid.report.tables.book import MEAN, TRIVIAL, Book
+from pellucid.report.tables.cells import Cell, Line, Table, estimate, line
+from pellucid.report.tables.metrics import Metric, defined, method_label, metric, number, readable
+
+HEADLINE_METRICS = ("pointing", "energy_share", "auprc")
+LOCALIZATION_METRICS = (*HEADLINE_METRICS[:2], "energy_ratio", "auprc", "effective_heat_ratio", "otsu_iou")
+
+
+def headline(book: Book) -> Table:
+    """The study at a glance: discrimination, scores under attack, where the first method's maps fall."""
+    lines = [
+        _across(book, "Mean AUROC", "classification", "auroc", strong=True),
+        _across(book, metric("accuracy").label, "classification", "accuracy"),
+    ]
+    name, strength = attacked(book)
+    if strength:
+        label = f"{metric(name).label} under attack"
+        lines.append(_across(book, label, "robustness", name, at=strength, hint=f"PGD, {strength}"))
+    for n in book.values("metric", "ara"):
+        hint = "" if n.startswith("ara_") else "of the images of the ARA, unchanged"
+        lines.append(_across(book, metric(n).label, "ara", n, hint=hint))
+    for target in book.targets:
+        methods = book.known_methods("localization", target=target["name"])
+        if not methods:
+            continue
+        lines.append(Line(f"{method_label(methods[0])} on {target['title']}"))
+        for name in book.results.get("headline") or HEADLINE_METRICS:
+            hint = yardstick(book, target["name"], name)
+            where = {"target": target["name"], "method": methods[0]}
+            lines.append(_across(book, metric(name).label, "localization", name, hint=hint, **where))
+    return Table(
+        "The study at a glance",
+        tuple(book.variants),
+        tuple(x for x in lines if _useful(x)),
+        first="Mean over classes",
+    )
+
+
+def attacked(book: Book) -> tuple[str, str]:
+    """The metric and the strength at which the headline shows robustness: the last that the study names."""
+    for name in ("accuracy", "auroc"):
+        at = [a for a in book.values("at", "robustness", metric=name, class_=MEAN) if strength_of(a)[1] > 0]
+        if at:
+            return name, at[-1]
+    return "", ""
+
+
+def strength_of(at: str) -> tuple[str, float]:
+    """The norm and size that a robustness row's `at` names.
+
+    Example:
+        >>> strength_of("L∞ 0.005"), strength_of("0")
+        (('L∞', 0.005), ('', 0.0))
+    """
+    norm, _, size = at.strip().rpartition(" ")
+    try:
+        return norm, float(size)
+    except ValueError:
+        return at, 0.0
+
+
+def yardstick(book: Book, target: str, name: str) -> str:
+    """What the best trivial map scores, in words."""
+    best = [
+        (row["value"], trivial.removeprefix(TRIVIAL))
+        for trivial in book.trivial_maps("localization", target=target)
+        if (row := book.row("localization", name, target=target, method=trivial)) and defined(row["value"])
+    ]
+    if not best:
+        return ""
+    value, which = max(best)
+    return f"best trivial map: {number(value, metric(name).decimals)} ({which})"
+
+
+def classification(book: Book) -> list[Table]:
+    """One table a metric: classes by variants, the mean last, published figures beside."""
+    tables = []
+    for name in book.values("metric", "classification"):
+        shown = metric(name)
+        published = book.comparators("classification", name)
+        lines = []
+        for cls in book.class_names("classification", metric=name):
+            found = [book.row("classification", name, v, cls=cls) for v in book.variants]
+            label = "Mean over classes" if cls == MEAN else readable(cls)
+            told = line(label, found, shown, strong=cls == MEAN)
+            beside = tuple(_published(c["values"].get(cls), shown) for c in published)
+            lines.append(replace(told, cells=told.cells + beside))
+        notes = [shown.meaning.capitalize() + "."] if shown.meaning else []
+        notes += ["Published figures come without interval."] if published else []
+        notes += [f"{c['name']}: {c['note']}" for c in published if c.get("note")]
+        columns = (*book.variants, *(c["name"] for c in published))
+        tables.append(Table(shown.label, columns, tuple(lines), " ".join(notes), book.class_noun.capitalize()))
+    return [t for t in tables if t]
+
+
+def robustness(book: Book) -> list[Table]:
+    """One table a metric: strengths of the attack by variants."""
+    tables = []
+    for name in book.values("metric", "robustness"):
+        strengths = sorted(book.values("at", "robustness", metric=name), key=strength_of)
+        lines = [_across(book, "no attack" if at == "0" else at, "robustness", name, at=at) for at in strengths]
+        tables.append(Table(f"{metric(name).label} under attack", tuple(book.variants), tuple(lines), first="Attack"))
+    return [t for t in tables if t]
+
+
+def localization(book: Book, target: str, cls: str = MEAN) -> Table:
+    """Threshold-free scores of one target: each metric's methods, then the trivial maps as yardsticks."""
+    names = book.values("metric", "localization", target=target)
+    ordered = [
+        *(m for m in LOCALIZATION_METRICS if m in names),
+        *(m for m in names if m not in LOCALIZATION_METRICS),
+    ]
+    lines: list[Line] = []
+    for name in ordered:
+        shown = metric(name)
+        lines.append(Line(shown.label, shown.meaning))
+        lines.extend(
+            _across(book, method_label(m), "localization", name, target=target, method=m, cls=cls)
+            for m in book.known_methods("localization", target=target, metric=name)
+        )
+        for trivial in book.trivial_maps("localization", target=target, metric=name):
+            row = book.row("localization", name, cls=cls, target=target, method=trivial)
+            if cell := estimate(row, shown):
+                told = replace(cell, span=len(book.variants))
+                n = "" if cell.n is None else f"{cell.n:,}"
+                lines.append(Line(method_label(trivial), "", (told,), n, muted=True))
+    caption = "Mean over classes" if cls == MEAN else readable(cls)
+    return Table(caption, tuple(book.variants), tuple(x for x in lines if _useful(x)), first="Map")
+
+
+def _across(
+    book: Book,
+    label: str,
+    section: str,
+    name: str,
+    *,
+    hint: str = "",
+    strong: bool = False,
+    **where: Any,  # noqa: ANN401
+) -> Line:
+    found = [book.row(section, name, variant, **where) for variant in book.variants]
+    return line(label, found, metric(name), hint=hint, strong=strong)
+
+
+def _published(value: object, shown: Metric) -> Cell:
+    if not (isinstance(value, (int, float)) and defined(value)):
+        return Cell("not published", undefined=True)
+    return Cell(number(value, shown.decimals))
+
+
+def _useful(told: Line) -> bool:
+    return not told.cells or any(cell is not None for cell in told.cells)

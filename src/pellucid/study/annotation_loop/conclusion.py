@@ -1,0 +1,147 @@
+"""Whether an annotation loop reached its aim, what that cost, and what the order of images changed, in plain words."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pellucid.evaluation.metrics.statistics import Replicates, paired_difference
+from pellucid.report.pages.annotation_loop import loop_metric
+from pellucid.report.tables.metrics import method_label, number
+from pellucid.study.annotation_loop.config import BASE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pellucid.study.config import StudyConfig
+
+
+class Aim(NamedTuple):
+    """One thing that training with marks is to reach.
+
+    Attributes:
+        metric: of which figure.
+        goal: `half` (at most half of before), `rise` or `keep` (not lower).
+    """
+
+    metric: str
+    goal: str
+
+
+def aims(study: StudyConfig) -> list[Aim]:
+    """What the training with marks is to reach, by the first method of explanation."""
+    method = study.evaluation.methods[0]
+    return [
+        Aim(f"{method}_marker", "half"),
+        Aim(f"{method}_finding", "rise"),
+        Aim("auroc_without", "keep"),
+        Aim("auroc_gap", "half"),
+    ]
+
+
+def reach(
+    found: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], aim: Aim, study: StudyConfig, arm: str
+) -> dict[str, Any]:
+    """Whether an arm reached an aim against the cheating network and against the control, and whether that is shown.
+
+    It is met where the figures say so, and shown where the interval of what they say excludes the opposite.
+    """
+    assert study.loop is not None
+    after = found[arm, study.loop.aim][aim.metric]
+    told: dict[str, Any] = {"arm": arm, "metric": aim.metric, "goal": aim.goal, "against": {}}
+    for name, place in ((BASE, (BASE, 0)), (study.loop.control.label, (study.loop.control.label, study.loop.aim))):
+        before = found[place][aim.metric]
+        start = Replicates.mean(before).value
+        bar = [r * 0.5 for r in before] if aim.goal == "half" else before
+        beyond = paired_difference(after, bar).estimate
+        sign = -1 if aim.goal == "half" else 1
+        ends = sorted((sign * beyond.low, sign * beyond.high))
+        least = sign * beyond.value
+        known = math.isfinite(least) and (aim.goal != "half" or start > 0)  # what is not there cannot be halved
+        told["against"][name] = {
+            "before": start,
+            "after": Replicates.mean(after).value,
+            "met": bool(least >= 0 if aim.goal != "rise" else least > 0) if known else None,
+            "shown": "yes" if known and ends[0] > 0 else "no" if known and ends[1] < 0 else "unclear",
+            "difference": paired_difference(after, before).to_json(),
+        }
+    return told
+
+
+def conclude(reached: Sequence[Mapping[str, Any]], count: int) -> list[str]:
+    """What the figures say of the aims, arm by arm and against whom, in plain words."""
+    said = []
+    for arm in dict.fromkeys(one["arm"] for one in reached):
+        own = [one for one in reached if one["arm"] == arm]
+        for against in own[0]["against"]:
+            verdicts = [one["against"][against] for one in own]
+            met = sum(v["met"] is True for v in verdicts)
+            parts = [_sentence(one["metric"], one["goal"], v) for one, v in zip(own, verdicts, strict=True)]
+            whole = "met" if met == len(own) else f"met in {met} of {len(own)} points"
+            said.append(f"“{arm}”, {count} images, against “{against}”: the aim is {whole}. {' '.join(parts)}")
+    return said
+
+
+def costs(
+    rows: Sequence[Mapping[str, Any]], arms: Sequence[str], count: int, control: str, aimed: Sequence[str]
+) -> list[str]:
+    """What is worse than in the control, beside the aim, where the interval excludes that it is not.
+
+    How well the finding is told where the marker tells is no cost: that is the shortcut, which should go.
+    """
+    said = []
+    for arm in arms:
+        worse = []
+        for row in rows:
+            shown, difference = loop_metric(row["metric"]), row["against_control"]
+            if (row["variant"], row["at"]) != (arm, str(count)) or row["metric"] in aimed or not shown.better:
+                continue
+            if difference and difference["low"] is not None:
+                ends = sorted(shown.better * difference[end] for end in ("low", "high"))
+                if ends[1] < 0:
+                    before, after = row["value"] - difference["value"], row["value"]
+                    worse.append(f"{shown.label} {number(before, shown.decimals)} → {number(after, shown.decimals)}")
+        told = "; ".join(worse) if worse else "nothing that these images could show"
+        said.append(f"“{arm}”, {count} images, is worse than “{control}” in: {told}.")
+    return said
+
+
+def order_sentence(one: Mapping[str, Any]) -> str:
+    """How an arm with marks differs from another whose images came in another order, of one figure."""
+    shown, (value, low, high) = loop_metric(one["metric"]), (one["estimate"][k] for k in ("value", "low", "high"))
+    who = f"“{one['arm']}” less “{one['other']}”, {one['number']} images: {shown.label}"
+    if value is None or low is None:
+        return f"{who} cannot be compared."
+    figures = [number(v, shown.decimals, signed=True) for v in (value, low, high)]
+    told = ", no difference that these images could show" if low <= 0 <= high else ""
+    return f"{who} {figures[0]} [{figures[1]}, {figures[2]}]{told}."
+
+
+WANTED = {"half": "half or less was wanted", "rise": "a rise was wanted", "keep": "no fall was wanted"}
+
+
+def _sentence(metric: str, goal: str, verdict: Mapping[str, Any]) -> str:
+    before, after = verdict["before"], verdict["after"]
+    label = METRIC_WORDS.get(metric) or _share_words(metric)
+    digits = 4 if "_marker" in metric or "_finding" in metric else 3
+    if not (math.isfinite(before) and math.isfinite(after)):
+        return f"{label} cannot be compared."
+    figures = f"{label} {number(before, digits)} → {number(after, digits)}"
+    if verdict["met"] is None:
+        return f"{figures} (there was nothing to halve)."
+    change = f", {number(100 * (after / before - 1), 0, signed=True)} %" if goal != "keep" and before > 0 else ""
+    sure = {"yes": "", "no": "", "unclear": "; these images leave it open"}[verdict["shown"]]
+    outcome = "met" if verdict["met"] else "not met"
+    return f"{figures}{change} ({WANTED[goal]}: {outcome}{sure})."
+
+
+METRIC_WORDS = {
+    "auroc_without": "AUROC without the shortcut",
+    "auroc_gap": "Gap in AUROC between images with and without the shortcut",
+}
+
+
+def _share_words(metric: str) -> str:
+    method, _, place = metric.rpartition("_")
+    label = method_label(method)
+    return f"Share of the {label if label.isupper() else label.lower()} map on the {place}"

@@ -1,0 +1,123 @@
+"""What is measured of every network of an annotation loop, kept so that it is never done twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pellucid.data.cache.pixels import materialize
+from pellucid.evaluation.trust.maps import Mapper
+from pellucid.evaluation.trust.shortcut import ShortcutTask, removal_effects, shortcut_task
+from pellucid.models.inference import as_pixels, predict
+from pellucid.models.weights import load_model, read_model_card
+from pellucid.study.evaluation import Stage, Verdict, judge, seen_before, set_stage
+from pellucid.types import device_of
+from pellucid.utils.results_store import ResultsStore, keyed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.evaluation.training_images import SeenImages
+    from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.study.config import StudyConfig
+    from pellucid.study.runs import PlannedRun
+    from pellucid.types import Pixels
+
+
+@dataclass(frozen=True)
+class LoopStage:
+    """The images that the networks of a loop are judged on.
+
+    Attributes:
+        test: the test part, whose marker means nothing, as the other studies have it.
+        telling: the validation part, whose marker goes with the finding as in training.
+        telling_images: its pixels.
+        shown: the test images that show both the finding and the marker.
+    """
+
+    test: Stage
+    telling: Dataset
+    telling_images: Pixels
+    shown: ShortcutTask
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one network gave.
+
+    Attributes:
+        verdict: on the test part.
+        telling: logits (N, K) on the images whose marker tells.
+        shares: by (method, `marker` or `finding`): float (B,), the share of a map's positive part there; NaN of a map
+            without any.
+        effects: by `marker` or `finding`: float (B,), how far the finding's logit falls when it is painted over.
+        seen: which of the images whose marker tells it was trained or selected on.
+    """
+
+    verdict: Verdict
+    telling: npt.NDArray[np.float32]
+    shares: dict[tuple[str, str], npt.NDArray[np.float64]]
+    effects: dict[str, npt.NDArray[np.float64]]
+    seen: SeenImages
+
+
+def set_loop_stage(
+    study: StudyConfig,
+    root: Path | None,
+    telling: Dataset,
+    *,
+    size: int,
+    channels: int,
+    limit: int | None,
+    cache: Path | None,
+) -> LoopStage:
+    """Open and decode what the networks are judged on; `telling` is the validation part."""
+    test = set_stage(study, root, size=size, channels=channels, limit=limit, cache=cache)
+    images = materialize(telling, size=size, channels=channels, directory=cache, progress=True)
+    finding = str(study.data.options["shortcut"])
+    shown = shortcut_task(test.test, finding, test.test.classes, size=size, channels=channels, cache=cache)
+    return LoopStage(test, telling, images, shown)
+
+
+def measure(study: StudyConfig, run: PlannedRun, stage: LoopStage, folder: Path, device: str) -> Measured:
+    """Measure one network, or read what was found before."""
+    verdict = judge(study, run, stage.test, folder, device)
+    methods = study.evaluation.methods
+    asked = (
+        stage.test.test.fingerprint,
+        stage.telling.fingerprint,
+        read_model_card(run.folder)["weights_sha256"],
+        methods,
+    )
+
+    def found() -> dict[str, npt.NDArray[Any]]:
+        network = load_model(run.folder, device)
+        arrays: dict[str, npt.NDArray[Any]] = {"telling": predict(network, stage.telling_images)}
+        for method in methods:
+            arrays |= {f"share_{method}_{place}": s for place, s in _shares(network, stage.shown, method).items()}
+        return arrays | {f"effect_{place}": values for place, values in removal_effects(network, stage.shown).items()}
+
+    stored = ResultsStore(folder).measured(keyed("loop", *asked), found)
+    places = ("marker", "finding")
+    return Measured(
+        verdict,
+        stored["telling"],
+        {(method, place): stored[f"share_{method}_{place}"] for method in methods for place in places},
+        {place: stored[f"effect_{place}"] for place in places},
+        seen_before(run, stage.telling, stage.telling_images),
+    )
+
+
+def _shares(network: ConvolutionalClassifier, shown: ShortcutTask, method: str) -> dict[str, npt.NDArray[np.float64]]:
+    images = as_pixels(shown.images, device_of(network))
+    targets = torch.full((len(images),), shown.output, device=images.device)
+    heat = Mapper(method)(network, images, targets).clamp_min(0).double().cpu().numpy()
+    whole = heat.sum((1, 2))
+    inside = {"marker": (heat * shown.marker).sum((1, 2)), "finding": (heat * shown.finding).sum((1, 2))}
+    return {place: np.where(whole > 0, part / np.where(whole > 0, whole, 1), np.nan) for place, part in inside.items()}

@@ -1,0 +1,66 @@
+"""The images that a loop's report shows: what the networks look at before and after, by a stated rule."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from pellucid.data.decoding.image import in_8_bits
+from pellucid.explainers import explain
+from pellucid.models.inference import as_pixels, probabilities
+from pellucid.report.pictures.panels import Panel
+from pellucid.types import Box, device_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
+    from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.study.annotation_loop.measures import LoopStage
+    from pellucid.study.config import StudyConfig
+
+
+def loop_panels(study: StudyConfig, stage: LoopStage, networks: Mapping[str, ConvolutionalClassifier]) -> list[Panel]:
+    """The first images that show both the finding and the marker, with the maps of each network.
+
+    Args:
+        study: how many (evaluation.panels), and which maps.
+        stage: the images.
+        networks: by what they are called.
+    """
+    shown = stage.shown
+    finding = stage.test.test.classes[shown.output]
+    panels = []
+    for row in range(min(study.evaluation.panels, len(shown.images))):
+        pixels = shown.images[row]
+        maps, chances = {}, {}
+        for name, network in networks.items():
+            batch = as_pixels(pixels[None], device_of(network))
+            with torch.no_grad():
+                chances[name] = float(probabilities(network(batch).cpu().numpy(), network.task)[0, shown.output])
+            for method in study.evaluation.methods:
+                maps[name, method] = explain(method, network, batch, shown.output).maps[0].cpu().numpy()
+        panels.append(
+            Panel(
+                image=in_8_bits(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)),
+                boxes=_around(shown.marker[row]),
+                maps=maps,
+                target="shown",
+                class_name=finding,
+                image_id=f"image {row + 1} of {len(shown.images)}",
+                rule="the first test images that show both",
+                mask=shown.finding[row],
+                probabilities=chances,
+            )
+        )
+    return panels
+
+
+def _around(mask: npt.NDArray[np.bool_]) -> list[Box]:
+    """The rectangle around the set pixels, one pixel larger on each side."""
+    rows, columns = ndimage.find_objects(ndimage.binary_dilation(mask).astype(np.int8))[0]
+    return [Box(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)]

@@ -1,0 +1,248 @@
+"""The figures of an annotation loop: every one with its interval, its seeds and what it differs from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pellucid.evaluation.metrics.classification import auroc
+from pellucid.evaluation.metrics.comparison import Row, compare
+from pellucid.evaluation.metrics.statistics import (
+    Bootstrap,
+    Replicates,
+    join_reasons,
+    mean_over_images,
+    paired_difference,
+)
+from pellucid.study.annotation_loop.conclusion import aims, conclude, costs, order_sentence, reach
+from pellucid.study.annotation_loop.config import BASE
+from pellucid.training.run import RunFolder, versions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pellucid.study.annotation_loop.measures import LoopStage, Measured
+    from pellucid.study.annotation_loop.session import Session
+    from pellucid.study.config import StudyConfig
+    from pellucid.study.runs import PlannedRun
+
+GENERAL_LIMITS = (
+    "The annotator is simulated: it knows the truth, never errs and draws tight rectangles. People do not.",
+    "The images are drawn, and the shortcut is a letter in a corner: nothing here speaks of patients.",
+    "Intervals speak of other images like these, not of other seeds; the spread between seeds stands beside them. They "
+    "are not corrected for the number of comparisons.",
+    "Painting over a region makes an image that is not like those the network was trained on.",
+)
+
+
+class Cell(NamedTuple):
+    """One network of a loop: a seed, an arm, and how many marked images it was trained with."""
+
+    seed: int
+    arm: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        """What it is called beside networks of the same seed."""
+        return self.arm if self.arm == BASE else f"{self.arm}, {self.number}"
+
+
+def figures(study: StudyConfig, stage: LoopStage, measured: Measured) -> dict[str, Replicates]:
+    """Every figure of one network, in every resample of the images."""
+    resamples = study.evaluation.resamples
+    test, telling, shown = stage.test.test, stage.telling, stage.shown
+    over_test = Bootstrap(test.patients, resamples)
+    over_telling = Bootstrap(telling.patients, resamples, seed=1)  # other patients: drawn independently
+    over_shown = Bootstrap(shown.patients, resamples)
+    logits, column = measured.verdict.logits, shown.output
+    without = auroc(logits[:, column], test.targets[:, column], over_test)
+    with_marker = auroc(measured.telling[:, column], telling.targets[:, column], over_telling)
+    others = [auroc(logits[:, k], test.targets[:, k], over_test) for k in range(logits.shape[1]) if k != column]
+    found = {
+        "auroc_without": without,
+        "auroc_with": with_marker,
+        "auroc_gap": _independent(with_marker, without),
+        "auroc_others": Replicates.mean(others),
+    }
+    for (method, place), values in measured.shares.items():
+        found[f"{method}_{place}"] = mean_over_images(values, over_shown)
+    for place, values in measured.effects.items():
+        found[f"effect_{place}"] = mean_over_images(values, over_shown)
+    if study.evaluation.ara.kinds:
+        from pellucid.evaluation.robustness.ara_summary import areas_of  # needs a Unix
+
+        over_measured = Bootstrap(stage.test.measured.patients, resamples)
+        for kind, radii in measured.verdict.radii.items():
+            areas = areas_of(radii, stage.test.measured, over_measured)
+            found[f"ara_{kind}"] = areas.overall.replicates
+            found[f"ara_{kind}_finding"] = areas.labels[test.classes[column]].replicates
+    return found
+
+
+def loop_results(
+    study: StudyConfig,
+    stage: LoopStage,
+    measured: Mapping[Cell, Measured],
+    *,
+    sessions: Mapping[tuple[int, str], Session],
+    runs: Mapping[Cell, PlannedRun],
+) -> dict[str, Any]:
+    """All of a loop's results, as the report and results.json take them.
+
+    Args:
+        study: its configuration.
+        stage: what the networks were judged on.
+        measured: by network.
+        sessions: by seed and acquisition.
+        runs: by network.
+    """
+    loop = study.loop
+    assert loop is not None
+    found: dict[tuple[str, int], dict[str, list[Replicates]]] = {}
+    for cell, one in measured.items():
+        place = found.setdefault((cell.arm, cell.number), {})
+        for metric, replicates in figures(study, stage, one).items():
+            place.setdefault(metric, []).append(replicates)
+    reached = [reach(found, aim, study, arm.label) for arm in loop.marking for aim in aims(study)]
+    rows, orders = _rows(found, loop.control.label), _orders(found, study)
+    whole = stage.test.whole
+    return {
+        "format": 1,
+        "kind": "annotation loop",
+        "name": study.name,
+        "title": study.title,
+        "description": study.description.strip(),
+        "cost": study.cost,
+        "seeds": list(study.seeds),
+        "resamples": study.evaluation.resamples,
+        "versions": versions(),
+        "data": {
+            "name": whole.card.name,
+            "options": study.data.options,
+            "seed": study.data.seed,
+            "finding": study.data.options["shortcut"],
+            "fingerprint": whole.fingerprint,
+            "images": {
+                "test": len(stage.test.test),
+                "telling": len(stage.telling),
+                "shown": len(stage.shown.images),
+                "ara": len(stage.test.measured) if study.evaluation.ara.kinds else 0,
+            },
+        },
+        "base": BASE,
+        "control": loop.control.label,
+        "arms": [arm.model_dump() for arm in loop.arms],
+        "numbers": list(loop.numbers),
+        "aim": loop.aim,
+        "methods": list(study.evaluation.methods),
+        "settings": {
+            "variant": study.variants[0].model_dump(mode="json"),
+            "all": study.settings,
+            "loop": _settings(runs),
+        },
+        "rows": rows,
+        "orders": orders,
+        "sessions": [
+            {"seed": seed, "acquisition": order, "number": n, "looked_at": session.looked_at[n - 1]}
+            for (seed, order), session in sessions.items()
+            for n in loop.numbers
+        ],
+        "aims": reached,
+        "conclusion": [
+            *conclude(reached, loop.aim),
+            *costs(
+                rows, [arm.label for arm in loop.marking], loop.aim, loop.control.label, [a.metric for a in aims(study)]
+            ),
+            *(order_sentence(one) for one in orders if one["number"] == loop.aim),
+        ],
+        "runs": [_run(cell, run) for cell, run in runs.items()],
+        "alarms": [
+            f"{cell.name}, seed {cell.seed}, {kind}: {told}"
+            for cell, one in measured.items()
+            for kind, told in one.verdict.alarms.items()
+        ],
+        "training_images": [
+            {**cell._asdict(), "part": part, **seen.to_json()}
+            for cell, one in measured.items()
+            for part, seen in (*one.verdict.seen.items(), ("telling", one.seen))
+        ],
+        "limits": [*study.limits, *_seen_limits(measured), *GENERAL_LIMITS],
+    }
+
+
+def _seen_limits(measured: Mapping[Cell, Measured]) -> list[str]:
+    """Which of the images that figures rest on the networks have seen before, a sentence each."""
+    parts = [
+        (name, replace(seen, model="a network"))
+        for one in measured.values()
+        for name, seen in (("test", one.verdict.seen["test"]), ("the marker tells", one.seen))
+    ]
+    named = {"test": "Test images", "the marker tells": "Images whose marker tells"}
+    return list(dict.fromkeys(f"{named[name]}: {message}" for name, seen in parts for message in seen.messages()))
+
+
+def _orders(
+    found: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], study: StudyConfig
+) -> list[dict[str, Any]]:
+    """How the first arm with marks differs from the others with marks, whose images came in another order."""
+    loop = study.loop
+    assert loop is not None
+    first, *others = (arm.label for arm in loop.marking)
+    return [
+        {
+            "arm": first,
+            "other": other,
+            "number": n,
+            "metric": aim.metric,
+            **paired_difference(found[first, n][aim.metric], found[other, n][aim.metric]).to_json(),
+        }
+        for other in others
+        for n in loop.numbers
+        for aim in aims(study)
+    ]
+
+
+def _independent(a: Replicates, b: Replicates) -> Replicates:
+    """The difference of figures of different patients, whose draws have nothing to do with each other."""
+    reason = join_reasons(a.reason, b.reason)
+    return Replicates(a.value - b.value, a.samples - b.samples, min(a.n, b.n), reason, f"{a.key}, {b.key}")
+
+
+def _rows(found: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], control: str) -> list[dict[str, Any]]:
+    """One row a figure and network, with the differences from the cheating network and from the control."""
+    rows = []
+    numbers = sorted({n for arm, n in found if arm != BASE})
+    for metric in found[BASE, 0]:
+        base = found[BASE, 0][metric]
+        nothing = Row("loop", metric, "", BASE, math.nan, math.nan, math.nan, 0, at="0")
+        rows += [row.to_json() | {"against_control": None} for row in compare(nothing, {BASE: base}, None)]
+        for n in numbers:
+            place = Row("loop", metric, "", "", math.nan, math.nan, math.nan, 0, at=str(n))
+            arms = {arm: values[metric] for (arm, count), values in found.items() if count == n and arm != BASE}
+            against_base = [r for r in compare(place, {**arms, BASE: base}, BASE) if r.variant != BASE]
+            against_control = compare(place, arms, control)
+            rows += [
+                one.to_json() | {"against_control": other.to_json()["difference"]}
+                for one, other in zip(against_base, against_control, strict=True)
+            ]
+    return rows
+
+
+def _settings(runs: Mapping[Cell, PlannedRun]) -> dict[str, Any]:
+    recipe = next(run.recipe for cell, run in runs.items() if cell.arm != BASE)
+    return recipe.model_dump(mode="json", exclude={"name", "title", "citation", "notes", "model"})
+
+
+def _run(cell: Cell, run: PlannedRun) -> dict[str, Any]:
+    history = RunFolder(run.folder).metrics()
+    return {
+        **cell._asdict(),
+        "folder": f"runs/{run.folder.name}",
+        "recipe": run.recipe.name,
+        "annotations": RunFolder(run.folder).read().get("annotations"),
+        "steps": history[-1]["step"] if history else 0,
+        "seconds": sum(row.get("seconds") or 0.0 for row in history),
+        "history": history,
+    }

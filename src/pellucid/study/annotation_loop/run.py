@@ -1,0 +1,271 @@
+"""The annotation loop from beginning to end: a network cheats, is marked, is trained again, is measured."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import as_completed
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import torch
+
+from pellucid.data.cache.pixels import materialize
+from pellucid.models.weights import load_model
+from pellucid.report.pages.annotation_loop import write_loop_report
+from pellucid.study.annotation_loop.config import BASE
+from pellucid.study.annotation_loop.measures import measure, set_loop_stage
+from pellucid.study.annotation_loop.panels import loop_panels
+from pellucid.study.annotation_loop.results import Cell, loop_results
+from pellucid.study.annotation_loop.session import hold_session, read_session
+from pellucid.study.runs import PlannedRun, check_recipe, open_data, plan, train_all
+from pellucid.study.workers import at_work
+from pellucid.training.network import starting_from
+from pellucid.training.recipe import load_recipe
+from pellucid.utils.progress import progress_bar
+from pellucid.utils.resources import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from pellucid.data.dataset import Dataset, Splits
+    from pellucid.study.annotation_loop.config import Acquisition, LoopSettings
+    from pellucid.study.annotation_loop.measures import LoopStage, Measured
+    from pellucid.study.config import StudyConfig
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where a loop works: what every process of it needs to know, and the data that each opens once.
+
+    Attributes:
+        study: what to do.
+        root: where its data is; None for built-in data.
+        out: the study's folder.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        limit: at most so many images a part.
+        cache: folder for decoded images.
+    """
+
+    study: StudyConfig
+    root: Path | None
+    out: Path
+    device: str
+    limit: int | None
+    cache: Path
+
+    @property
+    def loop(self) -> LoopSettings:
+        """The loop's own settings."""
+        assert self.study.loop is not None
+        return self.study.loop
+
+    @property
+    def finding(self) -> str:
+        """The finding that the marker goes with."""
+        return str(self.study.data.options["shortcut"])
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """Size and channels of the networks' images."""
+        model = self.base(self.study.seeds[0]).recipe.model
+        return {"size": model.size, "channels": model.channels}
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The parts of the dataset."""
+        return {name: part.limit(self.limit) for name, part in open_data(self.study.data, self.root).items()}
+
+    @cached_property
+    def training(self) -> Dataset:
+        """The training part, read from what was decoded, so that no subset of it is decoded again."""
+        size, channels = self.shape["size"], self.shape["channels"]
+        pixels = materialize(self.splits["train"], size=size, channels=channels, directory=self.cache)
+        gray = pixels.shape[1] == 1
+        return replace(
+            self.splits["train"],
+            read=lambda row: np.asarray(pixels[row, 0] if gray else pixels[row].transpose(1, 2, 0)),
+        )
+
+    @cached_property
+    def stage(self) -> LoopStage:
+        """What the networks are judged on."""
+        telling = self.splits["validation"]
+        return set_loop_stage(self.study, self.root, telling, **self.shape, limit=self.limit, cache=self.cache)
+
+    def base(self, seed: int) -> PlannedRun:
+        """The run of the network that cheats."""
+        return next(run for run in plan(self.study, self.out) if run.seed == seed)
+
+    def session(self, seed: int, acquisition: str) -> Path:
+        """The annotation database of a session."""
+        return self.out / "sessions" / f"{acquisition}-seed{seed}" / "annotations.db"
+
+    def run_of(self, cell: Cell) -> PlannedRun:
+        """The run of a cell, whose recipe starts from the network that cheats."""
+        base = self.base(cell.seed)
+        if cell.arm == BASE:
+            return base
+        recipe = load_recipe(self.loop.recipe, settings=self.loop.settings, fine_tuning=True)
+        name = f"{cell.arm.replace(' ', '-')}-{cell.number}-seed{cell.seed}"
+        return PlannedRun(cell.arm, cell.seed, starting_from(recipe, base.folder), self.out / "runs" / name)
+
+
+def run_loop(
+    study: StudyConfig,
+    root: Path | None,
+    out: Path,
+    *,
+    device: str,
+    jobs: int,
+    limit: int | None,
+    cache: Path | None,
+    command: str,
+    place: str,
+) -> Path:
+    """Run an annotation loop; an interrupted one goes on where it stopped.
+
+    Args:
+        study: with a section `[loop]`.
+        root: where its data is; None for built-in data.
+        out: the study's folder: `runs/`, `sessions/`, `evaluations/`, `results.json`, `tables/`, `report.html`.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        jobs: trainings at a time.
+        limit: at most so many images a part, for a quick look.
+        cache: folder for decoded images; one in `out` where not given.
+        command: what the user typed, for the record.
+        place: the device in words.
+
+    Returns:
+        The report.
+    """
+    started = time.monotonic()
+    bench = Bench(study, root, out, device, limit, cache or out / "cache")
+    loop = bench.loop
+    load_recipe(loop.recipe, settings=loop.settings, fine_tuning=True)  # what is wrong with it is said at once
+    check_recipe(bench.base(study.seeds[0]).recipe, bench.splits["train"])
+    stage = bench.stage
+    train_all(study, root, out, device=device, jobs=min(jobs, len(study.seeds)), limit=limit, cache=bench.cache)
+    orders = list(dict.fromkeys(arm.acquisition for arm in loop.arms))
+    sessions = [(seed, order) for seed in study.seeds for order in orders]
+    _each("annotation sessions", _hold, bench, sessions, jobs)
+    cells = [Cell(seed, BASE, 0) for seed in study.seeds]
+    cells += [Cell(s, arm.label, n) for s in study.seeds for n in loop.numbers for arm in loop.arms]
+    _each("train with annotations and measure", _train_and_measure, bench, cells, jobs)
+    measured = {cell: _measured(bench, cell) for cell in cells}
+    results = loop_results(
+        study,
+        stage,
+        measured,
+        sessions={key: read_session(bench.session(*key)) for key in sessions},
+        runs={cell: bench.run_of(cell) for cell in cells},
+    ) | {
+        "command": command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": place,
+        "seconds": time.monotonic() - started,
+        "limit": limit,
+    }
+    if limit is not None:
+        results["limits"].insert(0, f"Only {limit} images a part were used (--limit): a trial, not a result.")
+    write_json(out / "results.json", results)
+    first = study.seeds[0]
+    before_and_after = [Cell(first, BASE, 0), Cell(first, loop.control.label, loop.aim)]
+    before_and_after.append(Cell(first, loop.marking[0].label, loop.aim))
+    networks = {c.name: load_model(bench.run_of(c).folder, _judging(device)) for c in before_and_after}
+    return write_loop_report(results, loop_panels(study, stage, networks), out)
+
+
+def _each(title: str, do: Callable[[Bench, Item], object], bench: Bench, items: Sequence[Item], jobs: int) -> None:
+    """Do something for every item, `jobs` of them at a time, each with its share of the processor's cores."""
+    with progress_bar(title, len(items), unit="job") as advance:
+        if jobs == 1:
+            for item in items:
+                do(bench, item)
+                advance()
+            return
+        threads = max(torch.get_num_threads() // jobs, 1)
+        alone = replace(bench)  # each process opens the data itself
+        arguments = ((do, item) for item in items)
+        with at_work(jobs, _there, arguments, begin=_settle, given=(alone, threads)) as waiting:
+            for future in as_completed(waiting):
+                future.result()
+                advance()
+
+
+_settled: list[Bench] = []
+"""The bench of this process, where it is one of several."""
+
+
+def _settle(bench: Bench, threads: int) -> None:
+    """Begin as one of several processes: with its share of the cores, and no bar of its own."""
+    os.environ["PELLUCID_PROGRESS"] = "0"
+    torch.set_num_threads(threads)
+    _settled.append(bench)
+
+
+def _there(do: Callable[[Bench, Item], object], item: Item) -> None:
+    do(_settled[0], item)
+
+
+def _hold(bench: Bench, key: tuple[int, Acquisition]) -> None:
+    """Hold one annotation session."""
+    seed, order = key
+    hold_session(
+        bench.training,
+        load_model(bench.base(seed).folder, _judging(bench.device)),
+        bench.session(seed, order),
+        order=order,
+        finding=bench.finding,
+        count=bench.loop.numbers[-1],
+        seed=seed,
+        cache=bench.cache,
+    )
+
+
+def _train_and_measure(bench: Bench, cell: Cell) -> None:
+    """Train one cell's network with annotations, but for the one that cheats, and measure it."""
+    from pellucid.evaluation.metrics.validation import ValidationScorer
+    from pellucid.training.loop import train
+
+    if cell.arm != BASE:
+        arm = next(a for a in bench.loop.arms if a.label == cell.arm)
+        annotations = read_session(bench.session(cell.seed, arm.acquisition)).first(cell.number, marks=arm.marks)
+        chosen = _with_others(bench.training, annotations.image_ids, bench.loop.others, cell.seed)
+        run = bench.run_of(cell)
+        train(
+            run.recipe,
+            bench.training.subset(chosen),
+            bench.splits["validation"],
+            run.folder,
+            scorer=ValidationScorer(),
+            seed=run.seed,
+            device=bench.device,
+            resume=True,
+            annotations=annotations,
+        )
+    _measured(bench, cell)
+
+
+def _measured(bench: Bench, cell: Cell) -> Measured:
+    run = bench.run_of(cell)
+    return measure(bench.study, run, bench.stage, bench.out / "evaluations" / run.folder.name, _judging(bench.device))
+
+
+def _with_others(dataset: Dataset, annotated: Sequence[str], count: int, seed: int) -> list[int]:
+    """The rows of the annotated images and of `count` others, the same others as far as possible whatever they are."""
+    names = set(annotated)
+    shuffled = np.random.default_rng(seed).permutation(len(dataset))
+    others = [int(row) for row in shuffled if dataset.ids[row] not in names][:count]
+    return sorted([row for row, name in enumerate(dataset.ids) if name in names] + others)
+
+
+def _judging(device: str) -> str:
+    on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    return "cpu" if on_cpu else "cuda" if torch.cuda.is_available() and device != "mps" else "mps"

@@ -1,0 +1,142 @@
+"""One annotation session of the loop: the real server, the simulated annotator, and what training reads of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pellucid.annotations.records import AnnotationSet
+from pellucid.types import InputError
+from pellucid.utils.resources import optional
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pellucid.annotator.desk import Desk
+    from pellucid.data.dataset import Dataset
+    from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.study.annotation_loop.config import Acquisition
+
+ANNOTATOR = "simulated"
+
+
+@dataclass(frozen=True)
+class Session:
+    """What an annotator left in a database, in the order of the images.
+
+    Attributes:
+        done: ids of the images that were marked, the first one first.
+        looked_at: how many images had been looked at when each of these was done, those skipped among them.
+        annotations: all of them.
+    """
+
+    done: tuple[str, ...]
+    looked_at: tuple[int, ...]
+    annotations: AnnotationSet
+
+    def first(self, count: int, *, marks: bool = True) -> AnnotationSet:
+        """The annotations of the first images; without their marks, what was said of their labels alone.
+
+        Raises:
+            InputError: if fewer were marked.
+        """
+        if count > len(self.done):
+            raise InputError(
+                f"only {len(self.done)} images show what there is to mark, {count} are asked for: give the dataset "
+                "more training images (data.options.train), or ask for fewer (loop.numbers)."
+            )
+        chosen = set(self.done[:count])
+        return AnnotationSet(
+            (m for m in self.annotations.marks if marks and m.image in chosen),
+            (v for v in self.annotations.verdicts if v.image in chosen),
+        )
+
+
+def hold_session(
+    dataset: Dataset,
+    network: ConvolutionalClassifier,
+    source: Path,
+    *,
+    order: Acquisition,
+    finding: str,
+    count: int,
+    seed: int,
+    cache: Path | None,
+) -> None:
+    """Serve images to the simulated annotator until `count` are marked; one that was interrupted goes on.
+
+    Args:
+        dataset: the images, with the regions of the finding and of the marker.
+        network: what explains itself.
+        source: the annotation database.
+        order: which images are offered first.
+        finding: the class that marks are about.
+        count: how many images to mark.
+        seed: of the order.
+        cache: folder for decoded images.
+    """
+    for module in ("fastapi", "uvicorn", "sqlalchemy"):
+        optional(module, "annotate", "a study with [loop]")
+    from pellucid.annotations.people import invite
+    from pellucid.annotator.opening import DeskOptions, open_desk
+    from pellucid.annotator.simulated import Truth, annotate
+    from pellucid.annotator.worker import IDLE
+    from pellucid.data.readers.phantom.scene import SHORTCUT_LABEL
+
+    if source.is_file() and len(read_session(source).done) >= count:
+        return
+    source.parent.mkdir(parents=True, exist_ok=True)
+    # nobody looks at moved images here, so none is made ahead
+    desk = open_desk(dataset, network, source, options=DeskOptions(order=order, seed=seed, rhos=(), cache=cache))
+    try:
+        with _served(desk) as address:
+            worker = desk.explanations.worker
+            annotate(
+                address,
+                Truth(dataset, finding, SHORTCUT_LABEL),
+                count,
+                name=ANNOTATOR,
+                invitation=invite(desk.store, ANNOTATOR),
+                # what follows is arranged by then, as for people, so that a session comes out the same every time
+                pause=lambda: worker.submit(lambda: None, IDLE).result(),
+            )
+    finally:
+        desk.close()
+
+
+def read_session(source: Path) -> Session:
+    """What the simulated annotator left in a database."""
+    from pellucid.annotations.store import open_store
+
+    with open_store(source) as store:
+        visits = sorted(
+            (v for v in store.visits(ANNOTATOR) if v.state != "offered"), key=lambda v: (v.created, v.image)
+        )
+        annotations = store.annotations()
+    places = [place for place, visit in enumerate(visits) if visit.state == "done"]
+    return Session(tuple(visits[p].image for p in places), tuple(p + 1 for p in places), annotations)
+
+
+@contextmanager
+def _served(desk: Desk) -> Iterator[str]:
+    """The annotation server on a free port of this machine, in a thread of its own; yields its address."""
+    from pellucid.annotator.server import create_app
+    from pellucid.annotator.serving import make_server, open_door
+
+    door = open_door("127.0.0.1", 0)
+    server = make_server(create_app(desk, door.gate, local=door.local))
+    thread = threading.Thread(
+        target=lambda: server.run(sockets=[door.listening]), name="annotation-server", daemon=True
+    )
+    thread.start()
+    while not server.started and thread.is_alive():
+        time.sleep(0.01)
+    try:
+        yield door.base
+    finally:
+        server.should_exit = True
+        thread.join(30)

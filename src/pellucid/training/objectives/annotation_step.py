@@ -1,0 +1,89 @@
+"""The annotation term of one batch, from what went through the network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from pellucid.training.objectives.adversarial_term import perturb
+from pellucid.training.objectives.annotation_term import cam_term, gradient_term, marked_targets, wrong_places
+from pellucid.types import Marks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor, nn
+
+    from pellucid.training.joint import Chance
+    from pellucid.training.objectives.annotation_term import AnnotationSettings
+    from pellucid.training.objectives.fed import Fed
+    from pellucid.training.objectives.repeatable import Repeatable
+    from pellucid.types import Batch
+
+
+def wrong_heat(classifier: nn.Module, fed: Fed, marks: Marks, settings: AnnotationSettings) -> Tensor:
+    """What lies wrong of the explanations of the images fed, summed over them; the mean of both kinds where two are.
+
+    Args:
+        classifier: with a linear head where CAM is the explanation.
+        fed: the images, which require a gradient where it is the explanation.
+        marks: of one kind of them.
+        settings: which explanation, and how it is measured.
+    """
+    marks = Marks(*(torch.cat([each] * fed.kinds) for each in marks))
+    if settings.explanation == "gradient":
+        task = classifier.task
+        found = gradient_term(fed.images, fed.logits, marks, settings, task=task)  # type: ignore[arg-type]
+    else:
+        assert fed.feature_map is not None
+        found = cam_term(fed.feature_map, classifier.head, marks, settings)  # type: ignore[arg-type]
+    return found / fed.kinds
+
+
+def marked_explanations(
+    classifier: nn.Module,
+    batch: Batch,
+    settings: AnnotationSettings,
+    network: Repeatable,
+    *,
+    losses: Callable[[Tensor, Tensor], Tensor],
+    chance: Chance,
+    constant: Tensor,
+) -> Tensor:
+    """The task loss of one more image for each one marked, each as an image of its own, summed.
+
+    It is the image with that part of its adversarial explanation against the marked label that lies where the label is
+    not to be looked for: the label stays. The others of the batch go through the network beside them as they are, since
+    batch norm couples them.
+
+    Args:
+        classifier: what is trained.
+        batch: images, targets and marks.
+        settings: the attack, and whether what lies outside of relevant regions is wrong too.
+        network: what the images went through.
+        losses: logits and targets → each image's part of the task loss.
+        chance: of this step.
+        constant: the best constant prediction, for attacks that stop there.
+    """
+    marks = batch.marks
+    assert marks is not None
+    wrong = wrong_places(marks, settings.outside)
+    found = batch.images.new_zeros(())
+    for slot in range(marks.classes.shape[1]):
+        rows = (marks.classes[:, slot] >= 0).nonzero()[:, 0]
+        images = batch.images[rows]
+        moved = perturb(
+            classifier,
+            images,
+            marked_targets(batch.targets, marks, slot)[rows],
+            settings.attack,
+            task=classifier.task,  # type: ignore[arg-type]
+            losses=losses,
+            chance=chance,
+            constant=constant,
+        )
+        kept = batch.images.index_copy(0, rows, images + (moved - images) * wrong[rows, slot, None])
+        each = losses(network.again(kept), batch.targets)
+        found = found + len(each) * each[rows].sum()
+    return found
