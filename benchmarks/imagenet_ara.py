@@ -28,7 +28,7 @@ from pellucid.evaluation.robustness.ara import ara
 from pellucid.models import wrap
 from pellucid.models.inference import as_pixels
 from pellucid.types import InputSpec
-from pellucid.utils.progress import progress_bar
+from pellucid.utils.progress import progress_context
 
 SIZE, CLASSES = 224, 1000
 RESULTS = Path(__file__).parent / "results" / "imagenet_ara.csv"
@@ -76,8 +76,8 @@ def main() -> None:
     rows = []
     for method in arguments.methods.split(","):
         started = time.perf_counter()
-        with progress_bar(method, len(names)) as advance:
-            result = minimal(model, images, Misclassified(labels), method=method, advance=advance)
+        with progress_context(method, len(names)):
+            result = minimal(model, images, Misclassified(labels), method=method)
         seconds = time.perf_counter() - started
         radius, found = result.radius.cpu().numpy(), result.found.cpu().numpy()
         attacked = ~result.met_at_start.cpu().numpy()

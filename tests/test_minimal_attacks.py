@@ -28,6 +28,7 @@ from pellucid.attacks.search import Search
 
 sys.path.insert(0, str(Path(__file__).parent))
 import attack_example as example
+from pellucid.utils.progress import reporting_to
 
 ALL = pytest.mark.parametrize("method", list(METHODS))
 ONE = torch.tensor([1, 0, 2, 1, 3, 0])
@@ -179,7 +180,8 @@ def test_batches_do_not_change_what_is_found(method, monkeypatch):
 
     def run(**options):
         seen.clear()
-        return minimal(net, images, criterion, method=method, advance=seen.append, **example.FEW[method], **options)
+        with reporting_to(lambda count, _: seen.append(count)):
+            return minimal(net, images, criterion, method=method, **example.FEW[method], **options)
 
     whole = run()
     assert seen == [6]

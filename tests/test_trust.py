@@ -26,6 +26,7 @@ from pellucid.evaluation.trust.subjects import gather_subjects, targets_of, triv
 from pellucid.models import wrap
 from pellucid.report.pages.trust import TrustPage, write_trust
 from pellucid.types import InputError, InputSpec
+from pellucid.utils.progress import reporting_to
 from pellucid.utils.results_store import ResultsStore
 from trust_example import Template, constant, fixed_noise, fresh_noise, linear, small
 
@@ -127,7 +128,8 @@ def test_the_work_is_what_the_budget_says(judged):
     net, subjects, _, found = judged
     steps = []
     mapper = Mapper("saliency")
-    judge_method(mapper, net, subjects, QUICK, advance=steps.append)
+    with reporting_to(lambda count, _: steps.append(count)):
+        judge_method(mapper, net, subjects, QUICK)
     planned = budget(net, subjects, QUICK)
     assert mapper.explained == mapper.gradient_evaluations == planned["explanations_per_method"]
     assert sum(steps) == planned["explanations_per_method"]

@@ -13,10 +13,9 @@ from pellucid.annotator.ranking import Ranking, heat_of
 from pellucid.data.cache.pixels import materialize
 from pellucid.models.inference import check_answers, predict, probabilities
 from pellucid.types import InputError
-from pellucid.utils.progress import progress_bar
+from pellucid.utils.progress import progress_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import numpy as np
@@ -96,16 +95,16 @@ def open_desk(
     pictures = _pictures(offered, network, options.cache)
     if check is not None:
         check.look(offered, pictures)
-    with progress_bar("look at images", len(offered) * (1 if beside is None else 2), patience=1.0) as advance:
-        chances = _chances(network, pictures, offered, advance)
+    with progress_context("look at images", len(offered) * (1 if beside is None else 2), patience=1.0):
+        chances = _chances(network, pictures, offered)
         second = None
         if beside is not None:
             theirs = pictures if beside.input_spec == network.input_spec else _pictures(offered, beside, options.cache)
-            second = _chances(beside, theirs, offered, advance)
+            second = _chances(beside, theirs, offered)
     heat: npt.NDArray[np.float16] | None = None
     if options.order in ("outside", "mixed"):
-        with progress_bar("heat maps", len(offered), patience=1.0) as advance:
-            heat = heat_of(network, pictures, advance=advance)
+        with progress_context("heat maps", len(offered), patience=1.0):
+            heat = heat_of(network, pictures)
     ranking = Ranking(offered, chances, options.order, options.seed, heat=heat, beside=second)
     explanations = Explanations(offered, pictures, network, chances, rhos=options.rhos, memory=options.memory)
     shape = network.input_spec
@@ -114,15 +113,13 @@ def open_desk(
     return Desk(offered, chances, store, ranking, explanations, settings, dataset)
 
 
-def _chances(
-    network: ConvolutionalClassifier, pictures: Pixels, offered: Dataset, advance: Callable[[int], None]
-) -> npt.NDArray[np.float64]:
+def _chances(network: ConvolutionalClassifier, pictures: Pixels, offered: Dataset) -> npt.NDArray[np.float64]:
     """The probability of every class of every image.
 
     Raises:
         InputError: a network that gives no answer: there would be nothing to order images by.
     """
-    logits = predict(network, pictures, advance=advance)
+    logits = predict(network, pictures)
     check_answers(logits, "there is nothing to annotate", offered.ids)
     return probabilities(logits, network.task)
 

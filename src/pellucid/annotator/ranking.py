@@ -11,10 +11,9 @@ from pellucid.annotator.acquisition import arrange, disagreement, outside, uncer
 from pellucid.explainers import class_activation_maps, grad_cam_maps
 from pellucid.models.inference import as_pixels, in_batches
 from pellucid.types import InputError, device_of
+from pellucid.utils.progress import advance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy.typing as npt
 
     from pellucid.annotations.records import AnnotationSet
@@ -94,7 +93,6 @@ def heat_of(
     pictures: Pixels,
     *,
     batch_size: int = 64,
-    advance: Callable[[int], None] | None = None,
 ) -> npt.NDArray[np.float16] | None:
     """Class activation maps (N, K, h, w) of many images at the resolution of the feature map; None without one.
 
@@ -107,6 +105,5 @@ def heat_of(
     for rows in in_batches(len(pictures), batch_size):
         maps = maps_of(network, as_pixels(pictures[rows], device_of(network)))
         found.append(maps.to(torch.float16).cpu().numpy())
-        if advance is not None:
-            advance(rows.stop - rows.start)
+        advance(rows.stop - rows.start)
     return np.concatenate(found)

@@ -12,9 +12,10 @@ from pellucid.attacks.search import Search, check_logits
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import in_batches
 from pellucid.types import InputError, check_images
+from pellucid.utils.progress import advance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from torch import Tensor, nn
 
@@ -43,7 +44,6 @@ def minimise(
     box: bool = True,
     seed: int = 0,
     batch_size: int | None = None,
-    advance: Callable[[int], None] | None = None,
 ) -> AttackResult:
     """The smallest perturbation that an algorithm finds for each image that does not meet the criterion yet.
 
@@ -60,7 +60,6 @@ def minimise(
         box: keep perturbed images in [0, 1].
         seed: of whatever the algorithm leaves to chance.
         batch_size: images at a time; as many as fit in memory where not given.
-        advance: called with the number of images of each finished batch.
 
     Raises:
         InputError: images outside [0, 1], a criterion for another number of images or another kind of classifier,
@@ -76,8 +75,7 @@ def minimise(
                 algorithm, classifier, images[rows], criterion.rows(index), name=name, box=box, seed=seed + rows.start
             )
             parts.append(part)
-            if advance is not None:
-                advance(rows.stop - rows.start)
+            advance(rows.stop - rows.start)
     return concatenate(parts)
 
 
@@ -90,7 +88,6 @@ def walk(
     box: bool = True,
     seed: int = 0,
     batch_size: int | None = None,
-    advance: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[slice, Tensor, Search]]:
     """Where an algorithm ends, batch by batch: for perturbations of a given size, which are all of use.
 
@@ -109,8 +106,7 @@ def walk(
             perturbation = algorithm(search)
         moved = images[rows] + perturbation
         yield rows, moved.clamp(0, 1) if box else moved, search
-        if advance is not None:
-            advance(rows.stop - rows.start)
+        advance(rows.stop - rows.start)
 
 
 def images_that_fit(classifier: nn.Module, images: Tensor) -> int:

@@ -55,7 +55,6 @@ def minimal(
     box: bool | None = None,
     seed: int = 0,
     batch_size: int | None = None,
-    advance: Callable[[int], None] | None = None,
     **options: Any,  # noqa: ANN401
 ) -> AttackResult:
     """The smallest perturbation, in root mean square, that meets a criterion on each image.
@@ -68,7 +67,6 @@ def minimal(
         box: keep perturbed images in [0, 1]; each method's own way where not given: all do but `woods2019`.
         seed: of whatever the method leaves to chance.
         batch_size: images at a time; as many as fit in memory where not given.
-        advance: called with the number of images of each finished batch.
         options: of the method, as `steps`.
 
     Returns:
@@ -102,5 +100,4 @@ def minimal(
         box=chosen.box if box is None else box,
         seed=seed,
         batch_size=batch_size,
-        advance=advance,
     )

@@ -12,10 +12,9 @@ from pellucid.attacks.projected_gradient import projected_gradient
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import as_pixels, in_batches
 from pellucid.types import device_of
+from pellucid.utils.progress import advance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy.typing as npt
     from torch import Tensor, nn
 
@@ -43,7 +42,6 @@ def logits_under_attack(
     steps: int = 20,
     seed: int = 0,
     batch_size: int = 64,
-    advance: Callable[[int], None] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Logits (N, K) of images perturbed by PGD against their own targets.
 
@@ -59,7 +57,6 @@ def logits_under_attack(
         steps: gradient steps, each 2.5 · size / steps long.
         seed: of the random starts, drawn batch by batch.
         batch_size: images at a time.
-        advance: called with the number of images of each finished batch.
     """
     device = device_of(classifier)
     found: list[Tensor] = []
@@ -72,6 +69,5 @@ def logits_under_attack(
         )
         with frozen(classifier), torch.no_grad():
             found.append(classifier(attacked).float())
-        if advance is not None:
-            advance(rows.stop - rows.start)
+        advance(rows.stop - rows.start)
     return torch.cat(found).cpu().numpy()

@@ -13,8 +13,6 @@ from pellucid.attacks.magnitude import lengths
 from pellucid.attacks.result import AttackResult, concatenate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor, nn
 
     from pellucid.attacks.criterion import Criterion
@@ -70,7 +68,6 @@ def woods2019(
     momentum: float = 0.9,
     box: bool = False,
     batch_size: int | None = None,
-    advance: Callable[[int], None] | None = None,
 ) -> AttackResult:
     """Algorithm 1 of Woods et al. 2019 in any of its uses; see `pellucid.attacks.woods2019.algorithm_1`.
 
@@ -86,7 +83,6 @@ def woods2019(
         momentum: of the running average of directions.
         box: keep perturbed images in [0, 1]; the published code does not.
         batch_size: images at a time; as many as fit in memory where not given.
-        advance: called with the number of images of each finished batch.
 
     Raises:
         InputError: as `pellucid.attacks.engine.minimise`.
@@ -101,13 +97,10 @@ def woods2019(
             name="woods2019",
             box=box,
             batch_size=batch_size,
-            advance=advance,
         )
     parts = [
         _where_it_ended(images[rows], moved, search)
-        for rows, moved, search in walk(
-            algorithm, classifier, images, criterion, box=box, batch_size=batch_size, advance=advance
-        )
+        for rows, moved, search in walk(algorithm, classifier, images, criterion, box=box, batch_size=batch_size)
     ]
     return concatenate(parts)
 

@@ -115,7 +115,7 @@ def _one(
     from pellucid.models.weights import read_model_card, weights_file
     from pellucid.report.charts.curves import AraCurve
     from pellucid.utils.download import digest_of
-    from pellucid.utils.progress import progress_bar
+    from pellucid.utils.progress import progress_context
 
     classifier = load_model(model, device)
     card = read_model_card(model)
@@ -127,7 +127,7 @@ def _one(
     seen = check.found()
     tell_seen(seen)
     draws = Bootstrap(dataset.patients, seed=protocol.seed)
-    with progress_bar(f"attack {name}", sum(len(q.units(dataset.targets)[0]) for q in questions)) as advance:
+    with progress_context(f"attack {name}", sum(len(q.units(dataset.targets)[0]) for q in questions)):
         measured = measure(
             classifier,
             images,
@@ -137,7 +137,6 @@ def _one(
             folder,
             weights_sha256=digest_of(weights_file(model)),
             batch_size=batch_size,
-            advance=advance,
         )
     about: dict[str, Any] = {"model": str(model), "data": whole.card.name, "split": whole.split}
     about["fingerprint"] = dataset.fingerprint

@@ -114,7 +114,7 @@ def attack_explanation(
     from pellucid.types import device_of
     from pellucid.utils.csv_table import write_csv
     from pellucid.utils.download import digest_of
-    from pellucid.utils.progress import progress_bar
+    from pellucid.utils.progress import progress_context
     from pellucid.utils.resources import write_json
     from pellucid.utils.results_store import ResultsStore
 
@@ -140,9 +140,9 @@ def attack_explanation(
         **asdict(attack),
     }
     kept = ResultsStore(out / "kept", record)
-    with progress_bar("attack explanations", len(subjects) * len(attack.budgets)) as advance:
+    with progress_context("attack explanations", len(subjects) * len(attack.budgets)):
         pixels = as_pixels(pictures_of, device_of(network))
-        found = manipulate(network, pixels, attack, targets=target, thresholds=thresholds, kept=kept, advance=advance)
+        found = manipulate(network, pixels, attack, targets=target, thresholds=thresholds, kept=kept)
     rows = manipulation_rows(found, [s.source for s in subjects])
     summary = manipulation_summary(found, Bootstrap([s.source for s in subjects], seed=seed))
     about = {"format": 1, "model": str(model), "data": data, "split": split if data else None}

@@ -80,7 +80,7 @@ def certify(
     from pellucid.models import load_model
     from pellucid.models.weights import read_model_card, weights_file
     from pellucid.utils.download import digest_of
-    from pellucid.utils.progress import progress_bar
+    from pellucid.utils.progress import progress_context
     from pellucid.utils.resources import write_json
 
     card = read_model_card(model)
@@ -101,7 +101,7 @@ def certify(
     check = ImageCheck(model, refuse=not allow_training_images)
     images = check.pixels(dataset, classifier.input_spec, cache)
     tell_seen(check.found())
-    with progress_bar("certify", len(dataset)) as advance:
+    with progress_context("certify", len(dataset)):
         rows = measure_certified(
             classifier,
             images,
@@ -110,7 +110,6 @@ def certify(
             smoothing,
             out,
             weights_sha256=digest_of(weights_file(model)),
-            advance=advance,
         )
     bracket = bracket_of(rows, dataset, question)
     about = {"format": 1, "model": str(model), "data": whole.card.name, "split": split, "limit": limit}

@@ -72,7 +72,7 @@ def evaluate(
     from pellucid.models import load_model
     from pellucid.models.inference import check_answers, predict
     from pellucid.models.weights import read_model_card
-    from pellucid.utils.progress import progress_bar
+    from pellucid.utils.progress import progress_context
     from pellucid.utils.settings import parse_override, validate
 
     sizes = [validate(Magnitude, parse_override(text), f"--attack {text}") for text in attack or ()]
@@ -83,8 +83,8 @@ def evaluate(
     check = ImageCheck(model, refuse=not allow_training_images)
     images = check.pixels(dataset, classifier.input_spec, cache)
     tell_seen(check.found())
-    with progress_bar("evaluate", len(images) * (1 + len(sizes))) as advance:
-        logits = {"0": predict(classifier, images, batch_size=batch_size, advance=advance)}
+    with progress_context("evaluate", len(images) * (1 + len(sizes))):
+        logits = {"0": predict(classifier, images, batch_size=batch_size)}
         for size in sizes:
             logits[str(size)] = logits_under_attack(
                 classifier,
@@ -94,7 +94,6 @@ def evaluate(
                 steps=steps,
                 seed=seed,
                 batch_size=batch_size,
-                advance=advance,
             )
     draws = Bootstrap(dataset.patients, seed=seed)
     rows = classification_rows({"": [logits["0"]]}, dataset, draws)

@@ -22,7 +22,7 @@ from pellucid.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -120,7 +120,7 @@ def explain(
     from pellucid.explainers.adversarial import RHO, check_settings
     from pellucid.models import load_model
     from pellucid.utils.csv_table import write_csv
-    from pellucid.utils.progress import progress_bar
+    from pellucid.utils.progress import advance, progress_context
     from pellucid.utils.resources import write_json
 
     methods = list(dict.fromkeys(choices(method, EXPLAINERS, "method")))
@@ -138,9 +138,9 @@ def explain(
     mapping = HeatMapOutput(network, heat, options, size, out)
     moving = AdversarialOutput(network, size, direction, optimiser, slider, out) if "adversarial" in methods else None
     found, boxes = [], []
-    with progress_bar("explain", len(subjects) + (moving.steps(len(subjects)) if moving else 0)) as advance:
+    with progress_context("explain", len(subjects) + (moving.steps(len(subjects)) if moving else 0)):
         for subject, known in zip(subjects, chances, strict=True):
-            row, maps, arrays = _explained(subject, known, choice, mapping, moving, advance)
+            row, maps, arrays = _explained(subject, known, choice, mapping, moving)
             boxes += found_boxes(subject, maps)
             if dicom:
                 row["dicom"] = dicom.write(subject, maps)
@@ -178,7 +178,6 @@ def _explained(
     choice: ClassChoice,
     mapping: HeatMapOutput,
     moving: AdversarialOutput | None,
-    advance: Callable[[float], None],
 ) -> tuple[dict[str, Any], Maps, dict[str, Any]]:
     """Explain an image and draw its panels; what explain.json says of it, its heat maps, and all by `class|method`."""
     network = mapping.network
@@ -193,7 +192,7 @@ def _explained(
     maps, cost = mapping.explain(subject, chosen)
     moved: dict[str, Any] = {}
     if moving:
-        row["adversarial"], moved = moving.add(subject, chosen, choice.roles(chances, subject.truth), advance)
+        row["adversarial"], moved = moving.add(subject, chosen, choice.roles(chances, subject.truth))
     if maps:
         shown = {network.classes[c]: chances[c] for c in chosen}
         row["panel"], row["cost"] = mapping.draw(subject, maps, shown, row.get("adversarial", {}), moved), cost

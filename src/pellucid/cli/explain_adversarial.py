@@ -12,9 +12,10 @@ from pellucid.models.inference import as_pixels
 from pellucid.report.pages.slider import Column, Slide, write_slider
 from pellucid.report.pictures.perturbed import Moved, explanation_pictures
 from pellucid.types import device_of
+from pellucid.utils.progress import step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -62,14 +63,14 @@ class AdversarialOutput:
         subject: Subject,
         chosen: Sequence[int],
         roles: Mapping[str, Sequence[int]],
-        advance: Callable[[float], None],
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Explain an image, draw its panel; what explain.json says of it, and its moved images by `class|method`."""
         classes = self._network.classes
         names = {c: ROLE_NAMES[role] for role in ("predicted", "second", "true") for c in roles.get(role, ())}
         weight = list(ROLE_NAMES.values())
         ordered = sorted(chosen, key=lambda c: weight.index(names[c]) if c in names else len(weight))
-        found = self._explain(subject, ordered, self._rho)
+        with step(0):  # an image counts once it is drawn
+            found = self._explain(subject, ordered, self._rho)
         before, after = found.confidence_before.tolist(), found.confidence.tolist()
         image = as_pixels(subject.picture[None])[0].numpy()
         pictures = found.maps.cpu().numpy()
@@ -84,7 +85,7 @@ class AdversarialOutput:
         )
         explanation_pictures(image, moved, rho=self._rho, title=subject.title, note=note, path=panel)
         if len(self._slides) < self._sliders:
-            self._slides.append(self._slide(subject, ordered, image, advance))
+            self._slides.append(self._slide(subject, ordered, image))
         told_of = {
             classes[c]: {
                 "before": before[i],
@@ -114,12 +115,11 @@ class AdversarialOutput:
         subject: Subject,
         chosen: Sequence[int],
         image: npt.NDArray[np.floating],
-        advance: Callable[[float], None],
     ) -> Slide:
         steps = []
         for rho in self._rhos:
-            steps.append(self._explain(subject, chosen, rho))
-            advance(1)
+            with step(1):
+                steps.append(self._explain(subject, chosen, rho))
         truth = subject.truth
         shown = None if truth is None else ", ".join(self._network.classes[c] for c in truth) or "none of the classes"
         return Slide(

@@ -20,8 +20,6 @@ from pellucid.types import InputError, check_images
 from pellucid.utils.resources import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from pellucid.attacks.criterion import Criterion
@@ -98,7 +96,6 @@ def adversarial(
     direction: Direction = "raise",
     optimiser: str = "tight",
     batch_size: int | None = None,
-    advance: Callable[[int], None] | None = None,
 ) -> AdversarialExplanation:
     """The images, changed by ``RMS = ρ`` so that the classifier is as sure of a class as it can be made (or as unsure).
 
@@ -115,7 +112,6 @@ def adversarial(
         direction: `raise` (the paper's g_explain+) or `lower`.
         optimiser: `tight` or `woods2019`.
         batch_size: images at a time; as many as fit in memory where not given.
-        advance: called with the number of images, each class of each counted, of each finished batch.
 
     Raises:
         InputError: images that are not pixels in [0, 1], targets that are no classes, a rho that is none, an unknown
@@ -144,7 +140,7 @@ def adversarial(
         moved, after = torch.empty_like(repeated), repeated.new_empty((len(repeated), count), dtype=torch.float64)
         gradients = passes = 0
         network: Any = classifier  # a module, or anything that acts like one
-        way = partial(walk, box=box, batch_size=batch_size, advance=advance)
+        way = partial(walk, box=box, batch_size=batch_size)
         for rows, part, search in way(algorithm, network, repeated, criterion) if len(images) else ():
             moved[rows], after[rows] = part, _probabilities(classifier, part)
             gradients, passes = int(search.gradient_evaluations.max()), 1 + int(search.forward_passes.max())

@@ -9,9 +9,10 @@ import torch
 
 from pellucid.models.classifier import frozen
 from pellucid.types import InputError, device_of, in_unit_range
+from pellucid.utils.progress import advance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
     from torch import Tensor, nn
@@ -40,7 +41,6 @@ def predict(
     images: Pixels,
     *,
     batch_size: int = 64,
-    advance: Callable[[int], None] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Logits (N, K) of images (N, C, H, W), uint8 or uint16, in eval mode, on the classifier's device.
 
@@ -48,15 +48,13 @@ def predict(
         classifier: images → logits.
         images: in memory or a memory map.
         batch_size: images at a time.
-        advance: called with the number of images of each finished batch.
     """
     device = device_of(classifier)
     logits: list[Tensor] = []
     with frozen(classifier), torch.inference_mode():
         for rows in in_batches(len(images), batch_size):
             logits.append(classifier(as_pixels(images[rows], device)).float())
-            if advance is not None:
-                advance(rows.stop - rows.start)
+            advance(rows.stop - rows.start)
     return torch.cat(logits).cpu().numpy()
 
 

@@ -10,7 +10,7 @@ from pellucid.evaluation.metrics.statistics import Bootstrap
 from pellucid.evaluation.robustness.ara_summary import conclude, curve_of
 from pellucid.evaluation.robustness.questions import ask
 from pellucid.evaluation.robustness.radii import Protocol, measure
-from pellucid.utils.progress import progress_bar
+from pellucid.utils.progress import progress_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ def measure_radii(
     settings = study.evaluation.ara
     questions = [ask(kind, stage.whole, card) for kind in settings.kinds]
     dataset, images, protocol = stage.measured, stage.measured_images, Protocol(settings.protocol)
-    with progress_bar("smallest perturbations", sum(len(q.units(dataset.targets)[0]) for q in questions)) as advance:
+    with progress_context("smallest perturbations", sum(len(q.units(dataset.targets)[0]) for q in questions)):
         radii = measure(
             classifier,
             images,
@@ -43,7 +43,6 @@ def measure_radii(
             protocol,
             folder,
             weights_sha256=card["weights_sha256"],
-            advance=advance,
         )
     draws = Bootstrap(dataset.patients, study.evaluation.resamples)
     found = conclude(classifier, images, dataset, radii, protocol, draws, folder)

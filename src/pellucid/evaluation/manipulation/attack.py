@@ -18,9 +18,10 @@ from pellucid.explainers import resolve_targets
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import check_answers, in_batches
 from pellucid.types import InputError, check_images
+from pellucid.utils.progress import advance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
@@ -94,7 +95,6 @@ def manipulate(
     thresholds: Sequence[float] | None = None,
     batch_size: int | None = None,
     kept: ResultsStore | None = None,
-    advance: Callable[[int], None] | None = None,
 ) -> Manipulation:
     """Attack the explanations of some images, budget by budget.
 
@@ -111,7 +111,6 @@ def manipulate(
         thresholds: the decision thresholds of a multi-label classifier, ½ where not given.
         batch_size: images at a time; as many as fit, at most 32, where not given.
         kept: where a batch is kept after each budget, and read from; its record must name all that determines it.
-        advance: called with a number of images at each finished budget, in all with images times budgets.
 
     Raises:
         InputError: images that are not pixels in [0, 1], or none; targets that are no classes; a method that has no
@@ -138,8 +137,7 @@ def manipulate(
         usable = torch.tensor([r is None for r in reasons], device=pixels.device).nonzero().squeeze(1)
         perturbed = pixels.repeat(len(attack.budgets), 1, 1, 1, 1)
         spent = torch.zeros((len(attack.budgets), len(pixels)), dtype=torch.int64, device=pixels.device)
-        if advance is not None:
-            advance((len(pixels) - len(usable)) * len(attack.budgets))  # nothing to do
+        advance((len(pixels) - len(usable)) * len(attack.budgets))  # nothing to do
         rows_at_once = batch_size or min(LARGEST_BATCH, max(1, images_that_fit(network, pixels) // 2))
         for chunk in in_batches(len(usable), rows_at_once):
             rows = usable[chunk]
@@ -157,8 +155,7 @@ def manipulate(
                     spent[number, rows] = climb.gradient_evaluations
                     if kept is not None and done is None:
                         kept.write(part, {name: values.cpu().numpy() for name, values in climb.state().items()})
-                    if advance is not None:
-                        advance(len(rows))
+                    advance(len(rows))
         return _judge(classifier, attack, decision, pixels, before, wanted, perturbed, spent, reasons)
 
 

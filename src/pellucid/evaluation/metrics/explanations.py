@@ -16,10 +16,11 @@ from pellucid.explainers import EXPLAINERS, HEATMAPS, explain
 from pellucid.models.inference import as_pixels, in_batches
 from pellucid.types import InputError, device_of
 from pellucid.utils.digests import read_arrays, write_arrays
+from pellucid.utils.progress import advance
 from pellucid.utils.resources import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -182,7 +183,6 @@ def score_explanations(
     boxes: bool,
     predicted: npt.NDArray[np.bool_] | None = None,
     batch_size: int = 16,
-    advance: Callable[[int], None] | None = None,
 ) -> ExplanationScores:
     """Explain every annotated pair of a task by one method, and score the maps.
 
@@ -196,7 +196,6 @@ def score_explanations(
         boxes: whether boxes are drawn on the maps.
         predicted: boolean (N, C), which localised classes the classifier predicts on which image.
         batch_size: images (or pairs) at a time.
-        advance: called with the number of images of each finished batch.
 
     Raises:
         InputError: a method that gives no heat maps.
@@ -234,8 +233,7 @@ def score_explanations(
                 scores[name][pair[annotated]] = values
         if boxes:
             drawn.append(heatmap_to_boxes(heat, SWEEP_THRESHOLDS))
-        if advance is not None:
-            advance(rows.stop - rows.start)
+        advance(rows.stop - rows.start)
     if not boxes:
         return ExplanationScores(scores)
     gate = None if predicted is None else predicted[map_image, map_class]

@@ -15,10 +15,11 @@ from pellucid.evaluation.robustness.radii import Protocol, record_of
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import as_pixels
 from pellucid.types import InputError, device_of
+from pellucid.utils.progress import step
 from pellucid.utils.results_store import ResultsStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from torch import nn
@@ -81,7 +82,6 @@ def measure_certified(
     folder: Path,
     *,
     weights_sha256: str,
-    advance: Callable[[int], None] | None = None,
 ) -> list[CertifiedRow]:
     """Every decision certified and attacked under noise, from `folder`/certify.csv as far as it is there.
 
@@ -95,7 +95,6 @@ def measure_certified(
         smoothing: noise, draws and confidence.
         folder: for `certify.csv` and `evaluation.json`.
         weights_sha256: of the network, so that its certificates are not taken for another's.
-        advance: called with 1 for each image that is done.
 
     Returns:
         A row a unit of the question, in its order.
@@ -114,22 +113,21 @@ def measure_certified(
         rows_at_once = _fitting(classifier, images)
         for index in np.unique(image):
             own = np.nonzero(image == index)[0]
-            if any(keys[u] not in done for u in own):
-                found = _one(
-                    classifier,
-                    images[index],
-                    dataset,
-                    int(index),
-                    label[own].tolist(),
-                    question,
-                    smoothing,
-                    rows_at_once,
-                )
-                new = [row for row in found if row.key not in done]
-                log.append(map(_plain, new))
-                done |= {row.key: row for row in new}
-            if advance is not None:
-                advance(1)
+            with step(1):
+                if any(keys[u] not in done for u in own):
+                    found = _one(
+                        classifier,
+                        images[index],
+                        dataset,
+                        int(index),
+                        label[own].tolist(),
+                        question,
+                        smoothing,
+                        rows_at_once,
+                    )
+                    new = [row for row in found if row.key not in done]
+                    log.append(map(_plain, new))
+                    done |= {row.key: row for row in new}
     return [done[key] for key in keys]
 
 

@@ -14,11 +14,12 @@ from pellucid.evaluation.robustness.ledger import Ledger, RadiusRow
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import as_pixels, in_batches
 from pellucid.types import InputError, device_of
+from pellucid.utils.progress import advance, step
 from pellucid.utils.resources import nearest, version_of
 from pellucid.utils.results_store import ResultsStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -116,7 +117,6 @@ def measure(
     *,
     weights_sha256: str,
     batch_size: int | None = None,
-    advance: Callable[[int], None] | None = None,
 ) -> dict[str, Radii]:
     """The radius of every unit of every question, from `folder`/radii.csv as far as they are there.
 
@@ -133,7 +133,6 @@ def measure(
         weights_sha256: of the network, so that its radii are not taken for another's.
         batch_size: units at a time; by default what fits in memory, at most 64 (256 on a GPU). The batches of an
             evaluation that has begun stay as they are.
-        advance: called with the number of units that were found done, here or elsewhere.
 
     Returns:
         The radii by kind.
@@ -156,10 +155,12 @@ def measure(
     while left:
         ledger.read()
         now = [batch for batch in left if not batch.done(ledger, dataset)]
-        if advance is not None and len(now) < len(left):
+        if len(now) < len(left):
             advance(sum(len(b.image) for b in left) - sum(len(b.image) for b in now))
         left = now
-        if left and not any(_take(batch, store, ledger, classifier, images, dataset, protocol) for batch in left):
+        with step(0):  # counted once a batch is in the ledger, here or elsewhere
+            taken = any(_take(batch, store, ledger, classifier, images, dataset, protocol) for batch in left)
+        if left and not taken:
             time.sleep(PATIENCE)  # others are busy with all that is left; should one of them die, its lock is free
     return {q.kind: _collect(q, ledger, dataset, store.seconds(f"{q.kind}-")) for q in questions}
 

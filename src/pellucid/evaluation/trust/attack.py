@@ -17,7 +17,7 @@ from pellucid.models.inference import as_pixels
 from pellucid.types import device_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
     from torch import nn
@@ -47,7 +47,6 @@ def judge_attack(
     settings: TrustSettings,
     *,
     thresholds: Sequence[float] | None = None,
-    advance: Callable[[int], None] | None = None,
 ) -> Findings:
     """Both attacks of `manipulate` on some images: another map at the same decision, and the other way round.
 
@@ -57,7 +56,6 @@ def judge_attack(
         subjects: what it is explained on.
         settings: how many images, steps and budgets.
         thresholds: the decision thresholds of a multi-label classifier, ½ where not given.
-        advance: called with the number of images of each finished batch and budget.
     """
     if method not in DIFFERENTIABLE or settings.attacked == 0:
         return Findings(method, {}, dict.fromkeys(MEASURED, NO_SLOPE if settings.attacked else NONE_ATTACKED), {})
@@ -69,7 +67,7 @@ def judge_attack(
     found: dict[str, Manipulation] = {}
     for goal in ("same-decision", "same-map"):
         attack = Attack(method, goal, settings.budgets, steps=settings.attack_steps, seed=settings.seed)
-        found[goal] = manipulate(network, images, attack, targets=targets, thresholds=thresholds, advance=advance)
+        found[goal] = manipulate(network, images, attack, targets=targets, thresholds=thresholds)
     forged, moved = found["same-decision"], found["same-map"]
     budgets = settings.budgets
     rank, noise = (_usable(forged, part["rank_correlation"]) for part in (forged.similarity, forged.noise))

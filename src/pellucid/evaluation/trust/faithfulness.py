@@ -11,10 +11,9 @@ from pellucid.evaluation.metrics.similarity import is_constant
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import check_answers, in_batches
 from pellucid.types import InputError
+from pellucid.utils.progress import advance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from pellucid.types import Classifier
@@ -92,7 +91,6 @@ def replacement_curve(
     steps: int = STEPS,
     scale: Scale = "probability",
     batch_size: int = 64,
-    advance: Callable[[int], None] | None = None,
 ) -> Curve:
     """The target's score while `start` becomes `end`, place by place in the order of `ranks`.
 
@@ -109,7 +107,6 @@ def replacement_curve(
         steps: forward passes an image, less one; fewer where there are fewer places.
         scale: `probability` (softmax, or sigmoid of a multi-label network) or `logit`.
         batch_size: images at a time.
-        advance: called with 1 after each image.
 
     Raises:
         InputError: no steps, or shapes that do not fit.
@@ -129,8 +126,7 @@ def replacement_curve(
         parts = [target_scores(classifier, mixed[r], same[r], scale) for r in in_batches(len(mixed), batch_size)]
         scores.append(torch.cat(parts))
         shares.append(gone.double().mean((1, 2)).cpu())
-        if advance is not None:
-            advance(1)
+        advance(1)
     return Curve(torch.stack(shares), torch.stack(scores))
 
 

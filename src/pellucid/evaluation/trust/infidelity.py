@@ -9,10 +9,9 @@ import torch
 from pellucid.evaluation.metrics.similarity import is_constant
 from pellucid.evaluation.trust.faithfulness import cell_numbers, mean_colour, target_scores
 from pellucid.types import InputError
+from pellucid.utils.progress import advance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from pellucid.types import Classifier
@@ -48,7 +47,6 @@ def infidelity(
     masks: Tensor | None = None,
     seed: int = 0,
     batch_size: int = 64,
-    advance: Callable[[int], None] | None = None,
 ) -> Tensor:
     """``min_{β ≥ 0} Σ_m (β Σ_m Φ − (f(x) − f(x without m)))² / Σ_m (f(x) − f(x without m))²``.
 
@@ -66,7 +64,6 @@ def infidelity(
         masks: boolean (S, H, W), what is removed; `random_squares` by default.
         seed: of those.
         batch_size: images at a time.
-        advance: called with the number of images of each finished batch.
 
     Returns:
         float64 (N,) in [0, 1]; NaN where the map is the same everywhere or no removal changes the answer.
@@ -94,8 +91,7 @@ def infidelity(
         without = torch.where(part[:, None, None], colour, images)  # (s, N, C, H, W)
         scores = target_scores(classifier, without.flatten(0, 1), targets.repeat(len(part)), "logit")
         effects.append(whole - scores.view(len(part), count))
-        if advance is not None:
-            advance(len(part) * count)
+        advance(len(part) * count)
     effect = torch.cat(effects)  # (S, N)
     heat = torch.einsum("shw,nhw->sn", removed.double(), maps.double()).cpu()
     common = (heat * effect).sum(0).clamp_min(0)

@@ -32,9 +32,10 @@ from pellucid.evaluation.trust.stability import RADIUS, max_sensitivity
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import as_pixels, in_batches
 from pellucid.types import InputError, device_of
+from pellucid.utils.progress import advance, step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     import numpy.typing as npt
     from torch import Tensor, nn
@@ -134,8 +135,6 @@ def judge_network(
     classifier: nn.Module,
     subjects: Subjects,
     settings: TrustSettings | None = None,
-    *,
-    advance: Callable[[int], None] | None = None,
 ) -> Findings:
     """What no explanation takes part in: alignment, random orders as a yardstick, what the answer hangs on."""
     settings, started = settings or TrustSettings(), time.monotonic()
@@ -151,7 +150,6 @@ def judge_network(
         for order in range(ORDERS):
             ranks = random_ranks(len(images), cells, settings.seed + order).to(images.device)
             drawn.append(replacement_curve(network, images, targets, ranks, start=start, end=end))
-            _tell(advance, len(images))
         values[f"{name}_area"] = torch.stack([c.area for c in drawn]).mean(0).numpy()
         curves |= _mean_curve(name, drawn)
     reasons = {}
@@ -170,7 +168,6 @@ def judge_method(
     settings: TrustSettings | None = None,
     *,
     others: Mapping[str, nn.Module] | None = None,
-    advance: Callable[[int], None] | None = None,
 ) -> Findings:
     """Every measure on one method's maps.
 
@@ -180,7 +177,6 @@ def judge_method(
         subjects: what it is explained on.
         settings: how much is spent.
         others: networks of the same classes, whose maps are compared.
-        advance: called with the number of images of each finished step.
 
     Raises:
         InputError: a method that the network cannot serve.
@@ -189,7 +185,7 @@ def judge_method(
     images, targets = _pixels(classifier, subjects.images), _targets(classifier, subjects)
     network: Any = classifier
     kept = settings.examples
-    random = cascade(mapper, classifier, images, targets, seed=seed, keep=kept, advance=advance)
+    random = cascade(mapper, classifier, images, targets, seed=seed, keep=kept)
     values: dict[str, Numbers] = {
         "repeatability_rank": random.spearman[0].numpy(),
         "randomised_rank": random.spearman[-1].numpy(),
@@ -211,7 +207,6 @@ def judge_method(
         radius=settings.radius,
         samples=settings.samples,
         seed=seed,
-        advance=advance,
     ).numpy()
     maps = mapper(network, images, targets, seed)
     curves["maps"] = maps[:kept].cpu().numpy()
@@ -219,15 +214,14 @@ def judge_method(
         curve = way(network, images, targets, maps, seed=seed)
         values[f"{name}_area"] = curve.area.numpy()
         curves |= _mean_curve(name, [curve])
-        _tell(advance, len(images))
-    values["infidelity"] = infidelity(network, images, targets, maps, seed=seed).numpy()
-    _tell(advance, len(images))
+    with step(len(images)):
+        values["infidelity"] = infidelity(network, images, targets, maps, seed=seed).numpy()
     for name, other in (others or {}).items():
         values[f"agreement: {name}"] = spearman(maps, mapper(other, images, targets, seed)).cpu().numpy()
-        _tell(advance, len(images))
+        advance(len(images))
     reasons: dict[str, str] = {}
     for measure in (_place, _mosaics, _shortcut):
-        measured, reason = measure(mapper, classifier, subjects, settings, advance)
+        measured, reason = measure(mapper, classifier, subjects, settings)
         values |= measured
         reasons |= reason
     cost = {
@@ -242,7 +236,7 @@ def judge_method(
 Told = tuple[dict[str, "Numbers"], dict[str, str]]
 
 
-def _place(mapper: Mapper, classifier: nn.Module, subjects: Subjects, settings: TrustSettings, advance: Any) -> Told:  # noqa: ANN401
+def _place(mapper: Mapper, classifier: nn.Module, subjects: Subjects, settings: TrustSettings) -> Told:
     task, names = subjects.place, ("auprc", "pointing", "energy_ratio")
     if isinstance(task, str):
         return {}, dict.fromkeys((*names, "place_gain"), task)
@@ -254,11 +248,11 @@ def _place(mapper: Mapper, classifier: nn.Module, subjects: Subjects, settings: 
         scores = heatmap_scores(maps, task.masks[rows])
         for name in names:
             values[name][rows] = np.where(is_constant(maps).cpu().numpy(), np.nan, scores[name])
-        _tell(advance, len(images))
+        advance(len(images))
     return values, {}
 
 
-def _mosaics(mapper: Mapper, classifier: nn.Module, subjects: Subjects, settings: TrustSettings, advance: Any) -> Told:  # noqa: ANN401
+def _mosaics(mapper: Mapper, classifier: nn.Module, subjects: Subjects, settings: TrustSettings) -> Told:
     task = subjects.mosaics
     if isinstance(task, str):
         return {}, {"grid_pointing": task}
@@ -271,7 +265,7 @@ def _mosaics(mapper: Mapper, classifier: nn.Module, subjects: Subjects, settings
         targets = torch.from_numpy(task.targets[rows]).to(images.device)
         maps = mapper(classifier, assemble(images, task.rows[rows]), targets, settings.seed)
         shares[rows] = quarter_share(maps, task.place[rows])
-        _tell(advance, rows.stop - rows.start)
+        advance(rows.stop - rows.start)
     return {"grid_pointing": shares}, {}
 
 
@@ -284,7 +278,7 @@ def _takes_mosaics(classifier: nn.Module, images: Tensor, task: Mosaics) -> bool
     return True
 
 
-def _shortcut(mapper: Mapper, classifier: nn.Module, subjects: Subjects, settings: TrustSettings, advance: Any) -> Told:  # noqa: ANN401
+def _shortcut(mapper: Mapper, classifier: nn.Module, subjects: Subjects, settings: TrustSettings) -> Told:
     task = subjects.shortcut
     if isinstance(task, str):
         return {}, dict.fromkeys(("marker_share", "finding_share"), task)
@@ -296,7 +290,7 @@ def _shortcut(mapper: Mapper, classifier: nn.Module, subjects: Subjects, setting
         constant = is_constant(maps).cpu().numpy()
         for name, masks in (("marker_share", task.marker), ("finding_share", task.finding)):
             values[name][rows] = np.where(constant, np.nan, energy_share(maps, masks[rows]))
-        _tell(advance, len(images))
+        advance(len(images))
     return values, {}
 
 
@@ -319,8 +313,3 @@ def _mean_curve(name: str, drawn: list[Curve]) -> dict[str, npt.NDArray[np.float
         f"{name}_share": torch.stack([c.share for c in drawn]).mean((0, 1)).numpy(),
         f"{name}_score": torch.stack([c.score for c in drawn]).flatten(0, 1).nanmean(0).numpy(),
     }
-
-
-def _tell(advance: Callable[[int], None] | None, count: int) -> None:
-    if advance is not None:
-        advance(count)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pellucid.evaluation.metrics.similarity import spearman, ssim
 from pellucid.models.classifier import frozen
 from pellucid.types import InputError
+from pellucid.utils.progress import advance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -133,7 +134,6 @@ def cascade(
     depths: Sequence[int] | None = None,
     seed: int = 0,
     keep: int = 0,
-    advance: Callable[[int], None] | None = None,
 ) -> Randomization:
     """Randomise layers from the head downwards, and compare each map with that of the unchanged network.
 
@@ -149,7 +149,6 @@ def cascade(
         depths: numbers of layers, rising from 0; `cascade_depths` by default.
         seed: of the new weights and of the maps.
         keep: E, how many images' maps are handed out.
-        advance: called with the number of images after each depth.
 
     Raises:
         InputError: a network without parameters; depths that do not rise from 0 or exceed its layers.
@@ -179,8 +178,7 @@ def cascade(
             ranks.append(spearman(before, after).cpu())
             structures.append(ssim(before, after).cpu())
             kept.append(after[:keep].cpu())
-            if advance is not None:
-                advance(len(images))
+            advance(len(images))
     names = tuple(order[depth - 1][0] if depth else "" for depth in found)
     return Randomization(found, names, torch.stack(ranks), torch.stack(structures), torch.stack(kept))
 

@@ -11,7 +11,7 @@ from pellucid.evaluation.trust.judge import ORDERS, Findings, budget, check_meth
 from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.rows import RANDOM_ORDER, TrustRow, trust_table
 from pellucid.evaluation.trust.store import keep_findings, read_findings
-from pellucid.utils.progress import progress_bar
+from pellucid.utils.progress import progress_context
 from pellucid.utils.resources import finite
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ def judge_all(
     others, count = others or {}, len(subjects.images)
     network = read_findings(store, "network")
     if network is None:
-        with progress_bar("random order", 2 * ORDERS * count) as advance:
-            network = judge_network(classifier, subjects, settings, advance=advance)
+        with progress_context("random order", 2 * ORDERS * count):
+            network = judge_network(classifier, subjects, settings)
         keep_findings(store, "network", network)
     found = {}
     # as many steps as maps: three maps are drawn without a step, for deletion, insertion and infidelity in their place
@@ -105,16 +105,16 @@ def judge_all(
     for name in methods:
         kept = read_findings(store, name)
         if kept is None:
-            with progress_bar(name, planned["explanations_per_method"]) as advance:
+            with progress_context(name, planned["explanations_per_method"]):
                 mapper = Mapper(name, batch_size=settings.batch_size)
-                kept = judge_method(mapper, classifier, subjects, settings, others=others, advance=advance)
+                kept = judge_method(mapper, classifier, subjects, settings, others=others)
             keep_findings(store, name, kept)
         asked = f"{name}.attacked-{settings.attacked}x{settings.attack_steps}{decided_at(thresholds)}"
         attacked = read_findings(store, asked)
         if attacked is None:
             steps = 2 * len(settings.budgets) * min(count, settings.attacked)
-            with progress_bar(f"attack {name}", steps) as advance:
-                attacked = judge_attack(name, classifier, subjects, settings, thresholds=thresholds, advance=advance)
+            with progress_context(f"attack {name}", steps):
+                attacked = judge_attack(name, classifier, subjects, settings, thresholds=thresholds)
             keep_findings(store, asked, attacked)
         found[name] = with_attack(kept, attacked)
     rows = trust_table(network, list(found.values()), subjects, settings.seed)

@@ -8,10 +8,9 @@ import torch
 
 from pellucid.evaluation.metrics.similarity import is_constant
 from pellucid.types import InputError, check_images
+from pellucid.utils.progress import advance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from pellucid.evaluation.trust.maps import Mapper
@@ -29,7 +28,6 @@ def max_sensitivity(
     radius: float = RADIUS,
     samples: int = 8,
     seed: int = 0,
-    advance: Callable[[int], None] | None = None,
 ) -> Tensor:
     """``max_δ ‖Φ(x + δ) − Φ(x)‖ / ‖Φ(x)‖`` over random δ with ``|δ| ≤ radius`` a pixel and channel.
 
@@ -46,7 +44,6 @@ def max_sensitivity(
         radius: in (0, 1].
         samples: how many moved images for each image.
         seed: of the draws.
-        advance: called with the number of images after each sample.
 
     Returns:
         float64 (N,), not negative; NaN where the map of the image is the same everywhere.
@@ -69,6 +66,5 @@ def max_sensitivity(
         after = mapper(classifier, (images + noise).clamp(0, 1), targets, seed + 1 + sample)
         change = (after - before).double().flatten(1).norm(dim=1)
         largest = torch.maximum(largest, change / length)
-        if advance is not None:
-            advance(len(images))
+        advance(len(images))
     return largest.masked_fill(is_constant(before), torch.nan).cpu()
