@@ -15,7 +15,7 @@ from pathlib import Path
 from table import machine, versions, write
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the test suite kills the same server less often
-from annotate_killed_example import PEOPLE, kill_and_check
+from helpers.annotate_killed import PEOPLE, kill_and_check
 
 
 def main() -> None:

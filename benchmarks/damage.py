@@ -46,8 +46,6 @@ from pellucid.cli.app import main as pellucid
 from pellucid.data import open_dataset
 from pellucid.models.weights import read_model_card
 from pellucid.utils.progress import progress_bar
-
-sys.path.insert(0, str(Path(__file__).parent))
 from table import machine, versions, write
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))  # for the modules that tests share: *_example.py
-pytest.register_assert_rewrite("published_radii_example", "table_example")  # they assert
+pytest.register_assert_rewrite("helpers.published_radii", "helpers.table")  # they assert
 torch.set_num_threads(1)  # one thread a worker: more of them slow each other down
 
 SWITCHES = (
@@ -80,7 +79,7 @@ def browser():
 @pytest.fixture(scope="module")
 def postgres():
     """A PostgreSQL server; skips where none is installed."""
-    from postgres_example import Postgres, programs
+    from helpers.postgres import Postgres, programs
 
     if programs() is None:
         pytest.skip("PostgreSQL is not installed on this machine (Debian's package postgresql)")
@@ -100,7 +99,7 @@ def source(request, tmp_path):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A running annotation server, in a process of its own."""
-    from annotate_example import Server
+    from helpers.annotate import Server
 
     started = Server(tmp_path_factory.mktemp("annotate"), "--per-image", "20", "--order", "random").start()
     yield started
@@ -110,7 +109,7 @@ def server(tmp_path_factory):
 @pytest.fixture
 def visit(browser, server):
     """Open the page as somebody; what it asks of others, and errors in it, fail the test."""
-    from annotate_page_example import EXPECTED, WIDE, come
+    from helpers.annotate_page import EXPECTED, WIDE, come
 
     complaints, contexts = [], []
 
@@ -133,7 +132,7 @@ def visit(browser, server):
 @pytest.fixture(scope="session")
 def phantom():
     """The splits of a small phantom, to train on."""
-    from training_example import small_phantom
+    from helpers.training import small_phantom
 
     return small_phantom()
 
@@ -141,6 +140,6 @@ def phantom():
 @pytest.fixture(scope="session")
 def finished(phantom, tmp_path_factory):
     """A finished run on `phantom`, of seed 7; tests copy its folder before they change anything in it."""
-    from training_example import run
+    from helpers.training import run
 
     return run(phantom, tmp_path_factory.mktemp("runs") / "finished", seed=7)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from annotation_example import NODULE, phantom_part, small_network
+from helpers.annotation import NODULE, phantom_part, small_network
 from pellucid.annotations.records import Mark
 from pellucid.annotations.shapes import Rectangle
 from pellucid.annotator.acquisition import arrange, disagreement, mixed, outside, rank, uncertainty, usual_place

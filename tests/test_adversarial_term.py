@@ -8,12 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from helpers.woods2019 import algorithm_1, half_huber, network
 from pellucid.models import create_model
 from pellucid.training.joint import Chance, Processes
 from pellucid.training.objectives.adversarial_term import AttackSettings, perturb
 from pellucid.types import InputError
 from pellucid.utils.settings import validate
-from woods2019_example import algorithm_1, half_huber, network
 
 COUNT = 10
 LABELS = torch.arange(COUNT) % 4

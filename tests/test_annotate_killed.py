@@ -2,7 +2,7 @@
 
 import pytest
 
-from annotate_killed_example import kill_and_check
+from helpers.annotate_killed import kill_and_check
 
 KILLS = 8  # a hundred: benchmarks/annotation_killed.py
 

@@ -10,7 +10,7 @@ import time
 import httpx
 import pytest
 
-from annotation_example import first_image, phantom_part, served, signed_in, small_network
+from helpers.annotation import first_image, phantom_part, served, signed_in, small_network
 from pellucid.annotator import connections, guesses, limits
 from pellucid.annotator.connections import BoundedProtocol, is_full
 from pellucid.annotator.gate import Gate
@@ -278,7 +278,7 @@ def test_where_the_token_comes_from(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_a_token_is_not_in_the_list_of_processes(tmp_path):
-    from annotate_example import Server, token_file
+    from helpers.annotate import Server, token_file
 
     server = Server(tmp_path, "--token-file", token_file(tmp_path, TOKEN)).start()
     try:

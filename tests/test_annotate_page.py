@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from annotate_example import SIZE
-from annotate_page_example import (
+from helpers.annotate import SIZE
+from helpers.annotate_page import (
     CONTRAST,
     CONTROLS,
     HALF,

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from annotate_example import Server, make_table, token_file
-from annotate_page_example import (
+from helpers.annotate import Server, make_table, token_file
+from helpers.annotate_page import (
     HALF,
     RECTANGLES,
     WIDE,

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from annotation_example import first_image, invited, phantom_part, put_mark, served, signed_in, small_network
-from annotation_store_example import DATA, A
+from helpers.annotation import first_image, invited, phantom_part, put_mark, served, signed_in, small_network
+from helpers.annotation_store import DATA, A
 from pellucid.annotations import people as annotation_people
 from pellucid.annotations.people import InvitationError, NameTakenError, accept, invite, sessions, sign_in
 from pellucid.annotations.records import Visit

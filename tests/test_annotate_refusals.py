@@ -5,7 +5,7 @@ import logging
 import httpx
 import pytest
 
-from annotation_example import RECTANGLE, first_image, new_id, phantom_part, put_mark, served, signed_in, small_network
+from helpers.annotation import RECTANGLE, first_image, new_id, phantom_part, put_mark, served, signed_in, small_network
 from pellucid.annotator.gate import Gate
 from pellucid.annotator.opening import DeskOptions, open_desk
 from pellucid.annotator.security import is_local

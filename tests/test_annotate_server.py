@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from annotation_example import (
+from helpers.annotation import (
     NODULE,
     OPTIONS,
     RECTANGLE,

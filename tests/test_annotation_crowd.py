@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from annotation_store_example import DATA, A, B, full
+from helpers.annotation_store import DATA, A, B, full
 from pellucid.annotations.records import Note, Visit
 from pellucid.annotations.store import open_store
 from pellucid.annotations.turns import Turns

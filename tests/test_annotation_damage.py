@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from annotation_store_example import DATA, full
+from helpers.annotation_store import DATA, full
 from pellucid.annotations.damage import DamageError
 from pellucid.annotations.records import load_annotations
 from pellucid.annotations.schema import PRIVATE
@@ -20,7 +20,7 @@ NO_UMASK = """
 import os, sys
 os.umask(0)
 sys.path[:0] = sys.argv[2:]
-from annotation_store_example import DATA, full
+from helpers.annotation_store import DATA, full
 from pellucid.annotations.store import open_store
 with open_store(sys.argv[1], create=DATA) as store:
     full(store)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from annotation_example import OPTIONS
-from annotation_store_example import DATA, A, full
+from helpers.annotation import OPTIONS
+from helpers.annotation_store import DATA, A, full
 from pellucid.annotations.shapes import Brush, Polygon, Rectangle, drawn_mask
 from pellucid.annotations.store import open_store
 from pellucid.types import InputError

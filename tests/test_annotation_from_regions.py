@@ -7,7 +7,7 @@ import csv
 import numpy as np
 import pytest
 
-from annotation_example import OPTIONS
+from helpers.annotation import OPTIONS
 from pellucid.annotations.from_regions import regions_as_marks
 from pellucid.annotations.records import load_annotations
 from pellucid.annotations.store import open_store

@@ -130,7 +130,7 @@ def test_the_first_images_are_nested_and_the_control_has_their_labels_alone(sess
 def test_the_annotator_looks_at_pixels_and_is_told_what_the_server_refuses(part):
     from fastapi import FastAPI
 
-    from annotation_example import served
+    from helpers.annotation import served
 
     with pytest.raises(InputError, match="marks neither"):
         Truth(

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from annotation_example import OPTIONS
-from annotation_store_example import BOX, DATA, A, B, full
+from helpers.annotation import OPTIONS
+from helpers.annotation_store import BOX, DATA, A, B, full
 from pellucid.annotations import schema as annotation_schema
 from pellucid.annotations.people import NameTakenError, accept, invite, sign_in
 from pellucid.annotations.records import Mark, Note, Verdict, Visit, load_annotations

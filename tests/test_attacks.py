@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,15 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from helpers import attack as example
 from pellucid.attacks import Magnitude, fgsm, pgd
 from pellucid.attacks.magnitude import lengths, project, random_within, scale_to, steepest
 from pellucid.attacks.under_attack import logits_under_attack, task_loss
 from pellucid.models import create_model
 from pellucid.types import InputError
 from pellucid.utils.settings import validate
-
-sys.path.insert(0, str(Path(__file__).parent))
-import attack_example as example
 
 NORMS = ("linf", "l2", "rms")
 SIZES = {"linf": 0.03, "l2": 0.7, "rms": 0.02}

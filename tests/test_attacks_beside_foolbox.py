@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import eagerpy as ep
 import foolbox
 import pytest
@@ -13,10 +10,8 @@ from foolbox.devutils import atleast_kd, flatten
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from helpers import attack as example
 from pellucid.attacks import Magnitude, Misclassified, Targeted, fgsm, minimal, pgd
-
-sys.path.insert(0, str(Path(__file__).parent))
-import attack_example as example
 
 
 class ProjectingFMN(foolbox.attacks.L2FMNAttack):

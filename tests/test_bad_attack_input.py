@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
+from helpers import attack as example
 from pellucid.attacks import (
     METHODS,
     Misclassified,
@@ -19,9 +17,6 @@ from pellucid.attacks import (
     woods2019,
 )
 from pellucid.types import InputError
-
-sys.path.insert(0, str(Path(__file__).parent))
-import attack_example as example
 
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from coco_example import CATEGORIES, HEIGHT, RECTANGLE, WIDTH, annotation, content, write_release
+from helpers.coco import CATEGORIES, HEIGHT, RECTANGLE, WIDTH, annotation, content, write_release
 from pellucid.data import check_dataset, open_dataset
 from pellucid.data.readers.coco.annotations import read_instances
 from pellucid.data.readers.coco.masks import draw_mask

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from manipulation_example import convolutional, gray_images, linear
+from helpers.manipulation import convolutional, gray_images, linear
 from pellucid.evaluation.manipulation.attack import manipulate
 from pellucid.evaluation.manipulation.settings import Attack
 from pellucid.evaluation.manipulation.summary import manipulation_summary, mean_over_budgets

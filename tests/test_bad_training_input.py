@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from helpers.training import run
 from pellucid.training import load_recipe
 from pellucid.types import InputError
-from training_example import run
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import binom
 
+from helpers.certified import PIXELS, SIDE, SIGMA, Linear, at_distances, distances, measure, toy, two_classes
 from pellucid.evaluation import Bootstrap
 from pellucid.evaluation.robustness.certified import Smoothing, certify, lower_bound, predicted, seed_of, votes
 from pellucid.evaluation.robustness.certified_attack import FACTORS, LOOKS, attack_smoothed
@@ -19,9 +18,6 @@ from pellucid.evaluation.robustness.certified_summary import bracket_of, certifi
 from pellucid.evaluation.robustness.questions import ask
 from pellucid.models.inference import as_pixels
 from pellucid.types import InputError
-
-sys.path.insert(0, str(Path(__file__).parent))
-from certified_example import PIXELS, SIDE, SIGMA, Linear, at_distances, distances, measure, toy, two_classes
 
 
 def certificate(net, image, smoothing, name=""):

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import csv
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from helpers.certified import SIGMA, Linear, at_distances, measure, toy, two_classes
 from pellucid.evaluation.robustness.certified import Smoothing
 from pellucid.evaluation.robustness.certified_summary import alarm
 from pellucid.types import InputError
 from pellucid.utils.results_store import ResultsStore
-
-sys.path.insert(0, str(Path(__file__).parent))
-from certified_example import SIGMA, Linear, at_distances, measure, toy, two_classes
 
 
 def test_an_image_has_its_own_draws_whatever_else_is_measured(tmp_path):

@@ -137,7 +137,7 @@ def test_every_block_is_read_for_its_check_once(images, cache, tmp_path, monkeyp
 
 
 def test_training_on_a_damaged_cache_is_refused_by_name(tmp_path):
-    from training_example import run, small_phantom
+    from helpers.training import run, small_phantom
 
     parts = small_phantom()
     materialize(parts["train"], size=32, channels=1, directory=tmp_path / "cache")

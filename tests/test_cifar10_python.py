@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cifar10_example import encoded, picture, write_zip
+from helpers.cifar10 import encoded, picture, write_zip
 from pellucid.data import check_dataset, open_dataset
 from pellucid.data.readers.cifar10.files import CLASSES, RECORD, TEST, TRAIN, open_batches
 from pellucid.data.readers.cifar10.python_files import read_batch, read_class_names

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cifar10_example import encoded, picture, write_zip
+from helpers.cifar10 import encoded, picture, write_zip
 from pellucid.data import check_dataset, materialize, open_dataset
 from pellucid.data.readers.cifar10.reader import CLASSES
 from pellucid.data.readers.zip_archive import open_zip

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.shapes import gray_shapes
 from pellucid.attacks import Misclassified, minimal
 from pellucid.attacks.under_attack import task_loss
 from pellucid.data import open_dataset
@@ -19,7 +20,6 @@ from pellucid.models import create_model, load_model
 from pellucid.models.inference import as_pixels
 from pellucid.models.weights import save_model
 from pellucid.report.charts.curves import AraCurve, write_curves
-from shapes_example import gray_shapes
 
 OPTIONS = {"size": 32, "train": 16, "validation": 8, "test": 30, "prevalence": 0.4}
 PHANTOM = ["--data", "phantom", *(f"--data-option={k}={v}" for k, v in OPTIONS.items()), "--device", "cpu"]

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from scipy import stats
 
-from manipulation_example import convolutional
+from helpers.manipulation import convolutional
 from pellucid.data.readers.phantom.findings import PHANTOM_CLASSES
 from pellucid.explainers import explain
 from pellucid.models import load_model

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.shapes import gray_shapes
 from pellucid.attacks.under_attack import task_loss
 from pellucid.data import open_dataset
 from pellucid.data.cache.pixels import materialize
@@ -17,7 +18,6 @@ from pellucid.evaluation.robustness.ara import area
 from pellucid.models import create_model
 from pellucid.models.inference import as_pixels
 from pellucid.models.weights import save_model
-from shapes_example import gray_shapes
 
 OPTIONS = {"size": 32, "train": 16, "validation": 8, "test": 30, "prevalence": 0.4}
 PHANTOM = ["--data", "phantom", *(f"--data-option={k}={v}" for k, v in OPTIONS.items()), "--device", "cpu"]

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.trust import small
 from pellucid.data.readers.phantom.reader import PHANTOM_CLASSES
 from pellucid.models.weights import save_model
-from trust_example import small
 
 SIZES = {"size": 32, "train": 1, "validation": 1, "test": 6, "prevalence": 0.5, "shortcut": "Nodule"}
 PHANTOM = ["--data", "phantom", *(f"--data-option={k}={v}" for k, v in SIZES.items()), "--device", "cpu"]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as official
 
-from coco_example import HEIGHT, RECTANGLE, WIDTH, annotation, content, write_release
+from helpers.coco import HEIGHT, RECTANGLE, WIDTH, annotation, content, write_release
 from pellucid.data import check_dataset, materialize, open_dataset
 from pellucid.data.readers.coco.masks import draw_mask
 from pellucid.types import InputError

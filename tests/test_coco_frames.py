@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from coco_example import HEIGHT, RECTANGLE, WIDTH, annotation, content, write_release
+from helpers.coco import HEIGHT, RECTANGLE, WIDTH, annotation, content, write_release
 from pellucid.data import check_dataset, open_dataset
 from pellucid.data.readers.coco.objects import rotated_box
 from pellucid.types import InputError

@@ -8,11 +8,11 @@ import shutil
 import numpy as np
 import pytest
 
+from helpers.training import run
 from pellucid.models.weights import read_model_card
 from pellucid.training import RunFolder, TrainingError
 from pellucid.training.objectives.objective import Objective
 from pellucid.types import InputError
-from training_example import run
 
 SEED = 7
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dicom_example import radiograph
+from helpers.dicom import radiograph
 from pellucid.data.decoding.image import fit, read_image
 from pellucid.data.dicom.file import is_dicom, read_dicom
 from pellucid.types import InputError

@@ -24,7 +24,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicom_example import RAMP, lut, radiograph, shipped
+from helpers.dicom import RAMP, lut, radiograph, shipped
 from pellucid.data.checks.check import check_dataset
 from pellucid.data.decoding.notes import collect_notes
 from pellucid.data.dicom.file import PLUGINS, read_dicom

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydicom.uid import generate_uid
 
-from dicom_example import SECRETS, radiograph
+from helpers.dicom import SECRETS, radiograph
 from pellucid.data import check_dataset, open_dataset
 from pellucid.data.dicom.file import read_dicom
 from pellucid.data.opening import FaultyDataError

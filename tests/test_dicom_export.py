@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dicom_example import SECRETS, radiograph
+from helpers.dicom import SECRETS, radiograph
 from pellucid.data.dicom.file import read_dicom
 from pellucid.data.dicom.header import read_header
 from pellucid.explainers.explanation import upsample

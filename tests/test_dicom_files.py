@@ -17,7 +17,7 @@ from pydicom.charset import convert_encodings
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from dicom_example import RAMP, SECRETS, lut, radiograph, shipped
+from helpers.dicom import RAMP, SECRETS, lut, radiograph, shipped
 from pellucid.data import check_dataset
 from pellucid.data.dicom.file import is_dicom, read_dicom
 from pellucid.data.dicom.header import read_header

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from launch_example import launch
+from helpers.launch import launch
 from pellucid.data import open_dataset
 from pellucid.data.cache.pixels import materialize
 from pellucid.models import load_model

@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
+from helpers.training import run
 from pellucid.training import RunFolder
 from pellucid.types import InputError
-from training_example import run
 
 
 def test_a_folder_that_holds_a_run_is_refused_without_resume(finished, phantom):

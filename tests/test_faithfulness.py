@@ -6,6 +6,7 @@ import pytest
 import torch
 from captum.metrics import infidelity as captum_infidelity
 
+from helpers.trust import linear, small
 from pellucid.evaluation.trust.faithfulness import (
     blurred,
     cell_numbers,
@@ -18,7 +19,6 @@ from pellucid.evaluation.trust.faithfulness import (
 )
 from pellucid.evaluation.trust.infidelity import infidelity, random_squares
 from pellucid.types import InputError
-from trust_example import linear, small
 
 SIDE = 6
 TARGETS = torch.tensor([0, 1, 1])

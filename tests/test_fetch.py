@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from archive_example import files_in, tar
+from helpers.archive import files_in, tar
 from pellucid.data import open_dataset
 from pellucid.data.download.fetch import RECORDS, fetch_dataset
 from pellucid.data.download.release import Release, ReleaseFile

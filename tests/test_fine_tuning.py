@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from helpers.training import run
 from pellucid.models import create_model, load_model, save_model
 from pellucid.models.activations import HalfHuberReLU
 from pellucid.training import RunFolder, load_recipe
 from pellucid.training.loop import _Session
 from pellucid.training.network import build_classifier, refuse_of_model, starting_from
 from pellucid.types import InputError
-from training_example import run
 
 DATA = ["--data=phantom"] + [
     f"--data-option={k}={v}" for k, v in {"size": 32, "train": 64, "validation": 16, "test": 4}.items()

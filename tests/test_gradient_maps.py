@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from manipulation_example import convolutional, gray_images
+from helpers.manipulation import convolutional, gray_images
 from pellucid.evaluation.manipulation.bent_relu import BentReLU
 from pellucid.evaluation.manipulation.fixed_surrogate import FixedSurrogate
 from pellucid.evaluation.manipulation.goals import correlation

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call
 
+from helpers.penalty import CLASSES, jacobians, parameter_gradient, smooth_network, some_images
 from pellucid.training.joint import Chance
 from pellucid.training.objectives.gradient_penalty import PenaltySettings, gradient_penalty
 from pellucid.training.objectives.repeatable import Repeatable
 from pellucid.types import InputError
-from penalty_example import CLASSES, jacobians, parameter_gradient, smooth_network, some_images
 
 LABELS = torch.tensor([0, 3, 1, 1, 2])
 nan = math.nan

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from helpers.penalty import cosine, parameter_gradient, smooth_network, some_images
 from pellucid.data import materialize, open_dataset
 from pellucid.models import create_model
 from pellucid.models.inference import as_pixels
@@ -16,7 +17,6 @@ from pellucid.training.objectives.gradient_penalty import PenaltySettings, gradi
 from pellucid.training.objectives.repeatable import Repeatable
 from pellucid.training.recipe import ObjectiveSettings
 from pellucid.types import Batch
-from penalty_example import cosine, parameter_gradient, smooth_network, some_images
 
 
 @pytest.fixture

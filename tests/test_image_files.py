@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dicom_example import radiograph
+from helpers.dicom import radiograph
 from pellucid.data.checks.check import check_dataset
 from pellucid.data.readers.image_files import IMAGE_SUFFIXES, LeftOut, list_images
 from pellucid.data.registry import open_dataset

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from pyarrow.csv import ConvertOptions
 
+from helpers.table import ALL, faults, refused, rows, writer_of_tables
 from pellucid.data import open_dataset
 from pellucid.data.readers.chestxray14.tables import LABELS, _encode
 from pellucid.data.readers.label_words import UNKNOWN as OURS
 from pellucid.data.readers.label_words import plain
-from table_example import ALL, faults, refused, rows, writer_of_tables
 
 # what Arrow reads as nothing in a CSV file is a list that others made; the rest is ours
 UNKNOWN = [*ConvertOptions().null_values, "<NA>", "NAN", "n.a.", "nil", "?", "-", "Unknown", "missing", "-1", "-1.0"]

@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy import stats
 
-from attack_example import assert_same, snapshot
-from manipulation_example import convolutional, gray_images, linear
+from helpers.attack import assert_same, snapshot
+from helpers.manipulation import convolutional, gray_images, linear
 from pellucid.evaluation.manipulation import climb as manipulation_climb
 from pellucid.evaluation.manipulation.attack import manipulate
 from pellucid.evaluation.manipulation.settings import Attack

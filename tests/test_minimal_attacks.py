@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from helpers import attack as example
 from pellucid.attacks import (
     METHODS,
     Misclassified,
@@ -25,9 +24,6 @@ from pellucid.attacks import (
     worse_than_random,
 )
 from pellucid.attacks.search import Search
-
-sys.path.insert(0, str(Path(__file__).parent))
-import attack_example as example
 from pellucid.utils.progress import reporting_to
 
 ALL = pytest.mark.parametrize("method", list(METHODS))

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from dicom_example import RAMP, lut, radiograph
+from helpers.dicom import RAMP, lut, radiograph
+from helpers.tiff import tiff
 from pellucid.data.decoding.image import image_size, read_image
 from pellucid.types import InputError
-from tiff_example import tiff
 
 OF_EACH = 35
 GRAY = np.random.default_rng(0).integers(0, 256, (24, 20), dtype=np.uint8)

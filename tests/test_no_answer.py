@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.training import run, small_phantom
 from pellucid.cli.app import main
 from pellucid.data.readers.phantom.findings import PHANTOM_CLASSES
 from pellucid.evaluation.metrics.classification import accuracy, balanced_accuracy, classification_table
@@ -25,7 +26,6 @@ from pellucid.models.inference import check_answers, decisions, probabilities, u
 from pellucid.models.weights import save_model
 from pellucid.training import TrainingError
 from pellucid.types import InputError
-from training_example import run, small_phantom
 
 PHANTOM = [
     "--data",

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from helpers.training import SMALL, run
 from pellucid.training import load_recipe
 from pellucid.training.joint import step_seed
 from pellucid.training.network import build_classifier
 from pellucid.training.optimization import build_optimizer, learning_rate
 from pellucid.training.recipe import OptimizerSettings, ScheduleSettings
-from training_example import SMALL, run
 
 
 def test_cosine_falls_from_the_peak_to_nearly_nothing():

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from helpers.tiff import tiff
 from pellucid.data.checks.check import check_dataset
 from pellucid.data.decoding.image import image_size, read_image
 from pellucid.data.registry import open_dataset
-from tiff_example import tiff
 
 PIXELS = np.add.outer(np.arange(16) * 9, np.arange(24) * 4).astype(np.uint8)
 ALL = pytest.mark.parametrize("orientation", range(1, 9))

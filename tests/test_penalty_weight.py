@@ -10,12 +10,12 @@ import torch
 from scipy.optimize import minimize
 from torch import nn
 
+from helpers.training import run
 from pellucid.training import Objective, TrainingError
 from pellucid.training.objectives.losses import LOSSES, constant_loss
 from pellucid.training.objectives.penalty_weight import AdaptiveSettings, AdaptiveWeight, target_of
 from pellucid.training.recipe import ObjectiveSettings
 from pellucid.types import InputError
-from training_example import run
 
 PENALTY = "objective.gradient_penalty.{}"
 ADAPTIVE = PENALTY.format("adaptive.{}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from published_radii_example import committed
+from helpers.published_radii import committed
 
 PUBLISHED = {  # the author's README, on 1,000 other test images
     ("standard", "attack"): 0.0013,

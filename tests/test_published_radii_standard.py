@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from published_radii_example import check_beside_the_benchmark
+from helpers.published_radii import check_beside_the_benchmark
 
 
 @pytest.mark.slow

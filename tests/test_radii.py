@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from helpers.radii import BATCH, COUNT, QUICK, Net, run, toy
 from pellucid.attacks import Misclassified, minimal
 from pellucid.evaluation import Bootstrap
 from pellucid.evaluation.robustness.ara import area
@@ -18,10 +17,6 @@ from pellucid.evaluation.robustness.ara_summary import areas_of, conclude, curve
 from pellucid.evaluation.robustness.radii import Protocol
 from pellucid.models.inference import as_pixels
 from pellucid.types import InputError
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from radii_example import BATCH, COUNT, QUICK, Net, run, toy
 
 
 @pytest.fixture(scope="module")

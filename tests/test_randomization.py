@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.trust import constant, drawn, fixed_noise, fresh_noise, linear, small
 from pellucid.data import open_dataset
 from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.randomization import (
@@ -19,7 +20,6 @@ from pellucid.evaluation.trust.randomization import (
 )
 from pellucid.models import wrap
 from pellucid.types import InputError, InputSpec
-from trust_example import constant, drawn, fixed_noise, fresh_noise, linear, small
 
 IMAGES = torch.rand(6, 1, 32, 32, generator=torch.Generator().manual_seed(3))
 TARGETS = torch.tensor([0, 1, 2, 0, 1, 2])

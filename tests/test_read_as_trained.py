@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dicom_example import radiograph
+from helpers.dicom import radiograph
+from helpers.training_record import CPU, NETWORK, images_of, trained_on
 from pellucid.data import open_dataset
 from pellucid.data.cache.pixels import materialize
 from pellucid.data.decoding.file_pixels import FilePixels, fitted, stacked
 from pellucid.models.inference import predict, probabilities
 from pellucid.models.weights import load_model, read_training_record
-from training_record_example import CPU, NETWORK, images_of, trained_on
 
 HEATS = ["--method", "saliency", *CPU]
 
@@ -103,7 +103,7 @@ def windowed(tmp_path_factory):
 @pytest.fixture(scope="module")
 def through_second(windowed, tmp_path_factory):
     """A network trained on DICOM files seen through their second window."""
-    from launch_example import launch
+    from helpers.launch import launch
 
     out = tmp_path_factory.mktemp("runs") / "second"
     place = ["--data", "dicom", "--root", windowed, "--data-option", "window=2"]

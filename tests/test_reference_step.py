@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import woods2019_example as by_hand
+from helpers import woods2019 as by_hand
 from pellucid.models import create_model
 from pellucid.training import Objective, load_recipe
 from pellucid.training.joint import Chance

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import report_example as example
+from helpers import report as example
 from pellucid.report import render
 from pellucid.report.charts import frontier
 from pellucid.report.charts.drawing import COLOURS, looks

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-import report_example as example
+from helpers import report as example
 from pellucid.report import write_report
 
 pytestmark = pytest.mark.browser

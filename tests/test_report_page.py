@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-import report_example as example
+from helpers import report as example
 from pellucid.report import Panel, render, write_report
 from pellucid.report.charts.drawing import COLOURS, looks
 from pellucid.report.charts.figures import classification as classification_charts

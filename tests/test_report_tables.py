@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-import report_example as example
+from helpers import report as example
 from pellucid.report import write_report
 from pellucid.report.tables.book import Book
 from pellucid.report.tables.boxes import sweep, wang

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from helpers import attack as example
 from pellucid.attacks import Magnitude, Misclassified, RadiusReached, label_flipped, pgd
 from pellucid.attacks.under_attack import task_loss
 from pellucid.types import InputError
-
-sys.path.insert(0, str(Path(__file__).parent))
-import attack_example as example
 
 SIZE = Magnitude(l2=0.6)
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from helpers.training import run
 from pellucid.evaluation.metrics.validation import ValidationScorer
 from pellucid.models import load_model
 from pellucid.models.inference import predict
 from pellucid.models.weights import read_model_card
 from pellucid.training.robust_check import RobustCheckSettings, attacked_logits
 from pellucid.types import InputError
-from training_example import run
 
 CHECK = ["robust_check.size.linf=0.01", "robust_check.steps=1", "robust_check.images=8"]
 

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
+from helpers.training import SMALL, run
 from pellucid.data import open_dataset
 from pellucid.data.cache.pixels import materialize
 from pellucid.evaluation.metrics.validation import ValidationScorer
@@ -19,7 +20,6 @@ from pellucid.models import load_model
 from pellucid.models.inference import predict
 from pellucid.models.weights import read_model_card
 from pellucid.training import load_recipe, train
-from training_example import SMALL, run
 
 
 def test_the_run_folder_says_everything(finished, phantom):

@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
-from launch_example import launch
+from helpers.launch import launch
+from helpers.training import SMALL, run, small_phantom
 from pellucid.data import materialize, open_dataset
 from pellucid.data.cache.manifest import verify_cache
 from pellucid.data.cache.shards import LANES, part_manifests, write_shards
@@ -28,7 +29,6 @@ from pellucid.training import RunFolder
 from pellucid.training.batches import Batches
 from pellucid.training.streamed import StreamedBatches
 from pellucid.types import InputError
-from training_example import SMALL, run, small_phantom
 
 pytest.importorskip("fsspec")
 pytest.importorskip("aiohttp")

@@ -8,20 +8,16 @@ import subprocess
 import sys
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from helpers.radii import BATCH, COUNT, QUICK, lines, run, toy, worker
 from pellucid.evaluation.robustness import radii as radii_module
 from pellucid.evaluation.robustness.ara import area
 from pellucid.evaluation.robustness.radii import Protocol
 from pellucid.types import InputError
 from pellucid.utils.results_store import ResultsStore
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from radii_example import BATCH, COUNT, QUICK, lines, run, toy, worker
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-import report_example as example
+from helpers import report as example
 from pellucid.data import materialize, open_dataset
 from pellucid.models import create_model, load_model, save_model
 from pellucid.models.inference import probabilities

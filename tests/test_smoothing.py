@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from scipy.stats import norm
 from torch import nn
 
+from helpers import attack as example
 from pellucid.attacks import Misclassified, label_flipped, minimal
 from pellucid.models.smoothing import SmoothedClassifier
 from pellucid.types import Classifier, InputError, InputSpec
-
-sys.path.insert(0, str(Path(__file__).parent))
-import attack_example as example
 
 SPEC = InputSpec(1, 8)
 

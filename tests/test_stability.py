@@ -7,6 +7,7 @@ import pytest
 import torch
 from captum.metrics import sensitivity_max
 
+from helpers.trust import constant, fixed_noise, fresh_noise, linear, small
 from pellucid.data import open_dataset
 from pellucid.evaluation.trust.alignment import alignment
 from pellucid.evaluation.trust.grid_pointing import assemble, compose, quarter_share
@@ -14,7 +15,6 @@ from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.shortcut import painted_over, removal_effects, shortcut_task
 from pellucid.evaluation.trust.stability import max_sensitivity
 from pellucid.types import InputError
-from trust_example import constant, fixed_noise, fresh_noise, linear, small
 
 TARGETS = torch.tensor([0, 1, 2, 0])
 IMAGES = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(3))

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from training_example import SMALL
+from helpers.training import SMALL
 
 DATA = [f"--data-option={o}" for o in ("size=32", "train=32", "validation=16", "test=4", "prevalence=0.4")]
 TRAIN = ["train", "standard", "--data", "phantom", *DATA, *(f"--set={value}" for value in SMALL), "--device", "cpu"]

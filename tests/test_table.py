@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.table import ALL, TINY, faults, refused, rows, table_of_radiographs, writer_of_tables
 from pellucid.data import check_dataset, open_dataset
 from pellucid.data.opening import FaultyDataError
-from table_example import ALL, TINY, faults, refused, rows, table_of_radiographs, writer_of_tables
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*images from:UserWarning")
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helpers.table import ALL, TINY, faults, refused, rows, table_of_radiographs, writer_of_tables
 from pellucid.data import check_dataset, open_dataset
 from pellucid.data.opening import MISSING
 from pellucid.types import InputError
-from table_example import ALL, TINY, faults, refused, rows, table_of_radiographs, writer_of_tables
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*images from:UserWarning")
 

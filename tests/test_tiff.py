@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.tiff import tiff
 from pellucid.data.decoding.image import read_image
 from pellucid.types import InputError
-from tiff_example import tiff
 
 ORDERS = pytest.mark.parametrize("order", ["<", ">"])
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from helpers import attack as example
 from pellucid.attacks import Misclassified, label_flipped, minimal, worse_than_constant, worse_than_random
-
-sys.path.insert(0, str(Path(__file__).parent))
-import attack_example as example
 
 tight = sys.modules["pellucid.attacks.tight"]
 CUT = 1e-2  # where the box cuts perturbations off

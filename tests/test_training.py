@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from helpers.training import run
 from pellucid.models.weights import read_model_card
 from pellucid.training import Objective, RunFolder, TrainingError
-from training_example import run
 
 
 def test_a_few_epochs_lower_the_loss(phantom, tmp_path):

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.training_record import CPU, NETWORK, QUICK, images_of, trained_on
 from pellucid.data import open_dataset
 from pellucid.models.weights import load_model, read_training_record, save_model
 from pellucid.types import InputError
-from training_record_example import CPU, NETWORK, QUICK, images_of, trained_on
 
 ALLOW = "--allow-training-images"
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.trust import Template, constant, fixed_noise, fresh_noise, linear, small
 from pellucid.data import open_dataset
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.metrics.statistics import mean_over_images
@@ -28,7 +29,6 @@ from pellucid.report.pages.trust import TrustPage, write_trust
 from pellucid.types import InputError, InputSpec
 from pellucid.utils.progress import reporting_to
 from pellucid.utils.results_store import ResultsStore
-from trust_example import Template, constant, fixed_noise, fresh_noise, linear, small
 
 QUICK = TrustSettings(samples=2, examples=1, attacked=2, attack_steps=1)
 OPTIONS = {"size": 32, "train": 1, "validation": 1, "test": 8, "prevalence": 0.5, "shortcut": "Nodule"}

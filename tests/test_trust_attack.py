@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.trust import small
 from pellucid.data.registry import open_dataset
 from pellucid.evaluation.manipulation.attack import manipulate
 from pellucid.evaluation.manipulation.settings import Attack
@@ -20,7 +21,6 @@ from pellucid.evaluation.trust.run import judge_all
 from pellucid.evaluation.trust.subjects import gather_subjects
 from pellucid.models.inference import as_pixels
 from pellucid.utils.results_store import ResultsStore
-from trust_example import small
 
 SETTINGS = TrustSettings(samples=1, examples=2, attacked=4, attack_steps=3, budgets=(0.01, 0.03))
 

@@ -13,8 +13,8 @@ import time
 import pytest
 from safetensors.torch import load_file
 
+from helpers.training import SMALL
 from pellucid.training import RunFolder
-from training_example import SMALL
 
 PHANTOM = ("size=32", "train=96", "validation=24", "test=4", "prevalence=0.4")
 ENDLESS = 100_000  # epochs: of a run that only a signal ends

@@ -11,7 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from archive_example import files_in, tar, zipped
+from helpers.archive import files_in, tar, zipped
 from pellucid.data.download.unpack import unpack
 from pellucid.types import InputError
 

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import math
-import sys
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from helpers import attack as example
 from pellucid.attacks import Misclassified, RadiusReached, Targeted, minimal, woods2019, worse_than_random
 from pellucid.attacks.search import Search
 from pellucid.attacks.woods2019 import algorithm_1
 from pellucid.types import InputError
-
-sys.path.insert(0, str(Path(__file__).parent))
-import attack_example as example
 
 
 def pseudo_code(network, image, label, sign, goal, length, steps, momentum, box):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from annotation_example import phantom_part
+from helpers.annotation import phantom_part
 from pellucid.annotations.records import Mark, Note, Verdict, Visit
 from pellucid.annotations.shapes import Brush, Polygon, Rectangle
 

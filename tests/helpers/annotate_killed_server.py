@@ -1,6 +1,6 @@
 """An annotation server that is killed whenever it is told so and started again at once, as often as asked.
 
-Run as a program of its own: `annotate_killed_server.py RUN STORE TIMES DATA_OPTIONS_AS_JSON`. It says where the page
+Run as a program of its own: `helpers/annotate_killed_server.py RUN STORE TIMES DATA_OPTIONS_AS_JSON`. It says where the page
 is; then, a line each, that a server is up and, after a line of input, how often it was killed. The socket stays open
 between two servers, as behind systemd: who comes while there is none waits for the next. What takes long, Python's
 imports, happens once; every server is a process of its own (fork) with its own network, desk and connections.

@@ -70,7 +70,7 @@ sys.path.insert(0, {tests!r})
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-import radii_example as example
+from helpers import radii as example
 from pellucid.evaluation.robustness import radii
 from pellucid.evaluation.robustness.ara_summary import conclude
 done, real = [], radii.minimal
@@ -89,7 +89,7 @@ print(sum(done), results["kinds"]["attack"]["ara"], flush=True)
 
 def worker(folder, pause=0.02):
     """A process of its own that waits for a line before it measures the same as `run`."""
-    code = WORKER.format(tests=str(Path(__file__).parent), folder=str(folder), pause=pause)
+    code = WORKER.format(tests=str(Path(__file__).parents[1]), folder=str(folder), pause=pause)
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     )

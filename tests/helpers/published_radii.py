@@ -18,7 +18,7 @@ from pellucid.models.inference import as_pixels
 from pellucid.models.sources.woods2019 import read_woods2019
 
 IMAGES = 16
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
 def committed(name: str) -> list[dict[str, str]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Event, Thread
 from uuid import uuid4
 
-from annotate_example import DATA, Server, Visitor, make_network
+from helpers.annotate import DATA, Server, Visitor, make_network
 from pellucid.annotations.store import open_store
 
 POINTS = [[i / 400, 0.5] for i in range(400)]  # a long stroke: half of one would show
@@ -101,7 +101,7 @@ def kill_and_check(source, folder, kills, seed=0):
         Counts of strokes, and of requests that met a dead server.
     """
     network = make_network(folder / "run")
-    script = Path(__file__).with_name("annotate_killed_server.py")
+    script = Path(__file__).with_name("helpers/annotate_killed_server.py")
     command = [sys.executable, script, network, source, kills, json.dumps(DATA | {"train": 64})]
     process = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     over = Event()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from launch_example import launch
+from helpers.launch import launch
 
 NETWORK = [
     "--set=model.name=small",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from annotate_example import SIZE
+from helpers.annotate import SIZE
 
 WIDE = {"width": 1000, "height": 700}
 RECTANGLES = [(0.1 + 0.02 * i, 0.2, 0.4 + 0.03 * i, 0.5 + 0.04 * i) for i in range(10)]

@@ -1,0 +1,1 @@
+"""What tests share: small networks and datasets, servers, files as other tools write them, independent algorithms."""
