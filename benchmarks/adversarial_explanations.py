@@ -21,7 +21,7 @@ import torch
 
 import table
 from pellucid.attacks.criterion import log_odds
-from pellucid.attacks.magnitude import lengths, scale_to
+from pellucid.attacks.epsilon import lengths, scale_to
 from pellucid.explainers import adversarial
 from pellucid.explainers.ascent import stretch
 from pellucid.models.inference import in_batches

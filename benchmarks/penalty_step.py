@@ -78,7 +78,7 @@ def measure(rounds: int, device: torch.device, channels_last: bool) -> dict[str,
         network = create_model(
             loaded.model.name, classes=list("0123456789"), task="multiclass", in_channels=3, **loaded.model.options
         )
-        objective = Objective(network, loaded.objective, torch.arange(10))
+        objective = Objective(network, loaded.loss, torch.arange(10))
         objectives[name] = objective.to(device).to(memory_format=order).train()
     seconds: dict[str, list[float]] = {name: [] for name in CASES}
     names = list(CASES)

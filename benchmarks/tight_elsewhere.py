@@ -30,7 +30,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 import table
 from pellucid.attacks import (
-    Magnitude,
+    Epsilon,
     Misclassified,
     label_flipped,
     minimal,
@@ -46,7 +46,7 @@ from pellucid.models.inference import as_pixels
 METHODS = ("tight", "woods2019", "ddn", "fmn")
 KINDS = ("attack", "btr")
 BATCH = 32
-EPSILON = Magnitude(rms=0.01)
+EPSILON = Epsilon(rms=0.01)
 OPTIONS = {"widths": [16, 32, 64], "blocks": [1, 1, 1], "strides": [1, 2, 2]}
 RESULTS = Path(__file__).parent / "results" / "tight_elsewhere.csv"
 
@@ -133,7 +133,7 @@ def trained(network: Network, images: Images, path: Path) -> torch.nn.Module:
     return model.eval()
 
 
-def questions(model, images: Images, limit: int):
+def robustness_targets(model, images: Images, limit: int):
     """The first `limit` test images that are right, how many had to be looked at, the kinds' criteria, by rows.
 
     Of an image of the phantom one finding is asked for, each in turn.
@@ -250,7 +250,7 @@ def main() -> None:
             if arguments.table and not weights.exists():
                 continue
             model = trained(network, images, weights)
-            rows, criteria = questions(model, images, arguments.limit)
+            rows, criteria = robustness_targets(model, images, arguments.limit)
             asked[name] = [images.ids[i] for i in rows]
             part = slice(start, min(stop, len(rows)))
             for kind in KINDS:

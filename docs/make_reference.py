@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
-from pellucid.attacks.magnitude import Magnitude
+from pellucid.attacks.epsilon import Epsilon
 from pellucid.data.cache.shards import ShardOptions
 from pellucid.data.readers.chestxray14.reader import ChestXray14Options
 from pellucid.data.readers.cifar10.reader import Cifar10Options
@@ -103,7 +103,7 @@ def rows(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, s
     said = attributes(model)
     for name, field in model.model_fields.items():
         inner, many = section(field.annotation)
-        if inner is not None and inner is not Magnitude:
+        if inner is not None and inner is not Epsilon:
             yield from rows(inner, f"{prefix}{name}{'[]' if many else ''}.")
             continue
         meaning = MEANINGS.get(f"{model.__name__}.{name}") or field.description or said.get(name)

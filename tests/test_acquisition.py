@@ -7,7 +7,7 @@ from helpers.annotation import NODULE, phantom_part, small_network
 from pellucid.annotations.records import Mark
 from pellucid.annotations.shapes import Rectangle
 from pellucid.annotator.acquisition import arrange, disagreement, mixed, outside, rank, uncertainty, usual_place
-from pellucid.annotator.opening import DeskOptions, open_desk
+from pellucid.annotator.setup import ServiceOptions, open_service
 from pellucid.data.cache.pixels import materialize
 from pellucid.explainers import class_activation_maps
 from pellucid.models.inference import as_pixels, predict, probabilities
@@ -79,30 +79,30 @@ def test_orders_are_seeded_and_complete():
 
 def test_the_order_follows_what_was_marked(dataset, network, tmp_path):
     """Against the score worked out by hand from the network's own maps."""
-    options = DeskOptions(order="outside")
-    desk = open_desk(dataset, network, tmp_path / "a.db", options=options)
+    options = ServiceOptions(order="outside")
+    service = open_service(dataset, network, tmp_path / "a.db", options=options)
     place = Rectangle(0.0, 0.0, 0.5, 0.5)
-    desk.store.add_mark(Mark(dataset.ids[0], "Nodule", "relevant", place, "Ann"))
-    desk.rearrange()
+    service.store.add_mark(Mark(dataset.ids[0], "Nodule", "relevant", place, "Ann"))
+    service.rearrange()
     batch = as_pixels(materialize(dataset, size=32, channels=1))
     heat = class_activation_maps(network, batch)[:, NODULE].clamp(min=0).numpy()
     half = heat.shape[1] // 2
     total = heat.sum((1, 2))
     share = np.where(total > 0, 1 - heat[:, :half, :half].sum((1, 2)) / np.where(total > 0, total, 1), -1)
-    found = [dataset.ids.index(name) for name in desk.ranking.ids]
+    found = [dataset.ids.index(name) for name in service.ranking.ids]
     assert (np.diff(share[found]) < 2e-3).all()  # the server keeps its maps in half precision
-    desk.close()
+    service.close()
 
 
 def test_two_networks_can_disagree(dataset, network, tmp_path):
     other = small_network(dataset, seed=5)
-    options = DeskOptions(order="disagreement", limit=9, seed=3)
-    desk = open_desk(dataset, network, tmp_path / "a.db", beside=other, options=options)
+    options = ServiceOptions(order="disagreement", limit=9, seed=3)
+    service = open_service(dataset, network, tmp_path / "a.db", beside=other, options=options)
     offered = dataset.limit(9, seed=3)
     pictures = materialize(offered, size=32, channels=1)
     p, q = (probabilities(predict(net, pictures), "multilabel") for net in (network, other))
     score = dict(zip(offered.ids, disagreement(p, q, "multilabel"), strict=True))
-    assert list(desk.ranking.ids) == sorted(offered.ids, key=lambda name: -score[name])
-    desk.close()
+    assert list(service.ranking.ids) == sorted(offered.ids, key=lambda name: -score[name])
+    service.close()
     with pytest.raises(InputError, match="--beside"):
-        open_desk(dataset, network, tmp_path / "b.db", options=DeskOptions(order="disagreement"))
+        open_service(dataset, network, tmp_path / "b.db", options=ServiceOptions(order="disagreement"))

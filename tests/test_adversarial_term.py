@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from helpers.woods2019 import algorithm_1, half_huber, network
 from pellucid.models import create_model
-from pellucid.training.joint import Chance, Processes
+from pellucid.training.distributed import BatchRandom, Processes
 from pellucid.training.objectives.adversarial_term import AttackSettings, perturb
 from pellucid.types import InputError
 from pellucid.utils.settings import validate
@@ -67,7 +67,7 @@ def attacked(net, settings, *, seed=0, targets=LABELS, constant=None, processes=
         AttackSettings.model_validate(settings),
         task="multilabel" if multilabel else "multiclass",
         losses=losses,
-        chance=Chance(seed, processes),
+        chance=BatchRandom(seed, processes),
         constant=constant,
     )
 
@@ -129,7 +129,7 @@ def test_buffers_mode_and_gradients_are_left_as_they_were(settings, batch_norm):
 def test_a_share_of_the_images_is_attacked_and_the_others_are_bit_identical(settings, batch_norm):
     net, counted = small(), 0
     for seed in range(8):
-        chosen = Chance(seed).uniform(COUNT) < 0.5
+        chosen = BatchRandom(seed).uniform(COUNT) < 0.5
         found = attacked(net, settings | {"share": 0.5, "batch_norm": batch_norm}, seed=seed)
         assert torch.equal((found != IMAGES).flatten(1).any(1), chosen)
         counted += int(chosen.sum())
@@ -139,7 +139,7 @@ def test_a_share_of_the_images_is_attacked_and_the_others_are_bit_identical(sett
 def test_with_running_statistics_no_image_sees_another():
     whole = attacked(small(), L2)
     part = attacked(small(), L2 | {"share": 0.5}, seed=3)
-    chosen = Chance(3).uniform(COUNT) < 0.5
+    chosen = BatchRandom(3).uniform(COUNT) < 0.5
     torch.testing.assert_close(part[chosen], whole[chosen])
 
 
@@ -175,7 +175,7 @@ def test_a_multilabel_image_moves_until_one_label_is_no_better_than_the_constant
     targets[torch.rand(COUNT, 4) < 0.3] = nan
     targets[2] = nan
     moved = attacked(net, L2_MIN | {"size": {"rms": 0.3}, "steps": 20}, targets=targets, constant=CONSTANT, seed=4)
-    chance = Chance(4)
+    chance = BatchRandom(4)
     chance.uniform(COUNT)
     draws = chance.uniform(COUNT, 4)
     level = [0.3, 0.6, 1e-6, 0.5]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pellucid.attacks import Misclassified, label_flipped, minimal
-from pellucid.attacks.alarm import choose, weak_attack
+from pellucid.attacks.attack_strength import check_attack_strength, choose
 from pellucid.types import InputError
 
 
@@ -50,10 +50,12 @@ def test_silent_where_the_radii_are_the_smallest_there_are(box):
     images, labels = attacked(net)
     radius = closed_form(net, images, labels)
     assert 0 < radius.max() < 0.3  # the box is not in the way
-    quiet = weak_attack(net, images, Misclassified(labels), radius, largest=float(radius.max()), method="x", box=box)
+    quiet = check_attack_strength(
+        net, images, Misclassified(labels), radius, largest=float(radius.max()), method="x", box=box
+    )
     assert (quiet.n, quiet.better, quiet.message) == (24, 0, None)
     # and PGD is not too weak to see anything: a tenth more, and it sees all of them
-    loud = weak_attack(net, images, Misclassified(labels), radius * 1.1, largest=1.0, method="x", box=box)
+    loud = check_attack_strength(net, images, Misclassified(labels), radius * 1.1, largest=1.0, method="x", box=box)
     assert loud.better == 24
     assert 0.04 < loud.largest < 0.1
 
@@ -63,7 +65,9 @@ def test_loud_for_a_crippled_attack_and_says_how_much():
     images, labels = attacked(net, side=8)
     criterion = Misclassified(labels)
     weak = minimal(net, images, criterion, method="woods2019", steps=3)
-    alarm = weak_attack(net, images, criterion, weak.radius, largest=float(weak.radius.nanmean()), method="woods2019")
+    alarm = check_attack_strength(
+        net, images, criterion, weak.radius, largest=float(weak.radius.nanmean()), method="woods2019"
+    )
     assert alarm.better > 12
     assert f"better than woods2019 on {alarm.better} of 24" in alarm.message
     assert f"by up to {alarm.largest:.0%}" in alarm.message
@@ -75,7 +79,7 @@ def test_loud_where_an_attack_found_nothing_that_is_there(largest):
     net = linear()
     images, labels = attacked(net)
     nothing = torch.full((24,), math.nan)
-    alarm = weak_attack(net, images, Misclassified(labels), nothing, largest=largest, method="x")
+    alarm = check_attack_strength(net, images, Misclassified(labels), nothing, largest=largest, method="x")
     assert alarm.better == alarm.unfound == 24
     assert alarm.largest == 0
     assert "24 where it had found nothing" in alarm.message
@@ -91,8 +95,8 @@ def test_a_label_of_a_multilabel_network_is_tried_both_ways():
     criterion = label_flipped(label, present, [0.5] * 3)
     logits = net(images).gather(1, label[:, None]).squeeze(1).detach().abs()
     exact = logits / net[1].weight.detach().norm(dim=1)[label] / 4
-    assert weak_attack(net, images, criterion, exact, largest=1.0, method="x").better == 0
-    assert weak_attack(net, images, criterion, 1.1 * exact, largest=1.0, method="x").better == 24
+    assert check_attack_strength(net, images, criterion, exact, largest=1.0, method="x").better == 0
+    assert check_attack_strength(net, images, criterion, 1.1 * exact, largest=1.0, method="x").better == 24
 
 
 def test_the_box_is_kept_only_where_the_attack_kept_it():
@@ -102,7 +106,9 @@ def test_the_box_is_kept_only_where_the_attack_kept_it():
     net[1].bias.data.copy_(torch.tensor([8.8, 0.0]))  # from class 0 to 1 where the four pixels sum to 4.4
     images, labels = torch.ones(3, 1, 2, 2), torch.zeros(3, dtype=torch.int64)
     for box, better in ((True, 0), (False, 3)):
-        alarm = weak_attack(net, images, Misclassified(labels), torch.full((3,), 0.2), largest=1.0, method="x", box=box)
+        alarm = check_attack_strength(
+            net, images, Misclassified(labels), torch.full((3,), 0.2), largest=1.0, method="x", box=box
+        )
         assert alarm.better == better
 
 
@@ -111,7 +117,9 @@ def test_no_trace_on_the_network_and_the_same_again():
     images, labels = attacked(net)
     before = {k: v.clone() for k, v in net.state_dict().items()}
     found = [
-        weak_attack(net, images, Misclassified(labels), torch.full((24,), 0.2), largest=0.2, method="x", batch_size=b)
+        check_attack_strength(
+            net, images, Misclassified(labels), torch.full((24,), 0.2), largest=0.2, method="x", batch_size=b
+        )
         for b in (24, 24)
     ]
     assert found[0] == found[1]
@@ -133,6 +141,6 @@ def test_numbers_that_differ_are_refused():
     net = linear()
     images, labels = attacked(net)
     with pytest.raises(InputError, match="23 radii"):
-        weak_attack(net, images, Misclassified(labels), torch.ones(23), largest=1.0, method="x")
+        check_attack_strength(net, images, Misclassified(labels), torch.ones(23), largest=1.0, method="x")
     with pytest.raises(InputError, match="images must lie in"):
-        weak_attack(net, images * 9, Misclassified(labels), torch.ones(24), largest=1.0, method="x")
+        check_attack_strength(net, images * 9, Misclassified(labels), torch.ones(24), largest=1.0, method="x")

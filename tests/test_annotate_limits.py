@@ -16,10 +16,10 @@ from pellucid.annotator.connections import BoundedProtocol, is_full
 from pellucid.annotator.gate import Gate
 from pellucid.annotator.guesses import FREE, LONGEST, Guesses
 from pellucid.annotator.limits import MAX_BODY, MAX_HEADERS, NOTE_BODY, SMALL_BODY, TooSlowError, read_body
-from pellucid.annotator.opening import DeskOptions, open_desk
 from pellucid.annotator.server import create_app
 from pellucid.annotator.serving import TOKEN_VARIABLE, read_token
 from pellucid.annotator.sessions import COOKIE, secret_in
+from pellucid.annotator.setup import ServiceOptions, open_service
 from pellucid.types import InputError
 
 TOKEN = "a token of enough characters"
@@ -36,17 +36,17 @@ def dataset():
 
 
 @pytest.fixture
-def desk(dataset, tmp_path):
-    opened = open_desk(
-        dataset, small_network(dataset), tmp_path / "annotations.db", options=DeskOptions(rhos=(), order="random")
+def service(dataset, tmp_path):
+    opened = open_service(
+        dataset, small_network(dataset), tmp_path / "annotations.db", options=ServiceOptions(rhos=(), order="random")
     )
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def address(desk):
-    with served(create_app(desk, Gate(TOKEN))) as found:
+def address(service):
+    with served(create_app(service, Gate(TOKEN))) as found:
         yield found
 
 
@@ -223,10 +223,10 @@ def test_a_network_of_addresses_is_one_and_memory_is_bounded():
     assert guesses.MOST * 200 < 10 << 20  # bytes, about
 
 
-def test_a_guesser_waits_and_those_inside_go_on(desk):
+def test_a_guesser_waits_and_those_inside_go_on(service):
     gate = Gate(TOKEN)
     gate.guesses = Guesses(lambda: 0.0)  # no time passes, however slow the machine is
-    with served(create_app(desk, gate)) as address:
+    with served(create_app(service, gate)) as address:
         ann = httpx.Client(base_url=address)
         ann.post("/api/session", json={"annotator": "Ann", "token": TOKEN}).raise_for_status()
 
@@ -250,9 +250,9 @@ def test_a_guesser_waits_and_those_inside_go_on(desk):
         ann.close()
 
 
-def test_no_token_asked_is_none_guessed(desk):
+def test_no_token_asked_is_none_guessed(service):
     gate = Gate(None)
-    with served(create_app(desk, gate)) as address:
+    with served(create_app(service, gate)) as address:
         for number in range(30):
             headers = {"Authorization": f"Bearer {number}"}
             assert httpx.get(f"{address}/api/about", headers=headers).status_code == 200

@@ -13,9 +13,9 @@ from pellucid.annotations.records import Visit
 from pellucid.annotations.reservations import reserve
 from pellucid.annotations.store import open_store
 from pellucid.annotator.gate import Gate
-from pellucid.annotator.opening import DeskOptions, open_desk
 from pellucid.annotator.server import create_app
 from pellucid.annotator.sessions import HIT_SECONDS, Sessions, new_secret
+from pellucid.annotator.setup import ServiceOptions, open_service
 from pellucid.types import InputError
 
 TOKEN = "a token of enough characters"
@@ -32,9 +32,9 @@ def network(dataset):
 
 
 @pytest.fixture
-def desk(dataset, network, tmp_path):
-    options = DeskOptions(rhos=(), order="random", per_image=2)
-    opened = open_desk(dataset, network, tmp_path / "annotations.db", options=options)
+def service(dataset, network, tmp_path):
+    options = ServiceOptions(rhos=(), order="random", per_image=2)
+    opened = open_service(dataset, network, tmp_path / "annotations.db", options=options)
     yield opened
     opened.close()
 
@@ -46,9 +46,9 @@ def store(source):
 
 
 @pytest.mark.parametrize("token", [None, TOKEN])
-def test_nobody_signs_in_under_anothers_name_or_undoes_their_marks(desk, token):
+def test_nobody_signs_in_under_anothers_name_or_undoes_their_marks(service, token):
     said = {"token": token} if token else {}
-    with served(create_app(desk, Gate(token))) as address:
+    with served(create_app(service, Gate(token))) as address:
         ann, eve = httpx.Client(base_url=address), httpx.Client(base_url=address)
         with ann, eve:
             ann.post("/api/session", json={"annotator": "Ann", **said}).raise_for_status()
@@ -67,9 +67,9 @@ def test_nobody_signs_in_under_anothers_name_or_undoes_their_marks(desk, token):
             assert ann.post("/api/session", json={"annotator": "ann"}).json()["annotator"] == "Ann"  # one's own
 
 
-def test_an_invitation_lets_in_one_browser_without_the_token(desk):
-    with served(create_app(desk, Gate(TOKEN), local=False)) as address:
-        code = invite(desk.store, "Dr Ayşe Kaya")
+def test_an_invitation_lets_in_one_browser_without_the_token(service):
+    with served(create_app(service, Gate(TOKEN), local=False)) as address:
+        code = invite(service.store, "Dr Ayşe Kaya")
         with httpx.Client(base_url=address) as ayse, httpx.Client(base_url=address) as other:
             for client in (other, other, ayse):  # mail programs look at links: that accepts nothing
                 page = client.get(f"/invite/{code}")
@@ -86,16 +86,16 @@ def test_an_invitation_lets_in_one_browser_without_the_token(desk):
             assert other.get("/api/queue").status_code == 401
             both = {"invitation": code, "annotator": "Ayşe"}
             assert [other.post("/api/session", json=body).status_code for body in (both, {})] == [400, 400]
-    with served(create_app(desk, Gate("another token of this server"), local=False)) as address:
+    with served(create_app(service, Gate("another token of this server"), local=False)) as address:
         about = httpx.get(f"{address}/api/about", cookies=dict(ayse.cookies))
         assert about.json()["annotator"] == "Dr Ayşe Kaya"  # she never needed the token
 
 
-def test_with_another_token_those_with_the_old_one_are_asked_again(desk):
-    with served(create_app(desk, Gate(TOKEN))) as address, httpx.Client(base_url=address) as ann:
+def test_with_another_token_those_with_the_old_one_are_asked_again(service):
+    with served(create_app(service, Gate(TOKEN))) as address, httpx.Client(base_url=address) as ann:
         ann.post("/api/session", json={"annotator": "Ann", "token": TOKEN}).raise_for_status()
     second = "another token of this server"
-    with served(create_app(desk, Gate(second))) as address:
+    with served(create_app(service, Gate(second))) as address:
         later = httpx.Client(base_url=address, cookies=dict(ann.cookies))
         with later:
             assert later.get("/api/about").status_code == 401
@@ -183,12 +183,12 @@ def test_links_for_a_department(tmp_path, pellucid):
 # what invented names may hold
 
 
-def test_one_session_holds_images_under_one_name_alone(desk):
-    with served(create_app(desk, Gate(None))) as address, httpx.Client(base_url=address) as eve:
+def test_one_session_holds_images_under_one_name_alone(service):
+    with served(create_app(service, Gate(None))) as address, httpx.Client(base_url=address) as eve:
         for number in range(40):
             eve.post("/api/session", json={"annotator": f"Eve {number}"}).raise_for_status()
             assert len(eve.get("/api/queue?count=10").json()["images"]) == 10
-        held = [visit for visit in desk.store.visits() if visit.state == "offered"]
+        held = [visit for visit in service.store.visits() if visit.state == "offered"]
         assert {visit.annotator for visit in held} == {"Eve 39"}
         with signed_in(address) as ann:
             assert len(ann.get("/api/queue?count=10").json()["images"]) == 10
@@ -221,10 +221,10 @@ def test_who_only_asks_and_never_does_anything_does_not_keep_an_image(store):
     assert reserve(store, "Eve", [A], now=now + 4 * minute) == []
 
 
-def test_the_name_of_another_browser_needs_an_invitation_after_a_restart(desk):
-    with served(create_app(desk, Gate(None))) as address, signed_in(address) as ann:
+def test_the_name_of_another_browser_needs_an_invitation_after_a_restart(service):
+    with served(create_app(service, Gate(None))) as address, signed_in(address) as ann:
         image = first_image(ann)["id"]
-    with served(create_app(desk, Gate(None))) as address:
+    with served(create_app(service, Gate(None))) as address:
         assert httpx.post(f"{address}/api/session", json={"annotator": "Ann"}).status_code == 409
-        with invited(address, desk) as ann:
+        with invited(address, service) as ann:
             assert first_image(ann)["id"] == image

@@ -7,10 +7,10 @@ import pytest
 
 from helpers.annotation import RECTANGLE, first_image, new_id, phantom_part, put_mark, served, signed_in, small_network
 from pellucid.annotator.gate import Gate
-from pellucid.annotator.opening import DeskOptions, open_desk
 from pellucid.annotator.security import is_local
 from pellucid.annotator.server import create_app
 from pellucid.annotator.serving import make_gate
+from pellucid.annotator.setup import ServiceOptions, open_service
 from pellucid.types import InputError
 
 TOKEN = "a token of enough characters"
@@ -27,15 +27,15 @@ def network(dataset):
 
 
 @pytest.fixture
-def desk(dataset, network, tmp_path):
-    opened = open_desk(dataset, network, tmp_path / "annotations.db", name="runs/first")
+def service(dataset, network, tmp_path):
+    opened = open_service(dataset, network, tmp_path / "annotations.db", name="runs/first")
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def address(desk):
-    with served(create_app(desk, Gate(None))) as found:
+def address(service):
+    with served(create_app(service, Gate(None))) as found:
         yield found
 
 
@@ -67,14 +67,18 @@ def test_other_peoples_images_and_marks(ann, address, caplog):
 
 
 def test_somebody_elses_mark_on_a_shared_image(dataset, network, tmp_path):
-    desk = open_desk(dataset, network, tmp_path / "a.db", options=DeskOptions(per_image=2))
-    with served(create_app(desk, Gate(None))) as address, signed_in(address) as ann, signed_in(address, "Bob") as bob:
+    service = open_service(dataset, network, tmp_path / "a.db", options=ServiceOptions(per_image=2))
+    with (
+        served(create_app(service, Gate(None))) as address,
+        signed_in(address) as ann,
+        signed_in(address, "Bob") as bob,
+    ):
         image = first_image(ann)["id"]
         assert first_image(bob)["id"] == image
         mark = put_mark(ann, image).json()["id"]
         assert bob.delete(f"/api/images/{image}/marks/{mark}").status_code == 403
         assert len(ann.get(f"/api/images/{image}").json()["marks"]) == 1
-    desk.close()
+    service.close()
 
 
 def test_a_page_of_another_name_than_the_cookie(ann, address):
@@ -212,10 +216,10 @@ def test_other_sites_are_kept_out(ann, address):
     assert "samesite=strict" in cookie
 
 
-def test_no_entry_without_the_token(desk, caplog):
+def test_no_entry_without_the_token(service, caplog):
     gate = Gate(TOKEN)
     caplog.set_level(logging.INFO, "pellucid.annotator")
-    with served(create_app(desk, gate, local=False)) as address:
+    with served(create_app(service, gate, local=False)) as address:
 
         def get(path, **headers):
             return httpx.get(address + path, headers=headers).status_code

@@ -30,8 +30,8 @@ from helpers.annotation import (
 )
 from pellucid.annotations.store import open_store
 from pellucid.annotator.gate import Gate
-from pellucid.annotator.opening import DeskOptions, open_desk
 from pellucid.annotator.server import create_app
+from pellucid.annotator.setup import ServiceOptions, open_service
 from pellucid.annotator.worker import Picture, PictureCache, Worker
 from pellucid.data import open_dataset
 from pellucid.data.cache.pixels import materialize
@@ -50,15 +50,15 @@ def network(dataset):
 
 
 @pytest.fixture
-def desk(dataset, network, tmp_path):
-    opened = open_desk(dataset, network, tmp_path / "annotations.db", name="runs/first")
+def service(dataset, network, tmp_path):
+    opened = open_service(dataset, network, tmp_path / "annotations.db", name="runs/first")
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def address(desk):
-    with served(create_app(desk, Gate(None))) as found:
+def address(service):
+    with served(create_app(service, Gate(None))) as found:
         yield found
 
 
@@ -71,7 +71,7 @@ def ann(address):
 # the interface as the page uses it
 
 
-def test_an_image_from_first_to_last(ann, desk, dataset):
+def test_an_image_from_first_to_last(ann, service, dataset):
     about = ann.get("/api/about").json()
     assert (about["annotator"], about["dataset"], about["per_image"]) == ("Ann", "phantom", 1)
     labels = {"adversarial": "Adversarial", "cam": "CAM", "grad-cam": "Grad-CAM", "saliency": "Saliency"}
@@ -80,7 +80,7 @@ def test_an_image_from_first_to_last(ann, desk, dataset):
     assert len(queue["images"]) == 3
     assert ann.get("/api/queue?count=3").json()["images"] == queue["images"]  # a reload, a second tab
     image = queue["images"][0]
-    row = dataset.ids.index(desk.image_of(image["id"]))
+    row = dataset.ids.index(service.image_of(image["id"]))
     assert (image["width"], image["height"], image["state"], image["note"]) == (32, 32, "offered", "")
     assert [c["label"] for c in image["classes"]] == ["yes" if t else "no" for t in dataset.targets[row]]
     mark = new_id()
@@ -111,9 +111,9 @@ def test_an_image_from_first_to_last(ann, desk, dataset):
     assert image["id"] in [i["id"] for i in ann.get("/api/queue").json()["images"]]
 
 
-def test_pictures_are_those_of_the_network(ann, desk, dataset, network):
+def test_pictures_are_those_of_the_network(ann, service, dataset, network):
     image = first_image(ann)["id"]
-    row = dataset.ids.index(desk.image_of(image))
+    row = dataset.ids.index(service.image_of(image))
     answer = ann.get(f"/api/images/{image}/pixels.png")
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(answer.content))), dataset.read(row))
     batch = as_pixels(materialize(dataset.subset([row]), size=32, channels=1))
@@ -134,21 +134,25 @@ def test_pictures_are_those_of_the_network(ann, desk, dataset, network):
     assert answer.headers["cache-control"] == "private, no-cache"
 
 
-def test_explanations_of_what_comes_next_are_made_ahead(ann, desk):
+def test_explanations_of_what_comes_next_are_made_ahead(ann, service):
     images = ann.get("/api/queue?count=2").json()["images"]
     expected = {c["index"] for c in sorted(images[1]["classes"], key=lambda c: -c["probability"])[:3]}
-    row = desk.row_of(desk.image_of(images[1]["id"]))
+    row = service.row_of(service.image_of(images[1]["id"]))
     until = time.monotonic() + 60
-    wanted = [(row, "adversarial", c, rho) for c in expected for rho in desk.explanations.rhos]
-    while any(desk.explanations.cache.get(key) is None for key in wanted):
+    wanted = [(row, "adversarial", c, rho) for c in expected for rho in service.explanations.rhos]
+    while any(service.explanations.cache.get(key) is None for key in wanted):
         assert time.monotonic() < until, "not made ahead"
         time.sleep(0.02)
-    assert desk.explanations.cache.get((row, "pixels", 0, 0.0)) is not None
+    assert service.explanations.cache.get((row, "pixels", 0, 0.0)) is not None
 
 
 def test_two_people_get_different_images_and_see_how_far_they_agree(dataset, network, tmp_path):
-    desk = open_desk(dataset, network, tmp_path / "a.db", options=DeskOptions(per_image=2, limit=2))
-    with served(create_app(desk, Gate(None))) as address, signed_in(address) as ann, signed_in(address, "Bob") as bob:
+    service = open_service(dataset, network, tmp_path / "a.db", options=ServiceOptions(per_image=2, limit=2))
+    with (
+        served(create_app(service, Gate(None))) as address,
+        signed_in(address) as ann,
+        signed_in(address, "Bob") as bob,
+    ):
         images = [i["id"] for i in ann.get("/api/queue").json()["images"]]
         assert [i["id"] for i in bob.get("/api/queue").json()["images"]] == images
         for client, boxes in ((ann, (0.25, 0.25)), (bob, (0.25, 0.375))):
@@ -165,40 +169,42 @@ def test_two_people_get_different_images_and_see_how_far_they_agree(dataset, net
         assert found["images"] == 2
         assert ann.get("/api/queue").json()["images"] == []
         assert ann.get("/api/images/" + images[0]).json()["marks"][0]["shape"]["x"] == 0.25  # one's own alone
-    desk.close()
+    service.close()
 
 
 def test_a_restarted_server_goes_on(dataset, network, tmp_path):
-    desk = open_desk(dataset, network, tmp_path / "a.db")
-    with served(create_app(desk, Gate(None))) as address, signed_in(address, "Ännä O'Neil; x=1") as client:
+    service = open_service(dataset, network, tmp_path / "a.db")
+    with served(create_app(service, Gate(None))) as address, signed_in(address, "Ännä O'Neil; x=1") as client:
         before = first_image(client)
         put_mark(client, before["id"])
         cookies = dict(client.cookies)
-    desk.close()
-    desk = open_desk(dataset, network, tmp_path / "a.db")
-    with served(create_app(desk, Gate(None))) as address, httpx.Client(base_url=address, cookies=cookies) as client:
+    service.close()
+    service = open_service(dataset, network, tmp_path / "a.db")
+    with served(create_app(service, Gate(None))) as address, httpx.Client(base_url=address, cookies=cookies) as client:
         assert client.get("/api/about").json()["annotator"] == "Ännä O'Neil; x=1"
         after = first_image(client)
         assert after["id"] == before["id"]
         assert len(after["marks"]) == 1
-    desk.close()
+    service.close()
 
 
 def test_after_a_start_with_other_images_there_is_work_and_what_was_drawn_arrives(dataset, network, tmp_path):
     def start(**options):
-        return open_desk(dataset, network, tmp_path / "a.db", options=DeskOptions(rhos=(), order="random", **options))
+        return open_service(
+            dataset, network, tmp_path / "a.db", options=ServiceOptions(rhos=(), order="random", **options)
+        )
 
-    desk = start()
-    with served(create_app(desk, Gate(None))) as address, signed_in(address) as ann:
+    service = start()
+    with served(create_app(service, Gate(None))) as address, signed_in(address) as ann:
         before = [i["id"] for i in ann.get("/api/queue?count=4").json()["images"]]
         marks = {image: put_mark(ann, image).json()["id"] for image in before}
-    desk.close()
-    desk = start(limit=4, seed=2)
-    assert not any(desk.offers(desk.image_of(image)) for image in before)
-    with served(create_app(desk, Gate(None))) as address, invited(address, desk) as ann:
+    service.close()
+    service = start(limit=4, seed=2)
+    assert not any(service.offers(service.image_of(image)) for image in before)
+    with served(create_app(service, Gate(None))) as address, invited(address, service) as ann:
         now = ann.get("/api/queue?count=4").json()["images"]
         assert len(now) == 4
-        assert all(desk.offers(desk.image_of(image["id"])) for image in now)
+        assert all(service.offers(service.image_of(image["id"])) for image in now)
         at = f"/api/images/{before[0]}"
         for path in ("", "/pixels.png", "/explanations/cam/0"):
             assert ann.get(at + path).status_code == 404
@@ -209,12 +215,18 @@ def test_after_a_start_with_other_images_there_is_work_and_what_was_drawn_arrive
         assert (said["verdict"], said["probability"]) == ("no", None)
         assert ann.put(f"{at}/state", json={"state": "done"}).status_code == 200
         assert ann.delete(f"/api/images/0000000000000000/marks/{new_id()}").status_code == 404
-    desk.close()
+    service.close()
 
 
 def test_what_was_drawn_while_others_got_the_image_is_kept(dataset, network, tmp_path):
-    desk = open_desk(dataset, network, tmp_path / "a.db", options=DeskOptions(rhos=(), limit=1, hold_minutes=0))
-    with served(create_app(desk, Gate(None))) as address, signed_in(address) as ann, signed_in(address, "Bob") as bob:
+    service = open_service(
+        dataset, network, tmp_path / "a.db", options=ServiceOptions(rhos=(), limit=1, hold_minutes=0)
+    )
+    with (
+        served(create_app(service, Gate(None))) as address,
+        signed_in(address) as ann,
+        signed_in(address, "Bob") as bob,
+    ):
         image = first_image(ann)["id"]
         assert first_image(bob)["id"] == image
         assert put_mark(ann, image).status_code == 201
@@ -222,22 +234,22 @@ def test_what_was_drawn_while_others_got_the_image_is_kept(dataset, network, tmp
         assert ann.get("/api/progress").json()["mine"] == {"done": 0, "skipped": 0}
         assert ann.put(f"/api/images/{image}/state", json={"state": "done"}).status_code == 200
         assert put_mark(bob, image).status_code == 201
-    desk.close()
+    service.close()
 
 
 def test_the_list_of_ones_images_takes_no_look_at_them(dataset, network, tmp_path):
     looks = []
     watched = replace(dataset, read=lambda row: looks.append(row) or dataset.read(row))
-    desk = open_desk(watched, network, tmp_path / "a.db", options=DeskOptions(rhos=()))
-    with served(create_app(desk, Gate(None))) as address, signed_in(address) as ann:
+    service = open_service(watched, network, tmp_path / "a.db", options=ServiceOptions(rhos=()))
+    with served(create_app(service, Gate(None))) as address, signed_in(address) as ann:
         for state in ("done", "skipped"):
             image = first_image(ann)["id"]
             put_mark(ann, image)
             ann.delete(f"/api/images/{image}/marks/{put_mark(ann, image).json()['id']}")
             ann.put(f"/api/images/{image}/state", json={"state": state})
-    desk.close()
-    desk = open_desk(watched, network, tmp_path / "a.db", options=DeskOptions(rhos=()))
-    with served(create_app(desk, Gate(None))) as address, invited(address, desk) as ann:
+    service.close()
+    service = open_service(watched, network, tmp_path / "a.db", options=ServiceOptions(rhos=()))
+    with served(create_app(service, Gate(None))) as address, invited(address, service) as ann:
         looks.clear()
         images = ann.get("/api/images").json()["images"]
         assert [(i["state"], i["marks"], set(i)) for i in images] == [
@@ -245,18 +257,18 @@ def test_the_list_of_ones_images_takes_no_look_at_them(dataset, network, tmp_pat
         ]
         assert ann.get(f"/api/images/{images[0]['id']}").json()["width"] == 32  # known from before
         assert looks == []
-    desk.close()
+    service.close()
 
 
 def test_pictures_of_other_images_under_the_same_names_are_not_taken_for_the_same(dataset, network, tmp_path):
     tags = []
     for number, part in enumerate((dataset, replace(dataset, read=lambda row: 255 - dataset.read(row)))):
-        desk = open_desk(part, network, tmp_path / f"{number}.db", options=DeskOptions(order="random"))
-        with served(create_app(desk, Gate(None))) as address, signed_in(address) as ann:
+        service = open_service(part, network, tmp_path / f"{number}.db", options=ServiceOptions(order="random"))
+        with served(create_app(service, Gate(None))) as address, signed_in(address) as ann:
             at = f"/api/images/{first_image(ann)['id']}"
             paths = ["pixels.png", "explanations/saliency/0", "explanations/adversarial/0?rho=0.1"]
             tags.append([(at, path, ann.get(f"{at}/{path}").headers["etag"]) for path in paths])
-        desk.close()
+        service.close()
     for (image, path, tag), other in zip(*tags, strict=True):
         assert (image, path) == other[:2]
         assert tag != other[2]
@@ -264,9 +276,9 @@ def test_pictures_of_other_images_under_the_same_names_are_not_taken_for_the_sam
 
 def test_what_waits_in_a_browser_is_for_images_drawn_alike(network, tmp_path):
     def scope(part, name):
-        desk = open_desk(part, network, tmp_path / name, options=DeskOptions(rhos=()))
-        desk.close()
-        return desk.about(None)["scope"]
+        service = open_service(part, network, tmp_path / name, options=ServiceOptions(rhos=()))
+        service.close()
+        return service.about(None)["scope"]
 
     part = phantom_part()
     other = open_dataset("phantom", seed=1, options=OPTIONS)["train"]
@@ -304,8 +316,8 @@ def test_the_cache_keeps_within_its_bounds():
 
 def test_a_crowd_loses_nothing(dataset, network, tmp_path):
     """Eight people at once, every stroke sent twice, some images skipped: all that was acknowledged is kept, once."""
-    desk = open_desk(dataset, network, tmp_path / "a.db", options=DeskOptions(per_image=3, rhos=(0.1,)))
-    with served(create_app(desk, Gate(None))) as address:
+    service = open_service(dataset, network, tmp_path / "a.db", options=ServiceOptions(per_image=3, rhos=(0.1,)))
+    with served(create_app(service, Gate(None))) as address:
 
         def annotate(number):
             rng, kept = random.Random(number), []
@@ -324,7 +336,7 @@ def test_a_crowd_loses_nothing(dataset, network, tmp_path):
 
         with ThreadPoolExecutor(8) as crowd:
             kept = [mark for marks in crowd.map(annotate, range(8)) for mark in marks]
-    desk.close()
+    service.close()
     with open_store(tmp_path / "a.db") as store:
         assert sorted(m.id for m in store.marks()) == sorted(kept)
         assert all(UUID(m.id) for m in store.marks())

@@ -17,7 +17,7 @@ from helpers.annotation import OPTIONS
 from helpers.annotation_store import BOX, DATA, A, B, full
 from pellucid.annotations import schema as annotation_schema
 from pellucid.annotations.people import NameTakenError, accept, invite, sign_in
-from pellucid.annotations.records import Mark, Note, Verdict, Visit, load_annotations
+from pellucid.annotations.records import LabelAnswer, Mark, Note, Visit, load_annotations
 from pellucid.annotations.reservations import reserve
 from pellucid.annotations.schema import store_name
 from pellucid.annotations.store import ConflictError, ForeignMarkError, UnknownMarkError, open_store
@@ -60,7 +60,7 @@ def test_other_peoples_marks_and_ids_are_safe(store):
 
 def test_the_last_word_counts(store):
     for present in ("yes", "unsure", "no"):
-        store.put_verdict(Verdict(A, "Nodule", present, "Ann"))
+        store.put_verdict(LabelAnswer(A, "Nodule", present, "Ann"))
     assert [v.present for v in store.verdicts(A, "Ann")] == ["no"]
     store.drop_verdict(A, "Nodule", "Ann")
     assert store.verdicts() == []
@@ -72,11 +72,11 @@ def test_the_last_word_counts(store):
 
 
 def test_the_last_word_counts_though_the_clock_was_set_back(store):
-    store.put_verdict(Verdict(A, "Nodule", "yes", "Ann", NOON + timedelta(days=1)))
+    store.put_verdict(LabelAnswer(A, "Nodule", "yes", "Ann", NOON + timedelta(days=1)))
     store.put_note(Note(A, "first", "Ann", NOON + timedelta(days=1)))
     store.put_visit(Visit(A, "offered", "Ann", NOON + timedelta(days=1)))
     kept = store.content()
-    store.put_verdict(Verdict(A, "Nodule", "no", "Ann", NOON))
+    store.put_verdict(LabelAnswer(A, "Nodule", "no", "Ann", NOON))
     store.put_note(Note(A, "second", "Ann", NOON))
     store.put_visit(Visit(A, "done", "Ann", NOON))
 

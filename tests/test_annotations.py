@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
 from pellucid.annotations.agreement import agreement
-from pellucid.annotations.records import AnnotationSet, Mark, Note, Verdict
+from pellucid.annotations.records import AnnotationSet, LabelAnswer, Mark, Note
 from pellucid.annotations.shapes import (
     MAX_POINTS,
     Brush,
@@ -195,11 +195,11 @@ def test_what_most_people_painted_counts_and_a_tie_is_neither():
 
 def test_labels_are_what_most_people_say_and_unsure_says_nothing():
     said = [("ann", "yes"), ("bob", "yes"), ("cid", "no"), ("dan", "unsure")]
-    verdicts = [Verdict("a", "Mass", present, who) for who, present in said]
+    verdicts = [LabelAnswer("a", "Mass", present, who) for who, present in said]
     verdicts += [
-        Verdict("b", "Mass", "yes", "ann"),
-        Verdict("b", "Mass", "no", "bob"),
-        Verdict("c", "Mass", "no", "ann"),
+        LabelAnswer("b", "Mass", "yes", "ann"),
+        LabelAnswer("b", "Mass", "no", "bob"),
+        LabelAnswer("c", "Mass", "no", "ann"),
     ]
     found = AnnotationSet((), verdicts).labels(["a", "b", "c", "d"], ["Mass", "Nodule"])
     assert found.shape == (4, 2)
@@ -212,7 +212,7 @@ def test_marks_verdicts_and_notes_that_are_none_are_refused():
     with pytest.raises(InputError, match="relevant or irrelevant"):
         Mark("a", "Mass", "important", Rectangle(0, 0, 1, 1))
     with pytest.raises(InputError, match="yes, no or unsure"):
-        Verdict("a", "Mass", "maybe")
+        LabelAnswer("a", "Mass", "maybe")
     for text in ("a\0b", "\ud800"):
         with pytest.raises(InputError, match="none"):
             Note("a", text)
@@ -221,7 +221,7 @@ def test_marks_verdicts_and_notes_that_are_none_are_refused():
 def test_agreement_is_cohens_kappa_over_pairs_of_people():
     random = np.random.default_rng(0)
     said = {who: random.choice(["yes", "no"], 30) for who in ("ann", "bob", "cid")}
-    verdicts = [Verdict(str(i), "Mass", str(v), who) for who, values in said.items() for i, v in enumerate(values)]
+    verdicts = [LabelAnswer(str(i), "Mass", str(v), who) for who, values in said.items() for i, v in enumerate(values)]
     verdicts = [v for v in verdicts if not (v.annotator == "cid" and int(v.image) >= 10)]
     (found,) = agreement(AnnotationSet((), verdicts), ["Mass"])
     pairs = [("ann", "bob", 30), ("ann", "cid", 10), ("bob", "cid", 10)]
@@ -247,7 +247,7 @@ def test_agreement_on_regions_is_their_mean_overlap():
 
 
 def test_kappa_is_undefined_where_everybody_always_said_the_same():
-    verdicts = [Verdict(str(i), "Mass", "no", who) for who in ("ann", "bob") for i in range(5)]
+    verdicts = [LabelAnswer(str(i), "Mass", "no", who) for who in ("ann", "bob") for i in range(5)]
     (found,) = agreement(AnnotationSet((), verdicts), ["Mass"])
     assert found.verdicts == 5
     assert math.isnan(found.kappa)

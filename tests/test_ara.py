@@ -20,7 +20,7 @@ from pellucid.evaluation.robustness.ara import (
     mean_curve,
     reach,
 )
-from pellucid.evaluation.robustness.questions import ask, balanced
+from pellucid.evaluation.robustness.robustness_target import balanced, robustness_target_of
 from pellucid.types import InputError
 
 RADII = st.lists(st.one_of(st.just(0.0), st.floats(1e-4, 1.0), st.sampled_from([0.1, 0.25])), min_size=1, max_size=40)
@@ -200,30 +200,30 @@ def dataset(targets, task="multiclass", classes=("a", "b", "c")):
 
 def test_the_constant_answer_comes_from_the_whole_part_and_not_from_the_images_measured():
     whole = dataset([0] * 80 + [1] * 10 + [2] * 10)
-    question = ask("attack", whole, {})
-    assert (question.criterion, question.naive) == ("misclassified", 0.8)
-    assert len(question.units(whole.limit(5).targets)[0]) == 5  # and the question stays as it was
+    robustness_target = robustness_target_of("attack", whole, {})
+    assert (robustness_target.criterion, robustness_target.naive) == ("misclassified", 0.8)
+    assert len(robustness_target.decisions(whole.limit(5).targets)[0]) == 5  # and the question stays as it was
 
 
 def test_balanced_classes_are_compared_with_random_and_others_with_the_best_constant():
     even, odd = dataset([0, 1, 2] * 20), dataset([0] * 40 + [1] * 10 + [2] * 10)
     card = {"best_constant": [0.6, 0.2, 0.2]}
-    assert ask("btr", even, {}).criterion == "worse_than_random"
-    assert ask("btr", even, {}).naive == pytest.approx(1 / 3)
-    found = ask("btr", odd, card)
+    assert robustness_target_of("btr", even, {}).criterion == "worse_than_random"
+    assert robustness_target_of("btr", even, {}).naive == pytest.approx(1 / 3)
+    found = robustness_target_of("btr", odd, card)
     assert (found.criterion, found.naive, found.levels) == (
         "worse_than_constant",
         pytest.approx(2 / 3),
         (0.6, 0.2, 0.2),
     )
-    two = ask("btr", dataset([0, 1] * 20, classes=("a", "b")), {"best_constant": [0.3, 0.7]})
+    two = robustness_target_of("btr", dataset([0, 1] * 20, classes=("a", "b")), {"best_constant": [0.3, 0.7]})
     assert (two.criterion, two.naive) == ("worse_than_constant", 0.5)
     with pytest.raises(InputError, match="best_constant"):
-        ask("btr", odd, {})
+        robustness_target_of("btr", odd, {})
     with pytest.raises(InputError, match="b, which it was not trained on"):
-        ask("btr", odd, {"best_constant": [0.8, 0.0, 0.2]})
+        robustness_target_of("btr", odd, {"best_constant": [0.8, 0.0, 0.2]})
     with pytest.raises(InputError, match="Did you mean 'btr'"):
-        ask("bt", odd, card)
+        robustness_target_of("bt", odd, card)
 
 
 def test_a_sample_of_balanced_classes_is_balanced_and_a_lopsided_one_is_not():
@@ -238,13 +238,13 @@ def test_a_multilabel_question_skips_unknown_labels_and_says_which_it_cannot_ask
     targets[:8, 0], targets[:3, 1], targets[:10, 2] = 1, 1, 1
     targets[0, 0] = np.nan
     many = dataset(targets, "multilabel")
-    question = ask("attack", many, {"thresholds": [0.3, 0.5, math.nan]})
-    assert question.naive == 0.5
-    assert set(question.undefined(targets)) == {1, 2}
-    assert "3 positives" in question.undefined(targets)[1]
-    image, label = question.units(targets)
+    robustness_target = robustness_target_of("attack", many, {"thresholds": [0.3, 0.5, math.nan]})
+    assert robustness_target.naive == 0.5
+    assert set(robustness_target.undefined(targets)) == {1, 2}
+    assert "3 positives" in robustness_target.undefined(targets)[1]
+    image, label = robustness_target.decisions(targets)
     assert set(label.tolist()) == {0}
     assert image.tolist() == list(range(1, 20))
-    criterion = question.pose(targets, image, label)
+    criterion = robustness_target.criterion_for(targets, image, label)
     assert criterion.levels.tolist() == [0.3] * 19
     assert criterion.rising.tolist() == [False] * 7 + [True] * 12

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from helpers import attack as example
-from pellucid.attacks import Magnitude, fgsm, pgd
-from pellucid.attacks.magnitude import lengths, project, random_within, scale_to, steepest
+from pellucid.attacks import Epsilon, fgsm, pgd
+from pellucid.attacks.epsilon import lengths, project, random_within, scale_to, steepest
 from pellucid.attacks.under_attack import logits_under_attack, task_loss
 from pellucid.models import create_model
 from pellucid.types import InputError
@@ -77,19 +77,19 @@ class Linear(nn.Module):
 @pytest.mark.parametrize("values", [{}, {"linf": 0.1, "l2": 1.0}, {"linf": 0.1, "l2": 0.1, "rms": 0.1}])
 def test_a_size_names_exactly_one_norm(values):
     with pytest.raises(InputError, match="exactly one norm"):
-        validate(Magnitude, values, "size")
+        validate(Epsilon, values, "size")
 
 
 @pytest.mark.parametrize("value", [0, -0.1])
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_size_is_positive(norm, value):
     with pytest.raises(InputError, match=f"{norm}.*greater than 0.*found {value}"):
-        validate(Magnitude, {norm: value}, "size")
+        validate(Epsilon, {norm: value}, "size")
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_norm_and_value_are_those_given(norm):
-    size = Magnitude(**{norm: 0.25})
+    size = Epsilon(**{norm: 0.25})
     assert (size.norm, size.value) == (norm, 0.25)
     assert "0.25" in str(size)
 
@@ -165,7 +165,7 @@ def test_random_starts_fill_the_ball_evenly(norm):
 @pytest.mark.parametrize("random_start", [False, True])
 @pytest.mark.parametrize("attack", [fgsm, pgd])
 def test_attacks_stay_in_ball_and_pixel_box_and_raise_the_loss(classifier, images, attack, norm, random_start):
-    size = Magnitude(**{norm: SIZES[norm]})
+    size = Epsilon(**{norm: SIZES[norm]})
     generator = torch.Generator().manual_seed(0)
     found = attack(
         classifier, images, TARGETS, loss=task_loss, size=size, random_start=random_start, generator=generator
@@ -184,7 +184,7 @@ def test_attacks_stay_in_ball_and_pixel_box_and_raise_the_loss(classifier, image
 
 
 def test_ten_steps_raise_the_loss_more_than_one(classifier, images):
-    size = Magnitude(linf=0.05)
+    size = Epsilon(linf=0.05)
     classifier.eval()
     losses = [
         float(task_loss(classifier(found), TARGETS).detach())
@@ -207,7 +207,7 @@ def test_on_a_linear_model_linf_is_the_sign_of_the_weights(steps, random_start):
         images,
         torch.zeros(3, 1),  # the logit should be small, so the attack raises it
         loss=task_loss,
-        size=Magnitude(linf=0.1),
+        size=Epsilon(linf=0.1),
         steps=steps,
         random_start=random_start,
     )
@@ -219,7 +219,7 @@ def test_on_a_linear_model_l2_goes_along_the_weights(norm, factor):
     weight = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(6))
     images = torch.full((2, 1, 8, 8), 0.5)  # far from the border: nothing is clipped
     labels = torch.tensor([[0.0], [1.0]])
-    size = Magnitude(**{norm: 0.2 / factor})
+    size = Epsilon(**{norm: 0.2 / factor})
     found = pgd(Linear(weight), images, labels, loss=task_loss, size=size, steps=5, random_start=False)
     step = 0.2 * weight / weight.norm()
     torch.testing.assert_close(found, images + torch.cat([step, -step]), rtol=0, atol=1e-6)
@@ -228,7 +228,7 @@ def test_on_a_linear_model_l2_goes_along_the_weights(norm, factor):
 def test_one_sign_step_by_hand():
     weight = torch.tensor([[[[1.0, -2.0], [0.0, 3.0]]]])
     found = fgsm(
-        Linear(weight), torch.full((1, 1, 2, 2), 0.5), torch.zeros(1, 1), loss=task_loss, size=Magnitude(linf=0.1)
+        Linear(weight), torch.full((1, 1, 2, 2), 0.5), torch.zeros(1, 1), loss=task_loss, size=Epsilon(linf=0.1)
     )
     torch.testing.assert_close(found, torch.tensor([[[[0.6, 0.4], [0.5, 0.6]]]]))
 
@@ -240,7 +240,7 @@ def test_a_step_may_be_shorter_than_the_size():
         images,
         torch.zeros(1, 1),
         loss=task_loss,
-        size=Magnitude(linf=0.1),
+        size=Epsilon(linf=0.1),
         steps=3,
         step_size=0.01,
         random_start=False,
@@ -265,9 +265,9 @@ def test_no_trace_is_left_on_the_classifier(classifier, images, attack, raises):
 
     if raises:
         with pytest.raises(ZeroDivisionError):
-            attack(classifier, images, TARGETS, loss=loss, size=Magnitude(linf=0.01))
+            attack(classifier, images, TARGETS, loss=loss, size=Epsilon(linf=0.01))
     else:
-        attack(classifier, images, TARGETS, loss=loss, size=Magnitude(linf=0.01))
+        attack(classifier, images, TARGETS, loss=loss, size=Epsilon(linf=0.01))
     assert not any(modes)
     example.assert_same(before, example.snapshot(classifier))
     assert torch.equal(images, kept)
@@ -276,14 +276,14 @@ def test_no_trace_is_left_on_the_classifier(classifier, images, attack, raises):
 
 def test_attacks_work_where_gradients_are_off(classifier, images):
     with torch.no_grad():
-        found = fgsm(classifier, images, TARGETS, loss=task_loss, size=Magnitude(linf=0.01))
+        found = fgsm(classifier, images, TARGETS, loss=task_loss, size=Epsilon(linf=0.01))
     assert not torch.equal(found, images)
 
 
 def test_the_same_seed_gives_the_same_perturbation(classifier, images):
     def run(seed):
         generator = torch.Generator().manual_seed(seed)
-        return pgd(classifier, images, TARGETS, loss=task_loss, size=Magnitude(l2=1.0), steps=2, generator=generator)
+        return pgd(classifier, images, TARGETS, loss=task_loss, size=Epsilon(l2=1.0), steps=2, generator=generator)
 
     assert torch.equal(run(3), run(3))
     assert not torch.equal(run(3), run(4))
@@ -292,7 +292,7 @@ def test_the_same_seed_gives_the_same_perturbation(classifier, images):
 def test_the_global_generator_is_used_where_none_is_given(classifier, images):
     def run(seed):
         torch.manual_seed(seed)
-        return fgsm(classifier, images, TARGETS, loss=task_loss, size=Magnitude(linf=0.01), random_start=True)
+        return fgsm(classifier, images, TARGETS, loss=task_loss, size=Epsilon(linf=0.01), random_start=True)
 
     assert torch.equal(run(3), run(3))
     assert not torch.equal(run(3), run(4))
@@ -304,7 +304,7 @@ def test_unknown_labels_steer_nothing(classifier, images):
     unknown[2] = math.nan
 
     def run(targets, loss):
-        return pgd(classifier, images, targets, loss=loss, size=Magnitude(linf=0.02), steps=3, random_start=False)
+        return pgd(classifier, images, targets, loss=loss, size=Epsilon(linf=0.02), steps=3, random_start=False)
 
     def by_hand(logits, targets):  # only the columns and rows that are known
         rows = torch.tensor([0, 1, 3])
@@ -325,7 +325,7 @@ def test_images_that_are_no_pixels_are_refused(classifier, images):
             images * 0 + torch.tensor([0.0, 255.0]).repeat(16),
             TARGETS,
             loss=task_loss,
-            size=Magnitude(linf=1),
+            size=Epsilon(linf=1),
         )
 
 
@@ -336,7 +336,7 @@ def test_logits_under_attack_fall_with_the_size_and_repeat_with_the_seed(classif
 
     def run(size, seed=0):
         return logits_under_attack(
-            classifier, pixels, targets, size=Magnitude(linf=size), steps=4, seed=seed, batch_size=4
+            classifier, pixels, targets, size=Epsilon(linf=size), steps=4, seed=seed, batch_size=4
         )
 
     losses = [float(task_loss(torch.from_numpy(run(size)), torch.from_numpy(targets))) for size in (1e-6, 0.01, 0.05)]

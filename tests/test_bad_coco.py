@@ -198,7 +198,7 @@ def test_whatever_is_put_in_the_annotations_is_read_or_refused(tmp_path, data):
     path.write_text(json.dumps(value))
     try:
         found = read_instances(path)
-        found.remarks()
+        found.issues()
         for outline, frame in zip(found.outlines, found.frames[found.image], strict=True):
             if outline is not None:
                 draw_mask(outline, tuple(frame.astype(int).tolist()), (0, 0, 1, 1), "a")

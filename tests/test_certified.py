@@ -15,7 +15,7 @@ from pellucid.evaluation import Bootstrap
 from pellucid.evaluation.robustness.certified import Smoothing, certify, lower_bound, predicted, seed_of, votes
 from pellucid.evaluation.robustness.certified_attack import FACTORS, LOOKS, attack_smoothed
 from pellucid.evaluation.robustness.certified_summary import bracket_of, certified_summary, curves_of
-from pellucid.evaluation.robustness.questions import ask
+from pellucid.evaluation.robustness.robustness_target import robustness_target_of
 from pellucid.models.inference import as_pixels
 from pellucid.types import InputError
 
@@ -138,7 +138,7 @@ def test_a_known_radius_lies_between_certificate_and_attack():
     pixels, dataset = toy(net, at_distances(net, values), truth)
     true = distances(net, as_pixels(pixels)).numpy() / math.sqrt(PIXELS)
     smoothing = Smoothing(SIGMA, samples=1000, attack=32)
-    question = ask("attack", dataset, {})
+    robustness_target = robustness_target_of("attack", dataset, {})
     rows = measure(net, pixels, dataset, smoothing)
     for row, known in zip(rows[:6], true[:6], strict=True):
         assert row.attack_found
@@ -148,9 +148,9 @@ def test_a_known_radius_lies_between_certificate_and_attack():
     assert rows[3].abstained
     assert [r.attack_rms for r in rows[6:]] == [0, 0]
     assert [r.right for r in rows] == [True] * 3 + [False] + [True] * 2 + [False] * 2
-    bracket = bracket_of(rows, dataset, question)
+    bracket = bracket_of(rows, dataset, robustness_target)
     found = certified_summary(rows, bracket, dataset, smoothing, Bootstrap(dataset.patients, 200))
-    known_area = area_of(np.where(np.arange(8) < 6, true, 0), question.naive)
+    known_area = area_of(np.where(np.arange(8) < 6, true, 0), robustness_target.naive)
     assert 0 < found["certified"]["ara"] <= known_area <= found["attack"]["ara"]
     assert found["accuracy"]["value"] == 5 / 8
     assert found["abstained"]["certificate"] == 1
@@ -187,9 +187,9 @@ def test_labels_are_attacked_one_by_one_and_unknown_ones_left_out():
             continue
         assert row.attack_found
         assert (row.certified_rms if row.right else 0) <= known <= row.attack_rms
-    question = ask("attack", dataset, {})
+    robustness_target = robustness_target_of("attack", dataset, {})
     whole = certified_summary(
-        found, bracket_of(found, dataset, question), dataset, smoothing, Bootstrap(dataset.patients, 100)
+        found, bracket_of(found, dataset, robustness_target), dataset, smoothing, Bootstrap(dataset.patients, 100)
     )
     assert list(whole["certified"]["labels"]) == list("abc")
     assert whole["certified"]["labels"]["c"]["reason"].startswith("0 positives")
@@ -204,9 +204,9 @@ def test_what_is_never_wrong_is_not_found():
     rows = measure(net, pixels, dataset, smoothing)
     assert [r.attack_found for r in rows] == [False, False, False, True]
     assert all(math.isnan(r.attack_rms) for r in rows[:3])
-    question = replace(ask("attack", dataset, {}), naive=0.5)
+    robustness_target = replace(robustness_target_of("attack", dataset, {}), naive=0.5)
     found = certified_summary(
-        rows, bracket_of(rows, dataset, question), dataset, smoothing, Bootstrap(dataset.patients, 50)
+        rows, bracket_of(rows, dataset, robustness_target), dataset, smoothing, Bootstrap(dataset.patients, 50)
     )
     assert found["attack"]["ara"] == math.inf
     assert "3 of 4 attacks found nothing" in found["attack"]["reason"]
@@ -224,7 +224,14 @@ def test_a_confirmed_attack_is_wrong_on_draws_it_has_never_seen():
     smoothing = Smoothing(SIGMA, samples=500, attack=8)
     _, dataset = toy(net, image[None], np.array([1]))
     (found,) = attack_smoothed(
-        net, image, ask("attack", dataset, {}), [1], [-1], votes(net, image, SIGMA, 500, seed=0), smoothing, name="x"
+        net,
+        image,
+        robustness_target_of("attack", dataset, {}),
+        [1],
+        [-1],
+        votes(net, image, SIGMA, 500, seed=0),
+        smoothing,
+        name="x",
     )
     assert found.found
     assert found.gradient_evaluations % smoothing.attack == 0

@@ -59,13 +59,13 @@ def test_misclassified_and_targeted(rows, seed):
     for i, (row, own) in enumerate(zip(rows, indices.tolist(), strict=True)):
         rest = max(v for j, v in enumerate(row) if j != own)
         first = row.index(max(row))  # the first of equals, as argmax
-        assert bool(away.met(logits, STILL)[i]) == (first != own)
-        assert bool(to.met(logits, STILL)[i]) == (first == own)
-        assert float(away.deficit(logits)[i]) == row[own] - rest
-        assert float(to.deficit(logits)[i]) == rest - row[own]
+        assert bool(away.is_satisfied(logits, STILL)[i]) == (first != own)
+        assert bool(to.is_satisfied(logits, STILL)[i]) == (first == own)
+        assert float(away.margin(logits)[i]) == row[own] - rest
+        assert float(to.margin(logits)[i]) == rest - row[own]
         loss = math.log(sum(math.exp(v - max(row)) for v in row)) + max(row) - row[own]
-        assert float(away.objective(logits)[i]) == pytest.approx(loss, abs=1e-9)
-        assert float(to.objective(logits)[i]) == pytest.approx(-loss, abs=1e-9)
+        assert float(away.loss(logits)[i]) == pytest.approx(loss, abs=1e-9)
+        assert float(to.loss(logits)[i]) == pytest.approx(-loss, abs=1e-9)
 
 
 @settings(deadline=None, max_examples=60)
@@ -78,17 +78,17 @@ def test_confidence(rows, seed, level, task):
     for i, (row, own) in enumerate(zip(rows, indices.tolist(), strict=True)):
         p, q = probability(row, own, task), complement(row, own, task)
         gaps.append(math.log(p / q) - math.log(level / (1 - level)))
-        assert float(up.deficit(logits)[i]) == pytest.approx(-gaps[-1], abs=1e-9)
-        assert float(down.deficit(logits)[i]) == pytest.approx(gaps[-1], abs=1e-9)
+        assert float(up.margin(logits)[i]) == pytest.approx(-gaps[-1], abs=1e-9)
+        assert float(down.margin(logits)[i]) == pytest.approx(gaps[-1], abs=1e-9)
         if abs(gaps[-1]) > 1e-9:
-            assert bool(up.met(logits, STILL)[i]) == (p >= level)
-            assert bool(down.met(logits, STILL)[i]) == (p <= level)
+            assert bool(up.is_satisfied(logits, STILL)[i]) == (p >= level)
+            assert bool(down.is_satisfied(logits, STILL)[i]) == (p <= level)
         if task == "multiclass":
             expected_up, expected_down = math.log(p), -math.log(p)
         else:  # the probability that is to grow, so that the gradient does not vanish where the climb begins
             expected_up, expected_down = math.log(p), math.log(q)
-        assert float(up.objective(logits)[i]) == pytest.approx(expected_up, abs=1e-8)
-        assert float(down.objective(logits)[i]) == pytest.approx(expected_down, abs=1e-8)
+        assert float(up.loss(logits)[i]) == pytest.approx(expected_up, abs=1e-8)
+        assert float(down.loss(logits)[i]) == pytest.approx(expected_down, abs=1e-8)
 
 
 @settings(deadline=None, max_examples=60)
@@ -101,24 +101,24 @@ def test_the_smooth_deficit_is_a_log_sum_exp_at_a_fifth_of_the_deviation(rows, s
         spread = 0.2 * statistics.stdev(row)
         top = max(others)
         smooth = top if spread < 1e-300 else top + spread * math.log(sum(math.exp((v - top) / spread) for v in others))
-        assert float(away.smooth_deficit(logits)[i]) == pytest.approx(row[own] - smooth, abs=1e-9)
-        assert float(to.smooth_deficit(logits)[i]) == pytest.approx(smooth - row[own], abs=1e-9)
+        assert float(away.smooth_margin(logits)[i]) == pytest.approx(row[own] - smooth, abs=1e-9)
+        assert float(to.smooth_margin(logits)[i]) == pytest.approx(smooth - row[own], abs=1e-9)
 
 
 def test_only_a_probability_among_several_classes_is_far():
     expected = {"random": True, "constant": True, "rising": True, "both ways": True}
     for name, (_, criterion) in every_criterion().items():
-        assert criterion.far == expected.get(name, False), name
+        assert criterion.multi_start == expected.get(name, False), name
 
 
 def test_a_label_is_flipped_where_evaluation_decides_otherwise():
     logit = torch.tensor([[0.3], [0.3]])
     threshold = float(logit[0].double().sigmoid())  # a threshold that is a score of the data, as Youden's is
     flipped = label_flipped(torch.tensor([0, 0]), torch.tensor([True, False]), [threshold])
-    assert flipped.met(logit, STILL).tolist() == [False, True]  # p ≥ threshold is present
+    assert flipped.is_satisfied(logit, STILL).tolist() == [False, True]  # p ≥ threshold is present
     lower = torch.nextafter(logit, torch.tensor(-1.0))
-    assert flipped.met(lower, STILL).tolist() == [True, False]
-    assert flipped.rows(torch.tensor([1])).met(logit[:1], STILL).tolist() == [True]
+    assert flipped.is_satisfied(lower, STILL).tolist() == [True, False]
+    assert flipped.rows(torch.tensor([1])).is_satisfied(logit[:1], STILL).tolist() == [True]
 
 
 def every_criterion(classes=4):
@@ -147,8 +147,8 @@ def test_it_is_met_where_there_is_no_deficit(name):
     _, criterion = every_criterion()[name]
     for scale in (0.01, 1, 10, 100):
         logits = scale * torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
-        met, deficit = criterion.met(logits, STILL), criterion.deficit(logits)
-        assert torch.equal(met, deficit <= 0)
+        met, margin = criterion.is_satisfied(logits, STILL), criterion.margin(logits)
+        assert torch.equal(met, margin <= 0)
     assert isinstance(criterion, Criterion)
     assert len(criterion) == 5
 
@@ -157,7 +157,7 @@ def test_it_is_met_where_there_is_no_deficit(name):
 def test_both_outcomes_occur(name):
     _, criterion = every_criterion()[name]
     generator = torch.Generator().manual_seed(0)
-    met = torch.cat([criterion.met(3 * torch.randn(5, 4, generator=generator), STILL) for _ in range(20)])
+    met = torch.cat([criterion.is_satisfied(3 * torch.randn(5, 4, generator=generator), STILL) for _ in range(20)])
     assert met.any()
     assert not met.all()
 
@@ -169,12 +169,12 @@ def test_saturated_logits_still_have_a_slope(name, height):
     logits = torch.zeros(5, 4)
     logits[:, 1] = height
     logits.requires_grad_(True)
-    deficit = criterion.deficit(logits)
-    (slope,) = torch.autograd.grad(deficit.sum(), logits)
-    assert deficit.isfinite().all()
+    margin = criterion.margin(logits)
+    (slope,) = torch.autograd.grad(margin.sum(), logits)
+    assert margin.isfinite().all()
     assert slope.isfinite().all()
     assert (slope.abs().amax(1) > 0.3).all()
-    objective = criterion.objective(logits)
+    objective = criterion.loss(logits)
     assert objective.isfinite().all()
     assert torch.autograd.grad(objective.sum(), logits)[0].isfinite().all()
 
@@ -186,9 +186,9 @@ def test_rows_are_the_same_for_some_images(name, index):
     logits = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
     part = criterion.rows(index)
     assert len(part) == len(logits[index])
-    assert torch.equal(part.met(logits[index], STILL), criterion.met(logits, STILL)[index])
-    assert torch.equal(part.deficit(logits[index]), criterion.deficit(logits)[index])
-    assert torch.equal(part.objective(logits[index]), criterion.objective(logits)[index])
+    assert torch.equal(part.is_satisfied(logits[index], STILL), criterion.is_satisfied(logits, STILL)[index])
+    assert torch.equal(part.margin(logits[index]), criterion.margin(logits)[index])
+    assert torch.equal(part.loss(logits[index]), criterion.loss(logits)[index])
 
 
 @EVERY
@@ -203,27 +203,27 @@ def test_it_refuses_another_task_and_classes_that_are_not_there(name):
 
 def test_worse_than_random_is_a_share_of_one_in_n():
     logits = torch.tensor([[0.0, 0, 0, 0], [1e-3, 0, 0, 0], [-1e-3, 0, 0, 0]])
-    assert worse_than_random(torch.tensor([0, 0, 0]), 4).met(logits, STILL).tolist() == [True, False, True]
+    assert worse_than_random(torch.tensor([0, 0, 0]), 4).is_satisfied(logits, STILL).tolist() == [True, False, True]
 
 
 def test_with_two_classes_worse_than_random_is_misclassified():
     logits = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(200) % 2
     random, wrong = worse_than_random(labels, 2), Misclassified(labels)
-    assert torch.equal(random.met(logits, STILL), wrong.met(logits, STILL))
-    torch.testing.assert_close(random.deficit(logits), wrong.deficit(logits))
+    assert torch.equal(random.is_satisfied(logits, STILL), wrong.is_satisfied(logits, STILL))
+    torch.testing.assert_close(random.margin(logits), wrong.margin(logits))
 
 
 def test_with_two_unbalanced_classes_the_constant_is_the_prior():
     logits = torch.tensor([[0.0, 0.0], [0.0, 0.0]])
     criterion = worse_than_constant(torch.tensor([0, 1]), [0.9, 0.1], task="multiclass")
-    assert criterion.met(logits, STILL).tolist() == [True, False]  # ½ is less than 0.9, and more than 0.1
+    assert criterion.is_satisfied(logits, STILL).tolist() == [True, False]  # ½ is less than 0.9, and more than 0.1
 
 
 def test_a_label_falls_or_rises_to_its_own_threshold():
     criterion = label_flipped(torch.tensor([0, 0, 1, 1]), torch.tensor([True, False, True, False]), [0.9, 0.1])
     logits = torch.zeros(4, 2)  # p = ½ everywhere
-    assert criterion.met(logits, STILL).tolist() == [True, False, False, True]
+    assert criterion.is_satisfied(logits, STILL).tolist() == [True, False, False, True]
 
 
 def test_log_odds_do_not_saturate():
@@ -238,12 +238,12 @@ def test_a_radius_is_reached_by_the_perturbation_alone():
     criterion = RadiusReached(aim, 0.5)
     moved = torch.stack([torch.full((3, 2, 2), 0.5), torch.full((3, 2, 2), 0.4999)])
     logits = torch.randn(2, 3)
-    assert criterion.met(logits, moved).tolist() == [True, False]
-    assert torch.equal(criterion.objective(logits), aim.objective(logits))
+    assert criterion.is_satisfied(logits, moved).tolist() == [True, False]
+    assert torch.equal(criterion.loss(logits), aim.loss(logits))
     assert len(criterion) == 2
     assert len(criterion.rows(torch.tensor([1]))) == 1
     with pytest.raises(InputError, match="no distance to minimise"):
-        criterion.deficit(logits)
+        criterion.margin(logits)
     with pytest.raises(InputError, match="from 0 to 2"):
         RadiusReached(Misclassified(torch.tensor([0, 3])), 0.1).check("multiclass", 3)
 

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import pellucid
-from pellucid.evaluation.robustness.ledger import Ledger, RadiusRow
+from pellucid.evaluation.robustness.radius_log import RadiusLog, RadiusRow
 from pellucid.types import InputError
 from pellucid.utils.csv_table import csv_line, csv_lines, read_csv, write_csv
 from pellucid.utils.results_store import ResultsStore
@@ -75,11 +75,11 @@ def test_a_file_comes_back(tmp_path):
 def test_ids_and_classes_that_are_formulas_stay_what_they_are_in_radii(tmp_path):
     name, label = '=HYPERLINK("http://x","y")', "=cmd|1!A0"
     row = RadiusRow("attack", name, label, True, True, 0.25, 3, 4)
-    Ledger(ResultsStore(tmp_path / "one", {})).append([row])
+    RadiusLog(ResultsStore(tmp_path / "one", {})).append([row])
     raw = (tmp_path / "one" / "radii.csv").read_text()
     assert "\"'=HYPERLINK(" in raw
     assert ",'=cmd|1!A0," in raw
-    again = Ledger(ResultsStore(tmp_path / "one", {}))
+    again = RadiusLog(ResultsStore(tmp_path / "one", {}))
     again.read()
     assert list(again.rows.values()) == [row]
 

@@ -9,7 +9,7 @@ from pydicom.uid import generate_uid
 from helpers.dicom import SECRETS, radiograph
 from pellucid.data import check_dataset, open_dataset
 from pellucid.data.dicom.file import read_dicom
-from pellucid.data.opening import FaultyDataError
+from pellucid.data.issues import FaultyDataError
 from pellucid.data.readers.dicom.images import find_dicom
 from pellucid.data.readers.dicom.reader import boxes_in_mm
 from pellucid.types import InputError

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from helpers.manipulation import convolutional, gray_images
-from pellucid.evaluation.manipulation.bent_relu import BentReLU
 from pellucid.evaluation.manipulation.fixed_surrogate import FixedSurrogate
 from pellucid.evaluation.manipulation.goals import correlation
 from pellucid.evaluation.manipulation.gradient_maps import gradient_map
+from pellucid.evaluation.manipulation.soft_relu import BentReLU
 from pellucid.explainers import explain, upsample
 from pellucid.models.classifier import frozen
 

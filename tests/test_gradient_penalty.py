@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 from helpers.penalty import CLASSES, jacobians, parameter_gradient, smooth_network, some_images
-from pellucid.training.joint import Chance
+from pellucid.training.distributed import BatchRandom
 from pellucid.training.objectives.gradient_penalty import PenaltySettings, gradient_penalty
-from pellucid.training.objectives.repeatable import Repeatable
+from pellucid.training.objectives.replayable import ReplayableForward
 from pellucid.types import InputError
 
 LABELS = torch.tensor([0, 3, 1, 1, 2])
@@ -28,7 +28,7 @@ def penalty(net, images, targets, *, seed=0, losses=None, **settings):
     if settings.get("method") != "exact":
         settings.setdefault("step", 1e-5)
     images = images.clone().requires_grad_()
-    network = Repeatable(net)
+    network = ReplayableForward(net)
     task = "multilabel" if targets.is_floating_point() else "multiclass"
     found = gradient_penalty(
         network,
@@ -37,7 +37,7 @@ def penalty(net, images, targets, *, seed=0, losses=None, **settings):
         targets,
         PenaltySettings(**settings),
         task=task,
-        chance=Chance(seed),
+        chance=BatchRandom(seed),
         losses=losses,
     )
     return found, parameter_gradient(found.value, net)
@@ -57,7 +57,7 @@ def by_jacobians(net, images, directions, power):
 
 def drawn(seed, logits, targets, zeta):
     """The outputs that the draws of a step mean, image by image; and how many are in tandem."""
-    chance = Chance(seed)
+    chance = BatchRandom(seed)
     draws, coin = chance.uniform(*logits.shape), chance.uniform(len(logits))
     directions, tandem = torch.zeros(1, *logits.shape, dtype=logits.dtype), 0
     for b in range(len(logits)):
@@ -119,7 +119,7 @@ def test_all_outputs(method, reduction, power):
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_projections(method, reduction):
     net, images = smooth_network(), some_images()
-    directions = Chance(6).normal(len(images), 3, CLASSES).double()
+    directions = BatchRandom(6).normal(len(images), 3, CLASSES).double()
     directions = torch.stack([F.normalize(directions[:, r], dim=1) for r in range(3)])
     value, slope = by_jacobians(net, images, directions, 2)
     scale = CLASSES * images[0].numel() if reduction == "sum" else 1
@@ -200,4 +200,4 @@ def test_images_that_require_no_gradient_are_refused():
     net, images = smooth_network(), some_images()
     chosen = {"task": "multiclass", "settings": PenaltySettings()}
     with pytest.raises(InputError, match=r"images\.requires_grad_\(\)"):
-        gradient_penalty(Repeatable(net), images, net(images), LABELS, **chosen)
+        gradient_penalty(ReplayableForward(net), images, net(images), LABELS, **chosen)

@@ -12,9 +12,9 @@ from pellucid.models import create_model
 from pellucid.models.inference import as_pixels
 from pellucid.models.sources.woods2019 import read_woods2019
 from pellucid.training import Objective
-from pellucid.training.joint import Chance
+from pellucid.training.distributed import BatchRandom
 from pellucid.training.objectives.gradient_penalty import PenaltySettings, gradient_penalty
-from pellucid.training.objectives.repeatable import Repeatable
+from pellucid.training.objectives.replayable import ReplayableForward
 from pellucid.training.recipe import ObjectiveSettings
 from pellucid.types import Batch
 
@@ -37,12 +37,14 @@ def photographs(real_data):
 def both_methods(net, images, labels, *, seed=0, **settings):
     """Value and parameter gradient of both methods, of one forward pass."""
     images = images.clone().requires_grad_()
-    network = Repeatable(net)
+    network = ReplayableForward(net)
     logits = network(images)
     found = {}
     for method in ("exact", "finite-difference"):
         chosen = PenaltySettings(tandem=0.2, method=method, **settings)
-        value = gradient_penalty(network, images, logits, labels, chosen, task="multiclass", chance=Chance(seed)).value
+        value = gradient_penalty(
+            network, images, logits, labels, chosen, task="multiclass", chance=BatchRandom(seed)
+        ).value
         found[method] = value, parameter_gradient(value, net)
     return found
 
@@ -54,12 +56,12 @@ def buffers(net):
 def test_batch_norm_in_training_mode_couples_the_images(fresh, photographs):
     """The exact method differentiates the sum over the batch, as the paper's code does, not each image by itself."""
     images, labels = photographs[0].clone().requires_grad_(), photographs[1]
-    network = Repeatable(fresh)
+    network = ReplayableForward(fresh)
     logits = network(images)
     found = gradient_penalty(
-        network, images, logits, labels, PenaltySettings(method="exact"), task="multiclass", chance=Chance(3)
+        network, images, logits, labels, PenaltySettings(method="exact"), task="multiclass", chance=BatchRandom(3)
     )
-    chosen = Chance(3).uniform(16, 10).argmax(1)
+    chosen = BatchRandom(3).uniform(16, 10).argmax(1)
     (slope,) = torch.autograd.grad(logits.gather(1, chosen[:, None]).sum(), images, create_graph=True)
     value = slope.square().mean()
     torch.testing.assert_close(found.value, value)
@@ -89,7 +91,7 @@ def test_the_finite_difference_of_the_published_network(real_data, photographs):
 def test_the_second_pass_leaves_no_trace_on_running_statistics(fresh, photographs):
     images, labels = photographs[0].clone().requires_grad_(), photographs[1]
     before = buffers(fresh)
-    network = Repeatable(fresh)
+    network = ReplayableForward(fresh)
     logits = network(images)
     once, chance = buffers(fresh), torch.get_rng_state()
     assert any(not torch.equal(once[name], before[name]) for name in once)  # the first pass does count
@@ -118,7 +120,7 @@ def test_mixed_precision_stays_out_of_the_finite_difference(fresh, photographs):
         settings = ObjectiveSettings.model_validate({"gradient_penalty": {"method": method, "weight": 1e6}})
         objective = Objective(fresh, settings, labels)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=not precise):
-            total, parts = objective(batch, chance=Chance(0))
+            total, parts = objective(batch, chance=BatchRandom(0))
         assert total.dtype == torch.float32
         # the penalty has most of the gradient: else its part would not be seen in the whole
         share = float(parts["gradient_penalty"] * parts["penalty_weight"])
@@ -135,11 +137,17 @@ def test_a_finite_difference_in_bfloat16_would_be_noise(fresh, photographs):
     """Why mixed precision stays out: the difference of nearly equal numbers is lost in their rounding."""
     images, labels = photographs[0].clone().requires_grad_(), photographs[1]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        network = Repeatable(fresh)
+        network = ReplayableForward(fresh)
         logits = network(images)
         found = {
             method: gradient_penalty(
-                network, images, logits, labels, PenaltySettings(method=method), task="multiclass", chance=Chance(0)
+                network,
+                images,
+                logits,
+                labels,
+                PenaltySettings(method=method),
+                task="multiclass",
+                chance=BatchRandom(0),
             ).value
             for method in ("exact", "finite-difference")
         }

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pellucid.data import check_dataset, get_split, materialize, open_dataset
-from pellucid.data.opening import MISSING
+from pellucid.data.issues import MISSING
 from pellucid.data.readers.jsrt.reader import FILE_BYTES, NODULES, NORMALS, audit, read_raw
 from pellucid.data.readers.jsrt.table import read_table
 from pellucid.types import InputError

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pellucid.data import check_dataset
 from pellucid.data.decoding.image import read_image
-from pellucid.data.opening import MISSING
+from pellucid.data.issues import MISSING
 
 OPTIONS = {"validation": "folder"}
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from helpers.attack import assert_same, snapshot
 from helpers.manipulation import convolutional, gray_images, linear
-from pellucid.evaluation.manipulation import climb as manipulation_climb
+from pellucid.evaluation.manipulation import explanation_attack as manipulation_climb
 from pellucid.evaluation.manipulation.attack import manipulate
 from pellucid.evaluation.manipulation.settings import Attack
 from pellucid.evaluation.manipulation.summary import manipulation_rows, manipulation_summary, mean_over_budgets
@@ -194,7 +194,7 @@ def test_the_summary_averages_over_images():
 
 def test_what_judging_costs_is_counted(monkeypatch):
     """Integrated gradients of 6 points: every map that decides what is kept costs 6, beside those of the descent."""
-    judged, within, verify = [], [], manipulation_climb.Climb._verify
+    judged, within, verify = [], [], manipulation_climb.ExplanationAttack._verify
 
     def counting(name, classifier, images, targets, **options):
         found = explain(name, classifier, images, targets, **options)
@@ -209,7 +209,7 @@ def test_what_judging_costs_is_counted(monkeypatch):
     net, images = convolutional(), gray_images(3)
     attack = Attack("integrated-gradients", budgets=BUDGETS, steps=2, options={"steps": 6})
     monkeypatch.setattr(manipulation_climb, "explain", counting)
-    monkeypatch.setattr(manipulation_climb.Climb, "_verify", watched)
+    monkeypatch.setattr(manipulation_climb.ExplanationAttack, "_verify", watched)
     found = manipulate(net, images, attack)
     descent = 16 + len(BUDGETS) * 3 * (1 + 16)  # 8 points, there and back, of the reference and of each of three points
     spent = sum(count for count in judged if count)

@@ -23,7 +23,7 @@ from pellucid.attacks import (
     worse_than_constant,
     worse_than_random,
 )
-from pellucid.attacks.search import Search
+from pellucid.attacks.attack_state import AttackState
 from pellucid.utils.progress import reporting_to
 
 ALL = pytest.mark.parametrize("method", list(METHODS))
@@ -70,12 +70,12 @@ def test_what_is_found_is_so_and_what_is_not_is_said(method, channels, case):
     result = minimal(net, images, criterion, method=method, box=True, **example.FEW[method])
 
     still = torch.zeros_like(images)
-    assert torch.equal(result.met_at_start, criterion.met(outputs(net, images), still))
+    assert torch.equal(result.met_at_start, criterion.is_satisfied(outputs(net, images), still))
     found, attacked = result.found, ~result.met_at_start
     assert (found & attacked).any()  # or the rest would say nothing
     assert found[result.met_at_start].all()
-    deficit = criterion.deficit(outputs(net, result.perturbed))
-    assert (deficit[found] <= 1e-5).all()
+    margin = criterion.margin(outputs(net, result.perturbed))
+    assert (margin[found] <= 1e-5).all()
     assert torch.equal(result.perturbed[~attacked | ~found], images[~attacked | ~found])
     assert (result.perturbed >= 0).all()
     assert (result.perturbed <= 1).all()
@@ -261,11 +261,11 @@ def test_on_a_linear_network_the_distance_to_a_label_s_threshold_is_known(method
     assert (result.radius.mean() / distance.mean()) <= CLOSE[method]
 
 
-class Watched(Search):
+class Watched(AttackState):
     """Notes the best radius after every look."""
 
-    def look(self, *arguments, **options):
-        seen = super().look(*arguments, **options)
+    def evaluate(self, *arguments, **options):
+        seen = super().evaluate(*arguments, **options)
         self.history = [*getattr(self, "history", []), self.radius.clone()]
         return seen
 
@@ -282,7 +282,7 @@ def test_the_best_radius_never_grows_and_is_that_of_the_best(seed, method, box, 
     found = search.radius.isfinite()
     actual = (search.best - images).flatten(1).norm(dim=1) / math.sqrt(images[0].numel())
     torch.testing.assert_close(search.radius[found], actual[found])
-    assert (criterion.deficit(outputs(net, search.best))[found] <= 1e-5).all()
+    assert (criterion.margin(outputs(net, search.best))[found] <= 1e-5).all()
     if box:
         assert (search.best >= 0).all()
         assert (search.best <= 1).all()

@@ -152,7 +152,7 @@ def test_commands_that_need_answers_refuse(verb, tmp_path, command):
 
 
 def test_training_does_not_go_on_with_a_network_without_answers(tmp_path, monkeypatch):
-    from pellucid.training import held_out
+    from pellucid.training import validation as held_out
 
     honest, calls = held_out.predict, []
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pellucid.training import Objective
-from pellucid.training.joint import Chance
+from pellucid.training.distributed import BatchRandom
 from pellucid.training.objectives import adversarial_term
 from pellucid.training.recipe import ObjectiveSettings
 from pellucid.types import Batch
@@ -70,7 +70,7 @@ def test_the_attack_of_the_recipe_is_the_one_that_runs(method, steps, calls):
     net = Stub()
     images, targets = torch.full((2, 1, 4, 4), 0.5), torch.tensor([[0.0], [1.0]])
     objective = Objective(net, settings, targets)
-    found = objective.perturb(Batch(images, targets, torch.arange(2)), Chance(0))
+    found = objective.perturb(Batch(images, targets, torch.arange(2)), BatchRandom(0))
     assert len(net.seen) == calls
     torch.testing.assert_close(found[0], images[0] + 0.1)  # a larger logit is worse for label 0
     torch.testing.assert_close(found[1], images[1] - 0.1)

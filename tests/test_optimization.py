@@ -11,7 +11,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from helpers.training import SMALL, run
 from pellucid.training import load_recipe
-from pellucid.training.joint import step_seed
+from pellucid.training.distributed import step_seed
 from pellucid.training.network import build_classifier
 from pellucid.training.optimization import build_optimizer, learning_rate
 from pellucid.training.recipe import OptimizerSettings, ScheduleSettings

@@ -14,7 +14,7 @@ from pellucid.attacks import Misclassified, minimal
 from pellucid.evaluation import Bootstrap
 from pellucid.evaluation.robustness.ara import area
 from pellucid.evaluation.robustness.ara_summary import areas_of, conclude, curve_of
-from pellucid.evaluation.robustness.radii import Protocol
+from pellucid.evaluation.robustness.radii import AttackConfig
 from pellucid.models.inference import as_pixels
 from pellucid.types import InputError
 
@@ -54,7 +54,7 @@ def test_the_file_has_a_row_an_image_by_its_own_name(undisturbed):
 
 def test_an_unknown_protocol_is_refused_with_the_nearest():
     with pytest.raises(InputError, match="Did you mean 'woods2019'"):
-        Protocol("wood2019")
+        AttackConfig("wood2019")
 
 
 def test_a_network_that_returns_nan_is_refused_and_leaves_no_radius(tmp_path):
@@ -68,10 +68,10 @@ def test_a_network_that_returns_nan_is_refused_and_leaves_no_radius(tmp_path):
 
 
 def test_a_failure_is_no_radius(tmp_path):
-    found = run(tmp_path, protocol=Protocol("woods2019", seed=3, options={"steps": 2, "length": 1e-4}))["attack"]
+    found = run(tmp_path, protocol=AttackConfig("woods2019", seed=3, options={"steps": 2, "length": 1e-4}))["attack"]
     assert np.isnan(found.radius[~found.found]).all()
     assert 0 < (~found.found).sum() <= found.correct_at_start.sum()
-    again = run(tmp_path, protocol=Protocol("woods2019", seed=3, options={"steps": 2, "length": 1e-4}))["attack"]
+    again = run(tmp_path, protocol=AttackConfig("woods2019", seed=3, options={"steps": 2, "length": 1e-4}))["attack"]
     np.testing.assert_array_equal(found.radius, again.radius)
 
 

@@ -16,7 +16,7 @@ from pellucid.data.registry import get_entry
 from pellucid.study import load_study
 from pellucid.study.runs import plan
 from pellucid.training import load_recipe, recipe_names
-from pellucid.training.recipe import settle
+from pellucid.training.recipe import resolve
 from pellucid.types import InputError
 from pellucid.utils.resources import bundled, nearest
 from pellucid.utils.settings import merge, parse_override
@@ -315,7 +315,7 @@ def test_no_recipe_mirrors_what_the_dataset_does_not_allow(name):
     for dataset, flip in said.items():
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            settled = settle(recipe, get_entry(dataset).card)
+            settled = resolve(recipe, get_entry(dataset).card)
         assert settled.augment.flip == flip
         assert settled.augment.pad == recipe.augment.pad
         assert ["augment.flip is 0" in str(w.message) for w in caught] == [True] * (flip == 0)
@@ -323,7 +323,7 @@ def test_no_recipe_mirrors_what_the_dataset_does_not_allow(name):
 
 def test_a_number_of_mirror_images_is_obeyed():
     asked = load_recipe("woods2019-standard", ["augment.flip=0.3"])
-    assert settle(asked, get_entry("phantom").card) == asked
+    assert resolve(asked, get_entry("phantom").card) == asked
     with pytest.raises(InputError, match=r'augment\.flip: expected a number from 0 to 1, or "data"; found 1\.5'):
         load_recipe("standard", ["augment.flip=1.5"])
     with pytest.raises(InputError, match="expected a number from 0 to 1"):

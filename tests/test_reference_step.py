@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from helpers import woods2019 as by_hand
 from pellucid.models import create_model
 from pellucid.training import Objective, load_recipe
-from pellucid.training.joint import Chance
+from pellucid.training.distributed import BatchRandom
 from pellucid.training.optimization import build_optimizer
 from pellucid.types import Batch
 
@@ -34,7 +34,7 @@ def ours(recipe, start):
     optimizer = build_optimizer(objective, recipe.optimizer)
     found = []
     for step, (images, labels) in enumerate(zip(*batches(), strict=True)):
-        total, parts = objective(Batch(images, labels, torch.arange(COUNT)), chance=Chance(step))
+        total, parts = objective(Batch(images, labels, torch.arange(COUNT)), chance=BatchRandom(step))
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
@@ -69,7 +69,7 @@ def by_the_paper(recipe_name, start, *, attack=None):
     }
     integral, momenta, found = 0.0, {}, []
     for step, (images, labels) in enumerate(zip(*batches(), strict=True)):
-        chance = Chance(step)
+        chance = BatchRandom(step)
         attacked = (
             chance.uniform(COUNT) < 0.5 if recipe_name == "woods2019-all" else torch.ones(COUNT, dtype=torch.bool)
         )

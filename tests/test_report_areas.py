@@ -10,7 +10,7 @@ from pellucid.report import render
 from pellucid.report.charts import frontier
 from pellucid.report.charts.drawing import COLOURS, looks
 from pellucid.report.tables import areas
-from pellucid.report.tables.book import Book
+from pellucid.report.tables.results_index import ResultsIndex
 
 FIGURES = {  # accuracy, area, family
     "plain": (0.93, 0.0012, None),
@@ -86,7 +86,7 @@ def marks(axes, hollow):
 
 
 def test_every_variant_has_a_mark_and_each_family_a_line_in_the_studys_order(drawn):
-    book = Book(results())
+    book = ResultsIndex(results())
     (chart,) = frontier.charts(book)
     (axes,) = drawn
     own = marks(axes, hollow=False)
@@ -111,7 +111,7 @@ def test_every_variant_has_a_mark_and_each_family_a_line_in_the_studys_order(dra
 
 
 def test_published_marks_are_hollow_and_named_without_covering_each_other(drawn):
-    (chart,) = frontier.charts(Book(results()))
+    (chart,) = frontier.charts(ResultsIndex(results()))
     (axes,) = drawn
     assert set(marks(axes, hollow=True)) == set(PUBLISHED.values())
     assert "○ published: Somebody 2019" in chart.note
@@ -128,12 +128,12 @@ def test_what_cannot_be_drawn_is_named_with_its_reason(drawn):
     study = results()
     lacking = next(r for r in study["rows"] if (r["metric"], r["variant"]) == ("ara_attack", "penalty 2"))
     lacking.update(value=None, low=None, high=None, reason="3 of 100 attacks failed")
-    (chart,) = frontier.charts(Book(study))
+    (chart,) = frontier.charts(ResultsIndex(study))
     assert len(marks(drawn[0], hollow=False)) == len(FIGURES) - 1
     assert "not drawn: penalty 2 (3 of 100 attacks failed)" in chart.note
     study["rows"] = [r for r in study["rows"] if r["metric"] != "accuracy"]  # of an older version
-    assert frontier.charts(Book(study)) == []
-    assert areas.overview(Book(study)).columns == ("Attack ARA",)
+    assert frontier.charts(ResultsIndex(study)) == []
+    assert areas.overview(ResultsIndex(study)).columns == ("Attack ARA",)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_what_cannot_be_drawn_is_named_with_its_reason(drawn):
 def test_the_caption_says_how_well_the_accuracies_match(accuracies, spread, are_matched):
     labels = [f"net {i}" for i in range(len(accuracies))]
     figures = {"plain": (0.95, 0.001, None)} | {v: (x, 0.01, None) for v, x in zip(labels, accuracies, strict=True)}
-    shown = areas.section(Book(results(figures, matched=labels)))["matched"]
+    shown = areas.section(ResultsIndex(results(figures, matched=labels)))["matched"]
     assert list(shown["looks"]) == labels
     for label, x in zip(labels, accuracies, strict=True):
         assert f"{label} {100 * x:.1f} % [{90 * x:.1f}, {110 * x:.1f}]" in shown["caption"]
@@ -158,9 +158,9 @@ def test_the_caption_says_how_well_the_accuracies_match(accuracies, spread, are_
 
 def test_a_match_that_cannot_be_checked_is_not_claimed():
     figures = FIGURES | {"adversarial": (None, 0.01, None)}
-    caption = areas.how_well(Book(results(figures)), ["penalty 1", "adversarial"])
+    caption = areas.how_well(ResultsIndex(results(figures)), ["penalty 1", "adversarial"])
     assert caption.startswith("The accuracy of adversarial without a perturbation is not known")
-    assert areas.section(Book(results()))["matched"] is None
+    assert areas.section(ResultsIndex(results()))["matched"] is None
 
 
 def test_the_matched_figure_draws_only_its_own_and_the_page_shows_it_once(monkeypatch):
@@ -192,7 +192,7 @@ def test_the_share_found_and_the_cost_are_of_all_seeds_together():
         whose | {"seed": 0, "n": 100, "found": 100, "correct_at_start": 90, "gradient_evaluations": 4000},
         whose | {"seed": 1, "n": 100, "found": 97, "correct_at_start": 90, "gradient_evaluations": 5000},
     ]
-    table = areas.overview(Book(study))
+    table = areas.overview(ResultsIndex(study))
     assert table.columns == ("Accuracy", "Attack ARA", "Found, attack", "Gradients, attack")
     found, spent = table.lines[0].cells[2:]
     assert (found.value, found.reason, spent.value) == ("98.5 %", "3 of 200 failed", "45.0")

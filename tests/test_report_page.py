@@ -14,7 +14,7 @@ from helpers import report as example
 from pellucid.report import Panel, render, write_report
 from pellucid.report.charts.drawing import COLOURS, looks
 from pellucid.report.charts.figures import classification as classification_charts
-from pellucid.report.tables.book import Book
+from pellucid.report.tables.results_index import ResultsIndex
 from pellucid.types import InputError
 
 
@@ -71,7 +71,7 @@ def test_how_the_cases_are_coloured_is_said_of_the_methods_that_they_show(study,
 
 
 def test_charts_are_the_same_each_time_and_their_text_is_text(study):
-    first, second = (classification_charts(Book(study))[0].svg for _ in range(2))
+    first, second = (classification_charts(ResultsIndex(study))[0].svg for _ in range(2))
     assert first == second
     assert ">Cardiomegaly</text>" in first
     assert "AUROC with 95 % interval" in first

@@ -9,9 +9,9 @@ import pytest
 
 from helpers import report as example
 from pellucid.report import write_report
-from pellucid.report.tables.book import Book
 from pellucid.report.tables.boxes import sweep, wang
 from pellucid.report.tables.pivot import classification, headline, localization, robustness
+from pellucid.report.tables.results_index import ResultsIndex
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def find(table, label):
 
 
 def test_the_headline_holds_auroc_attack_and_localisation_of_every_target(study):
-    table = headline(Book(study))
+    table = headline(ResultsIndex(study))
     assert table.columns == tuple(example.VARIANTS)
     assert labels(table)[:3] == ["Mean AUROC", "Accuracy under attack", "CAM on the phantom’s exact masks"]
     assert labels(table).count("Pointing game") == 2
@@ -43,11 +43,11 @@ def test_the_headline_holds_auroc_attack_and_localisation_of_every_target(study)
     assert find(table, "Mean AUROC").cells[0].difference is None
     assert all(cell.difference for cell in find(table, "Mean AUROC").cells[1:])
     study = {**study, "headline": ["otsu_iou"]}
-    assert labels(headline(Book(study))).count("IoU at Otsu's threshold") == 2
+    assert labels(headline(ResultsIndex(study))).count("IoU at Otsu's threshold") == 2
 
 
 def test_classes_come_in_the_datasets_order_with_the_mean_last_and_published_figures_beside(study):
-    auroc, precision = classification(Book(study))
+    auroc, precision = classification(ResultsIndex(study))
     assert labels(auroc) == [*example.CLASSES, "Mean over classes"]
     assert auroc.columns[-1] == "Wang et al. 2017"
     assert "Wang et al. 2017" not in precision.columns
@@ -57,15 +57,15 @@ def test_classes_come_in_the_datasets_order_with_the_mean_last_and_published_fig
 
 
 def test_trivial_maps_stand_under_every_localisation_metric(study):
-    table = localization(Book(study), "phantom")
+    table = localization(ResultsIndex(study), "phantom")
     assert labels(table).count("Trivial map: mean box") == 6
     assert find(table, "Trivial map: mean box").cells[0].span == 3
-    lesions = localization(Book(study), "lesions", "Mass")
+    lesions = localization(ResultsIndex(study), "lesions", "Mass")
     assert find(lesions, "CAM").cells[0].reason == "no mass is marked in this dataset"
 
 
 def test_accuracy_is_never_shown_without_false_positives_and_area(study):
-    book = Book(study)
+    book = ResultsIndex(study)
     together = ("Accuracy", "AFP", "Mean box area")
     one = wang(book, "phantom", "cam", gate="annotated", ats=["IoBB > 0.1"], cls="Nodule")
     assert one.columns[:3] == together
@@ -95,7 +95,7 @@ def test_figures_with_different_n_each_say_their_own():
         }
         for v, n in (("a", 10), ("b", 9))
     ]
-    book = Book({"variants": [{"label": "a", "reference": True}, {"label": "b"}], "rows": rows})
+    book = ResultsIndex({"variants": [{"label": "a", "reference": True}, {"label": "b"}], "rows": rows})
     (line,) = robustness(book)[0].lines
     assert line.n == ""
     assert [c.reason for c in line.cells] == ["n = 10", "n = 9"]

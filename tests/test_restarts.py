@@ -7,11 +7,11 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from helpers import attack as example
-from pellucid.attacks import Magnitude, Misclassified, RadiusReached, label_flipped, pgd
+from pellucid.attacks import Epsilon, Misclassified, RadiusReached, label_flipped, pgd
 from pellucid.attacks.under_attack import task_loss
 from pellucid.types import InputError
 
-SIZE = Magnitude(l2=0.6)
+SIZE = Epsilon(l2=0.6)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_each_image_gets_the_best_of_the_single_runs(scene):
     generator = torch.Generator().manual_seed(0)
     runs = [pgd(net, images, labels, loss=cross_entropy, size=SIZE, steps=2, generator=generator) for _ in range(5)]
     with torch.no_grad():
-        margins = torch.stack([Misclassified(labels).deficit(net(run)) for run in runs])
+        margins = torch.stack([Misclassified(labels).margin(net(run)) for run in runs])
     best = margins.argmin(0)
     assert len(best.unique()) > 1  # no one run is the best for all
     chosen = attack(scene, 5)
@@ -57,17 +57,17 @@ def test_one_that_meets_it_goes_before_one_that_comes_closer(scene):
     class Odd(Misclassified):
         """Met by dark images only; its deficit says something else."""
 
-        def met(self, logits, perturbation):
+        def is_satisfied(self, logits, perturbation):
             return perturbation.mean((1, 2, 3)) < 0
 
-        def deficit(self, logits):
-            return super().deficit(logits)
+        def margin(self, logits):
+            return super().margin(logits)
 
     generator = torch.Generator().manual_seed(0)
     runs = [pgd(net, images, labels, loss=cross_entropy, size=SIZE, steps=2, generator=generator) for _ in range(5)]
     dark = torch.stack([(run - images).mean((1, 2, 3)) < 0 for run in runs])
     with torch.no_grad():
-        margins = torch.stack([Misclassified(labels).deficit(net(run)) for run in runs])
+        margins = torch.stack([Misclassified(labels).margin(net(run)) for run in runs])
     mixed = dark.any(0) & ~dark.all(0)
     assert mixed.any()
     expected = torch.where(dark | ~dark.any(0), margins, torch.inf).argmin(0)
@@ -93,8 +93,8 @@ def test_labels_of_several_as_well():
         present = net(images) > 0
     one = torch.zeros(6, dtype=torch.int64)
     criterion = label_flipped(one, present[:, 0], [0.5] * 4)
-    found = pgd(net, images, present.float(), loss=task_loss, size=Magnitude(l2=2.0), restarts=3, criterion=criterion)
-    assert criterion.met(net(found), found - images).any()
+    found = pgd(net, images, present.float(), loss=task_loss, size=Epsilon(l2=2.0), restarts=3, criterion=criterion)
+    assert criterion.is_satisfied(net(found), found - images).any()
 
 
 def test_each_restart_costs_its_steps_and_one_forward_pass(scene):

@@ -15,7 +15,7 @@ import pytest
 from helpers.radii import BATCH, COUNT, QUICK, lines, run, toy, worker
 from pellucid.evaluation.robustness import radii as radii_module
 from pellucid.evaluation.robustness.ara import area
-from pellucid.evaluation.robustness.radii import Protocol
+from pellucid.evaluation.robustness.radii import AttackConfig
 from pellucid.types import InputError
 from pellucid.utils.results_store import ResultsStore
 
@@ -83,7 +83,7 @@ def test_two_processes_share_the_work_and_neither_does_the_others(tmp_path, undi
     assert sum(counts) == COUNT
     assert min(counts) > 0
     assert lines(tmp_path) == lines(undisturbed[0])
-    expected = area(undisturbed[1].radius, undisturbed[1].question.naive)
+    expected = area(undisturbed[1].radius, undisturbed[1].robustness_target.naive)
     assert [float(value) for _, value in said] == [pytest.approx(expected)] * 2
     assert json.loads((tmp_path / "ara.json").read_text())["kinds"]["attack"]["ara"] == pytest.approx(expected)
 
@@ -118,9 +118,12 @@ def test_what_a_dead_process_held_is_taken_over(tmp_path, undisturbed):
     ("change", "named"),
     [
         ({"sha": "two"}, 'weights_sha256: "one" there, "two" here'),
-        ({"protocol": Protocol("tight", seed=3, options=QUICK.options)}, 'protocol: "woods2019" there, "tight" here'),
-        ({"protocol": Protocol("woods2019", seed=4, options=QUICK.options)}, "seed: 3 there, 4 here"),
-        ({"protocol": Protocol("woods2019", seed=3)}, "options"),
+        (
+            {"protocol": AttackConfig("tight", seed=3, options=QUICK.options)},
+            'protocol: "woods2019" there, "tight" here',
+        ),
+        ({"protocol": AttackConfig("woods2019", seed=4, options=QUICK.options)}, "seed: 3 there, 4 here"),
+        ({"protocol": AttackConfig("woods2019", seed=3)}, "options"),
         ({"kinds": ("attack", "btr")}, "kinds"),
     ],
 )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pellucid.attacks import Magnitude
+from pellucid.attacks import Epsilon
 from pellucid.attacks.under_attack import logits_under_attack
 from pellucid.evaluation.metrics.comparison import Row
 from pellucid.models import load_model
@@ -18,7 +18,7 @@ from pellucid.models.inference import predict
 from pellucid.study import evaluation as evaluation_module
 from pellucid.study import load_study
 from pellucid.study.cases import choose
-from pellucid.study.evaluation import judge, set_stage
+from pellucid.study.evaluation import judge, prepare_evaluation_data
 from pellucid.study.results import conclude
 from pellucid.study.runs import open_data, plan, train_all
 from pellucid.training import RunFolder, TrainingError
@@ -41,7 +41,7 @@ def study():
 
 @pytest.fixture(scope="module")
 def stage(study):
-    return set_stage(study, None, size=32, channels=1, limit=None, cache=None)
+    return prepare_evaluation_data(study, None, size=32, channels=1, limit=None, cache=None)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_a_verdict_is_what_the_network_says(study, trained, stage, tmp_path):
     np.testing.assert_allclose(verdict.logits, predict(network, stage.images), atol=1e-6)
     assert len(stage.attacked_images) == 8
     np.testing.assert_allclose(verdict.attacked["0"], verdict.logits[attacked_rows(stage)], atol=1e-5)
-    size = Magnitude(linf=0.01)
+    size = Epsilon(linf=0.01)
     expected = logits_under_attack(network, stage.attacked_images, stage.attacked.targets, size=size, steps=2)
     np.testing.assert_allclose(verdict.attacked[str(size)], expected, atol=1e-5)
     assert set(verdict.scores) == {("findings", "cam"), ("findings", "saliency")}
@@ -146,7 +146,7 @@ def test_what_was_kept_under_other_settings_is_not_taken_for_an_answer(
     run = plan(study, trained)[0]
     judge(study, run, stage, tmp_path, "cpu")
     changed = load_study("demo", [*SMALL, override])
-    other = set_stage(changed, None, size=32, channels=1, limit=None, cache=None)
+    other = prepare_evaluation_data(changed, None, size=32, channels=1, limit=None, cache=None)
     judge(changed, run, other, tmp_path, "cpu")
     assert counted["logits_under_attack"] == attacks
     assert counted["score_explanations"] == explanations
@@ -166,7 +166,7 @@ def test_a_target_may_be_limited(stage, of_target, of_command, expected):
     (whole,) = stage.tasks
     limit = f"limit={of_target}" if of_target else "boxes=true"
     study = load_study("demo", [*SMALL, f"evaluation.targets=[{{name='findings', {limit}}}]"])
-    (cut,) = set_stage(study, None, size=32, channels=1, limit=of_command, cache=None).tasks
+    (cut,) = prepare_evaluation_data(study, None, size=32, channels=1, limit=of_command, cache=None).tasks
     assert len(cut.images) == len(cut.dataset) == expected
     assert set(cut.pair_image) == set(range(expected))
     for row, name in enumerate(cut.dataset.ids):
@@ -208,7 +208,7 @@ def test_a_study_without_regions_says_what_to_name(tmp_path):
             Image.linear_gradient("L").resize((32, 32 + i)).save(tmp_path / name / f"{name}{i}.png")
     study = load_study("demo", [*SMALL, "data={name='folder', options={}}", "evaluation.targets=[{name='test'}]"])
     with pytest.raises(InputError, match=r"marks no regions; name images with regions in evaluation.targets"):
-        set_stage(study, tmp_path, size=32, channels=1, limit=None, cache=None)
+        prepare_evaluation_data(study, tmp_path, size=32, channels=1, limit=None, cache=None)
 
 
 def test_the_split_does_not_depend_on_the_seed_of_a_run(study):

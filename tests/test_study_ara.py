@@ -14,7 +14,7 @@ from pellucid.evaluation.robustness import radii as radii_module
 from pellucid.evaluation.robustness.ara import balanced_ara
 from pellucid.models.weights import read_model_card
 from pellucid.study import load_study, run_study
-from pellucid.study.evaluation import judge, set_stage
+from pellucid.study.evaluation import judge, prepare_evaluation_data
 from pellucid.study.runs import plan
 from pellucid.types import InputError
 
@@ -78,7 +78,7 @@ def test_every_label_and_their_mean_have_an_area_with_its_interval(finished):
         for c in (*classes, "mean")
         for v in study.variants
     }
-    stage = set_stage(study, None, size=32, channels=1, limit=None, cache=None)
+    stage = prepare_evaluation_data(study, None, size=32, channels=1, limit=None, cache=None)
     for run in plan(study, out):
         verdict = judge(study, run, stage, out / "evaluations" / run.folder.name, "cpu")
         for kind, found in verdict.radii.items():
@@ -141,7 +141,7 @@ def test_the_page_shows_table_curve_and_alarm(finished):
 def test_what_was_measured_is_kept_for_the_same_question_only(finished, attacked, override, again):
     _, out, _ = finished
     study = load_study("demo", [*SMALL, ASKED, override])
-    stage = set_stage(study, None, size=32, channels=1, limit=None, cache=None)
+    stage = prepare_evaluation_data(study, None, size=32, channels=1, limit=None, cache=None)
     run = plan(study, out)[0]
     judge(study, run, stage, out / "evaluations" / run.folder.name, "cpu")
     assert bool(attacked) == again
@@ -149,7 +149,7 @@ def test_what_was_measured_is_kept_for_the_same_question_only(finished, attacked
 
 def test_a_trial_compares_with_the_constant_answer_of_the_whole_part(finished):
     study, out, _ = finished
-    stage = set_stage(study, None, size=32, channels=1, limit=10, cache=None)
+    stage = prepare_evaluation_data(study, None, size=32, channels=1, limit=10, cache=None)
     assert (len(stage.whole), len(stage.test), len(stage.measured)) == (36, 10, 10)
     assert "best_constant" in read_model_card(plan(study, out)[0].folder)
 
@@ -158,7 +158,7 @@ def test_a_study_that_asks_for_none_has_none(finished, attacked):
     _, out, _ = finished
     study = load_study("demo", SMALL)
     assert study.evaluation.ara.kinds == ()
-    stage = set_stage(study, None, size=32, channels=1, limit=None, cache=None)
+    stage = prepare_evaluation_data(study, None, size=32, channels=1, limit=None, cache=None)
     run = plan(study, out)[0]
     verdict = judge(study, run, stage, out / "evaluations" / run.folder.name, "cpu")
     assert verdict.radii == {}

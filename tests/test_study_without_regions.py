@@ -15,7 +15,7 @@ from pellucid.data.readers.cifar10.reader import TRAIN
 from pellucid.models import load_model
 from pellucid.models.inference import predict
 from pellucid.study import load_study, run_study
-from pellucid.study.evaluation import set_stage
+from pellucid.study.evaluation import prepare_evaluation_data
 from pellucid.types import InputError
 
 STUDY = """
@@ -219,8 +219,8 @@ def test_targets_that_are_not_given_are_asked_for(data, written, tmp_path):
     path = tmp_path / "again.toml"
     path.write_text(STUDY.replace("targets = []\n", ""), encoding="utf-8")
     with pytest.raises(InputError, match=r"cifar10 marks no regions; .*evaluation\.targets = \[\] leaves"):
-        set_stage(load_study(str(path)), data, size=32, channels=3, limit=None, cache=None)
-    assert set_stage(load_study(written), data, size=32, channels=3, limit=None, cache=None).tasks == ()
+        prepare_evaluation_data(load_study(str(path)), data, size=32, channels=3, limit=None, cache=None)
+    assert prepare_evaluation_data(load_study(written), data, size=32, channels=3, limit=None, cache=None).tasks == ()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from PIL import Image
 
 from helpers.table import ALL, TINY, faults, refused, rows, table_of_radiographs, writer_of_tables
 from pellucid.data import check_dataset, open_dataset
-from pellucid.data.opening import FaultyDataError
+from pellucid.data.issues import FaultyDataError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*images from:UserWarning")
 
@@ -254,8 +254,8 @@ def test_boxes_of_a_path_that_is_there_twice_are_the_first_rows(table):
     table("path,label,x,y,width,height\nsub/0.png,a,1,2,3,4\nsub/0.png,a,1,2,300,4\n", "boxes.csv")
     with pytest.raises(FaultyDataError) as caught:
         open_dataset("table", path, options=ALL)
-    assert any("line 4: sub/0.png is in line 2 too" in r.reason for r in caught.value.remarks)
-    assert any("line 3" in r.reason and "lies outside" in r.reason for r in caught.value.remarks)
+    assert any("line 4: sub/0.png is in line 2 too" in r.reason for r in caught.value.issues)
+    assert any("line 3" in r.reason and "lies outside" in r.reason for r in caught.value.issues)
     test = caught.value.usable["test"]
     assert [(test.ids[r.image], r.label) for r in test.regions.items] == [("sub/0.png", "a")]
 

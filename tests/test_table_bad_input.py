@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from helpers.table import ALL, TINY, faults, refused, rows, table_of_radiographs, writer_of_tables
 from pellucid.data import check_dataset, open_dataset
-from pellucid.data.opening import MISSING
+from pellucid.data.issues import MISSING
 from pellucid.types import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*images from:UserWarning")

@@ -129,17 +129,17 @@ def test_a_flat_neighbourhood_is_left_in_a_random_direction(inner, wanted):
 
 
 class Ledge(nn.Module):
-    """The probability of the first class falls steeply, then hardly at all, and to a half only after `far`."""
+    """The probability of the first class falls steeply, then hardly at all, and to a half only after `multi_start`."""
 
     task = "multiclass"
 
     def __init__(self, far):
         super().__init__()
-        self.far = far
+        self.multi_start = far
 
     def forward(self, images):
         along = 64 * (images - 0.5).flatten(1).mean(1)
-        other = 0.5 * (500 * along).tanh() + 0.001 * along + 5 * (along - self.far).relu()
+        other = 0.5 * (500 * along).tanh() + 0.001 * along + 5 * (along - self.multi_start).relu()
         return torch.stack([torch.ones_like(other), other], 1)
 
 

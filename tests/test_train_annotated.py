@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pellucid.annotations.records import AnnotationSet, Mark, Verdict
+from pellucid.annotations.records import AnnotationSet, LabelAnswer, Mark
 from pellucid.annotations.shapes import Rectangle
 from pellucid.data import open_dataset
 from pellucid.data.dataset import Dataset, DatasetCard
@@ -49,7 +49,7 @@ def annotate(dataset, rows=(3, 10, 41), verdicts=()):
     first, second, *_ = dataset.classes
     marks = [Mark(dataset.ids[row], second, "irrelevant", LEFT) for row in rows]
     marks += [Mark(dataset.ids[row], first, "relevant", TOP) for row in rows[:1]]
-    return AnnotationSet(marks, [Verdict(dataset.ids[row], name, said) for row, name, said in verdicts])
+    return AnnotationSet(marks, [LabelAnswer(dataset.ids[row], name, said) for row, name, said in verdicts])
 
 
 def run(splits, out, *overrides, name="annotated", annotations=None, **options):
@@ -136,7 +136,7 @@ def test_one_label_an_image_is_corrected_or_contradicted():
     dataset = Dataset(card, "train", ("x", "y"), ("x", "y"), np.array([0, 1]), lambda _: np.zeros((4, 4), np.uint8))
 
     def after(*said):
-        new, changed = corrected(AnnotationSet(verdicts=[Verdict(*each) for each in said]), dataset)
+        new, changed = corrected(AnnotationSet(verdicts=[LabelAnswer(*each) for each in said]), dataset)
         return new.targets.tolist(), changed
 
     with warnings.catch_warnings():

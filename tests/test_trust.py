@@ -21,9 +21,9 @@ from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.measures import MEASURES, QUESTIONS
 from pellucid.evaluation.trust.rows import trust_row, trust_table
 from pellucid.evaluation.trust.run import Trust
+from pellucid.evaluation.trust.samples import gather_trust_samples, targets_of, trivial_scores
 from pellucid.evaluation.trust.shortcut import shortcut_task
 from pellucid.evaluation.trust.store import keep_findings, read_findings
-from pellucid.evaluation.trust.subjects import gather_subjects, targets_of, trivial_scores
 from pellucid.models import wrap
 from pellucid.report.pages.trust import TrustPage, write_trust
 from pellucid.types import InputError, InputSpec
@@ -39,7 +39,7 @@ def judged():
     """A network with drawn weights on a phantom with a shortcut; noise, a constant map and saliency."""
     data = open_dataset("phantom", options=OPTIONS)["test"]
     net = small(classes=data.classes)
-    subjects = gather_subjects(net, data, finding="Nodule")
+    subjects = gather_trust_samples(net, data, finding="Nodule")
     network = judge_network(net, subjects, QUICK)
     explainers = [fresh_noise(), fixed_noise(), constant(), Mapper("saliency")]
     others = {"twin": net, "other": small(1, classes=data.classes)}
@@ -139,7 +139,7 @@ def test_the_work_is_what_the_budget_says(judged):
 def test_the_true_mask_is_perfectly_faithful_to_a_network_that_adds_up_the_finding():
     """White findings on black, one class an image, the logit 8 · (share of the finding there) − 4: all is known."""
     data = open_dataset("phantom", options={**OPTIONS, "shortcut": None})["test"]
-    masks = torch.from_numpy(gather_subjects(net_of(data), data).place.masks)
+    masks = torch.from_numpy(gather_trust_samples(net_of(data), data).place.masks)
     masks = masks[masks.sum((1, 2)) < 200].float()
     sizes = masks.sum((1, 2))
     net = wrap(
@@ -165,7 +165,7 @@ def test_the_true_mask_is_perfectly_faithful_to_a_network_that_adds_up_the_findi
 def test_the_true_mask_is_perfect_for_place_and_fails_randomisation():
     data = open_dataset("phantom", options={**OPTIONS, "shortcut": None})["test"]
     net = net_of(data)
-    subjects = gather_subjects(net, data)
+    subjects = gather_trust_samples(net, data)
     found = judge_method(mask_explainer(subjects), net, subjects, QUICK)
     rows = {
         r.measure: r
@@ -203,7 +203,7 @@ def mask_explainer(subjects):
 def test_an_image_alone_has_figures_and_no_intervals():
     data = open_dataset("phantom", options={**OPTIONS, "test": 1})["test"]
     net = small(classes=data.classes)
-    subjects = gather_subjects(net, data)
+    subjects = gather_trust_samples(net, data)
     rows = trust_table(
         judge_network(net, subjects, QUICK), [judge_method(Mapper("cam"), net, subjects, QUICK)], subjects
     )
@@ -248,7 +248,7 @@ def test_the_share_on_a_shortcut_of_a_network_that_hangs_on_nothing_else():
     task = shortcut_task(data, "Nodule", data.classes, size=32, channels=1)
     corner = torch.from_numpy(task.marker.any(0)).float().expand(8, 1, 32, 32)
     net = linear(corner, classes=data.classes)
-    subjects = gather_subjects(net, data, finding="Nodule")
+    subjects = gather_trust_samples(net, data, finding="Nodule")
     found = judge_method(Mapper("saliency"), net, subjects, QUICK)
     expected = (task.marker & task.marker.any(0)).sum((1, 2)) / task.marker.any(0).sum()
     assert found.values["marker_share"].tolist() == pytest.approx(expected.tolist())

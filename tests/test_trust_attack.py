@@ -18,7 +18,7 @@ from pellucid.evaluation.trust import run as trust_run
 from pellucid.evaluation.trust.attack import MEASURED, NO_SLOPE, NONE_ATTACKED, judge_attack
 from pellucid.evaluation.trust.judge import TrustSettings
 from pellucid.evaluation.trust.run import judge_all
-from pellucid.evaluation.trust.subjects import gather_subjects
+from pellucid.evaluation.trust.samples import gather_trust_samples
 from pellucid.models.inference import as_pixels
 from pellucid.utils.results_store import ResultsStore
 
@@ -30,7 +30,7 @@ def stage():
     options = {"size": 32, "train": 1, "validation": 1, "test": 7, "prevalence": 0.5}
     data = open_dataset("phantom", options=options)["test"]
     net = small(classes=data.classes)
-    return net, gather_subjects(net, data)
+    return net, gather_trust_samples(net, data)
 
 
 def test_the_figures_are_those_of_the_attack_alone(stage):

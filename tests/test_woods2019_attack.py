@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from helpers import attack as example
 from pellucid.attacks import Misclassified, RadiusReached, Targeted, minimal, woods2019, worse_than_random
-from pellucid.attacks.search import Search
+from pellucid.attacks.attack_state import AttackState
 from pellucid.attacks.woods2019 import algorithm_1
 from pellucid.types import InputError
 
@@ -81,12 +81,12 @@ USES = {
 ROUNDING = 1e-6  # 450 steps on a network with kinks grow what the last bits differ by
 
 
-class Recorder(Search):
+class Recorder(AttackState):
     """Notes every perturbation that is looked at."""
 
-    def look(self, perturbation, *arguments, **options):
+    def evaluate(self, perturbation, *arguments, **options):
         self.visited = [*getattr(self, "visited", []), perturbation.clone()]
-        return super().look(perturbation, *arguments, **options)
+        return super().evaluate(perturbation, *arguments, **options)
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +177,6 @@ def test_the_steps_sum_to_the_length():
     """Towards a radius that is never reached, on a plane, every step goes the same way."""
     net = example.Linear(torch.tensor([[0.01] * 64, [0.0] * 64]), torch.zeros(2))
     images = torch.full((1, 1, 8, 8), 0.5)
-    search = Search(net, images, RadiusReached(Misclassified(torch.tensor([0])), 10.0), box=False)
-    walk = partial(algorithm_1, length=3.0, steps=11, momentum=0.0)
-    torch.testing.assert_close(walk(search), torch.full_like(images, -3.0), rtol=1e-4, atol=0)
+    search = AttackState(net, images, RadiusReached(Misclassified(torch.tensor([0])), 10.0), box=False)
+    run_fixed_budget = partial(algorithm_1, length=3.0, steps=11, momentum=0.0)
+    torch.testing.assert_close(run_fixed_budget(search), torch.full_like(images, -3.0), rtol=1e-4, atol=0)

@@ -1,9 +1,9 @@
 """An annotation server that is killed whenever it is told so and started again at once, as often as asked.
 
-Run as a program of its own: `helpers/annotate_killed_server.py RUN STORE TIMES DATA_OPTIONS_AS_JSON`. It says where the page
-is; then, a line each, that a server is up and, after a line of input, how often it was killed. The socket stays open
-between two servers, as behind systemd: who comes while there is none waits for the next. What takes long, Python's
-imports, happens once; every server is a process of its own (fork) with its own network, desk and connections.
+Run as a program of its own: `helpers/annotate_killed_server.py RUN STORE TIMES DATA_OPTIONS_AS_JSON`. It says where
+the page is; then, a line each, that a server is up and, after a line of input, how often it was killed. The socket
+stays open between two servers, as behind systemd: who comes while there is none waits for the next. What takes long,
+Python's imports, happens once; every server is a process of its own (fork) with its own network, desk and connections.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from pathlib import Path
 import torch
 import uvicorn  # noqa: F401 (here, so that no server has to)
 
-from pellucid.annotator.opening import DeskOptions, open_desk
 from pellucid.annotator.server import create_app  # noqa: F401 (likewise)
-from pellucid.annotator.serving import open_door, serve_desk
+from pellucid.annotator.serving import serve, server_access
+from pellucid.annotator.setup import ServiceOptions, open_service
 from pellucid.data import open_dataset
 from pellucid.models.weights import load_model
 
 
 def main(run, source, times, options):
     torch.set_num_threads(1)
-    door = open_door("127.0.0.1", 0)
+    access = server_access("127.0.0.1", 0)
     part = open_dataset("phantom", options=options)["train"]
-    print(door.base, flush=True)
+    print(access.base, flush=True)
 
     def start():
         """A server in a process of its own, which is about to take requests."""
@@ -38,8 +38,8 @@ def main(run, source, times, options):
         if child == 0:
             logging.disable()
             os.close(reading)
-            desk = open_desk(part, load_model(run), source, options=DeskOptions(order="random", per_image=50))
-            serve_desk(desk, door, say=lambda _: os.write(writing, b"ready\n"), open_page=False)
+            service = open_service(part, load_model(run), source, options=ServiceOptions(order="random", per_image=50))
+            serve(service, access, say=lambda _: os.write(writing, b"ready\n"), open_page=False)
             os._exit(0)
         os.close(writing)
         with os.fdopen(reading) as said:

@@ -61,10 +61,10 @@ def signed_in(address, name="Ann"):
 
 
 @contextlib.contextmanager
-def invited(address, desk, name="Ann"):
+def invited(address, service, name="Ann"):
     """A client who shows an invitation, as one must for a name that was used in another browser."""
     with httpx.Client(base_url=address, timeout=60) as client:
-        client.post("/api/session", json={"invitation": invite(desk.store, name)}).raise_for_status()
+        client.post("/api/session", json={"invitation": invite(service.store, name)}).raise_for_status()
         yield client
 
 

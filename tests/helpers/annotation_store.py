@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from helpers.annotation import phantom_part
-from pellucid.annotations.records import Mark, Note, Verdict, Visit
+from pellucid.annotations.records import LabelAnswer, Mark, Note, Visit
 from pellucid.annotations.shapes import Brush, Polygon, Rectangle
 
 BOX = Rectangle(0.25, 0.5, 0.25, 0.125)
@@ -24,8 +24,8 @@ def full(store):
     for mark in marks:
         store.add_mark(mark)
     store.undo_mark(B, marks[3].id, "Ann")
-    store.put_verdict(Verdict(A, "Nodule", "yes", "Ann"))
-    store.put_verdict(Verdict(A, "Nodule", "unsure", "Bob"))
+    store.put_verdict(LabelAnswer(A, "Nodule", "yes", "Ann"))
+    store.put_verdict(LabelAnswer(A, "Nodule", "unsure", "Bob"))
     store.put_note(Note(A, "=1+1\n\"quoted\", 'x'; DROP TABLE mark;--\r\n<script>alert(1)</script> Ünïcode 𝒳", "Ann"))
     store.put_visit(Visit(A, "done", "Ann"))
     store.put_visit(Visit(B, "skipped", "Bob"))

@@ -10,7 +10,7 @@ from torch import nn
 
 from pellucid.data.dataset import Dataset, DatasetCard
 from pellucid.evaluation.robustness.certified_rows import measure_certified
-from pellucid.evaluation.robustness.questions import ask
+from pellucid.evaluation.robustness.robustness_target import robustness_target_of
 from pellucid.types import InputSpec
 
 SIGMA, PIXELS = 0.25, 64
@@ -61,8 +61,8 @@ def toy(net, values_or_images, targets):
 
 def measure(net, pixels, dataset, smoothing, folder=None, tmp=None):
     """In `folder`, or in one that is gone afterwards."""
-    question = ask("attack", dataset, {"thresholds": [0.5] * 3})
+    robustness_target = robustness_target_of("attack", dataset, {"thresholds": [0.5] * 3})
     if folder is not None:
-        return measure_certified(net, pixels, dataset, question, smoothing, folder, weights_sha256="one")
+        return measure_certified(net, pixels, dataset, robustness_target, smoothing, folder, weights_sha256="one")
     with tempfile.TemporaryDirectory(dir=tmp) as name:
-        return measure_certified(net, pixels, dataset, question, smoothing, Path(name), weights_sha256="one")
+        return measure_certified(net, pixels, dataset, robustness_target, smoothing, Path(name), weights_sha256="one")

@@ -13,12 +13,12 @@ from torch import nn
 
 from pellucid.data.dataset import Dataset, DatasetCard
 from pellucid.evaluation import Bootstrap
-from pellucid.evaluation.robustness.questions import ask
-from pellucid.evaluation.robustness.radii import Protocol, measure
+from pellucid.evaluation.robustness.radii import AttackConfig, measure
+from pellucid.evaluation.robustness.robustness_target import robustness_target_of
 from pellucid.models.inference import as_pixels
 
 COUNT, BATCH = 40, 4
-QUICK = Protocol("woods2019", seed=3, options={"steps": 12, "length": 2.0})
+QUICK = AttackConfig("woods2019", seed=3, options={"steps": 12, "length": 2.0})
 
 
 class Net(nn.Module):
@@ -58,7 +58,7 @@ def run(folder, *, pixels=None, dataset=None, net=None, protocol=QUICK, sha="one
     if dataset is None:
         pixels, dataset = toy()
     card = {"best_constant": [0.4, 0.3, 0.3]}
-    asked = [ask(kind, dataset, card) for kind in kinds]
+    asked = [robustness_target_of(kind, dataset, card) for kind in kinds]
     return measure(
         net or Net(), pixels, dataset, asked, protocol, folder, weights_sha256=sha, batch_size=batch_size
     )  # fmt: skip

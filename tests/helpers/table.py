@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pellucid.data import open_dataset
-from pellucid.data.opening import FaultyDataError
+from pellucid.data.issues import FaultyDataError
 from pellucid.types import InputError
 
 ALL = {"test_fraction": 1}
@@ -41,8 +41,8 @@ def faults(table, /, **options):
     """The lines of a table that are refused, with the reasons."""
     with pytest.raises(FaultyDataError) as caught:
         open_dataset("table", table, options=options)
-    assert all(remark.serious for remark in caught.value.remarks)
-    return [remark.reason for remark in caught.value.remarks]
+    assert all(remark.serious for remark in caught.value.issues)
+    return [remark.reason for remark in caught.value.issues]
 
 
 def refused(table, match, /, **options):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from pellucid.annotations.records import AnnotationSet, Mark, Verdict
+    from pellucid.annotations.records import AnnotationSet, LabelAnswer, Mark
 
 SIZE = 256  # that regions are compared at
 
@@ -47,14 +47,14 @@ def agreement(annotations: AnnotationSet, classes: Sequence[str]) -> list[ClassA
     saw nothing, or that the time was up.
 
     Example:
-        >>> from pellucid.annotations.records import AnnotationSet, Verdict
+        >>> from pellucid.annotations.records import AnnotationSet, LabelAnswer
         >>> said = {"ann": "yes yes no no", "bob": "yes no no no"}
-        >>> verdicts = [Verdict(str(i), "Mass", v, who) for who, s in said.items() for i, v in enumerate(s.split())]
+        >>> verdicts = [LabelAnswer(str(i), "Mass", v, who) for who, s in said.items() for i, v in enumerate(s.split())]
         >>> round(agreement(AnnotationSet((), verdicts), ["Mass"])[0].kappa, 3)
         0.5
     """
     marks: dict[str, list[Mark]] = {}
-    verdicts: dict[str, list[Verdict]] = {}
+    verdicts: dict[str, list[LabelAnswer]] = {}
     for mark in annotations.marks:
         marks.setdefault(mark.class_name, []).append(mark)
     for verdict in annotations.verdicts:
@@ -62,7 +62,7 @@ def agreement(annotations: AnnotationSet, classes: Sequence[str]) -> list[ClassA
     return [ClassAgreement(c, *_kappa(verdicts.get(c, [])), _overlaps(marks.get(c, []))) for c in classes]
 
 
-def _kappa(verdicts: Sequence[Verdict]) -> tuple[int, float]:
+def _kappa(verdicts: Sequence[LabelAnswer]) -> tuple[int, float]:
     from sklearn.metrics import cohen_kappa_score
 
     said: dict[str, dict[str, str]] = {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from pellucid.annotations.records import Mark, Note, Verdict, Visit
+    from pellucid.annotations.records import LabelAnswer, Mark, Note, Visit
     from pellucid.data.dataset import Dataset
 
 
@@ -69,6 +69,6 @@ class StoreContent:
     info: StoreInfo
     sizes: dict[str, tuple[int, int] | None]
     marks: tuple[Mark, ...]
-    verdicts: tuple[Verdict, ...] = ()
+    verdicts: tuple[LabelAnswer, ...] = ()
     notes: tuple[Note, ...] = ()
     visits: tuple[Visit, ...] = ()

@@ -13,7 +13,7 @@ from pellucid.annotations.content import StoreContent, StoreInfo
 from pellucid.annotations.csv_files import FIELDS, read_rows, write_rows
 from pellucid.annotations.foreign import foreign_content
 from pellucid.annotations.from_regions import regions_as_marks
-from pellucid.annotations.records import Kind, Mark, Note, Verdict, Visit
+from pellucid.annotations.records import Kind, LabelAnswer, Mark, Note, Visit
 from pellucid.annotations.shapes import shape_from_json, shape_to_json
 from pellucid.annotations.store import open_store
 from pellucid.data.readers.coco.annotations import compact_polygons
@@ -149,7 +149,7 @@ def from_records(records: list[Any], where: str) -> StoreContent:
     info: StoreInfo | None = None
     sizes: dict[str, tuple[int, int] | None] = {}
     marks: list[Mark] = []
-    verdicts: list[Verdict] = []
+    verdicts: list[LabelAnswer] = []
     notes: list[Note] = []
     visits: list[Visit] = []
     for number, given in enumerate(records, 1):
@@ -164,7 +164,7 @@ def from_records(records: list[Any], where: str) -> StoreContent:
             elif record == "mark":
                 marks.append(_mark(row))
             elif record == "verdict":
-                verdicts.append(Verdict(row["image"], row["class"], value, row["annotator"], _time(row["created"])))
+                verdicts.append(LabelAnswer(row["image"], row["class"], value, row["annotator"], _time(row["created"])))
             elif record == "note":
                 notes.append(Note(row["image"], value, row["annotator"], _time(row["created"])))
             elif record == "visit":
@@ -221,7 +221,7 @@ def _mark(row: Mapping[str, str]) -> Mark:
     return Mark(row["image"], row["class"], kind, shape, row["annotator"], created, row["undone"] == "yes", row["id"])
 
 
-def _by(said: Verdict | Note | Visit) -> dict[str, str]:
+def _by(said: LabelAnswer | Note | Visit) -> dict[str, str]:
     return {"annotator": said.annotator, "created": said.created.isoformat()}
 
 

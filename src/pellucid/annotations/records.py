@@ -64,7 +64,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class LabelAnswer:
     """What one person says of a label of an image: the class is present, it is not, or it cannot be said."""
 
     image: str
@@ -121,7 +121,7 @@ class AnnotationSet:
         >>> from pellucid.annotations.shapes import Rectangle
         >>> left, top = Rectangle(0, 0, 0.5, 1), Rectangle(0, 0, 1, 0.5)
         >>> marks = [Mark("a", "Nodule", "relevant", left), Mark("a", "Nodule", "irrelevant", top)]
-        >>> found = AnnotationSet(marks, [Verdict("a", "Nodule", "yes")])
+        >>> found = AnnotationSet(marks, [LabelAnswer("a", "Nodule", "yes")])
         >>> relevant, irrelevant = found.masks(["a", "b"], ["Nodule"], size=2)
         >>> relevant[0, 0].astype(int).tolist(), irrelevant[0, 0].astype(int).tolist()
         ([[0, 0], [1, 0]], [[1, 1], [0, 0]])
@@ -129,7 +129,7 @@ class AnnotationSet:
         [[1.0], [nan]]
     """
 
-    def __init__(self, marks: Iterable[Mark] = (), verdicts: Iterable[Verdict] = ()) -> None:
+    def __init__(self, marks: Iterable[Mark] = (), verdicts: Iterable[LabelAnswer] = ()) -> None:
         self.marks = tuple(sorted((m for m in marks if not m.undone), key=lambda m: m.created))
         self.verdicts = tuple(sorted(verdicts, key=lambda v: v.created))
         self._drawn: dict[tuple[str, str], dict[str, list[Mark]]] = {}

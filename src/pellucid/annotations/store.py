@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from pellucid.annotations.content import StoreContent, StoreInfo
 from pellucid.annotations.damage import telling_damage
-from pellucid.annotations.records import AnnotationSet, Mark, Note, Verdict, Visit
+from pellucid.annotations.records import AnnotationSet, LabelAnswer, Mark, Note, Visit
 from pellucid.annotations.schema import DATASET, IMAGE, MARK, NOTE, VERDICT, VISIT, WRITES, connect, store_name
 from pellucid.annotations.shapes import shape_from_json, shape_to_json
 from pellucid.annotations.turns import Turns
@@ -157,7 +157,7 @@ class AnnotationStore:
             _touch(connection, image, annotator)
             return replace(mark_of(found), undone=True)
 
-    def put_verdict(self, verdict: Verdict) -> None:
+    def put_verdict(self, verdict: LabelAnswer) -> None:
         """Keep a verdict, in the place of an earlier one of the same person."""
         with self.writing() as connection:
             _put(connection, VERDICT, verdict)
@@ -193,12 +193,12 @@ class AnnotationStore:
         with self.reading() as connection:
             return [mark_of(row) for row in connection.execute(query)]
 
-    def verdicts(self, image: str | None = None, annotator: str | None = None) -> list[Verdict]:
+    def verdicts(self, image: str | None = None, annotator: str | None = None) -> list[LabelAnswer]:
         """Verdicts in the order of time, of one image or person where given."""
         query = narrow(sa.select(VERDICT), VERDICT, image, annotator)
         with self.reading() as connection:
             rows = connection.execute(query.order_by(VERDICT.c.created, VERDICT.c.image, VERDICT.c.class_name))
-            return [Verdict(r.image, r.class_name, r.present, r.annotator, _time(r.created)) for r in rows]
+            return [LabelAnswer(r.image, r.class_name, r.present, r.annotator, _time(r.created)) for r in rows]
 
     def notes(self, image: str | None = None, annotator: str | None = None) -> list[Note]:
         """Notes in the order of time, of one image or person where given."""
@@ -297,7 +297,7 @@ def _add_mark(connection: sa.Connection, mark: Mark) -> bool:
 
 
 def _put(
-    connection: sa.Connection, table: sa.Table, said: Verdict | Note | Visit, *, unless_later: bool = False
+    connection: sa.Connection, table: sa.Table, said: LabelAnswer | Note | Visit, *, unless_later: bool = False
 ) -> None:
     """Insert a row, or replace the one with the same keys: what arrives last counts, whatever the clock says."""
     latest = "changed" if table is VISIT else "created"

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from pellucid.annotator.desk import Desk
     from pellucid.annotator.gate import Gate
+    from pellucid.annotator.service import AnnotationService
     from pellucid.annotator.sessions import Sessions, Visitor
 
 HERE = Path(__file__).parent
@@ -39,7 +39,7 @@ class SessionBody(BaseModel):
     invitation: str | None = Field(default=None, max_length=100)
 
 
-def add_doors(app: FastAPI, desk: Desk, gate: Gate, sessions: Sessions) -> None:
+def add_doors(app: FastAPI, service: AnnotationService, gate: Gate, sessions: Sessions) -> None:
     """How people come in."""
     pages = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True)
 
@@ -53,7 +53,7 @@ def add_doors(app: FastAPI, desk: Desk, gate: Gate, sessions: Sessions) -> None:
     def page(request: Request) -> HTMLResponse:
         visitor = visitor_of(request)
         if visitor.inside:
-            return show("page.html", visitor, about=desk.about(visitor.annotator))
+            return show("page.html", visitor, about=service.about(visitor.annotator))
         return show("signin.html", visitor, 401, known=visitor.annotator or "", invited="", code="")
 
     @app.get("/enter/{code}")
@@ -94,13 +94,13 @@ def add_doors(app: FastAPI, desk: Desk, gate: Gate, sessions: Sessions) -> None:
             if not visitor.inside:
                 _try(gate, request, lambda: gate.admits(token), "this is not the server's token.")
             name = sessions.sign_in(body.annotator or "", secret)
-        answer = JSONResponse(desk.about(name))
+        answer = JSONResponse(service.about(name))
         _set_cookie(answer, secret)
         return answer
 
     @app.get("/api/about")
     def about(request: Request) -> dict[str, Any]:
-        return desk.about(visitor_of(request).annotator)
+        return service.about(visitor_of(request).annotator)
 
 
 def _try(gate: Gate, request: Request, shown: Callable[[], bool], told: str) -> None:

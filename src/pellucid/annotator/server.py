@@ -17,12 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from pellucid.annotations.people import InvitationError, NameTakenError
-from pellucid.annotations.records import Kind, Mark, Note, Present, Verdict
+from pellucid.annotations.records import Kind, LabelAnswer, Mark, Note, Present
 from pellucid.annotations.shapes import shape_from_json
 from pellucid.annotations.store import ConflictError, ForeignMarkError, UnknownMarkError
-from pellucid.annotator.desk import MAX_NOTE, Desk, mark_to_json
 from pellucid.annotator.doors import HERE, add_doors, visitor_of
 from pellucid.annotator.security import Guard
+from pellucid.annotator.service import MAX_NOTE, AnnotationService, mark_to_json
 from pellucid.annotator.sessions import Sessions
 from pellucid.types import InputError
 
@@ -69,18 +69,18 @@ class StateBody(_Body):
     state: Literal["offered", "done", "skipped"]
 
 
-def create_app(desk: Desk, gate: Gate, *, local: bool = True) -> ASGIApp:
+def create_app(service: AnnotationService, gate: Gate, *, local: bool = True) -> ASGIApp:
     """The annotation server as an ASGI application.
 
     Args:
-        desk: what its answers are made of.
+        service: what its answers are made of.
         gate: who may come in.
         local: it listens on this machine alone.
     """
     app = FastAPI(title="Pellucid annotation", openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.desk = desk
+    app.state.service = service
     app.mount("/static", StaticFiles(directory=HERE / "static", check_dir=False))
-    sessions = Sessions(desk.store, gate)
+    sessions = Sessions(service.store, gate)
 
     @app.exception_handler(InputError)
     def _input_error(_: Request, error: InputError) -> JSONResponse:
@@ -97,42 +97,42 @@ def create_app(desk: Desk, gate: Gate, *, local: bool = True) -> ASGIApp:
         answer.headers.update(error.headers or {})
         return answer
 
-    add_doors(app, desk, gate, sessions)
-    _add_images(app, desk)
-    _add_annotations(app, desk)
+    add_doors(app, service, gate, sessions)
+    _add_images(app, service)
+    _add_annotations(app, service)
     return Guard(app, gate, sessions, local=local)
 
 
-def _add_images(app: FastAPI, desk: Desk) -> None:
+def _add_images(app: FastAPI, service: AnnotationService) -> None:
     """What there is to see."""
 
     @app.get("/api/queue")
     def queue(annotator: Annotator, count: Annotated[int, Query(ge=1, le=10)] = 3) -> dict[str, Any]:
-        images = [desk.describe(image, annotator) for image in desk.queue(annotator, count)]
-        return {"images": images, "progress": desk.progress(annotator)}
+        images = [service.describe(image, annotator) for image in service.queue(annotator, count)]
+        return {"images": images, "progress": service.progress(annotator)}
 
     @app.get("/api/images")
     def finished(annotator: Annotator) -> dict[str, Any]:
-        return {"images": desk.finished(annotator)}
+        return {"images": service.finished(annotator)}
 
     @app.get("/api/images/{key}")
     def image(opened: Seen, annotator: Annotator) -> dict[str, Any]:
-        return desk.describe(opened, annotator)
+        return service.describe(opened, annotator)
 
     @app.get("/api/images/{key}/pixels.png")
     def pixels(opened: Seen, request: Request) -> Response:
-        return _png(desk.explanations.pixels(desk.row_of(opened)), request)
+        return _png(service.explanations.pixels(service.row_of(opened)), request)
 
     @app.get("/api/images/{key}/explanations/{method}/{index}")
     async def explanation(
         key: str, method: str, index: int, request: Request, annotator: Annotator, rho: float | None = None
     ) -> Response:
         opened = _seen(await run_in_threadpool(_opened, key, request, annotator), request)
-        explanations, row = desk.explanations, desk.row_of(opened)
+        explanations, row = service.explanations, service.row_of(opened)
         if method not in explanations.methods:
             raise HTTPException(404, f"explanations are {', '.join(explanations.methods)}.")
-        if not 0 <= index < len(desk.dataset.classes):
-            raise HTTPException(404, f"classes are numbered from 0 to {len(desk.dataset.classes) - 1}.")
+        if not 0 <= index < len(service.dataset.classes):
+            raise HTTPException(404, f"classes are numbered from 0 to {len(service.dataset.classes) - 1}.")
         if (method == "adversarial") != (rho is not None) or (rho is not None and rho not in explanations.rhos):
             raise InputError(f"rho is one of {', '.join(map(str, explanations.rhos))}, of adversarial alone.")
         made = explanations.get(row, method, index, rho or 0.0)
@@ -145,54 +145,54 @@ def _add_images(app: FastAPI, desk: Desk) -> None:
 
     @app.get("/api/progress")
     def progress(annotator: Annotator) -> dict[str, Any]:
-        return desk.progress(annotator)
+        return service.progress(annotator)
 
     @app.get("/api/agreement")
     def agreement(_: Annotator) -> dict[str, Any]:
-        return desk.agreement()
+        return service.agreement()
 
 
-def _add_annotations(app: FastAPI, desk: Desk) -> None:
+def _add_annotations(app: FastAPI, service: AnnotationService) -> None:
     """What people say."""
 
     @app.put("/api/images/{key}/marks/{mark}")
     def put_mark(mark: str, body: MarkBody, opened: Opened, annotator: Annotator) -> Response:
         if not UUID.fullmatch(mark):
             raise InputError("a mark's id is a UUID in lower case.")
-        width, height = desk.size_of(opened)
+        width, height = service.size_of(opened)
         shape = shape_from_json({**body.shape, **({"aspect": height / width} if "radius" in body.shape else {})})
         made = Mark(opened, _class(body.class_name), body.kind, shape, annotator, id=mark)
-        new = desk.store.add_mark(made)
+        new = service.store.add_mark(made)
         return JSONResponse(mark_to_json(made), 201 if new else 200)
 
     @app.delete("/api/images/{key}/marks/{mark}")
     def undo_mark(mark: str, opened: Opened, annotator: Annotator) -> dict[str, Any]:
-        return mark_to_json(desk.store.undo_mark(opened, mark, annotator))
+        return mark_to_json(service.store.undo_mark(opened, mark, annotator))
 
     @app.put("/api/images/{key}/verdicts/{index}")
     def put_verdict(index: int, body: VerdictBody, opened: Opened, annotator: Annotator) -> dict[str, Any]:
-        if not 0 <= index < len(desk.dataset.classes):
-            raise HTTPException(404, f"classes are numbered from 0 to {len(desk.dataset.classes) - 1}.")
-        name = desk.dataset.classes[index]
+        if not 0 <= index < len(service.dataset.classes):
+            raise HTTPException(404, f"classes are numbered from 0 to {len(service.dataset.classes) - 1}.")
+        name = service.dataset.classes[index]
         if body.present is None:
-            desk.store.drop_verdict(opened, name, annotator)
+            service.store.drop_verdict(opened, name, annotator)
         else:
-            desk.store.put_verdict(Verdict(opened, name, body.present, annotator))
-        return desk.describe(opened, annotator)
+            service.store.put_verdict(LabelAnswer(opened, name, body.present, annotator))
+        return service.describe(opened, annotator)
 
     @app.put("/api/images/{key}/note")
     def put_note(body: NoteBody, opened: Opened, annotator: Annotator) -> dict[str, Any]:
-        desk.store.put_note(Note(opened, body.text, annotator))
-        return desk.describe(opened, annotator)
+        service.store.put_note(Note(opened, body.text, annotator))
+        return service.describe(opened, annotator)
 
     @app.put("/api/images/{key}/state")
     def put_state(body: StateBody, opened: Opened, annotator: Annotator) -> dict[str, Any]:
-        desk.close_image(opened, annotator, body.state)
-        return desk.describe(opened, annotator)
+        service.close_image(opened, annotator, body.state)
+        return service.describe(opened, annotator)
 
     def _class(name: str) -> str:
-        if name not in desk.dataset.classes:
-            raise InputError(f"unknown class {name[:60]!r}. There are: {', '.join(desk.dataset.classes)}.")
+        if name not in service.dataset.classes:
+            raise InputError(f"unknown class {name[:60]!r}. There are: {', '.join(service.dataset.classes)}.")
         return name
 
 
@@ -219,11 +219,11 @@ def _opened(key: str, request: Request, annotator: Annotator) -> str:
     Raises:
         HTTPException: 404 for an image that is not there, 403 for one that was not offered.
     """
-    desk: Desk = request.app.state.desk
-    image = desk.image_of(key)
+    service: AnnotationService = request.app.state.service
+    image = service.image_of(key)
     if image is None:
         raise HTTPException(404, "there is no such image.")
-    if desk.store.state(image, annotator) is None:
+    if service.store.state(image, annotator) is None:
         raise HTTPException(403, "this image was not offered to you.")
     return image
 
@@ -237,7 +237,7 @@ def _seen(opened: Opened, request: Request) -> str:
     Raises:
         HTTPException: 404 for one that is not among the images offered now.
     """
-    if not request.app.state.desk.offers(opened):
+    if not request.app.state.service.offers(opened):
         raise HTTPException(404, "this image is not among those that are offered now.")
     return opened
 

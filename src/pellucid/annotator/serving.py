@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     import uvicorn
     from starlette.types import ASGIApp
 
-    from pellucid.annotator.desk import Desk
+    from pellucid.annotator.service import AnnotationService
 
 LEAST_TOKEN = 16  # characters
 TOKEN_VARIABLE = "PELLUCID_ANNOTATE_TOKEN"  # noqa: S105 (its name)
 
 
 @dataclass(frozen=True)
-class Door:
+class ServerAccess:
     """Where the server listens and who may come in.
 
     Attributes:
@@ -45,7 +45,7 @@ class Door:
     made: bool = False
 
 
-def open_door(host: str, port: int, token: str | None = None) -> Door:
+def server_access(host: str, port: int, token: str | None = None) -> ServerAccess:
     """Take a port, so that whatever is wrong with it is known before any work.
 
     Args:
@@ -61,11 +61,11 @@ def open_door(host: str, port: int, token: str | None = None) -> Door:
     listening = _listen(host, port)
     name = socket.gethostname() if host in ("", "0.0.0.0", "::") else host  # which others can follow # noqa: S104
     base = f"http://{f'[{name}]' if ':' in name else name}:{listening.getsockname()[1]}"
-    return Door(gate, local, listening, base, made=token is None and gate.token is not None)
+    return ServerAccess(gate, local, listening, base, made=token is None and gate.token is not None)
 
 
 def make_gate(host: str, token: str | None) -> tuple[Gate, bool]:
-    """Who may come in, and whether the server listens on this machine alone; see `open_door`."""
+    """Who may come in, and whether the server listens on this machine alone; see `server_access`."""
     local = is_local(host)
     if token is not None and (len(token) < LEAST_TOKEN or not token.isascii() or not token.isprintable()):
         raise InputError(
@@ -115,35 +115,37 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
     )
 
 
-def serve_desk(desk: Desk, door: Door, *, say: Callable[[str], object] = print, open_page: bool = True) -> None:
+def serve(
+    service: AnnotationService, access: ServerAccess, *, say: Callable[[str], object] = print, open_page: bool = True
+) -> None:
     """Serve a desk until it is interrupted; then it is closed.
 
     Args:
-        desk: what is served.
-        door: where.
+        service: what is served.
+        access: where.
         say: tells where the page is.
         open_page: open it in a browser.
     """
     from pellucid.annotator.server import create_app
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
-    if door.gate.token is None:
-        address = f"{door.base}/"
+    if access.gate.token is None:
+        address = f"{access.base}/"
         say(f"the page is at {address}")
     else:
-        address = f"{door.base}/enter/{door.gate.make_code()}"
+        address = f"{access.base}/enter/{access.gate.make_code()}"
         say(f"the page is at {address} (this address works once)")
-        token = f"the token {door.gate.token}" if door.made else "the token that you gave"
-        say(f"for everybody else: one link each, from `pellucid annotate invite NAME` (or {door.base}/ with {token})")
+        token = f"the token {access.gate.token}" if access.made else "the token that you gave"
+        say(f"for everybody else: one link each, from `pellucid annotate invite NAME` (or {access.base}/ with {token})")
     if open_page:
         import webbrowser
 
         webbrowser.open(address)
-    app = create_app(desk, door.gate, local=door.local)
+    app = create_app(service, access.gate, local=access.local)
     try:
-        make_server(app).run(sockets=[door.listening])
+        make_server(app).run(sockets=[access.listening])
     finally:
-        desk.close()
+        service.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -12,23 +12,20 @@ from pellucid.attacks.criteria import (
 )
 from pellucid.attacks.criterion import Criterion
 from pellucid.attacks.decoupled_direction_norm import decoupled_direction_norm
+from pellucid.attacks.epsilon import Epsilon
 from pellucid.attacks.fast_minimum_norm import fast_minimum_norm
-from pellucid.attacks.gradient_sign import gradient_sign
-from pellucid.attacks.magnitude import Magnitude
+from pellucid.attacks.fgsm import fgsm
 from pellucid.attacks.minimal import METHODS, minimal
-from pellucid.attacks.projected_gradient import projected_gradient
+from pellucid.attacks.pgd import pgd
 from pellucid.attacks.result import AttackResult
 from pellucid.attacks.woods2019 import woods2019
-
-fgsm = gradient_sign
-pgd = projected_gradient
 
 __all__ = [
     "METHODS",
     "AttackResult",
     "Confidence",
     "Criterion",
-    "Magnitude",
+    "Epsilon",
     "Misclassified",
     "RadiusReached",
     "Targeted",

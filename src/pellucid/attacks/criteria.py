@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.attacks.criterion import OfClasses, log_odds, smooth_maximum
-from pellucid.attacks.magnitude import lengths
+from pellucid.attacks.epsilon import lengths
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -30,24 +30,24 @@ class Misclassified(OfClasses):
     Example:
         >>> criterion = Misclassified(torch.tensor([0, 1]))
         >>> logits = torch.tensor([[2.0, 1.0], [2.0, 1.0]])
-        >>> criterion.met(logits, torch.zeros(2, 1, 1, 1)), criterion.deficit(logits)
+        >>> criterion.is_satisfied(logits, torch.zeros(2, 1, 1, 1)), criterion.margin(logits)
         (tensor([False,  True]), tensor([ 1., -1.]))
     """
 
-    def met(self, logits: Tensor, perturbation: Tensor) -> Tensor:  # noqa: ARG002
+    def is_satisfied(self, logits: Tensor, perturbation: Tensor) -> Tensor:  # noqa: ARG002
         """Whether another class is the most probable: bool (N,)."""
         return logits.argmax(1) != self.indices
 
-    def deficit(self, logits: Tensor) -> Tensor:
+    def margin(self, logits: Tensor) -> Tensor:
         """The margin ``f_y − max_{j≠y} f_j`` (N,)."""
         own = logits.gather(1, self.indices[:, None]).squeeze(1)
         return own - logits.scatter(1, self.indices[:, None], -torch.inf).amax(1)
 
-    def smooth_deficit(self, logits: Tensor) -> Tensor:
+    def smooth_margin(self, logits: Tensor) -> Tensor:
         """The margin to the smooth maximum of the other logits (N,)."""
         return logits.gather(1, self.indices[:, None]).squeeze(1) - smooth_maximum(logits, self.indices)
 
-    def objective(self, logits: Tensor) -> Tensor:
+    def loss(self, logits: Tensor) -> Tensor:
         """The cross entropy of the true label (N,)."""
         return torch.nn.functional.cross_entropy(logits, self.indices, reduction="none")
 
@@ -70,20 +70,20 @@ class Targeted(OfClasses):
         indices: int64 (N,), the class that each image is to become.
     """
 
-    def met(self, logits: Tensor, perturbation: Tensor) -> Tensor:  # noqa: ARG002
+    def is_satisfied(self, logits: Tensor, perturbation: Tensor) -> Tensor:  # noqa: ARG002
         """Whether the chosen class is the most probable: bool (N,)."""
         return logits.argmax(1) == self.indices
 
-    def deficit(self, logits: Tensor) -> Tensor:
+    def margin(self, logits: Tensor) -> Tensor:
         """The margin ``max_{j≠c} f_j − f_c`` (N,)."""
         own = logits.gather(1, self.indices[:, None]).squeeze(1)
         return logits.scatter(1, self.indices[:, None], -torch.inf).amax(1) - own
 
-    def smooth_deficit(self, logits: Tensor) -> Tensor:
+    def smooth_margin(self, logits: Tensor) -> Tensor:
         """The margin of the other logits' smooth maximum (N,)."""
         return smooth_maximum(logits, self.indices) - logits.gather(1, self.indices[:, None]).squeeze(1)
 
-    def objective(self, logits: Tensor) -> Tensor:
+    def loss(self, logits: Tensor) -> Tensor:
         """The log-probability of the chosen class (N,)."""
         return -torch.nn.functional.cross_entropy(logits, self.indices, reduction="none")
 
@@ -123,25 +123,25 @@ class Confidence(OfClasses):
         if not bool(((self.levels > 0) & (self.levels < 1)).all()):  # also refuses NaN
             raise InputError(f"a level is a probability inside (0, 1); found {self.levels.tolist()[:5]}.")
 
-    def met(self, logits: Tensor, perturbation: Tensor) -> Tensor:  # noqa: ARG002
+    def is_satisfied(self, logits: Tensor, perturbation: Tensor) -> Tensor:  # noqa: ARG002
         """Whether the level is reached: bool (N,)."""
-        return self.deficit(logits) <= 0
+        return self.margin(logits) <= 0
 
-    def deficit(self, logits: Tensor) -> Tensor:
+    def margin(self, logits: Tensor) -> Tensor:
         """How far the class's log-odds are from the level's (N,)."""
         gap = log_odds(logits, self.indices, self.task) - torch.logit(self.levels).to(logits.dtype)
         return torch.where(self.rising, -gap, gap)
 
-    def smooth_deficit(self, logits: Tensor) -> Tensor:
+    def smooth_margin(self, logits: Tensor) -> Tensor:
         """The same: it is smooth (N,)."""
-        return self.deficit(logits)
+        return self.margin(logits)
 
     @property
-    def far(self) -> bool:
+    def multi_start(self) -> bool:
         """Among several classes a probability changes in many ways; a label's own logit in one."""
         return self.task == "multiclass" and len(self.indices) > 0
 
-    def objective(self, logits: Tensor) -> Tensor:
+    def loss(self, logits: Tensor) -> Tensor:
         """The log-probability of the class (N,) where it is to rise, its negative where it is to fall."""
         if self.task == "multiclass":
             chance = -torch.nn.functional.cross_entropy(logits, self.indices, reduction="none")
@@ -169,7 +169,7 @@ class LabelFlipped(Confidence):
         levels: float64 (N,), the labels' thresholds.
     """
 
-    def met(self, logits: Tensor, perturbation: Tensor) -> Tensor:  # noqa: ARG002
+    def is_satisfied(self, logits: Tensor, perturbation: Tensor) -> Tensor:  # noqa: ARG002
         """Whether the decision, as evaluation makes it, is the wished one: bool (N,)."""
         own = logits.gather(1, self.indices[:, None]).squeeze(1)
         return (own.double().sigmoid() >= self.levels) == self.rising
@@ -197,11 +197,11 @@ class RadiusReached:
     def __len__(self) -> int:
         return len(self.aim)
 
-    def met(self, logits: Tensor, perturbation: Tensor) -> Tensor:  # noqa: ARG002
+    def is_satisfied(self, logits: Tensor, perturbation: Tensor) -> Tensor:  # noqa: ARG002
         """Whether the perturbation (N, C, H, W) is as long: bool (N,)."""
         return lengths(perturbation, "rms") >= self.rms
 
-    def deficit(self, logits: Tensor) -> Tensor:  # noqa: ARG002
+    def margin(self, logits: Tensor) -> Tensor:  # noqa: ARG002
         """Not a matter of logits.
 
         Raises:
@@ -209,22 +209,22 @@ class RadiusReached:
         """
         raise InputError("a radius is no distance to minimise: use Algorithm 1 (attacks.woods2019) for it.")
 
-    def smooth_deficit(self, logits: Tensor) -> Tensor:
+    def smooth_margin(self, logits: Tensor) -> Tensor:
         """Not a matter of logits.
 
         Raises:
             InputError: always.
         """
-        return self.deficit(logits)
+        return self.margin(logits)
 
     @property
-    def far(self) -> bool:
+    def multi_start(self) -> bool:
         """As what is pursued."""
-        return self.aim.far
+        return self.aim.multi_start
 
-    def objective(self, logits: Tensor) -> Tensor:
+    def loss(self, logits: Tensor) -> Tensor:
         """That of what is pursued (N,)."""
-        return self.aim.objective(logits)
+        return self.aim.loss(logits)
 
     def rows(self, index: Tensor) -> RadiusReached:
         """The same for some of the images."""
@@ -250,8 +250,8 @@ def confidence(
         InputError: a level outside (0, 1), or shapes that do not fit.
 
     Example:
-        >>> confidence(torch.tensor([1]), 0.9, task="multiclass").met(torch.tensor([[0.0, 3.0]]), torch.zeros(1))
-        tensor([True])
+        >>> confidence(torch.tensor([1]), 0.9, task="multiclass").is_satisfied(torch.tensor([[0.0, 3.0]]),
+        torch.zeros(1)) tensor([True])
     """
     levels = torch.as_tensor(level, dtype=torch.float64, device=indices.device).expand(indices.shape)
     directions = torch.as_tensor(rising, dtype=torch.bool, device=indices.device).expand(indices.shape)
@@ -305,7 +305,7 @@ def label_flipped(indices: Tensor, present: Tensor, thresholds: Sequence[float] 
 
     Example:
         >>> flipped = label_flipped(torch.tensor([0, 0]), torch.tensor([True, False]), [0.5])
-        >>> flipped.met(torch.tensor([[1.0], [1.0]]), torch.zeros(2))
+        >>> flipped.is_satisfied(torch.tensor([[1.0], [1.0]]), torch.zeros(2))
         tensor([False,  True])
     """
     levels = torch.as_tensor(thresholds, dtype=torch.float64, device=indices.device)[indices]

@@ -1,7 +1,8 @@
 """What a criterion is: the contract between what says that a perturbation has succeeded and what looks for one.
 
-A criterion holds what is wanted of each image of a batch, in the images' order. Algorithms ask it whether it is `met`,
-its `deficit` (how far the logits are from meeting it), the `objective` to climb, and for the `rows` of some images.
+A criterion holds what is wanted of each image of a batch, in the images' order. Algorithms ask it whether it is
+`is_satisfied`, its `margin` (how far the logits are from meeting it), the `loss` to climb, and for the `rows` of some
+images.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Criterion(Protocol):
     """
 
     @property
-    def far(self) -> bool:
+    def multi_start(self) -> bool:
         """See the class."""
         ...
 
@@ -37,19 +38,19 @@ class Criterion(Protocol):
         """The number of images it speaks of."""
         ...
 
-    def met(self, logits: Tensor, perturbation: Tensor) -> Tensor:
+    def is_satisfied(self, logits: Tensor, perturbation: Tensor) -> Tensor:
         """Whether logits (N, K) of images moved by `perturbation` (N, C, H, W) meet it: bool (N,)."""
         ...
 
-    def deficit(self, logits: Tensor) -> Tensor:
+    def margin(self, logits: Tensor) -> Tensor:
         """Distance from meeting it (N,), differentiable, in units of logits: positive where it is not met."""
         ...
 
-    def smooth_deficit(self, logits: Tensor) -> Tensor:
+    def smooth_margin(self, logits: Tensor) -> Tensor:
         """The deficit (N,) with a smooth gradient: no jump where another class takes the lead."""
         ...
 
-    def objective(self, logits: Tensor) -> Tensor:
+    def loss(self, logits: Tensor) -> Tensor:
         """The log-loss (N,) whose rise leads to it: what gradient ascent climbs."""
         ...
 
@@ -117,7 +118,7 @@ class OfClasses:
         return len(self.indices)
 
     @property
-    def far(self) -> bool:
+    def multi_start(self) -> bool:
         """Whether it is met well beyond the decision boundary."""
         return False
 

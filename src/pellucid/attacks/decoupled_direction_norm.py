@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pellucid.attacks.magnitude import nowhere_zero, scale_to
+from pellucid.attacks.epsilon import nowhere_zero, scale_to
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pellucid.attacks.search import Search
+    from pellucid.attacks.attack_state import AttackState
 
 
 def decoupled_direction_norm(
-    search: Search, *, steps: int = 100, gamma: float = 0.05, first_length: float = 1.0, last_step_size: float = 0.01
+    search: AttackState,
+    *,
+    steps: int = 100,
+    gamma: float = 0.05,
+    first_length: float = 1.0,
+    last_step_size: float = 0.01,
 ) -> Tensor:
     """Climb the objective on a sphere whose radius shrinks by γ where the criterion is met and grows by γ where not.
 
@@ -44,9 +49,9 @@ def decoupled_direction_norm(
     for step in range(steps):
         cosine = (1 + math.cos(math.pi * step / steps)) / 2
         size = last_step_size + (1 - last_step_size) * cosine
-        seen = search.look(perturbation, of="objective")
+        seen = search.evaluate(perturbation, of="loss")
         assert seen.gradient is not None
         perturbation = perturbation + scale_to(nowhere_zero(seen.gradient, search.generator), size, "l2")
-        length = torch.minimum(torch.where(seen.met, length * (1 - gamma), length * (1 + gamma)), farthest)
+        length = torch.minimum(torch.where(seen.is_satisfied, length * (1 - gamma), length * (1 + gamma)), farthest)
         perturbation = search.inside(scale_to(perturbation, length, "l2"))
     return perturbation

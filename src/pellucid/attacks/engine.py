@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from pellucid.attacks.attack_state import AttackState, check_logits
 from pellucid.attacks.result import AttackResult, concatenate
-from pellucid.attacks.search import Search, check_logits
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import in_batches
 from pellucid.types import InputError, check_images
@@ -29,12 +29,12 @@ LARGEST_BATCH = 512
 class Algorithm(Protocol):
     """Moves a search forward until its budget is spent or nothing is left to gain."""
 
-    def __call__(self, search: Search, /) -> Tensor:
+    def __call__(self, search: AttackState, /) -> Tensor:
         """Look, and look again; returns the last perturbation (n, C, H, W), while `search.best` holds the best."""
         ...
 
 
-def minimise(
+def run_minimum_norm(
     algorithm: Algorithm,
     classifier: nn.Module,
     images: Tensor,
@@ -79,7 +79,7 @@ def minimise(
     return concatenate(parts)
 
 
-def walk(
+def run_fixed_budget(
     algorithm: Algorithm,
     classifier: nn.Module,
     images: Tensor,
@@ -88,10 +88,10 @@ def walk(
     box: bool = True,
     seed: int = 0,
     batch_size: int | None = None,
-) -> Iterator[tuple[slice, Tensor, Search]]:
+) -> Iterator[tuple[slice, Tensor, AttackState]]:
     """Where an algorithm ends, batch by batch: for perturbations of a given size, which are all of use.
 
-    Arguments and errors as `minimise`. Between two batches the classifier is as it was.
+    Arguments and errors as `run_minimum_norm`. Between two batches the classifier is as it was.
 
     Yields:
         The rows of a batch, its perturbed images (n, C, H, W), and its search with what was spent.
@@ -164,9 +164,9 @@ def _prepare(classifier: nn.Module, images: Tensor, criterion: Criterion, batch_
     return batch_size or images_that_fit(classifier, images)
 
 
-def _search(classifier: nn.Module, images: Tensor, criterion: Criterion, box: bool, seed: int) -> Search:
+def _search(classifier: nn.Module, images: Tensor, criterion: Criterion, box: bool, seed: int) -> AttackState:
     generator = torch.Generator(images.device).manual_seed(seed)
-    return Search(classifier, images, criterion, box=box, generator=generator)
+    return AttackState(classifier, images, criterion, box=box, generator=generator)
 
 
 def _smallest(
@@ -182,7 +182,7 @@ def _smallest(
     with torch.no_grad():
         logits = classifier(images)
     check_logits(logits)
-    start = criterion.met(logits, torch.zeros_like(images))
+    start = criterion.is_satisfied(logits, torch.zeros_like(images))
     perturbed, found = images.clone(), start.clone()
     forward = torch.ones(len(images), dtype=torch.int64, device=images.device)
     gradients, first = torch.zeros_like(forward), start.long() - 1

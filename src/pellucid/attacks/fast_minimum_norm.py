@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pellucid.attacks.magnitude import lengths, scale_to
+from pellucid.attacks.epsilon import lengths, scale_to
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pellucid.attacks.search import Search
+    from pellucid.attacks.attack_state import AttackState
 
 
 def fast_minimum_norm(
-    search: Search,
+    search: AttackState,
     *,
     steps: int = 100,
     step_size: float = 1.0,
@@ -52,12 +52,12 @@ def fast_minimum_norm(
         cosine = (1 + math.cos(math.pi * step / steps)) / 2
         change = last_gamma + (gamma - last_gamma) * cosine
         size = last_step_size + (step_size - last_step_size) * cosine
-        seen = search.look(perturbation)
+        seen = search.evaluate(perturbation)
         assert seen.gradient is not None
         to_boundary = seen.value.abs() / lengths(seen.gradient, "l2").clamp_min(1e-12)
         outside = torch.where(search.radius.isfinite(), limit * (1 + change), lengths(perturbation, "l2") + to_boundary)
         inside = torch.minimum(limit * (1 - change), side * search.radius)
-        limit = torch.minimum(torch.where(seen.met, inside, outside), farthest)
+        limit = torch.minimum(torch.where(seen.is_satisfied, inside, outside), farthest)
         perturbation = perturbation - scale_to(seen.gradient, size, "l2")
         within = torch.minimum(lengths(perturbation, "l2"), limit)
         perturbation = search.inside(scale_to(perturbation, within, "l2"))

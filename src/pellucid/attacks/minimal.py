@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid.attacks.criteria import RadiusReached
 from pellucid.attacks.decoupled_direction_norm import decoupled_direction_norm
-from pellucid.attacks.engine import minimise
+from pellucid.attacks.engine import run_minimum_norm
 from pellucid.attacks.fast_minimum_norm import fast_minimum_norm
 from pellucid.attacks.tight import tight
 from pellucid.attacks.woods2019 import algorithm_1
@@ -73,7 +73,7 @@ def minimal(
         Image by image whether one was found, the perturbed image, its radius, and what was spent.
 
     Raises:
-        InputError: an unknown method; see also `pellucid.attacks.engine.minimise`.
+        InputError: an unknown method; see also `pellucid.attacks.engine.run_minimum_norm`.
 
     Example:
         >>> import torch
@@ -91,7 +91,7 @@ def minimal(
     if isinstance(criterion, RadiusReached):
         raise InputError("a perturbation of a given radius has no smallest size: use attacks.woods2019 or attacks.pgd.")
     chosen = METHODS[method]
-    return minimise(
+    return run_minimum_norm(
         partial(chosen.algorithm, **options),
         classifier,
         images,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pellucid.attacks.magnitude import lengths
+from pellucid.attacks.epsilon import lengths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pellucid.attacks.magnitude import lengths, nowhere_zero
+from pellucid.attacks.epsilon import lengths, nowhere_zero
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-    from pellucid.attacks.search import Look, Search
+    from pellucid.attacks.attack_state import AttackState, PointEvaluation
 
 RESCUE = (3.0, 10.0, 30.0)  # starts for images that no other start has found
 RESCUE_STEPS = 20
@@ -31,7 +31,7 @@ FARTHEST = 1e3  # root mean square; where no box bounds the search
 
 
 def tight(
-    search: Search,
+    search: AttackState,
     *,
     starts: Sequence[float] | None = None,
     steps: int | None = None,
@@ -41,9 +41,9 @@ def tight(
 
     A start is a first step along the gradient, as a multiple of the distance at which the linearised deficit is zero.
     A decision changes near the image: two starts of 12 steps and 18 more from the better one, 43 gradient evaluations
-    with the shared first one. A criterion that lies far (`Criterion.far`, as worse than random) has many ways to it,
-    and which one is the shortest shows late: three starts of 13 steps, then 20, 60 in all. Images that nothing has
-    found get up to three more starts; an image whose perturbation is as short as the linearised boundary is near is
+    with the shared first one. A criterion that lies far (`Criterion.multi_start`, as worse than random) has many ways
+    to it, and which one is the shortest shows late: three starts of 13 steps, then 20, 60 in all. Images that nothing
+    has found get up to three more starts; an image whose perturbation is as short as the linearised boundary is near is
     finished and leaves the batch.
 
     Args:
@@ -59,12 +59,12 @@ def tight(
         This library's own. The length is corrected as in FMN (Pintor et al. 2021) and DDN (Rony et al. 2019), the
         linear model is DeepFool's (Moosavi-Dezfooli et al. 2016).
     """
-    far = search.criterion.far
+    far = search.criterion.multi_start
     starts = starts if starts is not None else (1.0, 3.0, 8.0) if far else (1.0, 3.0)
     steps = steps if steps is not None else 14 if far else 13
     refinement = refinement if refinement is not None else 20 if far else 18
     everyone = search.everyone()
-    origin = search.look(torch.zeros_like(search.images), of="smooth_deficit")
+    origin = search.evaluate(torch.zeros_like(search.images), of="smooth_margin")
     normal, distance = _boundary(search, everyone, origin)
     distance = distance.clamp_min(SHORTEST * math.sqrt(normal[0].numel()))  # an image on the boundary has to leave it
     for start in starts:
@@ -82,7 +82,9 @@ def tight(
     return search.best - search.images
 
 
-def _descend(search: Search, rows: Tensor, perturbation: Tensor, steps: range, *, within: Tensor | None = None) -> None:
+def _descend(
+    search: AttackState, rows: Tensor, perturbation: Tensor, steps: range, *, within: Tensor | None = None
+) -> None:
     """Turn and correct the length, with turns and corrections that shrink by cosine over `steps`.
 
     Args:
@@ -99,10 +101,10 @@ def _descend(search: Search, rows: Tensor, perturbation: Tensor, steps: range, *
     nearest = torch.full_like(length, torch.inf) if within is None else within * root
     for step in steps:
         cosine = (1 + math.cos(math.pi * step / steps.stop)) / 2
-        seen = search.look(perturbation, rows, of="smooth_deficit")
+        seen = search.evaluate(perturbation, rows, of="smooth_margin")
         normal, distance = _boundary(search, rows, seen)
         now = lengths(perturbation, "l2")
-        nearest = torch.where(seen.met, torch.minimum(nearest, now), nearest)
+        nearest = torch.where(seen.is_satisfied, torch.minimum(nearest, now), nearest)
         along = (normal * perturbation).flatten(1).sum(1)
         turned = perturbation + ((LAST_TURN + (FIRST_TURN - LAST_TURN) * cosine) * length).view(-1, 1, 1, 1) * normal
         direction = _step(turned, 1 / lengths(turned, "l2").clamp_min(1e-30))
@@ -114,14 +116,14 @@ def _descend(search: Search, rows: Tensor, perturbation: Tensor, steps: range, *
                 reached = (normal * search.inside(_step(direction, wanted), rows)).flatten(1).sum(1)
                 wanted = wanted * ((along + distance) / reached.clamp_min(1e-30)).clamp(0.5, 2)
         most, least = 0.02 + 0.28 * cosine, 0.001 + 0.019 * cosine
-        low = length * torch.where(seen.met, 1 - most, 1 + least)
-        high = length * torch.where(seen.met, 1 - least, 1 + most)
+        low = length * torch.where(seen.is_satisfied, 1 - most, 1 + least)
+        high = length * torch.where(seen.is_satisfied, 1 - least, 1 + most)
         length = torch.minimum(wanted.clamp(low, high), torch.minimum(nearest * (1 - 1e-4), farthest))
         perturbation = search.inside(_step(direction, length), rows)
         if search.box:
             cut = lengths(perturbation, "l2").clamp_min(1e-30)
             perturbation = search.inside(_step(direction, length * (length / cut).clamp(1, 2)), rows)
-        finished = seen.met & (now <= (1 + LINEAR) * (along + distance))
+        finished = seen.is_satisfied & (now <= (1 + LINEAR) * (along + distance))
         if bool(finished.any()):
             left = (~finished).nonzero().squeeze(1)
             rows, perturbation, length = rows[left], perturbation[left], length[left]
@@ -130,13 +132,13 @@ def _descend(search: Search, rows: Tensor, perturbation: Tensor, steps: range, *
                 return
 
 
-def _boundary(search: Search, rows: Tensor, seen: Look) -> tuple[Tensor, Tensor]:
+def _boundary(search: AttackState, rows: Tensor, seen: PointEvaluation) -> tuple[Tensor, Tensor]:
     """The linearised boundary: its unit normal (n, C, H, W), and the L2 distance (n,) to it, negative beyond it."""
     assert seen.gradient is not None
     gradient = nowhere_zero(seen.gradient, search.generator)
     slope = lengths(gradient, "l2").clamp_min(1e-30)
     limit = FARTHEST * math.sqrt(gradient[0].numel())
-    distance = (search.criterion.rows(rows).deficit(seen.logits).to(slope.dtype) / slope).clamp(-limit, limit)
+    distance = (search.criterion.rows(rows).margin(seen.logits).to(slope.dtype) / slope).clamp(-limit, limit)
     return _step(gradient, -1 / slope), distance
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pellucid.attacks.projected_gradient import projected_gradient
+from pellucid.attacks.pgd import pgd
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import as_pixels, in_batches
 from pellucid.types import device_of
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor, nn
 
-    from pellucid.attacks.magnitude import Magnitude
-    from pellucid.attacks.projected_gradient import Loss
+    from pellucid.attacks.epsilon import Epsilon
+    from pellucid.attacks.pgd import Loss
     from pellucid.types import Pixels
 
 
@@ -37,7 +37,7 @@ def logits_under_attack(
     images: Pixels,
     targets: npt.NDArray[np.generic],
     *,
-    size: Magnitude,
+    size: Epsilon,
     loss: Loss = task_loss,
     steps: int = 20,
     seed: int = 0,
@@ -64,9 +64,7 @@ def logits_under_attack(
         pixels = as_pixels(images[rows], device)
         labels = torch.from_numpy(np.ascontiguousarray(targets[rows])).to(device)
         generator = torch.Generator(device).manual_seed(seed + rows.start)
-        attacked = projected_gradient(
-            classifier, pixels, labels, loss=loss, size=size, steps=steps, generator=generator
-        )
+        attacked = pgd(classifier, pixels, labels, loss=loss, size=size, steps=steps, generator=generator)
         with frozen(classifier), torch.no_grad():
             found.append(classifier(attacked).float())
         advance(rows.stop - rows.start)

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 import torch
 
 from pellucid.attacks.criteria import RadiusReached
-from pellucid.attacks.engine import minimise, walk
-from pellucid.attacks.magnitude import lengths
+from pellucid.attacks.engine import run_fixed_budget, run_minimum_norm
+from pellucid.attacks.epsilon import lengths
 from pellucid.attacks.result import AttackResult, concatenate
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pellucid.attacks.attack_state import AttackState
     from pellucid.attacks.criterion import Criterion
-    from pellucid.attacks.search import Search
 
 
-def algorithm_1(search: Search, *, length: float = 20.0, steps: int = 450, momentum: float = 0.9) -> Tensor:
+def algorithm_1(search: AttackState, *, length: float = 20.0, steps: int = 450, momentum: float = 0.9) -> Tensor:
     """Walk `length` in `steps` steps, along the objective's gradient, or home wherever the criterion is met.
 
     The steps decay linearly, ``η_t = A (T − t) / (T (T + 1) / 2)``, and sum to `length`. No random start and no
@@ -45,16 +45,16 @@ def algorithm_1(search: Search, *, length: float = 20.0, steps: int = 450, momen
     perturbation = torch.zeros_like(search.images)
     average = torch.zeros_like(perturbation)
     for step in range(steps):
-        seen = search.look(perturbation, of="objective")
+        seen = search.evaluate(perturbation, of="loss")
         assert seen.gradient is not None
-        direction = torch.where(seen.met.view(-1, 1, 1, 1), -perturbation, seen.gradient)
+        direction = torch.where(seen.is_satisfied.view(-1, 1, 1, 1), -perturbation, seen.gradient)
         direction = direction / (1e-8 + lengths(direction, "rms").view(-1, 1, 1, 1))
         if momentum > 0:
             average = momentum * average + (1 - momentum) * direction
             direction = average
         size = length * (steps - step) / (steps * (steps + 1) / 2)
         perturbation = search.inside(perturbation + size * direction)
-    search.look(perturbation, gradient=False, of="objective")
+    search.evaluate(perturbation, gradient=False, of="loss")
     return perturbation
 
 
@@ -85,11 +85,11 @@ def woods2019(
         batch_size: images at a time; as many as fit in memory where not given.
 
     Raises:
-        InputError: as `pellucid.attacks.engine.minimise`.
+        InputError: as `pellucid.attacks.engine.run_minimum_norm`.
     """
     algorithm = partial(algorithm_1, length=length, steps=steps, momentum=momentum)
     if not isinstance(criterion, RadiusReached):
-        return minimise(
+        return run_minimum_norm(
             algorithm,
             classifier,
             images,
@@ -100,12 +100,14 @@ def woods2019(
         )
     parts = [
         _where_it_ended(images[rows], moved, search)
-        for rows, moved, search in walk(algorithm, classifier, images, criterion, box=box, batch_size=batch_size)
+        for rows, moved, search in run_fixed_budget(
+            algorithm, classifier, images, criterion, box=box, batch_size=batch_size
+        )
     ]
     return concatenate(parts)
 
 
-def _where_it_ended(images: Tensor, moved: Tensor, search: Search) -> AttackResult:
+def _where_it_ended(images: Tensor, moved: Tensor, search: AttackState) -> AttackResult:
     reached = search.first_met >= 0
     return AttackResult(
         images=images,

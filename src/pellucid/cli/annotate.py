@@ -83,7 +83,7 @@ def serve(
 
     Example: `pellucid annotate serve runs/first --data phantom --store annotations.db`
     """
-    from pellucid.annotator.serving import TOKEN_VARIABLE, open_door, read_token, serve_desk
+    from pellucid.annotator.serving import TOKEN_VARIABLE, read_token, serve, server_access
     from pellucid.data.dataset import get_split
     from pellucid.evaluation.training_images import ImageCheck
     from pellucid.models.weights import load_model
@@ -98,9 +98,9 @@ def serve(
     for module in ("sqlalchemy", "alembic", "fastapi", "uvicorn"):
         optional(module, "annotate", "pellucid annotate")
     from pellucid.annotations.schema import store_name
-    from pellucid.annotator.opening import DeskOptions, open_desk
+    from pellucid.annotator.setup import ServiceOptions, open_service
 
-    chosen = DeskOptions(
+    chosen = ServiceOptions(
         order=_order(order),
         per_image=per_image,
         limit=limit,
@@ -109,19 +109,19 @@ def serve(
         rhos=_numbers(rhos),
         cache=cache,
     )
-    door = open_door(host, port, read_token(token_file))
+    access = server_access(host, port, read_token(token_file))
     place = pick_device(device)
     dataset = get_split(open_splits(data, root, data_option), split)
     second = None if beside is None else load_model(beside, place)
     check = ImageCheck(model, refuse=False)
     if beside is not None:
         ImageCheck(beside, refuse=False).check_decoding(dataset)
-    desk = open_desk(
+    service = open_service(
         dataset, load_model(model, place), store, name=str(model), beside=second, options=chosen, check=check
     )
     tell_seen(check.found(), judging=False)
-    typer.echo(f"{len(desk.dataset)} images of {data}/{split}; annotations go to {store_name(store)}")
-    serve_desk(desk, door, say=typer.echo, open_page=open_page)
+    typer.echo(f"{len(service.dataset)} images of {data}/{split}; annotations go to {store_name(store)}")
+    serve(service, access, say=typer.echo, open_page=open_page)
 
 
 @app.command("invite")

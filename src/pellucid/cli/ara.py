@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pellucid.data.dataset import Dataset
-    from pellucid.evaluation.robustness.questions import Question
-    from pellucid.evaluation.robustness.radii import Protocol
+    from pellucid.evaluation.robustness.radii import AttackConfig
+    from pellucid.evaluation.robustness.robustness_target import RobustnessTarget
     from pellucid.evaluation.training_images import ImageCheck
     from pellucid.report.charts.curves import AraCurve
 
@@ -68,13 +68,13 @@ def ara(
     Example: `pellucid ara runs/first --data phantom --limit 50 --out runs/first/ara`
     """
     from pellucid.data.dataset import get_split
-    from pellucid.evaluation.robustness.questions import KINDS
-    from pellucid.evaluation.robustness.radii import Protocol
+    from pellucid.evaluation.robustness.radii import AttackConfig
+    from pellucid.evaluation.robustness.robustness_target import KINDS
     from pellucid.evaluation.training_images import ImageCheck
     from pellucid.report.charts.curves import write_curves
 
     kinds = list(dict.fromkeys(choices(kind, KINDS, "kind of area")))
-    settings = Protocol(protocol, seed)
+    settings = AttackConfig(protocol, seed)
     folders = _folders(model, out)
     whole = get_split(open_splits(data, root, data_option), split)
     place = pick_device(device)
@@ -98,7 +98,7 @@ def _one(
     folder: Path,
     whole: Dataset,
     kinds: Sequence[str],
-    protocol: Protocol,
+    protocol: AttackConfig,
     limit: int | None,
     device: str,
     batch_size: int | None,
@@ -109,8 +109,8 @@ def _one(
     from pellucid.cli.evaluate import _same_classes
     from pellucid.evaluation.metrics.bootstrap import Bootstrap
     from pellucid.evaluation.robustness.ara_summary import conclude, curve_of
-    from pellucid.evaluation.robustness.questions import ask
     from pellucid.evaluation.robustness.radii import measure
+    from pellucid.evaluation.robustness.robustness_target import robustness_target_of
     from pellucid.models import load_model
     from pellucid.models.weights import read_model_card, weights_file
     from pellucid.report.charts.curves import AraCurve
@@ -120,19 +120,19 @@ def _one(
     classifier = load_model(model, device)
     card = read_model_card(model)
     _same_classes(classifier.classes, whole.classes, whole.card.name)
-    questions = [ask(kind, whole, card) for kind in kinds]
+    robustness_targets = [robustness_target_of(kind, whole, card) for kind in kinds]
     dataset = whole.limit(limit, seed=protocol.seed)
-    _something_to_measure(questions, dataset)
+    _something_to_measure(robustness_targets, dataset)
     images = check.pixels(dataset, classifier.input_spec, cache)
     seen = check.found()
     tell_seen(seen)
     draws = Bootstrap(dataset.patients, seed=protocol.seed)
-    with progress_context(f"attack {name}", sum(len(q.units(dataset.targets)[0]) for q in questions)):
+    with progress_context(f"attack {name}", sum(len(q.decisions(dataset.targets)[0]) for q in robustness_targets)):
         measured = measure(
             classifier,
             images,
             dataset,
-            questions,
+            robustness_targets,
             protocol,
             folder,
             weights_sha256=digest_of(weights_file(model)),
@@ -145,19 +145,23 @@ def _one(
     curves = []
     for kind, radii in measured.items():
         curve = curve_of(radii, dataset)
-        curves.append(AraCurve(name, kind, *curve[:2], radii.question.naive, curve.upper, radii.question.measure))
+        curves.append(
+            AraCurve(
+                name, kind, *curve[:2], radii.robustness_target.naive, curve.upper, radii.robustness_target.measure
+            )
+        )
     return found, curves
 
 
-def _something_to_measure(questions: Sequence[Question], dataset: Dataset) -> None:
+def _something_to_measure(robustness_targets: Sequence[RobustnessTarget], dataset: Dataset) -> None:
     from pellucid.types import InputError
 
-    for question in questions:
-        missing = question.undefined(dataset.targets)
+    for robustness_target in robustness_targets:
+        missing = robustness_target.undefined(dataset.targets)
         if dataset.task == "multilabel" and len(missing) == len(dataset.classes):
             told = "; ".join(f"{dataset.classes[k]}: {why}" for k, why in missing.items())
             raise InputError(
-                f"no label has an Accuracy-Robustness Area of kind {question.kind} ({told}). Measure more images."
+                f"no label has an Accuracy-Robustness Area of kind {robustness_target.kind} ({told}). Measure more images."
             )
 
 

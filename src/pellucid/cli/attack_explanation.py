@@ -25,7 +25,7 @@ from pellucid.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pellucid.cli.subjects import Subject
+    from pellucid.cli.input_images import InputImage
     from pellucid.evaluation.manipulation.attack import Manipulation
 
 FILE, ROWS, CURVE = "attack-explanation.json", "attack-explanation.csv", "curve.png"
@@ -99,7 +99,7 @@ def attack_explanation(
     import hashlib
     from dataclasses import asdict
 
-    from pellucid.cli.subjects import check_given, find_subjects
+    from pellucid.cli.input_images import check_given, find_subjects
     from pellucid.data.decoding.file_pixels import stacked
     from pellucid.evaluation.manipulation.attack import manipulate
     from pellucid.evaluation.manipulation.gradient_maps import check_method
@@ -165,7 +165,7 @@ def _number(name: str, classes: Sequence[str]) -> int:
     return list(classes).index(name)
 
 
-def _keep(found: Manipulation, subjects: Sequence[Subject], out: Path) -> None:
+def _keep(found: Manipulation, subjects: Sequence[InputImage], out: Path) -> None:
     """The perturbed images and all maps as numbers: 8-bit pictures would round the perturbation away."""
     import numpy as np
 
@@ -180,7 +180,7 @@ def _keep(found: Manipulation, subjects: Sequence[Subject], out: Path) -> None:
         np.savez_compressed(stream, names=np.array([s.source for s in subjects]), **plain)
 
 
-def _draw(found: Manipulation, subjects: Sequence[Subject], out: Path) -> None:
+def _draw(found: Manipulation, subjects: Sequence[InputImage], out: Path) -> None:
     from pellucid.report.pictures.manipulated import Pair, manipulation_pictures
 
     attack = found.attack

@@ -75,7 +75,7 @@ def certify(
     from pellucid.evaluation.robustness.certified import Smoothing
     from pellucid.evaluation.robustness.certified_rows import ROWS, measure_certified
     from pellucid.evaluation.robustness.certified_summary import bracket_of, certified_summary
-    from pellucid.evaluation.robustness.questions import ask
+    from pellucid.evaluation.robustness.robustness_target import robustness_target_of
     from pellucid.evaluation.training_images import ImageCheck
     from pellucid.models import load_model
     from pellucid.models.weights import read_model_card, weights_file
@@ -95,9 +95,9 @@ def certify(
     classifier = load_model(model, pick_device(device))
     whole = get_split(open_splits(data, root, data_option), split)
     _same_classes(classifier.classes, whole.classes, whole.card.name)
-    question = ask("attack", whole, card)
+    robustness_target = robustness_target_of("attack", whole, card)
     dataset = whole.limit(limit, seed=seed)
-    _something_to_measure([question], dataset)
+    _something_to_measure([robustness_target], dataset)
     check = ImageCheck(model, refuse=not allow_training_images)
     images = check.pixels(dataset, classifier.input_spec, cache)
     tell_seen(check.found())
@@ -106,12 +106,12 @@ def certify(
             classifier,
             images,
             dataset,
-            question,
+            robustness_target,
             smoothing,
             out,
             weights_sha256=digest_of(weights_file(model)),
         )
-    bracket = bracket_of(rows, dataset, question)
+    bracket = bracket_of(rows, dataset, robustness_target)
     about = {"format": 1, "model": str(model), "data": whole.card.name, "split": split, "limit": limit}
     found = {
         **about,
@@ -143,12 +143,14 @@ def _draw(bracket: Bracket, dataset: Dataset, path: Path) -> None:
     from pellucid.evaluation.robustness.certified_summary import curves_of
     from pellucid.report.charts.curves import AraCurve, write_curves
 
-    question = bracket.certified.question
+    robustness_target = bracket.certified.robustness_target
     names = {"certified": "certified: at least", "attack": "attacked: at most"}
     curves = curves_of(bracket, dataset)
     write_curves(
         [
-            AraCurve(names[name], "attack", c.radius, c.accuracy, question.naive, measure=question.measure)
+            AraCurve(
+                names[name], "attack", c.radius, c.accuracy, robustness_target.naive, measure=robustness_target.measure
+            )
             for name, c in curves.items()
         ],
         path,

@@ -114,11 +114,11 @@ def check(
     rows += [[f"marked: {label}", *(str(p.regions.get(label, 0)) for p in parts.values())] for label in regions]
     if parts:
         show(f"{name}: {report.found} of {report.expected} images", ["", *parts], rows)
-    for title, remarks in (("note", report.notes), ("problem", report.problems)):
-        for remark in remarks[:show_at_most]:
+    for title, issues in (("note", report.notes), ("problem", report.problems)):
+        for remark in issues[:show_at_most]:
             typer.echo(f"{title}: {remark.file}: {remark.reason}" if remark.file else f"{title}: {remark.reason}")
-        if len(remarks) > show_at_most:
-            typer.echo(f"… and {len(remarks) - show_at_most} more {title}s")
+        if len(issues) > show_at_most:
+            typer.echo(f"… and {len(issues) - show_at_most} more {title}s")
     if report.content_hash:
         typer.echo(f"content hash: {report.content_hash}")
     if out is not None:

@@ -63,7 +63,7 @@ def evaluate(
 
     Example: `pellucid evaluate runs/first --data phantom --attack linf=0.005 --out runs/first/evaluation`
     """
-    from pellucid.attacks import Magnitude
+    from pellucid.attacks import Epsilon
     from pellucid.attacks.under_attack import logits_under_attack
     from pellucid.data.dataset import get_split
     from pellucid.evaluation.metrics.comparison import classification_rows, robustness_rows
@@ -75,7 +75,7 @@ def evaluate(
     from pellucid.utils.progress import progress_context
     from pellucid.utils.settings import parse_override, validate
 
-    sizes = [validate(Magnitude, parse_override(text), f"--attack {text}") for text in attack or ()]
+    sizes = [validate(Epsilon, parse_override(text), f"--attack {text}") for text in attack or ()]
     classifier = load_model(model, pick_device(device))
     thresholds = _thresholds(read_model_card(model))
     dataset = get_split(open_splits(data, root, data_option), split).limit(limit, seed=seed)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pellucid.cli.class_choice import ClassChoice
     from pellucid.cli.explain_adversarial import AdversarialOutput
     from pellucid.cli.explain_maps import HeatMapOutput
-    from pellucid.cli.subjects import Subject
+    from pellucid.cli.input_images import InputImage
     from pellucid.models.classifier import ConvolutionalClassifier
 
     Maps = dict[tuple[str, str], npt.NDArray[np.floating]]
@@ -114,7 +114,7 @@ def explain(
     from pellucid.cli.explain_adversarial import AdversarialOutput
     from pellucid.cli.explain_dicom import dicom_output, found_boxes
     from pellucid.cli.explain_maps import MIXED_RHO, HeatMapOutput
-    from pellucid.cli.subjects import check_given, find_subjects
+    from pellucid.cli.input_images import check_given, find_subjects
     from pellucid.evaluation.training_images import ImageCheck
     from pellucid.explainers import EXPLAINERS
     from pellucid.explainers.adversarial import RHO, check_settings
@@ -161,7 +161,7 @@ def explain(
 
 
 def _chances_of(
-    subjects: Sequence[Subject], choice: ClassChoice, network: ConvolutionalClassifier
+    subjects: Sequence[InputImage], choice: ClassChoice, network: ConvolutionalClassifier
 ) -> list[list[float]]:
     """The probability of every class on every image, once it is sure that there is something to explain on each."""
     from pellucid.types import InputError
@@ -173,7 +173,7 @@ def _chances_of(
 
 
 def _explained(
-    subject: Subject,
+    subject: InputImage,
     chances: Sequence[float],
     choice: ClassChoice,
     mapping: HeatMapOutput,
@@ -214,7 +214,7 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
             left_out = LeftOut(path)
             inside = list_images(path, left_out)
             if not inside:
-                told = "".join(f" {remark.reason}." for remark in left_out.remarks())
+                told = "".join(f" {remark.reason}." for remark in left_out.issues())
                 raise InputError(f"{path} holds no images ({IMAGE_KINDS}).{told}")
             left_out.tell()
             files += [file.path for file in inside.values()]
@@ -227,7 +227,7 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def _chances(network: ConvolutionalClassifier, subject: Subject) -> list[float]:
+def _chances(network: ConvolutionalClassifier, subject: InputImage) -> list[float]:
     """The probability of every class.
 
     Raises:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from pellucid.cli.subjects import Subject
+    from pellucid.cli.input_images import InputImage
     from pellucid.explainers import AdversarialExplanation
     from pellucid.models.classifier import ConvolutionalClassifier
 
@@ -60,7 +60,7 @@ class AdversarialOutput:
 
     def add(
         self,
-        subject: Subject,
+        subject: InputImage,
         chosen: Sequence[int],
         roles: Mapping[str, Sequence[int]],
     ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -105,14 +105,14 @@ class AdversarialOutput:
             title = "What the network would have to see"
             wrote(write_slider(self._slides, self._out / "slider.html", title=title))
 
-    def _explain(self, subject: Subject, chosen: Sequence[int], rho: float) -> AdversarialExplanation:
+    def _explain(self, subject: InputImage, chosen: Sequence[int], rho: float) -> AdversarialExplanation:
         place = device_of(self._network)
         batch = as_pixels(subject.picture[None], place).expand(len(chosen), -1, -1, -1)
         return adversarial(self._network, batch, torch.tensor(chosen, device=place), rho=rho, **self._how)
 
     def _slide(
         self,
-        subject: Subject,
+        subject: InputImage,
         chosen: Sequence[int],
         image: npt.NDArray[np.floating],
     ) -> Slide:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from pellucid.cli.subjects import Subject
+    from pellucid.cli.input_images import InputImage
     from pellucid.report.dicom.export import DicomWriter
 
     Maps = Mapping[tuple[str, str], npt.NDArray[np.floating]]
@@ -33,7 +33,7 @@ class DicomOutput:
     def __init__(self, writers: Mapping[str, DicomWriter], out: Path) -> None:
         self._writers, self._out = writers, out
 
-    def write(self, subject: Subject, maps: Maps) -> list[dict[str, Any]]:
+    def write(self, subject: InputImage, maps: Maps) -> list[dict[str, Any]]:
         """Write the objects of an image; what explain.json says of them."""
         from pellucid.data.dicom.file import DicomPixels, read_dicom
 
@@ -43,7 +43,7 @@ class DicomOutput:
 
 
 def dicom_output(
-    name: str, subjects: Sequence[Subject], heat: Sequence[str], model: Path, out: Path
+    name: str, subjects: Sequence[InputImage], heat: Sequence[str], model: Path, out: Path
 ) -> DicomOutput | None:
     """What --format asks for beside pictures; all that cannot be is refused here, before any work.
 
@@ -71,7 +71,7 @@ def dicom_output(
     return DicomOutput(writers, out)
 
 
-def found_boxes(subject: Subject, maps: Maps) -> list[dict[str, Any]]:
+def found_boxes(subject: InputImage, maps: Maps) -> list[dict[str, Any]]:
     """The rows of boxes.csv of an image."""
     spacing = None if subject.dicom is None else subject.dicom.spacing
     between = None if spacing is None else (spacing.row, spacing.column)

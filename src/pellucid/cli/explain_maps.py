@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from pellucid.cli.subjects import Subject
+    from pellucid.cli.input_images import InputImage
     from pellucid.models.classifier import ConvolutionalClassifier
 
 MIXED_RHO = 0.075
@@ -67,7 +67,7 @@ class HeatMapOutput:
         return {method: own for method, own in self._options.items() if own}
 
     def explain(
-        self, subject: Subject, chosen: Sequence[int]
+        self, subject: InputImage, chosen: Sequence[int]
     ) -> tuple[dict[tuple[str, str], npt.NDArray[np.floating]], dict[str, Any]]:
         """Heat maps by class and method, and what each method cost."""
         place = device_of(self.network)
@@ -85,7 +85,7 @@ class HeatMapOutput:
 
     def draw(
         self,
-        subject: Subject,
+        subject: InputImage,
         maps: Mapping[tuple[str, str], npt.NDArray[np.floating]],
         chances: Mapping[str, float],
         adversarial: Mapping[str, Any],

@@ -80,7 +80,7 @@ def train(
     from pellucid.evaluation.metrics.validation import ValidationScorer
     from pellucid.training import load_recipe
     from pellucid.training import train as run_training
-    from pellucid.training.joint import part
+    from pellucid.training.distributed import leave_process_group
     from pellucid.training.network import refuse_of_model, starting_from
     from pellucid.utils.resources import write_json
 
@@ -106,7 +106,7 @@ def train(
         wait=wait,
         annotations=None if annotations is None else load_annotations(annotations, train_data),
     )
-    part()
+    leave_process_group()
     if not main_process:
         return
     if (said := run.read().get("annotations")) is not None:

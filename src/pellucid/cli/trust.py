@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from pellucid.evaluation.trust.rows import TrustRow
     from pellucid.evaluation.trust.run import Trust
-    from pellucid.evaluation.trust.subjects import Subjects
+    from pellucid.evaluation.trust.samples import TrustSamples
     from pellucid.models.classifier import ConvolutionalClassifier
 
 
@@ -75,7 +75,7 @@ def trust(
     from pellucid.evaluation.training_images import ImageCheck
     from pellucid.evaluation.trust.judge import TrustSettings, budget
     from pellucid.evaluation.trust.run import check_methods, judge_all
-    from pellucid.evaluation.trust.subjects import gather_subjects
+    from pellucid.evaluation.trust.samples import gather_trust_samples
     from pellucid.explainers import HEATMAPS
     from pellucid.models import load_model
     from pellucid.models.weights import read_model_card, weights_file
@@ -93,7 +93,7 @@ def trust(
     for check in checks:
         check.check_decoding(dataset)
         check.check_ids(dataset.limit(limit, seed=seed))
-    subjects = gather_subjects(classifier, dataset, finding=finding, limit=limit, seed=seed, cache=cache)
+    subjects = gather_trust_samples(classifier, dataset, finding=finding, limit=limit, seed=seed, cache=cache)
     for check in checks:
         for part, pixels in subjects.parts():
             check.look(part, pixels)
@@ -149,7 +149,7 @@ def _others(
 
 
 def _write(
-    out: Path, about: Mapping[str, Any], found: Trust, subjects: Subjects, classifier: ConvolutionalClassifier
+    out: Path, about: Mapping[str, Any], found: Trust, subjects: TrustSamples, classifier: ConvolutionalClassifier
 ) -> None:
     from pellucid.models.inference import as_pixels
     from pellucid.report.pages.trust import TrustPage, write_trust

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pellucid.data.dataset import DatasetCard, Splits
     from pellucid.data.download.release import Release
-    from pellucid.data.opening import Remark
+    from pellucid.data.issues import Issue
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,11 @@ class DatasetEntry:
         settings = validate(kind, {**presets, **(options or {})}, f"options of {self.name}")
         return settings.model_dump(mode="json", exclude=_OF_NO_EFFECT)
 
-    def audit(self, root: Path) -> list[Remark]:
+    def audit(self, root: Path) -> list[Issue]:
         """What only this dataset can check, such as images that its lists name and its folder lacks."""
         if not self.auditor:
             return []
-        auditor = cast("Callable[[Path], list[Remark]]", getattr(import_module(self.module), self.auditor))
+        auditor = cast("Callable[[Path], list[Issue]]", getattr(import_module(self.module), self.auditor))
         return auditor(root)
 
 

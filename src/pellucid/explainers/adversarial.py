@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from pellucid.attacks.criteria import Confidence, RadiusReached
-from pellucid.attacks.engine import walk
-from pellucid.attacks.magnitude import lengths
+from pellucid.attacks.engine import run_fixed_budget
+from pellucid.attacks.epsilon import lengths
 from pellucid.attacks.woods2019 import algorithm_1
 from pellucid.explainers.ascent import ascend
 from pellucid.explainers.explanation import Explanation, resolve_targets
@@ -140,7 +140,7 @@ def adversarial(
         moved, after = torch.empty_like(repeated), repeated.new_empty((len(repeated), count), dtype=torch.float64)
         gradients = passes = 0
         network: Any = classifier  # a module, or anything that acts like one
-        way = partial(walk, box=box, batch_size=batch_size)
+        way = partial(run_fixed_budget, box=box, batch_size=batch_size)
         for rows, part, search in way(algorithm, network, repeated, criterion) if len(images) else ():
             moved[rows], after[rows] = part, _probabilities(classifier, part)
             gradients, passes = int(search.gradient_evaluations.max()), 1 + int(search.forward_passes.max())

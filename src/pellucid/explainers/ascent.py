@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pellucid.attacks.magnitude import scale_to
+from pellucid.attacks.epsilon import scale_to
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pellucid.attacks.search import Search
+    from pellucid.attacks.attack_state import AttackState
 
 STEPS = 17
 """Half of the paper's 35 gradient evaluations, rounded down."""
@@ -54,7 +54,7 @@ def stretch(direction: Tensor, images: Tensor, rms: float) -> Tensor:
         free = still
 
 
-def ascend(search: Search, *, rms: float, steps: int = STEPS) -> Tensor:
+def ascend(search: AttackState, *, rms: float, steps: int = STEPS) -> Tensor:
     """Gradient steps on the shell of perturbations of size `rms` inside the pixel box; the best point is handed out.
 
     Each step goes down the gradient of the criterion's deficit and back to the nearest point of that size inside the
@@ -80,7 +80,7 @@ def ascend(search: Search, *, rms: float, steps: int = STEPS) -> Tensor:
     lowest = search.images.new_full((len(search),), torch.inf)
     before, agreement = None, torch.ones_like(lowest)
     for step in range(steps + 1):
-        seen = search.look(here, gradient=step < steps)
+        seen = search.evaluate(here, gradient=step < steps)
         if step > 0:  # the image itself has not the size
             better = seen.value < lowest
             lowest = torch.where(better, seen.value.to(lowest.dtype), lowest)

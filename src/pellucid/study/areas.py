@@ -8,8 +8,8 @@ import numpy as np
 
 from pellucid.evaluation.metrics.statistics import Bootstrap
 from pellucid.evaluation.robustness.ara_summary import conclude, curve_of
-from pellucid.evaluation.robustness.questions import ask
-from pellucid.evaluation.robustness.radii import Protocol, measure
+from pellucid.evaluation.robustness.radii import AttackConfig, measure
+from pellucid.evaluation.robustness.robustness_target import robustness_target_of
 from pellucid.utils.progress import progress_context
 
 if TYPE_CHECKING:
@@ -19,27 +19,33 @@ if TYPE_CHECKING:
     from pellucid.evaluation.robustness.radii import Radii
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.study.config import StudyConfig
-    from pellucid.study.evaluation import Stage, Verdict
+    from pellucid.study.evaluation import EvaluationData, RunEvaluation
 
 DIGITS = 6  # of a radius in results.json: more than any figure shows
 
 
 def measure_radii(
-    study: StudyConfig, stage: Stage, classifier: ConvolutionalClassifier, card: Mapping[str, Any], folder: Path
+    study: StudyConfig,
+    stage: EvaluationData,
+    classifier: ConvolutionalClassifier,
+    card: Mapping[str, Any],
+    folder: Path,
 ) -> tuple[dict[str, Radii], dict[str, str]]:
     """The smallest perturbations by kind, found and kept as `pellucid ara` does; and the alarms, in words.
 
     An interrupted one goes on, and several processes may share it.
     """
     settings = study.evaluation.ara
-    questions = [ask(kind, stage.whole, card) for kind in settings.kinds]
-    dataset, images, protocol = stage.measured, stage.measured_images, Protocol(settings.protocol)
-    with progress_context("smallest perturbations", sum(len(q.units(dataset.targets)[0]) for q in questions)):
+    robustness_targets = [robustness_target_of(kind, stage.whole, card) for kind in settings.kinds]
+    dataset, images, protocol = stage.measured, stage.measured_images, AttackConfig(settings.protocol)
+    with progress_context(
+        "smallest perturbations", sum(len(q.decisions(dataset.targets)[0]) for q in robustness_targets)
+    ):
         radii = measure(
             classifier,
             images,
             dataset,
-            questions,
+            robustness_targets,
             protocol,
             folder,
             weights_sha256=card["weights_sha256"],
@@ -50,7 +56,9 @@ def measure_radii(
     return radii, {kind: message for kind, message in messages.items() if message}
 
 
-def area_results(study: StudyConfig, stage: Stage, verdicts: Mapping[str, Sequence[Verdict]]) -> dict[str, Any] | None:
+def area_results(
+    study: StudyConfig, stage: EvaluationData, verdicts: Mapping[str, Sequence[RunEvaluation]]
+) -> dict[str, Any] | None:
     """What results.json says of the areas beside their rows: what was asked, curves, what they cost, alarms.
 
     None where none were asked for.
@@ -78,8 +86,8 @@ def area_results(study: StudyConfig, stage: Stage, verdicts: Mapping[str, Sequen
                 curves.append(
                     {
                         **whose,
-                        "naive": radii.question.naive,
-                        "measure": radii.question.measure,
+                        "naive": radii.robustness_target.naive,
+                        "measure": radii.robustness_target.measure,
                         **{name: np.round(values, DIGITS).tolist() for name, values in named},
                     }
                 )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pellucid.evaluation.metrics.explanations import LocalizationTask
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.study.config import StudyConfig
-    from pellucid.study.evaluation import Stage, Verdict
+    from pellucid.study.evaluation import EvaluationData, RunEvaluation
     from pellucid.study.runs import PlannedRun
 
 SCORE = "auprc"  # defined for every map, and not all or nothing as the pointing game
@@ -56,8 +56,8 @@ def choose(scores: npt.NDArray[np.float64], images: Sequence[int], count: int) -
 
 def make_panels(
     study: StudyConfig,
-    stage: Stage,
-    verdicts: Mapping[str, Sequence[Verdict]],
+    stage: EvaluationData,
+    verdicts: Mapping[str, Sequence[RunEvaluation]],
     runs: Sequence[PlannedRun],
     device: str,
 ) -> list[Panel]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 from pydantic import Field, field_validator, model_validator
 
 from pellucid.attacks import METHODS
-from pellucid.attacks.magnitude import Magnitude
+from pellucid.attacks.epsilon import Epsilon
 from pellucid.evaluation.metrics.heatmap_scores import SCORES
 from pellucid.explainers import HEATMAPS
 from pellucid.study.annotation_loop.config import LoopSettings
@@ -68,7 +68,7 @@ class TargetSettings(Section):
 class RobustnessSettings(Section):
     """The test accuracy under PGD of several sizes."""
 
-    sizes: tuple[Magnitude, ...] = ()
+    sizes: tuple[Epsilon, ...] = ()
     steps: int = Field(20, ge=1)
     limit: int | None = Field(None, ge=1, description="at most so many test images")
 

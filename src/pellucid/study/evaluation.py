@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Stage:
+class EvaluationData:
     """The images that all networks of a study are judged on.
 
     Attributes:
@@ -74,7 +74,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RunEvaluation:
     """What one network gave.
 
     Attributes:
@@ -96,9 +96,9 @@ class Verdict:
     seen: dict[str, SeenImages]
 
 
-def set_stage(
+def prepare_evaluation_data(
     study: StudyConfig, root: Path | None, *, size: int, channels: int, limit: int | None, cache: Path | None
-) -> Stage:
+) -> EvaluationData:
     """Open and decode what the networks are judged on."""
     splits = open_data(study.data, root)
     whole = get_split(splits, "test")
@@ -130,10 +130,10 @@ def set_stage(
     decode = partial(materialize, size=size, channels=channels, directory=cache, progress=True)
     images = decode(test)
     pixels = [images if part is test else decode(part) for part in (attacked, measured)]
-    return Stage(whole, test, images, attacked, pixels[0], measured, pixels[1], tuple(tasks))
+    return EvaluationData(whole, test, images, attacked, pixels[0], measured, pixels[1], tuple(tasks))
 
 
-def judge(study: StudyConfig, run: PlannedRun, stage: Stage, folder: Path, device: str) -> Verdict:
+def judge(study: StudyConfig, run: PlannedRun, stage: EvaluationData, folder: Path, device: str) -> RunEvaluation:
     """Evaluate one trained network, or read what was found before."""
     settings = study.evaluation
     store = ResultsStore(folder)
@@ -204,7 +204,7 @@ def judge(study: StudyConfig, run: PlannedRun, stage: Stage, folder: Path, devic
         areas = settings.ara.model_copy(update={"matched": ()})  # what is drawn is not what is measured
         place = folder / kept("ara", stage.measured, stage.whole.fingerprint, card.get("best_constant"), areas)
         radii, alarms = measure_radii(study, stage, classifier(), card, place)
-    return Verdict(logits, attacked, thresholds, scores, radii, alarms, seen)
+    return RunEvaluation(logits, attacked, thresholds, scores, radii, alarms, seen)
 
 
 def seen_before(run: PlannedRun, dataset: Dataset, pixels: Pixels) -> SeenImages:

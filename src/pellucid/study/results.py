@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pellucid.data.dataset import Splits
     from pellucid.study.config import StudyConfig, VariantSettings
-    from pellucid.study.evaluation import Stage, Verdict
+    from pellucid.study.evaluation import EvaluationData, RunEvaluation
     from pellucid.study.runs import PlannedRun
 
 GENERAL_LIMITS = (
@@ -42,8 +42,8 @@ LOCALIZATION_LIMIT = (
 def assemble(
     study: StudyConfig,
     splits: Splits,
-    stage: Stage,
-    verdicts: Mapping[str, Sequence[Verdict]],
+    stage: EvaluationData,
+    verdicts: Mapping[str, Sequence[RunEvaluation]],
     runs: Sequence[PlannedRun],
 ) -> dict[str, Any]:
     """All of a study's results, as the report and results.json take them.
@@ -89,7 +89,7 @@ def assemble(
     }
 
 
-def seen_limits(verdicts: Mapping[str, Sequence[Verdict]]) -> list[str]:
+def seen_limits(verdicts: Mapping[str, Sequence[RunEvaluation]]) -> list[str]:
     """Which of the images that figures rest on the networks have seen before, a sentence each; none where none."""
     said = [
         f"{'Test images' if part == 'test' else part}: {message}"
@@ -101,7 +101,9 @@ def seen_limits(verdicts: Mapping[str, Sequence[Verdict]]) -> list[str]:
     return list(dict.fromkeys(said))
 
 
-def gather_rows(study: StudyConfig, stage: Stage, verdicts: Mapping[str, Sequence[Verdict]]) -> list[Row]:
+def gather_rows(
+    study: StudyConfig, stage: EvaluationData, verdicts: Mapping[str, Sequence[RunEvaluation]]
+) -> list[Row]:
     """Every figure of the study."""
     reference = study.variants[0].label
     resamples = study.evaluation.resamples
@@ -273,7 +275,7 @@ def _variant(variant: VariantSettings, reference: str, runs: Sequence[PlannedRun
     }
 
 
-def _target(study: StudyConfig, stage: Stage, index: int) -> dict[str, Any]:
+def _target(study: StudyConfig, stage: EvaluationData, index: int) -> dict[str, Any]:
     task, settings = stage.tasks[index], study.evaluation.targets[index]
     shares = task.masks.mean((1, 2))
     return {

@@ -14,12 +14,12 @@ import torch
 from pellucid.models.inference import check_answers
 from pellucid.report import write_report
 from pellucid.study.cases import make_panels
-from pellucid.study.evaluation import judge, set_stage
+from pellucid.study.evaluation import judge, prepare_evaluation_data
 from pellucid.study.results import assemble
 from pellucid.study.runs import check_recipe, open_data, plan, train_all
 from pellucid.study.slides import make_slides
 from pellucid.study.trust import judge_trust
-from pellucid.training.joint import part
+from pellucid.training.distributed import leave_process_group
 from pellucid.types import InputError
 from pellucid.utils.locks import hold
 from pellucid.utils.resources import write_json
@@ -110,7 +110,7 @@ def _run_there(
     splits = open_data(study.data, root)
     for recipe in {run.label: run.recipe for run in runs}.values():
         check_recipe(recipe, splits["train"])
-    stage = set_stage(study, root, size=size, channels=channels, limit=limit, cache=cache)
+    stage = prepare_evaluation_data(study, root, size=size, channels=channels, limit=limit, cache=cache)
     train_all(
         study,
         root,
@@ -120,7 +120,7 @@ def _run_there(
         limit=limit,
         cache=cache,
     )
-    part()
+    leave_process_group()
     if os.environ.get("RANK", "0") != "0":  # several processes train each network together; one of them judges
         return out / "report.html"
     verdicts = {

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pellucid.study.config import StudyConfig
-    from pellucid.study.evaluation import Stage
+    from pellucid.study.evaluation import EvaluationData
     from pellucid.study.runs import PlannedRun
 
 
-def make_slides(study: StudyConfig, stage: Stage, runs: Sequence[PlannedRun], device: str) -> list[Slide]:
+def make_slides(study: StudyConfig, stage: EvaluationData, runs: Sequence[PlannedRun], device: str) -> list[Slide]:
     """Sliders of the first test images of different classes, with the networks of every variant's first seed.
 
     Args:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid.evaluation.trust.judge import TrustSettings
 from pellucid.evaluation.trust.run import check_methods, judge_all
-from pellucid.evaluation.trust.subjects import gather_subjects
+from pellucid.evaluation.trust.samples import gather_trust_samples
 from pellucid.models.weights import load_model, read_model_card
 from pellucid.utils.results_store import ResultsStore
 
@@ -16,12 +16,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pellucid.study.config import StudyConfig
-    from pellucid.study.evaluation import Stage
+    from pellucid.study.evaluation import EvaluationData
     from pellucid.study.runs import PlannedRun
 
 
 def judge_trust(
-    study: StudyConfig, runs: Sequence[PlannedRun], stage: Stage, out: Path, device: str, *, cache: Path | None = None
+    study: StudyConfig,
+    runs: Sequence[PlannedRun],
+    stage: EvaluationData,
+    out: Path,
+    device: str,
+    *,
+    cache: Path | None = None,
 ) -> list[dict[str, Any]]:
     """One table a variant, as results.json and the report take them; none where no methods are asked for.
 
@@ -56,7 +62,7 @@ def judge_trust(
         network = load_model(run.folder, device)
         others = {f"{r.label}, seed {r.seed}": load_model(r.folder, device) for r in beside}
         finding = study.data.options.get("shortcut")
-        subjects = gather_subjects(network, stage.test, finding=finding, limit=asked.limit, cache=cache)
+        subjects = gather_trust_samples(network, stage.test, finding=finding, limit=asked.limit, cache=cache)
         check_methods(network, subjects, asked.methods)
         record = {
             "weights": card["weights_sha256"],

@@ -16,18 +16,18 @@ from pellucid.data.cache.pixels import materialize
 from pellucid.models.weights import read_model_card, save_model
 from pellucid.training.annotation_data import annotated_images, check_annotations, corrected, describe
 from pellucid.training.checkpoint import has_state, load_state, save_state
-from pellucid.training.held_out import HeldOut, check_selection
-from pellucid.training.joint import Chance, Processes, joint_seed, step_seed
+from pellucid.training.distributed import BatchRandom, Processes, joint_seed, step_seed
 from pellucid.training.loading import load_batches
 from pellucid.training.network import build_classifier
 from pellucid.training.objectives.losses import LabelCounts, label_counts, label_frequencies
 from pellucid.training.objectives.objective import Objective
 from pellucid.training.optimization import build_optimizer, learning_rate
-from pellucid.training.recipe import settle
+from pellucid.training.recipe import resolve
 from pellucid.training.record import make_record, record_of_start
-from pellucid.training.remarks import advice, say_collapsed, say_if_out_of_reach, say_if_still_rising
 from pellucid.training.robust_check import collapsed
 from pellucid.training.run import RunFolder, describe_run
+from pellucid.training.validation import Validation, check_selection
+from pellucid.training.warnings import advice, say_collapsed, say_if_out_of_reach, say_if_still_rising
 from pellucid.types import InputError, Marks
 from pellucid.utils.progress import progress_bar
 
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.models.training_record import TrainingRecord
     from pellucid.training.annotation_data import AnnotatedImages
-    from pellucid.training.held_out import Judgement, Scorer
     from pellucid.training.loading import AnyBatches
     from pellucid.training.recipe import Recipe
+    from pellucid.training.validation import MetricFn, ValidationResult
     from pellucid.types import Batch
 
 CHECK_EVERY = 16  # steps between two looks at the loss, so that an accelerator need not wait for each
@@ -60,7 +60,7 @@ def train(
     validation_data: Dataset,
     out: Path,
     *,
-    scorer: Scorer,
+    scorer: MetricFn,
     seed: int = 0,
     device: str = "auto",
     resume: bool = False,
@@ -92,7 +92,7 @@ def train(
         TrainingError: if the loss stops being finite, or the network gives no answer on a validation image.
     """
     run = RunFolder(out)
-    recipe = settle(recipe, train_data.card)
+    recipe = resolve(recipe, train_data.card)
     check_annotations(recipe, annotations)
     annotated, said = None, None
     if annotations is not None:
@@ -114,7 +114,7 @@ def _train_there(
     train_data: Dataset,
     validation_data: Dataset,
     accelerator: Accelerator,
-    scorer: Scorer,
+    scorer: MetricFn,
     seed: int,
     resume: bool,
     cache: Path | None,
@@ -154,7 +154,7 @@ def _train_there(
     if accelerator.is_main_process:
         record = make_record(train_data, batches, validation_data, validation_images, start)
         run.start(description)  # nothing is written before everything that can be wrong has been looked at
-    held_out = HeldOut(validation_data, validation_images, scorer, recipe, objective.loss_name)
+    held_out = Validation(validation_data, validation_images, scorer, recipe, objective.loss_name)
     _Session(run, recipe, objective, accelerator, seed, record).fit(batches, train_data, held_out, resume=resume)
 
 
@@ -186,7 +186,7 @@ class _Session:
         self.elapsed = 0.0
         self._pending: list[tuple[int, dict[str, Tensor]]] = []  # number of the step, its losses
 
-    def fit(self, batches: AnyBatches, train_data: Dataset, held_out: HeldOut, *, resume: bool) -> None:
+    def fit(self, batches: AnyBatches, train_data: Dataset, held_out: Validation, *, resume: bool) -> None:
         """All epochs, from the start or from the saved state; fewer where robustness collapses."""
         if resume and has_state(self.run.state):
             self._load()
@@ -223,7 +223,7 @@ class _Session:
             if self.recipe.training.channels_last:
                 images = images.contiguous(memory_format=torch.channels_last)
             counts = self._joint_counts(batch.targets)
-            chance = Chance(joint_seed(self.seed, self.global_step), self.objective.processes)
+            chance = BatchRandom(joint_seed(self.seed, self.global_step), self.objective.processes)
             with self.accelerator.autocast():
                 loss, parts = self.network(batch._replace(images=images, marks=marks), counts, chance)
             self._pending.append((self.global_step + 1, {"loss": loss.detach(), **parts}))
@@ -279,7 +279,7 @@ class _Session:
                 self.sums[name] = self.sums.get(name, 0.0) + value
         self._pending.clear()
 
-    def _check_answers(self, epoch: int, judged: Judgement | None, images: int) -> None:
+    def _check_answers(self, epoch: int, judged: ValidationResult | None, images: int) -> None:
         """Stop, in every process, at a network that gives no answer: there would be nothing to choose it by."""
         missing = judged.unanswered if judged is not None else 0
         if self._all_agree(missing > 0):
@@ -291,7 +291,7 @@ class _Session:
                 "again."
             )
 
-    def _end_epoch(self, epoch: int, steps: int, train_data: Dataset, found: Judgement) -> bool:
+    def _end_epoch(self, epoch: int, steps: int, train_data: Dataset, found: ValidationResult) -> bool:
         """Keep what an epoch gave; returns whether robustness collapsed, and then nothing is kept of it."""
         check, select, final = self.recipe.robust_check, self.recipe.training.select, self.recipe.training.epochs
         row: dict[str, Any] = {"epoch": epoch + 1, "step": self.global_step}

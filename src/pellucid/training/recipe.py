@@ -135,12 +135,12 @@ def load_recipe(
     return validate(Recipe, values, str(path.name))
 
 
-def settle(recipe: Recipe, card: DatasetCard) -> Recipe:
+def resolve(recipe: Recipe, card: DatasetCard) -> Recipe:
     """The recipe with a number where it leaves a value to the dataset; a warning says where no image is mirrored then.
 
     Example:
         >>> from pellucid.data.readers.cifar10.reader import CARD
-        >>> settle(load_recipe("woods2019-standard"), CARD).augment.flip
+        >>> resolve(load_recipe("woods2019-standard"), CARD).augment.flip
         0.5
     """
     if recipe.augment.flip != BY_DATA:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from pellucid.attacks.magnitude import Magnitude
+from pellucid.attacks.epsilon import Epsilon
 from pellucid.attacks.under_attack import logits_under_attack
 from pellucid.training.objectives.losses import LOSSES
 from pellucid.utils.settings import Section
@@ -29,7 +29,7 @@ BATCH = 128
 class RobustCheckSettings(Section):
     """PGD on the first validation images after every epoch; its metrics are called ``robust_…``."""
 
-    size: Magnitude = Magnitude(linf=0.005)
+    size: Epsilon = Epsilon(linf=0.005)
     steps: int = Field(10, ge=1)
     images: int = Field(128, ge=1, description="at most so many validation images, drawn once")
     collapse: float | None = Field(

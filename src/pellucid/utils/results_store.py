@@ -159,10 +159,10 @@ class ResultsStore:
             yield
 
     @contextmanager
-    def claim(self, name: str) -> Iterator[Claim | None]:
+    def claim(self, name: str) -> Iterator[Lease | None]:
         """Hold a lock, or None where another process holds it."""
         with self._opened(name) as stream:
-            yield Claim(stream) if lock(stream, wait=False) else None
+            yield Lease(stream) if lock(stream, wait=False) else None
 
     def seconds(self, prefix: str) -> float:
         """The time that was noted in the claims whose names start so; NaN, with a warning, where a note is damaged."""
@@ -178,7 +178,7 @@ class ResultsStore:
             raise InputError(f"cannot write {path}: {told}. Delete {path.parent}, or choose another --out.") from error
 
 
-class Claim:
+class Lease:
     """A lock that is held; the time spent under it can be noted."""
 
     def __init__(self, stream: IO[bytes]) -> None:

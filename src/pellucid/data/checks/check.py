@@ -13,7 +13,7 @@ from PIL import Image
 
 from pellucid.data.checks.duplicates import content_hash, find_leaks, is_blank, pixel_hash
 from pellucid.data.decoding.notes import collect_notes
-from pellucid.data.opening import MISSING, FaultyDataError, Remark
+from pellucid.data.issues import MISSING, FaultyDataError, Issue
 from pellucid.data.readers.image_files import LeftOut, LeftOutWarning, list_images
 from pellucid.data.readers.splits import split_hash
 from pellucid.data.registry import get_entry
@@ -66,8 +66,8 @@ class CheckReport:
     dataset: str
     root: str
     parts: dict[str, PartReport] = field(default_factory=dict)
-    problems: tuple[Remark, ...] = ()
-    notes: tuple[Remark, ...] = ()
+    problems: tuple[Issue, ...] = ()
+    notes: tuple[Issue, ...] = ()
     split_hash: str = ""
     content_hash: str = ""
     left_out: bool = False
@@ -90,8 +90,8 @@ class CheckReport:
     def to_json(self) -> str:
         """The report as indented JSON."""
 
-        def rows(remarks: tuple[Remark, ...]) -> list[dict[str, str]]:
-            return [{"file": f.file, "reason": f.reason} for f in remarks]
+        def rows(issues: tuple[Issue, ...]) -> list[dict[str, str]]:
+            return [{"file": f.file, "reason": f.reason} for f in issues]
 
         report = {
             "dataset": self.dataset,
@@ -142,33 +142,33 @@ def check_dataset(
     """
     entry = get_entry(name)
     folder = str(root) if root is not None else ""
-    remarks: list[Remark] = []
+    issues: list[Issue] = []
     splits: Splits = {}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
             if root is not None and entry.needs_root and Path(root).is_dir():
-                remarks += entry.audit(Path(root))
+                issues += entry.audit(Path(root))
         except InputError as error:  # what is wrong may be so for opening too; it is said once
-            remarks += _remarks_of(error, folder)
+            issues += _remarks_of(error, folder)
         try:
             splits = entry.open(root, seed, options)
         except InputError as error:
-            remarks += _remarks_of(error, folder)
+            issues += _remarks_of(error, folder)
             splits = error.usable if isinstance(error, FaultyDataError) else {}
-    left_out = [r for w in caught if isinstance(w.message, LeftOutWarning) for r in w.message.remarks]
+    left_out = [r for w in caught if isinstance(w.message, LeftOutWarning) for r in w.message.issues]
     if entry.name == "table" and root is not None:
         left_out += _not_named(Path(root), splits)
-    remarks += left_out
-    remarks += [
-        Remark(folder, str(w.message), serious=False) for w in caught if not isinstance(w.message, LeftOutWarning)
+    issues += left_out
+    issues += [
+        Issue(folder, str(w.message), serious=False) for w in caught if not isinstance(w.message, LeftOutWarning)
     ]
     looks = {part: _look_at_all(dataset, progress, workers) for part, dataset in splits.items()}
-    remarks += [look.remark for found in looks.values() for look in found if look.remark is not None]
-    remarks += _assumed(folder, [look for found in looks.values() for look in found])
+    issues += [look.remark for found in looks.values() for look in found if look.remark is not None]
+    issues += _assumed(folder, [look for found in looks.values() for look in found])
     images = {part: [look.twin for look in found[: len(splits[part])]] for part, found in looks.items()}
-    remarks += find_leaks(splits, images)
-    unique = list(dict.fromkeys(remarks))
+    issues += find_leaks(splits, images)
+    unique = list(dict.fromkeys(issues))
     return CheckReport(
         dataset=name,
         root=folder,
@@ -183,11 +183,11 @@ def check_dataset(
     )
 
 
-def _remarks_of(error: InputError, folder: str) -> tuple[Remark, ...]:
-    return error.remarks if isinstance(error, FaultyDataError) else (Remark(folder, str(error)),)
+def _remarks_of(error: InputError, folder: str) -> tuple[Issue, ...]:
+    return error.issues if isinstance(error, FaultyDataError) else (Issue(folder, str(error)),)
 
 
-def _not_named(root: Path, splits: Splits) -> tuple[Remark, ...]:
+def _not_named(root: Path, splits: Splits) -> tuple[Issue, ...]:
     """The images that lie beside those of a table, in the same folders, and that no row of it brings in."""
     used = {file.path for dataset in splits.values() for file in dataset.files}
     beside = LeftOut(root if root.is_dir() else root.parent)
@@ -195,7 +195,7 @@ def _not_named(root: Path, splits: Splits) -> tuple[Remark, ...]:
         others = [file.path for file in list_images(folder).values() if file.path not in used]
         if others:
             beside.add("image(s) beside those of the table, which it does not name or which cannot be used", *others)
-    return beside.remarks()
+    return beside.issues()
 
 
 class _Look(NamedTuple):
@@ -204,7 +204,7 @@ class _Look(NamedTuple):
     name: str
     pixels: bytes | None = None
     blank: bool = False
-    remark: Remark | None = None
+    remark: Issue | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -226,7 +226,7 @@ def _look_at_all(dataset: Dataset, progress: bool | Callable[[int, int], None], 
         try:
             return _Look(name, pixel_hash(region.mask()))
         except InputError as error:
-            return _Look(name, remark=Remark(dataset.split, str(error)))
+            return _Look(name, remark=Issue(dataset.split, str(error)))
 
     total = len(dataset) + len(masks)
     return list(
@@ -242,16 +242,16 @@ def _look_at_image(dataset: Dataset, i: int) -> _Look:
             image = dataset.read(i)
     except InputError as error:
         file = str(path or dataset.split)
-        return _Look(name, remark=Remark(file, str(error).removeprefix(f"{file}: ")))
+        return _Look(name, remark=Issue(file, str(error).removeprefix(f"{file}: ")))
     if is_blank(image):
-        shade = Remark(str(path or name), "of one shade throughout: there is nothing to learn from it", serious=False)
+        shade = Issue(str(path or name), "of one shade throughout: there is nothing to learn from it", serious=False)
         return _Look(name, pixel_hash(image), blank=True, remark=shade, notes=tuple(notes))
     suffix = path.suffix.lower() if path is not None else ""
     said = _look_at_frames(path) if path is not None and suffix in _MANY_FRAMES else None
     return _Look(name, pixel_hash(image), remark=said, notes=tuple(notes))
 
 
-def _assumed(folder: str, found: Sequence[_Look]) -> list[Remark]:
+def _assumed(folder: str, found: Sequence[_Look]) -> list[Issue]:
     """What was assumed of images whose files contradict themselves, or turned: each once, with the number of images."""
     images: dict[str, list[tuple[str, str]]] = {}
     for look in found:
@@ -259,19 +259,19 @@ def _assumed(folder: str, found: Sequence[_Look]) -> list[Remark]:
             assumption, _, detail = said.partition(": ")
             images.setdefault(assumption, []).append((look.name, f" ({detail})" if detail else ""))
     return [
-        Remark(folder, f"{len(of):,} image(s), such as {of[0][0]}{of[0][1]}: {assumption}", serious=False)
+        Issue(folder, f"{len(of):,} image(s), such as {of[0][0]}{of[0][1]}: {assumption}", serious=False)
         for assumption, of in images.items()
     ]
 
 
-def _look_at_frames(path: Path) -> Remark | None:
+def _look_at_frames(path: Path) -> Issue | None:
     """What is to be said of the frames behind the first, which is not decoded here."""
     try:
         with Image.open(path) as image:
             frames = getattr(image, "n_frames", 1)
     except Exception as error:  # IndexError, TypeError, struct.error …: whatever Pillow meets in them
-        return Remark(str(path), f"later frames are damaged ({type(error).__name__}); the first can be read")
-    return Remark(str(path), f"has {frames} frames, of which the first is read", serious=False) if frames > 1 else None
+        return Issue(str(path), f"later frames are damaged ({type(error).__name__}); the first can be read")
+    return Issue(str(path), f"has {frames} frames, of which the first is read", serious=False) if frames > 1 else None
 
 
 def _count(dataset: Dataset) -> PartReport:

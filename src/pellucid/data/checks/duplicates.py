@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.data.opening import Remark
+from pellucid.data.issues import Issue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -44,7 +44,7 @@ def is_blank(image: npt.NDArray[np.generic]) -> bool:
     return bool((image[:1, :1] == image[:1]).all() and (image[:1, :1] == image).all())
 
 
-def find_leaks(splits: Splits, hashes: Mapping[str, Sequence[bytes | None]]) -> list[Remark]:
+def find_leaks(splits: Splits, hashes: Mapping[str, Sequence[bytes | None]]) -> list[Issue]:
     """What is in a dataset more than once; serious where a part has what another has.
 
     Args:
@@ -59,8 +59,8 @@ def find_leaks(splits: Splits, hashes: Mapping[str, Sequence[bytes | None]]) -> 
         for row, pixels in enumerate(found):
             if pixels is not None:
                 places.setdefault(pixels, []).append((part, row))
-    leaks: list[Remark] = []
-    repeats: list[Remark] = []
+    leaks: list[Issue] = []
+    repeats: list[Issue] = []
     for twins in places.values():
         if len(twins) == 1:
             continue
@@ -72,7 +72,7 @@ def find_leaks(splits: Splits, hashes: Mapping[str, Sequence[bytes | None]]) -> 
             said += ", with another target"
         if len(parts) > 1:
             said += f"; in {' and '.join(parts)}: {_TO_DO}"
-        (leaks if len(parts) > 1 else repeats).append(Remark(splits[first].ids[row], said, serious=len(parts) > 1))
+        (leaks if len(parts) > 1 else repeats).append(Issue(splits[first].ids[row], said, serious=len(parts) > 1))
     return leaks + repeats
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pellucid.data.download.unpack import unpack
-from pellucid.data.opening import MISSING
+from pellucid.data.issues import MISSING
 from pellucid.data.registry import DATASETS, get_entry
 from pellucid.types import InputError
 from pellucid.utils.download import TITLES, check_digest, digest_of, download

@@ -10,7 +10,7 @@ import numpy as np
 
 from pellucid.data.dataset import Dataset, DatasetCard, Splits, released_ids
 from pellucid.data.decoding.image import read_image
-from pellucid.data.opening import Remark, check_root, read_csv
+from pellucid.data.issues import Issue, check_root, read_csv
 from pellucid.data.readers.image_files import LeftOut, list_images
 from pellucid.data.readers.image_names import match_names
 from pellucid.data.regions import Region, Regions
@@ -104,20 +104,20 @@ def open_covid_findings(root: str | Path, *, seed: int = 0, options: Mapping[str
     return {"test": dataset}
 
 
-def audit(folder: Path) -> list[Remark]:
+def audit(folder: Path) -> list[Issue]:
     """Images without masks, masks without an image, masks that mark nothing or next to nothing."""
     stems = set(_images_by_stem(folder / "images"))
     masks = list_masks(folder / "masks")
-    found = [Remark(f"images/{name}.png", "has no mask") for name in sorted(stems - {m.image for m in masks})]
+    found = [Issue(f"images/{name}.png", "has no mask") for name in sorted(stems - {m.image for m in masks})]
     for mask in masks:
         if mask.image not in stems:
-            found.append(Remark(str(mask.path), f"there is no image {mask.image}"))
+            found.append(Issue(str(mask.path), f"there is no image {mask.image}"))
             continue
         pixels = read_mask(mask.path)
         area = int(pixels.sum())
         if area < SMALLEST * pixels.size:
             note = f"the mask covers {area} pixel(s); it counts as not marked"
-            found.append(Remark(str(mask.path), note, serious=False))
+            found.append(Issue(str(mask.path), note, serious=False))
     return found
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from pellucid.data.dataset import Dataset, DatasetCard, Splits, released_ids
 from pellucid.data.decoding.image import read_image
-from pellucid.data.opening import check_root
+from pellucid.data.issues import check_root
 from pellucid.data.readers.class_folders import ClassImages, check_more_than_one_class, list_classes, part_folders
 from pellucid.data.readers.image_files import LeftOut
 from pellucid.data.readers.splits import check_disjoint, cut_parts

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from pellucid.data.dataset import SourceFile
 from pellucid.data.dicom.file import is_dicom
-from pellucid.data.opening import Remark
+from pellucid.data.issues import Issue
 from pellucid.types import InputError
 
 PICTURE_SUFFIXES = frozenset(
@@ -35,9 +35,9 @@ _OTHER = "file(s) that are no images by their names ({})"
 class LeftOutWarning(UserWarning):
     """One line on what was left out; a check gives its remarks instead."""
 
-    def __init__(self, message: str, remarks: tuple[Remark, ...]) -> None:
+    def __init__(self, message: str, issues: tuple[Issue, ...]) -> None:
         super().__init__(message)
-        self.remarks = remarks
+        self.issues = issues
 
 
 class LeftOut:
@@ -46,7 +46,7 @@ class LeftOut:
     Example:
         >>> left_out = LeftOut(Path("chests"))
         >>> left_out.add("hidden file(s)", Path("chests/cat/.a.png"))
-        >>> [remark.reason for remark in left_out.remarks()]
+        >>> [remark.reason for remark in left_out.issues()]
         ['left out: 1 hidden file(s), such as cat/.a.png']
     """
 
@@ -65,17 +65,15 @@ class LeftOut:
         if found:
             self.add(reason, *(file.path for file in found.values()))
 
-    def remarks(self) -> tuple[Remark, ...]:
+    def issues(self) -> tuple[Issue, ...]:
         """One for each reason, with the number of files and some of their names."""
-        return tuple(
-            Remark(str(self.root), f"left out: {told}", serious=False) for told in map(self._told, self._paths)
-        )
+        return tuple(Issue(str(self.root), f"left out: {told}", serious=False) for told in map(self._told, self._paths))
 
     def tell(self) -> None:
         """Warn in one line, if anything was left out."""
         if self._paths:
             told = "; ".join(map(self._told, self._paths))
-            warnings.warn(LeftOutWarning(f"{self.root}: left out: {told}.", self.remarks()), stacklevel=3)
+            warnings.warn(LeftOutWarning(f"{self.root}: left out: {told}.", self.issues()), stacklevel=3)
 
     def _told(self, reason: str) -> str:
         paths = sorted(self._paths[reason])

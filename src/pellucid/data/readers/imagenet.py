@@ -12,7 +12,7 @@ from pydantic import Field
 
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
 from pellucid.data.decoding.image import read_image
-from pellucid.data.opening import Remark, check_root, open_despite, read_csv, remarks_of
+from pellucid.data.issues import Issue, check_root, collect_issues, issues_of, read_csv
 from pellucid.data.readers.image_files import LeftOut, list_images
 from pellucid.data.readers.splits import check_disjoint, patient_split
 from pellucid.types import InputError
@@ -127,15 +127,15 @@ def open_imagenet(root: str | Path, *, seed: int = 0, options: Mapping[str, obje
     places = [folder / name for name in ("train", "val") if (folder / name).is_dir()]
     if places and settings.sample_split:
         raise InputError(f"{folder}: sample_split is for a folder with {LABELS}; this one has {places[0].name}/.")
-    faults: list[Remark] = []
+    faults: list[Issue] = []
     if places:
-        return open_despite(faults, lambda: _open_folders(folder, settings.validation_fraction, seed, faults), folder)
+        return collect_issues(faults, lambda: _open_folders(folder, settings.validation_fraction, seed, faults), folder)
     if (folder / LABELS).is_file():
-        return open_despite(faults, lambda: _open_sample(folder, seed, faults, split=settings.sample_split), folder)
+        return collect_issues(faults, lambda: _open_sample(folder, seed, faults, split=settings.sample_split), folder)
     raise InputError(f"{folder}: no train/, no val/ and no {LABELS}. Expected: {LAYOUT}")
 
 
-def audit(folder: Path) -> list[Remark]:
+def audit(folder: Path) -> list[Issue]:
     """Whether all classes are there, without which their numbers are not the usual ones."""
     places = [folder / name for name in ("train", "val") if (folder / name).is_dir()]
     if not places:
@@ -144,16 +144,16 @@ def audit(folder: Path) -> list[Remark]:
     note = (
         f"{found:,} of the {CLASS_COUNT:,} classes, numbered in their own order: the class numbers are not ImageNet's"
     )
-    return [Remark(str(places[0]), note, serious=False)] if found != CLASS_COUNT else []
+    return [Issue(str(places[0]), note, serious=False)] if found != CLASS_COUNT else []
 
 
-def _open_folders(root: Path, validation_fraction: float, seed: int, faults: list[Remark]) -> Splits:
+def _open_folders(root: Path, validation_fraction: float, seed: int, faults: list[Issue]) -> Splits:
     listed = {name: _class_folders(root / name, faults) for name in ("train", "val") if (root / name).is_dir()}
     first = next(iter(listed))
     classes = tuple(listed[first])
     for name in [name for name in listed.get("val", {}) if name not in classes]:
         said = f"class {name} is in val/ but not in train/, which has {len(classes):,} classes."
-        faults.append(Remark(str(root), said))
+        faults.append(Issue(str(root), said))
         del listed["val"][name]
     splits: Splits = {}
     left_out = LeftOut(root)
@@ -170,7 +170,7 @@ def _open_folders(root: Path, validation_fraction: float, seed: int, faults: lis
     return splits
 
 
-def _class_folders(place: Path, faults: list[Remark]) -> dict[str, Path]:
+def _class_folders(place: Path, faults: list[Issue]) -> dict[str, Path]:
     """The class folders by WordNet id, sorted."""
     try:
         folders = {p.name: p for p in place.iterdir() if not p.name.startswith(".") and p.is_dir()}
@@ -180,14 +180,14 @@ def _class_folders(place: Path, faults: list[Remark]) -> dict[str, Path]:
         f"not called by a WordNet id such as n01440764. Expected: {LAYOUT} Images in other folders can be opened as "
         "the dataset 'folder'."
     )
-    faults += [Remark(str(place / name), said) for name in sorted(folders) if not _WORDNET.fullmatch(name)]
+    faults += [Issue(str(place / name), said) for name in sorted(folders) if not _WORDNET.fullmatch(name)]
     if not folders:
         raise InputError(f"{place}: no class folders. Expected: {LAYOUT}")
     return {name: folders[name] for name in sorted(folders) if _WORDNET.fullmatch(name)}
 
 
 def _list(
-    root: Path, folders: Mapping[str, Path], classes: tuple[str, ...], faults: list[Remark], left_out: LeftOut
+    root: Path, folders: Mapping[str, Path], classes: tuple[str, ...], faults: list[Issue], left_out: LeftOut
 ) -> _Images:
     """The images of class folders; each folder is listed once, which for all of ImageNet takes seconds."""
     ids: list[str] = []
@@ -197,7 +197,7 @@ def _list(
     for name, place in folders.items():
         found = list_images(place, left_out)
         if not found:
-            faults.append(Remark(str(place), "no images of this class. Unpack them again, or take the folder away."))
+            faults.append(Issue(str(place), "no images of this class. Unpack them again, or take the folder away."))
         prefix = place.relative_to(root).as_posix()
         ids += [f"{prefix}/{image}" for image in found]
         labels += [numbers[name]] * len(found)
@@ -205,7 +205,7 @@ def _list(
     return _Images(ids, np.array(labels, dtype=np.int64), files)
 
 
-def _open_sample(root: Path, seed: int, faults: list[Remark], *, split: bool) -> Splits:
+def _open_sample(root: Path, seed: int, faults: list[Issue], *, split: bool) -> Splits:
     images, classes = _read_labels(root, faults)
     if not images.ids:
         return {}
@@ -221,7 +221,7 @@ def _open_sample(root: Path, seed: int, faults: list[Remark], *, split: bool) ->
     }
 
 
-def _read_labels(root: Path, faults: list[Remark]) -> tuple[_Images, tuple[str, ...]]:
+def _read_labels(root: Path, faults: list[Issue]) -> tuple[_Images, tuple[str, ...]]:
     """The images that the table names, and the names of all 1,000 classes as far as it has them."""
     table = root / LABELS
     lines = read_csv(table)
@@ -247,7 +247,7 @@ def _read_labels(root: Path, faults: list[Remark]) -> tuple[_Images, tuple[str, 
                 raise InputError(f"{place}: {image} leads out of {root}; expected a path below it.")
             found[image] = _source(root / image, place)
         except InputError as error:
-            faults += remarks_of(error, table)
+            faults += issues_of(error, table)
         else:
             labels.append(label)
     if not found and not faults:

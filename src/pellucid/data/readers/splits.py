@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.data.opening import FaultyDataError, Remark
+from pellucid.data.issues import FaultyDataError, Issue
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def check_disjoint(splits: Splits) -> None:
     Raises:
         FaultyDataError: naming two parts and some of what they share; its remarks name all of it.
     """
-    message, remarks = "", []
+    message, issues = "", []
     for (first, a), (second, b) in combinations(splits.items(), 2):
         for what, shared in (("patient", {*a.patients} & {*b.patients}), ("image", {*a.ids} & {*b.ids})):
             if shared:
@@ -132,12 +132,12 @@ def check_disjoint(splits: Splits) -> None:
                     f"{a.card.name}: {len(shared)} {what}(s) occur both in {first} and in {second} ({some}). "
                     "A result on such parts would be too good; mend the lists or the patients' names."
                 )
-                remarks += [
-                    Remark(f"{what} {name}", f"occurs both in {first} and in {second}; a result would be too good")
+                issues += [
+                    Issue(f"{what} {name}", f"occurs both in {first} and in {second}; a result would be too good")
                     for name in sorted(shared)
                 ]
-    if remarks:
-        raise FaultyDataError(remarks, splits, message)
+    if issues:
+        raise FaultyDataError(issues, splits, message)
 
 
 def split_hash(splits: Mapping[str, Dataset]) -> str:

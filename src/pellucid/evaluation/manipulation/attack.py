@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pellucid.attacks.engine import images_that_fit
-from pellucid.attacks.magnitude import lengths, scale_to
-from pellucid.evaluation.manipulation.climb import Climb, explained
+from pellucid.attacks.epsilon import lengths, scale_to
+from pellucid.evaluation.manipulation.explanation_attack import ExplanationAttack, explained
 from pellucid.evaluation.manipulation.goals import SameDecision, SameMap, decide, probability_of
 from pellucid.evaluation.manipulation.gradient_maps import check_method
 from pellucid.evaluation.manipulation.target_maps import target_maps
@@ -142,7 +142,7 @@ def manipulate(
         for chunk in in_batches(len(usable), rows_at_once):
             rows = usable[chunk]
             with frozen(network):
-                climb = Climb(classifier, attack, pixels[rows], decision.rows(rows), before[rows],
+                climb = ExplanationAttack(classifier, attack, pixels[rows], decision.rows(rows), before[rows],
                                None if wanted is None else wanted[rows], attack.seed + chunk.start)  # fmt: skip
                 for number, budget in enumerate(attack.budgets):
                     part = f"images-{chunk.start}-{chunk.stop}-budget-{number}"
@@ -192,7 +192,7 @@ def _judge(
     for budget, moved in zip(attack.budgets, perturbed, strict=True):
         logits = _logits(classifier, moved)
         maps = explained(classifier, moved, decision.targets, attack)
-        met = goal.met(logits) & usable
+        met = goal.is_satisfied(logits) & usable
         top = logits.argmax(1) if decision.task == "multiclass" else decision.targets
         chance = probability_of(logits, decision.targets, decision.task)
         values = (maps, met, met & goal.found(maps), lengths((moved - images).double(), "rms"), chance, top)

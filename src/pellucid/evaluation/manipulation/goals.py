@@ -50,18 +50,18 @@ class Decision:
     levels: Tensor
     probability: Tensor
 
-    def deficit(self, logits: Tensor) -> Tensor:
+    def margin(self, logits: Tensor) -> Tensor:
         """How far (N,) the decision is from changing, in logits: above 0 while it stands."""
         if self.task == "multiclass":
-            return Misclassified(self.decided).deficit(logits)
-        return label_flipped(self.decided, self.present, self._thresholds(logits)).deficit(logits)
+            return Misclassified(self.decided).margin(logits)
+        return label_flipped(self.decided, self.present, self._thresholds(logits)).margin(logits)
 
     def changed(self, logits: Tensor) -> Tensor:
         """Whether it is another one: bool (N,), as an evaluation decides."""
         nothing = torch.empty(0, device=logits.device)
         if self.task == "multiclass":
-            return Misclassified(self.decided).met(logits, nothing)
-        return label_flipped(self.decided, self.present, self._thresholds(logits)).met(logits, nothing)
+            return Misclassified(self.decided).is_satisfied(logits, nothing)
+        return label_flipped(self.decided, self.present, self._thresholds(logits)).is_satisfied(logits, nothing)
 
     def rows(self, index: Tensor) -> Decision:
         """The same for some of the images."""
@@ -127,13 +127,13 @@ class SameMap:
     before: Tensor
     kept: float
 
-    def deficit(self, logits: Tensor) -> Tensor:
+    def margin(self, logits: Tensor) -> Tensor:
         """How far (N,) the constraint is from being met, in logits."""
-        return self.decision.deficit(logits)
+        return self.decision.margin(logits)
 
-    def met(self, logits: Tensor) -> Tensor:
+    def is_satisfied(self, logits: Tensor) -> Tensor:
         """Whether the decision is another one: bool (N,)."""
-        return self.decision.changed(logits) & (self.deficit(logits) < -SAFE)
+        return self.decision.changed(logits) & (self.margin(logits) < -SAFE)
 
     def pull(self, maps: Tensor) -> Tensor:
         """What the attack lowers (N,): one less the correlation with the original map."""
@@ -172,18 +172,18 @@ class SameDecision:
     tolerance: float
     changed: float
 
-    def deficit(self, logits: Tensor) -> Tensor:
+    def margin(self, logits: Tensor) -> Tensor:
         """How far (N,) decision and confidence are from what they were, in logits and log-odds; up to 0 is near."""
         own = log_odds(logits, self.decision.targets, self.decision.task)
         chance = self.decision.probability
         low, high = ((chance + s * self.tolerance).clamp(0, 1).logit().to(own.dtype) for s in (-1, 1))
-        return torch.maximum(torch.maximum(low - own, own - high), SAFE - self.decision.deficit(logits))
+        return torch.maximum(torch.maximum(low - own, own - high), SAFE - self.decision.margin(logits))
 
-    def met(self, logits: Tensor) -> Tensor:
+    def is_satisfied(self, logits: Tensor) -> Tensor:
         """Whether the decision is the same and its confidence within the tolerance: bool (N,)."""
         now = probability_of(logits, self.decision.targets, self.decision.task)
         near = (now - self.decision.probability).abs() <= self.tolerance * (1 - 1e-4)
-        return near & (self.decision.deficit(logits) > 0) & ~self.decision.changed(logits)
+        return near & (self.decision.margin(logits) > 0) & ~self.decision.changed(logits)
 
     def pull(self, maps: Tensor) -> Tensor:
         """What the attack lowers (N,): correlation with the original, or its lack with the wanted map."""

@@ -1,7 +1,7 @@
 """Heat maps that can be differentiated with respect to the image: what an attack on an explanation climbs.
 
-They stand beside the explainers of `pellucid.explainers`, which hand out numbers. An attack climbs these and is judged by
-those, so a difference between the two can make an attack weaker but never its report wrong.
+They stand beside the explainers of `pellucid.explainers`, which hand out numbers. An attack climbs these and is judged
+by those, so a difference between the two can make an attack weaker but never its report wrong.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from pellucid.evaluation.manipulation.bent_relu import BentReLU
 from pellucid.evaluation.manipulation.fixed_surrogate import FixedSurrogate
+from pellucid.evaluation.manipulation.soft_relu import BentReLU
 from pellucid.explainers import DIFFERENTIABLE, EXPLAINERS, check_options
 from pellucid.explainers.removal import baseline_of
 from pellucid.types import InputError

@@ -12,7 +12,7 @@ from pellucid.evaluation.metrics.comparison import Row, compare
 from pellucid.evaluation.metrics.statistics import Replicates
 from pellucid.evaluation.robustness.ara import BALANCED
 from pellucid.evaluation.robustness.ara_summary import areas_of
-from pellucid.evaluation.robustness.questions import Question
+from pellucid.evaluation.robustness.robustness_target import RobustnessTarget
 from pellucid.models.inference import decisions
 
 if TYPE_CHECKING:
@@ -90,7 +90,9 @@ def clean_rows(
 def _by_label(
     logits: npt.NDArray[np.floating], thresholds: Sequence[float], dataset: Dataset, bootstrap: Bootstrap
 ) -> dict[str, Replicates]:
-    missing = Question("attack", "label_flipped", BALANCED, "multilabel", tuple(thresholds)).undefined(dataset.targets)
+    missing = RobustnessTarget("attack", "label_flipped", BALANCED, "multilabel", tuple(thresholds)).undefined(
+        dataset.targets
+    )
     decided = decisions(logits, dataset.task, thresholds)
     found = {}
     for number, name in enumerate(dataset.classes):

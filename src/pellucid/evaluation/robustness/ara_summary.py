@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pellucid.attacks.alarm import choose, weak_attack
+from pellucid.attacks.attack_strength import check_attack_strength, choose
 from pellucid.evaluation.metrics.statistics import Replicates
 from pellucid.evaluation.robustness.ara import Area, Curve, accuracy_curve, ara, balanced_ara, mean_area, mean_curve
 from pellucid.models.inference import as_pixels
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from pellucid.data.dataset import Dataset
     from pellucid.evaluation.metrics.bootstrap import Bootstrap
-    from pellucid.evaluation.robustness.radii import Protocol, Radii
+    from pellucid.evaluation.robustness.radii import AttackConfig, Radii
     from pellucid.types import Pixels
 
 FILE = "ara.json"
@@ -58,10 +58,10 @@ def areas_of(radii: Radii, dataset: Dataset, bootstrap: Bootstrap) -> Areas:
     Returns:
         The areas; NaN with a reason for a label without enough positives or negatives.
     """
-    question = radii.question
-    if question.task == "multiclass":
-        return Areas(ara(radii.radius, radii.found, question.naive, bootstrap), {})
-    missing, labels = question.undefined(dataset.targets), {}
+    robustness_target = radii.robustness_target
+    if robustness_target.task == "multiclass":
+        return Areas(ara(radii.radius, radii.found, robustness_target.naive, bootstrap), {})
+    missing, labels = robustness_target.undefined(dataset.targets), {}
     for number, name in enumerate(dataset.classes):
         if number in missing:
             nothing = np.full(bootstrap.resamples, math.nan)
@@ -75,7 +75,7 @@ def areas_of(radii: Radii, dataset: Dataset, bootstrap: Bootstrap) -> Areas:
 
 def curve_of(radii: Radii, dataset: Dataset) -> Curve:
     """Accuracy against radius; of a multi-label network the mean over labels of the balanced accuracy."""
-    if radii.question.task == "multiclass":
+    if radii.robustness_target.task == "multiclass":
         return accuracy_curve(radii.radius, radii.found)
     return mean_curve([accuracy_curve(*_of_label(radii, dataset, k)[1:]) for k in np.unique(radii.label)])
 
@@ -94,7 +94,7 @@ def conclude(
     images: Pixels,
     dataset: Dataset,
     measured: Mapping[str, Radii],
-    protocol: Protocol,
+    protocol: AttackConfig,
     bootstrap: Bootstrap,
     folder: Path,
     *,
@@ -177,8 +177,8 @@ def summary(radii: Radii, areas: Areas) -> dict[str, Any]:
         "gradient_evaluations_per_image": _mean(radii.gradient_evaluations),
         "gradient_evaluations_per_attacked": _mean(attacked),
         "forward_passes_per_image": _mean(radii.forward_passes),
-        "naive": radii.question.naive,
-        "criterion": radii.question.criterion,
+        "naive": radii.robustness_target.naive,
+        "criterion": radii.robustness_target.criterion,
         "seconds": radii.seconds,
         "labels": {name: _figures(area) | {"n": area.n} for name, area in areas.labels.items()},
     }
@@ -204,18 +204,18 @@ def raise_alarm(
     images: Pixels,
     dataset: Dataset,
     radii: Radii,
-    protocol: Protocol,
+    protocol: AttackConfig,
 ) -> dict[str, Any]:
-    """Try PGD on a sample of what was attacked; see `pellucid.attacks.alarm`."""
+    """Try PGD on a sample of what was attacked; see `pellucid.attacks.attack_strength`."""
     rows = choose(torch.from_numpy(radii.correct_at_start), seed=protocol.seed).numpy()
     if len(rows) == 0:
         return {"n": 0, "better": 0, "unfound": 0, "largest": 0.0, "message": None}
     device = device_of(classifier)
     known = radii.radius[radii.found]
-    alarm = weak_attack(
+    alarm = check_attack_strength(
         classifier,
         as_pixels(images[radii.image[rows]], device),
-        radii.question.pose(dataset.targets, radii.image[rows], radii.label[rows], device),
+        radii.robustness_target.criterion_for(dataset.targets, radii.image[rows], radii.label[rows], device),
         torch.from_numpy(radii.radius[rows]),
         largest=float(known.max()) if known.size and known.max() > 0 else math.nan,
         method=protocol.name,

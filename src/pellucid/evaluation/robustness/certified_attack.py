@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from pellucid.attacks import Magnitude, minimal, projected_gradient
+from pellucid.attacks import Epsilon, minimal, pgd
 from pellucid.attacks.criteria import label_flipped
-from pellucid.attacks.magnitude import lengths
+from pellucid.attacks.epsilon import lengths
 from pellucid.evaluation.robustness.certified import BLOCK, predicted, seed_of, votes
 from pellucid.models.smoothing import SmoothedClassifier
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pellucid.attacks import Criterion
     from pellucid.evaluation.robustness.certified import Smoothing
-    from pellucid.evaluation.robustness.questions import Question
+    from pellucid.evaluation.robustness.robustness_target import RobustnessTarget
 
 FACTORS = (0.1, 0.25, 0.5, 0.7, 0.8, 0.87, 0.93, 1.0, 1.07, 1.15, 1.25, 1.4, 1.7, 2.0, 3.0)
 """Lengths along a direction, as multiples of what was found: bisection looks at four of them."""
@@ -50,7 +50,7 @@ class Attacked(NamedTuple):
 def attack_smoothed(
     classifier: nn.Module,
     image: Tensor,
-    question: Question,
+    robustness_target: RobustnessTarget,
     targets: Sequence[int],
     labels: Sequence[int],
     at_image: Tensor,
@@ -69,7 +69,7 @@ def attack_smoothed(
     Args:
         classifier: the network, without noise.
         image: float (C, H, W) in [0, 1].
-        question: of kind `attack`; it knows the task and the thresholds.
+        robustness_target: of kind `attack`; it knows the task and the thresholds.
         targets: (U,) the true side of each decision: a class, or 0 and 1 for a label.
         labels: (U,) the label's number; −1 for a multiclass network, which has one decision.
         at_image: int64 (D, C), votes on the image itself, of `smoothing.samples` draws.
@@ -83,7 +83,7 @@ def attack_smoothed(
     Source:
         Salman et al. 2019 for attacking the mean probability; Cohen et al. 2019 for PREDICT.
     """
-    search = _Search(classifier, image, question, at_image, smoothing, name, rows)
+    search = _Search(classifier, image, robustness_target, at_image, smoothing, name, rows)
     return search.run(targets, labels)
 
 
@@ -92,17 +92,17 @@ class _Search:
         self,
         classifier: nn.Module,
         image: Tensor,
-        question: Question,
+        robustness_target: RobustnessTarget,
         at_image: Tensor,
         smoothing: Smoothing,
         name: str,
         rows: int,
     ) -> None:
-        self.classifier, self.image, self.question = classifier, image, question
+        self.classifier, self.image, self.robustness_target = classifier, image, robustness_target
         self.at_image, self.smoothing, self.name, self.rows = at_image, smoothing, name, rows
         self.alpha = smoothing.alpha / LOOKS
-        self.several = question.task == "multilabel"
-        self.thresholds = question.levels if self.several else None
+        self.several = robustness_target.task == "multilabel"
+        self.thresholds = robustness_target.levels if self.several else None
         assert smoothing.attack is not None
         self.smoothed = SmoothedClassifier(
             classifier,
@@ -176,12 +176,12 @@ class _Search:
     def _pushed(self, target: int, label: int) -> Tensor:
         """A perturbation (C, H, W) of a length that noise of this size needs, whatever is smallest."""
         criterion = self._criterion([target], [label])
-        moved = projected_gradient(
+        moved = pgd(
             self.smoothed,
             self.image[None],
             torch.tensor([target], device=self.image.device),
-            loss=lambda logits, _: -criterion.smooth_deficit(logits).sum(),
-            size=Magnitude(l2=PGD_LENGTH * self.smoothing.sigma),
+            loss=lambda logits, _: -criterion.smooth_margin(logits).sum(),
+            size=Epsilon(l2=PGD_LENGTH * self.smoothing.sigma),
             steps=PGD_STEPS,
             random_start=False,
         )
@@ -191,9 +191,9 @@ class _Search:
         device = self.image.device
         if self.several:  # the smoothed classifier has centred each decision at a half
             indices, present = torch.tensor(labels, device=device), torch.tensor(targets, device=device) == 1
-            return label_flipped(indices, present, [0.5] * len(self.question.levels))
+            return label_flipped(indices, present, [0.5] * len(self.robustness_target.levels))
         own = np.asarray(targets, dtype=np.int64)
-        return self.question.pose(own, np.arange(len(own)), np.full(len(own), -1), device)
+        return self.robustness_target.criterion_for(own, np.arange(len(own)), np.full(len(own), -1), device)
 
     def _wrong(self, count: Tensor, target: int, label: int) -> bool:
         """Whether the smoothed classifier's answer is certain to be another than the target."""

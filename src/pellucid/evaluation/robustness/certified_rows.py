@@ -11,7 +11,7 @@ import numpy as np
 from pellucid.attacks.engine import images_that_fit
 from pellucid.evaluation.robustness.certified import BLOCK, Smoothing, certify, predicted, seed_of, votes
 from pellucid.evaluation.robustness.certified_attack import Attacked, attack_smoothed
-from pellucid.evaluation.robustness.radii import Protocol, record_of
+from pellucid.evaluation.robustness.radii import AttackConfig, record_of
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import as_pixels
 from pellucid.types import InputError, device_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pellucid.data.dataset import Dataset
-    from pellucid.evaluation.robustness.questions import Question
+    from pellucid.evaluation.robustness.robustness_target import RobustnessTarget
     from pellucid.types import Pixels
 
 ROWS = "certify.csv"
@@ -77,7 +77,7 @@ def measure_certified(
     classifier: nn.Module,
     images: Pixels,
     dataset: Dataset,
-    question: Question,
+    robustness_target: RobustnessTarget,
     smoothing: Smoothing,
     folder: Path,
     *,
@@ -91,7 +91,7 @@ def measure_certified(
         classifier: the network.
         images: uint8 or uint16 (N, C, H, W), the pixels of the dataset.
         dataset: their ids and targets.
-        question: of kind `attack`.
+        robustness_target: of kind `attack`.
         smoothing: noise, draws and confidence.
         folder: for `certify.csv` and `evaluation.json`.
         weights_sha256: of the network, so that its certificates are not taken for another's.
@@ -103,10 +103,10 @@ def measure_certified(
         InputError: certificates of another network, dataset or setting in the folder; another process at work there;
             logits that are not finite.
     """
-    asked = record_of(dataset, [question], Protocol("tight", smoothing.seed), weights_sha256)
+    asked = record_of(dataset, [robustness_target], AttackConfig("tight", smoothing.seed), weights_sha256)
     store = ResultsStore(folder, asked | smoothing.to_json())
     log = store.rows(ROWS, CertifiedRow._fields, _parsed)
-    image, label = question.units(dataset.targets)
+    image, label = robustness_target.decisions(dataset.targets)
     keys = [(dataset.ids[i], "" if k < 0 else dataset.classes[k]) for i, k in zip(image, label, strict=True)]
     with _alone(store):
         done = {row.key: row for row in log.read()}
@@ -121,7 +121,7 @@ def measure_certified(
                         dataset,
                         int(index),
                         label[own].tolist(),
-                        question,
+                        robustness_target,
                         smoothing,
                         rows_at_once,
                     )
@@ -137,12 +137,12 @@ def _one(
     dataset: Dataset,
     index: int,
     labels: Sequence[int],
-    question: Question,
+    robustness_target: RobustnessTarget,
     smoothing: Smoothing,
     rows: int,
 ) -> list[CertifiedRow]:
     """Certify and attack the decisions on one image."""
-    name, several = dataset.ids[index], question.task == "multilabel"
+    name, several = dataset.ids[index], robustness_target.task == "multilabel"
     pixels = as_pixels(picture[None], device_of(classifier))[0]
     selection, estimation = (
         votes(
@@ -151,7 +151,7 @@ def _one(
             smoothing.sigma,
             draws,
             seed=seed_of(smoothing.seed, name, use),
-            thresholds=question.levels if several else None,
+            thresholds=robustness_target.levels if several else None,
             rows=rows,
         )
         for use, draws in (("selection", smoothing.selection), ("estimation", smoothing.samples))
@@ -161,7 +161,9 @@ def _one(
     attacked: list[Attacked | None] = [None] * len(labels)
     if smoothing.attack is not None:
         attacked = list(
-            attack_smoothed(classifier, pixels, question, truths, labels, estimation, smoothing, name=name, rows=rows)
+            attack_smoothed(
+                classifier, pixels, robustness_target, truths, labels, estimation, smoothing, name=name, rows=rows
+            )
         )
     sides = SIDES if several else dataset.classes
     made = []

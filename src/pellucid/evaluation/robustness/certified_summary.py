@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pellucid.evaluation.metrics.bootstrap import Bootstrap
     from pellucid.evaluation.robustness.certified import Smoothing
     from pellucid.evaluation.robustness.certified_rows import CertifiedRow
-    from pellucid.evaluation.robustness.questions import Question
+    from pellucid.evaluation.robustness.robustness_target import RobustnessTarget
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,20 @@ class Bracket:
     attack: Radii | None
 
 
-def bracket_of(rows: Sequence[CertifiedRow], dataset: Dataset, question: Question) -> Bracket:
+def bracket_of(rows: Sequence[CertifiedRow], dataset: Dataset, robustness_target: RobustnessTarget) -> Bracket:
     """The radii of both ends.
 
     Args:
         rows: of all units of the question, in its order.
         dataset: the images.
-        question: of kind `attack`.
+        robustness_target: of kind `attack`.
     """
-    image, label = question.units(dataset.targets)
+    image, label = robustness_target.decisions(dataset.targets)
     radius = np.array([r.certified_rms if r.right else 0.0 for r in rows])
     right, nothing = np.array([r.right for r in rows], dtype=bool), np.zeros(len(rows), dtype=np.int64)
-    certified = Radii(question, image, label, np.ones(len(rows), bool), right, radius, nothing, nothing, math.nan)
+    certified = Radii(
+        robustness_target, image, label, np.ones(len(rows), bool), right, radius, nothing, nothing, math.nan
+    )
     if any(r.attack_found is None for r in rows):
         return Bracket(certified, None)
     length = np.array([r.attack_rms for r in rows])
@@ -76,7 +78,7 @@ def certified_summary(
         smoothing: noise, draws and confidence.
         bootstrap: over the images.
     """
-    certified, question = bracket.certified, bracket.certified.question
+    certified, robustness_target = bracket.certified, bracket.certified.robustness_target
     right = [float(r.predicted == r.truth) for r in rows]
     wrong_or_none = [float(r.predicted == "") for r in rows]
     places, count = certified.image, len(dataset)
@@ -91,8 +93,8 @@ def certified_summary(
         "patients": len(set(dataset.patients)),
         "resamples": bootstrap.resamples,
         "n": len(rows),
-        "task": question.task,
-        "naive": question.naive,
+        "task": robustness_target.task,
+        "naive": robustness_target.naive,
         **shares,
         "abstained": {
             "prediction": sum(r.predicted == "" for r in rows),

@@ -10,7 +10,7 @@ import numpy as np
 
 from pellucid.attacks import METHODS, minimal
 from pellucid.attacks.engine import images_that_fit
-from pellucid.evaluation.robustness.ledger import Ledger, RadiusRow
+from pellucid.evaluation.robustness.radius_log import RadiusLog, RadiusRow
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import as_pixels, in_batches
 from pellucid.types import InputError, device_of
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pellucid.data.dataset import Dataset
-    from pellucid.evaluation.robustness.questions import Question
+    from pellucid.evaluation.robustness.robustness_target import RobustnessTarget
     from pellucid.types import Pixels
 
 LARGEST_BATCH = {"cuda": 256}  # what is lost when a process is killed
@@ -35,7 +35,7 @@ PATIENCE = 0.5  # seconds between two looks at what other processes have done
 
 
 @dataclass(frozen=True)
-class Protocol:
+class AttackConfig:
     """How the smallest perturbations are looked for.
 
     Attributes:
@@ -66,7 +66,7 @@ class Radii:
     """The answers to one question, one a unit: an image, or a label of an image.
 
     Attributes:
-        question: what was asked.
+        robustness_target: what was asked.
         image: int64 (U,), the image's row in the dataset.
         label: int64 (U,), the label's number; −1 for a multiclass network.
         found: bool (U,), whether a perturbation was found, or none was needed.
@@ -77,7 +77,7 @@ class Radii:
         seconds: spent on all of them, by all processes together.
     """
 
-    question: Question
+    robustness_target: RobustnessTarget
     image: npt.NDArray[np.int64]
     label: npt.NDArray[np.int64]
     found: npt.NDArray[np.bool_]
@@ -89,7 +89,7 @@ class Radii:
 
 
 def record_of(
-    dataset: Dataset, questions: Sequence[Question], protocol: Protocol, weights_sha256: str
+    dataset: Dataset, robustness_targets: Sequence[RobustnessTarget], protocol: AttackConfig, weights_sha256: str
 ) -> dict[str, Any]:
     """Everything that determines radii: network, images, questions, protocol and the version of the code."""
     return {
@@ -101,8 +101,8 @@ def record_of(
         "protocol": protocol.name,
         "options": dict(protocol.options),
         "seed": protocol.seed,
-        "kinds": [q.kind for q in questions],
-        "questions": [q.to_json() for q in questions],
+        "kinds": [q.kind for q in robustness_targets],
+        "questions": [q.to_json() for q in robustness_targets],
         "version": version_of(),
     }
 
@@ -111,8 +111,8 @@ def measure(
     classifier: nn.Module,
     images: Pixels,
     dataset: Dataset,
-    questions: Sequence[Question],
-    protocol: Protocol,
+    robustness_targets: Sequence[RobustnessTarget],
+    protocol: AttackConfig,
     folder: Path,
     *,
     weights_sha256: str,
@@ -127,7 +127,7 @@ def measure(
         classifier: the network.
         images: uint8 or uint16 (N, C, H, W), the pixels of the dataset.
         dataset: their ids and targets.
-        questions: of different kinds.
+        robustness_targets: of different kinds.
         protocol: the attack.
         folder: for `radii.csv` and `evaluation.json`.
         weights_sha256: of the network, so that its radii are not taken for another's.
@@ -141,14 +141,14 @@ def measure(
         InputError: radii of another network, dataset or protocol in the folder; logits that are not finite.
     """
     wished = batch_size or _fitting(classifier, images)
-    asked = record_of(dataset, questions, protocol, weights_sha256) | {"batch_size": wished}
+    asked = record_of(dataset, robustness_targets, protocol, weights_sha256) | {"batch_size": wished}
     store = ResultsStore(folder, asked, adopted=["batch_size"])
-    ledger = Ledger(store)
+    ledger = RadiusLog(store)
     size = int(store.record["batch_size"])
     work = [
-        _Batch(question, image[rows], label[rows], rows.start)
-        for question in questions
-        for image, label in [question.units(dataset.targets)]
+        _Batch(robustness_target, image[rows], label[rows], rows.start)
+        for robustness_target in robustness_targets
+        for image, label in [robustness_target.decisions(dataset.targets)]
         for rows in in_batches(len(image), size)
     ]
     left = work
@@ -162,44 +162,45 @@ def measure(
             taken = any(_take(batch, store, ledger, classifier, images, dataset, protocol) for batch in left)
         if left and not taken:
             time.sleep(PATIENCE)  # others are busy with all that is left; should one of them die, its lock is free
-    return {q.kind: _collect(q, ledger, dataset, store.seconds(f"{q.kind}-")) for q in questions}
+    return {q.kind: _collect(q, ledger, dataset, store.seconds(f"{q.kind}-")) for q in robustness_targets}
 
 
 @dataclass(frozen=True)
 class _Batch:
-    question: Question
+    robustness_target: RobustnessTarget
     image: npt.NDArray[np.int64]
     label: npt.NDArray[np.int64]
     start: int
 
     @property
     def name(self) -> str:
-        return f"{self.question.kind}-{self.start:08d}"
+        return f"{self.robustness_target.kind}-{self.start:08d}"
 
     def keys(self, dataset: Dataset) -> list[tuple[str, str, str]]:
         """What its rows are called in the ledger."""
-        return _keys(self.question, self.image, self.label, dataset)
+        return _keys(self.robustness_target, self.image, self.label, dataset)
 
-    def done(self, ledger: Ledger, dataset: Dataset) -> bool:
+    def done(self, ledger: RadiusLog, dataset: Dataset) -> bool:
         return all(key in ledger.rows for key in self.keys(dataset))
 
 
 def _keys(
-    question: Question, image: npt.NDArray[np.int64], label: npt.NDArray[np.int64], dataset: Dataset
+    robustness_target: RobustnessTarget, image: npt.NDArray[np.int64], label: npt.NDArray[np.int64], dataset: Dataset
 ) -> list[tuple[str, str, str]]:
     return [
-        (question.kind, dataset.ids[i], "" if k < 0 else dataset.classes[k]) for i, k in zip(image, label, strict=True)
+        (robustness_target.kind, dataset.ids[i], "" if k < 0 else dataset.classes[k])
+        for i, k in zip(image, label, strict=True)
     ]
 
 
 def _take(
     batch: _Batch,
     store: ResultsStore,
-    ledger: Ledger,
+    ledger: RadiusLog,
     classifier: nn.Module,
     images: Pixels,
     dataset: Dataset,
-    protocol: Protocol,
+    protocol: AttackConfig,
 ) -> bool:
     """Do a batch unless another process is busy with it or has done it; whether it was done here."""
     with store.claim(batch.name) as claim:
@@ -213,7 +214,7 @@ def _take(
         result = minimal(
             classifier,
             as_pixels(images[batch.image], device),
-            batch.question.pose(dataset.targets, batch.image, batch.label, device),
+            batch.robustness_target.criterion_for(dataset.targets, batch.image, batch.label, device),
             method=protocol.name,
             seed=protocol.seed + batch.start,
             batch_size=len(batch.image),
@@ -233,11 +234,11 @@ def _take(
         return True
 
 
-def _collect(question: Question, ledger: Ledger, dataset: Dataset, seconds: float) -> Radii:
-    image, label = question.units(dataset.targets)
-    rows = [ledger.rows[key] for key in _keys(question, image, label, dataset)]
+def _collect(robustness_target: RobustnessTarget, ledger: RadiusLog, dataset: Dataset, seconds: float) -> Radii:
+    image, label = robustness_target.decisions(dataset.targets)
+    rows = [ledger.rows[key] for key in _keys(robustness_target, image, label, dataset)]
     return Radii(
-        question=question,
+        robustness_target=robustness_target,
         image=image,
         label=label,
         found=np.array([r.found for r in rows], dtype=bool),

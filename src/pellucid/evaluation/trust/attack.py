@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pellucid.evaluation.manipulation.attack import Manipulation
-    from pellucid.evaluation.trust.subjects import Subjects
+    from pellucid.evaluation.trust.samples import TrustSamples
 
 MEASURED = ("attacked_rank", "map_invalidated", "decision_invalidated")
 NO_SLOPE = "this map has no differentiable form, so no attack on it is known; that is no sign that it resists"
@@ -43,7 +43,7 @@ def attacked_rows(count: int, attacked: int) -> npt.NDArray[np.int64]:
 def judge_attack(
     method: str,
     classifier: nn.Module,
-    subjects: Subjects,
+    subjects: TrustSamples,
     settings: TrustSettings,
     *,
     thresholds: Sequence[float] | None = None,

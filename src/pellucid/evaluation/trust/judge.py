@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from pellucid.evaluation.trust.grid_pointing import Mosaics
     from pellucid.evaluation.trust.maps import Mapper
-    from pellucid.evaluation.trust.subjects import Subjects
+    from pellucid.evaluation.trust.samples import TrustSamples
     from pellucid.types import Pixels
 
     Numbers = npt.NDArray[np.float64]
@@ -97,7 +97,7 @@ class Findings:
     cost: dict[str, float] = field(default_factory=dict)
 
 
-def budget(classifier: nn.Module, subjects: Subjects, settings: TrustSettings, others: int = 0) -> dict[str, int]:
+def budget(classifier: nn.Module, subjects: TrustSamples, settings: TrustSettings, others: int = 0) -> dict[str, int]:
     """What judging one method takes, and the random orders once, before any work: explanations and forward passes.
 
     An explanation costs what the method costs: nothing but one forward pass for CAM, a gradient evaluation for
@@ -121,7 +121,7 @@ def budget(classifier: nn.Module, subjects: Subjects, settings: TrustSettings, o
     }
 
 
-def check_method(mapper: Mapper, classifier: nn.Module, subjects: Subjects) -> None:
+def check_method(mapper: Mapper, classifier: nn.Module, subjects: TrustSamples) -> None:
     """Explain one image, so that a method that the network cannot serve is refused before any work.
 
     Raises:
@@ -133,7 +133,7 @@ def check_method(mapper: Mapper, classifier: nn.Module, subjects: Subjects) -> N
 
 def judge_network(
     classifier: nn.Module,
-    subjects: Subjects,
+    subjects: TrustSamples,
     settings: TrustSettings | None = None,
 ) -> Findings:
     """What no explanation takes part in: alignment, random orders as a yardstick, what the answer hangs on."""
@@ -164,7 +164,7 @@ def judge_network(
 def judge_method(
     mapper: Mapper,
     classifier: nn.Module,
-    subjects: Subjects,
+    subjects: TrustSamples,
     settings: TrustSettings | None = None,
     *,
     others: Mapping[str, nn.Module] | None = None,
@@ -236,7 +236,7 @@ def judge_method(
 Told = tuple[dict[str, "Numbers"], dict[str, str]]
 
 
-def _place(mapper: Mapper, classifier: nn.Module, subjects: Subjects, settings: TrustSettings) -> Told:
+def _place(mapper: Mapper, classifier: nn.Module, subjects: TrustSamples, settings: TrustSettings) -> Told:
     task, names = subjects.place, ("auprc", "pointing", "energy_ratio")
     if isinstance(task, str):
         return {}, dict.fromkeys((*names, "place_gain"), task)
@@ -252,7 +252,7 @@ def _place(mapper: Mapper, classifier: nn.Module, subjects: Subjects, settings: 
     return values, {}
 
 
-def _mosaics(mapper: Mapper, classifier: nn.Module, subjects: Subjects, settings: TrustSettings) -> Told:
+def _mosaics(mapper: Mapper, classifier: nn.Module, subjects: TrustSamples, settings: TrustSettings) -> Told:
     task = subjects.mosaics
     if isinstance(task, str):
         return {}, {"grid_pointing": task}
@@ -278,7 +278,7 @@ def _takes_mosaics(classifier: nn.Module, images: Tensor, task: Mosaics) -> bool
     return True
 
 
-def _shortcut(mapper: Mapper, classifier: nn.Module, subjects: Subjects, settings: TrustSettings) -> Told:
+def _shortcut(mapper: Mapper, classifier: nn.Module, subjects: TrustSamples, settings: TrustSettings) -> Told:
     task = subjects.shortcut
     if isinstance(task, str):
         return {}, dict.fromkeys(("marker_share", "finding_share"), task)
@@ -298,7 +298,7 @@ def _pixels(classifier: nn.Module, images: Pixels) -> Tensor:
     return as_pixels(images, device_of(classifier))
 
 
-def _targets(classifier: nn.Module, subjects: Subjects) -> Tensor:
+def _targets(classifier: nn.Module, subjects: TrustSamples) -> Tensor:
     return torch.from_numpy(subjects.targets).to(device_of(classifier))
 
 

@@ -14,14 +14,14 @@ from pellucid.evaluation.metrics.statistics import Replicates, join_reasons, mea
 from pellucid.evaluation.trust.attack import MEASURED as ON_ATTACKED
 from pellucid.evaluation.trust.attack import attacked_rows
 from pellucid.evaluation.trust.measures import MEASURES, NETWORK
-from pellucid.evaluation.trust.subjects import trivial_scores
+from pellucid.evaluation.trust.samples import trivial_scores
 from pellucid.utils.resources import finite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pellucid.evaluation.trust.judge import Findings
-    from pellucid.evaluation.trust.subjects import Subjects
+    from pellucid.evaluation.trust.samples import TrustSamples
 
 Verdict = Literal["yes", "no", "unclear"]
 AGREEMENT = "agreement: "
@@ -160,7 +160,9 @@ def verdict(low: float, high: float, bar: float | None, n: int = LEAST) -> Verdi
     return "yes" if low > bar else "no" if high <= bar else "unclear"
 
 
-def trust_table(network: Findings, methods: Sequence[Findings], subjects: Subjects, seed: int = 0) -> list[TrustRow]:
+def trust_table(
+    network: Findings, methods: Sequence[Findings], subjects: TrustSamples, seed: int = 0
+) -> list[TrustRow]:
     """All rows: the network's own, each method's, and the yardsticks, in the order of the questions.
 
     Intervals are over patients; in every resample the method and its yardstick are taken on the same images.
@@ -204,7 +206,7 @@ def method_rows(
 class _Draws:
     """Bootstraps over the patients of images, findings, mosaics and images with a shortcut; all of one seed."""
 
-    def __init__(self, subjects: Subjects, seed: int) -> None:
+    def __init__(self, subjects: TrustSamples, seed: int) -> None:
         self.images = Bootstrap(subjects.patients, seed=seed)
         place, mosaics, shortcut = subjects.place, subjects.mosaics, subjects.shortcut
         self.findings = self.mosaics = self.shortcuts = self.images

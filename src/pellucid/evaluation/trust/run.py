@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pellucid.evaluation.trust.judge import TrustSettings
-    from pellucid.evaluation.trust.subjects import Subjects
+    from pellucid.evaluation.trust.samples import TrustSamples
     from pellucid.utils.results_store import ResultsStore
 
 
@@ -56,7 +56,7 @@ class Trust:
         return plain
 
 
-def check_methods(classifier: nn.Module, subjects: Subjects, methods: Sequence[str]) -> None:
+def check_methods(classifier: nn.Module, subjects: TrustSamples, methods: Sequence[str]) -> None:
     """Explain one image by each, so that a method that the network cannot serve is refused before any work.
 
     Raises:
@@ -68,7 +68,7 @@ def check_methods(classifier: nn.Module, subjects: Subjects, methods: Sequence[s
 
 def judge_all(
     classifier: nn.Module,
-    subjects: Subjects,
+    subjects: TrustSamples,
     methods: Sequence[str],
     settings: TrustSettings,
     store: ResultsStore,

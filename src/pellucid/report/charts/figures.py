@@ -9,11 +9,11 @@ from matplotlib.ticker import MaxNLocator
 
 from pellucid.report.charts.drawing import QUIET, Chart, Look, canvas, to_svg
 from pellucid.report.pictures.panels import Panel
-from pellucid.report.tables.book import MEAN, TRIVIAL, Book, ResultRow
 from pellucid.report.tables.boxes import sweep_row, thresholds
 from pellucid.report.tables.cells import verdict
 from pellucid.report.tables.metrics import defined, method_label, metric, readable
 from pellucid.report.tables.pivot import LOCALIZATION_METRICS, strength_of
+from pellucid.report.tables.results_index import MEAN, TRIVIAL, ResultRow, ResultsIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,12 +28,12 @@ PUBLISHED_MARKS = (("x", "×"), ("+", "+"), ("*", "★"))  # more would hide the
 TRIVIAL_STYLES = {"uniform": (0, (1, 1.5)), "centred": (0, (5, 2)), "mean box": (0, (6, 2, 1, 2))}
 
 
-def classification(book: Book) -> list[Chart]:
+def classification(book: ResultsIndex) -> list[Chart]:
     """Each metric of each finding with intervals, and the first published figures."""
     return [_classification_chart(book, name) for name in book.values("metric", "classification")]
 
 
-def _classification_chart(book: Book, name: str) -> Chart:
+def _classification_chart(book: ResultsIndex, name: str) -> Chart:
     classes = book.class_names("classification", metric=name)
     by_name = {"Mean" if c == MEAN else readable(c): c for c in classes}
     seen, published = book.looks, book.comparators("classification", name)
@@ -53,12 +53,12 @@ def _classification_chart(book: Book, name: str) -> Chart:
     return Chart(svg, f"{metric(name).label} by {book.class_noun}", ", ".join(told))
 
 
-def localization(book: Book, target: str) -> list[Chart]:
+def localization(book: ResultsIndex, target: str) -> list[Chart]:
     """One chart a metric: each method's dots a variant, trivial maps as vertical lines."""
     return [_localization_chart(book, target, name) for name in _metrics(book, target)]
 
 
-def _localization_chart(book: Book, target: str, name: str) -> Chart:
+def _localization_chart(book: ResultsIndex, target: str, name: str) -> Chart:
     seen = book.looks
     here: dict[str, str] = {"target": target, "metric": name}
     methods = {method_label(m): m for m in book.known_methods("localization", **here)}
@@ -80,7 +80,7 @@ def _localization_chart(book: Book, target: str, name: str) -> Chart:
     return Chart(svg, metric(name).label, metric(name).meaning)
 
 
-def differences(book: Book, target: str) -> list[Chart]:
+def differences(book: ResultsIndex, target: str) -> list[Chart]:
     """One chart a method: paired differences from the reference by metric; filled where 0 is excluded."""
     charts = []
     seen = {v: look for v, look in book.looks.items() if v != book.reference}
@@ -109,7 +109,7 @@ def differences(book: Book, target: str) -> list[Chart]:
     return charts
 
 
-def robustness(book: Book) -> list[Chart]:
+def robustness(book: ResultsIndex) -> list[Chart]:
     """One chart a metric and norm: the metric against the size of the attack."""
     charts = []
     for name in book.values("metric", "robustness", class_=MEAN):
@@ -131,7 +131,7 @@ def robustness(book: Book) -> list[Chart]:
     return charts
 
 
-def sweep(book: Book, target: str, method: str, *, at: str, gate: str = "") -> Chart:
+def sweep(book: ResultsIndex, target: str, method: str, *, at: str, gate: str = "") -> Chart:
     """Accuracy, false positives and box area against the threshold, aligned so that none is read alone."""
     measured = book.values("metric", "sweep", target=target)
     names = [n for n in ("accuracy", "afp", "mean_box_area") if n in measured]
@@ -152,7 +152,7 @@ def sweep(book: Book, target: str, method: str, *, at: str, gate: str = "") -> C
     return Chart(svg, f"{method_label(method)}, a hit at {at}")
 
 
-def training(book: Book) -> list[Chart]:
+def training(book: ResultsIndex) -> list[Chart]:
     """Loss on clean (solid) and adversarial images (dashed), and validation scores: a thin line a seed."""
     charts = []
     wanted = (
@@ -234,7 +234,7 @@ def _curve(axes: Axes, rows: Sequence[tuple[float, ResultRow | None]], look: Loo
         axes.fill_between(x, low, high, color=look.colour, alpha=0.16, lw=0)
 
 
-def _metrics(book: Book, target: str) -> list[str]:
+def _metrics(book: ResultsIndex, target: str) -> list[str]:
     found = book.values("metric", "localization", target=target, class_=MEAN)
     return [
         *(m for m in LOCALIZATION_METRICS if m in found),

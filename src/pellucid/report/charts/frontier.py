@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from pellucid.report.tables.book import Book, ResultRow
+    from pellucid.report.tables.results_index import ResultRow, ResultsIndex
 
 AREA = "ara_"  # before the kind, in the metric's name
 HOLLOW = (("o", "○"), ("s", "□"), ("^", "△"), ("D", "◇"))
@@ -31,22 +31,22 @@ class Point(NamedTuple):
     name: str
 
 
-def kinds(book: Book) -> list[str]:
+def kinds(book: ResultsIndex) -> list[str]:
     """The kinds of area that the study measured."""
     return [name.removeprefix(AREA) for name in book.values("metric", "ara") if name.startswith(AREA)]
 
 
-def clean_metric(book: Book) -> str:
+def clean_metric(book: ResultsIndex) -> str:
     """What the accuracy without a perturbation is called in the rows; empty where the results have none."""
     return next((name for name in book.values("metric", "ara") if not name.startswith(AREA)), "")
 
 
-def charts(book: Book) -> list[Chart]:
+def charts(book: ResultsIndex) -> list[Chart]:
     """One chart a kind of area: every variant's mean over the seeds with both intervals, families joined."""
     return [_chart(book, kind) for kind in kinds(book)] if clean_metric(book) else []
 
 
-def _chart(book: Book, kind: str) -> Chart:
+def _chart(book: ResultsIndex, kind: str) -> Chart:
     across, along = clean_metric(book), AREA + kind
     rows = {v: (book.row("ara", across, v), book.row("ara", along, v)) for v in book.variants}
     places = {v: (x, y) for v, (x, y) in rows.items() if x and y and defined(x["value"]) and defined(y["value"])}
@@ -88,7 +88,7 @@ def _why(*rows: ResultRow | None) -> str:
     return "; ".join(dict.fromkeys(reasons)) or "not measured"
 
 
-def _joined(book: Book) -> list[list[str]]:
+def _joined(book: ResultsIndex) -> list[list[str]]:
     """The families of more than one variant, in the study's order, which is that of their strength."""
     families: dict[str, list[str]] = {}
     for variant, family in book.families.items():

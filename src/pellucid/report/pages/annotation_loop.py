@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from pellucid.report.charts.drawing import QUIET, Chart, Look, canvas, looks, to_svg
 from pellucid.report.pictures.panels import heat_picture, picture
-from pellucid.report.tables.cells import Line, Table, estimate
+from pellucid.report.tables.cells import Table, TableRow, estimate
 from pellucid.report.tables.long_form import LongTable, flat, write_tables
 from pellucid.report.tables.metrics import METRICS, Metric, defined, duration, method_label, number
 from pellucid.utils.resources import write_text
@@ -146,18 +146,20 @@ def _table(results: Mapping[str, Any], difference: str, against: str) -> Table:
     arms = [arm["label"] for arm in results["arms"]]
     base = [_row(results, m, results["base"], 0) for m in metrics]
     lines = [
-        Line(
+        TableRow(
             results["base"],
             "no annotations",
             tuple(estimate(r, loop_metric(m)) for r, m in zip(base, metrics, strict=True)),
         )
     ]
     for n in results["numbers"]:
-        lines.append(Line(f"{n} images"))
+        lines.append(TableRow(f"{n} images"))
         for arm in arms:
             rows = [_row(results, m, arm, n) for m in metrics]
             told = [None if r is None else {**r, "difference": r[difference]} for r in rows]
-            lines.append(Line(arm, "", tuple(estimate(r, loop_metric(m)) for r, m in zip(told, metrics, strict=True))))
+            lines.append(
+                TableRow(arm, "", tuple(estimate(r, loop_metric(m)) for r, m in zip(told, metrics, strict=True)))
+            )
     columns = tuple(loop_metric(m).label for m in metrics)
     return Table(
         f"Every figure, and its difference from {against}", columns, tuple(lines), first="Network", show_n=False

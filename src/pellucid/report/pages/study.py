@@ -16,9 +16,9 @@ from pellucid.report.pages.trust_section import trust_section
 from pellucid.report.pictures.panels import Panel, heat_picture, picture
 from pellucid.report.tables import areas, boxes, configuration
 from pellucid.report.tables import pivot as tables
-from pellucid.report.tables.book import MEAN, TRIVIAL, Book
 from pellucid.report.tables.long_form import long_tables, write_tables
 from pellucid.report.tables.metrics import defined, duration, method_label, number, readable
+from pellucid.report.tables.results_index import MEAN, TRIVIAL, ResultsIndex
 from pellucid.utils.resources import write_text
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def render(
 
 def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequence[Slide] = ()) -> dict[str, Any]:
     """Everything the template shows."""
-    book = Book(results)
+    book = ResultsIndex(results)
     script = _SCRIPT + (slider.SCRIPT if slides else "")
     differing, shared = configuration.settings(results["variants"])
     filled = {
@@ -137,7 +137,7 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequenc
     return filled
 
 
-def _targets(book: Book) -> list[dict[str, Any]]:
+def _targets(book: ResultsIndex) -> list[dict[str, Any]]:
     shown = []
     for target in book.targets:
         name = target["name"]
@@ -157,7 +157,7 @@ def _targets(book: Book) -> list[dict[str, Any]]:
     return shown
 
 
-def _wang(book: Book) -> list[dict[str, Any]]:
+def _wang(book: ResultsIndex) -> list[dict[str, Any]]:
     shown = []
     for target in book.targets:
         name = target["name"]
@@ -193,7 +193,7 @@ def _wang(book: Book) -> list[dict[str, Any]]:
     return shown
 
 
-def _sweeps(book: Book) -> list[dict[str, Any]]:
+def _sweeps(book: ResultsIndex) -> list[dict[str, Any]]:
     shown = []
     for target in book.targets:
         name = target["name"]
@@ -227,7 +227,7 @@ def _runs(variants: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return shown
 
 
-def _cases(book: Book, panels: Iterable[Panel]) -> list[dict[str, Any]]:
+def _cases(book: ResultsIndex, panels: Iterable[Panel]) -> list[dict[str, Any]]:
     titles = {t["name"]: t["title"] for t in book.targets}
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for panel in panels:
@@ -249,7 +249,7 @@ def _heat(panels: Iterable[Panel]) -> dict[str, list[str]]:
     return {kind: [method_label(m) for m in found] for kind, found in kinds.items()}
 
 
-def _case(book: Book, panel: Panel) -> dict[str, Any]:
+def _case(book: ResultsIndex, panel: Panel) -> dict[str, Any]:
     cls, rows = readable(panel.class_name), []
     methods = [m for m in book.methods if any(m == method for _, method in panel.maps)]
     for variant in book.variants:

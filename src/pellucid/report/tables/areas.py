@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pellucid.report.charts import curves, frontier
-from pellucid.report.tables.book import MEAN, Book
-from pellucid.report.tables.cells import Cell, Line, Table, across, estimate, line
+from pellucid.report.tables.cells import Cell, Table, TableRow, across, estimate, line
 from pellucid.report.tables.metrics import defined, metric, number, readable
+from pellucid.report.tables.results_index import MEAN, ResultsIndex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ ROUNDING = 1e-9
 SHORT = {"attack": "attack", "btr": "BTR"}
 
 
-def section(book: Book) -> dict[str, Any]:
+def section(book: ResultsIndex) -> dict[str, Any]:
     """What the template shows of the areas; empty where the study measured none."""
     if not frontier.kinds(book):
         return {}
@@ -36,7 +36,7 @@ def section(book: Book) -> dict[str, Any]:
     }
 
 
-def overview(book: Book) -> Table:
+def overview(book: ResultsIndex) -> Table:
     """Variants by accuracy, areas, share found and cost; under them the published figures."""
     kinds, clean = frontier.kinds(book), frontier.clean_metric(book)
     names = [*([clean] if clean else []), *(frontier.AREA + kind for kind in kinds)]
@@ -80,7 +80,7 @@ def cost(attacks: Sequence[Mapping[str, Any]]) -> Cell | None:
     return Cell(f"{spent / n:.1f}") if n else None
 
 
-def _published(book: Book, kinds: Sequence[str], clean: str, columns: int) -> list[Line]:
+def _published(book: ResultsIndex, kinds: Sequence[str], clean: str, columns: int) -> list[TableRow]:
     """A heading a source, then its networks, with the areas of every kind that it gives."""
     by_source: dict[str, dict[str, Mapping[str, Any]]] = {}
     for kind in kinds:
@@ -89,12 +89,12 @@ def _published(book: Book, kinds: Sequence[str], clean: str, columns: int) -> li
     lines = []
     for source, given in by_source.items():
         notes = dict.fromkeys(one["note"] for one in given.values() if one.get("note"))
-        lines.append(Line(f"Published: {source}", "; ".join(notes)))
+        lines.append(TableRow(f"Published: {source}", "; ".join(notes)))
         for name in dict.fromkeys(name for one in given.values() for name in one["values"]):
             areas = [_figure(given.get(kind, {}).get("values", {}).get(name), frontier.AREA + kind) for kind in kinds]
             accuracy = next(one["accuracy"][name] for one in given.values() if name in one["accuracy"])
             cells = [*([_figure(accuracy, clean)] if clean else []), *areas]
-            lines.append(Line(f"{name} (published)", "", (*cells, *[None] * (columns - len(cells)))))
+            lines.append(TableRow(f"{name} (published)", "", (*cells, *[None] * (columns - len(cells)))))
     return lines
 
 
@@ -104,7 +104,7 @@ def _figure(value: object, name: str) -> Cell:
     return Cell(number(value, metric(name).decimals))
 
 
-def by_label(book: Book) -> list[Table]:
+def by_label(book: ResultsIndex) -> list[Table]:
     """One table a figure, where there are several labels: labels by variants, the mean last."""
     tables = []
     for name in book.values("metric", "ara"):
@@ -126,7 +126,7 @@ def by_label(book: Book) -> list[Table]:
     return [t for t in tables if t]
 
 
-def matched(book: Book, labels: Sequence[str], found: Sequence[curves.AraCurve]) -> dict[str, Any] | None:
+def matched(book: ResultsIndex, labels: Sequence[str], found: Sequence[curves.AraCurve]) -> dict[str, Any] | None:
     """The curves of the variants that the study calls matched, and how well they are; None where it names none."""
     own = {label: look for label, look in book.looks.items() if label in labels}
     shown = [curve for curve in found if curve.name in own]
@@ -139,7 +139,7 @@ def matched(book: Book, labels: Sequence[str], found: Sequence[curves.AraCurve])
     }
 
 
-def how_well(book: Book, labels: Sequence[str]) -> str:
+def how_well(book: ResultsIndex, labels: Sequence[str]) -> str:
     """Each variant's clean accuracy, the spread between them, and whether that is a match."""
     name = frontier.clean_metric(book)
     rows = {label: book.row("ara", name, label) for label in labels} if name else {}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pellucid.report.tables.book import MEAN, Book
-from pellucid.report.tables.cells import Cell, Line, Table, estimate
+from pellucid.report.tables.cells import Cell, Table, TableRow, estimate
 from pellucid.report.tables.metrics import defined, metric, number, readable
+from pellucid.report.tables.results_index import MEAN, ResultsIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ GATES = {
 _TOGETHER = ("accuracy", "afp", "mean_box_area", "boxes_per_map")
 
 
-def criteria(book: Book, target: str) -> list[str]:
+def criteria(book: ResultsIndex, target: str) -> list[str]:
     """The overlaps that count as a hit, as the study names them."""
     return [at for at in book.values("at", "wang", target=target, metric="accuracy") if at]
 
@@ -30,12 +30,12 @@ def among(wanted: Sequence[str], measured: Sequence[str]) -> list[str]:
     return [at for at in wanted if at in measured] or list(measured)
 
 
-def wang(book: Book, target: str, method: str, *, gate: str, ats: Sequence[str], cls: str = MEAN) -> Table:
+def wang(book: ResultsIndex, target: str, method: str, *, gate: str, ats: Sequence[str], cls: str = MEAN) -> Table:
     """For each criterion a row a variant: accuracy, AFP, mean area of the boxes and how many there are."""
-    lines: list[Line] = []
+    lines: list[TableRow] = []
     columns = _columns(book, "wang", target, method, gate=gate)
     for at in ats:
-        lines.append(Line(at))
+        lines.append(TableRow(at))
         for variant in book.variants:
             where: dict[str, Any] = {"cls": cls, "target": target, "method": method, "gate": gate}
             cells = [
@@ -51,12 +51,12 @@ def wang(book: Book, target: str, method: str, *, gate: str, ats: Sequence[str],
     return Table(caption, tuple(metric(c).label for c in columns), tuple(lines), first="Recipe")
 
 
-def sweep(book: Book, target: str, method: str, *, at: str, gate: str = "") -> Table:
+def sweep(book: ResultsIndex, target: str, method: str, *, at: str, gate: str = "") -> Table:
     """For each threshold a row a variant, with the same figures together."""
     columns = _columns(book, "sweep", target, method, gate=gate)
-    lines: list[Line] = []
+    lines: list[TableRow] = []
     for threshold in thresholds(book, target, method):
-        lines.append(Line(f"threshold {threshold:g}"))
+        lines.append(TableRow(f"threshold {threshold:g}"))
         for variant in book.variants:
             where: dict[str, Any] = {"target": target, "method": method, "gate": gate}
             rows = [sweep_row(book, c, variant, at=at, threshold=threshold, **where) for c in columns]
@@ -65,37 +65,37 @@ def sweep(book: Book, target: str, method: str, *, at: str, gate: str = "") -> T
 
 
 def sweep_row(
-    book: Book, name: str, variant: str, *, target: str, method: str, at: str, threshold: float, gate: str
+    book: ResultsIndex, name: str, variant: str, *, target: str, method: str, at: str, threshold: float, gate: str
 ) -> dict[str, Any] | None:
     """One figure of the sweep; the area and the number of boxes do not depend on the criterion."""
     where: dict[str, Any] = {"target": target, "method": method, "threshold": threshold, "gate": gate}
     return book.row("sweep", name, variant, at=at, **where) or book.row("sweep", name, variant, **where)
 
 
-def thresholds(book: Book, target: str, method: str) -> list[float]:
+def thresholds(book: ResultsIndex, target: str, method: str) -> list[float]:
     """The thresholds that were swept, ascending."""
     found = book.values("threshold", "sweep", target=target, method=method)
     return sorted(t for t in found if defined(t))
 
 
-def _columns(book: Book, section: str, target: str, method: str, gate: str = "") -> list[str]:
+def _columns(book: ResultsIndex, section: str, target: str, method: str, gate: str = "") -> list[str]:
     found = book.values("metric", section, target=target, method=method, gate=gate)
     return [name for name in _TOGETHER if name in found]
 
 
-def _together(variant: str, cells: Sequence[Cell | None]) -> Line:
+def _together(variant: str, cells: Sequence[Cell | None]) -> TableRow:
     sizes = {cell.n for cell in cells[:1] if cell is not None and cell.n is not None}
-    return Line(variant, "", tuple(cells), f"{sizes.pop():,}" if sizes else "")
+    return TableRow(variant, "", tuple(cells), f"{sizes.pop():,}" if sizes else "")
 
 
-def _published(book: Book, at: str, cls: str, columns: Iterable[str]) -> list[Line]:
+def _published(book: ResultsIndex, at: str, cls: str, columns: Iterable[str]) -> list[TableRow]:
     values: dict[str, dict[str, float]] = {}
     for name in columns:
         for one in book.comparators("wang", name, at):
             if defined(one["values"].get(cls)):
                 values.setdefault(one["name"], {})[name] = one["values"][cls]
     return [
-        Line(
+        TableRow(
             who,
             "published",
             tuple(

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from pellucid.report.tables.book import ResultRow
+    from pellucid.report.tables.results_index import ResultRow
 
-__all__ = ["Cell", "Difference", "Line", "Table", "across", "compare", "estimate", "line", "metric", "verdict"]
+__all__ = ["Cell", "Difference", "Table", "TableRow", "across", "compare", "estimate", "line", "metric", "verdict"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Line:
+class TableRow:
     """A row of a table; one without cells is the heading of those below it."""
 
     label: str
@@ -61,7 +61,7 @@ class Table:
 
     caption: str
     columns: tuple[str, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[TableRow, ...]
     note: str = ""
     first: str = ""
     show_n: bool = True
@@ -154,21 +154,21 @@ def line(
     *,
     hint: str = "",
     strong: bool = False,
-) -> Line:
+) -> TableRow:
     """A row of figures of one metric."""
     return replace(across(label, [estimate(row, shown) for row in found]), hint=hint, strong=strong)
 
 
-def across(label: str, cells: Sequence[Cell | None]) -> Line:
+def across(label: str, cells: Sequence[Cell | None]) -> TableRow:
     """A row of figures that share their n, or say their own where they do not."""
     sizes = {cell.n for cell in cells if cell is not None and cell.n is not None}
     if len(sizes) == 1:
-        return Line(label, "", tuple(cells), f"{sizes.pop():,}")
+        return TableRow(label, "", tuple(cells), f"{sizes.pop():,}")
     told = [
         cell if cell is None or cell.n is None else replace(cell, reason=_join(f"n = {cell.n:,}", cell.reason))
         for cell in cells
     ]
-    return Line(label, "", tuple(told))
+    return TableRow(label, "", tuple(told))
 
 
 def _join(*parts: str) -> str:

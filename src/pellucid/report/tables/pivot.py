@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from pellucid.report.tables.book import MEAN, TRIVIAL, Book
-from pellucid.report.tables.cells import Cell, Line, Table, estimate, line
+from pellucid.report.tables.cells import Cell, Table, TableRow, estimate, line
 from pellucid.report.tables.metrics import Metric, defined, method_label, metric, number, readable
+from pellucid.report.tables.results_index import MEAN, TRIVIAL, ResultsIndex
 
 HEADLINE_METRICS = ("pointing", "energy_share", "auprc")
 LOCALIZATION_METRICS = (*HEADLINE_METRICS[:2], "energy_ratio", "auprc", "effective_heat_ratio", "otsu_iou")
 
 
-def headline(book: Book) -> Table:
+def headline(book: ResultsIndex) -> Table:
     """The study at a glance: discrimination, scores under attack, where the first method's maps fall."""
     lines = [
         _across(book, "Mean AUROC", "classification", "auroc", strong=True),
@@ -30,7 +30,7 @@ def headline(book: Book) -> Table:
         methods = book.known_methods("localization", target=target["name"])
         if not methods:
             continue
-        lines.append(Line(f"{method_label(methods[0])} on {target['title']}"))
+        lines.append(TableRow(f"{method_label(methods[0])} on {target['title']}"))
         for name in book.results.get("headline") or HEADLINE_METRICS:
             hint = yardstick(book, target["name"], name)
             where = {"target": target["name"], "method": methods[0]}
@@ -43,7 +43,7 @@ def headline(book: Book) -> Table:
     )
 
 
-def attacked(book: Book) -> tuple[str, str]:
+def attacked(book: ResultsIndex) -> tuple[str, str]:
     """The metric and the strength at which the headline shows robustness: the last that the study names."""
     for name in ("accuracy", "auroc"):
         at = [a for a in book.values("at", "robustness", metric=name, class_=MEAN) if strength_of(a)[1] > 0]
@@ -66,7 +66,7 @@ def strength_of(at: str) -> tuple[str, float]:
         return at, 0.0
 
 
-def yardstick(book: Book, target: str, name: str) -> str:
+def yardstick(book: ResultsIndex, target: str, name: str) -> str:
     """What the best trivial map scores, in words."""
     best = [
         (row["value"], trivial.removeprefix(TRIVIAL))
@@ -79,7 +79,7 @@ def yardstick(book: Book, target: str, name: str) -> str:
     return f"best trivial map: {number(value, metric(name).decimals)} ({which})"
 
 
-def classification(book: Book) -> list[Table]:
+def classification(book: ResultsIndex) -> list[Table]:
     """One table a metric: classes by variants, the mean last, published figures beside."""
     tables = []
     for name in book.values("metric", "classification"):
@@ -100,7 +100,7 @@ def classification(book: Book) -> list[Table]:
     return [t for t in tables if t]
 
 
-def robustness(book: Book) -> list[Table]:
+def robustness(book: ResultsIndex) -> list[Table]:
     """One table a metric: strengths of the attack by variants."""
     tables = []
     for name in book.values("metric", "robustness"):
@@ -110,17 +110,17 @@ def robustness(book: Book) -> list[Table]:
     return [t for t in tables if t]
 
 
-def localization(book: Book, target: str, cls: str = MEAN) -> Table:
+def localization(book: ResultsIndex, target: str, cls: str = MEAN) -> Table:
     """Threshold-free scores of one target: each metric's methods, then the trivial maps as yardsticks."""
     names = book.values("metric", "localization", target=target)
     ordered = [
         *(m for m in LOCALIZATION_METRICS if m in names),
         *(m for m in names if m not in LOCALIZATION_METRICS),
     ]
-    lines: list[Line] = []
+    lines: list[TableRow] = []
     for name in ordered:
         shown = metric(name)
-        lines.append(Line(shown.label, shown.meaning))
+        lines.append(TableRow(shown.label, shown.meaning))
         lines.extend(
             _across(book, method_label(m), "localization", name, target=target, method=m, cls=cls)
             for m in book.known_methods("localization", target=target, metric=name)
@@ -130,13 +130,13 @@ def localization(book: Book, target: str, cls: str = MEAN) -> Table:
             if cell := estimate(row, shown):
                 told = replace(cell, span=len(book.variants))
                 n = "" if cell.n is None else f"{cell.n:,}"
-                lines.append(Line(method_label(trivial), "", (told,), n, muted=True))
+                lines.append(TableRow(method_label(trivial), "", (told,), n, muted=True))
     caption = "Mean over classes" if cls == MEAN else readable(cls)
     return Table(caption, tuple(book.variants), tuple(x for x in lines if _useful(x)), first="Map")
 
 
 def _across(
-    book: Book,
+    book: ResultsIndex,
     label: str,
     section: str,
     name: str,
@@ -144,7 +144,7 @@ def _across(
     hint: str = "",
     strong: bool = False,
     **where: Any,  # noqa: ANN401
-) -> Line:
+) -> TableRow:
     found = [book.row(section, name, variant, **where) for variant in book.variants]
     return line(label, found, metric(name), hint=hint, strong=strong)
 
@@ -155,5 +155,5 @@ def _published(value: object, shown: Metric) -> Cell:
     return Cell(number(value, shown.decimals))
 
 
-def _useful(told: Line) -> bool:
+def _useful(told: TableRow) -> bool:
     return not told.cells or any(cell is not None for cell in told.cells)

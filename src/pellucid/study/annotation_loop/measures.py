@@ -13,7 +13,7 @@ from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.shortcut import ShortcutTask, removal_effects, shortcut_task
 from pellucid.models.inference import as_pixels, predict
 from pellucid.models.weights import load_model, read_model_card
-from pellucid.study.evaluation import Stage, Verdict, judge, seen_before, set_stage
+from pellucid.study.evaluation import EvaluationData, RunEvaluation, judge, prepare_evaluation_data, seen_before
 from pellucid.types import device_of
 from pellucid.utils.results_store import ResultsStore, keyed
 
@@ -41,7 +41,7 @@ class LoopStage:
         shown: the test images that show both the finding and the marker.
     """
 
-    test: Stage
+    test: EvaluationData
     telling: Dataset
     telling_images: Pixels
     shown: ShortcutTask
@@ -60,7 +60,7 @@ class Measured:
         seen: which of the images whose marker tells it was trained or selected on.
     """
 
-    verdict: Verdict
+    verdict: RunEvaluation
     telling: npt.NDArray[np.float32]
     shares: dict[tuple[str, str], npt.NDArray[np.float64]]
     effects: dict[str, npt.NDArray[np.float64]]
@@ -78,7 +78,7 @@ def set_loop_stage(
     cache: Path | None,
 ) -> LoopStage:
     """Open and decode what the networks are judged on; `telling` is the validation part."""
-    test = set_stage(study, root, size=size, channels=channels, limit=limit, cache=cache)
+    test = prepare_evaluation_data(study, root, size=size, channels=channels, limit=limit, cache=cache)
     images = materialize(telling, size=size, channels=channels, directory=cache, progress=True)
     finding = str(study.data.options["shortcut"])
     shown = shortcut_task(test.test, finding, test.test.classes, size=size, channels=channels, cache=cache)

@@ -36,7 +36,7 @@ GENERAL_LIMITS = (
 )
 
 
-class Cell(NamedTuple):
+class LoopRun(NamedTuple):
     """One network of a loop: a seed, an arm, and how many marked images it was trained with."""
 
     seed: int
@@ -84,10 +84,10 @@ def figures(study: StudyConfig, stage: LoopStage, measured: Measured) -> dict[st
 def loop_results(
     study: StudyConfig,
     stage: LoopStage,
-    measured: Mapping[Cell, Measured],
+    measured: Mapping[LoopRun, Measured],
     *,
     sessions: Mapping[tuple[int, str], Session],
-    runs: Mapping[Cell, PlannedRun],
+    runs: Mapping[LoopRun, PlannedRun],
 ) -> dict[str, Any]:
     """All of a loop's results, as the report and results.json take them.
 
@@ -172,7 +172,7 @@ def loop_results(
     }
 
 
-def _seen_limits(measured: Mapping[Cell, Measured]) -> list[str]:
+def _seen_limits(measured: Mapping[LoopRun, Measured]) -> list[str]:
     """Which of the images that figures rest on the networks have seen before, a sentence each."""
     parts = [
         (name, replace(seen, model="a network"))
@@ -230,12 +230,12 @@ def _rows(found: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], contr
     return rows
 
 
-def _settings(runs: Mapping[Cell, PlannedRun]) -> dict[str, Any]:
+def _settings(runs: Mapping[LoopRun, PlannedRun]) -> dict[str, Any]:
     recipe = next(run.recipe for cell, run in runs.items() if cell.arm != BASE)
     return recipe.model_dump(mode="json", exclude={"name", "title", "citation", "notes", "model"})
 
 
-def _run(cell: Cell, run: PlannedRun) -> dict[str, Any]:
+def _run(cell: LoopRun, run: PlannedRun) -> dict[str, Any]:
     history = RunFolder(run.folder).metrics()
     return {
         **cell._asdict(),

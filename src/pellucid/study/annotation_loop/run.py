@@ -19,7 +19,7 @@ from pellucid.report.pages.annotation_loop import write_loop_report
 from pellucid.study.annotation_loop.config import BASE
 from pellucid.study.annotation_loop.measures import measure, set_loop_stage
 from pellucid.study.annotation_loop.panels import loop_panels
-from pellucid.study.annotation_loop.results import Cell, loop_results
+from pellucid.study.annotation_loop.results import LoopRun, loop_results
 from pellucid.study.annotation_loop.session import hold_session, read_session
 from pellucid.study.runs import PlannedRun, check_recipe, open_data, plan, train_all
 from pellucid.study.workers import at_work
@@ -41,7 +41,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Bench:
+class LoopContext:
     """Where a loop works: what every process of it needs to know, and the data that each opens once.
 
     Attributes:
@@ -107,7 +107,7 @@ class Bench:
         """The annotation database of a session."""
         return self.out / "sessions" / f"{acquisition}-seed{seed}" / "annotations.db"
 
-    def run_of(self, cell: Cell) -> PlannedRun:
+    def run_of(self, cell: LoopRun) -> PlannedRun:
         """The run of a cell, whose recipe starts from the network that cheats."""
         base = self.base(cell.seed)
         if cell.arm == BASE:
@@ -146,7 +146,7 @@ def run_loop(
         The report.
     """
     started = time.monotonic()
-    bench = Bench(study, root, out, device, limit, cache or out / "cache")
+    bench = LoopContext(study, root, out, device, limit, cache or out / "cache")
     loop = bench.loop
     load_recipe(loop.recipe, settings=loop.settings, fine_tuning=True)  # what is wrong with it is said at once
     check_recipe(bench.base(study.seeds[0]).recipe, bench.splits["train"])
@@ -155,8 +155,8 @@ def run_loop(
     orders = list(dict.fromkeys(arm.acquisition for arm in loop.arms))
     sessions = [(seed, order) for seed in study.seeds for order in orders]
     _each("annotation sessions", _hold, bench, sessions, jobs)
-    cells = [Cell(seed, BASE, 0) for seed in study.seeds]
-    cells += [Cell(s, arm.label, n) for s in study.seeds for n in loop.numbers for arm in loop.arms]
+    cells = [LoopRun(seed, BASE, 0) for seed in study.seeds]
+    cells += [LoopRun(s, arm.label, n) for s in study.seeds for n in loop.numbers for arm in loop.arms]
     _each("train with annotations and measure", _train_and_measure, bench, cells, jobs)
     measured = {cell: _measured(bench, cell) for cell in cells}
     results = loop_results(
@@ -176,13 +176,15 @@ def run_loop(
         results["limits"].insert(0, f"Only {limit} images a part were used (--limit): a trial, not a result.")
     write_json(out / "results.json", results)
     first = study.seeds[0]
-    before_and_after = [Cell(first, BASE, 0), Cell(first, loop.control.label, loop.aim)]
-    before_and_after.append(Cell(first, loop.marking[0].label, loop.aim))
+    before_and_after = [LoopRun(first, BASE, 0), LoopRun(first, loop.control.label, loop.aim)]
+    before_and_after.append(LoopRun(first, loop.marking[0].label, loop.aim))
     networks = {c.name: load_model(bench.run_of(c).folder, _judging(device)) for c in before_and_after}
     return write_loop_report(results, loop_panels(study, stage, networks), out)
 
 
-def _each(title: str, do: Callable[[Bench, Item], object], bench: Bench, items: Sequence[Item], jobs: int) -> None:
+def _each(
+    title: str, do: Callable[[LoopContext, Item], object], bench: LoopContext, items: Sequence[Item], jobs: int
+) -> None:
     """Do something for every item, `jobs` of them at a time, each with its share of the processor's cores."""
     with progress_bar(title, len(items), unit="job") as advance:
         if jobs == 1:
@@ -199,22 +201,22 @@ def _each(title: str, do: Callable[[Bench, Item], object], bench: Bench, items: 
                 advance()
 
 
-_settled: list[Bench] = []
+_settled: list[LoopContext] = []
 """The bench of this process, where it is one of several."""
 
 
-def _settle(bench: Bench, threads: int) -> None:
+def _settle(bench: LoopContext, threads: int) -> None:
     """Begin as one of several processes: with its share of the cores, and no bar of its own."""
     os.environ["PELLUCID_PROGRESS"] = "0"
     torch.set_num_threads(threads)
     _settled.append(bench)
 
 
-def _there(do: Callable[[Bench, Item], object], item: Item) -> None:
+def _there(do: Callable[[LoopContext, Item], object], item: Item) -> None:
     do(_settled[0], item)
 
 
-def _hold(bench: Bench, key: tuple[int, Acquisition]) -> None:
+def _hold(bench: LoopContext, key: tuple[int, Acquisition]) -> None:
     """Hold one annotation session."""
     seed, order = key
     hold_session(
@@ -229,7 +231,7 @@ def _hold(bench: Bench, key: tuple[int, Acquisition]) -> None:
     )
 
 
-def _train_and_measure(bench: Bench, cell: Cell) -> None:
+def _train_and_measure(bench: LoopContext, cell: LoopRun) -> None:
     """Train one cell's network with annotations, but for the one that cheats, and measure it."""
     from pellucid.evaluation.metrics.validation import ValidationScorer
     from pellucid.training.loop import train
@@ -253,7 +255,7 @@ def _train_and_measure(bench: Bench, cell: Cell) -> None:
     _measured(bench, cell)
 
 
-def _measured(bench: Bench, cell: Cell) -> Measured:
+def _measured(bench: LoopContext, cell: LoopRun) -> Measured:
     run = bench.run_of(cell)
     return measure(bench.study, run, bench.stage, bench.out / "evaluations" / run.folder.name, _judging(bench.device))
 

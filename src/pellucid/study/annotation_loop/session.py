@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pellucid.annotator.desk import Desk
+    from pellucid.annotator.service import AnnotationService
     from pellucid.data.dataset import Dataset
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.study.annotation_loop.config import Acquisition
@@ -82,7 +82,7 @@ def hold_session(
     for module in ("fastapi", "uvicorn", "sqlalchemy"):
         optional(module, "annotate", "a study with [loop]")
     from pellucid.annotations.people import invite
-    from pellucid.annotator.opening import DeskOptions, open_desk
+    from pellucid.annotator.setup import ServiceOptions, open_service
     from pellucid.annotator.simulated import Truth, annotate
     from pellucid.annotator.worker import IDLE
     from pellucid.data.readers.phantom.scene import SHORTCUT_LABEL
@@ -91,21 +91,23 @@ def hold_session(
         return
     source.parent.mkdir(parents=True, exist_ok=True)
     # nobody looks at moved images here, so none is made ahead
-    desk = open_desk(dataset, network, source, options=DeskOptions(order=order, seed=seed, rhos=(), cache=cache))
+    service = open_service(
+        dataset, network, source, options=ServiceOptions(order=order, seed=seed, rhos=(), cache=cache)
+    )
     try:
-        with _served(desk) as address:
-            worker = desk.explanations.worker
+        with _served(service) as address:
+            worker = service.explanations.worker
             annotate(
                 address,
                 Truth(dataset, finding, SHORTCUT_LABEL),
                 count,
                 name=ANNOTATOR,
-                invitation=invite(desk.store, ANNOTATOR),
+                invitation=invite(service.store, ANNOTATOR),
                 # what follows is arranged by then, as for people, so that a session comes out the same every time
                 pause=lambda: worker.submit(lambda: None, IDLE).result(),
             )
     finally:
-        desk.close()
+        service.close()
 
 
 def read_session(source: Path) -> Session:
@@ -122,13 +124,13 @@ def read_session(source: Path) -> Session:
 
 
 @contextmanager
-def _served(desk: Desk) -> Iterator[str]:
+def _served(service: AnnotationService) -> Iterator[str]:
     """The annotation server on a free port of this machine, in a thread of its own; yields its address."""
     from pellucid.annotator.server import create_app
-    from pellucid.annotator.serving import make_server, open_door
+    from pellucid.annotator.serving import make_server, server_access
 
-    door = open_door("127.0.0.1", 0)
-    server = make_server(create_app(desk, door.gate, local=door.local))
+    door = server_access("127.0.0.1", 0)
+    server = make_server(create_app(service, door.gate, local=door.local))
     thread = threading.Thread(
         target=lambda: server.run(sockets=[door.listening]), name="annotation-server", daemon=True
     )

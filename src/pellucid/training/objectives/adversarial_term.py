@@ -10,9 +10,9 @@ import torch
 from pydantic import Field, model_validator
 
 from pellucid.attacks import RadiusReached, fgsm, pgd, worse_than_constant
+from pellucid.attacks.attack_state import AttackState
 from pellucid.attacks.criteria import Misclassified
-from pellucid.attacks.magnitude import Magnitude
-from pellucid.attacks.search import Search
+from pellucid.attacks.epsilon import Epsilon
 from pellucid.attacks.woods2019 import algorithm_1
 from pellucid.models.classifier import frozen
 from pellucid.utils.settings import Section
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pellucid.attacks.criterion import Criterion
-    from pellucid.training.joint import Chance
+    from pellucid.training.distributed import BatchRandom
     from pellucid.types import Task
 
 
@@ -34,7 +34,7 @@ class AttackSettings(Section):
         "fgsm",
         description="one gradient step, several, or Woods et al.'s Algorithm 1 to a size or to a decision",
     )
-    size: Magnitude = Magnitude(linf=0.005)
+    size: Epsilon = Epsilon(linf=0.005)
     steps: int = Field(1, ge=1)
     step_size: float | None = Field(
         None, gt=0, description="of fgsm and pgd, in the norm of `size`; FGSM: 1.25 size, PGD: 2.5 size / steps"
@@ -85,7 +85,7 @@ def perturb(
     *,
     task: Task,
     losses: Callable[[Tensor, Tensor], Tensor],
-    chance: Chance,
+    chance: BatchRandom,
     constant: Tensor | None = None,
 ) -> Tensor:
     """Adversarial images for the true labels; the others of the batch as they are.
@@ -188,10 +188,10 @@ def _aim(
 def _algorithm_1(
     network: Callable[[Tensor], Tensor], images: Tensor, criterion: Criterion, settings: AttackSettings
 ) -> Tensor:
-    search = Search(network, images, criterion, box=settings.box)  # type: ignore[arg-type]  # any callable will do
+    search = AttackState(network, images, criterion, box=settings.box)  # type: ignore[arg-type]  # any callable will do
     end = algorithm_1(search, length=_rms(settings.size, images), steps=settings.steps, momentum=0.0)
     return search.best.detach() if settings.method == "woods2019-min" else (images + end).detach()
 
 
-def _rms(size: Magnitude, images: Tensor) -> float:
+def _rms(size: Epsilon, images: Tensor) -> float:
     return size.value if size.norm == "rms" else size.value / images[0].numel() ** 0.5

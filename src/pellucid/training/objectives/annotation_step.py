@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pellucid.training.objectives.adversarial_term import perturb
-from pellucid.training.objectives.annotation_term import cam_term, gradient_term, marked_targets, wrong_places
+from pellucid.training.objectives.annotation_term import cam_term, gradient_term, marked_targets, penalty_mask
 from pellucid.types import Marks
 
 if TYPE_CHECKING:
@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from pellucid.training.joint import Chance
+    from pellucid.training.distributed import BatchRandom
     from pellucid.training.objectives.annotation_term import AnnotationSettings
-    from pellucid.training.objectives.fed import Fed
-    from pellucid.training.objectives.repeatable import Repeatable
+    from pellucid.training.objectives.forward_pass import ForwardPass
+    from pellucid.training.objectives.replayable import ReplayableForward
     from pellucid.types import Batch
 
 
-def wrong_heat(classifier: nn.Module, fed: Fed, marks: Marks, settings: AnnotationSettings) -> Tensor:
+def misplaced_attribution(
+    classifier: nn.Module, fed: ForwardPass, marks: Marks, settings: AnnotationSettings
+) -> Tensor:
     """What lies wrong of the explanations of the images fed, summed over them; the mean of both kinds where two are.
 
     Args:
@@ -45,10 +47,10 @@ def marked_explanations(
     classifier: nn.Module,
     batch: Batch,
     settings: AnnotationSettings,
-    network: Repeatable,
+    network: ReplayableForward,
     *,
     losses: Callable[[Tensor, Tensor], Tensor],
-    chance: Chance,
+    chance: BatchRandom,
     constant: Tensor,
 ) -> Tensor:
     """The task loss of one more image for each one marked, each as an image of its own, summed.
@@ -68,7 +70,7 @@ def marked_explanations(
     """
     marks = batch.marks
     assert marks is not None
-    wrong = wrong_places(marks, settings.outside)
+    wrong = penalty_mask(marks, settings.outside)
     found = batch.images.new_zeros(())
     for slot in range(marks.classes.shape[1]):
         rows = (marks.classes[:, slot] >= 0).nonzero()[:, 0]

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 
-from pellucid.attacks.magnitude import Magnitude
+from pellucid.attacks.epsilon import Epsilon
 from pellucid.training.objectives.adversarial_term import AttackSettings
 from pellucid.training.objectives.gradient_penalty import input_gradient
 from pellucid.types import Marks
@@ -55,7 +55,7 @@ class AnnotationSettings(Section):
         0.25, ge=0, lt=1, description="of every batch: annotated images, however few there are; 0 as often as others"
     )
     attack: AttackSettings = Field(
-        AttackSettings(method="woods2019", size=Magnitude(rms=0.05), steps=7),
+        AttackSettings(method="woods2019", size=Epsilon(rms=0.05), steps=7),
         description="of adversarial: how its explanation is made",
     )
 
@@ -66,7 +66,7 @@ class AnnotationSettings(Section):
         return self
 
 
-def wrong_places(marks: Marks, outside: float) -> Tensor:
+def penalty_mask(marks: Marks, outside: float) -> Tensor:
     """How wrong it is to look at each pixel for a slot's class, (N, T, H, W) in [0, 1].
 
     1 where irrelevant; where relevant regions were drawn `outside` elsewhere but in them; 0 in an empty slot.
@@ -80,7 +80,7 @@ def gradient_term(images: Tensor, logits: Tensor, marks: Marks, settings: Annota
 
     With g the gradient of class c's output in image b, I the irrelevant region and R the relevant one, where drawn:
     `relative`, the mean of g² on I over its mean on the image, plus `outside` times ``−ln (Σ_R g² / Σ g²)``; with w
-    from `wrong_places`, `share` is ``Σ w g² / Σ g²`` and `absolute` ``Σ w g²``, on irrelevant regions the paper's term.
+    from `penalty_mask`, `share` is ``Σ w g² / Σ g²`` and `absolute` ``Σ w g²``, on irrelevant regions the paper's term.
     The first two know neither the image's size nor the gradient's length. The paper sums the log-probabilities of all
     classes, since its annotations are of the image; here a mark speaks of one class, so the class's own output is
     differentiated: its log-probability of a multiclass task, its logit of a multi-label one, whose log-probabilities
@@ -162,7 +162,7 @@ def _amount(values: Tensor, marks: Marks, slot: int, settings: AnnotationSetting
     """How wrong non-negative values (N, h, w) lie by the marks of a slot, at their size, summed over the images."""
     whole = values.sum((1, 2)).clamp_min(LEAST)
     if settings.measure != "relative":
-        amount = (values * wrong_places(marks, settings.outside)[:, slot]).sum((1, 2))
+        amount = (values * penalty_mask(marks, settings.outside)[:, slot]).sum((1, 2))
         return (amount if settings.measure == "absolute" else amount / whole).sum()
     irrelevant, relevant = marks.irrelevant[:, slot], marks.relevant[:, slot]
     share = irrelevant.sum((1, 2)).clamp_min(1) / values[0].numel()

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from pellucid.training.joint import Chance
+from pellucid.training.distributed import BatchRandom
 from pellucid.training.objectives.penalty_weight import AdaptiveSettings
 from pellucid.types import InputError
 from pellucid.utils.settings import Section
@@ -23,7 +23,7 @@ from pellucid.utils.settings import Section
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pellucid.training.objectives.repeatable import Repeatable
+    from pellucid.training.objectives.replayable import ReplayableForward
     from pellucid.types import Task
 
     Select = Callable[[Tensor], Tensor]
@@ -84,14 +84,14 @@ class Penalty:
 
 
 def gradient_penalty(
-    network: Repeatable,
+    network: ReplayableForward,
     images: Tensor,
     logits: Tensor,
     targets: Tensor,
     settings: PenaltySettings,
     *,
     task: Task,
-    chance: Chance | None = None,
+    chance: BatchRandom | None = None,
     losses: Select | None = None,
 ) -> Penalty:
     """``(1 / (B n)) Σ_b Σ_i |∂s_b/∂x_i|^z``, with s_b the chosen output of image b and n = C·H·W.
@@ -101,7 +101,7 @@ def gradient_penalty(
     code does so too.
 
     Args:
-        network: what gave the logits, as a `Repeatable`; called again for the finite difference only.
+        network: what gave the logits, as a `ReplayableForward`; called again for the finite difference only.
         images: float (N, C, H, W), requiring a gradient.
         logits: (N, K), of these images, with their graph, which this function keeps.
         targets: int64 (N,) or float (N, K), NaN where unknown.
@@ -123,7 +123,7 @@ def gradient_penalty(
     """
     if not images.requires_grad:
         raise InputError("a gradient penalty needs images that require a gradient: images.requires_grad_().")
-    chance = chance or Chance(0)
+    chance = chance or BatchRandom(0)
     selects: list[Select]
     if settings.outputs == "loss":
         if losses is None:
@@ -144,7 +144,7 @@ def gradient_penalty(
 
 
 def output_directions(
-    logits: Tensor, targets: Tensor, settings: PenaltySettings, *, task: Task, chance: Chance
+    logits: Tensor, targets: Tensor, settings: PenaltySettings, *, task: Task, chance: BatchRandom
 ) -> tuple[Tensor, Tensor]:
     """Which combination of its logits is differentiated for each image.
 
@@ -186,12 +186,12 @@ def output_directions(
 
 
 def exact(
-    network: Repeatable,  # noqa: ARG001
+    network: ReplayableForward,  # noqa: ARG001
     images: Tensor,
     logits: Tensor,
     select: Select,
     settings: PenaltySettings,
-    chance: Chance,  # noqa: ARG001
+    chance: BatchRandom,  # noqa: ARG001
 ) -> Tensor:
     """``Σ |∂(Σ_b s_b)/∂x|^z`` over the batch, differentiable by double backward."""
     gradient = input_gradient(select(logits).sum(), images)
@@ -205,12 +205,12 @@ def input_gradient(value: Tensor, images: Tensor) -> Tensor:
 
 
 def finite_difference(
-    network: Repeatable,
+    network: ReplayableForward,
     images: Tensor,
     logits: Tensor,
     select: Select,
     settings: PenaltySettings,
-    chance: Chance,
+    chance: BatchRandom,
 ) -> Tensor:
     """The same value, and nearly the same gradient by the parameters, from first derivatives alone.
 

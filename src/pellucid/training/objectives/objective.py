@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from pellucid.models.classifier import ConvolutionalClassifier, frozen
 from pellucid.models.dual_norm import has_dual_norm, using_norm
-from pellucid.training.joint import Chance, Processes
+from pellucid.training.distributed import BatchRandom, Processes
 from pellucid.training.objectives.adversarial_term import AttackSettings, perturb
-from pellucid.training.objectives.annotation_step import marked_explanations, wrong_heat
+from pellucid.training.objectives.annotation_step import marked_explanations, misplaced_attribution
 from pellucid.training.objectives.annotation_term import AnnotationSettings, outputs_of
-from pellucid.training.objectives.fed import Fed
+from pellucid.training.objectives.forward_pass import ForwardPass
 from pellucid.training.objectives.gradient_penalty import PenaltySettings, gradient_penalty
 from pellucid.training.objectives.losses import (
     LOSSES,
@@ -28,7 +28,7 @@ from pellucid.training.objectives.losses import (
     resolve_loss,
 )
 from pellucid.training.objectives.penalty_weight import AdaptiveWeight, target_of
-from pellucid.training.objectives.repeatable import Repeatable
+from pellucid.training.objectives.replayable import ReplayableForward
 from pellucid.types import InputError
 from pellucid.utils.settings import Section
 
@@ -143,7 +143,7 @@ class Objective(nn.Module):
         return LOSSES[self.loss_name](logits, targets, counts)
 
     def forward(
-        self, batch: Batch, counts: LabelCounts | None = None, chance: Chance | None = None
+        self, batch: Batch, counts: LabelCounts | None = None, chance: BatchRandom | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective of one batch, and its parts by name.
 
@@ -153,7 +153,7 @@ class Objective(nn.Module):
             chance: of this step.
         """
         counts = counts or label_counts(batch.targets)
-        chance = chance or Chance(int(torch.randint(2**62, ()).item()))
+        chance = chance or BatchRandom(int(torch.randint(2**62, ()).item()))
         with self._precision():
             total, fed, parts = self._task(batch, counts, chance)
             for term in (
@@ -164,7 +164,12 @@ class Objective(nn.Module):
             return total, parts
 
     def _penalty(
-        self, task_loss: Tensor, fed: list[Fed], counts: LabelCounts, chance: Chance, parts: dict[str, Tensor]
+        self,
+        task_loss: Tensor,
+        fed: list[ForwardPass],
+        counts: LabelCounts,
+        chance: BatchRandom,
+        parts: dict[str, Tensor],
     ) -> Tensor | None:
         """The gradient penalty times its weight, and what it says of itself in `parts`."""
         penalty = self.settings.gradient_penalty
@@ -198,7 +203,7 @@ class Objective(nn.Module):
         return weight.to(value) * value
 
     def _annotations(
-        self, batch: Batch, fed: list[Fed], counts: LabelCounts, chance: Chance, parts: dict[str, Tensor]
+        self, batch: Batch, fed: list[ForwardPass], counts: LabelCounts, chance: BatchRandom, parts: dict[str, Tensor]
     ) -> Tensor | None:
         """The annotation term times its weight: a mean over the images and classes that are marked in the joint batch.
 
@@ -221,13 +226,15 @@ class Objective(nn.Module):
                     constant=self.constant,
                 )
             else:
-                value = torch.stack([wrong_heat(self.classifier, one, marks, settings) for one in fed]).mean()
+                value = torch.stack(
+                    [misplaced_attribution(self.classifier, one, marks, settings) for one in fed]
+                ).mean()
         value = value / self.processes.mean(marked).clamp_min(1e-6)  # the mean over the processes is the joint mean
         parts["annotation_term"] = value.detach()
         return settings.weight * value
 
     def perturb(
-        self, batch: Batch, chance: Chance, clean: Tensor | None = None, counts: LabelCounts | None = None
+        self, batch: Batch, chance: BatchRandom, clean: Tensor | None = None, counts: LabelCounts | None = None
     ) -> Tensor:
         """The adversarial images (N, C, H, W) of a batch; for trades away from the `clean` logits (N, K)."""
         counts = counts or label_counts(batch.targets)  # the whole batch's, also where some images are attacked
@@ -247,7 +254,9 @@ class Objective(nn.Module):
                 constant=self.constant,
             )
 
-    def _task(self, batch: Batch, counts: LabelCounts, chance: Chance) -> tuple[Tensor, list[Fed], dict[str, Tensor]]:
+    def _task(
+        self, batch: Batch, counts: LabelCounts, chance: BatchRandom
+    ) -> tuple[Tensor, list[ForwardPass], dict[str, Tensor]]:
         """The task loss with its parts, and what was fed to the network."""
         mix, parts = self.settings.mix, {}
         targets = batch.targets
@@ -278,17 +287,17 @@ class Objective(nn.Module):
         parts["loss_adversarial"] = adversarial.detach()
         return mix * clean + (1 - mix) * adversarial, both, parts
 
-    def _feed(self, images: Tensor, targets: Tensor, *, norm: int = 0, kinds: int = 1) -> Fed:
+    def _feed(self, images: Tensor, targets: Tensor, *, norm: int = 0, kinds: int = 1) -> ForwardPass:
         if self.settings.noise > 0:
             images = images + self.settings.noise * torch.randn_like(images)
         if self.settings.gradient_penalty is not None or self._explanation == "gradient":
             images = images.detach().requires_grad_()
-        network = Repeatable(self.classifier, norm=norm if self.two_norms else None)
+        network = ReplayableForward(self.classifier, norm=norm if self.two_norms else None)
         if self._explanation != "cam":
-            return Fed(network, images, targets, network(images), kinds=kinds)
+            return ForwardPass(network, images, targets, network(images), kinds=kinds)
         with outputs_of(self.classifier.backbone) as seen:  # type: ignore[arg-type]  # has_linear_head was asked
             logits = network(images)
-        return Fed(network, images, targets, logits, seen[0], kinds)
+        return ForwardPass(network, images, targets, logits, seen[0], kinds)
 
     @property
     def _explanation(self) -> str | None:

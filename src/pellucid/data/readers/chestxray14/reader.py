@@ -12,7 +12,7 @@ from pydantic import Field
 
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits, released_ids
 from pellucid.data.decoding.image import read_image
-from pellucid.data.opening import MISSING, Remark, check_root, open_despite
+from pellucid.data.issues import MISSING, Issue, check_root, collect_issues
 from pellucid.data.readers.chestxray14.tables import (
     BOXED_LABELS,
     BOXES,
@@ -102,7 +102,7 @@ def open_chestxray14(root: str | Path, *, seed: int = 0, options: Mapping[str, o
     columns = _target_columns(settings.labels)
     folder = check_root(root, CARD.name, LAYOUT)
     tables = read_tables(folder)
-    return open_despite(tables.faults, lambda: _open_parts(folder, tables, columns, settings, seed), folder)
+    return collect_issues(tables.faults, lambda: _open_parts(folder, tables, columns, settings, seed), folder)
 
 
 def _open_parts(folder: Path, tables: Tables, columns: list[int], settings: ChestXray14Options, seed: int) -> Splits:
@@ -204,38 +204,38 @@ def find_images(folder: Path) -> dict[str, SourceFile]:
     return found
 
 
-def audit(folder: Path) -> list[Remark]:
+def audit(folder: Path) -> list[Issue]:
     """What is missing from a copy, and where tables, lists, boxes and files disagree."""
     tables = read_tables(folder)
     files = find_images(folder)
     listed = {name for names in tables.parts.values() for name in names}
-    found = [Remark(name, MISSING) for names in tables.parts.values() for name in names if name not in files]
+    found = [Issue(name, MISSING) for names in tables.parts.values() for name in names if name not in files]
     known = set(tables.names)
     found += tables.faults
     found += [
-        Remark(str(tables.source), f"{name}: in neither {TRAIN_LIST} nor {TEST_LIST}")
+        Issue(str(tables.source), f"{name}: in neither {TRAIN_LIST} nor {TEST_LIST}")
         for name in tables.names
         if name not in listed
     ]
     found += [
-        Remark(str(tables.source), f"{name}: patient {patient}, but the file's name says {name[:8]}")
+        Issue(str(tables.source), f"{name}: patient {patient}, but the file's name says {name[:8]}")
         for name, patient in zip(tables.names, tables.patients, strict=True)
         if name[:8] != patient
     ]
     if tables.boxes is None:
-        found.append(Remark(str(folder / BOXES), "no such file; there is no ground truth for localisation"))
+        found.append(Issue(str(folder / BOXES), "no such file; there is no ground truth for localisation"))
     positive = {name: tables.targets[i] for i, name in enumerate(tables.names)}
     for name, label, _ in tables.boxes or ():
         if name not in known:
-            found.append(Remark(str(folder / BOXES), f"{name}: a box of {label}, but the data table lacks the image"))
+            found.append(Issue(str(folder / BOXES), f"{name}: a box of {label}, but the data table lacks the image"))
         elif positive[name][LABELS.index(label)] != 1:
-            found.append(Remark(str(folder / BOXES), f"{name}: a box of {label}, which the data table does not name"))
+            found.append(Issue(str(folder / BOXES), f"{name}: a box of {label}, which the data table does not name"))
     extra = sum(name not in known for name in files)
     if extra:
-        found.append(Remark(str(folder), f"{extra:,} image(s) that the data table does not name", serious=False))
+        found.append(Issue(str(folder), f"{extra:,} image(s) that the data table does not name", serious=False))
     if len(known) != OFFICIAL_COUNT:
         note = f"names {len(known):,} of the {OFFICIAL_COUNT:,} official images: a part of the dataset"
-        found.append(Remark(str(tables.source), note, serious=False))
+        found.append(Issue(str(tables.source), note, serious=False))
     return found
 
 

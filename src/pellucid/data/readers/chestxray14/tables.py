@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.data.opening import Remark, read_csv, remarks_of
+from pellucid.data.issues import Issue, issues_of, read_csv
 from pellucid.data.readers.label_words import is_absence, is_unknown
 from pellucid.data.regions import relative_box
 from pellucid.types import InputError
@@ -58,7 +58,7 @@ class Tables:
     targets: npt.NDArray[np.float32]
     parts: dict[str, tuple[str, ...]]
     boxes: tuple[tuple[str, str, tuple[float, float, float, float]], ...] | None
-    faults: tuple[Remark, ...] = ()
+    faults: tuple[Issue, ...] = ()
 
 
 def read_tables(folder: Path) -> Tables:
@@ -70,7 +70,7 @@ def read_tables(folder: Path) -> Tables:
     source = next((folder / name for name in TABLES if (folder / name).is_file()), None)
     if source is None:
         raise InputError(f"{folder}: neither {TABLES[0]} nor {TABLES[1]} is there. Expected: {LAYOUT}")
-    faults: list[Remark] = []
+    faults: list[Issue] = []
     names, patients, targets, refused = _read_entries(source, faults)
     known = set(names)
     parts = {
@@ -80,14 +80,14 @@ def read_tables(folder: Path) -> Tables:
     both = set(parts["train"]) & set(parts["test"])
     if both:
         said = f"{len(both)} image(s) are in {TRAIN_LIST} too, such as {min(both)}. Fetch the official lists again."
-        faults.append(Remark(str(folder / TEST_LIST), said))
+        faults.append(Issue(str(folder / TEST_LIST), said))
         parts["test"] = tuple(name for name in parts["test"] if name not in both)
     boxes = _read_boxes(folder / BOXES, faults) if (folder / BOXES).is_file() else None
     return Tables(source, names, patients, targets, parts, boxes, tuple(faults))
 
 
 def _read_entries(
-    path: Path, faults: list[Remark]
+    path: Path, faults: list[Issue]
 ) -> tuple[tuple[str, ...], tuple[str, ...], npt.NDArray[np.float32], set[str]]:
     """Names, patients and targets, and the names of the lines that are left out."""
     rows = read_csv(path)
@@ -118,7 +118,7 @@ def _read_entries(
             if not patient:
                 raise InputError(f"{path}, line {line}: no patient.")
         except InputError as error:
-            faults += remarks_of(error, path)
+            faults += issues_of(error, path)
             refused.update(name.strip() for name in row[at_name : at_name + 1])
             continue
         names.append(row[at_name].strip())
@@ -135,9 +135,9 @@ def _read_entries(
     return tuple(names), tuple(patients), targets, refused
 
 
-def _twice(path: Path, names: Sequence[str]) -> list[Remark]:
+def _twice(path: Path, names: Sequence[str]) -> list[Issue]:
     repeated = [name for name, count in Counter(names).items() if count > 1]
-    return [Remark(str(path), f"{name} is there more than once. Fetch the official file again.") for name in repeated]
+    return [Issue(str(path), f"{name} is there more than once. Fetch the official file again.") for name in repeated]
 
 
 def _encode(findings: str, where: str) -> npt.NDArray[np.float32]:
@@ -160,7 +160,7 @@ def _label(name: str, where: str) -> int | list[int]:
         raise InputError(f"{where}: unknown finding {name!r}. {nearest(name, (*LABELS, 'No Finding'))}") from None
 
 
-def _read_list(path: Path, known: set[str], refused: set[str], table: Path, faults: list[Remark]) -> tuple[str, ...]:
+def _read_list(path: Path, known: set[str], refused: set[str], table: Path, faults: list[Issue]) -> tuple[str, ...]:
     """The names of a part, each once, as far as the table knows them; of those that it `refused` all is said there."""
     try:
         names = tuple(path.read_text(encoding="utf-8-sig").split())
@@ -169,7 +169,7 @@ def _read_list(path: Path, known: set[str], refused: set[str], table: Path, faul
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}).") from error
     faults += [
-        Remark(str(path), f"line {line}: {name} is not in {table.name}. Fetch both files again.")
+        Issue(str(path), f"line {line}: {name} is not in {table.name}. Fetch both files again.")
         for line, name in enumerate(names, 1)
         if name not in known and name not in refused
     ]
@@ -178,7 +178,7 @@ def _read_list(path: Path, known: set[str], refused: set[str], table: Path, faul
     return tuple(name for name in dict.fromkeys(names) if name in known)
 
 
-def _read_boxes(path: Path, faults: list[Remark]) -> tuple[tuple[str, str, tuple[float, float, float, float]], ...]:
+def _read_boxes(path: Path, faults: list[Issue]) -> tuple[tuple[str, str, tuple[float, float, float, float]], ...]:
     """The box list; its header reads "Image Index,Finding Label,Bbox [x,y,w,h],,,"."""
     rows = read_csv(path)
     _, header = next(rows, (1, []))
@@ -192,7 +192,7 @@ def _read_boxes(path: Path, faults: list[Remark]) -> tuple[tuple[str, str, tuple
         try:
             boxes.append(_read_box(row, f"{path}, line {line}"))
         except InputError as error:
-            faults += remarks_of(error, path)
+            faults += issues_of(error, path)
     return tuple(boxes)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
-from pellucid.data.opening import Remark, check_root
+from pellucid.data.issues import Issue, check_root
 from pellucid.data.readers.cifar10.files import (
     CLASSES,
     LAYOUT,
@@ -120,10 +120,10 @@ def open_cifar10(root: str | Path, *, seed: int = 0, options: Mapping[str, objec
     return splits
 
 
-def audit(folder: Path) -> list[Remark]:
+def audit(folder: Path) -> list[Issue]:
     """Which files are not the whole of the official ones; opening says which are missing."""
     return [
-        Remark(
+        Issue(
             str(batch.file.path),
             f"holds {len(batch.labels):,} of the {OFFICIAL_COUNT:,} official images",
             serious=False,

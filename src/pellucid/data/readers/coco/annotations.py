@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pellucid.data.opening import Remark
+from pellucid.data.issues import Issue
 from pellucid.data.readers.coco.objects import (
     box_around,
     is_crowd,
@@ -87,7 +87,7 @@ class Instances:
         """The objects that mark a place: no crowd, and with a box that makes sense and has an area."""
         return np.flatnonzero(~np.any(list(self.wrong.values()), axis=0) & ~self.crowd & ~self.empty)
 
-    def remarks(self) -> list[Remark]:
+    def issues(self) -> list[Issue]:
         """Boxes that make no sense (serious), and boxes without an area (not)."""
         wrong = self.wrong
         empty = self.empty & ~wrong["is not finite"]
@@ -98,7 +98,7 @@ class Instances:
                 said = reason.format(*self.frames[self.image[i]])
                 name = self.names[self.image[i]]
                 text = f"annotation {self.ids[i]} on {name}: the box ({box}) {said}"
-                found.append(Remark(str(self.path), text, serious=reason != _EMPTY))
+                found.append(Issue(str(self.path), text, serious=reason != _EMPTY))
         return found
 
     def relative_boxes(self) -> npt.NDArray[np.float64]:
@@ -110,7 +110,7 @@ class Instances:
 
 
 def read_instances(path: Path) -> Instances:
-    """Read one file of annotations. What its boxes are worth is for `Instances.remarks` to say.
+    """Read one file of annotations. What its boxes are worth is for `Instances.issues` to say.
 
     A box that is turned (CVAT's `attributes.rotation`) becomes an outline, and its box the one around that.
 

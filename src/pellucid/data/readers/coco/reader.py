@@ -13,7 +13,7 @@ from pydantic import Field
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits, released_ids
 from pellucid.data.decoding.image import read_image
 from pellucid.data.decoding.orientation import UPRIGHT, turn_upright
-from pellucid.data.opening import MISSING, Remark, check_root, open_despite
+from pellucid.data.issues import MISSING, Issue, check_root, collect_issues
 from pellucid.data.readers.coco.annotations import Instances, read_instances
 from pellucid.data.readers.coco.frames import Frames, read_frames
 from pellucid.data.readers.coco.masks import draw_mask, outline_hash
@@ -137,23 +137,23 @@ class _Part:
         pixels = turn_upright(mask.view(np.uint8), self.frames.turns.get(int(found.image[row]), UPRIGHT))
         return pixels.astype(bool)
 
-    def remarks(self) -> list[Remark]:
+    def issues(self) -> list[Issue]:
         """What is wrong with the boxes, and the frames that are not their images' (serious); how others are read."""
         found = self.instances
-        told = found.remarks()
+        told = found.issues()
         for row, reason in self.frames.faults.items():
-            told.append(Remark(str(found.path), f"{found.names[row]}: {reason}"))
+            told.append(Issue(str(found.path), f"{found.names[row]}: {reason}"))
         turned = [found.names[row] for row in self.frames.turns]
         if turned:
             note = (
                 f"{len(turned):,} image(s) are annotated as they are stored, not upright, such as {turned[0]}; their "
                 "boxes and outlines are turned with them"
             )
-            told.append(Remark(str(found.path), note, serious=False))
+            told.append(Issue(str(found.path), note, serious=False))
         crowds = int(found.crowd.sum())
         if crowds:
             note = f"{crowds:,} annotation(s) of crowds (iscrowd): they count as present and are no regions"
-            told.append(Remark(str(found.path), note, serious=False))
+            told.append(Issue(str(found.path), note, serious=False))
         return told
 
 
@@ -183,8 +183,8 @@ def open_coco(root: str | Path, *, seed: int = 0, options: Mapping[str, object] 
     settings = validate(CocoOptions, options, f"options of {CARD.name}")
     folder = check_root(root, CARD.name, LAYOUT)
     parts = _open_parts(folder)
-    faults = [remark for part in parts.values() for remark in part.remarks() if remark.serious]
-    return open_despite(faults, lambda: _cut_parts(folder, parts, settings, seed), folder)
+    faults = [remark for part in parts.values() for remark in part.issues() if remark.serious]
+    return collect_issues(faults, lambda: _cut_parts(folder, parts, settings, seed), folder)
 
 
 def _cut_parts(folder: Path, parts: Mapping[str, _Part], settings: CocoOptions, seed: int) -> Splits:
@@ -209,23 +209,23 @@ def _cut_parts(folder: Path, parts: Mapping[str, _Part], settings: CocoOptions, 
     return splits
 
 
-def audit(folder: Path) -> list[Remark]:
+def audit(folder: Path) -> list[Issue]:
     """Images that are missing, boxes that make no sense or have no area, and what is not the whole release."""
-    found: list[Remark] = []
+    found: list[Issue] = []
     for name, part in _open_parts(folder).items():
         known = set(part.instances.names)
-        found += [Remark(f"{name}/{image}", MISSING) for image in part.instances.names if image not in part.files]
-        found += part.remarks()
+        found += [Issue(f"{name}/{image}", MISSING) for image in part.instances.names if image not in part.files]
+        found += part.issues()
         extra = sum(image not in known for image in part.files)
         if extra:
             note = f"{extra:,} image(s) that the annotations do not name"
-            found.append(Remark(str(folder / name), note, serious=False))
+            found.append(Issue(str(folder / name), note, serious=False))
         if len(known) != OFFICIAL_COUNTS[name]:
             note = f"names {len(known):,} of the {OFFICIAL_COUNTS[name]:,} official images: a part of the dataset"
-            found.append(Remark(str(part.instances.path), note, serious=False))
+            found.append(Issue(str(part.instances.path), note, serious=False))
         if len(part.instances.categories) != OFFICIAL_CATEGORIES:
             note = f"{len(part.instances.categories)} categories; COCO has {OFFICIAL_CATEGORIES}"
-            found.append(Remark(str(part.instances.path), note, serious=False))
+            found.append(Issue(str(part.instances.path), note, serious=False))
     return found
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
 from pellucid.data.dicom.file import read_dicom
 from pellucid.data.dicom.header import read_header
-from pellucid.data.opening import FaultyDataError, Remark, check_root
+from pellucid.data.issues import FaultyDataError, Issue, check_root
 from pellucid.data.readers.dicom.images import by_number, by_path, find_dicom, read_headers
 from pellucid.data.readers.dicom.options import KEYS, DicomOptions
 from pellucid.data.readers.splits import check_disjoint, cut_parts
@@ -104,11 +104,11 @@ def open_dicom_folder(root: str | Path, *, seed: int = 0, options: Mapping[str, 
     split = find_column(columns, "split", settings.split, USUAL["split"])
     targets = read_targets(columns, of_table, {*keys.values(), split})
     parts = None if split is None else read_parts(columns, split)
-    remarks: list[Remark] = []
+    issues: list[Issue] = []
     found = by_path(columns, name, settings) if key == "path" else by_number(columns, key, name, folder, settings)
-    regions = _regions(columns, name, KEYS[key], found, source, of_table, remarks)
+    regions = _regions(columns, name, KEYS[key], found, source, of_table, issues)
     usable = [i for i, row in enumerate(found.rows) if row not in columns.faulty]
-    remarks = [*columns.faults, *remarks]
+    issues = [*columns.faults, *issues]
     splits: Splits = {}
     if usable:
         patients = [_patient(found.headers[i], settings) for i in usable]
@@ -124,15 +124,15 @@ def open_dicom_folder(root: str | Path, *, seed: int = 0, options: Mapping[str, 
                 splits[part] = _dataset(card, part, at[rows], found, targets.values, regions, settings, folder)
             check_disjoint(splits)
         except InputError as error:
-            if not remarks:
+            if not issues:
                 raise
-            remarks += error.remarks if isinstance(error, FaultyDataError) else [Remark(str(source), str(error))]
-    elif not remarks:
+            issues += error.issues if isinstance(error, FaultyDataError) else [Issue(str(source), str(error))]
+    elif not issues:
         raise InputError(f"{source}: names no image.")
     said = f"cut by patient with seed {seed}" if split is None else f"from {split!r}"
     warnings.warn(f"{source.name}: images by {key} from {name!r}; {targets.said}; parts {said}.", stacklevel=2)
-    if remarks:
-        raise FaultyDataError(remarks, splits)
+    if issues:
+        raise FaultyDataError(issues, splits)
     return splits
 
 
@@ -158,20 +158,20 @@ def boxes_in_mm(dataset: Dataset, image: int, label: str, *, frame: int | None =
     return [Box(*(v * s for v, s in zip(box, scale, strict=True))) for box in own]
 
 
-def audit(folder: Path) -> list[Remark]:
+def audit(folder: Path) -> list[Issue]:
     """DICOM files that cannot be read, spacings that make no sense, images marked as not for presentation."""
-    remarks = []
+    issues = []
     for path, header in read_headers(find_dicom(folder)):
         if isinstance(header, InputError):
-            remarks.append(Remark(str(path), str(header).removeprefix(f"{path}: ")))
+            issues.append(Issue(str(path), str(header).removeprefix(f"{path}: ")))
         elif not header.uid:
-            remarks.append(Remark(str(path), "no SOP Instance UID in it: cut off, or no object of its own"))
+            issues.append(Issue(str(path), "no SOP Instance UID in it: cut off, or no object of its own"))
         elif header.spacing_note:
-            remarks.append(Remark(str(path), header.spacing_note, serious=False))
+            issues.append(Issue(str(path), header.spacing_note, serious=False))
         elif header.raw:
             note = "marked FOR PROCESSING: its values are the detector's, and look unlike a radiograph for reading"
-            remarks.append(Remark(str(path), note, serious=False))
-    return remarks
+            issues.append(Issue(str(path), note, serious=False))
+    return issues
 
 
 def _regions(
@@ -181,7 +181,7 @@ def _regions(
     found: Found,
     source: Path,
     options: TableOptions,
-    remarks: list[Remark],
+    issues: list[Issue],
 ) -> dict[int, list[Region]]:
     """The boxes of each image, by its place among those found."""
     boxes = open_boxes(source, options)
@@ -200,7 +200,7 @@ def _regions(
         if len(own) > 1:
             columns.refuse(region.image, f"a box, but {len(own)} images; name them by SOPInstanceUID")
         regions.setdefault(own[0], []).append(region)
-    remarks += boxes.faults
+    issues += boxes.faults
     return regions
 
 

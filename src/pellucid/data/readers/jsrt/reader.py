@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits, released_ids
-from pellucid.data.opening import MISSING, Remark, check_root, open_despite
+from pellucid.data.issues import MISSING, Issue, check_root, collect_issues
 from pellucid.data.readers.jsrt.table import NODULES, SIDE, Nodule, read_rows
 from pellucid.data.readers.splits import check_disjoint, patient_split
 from pellucid.data.regions import Region, Regions
@@ -96,9 +96,9 @@ def open_jsrt(root: str | Path, *, seed: int = 0, options: Mapping[str, object] 
     """
     settings = validate(JsrtOptions, options, f"options of {CARD.name}")
     folder = check_root(root, CARD.name, LAYOUT)
-    faults: list[Remark] = []
+    faults: list[Issue] = []
     files, nodules = _read_folder(folder, faults)
-    return open_despite(faults, lambda: _open_parts(folder, files, nodules, settings, seed), folder)
+    return collect_issues(faults, lambda: _open_parts(folder, files, nodules, settings, seed), folder)
 
 
 def _open_parts(
@@ -122,13 +122,13 @@ def _open_parts(
     return splits
 
 
-def audit(folder: Path) -> list[Remark]:
+def audit(folder: Path) -> list[Issue]:
     """Images that are missing, and raw files that are none of the release's."""
-    faults: list[Remark] = []
+    faults: list[Issue] = []
     files, _ = _read_folder(folder, faults)
-    found = faults + [Remark(name, MISSING) for name in (*NODULES, *NORMALS) if name not in files]
+    found = faults + [Issue(name, MISSING) for name in (*NODULES, *NORMALS) if name not in files]
     unknown = sorted(set(files) - {*NODULES, *NORMALS})
-    found += [Remark(str(files[name].path), "not a file of the release; left out", serious=False) for name in unknown]
+    found += [Issue(str(files[name].path), "not a file of the release; left out", serious=False) for name in unknown]
     return found
 
 
@@ -163,7 +163,7 @@ def read_raw(path: Path) -> npt.NDArray[np.uint16]:
     return gray
 
 
-def _read_folder(folder: Path, faults: list[Remark]) -> tuple[dict[str, SourceFile], dict[str, Nodule]]:
+def _read_folder(folder: Path, faults: list[Issue]) -> tuple[dict[str, SourceFile], dict[str, Nodule]]:
     """The raw files by their official names, and the nodules."""
     files: dict[str, SourceFile] = {}
     tables: list[Path] = []
@@ -173,7 +173,7 @@ def _read_folder(folder: Path, faults: list[Remark]) -> tuple[dict[str, SourceFi
             tables.append(path)
         elif _NAME.fullmatch(name):
             if name in files:
-                faults.append(Remark(str(path), f"the same image as {files[name].path}. Take one of them away."))
+                faults.append(Issue(str(path), f"the same image as {files[name].path}. Take one of them away."))
                 continue
             status = path.stat()
             files[name] = SourceFile(path, status.st_size, status.st_mtime_ns)
@@ -183,11 +183,11 @@ def _read_folder(folder: Path, faults: list[Remark]) -> tuple[dict[str, SourceFi
     if not tables:
         if with_nodule:
             said = f"no {TABLE}, which says where the nodules are. Expected: {LAYOUT}"
-            faults.append(Remark(str(folder), said))
+            faults.append(Issue(str(folder), said))
         return files, {}
     nodules, named = read_rows(tables[0], faults)
     faults += [
-        Remark(str(tables[0]), f"no row for {name}, which is there. Fetch the table again.")
+        Issue(str(tables[0]), f"no row for {name}, which is there. Fetch the table again.")
         for name in with_nodule
         if name not in named
     ]

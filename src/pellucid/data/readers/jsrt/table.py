@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from pellucid.data.opening import FaultyDataError, Remark, remarks_of
+from pellucid.data.issues import FaultyDataError, Issue, issues_of
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -53,14 +53,14 @@ def read_table(path: Path) -> dict[str, Nodule]:
         InputError: naming the file, if it cannot be read or has no row.
         FaultyDataError: naming every row that cannot be read, has a nodule outside its image, or a file named twice.
     """
-    faults: list[Remark] = []
+    faults: list[Issue] = []
     nodules, _ = read_rows(path, faults)
     if faults:
         raise FaultyDataError(faults)
     return nodules
 
 
-def read_rows(path: Path, faults: list[Remark]) -> tuple[dict[str, Nodule], set[str]]:
+def read_rows(path: Path, faults: list[Issue]) -> tuple[dict[str, Nodule], set[str]]:
     """The nodules of the rows that can be read, and the names of all rows."""
     try:
         text = path.read_bytes().decode("latin-1")  # what is read of it is ASCII
@@ -74,7 +74,7 @@ def read_rows(path: Path, faults: list[Remark]) -> tuple[dict[str, Nodule], set[
             if nodules.setdefault(nodule.name, nodule) is not nodule:
                 raise InputError(f"{path}, row {number}: {nodule.name} is there more than once.")
         except InputError as error:
-            faults += remarks_of(error, path)
+            faults += issues_of(error, path)
     if not nodules and not faults:
         raise InputError(f"{path}: names no image such as {NODULES[0]}. Fetch the table again.")
     return nodules, {row[: len(NODULES[0])].upper() for row in rows}

@@ -18,7 +18,7 @@ import numpy as np
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits, released_ids
 from pellucid.data.decoding.npz import DAMAGED, npy_header, npy_members, open_npz
 from pellucid.data.decoding.pixel_limit import check_pixels
-from pellucid.data.opening import check_root
+from pellucid.data.issues import check_root
 from pellucid.data.readers.medmnist.sets import SETS, SIZES
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest

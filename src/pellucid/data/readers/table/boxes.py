@@ -6,7 +6,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from pellucid.data.decoding.image import image_size
-from pellucid.data.opening import Remark
+from pellucid.data.issues import Issue
 from pellucid.data.readers.image_names import match_names
 from pellucid.data.readers.table.columns import find_column, need_column
 from pellucid.data.regions import Region, relative_box
@@ -133,6 +133,6 @@ def _add(
         box = relative_box((x, y, width, height), frame, boxes.where(i))
     except InputError as error:
         boxes.faulty.add(i)
-        boxes.faults.append(Remark(str(boxes.source), str(error)))
+        boxes.faults.append(Issue(str(boxes.source), str(error)))
         return
     regions.append(Region(row, label, box))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pellucid.data.opening import Remark, read_csv
+from pellucid.data.issues import Issue, read_csv
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest, optional
 
@@ -37,7 +37,7 @@ class Columns:
     lists: dict[str, list[tuple[str, ...] | None]]
     places: list[int]
     unit: str
-    faults: list[Remark] = field(default_factory=list)
+    faults: list[Issue] = field(default_factory=list)
     faulty: set[int] = field(default_factory=set)
 
     @property
@@ -55,7 +55,7 @@ class Columns:
     def refuse(self, row: int, reason: str) -> None:
         """Note that a row cannot be used."""
         self.faulty.add(row)
-        self.faults.append(Remark(str(self.source), f"{self.where(row)}: {reason}"))
+        self.faults.append(Issue(str(self.source), f"{self.where(row)}: {reason}"))
 
     def usable(self) -> list[int]:
         """The rows without a fault."""
@@ -81,14 +81,14 @@ def read_columns(path: Path, *, encoding: str | None = None, delimiter: str | No
     _check_names(path, header)
     places: list[int] = []
     kept: list[list[str]] = []
-    faults: list[Remark] = []
+    faults: list[Issue] = []
     width = len(header)
     for line, row in rows:
         if len(row) == width:
             places.append(line)
             kept.append(row)
         else:
-            faults.append(Remark(str(path), f"line {line}: {len(row)} cells; the first line has {width}"))
+            faults.append(Issue(str(path), f"line {line}: {len(row)} cells; the first line has {width}"))
     if not kept and not faults:
         raise InputError(f"{path}: the table has no rows{_hint(header)}.")
     turned = [list(map(str.strip, column)) for column in zip(*kept, strict=True)] if kept else [[]] * width

@@ -10,7 +10,7 @@ import numpy as np
 
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
 from pellucid.data.decoding.image import read_image
-from pellucid.data.opening import FaultyDataError, Remark, check_root
+from pellucid.data.issues import FaultyDataError, Issue, check_root
 from pellucid.data.readers.splits import check_disjoint, cut_parts
 from pellucid.data.readers.table.boxes import names_of_rows, read_boxes
 from pellucid.data.readers.table.columns import SUFFIXES, find_column, need_column, read_columns
@@ -78,7 +78,7 @@ def open_table(root: str | Path, *, seed: int = 0, options: Mapping[str, object]
     columns = read_columns(source, encoding=settings.encoding, delimiter=settings.delimiter)
     boxes = open_boxes(source, settings)
     splits: Splits = {}
-    wrong: list[Remark] = []
+    wrong: list[Issue] = []
     try:
         rows = _read_rows(columns, boxes, settings)
         splits = rows.open(columns.usable(), seed)
@@ -88,7 +88,7 @@ def open_table(root: str | Path, *, seed: int = 0, options: Mapping[str, object]
     except InputError as error:
         if not columns.faults and not (boxes is not None and boxes.faults):
             raise
-        wrong += error.remarks if isinstance(error, FaultyDataError) else [Remark(str(source), str(error))]
+        wrong += error.issues if isinstance(error, FaultyDataError) else [Issue(str(source), str(error))]
     faults = [*columns.faults, *(boxes.faults if boxes is not None else ()), *wrong]
     if faults:
         raise FaultyDataError(faults, splits)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pellucid.data.dataset import SourceFile
-from pellucid.data.opening import MISSING, Remark
+from pellucid.data.issues import MISSING, Issue
 from pellucid.data.readers.splits import PART_NAMES
 from pellucid.types import InputError
 
@@ -52,7 +52,7 @@ def find_files(
                 status = os.stat(folder + path if plain else base / path)  # noqa: PTH116 - 112,120 Paths are slow
             except (FileNotFoundError, NotADirectoryError):
                 columns.faulty.add(row)
-                columns.faults.append(Remark(f"{cell} ({columns.source.name}, {columns.where(row)})", MISSING))
+                columns.faults.append(Issue(f"{cell} ({columns.source.name}, {columns.where(row)})", MISSING))
             except (OSError, ValueError) as error:  # a circle of links; a null character
                 columns.refuse(row, f"{cell!r} cannot be read ({getattr(error, 'strerror', None) or error})")
             else:

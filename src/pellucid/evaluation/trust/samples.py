@@ -31,7 +31,7 @@ LIMIT = 100
 
 
 @dataclass(frozen=True)
-class Subjects:
+class TrustSamples:
     """Everything that the methods of one network are judged on; what there is none of says why.
 
     Attributes:
@@ -60,7 +60,7 @@ class Subjects:
         return [(self.dataset, self.images), *((part.dataset, part.images) for part in marked)]
 
 
-def gather_subjects(
+def gather_trust_samples(
     classifier: ConvolutionalClassifier,
     dataset: Dataset,
     *,
@@ -68,7 +68,7 @@ def gather_subjects(
     limit: int | None = LIMIT,
     seed: int = 0,
     cache: Path | None = None,
-) -> Subjects:
+) -> TrustSamples:
     """Choose the images, and look what else the dataset offers.
 
     Args:
@@ -108,7 +108,7 @@ def gather_subjects(
         mosaics = compose(np.asarray(sample.targets), logits.argmax(1), limit=MOSAICS, seed=seed)
         if len(mosaics.rows) == 0:
             mosaics = "fewer than two classes are ever classified rightly, so no mosaic can be made"
-    return Subjects(
+    return TrustSamples(
         np.asarray(images),
         sample.ids,
         sample.patients,

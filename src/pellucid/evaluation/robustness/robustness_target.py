@@ -29,7 +29,7 @@ CHANCE = 0.01  # frequencies that a draw from balanced classes shows more often 
 
 
 @dataclass(frozen=True)
-class Question:
+class RobustnessTarget:
     """One kind of area for one network on one dataset.
 
     Attributes:
@@ -73,7 +73,7 @@ class Question:
                 found[label] = too_few(positives, negatives)
         return found
 
-    def units(self, targets: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def decisions(self, targets: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """What is attacked: image and label numbers (U,); the label of a multiclass network is −1.
 
         Of a multi-label one every known label of every image, the labels of an image together.
@@ -85,7 +85,7 @@ class Question:
         image, label = np.nonzero(asked)
         return image.astype(np.int64), label.astype(np.int64)
 
-    def pose(
+    def criterion_for(
         self,
         targets: npt.NDArray[np.generic],
         image: npt.NDArray[np.int64],
@@ -107,7 +107,7 @@ class Question:
         return worse_than_constant(indices, self.levels, task="multilabel", present=present)
 
 
-def ask(kind: str, dataset: Dataset, card: Mapping[str, Any]) -> Question:
+def robustness_target_of(kind: str, dataset: Dataset, card: Mapping[str, Any]) -> RobustnessTarget:
     """The question of a kind.
 
     Args:
@@ -124,17 +124,17 @@ def ask(kind: str, dataset: Dataset, card: Mapping[str, Any]) -> Question:
         raise InputError(f"unknown kind of area {kind!r}. {nearest(kind, KINDS)}")
     if dataset.task == "multilabel":
         if kind == "btr":
-            return Question(kind, "worse_than_constant", BALANCED, "multilabel", _constant(card, dataset))
+            return RobustnessTarget(kind, "worse_than_constant", BALANCED, "multilabel", _constant(card, dataset))
         cuts = card.get("thresholds", [0.5] * len(dataset.classes))
-        return Question(kind, "label_flipped", BALANCED, "multilabel", tuple(float(t) for t in cuts))
+        return RobustnessTarget(kind, "label_flipped", BALANCED, "multilabel", tuple(float(t) for t in cuts))
     classes = len(dataset.classes)
     counts = np.bincount(np.asarray(dataset.targets, dtype=np.int64), minlength=classes)
     even = balanced(counts)
     naive = 1 / classes if even else float(counts.max() / counts.sum())
     if kind == "attack":
-        return Question(kind, "misclassified", naive, "multiclass")
+        return RobustnessTarget(kind, "misclassified", naive, "multiclass")
     if even and classes > 2:
-        return Question(kind, "worse_than_random", naive, "multiclass", (naive,) * classes)
+        return RobustnessTarget(kind, "worse_than_random", naive, "multiclass", (naive,) * classes)
     levels = _constant(card, dataset)
     odd = [dataset.classes[k] for k in np.nonzero(counts)[0] if not 0 < levels[k] < 1]
     if odd:
@@ -142,7 +142,7 @@ def ask(kind: str, dataset: Dataset, card: Mapping[str, Any]) -> Question:
             f"the network's best_constant is no probability between 0 and 1 for {', '.join(odd)}, which it was not "
             "trained on: kind btr is undefined there. Measure --kind attack."
         )
-    return Question(kind, "worse_than_constant", naive, "multiclass", levels)
+    return RobustnessTarget(kind, "worse_than_constant", naive, "multiclass", levels)
 
 
 def balanced(counts: npt.ArrayLike) -> bool:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pellucid.attacks.magnitude import Magnitude, project, random_within, steepest
-from pellucid.attacks.search import check_logits
+from pellucid.attacks.attack_state import check_logits
+from pellucid.attacks.epsilon import Epsilon, project, random_within, steepest
 from pellucid.models.classifier import frozen
 from pellucid.types import InputError, check_images
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def projected_gradient(
+def pgd(
     classifier: nn.Module,
     images: Tensor,
     targets: Tensor,
     *,
     loss: Loss,
-    size: Magnitude,
+    size: Epsilon,
     steps: int = 10,
     step_size: float | None = None,
     random_start: bool = True,
@@ -108,8 +108,8 @@ def _best_of(attempts: Iterable[Tensor], classifier: nn.Module, images: Tensor, 
         with torch.no_grad():
             logits = classifier(attempt)
             check_logits(logits)
-            met, deficit = criterion.met(logits, attempt - images), criterion.deficit(logits)
-        better = (met & ~success) | ((met == success) & (deficit < lowest))
+            is_satisfied, margin = criterion.is_satisfied(logits, attempt - images), criterion.margin(logits)
+        better = (is_satisfied & ~success) | ((is_satisfied == success) & (margin < lowest))
         best = torch.where(better.view(-1, 1, 1, 1), attempt, best)
-        lowest, success = torch.where(better, deficit, lowest), success | met
+        lowest, success = torch.where(better, margin, lowest), success | is_satisfied
     return best

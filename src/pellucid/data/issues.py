@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pellucid.data.dataset import Splits
 
 
-class Remark(NamedTuple):
+class Issue(NamedTuple):
     """Something that a check of a dataset has to say of one file; serious where it must be mended."""
 
     file: str
@@ -32,17 +32,17 @@ class FaultyDataError(InputError):
     """Several things wrong with a dataset; the message names the first of them.
 
     Attributes:
-        remarks: all of them.
+        issues: all of them.
         usable: the parts without what is wrong, so that a check can go on.
     """
 
-    def __init__(self, remarks: Sequence[Remark], usable: Splits | None = None, message: str = "") -> None:
-        self.remarks = tuple(remarks)
+    def __init__(self, issues: Sequence[Issue], usable: Splits | None = None, message: str = "") -> None:
+        self.issues = tuple(issues)
         self.usable: Splits = usable or {}
         super().__init__(message or self._message())
 
     def _message(self) -> str:
-        told = [f"{remark.file}: {remark.reason}" for remark in self.remarks]
+        told = [f"{remark.file}: {remark.reason}" for remark in self.issues]
         if len(told) == 1:
             return told[0]
         more = len(told) - _NAMED
@@ -50,14 +50,14 @@ class FaultyDataError(InputError):
         return f"{len(told):,} things are wrong:\n  " + "\n  ".join(named)
 
 
-def remarks_of(error: InputError, file: str | Path) -> list[Remark]:
+def issues_of(error: InputError, file: str | Path) -> list[Issue]:
     """What an error says, as remarks; on `file`, where it is about one thing alone."""
     if isinstance(error, FaultyDataError):
-        return list(error.remarks)
-    return [Remark(str(file), str(error).removeprefix(f"{file}, ").removeprefix(f"{file}: "))]
+        return list(error.issues)
+    return [Issue(str(file), str(error).removeprefix(f"{file}, ").removeprefix(f"{file}: "))]
 
 
-def open_despite(faults: Sequence[Remark], build: Callable[[], Splits], file: str | Path) -> Splits:
+def collect_issues(faults: Sequence[Issue], build: Callable[[], Splits], file: str | Path) -> Splits:
     """The parts that `build` gives, where nothing is wrong; else all that is wrong in one error, with the parts.
 
     Args:
@@ -74,7 +74,7 @@ def open_despite(faults: Sequence[Remark], build: Callable[[], Splits], file: st
     except InputError as error:
         if not faults:
             raise
-        raise FaultyDataError([*faults, *remarks_of(error, file)]) from error
+        raise FaultyDataError([*faults, *issues_of(error, file)]) from error
     if faults:
         raise FaultyDataError(faults, splits)
     return splits

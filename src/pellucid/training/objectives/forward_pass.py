@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pellucid.training.objectives.repeatable import Repeatable
+    from pellucid.training.objectives.replayable import ReplayableForward
 
 
 @dataclass(frozen=True)
-class Fed:
+class ForwardPass:
     """Images as they went through the network, and what came out.
 
     Attributes:
@@ -24,7 +24,7 @@ class Fed:
         kinds: 2 where the first half are clean images and the second half the same ones, adversarial.
     """
 
-    network: Repeatable
+    network: ReplayableForward
     images: Tensor
     targets: Tensor
     logits: Tensor

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from pellucid.attacks.magnitude import lengths, scale_to
-from pellucid.attacks.search import Search
+from pellucid.attacks.attack_state import AttackState
+from pellucid.attacks.epsilon import lengths, scale_to
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import in_batches
 from pellucid.types import InputError, check_images
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 SAMPLE = 32
 SHARE = 0.95  # of the radius found: what PGD may use. A gain that is smaller would change no conclusion
 STEPS = 20
-WALKS: tuple[tuple[Literal["deficit", "objective"], float, bool], ...] = (
-    ("deficit", 0.25, False),
-    ("objective", 0.25, False),
-    ("deficit", 0.08, False),
-    ("objective", 0.08, True),
+WALKS: tuple[tuple[Literal["margin", "loss"], float, bool], ...] = (
+    ("margin", 0.25, False),
+    ("loss", 0.25, False),
+    ("margin", 0.08, False),
+    ("loss", 0.08, True),
 )
 """What is differentiated, the length of a step as a share of the bound, and whether it starts at random."""
 
@@ -73,7 +73,7 @@ def choose(attacked: Tensor, *, sample: int = SAMPLE, seed: int = 0) -> Tensor:
     return rows[order[:sample]].sort().values
 
 
-def weak_attack(
+def check_attack_strength(
     classifier: nn.Module,
     images: Tensor,
     criterion: Criterion,
@@ -114,7 +114,7 @@ def weak_attack(
         for rows in in_batches(len(images), batch_size):
             index = torch.arange(rows.start, rows.stop, device=images.device)
             generator = torch.Generator(images.device).manual_seed(seed + rows.start)
-            search = Search(classifier, images[rows], criterion.rows(index), box=box, generator=generator)
+            search = AttackState(classifier, images[rows], criterion.rows(index), box=box, generator=generator)
             for of, step, random in WALKS:
                 _walk(search, bound[rows], of, step, random)
             found[rows] = search.radius
@@ -129,22 +129,22 @@ def weak_attack(
     )
 
 
-def _walk(search: Search, bound: Tensor, of: Literal["deficit", "objective"], step: float, random: bool) -> None:
+def _walk(search: AttackState, bound: Tensor, of: Literal["margin", "loss"], step: float, random: bool) -> None:
     """PGD in the ball of each image's own size (n,), until the criterion is met there or the steps are used up."""
     delta = torch.zeros_like(search.images)
     if random:
         delta = torch.empty_like(delta).normal_(generator=search.generator)
         delta = search.inside(scale_to(delta, 0.5 * bound, "rms"))
-    uphill = 1.0 if of == "objective" else -1.0
+    uphill = 1.0 if of == "loss" else -1.0
     for _ in range(STEPS):
         rows = search.radius.isinf().nonzero().squeeze(1)
         if len(rows) == 0:
             return
-        seen = search.look(delta[rows], rows, of=of)
+        seen = search.evaluate(delta[rows], rows, of=of)
         assert seen.gradient is not None
         moved = delta[rows] + uphill * scale_to(seen.gradient, step * bound[rows], "rms")
         excess = (bound[rows] / lengths(moved, "rms").clamp_min(1e-30)).clamp_max(1.0)
         delta[rows] = search.inside(moved * excess.view(-1, 1, 1, 1), rows)
     rows = search.radius.isinf().nonzero().squeeze(1)
     if len(rows):
-        search.look(delta[rows], rows, gradient=False, of=of)
+        search.evaluate(delta[rows], rows, gradient=False, of=of)

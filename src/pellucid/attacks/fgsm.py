@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pellucid.attacks.projected_gradient import projected_gradient
+from pellucid.attacks.pgd import pgd
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from pellucid.attacks.magnitude import Magnitude
-    from pellucid.attacks.projected_gradient import Loss
+    from pellucid.attacks.epsilon import Epsilon
+    from pellucid.attacks.pgd import Loss
 
 
-def gradient_sign(
+def fgsm(
     classifier: nn.Module,
     images: Tensor,
     targets: Tensor,
     *,
     loss: Loss,
-    size: Magnitude,
+    size: Epsilon,
     step_size: float | None = None,
     random_start: bool = False,
     generator: torch.Generator | None = None,
@@ -49,7 +49,7 @@ def gradient_sign(
     """
     if step_size is None:
         step_size = size.value * (1.25 if random_start else 1.0)
-    return projected_gradient(
+    return pgd(
         classifier,
         images,
         targets,

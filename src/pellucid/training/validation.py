@@ -25,7 +25,7 @@ LAST = "last"
 """As a choice of checkpoint: the last epoch's, whatever its metrics."""
 
 
-class Scorer(Protocol):
+class MetricFn(Protocol):
     """How a network is judged on the validation images; handed in, because training knows no metrics."""
 
     def metrics(self, logits: npt.NDArray[np.floating], dataset: Dataset) -> dict[str, float]:
@@ -38,7 +38,7 @@ class Scorer(Protocol):
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ValidationResult:
     """What the validation images say of a network.
 
     Attributes:
@@ -53,7 +53,7 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class Validation:
     """The validation images, and how a network is judged on them.
 
     Attributes:
@@ -66,15 +66,15 @@ class HeldOut:
 
     data: Dataset
     images: Pixels
-    scorer: Scorer
+    scorer: MetricFn
     recipe: Recipe
     loss: str
 
-    def judge(self, classifier: nn.Module) -> Judgement:
+    def judge(self, classifier: nn.Module) -> ValidationResult:
         """Metrics and thresholds of a network, which is left as it was."""
         logits = predict(classifier, self.images)
         if missing := int(unanswered(logits).sum()):
-            return Judgement({}, [math.nan] * logits.shape[1], missing)
+            return ValidationResult({}, [math.nan] * logits.shape[1], missing)
         metrics = dict(self.scorer.metrics(logits, self.data))
         check = self.recipe.robust_check
         if check is not None:
@@ -84,10 +84,10 @@ class HeldOut:
             part = self.data.subset(rows)
             attacked = attacked_logits(classifier, self.images[rows], part.targets, check, loss=self.loss)
             metrics |= {f"robust_{name}": value for name, value in self.scorer.metrics(attacked, part).items()}
-        return Judgement(metrics, self.scorer.thresholds(logits, self.data))
+        return ValidationResult(metrics, self.scorer.thresholds(logits, self.data))
 
 
-def check_selection(recipe: Recipe, scorer: Scorer, data: Dataset) -> None:
+def check_selection(recipe: Recipe, scorer: MetricFn, data: Dataset) -> None:
     """Refuse a choice of checkpoint by a metric that there will not be."""
     known = list(scorer.metrics(np.zeros((len(data), len(data.classes)), dtype=np.float32), data))
     robust = [f"robust_{name}" for name in known]

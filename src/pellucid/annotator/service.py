@@ -34,7 +34,7 @@ CLOSED = ("done", "skipped")  # states of an image that somebody is through with
 
 
 @dataclass(frozen=True)
-class DeskSettings:
+class ServiceSettings:
     """How images are given out.
 
     Attributes:
@@ -52,7 +52,7 @@ class DeskSettings:
     hold: timedelta = timedelta(minutes=10)
 
 
-class Desk:
+class AnnotationService:
     """Gives images out and takes annotations in.
 
     Args:
@@ -72,7 +72,7 @@ class Desk:
         store: AnnotationStore,
         ranking: Ranking,
         explanations: Explanations,
-        settings: DeskSettings,
+        settings: ServiceSettings,
         part: Dataset | None = None,
     ) -> None:
         self.dataset, self.store, self.ranking = dataset, store, ranking

@@ -19,12 +19,12 @@ TRIVIAL = "trivial: "
 MEAN = "mean"
 
 
-class Book:
+class ResultsIndex:
     """Results indexed by what each row measures.
 
     Example:
         >>> row = {"section": "classification", "metric": "auroc", "variant": "a", "value": 0.8}
-        >>> book = Book({"variants": [{"label": "a", "reference": True}], "rows": [row]})
+        >>> book = ResultsIndex({"variants": [{"label": "a", "reference": True}], "rows": [row]})
         >>> book.row("classification", "auroc", "a")["value"], book.row("classification", "auroc", "b")
         (0.8, None)
     """

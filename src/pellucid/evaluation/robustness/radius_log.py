@@ -38,7 +38,7 @@ class RadiusRow(NamedTuple):
     forward_passes: int
 
 
-class Ledger:
+class RadiusLog:
     """The radii that a store holds.
 
     Args:

@@ -34,7 +34,7 @@ class Processes:
     mean: Callable[[Tensor], Tensor] = _alone
 
 
-class Chance:
+class BatchRandom:
     """Random numbers for the images of one step: drawn for the joint batch, of which a process takes its rows.
 
     So the outputs that a penalty looks at, and the images that are attacked, are the same for one process as for
@@ -46,8 +46,8 @@ class Chance:
         processes: who asks.
 
     Example:
-        >>> whole = Chance(3).uniform(4)
-        >>> second = Chance(3, Processes(rank=1, world=2)).uniform(2)
+        >>> whole = BatchRandom(3).uniform(4)
+        >>> second = BatchRandom(3, Processes(rank=1, world=2)).uniform(2)
         >>> bool((whole[2:] == second).all())
         True
     """
@@ -57,7 +57,7 @@ class Chance:
         self._generator = torch.Generator().manual_seed(seed)
         self._kinds = 1
 
-    def of_kinds(self, kinds: int) -> Chance:
+    def of_kinds(self, kinds: int) -> BatchRandom:
         """The same chance for batches that hold an image of each kind for every image: first all of one kind."""
         other = copy(self)
         other._kinds = kinds
@@ -78,7 +78,7 @@ class Chance:
         return drawn[:, self.processes.rank].flatten(0, 1)
 
 
-def part() -> None:
+def leave_process_group() -> None:
     """Leave the process group, if there is one: its threads must end before the process does."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from pellucid.attacks.magnitude import lengths
+from pellucid.attacks.epsilon import lengths
 from pellucid.models.inference import check_answers
 
 if TYPE_CHECKING:
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Look:
+class PointEvaluation:
     """What one forward pass showed of some images.
 
     Attributes:
-        met: bool (n,), whether the criterion is met.
+        is_satisfied: bool (n,), whether the criterion is met.
         value: (n,), what was differentiated, detached.
         gradient: (n, C, H, W), its gradient with respect to the image, or None where none was asked for.
         logits: (n, K), detached.
     """
 
-    met: Tensor
+    is_satisfied: Tensor
     value: Tensor
     gradient: Tensor | None
     logits: Tensor
 
 
-class Search:
+class AttackState:
     """What an algorithm works with: images, criterion, the pixel box, and the best perturbation so far.
 
-    Only what `look` has seen meet the criterion becomes the best, so that the best radius never grows, and no failure
-    is ever handed out. An algorithm needs no other way to the network.
+    Only what `evaluate` has seen meet the criterion becomes the best, so that the best radius never grows, and no
+    failure is ever handed out. An algorithm needs no other way to the network.
 
     Attributes:
         images: (n, C, H, W), the images.
@@ -90,14 +90,14 @@ class Search:
             return torch.full_like(self.radius, torch.inf)
         return lengths(torch.maximum(self.images, 1 - self.images), "rms")
 
-    def look(
+    def evaluate(
         self,
         perturbation: Tensor,
         rows: Tensor | None = None,
         *,
         gradient: bool = True,
-        of: Literal["deficit", "smooth_deficit", "objective"] = "deficit",
-    ) -> Look:
+        of: Literal["margin", "smooth_margin", "loss"] = "margin",
+    ) -> PointEvaluation:
         """Run the network on some images moved by `perturbation`, and keep what meets the criterion if it is closer.
 
         Args:
@@ -121,19 +121,19 @@ class Search:
             (slope,) = torch.autograd.grad(value.sum(), moved) if gradient else (None,)
         moved, logits = moved.detach(), logits.detach()
         check_logits(logits)
-        met = criterion.met(logits, moved - images)
-        self._keep(moved, images, met, rows, gradient)
-        return Look(met, value.detach(), slope, logits)
+        is_satisfied = criterion.is_satisfied(logits, moved - images)
+        self._keep(moved, images, is_satisfied, rows, gradient)
+        return PointEvaluation(is_satisfied, value.detach(), slope, logits)
 
-    def _keep(self, moved: Tensor, images: Tensor, met: Tensor, rows: Tensor | None, gradient: bool) -> None:
+    def _keep(self, moved: Tensor, images: Tensor, is_satisfied: Tensor, rows: Tensor | None, gradient: bool) -> None:
         rows = self.everyone() if rows is None else rows
-        first = rows[met & (self.first_met[rows] < 0)]
+        first = rows[is_satisfied & (self.first_met[rows] < 0)]
         self.first_met[first] = self.gradient_evaluations[first]
         self.forward_passes[rows] += 1
         if gradient:
             self.gradient_evaluations[rows] += 1
         radius = lengths(moved - images, "rms")
-        closer = met & (radius < self.radius[rows])
+        closer = is_satisfied & (radius < self.radius[rows])
         self.radius[rows[closer]] = radius[closer]
         self.best[rows[closer]] = moved[closer]
 

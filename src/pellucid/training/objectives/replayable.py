@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-class Repeatable:
+class ReplayableForward:
     """Calls a network, and again with the same dropout and without a trace on batch norm's running statistics.
 
     A finite difference compares two passes that may differ in the images only.
@@ -27,7 +27,7 @@ class Repeatable:
         norm: which of two sets of batch norm it uses; None for a network with one.
 
     Example:
-        >>> network = Repeatable(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5)))
+        >>> network = ReplayableForward(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5)))
         >>> images = torch.ones(2, 1, 8, 8)
         >>> first = network(images)
         >>> bool((network.again(images) == first).all())

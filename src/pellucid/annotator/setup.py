@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pellucid.annotations.store import open_store
-from pellucid.annotator.desk import Desk, DeskSettings
 from pellucid.annotator.explanations import RHOS, Explanations
 from pellucid.annotator.ranking import Ranking, heat_of
+from pellucid.annotator.service import AnnotationService, ServiceSettings
 from pellucid.data.cache.pixels import materialize
 from pellucid.models.inference import check_answers, predict, probabilities
 from pellucid.types import InputError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class DeskOptions:
+class ServiceOptions:
     """What may be chosen about a desk.
 
     Attributes:
@@ -53,16 +53,16 @@ class DeskOptions:
     cache: Path | None = None
 
 
-def open_desk(
+def open_service(
     dataset: Dataset,
     network: ConvolutionalClassifier,
     source: str | Path,
     *,
     name: str = "",
     beside: ConvolutionalClassifier | None = None,
-    options: DeskOptions | None = None,
+    options: ServiceOptions | None = None,
     check: ImageCheck | None = None,
-) -> Desk:
+) -> AnnotationService:
     """A desk for the images of one part of a dataset; the annotation database is made where it is new.
 
     Args:
@@ -78,7 +78,7 @@ def open_desk(
         InputError: a network of other classes, a bad option, a database of another dataset, or images that are read
             otherwise than those of the training.
     """
-    options = options or DeskOptions()
+    options = options or ServiceOptions()
     for other in (network, beside):
         if other is not None and other.classes != dataset.classes:
             raise InputError(
@@ -109,8 +109,8 @@ def open_desk(
     explanations = Explanations(offered, pictures, network, chances, rhos=options.rhos, memory=options.memory)
     shape = network.input_spec
     hold = timedelta(minutes=options.hold_minutes)
-    settings = DeskSettings(name, shape.size, shape.channels, options.per_image, hold)
-    return Desk(offered, chances, store, ranking, explanations, settings, dataset)
+    settings = ServiceSettings(name, shape.size, shape.channels, options.per_image, hold)
+    return AnnotationService(offered, chances, store, ranking, explanations, settings, dataset)
 
 
 def _chances(network: ConvolutionalClassifier, pictures: Pixels, offered: Dataset) -> npt.NDArray[np.float64]:

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 Norm = Literal["linf", "l2", "rms"]
 
 
-class Magnitude(Section):
+class Epsilon(Section):
     """A length in exactly one norm, on pixels in [0, 1].
 
     `linf` is the largest change of any value, `l2` the Euclidean length over all values of an image, `rms` the
     root mean square a value (Woods et al. 2019 use it throughout): ``l2 = rms · sqrt(C·H·W)``.
 
     Example:
-        >>> Magnitude(linf=0.005).norm, Magnitude(linf=0.005).value
+        >>> Epsilon(linf=0.005).norm, Epsilon(linf=0.005).value
         ('linf', 0.005)
     """
 

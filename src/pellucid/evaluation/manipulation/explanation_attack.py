@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pellucid.attacks.magnitude import lengths, project, random_within, scale_to
+from pellucid.attacks.epsilon import lengths, project, random_within, scale_to
 from pellucid.evaluation.manipulation.goals import SameDecision, SameMap
 from pellucid.evaluation.manipulation.gradient_maps import gradient_map
 from pellucid.explainers import explain
@@ -26,7 +26,7 @@ NEAR = 0.05  # logits: closer to its limit than this, a constraint is watched be
 TOO_NEAR = 0.01  # and closer than this the step goes back from it
 
 
-class Climb:
+class ExplanationAttack:
     """A batch on its way through the budgets.
 
     Attributes:
@@ -83,18 +83,18 @@ class Climb:
             point = (self._images + here).clamp(0, 1).requires_grad_(True)
             with torch.enable_grad():
                 logits = self._classifier(point)
-                deficit = self._goal.deficit(logits)
-                uphill = _gradient(deficit, point)
+                margin = self._goal.margin(logits)
+                uphill = _gradient(margin, point)
                 pull = self._goal.pull(self._way.maps(point, self._goal.decision.targets))
                 slope = _gradient(pull, point)
             self.gradient_evaluations += 1 + self._way.cost
-            met = self._goal.met(logits.detach())
+            met = self._goal.is_satisfied(logits.detach())
             better = met & (pull.detach() < lowest)
             lowest = torch.where(better, pull.detach().double(), lowest)
             self._verify(point.detach(), better.nonzero().squeeze(1))
             if step == steps:
                 break
-            direction = _direction(-slope, -uphill, deficit.detach())
+            direction = _direction(-slope, -uphill, margin.detach())
             average = MOMENTUM * average + direction
             length = pace * (0.5 - 0.45 * step / max(steps - 1, 1))
             here = self._inside(here + scale_to(average, length, "rms"), budget)
@@ -148,13 +148,13 @@ def _gradient(values: Tensor, point: Tensor) -> Tensor:
     return torch.zeros_like(point) if gradient is None else gradient
 
 
-def _direction(to_map: Tensor, to_constraint: Tensor, deficit: Tensor) -> Tensor:
+def _direction(to_map: Tensor, to_constraint: Tensor, margin: Tensor) -> Tensor:
     """Where to go (n, C, H, W) by the two descent directions, so that the constraint is met or stays met."""
     to_map, to_constraint = (scale_to(way, 1.0, "rms") for way in (to_map, to_constraint))
     against = (to_map * to_constraint).flatten(1).mean(1).clamp_max(0)
-    against = torch.where(deficit > -NEAR, against, torch.zeros_like(against))
+    against = torch.where(margin > -NEAR, against, torch.zeros_like(against))
     free = to_map - against.view(-1, 1, 1, 1) * to_constraint
-    return scale_to(free + (deficit > -TOO_NEAR).view(-1, 1, 1, 1) * to_constraint, 1.0, "rms")
+    return scale_to(free + (margin > -TOO_NEAR).view(-1, 1, 1, 1) * to_constraint, 1.0, "rms")
 
 
 def explained(classifier: Classifier, images: Tensor, targets: Tensor, attack: Attack) -> Tensor:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class InputImage:
     """One image.
 
     Attributes:
@@ -74,7 +74,7 @@ def find_subjects(
     wanted: Sequence[str] | None,
     limit: int | None,
     seed: int,
-) -> list[Subject]:
+) -> list[InputImage]:
     """The images that a command was given, read as the network was trained; says which of them it has seen before.
 
     Raises:
@@ -96,7 +96,7 @@ def from_files(
     network: ConvolutionalClassifier,
     options: Sequence[str] | None = None,
     check: ImageCheck | None = None,
-) -> list[Subject]:
+) -> list[InputImage]:
     """Image files, read as the network was trained, every one before any work. A DICOM file is called by a hash.
 
     Args:
@@ -125,7 +125,7 @@ def from_files(
         pixels = chosen.read(file)
         source, title = (str(file), file.name) if header is None else (header.name, header.name)
         picture = fit(pixels, spec.size, spec.channels)
-        found.append(Subject(source, title, name, picture, shape=pixels.shape[:2], dicom=header, reading=chosen))
+        found.append(InputImage(source, title, name, picture, shape=pixels.shape[:2], dicom=header, reading=chosen))
     if check is not None and found:
         check.look_at_files([str(file) for file in files], [one.picture for one in found])
     return found
@@ -141,7 +141,7 @@ def from_dataset(
     limit: int | None,
     seed: int,
     check: ImageCheck | None = None,
-) -> list[Subject]:
+) -> list[InputImage]:
     """Images of a dataset: those named, or at most `limit` of them, drawn with `seed`.
 
     Raises:
@@ -177,7 +177,7 @@ def from_dataset(
         picture, in_file = fitted(dataset, row, shape.size, shape.channels)
         file = dataset.files[row].path if dataset.files else None
         found.append(
-            Subject(
+            InputImage(
                 f"{data}/{split}/{name}",
                 name,
                 names[row],
