@@ -161,7 +161,8 @@ def _something_to_measure(robustness_targets: Sequence[RobustnessTarget], datase
         if dataset.task == "multilabel" and len(missing) == len(dataset.classes):
             told = "; ".join(f"{dataset.classes[k]}: {why}" for k, why in missing.items())
             raise InputError(
-                f"no label has an Accuracy-Robustness Area of kind {robustness_target.kind} ({told}). Measure more images."
+                f"no label has an Accuracy-Robustness Area of kind {robustness_target.kind} ({told}). "
+                "Measure more images."
             )
 
 

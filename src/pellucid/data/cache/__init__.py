@@ -1,1 +1,1 @@
-"""TODO describe."""
+"""Pixels decoded once: in memory, memory-mapped, or in shards; every block with its digest."""

@@ -1,1 +1,1 @@
-"""TODO describe."""
+"""Is a dataset whole, readable and without leaks?"""

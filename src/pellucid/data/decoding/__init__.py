@@ -1,1 +1,1 @@
-"""TODO describe."""
+"""From an image file to pixels: formats, orientation, limits, and what was assumed."""

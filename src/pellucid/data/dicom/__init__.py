@@ -1,1 +1,1 @@
-"""TODO describe."""
+"""One DICOM file: header, stored bits, values, pixels."""

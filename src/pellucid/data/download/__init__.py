@@ -1,1 +1,1 @@
-"""TODO describe."""
+"""How datasets are published, and fetching them: resumed, checked, unpacked safely."""

@@ -1,1 +1,1 @@
-"""TODO describe."""
+"""One reader a dataset or layout: from files on disk to datasets whose pixels are read when asked for."""

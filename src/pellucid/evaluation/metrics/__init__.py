@@ -1,1 +1,1 @@
-"""TODO describe."""
+"""Figures with their intervals: classification, localisation, scores of heat maps, comparisons."""

@@ -1,1 +1,1 @@
-"""TODO describe."""
+"""How large a perturbation a network withstands: radii, areas, certificates."""

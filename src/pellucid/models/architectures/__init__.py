@@ -1,1 +1,1 @@
-"""TODO describe."""
+"""The networks that Pellucid builds itself."""

@@ -1,1 +1,1 @@
-"""TODO describe."""
+"""Where weights come from: published files, packages, downloads."""

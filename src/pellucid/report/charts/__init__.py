@@ -1,1 +1,1 @@
-"""TODO describe."""
+"""Charts as SVG whose text is text."""

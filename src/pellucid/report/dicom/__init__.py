@@ -1,1 +1,1 @@
-"""TODO describe."""
+"""Explanations as DICOM objects beside the radiograph."""

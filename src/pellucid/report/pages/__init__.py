@@ -1,1 +1,1 @@
-"""TODO describe."""
+"""Pages that need nothing but themselves."""

@@ -1,1 +1,1 @@
-"""TODO describe."""
+"""Images with their explanations as pictures."""

@@ -1,1 +1,1 @@
-"""TODO describe."""
+"""Rows of a study as tables that people read."""

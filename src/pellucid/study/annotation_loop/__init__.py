@@ -1,1 +1,1 @@
-"""TODO describe."""
+"""The annotation loop as a study: a network cheats, is marked, is trained again, is measured."""

@@ -1,1 +1,1 @@
-"""TODO describe."""
+"""ChestX-ray14: tables, box list, official parts."""

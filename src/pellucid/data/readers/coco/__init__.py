@@ -1,1 +1,1 @@
-"""TODO describe."""
+"""COCO: annotations, frames, outlines and masks."""

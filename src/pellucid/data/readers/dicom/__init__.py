@@ -1,1 +1,1 @@
-"""TODO describe."""
+"""A folder of DICOM files and a table of their labels."""

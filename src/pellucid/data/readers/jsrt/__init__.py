@@ -1,1 +1,1 @@
-"""TODO describe."""
+"""JSRT: raw films and the table of nodules."""

@@ -1,1 +1,1 @@
-"""TODO describe."""
+"""MedMNIST: npz files of small images."""

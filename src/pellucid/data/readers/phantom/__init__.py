@@ -1,1 +1,1 @@
-"""TODO describe."""
+"""The phantom: anatomy, chest, findings, and the scenes that they make."""

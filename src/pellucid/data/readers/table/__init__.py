@@ -1,1 +1,1 @@
-"""TODO describe."""
+"""A table of one's own: columns, targets, files, parts and boxes."""

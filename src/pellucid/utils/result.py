@@ -1,0 +1,90 @@
+"""What every verb returns: its figures as records, tables to read, and one way to keep and to show them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pellucid.utils.csv_table import write_csv
+from pellucid.utils.resources import optional, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Table:
+    """A few figures as people read them: a title, column headings, and rows of text."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def to_html(self) -> str:
+        """As an HTML table; the first column is left-aligned, the others right.
+
+        Example:
+            >>> Table("n", ["a"], [["<1"]]).to_html()
+            '<table><caption>n</caption><thead><tr><th>a</th></tr></thead><tbody><tr><td>&lt;1</td></tr></tbody></table>'
+        """
+        side = ["", *[' style="text-align:right"'] * (len(self.columns) - 1)]
+        head = "".join(f"<th{s}>{escape(c)}</th>" for c, s in zip(self.columns, side, strict=True))
+        body = "".join(
+            "<tr>" + "".join(f"<td{s}>{escape(c)}</td>" for c, s in zip(row, side, strict=True)) + "</tr>"
+            for row in self.rows
+        )
+        caption = f"<caption>{escape(self.title)}</caption>"
+        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+class Result(ABC):
+    """What a verb measured. Its figures are attributes; `rows` has all of them as flat records.
+
+    A notebook shows the tables; `pellucid` prints the same ones.
+    """
+
+    name: ClassVar[str]
+    """The stem of its files: `evaluation` for evaluation.json and evaluation.csv."""
+
+    @property
+    @abstractmethod
+    def rows(self) -> list[dict[str, Any]]:
+        """One record per figure: plain values, None where a figure is undefined, with the reason beside it."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as JSON can hold it: what was measured, on what, with which settings, and the rows."""
+
+    @abstractmethod
+    def tables(self) -> list[Table]:
+        """The main figures as people read them."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know before believing the figures; empty where there is nothing to say."""
+        return []
+
+    def to_dataframe(self) -> Any:  # noqa: ANN401 (pandas is an extra)
+        """The rows as a pandas DataFrame.
+
+        Raises:
+            InputError: where pandas is not installed.
+        """
+        return optional("pandas", "dataframe", "to_dataframe()").DataFrame(self.rows)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write NAME.json and NAME.csv, each whole or not at all; returns what was written."""
+        from pathlib import Path
+
+        folder = Path(folder)
+        paths = [folder / f"{self.name}.json", folder / f"{self.name}.csv"]
+        write_json(paths[0], self.to_json())
+        write_csv(paths[1], [{k: "" if v is None else v for k, v in row.items()} for row in self.rows])
+        return paths
+
+    def _repr_html_(self) -> str:
+        notes = "".join(f"<p>{escape(text)}</p>" for text in self.warnings)
+        return notes + "".join(table.to_html() for table in self.tables())
