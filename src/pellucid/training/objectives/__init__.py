@@ -1,1 +1,1 @@
-"""What training minimises: task losses, adversarial images, gradient penalties, annotations, and the module that adds them up."""
+"""What training minimises: task losses, adversarial images, gradient penalties, annotations, and their sum."""
