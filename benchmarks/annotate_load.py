@@ -26,7 +26,7 @@ from pellucid.data import open_dataset
 from pellucid.models import create_model, save_model
 from table import machine, versions, write
 
-OPTIONS = {"train": 480, "size": 256}
+OPTIONS = {"train": 330, "size": 256}
 WRITES = {"mark", "verdict", "done"}
 SHAPE = {"type": "polygon", "points": [[0.2 + i / 1000, 0.5 - i / 900] for i in range(300)]}
 

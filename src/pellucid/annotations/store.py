@@ -1,4 +1,4 @@
-"""Where annotations are kept: every stroke in a transaction of its own, so that none is lost and none is half there."""
+"""Where annotations are kept: every stroke whole, and on the disk when it is acknowledged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pellucid.annotations.damage import telling_damage
 from pellucid.annotations.records import AnnotationSet, LabelAnswer, Mark, Note, Visit
 from pellucid.annotations.schema import DATASET, IMAGE, MARK, NOTE, VERDICT, VISIT, WRITES, connect, store_name
 from pellucid.annotations.shapes import shape_from_json, shape_to_json
-from pellucid.annotations.turns import Turns
+from pellucid.annotations.turns import Writers
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -43,13 +43,12 @@ class UnknownMarkError(InputError):
 class AnnotationStore:
     """An open annotation database; see `open_store`. Threads and processes may use one database at a time.
 
-    Every method that writes is one transaction: when it returns, what it wrote is on the disk.
+    Every method that writes does so whole or not at all: when it returns, what it wrote is on the disk.
     """
 
     def __init__(self, engine: sa.Engine, info: StoreInfo) -> None:
         self.engine, self.info = engine, info
-        self._writing = engine.execution_options(**{WRITES: True})
-        self._turns = Turns()
+        self._writers = Writers(engine.execution_options(**{WRITES: True}))
         self.name = store_name(engine.url.render_as_string(hide_password=False))
 
     def __enter__(self) -> Self:
@@ -66,8 +65,11 @@ class AnnotationStore:
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        """A transaction that writes; the others wait, and take their turns in the order in which they came."""
-        with self._turns, self._writing.begin() as connection:
+        """A transaction that writes, whole or not at all; others wait, and take their turns as they came.
+
+        When it ends, what was written is on the disk.
+        """
+        with self._writers.writing() as connection:
             yield connection
 
     @contextmanager
