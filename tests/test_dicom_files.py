@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+import tracemalloc
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -91,6 +92,21 @@ def test_a_decoder_that_panics_is_an_error_that_names_the_file(tmp_path):
     (tmp_path / "a.dcm").write_bytes(bytes(data))
     with pytest.raises(InputError, match=r"a\.dcm: truncated or damaged \(its decoder gave up: index out of bounds"):
         read_dicom(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize("read", [read_dicom, read_header])
+def test_no_memory_is_taken_for_more_bytes_than_a_file_holds(tmp_path, read):
+    path = tmp_path / "a.dcm"
+    radiograph(path)
+    data = path.read_bytes()
+    at = data.index(b"\x20\x00\x20\x00CS")
+    path.write_bytes(data[:at] + b"\x20\x00\x20\x00UT\0\0\xf0\xff\xff\x7f" + data[at + 8 :])
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"a\.dcm: truncated or damaged"):
+        read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50 * 2**20  # it declares 2 GiB
 
 
 @pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit])

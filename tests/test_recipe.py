@@ -199,7 +199,7 @@ def test_a_file_may_start_from_another_that_starts_from_a_third(tmp_path):
     assert recipe.objective.loss == "weighted_cross_entropy"  # of the recipe that that one starts from
     assert recipe.objective.mix == 0.5
     (tmp_path / "three.toml").write_text('base = "gone"\nname = "three"\ntitle = "Three"\n')
-    with pytest.raises(InputError, match="no recipe called 'gone'"):
+    with pytest.raises(InputError, match=r"three.toml: base: no recipe called 'gone'"):
         load_recipe(str(tmp_path / "three.toml"))
 
 

@@ -304,10 +304,10 @@ def test_a_changed_shard_is_refused_by_name(served, url):
     content = bytearray(place.read_bytes())
     for change in (content[:-5], content + b"x", b"", content[:200] + bytes([content[200] ^ 1]) + content[201:]):
         place.write_bytes(bytes(change))
-        with pytest.raises(InputError, match=f"{place.name}: not what was written"):
+        with pytest.raises(InputError, match=f"{place.name}: not what was written, .*{part.shards.name}"):
             list(StreamedBatches(part.shards, part.targets, 16, CPU).epoch(0, seed=0))
     place.unlink()
-    with pytest.raises(InputError, match=f"{place.name}: there is no such file"):
+    with pytest.raises(InputError, match=f"{place.name}: there is no such file, which {part.shards.name} names"):
         list(StreamedBatches(part.shards, part.targets, 16, CPU).epoch(0, seed=0))
 
 

@@ -92,6 +92,15 @@ def test_a_file_that_is_no_parquet(tmp_path, content):
     refused(tmp_path / "labels.parquet", r"labels\.parquet: cannot be read as a Parquet table")
 
 
+@pytest.mark.parametrize("name", ["path", "label", "x", "height"])
+def test_a_column_of_lists_among_the_boxes_is_refused(table, tmp_path, name):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = {"path": ["sub/0.png"], "label": ["a"], "x": [1], "y": [1], "width": [2], "height": [2]}
+    parquet.write_table(arrow.table(columns | {name: [columns[name]]}), tmp_path / "boxes.parquet")
+    path = table(rows("path,class", "a", "b"))
+    refused(path, rf"boxes\.parquet: '{name}' is a column of lists; expected one value a row", boxes="boxes.parquet")
+
+
 def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "labels.parquet").write_bytes(b"PAR1")

@@ -172,6 +172,10 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
             f"{nearest('', recipe_names())}"
         )
     beside = path.parent / base
-    start = _read(find_toml(str(beside) if beside.is_file() else base, "recipes"), (*above, path))
+    try:
+        of_base = find_toml(str(beside) if beside.is_file() else base, "recipes")
+    except InputError as error:
+        raise InputError(f"{path}: base: {error}") from error
+    start = _read(of_base, (*above, path))
     merge(start, values)
     return start

@@ -182,10 +182,12 @@ def open_shards(*, seed: int = 0, options: Mapping[str, object] | None = None) -
 
 
 def _open_part(store: Store, card: DatasetCard, split: str, part: PartIndex) -> Dataset:
-    manifest = parse_manifest(store.read(part.manifest), store.place(part.manifest))
-    content = store.read(part.labels)
+    manifest = parse_manifest(store.read(part.manifest, named_by=INDEX), store.place(part.manifest))
+    content = store.read(part.labels, named_by=INDEX)
     if hashlib.sha256(content).hexdigest() != part.sha256:
-        raise InputError(f"{store.place(part.labels)}: not what was written; write the shards anew.")
+        raise InputError(
+            f"{store.place(part.labels)}: not what was written, by its hash in {INDEX}; write the shards anew."
+        )
     if manifest.decode_version != DECODE_VERSION:
         warnings.warn(
             f"{store.place(part.manifest)}: decoded by the rules of another version of Pellucid (number "
@@ -201,7 +203,7 @@ def _open_part(store: Store, card: DatasetCard, split: str, part: PartIndex) -> 
         )
         targets = read_npy(labels, "targets", place, rows=count, columns=len(card.classes), kinds="if")
         hashes = read_npy(labels, "content", place, rows=count, columns=BYTES, kinds="u").astype(np.uint8)
-    shards = Shards(store, manifest, hashes)
+    shards = Shards(store, manifest, hashes, part.manifest)
     return Dataset(
         card=card,
         split=split,
@@ -241,8 +243,12 @@ class Store:
         """Where a file is, for messages."""
         return f"{self.url}/{name}"
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, *, named_by: str = "") -> bytes:
         """All of a file.
+
+        Args:
+            name: of the file.
+            named_by: the file that says that there is this one, for messages.
 
         Raises:
             InputError: if it cannot be read, after several attempts where it may be the network's fault.
@@ -252,7 +258,8 @@ class Store:
                 content: bytes = self._system.cat_file(f"{self._folder.rstrip('/')}/{name}")
                 return content
             except FileNotFoundError as error:
-                raise InputError(f"{self.place(name)}: there is no such file.") from error
+                by = f", which {named_by} names" if named_by else ""
+                raise InputError(f"{self.place(name)}: there is no such file{by}.") from error
             except Exception as error:  # whatever a network or a storage service raises
                 if attempt == _ATTEMPTS - 1:
                     raise InputError(
@@ -268,11 +275,12 @@ class Shards:
     Attributes:
         manifest: what they hold.
         content: uint8 (N, 16), a hash of each image, as `content_hashes` gives it.
+        name: the manifest's file.
         starts: int64 (shards + 1,), the row of each shard's first image, and their number at the end.
     """
 
-    def __init__(self, store: Store, manifest: Manifest, content: npt.NDArray[np.uint8]) -> None:
-        self.store, self.manifest, self.content = store, manifest, content
+    def __init__(self, store: Store, manifest: Manifest, content: npt.NDArray[np.uint8], name: str) -> None:
+        self.store, self.manifest, self.content, self.name = store, manifest, content, name
         self.starts: npt.NDArray[np.int64] = np.cumsum([0, *(file.images for file in manifest.files)])
         self._kept: OrderedDict[int, Pixels] = OrderedDict()
         self._lock = threading.Lock()
@@ -284,14 +292,17 @@ class Shards:
             InputError: if it cannot be read, or is not what was written.
         """
         file = self.manifest.files[index]
-        content = self.store.read(file.name)
+        content = self.store.read(file.name, named_by=self.name)
         header = self.manifest.header(file)
         body = memoryview(content)[len(header) :]
         blocks = [block for block in self.manifest.blocks() if block.file == index]
         size = self.manifest.image_bytes
         hashes = tuple(hashlib.sha256(body[b.first * size : (b.first + b.images) * size]).hexdigest() for b in blocks)
         if content[: len(header)] != header or len(body) != file.images * size or hashes != file.sha256:
-            raise InputError(f"{self.store.place(file.name)}: not what was written; fetch or write it anew.")
+            raise InputError(
+                f"{self.store.place(file.name)}: not what was written, by its hashes in {self.name}; fetch or write "
+                "both anew."
+            )
         shape = (file.images, self.manifest.channels, self.manifest.size, self.manifest.size)
         return np.frombuffer(body, self.manifest.dtype).reshape(shape)
 

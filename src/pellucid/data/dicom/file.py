@@ -11,6 +11,7 @@ from pydantic import Field
 
 from pellucid.data.decoding.pixel_limit import check_pixels
 from pellucid.data.dicom.bits import values_of_words
+from pellucid.data.dicom.bounded_file import BoundedFile
 from pellucid.data.dicom.codestream import declared_size
 from pellucid.data.dicom.quiet import quiet
 from pellucid.data.dicom.values import WHITE, gray_table, whole
@@ -149,9 +150,10 @@ def open_dicom(path: Path, *, pixels: bool = True, tags: Sequence[str] | None = 
             "DCMTK's `dcmconv +F`."
         )
     try:
-        image: DicomObject = pydicom.dcmread(
-            path, stop_before_pixels=not pixels, specific_tags=None if tags is None else list(tags)
-        )
+        with path.open("rb") as file:
+            image: DicomObject = pydicom.dcmread(
+                BoundedFile(file), stop_before_pixels=not pixels, specific_tags=None if tags is None else list(tags)
+            )
     except Exception as error:
         raise InputError(f"{path}: truncated or damaged ({type(error).__name__}). {WHAT_TO_DO}") from error
     return image

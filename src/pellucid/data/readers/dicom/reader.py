@@ -192,7 +192,7 @@ def _regions(
         places.setdefault(row, []).append(i)
     headers = {row: found.headers[own[0]] for row, own in places.items()}
     sizes = {h.path: (h.columns, h.rows) for h in headers.values()}
-    known = names_of_rows(columns.cells[name])  # of two rows of one name the second is refused
+    known = names_of_rows(columns.texts(name))  # of two rows of one name the second is refused
     files = {row: header.path for row, header in headers.items()}
     regions: dict[int, list[Region]] = {}
     for region in read_boxes(boxes, (*names, name.lower()), known, files, size=sizes.get):

@@ -46,11 +46,11 @@ def read_boxes(
         size: width and height of the image in a file, upright, None where that cannot be read; by default `image_size`.
 
     Raises:
-        InputError: naming the table, if a column is missing, or all boxes lie within 1, as fractions do.
+        InputError: naming the table, if a column is missing or holds lists, or all boxes lie within 1, as fractions do.
     """
-    named = boxes.cells[need_column(boxes, "path", None, path_names, remedy=_REMEDY)]
-    labels = boxes.cells[need_column(boxes, "label", None, _LABEL, remedy=_REMEDY)]
-    sides = [boxes.cells[_side(boxes, side)] for side in _SIDES]
+    named = boxes.texts(need_column(boxes, "path", None, path_names, remedy=_REMEDY))
+    labels = boxes.texts(need_column(boxes, "label", None, _LABEL, remedy=_REMEDY))
+    sides = [boxes.texts(_side(boxes, side)) for side in _SIDES]
     _refuse_fractions(boxes, sides)
     matches = match_names(named, images)
     for note in matches.notes:

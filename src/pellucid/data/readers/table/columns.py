@@ -48,6 +48,16 @@ class Columns:
     def __len__(self) -> int:
         return len(self.places)
 
+    def texts(self, name: str) -> list[str]:
+        """The cells of a column.
+
+        Raises:
+            InputError: for a column of lists.
+        """
+        if name not in self.cells:
+            raise InputError(f"{self.source}: {name!r} is a column of lists; expected one value a row.")
+        return self.cells[name]
+
     def where(self, row: int) -> str:
         """`line 7`, for messages."""
         return f"{self.unit} {self.places[row]}"

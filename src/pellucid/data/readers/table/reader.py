@@ -178,7 +178,7 @@ def _read_rows(columns: Columns, boxes: Columns | None, settings: TableOptions) 
     targets = read_targets(columns, settings, {path, split, patient, name})
     paths, files = find_files(columns, path, columns.source.parent / settings.images, outside=settings.outside)
     ids = paths if name is None else read_ids(columns, name)
-    known = names_of_rows(ids, paths, columns.cells[path])  # of two rows of one name the second is refused
+    known = names_of_rows(ids, paths, columns.texts(path))  # of two rows of one name the second is refused
     places = {row: file.path for row, file in files.items()}
     said = [f"images from {path!r}", targets.said]
     said += [f"{what} from {column!r}" for what, column in (("names", name), ("parts", split)) if column is not None]

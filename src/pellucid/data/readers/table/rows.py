@@ -36,7 +36,7 @@ def find_files(
     files: dict[int, SourceFile] = {}
     first: dict[str, int] = {}
     folder = f"{base}{os.sep}"
-    for row, cell in enumerate(_cells(columns, name)):
+    for row, cell in enumerate(columns.texts(name)):
         plain = _PLAIN.fullmatch(cell) is not None
         path = cell if plain or not cell else Path(cell).as_posix()
         paths.append(path)
@@ -71,34 +71,28 @@ def _leads_out(path: str) -> bool:
 def read_ids(columns: Columns, name: str) -> list[str]:
     """The name of each row; one that is empty or there twice is a fault."""
     first: dict[str, int] = {}
-    for row, cell in enumerate(_cells(columns, name)):
+    for row, cell in enumerate(columns.texts(name)):
         earlier = first.setdefault(cell, row)
         if not cell:
             columns.refuse(row, f"{name} is empty")
         elif earlier != row:
             columns.refuse(row, f"{name} {cell!r} is in {columns.where(earlier)} too")
-    return columns.cells[name]
+    return columns.texts(name)
 
 
 def read_patients(columns: Columns, name: str) -> list[str]:
     """The patient of each row; none is a fault."""
-    for row, cell in enumerate(_cells(columns, name)):
+    for row, cell in enumerate(columns.texts(name)):
         if not cell:
             columns.refuse(row, f"{name} is empty")
-    return columns.cells[name]
+    return columns.texts(name)
 
 
 def read_parts(columns: Columns, name: str) -> list[str]:
     """`train`, `validation` or `test` for each row; anything else is a fault."""
-    cells = _cells(columns, name)
+    cells = columns.texts(name)
     parts = {cell: PART_NAMES.get(cell.lower(), "") for cell in set(cells)}
     for row, cell in enumerate(cells if not all(parts.values()) else ()):
         if not parts[cell]:
             columns.refuse(row, f"{name} is {cell!r}; expected train, validation (or val, valid, dev) or test")
     return [parts[cell] for cell in cells]
-
-
-def _cells(columns: Columns, name: str) -> list[str]:
-    if name not in columns.cells:
-        raise InputError(f"{columns.source}: {name!r} is a column of lists; expected one value a row.")
-    return columns.cells[name]

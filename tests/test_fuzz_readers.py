@@ -1,0 +1,114 @@
+"""A small part of the campaign over readers, of every kind of file; and the campaign sees what it looks for."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pellucid.types import InputError
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the campaign forks")
+for extra in ("pyarrow", "pydicom", "fsspec"):
+    pytest.importorskip(extra)
+
+
+@pytest.fixture
+def campaign(monkeypatch):
+    """The campaign's module."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import fuzz_readers
+
+    return fuzz_readers
+
+
+def test_damaged_files_of_every_kind_are_read_or_refused_by_their_name(tmp_path, campaign):
+    results = tmp_path / "results.csv"
+    count = 2 * len(campaign.KINDS)
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "fuzz_readers.py", f"--trials={count}", "--seed=13", f"--results={results}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    with results.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["kind"] for row in rows] == list(campaign.KINDS)
+    assert {(row["trials"], row["findings"], row["name no file"]) for row in rows} == {("2", "0", "0")}
+    assert sum(int(row["refused"]) for row in rows) > count / 3
+
+
+def refuse(folder):
+    raise InputError(f"{folder / 'a.png'}: damaged")
+
+
+def refuse_without_a_name(folder):
+    raise InputError("damaged")
+
+
+def mistake(folder):
+    raise KeyError("a")
+
+
+def panic(folder):
+    raise type("PanicException", (BaseException,), {})("index out of range")
+
+
+def hang(folder):
+    while True:
+        time.sleep(1)
+
+
+def crash(folder):
+    os.abort()
+
+
+def ask_for_too_much(folder):
+    np.zeros(10**12, dtype=np.uint8)
+
+
+def take_too_much(folder):
+    np.ones(2 * 10**8, dtype=np.uint8)
+    return []
+
+
+@pytest.mark.parametrize(
+    ("read", "verdict", "named"),
+    [
+        (lambda folder: [], "read", True),
+        (refuse, "refused", True),
+        (refuse_without_a_name, "refused", False),
+        (mistake, "KeyError", False),
+        (panic, "PanicException", False),
+        (hang, "hang", False),
+        (crash, "killed by signal 6", False),
+        (ask_for_too_much, "MemoryError", False),
+        (take_too_much, "memory", True),
+    ],
+)
+def test_the_campaign_sees_what_a_reader_does(tmp_path, campaign, read, verdict, named):
+    folder = tmp_path / "trial"
+    folder.mkdir()
+    seconds = 1 if verdict == "hang" else 60
+    found = campaign.run_trial(campaign.Kind(lambda at: None, read), folder, ["a.png"], seconds=seconds, megabytes=100)
+    assert (found.verdict, found.named) == (verdict, named)
+    assert found.finding == (verdict not in ("read", "refused"))
+
+
+def test_the_same_seed_damages_in_the_same_way(tmp_path, campaign):
+    import fuzz_mutations
+
+    source = tmp_path / "a.json"
+    made = []
+    for seed in (0, 0, 1):
+        source.write_text('{"images": [{"id": 1}]}')
+        made.append((fuzz_mutations.damage(source, np.random.default_rng(seed)), source.read_bytes()))
+    assert made[0] == made[1] != made[2]
