@@ -18,7 +18,7 @@ def values_of_words(image: DicomObject, words: npt.NDArray[Any], *, as_stored: b
     """The values in an image's words: the BitsStored bits up to HighBit.
 
     Args:
-        image: with the attributes of the Image Pixel module.
+        image: with the attributes of the Image Pixel module, BitsStored at most BitsAllocated.
         words: of BitsAllocated bits, signed or not.
         as_stored: whether they are the words of the file; what JPEG and its like hold are values already.
 
@@ -28,8 +28,6 @@ def values_of_words(image: DicomObject, words: npt.NDArray[Any], *, as_stored: b
     """
     allocated, stored = whole(image, "BitsAllocated"), whole(image, "BitsStored")
     high = whole(image, "HighBit", stored - 1)
-    if not 1 <= stored <= allocated:
-        raise ValueError(f"BitsStored is {stored}, BitsAllocated {allocated}")
     if not stored - 1 <= high < allocated:
         raise ValueError(
             f"HighBit is {high}; with BitsStored {stored} and BitsAllocated {allocated} it can be "

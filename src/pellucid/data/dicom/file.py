@@ -186,6 +186,10 @@ def _decode(image: DicomObject, index: int) -> npt.NDArray[Any]:
         raise _RefusedError(f"{whole(image, 'SamplesPerPixel')} samples a pixel; gray has 1 and colour 3.")
     if whole(image, "BitsAllocated") > 16:
         raise _RefusedError(f"{whole(image, 'BitsAllocated')} bits a pixel; up to 16 can be read.")
+    if not 1 <= whole(image, "BitsStored") <= whole(image, "BitsAllocated"):
+        raise _RefusedError(
+            f"BitsStored is {whole(image, 'BitsStored')}, BitsAllocated {whole(image, 'BitsAllocated')}."
+        )
     syntax = UID(str(image.file_meta.get("TransferSyntaxUID", "")))
     options: dict[str, Any] = {"correct_unused_bits": False}  # gray_table and colour need no help with them
     if syntax.is_compressed and not syntax.is_deflated:
