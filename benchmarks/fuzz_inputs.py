@@ -21,15 +21,15 @@ from PIL import Image
 from pyarrow.parquet import write_table
 from pydicom import uid
 
+from pellucid.annotations.files import export_annotations, import_annotations
+from pellucid.annotations.records import LabelAnswer, Mark, Note, Visit
+from pellucid.annotations.shapes import Brush, Polygon, Rectangle
+from pellucid.annotations.store import open_store
 from pellucid.data import check_dataset, open_dataset
-from pellucid.data.annotation_files import export_annotations, import_annotations
-from pellucid.data.annotation_shapes import Brush, Polygon, Rectangle
-from pellucid.data.annotation_store import open_store
-from pellucid.data.annotations import Mark, Note, Verdict, Visit
-from pellucid.data.cifar10_files import CLASSES
-from pellucid.data.shards import write_shards
+from pellucid.data.cache.shards import write_shards
+from pellucid.data.readers.cifar10.files import CLASSES
 from pellucid.models import create_model, load_model, save_model
-from pellucid.models.pretrained import read_tensors
+from pellucid.models.sources.pretrained import read_tensors
 from pellucid.models.weights import read_training_record
 from pellucid.study import load_study
 from pellucid.training.recipe import load_recipe
@@ -318,7 +318,7 @@ def make_annotations(folder: Path) -> None:
         store.put_image(second, 32, 32)
         for shape in shapes:
             store.add_mark(Mark(first, "Nodule", "relevant", shape, "Ann"))
-        store.put_verdict(Verdict(first, "Nodule", "yes", "Ann"))
+        store.put_verdict(LabelAnswer(first, "Nodule", "yes", "Ann"))
         store.put_note(Note(second, 'a note, in "quotes"', "Bob"))
         store.put_visit(Visit(first, "done", "Ann"))
     export_annotations(folder / "annotations.db", folder / "ours.json", "coco")

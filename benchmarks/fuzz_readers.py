@@ -34,8 +34,8 @@ import torch
 
 from fuzz_inputs import KINDS, Kind
 from fuzz_mutations import damage
-from pellucid.progress import progress_bar
 from pellucid.types import InputError
+from pellucid.utils.progress import progress_bar
 from table import machine, versions, write
 
 SECONDS = 30
