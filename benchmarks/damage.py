@@ -258,7 +258,7 @@ def subjects() -> dict[str, Subject]:
         Subject("stopped", (*TRAIN, "--resume"), of_run, kills=0, weight=2),
         Subject(
             "study", ("study", "demo", *study, "--out", "study", "--device", "cpu", "--jobs", "1"),
-            of_json("study/results.json"), weight=1.5, kills=0.15,
+            of_json("study/results.json"), kills=0.15,
         ),
         Subject(
             "ara", ("ara", *judged, "--kind", "attack", "--limit", "14", "--out", "ara"),
