@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from pellucid.cli.evaluate import choices
 from pellucid.cli.options import (
     AllowTrainingImages,
     Cache,
@@ -19,19 +18,20 @@ from pellucid.cli.options import (
     Root,
     Seed,
     Split,
+    choices,
     open_splits,
     pick_device,
     show,
     tell_seen,
     wrote,
 )
+from pellucid.cli.output_names import output_folders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pellucid.data.dataset import Dataset
     from pellucid.evaluation.robustness.radii import AttackConfig
-    from pellucid.evaluation.robustness.robustness_target import RobustnessTarget
     from pellucid.evaluation.training_images import ImageCheck
     from pellucid.report.charts.curves import AraCurve
 
@@ -75,7 +75,7 @@ def ara(
 
     kinds = list(dict.fromkeys(choices(kind, KINDS, "kind of area")))
     settings = AttackConfig(protocol, seed)
-    folders = _folders(model, out)
+    folders = output_folders(model, out)
     whole = get_split(open_splits(data, root, data_option), split)
     place = pick_device(device)
     found: dict[str, dict[str, Any]] = {}
@@ -106,11 +106,11 @@ def _one(
     check: ImageCheck,
 ) -> tuple[dict[str, Any], list[AraCurve]]:
     """Measure one network, or read what was measured."""
-    from pellucid.cli.evaluate import _same_classes
+    from pellucid.data.class_match import match_classes
     from pellucid.evaluation.metrics.bootstrap import Bootstrap
     from pellucid.evaluation.robustness.ara_summary import conclude, curve_of
     from pellucid.evaluation.robustness.radii import measure
-    from pellucid.evaluation.robustness.robustness_target import robustness_target_of
+    from pellucid.evaluation.robustness.robustness_target import check_something_to_measure, robustness_target_of
     from pellucid.models import load_model
     from pellucid.models.weights import read_model_card, weights_file
     from pellucid.report.charts.curves import AraCurve
@@ -119,10 +119,12 @@ def _one(
 
     classifier = load_model(model, device)
     card = read_model_card(model)
-    _same_classes(classifier.classes, whole.classes, whole.card.name)
+    whole, notes = match_classes(whole, classifier.classes, classifier.task)
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
     robustness_targets = [robustness_target_of(kind, whole, card) for kind in kinds]
     dataset = whole.limit(limit, seed=protocol.seed)
-    _something_to_measure(robustness_targets, dataset)
+    check_something_to_measure(robustness_targets, dataset)
     images = check.pixels(dataset, classifier.input_spec, cache)
     seen = check.found()
     tell_seen(seen)
@@ -151,34 +153,6 @@ def _one(
             )
         )
     return found, curves
-
-
-def _something_to_measure(robustness_targets: Sequence[RobustnessTarget], dataset: Dataset) -> None:
-    from pellucid.types import InputError
-
-    for robustness_target in robustness_targets:
-        missing = robustness_target.undefined(dataset.targets)
-        if dataset.task == "multilabel" and len(missing) == len(dataset.classes):
-            told = "; ".join(f"{dataset.classes[k]}: {why}" for k, why in missing.items())
-            raise InputError(
-                f"no label has an Accuracy-Robustness Area of kind {robustness_target.kind} ({told}). "
-                "Measure more images."
-            )
-
-
-def _folders(models: Sequence[Path], out: Path) -> dict[str, Path]:
-    """A name and a folder a network: `out` itself for a single one."""
-    from pellucid.types import InputError
-
-    runs = [(path if path.is_dir() else path.parent).resolve() for path in models]
-    names = [run.name for run in runs]
-    if len(models) == 1:
-        return {names[0]: out}
-    if len(set(names)) < len(names):
-        names = [f"{run.parent.name}-{run.name}" for run in runs]
-    if len(set(names)) < len(names):
-        raise InputError(f"two of the networks are called alike ({', '.join(names)}): measure them one by one.")
-    return {name: out / name for name in names}
 
 
 def _tell(found: Mapping[str, Mapping[str, Any]], kinds: Sequence[str], title: str) -> None:

@@ -68,14 +68,13 @@ def certify(
 
     Example: `pellucid certify runs/first --data phantom --sigma 0.25 --limit 50 --out runs/first/certify`
     """
-    from pellucid.cli.ara import _something_to_measure
-    from pellucid.cli.evaluate import _same_classes
+    from pellucid.data.class_match import match_classes
     from pellucid.data.dataset import get_split
     from pellucid.evaluation.metrics.bootstrap import Bootstrap
     from pellucid.evaluation.robustness.certified import Smoothing
     from pellucid.evaluation.robustness.certified_rows import ROWS, measure_certified
     from pellucid.evaluation.robustness.certified_summary import bracket_of, certified_summary
-    from pellucid.evaluation.robustness.robustness_target import robustness_target_of
+    from pellucid.evaluation.robustness.robustness_target import check_something_to_measure, robustness_target_of
     from pellucid.evaluation.training_images import ImageCheck
     from pellucid.models import load_model
     from pellucid.models.weights import read_model_card, weights_file
@@ -94,10 +93,12 @@ def certify(
     )
     classifier = load_model(model, pick_device(device))
     whole = get_split(open_splits(data, root, data_option), split)
-    _same_classes(classifier.classes, whole.classes, whole.card.name)
+    whole, notes = match_classes(whole, classifier.classes, classifier.task)
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
     robustness_target = robustness_target_of("attack", whole, card)
     dataset = whole.limit(limit, seed=seed)
-    _something_to_measure([robustness_target], dataset)
+    check_something_to_measure([robustness_target], dataset)
     check = ImageCheck(model, refuse=not allow_training_images)
     images = check.pixels(dataset, classifier.input_spec, cache)
     tell_seen(check.found())

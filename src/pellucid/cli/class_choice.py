@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pellucid.cli.evaluate import known_names
-from pellucid.cli.options import split_names
+from pellucid.cli.options import known_names, split_names
 from pellucid.types import InputError
 
 if TYPE_CHECKING:

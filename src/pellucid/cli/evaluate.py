@@ -19,10 +19,10 @@ from pellucid.cli.options import (
     Root,
     Seed,
     Split,
+    choices,
     open_splits,
     pick_device,
     show,
-    split_names,
     tell_seen,
     wrote,
 )
@@ -65,6 +65,7 @@ def evaluate(
     """
     from pellucid.attacks import Epsilon
     from pellucid.attacks.under_attack import logits_under_attack
+    from pellucid.data.class_match import match_classes
     from pellucid.data.dataset import get_split
     from pellucid.evaluation.metrics.comparison import classification_rows, robustness_rows
     from pellucid.evaluation.metrics.statistics import Bootstrap
@@ -78,8 +79,12 @@ def evaluate(
     sizes = [validate(Epsilon, parse_override(text), f"--attack {text}") for text in attack or ()]
     classifier = load_model(model, pick_device(device))
     thresholds = _thresholds(read_model_card(model))
-    dataset = get_split(open_splits(data, root, data_option), split).limit(limit, seed=seed)
-    _same_classes(classifier.classes, dataset.classes, data)
+    dataset, notes = match_classes(
+        get_split(open_splits(data, root, data_option), split), classifier.classes, classifier.task
+    )
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+    dataset = dataset.limit(limit, seed=seed)
     check = ImageCheck(model, refuse=not allow_training_images)
     images = check.pixels(dataset, classifier.input_spec, cache)
     tell_seen(check.found())
@@ -242,38 +247,6 @@ def localize(
             f"boxes from {name}, after Wang et al. 2017",
             ["hit", "pairs", "accuracy", "false positives", "box area"],
             table,
-        )
-
-
-def choices(text: str, known: Any, kind: str) -> list[str]:  # noqa: ANN401
-    """Names as `split_names` reads them, each of them known."""
-    return known_names(split_names(text), known, kind)
-
-
-def known_names(names: list[str], known: Any, kind: str) -> list[str]:  # noqa: ANN401
-    """The names, if there is one at least, and each of them known.
-
-    Raises:
-        InputError: with the nearest known one.
-    """
-    from pellucid.types import InputError
-    from pellucid.utils.resources import nearest
-
-    for name in names:
-        if name not in known:
-            raise InputError(f"unknown {kind} {name!r}. {nearest(name, known)}")
-    if not names:
-        raise InputError(f"name at least one {kind}. {nearest('', known)}")
-    return names
-
-
-def _same_classes(of_model: tuple[str, ...], of_data: tuple[str, ...], name: str) -> None:
-    from pellucid.types import InputError
-
-    if of_model != of_data:
-        raise InputError(
-            f"the network tells {', '.join(of_model)}; {name} is labelled with {', '.join(of_data)}. "
-            "Evaluate it on data with its own classes (see --data-option)."
         )
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from pellucid.cli.evaluate import choices
 from pellucid.cli.options import (
     DataOption,
     Device,
@@ -17,6 +16,7 @@ from pellucid.cli.options import (
     Root,
     Seed,
     Split,
+    choices,
     pick_device,
     wrote,
 )

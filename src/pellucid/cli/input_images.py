@@ -148,9 +148,11 @@ def from_dataset(
         InputError: for an unknown dataset, part or image, a dataset of other classes than the network's, or one that is
             read otherwise than the network was trained.
     """
-    from pellucid.cli.evaluate import _same_classes
+    import typer
+
     from pellucid.cli.options import open_splits
     from pellucid.cli.output_names import output_names
+    from pellucid.data.class_match import match_classes
     from pellucid.data.dataset import get_split
     from pellucid.data.decoding.file_pixels import FilePixels, fitted
     from pellucid.data.dicom.file import is_dicom
@@ -158,7 +160,9 @@ def from_dataset(
     from pellucid.utils.resources import nearest
 
     dataset = get_split(open_splits(data, root, options), split)
-    _same_classes(network.classes, dataset.classes, data)
+    dataset, notes = match_classes(dataset, network.classes, network.task)
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
     if wanted:
         rows = {name: row for row, name in enumerate(dataset.ids)}
         for name in wanted:

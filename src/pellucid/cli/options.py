@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from pellucid.data.dataset import Splits
     from pellucid.evaluation.training_images import SeenImages
+    from pellucid.utils.result import Result
 
 Model = Annotated[Path, typer.Argument(help="A run folder, or a weights file with its model.toml.", show_default=False)]
 DataName = Annotated[str, typer.Option("--data", help="A dataset by name; `pellucid data list` shows them.")]
@@ -111,6 +112,28 @@ def split_names(text: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
+def choices(text: str, known: Any, kind: str) -> list[str]:  # noqa: ANN401
+    """Names as `split_names` reads them, each of them known."""
+    return known_names(split_names(text), known, kind)
+
+
+def known_names(names: list[str], known: Any, kind: str) -> list[str]:  # noqa: ANN401
+    """The names, if there is one at least, and each of them known.
+
+    Raises:
+        InputError: with the nearest known one.
+    """
+    from pellucid.types import InputError
+    from pellucid.utils.resources import nearest
+
+    for name in names:
+        if name not in known:
+            raise InputError(f"unknown {kind} {name!r}. {nearest(name, known)}")
+    if not names:
+        raise InputError(f"name at least one {kind}. {nearest('', known)}")
+    return names
+
+
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table."""
     from rich.console import Console
@@ -122,6 +145,22 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     for row in rows:
         table.add_row(*row)
     Console().print(table)
+
+
+def show_result(result: Result, out: Path | None = None) -> None:
+    """Save a result, print its tables, and say what a reader must know of it and where it lies.
+
+    Args:
+        result: what a verb returned.
+        out: the folder to write to; None where nothing is written.
+    """
+    paths = [] if out is None else result.save(out)
+    for table in result.tables():
+        show(table.title, table.columns, table.rows)
+    for text in result.warnings:
+        typer.echo(f"note: {text}", err=True)
+    for path in paths:
+        wrote(path)
 
 
 def tell_seen(found: SeenImages, *, judging: bool = True) -> None:

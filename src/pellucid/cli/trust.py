@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from pellucid.cli.evaluate import choices
 from pellucid.cli.options import (
     AllowTrainingImages,
     BatchSize,
@@ -20,6 +19,7 @@ from pellucid.cli.options import (
     Root,
     Seed,
     Split,
+    choices,
     key_values,
     open_splits,
     pick_device,
@@ -70,7 +70,7 @@ def trust(
 
     Example: `pellucid trust runs/first --data phantom --method cam,saliency --limit 50 --out runs/first/trust`
     """
-    from pellucid.cli.evaluate import _same_classes
+    from pellucid.data.class_match import match_classes
     from pellucid.data.dataset import get_split
     from pellucid.evaluation.training_images import ImageCheck
     from pellucid.evaluation.trust.judge import TrustSettings, budget
@@ -86,7 +86,9 @@ def trust(
     place = pick_device(device)
     classifier = load_model(model, place)
     dataset = get_split(open_splits(data, root, data_option), split)
-    _same_classes(classifier.classes, dataset.classes, data)
+    dataset, notes = match_classes(dataset, classifier.classes, classifier.task)
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
     others = _others(classifier, beside or (), place)
     finding = key_values(data_option).get("shortcut")
     checks = [ImageCheck(path, refuse=not allow_training_images) for path in (model, *(p for p, _ in others.values()))]
@@ -134,12 +136,12 @@ def trust(
 def _others(
     classifier: ConvolutionalClassifier, paths: Sequence[Path], device: str
 ) -> dict[str, tuple[Path, ConvolutionalClassifier]]:
-    from pellucid.cli.ara import _folders
+    from pellucid.cli.output_names import output_folders
     from pellucid.models import load_model
     from pellucid.types import InputError
 
     found = {}
-    for name, path in zip(_folders(paths, Path()), paths, strict=True) if paths else ():
+    for name, path in zip(output_folders(paths, Path()), paths, strict=True) if paths else ():
         other = load_model(path, device)
         if other.classes != classifier.classes or other.input_spec != classifier.input_spec:
             raise InputError(f"{path} has other classes, channels or image size than the network: it cannot agree.")

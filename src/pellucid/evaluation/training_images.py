@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pellucid.models.training_record import TrainingRecord
     from pellucid.types import InputSpec, Pixels
 
-OPTION = "--allow-training-images"
+OPTION = "--allow-training-images (in Python: allow_training_images=True)"
 
 
 @dataclass(frozen=True)
@@ -75,16 +75,16 @@ class ImageCheck:
     """Looks for a network's own training images among those that it is now given.
 
     Args:
-        model: a run folder, or a weights file with its `model.toml`.
+        model: a run folder, or a weights file with its `model.toml`; None for a model that was not loaded from one.
         refuse: whether images that it was trained on are refused; they are counted in any case.
 
     Raises:
         InputError: a training record whose file is missing or was altered.
     """
 
-    def __init__(self, model: str | Path, *, refuse: bool) -> None:
-        self.model, self.refuse = str(model), refuse
-        self.record: TrainingRecord | None = read_training_record(model)
+    def __init__(self, model: str | Path | None, *, refuse: bool) -> None:
+        self.model, self.refuse = "the model" if model is None else str(model), refuse
+        self.record: TrainingRecord | None = None if model is None else read_training_record(model)
         self._seen: dict[tuple[str, str, str], str] = {}  # each image once, however often it is looked at
         self._other: tuple[str, ...] = ()
 

@@ -13,6 +13,7 @@ from pellucid.types import InputError, InputSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from pellucid.types import Classifier, Task
 
@@ -26,7 +27,12 @@ class Architecture:
 
 
 class _Normalised(nn.Module):
-    """What every classifier holds: task, classes, the images it takes, and their normalisation."""
+    """What every classifier holds: task, classes, the images it takes, and their normalisation.
+
+    Attributes:
+        path: the run folder or weights file that it was loaded from; None for one that was not loaded.
+        card: what the `model.toml` there says; empty for one that was not loaded.
+    """
 
     mean: Tensor
     std: Tensor
@@ -45,6 +51,8 @@ class _Normalised(nn.Module):
         self.task: Task = task
         self.classes = tuple(classes)
         self.input_spec = input_spec
+        self.path: Path | None = None
+        self.card: Mapping[str, Any] = {}
         for name, values in (("mean", mean), ("std", std)):
             if len(values) != input_spec.channels:
                 raise InputError(f"{name} needs one value a channel, {input_spec.channels}; found {len(values)}.")

@@ -171,6 +171,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Convolut
             "the rest of the card may not fit it. Save both with save_model, or delete weights_sha256."
         )
     model.architecture = Architecture(architecture["name"], options)
+    model.path, model.card = path, card
     return model.to(device).eval()
 
 

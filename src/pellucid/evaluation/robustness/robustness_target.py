@@ -15,7 +15,7 @@ from pellucid.types import InputError
 from pellucid.utils.resources import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -172,3 +172,19 @@ def _constant(card: Mapping[str, Any], dataset: Dataset) -> tuple[float, ...]:
             "that minimises its training loss), or measure --kind attack."
         )
     return tuple(float(v) for v in levels)
+
+
+def check_something_to_measure(robustness_targets: Sequence[RobustnessTarget], dataset: Dataset) -> None:
+    """Refuse images on which no label has an area of the kinds asked for.
+
+    Raises:
+        InputError: with the reason for each label.
+    """
+    for robustness_target in robustness_targets:
+        missing = robustness_target.undefined(dataset.targets)
+        if dataset.task == "multilabel" and len(missing) == len(dataset.classes):
+            told = "; ".join(f"{dataset.classes[k]}: {why}" for k, why in missing.items())
+            raise InputError(
+                f"no label has an Accuracy-Robustness Area of kind {robustness_target.kind} ({told}). "
+                "Measure more images."
+            )

@@ -1,0 +1,123 @@
+"""A model and the images that it is judged on: what every judging verb begins with."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pellucid.data.class_match import match_classes
+from pellucid.evaluation.training_images import ImageCheck
+from pellucid.models.weights import weights_file
+from pellucid.utils.download import digest_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.types import Pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """A model, the images it is judged on, and whether it has seen them before.
+
+    Attributes:
+        model: what is judged.
+        whole: the part of the dataset, its classes those of the model.
+        dataset: of these, the images that are used.
+        check: of the model's own training images.
+        cache: the folder of decoded images.
+        notes: what a reader must know of the classes.
+    """
+
+    model: ConvolutionalClassifier
+    whole: Dataset
+    dataset: Dataset
+    check: ImageCheck
+    cache: Path | None
+    notes: list[str]
+
+    def pixels(self) -> Pixels:
+        """The images at the model's size, uint8 or uint16 (N, C, S, S), looked at before and after they are decoded.
+
+        Raises:
+            InputError: images that the model was trained on, unless that is allowed; an image that cannot be read.
+        """
+        return self.check.pixels(self.dataset, self.model.input_spec, self.cache)
+
+    @property
+    def thresholds(self) -> list[float]:
+        """The probability of each class from which on it counts as predicted; a half where the card has none."""
+        return [float(t) for t in self.model.card.get("thresholds") or [0.5] * len(self.model.classes)]
+
+    @property
+    def weights_sha256(self) -> str:
+        """What results of these weights are kept under: the hash of the file, or of the tensors where there is none."""
+        if self.model.path is not None:
+            return digest_of(weights_file(self.model.path))
+        digest = hashlib.sha256()
+        for name, tensor in self.model.state_dict().items():
+            digest.update(name.encode() + b"\0" + str(tensor.dtype).encode() + str(tuple(tensor.shape)).encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def about(self, dataset: Dataset | None = None) -> dict[str, Any]:
+        """Model, data, part and fingerprint, as every result says them."""
+        return {
+            "model": name_of(self.model),
+            "data": self.whole.card.name,
+            "split": self.whole.split,
+            "fingerprint": (dataset or self.dataset).fingerprint,
+        }
+
+    def seen(self) -> dict[str, Any]:
+        """How many of the images looked at so far the model has seen before, as every result says it."""
+        return self.check.found().to_json()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know: of classes that one side lacks, and of images that the model has seen before."""
+        return [*self.notes, *self.check.found().messages()]
+
+
+def open_session(
+    model: ConvolutionalClassifier,
+    data: Dataset,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    cache: Path | None = None,
+    allow_training_images: bool = False,
+    class_map: Mapping[str, str] | None = None,
+    match: bool = True,
+) -> Session:
+    """Begin to judge a model; nothing is decoded yet.
+
+    Args:
+        model: what is judged.
+        data: one part of a dataset.
+        limit: at most so many images, chosen with `seed`; all where not given.
+        seed: of that choice.
+        cache: keep decoded images in this folder.
+        allow_training_images: count images that the model was trained on in, instead of refusing them.
+        class_map: the data's name for each of the model's classes that has another one there.
+        match: whether the labels are matched with the model's classes at all.
+
+    Raises:
+        InputError: classes that do not fit, see `match_classes`; a training record that is missing or was altered.
+    """
+    notes: list[str] = []
+    if match:
+        data, notes = match_classes(data, model.classes, model.task, class_map)
+    check = ImageCheck(model.path, refuse=not allow_training_images)
+    return Session(model, data, data.limit(limit, seed=seed), check, cache, notes)
+
+
+def name_of(model: ConvolutionalClassifier) -> str:
+    """What results call a model: where it was loaded from, or that it was not."""
+    return "a model in memory" if model.path is None else str(model.path)
