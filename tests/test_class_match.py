@@ -61,7 +61,8 @@ def test_other_names_are_matched_by_the_map(animals):
 def test_what_the_data_lack_is_said(animals, labels):
     found, notes = match_classes(animals, ("cow", "bird", "cat", "dog"), "multiclass")
     assert names_shown(found) == names_shown(animals)
-    assert len(notes) == 1 and "animals/test has no cow" in notes[0]
+    assert len(notes) == 1
+    assert "animals/test has no cow" in notes[0]
     found, notes = match_classes(labels, ("Fracture", *labels.classes), "multilabel")
     assert np.isnan(found.targets[:, 0]).all()
     np.testing.assert_array_equal(found.targets[:, 1:], labels.targets)
