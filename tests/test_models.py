@@ -260,6 +260,19 @@ def test_wrap_refuses_what_does_not_fit():
     assert foreign.training
 
 
+@pytest.mark.parametrize("gradients", [True, False])
+def test_gradients_can_be_taken_of_a_frozen_model_in_inference_mode(gradients):
+    net, images = stir(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))), torch.rand(2, 1, 4, 4)
+    expected = torch.autograd.grad(net.eval()(pixels := images.clone().requires_grad_(True)).sum(), pixels)[0]
+    with torch.inference_mode(), torch.set_grad_enabled(gradients):
+        with frozen(net):
+            assert torch.is_grad_enabled() is gradients
+            with torch.enable_grad():
+                pixels = images.clone().requires_grad_(True)
+                assert torch.equal(torch.autograd.grad(net(pixels).sum(), pixels)[0], expected)
+        assert torch.is_inference_mode_enabled()
+
+
 def test_frozen_restores_everything_also_after_an_exception():
     foreign = Foreign()
     foreign.body[1].eval()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from pellucid.attacks.attack_state import AttackState
-from pellucid.attacks.epsilon import lengths, scale_to
+from pellucid.attacks.epsilon import project, scale_to
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import in_batches
 from pellucid.types import InputError, check_images
@@ -110,7 +110,7 @@ def check_attack_strength(
     known = radius.isfinite().to(images.device)
     bound = torch.where(known, SHARE * radius.to(images), largest if math.isfinite(largest) else 1.0)
     found = torch.full_like(bound, torch.inf)
-    with torch.inference_mode(False), frozen(classifier):
+    with frozen(classifier):
         for rows in in_batches(len(images), batch_size):
             index = torch.arange(rows.start, rows.stop, device=images.device)
             generator = torch.Generator(images.device).manual_seed(seed + rows.start)
@@ -143,8 +143,7 @@ def _walk(search: AttackState, bound: Tensor, of: Literal["margin", "loss"], ste
         seen = search.evaluate(delta[rows], rows, of=of)
         assert seen.gradient is not None
         moved = delta[rows] + uphill * scale_to(seen.gradient, step * bound[rows], "rms")
-        excess = (bound[rows] / lengths(moved, "rms").clamp_min(1e-30)).clamp_max(1.0)
-        delta[rows] = search.inside(moved * excess.view(-1, 1, 1, 1), rows)
+        delta[rows] = search.inside(project(moved, bound[rows], "rms"), rows)
     rows = search.radius.isinf().nonzero().squeeze(1)
     if len(rows):
         search.evaluate(delta[rows], rows, gradient=False, of=of)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -67,7 +66,7 @@ def run_minimum_norm(
     """
     parts: list[AttackResult] = []
     images = images.detach()
-    with _undisturbed(classifier):
+    with frozen(classifier):
         rows_at_once = _prepare(classifier, images, criterion, batch_size)
         for rows in in_batches(len(images), rows_at_once):
             index = torch.arange(rows.start, rows.stop, device=images.device)
@@ -97,11 +96,11 @@ def run_fixed_budget(
         The rows of a batch, its perturbed images (n, C, H, W), and its search with what was spent.
     """
     images = images.detach()
-    with _undisturbed(classifier):
+    with frozen(classifier):
         rows_at_once = _prepare(classifier, images, criterion, batch_size)
     for rows in in_batches(len(images), rows_at_once):
         index = torch.arange(rows.start, rows.stop, device=images.device)
-        with _undisturbed(classifier):
+        with frozen(classifier):
             search = _search(classifier, images[rows], criterion.rows(index), box, seed + rows.start)
             perturbation = algorithm(search)
         moved = images[rows] + perturbation
@@ -132,13 +131,6 @@ def images_that_fit(classifier: nn.Module, images: Tensor) -> int:
     if images.device.type == "cuda":
         budget = int(GPU_SHARE * torch.cuda.mem_get_info(images.device)[0])
     return max(1, min(LARGEST_BATCH, budget // each))
-
-
-@contextmanager
-def _undisturbed(classifier: nn.Module) -> Iterator[None]:
-    """The classifier frozen, and gradients possible even where a caller runs in inference mode."""
-    with torch.inference_mode(False), frozen(classifier):
-        yield
 
 
 def _prepare(classifier: nn.Module, images: Tensor, criterion: Criterion, batch_size: int | None) -> int:

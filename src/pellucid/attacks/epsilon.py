@@ -75,10 +75,16 @@ def scale_to(perturbation: Tensor, length: float | Tensor, norm: Norm) -> Tensor
     return perturbation * factor.expand_as(now).view(-1, 1, 1, 1)
 
 
-def project(perturbation: Tensor, length: float, norm: Norm) -> Tensor:
-    """The nearest perturbations (N, C, H, W) no longer than `length`."""
+def project(perturbation: Tensor, length: float | Tensor, norm: Norm) -> Tensor:
+    """The nearest perturbations (N, C, H, W) no longer than `length`, one for all or one per image (N,).
+
+    Example:
+        >>> project(torch.ones(2, 1, 1, 1), torch.tensor([0.5, 2.0]), "l2").flatten()
+        tensor([0.5000, 1.0000])
+    """
     if norm == "linf":
-        return perturbation.clamp(-length, length)
+        reach = torch.as_tensor(length, dtype=perturbation.dtype, device=perturbation.device).view(-1, 1, 1, 1)
+        return perturbation.clamp(-reach, reach)
     now = lengths(perturbation, norm)
     return perturbation * (length / now.clamp_min(1e-30)).clamp_max(1.0).view(-1, 1, 1, 1)
 

@@ -85,7 +85,7 @@ def head_gradients(classifier: Classifier, images: Tensor, what: str) -> tuple[T
     """
     head = _head_of(classifier, what)
     _check(classifier, images)
-    with frozen(classifier), torch.inference_mode(False):
+    with frozen(classifier):
         with torch.no_grad():
             feature_map = _features(classifier, images)
         with torch.enable_grad():

@@ -35,7 +35,7 @@ def rows_that_fit(classifier: Classifier, images: Tensor, batch_size: int | None
         return batch_size
     if not isinstance(classifier, nn.Module) or len(images) == 0:
         return NOT_A_MODULE
-    with torch.inference_mode(False), frozen(classifier):
+    with frozen(classifier):
         return images_that_fit(classifier, images[:1].detach().clone())
 
 

@@ -44,7 +44,7 @@ def saliency(classifier: Classifier, images: Tensor, targets: Targets) -> Tensor
     if images.shape[0] == 0:
         count = (len(classifier.classes),) if indices is None else ()
         return images.new_zeros((0, *count, *images.shape[2:]))
-    with frozen(classifier), torch.inference_mode(False), torch.enable_grad():
+    with frozen(classifier), torch.enable_grad():
         pixels = images.detach().clone().requires_grad_(True)
         logits = classifier(pixels)
         if indices is not None:

@@ -70,7 +70,7 @@ def integrated_gradients(
     at_once = rows_that_fit(classifier, images, batch_size)
     count = len(classifier.classes)
     leading = (len(images),) if indices is not None else (len(images), count)
-    with torch.inference_mode(False), torch.enable_grad(), frozen(classifier):
+    with torch.enable_grad(), frozen(classifier):
         maps = images.new_zeros((*leading, *images.shape[2:]))
         pixels, start = images.detach().clone(), start.clone()
         method = IntegratedGradients(classifier)

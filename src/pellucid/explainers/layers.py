@@ -73,7 +73,7 @@ def layer_gradients(
         found.append(output.detach().clone().requires_grad_(True))
         return found[-1].clone()  # what follows may change its input in place
 
-    with frozen(classifier), torch.inference_mode(False), torch.enable_grad():
+    with frozen(classifier), torch.enable_grad():
         handle = layer_named(classifier, layer).register_forward_hook(keep)
         try:
             logits = classifier(images.detach().clone())

@@ -127,7 +127,7 @@ def explained_by_removal(
     every = range(len(classifier.classes))
     leading = (len(images),) if indices is not None else (len(images), len(every))
     maps, passes = images.new_zeros((*leading, *images.shape[2:])), 0
-    with torch.inference_mode(False), torch.no_grad(), frozen(classifier):
+    with torch.no_grad(), frozen(classifier):
         pixels = images.detach().clone()
         maps = maps.clone()
         at_once, behind = rows_that_fit(classifier, pixels, batch_size), baseline_of(pixels, baseline)

@@ -80,7 +80,7 @@ def rise(
     at_once = rows_that_fit(classifier, images, batch_size)
     height, width = images.shape[2:]
     maps = []
-    with torch.inference_mode(False), torch.no_grad(), frozen(classifier):
+    with torch.no_grad(), frozen(classifier):
         originals = images.detach().clone()
         behind = baseline_of(originals, baseline)
         masks = random_masks(height, width, samples, cells=cells, chance=chance, seed=seed).to(originals)

@@ -73,7 +73,7 @@ def smoothgrad(
     draws = torch.randn((samples, *images.shape[1:]), generator=generator).to(images)
     every = range(len(classifier.classes))
     maps = []
-    with torch.inference_mode(False), frozen(classifier):
+    with frozen(classifier):
         draws, originals = draws.clone(), images.detach().clone()
         for index, image in enumerate(originals):
             classes = list(every) if indices is None else [int(indices[index])]

@@ -258,8 +258,9 @@ def wrap(
 def frozen(classifier: Classifier | nn.Module, *, training: bool = False) -> Iterator[None]:
     """Eval mode and no parameter gradients inside; mode, `requires_grad` and buffers as before afterwards.
 
-    What runs inside may differentiate with respect to images but leaves no trace on the classifier, also when
-    it raises. A classifier that is not a module is left alone. One thread at a time may hold one frozen.
+    What runs inside may differentiate with respect to images, also where a caller runs in inference mode, but leaves
+    no trace on the classifier, also when it raises. A classifier that is not a module is left alone. One thread at a
+    time may hold one frozen.
 
     Args:
         classifier: what is held.
@@ -274,7 +275,8 @@ def frozen(classifier: Classifier | nn.Module, *, training: bool = False) -> Ite
         (True, True)
     """
     if not isinstance(classifier, nn.Module):
-        yield
+        with _outside_inference_mode():
+            yield
         return
     modes = [(module, module.training) for module in classifier.modules()]
     gradients = [(parameter, parameter.requires_grad) for parameter in classifier.parameters()]
@@ -284,7 +286,8 @@ def frozen(classifier: Classifier | nn.Module, *, training: bool = False) -> Ite
             classifier.eval()
         for parameter, _ in gradients:
             parameter.requires_grad_(False)
-        yield
+        with _outside_inference_mode():
+            yield
     finally:
         for module, mode in modes:
             module.training = mode
@@ -293,6 +296,17 @@ def frozen(classifier: Classifier | nn.Module, *, training: bool = False) -> Ite
         for buffer, copy in buffers:
             # .data: a graph that was built inside and kept must not see a buffer modified in place
             buffer.data.copy_(copy)
+
+
+@contextmanager
+def _outside_inference_mode() -> Iterator[None]:
+    """No inference mode inside, under which nothing can be differentiated; whether gradients are taken is as before."""
+    if not torch.is_inference_mode_enabled():
+        yield
+        return
+    gradients = torch.is_grad_enabled()  # inference_mode(False) would take them in any case
+    with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+        yield
 
 
 def _check_split(wrapped: WrappedClassifier, head: nn.Module) -> None:

@@ -49,7 +49,7 @@ def alignment(classifier: Classifier, images: Tensor, targets: Tensor, *, batch_
     check_images(images, channels=classifier.input_spec.channels)
     alphas, cosines = [images.new_zeros(0).double()], [images.new_zeros(0).double()]
     for rows in in_batches(len(images), batch_size):
-        with frozen(classifier), torch.inference_mode(False), torch.enable_grad():
+        with frozen(classifier), torch.enable_grad():
             pixels = images[rows].detach().clone().requires_grad_(True)
             score = classifier(pixels).gather(1, targets[rows][:, None]).sum()
             gradient = torch.autograd.grad(score, pixels)[0].double().flatten(1)
