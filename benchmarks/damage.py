@@ -39,7 +39,7 @@ import torch
 from safetensors.numpy import load_file
 
 import pellucid as package
-from pellucid.annotations.records import Mark, Note, Verdict
+from pellucid.annotations.records import LabelAnswer, Mark, Note
 from pellucid.annotations.shapes import Polygon, Rectangle
 from pellucid.annotations.store import open_store
 from pellucid.cli.app import main as pellucid
@@ -346,7 +346,7 @@ def fill_store(path: Path) -> None:
         store.put_image(image, 32, 32)
         store.add_mark(Mark(image, "Nodule", "relevant", Rectangle(0.25, 0.5, 0.25, 0.1 + number / 100), who))
         store.add_mark(Mark(image, "Mass", "irrelevant", Polygon(((0.1, 0.2), (1 / 3, 0.7), (0.9, 2 / 3))), who))
-        store.put_verdict(Verdict(image, "Nodule", "yes", who))
+        store.put_verdict(LabelAnswer(image, "Nodule", "yes", who))
         store.put_note(Note(image, f"note {number}", who))
     store.close()
 

@@ -11,7 +11,7 @@ import pytest
 
 from helpers.annotation_store import DATA, full
 from pellucid.annotations.damage import DamageError
-from pellucid.annotations.records import load_annotations
+from pellucid.annotations.loading import load_annotations
 from pellucid.annotations.schema import PRIVATE
 from pellucid.annotations.store import open_store
 from pellucid.types import InputError

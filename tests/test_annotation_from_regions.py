@@ -9,7 +9,7 @@ import pytest
 
 from helpers.annotation import OPTIONS
 from pellucid.annotations.from_regions import regions_as_marks
-from pellucid.annotations.records import load_annotations
+from pellucid.annotations.loading import load_annotations
 from pellucid.annotations.store import open_store
 from pellucid.data import open_dataset
 from pellucid.data.readers.phantom.reader import PHANTOM_CLASSES, SHORTCUT_LABEL, render

@@ -16,8 +16,9 @@ from alembic.migration import MigrationContext
 from helpers.annotation import OPTIONS
 from helpers.annotation_store import BOX, DATA, A, B, full
 from pellucid.annotations import schema as annotation_schema
+from pellucid.annotations.loading import load_annotations
 from pellucid.annotations.people import NameTakenError, accept, invite, sign_in
-from pellucid.annotations.records import LabelAnswer, Mark, Note, Visit, load_annotations
+from pellucid.annotations.records import LabelAnswer, Mark, Note, Visit
 from pellucid.annotations.reservations import reserve
 from pellucid.annotations.schema import store_name
 from pellucid.annotations.store import ConflictError, ForeignMarkError, UnknownMarkError, open_store

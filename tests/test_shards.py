@@ -313,7 +313,7 @@ def test_a_changed_shard_is_refused_by_name(served, url):
 
 def test_a_server_that_stumbles_is_asked_again(url, monkeypatch):
     waited = []
-    monkeypatch.setattr("pellucid.data.cache.shards.time.sleep", waited.append)
+    monkeypatch.setattr("pellucid.data.cache.shard_store.time.sleep", waited.append)
     part = opened(url)["train"]
     name = part.shards.manifest.files[0].name
     Handler.failing[name] = 3

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pellucid.annotations.files import import_annotations
-from pellucid.annotations.records import AnnotationSet, load_annotations
+from pellucid.annotations.loading import load_annotations
 from pellucid.data import open_dataset
 from pellucid.data.cache.pixels import materialize
 from pellucid.data.dataset import get_split
@@ -29,6 +29,7 @@ from pellucid.training.run import RunFolder
 from pellucid.utils.csv_table import write_csv
 
 if TYPE_CHECKING:
+    from pellucid.annotations.records import AnnotationSet
     from pellucid.data.dataset import Dataset, Splits
 
 DATA = {"validation_fraction": 0.2, "boxed_for_training": 0.5}  # the first is the base's, so that it never saw them

@@ -11,16 +11,13 @@ import numpy as np
 
 from pellucid.annotations.shapes import shape_mask
 from pellucid.types import InputError
-from pellucid.utils.resources import optional
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     import numpy.typing as npt
 
     from pellucid.annotations.shapes import Shape
-    from pellucid.data.dataset import Dataset
 
 Kind = Literal["relevant", "irrelevant"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -197,31 +194,3 @@ def painted(marks: Iterable[Mark], size: int) -> npt.NDArray[np.int8]:
     for mark in marks:
         canvas[shape_mask(mark.shape, size)] = 1 if mark.kind == "relevant" else -1
     return canvas
-
-
-def load_annotations(source: str | Path, dataset: Dataset) -> AnnotationSet:
-    """The annotations of an annotation database that belongs to a dataset.
-
-    Args:
-        source: the database's file, or its URL (``postgresql+pg8000://…``).
-        dataset: the part of the dataset whose images were annotated, as it is trained on.
-
-    Raises:
-        InputError: no such database; one of another dataset, of other classes, or of images that the part does not
-            have; the extra `annotate` is not installed.
-    """
-    optional("sqlalchemy", "annotate", "an annotation database")
-    from pellucid.annotations.schema import store_name
-    from pellucid.annotations.store import open_store
-
-    with open_store(source) as store:
-        store.info.check(dataset)
-        found = store.annotations()
-    missing = sorted(set(found.image_ids) - set(dataset.ids))
-    if missing:
-        raise InputError(
-            f"{store_name(source)}: {len(missing)} of {len(found.image_ids)} annotated images are not in "
-            f"{dataset.card.name}/{dataset.split} ({', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}). "
-            f"They were annotated in its part {store.info.split!r}; open the dataset with the same options."
-        )
-    return found

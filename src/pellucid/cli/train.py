@@ -75,7 +75,7 @@ def train(
     On several GPUs: `accelerate launch --module pellucid.cli.app train …`; on several CPUs or machines:
     `torchrun --nproc-per-node 2 -m pellucid.cli.app train …`
     """
-    from pellucid.annotations.records import load_annotations
+    from pellucid.annotations.loading import load_annotations
     from pellucid.data.dataset import get_split
     from pellucid.evaluation.metrics.validation import ValidationScorer
     from pellucid.training import load_recipe

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from pellucid.data.cache.shards import Shards
+    from pellucid.data.cache.shard_store import Shards
     from pellucid.data.regions import Regions
     from pellucid.types import Pixels, Task
 

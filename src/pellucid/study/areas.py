@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pellucid.evaluation.robustness.radii import Radii
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.study.config import StudyConfig
-    from pellucid.study.evaluation import EvaluationData, RunEvaluation
+    from pellucid.study.evaluation_data import EvaluationData, RunEvaluation
 
 DIGITS = 6  # of a radius in results.json: more than any figure shows
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pellucid.evaluation.metrics.explanations import LocalizationTask
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.study.config import StudyConfig
-    from pellucid.study.evaluation import EvaluationData, RunEvaluation
+    from pellucid.study.evaluation_data import EvaluationData, RunEvaluation
     from pellucid.study.runs import PlannedRun
 
 SCORE = "auprc"  # defined for every map, and not all or nothing as the pointing game

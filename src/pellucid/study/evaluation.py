@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pellucid.attacks.under_attack import logits_under_attack
-from pellucid.data.cache.pixels import materialize
-from pellucid.data.dataset import get_split
-from pellucid.data.decoding.file_pixels import check_same_decoding, decoding_of
 from pellucid.evaluation.metrics.explanations import (
     LocalizationTask,
     arrays_of,
-    localization_task,
     score_explanations,
     scores_of,
 )
@@ -23,8 +18,7 @@ from pellucid.evaluation.training_images import ImageCheck
 from pellucid.models.inference import check_answers, predict, probabilities
 from pellucid.models.weights import load_model, read_model_card
 from pellucid.study.areas import measure_radii
-from pellucid.study.runs import open_data
-from pellucid.types import InputError
+from pellucid.study.evaluation_data import RunEvaluation
 from pellucid.utils.progress import progress_bar
 from pellucid.utils.results_store import ResultsStore, keyed
 
@@ -35,102 +29,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pellucid.data.dataset import Dataset
-    from pellucid.evaluation.metrics.explanations import ExplanationScores
     from pellucid.evaluation.robustness.radii import Radii
     from pellucid.evaluation.training_images import SeenImages
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.study.config import StudyConfig
+    from pellucid.study.evaluation_data import EvaluationData
     from pellucid.study.runs import PlannedRun
     from pellucid.types import Pixels
-
-
-@dataclass(frozen=True)
-class EvaluationData:
-    """The images that all networks of a study are judged on.
-
-    Attributes:
-        whole: the test part.
-        test: what of it is used; less than the whole only in a trial with --limit.
-        images: its pixels, uint8 or uint16 (N, C, S, S).
-        attacked: those of them that are attacked within given sizes.
-        attacked_images: their pixels.
-        measured: those of them whose smallest perturbations are looked for.
-        measured_images: their pixels.
-        tasks: where explanations are scored.
-    """
-
-    whole: Dataset
-    test: Dataset
-    images: Pixels
-    attacked: Dataset
-    attacked_images: Pixels
-    measured: Dataset
-    measured_images: Pixels
-    tasks: tuple[LocalizationTask, ...]
-
-    def parts(self) -> list[tuple[str, Dataset, Pixels]]:
-        """The images that figures rest on, by name: the test images, of which others are drawn, and each task's."""
-        return [("test", self.test, self.images), *((task.name, task.dataset, task.images) for task in self.tasks)]
-
-
-@dataclass(frozen=True)
-class RunEvaluation:
-    """What one network gave.
-
-    Attributes:
-        logits: (N, K) on the test images.
-        attacked: logits by size of the attack, `0` first.
-        thresholds: a class's decision threshold, as a probability.
-        scores: by task and method.
-        radii: of the smallest perturbations, by kind of area.
-        alarms: where they are not to be trusted, in words, by kind.
-        seen: which of the test images, and of each task's, it was trained or selected on.
-    """
-
-    logits: npt.NDArray[np.float32]
-    attacked: dict[str, npt.NDArray[np.float32]]
-    thresholds: list[float]
-    scores: dict[tuple[str, str], ExplanationScores]
-    radii: dict[str, Radii]
-    alarms: dict[str, str]
-    seen: dict[str, SeenImages]
-
-
-def prepare_evaluation_data(
-    study: StudyConfig, root: Path | None, *, size: int, channels: int, limit: int | None, cache: Path | None
-) -> EvaluationData:
-    """Open and decode what the networks are judged on."""
-    splits = open_data(study.data, root)
-    whole = get_split(splits, "test")
-    test = whole.limit(limit)
-    classes = test.classes
-    tasks = []
-    learned = decoding_of(splits.get("train", whole))
-    for target in study.evaluation.targets:
-        dataset = test if target.data is None else get_split(open_data(target.data, root), "test")
-        if dataset.regions is None and target.data is None:
-            raise InputError(
-                f"{dataset.card.name} marks no regions; name images with regions in evaluation.targets. "
-                "evaluation.targets = [] leaves the scores of explanations out."
-            )
-        check_same_decoding(learned, dataset, study.name)
-        task = localization_task(
-            target.name,
-            dataset,
-            classes,
-            size=size,
-            channels=channels,
-            regions=target.regions or None,
-            limit=target.limit if limit is None else min(limit, target.limit or limit),
-            cache=cache,
-        )
-        tasks.append(task)
-    attacked = test.limit(study.evaluation.robustness.limit)
-    measured = test.limit(study.evaluation.ara.limit)
-    decode = partial(materialize, size=size, channels=channels, directory=cache, progress=True)
-    images = decode(test)
-    pixels = [images if part is test else decode(part) for part in (attacked, measured)]
-    return EvaluationData(whole, test, images, attacked, pixels[0], measured, pixels[1], tuple(tasks))
 
 
 def judge(study: StudyConfig, run: PlannedRun, stage: EvaluationData, folder: Path, device: str) -> RunEvaluation:

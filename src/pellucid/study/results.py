@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pellucid.data.dataset import Splits
     from pellucid.study.config import StudyConfig, VariantSettings
-    from pellucid.study.evaluation import EvaluationData, RunEvaluation
+    from pellucid.study.evaluation_data import EvaluationData, RunEvaluation
     from pellucid.study.runs import PlannedRun
 
 GENERAL_LIMITS = (

@@ -14,7 +14,8 @@ import torch
 from pellucid.models.inference import check_answers
 from pellucid.report import write_report
 from pellucid.study.cases import make_panels
-from pellucid.study.evaluation import judge, prepare_evaluation_data
+from pellucid.study.evaluation import judge
+from pellucid.study.evaluation_data import prepare_evaluation_data
 from pellucid.study.results import assemble
 from pellucid.study.runs import check_recipe, open_data, plan, train_all
 from pellucid.study.slides import make_slides

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pellucid.study.config import StudyConfig
-    from pellucid.study.evaluation import EvaluationData
+    from pellucid.study.evaluation_data import EvaluationData
     from pellucid.study.runs import PlannedRun
 
 

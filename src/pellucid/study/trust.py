@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pellucid.study.config import StudyConfig
-    from pellucid.study.evaluation import EvaluationData
+    from pellucid.study.evaluation_data import EvaluationData
     from pellucid.study.runs import PlannedRun
 
 

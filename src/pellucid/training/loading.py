@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from accelerate import Accelerator
 
-    from pellucid.data.cache.shards import Shards
+    from pellucid.data.cache.shard_store import Shards
     from pellucid.data.dataset import Dataset
     from pellucid.training.annotation_data import AnnotatedImages
     from pellucid.training.recipe import Recipe

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from pellucid.data.cache.shards import Shards
+    from pellucid.data.cache.shard_store import Shards
     from pellucid.types import Pixels
 
 

@@ -14,7 +14,6 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.data.cache.manifest import PixelFile, source_digests
 from pellucid.data.decoding.image import fit, to_bits
 from pellucid.types import InputError
 from pellucid.utils.parallel import in_threads
@@ -24,7 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
-    from pellucid.data.cache.manifest import Block, Manifest
+    import numpy.typing as npt
+
+    from pellucid.data.cache.manifest import Block, Manifest, PixelFile
     from pellucid.data.dataset import Dataset
     from pellucid.types import Pixels
 
@@ -272,3 +273,15 @@ def _lock(stream: IO[bytes], journal: Path) -> None:
 
 def _gigabytes(count: int) -> str:
     return f"{count / 1e9:.2f} GB" if count >= 1e7 else f"{count / 1e6:.2f} MB"
+
+
+def source_digests(dataset: Dataset, manifest: Manifest) -> tuple[str, ...]:
+    """A hash for every block of sizes and times of its images' files; none where images come from no files."""
+    if not dataset.files:
+        return ()
+    known = np.array([(f.size, f.modified) for f in dataset.files], dtype="<i8")
+    return tuple(_short(known[b.row : b.row + b.images]) for b in manifest.blocks())
+
+
+def _short(values: npt.NDArray[np.int64]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    import numpy.typing as npt
-
-    from pellucid.data.dataset import Dataset
     from pellucid.types import Pixels
 
 BLOCK = 128  # images that are hashed, and after a kill decoded again, together
@@ -140,18 +137,6 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
     if not whole or sum(file.images for file in manifest.files) != manifest.images:
         raise InputError(f"{where}: its numbers of images, files and hashes do not agree; delete it.")
     return manifest
-
-
-def source_digests(dataset: Dataset, manifest: Manifest) -> tuple[str, ...]:
-    """A hash for every block of sizes and times of its images' files; none where images come from no files."""
-    if not dataset.files:
-        return ()
-    known = np.array([(f.size, f.modified) for f in dataset.files], dtype="<i8")
-    return tuple(_short(known[b.row : b.row + b.images]) for b in manifest.blocks())
-
-
-def _short(values: npt.NDArray[np.int64]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
 
 
 def open_manifest(path: Path) -> Manifest | None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.data.cache.build import NAMED, broken_images, build_cache, decode_rows
-from pellucid.data.cache.manifest import Manifest, PixelFile, map_pixels, open_manifest, source_digests
+from pellucid.data.cache.build import NAMED, broken_images, build_cache, decode_rows, source_digests
+from pellucid.data.cache.manifest import Manifest, PixelFile, map_pixels, open_manifest
 from pellucid.data.decoding.image import DECODE_VERSION, check_shape
 from pellucid.types import InputError
 from pellucid.utils.resources import write_text

@@ -6,10 +6,7 @@ import hashlib
 import io
 import json
 import math
-import threading
-import time
 import warnings
-from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,31 +15,26 @@ from pydantic import Field
 
 from pellucid.data.cache.manifest import map_pixels, parse_manifest
 from pellucid.data.cache.pixels import cache_path, ensure_cache, plan
+from pellucid.data.cache.shard_store import INDEX, Shards, Store
 from pellucid.data.checks.image_hashes import BYTES, content_hashes
 from pellucid.data.dataset import Dataset, DatasetCard
 from pellucid.data.decoding.image import DECODE_VERSION
 from pellucid.data.decoding.npz import open_npz, read_npy
 from pellucid.types import InputError
-from pellucid.utils.resources import optional, whole_file, write_text
+from pellucid.utils.resources import whole_file, write_text
 from pellucid.utils.settings import Section, validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import numpy.typing as npt
-
     from pellucid.data.cache.manifest import Manifest
     from pellucid.data.dataset import Splits
-    from pellucid.types import Pixels
 
 LANES = 8
 """Shards that are read side by side and mixed; a part has a multiple of it, for 1, 2, 4 or 8 processes to share."""
 
 FORMAT = 3
-INDEX = "shards.json"  # what a folder of shards begins with
-_ATTEMPTS = 4  # to read a file, with 1, 2 and 4 seconds between
 _NAME_BYTES = 4 * 4096  # of an image's or patient's name, as numpy keeps it: four a letter
-_KEPT = 2  # shards kept for reading single images
 
 CARD = DatasetCard(
     name="shards",
@@ -218,101 +210,3 @@ def _open_part(store: Store, card: DatasetCard, split: str, part: PartIndex) -> 
         decoding=part.decoding,
         options=part.options,
     )
-
-
-class Store:
-    """A folder, here or behind a URL, that files are read from whole.
-
-    Args:
-        url: of the folder; what fsspec opens (`https://`, `s3://`, `file://`, a path).
-        storage: fsspec's options for it.
-    """
-
-    def __init__(self, url: str, storage: Mapping[str, Any] | None = None) -> None:
-        self.url = url.removesuffix(INDEX).rstrip("/")
-        core = optional("fsspec.core", "cloud", "the dataset shards")
-        try:
-            self._system, self._folder = core.url_to_fs(self.url, **(storage or {}))
-        except ImportError as error:  # the package for this kind of URL
-            raise InputError(f"{url}: cannot be read ({error}): pip install 'pellucid[cloud]'") from error
-        except Exception as error:  # whatever a protocol raises that is not known, not complete or not reachable
-            told = str(error).strip() or type(error).__name__
-            raise InputError(f"{url}: not a URL that fsspec reads with these options ({told}).") from error
-
-    def place(self, name: str) -> str:
-        """Where a file is, for messages."""
-        return f"{self.url}/{name}"
-
-    def read(self, name: str, *, named_by: str = "") -> bytes:
-        """All of a file.
-
-        Args:
-            name: of the file.
-            named_by: the file that says that there is this one, for messages.
-
-        Raises:
-            InputError: if it cannot be read, after several attempts where it may be the network's fault.
-        """
-        for attempt in range(_ATTEMPTS):
-            try:
-                content: bytes = self._system.cat_file(f"{self._folder.rstrip('/')}/{name}")
-                return content
-            except FileNotFoundError as error:
-                by = f", which {named_by} names" if named_by else ""
-                raise InputError(f"{self.place(name)}: there is no such file{by}.") from error
-            except Exception as error:  # whatever a network or a storage service raises
-                if attempt == _ATTEMPTS - 1:
-                    raise InputError(
-                        f"{self.place(name)}: cannot be read after {_ATTEMPTS} attempts ({error!r})."
-                    ) from error
-                time.sleep(2.0**attempt)
-        raise AssertionError
-
-
-class Shards:
-    """The pixels of one part, shard by shard.
-
-    Attributes:
-        manifest: what they hold.
-        content: uint8 (N, 16), a hash of each image, as `content_hashes` gives it.
-        name: the manifest's file.
-        starts: int64 (shards + 1,), the row of each shard's first image, and their number at the end.
-    """
-
-    def __init__(self, store: Store, manifest: Manifest, content: npt.NDArray[np.uint8], name: str) -> None:
-        self.store, self.manifest, self.content, self.name = store, manifest, content, name
-        self.starts: npt.NDArray[np.int64] = np.cumsum([0, *(file.images for file in manifest.files)])
-        self._kept: OrderedDict[int, Pixels] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def fetch(self, index: int) -> Pixels:
-        """One shard, (n, C, S, S), read anew and compared with its hashes.
-
-        Raises:
-            InputError: if it cannot be read, or is not what was written.
-        """
-        file = self.manifest.files[index]
-        content = self.store.read(file.name, named_by=self.name)
-        header = self.manifest.header(file)
-        body = memoryview(content)[len(header) :]
-        blocks = [block for block in self.manifest.blocks() if block.file == index]
-        size = self.manifest.image_bytes
-        hashes = tuple(hashlib.sha256(body[b.first * size : (b.first + b.images) * size]).hexdigest() for b in blocks)
-        if content[: len(header)] != header or len(body) != file.images * size or hashes != file.sha256:
-            raise InputError(
-                f"{self.store.place(file.name)}: not what was written, by its hashes in {self.name}; fetch or write "
-                "both anew."
-            )
-        shape = (file.images, self.manifest.channels, self.manifest.size, self.manifest.size)
-        return np.frombuffer(body, self.manifest.dtype).reshape(shape)
-
-    def image(self, row: int) -> Pixels:
-        """One image, (H, W) or (H, W, 3); its shard is kept for the next."""
-        index = int(np.searchsorted(self.starts, row, side="right")) - 1
-        with self._lock:
-            if index not in self._kept:
-                self._kept[index] = self.fetch(index)
-                while len(self._kept) > _KEPT:
-                    self._kept.popitem(last=False)
-            image = self._kept[index][row - int(self.starts[index])]
-        return image[0] if len(image) == 1 else np.moveaxis(image, 0, 2)

@@ -10,10 +10,11 @@ import numpy as np
 
 from pellucid.data.dataset import Dataset, DatasetCard, Splits, released_ids
 from pellucid.data.decoding.image import read_image
-from pellucid.data.issues import Issue, check_root, read_csv
+from pellucid.data.issues import Issue, check_root
 from pellucid.data.readers.image_files import LeftOut, list_images
 from pellucid.data.readers.image_names import match_names
 from pellucid.data.regions import Region, Regions
+from pellucid.data.text_tables import read_csv
 from pellucid.types import InputError
 from pellucid.utils.settings import Section, validate
 

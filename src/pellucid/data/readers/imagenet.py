@@ -12,9 +12,10 @@ from pydantic import Field
 
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
 from pellucid.data.decoding.image import read_image
-from pellucid.data.issues import Issue, check_root, collect_issues, issues_of, read_csv
+from pellucid.data.issues import Issue, check_root, collect_issues, issues_of
 from pellucid.data.readers.image_files import LeftOut, list_images
 from pellucid.data.readers.splits import check_disjoint, patient_split
+from pellucid.data.text_tables import read_csv
 from pellucid.types import InputError
 from pellucid.utils.settings import Section, validate
 

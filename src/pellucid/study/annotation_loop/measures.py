@@ -13,7 +13,8 @@ from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.shortcut import ShortcutTask, removal_effects, shortcut_task
 from pellucid.models.inference import as_pixels, predict
 from pellucid.models.weights import load_model, read_model_card
-from pellucid.study.evaluation import EvaluationData, RunEvaluation, judge, prepare_evaluation_data, seen_before
+from pellucid.study.evaluation import judge, seen_before
+from pellucid.study.evaluation_data import EvaluationData, RunEvaluation, prepare_evaluation_data
 from pellucid.types import device_of
 from pellucid.utils.results_store import ResultsStore, keyed
 

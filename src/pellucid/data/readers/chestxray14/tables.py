@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.data.issues import Issue, issues_of, read_csv
+from pellucid.data.issues import Issue, issues_of
 from pellucid.data.readers.label_words import is_absence, is_unknown
 from pellucid.data.regions import relative_box
+from pellucid.data.text_tables import read_csv
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pellucid.data.issues import Issue, read_csv
+from pellucid.data.issues import Issue
+from pellucid.data.text_tables import read_csv
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest, optional
 
