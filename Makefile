@@ -1,17 +1,25 @@
 # make demo: train two recipes on the built-in phantom and write runs/demo/report.html
-# make test: style, types, floors, tests
+# make test: style, types, layers, tests
+# make test-fast: the tests but for those marked slow or browser
+# make docs: the tables of settings in docs/, written from the code
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= auto
 
-.PHONY: demo test lint format docs clean
+.PHONY: demo test test-fast lint format docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/pellucid demo --out runs/demo
 
 test: $(VENV)/.installed-dev lint
 	OMP_NUM_THREADS=1 PELLUCID_PROGRESS=0 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+test-fast: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 PELLUCID_PROGRESS=0 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not browser"
+
+docs: $(VENV)/.installed
+	$(BIN)/python docs/make_reference.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

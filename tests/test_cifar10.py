@@ -171,7 +171,7 @@ def test_check_counts_and_names_what_is_wrong(written):
 
 
 def test_networks_published_for_it_have_its_classes():
-    """Two rooms that may not import each other, one list."""
+    """Two packages that may not import each other, one list."""
     assert woods2019.CLASSES == CLASSES
 
 

@@ -1,4 +1,4 @@
-"""The words that every room of the project shares: task, box, batch, the classifier contract."""
+"""The words that every package shares: task, box, batch, the classifier contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data room: datasets and their splits, ground truth of where, decoding, cache, augmentation."""
+"""Datasets and their splits, ground truth of where, decoding, cache, augmentation."""
 
 from __future__ import annotations
 
