@@ -101,7 +101,7 @@ def kill_and_check(source, folder, kills, seed=0):
         Counts of strokes, and of requests that met a dead server.
     """
     network = make_network(folder / "run")
-    script = Path(__file__).with_name("helpers/annotate_killed_server.py")
+    script = Path(__file__).with_name("annotate_killed_server.py")
     command = [sys.executable, script, network, source, kills, json.dumps(DATA | {"train": 64})]
     process = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     over = Event()
