@@ -112,7 +112,7 @@ def test_what_the_answer_hangs_on_is_measured_without_an_explanation(planted):
     rows, columns = np.nonzero(task.marker.any(0))
     corner[:, 0, rows, columns] = 1.0
     clear = ~(task.finding & task.marker.any(0)).any((1, 2))
-    effects = removal_effects(linear(corner), task)
+    effects = removal_effects(linear(corner), task.marked(torch.device("cpu")))
     assert clear.any()
     assert (effects["marker"] > 0).all()
     # filling the finding moves nothing in the corner, but for rounding of the sum

@@ -15,8 +15,9 @@ from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.metrics.statistics import mean_over_images
 from pellucid.evaluation.trust.attack import judge_attack, with_attack
 from pellucid.evaluation.trust.faithfulness import deletion
+from pellucid.evaluation.trust.findings import Findings, TrustSettings
 from pellucid.evaluation.trust.infidelity import infidelity
-from pellucid.evaluation.trust.judge import Findings, TrustSettings, budget, judge_method, judge_network
+from pellucid.evaluation.trust.judge import budget, judge_method, judge_network
 from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.measures import MEASURES, QUESTIONS
 from pellucid.evaluation.trust.rows import trust_row, trust_table
@@ -259,7 +260,7 @@ def test_the_page_says_undefined_and_escapes(judged, tmp_path):
     _, subjects, network, found = judged
     rows = trust_table(network, found, subjects)
     trust = Trust(network, {f.method: f for f in found}, rows, {}, len(subjects.images))
-    page = TrustPage("<b>bold</b>", {"Network": "a & b"}, trust, subjects.images[:1] / 255.0, ["<i>one</i>"])
+    page = TrustPage("<b>bold</b>", {"Network": "a & b"}, trust, subjects.images[:1].numpy(), ["<i>one</i>"])
     text = write_trust(page, tmp_path / "trust.html").read_text()
     assert "<b>bold</b>" not in text
     assert "<i>one</i>" not in text

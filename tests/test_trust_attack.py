@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from helpers.trust import small
 from pellucid.data.registry import open_dataset
@@ -16,10 +15,9 @@ from pellucid.evaluation.manipulation.summary import manipulation_summary
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.trust import run as trust_run
 from pellucid.evaluation.trust.attack import MEASURED, NO_SLOPE, NONE_ATTACKED, judge_attack
-from pellucid.evaluation.trust.judge import TrustSettings
+from pellucid.evaluation.trust.findings import TrustSettings
 from pellucid.evaluation.trust.run import judge_all
 from pellucid.evaluation.trust.samples import gather_trust_samples
-from pellucid.models.inference import as_pixels
 from pellucid.utils.results_store import ResultsStore
 
 SETTINGS = TrustSettings(samples=1, examples=2, attacked=4, attack_steps=3, budgets=(0.01, 0.03))
@@ -37,7 +35,7 @@ def test_the_figures_are_those_of_the_attack_alone(stage):
     net, subjects = stage
     found = judge_attack("saliency", net, subjects, SETTINGS)
     rows = [0, 2, 4, 6]
-    images, targets = as_pixels(subjects.images[rows]), torch.from_numpy(subjects.targets[rows])
+    images, targets = subjects.images[rows], subjects.targets[rows]
     expected = {}
     for goal in ("same-decision", "same-map"):
         attack = Attack("saliency", goal, SETTINGS.budgets, steps=3)

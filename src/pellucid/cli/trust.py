@@ -73,7 +73,8 @@ def trust(
     from pellucid.data.class_match import match_classes
     from pellucid.data.dataset import get_split
     from pellucid.evaluation.training_images import ImageCheck
-    from pellucid.evaluation.trust.judge import TrustSettings, budget
+    from pellucid.evaluation.trust.findings import TrustSettings
+    from pellucid.evaluation.trust.judge import budget
     from pellucid.evaluation.trust.run import check_methods, judge_all
     from pellucid.evaluation.trust.samples import gather_trust_samples
     from pellucid.explainers import HEATMAPS
@@ -153,7 +154,6 @@ def _others(
 def _write(
     out: Path, about: Mapping[str, Any], found: Trust, subjects: TrustSamples, classifier: ConvolutionalClassifier
 ) -> None:
-    from pellucid.models.inference import as_pixels
     from pellucid.report.pages.trust import TrustPage, write_trust
     from pellucid.utils.csv_table import write_csv
     from pellucid.utils.resources import write_json
@@ -162,7 +162,7 @@ def _write(
     write_csv(out / "trust.csv", [{k: "" if v is None else v for k, v in row.items()} for row in about["rows"]])
     methods = found.methods.values()
     shown = min(len(subjects.images), max((f.curves["maps_by_depth"].shape[1] for f in methods), default=0))
-    explained = [classifier.classes[t] for t in subjects.targets]
+    explained = [classifier.classes[t] for t in subjects.targets.tolist()]
     told = {
         "Network": str(about["model"]),
         "Images": f"{about['images']} of {about['data']}/{about['split']}, seed {about['seed']}",
@@ -177,7 +177,7 @@ def _write(
         f"Can the explanations of {Path(str(about['model'])).stem} be trusted?",
         told,
         found,
-        as_pixels(subjects.images[:shown]).numpy(),
+        subjects.images[:shown].cpu().numpy(),
         [f"{i}: {c}" for i, c in zip(subjects.ids, explained, strict=True)],
     )
     write_trust(page, out / "trust.html")

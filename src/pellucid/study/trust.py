@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from pellucid.evaluation.trust.judge import TrustSettings
+from pellucid.evaluation.trust.findings import TrustSettings
 from pellucid.evaluation.trust.run import check_methods, judge_all
 from pellucid.evaluation.trust.samples import gather_trust_samples
 from pellucid.models.weights import load_model, read_model_card

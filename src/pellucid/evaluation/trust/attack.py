@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from pellucid.evaluation.manipulation.attack import manipulate
 from pellucid.evaluation.manipulation.settings import Attack
 from pellucid.evaluation.manipulation.summary import mean_over_budgets
-from pellucid.evaluation.trust.judge import Findings, TrustSettings
+from pellucid.evaluation.trust.findings import Findings, TrustSettings
 from pellucid.explainers import DIFFERENTIABLE
-from pellucid.models.inference import as_pixels
-from pellucid.types import device_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
+    import torch
     from torch import nn
 
     from pellucid.evaluation.manipulation.attack import Manipulation
@@ -61,8 +60,7 @@ def judge_attack(
         return Findings(method, {}, dict.fromkeys(MEASURED, NO_SLOPE if settings.attacked else NONE_ATTACKED), {})
     started = time.monotonic()
     rows = attacked_rows(len(subjects.images), settings.attacked)
-    device = device_of(classifier)
-    images, targets = as_pixels(subjects.images[rows], device), torch.from_numpy(subjects.targets[rows]).to(device)
+    images, targets = subjects.images[rows], subjects.targets[rows]
     network: Any = classifier
     found: dict[str, Manipulation] = {}
     for goal in ("same-decision", "same-map"):
@@ -94,14 +92,7 @@ def judge_attack(
 def with_attack(found: Findings, attacked: Findings) -> Findings:
     """What was measured of a method, and of the attack on it, as one."""
     cost = {f"attack_{name}": value for name, value in attacked.cost.items()}
-    return Findings(
-        found.method,
-        found.values | attacked.values,
-        found.reasons | attacked.reasons,
-        found.curves | attacked.curves,
-        found.layers,
-        found.cost | cost,
-    )
+    return found.joined(replace(attacked, cost=cost))
 
 
 def _usable(found: Manipulation, values: torch.Tensor) -> npt.NDArray[np.float64]:

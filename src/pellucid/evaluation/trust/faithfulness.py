@@ -14,6 +14,10 @@ from pellucid.types import InputError
 from pellucid.utils.progress import advance
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import numpy.typing as npt
     from torch import Tensor
 
     from pellucid.types import Classifier
@@ -162,6 +166,14 @@ def insertion(
     ranks = hottest_first(maps, cell_numbers(images.shape[2], images.shape[3], across), seed)
     curve = replacement_curve(classifier, images, targets, ranks, start=blurred(images), end=images)
     return _defined(curve, maps)
+
+
+def mean_curve(name: str, drawn: Sequence[Curve]) -> dict[str, npt.NDArray[np.float64]]:
+    """The mean over curves and images, as `name_share` and `name_score`; images without a score are left out."""
+    return {
+        f"{name}_share": torch.stack([c.share for c in drawn]).mean((0, 1)).numpy(),
+        f"{name}_score": torch.stack([c.score for c in drawn]).flatten(0, 1).nanmean(0).numpy(),
+    }
 
 
 def mean_colour(images: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from pellucid.utils.resources import finite
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pellucid.evaluation.trust.judge import Findings
+    from pellucid.evaluation.trust.findings import Findings
     from pellucid.evaluation.trust.samples import TrustSamples
 
 Verdict = Literal["yes", "no", "unclear"]

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pellucid.evaluation.trust.attack import judge_attack, with_attack
-from pellucid.evaluation.trust.judge import ORDERS, Findings, budget, check_method, judge_method, judge_network
+from pellucid.evaluation.trust.judge import budget, check_method, judge_method, judge_network
 from pellucid.evaluation.trust.maps import Mapper
+from pellucid.evaluation.trust.network_measures import ORDERS
 from pellucid.evaluation.trust.rows import RANDOM_ORDER, TrustRow, trust_table
 from pellucid.evaluation.trust.store import keep_findings, read_findings
 from pellucid.utils.progress import progress_context
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from pellucid.evaluation.trust.judge import TrustSettings
+    from pellucid.evaluation.trust.findings import Findings, TrustSettings
     from pellucid.evaluation.trust.samples import TrustSamples
     from pellucid.utils.results_store import ResultsStore
 

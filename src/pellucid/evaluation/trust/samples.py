@@ -6,20 +6,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from pellucid.data.cache.pixels import materialize
 from pellucid.evaluation.metrics.explanations import LocalizationTask, localization_task
 from pellucid.evaluation.metrics.heatmap_scores import auprc
 from pellucid.evaluation.metrics.trivial_maps import centred_gaussian, mean_box, uniform
 from pellucid.evaluation.trust.grid_pointing import Mosaics, compose
+from pellucid.evaluation.trust.marked_images import MarkedImages
 from pellucid.evaluation.trust.shortcut import ShortcutTask, shortcut_task
-from pellucid.models.inference import check_answers, predict
-from pellucid.types import InputError
+from pellucid.models.inference import as_pixels, check_answers, predict
+from pellucid.types import InputError, device_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
+    from torch import Tensor
 
     from pellucid.data.dataset import Dataset
     from pellucid.models.classifier import ConvolutionalClassifier
@@ -30,12 +33,13 @@ LIMIT = 100
 """Images where no number is given: each is explained some thirty times."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrustSamples:
-    """Everything that the methods of one network are judged on; what there is none of says why.
+    """Everything that the methods of one network are judged on, on its device; what there is none of says why.
 
     Attributes:
-        images: uint8 or uint16 (N, C, S, S).
+        images: float32 (N, C, S, S) in [0, 1].
+        pixels: uint8 or uint16 (N, C, S, S), what they were made of.
         ids: (N,), their names in the dataset.
         patients: (N,).
         targets: int64 (N,), the class explained; see `targets_of`.
@@ -43,21 +47,26 @@ class TrustSamples:
         mosaics: of `images`, or the reason why there are none.
         shortcut: images with a planted shortcut, or the reason why there are none.
         dataset: the N images.
+        on_findings: the images of `place`, one map for each region; None where there are none.
+        on_shortcuts: the images of `shortcut`; None where there are none.
     """
 
-    images: Pixels
+    images: Tensor
+    pixels: Pixels
     ids: tuple[str, ...]
     patients: tuple[str, ...]
-    targets: npt.NDArray[np.int64]
+    targets: Tensor
     place: LocalizationTask | str
     mosaics: Mosaics | str
     shortcut: ShortcutTask | str
     dataset: Dataset
+    on_findings: MarkedImages | None
+    on_shortcuts: MarkedImages | None
 
     def parts(self) -> list[tuple[Dataset, Pixels]]:
         """All images that a judgement rests on, and their pixels; an image may be in several parts."""
         marked = [part for part in (self.place, self.shortcut) if not isinstance(part, str)]
-        return [(self.dataset, self.images), *((part.dataset, part.images) for part in marked)]
+        return [(self.dataset, self.pixels), *((part.dataset, part.images) for part in marked)]
 
 
 def gather_trust_samples(
@@ -108,16 +117,26 @@ def gather_trust_samples(
         mosaics = compose(np.asarray(sample.targets), logits.argmax(1), limit=MOSAICS, seed=seed)
         if len(mosaics.rows) == 0:
             mosaics = "fewer than two classes are ever classified rightly, so no mosaic can be made"
+    device = device_of(classifier)
+    targets = targets_of(logits, np.asarray(sample.targets), dataset.task)
     return TrustSamples(
-        np.asarray(images),
-        sample.ids,
-        sample.patients,
-        targets_of(logits, np.asarray(sample.targets), dataset.task),
-        place,
-        mosaics,
-        shortcut,
-        sample,
+        images=as_pixels(images, device),
+        pixels=np.asarray(images),
+        ids=sample.ids,
+        patients=sample.patients,
+        targets=torch.from_numpy(targets).to(device),
+        place=place,
+        mosaics=mosaics,
+        shortcut=shortcut,
+        dataset=sample,
+        on_findings=None if isinstance(place, str) else _marked_findings(place, device),
+        on_shortcuts=None if isinstance(shortcut, str) else shortcut.marked(device),
     )
+
+
+def _marked_findings(task: LocalizationTask, device: torch.device) -> MarkedImages:
+    targets = torch.from_numpy(task.outputs[task.pair_class]).to(device)
+    return MarkedImages(as_pixels(task.images, device), task.pair_image, targets, {"finding": task.masks})
 
 
 def targets_of(logits: npt.NDArray[np.floating], truth: npt.NDArray[np.generic], task: str) -> npt.NDArray[np.int64]:

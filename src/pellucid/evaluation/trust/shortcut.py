@@ -6,23 +6,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 
 from pellucid.data.cache.pixels import materialize
 from pellucid.data.readers.phantom.scene import SHORTCUT_LABEL
 from pellucid.evaluation.trust.faithfulness import target_scores
+from pellucid.evaluation.trust.marked_images import MarkedImages
 from pellucid.models.inference import as_pixels, in_batches
-from pellucid.types import InputError, device_of
+from pellucid.types import InputError
 from pellucid.utils.resources import nearest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from pellucid.data.dataset import Dataset
-    from pellucid.types import Pixels
+    from pellucid.types import Classifier, Pixels
 
 RING = 3  # pixels around a region that its filling is taken from
 
@@ -46,6 +48,12 @@ class ShortcutTask:
     output: int
     finding: npt.NDArray[np.bool_]
     marker: npt.NDArray[np.bool_]
+
+    def marked(self, device: torch.device) -> MarkedImages:
+        """The images on a device, with the class of the finding and both regions."""
+        images = as_pixels(self.images, device)
+        targets = torch.full((len(images),), self.output, device=device)
+        return MarkedImages(images, np.arange(len(images)), targets, {"marker": self.marker, "finding": self.finding})
 
 
 def shortcut_task(
@@ -112,22 +120,17 @@ def painted_over(images: Tensor, masks: Tensor) -> Tensor:
 
 
 def removal_effects(
-    classifier: nn.Module, task: ShortcutTask, *, batch_size: int = 64
+    classifier: Classifier, marked: MarkedImages, *, batch_size: int = 64
 ) -> dict[str, npt.NDArray[np.float64]]:
     """How far the finding's logit falls when the marker, or the finding, is painted over: float64 (B,) each.
 
     What the answer hangs on, measured without any explanation.
     """
-    import torch
-
-    device = device_of(classifier)
-    drops: dict[str, list[npt.NDArray[np.float64]]] = {"marker": [], "finding": []}
-    for rows in in_batches(len(task.images), batch_size):
-        images = as_pixels(task.images[rows], device)
-        targets = torch.full((len(images),), task.output, device=device)
-        whole = target_scores(classifier, images, targets, "logit")  # type: ignore[arg-type]  # a classifier is a module
-        for name, masks in (("marker", task.marker), ("finding", task.finding)):
-            without = painted_over(images, torch.from_numpy(masks[rows]).to(device))
-            left = target_scores(classifier, without, targets, "logit")  # type: ignore[arg-type]
-            drops[name].append((whole - left).numpy())
+    drops: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in marked.masks}
+    for rows in in_batches(len(marked.images), batch_size):
+        images, targets = marked.images[rows], marked.targets[rows]
+        whole = target_scores(classifier, images, targets, "logit")
+        for name, masks in marked.masks.items():
+            without = painted_over(images, torch.from_numpy(masks[rows]).to(images.device))
+            drops[name].append((whole - target_scores(classifier, without, targets, "logit")).numpy())
     return {name: np.concatenate(parts) for name, parts in drops.items()}

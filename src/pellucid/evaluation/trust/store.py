@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.evaluation.trust.judge import Findings
+from pellucid.evaluation.trust.findings import Findings
 from pellucid.utils.resources import finite
 
 if TYPE_CHECKING:

@@ -102,7 +102,8 @@ def measure(study: StudyConfig, run: PlannedRun, stage: LoopStage, folder: Path,
         arrays: dict[str, npt.NDArray[Any]] = {"telling": predict(network, stage.telling_images)}
         for method in methods:
             arrays |= {f"share_{method}_{place}": s for place, s in _shares(network, stage.shown, method).items()}
-        return arrays | {f"effect_{place}": values for place, values in removal_effects(network, stage.shown).items()}
+        effects = removal_effects(network, stage.shown.marked(device_of(network)))
+        return arrays | {f"effect_{place}": values for place, values in effects.items()}
 
     stored = ResultsStore(folder).measured(keyed("loop", *asked), found)
     places = ("marker", "finding")

@@ -1,0 +1,72 @@
+"""What is spent on judging explanations, and what was measured, image by image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pellucid.evaluation.manipulation.settings import BUDGETS
+from pellucid.evaluation.trust.stability import RADIUS
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Numbers = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TrustSettings:
+    """How much is spent.
+
+    Attributes:
+        samples: moved images for each image, for the maximum sensitivity.
+        radius: how far their pixels move.
+        attacked: images whose explanations are attacked.
+        attack_steps: gradient steps of an attack, for each budget.
+        budgets: of the attacks, root mean square a pixel and channel, ascending.
+        examples: images whose maps are kept to be shown.
+        batch_size: images at a time.
+        seed: of everything left to chance.
+    """
+
+    samples: int = 8
+    radius: float = RADIUS
+    attacked: int = 16
+    attack_steps: int = 12
+    budgets: tuple[float, ...] = BUDGETS
+    examples: int = 4
+    batch_size: int = 16
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was measured of one method, or of the network.
+
+    Attributes:
+        method: its name.
+        values: by measure, one value an image (or finding, mosaic, image with a shortcut); NaN where undefined.
+        reasons: by measure, why it was not measured.
+        curves: by name, arrays to be drawn.
+        layers: the layer that each depth of the randomisation reaches.
+        cost: gradient evaluations, forward passes of explanations, images explained, seconds.
+    """
+
+    method: str
+    values: dict[str, Numbers]
+    reasons: dict[str, str]
+    curves: dict[str, npt.NDArray[np.floating]]
+    layers: tuple[str, ...] = ()
+    cost: dict[str, float] = field(default_factory=dict)
+
+    def joined(self, other: Findings) -> Findings:
+        """Both as one; where both have a figure of the same name, the other's."""
+        return Findings(
+            self.method,
+            self.values | other.values,
+            self.reasons | other.reasons,
+            self.curves | other.curves,
+            self.layers or other.layers,
+            self.cost | other.cost,
+        )
