@@ -114,6 +114,23 @@ def test_every_single_page_zeroed_is_told_or_changes_nothing(whole, tmp_path):
     assert told > len(content) // 4096 // 2
 
 
+def test_no_changed_bit_is_a_traceback(whole, tmp_path):
+    """SQLite keeps no checksums: a bit may turn one text into another. What cannot be read is told, all the same."""
+    content = whole.read_bytes()
+    used = [place for place, byte in enumerate(content) if byte]
+    told = 0
+    for number, place in enumerate(used[:: max(1, len(used) // 300)]):
+        one = tmp_path / f"{number}.db"
+        one.write_bytes(content[:place] + bytes([content[place] ^ (128 >> number % 8)]) + content[place + 1 :])
+        try:
+            with open_store(one) as store:
+                store.content()
+        except InputError as error:
+            told += one.name in str(error)
+        one.unlink()
+    assert told > 30
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no permissions of this kind")
 def test_nobody_else_may_read_the_database_or_its_journals(tmp_path):
     folder = tmp_path / "kept"

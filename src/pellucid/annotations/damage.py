@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # what SQLite says of a file whose contents are not what it wrote
-DAMAGED = ("malformed", "not a database", "disk I/O error", "no such table", "no such column", "unsupported file")
+DAMAGED = (
+    "malformed", "not a database", "disk I/O error", "no such table", "no such column", "unsupported file",
+    "Could not decode to UTF-8",
+)  # fmt: skip
 
 
 class DamageError(InputError):
@@ -54,6 +57,8 @@ def telling_damage(name: str, *, rows: bool = True) -> Iterator[None]:
         raise
     except DamageError:
         raise
+    except UnicodeDecodeError as error:  # also of what SQLite itself says, which quotes what it could not read
+        raise damage(name, "it holds text that is none") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         if not rows:
             raise
