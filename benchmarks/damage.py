@@ -7,10 +7,11 @@ certificates, attacked explanations, a cache, an annotation database). A trial t
 - cuts, empties, removes one file of it, changes one bit, puts zeros over a block, or puts garbage in its place;
 
 then it gives the same command again. That must end with the figures of the undamaged folder, bit for bit, or be refused
-in a sentence: a traceback, a bare "Aborted." or another figure without a word is a failure. (One kind of damage would be
-such a failure and is seldom met here: SQLite keeps no checksums, so a bit that turns one text in a row of the annotation
-database into another readable one is not noticed. Most of the small database is empty.) Commands run in processes
-forked from one that has imported everything, so that a trial takes about a second. Writes
+in a sentence: a traceback, a bare "Aborted." or another figure without a word is a failure. One kind of damage would be
+such a failure and is seldom met here: SQLite keeps no checksums, so a bit that turns one text of the annotation
+database into another readable one is not noticed, and most of the small database is empty.
+
+Commands run in processes forked from one that has imported everything, so that a trial takes about a second. Writes
 benchmarks/results/damage.csv; --keep FOLDER makes a campaign that goes on where it was interrupted.
 
     python benchmarks/damage.py --trials 500 --jobs 2
