@@ -197,7 +197,7 @@ def test_compressed_run_lengths_are_read_as_the_official_code_reads_them(data):
 
 def test_the_study_runs_on_the_sample_in_a_process_of_its_own(real_data, tmp_path):
     tiny = [
-        "settings.model={name='small', size=32, options={widths=[4, 8], blocks=[1, 1], strides=[1, 2]}}",
+        "settings.model={name='small', size=32, options={widths=[8, 16], blocks=[1, 1], strides=[1, 2]}}",
         "settings.training={epochs=1, batch_size=32, mixed_precision='no'}",
         "evaluation.methods=['cam', 'saliency']",
         "evaluation.resamples=100",

@@ -270,7 +270,7 @@ def test_the_study_runs_in_a_process_of_its_own(tmp_path):
         for name in names:
             os.link(folder / first, folder / name)  # the same image, which is enough to see the study through
     tiny = [
-        "settings.model={name='small', size=32, options={widths=[4, 8], blocks=[1, 1], strides=[1, 2]}}",
+        "settings.model={name='small', size=32, options={widths=[8, 16], blocks=[1, 1], strides=[1, 2]}}",
         "settings.training={epochs=1, batch_size=16}",
         "seeds=[0]",
         "evaluation.resamples=100",

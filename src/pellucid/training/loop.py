@@ -18,6 +18,7 @@ from pellucid.training.annotation_data import annotated_images, check_annotation
 from pellucid.training.checkpoint import has_state, load_state, save_state
 from pellucid.training.distributed import BatchRandom, Processes, joint_seed, step_seed
 from pellucid.training.loading import load_batches
+from pellucid.training.memory_order import check_memory_order
 from pellucid.training.network import build_classifier
 from pellucid.training.objectives.losses import LabelCounts, label_counts, label_frequencies
 from pellucid.training.objectives.objective import Objective
@@ -124,6 +125,8 @@ def _train_there(
     """Train in a folder that nobody else trains in; `said` is of the annotations."""
     torch.manual_seed(seed)
     classifier = build_classifier(recipe.model, train_data)
+    if recipe.training.channels_last:
+        check_memory_order(classifier, accelerator.device)
     processes = Processes(
         accelerator.process_index, accelerator.num_processes, partial(accelerator.reduce, reduction="mean")
     )

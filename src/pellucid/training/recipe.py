@@ -66,7 +66,9 @@ class TrainingSettings(Section):
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
     select: str = Field("auroc", description="the validation metric that chooses the checkpoint, or `last`")
     freeze_batch_norm: bool = Field(False, description="keep batch norm's running statistics and normalise by them")
-    channels_last: bool = Field(False, description="memory order of the images and weights")
+    channels_last: bool = Field(
+        False, description="memory order of the images and weights; on a CPU not for layers of fewer than 8 channels"
+    )
     checkpoint_seconds: float = Field(45.0, ge=0, description="at most so much work is lost by a kill")
 
 
