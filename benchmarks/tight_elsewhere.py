@@ -190,7 +190,7 @@ def ratio(mine, base, ids) -> tuple[float, float, float]:
 
 
 def summary(results: dict[str, Found], ids: list[str]) -> list[dict[str, object]]:
-    """One row a method, of the images that no method was handed as met already."""
+    """One row per method, of the images that no method was handed as met already."""
     kept = results["tight"].attacked
     ids = [name for name, one in zip(ids, kept, strict=True) if one]
     radii = {method: found.radius[kept] for method, found in results.items()}

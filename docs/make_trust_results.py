@@ -61,7 +61,7 @@ def page(found: dict[str, Any]) -> str:
     """The networks side by side, as Markdown."""
     about = [
         f"- `{name}`: {one['images']} images of {one['data']}/{one['split']} (fingerprint {one['fingerprint'][:12]}), "
-        f"{min(one['images'], one['attacked'])} of them attacked with {one['attack_steps']} steps a budget, seed "
+        f"{min(one['images'], one['attacked'])} of them attacked with {one['attack_steps']} steps per budget, seed "
         f"{one['seed']}, weights {one['weights'][:12]}"
         for name, one in found.items()
     ]

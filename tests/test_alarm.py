@@ -38,7 +38,7 @@ def attacked(net, count=24, side=4):
 
 
 def closed_form(net, images, labels):
-    """Distance to the hyperplane between two classes, root mean square a pixel."""
+    """Distance to the hyperplane between two classes, root mean square per pixel."""
     weight = net[1].weight[0] - net[1].weight[1]
     margin = (net(images)[:, 0] - net(images)[:, 1]).abs().detach()
     return margin / weight.norm().detach() / math.sqrt(images[0].numel())

@@ -28,7 +28,7 @@ def nan_network(images):
 
 
 class Column(torch.nn.Module):
-    """A network that returns one number an image instead of logits (N, K)."""
+    """A network that returns one number per image instead of logits (N, K)."""
 
     def forward(self, images):
         return images.sum((1, 2, 3))
@@ -65,7 +65,7 @@ CASES = {
         "for a multiclass classifier; this one is multilabel",
     ),
     "a network that returns NaN": ({"classifier": nan_network(None)}, "1 logits that are not finite, of 4"),
-    "a network without classes": ({"classifier": Column()}, "logits \\(N, K\\), one a class; found \\(1,\\)"),
+    "a network without classes": ({"classifier": Column()}, "logits \\(N, K\\), one per class; found \\(1,\\)"),
     "no image at a time": ({"batch_size": 0}, "batch_size must be at least 1; found 0"),
 }
 

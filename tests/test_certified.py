@@ -109,7 +109,7 @@ def test_votes_do_not_depend_on_how_many_go_through_the_network_at_once():
 
 
 def three_labels(thresholds):
-    """A label a row of W, decided where its logit passes the threshold's; unit rows, so logits are distances."""
+    """One label per row of W, decided where its logit passes the threshold's; unit rows, so logits are distances."""
     generator = torch.Generator().manual_seed(2)
     rows = torch.linalg.qr(torch.randn(PIXELS, 3, generator=generator)).Q.T
     cut = torch.tensor(thresholds).logit()

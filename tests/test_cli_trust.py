@@ -25,7 +25,7 @@ def network(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def colours(tmp_path_factory):
-    """Two colour images a class of three classes, one so even that it is constant; and a network for them."""
+    """Two colour images per class of three classes, one so even that it is constant; and a network for them."""
     top = tmp_path_factory.mktemp("colours")
     rng = np.random.default_rng(0)
     for k, name in enumerate(("a", "b", "c")):

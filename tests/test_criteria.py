@@ -46,7 +46,7 @@ def complement(row, index, task):
 
 
 def pick(rows, seed):
-    """One class a row."""
+    """One class per row."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(len(rows[0]), (len(rows),), generator=generator)
 
@@ -259,7 +259,7 @@ def test_a_radius_is_above_zero(rms):
     "indices", [torch.tensor([0.0, 1.0]), torch.tensor([[0, 1]]), torch.tensor(1), torch.tensor([True, False])]
 )
 def test_classes_are_one_index_an_image(kind, indices):
-    with pytest.raises(InputError, match="one class index an image"):
+    with pytest.raises(InputError, match="one class index per image"):
         kind(indices)
 
 

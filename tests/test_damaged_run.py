@@ -24,7 +24,7 @@ def unbroken(phantom, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stopped(phantom, tmp_path_factory):
-    """A run that stopped in its second epoch, four steps an epoch, with a state of every step and the best network."""
+    """A run that stopped in its second epoch, four steps per epoch, with a state of every step and the best network."""
     patch = pytest.MonkeyPatch()
     real, steps = Objective.__call__, []
 

@@ -97,7 +97,7 @@ def publish(server, monkeypatch):
 
 
 def cifar():
-    """The official archive in small: one record a file."""
+    """The official archive in small: one record per file."""
     rng = np.random.default_rng(0)
     names = [f"data_batch_{k}" for k in range(1, 6)] + ["test_batch"]
     records = {f"cifar-10-batches-bin/{n}.bin": bytes([k]) + rng.bytes(3072) for k, n in enumerate(names)}

@@ -68,7 +68,7 @@ def overlap(p, t, kind):
 
 
 def random_case(seed, images=4, classes=3, size=12):
-    """Maps of all pairs, boxes of some (up to three a pair), and a random gate."""
+    """Maps of all pairs, boxes of some (up to three per pair), and a random gate."""
     rng = np.random.default_rng(seed)
     pairs = [(i, c) for i in range(images) for c in range(classes)]
     if seed % 2:
@@ -102,7 +102,7 @@ def as_input(maps, pairs, truth, gate, *, images=4, classes=3, thresholds=WANG_T
 
 
 def by_loops(maps, pairs, truth, gate, *, gated, thresholds, classes=3):
-    """Accuracy, AFP, box area and boxes a map for every class and criterion, image by image."""
+    """Accuracy, AFP, box area and boxes per map for every class and criterion, image by image."""
     out = {}
     for c in range(classes):
         boxes, scored = {}, 0

@@ -188,7 +188,7 @@ def zeros_in_zip(path, name, shape):
 @pytest.mark.parametrize(
     ("images", "labels", "said"),
     [
-        ((16, 4, 4), (16, 1 << 23), r"test_labels\.npy: 8,388,608 labels an image; expected 10,000 at most"),
+        ((16, 4, 4), (16, 1 << 23), r"test_labels\.npy: 8,388,608 labels per image; expected 10,000 at most"),
         ((16, 4, 4), (1 << 27, 1), r"16 test_images and 134,217,728 test_labels; expected as many"),
     ],
 )

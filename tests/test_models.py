@@ -194,7 +194,7 @@ def test_mistakes_are_explained():
         create_model("small", classes=["a"], task="multiclass")
     with pytest.raises(InputError, match="more than once: a"):
         create_model("small", classes=["a", "a"], task="multiclass")
-    with pytest.raises(InputError, match="one value a channel"):
+    with pytest.raises(InputError, match="one value per channel"):
         create_model("small", classes=["a", "b"], task="multiclass", mean=[0.5] * 3)
     with pytest.raises(InputError, match=r"gray.*colour"):
         create_model("small", classes=["a", "b"], task="multiclass", in_channels=4)

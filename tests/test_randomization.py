@@ -177,6 +177,6 @@ def test_bad_input():
         Mapper("gradcam")
     with pytest.raises(InputError, match="needs the feature map"):
         cascade(Mapper("cam"), linear(torch.rand(3, 1, 32, 32)), IMAGES, TARGETS)
-    with pytest.raises(InputError, match="must give a map an image"):
+    with pytest.raises(InputError, match="must give one map per image"):
         Mapper("wrong", lambda _, x, __, ___: x)(small(), IMAGES, TARGETS)
     assert cascade_depths(1) == (0, 1)

@@ -99,7 +99,7 @@ def test_nothing_in_the_state_could_be_unpickled(finished):
 
 
 def test_a_multiclass_network_whose_last_class_is_missing_from_training(tmp_path):
-    """Frequencies and constants have one value a class, whatever classes the images happen to be of."""
+    """Frequencies and constants have one value per class, whatever classes the images happen to be of."""
     from PIL import Image
 
     rng = np.random.default_rng(0)

@@ -36,7 +36,7 @@ CPU = torch.device("cpu")
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Serves a folder; `asked` counts requests a file, and `failing` says how often one is answered with 503."""
+    """Serves a folder; `asked` counts requests per file, and `failing` says how often one is answered with 503."""
 
     asked: dict[str, int] = {}  # noqa: RUF012 (shared by all requests)
     failing: dict[str, int] = {}  # noqa: RUF012

@@ -89,7 +89,7 @@ def test_a_ratio_is_that_of_the_images_written_out_as_often_as_they_are_drawn(co
 def test_the_interval_of_a_mean_has_the_standard_error_of_the_patients_not_of_the_images():
     rng = np.random.default_rng(0)
     by_patient = rng.normal(size=200)
-    images = np.repeat(by_patient, 5)  # five identical images a patient: still only 200 numbers
+    images = np.repeat(by_patient, 5)  # five identical images per patient: still only 200 numbers
     draws = Bootstrap(np.repeat(np.arange(200), 5).tolist(), resamples=2000)
     figure = mean_over_images(images, draws)
     error = by_patient.std() / math.sqrt(200)

@@ -85,7 +85,7 @@ LEFT_OUT = ("localization", "wang", "sweep", "cases")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """CIFAR-10's files as its description has them, holding a colour a class under noise."""
+    """CIFAR-10's files as its description has them, holding one colour per class under noise."""
     folder = tmp_path_factory.mktemp("cifar")
     rng = np.random.default_rng(0)
     colours = rng.uniform(40, 215, (10, 3))

@@ -29,7 +29,7 @@ def chests(real_data, tmp_path):
 
 def test_one_class_an_image(table, tmp_path):
     path = table(rows("path,class", "dog", "cat", "dog", "emu"))
-    with pytest.warns(UserWarning, match="images from 'path'; one class an image from 'class'; no patients, .*seed 0"):
+    with pytest.warns(UserWarning, match="images from 'path'; one class per image from 'class'; no patients, .*seed 0"):
         test = open_dataset("table", path, options=ALL)["test"]
     assert (test.task, test.classes) == ("multiclass", ("cat", "dog", "emu"))
     assert test.targets.tolist() == [1, 0, 1, 2]
@@ -298,7 +298,7 @@ def test_training_and_scoring_on_a_table_of_real_images(chests, tmp_path, pelluc
     run = tmp_path / "run"
     code, _, said = pellucid("train", "standard", *on, *TINY, "--out", run)
     assert code == 0, said
-    assert "note: labels.csv: images from 'path'; one class an image from 'class'; patients from 'patient'" in said
+    assert "note: labels.csv: images from 'path'; one class per image from 'class'; patients from 'patient'" in said
     code, output, said = pellucid("evaluate", run, *on, "--out", tmp_path / "scores")
     assert code == 0, said
     code, output, _ = pellucid("data", "check", "table", "--root", chests, "--out", tmp_path / "checked")

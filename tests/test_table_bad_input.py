@@ -98,7 +98,7 @@ def test_a_column_of_lists_among_the_boxes_is_refused(table, tmp_path, name):
     columns = {"path": ["sub/0.png"], "label": ["a"], "x": [1], "y": [1], "width": [2], "height": [2]}
     parquet.write_table(arrow.table(columns | {name: [columns[name]]}), tmp_path / "boxes.parquet")
     path = table(rows("path,class", "a", "b"))
-    refused(path, rf"boxes\.parquet: '{name}' is a column of lists; expected one value a row", boxes="boxes.parquet")
+    refused(path, rf"boxes\.parquet: '{name}' is a column of lists; expected one value per row", boxes="boxes.parquet")
 
 
 def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):

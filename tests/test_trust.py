@@ -138,7 +138,7 @@ def test_the_work_is_what_the_budget_says(judged):
 
 
 def test_the_true_mask_is_perfectly_faithful_to_a_network_that_adds_up_the_finding():
-    """White findings on black, one class an image, the logit 8 · (share of the finding there) − 4: all is known."""
+    """White findings on black, one class per image, the logit 8 · (share of the finding there) − 4: all is known."""
     data = open_dataset("phantom", options={**OPTIONS, "shortcut": None})["test"]
     masks = torch.from_numpy(gather_trust_samples(net_of(data), data).place.masks)
     masks = masks[masks.sum((1, 2)) < 200].float()

@@ -63,7 +63,7 @@ def algorithm_1(f, images, ascend, met, *, size, steps, smallest, box=False):
 
 
 def penalty(logits, images, labels, draws, coin, *, zeta=0.2, z=2):
-    """A random logit an image or, with probability zeta, the true one minus the runner-up: mean |∂/∂x|^z."""
+    """A random logit per image or, with probability zeta, the true one minus the runner-up: mean |∂/∂x|^z."""
     outputs = []
     for b, y in enumerate(labels.tolist()):
         if coin[b] < zeta:

@@ -102,8 +102,8 @@ class AttackState:
 
         Args:
             perturbation: (n, C, H, W) of these images; cut to the box if it is to be kept.
-            rows: int64 (n,), which images; all where not given.
-            gradient: also compute the gradient: one gradient evaluation an image.
+            rows: int64 (n,), which images; all by default.
+            gradient: also compute the gradient: one gradient evaluation per image.
             of: what is differentiated: the criterion's deficit, its smooth form, or its objective.
 
         Raises:

@@ -87,7 +87,7 @@ def check_attack_strength(
 ) -> Alarm:
     """Try L2 PGD within 0.95 of each image's own radius, four times 20 steps, along both directions of the criterion.
 
-    An image that was met leaves. At most 80 gradient evaluations an image.
+    An image that was met leaves. At most 80 gradient evaluations per image.
 
     Args:
         classifier: images (N, C, H, W) → logits (N, K).

@@ -117,7 +117,7 @@ class Confidence(OfClasses):
         super().__post_init__()
         if self.levels.shape != self.indices.shape or self.rising.shape != self.indices.shape:
             raise InputError(
-                f"levels and directions must be one an image, {tuple(self.indices.shape)}; found "
+                f"levels and directions must be one per image, {tuple(self.indices.shape)}; found "
                 f"{tuple(self.levels.shape)} and {tuple(self.rising.shape)}."
             )
         if not bool(((self.levels > 0) & (self.levels < 1)).all()):  # also refuses NaN
@@ -184,7 +184,7 @@ class RadiusReached:
 
     Attributes:
         aim: what is pursued.
-        rms: root mean square a pixel and channel to be reached, above 0.
+        rms: root mean square per pixel and channel to be reached, above 0.
     """
 
     aim: Criterion
@@ -238,13 +238,13 @@ class RadiusReached:
 def confidence(
     indices: Tensor, level: float | Sequence[float] | Tensor, *, task: Task, rising: bool | Tensor = True
 ) -> Confidence:
-    """The probability of one class an image reaches a level, from below or above.
+    """The probability of one class per image reaches a level, from below or above.
 
     Args:
         indices: int64 (N,), the class.
-        level: one probability for all images, or one an image.
+        level: one probability for all images, or one per image.
         task: `multiclass` (softmax) or `multilabel` (the label's own sigmoid).
-        rising: whether it is to rise to the level or to fall to it; for all, or one an image.
+        rising: whether it is to rise to the level or to fall to it; for all, or one per image.
 
     Raises:
         InputError: a level outside (0, 1), or shapes that do not fit.
@@ -279,7 +279,7 @@ def worse_than_constant(
     The probability of the true class, or of a present label, falls to the constant; that of an absent label rises.
 
     Args:
-        indices: int64 (N,): the true labels, or of a multi-label classifier one label an image.
+        indices: int64 (N,): the true labels, or of a multi-label classifier one label per image.
         constant: (K,), the constant probabilities that minimise the network's own training loss
             (`best_constant` in `model.toml`).
         task: `multiclass` or `multilabel`.
@@ -299,7 +299,7 @@ def label_flipped(indices: Tensor, present: Tensor, thresholds: Sequence[float] 
     """The decision on one label of a multi-label classifier changes at that label's threshold.
 
     Args:
-        indices: int64 (N,), one label an image.
+        indices: int64 (N,), one label per image.
         present: bool (N,), whether the image has it: a present one falls to its threshold, an absent one rises.
         thresholds: (K,), the decision thresholds of the labels, probabilities (`thresholds` in `model.toml`).
 

@@ -64,7 +64,7 @@ class Criterion(Protocol):
 
 
 def log_odds(logits: Tensor, indices: Tensor, task: Task) -> Tensor:
-    """log(p / (1 − p)) of one class an image (N,), without the saturation that p has near 0 and 1.
+    """log(p / (1 − p)) of one class per image (N,), without the saturation that p has near 0 and 1.
 
     For a multiclass task ``f_c − log Σ_{j≠c} exp f_j``, for a multi-label one the logit itself.
 
@@ -80,7 +80,7 @@ def log_odds(logits: Tensor, indices: Tensor, task: Task) -> Tensor:
 
 
 def smooth_maximum(logits: Tensor, indices: Tensor) -> Tensor:
-    """The largest logit (N,) but that of one class an image, smoothly: a log-sum-exp at a temperature.
+    """The largest logit (N,) but that of one class per image, smoothly: a log-sum-exp at a temperature.
 
     The temperature is a fifth of the logits' standard deviation, so that a network whose logits are all twice as
     large has the same gradient direction. At least the largest logit, and exactly it with two classes.
@@ -101,7 +101,7 @@ class OfClasses:
     """What every criterion on classes holds.
 
     Attributes:
-        indices: int64 (N,), one class an image.
+        indices: int64 (N,), one class per image.
     """
 
     indices: Tensor
@@ -109,7 +109,7 @@ class OfClasses:
     def __post_init__(self) -> None:
         if self.indices.ndim != 1 or self.indices.is_floating_point() or self.indices.dtype == torch.bool:
             raise InputError(
-                "a criterion takes one class index an image, int64 (N,); found "
+                "a criterion takes one class index per image, int64 (N,); found "
                 f"{self.indices.dtype} {tuple(self.indices.shape)}. For a multi-label classifier attack one label of "
                 "each image at a time."
             )

@@ -26,7 +26,7 @@ def decoupled_direction_norm(
     """Climb the objective on a sphere whose radius shrinks by γ where the criterion is met and grows by γ where not.
 
     The steps have L2 length 1 at first and decay by cosine. A gradient that vanishes is replaced by a random
-    direction. `steps` gradient evaluations an image. The publication rounds perturbed pixels to 8 bits at the end;
+    direction. `steps` gradient evaluations per image. The publication rounds perturbed pixels to 8 bits at the end;
     that is left out here, so that radii compare with those of the other methods.
 
     Args:

@@ -58,11 +58,11 @@ def run_minimum_norm(
         name: of the algorithm, for the result.
         box: keep perturbed images in [0, 1].
         seed: of whatever the algorithm leaves to chance.
-        batch_size: images at a time; as many as fit in memory where not given.
+        batch_size: images at a time; as many as fit in memory by default.
 
     Raises:
         InputError: images outside [0, 1], a criterion for another number of images or another kind of classifier,
-            logits that are not finite or not one a class.
+            logits that are not finite or not one per class.
     """
     parts: list[AttackResult] = []
     images = images.detach()
@@ -149,7 +149,7 @@ def _prepare(classifier: nn.Module, images: Tensor, criterion: Criterion, batch_
     if logits.ndim != 2 or (classes is not None and logits.shape[1] != len(classes)):
         expected = "K" if classes is None else str(len(classes))
         raise InputError(
-            f"the classifier must return logits (N, {expected}), one a class; found {tuple(logits.shape)}."
+            f"the classifier must return logits (N, {expected}), one per class; found {tuple(logits.shape)}."
         )
     check_logits(logits)
     criterion.check(getattr(classifier, "task", "multiclass"), logits.shape[1])

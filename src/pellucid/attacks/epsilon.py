@@ -20,7 +20,7 @@ class Epsilon(Section):
     """A length in exactly one norm, on pixels in [0, 1].
 
     `linf` is the largest change of any value, `l2` the Euclidean length over all values of an image, `rms` the
-    root mean square a value (Woods et al. 2019 use it throughout): ``l2 = rms · sqrt(C·H·W)``.
+    root mean square per value (Woods et al. 2019 use it throughout): ``l2 = rms · sqrt(C·H·W)``.
 
     Example:
         >>> Epsilon(linf=0.005).norm, Epsilon(linf=0.005).value

@@ -27,7 +27,7 @@ def fast_minimum_norm(
     """Walk down the criterion's deficit in an L2 ball that shrinks where the criterion is met and grows where not.
 
     Until an image is first found its ball reaches to the linearised boundary. Step size and γ decay by cosine;
-    `steps` gradient evaluations an image. For misclassification the deficit is the authors' loss, the margin.
+    `steps` gradient evaluations per image. For misclassification the deficit is the authors' loss, the margin.
 
     Args:
         search: the images and what is wanted.

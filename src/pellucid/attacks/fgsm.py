@@ -38,7 +38,7 @@ def fgsm(
         size: the largest perturbation.
         step_size: length of the step in the norm of `size`.
         random_start: start at a random point of the ball instead of the image.
-        generator: source of the random start; torch's own where not given.
+        generator: source of the random start; torch's own by default.
 
     Returns:
         The perturbed images (N, C, H, W), in [0, 1], detached.

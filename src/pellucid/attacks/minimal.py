@@ -64,9 +64,9 @@ def minimal(
         images: float (N, C, H, W) in [0, 1], on the classifier's device.
         criterion: what is wanted of each image, as `Misclassified(labels)`.
         method: one of `METHODS`.
-        box: keep perturbed images in [0, 1]; each method's own way where not given: all do but `woods2019`.
+        box: keep perturbed images in [0, 1]; each method's own way by default: all do but `woods2019`.
         seed: of whatever the method leaves to chance.
-        batch_size: images at a time; as many as fit in memory where not given.
+        batch_size: images at a time; as many as fit in memory by default.
         options: of the method, as `steps`.
 
     Returns:

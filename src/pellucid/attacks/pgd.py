@@ -37,7 +37,7 @@ def pgd(
 ) -> Tensor:
     """Images within `size` of `images`, inside [0, 1], on which `loss` is as large as `steps` steps make it.
 
-    Costs `steps` gradient evaluations a restart and, with several, one forward pass a restart. The classifier is in
+    Costs `steps` gradient evaluations per restart and, with several, one forward pass per restart. The classifier is in
     eval mode and its parameters are frozen meanwhile; mode, buffers and gradients are afterwards as they were. A
     bounded attack: it promises the size, not that the decision changes.
 
@@ -49,12 +49,12 @@ def pgd(
             direction of each image's gradient matters.
         size: the largest perturbation.
         steps: number of gradient steps, at least 1.
-        step_size: length of one step in the norm of `size`; 2.5 · size / steps where not given.
+        step_size: length of one step in the norm of `size`; 2.5 · size / steps by default.
         random_start: start at a random point of the ball instead of the image.
         restarts: random starts to try, at least 1.
         criterion: what is wanted of each image; it chooses among restarts, image by image: one that meets it before
             one that does not, then the one with the lowest deficit.
-        generator: source of the random start; torch's own where not given.
+        generator: source of the random start; torch's own by default.
 
     Returns:
         The perturbed images (N, C, H, W), detached.

@@ -48,7 +48,7 @@ def tight(
 
     Args:
         search: the images and what is wanted.
-        starts: multiples of the linear distance; by the criterion where not given.
+        starts: multiples of the linear distance; by the criterion by default.
         steps: gradient evaluations of a start, the one at the image itself included, which all starts share.
         refinement: gradient evaluations from the best perturbation of all starts.
 

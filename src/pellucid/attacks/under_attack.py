@@ -53,7 +53,7 @@ def logits_under_attack(
         images: uint8 or uint16 (N, C, H, W).
         targets: int64 (N,) or float (N, K), NaN where unknown.
         size: the largest perturbation.
-        loss: of logits and targets, summed over images; the task's plain one where not given.
+        loss: of logits and targets, summed over images; the task's plain one by default.
         steps: gradient steps, each 2.5 · size / steps long.
         seed: of the random starts, drawn batch by batch.
         batch_size: images at a time.

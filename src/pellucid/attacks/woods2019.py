@@ -24,7 +24,7 @@ def algorithm_1(search: AttackState, *, length: float = 20.0, steps: int = 450, 
 
     The steps decay linearly, ``η_t = A (T − t) / (T (T + 1) / 2)``, and sum to `length`. No random start and no
     projection; the pixel box only where the search keeps it, which the published code does not. `steps` gradient
-    evaluations and one more forward pass an image.
+    evaluations and one more forward pass per image.
 
     The defaults measure the Accuracy-Robustness Area. With ``length=0.1, steps=7, momentum=0`` and a criterion on the
     decision it is the paper's "L2 min" training attack; with `RadiusReached` as the criterion and ``length`` the
@@ -32,7 +32,7 @@ def algorithm_1(search: AttackState, *, length: float = 20.0, steps: int = 450, 
 
     Args:
         search: the images and what is wanted.
-        length: A, the sum of all steps, root mean square a pixel and channel.
+        length: A, the sum of all steps, root mean square per pixel and channel.
         steps: T.
         momentum: μ of the running average of directions; 0 for none.
 
@@ -78,11 +78,11 @@ def woods2019(
         classifier: images (N, C, H, W) → logits (N, K).
         images: float (N, C, H, W) in [0, 1], on the classifier's device.
         criterion: the goal.
-        length: the sum of all steps, root mean square a pixel and channel.
+        length: the sum of all steps, root mean square per pixel and channel.
         steps: their number; one gradient evaluation each.
         momentum: of the running average of directions.
         box: keep perturbed images in [0, 1]; the published code does not.
-        batch_size: images at a time; as many as fit in memory where not given.
+        batch_size: images at a time; as many as fit in memory by default.
 
     Raises:
         InputError: as `pellucid.attacks.engine.run_minimum_norm`.

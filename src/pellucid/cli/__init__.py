@@ -1,1 +1,1 @@
-"""The command line: one file a verb, thin."""
+"""The command line: one file per verb, thin."""

@@ -62,7 +62,7 @@ def ara(
 ) -> None:
     """The Accuracy-Robustness Area: the smallest perturbation of each image that changes the answer.
 
-    Writes ara.json, radii.csv (a row an image) and curve.png; with several networks a folder each and one curve.png.
+    Writes ara.json, radii.csv (one row per image) and curve.png; with several networks a folder each and one curve.png.
     Run the same command again to go on after an interruption; run it several times at once to share the work.
 
     Example: `pellucid ara runs/first --data phantom --limit 50 --out runs/first/ara`

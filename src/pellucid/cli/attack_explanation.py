@@ -49,8 +49,8 @@ def attack_explanation(
     budget: Annotated[
         Optional[list[float]],  # noqa: UP045
         typer.Option(
-            help="Largest change, root mean square a pixel in [0, 1]; may be repeated. 0.002, 0.005, 0.01 and 0.02 "
-            "where not given.",
+            help="Largest change, root mean square per pixel in [0, 1]; may be repeated. 0.002, 0.005, 0.01 and 0.02 "
+            "by default.",
             show_default=False,
         ),
     ] = None,
@@ -58,13 +58,13 @@ def attack_explanation(
         Optional[str],  # noqa: UP045
         typer.Option(
             help="For same-decision, the map to show: centre, corner, other-image or an image file. Any other map than "
-            "the original where not given.",
+            "the original by default.",
             show_default=False,
         ),
     ] = None,
     class_name: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--class", help="The class explained; each image's most probable one where not given."),
+        typer.Option("--class", help="The class explained; each image's most probable one by default."),
     ] = None,
     tolerance: Annotated[
         float, typer.Option(help="For same-decision: how far the class's probability may move.")
@@ -72,7 +72,7 @@ def attack_explanation(
     keep: Annotated[
         float, typer.Option(help="For same-map: the rank correlation from which on a map counts as the same.")
     ] = 0.9,
-    steps: Annotated[int, typer.Option(min=1, help="Gradient steps a budget.")] = 40,
+    steps: Annotated[int, typer.Option(min=1, help="Gradient steps per budget.")] = 40,
     option: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(metavar="KEY=VALUE", help="An option of the explanation, as steps=20.", show_default=False),
@@ -89,7 +89,7 @@ def attack_explanation(
     device: Device = "auto",
     seed: Seed = 0,
 ) -> None:
-    """Attack explanations: attack-explanation.json, a row an image and budget as CSV, the curve, and the image pairs.
+    """Attack explanations: attack-explanation.json, a CSV row per image and budget, the curve, and the image pairs.
 
     An attack that does not meet its constraint is a failure, and is reported as one. Run the same command again to go
     on after an interruption.

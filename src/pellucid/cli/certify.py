@@ -63,7 +63,7 @@ def certify(
 ) -> None:
     """Certified robustness by randomised smoothing, and the same smoothed classifier attacked.
 
-    Writes certify.json, certify.csv (a row an image) and curve.png. Run the same command again to go on after an
+    Writes certify.json, certify.csv (one row per image) and curve.png. Run the same command again to go on after an
     interruption.
 
     Example: `pellucid certify runs/first --data phantom --sigma 0.25 --limit 50 --out runs/first/certify`

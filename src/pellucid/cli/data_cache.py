@@ -20,7 +20,7 @@ def cache(
     size: Annotated[int, typer.Option(min=1, help="Height and width of the images, in pixels.")] = 256,
     channels: Annotated[
         Optional[int],  # noqa: UP045 (typer reads it at run time)
-        typer.Option(help="1 for gray, 3 for colour; the dataset's own where not given.", show_default=False),
+        typer.Option(help="1 for gray, 3 for colour; the dataset's own by default.", show_default=False),
     ] = None,
     split: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -37,7 +37,7 @@ def cache(
     verify: Annotated[bool, typer.Option("--verify", help="Read all of it back and compare its hashes.")] = False,
     workers: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Threads; two a processor where not given.", show_default=False),
+        typer.Option(min=1, help="Threads; two per processor by default.", show_default=False),
     ] = None,
     seed: Seed = 0,
 ) -> None:

@@ -57,7 +57,7 @@ def explain(
     rho: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option(
-            help="Adversarial: size of the change, root mean square a pixel in [0, 1]; 0.1, or 0.075 beside heat maps.",
+            help="Adversarial: size of the change, root mean square per pixel in [0, 1]; 0.1, or 0.075 with heat maps.",
             show_default=False,
         ),
     ] = None,

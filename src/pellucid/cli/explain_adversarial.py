@@ -1,4 +1,4 @@
-"""What `pellucid explain --method adversarial` writes: a panel an image, the moved images, and the slider's page."""
+"""What `pellucid explain --method adversarial` writes: one panel per image, the moved images, and the slider's page."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class HeatMapOutput:
     Args:
         network: what is explained.
         methods: names of heat maps.
-        options: of the command, by the name that methods know them by; None where not given. `seed` may serve none.
+        options: of the command, by the name that methods know them by, or None. `seed` may serve none.
         rho: size of the adversarial explanations beside the heat maps.
         out: the folder to write to.
 

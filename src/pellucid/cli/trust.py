@@ -54,7 +54,7 @@ def trust(
         ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Use at most so many images.")] = 100,
-    samples: Annotated[int, typer.Option(min=1, help="Moved images an image, for the maximum sensitivity.")] = 8,
+    samples: Annotated[int, typer.Option(min=1, help="Moved images per image, for the maximum sensitivity.")] = 8,
     attacked: Annotated[int, typer.Option(min=0, help="Attack the explanations of so many of the images.")] = 16,
     attack_steps: Annotated[int, typer.Option(min=1, help="Gradient steps of an attack, for each budget.")] = 12,
     device: Device = "auto",

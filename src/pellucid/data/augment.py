@@ -94,7 +94,7 @@ class Augmentation:
 
         Args:
             images: (N, C, H, W), uint8 or float in [0, 1].
-            regions: float (N, M, H, W) in [0, 1], M regions an image; 0 where the image is uncovered.
+            regions: float (N, M, H, W) in [0, 1], M regions per image; 0 where the image is uncovered.
         """
         if images.ndim != 4:
             raise InputError(f"images must have shape (N, C, H, W); found {tuple(images.shape)}.")

@@ -56,8 +56,8 @@ class Dataset:
     Attributes:
         card: the dataset these images belong to.
         split: `train`, `validation` or `test`.
-        ids: one name an image, unique.
-        patients: one patient name an image; equal to `ids` where patients are not known.
+        ids: one name per image, unique.
+        patients: one patient name per image; equal to `ids` where patients are not known.
         targets: int64 (N,) for a multiclass task; float32 (N, K), NaN where unknown, for a multi-label one.
         read: image index → uint8 or uint16 (H, W) gray, or (H, W, 3) colour, at its native size. The full range
             of the type is black to white: 0–255 or 0–65535. Raises InputError, with the file's name, for an
@@ -69,7 +69,7 @@ class Dataset:
         origin: of images that are drawn rather than read, what they are drawn from: seed and options; of images in
             an archive, a hash of its contents.
         shards: where the pixels are stored at one size already, shard by shard; a part of the images has none.
-        stable_ids: a name an image that means the same image wherever a copy of it lies, as a released dataset's own
+        stable_ids: one name per image that means the same image wherever a copy of it lies, as a released dataset's own
             file names, an empty one where it has none; empty where all names are only those of somebody's files.
         decoding: of the options, those that say how pixels are read from a file: `bits`, `window`, `frame`.
         options: all that were in force when the dataset was opened, and the seed.

@@ -42,7 +42,7 @@ class ImageDataset(Dataset, torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 
         Args:
             size: height and width.
-            channels: 1 or 3; the dataset's own where not given.
+            channels: 1 or 3; the dataset's own by default.
         """
         return replace(self, item_spec=InputSpec(channels or self.card.native_channels, size))
 

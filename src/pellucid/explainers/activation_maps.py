@@ -126,7 +126,7 @@ def grad_cam(
         targets: class indices (N,), one index for all, or "all".
         layer: explain at the output of this layer instead of `features`, by its name in `named_modules()`. Then each
             class costs a backward pass down to it.
-        batch_size: images at a time; as many as fit in memory where not given.
+        batch_size: images at a time; as many as fit in memory by default.
 
     Raises:
         InputError: as `grad_cam_maps`; an unknown layer, or one that has no feature map.
@@ -158,7 +158,7 @@ def weighted_activations(
         at_features: classifier and images → maps (N, K, h, w).
         at_layer: activations (N, D, h, w) and gradients (N, K, D, h, w) → maps (N, K, h, w).
         layer: its name, or None for the last feature map.
-        batch_size: images at a time; as many as fit in memory where not given.
+        batch_size: images at a time; as many as fit in memory by default.
     """
     indices = resolve_targets(classifier, images, targets)
 

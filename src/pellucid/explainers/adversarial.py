@@ -40,7 +40,7 @@ class AdversarialExplanation(Explanation):
     """Images that were moved until the classifier is more, or less, sure of a class; `maps` holds them.
 
     Attributes:
-        rho: the size asked for, root mean square a pixel and channel.
+        rho: the size asked for, root mean square per pixel and channel.
         direction: `raise` or `lower`.
         optimiser: one of `OPTIMISERS`.
         rms: the size reached, float64 (N,), or (N, K) of all classes. `tight` reaches rho exactly unless the pixel
@@ -80,7 +80,7 @@ def check_settings(rho: float, direction: str, optimiser: str) -> None:
     """
     if not (isinstance(rho, (int, float)) and 0 < rho <= 1):  # also refuses NaN
         raise InputError(
-            f"rho must be above 0 and at most 1, a root mean square a pixel of images in [0, 1]; found {rho!r}."
+            f"rho must be above 0 and at most 1, a root mean square per pixel of images in [0, 1]; found {rho!r}."
         )
     for kind, name, known in (("direction", direction, DIRECTIONS), ("optimiser", optimiser, OPTIMISERS)):
         if name not in known:
@@ -100,7 +100,7 @@ def adversarial(
     """The images, changed by ``RMS = ρ`` so that the classifier is as sure of a class as it can be made (or as unsure).
 
     A class's probability is its softmax, or of a multi-label classifier the label's own sigmoid. `tight` climbs the
-    log-odds on the shell of that size inside the pixel box, 17 gradient evaluations an image and class; `woods2019` is
+    log-odds on the shell of that size inside the pixel box, 17 gradient evaluations per image and class; `woods2019` is
     the paper's Algorithm 1 as its code has it: 35 evaluations, a path of 5 ρ, pixels not kept in [0, 1]. The classifier
     is in eval mode meanwhile and is left as it was.
 
@@ -108,10 +108,10 @@ def adversarial(
         classifier: any.
         images: (N, C, H, W) in [0, 1], on the classifier's device.
         targets: class indices (N,), one index for all, or "all": every class of every image, in common batches.
-        rho: size of the change, root mean square a pixel and channel, above 0.
+        rho: size of the change, root mean square per pixel and channel, above 0.
         direction: `raise` (the paper's g_explain+) or `lower`.
         optimiser: `tight` or `woods2019`.
-        batch_size: images at a time; as many as fit in memory where not given.
+        batch_size: images at a time; as many as fit in memory by default.
 
     Raises:
         InputError: images that are not pixels in [0, 1], targets that are no classes, a rho that is none, an unknown

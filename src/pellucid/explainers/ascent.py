@@ -28,7 +28,7 @@ def stretch(direction: Tensor, images: Tensor, rms: float) -> Tensor:
     Args:
         direction: (N, C, H, W); values of 0 stay 0.
         images: (N, C, H, W) in [0, 1].
-        rms: root mean square a pixel and channel.
+        rms: root mean square per pixel and channel.
 
     Returns:
         (N, C, H, W); shorter than `rms` only where the box or the direction's zeros leave no more room.
@@ -66,11 +66,11 @@ def ascend(search: AttackState, *, rms: float, steps: int = STEPS) -> Tensor:
     other directions rather than stay where the first led. On rough ones each gradient is news: then 0.85 of the
     directions before are kept, and steps go from 1 to 0.05 · `rms`. In between both are mixed.
 
-    `steps` gradient evaluations and one more forward pass an image. Where the gradient is 0 nothing moves.
+    `steps` gradient evaluations and one more forward pass per image. Where the gradient is 0 nothing moves.
 
     Args:
         search: the images, and a criterion with a deficit; its pixel box is always kept.
-        rms: root mean square a pixel and channel.
+        rms: root mean square per pixel and channel.
         steps: gradient evaluations.
 
     Returns:

@@ -53,7 +53,7 @@ def in_parts(
         classifier: what is explained.
         images: (N, C, H, W).
         targets: (N,), or None for all classes.
-        batch_size: images at a time; as many as fit where not given.
+        batch_size: images at a time; as many as fit by default.
     """
     if batch_size is None and len(images) < WORTH_MEASURING:
         return work(images, targets)

@@ -59,7 +59,7 @@ def resolve_targets(classifier: Classifier, images: Tensor, targets: Targets) ->
         indices = indices.expand(images.shape[0])
     if indices.shape != (images.shape[0],):
         raise InputError(
-            f"targets must be one class index an image, ({images.shape[0]},); found shape {tuple(indices.shape)}."
+            f"targets must be one class index per image, ({images.shape[0]},); found shape {tuple(indices.shape)}."
         )
     if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
         raise InputError(f"targets are whole class indices; found {indices.dtype}.")

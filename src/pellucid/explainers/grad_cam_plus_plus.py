@@ -35,7 +35,7 @@ def grad_cam_plus_plus(
         targets: class indices (N,), one index for all, or "all".
         layer: explain at the output of this layer instead of `features`, by its name in `named_modules()`. Then each
             class costs a backward pass down to it.
-        batch_size: images at a time; as many as fit in memory where not given.
+        batch_size: images at a time; as many as fit in memory by default.
 
     Returns:
         Maps (N, h, w), not negative, at the feature map's resolution; (N, K, h, w) for "all".

@@ -25,7 +25,7 @@ def saliency(classifier: Classifier, images: Tensor, targets: Targets) -> Tensor
     Args:
         classifier: any.
         images: (N, C, H, W) in [0, 1].
-        targets: class indices (N,), one index for all, or "all", which costs one backward pass a class.
+        targets: class indices (N,), one index for all, or "all", which costs one backward pass per class.
 
     Returns:
         (N, H, W), not negative; (N, K, H, W) for "all".

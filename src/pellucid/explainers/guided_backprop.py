@@ -36,8 +36,8 @@ def guided_backprop(
         classifier: a torch module with `nn.ReLU`, `nn.ReLU6` or `HalfHuberReLU` modules; in place or used several
             times does no harm.
         images: (N, C, H, W) in [0, 1].
-        targets: class indices (N,), one index for all, or "all", which costs one backward pass a class.
-        batch_size: images at a time; as many as fit in memory where not given.
+        targets: class indices (N,), one index for all, or "all", which costs one backward pass per class.
+        batch_size: images at a time; as many as fit in memory by default.
 
     Returns:
         Maps (N, H, W), not negative; (N, K, H, W) for "all".

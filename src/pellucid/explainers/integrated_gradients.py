@@ -43,7 +43,7 @@ def integrated_gradients(
         steps: points on the way, each a forward and a backward pass.
         baseline: b: a gray in [0, 1] (black, as in the paper), an image, or `mean` for each image's own mean colour.
             Pixels that equal it get 0.
-        batch_size: points at a time; as many as fit in memory where not given.
+        batch_size: points at a time; as many as fit in memory by default.
 
     Returns:
         Maps (N, H, W); (N, K, H, W) for "all".

@@ -39,10 +39,10 @@ def occlusion(
         classifier: any.
         images: (N, C, H, W) in [0, 1].
         targets: class indices (N,), one index for all, or "all".
-        window: side of the square window in pixels; an eighth of the image's smaller side where not given.
-        stride: pixels from window to window; half a window where not given.
+        window: side of the square window in pixels; an eighth of the image's smaller side by default.
+        stride: pixels from window to window; half a window by default.
         baseline: what covers: a gray in [0, 1], an image, or `mean` for each image's own mean colour.
-        batch_size: covered images at a time; as many as fit in memory where not given.
+        batch_size: covered images at a time; as many as fit in memory by default.
 
     Returns:
         Maps (N, H, W), signed; (N, K, H, W) for "all".

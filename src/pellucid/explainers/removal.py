@@ -113,7 +113,7 @@ def explained_by_removal(
         images: (N, C, H, W) in [0, 1].
         targets: class indices (N,), one index for all images, or "all".
         baseline: what stands in the place of pixels that are taken away.
-        batch_size: variants of an image at a time; as many as fit in memory where not given.
+        batch_size: variants of an image at a time; as many as fit in memory by default.
 
     Returns:
         Maps (N, H, W), or (N, K, H, W) of all classes; the targets (N,) or None; the most forward passes that an image

@@ -56,7 +56,7 @@ def rise(
         baseline: what stands behind a mask: a gray in [0, 1] (black, as in the paper), an image, or `mean` for each
             image's own mean colour.
         seed: of the masks; torch's global generator is neither read nor moved.
-        batch_size: masked images at a time; as many as fit in memory where not given.
+        batch_size: masked images at a time; as many as fit in memory by default.
 
     Returns:
         Maps (N, H, W), signed; (N, K, H, W) for "all".

@@ -45,7 +45,7 @@ def smoothgrad(
         samples: noisy copies of an image.
         noise: standard deviation, as a share of the image's range.
         seed: of the noise; torch's global generator is neither read nor moved.
-        batch_size: noisy images at a time; as many as fit in memory where not given.
+        batch_size: noisy images at a time; as many as fit in memory by default.
 
     Returns:
         Maps (N, H, W), not negative; (N, K, H, W) for "all".

@@ -56,7 +56,7 @@ def lime(
             colour.
         ridge: penalty on the squared weights.
         seed: of the variants; torch's global generator is as it was afterwards.
-        batch_size: variants at a time; as many as fit in memory where not given.
+        batch_size: variants at a time; as many as fit in memory by default.
 
     Returns:
         Maps (N, H, W), signed; (N, K, H, W) for "all".
@@ -123,7 +123,7 @@ def kernel_shap(
         baseline: what stands for what is taken away: a gray in [0, 1], an image, or `mean` for each image's own mean
             colour.
         seed: of the variants; torch's global generator is as it was afterwards.
-        batch_size: variants at a time; as many as fit in memory where not given.
+        batch_size: variants at a time; as many as fit in memory by default.
 
     Returns:
         Maps (N, H, W), signed; (N, K, H, W) for "all".

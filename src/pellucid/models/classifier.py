@@ -55,7 +55,7 @@ class _Normalised(nn.Module):
         self.card: Mapping[str, Any] = {}
         for name, values in (("mean", mean), ("std", std)):
             if len(values) != input_spec.channels:
-                raise InputError(f"{name} needs one value a channel, {input_spec.channels}; found {len(values)}.")
+                raise InputError(f"{name} needs one value per channel, {input_spec.channels}; found {len(values)}.")
             # not part of the weights file: model.toml carries them
             self.register_buffer(name, torch.tensor(list(values)).view(1, -1, 1, 1), persistent=False)
         if bool((self.std <= 0).any()):
@@ -214,8 +214,8 @@ def wrap(
 
     Args:
         module: normalised images (N, C, H, W) → logits (N, K), not probabilities.
-        mean: what to subtract from pixels in [0, 1], one value a channel.
-        std: what to divide by then, one value a channel.
+        mean: what to subtract from pixels in [0, 1], one value per channel.
+        std: what to divide by then, one value per channel.
         task: `multiclass` or `multilabel`.
         classes: one name a logit.
         input_spec: the channels and the size that the network was made for.

@@ -93,7 +93,7 @@ def decisions(
     Args:
         logits: (N, K).
         task: `multiclass`, or `multilabel`: then a label is present from its threshold on.
-        thresholds: K probabilities, a half each where not given; a label with NaN is never present.
+        thresholds: K probabilities, a half each by default; a label with NaN is never present.
 
     Example:
         >>> decisions(np.array([[0.0, 1.0], [np.nan, np.nan]]), "multiclass")

@@ -236,7 +236,7 @@ def create_model(
         size: height and width of the images in pixels; the network's own by default. Other sizes work too.
         pretrained: True for the published weights of this network, or a file or http(s) address of one's own
             (see `load_pretrained`). A head of another size starts anew.
-        mean: normalisation, one value a channel; the network's own by default.
+        mean: normalisation, one value per channel; the network's own by default.
         std: the same.
         dropout: before the head, in training; the network's own by default.
         activation: `relu`, `half-huber` or `relu6` in place of the network's own; with published weights it computes

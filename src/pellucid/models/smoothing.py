@@ -79,7 +79,7 @@ class SmoothedClassifier(nn.Module):
         if thresholds is not None:
             if self.task != "multilabel" or len(thresholds) != len(self.classes):
                 raise InputError(
-                    f"thresholds are one a label of a multi-label classifier; found {len(thresholds)} for a "
+                    f"thresholds are one per label of a multi-label classifier; found {len(thresholds)} for a "
                     f"{self.task} classifier of {len(self.classes)} classes."
                 )
             cuts = torch.tensor(list(thresholds), dtype=torch.float64)

@@ -1,6 +1,6 @@
 """The training record: which images a network was trained and selected on, and how their files were read.
 
-It lies beside the weights: a table of `model.toml`, and a file with two hashes an image, whose SHA-256 the table holds.
+It lies beside the weights: a table of `model.toml`, and a file with two hashes per image, whose SHA-256 it holds.
 """
 
 from __future__ import annotations

@@ -56,10 +56,10 @@ class TargetSettings(Section):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     title: str = ""
-    data: DataSettings | None = Field(None, description="the study's own test part where not given")
+    data: DataSettings | None = Field(None, description="the study's own test part by default")
     regions: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
-        description="class → the region labels it should fall on; the class's own where not given",
+        description="class → the region labels it should fall on; the class's own by default",
     )
     boxes: bool = Field(True, description="whether Wang et al.'s boxes are scored as well")
     limit: int | None = Field(None, ge=1)
@@ -112,7 +112,7 @@ class AdversarialSettings(Section):
     cases: int = Field(0, ge=0, description="test images with a slider, each the first of another class")
     classes: int = Field(4, ge=1, description="classes of each: those it shows, then the most confident others")
     rhos: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
-        (0.01, 0.025, 0.05, 0.1), min_length=1, max_length=11, description="sizes, root mean square a pixel"
+        (0.01, 0.025, 0.05, 0.1), min_length=1, max_length=11, description="sizes, root mean square per pixel"
     )
 
 
@@ -121,7 +121,7 @@ class TrustTableSettings(Section):
 
     methods: tuple[str, ...] = ()
     limit: int = Field(50, ge=1, description="at most so many test images, each explained some thirty times")
-    samples: int = Field(8, ge=1, description="moved images an image, for the maximum sensitivity")
+    samples: int = Field(8, ge=1, description="moved images per image, for the maximum sensitivity")
     attacked: int = Field(16, ge=0, description="images whose explanations are attacked")
     attack_steps: int = Field(12, ge=1, description="gradient steps of an attack, for each budget")
 

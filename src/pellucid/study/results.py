@@ -52,7 +52,7 @@ def assemble(
         study: its configuration.
         splits: the parts of its dataset.
         stage: what the networks were judged on.
-        verdicts: by variant, one a seed.
+        verdicts: by variant, one per seed.
         runs: the training runs.
     """
     rows = gather_rows(study, stage, verdicts)

@@ -54,7 +54,7 @@ def run_study(
         out: the study's folder: `runs/`, `evaluations/`, `results.json`, `tables/`, `report.html`.
         device: `auto`, `cpu`, `cuda` or `mps`.
         jobs: trainings at a time; by default one on an accelerator and one a core on a CPU.
-        limit: at most so many images a part, for a quick look.
+        limit: at most so many images per part, for a quick look.
         cache: folder for decoded images.
         command: what the user typed, for the record.
         wait: for another process that works on a study in `out`; otherwise it is refused.
@@ -139,7 +139,7 @@ def _run_there(
         "limit": limit,
     }
     if limit is not None:
-        results["limits"].insert(0, f"Only {limit} images a part were used (--limit): a trial, not a result.")
+        results["limits"].insert(0, f"Only {limit} images per part were used (--limit): a trial, not a result.")
     write_json(out / "results.json", results)
     panels = make_panels(study, stage, verdicts, runs, place)
     report = write_report(results, panels, out, make_slides(study, stage, runs, place))

@@ -72,7 +72,7 @@ def train_all(
         out: the study's folder.
         device: `auto`, `cpu`, `cuda` or `mps`.
         jobs: runs at a time, each in a process of its own with its share of the processor's cores.
-        limit: at most so many images a part.
+        limit: at most so many images per part.
         cache: folder for decoded images.
     """
     runs = plan(study, out)

@@ -29,7 +29,7 @@ def judge_trust(
     *,
     cache: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """One table a variant, as results.json and the report take them; none where no methods are asked for.
+    """One table per variant, as results.json and the report take them; none where no methods are asked for.
 
     Agreement is measured with the other seeds of the same variant and the first seeds of the other variants.
 

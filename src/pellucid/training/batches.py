@@ -28,7 +28,7 @@ class Batches:
     Attributes:
         images: uint8 or uint16 (N, C, H, W), in memory or a memory map.
         targets: (N,) or (N, K), as the dataset has them.
-        batch_size: images a step, over all processes together.
+        batch_size: images per step, over all processes together.
         device: where the batches go. On an accelerator with room, all images are kept there as uint8.
         rank: this process, of `world` processes.
         world: number of processes.
@@ -59,7 +59,7 @@ class Batches:
             self._resident = torch.tensor(np.asarray(self.images), device=self.device)
 
     def __len__(self) -> int:
-        """Steps an epoch."""
+        """Steps per epoch."""
         return self._others // (self.batch_size - self._chosen)
 
     def epoch(self, epoch: int, *, seed: int, start: int = 0) -> Iterator[Batch]:

@@ -83,7 +83,7 @@ def train(
         seed: of initialisation, order, augmentation and attacks.
         device: `auto`, `cpu`, `cuda` or `mps`.
         resume: go on with an interrupted run in `out`; a finished one is returned as it is.
-        cache: a folder for decoded images; in memory where not given.
+        cache: a folder for decoded images; in memory by default.
         annotations: what people said of the training images, for a recipe with `objective.annotations`.
         wait: for another process that trains in `out`; otherwise it is refused.
 

@@ -37,7 +37,8 @@ def check_memory_order(network: nn.Module, device: torch.device) -> None:
     if layers:
         more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
         raise InputError(
-            f"training.channels_last = true, but a CPU cannot train {', '.join(layers[:3])}{more} in this memory order: "
-            f"a 1×1 convolution with a stride and fewer than {_CHANNELS} input channels makes torch write beyond its "
-            f"memory. Set training.channels_last=false, or give the network layers of at least {_CHANNELS} channels."
+            f"training.channels_last = true, but a CPU cannot train {', '.join(layers[:3])}{more} in this memory "
+            f"order: a 1×1 convolution with a stride and fewer than {_CHANNELS} input channels makes torch write "
+            f"beyond its memory. Set training.channels_last=false, or give the network layers of at least "
+            f"{_CHANNELS} channels."
         )

@@ -31,7 +31,7 @@ class ModelSettings(Section):
     channels: Literal[1, 3] = Field(1, description="1 for gray, 3 for colour")
     pretrained: bool | str = Field(False, description="true for the bundled weights, or a file or URL")
     sha256: str | None = Field(None, description="checksum of the pretrained weights")
-    mean: tuple[float, ...] | None = Field(None, description="normalisation, one value a channel; the network's own")
+    mean: tuple[float, ...] | None = Field(None, description="normalisation, one value per channel; the network's own")
     std: tuple[float, ...] | None = Field(None, description="the same")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the network, as output_stride")
 

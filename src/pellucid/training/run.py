@@ -33,7 +33,7 @@ AFRESH = "Delete the folder of this run, or choose another --out, and start agai
 class RunFolder:
     """The files of one training run.
 
-    `run.toml` (resolved configuration, versions, seed, data), `metrics.jsonl` (a line an epoch),
+    `run.toml` (resolved configuration, versions, seed, data), `metrics.jsonl` (one line per epoch),
     `weights.safetensors` + `model.toml` (the best by validation), `last/` (the same for the last epoch), `state/`.
     """
 
@@ -89,7 +89,7 @@ class RunFolder:
         write_text(self.path / "run.toml", tomli_w.dumps(seal(_without_none(values))))
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`, one an epoch.
+        """The lines of `metrics.jsonl`, one per epoch.
 
         Raises:
             InputError: naming the line that is not what was written, or missing.

@@ -44,7 +44,7 @@ class StreamedBatches:
     Attributes:
         shards: the pixels.
         targets: (N,) or (N, K), as the dataset has them.
-        batch_size: images a step, over all processes together.
+        batch_size: images per step, over all processes together.
         device: where the batches go.
         rank: this process, of `world` processes.
         world: number of processes.
@@ -72,7 +72,7 @@ class StreamedBatches:
         self._targets = torch.from_numpy(np.ascontiguousarray(self.targets)).to(self.device)
 
     def __len__(self) -> int:
-        """Steps an epoch."""
+        """Steps per epoch."""
         return len(self.shards.manifest.files) * self._each // self.batch_size
 
     def epoch(self, epoch: int, *, seed: int, start: int = 0) -> Iterator[Batch]:

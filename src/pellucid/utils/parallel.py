@@ -37,7 +37,7 @@ def in_threads(
         title: what the progress bar says.
         progress: True for a bar on the terminal if the work takes longer than a second, or a function that
             is called with (done, count).
-        workers: threads; by default two a processor, as some of them wait for the disk or for one another.
+        workers: threads; by default two per processor, as some of them wait for the disk or for one another.
         done: what an earlier attempt did already, for the progress.
     """
     workers = workers or 2 * available_processors()

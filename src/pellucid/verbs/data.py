@@ -36,7 +36,7 @@ def dataset(
     Args:
         name: one of `pellucid data list`, as `folder` or `phantom`.
         root: the folder that holds it; left out for what is built in.
-        split: `train`, `validation` or `test`; all parts, by name, where not given.
+        split: `train`, `validation` or `test`; all parts, by name, by default.
         seed: chooses what a dataset leaves to chance, such as the patients of a validation part.
         options: the dataset's own, as ``positive="PNEUMONIA"`` of `folder`.
 

@@ -101,7 +101,7 @@ def open_session(
     Args:
         model: what is judged.
         data: one part of a dataset.
-        limit: at most so many images, chosen with `seed`; all where not given.
+        limit: at most so many images, chosen with `seed`; all by default.
         seed: of that choice.
         cache: keep decoded images in this folder.
         allow_training_images: count images that the model was trained on in, instead of refusing them.

@@ -1,1 +1,1 @@
-"""The annotation database's tables as they came to be, one step a file; alembic takes an older database up to date."""
+"""How the annotation database's tables came to be, one step per file; alembic takes an older database up to date."""

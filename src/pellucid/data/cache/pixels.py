@@ -44,7 +44,7 @@ def materialize(
         channels: 1 for gray, 3 for colour.
         directory: where cache files live (made if need be); None keeps the array in memory.
         progress: True for a progress bar where it takes longer than a second, or a function of (done, count).
-        workers: threads; by default two a processor.
+        workers: threads; by default two per processor.
 
     Raises:
         InputError: before any decoding for a size that is not possible, no images, too little free disk or memory

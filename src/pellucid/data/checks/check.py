@@ -130,7 +130,7 @@ def check_dataset(
         seed: as for `open_dataset`.
         options: as for `open_dataset`.
         progress: True for a progress bar, or a function of (done, count).
-        workers: threads; by default two a processor.
+        workers: threads; by default two per processor.
 
     Raises:
         InputError: for an unknown dataset name.

@@ -183,9 +183,9 @@ def _decode(image: DicomObject, index: int) -> npt.NDArray[Any]:
         raise _RefusedError(f"{shape[1]} × {shape[0]} pixels are declared.")
     check_pixels(*shape)
     if whole(image, "SamplesPerPixel", 1) not in {1, 3}:
-        raise _RefusedError(f"{whole(image, 'SamplesPerPixel')} samples a pixel; gray has 1 and colour 3.")
+        raise _RefusedError(f"{whole(image, 'SamplesPerPixel')} samples per pixel; gray has 1 and colour 3.")
     if whole(image, "BitsAllocated") > 16:
-        raise _RefusedError(f"{whole(image, 'BitsAllocated')} bits a pixel; up to 16 can be read.")
+        raise _RefusedError(f"{whole(image, 'BitsAllocated')} bits per pixel; up to 16 can be read.")
     if not 1 <= whole(image, "BitsStored") <= whole(image, "BitsAllocated"):
         raise _RefusedError(
             f"BitsStored is {whole(image, 'BitsStored')}, BitsAllocated {whole(image, 'BitsAllocated')}."

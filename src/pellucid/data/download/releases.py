@@ -69,7 +69,7 @@ IMAGENET = Release(
     instructions=(
         "Register at https://www.image-net.org/, accept its terms of access, and download ILSVRC2012_img_train.tar "
         "(MD5 1d675b47d978889d74fa0da5fadfb00e) and ILSVRC2012_img_val.tar (MD5 29b22e2961454d5413ddabcf34fc5622). "
-        "Unpack them to train/ and val/ with a folder a class, as train/n01440764/*.JPEG."
+        "Unpack them to train/ and val/ with one folder per class, as train/n01440764/*.JPEG."
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Images in one folder a class, with or without folders for the parts; Kermany et al. 2018 is one such."""
+"""Images in one folder per class, with or without folders for the parts; Kermany et al. 2018 is one such."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LAYOUT = (
 
 CARD = DatasetCard(
     name="folder",
-    title="Images in one folder a class",
+    title="Images in one folder per class",
     task="multiclass",
     classes=(),
     citation="",
@@ -105,7 +105,7 @@ def open_folder(
     card: DatasetCard = CARD,
     layout: str = LAYOUT,
 ) -> Splits:
-    """Open a folder of images in one folder a class.
+    """Open a folder of images in one folder per class.
 
     Args:
         root: the folder.

@@ -29,8 +29,8 @@ CLASS_COUNT = 1000
 LABELS = "labels.csv"
 COLUMNS, NAMES = ("file", "class_index"), "wnid"  # the last may be missing
 LAYOUT = (
-    f"train/ and val/, each with a folder a class, as n01440764/*.JPEG; or images and {LABELS} ({', '.join(COLUMNS)}, "
-    f"and {NAMES} if known)."
+    f"train/ and val/, each with one folder per class, as n01440764/*.JPEG; or images and {LABELS} "
+    f"({', '.join(COLUMNS)}, and {NAMES} if known)."
 )
 SAMPLE_SHARE = 0.2  # of a sample, for each of validation and test
 _WORDNET = re.compile(r"n\d{8}")
@@ -254,7 +254,7 @@ def _read_labels(root: Path, faults: list[Issue]) -> tuple[_Images, tuple[str, .
     if not found and not faults:
         raise InputError(f"{table}: names no images.")
     if len(set(names.values())) < len(names):
-        raise InputError(f"{table}: two class_index have the same wnid; expected one number a class.")
+        raise InputError(f"{table}: two class_index have the same wnid; expected one number per class.")
     classes = tuple(names.get(k, f"class-{k}") for k in range(CLASS_COUNT))
     return _Images(list(found), np.array(labels, dtype=np.int64), list(found.values())), classes
 

@@ -30,7 +30,7 @@ _WHAT_TO_DO = "Fetch the zip again."
 class ZippedImages:
     """The images of one zip file.
 
-    The file is memory-mapped rather than opened once an image: a slice of a map has no position that threads would
+    The file is memory-mapped rather than opened once per image: a slice of a map has no position that threads would
     have to share, as the handles of `zipfile` do.
 
     Attributes:

@@ -107,9 +107,9 @@ def manipulate(
         classifier: in eval mode meanwhile, and left as it was.
         images: (N, C, H, W) in [0, 1], on the classifier's device.
         attack: what is wanted.
-        targets: the classes explained, one an image or one for all; each image's most probable one where not given.
-        thresholds: the decision thresholds of a multi-label classifier, ½ where not given.
-        batch_size: images at a time; as many as fit, at most 32, where not given.
+        targets: the classes explained, one per image or one for all; each image's most probable one by default.
+        thresholds: the decision thresholds of a multi-label classifier, ½ by default.
+        batch_size: images at a time; as many as fit, at most 32, by default.
         kept: where a batch is kept after each budget, and read from; its record must name all that determines it.
 
     Raises:

@@ -34,7 +34,7 @@ class FixedSurrogate:
         options: of `explain.surrogates.lime`.
 
     Attributes:
-        samples: variants an image.
+        samples: variants per image.
     """
 
     def __init__(self, classifier: Classifier, images: Tensor, options: Mapping[str, Any]) -> None:

@@ -74,7 +74,7 @@ class Decision:
 
 
 def probability_of(logits: Tensor, targets: Tensor, task: Task) -> Tensor:
-    """The probability of one class an image, float64 (N,)."""
+    """The probability of one class per image, float64 (N,)."""
     return log_odds(logits.double(), targets, task).sigmoid()
 
 
@@ -83,9 +83,9 @@ def decide(logits: Tensor, targets: Tensor | None, task: Task, thresholds: Seque
 
     Args:
         logits: of the unchanged images.
-        targets: int64 (N,), the classes to explain; the most probable ones where not given.
+        targets: int64 (N,), the classes to explain; the most probable ones by default.
         task: of the classifier.
-        thresholds: of a multi-label classifier's labels, K probabilities; ½ each where not given.
+        thresholds: of a multi-label classifier's labels, K probabilities; ½ each by default.
 
     Raises:
         InputError: another number of thresholds, or thresholds outside (0, 1).
@@ -101,7 +101,7 @@ def decide(logits: Tensor, targets: Tensor | None, task: Task, thresholds: Seque
         known = torch.as_tensor(list(thresholds), dtype=torch.float64, device=logits.device)
         if known.shape != (logits.shape[1],) or not bool(((known > 0) & (known < 1)).all()):
             raise InputError(
-                f"thresholds must be {logits.shape[1]} probabilities inside (0, 1), one a label; found "
+                f"thresholds must be {logits.shape[1]} probabilities inside (0, 1), one per label; found "
                 f"{list(thresholds)[:5]}."
             )
         levels = known[wanted]

@@ -26,7 +26,7 @@ class Attack:
     Attributes:
         method: the explanation, one of `explain.DIFFERENTIABLE`.
         goal: `same-map` or `same-decision`.
-        budgets: root mean squares a pixel and channel, ascending.
+        budgets: root mean squares per pixel and channel, ascending.
         target_map: for `same-decision` the map to show, as `target_maps` names it; None for any other one.
         steps: of gradient, a budget.
         tolerance: for `same-decision`: how far the probability of the class explained may move.

@@ -1,4 +1,4 @@
-"""From attacks on explanations to tables: curves against the budget, areas under them, a row an image."""
+"""From attacks on explanations to tables: curves against the budget, areas under them, one row per image."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def mean_over_budgets(budgets: Sequence[float], values: npt.ArrayLike, at_zero: 
 
 
 def manipulation_rows(found: Manipulation, names: Sequence[str]) -> list[dict[str, Any]]:
-    """A row an image and budget, for a CSV; `names` are the images'."""
+    """One row per image and budget, for a CSV; `names` are the images'."""
     classes = found.classes
     rows = []
     for b, budget in enumerate(found.attack.budgets):

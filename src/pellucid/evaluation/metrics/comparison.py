@@ -78,11 +78,11 @@ class Row:
 
 
 def compare(place: Row, figures: Mapping[str, Sequence[Replicates]], reference: str | None) -> list[Row]:
-    """One row a variant, from one figure a seed each, with the difference to the reference variant.
+    """One row per variant, from one figure per seed each, with the difference to the reference variant.
 
     Args:
         place: a row whose fields say where the figures belong.
-        figures: variant → one figure a seed.
+        figures: variant → one figure per seed.
         reference: the variant that the others are compared with, or None.
     """
     rows = []

@@ -82,7 +82,7 @@ def localization_task(
         classes: the classifier's classes.
         size: of the classifier's images.
         channels: of the classifier's images.
-        regions: class → the region labels that its explanation should fall on; where not given, every class
+        regions: class → the region labels that its explanation should fall on; by default, every class
             that the dataset has regions of.
         limit: at most so many annotated images, chosen at random with seed 0.
         cache: folder for decoded images.

@@ -47,7 +47,7 @@ class LocalizationInput:
     map.
 
     Attributes:
-        boxes: drawn on M heat maps, one a pair.
+        boxes: drawn on M heat maps, one per pair.
         map_image: (M,), the image of each heat map.
         map_class: (M,), the class that each heat map explains.
         true_image: (G,), the image of each true box.
@@ -220,7 +220,7 @@ def _match(
 
 
 def localization_table(counts: LocalizationCounts, bootstrap: Bootstrap) -> LocalizationTable:
-    """Accuracy, average false positives, box area and boxes a map, by class and their mean.
+    """Accuracy, average false positives, box area and boxes per map, by class and their mean.
 
     Accuracy divides by the true boxes of the class, average false positives by those of the whole set (984 in
     ChestX-ray14): the denominators that Wang et al.'s published figures imply; see `LocalizationScore`.

@@ -176,7 +176,7 @@ ONE_PATIENT = "one patient only, so no interval"
 def ratios(
     numerators: Values, denominators: Values, bootstrap: Bootstrap, *, reason: str = "nothing to divide by"
 ) -> list[Replicates]:
-    """Σ w·a / Σ w·b for every column: means, accuracies, false positives a box.
+    """Σ w·a / Σ w·b for every column: means, accuracies, false positives per box.
 
     Args:
         numerators: a, (N, T).
@@ -263,7 +263,7 @@ class Difference:
 
 
 def paired_difference(a: Sequence[Replicates], b: Sequence[Replicates], level: float = 0.95) -> Difference:
-    """The difference between two recipes, each given as one figure a seed.
+    """The difference between two recipes, each given as one figure per seed.
 
     In every resample of the patients, both recipes are averaged over their seeds and subtracted, so what is
     common to both (hard images) cancels. The interval speaks of other patients; `seed_spread`

@@ -38,7 +38,7 @@ class Curve(NamedTuple):
 
 @dataclass(frozen=True)
 class Area:
-    """An Accuracy-Robustness Area, in units of root mean square a pixel.
+    """An Accuracy-Robustness Area, in units of root mean square per pixel.
 
     Attributes:
         lower: with every failed attack at radius 0: it could have been broken by less than anything tried.
@@ -210,7 +210,7 @@ def _area(
     known = as_array(found).astype(bool)
     values = np.asarray(as_array(radii), dtype=np.float64)
     if not len(values) == len(known) == len(bootstrap):
-        raise InputError(f"expected {len(bootstrap)} radii, one an image; found {len(values)} and {len(known)} marks.")
+        raise InputError(f"expected {len(bootstrap)} radii, one per image; found {len(values)} and {len(known)} marks.")
     _checked_naive(naive)
     failed = int((~known).sum())
     single = bool(bootstrap.single_patient(np.ones((len(known), 1), dtype=bool))[0])
@@ -258,7 +258,7 @@ def _checked(radii: Values, *, infinite: bool = False) -> FloatArray:
     values = np.asarray(as_array(radii), dtype=np.float64)
     if values.ndim != 1 or len(values) == 0 or not (values >= 0).all() or not (infinite or np.isfinite(values).all()):
         raise InputError(
-            f"radii must be numbers from 0, one an image; found shape {values.shape} with "
+            f"radii must be numbers from 0, one per image; found shape {values.shape} with "
             f"{int((~(values >= 0)).sum())} that are negative or NaN."
         )
     return values

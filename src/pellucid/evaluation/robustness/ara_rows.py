@@ -65,7 +65,7 @@ def clean_rows(
 
     Args:
         logits: by variant, (N, K) a seed.
-        thresholds: by variant, K probabilities a seed.
+        thresholds: by variant, K probabilities per seed.
         dataset: the images that were measured.
         bootstrap: over them.
         reference: the variant that the others are compared with, or None.

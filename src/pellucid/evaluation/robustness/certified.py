@@ -185,7 +185,7 @@ def votes(
         draws: how many.
         seed: of the draws: `seed_of` makes one that is an image's own.
         thresholds: of a multi-label classifier, the probability from which on each label is present; a half each
-            where not given.
+            by default.
         rows: noisy images at a time; the draws do not depend on it.
 
     Returns:

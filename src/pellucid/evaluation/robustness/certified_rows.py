@@ -43,7 +43,7 @@ class CertifiedRow(NamedTuple):
         answer: what the selection draws chose, which the certificate speaks of.
         p_bound: lower confidence bound of the probability that a draw votes for it.
         certified_l2: Euclidean length below which the answer is certain to hold; 0 where nothing is certified.
-        certified_rms: the same as a root mean square a pixel and channel.
+        certified_rms: the same as a root mean square per pixel and channel.
         abstained: whether nothing is certified.
         right: whether something is, and the answer is the truth: else the area counts a radius of 0.
         attack_found: whether a perturbation was confirmed to change the answer; None where none was asked for.
@@ -97,7 +97,7 @@ def measure_certified(
         weights_sha256: of the network, so that its certificates are not taken for another's.
 
     Returns:
-        A row a unit of the question, in its order.
+        One row per unit of the question, in its order.
 
     Raises:
         InputError: certificates of another network, dataset or setting in the folder; another process at work there;

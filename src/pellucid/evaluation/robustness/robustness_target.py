@@ -37,7 +37,7 @@ class RobustnessTarget:
         criterion: its name: misclassified, worse_than_random, worse_than_constant or label_flipped.
         naive: b, the accuracy of the best constant answer.
         task: of the network.
-        levels: a probability a class, where the criterion has one; else empty.
+        levels: one probability per class, where the criterion has one; else empty.
     """
 
     kind: str
@@ -148,8 +148,9 @@ def robustness_target_of(kind: str, dataset: Dataset, card: Mapping[str, Any]) -
 def balanced(counts: npt.ArrayLike) -> bool:
     """Whether classes occur equally often.
 
-    They do where every frequency is within 10 % of 1/N; and, with at least 5 images a class on average, where a random
-    draw from balanced classes would differ as much in more than 1 % of draws (χ²), as a sample of a balanced set does.
+    They do where every frequency is within 10 % of 1/N; and, with at least 5 images per class on average, where a
+    random draw from balanced classes would differ as much in more than 1 % of draws (χ²), as a sample of a balanced set
+    does.
 
     Example:
         >>> balanced([1000, 1000, 1000]), balanced([57, 41, 51, 49, 44, 50, 56, 48, 57, 59]), balanced([40, 5, 5])

@@ -30,7 +30,7 @@ class Alignment(NamedTuple):
 
 
 def alignment(classifier: Classifier, images: Tensor, targets: Tensor, *, batch_size: int = 16) -> Alignment:
-    """Etmann et al.'s alignment of image x and gradient ``g = ∂f_target/∂x`` of the logit; one backward pass an image.
+    """Etmann et al.'s alignment of image x and gradient ``g = ∂f_target/∂x`` of the logit; one backward pass per image.
 
     For a linear network through 0, α is the distance to the decision boundary: alignment and robustness are one there.
 

@@ -54,7 +54,7 @@ def judge_attack(
         classifier: what is explained; left as it was.
         subjects: what it is explained on.
         settings: how many images, steps and budgets.
-        thresholds: the decision thresholds of a multi-label classifier, ½ where not given.
+        thresholds: the decision thresholds of a multi-label classifier, ½ by default.
     """
     if method not in DIFFERENTIABLE or settings.attacked == 0:
         return Findings(method, {}, dict.fromkeys(MEASURED, NO_SLOPE if settings.attacked else NONE_ATTACKED), {})

@@ -108,7 +108,7 @@ def replacement_curve(
         ranks: int64 (N, H, W), as `hottest_first` gives them.
         start: (N, C, H, W) in [0, 1].
         end: (N, C, H, W) in [0, 1].
-        steps: forward passes an image, less one; fewer where there are fewer places.
+        steps: forward passes per image, less one; fewer where there are fewer places.
         scale: `probability` (softmax, or sigmoid of a multi-label network) or `logit`.
         batch_size: images at a time.
 

@@ -24,7 +24,7 @@ class TrustSettings:
         radius: how far their pixels move.
         attacked: images whose explanations are attacked.
         attack_steps: gradient steps of an attack, for each budget.
-        budgets: of the attacks, root mean square a pixel and channel, ascending.
+        budgets: of the attacks, root mean square per pixel and channel, ascending.
         examples: images whose maps are kept to be shown.
         batch_size: images at a time.
         seed: of everything left to chance.
@@ -46,7 +46,7 @@ class Findings:
 
     Attributes:
         method: its name.
-        values: by measure, one value an image (or finding, mosaic, image with a shortcut); NaN where undefined.
+        values: by measure, one value per image (or finding, mosaic, image with a shortcut); NaN where undefined.
         reasons: by measure, why it was not measured.
         curves: by name, arrays to be drawn.
         layers: the layer that each depth of the randomisation reaches.

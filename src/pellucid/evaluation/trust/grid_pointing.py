@@ -56,7 +56,7 @@ def compose(
     """
     truth, guess = np.asarray(labels), np.asarray(predicted)
     if truth.ndim != 1 or truth.shape != guess.shape:
-        raise InputError(f"one class an image is needed, true and predicted; found {truth.shape} and {guess.shape}.")
+        raise InputError(f"one class per image is needed, true and predicted; found {truth.shape} and {guess.shape}.")
     rng = np.random.default_rng(seed)
     right = np.flatnonzero(truth == guess)
     of_class = {int(c): right[truth[right] == c] for c in np.unique(truth[right])}

@@ -71,6 +71,7 @@ class Mapper:
         maps = self._draw(classifier, images, targets, seed)
         if maps.shape != (len(images), *images.shape[2:]):
             raise InputError(
-                f"{self.name} must give a map an image, {(len(images), *images.shape[2:])}; found {tuple(maps.shape)}."
+                f"{self.name} must give one map per image, {(len(images), *images.shape[2:])}; "
+                f"found {tuple(maps.shape)}."
             )
         return maps.detach().float()

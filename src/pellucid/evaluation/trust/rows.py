@@ -169,7 +169,7 @@ def trust_table(
 
     Args:
         network: what `judge_network` found.
-        methods: what `judge_method` found, one a method.
+        methods: what `judge_method` found, one per method.
         subjects: what both were judged on.
         seed: of the bootstrap.
     """

@@ -89,7 +89,7 @@ def judge_all(
         settings: how much is spent.
         store: where it is kept.
         others: networks of the same classes, whose maps are compared.
-        thresholds: the decision thresholds of a multi-label classifier, ½ where not given.
+        thresholds: the decision thresholds of a multi-label classifier, ½ by default.
 
     Raises:
         InputError: a method that the network cannot serve; `check_methods` says so before any work.

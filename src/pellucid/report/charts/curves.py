@@ -32,10 +32,10 @@ class AraCurve:
     Attributes:
         name: of the network or recipe.
         kind: of the area, `attack` or `btr`.
-        radius: ascending (M,), root mean square a pixel, from 0.
+        radius: ascending (M,), root mean square per pixel, from 0.
         accuracy: (M,), the share of images that need more; constant up to the next radius.
         naive: the accuracy of the best constant answer.
-        upper: (M,), the same where failed attacks count as never broken; `accuracy` where not given.
+        upper: (M,), the same where failed attacks count as never broken; `accuracy` by default.
         measure: what the accuracy is: `balanced accuracy` for several labels.
     """
 
@@ -55,7 +55,7 @@ class AraCurve:
 
 
 def write_curves(curves: Sequence[AraCurve], path: Path) -> None:
-    """Draw the curves of all networks, a panel a kind, into a PNG; written whole or not at all.
+    """Draw the curves of all networks, one panel per kind, into a PNG; written whole or not at all.
 
     Source:
         Woods, Chen & Teuscher 2019, figures 3 and 6.
@@ -67,7 +67,7 @@ def write_curves(curves: Sequence[AraCurve], path: Path) -> None:
         for panel, kind in zip(axes, kinds, strict=True):
             _panel(panel, [c for c in curves if c.kind == kind], seen)
             panel.set_title(f"{kind}: {TITLES.get(kind, kind)}", loc="left")
-        axes[-1].set_xlabel("size of the perturbation, root mean square a pixel")
+        axes[-1].set_xlabel("size of the perturbation, root mean square per pixel")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", frameon=False)
         with whole_file(path) as temporary:
             figure.savefig(temporary, format="png", dpi=PIXELS_PER_INCH, facecolor="white")
@@ -78,14 +78,14 @@ def chart(curves: Sequence[AraCurve], seen: Mapping[str, Look], kind: str, name:
     own = [c for c in curves if c.kind == kind]
     with canvas(2.4) as (figure, (axes,)):
         _panel(axes, own, seen)
-        axes.set_xlabel("size of the perturbation, RMS a pixel")
+        axes.set_xlabel("size of the perturbation, RMS per pixel")
         alt = f"Accuracy against the size of the smallest perturbation, {kind}, for {', '.join(seen)}."
         svg = to_svg(figure, f"{name}-{kind}", alt)
     return Chart(svg, f"Images {TITLES.get(kind, kind)}", "dashed: the best constant guess")
 
 
 def charts(curves: Sequence[AraCurve], seen: Mapping[str, Look], name: str = "ara") -> list[Chart]:
-    """One chart a kind; none where there are no curves."""
+    """One chart per kind; none where there are no curves."""
     return [chart(curves, seen, kind, name) for kind in dict.fromkeys(c.kind for c in curves)]
 
 

@@ -1,4 +1,4 @@
-"""How every chart looks: a colour and a marker a variant, quiet axes, and inline SVG whose text is text."""
+"""How every chart looks: a colour and a marker per variant, quiet axes, and inline SVG whose text is text."""
 
 from __future__ import annotations
 

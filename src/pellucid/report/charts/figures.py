@@ -54,7 +54,7 @@ def _classification_chart(book: ResultsIndex, name: str) -> Chart:
 
 
 def localization(book: ResultsIndex, target: str) -> list[Chart]:
-    """One chart a metric: each method's dots a variant, trivial maps as vertical lines."""
+    """One chart per metric: each method's dots per variant, trivial maps as vertical lines."""
     return [_localization_chart(book, target, name) for name in _metrics(book, target)]
 
 
@@ -81,7 +81,7 @@ def _localization_chart(book: ResultsIndex, target: str, name: str) -> Chart:
 
 
 def differences(book: ResultsIndex, target: str) -> list[Chart]:
-    """One chart a method: paired differences from the reference by metric; filled where 0 is excluded."""
+    """One chart per method: paired differences from the reference by metric; filled where 0 is excluded."""
     charts = []
     seen = {v: look for v, look in book.looks.items() if v != book.reference}
     for method in book.known_methods("localization", target=target):
@@ -110,7 +110,7 @@ def differences(book: ResultsIndex, target: str) -> list[Chart]:
 
 
 def robustness(book: ResultsIndex) -> list[Chart]:
-    """One chart a metric and norm: the metric against the size of the attack."""
+    """One chart per metric and norm: the metric against the size of the attack."""
     charts = []
     for name in book.values("metric", "robustness", class_=MEAN):
         strengths = book.values("at", "robustness", metric=name, class_=MEAN)
@@ -171,7 +171,7 @@ def training(book: ResultsIndex) -> list[Chart]:
             axes.set_ylabel(label)
             axes.grid(axis="both")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            svg = to_svg(figure, _id("train", title), f"{title} by epoch, one line a seed.")
+            svg = to_svg(figure, _id("train", title), f"{title} by epoch, one line per seed.")
         if drawn:
             note = (
                 "solid: clean images; dashed: adversarial images"

@@ -42,7 +42,7 @@ def clean_metric(book: ResultsIndex) -> str:
 
 
 def charts(book: ResultsIndex) -> list[Chart]:
-    """One chart a kind of area: every variant's mean over the seeds with both intervals, families joined."""
+    """One chart per kind of area: every variant's mean over the seeds with both intervals, families joined."""
     return [_chart(book, kind) for kind in kinds(book)] if clean_metric(book) else []
 
 

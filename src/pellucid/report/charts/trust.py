@@ -92,7 +92,7 @@ def _attack(methods: Curves, seen: Any, name: str) -> Chart:  # noqa: ANN401
             axes.plot(own["attack_budgets"], own["attack_noise"], color=seen[method].colour, lw=0.9, ls=(0, (1, 2)))
         ticks = [0.0, *next(iter(methods.values()))["attack_budgets"][-2:].tolist()]
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.set_xlabel("largest change of the image, root mean square a pixel")
+        axes.set_xlabel("largest change of the image, root mean square per pixel")
         axes.set_ylabel("rank correlation")
         axes.axhline(0, color=QUIET, lw=0.9, ls=(0, (4, 2)))
         axes.grid(axis="both")

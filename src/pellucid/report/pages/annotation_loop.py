@@ -199,7 +199,7 @@ def _column(rows: Sequence[Mapping[str, Any] | None], key: str) -> np.ndarray[An
 
 
 def _looked_at(results: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """How many images the annotator had to look at, an order of images a line."""
+    """How many images the annotator had to look at, an order of images per line."""
     orders = dict.fromkeys(s["acquisition"] for s in results["sessions"])
     return [
         {

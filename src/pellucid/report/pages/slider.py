@@ -103,7 +103,7 @@ def write_slider(slides: Sequence[Slide], path: Path, *, title: str) -> Path:
     """Write the page; it loads nothing from anywhere, and every text is escaped.
 
     Args:
-        slides: one an image, in the order shown.
+        slides: one per image, in the order shown.
         path: of the HTML file, written whole or not at all.
         title: of the page.
 

@@ -17,7 +17,7 @@ def trust_section(found: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """What the template shows; None where no table was asked for.
 
     Args:
-        found: one table a variant, as `results["trust"]` holds them.
+        found: one table per variant, as `results["trust"]` holds them.
     """
     if not found:
         return None

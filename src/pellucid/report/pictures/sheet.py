@@ -32,7 +32,7 @@ def explanation_sheet(
     moved: Mapping[str, Moved] | None = None,
     rho: float = 0.0,
 ) -> None:
-    """Write a PNG: the image, then a row a class and a column a method, each with its probability.
+    """Write a PNG: the image, then one row per class and one column per method, each with its probability.
 
     Fine maps stand alone, coarse ones lie over the image, in the colours of `heat_colours.placed`.
 

@@ -105,7 +105,7 @@ def _figure(value: object, name: str) -> Cell:
 
 
 def by_label(book: ResultsIndex) -> list[Table]:
-    """One table a figure, where there are several labels: labels by variants, the mean last."""
+    """One table per figure, where there are several labels: labels by variants, the mean last."""
     tables = []
     for name in book.values("metric", "ara"):
         classes = book.class_names("ara", metric=name)

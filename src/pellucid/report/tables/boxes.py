@@ -31,7 +31,7 @@ def among(wanted: Sequence[str], measured: Sequence[str]) -> list[str]:
 
 
 def wang(book: ResultsIndex, target: str, method: str, *, gate: str, ats: Sequence[str], cls: str = MEAN) -> Table:
-    """For each criterion a row a variant: accuracy, AFP, mean area of the boxes and how many there are."""
+    """For each criterion one row per variant: accuracy, AFP, mean area of the boxes and how many there are."""
     lines: list[TableRow] = []
     columns = _columns(book, "wang", target, method, gate=gate)
     for at in ats:
@@ -52,7 +52,7 @@ def wang(book: ResultsIndex, target: str, method: str, *, gate: str, ats: Sequen
 
 
 def sweep(book: ResultsIndex, target: str, method: str, *, at: str, gate: str = "") -> Table:
-    """For each threshold a row a variant, with the same figures together."""
+    """For each threshold one row per variant, with the same figures together."""
     columns = _columns(book, "sweep", target, method, gate=gate)
     lines: list[TableRow] = []
     for threshold in thresholds(book, target, method):

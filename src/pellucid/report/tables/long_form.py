@@ -1,4 +1,4 @@
-"""A study's figures as CSV and JSON for machines: one file a section, one line a figure, nothing left out."""
+"""A study's figures as CSV and JSON for machines: one file per section, one line per figure, nothing left out."""
 
 from __future__ import annotations
 

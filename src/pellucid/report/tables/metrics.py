@@ -72,7 +72,7 @@ METRICS: dict[str, Metric] = {
         1,
         4,
         "the area between the share of images still right and that of the best constant answer, over the size of the "
-        "smallest perturbation (root mean square a pixel)",
+        "smallest perturbation (root mean square per pixel)",
     ),
     "ara_btr": Metric(
         "BTR ARA",
@@ -82,7 +82,7 @@ METRICS: dict[str, Metric] = {
     ),
     "afp": Metric("AFP", -1, 3, "false boxes over the annotated boxes of the set; less is better"),
     "mean_box_area": Metric("Mean box area", 0, 3, "the mean area of the predicted boxes, as a share of the image"),
-    "boxes_per_map": Metric("Boxes a map", 0, 2, "how many boxes one heat map yields"),
+    "boxes_per_map": Metric("Boxes per map", 0, 2, "how many boxes one heat map yields"),
 }
 
 

@@ -80,7 +80,7 @@ def yardstick(book: ResultsIndex, target: str, name: str) -> str:
 
 
 def classification(book: ResultsIndex) -> list[Table]:
-    """One table a metric: classes by variants, the mean last, published figures beside."""
+    """One table per metric: classes by variants, the mean last, published figures beside."""
     tables = []
     for name in book.values("metric", "classification"):
         shown = metric(name)
@@ -101,7 +101,7 @@ def classification(book: ResultsIndex) -> list[Table]:
 
 
 def robustness(book: ResultsIndex) -> list[Table]:
-    """One table a metric: strengths of the attack by variants."""
+    """One table per metric: strengths of the attack by variants."""
     tables = []
     for name in book.values("metric", "robustness"):
         strengths = sorted(book.values("at", "robustness", metric=name), key=strength_of)

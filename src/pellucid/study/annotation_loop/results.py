@@ -211,7 +211,7 @@ def _independent(a: Replicates, b: Replicates) -> Replicates:
 
 
 def _rows(found: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], control: str) -> list[dict[str, Any]]:
-    """One row a figure and network, with the differences from the cheating network and from the control."""
+    """One row per figure and network, with the differences from the cheating network and from the control."""
     rows = []
     numbers = sorted({n for arm, n in found if arm != BASE})
     for metric in found[BASE, 0]:

@@ -49,7 +49,7 @@ class LoopContext:
         root: where its data is; None for built-in data.
         out: the study's folder.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        limit: at most so many images a part.
+        limit: at most so many images per part.
         cache: folder for decoded images.
     """
 
@@ -137,8 +137,8 @@ def run_loop(
         out: the study's folder: `runs/`, `sessions/`, `evaluations/`, `results.json`, `tables/`, `report.html`.
         device: `auto`, `cpu`, `cuda` or `mps`.
         jobs: trainings at a time.
-        limit: at most so many images a part, for a quick look.
-        cache: folder for decoded images; one in `out` where not given.
+        limit: at most so many images per part, for a quick look.
+        cache: folder for decoded images; one in `out` by default.
         command: what the user typed, for the record.
         place: the device in words.
 
@@ -173,7 +173,7 @@ def run_loop(
         "limit": limit,
     }
     if limit is not None:
-        results["limits"].insert(0, f"Only {limit} images a part were used (--limit): a trial, not a result.")
+        results["limits"].insert(0, f"Only {limit} images per part were used (--limit): a trial, not a result.")
     write_json(out / "results.json", results)
     first = study.seeds[0]
     before_and_after = [LoopRun(first, BASE, 0), LoopRun(first, loop.control.label, loop.aim)]

@@ -1,6 +1,6 @@
 """Gradient penalties: how much the outputs of a network change with its input, as a term of training.
 
-One term for four works, which differ in the outputs that they look at: one random logit an image, now and then the
+One term for four works, which differ in the outputs that they look at: one random logit per image, now and then the
 gap to the runner-up (Woods et al. 2019); all logits; random projections of the logits (Hoffman et al. 2019); the loss
 (Ross & Doshi-Velez 2018). Its gradient needs a second derivative, exactly (double backward), or by a finite
 difference of first derivatives, which costs seven passes where a plain step takes three.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Select = Callable[[Tensor], Tensor]
 
 STEP = 1e-3
-"""Length of the finite difference's step an image, in L2.
+"""Length of the finite difference's step per image, in L2.
 
 Longer ones meet the network's curvature (a fresh DenseNet-121 at 224² has the most), much shorter ones float32's
 rounding: docs/training.md has the cosines.
@@ -40,13 +40,13 @@ class PenaltySettings(Section):
     """A gradient penalty: of which outputs, to which power, how computed, and with what weight."""
 
     outputs: Literal["random", "all", "projections", "loss"] = Field(
-        "random", description="random: one logit an image; all; projections: random directions; loss: the task loss"
+        "random", description="random: one logit per image; all; projections: random directions; loss: the task loss"
     )
     tandem: float = Field(
         0.0, ge=0, le=1, description="zeta of `random`: how often the true logit minus the runner-up takes its place"
     )
     power: float = Field(2.0, ge=1, allow_inf_nan=False, description="z: of each derivative's magnitude")
-    projections: int = Field(1, ge=1, description="how many directions `projections` draws a step")
+    projections: int = Field(1, ge=1, description="how many directions `projections` draws per step")
     reduction: Literal["mean", "sum"] = Field(
         "mean", description="over pixels and outputs; sum is the squared norm of an image's whole Jacobian"
     )
@@ -54,7 +54,10 @@ class PenaltySettings(Section):
         "finite-difference", description="exact: by double backward, at nearly twice the cost"
     )
     step: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="of the finite difference: L2 length an image; automatic if absent"
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="finite difference: L2 length per image; automatic if absent",
     )
     weight: float = Field(220.0, ge=0, allow_inf_nan=False, description="psi; where adaptive, the one it starts from")
     adaptive: AdaptiveSettings | None = Field(None, description="let a controller change the weight")

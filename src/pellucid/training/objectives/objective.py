@@ -75,7 +75,7 @@ class ObjectiveSettings(Section):
 class Objective(nn.Module):
     """The whole of one step as a module: images and labels in, one number to minimise out.
 
-    It holds the classifier, so that a wrapper for several processes sees one call a step, however often the network
+    It holds the classifier, so that a wrapper for several processes sees one call per step, however often the network
     runs within it. Clean and adversarial images go through the network in one batch, so that batch norm sees both;
     with two sets of batch norm (`batch_norms = 2`) each kind has its own, and goes by itself.
 
@@ -149,7 +149,7 @@ class Objective(nn.Module):
 
         Args:
             batch: images in [0, 1], targets.
-            counts: the label counts that the loss divides by; those of the batch where not given.
+            counts: the label counts that the loss divides by; those of the batch by default.
             chance: of this step.
         """
         counts = counts or label_counts(batch.targets)

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from pellucid.data.regions import Region
 
 LAYOUT = (
-    "DICOM files in any folders, and a CSV or Parquet table: a row an image or examination, with its SOPInstanceUID, "
-    "AccessionNumber or path, its class, list of labels or columns of 0 and 1, and, if there is one, split; boxes in "
-    f"{BOXES}."
+    "DICOM files in any folders, and a CSV or Parquet table: one row per image or examination, with its "
+    "SOPInstanceUID, AccessionNumber or path, its class, list of labels or columns of 0 and 1, and, if there is one, "
+    f"split; boxes in {BOXES}."
 )
 _NAMELESS = (
     "those of one study, or else of one accession number, count as one patient's, and a patient of several may be in "

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SIDE = 2048
-SPACING = 0.175  # millimetres a pixel
+SPACING = 0.175  # millimetres per pixel
 NODULES = tuple(f"JPCLN{i:03d}.IMG" for i in range(1, 155))
 _ROW = re.compile(r"(?=JPC[LN]N\d{3}\.IMG)", re.IGNORECASE)  # line ends are \r, and not dependable
 

@@ -193,7 +193,7 @@ def _labels(
         if shape[0] != count:
             raise InputError(f"{path}: {count:,} {part}_images and {shape[0]:,} {part}_labels; expected as many.")
         if math.prod(shape[1:]) > _MOST_COLUMNS:
-            raise InputError(f"{place}: {shape[1]:,} labels an image; expected {_MOST_COLUMNS:,} at most.")
+            raise InputError(f"{place}: {shape[1]:,} labels per image; expected {_MOST_COLUMNS:,} at most.")
         values = np.frombuffer(content.read(), dtype=dtype)
     return values.reshape(shape[0], -1 if shape[0] else 1).astype(np.float64)
 

@@ -1,4 +1,4 @@
-"""Boxes in a table of their own: a row a box, in pixels of the image's file."""
+"""Boxes in a table of their own: one row per box, in pixels of the image's file."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Columns:
             InputError: for a column of lists.
         """
         if name not in self.cells:
-            raise InputError(f"{self.source}: {name!r} is a column of lists; expected one value a row.")
+            raise InputError(f"{self.source}: {name!r} is a column of lists; expected one value per row.")
         return self.cells[name]
 
     def where(self, row: int) -> str:

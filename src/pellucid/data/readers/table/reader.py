@@ -1,4 +1,4 @@
-"""A table of one's own, CSV or Parquet: a row an image, with its labels and, if there are any, part and patient."""
+"""A table of one's own, CSV or Parquet: one row per image, with its labels and, if there are any, part and patient."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from pellucid.data.readers.table.columns import Columns
 
 LAYOUT = (
-    "a CSV or Parquet table, or a folder that holds one: a row an image, with its path, its class, list of labels or "
-    "columns of 0 and 1, and, if there are any, split, patient and id; boxes in boxes.csv."
+    "a CSV or Parquet table, or a folder that holds one: one row per image, with its path, its class, list of "
+    "labels or columns of 0 and 1, and, if there are any, split, patient and id; boxes in boxes.csv."
 )
 BOXES = "boxes.csv"
 

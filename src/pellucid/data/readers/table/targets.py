@@ -74,12 +74,12 @@ def read_targets(columns: Columns, settings: TableOptions, taken: Collection[str
     findings = find_column(columns, "findings", settings.findings, () if chosen else USUAL["findings"])
     if category is not None and findings is not None:
         raise InputError(
-            f"{columns.source}: are the labels in {category!r} (one class an image) or in {findings!r} (a list)? Give "
+            f"{columns.source}: are the labels in {category!r} (one class per image) or in {findings!r} (a list)? Give "
             f"category={category} or findings={findings}."
         )
     if category is not None:
         values, classes = class_targets(columns, category, settings.classes)
-        return Targets("multiclass", values, classes, f"one class an image from {category!r}")
+        return Targets("multiclass", values, classes, f"one class per image from {category!r}")
     if findings is not None:
         listed, classes = list_targets(columns, findings, settings.classes, settings.separator, settings.negative)
         return Targets("multilabel", listed, classes, f"a list of findings from {findings!r}")
@@ -181,7 +181,7 @@ def list_targets(
 def class_targets(
     columns: Columns, name: str, classes: Sequence[str] | None
 ) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
-    """A column of one class an image as int64 (N,) and the classes; -1 in faulty rows.
+    """A column of one class per image as int64 (N,) and the classes; -1 in faulty rows.
 
     Args:
         columns: the table.
