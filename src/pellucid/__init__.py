@@ -8,7 +8,9 @@ Example:
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,7 +25,15 @@ if TYPE_CHECKING:
         types,
     )
     from pellucid.attacks import Epsilon
+    from pellucid.evaluation.metrics.plain import accuracy, auroc, average_precision
+    from pellucid.verbs.attack import attack
     from pellucid.verbs.data import dataset
+    from pellucid.verbs.evaluate import evaluate
+    from pellucid.verbs.explain import explain
+    from pellucid.verbs.localize import localize
+    from pellucid.verbs.models import load, wrap
+    from pellucid.verbs.study import study
+    from pellucid.verbs.train import train
 
 __version__ = "0.1.0"
 
@@ -31,22 +41,55 @@ PACKAGES = ("attacks", "data", "evaluation", "explainers", "models", "report", "
 
 VERBS = {
     "Epsilon": "pellucid.attacks:Epsilon",
+    "accuracy": "pellucid.evaluation.metrics.plain:accuracy",
+    "attack": "pellucid.verbs.attack:attack",
+    "auroc": "pellucid.evaluation.metrics.plain:auroc",
+    "average_precision": "pellucid.evaluation.metrics.plain:average_precision",
     "dataset": "pellucid.verbs.data:dataset",
+    "evaluate": "pellucid.verbs.evaluate:evaluate",
+    "explain": "pellucid.verbs.explain:explain",
+    "load": "pellucid.verbs.models:load",
+    "localize": "pellucid.verbs.localize:localize",
+    "study": "pellucid.verbs.study:study",
+    "train": "pellucid.verbs.train:train",
+    "wrap": "pellucid.verbs.models:wrap",
 }
 """Where each name lies, as `module:attribute`; it is imported when it is first used."""
 
 __all__ = [
     "Epsilon",
+    "accuracy",
+    "attack",
     "attacks",
+    "auroc",
+    "average_precision",
     "data",
     "dataset",
+    "evaluate",
     "evaluation",
+    "explain",
     "explainers",
+    "load",
+    "localize",
     "models",
     "report",
+    "study",
+    "train",
     "training",
     "types",
+    "wrap",
 ]
+
+
+class _FrontDoor(ModuleType):
+    """The package: a verb that is called as a package below it, `study`, stays the verb once that is imported."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in VERBS and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _FrontDoor
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

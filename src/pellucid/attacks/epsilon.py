@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal, Self
 import torch
 from pydantic import Field, model_validator
 
-from pellucid.utils.settings import Section
+from pellucid.types import InputError
+from pellucid.utils.settings import Section, parse_override, validate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +40,27 @@ class Epsilon(Section):
                 f"a perturbation's size names exactly one norm (linf, l2 or rms); found {', '.join(given) or 'none'}"
             )
         return self
+
+    @classmethod
+    def parse(cls, text: str) -> Epsilon:
+        """What ``NORM=LENGTH`` says; the length may be a fraction, as people give it for 8-bit pixels.
+
+        Raises:
+            InputError: another norm, or a length that is none.
+
+        Example:
+            >>> print(Epsilon.parse("linf=8/255"), Epsilon.parse("l2=0.5"))
+            L∞ 0.0313725 L2 0.5
+        """
+        norm, _, length = text.partition("=")
+        above, slash, below = length.partition("/")
+        try:
+            values = {norm.strip(): float(above) / float(below)} if slash else parse_override(text)
+        except (ValueError, ZeroDivisionError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"the size {text!r}: expected a number or a fraction, as linf=8/255.") from error
+        return validate(cls, values, f"the size {text!r}")
 
     @property
     def norm(self) -> Norm:

@@ -18,6 +18,7 @@ from pellucid.cli import (
     data,
     evaluate,
     explain,
+    localize,
     models,
     study,
     train,
@@ -47,7 +48,7 @@ app = typer.Typer(
     name="pellucid",
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help=(
@@ -60,7 +61,7 @@ app.command("demo")(study.demo)
 app.command("study")(study.study)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
-app.command("localize", cls=MethodCommand)(evaluate.localize)
+app.command("localize", cls=MethodCommand)(localize.localize)
 app.command("ara")(ara.ara)
 app.command("certify")(certify.certify)
 app.command("explain", cls=MethodCommand)(explain.explain)

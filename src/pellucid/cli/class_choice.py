@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pellucid.cli.options import known_names, split_names
+from pellucid.cli.options import split_names
 from pellucid.types import InputError
+from pellucid.utils.resources import check_known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +81,7 @@ def parse_classes(text: str, classes: tuple[str, ...], task: Task, *, truth: boo
     unknown = [p for p in parts if p not in classes and p not in (*ROLES, "all") and not _is_top(p)]
     if unknown or not parts:
         try:
-            known_names(unknown, [*classes, "all", "top3", *ROLES], "class")
+            check_known(unknown, [*classes, "all", "top3", *ROLES], "class")
         except InputError as error:
             if not any("," in name for name in classes):
                 raise

@@ -114,24 +114,9 @@ def split_names(text: str) -> list[str]:
 
 def choices(text: str, known: Any, kind: str) -> list[str]:  # noqa: ANN401
     """Names as `split_names` reads them, each of them known."""
-    return known_names(split_names(text), known, kind)
+    from pellucid.utils.resources import check_known
 
-
-def known_names(names: list[str], known: Any, kind: str) -> list[str]:  # noqa: ANN401
-    """The names, if there is one at least, and each of them known.
-
-    Raises:
-        InputError: with the nearest known one.
-    """
-    from pellucid.types import InputError
-    from pellucid.utils.resources import nearest
-
-    for name in names:
-        if name not in known:
-            raise InputError(f"unknown {kind} {name!r}. {nearest(name, known)}")
-    if not names:
-        raise InputError(f"name at least one {kind}. {nearest('', known)}")
-    return names
+    return check_known(split_names(text), known, kind)
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -153,7 +138,12 @@ def show_result(result: Result, out: Path | None = None) -> None:
     Args:
         result: what a verb returned.
         out: the folder to write to; None where nothing is written.
+
+    Raises:
+        InputError: figures that are undefined, because the model gives no answer on some of the images.
     """
+    from pellucid.types import InputError
+
     paths = [] if out is None else result.save(out)
     for table in result.tables():
         show(table.title, table.columns, table.rows)
@@ -161,6 +151,8 @@ def show_result(result: Result, out: Path | None = None) -> None:
         typer.echo(f"note: {text}", err=True)
     for path in paths:
         wrote(path)
+    if result.problem is not None:  # after writing, so that what is undefined stands there with its reason
+        raise InputError(result.problem)
 
 
 def tell_seen(found: SeenImages, *, judging: bool = True) -> None:

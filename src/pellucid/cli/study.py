@@ -10,7 +10,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from pellucid.cli.options import Cache, Device, Limit, Root, Wait, pick_device, wrote
+from pellucid.cli.options import Cache, Device, Limit, Root, Wait, pick_device, show_result
 from pellucid.utils.resources import bundled
 
 STUDIES = ", ".join(bundled("studies"))
@@ -86,23 +86,21 @@ def _run(
     cache: Path | None,
     wait: bool,
 ) -> None:
-    from pellucid.study import load_study, run_study
+    from pellucid.verbs.study import study as run
 
-    config = load_study(name, overrides)
-    command = shlex.join(["pellucid", *sys.argv[1:]])
-    report = run_study(
-        config,
+    result = run(
+        name,
         root,
-        out or Path("runs") / config.name,
+        out,
+        overrides=overrides,
         device=pick_device(device),
         jobs=jobs,
         limit=limit,
         cache=cache,
-        command=command,
+        command=shlex.join(["pellucid", *sys.argv[1:]]),
         wait=wait,
     )
     if os.environ.get("RANK", "0") != "0":  # several processes train together; one of them speaks
         return
-    wrote(report.parent / "results.json")
-    wrote(report)
-    typer.echo(f"open {report} in a browser")
+    show_result(result, result.path)
+    typer.echo(f"open {result.report} in a browser")

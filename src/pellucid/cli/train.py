@@ -17,8 +17,7 @@ from pellucid.cli.options import (
     Root,
     Wait,
     open_splits,
-    show,
-    wrote,
+    show_result,
 )
 from pellucid.utils.resources import bundled
 
@@ -75,52 +74,28 @@ def train(
     On several GPUs: `accelerate launch --module pellucid.cli.app train …`; on several CPUs or machines:
     `torchrun --nproc-per-node 2 -m pellucid.cli.app train …`
     """
-    from pellucid.annotations.loading import load_annotations
-    from pellucid.data.dataset import get_split
-    from pellucid.evaluation.metrics.validation import ValidationScorer
-    from pellucid.training import load_recipe
-    from pellucid.training import train as run_training
     from pellucid.training.distributed import leave_process_group
-    from pellucid.training.network import refuse_of_model, starting_from
-    from pellucid.utils.resources import write_json
+    from pellucid.verbs.train import train as run
 
     main_process = os.environ.get("RANK", "0") == "0"
     if not main_process:  # accelerate launch starts this command once a process; one of them speaks
         os.environ["PELLUCID_PROGRESS"] = "0"
-    settings = load_recipe(recipe, overrides or (), fine_tuning=init is not None)
-    if init is not None:
-        refuse_of_model(overrides or ())
-        settings = starting_from(settings, init)
-    splits = open_splits(data, root, data_option)
-    train_data = get_split(splits, "train")
-    run = run_training(
-        settings,
-        train_data.limit(limit),
-        get_split(splits, "validation").limit(limit),
+    result = run(
+        recipe,
+        open_splits(data, root, data_option),
         out,
-        scorer=ValidationScorer(),
+        overrides=overrides or (),
+        init=init,
+        annotations=annotations,
+        resume=resume,
+        wait=wait,
         seed=seed,
         device=device,
-        resume=resume,
+        limit=limit,
         cache=cache,
-        wait=wait,
-        annotations=None if annotations is None else load_annotations(annotations, train_data),
     )
     leave_process_group()
-    if not main_process:
-        return
-    if (said := run.read().get("annotations")) is not None:
-        typer.echo(
-            f"learned from {said['images']} annotated images, {said['marked_images']} of them marked: "
-            f"{said['relevant']} relevant and {said['irrelevant']} irrelevant regions; "
-            f"{said['labels_changed']} labels corrected"
-        )
-    history = run.metrics()
-    write_json(out / "metrics.json", history)
-    columns = [c for c in ("epoch", "loss", "validation_auroc", "validation_accuracy", "seconds") if c in history[-1]]
-    show(f"{settings.name} on {data}", columns, [[_cell(row.get(c)) for c in columns] for row in history])
-    wrote(out / "weights.safetensors")
-
-
-def _cell(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else "undefined" if value is None else str(value)
+    if main_process:
+        if result.learned is not None:
+            typer.echo(result.learned)
+        show_result(result, out)

@@ -81,7 +81,10 @@ def _check_task(dataset: Dataset, classes: Sequence[str], task: Task) -> None:
         shown = classes[0] if classes[0] in dataset.classes else f"one of {', '.join(dataset.classes)}"
         hint = f"It has the one label {classes[0]}: where the data are folders, say which of them shows it, as "
         hint += f"--data-option positive={shown}." if shown == classes[0] else f"--data-option positive=…, {shown}."
-    raise InputError(f"the model is {task}; {dataset.card.name} is {dataset.task}. {hint}")
+    raise InputError(
+        f"the model is {task} and tells {_listed(classes)}; {dataset.card.name} is {dataset.task}, labelled with "
+        f"{_listed(dataset.classes)}. {hint}"
+    )
 
 
 def _check_names(dataset: Dataset, classes: Sequence[str], names: Mapping[str, str]) -> None:

@@ -19,7 +19,7 @@ from pellucid.types import InputError
 from pellucid.utils.system_errors import why
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
@@ -34,6 +34,27 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     close = close or [choice for choice in known if name and choice.startswith(name.lower())]
     hint = f"Did you mean {known[close[0]]!r}? " if close else ""
     return f"{hint}There are: {', '.join(known.values()) or 'none'}."
+
+
+def check_known(names: Iterable[str], known: Collection[str], kind: str) -> list[str]:
+    """The names, if there is one at least, and each of them known.
+
+    Raises:
+        InputError: with the nearest known one.
+
+    Example:
+        >>> check_known(["camm"], ["cam", "saliency"], "heat map")
+        Traceback (most recent call last):
+        ...
+        pellucid.types.InputError: unknown heat map 'camm'. Did you mean 'cam'? There are: cam, saliency.
+    """
+    found = list(names)
+    for name in found:
+        if name not in known:
+            raise InputError(f"unknown {kind} {name!r}. {nearest(name, known)}")
+    if not found:
+        raise InputError(f"name at least one {kind}. {nearest('', known)}")
+    return found
 
 
 def version_of(package: str = "pellucid") -> str:

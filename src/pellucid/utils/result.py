@@ -67,6 +67,11 @@ class Result(ABC):
         """What a reader must know before believing the figures; empty where there is nothing to say."""
         return []
 
+    @property
+    def problem(self) -> str | None:
+        """Why its figures are undefined, with which a command ends as an error; None where there is none."""
+        return None
+
     def to_dataframe(self) -> Any:  # noqa: ANN401 (pandas is an extra)
         """The rows as a pandas DataFrame.
 
@@ -86,5 +91,5 @@ class Result(ABC):
         return paths
 
     def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{escape(text)}</p>" for text in self.warnings)
+        notes = "".join(f"<p>{escape(text)}</p>" for text in [*self.warnings, *filter(None, [self.problem])])
         return notes + "".join(table.to_html() for table in self.tables())

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pellucid.data.dataset import Dataset
-    from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.models.classifier import ConvolutionalClassifier, WrappedClassifier
     from pellucid.types import Pixels
+
+    Model = ConvolutionalClassifier | WrappedClassifier
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +37,7 @@ class Session:
         notes: what a reader must know of the classes.
     """
 
-    model: ConvolutionalClassifier
+    model: Model
     whole: Dataset
     dataset: Dataset
     check: ImageCheck
@@ -86,7 +88,7 @@ class Session:
 
 
 def open_session(
-    model: ConvolutionalClassifier,
+    model: Model,
     data: Dataset,
     *,
     limit: int | None = None,
@@ -118,6 +120,6 @@ def open_session(
     return Session(model, data, data.limit(limit, seed=seed), check, cache, notes)
 
 
-def name_of(model: ConvolutionalClassifier) -> str:
+def name_of(model: Model) -> str:
     """What results call a model: where it was loaded from, or that it was not."""
     return "a model in memory" if model.path is None else str(model.path)

@@ -135,6 +135,21 @@ def classification_rows(
     return rows
 
 
+def accuracy_rows(
+    logits: Mapping[str, Sequence[npt.NDArray[np.floating]]],
+    thresholds: Mapping[str, Sequence[Sequence[float]]],
+    dataset: Dataset,
+    bootstrap: Bootstrap,
+    reference: str | None = None,
+) -> list[Row]:
+    """The accuracy, of several labels the share of known ones that are right at each label's threshold."""
+    right = {
+        v: [_accuracy(x, cut, dataset, bootstrap) for x, cut in zip(seeds, thresholds[v], strict=True)]
+        for v, seeds in logits.items()
+    }
+    return compare(_place("classification", "accuracy", "mean"), right, reference)
+
+
 def robustness_rows(
     logits: Mapping[str, Sequence[Mapping[str, npt.NDArray[np.floating]]]],
     thresholds: Mapping[str, Sequence[Sequence[float]]],

@@ -1,0 +1,72 @@
+"""What commands that judge a model begin with: the model on its device, and one part of a dataset."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from pellucid.cli.options import open_splits, pick_device
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.models.classifier import ConvolutionalClassifier
+
+ClassMap = Annotated[
+    Optional[list[str]],  # noqa: UP045 (typer reads it at run time)
+    typer.Option(
+        "--map",
+        metavar="MODEL=DATA",
+        help="The data's name for a class that the model calls otherwise, as PNEUMONIA=Pneumonia; may be repeated.",
+        show_default=False,
+    ),
+]
+
+
+def load(path: Path, device: str) -> ConvolutionalClassifier:
+    """The model of a run folder or weights file, on the device that --device names."""
+    from pellucid.models import load_model
+
+    return load_model(path, pick_device(device))
+
+
+def open_part(name: str, root: Path | None, options: Sequence[str] | None, split: str) -> Dataset:
+    """The part of a dataset that the options name."""
+    from pellucid.data.dataset import get_split
+
+    return get_split(open_splits(name, root, options), split)
+
+
+def name_pairs(texts: Sequence[str] | None, option: str) -> dict[str, list[str]]:
+    """``["a=1", "a=2"]`` as ``{"a": ["1", "2"]}``: what stands on the right of each name on the left.
+
+    Raises:
+        InputError: a text without a name on either side.
+    """
+    from pellucid.types import InputError
+
+    pairs: dict[str, list[str]] = {}
+    for text in texts or ():
+        left, _, right = text.partition("=")
+        if not left.strip() or not right.strip():
+            raise InputError(f"{option} {text!r}: expected two names with an equals sign between them, as A=B.")
+        pairs.setdefault(left.strip(), []).append(right.strip())
+    return pairs
+
+
+def class_map(texts: Sequence[str] | None) -> dict[str, str]:
+    """What --map says: the data's name for each of the model's classes that is named.
+
+    Raises:
+        InputError: a class of the model that is named twice.
+    """
+    from pellucid.types import InputError
+
+    pairs = name_pairs(texts, "--map")
+    for name, others in pairs.items():
+        if len(others) > 1:
+            raise InputError(f"--map names {name!r} more than once, with {' and '.join(others)}.")
+    return {name: others[0] for name, others in pairs.items()}

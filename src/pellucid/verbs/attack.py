@@ -1,0 +1,156 @@
+"""`pl.attack`: images changed so that a model decides otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pellucid.attacks import METHODS, Epsilon, Misclassified, fgsm, label_flipped, minimal, pgd
+from pellucid.attacks.epsilon import lengths
+from pellucid.attacks.under_attack import task_loss
+from pellucid.types import InputError, check_images, device_of
+from pellucid.utils.resources import check_known, nearest
+from pellucid.utils.result import Result, Table
+from pellucid.verbs.session import name_of
+
+if TYPE_CHECKING:
+    from pellucid.attacks.criterion import Criterion
+    from pellucid.verbs.session import Model
+
+BOUNDED = {"pgd": pgd, "fgsm": fgsm}
+"""Attacks within a size, which they need to be told; the others look for the smallest perturbation."""
+
+
+@dataclass(frozen=True, eq=False)
+class Attacked(Result):
+    """What an attack found, image by image.
+
+    Attributes:
+        images: (N, C, H, W), as given.
+        perturbed: (N, C, H, W); where nothing was found, the image as given.
+        found: bool (N,), whether the model decides otherwise on `perturbed`.
+        method: of the attack.
+        eps: its size; None where it looked for the smallest perturbation.
+        model: what the model is called.
+    """
+
+    name: ClassVar[str] = "attack"
+    images: Tensor
+    perturbed: Tensor
+    found: Tensor
+    method: str
+    eps: Epsilon | None
+    model: str
+
+    @property
+    def radius(self) -> Tensor:
+        """Root mean square of the perturbation (N,), float64; NaN where nothing was found."""
+        radius = lengths(self.perturbed.double() - self.images.double(), "rms")
+        return radius.masked_fill(~self.found, torch.nan)
+
+    @property
+    def success_rate(self) -> float:
+        """The share of images on which a perturbation was found, those that were wrong from the start included."""
+        return float(self.found.double().mean())
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """For each image whether a perturbation was found, and its root mean square."""
+        return [
+            {"image": i, "found": bool(found), "radius": float(radius) if found else None}
+            for i, (found, radius) in enumerate(zip(self.found.tolist(), self.radius.tolist(), strict=True))
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """The model, the attack and the rows."""
+        size = None if self.eps is None else str(self.eps)
+        return {"model": self.model, "method": self.method, "eps": size, "rows": self.rows}
+
+    def tables(self) -> list[Table]:
+        """How often it succeeded, and with how large a perturbation."""
+        median = f"{float(self.radius.nanmedian()):.4f}" if bool(self.found.any()) else "none"
+        size = "" if self.eps is None else f", {self.eps}"
+        row = [f"{int(self.found.sum())} of {len(self.found)}", median]
+        return [Table(f"{self.method}{size}", ["found", "median radius (RMS)"], [row])]
+
+
+def attack(
+    model: Model,
+    images: Tensor,
+    labels: Tensor,
+    method: str = "tight",
+    *,
+    eps: Epsilon | str | None = None,
+    label: str | None = None,
+    seed: int = 0,
+    **options: Any,  # noqa: ANN401
+) -> Attacked:
+    """Change images so that a model decides otherwise, within a size or by as little as possible.
+
+    Args:
+        model: what is attacked; it is left as it was.
+        images: float (N, C, H, W) in [0, 1], or one image (C, H, W).
+        labels: int64 (N,) of a multiclass model; 0 or 1 (N, K) of a multi-label one.
+        method: `pgd` and `fgsm` look within `eps`; `tight`, `fmn`, `ddn` and `woods2019` for the smallest perturbation.
+        eps: the size, as ``Epsilon(linf=8 / 255)`` or ``"linf=8/255"``; a larger perturbation does not count as found.
+        label: of a multi-label model, which label is to flip; its only one where it has one.
+        seed: of what the method leaves to chance.
+        options: of the method, as ``steps=40``.
+
+    Raises:
+        InputError: images that are not pixels in [0, 1]; an unknown method or label; a size that is missing.
+    """
+    check_known([method], [*BOUNDED, *METHODS], "attack")
+    size = Epsilon.parse(eps) if isinstance(eps, str) else eps
+    if size is None and method in BOUNDED:
+        raise InputError(f"{method} looks within a size: give eps=, as eps=pl.Epsilon(linf=8 / 255).")
+    place = device_of(model)
+    batch, truth = (images[None] if images.ndim == 3 else images).to(place), labels.to(place)
+    check_images(batch, channels=model.input_spec.channels)
+    if images.ndim == 3:
+        truth = truth.reshape(1, *truth.shape[-1:]) if model.task == "multilabel" else truth.reshape(1)
+    wanted = (len(batch),) if model.task == "multiclass" else (len(batch), len(model.classes))
+    if tuple(truth.shape) != wanted:
+        raise InputError(f"labels of a {model.task} model must have shape {wanted}; found {tuple(truth.shape)}.")
+    if model.task == "multilabel":
+        truth = truth.float()
+    criterion = _criterion(model, truth, label)
+    if method in BOUNDED:
+        assert size is not None
+        generator = torch.Generator(place).manual_seed(seed)
+        moved = BOUNDED[method](model, batch, truth, loss=task_loss, size=size, generator=generator, **options)
+        found = _satisfied(model, moved, batch, criterion)
+    else:
+        result = minimal(model, batch, criterion, method=method, seed=seed, **options)
+        moved, found = result.perturbed, result.found
+        if size is not None:
+            found = found & (lengths(moved.double() - batch.double(), size.norm) <= size.value)
+    kept = torch.where(found.view(-1, 1, 1, 1), moved, batch)
+    return Attacked(batch, kept, found, method, size, name_of(model))
+
+
+def _criterion(model: Model, truth: Tensor, label: str | None) -> Criterion:
+    if model.task == "multiclass":
+        return Misclassified(truth)
+    name = label if label is not None else model.classes[0] if len(model.classes) == 1 else None
+    if name not in model.classes:
+        raise InputError(f"say which label is to flip: label=. {nearest(name or '', model.classes)}")
+    index = model.classes.index(name)
+    if bool(truth[:, index].isnan().any()):
+        raise InputError(f"whether {name} is there is not known of every image: attack those where it is 0 or 1.")
+    thresholds = model.card.get("thresholds") or [0.5] * len(model.classes)
+    numbers = torch.full((len(truth),), index, device=truth.device)
+    return label_flipped(numbers, truth[:, index] == 1, thresholds)
+
+
+def _satisfied(model: Model, moved: Tensor, images: Tensor, criterion: Criterion) -> Tensor:
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            return criterion.is_satisfied(model(moved), moved - images)
+    finally:
+        model.train(was_training)

@@ -1,0 +1,141 @@
+"""`pl.evaluate` and `pellucid evaluate`: how well a model classifies, also under attack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from pellucid.attacks import Epsilon
+from pellucid.attacks.under_attack import logits_under_attack
+from pellucid.evaluation.metrics.comparison import accuracy_rows, classification_rows, robustness_rows
+from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate
+from pellucid.models.inference import check_answers, predict
+from pellucid.types import InputError
+from pellucid.utils.progress import progress_context
+from pellucid.utils.result import Table
+from pellucid.verbs.figures import Figures, shown
+from pellucid.verbs.session import open_session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.verbs.session import Model
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation(Figures):
+    """How well a model classifies.
+
+    Attributes:
+        attack_steps: of the attacks, where there were any.
+    """
+
+    name: ClassVar[str] = "classification"
+    attack_steps: int = 0
+
+    @property
+    def accuracy(self) -> Estimate:
+        """The share of images whose class is right; of several labels, of known labels that are right."""
+        return self.figure("accuracy", section="classification")
+
+    @property
+    def auroc(self) -> Estimate:
+        """The mean over the classes of the area under the ROC curve."""
+        return self.figure("auroc", section="classification")
+
+    @property
+    def average_precision(self) -> Estimate:
+        """The mean over the classes of the average precision."""
+        return self.figure("average_precision", section="classification")
+
+    @property
+    def robust_accuracy(self) -> dict[str, Estimate]:
+        """The accuracy under each attack, by its size; under `0` without one. Empty where no attack was asked for."""
+        sizes = dict.fromkeys(row.at for row in self.measured if row.section == "robustness")
+        return {at: self.figure("accuracy", section="robustness", at=at) for at in sizes}
+
+    def tables(self) -> list[Table]:
+        """A row for each class and their mean; and one for each attack."""
+        clean = {(r.class_name, r.metric): r for r in self.measured if r.section == "classification"}
+        metrics = ["auroc", "average_precision", "accuracy"]
+        rows = [[c, *(shown(clean.get((c, m))) for m in metrics)] for c in dict.fromkeys(c for c, _ in clean)]
+        title = f"{self.about['n']} images of {self.about['data']}/{self.about['split']}"
+        tables = [Table(title, ["class", *metrics], rows)]
+        attacked = {(r.at, r.metric): r for r in self.measured if r.section == "robustness"}
+        if attacked:
+            sizes = dict.fromkeys(at for at, _ in attacked)
+            under = [[at, shown(attacked[at, "accuracy"]), shown(attacked[at, "auroc"])] for at in sizes]
+            tables.append(Table(f"under PGD, {self.attack_steps} steps", ["size", "accuracy", "auroc"], under))
+        return tables
+
+
+def evaluate(
+    model: Model,
+    data: Dataset,
+    attacks: Sequence[Epsilon | str] = (),
+    *,
+    steps: int = 20,
+    limit: int | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+    cache: Path | None = None,
+    allow_training_images: bool = False,
+    class_map: Mapping[str, str] | None = None,
+) -> Evaluation:
+    """AUROC and average precision for each class, accuracy, and both under attack; with intervals over patients.
+
+    Args:
+        model: what is judged.
+        data: one part of a dataset; its classes are matched with the model's by name.
+        attacks: sizes of PGD, as ``Epsilon(linf=8 / 255)`` or ``"linf=8/255"``.
+        steps: of PGD.
+        limit: at most so many images, chosen with `seed`.
+        seed: of that choice, of the attacks' random starts, and of the bootstrap.
+        batch_size: images at a time.
+        cache: keep decoded images in this folder.
+        allow_training_images: count images that the model was trained on in; they are refused otherwise.
+        class_map: the data's name for each of the model's classes that has another one there.
+
+    Raises:
+        InputError: data of other classes, or that the model was trained on; a size that is none.
+    """
+    sizes = [attack if isinstance(attack, Epsilon) else Epsilon.parse(attack) for attack in attacks]
+    session = open_session(
+        model,
+        data,
+        limit=limit,
+        seed=seed,
+        cache=cache,
+        allow_training_images=allow_training_images,
+        class_map=class_map,
+    )
+    dataset, images = session.dataset, session.pixels()
+    with progress_context("evaluate", len(images) * (1 + len(sizes))):
+        logits = {"0": predict(model, images, batch_size=batch_size)}
+        for size in sizes:
+            logits[str(size)] = logits_under_attack(
+                model, images, dataset.targets, size=size, steps=steps, seed=seed, batch_size=batch_size
+            )
+    bootstrap = Bootstrap(dataset.patients, seed=seed)
+    rows = classification_rows({"": [logits["0"]]}, dataset, bootstrap)
+    if model.task == "multilabel":  # of exclusive classes it is among these rows
+        rows += accuracy_rows({"": [logits["0"]]}, {"": [session.thresholds]}, dataset, bootstrap)
+    if sizes:
+        rows += robustness_rows({"": [logits]}, {"": [session.thresholds]}, dataset, bootstrap)
+    about = session.about() | {"n": len(dataset), "training_images": session.seen(), "seed": seed}
+    return Evaluation(about, rows, session.warnings, _failure(logits, dataset), attack_steps=steps)
+
+
+def _failure(logits: Mapping[str, npt.NDArray[np.floating]], dataset: Dataset) -> str | None:
+    for name, answers in logits.items():
+        attacked = "" if name == "0" else f" under attack ({name})"
+        try:
+            check_answers(answers, f"what is measured of it{attacked} is undefined", dataset.ids)
+        except InputError as error:
+            return str(error)
+    return None

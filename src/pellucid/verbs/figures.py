@@ -1,0 +1,85 @@
+"""What verbs that measure figures hand out: rows with their intervals, as files, as tables and as attributes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pellucid.evaluation.metrics.statistics import Estimate
+from pellucid.types import InputError
+from pellucid.utils.resources import nearest
+from pellucid.utils.result import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pellucid.evaluation.metrics.comparison import Row
+
+_OF_SEVERAL = ("seeds", "seed_spread", "difference", "variant")  # fields that only a comparison of recipes fills
+
+
+@dataclass(frozen=True, eq=False)
+class Figures(Result):
+    """Figures, each with its 95 % interval.
+
+    Attributes:
+        about: what was measured, on what, with which settings.
+        measured: the figures.
+        notes: what a reader must know before believing them.
+        failure: why they are undefined where the model gives no answer on some of the images; None where it does.
+    """
+
+    about: dict[str, Any]
+    measured: Sequence[Row]
+    notes: Sequence[str] = ()
+    failure: str | None = None
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One record per figure; None where it is undefined, with the reason beside it."""
+        return [{k: v for k, v in row.to_json().items() if k not in _OF_SEVERAL} for row in self.measured]
+
+    def to_json(self) -> dict[str, Any]:
+        """What was measured, on what, with which settings, and the figures."""
+        return self.about | {"rows": [row.to_json() for row in self.measured]}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know: of classes that one side lacks, and of images that the model has seen before."""
+        return list(self.notes)
+
+    @property
+    def problem(self) -> str | None:
+        """Why figures are undefined; None where the model answers on every image."""
+        return self.failure
+
+    def figure(self, metric: str, class_name: str = "mean", **where: str) -> Estimate:
+        """One figure with its interval.
+
+        Args:
+            metric: its name, as `auroc`.
+            class_name: of one class; their mean where not given.
+            where: further fields of its row, as ``method="cam"`` or ``at="L∞ 0.01"``.
+
+        Raises:
+            InputError: no such figure, with those there are.
+        """
+        wanted = {"metric": metric, "class_name": class_name, **where}
+        for row in self.measured:
+            if all(getattr(row, key) == value for key, value in wanted.items()):
+                return Estimate(row.value, row.low, row.high, row.n, row.reason)
+        metrics = dict.fromkeys(row.metric for row in self.measured)
+        classes = dict.fromkeys(row.class_name for row in self.measured)
+        raise InputError(
+            f"there is no figure {wanted}. {nearest(metric, metrics)} Of: {', '.join(classes)}; see .rows."
+        )
+
+
+def shown(row: Row | None) -> str:
+    """A figure as a table has it; nothing where there is none."""
+    if row is None:
+        return ""
+    if row.value != row.value:
+        return f"undefined: {row.reason}"
+    interval = f" [{row.low:.3f}, {row.high:.3f}]" if row.low == row.low else ""
+    return f"{row.value:.3f}{interval}"

@@ -1,0 +1,151 @@
+"""`pl.localize` and `pellucid localize`: where a model's explanations fall, against boxes or masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from pellucid.evaluation.metrics.comparison import localization_rows, trivial_rows, wang_rows
+from pellucid.evaluation.metrics.explanations import localization_task, score_explanations
+from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate
+from pellucid.explainers import HEATMAPS
+from pellucid.models.inference import check_answers, predict, probabilities
+from pellucid.utils.progress import progress_bar
+from pellucid.utils.resources import check_known
+from pellucid.utils.result import Table
+from pellucid.verbs.figures import Figures, shown
+from pellucid.verbs.session import open_session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.evaluation.metrics.comparison import Row
+    from pellucid.verbs.session import Model
+
+METRICS = ("pointing", "energy_ratio", "auprc")
+OVERLAPS = ("IoBB > 0.1", "IoBB > 0.25", "IoBB > 0.5", "IoU > 0.1", "IoU > 0.3", "IoU > 0.5")
+
+
+@dataclass(frozen=True, eq=False)
+class Localization(Figures):
+    """Where explanations fall; maps that know nothing of the image are scored beside them.
+
+    Attributes:
+        methods: of explanation.
+    """
+
+    name: ClassVar[str] = "localization"
+    methods: tuple[str, ...] = ()
+
+    @property
+    def pointing(self) -> Estimate:
+        """How often the first method's map is hottest inside the region, the mean over the classes."""
+        return self.figure("pointing", method=self.methods[0])
+
+    @property
+    def energy_ratio(self) -> Estimate:
+        """The share of the first method's map that lies inside the region, the mean over the classes."""
+        return self.figure("energy_ratio", method=self.methods[0])
+
+    @property
+    def auprc(self) -> Estimate:
+        """The area under the precision-recall curve of the first method's pixels, the mean over the classes."""
+        return self.figure("auprc", method=self.methods[0])
+
+    def tables(self) -> list[Table]:
+        """The scores without a threshold of every map, and the boxes of each method."""
+        means = {
+            (r.method, r.metric): r for r in self.measured if r.section == "localization" and r.class_name == "mean"
+        }
+        about = self.about
+        title = (
+            f"{about['pairs']} findings on {about['images']} images of {about['data']}/{about['split']}, mean over "
+            "classes"
+        )
+        rows = [[m, *(shown(means[m, x]) for x in METRICS)] for m in dict.fromkeys(m for m, _ in means)]
+        return [Table(title, ["map", *METRICS], rows), *(self._boxes(method) for method in self.methods)]
+
+    def _boxes(self, method: str) -> Table:
+        boxes = {
+            (r.gate, r.at, r.metric): shown(r)
+            for r in self.measured
+            if r.section == "wang" and r.method == method and r.class_name == "mean"
+        }
+        rows = [
+            [at, gate, boxes[gate, at, "accuracy"], boxes[gate, at, "afp"], boxes[gate, "", "mean_box_area"]]
+            for gate in dict.fromkeys(gate for gate, _, _ in boxes)
+            for at in OVERLAPS
+        ]
+        columns = ["hit", "pairs", "accuracy", "false positives", "box area"]
+        return Table(f"boxes from {method}, after Wang et al. 2017", columns, rows)
+
+
+def localize(
+    model: Model,
+    data: Dataset,
+    methods: str | Sequence[str] = "cam",
+    *,
+    regions: Mapping[str, Sequence[str]] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    batch_size: int = 16,
+    cache: Path | None = None,
+    allow_training_images: bool = False,
+) -> Localization:
+    """Score where explanations fall against boxes or masks: Wang et al.'s accuracy and false positives, and more.
+
+    Args:
+        model: what is explained.
+        data: one part of a dataset with boxes or masks.
+        methods: of explanation, by name; one or several.
+        regions: the marked labels that a class's explanation should fall on, where they are not called as the class.
+        limit: at most so many images, chosen with `seed`.
+        seed: of that choice and of the bootstrap.
+        batch_size: images at a time.
+        cache: keep decoded images in this folder.
+        allow_training_images: count images that the model was trained on in; they are refused otherwise.
+
+    Raises:
+        InputError: an unknown method; data without regions of the model's classes, or that the model was trained on.
+    """
+    names = check_known([methods] if isinstance(methods, str) else methods, HEATMAPS, "heat map")
+    session = open_session(
+        model, data, limit=limit, seed=seed, cache=cache, allow_training_images=allow_training_images, match=False
+    )
+    session.check.check_decoding(session.dataset)
+    spec = model.input_spec
+    task = localization_task(
+        data.card.name,
+        session.dataset,
+        model.classes,
+        size=spec.size,
+        channels=spec.channels,
+        regions=regions or None,
+        cache=cache,
+    )
+    session.check.look(task.dataset, task.images)
+    bootstrap = Bootstrap(task.dataset.patients, seed=seed)
+    logits = predict(model, task.images)
+    check_answers(logits, "its explanations explain nothing", task.dataset.ids)
+    thresholds = np.asarray(session.thresholds)[task.outputs]
+    predicted = np.asarray(probabilities(logits, model.task)[:, task.outputs] >= thresholds)
+    rows: list[Row] = []
+    with progress_bar("explain and score", len(names), unit="method") as advance:
+        for name in names:
+            scores = score_explanations(model, task, name, boxes=True, predicted=predicted, batch_size=batch_size)
+            rows += localization_rows({"": [scores]}, task, name, bootstrap)
+            rows += wang_rows({"": [scores]}, task, name, bootstrap)
+            advance(1)
+    rows += trivial_rows(task, bootstrap)
+    about = session.about(task.dataset) | {
+        "images": len(task.images),
+        "pairs": len(task.pair_image),
+        "training_images": session.seen(),
+        "thresholds": dict(zip(task.classes, thresholds, strict=True)),
+        "seed": seed,
+    }
+    return Localization(about, rows, session.warnings, methods=tuple(names))

@@ -1,0 +1,280 @@
+"""`import pellucid as pl`: each verb does what it says, on the phantom and an untrained model."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
+from torch import nn
+
+import pellucid as pl
+from helpers.annotate import make_network
+from pellucid.evaluation.metrics.statistics import Bootstrap
+from pellucid.models.inference import predict
+from pellucid.types import InputError
+
+SMALL = {"size": 48, "train": 24, "validation": 8, "test": 40, "prevalence": 0.4}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_network(tmp_path_factory.mktemp("model") / "run")
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return pl.load(folder)
+
+
+@pytest.fixture(scope="module")
+def test_part():
+    return pl.dataset("phantom", split="test", **SMALL)
+
+
+@pytest.fixture(scope="module")
+def images(test_part, model):
+    spec = model.input_spec
+    return torch.stack([image for image, _ in test_part.resize(spec.size, spec.channels)])
+
+
+def test_every_name_is_there_and_stays_what_it_is():
+    import pellucid.study.run  # noqa: F401 (sets the package's name beside the verb)
+
+    for name in pl.__all__:
+        assert getattr(pl, name) is not None
+    assert set(pl.VERBS) <= set(dir(pl))
+    assert all(callable(getattr(pl, name)) for name in pl.VERBS)
+    with pytest.raises(AttributeError, match="explian"):
+        pl.explian  # noqa: B018
+
+
+def test_a_loaded_model_has_its_card(model, folder):
+    assert model.path == folder
+    assert list(model.card["classes"]) == list(model.classes)
+
+
+def test_metrics_of_arrays_are_those_of_scikit_learn():
+    generator = np.random.default_rng(0)
+    scores, targets = generator.random(50).round(1), generator.integers(0, 2, 50)
+    assert pl.auroc(scores, targets) == pytest.approx(roc_auc_score(targets, scores))
+    assert pl.average_precision(scores, targets) == pytest.approx(average_precision_score(targets, scores))
+    assert pl.accuracy(scores > 0.5, targets) == pytest.approx(accuracy_score(targets, scores > 0.5))
+    found = pl.auroc(scores, targets, interval=True)
+    assert found.low < found.value < found.high
+    pairs = pl.auroc(scores, targets, interval=Bootstrap([i // 2 for i in range(50)]))
+    assert pairs.value == found.value
+    assert (pairs.low, pairs.high) != (found.low, found.high)
+
+
+def test_an_undefined_metric_is_nan_and_says_why():
+    assert np.isnan(pl.auroc([0.1, 0.2], [1, 1]))
+    assert pl.auroc([0.1, 0.2], [1, 1], interval=True).reason == "no negatives"
+
+
+def test_evaluate_gives_accuracy_and_what_scikit_learn_gives(model, test_part, images, tmp_path):
+    found = pl.evaluate(model, test_part, attacks=["linf=2/255", pl.Epsilon(linf=0.02)], steps=2)
+    logits = model(images).detach().numpy()
+    areas = [roc_auc_score(test_part.targets[:, k], logits[:, k]) for k in range(len(model.classes))]
+    assert found.auroc.value == pytest.approx(np.mean(areas))
+    assert found.accuracy.value == pytest.approx(((logits > 0) == (test_part.targets == 1)).mean())
+    under = found.robust_accuracy
+    assert list(under) == ["0", "L∞ 0.00784314", "L∞ 0.02"]
+    assert under["0"].value == found.accuracy.value
+    assert under["L∞ 0.02"].value <= under["0"].value
+    assert "accuracy" in found.tables()[0].columns
+    assert "<table>" in found._repr_html_()
+    assert [path.name for path in found.save(tmp_path)] == ["classification.json", "classification.csv"]
+    with pytest.raises(InputError, match="There are: auroc"):
+        found.figure("auc")
+
+
+def test_evaluate_takes_classes_in_another_order(model, test_part):
+    from dataclasses import replace
+
+    order = np.arange(len(test_part.classes))[::-1]
+    card = replace(test_part.card, classes=tuple(test_part.classes[k] for k in order))
+    turned = replace(test_part, card=card, targets=test_part.targets[:, order], fingerprint="")
+    assert pl.evaluate(model, turned).auroc.value == pl.evaluate(model, test_part).auroc.value
+
+
+def test_a_size_that_is_none_is_refused_first(model, test_part):
+    for text in ("linf=8/0", "linf=a/b", "l7=1", "8/255"):
+        with pytest.raises(InputError, match=r"size|expected"):
+            pl.evaluate(model, test_part, attacks=[text])
+
+
+def test_localize_scores_a_map_beside_trivial_ones(model, test_part):
+    found = pl.localize(model, test_part, ["saliency", "cam"], limit=20)
+    assert found.methods == ("saliency", "cam")
+    assert found.pointing == found.figure("pointing", method="saliency")
+    shown = [row[0] for row in found.tables()[0].rows]
+    assert shown[:2] == ["saliency", "cam"]
+    assert "trivial: uniform" in shown
+    assert found.about["model"] == str(model.path)
+
+
+def test_explain_explains_what_is_predicted(model, images, tmp_path):
+    found = pl.explain(model, images[:3], "cam")
+    chosen = model(images[:3]).argmax(1)
+    assert torch.equal(found.targets, chosen)
+    weight = model.head.weight[chosen]
+    expected = torch.einsum("nd,ndhw->nhw", weight, model.features(images[:3]))
+    mean = torch.nn.functional.interpolate(expected[:, None], size=images.shape[2:], mode="bilinear")[:, 0]
+    for one, other in zip(found.maps, mean, strict=True):  # up to the bias, which no place has
+        assert np.corrcoef(one.flatten().detach(), other.flatten().detach())[0, 1] > 0.999
+    assert found._repr_html_().count("<img") == 3
+    assert [path.suffix for path in found.save(tmp_path)] == [".json", ".csv", ".npz"]
+    named = pl.explain(model, images[0], "saliency", targets=model.classes[1])
+    assert named.targets.tolist() == [1]
+    assert pl.explain(model, images[:1], "adversarial", rho=0.05)._repr_html_().count("<img") == 2
+    with pytest.raises(InputError, match="unknown class"):
+        pl.explain(model, images, targets="Nodul")
+    with pytest.raises(InputError, match="must lie in"):
+        pl.explain(model, images * 255)
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(0)
+    found = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    with torch.no_grad():  # classes of much the same logits, so that small changes decide
+        found[4].bias -= found((torch.rand(64, 1, 16, 16) - 0.5) / 0.25).mean(0)
+    return found
+
+
+def test_attack_changes_the_decision_within_its_size(net):
+    model = pl.wrap(net, ["a", "b", "c"], size=16, mean=[0.5], std=[0.25])
+    images = torch.rand(6, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    labels = model(images).argmax(1)
+    least = pl.attack(model, images, labels)
+    assert least.found.any()
+    assert (model(least.perturbed).argmax(1) != labels).equal(least.found)
+    bound = float(least.radius[least.found].median())
+    for found in (
+        pl.attack(model, images, labels, "pgd", eps=pl.Epsilon(rms=bound), steps=20),
+        pl.attack(model, images, labels, "fgsm", eps=pl.Epsilon(rms=bound)),
+        pl.attack(model, images, labels, "tight", eps=pl.Epsilon(rms=bound)),
+    ):
+        assert (model(found.perturbed).argmax(1) != labels).equal(found.found)
+        assert bool((found.radius[found.found] <= bound * 1.0001).all())
+        assert torch.equal(found.perturbed[~found.found], images[~found.found])
+    assert least.success_rate == float(least.found.float().mean())
+    with pytest.raises(InputError, match="give eps="):
+        pl.attack(model, images, labels, "pgd")
+    with pytest.raises(InputError, match="must have shape"):
+        pl.attack(model, images, labels[:2])
+
+
+def test_attack_flips_one_label(model, images, test_part):
+    labels = torch.from_numpy(test_part.targets[:4])
+    name = model.classes[0]
+    found = pl.attack(model, images[:4], labels, "tight", label=name, steps=30)
+    decided = model(found.perturbed)[:, 0] >= 0
+    assert (decided != (labels[:, 0] == 1)).equal(found.found)
+    with pytest.raises(InputError, match="say which label"):
+        pl.attack(model, images[:4], labels)
+
+
+class Residual(nn.Module):
+    """Named as torchvision names a ResNet's parts."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.layer1 = nn.Conv2d(3, 4, 3), nn.Sequential(nn.Conv2d(4, 5, 3), nn.ReLU())
+        self.avgpool, self.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.fc(self.avgpool(self.layer1(self.conv1(x))).flatten(1))
+
+
+class Dense(nn.Module):
+    """Named as torchvision names a DenseNet's parts, with its last activation outside `features`."""
+
+    def __init__(self):
+        super().__init__()
+        self.features, self.classifier = nn.Sequential(nn.Conv2d(3, 5, 3)), nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.classifier(torch.relu(self.features(x)).mean((2, 3)))
+
+
+class Timm(nn.Module):
+    """Named as timm names its parts, with its configuration."""
+
+    pretrained_cfg = {"input_size": (3, 24, 24), "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}  # noqa: RUF012
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 5, 3), nn.ModuleDict({"fc": nn.Linear(5, 2)})
+        self.head.fc = self.head["fc"]
+
+    def forward_features(self, x):
+        return torch.relu(self.stem(x))
+
+    def forward(self, x):
+        return self.head.fc(self.forward_features(x).mean((2, 3)))
+
+
+class Tokens(nn.Module):
+    """A head without a feature map that is pooled."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 5, 3), nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.head(self.conv(x).amax((2, 3)))
+
+
+SHAPE = {"size": 24, "mean": [0.5] * 3, "std": [0.25] * 3}
+
+
+@pytest.mark.parametrize(("kind", "settings"), [(Residual, SHAPE), (Dense, SHAPE), (Timm, {})])
+def test_wrap_finds_features_and_head_by_their_names(kind, settings):
+    torch.manual_seed(1)
+    module = kind()
+    model = pl.wrap(module, ["cat", "dog"], **settings)
+    images = torch.rand(2, 3, 24, 24)
+    assert model.has_linear_head
+    assert torch.allclose(model.head(model.features(images).mean((2, 3))), model(images), atol=1e-5)
+    given = settings or kind.pretrained_cfg
+    mean, std = (torch.tensor(given[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+    assert torch.allclose(module((images - mean) / std), model(images), atol=1e-5)
+    assert pl.explain(model, images, "cam").maps.shape == (2, 24, 24)
+
+
+def test_wrap_asks_for_what_nobody_says():
+    with pytest.raises(InputError, match="give size=, mean=, std="):
+        pl.wrap(Residual(), ["cat", "dog"])
+    model = pl.wrap(Tokens(), ["cat", "dog"], **SHAPE)
+    assert pl.explain(model, torch.rand(1, 3, 24, 24), "saliency").maps.shape == (1, 24, 24)
+    with pytest.raises(InputError, match="give wrap"):
+        pl.explain(model, torch.rand(1, 3, 24, 24), "cam")
+
+
+def test_a_wrapped_model_is_judged_as_a_loaded_one(model, test_part):
+    spec = model.input_spec
+    again = pl.wrap(model, model.classes, task=model.task, size=spec.size, channels=1, mean=[0], std=[1])
+    found = pl.evaluate(again, test_part)
+    assert found.auroc == pl.evaluate(model, test_part).auroc
+    assert any("no record" in text for text in found.warnings)
+    np.testing.assert_allclose(predict(again, np.zeros((1, 1, 32, 32), np.uint8)).shape, (1, len(model.classes)))
+
+
+def test_train_and_study(tmp_path):
+    few = ["training.epochs=1", "training.batch_size=8", "model.name=small", "model.size=32"]
+    parts = pl.dataset("phantom", **SMALL)
+    run = pl.train("standard", parts, tmp_path / "run", overrides=few, device="cpu")
+    assert [row["epoch"] for row in run.rows] == [1]
+    assert run.load().classes == parts["train"].classes
+    assert "<table>" in run._repr_html_()
+    with pytest.raises(InputError, match="give validation="):
+        pl.train("standard", parts["train"], tmp_path / "other", overrides=few)
+
+
+def test_a_package_that_is_imported_leaves_the_verb_of_its_name():
+    code = "import pellucid as pl; import pellucid.study; print(callable(pl.study))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.startswith("True")
