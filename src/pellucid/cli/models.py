@@ -8,7 +8,6 @@ from typing import Annotated, Any, Optional
 import typer
 
 from pellucid.cli.options import Model, Out, show, wrote
-from pellucid.models.training_record import TABLE
 
 app = typer.Typer(no_args_is_help=True, help="Which networks there are, what a trained one is, and published ones.")
 
@@ -103,6 +102,8 @@ def import_published(
 
 def _training(card: dict[str, Any]) -> list[list[str]]:
     """What images it was trained and selected on, and how they were read."""
+    from pellucid.models.training_record import TABLE
+
     record = card.get(TABLE)
     if record is None:
         return [["trained on", "not recorded"]]
