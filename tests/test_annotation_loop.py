@@ -239,7 +239,7 @@ def test_a_finished_loop_trains_and_measures_nothing_again(finished, monkeypatch
 
     monkeypatch.setattr("pellucid.training.loop._Session.fit", never)
     monkeypatch.setattr("pellucid.study.annotation_loop.measures.removal_effects", never)
-    monkeypatch.setattr("pellucid.annotator.setup.open_desk", never)
+    monkeypatch.setattr("pellucid.annotator.setup.open_service", never)
     run_study(load_study("annotation-loop", SMALL), None, finished, device="cpu", jobs=1, command="pellucid study <x>")
     after = results(finished)
     assert after["rows"] == before["rows"]

@@ -1,0 +1,67 @@
+"""The source as a newcomer finds it: small folders, no circles, nothing private shared, and a README that draws it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from pellucid.cli.app import app
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "pellucid"
+FILES = {
+    ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in SOURCE.rglob("*.py")
+}
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def imports(path: Path) -> list[tuple[str, str]]:
+    """Every import of our own files, wherever it stands: (module, name), the name empty for a module itself."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").split(".")[0] == "pellucid":
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found.append((whole, "") if whole in FILES else (str(node.module), alias.name))
+        elif isinstance(node, ast.Import):
+            found += [(alias.name, "") for alias in node.names if alias.name in FILES]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports are not followed here; write the whole name"
+    return found
+
+
+def test_nothing_private_is_imported_from_another_file():
+    taken = [
+        f"{module}: {source}.{name}"
+        for module, path in FILES.items()
+        for source, name in imports(path)
+        if name.startswith("_") and not name.startswith("__")
+    ]
+    assert not taken
+
+
+def test_the_readme_draws_every_package():
+    drawing = re.search(r"```text\n(src/pellucid/.*?)```", README, re.DOTALL)
+    assert drawing is not None
+    named = set(re.findall(r"(?:^src/pellucid/|, )([a-z_]+)/", drawing[1], re.MULTILINE))
+    packages = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    assert packages - named == set()
+    assert {name for name in named if not (SOURCE / name).is_dir()} == set()
+
+
+def test_the_readme_names_every_command():
+    command = typer.main.get_command(app)
+    verbs = set()
+    for name, one in command.commands.items():
+        verbs |= {f"{name} {inner}" for inner in one.commands} if hasattr(one, "commands") else {name}
+    assert {verb for verb in verbs if f"pellucid {verb}" not in README} == set()
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("__init__.py")), ids=lambda p: str(p.relative_to(SOURCE)))
+def test_every_package_says_what_it_holds(path):
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
