@@ -43,8 +43,8 @@ def no_pixels_are_read(monkeypatch, request):
     """Errors come before long work: opening may decode no image."""
     if "check" in request.node.name:
         return
-    for module in ("chestxray14", "folder"):
-        monkeypatch.setattr(f"pellucid.data.{module}.read_image", lambda path: pytest.fail(f"decoded {path}"))
+    for module in ("chestxray14.reader", "folder"):
+        monkeypatch.setattr(f"pellucid.data.readers.{module}.read_image", lambda path: pytest.fail(f"decoded {path}"))
 
 
 def replace(path, old, new):

@@ -104,7 +104,7 @@ class AttackState:
             perturbation: (n, C, H, W) of these images; cut to the box if it is to be kept.
             rows: int64 (n,), which images; all by default.
             gradient: also compute the gradient: one gradient evaluation per image.
-            of: what is differentiated: the criterion's deficit, its smooth form, or its objective.
+            of: what is differentiated: the criterion's margin, its smooth form, or its loss.
 
         Raises:
             InputError: logits that are not numbers.

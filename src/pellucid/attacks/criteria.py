@@ -177,7 +177,7 @@ class LabelFlipped(Confidence):
 
 @dataclass(frozen=True)
 class RadiusReached:
-    """The perturbation is as long as `rms`; on the way there it serves another criterion's objective.
+    """The perturbation is as long as `rms`; on the way there it serves another criterion's loss.
 
     The goal of the paper's training attack and of its explanations. There is no smallest perturbation of a given
     size: only Algorithm 1 takes it.

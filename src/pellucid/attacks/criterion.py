@@ -25,8 +25,8 @@ class Criterion(Protocol):
     """What is wanted of each image.
 
     Attributes:
-        far: whether it is met well beyond the decision boundary, where there are many ways to it of much the same
-            length; a search then begins from several places.
+        multi_start: whether it is met well beyond the decision boundary, where there are many ways to it of much the
+            same length; a search then begins from several places.
     """
 
     @property
@@ -47,7 +47,7 @@ class Criterion(Protocol):
         ...
 
     def smooth_margin(self, logits: Tensor) -> Tensor:
-        """The deficit (N,) with a smooth gradient: no jump where another class takes the lead."""
+        """The margin (N,) with a smooth gradient: no jump where another class takes the lead."""
         ...
 
     def loss(self, logits: Tensor) -> Tensor:

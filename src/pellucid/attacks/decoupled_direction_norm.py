@@ -23,7 +23,7 @@ def decoupled_direction_norm(
     first_length: float = 1.0,
     last_step_size: float = 0.01,
 ) -> Tensor:
-    """Climb the objective on a sphere whose radius shrinks by γ where the criterion is met and grows by γ where not.
+    """Climb the loss on a sphere whose radius shrinks by γ where the criterion is met and grows by γ where not.
 
     The steps have L2 length 1 at first and decay by cosine. A gradient that vanishes is replaced by a random
     direction. `steps` gradient evaluations per image. The publication rounds perturbed pixels to 8 bits at the end;

@@ -1,4 +1,4 @@
-"""Fast minimum-norm attack (FMN, Pintor et al. 2021): descend the deficit within a ball that adapts to the boundary."""
+"""Fast minimum-norm attack (FMN, Pintor et al. 2021): descend the margin within a ball that adapts to the boundary."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def fast_minimum_norm(
     gamma: float = 0.05,
     last_gamma: float = 0.001,
 ) -> Tensor:
-    """Walk down the criterion's deficit in an L2 ball that shrinks where the criterion is met and grows where not.
+    """Walk down the criterion's margin in an L2 ball that shrinks where the criterion is met and grows where not.
 
     Until an image is first found its ball reaches to the linearised boundary. Step size and γ decay by cosine;
-    `steps` gradient evaluations per image. For misclassification the deficit is the authors' loss, the margin.
+    `steps` gradient evaluations per image. For misclassification the margin is the authors' loss.
 
     Args:
         search: the images and what is wanted.

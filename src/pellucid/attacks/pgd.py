@@ -53,7 +53,7 @@ def pgd(
         random_start: start at a random point of the ball instead of the image.
         restarts: random starts to try, at least 1.
         criterion: what is wanted of each image; it chooses among restarts, image by image: one that meets it before
-            one that does not, then the one with the lowest deficit.
+            one that does not, then the one with the lowest margin.
         generator: source of the random start; torch's own by default.
 
     Returns:
@@ -100,7 +100,7 @@ def _check_restarts(count: int, random_start: bool, criterion: Criterion | None)
 
 
 def _best_of(attempts: Iterable[Tensor], classifier: nn.Module, images: Tensor, criterion: Criterion) -> Tensor:
-    """Image by image the attempt that meets the criterion with the lowest deficit, or comes closest to it."""
+    """Image by image the attempt that meets the criterion with the lowest margin, or comes closest to it."""
     best = images
     lowest = images.new_full((len(images),), torch.inf)
     success = torch.zeros(len(images), dtype=torch.bool, device=images.device)

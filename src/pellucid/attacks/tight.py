@@ -1,6 +1,6 @@
 """`tight`, the default attack: turn towards the boundary's normal, keep to the boundary, start from several places.
 
-The smallest perturbation δ that brings the deficit g to zero is parallel to −∇g there. Each step turns δ towards −∇g
+The smallest perturbation δ that brings the margin g to zero is parallel to −∇g there. Each step turns δ towards −∇g
 and gives it the length at which the linear model of g is zero. The turns are large at first, which lets the search
 leave a poor stretch of the boundary, and small at the end, which averages the gradients of networks whose boundary is
 jagged.
@@ -39,7 +39,7 @@ def tight(
 ) -> Tensor:
     """The smallest perturbation, from one or several starts, the best of them refined.
 
-    A start is a first step along the gradient, as a multiple of the distance at which the linearised deficit is zero.
+    A start is a first step along the gradient, as a multiple of the distance at which the linearised margin is zero.
     A decision changes near the image: two starts of 12 steps and 18 more from the better one, 43 gradient evaluations
     with the shared first one. A criterion that lies far (`Criterion.multi_start`, as worse than random) has many ways
     to it, and which one is the shortest shows late: three starts of 13 steps, then 20, 60 in all. Images that nothing

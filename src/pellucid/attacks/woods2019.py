@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def algorithm_1(search: AttackState, *, length: float = 20.0, steps: int = 450, momentum: float = 0.9) -> Tensor:
-    """Walk `length` in `steps` steps, along the objective's gradient, or home wherever the criterion is met.
+    """Walk `length` in `steps` steps, along the gradient of its loss, or home wherever the criterion is met.
 
     The steps decay linearly, ``η_t = A (T − t) / (T (T + 1) / 2)``, and sum to `length`. No random start and no
     projection; the pixel box only where the search keeps it, which the published code does not. `steps` gradient

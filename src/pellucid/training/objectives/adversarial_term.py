@@ -68,12 +68,12 @@ class _Ascent:
 
     losses: Callable[[Tensor], Tensor]
     count: int
-    far = False
+    multi_start = False
 
     def __len__(self) -> int:
         return self.count
 
-    def objective(self, logits: Tensor) -> Tensor:
+    def loss(self, logits: Tensor) -> Tensor:
         return self.losses(logits)
 
 
