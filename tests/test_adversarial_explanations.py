@@ -239,6 +239,7 @@ def test_images_need_not_be_small():
     assert found.confidence > found.confidence_before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["all", "standard"])
 def test_tight_beats_the_paper_at_the_same_size_for_half_the_cost(name, real_data):
     model, _ = read_woods2019(real_data / "weights" / f"resnet44-{name}.pt")

@@ -180,6 +180,7 @@ def paths(value, here=()):
         yield from paths(inner, (*here, key))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_whatever_is_put_in_the_annotations_is_read_or_refused(tmp_path, data):

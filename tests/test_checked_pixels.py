@@ -136,6 +136,7 @@ def test_every_block_is_read_for_its_check_once(images, cache, tmp_path, monkeyp
     assert sorted(hashed) == [44 * 64, BLOCK * 64, BLOCK * 64]
 
 
+@pytest.mark.slow
 def test_training_on_a_damaged_cache_is_refused_by_name(tmp_path):
     from helpers.training import run, small_phantom
 

@@ -64,6 +64,7 @@ def shapes(tmp_path_factory):
     return top, save(tmp_path_factory.mktemp("network") / "net", 2, open_dataset("folder", top)["test"], {})
 
 
+@pytest.mark.slow
 def test_one_network_writes_its_files_straight_into_the_folder(shapes, tmp_path, pellucid):
     data, model = shapes
     code, output, _ = pellucid(
@@ -96,6 +97,7 @@ def test_one_network_writes_its_files_straight_into_the_folder(shapes, tmp_path,
     assert Image.open(tmp_path / "curve.png").size[0] > 800
 
 
+@pytest.mark.slow
 def test_several_networks_get_a_folder_each_and_one_figure(networks, phantom, tmp_path, pellucid):
     arguments = ["ara", *networks, *PHANTOM, "--kind", "attack", "--limit", 20]
     code, output, _ = pellucid(*arguments, "--out", tmp_path)

@@ -36,6 +36,7 @@ def images(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_what_it_writes(pellucid, model, images, tmp_path):
     out = tmp_path / "out"
     how = ["--method", "grad-cam", "--budget", 0.02, "--budget", 0.08, "--steps", 4, "--pictures", 1]

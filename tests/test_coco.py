@@ -195,6 +195,7 @@ def test_compressed_run_lengths_are_read_as_the_official_code_reads_them(data):
     assert drawn.shape == (height, width)
 
 
+@pytest.mark.slow
 def test_the_study_runs_on_the_sample_in_a_process_of_its_own(real_data, tmp_path):
     tiny = [
         "settings.model={name='small', size=32, options={widths=[8, 16], blocks=[1, 1], strides=[1, 2]}}",

@@ -25,6 +25,8 @@ OVERRIDES = [
 ]
 SEED = 3
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def launched(tmp_path_factory):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from pellucid.study import load_study, run_study
 
 SMALL = [
@@ -17,6 +19,7 @@ SMALL = [
 ]
 
 
+@pytest.mark.slow
 def test_the_study_runs_on_a_sample(real_data, tmp_path):
     study = load_study("imagenet", SMALL)
     report = run_study(study, real_data / "imagenet-sample", tmp_path, device="cpu", jobs=1, limit=6)

@@ -260,6 +260,7 @@ def test_any_raw_file_is_read_or_refused(tmp_path, size, pattern):
     assert pixels.shape == (2048, 2048)
 
 
+@pytest.mark.slow
 def test_the_study_runs_in_a_process_of_its_own(tmp_path):
     yy, xx = np.mgrid[:2048, :2048]
     plain = 1500 + 1000 * np.sin(xx / 300) * np.cos(yy / 400)

@@ -204,6 +204,7 @@ def bucket(monkeypatch):
     server.stop()
 
 
+@pytest.mark.slow
 def test_shards_in_s3_are_read_streamed_and_refused_as_elsewhere(bucket, written, phantom):
     import s3fs
 

@@ -73,6 +73,7 @@ def test_a_batch_that_was_half_written_is_completed_without_doubles(tmp_path, un
     np.testing.assert_array_equal(found.radius, expected.radius)
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work_and_neither_does_the_others(tmp_path, undisturbed):
     both = [worker(tmp_path) for _ in range(2)]
     for process in both:
@@ -88,6 +89,7 @@ def test_two_processes_share_the_work_and_neither_does_the_others(tmp_path, undi
     assert json.loads((tmp_path / "ara.json").read_text())["kinds"]["attack"]["ara"] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_what_a_dead_process_held_is_taken_over(tmp_path, undisturbed):
     """A process that holds a batch and dies without a word; another waits for it, and then does it."""
     code = (

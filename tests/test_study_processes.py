@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from pellucid.training import RunFolder
 
 STUDY = """
@@ -32,6 +34,7 @@ targets = []
 """
 
 
+@pytest.mark.slow
 def test_two_processes_train_a_study_and_one_writes_it(tmp_path):
     (tmp_path / "together.toml").write_text(STUDY)
     out = tmp_path / "out"

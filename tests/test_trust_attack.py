@@ -60,6 +60,7 @@ def test_what_has_no_slope_or_is_not_asked_for_has_a_reason(stage):
     )
 
 
+@pytest.mark.slow
 def test_attacks_are_kept_by_their_number_and_stand_in_the_table(stage, tmp_path):
     net, subjects = stage
     store = ResultsStore(tmp_path, {})
