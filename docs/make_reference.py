@@ -114,7 +114,8 @@ def rows(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, s
 
 def in_prose(meaning: str) -> str:
     """A description as a cell of the table; on the command line there is no None."""
-    return re.sub(r"\bNone\b", "not given", meaning.replace("|", "\\|").rstrip("."))
+    meaning = re.sub(r"[.;] None for\b", "; by default", meaning.replace("|", "\\|").rstrip("."))
+    return re.sub(r"\bNone\b", "none", meaning)
 
 
 def section(annotation: Any) -> tuple[type[BaseModel] | None, bool]:  # noqa: ANN401

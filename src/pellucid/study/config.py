@@ -141,7 +141,7 @@ class EvaluationSettings(Section):
     )
     resamples: int = Field(1000, ge=100)
     batch_size: int = Field(16, ge=1)
-    panels: int = Field(2, ge=0, description="cases of each kind (best, middle, worst) a target")
+    panels: int = Field(2, ge=0, description="cases of each kind (best, middle, worst) per target")
     robustness: RobustnessSettings = RobustnessSettings()
     ara: AraSettings = AraSettings()
     adversarial: AdversarialSettings = AdversarialSettings()

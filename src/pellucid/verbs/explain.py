@@ -129,7 +129,7 @@ def explain(
         images: float (N, C, H, W) in [0, 1], or one image (C, H, W); of any device.
         method: of explanation, as in `pellucid explain --help`.
         targets: classes by number (N,) or by name, or one for all images; for each image the class that the model
-            finds most probable where not given.
+            finds most probable by default.
         options: of the method, as ``samples=50`` of `rise`.
 
     Raises:

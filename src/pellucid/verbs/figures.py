@@ -58,7 +58,7 @@ class Figures(Result):
 
         Args:
             metric: its name, as `auroc`.
-            class_name: of one class; their mean where not given.
+            class_name: of one class; their mean by default.
             where: further fields of its row, as ``method="cam"`` or ``at="L∞ 0.01"``.
 
         Raises:

@@ -59,7 +59,7 @@ def wrap(
         classes: one name for each logit.
         task: `multiclass`, or `multilabel` for several labels at once.
         size: height and width of the images that it was made for.
-        channels: of these images; those that its first convolution takes where not given.
+        channels: of these images; those that its first convolution takes by default.
         mean: what to subtract from pixels in [0, 1], one value for each channel; zeros for a module that normalises
             by itself.
         std: what to divide by then; ones for a module that normalises by itself.

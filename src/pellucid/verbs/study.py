@@ -71,7 +71,7 @@ def study(
     Args:
         name: of a study, or its TOML file.
         root: the folder that holds the data; left out for what is built in.
-        out: the folder to write to; runs/NAME where not given. A study that was interrupted there goes on.
+        out: the folder to write to; runs/NAME by default. A study that was interrupted there goes on.
         overrides: values of the study, as ``"seeds=[0]"``.
         device: `auto`, `cpu`, `cuda` or `mps`.
         jobs: models trained at a time; by default one per core on a CPU, one on a GPU.
