@@ -72,3 +72,8 @@ class StoreContent:
     verdicts: tuple[LabelAnswer, ...] = ()
     notes: tuple[Note, ...] = ()
     visits: tuple[Visit, ...] = ()
+
+    @property
+    def images(self) -> set[str]:
+        """The images that anything is said of."""
+        return {one.image for one in (*self.marks, *self.verdicts, *self.notes)}

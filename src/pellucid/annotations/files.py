@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pellucid.annotations.belonging import check_images
 from pellucid.annotations.coco import to_coco
 from pellucid.annotations.content import StoreContent, StoreInfo
 from pellucid.annotations.csv_files import FIELDS, read_rows, write_rows
@@ -76,10 +77,15 @@ def import_annotations(
         content = regions_as_marks(dataset, annotator=annotator, kind=kind)
     else:
         raise InputError("name a file of annotations, or with --data a dataset whose own boxes or masks are meant.")
+    info = content.info
     if dataset is not None:
-        content.info.check(dataset)
-    with open_store(source, create=content.info) as store:
-        store.add_all(content)
+        check_images(content.info, content.sizes, content.images, dataset, str(path))
+        info = StoreInfo.of(dataset)
+    with open_store(source, create=info) as store:
+        if dataset is not None:
+            kept = store.content()
+            check_images(kept.info, kept.sizes, kept.images, dataset, store.name)
+        store.add_all(content, held=dataset is not None)
     return _counts(content)
 
 

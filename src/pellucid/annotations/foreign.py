@@ -10,22 +10,16 @@ from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
 
+from pellucid.annotations.belonging import image_header
 from pellucid.annotations.content import StoreContent, StoreInfo
 from pellucid.annotations.records import Mark
 from pellucid.annotations.shapes import MAX_POINTS, Polygon, Rectangle
-from pellucid.data.decoding.image_header import (
-    ImageHeader,
-    frame_fault,
-    frame_orientation,
-    read_image_header,
-    turn_points,
-)
+from pellucid.data.decoding.image_header import frame_fault, frame_orientation, turn_points
 from pellucid.data.decoding.orientation import UPRIGHT
 from pellucid.data.readers.coco.annotations import parse_instances
 from pellucid.data.readers.coco.masks import runs_mask
 from pellucid.data.readers.coco.objects import outline_points
 from pellucid.data.readers.coco.outlines import mask_outlines
-from pellucid.data.readers.image_files import IMAGE_SUFFIXES
 from pellucid.data.readers.image_names import faults_message, match_names
 from pellucid.data.regions import relative_box
 from pellucid.types import InputError
@@ -36,6 +30,7 @@ if TYPE_CHECKING:
 
     from pellucid.annotations.records import Kind
     from pellucid.data.dataset import Dataset
+    from pellucid.data.decoding.image_header import ImageHeader
     from pellucid.data.readers.coco.annotations import Instances
 
 _TOLD = 20  # faults that a message lists
@@ -66,7 +61,7 @@ def foreign_content(
             f"{where}: {faults_message(matches.faults, f'{dataset.card.name}/{dataset.split}', dataset.ids[0])}"
         )
     rows = [matches.rows[name] for name in found.names]
-    headers = [_header(dataset, row) for row in rows]
+    headers = [image_header(dataset, row) for row in rows]
     turns = _turns(found, headers, where)
     notes = list(matches.notes)
     marks, said = _marks(found, [dataset.ids[row] for row in rows], turns, annotator, kind, where)
@@ -75,17 +70,6 @@ def foreign_content(
         notes.append(f"{turned:,} image(s) annotated as they are stored, not upright; their marks are turned with them")
     sizes = {dataset.ids[row]: (head.width, head.height) for row, head in zip(rows, headers, strict=True)}
     return StoreContent(StoreInfo.of(dataset), dict(sizes), tuple(marks)), notes
-
-
-def _header(dataset: Dataset, row: int) -> ImageHeader:
-    """The size of an image, by its file's header where it has a file of its own."""
-    path = dataset.files[row].path if dataset.files else None
-    if path is not None and path.suffix.lower() in IMAGE_SUFFIXES:
-        header = read_image_header(path)
-        if header is not None:
-            return header
-    height, width = dataset.read(row).shape[:2]
-    return ImageHeader(width, height)
 
 
 def _turns(found: Instances, headers: list[ImageHeader], where: str) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pellucid.types import InputError
+from pellucid.annotations.belonging import check_images
 from pellucid.utils.resources import optional
 
 if TYPE_CHECKING:
@@ -23,20 +23,12 @@ def load_annotations(source: str | Path, dataset: Dataset) -> AnnotationSet:
 
     Raises:
         InputError: no such database; one of another dataset, of other classes, or of images that the part does not
-            have; the extra `annotate` is not installed.
+            have or that have another proportion there; the extra `annotate` is not installed.
     """
     optional("sqlalchemy", "annotate", "an annotation database")
-    from pellucid.annotations.schema import store_name
     from pellucid.annotations.store import open_store
 
     with open_store(source) as store:
-        store.info.check(dataset)
         found = store.annotations()
-    missing = sorted(set(found.image_ids) - set(dataset.ids))
-    if missing:
-        raise InputError(
-            f"{store_name(source)}: {len(missing)} of {len(found.image_ids)} annotated images are not in "
-            f"{dataset.card.name}/{dataset.split} ({', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}). "
-            f"They were annotated in its part {store.info.split!r}; open the dataset with the same options."
-        )
+        check_images(store.info, store.image_sizes(), found.image_ids, dataset, store.name)
     return found

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from pellucid.annotations.belonging import check_same_dataset
 from pellucid.annotations.content import StoreContent, StoreInfo
 from pellucid.annotations.damage import telling_damage
 from pellucid.annotations.records import AnnotationSet, LabelAnswer, Mark, Note, Visit
@@ -106,17 +107,17 @@ class AnnotationStore:
         with self.writing() as connection:
             return _add_mark(connection, mark)
 
-    def add_all(self, content: StoreContent) -> None:
+    def add_all(self, content: StoreContent, *, held: bool = False) -> None:
         """Keep all of a file, or, if anything is wrong, nothing. Of what there is already, the later version stays.
+
+        Args:
+            content: what the file holds.
+            held: whether it and the database were held against one dataset, see `check_images`.
 
         Raises:
             InputError: the file belongs to another dataset, or has other marks under ids that are taken.
         """
-        if (content.info.name, content.info.origin) != (self.info.name, self.info.origin):
-            raise InputError(
-                f"these annotations belong to {content.info.name} {content.info.origin}, the database to "
-                f"{self.info.name} {self.info.origin}."
-            )
+        check_same_dataset(self.info, self.image_sizes(), content, held=held)
         with self.writing() as connection:
             for image, size in content.sizes.items():
                 know_image(connection, image)

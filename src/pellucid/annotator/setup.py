@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from pellucid.annotations.belonging import check_images
 from pellucid.annotations.store import open_store
 from pellucid.annotator.explanations import RHOS, Explanations
 from pellucid.annotator.ranking import Ranking, heat_of
@@ -90,7 +91,8 @@ def open_service(
     if check is not None:
         check.check_decoding(dataset)
     store = open_store(source, create=dataset)
-    store.info.check(dataset)
+    known, names = store.image_sizes(), set(dataset.ids)
+    check_images(store.info, known, names & set(known), dataset, store.name)
     offered = dataset.limit(options.limit, seed=options.seed)
     pictures = _pictures(offered, network, options.cache)
     if check is not None:
