@@ -216,7 +216,7 @@ def test_the_picture_that_is_explained_is_the_radiograph(written, model, chest, 
         ("frames", ["--data-option", "frame=2"], ["2 frames; explanations are written as DICOM for files of one"]),
         ("plain", ["--data-option", "windw=2"], ["unknown key 'windw'", "window"]),
         ("study", [], ["StudyInstanceUID is missing"]),
-        ("text", [], ["not an image of a known format"]),
+        ("text", [], ["not an image of a format that is read"]),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(pellucid, model, tmp_path, make, options, parts):

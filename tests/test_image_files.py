@@ -87,6 +87,16 @@ def test_every_suffix_of_the_list_is_found(tmp_path):
     assert len(list_images(tmp_path)) == 2 * len(IMAGE_SUFFIXES)
 
 
+def test_every_command_says_what_was_left_out(folder, tmp_path_factory, pellucid):
+    """Not `data check` alone: whoever trains or evaluates may never run it."""
+    out = tmp_path_factory.mktemp("cache")
+    status, _, said = pellucid("data", "cache", "folder", "--root", folder, "--size", 8, "--out", out)
+    assert status == 0
+    (line,) = [line for line in said.splitlines() if "left out: " in line]
+    assert line.startswith(f"note: {folder}: left out: ")
+    assert pellucid("data", "check", "folder", "--root", folder)[1].count(f"{folder}: {folder}") == 0
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
 def test_pipes_folders_and_links_in_a_walk(tmp_path):
     picture(tmp_path / "below" / "1.png")

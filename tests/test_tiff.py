@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from helpers.tiff import tiff
+from pellucid.data import check_dataset
 from pellucid.data.decoding.image import read_image
 from pellucid.types import InputError
 
@@ -100,3 +101,18 @@ def test_a_compressed_tiff_is_turned_over_too(tmp_path, order):
     at = data.index(tag) + len(tag)
     (tmp_path / "white.tif").write_bytes(data[:at] + b"\0\0" + data[at + 2 :])
     np.testing.assert_array_equal(read_image(tmp_path / "white.tif", bits=16), 65535 - values)
+
+
+@ORDERS
+@pytest.mark.parametrize("photometric", [WHITE_IS_ZERO, BLACK_IS_ZERO])
+def test_a_check_finds_nothing_wrong_with_what_is_read(tmp_path, photometric, order):
+    """Pillow alone cannot open all of them, and so cannot count their frames."""
+    kinds = [(8, UNSIGNED), (8, SIGNED), (16, UNSIGNED), (16, SIGNED)]
+    for number, (bits, sign) in enumerate(kinds):
+        folder = tmp_path / "test" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        samples = values_of(bits, sign)[0] * (number % 3 + 1) // 3  # no two of the same pixels
+        tiff(folder / f"{number}.tif", samples, bits=bits, sign=sign, photometric=photometric, order=order)
+    report = check_dataset("folder", tmp_path)
+    assert not report.problems
+    assert not [note.reason for note in report.notes if "frames" in note.reason]

@@ -87,7 +87,7 @@ def _callback(
 
 def _say(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     """Print the project's own warnings as notes; leave the others out of a user's sight."""
-    if category is UserWarning:
+    if category is UserWarning or category.__module__.startswith("pellucid."):
         typer.echo(f"note: {message}", err=True)
 
 

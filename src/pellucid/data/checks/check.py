@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from dataclasses import asdict, dataclass, field
@@ -12,7 +13,9 @@ import numpy as np
 from PIL import Image
 
 from pellucid.data.checks.duplicates import content_hash, find_leaks, is_blank, pixel_hash
+from pellucid.data.decoding.image import read_file
 from pellucid.data.decoding.notes import collect_notes
+from pellucid.data.decoding.tiff_gray import gray_layout
 from pellucid.data.issues import MISSING, FaultyDataError, Issue
 from pellucid.data.readers.image_files import LeftOut, LeftOutWarning, list_images
 from pellucid.data.readers.splits import split_hash
@@ -161,7 +164,9 @@ def check_dataset(
         left_out += _not_named(Path(root), splits)
     issues += left_out
     issues += [
-        Issue(folder, str(w.message), serious=False) for w in caught if not isinstance(w.message, LeftOutWarning)
+        Issue(folder, str(w.message).removeprefix(f"{folder}: "), serious=False)
+        for w in caught
+        if not isinstance(w.message, LeftOutWarning)
     ]
     looks = {part: _look_at_all(dataset, progress, workers) for part, dataset in splits.items()}
     issues += [look.remark for found in looks.values() for look in found if look.remark is not None]
@@ -184,7 +189,9 @@ def check_dataset(
 
 
 def _remarks_of(error: InputError, folder: str) -> tuple[Issue, ...]:
-    return error.issues if isinstance(error, FaultyDataError) else (Issue(folder, str(error)),)
+    return (
+        error.issues if isinstance(error, FaultyDataError) else (Issue(folder, str(error).removeprefix(f"{folder}: ")),)
+    )
 
 
 def _not_named(root: Path, splits: Splits) -> tuple[Issue, ...]:
@@ -267,7 +274,9 @@ def _assumed(folder: str, found: Sequence[_Look]) -> list[Issue]:
 def _look_at_frames(path: Path) -> Issue | None:
     """What is to be said of the frames behind the first, which is not decoded here."""
     try:
-        with Image.open(path) as image:
+        data = read_file(path)
+        layout = gray_layout(data)  # Pillow alone opens not all of the gray ones that are read
+        with Image.open(io.BytesIO(data if layout is None else layout.data)) as image:
             frames = getattr(image, "n_frames", 1)
     except Exception as error:  # IndexError, TypeError, struct.error …: whatever Pillow meets in them
         return Issue(str(path), f"later frames are damaged ({type(error).__name__}); the first can be read")
