@@ -215,3 +215,13 @@ def test_the_study_runs_on_the_sample_in_a_process_of_its_own(real_data, tmp_pat
     assert [variant["label"] for variant in results["variants"]] == ["standard", "robust", "all"]
     assert {row["variant"] for row in results["ara"]["attacks"]} == {"standard", "robust", "all"}
     assert (tmp_path / "report.html").read_text().count('class="slide-rho"') == 2
+
+
+def test_only_the_release_s_own_names_mean_the_same_image_everywhere(tmp_path):
+    """Two people's own sets may both have a photo1.jpg: one is not the other."""
+    value = content(*(annotation(i, i, 7) for i in (1, 2, 3, 4)))
+    value["images"][1]["file_name"] = "photo2.jpg"
+    part = open_dataset("coco", write_release(tmp_path, val=value))["test"]
+    stable = dict(zip(part.ids, part.stable_ids, strict=True))
+    assert stable["val2017/photo2.jpg"] == ""
+    assert stable["val2017/000000000001.jpg"] == "coco/val2017/000000000001.jpg"

@@ -76,4 +76,4 @@ class StoreContent:
     @property
     def images(self) -> set[str]:
         """The images that anything is said of."""
-        return {one.image for one in (*self.marks, *self.verdicts, *self.notes)}
+        return {m.image for m in self.marks} | {v.image for v in self.verdicts} | {n.image for n in self.notes}

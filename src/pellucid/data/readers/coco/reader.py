@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits, released_ids
+from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
 from pellucid.data.decoding.image import read_image
 from pellucid.data.decoding.orientation import UPRIGHT, turn_upright
 from pellucid.data.issues import MISSING, Issue, check_root, collect_issues
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 FOLDERS = ("train2017", "val2017")
 OFFICIAL_COUNTS = {"train2017": 118_287, "val2017": 5_000}
 OFFICIAL_CATEGORIES = 80
+_OFFICIAL = re.compile(r"(train|val)2017/\d{12}\.jpg")  # the release's own files, not those of somebody's own set
 LAYOUT = (
     "train2017/*.jpg and val2017/*.jpg, or either, with annotations/instances_train2017.json and "
     "annotations/instances_val2017.json."
@@ -116,7 +118,7 @@ class _Part:
             read=lambda i: read_image(files[i].path),
             regions=Regions(regions) if regions else None,
             files=files,
-            stable_ids=released_ids(CARD.name, ids),
+            stable_ids=tuple(f"{CARD.name}/{i}" if _OFFICIAL.fullmatch(i) else "" for i in ids),
         )
 
     def region(
