@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pellucid.evaluation.trust.attack import judge_attack, with_attack
@@ -16,7 +17,7 @@ from pellucid.utils.progress import progress_context
 from pellucid.utils.resources import finite
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import nn
 
@@ -95,31 +96,42 @@ def judge_all(
         InputError: a method that the network cannot serve; `check_methods` says so before any work.
     """
     others, count = others or {}, len(subjects.images)
-    network = read_findings(store, "network")
-    if network is None:
-        with progress_context("random order", 2 * ORDERS * count):
-            network = judge_network(classifier, subjects, settings)
-        keep_findings(store, "network", network)
+    network = _kept(
+        store, "network", "random order", 2 * ORDERS * count, partial(judge_network, classifier, subjects, settings)
+    )
     found = {}
     # as many steps as maps: three maps are drawn without a step, for deletion, insertion and infidelity in their place
     planned = budget(classifier, subjects, settings, len(others))
+    attacks = 2 * len(settings.budgets) * min(count, settings.attacked)
     for name in methods:
-        kept = read_findings(store, name)
-        if kept is None:
-            with progress_context(name, planned["explanations_per_method"]):
-                mapper = Mapper(name, batch_size=settings.batch_size)
-                kept = judge_method(mapper, classifier, subjects, settings, others=others)
-            keep_findings(store, name, kept)
+        mapper = Mapper(name, batch_size=settings.batch_size)
+        judge = partial(judge_method, mapper, classifier, subjects, settings, others=others)
+        maps = _kept(store, name, name, planned["explanations_per_method"], judge)
         asked = f"{name}.attacked-{settings.attacked}x{settings.attack_steps}{decided_at(thresholds)}"
-        attacked = read_findings(store, asked)
-        if attacked is None:
-            steps = 2 * len(settings.budgets) * min(count, settings.attacked)
-            with progress_context(f"attack {name}", steps):
-                attacked = judge_attack(name, classifier, subjects, settings, thresholds=thresholds)
-            keep_findings(store, asked, attacked)
-        found[name] = with_attack(kept, attacked)
+        attack = partial(judge_attack, name, classifier, subjects, settings, thresholds=thresholds)
+        found[name] = with_attack(maps, _kept(store, asked, f"attack {name}", attacks, attack))
     rows = trust_table(network, list(found.values()), subjects, settings.seed)
     return Trust(network, found, rows, planned, count)
+
+
+def planned_work(classifier: nn.Module, subjects: TrustSamples, settings: TrustSettings, others: int = 0) -> str:
+    """What the work costs, for people, before it begins."""
+    planned = budget(classifier, subjects, settings, others)
+    return (
+        f"{len(subjects.images)} images; each method draws {planned['explanations_per_method']:,} maps and looks at "
+        f"{planned['forward_passes_per_method']:,} changed images more; random order, once, at "
+        f"{planned['forward_passes_of_random_orders']:,}."
+    )
+
+
+def _kept(store: ResultsStore, name: str, title: str, steps: int, judge: Callable[[], Findings]) -> Findings:
+    """What is kept under a name; judged first, and kept, where nothing is."""
+    found = read_findings(store, name)
+    if found is None:
+        with progress_context(title, steps):
+            found = judge()
+        keep_findings(store, name, found)
+    return found
 
 
 def decided_at(thresholds: Sequence[float] | None) -> str:

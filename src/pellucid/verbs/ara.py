@@ -1,0 +1,232 @@
+"""`pl.ara` and `pellucid ara`: how large a perturbation a model withstands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pellucid.evaluation.metrics.bootstrap import Bootstrap
+from pellucid.evaluation.robustness.ara_summary import FILE, conclude, curve_of
+from pellucid.evaluation.robustness.radii import AttackConfig, measure
+from pellucid.evaluation.robustness.robustness_target import KINDS, check_something_to_measure, robustness_target_of
+from pellucid.report.charts.curves import AraCurve, write_curves
+from pellucid.utils.digests import write_sealed
+from pellucid.utils.progress import progress_context
+from pellucid.utils.resources import nearest
+from pellucid.utils.result import Result, Table
+from pellucid.types import InputError
+from pellucid.verbs.folders import model_names, work_folder, write_bytes
+from pellucid.verbs.session import open_session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.verbs.session import Model
+
+RADII, CURVE = "radii.csv", "curve.png"
+COLUMNS = ("network", "kind", "ARA", "95 % interval", "mean radius", "median", "found", "gradients")
+
+
+@dataclass(frozen=True, eq=False)
+class AraResult(Result):
+    """The Accuracy-Robustness Areas of a model, of each kind that was asked for.
+
+    Attributes:
+        label: what the model is called in tables and curves.
+        found: all figures, as `ara.json` has them.
+        curves: accuracy against radius, one for each kind.
+        radii: `radii.csv`, with one row per decision.
+        notes: what a reader must know of the classes and images.
+    """
+
+    name: ClassVar[str] = "ara"
+    label: str
+    found: dict[str, Any]
+    curves: Sequence[AraCurve]
+    radii: bytes
+    notes: Sequence[str]
+
+    @property
+    def kinds(self) -> dict[str, dict[str, Any]]:
+        """The figures of each kind: `ara`, `interval`, `mean_radius` and the rest."""
+        return dict(self.found["kinds"])
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One record per kind, and one per label of it."""
+        rows = []
+        for kind, one in self.kinds.items():
+            figures = {"mean": one, **one["labels"]}
+            rows += [
+                {
+                    "kind": kind,
+                    "class": name,
+                    "ara": of["ara"],
+                    "low": of["interval"][0],
+                    "high": of["interval"][1],
+                    "lower": of["lower"],
+                    "upper": of["upper"],
+                    "n": of["n"],
+                    "reason": of["reason"],
+                }
+                for name, of in figures.items()
+            ]
+        return rows
+
+    def to_json(self) -> dict[str, Any]:
+        """What `ara.json` holds."""
+        return self.found
+
+    @property
+    def title(self) -> str:
+        """How many images of what were attacked, and how."""
+        found = self.found
+        return f"{found['images']} images of {found['data']}/{found['split']}, {found['protocol']}"
+
+    def tables(self) -> list[Table]:
+        """One row per kind."""
+        return [Table(self.title, COLUMNS, [_line(self.label, kind, one) for kind, one in self.kinds.items()])]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why an area is undefined, and whether the attack is too weak to be believed."""
+        told = [
+            f"{self.label}, {kind}: {message}"
+            for kind, one in self.kinds.items()
+            for message in (one["reason"], one["alarm"]["message"])
+            if message
+        ]
+        return [*self.notes, *told]
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write ara.json, radii.csv and curve.png."""
+        paths = [*self.save_figures(Path(folder)), Path(folder) / CURVE]
+        write_curves(self.curves, paths[-1])
+        return paths
+
+    def save_figures(self, folder: Path) -> list[Path]:
+        """Write ara.json and radii.csv."""
+        write_sealed(folder / FILE, self.found)
+        return [folder / FILE, write_bytes(folder / RADII, self.radii)]
+
+
+@dataclass(frozen=True, eq=False)
+class AraComparison(Result):
+    """The areas of several models side by side.
+
+    Attributes:
+        results: of each model.
+    """
+
+    name: ClassVar[str] = "ara"
+    results: Sequence[AraResult]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The records of all models, each with the model's name."""
+        return [{"network": one.label, **row} for one in self.results for row in one.rows]
+
+    def to_json(self) -> dict[str, Any]:
+        """What each `ara.json` holds, by the model's name."""
+        return {one.label: one.found for one in self.results}
+
+    def tables(self) -> list[Table]:
+        """One row per model and kind."""
+        lines = [_line(one.label, kind, figures) for one in self.results for kind, figures in one.kinds.items()]
+        return [Table(self.results[0].title, COLUMNS, lines)]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Those of all models."""
+        return list(dict.fromkeys(text for one in self.results for text in one.warnings))
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write a folder for each model, and one curve.png for all."""
+        paths = [path for one in self.results for path in one.save_figures(Path(folder) / one.label)]
+        write_curves([curve for one in self.results for curve in one.curves], Path(folder) / CURVE)
+        return [*paths, Path(folder) / CURVE]
+
+
+def ara(
+    model: Model,
+    data: Dataset,
+    kinds: str | Sequence[str] = ("attack", "btr"),
+    *,
+    protocol: str = "tight",
+    out: str | Path | None = None,
+    label: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    cache: Path | None = None,
+    allow_training_images: bool = False,
+    class_map: Mapping[str, str] | None = None,
+) -> AraResult:
+    """The Accuracy-Robustness Area: the smallest perturbation of each image that changes the answer.
+
+    Args:
+        model: what is attacked.
+        data: one part of a dataset; its classes are matched with the model's by name.
+        kinds: what must hold: `attack` (the decision), `btr` (better than a constant guess).
+        protocol: the attack, a name in `pellucid.attacks.METHODS`.
+        out: the folder where radii are kept as they are found, so that the same call goes on after an interruption.
+        label: what the model is called; the name of its run folder where not given.
+        limit: at most so many images, chosen with `seed`.
+        seed: of that choice, of the attack and of the bootstrap.
+        batch_size: images at a time; as many as fit where not given.
+        cache: keep decoded images in this folder.
+        allow_training_images: count images that the model was trained on in; they are refused otherwise.
+        class_map: the data's name for each of the model's classes that has another one there.
+
+    Raises:
+        InputError: an unknown kind or protocol; `btr` for a model whose card has no best constant, where one is needed;
+            data that does not fit; radii of something else in `out`.
+    """
+    names = [kinds] if isinstance(kinds, str) else list(dict.fromkeys(kinds))
+    for name in names:
+        if name not in KINDS:
+            raise InputError(f"unknown kind of area {name!r}. {nearest(name, KINDS)}")
+    config, shown = AttackConfig(protocol, seed), label or model_names([model.path])[0]
+    session = open_session(
+        model,
+        data,
+        limit=limit,
+        seed=seed,
+        cache=cache,
+        allow_training_images=allow_training_images,
+        class_map=class_map,
+    )
+    dataset = session.dataset
+    targets = [robustness_target_of(name, session.whole, model.card) for name in names]
+    check_something_to_measure(targets, dataset)
+    images, draws = session.pixels(), Bootstrap(dataset.patients, seed=seed)
+    about = session.about() | {"limit": limit, "training_images": session.seen()}
+    decisions = sum(len(target.decisions(dataset.targets)[0]) for target in targets)
+    with work_folder(out) as folder:
+        with progress_context(f"attack {shown}", decisions):
+            digest = session.weights_sha256
+            measured = measure(
+                model, images, dataset, targets, config, folder, weights_sha256=digest, batch_size=batch_size
+            )
+        found = conclude(model, images, dataset, measured, config, draws, folder, about=about)
+        radii = (folder / RADII).read_bytes()
+    curves = []
+    for kind, one in measured.items():
+        curve, target = curve_of(one, dataset), one.robustness_target
+        curves.append(AraCurve(shown, kind, *curve[:2], target.naive, curve.upper, target.measure))
+    return AraResult(shown, found, curves, radii, session.warnings)
+
+
+def _line(label: str, kind: str, one: Mapping[str, Any]) -> list[str]:
+    area = _number(one["ara"]) if one["ara"] is not None else f"{_number(one['lower'])} to {_number(one['upper'])}"
+    low, high = one["interval"]
+    interval = f"[{_number(low)}, {_number(high)}]" if low is not None else "none"
+    radii = [_number(one["mean_radius"]), _number(one["median_radius"])]
+    spent = f"{one['gradient_evaluations_per_image']:.1f}"
+    return [label, kind, area, interval, *radii, f"{one['found']} of {one['n']}", spent]
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4f}"

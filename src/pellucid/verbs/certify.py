@@ -1,0 +1,204 @@
+"""`pl.certify` and `pellucid certify`: how large a perturbation a model under noise withstands, from both sides."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pellucid.evaluation.metrics.bootstrap import Bootstrap
+from pellucid.evaluation.robustness.certified import Smoothing
+from pellucid.evaluation.robustness.certified_rows import ROWS, measure_certified
+from pellucid.evaluation.robustness.certified_summary import bracket_of, certified_summary, curves_of
+from pellucid.evaluation.robustness.robustness_target import check_something_to_measure, robustness_target_of
+from pellucid.report.charts.curves import AraCurve, write_curves
+from pellucid.types import InputError
+from pellucid.utils.progress import progress_context
+from pellucid.utils.resources import finite, write_json
+from pellucid.utils.result import Result, Table
+from pellucid.verbs.folders import work_folder, write_bytes
+from pellucid.verbs.session import name_of, open_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.verbs.session import Model
+
+FILE, CURVE = "certify.json", "curve.png"
+
+
+@dataclass(frozen=True, eq=False)
+class Certification(Result):
+    """What is certified of a model under noise, and what an attack on the same smoothed model reaches.
+
+    Attributes:
+        found: all figures, as `certify.json` has them.
+        curves: accuracy against radius, certified and attacked.
+        decisions: `certify.csv`, with one row per decision.
+        notes: what a reader must know of the classes and images.
+    """
+
+    name: ClassVar[str] = "certify"
+    found: dict[str, Any]
+    curves: Sequence[AraCurve]
+    decisions: bytes
+    notes: Sequence[str]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Accuracy and abstentions under noise, the certified area, and the attacked one if there is one."""
+        found = self.found
+        shares = [{"figure": name, **found[name]} for name in ("accuracy", "abstentions")]
+        areas = [
+            {"figure": f"ara_{end}", "value": found[end]["ara"], "low": found[end]["interval"][0],
+             "high": found[end]["interval"][1], "n": found["n"], "reason": found[end]["reason"]}
+            for end in ("certified", "attack") if found[end] is not None
+        ]  # fmt: skip
+        plain: list[dict[str, Any]] = finite([*shares, *areas])
+        return plain
+
+    def to_json(self) -> dict[str, Any]:
+        """What `certify.json` holds."""
+        return self.found
+
+    def tables(self) -> list[Table]:
+        """The main figures, and in the title what they rest on."""
+        found, certified, attack = self.found, self.found["certified"], self.found["attack"]
+        rows = [
+            ["accuracy under noise", _share(found["accuracy"]["value"]), _interval(found["accuracy"], _share)],
+            ["abstentions", _share(found["abstentions"]["value"]), _interval(found["abstentions"], _share)],
+            ["ARA, certified: at least", _number(certified["ara"]), _interval(certified, _number)],
+        ]
+        if attack is not None:
+            rows.append(["ARA, attacked: at most", _number(attack["ara"]), _interval(attack, _number)])
+        what = "images" if found["task"] == "multiclass" else "labels of images"
+        none, confidence = found["abstained"]["certificate"], f"{100 * found['confidence']:g} %"
+        told = [f"n = {found['n']} {what}, {found['samples']} samples, confidence {confidence}"]
+        told += [f"{none} not certified", *([f"{attack['found']} attacks confirmed"] if attack is not None else [])]
+        title = f"{found['images']} images of {found['data']}/{found['split']}, noise {found['sigma']:g}"
+        return [Table(f"{title}\n{'; '.join(told)}", ["smoothed classifier", "value", "95 % interval"], rows)]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why a bound is undefined, and whether certificates and attacks contradict each other."""
+        reasons = [end["reason"] for end in (self.found["certified"], self.found["attack"]) if end is not None]
+        told = dict.fromkeys([*reasons, self.found["alarm"]["message"]])
+        return [*self.notes, *(message for message in told if message)]
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write certify.json, certify.csv and curve.png."""
+        folder = Path(folder)
+        write_json(folder / FILE, self.found)
+        write_bytes(folder / ROWS, self.decisions)
+        write_curves(self.curves, folder / CURVE)
+        return [folder / FILE, folder / ROWS, folder / CURVE]
+
+
+def certify(
+    model: Model,
+    data: Dataset,
+    sigma: float | None = None,
+    *,
+    samples: int = 1000,
+    selection_samples: int = 100,
+    alpha: float = 0.001,
+    attack_samples: int | None = 16,
+    out: str | Path | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    cache: Path | None = None,
+    allow_training_images: bool = False,
+    class_map: Mapping[str, str] | None = None,
+) -> Certification:
+    """Certified robustness by randomised smoothing, and the same smoothed classifier attacked.
+
+    Args:
+        model: what is smoothed.
+        data: one part of a dataset; its classes are matched with the model's by name.
+        sigma: standard deviation of the noise, on pixels in [0, 1]; what the model was trained with where not given.
+        samples: noisy copies of an image that a certificate rests on.
+        selection_samples: noisy copies that choose the answer.
+        alpha: probability that a certificate is wrong.
+        attack_samples: noisy copies that the attack follows; None for no attack.
+        out: the folder where results are kept as they come, so that the same call goes on after an interruption.
+        limit: at most so many images, chosen with `seed`.
+        seed: of that choice, of the noise and of the bootstrap.
+        cache: keep decoded images in this folder.
+        allow_training_images: count images that the model was trained on in; they are refused otherwise.
+        class_map: the data's name for each of the model's classes that has another one there.
+
+    Raises:
+        InputError: no `sigma`, neither given nor in the model's card; data that does not fit; certificates of something
+            else in `out`.
+    """
+    noise = trained_noise(model) if sigma is None else sigma
+    smoothing = Smoothing(noise, selection_samples, samples, alpha, attack_samples, seed)
+    session = open_session(
+        model,
+        data,
+        limit=limit,
+        seed=seed,
+        cache=cache,
+        allow_training_images=allow_training_images,
+        class_map=class_map,
+    )
+    dataset, target = session.dataset, robustness_target_of("attack", session.whole, model.card)
+    check_something_to_measure([target], dataset)
+    images, digest = session.pixels(), session.weights_sha256
+    with work_folder(out) as folder:
+        with progress_context("certify", len(dataset)):
+            rows = measure_certified(model, images, dataset, target, smoothing, folder, weights_sha256=digest)
+        decisions = (folder / ROWS).read_bytes()
+    bracket = bracket_of(rows, dataset, target)
+    about = session.about()
+    fingerprint = about.pop("fingerprint")
+    found = {
+        "format": 1,
+        **about,
+        "limit": limit,
+        "fingerprint": fingerprint,
+        "training_images": session.seen(),
+        **certified_summary(rows, bracket, dataset, smoothing, Bootstrap(dataset.patients, seed=seed)),
+    }
+    names = {"certified": "certified: at least", "attack": "attacked: at most"}
+    curves = [
+        AraCurve(names[name], "attack", c.radius, c.accuracy, target.naive, measure=target.measure)
+        for name, c in curves_of(bracket, dataset).items()
+    ]
+    return Certification(found, curves, decisions, session.warnings)
+
+
+def trained_noise(model: Model) -> float:
+    """The noise that a model was trained with, from its card.
+
+    Raises:
+        InputError: it names none.
+    """
+    noise = model.card.get("noise")
+    if isinstance(noise, bool) or not isinstance(noise, int | float) or noise == 0:
+        raise InputError(
+            f"the model.toml of {name_of(model)} names no noise that the network was trained with: give --sigma, the "
+            "standard deviation of the noise on pixels in [0, 1], as --sigma 0.25."
+        )
+    return float(noise)
+
+
+def _interval(found: Mapping[str, Any], shown: Callable[[float | None], str]) -> str:
+    low, high = found["interval"] if "interval" in found else (found["low"], found["high"])
+    return f"[{shown(low)}, {shown(high)}]" if _known(low) else "none"
+
+
+def _share(value: float | None) -> str:
+    return f"{100 * value:.1f} %" if value is not None and _known(value) else "unknown"
+
+
+def _number(value: float | None) -> str:
+    if value is None or not _known(value):
+        return "unknown"
+    return "unbounded" if math.isinf(value) else f"{value:.4f}"
+
+
+def _known(value: float | None) -> bool:
+    return value is not None and not math.isnan(value)

@@ -1,0 +1,226 @@
+"""`pl.trust` and `pellucid trust`: for each explanation of a model, the evidence of how far it can be believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pellucid.evaluation.training_images import ImageCheck
+from pellucid.evaluation.trust.findings import TrustSettings
+from pellucid.evaluation.trust.run import check_methods, judge_all, planned_work
+from pellucid.evaluation.trust.samples import LIMIT, gather_trust_samples
+from pellucid.explainers import HEATMAPS
+from pellucid.report.pages.trust import TrustPage, write_trust
+from pellucid.types import InputError
+from pellucid.utils.resources import nearest
+from pellucid.utils.result import Result, Table
+from pellucid.utils.results_store import ResultsStore
+from pellucid.verbs.folders import model_names, work_folder
+from pellucid.verbs.session import Session, name_of, open_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.evaluation.trust.rows import TrustRow
+    from pellucid.evaluation.trust.run import Trust
+    from pellucid.evaluation.trust.samples import TrustSamples
+    from pellucid.verbs.session import Model
+
+PAGE = "trust.html"
+
+
+@dataclass(frozen=True, eq=False)
+class TrustResult(Result):
+    """The table of trust of a model's explanations, and the page that shows it.
+
+    Attributes:
+        about: what was judged, on what, with which settings.
+        trust: what was found of each method.
+        samples: the images.
+        classes: of the model.
+        notes: what a reader must know of the classes and images.
+    """
+
+    name: ClassVar[str] = "trust"
+    about: dict[str, Any]
+    trust: Trust
+    samples: TrustSamples
+    classes: Sequence[str]
+    notes: Sequence[str]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One record per measure and method, with its interval, its bar and its verdict."""
+        return [row.to_json() for row in self.trust.rows]
+
+    @property
+    def verdicts(self) -> dict[str, dict[str, str | None]]:
+        """By method and measure: `yes`, `no` or `unclear`; None where there is no figure."""
+        judged = [row for row in self.trust.rows if row.bar is not None]
+        return {m: {r.label: r.verdict for r in judged if r.method == m} for m in self.trust.methods}
+
+    def to_json(self) -> dict[str, Any]:
+        """What `trust.json` holds."""
+        return self.about | self.trust.to_json()
+
+    def tables(self) -> list[Table]:
+        """One row per measure that has a bar, one column per method."""
+        judged = [row for row in self.trust.rows if row.bar is not None]
+        methods, lines = list(self.trust.methods), []
+        for label in dict.fromkeys(row.label for row in judged):
+            own = {row.method: row for row in judged if row.label == label}
+            bar = next(iter(own.values())).bar
+            lines.append([f"{label} ({bar:g})", *(_shown(own.get(m)) for m in methods)])
+        title = f"{self.trust.images} images of {self.about['data']}/{self.about['split']}; the bar in brackets"
+        return [Table(title, ["measure", *methods], lines)]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know: of classes that one side lacks, and of images that a model has seen before."""
+        return list(self.notes)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write trust.json, trust.csv and trust.html."""
+        return [*super().save(folder), write_trust(self._page(), Path(folder) / PAGE)]
+
+    def _page(self) -> TrustPage:
+        methods, samples, about = self.trust.methods.values(), self.samples, self.about
+        shown = min(len(samples.images), max((f.curves["maps_by_depth"].shape[1] for f in methods), default=0))
+        explained = [self.classes[t] for t in samples.targets.tolist()]
+        told = {
+            "Network": str(about["model"]),
+            "Images": f"{self.trust.images} of {about['data']}/{about['split']}, seed {about['seed']}",
+            "Class explained": "the network’s decision; of several labels, the surest of those the image shows",
+            "Gradient evaluations": ", ".join(
+                f"{f.method} {int(f.cost['gradient_evaluations'] + f.cost.get('attack_gradient_evaluations', 0)):,}"
+                for f in methods
+            ),
+            "Intervals": "95 %, from 1,000 resamples of the patients",
+        }
+        return TrustPage(
+            f"Can the explanations of {Path(str(about['model'])).stem} be trusted?",
+            told,
+            self.trust,
+            samples.images[:shown].cpu().numpy(),
+            [f"{i}: {c}" for i, c in zip(samples.ids, explained, strict=True)],
+        )
+
+
+def trust(
+    model: Model,
+    data: Dataset,
+    methods: str | Sequence[str] = ("cam", "grad-cam", "saliency"),
+    *,
+    beside: Sequence[Model] = (),
+    out: str | Path | None = None,
+    limit: int | None = LIMIT,
+    settings: TrustSettings | None = None,
+    cache: Path | None = None,
+    allow_training_images: bool = False,
+    class_map: Mapping[str, str] | None = None,
+    announce: Callable[[str], None] | None = None,
+) -> TrustResult:
+    """Judge explanations: does a map depend on what was learned, is it stable, faithful, in the right place?
+
+    Args:
+        model: what is explained.
+        data: one part of a dataset; its classes are matched with the model's by name.
+        methods: of explanation: heat maps by name, one or several.
+        beside: other models of the same classes, of another seed or architecture: do the maps agree?
+        out: the folder where results are kept, each method once it is done, so that the same call goes on after an
+            interruption and others can be added.
+        limit: at most so many images.
+        settings: how much is spent on each, and the seed of the choice.
+        cache: keep decoded images in this folder.
+        allow_training_images: count images that a model was trained on in; they are refused otherwise.
+        class_map: the data's name for each of the model's classes that has another one there.
+        announce: is told what the work costs before it begins.
+
+    Raises:
+        InputError: a method that is unknown or that the model cannot serve; data, or a model beside, that does not fit;
+            results of something else in `out`.
+    """
+    settings = settings or TrustSettings()
+    names = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))
+    for name in names:
+        if name not in HEATMAPS:
+            raise InputError(f"unknown heat map {name!r}. {nearest(name, HEATMAPS)}")
+    others = _named(model, beside)
+    session = open_session(
+        model,
+        data,
+        limit=limit,
+        seed=settings.seed,
+        cache=cache,
+        allow_training_images=allow_training_images,
+        class_map=class_map,
+    )
+    checks = [session.check, *(ImageCheck(m.path, refuse=not allow_training_images) for m in others.values())]
+    samples = _looked_at(session, checks, settings.seed, limit)
+    check_methods(model, samples, names)
+    record = {
+        "weights": session.weights_sha256,
+        "beside": {name: Session(m, data, data, session.check, None, []).weights_sha256 for name, m in others.items()},
+        "data": session.whole.card.name,
+        "split": session.whole.split,
+        "fingerprint": session.whole.fingerprint,
+        "limit": limit,
+        "samples": settings.samples,
+        "radius": settings.radius,
+        "seed": settings.seed,
+    }
+    if announce is not None:
+        announce(planned_work(model, samples, settings, len(others)))
+    with work_folder(out) as folder:
+        store = ResultsStore(folder / "kept", record)
+        thresholds = model.card.get("thresholds")
+        found = judge_all(model, samples, names, settings, store, others=others, thresholds=thresholds)
+    about = {"model": name_of(model), **record, "attacked": settings.attacked, "attack_steps": settings.attack_steps}
+    about["training_images"] = session.seen()
+    about["training_images_of_others"] = {
+        n: c.found().to_json() for n, c in zip(others, checks[1:], strict=True)
+    }  # fmt: skip
+    notes = [*session.notes, *(text for check in checks for text in check.found().messages())]
+    return TrustResult(about, found, samples, model.classes, notes)
+
+
+def _looked_at(session: Session, checks: Sequence[ImageCheck], seed: int, limit: int | None) -> TrustSamples:
+    """The samples, after no model was found to have been trained on any of their images."""
+    for check in checks:
+        check.check_decoding(session.whole)
+        check.check_ids(session.dataset)
+    finding = session.whole.options.get("shortcut")
+    samples = gather_trust_samples(
+        session.model, session.whole, finding=finding, limit=limit, seed=seed, cache=session.cache
+    )
+    for check in checks:
+        for part, pixels in samples.parts():
+            check.look(part, pixels)
+    return samples
+
+
+def _named(model: Model, beside: Sequence[Model]) -> dict[str, Model]:
+    """The models beside by name, with what each has in common with the model.
+
+    Raises:
+        InputError: other classes or another input.
+    """
+    found = {}
+    for name, other in zip(model_names([m.path for m in beside]), beside, strict=True):
+        if other.classes != model.classes or other.input_spec != model.input_spec:
+            where = name_of(other)
+            raise InputError(f"{where} has other classes, channels or image size than the network: it cannot agree.")
+        same = other.architecture == model.architecture
+        found[f"{name} ({'same' if same else 'other'} architecture)"] = other
+    return found
+
+
+def _shown(row: TrustRow | None) -> str:
+    if row is None:
+        return "–"
+    if row.value != row.value:
+        return "undefined"
+    interval = f" [{row.low:.2f}, {row.high:.2f}]" if row.low == row.low else ""
+    return f"{row.value:.2f}{interval} {row.verdict or ''}".rstrip()
