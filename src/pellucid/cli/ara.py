@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
 
@@ -19,21 +19,10 @@ from pellucid.cli.options import (
     Seed,
     Split,
     choices,
-    open_splits,
-    pick_device,
-    show,
-    tell_seen,
-    wrote,
+    show_result,
 )
 from pellucid.cli.output_names import output_folders
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from pellucid.data.dataset import Dataset
-    from pellucid.evaluation.robustness.radii import AttackConfig
-    from pellucid.evaluation.training_images import ImageCheck
-    from pellucid.report.charts.curves import AraCurve
+from pellucid.cli.session import ClassMap, class_map, load, open_part
 
 
 def ara(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -17,18 +17,9 @@ from pellucid.cli.options import (
     Seed,
     Split,
     key_values,
-    pick_device,
-    show,
-    wrote,
+    show_result,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from pellucid.cli.input_images import InputImage
-    from pellucid.evaluation.manipulation.attack import Manipulation
-
-FILE, ROWS, CURVE = "attack-explanation.json", "attack-explanation.csv", "curve.png"
+from pellucid.cli.session import load
 
 
 def attack_explanation(
@@ -96,137 +87,42 @@ def attack_explanation(
 
     Example: `pellucid attack-explanation runs/first image.png --method grad-cam --goal same-decision --out attacked`
     """
-    import hashlib
-    from dataclasses import asdict
-
     from pellucid.cli.input_images import check_given, find_subjects
     from pellucid.data.decoding.file_pixels import stacked
-    from pellucid.evaluation.manipulation.attack import manipulate
     from pellucid.evaluation.manipulation.gradient_maps import check_method
-    from pellucid.evaluation.manipulation.settings import BUDGETS, Attack
-    from pellucid.evaluation.manipulation.summary import manipulation_rows, manipulation_summary
-    from pellucid.evaluation.metrics.bootstrap import Bootstrap
+    from pellucid.evaluation.manipulation.settings import BUDGETS
     from pellucid.evaluation.training_images import ImageCheck
-    from pellucid.models import load_model
-    from pellucid.models.inference import as_pixels
-    from pellucid.models.weights import read_model_card, weights_file
-    from pellucid.report.pictures.manipulated import write_manipulation_curves
-    from pellucid.types import device_of
-    from pellucid.utils.csv_table import write_csv
-    from pellucid.utils.download import digest_of
-    from pellucid.utils.progress import progress_context
-    from pellucid.utils.resources import write_json
-    from pellucid.utils.results_store import ResultsStore
+    from pellucid.verbs.attack_explanation import NamedImages
+    from pellucid.verbs.attack_explanation import attack_explanation as run
 
-    wished: Any = goal
-    attack = Attack(
-        method, wished, tuple(budget or BUDGETS), target_map, steps, tolerance, keep, seed=seed,
-        options=key_values(option),
-    )  # fmt: skip
     check_given(images, data, root)
-    network = load_model(model, pick_device(device))
-    check = ImageCheck(model, refuse=False)
-    check_method(method, network, attack.options)
-    target = None if class_name is None else _number(class_name, network.classes)
+    options: dict[str, Any] = key_values(option)
+    network, check = load(model, device), ImageCheck(model, refuse=False)
+    check_method(method, network, options)
     subjects = find_subjects(check, network, images, data, root, data_option, split, None, limit, seed)
-    pictures_of = stacked([s.picture for s in subjects])
-    thresholds = read_model_card(model).get("thresholds")
-    record = {
-        "weights": digest_of(weights_file(model)),
-        "images": [s.source for s in subjects],
-        "pixels": hashlib.sha256(pictures_of.tobytes()).hexdigest(),
-        "class": class_name,
-        "thresholds": thresholds,
-        **asdict(attack),
-    }
-    kept = ResultsStore(out / "kept", record)
-    with progress_context("attack explanations", len(subjects) * len(attack.budgets)):
-        pixels = as_pixels(pictures_of, device_of(network))
-        found = manipulate(network, pixels, attack, targets=target, thresholds=thresholds, kept=kept)
-    rows = manipulation_rows(found, [s.source for s in subjects])
-    summary = manipulation_summary(found, Bootstrap([s.source for s in subjects], seed=seed))
-    about = {"format": 1, "model": str(model), "data": data, "split": split if data else None}
-    write_json(out / FILE, about | {"training_images": check.found().to_json(), **summary})
-    write_csv(out / ROWS, rows)
-    write_manipulation_curves({method: summary}, out / CURVE)
-    _keep(found, subjects, out)
-    _draw(found, subjects[:pictures], out)
-    _tell(summary, f"{method}, {goal}: {len(subjects)} images")
-    for name in (FILE, ROWS, CURVE):
-        wrote(out / name)
-
-
-def _number(name: str, classes: Sequence[str]) -> int:
-    from pellucid.types import InputError
-    from pellucid.utils.resources import nearest
-
-    if name not in classes:
-        raise InputError(f"unknown class {name!r}. {nearest(name, classes)}")
-    return list(classes).index(name)
-
-
-def _keep(found: Manipulation, subjects: Sequence[InputImage], out: Path) -> None:
-    """The perturbed images and all maps as numbers: 8-bit pictures would round the perturbation away."""
-    import numpy as np
-
-    from pellucid.utils.resources import whole_file
-
-    arrays = {
-        "images": found.images, "perturbed": found.perturbed, "before": found.before, "after": found.after,
-        "targets": found.decision.targets,
-    }  # fmt: skip
-    plain: dict[str, Any] = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
-    with whole_file(out / "images.npz") as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, names=np.array([s.source for s in subjects]), **plain)
-
-
-def _draw(found: Manipulation, subjects: Sequence[InputImage], out: Path) -> None:
-    from pellucid.report.pictures.manipulated import Pair, manipulation_pictures
-
-    attack = found.attack
-    for i, subject in enumerate(subjects):
-        chance = float(found.decision.probability[i])
-        original = Pair(
-            0.0, found.images[i].cpu().numpy(), found.before[i].cpu().numpy(),
-            found.classes[int(found.decision.decided[i])], chance, 1.0, "",
-        )  # fmt: skip
-        pairs = [
-            Pair(
-                budget,
-                found.perturbed[b, i].cpu().numpy(),
-                found.after[b, i].cpu().numpy(),
-                found.classes[int(found.decided[b, i])],
-                float(found.probability[b, i]),
-                float(found.similarity["rank_correlation"][b, i]),
-                "invalidated" if found.found[b, i] else "not invalidated" if found.met[b, i] else "no such image found",
-            )
-            for b, budget in enumerate(attack.budgets)
-        ]
-        explained = found.classes[int(found.decision.targets[i])]
-        title = f"{subject.title}: {attack.method} of {explained}, {attack.goal}"
-        manipulation_pictures(original, pairs, method=attack.method, title=title, path=out / f"{subject.name}.png")
-
-
-def _tell(summary: Mapping[str, Any], title: str) -> None:
-    from pellucid.evaluation.metrics.statistics import Estimate
-
-    curves = summary["curves"]
-    names = ["constraint_met", "invalidated", "rank_correlation", "ssim", "top_k_overlap"]
-    rows = [
-        [f"{budget:g}", *(_short(Estimate.from_json(curves[name][b])) for name in names)]
-        for b, budget in enumerate(summary["budgets"])
-    ]
-    areas = summary["areas"]
-    rows.append(["area", "", *(_short(Estimate.from_json(areas[n])) if n in areas else "" for n in names[1:])])
-    show(title, ["budget (RMS)", "constraint met", "invalidated", "rank correlation", "SSIM", "top 10 %"], rows)
-    for reason, count in summary["without_figures"].items():
-        typer.echo(f"note: {count} of {summary['n']} images have no figures: {reason}", err=True)
-
-
-def _short(estimate: Any) -> str:  # noqa: ANN401
-    import math
-
-    if math.isnan(estimate.value):
-        return "none"
-    interval = "" if math.isnan(estimate.low) else f" [{estimate.low:.2f}, {estimate.high:.2f}]"
-    return f"{estimate.value:.2f}{interval}"
+    wished: Any = goal
+    result = run(
+        network,
+        NamedImages(
+            stacked([s.picture for s in subjects]),
+            [s.source for s in subjects],
+            [s.title for s in subjects],
+            [s.name for s in subjects],
+            check.found(),
+            data,
+            split if data else None,
+        ),
+        method,
+        wished,
+        budgets=budget or BUDGETS,
+        target_map=target_map,
+        class_name=class_name,
+        tolerance=tolerance,
+        keep=keep,
+        steps=steps,
+        options=options,
+        pictures=pictures,
+        out=out,
+        seed=seed,
+    )
+    show_result(result, out)

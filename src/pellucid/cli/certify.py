@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
 
@@ -19,21 +18,9 @@ from pellucid.cli.options import (
     Root,
     Seed,
     Split,
-    open_splits,
-    pick_device,
-    show,
-    tell_seen,
-    wrote,
+    show_result,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
-    from pellucid.data.dataset import Dataset
-    from pellucid.evaluation.robustness.certified_summary import Bracket
-
-FILE, CURVE = "certify.json", "curve.png"
+from pellucid.cli.session import ClassMap, class_map, load, open_part
 
 
 def certify(

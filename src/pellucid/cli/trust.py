@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
 
@@ -20,21 +20,9 @@ from pellucid.cli.options import (
     Seed,
     Split,
     choices,
-    key_values,
-    open_splits,
-    pick_device,
-    show,
-    tell_seen,
-    wrote,
+    show_result,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from pellucid.evaluation.trust.rows import TrustRow
-    from pellucid.evaluation.trust.run import Trust
-    from pellucid.evaluation.trust.samples import TrustSamples
-    from pellucid.models.classifier import ConvolutionalClassifier
+from pellucid.cli.session import ClassMap, class_map, load, open_part
 
 
 def trust(

@@ -11,11 +11,11 @@ from pellucid.evaluation.robustness.ara_summary import FILE, conclude, curve_of
 from pellucid.evaluation.robustness.radii import AttackConfig, measure
 from pellucid.evaluation.robustness.robustness_target import KINDS, check_something_to_measure, robustness_target_of
 from pellucid.report.charts.curves import AraCurve, write_curves
+from pellucid.types import InputError
 from pellucid.utils.digests import write_sealed
 from pellucid.utils.progress import progress_context
 from pellucid.utils.resources import nearest
 from pellucid.utils.result import Result, Table
-from pellucid.types import InputError
 from pellucid.verbs.folders import model_names, work_folder, write_bytes
 from pellucid.verbs.session import open_session
 

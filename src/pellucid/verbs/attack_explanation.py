@@ -1,0 +1,251 @@
+"""`pl.attack_explanation` and `pellucid attack-explanation`: can a model's explanations be invalidated?"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+
+from pellucid.data.dataset import Dataset
+from pellucid.evaluation.manipulation.attack import manipulate
+from pellucid.evaluation.manipulation.gradient_maps import check_method
+from pellucid.evaluation.manipulation.settings import BUDGETS, Attack
+from pellucid.evaluation.manipulation.summary import manipulation_rows, manipulation_summary
+from pellucid.evaluation.metrics.bootstrap import Bootstrap
+from pellucid.evaluation.metrics.statistics import Estimate
+from pellucid.evaluation.training_images import ImageCheck
+from pellucid.models.inference import as_pixels
+from pellucid.report.pictures.manipulated import Pair, manipulation_pictures, write_manipulation_curves
+from pellucid.types import InputError, device_of
+from pellucid.utils.csv_table import write_csv
+from pellucid.utils.progress import progress_context
+from pellucid.utils.resources import nearest, whole_file, write_json
+from pellucid.utils.result import Result, Table
+from pellucid.utils.results_store import ResultsStore
+from pellucid.verbs.folders import work_folder
+from pellucid.verbs.session import Session, name_of, open_session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from pellucid.evaluation.manipulation.attack import Manipulation
+    from pellucid.evaluation.training_images import SeenImages
+    from pellucid.types import Pixels
+    from pellucid.verbs.session import Model
+
+FILE, ROWS, CURVE, IMAGES = "attack-explanation.json", "attack-explanation.csv", "curve.png", "images.npz"
+COLUMNS = ("budget (RMS)", "constraint met", "invalidated", "rank correlation", "SSIM", "top 10 %")
+
+
+@dataclass(frozen=True, eq=False)
+class NamedImages:
+    """Images at a model's size, and what is known of them.
+
+    Attributes:
+        pixels: uint8, uint16, or float32 in [0, 1], (N, C, S, S).
+        sources: where each comes from, for the record.
+        titles: what each is called in pictures.
+        names: of the pictures' files, without suffix.
+        seen: which of them the model has seen before.
+        data: the dataset that they are of, or None.
+        split: its part, or None.
+    """
+
+    pixels: Pixels
+    sources: Sequence[str]
+    titles: Sequence[str]
+    names: Sequence[str]
+    seen: SeenImages
+    data: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ExplanationAttackResult(Result):
+    """What an attack on explanations reached, image by image and budget by budget.
+
+    Attributes:
+        about: what was attacked.
+        manipulation: the perturbed images, all maps, and what became of the decisions.
+        images: with their names.
+        summary: the curves and areas, with their intervals.
+        pictures: so many images are drawn with their maps.
+    """
+
+    name: ClassVar[str] = "attack-explanation"
+    about: dict[str, Any]
+    manipulation: Manipulation
+    images: NamedImages
+    summary: dict[str, Any]
+    pictures: int = 12
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One record per image and budget."""
+        return manipulation_rows(self.manipulation, list(self.images.sources))
+
+    def to_json(self) -> dict[str, Any]:
+        """What `attack-explanation.json` holds."""
+        return self.about | self.summary
+
+    def tables(self) -> list[Table]:
+        """One row per budget, and the areas under the curves."""
+        curves, areas = self.summary["curves"], self.summary["areas"]
+        names = ["constraint_met", "invalidated", "rank_correlation", "ssim", "top_k_overlap"]
+        lines = [
+            [f"{budget:g}", *(_short(Estimate.from_json(curves[name][b])) for name in names)]
+            for b, budget in enumerate(self.summary["budgets"])
+        ]
+        lines.append(["area", "", *(_short(Estimate.from_json(areas[n])) if n in areas else "" for n in names[1:])])
+        attack = self.manipulation.attack
+        return [Table(f"{attack.method}, {attack.goal}: {len(self.images.sources)} images", COLUMNS, lines)]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Which images the model has seen before, and why some have no figures."""
+        without = self.summary["without_figures"].items()
+        told = [f"{count} of {self.summary['n']} images have no figures: {reason}" for reason, count in without]
+        return [*self.images.seen.messages(judging=False), *told]
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write the figures as JSON and CSV, the curve, images.npz with everything as numbers, and the pictures."""
+        folder = Path(folder)
+        write_json(folder / FILE, self.to_json())
+        write_csv(folder / ROWS, self.rows)
+        write_manipulation_curves({self.manipulation.attack.method: self.summary}, folder / CURVE)
+        self._keep(folder / IMAGES)
+        for index in range(min(self.pictures, len(self.images.names))):
+            self._draw(index, folder / f"{self.images.names[index]}.png")
+        return [folder / name for name in (FILE, ROWS, CURVE)]
+
+    def _keep(self, path: Path) -> None:
+        """The perturbed images and all maps as numbers: 8-bit pictures would round the perturbation away."""
+        found = self.manipulation
+        arrays = {
+            "images": found.images, "perturbed": found.perturbed, "before": found.before, "after": found.after,
+            "targets": found.decision.targets,
+        }  # fmt: skip
+        plain: dict[str, Any] = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
+        with whole_file(path) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(stream, names=np.array(list(self.images.sources)), **plain)
+
+    def _draw(self, i: int, path: Path) -> None:
+        found, attack = self.manipulation, self.manipulation.attack
+        original = Pair(
+            0.0, found.images[i].cpu().numpy(), found.before[i].cpu().numpy(),
+            found.classes[int(found.decision.decided[i])], float(found.decision.probability[i]), 1.0, "",
+        )  # fmt: skip
+        pairs = [
+            Pair(
+                budget,
+                found.perturbed[b, i].cpu().numpy(),
+                found.after[b, i].cpu().numpy(),
+                found.classes[int(found.decided[b, i])],
+                float(found.probability[b, i]),
+                float(found.similarity["rank_correlation"][b, i]),
+                "invalidated" if found.found[b, i] else "not invalidated" if found.met[b, i] else "no such image found",
+            )
+            for b, budget in enumerate(attack.budgets)
+        ]
+        explained = found.classes[int(found.decision.targets[i])]
+        title = f"{self.images.titles[i]}: {attack.method} of {explained}, {attack.goal}"
+        manipulation_pictures(original, pairs, method=attack.method, title=title, path=path)
+
+
+def attack_explanation(
+    model: Model,
+    data: Dataset | NamedImages | Tensor,
+    method: str = "grad-cam",
+    goal: Literal["same-decision", "same-map"] = "same-decision",
+    *,
+    budgets: Sequence[float] = BUDGETS,
+    target_map: str | None = None,
+    class_name: str | None = None,
+    tolerance: float = 0.05,
+    keep: float = 0.9,
+    steps: int = 40,
+    options: dict[str, Any] | None = None,
+    pictures: int = 12,
+    out: str | Path | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> ExplanationAttackResult:
+    """Attack explanations; an attack that does not meet its constraint is a failure, and is reported as one.
+
+    Args:
+        model: what is explained.
+        data: one part of a dataset, or images (N, C, S, S) in [0, 1].
+        method: the explanation to attack, one with a differentiable form.
+        goal: `same-decision`: change the map, keep decision and confidence. `same-map`: change the decision, keep the
+            map.
+        budgets: largest changes, root mean square per pixel and channel in [0, 1].
+        target_map: for `same-decision`, the map to show: centre, corner, other-image or an image file. Any other map
+            than the original where not given.
+        class_name: the class explained; each image's most probable one where not given.
+        tolerance: for `same-decision`: how far the class's probability may move.
+        keep: for `same-map`: the rank correlation from which on a map counts as the same.
+        steps: gradient steps for each budget.
+        options: of the explanation, as ``{"steps": 20}``.
+        pictures: `save` draws at most so many images with their maps.
+        out: the folder where results are kept, so that the same call goes on after an interruption.
+        limit: at most so many images of a dataset, chosen with `seed`.
+        seed: of that choice and of the attack.
+
+    Raises:
+        InputError: a method without a differentiable form, or that the model cannot serve; an unknown class; images
+            that do not fit; results of something else in `out`.
+    """
+    attack = Attack(
+        method, goal, tuple(budgets), target_map, steps, tolerance, keep, seed=seed, options=dict(options or {})
+    )
+    check_method(method, model, attack.options)
+    target = None if class_name is None else _number(class_name, model.classes)
+    images = data if isinstance(data, NamedImages) else _named(model, data, limit, seed)
+    thresholds = model.card.get("thresholds")
+    record = {
+        "weights": Session(model, *(None,) * 5).weights_sha256,  # type: ignore[arg-type]
+        "images": list(images.sources),
+        "pixels": hashlib.sha256(np.ascontiguousarray(images.pixels).tobytes()).hexdigest(),
+        "class": class_name,
+        "thresholds": thresholds,
+        **asdict(attack),
+    }
+    with work_folder(out) as folder, progress_context("attack explanations", len(images.names) * len(attack.budgets)):
+        pixels, kept = as_pixels(images.pixels, device_of(model)), ResultsStore(folder / "kept", record)
+        found = manipulate(model, pixels, attack, targets=target, thresholds=thresholds, kept=kept)
+    summary = manipulation_summary(found, Bootstrap(list(images.sources), seed=seed))
+    about = {"format": 1, "model": name_of(model), "data": images.data, "split": images.split}
+    about |= {"training_images": images.seen.to_json()}
+    return ExplanationAttackResult(about, found, images, summary, pictures)
+
+
+def _named(model: Model, data: Dataset | Tensor, limit: int | None, seed: int) -> NamedImages:
+    if not isinstance(data, Dataset):
+        pixels: Any = data.detach().cpu().numpy() if isinstance(data, torch.Tensor) else np.asarray(data)
+        names = [f"image-{i + 1}" for i in range(len(pixels))]
+        return NamedImages(pixels, names, names, names, replace(ImageCheck(None, refuse=False).found(), unknown=()))
+    session = open_session(model, data, limit=limit, seed=seed, allow_training_images=True)
+    where, ids = f"{data.card.name}/{data.split}", list(session.dataset.ids)
+    pixels, names = session.pixels(), [f"{i + 1:04d}" for i in range(len(ids))]
+    sources = [f"{where}/{name}" for name in ids]
+    return NamedImages(pixels, sources, ids, names, session.check.found(), data.card.name, data.split)
+
+
+def _number(name: str, classes: Sequence[str]) -> int:
+    if name not in classes:
+        raise InputError(f"unknown class {name!r}. {nearest(name, classes)}")
+    return list(classes).index(name)
+
+
+def _short(estimate: Estimate) -> str:
+    if math.isnan(estimate.value):
+        return "none"
+    interval = "" if math.isnan(estimate.low) else f" [{estimate.low:.2f}, {estimate.high:.2f}]"
+    return f"{estimate.value:.2f}{interval}"
