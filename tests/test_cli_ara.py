@@ -134,7 +134,7 @@ def test_an_attack_that_pgd_beats_is_warned_of(shapes, tmp_path, pellucid, monke
     assert found["box"] is False
     alarm = found["kinds"]["attack"]["alarm"]
     assert alarm["better"] > 0
-    assert f"warning: net, attack: {alarm['message']}" in messages
+    assert f"note: net, attack: {alarm['message']}" in messages
 
 
 @pytest.mark.parametrize(

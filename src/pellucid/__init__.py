@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     )
     from pellucid.attacks import Epsilon
     from pellucid.evaluation.metrics.plain import accuracy, auroc, average_precision
+    from pellucid.verbs.ara import ara
     from pellucid.verbs.attack import attack
+    from pellucid.verbs.attack_explanation import attack_explanation
+    from pellucid.verbs.certify import certify
     from pellucid.verbs.data import dataset
     from pellucid.verbs.evaluate import evaluate
     from pellucid.verbs.explain import explain
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from pellucid.verbs.models import load, wrap
     from pellucid.verbs.study import study
     from pellucid.verbs.train import train
+    from pellucid.verbs.trust import trust
 
 __version__ = "0.1.0"
 
@@ -42,9 +46,12 @@ PACKAGES = ("attacks", "data", "evaluation", "explainers", "models", "report", "
 VERBS = {
     "Epsilon": "pellucid.attacks:Epsilon",
     "accuracy": "pellucid.evaluation.metrics.plain:accuracy",
+    "ara": "pellucid.verbs.ara:ara",
     "attack": "pellucid.verbs.attack:attack",
+    "attack_explanation": "pellucid.verbs.attack_explanation:attack_explanation",
     "auroc": "pellucid.evaluation.metrics.plain:auroc",
     "average_precision": "pellucid.evaluation.metrics.plain:average_precision",
+    "certify": "pellucid.verbs.certify:certify",
     "dataset": "pellucid.verbs.data:dataset",
     "evaluate": "pellucid.verbs.evaluate:evaluate",
     "explain": "pellucid.verbs.explain:explain",
@@ -52,6 +59,7 @@ VERBS = {
     "localize": "pellucid.verbs.localize:localize",
     "study": "pellucid.verbs.study:study",
     "train": "pellucid.verbs.train:train",
+    "trust": "pellucid.verbs.trust:trust",
     "wrap": "pellucid.verbs.models:wrap",
 }
 """Where each name lies, as `module:attribute`; it is imported when it is first used."""
@@ -59,10 +67,13 @@ VERBS = {
 __all__ = [
     "Epsilon",
     "accuracy",
+    "ara",
     "attack",
+    "attack_explanation",
     "attacks",
     "auroc",
     "average_precision",
+    "certify",
     "data",
     "dataset",
     "evaluate",
@@ -76,6 +87,7 @@ __all__ = [
     "study",
     "train",
     "training",
+    "trust",
     "types",
     "wrap",
 ]

@@ -28,7 +28,7 @@ from pellucid.utils.resources import nearest, whole_file, write_json
 from pellucid.utils.result import Result, Table
 from pellucid.utils.results_store import ResultsStore
 from pellucid.verbs.folders import work_folder
-from pellucid.verbs.session import Session, name_of, open_session
+from pellucid.verbs.session import name_of, open_session, weights_sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -210,7 +210,7 @@ def attack_explanation(
     images = data if isinstance(data, NamedImages) else _named(model, data, limit, seed)
     thresholds = model.card.get("thresholds")
     record = {
-        "weights": Session(model, *(None,) * 5).weights_sha256,  # type: ignore[arg-type]
+        "weights": weights_sha256_of(model),
         "images": list(images.sources),
         "pixels": hashlib.sha256(np.ascontiguousarray(images.pixels).tobytes()).hexdigest(),
         "class": class_name,

@@ -60,13 +60,7 @@ class Session:
     @property
     def weights_sha256(self) -> str:
         """What results of these weights are kept under: the hash of the file, or of the tensors where there is none."""
-        if self.model.path is not None:
-            return digest_of(weights_file(self.model.path))
-        digest = hashlib.sha256()
-        for name, tensor in self.model.state_dict().items():
-            digest.update(name.encode() + b"\0" + str(tensor.dtype).encode() + str(tuple(tensor.shape)).encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return weights_sha256_of(self.model)
 
     def about(self, dataset: Dataset | None = None) -> dict[str, Any]:
         """Model, data, part and fingerprint, as every result says them."""
@@ -123,3 +117,14 @@ def open_session(
 def name_of(model: Model) -> str:
     """What results call a model: where it was loaded from, or that it was not."""
     return "a model in memory" if model.path is None else str(model.path)
+
+
+def weights_sha256_of(model: Model) -> str:
+    """What results of a model's weights are kept under: the hash of its file, or of its tensors where there is none."""
+    if model.path is not None:
+        return digest_of(weights_file(model.path))
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode() + b"\0" + str(tensor.dtype).encode() + str(tuple(tensor.shape)).encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

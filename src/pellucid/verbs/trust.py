@@ -17,7 +17,7 @@ from pellucid.utils.resources import nearest
 from pellucid.utils.result import Result, Table
 from pellucid.utils.results_store import ResultsStore
 from pellucid.verbs.folders import model_names, work_folder
-from pellucid.verbs.session import Session, name_of, open_session
+from pellucid.verbs.session import name_of, open_session, weights_sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pellucid.evaluation.trust.rows import TrustRow
     from pellucid.evaluation.trust.run import Trust
     from pellucid.evaluation.trust.samples import TrustSamples
-    from pellucid.verbs.session import Model
+    from pellucid.verbs.session import Model, Session
 
 PAGE = "trust.html"
 
@@ -162,7 +162,7 @@ def trust(
     check_methods(model, samples, names)
     record = {
         "weights": session.weights_sha256,
-        "beside": {name: Session(m, data, data, session.check, None, []).weights_sha256 for name, m in others.items()},
+        "beside": {name: weights_sha256_of(m) for name, m in others.items()},
         "data": session.whole.card.name,
         "split": session.whole.split,
         "fingerprint": session.whole.fingerprint,
@@ -177,7 +177,12 @@ def trust(
         store = ResultsStore(folder / "kept", record)
         thresholds = model.card.get("thresholds")
         found = judge_all(model, samples, names, settings, store, others=others, thresholds=thresholds)
-    about = {"model": name_of(model), **record, "attacked": settings.attacked, "attack_steps": settings.attack_steps}
+    about: dict[str, Any] = {
+        "model": name_of(model),
+        **record,
+        "attacked": settings.attacked,
+        "attack_steps": settings.attack_steps,
+    }
     about["training_images"] = session.seen()
     about["training_images_of_others"] = {
         n: c.found().to_json() for n, c in zip(others, checks[1:], strict=True)
@@ -191,7 +196,8 @@ def _looked_at(session: Session, checks: Sequence[ImageCheck], seed: int, limit:
     for check in checks:
         check.check_decoding(session.whole)
         check.check_ids(session.dataset)
-    finding = session.whole.options.get("shortcut")
+    planted = session.whole.options.get("shortcut")
+    finding = None if planted is None else str(planted)
     samples = gather_trust_samples(
         session.model, session.whole, finding=finding, limit=limit, seed=seed, cache=session.cache
     )
