@@ -156,7 +156,7 @@ def test_an_interrupted_attack_goes_on(pellucid, model, images, tmp_path, monkey
     ]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert pellucid("attack-explanation", *asked, 2, "--out", whole)[0] == 0
-    climbed, within = [], manipulation.Climb.within
+    climbed, within = [], manipulation.ExplanationAttack.within
 
     def failing(climb, budget):
         climbed.append(budget)
@@ -164,7 +164,7 @@ def test_an_interrupted_attack_goes_on(pellucid, model, images, tmp_path, monkey
             raise KeyboardInterrupt
         within(climb, budget)
 
-    monkeypatch.setattr(manipulation.Climb, "within", failing)
+    monkeypatch.setattr(manipulation.ExplanationAttack, "within", failing)
     assert pellucid("attack-explanation", *asked, 2, "--out", cut)[0] == 130
     assert [p.name for p in cut.iterdir()] == ["kept"]
     assert pellucid("attack-explanation", *asked, 2, "--out", cut)[0] == 0

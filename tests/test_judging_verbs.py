@@ -1,0 +1,104 @@
+"""`pl.ara`, `pl.certify`, `pl.trust` and `pl.attack_explanation` on models in memory and on disk; what results hold."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import pellucid as pl
+from helpers.trust import small
+from pellucid.evaluation.trust.findings import TrustSettings
+from pellucid.models.weights import save_model
+from pellucid.types import InputError
+
+QUICK = TrustSettings(samples=1, attacked=2, attack_steps=1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Two colour images of each of three classes."""
+    top = tmp_path_factory.mktemp("colours")
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        (top / "test" / name).mkdir(parents=True)
+        for i in range(2):
+            Image.fromarray(rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)).save(top / "test" / name / f"{i}.png")
+    return pl.dataset("folder", top, "test")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small(channels=3, task="multiclass")
+
+
+def saved(result, folder):
+    """The names of a result's files, its JSON and its CSV."""
+    result.save(folder)
+    rows = list(csv.DictReader((folder / f"{result.name}.csv").open())) if result.name != "ara" else []
+    return {p.name for p in folder.iterdir()}, json.loads((folder / f"{result.name}.json").read_text()), rows
+
+
+def test_ara_of_a_model_in_memory_is_that_of_its_folder(data, model, tmp_path):
+    path = save_model(model, tmp_path / "net")
+    here = pl.ara(model, data, "attack", protocol="woods2019")
+    there = pl.ara(pl.load(path), data, "attack", protocol="woods2019", out=tmp_path / "kept")
+    assert here.kinds["attack"]["ara"] == there.kinds["attack"]["ara"] is not None
+    assert here.rows[0]["ara"] == here.kinds["attack"]["ara"]
+    assert (here.label, there.label) == ("model", "net")
+    names, told, _ = saved(here, tmp_path / "out")
+    assert names == {"ara.json", "radii.csv", "curve.png"}
+    assert told["kinds"]["attack"]["ara"] == here.kinds["attack"]["ara"]
+    assert (tmp_path / "out" / "radii.csv").read_bytes() == (tmp_path / "kept" / "radii.csv").read_bytes()
+    assert "<table>" in here._repr_html_()
+    with pytest.raises(InputError, match="unknown kind of area 'atack'"):
+        pl.ara(model, data, "atack")
+
+
+def test_certify_needs_a_noise_and_finds_that_of_the_training(data, model, tmp_path):
+    quick = {"samples": 40, "selection_samples": 10, "alpha": 0.05, "attack_samples": None, "limit": 3}
+    with pytest.raises(InputError, match="names no noise"):
+        pl.certify(model, data, **quick)
+    given = pl.certify(model, data, 0.25, **quick)
+    trained = pl.load(save_model(model, tmp_path / "net", extra={"noise": 0.25}))
+    assert pl.certify(trained, data, **quick).rows == given.rows
+    names, told, rows = saved(given, tmp_path / "out")
+    assert names == {"certify.json", "certify.csv", "curve.png"}
+    assert told["certified"]["ara"] == given.found["certified"]["ara"]
+    assert len(rows) == 3
+    assert [row["figure"] for row in given.rows] == ["accuracy", "abstentions", "ara_certified"]
+
+
+def test_trust_of_models_that_are_in_memory(data, model, tmp_path):
+    told = []
+    found = pl.trust(
+        model, data, "saliency", beside=[small(1, channels=3, task="multiclass")], settings=QUICK, announce=told.append
+    )
+    assert "each method draws" in told[0]
+    assert any(row["label"].endswith("model (same architecture)") for row in found.rows)
+    assert found.verdicts["saliency"].keys() >= {"pixel flipping against random order"}
+    names, read, rows = saved(found, tmp_path / "out")
+    assert names == {"trust.json", "trust.csv", "trust.html"}
+    assert len(rows) == len(found.rows) == len(read["rows"])
+    with pytest.raises(InputError, match="other classes"):
+        pl.trust(model, data, "saliency", beside=[small(channels=1)])
+    with pytest.raises(InputError, match="Did you mean 'saliency'"):
+        pl.trust(model, data, "salience")
+
+
+def test_explanations_of_a_tensor_and_of_a_dataset_are_attacked_alike(data, model, tmp_path):
+    images = torch.stack([image for image, _ in data])
+    quick = {"budgets": (0.01,), "steps": 2}
+    of_tensor = pl.attack_explanation(model, images, "saliency", **quick)
+    of_data = pl.attack_explanation(model, data, "saliency", out=tmp_path / "kept", **quick)
+    torch.testing.assert_close(of_tensor.manipulation.after, of_data.manipulation.after)
+    assert [row["image"] for row in of_data.rows] == [f"folder/test/{name}" for name in data.ids]
+    names, told, rows = saved(of_data, tmp_path / "out")
+    assert names >= {"attack-explanation.json", "attack-explanation.csv", "curve.png", "images.npz", "0001.png"}
+    assert told["n"] == len(rows) == 6
+    with pytest.raises(InputError, match="unknown class 'd'"):
+        pl.attack_explanation(model, images, "saliency", class_name="d")
