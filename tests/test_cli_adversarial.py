@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from pellucid.cli.class_choice import parse_classes
+from pellucid.cli.explaining.class_choice import parse_classes
 from pellucid.data.readers.phantom.findings import PHANTOM_CLASSES
 from pellucid.data.registry import open_dataset
 from pellucid.models import create_model

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pellucid.cli.class_choice import parse_classes
+from pellucid.cli.explaining.class_choice import parse_classes
 from pellucid.cli.options import split_names
 from pellucid.models import create_model
 from pellucid.models.weights import save_model

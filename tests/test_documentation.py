@@ -178,6 +178,36 @@ def test_example_runs(
     assert capsys.readouterr().out.strip()  # every example prints what it found
 
 
+ONE_LINERS = [
+    (page, shlex.split(line, comments=True)[-1])
+    for page, body in blocks("sh")
+    for line in body.replace("\\\n", " ").splitlines()
+    if line.startswith("python -c ")
+]
+
+
+@pytest.mark.parametrize(("page", "code"), ONE_LINERS, ids=[code[27:50] for _, code in ONE_LINERS])
+def test_one_liner_runs(
+    page: str, code: str, demo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(demo)
+    exec(compile(code, page, "exec"), {})
+    assert capsys.readouterr().out.strip()
+
+
+def test_every_verb_has_a_one_liner():
+    import pellucid
+
+    verbs = {name for name, place in pellucid.VERBS.items() if ".verbs." in place}
+    assert verbs <= {name for _, code in ONE_LINERS for name in re.findall(r"pl\.(\w+)\(", code)}
+
+
+def test_the_first_example_in_python_is_short():
+    first = re.findall(r"```python\n(.*?)```", TEXTS["README.md"], re.DOTALL)[0]
+    assert len([line for line in first.splitlines() if line.strip()]) <= 8
+    assert "localize" in first
+
+
 def test_reference_tables_are_as_the_code_has_them():
     path = TOP / "docs" / "make_reference.py"
     spec = importlib.util.spec_from_file_location("make_reference", path)

@@ -175,3 +175,32 @@ def test_the_depth_of_16_bit_images_is_kept_where_asked_for(tmp_path, bits, expe
     assert part.read(0)[0].tolist() == expected
     cached = materialize(part, size=3, channels=1)
     assert (cached.dtype, cached[0, 0, 0].tolist()) == (np.dtype(f"uint{bits}"), expected)
+
+
+def test_the_classes_that_are_named_are_taken_in_their_order(flat):
+    splits = open_dataset("folder", flat, options={"classes": ["emu", "cat"], "test_fraction": 1})
+    found = splits["test"]
+    assert found.classes == ("emu", "cat")
+    assert {name.split("/")[0] for name in found.ids} == {"emu", "cat"}
+    np.testing.assert_array_equal(found.targets, [("emu", "cat").index(i.split("/")[0]) for i in found.ids])
+    assert list(found.options["classes"]) == ["emu", "cat"]
+    one = open_dataset("folder", flat, options={"classes": ["emu", "cat"], "positive": "cat", "test_fraction": 1})
+    np.testing.assert_array_equal(one["test"].targets[:, 0], [i.startswith("cat/") for i in one["test"].ids])
+
+
+def test_classes_left_out_are_said(flat):
+    with pytest.warns(UserWarning, match=r"classes that the option classes does not name.*dog"):
+        open_dataset("folder", flat, options={"classes": ["emu", "cat"]})
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (["cat", "dogs"], "no class folder 'dogs'.*Did you mean 'dog'"),
+        (["cat", "cat"], "more than once"),
+        ([], "classes"),
+    ],
+)
+def test_classes_that_are_not_there_are_refused(flat, classes, message):
+    with pytest.raises(InputError, match=message):
+        open_dataset("folder", flat, options={"classes": classes})

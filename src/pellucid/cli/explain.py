@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from pellucid.cli.class_choice import ClassChoice
-    from pellucid.cli.explain_adversarial import AdversarialOutput
-    from pellucid.cli.explain_maps import HeatMapOutput
+    from pellucid.cli.explaining.adversarial import AdversarialOutput
+    from pellucid.cli.explaining.class_choice import ClassChoice
+    from pellucid.cli.explaining.maps import HeatMapOutput
     from pellucid.cli.input_images import InputImage
     from pellucid.models.classifier import ConvolutionalClassifier
 
@@ -110,10 +110,10 @@ def explain(
 
     Example: `pellucid explain runs/first image.png --method cam,saliency --classes Mass,Nodule --out explained`
     """
-    from pellucid.cli.class_choice import parse_classes
-    from pellucid.cli.explain_adversarial import AdversarialOutput
-    from pellucid.cli.explain_dicom import dicom_output, found_boxes
-    from pellucid.cli.explain_maps import MIXED_RHO, HeatMapOutput
+    from pellucid.cli.explaining.adversarial import AdversarialOutput
+    from pellucid.cli.explaining.class_choice import parse_classes
+    from pellucid.cli.explaining.dicom import dicom_output, found_boxes
+    from pellucid.cli.explaining.maps import MIXED_RHO, HeatMapOutput
     from pellucid.cli.input_images import check_given, find_subjects
     from pellucid.evaluation.training_images import ImageCheck
     from pellucid.explainers import EXPLAINERS

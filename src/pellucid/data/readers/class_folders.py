@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _UNCLEAR = ("eval", "evaluation", "holdout", "hold-out", "heldout")  # of validation, or of testing
 _NO_PART = f"folder(s) of images that are called as no part is ({', '.join(PART_NAMES)})"
+NOT_CHOSEN = "folder(s) of classes that the option classes does not name"
 _LOOSE = "image(s) beside the folders of parts or classes, so of no class"
 
 
@@ -84,7 +85,12 @@ def part_folders(root: Path, left_out: LeftOut) -> dict[str, Path]:
 
 
 def list_classes(
-    root: Path, place: Path, pattern: re.Pattern[str] | None, left_out: LeftOut, prefix: str = ""
+    root: Path,
+    place: Path,
+    pattern: re.Pattern[str] | None,
+    left_out: LeftOut,
+    prefix: str = "",
+    only: Sequence[str] | None = None,
 ) -> ClassImages:
     """The images of the class folders in `place`, at any depth below them.
 
@@ -94,6 +100,7 @@ def list_classes(
         pattern: what finds the patient in an image's path below its class folder; each its own patient where None.
         left_out: told of what was left out.
         prefix: stands before the patients' names, so that those of two folders are told apart.
+        only: the class folders to take; all where not given.
 
     Raises:
         InputError: naming the folder or file, for no class folders, a class without images, or one that holds parts,
@@ -105,6 +112,9 @@ def list_classes(
         raise InputError(f"{place}: no class folders. Expected: CLASS/*.png in it.")
     left_out.add_images(_LOOSE, place)
     for class_folder in class_folders:
+        if only is not None and class_folder.name not in only:
+            left_out.add(NOT_CHOSEN, class_folder)
+            continue
         files = list_images(class_folder, left_out, nested=True)
         if not files:
             raise InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,7 +14,13 @@ from pydantic import Field
 from pellucid.data.dataset import Dataset, DatasetCard, Splits, released_ids
 from pellucid.data.decoding.image import read_image
 from pellucid.data.issues import check_root
-from pellucid.data.readers.class_folders import ClassImages, check_more_than_one_class, list_classes, part_folders
+from pellucid.data.readers.class_folders import (
+    NOT_CHOSEN,
+    ClassImages,
+    check_more_than_one_class,
+    list_classes,
+    part_folders,
+)
 from pellucid.data.readers.image_files import LeftOut
 from pellucid.data.readers.splits import check_disjoint, cut_parts
 from pellucid.types import InputError
@@ -22,7 +29,6 @@ from pellucid.utils.settings import Section, validate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 KERMANY_LAYOUT = "train/, val/ and test/, each with NORMAL/*.jpeg and PNEUMONIA/*.jpeg."
 LAYOUT = (
@@ -74,8 +80,10 @@ class FolderOptions(Section):
     """What may be chosen when a folder is opened.
 
     Attributes:
+        classes: which of the class folders are taken, and the order of their classes; all of them, sorted by name,
+            where not given.
         positive: the class whose presence is the one label of a multi-label task (1 in its folder, 0 in the
-            others); None for a multiclass task of all the folders, sorted by name.
+            others); None for a multiclass task of all the folders.
         validation: `split` cuts the validation part from the training images by patient and leaves a
             validation folder alone; `folder` takes the validation folder.
         validation_fraction: the share of patients to cut off for validation; 0 for none.
@@ -88,6 +96,7 @@ class FolderOptions(Section):
         bits: 16 keeps the depth of 16-bit gray images.
     """
 
+    classes: tuple[str, ...] | None = Field(default=None, min_length=1)
     positive: str | None = None
     validation: Literal["split", "folder"] = "split"
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)
@@ -140,11 +149,12 @@ def open_folder(
     whole = ClassImages.none()
     for part, place in found.items():
         prefix = place.name if settings.numbering == "folder" else ""
-        listed = list_classes(folder, place, pattern, left_out, prefix)
+        listed = list_classes(folder, place, pattern, left_out, prefix, only=settings.classes)
         given[part] = np.arange(len(listed.ids)) + len(whole.ids)
         whole.extend(listed)
     if not found:
-        whole = list_classes(folder, folder, pattern, left_out)
+        whole = list_classes(folder, folder, pattern, left_out, only=settings.classes)
+    _check_chosen(settings.classes, whole, folder, left_out)
     check_more_than_one_class(folder, whole)
     left_out.tell()
     if pattern is None:
@@ -158,7 +168,7 @@ def open_folder(
     )
     images = {part: whole.take(chosen.tolist()) for part, chosen in rows.items()}
 
-    classes = _classes(images, folder)
+    classes = settings.classes or _classes(images, folder)
     if settings.positive is None:
         card = replace(card, task="multiclass", classes=classes)
     else:
@@ -182,6 +192,20 @@ def open_kermany2018(root: str | Path, *, seed: int = 0, options: Mapping[str, o
     return open_folder(
         root, seed=seed, options={**KERMANY_OPTIONS, **(options or {})}, card=KERMANY_CARD, layout=KERMANY_LAYOUT
     )
+
+
+def _check_chosen(chosen: tuple[str, ...] | None, images: ClassImages, folder: Path, left_out: LeftOut) -> None:
+    """Refuse a class that is named twice, or that no part has."""
+    if chosen is None:
+        return
+    repeated = [name for name in chosen if chosen.count(name) > 1]
+    if repeated:
+        raise InputError(f"options of folder: classes: {repeated[0]!r} stands there more than once.")
+    present = set(images.classes)
+    for name in chosen:
+        if name not in present:
+            others = sorted({Path(path).name for path in left_out.paths(NOT_CHOSEN)} | present)
+            raise InputError(f"{folder}: no class folder {name!r} (option classes). {nearest(name, others)}")
 
 
 def _leave_alone(found: dict[str, Path], left_out: LeftOut) -> None:

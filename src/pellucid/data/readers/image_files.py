@@ -65,6 +65,10 @@ class LeftOut:
         if found:
             self.add(reason, *(file.path for file in found.values()))
 
+    def paths(self, reason: str) -> tuple[str, ...]:
+        """What was left out for a reason, below the dataset's folder."""
+        return tuple(self._paths.get(reason, ()))
+
     def issues(self) -> tuple[Issue, ...]:
         """One for each reason, with the number of files and some of their names."""
         return tuple(Issue(str(self.root), f"left out: {told}", serious=False) for told in map(self._told, self._paths))
