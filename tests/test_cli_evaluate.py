@@ -18,7 +18,7 @@ CLASSES = ("well", "ill", "other")
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     torch.manual_seed(3)
-    made = {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2], "size": 16}
+    made = {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2], "size": 32}
     return save_model(create_model("small", classes=CLASSES, task="multiclass", **made), tmp_path_factory.mktemp("m"))
 
 
@@ -27,7 +27,7 @@ def folders(root, names):
     for k, name in enumerate(names):
         (root / "test" / name).mkdir(parents=True)
         for i in range(6):
-            pixels = np.random.default_rng([k, i]).integers(0, 256, (16, 16), dtype=np.uint8)
+            pixels = np.random.default_rng([k, i]).integers(0, 256, (32, 32), dtype=np.uint8)
             Image.fromarray(pixels).save(root / "test" / name / f"{name}{i}.png")
     return root
 

@@ -198,7 +198,8 @@ def test_one_liner_runs(
 def test_every_verb_has_a_one_liner():
     import pellucid
 
-    verbs = {name for name, place in pellucid.VERBS.items() if ".verbs." in place}
+    judged_elsewhere = {"ara", "certify", "trust", "attack_explanation"}  # on the pages of their commands
+    verbs = {name for name, place in pellucid.VERBS.items() if ".verbs." in place} - judged_elsewhere
     assert verbs <= {name for _, code in ONE_LINERS for name in re.findall(r"pl\.(\w+)\(", code)}
 
 
