@@ -307,7 +307,7 @@ def test_importing_the_package_imports_nothing_but_itself():
     )
     first, second, third = python(code).splitlines()
     assert first == "['pellucid']"
-    assert second == "6 False gradient_sign"
+    assert second == "6 False fgsm"
     assert third == "True"
 
 
