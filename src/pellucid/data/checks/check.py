@@ -189,9 +189,7 @@ def check_dataset(
 
 
 def _remarks_of(error: InputError, folder: str) -> tuple[Issue, ...]:
-    return (
-        error.issues if isinstance(error, FaultyDataError) else (Issue(folder, str(error).removeprefix(f"{folder}: ")),)
-    )
+    return error.issues if isinstance(error, FaultyDataError) else (Issue(folder, str(error)),)
 
 
 def _not_named(root: Path, splits: Splits) -> tuple[Issue, ...]:
