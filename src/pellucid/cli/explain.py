@@ -199,34 +199,6 @@ def _explained(
     return row, maps, {f"{c}|{m}": v for (c, m), v in maps.items()} | moved
 
 
-def image_files(paths: Sequence[Path]) -> list[Path]:
-    """The image files that are named, and those in the folders that are named.
-
-    Raises:
-        InputError: for a path that is not there, or a folder without images.
-    """
-    from pellucid.data.readers.image_files import IMAGE_KINDS, LeftOut, list_images
-    from pellucid.types import InputError
-
-    files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            left_out = LeftOut(path)
-            inside = list_images(path, left_out)
-            if not inside:
-                told = "".join(f" {remark.reason}." for remark in left_out.issues())
-                raise InputError(f"{path} holds no images ({IMAGE_KINDS}).{told}")
-            left_out.tell()
-            files += [file.path for file in inside.values()]
-        elif path.is_file():
-            files.append(path)
-        elif path.exists():
-            raise InputError(f"{path}: a pipe, socket or device, not an image.")
-        else:
-            raise InputError(f"no such image or folder: {path}.")
-    return files
-
-
 def _chances(network: ConvolutionalClassifier, subject: InputImage) -> list[float]:
     """The probability of every class.
 

@@ -80,7 +80,6 @@ def find_subjects(
     Raises:
         InputError: as by `from_files` and `from_dataset`.
     """
-    from pellucid.cli.explain import image_files
     from pellucid.cli.options import tell_seen
 
     if data is None:
@@ -203,3 +202,30 @@ def _present(target: npt.NDArray[np.generic] | np.generic) -> list[int]:
 
     values = np.asarray(target)
     return [int(values)] if values.ndim == 0 else [int(c) for c in np.flatnonzero(values == 1)]
+
+
+def image_files(paths: Sequence[Path]) -> list[Path]:
+    """The image files that are named, and those in the folders that are named.
+
+    Raises:
+        InputError: for a path that is not there, or a folder without images.
+    """
+    from pellucid.data.readers.image_files import IMAGE_KINDS, LeftOut, list_images
+
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            left_out = LeftOut(path)
+            inside = list_images(path, left_out)
+            if not inside:
+                told = "".join(f" {remark.reason}." for remark in left_out.issues())
+                raise InputError(f"{path} holds no images ({IMAGE_KINDS}).{told}")
+            left_out.tell()
+            files += [file.path for file in inside.values()]
+        elif path.is_file():
+            files.append(path)
+        elif path.exists():
+            raise InputError(f"{path}: a pipe, socket or device, not an image.")
+        else:
+            raise InputError(f"no such image or folder: {path}.")
+    return files
