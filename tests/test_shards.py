@@ -280,7 +280,7 @@ def test_the_command_writes_trains_and_evaluates(served, tmp_path, pellucid):
         "evaluate", tmp_path / "run", *shards, "--out", tmp_path / "scores", "--device", "cpu"
     )
     assert status == 0, errors
-    assert "16 images of shards/test" in output
+    assert "16 images of phantom/test" in output
 
 
 def test_writing_again_does_nothing_and_after_a_loss_it_mends(phantom, tmp_path):

@@ -18,7 +18,8 @@ from pellucid.models.inference import predict
 from pellucid.study import evaluation as evaluation_module
 from pellucid.study import load_study
 from pellucid.study.cases import choose
-from pellucid.study.evaluation import judge, prepare_evaluation_data
+from pellucid.study.evaluation import judge
+from pellucid.study.evaluation_data import prepare_evaluation_data
 from pellucid.study.results import conclude
 from pellucid.study.runs import open_data, plan, train_all
 from pellucid.training import RunFolder, TrainingError

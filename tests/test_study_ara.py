@@ -14,7 +14,8 @@ from pellucid.evaluation.robustness import radii as radii_module
 from pellucid.evaluation.robustness.ara import balanced_ara
 from pellucid.models.weights import read_model_card
 from pellucid.study import load_study, run_study
-from pellucid.study.evaluation import judge, prepare_evaluation_data
+from pellucid.study.evaluation import judge
+from pellucid.study.evaluation_data import prepare_evaluation_data
 from pellucid.study.runs import plan
 from pellucid.types import InputError
 

@@ -15,7 +15,7 @@ from pellucid.data.readers.cifar10.reader import TRAIN
 from pellucid.models import load_model
 from pellucid.models.inference import predict
 from pellucid.study import load_study, run_study
-from pellucid.study.evaluation import prepare_evaluation_data
+from pellucid.study.evaluation_data import prepare_evaluation_data
 from pellucid.types import InputError
 
 STUDY = """
