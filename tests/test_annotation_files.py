@@ -125,12 +125,12 @@ def changed(path, value):
         (changed(("categories", 0, "name"), ["Nodule"]), "its name is text"),
         (changed(("annotations", 2, "segmentation"), {"size": [1, 1], "counts": [1]}), "run lengths of size [1, 1]"),
         (changed(("annotations", 2, "iscrowd"), "yes"), "iscrowd is 0 or 1"),
-        ({"pellucid": {"version": 9}}, "another version"),
+        ({"pellucid": {"version": 9}}, "is of version 9"),
         ({"pellucid": {"version": 1, "records": [{"record": "mark"}]}}, "record 1: 'value' is missing"),
         ({"pellucid": {"version": 1, "records": ["x"]}}, "record 1"),
         ({"pellucid": {"version": 1, "records": []}}, "which dataset"),
         ({"pellucid": []}, "its part 'pellucid' is an object; found []"),
-        ({"pellucid": {"version": [1], "records": []}}, "another version"),
+        ({"pellucid": {"version": [1], "records": []}}, "is of version"),
     ],
 )
 def test_a_bad_json_file_is_refused_whole(tmp_path, pellucid, content, told):

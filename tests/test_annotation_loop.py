@@ -20,6 +20,7 @@ from pellucid.data.readers.phantom.scene import SHORTCUT_LABEL
 from pellucid.evaluation.metrics.statistics import Bootstrap, mean_over_images
 from pellucid.models import create_model, load_model
 from pellucid.study import load_study, run_study
+from pellucid.study.annotation_loop import measures
 from pellucid.study.annotation_loop import run as loop_module
 from pellucid.study.annotation_loop.conclusion import Aim, conclude, costs, reach
 from pellucid.study.annotation_loop.config import BASE, LoopSettings
@@ -238,7 +239,7 @@ def test_a_finished_loop_trains_and_measures_nothing_again(finished, monkeypatch
         raise AssertionError
 
     monkeypatch.setattr("pellucid.training.loop._Session.fit", never)
-    monkeypatch.setattr("pellucid.study.annotation_loop.measures.removal_effects", never)
+    monkeypatch.setattr(measures, "removal_effects", never)
     monkeypatch.setattr("pellucid.annotator.setup.open_service", never)
     run_study(load_study("annotation-loop", SMALL), None, finished, device="cpu", jobs=1, command="pellucid study <x>")
     after = results(finished)

@@ -315,6 +315,7 @@ def test_what_is_no_annotation_database_is_refused(tmp_path):
 
 def test_annotations_belong_to_a_dataset(store, source):
     full(store)
+    store.put_image(A, 32, 32)  # as large as the dataset's
     found = load_annotations(source, DATA)
     assert found.image_ids == (A, B)
     assert found.masks([A], ["Nodule"], 8)[0].sum() == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from helpers.training import run
+from pellucid.data.registry import open_dataset
 from pellucid.training import load_recipe
 from pellucid.types import InputError
 
@@ -116,3 +117,12 @@ def test_a_target_of_the_loss_that_a_constant_reaches_is_refused_before_any_imag
     with pytest.raises(InputError, match=r"aims at a loss of 2, but a constant prediction has .*target_loss"):
         run(phantom, tmp_path / "run", f"{PENALTY}.adaptive.target_loss=2.0", name="standard")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["classes", "task", "size", "pretrained", "mean"])
+def test_an_option_of_the_network_that_the_recipe_sets_is_named(name):
+    from pellucid.training.network import build_classifier
+
+    recipe = load_recipe("standard", [f"model.options.{name}=3", "model.name=small"])
+    with pytest.raises(InputError, match=rf"model\.options\.{name}: not an option of small"):
+        build_classifier(recipe.model, open_dataset("phantom", options={"size": 32, "train": 2})["train"])

@@ -109,8 +109,11 @@ def read_file(path: Path, dataset: Dataset | None, annotator: str, kind: Kind) -
         for note in notes:
             warnings.warn(f"{path}: {note}.", stacklevel=2)
         return content
-    if ours.get("version") != VERSION or not isinstance(ours.get("records"), list):
-        raise InputError(f"{path}: written by another version of pellucid ({ours.get('version')!r}).")
+    if ours.get("version") != VERSION:
+        found = "names no version" if "version" not in ours else f"is of version {ours['version']!r}"
+        raise InputError(f"{path}: its part `pellucid` {found}; this version of pellucid reads version {VERSION}.")
+    if not isinstance(ours.get("records"), list):
+        raise InputError(f"{path}: `records` in its part `pellucid` must be a list; found {ours.get('records')!r:.50}.")
     return from_records(ours["records"], str(path))
 
 

@@ -21,8 +21,16 @@ REPLACED = ("activation", "batch_norms")
 """What a recipe changes in a network that it fine-tunes; the rest stays as it was trained."""
 
 
+_OF_RECIPE = {"classes", "task", "in_channels", "size", "pretrained", "mean", "std"}  # arguments of create_model
+
+
 def build_classifier(settings: ModelSettings, data: Dataset) -> ConvolutionalClassifier:
     """The network of a recipe for a dataset's classes, its weights drawn from torch's global generator."""
+    if taken := sorted(_OF_RECIPE & set(settings.options)):
+        raise InputError(
+            f"model.options.{taken[0]}: not an option of {settings.name}; the data or the recipe's own key "
+            f"(model.{taken[0].removeprefix('in_')}) sets it."
+        )
     own_weights = isinstance(settings.pretrained, str)
     classifier = create_model(
         settings.name,
