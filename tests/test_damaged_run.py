@@ -133,7 +133,9 @@ def test_metrics_that_lost_a_line_are_refused(unbroken, phantom, tmp_path):
             run(phantom, tmp_path / str(lost), name="standard", seed=SEED, resume=True)
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "model.toml", "metrics.jsonl", "run.toml"])
+@pytest.mark.parametrize(
+    "name", ["weights.safetensors", "model.toml", "metrics.jsonl", "run.toml", "training_images.npz"]
+)
 def test_a_finished_run_that_lost_a_file_is_not_said_to_be_whole(unbroken, phantom, tmp_path, name):
     shutil.copytree(unbroken.path, tmp_path / "run")
     (tmp_path / "run" / name).unlink()

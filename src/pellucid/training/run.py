@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from pellucid.data.decoding.file_pixels import decoding_of
-from pellucid.models.weights import CARD, WEIGHTS, read_model_card
+from pellucid.models.weights import CARD, WEIGHTS, read_model_card, read_training_record
 from pellucid.types import InputError
 from pellucid.utils.digests import damaged, seal, unseal
 from pellucid.utils.download import digest_of
@@ -149,6 +149,7 @@ class RunFolder:
         """
         known = self.read()
         self.check_kept(known.get("collapsed_in_epoch") or known["recipe"]["training"]["epochs"])
+        read_training_record(self.path)
 
     def check(self, values: dict[str, Any], *, resume: bool) -> None:
         """Whether a run described by `values` can start here, or go on; nothing is written.
