@@ -62,7 +62,7 @@ def test_accidents_change_no_figure_and_end_in_a_sentence(tmp_path, campaign):
     ],
 )
 def test_outcomes_are_told_apart(tmp_path, campaign, code, said, figure, outcome):
-    subject = campaign.InputImage("x", (), lambda _: figure)
+    subject = campaign.Subject("x", (), lambda _: figure)
     assert campaign.judged(code, said, "a.json", subject, tmp_path, 1, killed=False) == outcome
 
 
