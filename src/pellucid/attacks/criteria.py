@@ -250,8 +250,9 @@ def confidence(
         InputError: a level outside (0, 1), or shapes that do not fit.
 
     Example:
-        >>> confidence(torch.tensor([1]), 0.9, task="multiclass").is_satisfied(torch.tensor([[0.0, 3.0]]),
-        torch.zeros(1)) tensor([True])
+        >>> criterion = confidence(torch.tensor([1]), 0.9, task="multiclass")
+        >>> criterion.is_satisfied(torch.tensor([[0.0, 3.0]]), torch.zeros(1))
+        tensor([True])
     """
     levels = torch.as_tensor(level, dtype=torch.float64, device=indices.device).expand(indices.shape)
     directions = torch.as_tensor(rising, dtype=torch.bool, device=indices.device).expand(indices.shape)

@@ -50,7 +50,7 @@ def dataset(
         >>> test = dataset("phantom", split="test", size=32, train=8, validation=4, test=4)
         >>> image, target = test[0]
         >>> len(test), tuple(image.shape), tuple(target.shape)
-        (4, (1, 32, 32), (3,))
+        (4, (1, 32, 32), (8,))
     """
     splits = open_dataset(name, root, seed=seed, options=options)
     if split is not None:

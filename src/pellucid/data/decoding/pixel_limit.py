@@ -26,8 +26,7 @@ def check_pixels(height: int, width: int) -> None:
         >>> check_pixels(60_000, 60_000)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
-        pellucid.data.decoding.pixel_limit.TooLargeError: declares 60000 × 60000 pixels, above the limit of
-        89,478,485...
+        pellucid.data.decoding.pixel_limit.TooLargeError: declares 60000 × 60000 pixels, above the limit of 89,478...
     """
     limit = max_pixels()
     if height * width > limit:
