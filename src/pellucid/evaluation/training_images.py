@@ -57,18 +57,18 @@ class SeenImages:
 
     def messages(self, *, judging: bool = True) -> list[str]:
         """What a person should know, a sentence each."""
-        said = []
+        lines = []
         of = f"of the {self.images:,} images"
         if self.trained_on:
             so = ", and are counted in: these are no figures of new images" if judging else ""
-            said.append(f"{self.trained_on:,} {of} are images that {self.model} was trained on{so}.")
+            lines.append(f"{self.trained_on:,} {of} are images that {self.model} was trained on{so}.")
         if self.selected_on:
             so = ": figures of them flatter it a little" if judging else ""
-            said.append(f"{self.selected_on:,} {of} chose the checkpoint and thresholds of {self.model}{so}.")
+            lines.append(f"{self.selected_on:,} {of} chose the checkpoint and thresholds of {self.model}{so}.")
         if self.other_options:
-            said.append(f"the data are opened otherwise than for the training: {'; '.join(self.other_options)}.")
+            lines.append(f"the data are opened otherwise than for the training: {'; '.join(self.other_options)}.")
         so = "so whether some of these are among them is not known"
-        return [*said, *(f"{self.model} {phrase}, {so}." for phrase in self.unknown)]
+        return [*lines, *(f"{self.model} {phrase}, {so}." for phrase in self.unknown)]
 
 
 class ImageCheck:
@@ -140,9 +140,9 @@ class ImageCheck:
         """
         self.check_decoding(dataset)
         self.check_ids(dataset)
-        found = materialize(dataset, size=shape.size, channels=shape.channels, directory=cache, progress=True)
-        self.look(dataset, found)
-        return found
+        pixels = materialize(dataset, size=shape.size, channels=shape.channels, directory=cache, progress=True)
+        self.look(dataset, pixels)
+        return pixels
 
     def found(self) -> SeenImages:
         """What was found so far."""

@@ -51,8 +51,8 @@ def measure_radii(
             weights_sha256=card["weights_sha256"],
         )
     draws = Bootstrap(dataset.patients, study.evaluation.resamples)
-    found = conclude(classifier, images, dataset, radii, protocol, draws, folder)
-    messages = {kind: found["kinds"][kind]["alarm"]["message"] for kind in radii}
+    summary = conclude(classifier, images, dataset, radii, protocol, draws, folder)
+    messages = {kind: summary["kinds"][kind]["alarm"]["message"] for kind in radii}
     return radii, {kind: message for kind, message in messages.items() if message}
 
 
@@ -91,7 +91,7 @@ def area_results(
                         **{name: np.round(values, DIGITS).tolist() for name, values in named},
                     }
                 )
-            alarms += [f"{variant}, seed {seed}, {kind}: {told}" for kind, told in verdict.alarms.items()]
+            alarms += [f"{variant}, seed {seed}, {kind}: {message}" for kind, message in verdict.alarms.items()]
     return {
         "protocol": study.evaluation.ara.protocol,
         "images": len(stage.measured),

@@ -36,7 +36,7 @@ def choose(scores: npt.NDArray[np.float64], images: Sequence[int], count: int) -
         {'best': [1], 'middle': [2], 'worst': [0]}
     """
     order = np.array([r for r in np.argsort(-scores, kind="stable") if np.isfinite(scores[r])], dtype=np.int64)
-    chosen: dict[str, list[int]] = {}
+    cases: dict[str, list[int]] = {}
     used: set[int] = set()
     from_the_middle = np.argsort(np.abs(np.arange(len(order)) - len(order) // 2), kind="stable")
     ranked = {
@@ -50,8 +50,8 @@ def choose(scores: npt.NDArray[np.float64], images: Sequence[int], count: int) -
             if len(rows) < count and images[row] not in used:
                 rows.append(row)
                 used.add(images[row])
-        chosen[kind] = rows
-    return {kind: chosen[kind] for kind in ("best", "middle", "worst")}
+        cases[kind] = rows
+    return {kind: cases[kind] for kind in ("best", "middle", "worst")}
 
 
 def make_panels(

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from pydantic import ValidationInfo
 
 
-def _each_known(names: tuple[str, ...], known: Collection[str]) -> tuple[str, ...]:
+def _each_known(names: tuple[str, ...], choices: Collection[str]) -> tuple[str, ...]:
     for name in names:
-        if name not in known:
-            raise ValueError(f"unknown name {name!r}. {nearest(name, known)}")
+        if name not in choices:
+            raise ValueError(f"unknown name {name!r}. {nearest(name, choices)}")
     return names
 
 

@@ -51,12 +51,12 @@ def judge(study: StudyConfig, run: PlannedRun, stage: EvaluationData, folder: Pa
 
     card = read_model_card(run.folder)
 
-    def kept(name: str, images: Dataset, *asked: object) -> str:
+    def kept(name: str, images: Dataset, *parts: object) -> str:
         """A name that holds for these images, these weights and these settings only."""
-        return keyed(name, images.fingerprint, card["weights_sha256"], *asked)
+        return keyed(name, images.fingerprint, card["weights_sha256"], *parts)
 
     thresholds = [float(t) for t in card["thresholds"]]
-    seen = {name: seen_before(run, part, pixels) for name, part, pixels in stage.parts()}
+    seen_images = {name: seen_before(run, part, pixels) for name, part, pixels in stage.parts()}
     jobs = 1 + len(settings.robustness.sizes) + len(stage.tasks) * len(settings.methods)
     with progress_bar(f"judge {run.label}, seed {run.seed}", jobs, unit="job") as advance:
         logits = _logits(store, kept("logits", stage.test), lambda: predict(classifier(), stage.images))
@@ -82,7 +82,7 @@ def judge(study: StudyConfig, run: PlannedRun, stage: EvaluationData, folder: Pa
             predicted = _gate(classifier, task, thresholds)
             for method in settings.methods:
                 boxes = target.boxes and method in settings.box_methods
-                asked = (sorted(target.regions.items()), boxes, thresholds)
+                key_parts = (sorted(target.regions.items()), boxes, thresholds)
 
                 def score(
                     task: LocalizationTask = task,
@@ -90,7 +90,7 @@ def judge(study: StudyConfig, run: PlannedRun, stage: EvaluationData, folder: Pa
                     boxes: bool = boxes,
                     predicted: Callable[[], npt.NDArray[np.bool_]] = predicted,
                 ) -> dict[str, npt.NDArray[Any]]:
-                    found = score_explanations(
+                    scores = score_explanations(
                         classifier(),
                         task,
                         method,
@@ -98,9 +98,9 @@ def judge(study: StudyConfig, run: PlannedRun, stage: EvaluationData, folder: Pa
                         predicted=predicted() if boxes else None,
                         batch_size=settings.batch_size,
                     )
-                    return arrays_of(found)
+                    return arrays_of(scores)
 
-                name = kept(f"{task.name} {method}", task.dataset, *asked)
+                name = kept(f"{task.name} {method}", task.dataset, *key_parts)
                 scores[task.name, method] = scores_of(store.measured(name, score))
                 advance(1)
     radii: dict[str, Radii] = {}
@@ -109,7 +109,7 @@ def judge(study: StudyConfig, run: PlannedRun, stage: EvaluationData, folder: Pa
         areas = settings.ara.model_copy(update={"matched": ()})  # what is drawn is not what is measured
         place = folder / kept("ara", stage.measured, stage.whole.fingerprint, card.get("best_constant"), areas)
         radii, alarms = measure_radii(study, stage, classifier(), card, place)
-    return RunEvaluation(logits, attacked, thresholds, scores, radii, alarms, seen)
+    return RunEvaluation(logits, attacked, thresholds, scores, radii, alarms, seen_images)
 
 
 def seen_before(run: PlannedRun, dataset: Dataset, pixels: Pixels) -> SeenImages:

@@ -75,10 +75,10 @@ def assemble(
         "comparators": [c.model_dump() for c in study.comparators],
         "conclusion": conclude(study, rows),
         "training_images": [
-            {"variant": label, "seed": seed, "part": part, **seen.to_json()}
-            for label, found in verdicts.items()
-            for seed, verdict in zip(study.seeds, found, strict=True)
-            for part, seen in verdict.seen.items()
+            {"variant": label, "seed": seed, "part": part, **seen_images.to_json()}
+            for label, evaluations in verdicts.items()
+            for seed, verdict in zip(study.seeds, evaluations, strict=True)
+            for part, seen_images in verdict.seen.items()
         ],
         "limits": [
             *study.limits,
@@ -91,14 +91,14 @@ def assemble(
 
 def seen_limits(verdicts: Mapping[str, Sequence[RunEvaluation]]) -> list[str]:
     """Which of the images that figures rest on the networks have seen before, a sentence each; none where none."""
-    said = [
+    sentences = [
         f"{'Test images' if part == 'test' else part}: {message}"
-        for found in verdicts.values()
-        for verdict in found
-        for part, seen in verdict.seen.items()
-        for message in seen.messages()
+        for evaluations in verdicts.values()
+        for verdict in evaluations
+        for part, seen_images in verdict.seen.items()
+        for message in seen_images.messages()
     ]
-    return list(dict.fromkeys(said))
+    return list(dict.fromkeys(sentences))
 
 
 def gather_rows(
@@ -124,9 +124,9 @@ def gather_rows(
 
         over_measured = Bootstrap(stage.measured.patients, resamples)
         row_of = {name: number for number, name in enumerate(stage.test.ids)}
-        chosen = [row_of[name] for name in stage.measured.ids]
+        image_rows = [row_of[name] for name in stage.measured.ids]
         rows += clean_rows(
-            {v: [x.logits[chosen] for x in xs] for v, xs in verdicts.items()},
+            {v: [x.logits[image_rows] for x in xs] for v, xs in verdicts.items()},
             {v: [x.thresholds for x in xs] for v, xs in verdicts.items()},
             stage.measured,
             over_measured,
@@ -138,9 +138,9 @@ def gather_rows(
     for task in stage.tasks:
         over_task = Bootstrap(task.dataset.patients, resamples)
         for method in study.evaluation.methods:
-            found = {v: [x.scores[task.name, method] for x in xs] for v, xs in verdicts.items()}
-            rows += localization_rows(found, task, method, over_task, reference)
-            rows += wang_rows(found, task, method, over_task, reference)
+            scores = {v: [x.scores[task.name, method] for x in xs] for v, xs in verdicts.items()}
+            rows += localization_rows(scores, task, method, over_task, reference)
+            rows += wang_rows(scores, task, method, over_task, reference)
         rows += trivial_rows(task, over_task)
     return rows
 
@@ -152,25 +152,27 @@ def conclude(study: StudyConfig, rows: Sequence[Row]) -> list[str]:
     the sentence says so.
     """
     reference, sizes = study.variants[0].label, study.evaluation.robustness.sizes
-    said = []
+    sentences = []
     for variant in [v.label for v in study.variants[1:]]:
         summary = [r for r in rows if r.variant == variant and r.class_name == "mean" and r.difference is not None]
         auroc = [r for r in summary if (r.section, r.metric) == ("classification", "auroc")]
         attacked = [
             r for r in summary if (r.section, r.metric) == ("robustness", "accuracy") and r.at == str(sizes[-1])
         ]
-        said += [f"{variant} against {reference}: AUROC {_change(r)}." for r in auroc]
+        sentences += [f"{variant} against {reference}: AUROC {_change(r)}." for r in auroc]
         started = [r for r in summary if r.section == "ara" and not r.metric.startswith("ara_")]
         areas = [r for r in summary if r.section == "ara" and r.metric.startswith("ara_")]
-        said += [f"{variant} against {reference}: accuracy under PGD of {r.at} {_change(r)}." for r in attacked]
-        said += [f"{variant} against {reference}: {r.metric.removeprefix('ara_')} ARA {_change(r, 4)}." for r in areas]
-        told = "without a perturbation, on the images of the ARA,"
-        said += [f"{variant} against {reference}: {readable(r.metric)} {told} {_change(r)}." for r in started]
+        sentences += [f"{variant} against {reference}: accuracy under PGD of {r.at} {_change(r)}." for r in attacked]
+        sentences += [
+            f"{variant} against {reference}: {r.metric.removeprefix('ara_')} ARA {_change(r, 4)}." for r in areas
+        ]
+        condition = "without a perturbation, on the images of the ARA,"
+        sentences += [f"{variant} against {reference}: {readable(r.metric)} {condition} {_change(r)}." for r in started]
         order = {metric: place for place, metric in enumerate(study.evaluation.headline)}
         located = [r for r in summary if r.section == "localization" and r.metric in order]
         located.sort(key=lambda r: order[r.metric])
-        said += [_explanations(f"{variant} against {reference}", located)] if located else []
-    return said
+        sentences += [_explanations(f"{variant} against {reference}", located)] if located else []
+    return sentences
 
 
 METRIC_WORDS = {
@@ -187,7 +189,7 @@ def _explanations(who: str, located: Sequence[Row]) -> str:
     """How many headline scores of the explanations rose and fell, and the first of them in figures."""
     count = {way: sum(_direction(r) == way for r in located) for way in ("higher", "lower", "")}
     first = [r for r in located if r.metric == located[0].metric and r.difference is not None]
-    told = ", ".join(
+    changes = ", ".join(
         f"{r.method} on {r.target} {r.value - r.difference['value']:.2f} → {r.value:.2f}"
         + ("" if _direction(r) else " (no difference shown)")
         for r in first
@@ -196,7 +198,7 @@ def _explanations(who: str, located: Sequence[Row]) -> str:
     return (
         f"{who}: of {len(located)} headline scores of the explanations {count['higher']} are higher, {count['lower']} "
         f"lower, and {count['']} show no difference. "
-        f"{_upper_first(METRIC_WORDS.get(first[0].metric, first[0].metric))}: {told}."
+        f"{_upper_first(METRIC_WORDS.get(first[0].metric, first[0].metric))}: {changes}."
     )
 
 

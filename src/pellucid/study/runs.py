@@ -89,14 +89,14 @@ def train_all(
         ) as advance,
         at_work(jobs, train_one, ((study, root, run, device, limit, cache, threads) for run in runs)) as started,
     ):
-        shown, waiting = 0, started
+        epochs_shown, waiting = 0, started
         while waiting:
-            done, waiting = wait(waiting, timeout=2.0, return_when=FIRST_COMPLETED)
-            for future in done:
+            finished, waiting = wait(waiting, timeout=2.0, return_when=FIRST_COMPLETED)
+            for future in finished:
                 future.result()
             epochs = sum(_epochs_done(run.folder) for run in runs)
-            advance(epochs - shown)
-            shown = epochs
+            advance(epochs - epochs_shown)
+            epochs_shown = epochs
 
 
 def train_one(

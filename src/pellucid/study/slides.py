@@ -47,14 +47,14 @@ def make_slides(study: StudyConfig, stage: EvaluationData, runs: Sequence[Planne
             logits = [predict(network, pixels) for network in networks.values()]
             check_answers(np.concatenate(logits), "there is nothing to explain")
             chances = np.mean([probabilities(x, first.task)[0] for x in logits], axis=0)
-            shown = present(stage.test.targets[row])
-            others = [int(c) for c in np.argsort(-chances, kind="stable") if c not in shown]
-            chosen = [*shown, *others][: max(settings.classes, 1)]
+            present_classes = present(stage.test.targets[row])
+            others = [int(c) for c in np.argsort(-chances, kind="stable") if c not in present_classes]
+            explained_classes = [*present_classes, *others][: max(settings.classes, 1)]
             columns = []
             for label, network in networks.items():
                 place = device_of(network)
-                batch = as_pixels(pixels, place).expand(len(chosen), -1, -1, -1)
-                aims = torch.tensor(chosen, device=place)
+                batch = as_pixels(pixels, place).expand(len(explained_classes), -1, -1, -1)
+                aims = torch.tensor(explained_classes, device=place)
                 steps = []
                 for rho in settings.rhos:
                     steps.append(adversarial(network, batch, aims, rho=rho))
@@ -63,10 +63,10 @@ def make_slides(study: StudyConfig, stage: EvaluationData, runs: Sequence[Planne
             slides.append(
                 Slide(
                     title=stage.test.ids[row],
-                    note="shows " + ", ".join(first.classes[c] for c in shown),
+                    note="shows " + ", ".join(first.classes[c] for c in present_classes),
                     image=as_pixels(pixels)[0].numpy(),
                     classes=first.classes,
-                    explained=chosen,
+                    explained=explained_classes,
                     rhos=settings.rhos,
                     direction="raise",
                     optimiser="tight",
@@ -84,12 +84,12 @@ def first_of_each(targets: npt.NDArray[np.generic], count: int) -> list[int]:
         [1, 3]
     """
     rows: list[int] = []
-    seen: set[int] = set()
+    covered: set[int] = set()
     for row, target in enumerate(targets):
-        shown = present(target)
-        if len(rows) < count and shown and shown[0] not in seen:
+        labels = present(target)
+        if len(rows) < count and labels and labels[0] not in covered:
             rows.append(row)
-            seen.add(shown[0])
+            covered.add(labels[0])
     return rows
 
 

@@ -44,17 +44,17 @@ def judge_trust(
     Raises:
         InputError: a method that a network cannot serve.
     """
-    asked = study.evaluation.trust
-    if not asked.methods:
+    config = study.evaluation.trust
+    if not config.methods:
         return []
     settings = TrustSettings(
-        samples=asked.samples,
-        attacked=asked.attacked,
-        attack_steps=asked.attack_steps,
+        samples=config.samples,
+        attacked=config.attacked,
+        attack_steps=config.attack_steps,
         batch_size=study.evaluation.batch_size,
     )
     firsts = {run.label: run for run in reversed(runs)}
-    found = []
+    results = []
     for variant in study.variants:
         run, card = firsts[variant.label], read_model_card(firsts[variant.label].folder)
         beside = [r for r in runs if r.label == run.label and r is not run]
@@ -62,18 +62,18 @@ def judge_trust(
         network = load_model(run.folder, device)
         others = {f"{r.label}, seed {r.seed}": load_model(r.folder, device) for r in beside}
         finding = study.data.options.get("shortcut")
-        subjects = gather_trust_samples(network, stage.test, finding=finding, limit=asked.limit, cache=cache)
-        check_methods(network, subjects, asked.methods)
+        subjects = gather_trust_samples(network, stage.test, finding=finding, limit=config.limit, cache=cache)
+        check_methods(network, subjects, config.methods)
         record = {
             "weights": card["weights_sha256"],
             "beside": [read_model_card(r.folder)["weights_sha256"] for r in beside],
             "fingerprint": stage.test.fingerprint,
-            "limit": asked.limit,
-            "samples": asked.samples,
+            "limit": config.limit,
+            "samples": config.samples,
         }
         key = hashlib.sha256(repr(sorted(record.items())).encode()).hexdigest()[:16]
         store = ResultsStore(out / "evaluations" / run.folder.name / f"trust-{key}", record)
         thresholds = [float(t) for t in card["thresholds"]]
-        trust = judge_all(network, subjects, asked.methods, settings, store, others=others, thresholds=thresholds)
-        found.append({"variant": variant.label, "seed": run.seed, **trust.to_json()})
-    return found
+        trust = judge_all(network, subjects, config.methods, settings, store, others=others, thresholds=thresholds)
+        results.append({"variant": variant.label, "seed": run.seed, **trust.to_json()})
+    return results

@@ -21,7 +21,7 @@ def at_work(
     arguments: Iterable[tuple[Any, ...]],
     *,
     begin: Callable[..., None] | None = None,
-    given: tuple[Any, ...] = (),
+    initargs: tuple[Any, ...] = (),
 ) -> Iterator[set[Future[object]]]:
     """Call a function once for each tuple of arguments, in processes of their own; yields what will be their results.
 
@@ -32,11 +32,11 @@ def at_work(
         jobs: processes.
         do: that can be pickled.
         arguments: of each call.
-        begin: called in each process first, with what is `given`.
-        given: to `begin`.
+        begin: called in each process first, with `initargs`.
+        initargs: to `begin`.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=begin, initargs=given) as pool:
+    with ProcessPoolExecutor(jobs, context, initializer=begin, initargs=initargs) as pool:
         try:
             with _interrupts_ignored():  # in the new processes, that is, from their first moment
                 results = {pool.submit(do, *each) for each in arguments}

@@ -219,7 +219,7 @@ def attack_explanation(
     }
     with work_folder(out) as folder, progress_context("attack explanations", len(images.names) * len(attack.budgets)):
         pixels, kept = as_pixels(images.pixels, device_of(model)), ResultsStore(folder / "kept", record)
-        found = manipulate(model, pixels, attack, targets=target, thresholds=thresholds, kept=kept)
+        found = manipulate(model, pixels, attack, targets=target, thresholds=thresholds, store=kept)
     summary = manipulation_summary(found, Bootstrap(list(images.sources), seed=seed))
     about = {"format": 1, "model": name_of(model), "data": images.data, "split": images.split}
     about |= {"training_images": images.seen.to_json()}

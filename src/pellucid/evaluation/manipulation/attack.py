@@ -94,7 +94,7 @@ def manipulate(
     targets: Tensor | int | None = None,
     thresholds: Sequence[float] | None = None,
     batch_size: int | None = None,
-    kept: ResultsStore | None = None,
+    store: ResultsStore | None = None,
 ) -> Manipulation:
     """Attack the explanations of some images, budget by budget.
 
@@ -110,7 +110,7 @@ def manipulate(
         targets: the classes explained, one per image or one for all; each image's most probable one by default.
         thresholds: the decision thresholds of a multi-label classifier, ½ by default.
         batch_size: images at a time; as many as fit, at most 32, by default.
-        kept: where a batch is kept after each budget, and read from; its record must name all that determines it.
+        store: where a batch is kept after each budget, and read from; its record must name all that determines it.
 
     Raises:
         InputError: images that are not pixels in [0, 1], or none; targets that are no classes; a method that has no
@@ -132,8 +132,8 @@ def manipulate(
         indices = None if targets is None else resolve_targets(classifier, pixels, targets)
         decision = decide(_logits(classifier, pixels), indices, classifier.task, thresholds)
         before = explained(classifier, pixels, decision.targets, attack)
-        wanted = None if attack.target_map is None else target_maps(attack.target_map, before)
-        reasons = undefined(before, before if wanted is None else wanted, ("original", "target"))
+        goal_maps = None if attack.target_map is None else target_maps(attack.target_map, before)
+        reasons = undefined(before, before if goal_maps is None else goal_maps, ("original", "target"))
         usable = torch.tensor([r is None for r in reasons], device=pixels.device).nonzero().squeeze(1)
         perturbed = pixels.repeat(len(attack.budgets), 1, 1, 1, 1)
         spent = torch.zeros((len(attack.budgets), len(pixels)), dtype=torch.int64, device=pixels.device)
@@ -143,20 +143,20 @@ def manipulate(
             rows = usable[chunk]
             with frozen(network):
                 climb = ExplanationAttack(classifier, attack, pixels[rows], decision.rows(rows), before[rows],
-                               None if wanted is None else wanted[rows], attack.seed + chunk.start)  # fmt: skip
+                               None if goal_maps is None else goal_maps[rows], attack.seed + chunk.start)  # fmt: skip
                 for number, budget in enumerate(attack.budgets):
                     part = f"images-{chunk.start}-{chunk.stop}-budget-{number}"
-                    done = kept.read(part) if kept is not None else None
-                    if done is not None:
-                        climb.restore({name: torch.from_numpy(values) for name, values in done.items()}, budget)
+                    state = store.read(part) if store is not None else None
+                    if state is not None:
+                        climb.restore({name: torch.from_numpy(values) for name, values in state.items()}, budget)
                     else:
                         climb.within(budget)
                     perturbed[number, rows] = climb.best
                     spent[number, rows] = climb.gradient_evaluations
-                    if kept is not None and done is None:
-                        kept.write(part, {name: values.cpu().numpy() for name, values in climb.state().items()})
+                    if store is not None and state is None:
+                        store.write(part, {name: values.cpu().numpy() for name, values in climb.state().items()})
                     advance(len(rows))
-        return _judge(classifier, attack, decision, pixels, before, wanted, perturbed, spent, reasons)
+        return _judge(classifier, attack, decision, pixels, before, goal_maps, perturbed, spent, reasons)
 
 
 def _logits(classifier: Classifier, images: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ def _judge(
     decision: Decision,
     images: Tensor,
     before: Tensor,
-    wanted: Tensor | None,
+    goal_maps: Tensor | None,
     perturbed: Tensor,
     spent: Tensor,
     reasons: list[str | None],
@@ -181,42 +181,51 @@ def _judge(
     goal: AnyGoal = (
         SameMap(decision, before, before, attack.kept)
         if attack.goal == "same-map"
-        else SameDecision(decision, before, before, wanted, attack.tolerance, attack.changed)
+        else SameDecision(decision, before, before, goal_maps, attack.tolerance, attack.changed)
     )
     usable = torch.tensor([r is None for r in reasons], device=images.device)
     generator = torch.Generator(images.device).manual_seed(attack.seed)
-    found: dict[str, list[Tensor]] = {k: [] for k in ("after", "met", "found", "rms", "probability", "decided")}
+    columns: dict[str, list[Tensor]] = {k: [] for k in ("after", "met", "found", "rms", "probability", "decided")}
     alike: list[dict[str, Tensor]] = []
     towards: list[dict[str, Tensor]] = []
     noisy: list[dict[str, Tensor]] = []
-    for budget, moved in zip(attack.budgets, perturbed, strict=True):
-        logits = _logits(classifier, moved)
-        maps = explained(classifier, moved, decision.targets, attack)
-        met = goal.is_satisfied(logits) & usable
+    for budget, attacked_images in zip(attack.budgets, perturbed, strict=True):
+        logits = _logits(classifier, attacked_images)
+        maps = explained(classifier, attacked_images, decision.targets, attack)
+        valid = goal.is_satisfied(logits) & usable
         top = logits.argmax(1) if decision.task == "multiclass" else decision.targets
         chance = probability_of(logits, decision.targets, decision.task)
-        values = (maps, met, met & goal.found(maps), lengths((moved - images).double(), "rms"), chance, top)
-        for name, value in zip(found, values, strict=True):
-            found[name].append(value)
-        alike.append({k: v.masked_fill(~met, torch.nan) for k, v in similarities(maps, before).items()})
-        if wanted is not None:
-            towards.append({k: v.masked_fill(~met, torch.nan) for k, v in similarities(maps, wanted).items()})
+        values = (
+            maps,
+            valid,
+            valid & goal.found(maps),
+            lengths((attacked_images - images).double(), "rms"),
+            chance,
+            top,
+        )
+        for name, value in zip(columns, values, strict=True):
+            columns[name].append(value)
+        alike.append({k: v.masked_fill(~valid, torch.nan) for k, v in similarities(maps, before).items()})
+        if goal_maps is not None:
+            towards.append(
+                {k: v.masked_fill(~valid, torch.nan) for k, v in similarities(maps, goal_maps).items()}
+            )
         noise = scale_to(torch.empty_like(images).normal_(generator=generator), budget, "rms")
         blurred = explained(classifier, (images + noise).clamp(0, 1), decision.targets, attack)
         noisy.append(similarities(blurred, before))
-    stacked = {name: torch.stack(parts) for name, parts in found.items()}
+    stacked = {name: torch.stack(parts) for name, parts in columns.items()}
     return Manipulation(
         attack=attack,
         classes=tuple(classifier.classes),
         decision=decision,
         images=images,
         before=before,
-        wanted=wanted,
+        wanted=goal_maps,
         perturbed=perturbed,
         **stacked,
         similarity=_stack(alike),
         to_target=_stack(towards),
-        target_before={} if wanted is None else similarities(before, wanted),
+        target_before={} if goal_maps is None else similarities(before, goal_maps),
         noise=_stack(noisy),
         gradient_evaluations=spent,
         reasons=reasons,

@@ -42,7 +42,7 @@ class ExplanationAttack:
         images: Tensor,
         decision: Decision,
         before: Tensor,
-        wanted: Tensor | None,
+        goal_maps: Tensor | None,
         seed: int,
     ) -> None:
         self._classifier, self._attack, self._images = classifier, attack, images
@@ -53,7 +53,7 @@ class ExplanationAttack:
         self._goal: SameMap | SameDecision = (
             SameMap(decision, reference, before, attack.kept)
             if attack.goal == "same-map"
-            else SameDecision(decision, reference, before, wanted, attack.tolerance, attack.changed)
+            else SameDecision(decision, reference, before, goal_maps, attack.tolerance, attack.changed)
         )
         self.best = images.clone()
         self.gradient_evaluations = torch.full((len(images),), self._way.cost, device=images.device)
@@ -88,8 +88,8 @@ class ExplanationAttack:
                 pull = self._goal.pull(self._way.maps(point, self._goal.decision.targets))
                 slope = _gradient(pull, point)
             self.gradient_evaluations += 1 + self._way.cost
-            met = self._goal.is_satisfied(logits.detach())
-            better = met & (pull.detach() < lowest)
+            constraint_met = self._goal.is_satisfied(logits.detach())
+            better = constraint_met & (pull.detach() < lowest)
             lowest = torch.where(better, pull.detach().double(), lowest)
             self._verify(point.detach(), better.nonzero().squeeze(1))
             if step == steps:

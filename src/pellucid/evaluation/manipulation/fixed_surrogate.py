@@ -54,32 +54,32 @@ class FixedSurrogate:
 
     def maps(self, points: Tensor, targets: Tensor) -> Tensor:
         """The maps (N, H, W) of these images moved, differentiable."""
-        found = []
-        for image, filling, parts, kept, weighting, target in zip(
+        maps = []
+        for image, filling, parts, presence, weighting, target in zip(
             points, self._filling, self._parts, self._kept, self._weighting, targets, strict=True
         ):
             answers = [
                 checkpoint(self._answer, image, filling, some[:, parts], target, use_reentrant=False)
-                for some in kept.split(AT_ONCE)
+                for some in presence.split(AT_ONCE)
             ]
-            found.append((weighting @ torch.cat(answers))[parts])
-        return torch.stack(found)
+            maps.append((weighting @ torch.cat(answers))[parts])
+        return torch.stack(maps)
 
-    def _answer(self, image: Tensor, filling: Tensor, kept: Tensor, target: Tensor) -> Tensor:
+    def _answer(self, image: Tensor, filling: Tensor, presence: Tensor, target: Tensor) -> Tensor:
         """The logit of a class for variants whose kept pixels are (n, H, W)."""
-        mask = kept[:, None]
+        mask = presence[:, None]
         return self._classifier(image * mask + filling * (1 - mask))[:, target]
 
 
-def ridge_weighting(kept: Tensor, penalty: float) -> Tensor:
+def ridge_weighting(presence: Tensor, penalty: float) -> Tensor:
     """The matrix (M, n) from answers to the weights of superpixels, LIME's ridge regression with an intercept.
 
     ``(Zᵀ Ω Z + λ I)⁻¹ Zᵀ Ω`` with Z the kept superpixels (n, M) less their weighted mean, and Ω how much each variant
     counts, ``exp(−d² / 2w²)`` with d its cosine distance from the whole image.
     """
-    distance = 1 - kept.mean(1).sqrt()
+    distance = 1 - presence.mean(1).sqrt()
     weights = torch.exp(-(distance**2) / (2 * KERNEL_WIDTH**2))[:, None]
-    centred = kept - (weights * kept).sum(0) / weights.sum()
-    gram = centred.T @ (weights * centred) + penalty * torch.eye(kept.shape[1], dtype=kept.dtype)
-    found: Tensor = torch.linalg.pinv(gram, hermitian=True) @ (weights * centred).T
-    return found
+    centred = presence - (weights * presence).sum(0) / weights.sum()
+    gram = centred.T @ (weights * centred) + penalty * torch.eye(presence.shape[1], dtype=presence.dtype)
+    weighting: Tensor = torch.linalg.pinv(gram, hermitian=True) @ (weights * centred).T
+    return weighting

@@ -95,20 +95,22 @@ def decide(logits: Tensor, targets: Tensor | None, task: Task, thresholds: Seque
         tensor([1])
     """
     top = logits.argmax(1)
-    wanted = top if targets is None else targets
-    levels = torch.full_like(wanted, 0.5, dtype=torch.float64)
+    class_index = top if targets is None else targets
+    levels = torch.full_like(class_index, 0.5, dtype=torch.float64)
     if task == "multilabel" and thresholds is not None:
-        known = torch.as_tensor(list(thresholds), dtype=torch.float64, device=logits.device)
-        if known.shape != (logits.shape[1],) or not bool(((known > 0) & (known < 1)).all()):
+        limits = torch.as_tensor(list(thresholds), dtype=torch.float64, device=logits.device)
+        if limits.shape != (logits.shape[1],) or not bool(
+            ((limits > 0) & (limits < 1)).all()
+        ):
             raise InputError(
                 f"thresholds must be {logits.shape[1]} probabilities inside (0, 1), one per label; found "
                 f"{list(thresholds)[:5]}."
             )
-        levels = known[wanted]
-    chance = probability_of(logits, wanted, task)
+        levels = limits[class_index]
+    chance = probability_of(logits, class_index, task)
     multiclass = task == "multiclass"
-    present = torch.ones_like(wanted, dtype=torch.bool) if multiclass else chance >= levels
-    return Decision(task, wanted, top if multiclass else wanted, present, levels, chance)
+    present = torch.ones_like(class_index, dtype=torch.bool) if multiclass else chance >= levels
+    return Decision(task, class_index, top if multiclass else class_index, present, levels, chance)
 
 
 @dataclass(frozen=True)
@@ -203,8 +205,8 @@ class SameDecision:
 
     def rows(self, index: Tensor) -> SameDecision:
         """The same for some of the images."""
-        wanted = None if self.wanted is None else self.wanted[index]
-        parts = (self.decision.rows(index), self.reference[index], self.before[index], wanted)
+        goal_maps = None if self.wanted is None else self.wanted[index]
+        parts = (self.decision.rows(index), self.reference[index], self.before[index], goal_maps)
         return SameDecision(*parts, self.tolerance, self.changed)
 
 

@@ -96,8 +96,8 @@ def _grad_cam(classifier: Classifier, _images: Tensor, _options: Mapping[str, An
         feature_map = network.features(points)
         with BentReLU():  # of a head that has one
             pooled = feature_map.mean((2, 3))
-            chosen = network.head(pooled).gather(1, targets[:, None]).sum()
-            (weights,) = torch.autograd.grad(chosen, pooled, create_graph=True)
+            score = network.head(pooled).gather(1, targets[:, None]).sum()
+            (weights,) = torch.autograd.grad(score, pooled, create_graph=True)
         return torch.nn.functional.leaky_relu(torch.einsum("nd,ndhw->nhw", weights, feature_map), LEAK)
 
     return GradientMap(maps, 1)
@@ -128,8 +128,8 @@ def _lime(classifier: Classifier, images: Tensor, options: Mapping[str, Any]) ->
 def _slope(classifier: Classifier, points: Tensor, targets: Tensor) -> Tensor:
     """∂f_c/∂x, differentiable, also of a network of ReLUs."""
     with BentReLU():
-        chosen = classifier(points).gather(1, targets[:, None]).sum()
-        (gradient,) = torch.autograd.grad(chosen, points, create_graph=True)
+        score = classifier(points).gather(1, targets[:, None]).sum()
+        (gradient,) = torch.autograd.grad(score, points, create_graph=True)
     return gradient
 
 

@@ -51,52 +51,52 @@ def mean_over_budgets(budgets: Sequence[float], values: npt.ArrayLike, at_zero: 
     return np.asarray(np.trapezoid(y, x, axis=0) / x[-1])
 
 
-def manipulation_rows(found: Manipulation, names: Sequence[str]) -> list[dict[str, Any]]:
+def manipulation_rows(manipulation: Manipulation, names: Sequence[str]) -> list[dict[str, Any]]:
     """One row per image and budget, for a CSV; `names` are the images'."""
-    classes = found.classes
+    classes = manipulation.classes
     rows = []
-    for b, budget in enumerate(found.attack.budgets):
+    for b, budget in enumerate(manipulation.attack.budgets):
         for i, name in enumerate(names):
-            figures = {k: float(v[b, i]) for k, v in found.similarity.items()}
-            figures |= {f"{k}_to_target": float(v[b, i]) for k, v in found.to_target.items()}
-            figures |= {f"{k}_under_noise": float(v[b, i]) for k, v in found.noise.items()}
+            figures = {k: float(v[b, i]) for k, v in manipulation.similarity.items()}
+            figures |= {f"{k}_to_target": float(v[b, i]) for k, v in manipulation.to_target.items()}
+            figures |= {f"{k}_under_noise": float(v[b, i]) for k, v in manipulation.noise.items()}
             rows.append(
                 {
                     "image": name,
-                    "method": found.attack.method,
-                    "goal": found.attack.goal,
+                    "method": manipulation.attack.method,
+                    "goal": manipulation.attack.goal,
                     "budget": budget,
-                    "explained": classes[int(found.decision.targets[i])],
-                    "constraint_met": int(found.met[b, i]),
-                    "invalidated": int(found.found[b, i]),
-                    "rms": float(found.rms[b, i]),
-                    "decided_before": classes[int(found.decision.decided[i])],
-                    "decided_after": classes[int(found.decided[b, i])],
-                    "probability_before": float(found.decision.probability[i]),
-                    "probability_after": float(found.probability[b, i]),
+                    "explained": classes[int(manipulation.decision.targets[i])],
+                    "constraint_met": int(manipulation.met[b, i]),
+                    "invalidated": int(manipulation.found[b, i]),
+                    "rms": float(manipulation.rms[b, i]),
+                    "decided_before": classes[int(manipulation.decision.decided[i])],
+                    "decided_after": classes[int(manipulation.decided[b, i])],
+                    "probability_before": float(manipulation.decision.probability[i]),
+                    "probability_after": float(manipulation.probability[b, i]),
                     **figures,
-                    "gradient_evaluations": int(found.gradient_evaluations[b, i]),
-                    "reason": found.reasons[i] or _failure(found, b, i),
+                    "gradient_evaluations": int(manipulation.gradient_evaluations[b, i]),
+                    "reason": manipulation.reasons[i] or _failure(manipulation, b, i),
                 }
             )
     return rows
 
 
-def manipulation_summary(found: Manipulation, bootstrap: Bootstrap) -> dict[str, Any]:
+def manipulation_summary(manipulation: Manipulation, bootstrap: Bootstrap) -> dict[str, Any]:
     """Curves and areas with their 95 % intervals over images, as JSON takes them.
 
     Args:
-        found: the attacks.
+        manipulation: the attacks.
         bootstrap: over the same images.
 
     Raises:
         InputError: a bootstrap over another number of images.
     """
-    attack, count = found.attack, len(found.images)
+    attack, count = manipulation.attack, len(manipulation.images)
     if len(bootstrap) != count:
         raise InputError(f"{count} images were attacked, but the bootstrap is over {len(bootstrap)}.")
-    usable = np.array([r is None for r in found.reasons])
-    reason = next((r for r in found.reasons if r), None) or "the constraint was met on no image"
+    usable = np.array([r is None for r in manipulation.reasons])
+    reason = next((r for r in manipulation.reasons if r), None) or "the constraint was met on no image"
 
     def per_image(values: Any) -> Numbers:  # noqa: ANN401
         numbers = np.asarray(as_array(values), dtype=np.float64)
@@ -105,11 +105,14 @@ def manipulation_summary(found: Manipulation, bootstrap: Bootstrap) -> dict[str,
     def told(values: Numbers) -> dict[str, Any]:
         return mean_over_images(values, bootstrap, reason=reason).estimate().to_json()
 
-    curves: dict[str, Numbers] = {"constraint_met": per_image(found.met), "invalidated": per_image(found.found)}
-    curves |= {name: per_image(values) for name, values in found.similarity.items()}
-    curves |= {f"{name}_to_target": per_image(values) for name, values in found.to_target.items()}
-    curves |= {f"{name}_under_noise": per_image(values) for name, values in found.noise.items()}
-    curves["probability"] = per_image(found.probability)
+    curves: dict[str, Numbers] = {
+        "constraint_met": per_image(manipulation.met),
+        "invalidated": per_image(manipulation.found),
+    }
+    curves |= {name: per_image(values) for name, values in manipulation.similarity.items()}
+    curves |= {f"{name}_to_target": per_image(values) for name, values in manipulation.to_target.items()}
+    curves |= {f"{name}_under_noise": per_image(values) for name, values in manipulation.noise.items()}
+    curves["probability"] = per_image(manipulation.probability)
     areas = {"invalidated": told(mean_over_budgets(attack.budgets, curves["invalidated"], 0.0))}
     if attack.goal == "same-decision":
         areas |= {m: told(mean_over_budgets(attack.budgets, curves[m], 1.0)) for m in MEASURES}
@@ -127,20 +130,22 @@ def manipulation_summary(found: Manipulation, bootstrap: Bootstrap) -> dict[str,
         "changed": attack.changed if attack.goal == "same-decision" and attack.target_map is None else None,
         "seed": attack.seed,
         "n": count,
-        "without_figures": {name: found.reasons.count(name) for name in dict.fromkeys(found.reasons) if name},
-        "gradient_evaluations_per_image": float(found.gradient_evaluations[-1].double().mean()),
-        "probability_before": told(per_image(found.decision.probability)),
+        "without_figures": {
+            name: manipulation.reasons.count(name) for name in dict.fromkeys(manipulation.reasons) if name
+        },
+        "gradient_evaluations_per_image": float(manipulation.gradient_evaluations[-1].double().mean()),
+        "probability_before": told(per_image(manipulation.decision.probability)),
         "curves": {name: [told(values) for values in curve] for name, curve in curves.items()},
         "areas": areas,
         "areas_are": {"invalidated": INVALIDATED, "others": SIMILARITY},
     }
 
 
-def _failure(found: Manipulation, budget: int, image: int) -> str:
+def _failure(manipulation: Manipulation, budget: int, image: int) -> str:
     """What kept an attack from its goal, or nothing where it was reached."""
-    if bool(found.found[budget, image]):
+    if bool(manipulation.found[budget, image]):
         return ""
-    if found.attack.goal == "same-map":
-        changed = bool(found.met[budget, image])
+    if manipulation.attack.goal == "same-map":
+        changed = bool(manipulation.met[budget, image])
         return "the decision changed, and the map with it" if changed else "the decision could not be changed"
     return "the map could not be changed far enough"

@@ -59,9 +59,9 @@ class Bootstrap:
         rng, count = np.random.default_rng(seed), len(names)
         self.weights = np.empty((resamples, len(groups)), dtype=np.float32)
         for rows in chunks(resamples, count):
-            drawn = rng.integers(count, size=(rows.stop - rows.start, count))
-            drawn += np.arange(len(drawn))[:, None] * count
-            counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
+            draws = rng.integers(count, size=(rows.stop - rows.start, count))
+            draws += np.arange(len(draws))[:, None] * count
+            counts = np.bincount(draws.ravel(), minlength=draws.size).reshape(draws.shape)
             self.weights[rows] = counts[:, self.patients]
 
     def __len__(self) -> int:
@@ -75,9 +75,9 @@ class Bootstrap:
 
     def take(self, rows: npt.ArrayLike) -> Bootstrap:
         """The same draws for the images `rows` (repeats allowed), still paired with this bootstrap."""
-        chosen = np.asarray(rows)
+        indices = np.asarray(rows)
         part = object.__new__(Bootstrap)
-        part.weights, part.patients, part.key = self.weights[:, chosen], self.patients[chosen], self.key
+        part.weights, part.patients, part.key = self.weights[:, indices], self.patients[indices], self.key
         return part
 
     def sums(self, values: FloatArray) -> FloatArray:

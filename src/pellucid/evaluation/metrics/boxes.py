@@ -56,8 +56,8 @@ class PredictedBoxes:
         missing = [t for t in thresholds if t not in self.thresholds]
         if missing:
             raise InputError(f"no boxes were drawn at {missing[0]:g}; thresholds are {self.thresholds}.")
-        kept = np.isin(self.threshold, np.asarray(thresholds, dtype=np.float32))
-        picked = (self.map_index[kept], self.threshold[kept], self.boxes[kept])
+        at_threshold = np.isin(self.threshold, np.asarray(thresholds, dtype=np.float32))
+        picked = (self.map_index[at_threshold], self.threshold[at_threshold], self.boxes[at_threshold])
         return PredictedBoxes(*picked, self.maps, self.size, tuple(thresholds))
 
     @staticmethod
@@ -108,11 +108,11 @@ def heatmap_to_boxes(maps: Values, thresholds: Sequence[float] = WANG_THRESHOLDS
         raise InputError(f"thresholds must lie in (0, 255]; found {tuple(thresholds)}.")
     levels = np.asarray(thresholds, dtype=np.float64)
     count, height, width = heat.shape
-    found = [
+    parts = [
         _boxes_of_chunk(np.asarray(heat[rows], dtype=np.float64), levels, rows.start)
         for rows in chunks(count, height * width * len(levels))
     ]
-    index, threshold, boxes = (np.concatenate(column) for column in zip(*found, strict=True)) if found else _NONE
+    index, threshold, boxes = (np.concatenate(column) for column in zip(*parts, strict=True)) if parts else _NONE
     applied = tuple(float(t) for t in levels)
     return PredictedBoxes(index, threshold, boxes, count, (height, width), applied)
 

@@ -78,15 +78,15 @@ def balanced_accuracy(predictions: Values, targets: Values, bootstrap: Bootstrap
     """
     predicted, truth = (np.asarray(as_array(v), dtype=np.float64) for v in (predictions, targets))
     _check_length(bootstrap, predicted, truth)
-    known = np.unique(truth[~np.isnan(truth)])
-    if not known.size or np.isnan(predicted[~np.isnan(truth)]).any():
+    classes = np.unique(truth[~np.isnan(truth)])
+    if not classes.size or np.isnan(predicted[~np.isnan(truth)]).any():
         return accuracy(predicted, truth, bootstrap)
-    recalls = _recalls(predicted, truth, known, bootstrap)
+    recalls = _recalls(predicted, truth, classes, bootstrap)
     return Replicates.mean(recalls, n=int((~np.isnan(truth)).sum()))
 
 
 def without_answer(
-    missing: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_], bootstrap: Bootstrap
+    missing: npt.NDArray[np.bool_], is_known: npt.NDArray[np.bool_], bootstrap: Bootstrap
 ) -> Replicates | None:
     """The undefined figure of a network that gives no answer on some of the images (N,) whose truth is known.
 
@@ -95,7 +95,7 @@ def without_answer(
         >>> without_answer(np.array([True, False]), np.array([True, True]), Bootstrap(range(2))).reason
         'no answer (NaN or infinite) on 1 of 2 images'
     """
-    count, n = int((missing & known).sum()), int(known.sum())
+    count, n = int((missing & is_known).sum()), int(is_known.sum())
     if count == 0:
         return None
     reason = f"no answer (NaN or infinite) on {count} of {n} images"
@@ -163,8 +163,8 @@ def classification_table(
     if task == "multiclass":
         raised = np.exp(scores - scores.max(1, keepdims=True))
         scores = raised / raised.sum(1, keepdims=True)
-    known = (~np.isnan(truth)).astype(np.float64)
-    prevalence = ratios(np.nan_to_num(truth), known, bootstrap, reason="no known target")
+    is_known = (~np.isnan(truth)).astype(np.float64)
+    prevalence = ratios(np.nan_to_num(truth), is_known, bootstrap, reason="no known target")
     table: dict[str, dict[str, Replicates]] = {}
     for k, name in enumerate(classes):
         area, precision = _areas(scores[:, k], truth[:, k], bootstrap)
@@ -228,9 +228,9 @@ def weighted_areas(
     beaten = np.searchsorted(-scores[below], falling, side="left")
     area, precision = np.empty((2, len(weights)))
     for rows in chunks(len(weights), len(scores)):
-        drawn = weights[rows]
-        weight = drawn[:, above].astype(np.float64)
-        positives, negatives = _from_zero(weight), _from_zero(drawn[:, below])
+        draw_weights = weights[rows]
+        weight = draw_weights[:, above].astype(np.float64)
+        positives, negatives = _from_zero(weight), _from_zero(draw_weights[:, below])
         every, others = positives[:, -1], negatives[:, -1]
         false_alarms, hits = negatives[:, tied], positives[:, rank]
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -255,8 +255,8 @@ def _recalls(
     bootstrap: Bootstrap,
 ) -> list[Replicates]:
     members = truth[:, None] == values[None, :]
-    found = members & (predicted[:, None] == values[None, :])
-    return ratios(found, members, bootstrap, reason="no image of the class")
+    hits = members & (predicted[:, None] == values[None, :])
+    return ratios(hits, members, bootstrap, reason="no image of the class")
 
 
 def _columns(targets: npt.NDArray[np.generic], scores: FloatArray) -> FloatArray:

@@ -87,22 +87,22 @@ def compare(place: Row, figures: Mapping[str, Sequence[Replicates]], reference: 
     """
     rows = []
     for variant, seeds in figures.items():
-        shown = Replicates.mean(list(seeds)).estimate()
+        estimate = Replicates.mean(list(seeds)).estimate()
         values = tuple(r.value for r in seeds)
         defined = [v for v in values if not math.isnan(v)]
         difference = None
         if reference is not None and variant != reference and reference in figures:
-            found = paired_difference(seeds, figures[reference])
-            difference = found.estimate.to_json() | {"seeds": list(found.seed_differences)}
+            paired = paired_difference(seeds, figures[reference])
+            difference = paired.estimate.to_json() | {"seeds": list(paired.seed_differences)}
         rows.append(
             replace(
                 place,
                 variant=variant,
-                value=shown.value,
-                low=shown.low,
-                high=shown.high,
-                n=shown.n,
-                reason=shown.reason,
+                value=estimate.value,
+                low=estimate.low,
+                high=estimate.high,
+                n=estimate.n,
+                reason=estimate.reason,
                 seeds=values,
                 seed_spread=float(np.std(defined, ddof=1)) if len(defined) > 1 else math.nan,
                 difference=difference,
@@ -197,7 +197,7 @@ def _accuracy(
 
 
 def localization_rows(
-    found: Mapping[str, Sequence[ExplanationScores]],
+    scores_by_variant: Mapping[str, Sequence[ExplanationScores]],
     task: LocalizationTask,
     method: str,
     bootstrap: Bootstrap,
@@ -207,7 +207,7 @@ def localization_rows(
     over_pairs = bootstrap.take(task.pair_image)
     tables = {
         v: [score_table(s.scores, task.pair_class, task.classes, over_pairs) for s in seeds]
-        for v, seeds in found.items()
+        for v, seeds in scores_by_variant.items()
     }
     return _score_rows(tables, task, method, reference)
 
@@ -248,14 +248,14 @@ def _score_rows(
 
 
 def wang_rows(
-    found: Mapping[str, Sequence[ExplanationScores]],
+    scores_by_variant: Mapping[str, Sequence[ExplanationScores]],
     task: LocalizationTask,
     method: str,
     bootstrap: Bootstrap,
     reference: str | None = None,
 ) -> list[Row]:
     """Wang et al.'s accuracy, average false positives and box area, ungated and gated, and the threshold sweep."""
-    inputs = {v: [s.localization_input(task) for s in seeds] for v, seeds in found.items()}
+    inputs = {v: [s.localization_input(task) for s in seeds] for v, seeds in scores_by_variant.items()}
     if any(i is None for seeds in inputs.values() for i in seeds):
         return []
     rows: list[Row] = []

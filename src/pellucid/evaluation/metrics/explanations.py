@@ -90,39 +90,41 @@ def localization_task(
     Raises:
         InputError: if the dataset has no regions, or not those asked for.
     """
-    known = dataset.regions.labels if dataset.regions is not None else ()
-    if dataset.regions is None or not known:
+    known_labels = dataset.regions.labels if dataset.regions is not None else ()
+    if dataset.regions is None or not known_labels:
         raise InputError(f"{dataset.card.name}/{dataset.split} has no boxes or masks to score explanations on.")
-    wanted = {c: tuple(labels) for c, labels in (regions or {c: (c,) for c in classes if c in known}).items()}
-    for class_name, labels in wanted.items():
+    labels_of_class = {
+        c: tuple(labels) for c, labels in (regions or {c: (c,) for c in classes if c in known_labels}).items()
+    }
+    for class_name, labels in labels_of_class.items():
         if class_name not in classes:
             raise InputError(f"the classifier has no class {class_name!r}. {nearest(class_name, classes)}")
         for label in labels:
-            if label not in known:
-                raise InputError(f"{dataset.card.name} marks no {label!r}. {nearest(label, known)}")
-    if not wanted:
+            if label not in known_labels:
+                raise InputError(f"{dataset.card.name} marks no {label!r}. {nearest(label, known_labels)}")
+    if not labels_of_class:
         raise InputError(
-            f"{dataset.card.name} marks {', '.join(known)}, none of which is a class of the network "
+            f"{dataset.card.name} marks {', '.join(known_labels)}, none of which is a class of the network "
             f"({', '.join(classes)}). Say which belong together, as in --region PNEUMONIA=Lesions."
         )
-    names = tuple(wanted)
-    every_label = [label for labels in wanted.values() for label in labels]
+    names = tuple(labels_of_class)
+    every_label = [label for labels in labels_of_class.values() for label in labels]
     rows = sorted({image for image, _ in dataset.regions.pairs(every_label)})
     annotated = dataset.subset(rows).limit(limit)
     assert annotated.regions is not None
-    found = annotated.regions
-    at = set(found.pairs(every_label))
+    annotated_regions = annotated.regions
+    at = set(annotated_regions.pairs(every_label))
     pairs = [
         (image, number)
         for image in range(len(annotated))
         for number, c in enumerate(names)
-        if any((image, label) in at for label in wanted[c])
+        if any((image, label) in at for label in labels_of_class[c])
     ]
     boxes = [
         (image, number, box)
         for image, number in pairs
-        for label in wanted[names[number]]
-        for box in found.boxes(image, label, size)
+        for label in labels_of_class[names[number]]
+        for box in annotated_regions.boxes(image, label, size)
     ]
     return LocalizationTask(
         name=name,
@@ -132,11 +134,11 @@ def localization_task(
         outputs=np.array([list(classes).index(c) for c in names], dtype=np.int64),
         pair_image=np.array([i for i, _ in pairs], dtype=np.int64),
         pair_class=np.array([c for _, c in pairs], dtype=np.int64),
-        masks=np.stack([found.mask(i, wanted[names[c]], size) for i, c in pairs]),
+        masks=np.stack([annotated_regions.mask(i, labels_of_class[names[c]], size) for i, c in pairs]),
         true_image=np.array([i for i, _, _ in boxes], dtype=np.int64),
         true_class=np.array([c for _, c, _ in boxes], dtype=np.int64),
         true_box=np.array([tuple(b) for _, _, b in boxes], dtype=np.float64).reshape(-1, 4),
-        has_masks=any(r.mask is not None for r in found.items if r.label in every_label),
+        has_masks=any(r.mask is not None for r in annotated_regions.items if r.label in every_label),
     )
 
 
@@ -205,16 +207,16 @@ def score_explanations(
     shape = (len(task.images), len(task.classes))
     at_once = EXPLAINERS[method].all_classes_at_once
     if at_once and boxes and predicted is not None:
-        wanted = predicted.copy()
-        wanted[task.pair_image, task.pair_class] = True
+        map_mask = predicted.copy()
+        map_mask[task.pair_image, task.pair_class] = True
     else:
-        wanted, predicted = np.zeros(shape, dtype=bool), None
-        wanted[task.pair_image, task.pair_class] = True
-    map_image, map_class = np.nonzero(wanted)
+        map_mask, predicted = np.zeros(shape, dtype=bool), None
+        map_mask[task.pair_image, task.pair_class] = True
+    map_image, map_class = np.nonzero(map_mask)
     row_of_pair = np.full(shape, -1, dtype=np.int64)
     row_of_pair[task.pair_image, task.pair_class] = np.arange(len(task.pair_image))
     scores = {name: np.full(len(task.pair_image), np.nan) for name in SCORES}
-    drawn: list[PredictedBoxes] = []
+    box_parts: list[PredictedBoxes] = []
     device = device_of(classifier)
     for rows in in_batches(len(map_image), batch_size):
         images, pixel_row = np.unique(map_image[rows], return_inverse=True)
@@ -232,17 +234,17 @@ def score_explanations(
             for name, values in heatmap_scores(heat[annotated], task.masks[pair[annotated]]).items():
                 scores[name][pair[annotated]] = values
         if boxes:
-            drawn.append(heatmap_to_boxes(heat, SWEEP_THRESHOLDS))
+            box_parts.append(heatmap_to_boxes(heat, SWEEP_THRESHOLDS))
         advance(rows.stop - rows.start)
     if not boxes:
         return ExplanationScores(scores)
     gate = None if predicted is None else predicted[map_image, map_class]
-    return ExplanationScores(scores, PredictedBoxes.concatenate(drawn), map_image, map_class, gate)
+    return ExplanationScores(scores, PredictedBoxes.concatenate(box_parts), map_image, map_class, gate)
 
 
-def save_scores(path: Path, found: ExplanationScores) -> None:
+def save_scores(path: Path, result: ExplanationScores) -> None:
     """Keep scores and boxes as one npz file, whole or not at all."""
-    write_arrays(path, arrays_of(found))
+    write_arrays(path, arrays_of(result))
 
 
 def load_scores(path: Path) -> ExplanationScores:
@@ -254,21 +256,21 @@ def load_scores(path: Path) -> ExplanationScores:
     return scores_of(read_arrays(path))
 
 
-def arrays_of(found: ExplanationScores) -> dict[str, npt.NDArray[Any]]:
+def arrays_of(result: ExplanationScores) -> dict[str, npt.NDArray[Any]]:
     """Scores and boxes as named arrays."""
-    arrays: dict[str, npt.NDArray[Any]] = {f"score_{k}": v for k, v in found.scores.items()}
-    if found.boxes is not None and found.map_image is not None and found.map_class is not None:
+    arrays: dict[str, npt.NDArray[Any]] = {f"score_{k}": v for k, v in result.scores.items()}
+    if result.boxes is not None and result.map_image is not None and result.map_class is not None:
         arrays |= {
-            "box_map": found.boxes.map_index,
-            "box_threshold": found.boxes.threshold,
-            "box": found.boxes.boxes,
-            "box_size": np.array(found.boxes.size),
-            "box_thresholds": np.array(found.boxes.thresholds),
-            "map_image": found.map_image,
-            "map_class": found.map_class,
+            "box_map": result.boxes.map_index,
+            "box_threshold": result.boxes.threshold,
+            "box": result.boxes.boxes,
+            "box_size": np.array(result.boxes.size),
+            "box_thresholds": np.array(result.boxes.thresholds),
+            "map_image": result.map_image,
+            "map_class": result.map_class,
         }
-        if found.predicted is not None:
-            arrays["predicted"] = found.predicted
+        if result.predicted is not None:
+            arrays["predicted"] = result.predicted
     return arrays
 
 

@@ -79,8 +79,8 @@ class LocalizationInput:
         labels = np.concatenate([self.map_class, self.true_class])
         for name, numbers, limit in (("image", images, self.images), ("class", labels, len(self.classes))):
             if numbers.size and not 0 <= numbers.min() <= numbers.max() < limit:
-                found = f"{numbers.min()} to {numbers.max()}"
-                raise InputError(f"{name} numbers must lie in [0, {limit}); found {found}.")
+                extent = f"{numbers.min()} to {numbers.max()}"
+                raise InputError(f"{name} numbers must lie in [0, {limit}); found {extent}.")
         if len(np.unique(self.cell(self.map_image, self.map_class))) < maps:
             raise InputError("a pair of image and class has more than one heat map.")
 
@@ -167,14 +167,14 @@ def match_boxes(
     true_boxes = np.bincount(of_truth, minlength=cells)
     scored = inputs.predicted if gated and inputs.predicted is not None else true_boxes[of_map] > 0
 
-    drawn = inputs.boxes.at(thresholds)
-    kept = np.asarray(scored, dtype=bool)[drawn.map_index]
-    boxes, home = drawn.boxes[kept].astype(np.float64), of_map[drawn.map_index[kept]]
+    predicted = inputs.boxes.at(thresholds)
+    is_scored = np.asarray(scored, dtype=bool)[predicted.map_index]
+    boxes, home = predicted.boxes[is_scored].astype(np.float64), of_map[predicted.map_index[is_scored]]
     order = np.argsort(of_truth, kind="stable")
     truth = np.asarray(inputs.true_box, dtype=np.float64)[order]
     hit, spurious = _match(boxes, home, truth, of_truth[order], criteria=criteria, cells=cells)
 
-    area = boxes[:, 2] * boxes[:, 3] / (drawn.size[0] * drawn.size[1])
+    area = boxes[:, 2] * boxes[:, 3] / (predicted.size[0] * predicted.size[1])
     hits = np.zeros((cells, len(criteria)), dtype=np.int64)
     np.add.at(hits, of_truth[order], hit)
     return LocalizationCounts(
@@ -210,8 +210,8 @@ def _match(
         box = np.repeat(np.arange(len(own)), rivals)
         true = np.arange(len(box)) - np.repeat(np.cumsum(rivals) - rivals, rivals) + np.repeat(first, rivals)
         overlaps = (iou(own[box], truth[true]), iobb(own[box], truth[true]))
-        met = np.where(by_iou, overlaps[0][:, None], overlaps[1][:, None]) > limits
-        pair, criterion = np.nonzero(met)
+        matches = np.where(by_iou, overlaps[0][:, None], overlaps[1][:, None]) > limits
+        pair, criterion = np.nonzero(matches)
         useful = np.zeros((len(own), len(criteria)), dtype=bool)
         useful[box[pair], criterion] = True
         hit[true[pair], criterion] = True

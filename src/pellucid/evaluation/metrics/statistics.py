@@ -150,8 +150,8 @@ class Replicates:
         for part in defined[1:]:
             total = total + part
         left_out = len(parts) - len(defined)
-        said = f"{left_out} of {len(parts)} undefined and left out" if left_out else None
-        reason = join_reasons(said, *(p.reason for p in defined))
+        note = f"{left_out} of {len(parts)} undefined and left out" if left_out else None
+        reason = join_reasons(note, *(p.reason for p in defined))
         return cls(total.value / len(defined), total.samples / len(defined), size, reason, total.key)
 
     def estimate(self, level: float = 0.95) -> Estimate:
@@ -198,8 +198,8 @@ def ratios(
         or bottom.shape[1] not in {1, top.shape[1]}
     ):
         raise InputError(f"a ratio over {len(bootstrap)} images cannot be taken of {top.shape} and {bottom.shape}.")
-    known = ~np.isnan(top) & ~np.isnan(bottom)
-    top, bottom = np.where(known, top, 0.0), np.where(known, bottom, 0.0)
+    is_known = ~np.isnan(top) & ~np.isnan(bottom)
+    top, bottom = np.where(is_known, top, 0.0), np.where(is_known, bottom, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         totals = bottom.sum(0)
         values = np.where(totals != 0, top.sum(0) / totals, math.nan)
@@ -231,12 +231,12 @@ def ratio(
 def mean_over_images(values: Values, bootstrap: Bootstrap, *, reason: str = "no value is defined") -> Replicates:
     """The mean of (N,) values, leaving out NaN; the reason says how many were left out."""
     array = np.asarray(as_array(values), dtype=np.float64)
-    found = ratio(array, np.ones_like(array), bootstrap, reason=reason)
+    mean = ratio(array, np.ones_like(array), bootstrap, reason=reason)
     missing = int(np.isnan(array).sum())
-    if not missing or math.isnan(found.value):
-        return found
-    said = join_reasons(f"{missing} of {array.size} undefined and left out", found.reason)
-    return Replicates(found.value, found.samples, found.n, said, found.key)
+    if not missing or math.isnan(mean.value):
+        return mean
+    note = join_reasons(f"{missing} of {array.size} undefined and left out", mean.reason)
+    return Replicates(mean.value, mean.samples, mean.n, note, mean.key)
 
 
 @dataclass(frozen=True)

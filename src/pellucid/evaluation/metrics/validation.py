@@ -29,9 +29,9 @@ class ValidationScorer:
         targets = one_hot(dataset)
         scores = probabilities(logits, dataset.task)
         areas = [
-            roc_auc_score(targets[known, k], scores[known, k])
+            roc_auc_score(targets[is_known, k], scores[is_known, k])
             for k in range(targets.shape[1])
-            if len(np.unique(targets[known := ~np.isnan(targets[:, k]), k])) == 2
+            if len(np.unique(targets[is_known := ~np.isnan(targets[:, k]), k])) == 2
         ]
         if dataset.task == "multiclass":
             accuracy = float((decisions(logits, dataset.task) == dataset.targets).mean())
@@ -41,8 +41,8 @@ class ValidationScorer:
 
     def thresholds(self, logits: npt.NDArray[np.floating], dataset: Dataset) -> list[float]:
         """Youden's threshold a class, as a probability; NaN where the validation images do not define one."""
-        found = youden_thresholds(probabilities(logits, dataset.task), one_hot(dataset))
-        return [float(t) for t in found]
+        thresholds = youden_thresholds(probabilities(logits, dataset.task), one_hot(dataset))
+        return [float(t) for t in thresholds]
 
 
 def one_hot(dataset: Dataset) -> npt.NDArray[np.float32]:

@@ -123,20 +123,20 @@ def area(radii: Values, naive: float) -> float:
     return float(_integral(values, np.full((1, len(values)), 1 / len(values)), _checked_naive(naive))[0])
 
 
-def ara(radii: Values, found: Values, naive: float, bootstrap: Bootstrap) -> Area:
+def ara(radii: Values, is_found: Values, naive: float, bootstrap: Bootstrap) -> Area:
     """The area over images, each given one radius.
 
     Args:
         radii: (N,); not looked at where nothing was found.
-        found: bool (N,), whether the attack found a perturbation (or needed none).
+        is_found: bool (N,), whether the attack found a perturbation (or needed none).
         naive: b, the accuracy of the best constant answer.
         bootstrap: over the N images.
     """
     count = len(bootstrap)
-    return _area(radii, found, [np.ones(count, dtype=bool)], naive, bootstrap, None)
+    return _area(radii, is_found, [np.ones(count, dtype=bool)], naive, bootstrap, None)
 
 
-def balanced_ara(radii: Values, found: Values, present: Values, bootstrap: Bootstrap) -> Area:
+def balanced_ara(radii: Values, is_found: Values, present: Values, bootstrap: Bootstrap) -> Area:
     """The area of one label, on balanced accuracy above 1/2.
 
     The balanced accuracy at r is half the share of the positives that need more than r, plus half that share of the
@@ -144,7 +144,7 @@ def balanced_ara(radii: Values, found: Values, present: Values, bootstrap: Boots
 
     Args:
         radii: (N,) of the images that the label is known of.
-        found: bool (N,).
+        is_found: bool (N,).
         present: bool (N,), whether the image has the label.
         bootstrap: over the N images.
 
@@ -154,7 +154,7 @@ def balanced_ara(radii: Values, found: Values, present: Values, bootstrap: Boots
     positive = as_array(present).astype(bool)
     sizes = int(positive.sum()), int((~positive).sum())
     reason = None if min(sizes) >= MINIMUM else too_few(*sizes)
-    return _area(radii, found, [positive, ~positive], BALANCED, bootstrap, reason)
+    return _area(radii, is_found, [positive, ~positive], BALANCED, bootstrap, reason)
 
 
 def too_few(positives: int, negatives: int) -> str:
@@ -169,7 +169,7 @@ def mean_area(areas: Sequence[Area]) -> Area:
     return Area(lower, upper, sum(a.failed for a in areas))
 
 
-def accuracy_curve(radii: Values, found: Values, present: Values | None = None) -> Curve:
+def accuracy_curve(radii: Values, is_found: Values, present: Values | None = None) -> Curve:
     """Accuracy, or with `present` the label's balanced accuracy, at every radius where it changes.
 
     Example:
@@ -177,16 +177,16 @@ def accuracy_curve(radii: Values, found: Values, present: Values | None = None) 
         >>> curve.radius.tolist(), curve.accuracy.tolist(), curve.upper.tolist()
         ([0.0, 0.1], [0.5, 0.0], [0.75, 0.25])
     """
-    known = as_array(found).astype(bool)
-    values = np.where(known, np.asarray(as_array(radii), dtype=np.float64), 0.0)
-    groups = [np.ones(len(known), bool)] if present is None else [p := as_array(present).astype(bool), ~p]
+    has_radius = as_array(is_found).astype(bool)
+    values = np.where(has_radius, np.asarray(as_array(radii), dtype=np.float64), 0.0)
+    groups = [np.ones(len(has_radius), bool)] if present is None else [p := as_array(present).astype(bool), ~p]
     steps = np.unique(np.concatenate([[0.0], values]))
 
     def share(of: FloatArray) -> FloatArray:
-        kept = [1 - np.searchsorted(np.sort(of[g]), steps, side="right") / g.sum() for g in groups]
-        return np.asarray(np.mean(kept, axis=0), dtype=np.float64)
+        shares = [1 - np.searchsorted(np.sort(of[g]), steps, side="right") / g.sum() for g in groups]
+        return np.asarray(np.mean(shares, axis=0), dtype=np.float64)
 
-    return Curve(steps, share(values), share(np.where(known, values, math.inf)))
+    return Curve(steps, share(values), share(np.where(has_radius, values, math.inf)))
 
 
 def mean_curve(curves: Sequence[Curve]) -> Curve:
@@ -200,23 +200,25 @@ def mean_curve(curves: Sequence[Curve]) -> Curve:
 
 def _area(
     radii: Values,
-    found: Values,
+    is_found: Values,
     groups: Sequence[npt.NDArray[np.bool_]],
     naive: float,
     bootstrap: Bootstrap,
     undefined: str | None,
 ) -> Area:
     """The area of the mean over groups of the share of each that is left."""
-    known = as_array(found).astype(bool)
+    has_radius = as_array(is_found).astype(bool)
     values = np.asarray(as_array(radii), dtype=np.float64)
-    if not len(values) == len(known) == len(bootstrap):
-        raise InputError(f"expected {len(bootstrap)} radii, one per image; found {len(values)} and {len(known)} marks.")
+    if not len(values) == len(has_radius) == len(bootstrap):
+        raise InputError(
+            f"expected {len(bootstrap)} radii, one per image; found {len(values)} and {len(has_radius)} marks."
+        )
     _checked_naive(naive)
-    failed = int((~known).sum())
-    single = bool(bootstrap.single_patient(np.ones((len(known), 1), dtype=bool))[0])
+    failed = int((~has_radius).sum())
+    single = bool(bootstrap.single_patient(np.ones((len(has_radius), 1), dtype=bool))[0])
     bounds = {}
     for instead in (0.0, math.inf):
-        filled = np.where(known, values, instead)
+        filled = np.where(has_radius, values, instead)
         _checked(filled, infinite=True)
         value, samples = math.nan, np.full(bootstrap.resamples, math.nan)
         if undefined is None:
@@ -244,8 +246,8 @@ def _integral(radii: FloatArray, shares: FloatArray, naive: float) -> FloatArray
     """∫ max(0, Σ_{i: r_i > r} share_i − b) dr for each row of shares (R, N), whose sum is 1."""
     order = np.argsort(radii, kind="stable")
     ascending = radii[order]
-    left = np.cumsum(shares[:, order][:, ::-1], axis=1)[:, ::-1]  # up to each radius, from the one before
-    excess = left - naive
+    accuracies = np.cumsum(shares[:, order][:, ::-1], axis=1)[:, ::-1]  # up to each radius, from the one before
+    excess = accuracies - naive
     excess[excess < ROUNDING] = 0.0  # NaN stays
     finite = int(np.isfinite(ascending).sum())
     total: FloatArray = excess[:, :finite] @ np.diff(ascending[:finite], prepend=0.0)

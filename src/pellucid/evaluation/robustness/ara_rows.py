@@ -41,12 +41,12 @@ def ara_rows(
     """
     rows: list[Row] = []
     for kind in next(iter(radii.values()))[0]:
-        found = {v: [areas_of(one[kind], dataset, bootstrap) for one in seeds] for v, seeds in radii.items()}
-        names = list(next(iter(found.values()))[0].labels)
+        areas = {v: [areas_of(one[kind], dataset, bootstrap) for one in seeds] for v, seeds in radii.items()}
+        names = list(next(iter(areas.values()))[0].labels)
         for name in [*names, "mean"]:
             figures = {
                 v: [(x.overall if name == "mean" else x.labels[name]).replicates for x in seeds]
-                for v, seeds in found.items()
+                for v, seeds in areas.items()
             }
             rows += compare(_place(f"ara_{kind}", name), figures, reference)
     return rows
@@ -94,14 +94,14 @@ def _by_label(
         dataset.targets
     )
     decided = decisions(logits, dataset.task, thresholds)
-    found = {}
+    figures = {}
     for number, name in enumerate(dataset.classes):
         if number in missing:
             nothing = np.full(bootstrap.resamples, math.nan)
-            found[name] = Replicates(math.nan, nothing, 0, missing[number], bootstrap.key)
+            figures[name] = Replicates(math.nan, nothing, 0, missing[number], bootstrap.key)
         else:
-            found[name] = balanced_accuracy(decided[:, number], dataset.targets[:, number], bootstrap)
-    return {**found, "mean": Replicates.mean(list(found.values()), n=sum(r.n for r in found.values()))}
+            figures[name] = balanced_accuracy(decided[:, number], dataset.targets[:, number], bootstrap)
+    return {**figures, "mean": Replicates.mean(list(figures.values()), n=sum(r.n for r in figures.values()))}
 
 
 def _place(metric: str, name: str) -> Row:

@@ -68,8 +68,8 @@ def areas_of(radii: Radii, dataset: Dataset, bootstrap: Bootstrap) -> Areas:
             none = Replicates(math.nan, nothing, 0, missing[number], bootstrap.key)
             labels[name] = Area(none, none, 0)
         else:
-            image, lengths, found, present = _of_label(radii, dataset, number)
-            labels[name] = balanced_ara(lengths, found, present, bootstrap.take(image))
+            image, lengths, is_found, present = _of_label(radii, dataset, number)
+            labels[name] = balanced_ara(lengths, is_found, present, bootstrap.take(image))
     return Areas(mean_area(list(labels.values())), labels)
 
 
@@ -116,7 +116,7 @@ def conclude(
         path, measured_sha256 = folder / FILE, _digest_of(measured, dataset, bootstrap)
         if (stored := _stored(path, measured_sha256)) is not None:
             return stored
-        found: dict[str, Any] = {
+        document: dict[str, Any] = {
             "format": 1,
             **(about or {}),
             "protocol": protocol.name,
@@ -136,9 +136,9 @@ def conclude(
                 for kind, radii in measured.items()
             },
         }
-        found = dict(finite(found))
-        write_sealed(path, found)
-        return found
+        document = dict(finite(document))
+        write_sealed(path, document)
+        return document
 
 
 def _digest_of(measured: Mapping[str, Radii], dataset: Dataset, bootstrap: Bootstrap) -> str:
@@ -211,13 +211,13 @@ def raise_alarm(
     if len(rows) == 0:
         return {"n": 0, "better": 0, "unfound": 0, "largest": 0.0, "message": None}
     device = device_of(classifier)
-    known = radii.radius[radii.found]
+    lengths = radii.radius[radii.found]
     alarm = check_attack_strength(
         classifier,
         as_pixels(images[radii.image[rows]], device),
         radii.robustness_target.criterion_for(dataset.targets, radii.image[rows], radii.label[rows], device),
         torch.from_numpy(radii.radius[rows]),
-        largest=float(known.max()) if known.size and known.max() > 0 else math.nan,
+        largest=float(lengths.max()) if lengths.size and lengths.max() > 0 else math.nan,
         method=protocol.name,
         box=protocol.box,
         seed=protocol.seed,

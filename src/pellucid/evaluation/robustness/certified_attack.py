@@ -115,25 +115,25 @@ class _Search:
 
     def run(self, targets: Sequence[int], labels: Sequence[int]) -> list[Attacked]:
         """All decisions of the image."""
-        found: dict[int, Attacked] = {}
+        attacks: dict[int, Attacked] = {}
         for unit, (target, label) in enumerate(zip(targets, labels, strict=True)):
             if self._wrong(self.at_image, target, label):
-                found[unit] = Attacked(True, 0.0, 0, 0)
-        left = [unit for unit in range(len(targets)) if unit not in found]
-        if left:
+                attacks[unit] = Attacked(True, 0.0, 0, 0)
+        pending = [unit for unit in range(len(targets)) if unit not in attacks]
+        if pending:
             draws = self.smoothing.attack or 1
-            criterion = self._criterion([targets[u] for u in left], [labels[u] for u in left])
-            images = self.image.expand(len(left), -1, -1, -1).contiguous()
+            criterion = self._criterion([targets[u] for u in pending], [labels[u] for u in pending])
+            images = self.image.expand(len(pending), -1, -1, -1).contiguous()
             result = minimal(self.smoothed, images, criterion, batch_size=max(1, self.rows // draws))
-            for place, unit in enumerate(left):
-                found[unit] = self._confirmed(
+            for place, unit in enumerate(pending):
+                attacks[unit] = self._confirmed(
                     result.perturbation[place],
                     targets[unit],
                     labels[unit],
                     draws * int(result.gradient_evaluations[place]),
                     draws * int(result.forward_passes[place]),
                 )
-        return [found[unit] for unit in range(len(targets))]
+        return [attacks[unit] for unit in range(len(targets))]
 
     def _confirmed(self, perturbation: Tensor, target: int, label: int, gradients: int, passes: int) -> Attacked:
         """The shortest confirmed length along what was found, or along PGD's direction where there is none."""
@@ -143,10 +143,10 @@ class _Search:
                 gradients, passes = (n + PGD_STEPS * self.smoothed.samples for n in (gradients, passes))
             if not bool(perturbation.any()):  # met on the attack's draws already, or nothing found
                 continue
-            moved, looks = self._shortest(perturbation, target, label, attempt)
+            candidate, looks = self._shortest(perturbation, target, label, attempt)
             passes += looks * self.smoothing.samples
-            if moved is not None:
-                distance = (moved.double() - self.image.double())[None]
+            if candidate is not None:
+                distance = (candidate.double() - self.image.double())[None]
                 return Attacked(True, float(lengths(distance, "rms")), gradients, passes)
         return Attacked(False, math.nan, gradients, passes)
 
@@ -155,11 +155,11 @@ class _Search:
         low, high, best, looks = 0, len(FACTORS), None, 0
         while low < high:
             middle = (low + high) // 2
-            moved = (self.image + FACTORS[middle] * perturbation).clamp(0, 1)
+            candidate = (self.image + FACTORS[middle] * perturbation).clamp(0, 1)
             seed = seed_of(self.smoothing.seed, self.name, "confirm", label, attempt, middle)
             count = votes(
                 self.classifier,
-                moved,
+                candidate,
                 self.smoothing.sigma,
                 self.smoothing.samples,
                 seed=seed,
@@ -168,7 +168,7 @@ class _Search:
             )
             looks += 1
             if self._wrong(count, target, label):
-                best, high = moved, middle
+                best, high = candidate, middle
             else:
                 low = middle + 1
         return best, looks
@@ -176,7 +176,7 @@ class _Search:
     def _pushed(self, target: int, label: int) -> Tensor:
         """A perturbation (C, H, W) of a length that noise of this size needs, whatever is smallest."""
         criterion = self._criterion([target], [label])
-        moved = pgd(
+        attacked_images = pgd(
             self.smoothed,
             self.image[None],
             torch.tensor([target], device=self.image.device),
@@ -185,7 +185,7 @@ class _Search:
             steps=PGD_STEPS,
             random_start=False,
         )
-        return moved[0] - self.image
+        return attacked_images[0] - self.image
 
     def _criterion(self, targets: Sequence[int], labels: Sequence[int]) -> Criterion:
         device = self.image.device

@@ -103,19 +103,19 @@ def measure_certified(
         InputError: certificates of another network, dataset or setting in the folder; another process at work there;
             logits that are not finite.
     """
-    asked = record_of(dataset, [robustness_target], AttackConfig("tight", smoothing.seed), weights_sha256)
-    store = ResultsStore(folder, asked | smoothing.to_json())
+    record = record_of(dataset, [robustness_target], AttackConfig("tight", smoothing.seed), weights_sha256)
+    store = ResultsStore(folder, record | smoothing.to_json())
     log = store.rows(ROWS, CertifiedRow._fields, _parsed)
     image, label = robustness_target.decisions(dataset.targets)
     keys = [(dataset.ids[i], "" if k < 0 else dataset.classes[k]) for i, k in zip(image, label, strict=True)]
     with _alone(store):
-        done = {row.key: row for row in log.read()}
+        row_of = {row.key: row for row in log.read()}
         rows_at_once = _fitting(classifier, images)
         for index in np.unique(image):
             own = np.nonzero(image == index)[0]
             with step(1):
-                if any(keys[u] not in done for u in own):
-                    found = _one(
+                if any(keys[u] not in row_of for u in own):
+                    rows = _one(
                         classifier,
                         images[index],
                         dataset,
@@ -125,10 +125,10 @@ def measure_certified(
                         smoothing,
                         rows_at_once,
                     )
-                    new = [row for row in found if row.key not in done]
+                    new = [row for row in rows if row.key not in row_of]
                     log.append(map(_plain, new))
-                    done |= {row.key: row for row in new}
-    return [done[key] for key in keys]
+                    row_of |= {row.key: row for row in new}
+    return [row_of[key] for key in keys]
 
 
 def _one(
@@ -166,30 +166,30 @@ def _one(
             )
         )
     sides = SIDES if several else dataset.classes
-    made = []
+    results = []
     for label, truth, attack in zip(labels, truths, attacked, strict=True):
         row = max(label, 0)
-        found = certify(selection[row], estimation[row], smoothing.sigma, smoothing.alpha)
+        certificate = certify(selection[row], estimation[row], smoothing.sigma, smoothing.alpha)
         answer = predicted(estimation[row], smoothing.alpha)
-        made.append(
+        results.append(
             CertifiedRow(
                 name,
                 dataset.classes[label] if several else "",
                 sides[truth],
                 "" if answer is None else sides[answer],
-                sides[found.answer],
-                found.bound,
-                found.l2,
-                found.l2 / math.sqrt(pixels.numel()),
-                found.abstained,
-                found.answer == truth and not found.abstained,
+                sides[certificate.answer],
+                certificate.bound,
+                certificate.l2,
+                certificate.l2 / math.sqrt(pixels.numel()),
+                certificate.abstained,
+                certificate.answer == truth and not certificate.abstained,
                 None if attack is None else attack.found,
                 math.nan if attack is None else attack.radius,
                 0 if attack is None else attack.gradient_evaluations,
                 0 if attack is None else attack.forward_passes,
             )
         )
-    return made
+    return results
 
 
 def _fitting(classifier: nn.Module, images: Pixels) -> int:
@@ -220,7 +220,7 @@ def _cell(value: object) -> object:
 
 def _parsed(cells: list[str]) -> CertifiedRow:
     marks = {"0": False, "1": True}
-    name, label, truth, answer, candidate, bound, l2, rms, abstained, right, found, length, gradients, passes = cells
+    name, label, truth, answer, candidate, bound, l2, rms, abstained, right, is_found, length, gradients, passes = cells
     return CertifiedRow(
         name,
         label,
@@ -230,7 +230,7 @@ def _parsed(cells: list[str]) -> CertifiedRow:
         *(float(bound), float(l2), float(rms)),
         marks[abstained],
         marks[right],
-        marks[found] if found else None,
+        marks[is_found] if is_found else None,
         float(length) if length else math.nan,
         *(int(gradients), int(passes)),
     )

@@ -87,7 +87,7 @@ def certified_summary(
         name: ratio(np.bincount(places, weights=values, minlength=count), units, bootstrap).estimate().to_json()
         for name, values in (("accuracy", right), ("abstentions", wrong_or_none))
     }
-    found: dict[str, Any] = {
+    summary: dict[str, Any] = {
         **smoothing.to_json(),
         "images": count,
         "patients": len(set(dataset.patients)),
@@ -106,22 +106,22 @@ def certified_summary(
     }
     if bracket.attack is not None:
         end = _end(bracket.attack, _above(areas_of(bracket.attack, dataset, bootstrap)))
-        found["attack"] = end | {
+        summary["attack"] = end | {
             "found": int(bracket.attack.found.sum()),
             "not_found": int((~bracket.attack.found).sum()),
             "gradient_evaluations_per_image": float(bracket.attack.gradient_evaluations.sum() / count),
             "forward_passes_per_image": float(bracket.attack.forward_passes.sum() / count),
         }
-    return found
+    return summary
 
 
 def curves_of(bracket: Bracket, dataset: Dataset) -> dict[str, Curve]:
     """Accuracy against radius of both ends; the attack's counts what was not found as never broken."""
-    found = {"certified": curve_of(bracket.certified, dataset)}
+    curves = {"certified": curve_of(bracket.certified, dataset)}
     if bracket.attack is not None:
         curve = curve_of(bracket.attack, dataset)
-        found["attack"] = Curve(curve.radius, curve.upper, curve.upper)
-    return found
+        curves["attack"] = Curve(curve.radius, curve.upper, curve.upper)
+    return curves
 
 
 def alarm(rows: Sequence[CertifiedRow], smoothing: Smoothing) -> dict[str, Any]:

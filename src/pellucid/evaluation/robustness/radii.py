@@ -141,8 +141,8 @@ def measure(
         InputError: radii of another network, dataset or protocol in the folder; logits that are not finite.
     """
     wished = batch_size or _fitting(classifier, images)
-    asked = record_of(dataset, robustness_targets, protocol, weights_sha256) | {"batch_size": wished}
-    store = ResultsStore(folder, asked, adopted=["batch_size"])
+    record = record_of(dataset, robustness_targets, protocol, weights_sha256) | {"batch_size": wished}
+    store = ResultsStore(folder, record, adopted=["batch_size"])
     ledger = RadiusLog(store)
     size = int(store.record["batch_size"])
     work = [
@@ -151,16 +151,16 @@ def measure(
         for image, label in [robustness_target.decisions(dataset.targets)]
         for rows in in_batches(len(image), size)
     ]
-    left = work
-    while left:
+    pending = work
+    while pending:
         ledger.read()
-        now = [batch for batch in left if not batch.done(ledger, dataset)]
-        if len(now) < len(left):
-            advance(sum(len(b.image) for b in left) - sum(len(b.image) for b in now))
-        left = now
+        now = [batch for batch in pending if not batch.done(ledger, dataset)]
+        if len(now) < len(pending):
+            advance(sum(len(b.image) for b in pending) - sum(len(b.image) for b in now))
+        pending = now
         with step(0):  # counted once a batch is in the ledger, here or elsewhere
-            taken = any(_take(batch, store, ledger, classifier, images, dataset, protocol) for batch in left)
-        if left and not taken:
+            took_one = any(_take(batch, store, ledger, classifier, images, dataset, protocol) for batch in pending)
+        if pending and not took_one:
             time.sleep(PATIENCE)  # others are busy with all that is left; should one of them die, its lock is free
     return {q.kind: _collect(q, ledger, dataset, store.seconds(f"{q.kind}-")) for q in robustness_targets}
 

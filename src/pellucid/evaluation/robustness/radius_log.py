@@ -71,7 +71,7 @@ def _plain(row: RadiusRow) -> list[object]:
 
 
 def _parsed(cells: list[str]) -> RadiusRow:
-    kind, name, label, found, correct, radius, gradients, passes = cells
+    kind, name, label, is_found, correct, radius, gradients, passes = cells
     marks = {"0": False, "1": True}
     length = float(radius) if radius else math.nan
-    return RadiusRow(kind, name, label, marks[found], marks[correct], length, int(gradients), int(passes))
+    return RadiusRow(kind, name, label, marks[is_found], marks[correct], length, int(gradients), int(passes))

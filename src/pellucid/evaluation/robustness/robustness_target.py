@@ -63,15 +63,15 @@ class RobustnessTarget:
         """
         if self.task == "multiclass":
             return {}
-        found = {}
+        reasons = {}
         for label, level in enumerate(self.levels):
             positives, negatives = (int((targets[:, label] == value).sum()) for value in (1, 0))
             if not 0 < level < 1:  # also NaN
                 name = "threshold" if self.criterion == "label_flipped" else "best constant"
-                found[label] = f"the {name} of the label is {level:g}, no probability between 0 and 1"
+                reasons[label] = f"the {name} of the label is {level:g}, no probability between 0 and 1"
             elif min(positives, negatives) < MINIMUM:
-                found[label] = too_few(positives, negatives)
-        return found
+                reasons[label] = too_few(positives, negatives)
+        return reasons
 
     def decisions(self, targets: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """What is attacked: image and label numbers (U,); the label of a multiclass network is −1.
@@ -80,9 +80,9 @@ class RobustnessTarget:
         """
         if self.task == "multiclass":
             return np.arange(len(targets)), np.full(len(targets), -1)
-        asked = ~np.isnan(np.asarray(targets, dtype=np.float64))
-        asked[:, list(self.undefined(targets))] = False
-        image, label = np.nonzero(asked)
+        is_defined = ~np.isnan(np.asarray(targets, dtype=np.float64))
+        is_defined[:, list(self.undefined(targets))] = False
+        image, label = np.nonzero(is_defined)
         return image.astype(np.int64), label.astype(np.int64)
 
     def criterion_for(
@@ -156,11 +156,11 @@ def balanced(counts: npt.ArrayLike) -> bool:
         >>> balanced([1000, 1000, 1000]), balanced([57, 41, 51, 49, 44, 50, 56, 48, 57, 59]), balanced([40, 5, 5])
         (True, True, False)
     """
-    found = np.asarray(counts, dtype=np.float64)
-    expected = found.sum() / len(found)
-    if bool((np.abs(found / expected - 1) <= TOLERANCE).all()):
+    observed = np.asarray(counts, dtype=np.float64)
+    expected = observed.sum() / len(observed)
+    if bool((np.abs(observed / expected - 1) <= TOLERANCE).all()):
         return True
-    return bool(expected >= 5 and chisquare(found).pvalue >= CHANCE)
+    return bool(expected >= 5 and chisquare(observed).pvalue >= CHANCE)
 
 
 def _constant(card: Mapping[str, Any], dataset: Dataset) -> tuple[float, ...]:
@@ -184,8 +184,8 @@ def check_something_to_measure(robustness_targets: Sequence[RobustnessTarget], d
     for robustness_target in robustness_targets:
         missing = robustness_target.undefined(dataset.targets)
         if dataset.task == "multilabel" and len(missing) == len(dataset.classes):
-            told = "; ".join(f"{dataset.classes[k]}: {why}" for k, why in missing.items())
+            reasons = "; ".join(f"{dataset.classes[k]}: {why}" for k, why in missing.items())
             raise InputError(
-                f"no label has an Accuracy-Robustness Area of kind {robustness_target.kind} ({told}). "
+                f"no label has an Accuracy-Robustness Area of kind {robustness_target.kind} ({reasons}). "
                 "Measure more images."
             )

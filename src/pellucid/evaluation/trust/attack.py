@@ -62,48 +62,48 @@ def judge_attack(
     rows = attacked_rows(len(subjects.images), settings.attacked)
     images, targets = subjects.images[rows], subjects.targets[rows]
     network: Any = classifier
-    found: dict[str, Manipulation] = {}
+    manipulations: dict[str, Manipulation] = {}
     for goal in ("same-decision", "same-map"):
         attack = Attack(method, goal, settings.budgets, steps=settings.attack_steps, seed=settings.seed)
-        found[goal] = manipulate(network, images, attack, targets=targets, thresholds=thresholds)
-    forged, moved = found["same-decision"], found["same-map"]
+        manipulations[goal] = manipulate(network, images, attack, targets=targets, thresholds=thresholds)
+    forged, same_map = manipulations["same-decision"], manipulations["same-map"]
     budgets = settings.budgets
     rank, noise = (_usable(forged, part["rank_correlation"]) for part in (forged.similarity, forged.noise))
     values = {
         "attacked_rank": mean_over_budgets(budgets, rank, 1.0),
         "map_invalidated": mean_over_budgets(budgets, _usable(forged, forged.found), 0.0),
-        "decision_invalidated": mean_over_budgets(budgets, _usable(moved, moved.found), 0.0),
+        "decision_invalidated": mean_over_budgets(budgets, _usable(same_map, same_map.found), 0.0),
     }
-    kept = settings.examples
+    count = settings.examples
     curves: dict[str, Any] = {
         "attack_budgets": np.array([0.0, *budgets]),
         "attack_rank": _from_one(rank),
         "attack_noise": _from_one(noise),
-        "maps_rows": rows[:kept],
-        "maps_before": forged.before[:kept].float().cpu().numpy(),
-        "maps_attacked": forged.after[-1, :kept].float().cpu().numpy(),
-        "maps_images": forged.perturbed[-1, :kept].float().cpu().numpy(),
+        "maps_rows": rows[:count],
+        "maps_before": forged.before[:count].float().cpu().numpy(),
+        "maps_attacked": forged.after[-1, :count].float().cpu().numpy(),
+        "maps_images": forged.perturbed[-1, :count].float().cpu().numpy(),
     }
-    spent = sum(int(m.gradient_evaluations[-1].sum()) for m in found.values())
+    spent = sum(int(m.gradient_evaluations[-1].sum()) for m in manipulations.values())
     cost = {"gradient_evaluations": spent, "seconds": time.monotonic() - started}
     return Findings(method, values, {}, curves, cost=cost)
 
 
-def with_attack(found: Findings, attacked: Findings) -> Findings:
+def with_attack(findings: Findings, attacked: Findings) -> Findings:
     """What was measured of a method, and of the attack on it, as one."""
     cost = {f"attack_{name}": value for name, value in attacked.cost.items()}
-    return found.joined(replace(attacked, cost=cost))
+    return findings.joined(replace(attacked, cost=cost))
 
 
-def _usable(found: Manipulation, values: torch.Tensor) -> npt.NDArray[np.float64]:
+def _usable(manipulation: Manipulation, values: torch.Tensor) -> npt.NDArray[np.float64]:
     """(B, N), NaN for images whose map is the same everywhere."""
-    bad = np.array([reason is not None for reason in found.reasons])
+    bad = np.array([reason is not None for reason in manipulation.reasons])
     return np.where(bad, np.nan, values.double().cpu().numpy())
 
 
 def _from_one(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The mean curve over budgets, from 1 at a budget of 0; NaN where no image has a value."""
-    known = ~np.isnan(values)
-    sums, counts = np.where(known, values, 0).sum(1), known.sum(1)
+    is_known = ~np.isnan(values)
+    sums, counts = np.where(is_known, values, 0).sum(1), is_known.sum(1)
     means = np.divide(sums, counts, out=np.full(len(values), np.nan), where=counts > 0)
     return np.concatenate([[1.0], means])

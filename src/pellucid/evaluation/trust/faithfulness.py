@@ -121,10 +121,10 @@ def replacement_curve(
             f"{tuple(ranks.shape)}, {tuple(start.shape)}, {tuple(end.shape)} and {steps}."
         )
     places = int(ranks.max()) + 1 if ranks.numel() else 1
-    taken = torch.linspace(0, places, min(steps, places) + 1).round().long().to(ranks.device)
+    counts = torch.linspace(0, places, min(steps, places) + 1).round().long().to(ranks.device)
     shares, scores = [], []
     for index in range(len(images)):
-        gone = ranks[index] < taken[:, None, None]
+        gone = ranks[index] < counts[:, None, None]
         mixed = torch.where(gone[:, None], end[index], start[index])
         same = targets[index].expand(len(mixed))
         parts = [target_scores(classifier, mixed[r], same[r], scale) for r in in_batches(len(mixed), batch_size)]
@@ -168,11 +168,11 @@ def insertion(
     return _defined(curve, maps)
 
 
-def mean_curve(name: str, drawn: Sequence[Curve]) -> dict[str, npt.NDArray[np.float64]]:
+def mean_curve(name: str, curves: Sequence[Curve]) -> dict[str, npt.NDArray[np.float64]]:
     """The mean over curves and images, as `name_share` and `name_score`; images without a score are left out."""
     return {
-        f"{name}_share": torch.stack([c.share for c in drawn]).mean((0, 1)).numpy(),
-        f"{name}_score": torch.stack([c.score for c in drawn]).flatten(0, 1).nanmean(0).numpy(),
+        f"{name}_share": torch.stack([c.share for c in curves]).mean((0, 1)).numpy(),
+        f"{name}_score": torch.stack([c.score for c in curves]).flatten(0, 1).nanmean(0).numpy(),
     }
 
 

@@ -60,16 +60,16 @@ def compose(
     rng = np.random.default_rng(seed)
     right = np.flatnonzero(truth == guess)
     of_class = {int(c): right[truth[right] == c] for c in np.unique(truth[right])}
-    chosen, places = [], []
+    quarters, places = [], []
     for row in rng.permutation(right)[:limit] if len(of_class) > 1 else ():
         others = [c for c in of_class if c != truth[row]]
-        drawn = rng.permutation(others)[:3].tolist()
-        drawn += rng.choice(others, 3 - len(drawn)).tolist()
-        beside = [int(rng.choice(of_class[c])) for c in drawn]
+        other_classes = rng.permutation(others)[:3].tolist()
+        other_classes += rng.choice(others, 3 - len(other_classes)).tolist()
+        beside = [int(rng.choice(of_class[c])) for c in other_classes]
         place = int(rng.integers(4))
-        chosen.append([*beside[:place], int(row), *beside[place:]])
+        quarters.append([*beside[:place], int(row), *beside[place:]])
         places.append(place)
-    rows, spots = np.array(chosen, dtype=np.int64).reshape(-1, 4), np.array(places, dtype=np.int64)
+    rows, spots = np.array(quarters, dtype=np.int64).reshape(-1, 4), np.array(places, dtype=np.int64)
     return Mosaics(rows, spots, truth[rows[np.arange(len(rows)), spots]].astype(np.int64))
 
 

@@ -98,7 +98,7 @@ def randomisation(work: MethodAtWork) -> Findings:
 def stability(work: MethodAtWork) -> Findings:
     """How far a map moves at most when the pixels move a little."""
     samples, settings = work.samples, work.settings
-    found = max_sensitivity(
+    sensitivity = max_sensitivity(
         work.mapper,
         work.model,
         samples.images,
@@ -107,7 +107,7 @@ def stability(work: MethodAtWork) -> Findings:
         samples=settings.samples,
         seed=settings.seed,
     )
-    return work.findings({"max_sensitivity": found.numpy()})
+    return work.findings({"max_sensitivity": sensitivity.numpy()})
 
 
 def faithfulness(work: MethodAtWork) -> Findings:
@@ -120,8 +120,8 @@ def faithfulness(work: MethodAtWork) -> Findings:
         values[f"{name}_area"] = curve.area.numpy()
         curves |= mean_curve(name, [curve])
     with step(len(samples.images)):
-        found = infidelity(work.model, samples.images, samples.targets, work.maps, seed=seed)
-    return work.findings({**values, "infidelity": found.numpy()}, curves)
+        infidelities = infidelity(work.model, samples.images, samples.targets, work.maps, seed=seed)
+    return work.findings({**values, "infidelity": infidelities.numpy()}, curves)
 
 
 def agreement(work: MethodAtWork) -> Findings:
@@ -218,5 +218,5 @@ def _takes_mosaics(model: Any, images: Tensor, task: Mosaics) -> bool:  # noqa: 
 
 def _means(values: Tensor) -> npt.NDArray[np.float64]:
     """Over the images with a value; NaN where there is none."""
-    found: npt.NDArray[np.float64] = values.nanmean(1).numpy()
-    return found
+    means: npt.NDArray[np.float64] = values.nanmean(1).numpy()
+    return means

@@ -64,10 +64,10 @@ class Mapper:
     def _part(self, classifier: Any, images: Tensor, targets: Tensor, seed: int) -> Tensor:  # noqa: ANN401
         if self._draw is None:
             options = {"seed": seed} if self._seeded else {}
-            found = explain(self.name, classifier, images, targets, **options)
-            self.gradient_evaluations += found.gradient_evaluations * len(images)
-            self.forward_passes += found.forward_passes * len(images)
-            return found.maps.detach().float()
+            explanation = explain(self.name, classifier, images, targets, **options)
+            self.gradient_evaluations += explanation.gradient_evaluations * len(images)
+            self.forward_passes += explanation.forward_passes * len(images)
+            return explanation.maps.detach().float()
         maps = self._draw(classifier, images, targets, seed)
         if maps.shape != (len(images), *images.shape[2:]):
             raise InputError(

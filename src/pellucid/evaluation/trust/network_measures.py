@@ -36,8 +36,8 @@ ORDERS = 4
 
 def input_alignment(model: Any, samples: TrustSamples, settings: TrustSettings) -> Findings:  # noqa: ANN401
     """Whether the gradients look like the images."""
-    found = alignment(model, samples.images, samples.targets, batch_size=settings.batch_size)
-    values = {"alignment": found.alpha.numpy(), "alignment_cosine": found.cosine.numpy()}
+    result = alignment(model, samples.images, samples.targets, batch_size=settings.batch_size)
+    values = {"alignment": result.alpha.numpy(), "alignment_cosine": result.cosine.numpy()}
     return Findings("", values, {}, {})
 
 
@@ -49,12 +49,12 @@ def random_orders(model: Any, samples: TrustSamples, settings: TrustSettings) ->
     values: dict[str, npt.NDArray[np.float64]] = {}
     curves: dict[str, Any] = {}
     for name, (start, end) in ends.items():
-        drawn: list[Curve] = []
+        order_curves: list[Curve] = []
         for order in range(ORDERS):
             ranks = random_ranks(len(images), cells, settings.seed + order).to(images.device)
-            drawn.append(replacement_curve(model, images, samples.targets, ranks, start=start, end=end))
-        values[f"{name}_area"] = torch.stack([c.area for c in drawn]).mean(0).numpy()
-        curves |= mean_curve(name, drawn)
+            order_curves.append(replacement_curve(model, images, samples.targets, ranks, start=start, end=end))
+        values[f"{name}_area"] = torch.stack([c.area for c in order_curves]).mean(0).numpy()
+        curves |= mean_curve(name, order_curves)
     return Findings("", values, {}, curves)
 
 

@@ -160,27 +160,32 @@ def cascade(
     if len(images) == 0:
         raise InputError("randomisation needs at least one image; found none.")
     order = layers_from_the_head(classifier, images)
-    found = cascade_depths(len(order)) if depths is None else tuple(depths)
-    if not found or found[0] != 0 or list(found) != sorted(set(found)) or found[-1] > len(order):
-        raise InputError(f"depths must rise from 0 to at most {len(order)} layers; found {found}.")
-    ranks, structures, kept = [], [], []
+    stages = cascade_depths(len(order)) if depths is None else tuple(depths)
+    if (
+        not stages
+        or stages[0] != 0
+        or list(stages) != sorted(set(stages))
+        or stages[-1] > len(order)
+    ):
+        raise InputError(f"depths must rise from 0 to at most {len(order)} layers; found {stages}.")
+    ranks, structures, examples = [], [], []
     before = mapper(classifier, images, targets, seed)
     devices = [images.device] if images.device.type == "cuda" else []
     with restored(classifier), torch.random.fork_rng(devices=devices):
         torch.manual_seed(APART + seed)
-        for step, depth in enumerate(found):
-            done = found[step - 1] if step else 0
-            for _, module in order[done:depth]:
+        for step, depth in enumerate(stages):
+            previous = stages[step - 1] if step else 0
+            for _, module in order[previous:depth]:
                 randomize(module)
             if depth:
                 _calibrate([module for _, module in order[:depth]], classifier, images[:CALIBRATION])
             after = mapper(classifier, images, targets, seed + 1 + step)
             ranks.append(spearman(before, after).cpu())
             structures.append(ssim(before, after).cpu())
-            kept.append(after[:keep].cpu())
+            examples.append(after[:keep].cpu())
             advance(len(images))
-    names = tuple(order[depth - 1][0] if depth else "" for depth in found)
-    return Randomization(found, names, torch.stack(ranks), torch.stack(structures), torch.stack(kept))
+    names = tuple(order[depth - 1][0] if depth else "" for depth in stages)
+    return Randomization(stages, names, torch.stack(ranks), torch.stack(structures), torch.stack(examples))
 
 
 def _calibrate(modules: Sequence[nn.Module], classifier: nn.Module, images: Tensor) -> None:

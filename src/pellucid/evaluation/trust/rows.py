@@ -107,42 +107,42 @@ def trust_row(measure: str, method: str, figure: Replicates, *, beside: str = ""
         figure: with its resamples.
         beside: another network that the figure is about; stands in the measure's label.
     """
-    told, shown = MEASURES[measure], figure.estimate()
-    label = f"{told.label}: {beside}" if beside else told.label
+    facts, estimate = MEASURES[measure], figure.estimate()
+    label = f"{facts.label}: {beside}" if beside else facts.label
     return TrustRow(
-        told.question,
+        facts.question,
         measure,
         label,
         method,
-        shown.value,
-        shown.low,
-        shown.high,
-        shown.n,
-        told.better,
-        verdict(shown.low, shown.high, told.bar, shown.n),
-        told.bar,
-        shown.reason,
-        told.means,
-        told.not_means,
+        estimate.value,
+        estimate.low,
+        estimate.high,
+        estimate.n,
+        facts.better,
+        verdict(estimate.low, estimate.high, facts.bar, estimate.n),
+        facts.bar,
+        estimate.reason,
+        facts.means,
+        facts.not_means,
     )
 
 
 def undefined_row(measure: str, method: str, reason: str) -> TrustRow:
     """A row whose figure is undefined, and why."""
-    told = MEASURES[measure]
+    facts = MEASURES[measure]
     nothing = (math.nan, math.nan, math.nan, 0)
     return TrustRow(
-        told.question,
+        facts.question,
         measure,
-        told.label,
+        facts.label,
         method,
         *nothing,
-        told.better,
+        facts.better,
         None,
-        told.bar,
+        facts.bar,
         reason,
-        told.means,
-        told.not_means,
+        facts.means,
+        facts.not_means,
     )
 
 
@@ -183,23 +183,23 @@ def trust_table(
         for name, masks in (("marker_share", subjects.shortcut.marker), ("finding_share", subjects.shortcut.finding)):
             rows.append(_row(name, TRIVIAL + "uniform", masks.mean((1, 2)), draws))  # the region's share of the image
     best = max(trivial, key=lambda name: _mean(trivial[name]), default="")
-    for found in methods:
-        rows += method_rows(found, network, draws, trivial.get(best))
+    for findings in methods:
+        rows += method_rows(findings, network, draws, trivial.get(best))
     order = list(MEASURES)
     return sorted(rows, key=lambda row: order.index(row.measure))
 
 
 def method_rows(
-    found: Findings, network: Findings, draws: _Draws, yardstick: np.ndarray[Any, Any] | None = None
+    findings: Findings, network: Findings, draws: _Draws, yardstick: np.ndarray[Any, Any] | None = None
 ) -> list[TrustRow]:
     """One method's rows; `yardstick` is the best trivial map's average precision on each finding."""
-    values = dict(found.values)
+    values = dict(findings.values)
     values["flipping_gain"] = network.values["deletion_area"] - values["deletion_area"]
     values["insertion_gain"] = values["insertion_area"] - network.values["insertion_area"]
     if yardstick is not None and "auprc" in values:
         values["place_gain"] = values["auprc"] - yardstick
-    rows = [_row(name, found.method, v, draws) for name, v in values.items()]
-    rows += [undefined_row(name, found.method, why) for name, why in found.reasons.items()]
+    rows = [_row(name, findings.method, v, draws) for name, v in values.items()]
+    rows += [undefined_row(name, findings.method, why) for name, why in findings.reasons.items()]
     return rows
 
 

@@ -50,7 +50,7 @@ class Trust:
             {
                 "images": self.images,
                 "budget": self.planned,
-                "cost": {name: found.cost for name, found in self.methods.items()},
+                "cost": {name: findings.cost for name, findings in self.methods.items()},
                 "curves": {RANDOM_ORDER: _curves(self.network)} | {n: _curves(f) for n, f in self.methods.items()},
                 "rows": [row.to_json() for row in self.rows],
             }
@@ -99,7 +99,7 @@ def judge_all(
     network = _kept(
         store, "network", "random order", 2 * ORDERS * count, partial(judge_network, classifier, subjects, settings)
     )
-    found = {}
+    findings = {}
     # as many steps as maps: three maps are drawn without a step, for deletion, insertion and infidelity in their place
     planned = budget(classifier, subjects, settings, len(others))
     attacks = 2 * len(settings.budgets) * min(count, settings.attacked)
@@ -107,11 +107,11 @@ def judge_all(
         mapper = Mapper(name, batch_size=settings.batch_size)
         judge = partial(judge_method, mapper, classifier, subjects, settings, others=others)
         maps = _kept(store, name, name, planned["explanations_per_method"], judge)
-        asked = f"{name}.attacked-{settings.attacked}x{settings.attack_steps}{decided_at(thresholds)}"
+        part_name = f"{name}.attacked-{settings.attacked}x{settings.attack_steps}{decided_at(thresholds)}"
         attack = partial(judge_attack, name, classifier, subjects, settings, thresholds=thresholds)
-        found[name] = with_attack(maps, _kept(store, asked, f"attack {name}", attacks, attack))
-    rows = trust_table(network, list(found.values()), subjects, settings.seed)
-    return Trust(network, found, rows, planned, count)
+        findings[name] = with_attack(maps, _kept(store, part_name, f"attack {name}", attacks, attack))
+    rows = trust_table(network, list(findings.values()), subjects, settings.seed)
+    return Trust(network, findings, rows, planned, count)
 
 
 def planned_work(classifier: nn.Module, subjects: TrustSamples, settings: TrustSettings, others: int = 0) -> str:
@@ -126,12 +126,12 @@ def planned_work(classifier: nn.Module, subjects: TrustSamples, settings: TrustS
 
 def _kept(store: ResultsStore, name: str, title: str, steps: int, judge: Callable[[], Findings]) -> Findings:
     """What is kept under a name; judged first, and kept, where nothing is."""
-    found = read_findings(store, name)
-    if found is None:
+    findings = read_findings(store, name)
+    if findings is None:
         with progress_context(title, steps):
-            found = judge()
-        keep_findings(store, name, found)
-    return found
+            findings = judge()
+        keep_findings(store, name, findings)
+    return findings
 
 
 def decided_at(thresholds: Sequence[float] | None) -> str:
@@ -146,7 +146,7 @@ def decided_at(thresholds: Sequence[float] | None) -> str:
     return "-" + hashlib.sha256(repr([float(t) for t in thresholds]).encode()).hexdigest()[:8]
 
 
-def _curves(found: Findings) -> dict[str, Any]:
+def _curves(findings: Findings) -> dict[str, Any]:
     """The curves that are drawn, as numbers; without the maps."""
-    numbers = {name: values.tolist() for name, values in found.curves.items() if not name.startswith("maps")}
-    return numbers | ({"layers": list(found.layers)} if found.layers else {})
+    numbers = {name: values.tolist() for name, values in findings.curves.items() if not name.startswith("maps")}
+    return numbers | ({"layers": list(findings.layers)} if findings.layers else {})

@@ -150,8 +150,8 @@ def targets_of(logits: npt.NDArray[np.floating], truth: npt.NDArray[np.generic],
     """
     if task == "multiclass":
         return np.asarray(logits.argmax(1), dtype=np.int64)
-    shown = np.asarray(truth == 1)
-    among = np.where(shown.any(1, keepdims=True), shown, True)
+    is_present = np.asarray(truth == 1)
+    among = np.where(is_present.any(1, keepdims=True), is_present, True)
     return np.asarray(np.where(among, logits, -np.inf).argmax(1), dtype=np.int64)
 
 

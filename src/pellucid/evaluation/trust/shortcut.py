@@ -93,9 +93,9 @@ def shortcut_task(
         raise InputError(f"no image shows both {finding} and the marker: take more images.")
     both = dataset.subset(rows).limit(limit)
     assert both.regions is not None
-    found = both.regions
+    regions = both.regions
     masks = {
-        label: np.stack([found.mask(i, label, size) for i in range(len(both))]) for label in (finding, SHORTCUT_LABEL)
+        label: np.stack([regions.mask(i, label, size) for i in range(len(both))]) for label in (finding, SHORTCUT_LABEL)
     }
     return ShortcutTask(
         both,

@@ -25,8 +25,10 @@ def read_findings(store: ResultsStore, name: str) -> Findings | None:
     return Findings(about["method"], values, about["reasons"], curves, tuple(about["layers"]), about["cost"])
 
 
-def keep_findings(store: ResultsStore, name: str, found: Findings) -> None:
+def keep_findings(store: ResultsStore, name: str, findings: Findings) -> None:
     """Keep something, whole or not at all."""
-    about = {"method": found.method, "reasons": found.reasons, "layers": found.layers, "cost": found.cost}
-    arrays = {f"value_{k}": v for k, v in found.values.items()} | {f"curve_{k}": v for k, v in found.curves.items()}
+    about = {"method": findings.method, "reasons": findings.reasons, "layers": findings.layers, "cost": findings.cost}
+    arrays = {f"value_{k}": v for k, v in findings.values.items()} | {
+        f"curve_{k}": v for k, v in findings.curves.items()
+    }
     store.write(name, {"about": np.array(json.dumps(finite(about))), **arrays})

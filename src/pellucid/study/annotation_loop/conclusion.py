@@ -40,46 +40,46 @@ def aims(study: StudyConfig) -> list[Aim]:
 
 
 def reach(
-    found: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], aim: Aim, study: StudyConfig, arm: str
+    replicates: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], aim: Aim, study: StudyConfig, arm: str
 ) -> dict[str, Any]:
     """Whether an arm reached an aim against the cheating network and against the control, and whether that is shown.
 
     It is met where the figures say so, and shown where the interval of what they say excludes the opposite.
     """
     assert study.loop is not None
-    after = found[arm, study.loop.aim][aim.metric]
-    told: dict[str, Any] = {"arm": arm, "metric": aim.metric, "goal": aim.goal, "against": {}}
+    after = replicates[arm, study.loop.aim][aim.metric]
+    answer: dict[str, Any] = {"arm": arm, "metric": aim.metric, "goal": aim.goal, "against": {}}
     for name, place in ((BASE, (BASE, 0)), (study.loop.control.label, (study.loop.control.label, study.loop.aim))):
-        before = found[place][aim.metric]
+        before = replicates[place][aim.metric]
         start = Replicates.mean(before).value
         bar = [r * 0.5 for r in before] if aim.goal == "half" else before
         beyond = paired_difference(after, bar).estimate
         sign = -1 if aim.goal == "half" else 1
         ends = sorted((sign * beyond.low, sign * beyond.high))
         least = sign * beyond.value
-        known = math.isfinite(least) and (aim.goal != "half" or start > 0)  # what is not there cannot be halved
-        told["against"][name] = {
+        is_defined = math.isfinite(least) and (aim.goal != "half" or start > 0)  # what is not there cannot be halved
+        answer["against"][name] = {
             "before": start,
             "after": Replicates.mean(after).value,
-            "met": bool(least >= 0 if aim.goal != "rise" else least > 0) if known else None,
-            "shown": "yes" if known and ends[0] > 0 else "no" if known and ends[1] < 0 else "unclear",
+            "met": bool(least >= 0 if aim.goal != "rise" else least > 0) if is_defined else None,
+            "shown": "yes" if is_defined and ends[0] > 0 else "no" if is_defined and ends[1] < 0 else "unclear",
             "difference": paired_difference(after, before).to_json(),
         }
-    return told
+    return answer
 
 
 def conclude(reached: Sequence[Mapping[str, Any]], count: int) -> list[str]:
     """What the figures say of the aims, arm by arm and against whom, in plain words."""
-    said = []
+    sentences = []
     for arm in dict.fromkeys(one["arm"] for one in reached):
         own = [one for one in reached if one["arm"] == arm]
         for against in own[0]["against"]:
             verdicts = [one["against"][against] for one in own]
-            met = sum(v["met"] is True for v in verdicts)
+            reached_count = sum(v["met"] is True for v in verdicts)
             parts = [_sentence(one["metric"], one["goal"], v) for one, v in zip(own, verdicts, strict=True)]
-            whole = "met" if met == len(own) else f"met in {met} of {len(own)} points"
-            said.append(f"“{arm}”, {count} images, against “{against}”: the aim is {whole}. {' '.join(parts)}")
-    return said
+            whole = "met" if reached_count == len(own) else f"met in {reached_count} of {len(own)} points"
+            sentences.append(f"“{arm}”, {count} images, against “{against}”: the aim is {whole}. {' '.join(parts)}")
+    return sentences
 
 
 def costs(
@@ -89,32 +89,32 @@ def costs(
 
     How well the finding is told where the marker tells is no cost: that is the shortcut, which should go.
     """
-    said = []
+    sentences = []
     for arm in arms:
         worse = []
         for row in rows:
-            shown, difference = loop_metric(row["metric"]), row["against_control"]
-            if (row["variant"], row["at"]) != (arm, str(count)) or row["metric"] in aimed or not shown.better:
+            metric, difference = loop_metric(row["metric"]), row["against_control"]
+            if (row["variant"], row["at"]) != (arm, str(count)) or row["metric"] in aimed or not metric.better:
                 continue
             if difference and difference["low"] is not None:
-                ends = sorted(shown.better * difference[end] for end in ("low", "high"))
+                ends = sorted(metric.better * difference[end] for end in ("low", "high"))
                 if ends[1] < 0:
                     before, after = row["value"] - difference["value"], row["value"]
-                    worse.append(f"{shown.label} {number(before, shown.decimals)} → {number(after, shown.decimals)}")
-        told = "; ".join(worse) if worse else "nothing that these images could show"
-        said.append(f"“{arm}”, {count} images, is worse than “{control}” in: {told}.")
-    return said
+                    worse.append(f"{metric.label} {number(before, metric.decimals)} → {number(after, metric.decimals)}")
+        text = "; ".join(worse) if worse else "nothing that these images could show"
+        sentences.append(f"“{arm}”, {count} images, is worse than “{control}” in: {text}.")
+    return sentences
 
 
 def order_sentence(one: Mapping[str, Any]) -> str:
     """How an arm with marks differs from another whose images came in another order, of one figure."""
-    shown, (value, low, high) = loop_metric(one["metric"]), (one["estimate"][k] for k in ("value", "low", "high"))
-    who = f"“{one['arm']}” less “{one['other']}”, {one['number']} images: {shown.label}"
+    metric, (value, low, high) = loop_metric(one["metric"]), (one["estimate"][k] for k in ("value", "low", "high"))
+    who = f"“{one['arm']}” less “{one['other']}”, {one['number']} images: {metric.label}"
     if value is None or low is None:
         return f"{who} cannot be compared."
-    figures = [number(v, shown.decimals, signed=True) for v in (value, low, high)]
-    told = ", no difference that these images could show" if low <= 0 <= high else ""
-    return f"{who} {figures[0]} [{figures[1]}, {figures[2]}]{told}."
+    figures = [number(v, metric.decimals, signed=True) for v in (value, low, high)]
+    ending = ", no difference that these images could show" if low <= 0 <= high else ""
+    return f"{who} {figures[0]} [{figures[1]}, {figures[2]}]{ending}."
 
 
 WANTED = {"half": "half or less was wanted", "rise": "a rise was wanted", "keep": "no fall was wanted"}

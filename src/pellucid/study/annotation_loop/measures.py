@@ -82,15 +82,15 @@ def set_loop_stage(
     test = prepare_evaluation_data(study, root, size=size, channels=channels, limit=limit, cache=cache)
     images = materialize(telling, size=size, channels=channels, directory=cache, progress=True)
     finding = str(study.data.options["shortcut"])
-    shown = shortcut_task(test.test, finding, test.test.classes, size=size, channels=channels, cache=cache)
-    return LoopStage(test, telling, images, shown)
+    shortcut = shortcut_task(test.test, finding, test.test.classes, size=size, channels=channels, cache=cache)
+    return LoopStage(test, telling, images, shortcut)
 
 
 def measure(study: StudyConfig, run: PlannedRun, stage: LoopStage, folder: Path, device: str) -> Measured:
     """Measure one network, or read what was found before."""
     verdict = judge(study, run, stage.test, folder, device)
     methods = study.evaluation.methods
-    asked = (
+    key_parts = (
         stage.test.test.fingerprint,
         stage.telling.fingerprint,
         read_model_card(run.folder)["weights_sha256"],
@@ -105,7 +105,7 @@ def measure(study: StudyConfig, run: PlannedRun, stage: LoopStage, folder: Path,
         effects = removal_effects(network, stage.shown.marked(device_of(network)))
         return arrays | {f"effect_{place}": values for place, values in effects.items()}
 
-    stored = ResultsStore(folder).measured(keyed("loop", *asked), found)
+    stored = ResultsStore(folder).measured(keyed("loop", *key_parts), found)
     places = ("marker", "finding")
     return Measured(
         verdict,
@@ -116,10 +116,12 @@ def measure(study: StudyConfig, run: PlannedRun, stage: LoopStage, folder: Path,
     )
 
 
-def _shares(network: ConvolutionalClassifier, shown: ShortcutTask, method: str) -> dict[str, npt.NDArray[np.float64]]:
-    images = as_pixels(shown.images, device_of(network))
-    targets = torch.full((len(images),), shown.output, device=images.device)
+def _shares(
+    network: ConvolutionalClassifier, shortcut: ShortcutTask, method: str
+) -> dict[str, npt.NDArray[np.float64]]:
+    images = as_pixels(shortcut.images, device_of(network))
+    targets = torch.full((len(images),), shortcut.output, device=images.device)
     heat = Mapper(method)(network, images, targets).clamp_min(0).double().cpu().numpy()
     whole = heat.sum((1, 2))
-    inside = {"marker": (heat * shown.marker).sum((1, 2)), "finding": (heat * shown.finding).sum((1, 2))}
+    inside = {"marker": (heat * shortcut.marker).sum((1, 2)), "finding": (heat * shortcut.finding).sum((1, 2))}
     return {place: np.where(whole > 0, part / np.where(whole > 0, whole, 1), np.nan) for place, part in inside.items()}

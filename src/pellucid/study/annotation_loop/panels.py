@@ -32,28 +32,28 @@ def loop_panels(study: StudyConfig, stage: LoopStage, networks: Mapping[str, Con
         stage: the images.
         networks: by what they are called.
     """
-    shown = stage.shown
-    finding = stage.test.test.classes[shown.output]
+    shortcut = stage.shown
+    finding = stage.test.test.classes[shortcut.output]
     panels = []
-    for row in range(min(study.evaluation.panels, len(shown.images))):
-        pixels = shown.images[row]
+    for row in range(min(study.evaluation.panels, len(shortcut.images))):
+        pixels = shortcut.images[row]
         maps, chances = {}, {}
         for name, network in networks.items():
             batch = as_pixels(pixels[None], device_of(network))
             with torch.no_grad():
-                chances[name] = float(probabilities(network(batch).cpu().numpy(), network.task)[0, shown.output])
+                chances[name] = float(probabilities(network(batch).cpu().numpy(), network.task)[0, shortcut.output])
             for method in study.evaluation.methods:
-                maps[name, method] = explain(method, network, batch, shown.output).maps[0].cpu().numpy()
+                maps[name, method] = explain(method, network, batch, shortcut.output).maps[0].cpu().numpy()
         panels.append(
             Panel(
                 image=in_8_bits(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)),
-                boxes=_around(shown.marker[row]),
+                boxes=_around(shortcut.marker[row]),
                 maps=maps,
                 target="shown",
                 class_name=finding,
-                image_id=f"image {row + 1} of {len(shown.images)}",
+                image_id=f"image {row + 1} of {len(shortcut.images)}",
                 rule="the first test images that show both",
-                mask=shown.finding[row],
+                mask=shortcut.finding[row],
                 probabilities=chances,
             )
         )

@@ -52,33 +52,33 @@ class LoopRun(NamedTuple):
 def figures(study: StudyConfig, stage: LoopStage, measured: Measured) -> dict[str, Replicates]:
     """Every figure of one network, in every resample of the images."""
     resamples = study.evaluation.resamples
-    test, telling, shown = stage.test.test, stage.telling, stage.shown
+    test, telling, shortcut = stage.test.test, stage.telling, stage.shown
     over_test = Bootstrap(test.patients, resamples)
     over_telling = Bootstrap(telling.patients, resamples, seed=1)  # other patients: drawn independently
-    over_shown = Bootstrap(shown.patients, resamples)
-    logits, column = measured.verdict.logits, shown.output
+    over_shown = Bootstrap(shortcut.patients, resamples)
+    logits, column = measured.verdict.logits, shortcut.output
     without = auroc(logits[:, column], test.targets[:, column], over_test)
     with_marker = auroc(measured.telling[:, column], telling.targets[:, column], over_telling)
     others = [auroc(logits[:, k], test.targets[:, k], over_test) for k in range(logits.shape[1]) if k != column]
-    found = {
+    by_name = {
         "auroc_without": without,
         "auroc_with": with_marker,
         "auroc_gap": _independent(with_marker, without),
         "auroc_others": Replicates.mean(others),
     }
     for (method, place), values in measured.shares.items():
-        found[f"{method}_{place}"] = mean_over_images(values, over_shown)
+        by_name[f"{method}_{place}"] = mean_over_images(values, over_shown)
     for place, values in measured.effects.items():
-        found[f"effect_{place}"] = mean_over_images(values, over_shown)
+        by_name[f"effect_{place}"] = mean_over_images(values, over_shown)
     if study.evaluation.ara.kinds:
         from pellucid.evaluation.robustness.ara_summary import areas_of  # needs a Unix
 
         over_measured = Bootstrap(stage.test.measured.patients, resamples)
         for kind, radii in measured.verdict.radii.items():
             areas = areas_of(radii, stage.test.measured, over_measured)
-            found[f"ara_{kind}"] = areas.overall.replicates
-            found[f"ara_{kind}_finding"] = areas.labels[test.classes[column]].replicates
-    return found
+            by_name[f"ara_{kind}"] = areas.overall.replicates
+            by_name[f"ara_{kind}_finding"] = areas.labels[test.classes[column]].replicates
+    return by_name
 
 
 def loop_results(
@@ -100,13 +100,13 @@ def loop_results(
     """
     loop = study.loop
     assert loop is not None
-    found: dict[tuple[str, int], dict[str, list[Replicates]]] = {}
+    replicates_at: dict[tuple[str, int], dict[str, list[Replicates]]] = {}
     for cell, one in measured.items():
-        place = found.setdefault((cell.arm, cell.number), {})
+        place = replicates_at.setdefault((cell.arm, cell.number), {})
         for metric, replicates in figures(study, stage, one).items():
             place.setdefault(metric, []).append(replicates)
-    reached = [reach(found, aim, study, arm.label) for arm in loop.marking for aim in aims(study)]
-    rows, orders = _rows(found, loop.control.label), _orders(found, study)
+    reached = [reach(replicates_at, aim, study, arm.label) for arm in loop.marking for aim in aims(study)]
+    rows, orders = _rows(replicates_at, loop.control.label), _orders(replicates_at, study)
     whole = stage.test.whole
     return {
         "format": 1,
@@ -159,14 +159,14 @@ def loop_results(
         ],
         "runs": [_run(cell, run) for cell, run in runs.items()],
         "alarms": [
-            f"{cell.name}, seed {cell.seed}, {kind}: {told}"
+            f"{cell.name}, seed {cell.seed}, {kind}: {message}"
             for cell, one in measured.items()
-            for kind, told in one.verdict.alarms.items()
+            for kind, message in one.verdict.alarms.items()
         ],
         "training_images": [
-            {**cell._asdict(), "part": part, **seen.to_json()}
+            {**cell._asdict(), "part": part, **seen_images.to_json()}
             for cell, one in measured.items()
-            for part, seen in (*one.verdict.seen.items(), ("telling", one.seen))
+            for part, seen_images in (*one.verdict.seen.items(), ("telling", one.seen))
         ],
         "limits": [*study.limits, *_seen_limits(measured), *GENERAL_LIMITS],
     }
@@ -175,16 +175,18 @@ def loop_results(
 def _seen_limits(measured: Mapping[LoopRun, Measured]) -> list[str]:
     """Which of the images that figures rest on the networks have seen before, a sentence each."""
     parts = [
-        (name, replace(seen, model="a network"))
+        (name, replace(seen_images, model="a network"))
         for one in measured.values()
-        for name, seen in (("test", one.verdict.seen["test"]), ("the marker tells", one.seen))
+        for name, seen_images in (("test", one.verdict.seen["test"]), ("the marker tells", one.seen))
     ]
     named = {"test": "Test images", "the marker tells": "Images whose marker tells"}
-    return list(dict.fromkeys(f"{named[name]}: {message}" for name, seen in parts for message in seen.messages()))
+    return list(
+        dict.fromkeys(f"{named[name]}: {message}" for name, seen_images in parts for message in seen_images.messages())
+    )
 
 
 def _orders(
-    found: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], study: StudyConfig
+    replicates: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], study: StudyConfig
 ) -> list[dict[str, Any]]:
     """How the first arm with marks differs from the others with marks, whose images came in another order."""
     loop = study.loop
@@ -196,7 +198,7 @@ def _orders(
             "other": other,
             "number": n,
             "metric": aim.metric,
-            **paired_difference(found[first, n][aim.metric], found[other, n][aim.metric]).to_json(),
+            **paired_difference(replicates[first, n][aim.metric], replicates[other, n][aim.metric]).to_json(),
         }
         for other in others
         for n in loop.numbers
@@ -210,17 +212,17 @@ def _independent(a: Replicates, b: Replicates) -> Replicates:
     return Replicates(a.value - b.value, a.samples - b.samples, min(a.n, b.n), reason, f"{a.key}, {b.key}")
 
 
-def _rows(found: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], control: str) -> list[dict[str, Any]]:
+def _rows(replicates: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], control: str) -> list[dict[str, Any]]:
     """One row per figure and network, with the differences from the cheating network and from the control."""
     rows = []
-    numbers = sorted({n for arm, n in found if arm != BASE})
-    for metric in found[BASE, 0]:
-        base = found[BASE, 0][metric]
+    numbers = sorted({n for arm, n in replicates if arm != BASE})
+    for metric in replicates[BASE, 0]:
+        base = replicates[BASE, 0][metric]
         nothing = Row("loop", metric, "", BASE, math.nan, math.nan, math.nan, 0, at="0")
         rows += [row.to_json() | {"against_control": None} for row in compare(nothing, {BASE: base}, None)]
         for n in numbers:
             place = Row("loop", metric, "", "", math.nan, math.nan, math.nan, 0, at=str(n))
-            arms = {arm: values[metric] for (arm, count), values in found.items() if count == n and arm != BASE}
+            arms = {arm: values[metric] for (arm, count), values in replicates.items() if count == n and arm != BASE}
             against_base = [r for r in compare(place, {**arms, BASE: base}, BASE) if r.variant != BASE]
             against_control = compare(place, arms, control)
             rows += [

@@ -195,7 +195,7 @@ def _each(
         threads = max(torch.get_num_threads() // jobs, 1)
         alone = replace(bench)  # each process opens the data itself
         arguments = ((do, item) for item in items)
-        with at_work(jobs, _there, arguments, begin=_settle, given=(alone, threads)) as waiting:
+        with at_work(jobs, _there, arguments, begin=_settle, initargs=(alone, threads)) as waiting:
             for future in as_completed(waiting):
                 future.result()
                 advance()
@@ -239,11 +239,11 @@ def _train_and_measure(bench: LoopContext, cell: LoopRun) -> None:
     if cell.arm != BASE:
         arm = next(a for a in bench.loop.arms if a.label == cell.arm)
         annotations = read_session(bench.session(cell.seed, arm.acquisition)).first(cell.number, marks=arm.marks)
-        chosen = _with_others(bench.training, annotations.image_ids, bench.loop.others, cell.seed)
+        image_ids = _with_others(bench.training, annotations.image_ids, bench.loop.others, cell.seed)
         run = bench.run_of(cell)
         train(
             run.recipe,
-            bench.training.subset(chosen),
+            bench.training.subset(image_ids),
             bench.splits["validation"],
             run.folder,
             scorer=ValidationScorer(),

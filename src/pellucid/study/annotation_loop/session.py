@@ -49,10 +49,10 @@ class Session:
                 f"only {len(self.done)} images show what there is to mark, {count} are asked for: give the dataset "
                 "more training images (data.options.train), or ask for fewer (loop.numbers)."
             )
-        chosen = set(self.done[:count])
+        image_ids = set(self.done[:count])
         return AnnotationSet(
-            (m for m in self.annotations.marks if marks and m.image in chosen),
-            (v for v in self.annotations.verdicts if v.image in chosen),
+            (m for m in self.annotations.marks if marks and m.image in image_ids),
+            (v for v in self.annotations.verdicts if v.image in image_ids),
         )
 
 
