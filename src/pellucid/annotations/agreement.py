@@ -65,16 +65,16 @@ def agreement(annotations: AnnotationSet, classes: Sequence[str]) -> list[ClassA
 def _kappa(verdicts: Sequence[LabelAnswer]) -> tuple[int, float]:
     from sklearn.metrics import cohen_kappa_score
 
-    said: dict[str, dict[str, str]] = {}
+    answers: dict[str, dict[str, str]] = {}
     for verdict in verdicts:
         if verdict.present != "unsure":
-            said.setdefault(verdict.annotator, {})[verdict.image] = verdict.present
+            answers.setdefault(verdict.annotator, {})[verdict.image] = verdict.present
         else:
-            said.get(verdict.annotator, {}).pop(verdict.image, None)
+            answers.get(verdict.annotator, {}).pop(verdict.image, None)
     total, weights, values = 0, [], []
-    for one, other in combinations(sorted(said), 2):
-        shared = sorted(said[one].keys() & said[other].keys())
-        first, second = [said[one][i] for i in shared], [said[other][i] for i in shared]
+    for one, other in combinations(sorted(answers), 2):
+        shared = sorted(answers[one].keys() & answers[other].keys())
+        first, second = [answers[one][i] for i in shared], [answers[other][i] for i in shared]
         total += len(shared)
         if len({*first, *second}) == 2:
             weights.append(len(shared))
@@ -83,17 +83,17 @@ def _kappa(verdicts: Sequence[LabelAnswer]) -> tuple[int, float]:
 
 
 def _overlaps(marks: Sequence[Mark]) -> dict[str, tuple[int, float]]:
-    drawn: dict[str, dict[str, list[Mark]]] = {}
+    marks_of: dict[str, dict[str, list[Mark]]] = {}
     for mark in marks:
-        drawn.setdefault(mark.image, {}).setdefault(mark.annotator, []).append(mark)
-    found: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    for people in drawn.values():
+        marks_of.setdefault(mark.image, {}).setdefault(mark.annotator, []).append(mark)
+    overlaps: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    for people in marks_of.values():
         if len(people) > 1:
             canvases = [painted(strokes, SIZE) for _, strokes in sorted(people.items())]
             for kind, sign in zip(KINDS, (1, -1), strict=True):
                 masks = [canvas == sign for canvas in canvases if (canvas == sign).any()]
-                found[kind] += [overlap(a, b) for a, b in combinations(masks, 2)]
-    return {kind: (len(v), float(np.mean(v)) if v else math.nan) for kind, v in found.items()}
+                overlaps[kind] += [overlap(a, b) for a, b in combinations(masks, 2)]
+    return {kind: (len(v), float(np.mean(v)) if v else math.nan) for kind, v in overlaps.items()}
 
 
 def overlap(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:

@@ -51,16 +51,16 @@ def check_images(
     if info.fingerprint == dataset.fingerprint:
         return
     rows = {name: row for row, name in enumerate(dataset.ids)}
-    wanted = sorted(set(images))
-    missing = [name for name in wanted if name not in rows]
+    names = sorted(set(images))
+    missing = [name for name in names if name not in rows]
     whole = f"{dataset.card.name}/{dataset.split}"
     if missing:
         raise InputError(
-            f"{where}: {len(missing)} of {len(wanted)} annotated images are not in {whole} ({_some(missing)}). "
+            f"{where}: {len(missing)} of {len(names)} annotated images are not in {whole} ({_some(missing)}). "
             f"They were annotated in its part {info.split!r}; open the dataset with the same options."
         )
     faults = []
-    for name in wanted:
+    for name in names:
         frame = sizes.get(name)
         if frame is not None:
             header = image_header(dataset, rows[name])
@@ -68,19 +68,19 @@ def check_images(
                 faults.append(f"{name}: {frame_fault(frame, header)}")
     if faults:
         raise InputError(
-            f"{where}: {len(faults)} of {len(wanted)} annotated images have the names of images of {whole}, and are "
+            f"{where}: {len(faults)} of {len(names)} annotated images have the names of images of {whole}, and are "
             f"others:\n  " + "\n  ".join(faults[:20])
         )
-    if wanted:
+    if names:
         warnings.warn(
-            f"{where}: {whole} is not what was annotated, or was changed since: its {len(wanted)} annotated images are "
+            f"{where}: {whole} is not what was annotated, or was changed since: its {len(names)} annotated images are "
             "taken to be those of the same names.",
             stacklevel=2,
         )
 
 
 def check_same_dataset(
-    ours: StoreInfo, our_sizes: Mapping[str, tuple[int, int] | None], theirs: StoreContent, *, held: bool
+    ours: StoreInfo, our_sizes: Mapping[str, tuple[int, int] | None], theirs: StoreContent, *, is_checked: bool
 ) -> None:
     """Refuse annotations that are to join others of another dataset.
 
@@ -88,7 +88,7 @@ def check_same_dataset(
         ours: what the database belongs to.
         our_sizes: width and height of its images, None where not known.
         theirs: what is to be added.
-        held: whether both were held against one dataset (`check_images`), so that it may have changed between them.
+        is_checked: whether both were compared with one dataset (`check_images`), which may have changed between them.
 
     Raises:
         InputError: saying in what they differ.
@@ -117,7 +117,7 @@ def check_same_dataset(
             f"these annotations belong to other images of the same names: {len(faults)} have another proportion, "
             f"such as {_some(faults)}."
         )
-    if ours.fingerprint != theirs.info.fingerprint and not held:
+    if ours.fingerprint != theirs.info.fingerprint and not is_checked:
         raise InputError(
             f"these annotations and the database's are of different images, or of {ours.name}/{ours.split} "
             "before and after a change (their fingerprints differ), and images of equal names may be others. Name the "

@@ -24,16 +24,16 @@ class DamageError(InputError):
     """A database that does not hold what was written into it."""
 
 
-def damage(name: str, found: object) -> DamageError:
+def damage(name: str, detail: object) -> DamageError:
     """What to tell of a damaged database.
 
     Args:
         name: of its file.
-        found: what is wrong in it.
+        detail: what is wrong in it.
     """
-    what = "is damaged, or never was an annotation database" if "not a database" in str(found) else "is damaged"
+    what = "is damaged, or never was an annotation database" if "not a database" in str(detail) else "is damaged"
     return DamageError(
-        f"{name} {what}: {found}. Put a backup of it in its place, or keep a copy of it and save what can still be "
+        f"{name} {what}: {detail}. Put a backup of it in its place, or keep a copy of it and save what can still be "
         f"read: `sqlite3 {name} .recover | sqlite3 recovered.db`, then --store recovered.db."
     )
 
@@ -71,8 +71,8 @@ def check_sqlite(connection: sa.Connection, name: str) -> None:
     Raises:
         DamageError: with the first thing that is wrong; what SQLite cannot read at all is its own error.
     """
-    found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
-    if found != "ok":
-        raise damage(name, " ".join(str(found).split()))
+    finding = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+    if finding != "ok":
+        raise damage(name, " ".join(str(finding).split()))
     for table, _row, parent, _key in connection.exec_driver_sql("PRAGMA foreign_key_check"):
         raise damage(name, f"{table} has rows without their {parent}")

@@ -83,9 +83,9 @@ def import_annotations(
         info = StoreInfo.of(dataset)
     with open_store(source, create=info) as store:
         if dataset is not None:
-            kept = store.content()
-            check_images(kept.info, kept.sizes, kept.images, dataset, store.name)
-        store.add_all(content, held=dataset is not None)
+            stored = store.content()
+            check_images(stored.info, stored.sizes, stored.images, dataset, store.name)
+        store.add_all(content, is_checked=dataset is not None)
     return _counts(content)
 
 
@@ -110,8 +110,8 @@ def read_file(path: Path, dataset: Dataset | None, annotator: str, kind: Kind) -
             warnings.warn(f"{path}: {note}.", stacklevel=2)
         return content
     if ours.get("version") != VERSION:
-        found = "names no version" if "version" not in ours else f"is of version {ours['version']!r}"
-        raise InputError(f"{path}: its part `pellucid` {found}; this version of pellucid reads version {VERSION}.")
+        version = "names no version" if "version" not in ours else f"is of version {ours['version']!r}"
+        raise InputError(f"{path}: its part `pellucid` {version}; this version of pellucid reads version {VERSION}.")
     if not isinstance(ours.get("records"), list):
         raise InputError(f"{path}: `records` in its part `pellucid` must be a list; found {ours.get('records')!r:.50}.")
     return from_records(ours["records"], str(path))
@@ -161,9 +161,9 @@ def from_records(records: list[Any], where: str) -> StoreContent:
     verdicts: list[LabelAnswer] = []
     notes: list[Note] = []
     visits: list[Visit] = []
-    for number, given in enumerate(records, 1):
+    for number, entry in enumerate(records, 1):
         try:
-            row = _texts(given)
+            row = _texts(entry)
             record: str = row["record"]
             value: Any = row["value"]
             if record == "dataset":
@@ -181,8 +181,8 @@ def from_records(records: list[Any], where: str) -> StoreContent:
             else:
                 raise InputError(f"unknown record {record!r}.")
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            told = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-            raise InputError(f"{where}: record {number}: {told}") from error
+            message = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise InputError(f"{where}: record {number}: {message}") from error
     if info is None:
         raise InputError(f"{where}: it does not say which dataset it belongs to; was it written by pellucid?")
     spoken = {m.class_name for m in marks} | {v.class_name for v in verdicts}
@@ -230,8 +230,8 @@ def _mark(row: Mapping[str, str]) -> Mark:
     return Mark(row["image"], row["class"], kind, shape, row["annotator"], created, row["undone"] == "yes", row["id"])
 
 
-def _by(said: LabelAnswer | Note | Visit) -> dict[str, str]:
-    return {"annotator": said.annotator, "created": said.created.isoformat()}
+def _by(entry: LabelAnswer | Note | Visit) -> dict[str, str]:
+    return {"annotator": entry.annotator, "created": entry.created.isoformat()}
 
 
 def _time(text: str) -> datetime:

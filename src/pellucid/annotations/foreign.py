@@ -49,32 +49,32 @@ def foreign_content(
     """
     if dataset is None:
         raise InputError(f"{where} was not written by pellucid: say which dataset it annotates with --data NAME.")
-    found = parse_instances(value, Path(where), paths=True)
-    used = sorted({found.categories[k] for k in np.unique(found.category).tolist()})
+    instances = parse_instances(value, Path(where), paths=True)
+    used = sorted({instances.categories[k] for k in np.unique(instances.category).tolist()})
     unknown = [name for name in used if name not in dataset.classes]
     if unknown:
-        told = "; ".join(f"{name!r}: {nearest(name, dataset.classes)}" for name in unknown[:_TOLD])
-        raise InputError(f"{where}: unknown category {told}")
-    matches = match_names(found.names, [[name] for name in dataset.ids])
+        suggestions = "; ".join(f"{name!r}: {nearest(name, dataset.classes)}" for name in unknown[:_TOLD])
+        raise InputError(f"{where}: unknown category {suggestions}")
+    matches = match_names(instances.names, [[name] for name in dataset.ids])
     if matches.faults:
         raise InputError(
             f"{where}: {faults_message(matches.faults, f'{dataset.card.name}/{dataset.split}', dataset.ids[0])}"
         )
-    rows = [matches.rows[name] for name in found.names]
+    rows = [matches.rows[name] for name in instances.names]
     headers = [image_header(dataset, row) for row in rows]
-    turns = _turns(found, headers, where)
+    turns = _turns(instances, headers, where)
     notes = list(matches.notes)
-    marks, said = _marks(found, [dataset.ids[row] for row in rows], turns, annotator, kind, where)
-    notes += said
+    marks, mark_notes = _marks(instances, [dataset.ids[row] for row in rows], turns, annotator, kind, where)
+    notes += mark_notes
     if turned := sum(turn != UPRIGHT for turn in turns):
         notes.append(f"{turned:,} image(s) annotated as they are stored, not upright; their marks are turned with them")
     sizes = {dataset.ids[row]: (head.width, head.height) for row, head in zip(rows, headers, strict=True)}
     return StoreContent(StoreInfo.of(dataset), dict(sizes), tuple(marks)), notes
 
 
-def _turns(found: Instances, headers: list[ImageHeader], where: str) -> list[int]:
+def _turns(instances: Instances, headers: list[ImageHeader], where: str) -> list[int]:
     turns, faults = [], []
-    for name, frame, header in zip(found.names, found.frames.tolist(), headers, strict=True):
+    for name, frame, header in zip(instances.names, instances.frames.tolist(), headers, strict=True):
         orientation = frame_orientation(frame, header)
         turns.append(UPRIGHT if orientation is None else orientation)
         if orientation is None:
@@ -84,16 +84,16 @@ def _turns(found: Instances, headers: list[ImageHeader], where: str) -> list[int
 
 
 def _marks(
-    found: Instances, images: list[str], turns: list[int], annotator: str, kind: Kind, where: str
+    instances: Instances, images: list[str], turns: list[int], annotator: str, kind: Kind, where: str
 ) -> tuple[list[Mark], list[str]]:
     marks: list[Mark] = []
     faults: list[str] = []
     counted: Counter[str] = Counter()
-    for i, outline in enumerate(found.outlines):
-        k = int(found.image[i])
-        at = f"annotation {found.ids[i]} on {found.names[k]}"
+    for i, outline in enumerate(instances.outlines):
+        k = int(instances.image[i])
+        at = f"annotation {instances.ids[i]} on {instances.names[k]}"
         try:
-            shapes = _shapes(found, i, turns[k], at)
+            shapes = _shapes(instances, i, turns[k], at)
         except InputError as error:
             faults.append(str(error))
             continue
@@ -101,9 +101,9 @@ def _marks(
             counted["annotation(s) without an area, or masks without a pixel, are left out"] += 1
         elif isinstance(outline, dict):
             counted["mask(s) kept as the outlines of their pieces"] += 1
-        if shapes and found.crowd[i]:
+        if shapes and instances.crowd[i]:
             counted["annotation(s) of crowds (iscrowd) kept as marks"] += 1
-        name = found.categories[found.category[i]]
+        name = instances.categories[instances.category[i]]
         for part, shape in enumerate(shapes):
             unique = f"{images[k]}|{name}|{kind}|{shape}|{annotator}|{part}"
             number = str(uuid5(NAMESPACE_URL, hashlib.sha256(unique.encode()).hexdigest()))
@@ -112,17 +112,17 @@ def _marks(
     return marks, [f"{count:,} {what}" for what, count in counted.items()]
 
 
-def _shapes(found: Instances, i: int, turn: int, at: str) -> list[Rectangle | Polygon]:
-    frame = (int(found.frames[found.image[i], 0]), int(found.frames[found.image[i], 1]))
-    outline = found.outlines[i]
+def _shapes(instances: Instances, i: int, turn: int, at: str) -> list[Rectangle | Polygon]:
+    frame = (int(instances.frames[instances.image[i], 0]), int(instances.frames[instances.image[i], 1]))
+    outline = instances.outlines[i]
     if isinstance(outline, dict):
         pieces = mask_outlines(runs_mask(outline, frame, at), MAX_POINTS)
         return [_polygon(np.array(piece, dtype=np.float64) / frame, turn) for piece in pieces]
     if outline is not None:
         return [_polygon(_outline(part, frame, at), turn) for part in _parts(outline, at)]
-    if found.empty[i] and np.isfinite(found.boxes[i]).all():
+    if instances.empty[i] and np.isfinite(instances.boxes[i]).all():
         return []
-    x, y, width, height = relative_box(found.boxes[i].tolist(), frame, at)
+    x, y, width, height = relative_box(instances.boxes[i].tolist(), frame, at)
     corners = turn_points(np.array([[x, y], [x + width, y + height]]), turn).clip(0, 1)
     low, high = corners.min(axis=0), corners.max(axis=0)
     if turn == UPRIGHT:

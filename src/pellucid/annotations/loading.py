@@ -29,6 +29,6 @@ def load_annotations(source: str | Path, dataset: Dataset) -> AnnotationSet:
     from pellucid.annotations.store import open_store
 
     with open_store(source) as store:
-        found = store.annotations()
-        check_images(store.info, store.image_sizes(), found.image_ids, dataset, store.name)
-    return found
+        annotation_set = store.annotations()
+        check_images(store.info, store.image_sizes(), annotation_set.image_ids, dataset, store.name)
+    return annotation_set

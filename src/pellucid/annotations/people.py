@@ -79,13 +79,13 @@ def sign_in(store: AnnotationStore, name: str, secret: str, proof: str = "") -> 
     name, mine = check_name(name), digest(secret)
     with store.writing() as connection:
         own = connection.execute(sa.select(SESSION.c.annotator).where(SESSION.c.secret == mine)).scalars()
-        known = {_key(each): each for each in own}
-        if _key(name) not in known and _key(name) in {_key(each) for each in _names(connection)}:
+        names = {_key(each): each for each in own}
+        if _key(name) not in names and _key(name) in {_key(each) for each in _names(connection)}:
             raise NameTakenError(
                 f"the name {name} belongs to the browser that signed in under it first. If it is yours, ask whoever "
                 "runs this server for an invitation (pellucid annotate invite); otherwise choose another name."
             )
-        name = known.get(_key(name), name)
+        name = names.get(_key(name), name)
         _speak(connection, name, mine, proof)
     return name
 
@@ -158,8 +158,8 @@ def _speak(connection: sa.Connection, name: str, mine: str, proof: str) -> None:
     else:
         connection.execute(sa.update(SESSION).where(here).values(row))
     others = sa.select(SESSION.c.annotator).where((SESSION.c.secret == mine) & (SESSION.c.annotator != name))
-    left = VISIT.c.annotator.in_(others) & (VISIT.c.state == "offered")
-    connection.execute(sa.update(VISIT).where(left).values(state="lapsed"))
+    is_left = VISIT.c.annotator.in_(others) & (VISIT.c.state == "offered")
+    connection.execute(sa.update(VISIT).where(is_left).values(state="lapsed"))
 
 
 def _invited(connection: sa.Connection, code: str, secret: str | None) -> str:
@@ -179,10 +179,10 @@ def _invited(connection: sa.Connection, code: str, secret: str | None) -> str:
 
 def _names(connection: sa.Connection) -> set[str]:
     """All names under which anybody speaks, was invited, or spoke before."""
-    found: set[str] = set()
+    names: set[str] = set()
     for table in (SESSION, INVITATION, MARK, VERDICT, NOTE, VISIT):
-        found.update(connection.execute(sa.select(table.c.annotator).distinct()).scalars())
-    return found
+        names.update(connection.execute(sa.select(table.c.annotator).distinct()).scalars())
+    return names
 
 
 def _key(name: str) -> str:

@@ -180,12 +180,12 @@ class AnnotationSet:
 
     def votes(self, ids: Sequence[str], classes: Sequence[str]) -> npt.NDArray[np.int64]:
         """How many people say that a class is present, and how many that it is absent, int64 (2, N, K)."""
-        found = np.zeros((2, len(ids), len(classes)), dtype=np.int64)
+        counts = np.zeros((2, len(ids), len(classes)), dtype=np.int64)
         for i, image in enumerate(ids):
             for k, name in enumerate(classes):
-                said = list(self._said.get((image, name), {}).values())
-                found[:, i, k] = said.count("yes"), said.count("no")
-        return found
+                answers = list(self._said.get((image, name), {}).values())
+                counts[:, i, k] = answers.count("yes"), answers.count("no")
+        return counts
 
 
 def painted(marks: Iterable[Mark], size: int) -> npt.NDArray[np.int8]:

@@ -63,28 +63,28 @@ def reserve(
         busy = _done(connection, annotator) + Counter(image for image, _, _ in live)
         newcomer = "done" not in mine.values() and not _known(connection, [annotator])
         mine_open = [image for image, state in mine.items() if state == "offered"]
-        held = [image for image in mine_open if busy[image] < per_image and image in within]
+        reserved = [image for image in mine_open if busy[image] < per_image and image in within]
         lost = [image for image in mine_open if busy[image] >= per_image]
         open_to_me = [i for i in ranked if mine.get(i, "lapsed") == "lapsed"]
-        new = list(islice((i for i in open_to_me if busy[i] < per_image), max(count - len(held), 0)))
+        new = list(islice((i for i in open_to_me if busy[i] < per_image), max(count - len(reserved), 0)))
         gone = (here & VISIT.c.image.in_(lost)) | (
             ~here & (VISIT.c.state == "offered") & (VISIT.c.changed <= cutoff) & VISIT.c.image.in_(new)
         )
-        if not held and not new:
+        if not reserved and not new:
             image, names = _yielded(connection, live, open_to_me, busy, per_image, None if not newcomer else at)
             new = [] if image is None else [image]
             gone |= VISIT.c.image.in_(new) & VISIT.c.annotator.in_(names) & (VISIT.c.state == "offered")
         if lost or new:
             connection.execute(sa.update(VISIT).where(gone).values(state="lapsed"))
             connection.execute(sa.delete(VISIT).where(here & VISIT.c.image.in_(new)))
-        if held and not newcomer:
-            connection.execute(sa.update(VISIT).where(here & VISIT.c.image.in_(held)).values(changed=timestamp(at)))
+        if reserved and not newcomer:
+            connection.execute(sa.update(VISIT).where(here & VISIT.c.image.in_(reserved)).values(changed=timestamp(at)))
         for place, image in enumerate(new):
             know_image(connection, image)
             offered = timestamp(at + timedelta(microseconds=place))  # keeps the order of the ranking
             row = {"image": image, "annotator": annotator, "state": "offered", "offered": offered}
             connection.execute(sa.insert(VISIT).values({**row, "changed": timestamp(at)}))
-    return [*held, *new][:count]
+    return [*reserved, *new][:count]
 
 
 def _live(connection: sa.Connection, annotator: str, cutoff: str) -> list[tuple[str, str, str]]:
@@ -103,9 +103,9 @@ def _done(connection: sa.Connection, annotator: str) -> Counter[str]:
 
 def _known(connection: sa.Connection, names: Sequence[str]) -> set[str]:
     """Which of some people were invited, or are done with an image."""
-    done = sa.select(VISIT.c.annotator).where(VISIT.c.annotator.in_(names) & (VISIT.c.state == "done"))
+    finished = sa.select(VISIT.c.annotator).where(VISIT.c.annotator.in_(names) & (VISIT.c.state == "done"))
     invited = sa.select(INVITATION.c.annotator).where(INVITATION.c.annotator.in_(names))
-    return set(connection.execute(sa.union(done, invited)).scalars())
+    return set(connection.execute(sa.union(finished, invited)).scalars())
 
 
 def _yielded(
@@ -126,11 +126,11 @@ def _yielded(
         per_image: how many may.
         newcomer_at: the time, where the one who asks is a newcomer, too.
     """
-    known = _known(connection, sorted({holder for _, holder, _ in live}))
+    people = _known(connection, sorted({holder for _, holder, _ in live}))
     holders: dict[str, list[str]] = {}
     for image, holder, changed in live:
         quiet = newcomer_at is None or changed <= timestamp(newcomer_at - FIRST_HOLD)
-        if holder not in known and quiet:
+        if holder not in people and quiet:
             holders.setdefault(image, []).append(holder)
-    found = next((i for i in images if i in holders and busy[i] - len(holders[i]) < per_image), None)
-    return found, [] if found is None else holders[found]
+    free = next((i for i in images if i in holders and busy[i] - len(holders[i]) < per_image), None)
+    return free, [] if free is None else holders[free]

@@ -253,7 +253,7 @@ def _upgrade(engine: sa.Engine, name: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)
-    known = {step.revision for step in scripts.walk_revisions()}
+    revisions = {step.revision for step in scripts.walk_revisions()}
     head = scripts.get_current_head()
     with engine.connect() as connection:
         tables = set(sa.inspect(connection).get_table_names())
@@ -266,7 +266,7 @@ def _upgrade(engine: sa.Engine, name: str) -> None:
         return
     if now is None and tables:
         raise InputError(f"{name} is a database of something else: it has the tables {', '.join(sorted(tables)[:5])}.")
-    if now is not None and now not in known:
+    if now is not None and now not in revisions:
         raise InputError(
             f"{name} was made by a newer version of pellucid (its tables have version {now}, this one knows "
             f"{head}): update pellucid."

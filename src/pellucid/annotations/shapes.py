@@ -211,10 +211,10 @@ def _points(value: object) -> Points:
 
 
 def _number(value: Mapping[str, object], key: str) -> float:
-    found = value[key]
-    if not _is_number(found):
-        raise InputError(f"{key} is a finite number; found {_brief(found)}.")
-    return float(cast("float", found))
+    number = value[key]
+    if not _is_number(number):
+        raise InputError(f"{key} is a finite number; found {_brief(number)}.")
+    return float(cast("float", number))
 
 
 def _is_number(value: object) -> bool:

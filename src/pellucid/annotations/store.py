@@ -107,17 +107,17 @@ class AnnotationStore:
         with self.writing() as connection:
             return _add_mark(connection, mark)
 
-    def add_all(self, content: StoreContent, *, held: bool = False) -> None:
+    def add_all(self, content: StoreContent, *, is_checked: bool = False) -> None:
         """Keep all of a file, or, if anything is wrong, nothing. Of what there is already, the later version stays.
 
         Args:
             content: what the file holds.
-            held: whether it and the database were held against one dataset, see `check_images`.
+            is_checked: whether it and the database were compared with one dataset, see `check_images`.
 
         Raises:
             InputError: the file belongs to another dataset, or has other marks under ids that are taken.
         """
-        check_same_dataset(self.info, self.image_sizes(), content, held=held)
+        check_same_dataset(self.info, self.image_sizes(), content, is_checked=is_checked)
         with self.writing() as connection:
             for image, size in content.sizes.items():
                 know_image(connection, image)
@@ -127,8 +127,8 @@ class AnnotationStore:
                 _add_mark(connection, mark)
                 if mark.undone:
                     connection.execute(sa.update(MARK).where(MARK.c.id == mark.id).values(undone=True))
-            for table, said in ((VERDICT, content.verdicts), (NOTE, content.notes), (VISIT, content.visits)):
-                for one in said:
+            for table, entries in ((VERDICT, content.verdicts), (NOTE, content.notes), (VISIT, content.visits)):
+                for one in entries:
                     _put(connection, table, one, unless_later=True)
 
     def content(self) -> StoreContent:
@@ -151,14 +151,14 @@ class AnnotationStore:
         """
         with self.writing() as connection:
             where = (MARK.c.id == mark) & (MARK.c.image == image)
-            found = connection.execute(sa.select(MARK).where(where)).first()
-            if found is None:
+            row = connection.execute(sa.select(MARK).where(where)).first()
+            if row is None:
                 raise UnknownMarkError(f"there is no mark {mark} on this image.")
-            if found.annotator != annotator:
+            if row.annotator != annotator:
                 raise ForeignMarkError("this mark was drawn by somebody else; only its author may undo it.")
             connection.execute(sa.update(MARK).where(MARK.c.id == mark).values(undone=True))
             _touch(connection, image, annotator)
-            return replace(mark_of(found), undone=True)
+            return replace(mark_of(row), undone=True)
 
     def put_verdict(self, verdict: LabelAnswer) -> None:
         """Keep a verdict, in the place of an earlier one of the same person."""
@@ -219,8 +219,8 @@ class AnnotationStore:
         """How far a person is with an image; None where it was never offered."""
         query = narrow(sa.select(VISIT.c.state), VISIT, image, annotator)
         with self.reading() as connection:
-            found: State | None = connection.execute(query).scalar()
-            return found
+            state: State | None = connection.execute(query).scalar()
+            return state
 
     def mark_counts(self, annotator: str | None = None) -> dict[str, int]:
         """How many marks each person drew, or one person on each image, without those taken back."""
@@ -250,8 +250,8 @@ def open_store(source: str | Path, *, create: Dataset | StoreInfo | None = None)
     info = create if isinstance(create, StoreInfo) or create is None else StoreInfo.of(create)
     try:
         with telling_damage(name, rows=False), engine.execution_options(**{WRITES: True}).begin() as connection:
-            found = connection.execute(sa.select(DATASET)).first()
-            if found is None:
+            row = connection.execute(sa.select(DATASET)).first()
+            if row is None:
                 if info is None:
                     raise InputError(f"{name} holds no annotations yet; `pellucid annotate serve` makes them.")
                 connection.execute(
@@ -259,13 +259,11 @@ def open_store(source: str | Path, *, create: Dataset | StoreInfo | None = None)
                 )
                 return AnnotationStore(engine, info)
         with telling_damage(name):
-            classes = tuple(map(str, json.loads(found.classes)))
+            classes = tuple(map(str, json.loads(row.classes)))
     except InputError:
         engine.dispose()
         raise
-    return AnnotationStore(
-        engine, StoreInfo(found.name, found.split, found.task, classes, found.fingerprint, found.origin)
-    )
+    return AnnotationStore(engine, StoreInfo(row.name, row.split, row.task, classes, row.fingerprint, row.origin))
 
 
 def know_image(connection: sa.Connection, image: str) -> None:
@@ -288,9 +286,9 @@ def _put_size(connection: sa.Connection, image: str, width: int, height: int) ->
 
 
 def _add_mark(connection: sa.Connection, mark: Mark) -> bool:
-    found = connection.execute(sa.select(MARK).where(MARK.c.id == mark.id)).first()
-    if found is not None:
-        if _same(mark_of(found), mark):
+    row = connection.execute(sa.select(MARK).where(MARK.c.id == mark.id)).first()
+    if row is not None:
+        if _same(mark_of(row), mark):
             return False
         raise ConflictError(f"the id {mark.id} is taken by another mark; make a new one.")
     know_image(connection, mark.image)
@@ -300,13 +298,13 @@ def _add_mark(connection: sa.Connection, mark: Mark) -> bool:
 
 
 def _put(
-    connection: sa.Connection, table: sa.Table, said: LabelAnswer | Note | Visit, *, unless_later: bool = False
+    connection: sa.Connection, table: sa.Table, entry: LabelAnswer | Note | Visit, *, unless_later: bool = False
 ) -> None:
     """Insert a row, or replace the one with the same keys: what arrives last counts, whatever the clock says."""
     latest = "changed" if table is VISIT else "created"
-    row = asdict(said)
+    row = asdict(entry)
     row[latest] = timestamp(row.pop("created"))
-    know_image(connection, said.image)
+    know_image(connection, entry.image)
     here = sa.and_(*(column == row[column.name] for column in table.primary_key))
     old = connection.execute(sa.select(table.c[latest]).where(here)).scalar()
     if old is None:

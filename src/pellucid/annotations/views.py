@@ -55,16 +55,16 @@ def closed_counts(store: AnnotationStore, images: Collection[str]) -> dict[str, 
         images: the ids that count; where the database knows no others, they are counted there.
     """
     with store.reading() as connection:
-        known = connection.execute(sa.select(VISIT.c.image).distinct()).scalars()
-        if all(image in images for image in known):
+        visited = connection.execute(sa.select(VISIT.c.image).distinct()).scalars()
+        if all(image in images for image in visited):
             query = sa.select(VISIT.c.annotator, VISIT.c.state, sa.func.count())
             rows = [tuple(r) for r in connection.execute(query.group_by(VISIT.c.annotator, VISIT.c.state))]
         else:
             visits = connection.execute(sa.select(VISIT.c.annotator, VISIT.c.state, VISIT.c.image))
             rows = [(name, state, int(image in images)) for name, state, image in visits]
-    found: dict[str, dict[str, int]] = {}
+    counts_of: dict[str, dict[str, int]] = {}
     for name, state, number in rows:
-        counts = found.setdefault(name, {"done": 0, "skipped": 0})
+        counts = counts_of.setdefault(name, {"done": 0, "skipped": 0})
         if state in counts:
             counts[state] += number
-    return found
+    return counts_of

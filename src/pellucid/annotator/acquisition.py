@@ -82,10 +82,10 @@ def outside(
         [0.25]
     """
     positive = np.clip(np.asarray(heat, dtype=np.float64), 0, None)
-    known = np.broadcast_to(np.asarray(regions, dtype=np.float64), positive.shape)
+    marked = np.broadcast_to(np.asarray(regions, dtype=np.float64), positive.shape)
     total = positive.sum((2, 3))
-    counted = np.where((total > 0) & (known.max((2, 3)) > 0), np.asarray(weights, dtype=np.float64), 0.0)
-    share = (positive * (1 - known)).sum((2, 3)) / np.where(total > 0, total, 1.0)
+    counted = np.where((total > 0) & (marked.max((2, 3)) > 0), np.asarray(weights, dtype=np.float64), 0.0)
+    share = (positive * (1 - marked)).sum((2, 3)) / np.where(total > 0, total, 1.0)
     weight = counted.sum(1)
     return np.asarray(np.where(weight > 0, (counted * share).sum(1) / np.where(weight > 0, weight, 1.0), np.nan))
 
@@ -121,14 +121,14 @@ def mixed(rankings: Sequence[Sequence[int]]) -> list[int]:
         >>> mixed([[0, 1, 2], [2, 1, 0]])
         [0, 2, 1]
     """
-    taken: dict[int, None] = {}
+    order: dict[int, None] = {}
     places = [iter(ranking) for ranking in rankings]
-    while len(taken) < len(rankings[0]):
+    while len(order) < len(rankings[0]):
         for ranking in places:
-            row = next((r for r in ranking if r not in taken), None)
+            row = next((r for r in ranking if r not in order), None)
             if row is not None:
-                taken[row] = None
-    return list(taken)
+                order[row] = None
+    return list(order)
 
 
 def arrange(order: Order, scores: Mapping[str, npt.NDArray[np.float64]], count: int, seed: int) -> list[int]:

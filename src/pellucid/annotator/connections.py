@@ -89,10 +89,10 @@ def is_full(addresses: Iterable[str], address: str, most: int, most_per_address:
         most: how many there may be.
         most_per_address: how many from one address that is not this machine's.
     """
-    taken = list(addresses)
-    if len(taken) > most:
+    open_addresses = list(addresses)
+    if len(open_addresses) > most:
         return True
-    return not _is_loopback(address) and taken.count(address) > most_per_address
+    return not _is_loopback(address) and open_addresses.count(address) > most_per_address
 
 
 def _is_loopback(address: str) -> bool:

@@ -43,8 +43,8 @@ def add_doors(app: FastAPI, service: AnnotationService, gate: Gate, sessions: Se
     """How people come in."""
     pages = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True)
 
-    def show(name: str, visitor: Visitor, status: int = 200, **told: Any) -> HTMLResponse:  # noqa: ANN401
-        answer = HTMLResponse(pages.get_template(name).render(**told), status)
+    def show(name: str, visitor: Visitor, status: int = 200, **values: Any) -> HTMLResponse:  # noqa: ANN401
+        answer = HTMLResponse(pages.get_template(name).render(**values), status)
         if visitor.secret is None:
             _set_cookie(answer, new_secret())  # now, so that a sign-in whose answer is lost can be sent again
         return answer
@@ -73,7 +73,7 @@ def add_doors(app: FastAPI, service: AnnotationService, gate: Gate, sessions: Se
             name = sessions.invited_name(code, visitor.secret)
         except InvitationError as error:
             _count_wrong(gate, request)
-            return show("refused.html", visitor, 403, told=str(error))
+            return show("refused.html", visitor, 403, message=str(error))
         return show("signin.html", visitor, known=name, invited=name, code=code)
 
     @app.post("/api/session")
@@ -103,26 +103,26 @@ def add_doors(app: FastAPI, service: AnnotationService, gate: Gate, sessions: Se
         return service.about(visitor_of(request).annotator)
 
 
-def _try(gate: Gate, request: Request, shown: Callable[[], bool], told: str) -> None:
+def _try(gate: Gate, request: Request, is_right: Callable[[], bool], message: str) -> None:
     """Look at what somebody shows to come in, unless too much of it was wrong.
 
     Args:
         gate: which counts.
         request: of whom.
-        shown: looks whether it is the right thing.
-        told: what to tell where it is not.
+        is_right: looks whether it is the right thing.
+        message: what to tell where it is not.
 
     Raises:
         HTTPException: 401 where it is not, 429 after too many that were not.
     """
     address = address_of(request.scope)
     wait = gate.guesses.waiting(address)
-    right = not wait and shown()
+    right = not wait and is_right()
     wait = wait or gate.guesses.wait(address, right=right)
     if wait:
         raise HTTPException(429, too_often(wait), {"Retry-After": str(math.ceil(wait))})
     if not right:
-        raise HTTPException(401, told)
+        raise HTTPException(401, message)
 
 
 def _count_wrong(gate: Gate, request: Request) -> None:
@@ -134,8 +134,8 @@ def _count_wrong(gate: Gate, request: Request) -> None:
 
 def visitor_of(request: Request) -> Visitor:
     """Who made a request, as the guard found out."""
-    found: Visitor = request.scope["state"]["visitor"]
-    return found
+    visitor: Visitor = request.scope["state"]["visitor"]
+    return visitor
 
 
 def _set_cookie(answer: Response, secret: str) -> None:

@@ -66,11 +66,11 @@ class Explanations:
     def pixels(self, row: int) -> Picture:
         """An image at its native size, 8 bits, its longer side at most `LARGEST` pixels."""
         key = (row, "pixels", 0, 0.0)
-        found = self.cache.get(key)
-        if found is None:
-            found = _picture(to_8_bit(self._dataset.read(row)), largest=LARGEST)
-            self.cache.put(key, found)
-        return found
+        picture = self.cache.get(key)
+        if picture is None:
+            picture = _picture(to_8_bit(self._dataset.read(row)), largest=LARGEST)
+            self.cache.put(key, picture)
+        return picture
 
     def get(self, row: int, method: str, class_index: int, rho: float = 0.0) -> Future[Picture]:
         """An explanation, now if it is there, otherwise as soon as it is made.
@@ -81,10 +81,10 @@ class Explanations:
             class_index: the class explained.
             rho: of `adversarial`, one of `rhos`.
         """
-        found = self.cache.get((row, method, class_index, rho))
-        if found is not None:
+        picture = self.cache.get((row, method, class_index, rho))
+        if picture is not None:
             ready: Future[Picture] = Future()
-            ready.set_result(found)
+            ready.set_result(picture)
             return ready
         return self.worker.submit(lambda: self._make(row, method, (class_index,), rho)[0], WANTED)
 
@@ -97,8 +97,8 @@ class Explanations:
             self.worker.submit(partial(self.pixels, row), SOON)
         for method, rho in work:
             for row in new:
-                shown = np.argsort(-self._probabilities[row], kind="stable")[:SHOWN].tolist()
-                self.worker.submit(partial(self._make, row, method, shown, rho), SOON)
+                likeliest = np.argsort(-self._probabilities[row], kind="stable")[:SHOWN].tolist()
+                self.worker.submit(partial(self._make, row, method, likeliest, rho), SOON)
         for row in new:  # when all is made: what the cache lost by then is made again if the image comes again
             self.worker.submit(partial(self._ahead.discard, row), SOON)
 
@@ -107,39 +107,39 @@ class Explanations:
 
     def _make(self, row: int, method: str, classes: Sequence[int], rho: float) -> list[Picture]:
         """Explanations of some classes of one image, in common batches; those that are there are not made again."""
-        kept = {c: self.cache.get((row, method, c, rho)) for c in classes}
-        there = {c: picture for c, picture in kept.items() if picture is not None}
+        cached = {c: self.cache.get((row, method, c, rho)) for c in classes}
+        there = {c: picture for c, picture in cached.items() if picture is not None}
         missing = [c for c in classes if c not in there]
         if missing:
             batch = as_pixels(self._pictures[row][None], device_of(self._network))
             if EXPLAINERS[method].all_classes_at_once:
                 maps = explain(method, self._network, batch, "all").maps[0].float().cpu().numpy()
-                made = {c: _heat(heat) for c, heat in enumerate(maps)}
+                pictures = {c: _heat(heat) for c, heat in enumerate(maps)}
             else:
-                made = self._explained(batch, method, missing, rho)
-            for class_index, picture in made.items():
+                pictures = self._explained(batch, method, missing, rho)
+            for class_index, picture in pictures.items():
                 self.cache.put((row, method, class_index, rho), picture)
-            there |= made
+            there |= pictures
         return [there[c] for c in classes]
 
     def _explained(self, batch: Tensor, method: str, classes: Sequence[int], rho: float) -> dict[int, Picture]:
         """Explanations by a method that takes a batch with a class each."""
         options: dict[str, Any] = {"rho": rho} if method == "adversarial" else {}
         aims = torch.tensor(classes, device=batch.device)
-        found: Any = explain(method, self._network, batch.expand(len(classes), -1, -1, -1), aims, **options)
-        made = {}
+        explanation: Any = explain(method, self._network, batch.expand(len(classes), -1, -1, -1), aims, **options)
+        pictures = {}
         for i, class_index in enumerate(classes):
-            if found.kind == "heatmap":
-                made[class_index] = _heat(found.maps[i].float().cpu().numpy())
+            if explanation.kind == "heatmap":
+                pictures[class_index] = _heat(explanation.maps[i].float().cpu().numpy())
                 continue
             headers = {
-                "X-Before": f"{float(found.confidence_before[i]):.6f}",
-                "X-After": f"{float(found.confidence[i]):.6f}",
-                "X-Rms": f"{float(found.rms[i]):.6f}",
+                "X-Before": f"{float(explanation.confidence_before[i]):.6f}",
+                "X-After": f"{float(explanation.confidence[i]):.6f}",
+                "X-Rms": f"{float(explanation.rms[i]):.6f}",
             }
-            image = (found.maps[i].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-            made[class_index] = _picture(np.moveaxis(image, 0, 2).squeeze(), headers)
-        return made
+            image = (explanation.maps[i].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+            pictures[class_index] = _picture(np.moveaxis(image, 0, 2).squeeze(), headers)
+        return pictures
 
 
 def fingerprint_of(network: torch.nn.Module) -> str:

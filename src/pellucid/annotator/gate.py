@@ -33,10 +33,10 @@ class Gate:
     def use_code(self, code: str, secret: str) -> bool:
         """Whether a code lets a session in; it does so no second time."""
         with self._lock:
-            known = next((c for c in self._codes if hmac.compare_digest(c.encode(), code.encode())), None)
-            if known is None:
+            match = next((c for c in self._codes if hmac.compare_digest(c.encode(), code.encode())), None)
+            if match is None:
                 return False
-            self._codes.discard(known)
+            self._codes.discard(match)
             self._entered.add(digest(secret))
             return True
 

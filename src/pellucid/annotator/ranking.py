@@ -101,9 +101,9 @@ def heat_of(
     maps_of = class_activation_maps if network.has_linear_head else grad_cam_maps
     if not network.has_linear_head and getattr(network, "head", None) is None:
         return None
-    found = []
+    parts = []
     for rows in in_batches(len(pictures), batch_size):
         maps = maps_of(network, as_pixels(pictures[rows], device_of(network)))
-        found.append(maps.to(torch.float16).cpu().numpy())
+        parts.append(maps.to(torch.float16).cpu().numpy())
         advance(rows.stop - rows.start)
-    return np.concatenate(found)
+    return np.concatenate(parts)

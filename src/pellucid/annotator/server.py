@@ -88,8 +88,8 @@ def create_app(service: AnnotationService, gate: Gate, *, local: bool = True) ->
 
     @app.exception_handler(RequestValidationError)
     def _validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
-        told = "; ".join(f"{'.'.join(map(str, e['loc'][1:])) or 'body'}: {e['msg']}" for e in error.errors()[:3])
-        return _error(400, told)
+        message = "; ".join(f"{'.'.join(map(str, e['loc'][1:])) or 'body'}: {e['msg']}" for e in error.errors()[:3])
+        return _error(400, message)
 
     @app.exception_handler(StarletteHTTPException)
     def _http_error(_: Request, error: StarletteHTTPException) -> JSONResponse:
@@ -135,10 +135,10 @@ def _add_images(app: FastAPI, service: AnnotationService) -> None:
             raise HTTPException(404, f"classes are numbered from 0 to {len(service.dataset.classes) - 1}.")
         if (method == "adversarial") != (rho is not None) or (rho is not None and rho not in explanations.rhos):
             raise InputError(f"rho is one of {', '.join(map(str, explanations.rhos))}, of adversarial alone.")
-        made = explanations.get(row, method, index, rho or 0.0)
-        ahead = made.done()
+        job = explanations.get(row, method, index, rho or 0.0)
+        ahead = job.done()
         try:
-            picture = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(made)), PATIENCE)
+            picture = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(job)), PATIENCE)
             return _png(picture, request, {"X-Ahead": "yes" if ahead else "no"})
         except TimeoutError as error:
             raise HTTPException(503, "this explanation takes long; ask again.") from error
@@ -161,9 +161,9 @@ def _add_annotations(app: FastAPI, service: AnnotationService) -> None:
             raise InputError("a mark's id is a UUID in lower case.")
         width, height = service.size_of(opened)
         shape = shape_from_json({**body.shape, **({"aspect": height / width} if "radius" in body.shape else {})})
-        made = Mark(opened, _class(body.class_name), body.kind, shape, annotator, id=mark)
-        new = service.store.add_mark(made)
-        return JSONResponse(mark_to_json(made), 201 if new else 200)
+        record = Mark(opened, _class(body.class_name), body.kind, shape, annotator, id=mark)
+        new = service.store.add_mark(record)
+        return JSONResponse(mark_to_json(record), 201 if new else 200)
 
     @app.delete("/api/images/{key}/marks/{mark}")
     def undo_mark(mark: str, opened: Opened, annotator: Annotator) -> dict[str, Any]:
@@ -252,6 +252,6 @@ def _png(picture: Picture, request: Request, more: dict[str, str] | None = None)
     return Response(picture.png, media_type="image/png", headers=headers)
 
 
-def _error(status: int, told: str) -> JSONResponse:
-    log.info("%d: %s", status, told)
-    return JSONResponse({"error": told}, status)
+def _error(status: int, message: str) -> JSONResponse:
+    log.info("%d: %s", status, message)
+    return JSONResponse({"error": message}, status)

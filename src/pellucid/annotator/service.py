@@ -138,12 +138,12 @@ class AnnotationService:
     def _scope(self) -> str:
         """What strokes that wait in a browser belong to: images that are drawn otherwise are others of the same ids."""
         card, origin = self.dataset.card, self.dataset.origin
-        drawn = f"/{hashlib.sha256(origin.encode()).hexdigest()[:8]}" if origin else ""
-        return f"{card.name}/{self.dataset.split}{drawn}"
+        suffix = f"/{hashlib.sha256(origin.encode()).hexdigest()[:8]}" if origin else ""
+        return f"{card.name}/{self.dataset.split}{suffix}"
 
     def queue(self, annotator: str, count: int) -> list[str]:
         """The images reserved for a person; their explanations are made meanwhile."""
-        held = reserve(
+        images = reserve(
             self.store,
             annotator,
             self.ranking.ids,
@@ -151,8 +151,8 @@ class AnnotationService:
             per_image=self.settings.per_image,
             hold=self.settings.hold,
         )
-        self.explanations.make_ahead([self._rows[image] for image in held])
-        return held
+        self.explanations.make_ahead([self._rows[image] for image in images])
+        return images
 
     def close_image(self, image: str, annotator: str, state: State) -> None:
         """Take an image from a person's queue, or put it back, and arrange what follows by what was marked."""
@@ -170,24 +170,24 @@ class AnnotationService:
         row = self._rows.get(image)
         width, height = self.size_of(image)
         labels = self._labels_of(image)
-        said = one_image(self.store, image, annotator)
+        view = one_image(self.store, image, annotator)
         return {
             "id": self.key_of(image),
             "width": width,
             "height": height,
-            "state": said.state,
+            "state": view.state,
             "classes": [
                 {
                     "class": name,
                     "index": index,
                     "probability": None if row is None else round(float(self._probabilities[row, index]), 6),
                     "label": labels[index],
-                    "verdict": said.verdicts.get(name),
+                    "verdict": view.verdicts.get(name),
                 }
                 for index, name in enumerate(self.dataset.classes)
             ],
-            "marks": [mark_to_json(mark) for mark in said.marks],
-            "note": said.note,
+            "marks": [mark_to_json(mark) for mark in view.marks],
+            "note": view.note,
         }
 
     def _labels_of(self, image: str) -> list[str | None]:

@@ -83,10 +83,10 @@ def read_token(file: Path | None) -> str | None:
     Raises:
         InputError: the file cannot be read, or there are both.
     """
-    found = os.environ.get(TOKEN_VARIABLE)
+    token = os.environ.get(TOKEN_VARIABLE)
     if file is None:
-        return found
-    if found is not None:
+        return token
+    if token is not None:
         raise InputError(f"give the token in --token-file or in {TOKEN_VARIABLE}, not in both.")
     try:
         return file.expanduser().read_text(encoding="utf-8").strip()

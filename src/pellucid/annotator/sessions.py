@@ -70,11 +70,11 @@ class Sessions:
 
     def visitor(self, secret: str | None) -> Visitor:
         """Who a session is, and whether it may come in."""
-        found = None if secret is None else self._known.get(digest(secret))
+        session = None if secret is None else self._known.get(digest(secret))
         inside = self._gate.token is None or (secret is not None and self._gate.has_entered(secret))
-        if found is not None and secret is not None:
-            inside = inside or found.proof == INVITED or hmac.compare_digest(found.proof, self._proof(secret))
-        return Visitor(secret, None if found is None else found.annotator, inside)
+        if session is not None and secret is not None:
+            inside = inside or session.proof == INVITED or hmac.compare_digest(session.proof, self._proof(secret))
+        return Visitor(secret, None if session is None else session.annotator, inside)
 
     def sign_in(self, name: str, secret: str) -> str:
         """Have a session that may come in speak under a name; see `annotation_people.sign_in`."""

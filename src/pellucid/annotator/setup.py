@@ -91,8 +91,8 @@ def open_service(
     if check is not None:
         check.check_decoding(dataset)
     store = open_store(source, create=dataset)
-    known, names = store.image_sizes(), set(dataset.ids)
-    check_images(store.info, known, names & set(known), dataset, store.name)
+    sizes, names = store.image_sizes(), set(dataset.ids)
+    check_images(store.info, sizes, names & set(sizes), dataset, store.name)
     offered = dataset.limit(options.limit, seed=options.seed)
     pictures = _pictures(offered, network, options.cache)
     if check is not None:

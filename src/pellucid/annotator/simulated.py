@@ -60,10 +60,10 @@ class Truth:
         labelled = {row for row, _ in dataset.regions.pairs(list(kinds))} if dataset.regions else set()
         if dataset.regions is None or not labelled:
             raise InputError(f"{dataset.card.name}/{dataset.split} marks neither {class_name!r} nor {irrelevant!r}.")
-        found: dict[int, dict[Kind, list[Frame]]] = {}
+        frames_of: dict[int, dict[Kind, list[Frame]]] = {}
         for region in dataset.regions.items:
             if region.label in kinds:
-                frames = found.setdefault(region.image, {"irrelevant": [], "relevant": []})
+                frames = frames_of.setdefault(region.image, {"irrelevant": [], "relevant": []})
                 frames[kinds[region.label]].append(region.box)
         self.class_name = class_name
         column = dataset.classes.index(class_name)
@@ -72,8 +72,8 @@ class Truth:
             pixels = to_8_bit(dataset.read(row))
             if max(pixels.shape[:2]) > LARGEST:
                 raise InputError(f"images larger than {LARGEST} pixels are shown smaller, and not recognised.")
-            drawn = {kind: tuple(found[row][kind]) for kind in found[row]}
-            self._sights[_digest(pixels)] = Sight(bool(dataset.targets[row, column] == 1), drawn)
+            regions = {kind: tuple(frames_of[row][kind]) for kind in frames_of[row]}
+            self._sights[_digest(pixels)] = Sight(bool(dataset.targets[row, column] == 1), regions)
 
     def of(self, png: bytes) -> Sight | None:
         """What there is to see on a picture; None where nothing is to be marked."""
@@ -114,8 +114,8 @@ class Visitor:
             with self._opener.open(request, timeout=SECONDS) as answer:
                 return bytes(answer.read())
         except urllib.error.HTTPError as error:
-            told = error.read().decode(errors="replace")
-            raise InputError(f"{method} {path}: the annotation server answered {error.code}: {told}") from error
+            message = error.read().decode(errors="replace")
+            raise InputError(f"{method} {path}: the annotation server answered {error.code}: {message}") from error
 
 
 def annotate(
@@ -151,9 +151,9 @@ def annotate(
     index = {c: i for i, c in enumerate(visitor.about["classes"])}[truth.class_name]
     while True:
         queue = visitor.send("GET", "/api/queue?count=1")
-        done = int(queue["progress"]["mine"]["done"])
-        if done >= count or not queue["images"]:
-            return done
+        count_done = int(queue["progress"]["mine"]["done"])
+        if count_done >= count or not queue["images"]:
+            return count_done
         image = queue["images"][0]
         place = f"/api/images/{image['id']}"
         sight = truth.of(visitor.fetch(f"{place}/pixels.png"))

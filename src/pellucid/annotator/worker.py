@@ -97,10 +97,10 @@ class PictureCache:
     def get(self, key: Hashable) -> Picture | None:
         """A picture that is kept, which is now the newest; None where it is not."""
         with self._lock:
-            found = self._pictures.get(key)
-            if found is not None:
+            picture = self._pictures.get(key)
+            if picture is not None:
                 self._pictures.move_to_end(key)
-            return found
+            return picture
 
     def put(self, key: Hashable, picture: Picture) -> None:
         """Keep a picture."""

@@ -61,5 +61,5 @@ def scaled(heat: npt.NDArray[np.floating], *, fine: bool = False) -> npt.NDArray
     high = np.percentile(values, 99) if fine else values.max()
     if high <= low:
         return np.zeros_like(values)
-    shown: npt.NDArray[np.float64] = np.clip((values - low) / (high - low), 0, 1)
-    return shown
+    shares: npt.NDArray[np.float64] = np.clip((values - low) / (high - low), 0, 1)
+    return shares

@@ -41,14 +41,14 @@ class AnnotatedImages:
 
     def marks(self, rows: npt.NDArray[np.integer], device: torch.device) -> Marks | None:
         """The marks on the images of a batch, given by their rows; None where it has none."""
-        found = [self._of_row.get(row, []) for row in rows.tolist()]
-        slots = max(map(len, found), default=0)
+        marks_of_rows = [self._of_row.get(row, []) for row in rows.tolist()]
+        slots = max(map(len, marks_of_rows), default=0)
         if slots == 0:
             return None
         size = self.regions.shape[-1]
         classes = np.full((len(rows), slots), -1, dtype=np.int64)
         regions = np.zeros((2, len(rows), slots, size, size), dtype=np.float32)
-        for i, pairs in enumerate(found):
+        for i, pairs in enumerate(marks_of_rows):
             classes[i, : len(pairs)] = self.pairs[pairs, 1]
             regions[:, i, : len(pairs)] = self.regions[pairs].swapaxes(0, 1)
         relevant, irrelevant = torch.from_numpy(regions).to(device)
@@ -69,10 +69,10 @@ def annotated_images(annotations: AnnotationSet, dataset: Dataset, size: int) ->
     row_of = {name: row for row, name in enumerate(dataset.ids)}
     names = sorted((name for name in annotations.image_ids if name in row_of), key=row_of.__getitem__)
     if not names:
-        said = annotations.image_ids
+        image_ids = annotations.image_ids
         raise InputError(
-            f"none of the {len(said)} annotated images is among the {len(dataset)} training images of "
-            f"{dataset.card.name}{f', as {said[0]!r}' if said else ''}. Annotate images of its part "
+            f"none of the {len(image_ids)} annotated images is among the {len(dataset)} training images of "
+            f"{dataset.card.name}{f', as {image_ids[0]!r}' if image_ids else ''}. Annotate images of its part "
             f"{dataset.split!r} (pellucid annotate serve … --split {dataset.split}), opened with the same options."
         )
     pairs: list[tuple[int, int]] = []
@@ -100,21 +100,21 @@ def corrected(annotations: AnnotationSet, dataset: Dataset) -> tuple[Dataset, in
     """
     targets = dataset.targets.copy()
     if dataset.task == "multilabel":
-        said = annotations.labels(dataset.ids, dataset.classes)
-        known = ~np.isnan(said)
-        targets[known] = said[known]
-        return replace(dataset, targets=targets), int((known & (targets != dataset.targets)).sum())
+        labels = annotations.labels(dataset.ids, dataset.classes)
+        is_known = ~np.isnan(labels)
+        targets[is_known] = labels[is_known]
+        return replace(dataset, targets=targets), int((is_known & (targets != dataset.targets)).sum())
     yes, no = annotations.votes(dataset.ids, dataset.classes)
     rows, most = np.arange(len(dataset)), yes.argmax(1)
     alone = (yes == yes.max(1, keepdims=True)).sum(1) == 1
     named = alone & (yes > no)[rows, most]
     targets[named] = most[named]
-    left = np.flatnonzero(~named & (yes.any(1) | (no > yes)[rows, dataset.targets.astype(np.int64)]))
-    if len(left):
+    unsettled = np.flatnonzero(~named & (yes.any(1) | (no > yes)[rows, dataset.targets.astype(np.int64)]))
+    if len(unsettled):
         warnings.warn(
-            f"{dataset.card.name}: people contradict the label of {len(left)} image(s), or each other, and most name "
-            "no other; the label stays. Say on the page which one it is: "
-            f"{', '.join(dataset.ids[row] for row in left[:3])}{', …' if len(left) > 3 else ''}.",
+            f"{dataset.card.name}: people contradict the label of {len(unsettled)} image(s), or each other, and most "
+            "name no other; the label stays. Say on the page which one it is: "
+            f"{', '.join(dataset.ids[row] for row in unsettled[:3])}{', …' if len(unsettled) > 3 else ''}.",
             stacklevel=2,
         )
     return replace(dataset, targets=targets), int((targets != dataset.targets).sum())
@@ -131,13 +131,13 @@ def describe(images: AnnotatedImages, dataset: Dataset, changed: int) -> dict[st
     digest = hashlib.sha256()
     for part in (images.rows, images.pairs, np.packbits(images.regions), dataset.targets):
         digest.update(np.ascontiguousarray(part).tobytes())
-    drawn = images.regions.any((2, 3)).sum(0)
+    counts = images.regions.any((2, 3)).sum(0)
     return {
         "sha256": digest.hexdigest(),
         "images": len(images.rows),
         "marked_images": len(np.unique(images.pairs[:, 0])),
-        "relevant": int(drawn[0]),
-        "irrelevant": int(drawn[1]),
+        "relevant": int(counts[0]),
+        "irrelevant": int(counts[1]),
         "labels_changed": changed,
     }
 

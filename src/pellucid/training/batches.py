@@ -71,11 +71,11 @@ class Batches:
 
     def _annotated_in_a_batch(self) -> int:
         """How many images of each joint batch are annotated ones; 0 where they come as all others do."""
-        found = 0 if self.annotated is None else len(self.annotated.rows)
-        if not 0 < found < len(self.images) or not self.annotated_share or self.batch_size == 1:
+        available = 0 if self.annotated is None else len(self.annotated.rows)
+        if not 0 < available < len(self.images) or not self.annotated_share or self.batch_size == 1:
             return 0
-        wanted = min(max(round(self.annotated_share * self.batch_size), 1), self.batch_size - 1)
-        return max(wanted, self.batch_size - (len(self.images) - found))  # the others may not fill the rest
+        count = min(max(round(self.annotated_share * self.batch_size), 1), self.batch_size - 1)
+        return max(count, self.batch_size - (len(self.images) - available))  # the others may not fill the rest
 
     def _order(self, chance: np.random.Generator) -> npt.NDArray[np.int64]:
         """The rows of an epoch's joint batches, (steps, batch size)."""
@@ -86,9 +86,9 @@ class Batches:
         rows = self.annotated.rows
         others = chance.permutation(np.setdiff1d(np.arange(len(self.images)), rows))
         rounds = ceil(steps * self._chosen / len(rows))
-        chosen = np.concatenate([chance.permutation(rows) for _ in range(rounds)])
+        annotated_rows = np.concatenate([chance.permutation(rows) for _ in range(rounds)])
         counts = self._chosen, self.batch_size - self._chosen
-        both = [part[: steps * n].reshape(steps, n) for part, n in zip((chosen, others), counts, strict=True)]
+        both = [part[: steps * n].reshape(steps, n) for part, n in zip((annotated_rows, others), counts, strict=True)]
         return chance.permuted(np.hstack(both), axis=1)  # so that every process has its part of each
 
     def _gather(self, rows: npt.NDArray[np.integer]) -> Batch:

@@ -58,14 +58,14 @@ def load_state(folder: Path, model: nn.Module, optimizer: Optimizer) -> dict[str
     Raises:
         InputError: if there is none that can be read, naming the damaged files.
     """
-    told: list[DamageError] = []
+    damages: list[DamageError] = []
     for step in _steps(folder):
         try:
             progress, tensors = _read(step)
         except DamageError as error:
-            told.append(error)
+            damages.append(error)
             continue
-        for trouble in told:
+        for trouble in damages:
             warnings.warn(f"{trouble} An older state is there, {step.name}: the run goes on from that.", stacklevel=2)
         try:
             model.load_state_dict(tensors[MODEL])
@@ -73,8 +73,8 @@ def load_state(folder: Path, model: nn.Module, optimizer: Optimizer) -> dict[str
         except (KeyError, ValueError, RuntimeError) as error:
             raise InputError(f"{step} holds the state of another network ({error}). {ADVICE}") from error
         return progress
-    if told:
-        raise InputError(" ".join(map(str, told)) + f" {ADVICE}")
+    if damages:
+        raise InputError(" ".join(map(str, damages)) + f" {ADVICE}")
     raise InputError(f"{folder} holds no state to resume from. Start again without --resume.")
 
 

@@ -74,8 +74,8 @@ class BatchRandom:
     def _rows(self, draw: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
         count, *rest = shape
         each = count // self._kinds  # in the joint batch a kind's images stand together, those of all processes
-        drawn = draw(self._kinds, self.processes.world, each, *rest, generator=self._generator)
-        return drawn[:, self.processes.rank].flatten(0, 1)
+        values = draw(self._kinds, self.processes.world, each, *rest, generator=self._generator)
+        return values[:, self.processes.rank].flatten(0, 1)
 
 
 def leave_process_group() -> None:

@@ -95,16 +95,26 @@ def train(
     run = RunFolder(out)
     recipe = resolve(recipe, train_data.card)
     check_annotations(recipe, annotations)
-    annotated, said = None, None
+    annotated, annotation_record = None, None
     if annotations is not None:
         annotated = annotated_images(annotations, train_data, recipe.model.size)
         train_data, changed = corrected(annotations, train_data)
-        said = describe(annotated, train_data, changed)
+        annotation_record = describe(annotated, train_data, changed)
     accelerator = _accelerator(recipe, device)
     with run.held(resume=resume, wait=wait, main=accelerator.is_main_process):
         accelerator.wait_for_everyone()  # for the one that holds the folder
         _train_there(
-            run, recipe, train_data, validation_data, accelerator, scorer, seed, resume, cache, annotated, said
+            run,
+            recipe,
+            train_data,
+            validation_data,
+            accelerator,
+            scorer,
+            seed,
+            resume,
+            cache,
+            annotated,
+            annotation_record,
         )
     return run
 
@@ -120,9 +130,9 @@ def _train_there(
     resume: bool,
     cache: Path | None,
     annotated: AnnotatedImages | None,
-    said: dict[str, Any] | None,
+    annotation_record: dict[str, Any] | None,
 ) -> None:
-    """Train in a folder that nobody else trains in; `said` is of the annotations."""
+    """Train in a folder that nobody else trains in; `annotation_record` is of the annotations."""
     torch.manual_seed(seed)
     classifier = build_classifier(recipe.model, train_data)
     if recipe.training.channels_last:
@@ -141,7 +151,7 @@ def _train_there(
         seed=seed,
         device=str(accelerator.device),
         processes=accelerator.num_processes,
-        annotations=said,
+        annotations=annotation_record,
     )
     run.check(description, resume=resume)
     if resume and run.finished:
@@ -241,8 +251,8 @@ class _Session:
             self.global_step += 1
             now = time.monotonic()
             self.elapsed = before + now - started
-            done = self.step - len(self._pending)
-            advance(1, f"epoch {epoch + 1} loss {self.sums.get('loss', math.nan) / max(done, 1):.3f}")
+            steps_done = self.step - len(self._pending)
+            advance(1, f"epoch {epoch + 1} loss {self.sums.get('loss', math.nan) / max(steps_done, 1):.3f}")
             if self._all_agree(now - saved > self.recipe.training.checkpoint_seconds):
                 self._settle(epoch)
                 self._save()
@@ -254,9 +264,9 @@ class _Session:
         if batch.marks is None:
             return self.augmentation(batch.images), None
         classes, *regions = batch.marks
-        images, moved = self.augmentation.with_regions(batch.images, torch.cat(regions, 1))
-        assert moved is not None
-        return images, Marks(classes, *moved.chunk(2, 1))
+        images, regions_after = self.augmentation.with_regions(batch.images, torch.cat(regions, 1))
+        assert regions_after is not None
+        return images, Marks(classes, *regions_after.chunk(2, 1))
 
     def _training_mode(self) -> None:
         self.network.train()
@@ -294,12 +304,12 @@ class _Session:
                 "again."
             )
 
-    def _end_epoch(self, epoch: int, steps: int, train_data: Dataset, found: ValidationResult) -> bool:
+    def _end_epoch(self, epoch: int, steps: int, train_data: Dataset, validation: ValidationResult) -> bool:
         """Keep what an epoch gave; returns whether robustness collapsed, and then nothing is kept of it."""
         check, select, final = self.recipe.robust_check, self.recipe.training.select, self.recipe.training.epochs
         row: dict[str, Any] = {"epoch": epoch + 1, "step": self.global_step}
         row |= {name: value / steps for name, value in self.sums.items()}
-        row |= {f"validation_{name}": value for name, value in found.metrics.items()}
+        row |= {f"validation_{name}": value for name, value in validation.metrics.items()}
         if self.objective.weight is not None:
             row["penalty_weight_at_end"] = float(self.objective.weight.weight)
             if epoch == 0:
@@ -308,12 +318,12 @@ class _Session:
                 say_if_still_rising(self.objective, row["loss_task"])
         row["seconds"] = round(self.elapsed, 2)
         earlier = [r for r in self.run.metrics() if r["epoch"] <= epoch]
-        if check is not None and collapsed(earlier, found.metrics["robust_accuracy"], check):
+        if check is not None and collapsed(earlier, validation.metrics["robust_accuracy"], check):
             self.run.append_metrics(row | {"collapsed": True})
-            say_collapsed(earlier, epoch, found.metrics["robust_accuracy"], self.run)
+            say_collapsed(earlier, epoch, validation.metrics["robust_accuracy"], self.run)
             return True
-        score = found.metrics.get(select, math.nan)
-        card = self._card(train_data, found.thresholds) | {"epoch": epoch + 1}
+        score = validation.metrics.get(select, math.nan)
+        card = self._card(train_data, validation.thresholds) | {"epoch": epoch + 1}
         if math.isfinite(score) and (self.best is None or score > self.best):
             self.best = score
             self._keep(self.run.path, card | {"selected_by": select, "score": score})

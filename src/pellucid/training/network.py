@@ -26,10 +26,10 @@ _OF_RECIPE = {"classes", "task", "in_channels", "size", "pretrained", "mean", "s
 
 def build_classifier(settings: ModelSettings, data: Dataset) -> ConvolutionalClassifier:
     """The network of a recipe for a dataset's classes, its weights drawn from torch's global generator."""
-    if taken := sorted(_OF_RECIPE & set(settings.options)):
+    if fixed := sorted(_OF_RECIPE & set(settings.options)):
         raise InputError(
-            f"model.options.{taken[0]}: not an option of {settings.name}; the data or the recipe's own key "
-            f"(model.{taken[0].removeprefix('in_')}) sets it."
+            f"model.options.{fixed[0]}: not an option of {settings.name}; the data or the recipe's own key "
+            f"(model.{fixed[0].removeprefix('in_')}) sets it."
         )
     own_weights = isinstance(settings.pretrained, str)
     classifier = create_model(

@@ -57,10 +57,10 @@ def make_record(
             f"read with {_shown(own.decoding)}.",
             stacklevel=3,
         )
-    seen = int(start.trained.hold(own.selected).sum())
-    if seen:
+    overlap = int(start.trained.hold(own.selected).sum())
+    if overlap:
         warnings.warn(
-            f"the network was trained before on {seen:,} of the {len(validation):,} validation images: validation "
+            f"the network was trained before on {overlap:,} of the {len(validation):,} validation images: validation "
             "figures flatter it, and so may the choice of the checkpoint.",
             stacklevel=3,
         )

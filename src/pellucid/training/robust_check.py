@@ -61,7 +61,7 @@ def attacked_logits(
         classifier,
         images,
         targets,
-        loss=lambda logits, known: LOSSES[loss](logits, known, None).sum(),
+        loss=lambda logits, targets: LOSSES[loss](logits, targets, None).sum(),
         size=settings.size,
         steps=settings.steps,
         seed=SEED,
@@ -92,5 +92,5 @@ def collapsed(history: Sequence[dict[str, Any]], now: float, settings: RobustChe
     if settings.collapse is None:
         return False
     before = [row.get("validation_robust_accuracy") for row in history]
-    known = [value for value in before if value is not None and math.isfinite(value)]
-    return bool(known) and max(known) - now > settings.collapse
+    values = [value for value in before if value is not None and math.isfinite(value)]
+    return bool(values) and max(values) - now > settings.collapse

@@ -130,10 +130,10 @@ class RunFolder:
         """
         if epochs == 0:
             return
-        found = len(self.metrics())
-        if found < epochs:
+        count = len(self.metrics())
+        if count < epochs:
             path = self.path / "metrics.jsonl"
-            raise damaged(path, f"{epochs} epochs are done and it has the lines of {found}", AFRESH)
+            raise damaged(path, f"{epochs} epochs are done and it has the lines of {count}", AFRESH)
         weights = self.path / WEIGHTS
         for path in (weights, self.path / CARD):
             if not path.is_file():
@@ -147,8 +147,8 @@ class RunFolder:
         Raises:
             InputError: naming the file that is missing or not what was written.
         """
-        known = self.read()
-        self.check_kept(known.get("collapsed_in_epoch") or known["recipe"]["training"]["epochs"])
+        record = self.read()
+        self.check_kept(record.get("collapsed_in_epoch") or record["recipe"]["training"]["epochs"])
         read_training_record(self.path)
 
     def check(self, values: dict[str, Any], *, resume: bool) -> None:
@@ -160,9 +160,9 @@ class RunFolder:
         self._refuse_a_second(resume=resume)
         if not (self.path / "run.toml").is_file() or (not self.finished and not self.state.is_dir()):
             return
-        known = self.read()
+        record = self.read()
         for key in ("recipe", "seed", "data", "annotations"):
-            if (old := known.get(key)) != (new := _without_none(values).get(key)):
+            if (old := record.get(key)) != (new := _without_none(values).get(key)):
                 raise InputError(
                     f"{self.path} was started with another {key}: {_difference(old, new)}. "
                     "Resume with the same, or choose another --out."
@@ -217,10 +217,10 @@ def describe_run(
 
 def versions() -> dict[str, str]:
     """The versions that a result depends on."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
+    versions_of = {"python": platform.python_version(), "machine": platform.machine()}
     for package in ("pellucid", "torch", "numpy", "scikit-learn", "kornia", "accelerate"):
-        found[package] = version_of(package)
-    return found
+        versions_of[package] = version_of(package)
+    return versions_of
 
 
 def _without_none(value: Any) -> Any:  # noqa: ANN401

@@ -85,19 +85,21 @@ class StreamedBatches:
         windows = order.reshape(-1, LANES)
         span = LANES * self._each  # positions of a window
         with ThreadPoolExecutor(LANES // self.world, thread_name_prefix="pellucid-shards") as pool:
-            held: dict[int, dict[int, _Lane]] = {}  # window → lane
+            lanes_of: dict[int, dict[int, _Lane]] = {}  # window → lane
             try:
                 for step in range(start, len(self)):
                     positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
                     mine = positions[positions % self.world == self.rank]
                     first, last = int(mine[0]) // span, int(mine[-1]) // span
                     for window in range(first, min(last + 2, len(windows))):  # one more than is needed now
-                        if window not in held:
+                        if window not in lanes_of:
                             lanes = range(self.rank, LANES, self.world)
-                            held[window] = {k: self._lane(int(windows[window][k]), (seed, epoch), pool) for k in lanes}
-                    for window in [w for w in held if w < first]:
-                        del held[window]
-                    yield self._gather(mine, held, span)
+                            lanes_of[window] = {
+                                k: self._lane(int(windows[window][k]), (seed, epoch), pool) for k in lanes
+                            }
+                    for window in [w for w in lanes_of if w < first]:
+                        del lanes_of[window]
+                    yield self._gather(mine, lanes_of, span)
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
@@ -105,11 +107,11 @@ class StreamedBatches:
         order = np.random.default_rng((*seed, shard)).permutation(self.shards.manifest.files[shard].images)
         return _Lane(pool.submit(self.shards.fetch, shard), order, int(self.shards.starts[shard]))
 
-    def _gather(self, positions: npt.NDArray[np.int64], held: dict[int, dict[int, _Lane]], span: int) -> Batch:
+    def _gather(self, positions: npt.NDArray[np.int64], lanes_of: dict[int, dict[int, _Lane]], span: int) -> Batch:
         rows, pixels = [], []
         for position in positions.tolist():
             window, inside = divmod(position, span)
-            lane = held[window][inside % LANES]
+            lane = lanes_of[window][inside % LANES]
             place = int(lane.order[inside // LANES])
             rows.append(lane.first + place)
             pixels.append(lane.pixels.result()[place])

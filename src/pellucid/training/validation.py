@@ -89,14 +89,14 @@ class Validation:
 
 def check_selection(recipe: Recipe, scorer: MetricFn, data: Dataset) -> None:
     """Refuse a choice of checkpoint by a metric that there will not be."""
-    known = list(scorer.metrics(np.zeros((len(data), len(data.classes)), dtype=np.float32), data))
-    robust = [f"robust_{name}" for name in known]
+    names = list(scorer.metrics(np.zeros((len(data), len(data.classes)), dtype=np.float32), data))
+    robust = [f"robust_{name}" for name in names]
     name = recipe.training.select
     if name in robust and recipe.robust_check is None:
         raise InputError(
             f"training.select = {name!r} needs the recipe's robust_check, as robust_check.size.linf=0.005."
         )
-    if name not in (LAST, *known, *robust):
+    if name not in (LAST, *names, *robust):
         raise InputError(
-            f"training.select = {name!r} is no validation metric. {nearest(name, [*known, *robust, LAST])}"
+            f"training.select = {name!r} is no validation metric. {nearest(name, [*names, *robust, LAST])}"
         )

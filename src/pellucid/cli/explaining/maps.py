@@ -105,7 +105,9 @@ class HeatMapOutput:
             for name, told in adversarial.get("classes", {}).items()
         }
         path = self._out / f"{subject.name}.png"
-        explanation_sheet(subject.picture, maps, chances, title=subject.title, path=path, moved=columns, rho=self._rho)
+        explanation_sheet(
+            subject.picture, maps, chances, title=subject.title, path=path, changes=columns, rho=self._rho
+        )
         return path.name
 
 

@@ -207,9 +207,7 @@ def _judge(
             columns[name].append(value)
         alike.append({k: v.masked_fill(~valid, torch.nan) for k, v in similarities(maps, before).items()})
         if goal_maps is not None:
-            towards.append(
-                {k: v.masked_fill(~valid, torch.nan) for k, v in similarities(maps, goal_maps).items()}
-            )
+            towards.append({k: v.masked_fill(~valid, torch.nan) for k, v in similarities(maps, goal_maps).items()})
         noise = scale_to(torch.empty_like(images).normal_(generator=generator), budget, "rms")
         blurred = explained(classifier, (images + noise).clamp(0, 1), decision.targets, attack)
         noisy.append(similarities(blurred, before))

@@ -99,9 +99,7 @@ def decide(logits: Tensor, targets: Tensor | None, task: Task, thresholds: Seque
     levels = torch.full_like(class_index, 0.5, dtype=torch.float64)
     if task == "multilabel" and thresholds is not None:
         limits = torch.as_tensor(list(thresholds), dtype=torch.float64, device=logits.device)
-        if limits.shape != (logits.shape[1],) or not bool(
-            ((limits > 0) & (limits < 1)).all()
-        ):
+        if limits.shape != (logits.shape[1],) or not bool(((limits > 0) & (limits < 1)).all()):
             raise InputError(
                 f"thresholds must be {logits.shape[1]} probabilities inside (0, 1), one per label; found "
                 f"{list(thresholds)[:5]}."

@@ -161,12 +161,7 @@ def cascade(
         raise InputError("randomisation needs at least one image; found none.")
     order = layers_from_the_head(classifier, images)
     stages = cascade_depths(len(order)) if depths is None else tuple(depths)
-    if (
-        not stages
-        or stages[0] != 0
-        or list(stages) != sorted(set(stages))
-        or stages[-1] > len(order)
-    ):
+    if not stages or stages[0] != 0 or list(stages) != sorted(set(stages)) or stages[-1] > len(order):
         raise InputError(f"depths must rise from 0 to at most {len(order)} layers; found {stages}.")
     ranks, structures, examples = [], [], []
     before = mapper(classifier, images, targets, seed)

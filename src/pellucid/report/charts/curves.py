@@ -62,10 +62,10 @@ def write_curves(curves: Sequence[AraCurve], path: Path) -> None:
     """
     kinds = list(dict.fromkeys(c.kind for c in curves))
     names = list(dict.fromkeys(c.name for c in curves))
-    seen = looks(names, names[0])
+    styles = looks(names, names[0])
     with canvas(2.5 * len(kinds) + 0.2 * len(names), len(kinds)) as (figure, axes):
         for panel, kind in zip(axes, kinds, strict=True):
-            _panel(panel, [c for c in curves if c.kind == kind], seen)
+            _panel(panel, [c for c in curves if c.kind == kind], styles)
             panel.set_title(f"{kind}: {TITLES.get(kind, kind)}", loc="left")
         axes[-1].set_xlabel("size of the perturbation, root mean square per pixel")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", frameon=False)
@@ -73,36 +73,36 @@ def write_curves(curves: Sequence[AraCurve], path: Path) -> None:
             figure.savefig(temporary, format="png", dpi=PIXELS_PER_INCH, facecolor="white")
 
 
-def chart(curves: Sequence[AraCurve], seen: Mapping[str, Look], kind: str, name: str = "ara") -> Chart:
+def chart(curves: Sequence[AraCurve], styles: Mapping[str, Look], kind: str, name: str = "ara") -> Chart:
     """The curves of one kind for the report's page, a thin line a seed; `name` is this figure's alone on the page."""
     own = [c for c in curves if c.kind == kind]
     with canvas(2.4) as (figure, (axes,)):
-        _panel(axes, own, seen)
+        _panel(axes, own, styles)
         axes.set_xlabel("size of the perturbation, RMS per pixel")
-        alt = f"Accuracy against the size of the smallest perturbation, {kind}, for {', '.join(seen)}."
+        alt = f"Accuracy against the size of the smallest perturbation, {kind}, for {', '.join(styles)}."
         svg = to_svg(figure, f"{name}-{kind}", alt)
     return Chart(svg, f"Images {TITLES.get(kind, kind)}", "dashed: the best constant guess")
 
 
-def charts(curves: Sequence[AraCurve], seen: Mapping[str, Look], name: str = "ara") -> list[Chart]:
+def charts(curves: Sequence[AraCurve], styles: Mapping[str, Look], name: str = "ara") -> list[Chart]:
     """One chart per kind; none where there are no curves."""
-    return [chart(curves, seen, kind, name) for kind in dict.fromkeys(c.kind for c in curves)]
+    return [chart(curves, styles, kind, name) for kind in dict.fromkeys(c.kind for c in curves)]
 
 
-def stored(found: Sequence[Mapping[str, Any]]) -> list[AraCurve]:
+def stored(records: Sequence[Mapping[str, Any]]) -> list[AraCurve]:
     """The curves as results.json holds them."""
     return [
         AraCurve(c["variant"], c["kind"], radius, accuracy, c["naive"], upper, c["measure"])
-        for c in found
+        for c in records
         for radius, accuracy, upper in [[np.asarray(c[k], dtype=np.float64) for k in ("radius", "accuracy", "upper")]]
     ]
 
 
-def _panel(axes: Axes, curves: Sequence[AraCurve], seen: Mapping[str, Look]) -> None:
+def _panel(axes: Axes, curves: Sequence[AraCurve], styles: Mapping[str, Look]) -> None:
     right = BEYOND * max(c.end for c in curves) or 1e-3
     labelled: set[str] = set()
     for index, curve in enumerate(curves):
-        look = seen[curve.name]
+        look = styles[curve.name]
         label = None if curve.name in labelled else curve.name
         labelled.add(curve.name)
         # the last step goes on to the edge: the accuracy does not end where the largest radius was found

@@ -88,12 +88,12 @@ def looks(variants: Sequence[str], reference: str, families: Mapping[str, str] |
     for variant in [reference, *(v for v in variants if v != reference)]:
         family = (families or {}).get(variant)
         groups.setdefault(("variant", variant) if family is None else ("family", family), []).append(variant)
-    chosen = {}
+    style_of = {}
     for number, members in enumerate(groups.values()):
         for place, variant in enumerate(members):
             shape = (number + number // size + place) % size  # the second round of colours has other shapes
-            chosen[variant] = Look(COLOURS[number % size], MARKERS[shape], GLYPHS[shape], LINES[place % len(LINES)])
-    return {v: chosen[v] for v in variants}
+            style_of[variant] = Look(COLOURS[number % size], MARKERS[shape], GLYPHS[shape], LINES[place % len(LINES)])
+    return {v: style_of[v] for v in variants}
 
 
 @contextmanager

@@ -36,21 +36,21 @@ def classification(book: ResultsIndex) -> list[Chart]:
 def _classification_chart(book: ResultsIndex, name: str) -> Chart:
     classes = book.class_names("classification", metric=name)
     by_name = {"Mean" if c == MEAN else readable(c): c for c in classes}
-    seen, published = book.looks, book.comparators("classification", name)
-    with canvas(_height(len(classes), len(seen))) as (figure, (axes,)):
-        _dots(axes, list(by_name), seen, lambda c, v: book.row("classification", name, v, cls=by_name[c]))
+    styles, published = book.looks, book.comparators("classification", name)
+    with canvas(_height(len(classes), len(styles))) as (figure, (axes,)):
+        _dots(axes, list(by_name), styles, lambda c, v: book.row("classification", name, v, cls=by_name[c]))
         for one, (mark, _) in zip(published, PUBLISHED_MARKS, strict=False):
-            known = [(one["values"][c], i) for i, c in enumerate(classes) if defined(one["values"].get(c))]
-            axes.plot([x for x, _ in known], [y for _, y in known], mark, color="#111", ms=4.5, mew=1, zorder=4)
+            points = [(one["values"][c], i) for i, c in enumerate(classes) if defined(one["values"].get(c))]
+            axes.plot([x for x, _ in points], [y for _, y in points], mark, color="#111", ms=4.5, mew=1, zorder=4)
         if MEAN in classes and len(classes) > 1:
             axes.axhline(len(classes) - 1.5, color="#8a8a8a", lw=0.7)
         if name == "auroc" and axes.get_xlim()[0] < 0.55:
             axes.axvline(0.5, color=QUIET, lw=0.9, ls=(0, (4, 2)))
         axes.set_xlabel(f"{metric(name).label} with 95 % interval")
-        alt = f"{metric(name).label} by {book.class_noun} for {', '.join(seen)}; the table gives the numbers."
+        alt = f"{metric(name).label} by {book.class_noun} for {', '.join(styles)}; the table gives the numbers."
         svg = to_svg(figure, _id("class", name), alt)
-    told = [f"{glyph} {one['name']}" for one, (_, glyph) in zip(published, PUBLISHED_MARKS, strict=False)]
-    return Chart(svg, f"{metric(name).label} by {book.class_noun}", ", ".join(told))
+    legend = [f"{glyph} {one['name']}" for one, (_, glyph) in zip(published, PUBLISHED_MARKS, strict=False)]
+    return Chart(svg, f"{metric(name).label} by {book.class_noun}", ", ".join(legend))
 
 
 def localization(book: ResultsIndex, target: str) -> list[Chart]:
@@ -59,10 +59,10 @@ def localization(book: ResultsIndex, target: str) -> list[Chart]:
 
 
 def _localization_chart(book: ResultsIndex, target: str, name: str) -> Chart:
-    seen = book.looks
+    styles = book.looks
     here: dict[str, str] = {"target": target, "metric": name}
     methods = {method_label(m): m for m in book.known_methods("localization", **here)}
-    with canvas(_height(len(methods), len(seen))) as (figure, (axes,)):
+    with canvas(_height(len(methods), len(styles))) as (figure, (axes,)):
         for trivial in book.trivial_maps("localization", **here):
             row = book.row("localization", name, target=target, method=trivial)
             if row and defined(row["value"]):
@@ -71,11 +71,11 @@ def _localization_chart(book: ResultsIndex, target: str, name: str) -> Chart:
         _dots(
             axes,
             list(methods),
-            seen,
+            styles,
             lambda m, v: book.row("localization", name, v, target=target, method=methods[m]),
         )
         axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
-        alt = f"{metric(name).label} of {', '.join(methods)} for {', '.join(seen)}; trivial maps as lines."
+        alt = f"{metric(name).label} of {', '.join(methods)} for {', '.join(styles)}; trivial maps as lines."
         svg = to_svg(figure, _id("loc", target, name), alt)
     return Chart(svg, metric(name).label, metric(name).meaning)
 
@@ -83,7 +83,7 @@ def _localization_chart(book: ResultsIndex, target: str, name: str) -> Chart:
 def differences(book: ResultsIndex, target: str) -> list[Chart]:
     """One chart per method: paired differences from the reference by metric; filled where 0 is excluded."""
     charts = []
-    seen = {v: look for v, look in book.looks.items() if v != book.reference}
+    styles = {v: look for v, look in book.looks.items() if v != book.reference}
     for method in book.known_methods("localization", target=target):
         names = {metric(m).label: m for m in _metrics(book, target)}
 
@@ -95,11 +95,11 @@ def differences(book: ResultsIndex, target: str) -> list[Chart]:
         shares = [label for label, m in names.items() if m != "energy_ratio"]
         ratios = [label for label, m in names.items() if m == "energy_ratio"]
         groups = [g for g in (shares, ratios) if g]
-        heights = [_height(len(g), len(seen)) for g in groups]
+        heights = [_height(len(g), len(styles)) for g in groups]
         with canvas(sum(heights), len(groups), ratios=heights) as (figure, axes):
             for panel, labels in zip(axes, groups, strict=True):
                 panel.axvline(0, color="#333", lw=0.9)
-                _dots(panel, labels, seen, found, hollow=lambda row: not verdict(row, 0))
+                _dots(panel, labels, styles, found, hollow=lambda row: not verdict(row, 0))
                 reach = max(abs(x) for x in panel.get_xlim())
                 panel.set_xlim(-reach, reach)
             axes[-1].set_xlabel(f"difference from {book.reference} (right: better)")
@@ -116,7 +116,7 @@ def robustness(book: ResultsIndex) -> list[Chart]:
         strengths = book.values("at", "robustness", metric=name, class_=MEAN)
         for norm in dict.fromkeys(strength_of(at)[0] for at in strengths if strength_of(at)[1] > 0):
             steps = sorted(
-                (size, at) for at in strengths for found, size in [strength_of(at)] if found == norm or size == 0
+                (size, at) for at in strengths for own, size in [strength_of(at)] if own == norm or size == 0
             )
             with canvas(2.4) as (figure, (axes,)):
                 for variant, look in book.looks.items():
@@ -146,8 +146,8 @@ def sweep(book: ResultsIndex, target: str, method: str, *, at: str, gate: str = 
             panel.grid(axis="both")
             panel.label_outer()
         axes[-1].set_xlabel("threshold on the map scaled to 0–255")
-        told = ", ".join(metric(n).label for n in names)
-        alt = f"{told} against the threshold for {method_label(method)}, a hit at {at}."
+        labels = ", ".join(metric(n).label for n in names)
+        alt = f"{labels} against the threshold for {method_label(method)}, a hit at {at}."
         svg = to_svg(figure, _id("sweep", target, method, at, gate), alt)
     return Chart(svg, f"{method_label(method)}, a hit at {at}")
 
@@ -155,24 +155,24 @@ def sweep(book: ResultsIndex, target: str, method: str, *, at: str, gate: str = 
 def training(book: ResultsIndex) -> list[Chart]:
     """Loss on clean (solid) and adversarial images (dashed), and validation scores: a thin line a seed."""
     charts = []
-    wanted = (
+    panels = (
         ("Training loss", "loss, each recipe's own", {"loss_clean": "-", "loss_adversarial": (0, (3, 1.5))}),
         ("Validation AUROC", "AUROC", {"validation_auroc": "-"}),
         ("Validation accuracy", "accuracy", {"validation_accuracy": "-"}),
     )
-    for title, label, lines in wanted:
-        drawn = False
+    for title, label, lines in panels:
+        has_lines = False
         with canvas(2.4) as (figure, (axes,)):
             for variant in book.results["variants"]:
                 for run in variant.get("runs", []):
                     for key, style in lines.items():
-                        drawn |= _history(axes, run, key, book.looks[variant["label"]], style)
+                        has_lines |= _history(axes, run, key, book.looks[variant["label"]], style)
             axes.set_xlabel("epoch")
             axes.set_ylabel(label)
             axes.grid(axis="both")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             svg = to_svg(figure, _id("train", title), f"{title} by epoch, one line per seed.")
-        if drawn:
+        if has_lines:
             note = (
                 "solid: clean images; dashed: adversarial images"
                 if "loss_adversarial" in lines
@@ -198,15 +198,15 @@ def _history(axes: Axes, run: dict[str, Any], key: str, look: Look, style: Any) 
 def _dots(
     axes: Axes,
     names: Sequence[str],
-    seen: dict[str, Look],
-    found: Found,
+    styles: dict[str, Look],
+    row_of: Found,
     hollow: Callable[[ResultRow], bool] = lambda _row: False,
 ) -> None:
-    step = min(0.2, 0.72 / len(seen))  # the marks of one row stay nearer to each other than to the next row
-    offsets = step * (np.arange(len(seen)) - (len(seen) - 1) / 2)
+    step = min(0.2, 0.72 / len(styles))  # the marks of one row stay nearer to each other than to the next row
+    offsets = step * (np.arange(len(styles)) - (len(styles) - 1) / 2)
     for index, name in enumerate(names):
-        for offset, (variant, look) in zip(offsets, seen.items(), strict=True):
-            row, y = found(name, variant), index + float(offset)
+        for offset, (variant, look) in zip(offsets, styles.items(), strict=True):
+            row, y = row_of(name, variant), index + float(offset)
             if row is None:
                 continue
             if not defined(row["value"]):
@@ -225,20 +225,20 @@ def _dots(
 
 
 def _curve(axes: Axes, rows: Sequence[tuple[float, ResultRow | None]], look: Look) -> None:
-    known = [(x, row) for x, row in rows if row is not None and defined(row["value"])]
-    xs = [x for x, _ in known]
-    axes.plot(xs, [r["value"] for _, r in known], color=look.colour, marker=look.marker, ms=3.4, lw=1.2)
-    banded = [(x, r["low"], r["high"]) for x, r in known if defined(r.get("low")) and defined(r.get("high"))]
+    points = [(x, row) for x, row in rows if row is not None and defined(row["value"])]
+    xs = [x for x, _ in points]
+    axes.plot(xs, [r["value"] for _, r in points], color=look.colour, marker=look.marker, ms=3.4, lw=1.2)
+    banded = [(x, r["low"], r["high"]) for x, r in points if defined(r.get("low")) and defined(r.get("high"))]
     if banded:
         x, low, high = zip(*banded, strict=True)
         axes.fill_between(x, low, high, color=look.colour, alpha=0.16, lw=0)
 
 
 def _metrics(book: ResultsIndex, target: str) -> list[str]:
-    found = book.values("metric", "localization", target=target, class_=MEAN)
+    names = book.values("metric", "localization", target=target, class_=MEAN)
     return [
-        *(m for m in LOCALIZATION_METRICS if m in found),
-        *(m for m in found if m not in LOCALIZATION_METRICS),
+        *(m for m in LOCALIZATION_METRICS if m in names),
+        *(m for m in names if m not in LOCALIZATION_METRICS),
     ]
 
 

@@ -62,10 +62,10 @@ def _chart(book: ResultsIndex, kind: str) -> Chart:
             axes.plot([x["value"]], [y["value"]], look.marker, color=look.colour, ms=5, zorder=4)
         points = []
         for one, (mark, _) in zip(published, cycle(HOLLOW), strict=False):
-            found = [Point(one["accuracy"][name], area, name) for name, area in one["values"].items()]
-            xs, ys = [point.accuracy for point in found], [point.area for point in found]
+            published_points = [Point(one["accuracy"][name], area, name) for name, area in one["values"].items()]
+            xs, ys = [point.accuracy for point in published_points], [point.area for point in published_points]
             axes.plot(xs, ys, mark, color="#111", mfc="none", ms=5, zorder=5)
-            points += found
+            points += published_points
         axes.margins(0.09)
         axes.set_ylim(bottom=0)
         _name(axes, points)
@@ -76,11 +76,11 @@ def _chart(book: ResultsIndex, kind: str) -> Chart:
         axes.grid(axis="both")
         alt = f"{metric(along).label} against {metric(across).label.lower()} for {', '.join(places)}."
         svg = to_svg(figure, f"frontier-{kind}", alt)
-    told = ["up and right is better"]
-    told += ["lines join a family"] if _joined(book) else []
-    told += [f"{glyph} published: {one['name']}" for one, (_, glyph) in zip(published, cycle(HOLLOW), strict=False)]
-    told += [f"not drawn: {v} ({_why(*rows[v])})" for v in book.variants if v not in places]
-    return Chart(svg, f"{metric(along).label} and {metric(across).label.lower()}", "; ".join(told))
+    notes = ["up and right is better"]
+    notes += ["lines join a family"] if _joined(book) else []
+    notes += [f"{glyph} published: {one['name']}" for one, (_, glyph) in zip(published, cycle(HOLLOW), strict=False)]
+    notes += [f"not drawn: {v} ({_why(*rows[v])})" for v in book.variants if v not in places]
+    return Chart(svg, f"{metric(along).label} and {metric(across).label.lower()}", "; ".join(notes))
 
 
 def _why(*rows: ResultRow | None) -> str:

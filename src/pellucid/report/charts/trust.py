@@ -32,11 +32,11 @@ def trust_charts(curves: Mapping[str, Mapping[str, Any]], name: str = "trust") -
     random = methods.pop(RANDOM_ORDER, {})
     if not methods:
         return []
-    seen = looks(list(methods), next(iter(methods)))
-    charts = [_randomisation(methods, seen, key, label, name) for key, label in RANDOMISATION.items()]
-    charts += [_replacement(random, methods, seen, way, told, name) for way, told in REPLACEMENT.items()]
+    styles = looks(list(methods), next(iter(methods)))
+    charts = [_randomisation(methods, styles, key, label, name) for key, label in RANDOMISATION.items()]
+    charts += [_replacement(random, methods, styles, way, caption, name) for way, caption in REPLACEMENT.items()]
     attacked = {m: own for m, own in methods.items() if "attack_rank" in own}
-    return charts + ([_attack(attacked, seen, name)] if attacked else [])
+    return charts + ([_attack(attacked, styles, name)] if attacked else [])
 
 
 Curves = dict[str, dict[str, "npt.NDArray[np.float64]"]]
@@ -46,10 +46,10 @@ def _numbers(values: Any) -> npt.NDArray[np.float64]:  # noqa: ANN401
     return np.asarray(values, dtype=np.float64)  # None becomes NaN
 
 
-def _randomisation(methods: Curves, seen: Any, key: str, label: str, name: str) -> Chart:  # noqa: ANN401
+def _randomisation(methods: Curves, styles: Any, key: str, label: str, name: str) -> Chart:  # noqa: ANN401
     with canvas(2.6 + 0.15 * len(methods)) as (figure, (axes,)):
         for method, own in methods.items():
-            _line(axes, np.arange(len(own["depths"])), own[key], seen[method], method_label(method))
+            _line(axes, np.arange(len(own["depths"])), own[key], styles[method], method_label(method))
         ticks = next(iter(methods.values()))["depths"].astype(int).tolist()
         axes.set_xticks(range(len(ticks)), [str(d) for d in ticks])
         axes.set_xlabel("layers made random, from the head downwards")
@@ -65,14 +65,14 @@ def _randomisation(methods: Curves, seen: Any, key: str, label: str, name: str) 
 def _replacement(
     random: dict[str, npt.NDArray[np.float64]],
     methods: Curves,
-    seen: Any,  # noqa: ANN401
+    styles: Any,  # noqa: ANN401
     way: str,
-    told: str,
+    caption: str,
     name: str,
 ) -> Chart:
     with canvas(2.6 + 0.15 * (len(methods) + 1)) as (figure, (axes,)):
         for method, own in methods.items():
-            _line(axes, own[f"{way}_share"], own[f"{way}_score"], seen[method], method_label(method))
+            _line(axes, own[f"{way}_share"], own[f"{way}_score"], styles[method], method_label(method))
         dashed = (0, (4, 2))
         axes.plot(random[f"{way}_share"], random[f"{way}_score"], color=QUIET, lw=1.2, ls=dashed, label="random order")
         axes.set_xlabel("share of the image replaced")
@@ -80,16 +80,16 @@ def _replacement(
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.grid(axis="both")
         figure.legend(loc="outside lower left", frameon=False, ncols=2)
-        alt = f"{way}: mean probability of the class explained by the share of the image replaced, {told}."
+        alt = f"{way}: mean probability of the class explained by the share of the image replaced, {caption}."
         svg = to_svg(figure, f"{name}-{way}", alt)
-    return Chart(svg, way.capitalize(), told)
+    return Chart(svg, way.capitalize(), caption)
 
 
-def _attack(methods: Curves, seen: Any, name: str) -> Chart:  # noqa: ANN401
+def _attack(methods: Curves, styles: Any, name: str) -> Chart:  # noqa: ANN401
     with canvas(2.6 + 0.15 * len(methods)) as (figure, (axes,)):
         for method, own in methods.items():
-            _line(axes, own["attack_budgets"], own["attack_rank"], seen[method], method_label(method))
-            axes.plot(own["attack_budgets"], own["attack_noise"], color=seen[method].colour, lw=0.9, ls=(0, (1, 2)))
+            _line(axes, own["attack_budgets"], own["attack_rank"], styles[method], method_label(method))
+            axes.plot(own["attack_budgets"], own["attack_noise"], color=styles[method].colour, lw=0.9, ls=(0, (1, 2)))
         ticks = [0.0, *next(iter(methods.values()))["attack_budgets"][-2:].tolist()]
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.set_xlabel("largest change of the image, root mean square per pixel")

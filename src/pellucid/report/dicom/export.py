@@ -114,16 +114,16 @@ class DicomWriter:
                 raise InputError(
                     f"{self.path}: the heat map {method} of {class_name} is not finite; no DICOM is written."
                 )
-        written: list[dict[str, Any]] = []
+        rows: list[dict[str, Any]] = []
         try:
             with _quiet():
-                for number, (kind, class_name, method, made) in enumerate(self._objects(maps, pixels), start=1):
+                for number, (kind, class_name, method, dicom_object) in enumerate(self._objects(maps, pixels), start=1):
                     words = [re.sub(r"[^\w.+-]", "_", word) for word in (kind, method, class_name) if word]
                     file = "-".join((name, f"{number:02d}", *words)) + ".dcm"  # no two classes share a number
                     with whole_file(folder / file) as temporary:
-                        made.save_as(temporary, enforce_file_format=True)
+                        dicom_object.save_as(temporary, enforce_file_format=True)
                     row = {"file": file, "kind": kind, "method": method}
-                    written.append(row | ({"class": class_name} if class_name else {}))
+                    rows.append(row | ({"class": class_name} if class_name else {}))
         except InputError:
             raise
         except (
@@ -136,7 +136,7 @@ class DicomWriter:
                 f"{self.path}: no DICOM object can be derived from it ({type(error).__name__}: its attributes are not "
                 "those of a radiograph, or an attribute is damaged)."
             ) from error
-        return written
+        return rows
 
     def _objects(self, maps: Maps, pixels: Pixels) -> Iterator[tuple[str, str, str, DicomObject]]:
         """Kind, class and method of each object, and the object; one at a time, as they are large."""
@@ -182,13 +182,13 @@ class DicomWriter:
             lut_label="HEAT", lut_explanation=about[:64], unit=codes.UCUM.NoUnits, value_range=(low, high)
         )
         window = hd.VOILUTTransformation(window_center=(low + high) / 2, window_width=max(high - low, 1e-6))
-        made = hd.pm.ParametricMap(
+        parametric_map = hd.pm.ParametricMap(
             [_placed(self.image)], heat, contains_recognizable_visual_features=False,
             real_world_value_mappings=[mapping], voi_lut_transformations=[window],
             content_description=about[:64], content_label="HEAT_MAP", content_qualification="RESEARCH",
             image_flavor="STATIC", **self._common("map", series, number), **self._equipment(),
         )  # fmt: skip
-        return self._marked(made, about)
+        return self._marked(parametric_map, about)
 
     def _segmentation(
         self, maps: Maps, method: str, shape: tuple[int, int], series: str, number: int
@@ -203,12 +203,12 @@ class DicomWriter:
             if region.any():
                 labels.append(f"{class_name}: region")
                 masks.append(region)
-        for found in boxes_of(maps, shape, [HOT]):
-            box, mask = found.box, np.zeros(shape, dtype=bool)
+        for box_of_class in boxes_of(maps, shape, [HOT]):
+            box, mask = box_of_class.box, np.zeros(shape, dtype=bool)
             mask[round(box.y) : round(box.y + box.height), round(box.x) : round(box.x + box.width)] = True
-            nth = 1 + sum(label.startswith(f"{found.class_name}: box") for label in labels)
+            nth = 1 + sum(label.startswith(f"{box_of_class.class_name}: box") for label in labels)
             if mask.any() and nth <= MOST_BOXES:
-                labels.append(f"{found.class_name}: box {nth}")
+                labels.append(f"{box_of_class.class_name}: box {nth}")
                 masks.append(mask)
         if not masks:
             return None
@@ -223,27 +223,27 @@ class DicomWriter:
             for i, label in enumerate(labels, start=1)
         ]
         about = f"not for diagnosis; model {self.model}; {method}"
-        made = hd.seg.Segmentation(
+        segmentation = hd.seg.Segmentation(
             [self.image], np.stack(masks, axis=-1)[None].astype(np.uint8), "BINARY", segments,
             content_description=about[:64], content_label="HOT_REGIONS", **self._common("boxes", series, number),
             **self._equipment(),
         )  # fmt: skip
-        return self._marked(made, about)
+        return self._marked(segmentation, about)
 
     def _picture(self, picture: npt.NDArray[np.uint8], about: str, series: str, number: int) -> DicomObject:
         import highdicom as hd
         from pydicom.sr.codedict import codes
 
-        made = hd.sc.SCImage.from_ref_dataset(
+        capture = hd.sc.SCImage.from_ref_dataset(
             self.image, picture, "RGB", 8, "PATIENT", transfer_syntax_uid="1.2.840.10008.1.2.1",
             patient_orientation=("L", "F"), **self._common("picture", series, number),
         )  # fmt: skip
-        made.PatientOrientation = self.image.get("PatientOrientation") or []  # unknown where the source has none
-        made.ImageType = ["DERIVED", "SECONDARY"]
-        made.ManufacturerModelName, made.SoftwareVersions = "Pellucid", version_of()
-        made.DeviceSerialNumber = self.model
-        made.ContentQualification = "RESEARCH"
-        made.LossyImageCompression = self.image.get("LossyImageCompression") or "00"
+        capture.PatientOrientation = self.image.get("PatientOrientation") or []  # unknown where the source has none
+        capture.ImageType = ["DERIVED", "SECONDARY"]
+        capture.ManufacturerModelName, capture.SoftwareVersions = "Pellucid", version_of()
+        capture.DeviceSerialNumber = self.model
+        capture.ContentQualification = "RESEARCH"
+        capture.LossyImageCompression = self.image.get("LossyImageCompression") or "00"
         for keyword in (
             "LossyImageCompressionRatio",
             "LossyImageCompressionMethod",
@@ -251,21 +251,21 @@ class DicomWriter:
             "Laterality",
         ):
             if keyword in self.image:
-                made[keyword] = self.image[keyword]
+                capture[keyword] = self.image[keyword]
         if self.spacing is not None:
-            made.PixelSpacing = self.image.PixelSpacing
+            capture.PixelSpacing = self.image.PixelSpacing
         source = hd.sr.CodedConcept.from_code(codes.DCM.SourceImageForImageProcessingOperation)
-        made.SourceImageSequence = [_reference(self.image, source)]
-        return self._marked(made, about)
+        capture.SourceImageSequence = [_reference(self.image, source)]
+        return self._marked(capture, about)
 
-    def _marked(self, made: DicomObject, about: str) -> DicomObject:
-        made.DerivationDescription = (
+    def _marked(self, dicom_object: DicomObject, about: str) -> DicomObject:
+        dicom_object.DerivationDescription = (
             f"{about}. Heat map of a neural network by {MANUFACTURER} {version_of()}, resampled to the rows "
             "and columns of the source image."
         )
         if "ImagerPixelSpacing" in self.image:
-            made.ImagerPixelSpacing = self.image.ImagerPixelSpacing
-        return made
+            dicom_object.ImagerPixelSpacing = self.image.ImagerPixelSpacing
+        return dicom_object
 
 
 def _placed(image: DicomObject) -> DicomObject:
@@ -277,8 +277,8 @@ def _placed(image: DicomObject) -> DicomObject:
     if "ImagePositionPatient" in image and "ImageOrientationPatient" in image and "FrameOfReferenceUID" in image:
         return image
     placed = deepcopy(image)
-    said = [str(v)[:1] for v in np.atleast_1d(image.get("PatientOrientation") or [])]
-    across, down = (_AXES.get(v, (0, 0, 0)) for v in said) if len(said) == 2 else ((0, 0, 0), (0, 0, 0))
+    letters = [str(v)[:1] for v in np.atleast_1d(image.get("PatientOrientation") or [])]
+    across, down = (_AXES.get(v, (0, 0, 0)) for v in letters) if len(letters) == 2 else ((0, 0, 0), (0, 0, 0))
     if not any(across) or not any(down) or np.dot(across, down) != 0:
         across, down = _AXES["L"], _AXES["P"]
     placed.FrameOfReferenceUID, placed.PositionReferenceIndicator = _uid(), ""

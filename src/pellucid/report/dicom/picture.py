@@ -33,8 +33,8 @@ def picture_of(
         boxes: in pixels of the image; drawn as outlines.
         words: lines at the top left, on black.
     """
-    shown = to_bits(pixels, 8)
-    gray = shown if shown.ndim == 3 else np.repeat(shown[..., None], 3, axis=2)
+    eight_bit = to_bits(pixels, 8)
+    gray = eight_bit if eight_bit.ndim == 3 else np.repeat(eight_bit[..., None], 3, axis=2)
     values, colours = placed(heat, method)
     coloured = colormaps[colours](values)[..., :3] * 255
     weight = 1.0 if is_fine(method) else OVER * (strength(values, method) if is_signed(method) else 1)

@@ -48,8 +48,8 @@ def loop_metric(name: str) -> Metric:
         kind = METRICS[name.removesuffix("_finding")]
         return Metric(f"{kind.label}, finding" if name.endswith("_finding") else kind.label, 1, 4, kind.meaning)
     method, _, place = name.rpartition("_")
-    told = f"share of the map's positive part on the {place}, of images that show both"
-    return Metric(f"{method_label(method)} on the {place}", -1 if place == "marker" else 1, 4, told)
+    meaning = f"share of the map's positive part on the {place}, of images that show both"
+    return Metric(f"{method_label(method)} on the {place}", -1 if place == "marker" else 1, 4, meaning)
 
 
 def write_loop_report(results: Mapping[str, Any], panels: Sequence[Panel], out: Path) -> Path:
@@ -71,15 +71,15 @@ def write_loop_report(results: Mapping[str, Any], panels: Sequence[Panel], out: 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    seen = _looks(results)
+    styles = _looks(results)
     text = environment.get_template("annotation_loop.html.j2").render(
         r=results,
         css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
-        looks=seen,
+        looks=styles,
         paragraphs=[p.strip() for p in results["description"].split("\n\n") if p.strip()],
         about=_about(results),
         aims=_aims(results),
-        charts=_charts(results, seen),
+        charts=_charts(results, styles),
         tables=[_table(results, "difference", results["base"]), _table(results, "against_control", results["control"])],
         looked=_looked_at(results),
         cases=[_case(panel) for panel in panels],
@@ -102,8 +102,8 @@ def _looks(results: Mapping[str, Any]) -> dict[str, Look]:
 
 
 def _row(results: Mapping[str, Any], metric: str, arm: str, at: int) -> dict[str, Any] | None:
-    found = (r for r in results["rows"] if (r["metric"], r["variant"], r["at"]) == (metric, arm, str(at)))
-    return next(found, None)
+    rows = (r for r in results["rows"] if (r["metric"], r["variant"], r["at"]) == (metric, arm, str(at)))
+    return next(rows, None)
 
 
 def _about(results: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -127,16 +127,16 @@ def _aims(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     metrics = list(dict.fromkeys((a["metric"], a["goal"]) for a in results["aims"]))
     lines = []
     for name, goal in metrics:
-        shown, cells = loop_metric(name), []
+        loop, cells = loop_metric(name), []
         for one in (a for a in results["aims"] if a["metric"] == name):
             for against, verdict in one["against"].items():
                 before, after = (
-                    number(verdict[k], shown.decimals) if defined(verdict[k]) else "–" for k in ("before", "after")
+                    number(verdict[k], loop.decimals) if defined(verdict[k]) else "–" for k in ("before", "after")
                 )
                 unsure = " (left open)" if verdict["shown"] == "unclear" and verdict["met"] is not None else ""
                 head = f"{one['arm']} against {against}"
                 cells.append({"head": head, "text": f"{before} → {after}", "sign": SIGNS[verdict["met"]] + unsure})
-        lines.append({"label": shown.label, "goal": GOALS[goal], "cells": cells})
+        lines.append({"label": loop.label, "goal": GOALS[goal], "cells": cells})
     return lines
 
 
@@ -156,9 +156,11 @@ def _table(results: Mapping[str, Any], difference: str, against: str) -> Table:
         lines.append(TableRow(f"{n} images"))
         for arm in arms:
             rows = [_row(results, m, arm, n) for m in metrics]
-            told = [None if r is None else {**r, "difference": r[difference]} for r in rows]
+            against_rows = [None if r is None else {**r, "difference": r[difference]} for r in rows]
             lines.append(
-                TableRow(arm, "", tuple(estimate(r, loop_metric(m)) for r, m in zip(told, metrics, strict=True)))
+                TableRow(
+                    arm, "", tuple(estimate(r, loop_metric(m)) for r, m in zip(against_rows, metrics, strict=True))
+                )
             )
     columns = tuple(loop_metric(m).label for m in metrics)
     return Table(
@@ -166,19 +168,19 @@ def _table(results: Mapping[str, Any], difference: str, against: str) -> Table:
     )
 
 
-def _charts(results: Mapping[str, Any], seen: Mapping[str, Look]) -> list[Chart]:
-    return [_chart(results, seen, name) for name in _metrics(results) if name not in ("auroc_with", "effect_finding")]
+def _charts(results: Mapping[str, Any], styles: Mapping[str, Look]) -> list[Chart]:
+    return [_chart(results, styles, name) for name in _metrics(results) if name not in ("auroc_with", "effect_finding")]
 
 
-def _chart(results: Mapping[str, Any], seen: Mapping[str, Look], name: str) -> Chart:
+def _chart(results: Mapping[str, Any], styles: Mapping[str, Look], name: str) -> Chart:
     """One figure against the number of images, from the cheating network on, with 95 % intervals."""
-    shown, numbers = loop_metric(name), results["numbers"]
+    measure, numbers = loop_metric(name), results["numbers"]
     start = _row(results, name, results["base"], 0)
-    with canvas(2.35 + 0.15 * len(seen)) as (figure, (axes,)):
-        for place, (arm, look) in enumerate(seen.items()):
+    with canvas(2.35 + 0.15 * len(styles)) as (figure, (axes,)):
+        for place, (arm, look) in enumerate(styles.items()):
             rows = [start, *(_row(results, name, arm, n) for n in numbers)]
             value, low, high = (_column(rows, key) for key in ("value", "low", "high"))
-            x = np.arange(len(rows)) + SHIFT * (place - (len(seen) - 1) / 2) * (np.arange(len(rows)) > 0)
+            x = np.arange(len(rows)) + SHIFT * (place - (len(styles) - 1) / 2) * (np.arange(len(rows)) > 0)
             axes.plot(x, value, color=look.colour, marker=look.marker, ls=look.line, lw=1.3, ms=4, label=arm)
             axes.vlines(x, low, high, color=look.colour, lw=1.0)
         if start is not None and defined(start["value"]):
@@ -188,10 +190,12 @@ def _chart(results: Mapping[str, Any], seen: Mapping[str, Look], name: str) -> C
         axes.grid(axis="both")
         figure.legend(loc="outside lower left", frameon=False)
         svg = to_svg(
-            figure, f"loop-{name.replace('_', '-')}", f"{shown.label} by the number of images annotated, an arm a line."
+            figure,
+            f"loop-{name.replace('_', '-')}",
+            f"{measure.label} by the number of images annotated, an arm a line.",
         )
-    arrow = {1: "more is better", -1: "less is better"}.get(shown.better, "")
-    return Chart(svg, shown.label, arrow)
+    arrow = {1: "more is better", -1: "less is better"}.get(measure.better, "")
+    return Chart(svg, measure.label, arrow)
 
 
 def _column(rows: Sequence[Mapping[str, Any] | None], key: str) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -243,8 +247,8 @@ def _long_tables(results: Mapping[str, Any]) -> dict[str, LongTable]:
     lines = []
     for row in results["rows"]:
         other = row["against_control"] or {}
-        told = {f"control_{key}": "" if other.get(key) is None else other[key] for key in ("value", "low", "high")}
-        lines.append(flat(row) | told)
+        control = {f"control_{key}": "" if other.get(key) is None else other[key] for key in ("value", "low", "high")}
+        lines.append(flat(row) | control)
     reached = [
         {
             **{key: one[key] for key in ("arm", "metric", "goal")},

@@ -49,7 +49,7 @@ class Column:
     cost: int
 
     @classmethod
-    def of(cls, label: str, found: Sequence[AdversarialExplanation]) -> Column:
+    def of(cls, label: str, explanations: Sequence[AdversarialExplanation]) -> Column:
         """From one explanation a size, each of the same image repeated for every explained class.
 
         Example:
@@ -64,11 +64,11 @@ class Column:
         """
         return cls(
             label,
-            np.stack([f.maps.cpu().numpy() for f in found]),
-            np.stack([f.rms.cpu().numpy() for f in found]),
-            np.stack([f.probabilities.cpu().numpy() for f in found]),
-            found[0].probabilities_before[0].cpu().numpy(),
-            found[0].gradient_evaluations,
+            np.stack([f.maps.cpu().numpy() for f in explanations]),
+            np.stack([f.rms.cpu().numpy() for f in explanations]),
+            np.stack([f.probabilities.cpu().numpy() for f in explanations]),
+            explanations[0].probabilities_before[0].cpu().numpy(),
+            explanations[0].gradient_evaluations,
         )
 
 
@@ -136,7 +136,7 @@ def script_hash(script: str) -> str:
 
 def fragment(slide: Slide, name: str) -> dict[str, Any]:
     """What the template shows of a slide: its first state as text, and all states for the script."""
-    shown = _bars(slide)
+    classes = _bars(slide)
     height, width = slide.image.shape[1:]
     first = slide.explained[0]
     columns = [
@@ -149,7 +149,7 @@ def fragment(slide: Slide, name: str) -> dict[str, Any]:
                     "text": percent(float(column.before[k])),
                     "explained": k == first,
                 }
-                for k in shown
+                for k in classes
             ],
         }
         for column in slide.columns
@@ -171,7 +171,7 @@ def fragment(slide: Slide, name: str) -> dict[str, Any]:
         "pixelated": max(height, width) <= 128,
         "reach": f"{REACH:g}",
         "gray": len(slide.image) == 1,
-        "data": Markup(_for_script(_states(slide, shown))),  # noqa: S704 (escaped there)
+        "data": Markup(_for_script(_states(slide, classes))),  # noqa: S704 (escaped there)
     }
 
 
@@ -180,11 +180,11 @@ def _bars(slide: Slide) -> list[int]:
     if len(slide.classes) <= MOST_BARS:
         return list(range(len(slide.classes)))
     ranked = np.argsort(-slide.columns[0].before, kind="stable").tolist()
-    kept = list(dict.fromkeys([*slide.explained, *ranked]))[: max(MOST_BARS, len(slide.explained))]
-    return sorted(kept)
+    classes = list(dict.fromkeys([*slide.explained, *ranked]))[: max(MOST_BARS, len(slide.explained))]
+    return sorted(classes)
 
 
-def _states(slide: Slide, shown: Sequence[int]) -> dict[str, Any]:
+def _states(slide: Slide, bars: Sequence[int]) -> dict[str, Any]:
     """Every picture and figure of a slide, by column, class and size."""
     columns = []
     for column in slide.columns:
@@ -195,13 +195,13 @@ def _states(slide: Slide, shown: Sequence[int]) -> dict[str, Any]:
                     "image": data_address(as_picture(column.pictures[r, e])),
                     "change": data_address(difference_picture(column.pictures[r, e] - slide.image, rho)),
                     "rms": f"{column.rms[r, e]:.3f}",
-                    "bars": [round(100 * float(p), 2) for p in column.probabilities[r, e, list(shown)]],
-                    "texts": [percent(float(p)) for p in column.probabilities[r, e, list(shown)]],
+                    "bars": [round(100 * float(p), 2) for p in column.probabilities[r, e, list(bars)]],
+                    "texts": [percent(float(p)) for p in column.probabilities[r, e, list(bars)]],
                 }
                 for r, rho in enumerate(slide.rhos)
             ]
             classes.append(states)
-        before = column.before[list(shown)]
+        before = column.before[list(bars)]
         columns.append(
             {
                 "classes": classes,
@@ -214,7 +214,7 @@ def _states(slide: Slide, shown: Sequence[int]) -> dict[str, Any]:
         "title": slide.title,
         "rhos": [f"{rho:g}" for rho in slide.rhos],
         "explained": [slide.classes[c] for c in slide.explained],
-        "rows": [list(shown).index(c) for c in slide.explained],
+        "rows": [list(bars).index(c) for c in slide.explained],
         "image": data_address(as_picture(slide.image)),
         "none": data_address(difference_picture(np.zeros_like(slide.image), slide.rhos[0])),
         "columns": columns,

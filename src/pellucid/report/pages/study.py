@@ -138,7 +138,7 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequenc
 
 
 def _targets(book: ResultsIndex) -> list[dict[str, Any]]:
-    shown = []
+    sections = []
     for target in book.targets:
         name = target["name"]
         table = tables.localization(book, name)
@@ -153,12 +153,12 @@ def _targets(book: ResultsIndex) -> list[dict[str, Any]]:
             "by_class": [tables.localization(book, name, cls) for cls in classes],
             "trivial": trivial,
         }
-        shown.append({**target, **own})
-    return shown
+        sections.append({**target, **own})
+    return sections
 
 
 def _wang(book: ResultsIndex) -> list[dict[str, Any]]:
-    shown = []
+    sections = []
     for target in book.targets:
         name = target["name"]
         for gate in book.values("gate", "wang", target=name):
@@ -182,7 +182,7 @@ def _wang(book: ResultsIndex) -> list[dict[str, Any]]:
             if classes:
                 by_class = [boxes.wang(book, name, first, gate=gate, ats=grid, cls=cls) for cls in classes]
                 more.append((f"{method_label(first)} by finding", by_class))
-            shown.append(
+            sections.append(
                 {
                     "title": f"{method_label(first)} on {target['title']}",
                     "gate": boxes.GATES.get(gate, gate or "all"),
@@ -190,11 +190,11 @@ def _wang(book: ResultsIndex) -> list[dict[str, Any]]:
                     "more": more,
                 }
             )
-    return shown
+    return sections
 
 
 def _sweeps(book: ResultsIndex) -> list[dict[str, Any]]:
-    shown = []
+    sections = []
     for target in book.targets:
         name = target["name"]
         for gate in book.values("gate", "sweep", target=name):
@@ -203,28 +203,28 @@ def _sweeps(book: ResultsIndex) -> list[dict[str, Any]]:
             if not methods or not every:
                 continue
             few = boxes.among(boxes.SHOWN, every)
-            told = f": {boxes.GATES[gate]}" if gate in boxes.GATES else ""
-            shown.append(
+            ending = f": {boxes.GATES[gate]}" if gate in boxes.GATES else ""
+            sections.append(
                 {
-                    "title": f"{target['title']}{told}",
+                    "title": f"{target['title']}{ending}",
                     "method": method_label(methods[0]),
                     "charts": [figures.sweep(book, name, methods[0], at=at, gate=gate) for at in few],
                     "more": [figures.sweep(book, name, m, at=at, gate=gate) for m in methods[1:] for at in few],
                     "tables": [boxes.sweep(book, name, methods[0], at=at, gate=gate) for at in few],
                 }
             )
-    return shown
+    return sections
 
 
 def _runs(variants: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    shown = []
+    lines = []
     for variant in variants:
         for run in variant.get("runs", []):
             best = [e for e in run.get("history", []) if e["epoch"] == run["best_epoch"]]
             score = best[0].get("validation_auroc") if best else None
-            told = number(score) if defined(score) else "undefined"
-            shown.append({**run, "label": variant["label"], "score": told, "time": duration(run["seconds"])})
-    return shown
+            score_text = number(score) if defined(score) else "undefined"
+            lines.append({**run, "label": variant["label"], "score": score_text, "time": duration(run["seconds"])})
+    return lines
 
 
 def _cases(book: ResultsIndex, panels: Iterable[Panel]) -> list[dict[str, Any]]:
@@ -246,7 +246,7 @@ def _heat(panels: Iterable[Panel]) -> dict[str, list[str]]:
         "unsigned": [m for m in methods if not is_signed(m)],
         "signed": [m for m in methods if is_signed(m)],
     }
-    return {kind: [method_label(m) for m in found] for kind, found in kinds.items()}
+    return {kind: [method_label(m) for m in names] for kind, names in kinds.items()}
 
 
 def _case(book: ResultsIndex, panel: Panel) -> dict[str, Any]:
@@ -287,8 +287,8 @@ def _case(book: ResultsIndex, panel: Panel) -> dict[str, Any]:
 
 
 def _regions(target: Mapping[str, Any]) -> list[str]:
-    told = {c: [readable(r) for r in found] for c, found in (target.get("regions") or {}).items()}
-    return [f"{readable(c)}: {', '.join(found)}" for c, found in told.items() if found != [readable(c)]]
+    labels_of = {c: [readable(r) for r in labels] for c, labels in (target.get("regions") or {}).items()}
+    return [f"{readable(c)}: {', '.join(labels)}" for c, labels in labels_of.items() if labels != [readable(c)]]
 
 
 def _paragraphs(text: str | None) -> list[str]:

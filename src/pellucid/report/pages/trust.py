@@ -79,17 +79,17 @@ def write_trust(page: TrustPage, path: Path) -> Path:
     return path
 
 
-def trust_parts(found: Mapping[str, Any], name: str = "trust") -> dict[str, Any]:
+def trust_parts(trust: Mapping[str, Any], name: str = "trust") -> dict[str, Any]:
     """Verdicts, charts and tables of one network, as the templates take them.
 
     Args:
-        found: rows and curves, as `Trust.to_json` gives them.
+        trust: rows and curves, as `Trust.to_json` gives them.
         name: of the network on its page, for the names of the pictures.
     """
-    rows = [TrustRow.from_json(row) for row in found["rows"]]
+    rows = [TrustRow.from_json(row) for row in trust["rows"]]
     return {
         "verdicts": _verdicts(rows),
-        "charts": trust_charts(found["curves"], name),
+        "charts": trust_charts(trust["curves"], name),
         "sections": [_section(question, rows) for question in _questions(rows)],
     }
 
@@ -123,16 +123,16 @@ def sign(row: TrustRow | None) -> dict[str, str]:
 
 
 def _section(question: str, rows: Sequence[TrustRow]) -> dict[str, Any]:
-    asked = [r for r in rows if r.question == question]
-    methods = _all(asked, "method")
+    answers = [r for r in rows if r.question == question]
+    methods = _all(answers, "method")
     lines = []
-    for label in _all(asked, "label"):
-        own = {r.method: r for r in asked if r.label == label}
+    for label in _all(answers, "label"):
+        own = {r.method: r for r in answers if r.label == label}
         first = next(iter(own.values()))
         arrow = {1: "more is better", -1: "less is better"}.get(first.better, "")
         cells = [figure_cell(own.get(m)) for m in methods]
-        told = {"means": first.means, "not_means": first.not_means}
-        lines.append({"label": label, "arrow": arrow, "cells": cells, **told})
+        meaning = {"means": first.means, "not_means": first.not_means}
+        lines.append({"label": label, "arrow": arrow, "cells": cells, **meaning})
     names = [m if m == NETWORK else method_label(m) for m in methods]
     return {"question": question[:1].upper() + question[1:], "methods": names, "lines": lines}
 
@@ -154,45 +154,45 @@ def figure_cell(row: TrustRow | None) -> dict[str, Any] | None:
 
 
 def _examples(page: TrustPage) -> list[dict[str, Any]]:
-    shown = []
+    examples = []
     for index, caption in enumerate(page.captions[: len(page.pictures)]):
         lines = []
-        for found in page.trust.methods.values():
-            depths, maps = found.curves["depths"], found.curves["maps_by_depth"]
+        for findings in page.trust.methods.values():
+            depths, maps = findings.curves["depths"], findings.curves["maps_by_depth"]
             if index >= maps.shape[1]:
                 continue
             pictures = [
                 {
-                    "image": _heat(maps[step, index], found.method),
+                    "image": _heat(maps[step, index], findings.method),
                     "label": "as it is" if depth == 0 else f"{depth} random",
-                    "alt": f"{found.method} with {depth} random layers",
+                    "alt": f"{findings.method} with {depth} random layers",
                 }
                 for step, depth in enumerate(depths.tolist())
             ]
-            lines.append({"method": method_label(found.method), "maps": pictures})
+            lines.append({"method": method_label(findings.method), "maps": pictures})
         height, width = page.pictures.shape[2:]
         image = data_address(as_picture(page.pictures[index]))
-        shown.append({"caption": caption, "image": image, "lines": lines, "width": width, "height": height})
-    return shown
+        examples.append({"caption": caption, "image": image, "lines": lines, "width": width, "height": height})
+    return examples
 
 
 def _forged(page: TrustPage) -> list[dict[str, Any]]:
     """Images before and after the attack with the largest budget, and their maps."""
-    shown = []
-    for found in page.trust.methods.values():
-        if "maps_attacked" not in found.curves:
+    forgeries = []
+    for findings in page.trust.methods.values():
+        if "maps_attacked" not in findings.curves:
             continue
         pairs = []
-        for place, row in enumerate(found.curves["maps_rows"].tolist()):
+        for place, row in enumerate(findings.curves["maps_rows"].tolist()):
             pictures = {
-                "image, attacked": data_address(as_picture(found.curves["maps_images"][place])),
-                "map before": _heat(found.curves["maps_before"][place], found.method),
-                "map, attacked": _heat(found.curves["maps_attacked"][place], found.method),
+                "image, attacked": data_address(as_picture(findings.curves["maps_images"][place])),
+                "map before": _heat(findings.curves["maps_before"][place], findings.method),
+                "map, attacked": _heat(findings.curves["maps_attacked"][place], findings.method),
             }
             pairs.append({"caption": page.captions[row], "pictures": pictures})
-        height, width = found.curves["maps_attacked"].shape[1:]
-        shown.append({"method": method_label(found.method), "pairs": pairs, "width": width, "height": height})
-    return shown
+        height, width = findings.curves["maps_attacked"].shape[1:]
+        forgeries.append({"method": method_label(findings.method), "pairs": pairs, "width": width, "height": height})
+    return forgeries
 
 
 def _heat(heat: npt.NDArray[Any], method: str) -> str:

@@ -13,31 +13,31 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def trust_section(found: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def trust_section(trusts: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """What the template shows; None where no table was asked for.
 
     Args:
-        found: one table per variant, as `results["trust"]` holds them.
+        trusts: one table per variant, as `results["trust"]` holds them.
     """
-    if not found:
+    if not trusts:
         return None
-    groups = _compared(found)
+    groups = _compared(trusts)
     return {
-        "variants": [one["variant"] for one in found],
+        "variants": [one["variant"] for one in trusts],
         "groups": [g for g in groups if not g["missing"]],
         "missing": [f"{g['label']} ({g['missing']})" for g in groups if g["missing"]],
         "networks": [
             {"label": one["variant"], "seed": one["seed"], "images": one["images"], "cost": _cost(one)}
             | trust_parts(one, f"trust{number}")
-            for number, one in enumerate(found)
+            for number, one in enumerate(trusts)
         ],
     }
 
 
-def _compared(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _compared(trusts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Measures with a bar, the methods under each; the networks across."""
     rows = [
-        {(r.label, r.method): r for r in map(TrustRow.from_json, one["rows"]) if r.bar is not None} for one in found
+        {(r.label, r.method): r for r in map(TrustRow.from_json, one["rows"]) if r.bar is not None} for one in trusts
     ]
     groups: dict[str, dict[str, Any]] = {}
     for label, method in dict.fromkeys(key for own in rows for key in own):

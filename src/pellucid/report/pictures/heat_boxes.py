@@ -58,19 +58,19 @@ def boxes_of(
         >>> boxes_of({("Mass", "cam"): heat}, (40, 80), [180])[0].box
         Box(x=40.0, y=10.0, width=20.0, height=10.0)
     """
-    found = []
+    boxes = []
     for (class_name, method), heat in maps.items():
         if is_fine(method):
             continue
-        drawn = heatmap_to_boxes(heat[None], thresholds)
+        predicted = heatmap_to_boxes(heat[None], thresholds)
         down, across = shape[0] / heat.shape[0], shape[1] / heat.shape[1]
         scale = np.array([across, down, across, down])
         own = [
             FoundBox(class_name, method, float(t), Box(*(float(v) for v in box * scale)))
-            for t, box in zip(drawn.threshold, drawn.boxes, strict=True)
+            for t, box in zip(predicted.threshold, predicted.boxes, strict=True)
         ]
-        found += sorted(own, key=lambda one: (one.threshold, -one.box.area))
-    return found
+        boxes += sorted(own, key=lambda one: (one.threshold, -one.box.area))
+    return boxes
 
 
 def hot_region(heat: npt.NDArray[np.floating], shape: tuple[int, int]) -> npt.NDArray[np.bool_]:

@@ -58,10 +58,10 @@ def manipulation_pictures(original: Pair, pairs: Sequence[Pair], *, method: str,
     for axis in axes.flat:
         axis.set_axis_off()
     for column, pair in enumerate([original, *pairs]):
-        told = "original" if column == 0 else f"RMS ≤ {pair.budget:g}"
-        _show(axes[0, column], as_picture(pair.image), f"{told}\n{pair.decided}, {percent(pair.probability)}")
-        known = not np.isnan(pair.rank_correlation)  # it has none where the attack failed
-        agreement = f"rank correlation {pair.rank_correlation:.2f}\n{pair.verdict}" if known else pair.verdict
+        heading = "original" if column == 0 else f"RMS ≤ {pair.budget:g}"
+        _show(axes[0, column], as_picture(pair.image), f"{heading}\n{pair.decided}, {percent(pair.probability)}")
+        has_rank = not np.isnan(pair.rank_correlation)  # it has none where the attack failed
+        agreement = f"rank correlation {pair.rank_correlation:.2f}\n{pair.verdict}" if has_rank else pair.verdict
         if column == 0:
             agreement = "its map"
         if not is_fine(method):
@@ -83,11 +83,11 @@ def write_manipulation_curves(results: Mapping[str, Mapping[str, Any]], path: Pa
         results: summaries of one goal by name, as `manipulation_summary` makes them.
         path: where to write.
     """
-    seen = looks(list(results), next(iter(results)))
+    styles = looks(list(results), next(iter(results)))
     with canvas(4.6 + 0.2 * len(results), 2) as (figure, axes):
         for name, result in results.items():
             x = np.array([0.0, *result["budgets"]])
-            look = seen[name]
+            look = styles[name]
             curves = result["curves"]
             start = 1.0 if result["goal"] == "same-decision" else np.nan
             _line(axes[0], x, curves["rank_correlation"], start, look.colour, marker=look.marker, label=name, ms=4)

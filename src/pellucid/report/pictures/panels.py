@@ -95,23 +95,23 @@ def _enlarge(image: Pixels) -> Image.Image:
     return picture.resize(size, Image.Resampling.LANCZOS)
 
 
-def _outlined(shown: Image.Image, panel: Panel) -> Image.Image:
+def _outlined(enlarged: Image.Image, panel: Panel) -> Image.Image:
     """Draw the regions in a colour that neither gray nor inferno has, with a dark edge to show on both."""
     height, width = panel.image.shape[:2]
-    across, down = shown.width / width, shown.height / height
-    line = np.zeros((shown.height, shown.width), dtype=bool)
+    across, down = enlarged.width / width, enlarged.height / height
+    line = np.zeros((enlarged.height, enlarged.width), dtype=bool)
     if panel.mask is not None and panel.mask.any():
-        mask = Image.fromarray(panel.mask.astype(np.uint8) * 255).resize(shown.size, Image.Resampling.BILINEAR)
+        mask = Image.fromarray(panel.mask.astype(np.uint8) * 255).resize(enlarged.size, Image.Resampling.BILINEAR)
         inside = np.asarray(mask) > 127
         line |= inside & ~ndimage.binary_erosion(inside, iterations=2)
-    boxes = Image.new("1", shown.size)
+    boxes = Image.new("1", enlarged.size)
     draw = ImageDraw.Draw(boxes)
     for box in panel.boxes:
         corner = (box.x * across, box.y * down)
         far = ((box.x + box.width) * across - 1, (box.y + box.height) * down - 1)
         draw.rectangle([corner, (max(corner[0], far[0]), max(corner[1], far[1]))], outline=1, width=2)
     line |= np.asarray(boxes)
-    pixels = np.array(shown)
+    pixels = np.array(enlarged)
     pixels[ndimage.binary_dilation(line) & ~line] = (10, 10, 10)
     pixels[line] = OUTLINE
     return Image.fromarray(pixels)

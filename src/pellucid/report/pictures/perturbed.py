@@ -51,7 +51,7 @@ class Moved:
 
 def explanation_pictures(
     image: NDArray[np.floating],
-    moved: Sequence[Moved],
+    changes: Sequence[Moved],
     *,
     rho: float,
     title: str,
@@ -62,7 +62,7 @@ def explanation_pictures(
 
     Args:
         image: (C, H, W) in [0, 1].
-        moved: in the order shown.
+        changes: in the order shown.
         rho: the size asked for, which sets the colours' scale.
         title: of the whole picture.
         note: how they were made, under the title.
@@ -72,15 +72,15 @@ def explanation_pictures(
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-    across = min(ACROSS, 1 + len(moved))
-    rows = -(-(1 + len(moved)) // across)
+    across = min(ACROSS, 1 + len(changes))
+    rows = -(-(1 + len(changes)) // across)
     figure = Figure(figsize=(1.75 * across + 0.9, 4.05 * rows + 0.7), dpi=110, layout="constrained")
     figure.suptitle(f"{title}\n{note}", fontsize=9)
     axes = figure.subplots(2 * rows, across, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
     _show(axes[0, 0], as_picture(image), "input")
-    for index, one in enumerate(moved, start=1):
+    for index, one in enumerate(changes, start=1):
         row, column = 2 * (index // across), index % across
         head = f"{one.class_name}" + (f"\n{one.role}" if one.role else "\n")
         _show(axes[row, column], as_picture(one.image), f"{head}\n{percent(one.before)} → {percent(one.after)}")
@@ -93,8 +93,8 @@ def explanation_pictures(
         bar.set_label("change of a pixel: blue darker, red brighter", fontsize=8)
         bar.ax.tick_params(labelsize=7)
     else:
-        told = f"change of each channel: gray is none, black −{reach:g} or less, white +{reach:g} or more"
-        figure.supxlabel(told, fontsize=8)
+        legend = f"change of each channel: gray is none, black −{reach:g} or less, white +{reach:g} or more"
+        figure.supxlabel(legend, fontsize=8)
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png")
 
@@ -141,12 +141,12 @@ def percent(chance: float) -> str:
 def data_address(picture: Pixels) -> str:
     """A picture as a data address: PNG up to 64 pixels, which shows it exactly; JPEG beyond."""
     stream = io.BytesIO()
-    shown = Image.fromarray(np.ascontiguousarray(picture))
-    kind = "png" if max(shown.size) <= LOSSLESS else "jpeg"
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    kind = "png" if max(image.size) <= LOSSLESS else "jpeg"
     if kind == "png":
-        shown.save(stream, "PNG", optimize=True)
+        image.save(stream, "PNG", optimize=True)
     else:
-        shown.save(stream, "JPEG", quality=88, subsampling=0)
+        image.save(stream, "JPEG", quality=88, subsampling=0)
     return f"data:image/{kind};base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 

@@ -29,7 +29,7 @@ def explanation_sheet(
     *,
     title: str,
     path: Path,
-    moved: Mapping[str, Moved] | None = None,
+    changes: Mapping[str, Moved] | None = None,
     rho: float = 0.0,
 ) -> None:
     """Write a PNG: the image, then one row per class and one column per method, each with its probability.
@@ -42,13 +42,13 @@ def explanation_sheet(
         probabilities: of each class that is shown.
         title: of the whole picture.
         path: where to write.
-        moved: adversarial explanations by class, drawn in two more columns: the moved image and its change.
+        changes: adversarial explanations by class, drawn in two more columns: the moved image and its change.
         rho: their size, which sets the colours of the change.
     """
     from matplotlib.figure import Figure
 
     classes, methods = list(probabilities), list(dict.fromkeys(m for _, m in maps))
-    columns = 1 + len(methods) + (2 if moved else 0)
+    columns = 1 + len(methods) + (2 if changes else 0)
     figure = Figure(figsize=(2.4 * columns, 2.5 * len(classes) + 0.5), dpi=110, layout="constrained")
     figure.suptitle(title, fontsize=10)
     axes = figure.subplots(len(classes), columns, squeeze=False)
@@ -61,10 +61,10 @@ def explanation_sheet(
                 axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
             axis.imshow(values, cmap=colours, vmin=0, vmax=1, alpha=1.0 if is_fine(method) else OVER)
             axis.set_title(method, fontsize=8)
-        if moved:
-            one = moved[class_name]
-            told = f"adversarial, ρ = {rho:g}\n{percent(one.before)} → {percent(one.after)}"
-            _show(axes[row, -2], as_picture(one.image), told)
+        if changes:
+            one = changes[class_name]
+            heading = f"adversarial, ρ = {rho:g}\n{percent(one.before)} → {percent(one.after)}"
+            _show(axes[row, -2], as_picture(one.image), heading)
             change = one.image - image.astype(np.float64) / np.iinfo(image.dtype).max
             _show(axes[row, -1], difference_picture(change, rho), f"its change, RMS {one.rms:.3f}")
     for axis in axes.flat:

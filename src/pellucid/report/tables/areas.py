@@ -22,16 +22,16 @@ def section(book: ResultsIndex) -> dict[str, Any]:
     """What the template shows of the areas; empty where the study measured none."""
     if not frontier.kinds(book):
         return {}
-    asked: Mapping[str, Any] = book.results.get("ara") or {}
-    found = curves.stored(asked.get("curves", []))
+    area_results: Mapping[str, Any] = book.results.get("ara") or {}
+    area_curves = curves.stored(area_results.get("curves", []))
     return {
-        "protocol": asked.get("protocol", "unknown"),
-        "images": asked.get("images"),
-        "alarms": asked.get("alarms", []),
+        "protocol": area_results.get("protocol", "unknown"),
+        "images": area_results.get("images"),
+        "alarms": area_results.get("alarms", []),
         "frontier": frontier.charts(book),
         "overview": overview(book),
-        "curves": curves.charts(found, book.looks),
-        "matched": matched(book, asked.get("matched", []), found),
+        "curves": curves.charts(area_curves, book.looks),
+        "matched": matched(book, area_results.get("matched", []), area_curves),
         "by_label": by_label(book),
     }
 
@@ -43,10 +43,10 @@ def overview(book: ResultsIndex) -> Table:
     attacks = (book.results.get("ara") or {}).get("attacks", [])
     lines = []
     for variant in book.variants:
-        told = across(variant, [estimate(book.row("ara", name, variant), metric(name)) for name in names])
+        row = across(variant, [estimate(book.row("ara", name, variant), metric(name)) for name in names])
         spent = [[a for a in attacks if (a["variant"], a["kind"]) == (variant, kind)] for kind in kinds]
         more = [share(s) for s in spent] + [cost(s) for s in spent] if attacks else []
-        lines.append(replace(told, cells=(*told.cells, *more)))
+        lines.append(replace(row, cells=(*row.cells, *more)))
     columns = [metric(name).label for name in names]
     notes = [f"{metric(name).label}: {metric(name).meaning}." for name in names]
     if attacks:
@@ -68,10 +68,10 @@ def share(attacks: Sequence[Mapping[str, Any]]) -> Cell | None:
         >>> cell.value, cell.reason
         ('99.0 %', '2 of 200 failed')
     """
-    found, n = (sum(a[key] for a in attacks) for key in ("found", "n"))
+    successes, n = (sum(a[key] for a in attacks) for key in ("found", "n"))
     if not n:
         return None
-    return Cell(f"{100 * found / n:.1f} %", reason=f"{n - found:,} of {n:,} failed" if found < n else "")
+    return Cell(f"{100 * successes / n:.1f} %", reason=f"{n - successes:,} of {n:,} failed" if successes < n else "")
 
 
 def cost(attacks: Sequence[Mapping[str, Any]]) -> Cell | None:
@@ -87,12 +87,14 @@ def _published(book: ResultsIndex, kinds: Sequence[str], clean: str, columns: in
         for one in book.comparators("ara", kind):
             by_source.setdefault(one["name"], {})[kind] = one
     lines = []
-    for source, given in by_source.items():
-        notes = dict.fromkeys(one["note"] for one in given.values() if one.get("note"))
+    for source, comparators in by_source.items():
+        notes = dict.fromkeys(one["note"] for one in comparators.values() if one.get("note"))
         lines.append(TableRow(f"Published: {source}", "; ".join(notes)))
-        for name in dict.fromkeys(name for one in given.values() for name in one["values"]):
-            areas = [_figure(given.get(kind, {}).get("values", {}).get(name), frontier.AREA + kind) for kind in kinds]
-            accuracy = next(one["accuracy"][name] for one in given.values() if name in one["accuracy"])
+        for name in dict.fromkeys(name for one in comparators.values() for name in one["values"]):
+            areas = [
+                _figure(comparators.get(kind, {}).get("values", {}).get(name), frontier.AREA + kind) for kind in kinds
+            ]
+            accuracy = next(one["accuracy"][name] for one in comparators.values() if name in one["accuracy"])
             cells = [*([_figure(accuracy, clean)] if clean else []), *areas]
             lines.append(TableRow(f"{name} (published)", "", (*cells, *[None] * (columns - len(cells)))))
     return lines
@@ -126,16 +128,16 @@ def by_label(book: ResultsIndex) -> list[Table]:
     return [t for t in tables if t]
 
 
-def matched(book: ResultsIndex, labels: Sequence[str], found: Sequence[curves.AraCurve]) -> dict[str, Any] | None:
+def matched(book: ResultsIndex, labels: Sequence[str], area_curves: Sequence[curves.AraCurve]) -> dict[str, Any] | None:
     """The curves of the variants that the study calls matched, and how well they are; None where it names none."""
     own = {label: look for label, look in book.looks.items() if label in labels}
-    shown = [curve for curve in found if curve.name in own]
-    if not shown:
+    own_curves = [curve for curve in area_curves if curve.name in own]
+    if not own_curves:
         return None
     return {
         "looks": own,
         "caption": how_well(book, list(own)),
-        "charts": curves.charts(shown, own, name="matched"),
+        "charts": curves.charts(own_curves, own, name="matched"),
     }
 
 
@@ -143,22 +145,22 @@ def how_well(book: ResultsIndex, labels: Sequence[str]) -> str:
     """Each variant's clean accuracy, the spread between them, and whether that is a match."""
     name = frontier.clean_metric(book)
     rows = {label: book.row("ara", name, label) for label in labels} if name else {}
-    known = {label: row for label, row in rows.items() if row is not None and defined(row["value"])}
-    if len(known) < len(labels):
-        lacking = ", ".join(label for label in labels if label not in known)
+    defined_rows = {label: row for label, row in rows.items() if row is not None and defined(row["value"])}
+    if len(defined_rows) < len(labels):
+        lacking = ", ".join(label for label in labels if label not in defined_rows)
         return f"The accuracy of {lacking} without a perturbation is not known: whether these match cannot be said."
-    told = ", ".join(f"{label} {_percent(row['value'])}{_interval(row)}" for label, row in known.items())
-    values = [row["value"] for row in known.values()]
+    accuracies = ", ".join(f"{label} {_percent(row['value'])}{_interval(row)}" for label, row in defined_rows.items())
+    values = [row["value"] for row in defined_rows.values()]
     spread = max(values) - min(values)
-    said = (
-        f"{metric(name).label} without a perturbation, on the same images: {told}. "
+    sentence = (
+        f"{metric(name).label} without a perturbation, on the same images: {accuracies}. "
         f"Between the highest and the lowest lie {100 * spread:.1f} points."
     )
     if spread <= MATCHED + ROUNDING:
-        return said
+        return sentence
     return (
-        f"{said} That is more than {100 * MATCHED:.0f}: these networks are not matched, and the more accurate of them "
-        "start higher."
+        f"{sentence} That is more than {100 * MATCHED:.0f}: these networks are not matched, and the more accurate "
+        "of them start higher."
     )
 
 

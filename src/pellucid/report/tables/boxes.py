@@ -25,9 +25,9 @@ def criteria(book: ResultsIndex, target: str) -> list[str]:
     return [at for at in book.values("at", "wang", target=target, metric="accuracy") if at]
 
 
-def among(wanted: Sequence[str], measured: Sequence[str]) -> list[str]:
+def among(preferred: Sequence[str], measured: Sequence[str]) -> list[str]:
     """Those criteria that were measured; all measured ones where none of them was."""
-    return [at for at in wanted if at in measured] or list(measured)
+    return [at for at in preferred if at in measured] or list(measured)
 
 
 def wang(book: ResultsIndex, target: str, method: str, *, gate: str, ats: Sequence[str], cls: str = MEAN) -> Table:
@@ -74,13 +74,13 @@ def sweep_row(
 
 def thresholds(book: ResultsIndex, target: str, method: str) -> list[float]:
     """The thresholds that were swept, ascending."""
-    found = book.values("threshold", "sweep", target=target, method=method)
-    return sorted(t for t in found if defined(t))
+    values = book.values("threshold", "sweep", target=target, method=method)
+    return sorted(t for t in values if defined(t))
 
 
 def _columns(book: ResultsIndex, section: str, target: str, method: str, gate: str = "") -> list[str]:
-    found = book.values("metric", section, target=target, method=method, gate=gate)
-    return [name for name in _TOGETHER if name in found]
+    names = book.values("metric", section, target=target, method=method, gate=gate)
+    return [name for name in _TOGETHER if name in names]
 
 
 def _together(variant: str, cells: Sequence[Cell | None]) -> TableRow:
@@ -99,12 +99,12 @@ def _published(book: ResultsIndex, at: str, cls: str, columns: Iterable[str]) ->
             who,
             "published",
             tuple(
-                Cell(number(given[name], metric(name).decimals))
-                if name in given
+                Cell(number(figures[name], metric(name).decimals))
+                if name in figures
                 else Cell("not published", undefined=True)
                 for name in columns
             ),
             muted=True,
         )
-        for who, given in values.items()
+        for who, figures in values.items()
     ]

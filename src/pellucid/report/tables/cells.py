@@ -70,7 +70,7 @@ class Table:
         return any(cell is not None for line in self.lines for cell in line.cells)
 
 
-def estimate(row: Mapping[str, Any] | None, shown: Metric) -> Cell | None:
+def estimate(row: Mapping[str, Any] | None, measure: Metric) -> Cell | None:
     """A row of results as text; None where there is no such row.
 
     Example:
@@ -83,7 +83,7 @@ undefined=True)
     """
     if row is None:
         return None
-    delta, reason = compare(row.get("difference"), shown), row.get("reason") or ""
+    delta, reason = compare(row.get("difference"), measure), row.get("reason") or ""
     if delta and delta.n not in (None, row.get("n")):
         delta = replace(delta, reason=_join(f"n = {delta.n:,}", delta.reason))
     if delta and not delta.undefined and delta.reason == reason:
@@ -95,11 +95,11 @@ undefined=True)
         return Cell("undefined", n=row.get("n"), reason=why, difference=delta, undefined=True)
     spread = row.get("seed_spread")
     many = sum(defined(s) for s in row.get("seeds") or ()) > 1
-    seeds = f"±{number(spread, shown.decimals)} between seeds" if many and defined(spread) else ""
-    return Cell(number(row["value"], shown.decimals), _interval(row, shown), seeds, row.get("n"), reason, delta)
+    seeds = f"±{number(spread, measure.decimals)} between seeds" if many and defined(spread) else ""
+    return Cell(number(row["value"], measure.decimals), _interval(row, measure), seeds, row.get("n"), reason, delta)
 
 
-def compare(row: Mapping[str, Any] | None, shown: Metric) -> Difference | None:
+def compare(row: Mapping[str, Any] | None, measure: Metric) -> Difference | None:
     """A paired difference as text, with a verdict only where its interval excludes 0.
 
     Example:
@@ -115,11 +115,11 @@ def compare(row: Mapping[str, Any] | None, shown: Metric) -> Difference | None:
         return Difference("undefined", n=row.get("n"), reason=why, undefined=True)
     seeds = [s for s in row.get("seeds") or () if defined(s)]
     spread = (min(seeds), max(seeds)) if len(seeds) > 1 else ()
-    ends = [number(seed, shown.decimals, signed=True) for seed in spread]
+    ends = [number(seed, measure.decimals, signed=True) for seed in spread]
     return Difference(
-        number(row["value"], shown.decimals, signed=True),
-        _interval(row, shown, signed=True),
-        verdict(row, shown.better),
+        number(row["value"], measure.decimals, signed=True),
+        _interval(row, measure, signed=True),
+        verdict(row, measure.better),
         f"seeds {ends[0]} to {ends[1]}" if ends else "",
         row.get("n"),
         row.get("reason") or "",
@@ -139,24 +139,24 @@ def verdict(row: Mapping[str, Any], better: int) -> str:
     return "better" if (low > 0) == (better > 0) else "worse"
 
 
-def _interval(row: Mapping[str, Any], shown: Metric, *, signed: bool = False) -> str:
+def _interval(row: Mapping[str, Any], measure: Metric, *, signed: bool = False) -> str:
     low, high = row.get("low"), row.get("high")
     if not (defined(low) and defined(high)):
         return "[no interval]"
-    ends = [number(end, shown.decimals, signed=signed) for end in (low, high)]
+    ends = [number(end, measure.decimals, signed=signed) for end in (low, high)]
     return f"[{ends[0]}, {ends[1]}]"
 
 
 def line(
     label: str,
-    found: Sequence[ResultRow | None],
-    shown: Metric,
+    rows: Sequence[ResultRow | None],
+    measure: Metric,
     *,
     hint: str = "",
     strong: bool = False,
 ) -> TableRow:
     """A row of figures of one metric."""
-    return replace(across(label, [estimate(row, shown) for row in found]), hint=hint, strong=strong)
+    return replace(across(label, [estimate(row, measure) for row in rows]), hint=hint, strong=strong)
 
 
 def across(label: str, cells: Sequence[Cell | None]) -> TableRow:
@@ -164,11 +164,11 @@ def across(label: str, cells: Sequence[Cell | None]) -> TableRow:
     sizes = {cell.n for cell in cells if cell is not None and cell.n is not None}
     if len(sizes) == 1:
         return TableRow(label, "", tuple(cells), f"{sizes.pop():,}")
-    told = [
+    annotated = [
         cell if cell is None or cell.n is None else replace(cell, reason=_join(f"n = {cell.n:,}", cell.reason))
         for cell in cells
     ]
-    return TableRow(label, "", tuple(told))
+    return TableRow(label, "", tuple(annotated))
 
 
 def _join(*parts: str) -> str:

@@ -83,20 +83,20 @@ def classification(book: ResultsIndex) -> list[Table]:
     """One table per metric: classes by variants, the mean last, published figures beside."""
     tables = []
     for name in book.values("metric", "classification"):
-        shown = metric(name)
+        measure = metric(name)
         published = book.comparators("classification", name)
         lines = []
         for cls in book.class_names("classification", metric=name):
-            found = [book.row("classification", name, v, cls=cls) for v in book.variants]
+            rows = [book.row("classification", name, v, cls=cls) for v in book.variants]
             label = "Mean over classes" if cls == MEAN else readable(cls)
-            told = line(label, found, shown, strong=cls == MEAN)
-            beside = tuple(_published(c["values"].get(cls), shown) for c in published)
-            lines.append(replace(told, cells=told.cells + beside))
-        notes = [shown.meaning.capitalize() + "."] if shown.meaning else []
+            row = line(label, rows, measure, strong=cls == MEAN)
+            beside = tuple(_published(c["values"].get(cls), measure) for c in published)
+            lines.append(replace(row, cells=row.cells + beside))
+        notes = [measure.meaning.capitalize() + "."] if measure.meaning else []
         notes += ["Published figures come without interval."] if published else []
         notes += [f"{c['name']}: {c['note']}" for c in published if c.get("note")]
         columns = (*book.variants, *(c["name"] for c in published))
-        tables.append(Table(shown.label, columns, tuple(lines), " ".join(notes), book.class_noun.capitalize()))
+        tables.append(Table(measure.label, columns, tuple(lines), " ".join(notes), book.class_noun.capitalize()))
     return [t for t in tables if t]
 
 
@@ -119,18 +119,18 @@ def localization(book: ResultsIndex, target: str, cls: str = MEAN) -> Table:
     ]
     lines: list[TableRow] = []
     for name in ordered:
-        shown = metric(name)
-        lines.append(TableRow(shown.label, shown.meaning))
+        measure = metric(name)
+        lines.append(TableRow(measure.label, measure.meaning))
         lines.extend(
             _across(book, method_label(m), "localization", name, target=target, method=m, cls=cls)
             for m in book.known_methods("localization", target=target, metric=name)
         )
         for trivial in book.trivial_maps("localization", target=target, metric=name):
             row = book.row("localization", name, cls=cls, target=target, method=trivial)
-            if cell := estimate(row, shown):
-                told = replace(cell, span=len(book.variants))
+            if cell := estimate(row, measure):
+                spanning = replace(cell, span=len(book.variants))
                 n = "" if cell.n is None else f"{cell.n:,}"
-                lines.append(TableRow(method_label(trivial), "", (told,), n, muted=True))
+                lines.append(TableRow(method_label(trivial), "", (spanning,), n, muted=True))
     caption = "Mean over classes" if cls == MEAN else readable(cls)
     return Table(caption, tuple(book.variants), tuple(x for x in lines if _useful(x)), first="Map")
 
@@ -145,15 +145,15 @@ def _across(
     strong: bool = False,
     **where: Any,  # noqa: ANN401
 ) -> TableRow:
-    found = [book.row(section, name, variant, **where) for variant in book.variants]
-    return line(label, found, metric(name), hint=hint, strong=strong)
+    rows = [book.row(section, name, variant, **where) for variant in book.variants]
+    return line(label, rows, metric(name), hint=hint, strong=strong)
 
 
-def _published(value: object, shown: Metric) -> Cell:
+def _published(value: object, measure: Metric) -> Cell:
     if not (isinstance(value, (int, float)) and defined(value)):
         return Cell("not published", undefined=True)
-    return Cell(number(value, shown.decimals))
+    return Cell(number(value, measure.decimals))
 
 
-def _useful(told: TableRow) -> bool:
-    return not told.cells or any(cell is not None for cell in told.cells)
+def _useful(row: TableRow) -> bool:
+    return not row.cells or any(cell is not None for cell in row.cells)

@@ -89,40 +89,40 @@ class ResultsIndex:
         """The row that measures exactly this, or None."""
         return self._rows.get((section, name, variant, cls, target, method, gate, at, threshold))
 
-    def values(self, field: str, section: str, **wanted: Any) -> list[Any]:  # noqa: ANN401
+    def values(self, field: str, section: str, **where: Any) -> list[Any]:  # noqa: ANN401
         """The values a field takes in a section's rows that have these fields, each once, in order.
 
         A field's name that is a Python keyword is written with an underscore: ``class_="mean"``.
         """
-        named = {key.rstrip("_"): value for key, value in wanted.items()}
+        named = {key.rstrip("_"): value for key, value in where.items()}
         rows = self.section(section)
         return list(
             dict.fromkeys(_value(row, field) for row in rows if all(_value(row, k) == v for k, v in named.items()))
         )
 
-    def class_names(self, section: str, **wanted: Any) -> list[str]:  # noqa: ANN401
+    def class_names(self, section: str, **where: Any) -> list[str]:  # noqa: ANN401
         """The classes with rows in a section, in the dataset's order, the mean last."""
-        found = self.values("class", section, **wanted)
-        known = [c for c in self.classes if c in found]
+        present = self.values("class", section, **where)
+        own = [c for c in self.classes if c in present]
         return [
-            *known,
-            *(c for c in found if c not in known and c != MEAN),
-            *([MEAN] if MEAN in found else []),
+            *own,
+            *(c for c in present if c not in own and c != MEAN),
+            *([MEAN] if MEAN in present else []),
         ]
 
-    def known_methods(self, section: str, **wanted: Any) -> list[str]:  # noqa: ANN401
+    def known_methods(self, section: str, **where: Any) -> list[str]:  # noqa: ANN401
         """The explanation methods with rows in a section, in the study's order, without the trivial maps."""
-        found = [m for m in self.values("method", section, **wanted) if m and not m.startswith(TRIVIAL)]
-        return [*(m for m in self.methods if m in found), *(m for m in found if m not in self.methods)]
+        present = [m for m in self.values("method", section, **where) if m and not m.startswith(TRIVIAL)]
+        return [*(m for m in self.methods if m in present), *(m for m in present if m not in self.methods)]
 
-    def trivial_maps(self, section: str, **wanted: Any) -> list[str]:  # noqa: ANN401
+    def trivial_maps(self, section: str, **where: Any) -> list[str]:  # noqa: ANN401
         """The trivial maps with rows in a section."""
-        return [m for m in self.values("method", section, **wanted) if m.startswith(TRIVIAL)]
+        return [m for m in self.values("method", section, **where) if m.startswith(TRIVIAL)]
 
     def comparators(self, section: str, name: str, at: str = "") -> list[dict[str, Any]]:
         """Published figures that this metric is shown beside."""
-        found: Iterable[dict[str, Any]] = self.results.get("comparators", [])
-        return [c for c in found if (c["section"], c["metric"], c.get("at", "")) == (section, name, at)]
+        comparators: Iterable[dict[str, Any]] = self.results.get("comparators", [])
+        return [c for c in comparators if (c["section"], c["metric"], c.get("at", "")) == (section, name, at)]
 
 
 def _value(row: Mapping[str, Any], field: str) -> Any:  # noqa: ANN401

@@ -113,35 +113,35 @@ def perturb(
         Their batch norm is in training mode meanwhile, and its running statistics follow the attack's passes too, which
         they do not here. An image for which the smallest attack finds nothing stays as it is, as in their later code.
     """
-    chosen = chance.uniform(len(images)).to(images.device) < settings.share
+    is_attacked = chance.uniform(len(images)).to(images.device) < settings.share
     labels = chance.uniform(*targets.shape).to(images.device) if task == "multilabel" else None
     everyone = settings.share == 1
     count = len(images)
     training = settings.batch_norm == "train"
     subset = not everyone and not training  # without batch statistics no image depends on another
     if subset:
-        kept, images_all = chosen.nonzero()[:, 0], images
-        if not len(kept):
+        rows, images_all = is_attacked.nonzero()[:, 0], images
+        if not len(rows):
             return images
-        images, targets = images[kept], targets[kept]
-        labels = labels[kept] if labels is not None else None
+        images, targets = images[rows], targets[rows]
+        labels = labels[rows] if labels is not None else None
 
-    def network(moved: Tensor) -> Tensor:
+    def network(points: Tensor) -> Tensor:
         if not everyone and not subset:
-            moved = torch.where(chosen.view(-1, 1, 1, 1), moved, images)
-        logits: Tensor = classifier(moved)
+            points = torch.where(is_attacked.view(-1, 1, 1, 1), points, images)
+        logits: Tensor = classifier(points)
         return logits
 
     with frozen(classifier, training=training), torch.enable_grad():
         if settings.method in ("fgsm", "pgd"):
-            moved = _bounded(network, images, targets, settings, losses)
+            perturbed = _bounded(network, images, targets, settings, losses)
         else:
             # each image's own loss, not its share of a mean: Algorithm 1 adds 1e-8 to the length of its gradient
-            aim = _aim(images, targets, settings, task, lambda *found: count * losses(*found), labels, constant)
-            moved = _algorithm_1(network, images, aim, settings)
+            aim = _aim(images, targets, settings, task, lambda *answers: count * losses(*answers), labels, constant)
+            perturbed = _algorithm_1(network, images, aim, settings)
     if subset:
-        return images_all.index_copy(0, kept, moved)
-    return moved if everyone else torch.where(chosen.view(-1, 1, 1, 1), moved, images)
+        return images_all.index_copy(0, rows, perturbed)
+    return perturbed if everyone else torch.where(is_attacked.view(-1, 1, 1, 1), perturbed, images)
 
 
 def _bounded(

@@ -36,11 +36,11 @@ def misplaced_attribution(
     marks = Marks(*(torch.cat([each] * fed.kinds) for each in marks))
     if settings.explanation == "gradient":
         task = classifier.task
-        found = gradient_term(fed.images, fed.logits, marks, settings, task=task)  # type: ignore[arg-type]
+        penalty = gradient_term(fed.images, fed.logits, marks, settings, task=task)  # type: ignore[arg-type]
     else:
         assert fed.feature_map is not None
-        found = cam_term(fed.feature_map, classifier.head, marks, settings)  # type: ignore[arg-type]
-    return found / fed.kinds
+        penalty = cam_term(fed.feature_map, classifier.head, marks, settings)  # type: ignore[arg-type]
+    return penalty / fed.kinds
 
 
 def marked_explanations(
@@ -71,11 +71,11 @@ def marked_explanations(
     marks = batch.marks
     assert marks is not None
     wrong = penalty_mask(marks, settings.outside)
-    found = batch.images.new_zeros(())
+    penalty = batch.images.new_zeros(())
     for slot in range(marks.classes.shape[1]):
         rows = (marks.classes[:, slot] >= 0).nonzero()[:, 0]
         images = batch.images[rows]
-        moved = perturb(
+        perturbed = perturb(
             classifier,
             images,
             marked_targets(batch.targets, marks, slot)[rows],
@@ -85,7 +85,7 @@ def marked_explanations(
             chance=chance,
             constant=constant,
         )
-        kept = batch.images.index_copy(0, rows, images + (moved - images) * wrong[rows, slot, None])
-        each = losses(network.again(kept), batch.targets)
-        found = found + len(each) * each[rows].sum()
-    return found
+        mixed = batch.images.index_copy(0, rows, images + (perturbed - images) * wrong[rows, slot, None])
+        each = losses(network.again(mixed), batch.targets)
+        penalty = penalty + len(each) * each[rows].sum()
+    return penalty

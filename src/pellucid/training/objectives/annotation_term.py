@@ -71,8 +71,8 @@ def penalty_mask(marks: Marks, outside: float) -> Tensor:
 
     1 where irrelevant; where relevant regions were drawn `outside` elsewhere but in them; 0 in an empty slot.
     """
-    drawn = marks.relevant.amax((2, 3), keepdim=True) > 0
-    return torch.maximum(marks.irrelevant, outside * (1 - marks.relevant) * drawn)
+    has_relevant = marks.relevant.amax((2, 3), keepdim=True) > 0
+    return torch.maximum(marks.irrelevant, outside * (1 - marks.relevant) * has_relevant)
 
 
 def gradient_term(images: Tensor, logits: Tensor, marks: Marks, settings: AnnotationSettings, *, task: Task) -> Tensor:
@@ -101,12 +101,12 @@ def gradient_term(images: Tensor, logits: Tensor, marks: Marks, settings: Annota
         Ross, Hughes & Doshi-Velez 2017, "Right for the right reasons", IJCAI, equation 1.
     """
     outputs = logits.float() if task == "multilabel" else logits.float().log_softmax(1)
-    found = outputs.new_zeros(())
+    penalty = outputs.new_zeros(())
     for slot in range(marks.classes.shape[1]):
-        chosen = _one_hot(marks.classes[:, slot], outputs)
-        squares = input_gradient((chosen * outputs).sum(), images).float().square().sum(1)
-        found = found + _amount(squares, marks, slot, settings)
-    return found
+        one_hot = _one_hot(marks.classes[:, slot], outputs)
+        squares = input_gradient((one_hot * outputs).sum(), images).float().square().sum(1)
+        penalty = penalty + _amount(squares, marks, slot, settings)
+    return penalty
 
 
 def cam_term(feature_map: Tensor, head: nn.Linear, marks: Marks, settings: AnnotationSettings) -> Tensor:
@@ -126,12 +126,12 @@ def cam_term(feature_map: Tensor, head: nn.Linear, marks: Marks, settings: Annot
     height, width = feature_map.shape[-2:]
     regions = (F.adaptive_avg_pool2d(each, (height, width)) for each in marks[1:])
     marks = Marks(marks.classes, *regions)
-    found = feature_map.new_zeros(())
+    penalty = feature_map.new_zeros(())
     for slot in range(marks.classes.shape[1]):
         weights = head.weight.float()[marks.classes[:, slot].clamp_min(0)]
         heat = torch.einsum("nd,ndhw->nhw", weights, feature_map).relu() / feature_map[0, 0].numel()
-        found = found + _amount(heat, marks, slot, settings)
-    return found
+        penalty = penalty + _amount(heat, marks, slot, settings)
+    return penalty
 
 
 def marked_targets(targets: Tensor, marks: Marks, slot: int) -> Tensor:
@@ -150,10 +150,10 @@ def marked_targets(targets: Tensor, marks: Marks, slot: int) -> Tensor:
 @contextmanager
 def outputs_of(module: nn.Module) -> Iterator[list[Tensor]]:
     """What a part of a network gives in the passes made inside."""
-    seen: list[Tensor] = []
-    handle = module.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    outputs: list[Tensor] = []
+    handle = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     try:
-        yield seen
+        yield outputs
     finally:
         handle.remove()
 

@@ -132,7 +132,7 @@ def gradient_penalty(
         if losses is None:
             raise InputError("outputs = 'loss' needs the loss: give losses=.")
         count = len(images)  # a mean over the batch has each image's loss over their number
-        selects, tandem = [lambda found: count * losses(found)], images.new_zeros(())
+        selects, tandem = [lambda logits: count * losses(logits)], images.new_zeros(())
     else:
         directions, tandem = output_directions(logits.detach(), targets, settings, task=task, chance=chance)
         selects = [_along(direction) for direction in directions]
@@ -169,8 +169,8 @@ def output_directions(
     if settings.outputs == "all":
         return torch.eye(classes).to(logits)[:, None].expand(-1, count, -1), none
     if settings.outputs == "projections":
-        drawn = chance.normal(count, settings.projections, classes).to(logits)
-        return (drawn / drawn.norm(dim=2, keepdim=True)).transpose(0, 1), none
+        directions = chance.normal(count, settings.projections, classes).to(logits)
+        return (directions / directions.norm(dim=2, keepdim=True)).transpose(0, 1), none
     # each kind of number is drawn whether it is needed or not: the draws of a step do not depend on its images
     draws, coin = chance.uniform(count, classes).to(logits), chance.uniform(count).to(logits)
     tandem = coin < settings.tandem
@@ -180,11 +180,11 @@ def output_directions(
         others = logits.masked_fill(own.bool(), -torch.inf)
         gap = own - _one_hot(others.argmax(1), classes, logits)
     else:
-        known, present, absent = ~targets.isnan(), targets == 1, targets == 0
-        fair = _one_hot(draws.masked_fill(~known, -1).argmax(1), classes, logits) * known.any(1, keepdim=True)
+        is_known, present, absent = ~targets.isnan(), targets == 1, targets == 0
+        fair = _one_hot(draws.masked_fill(~is_known, -1).argmax(1), classes, logits) * is_known.any(1, keepdim=True)
         tandem &= present.any(1) & absent.any(1)
-        shown = _one_hot(draws.masked_fill(~present, -1).argmax(1), classes, logits)
-        gap = shown - _one_hot(logits.masked_fill(~absent, -torch.inf).argmax(1), classes, logits)
+        one_present = _one_hot(draws.masked_fill(~present, -1).argmax(1), classes, logits)
+        gap = one_present - _one_hot(logits.masked_fill(~absent, -torch.inf).argmax(1), classes, logits)
     return torch.where(tandem[:, None], gap, fair)[None], tandem.to(logits).mean()
 
 
@@ -231,8 +231,8 @@ def finite_difference(
     norm = (processes.mean(squares) * processes.world).sqrt().clamp_min(1e-30)  # a zero gradient stays one
     step = STEP if settings.step is None else settings.step
     length = step * (len(images) * processes.world) ** 0.5
-    moved = images.detach() + along * (length / norm)
-    there = select(network.again(moved)).sum()
+    shifted = images.detach() + along * (length / norm)
+    there = select(network.again(shifted)).sum()
     difference = (there - value) * (norm / length)
     penalty: Tensor = exactly + settings.power * (difference - difference.detach())
     return penalty
@@ -245,7 +245,7 @@ def _one_hot(indices: Tensor, classes: int, like: Tensor) -> Tensor:
 
 def _along(direction: Tensor) -> Select:
     def select(logits: Tensor) -> Tensor:
-        chosen: Tensor = (direction * logits).sum(1)
-        return chosen
+        projection: Tensor = (direction * logits).sum(1)
+        return projection
 
     return select

@@ -58,9 +58,9 @@ def cross_entropy_rows(logits: Tensor, targets: Tensor, counts: LabelCounts | No
 def binary_cross_entropy_rows(logits: Tensor, targets: Tensor, counts: LabelCounts | None = None) -> Tensor:
     """Each image's part (N,) of `binary_cross_entropy`."""
     counts = counts or label_counts(targets)
-    known = ~targets.isnan()
+    is_known = ~targets.isnan()
     losses = F.binary_cross_entropy_with_logits(logits.float(), targets.nan_to_num(0.0), reduction="none")
-    return (losses * known).sum(1) / (counts.positives + counts.negatives).clamp_min(1)
+    return (losses * is_known).sum(1) / (counts.positives + counts.negatives).clamp_min(1)
 
 
 def weighted_cross_entropy_rows(logits: Tensor, targets: Tensor, counts: LabelCounts | None = None) -> Tensor:

@@ -295,9 +295,9 @@ class Objective(nn.Module):
         network = ReplayableForward(self.classifier, norm=norm if self.two_norms else None)
         if self._explanation != "cam":
             return ForwardPass(network, images, targets, network(images), kinds=kinds)
-        with outputs_of(self.classifier.backbone) as seen:  # type: ignore[arg-type]  # has_linear_head was asked
+        with outputs_of(self.classifier.backbone) as outputs:  # type: ignore[arg-type]  # has_linear_head was asked
             logits = network(images)
-        return ForwardPass(network, images, targets, logits, seen[0], kinds)
+        return ForwardPass(network, images, targets, logits, outputs[0], kinds)
 
     @property
     def _explanation(self) -> str | None:
