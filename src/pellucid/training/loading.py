@@ -50,8 +50,9 @@ def _check_shards(shards: Shards, recipe: Recipe, annotated: AnnotatedImages | N
     if (manifest.size, manifest.channels) != (model.size, model.channels):
         raise InputError(
             f"the shards hold images of {manifest.size} pixels and {manifest.channels} channel(s), the recipe asks for "
-            f"{model.size} and {model.channels}. Set model.size={manifest.size} and model.channels={manifest.channels}, "
-            "or name a folder with --cache, where all of them are fetched to and fitted."
+            f"{model.size} and {model.channels}. Set model.size={manifest.size} and "
+            f"model.channels={manifest.channels}, or name a folder with --cache, where all of them are "
+            "fetched to and fitted."
         )
     if annotated is not None:
         raise InputError("annotated images cannot be streamed: name a folder with --cache, to fetch them all first.")

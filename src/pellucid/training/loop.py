@@ -206,7 +206,7 @@ class _Session:
         epochs = self.recipe.training.epochs
         collapsed = False
         with progress_bar(
-            f"train {self.recipe.name}", epochs * len(batches), unit="step", done=self.global_step
+            f"train {self.recipe.name}", epochs * len(batches), unit="step", completed=self.global_step
         ) as advance:
             for epoch in range(self.epoch, epochs):
                 self._one_epoch(epoch, batches, epochs * len(batches), advance)

@@ -148,11 +148,11 @@ def read_arrays(path: Path, advice: str = "Delete it to have it made again.") ->
     import numpy as np
 
     whole = path.read_bytes()
-    content, told = whole[:-DIGITS], whole[-DIGITS:]
+    content, end = whole[:-DIGITS], whole[-DIGITS:]
     if not content.endswith(_MARK):
         reason = "it carries no digest: it was cut, or an earlier version wrote it" if whole else "it is empty"
         raise damaged(path, reason, advice)
-    if digest(content).encode() != told:
+    if digest(content).encode() != end:
         raise damaged(path, "it does not fit its own digest", advice)
     with np.load(io.BytesIO(whole), allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}

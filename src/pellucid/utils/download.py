@@ -42,9 +42,9 @@ def check_digest(path: Path, expected: str, algorithm: str = "sha256") -> None:
     most = hashlib.new(algorithm, usedforsecurity=False).digest_size * 2
     if not re.fullmatch(rf"[0-9a-f]{{8,{most}}}", expected):
         raise InputError(f"a checksum ({title}) is 8 to {most} hexadecimal digits; found {expected!r}.")
-    found = digest_of(path, algorithm)
-    if not found.startswith(expected):
-        raise InputError(f"{path.name} is damaged or another file: its {title} is {found}, expected {expected}.")
+    actual = digest_of(path, algorithm)
+    if not actual.startswith(expected):
+        raise InputError(f"{path.name} is damaged or another file: its {title} is {actual}, expected {expected}.")
 
 
 def download(
@@ -149,5 +149,5 @@ def _append(
 
 
 def _number(pattern: str, text: str) -> int | None:
-    found = re.match(pattern, text)
-    return int(found.group(1)) if found else None
+    match = re.match(pattern, text)
+    return int(match.group(1)) if match else None

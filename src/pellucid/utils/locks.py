@@ -73,9 +73,9 @@ def hold(folder: Path, *, wait: bool = False) -> Iterator[None]:
         ...     print(sorted(p.name for p in Path(folder).iterdir()))
         ['.lock']
     """
-    made: dict[Path, None] = {}
+    folders: dict[Path, None] = {}
     try:
-        stream = _held(folder, made, wait=wait)
+        stream = _held(folder, folders, wait=wait)
     except OSError as error:
         raise InputError(f"cannot write {folder}: {why(error) or error.strerror or error}.") from error
     with stream:
@@ -84,19 +84,19 @@ def hold(folder: Path, *, wait: bool = False) -> Iterator[None]:
         finally:
             with suppress(OSError):  # Windows deletes no open file: there it stays, and means nothing
                 (folder / NAME).unlink()
-            for path in sorted(made, key=lambda path: len(path.parts), reverse=True):
+            for path in sorted(folders, key=lambda path: len(path.parts), reverse=True):
                 with suppress(OSError):  # there is something in it
                     path.rmdir()
 
 
-def _held(folder: Path, made: dict[Path, None], *, wait: bool) -> IO[str]:
-    """The locked file; `made` gets the folders that were made for it."""
+def _held(folder: Path, folders: dict[Path, None], *, wait: bool) -> IO[str]:
+    """The locked file; `folders` gets the folders that were made for it."""
     path = folder / NAME
-    said, missed = False, 0
+    has_told, missed = False, 0
     while True:
         if folder.is_file():
             raise InputError(f"{folder} is a file; --out names a folder.")
-        made.update(dict.fromkeys(path for path in (folder, *folder.parents) if not path.exists()))
+        folders.update(dict.fromkeys(path for path in (folder, *folder.parents) if not path.exists()))
         try:
             make_folder(folder)
             stream = path.open("a+", encoding="utf-8")
@@ -114,9 +114,9 @@ def _held(folder: Path, made: dict[Path, None], *, wait: bool) -> IO[str]:
                         f"{folder} is held by {holder}, which is still at work there. Wait for it (or give --wait), "
                         "or choose another --out."
                     )
-                if not said:
+                if not has_told:
                     warnings.warn(f"{folder} is held by {holder}; waiting for it.", stacklevel=4)
-                    said = True
+                    has_told = True
                 lock(stream, wait=True)
             if _is_at(stream, path):
                 stream.truncate(0)

@@ -24,7 +24,7 @@ def in_threads(
     title: str,
     progress: bool | Callable[[int, int], None] = False,
     workers: int | None = None,
-    done: int = 0,
+    completed: int = 0,
 ) -> Generator[Result]:
     """``function(0) … function(count - 1)``, computed in threads and yielded in order.
 
@@ -38,13 +38,13 @@ def in_threads(
         progress: True for a bar on the terminal if the work takes longer than a second, or a function that
             is called with (done, count).
         workers: threads; by default two per processor, as some of them wait for the disk or for one another.
-        done: what an earlier attempt did already, for the progress.
+        completed: what an earlier attempt did already, for the progress.
     """
     workers = workers or 2 * available_processors()
     ahead = max(_BLOCK, 2 * workers)
     with ExitStack() as stack:
         advance = (
-            stack.enter_context(progress_bar(title, done + count, done=done, patience=1.0))
+            stack.enter_context(progress_bar(title, completed + count, completed=completed, patience=1.0))
             if progress is True
             else None
         )
@@ -59,7 +59,7 @@ def in_threads(
             if advance is not None:
                 advance(1)
             elif callable(progress):
-                progress(done + i + 1, done + count)
+                progress(completed + i + 1, completed + count)
 
 
 def available_processors() -> int:

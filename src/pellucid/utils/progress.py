@@ -60,7 +60,7 @@ def step(count: float) -> Iterator[None]:
 
 @contextmanager
 def progress_context(
-    description: str, total: float, *, unit: str = "img", done: float = 0, patience: float = 0.0
+    description: str, total: float, *, unit: str = "img", completed: float = 0, patience: float = 0.0
 ) -> Iterator[None]:
     """A `progress_bar` that is moved by the calls of `advance` inside, however deep they are.
 
@@ -70,13 +70,16 @@ def progress_context(
         >>> with progress_context("counting", 3):
         ...     advance(3)
     """
-    with progress_bar(description, total, unit=unit, done=done, patience=patience) as move, reporting_to(move):
+    with (
+        progress_bar(description, total, unit=unit, completed=completed, patience=patience) as move,
+        reporting_to(move),
+    ):
         yield
 
 
 @contextmanager
 def progress_bar(
-    description: str, total: float, *, unit: str = "img", done: float = 0, patience: float = 0.0
+    description: str, total: float, *, unit: str = "img", completed: float = 0, patience: float = 0.0
 ) -> Iterator[Advance]:
     """A bar on the standard error stream, with rate and time left; yields the function that moves it on.
 
@@ -113,7 +116,7 @@ def progress_bar(
         TextColumn("{task.fields[note]}"),
     )
     bar = Progress(*columns, console=Console(stderr=True), disable=os.environ.get("PELLUCID_PROGRESS") == "0")
-    task = bar.add_task(description, total=total, completed=int(done), rate="", note="")
+    task = bar.add_task(description, total=total, completed=int(completed), rate="", note="")
     started = time.monotonic()
     if patience <= 0:
         bar.start()
@@ -122,9 +125,9 @@ def progress_bar(
         if not bar.live.is_started and time.monotonic() - started >= patience:
             bar.start()
         bar.update(task, advance=count)
-        shown = bar.tasks[0]
-        rate = f"{shown.speed:.3g} {unit}/s" if shown.speed else ""
-        bar.update(task, rate=rate, note=note or shown.fields["note"])
+        row = bar.tasks[0]
+        rate = f"{row.speed:.3g} {unit}/s" if row.speed else ""
+        bar.update(task, rate=rate, note=note or row.fields["note"])
 
     try:
         with reporting_to(None):

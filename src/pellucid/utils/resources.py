@@ -29,14 +29,14 @@ def nearest(name: str, choices: Iterable[str]) -> str:
         >>> nearest("grad-can", ["cam", "grad-cam"])
         "Did you mean 'grad-cam'? There are: cam, grad-cam."
     """
-    known = {choice.lower(): choice for choice in choices}
-    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    close = close or [choice for choice in known if name and choice.startswith(name.lower())]
-    hint = f"Did you mean {known[close[0]]!r}? " if close else ""
-    return f"{hint}There are: {', '.join(known.values()) or 'none'}."
+    choice_of = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(name.lower(), choice_of, n=1, cutoff=0.5)
+    close = close or [choice for choice in choice_of if name and choice.startswith(name.lower())]
+    hint = f"Did you mean {choice_of[close[0]]!r}? " if close else ""
+    return f"{hint}There are: {', '.join(choice_of.values()) or 'none'}."
 
 
-def check_known(names: Iterable[str], known: Collection[str], kind: str) -> list[str]:
+def check_known(names: Iterable[str], choices: Collection[str], kind: str) -> list[str]:
     """The names, if there is one at least, and each of them known.
 
     Raises:
@@ -48,13 +48,13 @@ def check_known(names: Iterable[str], known: Collection[str], kind: str) -> list
         ...
         pellucid.types.InputError: unknown heat map 'camm'. Did you mean 'cam'? There are: cam, saliency.
     """
-    found = list(names)
-    for name in found:
-        if name not in known:
-            raise InputError(f"unknown {kind} {name!r}. {nearest(name, known)}")
-    if not found:
-        raise InputError(f"name at least one {kind}. {nearest('', known)}")
-    return found
+    name_list = list(names)
+    for name in name_list:
+        if name not in choices:
+            raise InputError(f"unknown {kind} {name!r}. {nearest(name, choices)}")
+    if not name_list:
+        raise InputError(f"name at least one {kind}. {nearest('', choices)}")
+    return name_list
 
 
 def version_of(package: str = "pellucid") -> str:
@@ -109,12 +109,12 @@ def find_toml(name: str, kind: str) -> Path:
     path = Path(name)
     if path.suffix == ".toml" and path.is_file():
         return path
-    known = bundled(kind)
-    if path.stem in known and (path.suffix in ("", ".toml")):
-        return known[path.stem]
+    file_of = bundled(kind)
+    if path.stem in file_of and (path.suffix in ("", ".toml")):
+        return file_of[path.stem]
     raise InputError(
         f"no {'study' if kind == 'studies' else kind[:-1]} called {name!r}, and no such file. "
-        f"{nearest(path.stem, known)}"
+        f"{nearest(path.stem, file_of)}"
     )
 
 

@@ -82,17 +82,23 @@ class ResultsStore:
             self.folder / RECORD,
             f"Nobody knows what the results in {self.folder} belong to: measure again with another --out.",
         )
-        given, adopted = self.record, self._adopted
-        differing = [k for k in dict.fromkeys([*given, *stored]) if k not in adopted and given.get(k) != stored.get(k)]
+        record, adopted = self.record, self._adopted
+        differing = [
+            k for k in dict.fromkeys([*record, *stored]) if k not in adopted and record.get(k) != stored.get(k)
+        ]
         if differing:
-            told = "; ".join(f"{k}: {_short(stored.get(k))} there, {_short(given.get(k))} here" for k in differing)
-            raise InputError(f"{self.folder} holds the results of another evaluation ({told}). Choose another --out.")
-        self.record = given | {k: stored[k] for k in adopted if k in stored}
-
-    def _refuse_without_record(self, found: Sequence[Path]) -> None:
-        if found:
+            differences = "; ".join(
+                f"{k}: {_short(stored.get(k))} there, {_short(record.get(k))} here" for k in differing
+            )
             raise InputError(
-                f"{found[0]} has no {RECORD} beside it, so nobody knows what it belongs to. Delete it or choose "
+                f"{self.folder} holds the results of another evaluation ({differences}). Choose another --out."
+            )
+        self.record = record | {k: stored[k] for k in adopted if k in stored}
+
+    def _refuse_without_record(self, files: Sequence[Path]) -> None:
+        if files:
+            raise InputError(
+                f"{files[0]} has no {RECORD} beside it, so nobody knows what it belongs to. Delete it or choose "
                 "another --out."
             )
 
@@ -174,8 +180,10 @@ class ResultsStore:
             make_folder(path.parent)
             return path.open("a+b")
         except OSError as error:
-            told = why(error) or error.strerror or error
-            raise InputError(f"cannot write {path}: {told}. Delete {path.parent}, or choose another --out.") from error
+            reason = why(error) or error.strerror or error
+            raise InputError(
+                f"cannot write {path}: {reason}. Delete {path.parent}, or choose another --out."
+            ) from error
 
 
 class Lease:
@@ -192,22 +200,22 @@ class Lease:
         self._stream.flush()
 
 
-def keyed(name: str, *asked: object) -> str:
+def keyed(name: str, *parts: object) -> str:
     """A name that holds for these values only: those that a result depends on.
 
     Example:
         >>> keyed("grad cam", "weights", 3)
         'grad-cam-9a7c901db0345bf5'
     """
-    return f"{name.replace(' ', '-')}-{digest(repr(asked).encode())[:16]}"
+    return f"{name.replace(' ', '-')}-{digest(repr(parts).encode())[:16]}"
 
 
 def _noted(path: Path) -> float:
     note = path.read_bytes() if path.is_file() else b""
     if not note:
         return 0.0
-    seconds, _, told = note.decode("utf-8", errors="replace").partition(" ")
-    if told == line_digest([seconds]):
+    seconds, _, check = note.decode("utf-8", errors="replace").partition(" ")
+    if check == line_digest([seconds]):
         return float(seconds)
     warnings.warn(f"{path} is damaged: how long the search took is not known.", stacklevel=4)
     return math.nan

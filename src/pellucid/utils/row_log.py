@@ -123,8 +123,8 @@ class RowLog(Generic[Row]):
 
     def _row(self, line: str) -> Row | None:
         try:
-            ((*cells, told),) = csv_lines(line)
-            return self._parse(cells) if told == line_digest(cells) else None
+            ((*cells, check),) = csv_lines(line)
+            return self._parse(cells) if check == line_digest(cells) else None
         except (ValueError, KeyError, csv.Error):
             return None
 

@@ -75,24 +75,24 @@ def validate(kind: type[Model], values: Mapping[str, Any] | None, source: str) -
     try:
         return kind.model_validate(dict(values or {}))
     except ValidationError as error:
-        found = error.errors()
-        inner = [e["loc"] for e in found]
-        told = [  # a list that is "too short" only because of what is wrong inside it needs no message of its own
-            e for e in found if e["type"] != "too_short" or not any(i[: len(e["loc"])] == e["loc"] != i for i in inner)
+        faults = error.errors()
+        inner = [e["loc"] for e in faults]
+        own_faults = [  # a list that is "too short" only because of what is wrong inside it needs no message of its own
+            e for e in faults if e["type"] != "too_short" or not any(i[: len(e["loc"])] == e["loc"] != i for i in inner)
         ]
-        raise InputError(f"{source}: {'; '.join(_explain(kind, e) for e in told)}.") from error
+        raise InputError(f"{source}: {'; '.join(_explain(kind, e) for e in own_faults)}.") from error
 
 
 def _explain(kind: type[BaseModel], error: Any) -> str:  # noqa: ANN401
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        known = _keys_at(kind, error["loc"][:-1])
-        return f"unknown key {where!r}" + (f". {nearest(str(error['loc'][-1]), known)}".rstrip(".") if known else "")
+        keys = _keys_at(kind, error["loc"][:-1])
+        return f"unknown key {where!r}" + (f". {nearest(str(error['loc'][-1]), keys)}".rstrip(".") if keys else "")
     if error["type"] == "missing":
         return f"the key {where!r} is missing"
     message = error["msg"].removeprefix("Value error, ")
-    found = "" if isinstance(error["input"], dict) else f"; found {error['input']!r}"
-    return f"{where or kind.__name__}: {message}{found}"
+    ending = "" if isinstance(error["input"], dict) else f"; found {error['input']!r}"
+    return f"{where or kind.__name__}: {message}{ending}"
 
 
 def _keys_at(kind: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:

@@ -47,7 +47,7 @@ def in_words(error: BaseException) -> str | None:
     if isinstance(error, MemoryError):
         return _NO_MEMORY
     if isinstance(error, OSError):
-        return None if (said := why(error)) is None else f"{f'{error.filename}: ' if error.filename else ''}{said}."
+        return None if (reason := why(error)) is None else f"{f'{error.filename}: ' if error.filename else ''}{reason}."
     if type(error).__name__ == "BrokenProcessPool":
         return (
             "one of the processes of this job was killed, most often because memory ran out. What was finished is "

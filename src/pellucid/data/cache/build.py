@@ -52,7 +52,7 @@ def decode_rows(
         except InputError as error:
             return error
 
-    return in_threads(one, len(rows), title=title, progress=progress, workers=workers, done=done)
+    return in_threads(one, len(rows), title=title, progress=progress, workers=workers, completed=done)
 
 
 def broken_images(name: str, errors: list[InputError]) -> InputError:

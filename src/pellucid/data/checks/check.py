@@ -169,9 +169,9 @@ def check_dataset(
         if not isinstance(w.message, LeftOutWarning)
     ]
     looks = {part: _look_at_all(dataset, progress, workers) for part, dataset in splits.items()}
-    issues += [look.remark for found in looks.values() for look in found if look.remark is not None]
-    issues += _assumed(folder, [look for found in looks.values() for look in found])
-    images = {part: [look.twin for look in found[: len(splits[part])]] for part, found in looks.items()}
+    issues += [look.remark for part_looks in looks.values() for look in part_looks if look.remark is not None]
+    issues += _assumed(folder, [look for part_looks in looks.values() for look in part_looks])
+    images = {part: [look.twin for look in part_looks[: len(splits[part])]] for part, part_looks in looks.items()}
     issues += find_leaks(splits, images)
     unique = list(dict.fromkeys(issues))
     return CheckReport(
@@ -181,7 +181,9 @@ def check_dataset(
         problems=tuple(f for f in unique if f.serious),
         notes=tuple(f for f in unique if not f.serious),
         split_hash=split_hash(splits) if splits else "",
-        content_hash=content_hash((part, look.name, look.pixels) for part, found in looks.items() for look in found)
+        content_hash=content_hash(
+            (part, look.name, look.pixels) for part, part_looks in looks.items() for look in part_looks
+        )
         if splits
         else "",
         left_out=bool(left_out),
@@ -252,16 +254,16 @@ def _look_at_image(dataset: Dataset, i: int) -> _Look:
         shade = Issue(str(path or name), "of one shade throughout: there is nothing to learn from it", serious=False)
         return _Look(name, pixel_hash(image), blank=True, remark=shade, notes=tuple(notes))
     suffix = path.suffix.lower() if path is not None else ""
-    said = _look_at_frames(path) if path is not None and suffix in _MANY_FRAMES else None
-    return _Look(name, pixel_hash(image), remark=said, notes=tuple(notes))
+    remark = _look_at_frames(path) if path is not None and suffix in _MANY_FRAMES else None
+    return _Look(name, pixel_hash(image), remark=remark, notes=tuple(notes))
 
 
-def _assumed(folder: str, found: Sequence[_Look]) -> list[Issue]:
+def _assumed(folder: str, looks: Sequence[_Look]) -> list[Issue]:
     """What was assumed of images whose files contradict themselves, or turned: each once, with the number of images."""
     images: dict[str, list[tuple[str, str]]] = {}
-    for look in found:
-        for said in look.notes:
-            assumption, _, detail = said.partition(": ")
+    for look in looks:
+        for note in look.notes:
+            assumption, _, detail = note.partition(": ")
             images.setdefault(assumption, []).append((look.name, f" ({detail})" if detail else ""))
     return [
         Issue(folder, f"{len(of):,} image(s), such as {of[0][0]}{of[0][1]}: {assumption}", serious=False)

@@ -55,8 +55,8 @@ def find_leaks(splits: Splits, hashes: Mapping[str, Sequence[bytes | None]]) -> 
         A remark for each picture that is there more than once, under the name of its first image.
     """
     places: dict[bytes, list[tuple[str, int]]] = {}
-    for part, found in hashes.items():
-        for row, pixels in enumerate(found):
+    for part, part_hashes in hashes.items():
+        for row, pixels in enumerate(part_hashes):
             if pixels is not None:
                 places.setdefault(pixels, []).append((part, row))
     leaks: list[Issue] = []
@@ -67,12 +67,12 @@ def find_leaks(splits: Splits, hashes: Mapping[str, Sequence[bytes | None]]) -> 
         parts = list(dict.fromkeys(part for part, _ in twins))
         (first, row), *others = twins
         named = [f"{splits[part].ids[i]} ({part})" for part, i in others[:_NAMED]]
-        said = "the same pixels as " + ", ".join(named) + (", …" if len(others) > _NAMED else "")
+        message = "the same pixels as " + ", ".join(named) + (", …" if len(others) > _NAMED else "")
         if len({splits[part].targets[i].tobytes() for part, i in twins}) > 1:
-            said += ", with another target"
+            message += ", with another target"
         if len(parts) > 1:
-            said += f"; in {' and '.join(parts)}: {_TO_DO}"
-        (leaks if len(parts) > 1 else repeats).append(Issue(splits[first].ids[row], said, serious=len(parts) > 1))
+            message += f"; in {' and '.join(parts)}: {_TO_DO}"
+        (leaks if len(parts) > 1 else repeats).append(Issue(splits[first].ids[row], message, serious=len(parts) > 1))
     return leaks + repeats
 
 

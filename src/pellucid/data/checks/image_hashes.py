@@ -48,8 +48,8 @@ def id_hashes(dataset: Dataset) -> npt.NDArray[np.uint8]:
     """A hash of each image's stable id, uint8 (N, 16); zeros where it has none."""
     names = dataset.stable_ids or ("",) * len(dataset)
     nothing = bytes(BYTES)
-    found = (hashlib.blake2b(name.encode(), digest_size=BYTES).digest() if name else nothing for name in names)
-    return _rows(found, len(names))
+    hashes = (hashlib.blake2b(name.encode(), digest_size=BYTES).digest() if name else nothing for name in names)
+    return _rows(hashes, len(names))
 
 
 def _rows(hashes: Iterable[bytes], count: int) -> npt.NDArray[np.uint8]:

@@ -60,17 +60,17 @@ def part_folders(root: Path, left_out: LeftOut) -> dict[str, Path]:
     Raises:
         InputError: for two folders of one part, or one that may be a part or a class.
     """
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     others: list[Path] = []
     for place in _folders(root):
         part = PART_NAMES.get(place.name.lower())
         if part is None:
             others.append(place)
-        elif part in found:
-            raise InputError(f"{root}: two folders for the {part} part: {found[part].name}/ and {place.name}/.")
+        elif part in folders:
+            raise InputError(f"{root}: two folders for the {part} part: {folders[part].name}/ and {place.name}/.")
         else:
-            found[part] = place
-    if not found:
+            folders[part] = place
+    if not folders:
         for place in others:
             if place.name.lower() in _UNCLEAR:
                 raise InputError(
@@ -81,7 +81,7 @@ def part_folders(root: Path, left_out: LeftOut) -> dict[str, Path]:
         if list_images(place, nested=True):
             left_out.add(_NO_PART, place)
     left_out.add_images(_LOOSE, root)
-    return found
+    return folders
 
 
 def list_classes(

@@ -109,17 +109,17 @@ def audit(folder: Path) -> list[Issue]:
     """Images without masks, masks without an image, masks that mark nothing or next to nothing."""
     stems = set(_images_by_stem(folder / "images"))
     masks = list_masks(folder / "masks")
-    found = [Issue(f"images/{name}.png", "has no mask") for name in sorted(stems - {m.image for m in masks})]
+    issues = [Issue(f"images/{name}.png", "has no mask") for name in sorted(stems - {m.image for m in masks})]
     for mask in masks:
         if mask.image not in stems:
-            found.append(Issue(str(mask.path), f"there is no image {mask.image}"))
+            issues.append(Issue(str(mask.path), f"there is no image {mask.image}"))
             continue
         pixels = read_mask(mask.path)
         area = int(pixels.sum())
         if area < SMALLEST * pixels.size:
             note = f"the mask covers {area} pixel(s); it counts as not marked"
-            found.append(Issue(str(mask.path), note, serious=False))
-    return found
+            issues.append(Issue(str(mask.path), note, serious=False))
+    return issues
 
 
 def list_masks(directory: Path, separator: str = "__", *, left_out: LeftOut | None = None) -> list[MaskFile]:
@@ -130,8 +130,8 @@ def list_masks(directory: Path, separator: str = "__", *, left_out: LeftOut | No
     """
     masks = []
     for name, file in list_images(directory, left_out).items():
-        image, found, label = file.path.stem.rpartition(separator)
-        if not found or not image or not label:
+        image, separator_there, label = file.path.stem.rpartition(separator)
+        if not separator_there or not image or not label:
             raise InputError(f"{file.path}: {name} is not named <image>{separator}<Class>.png.")
         masks.append(MaskFile(image, label.replace("_", " "), file.path))
     return masks
@@ -219,10 +219,10 @@ def _images_by_stem(directory: Path, left_out: LeftOut | None = None) -> dict[st
         InputError: naming all images that share a name.
     """
     images = list_images(directory, left_out)
-    found: dict[str, SourceFile] = {}
+    by_stem: dict[str, SourceFile] = {}
     sharing: dict[str, list[str]] = {}
     for name, file in images.items():
-        found[file.path.stem] = file
+        by_stem[file.path.stem] = file
         sharing.setdefault(file.path.stem, []).append(name)
     several = [" and ".join(names) for names in sharing.values() if len(names) > 1]
     if several:
@@ -230,7 +230,7 @@ def _images_by_stem(directory: Path, left_out: LeftOut | None = None) -> dict[st
             f"{directory}: masks name their image without its ending, and cannot say which is meant of "
             f"{'; '.join(several[:20])}. Rename or take away all but one of each."
         )
-    return found
+    return by_stem
 
 
 def _frontal(path: Path, images: Mapping[str, SourceFile]) -> set[str] | None:
@@ -249,15 +249,15 @@ def _frontal(path: Path, images: Mapping[str, SourceFile]) -> set[str] | None:
         is_frontal = cells.get("modality") == "X-ray" and cells.get("view", "").upper().startswith(("PA", "AP"))
         views.setdefault(cells["filename"], set()).add(is_frontal)
     matches = match_names([file.path.name for file in images.values()], [[name] for name in views])
-    told = list(views.values())
+    view_of = list(views.values())
     unclear = [name for name, reason in matches.faults.items() if reason.startswith("could be")]
     frontal = set()
     for stem, file in images.items():
         name = file.path.name
-        found = told[matches.rows[name]] if name in matches.rows else set()
-        if len(found) > 1:
+        view = view_of[matches.rows[name]] if name in matches.rows else set()
+        if len(view) > 1:
             unclear.append(name)
-        elif True in found:
+        elif True in view:
             frontal.add(stem)
     if unclear:
         raise InputError(

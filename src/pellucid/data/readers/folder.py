@@ -140,19 +140,19 @@ def open_folder(
     pattern = _compile(settings.patient_pattern, card.name)
     folder = check_root(root, card.name, layout)
     left_out = LeftOut(folder)
-    found = part_folders(folder, left_out)
+    folders = part_folders(folder, left_out)
     if settings.validation == "split":
-        _leave_alone(found, left_out)
-    elif "validation" not in found:
+        _leave_alone(folders, left_out)
+    elif "validation" not in folders:
         raise InputError(f"{folder}: options ask for the validation folder, but there is none (validation/ or val/).")
-    given: dict[str, np.ndarray] = {}
+    given_parts: dict[str, np.ndarray] = {}
     whole = ClassImages.none()
-    for part, place in found.items():
+    for part, place in folders.items():
         prefix = place.name if settings.numbering == "folder" else ""
         listed = list_classes(folder, place, pattern, left_out, prefix, only=settings.classes)
-        given[part] = np.arange(len(listed.ids)) + len(whole.ids)
+        given_parts[part] = np.arange(len(listed.ids)) + len(whole.ids)
         whole.extend(listed)
-    if not found:
+    if not folders:
         whole = list_classes(folder, folder, pattern, left_out, only=settings.classes)
     _check_chosen(settings.classes, whole, folder, left_out)
     check_more_than_one_class(folder, whole)
@@ -161,12 +161,12 @@ def open_folder(
         _say_nested(folder, whole)
     rows = cut_parts(
         whole.patients,
-        given,
+        given_parts,
         validation_fraction=settings.validation_fraction,
         test_fraction=settings.test_fraction,
         seed=seed,
     )
-    images = {part: whole.take(chosen.tolist()) for part, chosen in rows.items()}
+    images = {part: whole.take(part_rows.tolist()) for part, part_rows in rows.items()}
 
     classes = settings.classes or _classes(images, folder)
     if settings.positive is None:
@@ -178,7 +178,9 @@ def open_folder(
                 f"{nearest(settings.positive, classes)}"
             )
         card = replace(card, task="multilabel", classes=(settings.positive,))
-    splits: Splits = {part: _dataset(card, part, chosen, classes, settings.bits) for part, chosen in images.items()}
+    splits: Splits = {
+        part: _dataset(card, part, part_images, classes, settings.bits) for part, part_images in images.items()
+    }
     check_disjoint(splits)
     return splits
 
@@ -194,26 +196,26 @@ def open_kermany2018(root: str | Path, *, seed: int = 0, options: Mapping[str, o
     )
 
 
-def _check_chosen(chosen: tuple[str, ...] | None, images: ClassImages, folder: Path, left_out: LeftOut) -> None:
+def _check_chosen(names: tuple[str, ...] | None, images: ClassImages, folder: Path, left_out: LeftOut) -> None:
     """Refuse a class that is named twice, or that no part has."""
-    if chosen is None:
+    if names is None:
         return
-    repeated = [name for name in chosen if chosen.count(name) > 1]
+    repeated = [name for name in names if names.count(name) > 1]
     if repeated:
         raise InputError(f"options of folder: classes: {repeated[0]!r} stands there more than once.")
     present = set(images.classes)
-    for name in chosen:
+    for name in names:
         if name not in present:
             others = sorted({Path(path).name for path in left_out.paths(NOT_CHOSEN)} | present)
             raise InputError(f"{folder}: no class folder {name!r} (option classes). {nearest(name, others)}")
 
 
-def _leave_alone(found: dict[str, Path], left_out: LeftOut) -> None:
+def _leave_alone(folders: dict[str, Path], left_out: LeftOut) -> None:
     """The validation folder, of which the option `validation` says that it is not wanted."""
-    place = found.pop("validation", None)
+    place = folders.pop("validation", None)
     if place is None:
         return
-    if not found:
+    if not folders:
         raise InputError(f"{place}: the only part there is, and the option validation=folder is needed to take it.")
     left_out.add("folder(s) of validation images, with the option validation=split", place)
 

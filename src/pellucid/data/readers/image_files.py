@@ -61,9 +61,9 @@ class LeftOut:
 
     def add_images(self, reason: str, folder: Path) -> None:
         """Note the image files that lie directly in a folder."""
-        found = list_images(folder)
-        if found:
-            self.add(reason, *(file.path for file in found.values()))
+        images = list_images(folder)
+        if images:
+            self.add(reason, *(file.path for file in images.values()))
 
     def paths(self, reason: str) -> tuple[str, ...]:
         """What was left out for a reason, below the dataset's folder."""
@@ -71,13 +71,13 @@ class LeftOut:
 
     def issues(self) -> tuple[Issue, ...]:
         """One for each reason, with the number of files and some of their names."""
-        return tuple(Issue(str(self.root), f"left out: {told}", serious=False) for told in map(self._told, self._paths))
+        return tuple(Issue(str(self.root), f"left out: {text}", serious=False) for text in map(self._told, self._paths))
 
     def tell(self) -> None:
         """Warn in one line, if anything was left out."""
         if self._paths:
-            told = "; ".join(map(self._told, self._paths))
-            warnings.warn(LeftOutWarning(f"{self.root}: left out: {told}.", self.issues()), stacklevel=3)
+            paths = "; ".join(map(self._told, self._paths))
+            warnings.warn(LeftOutWarning(f"{self.root}: left out: {paths}.", self.issues()), stacklevel=3)
 
     def _told(self, reason: str) -> str:
         paths = sorted(self._paths[reason])
@@ -108,18 +108,18 @@ def list_images(folder: Path, left_out: LeftOut | None = None, *, nested: bool =
     Raises:
         InputError: naming a folder that cannot be read.
     """
-    found: dict[str, SourceFile] = {}
-    _walk(folder, "", found, left_out or LeftOut(folder), nested=nested, seen=set())
-    return {name: found[name] for name in sorted(found)}
+    images: dict[str, SourceFile] = {}
+    _walk(folder, "", images, left_out or LeftOut(folder), nested=nested, visited=set())
+    return {name: images[name] for name in sorted(images)}
 
 
 def _walk(
-    folder: Path, prefix: str, found: dict[str, SourceFile], left_out: LeftOut, *, nested: bool, seen: set[str]
+    folder: Path, prefix: str, images: dict[str, SourceFile], left_out: LeftOut, *, nested: bool, visited: set[str]
 ) -> None:
     real = os.path.realpath(folder)
-    if real in seen:
+    if real in visited:
         return
-    seen.add(real)
+    visited.add(real)
     below: list[str] = []
     try:
         with os.scandir(folder) as entries:
@@ -131,14 +131,14 @@ def _walk(
                 if stat.S_ISDIR(status.st_mode):
                     below.append(entry.name)
                 elif _is_image(folder / entry.name, status.st_mode, left_out):
-                    found[prefix + entry.name] = SourceFile(folder / entry.name, status.st_size, status.st_mtime_ns)
+                    images[prefix + entry.name] = SourceFile(folder / entry.name, status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror}).") from error
     for name in sorted(below):
         if is_passed_over(name):
             continue
         if nested:
-            _walk(folder / name, f"{prefix}{name}/", found, left_out, nested=True, seen=seen)
+            _walk(folder / name, f"{prefix}{name}/", images, left_out, nested=True, visited=visited)
         else:
             left_out.add(_FOLDER, folder / name)
 

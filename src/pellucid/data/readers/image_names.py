@@ -68,23 +68,23 @@ def match_names(names: Iterable[str], images: Sequence[Sequence[str]]) -> NameMa
     faults: dict[str, str] = {}
     loosely: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
-        found, how = exact.get(name, set()), ""
-        if not found:
-            found, how = _search(name, images, indices)
-        if len(found) == 1:
-            (rows[name],) = found
+        matching, how = exact.get(name, set()), ""
+        if not matching:
+            matching, how = _search(name, images, indices)
+        if len(matching) == 1:
+            (rows[name],) = matching
             if how:
                 loosely.setdefault(how, []).append(name)
-        elif found:
-            faults[name] = f"could be {_listed([images[row][0] for row in sorted(found)], 'or')}"
+        elif matching:
+            faults[name] = f"could be {_listed([images[row][0] for row in sorted(matching)], 'or')}"
         else:
             faults[name] = _absent(name, images, indices)
     _refuse_shared(rows, faults, images)
     notes = [
-        f"{len(kept):,} name(s) matched with an image whose name differs in {how}, as {kept[0]} with "
-        f"{images[rows[kept[0]]][0]}"
+        f"{len(renamed):,} name(s) matched with an image whose name differs in {how}, as {renamed[0]} with "
+        f"{images[rows[renamed[0]]][0]}"
         for how, all_of_them in loosely.items()
-        if (kept := [name for name in all_of_them if name in rows])
+        if (renamed := [name for name in all_of_them if name in rows])
     ]
     return NameMatches(rows, faults, notes)
 
@@ -102,17 +102,17 @@ def need_matches(names: Iterable[str], images: Sequence[Sequence[str]], where: s
         InputError: with every name that means no image, or more than one; the first of very many.
     """
     names = list(names)
-    found = match_names(names, images)
-    if found.faults:
-        raise InputError(f"{where}: {faults_message(found.faults, whose, images[0][0] if len(images) else '')}")
-    return found
+    matches = match_names(names, images)
+    if matches.faults:
+        raise InputError(f"{where}: {faults_message(matches.faults, whose, images[0][0] if len(images) else '')}")
+    return matches
 
 
 def faults_message(faults: Mapping[str, str], whose: str, example: str) -> str:
     """What is wrong with the names of a file, in one message that names them all, or the first of very many."""
-    told = [f"{name!r}: {reason}" for name, reason in list(faults.items())[:_TOLD]]
-    more = len(faults) - len(told)
-    lines = "\n  ".join([*told, f"… and {more:,} more"] if more else told)
+    messages = [f"{name!r}: {reason}" for name, reason in list(faults.items())[:_TOLD]]
+    more = len(faults) - len(messages)
+    lines = "\n  ".join([*messages, f"… and {more:,} more"] if more else messages)
     called = f" Its images are called as {example!r}." if example else ""
     return (
         f"{len(faults):,} of the images that it names cannot be found in {whose}; nothing was taken from it.{called} "
@@ -203,11 +203,11 @@ _WAYS: tuple[tuple[str, Callable[[str], Path]], ...] = (
 def _search(name: str, images: Sequence[Sequence[str]], indices: dict[str, _Index]) -> tuple[set[int], str]:
     """The rows that a name may mean, and in what it differs from theirs."""
     for how, key in _WAYS:
-        found = _index(how, key, images, indices).find(name)
-        if found:
-            row = next(iter(found))
+        rows = _index(how, key, images, indices).find(name)
+        if rows:
+            row = next(iter(rows))
             added = how == "the file's ending" and any(_without_ending(one) == _path(one) for one in images[row])
-            return found, "" if added else how
+            return rows, "" if added else how
     return set(), ""
 
 
@@ -235,7 +235,7 @@ def _absent(name: str, images: Sequence[Sequence[str]], indices: dict[str, _Inde
 
 
 def _listed(names: Sequence[str], word: str) -> str:
-    shown = list(names[:_SHOWN])
+    first = list(names[:_SHOWN])
     if len(names) > _SHOWN:
-        return f"{', '.join(shown)} {word} {len(names) - _SHOWN:,} more"
-    return f" {word} ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0]
+        return f"{', '.join(first)} {word} {len(names) - _SHOWN:,} more"
+    return f" {word} ".join([", ".join(first[:-1]), first[-1]]) if len(first) > 1 else first[0]

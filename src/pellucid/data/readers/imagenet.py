@@ -80,9 +80,9 @@ class _Images:
     def part(self, split: str, classes: tuple[str, ...], rows: npt.NDArray[np.int64] | None = None) -> Dataset:
         """The images `rows`; all where None."""
         rows = np.arange(len(self.ids)) if rows is None else rows
-        chosen = rows.tolist()
-        ids = tuple(self.ids[i] for i in chosen)
-        files = tuple(self.files[i] for i in chosen)
+        indices = rows.tolist()
+        ids = tuple(self.ids[i] for i in indices)
+        files = tuple(self.files[i] for i in indices)
         return Dataset(
             card=replace(CARD, classes=classes),
             split=split,
@@ -141,11 +141,11 @@ def audit(folder: Path) -> list[Issue]:
     places = [folder / name for name in ("train", "val") if (folder / name).is_dir()]
     if not places:
         return []
-    found = len(_class_folders(places[0], []))
+    count = len(_class_folders(places[0], []))
     note = (
-        f"{found:,} of the {CLASS_COUNT:,} classes, numbered in their own order: the class numbers are not ImageNet's"
+        f"{count:,} of the {CLASS_COUNT:,} classes, numbered in their own order: the class numbers are not ImageNet's"
     )
-    return [Issue(str(places[0]), note, serious=False)] if found != CLASS_COUNT else []
+    return [Issue(str(places[0]), note, serious=False)] if count != CLASS_COUNT else []
 
 
 def _open_folders(root: Path, validation_fraction: float, seed: int, faults: list[Issue]) -> Splits:
@@ -153,15 +153,15 @@ def _open_folders(root: Path, validation_fraction: float, seed: int, faults: lis
     first = next(iter(listed))
     classes = tuple(listed[first])
     for name in [name for name in listed.get("val", {}) if name not in classes]:
-        said = f"class {name} is in val/ but not in train/, which has {len(classes):,} classes."
-        faults.append(Issue(str(root), said))
+        message = f"class {name} is in val/ but not in train/, which has {len(classes):,} classes."
+        faults.append(Issue(str(root), message))
         del listed["val"][name]
     splits: Splits = {}
     left_out = LeftOut(root)
     if "train" in listed:
         whole = _list(root, listed["train"], classes, faults, left_out)
-        kept, cut = patient_split(whole.ids, validation_fraction, seed)
-        splits["train"] = whole.part("train", classes, kept)
+        rest, cut = patient_split(whole.ids, validation_fraction, seed)
+        splits["train"] = whole.part("train", classes, rest)
         if len(cut):
             splits["validation"] = whole.part("validation", classes, cut)
     if "val" in listed:
@@ -177,11 +177,11 @@ def _class_folders(place: Path, faults: list[Issue]) -> dict[str, Path]:
         folders = {p.name: p for p in place.iterdir() if not p.name.startswith(".") and p.is_dir()}
     except OSError as error:
         raise InputError(f"{place}: cannot be read ({error.strerror}).") from error
-    said = (
+    message = (
         f"not called by a WordNet id such as n01440764. Expected: {LAYOUT} Images in other folders can be opened as "
         "the dataset 'folder'."
     )
-    faults += [Issue(str(place / name), said) for name in sorted(folders) if not _WORDNET.fullmatch(name)]
+    faults += [Issue(str(place / name), message) for name in sorted(folders) if not _WORDNET.fullmatch(name)]
     if not folders:
         raise InputError(f"{place}: no class folders. Expected: {LAYOUT}")
     return {name: folders[name] for name in sorted(folders) if _WORDNET.fullmatch(name)}
@@ -196,13 +196,13 @@ def _list(
     files: list[SourceFile] = []
     numbers = {name: k for k, name in enumerate(classes)}
     for name, place in folders.items():
-        found = list_images(place, left_out)
-        if not found:
+        images = list_images(place, left_out)
+        if not images:
             faults.append(Issue(str(place), "no images of this class. Unpack them again, or take the folder away."))
         prefix = place.relative_to(root).as_posix()
-        ids += [f"{prefix}/{image}" for image in found]
-        labels += [numbers[name]] * len(found)
-        files += found.values()
+        ids += [f"{prefix}/{image}" for image in images]
+        labels += [numbers[name]] * len(images)
+        files += images.values()
     return _Images(ids, np.array(labels, dtype=np.int64), files)
 
 
@@ -212,12 +212,12 @@ def _open_sample(root: Path, seed: int, faults: list[Issue], *, split: bool) -> 
         return {}
     if not split:
         return {"test": images.part("test", classes)}
-    kept, test = patient_split(images.ids, SAMPLE_SHARE, seed, purpose="test")
+    rest, test = patient_split(images.ids, SAMPLE_SHARE, seed, purpose="test")
     share = SAMPLE_SHARE / (1 - SAMPLE_SHARE)  # of what is left
-    train, validation = patient_split([images.ids[i] for i in kept.tolist()], share, seed)
+    train, validation = patient_split([images.ids[i] for i in rest.tolist()], share, seed)
     return {
-        "train": images.part("train", classes, kept[train]),
-        "validation": images.part("validation", classes, kept[validation]),
+        "train": images.part("train", classes, rest[train]),
+        "validation": images.part("validation", classes, rest[validation]),
         "test": images.part("test", classes, test),
     }
 
@@ -233,7 +233,7 @@ def _read_labels(root: Path, faults: list[Issue]) -> tuple[_Images, tuple[str, .
     at_file, at_number = (header.index(name) for name in COLUMNS)
     at_name = header.index(NAMES) if NAMES in header else None
     names: dict[int, str] = {}
-    found: dict[str, SourceFile] = {}
+    sources: dict[str, SourceFile] = {}
     labels: list[int] = []
     for line, row in lines:
         place = f"{table}, line {line}"
@@ -242,21 +242,21 @@ def _read_labels(root: Path, faults: list[Issue]) -> tuple[_Images, tuple[str, .
                 raise InputError(f"{place}: {len(row)} columns; the header has {len(header)}.")
             image = row[at_file].strip()
             label = _label(row[at_number].strip(), None if at_name is None else row[at_name].strip(), names, place)
-            if image in found:
+            if image in sources:
                 raise InputError(f"{place}: {image} is named twice.")
             if ".." in PurePath(image).parts or PurePath(image).is_absolute():
                 raise InputError(f"{place}: {image} leads out of {root}; expected a path below it.")
-            found[image] = _source(root / image, place)
+            sources[image] = _source(root / image, place)
         except InputError as error:
             faults += issues_of(error, table)
         else:
             labels.append(label)
-    if not found and not faults:
+    if not sources and not faults:
         raise InputError(f"{table}: names no images.")
     if len(set(names.values())) < len(names):
         raise InputError(f"{table}: two class_index have the same wnid; expected one number per class.")
     classes = tuple(names.get(k, f"class-{k}") for k in range(CLASS_COUNT))
-    return _Images(list(found), np.array(labels, dtype=np.int64), list(found.values())), classes
+    return _Images(list(sources), np.array(labels, dtype=np.int64), list(sources.values())), classes
 
 
 def _label(number: str, wordnet: str | None, names: dict[int, str], place: str) -> int:

@@ -71,13 +71,13 @@ def patient_split(
     order = sorted(place, key=lambda name: (place[name], name))
     below = sum(value < fraction for value in place.values())
     cut = set(order[: min(max(below, 1), len(order) - 1)])
-    taken = np.array([name in cut for name in patients], dtype=bool)
-    return rows[~taken], rows[taken]
+    is_cut = np.array([name in cut for name in patients], dtype=bool)
+    return rows[~is_cut], rows[is_cut]
 
 
 def cut_parts(
     patients: Sequence[str],
-    given: Mapping[str, npt.NDArray[np.int64]] | None = None,
+    given_parts: Mapping[str, npt.NDArray[np.int64]] | None = None,
     *,
     validation_fraction: float,
     test_fraction: float,
@@ -87,7 +87,7 @@ def cut_parts(
 
     Args:
         patients: the patient of each row.
-        given: the rows of the parts that are given; none, and the test part is cut off too.
+        given_parts: the rows of the parts that are given; none, and the test part is cut off too.
         validation_fraction: the share of training patients to cut off where there is no validation part.
         test_fraction: the share of patients to cut off where no part is given; 1 for nothing but a test part.
         seed: another seed gives another cut.
@@ -99,16 +99,16 @@ def cut_parts(
         >>> {k: len(v) for k, v in cut_parts("abc", test_fraction=1, validation_fraction=0.1, seed=0).items()}
         {'test': 3}
     """
-    parts = dict(given or {})
+    parts = dict(given_parts or {})
     if not parts and test_fraction == 1:
         parts["test"] = np.arange(len(patients), dtype=np.int64)
     elif not parts:
-        kept, cut = patient_split(patients, test_fraction, seed, purpose="test")
-        parts = {"train": kept, "test": cut}
+        rest, cut = patient_split(patients, test_fraction, seed, purpose="test")
+        parts = {"train": rest, "test": cut}
     if "train" in parts and "validation" not in parts:
         train = parts["train"]
-        kept, cut = patient_split([patients[i] for i in train.tolist()], validation_fraction, seed)
-        parts["train"], parts["validation"] = train[kept], train[cut]
+        rest, cut = patient_split([patients[i] for i in train.tolist()], validation_fraction, seed)
+        parts["train"], parts["validation"] = train[rest], train[cut]
     return {name: parts[name] for name in ("train", "validation", "test") if name in parts and len(parts[name])}
 
 

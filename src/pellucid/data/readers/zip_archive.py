@@ -53,10 +53,10 @@ class ZippedImages:
 
     def digest(self) -> str:
         """Hash of the images' names and contents, by the checksums that the zip carries; no image is read for it."""
-        found = hashlib.sha256()
+        digest = hashlib.sha256()
         for member in self.members:
-            found.update(f"{member.filename}|{member.file_size}|{member.CRC}\n".encode())
-        return found.hexdigest()
+            digest.update(f"{member.filename}|{member.file_size}|{member.CRC}\n".encode())
+        return digest.hexdigest()
 
     def read_bytes(self, index: int) -> bytes:
         """The bytes of image `index`; safe to call from threads.

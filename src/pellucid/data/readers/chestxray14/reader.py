@@ -109,11 +109,11 @@ def _open_parts(folder: Path, tables: Tables, columns: list[int], settings: Ches
     files = find_images(folder)
     rows = {name: i for i, name in enumerate(tables.names)}
     official = {part: [rows[n] for n in names if n in files] for part, names in tables.parts.items()}
-    found, listed = sum(map(len, official.values())), sum(map(len, tables.parts.values()))
-    if not found:
+    present, listed = sum(map(len, official.values())), sum(map(len, tables.parts.values()))
+    if not present:
         raise InputError(f"{folder}: none of the {listed:,} images of the lists is there. Expected: {LAYOUT}")
-    if found < listed:
-        warnings.warn(f"{folder}: {found:,} of {listed:,} images found; the others are left out.", stacklevel=2)
+    if present < listed:
+        warnings.warn(f"{folder}: {present:,} of {listed:,} images found; the others are left out.", stacklevel=2)
     if tables.boxes is None:
         warnings.warn(f"{folder}: no {BOXES}; there is no ground truth for localisation.", stacklevel=2)
 
@@ -126,22 +126,24 @@ def _open_parts(folder: Path, tables: Tables, columns: list[int], settings: Ches
     parts = {"train": official["train"], "validation": [], "test": official["test"]}
     if parts["train"] and settings.validation_fraction > 0:
         train = np.array(parts["train"])
-        kept, cut = patient_split([tables.patients[i] for i in train], settings.validation_fraction, seed)
-        parts["train"], parts["validation"] = train[kept].tolist(), train[cut].tolist()
+        rest, cut = patient_split([tables.patients[i] for i in train], settings.validation_fraction, seed)
+        parts["train"], parts["validation"] = train[rest].tolist(), train[cut].tolist()
     if settings.boxed_for_training > 0:
-        parts["test"], moved, left_out = _give_boxed(tables, parts["test"], boxed, settings.boxed_for_training, seed)
-        parts["train"] = [*parts["train"], *moved]  # after the cut, so that the validation part stays what it was
-        said = (
-            f"boxed_for_training = {settings.boxed_for_training:g}: this is not the official split. {len(moved):,} "
-            f"boxed images of the official test list are training images; {left_out:,} others of their "
-            f"{len({tables.patients[i] for i in moved}):,} patients are left out."
+        parts["test"], boxed_rows, left_out = _give_boxed(
+            tables, parts["test"], boxed, settings.boxed_for_training, seed
         )
-        card = replace(card, notes=f"{card.notes} {said}")
-        warnings.warn(f"{folder}: {said}", stacklevel=2)
+        parts["train"] = [*parts["train"], *boxed_rows]  # after the cut, so that the validation part stays what it was
+        note = (
+            f"boxed_for_training = {settings.boxed_for_training:g}: this is not the official split. "
+            f"{len(boxed_rows):,} boxed images of the official test list are training images; {left_out:,} others of "
+            f"their {len({tables.patients[i] for i in boxed_rows}):,} patients are left out."
+        )
+        card = replace(card, notes=f"{card.notes} {note}")
+        warnings.warn(f"{folder}: {note}", stacklevel=2)
     if settings.boxed_test_only:
         parts["test"] = [i for i in parts["test"] if tables.names[i] in boxed]
     view = _View(card, tables, files, columns)
-    splits = {part: view.part(part, chosen) for part, chosen in parts.items() if chosen}
+    splits = {part: view.part(part, part_rows) for part, part_rows in parts.items() if part_rows}
     check_disjoint(splits)
     return splits
 
@@ -156,10 +158,10 @@ def _give_boxed(
     """
     marked = [i for i in test if tables.names[i] in boxed]
     _, cut = patient_split([tables.patients[i] for i in marked], share, seed, purpose="boxed_for_training")
-    moved = [marked[i] for i in cut.tolist()]
-    leaving = {tables.patients[i] for i in moved}
+    to_train = [marked[i] for i in cut.tolist()]
+    leaving = {tables.patients[i] for i in to_train}
     staying = [i for i in test if tables.patients[i] not in leaving]
-    return staying, moved, len(test) - len(staying) - len(moved)
+    return staying, to_train, len(test) - len(staying) - len(to_train)
 
 
 @dataclass(frozen=True)
@@ -196,12 +198,12 @@ def find_images(folder: Path) -> dict[str, SourceFile]:
     places = [folder / "images"]
     for numbered in sorted(p for p in folder.glob("images_*") if re.fullmatch(r"images_\d+", p.name)):
         places += [numbered / "images", numbered]
-    found: dict[str, SourceFile] = {}
+    files: dict[str, SourceFile] = {}
     for place in places:
         if place.is_dir():
             for name, file in list_images(place).items():
-                found.setdefault(name, file)
-    return found
+                files.setdefault(name, file)
+    return files
 
 
 def audit(folder: Path) -> list[Issue]:
@@ -209,34 +211,34 @@ def audit(folder: Path) -> list[Issue]:
     tables = read_tables(folder)
     files = find_images(folder)
     listed = {name for names in tables.parts.values() for name in names}
-    found = [Issue(name, MISSING) for names in tables.parts.values() for name in names if name not in files]
-    known = set(tables.names)
-    found += tables.faults
-    found += [
+    issues = [Issue(name, MISSING) for names in tables.parts.values() for name in names if name not in files]
+    names_in_table = set(tables.names)
+    issues += tables.faults
+    issues += [
         Issue(str(tables.source), f"{name}: in neither {TRAIN_LIST} nor {TEST_LIST}")
         for name in tables.names
         if name not in listed
     ]
-    found += [
+    issues += [
         Issue(str(tables.source), f"{name}: patient {patient}, but the file's name says {name[:8]}")
         for name, patient in zip(tables.names, tables.patients, strict=True)
         if name[:8] != patient
     ]
     if tables.boxes is None:
-        found.append(Issue(str(folder / BOXES), "no such file; there is no ground truth for localisation"))
+        issues.append(Issue(str(folder / BOXES), "no such file; there is no ground truth for localisation"))
     positive = {name: tables.targets[i] for i, name in enumerate(tables.names)}
     for name, label, _ in tables.boxes or ():
-        if name not in known:
-            found.append(Issue(str(folder / BOXES), f"{name}: a box of {label}, but the data table lacks the image"))
+        if name not in names_in_table:
+            issues.append(Issue(str(folder / BOXES), f"{name}: a box of {label}, but the data table lacks the image"))
         elif positive[name][LABELS.index(label)] != 1:
-            found.append(Issue(str(folder / BOXES), f"{name}: a box of {label}, which the data table does not name"))
-    extra = sum(name not in known for name in files)
+            issues.append(Issue(str(folder / BOXES), f"{name}: a box of {label}, which the data table does not name"))
+    extra = sum(name not in names_in_table for name in files)
     if extra:
-        found.append(Issue(str(folder), f"{extra:,} image(s) that the data table does not name", serious=False))
-    if len(known) != OFFICIAL_COUNT:
-        note = f"names {len(known):,} of the {OFFICIAL_COUNT:,} official images: a part of the dataset"
-        found.append(Issue(str(tables.source), note, serious=False))
-    return found
+        issues.append(Issue(str(folder), f"{extra:,} image(s) that the data table does not name", serious=False))
+    if len(names_in_table) != OFFICIAL_COUNT:
+        note = f"names {len(names_in_table):,} of the {OFFICIAL_COUNT:,} official images: a part of the dataset"
+        issues.append(Issue(str(tables.source), note, serious=False))
+    return issues
 
 
 def _target_columns(labels: tuple[str, ...] | None) -> list[int]:

@@ -73,15 +73,15 @@ def read_tables(folder: Path) -> Tables:
         raise InputError(f"{folder}: neither {TABLES[0]} nor {TABLES[1]} is there. Expected: {LAYOUT}")
     faults: list[Issue] = []
     names, patients, targets, refused = _read_entries(source, faults)
-    known = set(names)
+    known_names = set(names)
     parts = {
-        part: _read_list(folder / name, known, refused, source, faults)
+        part: _read_list(folder / name, known_names, refused, source, faults)
         for part, name in (("train", TRAIN_LIST), ("test", TEST_LIST))
     }
     both = set(parts["train"]) & set(parts["test"])
     if both:
-        said = f"{len(both)} image(s) are in {TRAIN_LIST} too, such as {min(both)}. Fetch the official lists again."
-        faults.append(Issue(str(folder / TEST_LIST), said))
+        message = f"{len(both)} image(s) are in {TRAIN_LIST} too, such as {min(both)}. Fetch the official lists again."
+        faults.append(Issue(str(folder / TEST_LIST), message))
         parts["test"] = tuple(name for name in parts["test"] if name not in both)
     boxes = _read_boxes(folder / BOXES, faults) if (folder / BOXES).is_file() else None
     return Tables(source, names, patients, targets, parts, boxes, tuple(faults))
@@ -131,8 +131,8 @@ def _read_entries(
     if len(set(names)) < len(names):
         faults += _twice(path, names)
         first = {name: i for i, name in reversed(list(enumerate(names)))}
-        kept = sorted(first.values())
-        names, patients, targets = [names[i] for i in kept], [patients[i] for i in kept], targets[kept]
+        places = sorted(first.values())
+        names, patients, targets = [names[i] for i in places], [patients[i] for i in places], targets[places]
     return tuple(names), tuple(patients), targets, refused
 
 
@@ -144,10 +144,10 @@ def _twice(path: Path, names: Sequence[str]) -> list[Issue]:
 def _encode(findings: str, where: str) -> npt.NDArray[np.float32]:
     """Findings such as "Mass|Nodule" as 14 zeros and ones; a cell that is empty or not known: NaN."""
     row = np.zeros(len(LABELS), dtype=np.float32)
-    given = [name.strip() for name in findings.split("|")]
-    if len(given) == 1 and is_unknown(given[0]):
+    labels = [name.strip() for name in findings.split("|")]
+    if len(labels) == 1 and is_unknown(labels[0]):
         return np.full_like(row, np.nan)
-    for name in given:
+    for name in labels:
         row[_label(name, where)] = 1
     return row
 
@@ -161,7 +161,9 @@ def _label(name: str, where: str) -> int | list[int]:
         raise InputError(f"{where}: unknown finding {name!r}. {nearest(name, (*LABELS, 'No Finding'))}") from None
 
 
-def _read_list(path: Path, known: set[str], refused: set[str], table: Path, faults: list[Issue]) -> tuple[str, ...]:
+def _read_list(
+    path: Path, known_names: set[str], refused: set[str], table: Path, faults: list[Issue]
+) -> tuple[str, ...]:
     """The names of a part, each once, as far as the table knows them; of those that it `refused` all is said there."""
     try:
         names = tuple(path.read_text(encoding="utf-8-sig").split())
@@ -172,11 +174,11 @@ def _read_list(path: Path, known: set[str], refused: set[str], table: Path, faul
     faults += [
         Issue(str(path), f"line {line}: {name} is not in {table.name}. Fetch both files again.")
         for line, name in enumerate(names, 1)
-        if name not in known and name not in refused
+        if name not in known_names and name not in refused
     ]
     if len(set(names)) < len(names):
         faults += _twice(path, names)
-    return tuple(name for name in dict.fromkeys(names) if name in known)
+    return tuple(name for name in dict.fromkeys(names) if name in known_names)
 
 
 def _read_boxes(path: Path, faults: list[Issue]) -> tuple[tuple[str, str, tuple[float, float, float, float]], ...]:

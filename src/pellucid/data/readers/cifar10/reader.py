@@ -111,8 +111,8 @@ def open_cifar10(root: str | Path, *, seed: int = 0, options: Mapping[str, objec
         official = open_batches(folder, (TEST,), needed=() if "test" in zips else (TEST,))
         train = _of_zip(zips["train"])
         test = _of_batches(official) if official else _of_zip(zips["test"], prefix="test/")
-    kept, cut = patient_split(train.ids, settings.validation_fraction, seed)
-    splits = {"train": train.part("train", kept)}
+    rest, cut = patient_split(train.ids, settings.validation_fraction, seed)
+    splits = {"train": train.part("train", rest)}
     if len(cut):
         splits["validation"] = train.part("validation", cut)
     splits["test"] = test.part("test")
@@ -146,18 +146,18 @@ class _Images:
     def part(self, split: str, rows: npt.NDArray[np.int64] | None = None) -> Dataset:
         """The images `rows`; all where None."""
         rows = np.arange(len(self.ids)) if rows is None else rows
-        chosen = tuple(self.ids[row] for row in rows.tolist())
-        read = self.read
+        ids = tuple(self.ids[row] for row in rows.tolist())
+        read_image = self.read
         return Dataset(
             card=CARD,
             split=split,
-            ids=chosen,
-            patients=chosen,
+            ids=ids,
+            patients=ids,
             targets=self.labels[rows],
-            read=lambda index: read(int(rows[index])),
+            read=lambda index: read_image(int(rows[index])),
             files=tuple(self.files[row] for row in rows.tolist()),
             origin=self.origin,
-            stable_ids=tuple(f"{CARD.name}/{name}" if name.split("/")[0] in _BATCHES else "" for name in chosen),
+            stable_ids=tuple(f"{CARD.name}/{name}" if name.split("/")[0] in _BATCHES else "" for name in ids),
         )
 
 
@@ -186,8 +186,8 @@ def _of_zip(images: ZippedImages, prefix: str = "") -> _Images:
     def read(index: int) -> Pixels:
         image = images.read(index)
         if image.shape[:2] != (SIDE, SIDE):
-            found = f"{image.shape[1]} × {image.shape[0]}"
-            raise InputError(f"{images.file.path}: {images.members[index].filename}: {found} pixels; expected 32 × 32.")
+            size = f"{image.shape[1]} × {image.shape[0]}"
+            raise InputError(f"{images.file.path}: {images.members[index].filename}: {size} pixels; expected 32 × 32.")
         return image
 
     return _Images(

@@ -91,15 +91,15 @@ class Instances:
         """Boxes that make no sense (serious), and boxes without an area (not)."""
         wrong = self.wrong
         empty = self.empty & ~wrong["is not finite"]
-        found = []
+        issues = []
         for reason, which in (wrong | {_EMPTY: empty}).items():
             for i in np.flatnonzero(which).tolist():
                 box = ", ".join(f"{v:g}" for v in self.boxes[i])
-                said = reason.format(*self.frames[self.image[i]])
+                problem = reason.format(*self.frames[self.image[i]])
                 name = self.names[self.image[i]]
-                text = f"annotation {self.ids[i]} on {name}: the box ({box}) {said}"
-                found.append(Issue(str(self.path), text, serious=reason != _EMPTY))
-        return found
+                text = f"annotation {self.ids[i]} on {name}: the box ({box}) {problem}"
+                issues.append(Issue(str(self.path), text, serious=reason != _EMPTY))
+        return issues
 
     def relative_boxes(self) -> npt.NDArray[np.float64]:
         """(M, 4) the boxes as fractions of width and height, cut at the border."""
@@ -204,17 +204,17 @@ def compact_polygons(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _entries(path: Path, content: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    found = content.get(key)
-    if not isinstance(found, list):
+    entries = content.get(key)
+    if not isinstance(entries, list):
         there = ", ".join(map(repr, list(content)[:8])) or "nothing"
         raise InputError(
             f"{path}: not COCO's annotations: no list {key!r}; found {there}. Expected lists of images, annotations "
             "and categories, as in the release's instances_train2017.json or instances_val2017.json."
         )
-    for place, entry in enumerate(found):
+    for place, entry in enumerate(entries):
         if not isinstance(entry, dict):
             raise InputError(f"{path}: {key}[{place}] is no object; found {type(entry).__name__}.")
-    return found
+    return entries
 
 
 def _number(path: Path, entry: dict[str, Any], key: str) -> int:

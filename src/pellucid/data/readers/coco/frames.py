@@ -47,7 +47,7 @@ class Frames:
 
 def read_frames(instances: Instances, files: Mapping[str, SourceFile]) -> Frames:
     """Hold the size of every image that has annotations against its file's header."""
-    found = Frames()
+    frames = Frames()
     for row in np.unique(instances.image).tolist():
         file = files.get(instances.names[row])
         header = None if file is None else read_image_header(file.path)
@@ -56,7 +56,7 @@ def read_frames(instances: Instances, files: Mapping[str, SourceFile]) -> Frames
         frame = instances.frames[row].tolist()
         orientation = frame_orientation(frame, header)
         if orientation is None:
-            found.faults[row] = frame_fault(frame, header)
+            frames.faults[row] = frame_fault(frame, header)
         elif orientation != UPRIGHT:
-            found.turns[row] = orientation
-    return found
+            frames.turns[row] = orientation
+    return frames

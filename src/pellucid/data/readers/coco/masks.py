@@ -80,8 +80,8 @@ def outline_hash(outline: Any) -> bytes:  # noqa: ANN401
     """
     digest = hashlib.blake2b(digest_size=8)
     for part in outline if isinstance(outline, list) else [outline]:
-        written = part.tobytes() if isinstance(part, array) else repr(part).encode()
-        digest.update(f"{len(written)} ".encode() + written)
+        content = part.tobytes() if isinstance(part, array) else repr(part).encode()
+        digest.update(f"{len(content)} ".encode() + content)
     return digest.digest()
 
 

@@ -25,11 +25,11 @@ def is_crowd(entry: dict[str, Any], where: str) -> bool:
         InputError: naming `where`, for a flag other than 0 and 1.
     """
     flag = entry.get("iscrowd", 0)
-    read = _FLAGS.get(flag) if isinstance(flag, str) else flag
-    if not isinstance(read, (bool, int, float)) or read not in (0, 1):
+    number = _FLAGS.get(flag) if isinstance(flag, str) else flag
+    if not isinstance(number, (bool, int, float)) or number not in (0, 1):
         raise InputError(f"{where}: iscrowd is 0 or 1; found {flag!r:.60}.")
     is_mask = isinstance(entry.get("segmentation"), dict) and isinstance(entry.get("attributes"), dict)
-    return bool(read) and not is_mask
+    return bool(number) and not is_mask
 
 
 def read_rotation(entry: dict[str, Any], where: str) -> float:
@@ -75,15 +75,15 @@ def rotated_box(
 def _cut(polygon: npt.NDArray[np.float64], axis: int, sign: int, limit: float) -> npt.NDArray[np.float64]:
     """What of a convex polygon lies on one side of an upright or level line."""
     depth = (polygon[:, axis] - limit) * sign
-    kept = []
+    points = []
     for i in range(len(polygon)):
         before = i - 1
         if (depth[i] >= 0) != (depth[before] >= 0):
             share = depth[before] / (depth[before] - depth[i])
-            kept.append(polygon[before] + share * (polygon[i] - polygon[before]))
+            points.append(polygon[before] + share * (polygon[i] - polygon[before]))
         if depth[i] >= 0:
-            kept.append(polygon[i])
-    return np.array(kept).reshape(-1, 2)
+            points.append(polygon[i])
+    return np.array(points).reshape(-1, 2)
 
 
 def box_around(points: npt.NDArray[np.float64]) -> list[float]:
@@ -107,5 +107,5 @@ def look_like_fractions(boxes: npt.NDArray[np.float64], outlines: list[Any]) -> 
         if areas.any() and ((boxes[areas] >= 0) & (boxes[areas] <= 1)).all():
             return "boxes"
     polygons = [part for outline in outlines if isinstance(outline, list) for part in outline]
-    drawn = [part for part in polygons if isinstance(part, array) and len(part)]
-    return "outlines" if drawn and all(0 <= v <= 1 for part in drawn for v in part) else ""
+    parts = [part for part in polygons if isinstance(part, array) and len(part)]
+    return "outlines" if parts and all(0 <= v <= 1 for part in parts for v in part) else ""

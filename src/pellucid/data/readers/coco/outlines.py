@@ -27,10 +27,10 @@ def mask_outlines(mask: npt.NDArray[np.bool_], most: int) -> list[list[Point]]:
         [[(0, 0), (2, 0), (2, 1), (1, 1), (1, 2), (0, 2)]]
     """
     labels, _ = ndimage.label(mask)
-    found = []
+    outlines = []
     for number, place in enumerate(ndimage.find_objects(labels), 1):
-        found += _piece(labels[place] == number, (place[1].start, place[0].start), most)
-    return found
+        outlines += _piece(labels[place] == number, (place[1].start, place[0].start), most)
+    return outlines
 
 
 def _piece(mask: npt.NDArray[np.bool_], corner: Point, most: int) -> list[list[Point]]:
@@ -39,11 +39,11 @@ def _piece(mask: npt.NDArray[np.bool_], corner: Point, most: int) -> list[list[P
         return [[(x + corner[0], y + corner[1]) for x, y in outline]]
     axis = int(np.argmax(mask.shape))
     middle = mask.shape[axis] // 2
-    found = []
+    outlines = []
     for start, half in zip((0, middle), np.split(mask, [middle], axis=axis), strict=True):
         left, top = corner[0] + (start if axis == 1 else 0), corner[1] + (start if axis == 0 else 0)
-        found += [[(x + left, y + top) for x, y in outline] for outline in mask_outlines(half, most)]
-    return found
+        outlines += [[(x + left, y + top) for x, y in outline] for outline in mask_outlines(half, most)]
+    return outlines
 
 
 def _rings(mask: npt.NDArray[np.bool_]) -> list[list[Point]]:
@@ -56,14 +56,14 @@ def _rings(mask: npt.NDArray[np.bool_]) -> list[list[Point]]:
     y, x = np.repeat(y, twice), np.repeat(x, twice)
     along = [_partners(np.lexsort((x, y))), _partners(np.lexsort((y, x)))]  # by rows, by columns
     points = list(zip(x.tolist(), y.tolist(), strict=True))
-    seen = np.zeros(len(points), dtype=bool)
+    is_visited = np.zeros(len(points), dtype=bool)
     rings = []
     for start in range(len(points)):
-        if seen[start]:
+        if is_visited[start]:
             continue
         ring, at, way = [], start, 0
-        while not seen[at]:
-            seen[at] = True
+        while not is_visited[at]:
+            is_visited[at] = True
             ring.append(points[at])
             at, way = along[way][at], 1 - way
         rings.append(ring)
@@ -74,8 +74,8 @@ def _partners(order: npt.NDArray[np.int64]) -> list[int]:
     """The other end of each corner's edge: in order, every two corners are the ends of one."""
     other = np.empty(len(order), dtype=np.int64)
     other[order[0::2]], other[order[1::2]] = order[1::2], order[0::2]
-    found: list[int] = other.tolist()
-    return found
+    partners: list[int] = other.tolist()
+    return partners
 
 
 def _joined(rings: list[list[Point]]) -> list[Point]:

@@ -92,25 +92,25 @@ class _Part:
 
     def dataset(self, split: str, rows: npt.NDArray[np.int64], *, masks: bool) -> Dataset:
         """The images `rows` with all that is marked on them."""
-        found = self.instances
-        place = np.full(len(found.names), -1, dtype=np.int64)
+        instances = self.instances
+        place = np.full(len(instances.names), -1, dtype=np.int64)
         place[rows] = np.arange(len(rows))
-        image = place[found.image]  # of each object, among the rows; -1 where it is not
-        targets = np.zeros((len(rows), len(found.categories)), dtype=np.float32)
-        targets[image[image >= 0], found.category[image >= 0]] = 1
-        fits = ~np.isin(found.image, list(self.frames.faults))
-        marked = found.marked[(image[found.marked] >= 0) & fits[found.marked]]
+        image = place[instances.image]  # of each object, among the rows; -1 where it is not
+        targets = np.zeros((len(rows), len(instances.categories)), dtype=np.float32)
+        targets[image[image >= 0], instances.category[image >= 0]] = 1
+        fits = ~np.isin(instances.image, list(self.frames.faults))
+        marked = instances.marked[(image[instances.marked] >= 0) & fits[instances.marked]]
         marked = marked[np.argsort(image[marked], kind="stable")]
-        boxes = self.frames.turn_boxes(found.relative_boxes()[marked], found.image[marked])
-        columns = (marked, image[marked], found.category[marked], boxes)
+        boxes = self.frames.turn_boxes(instances.relative_boxes()[marked], instances.image[marked])
+        columns = (marked, image[marked], instances.category[marked], boxes)
         regions = tuple(
             self.region(i, k, (x, y, w, h), row, masks=masks)
             for row, i, k, (x, y, w, h) in zip(*(column.tolist() for column in columns), strict=True)
         )
         ids = self.ids(rows)
-        files = tuple(self.files[found.names[i]] for i in rows.tolist())
+        files = tuple(self.files[instances.names[i]] for i in rows.tolist())
         return Dataset(
-            card=replace(CARD, classes=found.categories),
+            card=replace(CARD, classes=instances.categories),
             split=split,
             ids=ids,
             patients=ids,
@@ -132,31 +132,31 @@ class _Part:
 
     def mask(self, row: int) -> npt.NDArray[np.bool_]:
         """The outline of one object as boolean (height, width)."""
-        found = self.instances
-        width, height = found.frames[found.image[row]].astype(int).tolist()
-        where = f"{found.path}: annotation {found.ids[row]}"
-        mask = draw_mask(found.outlines[row], (width, height), found.boxes[row].tolist(), where)
-        pixels = turn_upright(mask.view(np.uint8), self.frames.turns.get(int(found.image[row]), UPRIGHT))
+        instances = self.instances
+        width, height = instances.frames[instances.image[row]].astype(int).tolist()
+        where = f"{instances.path}: annotation {instances.ids[row]}"
+        mask = draw_mask(instances.outlines[row], (width, height), instances.boxes[row].tolist(), where)
+        pixels = turn_upright(mask.view(np.uint8), self.frames.turns.get(int(instances.image[row]), UPRIGHT))
         return pixels.astype(bool)
 
     def issues(self) -> list[Issue]:
         """What is wrong with the boxes, and the frames that are not their images' (serious); how others are read."""
-        found = self.instances
-        told = found.issues()
+        instances = self.instances
+        issues = instances.issues()
         for row, reason in self.frames.faults.items():
-            told.append(Issue(str(found.path), f"{found.names[row]}: {reason}"))
-        turned = [found.names[row] for row in self.frames.turns]
+            issues.append(Issue(str(instances.path), f"{instances.names[row]}: {reason}"))
+        turned = [instances.names[row] for row in self.frames.turns]
         if turned:
             note = (
                 f"{len(turned):,} image(s) are annotated as they are stored, not upright, such as {turned[0]}; their "
                 "boxes and outlines are turned with them"
             )
-            told.append(Issue(str(found.path), note, serious=False))
-        crowds = int(found.crowd.sum())
+            issues.append(Issue(str(instances.path), note, serious=False))
+        crowds = int(instances.crowd.sum())
         if crowds:
             note = f"{crowds:,} annotation(s) of crowds (iscrowd): they count as present and are no regions"
-            told.append(Issue(str(found.path), note, serious=False))
-        return told
+            issues.append(Issue(str(instances.path), note, serious=False))
+        return issues
 
 
 def open_coco(root: str | Path, *, seed: int = 0, options: Mapping[str, object] | None = None) -> Splits:
@@ -201,8 +201,8 @@ def _cut_parts(folder: Path, parts: Mapping[str, _Part], settings: CocoOptions, 
         if name == "val2017":
             splits["test"] = part.dataset("test", rows, masks=settings.masks)
             continue
-        kept, cut = patient_split(part.ids(rows), settings.validation_fraction, seed)
-        splits["train"] = part.dataset("train", rows[kept], masks=settings.masks)
+        rest, cut = patient_split(part.ids(rows), settings.validation_fraction, seed)
+        splits["train"] = part.dataset("train", rows[rest], masks=settings.masks)
         if len(cut):
             splits["validation"] = part.dataset("validation", rows[cut], masks=settings.masks)
     if not splits:
@@ -213,22 +213,22 @@ def _cut_parts(folder: Path, parts: Mapping[str, _Part], settings: CocoOptions, 
 
 def audit(folder: Path) -> list[Issue]:
     """Images that are missing, boxes that make no sense or have no area, and what is not the whole release."""
-    found: list[Issue] = []
+    issues: list[Issue] = []
     for name, part in _open_parts(folder).items():
-        known = set(part.instances.names)
-        found += [Issue(f"{name}/{image}", MISSING) for image in part.instances.names if image not in part.files]
-        found += part.issues()
-        extra = sum(image not in known for image in part.files)
+        names = set(part.instances.names)
+        issues += [Issue(f"{name}/{image}", MISSING) for image in part.instances.names if image not in part.files]
+        issues += part.issues()
+        extra = sum(image not in names for image in part.files)
         if extra:
             note = f"{extra:,} image(s) that the annotations do not name"
-            found.append(Issue(str(folder / name), note, serious=False))
-        if len(known) != OFFICIAL_COUNTS[name]:
-            note = f"names {len(known):,} of the {OFFICIAL_COUNTS[name]:,} official images: a part of the dataset"
-            found.append(Issue(str(part.instances.path), note, serious=False))
+            issues.append(Issue(str(folder / name), note, serious=False))
+        if len(names) != OFFICIAL_COUNTS[name]:
+            note = f"names {len(names):,} of the {OFFICIAL_COUNTS[name]:,} official images: a part of the dataset"
+            issues.append(Issue(str(part.instances.path), note, serious=False))
         if len(part.instances.categories) != OFFICIAL_CATEGORIES:
             note = f"{len(part.instances.categories)} categories; COCO has {OFFICIAL_CATEGORIES}"
-            found.append(Issue(str(part.instances.path), note, serious=False))
-    return found
+            issues.append(Issue(str(part.instances.path), note, serious=False))
+    return issues
 
 
 def _open_parts(root: Path) -> dict[str, _Part]:

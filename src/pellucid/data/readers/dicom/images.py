@@ -37,18 +37,18 @@ def find_dicom(folder: Path) -> list[Path]:
 
     Links to folders are followed, each folder once, so that a link round in a circle ends.
     """
-    seen: set[str] = set()
-    found: list[Path] = []
+    visited: set[str] = set()
+    dicom_files: list[Path] = []
     for place, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
-        if real in seen:
+        if real in visited:
             folders.clear()
             continue
-        seen.add(real)
+        visited.add(real)
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         files = (Path(place) / n for n in names if not n.startswith(".") and n != "DICOMDIR")
-        found += [path for path in files if is_dicom(path)]
-    return sorted(found)
+        dicom_files += [path for path in files if is_dicom(path)]
+    return sorted(dicom_files)
 
 
 def read_headers(paths: Sequence[Path]) -> list[tuple[Path, Header | InputError]]:
@@ -67,10 +67,10 @@ def by_path(columns: Columns, name: str, settings: DicomOptions) -> Found:
     """The images of a table that names files."""
     _, files = find_files(columns, name, columns.source.parent)
     rows = [row for row in files if row not in columns.faulty]
-    found = Found([], [], {})
+    images = Found([], [], {})
     for row, (_, header) in zip(rows, read_headers([files[row].path for row in rows]), strict=True):
-        _take(found, columns, row, [header], settings)
-    return found
+        _take(images, columns, row, [header], settings)
+    return images
 
 
 def by_number(columns: Columns, key: str, name: str, folder: Path, settings: DicomOptions) -> Found:
@@ -86,7 +86,7 @@ def by_number(columns: Columns, key: str, name: str, folder: Path, settings: Dic
             of_key.setdefault(header.accession, []).append(header)
     if broken:
         warnings.warn(f"{broken} DICOM file(s) cannot be read; `pellucid data check` names them.", stacklevel=3)
-    found, first = Found([], [], {}), dict[str, int]()
+    images, first = Found([], [], {}), dict[str, int]()
     for row, cell in enumerate(columns.cells.get(name, ())):
         earlier = first.setdefault(cell, row)
         same = of_key.get(cell, [])
@@ -99,12 +99,12 @@ def by_number(columns: Columns, key: str, name: str, folder: Path, settings: Dic
         elif key == "uid" and len(same) > 1:
             columns.refuse(row, f"{same[0].path} and {same[1].path} have the same SOP Instance UID; take one away")
         else:
-            _take(found, columns, row, same, settings)
-    return found
+            _take(images, columns, row, same, settings)
+    return images
 
 
 def _take(
-    found: Found, columns: Columns, row: int, headers: Sequence[Header | InputError], settings: DicomOptions
+    images: Found, columns: Columns, row: int, headers: Sequence[Header | InputError], settings: DicomOptions
 ) -> None:
     """Take the images of a row, or note why they cannot be used."""
     for header in headers:
@@ -116,8 +116,8 @@ def _take(
             columns.refuse(row, f"{header.path} has {header.frames} frames; choose one with the option frame")
         elif header.frames < (settings.frame or 1):
             columns.refuse(row, f"{header.path} has {header.frames} frame(s); frame {settings.frame} is asked for")
-        elif (same := found.named.setdefault(header.name, header)) is not header:
+        elif (same := images.named.setdefault(header.name, header)) is not header:
             columns.refuse(row, f"{same.path} and {header.path} have the same SOP Instance UID; take one away")
         else:
-            found.rows.append(row)
-            found.headers.append(header)
+            images.rows.append(row)
+            images.headers.append(header)

@@ -93,35 +93,37 @@ def open_dicom_folder(root: str | Path, *, seed: int = 0, options: Mapping[str, 
     columns = read_columns(source, encoding=settings.encoding, delimiter=settings.delimiter)
     of_table = TableOptions.model_validate(settings.model_dump(include=set(_OF_TABLE)))
     keys = {key: find_column(columns, key, getattr(settings, key), names) for key, names in KEYS.items()}
-    chosen = [k for k in KEYS if getattr(settings, k) is not None] or [k for k in KEYS if keys[k] is not None]
-    if not chosen:
+    named_keys = [k for k in KEYS if getattr(settings, k) is not None] or [k for k in KEYS if keys[k] is not None]
+    if not named_keys:
         raise InputError(
             f"{source}: no column SOPInstanceUID, AccessionNumber or path. Name one with the option uid, accession or "
             "path."
         )
-    key, name = chosen[0], keys[chosen[0]]
+    key, name = named_keys[0], keys[named_keys[0]]
     assert name is not None
     split = find_column(columns, "split", settings.split, USUAL["split"])
     targets = read_targets(columns, of_table, {*keys.values(), split})
     parts = None if split is None else read_parts(columns, split)
     issues: list[Issue] = []
-    found = by_path(columns, name, settings) if key == "path" else by_number(columns, key, name, folder, settings)
-    regions = _regions(columns, name, KEYS[key], found, source, of_table, issues)
-    usable = [i for i, row in enumerate(found.rows) if row not in columns.faulty]
+    images = by_path(columns, name, settings) if key == "path" else by_number(columns, key, name, folder, settings)
+    regions = _regions(columns, name, KEYS[key], images, source, of_table, issues)
+    usable = [i for i, row in enumerate(images.rows) if row not in columns.faulty]
     issues = [*columns.faults, *issues]
     splits: Splits = {}
     if usable:
-        patients = [_patient(found.headers[i], settings) for i in usable]
-        if nameless := sum(not found.headers[i].patient_id for i in usable):
+        patients = [_patient(images.headers[i], settings) for i in usable]
+        if nameless := sum(not images.headers[i].patient_id for i in usable):
             warnings.warn(f"{source.name}: {nameless:,} image(s) without PatientID; {_NAMELESS}.", stacklevel=2)
         at = np.array(usable)
-        of_rows = np.array(parts)[[found.rows[i] for i in usable]] if parts is not None else None
-        given = {} if of_rows is None else {p: np.flatnonzero(of_rows == p) for p in dict.fromkeys(of_rows.tolist())}
+        of_rows = np.array(parts)[[images.rows[i] for i in usable]] if parts is not None else None
+        given_parts = (
+            {} if of_rows is None else {p: np.flatnonzero(of_rows == p) for p in dict.fromkeys(of_rows.tolist())}
+        )
         fractions = {k: getattr(settings, k) for k in ("validation_fraction", "test_fraction")}
         card = replace(CARD, task=targets.task, classes=targets.classes)
         try:
-            for part, rows in cut_parts(patients, given, seed=seed, **fractions).items():
-                splits[part] = _dataset(card, part, at[rows], found, targets.values, regions, settings, folder)
+            for part, rows in cut_parts(patients, given_parts, seed=seed, **fractions).items():
+                splits[part] = _dataset(card, part, at[rows], images, targets.values, regions, settings, folder)
             check_disjoint(splits)
         except InputError as error:
             if not issues:
@@ -129,8 +131,8 @@ def open_dicom_folder(root: str | Path, *, seed: int = 0, options: Mapping[str, 
             issues += error.issues if isinstance(error, FaultyDataError) else [Issue(str(source), str(error))]
     elif not issues:
         raise InputError(f"{source}: names no image.")
-    said = f"cut by patient with seed {seed}" if split is None else f"from {split!r}"
-    warnings.warn(f"{source.name}: images by {key} from {name!r}; {targets.said}; parts {said}.", stacklevel=2)
+    how_cut = f"cut by patient with seed {seed}" if split is None else f"from {split!r}"
+    warnings.warn(f"{source.name}: images by {key} from {name!r}; {targets.said}; parts {how_cut}.", stacklevel=2)
     if issues:
         raise FaultyDataError(issues, splits)
     return splits
@@ -178,7 +180,7 @@ def _regions(
     columns: Columns,
     name: str,
     names: Sequence[str],
-    found: Found,
+    images: Found,
     source: Path,
     options: TableOptions,
     issues: list[Issue],
@@ -188,14 +190,14 @@ def _regions(
     if boxes is None:
         return {}
     places: dict[int, list[int]] = {}
-    for i, row in enumerate(found.rows):
+    for i, row in enumerate(images.rows):
         places.setdefault(row, []).append(i)
-    headers = {row: found.headers[own[0]] for row, own in places.items()}
+    headers = {row: images.headers[own[0]] for row, own in places.items()}
     sizes = {h.path: (h.columns, h.rows) for h in headers.values()}
-    known = names_of_rows(columns.texts(name))  # of two rows of one name the second is refused
+    row_names = names_of_rows(columns.texts(name))  # of two rows of one name the second is refused
     files = {row: header.path for row, header in headers.items()}
     regions: dict[int, list[Region]] = {}
-    for region in read_boxes(boxes, (*names, name.lower()), known, files, size=sizes.get):
+    for region in read_boxes(boxes, (*names, name.lower()), row_names, files, size=sizes.get):
         own = places[region.image]
         if len(own) > 1:
             columns.refuse(region.image, f"a box, but {len(own)} images; name them by SOPInstanceUID")
@@ -212,17 +214,17 @@ def _dataset(
     card: DatasetCard,
     split: str,
     rows: np.ndarray,
-    found: Found,
+    images: Found,
     targets: np.ndarray,
     regions: Mapping[int, Sequence[Region]],
     settings: DicomOptions,
     folder: Path,
 ) -> Dataset:
-    chosen = rows.tolist()
-    headers = [found.headers[i] for i in chosen]
+    image_rows = rows.tolist()
+    headers = [images.headers[i] for i in image_rows]
     paths = [h.path for h in headers]
     stats = [path.stat() for path in paths]
-    marked = tuple(replace(r, image=new) for new, old in enumerate(chosen) for r in regions.get(old, ()))
+    marked = tuple(replace(r, image=new) for new, old in enumerate(image_rows) for r in regions.get(old, ()))
     read_as = "".join(f"-{k}{v}" for k in ("window", "frame") if (v := getattr(settings, k)) is not None)
     named = [Path(os.path.relpath(h.path, folder)).as_posix() if settings.show_patients else h.name for h in headers]
     return Dataset(
@@ -230,7 +232,7 @@ def _dataset(
         split=split,
         ids=tuple(name + read_as for name in named),
         patients=tuple(_patient(h, settings) for h in headers),
-        targets=targets[[found.rows[i] for i in chosen]],
+        targets=targets[[images.rows[i] for i in image_rows]],
         read=lambda i: read_dicom(paths[i], window=settings.window, frame=settings.frame),
         regions=Regions(marked) if marked else None,
         files=tuple(SourceFile(p, s.st_size, s.st_mtime_ns) for p, s in zip(paths, stats, strict=True)),

@@ -109,13 +109,13 @@ def _open_parts(
     if len(names) < len(NODULES) + len(NORMALS):
         total = len(NODULES) + len(NORMALS)
         warnings.warn(f"{folder}: {len(names)} of {total} images found; the others are left out.", stacklevel=2)
-    chosen: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    members_of: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
     for kind in (NODULES, NORMALS):
         present = [name for name in kind if name in files and (name in nodules or name in NORMALS)]
         for part, of_kind in _cut(present, settings, seed).items():
-            chosen[part] += of_kind
+            members_of[part] += of_kind
     splits: Splits = {}
-    for part, members in chosen.items():
+    for part, members in members_of.items():
         if members:
             splits[part] = _part(part, tuple(members), files, nodules)
     check_disjoint(splits)
@@ -126,10 +126,10 @@ def audit(folder: Path) -> list[Issue]:
     """Images that are missing, and raw files that are none of the release's."""
     faults: list[Issue] = []
     files, _ = _read_folder(folder, faults)
-    found = faults + [Issue(name, MISSING) for name in (*NODULES, *NORMALS) if name not in files]
+    issues = faults + [Issue(name, MISSING) for name in (*NODULES, *NORMALS) if name not in files]
     unknown = sorted(set(files) - {*NODULES, *NORMALS})
-    found += [Issue(str(files[name].path), "not a file of the release; left out", serious=False) for name in unknown]
-    return found
+    issues += [Issue(str(files[name].path), "not a file of the release; left out", serious=False) for name in unknown]
+    return issues
 
 
 def read_raw(path: Path) -> npt.NDArray[np.uint16]:
@@ -182,8 +182,8 @@ def _read_folder(folder: Path, faults: list[Issue]) -> tuple[dict[str, SourceFil
     with_nodule = [name for name in NODULES if name in files]
     if not tables:
         if with_nodule:
-            said = f"no {TABLE}, which says where the nodules are. Expected: {LAYOUT}"
-            faults.append(Issue(str(folder), said))
+            message = f"no {TABLE}, which says where the nodules are. Expected: {LAYOUT}"
+            faults.append(Issue(str(folder), message))
         return files, {}
     nodules, named = read_rows(tables[0], faults)
     faults += [
@@ -215,11 +215,11 @@ def _cut(names: list[str], settings: JsrtOptions, seed: int) -> dict[str, list[s
     if not names or settings.test_fraction == 1:
         return {"test": names}
     rest, test = patient_split(names, settings.test_fraction, seed, purpose="test")
-    left = [names[i] for i in rest.tolist()]
-    kept, cut = patient_split(left, settings.validation_fraction, seed)
+    others = [names[i] for i in rest.tolist()]
+    remaining, cut = patient_split(others, settings.validation_fraction, seed)
     return {
-        "train": [left[i] for i in kept.tolist()],
-        "validation": [left[i] for i in cut.tolist()],
+        "train": [others[i] for i in remaining.tolist()],
+        "validation": [others[i] for i in cut.tolist()],
         "test": [names[i] for i in test.tolist()],
     }
 

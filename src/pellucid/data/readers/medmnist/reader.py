@@ -121,21 +121,21 @@ def open_medmnist(root: str | Path, *, seed: int = 0, options: Mapping[str, obje
     settings = validate(MedMnistOptions, options, f"options of {CARD.name}")
     path = _choose(check_root(root, CARD.name, LAYOUT), settings.file)
     status = path.stat()
-    found: dict[str, tuple[_Pixels, npt.NDArray[np.float64]]] = {}
+    arrays_of: dict[str, tuple[_Pixels, npt.NDArray[np.float64]]] = {}
     with open_npz(path, str(path)) as archive:
         members = npy_members(archive)
         for part in PARTS:
             if f"{part}_images" in members and f"{part}_labels" in members:
                 pixels = _images(archive, path, members[f"{part}_images"])
-                found[part] = pixels, _labels(archive, path, members[f"{part}_labels"], part, pixels.shape[0])
-    if not found:
+                arrays_of[part] = pixels, _labels(archive, path, members[f"{part}_labels"], part, pixels.shape[0])
+    if not arrays_of:
         raise InputError(
             f"{path}: expected arrays called train_images, train_labels, and so on for val and test; found "
             f"{', '.join(members) or 'none'}."
         )
-    card, targets = _targets(path, {part: labels for part, (_, labels) in found.items()})
+    card, targets = _targets(path, {part: labels for part, (_, labels) in arrays_of.items()})
     splits: Splits = {}
-    for part, (pixels, labels) in found.items():
+    for part, (pixels, labels) in arrays_of.items():
         count = len(labels)
         ids = tuple(f"{part}/{number}" for number in range(count))
         checksums = "|".join(f"{members[f'{part}_{kind}'].CRC:08x}" for kind in ("images", "labels"))
@@ -158,11 +158,11 @@ def _choose(folder: Path, name: str | None) -> Path:
     if name is None:
         if len(there) == 1:
             return folder / there[0]
-        found = f"several npz files: {', '.join(there)}. Choose one by the option file" if there else "no npz file"
-        raise InputError(f"{folder}: {found}. Expected: {LAYOUT}")
-    for known in (name, f"{name}.npz"):
-        if known in there:
-            return folder / known
+        situation = f"several npz files: {', '.join(there)}. Choose one by the option file" if there else "no npz file"
+        raise InputError(f"{folder}: {situation}. Expected: {LAYOUT}")
+    for file_name in (name, f"{name}.npz"):
+        if file_name in there:
+            return folder / file_name
     raise InputError(f"{folder}: no {name}. {nearest(name, there)}")
 
 
@@ -209,14 +209,14 @@ def _targets(
         )
     width = widths.pop()
     stem = re.fullmatch(rf"(\w+?)(_({'|'.join(map(str, SIZES))}))?", path.stem)
-    known = SETS.get(stem.group(1)) if stem is not None else None
+    facts = SETS.get(stem.group(1)) if stem is not None else None
     whole = np.concatenate(list(labels.values()))
     if width > 1:
         if not (np.isin(whole, (0, 1, -1)) | np.isnan(whole)).all():
             raise InputError(
                 f"{path}: labels of {width} columns with other values than 0, 1, and -1 or NaN where not known."
             )
-        classes = _names(known.classes if known is not None else (), width)
+        classes = _names(facts.classes if facts is not None else (), width)
         targets: dict[str, npt.NDArray[np.generic]] = {
             part: np.where(v == -1, np.nan, v).astype(np.float32) for part, v in labels.items()
         }
@@ -227,10 +227,10 @@ def _targets(
                 f"{path}: labels that are no class numbers from 0; an image of no known class has no place here."
             )
         most = int(whole.max(initial=0)) + 1
-        classes = known.classes if known is not None and len(known.classes) >= most else _names((), most)
+        classes = facts.classes if facts is not None and len(facts.classes) >= most else _names((), most)
         targets = {part: v[:, 0].astype(np.int64) for part, v in labels.items()}
         card = replace(CARD, classes=classes)
-    return replace(card, title=f"MedMNIST: {path.stem}", licence=known.licence if known else card.licence), targets
+    return replace(card, title=f"MedMNIST: {path.stem}", licence=facts.licence if facts else card.licence), targets
 
 
 def _names(official: Sequence[str], count: int) -> tuple[str, ...]:

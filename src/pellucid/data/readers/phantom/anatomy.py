@@ -294,9 +294,9 @@ class Anatomy:
         fall = np.where(t > 0, self.angle * t2 * (0.35 + 0.65 * t2), 0.028 * t2).astype(np.float32)
         return fall + np.where(u < 0, self.right, self.left).astype(np.float32)
 
-    def cage(self, grid: Grid, known: tuple[Array, Array] | None = None) -> Array:
-        """1 inside the rib cage, 0 outside, below the diaphragm too; `known` is `wall` on this grid."""
-        wall, slope = known or self.wall(grid.v)
+    def cage(self, grid: Grid, wall_and_slope: tuple[Array, Array] | None = None) -> Array:
+        """1 inside the rib cage, 0 outside, below the diaphragm too; `wall_and_slope` is `wall` on this grid."""
+        wall, slope = wall_and_slope or self.wall(grid.v)
         distance = (wall - np.abs(grid.u)) / np.sqrt(1.0 + slope * slope)
         return grid.step(distance, 0.014) * grid.step(grid.v - self.apex, 0.012)
 

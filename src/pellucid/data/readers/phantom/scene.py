@@ -93,12 +93,12 @@ def make_scene(
     for finding in findings:
         if finding.label == "Cardiomegaly":
             anatomy = anatomy.enlarged(heart_ratio(finding.numbers))
-    shown = False
+    has_marker = False
     if options.shortcut is not None:
         agrees = draws[8] < options.shortcut_strength
-        shown = bool(draws[8] < 0.5 if split == "test" else agrees == (options.shortcut in present))
+        has_marker = bool(draws[8] < 0.5 if split == "test" else agrees == (options.shortcut in present))
     marker = Marker(0.86 + 0.05 * draws[9], 0.03 + 0.05 * draws[10], 0.075 + 0.02 * draws[11])
-    return Scene(anatomy, findings, marker if shown else None, (seed, part, index))
+    return Scene(anatomy, findings, marker if has_marker else None, (seed, part, index))
 
 
 def draw_scene(scene: Scene, size: int, contrast: float = 1.0) -> npt.NDArray[np.uint8]:
@@ -108,11 +108,11 @@ def draw_scene(scene: Scene, size: int, contrast: float = 1.0) -> npt.NDArray[np
     chest = draw_chest(anatomy, Detail.draw(Stream(seed, part, 3, patient_number(index))), grid)
     film, markings = chest.attenuation, chest.markings
     for finding in scene.findings:
-        made = change(finding, anatomy, size)
-        at = (made.grid.rows, made.grid.columns)
-        if made.airless is not None:
-            markings[at] *= np.maximum(1.0 - contrast * made.airless, 0.0)
-        film[at] += contrast * made.added
+        alteration = change(finding, anatomy, size)
+        at = (alteration.grid.rows, alteration.grid.columns)
+        if alteration.airless is not None:
+            markings[at] *= np.maximum(1.0 - contrast * alteration.airless, 0.0)
+        film[at] += contrast * alteration.added
     film = film + markings
     if scene.marker is not None:
         film = film + scene.marker.draw(grid) * np.maximum(1.05 - film, 0.0)
@@ -150,10 +150,10 @@ def marker_mask(marker: Marker, anatomy: Anatomy, size: int) -> npt.NDArray[np.b
     return mask
 
 
-def full_mask(made: Change) -> npt.NDArray[np.bool_]:
+def full_mask(alteration: Change) -> npt.NDArray[np.bool_]:
     """The mask of a finding, boolean (size, size)."""
-    mask = np.zeros((made.grid.size, made.grid.size), dtype=bool)
-    mask[made.grid.rows, made.grid.columns] = made.region
+    mask = np.zeros((alteration.grid.size, alteration.grid.size), dtype=bool)
+    mask[alteration.grid.rows, alteration.grid.columns] = alteration.region
     return mask
 
 
@@ -166,11 +166,11 @@ def _tight(mask: npt.NDArray[np.bool_], rows: slice, columns: slice) -> Box:
 
 def boxes(scene: Scene, size: int) -> dict[str, Box]:
     """The tight boxes of the findings and the marker by label, in pixels of a (size, size) image."""
-    found = {}
+    box_of = {}
     for finding in scene.findings:
-        made = change(finding, scene.anatomy, size)
-        found[finding.label] = _tight(made.region, made.grid.rows, made.grid.columns)
+        alteration = change(finding, scene.anatomy, size)
+        box_of[finding.label] = _tight(alteration.region, alteration.grid.rows, alteration.grid.columns)
     if scene.marker is not None:
         whole = slice(0, size)
-        found[SHORTCUT_LABEL] = _tight(marker_mask(scene.marker, scene.anatomy, size), whole, whole)
-    return found
+        box_of[SHORTCUT_LABEL] = _tight(marker_mask(scene.marker, scene.anatomy, size), whole, whole)
+    return box_of

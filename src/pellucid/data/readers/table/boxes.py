@@ -85,9 +85,9 @@ def names_of_rows(*columns: Sequence[str]) -> list[list[str]]:
 
 def _side(boxes: Columns, side: str) -> str:
     """The column of x, y, width or height."""
-    found = find_column(boxes, side, None, _SIDES[side])
-    if found is not None:
-        return found
+    column = find_column(boxes, side, None, _SIDES[side])
+    if column is not None:
+        return column
     there = ", ".join(map(repr, boxes.names)) or "none"
     corners = any(name.lower() in _CORNERS for name in boxes.names)
     raise InputError(
@@ -99,12 +99,12 @@ def _side(boxes: Columns, side: str) -> str:
 
 
 def _refuse_fractions(boxes: Columns, sides: Sequence[Sequence[str]]) -> None:
-    given = [numbers for numbers in zip(*sides, strict=True) if any(numbers)]
-    if given and all(_within_one(numbers) for numbers in given):
+    complete = [numbers for numbers in zip(*sides, strict=True) if any(numbers)]
+    if complete and all(_within_one(numbers) for numbers in complete):
         raise InputError(
-            f"{boxes.source}: all boxes ({len(given):,}) lie within 1, such as {', '.join(given[0])}: they look like "
-            "fractions of the images' width and height. Boxes are in pixels: multiply x and width by the width, y and "
-            "height by the height."
+            f"{boxes.source}: all boxes ({len(complete):,}) lie within 1, such as {', '.join(complete[0])}: they look "
+            "like fractions of the images' width and height. Boxes are in pixels: multiply x and width by the width, "
+            "y and height by the height."
         )
 
 

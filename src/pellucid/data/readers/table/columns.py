@@ -91,57 +91,57 @@ def read_columns(path: Path, *, encoding: str | None = None, delimiter: str | No
     header = [name.strip() for name in next(rows, (0, []))[1]]
     _check_names(path, header)
     places: list[int] = []
-    kept: list[list[str]] = []
+    whole_rows: list[list[str]] = []
     faults: list[Issue] = []
     width = len(header)
     for line, row in rows:
         if len(row) == width:
             places.append(line)
-            kept.append(row)
+            whole_rows.append(row)
         else:
             faults.append(Issue(str(path), f"line {line}: {len(row)} cells; the first line has {width}"))
-    if not kept and not faults:
+    if not whole_rows and not faults:
         raise InputError(f"{path}: the table has no rows{_hint(header)}.")
-    turned = [list(map(str.strip, column)) for column in zip(*kept, strict=True)] if kept else [[]] * width
+    turned = [list(map(str.strip, column)) for column in zip(*whole_rows, strict=True)] if whole_rows else [[]] * width
     cells = {name: column for name, column in zip(header, turned, strict=True) if name}
     return Columns(path, cells, {}, places, "line", faults)
 
 
-def find_column(columns: Columns, option: str, chosen: str | None, usual: Sequence[str]) -> str | None:
+def find_column(columns: Columns, option: str, wish: str | None, usual: Sequence[str]) -> str | None:
     """The column that an option names; without one, the column that has a usual name, if there is one.
 
     Args:
         columns: the table.
         option: the option's name, for messages.
-        chosen: its value.
+        wish: its value.
         usual: names to look for, in small letters; capitals, spaces and hyphens make no difference.
 
     Raises:
         InputError: for a column that is not there, or several with usual names.
     """
-    if chosen is not None:
-        if chosen not in columns.names:
-            raise InputError(f"{columns.source}: no column {chosen!r} (option {option}). {_there_are(columns, chosen)}")
-        return chosen
-    found = [name for name in columns.names if name.lower().replace(" ", "_").replace("-", "_") in usual]
-    if len(found) > 1:
+    if wish is not None:
+        if wish not in columns.names:
+            raise InputError(f"{columns.source}: no column {wish!r} (option {option}). {_there_are(columns, wish)}")
+        return wish
+    candidates = [name for name in columns.names if name.lower().replace(" ", "_").replace("-", "_") in usual]
+    if len(candidates) > 1:
         raise InputError(
-            f"{columns.source}: columns {' and '.join(map(repr, found))} could both be meant; say which with the "
-            f"option {option}, as {option}={found[0]}."
+            f"{columns.source}: columns {' and '.join(map(repr, candidates))} could both be meant; say which with the "
+            f"option {option}, as {option}={candidates[0]}."
         )
-    return found[0] if found else None
+    return candidates[0] if candidates else None
 
 
-def need_column(columns: Columns, option: str, chosen: str | None, usual: Sequence[str], *, remedy: str = "") -> str:
+def need_column(columns: Columns, option: str, wish: str | None, usual: Sequence[str], *, remedy: str = "") -> str:
     """As `find_column`, and an InputError where there is none; it ends with `remedy`, if that is no option."""
-    found = find_column(columns, option, chosen, usual)
-    if found is None:
+    column = find_column(columns, option, wish, usual)
+    if column is None:
         there = ", ".join(map(repr, columns.names)) or "none"
         raise InputError(
             f"{columns.source}: no column {' or '.join(map(repr, usual[:3]))}; found: {there}"
             f"{_hint(columns.names)}. {remedy or f'Name it with the option {option}.'}"
         )
-    return found
+    return column
 
 
 def _read_parquet(path: Path) -> Columns:
@@ -198,8 +198,8 @@ def _there_are(columns: Columns, name: str) -> str:
 
 def _hint(header: Sequence[str]) -> str:
     """What to try where a whole line came out as one cell."""
-    found = [mark for mark in (";", "\t", "|") if len(header) == 1 and mark in header[0]]
-    return f"; is it divided by {found[0]!r}? Then give delimiter={found[0]!r}" if found else ""
+    marks = [mark for mark in (";", "\t", "|") if len(header) == 1 and mark in header[0]]
+    return f"; is it divided by {marks[0]!r}? Then give delimiter={marks[0]!r}" if marks else ""
 
 
 def _delimiter(path: Path) -> str:

@@ -114,30 +114,30 @@ class _Rows:
         if not usable:
             return {}
         at = np.array(usable)
-        given = {}
+        given_parts = {}
         if self.parts is not None:
             named = np.array(self.parts)[at]
-            given = {part: np.flatnonzero(named == part) for part in set(named.tolist())}
+            given_parts = {part: np.flatnonzero(named == part) for part in set(named.tolist())}
         parts = cut_parts(
             [self.patients[i] for i in usable],
-            given,
+            given_parts,
             validation_fraction=self.settings.validation_fraction,
             test_fraction=self.settings.test_fraction,
             seed=seed,
         )
-        return {part: self._part(part, at[chosen]) for part, chosen in parts.items()}
+        return {part: self._part(part, at[part_rows]) for part, part_rows in parts.items()}
 
     def _part(self, split: str, rows: npt.NDArray[np.int64]) -> Dataset:
-        chosen = rows.tolist()
-        place = {row: i for i, row in enumerate(chosen)}
-        files = tuple(self.files[row] for row in chosen)
+        table_rows = rows.tolist()
+        place = {row: i for i, row in enumerate(table_rows)}
+        files = tuple(self.files[row] for row in table_rows)
         bits = self.settings.bits
         marked = tuple(replace(r, image=place[r.image]) for r in self.regions if r.image in place)
         return Dataset(
             card=self.card,
             split=split,
-            ids=tuple(self.ids[row] for row in chosen),
-            patients=tuple(self.patients[row] for row in chosen),
+            ids=tuple(self.ids[row] for row in table_rows),
+            patients=tuple(self.patients[row] for row in table_rows),
             targets=self.targets[rows],
             read=lambda i: read_image(files[i].path, bits=bits),
             regions=Regions(marked) if marked else None,
@@ -151,8 +151,8 @@ class _Rows:
         yield self.said if self.parts is not None else f"{self.said}; no parts, cut by patient with seed {seed}"
         classes = self.card.classes
         looked_at = [splits["train"]] if "train" in splits else list(splits.values())
-        seen = {k for part in looked_at for k in _present(part.targets)}
-        absent = [name for k, name in enumerate(classes) if k not in seen]
+        with_examples = {k for part in looked_at for k in _present(part.targets)}
+        absent = [name for k, name in enumerate(classes) if k not in with_examples]
         if splits and absent:
             yield f"no {'training ' * ('train' in splits)}image has the class {', '.join(absent)}"
         others = {region.label for region in self.regions} - set(classes)
@@ -178,11 +178,11 @@ def _read_rows(columns: Columns, boxes: Columns | None, settings: TableOptions) 
     targets = read_targets(columns, settings, {path, split, patient, name})
     paths, files = find_files(columns, path, columns.source.parent / settings.images, outside=settings.outside)
     ids = paths if name is None else read_ids(columns, name)
-    known = names_of_rows(ids, paths, columns.texts(path))  # of two rows of one name the second is refused
+    names = names_of_rows(ids, paths, columns.texts(path))  # of two rows of one name the second is refused
     places = {row: file.path for row, file in files.items()}
-    said = [f"images from {path!r}", targets.said]
-    said += [f"{what} from {column!r}" for what, column in (("names", name), ("parts", split)) if column is not None]
-    said.append(f"patients from {patient!r}" if patient is not None else "no patients, each image counts by itself")
+    notes = [f"images from {path!r}", targets.said]
+    notes += [f"{what} from {column!r}" for what, column in (("names", name), ("parts", split)) if column is not None]
+    notes.append(f"patients from {patient!r}" if patient is not None else "no patients, each image counts by itself")
     return _Rows(
         card=replace(CARD, task=targets.task, classes=targets.classes),
         settings=settings,
@@ -191,17 +191,17 @@ def _read_rows(columns: Columns, boxes: Columns | None, settings: TableOptions) 
         parts=None if split is None else read_parts(columns, split),
         targets=targets.values,
         files=files,
-        regions=[] if boxes is None else read_boxes(boxes, USUAL["path"], known, places),
-        said="; ".join(said),
+        regions=[] if boxes is None else read_boxes(boxes, USUAL["path"], names, places),
+        said="; ".join(notes),
     )
 
 
 def _present(targets: npt.NDArray[np.generic]) -> list[int]:
     """The classes that any of these images has."""
-    found: list[int] = (
+    classes: list[int] = (
         np.unique(targets) if targets.ndim == 1 else np.flatnonzero((targets == 1).any(axis=0))
     ).tolist()
-    return found
+    return classes
 
 
 def find_table(place: Path) -> Path:
@@ -213,10 +213,10 @@ def find_table(place: Path) -> Path:
     if place.is_file():
         return place
     try:
-        found = sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+        files = sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     except OSError as error:
         raise InputError(f"{place}: cannot be read ({error.strerror}).") from error
-    tables = [p for p in found if p.name != BOXES and p.is_file()]
+    tables = [p for p in files if p.name != BOXES and p.is_file()]
     if len(tables) != 1:
         named = ": " + ", ".join(p.name for p in tables[:5]) if tables else ""
         raise InputError(f"{place}: {len(tables) or 'no'} tables{named}; give the file itself. Expected: {LAYOUT}")

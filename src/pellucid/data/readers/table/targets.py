@@ -47,7 +47,7 @@ class Targets:
     said: str
 
 
-def read_targets(columns: Columns, settings: TableOptions, taken: Collection[str | None]) -> Targets:
+def read_targets(columns: Columns, settings: TableOptions, used: Collection[str | None]) -> Targets:
     """The targets, from the columns that the options name or that have a usual name.
 
     Where there are none, all columns that are not taken for something else are labels, if all of them hold 0, 1 or
@@ -56,22 +56,22 @@ def read_targets(columns: Columns, settings: TableOptions, taken: Collection[str
     Args:
         columns: the table.
         settings: the options.
-        taken: the columns that are something else.
+        used: the columns that are something else.
 
     Raises:
         InputError: naming the table, for options that exclude each other, a column that is not there, or columns of
             which it cannot be said whether they are labels.
     """
-    chosen = [option for option in ("category", "findings", "labels") if getattr(settings, option) is not None]
-    if len(chosen) > 1:
-        raise InputError(f"options of table: {' and '.join(chosen)} exclude each other; give one of them.")
+    options = [option for option in ("category", "findings", "labels") if getattr(settings, option) is not None]
+    if len(options) > 1:
+        raise InputError(f"options of table: {' and '.join(options)} exclude each other; give one of them.")
     if settings.labels is not None:
         names: Sequence[str] = [find_column(columns, "labels", name, ()) or name for name in settings.labels]
         if not names or len(set(names)) < len(names):
             raise InputError("options of table: labels: give at least one column, and each once.")
         return _indicators(columns, settings, names)
-    category = find_column(columns, "category", settings.category, () if chosen else USUAL["category"])
-    findings = find_column(columns, "findings", settings.findings, () if chosen else USUAL["findings"])
+    category = find_column(columns, "category", settings.category, () if options else USUAL["category"])
+    findings = find_column(columns, "findings", settings.findings, () if options else USUAL["findings"])
     if category is not None and findings is not None:
         raise InputError(
             f"{columns.source}: are the labels in {category!r} (one class per image) or in {findings!r} (a list)? Give "
@@ -83,7 +83,7 @@ def read_targets(columns: Columns, settings: TableOptions, taken: Collection[str
     if findings is not None:
         listed, classes = list_targets(columns, findings, settings.classes, settings.separator, settings.negative)
         return Targets("multilabel", listed, classes, f"a list of findings from {findings!r}")
-    names = [name for name in columns.names if name not in taken]
+    names = [name for name in columns.names if name not in used]
     fitting = [name for name in names if is_indicator(columns, name, settings.unknown)]
     if not fitting or fitting != names:
         others = ", ".join(repr(name) for name in names if name not in fitting) or "none"
@@ -119,15 +119,15 @@ def indicator_targets(columns: Columns, names: Sequence[str], unknown: Sequence[
     for k, name in enumerate(names):
         if name not in columns.cells:
             raise InputError(f"{columns.source}: {name!r} is a column of lists, not of 0 and 1; give findings={name}.")
-        read = {cell: _code(cell, unknown) for cell in set(columns.cells[name])}
-        words = {plain(cell) for cell in read}
+        code_of = {cell: _code(cell, unknown) for cell in set(columns.cells[name])}
+        words = {plain(cell) for cell in code_of}
         if {"1", "-1"} <= words and "0" not in words and not is_unknown("-1", unknown, ()):
             raise InputError(
                 f"{columns.source}: {name!r} holds 1 and -1 and no 0. If -1 says that it is not known, give "
                 'unknown=["-1"]; if it says no, write 0.'
             )
-        wrong = {cell for cell, value in read.items() if value is None}
-        targets[:, k] = [read[cell] for cell in columns.cells[name]]  # None becomes NaN
+        wrong = {cell for cell, value in code_of.items() if value is None}
+        targets[:, k] = [code_of[cell] for cell in columns.cells[name]]  # None becomes NaN
         for row, cell in enumerate(columns.cells[name]) if wrong else ():
             if cell in wrong:
                 columns.refuse(row, f"{name} is {cell!r}; expected 0, 1, or nothing where it is unknown")
@@ -154,17 +154,17 @@ def list_targets(
     Raises:
         InputError: for a column that names no class.
     """
-    said = columns.lists[name] if name in columns.lists else _split(columns, name, separator)
-    said = _only_findings(columns, name, said, classes or (), negative)
-    different = set(said)
-    chosen = _choose(columns, name, sorted({label for given in different for label in given or ()}), classes)
+    lists = columns.lists[name] if name in columns.lists else _split(columns, name, separator)
+    lists = _only_findings(columns, name, lists, classes or (), negative)
+    different = set(lists)
+    labels = _choose(columns, name, sorted({label for entry in different for label in entry or ()}), classes)
     if classes is None:
         warn_of_names(
-            chosen,
+            labels,
             f"{columns.source.name}, {name!r}",
             'Give negative="the word" where nothing was found; name the classes (classes) where it is one.',
         )
-    odd = [c for c in chosen if "," in c or "[" in c] if classes is None and separator is None else []
+    odd = [c for c in labels if "," in c or "[" in c] if classes is None and separator is None else []
     if odd and name in columns.cells:
         warnings.warn(
             f"{columns.source.name}: a class in {name!r} is called {odd[0]!r}. If these are several, say what stands "
@@ -172,10 +172,10 @@ def list_targets(
             stacklevel=2,
         )
     rows: dict[tuple[str, ...] | None, npt.NDArray[np.float32]] = {}
-    for given in different:
-        listed = set(given or ())
-        rows[given] = np.array([np.nan if given is None else float(c in listed) for c in chosen], dtype=np.float32)
-    return np.stack([rows[given] for given in said]) if said else np.zeros((0, len(chosen)), np.float32), chosen
+    for entry in different:
+        listed = set(entry or ())
+        rows[entry] = np.array([np.nan if entry is None else float(c in listed) for c in labels], dtype=np.float32)
+    return np.stack([rows[entry] for entry in lists]) if lists else np.zeros((0, len(labels)), np.float32), labels
 
 
 def class_targets(
@@ -194,26 +194,26 @@ def class_targets(
     if name not in columns.cells:
         raise InputError(f"{columns.source}: {name!r} is a column of lists, not of one class; give findings={name}.")
     cells = columns.cells[name]
-    found = {cell for cell in set(cells) if not is_unknown(cell)}
-    ordered = sorted(found, key=int) if all(text.isdecimal() for text in found) else sorted(found)
-    chosen = _choose(columns, name, ordered, classes)
-    if len(chosen) < 2:
+    labels = {cell for cell in set(cells) if not is_unknown(cell)}
+    ordered = sorted(labels, key=int) if all(text.isdecimal() for text in labels) else sorted(labels)
+    names = _choose(columns, name, ordered, classes)
+    if len(names) < 2:
         raise InputError(
-            f"{columns.source}: column {name!r} has one class, {chosen[0]!r}; expected two or more. If others may "
-            f'occur, give all of them, as classes=["{chosen[0]}", "other"].'
+            f"{columns.source}: column {name!r} has one class, {names[0]!r}; expected two or more. If others may "
+            f'occur, give all of them, as classes=["{names[0]}", "other"].'
         )
     if classes is None:
         warn_of_names(
-            chosen,
+            names,
             f"{columns.source.name}, {name!r}",
             "Leave those rows out, or name all classes (classes).",
             absence=False,
         )
-    index = {label: k for k, label in enumerate(chosen)}
+    index = {label: k for k, label in enumerate(names)}
     for row, cell in enumerate(cells):
         if cell not in index:
-            columns.refuse(row, f"{name} is {_instead_of_a_class(cell, chosen)}")
-    return np.array([index.get(cell, -1) for cell in cells], dtype=np.int64), chosen
+            columns.refuse(row, f"{name} is {_instead_of_a_class(cell, names)}")
+    return np.array([index.get(cell, -1) for cell in cells], dtype=np.int64), names
 
 
 def _instead_of_a_class(cell: str, classes: Sequence[str]) -> str:
@@ -230,28 +230,28 @@ def _code(cell: str, unknown: Sequence[str]) -> float | None:
 
 
 def _only_findings(
-    columns: Columns, name: str, said: list[tuple[str, ...] | None], classes: Sequence[str], negative: str
+    columns: Columns, name: str, lists: list[tuple[str, ...] | None], classes: Sequence[str], negative: str
 ) -> list[tuple[str, ...] | None]:
     """Lists without the words for nothing and for what is not known; None for what is not known.
 
     Rows that list a word for what is not known beside findings are noted as faulty.
     """
-    read: dict[tuple[str, ...] | None, tuple[str, ...] | None] = {}
+    findings_of: dict[tuple[str, ...] | None, tuple[str, ...] | None] = {}
     wrong: dict[tuple[str, ...] | None, str] = {}
-    for given in set(said):
-        words = [word for word in given or () if word in classes or not is_absence(word, negative)]
+    for entry in set(lists):
+        words = [word for word in entry or () if word in classes or not is_absence(word, negative)]
         open_words = [word for word in words if word not in classes and is_unknown(word)]
         findings = tuple(word for word in words if word not in open_words)
         spoken = [word for word in open_words if word]
-        if spoken and len(given or ()) > len(spoken):
-            wrong[given] = spoken[0]
-        empty = given is None and negative == ""  # where an empty cell says that there is none
-        no_list = given is None or (bool(open_words) and not findings and len(words) == len(given))
-        read[given] = None if no_list and not empty else findings
-    for row, given in enumerate(said) if wrong else ():
-        if given in wrong:
-            columns.refuse(row, f"{name} lists {wrong[given]!r}, not known, beside other findings")
-    return [read[given] for given in said]
+        if spoken and len(entry or ()) > len(spoken):
+            wrong[entry] = spoken[0]
+        empty = entry is None and negative == ""  # where an empty cell says that there is none
+        no_list = entry is None or (bool(open_words) and not findings and len(words) == len(entry))
+        findings_of[entry] = None if no_list and not empty else findings
+    for row, entry in enumerate(lists) if wrong else ():
+        if entry in wrong:
+            columns.refuse(row, f"{name} lists {wrong[entry]!r}, not known, beside other findings")
+    return [findings_of[entry] for entry in lists]
 
 
 def _split(columns: Columns, name: str, separator: str | None) -> list[tuple[str, ...] | None]:
@@ -275,11 +275,11 @@ def _split(columns: Columns, name: str, separator: str | None) -> list[tuple[str
     return [lists[cell] for cell in cells]
 
 
-def _choose(columns: Columns, name: str, found: Sequence[str], classes: Sequence[str] | None) -> tuple[str, ...]:
-    if not found:
+def _choose(columns: Columns, name: str, labels: Sequence[str], classes: Sequence[str] | None) -> tuple[str, ...]:
+    if not labels:
         raise InputError(f"{columns.source}: column {name!r} names no class at all.")
     if classes is None:
-        return tuple(found)
+        return tuple(labels)
     if not classes or len(set(classes)) < len(classes):
         raise InputError("options of table: classes: give at least one class, and each once.")
     return tuple(classes)
