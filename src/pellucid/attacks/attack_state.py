@@ -111,31 +111,31 @@ class AttackState:
         """
         images = self.images if rows is None else self.images[rows]
         criterion = self.criterion if rows is None else self.criterion.rows(rows)
-        moved = (images + perturbation).detach()
+        points = (images + perturbation).detach()
         if self.box:
-            moved = moved.clamp(0, 1)
+            points = points.clamp(0, 1)
         with torch.set_grad_enabled(gradient):
-            moved.requires_grad_(gradient)
-            logits = self._classifier(moved)
+            points.requires_grad_(gradient)
+            logits = self._classifier(points)
             value = getattr(criterion, of)(logits)
-            (slope,) = torch.autograd.grad(value.sum(), moved) if gradient else (None,)
-        moved, logits = moved.detach(), logits.detach()
+            (slope,) = torch.autograd.grad(value.sum(), points) if gradient else (None,)
+        points, logits = points.detach(), logits.detach()
         check_logits(logits)
-        is_satisfied = criterion.is_satisfied(logits, moved - images)
-        self._keep(moved, images, is_satisfied, rows, gradient)
+        is_satisfied = criterion.is_satisfied(logits, points - images)
+        self._keep(points, images, is_satisfied, rows, gradient)
         return PointEvaluation(is_satisfied, value.detach(), slope, logits)
 
-    def _keep(self, moved: Tensor, images: Tensor, is_satisfied: Tensor, rows: Tensor | None, gradient: bool) -> None:
+    def _keep(self, points: Tensor, images: Tensor, is_satisfied: Tensor, rows: Tensor | None, gradient: bool) -> None:
         rows = self.everyone() if rows is None else rows
         first = rows[is_satisfied & (self.first_met[rows] < 0)]
         self.first_met[first] = self.gradient_evaluations[first]
         self.forward_passes[rows] += 1
         if gradient:
             self.gradient_evaluations[rows] += 1
-        radius = lengths(moved - images, "rms")
+        radius = lengths(points - images, "rms")
         closer = is_satisfied & (radius < self.radius[rows])
         self.radius[rows[closer]] = radius[closer]
-        self.best[rows[closer]] = moved[closer]
+        self.best[rows[closer]] = points[closer]
 
 
 def check_logits(logits: Tensor) -> None:

@@ -55,10 +55,10 @@ class Alarm:
         """What to tell people; None while all is quiet."""
         if not self.better:
             return None
-        told = f"weak attack: plain PGD does better than {self.method} on {self.better} of {self.n} images tried"
+        sentence = f"weak attack: plain PGD does better than {self.method} on {self.better} of {self.n} images tried"
         parts = [f"by up to {self.largest:.0%}"] if self.largest else []
         parts += [f"{self.unfound} where it had found nothing"] if self.unfound else []
-        return f"{told} ({', '.join(parts)}). Its radii are too large there, and so is the area."
+        return f"{sentence} ({', '.join(parts)}). Its radii are too large there, and so is the area."
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary."""
@@ -107,9 +107,9 @@ def check_attack_strength(
     check_images(images)
     if not len(images) == len(criterion) == len(radius):
         raise InputError(f"found {len(images)} images, {len(criterion)} criteria and {len(radius)} radii.")
-    known = radius.isfinite().to(images.device)
-    bound = torch.where(known, SHARE * radius.to(images), largest if math.isfinite(largest) else 1.0)
-    found = torch.full_like(bound, torch.inf)
+    has_radius = radius.isfinite().to(images.device)
+    bound = torch.where(has_radius, SHARE * radius.to(images), largest if math.isfinite(largest) else 1.0)
+    radius_of_pgd = torch.full_like(bound, torch.inf)
     with frozen(classifier):
         for rows in in_batches(len(images), batch_size):
             index = torch.arange(rows.start, rows.stop, device=images.device)
@@ -117,13 +117,13 @@ def check_attack_strength(
             search = AttackState(classifier, images[rows], criterion.rows(index), box=box, generator=generator)
             for of, step, random in WALKS:
                 _walk(search, bound[rows], of, step, random)
-            found[rows] = search.radius
-    better = found.isfinite()
-    gains = 1 - found[better & known] / radius.to(images)[better & known]
+            radius_of_pgd[rows] = search.radius
+    better = radius_of_pgd.isfinite()
+    gains = 1 - radius_of_pgd[better & has_radius] / radius.to(images)[better & has_radius]
     return Alarm(
         n=len(images),
         better=int(better.sum()),
-        unfound=int((better & ~known).sum()),
+        unfound=int((better & ~has_radius).sum()),
         largest=float(gains.max()) if len(gains) else 0.0,
         method=method,
     )
@@ -140,10 +140,10 @@ def _walk(search: AttackState, bound: Tensor, of: Literal["margin", "loss"], ste
         rows = search.radius.isinf().nonzero().squeeze(1)
         if len(rows) == 0:
             return
-        seen = search.evaluate(delta[rows], rows, of=of)
-        assert seen.gradient is not None
-        moved = delta[rows] + uphill * scale_to(seen.gradient, step * bound[rows], "rms")
-        delta[rows] = search.inside(project(moved, bound[rows], "rms"), rows)
+        evaluation = search.evaluate(delta[rows], rows, of=of)
+        assert evaluation.gradient is not None
+        candidate = delta[rows] + uphill * scale_to(evaluation.gradient, step * bound[rows], "rms")
+        delta[rows] = search.inside(project(candidate, bound[rows], "rms"), rows)
     rows = search.radius.isinf().nonzero().squeeze(1)
     if len(rows):
         search.evaluate(delta[rows], rows, gradient=False, of=of)

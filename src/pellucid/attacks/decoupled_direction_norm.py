@@ -49,9 +49,11 @@ def decoupled_direction_norm(
     for step in range(steps):
         cosine = (1 + math.cos(math.pi * step / steps)) / 2
         size = last_step_size + (1 - last_step_size) * cosine
-        seen = search.evaluate(perturbation, of="loss")
-        assert seen.gradient is not None
-        perturbation = perturbation + scale_to(nowhere_zero(seen.gradient, search.generator), size, "l2")
-        length = torch.minimum(torch.where(seen.is_satisfied, length * (1 - gamma), length * (1 + gamma)), farthest)
+        evaluation = search.evaluate(perturbation, of="loss")
+        assert evaluation.gradient is not None
+        perturbation = perturbation + scale_to(nowhere_zero(evaluation.gradient, search.generator), size, "l2")
+        length = torch.minimum(
+            torch.where(evaluation.is_satisfied, length * (1 - gamma), length * (1 + gamma)), farthest
+        )
         perturbation = search.inside(scale_to(perturbation, length, "l2"))
     return perturbation

@@ -103,8 +103,8 @@ def run_fixed_budget(
         with frozen(classifier):
             search = _search(classifier, images[rows], criterion.rows(index), box, seed + rows.start)
             perturbation = algorithm(search)
-        moved = images[rows] + perturbation
-        yield rows, moved.clamp(0, 1) if box else moved, search
+        perturbed = images[rows] + perturbation
+        yield rows, perturbed.clamp(0, 1) if box else perturbed, search
         advance(rows.stop - rows.start)
 
 
@@ -114,18 +114,18 @@ def images_that_fit(classifier: nn.Module, images: Tensor) -> int:
     One image is run once and the bytes that autograd keeps for it are counted; twice that is reckoned with, for
     what the backward pass itself needs. On a CPU the budget is 1 GiB, on a GPU 60 % of what is free.
     """
-    held: dict[int, int] = {}
+    bytes_at: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        held[storage.data_ptr()] = storage.nbytes()
+        bytes_at[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     sample = images[:1].detach().clone().requires_grad_(True)
     weights = {p.untyped_storage().data_ptr() for p in classifier.parameters()}
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), torch.enable_grad():
         classifier(sample)
-    own = sum(size for pointer, size in held.items() if pointer not in weights)
+    own = sum(size for pointer, size in bytes_at.items() if pointer not in weights)
     each = 2 * own + 16 * sample[0].numel() * sample.element_size()
     budget = CPU_BUDGET
     if images.device.type == "cuda":
@@ -175,7 +175,7 @@ def _smallest(
         logits = classifier(images)
     check_logits(logits)
     start = criterion.is_satisfied(logits, torch.zeros_like(images))
-    perturbed, found = images.clone(), start.clone()
+    perturbed, is_found = images.clone(), start.clone()
     forward = torch.ones(len(images), dtype=torch.int64, device=images.device)
     gradients, first = torch.zeros_like(forward), start.long() - 1
     rows = (~start).nonzero().squeeze(1)
@@ -183,8 +183,8 @@ def _smallest(
         search = _search(classifier, images[rows], criterion.rows(rows), box, seed)
         algorithm(search)
         perturbed[rows] = search.best
-        found[rows] = search.radius.isfinite()
+        is_found[rows] = search.radius.isfinite()
         forward[rows] += search.forward_passes
         gradients[rows] = search.gradient_evaluations
         first[rows] = search.first_met
-    return AttackResult(images, perturbed, found, start, gradients, forward, first, name)
+    return AttackResult(images, perturbed, is_found, start, gradients, forward, first, name)

@@ -34,10 +34,10 @@ class Epsilon(Section):
 
     @model_validator(mode="after")
     def _one_norm(self) -> Self:
-        given = [n for n in ("linf", "l2", "rms") if getattr(self, n) is not None]
-        if len(given) != 1:
+        norms = [n for n in ("linf", "l2", "rms") if getattr(self, n) is not None]
+        if len(norms) != 1:
             raise ValueError(
-                f"a perturbation's size names exactly one norm (linf, l2 or rms); found {', '.join(given) or 'none'}"
+                f"a perturbation's size names exactly one norm (linf, l2 or rms); found {', '.join(norms) or 'none'}"
             )
         return self
 

@@ -52,13 +52,13 @@ def fast_minimum_norm(
         cosine = (1 + math.cos(math.pi * step / steps)) / 2
         change = last_gamma + (gamma - last_gamma) * cosine
         size = last_step_size + (step_size - last_step_size) * cosine
-        seen = search.evaluate(perturbation)
-        assert seen.gradient is not None
-        to_boundary = seen.value.abs() / lengths(seen.gradient, "l2").clamp_min(1e-12)
+        evaluation = search.evaluate(perturbation)
+        assert evaluation.gradient is not None
+        to_boundary = evaluation.value.abs() / lengths(evaluation.gradient, "l2").clamp_min(1e-12)
         outside = torch.where(search.radius.isfinite(), limit * (1 + change), lengths(perturbation, "l2") + to_boundary)
         inside = torch.minimum(limit * (1 - change), side * search.radius)
-        limit = torch.minimum(torch.where(seen.is_satisfied, inside, outside), farthest)
-        perturbation = perturbation - scale_to(seen.gradient, size, "l2")
+        limit = torch.minimum(torch.where(evaluation.is_satisfied, inside, outside), farthest)
+        perturbation = perturbation - scale_to(evaluation.gradient, size, "l2")
         within = torch.minimum(lengths(perturbation, "l2"), limit)
         perturbation = search.inside(scale_to(perturbation, within, "l2"))
     return perturbation

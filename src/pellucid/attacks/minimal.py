@@ -90,14 +90,14 @@ def minimal(
         raise InputError(f"unknown attack {method!r}. {nearest(method, METHODS)}")
     if isinstance(criterion, RadiusReached):
         raise InputError("a perturbation of a given radius has no smallest size: use attacks.woods2019 or attacks.pgd.")
-    chosen = METHODS[method]
+    entry = METHODS[method]
     return run_minimum_norm(
-        partial(chosen.algorithm, **options),
+        partial(entry.algorithm, **options),
         classifier,
         images,
         criterion,
         name=method,
-        box=chosen.box if box is None else box,
+        box=entry.box if box is None else box,
         seed=seed,
         batch_size=batch_size,
     )

@@ -79,8 +79,8 @@ def pgd(
         for _ in range(steps):
             perturbed.requires_grad_(True)
             (gradient,) = torch.autograd.grad(loss(classifier(perturbed), targets), perturbed)
-            moved = perturbed.detach() + length * steepest(gradient, size.norm)
-            perturbed = (images + project(moved - images, size.value, size.norm)).clamp(0, 1)
+            candidate = perturbed.detach() + length * steepest(gradient, size.norm)
+            perturbed = (images + project(candidate - images, size.value, size.norm)).clamp(0, 1)
         return perturbed.detach()
 
     with frozen(classifier), torch.enable_grad():

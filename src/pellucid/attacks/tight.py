@@ -75,10 +75,10 @@ def tight(
         if len(lost):
             first = _step(normal[lost], start * distance[lost])
             _descend(search, lost, first, range(1, RESCUE_STEPS))
-    found = search.radius.isfinite().nonzero().squeeze(1)
-    if refinement and len(found):
-        best = (search.best - search.images)[found]
-        _descend(search, found, best, range(refinement), within=search.radius[found])
+    indices = search.radius.isfinite().nonzero().squeeze(1)
+    if refinement and len(indices):
+        best = (search.best - search.images)[indices]
+        _descend(search, indices, best, range(refinement), within=search.radius[indices])
     return search.best - search.images
 
 
@@ -101,44 +101,44 @@ def _descend(
     nearest = torch.full_like(length, torch.inf) if within is None else within * root
     for step in steps:
         cosine = (1 + math.cos(math.pi * step / steps.stop)) / 2
-        seen = search.evaluate(perturbation, rows, of="smooth_margin")
-        normal, distance = _boundary(search, rows, seen)
+        evaluation = search.evaluate(perturbation, rows, of="smooth_margin")
+        normal, distance = _boundary(search, rows, evaluation)
         now = lengths(perturbation, "l2")
-        nearest = torch.where(seen.is_satisfied, torch.minimum(nearest, now), nearest)
+        nearest = torch.where(evaluation.is_satisfied, torch.minimum(nearest, now), nearest)
         along = (normal * perturbation).flatten(1).sum(1)
         turned = perturbation + ((LAST_TURN + (FIRST_TURN - LAST_TURN) * cosine) * length).view(-1, 1, 1, 1) * normal
         direction = _step(turned, 1 / lengths(turned, "l2").clamp_min(1e-30))
         # where the linear model is zero along the new direction, but no farther than it can be trusted, and always
         # a little outwards where the criterion is not met and inwards where it is
-        wanted = (along + distance) / (normal * direction).flatten(1).sum(1).clamp_min(0.02)
+        target_length = (along + distance) / (normal * direction).flatten(1).sum(1).clamp_min(0.02)
         if search.box:  # what the box cuts off does not count: twice is enough for a fixed point
             for _ in range(2):
-                reached = (normal * search.inside(_step(direction, wanted), rows)).flatten(1).sum(1)
-                wanted = wanted * ((along + distance) / reached.clamp_min(1e-30)).clamp(0.5, 2)
+                reached = (normal * search.inside(_step(direction, target_length), rows)).flatten(1).sum(1)
+                target_length = target_length * ((along + distance) / reached.clamp_min(1e-30)).clamp(0.5, 2)
         most, least = 0.02 + 0.28 * cosine, 0.001 + 0.019 * cosine
-        low = length * torch.where(seen.is_satisfied, 1 - most, 1 + least)
-        high = length * torch.where(seen.is_satisfied, 1 - least, 1 + most)
-        length = torch.minimum(wanted.clamp(low, high), torch.minimum(nearest * (1 - 1e-4), farthest))
+        low = length * torch.where(evaluation.is_satisfied, 1 - most, 1 + least)
+        high = length * torch.where(evaluation.is_satisfied, 1 - least, 1 + most)
+        length = torch.minimum(target_length.clamp(low, high), torch.minimum(nearest * (1 - 1e-4), farthest))
         perturbation = search.inside(_step(direction, length), rows)
         if search.box:
             cut = lengths(perturbation, "l2").clamp_min(1e-30)
             perturbation = search.inside(_step(direction, length * (length / cut).clamp(1, 2)), rows)
-        finished = seen.is_satisfied & (now <= (1 + LINEAR) * (along + distance))
+        finished = evaluation.is_satisfied & (now <= (1 + LINEAR) * (along + distance))
         if bool(finished.any()):
-            left = (~finished).nonzero().squeeze(1)
-            rows, perturbation, length = rows[left], perturbation[left], length[left]
-            nearest, farthest = nearest[left], farthest[left]
+            unfinished = (~finished).nonzero().squeeze(1)
+            rows, perturbation, length = rows[unfinished], perturbation[unfinished], length[unfinished]
+            nearest, farthest = nearest[unfinished], farthest[unfinished]
             if not len(rows):
                 return
 
 
-def _boundary(search: AttackState, rows: Tensor, seen: PointEvaluation) -> tuple[Tensor, Tensor]:
+def _boundary(search: AttackState, rows: Tensor, evaluation: PointEvaluation) -> tuple[Tensor, Tensor]:
     """The linearised boundary: its unit normal (n, C, H, W), and the L2 distance (n,) to it, negative beyond it."""
-    assert seen.gradient is not None
-    gradient = nowhere_zero(seen.gradient, search.generator)
+    assert evaluation.gradient is not None
+    gradient = nowhere_zero(evaluation.gradient, search.generator)
     slope = lengths(gradient, "l2").clamp_min(1e-30)
     limit = FARTHEST * math.sqrt(gradient[0].numel())
-    distance = (search.criterion.rows(rows).margin(seen.logits).to(slope.dtype) / slope).clamp(-limit, limit)
+    distance = (search.criterion.rows(rows).margin(evaluation.logits).to(slope.dtype) / slope).clamp(-limit, limit)
     return _step(gradient, -1 / slope), distance
 
 

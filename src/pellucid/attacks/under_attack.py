@@ -27,9 +27,9 @@ def task_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """The plain loss of a task, summed: cross entropy for int64 (N,), binary cross entropy for float (N, K)."""
     if not targets.is_floating_point():
         return F.cross_entropy(logits, targets, reduction="sum")
-    known = ~targets.isnan()
+    is_known = ~targets.isnan()
     losses = F.binary_cross_entropy_with_logits(logits, targets.nan_to_num(0.0), reduction="none")
-    return (losses * known).sum()
+    return (losses * is_known).sum()
 
 
 def logits_under_attack(
@@ -59,13 +59,13 @@ def logits_under_attack(
         batch_size: images at a time.
     """
     device = device_of(classifier)
-    found: list[Tensor] = []
+    logits: list[Tensor] = []
     for rows in in_batches(len(images), batch_size):
         pixels = as_pixels(images[rows], device)
         labels = torch.from_numpy(np.ascontiguousarray(targets[rows])).to(device)
         generator = torch.Generator(device).manual_seed(seed + rows.start)
         attacked = pgd(classifier, pixels, labels, loss=loss, size=size, steps=steps, generator=generator)
         with frozen(classifier), torch.no_grad():
-            found.append(classifier(attacked).float())
+            logits.append(classifier(attacked).float())
         advance(rows.stop - rows.start)
-    return torch.cat(found).cpu().numpy()
+    return torch.cat(logits).cpu().numpy()

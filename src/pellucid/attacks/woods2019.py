@@ -45,9 +45,9 @@ def algorithm_1(search: AttackState, *, length: float = 20.0, steps: int = 450, 
     perturbation = torch.zeros_like(search.images)
     average = torch.zeros_like(perturbation)
     for step in range(steps):
-        seen = search.evaluate(perturbation, of="loss")
-        assert seen.gradient is not None
-        direction = torch.where(seen.is_satisfied.view(-1, 1, 1, 1), -perturbation, seen.gradient)
+        evaluation = search.evaluate(perturbation, of="loss")
+        assert evaluation.gradient is not None
+        direction = torch.where(evaluation.is_satisfied.view(-1, 1, 1, 1), -perturbation, evaluation.gradient)
         direction = direction / (1e-8 + lengths(direction, "rms").view(-1, 1, 1, 1))
         if momentum > 0:
             average = momentum * average + (1 - momentum) * direction
@@ -99,19 +99,19 @@ def woods2019(
             batch_size=batch_size,
         )
     parts = [
-        _where_it_ended(images[rows], moved, search)
-        for rows, moved, search in run_fixed_budget(
+        _where_it_ended(images[rows], perturbed, search)
+        for rows, perturbed, search in run_fixed_budget(
             algorithm, classifier, images, criterion, box=box, batch_size=batch_size
         )
     ]
     return concatenate(parts)
 
 
-def _where_it_ended(images: Tensor, moved: Tensor, search: AttackState) -> AttackResult:
+def _where_it_ended(images: Tensor, perturbed: Tensor, search: AttackState) -> AttackResult:
     reached = search.first_met >= 0
     return AttackResult(
         images=images,
-        perturbed=moved,
+        perturbed=perturbed,
         found=reached,
         met_at_start=torch.zeros_like(reached),
         gradient_evaluations=search.gradient_evaluations,

@@ -100,7 +100,7 @@ def serve(
     from pellucid.annotations.schema import store_name
     from pellucid.annotator.setup import ServiceOptions, open_service
 
-    chosen = ServiceOptions(
+    options = ServiceOptions(
         order=_order(order),
         per_image=per_image,
         limit=limit,
@@ -117,7 +117,7 @@ def serve(
     if beside is not None:
         ImageCheck(beside, refuse=False).check_decoding(dataset)
     service = open_service(
-        dataset, load_model(model, place), store, name=str(model), beside=second, options=chosen, check=check
+        dataset, load_model(model, place), store, name=str(model), beside=second, options=options, check=check
     )
     tell_seen(check.found(), judging=False)
     typer.echo(f"{len(service.dataset)} images of {data}/{split}; annotations go to {store_name(store)}")

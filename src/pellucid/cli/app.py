@@ -72,8 +72,8 @@ app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(flag: bool) -> None:
+    if flag:
         typer.echo(f"pellucid {__version__}")
         raise typer.Exit
 
@@ -113,10 +113,10 @@ def main() -> None:
         )
         sys.exit(INTERRUPTED)
     except (OSError, MemoryError, RuntimeError) as error:
-        said = str(error) if type(error).__name__ == "TrainingError" else in_words(error)
-        if said is None:
+        message = str(error) if type(error).__name__ == "TrainingError" else in_words(error)
+        if message is None:
             raise
-        sys.exit(f"pellucid: {said}")
+        sys.exit(f"pellucid: {message}")
 
 
 if __name__ == "__main__":

@@ -64,15 +64,15 @@ def fetch(
     """
     from pellucid.data.download.fetch import RECORDS, fetch_dataset
 
-    found = fetch_dataset(name, root, files=file or (), keep=keep)
-    if not found:
+    files = fetch_dataset(name, root, files=file or (), keep=keep)
+    if not files:
         typer.echo(f"{name} is in {root} already, fetched in another way; --file NAME fetches a file all the same")
-    for one in found:
+    for one in files:
         count = len(one.contents)
-        done = "there already" if one.was_there else f"fetched: {count:,} file{'s' if count > 1 else ''}"
+        outcome = "there already" if one.was_there else f"fetched: {count:,} file{'s' if count > 1 else ''}"
         checked = f"{one.title} as published" if one.published else f"no checksum is published; its {one.title} is"
         where = "" if one.published else f", recorded in {root / RECORDS}"
-        typer.echo(f"{one.name}: {done} ({checked} {one.digest}{where})")
+        typer.echo(f"{one.name}: {outcome} ({checked} {one.digest}{where})")
 
 
 @app.command("check")

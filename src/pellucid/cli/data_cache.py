@@ -78,10 +78,10 @@ def cache(
             manifests.append(cache_path(dataset, size=size, channels=colours, directory=out))
     rows = []
     for path in manifests:
-        held = verify_cache(path, progress=True, workers=workers) if verify else open_manifest(path)
-        assert held is not None
-        size_text = f"{held.images * held.image_bytes / 1e6:,.1f} MB"
-        rows.append([held.split, f"{held.images:,}", size_text, str(len(held.files)), path.name])
+        manifest = verify_cache(path, progress=True, workers=workers) if verify else open_manifest(path)
+        assert manifest is not None
+        size_text = f"{manifest.images * manifest.image_bytes / 1e6:,.1f} MB"
+        rows.append([manifest.split, f"{manifest.images:,}", size_text, str(len(manifest.files)), path.name])
     checked = "; every byte is what was written" if verify else ""
     shape = f"{size} × {size} pixels, {colours} channel{'s' if colours > 1 else ''}"
     show(f"{name}: {shape}{checked}", ["part", "images", "size", "files", "manifest"], rows)

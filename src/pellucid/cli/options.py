@@ -112,11 +112,11 @@ def split_names(text: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def choices(text: str, known: Any, kind: str) -> list[str]:  # noqa: ANN401
+def choices(text: str, names: Any, kind: str) -> list[str]:  # noqa: ANN401
     """Names as `split_names` reads them, each of them known."""
     from pellucid.utils.resources import check_known
 
-    return check_known(split_names(text), known, kind)
+    return check_known(split_names(text), names, kind)
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -155,9 +155,9 @@ def show_result(result: Result, out: Path | None = None) -> None:
         raise InputError(result.problem)
 
 
-def tell_seen(found: SeenImages, *, judging: bool = True) -> None:
+def tell_seen(seen_images: SeenImages, *, judging: bool = True) -> None:
     """Say which of the images the network has seen before."""
-    for message in found.messages(judging=judging):
+    for message in seen_images.messages(judging=judging):
         typer.echo(f"note: {message}", err=True)
 
 

@@ -24,14 +24,14 @@ def output_names(stems: Sequence[str]) -> list[str]:
         ['img', 'img-3', 'img-2', 'IMG-4', 'img-adversarial-2']
     """
     own = {_folded(stem) for stem in stems}
-    taken = {_folded(name) for name in RESERVED}
+    in_use = {_folded(name) for name in RESERVED}
     names = []
     for stem in stems:
         name, number = stem, 1
-        while _written(name) & taken or (number > 1 and _folded(name) in own):
+        while _written(name) & in_use or (number > 1 and _folded(name) in own):
             number += 1
             name = f"{stem}-{number}"
-        taken |= _written(name)
+        in_use |= _written(name)
         names.append(name)
     return names
 

@@ -106,13 +106,13 @@ class Augmentation:
             self._toning = _toning(self.options)
         if images.shape[0] == 0:
             return images, regions
-        moved = images if regions is None else torch.cat([images, regions], 1)
+        stacked = images if regions is None else torch.cat([images, regions], 1)
         if self.options.pad or self._flip:
-            moved = pad_and_flip(moved, self.options.pad, self._flip)
+            stacked = pad_and_flip(stacked, self.options.pad, self._flip)
         for step in self._moving:
-            moved = step(moved)
+            stacked = step(stacked)
         channels = images.shape[1]
-        images, regions = moved[:, :channels], None if regions is None else moved[:, channels:]
+        images, regions = stacked[:, :channels], None if regions is None else stacked[:, channels:]
         for step in self._toning:
             images = step(images)
         if self._moving or self._toning:
@@ -151,8 +151,8 @@ def pad_and_flip(images: Tensor, pad: int, flip: float) -> Tensor:
     if flip:
         columns = torch.where(torch.rand(n, 1, device=here) < flip, columns.flip(1), columns)
     places = (rows[:, :, None] * width + columns[:, None, :]).view(n, 1, height * width)
-    taken = images.reshape(n, channels, height * width).gather(2, places.expand(n, channels, height * width))
-    return taken.view(n, channels, height, width)
+    pixels = images.reshape(n, channels, height * width).gather(2, places.expand(n, channels, height * width))
+    return pixels.view(n, channels, height, width)
 
 
 def _moving(options: AugmentOptions, size: tuple[int, int]) -> list[nn.Module]:

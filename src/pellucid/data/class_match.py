@@ -45,11 +45,11 @@ def match_classes(
     _check_task(dataset, classes, task)
     names = dict(names or {})
     _check_names(dataset, classes, names)
-    wanted = [names.get(c, c) for c in classes]
+    names_in_data = [names.get(c, c) for c in classes]
     for name in names.values():
-        if wanted.count(name) > 1:
+        if names_in_data.count(name) > 1:
             raise InputError(f"two classes of the model are matched with {name!r} of {where}: match each with its own.")
-    source = [dataset.classes.index(c) if c in dataset.classes else None for c in wanted]
+    source = [dataset.classes.index(c) if c in dataset.classes else None for c in names_in_data]
     if source == list(range(len(dataset.classes))):
         same = tuple(classes) == dataset.classes
         return (dataset if same else _renamed(dataset, classes, dataset.targets)), []
@@ -78,9 +78,11 @@ def _check_task(dataset: Dataset, classes: Sequence[str], task: Task) -> None:
         return
     hint = "Open the data for the model's task (see --data-option)."
     if task == "multilabel" and len(classes) == 1:
-        shown = classes[0] if classes[0] in dataset.classes else f"one of {', '.join(dataset.classes)}"
+        example = classes[0] if classes[0] in dataset.classes else f"one of {', '.join(dataset.classes)}"
         hint = f"It has the one label {classes[0]}: where the data are folders, say which of them shows it, as "
-        hint += f"--data-option positive={shown}." if shown == classes[0] else f"--data-option positive=…, {shown}."
+        hint += (
+            f"--data-option positive={example}." if example == classes[0] else f"--data-option positive=…, {example}."
+        )
     raise InputError(
         f"the model is {task} and tells {_listed(classes)}; {dataset.card.name} is {dataset.task}, labelled with "
         f"{_listed(dataset.classes)}. {hint}"
@@ -98,11 +100,11 @@ def _check_names(dataset: Dataset, classes: Sequence[str], names: Mapping[str, s
 def _check_no_images(dataset: Dataset, extra: Sequence[str]) -> None:
     """Refuse images that show a class which the model does not have."""
     count = {c: int((dataset.targets == dataset.classes.index(c)).sum()) for c in extra}
-    shown = [f"{c} ({n:,} images)" for c, n in count.items() if n]
-    if shown:
+    lines = [f"{c} ({n:,} images)" for c, n in count.items() if n]
+    if lines:
         raise InputError(
             f"{dataset.card.name}/{dataset.split} has images of classes that the model does not have: "
-            f"{', '.join(shown)}. If they have other names there, match them with --map MODEL=DATA; if not, open the "
+            f"{', '.join(lines)}. If they have other names there, match them with --map MODEL=DATA; if not, open the "
             "data without them (a folder: --data-option 'classes=[\"…\"]')."
         )
 
@@ -120,5 +122,5 @@ def _renamed(dataset: Dataset, classes: Sequence[str], targets: npt.NDArray[np.g
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:8])
-    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8:,} more"
+    text = ", ".join(names[:8])
+    return text if len(names) <= 8 else f"{text} and {len(names) - 8:,} more"

@@ -124,13 +124,13 @@ class Dataset:
     def subset(self, indices: Sequence[int] | npt.NDArray[np.integer]) -> Dataset:
         """The images at `indices`, in that order, with their regions."""
         rows = [int(i) for i in indices]
-        read = self.read
+        read_image = self.read
         return replace(
             self,
             ids=tuple(self.ids[i] for i in rows),
             patients=tuple(self.patients[i] for i in rows),
             targets=self.targets[rows],
-            read=lambda i: read(rows[i]),
+            read=lambda i: read_image(rows[i]),
             regions=self.regions.subset(rows) if self.regions is not None else None,
             files=tuple(self.files[i] for i in rows) if self.files else (),
             shards=None,
@@ -144,8 +144,8 @@ class Dataset:
             return self
         if count < 1:
             raise InputError(f"--limit must be at least 1; found {count}.")
-        chosen = np.random.default_rng(seed).choice(len(self), count, replace=False)
-        return self.subset(np.sort(chosen))
+        indices = np.random.default_rng(seed).choice(len(self), count, replace=False)
+        return self.subset(np.sort(indices))
 
     def _hash(self) -> str:
         digest = hashlib.sha256()
@@ -172,6 +172,6 @@ Splits = dict[str, Dataset]
 def get_split(splits: Mapping[str, Dataset], name: str) -> Dataset:
     """The part called `name`; an InputError names the parts there are."""
     if name not in splits:
-        found = next(iter(splits.values())).card.name if splits else "dataset"
-        raise InputError(f"{found} has no {name!r} part; it has: {', '.join(splits) or 'none'}.")
+        whose = next(iter(splits.values())).card.name if splits else "dataset"
+        raise InputError(f"{whose} has no {name!r} part; it has: {', '.join(splits) or 'none'}.")
     return splits[name]

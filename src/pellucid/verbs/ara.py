@@ -82,8 +82,8 @@ class AraResult(Result):
     @property
     def title(self) -> str:
         """How many images of what were attacked, and how."""
-        found = self.found
-        return f"{found['images']} images of {found['data']}/{found['split']}, {found['protocol']}"
+        summary = self.found
+        return f"{summary['images']} images of {summary['data']}/{summary['split']}, {summary['protocol']}"
 
     def tables(self) -> list[Table]:
         """One row per kind."""
@@ -92,13 +92,13 @@ class AraResult(Result):
     @property
     def warnings(self) -> list[str]:
         """Why an area is undefined, and whether the attack is too weak to be believed."""
-        told = [
+        messages = [
             f"{self.label}, {kind}: {message}"
             for kind, one in self.kinds.items()
             for message in (one["reason"], one["alarm"]["message"])
             if message
         ]
-        return [*self.notes, *told]
+        return [*self.notes, *messages]
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write ara.json, radii.csv and curve.png."""
@@ -188,7 +188,7 @@ def ara(
     for name in names:
         if name not in KINDS:
             raise InputError(f"unknown kind of area {name!r}. {nearest(name, KINDS)}")
-    config, shown = AttackConfig(protocol, seed), label or model_names([model.path])[0]
+    config, model_name = AttackConfig(protocol, seed), label or model_names([model.path])[0]
     session = open_session(
         model,
         data,
@@ -205,18 +205,18 @@ def ara(
     about = session.about() | {"limit": limit, "training_images": session.seen()}
     decisions = sum(len(target.decisions(dataset.targets)[0]) for target in targets)
     with work_folder(out) as folder:
-        with progress_context(f"attack {shown}", decisions):
+        with progress_context(f"attack {model_name}", decisions):
             digest = session.weights_sha256
             measured = measure(
                 model, images, dataset, targets, config, folder, weights_sha256=digest, batch_size=batch_size
             )
-        found = conclude(model, images, dataset, measured, config, draws, folder, about=about)
+        summary = conclude(model, images, dataset, measured, config, draws, folder, about=about)
         radii = (folder / RADII).read_bytes()
     curves = []
     for kind, one in measured.items():
         curve, target = curve_of(one, dataset), one.robustness_target
-        curves.append(AraCurve(shown, kind, *curve[:2], target.naive, curve.upper, target.measure))
-    return AraResult(shown, found, curves, radii, session.warnings)
+        curves.append(AraCurve(model_name, kind, *curve[:2], target.naive, curve.upper, target.measure))
+    return AraResult(model_name, summary, curves, radii, session.warnings)
 
 
 def _line(label: str, kind: str, one: Mapping[str, Any]) -> list[str]:

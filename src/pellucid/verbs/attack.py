@@ -60,8 +60,8 @@ class Attacked(Result):
     def rows(self) -> list[dict[str, Any]]:
         """For each image whether a perturbation was found, and its root mean square."""
         return [
-            {"image": i, "found": bool(found), "radius": float(radius) if found else None}
-            for i, (found, radius) in enumerate(zip(self.found.tolist(), self.radius.tolist(), strict=True))
+            {"image": i, "found": bool(is_found), "radius": float(radius) if is_found else None}
+            for i, (is_found, radius) in enumerate(zip(self.found.tolist(), self.radius.tolist(), strict=True))
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -112,24 +112,24 @@ def attack(
     check_images(batch, channels=model.input_spec.channels)
     if images.ndim == 3:
         truth = truth.reshape(1, *truth.shape[-1:]) if model.task == "multilabel" else truth.reshape(1)
-    wanted = (len(batch),) if model.task == "multiclass" else (len(batch), len(model.classes))
-    if tuple(truth.shape) != wanted:
-        raise InputError(f"labels of a {model.task} model must have shape {wanted}; found {tuple(truth.shape)}.")
+    shape = (len(batch),) if model.task == "multiclass" else (len(batch), len(model.classes))
+    if tuple(truth.shape) != shape:
+        raise InputError(f"labels of a {model.task} model must have shape {shape}; found {tuple(truth.shape)}.")
     if model.task == "multilabel":
         truth = truth.float()
     criterion = _criterion(model, truth, label)
     if method in BOUNDED:
         assert size is not None
         generator = torch.Generator(place).manual_seed(seed)
-        moved = BOUNDED[method](model, batch, truth, loss=task_loss, size=size, generator=generator, **options)
-        found = _satisfied(model, moved, batch, criterion)
+        perturbed = BOUNDED[method](model, batch, truth, loss=task_loss, size=size, generator=generator, **options)
+        is_found = _satisfied(model, perturbed, batch, criterion)
     else:
         result = minimal(model, batch, criterion, method=method, seed=seed, **options)
-        moved, found = result.perturbed, result.found
+        perturbed, is_found = result.perturbed, result.found
         if size is not None:
-            found = found & (lengths(moved.double() - batch.double(), size.norm) <= size.value)
-    kept = torch.where(found.view(-1, 1, 1, 1), moved, batch)
-    return Attacked(batch, kept, found, method, size, name_of(model))
+            is_found = is_found & (lengths(perturbed.double() - batch.double(), size.norm) <= size.value)
+    best = torch.where(is_found.view(-1, 1, 1, 1), perturbed, batch)
+    return Attacked(batch, best, is_found, method, size, name_of(model))
 
 
 def _criterion(model: Model, truth: Tensor, label: str | None) -> Criterion:
@@ -146,11 +146,11 @@ def _criterion(model: Model, truth: Tensor, label: str | None) -> Criterion:
     return label_flipped(numbers, truth[:, index] == 1, thresholds)
 
 
-def _satisfied(model: Model, moved: Tensor, images: Tensor, criterion: Criterion) -> Tensor:
+def _satisfied(model: Model, perturbed: Tensor, images: Tensor, criterion: Criterion) -> Tensor:
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            return criterion.is_satisfied(model(moved), moved - images)
+            return criterion.is_satisfied(model(perturbed), perturbed - images)
     finally:
         model.train(was_training)

@@ -111,8 +111,8 @@ class ExplanationAttackResult(Result):
     def warnings(self) -> list[str]:
         """Which images the model has seen before, and why some have no figures."""
         without = self.summary["without_figures"].items()
-        told = [f"{count} of {self.summary['n']} images have no figures: {reason}" for reason, count in without]
-        return [*self.images.seen.messages(judging=False), *told]
+        failures = [f"{count} of {self.summary['n']} images have no figures: {reason}" for reason, count in without]
+        return [*self.images.seen.messages(judging=False), *failures]
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write the figures as JSON and CSV, the curve, images.npz with everything as numbers, and the pictures."""
@@ -127,34 +127,38 @@ class ExplanationAttackResult(Result):
 
     def _keep(self, path: Path) -> None:
         """The perturbed images and all maps as numbers: 8-bit pictures would round the perturbation away."""
-        found = self.manipulation
+        result = self.manipulation
         arrays = {
-            "images": found.images, "perturbed": found.perturbed, "before": found.before, "after": found.after,
-            "targets": found.decision.targets,
+            "images": result.images, "perturbed": result.perturbed, "before": result.before, "after": result.after,
+            "targets": result.decision.targets,
         }  # fmt: skip
         plain: dict[str, Any] = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
         with whole_file(path) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(stream, names=np.array(list(self.images.sources)), **plain)
 
     def _draw(self, i: int, path: Path) -> None:
-        found, attack = self.manipulation, self.manipulation.attack
+        result, attack = self.manipulation, self.manipulation.attack
         original = Pair(
-            0.0, found.images[i].cpu().numpy(), found.before[i].cpu().numpy(),
-            found.classes[int(found.decision.decided[i])], float(found.decision.probability[i]), 1.0, "",
+            0.0, result.images[i].cpu().numpy(), result.before[i].cpu().numpy(),
+            result.classes[int(result.decision.decided[i])], float(result.decision.probability[i]), 1.0, "",
         )  # fmt: skip
         pairs = [
             Pair(
                 budget,
-                found.perturbed[b, i].cpu().numpy(),
-                found.after[b, i].cpu().numpy(),
-                found.classes[int(found.decided[b, i])],
-                float(found.probability[b, i]),
-                float(found.similarity["rank_correlation"][b, i]),
-                "invalidated" if found.found[b, i] else "not invalidated" if found.met[b, i] else "no such image found",
+                result.perturbed[b, i].cpu().numpy(),
+                result.after[b, i].cpu().numpy(),
+                result.classes[int(result.decided[b, i])],
+                float(result.probability[b, i]),
+                float(result.similarity["rank_correlation"][b, i]),
+                "invalidated"
+                if result.found[b, i]
+                else "not invalidated"
+                if result.met[b, i]
+                else "no such image found",
             )
             for b, budget in enumerate(attack.budgets)
         ]
-        explained = found.classes[int(found.decision.targets[i])]
+        explained = result.classes[int(result.decision.targets[i])]
         title = f"{self.images.titles[i]}: {attack.method} of {explained}, {attack.goal}"
         manipulation_pictures(original, pairs, method=attack.method, title=title, path=path)
 
@@ -218,12 +222,12 @@ def attack_explanation(
         **asdict(attack),
     }
     with work_folder(out) as folder, progress_context("attack explanations", len(images.names) * len(attack.budgets)):
-        pixels, kept = as_pixels(images.pixels, device_of(model)), ResultsStore(folder / "kept", record)
-        found = manipulate(model, pixels, attack, targets=target, thresholds=thresholds, store=kept)
-    summary = manipulation_summary(found, Bootstrap(list(images.sources), seed=seed))
+        pixels, store = as_pixels(images.pixels, device_of(model)), ResultsStore(folder / "kept", record)
+        manipulation = manipulate(model, pixels, attack, targets=target, thresholds=thresholds, store=store)
+    summary = manipulation_summary(manipulation, Bootstrap(list(images.sources), seed=seed))
     about = {"format": 1, "model": name_of(model), "data": images.data, "split": images.split}
     about |= {"training_images": images.seen.to_json()}
-    return ExplanationAttackResult(about, found, images, summary, pictures)
+    return ExplanationAttackResult(about, manipulation, images, summary, pictures)
 
 
 def _named(model: Model, data: Dataset | Tensor, limit: int | None, seed: int) -> NamedImages:

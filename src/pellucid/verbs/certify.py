@@ -49,12 +49,12 @@ class Certification(Result):
     @property
     def rows(self) -> list[dict[str, Any]]:
         """Accuracy and abstentions under noise, the certified area, and the attacked one if there is one."""
-        found = self.found
-        shares = [{"figure": name, **found[name]} for name in ("accuracy", "abstentions")]
+        summary = self.found
+        shares = [{"figure": name, **summary[name]} for name in ("accuracy", "abstentions")]
         areas = [
-            {"figure": f"ara_{end}", "value": found[end]["ara"], "low": found[end]["interval"][0],
-             "high": found[end]["interval"][1], "n": found["n"], "reason": found[end]["reason"]}
-            for end in ("certified", "attack") if found[end] is not None
+            {"figure": f"ara_{end}", "value": summary[end]["ara"], "low": summary[end]["interval"][0],
+             "high": summary[end]["interval"][1], "n": summary["n"], "reason": summary[end]["reason"]}
+            for end in ("certified", "attack") if summary[end] is not None
         ]  # fmt: skip
         plain: list[dict[str, Any]] = finite([*shares, *areas])
         return plain
@@ -65,27 +65,27 @@ class Certification(Result):
 
     def tables(self) -> list[Table]:
         """The main figures, and in the title what they rest on."""
-        found, certified, attack = self.found, self.found["certified"], self.found["attack"]
+        summary, certified, attack = self.found, self.found["certified"], self.found["attack"]
         rows = [
-            ["accuracy under noise", _share(found["accuracy"]["value"]), _interval(found["accuracy"], _share)],
-            ["abstentions", _share(found["abstentions"]["value"]), _interval(found["abstentions"], _share)],
+            ["accuracy under noise", _share(summary["accuracy"]["value"]), _interval(summary["accuracy"], _share)],
+            ["abstentions", _share(summary["abstentions"]["value"]), _interval(summary["abstentions"], _share)],
             ["ARA, certified: at least", _number(certified["ara"]), _interval(certified, _number)],
         ]
         if attack is not None:
             rows.append(["ARA, attacked: at most", _number(attack["ara"]), _interval(attack, _number)])
-        what = "images" if found["task"] == "multiclass" else "labels of images"
-        none, confidence = found["abstained"]["certificate"], f"{100 * found['confidence']:g} %"
-        told = [f"n = {found['n']} {what}, {found['samples']} samples, confidence {confidence}"]
-        told += [f"{none} not certified", *([f"{attack['found']} attacks confirmed"] if attack is not None else [])]
-        title = f"{found['images']} images of {found['data']}/{found['split']}, noise {found['sigma']:g}"
-        return [Table(f"{title}\n{'; '.join(told)}", ["smoothed classifier", "value", "95 % interval"], rows)]
+        what = "images" if summary["task"] == "multiclass" else "labels of images"
+        none, confidence = summary["abstained"]["certificate"], f"{100 * summary['confidence']:g} %"
+        notes = [f"n = {summary['n']} {what}, {summary['samples']} samples, confidence {confidence}"]
+        notes += [f"{none} not certified", *([f"{attack['found']} attacks confirmed"] if attack is not None else [])]
+        title = f"{summary['images']} images of {summary['data']}/{summary['split']}, noise {summary['sigma']:g}"
+        return [Table(f"{title}\n{'; '.join(notes)}", ["smoothed classifier", "value", "95 % interval"], rows)]
 
     @property
     def warnings(self) -> list[str]:
         """Why a bound is undefined, and whether certificates and attacks contradict each other."""
         reasons = [end["reason"] for end in (self.found["certified"], self.found["attack"]) if end is not None]
-        told = dict.fromkeys([*reasons, self.found["alarm"]["message"]])
-        return [*self.notes, *(message for message in told if message)]
+        messages = dict.fromkeys([*reasons, self.found["alarm"]["message"]])
+        return [*self.notes, *(message for message in messages if message)]
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write certify.json, certify.csv and curve.png."""
@@ -154,7 +154,7 @@ def certify(
     bracket = bracket_of(rows, dataset, target)
     about = session.about()
     fingerprint = about.pop("fingerprint")
-    found = {
+    summary = {
         "format": 1,
         **about,
         "limit": limit,
@@ -167,7 +167,7 @@ def certify(
         AraCurve(names[name], "attack", c.radius, c.accuracy, target.naive, measure=target.measure)
         for name, c in curves_of(bracket, dataset).items()
     ]
-    return Certification(found, curves, decisions, session.warnings)
+    return Certification(summary, curves, decisions, session.warnings)
 
 
 def trained_noise(model: Model) -> float:
@@ -185,9 +185,9 @@ def trained_noise(model: Model) -> float:
     return float(noise)
 
 
-def _interval(found: Mapping[str, Any], shown: Callable[[float | None], str]) -> str:
-    low, high = found["interval"] if "interval" in found else (found["low"], found["high"])
-    return f"[{shown(low)}, {shown(high)}]" if _known(low) else "none"
+def _interval(share: Mapping[str, Any], text_of: Callable[[float | None], str]) -> str:
+    low, high = share["interval"] if "interval" in share else (share["low"], share["high"])
+    return f"[{text_of(low)}, {text_of(high)}]" if _known(low) else "none"
 
 
 def _share(value: float | None) -> str:

@@ -55,4 +55,4 @@ def dataset(
     splits = open_dataset(name, root, seed=seed, options=options)
     if split is not None:
         return ImageDataset.of(get_split(splits, split))
-    return {part: ImageDataset.of(found) for part, found in splits.items()}
+    return {part: ImageDataset.of(part_data) for part, part_data in splits.items()}

@@ -153,11 +153,11 @@ def explain(
             logits = model(batch)
         check_answers(logits, "there is nothing to explain")
         chances = logits.softmax(1) if model.task == "multiclass" else logits.sigmoid()
-        chosen = logits.argmax(1) if targets is None else _numbers(targets, model.classes)
-        found = explain_images(method, model, batch, chosen, **options)
+        target_classes = logits.argmax(1) if targets is None else _numbers(targets, model.classes)
+        explanation = explain_images(method, model, batch, target_classes, **options)
     finally:
         model.train(was_training)
-    return Explanations(found, batch, chances, model.classes, name_of(model))
+    return Explanations(explanation, batch, chances, model.classes, name_of(model))
 
 
 def _numbers(targets: Tensor | int | str | Sequence[str], classes: Sequence[str]) -> Tensor | int:

@@ -64,14 +64,14 @@ class Figures(Result):
         Raises:
             InputError: no such figure, with those there are.
         """
-        wanted = {"metric": metric, "class_name": class_name, **where}
+        conditions = {"metric": metric, "class_name": class_name, **where}
         for row in self.measured:
-            if all(getattr(row, key) == value for key, value in wanted.items()):
+            if all(getattr(row, key) == value for key, value in conditions.items()):
                 return Estimate(row.value, row.low, row.high, row.n, row.reason)
         metrics = dict.fromkeys(row.metric for row in self.measured)
         classes = dict.fromkeys(row.class_name for row in self.measured)
         raise InputError(
-            f"there is no figure {wanted}. {nearest(metric, metrics)} Of: {', '.join(classes)}; see .rows."
+            f"there is no figure {conditions}. {nearest(metric, metrics)} Of: {', '.join(classes)}; see .rows."
         )
 
 

@@ -87,9 +87,9 @@ class TrustResult(Result):
 
     def _page(self) -> TrustPage:
         methods, samples, about = self.trust.methods.values(), self.samples, self.about
-        shown = min(len(samples.images), max((f.curves["maps_by_depth"].shape[1] for f in methods), default=0))
+        count = min(len(samples.images), max((f.curves["maps_by_depth"].shape[1] for f in methods), default=0))
         explained = [self.classes[t] for t in samples.targets.tolist()]
-        told = {
+        facts = {
             "Network": str(about["model"]),
             "Images": f"{self.trust.images} of {about['data']}/{about['split']}, seed {about['seed']}",
             "Class explained": "the network’s decision; of several labels, the surest of those the image shows",
@@ -101,9 +101,9 @@ class TrustResult(Result):
         }
         return TrustPage(
             f"Can the explanations of {Path(str(about['model'])).stem} be trusted?",
-            told,
+            facts,
             self.trust,
-            samples.images[:shown].cpu().numpy(),
+            samples.images[:count].cpu().numpy(),
             [f"{i}: {c}" for i, c in zip(samples.ids, explained, strict=True)],
         )
 
@@ -176,7 +176,7 @@ def trust(
     with work_folder(out) as folder:
         store = ResultsStore(folder / "kept", record)
         thresholds = model.card.get("thresholds")
-        found = judge_all(model, samples, names, settings, store, others=others, thresholds=thresholds)
+        result = judge_all(model, samples, names, settings, store, others=others, thresholds=thresholds)
     about: dict[str, Any] = {
         "model": name_of(model),
         **record,
@@ -188,7 +188,7 @@ def trust(
         n: c.found().to_json() for n, c in zip(others, checks[1:], strict=True)
     }  # fmt: skip
     notes = [*session.notes, *(text for check in checks for text in check.found().messages())]
-    return TrustResult(about, found, samples, model.classes, notes)
+    return TrustResult(about, result, samples, model.classes, notes)
 
 
 def _looked_at(session: Session, checks: Sequence[ImageCheck], seed: int, limit: int | None) -> TrustSamples:
@@ -213,14 +213,14 @@ def _named(model: Model, beside: Sequence[Model]) -> dict[str, Model]:
     Raises:
         InputError: other classes or another input.
     """
-    found = {}
+    named = {}
     for name, other in zip(model_names([m.path for m in beside]), beside, strict=True):
         if other.classes != model.classes or other.input_spec != model.input_spec:
             where = name_of(other)
             raise InputError(f"{where} has other classes, channels or image size than the network: it cannot agree.")
         same = other.architecture == model.architecture
-        found[f"{name} ({'same' if same else 'other'} architecture)"] = other
-    return found
+        named[f"{name} ({'same' if same else 'other'} architecture)"] = other
+    return named
 
 
 def _shown(row: TrustRow | None) -> str:

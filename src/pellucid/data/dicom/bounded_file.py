@@ -29,8 +29,8 @@ class BoundedFile:
 
     def read(self, count: int = -1) -> bytes:
         """At most `count` bytes from here on; all of them where it is negative."""
-        left = max(0, self._size - self._file.tell())
-        return self._file.read(left if count < 0 else min(count, left))
+        remaining = max(0, self._size - self._file.tell())
+        return self._file.read(remaining if count < 0 else min(count, remaining))
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a place."""

@@ -98,16 +98,16 @@ def read_dicom(path: str | Path, *, window: int | None = None, frame: int | None
     path = Path(path)
     image = open_dicom(path)
     try:
-        chosen = _frame(image, frame)
+        number = _frame(image, frame)
         with panics_as_errors():
-            pixels = _decode(image, chosen - 1)
-        lift_functional_groups(image, chosen - 1)
+            pixels = _decode(image, number - 1)
+        lift_functional_groups(image, number - 1)
         return _shown(image, pixels, window)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except Exception as error:  # decoders raise whatever they like at damaged data
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"{path}: truncated or damaged ({said[-1].strip()}). {WHAT_TO_DO}") from error
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"{path}: truncated or damaged ({lines[-1].strip()}). {WHAT_TO_DO}") from error
 
 
 @contextmanager

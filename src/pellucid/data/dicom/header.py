@@ -127,26 +127,26 @@ def read_header(path: str | Path, *, frame: int | None = None) -> Header:
 def _spacing_of_frame(image: DicomObject, frame: int | None, notes: list[str]) -> Spacing | None:
     """The spacing of a frame, from 1; of all frames, where they agree, for None."""
     count = max(len(image.get("PerFrameFunctionalGroupsSequence") or ()), 1)
-    found = set()
+    spacings = set()
     for index in range(count) if frame is None else (frame - 1,):
         lift_functional_groups(image, index)
-        found.add(_spacing(image, notes))
-    return found.pop() if len(found) == 1 else None
+        spacings.add(_spacing(image, notes))
+    return spacings.pop() if len(spacings) == 1 else None
 
 
 def _spacing(image: DicomObject, notes: list[str]) -> Spacing | None:
     """The first spacing that makes sense; of one that does not, a note is taken."""
     for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
         try:
-            found = numbers(image, keyword)
+            spacing = numbers(image, keyword)
         except ValueError as error:
             notes.append(f"{error}; counts as not known")
             continue
-        if found and (len(found) != 2 or min(found) <= 0):
-            told = ", ".join(f"{v:g}" for v in found)
-            notes.append(f"{keyword} is {told}, not two numbers above 0; counts as not known")
-        elif found:
-            return Spacing(found[0], found[1], keyword)
+        if spacing and (len(spacing) != 2 or min(spacing) <= 0):
+            text = ", ".join(f"{v:g}" for v in spacing)
+            notes.append(f"{keyword} is {text}, not two numbers above 0; counts as not known")
+        elif spacing:
+            return Spacing(spacing[0], spacing[1], keyword)
     return None
 
 

@@ -58,11 +58,11 @@ def gray_table(image: DicomObject, window: int | None = None) -> npt.NDArray[np.
     if image.get("PixelRepresentation", 0) == 1:
         stored[2 ** (bits - 1) :] -= 2**bits
     values, low, high = _modality(image, stored)
-    shown = _voi(image, values, low, high, window)
+    grays = _voi(image, values, low, high, window)
     if image.get("PhotometricInterpretation", "") == "MONOCHROME1":
-        shown = 1 - shown
-    shown[_padding(image, stored)] = 0
-    return np.asarray(np.rint(shown * WHITE), dtype=np.uint16)
+        grays = 1 - grays
+    grays[_padding(image, stored)] = 0
+    return np.asarray(np.rint(grays * WHITE), dtype=np.uint16)
 
 
 def numbers(image: DicomObject, keyword: str) -> list[float]:
@@ -73,12 +73,12 @@ def numbers(image: DicomObject, keyword: str) -> list[float]:
     """
     try:
         value = image.get(keyword)
-        found = [] if value in (None, "") else [float(v) for v in np.atleast_1d(value)]
+        entries = [] if value in (None, "") else [float(v) for v in np.atleast_1d(value)]
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{keyword} is not a number") from error
-    if not np.isfinite(found).all():
-        raise ValueError(f"{keyword} is {', '.join(f'{v:g}' for v in found)}; expected finite numbers")
-    return found
+    if not np.isfinite(entries).all():
+        raise ValueError(f"{keyword} is {', '.join(f'{v:g}' for v in entries)}; expected finite numbers")
+    return entries
 
 
 def whole(image: DicomObject, keyword: str, default: int | None = None) -> int:
@@ -87,12 +87,12 @@ def whole(image: DicomObject, keyword: str, default: int | None = None) -> int:
     Raises:
         ValueError: naming the attribute, where it is missing without a default, or is no single whole number.
     """
-    found = numbers(image, keyword)
-    if not found and default is not None:
+    entries = numbers(image, keyword)
+    if not entries and default is not None:
         return default
-    if len(found) != 1 or found[0] != int(found[0]):
-        raise ValueError(f"{keyword} is missing" if not found else f"{keyword} is not one whole number")
-    return int(found[0])
+    if len(entries) != 1 or entries[0] != int(entries[0]):
+        raise ValueError(f"{keyword} is missing" if not entries else f"{keyword} is not one whole number")
+    return int(entries[0])
 
 
 def _modality(image: DicomObject, stored: Values) -> tuple[Values, float, float]:
@@ -137,14 +137,14 @@ def windowed(values: Values, centre: float, width: float, function: str = "LINEA
     from pydicom.dataset import Dataset as NewObject
     from pydicom.pixels.processing import apply_windowing
 
-    made = NewObject()
-    made.PhotometricInterpretation, made.PixelRepresentation, made.BitsStored = "MONOCHROME2", 0, 1  # from 0 to 1
-    made.add_new("WindowCenter", "FD", centre)  # as "DS" it could have 16 letters at most
-    made.add_new("WindowWidth", "FD", width)
-    made.VOILUTFunction = function
+    window = NewObject()
+    window.PhotometricInterpretation, window.PixelRepresentation, window.BitsStored = "MONOCHROME2", 0, 1  # from 0 to 1
+    window.add_new("WindowCenter", "FD", centre)  # as "DS" it could have 16 letters at most
+    window.add_new("WindowWidth", "FD", width)
+    window.VOILUTFunction = function
     try:
         with np.errstate(over="ignore"):  # far below a SIGMOID window: 1 / (1 + infinity) is the 0 that is meant
-            return np.asarray(apply_windowing(values, made), dtype=np.float64)
+            return np.asarray(apply_windowing(values, window), dtype=np.float64)
     except ValueError as error:
         raise ValueError(f"WindowWidth is {width:g}, VOILUTFunction {function!r}: {error}") from error
 
@@ -179,8 +179,8 @@ def _lut(item: DicomObject, what: str, image: DicomObject) -> tuple[float, Value
     entries = entries[:count]
     needed = max(int(entries.max()).bit_length(), 8)
     if needed != depth:
-        told = f": the descriptor says {depth} bits, the greatest entry is {entries.max():,}"
-        note(f"the {what} has another depth than its descriptor says; its entries were gone by", told)
+        detail = f": the descriptor says {depth} bits, the greatest entry is {entries.max():,}"
+        note(f"the {what} has another depth than its descriptor says; its entries were gone by", detail)
     return float(first), entries.astype(np.float64), 2.0**needed - 1
 
 

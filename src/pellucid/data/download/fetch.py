@@ -85,19 +85,19 @@ def fetch_dataset(name: str, root: str | Path, *, files: Sequence[str] = (), kee
     if release is None:
         raise InputError(f"{name}: nothing is published under this name; it reads data of your own or built in.")
     folder = Path(root).expanduser()
-    chosen = release.choose(files, name)
-    found = {file.name: one for file in chosen if (one := _recorded(file, folder)) is not None}
-    if not (files or found) and _laid_out(entry, folder):
+    release_files = release.choose(files, name)
+    fetched = {file.name: one for file in release_files if (one := _recorded(file, folder)) is not None}
+    if not (files or fetched) and _laid_out(entry, folder):
         return []
-    missing = [file for file in chosen if file.name not in found]
+    missing = [file for file in release_files if file.name not in fetched]
     _check_space(missing, folder)
     if missing and (rest := _by_hand(name, release, folder)):
         warnings.warn(rest, stacklevel=2)  # before hours of downloading
     for file in missing:
-        found[file.name] = _fetch(file, folder, keep)
+        fetched[file.name] = _fetch(file, folder, keep)
     if rest := _by_hand(name, release, folder):
-        raise InputError(f"{'the files at fixed addresses are there. ' if found else ''}{rest}")
-    return [found[file.name] for file in chosen]
+        raise InputError(f"{'the files at fixed addresses are there. ' if fetched else ''}{rest}")
+    return [fetched[file.name] for file in release_files]
 
 
 def _fetch(file: ReleaseFile, folder: Path, keep: bool) -> Fetched:
@@ -118,12 +118,14 @@ def _fetch(file: ReleaseFile, folder: Path, keep: bool) -> Fetched:
             raise InputError(f"{path}: {error} Take it away, and it is downloaded.") from error
     else:
         with progress_bar(file.name, (file.size or 0) / _MB, unit="MB") as advance:
-            shown = 0
+            megabytes_told = 0
 
             def move(have: int, total: int | None) -> None:
-                nonlocal shown
-                advance((have - shown) / _MB, f"of {total / _MB:,.0f} MB" if total and total != file.size else "")
-                shown = have
+                nonlocal megabytes_told
+                advance(
+                    (have - megabytes_told) / _MB, f"of {total / _MB:,.0f} MB" if total and total != file.size else ""
+                )
+                megabytes_told = have
 
             otherwise = f"fetch the file by other means, put it at {path}, and call this again"
             download(file.url, path, check, progress=move, otherwise=otherwise)

@@ -60,10 +60,12 @@ class Release:
             return by_hand
         first = [file for file in self.files if not file.optional]
         size = sum(file.size or 0 for file in first)
-        told = f"{len(first)} file{'s' if len(first) > 1 else ''}, {size / 1e9:.1f} GB" if first else "choose by --file"
+        offer = (
+            f"{len(first)} file{'s' if len(first) > 1 else ''}, {size / 1e9:.1f} GB" if first else "choose by --file"
+        )
         others = [file.name for file in self.files if file.optional]
         named = ", ".join(others[:_SHOWN]) + (f" … ({len(others)} in all)" if len(others) > _SHOWN else "")
-        return "; ".join(filter(None, (told, f"also {named}" if first and named else named, by_hand)))
+        return "; ".join(filter(None, (offer, f"also {named}" if first and named else named, by_hand)))
 
     def choose(self, names: Sequence[str], dataset: str) -> tuple[ReleaseFile, ...]:
         """The files called `names`; all that are not optional for none.
@@ -71,12 +73,12 @@ class Release:
         Raises:
             InputError: for an unknown name, or where one must be chosen.
         """
-        known = {file.name: file for file in self.files}
+        file_of = {file.name: file for file in self.files}
         for name in names:
-            if name not in known:
-                raise InputError(f"{dataset} has no file {name!r}. {nearest(name, known)}")
-        chosen = tuple(known[name] for name in dict.fromkeys(names))
-        chosen = chosen or tuple(file for file in self.files if not file.optional)
-        if self.files and not chosen:
-            raise InputError(f"{dataset}: choose files by --file NAME. There are: {', '.join(known)}.")
-        return chosen
+            if name not in file_of:
+                raise InputError(f"{dataset} has no file {name!r}. {nearest(name, file_of)}")
+        choice = tuple(file_of[name] for name in dict.fromkeys(names))
+        choice = choice or tuple(file for file in self.files if not file.optional)
+        if self.files and not choice:
+            raise InputError(f"{dataset}: choose files by --file NAME. There are: {', '.join(file_of)}.")
+        return choice

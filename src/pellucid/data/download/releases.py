@@ -102,7 +102,7 @@ MEDMNIST = Release(  # MD5: the package medmnist 3.0.2
             unpack=False,
             optional=True,
         )
-        for name, known in SETS.items()
-        for size, md5 in zip(SIZES, known.md5, strict=True)
+        for name, facts in SETS.items()
+        for size, md5 in zip(SIZES, facts.md5, strict=True)
     )
 )

@@ -48,7 +48,7 @@ def unpack(
     """
     hidden = root / f".{archive.name}.unpacking"
     shutil.rmtree(hidden, ignore_errors=True)  # what a killed process left
-    written: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     top = PurePosixPath(below).parts
     try:
         hidden.mkdir(parents=True)
@@ -57,12 +57,12 @@ def unpack(
             if parts[: len(top)] != top or len(parts) <= len(top):
                 continue
             path = "/".join(parts[len(top) :])
-            if path in written:
+            if path in sizes:
                 raise InputError(f"{archive}: {name}: occurs twice in the archive; it is not unpacked.")
-            written[path] = _write(content, hidden / path, progress)
-        if not written:
+            sizes[path] = _write(content, hidden / path, progress)
+        if not sizes:
             raise InputError(f"{archive}: no file {'below ' + below if below else 'in it'}. Fetch it again.")
-        _move(written, hidden, root)
+        _move(sizes, hidden, root)
     except InputError:
         raise
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
@@ -76,7 +76,7 @@ def unpack(
         ) from error
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
-    return written
+    return sizes
 
 
 def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
@@ -158,13 +158,13 @@ def _write(content: IO[bytes], path: Path, progress: Callable[[int], None] | Non
     return size
 
 
-def _move(written: dict[str, int], hidden: Path, root: Path) -> None:
+def _move(sizes: dict[str, int], hidden: Path, root: Path) -> None:
     """From the hidden folder to the goal; a file of the same size there is taken for an earlier copy."""
-    for path, size in written.items():
+    for path, size in sizes.items():
         there = root / path
         if os.path.lexists(there) and not (there.is_file() and there.stat().st_size == size):
             raise InputError(f"{there}: in the way of the archive's {path} of {size:,} bytes. Move it away.")
-    for path in written:
+    for path in sizes:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (hidden / path).replace(root / path)
 
