@@ -37,7 +37,9 @@ def network(activation=nn.ReLU, channels=3):
     head = nn.Linear(8, 4)
     net = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
     parts = {"mean": [0.4] * channels, "std": [0.2] * channels, "classes": list("abcd")}
-    wrapped = wrap(net, task="multiclass", input_spec=InputSpec(channels, SIZE), features=body, head=head, **parts)
+    wrapped = wrap(
+        net, task="multiclass", input_spec=InputSpec.square(channels, SIZE), features=body, head=head, **parts
+    )
     return wrapped.eval()
 
 
@@ -120,7 +122,7 @@ SHARED = nn.ReLU()
 def test_guided_backprop_through_half_huber_is_its_slope_times_the_positive_gradient():
     torch.manual_seed(0)
     first, last, bend = nn.Linear(9, 5), nn.Linear(5, 2), HalfHuberReLU(0.5)
-    parts = {"mean": [0.0], "std": [1.0], "classes": ["a", "b"], "input_spec": InputSpec(1, 3)}
+    parts = {"mean": [0.0], "std": [1.0], "classes": ["a", "b"], "input_spec": InputSpec.square(1, 3)}
     model = wrap(nn.Sequential(nn.Flatten(), first, bend, last), task="multilabel", **parts)
     image = torch.rand(1, 1, 3, 3)
     before = first(image.flatten(1)).detach()
@@ -140,7 +142,7 @@ def test_guided_backprop_refuses_what_it_cannot_see_into():
         def forward(self, x):
             return F.relu(self.linear(x.flatten(1)))
 
-    parts = {"mean": [0.0], "std": [1.0], "classes": ["a", "b"], "input_spec": InputSpec(1, 3)}
+    parts = {"mean": [0.0], "std": [1.0], "classes": ["a", "b"], "input_spec": InputSpec.square(1, 3)}
     model = wrap(Functional(), task="multilabel", **parts)
     with pytest.raises(InputError, match=r"nn\.ReLU.*none.*saliency"):
         explain("guided-backprop", model, torch.rand(1, 1, 3, 3), 0)

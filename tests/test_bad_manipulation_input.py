@@ -87,7 +87,7 @@ def test_networks_that_a_method_does_not_fit():
         std=[0.5],
         task="multiclass",
         classes=["a", "b"],
-        input_spec=InputSpec(1, 8),
+        input_spec=InputSpec.square(1, 8),
         features=body,
         head=head,
     )

@@ -96,7 +96,7 @@ def test_grad_cam_goes_through_a_head_that_is_not_linear(images):
     body = nn.Sequential(nn.Conv2d(3, 6, 5, stride=4), nn.ReLU())
     head = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4))
     net = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
-    parts = {"mean": [0.4] * 3, "std": [0.3] * 3, "classes": CLASSES, "input_spec": InputSpec(3, 64)}
+    parts = {"mean": [0.4] * 3, "std": [0.3] * 3, "classes": CLASSES, "input_spec": InputSpec.square(3, 64)}
     wrapped = wrap(net, task="multiclass", features=body, head=head, **parts)
     assert not wrapped.has_linear_head
     with pytest.raises(InputError, match="linear head"):
@@ -121,7 +121,7 @@ def test_saliency_is_the_slope_of_the_logit(images):
     torch.manual_seed(3)
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 4))
     std = [0.5, 0.25, 0.1]
-    parts = {"mean": [0.0] * 3, "std": std, "classes": CLASSES, "input_spec": InputSpec(3, 8)}
+    parts = {"mean": [0.0] * 3, "std": std, "classes": CLASSES, "input_spec": InputSpec.square(3, 8)}
     wrapped = wrap(net, task="multiclass", **parts)
     expected = (net[1].weight.view(4, 3, 8, 8) / torch.tensor(std).view(1, 3, 1, 1)).abs().amax(1)
     maps = saliency(wrapped, images[:, :, :8, :8], TARGETS)
@@ -207,7 +207,7 @@ def test_mistakes_are_explained(model, images):
 
 def test_a_network_without_feature_map_says_what_to_do(images):
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 4))
-    parts = {"mean": [0.5] * 3, "std": [0.2] * 3, "classes": CLASSES, "input_spec": InputSpec(3, 64)}
+    parts = {"mean": [0.5] * 3, "std": [0.2] * 3, "classes": CLASSES, "input_spec": InputSpec.square(3, 64)}
     wrapped = wrap(net, task="multiclass", **parts)
     for name in ("cam", "grad-cam"):
         with pytest.raises(InputError, match=r"features= and head=.*saliency"):

@@ -24,7 +24,7 @@ def linear(channels=1, size=9):
     torch.manual_seed(4)
     net = nn.Sequential(nn.Flatten(), nn.Linear(channels * size * size, 3))
     parts = {"mean": [0.3] * channels, "std": [0.5] * channels, "classes": list("abc")}
-    return wrap(net, task="multilabel", input_spec=InputSpec(channels, size), **parts)
+    return wrap(net, task="multilabel", input_spec=InputSpec.square(channels, size), **parts)
 
 
 def slopes(model, channels=1, size=9):
@@ -35,7 +35,7 @@ def slopes(model, channels=1, size=9):
 def curved(size=9):
     torch.manual_seed(5)
     net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Tanh(), nn.Flatten(), nn.Linear(5 * (size - 2) ** 2, 3))
-    parts = {"mean": [0.4] * 3, "std": [0.2] * 3, "classes": list("abc"), "input_spec": InputSpec(3, size)}
+    parts = {"mean": [0.4] * 3, "std": [0.2] * 3, "classes": list("abc"), "input_spec": InputSpec.square(3, size)}
     return wrap(net, task="multiclass", **parts)
 
 

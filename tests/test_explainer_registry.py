@@ -84,7 +84,7 @@ def test_without_layouts_any_classifier_will_do(name, images):
         std=[0.25] * 3,
         task="multiclass",
         classes=["a", "b", "c", "d"],
-        input_spec=InputSpec(3, 64),
+        input_spec=InputSpec.square(3, 64),
     )
     if EXPLAINERS[name].layouts:
         with pytest.raises(InputError, match="needs the feature map"):

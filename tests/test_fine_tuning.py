@@ -50,7 +50,7 @@ def test_the_weights_are_kept_and_the_activation_is_the_recipes(pellucid, traine
     net = load_model(made.path)
     assert sum(isinstance(m, HalfHuberReLU) for m in net.modules()) == 5
     assert not any(isinstance(m, torch.nn.ReLU) for m in net.modules())
-    assert net.input_spec.size == 32
+    assert net.input_spec.shape == (1, 32, 32)
     assert float(net.mean) == pytest.approx(0.3)
     assert float(net.std) == pytest.approx(0.2)
     assert "wrote " in output

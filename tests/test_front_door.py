@@ -36,7 +36,7 @@ def test_part():
 @pytest.fixture(scope="module")
 def images(test_part, model):
     spec = model.input_spec
-    return torch.stack([image for image, _ in test_part.resize(spec.size, spec.channels)])
+    return torch.stack([image for image, _ in test_part.resize(spec.height, spec.channels)])
 
 
 def test_every_name_is_there_and_stays_what_it_is():
@@ -256,7 +256,7 @@ def test_wrap_asks_for_what_nobody_says():
 
 def test_a_wrapped_model_is_judged_as_a_loaded_one(model, test_part):
     spec = model.input_spec
-    again = pl.wrap(model, model.classes, task=model.task, size=spec.size, channels=1, mean=[0], std=[1])
+    again = pl.wrap(model, model.classes, task=model.task, size=spec.height, channels=1, mean=[0], std=[1])
     found = pl.evaluate(again, test_part)
     assert found.auroc == pl.evaluate(model, test_part).auroc
     assert any("no record" in text for text in found.warnings)

@@ -12,7 +12,7 @@ from pellucid.explainers import explain
 from pellucid.models import wrap
 from pellucid.types import InputError, InputSpec
 
-PARTS = {"mean": [0.4] * 3, "std": [0.2] * 3, "classes": list("abc"), "input_spec": InputSpec(3, 12)}
+PARTS = {"mean": [0.4] * 3, "std": [0.2] * 3, "classes": list("abc"), "input_spec": InputSpec.square(3, 12)}
 
 
 @pytest.fixture(scope="module")

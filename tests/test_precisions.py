@@ -28,7 +28,7 @@ def module():
 def wrapped(net, split=True):
     parts = {"features": net[0], "head": net[2]} if split else {}
     return wrap(net, mean=[0.5] * 3, std=[0.25] * 3, task="multiclass", classes=list("abcd"),
-                input_spec=InputSpec(3, 16), **parts)  # fmt: skip
+                input_spec=InputSpec.square(3, 16), **parts)  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

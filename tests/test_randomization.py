@@ -70,7 +70,7 @@ def test_saliency_of_a_network_with_one_feature_does_not_depend_on_its_head():
 
     torch.manual_seed(0)
     spec = {"mean": [0.0], "std": [1.0], "task": "multiclass", "classes": ["a", "b", "c"]}
-    net = wrap(OneFeature(), **spec, input_spec=InputSpec(1, 32))
+    net = wrap(OneFeature(), **spec, input_spec=InputSpec.square(1, 32))
     found = cascade(Mapper("saliency"), net, IMAGES, TARGETS)
     assert found.layers == ("", "module.head", "module.body")
     assert found.spearman[1].tolist() == pytest.approx([1.0] * 6, abs=1e-4)
@@ -166,7 +166,9 @@ def test_bad_input():
         def forward(self, images):
             return images.flatten(1)[:, :2]
 
-    net = wrap(Fixed(), mean=[0.0], std=[1.0], task="multiclass", classes=["a", "b"], input_spec=InputSpec(1, 32))
+    net = wrap(
+        Fixed(), mean=[0.0], std=[1.0], task="multiclass", classes=["a", "b"], input_spec=InputSpec.square(1, 32)
+    )
     with pytest.raises(InputError, match="no parameters"):
         cascade(Mapper("saliency"), net, IMAGES, TARGETS)
     with pytest.raises(InputError, match=r"rise from 0 to at most 1 layers; found \(0, 3\)"):

@@ -14,7 +14,7 @@ from pellucid.attacks import Misclassified, label_flipped, minimal
 from pellucid.models.smoothing import SmoothedClassifier
 from pellucid.types import Classifier, InputError, InputSpec
 
-SPEC = InputSpec(1, 8)
+SPEC = InputSpec.square(1, 8)
 
 
 class Probit(nn.Module):

@@ -10,7 +10,7 @@ from pellucid.models import create_model, describe, load_model, model_names, rep
 from pellucid.models.activations import ACTIVATIONS, HalfHuberReLU, activation_named, half_huber
 from pellucid.types import InputError, InputSpec
 
-SPEC = InputSpec(channels=3, size=16)
+SPEC = InputSpec.square(3, 16)
 LABELS = {"task": "multiclass", "classes": ["a", "b"]}
 
 

@@ -149,7 +149,7 @@ def test_the_true_mask_is_perfectly_faithful_to_a_network_that_adds_up_the_findi
         std=[1.0],
         task="multilabel",
         classes=[str(i) for i in range(len(masks))],
-        input_spec=InputSpec(1, 32),
+        input_spec=InputSpec.square(1, 32),
     )
     images, targets = masks[:, None], torch.arange(len(masks))
     assert infidelity(net, images, targets, masks).abs().max() < 1e-6

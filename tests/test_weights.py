@@ -140,7 +140,27 @@ WRONG = [
     ),
     ({"architecture": {"name": "small", "options": {"depth": 3}}}, r"small has no option 'depth'"),
     ({"architecture": {"name": "smal"}}, r"unknown model 'smal'\. Did you mean 'small'"),
-    ({"input": {"channels": 1, "size": "64", "mean": [0.5], "std": [0.5]}}, r"input\.size: .*integer; found '64'"),
+    ({"input": {"channels": 1, "size": "64", "mean": [0.5], "std": [0.5]}}, r"input\.height: .*integer; found '64'"),
+    (
+        {"input": {"channels": 1, "size": 64, "width": 64, "mean": [0.5], "std": [0.5]}},
+        r"the key 'input.height' is missing",
+    ),
+    (
+        {"input": {"channels": 1, "size": 64, "geometry": {"fit": "cut"}, "mean": [0.5], "std": [0.5]}},
+        r"input\.geometry\.fit: .*'stretch', 'crop' or 'pad'; found 'cut'",
+    ),
+    (
+        {
+            "input": {
+                "channels": 1,
+                "size": 64,
+                "geometry": {"fit": "crop", "resize": 50, "interpolation": "box", "antialias": True},
+                "mean": [0.5],
+                "std": [0.5],
+            }
+        },
+        r"an image resized to 50 has no crop of 64 × 64",
+    ),
     ({"input": {"channels": 1, "size": 64, "mean": [0.5], "std": [0.0]}}, r"input\.std\.0: .*greater than 0"),
     ({"input": {"channels": 1, "size": 64, "mean": [0.5, 0.5], "std": [0.5]}}, r"mean needs one value per channel"),
     ({"noise": "much"}, r"noise: .*valid number; found 'much'"),
@@ -180,7 +200,7 @@ def test_a_checkpoint_cut_short_is_said(new, share, tmp_path):
 
 def test_what_cannot_be_saved_is_said(tmp_path):
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
-    wrapped = wrap(net, mean=[0.5], std=[0.5], task="multiclass", classes=["a", "b"], input_spec=InputSpec(1, 4))
+    wrapped = wrap(net, mean=[0.5], std=[0.5], task="multiclass", classes=["a", "b"], input_spec=InputSpec.square(1, 4))
     with pytest.raises(InputError, match="create_model"):
         save_model(wrapped, tmp_path)
     with pytest.raises(InputError, match="already: classes"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, get_args, runtime_checkable
 
 if TYPE_CHECKING:  # the command line reads these words before it needs torch
     import numpy as np
@@ -70,12 +70,179 @@ class Batch(NamedTuple):
     marks: Marks | None = None
 
 
+Fit = Literal["stretch", "crop", "pad"]
+Interpolation = Literal["bilinear", "bicubic", "lanczos", "box", "hamming", "nearest"]
+
+_WITHOUT_ANTIALIAS = ("bilinear", "bicubic")  # those that torch's resize knows
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How an image of any size becomes the rectangle that a network takes.
+
+    Attributes:
+        fit: `stretch` changes height and width each to what is asked for; `crop` scales both by the same factor and
+            cuts the rectangle out of the centre; `pad` scales both by the same factor until the whole image fits, and
+            fills the rest on both sides alike.
+        resize: of `crop`, the shorter side before the rectangle is cut out; None for as small as covers it. Of
+            `stretch`, the side of a square that the image is stretched to first, of which the rectangle is then cut
+            out; None for the rectangle itself. `pad` has none.
+        interpolation: the filter of the resize. With antialiasing it is Pillow's of that name, which averages over all
+            source pixels when it shrinks; `bilinear` is Pillow's triangle.
+        antialias: False for `torch.nn.functional.interpolate` without antialiasing (align_corners=False), bilinear or
+            bicubic, rounded to the image's own bits; as torchvision's resize of a tensor with antialias=False.
+        offset: where a crop begins when an odd number of pixels is cut off: `round` to the even one, as torchvision and
+            timm do, or `floor`, as transformers does.
+        fill: of `pad`, the value of what is beside the image, from 0 (black) to 1 (white).
+
+    Raises:
+        InputError: settings that contradict each other.
+
+    Example:
+        >>> str(Geometry("crop", resize=256, interpolation="bicubic"))
+        'crop of 256, bicubic'
+    """
+
+    fit: Fit = "stretch"
+    resize: int | None = None
+    interpolation: Interpolation = "bilinear"
+    antialias: bool = True
+    offset: Literal["round", "floor"] = "round"
+    fill: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("fit", self.fit, get_args(Fit)),
+            ("interpolation", self.interpolation, get_args(Interpolation)),
+            ("offset", self.offset, ("round", "floor")),
+        ):
+            if value not in allowed:
+                raise InputError(f"{name} must be one of {', '.join(allowed)}; found {value!r}.")
+        if self.resize is not None and not _is_length(self.resize):
+            raise InputError(f"resize must be a positive whole number of pixels; found {self.resize!r}.")
+        if self.fit == "pad" and self.resize is not None:
+            raise InputError(f"pad makes the whole image fit and takes no resize; found {self.resize}.")
+        if not self.antialias and self.interpolation not in _WITHOUT_ANTIALIAS:
+            raise InputError(
+                f"without antialiasing there are {' and '.join(_WITHOUT_ANTIALIAS)}; found {self.interpolation}."
+            )
+        if not 0 <= self.fill <= 1:
+            raise InputError(f"fill must lie between 0 (black) and 1 (white); found {self.fill!r}.")
+        if self.fill and self.fit != "pad":
+            raise InputError(f"only pad has pixels to fill; found fill {self.fill:g} with {self.fit}.")
+
+    def __str__(self) -> str:
+        words = [self.fit if self.resize is None else f"{self.fit} of {self.resize}", self.interpolation]
+        words += [] if self.antialias else ["no antialiasing"]
+        words += ["floored offset"] if self.offset == "floor" else []
+        words += [f"filled with {self.fill:g}"] if self.fill else []
+        return ", ".join(words)
+
+
 @dataclass(frozen=True)
 class InputSpec:
-    """What a classifier expects of its images: channels, and height and width in pixels (they are square)."""
+    """What a classifier expects of its images.
+
+    Attributes:
+        channels: of an image.
+        height: in pixels.
+        width: in pixels.
+        geometry: how an image of another size is brought to this one.
+
+    Raises:
+        InputError: no positive whole numbers, or a crop that is larger than what it is cut out of.
+
+    Example:
+        >>> InputSpec.square(3, 224).shape
+        (3, 224, 224)
+        >>> InputSpec.parse("crop:256:224:bicubic", channels=3).geometry
+        Geometry(fit='crop', resize=256, interpolation='bicubic', antialias=True, offset='round', fill=0.0)
+    """
 
     channels: int
-    size: int
+    height: int
+    width: int
+    geometry: Geometry = Geometry()  # frozen
+
+    def __post_init__(self) -> None:
+        for name, value in (("channels", self.channels), ("height", self.height), ("width", self.width)):
+            if not _is_length(value):
+                raise InputError(f"an image's {name} must be a positive whole number; found {value!r}.")
+        resize = self.geometry.resize
+        if resize is not None and resize < max(self.height, self.width):
+            raise InputError(
+                f"an image resized to {resize} has no crop of {self.height} × {self.width} pixels in it: give a resize "
+                f"of {max(self.height, self.width)} or more."
+            )
+
+    @classmethod
+    def square(cls, channels: int, size: int, geometry: Geometry = Geometry()) -> Self:
+        """Of images as high as they are wide."""
+        return cls(channels, size, size, geometry)
+
+    @classmethod
+    def parse(cls, text: str, channels: int) -> Self:
+        """From ``FIT[:RESIZE]:SIZE[:INTERPOLATION]`` and, after it, `no-antialias`, `floor` or ``fill=VALUE``.
+
+        SIZE is one number, or ``HEIGHTxWIDTH``.
+
+        Raises:
+            InputError: a text of another form.
+
+        Example:
+            >>> InputSpec.parse("pad:320x256:fill=0.5", channels=1).preprocess
+            'pad:320x256:bilinear:fill=0.5'
+        """
+        fit, *rest = text.strip().split(":")
+        numbers: list[str] = []
+        words: list[str] = []
+        for part in rest:
+            (words if words or not part[:1].isdigit() else numbers).append(part)
+        try:
+            *resize, size = numbers
+            height, width = [int(side) for side in size.split("x")] * (1 if "x" in size else 2)
+            settings: dict[str, Any] = {"resize": int(resize[0])} if resize else {}
+            if len(resize) > 1:
+                raise ValueError
+        except ValueError as error:
+            raise InputError(f"{text!r} is not FIT[:RESIZE]:SIZE[:INTERPOLATION], as crop:256:224:bicubic.") from error
+        for word in words:
+            if word == "no-antialias":
+                settings["antialias"] = False
+            elif word == "floor":
+                settings["offset"] = "floor"
+            elif word.startswith("fill="):
+                try:
+                    settings["fill"] = float(word.removeprefix("fill="))
+                except ValueError as error:
+                    raise InputError(f"{text!r}: fill needs a number from 0 to 1; found {word!r}.") from error
+            else:
+                settings["interpolation"] = word
+        return cls(channels, height, width, Geometry(fit, **settings))  # type: ignore[arg-type]  # it looks itself
+
+    @property
+    def preprocess(self) -> str:
+        """Height, width and geometry as `parse` reads them."""
+        geometry = self.geometry
+        size = f"{self.height}" if self.height == self.width else f"{self.height}x{self.width}"
+        parts = [geometry.fit, *([] if geometry.resize is None else [str(geometry.resize)]), size]
+        parts += [geometry.interpolation, *([] if geometry.antialias else ["no-antialias"])]
+        parts += ["floor"] if geometry.offset == "floor" else []
+        return ":".join(parts + ([f"fill={geometry.fill:g}"] if geometry.fill else []))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one image: channels, height, width."""
+        return self.channels, self.height, self.width
+
+    @property
+    def size_text(self) -> str:
+        """Height and width in pixels, for people."""
+        return f"{self.height} × {self.width}"
+
+
+def _is_length(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 @runtime_checkable

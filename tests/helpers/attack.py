@@ -37,7 +37,7 @@ def network(*, channels=3, task="multiclass", classes=4, activation=nn.ReLU, see
         std=[0.25] * channels,
         task=task,
         classes=[f"c{i}" for i in range(classes)],
-        input_spec=InputSpec(channels, 8),
+        input_spec=InputSpec.square(channels, 8),
     )
     return classifier.to(dtype).eval()
 

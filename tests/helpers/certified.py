@@ -20,7 +20,7 @@ SIDE = 8
 class Linear(nn.Module):
     """Logits W x + b on gray images of 8 × 8: under Gaussian noise the boundary between two answers stays put."""
 
-    input_spec = InputSpec(1, SIDE)
+    input_spec = InputSpec.square(1, SIDE)
 
     def __init__(self, weight, bias, task="multiclass"):
         super().__init__()

@@ -40,7 +40,7 @@ def linear(weight, bias, *, size, channels=1):
         std=[1.0] * channels,
         task="multiclass",
         classes=["a", "b"],
-        input_spec=InputSpec(channels, size),
+        input_spec=InputSpec.square(channels, size),
     ).eval()
 
 

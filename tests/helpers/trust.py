@@ -26,7 +26,7 @@ def linear(weights, task="multilabel", classes=None):
     """A linear classifier of templates (K, C, H, W)."""
     classes = classes or [f"class {k}" for k in range(len(weights))]
     channels = weights.shape[1]
-    spec = InputSpec(channels, weights.shape[2])
+    spec = InputSpec.square(channels, weights.shape[2])
     return wrap(
         Template(weights), mean=[0.0] * channels, std=[1.0] * channels, task=task, classes=classes, input_spec=spec
     )

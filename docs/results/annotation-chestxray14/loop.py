@@ -108,12 +108,12 @@ def score(data: Dataset, networks: dict[str, Path], out: Path) -> list[dict[str,
     Differences are from the network before and from the control, paired over patients.
     """
     shape = load_model(networks[BEFORE], "cpu").input_spec
-    images = materialize(data, size=shape.size, channels=shape.channels, directory=out / "cache")
+    images = materialize(data, size=shape.height, channels=shape.channels, directory=out / "cache")
     methods, task = (), None
     if data.regions is not None:
         methods = METHODS
         task = localization_task(
-            "boxes", data, data.classes, size=shape.size, channels=shape.channels, cache=out / "cache"
+            "boxes", data, data.classes, size=shape.height, channels=shape.channels, cache=out / "cache"
         )
     logits, found = {}, {method: {} for method in methods}
     for name, folder in networks.items():

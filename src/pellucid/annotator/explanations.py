@@ -163,7 +163,7 @@ def to_8_bit(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 def _possible(network: ConvolutionalClassifier) -> list[str]:
     """The heat maps that a network can serve."""
     spec = network.input_spec
-    nothing = torch.zeros((0, spec.channels, spec.size, spec.size), device=device_of(network))
+    nothing = torch.zeros((0, *spec.shape), device=device_of(network))
     possible = []
     for method in OFFERED:
         try:

@@ -111,7 +111,7 @@ def open_service(
     explanations = Explanations(offered, pictures, network, chances, rhos=options.rhos, memory=options.memory)
     shape = network.input_spec
     hold = timedelta(minutes=options.hold_minutes)
-    settings = ServiceSettings(name, shape.size, shape.channels, options.per_image, hold)
+    settings = ServiceSettings(name, shape.height, shape.channels, options.per_image, hold)
     return AnnotationService(offered, chances, store, ranking, explanations, settings, dataset)
 
 
@@ -128,4 +128,4 @@ def _chances(network: ConvolutionalClassifier, pictures: Pixels, offered: Datase
 
 def _pictures(dataset: Dataset, network: ConvolutionalClassifier, cache: Path | None) -> Pixels:
     shape = network.input_spec
-    return materialize(dataset, size=shape.size, channels=shape.channels, directory=cache, progress=True)
+    return materialize(dataset, size=shape.height, channels=shape.channels, directory=cache, progress=True)

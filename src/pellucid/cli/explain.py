@@ -147,7 +147,7 @@ def explain(
             row["maps"] = _keep(arrays, out / f"{subject.name}.npz")
             found.append(row)
             advance(1)
-    about: dict[str, Any] = {"model": str(model), "methods": methods, "size": network.input_spec.size}
+    about: dict[str, Any] = {"model": str(model), "methods": methods, "size": network.input_spec.height}
     about["training_images"] = check.found().to_json()
     if heat:
         about["options"] = mapping.about()

@@ -123,7 +123,7 @@ def from_files(
     for file, header, name in zip(files, headers, names, strict=True):
         pixels = chosen.read(file)
         source, title = (str(file), file.name) if header is None else (header.name, header.name)
-        picture = fit(pixels, spec.size, spec.channels)
+        picture = fit(pixels, spec.height, spec.channels)
         found.append(InputImage(source, title, name, picture, shape=pixels.shape[:2], dicom=header, reading=chosen))
     if check is not None and found:
         check.look_at_files([str(file) for file in files], [one.picture for one in found])
@@ -177,7 +177,7 @@ def from_dataset(
     names = output_names([re.sub(r"[^\w.-]", "_", name) for name in dataset.ids])
     found = []
     for row, name in enumerate(dataset.ids):
-        picture, in_file = fitted(dataset, row, shape.size, shape.channels)
+        picture, in_file = fitted(dataset, row, shape.height, shape.channels)
         file = dataset.files[row].path if dataset.files else None
         found.append(
             InputImage(

@@ -51,7 +51,7 @@ def show_model(
     facts = [
         ["architecture", f"{card['architecture']['name']} {dict(card['architecture'].get('options', {}))}"],
         ["parameters", f"{parameters:,}"],
-        ["images", f"{shape.channels} × {shape.size} × {shape.size}, pixels in [0, 1]"],
+        ["images", f"{shape.channels} × {shape.height} × {shape.width}, pixels in [0, 1]"],
         ["task", network.task],
     ]
     facts += [
@@ -91,7 +91,7 @@ def import_published(
     facts = [
         ["architecture", f"{built['name']}, {built['options'].get('activation', 'relu')}"],
         ["parameters", f"{sum(p.numel() for p in network.parameters()):,}"],
-        ["images", f"{shape.channels} × {shape.size} × {shape.size}, pixels in [0, 1]"],
+        ["images", f"{shape.channels} × {shape.height} × {shape.width}, pixels in [0, 1]"],
         ["classes", ", ".join(network.classes)],
         ["trained on", str(card["data"])],
     ]

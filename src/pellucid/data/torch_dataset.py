@@ -44,7 +44,7 @@ class ImageDataset(Dataset, torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
             size: height and width.
             channels: 1 or 3; the dataset's own by default.
         """
-        return replace(self, item_spec=InputSpec(channels or self.card.native_channels, size))
+        return replace(self, item_spec=InputSpec.square(channels or self.card.native_channels, size))
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """The image and the target at `index`; negative ones count from the end."""
@@ -69,7 +69,7 @@ class ImageDataset(Dataset, torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 
     def _image(self, row: int) -> Tensor:
         if self.item_spec is not None:
-            picture, _ = fitted(self, row, self.item_spec.size, self.item_spec.channels)
+            picture, _ = fitted(self, row, self.item_spec.height, self.item_spec.channels)
             return in_unit_range(torch.from_numpy(np.array(picture)))
         pixels = np.array(self.read(row))
         return in_unit_range(torch.from_numpy(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1).copy()))

@@ -140,7 +140,7 @@ class ImageCheck:
         """
         self.check_decoding(dataset)
         self.check_ids(dataset)
-        pixels = materialize(dataset, size=shape.size, channels=shape.channels, directory=cache, progress=True)
+        pixels = materialize(dataset, size=shape.height, channels=shape.channels, directory=cache, progress=True)
         self.look(dataset, pixels)
         return pixels
 

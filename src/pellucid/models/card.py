@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from pellucid.types import Fit, Geometry, InputSpec, Interpolation
 from pellucid.utils.settings import validate
 
 if TYPE_CHECKING:
@@ -38,16 +40,48 @@ class ArchitectureFields(_Part):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class GeometryFields(_Part):
+    """How an image is brought to the network's height and width; see `types.Geometry`."""
+
+    fit: Fit
+    resize: int | None = None
+    interpolation: Interpolation
+    antialias: bool
+    offset: Literal["round", "floor"] = "round"
+    fill: float = 0.0
+
+
 class InputFields(_Part):
-    """The images that the network takes, and how it normalises them."""
+    """The images that the network takes, and how it normalises them.
+
+    A card without `geometry` stretches images, and `size` alone stands for a height and a width that are equal: so were
+    cards before they had more to say.
+    """
 
     channels: int = Field(ge=1)
-    size: int = Field(ge=1)
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
+    geometry: GeometryFields | None = None
     mean: list[Finite]
     std: list[Annotated[Finite, Field(gt=0)]]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _square(cls, values: Any) -> Any:  # noqa: ANN401
+        if isinstance(values, dict) and "size" in values and not {"height", "width"} & values.keys():
+            rest = {key: value for key, value in values.items() if key != "size"}
+            return {**rest, "height": values["size"], "width": values["size"]}
+        return values
+
+    @property
+    def spec(self) -> InputSpec:
+        """Channels, height, width and geometry."""
+        geometry = Geometry() if self.geometry is None else Geometry(**self.geometry.model_dump())
+        return InputSpec(self.channels, self.height, self.width, geometry)
+
     @model_validator(mode="after")
-    def _one_a_channel(self) -> Self:
+    def _consistent(self) -> Self:
+        self.spec  # noqa: B018  # refuses what contradicts itself
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != self.channels:
                 raise ValueError(f"{name} needs one value per channel, {self.channels}; found {len(values)}")
@@ -90,7 +124,7 @@ class ModelCard(BaseModel):
         task: `multiclass` or `multilabel`.
         classes: the names, one per logit.
         architecture: its name in the registry, and its options.
-        input: channels, size, mean and std.
+        input: channels, height, width, geometry, mean and std.
         weights_sha256: of the weights file that the card was written for.
         thresholds: a class counts as predicted from this probability on; NaN where it has no threshold.
         label_frequencies: of each class among the training images; NaN where nothing is known.
@@ -150,6 +184,22 @@ class ModelCard(BaseModel):
                     f"{name} needs one number for each of the {len(self.classes)} classes; found {len(values)}"
                 )
         return self
+
+
+def card_input(card: Mapping[str, Any]) -> InputSpec:
+    """The images that the network of a card takes.
+
+    Example:
+        >>> card_input({"input": {"channels": 1, "size": 128, "mean": [0.5], "std": [0.25]}}).shape
+        (1, 128, 128)
+    """
+    return InputFields.model_validate(card["input"]).spec
+
+
+def input_table(spec: InputSpec) -> dict[str, Any]:
+    """Channels, height, width and geometry, for a card's table `input`."""
+    geometry = {key: value for key, value in asdict(spec.geometry).items() if value is not None}
+    return {"channels": spec.channels, "height": spec.height, "width": spec.width, "geometry": geometry}
 
 
 def check_card(values: Mapping[str, Any], source: str) -> None:

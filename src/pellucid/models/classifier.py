@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -90,7 +91,7 @@ class ConvolutionalClassifier(_Normalised):
         ...     4,
         ...     task="multiclass",
         ...     classes=("a", "b"),
-        ...     input_spec=InputSpec(1, 8),
+        ...     input_spec=InputSpec.square(1, 8),
         ...     mean=[0.5],
         ...     std=[0.25],
         ... )
@@ -218,7 +219,7 @@ def wrap(
         std: what to divide by then, one value per channel.
         task: `multiclass` or `multilabel`.
         classes: one name a logit.
-        input_spec: the channels and the size that the network was made for.
+        input_spec: the channels, height and width that the network was made for, and how an image is brought there.
         features: normalised images → the feature map (N, D, h, w) that the network pools, a part or bound
             method of `module`. Together with `head` it makes class activation maps possible.
         head: pooled features (N, D) → logits (N, K), a part of `module`.
@@ -229,7 +230,7 @@ def wrap(
     Example:
         >>> body, head = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
         >>> net = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
-        >>> spec = InputSpec(channels=3, size=16)
+        >>> spec = InputSpec.square(3, 16)
         >>> parts = {"mean": [0.5] * 3, "std": [0.25] * 3, "classes": ["cat", "dog"], "input_spec": spec}
         >>> wrap(net, task="multiclass", **parts).has_linear_head
         False
@@ -313,8 +314,8 @@ def _check_split(wrapped: WrappedClassifier, head: nn.Module) -> None:
     """Refuse features and a head that are not the module's own: their maps would explain another network."""
     spec = wrapped.input_spec
     # an input that is not constant, the same every time, without touching the caller's random state
-    ramp = torch.linspace(0, 1, spec.channels * spec.size**2, device=wrapped.mean.device, dtype=wrapped.mean.dtype)
-    image = (ramp * 37 % 1).view(1, spec.channels, spec.size, spec.size)
+    ramp = torch.linspace(0, 1, math.prod(spec.shape), device=wrapped.mean.device, dtype=wrapped.mean.dtype)
+    image = (ramp * 37 % 1).view(1, *spec.shape)
     with torch.no_grad(), frozen(wrapped):
         expected = wrapped(image)
         feature_map = wrapped.features(image)

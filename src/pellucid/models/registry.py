@@ -18,7 +18,7 @@ from pellucid.models.classifier import Architecture, ConvolutionalClassifier
 from pellucid.models.dual_norm import dual_batch_norm
 from pellucid.models.sources.pretrained import IMAGENET_MEAN, IMAGENET_STD, load_pretrained
 from pellucid.models.surgery import replace_activation
-from pellucid.types import InputError, InputSpec
+from pellucid.types import Geometry, InputError, InputSpec
 from pellucid.utils.resources import nearest
 
 if TYPE_CHECKING:
@@ -217,7 +217,8 @@ def create_model(
     classes: Sequence[str],
     task: Task,
     in_channels: int = 1,
-    size: int | None = None,
+    size: int | tuple[int, int] | None = None,
+    geometry: Geometry = Geometry(),  # noqa: B008  # frozen
     pretrained: bool | str | Path = False,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -233,7 +234,9 @@ def create_model(
         classes: one name a logit.
         task: `multiclass` or `multilabel`.
         in_channels: 1 for gray images, 3 for colour.
-        size: height and width of the images in pixels; the network's own by default. Other sizes work too.
+        size: of the images in pixels, one number or (height, width); the network's own by default. Other sizes work
+            too.
+        geometry: how an image is brought to that size.
         pretrained: True for the published weights of this network, or a file or http(s) address of one's own
             (see `load_pretrained`). A head of another size starts anew.
         mean: normalisation, one value per channel; the network's own by default.
@@ -264,7 +267,8 @@ def create_model(
         raise InputError(f"batch_norms must be 1, or 2 for a set for adversarial images; found {batch_norms!r}.")
     if in_channels not in (1, 3):
         raise InputError(f"in_channels must be 1 (gray) or 3 (colour); found {in_channels!r}.")
-    if size is not None and size < 32:
+    height, width = (entry.size if size is None else size,) * 2 if not isinstance(size, tuple) else size
+    if min(height, width) < 32:
         raise InputError(f"size must be at least 32 pixels; found {size!r}.")
     own = {**entry.own_options, **options}
     try:
@@ -287,7 +291,7 @@ def create_model(
         int(backbone.channels),  # type: ignore[arg-type]  # every registered backbone has it
         task=task,
         classes=classes,
-        input_spec=InputSpec(in_channels, entry.size if size is None else size),
+        input_spec=InputSpec(in_channels, height, width, geometry),
         mean=_for_channels(entry.mean, in_channels) if mean is None else mean,
         std=_for_channels(entry.std, in_channels) if std is None else std,
         dropout=dropout,

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from pellucid.models.card import FORMAT, check_card
+from pellucid.models.card import FORMAT, card_input, check_card, input_table
 from pellucid.models.classifier import Architecture, ConvolutionalClassifier
 from pellucid.models.registry import create_model
 from pellucid.models.sources.pretrained import load_exactly, read_tensors
@@ -64,8 +64,7 @@ def save_model(
         "classes": list(model.classes),
         "architecture": {"name": model.architecture.name, "options": model.architecture.options},
         "input": {
-            "channels": model.input_spec.channels,
-            "size": model.input_spec.size,
+            **input_table(model.input_spec),
             "mean": _exact(model.mean),
             "std": _exact(model.std),
         },
@@ -148,17 +147,18 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Convolut
     path = Path(path)
     card = read_model_card(path)
     weights = weights_file(path)
-    architecture, spec = card["architecture"], card["input"]
+    architecture, spec = card["architecture"], card_input(card)
     options = dict(architecture.get("options", {}))
     try:
         model = create_model(
             architecture["name"],
             classes=card["classes"],
             task=card["task"],
-            in_channels=spec["channels"],
-            size=spec["size"],
-            mean=spec["mean"],
-            std=spec["std"],
+            in_channels=spec.channels,
+            size=(spec.height, spec.width),
+            geometry=spec.geometry,
+            mean=card["input"]["mean"],
+            std=card["input"]["std"],
             **options,
         )
     except InputError as error:

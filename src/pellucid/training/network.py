@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pellucid.models.card import card_input
 from pellucid.models.registry import create_model
 from pellucid.models.sources.pretrained import load_pretrained
 from pellucid.models.weights import load_model, read_model_card, weights_file
@@ -80,15 +81,15 @@ def starting_from(recipe: Recipe, trained: str | Path) -> Recipe:
     card = read_model_card(trained)
     options: dict[str, Any] = dict(card["architecture"].get("options", {}))
     options |= {key: recipe.model.options[key] for key in REPLACED if key in recipe.model.options}
-    spec = card["input"]
+    spec = card_input(card)
     path = Path(trained)
     model = recipe.model.model_copy(
         update={
             "name": card["architecture"]["name"],
-            "size": spec["size"],
-            "channels": spec["channels"],
-            "mean": tuple(spec["mean"]),
-            "std": tuple(spec["std"]),
+            "size": spec.height,
+            "channels": spec.channels,
+            "mean": tuple(card["input"]["mean"]),
+            "std": tuple(card["input"]["std"]),
             "pretrained": str(weights_file(path).resolve()),
             "sha256": card["weights_sha256"],
             "options": options,

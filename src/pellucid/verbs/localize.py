@@ -122,7 +122,7 @@ def localize(
         data.card.name,
         session.dataset,
         model.classes,
-        size=spec.size,
+        size=spec.height,
         channels=spec.channels,
         regions=regions or None,
         cache=cache,

@@ -73,8 +73,8 @@ def wrap(
         >>> from torch import nn
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
         >>> model = wrap(net, ["cat", "dog"], size=32, mean=[0.5] * 3, std=[0.25] * 3)
-        >>> model.has_linear_head, model.input_spec
-        (True, InputSpec(channels=3, size=32))
+        >>> model.has_linear_head, model.input_spec.shape
+        (True, (3, 32, 32))
     """
     settings = input_settings(module, size, channels, mean, std)
     model = wrap_module(
@@ -83,7 +83,7 @@ def wrap(
         std=settings.std,
         task=task,
         classes=classes,
-        input_spec=InputSpec(settings.channels, settings.size),
+        input_spec=InputSpec.square(settings.channels, settings.size),
         features=features,
         head=head,
     )

@@ -58,7 +58,7 @@ class HeatMapOutput:
                     f"--{name} is an option of none of the methods asked for. These have it: {_with(name)}."
                 )
         spec = network.input_spec
-        nothing = torch.zeros((0, spec.channels, spec.size, spec.size), device=device_of(network))
+        nothing = torch.zeros((0, *spec.shape), device=device_of(network))
         for method, own in self._options.items():  # what cannot be served is refused before any work
             explain(method, network, nothing, 0, **own)
 

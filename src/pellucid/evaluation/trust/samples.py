@@ -94,10 +94,10 @@ def gather_trust_samples(
     if len(dataset) == 0:
         raise InputError(f"{dataset.card.name}/{dataset.split} holds no images to explain.")
     sample, shape = dataset.limit(limit, seed=seed), classifier.input_spec
-    images = materialize(sample, size=shape.size, channels=shape.channels, directory=cache, progress=True)
+    images = materialize(sample, size=shape.height, channels=shape.channels, directory=cache, progress=True)
     logits = predict(classifier, images)
     check_answers(logits, "its explanations explain nothing", sample.ids)
-    look = {"size": shape.size, "channels": shape.channels, "limit": limit, "cache": cache}
+    look = {"size": shape.height, "channels": shape.channels, "limit": limit, "cache": cache}
     place: LocalizationTask | str
     shortcut: ShortcutTask | str
     mosaics: Mosaics | str
