@@ -22,7 +22,7 @@ from pellucid.models import create_model, load_model
 from pellucid.study import load_study, run_study
 from pellucid.study.annotation_loop import measures
 from pellucid.study.annotation_loop import run as loop_module
-from pellucid.study.annotation_loop.conclusion import Aim, conclude, costs, reach
+from pellucid.study.annotation_loop.conclusion import Aim, costs, reach, summarize_loop
 from pellucid.study.annotation_loop.config import BASE, LoopSettings
 from pellucid.study.annotation_loop.run import _with_others
 from pellucid.study.annotation_loop.session import ANNOTATOR, hold_session, read_session
@@ -74,13 +74,13 @@ def shows(part, row):
 
 
 def test_the_annotator_marks_what_is_there_and_nothing_else(part, session):
-    assert len(session.done) == len(set(session.done)) == 5
+    assert len(session.image_ids) == len(set(session.image_ids)) == 5
     row_of = {name: row for row, name in enumerate(part.ids)}
-    relevant, irrelevant = session.annotations.masks(session.done, part.classes, 32)
+    relevant, irrelevant = session.annotations.masks(session.image_ids, part.classes, 32)
     mass = part.classes.index("Mass")
     assert not np.delete(relevant | irrelevant, mass, axis=1).any()  # nothing is said of another finding
     both = 0
-    for i, name in enumerate(session.done):
+    for i, name in enumerate(session.image_ids):
         seen = shows(part, row_of[name])
         assert seen  # an image with nothing to mark is skipped
         for label, drawn in (("Mass", relevant), (SHORTCUT_LABEL, irrelevant)):
@@ -95,8 +95,8 @@ def test_the_annotator_marks_what_is_there_and_nothing_else(part, session):
                 assert np.array_equal(drawn[i, mass], expected)
         both += len(seen) == 2
     assert both >= 2
-    said = session.annotations.labels(session.done, part.classes)
-    np.testing.assert_array_equal(said[:, mass], part.targets[[row_of[n] for n in session.done], mass])
+    said = session.annotations.labels(session.image_ids, part.classes)
+    np.testing.assert_array_equal(said[:, mass], part.targets[[row_of[n] for n in session.image_ids], mass])
     assert np.isnan(np.delete(said, mass, axis=1)).all()
     assert MARGIN == 1
 
@@ -104,21 +104,21 @@ def test_the_annotator_marks_what_is_there_and_nothing_else(part, session):
 def test_a_session_comes_out_the_same_every_time_and_goes_on_after_a_kill(part, network, session, tmp_path):
     path = tmp_path / "annotations.db"
     first = hold(part, network, path, 2)
-    assert first.done == session.done[:2]
+    assert first.image_ids == session.image_ids[:2]
     with open_store(path) as store:  # killed between the last stroke and `done`
         store.put_visit(replace(store.visits(ANNOTATOR)[0], state="offered"))
     whole = hold(part, network, path, 5)
-    assert set(whole.done) == set(session.done)
+    assert set(whole.image_ids) == set(session.image_ids)
     assert len(whole.annotations.marks) == len(session.annotations.marks)  # none twice
     again = hold(part, network, path, 5)
-    assert again.done == whole.done
+    assert again.image_ids == whole.image_ids
     other = hold(part, network, tmp_path / "random.db", 5, order="random")
-    assert other.done != session.done
+    assert other.image_ids != session.image_ids
 
 
 def test_the_first_images_are_nested_and_the_control_has_their_labels_alone(session):
     two, four = session.first(2), session.first(4)
-    assert set(two.image_ids) == set(session.done[:2]) < set(four.image_ids) == set(session.done[:4])
+    assert set(two.image_ids) == set(session.image_ids[:2]) < set(four.image_ids) == set(session.image_ids[:4])
     control = session.first(4, marks=False)
     assert control.marks == ()
     assert control.image_ids == four.image_ids
@@ -315,7 +315,7 @@ def test_an_aim_is_met_where_the_figures_say_so(goal, base, control, after, met,
     told = reach(found, Aim("auroc_gap", goal), study, "marks")
     assert tuple(told["against"][a]["met"] for a in (BASE, "labels only")) == met
     assert tuple(told["against"][a]["shown"] for a in (BASE, "labels only")) == shown
-    said = conclude([told], 30)
+    said = summarize_loop([told], 30)
     assert len(said) == 2
     assert ("is met." in said[0]) == (met[0] is True)
     assert ("not met" in said[1]) == (met[1] is False)

@@ -11,7 +11,7 @@ from helpers.radii import BATCH, COUNT, QUICK, Net, run, toy
 from pellucid.attacks import Misclassified, minimal
 from pellucid.evaluation import Bootstrap
 from pellucid.evaluation.robustness.ara import area
-from pellucid.evaluation.robustness.ara_summary import areas_of, conclude, curve_of
+from pellucid.evaluation.robustness.ara_summary import areas_of, curve_of, summarize_ara
 from pellucid.evaluation.robustness.radii import AttackConfig
 from pellucid.models.inference import as_pixels
 from pellucid.types import InputError
@@ -113,7 +113,7 @@ def test_the_summary_says_what_was_found_and_what_it_cost(tmp_path):
     pixels, dataset = toy()
     found = run(tmp_path, kinds=("attack", "btr"))
     draws = Bootstrap(dataset.patients, 200)
-    results = conclude(Net(), pixels, dataset, found, QUICK, draws, tmp_path, about={"data": "toy"})
+    results = summarize_ara(Net(), pixels, dataset, found, QUICK, draws, tmp_path, about={"data": "toy"})
     assert results == read_sealed(tmp_path / "ara.json")
     assert results["data"] == "toy"
     for kind, radii in found.items():
@@ -131,5 +131,5 @@ def test_the_summary_says_what_was_found_and_what_it_cost(tmp_path):
         assert told["alarm"]["n"] == min(32, right.sum())
     assert results["kinds"]["attack"]["criterion"] == "misclassified"
     # a second process reads it, even with a network that it could not attack
-    again = conclude(nn.Identity(), pixels, dataset, found, QUICK, draws, tmp_path)
+    again = summarize_ara(nn.Identity(), pixels, dataset, found, QUICK, draws, tmp_path)
     assert again == results

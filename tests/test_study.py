@@ -18,9 +18,9 @@ from pellucid.models.inference import predict
 from pellucid.study import evaluation as evaluation_module
 from pellucid.study import load_study
 from pellucid.study.cases import choose
-from pellucid.study.evaluation import judge
+from pellucid.study.evaluation import evaluate_run
 from pellucid.study.evaluation_data import prepare_evaluation_data
-from pellucid.study.results import conclude
+from pellucid.study.results import summarize_study
 from pellucid.study.runs import open_data, plan, train_all
 from pellucid.training import RunFolder, TrainingError
 from pellucid.types import InputError
@@ -98,7 +98,7 @@ def test_the_variants_see_the_same_data_and_start_from_the_same_weights(study, t
 
 def test_a_verdict_is_what_the_network_says(study, trained, stage, tmp_path):
     run = plan(study, trained)[1]
-    verdict = judge(study, run, stage, tmp_path, "cpu")
+    verdict = evaluate_run(study, run, stage, tmp_path, "cpu")
     network = load_model(run.folder)
     np.testing.assert_allclose(verdict.logits, predict(network, stage.images), atol=1e-6)
     assert len(stage.attacked_images) == 8
@@ -117,11 +117,11 @@ def attacked_rows(stage):
 
 def test_nothing_is_judged_twice(study, trained, stage, tmp_path, counted):
     run = plan(study, trained)[0]
-    first = judge(study, run, stage, tmp_path, "cpu")
+    first = evaluate_run(study, run, stage, tmp_path, "cpu")
     done = dict(counted)
     assert done["logits_under_attack"] == 1
     assert done["score_explanations"] == 2
-    again = judge(study, run, stage, tmp_path, "cpu")
+    again = evaluate_run(study, run, stage, tmp_path, "cpu")
     assert counted["logits_under_attack"] == 1
     assert counted["score_explanations"] == 2
     np.testing.assert_array_equal(first.logits, again.logits)
@@ -145,18 +145,18 @@ def test_what_was_kept_under_other_settings_is_not_taken_for_an_answer(
     study, trained, stage, tmp_path, counted, override, attacks, explanations
 ):
     run = plan(study, trained)[0]
-    judge(study, run, stage, tmp_path, "cpu")
+    evaluate_run(study, run, stage, tmp_path, "cpu")
     changed = load_study("demo", [*SMALL, override])
     other = prepare_evaluation_data(changed, None, size=32, channels=1, limit=None, cache=None)
-    judge(changed, run, other, tmp_path, "cpu")
+    evaluate_run(changed, run, other, tmp_path, "cpu")
     assert counted["logits_under_attack"] == attacks
     assert counted["score_explanations"] == explanations
 
 
 def test_a_network_that_was_trained_again_is_judged_again(study, trained, stage, tmp_path, counted):
     first, second = plan(study, trained)
-    a = judge(study, first, stage, tmp_path, "cpu")
-    b = judge(study, replace(first, folder=second.folder), stage, tmp_path, "cpu")  # other weights in its place
+    a = evaluate_run(study, first, stage, tmp_path, "cpu")
+    b = evaluate_run(study, replace(first, folder=second.folder), stage, tmp_path, "cpu")  # other weights in its place
     assert counted["score_explanations"] == 4
     assert not np.array_equal(a.logits, b.logits)
 
@@ -265,7 +265,7 @@ def row(low, high, seeds, value=0.8):
     ],
 )
 def test_a_difference_is_called_one_only_where_images_and_seeds_agree(study, low, high, seeds, remark):
-    (said,) = conclude(study, [row(low, high, seeds)])
+    (said,) = summarize_study(study, [row(low, high, seeds)])
     assert [word for word in ("no difference", "disagree", "one seed") if word in said] == ([remark] if remark else [])
     assert said.startswith("robust against baseline: AUROC")
     middle = np.mean(seeds)
@@ -282,7 +282,7 @@ def test_the_explanations_are_summed_up_by_what_rose_and_what_fell(study):
             strict=True,
         )
     ]
-    (said,) = conclude(study, rows)
+    (said,) = summarize_study(study, rows)
     assert "of 4 headline scores of the explanations 2 are higher, 1 lower, and 1 show no difference" in said
     first = study.evaluation.headline[0]  # in figures, whatever the order of the rows
     assert first == "pointing"
@@ -292,7 +292,7 @@ def test_the_explanations_are_summed_up_by_what_rose_and_what_fell(study):
 
 def test_an_undefined_difference_is_not_called_zero(study):
     undefined = {"value": None, "low": None, "high": None, "reason": "no positives", "seeds": [None]}
-    (said,) = conclude(study, [replace(row(0, 0, [0.0]), difference=undefined)])
+    (said,) = summarize_study(study, [replace(row(0, 0, [0.0]), difference=undefined)])
     assert "(no positives)" in said
     assert "0.000" not in said
 
@@ -305,7 +305,7 @@ def test_conclusions_are_of_means_under_the_largest_attack_and_the_headline(stud
         replace(row(0.01, 0.05, [0.03]), section="localization", metric="otsu_iou", method="cam", target="findings"),
         replace(row(0.01, 0.05, [0.03]), section="localization", metric="auprc", method="cam", target="findings"),
     ]
-    said = conclude(study, rows)
+    said = summarize_study(study, rows)
     assert len(said) == 2
     assert "accuracy under PGD of L∞ 0.01 " in said[0]
     assert "of 1 headline scores" in said[1]
@@ -318,7 +318,7 @@ def test_results_are_json_without_nan(study, trained, stage, tmp_path):
     from pellucid.utils.resources import write_json
 
     runs = plan(study, trained)
-    verdicts = {r.label: [judge(study, r, stage, tmp_path / r.label, "cpu")] for r in runs}
+    verdicts = {r.label: [evaluate_run(study, r, stage, tmp_path / r.label, "cpu")] for r in runs}
     results = assemble(study, open_data(study.data, None), stage, verdicts, runs)
     write_json(tmp_path / "results.json", results)
     text = (tmp_path / "results.json").read_text()

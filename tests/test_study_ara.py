@@ -14,7 +14,7 @@ from pellucid.evaluation.robustness import radii as radii_module
 from pellucid.evaluation.robustness.ara import balanced_ara
 from pellucid.models.weights import read_model_card
 from pellucid.study import load_study, run_study
-from pellucid.study.evaluation import judge
+from pellucid.study.evaluation import evaluate_run
 from pellucid.study.evaluation_data import prepare_evaluation_data
 from pellucid.study.runs import plan
 from pellucid.types import InputError
@@ -81,7 +81,7 @@ def test_every_label_and_their_mean_have_an_area_with_its_interval(finished):
     }
     stage = prepare_evaluation_data(study, None, size=32, channels=1, limit=None, cache=None)
     for run in plan(study, out):
-        verdict = judge(study, run, stage, out / "evaluations" / run.folder.name, "cpu")
+        verdict = evaluate_run(study, run, stage, out / "evaluations" / run.folder.name, "cpu")
         for kind, found in verdict.radii.items():
             for k, name in enumerate(classes):
                 mine = found.label == k
@@ -144,7 +144,7 @@ def test_what_was_measured_is_kept_for_the_same_question_only(finished, attacked
     study = load_study("demo", [*SMALL, ASKED, override])
     stage = prepare_evaluation_data(study, None, size=32, channels=1, limit=None, cache=None)
     run = plan(study, out)[0]
-    judge(study, run, stage, out / "evaluations" / run.folder.name, "cpu")
+    evaluate_run(study, run, stage, out / "evaluations" / run.folder.name, "cpu")
     assert bool(attacked) == again
 
 
@@ -161,7 +161,7 @@ def test_a_study_that_asks_for_none_has_none(finished, attacked):
     assert study.evaluation.ara.kinds == ()
     stage = prepare_evaluation_data(study, None, size=32, channels=1, limit=None, cache=None)
     run = plan(study, out)[0]
-    verdict = judge(study, run, stage, out / "evaluations" / run.folder.name, "cpu")
+    verdict = evaluate_run(study, run, stage, out / "evaluations" / run.folder.name, "cpu")
     assert verdict.radii == {}
     assert attacked == []
 

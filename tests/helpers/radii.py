@@ -72,7 +72,7 @@ import torch
 torch.set_num_threads(1)
 from helpers import radii as example
 from pellucid.evaluation.robustness import radii
-from pellucid.evaluation.robustness.ara_summary import conclude
+from pellucid.evaluation.robustness.ara_summary import summarize_ara
 done, real = [], radii.minimal
 def counted(network, images, *rest, **options):
     done.append(len(images))
@@ -82,7 +82,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 folder, net = Path({folder!r}), example.Net(pause={pause})
 found = example.run(folder, net=net)
-results = conclude(net, *example.toy(), found, example.QUICK, example.draws(), folder)
+results = summarize_ara(net, *example.toy(), found, example.QUICK, example.draws(), folder)
 print(sum(done), results["kinds"]["attack"]["ara"], flush=True)
 """
 

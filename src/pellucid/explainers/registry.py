@@ -35,7 +35,7 @@ class ExplainerEntry:
         kind: `heatmap`, which can be scored against regions, or `image`.
         signed: whether a map has a meaningful zero: above it a pixel speaks for the class, below it against.
         fine: whether a map changes from pixel to pixel, too fine to be read on top of an image or to have regions.
-        differentiable: whether an attack on the explanation can climb it (`evaluate.gradient_maps`).
+        differentiable: whether an attack on the explanation goes through it (`manipulation.gradient_maps`).
         all_classes_at_once: whether one forward pass gives the maps of all classes.
         layouts: of the classifier's feature map, those that the method can read: `nchw` is (N, D, h, w). Empty where
             it needs no feature map and takes any classifier.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pellucid.evaluation.metrics.statistics import Bootstrap
-from pellucid.evaluation.robustness.ara_summary import conclude, curve_of
+from pellucid.evaluation.robustness.ara_summary import curve_of, summarize_ara
 from pellucid.evaluation.robustness.radii import AttackConfig, measure
 from pellucid.evaluation.robustness.robustness_target import robustness_target_of
 from pellucid.utils.progress import progress_context
@@ -26,7 +26,7 @@ DIGITS = 6  # of a radius in results.json: more than any figure shows
 
 def measure_radii(
     study: StudyConfig,
-    stage: EvaluationData,
+    data: EvaluationData,
     classifier: ConvolutionalClassifier,
     card: Mapping[str, Any],
     folder: Path,
@@ -36,8 +36,8 @@ def measure_radii(
     An interrupted one goes on, and several processes may share it.
     """
     settings = study.evaluation.ara
-    robustness_targets = [robustness_target_of(kind, stage.whole, card) for kind in settings.kinds]
-    dataset, images, protocol = stage.measured, stage.measured_images, AttackConfig(settings.protocol)
+    robustness_targets = [robustness_target_of(kind, data.whole, card) for kind in settings.kinds]
+    dataset, images, protocol = data.measured, data.measured_images, AttackConfig(settings.protocol)
     with progress_context(
         "smallest perturbations", sum(len(q.decisions(dataset.targets)[0]) for q in robustness_targets)
     ):
@@ -51,13 +51,13 @@ def measure_radii(
             weights_sha256=card["weights_sha256"],
         )
     draws = Bootstrap(dataset.patients, study.evaluation.resamples)
-    summary = conclude(classifier, images, dataset, radii, protocol, draws, folder)
+    summary = summarize_ara(classifier, images, dataset, radii, protocol, draws, folder)
     messages = {kind: summary["kinds"][kind]["alarm"]["message"] for kind in radii}
     return radii, {kind: message for kind, message in messages.items() if message}
 
 
 def area_results(
-    study: StudyConfig, stage: EvaluationData, verdicts: Mapping[str, Sequence[RunEvaluation]]
+    study: StudyConfig, data: EvaluationData, evaluations: Mapping[str, Sequence[RunEvaluation]]
 ) -> dict[str, Any] | None:
     """What results.json says of the areas beside their rows: what was asked, curves, what they cost, alarms.
 
@@ -66,12 +66,12 @@ def area_results(
     if not study.evaluation.ara.kinds:
         return None
     curves, attacks, alarms = [], [], []
-    for variant, seeds in verdicts.items():
-        for seed, verdict in zip(study.seeds, seeds, strict=True):
-            for kind, radii in verdict.radii.items():
+    for variant, seeds in evaluations.items():
+        for seed, evaluation in zip(study.seeds, seeds, strict=True):
+            for kind, radii in evaluation.radii.items():
                 if len(radii.radius) == 0:  # no label could be measured; the rows say why
                     continue
-                curve = curve_of(radii, stage.measured)
+                curve = curve_of(radii, data.measured)
                 named = zip(("radius", "accuracy", "upper"), curve, strict=True)
                 whose = {"variant": variant, "seed": seed, "kind": kind}
                 attacks.append(
@@ -91,10 +91,10 @@ def area_results(
                         **{name: np.round(values, DIGITS).tolist() for name, values in named},
                     }
                 )
-            alarms += [f"{variant}, seed {seed}, {kind}: {message}" for kind, message in verdict.alarms.items()]
+            alarms += [f"{variant}, seed {seed}, {kind}: {message}" for kind, message in evaluation.alarms.items()]
     return {
         "protocol": study.evaluation.ara.protocol,
-        "images": len(stage.measured),
+        "images": len(data.measured),
         "matched": list(study.evaluation.ara.matched),
         "curves": curves,
         "attacks": attacks,

@@ -56,20 +56,20 @@ def choose(scores: npt.NDArray[np.float64], images: Sequence[int], count: int) -
 
 def make_panels(
     study: StudyConfig,
-    stage: EvaluationData,
-    verdicts: Mapping[str, Sequence[RunEvaluation]],
+    data: EvaluationData,
+    evaluations: Mapping[str, Sequence[RunEvaluation]],
     runs: Sequence[PlannedRun],
     device: str,
 ) -> list[Panel]:
     """Panels of the chosen cases, with the maps of every variant's first seed."""
-    if study.evaluation.panels == 0 or not stage.tasks:
+    if study.evaluation.panels == 0 or not data.tasks:
         return []
     first = {r.label: r for r in reversed(runs)}
-    networks = {label: load_model(first[label].folder, device) for label in verdicts}
+    networks = {label: load_model(first[label].folder, device) for label in evaluations}
     panels = []
-    for task in stage.tasks:
+    for task in data.tasks:
         ruling = study.evaluation.methods[0]
-        scores = np.mean([v.scores[task.name, ruling].scores[SCORE] for vs in verdicts.values() for v in vs], axis=0)
+        scores = np.mean([v.scores[task.name, ruling].scores[SCORE] for vs in evaluations.values() for v in vs], axis=0)
         for kind, rows in choose(scores, task.pair_image.tolist(), study.evaluation.panels).items():
             rule = (
                 f"The {kind} {len(rows)} of {len(scores)} by the AUPRC of {ruling}, averaged over all variants "

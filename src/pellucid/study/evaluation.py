@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pellucid.types import Pixels
 
 
-def judge(study: StudyConfig, run: PlannedRun, stage: EvaluationData, folder: Path, device: str) -> RunEvaluation:
+def evaluate_run(study: StudyConfig, run: PlannedRun, data: EvaluationData, folder: Path, device: str) -> RunEvaluation:
     """Evaluate one trained network, or read what was found before."""
     settings = study.evaluation
     store = ResultsStore(folder)
@@ -56,29 +56,29 @@ def judge(study: StudyConfig, run: PlannedRun, stage: EvaluationData, folder: Pa
         return keyed(name, images.fingerprint, card["weights_sha256"], *parts)
 
     thresholds = [float(t) for t in card["thresholds"]]
-    seen_images = {name: seen_before(run, part, pixels) for name, part, pixels in stage.parts()}
-    jobs = 1 + len(settings.robustness.sizes) + len(stage.tasks) * len(settings.methods)
-    with progress_bar(f"judge {run.label}, seed {run.seed}", jobs, unit="job") as advance:
-        logits = _logits(store, kept("logits", stage.test), lambda: predict(classifier(), stage.images))
+    seen_images = {name: seen_before(run, part, pixels) for name, part, pixels in data.parts()}
+    jobs = 1 + len(settings.robustness.sizes) + len(data.tasks) * len(settings.methods)
+    with progress_bar(f"evaluate {run.label}, seed {run.seed}", jobs, unit="job") as advance:
+        logits = _logits(store, kept("logits", data.test), lambda: predict(classifier(), data.images))
         advance(1)
-        attacked = {"0": logits if stage.attacked is stage.test else predict(classifier(), stage.attacked_images)}
+        attacked = {"0": logits if data.attacked is data.test else predict(classifier(), data.attacked_images)}
         for size in settings.robustness.sizes:
             name = str(size)
-            file = kept(f"attacked {name}", stage.attacked, settings.robustness.steps)
+            file = kept(f"attacked {name}", data.attacked, settings.robustness.steps)
             attacked[name] = _logits(
                 store,
                 file,
                 lambda size=size: logits_under_attack(  # type: ignore[misc]
                     classifier(),
-                    stage.attacked_images,
-                    stage.attacked.targets,
+                    data.attacked_images,
+                    data.attacked.targets,
                     size=size,
                     steps=settings.robustness.steps,
                 ),
             )
             advance(1)
         scores = {}
-        for task, target in zip(stage.tasks, settings.targets, strict=True):
+        for task, target in zip(data.tasks, settings.targets, strict=True):
             predicted = _gate(classifier, task, thresholds)
             for method in settings.methods:
                 boxes = target.boxes and method in settings.box_methods
@@ -107,8 +107,8 @@ def judge(study: StudyConfig, run: PlannedRun, stage: EvaluationData, folder: Pa
     alarms: dict[str, str] = {}
     if settings.ara.kinds:
         areas = settings.ara.model_copy(update={"matched": ()})  # what is drawn is not what is measured
-        place = folder / kept("ara", stage.measured, stage.whole.fingerprint, card.get("best_constant"), areas)
-        radii, alarms = measure_radii(study, stage, classifier(), card, place)
+        place = folder / kept("ara", data.measured, data.whole.fingerprint, card.get("best_constant"), areas)
+        radii, alarms = measure_radii(study, data, classifier(), card, place)
     return RunEvaluation(logits, attacked, thresholds, scores, radii, alarms, seen_images)
 
 

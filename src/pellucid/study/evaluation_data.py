@@ -70,7 +70,7 @@ class RunEvaluation:
         scores: by task and method.
         radii: of the smallest perturbations, by kind of area.
         alarms: where they are not to be trusted, in words, by kind.
-        seen: which of the test images, and of each task's, it was trained or selected on.
+        training_images: which of the test images, and of each task's, it was trained or selected on.
     """
 
     logits: npt.NDArray[np.float32]
@@ -79,7 +79,7 @@ class RunEvaluation:
     scores: dict[tuple[str, str], ExplanationScores]
     radii: dict[str, Radii]
     alarms: dict[str, str]
-    seen: dict[str, SeenImages]
+    training_images: dict[str, SeenImages]
 
 
 def prepare_evaluation_data(

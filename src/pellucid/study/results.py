@@ -42,8 +42,8 @@ LOCALIZATION_LIMIT = (
 def assemble(
     study: StudyConfig,
     splits: Splits,
-    stage: EvaluationData,
-    verdicts: Mapping[str, Sequence[RunEvaluation]],
+    data: EvaluationData,
+    evaluations: Mapping[str, Sequence[RunEvaluation]],
     runs: Sequence[PlannedRun],
 ) -> dict[str, Any]:
     """All of a study's results, as the report and results.json take them.
@@ -51,11 +51,11 @@ def assemble(
     Args:
         study: its configuration.
         splits: the parts of its dataset.
-        stage: what the networks were judged on.
-        verdicts: by variant, one per seed.
+        data: what the networks were judged on.
+        evaluations: by variant, one per seed.
         runs: the training runs.
     """
-    rows = gather_rows(study, stage, verdicts)
+    rows = gather_rows(study, data, evaluations)
     reference = study.variants[0].label
     return {
         "format": 1,
@@ -67,85 +67,85 @@ def assemble(
         "versions": versions(),
         "data": _data(study, splits),
         "variants": [_variant(v, reference, runs) for v in study.variants],
-        "targets": [_target(study, stage, index) for index in range(len(stage.tasks))],
+        "targets": [_target(study, data, index) for index in range(len(data.tasks))],
         "methods": list(study.evaluation.methods),
         "headline": list(study.evaluation.headline),
         "rows": [row.to_json() for row in rows],
-        "ara": area_results(study, stage, verdicts),
+        "ara": area_results(study, data, evaluations),
         "comparators": [c.model_dump() for c in study.comparators],
-        "conclusion": conclude(study, rows),
+        "conclusion": summarize_study(study, rows),
         "training_images": [
             {"variant": label, "seed": seed, "part": part, **seen_images.to_json()}
-            for label, evaluations in verdicts.items()
-            for seed, verdict in zip(study.seeds, evaluations, strict=True)
-            for part, seen_images in verdict.seen.items()
+            for label, seeds in evaluations.items()
+            for seed, evaluation in zip(study.seeds, seeds, strict=True)
+            for part, seen_images in evaluation.training_images.items()
         ],
         "limits": [
             *study.limits,
-            *seen_limits(verdicts),
+            *seen_limits(evaluations),
             *GENERAL_LIMITS,
-            *([LOCALIZATION_LIMIT] if stage.tasks else []),
+            *([LOCALIZATION_LIMIT] if data.tasks else []),
         ],
     }
 
 
-def seen_limits(verdicts: Mapping[str, Sequence[RunEvaluation]]) -> list[str]:
+def seen_limits(evaluations: Mapping[str, Sequence[RunEvaluation]]) -> list[str]:
     """Which of the images that figures rest on the networks have seen before, a sentence each; none where none."""
     sentences = [
         f"{'Test images' if part == 'test' else part}: {message}"
-        for evaluations in verdicts.values()
-        for verdict in evaluations
-        for part, seen_images in verdict.seen.items()
+        for seeds in evaluations.values()
+        for evaluation in seeds
+        for part, seen_images in evaluation.training_images.items()
         for message in seen_images.messages()
     ]
     return list(dict.fromkeys(sentences))
 
 
 def gather_rows(
-    study: StudyConfig, stage: EvaluationData, verdicts: Mapping[str, Sequence[RunEvaluation]]
+    study: StudyConfig, data: EvaluationData, evaluations: Mapping[str, Sequence[RunEvaluation]]
 ) -> list[Row]:
     """Every figure of the study."""
     reference = study.variants[0].label
     resamples = study.evaluation.resamples
-    bootstrap = Bootstrap(stage.test.patients, resamples)
+    bootstrap = Bootstrap(data.test.patients, resamples)
     rows = classification_rows(
-        {v: [x.logits for x in xs] for v, xs in verdicts.items()}, stage.test, bootstrap, reference
+        {v: [x.logits for x in xs] for v, xs in evaluations.items()}, data.test, bootstrap, reference
     )
     if study.evaluation.robustness.sizes:
         rows += robustness_rows(
-            {v: [x.attacked for x in xs] for v, xs in verdicts.items()},
-            {v: [x.thresholds for x in xs] for v, xs in verdicts.items()},
-            stage.attacked,
-            Bootstrap(stage.attacked.patients, resamples),
+            {v: [x.attacked for x in xs] for v, xs in evaluations.items()},
+            {v: [x.thresholds for x in xs] for v, xs in evaluations.items()},
+            data.attacked,
+            Bootstrap(data.attacked.patients, resamples),
             reference,
         )
     if study.evaluation.ara.kinds:
         from pellucid.evaluation.robustness.ara_rows import ara_rows, clean_rows  # needs a Unix
 
-        over_measured = Bootstrap(stage.measured.patients, resamples)
-        row_of = {name: number for number, name in enumerate(stage.test.ids)}
-        image_rows = [row_of[name] for name in stage.measured.ids]
+        over_measured = Bootstrap(data.measured.patients, resamples)
+        row_of = {name: number for number, name in enumerate(data.test.ids)}
+        image_rows = [row_of[name] for name in data.measured.ids]
         rows += clean_rows(
-            {v: [x.logits[image_rows] for x in xs] for v, xs in verdicts.items()},
-            {v: [x.thresholds for x in xs] for v, xs in verdicts.items()},
-            stage.measured,
+            {v: [x.logits[image_rows] for x in xs] for v, xs in evaluations.items()},
+            {v: [x.thresholds for x in xs] for v, xs in evaluations.items()},
+            data.measured,
             over_measured,
             reference,
         )
         rows += ara_rows(
-            {v: [x.radii for x in xs] for v, xs in verdicts.items()}, stage.measured, over_measured, reference
+            {v: [x.radii for x in xs] for v, xs in evaluations.items()}, data.measured, over_measured, reference
         )
-    for task in stage.tasks:
+    for task in data.tasks:
         over_task = Bootstrap(task.dataset.patients, resamples)
         for method in study.evaluation.methods:
-            scores = {v: [x.scores[task.name, method] for x in xs] for v, xs in verdicts.items()}
+            scores = {v: [x.scores[task.name, method] for x in xs] for v, xs in evaluations.items()}
             rows += localization_rows(scores, task, method, over_task, reference)
             rows += wang_rows(scores, task, method, over_task, reference)
         rows += trivial_rows(task, over_task)
     return rows
 
 
-def conclude(study: StudyConfig, rows: Sequence[Row]) -> list[str]:
+def summarize_study(study: StudyConfig, rows: Sequence[Row]) -> list[str]:
     """Whether the other variants' explanations and accuracy differ from the reference's, in plain words.
 
     A difference is called one only where its 95 % interval over patients excludes 0; where seeds disagree in sign,
@@ -277,8 +277,8 @@ def _variant(variant: VariantSettings, reference: str, runs: Sequence[PlannedRun
     }
 
 
-def _target(study: StudyConfig, stage: EvaluationData, index: int) -> dict[str, Any]:
-    task, settings = stage.tasks[index], study.evaluation.targets[index]
+def _target(study: StudyConfig, data: EvaluationData, index: int) -> dict[str, Any]:
+    task, settings = data.tasks[index], study.evaluation.targets[index]
     shares = task.masks.mean((1, 2))
     return {
         "name": task.name,

@@ -1,4 +1,4 @@
-"""A study from beginning to end: train, judge, assemble, report. Whatever is done already is not done again."""
+"""A study from beginning to end: train, evaluate, assemble, report. Whatever is done already is not done again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from pellucid.models.inference import check_answers
 from pellucid.report import write_report
 from pellucid.study.cases import make_panels
-from pellucid.study.evaluation import judge
+from pellucid.study.evaluation import evaluate_run
 from pellucid.study.evaluation_data import prepare_evaluation_data
 from pellucid.study.results import assemble
 from pellucid.study.runs import check_recipe, open_data, plan, train_all
@@ -111,7 +111,7 @@ def _run_there(
     splits = open_data(study.data, root)
     for recipe in {run.label: run.recipe for run in runs}.values():
         check_recipe(recipe, splits["train"])
-    stage = prepare_evaluation_data(study, root, size=size, channels=channels, limit=limit, cache=cache)
+    data = prepare_evaluation_data(study, root, size=size, channels=channels, limit=limit, cache=cache)
     train_all(
         study,
         root,
@@ -124,14 +124,14 @@ def _run_there(
     leave_process_group()
     if os.environ.get("RANK", "0") != "0":  # several processes train each network together; one of them judges
         return out / "report.html"
-    verdicts = {
+    evaluations = {
         v.label: [
-            judge(study, r, stage, out / "evaluations" / r.folder.name, place) for r in runs if r.label == v.label
+            evaluate_run(study, r, data, out / "evaluations" / r.folder.name, place) for r in runs if r.label == v.label
         ]
         for v in study.variants
     }
-    results = assemble(study, splits, stage, verdicts, runs) | {
-        "trust": judge_trust(study, runs, stage, out, place, cache=cache),
+    results = assemble(study, splits, data, evaluations, runs) | {
+        "trust": judge_trust(study, runs, data, out, place, cache=cache),
         "command": command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": device_name(place),
@@ -141,11 +141,11 @@ def _run_there(
     if limit is not None:
         results["limits"].insert(0, f"Only {limit} images per part were used (--limit): a trial, not a result.")
     write_json(out / "results.json", results)
-    panels = make_panels(study, stage, verdicts, runs, place)
-    report = write_report(results, panels, out, make_slides(study, stage, runs, place))
-    for label, judged in verdicts.items():  # after writing, so that what is undefined stands there with its reason
-        for verdict in judged:
-            for logits in (verdict.logits, *verdict.attacked.values()):
+    panels = make_panels(study, data, evaluations, runs, place)
+    report = write_report(results, panels, out, make_slides(study, data, runs, place))
+    for label, seeds in evaluations.items():  # after writing, so that what is undefined stands there with its reason
+        for evaluation in seeds:
+            for logits in (evaluation.logits, *evaluation.attacked.values()):
                 check_answers(logits, f"what is measured of {label} is undefined in {report}")
     return report
 

@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from pellucid.study.runs import PlannedRun
 
 
-def make_slides(study: StudyConfig, stage: EvaluationData, runs: Sequence[PlannedRun], device: str) -> list[Slide]:
+def make_slides(study: StudyConfig, data: EvaluationData, runs: Sequence[PlannedRun], device: str) -> list[Slide]:
     """Sliders of the first test images of different classes, with the networks of every variant's first seed.
 
     Args:
         study: how many images, classes and sizes.
-        stage: the test images.
+        data: the test images.
         runs: the training runs, the reference's first.
         device: where to compute.
     """
     settings = study.evaluation.adversarial
-    rows = first_of_each(stage.test.targets, settings.cases)
+    rows = first_of_each(data.test.targets, settings.cases)
     if not rows:
         return []
     networks = {r.label: load_model(r.folder, device) for r in reversed(runs)}
@@ -43,11 +43,11 @@ def make_slides(study: StudyConfig, stage: EvaluationData, runs: Sequence[Planne
     slides = []
     with progress_bar("sliders", len(rows) * len(networks) * len(settings.rhos), unit="step") as advance:
         for row in rows:
-            pixels = stage.images[row][None]
+            pixels = data.images[row][None]
             logits = [predict(network, pixels) for network in networks.values()]
             check_answers(np.concatenate(logits), "there is nothing to explain")
             chances = np.mean([probabilities(x, first.task)[0] for x in logits], axis=0)
-            present_classes = present(stage.test.targets[row])
+            present_classes = present(data.test.targets[row])
             others = [int(c) for c in np.argsort(-chances, kind="stable") if c not in present_classes]
             explained_classes = [*present_classes, *others][: max(settings.classes, 1)]
             columns = []
@@ -62,7 +62,7 @@ def make_slides(study: StudyConfig, stage: EvaluationData, runs: Sequence[Planne
                 columns.append(Column.of(label, steps))
             slides.append(
                 Slide(
-                    title=stage.test.ids[row],
+                    title=data.test.ids[row],
                     note="shows " + ", ".join(first.classes[c] for c in present_classes),
                     image=as_pixels(pixels)[0].numpy(),
                     classes=first.classes,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def judge_trust(
     study: StudyConfig,
     runs: Sequence[PlannedRun],
-    stage: EvaluationData,
+    data: EvaluationData,
     out: Path,
     device: str,
     *,
@@ -36,7 +36,7 @@ def judge_trust(
     Args:
         study: the methods, and how much is spent.
         runs: the training runs.
-        stage: the test images.
+        data: the test images.
         out: the study's folder.
         device: where to compute.
         cache: folder for decoded images.
@@ -62,18 +62,18 @@ def judge_trust(
         network = load_model(run.folder, device)
         others = {f"{r.label}, seed {r.seed}": load_model(r.folder, device) for r in beside}
         finding = study.data.options.get("shortcut")
-        subjects = gather_trust_samples(network, stage.test, finding=finding, limit=config.limit, cache=cache)
-        check_methods(network, subjects, config.methods)
+        samples = gather_trust_samples(network, data.test, finding=finding, limit=config.limit, cache=cache)
+        check_methods(network, samples, config.methods)
         record = {
             "weights": card["weights_sha256"],
             "beside": [read_model_card(r.folder)["weights_sha256"] for r in beside],
-            "fingerprint": stage.test.fingerprint,
+            "fingerprint": data.test.fingerprint,
             "limit": config.limit,
             "samples": config.samples,
         }
         key = hashlib.sha256(repr(sorted(record.items())).encode()).hexdigest()[:16]
         store = ResultsStore(out / "evaluations" / run.folder.name / f"trust-{key}", record)
         thresholds = [float(t) for t in card["thresholds"]]
-        trust = judge_all(network, subjects, config.methods, settings, store, others=others, thresholds=thresholds)
+        trust = judge_all(network, samples, config.methods, settings, store, others=others, thresholds=thresholds)
         results.append({"variant": variant.label, "seed": run.seed, **trust.to_json()})
     return results

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
-from pellucid.evaluation.robustness.ara_summary import FILE, conclude, curve_of
+from pellucid.evaluation.robustness.ara_summary import FILE, curve_of, summarize_ara
 from pellucid.evaluation.robustness.radii import AttackConfig, measure
 from pellucid.evaluation.robustness.robustness_target import KINDS, check_something_to_measure, robustness_target_of
 from pellucid.report.charts.curves import AraCurve, write_curves
@@ -210,7 +210,7 @@ def ara(
             measured = measure(
                 model, images, dataset, targets, config, folder, weights_sha256=digest, batch_size=batch_size
             )
-        summary = conclude(model, images, dataset, measured, config, draws, folder, about=about)
+        summary = summarize_ara(model, images, dataset, measured, config, draws, folder, about=about)
         radii = (folder / RADII).read_bytes()
     curves = []
     for kind, one in measured.items():

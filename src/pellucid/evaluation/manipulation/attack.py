@@ -142,19 +142,19 @@ def manipulate(
         for chunk in in_batches(len(usable), rows_at_once):
             rows = usable[chunk]
             with frozen(network):
-                climb = ExplanationAttack(classifier, attack, pixels[rows], decision.rows(rows), before[rows],
+                descent = ExplanationAttack(classifier, attack, pixels[rows], decision.rows(rows), before[rows],
                                None if goal_maps is None else goal_maps[rows], attack.seed + chunk.start)  # fmt: skip
                 for number, budget in enumerate(attack.budgets):
                     part = f"images-{chunk.start}-{chunk.stop}-budget-{number}"
                     state = store.read(part) if store is not None else None
                     if state is not None:
-                        climb.restore({name: torch.from_numpy(values) for name, values in state.items()}, budget)
+                        descent.restore({name: torch.from_numpy(values) for name, values in state.items()}, budget)
                     else:
-                        climb.within(budget)
-                    perturbed[number, rows] = climb.best
-                    spent[number, rows] = climb.gradient_evaluations
+                        descent.within(budget)
+                    perturbed[number, rows] = descent.best
+                    spent[number, rows] = descent.gradient_evaluations
                     if store is not None and state is None:
-                        store.write(part, {name: values.cpu().numpy() for name, values in climb.state().items()})
+                        store.write(part, {name: values.cpu().numpy() for name, values in descent.state().items()})
                     advance(len(rows))
         return _judge(classifier, attack, decision, pixels, before, goal_maps, perturbed, spent, reasons)
 

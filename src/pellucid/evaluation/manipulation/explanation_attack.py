@@ -46,17 +46,17 @@ class ExplanationAttack:
         seed: int,
     ) -> None:
         self._classifier, self._attack, self._images = classifier, attack, images
-        self._way = gradient_map(attack.method, classifier, images, attack.options)
+        self._differentiable_map = gradient_map(attack.method, classifier, images, attack.options)
         self._generator = torch.Generator(images.device).manual_seed(seed)
         with torch.enable_grad():
-            reference = self._way.maps(images.clone().requires_grad_(True), decision.targets).detach()
+            reference = self._differentiable_map.maps(images.clone().requires_grad_(True), decision.targets).detach()
         self._goal: SameMap | SameDecision = (
             SameMap(decision, reference, before, attack.kept)
             if attack.goal == "same-map"
             else SameDecision(decision, reference, before, goal_maps, attack.tolerance, attack.changed)
         )
         self.best = images.clone()
-        self.gradient_evaluations = torch.full((len(images),), self._way.cost, device=images.device)
+        self.gradient_evaluations = torch.full((len(images),), self._differentiable_map.cost, device=images.device)
         # the image itself meets the constraint where the decision is to stay
         nothing = torch.full((len(images),), -math.inf, dtype=torch.float64, device=images.device)
         self._score = nothing if attack.goal == "same-map" else self._goal.score(before)
@@ -85,12 +85,12 @@ class ExplanationAttack:
                 logits = self._classifier(point)
                 margin = self._goal.margin(logits)
                 uphill = _gradient(margin, point)
-                pull = self._goal.pull(self._way.maps(point, self._goal.decision.targets))
-                slope = _gradient(pull, point)
-            self.gradient_evaluations += 1 + self._way.cost
+                map_loss = self._goal.map_loss(self._differentiable_map.maps(point, self._goal.decision.targets))
+                slope = _gradient(map_loss, point)
+            self.gradient_evaluations += 1 + self._differentiable_map.cost
             constraint_met = self._goal.is_satisfied(logits.detach())
-            better = constraint_met & (pull.detach() < lowest)
-            lowest = torch.where(better, pull.detach().double(), lowest)
+            better = constraint_met & (map_loss.detach() < lowest)
+            lowest = torch.where(better, map_loss.detach().double(), lowest)
             self._verify(point.detach(), better.nonzero().squeeze(1))
             if step == steps:
                 break
@@ -113,7 +113,7 @@ class ExplanationAttack:
         }
 
     def restore(self, state: Mapping[str, Tensor], budget: float) -> None:
-        """Be where a climb was after this budget."""
+        """Take up the state that another attack had after this budget."""
         self.best, self._last = state["best"].to(self.best), state["last"].to(self._last)
         self._score = state["score"].to(self._score)
         self.gradient_evaluations = state["spent"].to(self.gradient_evaluations)

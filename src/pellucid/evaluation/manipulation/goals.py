@@ -1,6 +1,6 @@
 """What an attack on an explanation wants: another decision under the same map, or another map under the same decision.
 
-A goal has two halves. Its constraint is a matter of logits, must hold, and is a criterion as attacks know it; its pull
+A goal has two halves. Its constraint is a matter of logits, must hold, and is a criterion as attacks know it; its loss
 is a matter of maps, and is followed as far as the constraint allows.
 """
 
@@ -135,7 +135,7 @@ class SameMap:
         """Whether the decision is another one: bool (N,)."""
         return self.decision.changed(logits) & (self.margin(logits) < -SAFE)
 
-    def pull(self, maps: Tensor) -> Tensor:
+    def map_loss(self, maps: Tensor) -> Tensor:
         """What the attack lowers (N,): one less the correlation with the original map."""
         return 1 - correlation(maps, self.reference)
 
@@ -185,7 +185,7 @@ class SameDecision:
         near = (now - self.decision.probability).abs() <= self.tolerance * (1 - 1e-4)
         return near & (self.decision.margin(logits) > 0) & ~self.decision.changed(logits)
 
-    def pull(self, maps: Tensor) -> Tensor:
+    def map_loss(self, maps: Tensor) -> Tensor:
         """What the attack lowers (N,): correlation with the original, or its lack with the wanted map."""
         if self.wanted is None:
             return 1 + correlation(maps, self.reference)

@@ -89,7 +89,7 @@ def _of_label(
     return image, radii.radius[rows], radii.found[rows], np.asarray(dataset.targets)[image, number] == 1
 
 
-def conclude(
+def summarize_ara(
     classifier: nn.Module,
     images: Pixels,
     dataset: Dataset,

@@ -68,7 +68,7 @@ def reach(
     return answer
 
 
-def conclude(reached: Sequence[Mapping[str, Any]], count: int) -> list[str]:
+def summarize_loop(reached: Sequence[Mapping[str, Any]], count: int) -> list[str]:
     """What the figures say of the aims, arm by arm and against whom, in plain words."""
     sentences = []
     for arm in dict.fromkeys(one["arm"] for one in reached):

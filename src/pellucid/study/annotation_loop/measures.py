@@ -13,7 +13,7 @@ from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.shortcut import ShortcutTask, removal_effects, shortcut_task
 from pellucid.models.inference import as_pixels, predict
 from pellucid.models.weights import load_model, read_model_card
-from pellucid.study.evaluation import judge, seen_before
+from pellucid.study.evaluation import evaluate_run, seen_before
 from pellucid.study.evaluation_data import EvaluationData, RunEvaluation, prepare_evaluation_data
 from pellucid.types import device_of
 from pellucid.utils.results_store import ResultsStore, keyed
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LoopStage:
+class LoopData:
     """The images that the networks of a loop are judged on.
 
     Attributes:
         test: the test part, whose marker means nothing, as the other studies have it.
         telling: the validation part, whose marker goes with the finding as in training.
         telling_images: its pixels.
-        shown: the test images that show both the finding and the marker.
+        shortcut: the test images that show both the finding and the marker.
     """
 
     test: EvaluationData
     telling: Dataset
     telling_images: Pixels
-    shown: ShortcutTask
+    shortcut: ShortcutTask
 
 
 @dataclass(frozen=True)
@@ -53,22 +53,22 @@ class Measured:
     """What one network gave.
 
     Attributes:
-        verdict: on the test part.
+        evaluation: on the test part.
         telling: logits (N, K) on the images whose marker tells.
         shares: by (method, `marker` or `finding`): float (B,), the share of a map's positive part there; NaN of a map
             without any.
         effects: by `marker` or `finding`: float (B,), how far the finding's logit falls when it is painted over.
-        seen: which of the images whose marker tells it was trained or selected on.
+        training_images: which of the images whose marker tells it was trained or selected on.
     """
 
-    verdict: RunEvaluation
+    evaluation: RunEvaluation
     telling: npt.NDArray[np.float32]
     shares: dict[tuple[str, str], npt.NDArray[np.float64]]
     effects: dict[str, npt.NDArray[np.float64]]
-    seen: SeenImages
+    training_images: SeenImages
 
 
-def set_loop_stage(
+def prepare_loop_data(
     study: StudyConfig,
     root: Path | None,
     telling: Dataset,
@@ -77,42 +77,42 @@ def set_loop_stage(
     channels: int,
     limit: int | None,
     cache: Path | None,
-) -> LoopStage:
+) -> LoopData:
     """Open and decode what the networks are judged on; `telling` is the validation part."""
     test = prepare_evaluation_data(study, root, size=size, channels=channels, limit=limit, cache=cache)
     images = materialize(telling, size=size, channels=channels, directory=cache, progress=True)
     finding = str(study.data.options["shortcut"])
     shortcut = shortcut_task(test.test, finding, test.test.classes, size=size, channels=channels, cache=cache)
-    return LoopStage(test, telling, images, shortcut)
+    return LoopData(test, telling, images, shortcut)
 
 
-def measure(study: StudyConfig, run: PlannedRun, stage: LoopStage, folder: Path, device: str) -> Measured:
+def measure(study: StudyConfig, run: PlannedRun, data: LoopData, folder: Path, device: str) -> Measured:
     """Measure one network, or read what was found before."""
-    verdict = judge(study, run, stage.test, folder, device)
+    evaluation = evaluate_run(study, run, data.test, folder, device)
     methods = study.evaluation.methods
     key_parts = (
-        stage.test.test.fingerprint,
-        stage.telling.fingerprint,
+        data.test.test.fingerprint,
+        data.telling.fingerprint,
         read_model_card(run.folder)["weights_sha256"],
         methods,
     )
 
     def found() -> dict[str, npt.NDArray[Any]]:
         network = load_model(run.folder, device)
-        arrays: dict[str, npt.NDArray[Any]] = {"telling": predict(network, stage.telling_images)}
+        arrays: dict[str, npt.NDArray[Any]] = {"telling": predict(network, data.telling_images)}
         for method in methods:
-            arrays |= {f"share_{method}_{place}": s for place, s in _shares(network, stage.shown, method).items()}
-        effects = removal_effects(network, stage.shown.marked(device_of(network)))
+            arrays |= {f"share_{method}_{place}": s for place, s in _shares(network, data.shortcut, method).items()}
+        effects = removal_effects(network, data.shortcut.marked(device_of(network)))
         return arrays | {f"effect_{place}": values for place, values in effects.items()}
 
     stored = ResultsStore(folder).measured(keyed("loop", *key_parts), found)
     places = ("marker", "finding")
     return Measured(
-        verdict,
+        evaluation,
         stored["telling"],
         {(method, place): stored[f"share_{method}_{place}"] for method in methods for place in places},
         {place: stored[f"effect_{place}"] for place in places},
-        seen_before(run, stage.telling, stage.telling_images),
+        seen_before(run, data.telling, data.telling_images),
     )
 
 

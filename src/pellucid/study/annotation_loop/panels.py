@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pellucid.models.classifier import ConvolutionalClassifier
-    from pellucid.study.annotation_loop.measures import LoopStage
+    from pellucid.study.annotation_loop.measures import LoopData
     from pellucid.study.config import StudyConfig
 
 
-def loop_panels(study: StudyConfig, stage: LoopStage, networks: Mapping[str, ConvolutionalClassifier]) -> list[Panel]:
+def loop_panels(study: StudyConfig, data: LoopData, networks: Mapping[str, ConvolutionalClassifier]) -> list[Panel]:
     """The first images that show both the finding and the marker, with the maps of each network.
 
     Args:
         study: how many (evaluation.panels), and which maps.
-        stage: the images.
+        data: the images.
         networks: by what they are called.
     """
-    shortcut = stage.shown
-    finding = stage.test.test.classes[shortcut.output]
+    shortcut = data.shortcut
+    finding = data.test.test.classes[shortcut.output]
     panels = []
     for row in range(min(study.evaluation.panels, len(shortcut.images))):
         pixels = shortcut.images[row]

@@ -15,14 +15,14 @@ from pellucid.evaluation.metrics.statistics import (
     mean_over_images,
     paired_difference,
 )
-from pellucid.study.annotation_loop.conclusion import aims, conclude, costs, order_sentence, reach
+from pellucid.study.annotation_loop.conclusion import aims, costs, order_sentence, reach, summarize_loop
 from pellucid.study.annotation_loop.config import BASE
 from pellucid.training.run import RunFolder, versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pellucid.study.annotation_loop.measures import LoopStage, Measured
+    from pellucid.study.annotation_loop.measures import LoopData, Measured
     from pellucid.study.annotation_loop.session import Session
     from pellucid.study.config import StudyConfig
     from pellucid.study.runs import PlannedRun
@@ -49,14 +49,14 @@ class LoopRun(NamedTuple):
         return self.arm if self.arm == BASE else f"{self.arm}, {self.number}"
 
 
-def figures(study: StudyConfig, stage: LoopStage, measured: Measured) -> dict[str, Replicates]:
+def figures(study: StudyConfig, data: LoopData, measured: Measured) -> dict[str, Replicates]:
     """Every figure of one network, in every resample of the images."""
     resamples = study.evaluation.resamples
-    test, telling, shortcut = stage.test.test, stage.telling, stage.shown
+    test, telling, shortcut = data.test.test, data.telling, data.shortcut
     over_test = Bootstrap(test.patients, resamples)
     over_telling = Bootstrap(telling.patients, resamples, seed=1)  # other patients: drawn independently
     over_shown = Bootstrap(shortcut.patients, resamples)
-    logits, column = measured.verdict.logits, shortcut.output
+    logits, column = measured.evaluation.logits, shortcut.output
     without = auroc(logits[:, column], test.targets[:, column], over_test)
     with_marker = auroc(measured.telling[:, column], telling.targets[:, column], over_telling)
     others = [auroc(logits[:, k], test.targets[:, k], over_test) for k in range(logits.shape[1]) if k != column]
@@ -73,9 +73,9 @@ def figures(study: StudyConfig, stage: LoopStage, measured: Measured) -> dict[st
     if study.evaluation.ara.kinds:
         from pellucid.evaluation.robustness.ara_summary import areas_of  # needs a Unix
 
-        over_measured = Bootstrap(stage.test.measured.patients, resamples)
-        for kind, radii in measured.verdict.radii.items():
-            areas = areas_of(radii, stage.test.measured, over_measured)
+        over_measured = Bootstrap(data.test.measured.patients, resamples)
+        for kind, radii in measured.evaluation.radii.items():
+            areas = areas_of(radii, data.test.measured, over_measured)
             by_name[f"ara_{kind}"] = areas.overall.replicates
             by_name[f"ara_{kind}_finding"] = areas.labels[test.classes[column]].replicates
     return by_name
@@ -83,7 +83,7 @@ def figures(study: StudyConfig, stage: LoopStage, measured: Measured) -> dict[st
 
 def loop_results(
     study: StudyConfig,
-    stage: LoopStage,
+    data: LoopData,
     measured: Mapping[LoopRun, Measured],
     *,
     sessions: Mapping[tuple[int, str], Session],
@@ -93,7 +93,7 @@ def loop_results(
 
     Args:
         study: its configuration.
-        stage: what the networks were judged on.
+        data: what the networks were judged on.
         measured: by network.
         sessions: by seed and acquisition.
         runs: by network.
@@ -101,13 +101,13 @@ def loop_results(
     loop = study.loop
     assert loop is not None
     replicates_at: dict[tuple[str, int], dict[str, list[Replicates]]] = {}
-    for cell, one in measured.items():
-        place = replicates_at.setdefault((cell.arm, cell.number), {})
-        for metric, replicates in figures(study, stage, one).items():
+    for loop_run, one in measured.items():
+        place = replicates_at.setdefault((loop_run.arm, loop_run.number), {})
+        for metric, replicates in figures(study, data, one).items():
             place.setdefault(metric, []).append(replicates)
     reached = [reach(replicates_at, aim, study, arm.label) for arm in loop.marking for aim in aims(study)]
     rows, orders = _rows(replicates_at, loop.control.label), _orders(replicates_at, study)
-    whole = stage.test.whole
+    whole = data.test.whole
     return {
         "format": 1,
         "kind": "annotation loop",
@@ -125,10 +125,10 @@ def loop_results(
             "finding": study.data.options["shortcut"],
             "fingerprint": whole.fingerprint,
             "images": {
-                "test": len(stage.test.test),
-                "telling": len(stage.telling),
-                "shown": len(stage.shown.images),
-                "ara": len(stage.test.measured) if study.evaluation.ara.kinds else 0,
+                "test": len(data.test.test),
+                "telling": len(data.telling),
+                "shown": len(data.shortcut.images),
+                "ara": len(data.test.measured) if study.evaluation.ara.kinds else 0,
             },
         },
         "base": BASE,
@@ -151,22 +151,22 @@ def loop_results(
         ],
         "aims": reached,
         "conclusion": [
-            *conclude(reached, loop.aim),
+            *summarize_loop(reached, loop.aim),
             *costs(
                 rows, [arm.label for arm in loop.marking], loop.aim, loop.control.label, [a.metric for a in aims(study)]
             ),
             *(order_sentence(one) for one in orders if one["number"] == loop.aim),
         ],
-        "runs": [_run(cell, run) for cell, run in runs.items()],
+        "runs": [_run(loop_run, run) for loop_run, run in runs.items()],
         "alarms": [
-            f"{cell.name}, seed {cell.seed}, {kind}: {message}"
-            for cell, one in measured.items()
-            for kind, message in one.verdict.alarms.items()
+            f"{loop_run.name}, seed {loop_run.seed}, {kind}: {message}"
+            for loop_run, one in measured.items()
+            for kind, message in one.evaluation.alarms.items()
         ],
         "training_images": [
-            {**cell._asdict(), "part": part, **seen_images.to_json()}
-            for cell, one in measured.items()
-            for part, seen_images in (*one.verdict.seen.items(), ("telling", one.seen))
+            {**loop_run._asdict(), "part": part, **seen_images.to_json()}
+            for loop_run, one in measured.items()
+            for part, seen_images in (*one.evaluation.training_images.items(), ("telling", one.training_images))
         ],
         "limits": [*study.limits, *_seen_limits(measured), *GENERAL_LIMITS],
     }
@@ -177,7 +177,10 @@ def _seen_limits(measured: Mapping[LoopRun, Measured]) -> list[str]:
     parts = [
         (name, replace(seen_images, model="a network"))
         for one in measured.values()
-        for name, seen_images in (("test", one.verdict.seen["test"]), ("the marker tells", one.seen))
+        for name, seen_images in (
+            ("test", one.evaluation.training_images["test"]),
+            ("the marker tells", one.training_images),
+        )
     ]
     named = {"test": "Test images", "the marker tells": "Images whose marker tells"}
     return list(
@@ -233,14 +236,14 @@ def _rows(replicates: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], 
 
 
 def _settings(runs: Mapping[LoopRun, PlannedRun]) -> dict[str, Any]:
-    recipe = next(run.recipe for cell, run in runs.items() if cell.arm != BASE)
+    recipe = next(run.recipe for loop_run, run in runs.items() if loop_run.arm != BASE)
     return recipe.model_dump(mode="json", exclude={"name", "title", "citation", "notes", "model"})
 
 
-def _run(cell: LoopRun, run: PlannedRun) -> dict[str, Any]:
+def _run(loop_run: LoopRun, run: PlannedRun) -> dict[str, Any]:
     history = RunFolder(run.folder).metrics()
     return {
-        **cell._asdict(),
+        **loop_run._asdict(),
         "folder": f"runs/{run.folder.name}",
         "recipe": run.recipe.name,
         "annotations": RunFolder(run.folder).read().get("annotations"),

@@ -17,7 +17,7 @@ from pellucid.data.cache.pixels import materialize
 from pellucid.models.weights import load_model
 from pellucid.report.pages.annotation_loop import write_loop_report
 from pellucid.study.annotation_loop.config import BASE
-from pellucid.study.annotation_loop.measures import measure, set_loop_stage
+from pellucid.study.annotation_loop.measures import measure, prepare_loop_data
 from pellucid.study.annotation_loop.panels import loop_panels
 from pellucid.study.annotation_loop.results import LoopRun, loop_results
 from pellucid.study.annotation_loop.session import hold_session, read_session
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from pellucid.data.dataset import Dataset, Splits
     from pellucid.study.annotation_loop.config import Acquisition, LoopSettings
-    from pellucid.study.annotation_loop.measures import LoopStage, Measured
+    from pellucid.study.annotation_loop.measures import LoopData, Measured
     from pellucid.study.config import StudyConfig
 
 Item = TypeVar("Item")
@@ -94,10 +94,10 @@ class LoopContext:
         )
 
     @cached_property
-    def stage(self) -> LoopStage:
+    def data(self) -> LoopData:
         """What the networks are judged on."""
         telling = self.splits["validation"]
-        return set_loop_stage(self.study, self.root, telling, **self.shape, limit=self.limit, cache=self.cache)
+        return prepare_loop_data(self.study, self.root, telling, **self.shape, limit=self.limit, cache=self.cache)
 
     def base(self, seed: int) -> PlannedRun:
         """The run of the network that cheats."""
@@ -107,14 +107,14 @@ class LoopContext:
         """The annotation database of a session."""
         return self.out / "sessions" / f"{acquisition}-seed{seed}" / "annotations.db"
 
-    def run_of(self, cell: LoopRun) -> PlannedRun:
-        """The run of a cell, whose recipe starts from the network that cheats."""
-        base = self.base(cell.seed)
-        if cell.arm == BASE:
+    def run_of(self, loop_run: LoopRun) -> PlannedRun:
+        """The planned run of one of the loop, whose recipe starts from the network that cheats."""
+        base = self.base(loop_run.seed)
+        if loop_run.arm == BASE:
             return base
         recipe = load_recipe(self.loop.recipe, settings=self.loop.settings, fine_tuning=True)
-        name = f"{cell.arm.replace(' ', '-')}-{cell.number}-seed{cell.seed}"
-        return PlannedRun(cell.arm, cell.seed, starting_from(recipe, base.folder), self.out / "runs" / name)
+        name = f"{loop_run.arm.replace(' ', '-')}-{loop_run.number}-seed{loop_run.seed}"
+        return PlannedRun(loop_run.arm, loop_run.seed, starting_from(recipe, base.folder), self.out / "runs" / name)
 
 
 def run_loop(
@@ -146,25 +146,25 @@ def run_loop(
         The report.
     """
     started = time.monotonic()
-    bench = LoopContext(study, root, out, device, limit, cache or out / "cache")
-    loop = bench.loop
+    context = LoopContext(study, root, out, device, limit, cache or out / "cache")
+    loop = context.loop
     load_recipe(loop.recipe, settings=loop.settings, fine_tuning=True)  # what is wrong with it is said at once
-    check_recipe(bench.base(study.seeds[0]).recipe, bench.splits["train"])
-    stage = bench.stage
-    train_all(study, root, out, device=device, jobs=min(jobs, len(study.seeds)), limit=limit, cache=bench.cache)
+    check_recipe(context.base(study.seeds[0]).recipe, context.splits["train"])
+    data = context.data
+    train_all(study, root, out, device=device, jobs=min(jobs, len(study.seeds)), limit=limit, cache=context.cache)
     orders = list(dict.fromkeys(arm.acquisition for arm in loop.arms))
     sessions = [(seed, order) for seed in study.seeds for order in orders]
-    _each("annotation sessions", _hold, bench, sessions, jobs)
-    cells = [LoopRun(seed, BASE, 0) for seed in study.seeds]
-    cells += [LoopRun(s, arm.label, n) for s in study.seeds for n in loop.numbers for arm in loop.arms]
-    _each("train with annotations and measure", _train_and_measure, bench, cells, jobs)
-    measured = {cell: _measured(bench, cell) for cell in cells}
+    _each("annotation sessions", _hold, context, sessions, jobs)
+    loop_runs = [LoopRun(seed, BASE, 0) for seed in study.seeds]
+    loop_runs += [LoopRun(s, arm.label, n) for s in study.seeds for n in loop.numbers for arm in loop.arms]
+    _each("train with annotations and measure", _train_and_measure, context, loop_runs, jobs)
+    measured = {loop_run: _measured(context, loop_run) for loop_run in loop_runs}
     results = loop_results(
         study,
-        stage,
+        data,
         measured,
-        sessions={key: read_session(bench.session(*key)) for key in sessions},
-        runs={cell: bench.run_of(cell) for cell in cells},
+        sessions={key: read_session(context.session(*key)) for key in sessions},
+        runs={loop_run: context.run_of(loop_run) for loop_run in loop_runs},
     ) | {
         "command": command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -178,86 +178,90 @@ def run_loop(
     first = study.seeds[0]
     before_and_after = [LoopRun(first, BASE, 0), LoopRun(first, loop.control.label, loop.aim)]
     before_and_after.append(LoopRun(first, loop.marking[0].label, loop.aim))
-    networks = {c.name: load_model(bench.run_of(c).folder, _judging(device)) for c in before_and_after}
-    return write_loop_report(results, loop_panels(study, stage, networks), out)
+    networks = {c.name: load_model(context.run_of(c).folder, _judging(device)) for c in before_and_after}
+    return write_loop_report(results, loop_panels(study, data, networks), out)
 
 
 def _each(
-    title: str, do: Callable[[LoopContext, Item], object], bench: LoopContext, items: Sequence[Item], jobs: int
+    title: str, do: Callable[[LoopContext, Item], object], context: LoopContext, items: Sequence[Item], jobs: int
 ) -> None:
     """Do something for every item, `jobs` of them at a time, each with its share of the processor's cores."""
     with progress_bar(title, len(items), unit="job") as advance:
         if jobs == 1:
             for item in items:
-                do(bench, item)
+                do(context, item)
                 advance()
             return
         threads = max(torch.get_num_threads() // jobs, 1)
-        alone = replace(bench)  # each process opens the data itself
+        alone = replace(context)  # each process opens the data itself
         arguments = ((do, item) for item in items)
-        with at_work(jobs, _there, arguments, begin=_settle, initargs=(alone, threads)) as waiting:
+        with at_work(jobs, _there, arguments, begin=_begin, initargs=(alone, threads)) as waiting:
             for future in as_completed(waiting):
                 future.result()
                 advance()
 
 
-_settled: list[LoopContext] = []
-"""The bench of this process, where it is one of several."""
+_contexts: list[LoopContext] = []
+"""The context of this process, where it is one of several."""
 
 
-def _settle(bench: LoopContext, threads: int) -> None:
+def _begin(context: LoopContext, threads: int) -> None:
     """Begin as one of several processes: with its share of the cores, and no bar of its own."""
     os.environ["PELLUCID_PROGRESS"] = "0"
     torch.set_num_threads(threads)
-    _settled.append(bench)
+    _contexts.append(context)
 
 
 def _there(do: Callable[[LoopContext, Item], object], item: Item) -> None:
-    do(_settled[0], item)
+    do(_contexts[0], item)
 
 
-def _hold(bench: LoopContext, key: tuple[int, Acquisition]) -> None:
+def _hold(context: LoopContext, key: tuple[int, Acquisition]) -> None:
     """Hold one annotation session."""
     seed, order = key
     hold_session(
-        bench.training,
-        load_model(bench.base(seed).folder, _judging(bench.device)),
-        bench.session(seed, order),
+        context.training,
+        load_model(context.base(seed).folder, _judging(context.device)),
+        context.session(seed, order),
         order=order,
-        finding=bench.finding,
-        count=bench.loop.numbers[-1],
+        finding=context.finding,
+        count=context.loop.numbers[-1],
         seed=seed,
-        cache=bench.cache,
+        cache=context.cache,
     )
 
 
-def _train_and_measure(bench: LoopContext, cell: LoopRun) -> None:
-    """Train one cell's network with annotations, but for the one that cheats, and measure it."""
+def _train_and_measure(context: LoopContext, loop_run: LoopRun) -> None:
+    """Train one run's network with annotations, but for the one that cheats, and measure it."""
     from pellucid.evaluation.metrics.validation import ValidationScorer
     from pellucid.training.loop import train
 
-    if cell.arm != BASE:
-        arm = next(a for a in bench.loop.arms if a.label == cell.arm)
-        annotations = read_session(bench.session(cell.seed, arm.acquisition)).first(cell.number, marks=arm.marks)
-        image_ids = _with_others(bench.training, annotations.image_ids, bench.loop.others, cell.seed)
-        run = bench.run_of(cell)
+    if loop_run.arm != BASE:
+        arm = next(a for a in context.loop.arms if a.label == loop_run.arm)
+        annotations = read_session(context.session(loop_run.seed, arm.acquisition)).first(
+            loop_run.number, marks=arm.marks
+        )
+        image_ids = _with_others(context.training, annotations.image_ids, context.loop.others, loop_run.seed)
+        run = context.run_of(loop_run)
         train(
             run.recipe,
-            bench.training.subset(image_ids),
-            bench.splits["validation"],
+            context.training.subset(image_ids),
+            context.splits["validation"],
             run.folder,
             scorer=ValidationScorer(),
             seed=run.seed,
-            device=bench.device,
+            device=context.device,
             resume=True,
             annotations=annotations,
         )
-    _measured(bench, cell)
+    _measured(context, loop_run)
 
 
-def _measured(bench: LoopContext, cell: LoopRun) -> Measured:
-    run = bench.run_of(cell)
-    return measure(bench.study, run, bench.stage, bench.out / "evaluations" / run.folder.name, _judging(bench.device))
+def _measured(context: LoopContext, loop_run: LoopRun) -> Measured:
+    run = context.run_of(loop_run)
+    return measure(
+        context.study, run, context.data, context.out / "evaluations" / run.folder.name, _judging(context.device)
+    )
 
 
 def _with_others(dataset: Dataset, annotated: Sequence[str], count: int, seed: int) -> list[int]:

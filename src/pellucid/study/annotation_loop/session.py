@@ -29,12 +29,12 @@ class Session:
     """What an annotator left in a database, in the order of the images.
 
     Attributes:
-        done: ids of the images that were marked, the first one first.
+        image_ids: ids of the images that were marked, the first one first.
         looked_at: how many images had been looked at when each of these was done, those skipped among them.
         annotations: all of them.
     """
 
-    done: tuple[str, ...]
+    image_ids: tuple[str, ...]
     looked_at: tuple[int, ...]
     annotations: AnnotationSet
 
@@ -44,15 +44,15 @@ class Session:
         Raises:
             InputError: if fewer were marked.
         """
-        if count > len(self.done):
+        if count > len(self.image_ids):
             raise InputError(
-                f"only {len(self.done)} images show what there is to mark, {count} are asked for: give the dataset "
-                "more training images (data.options.train), or ask for fewer (loop.numbers)."
+                f"only {len(self.image_ids)} images show what there is to mark, {count} are asked for: give the "
+                "dataset more training images (data.options.train), or ask for fewer (loop.numbers)."
             )
-        image_ids = set(self.done[:count])
+        names = set(self.image_ids[:count])
         return AnnotationSet(
-            (m for m in self.annotations.marks if marks and m.image in image_ids),
-            (v for v in self.annotations.verdicts if v.image in image_ids),
+            (m for m in self.annotations.marks if marks and m.image in names),
+            (v for v in self.annotations.verdicts if v.image in names),
         )
 
 
@@ -87,7 +87,7 @@ def hold_session(
     from pellucid.annotator.worker import IDLE
     from pellucid.data.readers.phantom.scene import SHORTCUT_LABEL
 
-    if source.is_file() and len(read_session(source).done) >= count:
+    if source.is_file() and len(read_session(source).image_ids) >= count:
         return
     source.parent.mkdir(parents=True, exist_ok=True)
     # nobody looks at moved images here, so none is made ahead
