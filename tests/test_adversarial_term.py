@@ -67,7 +67,7 @@ def attacked(net, settings, *, seed=0, targets=LABELS, constant=None, processes=
         AttackSettings.model_validate(settings),
         task="multilabel" if multilabel else "multiclass",
         losses=losses,
-        chance=BatchRandom(seed, processes),
+        random=BatchRandom(seed, processes),
         constant=constant,
     )
 

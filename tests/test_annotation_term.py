@@ -225,7 +225,7 @@ def test_without_marks_every_objective_is_the_same_to_the_bit(way, over, task):
     for explanation in (way, None):
         one = whole(task, explanation, **OVER[over])
         torch.manual_seed(5)
-        total, parts = one(Batch(PIXELS, MANY if task == "multilabel" else ONE, torch.arange(4)), chance=BatchRandom(2))
+        total, parts = one(Batch(PIXELS, MANY if task == "multilabel" else ONE, torch.arange(4)), random=BatchRandom(2))
         total.backward()
         found.append((total.detach(), {n: p.grad for n, p in one.named_parameters()}))
         assert ("annotation_term" in parts) == (explanation is not None)
@@ -246,7 +246,7 @@ def test_on_top_of_any_objective_it_is_added_with_its_weight(way, over, task):
     for weight in (0.0, 2.5):
         one = whole(task, None, **OVER[over], annotations={"explanation": way, "weight": weight})
         torch.manual_seed(5)
-        total, parts = one(batch, chance=BatchRandom(2))
+        total, parts = one(batch, random=BatchRandom(2))
         total.backward()
         assert all(bool(p.grad.isfinite().all()) for p in one.parameters())
         found.append((float(total.detach()), float(parts["annotation_term"])))
@@ -270,7 +270,7 @@ def test_two_processes_have_the_mean_of_the_joint_batch(way):
         "annotations": {"explanation": way, "attack": {"method": "pgd", "size": {"linf": 0.01}, "random_start": False}}
     }
     one = whole("multilabel", None, **settings).eval()  # running statistics: no image depends on another
-    _, joint = one(Batch(PIXELS, targets, torch.arange(4), found), chance=BatchRandom(1))
+    _, joint = one(Batch(PIXELS, targets, torch.arange(4), found), random=BatchRandom(1))
     for order in ([0, 1, 2, 3], [0, 2, 1, 3]):  # marks in both processes, and in one alone
         values = []
         for rank in range(2):
@@ -296,7 +296,7 @@ def test_the_further_image_is_the_explanation_at_wrong_places_alone(monkeypatch)
     one = whole("multilabel", "adversarial").eval()
     found = Marks(CLASSES, *(m.float() for m in marks(size=32)[1:]))
     one.classifier.register_forward_hook(lambda _, given, out: fed.append((given[0].detach(), out.detach())))
-    _, parts = one(Batch(PIXELS, MANY, torch.arange(4), found), chance=BatchRandom(1))
+    _, parts = one(Batch(PIXELS, MANY, torch.arange(4), found), random=BatchRandom(1))
     unknown = math.nan  # the marked label alone is moved against, in the marked images alone
     expected = [[[unknown, 0, unknown], [1, unknown, unknown]], [[unknown] * 3]]
     for targets, known in zip(asked, expected, strict=True):
@@ -318,7 +318,7 @@ def test_under_bfloat16_it_is_nearly_the_same():
     for half in (False, True):
         one = whole("multilabel", "gradient")
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
-            total, parts = one(Batch(PIXELS, MANY, torch.arange(4), found), chance=BatchRandom(1))
+            total, parts = one(Batch(PIXELS, MANY, torch.arange(4), found), random=BatchRandom(1))
         total.backward()
         assert parts["annotation_term"].dtype == torch.float32
         values.append(float(parts["annotation_term"]))

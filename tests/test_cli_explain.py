@@ -14,7 +14,7 @@ from pellucid.explainers import HEATMAPS, explain
 from pellucid.models import create_model
 from pellucid.models.weights import save_model
 from pellucid.report.heat_colours import placed
-from pellucid.report.pictures.sheet import explanation_sheet
+from pellucid.report.pictures.explanation_grid import explanation_grid
 
 CPU = ["--device", "cpu"]
 CLASSES = ["Mass", "Nodule", "Effusion"]
@@ -129,7 +129,7 @@ def test_the_sheet_shows_each_map_where_it_belongs(tmp_path):
         for level in (0, 200):
             path = tmp_path / f"{method}{level}.png"
             picture = np.full((1, 8, 8), level, np.uint8)
-            explanation_sheet(picture, {("a", method): heat}, {"a": 0.5}, title="", path=path)
+            explanation_grid(picture, {("a", method): heat}, {"a": 0.5}, title="", path=path)
             with Image.open(path) as panel:
                 drawn[method, level] = np.asarray(panel.convert("RGB"))[:, panel.width // 2 :]
     assert (drawn["smoothgrad", 0] == drawn["smoothgrad", 200]).all()

@@ -37,7 +37,7 @@ def penalty(net, images, targets, *, seed=0, losses=None, **settings):
         targets,
         PenaltySettings(**settings),
         task=task,
-        chance=BatchRandom(seed),
+        random=BatchRandom(seed),
         losses=losses,
     )
     return found, parameter_gradient(found.value, net)

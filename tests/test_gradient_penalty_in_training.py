@@ -43,7 +43,7 @@ def both_methods(net, images, labels, *, seed=0, **settings):
     for method in ("exact", "finite-difference"):
         chosen = PenaltySettings(tandem=0.2, method=method, **settings)
         value = gradient_penalty(
-            network, images, logits, labels, chosen, task="multiclass", chance=BatchRandom(seed)
+            network, images, logits, labels, chosen, task="multiclass", random=BatchRandom(seed)
         ).value
         found[method] = value, parameter_gradient(value, net)
     return found
@@ -59,7 +59,7 @@ def test_batch_norm_in_training_mode_couples_the_images(fresh, photographs):
     network = ReplayableForward(fresh)
     logits = network(images)
     found = gradient_penalty(
-        network, images, logits, labels, PenaltySettings(method="exact"), task="multiclass", chance=BatchRandom(3)
+        network, images, logits, labels, PenaltySettings(method="exact"), task="multiclass", random=BatchRandom(3)
     )
     chosen = BatchRandom(3).uniform(16, 10).argmax(1)
     (slope,) = torch.autograd.grad(logits.gather(1, chosen[:, None]).sum(), images, create_graph=True)
@@ -120,7 +120,7 @@ def test_mixed_precision_stays_out_of_the_finite_difference(fresh, photographs):
         settings = ObjectiveSettings.model_validate({"gradient_penalty": {"method": method, "weight": 1e6}})
         objective = Objective(fresh, settings, labels)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=not precise):
-            total, parts = objective(batch, chance=BatchRandom(0))
+            total, parts = objective(batch, random=BatchRandom(0))
         assert total.dtype == torch.float32
         # the penalty has most of the gradient: else its part would not be seen in the whole
         share = float(parts["gradient_penalty"] * parts["penalty_weight"])
@@ -147,7 +147,7 @@ def test_a_finite_difference_in_bfloat16_would_be_noise(fresh, photographs):
                 labels,
                 PenaltySettings(method=method),
                 task="multiclass",
-                chance=BatchRandom(0),
+                random=BatchRandom(0),
             ).value
             for method in ("exact", "finite-difference")
         }

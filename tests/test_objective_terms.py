@@ -62,7 +62,7 @@ def test_trades_by_hand(targets):
     attack = {"method": "pgd", "size": {"linf": 0.2}, "steps": 3}
     trades = made(net, targets, form="trades", beta=5.0, attack=attack)
     torch.manual_seed(2)
-    total, parts = trades(batch(targets), chance=BatchRandom(0))
+    total, parts = trades(batch(targets), random=BatchRandom(0))
     fed = net.seen[-1]
     assert len(fed) == 8
     assert torch.equal(fed[:4], IMAGES)
@@ -128,11 +128,11 @@ def test_with_a_mix_the_penalty_is_the_mean_over_both_kinds(monkeypatch, outputs
     monkeypatch.setattr(objective, "perturb", lambda *a, **k: moved)
     settings = {"gradient_penalty": {"outputs": outputs, "method": "exact", "weight": 1.0, **OUTPUTS[outputs]}}
     mixed = made(net, LABELS, mix=0.25, **settings)
-    total, parts = mixed(batch(LABELS), chance=BatchRandom(1))
+    total, parts = mixed(batch(LABELS), random=BatchRandom(1))
 
     chance = BatchRandom(1)  # the same draws, for eight images
     alone = made(net, LABELS.repeat(2), **settings)
-    _, expected = alone(Batch(torch.cat([IMAGES, moved]), LABELS.repeat(2), torch.arange(8)), chance=chance)
+    _, expected = alone(Batch(torch.cat([IMAGES, moved]), LABELS.repeat(2), torch.arange(8)), random=chance)
     assert float(parts["gradient_penalty"]) == pytest.approx(float(expected["gradient_penalty"]), rel=1e-6)
     clean, adversarial = (float(F.cross_entropy(net(x), LABELS).detach()) for x in (IMAGES, moved))
     whole = 0.25 * clean + 0.75 * adversarial + float(parts["gradient_penalty"])
@@ -144,12 +144,12 @@ def test_with_a_mix_two_processes_look_at_the_outputs_that_one_would(monkeypatch
     net = Smooth("multiclass")
     monkeypatch.setattr(objective, "perturb", lambda _, images, *a, **k: 1 - images)
     settings = {"mix": 0.5, "gradient_penalty": {"outputs": outputs, "method": "exact", "weight": 1.0}}
-    whole, _ = made(net, LABELS, **settings)(batch(LABELS), chance=BatchRandom(1))
+    whole, _ = made(net, LABELS, **settings)(batch(LABELS), random=BatchRandom(1))
     halves = []
     for rank in range(2):
         rows = slice(2 * rank, 2 * rank + 2)
         part = Batch(IMAGES[rows], LABELS[rows], torch.arange(2))
-        halves.append(made(net, LABELS, **settings)(part, chance=BatchRandom(1, Processes(rank, 2)))[0])
+        halves.append(made(net, LABELS, **settings)(part, random=BatchRandom(1, Processes(rank, 2)))[0])
     torch.testing.assert_close(torch.stack(halves).mean(), whole)
 
 
@@ -192,7 +192,7 @@ def test_two_sets_of_batch_norm(method):
     duals = {k: m for k, m in net.named_modules() if isinstance(m, DualBatchNorm2d)}
     before = {k: v.clone() for k, v in net.state_dict().items()}
     with watched(net) as seen:
-        total, parts = made(net, LABELS, **settings)(Batch(images, LABELS, torch.arange(4)), chance=BatchRandom(0))
+        total, parts = made(net, LABELS, **settings)(Batch(images, LABELS, torch.arange(4)), random=BatchRandom(0))
     total.backward()
     stem = net.backbone.stem(net.normalise(images))
     for which in (0, 1):

@@ -34,7 +34,7 @@ def ours(recipe, start):
     optimizer = build_optimizer(objective, recipe.optimizer)
     found = []
     for step, (images, labels) in enumerate(zip(*batches(), strict=True)):
-        total, parts = objective(Batch(images, labels, torch.arange(COUNT)), chance=BatchRandom(step))
+        total, parts = objective(Batch(images, labels, torch.arange(COUNT)), random=BatchRandom(step))
         optimizer.zero_grad()
         total.backward()
         optimizer.step()

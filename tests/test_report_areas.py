@@ -8,7 +8,7 @@ import pytest
 from helpers import report as example
 from pellucid.report import render
 from pellucid.report.charts import frontier
-from pellucid.report.charts.drawing import COLOURS, looks
+from pellucid.report.charts.drawing import COLOURS, styles_of
 from pellucid.report.tables import areas
 from pellucid.report.tables.results_index import ResultsIndex
 
@@ -86,11 +86,11 @@ def marks(axes, hollow):
 
 
 def test_every_variant_has_a_mark_and_each_family_a_line_in_the_studys_order(drawn):
-    book = ResultsIndex(results())
-    (chart,) = frontier.charts(book)
+    index = ResultsIndex(results())
+    (chart,) = frontier.charts(index)
     (axes,) = drawn
     own = marks(axes, hollow=False)
-    assert own == {(x, y): book.looks[v].marker for v, (x, y, _) in FIGURES.items()}
+    assert own == {(x, y): index.styles[v].marker for v, (x, y, _) in FIGURES.items()}
     lines = [line for line in axes.lines if len(line.get_xdata()) == 3 and line.get_linestyle() == "-"]
     (joined,) = lines  # a family of one is no family
     assert list(zip(joined.get_xdata(), joined.get_ydata(), strict=True)) == [
@@ -98,7 +98,7 @@ def test_every_variant_has_a_mark_and_each_family_a_line_in_the_studys_order(dra
         (0.76, 0.011),
         (0.68, 0.014),
     ]
-    assert joined.get_color() == book.looks["penalty 1"].colour
+    assert joined.get_color() == index.styles["penalty 1"].colour
     intervals = {
         (*map(float, s.get_xdata()), *map(float, s.get_ydata())) for s in axes.lines if len(s.get_xdata()) == 2
     }
@@ -148,7 +148,7 @@ def test_the_caption_says_how_well_the_accuracies_match(accuracies, spread, are_
     labels = [f"net {i}" for i in range(len(accuracies))]
     figures = {"plain": (0.95, 0.001, None)} | {v: (x, 0.01, None) for v, x in zip(labels, accuracies, strict=True)}
     shown = areas.section(ResultsIndex(results(figures, matched=labels)))["matched"]
-    assert list(shown["looks"]) == labels
+    assert list(shown["styles"]) == labels
     for label, x in zip(labels, accuracies, strict=True):
         assert f"{label} {100 * x:.1f} % [{90 * x:.1f}, {110 * x:.1f}]" in shown["caption"]
     assert "plain" not in shown["caption"]
@@ -175,13 +175,13 @@ def test_the_matched_figure_draws_only_its_own_and_the_page_shows_it_once(monkey
 
 def test_members_of_a_family_have_one_colour_and_no_two_variants_look_alike():
     families = {"b1": "b", "b2": "b", "c1": "c", "c2": "c"}
-    seen = looks(["b1", "a", "c1", "b2", "c2", "d"], "a", families)
+    seen = styles_of(["b1", "a", "c1", "b2", "c2", "d"], "a", families)
     assert seen["a"].colour == COLOURS[0]
     assert seen["b1"].colour == seen["b2"].colour != seen["c1"].colour == seen["c2"].colour
     assert len({seen[v].colour for v in ("a", "b1", "c1", "d")}) == 4
     assert len({(look.colour, look.marker) for look in seen.values()}) == 6
     assert seen["b1"].line != seen["b2"].line
-    many = looks([str(i) for i in range(20)], "0")
+    many = styles_of([str(i) for i in range(20)], "0")
     assert len({(look.colour, look.marker) for look in many.values()}) == 20
 
 

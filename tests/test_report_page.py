@@ -12,7 +12,7 @@ import pytest
 
 from helpers import report as example
 from pellucid.report import Panel, render, write_report
-from pellucid.report.charts.drawing import COLOURS, looks
+from pellucid.report.charts.drawing import COLOURS, styles_of
 from pellucid.report.charts.figures import classification as classification_charts
 from pellucid.report.tables.results_index import ResultsIndex
 from pellucid.types import InputError
@@ -39,7 +39,7 @@ def contrast(first, second):
 
 
 def test_eight_variants_have_eight_looks_that_show_on_white():
-    eight = looks([str(i) for i in range(8)], "3")
+    eight = styles_of([str(i) for i in range(8)], "3")
     assert len({look.colour for look in eight.values()}) == len({look.marker for look in eight.values()}) == 8
     assert eight["3"].colour == COLOURS[0]
     assert min(contrast(colour, "#ffffff") for colour in COLOURS) >= 4.5

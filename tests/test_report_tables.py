@@ -65,9 +65,9 @@ def test_trivial_maps_stand_under_every_localisation_metric(study):
 
 
 def test_accuracy_is_never_shown_without_false_positives_and_area(study):
-    book = ResultsIndex(study)
+    index = ResultsIndex(study)
     together = ("Accuracy", "AFP", "Mean box area")
-    one = wang(book, "phantom", "cam", gate="annotated", ats=["IoBB > 0.1"], cls="Nodule")
+    one = wang(index, "phantom", "cam", gate="annotated", ats=["IoBB > 0.1"], cls="Nodule")
     assert one.columns[:3] == together
     assert all(cell is not None for line in one.lines[1:4] for cell in line.cells)
     assert labels(one) == ["IoBB > 0.1", *example.VARIANTS, "Wang et al. 2017"]
@@ -76,7 +76,7 @@ def test_accuracy_is_never_shown_without_false_positives_and_area(study):
         "0.605",
         "not published",
     ]
-    swept = sweep(book, "phantom", "cam", at="IoU > 0.1", gate="annotated")
+    swept = sweep(index, "phantom", "cam", at="IoU > 0.1", gate="annotated")
     assert swept.columns == together
     assert all(cell is not None for line in swept.lines if line.cells for cell in line.cells)
 
@@ -95,8 +95,8 @@ def test_figures_with_different_n_each_say_their_own():
         }
         for v, n in (("a", 10), ("b", 9))
     ]
-    book = ResultsIndex({"variants": [{"label": "a", "reference": True}, {"label": "b"}], "rows": rows})
-    (line,) = robustness(book)[0].lines
+    index = ResultsIndex({"variants": [{"label": "a", "reference": True}, {"label": "b"}], "rows": rows})
+    (line,) = robustness(index)[0].lines
     assert line.n == ""
     assert [c.reason for c in line.cells] == ["n = 10", "n = 9"]
 

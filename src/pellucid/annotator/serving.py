@@ -118,7 +118,7 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
 def serve(
     service: AnnotationService, access: ServerAccess, *, say: Callable[[str], object] = print, open_page: bool = True
 ) -> None:
-    """Serve a desk until it is interrupted; then it is closed.
+    """Serve the annotation page until it is interrupted; then it is closed.
 
     Args:
         service: what is served.

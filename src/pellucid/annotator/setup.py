@@ -1,4 +1,4 @@
-"""Making a desk: the network looks at every image that may be offered, before the first one is."""
+"""Setting up the annotation service: the network looks at every image that may be offered, before the first one is."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ServiceOptions:
-    """What may be chosen about a desk.
+    """What may be chosen about an annotation service.
 
     Attributes:
         order: which images come first, one of `acquisition.ORDERS`.
@@ -64,7 +64,7 @@ def open_service(
     options: ServiceOptions | None = None,
     check: ImageCheck | None = None,
 ) -> AnnotationService:
-    """A desk for the images of one part of a dataset; the annotation database is made where it is new.
+    """An annotation service for the images of one part of a dataset; the annotation database is made where it is new.
 
     Args:
         dataset: the whole part; `options.limit` draws from it.

@@ -115,8 +115,8 @@ def check(
     if parts:
         show(f"{name}: {report.found} of {report.expected} images", ["", *parts], rows)
     for title, issues in (("note", report.notes), ("problem", report.problems)):
-        for remark in issues[:show_at_most]:
-            typer.echo(f"{title}: {remark.file}: {remark.reason}" if remark.file else f"{title}: {remark.reason}")
+        for issue in issues[:show_at_most]:
+            typer.echo(f"{title}: {issue.file}: {issue.reason}" if issue.file else f"{title}: {issue.reason}")
         if len(issues) > show_at_most:
             typer.echo(f"… and {len(issues) - show_at_most} more {title}s")
     if report.content_hash:

@@ -23,7 +23,7 @@ class Issue(NamedTuple):
 
 
 MISSING = "named by the dataset's lists, but there is no such file"
-_NAMED = 20  # remarks that an error message holds
+_NAMED = 20  # issues that an error message holds
 
 
 class FaultyDataError(InputError):
@@ -40,16 +40,16 @@ class FaultyDataError(InputError):
         super().__init__(message or self._message())
 
     def _message(self) -> str:
-        told = [f"{remark.file}: {remark.reason}" for remark in self.issues]
-        if len(told) == 1:
-            return told[0]
-        more = len(told) - _NAMED
-        named = [*told[:_NAMED], f"… and {more:,} more; `pellucid data check` names them all"] if more > 0 else told
-        return f"{len(told):,} things are wrong:\n  " + "\n  ".join(named)
+        lines = [f"{issue.file}: {issue.reason}" for issue in self.issues]
+        if len(lines) == 1:
+            return lines[0]
+        more = len(lines) - _NAMED
+        named = [*lines[:_NAMED], f"… and {more:,} more; `pellucid data check` names them all"] if more > 0 else lines
+        return f"{len(lines):,} things are wrong:\n  " + "\n  ".join(named)
 
 
 def issues_of(error: InputError, file: str | Path) -> list[Issue]:
-    """What an error says, as remarks; on `file`, where it is about one thing alone."""
+    """What an error says, as issues; on `file`, where it is about one thing alone."""
     if isinstance(error, FaultyDataError):
         return list(error.issues)
     return [Issue(str(file), str(error).removeprefix(f"{file}, ").removeprefix(f"{file}: "))]

@@ -34,7 +34,7 @@ class DatasetEntry:
         presets: the name of what goes under the options, where they have other defaults than the section's.
         card_name: the name of its DatasetCard.
         layout_name: the name of the text that says what is expected in its folder; empty where it needs none.
-        auditor: the name of a function ``(root) -> list of remarks`` for what only this dataset can check.
+        auditor: the name of a function ``(root) -> list of issues`` for what only this dataset can check.
         release: how it is published, which is what `pellucid data fetch` goes by; None for data of one's own and for
             what is built in.
     """

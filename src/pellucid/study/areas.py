@@ -37,7 +37,7 @@ def measure_radii(
     """
     settings = study.evaluation.ara
     robustness_targets = [robustness_target_of(kind, data.whole, card) for kind in settings.kinds]
-    dataset, images, protocol = data.measured, data.measured_images, AttackConfig(settings.protocol)
+    dataset, images, config = data.measured, data.measured_images, AttackConfig(settings.protocol)
     with progress_context(
         "smallest perturbations", sum(len(q.decisions(dataset.targets)[0]) for q in robustness_targets)
     ):
@@ -46,12 +46,12 @@ def measure_radii(
             images,
             dataset,
             robustness_targets,
-            protocol,
+            config,
             folder,
             weights_sha256=card["weights_sha256"],
         )
     draws = Bootstrap(dataset.patients, study.evaluation.resamples)
-    summary = summarize_ara(classifier, images, dataset, radii, protocol, draws, folder)
+    summary = summarize_ara(classifier, images, dataset, radii, config, draws, folder)
     messages = {kind: summary["kinds"][kind]["alarm"]["message"] for kind in radii}
     return radii, {kind: message for kind, message in messages.items() if message}
 

@@ -77,19 +77,19 @@ class Batches:
         count = min(max(round(self.annotated_share * self.batch_size), 1), self.batch_size - 1)
         return max(count, self.batch_size - (len(self.images) - available))  # the others may not fill the rest
 
-    def _order(self, chance: np.random.Generator) -> npt.NDArray[np.int64]:
+    def _order(self, generator: np.random.Generator) -> npt.NDArray[np.int64]:
         """The rows of an epoch's joint batches, (steps, batch size)."""
         steps = len(self)
         if not self._chosen:
-            return chance.permutation(len(self.images))[: steps * self.batch_size].reshape(steps, -1)
+            return generator.permutation(len(self.images))[: steps * self.batch_size].reshape(steps, -1)
         assert self.annotated is not None
         rows = self.annotated.rows
-        others = chance.permutation(np.setdiff1d(np.arange(len(self.images)), rows))
+        others = generator.permutation(np.setdiff1d(np.arange(len(self.images)), rows))
         rounds = ceil(steps * self._chosen / len(rows))
-        annotated_rows = np.concatenate([chance.permutation(rows) for _ in range(rounds)])
+        annotated_rows = np.concatenate([generator.permutation(rows) for _ in range(rounds)])
         counts = self._chosen, self.batch_size - self._chosen
         both = [part[: steps * n].reshape(steps, n) for part, n in zip((annotated_rows, others), counts, strict=True)]
-        return chance.permuted(np.hstack(both), axis=1)  # so that every process has its part of each
+        return generator.permuted(np.hstack(both), axis=1)  # so that every process has its part of each
 
     def _gather(self, rows: npt.NDArray[np.integer]) -> Batch:
         indices = torch.from_numpy(rows.astype(np.int64)).to(self.device)

@@ -55,12 +55,12 @@ class BatchRandom:
     def __init__(self, seed: int, processes: Processes | None = None) -> None:
         self.processes = processes or Processes()
         self._generator = torch.Generator().manual_seed(seed)
-        self._kinds = 1
+        self._copies = 1
 
-    def of_kinds(self, kinds: int) -> BatchRandom:
+    def of_copies(self, copies: int) -> BatchRandom:
         """The same chance for batches that hold an image of each kind for every image: first all of one kind."""
         other = copy(self)
-        other._kinds = kinds
+        other._copies = copies
         return other
 
     def uniform(self, *shape: int) -> Tensor:
@@ -73,8 +73,8 @@ class BatchRandom:
 
     def _rows(self, draw: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
         count, *rest = shape
-        each = count // self._kinds  # in the joint batch a kind's images stand together, those of all processes
-        values = draw(self._kinds, self.processes.world, each, *rest, generator=self._generator)
+        each = count // self._copies  # in the joint batch a kind's images stand together, those of all processes
+        values = draw(self._copies, self.processes.world, each, *rest, generator=self._generator)
         return values[:, self.processes.rank].flatten(0, 1)
 
 

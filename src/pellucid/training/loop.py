@@ -236,9 +236,9 @@ class _Session:
             if self.recipe.training.channels_last:
                 images = images.contiguous(memory_format=torch.channels_last)
             counts = self._joint_counts(batch.targets)
-            chance = BatchRandom(joint_seed(self.seed, self.global_step), self.objective.processes)
+            random = BatchRandom(joint_seed(self.seed, self.global_step), self.objective.processes)
             with self.accelerator.autocast():
-                loss, parts = self.network(batch._replace(images=images, marks=marks), counts, chance)
+                loss, parts = self.network(batch._replace(images=images, marks=marks), counts, random)
             self._pending.append((self.global_step + 1, {"loss": loss.detach(), **parts}))
             if len(self._pending) >= CHECK_EVERY or not loss.is_cuda:
                 self._settle(epoch)
@@ -280,8 +280,8 @@ class _Session:
         if not self._pending:
             return
         local = torch.stack([torch.stack([value.float() for value in parts.values()]) for _, parts in self._pending])
-        joint = self.accelerator.reduce(local, reduction="mean").tolist()  # of the batches of all processes
-        for (step, parts), row in zip(self._pending, joint, strict=True):
+        averaged = self.accelerator.reduce(local, reduction="mean").tolist()  # of the batches of all processes
+        for (step, parts), row in zip(self._pending, averaged, strict=True):
             values = dict(zip(parts, row, strict=True))
             if not math.isfinite(values["loss"]):
                 raise TrainingError(
@@ -359,8 +359,8 @@ class _Session:
         counts = label_counts(targets)
         if self.accelerator.num_processes == 1:
             return counts
-        joint = self.accelerator.reduce(torch.stack(counts), reduction="mean")
-        return LabelCounts(joint[0], joint[1])
+        averaged = self.accelerator.reduce(torch.stack(counts), reduction="mean")
+        return LabelCounts(averaged[0], averaged[1])
 
     def _all_agree(self, wish: bool) -> bool:
         """Whether the main process wishes it: every process must save, or stop, at the same step."""

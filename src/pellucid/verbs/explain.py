@@ -15,8 +15,8 @@ from torch import Tensor
 
 from pellucid.explainers import explain as explain_images
 from pellucid.models.inference import check_answers
+from pellucid.report.pictures.explanation_grid import explanation_grid
 from pellucid.report.pictures.perturbed import as_picture, data_address
-from pellucid.report.pictures.sheet import explanation_sheet
 from pellucid.types import InputError, check_images, device_of
 from pellucid.utils.resources import nearest, whole_file
 from pellucid.utils.result import Result, Table
@@ -109,7 +109,7 @@ class Explanations(Result):
         maps = {(name, self.explanation.name): self.maps[index].cpu().numpy()}
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "sheet.png"
-            explanation_sheet(image, maps, {name: chance}, title=f"image {index}", path=path)
+            explanation_grid(image, maps, {name: chance}, title=f"image {index}", path=path)
             data = base64.b64encode(path.read_bytes()).decode()
         return f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}">'
 

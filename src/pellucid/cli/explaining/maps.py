@@ -9,8 +9,8 @@ import torch
 from pellucid.explainers import EXPLAINERS, explain
 from pellucid.explainers.registry import with_option
 from pellucid.models.inference import as_pixels
+from pellucid.report.pictures.explanation_grid import explanation_grid
 from pellucid.report.pictures.perturbed import Moved
-from pellucid.report.pictures.sheet import explanation_sheet
 from pellucid.types import InputError, device_of
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class HeatMapOutput:
         adversarial: Mapping[str, Any],
         moved: Mapping[str, npt.NDArray[np.floating]],
     ) -> str:
-        """Draw the sheet of an image; its file's name.
+        """Draw the grid of an image; its file's name.
 
         Args:
             subject: the image.
@@ -105,9 +105,7 @@ class HeatMapOutput:
             for name, told in adversarial.get("classes", {}).items()
         }
         path = self._out / f"{subject.name}.png"
-        explanation_sheet(
-            subject.picture, maps, chances, title=subject.title, path=path, changes=columns, rho=self._rho
-        )
+        explanation_grid(subject.picture, maps, chances, title=subject.title, path=path, changes=columns, rho=self._rho)
         return path.name
 
 

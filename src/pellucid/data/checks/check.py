@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
-from pellucid.data.checks.duplicates import content_hash, find_leaks, is_blank, pixel_hash
+from pellucid.data.checks.duplicates import content_hash, find_duplicates, is_blank, pixel_hash
 from pellucid.data.decoding.image import read_file
 from pellucid.data.decoding.notes import collect_notes
 from pellucid.data.decoding.tiff_gray import gray_layout
@@ -83,7 +83,7 @@ class CheckReport:
     @property
     def expected(self) -> int:
         """Images in all parts, with those that the dataset's lists name but its folder lacks."""
-        return self.found + sum(remark.reason == MISSING for remark in self.problems)
+        return self.found + sum(issue.reason == MISSING for issue in self.problems)
 
     @property
     def ok(self) -> bool:
@@ -153,11 +153,11 @@ def check_dataset(
             if root is not None and entry.needs_root and Path(root).is_dir():
                 issues += entry.audit(Path(root))
         except InputError as error:  # what is wrong may be so for opening too; it is said once
-            issues += _remarks_of(error, folder)
+            issues += _issues_of(error, folder)
         try:
             splits = entry.open(root, seed, options)
         except InputError as error:
-            issues += _remarks_of(error, folder)
+            issues += _issues_of(error, folder)
             splits = error.usable if isinstance(error, FaultyDataError) else {}
     left_out = [r for w in caught if isinstance(w.message, LeftOutWarning) for r in w.message.issues]
     if entry.name == "table" and root is not None:
@@ -168,11 +168,13 @@ def check_dataset(
         for w in caught
         if not isinstance(w.message, LeftOutWarning)
     ]
-    looks = {part: _look_at_all(dataset, progress, workers) for part, dataset in splits.items()}
-    issues += [look.remark for part_looks in looks.values() for look in part_looks if look.remark is not None]
-    issues += _assumed(folder, [look for part_looks in looks.values() for look in part_looks])
-    images = {part: [look.twin for look in part_looks[: len(splits[part])]] for part, part_looks in looks.items()}
-    issues += find_leaks(splits, images)
+    inspections = {part: _inspect_all(dataset, progress, workers) for part, dataset in splits.items()}
+    issues += [one.issue for inspected in inspections.values() for one in inspected if one.issue is not None]
+    issues += _assumed(folder, [one for inspected in inspections.values() for one in inspected])
+    images = {
+        part: [one.compared_by for one in inspected[: len(splits[part])]] for part, inspected in inspections.items()
+    }
+    issues += find_duplicates(splits, images)
     unique = list(dict.fromkeys(issues))
     return CheckReport(
         dataset=name,
@@ -182,7 +184,7 @@ def check_dataset(
         notes=tuple(f for f in unique if not f.serious),
         split_hash=split_hash(splits) if splits else "",
         content_hash=content_hash(
-            (part, look.name, look.pixels) for part, part_looks in looks.items() for look in part_looks
+            (part, one.name, one.pixels) for part, inspected in inspections.items() for one in inspected
         )
         if splits
         else "",
@@ -190,7 +192,7 @@ def check_dataset(
     )
 
 
-def _remarks_of(error: InputError, folder: str) -> tuple[Issue, ...]:
+def _issues_of(error: InputError, folder: str) -> tuple[Issue, ...]:
     return error.issues if isinstance(error, FaultyDataError) else (Issue(folder, str(error)),)
 
 
@@ -205,43 +207,47 @@ def _not_named(root: Path, splits: Splits) -> tuple[Issue, ...]:
     return beside.issues()
 
 
-class _Look(NamedTuple):
+class _Inspection(NamedTuple):
     """What was seen of an image or mask: its name, the hash of its pixels, and whatever is to be said of it."""
 
     name: str
     pixels: bytes | None = None
     blank: bool = False
-    remark: Issue | None = None
+    issue: Issue | None = None
     notes: tuple[str, ...] = ()
 
     @property
-    def twin(self) -> bytes | None:
+    def compared_by(self) -> bytes | None:
         """The hash by which it may be found again; blank images are all alike."""
         return None if self.blank else self.pixels
 
 
-def _look_at_all(dataset: Dataset, progress: bool | Callable[[int, int], None], workers: int | None) -> list[_Look]:
+def _inspect_all(
+    dataset: Dataset, progress: bool | Callable[[int, int], None], workers: int | None
+) -> list[_Inspection]:
     """The images of a part, in order, then its masks, each decoded once."""
     masks = [r for r in dataset.regions.items if r.mask is not None] if dataset.regions is not None else []
 
-    def look(i: int) -> _Look:
+    def inspect(i: int) -> _Inspection:
         if i < len(dataset):
-            return _look_at_image(dataset, i)
+            return _inspect_image(dataset, i)
         region = masks[i - len(dataset)]
         assert region.mask is not None
         name = f"{dataset.ids[region.image]}, mask of {region.label}"
         try:
-            return _Look(name, pixel_hash(region.mask()))
+            return _Inspection(name, pixel_hash(region.mask()))
         except InputError as error:
-            return _Look(name, remark=Issue(dataset.split, str(error)))
+            return _Inspection(name, issue=Issue(dataset.split, str(error)))
 
     total = len(dataset) + len(masks)
     return list(
-        in_threads(look, total, title=f"check {dataset.card.name}/{dataset.split}", progress=progress, workers=workers)
+        in_threads(
+            inspect, total, title=f"check {dataset.card.name}/{dataset.split}", progress=progress, workers=workers
+        )
     )
 
 
-def _look_at_image(dataset: Dataset, i: int) -> _Look:
+def _inspect_image(dataset: Dataset, i: int) -> _Inspection:
     name = dataset.ids[i]
     path = dataset.files[i].path if dataset.files else None
     try:
@@ -249,29 +255,29 @@ def _look_at_image(dataset: Dataset, i: int) -> _Look:
             image = dataset.read(i)
     except InputError as error:
         file = str(path or dataset.split)
-        return _Look(name, remark=Issue(file, str(error).removeprefix(f"{file}: ")))
+        return _Inspection(name, issue=Issue(file, str(error).removeprefix(f"{file}: ")))
     if is_blank(image):
         shade = Issue(str(path or name), "of one shade throughout: there is nothing to learn from it", serious=False)
-        return _Look(name, pixel_hash(image), blank=True, remark=shade, notes=tuple(notes))
+        return _Inspection(name, pixel_hash(image), blank=True, issue=shade, notes=tuple(notes))
     suffix = path.suffix.lower() if path is not None else ""
-    remark = _look_at_frames(path) if path is not None and suffix in _MANY_FRAMES else None
-    return _Look(name, pixel_hash(image), remark=remark, notes=tuple(notes))
+    issue = _inspect_frames(path) if path is not None and suffix in _MANY_FRAMES else None
+    return _Inspection(name, pixel_hash(image), issue=issue, notes=tuple(notes))
 
 
-def _assumed(folder: str, looks: Sequence[_Look]) -> list[Issue]:
+def _assumed(folder: str, inspections: Sequence[_Inspection]) -> list[Issue]:
     """What was assumed of images whose files contradict themselves, or turned: each once, with the number of images."""
     images: dict[str, list[tuple[str, str]]] = {}
-    for look in looks:
-        for note in look.notes:
+    for one in inspections:
+        for note in one.notes:
             assumption, _, detail = note.partition(": ")
-            images.setdefault(assumption, []).append((look.name, f" ({detail})" if detail else ""))
+            images.setdefault(assumption, []).append((one.name, f" ({detail})" if detail else ""))
     return [
         Issue(folder, f"{len(of):,} image(s), such as {of[0][0]}{of[0][1]}: {assumption}", serious=False)
         for assumption, of in images.items()
     ]
 
 
-def _look_at_frames(path: Path) -> Issue | None:
+def _inspect_frames(path: Path) -> Issue | None:
     """What is to be said of the frames behind the first, which is not decoded here."""
     try:
         data = read_file(path)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pellucid.data.dataset import Splits
 
-_NAMED = 5  # images that one remark names
+_NAMED = 5  # images that one issue names
 _TO_DO = "a result would be too good: keep one of them, or give them one patient and let the parts be cut by patient"
 
 
@@ -44,7 +44,7 @@ def is_blank(image: npt.NDArray[np.generic]) -> bool:
     return bool((image[:1, :1] == image[:1]).all() and (image[:1, :1] == image).all())
 
 
-def find_leaks(splits: Splits, hashes: Mapping[str, Sequence[bytes | None]]) -> list[Issue]:
+def find_duplicates(splits: Splits, hashes: Mapping[str, Sequence[bytes | None]]) -> list[Issue]:
     """What is in a dataset more than once; serious where a part has what another has.
 
     Args:
@@ -52,28 +52,30 @@ def find_leaks(splits: Splits, hashes: Mapping[str, Sequence[bytes | None]]) -> 
         hashes: `pixel_hash` of each image of each part; None for one that is not to be compared.
 
     Returns:
-        A remark for each picture that is there more than once, under the name of its first image.
+        An issue for each picture that is there more than once, under the name of its first image.
     """
     places: dict[bytes, list[tuple[str, int]]] = {}
     for part, part_hashes in hashes.items():
         for row, pixels in enumerate(part_hashes):
             if pixels is not None:
                 places.setdefault(pixels, []).append((part, row))
-    leaks: list[Issue] = []
+    cross_split_duplicates: list[Issue] = []
     repeats: list[Issue] = []
-    for twins in places.values():
-        if len(twins) == 1:
+    for copies in places.values():
+        if len(copies) == 1:
             continue
-        parts = list(dict.fromkeys(part for part, _ in twins))
-        (first, row), *others = twins
+        parts = list(dict.fromkeys(part for part, _ in copies))
+        (first, row), *others = copies
         named = [f"{splits[part].ids[i]} ({part})" for part, i in others[:_NAMED]]
         message = "the same pixels as " + ", ".join(named) + (", …" if len(others) > _NAMED else "")
-        if len({splits[part].targets[i].tobytes() for part, i in twins}) > 1:
+        if len({splits[part].targets[i].tobytes() for part, i in copies}) > 1:
             message += ", with another target"
         if len(parts) > 1:
             message += f"; in {' and '.join(parts)}: {_TO_DO}"
-        (leaks if len(parts) > 1 else repeats).append(Issue(splits[first].ids[row], message, serious=len(parts) > 1))
-    return leaks + repeats
+        (cross_split_duplicates if len(parts) > 1 else repeats).append(
+            Issue(splits[first].ids[row], message, serious=len(parts) > 1)
+        )
+    return cross_split_duplicates + repeats
 
 
 def content_hash(rows: Iterable[tuple[str, str, bytes | None]]) -> str:

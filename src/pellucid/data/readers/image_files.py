@@ -33,7 +33,7 @@ _OTHER = "file(s) that are no images by their names ({})"
 
 
 class LeftOutWarning(UserWarning):
-    """One line on what was left out; a check gives its remarks instead."""
+    """One line on what was left out; a check gives its issues instead."""
 
     def __init__(self, message: str, issues: tuple[Issue, ...]) -> None:
         super().__init__(message)
@@ -46,7 +46,7 @@ class LeftOut:
     Example:
         >>> left_out = LeftOut(Path("chests"))
         >>> left_out.add("hidden file(s)", Path("chests/cat/.a.png"))
-        >>> [remark.reason for remark in left_out.issues()]
+        >>> [issue.reason for issue in left_out.issues()]
         ['left out: 1 hidden file(s), such as cat/.a.png']
     """
 

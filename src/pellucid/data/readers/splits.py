@@ -121,7 +121,7 @@ def check_disjoint(splits: Splits) -> None:
     """Refuse parts that share a patient or an image.
 
     Raises:
-        FaultyDataError: naming two parts and some of what they share; its remarks name all of it.
+        FaultyDataError: naming two parts and some of what they share; its issues name all of it.
     """
     message, issues = "", []
     for (first, a), (second, b) in combinations(splits.items(), 2):

@@ -94,7 +94,7 @@ def summarize_ara(
     images: Pixels,
     dataset: Dataset,
     measured: Mapping[str, Radii],
-    protocol: AttackConfig,
+    config: AttackConfig,
     bootstrap: Bootstrap,
     folder: Path,
     *,
@@ -107,7 +107,7 @@ def summarize_ara(
         images: uint8 or uint16 (N, C, H, W), the pixels of the dataset.
         dataset: what was measured.
         measured: the radii by kind, all of them.
-        protocol: that found them.
+        config: that found them.
         bootstrap: over the images.
         folder: that holds their `radii.csv`.
         about: more of what the file should say at its top.
@@ -119,10 +119,10 @@ def summarize_ara(
         document: dict[str, Any] = {
             "format": 1,
             **(about or {}),
-            "protocol": protocol.name,
-            "options": dict(protocol.options),
-            "box": protocol.box,
-            "seed": protocol.seed,
+            "protocol": config.name,
+            "options": dict(config.options),
+            "box": config.box,
+            "seed": config.seed,
             "images": len(dataset),
             "patients": len(set(dataset.patients)),
             "resamples": bootstrap.resamples,
@@ -130,8 +130,8 @@ def summarize_ara(
             "kinds": {
                 kind: summary(radii, areas_of(radii, dataset, bootstrap))
                 | {
-                    "protocol": protocol.name,
-                    "alarm": raise_alarm(classifier, images, dataset, radii, protocol),
+                    "protocol": config.name,
+                    "alarm": raise_alarm(classifier, images, dataset, radii, config),
                 }
                 for kind, radii in measured.items()
             },
@@ -204,10 +204,10 @@ def raise_alarm(
     images: Pixels,
     dataset: Dataset,
     radii: Radii,
-    protocol: AttackConfig,
+    config: AttackConfig,
 ) -> dict[str, Any]:
     """Try PGD on a sample of what was attacked; see `pellucid.attacks.attack_strength`."""
-    rows = choose(torch.from_numpy(radii.correct_at_start), seed=protocol.seed).numpy()
+    rows = choose(torch.from_numpy(radii.correct_at_start), seed=config.seed).numpy()
     if len(rows) == 0:
         return {"n": 0, "better": 0, "unfound": 0, "largest": 0.0, "message": None}
     device = device_of(classifier)
@@ -218,9 +218,9 @@ def raise_alarm(
         radii.robustness_target.criterion_for(dataset.targets, radii.image[rows], radii.label[rows], device),
         torch.from_numpy(radii.radius[rows]),
         largest=float(lengths.max()) if lengths.size and lengths.max() > 0 else math.nan,
-        method=protocol.name,
-        box=protocol.box,
-        seed=protocol.seed,
+        method=config.name,
+        box=config.box,
+        seed=config.seed,
         batch_size=16,
     )
     return alarm.to_json()

@@ -89,7 +89,7 @@ class Radii:
 
 
 def record_of(
-    dataset: Dataset, robustness_targets: Sequence[RobustnessTarget], protocol: AttackConfig, weights_sha256: str
+    dataset: Dataset, robustness_targets: Sequence[RobustnessTarget], config: AttackConfig, weights_sha256: str
 ) -> dict[str, Any]:
     """Everything that determines radii: network, images, questions, protocol and the version of the code."""
     return {
@@ -98,9 +98,9 @@ def record_of(
         "split": dataset.split,
         "images": len(dataset),
         "fingerprint": dataset.fingerprint,
-        "protocol": protocol.name,
-        "options": dict(protocol.options),
-        "seed": protocol.seed,
+        "protocol": config.name,
+        "options": dict(config.options),
+        "seed": config.seed,
         "kinds": [q.kind for q in robustness_targets],
         "questions": [q.to_json() for q in robustness_targets],
         "version": version_of(),
@@ -112,7 +112,7 @@ def measure(
     images: Pixels,
     dataset: Dataset,
     robustness_targets: Sequence[RobustnessTarget],
-    protocol: AttackConfig,
+    config: AttackConfig,
     folder: Path,
     *,
     weights_sha256: str,
@@ -128,7 +128,7 @@ def measure(
         images: uint8 or uint16 (N, C, H, W), the pixels of the dataset.
         dataset: their ids and targets.
         robustness_targets: of different kinds.
-        protocol: the attack.
+        config: the attack.
         folder: for `radii.csv` and `evaluation.json`.
         weights_sha256: of the network, so that its radii are not taken for another's.
         batch_size: units at a time; by default what fits in memory, at most 64 (256 on a GPU). The batches of an
@@ -141,9 +141,9 @@ def measure(
         InputError: radii of another network, dataset or protocol in the folder; logits that are not finite.
     """
     wished = batch_size or _fitting(classifier, images)
-    record = record_of(dataset, robustness_targets, protocol, weights_sha256) | {"batch_size": wished}
+    record = record_of(dataset, robustness_targets, config, weights_sha256) | {"batch_size": wished}
     store = ResultsStore(folder, record, adopted=["batch_size"])
-    ledger = RadiusLog(store)
+    log = RadiusLog(store)
     size = int(store.record["batch_size"])
     work = [
         _Batch(robustness_target, image[rows], label[rows], rows.start)
@@ -153,16 +153,16 @@ def measure(
     ]
     pending = work
     while pending:
-        ledger.read()
-        now = [batch for batch in pending if not batch.done(ledger, dataset)]
+        log.read()
+        now = [batch for batch in pending if not batch.done(log, dataset)]
         if len(now) < len(pending):
             advance(sum(len(b.image) for b in pending) - sum(len(b.image) for b in now))
         pending = now
-        with step(0):  # counted once a batch is in the ledger, here or elsewhere
-            took_one = any(_take(batch, store, ledger, classifier, images, dataset, protocol) for batch in pending)
+        with step(0):  # counted once a batch is in the log, here or elsewhere
+            took_one = any(_take(batch, store, log, classifier, images, dataset, config) for batch in pending)
         if pending and not took_one:
             time.sleep(PATIENCE)  # others are busy with all that is left; should one of them die, its lock is free
-    return {q.kind: _collect(q, ledger, dataset, store.seconds(f"{q.kind}-")) for q in robustness_targets}
+    return {q.kind: _collect(q, log, dataset, store.seconds(f"{q.kind}-")) for q in robustness_targets}
 
 
 @dataclass(frozen=True)
@@ -177,11 +177,11 @@ class _Batch:
         return f"{self.robustness_target.kind}-{self.start:08d}"
 
     def keys(self, dataset: Dataset) -> list[tuple[str, str, str]]:
-        """What its rows are called in the ledger."""
+        """What its rows are called in the log."""
         return _keys(self.robustness_target, self.image, self.label, dataset)
 
-    def done(self, ledger: RadiusLog, dataset: Dataset) -> bool:
-        return all(key in ledger.rows for key in self.keys(dataset))
+    def done(self, log: RadiusLog, dataset: Dataset) -> bool:
+        return all(key in log.rows for key in self.keys(dataset))
 
 
 def _keys(
@@ -196,18 +196,18 @@ def _keys(
 def _take(
     batch: _Batch,
     store: ResultsStore,
-    ledger: RadiusLog,
+    log: RadiusLog,
     classifier: nn.Module,
     images: Pixels,
     dataset: Dataset,
-    protocol: AttackConfig,
+    config: AttackConfig,
 ) -> bool:
     """Do a batch unless another process is busy with it or has done it; whether it was done here."""
     with store.claim(batch.name) as claim:
         if claim is None:
             return False
-        ledger.read()
-        if batch.done(ledger, dataset):
+        log.read()
+        if batch.done(log, dataset):
             return False
         started = time.monotonic()
         device = device_of(classifier)
@@ -215,10 +215,10 @@ def _take(
             classifier,
             as_pixels(images[batch.image], device),
             batch.robustness_target.criterion_for(dataset.targets, batch.image, batch.label, device),
-            method=protocol.name,
-            seed=protocol.seed + batch.start,
+            method=config.name,
+            seed=config.seed + batch.start,
             batch_size=len(batch.image),
-            **protocol.options,
+            **config.options,
         )
         columns = (
             result.found,
@@ -229,14 +229,14 @@ def _take(
         )
         plain = zip(*(column.tolist() for column in columns), strict=True)
         rows = [RadiusRow(*key, *values) for key, values in zip(batch.keys(dataset), plain, strict=True)]
-        ledger.append(row for row in rows if row[:3] not in ledger.rows)
+        log.append(row for row in rows if row[:3] not in log.rows)
         claim.spent(time.monotonic() - started)
         return True
 
 
-def _collect(robustness_target: RobustnessTarget, ledger: RadiusLog, dataset: Dataset, seconds: float) -> Radii:
+def _collect(robustness_target: RobustnessTarget, log: RadiusLog, dataset: Dataset, seconds: float) -> Radii:
     image, label = robustness_target.decisions(dataset.targets)
-    rows = [ledger.rows[key] for key in _keys(robustness_target, image, label, dataset)]
+    rows = [log.rows[key] for key in _keys(robustness_target, image, label, dataset)]
     return Radii(
         robustness_target=robustness_target,
         image=image,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from pellucid.report.charts.drawing import QUIET, Chart, Look, canvas, looks, to_svg
+from pellucid.report.charts.drawing import QUIET, Chart, Style, canvas, styles_of, to_svg
 from pellucid.utils.resources import whole_file
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def write_curves(curves: Sequence[AraCurve], path: Path) -> None:
     """
     kinds = list(dict.fromkeys(c.kind for c in curves))
     names = list(dict.fromkeys(c.name for c in curves))
-    styles = looks(names, names[0])
+    styles = styles_of(names, names[0])
     with canvas(2.5 * len(kinds) + 0.2 * len(names), len(kinds)) as (figure, axes):
         for panel, kind in zip(axes, kinds, strict=True):
             _panel(panel, [c for c in curves if c.kind == kind], styles)
@@ -73,7 +73,7 @@ def write_curves(curves: Sequence[AraCurve], path: Path) -> None:
             figure.savefig(temporary, format="png", dpi=PIXELS_PER_INCH, facecolor="white")
 
 
-def chart(curves: Sequence[AraCurve], styles: Mapping[str, Look], kind: str, name: str = "ara") -> Chart:
+def chart(curves: Sequence[AraCurve], styles: Mapping[str, Style], kind: str, name: str = "ara") -> Chart:
     """The curves of one kind for the report's page, a thin line a seed; `name` is this figure's alone on the page."""
     own = [c for c in curves if c.kind == kind]
     with canvas(2.4) as (figure, (axes,)):
@@ -84,7 +84,7 @@ def chart(curves: Sequence[AraCurve], styles: Mapping[str, Look], kind: str, nam
     return Chart(svg, f"Images {TITLES.get(kind, kind)}", "dashed: the best constant guess")
 
 
-def charts(curves: Sequence[AraCurve], styles: Mapping[str, Look], name: str = "ara") -> list[Chart]:
+def charts(curves: Sequence[AraCurve], styles: Mapping[str, Style], name: str = "ara") -> list[Chart]:
     """One chart per kind; none where there are no curves."""
     return [chart(curves, styles, kind, name) for kind in dict.fromkeys(c.kind for c in curves)]
 
@@ -98,26 +98,26 @@ def stored(records: Sequence[Mapping[str, Any]]) -> list[AraCurve]:
     ]
 
 
-def _panel(axes: Axes, curves: Sequence[AraCurve], styles: Mapping[str, Look]) -> None:
+def _panel(axes: Axes, curves: Sequence[AraCurve], styles: Mapping[str, Style]) -> None:
     right = BEYOND * max(c.end for c in curves) or 1e-3
     labelled: set[str] = set()
     for index, curve in enumerate(curves):
-        look = styles[curve.name]
+        style = styles[curve.name]
         label = None if curve.name in labelled else curve.name
         labelled.add(curve.name)
         # the last step goes on to the edge: the accuracy does not end where the largest radius was found
         x = np.append(curve.radius, max(right, curve.radius[-1]))
         y = np.append(curve.accuracy, curve.accuracy[-1])
         marks: dict[str, Any] = {
-            "marker": look.marker,
-            "ls": look.line,
+            "marker": style.marker,
+            "ls": style.line,
             "ms": 3.6,
             "markevery": (0.03 + 0.03 * (index % 5), 0.2),
         }  # for print in gray
-        axes.step(x, y, where="post", color=look.colour, lw=1.3, label=label, **marks)
+        axes.step(x, y, where="post", color=style.colour, lw=1.3, label=label, **marks)
         if curve.upper is not None and bool((curve.upper > curve.accuracy).any()):
             top = np.append(curve.upper, curve.upper[-1])
-            axes.fill_between(x, y, top, step="post", color=look.colour, alpha=0.16, lw=0)
+            axes.fill_between(x, y, top, step="post", color=style.colour, alpha=0.16, lw=0)
     for number, naive in enumerate(sorted({c.naive for c in curves})):
         axes.axhline(naive, color=QUIET, lw=0.9, ls=(0, (4, 2)), label=None if number else "best constant guess")
     axes.set_xlim(0, right)

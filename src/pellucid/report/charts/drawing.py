@@ -49,10 +49,10 @@ _STYLE: Any = {
 
 
 @dataclass(frozen=True)
-class Look:
+class Style:
     """How one variant is drawn everywhere: colour, matplotlib marker, the same shape as a character, and line style.
 
-    The style tells curves of one family apart, which share their colour.
+    The line tells curves of one family apart, which share their colour.
     """
 
     colour: str
@@ -70,8 +70,8 @@ class Chart:
     note: str = ""
 
 
-def looks(variants: Sequence[str], reference: str, families: Mapping[str, str] | None = None) -> dict[str, Look]:
-    """A look for each variant; the reference is always the gray one.
+def styles_of(variants: Sequence[str], reference: str, families: Mapping[str, str] | None = None) -> dict[str, Style]:
+    """A style for each variant; the reference is always the gray one.
 
     Args:
         variants: in the study's order.
@@ -79,8 +79,8 @@ def looks(variants: Sequence[str], reference: str, families: Mapping[str, str] |
         families: variant → its family, whose members have one colour and differ by their markers.
 
     Example:
-        >>> seen = looks(["ours 1", "ours 2", "plain"], "plain", {"ours 1": "ours", "ours 2": "ours"})
-        >>> [seen[v].glyph for v in ("plain", "ours 1", "ours 2")], seen["ours 1"].colour == seen["ours 2"].colour
+        >>> styles = styles_of(["ours 1", "ours 2", "plain"], "plain", {"ours 1": "ours", "ours 2": "ours"})
+        >>> [styles[v].glyph for v in ("plain", "ours 1", "ours 2")], styles["ours 1"].colour == styles["ours 2"].colour
         (['●', '■', '◆'], True)
     """
     size = len(COLOURS)
@@ -92,7 +92,7 @@ def looks(variants: Sequence[str], reference: str, families: Mapping[str, str] |
     for number, members in enumerate(groups.values()):
         for place, variant in enumerate(members):
             shape = (number + number // size + place) % size  # the second round of colours has other shapes
-            style_of[variant] = Look(COLOURS[number % size], MARKERS[shape], GLYPHS[shape], LINES[place % len(LINES)])
+            style_of[variant] = Style(COLOURS[number % size], MARKERS[shape], GLYPHS[shape], LINES[place % len(LINES)])
     return {v: style_of[v] for v in variants}
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from pellucid.report.charts.drawing import QUIET, Chart, Look, canvas, to_svg
+from pellucid.report.charts.drawing import QUIET, Chart, Style, canvas, to_svg
 from pellucid.report.pictures.panels import Panel
 from pellucid.report.tables.boxes import sweep_row, thresholds
 from pellucid.report.tables.cells import verdict
@@ -28,17 +28,17 @@ PUBLISHED_MARKS = (("x", "×"), ("+", "+"), ("*", "★"))  # more would hide the
 TRIVIAL_STYLES = {"uniform": (0, (1, 1.5)), "centred": (0, (5, 2)), "mean box": (0, (6, 2, 1, 2))}
 
 
-def classification(book: ResultsIndex) -> list[Chart]:
+def classification(index: ResultsIndex) -> list[Chart]:
     """Each metric of each finding with intervals, and the first published figures."""
-    return [_classification_chart(book, name) for name in book.values("metric", "classification")]
+    return [_classification_chart(index, name) for name in index.values("metric", "classification")]
 
 
-def _classification_chart(book: ResultsIndex, name: str) -> Chart:
-    classes = book.class_names("classification", metric=name)
+def _classification_chart(index: ResultsIndex, name: str) -> Chart:
+    classes = index.class_names("classification", metric=name)
     by_name = {"Mean" if c == MEAN else readable(c): c for c in classes}
-    styles, published = book.looks, book.comparators("classification", name)
+    styles, published = index.styles, index.comparators("classification", name)
     with canvas(_height(len(classes), len(styles))) as (figure, (axes,)):
-        _dots(axes, list(by_name), styles, lambda c, v: book.row("classification", name, v, cls=by_name[c]))
+        _dots(axes, list(by_name), styles, lambda c, v: index.row("classification", name, v, cls=by_name[c]))
         for one, (mark, _) in zip(published, PUBLISHED_MARKS, strict=False):
             points = [(one["values"][c], i) for i, c in enumerate(classes) if defined(one["values"].get(c))]
             axes.plot([x for x, _ in points], [y for _, y in points], mark, color="#111", ms=4.5, mew=1, zorder=4)
@@ -47,32 +47,32 @@ def _classification_chart(book: ResultsIndex, name: str) -> Chart:
         if name == "auroc" and axes.get_xlim()[0] < 0.55:
             axes.axvline(0.5, color=QUIET, lw=0.9, ls=(0, (4, 2)))
         axes.set_xlabel(f"{metric(name).label} with 95 % interval")
-        alt = f"{metric(name).label} by {book.class_noun} for {', '.join(styles)}; the table gives the numbers."
+        alt = f"{metric(name).label} by {index.class_noun} for {', '.join(styles)}; the table gives the numbers."
         svg = to_svg(figure, _id("class", name), alt)
     legend = [f"{glyph} {one['name']}" for one, (_, glyph) in zip(published, PUBLISHED_MARKS, strict=False)]
-    return Chart(svg, f"{metric(name).label} by {book.class_noun}", ", ".join(legend))
+    return Chart(svg, f"{metric(name).label} by {index.class_noun}", ", ".join(legend))
 
 
-def localization(book: ResultsIndex, target: str) -> list[Chart]:
+def localization(index: ResultsIndex, target: str) -> list[Chart]:
     """One chart per metric: each method's dots per variant, trivial maps as vertical lines."""
-    return [_localization_chart(book, target, name) for name in _metrics(book, target)]
+    return [_localization_chart(index, target, name) for name in _metrics(index, target)]
 
 
-def _localization_chart(book: ResultsIndex, target: str, name: str) -> Chart:
-    styles = book.looks
+def _localization_chart(index: ResultsIndex, target: str, name: str) -> Chart:
+    styles = index.styles
     here: dict[str, str] = {"target": target, "metric": name}
-    methods = {method_label(m): m for m in book.known_methods("localization", **here)}
+    methods = {method_label(m): m for m in index.known_methods("localization", **here)}
     with canvas(_height(len(methods), len(styles))) as (figure, (axes,)):
-        for trivial in book.trivial_maps("localization", **here):
-            row = book.row("localization", name, target=target, method=trivial)
+        for trivial in index.trivial_maps("localization", **here):
+            row = index.row("localization", name, target=target, method=trivial)
             if row and defined(row["value"]):
-                style = TRIVIAL_STYLES.get(trivial.removeprefix(TRIVIAL), ":")
-                axes.axvline(row["value"], color="#333", lw=1.1, ls=style, zorder=1)
+                line = TRIVIAL_STYLES.get(trivial.removeprefix(TRIVIAL), ":")
+                axes.axvline(row["value"], color="#333", lw=1.1, ls=line, zorder=1)
         _dots(
             axes,
             list(methods),
             styles,
-            lambda m, v: book.row("localization", name, v, target=target, method=methods[m]),
+            lambda m, v: index.row("localization", name, v, target=target, method=methods[m]),
         )
         axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
         alt = f"{metric(name).label} of {', '.join(methods)} for {', '.join(styles)}; trivial maps as lines."
@@ -80,15 +80,15 @@ def _localization_chart(book: ResultsIndex, target: str, name: str) -> Chart:
     return Chart(svg, metric(name).label, metric(name).meaning)
 
 
-def differences(book: ResultsIndex, target: str) -> list[Chart]:
+def differences(index: ResultsIndex, target: str) -> list[Chart]:
     """One chart per method: paired differences from the reference by metric; filled where 0 is excluded."""
     charts = []
-    styles = {v: look for v, look in book.looks.items() if v != book.reference}
-    for method in book.known_methods("localization", target=target):
-        names = {metric(m).label: m for m in _metrics(book, target)}
+    styles = {v: style for v, style in index.styles.items() if v != index.reference}
+    for method in index.known_methods("localization", target=target):
+        names = {metric(m).label: m for m in _metrics(index, target)}
 
         def found(label: str, variant: str, method: str = method, names: dict[str, str] = names) -> ResultRow | None:
-            row = book.row("localization", names[label], variant, target=target, method=method)
+            row = index.row("localization", names[label], variant, target=target, method=method)
             return None if row is None else row.get("difference")
 
         # a ratio over chance has another scale than a share: it gets an axis of its own
@@ -102,26 +102,26 @@ def differences(book: ResultsIndex, target: str) -> list[Chart]:
                 _dots(panel, labels, styles, found, hollow=lambda row: not verdict(row, 0))
                 reach = max(abs(x) for x in panel.get_xlim())
                 panel.set_xlim(-reach, reach)
-            axes[-1].set_xlabel(f"difference from {book.reference} (right: better)")
-            alt = f"Differences from {book.reference} for {method_label(method)}, with 95 % intervals."
+            axes[-1].set_xlabel(f"difference from {index.reference} (right: better)")
+            alt = f"Differences from {index.reference} for {method_label(method)}, with 95 % intervals."
             svg = to_svg(figure, _id("diff", target, method), alt)
         charts.append(Chart(svg, method_label(method)))
     return charts
 
 
-def robustness(book: ResultsIndex) -> list[Chart]:
+def robustness(index: ResultsIndex) -> list[Chart]:
     """One chart per metric and norm: the metric against the size of the attack."""
     charts = []
-    for name in book.values("metric", "robustness", class_=MEAN):
-        strengths = book.values("at", "robustness", metric=name, class_=MEAN)
+    for name in index.values("metric", "robustness", class_=MEAN):
+        strengths = index.values("at", "robustness", metric=name, class_=MEAN)
         for norm in dict.fromkeys(strength_of(at)[0] for at in strengths if strength_of(at)[1] > 0):
             steps = sorted(
                 (size, at) for at in strengths for own, size in [strength_of(at)] if own == norm or size == 0
             )
             with canvas(2.4) as (figure, (axes,)):
-                for variant, look in book.looks.items():
-                    rows = [(x, book.row("robustness", name, variant, at=at)) for x, at in steps]
-                    _curve(axes, rows, look)
+                for variant, style in index.styles.items():
+                    rows = [(x, index.row("robustness", name, variant, at=at)) for x, at in steps]
+                    _curve(axes, rows, style)
                 axes.set_xlabel(f"size of the perturbation, {norm}")
                 axes.set_ylabel(metric(name).label)
                 axes.grid(axis="both")
@@ -131,16 +131,16 @@ def robustness(book: ResultsIndex) -> list[Chart]:
     return charts
 
 
-def sweep(book: ResultsIndex, target: str, method: str, *, at: str, gate: str = "") -> Chart:
+def sweep(index: ResultsIndex, target: str, method: str, *, at: str, gate: str = "") -> Chart:
     """Accuracy, false positives and box area against the threshold, aligned so that none is read alone."""
-    measured = book.values("metric", "sweep", target=target)
+    measured = index.values("metric", "sweep", target=target)
     names = [n for n in ("accuracy", "afp", "mean_box_area") if n in measured]
     where: dict[str, Any] = {"target": target, "method": method, "at": at, "gate": gate}
-    steps = thresholds(book, target, method)
+    steps = thresholds(index, target, method)
     with canvas(1.25 * len(names) + 0.3, len(names)) as (figure, axes):
         for panel, name in zip(axes, names, strict=True):
-            for variant, look in book.looks.items():
-                _curve(panel, [(t, sweep_row(book, name, variant, threshold=t, **where)) for t in steps], look)
+            for variant, style in index.styles.items():
+                _curve(panel, [(t, sweep_row(index, name, variant, threshold=t, **where)) for t in steps], style)
             panel.set_ylabel(metric(name).label)
             panel.set_ylim(bottom=0)
             panel.grid(axis="both")
@@ -152,7 +152,7 @@ def sweep(book: ResultsIndex, target: str, method: str, *, at: str, gate: str = 
     return Chart(svg, f"{method_label(method)}, a hit at {at}")
 
 
-def training(book: ResultsIndex) -> list[Chart]:
+def training(index: ResultsIndex) -> list[Chart]:
     """Loss on clean (solid) and adversarial images (dashed), and validation scores: a thin line a seed."""
     charts = []
     panels = (
@@ -163,10 +163,10 @@ def training(book: ResultsIndex) -> list[Chart]:
     for title, label, lines in panels:
         has_lines = False
         with canvas(2.4) as (figure, (axes,)):
-            for variant in book.results["variants"]:
+            for variant in index.results["variants"]:
                 for run in variant.get("runs", []):
-                    for key, style in lines.items():
-                        has_lines |= _history(axes, run, key, book.looks[variant["label"]], style)
+                    for key, line in lines.items():
+                        has_lines |= _history(axes, run, key, index.styles[variant["label"]], line)
             axes.set_xlabel("epoch")
             axes.set_ylabel(label)
             axes.grid(axis="both")
@@ -182,60 +182,60 @@ def training(book: ResultsIndex) -> list[Chart]:
     return charts
 
 
-def _history(axes: Axes, run: dict[str, Any], key: str, look: Look, style: Any) -> bool:  # noqa: ANN401
+def _history(axes: Axes, run: dict[str, Any], key: str, style: Style, line: Any) -> bool:  # noqa: ANN401
     points = [(e["epoch"], e.get(key)) for e in run.get("history", [])]
     points = [(x, y) for x, y in points if defined(y)]
     if not points:
         return False
-    marks: dict[str, Any] = {"marker": look.marker, "ms": 2.6, "markevery": (0.05, 0.25)}  # families share a colour
-    axes.plot([x for x, _ in points], [y for _, y in points], color=look.colour, lw=0.9, ls=style, alpha=0.85, **marks)
+    marks: dict[str, Any] = {"marker": style.marker, "ms": 2.6, "markevery": (0.05, 0.25)}  # families share a colour
+    axes.plot([x for x, _ in points], [y for _, y in points], color=style.colour, lw=0.9, ls=line, alpha=0.85, **marks)
     best = [(x, y) for x, y in points if x == run.get("best_epoch")]
     if key.startswith("validation") and best:
-        axes.plot(*best[0], look.marker, color=look.colour, ms=5)
+        axes.plot(*best[0], style.marker, color=style.colour, ms=5)
     return True
 
 
 def _dots(
     axes: Axes,
     names: Sequence[str],
-    styles: dict[str, Look],
+    styles: dict[str, Style],
     row_of: Found,
     hollow: Callable[[ResultRow], bool] = lambda _row: False,
 ) -> None:
     step = min(0.2, 0.72 / len(styles))  # the marks of one row stay nearer to each other than to the next row
     offsets = step * (np.arange(len(styles)) - (len(styles) - 1) / 2)
-    for index, name in enumerate(names):
-        for offset, (variant, look) in zip(offsets, styles.items(), strict=True):
-            row, y = row_of(name, variant), index + float(offset)
+    for place, name in enumerate(names):
+        for offset, (variant, style) in zip(offsets, styles.items(), strict=True):
+            row, y = row_of(name, variant), place + float(offset)
             if row is None:
                 continue
             if not defined(row["value"]):
                 axes.annotate(
                     "undefined", (0, y), (3, 0), ("axes fraction", "data"), textcoords="offset points",
-                    va="center", fontsize=6.5, color=look.colour,
+                    va="center", fontsize=6.5, color=style.colour,
                 )  # fmt: skip
                 continue
             if defined(row.get("low")) and defined(row.get("high")):
-                axes.plot([row["low"], row["high"]], [y, y], color=look.colour, lw=1.3, solid_capstyle="butt")
-            face = "white" if hollow(row) else look.colour
-            axes.plot([row["value"]], [y], look.marker, color=look.colour, mfc=face, ms=4.2, mew=1.1, zorder=5)
+                axes.plot([row["low"], row["high"]], [y, y], color=style.colour, lw=1.3, solid_capstyle="butt")
+            face = "white" if hollow(row) else style.colour
+            axes.plot([row["value"]], [y], style.marker, color=style.colour, mfc=face, ms=4.2, mew=1.1, zorder=5)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.45, -0.55)
     axes.grid(axis="x")
 
 
-def _curve(axes: Axes, rows: Sequence[tuple[float, ResultRow | None]], look: Look) -> None:
+def _curve(axes: Axes, rows: Sequence[tuple[float, ResultRow | None]], style: Style) -> None:
     points = [(x, row) for x, row in rows if row is not None and defined(row["value"])]
     xs = [x for x, _ in points]
-    axes.plot(xs, [r["value"] for _, r in points], color=look.colour, marker=look.marker, ms=3.4, lw=1.2)
+    axes.plot(xs, [r["value"] for _, r in points], color=style.colour, marker=style.marker, ms=3.4, lw=1.2)
     banded = [(x, r["low"], r["high"]) for x, r in points if defined(r.get("low")) and defined(r.get("high"))]
     if banded:
         x, low, high = zip(*banded, strict=True)
-        axes.fill_between(x, low, high, color=look.colour, alpha=0.16, lw=0)
+        axes.fill_between(x, low, high, color=style.colour, alpha=0.16, lw=0)
 
 
-def _metrics(book: ResultsIndex, target: str) -> list[str]:
-    names = book.values("metric", "localization", target=target, class_=MEAN)
+def _metrics(index: ResultsIndex, target: str) -> list[str]:
+    names = index.values("metric", "localization", target=target, class_=MEAN)
     return [
         *(m for m in LOCALIZATION_METRICS if m in names),
         *(m for m in names if m not in LOCALIZATION_METRICS),

@@ -31,35 +31,35 @@ class Point(NamedTuple):
     name: str
 
 
-def kinds(book: ResultsIndex) -> list[str]:
+def kinds(index: ResultsIndex) -> list[str]:
     """The kinds of area that the study measured."""
-    return [name.removeprefix(AREA) for name in book.values("metric", "ara") if name.startswith(AREA)]
+    return [name.removeprefix(AREA) for name in index.values("metric", "ara") if name.startswith(AREA)]
 
 
-def clean_metric(book: ResultsIndex) -> str:
+def clean_metric(index: ResultsIndex) -> str:
     """What the accuracy without a perturbation is called in the rows; empty where the results have none."""
-    return next((name for name in book.values("metric", "ara") if not name.startswith(AREA)), "")
+    return next((name for name in index.values("metric", "ara") if not name.startswith(AREA)), "")
 
 
-def charts(book: ResultsIndex) -> list[Chart]:
+def charts(index: ResultsIndex) -> list[Chart]:
     """One chart per kind of area: every variant's mean over the seeds with both intervals, families joined."""
-    return [_chart(book, kind) for kind in kinds(book)] if clean_metric(book) else []
+    return [_chart(index, kind) for kind in kinds(index)] if clean_metric(index) else []
 
 
-def _chart(book: ResultsIndex, kind: str) -> Chart:
-    across, along = clean_metric(book), AREA + kind
-    rows = {v: (book.row("ara", across, v), book.row("ara", along, v)) for v in book.variants}
+def _chart(index: ResultsIndex, kind: str) -> Chart:
+    across, along = clean_metric(index), AREA + kind
+    rows = {v: (index.row("ara", across, v), index.row("ara", along, v)) for v in index.variants}
     places = {v: (x, y) for v, (x, y) in rows.items() if x and y and defined(x["value"]) and defined(y["value"])}
-    published = book.comparators("ara", kind)
+    published = index.comparators("ara", kind)
     with canvas(2.9) as (figure, (axes,)):
-        for joined in _joined(book):
+        for joined in _joined(index):
             members = [places[v] for v in joined if v in places]
             xs, ys = [[member[i]["value"] for member in members] for i in (0, 1)]
-            axes.plot(xs, ys, "-", color=book.looks[joined[0]].colour, lw=1.1, alpha=0.6, zorder=2)
+            axes.plot(xs, ys, "-", color=index.styles[joined[0]].colour, lw=1.1, alpha=0.6, zorder=2)
         for variant, (x, y) in places.items():
-            _cross(axes, x, y, book.looks[variant].colour)
-            look = book.looks[variant]
-            axes.plot([x["value"]], [y["value"]], look.marker, color=look.colour, ms=5, zorder=4)
+            _cross(axes, x, y, index.styles[variant].colour)
+            style = index.styles[variant]
+            axes.plot([x["value"]], [y["value"]], style.marker, color=style.colour, ms=5, zorder=4)
         points = []
         for one, (mark, _) in zip(published, cycle(HOLLOW), strict=False):
             published_points = [Point(one["accuracy"][name], area, name) for name, area in one["values"].items()]
@@ -77,9 +77,9 @@ def _chart(book: ResultsIndex, kind: str) -> Chart:
         alt = f"{metric(along).label} against {metric(across).label.lower()} for {', '.join(places)}."
         svg = to_svg(figure, f"frontier-{kind}", alt)
     notes = ["up and right is better"]
-    notes += ["lines join a family"] if _joined(book) else []
+    notes += ["lines join a family"] if _joined(index) else []
     notes += [f"{glyph} published: {one['name']}" for one, (_, glyph) in zip(published, cycle(HOLLOW), strict=False)]
-    notes += [f"not drawn: {v} ({_why(*rows[v])})" for v in book.variants if v not in places]
+    notes += [f"not drawn: {v} ({_why(*rows[v])})" for v in index.variants if v not in places]
     return Chart(svg, f"{metric(along).label} and {metric(across).label.lower()}", "; ".join(notes))
 
 
@@ -88,10 +88,10 @@ def _why(*rows: ResultRow | None) -> str:
     return "; ".join(dict.fromkeys(reasons)) or "not measured"
 
 
-def _joined(book: ResultsIndex) -> list[list[str]]:
+def _joined(index: ResultsIndex) -> list[list[str]]:
     """The families of more than one variant, in the study's order, which is that of their strength."""
     families: dict[str, list[str]] = {}
-    for variant, family in book.families.items():
+    for variant, family in index.families.items():
         families.setdefault(family, []).append(variant)
     return [members for members in families.values() if len(members) > 1]
 

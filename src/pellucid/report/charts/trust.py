@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.ticker import PercentFormatter
 
 from pellucid.evaluation.trust.rows import RANDOM_ORDER
-from pellucid.report.charts.drawing import QUIET, Chart, canvas, looks, to_svg
+from pellucid.report.charts.drawing import QUIET, Chart, canvas, styles_of, to_svg
 from pellucid.report.tables.metrics import method_label
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def trust_charts(curves: Mapping[str, Mapping[str, Any]], name: str = "trust") -
     random = methods.pop(RANDOM_ORDER, {})
     if not methods:
         return []
-    styles = looks(list(methods), next(iter(methods)))
+    styles = styles_of(list(methods), next(iter(methods)))
     charts = [_randomisation(methods, styles, key, label, name) for key, label in RANDOMISATION.items()]
     charts += [_replacement(random, methods, styles, way, caption, name) for way, caption in REPLACEMENT.items()]
     attacked = {m: own for m, own in methods.items() if "attack_rank" in own}
@@ -102,13 +102,13 @@ def _attack(methods: Curves, styles: Any, name: str) -> Chart:  # noqa: ANN401
     return Chart(svg, "Maps under attack", "decision and confidence stay; dotted: noise of the same size")
 
 
-def _line(axes: Axes, x: Any, y: Any, look: Any, label: str) -> None:  # noqa: ANN401
+def _line(axes: Axes, x: Any, y: Any, style: Any, label: str) -> None:  # noqa: ANN401
     axes.plot(
         x,
         y,
-        color=look.colour,
-        marker=look.marker,
-        ls=look.line,
+        color=style.colour,
+        marker=style.marker,
+        ls=style.line,
         lw=1.3,
         ms=3.6,
         markevery=max(1, len(x) // 8),

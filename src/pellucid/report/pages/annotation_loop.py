@@ -9,7 +9,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pellucid.report.charts.drawing import QUIET, Chart, Look, canvas, looks, to_svg
+from pellucid.report.charts.drawing import QUIET, Chart, Style, canvas, styles_of, to_svg
 from pellucid.report.pictures.panels import heat_picture, picture
 from pellucid.report.tables.cells import Table, TableRow, estimate
 from pellucid.report.tables.long_form import LongTable, flat, write_tables
@@ -71,11 +71,11 @@ def write_loop_report(results: Mapping[str, Any], panels: Sequence[Panel], out: 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    styles = _looks(results)
+    styles = _styles(results)
     text = environment.get_template("annotation_loop.html.j2").render(
         r=results,
         css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
-        looks=styles,
+        styles=styles,
         paragraphs=[p.strip() for p in results["description"].split("\n\n") if p.strip()],
         about=_about(results),
         aims=_aims(results),
@@ -95,10 +95,10 @@ def _metrics(results: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(row["metric"] for row in results["rows"]))
 
 
-def _looks(results: Mapping[str, Any]) -> dict[str, Look]:
+def _styles(results: Mapping[str, Any]) -> dict[str, Style]:
     """The control is gray, as the reference of other studies is; the cheating network is where all curves begin."""
     control = results["control"]
-    return looks([arm["label"] for arm in results["arms"]], control)
+    return styles_of([arm["label"] for arm in results["arms"]], control)
 
 
 def _row(results: Mapping[str, Any], metric: str, arm: str, at: int) -> dict[str, Any] | None:
@@ -168,21 +168,21 @@ def _table(results: Mapping[str, Any], difference: str, against: str) -> Table:
     )
 
 
-def _charts(results: Mapping[str, Any], styles: Mapping[str, Look]) -> list[Chart]:
+def _charts(results: Mapping[str, Any], styles: Mapping[str, Style]) -> list[Chart]:
     return [_chart(results, styles, name) for name in _metrics(results) if name not in ("auroc_with", "effect_finding")]
 
 
-def _chart(results: Mapping[str, Any], styles: Mapping[str, Look], name: str) -> Chart:
+def _chart(results: Mapping[str, Any], styles: Mapping[str, Style], name: str) -> Chart:
     """One figure against the number of images, from the cheating network on, with 95 % intervals."""
     measure, numbers = loop_metric(name), results["numbers"]
     start = _row(results, name, results["base"], 0)
     with canvas(2.35 + 0.15 * len(styles)) as (figure, (axes,)):
-        for place, (arm, look) in enumerate(styles.items()):
+        for place, (arm, style) in enumerate(styles.items()):
             rows = [start, *(_row(results, name, arm, n) for n in numbers)]
             value, low, high = (_column(rows, key) for key in ("value", "low", "high"))
             x = np.arange(len(rows)) + SHIFT * (place - (len(styles) - 1) / 2) * (np.arange(len(rows)) > 0)
-            axes.plot(x, value, color=look.colour, marker=look.marker, ls=look.line, lw=1.3, ms=4, label=arm)
-            axes.vlines(x, low, high, color=look.colour, lw=1.0)
+            axes.plot(x, value, color=style.colour, marker=style.marker, ls=style.line, lw=1.3, ms=4, label=arm)
+            axes.vlines(x, low, high, color=style.colour, lw=1.0)
         if start is not None and defined(start["value"]):
             axes.axhline(start["value"], color=QUIET, lw=0.8, ls=(0, (4, 2)))
         axes.set_xticks(range(len(numbers) + 1), ["none", *map(str, numbers)])

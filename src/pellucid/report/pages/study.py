@@ -78,14 +78,14 @@ def render(
 
 def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequence[Slide] = ()) -> dict[str, Any]:
     """Everything the template shows."""
-    book = ResultsIndex(results)
+    index = ResultsIndex(results)
     script = _SCRIPT + (slider.SCRIPT if slides else "")
     differing, shared = configuration.settings(results["variants"])
     filled = {
         "r": results,
-        "book": book,
-        "reference": book.reference,
-        "looks": book.looks,
+        "index": index,
+        "reference": index.reference,
+        "styles": index.styles,
         "css": Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
         "slider_css": Markup((_TEMPLATES / "slider.css").read_text(encoding="utf-8") if slides else ""),  # noqa: S704
         "script": Markup(script),  # noqa: S704 (our own text)
@@ -102,19 +102,19 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequenc
         "shared": shared,
         "data_options": list(configuration.flatten(results["data"].get("options") or {})),
         "limits": results.get("limits") or ["The study states none."],
-        "headline": tables.headline(book),
-        "classification": tables.classification(book),
-        "classification_charts": figures.classification(book),
-        "robustness": tables.robustness(book),
-        "robustness_charts": figures.robustness(book),
-        "areas": areas.section(book),
-        "targets": _targets(book),
+        "headline": tables.headline(index),
+        "classification": tables.classification(index),
+        "classification_charts": figures.classification(index),
+        "robustness": tables.robustness(index),
+        "robustness_charts": figures.robustness(index),
+        "areas": areas.section(index),
+        "targets": _targets(index),
         "trust": trust_section(results.get("trust", ())),
-        "wang": _wang(book),
-        "sweeps": _sweeps(book),
-        "training_charts": figures.training(book),
+        "wang": _wang(index),
+        "sweeps": _sweeps(index),
+        "training_charts": figures.training(index),
         "runs": _runs(results["variants"]),
-        "cases": _cases(book, panels),
+        "cases": _cases(index, panels),
         "heat": _heat(panels),
         "slides": [slider.fragment(slide, f"slide{i}") for i, slide in enumerate(slides)],
     }
@@ -137,69 +137,69 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequenc
     return filled
 
 
-def _targets(book: ResultsIndex) -> list[dict[str, Any]]:
+def _targets(index: ResultsIndex) -> list[dict[str, Any]]:
     sections = []
-    for target in book.targets:
+    for target in index.targets:
         name = target["name"]
-        table = tables.localization(book, name)
+        table = tables.localization(index, name)
         if not table:
             continue
-        classes = [c for c in book.class_names("localization", target=name) if c != MEAN]
-        trivial = [t.removeprefix(TRIVIAL) for t in book.trivial_maps("localization", target=name)]
+        classes = [c for c in index.class_names("localization", target=name) if c != MEAN]
+        trivial = [t.removeprefix(TRIVIAL) for t in index.trivial_maps("localization", target=name)]
         own = {
-            "charts": figures.localization(book, name),
-            "differences": figures.differences(book, name) if book.others else [],
+            "charts": figures.localization(index, name),
+            "differences": figures.differences(index, name) if index.others else [],
             "table": table,
-            "by_class": [tables.localization(book, name, cls) for cls in classes],
+            "by_class": [tables.localization(index, name, cls) for cls in classes],
             "trivial": trivial,
         }
         sections.append({**target, **own})
     return sections
 
 
-def _wang(book: ResultsIndex) -> list[dict[str, Any]]:
+def _wang(index: ResultsIndex) -> list[dict[str, Any]]:
     sections = []
-    for target in book.targets:
+    for target in index.targets:
         name = target["name"]
-        for gate in book.values("gate", "wang", target=name):
+        for gate in index.values("gate", "wang", target=name):
             where = {"target": name, "gate": gate}
-            methods = book.known_methods("wang", **where)
+            methods = index.known_methods("wang", **where)
             if not methods:
                 continue
-            first, every = methods[0], boxes.criteria(book, name)
+            first, every = methods[0], boxes.criteria(index, name)
             few, grid = boxes.among(boxes.SHOWN, every), boxes.among(boxes.PUBLISHED, every)
-            classes = [c for c in book.class_names("wang", **where, method=first) if c != MEAN]
+            classes = [c for c in index.class_names("wang", **where, method=first) if c != MEAN]
             more = [
-                (f"{method_label(m)}, the same", [boxes.wang(book, name, m, gate=gate, ats=few)]) for m in methods[1:]
+                (f"{method_label(m)}, the same", [boxes.wang(index, name, m, gate=gate, ats=few)]) for m in methods[1:]
             ]
             if every != few:
                 more.append(
                     (
                         f"{method_label(first)} at every bound",
-                        [boxes.wang(book, name, first, gate=gate, ats=every)],
+                        [boxes.wang(index, name, first, gate=gate, ats=every)],
                     )
                 )
             if classes:
-                by_class = [boxes.wang(book, name, first, gate=gate, ats=grid, cls=cls) for cls in classes]
+                by_class = [boxes.wang(index, name, first, gate=gate, ats=grid, cls=cls) for cls in classes]
                 more.append((f"{method_label(first)} by finding", by_class))
             sections.append(
                 {
                     "title": f"{method_label(first)} on {target['title']}",
                     "gate": boxes.GATES.get(gate, gate or "all"),
-                    "table": boxes.wang(book, name, first, gate=gate, ats=few),
+                    "table": boxes.wang(index, name, first, gate=gate, ats=few),
                     "more": more,
                 }
             )
     return sections
 
 
-def _sweeps(book: ResultsIndex) -> list[dict[str, Any]]:
+def _sweeps(index: ResultsIndex) -> list[dict[str, Any]]:
     sections = []
-    for target in book.targets:
+    for target in index.targets:
         name = target["name"]
-        for gate in book.values("gate", "sweep", target=name):
-            methods = book.known_methods("sweep", target=name, gate=gate)
-            every = [at for at in book.values("at", "sweep", target=name, metric="accuracy", gate=gate) if at]
+        for gate in index.values("gate", "sweep", target=name):
+            methods = index.known_methods("sweep", target=name, gate=gate)
+            every = [at for at in index.values("at", "sweep", target=name, metric="accuracy", gate=gate) if at]
             if not methods or not every:
                 continue
             few = boxes.among(boxes.SHOWN, every)
@@ -208,9 +208,9 @@ def _sweeps(book: ResultsIndex) -> list[dict[str, Any]]:
                 {
                     "title": f"{target['title']}{ending}",
                     "method": method_label(methods[0]),
-                    "charts": [figures.sweep(book, name, methods[0], at=at, gate=gate) for at in few],
-                    "more": [figures.sweep(book, name, m, at=at, gate=gate) for m in methods[1:] for at in few],
-                    "tables": [boxes.sweep(book, name, methods[0], at=at, gate=gate) for at in few],
+                    "charts": [figures.sweep(index, name, methods[0], at=at, gate=gate) for at in few],
+                    "more": [figures.sweep(index, name, m, at=at, gate=gate) for m in methods[1:] for at in few],
+                    "tables": [boxes.sweep(index, name, methods[0], at=at, gate=gate) for at in few],
                 }
             )
     return sections
@@ -227,11 +227,11 @@ def _runs(variants: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
-def _cases(book: ResultsIndex, panels: Iterable[Panel]) -> list[dict[str, Any]]:
-    titles = {t["name"]: t["title"] for t in book.targets}
+def _cases(index: ResultsIndex, panels: Iterable[Panel]) -> list[dict[str, Any]]:
+    titles = {t["name"]: t["title"] for t in index.targets}
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for panel in panels:
-        groups.setdefault((panel.target, panel.rule), []).append(_case(book, panel))
+        groups.setdefault((panel.target, panel.rule), []).append(_case(index, panel))
     return [
         {"title": titles.get(target, target), "rule": rule, "cases": cases} for (target, rule), cases in groups.items()
     ]
@@ -249,10 +249,10 @@ def _heat(panels: Iterable[Panel]) -> dict[str, list[str]]:
     return {kind: [method_label(m) for m in names] for kind, names in kinds.items()}
 
 
-def _case(book: ResultsIndex, panel: Panel) -> dict[str, Any]:
+def _case(index: ResultsIndex, panel: Panel) -> dict[str, Any]:
     cls, rows = readable(panel.class_name), []
-    methods = [m for m in book.methods if any(m == method for _, method in panel.maps)]
-    for variant in book.variants:
+    methods = [m for m in index.methods if any(m == method for _, method in panel.maps)]
+    for variant in index.variants:
         maps = [
             {
                 "image": heat_picture(panel, variant, method),

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from pellucid.explainers.registry import is_fine
-from pellucid.report.charts.drawing import QUIET, canvas, looks
+from pellucid.report.charts.drawing import QUIET, canvas, styles_of
 from pellucid.report.heat_colours import OVER, placed
 from pellucid.report.pictures.perturbed import REACH, as_picture, difference_picture, percent
 from pellucid.utils.resources import whole_file
@@ -83,16 +83,16 @@ def write_manipulation_curves(results: Mapping[str, Mapping[str, Any]], path: Pa
         results: summaries of one goal by name, as `manipulation_summary` makes them.
         path: where to write.
     """
-    styles = looks(list(results), next(iter(results)))
+    styles = styles_of(list(results), next(iter(results)))
     with canvas(4.6 + 0.2 * len(results), 2) as (figure, axes):
         for name, result in results.items():
             x = np.array([0.0, *result["budgets"]])
-            look = styles[name]
+            style = styles[name]
             curves = result["curves"]
             start = 1.0 if result["goal"] == "same-decision" else np.nan
-            _line(axes[0], x, curves["rank_correlation"], start, look.colour, marker=look.marker, label=name, ms=4)
-            _line(axes[0], x, curves["rank_correlation_under_noise"], 1.0, look.colour, ls=(0, (2, 1.5)), lw=0.9)
-            _line(axes[1], x, curves["invalidated"], 0.0, look.colour, marker=look.marker, ms=4)
+            _line(axes[0], x, curves["rank_correlation"], start, style.colour, marker=style.marker, label=name, ms=4)
+            _line(axes[0], x, curves["rank_correlation_under_noise"], 1.0, style.colour, ls=(0, (2, 1.5)), lw=0.9)
+            _line(axes[1], x, curves["invalidated"], 0.0, style.colour, marker=style.marker, ms=4)
         axes[0].plot([], [], color=QUIET, ls=(0, (2, 1.5)), lw=0.9, label="under random noise of that size")
         axes[0].set_title("rank correlation with the original map", loc="left")
         axes[0].set_ylim(top=1.05)

@@ -18,32 +18,32 @@ ROUNDING = 1e-9
 SHORT = {"attack": "attack", "btr": "BTR"}
 
 
-def section(book: ResultsIndex) -> dict[str, Any]:
+def section(index: ResultsIndex) -> dict[str, Any]:
     """What the template shows of the areas; empty where the study measured none."""
-    if not frontier.kinds(book):
+    if not frontier.kinds(index):
         return {}
-    area_results: Mapping[str, Any] = book.results.get("ara") or {}
+    area_results: Mapping[str, Any] = index.results.get("ara") or {}
     area_curves = curves.stored(area_results.get("curves", []))
     return {
         "protocol": area_results.get("protocol", "unknown"),
         "images": area_results.get("images"),
         "alarms": area_results.get("alarms", []),
-        "frontier": frontier.charts(book),
-        "overview": overview(book),
-        "curves": curves.charts(area_curves, book.looks),
-        "matched": matched(book, area_results.get("matched", []), area_curves),
-        "by_label": by_label(book),
+        "frontier": frontier.charts(index),
+        "overview": overview(index),
+        "curves": curves.charts(area_curves, index.styles),
+        "matched": matched(index, area_results.get("matched", []), area_curves),
+        "by_label": by_label(index),
     }
 
 
-def overview(book: ResultsIndex) -> Table:
+def overview(index: ResultsIndex) -> Table:
     """Variants by accuracy, areas, share found and cost; under them the published figures."""
-    kinds, clean = frontier.kinds(book), frontier.clean_metric(book)
+    kinds, clean = frontier.kinds(index), frontier.clean_metric(index)
     names = [*([clean] if clean else []), *(frontier.AREA + kind for kind in kinds)]
-    attacks = (book.results.get("ara") or {}).get("attacks", [])
+    attacks = (index.results.get("ara") or {}).get("attacks", [])
     lines = []
-    for variant in book.variants:
-        row = across(variant, [estimate(book.row("ara", name, variant), metric(name)) for name in names])
+    for variant in index.variants:
+        row = across(variant, [estimate(index.row("ara", name, variant), metric(name)) for name in names])
         spent = [[a for a in attacks if (a["variant"], a["kind"]) == (variant, kind)] for kind in kinds]
         more = [share(s) for s in spent] + [cost(s) for s in spent] if attacks else []
         lines.append(replace(row, cells=(*row.cells, *more)))
@@ -52,10 +52,10 @@ def overview(book: ResultsIndex) -> Table:
     if attacks:
         columns += [f"Found, {SHORT.get(kind, kind)}" for kind in kinds]
         columns += [f"Gradients, {SHORT.get(kind, kind)}" for kind in kinds]
-        unit = "image" if book.class_noun == "class" else "image and label"
+        unit = "image" if index.class_noun == "class" else "image and label"
         notes.append("Found: the share of attacks that found a perturbation, or needed none.")
         notes.append(f"Gradients: gradient evaluations an {unit}.")
-    published = _published(book, kinds, clean, len(columns))
+    published = _published(index, kinds, clean, len(columns))
     notes += ["Published figures come without interval."] if published else []
     return Table("Accuracy and areas", tuple(columns), (*lines, *published), " ".join(notes), "Recipe")
 
@@ -80,11 +80,11 @@ def cost(attacks: Sequence[Mapping[str, Any]]) -> Cell | None:
     return Cell(f"{spent / n:.1f}") if n else None
 
 
-def _published(book: ResultsIndex, kinds: Sequence[str], clean: str, columns: int) -> list[TableRow]:
+def _published(index: ResultsIndex, kinds: Sequence[str], clean: str, columns: int) -> list[TableRow]:
     """A heading a source, then its networks, with the areas of every kind that it gives."""
     by_source: dict[str, dict[str, Mapping[str, Any]]] = {}
     for kind in kinds:
-        for one in book.comparators("ara", kind):
+        for one in index.comparators("ara", kind):
             by_source.setdefault(one["name"], {})[kind] = one
     lines = []
     for source, comparators in by_source.items():
@@ -106,17 +106,17 @@ def _figure(value: object, name: str) -> Cell:
     return Cell(number(value, metric(name).decimals))
 
 
-def by_label(book: ResultsIndex) -> list[Table]:
+def by_label(index: ResultsIndex) -> list[Table]:
     """One table per figure, where there are several labels: labels by variants, the mean last."""
     tables = []
-    for name in book.values("metric", "ara"):
-        classes = book.class_names("ara", metric=name)
+    for name in index.values("metric", "ara"):
+        classes = index.class_names("ara", metric=name)
         if len(classes) < 2:
             continue
         lines = [
             line(
                 "Mean over labels" if cls == MEAN else readable(cls),
-                [book.row("ara", name, variant, cls=cls) for variant in book.variants],
+                [index.row("ara", name, variant, cls=cls) for variant in index.variants],
                 metric(name),
                 strong=cls == MEAN,
             )
@@ -124,27 +124,29 @@ def by_label(book: ResultsIndex) -> list[Table]:
         ]
         meaning = metric(name).meaning
         note = meaning[:1].upper() + meaning[1:] + "."
-        tables.append(Table(metric(name).label, tuple(book.variants), tuple(lines), note, first="Label"))
+        tables.append(Table(metric(name).label, tuple(index.variants), tuple(lines), note, first="Label"))
     return [t for t in tables if t]
 
 
-def matched(book: ResultsIndex, labels: Sequence[str], area_curves: Sequence[curves.AraCurve]) -> dict[str, Any] | None:
+def matched(
+    index: ResultsIndex, labels: Sequence[str], area_curves: Sequence[curves.AraCurve]
+) -> dict[str, Any] | None:
     """The curves of the variants that the study calls matched, and how well they are; None where it names none."""
-    own = {label: look for label, look in book.looks.items() if label in labels}
+    own = {label: style for label, style in index.styles.items() if label in labels}
     own_curves = [curve for curve in area_curves if curve.name in own]
     if not own_curves:
         return None
     return {
-        "looks": own,
-        "caption": how_well(book, list(own)),
+        "styles": own,
+        "caption": how_well(index, list(own)),
         "charts": curves.charts(own_curves, own, name="matched"),
     }
 
 
-def how_well(book: ResultsIndex, labels: Sequence[str]) -> str:
+def how_well(index: ResultsIndex, labels: Sequence[str]) -> str:
     """Each variant's clean accuracy, the spread between them, and whether that is a match."""
-    name = frontier.clean_metric(book)
-    rows = {label: book.row("ara", name, label) for label in labels} if name else {}
+    name = frontier.clean_metric(index)
+    rows = {label: index.row("ara", name, label) for label in labels} if name else {}
     defined_rows = {label: row for label, row in rows.items() if row is not None and defined(row["value"])}
     if len(defined_rows) < len(labels):
         lacking = ", ".join(label for label in labels if label not in defined_rows)

@@ -20,9 +20,9 @@ GATES = {
 _TOGETHER = ("accuracy", "afp", "mean_box_area", "boxes_per_map")
 
 
-def criteria(book: ResultsIndex, target: str) -> list[str]:
+def criteria(index: ResultsIndex, target: str) -> list[str]:
     """The overlaps that count as a hit, as the study names them."""
-    return [at for at in book.values("at", "wang", target=target, metric="accuracy") if at]
+    return [at for at in index.values("at", "wang", target=target, metric="accuracy") if at]
 
 
 def among(preferred: Sequence[str], measured: Sequence[str]) -> list[str]:
@@ -30,56 +30,56 @@ def among(preferred: Sequence[str], measured: Sequence[str]) -> list[str]:
     return [at for at in preferred if at in measured] or list(measured)
 
 
-def wang(book: ResultsIndex, target: str, method: str, *, gate: str, ats: Sequence[str], cls: str = MEAN) -> Table:
+def wang(index: ResultsIndex, target: str, method: str, *, gate: str, ats: Sequence[str], cls: str = MEAN) -> Table:
     """For each criterion one row per variant: accuracy, AFP, mean area of the boxes and how many there are."""
     lines: list[TableRow] = []
-    columns = _columns(book, "wang", target, method, gate=gate)
+    columns = _columns(index, "wang", target, method, gate=gate)
     for at in ats:
         lines.append(TableRow(at))
-        for variant in book.variants:
+        for variant in index.variants:
             where: dict[str, Any] = {"cls": cls, "target": target, "method": method, "gate": gate}
             cells = [
                 estimate(
-                    book.row("wang", name, variant, at=at, **where) or book.row("wang", name, variant, **where),
+                    index.row("wang", name, variant, at=at, **where) or index.row("wang", name, variant, **where),
                     metric(name),
                 )
                 for name in columns
             ]
             lines.append(_together(variant, cells))
-        lines.extend(_published(book, at, cls, columns))
+        lines.extend(_published(index, at, cls, columns))
     caption = "Mean over classes" if cls == MEAN else readable(cls)
     return Table(caption, tuple(metric(c).label for c in columns), tuple(lines), first="Recipe")
 
 
-def sweep(book: ResultsIndex, target: str, method: str, *, at: str, gate: str = "") -> Table:
+def sweep(index: ResultsIndex, target: str, method: str, *, at: str, gate: str = "") -> Table:
     """For each threshold one row per variant, with the same figures together."""
-    columns = _columns(book, "sweep", target, method, gate=gate)
+    columns = _columns(index, "sweep", target, method, gate=gate)
     lines: list[TableRow] = []
-    for threshold in thresholds(book, target, method):
+    for threshold in thresholds(index, target, method):
         lines.append(TableRow(f"threshold {threshold:g}"))
-        for variant in book.variants:
+        for variant in index.variants:
             where: dict[str, Any] = {"target": target, "method": method, "gate": gate}
-            rows = [sweep_row(book, c, variant, at=at, threshold=threshold, **where) for c in columns]
+            rows = [sweep_row(index, c, variant, at=at, threshold=threshold, **where) for c in columns]
             lines.append(_together(variant, [estimate(r, metric(c)) for r, c in zip(rows, columns, strict=True)]))
     return Table(at, tuple(metric(c).label for c in columns), tuple(lines), first="Recipe")
 
 
 def sweep_row(
-    book: ResultsIndex, name: str, variant: str, *, target: str, method: str, at: str, threshold: float, gate: str
+    index: ResultsIndex, name: str, variant: str, *, target: str, method: str, at: str, threshold: float, gate: str
 ) -> dict[str, Any] | None:
     """One figure of the sweep; the area and the number of boxes do not depend on the criterion."""
     where: dict[str, Any] = {"target": target, "method": method, "threshold": threshold, "gate": gate}
-    return book.row("sweep", name, variant, at=at, **where) or book.row("sweep", name, variant, **where)
+    return index.row("sweep", name, variant, at=at, **where) or index.row("sweep", name, variant, **where)
 
 
-def thresholds(book: ResultsIndex, target: str, method: str) -> list[float]:
+def thresholds(index: ResultsIndex, target: str, method: str) -> list[float]:
     """The thresholds that were swept, ascending."""
-    values = book.values("threshold", "sweep", target=target, method=method)
+    values = index.values("threshold", "sweep", target=target, method=method)
     return sorted(t for t in values if defined(t))
 
 
-def _columns(book: ResultsIndex, section: str, target: str, method: str, gate: str = "") -> list[str]:
-    names = book.values("metric", section, target=target, method=method, gate=gate)
+def _columns(index: ResultsIndex, section: str, target: str, method: str, gate: str = "") -> list[str]:
+    names = index.values("metric", section, target=target, method=method, gate=gate)
     return [name for name in _TOGETHER if name in names]
 
 
@@ -88,10 +88,10 @@ def _together(variant: str, cells: Sequence[Cell | None]) -> TableRow:
     return TableRow(variant, "", tuple(cells), f"{sizes.pop():,}" if sizes else "")
 
 
-def _published(book: ResultsIndex, at: str, cls: str, columns: Iterable[str]) -> list[TableRow]:
+def _published(index: ResultsIndex, at: str, cls: str, columns: Iterable[str]) -> list[TableRow]:
     values: dict[str, dict[str, float]] = {}
     for name in columns:
-        for one in book.comparators("wang", name, at):
+        for one in index.comparators("wang", name, at):
             if defined(one["values"].get(cls)):
                 values.setdefault(one["name"], {})[name] = one["values"][cls]
     return [

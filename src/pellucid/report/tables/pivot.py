@@ -13,40 +13,40 @@ HEADLINE_METRICS = ("pointing", "energy_share", "auprc")
 LOCALIZATION_METRICS = (*HEADLINE_METRICS[:2], "energy_ratio", "auprc", "effective_heat_ratio", "otsu_iou")
 
 
-def headline(book: ResultsIndex) -> Table:
+def headline(index: ResultsIndex) -> Table:
     """The study at a glance: discrimination, scores under attack, where the first method's maps fall."""
     lines = [
-        _across(book, "Mean AUROC", "classification", "auroc", strong=True),
-        _across(book, metric("accuracy").label, "classification", "accuracy"),
+        _across(index, "Mean AUROC", "classification", "auroc", strong=True),
+        _across(index, metric("accuracy").label, "classification", "accuracy"),
     ]
-    name, strength = attacked(book)
+    name, strength = attacked(index)
     if strength:
         label = f"{metric(name).label} under attack"
-        lines.append(_across(book, label, "robustness", name, at=strength, hint=f"PGD, {strength}"))
-    for n in book.values("metric", "ara"):
+        lines.append(_across(index, label, "robustness", name, at=strength, hint=f"PGD, {strength}"))
+    for n in index.values("metric", "ara"):
         hint = "" if n.startswith("ara_") else "of the images of the ARA, unchanged"
-        lines.append(_across(book, metric(n).label, "ara", n, hint=hint))
-    for target in book.targets:
-        methods = book.known_methods("localization", target=target["name"])
+        lines.append(_across(index, metric(n).label, "ara", n, hint=hint))
+    for target in index.targets:
+        methods = index.known_methods("localization", target=target["name"])
         if not methods:
             continue
         lines.append(TableRow(f"{method_label(methods[0])} on {target['title']}"))
-        for name in book.results.get("headline") or HEADLINE_METRICS:
-            hint = yardstick(book, target["name"], name)
+        for name in index.results.get("headline") or HEADLINE_METRICS:
+            hint = yardstick(index, target["name"], name)
             where = {"target": target["name"], "method": methods[0]}
-            lines.append(_across(book, metric(name).label, "localization", name, hint=hint, **where))
+            lines.append(_across(index, metric(name).label, "localization", name, hint=hint, **where))
     return Table(
         "The study at a glance",
-        tuple(book.variants),
+        tuple(index.variants),
         tuple(x for x in lines if _useful(x)),
         first="Mean over classes",
     )
 
 
-def attacked(book: ResultsIndex) -> tuple[str, str]:
+def attacked(index: ResultsIndex) -> tuple[str, str]:
     """The metric and the strength at which the headline shows robustness: the last that the study names."""
     for name in ("accuracy", "auroc"):
-        at = [a for a in book.values("at", "robustness", metric=name, class_=MEAN) if strength_of(a)[1] > 0]
+        at = [a for a in index.values("at", "robustness", metric=name, class_=MEAN) if strength_of(a)[1] > 0]
         if at:
             return name, at[-1]
     return "", ""
@@ -66,12 +66,12 @@ def strength_of(at: str) -> tuple[str, float]:
         return at, 0.0
 
 
-def yardstick(book: ResultsIndex, target: str, name: str) -> str:
+def yardstick(index: ResultsIndex, target: str, name: str) -> str:
     """What the best trivial map scores, in words."""
     best = [
         (row["value"], trivial.removeprefix(TRIVIAL))
-        for trivial in book.trivial_maps("localization", target=target)
-        if (row := book.row("localization", name, target=target, method=trivial)) and defined(row["value"])
+        for trivial in index.trivial_maps("localization", target=target)
+        if (row := index.row("localization", name, target=target, method=trivial)) and defined(row["value"])
     ]
     if not best:
         return ""
@@ -79,15 +79,15 @@ def yardstick(book: ResultsIndex, target: str, name: str) -> str:
     return f"best trivial map: {number(value, metric(name).decimals)} ({which})"
 
 
-def classification(book: ResultsIndex) -> list[Table]:
+def classification(index: ResultsIndex) -> list[Table]:
     """One table per metric: classes by variants, the mean last, published figures beside."""
     tables = []
-    for name in book.values("metric", "classification"):
+    for name in index.values("metric", "classification"):
         measure = metric(name)
-        published = book.comparators("classification", name)
+        published = index.comparators("classification", name)
         lines = []
-        for cls in book.class_names("classification", metric=name):
-            rows = [book.row("classification", name, v, cls=cls) for v in book.variants]
+        for cls in index.class_names("classification", metric=name):
+            rows = [index.row("classification", name, v, cls=cls) for v in index.variants]
             label = "Mean over classes" if cls == MEAN else readable(cls)
             row = line(label, rows, measure, strong=cls == MEAN)
             beside = tuple(_published(c["values"].get(cls), measure) for c in published)
@@ -95,24 +95,24 @@ def classification(book: ResultsIndex) -> list[Table]:
         notes = [measure.meaning.capitalize() + "."] if measure.meaning else []
         notes += ["Published figures come without interval."] if published else []
         notes += [f"{c['name']}: {c['note']}" for c in published if c.get("note")]
-        columns = (*book.variants, *(c["name"] for c in published))
-        tables.append(Table(measure.label, columns, tuple(lines), " ".join(notes), book.class_noun.capitalize()))
+        columns = (*index.variants, *(c["name"] for c in published))
+        tables.append(Table(measure.label, columns, tuple(lines), " ".join(notes), index.class_noun.capitalize()))
     return [t for t in tables if t]
 
 
-def robustness(book: ResultsIndex) -> list[Table]:
+def robustness(index: ResultsIndex) -> list[Table]:
     """One table per metric: strengths of the attack by variants."""
     tables = []
-    for name in book.values("metric", "robustness"):
-        strengths = sorted(book.values("at", "robustness", metric=name), key=strength_of)
-        lines = [_across(book, "no attack" if at == "0" else at, "robustness", name, at=at) for at in strengths]
-        tables.append(Table(f"{metric(name).label} under attack", tuple(book.variants), tuple(lines), first="Attack"))
+    for name in index.values("metric", "robustness"):
+        strengths = sorted(index.values("at", "robustness", metric=name), key=strength_of)
+        lines = [_across(index, "no attack" if at == "0" else at, "robustness", name, at=at) for at in strengths]
+        tables.append(Table(f"{metric(name).label} under attack", tuple(index.variants), tuple(lines), first="Attack"))
     return [t for t in tables if t]
 
 
-def localization(book: ResultsIndex, target: str, cls: str = MEAN) -> Table:
+def localization(index: ResultsIndex, target: str, cls: str = MEAN) -> Table:
     """Threshold-free scores of one target: each metric's methods, then the trivial maps as yardsticks."""
-    names = book.values("metric", "localization", target=target)
+    names = index.values("metric", "localization", target=target)
     ordered = [
         *(m for m in LOCALIZATION_METRICS if m in names),
         *(m for m in names if m not in LOCALIZATION_METRICS),
@@ -122,21 +122,21 @@ def localization(book: ResultsIndex, target: str, cls: str = MEAN) -> Table:
         measure = metric(name)
         lines.append(TableRow(measure.label, measure.meaning))
         lines.extend(
-            _across(book, method_label(m), "localization", name, target=target, method=m, cls=cls)
-            for m in book.known_methods("localization", target=target, metric=name)
+            _across(index, method_label(m), "localization", name, target=target, method=m, cls=cls)
+            for m in index.known_methods("localization", target=target, metric=name)
         )
-        for trivial in book.trivial_maps("localization", target=target, metric=name):
-            row = book.row("localization", name, cls=cls, target=target, method=trivial)
+        for trivial in index.trivial_maps("localization", target=target, metric=name):
+            row = index.row("localization", name, cls=cls, target=target, method=trivial)
             if cell := estimate(row, measure):
-                spanning = replace(cell, span=len(book.variants))
+                spanning = replace(cell, span=len(index.variants))
                 n = "" if cell.n is None else f"{cell.n:,}"
                 lines.append(TableRow(method_label(trivial), "", (spanning,), n, muted=True))
     caption = "Mean over classes" if cls == MEAN else readable(cls)
-    return Table(caption, tuple(book.variants), tuple(x for x in lines if _useful(x)), first="Map")
+    return Table(caption, tuple(index.variants), tuple(x for x in lines if _useful(x)), first="Map")
 
 
 def _across(
-    book: ResultsIndex,
+    index: ResultsIndex,
     label: str,
     section: str,
     name: str,
@@ -145,7 +145,7 @@ def _across(
     strong: bool = False,
     **where: Any,  # noqa: ANN401
 ) -> TableRow:
-    rows = [book.row(section, name, variant, **where) for variant in book.variants]
+    rows = [index.row(section, name, variant, **where) for variant in index.variants]
     return line(label, rows, metric(name), hint=hint, strong=strong)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pellucid.report.charts.drawing import looks
+from pellucid.report.charts.drawing import styles_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from pellucid.report.charts.drawing import Look
+    from pellucid.report.charts.drawing import Style
 
 ResultRow = dict[str, Any]
 """One figure of a study: what it measures, value, interval, n, seeds and difference from the reference."""
@@ -24,8 +24,8 @@ class ResultsIndex:
 
     Example:
         >>> row = {"section": "classification", "metric": "auroc", "variant": "a", "value": 0.8}
-        >>> book = ResultsIndex({"variants": [{"label": "a", "reference": True}], "rows": [row]})
-        >>> book.row("classification", "auroc", "a")["value"], book.row("classification", "auroc", "b")
+        >>> index = ResultsIndex({"variants": [{"label": "a", "reference": True}], "rows": [row]})
+        >>> index.row("classification", "auroc", "a")["value"], index.row("classification", "auroc", "b")
         (0.8, None)
     """
 
@@ -33,7 +33,7 @@ class ResultsIndex:
         self.results = results
         self.variants: list[str] = [v["label"] for v in results["variants"]]
         self.reference: str = next((v["label"] for v in results["variants"] if v.get("reference")), self.variants[0])
-        self.looks: dict[str, Look] = looks(self.variants, self.reference, self.families)
+        self.styles: dict[str, Style] = styles_of(self.variants, self.reference, self.families)
         self.classes: list[str] = list(results.get("data", {}).get("classes", []))
         self.methods: list[str] = list(results.get("methods", []))
         self._rows: dict[tuple[Any, ...], ResultRow] = {}

@@ -129,16 +129,16 @@ def _served(service: AnnotationService) -> Iterator[str]:
     from pellucid.annotator.server import create_app
     from pellucid.annotator.serving import make_server, server_access
 
-    door = server_access("127.0.0.1", 0)
-    server = make_server(create_app(service, door.gate, local=door.local))
+    access = server_access("127.0.0.1", 0)
+    server = make_server(create_app(service, access.gate, local=access.local))
     thread = threading.Thread(
-        target=lambda: server.run(sockets=[door.listening]), name="annotation-server", daemon=True
+        target=lambda: server.run(sockets=[access.listening]), name="annotation-server", daemon=True
     )
     thread.start()
     while not server.started and thread.is_alive():
         time.sleep(0.01)
     try:
-        yield door.base
+        yield access.base
     finally:
         server.should_exit = True
         thread.join(30)

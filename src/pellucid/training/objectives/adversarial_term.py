@@ -85,7 +85,7 @@ def perturb(
     *,
     task: Task,
     losses: Callable[[Tensor, Tensor], Tensor],
-    chance: BatchRandom,
+    random: BatchRandom,
     constant: Tensor | None = None,
 ) -> Tensor:
     """Adversarial images for the true labels; the others of the batch as they are.
@@ -101,7 +101,7 @@ def perturb(
         settings: the attack.
         task: `multiclass` or `multilabel`.
         losses: (logits, targets) → each image's part (N,) of the loss, which is driven up.
-        chance: of this step: which images, and of a multi-label image which label.
+        random: of this step: which images, and of a multi-label image which label.
         constant: (K,), the best constant prediction; for `woods2019-min` on a multi-label task, which drives one random
             known label of each image until it is predicted no better than that.
 
@@ -113,8 +113,8 @@ def perturb(
         Their batch norm is in training mode meanwhile, and its running statistics follow the attack's passes too, which
         they do not here. An image for which the smallest attack finds nothing stays as it is, as in their later code.
     """
-    is_attacked = chance.uniform(len(images)).to(images.device) < settings.share
-    labels = chance.uniform(*targets.shape).to(images.device) if task == "multilabel" else None
+    is_attacked = random.uniform(len(images)).to(images.device) < settings.share
+    labels = random.uniform(*targets.shape).to(images.device) if task == "multilabel" else None
     everyone = settings.share == 1
     count = len(images)
     training = settings.batch_norm == "train"

@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
 
 def misplaced_attribution(
-    classifier: nn.Module, fed: ForwardPass, marks: Marks, settings: AnnotationSettings
+    classifier: nn.Module, forward_pass: ForwardPass, marks: Marks, settings: AnnotationSettings
 ) -> Tensor:
-    """What lies wrong of the explanations of the images fed, summed over them; the mean of both kinds where two are.
+    """What lies wrong of the explanations of the images, summed over them; the mean of both kinds where two are.
 
     Args:
         classifier: with a linear head where CAM is the explanation.
-        fed: the images, which require a gradient where it is the explanation.
+        forward_pass: the images, which require a gradient where it is the explanation.
         marks: of one kind of them.
         settings: which explanation, and how it is measured.
     """
-    marks = Marks(*(torch.cat([each] * fed.kinds) for each in marks))
+    marks = Marks(*(torch.cat([each] * forward_pass.copies) for each in marks))
     if settings.explanation == "gradient":
         task = classifier.task
-        penalty = gradient_term(fed.images, fed.logits, marks, settings, task=task)  # type: ignore[arg-type]
+        penalty = gradient_term(forward_pass.images, forward_pass.logits, marks, settings, task=task)  # type: ignore[arg-type]
     else:
-        assert fed.feature_map is not None
-        penalty = cam_term(fed.feature_map, classifier.head, marks, settings)  # type: ignore[arg-type]
-    return penalty / fed.kinds
+        assert forward_pass.feature_map is not None
+        penalty = cam_term(forward_pass.feature_map, classifier.head, marks, settings)  # type: ignore[arg-type]
+    return penalty / forward_pass.copies
 
 
 def marked_explanations(
@@ -50,7 +50,7 @@ def marked_explanations(
     network: ReplayableForward,
     *,
     losses: Callable[[Tensor, Tensor], Tensor],
-    chance: BatchRandom,
+    random: BatchRandom,
     constant: Tensor,
 ) -> Tensor:
     """The task loss of one more image for each one marked, each as an image of its own, summed.
@@ -65,7 +65,7 @@ def marked_explanations(
         settings: the attack, and whether what lies outside of relevant regions is wrong too.
         network: what the images went through.
         losses: logits and targets → each image's part of the task loss.
-        chance: of this step.
+        random: of this step.
         constant: the best constant prediction, for attacks that stop there.
     """
     marks = batch.marks
@@ -82,7 +82,7 @@ def marked_explanations(
             settings.attack,
             task=classifier.task,  # type: ignore[arg-type]
             losses=losses,
-            chance=chance,
+            random=random,
             constant=constant,
         )
         mixed = batch.images.index_copy(0, rows, images + (perturbed - images) * wrong[rows, slot, None])

@@ -21,7 +21,7 @@ class ForwardPass:
         targets: of them.
         logits: (N, K), with their graph.
         feature_map: (N, D, h, w), what was pooled for them, where a term needs it.
-        kinds: 2 where the first half are clean images and the second half the same ones, adversarial.
+        copies: 2 where the first half are clean images and the second half the same ones, adversarial.
     """
 
     network: ReplayableForward
@@ -29,4 +29,4 @@ class ForwardPass:
     targets: Tensor
     logits: Tensor
     feature_map: Tensor | None = None
-    kinds: int = 1
+    copies: int = 1

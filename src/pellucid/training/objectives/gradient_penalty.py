@@ -94,7 +94,7 @@ def gradient_penalty(
     settings: PenaltySettings,
     *,
     task: Task,
-    chance: BatchRandom | None = None,
+    random: BatchRandom | None = None,
     losses: Select | None = None,
 ) -> Penalty:
     """``(1 / (B n)) Σ_b Σ_i |∂s_b/∂x_i|^z``, with s_b the chosen output of image b and n = C·H·W.
@@ -110,7 +110,7 @@ def gradient_penalty(
         targets: int64 (N,) or float (N, K), NaN where unknown.
         settings: what and how; the weight is not applied here.
         task: `multiclass` or `multilabel`.
-        chance: of this step; outputs are drawn from it.
+        random: of this step; outputs are drawn from it.
         losses: logits → each image's part (N,) of the task loss, for ``outputs = "loss"`` only.
 
     Returns:
@@ -126,7 +126,7 @@ def gradient_penalty(
     """
     if not images.requires_grad:
         raise InputError("a gradient penalty needs images that require a gradient: images.requires_grad_().")
-    chance = chance or BatchRandom(0)
+    random = random or BatchRandom(0)
     selects: list[Select]
     if settings.outputs == "loss":
         if losses is None:
@@ -134,10 +134,10 @@ def gradient_penalty(
         count = len(images)  # a mean over the batch has each image's loss over their number
         selects, tandem = [lambda logits: count * losses(logits)], images.new_zeros(())
     else:
-        directions, tandem = output_directions(logits.detach(), targets, settings, task=task, chance=chance)
+        directions, tandem = output_directions(logits.detach(), targets, settings, task=task, random=random)
         selects = [_along(direction) for direction in directions]
     one = exact if settings.method == "exact" else finite_difference
-    sums = [one(network, images, logits, select, settings, chance) for select in selects]
+    sums = [one(network, images, logits, select, settings, random) for select in selects]
     value = torch.stack(sums).mean() / len(images)
     if settings.reduction == "mean":
         value = value / images[0].numel()
@@ -147,7 +147,7 @@ def gradient_penalty(
 
 
 def output_directions(
-    logits: Tensor, targets: Tensor, settings: PenaltySettings, *, task: Task, chance: BatchRandom
+    logits: Tensor, targets: Tensor, settings: PenaltySettings, *, task: Task, random: BatchRandom
 ) -> tuple[Tensor, Tensor]:
     """Which combination of its logits is differentiated for each image.
 
@@ -158,7 +158,7 @@ def output_directions(
         task: `multiclass` or `multilabel`. A multi-label image gives the logit of a random known label; in tandem a
             random present label minus the absent one with the largest logit, where it has both. One without known
             labels gives nothing.
-        chance: of this step.
+        random: of this step.
 
     Returns:
         Directions (R, N, K) in the space of logits, R = 1 but for `all` and several projections; and the share of the
@@ -169,10 +169,10 @@ def output_directions(
     if settings.outputs == "all":
         return torch.eye(classes).to(logits)[:, None].expand(-1, count, -1), none
     if settings.outputs == "projections":
-        directions = chance.normal(count, settings.projections, classes).to(logits)
+        directions = random.normal(count, settings.projections, classes).to(logits)
         return (directions / directions.norm(dim=2, keepdim=True)).transpose(0, 1), none
     # each kind of number is drawn whether it is needed or not: the draws of a step do not depend on its images
-    draws, coin = chance.uniform(count, classes).to(logits), chance.uniform(count).to(logits)
+    draws, coin = random.uniform(count, classes).to(logits), random.uniform(count).to(logits)
     tandem = coin < settings.tandem
     if task == "multiclass":
         fair = _one_hot(draws.argmax(1), classes, logits)
@@ -194,7 +194,7 @@ def exact(
     logits: Tensor,
     select: Select,
     settings: PenaltySettings,
-    chance: BatchRandom,  # noqa: ARG001
+    random: BatchRandom,  # noqa: ARG001
 ) -> Tensor:
     """``Σ |∂(Σ_b s_b)/∂x|^z`` over the batch, differentiable by double backward."""
     gradient = input_gradient(select(logits).sum(), images)
@@ -213,7 +213,7 @@ def finite_difference(
     logits: Tensor,
     select: Select,
     settings: PenaltySettings,
-    chance: BatchRandom,
+    random: BatchRandom,
 ) -> Tensor:
     """The same value, and nearly the same gradient by the parameters, from first derivatives alone.
 
@@ -226,7 +226,7 @@ def finite_difference(
     powers = gradient.abs().pow(settings.power - 1)
     along = gradient if settings.power == 2 else powers * gradient.sign()
     exactly = (along * gradient).sum()
-    processes = chance.processes
+    processes = random.processes
     squares = along.square().sum()
     norm = (processes.mean(squares) * processes.world).sqrt().clamp_min(1e-30)  # a zero gradient stays one
     step = STEP if settings.step is None else settings.step

@@ -143,22 +143,22 @@ class Objective(nn.Module):
         return LOSSES[self.loss_name](logits, targets, counts)
 
     def forward(
-        self, batch: Batch, counts: LabelCounts | None = None, chance: BatchRandom | None = None
+        self, batch: Batch, counts: LabelCounts | None = None, random: BatchRandom | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective of one batch, and its parts by name.
 
         Args:
             batch: images in [0, 1], targets.
             counts: the label counts that the loss divides by; those of the batch by default.
-            chance: of this step.
+            random: of this step.
         """
         counts = counts or label_counts(batch.targets)
-        chance = chance or BatchRandom(int(torch.randint(2**62, ()).item()))
+        random = random or BatchRandom(int(torch.randint(2**62, ()).item()))
         with self._precision():
-            total, fed, parts = self._task(batch, counts, chance)
+            total, forward_passes, parts = self._task(batch, counts, random)
             for term in (
-                self._penalty(total, fed, counts, chance, parts),
-                self._annotations(batch, fed, counts, chance, parts),
+                self._penalty(total, forward_passes, counts, random, parts),
+                self._annotations(batch, forward_passes, counts, random, parts),
             ):
                 total = total if term is None else total + term
             return total, parts
@@ -166,9 +166,9 @@ class Objective(nn.Module):
     def _penalty(
         self,
         task_loss: Tensor,
-        fed: list[ForwardPass],
+        forward_passes: list[ForwardPass],
         counts: LabelCounts,
-        chance: BatchRandom,
+        random: BatchRandom,
         parts: dict[str, Tensor],
     ) -> Tensor | None:
         """The gradient penalty times its weight, and what it says of itself in `parts`."""
@@ -183,12 +183,12 @@ class Objective(nn.Module):
                 one.targets,
                 penalty,
                 task=self.task,
-                chance=chance.of_kinds(one.kinds),
+                random=random.of_copies(one.copies),
                 losses=lambda logits, one=one: (  # type: ignore[misc]
-                    self.losses(logits, one.targets, counts) / one.kinds  # the counts are those of one kind
+                    self.losses(logits, one.targets, counts) / one.copies  # the counts are those of one kind
                 ),
             )
-            for one in fed
+            for one in forward_passes
         ]
         value = torch.stack([v.value for v in values]).mean()
         if self.weight is None:
@@ -203,7 +203,12 @@ class Objective(nn.Module):
         return weight.to(value) * value
 
     def _annotations(
-        self, batch: Batch, fed: list[ForwardPass], counts: LabelCounts, chance: BatchRandom, parts: dict[str, Tensor]
+        self,
+        batch: Batch,
+        forward_passes: list[ForwardPass],
+        counts: LabelCounts,
+        random: BatchRandom,
+        parts: dict[str, Tensor],
     ) -> Tensor | None:
         """The annotation term times its weight: a mean over the images and classes that are marked in the joint batch.
 
@@ -220,21 +225,21 @@ class Objective(nn.Module):
                     self.classifier,
                     batch,
                     settings,
-                    fed[0].network,
+                    forward_passes[0].network,
                     losses=lambda logits, to: self.losses(logits, to, counts),
-                    chance=chance,
+                    random=random,
                     constant=self.constant,
                 )
             else:
                 value = torch.stack(
-                    [misplaced_attribution(self.classifier, one, marks, settings) for one in fed]
+                    [misplaced_attribution(self.classifier, one, marks, settings) for one in forward_passes]
                 ).mean()
         value = value / self.processes.mean(marked).clamp_min(1e-6)  # the mean over the processes is the joint mean
         parts["annotation_term"] = value.detach()
         return settings.weight * value
 
     def perturb(
-        self, batch: Batch, chance: BatchRandom, clean: Tensor | None = None, counts: LabelCounts | None = None
+        self, batch: Batch, random: BatchRandom, clean: Tensor | None = None, counts: LabelCounts | None = None
     ) -> Tensor:
         """The adversarial images (N, C, H, W) of a batch; for trades away from the `clean` logits (N, K)."""
         counts = counts or label_counts(batch.targets)  # the whole batch's, also where some images are attacked
@@ -250,32 +255,32 @@ class Objective(nn.Module):
                     if clean is None
                     else (lambda logits, to: divergence(to, logits, self.task))
                 ),
-                chance=chance,
+                random=random,
                 constant=self.constant,
             )
 
     def _task(
-        self, batch: Batch, counts: LabelCounts, chance: BatchRandom
+        self, batch: Batch, counts: LabelCounts, random: BatchRandom
     ) -> tuple[Tensor, list[ForwardPass], dict[str, Tensor]]:
-        """The task loss with its parts, and what was fed to the network."""
+        """The task loss with its parts, and the forward passes."""
         mix, parts = self.settings.mix, {}
         targets = batch.targets
         if not self.settings.attacks:
-            fed = self._feed(batch.images, targets)
-            loss = self.losses(fed.logits, targets, counts).sum()
-            return loss, [fed], {"loss_clean": loss.detach()}
+            forward_pass = self._forward_pass(batch.images, targets)
+            loss = self.losses(forward_pass.logits, targets, counts).sum()
+            return loss, [forward_pass], {"loss_clean": loss.detach()}
         trades = self.settings.form == "trades"
-        adversarial_images = self.perturb(batch, chance, self._clean_logits(batch.images) if trades else None, counts)
+        adversarial_images = self.perturb(batch, random, self._clean_logits(batch.images) if trades else None, counts)
         if mix == 0:
-            fed = self._feed(adversarial_images, targets)
-            loss = self.losses(fed.logits, targets, counts).sum()
-            return loss, [fed], {"loss_adversarial": loss.detach()}
+            forward_pass = self._forward_pass(adversarial_images, targets)
+            loss = self.losses(forward_pass.logits, targets, counts).sum()
+            return loss, [forward_pass], {"loss_adversarial": loss.detach()}
         if self.two_norms:
-            both = [self._feed(batch.images, targets), self._feed(adversarial_images, targets, norm=1)]
+            both = [self._forward_pass(batch.images, targets), self._forward_pass(adversarial_images, targets, norm=1)]
             clean_logits, adversarial_logits = both[0].logits, both[1].logits
         else:
             twice = torch.cat([batch.images, adversarial_images]), torch.cat([targets, targets])
-            both = [self._feed(*twice, kinds=2)]
+            both = [self._forward_pass(*twice, copies=2)]
             clean_logits, adversarial_logits = both[0].logits.chunk(2)
         clean = self.losses(clean_logits, targets, counts).sum()
         parts = {"loss_clean": clean.detach()}
@@ -287,17 +292,17 @@ class Objective(nn.Module):
         parts["loss_adversarial"] = adversarial.detach()
         return mix * clean + (1 - mix) * adversarial, both, parts
 
-    def _feed(self, images: Tensor, targets: Tensor, *, norm: int = 0, kinds: int = 1) -> ForwardPass:
+    def _forward_pass(self, images: Tensor, targets: Tensor, *, norm: int = 0, copies: int = 1) -> ForwardPass:
         if self.settings.noise > 0:
             images = images + self.settings.noise * torch.randn_like(images)
         if self.settings.gradient_penalty is not None or self._explanation == "gradient":
             images = images.detach().requires_grad_()
         network = ReplayableForward(self.classifier, norm=norm if self.two_norms else None)
         if self._explanation != "cam":
-            return ForwardPass(network, images, targets, network(images), kinds=kinds)
+            return ForwardPass(network, images, targets, network(images), copies=copies)
         with outputs_of(self.classifier.backbone) as outputs:  # type: ignore[arg-type]  # has_linear_head was asked
             logits = network(images)
-        return ForwardPass(network, images, targets, logits, outputs[0], kinds)
+        return ForwardPass(network, images, targets, logits, outputs[0], copies)
 
     @property
     def _explanation(self) -> str | None:

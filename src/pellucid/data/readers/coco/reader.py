@@ -185,7 +185,7 @@ def open_coco(root: str | Path, *, seed: int = 0, options: Mapping[str, object] 
     settings = validate(CocoOptions, options, f"options of {CARD.name}")
     folder = check_root(root, CARD.name, LAYOUT)
     parts = _open_parts(folder)
-    faults = [remark for part in parts.values() for remark in part.issues() if remark.serious]
+    faults = [issue for part in parts.values() for issue in part.issues() if issue.serious]
     return collect_issues(faults, lambda: _cut_parts(folder, parts, settings, seed), folder)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pellucid.types import Pixels
 
 
-def explanation_sheet(
+def explanation_grid(
     image: Pixels,
     maps: Mapping[tuple[str, str], npt.NDArray[np.floating]],
     probabilities: Mapping[str, float],
