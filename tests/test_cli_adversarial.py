@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from pellucid.cli.explaining.class_choice import parse_classes
 from pellucid.data.readers.phantom.findings import PHANTOM_CLASSES
 from pellucid.data.registry import open_dataset
 from pellucid.models import create_model
 from pellucid.models.weights import save_model
 from pellucid.types import InputError
+from pellucid.verbs.explaining.class_choice import parse_classes
 
 OPTIONS = {"size": 32, "train": 16, "test": 16, "prevalence": 0.4}
 PHANTOM = ["--data", "phantom", *(f"--data-option={k}={v}" for k, v in OPTIONS.items())]

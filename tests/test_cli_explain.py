@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+import pellucid as pl
+from helpers.dicom import radiograph
 from pellucid.explainers import HEATMAPS, explain
 from pellucid.models import create_model
 from pellucid.models.weights import save_model
@@ -96,10 +98,13 @@ def test_a_layer_by_name(pellucid, model, image, tmp_path):
     [
         (["--method", "limes"], ["unknown method 'limes'", "Did you mean 'lime'"]),
         (["--method", "grad-cam", "--layer", "backbone.stme"], ["unknown layer", "Did you mean 'backbone.stem'"]),
-        (["--method", "cam", "--layer", "backbone.stem"], ["--layer is an option of none", "grad-cam, grad-cam++"]),
-        (["--method", "adversarial", "--segments", "9"], ["--segments is an option of none", "lime, kernel-shap"]),
+        (["--method", "cam", "--layer", "backbone.stem"], ["layer is an option of none", "grad-cam, grad-cam++"]),
+        (["--method", "adversarial", "--segments", "9"], ["segments is an option of none", "lime, kernel-shap"]),
         (["--method", "cam,lime", "--samples", "1"], ["samples must be at least 2; found 1"]),
         (["--method", "cam,kernel-shap", "--samples", "9"], ["samples", "segments"]),
+        (["--method", "cam", "--rho", "0.1"], ["rho is an option of none"]),
+        (["--data-option", "window=1"], ["window says how DICOM files are read, and none of these is one"]),
+        (["--data-option", "frame=1"], ["frame says how DICOM files are read"]),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(pellucid, model, image, tmp_path, options, parts):
@@ -108,6 +113,27 @@ def test_what_cannot_be_is_refused_before_any_work(pellucid, model, image, tmp_p
     assert message.startswith("pellucid: ")
     assert all(part in message for part in parts), message
     assert not out.exists()
+
+
+def test_the_command_is_the_verb(pellucid, model, image, tmp_path):
+    how = ["--method", "cam,rise,adversarial", "--classes", "top2", "--samples", 8, "--seed", 3, "--slider", 1]
+    assert pellucid("explain", model, image, *how, *CPU, "--out", tmp_path / "command") in (0, None)
+    asked = {"classes": "top2", "samples": 8, "seed": 3, "slider": 1}
+    found = pl.explain(pl.load(model), [image], ["cam", "rise", "adversarial"], **asked)  # in memory
+    assert not (tmp_path / "verb").exists()
+    found.save(tmp_path / "verb")
+    names = sorted(path.name for path in (tmp_path / "command").iterdir())
+    assert names == ["boxes.csv", "chest-adversarial.png", "chest.npz", "chest.png", "explain.json", "slider.html"]
+    for name in names:
+        assert (tmp_path / "verb" / name).read_bytes() == (tmp_path / "command" / name).read_bytes(), name
+
+
+def test_an_option_of_other_files_is_refused_for_dicom_files(pellucid, model, tmp_path):
+    radiograph(tmp_path / "a.dcm")
+    option = ["--method", "cam", "--data-option", "bits=16"]
+    message = pellucid("explain", model, tmp_path / "a.dcm", *option, *CPU, "--out", tmp_path / "out")
+    assert "bits says how other files are read, and these are DICOM" in str(message)
+    assert not (tmp_path / "out").exists()
 
 
 def test_signed_maps_have_white_at_zero():

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pellucid.cli.explaining.class_choice import parse_classes
-from pellucid.cli.options import split_names
 from pellucid.models import create_model
 from pellucid.models.weights import save_model
 from pellucid.types import InputError
+from pellucid.utils.settings import split_names
+from pellucid.verbs.explaining.class_choice import parse_classes
 
 CLASSES = ('"c"', "a, b", "日本")
 

@@ -125,14 +125,43 @@ def test_explain_explains_what_is_predicted(model, images, tmp_path):
     for one, other in zip(found.maps, mean, strict=True):  # up to the bias, which no place has
         assert np.corrcoef(one.flatten().detach(), other.flatten().detach())[0, 1] > 0.999
     assert found._repr_html_().count("<img") == 3
-    assert [path.suffix for path in found.save(tmp_path)] == [".json", ".csv", ".npz"]
+    assert [path.name for path in found.save(tmp_path)] == ["explain.json", "boxes.csv"]
+    assert (tmp_path / "image-3.png").is_file()
+    with np.load(tmp_path / "image-2.npz") as arrays:
+        assert np.array_equal(arrays[f"{model.classes[chosen[1]]}|cam"], found.maps[1])
     named = pl.explain(model, images[0], "saliency", targets=model.classes[1])
     assert named.targets.tolist() == [1]
-    assert pl.explain(model, images[:1], "adversarial", rho=0.05)._repr_html_().count("<img") == 2
+    assert pl.explain(model, images[:1], "adversarial", rho=0.05)._repr_html_().count("<img") == 1
     with pytest.raises(InputError, match="unknown class"):
         pl.explain(model, images, targets="Nodul")
     with pytest.raises(InputError, match="must lie in"):
         pl.explain(model, images * 255)
+    with pytest.raises(InputError, match="one class index per image"):
+        pl.explain(model, images, targets=torch.tensor([0]))
+    with pytest.raises(InputError, match="one of the two"):
+        pl.explain(model, images, targets=0, classes="all")
+
+
+def test_explain_of_several_classes_and_methods_is_that_of_each(model, images, test_part):
+    """One batch of all pairs gives what each image, class and method gives alone."""
+    from pellucid.explainers import explain
+
+    found = pl.explain(model, images[:2], ["saliency", "adversarial"], classes="top2", rho=0.05, optimiser="tight")
+    ranked = model(images[:2]).argsort(1, descending=True)[:, :2]
+    assert torch.equal(found.targets, ranked.flatten())
+    assert len(found.rows) == 2 * 2 * 2
+    pairs = [(row, c) for row in range(2) for c in ranked[row].tolist()]
+    for p, (i, c) in enumerate(pairs):
+        alone = explain("saliency", model, images[i : i + 1], c).maps[0]
+        torch.testing.assert_close(found.maps[p], alone, rtol=1e-4, atol=1e-6)
+        moved = found.maps_of("adversarial")[p]
+        assert float((moved - images[i]).square().mean().sqrt()) == pytest.approx(0.05, rel=1e-3)
+        assert model(moved[None])[0, c] > model(images[i : i + 1])[0, c]
+    row = next(i for i, target in enumerate(test_part.targets) if target.sum() > 0)
+    true = pl.explain(model, test_part, "cam", classes="true", ids=[test_part.ids[row]])
+    assert true.targets.tolist() == np.flatnonzero(test_part.targets[row]).tolist()
+    with pytest.raises(InputError, match="chosen by id from a dataset"):
+        pl.explain(model, images, ids=["a"])
 
 
 @pytest.fixture(scope="module")

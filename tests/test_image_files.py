@@ -158,7 +158,7 @@ def test_folders_that_are_one_too_high_are_refused_and_not_made_one_class(tmp_pa
 
 
 def test_explaining_a_folder_takes_its_images_and_says_the_rest(folder):
-    from pellucid.cli.input_images import image_files
+    from pellucid.verbs.input_images import image_files
 
     with pytest.warns(UserWarning, match=r"\._1\.png.*folder\(s\), which are not looked into") as warned:
         files = image_files([folder / "cat"])

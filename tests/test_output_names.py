@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pellucid.cli.output_names import output_names
 from pellucid.models import create_model
 from pellucid.models.weights import save_model
+from pellucid.verbs.output_names import output_names
 
 STEMS = st.lists(st.text("iImM\u00e9-2adversl", min_size=1, max_size=16) | st.sampled_from(["img", "img-2", "curve"]))
 

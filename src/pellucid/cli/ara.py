@@ -21,7 +21,6 @@ from pellucid.cli.options import (
     choices,
     show_result,
 )
-from pellucid.cli.output_names import output_folders
 from pellucid.cli.session import ClassMap, class_map, load, open_part
 
 
@@ -60,7 +59,9 @@ def ara(
     from pellucid.evaluation.robustness.robustness_target import KINDS
     from pellucid.verbs.ara import AraComparison
     from pellucid.verbs.ara import ara as run
+    from pellucid.verbs.folders import model_names
 
+    names = model_names(model)
     part = open_part(data, root, data_option, split)
     results = [
         run(
@@ -68,7 +69,7 @@ def ara(
             part,
             choices(kind, KINDS, "kind of area"),
             protocol=protocol,
-            out=folder,
+            out=out if len(model) == 1 else out / name,
             label=name,
             limit=limit,
             seed=seed,
@@ -77,6 +78,6 @@ def ara(
             allow_training_images=allow_training_images,
             class_map=class_map(mapping),
         )
-        for path, (name, folder) in zip(model, output_folders(model, out).items(), strict=True)
+        for path, name in zip(model, names, strict=True)
     ]
     show_result(results[0] if len(results) == 1 else AraComparison(results), out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
@@ -19,16 +18,13 @@ from pellucid.cli.options import (
     key_values,
     show_result,
 )
-from pellucid.cli.session import load
+from pellucid.cli.session import GivenData, GivenImages, given_images, load
 
 
 def attack_explanation(
     model: Model,
     out: Out,
-    images: Annotated[
-        Optional[list[Path]],  # noqa: UP045
-        typer.Argument(help="Image files, or folders of them; or name a dataset with --data.", show_default=False),
-    ] = None,
+    images: GivenImages = None,
     method: Annotated[str, typer.Option(help="The explanation to attack: {differentiable}.")] = "grad-cam",
     goal: Annotated[
         str,
@@ -69,10 +65,7 @@ def attack_explanation(
         typer.Option(metavar="KEY=VALUE", help="An option of the explanation, as steps=20.", show_default=False),
     ] = None,
     pictures: Annotated[int, typer.Option(min=0, help="Draw at most so many images with their maps.")] = 12,
-    data: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Attack explanations of images of this dataset.", show_default=False),
-    ] = None,
+    data: GivenData = None,
     root: Root = None,
     data_option: DataOption = None,
     split: Split = "test",
@@ -87,42 +80,25 @@ def attack_explanation(
 
     Example: `pellucid attack-explanation runs/first image.png --method grad-cam --goal same-decision --out attacked`
     """
-    from pellucid.cli.input_images import check_given, find_subjects
-    from pellucid.data.decoding.file_pixels import stacked
-    from pellucid.evaluation.manipulation.gradient_maps import check_method
-    from pellucid.evaluation.manipulation.settings import BUDGETS
-    from pellucid.evaluation.training_images import ImageCheck
-    from pellucid.verbs.attack_explanation import NamedImages
     from pellucid.verbs.attack_explanation import attack_explanation as run
 
-    check_given(images, data, root)
-    options: dict[str, Any] = key_values(option)
-    network, check = load(model, device), ImageCheck(model, refuse=False)
-    check_method(method, network, options)
-    subjects = find_subjects(check, network, images, data, root, data_option, split, None, limit, seed)
     wished: Any = goal
     result = run(
-        network,
-        NamedImages(
-            stacked([s.picture for s in subjects]),
-            [s.source for s in subjects],
-            [s.title for s in subjects],
-            [s.name for s in subjects],
-            check.found(),
-            data,
-            split if data else None,
-        ),
+        load(model, device),
+        given_images(images, data, root, data_option, split),
         method,
         wished,
-        budgets=budget or BUDGETS,
+        budgets=budget or None,
         target_map=target_map,
         class_name=class_name,
         tolerance=tolerance,
         keep=keep,
         steps=steps,
-        options=options,
+        options=key_values(option),
         pictures=pictures,
         out=out,
+        limit=limit,
+        file_options=key_values(data_option) if images else None,
         seed=seed,
     )
     show_result(result, out)

@@ -88,33 +88,10 @@ def pick_device(name: str) -> str:
     return name
 
 
-def split_names(text: str) -> list[str]:
-    """Names separated by commas, as in a line of a CSV file: one that holds a comma stands in double quotes.
-
-    Raises:
-        InputError: quotes that do not end, or end inside a name.
-
-    Example:
-        >>> split_names('Mass, "a, b",x')
-        ['Mass', 'a, b', 'x']
-    """
-    import csv
-
-    from pellucid.types import InputError
-
-    try:
-        parts = [part for row in csv.reader([text], skipinitialspace=True, strict=True) for part in row]
-    except csv.Error as error:
-        raise InputError(
-            f"cannot read the names {text!r} ({error}): separate them by commas, put one that holds a comma or a quote "
-            'in double quotes, and double a quote inside it, as in Mass,"a, b".'
-        ) from error
-    return [part.strip() for part in parts if part.strip()]
-
-
 def choices(text: str, names: Any, kind: str) -> list[str]:  # noqa: ANN401
     """Names as `split_names` reads them, each of them known."""
     from pellucid.utils.resources import check_known
+    from pellucid.utils.settings import split_names
 
     return check_known(split_names(text), names, kind)
 

@@ -1,7 +1,8 @@
-"""What commands that judge a model begin with: the model on its device, and one part of a dataset."""
+"""What commands that judge a model begin with: the model on its device, and images, or one part of a dataset."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -10,7 +11,6 @@ from pellucid.cli.options import open_splits, pick_device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from pellucid.data.dataset import Dataset
     from pellucid.models.classifier import ConvolutionalClassifier
@@ -23,6 +23,15 @@ ClassMap = Annotated[
         help="The data's name for a class that the model calls otherwise, as PNEUMONIA=Pneumonia; may be repeated.",
         show_default=False,
     ),
+]
+
+GivenImages = Annotated[
+    Optional[list[Path]],  # noqa: UP045
+    typer.Argument(help="Image files, or folders of them; or name a dataset with --data.", show_default=False),
+]
+GivenData = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--data", help="Explain images of this dataset, whose labels are known.", show_default=False),
 ]
 
 
@@ -38,6 +47,25 @@ def open_part(name: str, root: Path | None, options: Sequence[str] | None, split
     from pellucid.data.dataset import get_split
 
     return get_split(open_splits(name, root, options), split)
+
+
+def given_images(
+    images: list[Path] | None, data: str | None, root: Path | None, options: Sequence[str] | None, split: str
+) -> list[Path] | Dataset:
+    """The image files that a command was given, or the part of a dataset that was named instead.
+
+    Raises:
+        InputError: both or neither are named; a place without the dataset's name.
+    """
+    from pellucid.types import InputError
+
+    if bool(images) == (data is not None):
+        raise InputError("name image files, or a dataset with --data: one of the two.")
+    if data is not None:
+        return open_part(data, root, options, split)
+    if root is not None:
+        raise InputError("--root is where the dataset of --data lies; name the dataset too, or leave it out.")
+    return list(images or ())
 
 
 def name_pairs(texts: Sequence[str] | None, option: str) -> dict[str, list[str]]:

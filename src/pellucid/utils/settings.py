@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import tomllib
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
@@ -62,6 +63,26 @@ def parse_override(text: str) -> dict[str, Any]:
         value = {part: value}
     nested: dict[str, Any] = value
     return nested
+
+
+def split_names(text: str) -> list[str]:
+    """Names separated by commas, as in a line of a CSV file: one that holds a comma stands in double quotes.
+
+    Raises:
+        InputError: quotes that do not end, or end inside a name.
+
+    Example:
+        >>> split_names('Mass, "a, b",x')
+        ['Mass', 'a, b', 'x']
+    """
+    try:
+        parts = [part for row in csv.reader([text], skipinitialspace=True, strict=True) for part in row]
+    except csv.Error as error:
+        raise InputError(
+            f"cannot read the names {text!r} ({error}): separate them by commas, put one that holds a comma or a quote "
+            'in double quotes, and double a quote inside it, as in Mass,"a, b".'
+        ) from error
+    return [part.strip() for part in parts if part.strip()]
 
 
 def validate(kind: type[Model], values: Mapping[str, Any] | None, source: str) -> Model:

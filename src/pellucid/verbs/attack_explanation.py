@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import torch
 
-from pellucid.data.dataset import Dataset
 from pellucid.evaluation.manipulation.attack import manipulate
 from pellucid.evaluation.manipulation.gradient_maps import check_method
 from pellucid.evaluation.manipulation.settings import BUDGETS, Attack
 from pellucid.evaluation.manipulation.summary import manipulation_rows, manipulation_summary
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.metrics.statistics import Estimate
-from pellucid.evaluation.training_images import ImageCheck
 from pellucid.models.inference import as_pixels
 from pellucid.report.pictures.manipulated import Pair, manipulation_pictures, write_manipulation_curves
 from pellucid.types import InputError, device_of
@@ -28,43 +25,21 @@ from pellucid.utils.resources import nearest, whole_file, write_json
 from pellucid.utils.result import Result, Table
 from pellucid.utils.results_store import ResultsStore
 from pellucid.verbs.folders import work_folder
-from pellucid.verbs.session import name_of, open_session, weights_sha256_of
+from pellucid.verbs.input_images import input_images
+from pellucid.verbs.session import name_of, weights_sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
+    from pellucid.data.dataset import Dataset
     from pellucid.evaluation.manipulation.attack import Manipulation
-    from pellucid.evaluation.training_images import SeenImages
-    from pellucid.types import Pixels
+    from pellucid.verbs.input_images import InputImages
     from pellucid.verbs.session import Model
 
 FILE, ROWS, CURVE, IMAGES = "attack-explanation.json", "attack-explanation.csv", "curve.png", "images.npz"
 COLUMNS = ("budget (RMS)", "constraint met", "invalidated", "rank correlation", "SSIM", "top 10 %")
-
-
-@dataclass(frozen=True, eq=False)
-class NamedImages:
-    """Images at a model's size, and what is known of them.
-
-    Attributes:
-        pixels: uint8, uint16, or float32 in [0, 1], (N, C, S, S).
-        sources: where each comes from, for the record.
-        titles: what each is called in pictures.
-        names: of the pictures' files, without suffix.
-        seen: which of them the model has seen before.
-        data: the dataset that they are of, or None.
-        split: its part, or None.
-    """
-
-    pixels: Pixels
-    sources: Sequence[str]
-    titles: Sequence[str]
-    names: Sequence[str]
-    seen: SeenImages
-    data: str | None = None
-    split: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,14 +57,14 @@ class ExplanationAttackResult(Result):
     name: ClassVar[str] = "attack-explanation"
     about: dict[str, Any]
     manipulation: Manipulation
-    images: NamedImages
+    images: InputImages
     summary: dict[str, Any]
     pictures: int = 12
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """One record per image and budget."""
-        return manipulation_rows(self.manipulation, list(self.images.sources))
+        return manipulation_rows(self.manipulation, self.images.sources)
 
     def to_json(self) -> dict[str, Any]:
         """What `attack-explanation.json` holds."""
@@ -112,7 +87,7 @@ class ExplanationAttackResult(Result):
         """Which images the model has seen before, and why some have no figures."""
         without = self.summary["without_figures"].items()
         failures = [f"{count} of {self.summary['n']} images have no figures: {reason}" for reason, count in without]
-        return [*self.images.seen.messages(judging=False), *failures]
+        return [*self.images.warnings, *failures]
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write the figures as JSON and CSV, the curve, images.npz with everything as numbers, and the pictures."""
@@ -121,8 +96,8 @@ class ExplanationAttackResult(Result):
         write_csv(folder / ROWS, self.rows)
         write_manipulation_curves({self.manipulation.attack.method: self.summary}, folder / CURVE)
         self._keep(folder / IMAGES)
-        for index in range(min(self.pictures, len(self.images.names))):
-            self._draw(index, folder / f"{self.images.names[index]}.png")
+        for index, image in enumerate(self.images.images[: self.pictures]):
+            self._draw(index, folder / f"{image.name}.png")
         return [folder / name for name in (FILE, ROWS, CURVE)]
 
     def _keep(self, path: Path) -> None:
@@ -134,7 +109,7 @@ class ExplanationAttackResult(Result):
         }  # fmt: skip
         plain: dict[str, Any] = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
         with whole_file(path) as temporary, temporary.open("wb") as stream:
-            np.savez_compressed(stream, names=np.array(list(self.images.sources)), **plain)
+            np.savez_compressed(stream, names=np.array(self.images.sources), **plain)
 
     def _draw(self, i: int, path: Path) -> None:
         result, attack = self.manipulation, self.manipulation.attack
@@ -159,17 +134,17 @@ class ExplanationAttackResult(Result):
             for b, budget in enumerate(attack.budgets)
         ]
         explained = result.classes[int(result.decision.targets[i])]
-        title = f"{self.images.titles[i]}: {attack.method} of {explained}, {attack.goal}"
+        title = f"{self.images.images[i].title}: {attack.method} of {explained}, {attack.goal}"
         manipulation_pictures(original, pairs, method=attack.method, title=title, path=path)
 
 
 def attack_explanation(
     model: Model,
-    data: Dataset | NamedImages | Tensor,
+    images: Tensor | Dataset | Path | str | Sequence[Path | str],
     method: str = "grad-cam",
     goal: Literal["same-decision", "same-map"] = "same-decision",
     *,
-    budgets: Sequence[float] = BUDGETS,
+    budgets: Sequence[float] | None = None,
     target_map: str | None = None,
     class_name: str | None = None,
     tolerance: float = 0.05,
@@ -179,17 +154,19 @@ def attack_explanation(
     pictures: int = 12,
     out: str | Path | None = None,
     limit: int | None = None,
+    file_options: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> ExplanationAttackResult:
     """Attack explanations; an attack that does not meet its constraint is a failure, and is reported as one.
 
     Args:
         model: what is explained.
-        data: one part of a dataset, or images (N, C, S, S) in [0, 1].
+        images: float (N, C, S, S) in [0, 1]; image files, or folders of them; or one part of a dataset.
         method: the explanation to attack, one with a differentiable form.
         goal: `same-decision`: change the map, keep decision and confidence. `same-map`: change the decision, keep the
             map.
-        budgets: largest changes, root mean square per pixel and channel in [0, 1].
+        budgets: largest changes, root mean square per pixel and channel in [0, 1]; 0.002, 0.005, 0.01 and 0.02 by
+            default.
         target_map: for `same-decision`, the map to show: centre, corner, other-image or an image file. Any other map
             than the original where not given.
         class_name: the class explained; each image's most probable one where not given.
@@ -199,47 +176,35 @@ def attack_explanation(
         options: of the explanation, as ``{"steps": 20}``.
         pictures: `save` draws at most so many images with their maps.
         out: the folder where results are kept, so that the same call goes on after an interruption.
-        limit: at most so many images of a dataset, chosen with `seed`.
+        limit: at most so many images, of a dataset drawn with `seed`.
+        file_options: how image files are read, as ``{"window": 1}``; as those that the model was trained on by default.
         seed: of that choice and of the attack.
 
     Raises:
         InputError: a method without a differentiable form, or that the model cannot serve; an unknown class; images
             that do not fit; results of something else in `out`.
     """
-    attack = Attack(
-        method, goal, tuple(budgets), target_map, steps, tolerance, keep, seed=seed, options=dict(options or {})
-    )
+    sizes = BUDGETS if budgets is None else tuple(budgets)
+    attack = Attack(method, goal, sizes, target_map, steps, tolerance, keep, seed=seed, options=dict(options or {}))
     check_method(method, model, attack.options)
     target = None if class_name is None else _number(class_name, model.classes)
-    images = data if isinstance(data, NamedImages) else _named(model, data, limit, seed)
+    inputs = input_images(model, images, limit=limit, seed=seed, file_options=file_options)
     thresholds = model.card.get("thresholds")
     record = {
         "weights": weights_sha256_of(model),
-        "images": list(images.sources),
-        "pixels": hashlib.sha256(np.ascontiguousarray(images.pixels).tobytes()).hexdigest(),
+        "images": inputs.sources,
+        "pixels": hashlib.sha256(inputs.pixels.tobytes()).hexdigest(),
         "class": class_name,
         "thresholds": thresholds,
         **asdict(attack),
     }
-    with work_folder(out) as folder, progress_context("attack explanations", len(images.names) * len(attack.budgets)):
-        pixels, store = as_pixels(images.pixels, device_of(model)), ResultsStore(folder / "kept", record)
+    with work_folder(out) as folder, progress_context("attack explanations", len(inputs.images) * len(attack.budgets)):
+        pixels, store = as_pixels(inputs.pixels, device_of(model)), ResultsStore(folder / "kept", record)
         manipulation = manipulate(model, pixels, attack, targets=target, thresholds=thresholds, store=store)
-    summary = manipulation_summary(manipulation, Bootstrap(list(images.sources), seed=seed))
-    about = {"format": 1, "model": name_of(model), "data": images.data, "split": images.split}
-    about |= {"training_images": images.seen.to_json()}
-    return ExplanationAttackResult(about, manipulation, images, summary, pictures)
-
-
-def _named(model: Model, data: Dataset | Tensor, limit: int | None, seed: int) -> NamedImages:
-    if not isinstance(data, Dataset):
-        pixels: Any = data.detach().cpu().numpy() if isinstance(data, torch.Tensor) else np.asarray(data)
-        names = [f"image-{i + 1}" for i in range(len(pixels))]
-        return NamedImages(pixels, names, names, names, replace(ImageCheck(None, refuse=False).found(), unknown=()))
-    session = open_session(model, data, limit=limit, seed=seed, allow_training_images=True)
-    where, ids = f"{data.card.name}/{data.split}", list(session.dataset.ids)
-    pixels, names = session.pixels(), [f"{i + 1:04d}" for i in range(len(ids))]
-    sources = [f"{where}/{name}" for name in ids]
-    return NamedImages(pixels, sources, ids, names, session.check.found(), data.card.name, data.split)
+    summary = manipulation_summary(manipulation, Bootstrap(inputs.sources, seed=seed))
+    about = {"format": 1, "model": name_of(model), "data": inputs.data, "split": inputs.split}
+    about |= {"training_images": inputs.seen.to_json()}
+    return ExplanationAttackResult(about, manipulation, inputs, summary, pictures)
 
 
 def _number(name: str, classes: Sequence[str]) -> int:

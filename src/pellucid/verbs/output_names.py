@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 TAILS = ("", "-adversarial")  # a command writes NAME.png, NAME.npz, and beside them NAME-adversarial.png
 RESERVED = ("curve",)  # what attack-explanation writes for all images together
@@ -34,25 +33,6 @@ def output_names(stems: Sequence[str]) -> list[str]:
         in_use |= _written(name)
         names.append(name)
     return names
-
-
-def output_folders(models: Sequence[Path], out: Path) -> dict[str, Path]:
-    """A name and a folder for each model: `out` itself for a single one.
-
-    Raises:
-        InputError: two models of one name.
-    """
-    from pellucid.types import InputError
-
-    runs = [(path if path.is_dir() else path.parent).resolve() for path in models]
-    names = [run.name for run in runs]
-    if len(models) == 1:
-        return {names[0]: out}
-    if len(set(names)) < len(names):
-        names = [f"{run.parent.name}-{run.name}" for run in runs]
-    if len(set(names)) < len(names):
-        raise InputError(f"two of the networks are called alike ({', '.join(names)}): measure them one by one.")
-    return {name: out / name for name in names}
 
 
 def _written(name: str) -> set[str]:

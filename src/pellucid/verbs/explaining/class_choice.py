@@ -1,13 +1,13 @@
-"""Which classes `--classes` means on each image: names, all, the most probable, the true one, the strongest rival."""
+"""Which classes are explained on each image: names, all, the most probable, the true one, the strongest rival."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pellucid.cli.options import split_names
 from pellucid.types import InputError
 from pellucid.utils.resources import check_known
+from pellucid.utils.settings import split_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ ROLES = ("true", "predicted", "second")
 
 @dataclass(frozen=True)
 class ClassChoice:
-    """A parsed `--classes`.
+    """Which classes are meant.
 
     Attributes:
         parts: `all`, `top3`, roles and class names, in the order given.
@@ -65,11 +65,11 @@ class ClassChoice:
         return found if truth is None else {"true": known, **found}
 
 
-def parse_classes(text: str, classes: tuple[str, ...], task: Task, *, truth: bool) -> ClassChoice:
-    """Read `--classes`; a class that is called like a role or like `all` is meant itself.
+def parse_classes(wanted: str | Sequence[str], classes: tuple[str, ...], task: Task, *, truth: bool) -> ClassChoice:
+    """Read which classes are wanted; a class that is called like a role or like `all` is meant itself.
 
     Args:
-        text: parts separated by commas, as `split_names` reads them.
+        wanted: parts, or one text with commas between them, as `split_names` reads it.
         classes: of the classifier.
         task: of the classifier.
         truth: whether the images' labels are known.
@@ -77,7 +77,7 @@ def parse_classes(text: str, classes: tuple[str, ...], task: Task, *, truth: boo
     Raises:
         InputError: an unknown name, with the nearest one; `true` where no labels are known.
     """
-    parts = split_names(text)
+    parts = split_names(wanted) if isinstance(wanted, str) else list(wanted)
     unknown = [p for p in parts if p not in classes and p not in (*ROLES, "all") and not _is_top(p)]
     if unknown or not parts:
         try:

@@ -1,1 +1,0 @@
-"""What `pellucid explain` is made of: the classes it explains, heat maps, adversarial images, DICOM objects."""

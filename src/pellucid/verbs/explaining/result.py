@@ -1,0 +1,272 @@
+"""What `explain` found, and how it is written: a picture per image, the maps as numbers, boxes, explain.json."""
+
+from __future__ import annotations
+
+import base64
+import tempfile
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+
+from pellucid.models.inference import as_pixels
+from pellucid.report.pages.slider import write_slider
+from pellucid.report.pictures.explanation_grid import explanation_grid
+from pellucid.report.pictures.perturbed import explanation_pictures
+from pellucid.utils.csv_table import write_csv
+from pellucid.utils.progress import advance, progress_context
+from pellucid.utils.resources import write_json
+from pellucid.utils.result import Result, Table
+from pellucid.verbs.explaining.array_store import file_name
+from pellucid.verbs.explaining.dicom import found_boxes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+    from torch import Tensor
+
+    from pellucid.report.pages.slider import Slide
+    from pellucid.types import Pixels
+    from pellucid.verbs.explaining.adversarial import AdversarialSettings, MovedClasses
+    from pellucid.verbs.explaining.array_store import Arrays, ArrayStore
+    from pellucid.verbs.explaining.dicom import DicomOutput
+    from pellucid.verbs.input_images import InputImage, InputImages
+
+    Maps = dict[tuple[str, str], npt.NDArray[np.floating]]
+
+SHOWN = 4
+"""How many images a notebook shows."""
+LISTED = 20
+"""How many rows a table has at most."""
+ADVERSARIAL = "adversarial"
+
+
+@dataclass(frozen=True, eq=False)
+class ExplainedImage:
+    """One image and what is known of its explanations; the maps themselves are in the store of arrays.
+
+    Attributes:
+        image: what was explained.
+        probabilities: of every class.
+        classes: those explained, by number.
+        cost: gradient evaluations and forward passes of each method.
+        moved: the adversarial explanations; None without them.
+    """
+
+    image: InputImage
+    probabilities: Sequence[float]
+    classes: Sequence[int]
+    cost: Mapping[str, Mapping[str, int]]
+    moved: MovedClasses | None
+
+
+@dataclass(frozen=True, eq=False)
+class Explanations(Result):
+    """Heat maps and changed images, one for each image, method and class explained.
+
+    Attributes:
+        model: what the model is called.
+        classes: the K names.
+        size: height of its input.
+        methods: of explanation, in the order asked for.
+        options: that each heat map was given.
+        adversarial: how images were moved; None where they were not.
+        inputs: the images, and which of them the model has seen before.
+        explained: what is known of each.
+        arrays: the maps of each image, by ``class|method``.
+        slides: the images on the page with a slider.
+        dicom: what writes DICOM objects; None without them.
+    """
+
+    name: ClassVar[str] = "explain"
+    model: str
+    classes: tuple[str, ...]
+    size: int
+    methods: tuple[str, ...]
+    options: Mapping[str, Mapping[str, Any]]
+    adversarial: AdversarialSettings | None
+    inputs: InputImages
+    explained: Sequence[ExplainedImage]
+    arrays: ArrayStore
+    slides: Sequence[Slide]
+    dicom: DicomOutput | None
+
+    @property
+    def maps(self) -> Tensor:
+        """The maps of the first method, see `maps_of`."""
+        return self.maps_of(self.methods[0])
+
+    def maps_of(self, method: str) -> Tensor:
+        """The maps of a method (P, H, W), more is more evidence; of `adversarial` images (P, C, H, W).
+
+        One for each image and class explained: all of the first image, all of the second and so on, as `targets`.
+        """
+        return torch.from_numpy(
+            np.stack(
+                [self.arrays.arrays(one.image.name)[key] for one in self.explained for key in self._keys(one, method)]
+            )
+        )
+
+    @property
+    def targets(self) -> Tensor:
+        """The class of each map, int64 (P,)."""
+        return torch.tensor([c for one in self.explained for c in one.classes])
+
+    @property
+    def images(self) -> Tensor:
+        """The images (N, C, H, W) in [0, 1]."""
+        return as_pixels(self.inputs.pixels)
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Of every class on each image, float64 (N, K)."""
+        return torch.tensor([list(one.probabilities) for one in self.explained], dtype=torch.float64)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """For each image, method and class explained its probability, and what the explanation cost."""
+        return [
+            {
+                "image": one.image.source,
+                "method": method,
+                "class": self.classes[c],
+                "probability": one.probabilities[c],
+                **one.cost[method],
+            }
+            for one in self.explained
+            for method in self.methods
+            for c in one.classes
+        ]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know of the classes, and which images the model has seen before."""
+        return self.inputs.warnings
+
+    def to_json(self) -> dict[str, Any]:
+        """What explain.json holds, but for the DICOM objects, which are known once they are written."""
+        return self._about() | {"images": [self._record(one) for one in self.explained]}
+
+    def tables(self) -> list[Table]:
+        """The classes explained on each image and their probabilities; of many images the first."""
+        rows = [
+            [one.image.title, self.classes[c], f"{one.probabilities[c]:.3f}"]
+            for one in self.explained
+            for c in one.classes
+        ]
+        count, first = len(self.explained), f" (the first {LISTED} rows)" if len(rows) > LISTED else ""
+        title = f"{', '.join(self.methods)} of {count:,} image{'s' * (count != 1)}{first}"
+        return [Table(title, ["image", "class", "probability"], rows[:LISTED])]
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write a panel and the maps of each image, boxes.csv, slider.html and explain.json.
+
+        For each image NAME.png is the panel of heat maps, classes × methods, NAME-adversarial.png that of moved images,
+        and NAME.npz has everything as numbers, by ``class|method``; DICOM objects where they were asked for.
+
+        Returns:
+            explain.json, and what there is once for all images.
+        """
+        folder, records, boxes = Path(folder), [], []
+        with progress_context("draw", len(self.explained)):
+            for one in self.explained:
+                arrays = self.arrays.arrays(one.image.name)
+                maps = self._maps(one, arrays)
+                self._draw(one, arrays, folder)
+                boxes += found_boxes(one.image, maps)
+                objects = None if self.dicom is None else self.dicom.write(one.image, maps, folder)
+                self.arrays.write(one.image.name, folder)
+                records.append(self._record(one, objects))
+                advance(1)
+        paths = [folder / "explain.json"]
+        if self.options:
+            paths.append(folder / "boxes.csv")
+            write_csv(paths[-1], boxes)
+        if self.slides:
+            title = "What the network would have to see"
+            paths.append(write_slider(self.slides, folder / "slider.html", title=title))
+        write_json(paths[0], self._about() | {"images": records})
+        return paths
+
+    def _about(self) -> dict[str, Any]:
+        about: dict[str, Any] = {"model": self.model, "methods": list(self.methods), "size": self.size}
+        about["training_images"] = self.inputs.seen.to_json()
+        if self.options:
+            about["options"] = {method: own for method, own in self.options.items() if own}
+        if self.adversarial:
+            about["adversarial"] = self.adversarial.to_json()
+        return about
+
+    def _record(self, one: ExplainedImage, objects: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+        """What explain.json says of an image; `objects` are its DICOM objects."""
+        image, names = one.image, self.classes
+        record: dict[str, Any] = {
+            "image": image.source,
+            "probabilities": dict(zip(names, one.probabilities, strict=True)),
+            "explained": [names[c] for c in one.classes],
+        }
+        if image.truth is not None:
+            record["true"] = [names[c] for c in image.truth]
+        if one.moved:
+            panel = f"{image.name}-adversarial.png"
+            record[ADVERSARIAL] = {"panel": panel, "classes": one.moved.to_json(names), **one.cost[ADVERSARIAL]}
+        if self.options:
+            record["panel"] = f"{image.name}.png"
+            record["cost"] = {method: one.cost[method] for method in self.options}
+        if objects is not None:
+            record["dicom"] = objects
+        return record | {"maps": file_name(image.name)}
+
+    def _draw(self, one: ExplainedImage, arrays: Arrays, folder: Path) -> list[Path]:
+        """Draw the panels of an image."""
+        image, paths = one.image, []
+        moved = one.moved.pictures(self.classes, arrays) if one.moved else []
+        rho = self.adversarial.rho if self.adversarial else 0.0
+        if self.adversarial:
+            told = "raised" if self.adversarial.direction == "raise" else "lowered"
+            spent = one.cost[ADVERSARIAL]["gradient_evaluations"]
+            note = f"{told} at ρ = {rho:g} ({self.adversarial.optimiser}, {spent} gradient evaluations each)"
+            paths.append(folder / f"{image.name}-adversarial.png")
+            pixels = as_pixels(image.picture[None])[0].numpy()
+            explanation_pictures(pixels, moved, rho=rho, title=image.title, note=note, path=paths[-1])
+        if self.options:
+            shown = {self.classes[c]: one.probabilities[c] for c in one.classes}
+            columns = {own.class_name: own for own in moved}
+            paths.append(folder / f"{image.name}.png")
+            picture, maps = _as_integers(image.picture), self._maps(one, arrays)
+            explanation_grid(picture, maps, shown, title=image.title, path=paths[-1], changes=columns, rho=rho)
+        return paths
+
+    def _maps(self, one: ExplainedImage, arrays: Arrays) -> Maps:
+        """The heat maps of an image by class and method, method after method."""
+        return {
+            (self.classes[c], method): arrays[key]
+            for method in self.options
+            for c, key in zip(one.classes, self._keys(one, method), strict=True)
+        }
+
+    def _keys(self, one: ExplainedImage, method: str) -> list[str]:
+        """What the arrays of an image by a method are called, one per class."""
+        return [f"{self.classes[c]}|{method}" for c in one.classes]
+
+    def _repr_html_(self) -> str:
+        pictures = []
+        with tempfile.TemporaryDirectory() as folder:
+            for one in self.explained[:SHOWN]:
+                alt = escape(f"{one.image.title}: {', '.join(self.methods)}")
+                for path in self._draw(one, self.arrays.arrays(one.image.name), Path(folder)):
+                    data = base64.b64encode(path.read_bytes()).decode()
+                    pictures.append(f'<img alt="{alt}" src="data:image/png;base64,{data}">')
+        return super()._repr_html_() + "".join(pictures)
+
+
+def _as_integers(picture: Pixels) -> Pixels:
+    """A picture as files have it, uint8 or uint16."""
+    if picture.dtype != np.float32:
+        return picture
+    deep: Pixels = np.rint(np.clip(picture, 0, 1) * np.float32(65535)).astype(np.uint16)
+    return deep
