@@ -10,6 +10,7 @@ import torch
 
 from pellucid.attacks.attack_state import AttackState
 from pellucid.attacks.epsilon import project, scale_to
+from pellucid.attacks.pgd import projected_ascent
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import in_batches
 from pellucid.types import InputError, check_images
@@ -135,15 +136,22 @@ def _walk(search: AttackState, bound: Tensor, of: Literal["margin", "loss"], ste
     if random:
         delta = torch.empty_like(delta).normal_(generator=search.generator)
         delta = search.inside(scale_to(delta, 0.5 * bound, "rms"))
-    uphill = 1.0 if of == "loss" else -1.0
-    for _ in range(STEPS):
+    sign = 1.0 if of == "loss" else -1.0
+
+    def uphill(here: Tensor, _: int) -> Tensor | None:
         rows = search.radius.isinf().nonzero().squeeze(1)
         if len(rows) == 0:
-            return
-        evaluation = search.evaluate(delta[rows], rows, of=of)
+            return None
+        evaluation = search.evaluate(here[rows], rows, of=of)
         assert evaluation.gradient is not None
-        candidate = delta[rows] + uphill * scale_to(evaluation.gradient, step * bound[rows], "rms")
-        delta[rows] = search.inside(project(candidate, bound[rows], "rms"), rows)
+        change = torch.zeros_like(here)  # an image that was met stays where it is
+        change[rows] = sign * scale_to(evaluation.gradient, step * bound[rows], "rms")
+        return change
+
+    def inside(candidate: Tensor) -> Tensor:
+        return search.inside(project(candidate, bound, "rms"))
+
+    delta = projected_ascent(delta, uphill, inside, STEPS)
     rows = search.radius.isinf().nonzero().squeeze(1)
     if len(rows):
         search.evaluate(delta[rows], rows, gradient=False, of=of)

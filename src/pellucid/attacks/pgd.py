@@ -73,21 +73,53 @@ def pgd(
         _check_restarts(len(images), random_start, criterion)
     length = 2.5 * size.value / steps if step_size is None else step_size
 
+    def uphill(perturbed: Tensor, _: int) -> Tensor:
+        point = perturbed.detach().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(loss(classifier(point), targets), point)
+        return length * steepest(gradient, size.norm)
+
+    def inside(candidate: Tensor) -> Tensor:
+        return (images + project(candidate - images, size.value, size.norm)).clamp(0, 1)
+
     def attempt() -> Tensor:
         start = random_within(images, size.value, size.norm, generator) if random_start else torch.zeros_like(images)
-        perturbed = (images + start).clamp(0, 1)
-        for _ in range(steps):
-            perturbed.requires_grad_(True)
-            (gradient,) = torch.autograd.grad(loss(classifier(perturbed), targets), perturbed)
-            candidate = perturbed.detach() + length * steepest(gradient, size.norm)
-            perturbed = (images + project(candidate - images, size.value, size.norm)).clamp(0, 1)
-        return perturbed.detach()
+        return projected_ascent((images + start).clamp(0, 1), uphill, inside, steps).detach()
 
     with frozen(classifier), torch.enable_grad():
         if restarts == 1:
             return attempt()
         assert criterion is not None
         return _best_of((attempt() for _ in range(restarts)), classifier, images, criterion)
+
+
+def projected_ascent(
+    start: Tensor, uphill: Callable[[Tensor, int], Tensor | None], inside: Callable[[Tensor], Tensor], steps: int
+) -> Tensor:
+    """Step uphill and go back inside, again and again: the loop of every projected gradient attack.
+
+    What is climbed, and whether its points are images or perturbations, is the caller's.
+
+    Args:
+        start: (N, C, H, W).
+        uphill: (where it is, number of the step from 0) → the step (N, C, H, W); None ends the walk.
+        inside: a candidate → the nearest point where one may be.
+        steps: at most so many.
+
+    Returns:
+        The last point (N, C, H, W).
+
+    Example:
+        >>> start = torch.zeros(1, 1, 1, 1)
+        >>> projected_ascent(start, lambda x, step: 1 - x / 2, lambda x: x.clamp(max=1.2), 5).item()
+        1.2000000476837158
+    """
+    here = start
+    for step in range(steps):
+        change = uphill(here, step)
+        if change is None:
+            break
+        here = inside(here + change)
+    return here
 
 
 def _check_restarts(count: int, random_start: bool, criterion: Criterion | None) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pellucid.attacks.epsilon import lengths, project, random_within, scale_to
+from pellucid.attacks.pgd import projected_ascent
 from pellucid.evaluation.manipulation.goals import SameDecision, SameMap
 from pellucid.evaluation.manipulation.gradient_maps import gradient_map
 from pellucid.explainers import explain
@@ -76,10 +77,11 @@ class ExplanationAttack:
             start = 0.2 * start + self._last * (budget / self._before)
         start = torch.where(fine.view(-1, 1, 1, 1), self._last, start)
         self._before = budget
-        here, average = self._inside(start, budget), torch.zeros_like(start)
-        lowest = torch.full_like(self._score, math.inf)
+        average, lowest = torch.zeros_like(start), torch.full_like(self._score, math.inf)
         steps = self._attack.steps
-        for step in range(steps + 1):
+
+        def downhill(here: Tensor, step: int) -> Tensor:
+            nonlocal average, lowest
             point = (self._images + here).clamp(0, 1).requires_grad_(True)
             with torch.enable_grad():
                 logits = self._classifier(point)
@@ -92,12 +94,11 @@ class ExplanationAttack:
             better = constraint_met & (map_loss.detach() < lowest)
             lowest = torch.where(better, map_loss.detach().double(), lowest)
             self._verify(point.detach(), better.nonzero().squeeze(1))
-            if step == steps:
-                break
-            direction = _direction(-slope, -uphill, margin.detach())
-            average = MOMENTUM * average + direction
-            length = pace * (0.5 - 0.45 * step / max(steps - 1, 1))
-            here = self._inside(here + scale_to(average, length, "rms"), budget)
+            average = MOMENTUM * average + _direction(-slope, -uphill, margin.detach())
+            return scale_to(average, pace * (0.5 - 0.45 * step / max(steps - 1, 1)), "rms")
+
+        here = projected_ascent(self._inside(start, budget), downhill, lambda x: self._inside(x, budget), steps)
+        downhill(here, steps)  # the last point is judged as well; nobody goes on from it
         self._last = self.best - self._images
         nowhere = lengths(self._last, "rms") == 0
         self._last[nowhere] = here[nowhere]
