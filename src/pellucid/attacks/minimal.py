@@ -13,6 +13,7 @@ from pellucid.attacks.fast_minimum_norm import fast_minimum_norm
 from pellucid.attacks.tight import tight
 from pellucid.attacks.woods2019 import algorithm_1
 from pellucid.types import InputError
+from pellucid.utils.registry import Registry
 from pellucid.utils.resources import nearest
 
 if TYPE_CHECKING:
@@ -25,24 +26,30 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Method:
+class AttackEntry:
     """An algorithm for the smallest perturbation.
 
     Attributes:
+        name: as given to `minimal`.
         algorithm: takes a search and keyword options.
         box: whether it stays in the pixel box unless asked otherwise.
     """
 
+    name: str
     algorithm: Callable[..., Tensor]
-    box: bool
+    box: bool = True
 
 
-METHODS: dict[str, Method] = {
-    "tight": Method(tight, True),
-    "fmn": Method(fast_minimum_norm, True),
-    "ddn": Method(decoupled_direction_norm, True),
-    "woods2019": Method(algorithm_1, False),
-}
+METHODS = Registry(
+    "pellucid.attacks",
+    AttackEntry,
+    (
+        AttackEntry("tight", tight),
+        AttackEntry("fmn", fast_minimum_norm),
+        AttackEntry("ddn", decoupled_direction_norm),
+        AttackEntry("woods2019", algorithm_1, box=False),
+    ),
+)
 """What `minimal` can be told to use."""
 
 

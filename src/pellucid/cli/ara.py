@@ -35,7 +35,7 @@ def ara(
     data_option: DataOption = None,
     split: Split = "test",
     mapping: ClassMap = None,
-    protocol: Annotated[str, typer.Option(help="The attack: tight, woods2019 or another that is known.")] = "tight",
+    protocol: Annotated[str, typer.Option(help="The attack: {attacks}.")] = "tight",
     kind: Annotated[
         str, typer.Option(help="What must hold: attack (the decision), btr (better than a constant guess).")
     ] = "attack,btr",

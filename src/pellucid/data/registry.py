@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from pellucid.data.download import releases
 from pellucid.types import InputError
+from pellucid.utils.registry import Registry
 from pellucid.utils.resources import nearest
 from pellucid.utils.settings import Section, validate
 
@@ -93,9 +94,10 @@ class DatasetEntry:
 _OF_NO_EFFECT = {"encoding", "delimiter", "outside", "show_patients", "url", "storage"}
 """Options that say how a table or a place is read; `storage` may hold keys, so that it must come into no record."""
 
-DATASETS: dict[str, DatasetEntry] = {
-    entry.name: entry
-    for entry in (
+DATASETS = Registry(
+    "pellucid.datasets",
+    DatasetEntry,
+    (
         DatasetEntry(
             "phantom",
             "pellucid.data.readers.phantom.reader",
@@ -175,8 +177,8 @@ DATASETS: dict[str, DatasetEntry] = {
             "dicom", "pellucid.data.readers.dicom.reader", "open_dicom_folder", "DicomOptions", auditor="audit"
         ),
         DatasetEntry("table", "pellucid.data.readers.table.reader", "open_table", "TableOptions"),
-    )
-}
+    ),
+)
 
 
 def dataset_names() -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from pellucid.explainers.occlusion import occlusion
 from pellucid.explainers.rise import rise
 from pellucid.explainers.smoothgrad import smoothgrad
 from pellucid.explainers.surrogates import kernel_shap, lime
+from pellucid.utils.registry import Registry, Selection
 
 Explainer = Callable[..., Explanation]  # (classifier, images, targets, **options)
 Layout = Literal["nchw"]
@@ -68,9 +69,10 @@ class ExplainerEntry:
         return "seed" in self.options
 
 
-EXPLAINERS: dict[str, ExplainerEntry] = {
-    entry.name: entry
-    for entry in (
+EXPLAINERS = Registry(
+    "pellucid.explainers",
+    ExplainerEntry,
+    (
         ExplainerEntry("cam", "CAM", cam, differentiable=True, all_classes_at_once=True, layouts=("nchw",)),
         ExplainerEntry(
             "grad-cam", "Grad-CAM", grad_cam, differentiable=True, all_classes_at_once=True, layouts=("nchw",)
@@ -92,13 +94,13 @@ EXPLAINERS: dict[str, ExplainerEntry] = {
         ExplainerEntry("kernel-shap", "Kernel SHAP", kernel_shap, signed=True),
         ExplainerEntry("rise", "RISE", rise, signed=True),
         ExplainerEntry("adversarial", "Adversarial", adversarial, kind="image"),
-    )
-}
+    ),
+)
 
-HEATMAPS = tuple(entry.name for entry in EXPLAINERS.values() if entry.kind == "heatmap")
+HEATMAPS = Selection(EXPLAINERS, lambda entry: entry.kind == "heatmap")
 """The methods whose explanation is a heat map."""
 
-DIFFERENTIABLE = tuple(entry.name for entry in EXPLAINERS.values() if entry.differentiable)
+DIFFERENTIABLE = Selection(EXPLAINERS, lambda entry: entry.differentiable)
 """The methods whose explanation can be attacked."""
 
 

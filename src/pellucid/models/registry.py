@@ -19,6 +19,7 @@ from pellucid.models.dual_norm import dual_batch_norm
 from pellucid.models.sources.pretrained import IMAGENET_MEAN, IMAGENET_STD, load_pretrained
 from pellucid.models.surgery import replace_activation
 from pellucid.types import Geometry, InputError, InputSpec
+from pellucid.utils.registry import Registry
 from pellucid.utils.resources import nearest
 
 if TYPE_CHECKING:
@@ -87,9 +88,10 @@ def _xavier_uniform(head: nn.Linear) -> None:
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.261)
 _LITE = (127 / 255, 128 / 255)  # mean and standard deviation of EfficientNet-Lite, the same for all channels
 
-MODELS: dict[str, ModelEntry] = {
-    entry.name: entry
-    for entry in (
+MODELS = Registry(
+    "pellucid.models",
+    ModelEntry,
+    (
         ModelEntry(
             "small",
             "pre-activation ResNet of 0.15 M parameters, last map 1/8 of the image, for demos and tests",
@@ -182,8 +184,8 @@ MODELS: dict[str, ModelEntry] = {
             citation="Tan & Le 2019, arXiv 1905.11946",
             activation="relu6",
         ),
-    )
-}
+    ),
+)
 
 
 def model_names() -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from torch import nn
 
 from pellucid.evaluation.manipulation.fixed_surrogate import FixedSurrogate
 from pellucid.evaluation.manipulation.soft_relu import BentReLU
-from pellucid.explainers import DIFFERENTIABLE, EXPLAINERS, check_options
+from pellucid.explainers import EXPLAINERS, check_options
 from pellucid.explainers.removal import baseline_of
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
@@ -51,8 +51,8 @@ def check_method(name: str, classifier: Classifier, options: Mapping[str, Any]) 
         InputError: a method that has no differentiable form, with those that do; a classifier without the feature map
             or the linear head that the method needs; an option that it does not have, or a layer of its own.
     """
-    if name not in DIFFERENTIABLE:
-        raise InputError(f"no attack on the explanation {name!r} is known. {nearest(name, DIFFERENTIABLE)}")
+    if name not in GRADIENT_MAPS:
+        raise InputError(f"no attack on the explanation {name!r} is known. {nearest(name, GRADIENT_MAPS)}")
     check_options(name, options)
     if options.get("layer") is not None:
         raise InputError("an attack on grad-cam takes the layer that the network pools: leave the option layer out.")
