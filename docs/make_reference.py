@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -171,8 +171,13 @@ def in_words(kind: Any) -> str:  # noqa: ANN401
     """A type's name for people."""
     if get_origin(kind) is dict:
         return "table"
+    if get_origin(kind) is Annotated:
+        return in_words(get_args(kind)[0])
+    if get_origin(kind) is Literal:
+        return " or ".join(f"`{toml(choice)}`" for choice in get_args(kind))
     if get_origin(kind) is tuple:
-        return f"list of {in_words(get_args(kind)[0])}s"
+        inner = in_words(get_args(kind)[0])
+        return f"list of {inner}" if inner.endswith("`") else f"list of {inner}s"
     words: dict[Any, str] = {float: "number", int: "whole number", str: "text", bool: "`true`, `false`"}
     return words.get(kind, "size")
 
