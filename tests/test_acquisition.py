@@ -73,7 +73,7 @@ def test_orders_are_seeded_and_complete():
     assert mixed([[0, 1, 2, 3], [3, 2, 1, 0]]) == [0, 3, 1, 2]
     ties = {tuple(rank(np.zeros(3), seed)) for seed in range(60)}
     assert len(ties) == 6  # every order of equal ones comes up
-    with pytest.raises(InputError, match="--beside"):
+    with pytest.raises(InputError, match="--compare-with"):
         arrange("disagreement", scores, 4, seed=0)
 
 
@@ -97,12 +97,12 @@ def test_the_order_follows_what_was_marked(dataset, network, tmp_path):
 def test_two_networks_can_disagree(dataset, network, tmp_path):
     other = small_network(dataset, seed=5)
     options = ServiceOptions(order="disagreement", limit=9, seed=3)
-    service = open_service(dataset, network, tmp_path / "a.db", beside=other, options=options)
+    service = open_service(dataset, network, tmp_path / "a.db", compare_with=other, options=options)
     offered = dataset.limit(9, seed=3)
     pictures = materialize(offered, size=32, channels=1)
     p, q = (probabilities(predict(net, pictures), "multilabel") for net in (network, other))
     score = dict(zip(offered.ids, disagreement(p, q, "multilabel"), strict=True))
     assert list(service.ranking.ids) == sorted(offered.ids, key=lambda name: -score[name])
     service.close()
-    with pytest.raises(InputError, match="--beside"):
+    with pytest.raises(InputError, match="--compare-with"):
         open_service(dataset, network, tmp_path / "b.db", options=ServiceOptions(order="disagreement"))

@@ -266,7 +266,7 @@ def test_the_command_says_what_is_wrong(finished, phantom, tmp_path, pellucid):
     where = ["--data", "phantom", "--no-open", "--port", "0", "--store", tmp_path / "a.db"]
     for more, told in (
         (["--order", "uncertain"], "Did you mean 'uncertainty'"),
-        (["--order", "disagreement"], "--beside"),
+        (["--order", "disagreement"], "--compare-with"),
         (["--rhos", "0.1,x"], "--rhos are numbers"),
         (["--rhos", "0"], "rho must be above 0"),
         (["--split", "tests"], "no 'tests' part"),

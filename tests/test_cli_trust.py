@@ -40,7 +40,7 @@ def colours(tmp_path_factory):
 def test_the_table_of_a_phantom(pellucid, network, tmp_path):
     out = tmp_path / "trust"
     arguments = [*PHANTOM, "--samples", 1, "--out", out]
-    status, printed, _ = pellucid("trust", network, *arguments, "--method", "cam,saliency", "--beside", network)
+    status, printed, _ = pellucid("trust", network, *arguments, "--method", "cam,saliency", "--compare-with", network)
     assert status == 0
     assert "each method draws" in printed
     found = json.loads((out / "trust.json").read_text())
@@ -111,7 +111,7 @@ def test_bad_input(pellucid, network, tmp_path, arguments, message):
 
 
 def test_a_network_beside_of_other_classes_is_refused(pellucid, network, colours, tmp_path):
-    status, *_ = pellucid("trust", network, *PHANTOM, "--beside", colours[0], "--out", tmp_path)
+    status, *_ = pellucid("trust", network, *PHANTOM, "--compare-with", colours[0], "--out", tmp_path)
     assert "other classes" in str(status)
 
 

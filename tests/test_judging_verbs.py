@@ -76,7 +76,12 @@ def test_certify_needs_a_noise_and_finds_that_of_the_training(data, model, tmp_p
 def test_trust_of_models_that_are_in_memory(data, model, tmp_path):
     told = []
     found = pl.trust(
-        model, data, "saliency", beside=[small(1, channels=3, task="multiclass")], settings=QUICK, announce=told.append
+        model,
+        data,
+        "saliency",
+        compare_with=[small(1, channels=3, task="multiclass")],
+        settings=QUICK,
+        announce=told.append,
     )
     assert "each method draws" in told[0]
     assert any(row["label"].endswith("model (same architecture)") for row in found.rows)
@@ -85,7 +90,7 @@ def test_trust_of_models_that_are_in_memory(data, model, tmp_path):
     assert names == {"trust.json", "trust.csv", "trust.html"}
     assert len(rows) == len(found.rows) == len(read["rows"])
     with pytest.raises(InputError, match="other classes"):
-        pl.trust(model, data, "saliency", beside=[small(channels=1)])
+        pl.trust(model, data, "saliency", compare_with=[small(channels=1)])
     with pytest.raises(InputError, match="Did you mean 'saliency'"):
         pl.trust(model, data, "salience")
 

@@ -165,7 +165,7 @@ class AnnotationSet:
         for i, image in enumerate(ids):
             for k, name in enumerate(classes):
                 for marks in self._drawn.get((image, name), {}).values():
-                    votes[i, k] += painted(marks, size)
+                    votes[i, k] += draw_marks(marks, size)
         return votes > 0, votes < 0
 
     def labels(self, ids: Sequence[str], classes: Sequence[str]) -> npt.NDArray[np.float64]:
@@ -188,7 +188,7 @@ class AnnotationSet:
         return counts
 
 
-def painted(marks: Iterable[Mark], size: int) -> npt.NDArray[np.int8]:
+def draw_marks(marks: Iterable[Mark], size: int) -> npt.NDArray[np.int8]:
     """One person's strokes on one image for one class, in order: 1 relevant, −1 irrelevant, 0 neither, (size, size)."""
     canvas = np.zeros((size, size), dtype=np.int8)
     for mark in marks:

@@ -32,7 +32,7 @@ class Ranking:
         order: one of `acquisition.ORDERS`.
         seed: of what is left to chance.
         heat: the network's heat maps (N, K, h, w), for the orders `outside` and `mixed`.
-        beside: probabilities of a second network, for the order `disagreement`.
+        compare_with: probabilities of a second network, for the order `disagreement`.
 
     Raises:
         InputError: an order that needs what was not given.
@@ -46,14 +46,14 @@ class Ranking:
         seed: int,
         *,
         heat: npt.NDArray[np.floating] | None = None,
-        beside: npt.NDArray[np.floating] | None = None,
+        compare_with: npt.NDArray[np.floating] | None = None,
     ) -> None:
         self.order = order
         self._ids, self._classes, self._seed = dataset.ids, dataset.classes, seed
         self._probabilities, self._heat = probabilities, heat
         self._scores = {"uncertainty": uncertainty(probabilities, dataset.task)}
-        if beside is not None:
-            self._scores["disagreement"] = disagreement(probabilities, beside, dataset.task)
+        if compare_with is not None:
+            self._scores["disagreement"] = disagreement(probabilities, compare_with, dataset.task)
         if order == "outside" and heat is None:
             raise InputError("the order 'outside' needs a network with a feature map, for class activation maps.")
         self.ids: tuple[str, ...] = ()

@@ -60,7 +60,7 @@ def open_service(
     source: str | Path,
     *,
     name: str = "",
-    beside: ConvolutionalClassifier | None = None,
+    compare_with: ConvolutionalClassifier | None = None,
     options: ServiceOptions | None = None,
     check: ImageCheck | None = None,
 ) -> AnnotationService:
@@ -71,7 +71,7 @@ def open_service(
         network: what explains itself.
         source: the annotation database.
         name: of the network, for the page.
-        beside: a second network, which the order `disagreement` needs.
+        compare_with: a second network, which the order `disagreement` needs.
         options: what may be chosen.
         check: of the network: it looks at the images, so that what it has seen of them can be told.
 
@@ -80,14 +80,14 @@ def open_service(
             otherwise than those of the training.
     """
     options = options or ServiceOptions()
-    for other in (network, beside):
+    for other in (network, compare_with):
         if other is not None and other.classes != dataset.classes:
             raise InputError(
                 f"the network tells {', '.join(other.classes)}; {dataset.card.name} is labelled with "
                 f"{', '.join(dataset.classes)}. Annotate data with its own classes (see --data-option)."
             )
-    if options.order == "disagreement" and beside is None:
-        raise InputError("the order 'disagreement' compares two networks: give the second one with --beside.")
+    if options.order == "disagreement" and compare_with is None:
+        raise InputError("the order 'disagreement' compares two networks: give the second one with --compare_with.")
     if check is not None:
         check.check_decoding(dataset)
     store = open_store(source, create=dataset)
@@ -97,17 +97,21 @@ def open_service(
     pictures = _pictures(offered, network, options.cache)
     if check is not None:
         check.look(offered, pictures)
-    with progress_context("look at images", len(offered) * (1 if beside is None else 2), patience=1.0):
+    with progress_context("look at images", len(offered) * (1 if compare_with is None else 2), patience=1.0):
         chances = _chances(network, pictures, offered)
         second = None
-        if beside is not None:
-            theirs = pictures if beside.input_spec == network.input_spec else _pictures(offered, beside, options.cache)
-            second = _chances(beside, theirs, offered)
+        if compare_with is not None:
+            theirs = (
+                pictures
+                if compare_with.input_spec == network.input_spec
+                else _pictures(offered, compare_with, options.cache)
+            )
+            second = _chances(compare_with, theirs, offered)
     heat: npt.NDArray[np.float16] | None = None
     if options.order in ("outside", "mixed"):
         with progress_context("heat maps", len(offered), patience=1.0):
             heat = heat_of(network, pictures)
-    ranking = Ranking(offered, chances, options.order, options.seed, heat=heat, beside=second)
+    ranking = Ranking(offered, chances, options.order, options.seed, heat=heat, compare_with=second)
     explanations = Explanations(offered, pictures, network, chances, rhos=options.rhos, memory=options.memory)
     shape = network.input_spec
     hold = timedelta(minutes=options.hold_minutes)

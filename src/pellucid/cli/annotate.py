@@ -61,7 +61,7 @@ def serve(
     order: Annotated[
         str, typer.Option(help="Which images come first: uncertainty, disagreement, outside, random or mixed.")
     ] = "mixed",
-    beside: Annotated[
+    compare_with: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="A second network; --order disagreement compares the two.", show_default=False),
     ] = None,
@@ -112,12 +112,12 @@ def serve(
     access = server_access(host, port, read_token(token_file))
     place = pick_device(device)
     dataset = get_split(open_splits(data, root, data_option), split)
-    second = None if beside is None else load_model(beside, place)
+    second = None if compare_with is None else load_model(compare_with, place)
     check = ImageCheck(model, refuse=False)
-    if beside is not None:
-        ImageCheck(beside, refuse=False).check_decoding(dataset)
+    if compare_with is not None:
+        ImageCheck(compare_with, refuse=False).check_decoding(dataset)
     service = open_service(
-        dataset, load_model(model, place), store, name=str(model), beside=second, options=options, check=check
+        dataset, load_model(model, place), store, name=str(model), compare_with=second, options=options, check=check
     )
     tell_seen(check.found(), judging=False)
     typer.echo(f"{len(service.dataset)} images of {data}/{split}; annotations go to {store_name(store)}")

@@ -34,7 +34,7 @@ def trust(
     split: Split = "test",
     mapping: ClassMap = None,
     method: Annotated[str, typer.Option(help="Separated by commas: {heatmaps}; or all.")] = "cam,grad-cam,saliency",
-    beside: Annotated[
+    compare_with: Annotated[
         Optional[list[Path]],  # noqa: UP045
         typer.Option(
             help="Another network of the same classes, of another seed or architecture: do the maps agree? "
@@ -67,7 +67,7 @@ def trust(
         load(model, device),
         open_part(data, root, data_option, split),
         list(HEATMAPS) if method == "all" else choices(method, HEATMAPS, "heat map"),
-        beside=[load(path, device) for path in beside or ()],
+        compare_with=[load(path, device) for path in compare_with or ()],
         out=out,
         limit=limit,
         settings=TrustSettings(

@@ -57,16 +57,16 @@ def judge_trust(
     results = []
     for variant in study.variants:
         run, card = firsts[variant.label], read_model_card(firsts[variant.label].folder)
-        beside = [r for r in runs if r.label == run.label and r is not run]
-        beside += [r for label, r in firsts.items() if label != run.label]
+        compared = [r for r in runs if r.label == run.label and r is not run]
+        compared += [r for label, r in firsts.items() if label != run.label]
         network = load_model(run.folder, device)
-        others = {f"{r.label}, seed {r.seed}": load_model(r.folder, device) for r in beside}
+        others = {f"{r.label}, seed {r.seed}": load_model(r.folder, device) for r in compared}
         finding = study.data.options.get("shortcut")
         samples = gather_trust_samples(network, data.test, finding=finding, limit=config.limit, cache=cache)
         check_methods(network, samples, config.methods)
         record = {
             "weights": card["weights_sha256"],
-            "beside": [read_model_card(r.folder)["weights_sha256"] for r in beside],
+            "beside": [read_model_card(r.folder)["weights_sha256"] for r in compared],
             "fingerprint": data.test.fingerprint,
             "limit": config.limit,
             "samples": config.samples,

@@ -241,7 +241,7 @@ class _Session:
                 loss, parts = self.network(batch._replace(images=images, marks=marks), counts, random)
             self._pending.append((self.global_step + 1, {"loss": loss.detach(), **parts}))
             if len(self._pending) >= CHECK_EVERY or not loss.is_cuda:
-                self._settle(epoch)
+                self._record_pending(epoch)
             self.optimizer.zero_grad(set_to_none=True)
             self.accelerator.backward(loss)
             if self.recipe.optimizer.clip_norm is not None:
@@ -254,10 +254,10 @@ class _Session:
             steps_done = self.step - len(self._pending)
             advance(1, f"epoch {epoch + 1} loss {self.sums.get('loss', math.nan) / max(steps_done, 1):.3f}")
             if self._all_agree(now - saved > self.recipe.training.checkpoint_seconds):
-                self._settle(epoch)
+                self._record_pending(epoch)
                 self._save()
                 saved = now
-        self._settle(epoch)
+        self._record_pending(epoch)
 
     def _augmented(self, batch: Batch) -> tuple[Tensor, Marks | None]:
         """The images of a batch, changed at random, and their marks, moved with them."""
@@ -275,7 +275,7 @@ class _Session:
                 if isinstance(module, _BatchNorm):
                     module.eval()
 
-    def _settle(self, epoch: int) -> None:
+    def _record_pending(self, epoch: int) -> None:
         """Add the pending losses to the epoch's sums; stop at one that is not finite."""
         if not self._pending:
             return

@@ -113,7 +113,7 @@ def trust(
     data: Dataset,
     methods: str | Sequence[str] = ("cam", "grad-cam", "saliency"),
     *,
-    beside: Sequence[Model] = (),
+    compare_with: Sequence[Model] = (),
     out: str | Path | None = None,
     limit: int | None = LIMIT,
     settings: TrustSettings | None = None,
@@ -128,7 +128,7 @@ def trust(
         model: what is explained.
         data: one part of a dataset; its classes are matched with the model's by name.
         methods: of explanation: heat maps by name, one or several.
-        beside: other models of the same classes, of another seed or architecture: do the maps agree?
+        compare_with: other models of the same classes, of another seed or architecture: do the maps agree?
         out: the folder where results are kept, each method once it is done, so that the same call goes on after an
             interruption and others can be added.
         limit: at most so many images.
@@ -147,7 +147,7 @@ def trust(
     for name in names:
         if name not in HEATMAPS:
             raise InputError(f"unknown heat map {name!r}. {nearest(name, HEATMAPS)}")
-    others = _named(model, beside)
+    others = _named(model, compare_with)
     session = open_session(
         model,
         data,
@@ -207,14 +207,14 @@ def _looked_at(session: Session, checks: Sequence[ImageCheck], seed: int, limit:
     return samples
 
 
-def _named(model: Model, beside: Sequence[Model]) -> dict[str, Model]:
+def _named(model: Model, compare_with: Sequence[Model]) -> dict[str, Model]:
     """The models beside by name, with what each has in common with the model.
 
     Raises:
         InputError: other classes or another input.
     """
     named = {}
-    for name, other in zip(model_names([m.path for m in beside]), beside, strict=True):
+    for name, other in zip(model_names([m.path for m in compare_with]), compare_with, strict=True):
         if other.classes != model.classes or other.input_spec != model.input_spec:
             where = name_of(other)
             raise InputError(f"{where} has other classes, channels or image size than the network: it cannot agree.")

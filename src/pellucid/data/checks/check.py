@@ -199,12 +199,12 @@ def _issues_of(error: InputError, folder: str) -> tuple[Issue, ...]:
 def _not_named(root: Path, splits: Splits) -> tuple[Issue, ...]:
     """The images that lie beside those of a table, in the same folders, and that no row of it brings in."""
     used = {file.path for dataset in splits.values() for file in dataset.files}
-    beside = LeftOut(root if root.is_dir() else root.parent)
+    unnamed = LeftOut(root if root.is_dir() else root.parent)
     for folder in sorted({path.parent for path in used}):
         others = [file.path for file in list_images(folder).values() if file.path not in used]
         if others:
-            beside.add("image(s) beside those of the table, which it does not name or which cannot be used", *others)
-    return beside.issues()
+            unnamed.add("image(s) beside those of the table, which it does not name or which cannot be used", *others)
+    return unnamed.issues()
 
 
 class _Inspection(NamedTuple):

@@ -42,7 +42,7 @@ def attacked_rows(count: int, attacked: int) -> npt.NDArray[np.int64]:
 def judge_attack(
     method: str,
     classifier: nn.Module,
-    subjects: TrustSamples,
+    samples: TrustSamples,
     settings: TrustSettings,
     *,
     thresholds: Sequence[float] | None = None,
@@ -52,15 +52,15 @@ def judge_attack(
     Args:
         method: of explanation; one without a differentiable form gets reasons instead of values.
         classifier: what is explained; left as it was.
-        subjects: what it is explained on.
+        samples: what it is explained on.
         settings: how many images, steps and budgets.
         thresholds: the decision thresholds of a multi-label classifier, ½ by default.
     """
     if method not in DIFFERENTIABLE or settings.attacked == 0:
         return Findings(method, {}, dict.fromkeys(MEASURED, NO_SLOPE if settings.attacked else NONE_ATTACKED), {})
     started = time.monotonic()
-    rows = attacked_rows(len(subjects.images), settings.attacked)
-    images, targets = subjects.images[rows], subjects.targets[rows]
+    rows = attacked_rows(len(samples.images), settings.attacked)
+    images, targets = samples.images[rows], samples.targets[rows]
     network: Any = classifier
     manipulations: dict[str, Manipulation] = {}
     for goal in ("same-decision", "same-map"):

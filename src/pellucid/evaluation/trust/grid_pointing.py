@@ -65,9 +65,9 @@ def compose(
         others = [c for c in of_class if c != truth[row]]
         other_classes = rng.permutation(others)[:3].tolist()
         other_classes += rng.choice(others, 3 - len(other_classes)).tolist()
-        beside = [int(rng.choice(of_class[c])) for c in other_classes]
+        neighbours = [int(rng.choice(of_class[c])) for c in other_classes]
         place = int(rng.integers(4))
-        quarters.append([*beside[:place], int(row), *beside[place:]])
+        quarters.append([*neighbours[:place], int(row), *neighbours[place:]])
         places.append(place)
     rows, spots = np.array(quarters, dtype=np.int64).reshape(-1, 4), np.array(places, dtype=np.int64)
     return Mosaics(rows, spots, truth[rows[np.arange(len(rows)), spots]].astype(np.int64))

@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from pellucid.evaluation.trust.samples import TrustSamples
 
 
-def budget(classifier: nn.Module, subjects: TrustSamples, settings: TrustSettings, others: int = 0) -> dict[str, int]:
+def budget(classifier: nn.Module, samples: TrustSamples, settings: TrustSettings, others: int = 0) -> dict[str, int]:
     """What judging one method takes, and the random orders once, before any work: explanations and forward passes.
 
     An explanation costs what the method costs: nothing but one forward pass for CAM, a gradient evaluation for
     saliency, hundreds for others.
     """
-    count, size = len(subjects.images), subjects.images.shape[2:]
-    depths = len(cascade_depths(len(layers_from_the_head(classifier, subjects.images[:1]))))
+    count, size = len(samples.images), samples.images.shape[2:]
+    depths = len(cascade_depths(len(layers_from_the_head(classifier, samples.images[:1]))))
     steps = min(STEPS, int(cell_numbers(*size).max()) + 1) + 1
     extra = sum(
         len(part)
         for part in (
-            () if isinstance(subjects.place, str) else subjects.place.pair_image,
-            () if isinstance(subjects.mosaics, str) else subjects.mosaics.rows,
-            () if isinstance(subjects.shortcut, str) else subjects.shortcut.images,
+            () if isinstance(samples.place, str) else samples.place.pair_image,
+            () if isinstance(samples.mosaics, str) else samples.mosaics.rows,
+            () if isinstance(samples.shortcut, str) else samples.shortcut.images,
         )
     )
     return {
@@ -46,32 +46,32 @@ def budget(classifier: nn.Module, subjects: TrustSamples, settings: TrustSetting
     }
 
 
-def check_method(mapper: Mapper, classifier: nn.Module, subjects: TrustSamples) -> None:
+def check_method(mapper: Mapper, classifier: nn.Module, samples: TrustSamples) -> None:
     """Explain one image, so that a method that the network cannot serve is refused before any work.
 
     Raises:
         InputError: what the method says.
     """
-    mapper(classifier, subjects.images[:1], subjects.targets[:1])
+    mapper(classifier, samples.images[:1], samples.targets[:1])
     mapper.explained = mapper.gradient_evaluations = mapper.forward_passes = 0
 
 
 def judge_network(
     classifier: nn.Module,
-    subjects: TrustSamples,
+    samples: TrustSamples,
     settings: TrustSettings | None = None,
 ) -> Findings:
     """What no explanation takes part in: alignment, random orders as a yardstick, what the answer hangs on."""
     settings, started = settings or TrustSettings(), time.monotonic()
-    parts = [measure(classifier, subjects, settings) for measure in NETWORK_MEASURES]
-    cost = {"gradient_evaluations": len(subjects.images), "seconds": time.monotonic() - started}
+    parts = [measure(classifier, samples, settings) for measure in NETWORK_MEASURES]
+    cost = {"gradient_evaluations": len(samples.images), "seconds": time.monotonic() - started}
     return reduce(Findings.joined, parts).joined(Findings("", {}, {}, {}, cost=cost))
 
 
 def judge_method(
     mapper: Mapper,
     classifier: nn.Module,
-    subjects: TrustSamples,
+    samples: TrustSamples,
     settings: TrustSettings | None = None,
     *,
     others: Mapping[str, nn.Module] | None = None,
@@ -81,7 +81,7 @@ def judge_method(
     Args:
         mapper: what explains.
         classifier: what is explained; left as it was.
-        subjects: what it is explained on.
+        samples: what it is explained on.
         settings: how much is spent.
         others: networks of the same classes, whose maps are compared.
 
@@ -89,7 +89,7 @@ def judge_method(
         InputError: a method that the network cannot serve.
     """
     started = time.monotonic()
-    work = MethodAtWork(mapper, classifier, subjects, settings or TrustSettings(), others or {})
+    work = MethodAtWork(mapper, classifier, samples, settings or TrustSettings(), others or {})
     parts = [measure(work) for measure in MAP_MEASURES]
     cost = {
         "gradient_evaluations": mapper.gradient_evaluations,

@@ -128,8 +128,8 @@ def agreement(work: MethodAtWork) -> Findings:
     """How alike the maps of other models are, each by the same method."""
     samples, values = work.samples, {}
     for name, other in work.others.items():
-        beside = work.mapper(other, samples.images, samples.targets, work.settings.seed)
-        values[f"agreement: {name}"] = spearman(work.maps, beside).cpu().numpy()
+        other_maps = work.mapper(other, samples.images, samples.targets, work.settings.seed)
+        values[f"agreement: {name}"] = spearman(work.maps, other_maps).cpu().numpy()
         advance(len(samples.images))
     return work.findings(values)
 

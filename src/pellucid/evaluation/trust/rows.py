@@ -98,17 +98,17 @@ class TrustRow:
         return cls(**{**plain, **figures})
 
 
-def trust_row(measure: str, method: str, figure: Replicates, *, beside: str = "") -> TrustRow:
+def trust_row(measure: str, method: str, figure: Replicates, *, other: str = "") -> TrustRow:
     """A figure as a row, with its interval and verdict.
 
     Args:
         measure: a name in `MEASURES`.
         method: of explanation.
         figure: with its resamples.
-        beside: another network that the figure is about; stands in the measure's label.
+        other: another network that the figure is about; stands in the measure's label.
     """
     facts, estimate = MEASURES[measure], figure.estimate()
-    label = f"{facts.label}: {beside}" if beside else facts.label
+    label = f"{facts.label}: {other}" if other else facts.label
     return TrustRow(
         facts.question,
         measure,
@@ -160,9 +160,7 @@ def verdict(low: float, high: float, bar: float | None, n: int = LEAST) -> Verdi
     return "yes" if low > bar else "no" if high <= bar else "unclear"
 
 
-def trust_table(
-    network: Findings, methods: Sequence[Findings], subjects: TrustSamples, seed: int = 0
-) -> list[TrustRow]:
+def trust_table(network: Findings, methods: Sequence[Findings], samples: TrustSamples, seed: int = 0) -> list[TrustRow]:
     """All rows: the network's own, each method's, and the yardsticks, in the order of the questions.
 
     Intervals are over patients; in every resample the method and its yardstick are taken on the same images.
@@ -170,17 +168,17 @@ def trust_table(
     Args:
         network: what `judge_network` found.
         methods: what `judge_method` found, one per method.
-        subjects: what both were judged on.
+        samples: what both were judged on.
         seed: of the bootstrap.
     """
-    draws = _Draws(subjects, seed)
+    draws = _Draws(samples, seed)
     rows = [_row(name, NETWORK, values, draws) for name, values in network.values.items() if "area" not in name]
     rows += [undefined_row(name, NETWORK, why) for name, why in network.reasons.items()]
     rows += [_row(n, RANDOM_ORDER, network.values[n], draws) for n in ("deletion_area", "insertion_area")]
-    trivial = {} if isinstance(subjects.place, str) else trivial_scores(subjects.place, seed)
+    trivial = {} if isinstance(samples.place, str) else trivial_scores(samples.place, seed)
     rows += [_row("auprc", TRIVIAL + name, values, draws) for name, values in trivial.items()]
-    if not isinstance(subjects.shortcut, str):
-        for name, masks in (("marker_share", subjects.shortcut.marker), ("finding_share", subjects.shortcut.finding)):
+    if not isinstance(samples.shortcut, str):
+        for name, masks in (("marker_share", samples.shortcut.marker), ("finding_share", samples.shortcut.finding)):
             rows.append(_row(name, TRIVIAL + "uniform", masks.mean((1, 2)), draws))  # the region's share of the image
     best = max(trivial, key=lambda name: _mean(trivial[name]), default="")
     for findings in methods:
@@ -206,9 +204,9 @@ def method_rows(
 class _Draws:
     """Bootstraps over the patients of images, findings, mosaics and images with a shortcut; all of one seed."""
 
-    def __init__(self, subjects: TrustSamples, seed: int) -> None:
-        self.images = Bootstrap(subjects.patients, seed=seed)
-        place, mosaics, shortcut = subjects.place, subjects.mosaics, subjects.shortcut
+    def __init__(self, samples: TrustSamples, seed: int) -> None:
+        self.images = Bootstrap(samples.patients, seed=seed)
+        place, mosaics, shortcut = samples.place, samples.mosaics, samples.shortcut
         self.findings = self.mosaics = self.shortcuts = self.images
         if not isinstance(place, str):
             self.findings = Bootstrap(place.dataset.patients, seed=seed).take(place.pair_image)
@@ -230,14 +228,14 @@ class _Draws:
 
 
 def _row(name: str, method: str, values: np.ndarray[Any, Any], draws: _Draws) -> TrustRow:
-    measure, beside = ("agreement", name.removeprefix(AGREEMENT)) if name.startswith(AGREEMENT) else (name, "")
+    measure, other = ("agreement", name.removeprefix(AGREEMENT)) if name.startswith(AGREEMENT) else (name, "")
     reason = UNDEFINED.get(measure, CONSTANT_MAP)
     figure = mean_over_images(values, draws.of(measure, len(values)), reason=reason)
     missing = bool(np.isnan(values).any()) and not math.isnan(figure.value)
     if missing:
         why = join_reasons(figure.reason, reason)
         figure = Replicates(figure.value, figure.samples, figure.n, why, figure.key)
-    return trust_row(measure, method, figure, beside=beside)
+    return trust_row(measure, method, figure, other=other)
 
 
 def _mean(values: np.ndarray[Any, Any]) -> float:

@@ -58,19 +58,19 @@ class Trust:
         return plain
 
 
-def check_methods(classifier: nn.Module, subjects: TrustSamples, methods: Sequence[str]) -> None:
+def check_methods(classifier: nn.Module, samples: TrustSamples, methods: Sequence[str]) -> None:
     """Explain one image by each, so that a method that the network cannot serve is refused before any work.
 
     Raises:
         InputError: what the method says.
     """
     for name in methods:
-        check_method(Mapper(name), classifier, subjects)
+        check_method(Mapper(name), classifier, samples)
 
 
 def judge_all(
     classifier: nn.Module,
-    subjects: TrustSamples,
+    samples: TrustSamples,
     methods: Sequence[str],
     settings: TrustSettings,
     store: ResultsStore,
@@ -85,7 +85,7 @@ def judge_all(
 
     Args:
         classifier: what is explained; left as it was.
-        subjects: what it is explained on.
+        samples: what it is explained on.
         methods: heat maps by name.
         settings: how much is spent.
         store: where it is kept.
@@ -95,30 +95,30 @@ def judge_all(
     Raises:
         InputError: a method that the network cannot serve; `check_methods` says so before any work.
     """
-    others, count = others or {}, len(subjects.images)
+    others, count = others or {}, len(samples.images)
     network = _kept(
-        store, "network", "random order", 2 * ORDERS * count, partial(judge_network, classifier, subjects, settings)
+        store, "network", "random order", 2 * ORDERS * count, partial(judge_network, classifier, samples, settings)
     )
     findings = {}
     # as many steps as maps: three maps are drawn without a step, for deletion, insertion and infidelity in their place
-    planned = budget(classifier, subjects, settings, len(others))
+    planned = budget(classifier, samples, settings, len(others))
     attacks = 2 * len(settings.budgets) * min(count, settings.attacked)
     for name in methods:
         mapper = Mapper(name, batch_size=settings.batch_size)
-        judge = partial(judge_method, mapper, classifier, subjects, settings, others=others)
+        judge = partial(judge_method, mapper, classifier, samples, settings, others=others)
         maps = _kept(store, name, name, planned["explanations_per_method"], judge)
         part_name = f"{name}.attacked-{settings.attacked}x{settings.attack_steps}{decided_at(thresholds)}"
-        attack = partial(judge_attack, name, classifier, subjects, settings, thresholds=thresholds)
+        attack = partial(judge_attack, name, classifier, samples, settings, thresholds=thresholds)
         findings[name] = with_attack(maps, _kept(store, part_name, f"attack {name}", attacks, attack))
-    rows = trust_table(network, list(findings.values()), subjects, settings.seed)
+    rows = trust_table(network, list(findings.values()), samples, settings.seed)
     return Trust(network, findings, rows, planned, count)
 
 
-def planned_work(classifier: nn.Module, subjects: TrustSamples, settings: TrustSettings, others: int = 0) -> str:
+def planned_work(classifier: nn.Module, samples: TrustSamples, settings: TrustSettings, others: int = 0) -> str:
     """What the work costs, for people, before it begins."""
-    planned = budget(classifier, subjects, settings, others)
+    planned = budget(classifier, samples, settings, others)
     return (
-        f"{len(subjects.images)} images; each method draws {planned['explanations_per_method']:,} maps and looks at "
+        f"{len(samples.images)} images; each method draws {planned['explanations_per_method']:,} maps and looks at "
         f"{planned['forward_passes_per_method']:,} changed images more; random order, once, at "
         f"{planned['forward_passes_of_random_orders']:,}."
     )

@@ -90,8 +90,8 @@ def classification(index: ResultsIndex) -> list[Table]:
             rows = [index.row("classification", name, v, cls=cls) for v in index.variants]
             label = "Mean over classes" if cls == MEAN else readable(cls)
             row = line(label, rows, measure, strong=cls == MEAN)
-            beside = tuple(_published(c["values"].get(cls), measure) for c in published)
-            lines.append(replace(row, cells=row.cells + beside))
+            published_cells = tuple(_published(c["values"].get(cls), measure) for c in published)
+            lines.append(replace(row, cells=row.cells + published_cells))
         notes = [measure.meaning.capitalize() + "."] if measure.meaning else []
         notes += ["Published figures come without interval."] if published else []
         notes += [f"{c['name']}: {c['note']}" for c in published if c.get("note")]
