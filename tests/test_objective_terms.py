@@ -102,7 +102,7 @@ def test_noise_changes_what_is_fed_and_nothing_else():
     assert torch.equal(IMAGES, before)
     assert torch.equal(targets, LABELS)
     assert float(total.detach()) == pytest.approx(float(F.cross_entropy(net(fed), LABELS).detach()), rel=1e-6)
-    many = torch.cat([noisy._feed(IMAGES, LABELS).images - IMAGES for _ in range(50)])  # 7200 numbers
+    many = torch.cat([noisy._forward_pass(IMAGES, LABELS).images - IMAGES for _ in range(50)])  # 7200 numbers
     assert float(many.std()) == pytest.approx(0.5, rel=0.03)
     assert abs(float(many.mean())) < 0.02
     assert float((IMAGES + many[:4]).max()) > 1  # not clipped
