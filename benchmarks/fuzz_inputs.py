@@ -29,7 +29,7 @@ from pellucid.data import check_dataset, open_dataset
 from pellucid.data.cache.shards import write_shards
 from pellucid.data.readers.cifar10.files import CLASSES
 from pellucid.models import create_model, load_model, save_model
-from pellucid.models.sources.pretrained import read_tensors
+from pellucid.models.sources.checkpoint import read_tensors
 from pellucid.models.weights import read_training_record
 from pellucid.study import load_study
 from pellucid.training.recipe import load_recipe

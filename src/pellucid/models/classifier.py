@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor, nn
 
+from pellucid.models.outputs import OutputKind, as_logits, raw_outputs
 from pellucid.types import InputError, InputSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from pellucid.models.sources.source import Source
     from pellucid.types import Classifier, Task
 
 
@@ -134,7 +136,13 @@ class ConvolutionalClassifier(_Normalised):
 
 
 class WrappedClassifier(_Normalised):
-    """Any module behind the classifier contract; see `wrap`."""
+    """Any module behind the classifier contract; see `wrap`.
+
+    Attributes:
+        module: normalised images (N, C, H, W) → its outputs, see `outputs.raw_outputs`.
+        outputs: what these are, `logits` or `probabilities`.
+        source: whose network it is and how it is built again; None for a module that was wrapped in memory.
+    """
 
     def __init__(
         self,
@@ -145,13 +153,18 @@ class WrappedClassifier(_Normalised):
         input_spec: InputSpec,
         mean: Sequence[float],
         std: Sequence[float],
+        outputs: OutputKind = "logits",
         features: Callable[[Tensor], Tensor] | None = None,
         head: nn.Module | None = None,
     ) -> None:
         super().__init__(task=task, classes=classes, input_spec=input_spec, mean=mean, std=std)
+        if outputs not in get_args(OutputKind):
+            raise InputError(f"outputs must be one of {', '.join(get_args(OutputKind))}; found {outputs!r}.")
         if (features is None) != (head is None):
             raise InputError("features and head describe one split of the network: give both or neither.")
         self.module = module
+        self.outputs: OutputKind = outputs
+        self.source: Source | None = None
         self.architecture: Architecture | None = None
         # in a tuple, because both are parts of `module`: registered, their weights would be listed twice
         self._split = None if features is None or head is None else (features, head)
@@ -186,18 +199,19 @@ class WrappedClassifier(_Normalised):
         weight = next((p for p in self.module.parameters() if p.is_floating_point()), None)
         return images if weight is None else images.to(weight.dtype)
 
+    def raw_outputs(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] to what the module itself gives, (N, K), or (N, 1) where that is enough."""
+        output = self.module(self._cast(self.normalise(images)))
+        return raw_outputs(output, images.shape[0], len(self.classes), self.task)
+
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) in [0, 1] to logits (N, K).
 
         Raises:
-            InputError: the module returns something other than (N, K) logits.
+            InputError: the module returns nothing that could be (N, K) logits.
         """
-        logits = self.module(self._cast(self.normalise(images)))
-        expected = (images.shape[0], len(self.classes))
-        if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
-            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise InputError(f"the wrapped network must return logits {expected}, one per class; found {found}.")
-        return logits.to(images.dtype) if logits.is_floating_point() else logits
+        values = self.raw_outputs(images).to(images.dtype)
+        return as_logits(values, len(self.classes), self.task, self.outputs)
 
 
 def wrap(
@@ -208,18 +222,21 @@ def wrap(
     task: Task,
     classes: Sequence[str],
     input_spec: InputSpec,
+    outputs: OutputKind = "logits",
     features: Callable[[Tensor], Tensor] | None = None,
     head: nn.Module | None = None,
 ) -> WrappedClassifier:
-    """Make a classifier of any module that returns logits.
+    """Make a classifier of any module that returns logits or probabilities.
 
     Args:
-        module: normalised images (N, C, H, W) → logits (N, K), not probabilities.
+        module: normalised images (N, C, H, W) → outputs (N, K), as a tensor, under `logits` or in a tuple or dict; one
+            column is enough for two classes, and is that of the second.
         mean: what to subtract from pixels in [0, 1], one value per channel.
         std: what to divide by then, one value per channel.
         task: `multiclass` or `multilabel`.
         classes: one name a logit.
         input_spec: the channels, height and width that the network was made for, and how an image is brought there.
+        outputs: `logits`, or `probabilities`, which are turned into logits.
         features: normalised images → the feature map (N, D, h, w) that the network pools, a part or bound
             method of `module`. Together with `head` it makes class activation maps possible.
         head: pooled features (N, D) → logits (N, K), a part of `module`.
@@ -244,6 +261,7 @@ def wrap(
         task=task,
         classes=classes,
         input_spec=input_spec,
+        outputs=outputs,
         features=features,
         head=head,
     )

@@ -75,6 +75,7 @@ def find_split(model: WrappedClassifier) -> WrappedClassifier:
                 task=model.task,
                 classes=model.classes,
                 input_spec=model.input_spec,
+                outputs=model.outputs,
                 features=features,
                 head=head,
             )

@@ -16,7 +16,7 @@ from torch import Tensor
 from pellucid.models.card import FORMAT, card_input, check_card, input_table
 from pellucid.models.classifier import Architecture, ConvolutionalClassifier
 from pellucid.models.registry import create_model
-from pellucid.models.sources.pretrained import load_exactly, read_tensors
+from pellucid.models.sources.checkpoint import load_exactly, read_tensors
 from pellucid.models.training_record import IMAGES, TABLE, TrainingRecord, parse_record
 from pellucid.types import InputError
 from pellucid.utils.digests import KEY, seal, unseal

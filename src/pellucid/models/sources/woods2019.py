@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pellucid.models.registry import create_model
-from pellucid.models.sources.pretrained import load_exactly
+from pellucid.models.sources.checkpoint import load_exactly
 from pellucid.types import InputError
 
 if TYPE_CHECKING:

@@ -1,0 +1,191 @@
+"""Networks of Hugging Face's transformers: a folder with `config.json`, or a name on the hub."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pellucid.models.sources.source import Built, Request, Source, distinct
+from pellucid.types import Geometry, InputError, InputSpec
+from pellucid.utils.resources import optional
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import nn
+
+    from pellucid.types import Task
+
+_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}  # Pillow's numbers
+_NOT_BUILDING = ("id2label", "label2id", "architectures", "transformers_version", "_name_or_path", "dtype")
+_PROBLEMS: dict[str, Task] = {
+    "multi_label_classification": "multilabel",
+    "single_label_classification": "multiclass",
+}
+
+
+def build(request: Request) -> Built:
+    """A network of transformers, with the classes of its configuration and the images of its processor.
+
+    Raises:
+        InputError: transformers is missing, finds no configuration, would run the folder's own code, or has no weights
+            for a part of the network, as the head of one that was never trained to classify.
+    """
+    transformers = optional("transformers", "huggingface", "a network of Hugging Face")
+    place = request.name
+    try:
+        config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, **request.options)
+    except Exception as error:
+        raise InputError(f"no configuration of transformers at {place}: {_first_line(error)}") from error
+    if getattr(config, "auto_map", None):
+        raise InputError(
+            f"{place} is a network of its own Python code, which is not run. Import it with the source python."
+        )
+    names = _names(config)
+    if request.count is not None and request.count != config.num_labels:
+        config.num_labels = request.count
+        names = None
+    if request.weights:
+        module = _with_weights(transformers, place, config)
+    else:
+        module = _without_weights(transformers, config, place)
+    spec, mean, std = _preparation(transformers, place, config)
+    return Built(
+        module,
+        options={"config": json.dumps(_plain(config), sort_keys=True)},
+        classes=names,
+        task=_PROBLEMS.get(config.problem_type or "", "multiclass" if config.problem_type is None else None),
+        input_spec=spec,
+        mean=mean,
+        std=std,
+        loaded=request.weights,
+    )
+
+
+def rebuild(source: Source) -> nn.Module:
+    """The module of a card, without weights."""
+    transformers = optional("transformers", "huggingface", "a network of Hugging Face")
+    values = json.loads(source.options["config"])
+    config = transformers.CONFIG_MAPPING[values["model_type"]].from_dict(values)
+    return _without_weights(transformers, config, source.name)
+
+
+def _without_weights(transformers: Any, config: Any, place: str) -> nn.Module:  # noqa: ANN401
+    try:
+        module: nn.Module = transformers.AutoModelForImageClassification.from_config(config)
+    except ValueError as error:
+        raise InputError(f"{place} is no image classifier of transformers: {_first_line(error)}") from error
+    return module.float()
+
+
+def _with_weights(transformers: Any, place: str, config: Any) -> nn.Module:  # noqa: ANN401
+    logging = transformers.utils.logging
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # it warns of what is an error below
+    try:
+        module, loaded = transformers.AutoModelForImageClassification.from_pretrained(
+            place, config=config, dtype="float32", output_loading_info=True, trust_remote_code=False
+        )
+    except Exception as error:  # of a damaged file, another network, or of what lies between here and the hub
+        raise InputError(f"transformers could not load {place}: {_first_line(error)}") from error
+    finally:
+        logging.set_verbosity(level)
+    lacking = sorted(map(str, loaded["missing_keys"])) + sorted(str(key) for key in loaded["mismatched_keys"])
+    if lacking:
+        named = ", ".join(lacking[:5]) + (", …" if len(lacking) > 5 else "")
+        raise InputError(
+            f"{place} has no weights for {len(lacking)} parts of an image classifier, which would be left to chance: "
+            f"{named}. It was not trained to classify, or is another network."
+        )
+    return module
+
+
+def _names(config: Any) -> tuple[str, ...] | None:  # noqa: ANN401
+    """The classes that the configuration names; None where these are only LABEL_0, LABEL_1, …"""
+    names = [str(config.id2label[k]) for k in range(config.num_labels)]
+    return None if names == [f"LABEL_{k}" for k in range(len(names))] else distinct(names)
+
+
+def _plain(config: Any) -> dict[str, Any]:  # noqa: ANN401
+    """What a configuration has beside its defaults, without names of classes, which the card has itself."""
+    values = json.loads(config.to_json_string(use_diff=True))
+    kept = {key: value for key, value in values.items() if key not in _NOT_BUILDING}
+    return {**kept, "model_type": config.model_type, "num_labels": config.num_labels}
+
+
+def _preparation(
+    transformers: Any,  # noqa: ANN401
+    place: str,
+    config: Any,  # noqa: ANN401
+) -> tuple[InputSpec | None, list[float] | None, list[float] | None]:
+    """Images and normalisation of the folder's image processor; None where there is none, or one that is not known."""
+    logging = transformers.utils.logging
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        processor = transformers.AutoImageProcessor.from_pretrained(place, trust_remote_code=False)
+    except Exception:  # noqa: BLE001  # no preprocessor_config.json: asked for by name later
+        return None, None, None
+    finally:
+        logging.set_verbosity(level)
+    return read_processor(processor, int(getattr(config, "num_channels", 3)))
+
+
+def read_processor(
+    processor: Any,  # noqa: ANN401
+    channels: int = 3,
+) -> tuple[InputSpec | None, list[float] | None, list[float] | None]:
+    """The images and the normalisation of an image processor of transformers.
+
+    Args:
+        processor: as `AutoImageProcessor` gives it.
+        channels: of the network.
+
+    Returns:
+        The images, None where the processor prepares them in a way that Pellucid does not know; mean and standard
+        deviation for pixels in [0, 1].
+    """
+    settings = processor.to_dict()
+    count = len(settings.get("image_mean") or [0.0] * channels)
+    # pixels in [0, 1] times 255 times the factor, less the mean, by the standard deviation
+    scale = 255 * settings["rescale_factor"] if settings.get("do_rescale") else 255.0
+    normalises = settings.get("do_normalize")
+    mean = [value / scale for value in settings["image_mean"]] if normalises else [0.0] * count
+    std = [value / scale for value in settings["image_std"]] if normalises else [1 / scale] * count
+    return _geometry(processor, settings, channels), mean, std
+
+
+def _geometry(processor: Any, settings: Mapping[str, Any], channels: int) -> InputSpec | None:  # noqa: ANN401
+    convnext = type(processor).__name__.startswith("ConvNext")
+    own_resize = any("resize" in vars(kind) or "center_crop" in vars(kind) for kind in _own_kinds(processor))
+    if not settings.get("do_resize") or settings.get("do_pad") or (own_resize and not convnext):
+        return None
+    size, crop = settings["size"], settings.get("crop_size") if settings.get("do_center_crop") else None
+    filters = {"interpolation": _FILTERS[int(settings["resample"])], "offset": "floor"}
+    shorter = size.get("shortest_edge")
+    if convnext and shorter and not crop:
+        if shorter >= 384:
+            return InputSpec.square(channels, shorter, Geometry("stretch", **filters))
+        resize = int(shorter / settings["crop_pct"])
+        return InputSpec.square(channels, shorter, Geometry("crop", resize=resize, **filters))
+    if set(size) == {"height", "width"} and crop is None:
+        return InputSpec(channels, size["height"], size["width"], Geometry("stretch", **filters))
+    if crop is None:
+        return None
+    if set(size) == {"shortest_edge"}:
+        return InputSpec(channels, crop["height"], crop["width"], Geometry("crop", resize=shorter, **filters))
+    if set(size) == {"height", "width"} and size["height"] == size["width"]:
+        side = None if size == crop else size["height"]
+        return InputSpec(channels, crop["height"], crop["width"], Geometry("stretch", resize=side, **filters))
+    return None
+
+
+def _own_kinds(processor: Any) -> list[type]:  # noqa: ANN401
+    """The classes of a processor that are its own and not those that all processors share."""
+    return [kind for kind in type(processor).__mro__ if ".models." in kind.__module__]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+

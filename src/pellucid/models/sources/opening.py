@@ -1,0 +1,202 @@
+"""A classifier of a network that others made: what its source says and what the caller gives, looked at together."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pellucid.models.classifier import WrappedClassifier, wrap
+from pellucid.models.probe import check_classifier
+from pellucid.models.sources.checkpoint import first_of, fit_to, load_exactly, read_nested
+from pellucid.models.sources.registry import find_source
+from pellucid.models.sources.source import Built, Request, Source, SourceEntry
+from pellucid.models.split import find_split
+from pellucid.types import InputError, InputSpec
+from pellucid.utils.download import digest_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor, nn
+
+    from pellucid.models.outputs import OutputKind
+    from pellucid.types import Task
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a caller says of a network; None for what its source is to say.
+
+    Attributes:
+        weights: a file with its weights.
+        classes: one name for each output.
+        task: `multiclass` or `multilabel`.
+        preprocess: how an image becomes what it takes, as ``crop:256:224:bicubic``.
+        mean: what is subtracted from pixels in [0, 1], one value for each channel.
+        std: what they are divided by then.
+        outputs: `logits` or `probabilities`.
+        options: for the one who builds it.
+    """
+
+    weights: str | Path | None = None
+    classes: Sequence[str] | None = None
+    task: Task | None = None
+    preprocess: str | None = None
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    outputs: OutputKind | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def open_source(kind: str, name: str, given: Given) -> WrappedClassifier:
+    """A network of others as a classifier in evaluation mode, its weights in single precision, looked at on images.
+
+    Args:
+        kind: of the source, one of `SOURCES`.
+        name: as the source calls it.
+        given: what the source does not say, or says otherwise.
+
+    Raises:
+        InputError: a source or name that is not known; weights of another network or a head of another size; what
+            neither says, by name; whatever `check_classifier` refuses.
+    """
+    entry = find_source(kind)
+    weights = None if given.weights is None else Path(given.weights)
+    if weights is not None and not weights.is_file():
+        raise InputError(f"no weights file at {weights}.")
+    built = entry.build(Request(name, given.options, weights=weights is None))
+    weights = built.weights if weights is None else weights
+    if weights is not None:
+        built = _loaded(entry, name, given, built, weights)
+    elif not built.loaded:
+        _check_trained(entry, name, given, built)
+    _to_single_precision(built.module)
+    for parameter in built.module.parameters():
+        parameter.requires_grad_(True)
+    model = find_split(_wrapped(f"{kind}:{name}", built, given))
+    model.source = Source(
+        kind,
+        name,
+        built.options,
+        built.code,
+        "" if weights is None else weights.name,
+        "" if weights is None else digest_of(weights),
+    )
+    model.thresholds = None if built.thresholds is None or given.classes is not None else tuple(built.thresholds)
+    return model.eval()
+
+
+def _loaded(entry: SourceEntry, name: str, given: Given, built: Built, path: Path) -> Built:
+    """The network with the weights of a file, built anew for as many outputs as these have."""
+    tensors, inside = read_nested(path)
+    state, notes = _named_as(built, tensors, path)
+    count = _outputs_of(built.module, state)
+    if count is not None:
+        wanted = None if given.classes is None else len(given.classes)
+        if wanted is None:
+            raise InputError(
+                f"the weights of {path} have {count} outputs, and {entry.kind}:{name} by itself others: give classes, "
+                f"{count} names in the order of the outputs."
+            )
+        if count not in (wanted, 1 if wanted == 2 else wanted):
+            raise InputError(
+                f"the weights of {path} have {count} outputs, and {wanted} classes are named: a head of another size "
+                "cannot be judged. Name one class for each output, in their order."
+            )
+        built = entry.build(Request(name, given.options, count=count))
+        state, notes = _named_as(built, tensors, path)
+    load_exactly(built.module, state, source=str(path))
+    told = [*([inside] if inside else []), *notes]
+    if told:
+        warnings.warn(f"{path.name}: {'; '.join(told)}.", stacklevel=4)
+    return built
+
+
+def _named_as(built: Built, tensors: dict[str, Tensor], path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    state, notes = fit_to(built.module, tensors, str(path))
+    return (state if built.rename is None else built.rename(state)), notes
+
+
+def _outputs_of(module: nn.Module, state: Mapping[str, Tensor]) -> int | None:
+    """How many outputs weights have that differ from a module's in the size of their head alone; None otherwise."""
+    own = {name: tensor.shape for name, tensor in module.state_dict().items() if isinstance(tensor, torch.Tensor)}
+    differing = [name for name, tensor in state.items() if name in own and tensor.shape != own[name]]
+    heads = [
+        name for name in differing if state[name].ndim and state[name].shape[1:] == own[name][1:]
+    ]
+    counts = {state[name].shape[0] for name in heads}
+    return counts.pop() if len(counts) == 1 and len(heads) == len(differing) else None
+
+
+def _check_trained(entry: SourceEntry, name: str, given: Given, built: Built) -> None:
+    """Refuse a network whose weights are drawn anew each time that it is built."""
+    again = entry.build(Request(name, given.options)).module.state_dict()
+    drawn = [key for key, tensor in built.module.state_dict().items() if not _same(tensor, again.get(key))]
+    if drawn:
+        raise InputError(
+            f"{entry.kind}:{name} makes a network with other weights each time ({first_of(drawn)}): it was not trained. "
+            "Give weights, the file that they were saved to."
+        )
+
+
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return one.shape == other.shape and bool(torch.equal(one, other))
+    return type(one) is type(other)
+
+
+def _to_single_precision(module: nn.Module) -> None:
+    """Weights of half precision in single: gradients and small perturbations do not fit into half."""
+    kinds = {p.dtype for p in module.parameters() if p.dtype in (torch.float16, torch.bfloat16)}
+    if kinds:
+        module.float()
+        named = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+        warnings.warn(f"weights of {named} are computed with in float32.", stacklevel=4)
+
+
+def _wrapped(address: str, built: Built, given: Given) -> WrappedClassifier:
+    """The classifier, or one error that names all that is not known."""
+    classes = given.classes if given.classes is not None else built.classes
+    mean = given.mean if given.mean is not None else built.mean
+    std = given.std if given.std is not None else built.std
+    known = {
+        "classes": classes,
+        "preprocess": given.preprocess or built.input_spec,
+        "mean": mean,
+        "std": std,
+    }
+    lacking = [key for key, value in known.items() if value is None]
+    if classes is None or mean is None or std is None or lacking:
+        raise InputError(
+            f"{address} does not say {', '.join(lacking)}: give {'it' if len(lacking) == 1 else 'them'} as in its "
+            f"training. {' '.join(_ASKED[key] for key in lacking)}"
+        )
+    if given.preprocess is not None:
+        spec = InputSpec.parse(given.preprocess, channels=len(mean))
+    else:
+        assert built.input_spec is not None
+        spec = built.input_spec
+    model = wrap(
+        built.module,
+        mean=mean,
+        std=std,
+        task=given.task or built.task or ("multiclass" if len(classes) > 1 else "multilabel"),
+        classes=classes,
+        input_spec=spec,
+        outputs=given.outputs or built.outputs or "logits",
+    )
+    check_classifier(model, given.outputs or built.outputs)
+    return model
+
+
+_ASKED = {
+    "classes": "classes: one name for each output, in their order, as NORMAL,PNEUMONIA.",
+    "preprocess": "preprocess: FIT[:RESIZE]:SIZE[:INTERPOLATION], as crop:256:224:bicubic or stretch:224.",
+    "mean": "mean: of each channel of pixels in [0, 1], ImageNet's are 0.485,0.456,0.406; 0 where the network "
+    "normalises by itself.",
+    "std": "std: the same, ImageNet's are 0.229,0.224,0.225; 1 where the network normalises by itself.",
+}

@@ -1,0 +1,82 @@
+"""The sources of networks that others made, by name."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from pellucid.models.sources import huggingface, python, timm, torchvision, torchxrayvision
+from pellucid.models.sources.source import SourceEntry
+from pellucid.types import InputError
+from pellucid.utils.resources import nearest, optional
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SOURCES: dict[str, SourceEntry] = {
+    entry.kind: entry
+    for entry in (
+        SourceEntry(
+            "python",
+            "a function of your own Python code that makes the network",
+            "mymodel.py:build",
+            python.build,
+            python.rebuild,
+        ),
+        SourceEntry(
+            "timm", "a network of timm", "resnet50.a1_in1k", timm.build, timm.rebuild, extra="timm", package="timm"
+        ),
+        SourceEntry(
+            "torchvision",
+            "a classifier of torchvision",
+            "resnet50",
+            torchvision.build,
+            torchvision.rebuild,
+            extra="torchvision",
+            package="torchvision",
+        ),
+        SourceEntry(
+            "huggingface",
+            "an image classifier of Hugging Face's transformers",
+            "google/vit-base-patch16-224",
+            huggingface.build,
+            huggingface.rebuild,
+            extra="huggingface",
+            package="transformers",
+        ),
+        SourceEntry(
+            "torchxrayvision",
+            "a chest radiograph classifier of torchxrayvision",
+            "densenet121-res224-all",
+            torchxrayvision.build,
+            torchxrayvision.rebuild,
+            extra="torchxrayvision",
+            package="torchxrayvision",
+        ),
+    )
+}
+
+
+def find_source(kind: str) -> SourceEntry:
+    """A source by name, its library there.
+
+    Raises:
+        InputError: an unknown source, with the nearest one; a library that is missing, with the extra that installs it.
+    """
+    if kind not in SOURCES:
+        raise InputError(f"unknown source {kind!r}. {nearest(kind, SOURCES)}")
+    entry = SOURCES[kind]
+    if entry.package:
+        optional(entry.package, entry.extra, f"a model of {kind}")
+    return entry
+
+
+def split_address(text: str | Path) -> tuple[str, str] | None:
+    """``timm:resnet50`` as source and name; None for what names no source, as a path does.
+
+    Example:
+        >>> split_address("huggingface:microsoft/resnet-50"), split_address("runs/first")
+        (('huggingface', 'microsoft/resnet-50'), None)
+    """
+    match = re.fullmatch(r"([a-z][a-z0-9]+):(.+)", str(text))
+    return (match[1], match[2]) if match and match[1] in SOURCES else None

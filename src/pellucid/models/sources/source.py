@@ -1,0 +1,138 @@
+"""What a library, or a person's own code, gives of a network: the module, and what it says of images and classes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+    from pellucid.models.outputs import OutputKind
+    from pellucid.types import InputSpec, Task
+
+
+@dataclass(frozen=True)
+class Source:
+    """Whose network a model is, and how it is built again.
+
+    Attributes:
+        kind: one of `registry.SOURCES`.
+        name: as that source calls it.
+        options: what the source needs to build the module again, without weights.
+        code: of Python code, each file by its name beside the others; empty for a library.
+        weights: the file that the weights were read from, by name; empty where the source had them itself.
+        weights_sha256: of that file.
+    """
+
+    kind: str
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    code: Mapping[str, bytes] = field(default_factory=dict)
+    weights: str = ""
+    weights_sha256: str = ""
+
+    @property
+    def address(self) -> str:
+        """As it is given where a model is asked for."""
+        return f"{self.kind}:{self.name}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a source is to build.
+
+    Attributes:
+        name: of the network.
+        options: for the one who builds it.
+        count: outputs; None for as many as the network has by itself.
+        weights: whether the source is to give its own weights too.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    count: int | None = None
+    weights: bool = False
+
+
+@dataclass(frozen=True)
+class Built:
+    """A network as its source gives it, with what the source says of it; None for what it does not say.
+
+    Attributes:
+        module: normalised images → outputs.
+        options: that build the same module again.
+        classes: one name for each output.
+        task: of the network.
+        input_spec: the images that it takes.
+        mean: of its normalisation, for pixels in [0, 1].
+        std: the same.
+        thresholds: the probability of each class from which on it counts as predicted.
+        weights: a file with the weights, where the source names one instead of loading it.
+        loaded: whether the module holds trained weights.
+        code: the files of Python code that built it.
+        rename: the names that files of weights use → those of the module.
+    """
+
+    module: nn.Module
+    options: Mapping[str, Any] = field(default_factory=dict)
+    classes: Sequence[str] | None = None
+    task: Task | None = None
+    input_spec: InputSpec | None = None
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    outputs: OutputKind | None = None
+    thresholds: Sequence[float] | None = None
+    weights: Path | None = None
+    loaded: bool = False
+    code: Mapping[str, bytes] = field(default_factory=dict)
+    rename: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
+
+
+@dataclass(frozen=True)
+class SourceEntry:
+    """A source of networks.
+
+    Attributes:
+        kind: its name in commands and cards.
+        title: what it is, in one line.
+        example: a name that it knows.
+        build: a network with what is known of it.
+        rebuild: the module of a card, without weights: `rebuild(source)`.
+        extra: of Pellucid, that installs its library; empty where none is needed.
+        package: that library.
+    """
+
+    kind: str
+    title: str
+    example: str
+    build: Callable[[Request], Built]
+    rebuild: Callable[[Source], nn.Module]
+    extra: str = ""
+    package: str = ""
+
+
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Names with their place added where two are the same, as ImageNet's two cranes.
+
+    Example:
+        >>> distinct(["crane", "cat", "crane"])
+        ('crane (0)', 'cat', 'crane (2)')
+    """
+    return tuple(f"{name} ({k})" if names.count(name) > 1 else name for k, name in enumerate(list(names)))
+
+
+def similar(name: str, known: Iterable[str]) -> str:
+    """The end of a message for a name that a library does not know, which knows hundreds: those that are like it.
+
+    Example:
+        >>> similar("resnet5", ["resnet50", "resnet34", "vgg16"])
+        'Like it are: resnet50, resnet34.'
+    """
+    close = difflib.get_close_matches(name, list(known), n=5, cutoff=0.6)
+    return f"Like it are: {', '.join(close)}." if close else "None that it knows is called like that."
