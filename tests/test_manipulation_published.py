@@ -11,7 +11,7 @@ from pellucid.evaluation.manipulation.attack import manipulate
 from pellucid.evaluation.manipulation.settings import Attack
 from pellucid.models import load_model
 from pellucid.models.inference import as_pixels
-from pellucid.models.sources.importing import import_model
+from pellucid.models.sources.importing import import_published
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +24,7 @@ def attacked(real_data, tmp_path_factory):
     found = {}
     for name in ("standard", "all"):
         folder = tmp_path_factory.mktemp(name)
-        import_model("woods2019", real_data / "weights" / f"resnet44-{name}.pt", folder)
+        import_published("woods2019", real_data / "weights" / f"resnet44-{name}.pt", folder)
         found[name] = manipulate(load_model(folder), images, attack)
     return found
 

@@ -107,7 +107,7 @@ def test_what_is_not_a_model_is_said(tmp_path):
     with pytest.raises(InputError, match="format 99"):
         load_model(tmp_path)
     (tmp_path / "model.toml").write_text("format = 1")
-    with pytest.raises(InputError, match=r"the key 'architecture' is missing"):
+    with pytest.raises(InputError, match=r"the key 'input' is missing"):
         load_model(tmp_path)
     save_model(small(), tmp_path)
     (tmp_path / "weights.safetensors").write_bytes(b"what is this")

@@ -12,7 +12,7 @@ from pellucid.cli.app import main
 from pellucid.data import materialize, open_dataset
 from pellucid.models import load_model, read_model_card, save_model
 from pellucid.models.inference import as_pixels
-from pellucid.models.sources.importing import FORMATS, import_model
+from pellucid.models.sources.importing import FORMATS, import_published
 from pellucid.models.sources.woods2019 import FOREIGN_NAME, read_woods2019
 from pellucid.types import InputError
 from pellucid.utils.download import digest_of
@@ -158,9 +158,9 @@ def test_an_imported_network_is_the_published_one(name, weights, lossless, tmp_p
 
 
 def test_importing_again_replaces_itself_and_nothing_else(weights, tmp_path, pellucid):
-    first = import_model("woods2019", weights["all"], tmp_path / "net")
+    first = import_published("woods2019", weights["all"], tmp_path / "net")
     content = (tmp_path / "net" / "weights.safetensors").read_bytes()
-    import_model("woods2019", weights["all"], tmp_path / "net")
+    import_published("woods2019", weights["all"], tmp_path / "net")
     assert (tmp_path / "net" / "weights.safetensors").read_bytes() == content
     message, output = pellucid("models", "import", "woods2019", weights["standard"], "--out", tmp_path / "net")
     assert "holds another network already" in message
@@ -175,7 +175,7 @@ def test_importing_again_replaces_itself_and_nothing_else(weights, tmp_path, pel
         ("file", "a file"),
     ):
         with pytest.raises(InputError, match=said):
-            import_model("woods2019", weights["standard"], tmp_path / folder)
+            import_published("woods2019", weights["standard"], tmp_path / folder)
     assert (tmp_path / "net" / "weights.safetensors").read_bytes() == content
     assert "imported" not in read_model_card(tmp_path / "own")
 

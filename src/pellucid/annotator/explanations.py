@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pellucid.data.dataset import Dataset
-    from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.models.classifier import AnyClassifier
     from pellucid.types import Pixels
 
 OFFERED = ("cam", "grad-cam", "saliency")  # heat maps, of a network that can be explained by them
@@ -49,7 +49,7 @@ class Explanations:
         self,
         dataset: Dataset,
         pictures: Pixels,
-        network: ConvolutionalClassifier,
+        network: AnyClassifier,
         probabilities: npt.NDArray[np.floating],
         *,
         rhos: Sequence[float] = RHOS,
@@ -160,7 +160,7 @@ def to_8_bit(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return image if image.dtype == np.uint8 else ((image.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
-def _possible(network: ConvolutionalClassifier) -> list[str]:
+def _possible(network: AnyClassifier) -> list[str]:
     """The heat maps that a network can serve."""
     spec = network.input_spec
     nothing = torch.zeros((0, *spec.shape), device=device_of(network))

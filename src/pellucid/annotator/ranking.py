@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pellucid.annotations.records import AnnotationSet
     from pellucid.annotator.acquisition import Order
     from pellucid.data.dataset import Dataset
-    from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.models.classifier import AnyClassifier
     from pellucid.types import Pixels
 
 
@@ -89,7 +89,7 @@ class Ranking:
 
 
 def heat_of(
-    network: ConvolutionalClassifier,
+    network: AnyClassifier,
     pictures: Pixels,
     *,
     batch_size: int = 64,

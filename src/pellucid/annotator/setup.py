@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pellucid.annotator.acquisition import Order
     from pellucid.data.dataset import Dataset
     from pellucid.evaluation.training_images import ImageCheck
-    from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.models.classifier import AnyClassifier
     from pellucid.types import Pixels
 
 
@@ -56,11 +56,11 @@ class ServiceOptions:
 
 def open_service(
     dataset: Dataset,
-    network: ConvolutionalClassifier,
+    network: AnyClassifier,
     source: str | Path,
     *,
     name: str = "",
-    compare_with: ConvolutionalClassifier | None = None,
+    compare_with: AnyClassifier | None = None,
     options: ServiceOptions | None = None,
     check: ImageCheck | None = None,
 ) -> AnnotationService:
@@ -119,7 +119,7 @@ def open_service(
     return AnnotationService(offered, chances, store, ranking, explanations, settings, dataset)
 
 
-def _chances(network: ConvolutionalClassifier, pictures: Pixels, offered: Dataset) -> npt.NDArray[np.float64]:
+def _chances(network: AnyClassifier, pictures: Pixels, offered: Dataset) -> npt.NDArray[np.float64]:
     """The probability of every class of every image.
 
     Raises:
@@ -130,6 +130,6 @@ def _chances(network: ConvolutionalClassifier, pictures: Pixels, offered: Datase
     return probabilities(logits, network.task)
 
 
-def _pictures(dataset: Dataset, network: ConvolutionalClassifier, cache: Path | None) -> Pixels:
+def _pictures(dataset: Dataset, network: AnyClassifier, cache: Path | None) -> Pixels:
     shape = network.input_spec
     return materialize(dataset, size=shape.height, channels=shape.channels, directory=cache, progress=True)

@@ -15,6 +15,7 @@ from pellucid.cli.options import (
     Model,
     Root,
     Seed,
+    TrustCode,
     open_splits,
     pick_device,
     tell_seen,
@@ -71,6 +72,7 @@ def serve(
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
     seed: Seed = 0,
     device: Device = "auto",
+    trust_code: TrustCode = False,
     cache: Cache = None,
 ) -> None:
     """Serve the annotation page: one image at a time, the network's explanations beside it, regions to mark.
@@ -112,12 +114,13 @@ def serve(
     access = server_access(host, port, read_token(token_file))
     place = pick_device(device)
     dataset = get_split(open_splits(data, root, data_option), split)
-    second = None if compare_with is None else load_model(compare_with, place)
-    check = ImageCheck(model, refuse=False)
-    if compare_with is not None:
-        ImageCheck(compare_with, refuse=False).check_decoding(dataset)
+    network = load_model(model, place, trust_code=trust_code)
+    second = None if compare_with is None else load_model(compare_with, place, trust_code=trust_code)
+    check = ImageCheck(network.path, refuse=False)
+    if second is not None:
+        ImageCheck(second.path, refuse=False).check_decoding(dataset)
     service = open_service(
-        dataset, load_model(model, place), store, name=str(model), compare_with=second, options=options, check=check
+        dataset, network, store, name=str(model), compare_with=second, options=options, check=check
     )
     tell_seen(check.found(), judging=False)
     typer.echo(f"{len(service.dataset)} images of {data}/{split}; annotations go to {store_name(store)}")

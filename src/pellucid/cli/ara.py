@@ -18,6 +18,7 @@ from pellucid.cli.options import (
     Root,
     Seed,
     Split,
+    TrustCode,
     choices,
     show_result,
 )
@@ -41,6 +42,7 @@ def ara(
     ] = "attack,btr",
     limit: Limit = None,
     device: Device = "auto",
+    trust_code: TrustCode = False,
     seed: Seed = 0,
     batch_size: Annotated[
         Optional[int],  # noqa: UP045
@@ -65,7 +67,7 @@ def ara(
     part = open_part(data, root, data_option, split)
     results = [
         run(
-            load(path, device),
+            load(path, device, trust_code),
             part,
             choices(kind, KINDS, "kind of area"),
             protocol=protocol,

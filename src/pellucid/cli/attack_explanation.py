@@ -15,6 +15,7 @@ from pellucid.cli.options import (
     Root,
     Seed,
     Split,
+    TrustCode,
     key_values,
     show_result,
 )
@@ -71,6 +72,7 @@ def attack_explanation(
     split: Split = "test",
     limit: Limit = None,
     device: Device = "auto",
+    trust_code: TrustCode = False,
     seed: Seed = 0,
 ) -> None:
     """Attack explanations: attack-explanation.json, a CSV row per image and budget, the curve, and the image pairs.
@@ -84,7 +86,7 @@ def attack_explanation(
 
     wished: Any = goal
     result = run(
-        load(model, device),
+        load(model, device, trust_code),
         given_images(images, data, root, data_option, split),
         method,
         wished,

@@ -18,6 +18,7 @@ from pellucid.cli.options import (
     Root,
     Seed,
     Split,
+    TrustCode,
     show_result,
 )
 from pellucid.cli.session import ClassMap, class_map, load, open_part
@@ -45,6 +46,7 @@ def certify(
     attack: Annotated[bool, typer.Option(help="Also attack the smoothed classifier.")] = True,
     limit: Limit = None,
     device: Device = "auto",
+    trust_code: TrustCode = False,
     seed: Seed = 0,
     cache: Cache = None,
     allow_training_images: AllowTrainingImages = False,
@@ -59,7 +61,7 @@ def certify(
     from pellucid.verbs.certify import certify as run
 
     result = run(
-        load(model, device),
+        load(model, device, trust_code),
         open_part(data, root, data_option, split),
         sigma,
         samples=samples,

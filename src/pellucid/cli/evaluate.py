@@ -19,6 +19,7 @@ from pellucid.cli.options import (
     Root,
     Seed,
     Split,
+    TrustCode,
     show_result,
 )
 from pellucid.cli.session import ClassMap, class_map, load, open_part
@@ -43,6 +44,7 @@ def evaluate(
     steps: Annotated[int, typer.Option(min=1, help="Steps of PGD.")] = 20,
     limit: Limit = None,
     device: Device = "auto",
+    trust_code: TrustCode = False,
     seed: Seed = 0,
     batch_size: BatchSize = 64,
     cache: Cache = None,
@@ -57,7 +59,7 @@ def evaluate(
     from pellucid.verbs.evaluate import evaluate as run
 
     result = run(
-        load(model, device),
+        load(model, device, trust_code),
         open_part(data, root, data_option, split),
         attack or (),
         steps=steps,

@@ -15,6 +15,7 @@ from pellucid.cli.options import (
     Root,
     Seed,
     Split,
+    TrustCode,
     choices,
     key_values,
     show_result,
@@ -79,6 +80,7 @@ def explain(
     ] = "png",
     limit: Limit = None,
     device: Device = "auto",
+    trust_code: TrustCode = False,
     seed: Seed = 0,
 ) -> None:
     """Explain images: for each a panel of classes × methods (PNG), maps and moved images as numbers, explain.json.
@@ -95,7 +97,7 @@ def explain(
 
     result = run(
         methods=choices(method, EXPLAINERS, "method"),
-        model=load(model, device),
+        model=load(model, device, trust_code),
         images=given_images(images, data, root, data_option, split),
         classes=classes,
         rho=rho,

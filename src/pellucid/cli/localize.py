@@ -19,6 +19,7 @@ from pellucid.cli.options import (
     Root,
     Seed,
     Split,
+    TrustCode,
     choices,
     show_result,
 )
@@ -43,6 +44,7 @@ def localize(
     split: Split = "test",
     limit: Limit = None,
     device: Device = "auto",
+    trust_code: TrustCode = False,
     seed: Seed = 0,
     batch_size: BatchSize = 16,
     cache: Cache = None,
@@ -59,7 +61,7 @@ def localize(
 
     result = run(
         methods=choices(method, HEATMAPS, "heat map"),
-        model=load(model, device),
+        model=load(model, device, trust_code),
         data=open_part(data, root, data_option, split),
         regions=name_pairs(region, "--region"),
         limit=limit,

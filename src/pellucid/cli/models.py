@@ -1,15 +1,21 @@
-"""`pellucid models`: which networks there are, what a trained one is, and networks that others published."""
+"""`pellucid models`: which networks there are, what one is, and bringing one that was trained elsewhere."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from pellucid.cli.options import Model, Out, show, wrote
+from pellucid.cli.options import Model, Out, TrustCode, key_values, show, split_names, wrote
 
-app = typer.Typer(no_args_is_help=True, help="Which networks there are, what a trained one is, and published ones.")
+if TYPE_CHECKING:
+    from pellucid.models.classifier import AnyClassifier
+
+MOST_CLASSES = 40
+"""More classes are not printed one by one."""
+
+app = typer.Typer(no_args_is_help=True, help="Which networks there are, what one is, and bringing your own.")
 
 
 @app.command("list")
@@ -33,27 +39,24 @@ def list_models() -> None:
 def show_model(
     model: Model,
     json: Annotated[Optional[bool], typer.Option("--json", help="The card as JSON.")] = None,  # noqa: UP045
+    trust_code: TrustCode = False,
 ) -> None:
-    """A trained network: what it tells apart, how it was trained, its thresholds."""
+    """A network: what it tells apart, where it comes from or how it was trained, its thresholds."""
     import json as codec
 
     from pellucid.models import load_model
     from pellucid.models.weights import read_model_card
     from pellucid.utils.resources import finite
 
-    card = read_model_card(model)
+    if json and model.exists():
+        typer.echo(codec.dumps(finite(read_model_card(model)), indent=2))
+        return
+    network = load_model(model, trust_code=trust_code)
+    card = dict(network.card)
     if json:
         typer.echo(codec.dumps(finite(card), indent=2))
         return
-    network = load_model(model)
-    parameters = sum(p.numel() for p in network.parameters())
-    shape = network.input_spec
-    facts = [
-        ["architecture", f"{card['architecture']['name']} {dict(card['architecture'].get('options', {}))}"],
-        ["parameters", f"{parameters:,}"],
-        ["images", f"{shape.channels} × {shape.height} × {shape.width}, pixels in [0, 1]"],
-        ["task", network.task],
-    ]
+    facts = _what(network)
     facts += [
         [key, str(card[key])]
         for key in ("recipe", "data", "loss", "seed", "epoch", "selected_by", "score")
@@ -63,41 +66,174 @@ def show_model(
     facts += _training(card)
     show(str(model), ["", "value"], facts)
     columns = [k for k in ("thresholds", "label_frequencies", "best_constant") if k in card]
-    rows = [[name, *(f"{card[k][i]:.4f}" for k in columns)] for i, name in enumerate(network.classes)]
+    rows = [[name, *(f"{card[k][i]:.4f}" for k in columns)] for i, name in enumerate(network.classes[:MOST_CLASSES])]
     show("classes", ["class", *columns], rows)
+    if len(network.classes) > MOST_CLASSES:
+        typer.echo(f"and {len(network.classes) - MOST_CLASSES:,} more; --json has them all")
 
 
 @app.command("import")
-def import_published(
-    form: Annotated[
+def import_model(
+    source: Annotated[
         str,
         typer.Argument(
-            metavar="FORMAT", help="Whose networks: woods2019 (Woods et al. 2019, CIFAR-10).", show_default=False
+            metavar="SOURCE",
+            help="python, timm, torchvision, huggingface or torchxrayvision; or woods2019 for the networks published "
+            "with Woods et al. 2019.",
+            show_default=False,
         ),
     ],
-    file: Annotated[Path, typer.Argument(help="The file as published.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="The network as its source calls it: FILE.py:FUNCTION, resnet50.a1_in1k, resnet50.IMAGENET1K_V1, a "
+            "folder with config.json, densenet121-res224-all; of woods2019 the file.",
+            show_default=False,
+        ),
+    ],
     out: Out,
+    weights: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="A file with the weights; without it the source's own are used.", show_default=False),
+    ] = None,
+    classes: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="A,B,… or FILE",
+            help="A name for each output, in their order: separated by commas, or a text file with one a line.",
+            show_default=False,
+        ),
+    ] = None,
+    task: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="multiclass: one class an image. multilabel: several at once, each with its own sigmoid.",
+            show_default=False,
+        ),
+    ] = None,
+    preprocess: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="FIT[:RESIZE]:SIZE[:INTERPOLATION]",
+            help="How an image becomes what the network takes. crop:256:224:bicubic resizes the shorter side to 256 "
+            "and cuts 224 × 224 out of the middle; stretch:224 changes both sides; pad:320x256 keeps the whole image.",
+            show_default=False,
+        ),
+    ] = None,
+    mean: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="What is subtracted from pixels in [0, 1], one value for each channel. ImageNet: 0.485,0.456,0.406; 0 "
+            "where the network normalises by itself.",
+            show_default=False,
+        ),
+    ] = None,
+    std: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="What they are divided by then. ImageNet: 0.229,0.224,0.225; 1 where the network normalises "
+            "by itself.",
+            show_default=False,
+        ),
+    ] = None,
+    outputs: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="logits, or probabilities where the network ends in a softmax or sigmoid.", show_default=False
+        ),
+    ] = None,
+    option: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="KEY=VALUE", help="For the function or library that builds the network.", show_default=False
+        ),
+    ] = None,
 ) -> None:
-    """A network that somebody published, as weights.safetensors and model.toml; no code in its file is run.
+    """Bring a network that was trained elsewhere: as a model folder that every command takes.
 
-    Example: `pellucid models import woods2019 resnet44-all.pt --out runs/woods2019-all`
+    Weights are read from .safetensors, .pt, .pth and .ckpt files without running code in them; weights inside a
+    checkpoint, and what DataParallel, torch.compile or Lightning put before their names, are found. What a source does
+    not say itself (classes, preprocessing, normalisation) is asked for. The network is tried on a few images and built
+    again from what was written before it is taken. With SOURCE python your file is run and copied into the folder; from
+    there it runs only with --trust-code.
+
+    Examples:
+    `pellucid models import python mymodel.py:build --weights best.ckpt --classes NORMAL,PNEUMONIA
+    --preprocess crop:256:224:bicubic --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --out models/mine`
+
+    `pellucid models import timm resnet50.a1_in1k --out models/r50`
+
+    `pellucid models import huggingface folder/of/my-vit --out models/vit`
     """
-    from pellucid.models.sources.importing import import_model
-    from pellucid.models.weights import CARD, WEIGHTS, read_model_card
+    from pellucid.models.sources.importing import FORMATS, import_network, import_published
+    from pellucid.models.sources.opening import Given
+    from pellucid.models.sources.registry import SOURCES
+    from pellucid.models.weights import CARD, WEIGHTS
+    from pellucid.types import InputError
+    from pellucid.utils.resources import nearest
 
-    network = import_model(form, file, out)
-    card = read_model_card(out)
-    shape, built = network.input_spec, card["architecture"]
-    facts = [
-        ["architecture", f"{built['name']}, {built['options'].get('activation', 'relu')}"],
-        ["parameters", f"{sum(p.numel() for p in network.parameters()):,}"],
-        ["images", f"{shape.channels} × {shape.height} × {shape.width}, pixels in [0, 1]"],
-        ["classes", ", ".join(network.classes)],
-        ["trained on", str(card["data"])],
-    ]
-    show(f"{form}: {file.name}", ["", "value"], facts + _origin(card))
+    if source not in SOURCES and source not in FORMATS:
+        raise InputError(f"unknown source {source!r}. {nearest(source, [*SOURCES, *FORMATS])}")
+    given = Given(
+        weights,
+        None if classes is None else _names(classes),
+        task,  # type: ignore[arg-type]  # it is looked at there
+        preprocess,
+        _numbers(mean, "--mean"),
+        _numbers(std, "--std"),
+        outputs,  # type: ignore[arg-type]
+        key_values(option),
+    )
+    if source in FORMATS and given != Given():
+        raise InputError(f"{source} says all of its networks itself: it takes the file and --out alone.")
+    network = import_published(source, name, out) if source in FORMATS else import_network(source, name, out, given)
+    show(f"{source}: {name}", ["", "value"], _what(network) + _origin(dict(network.card)))
     wrote(out / WEIGHTS)
     wrote(out / CARD)
+
+
+def _names(text: str) -> list[str]:
+    """Names separated by commas, or those of a text file with one a line."""
+    path = Path(text)
+    if path.is_file():
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    return split_names(text)
+
+
+def _numbers(text: str | None, option: str) -> list[float] | None:
+    from pellucid.types import InputError
+
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"{option} {text!r}: expected numbers separated by commas, one for each channel.") from error
+
+
+def _what(network: AnyClassifier) -> list[list[str]]:
+    """What a network is: its source or architecture, its size, its images, its classes."""
+    spec, source = network.input_spec, network.source
+    if source is not None:
+        facts = [["source", source.address]]
+        facts += [["weights", f"{source.weights}, SHA-256 {source.weights_sha256[:12]}…"]] if source.weights else []
+        facts += [["code", ", ".join(source.code)]] if source.code else []
+    else:
+        built = network.architecture
+        facts = [["architecture", "" if built is None else f"{built.name} {dict(built.options)}"]]
+    mean, std = (", ".join(f"{v:.4g}" for v in t.flatten().tolist()) for t in (network.mean, network.std))
+    shown = ", ".join(network.classes[:8]) + (", …" if len(network.classes) > 8 else "")
+    facts += [
+        ["parameters", f"{sum(p.numel() for p in network.parameters()):,}"],
+        ["images", f"{' × '.join(map(str, spec.shape))}, pixels in [0, 1]"],
+        ["preprocessing", spec.preprocess],
+        ["mean, std", f"{mean}; {std}"],
+        ["task", network.task],
+        ["classes", f"{len(network.classes):,}: {shown}"],
+    ]
+    if source is not None:
+        facts.append(["outputs", str(network.card.get("outputs", {}).get("kind", "logits"))])
+        facts.append(["activation maps", "yes" if network.has_linear_head else "no linear head found"])
+    return facts
 
 
 def _training(card: dict[str, Any]) -> list[list[str]]:

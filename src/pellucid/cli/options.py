@@ -14,7 +14,18 @@ if TYPE_CHECKING:
     from pellucid.evaluation.training_images import SeenImages
     from pellucid.utils.result import Result
 
-Model = Annotated[Path, typer.Argument(help="A run folder, or a weights file with its model.toml.", show_default=False)]
+Model = Annotated[
+    Path,
+    typer.Argument(
+        help="A run folder, a model folder, or SOURCE:NAME for a network of others, as timm:resnet50.a1_in1k; "
+        "`pellucid models import --help` says which there are.",
+        show_default=False,
+    ),
+]
+TrustCode = Annotated[
+    bool,
+    typer.Option("--trust-code", help="Run the Python code that a model folder brings with it; refused otherwise."),
+]
 DataName = Annotated[str, typer.Option("--data", help="A dataset by name; `pellucid data list` shows them.")]
 Root = Annotated[
     Optional[Path],  # noqa: UP045 (typer reads it at run time)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pellucid.data.dataset import Dataset
-    from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.models.classifier import AnyClassifier
 
 ClassMap = Annotated[
     Optional[list[str]],  # noqa: UP045 (typer reads it at run time)
@@ -35,11 +35,11 @@ GivenData = Annotated[
 ]
 
 
-def load(path: Path, device: str) -> ConvolutionalClassifier:
-    """The model of a run folder or weights file, on the device that --device names."""
+def load(path: Path, device: str, trust_code: bool = False) -> AnyClassifier:
+    """The model that an argument MODEL names, on the device that --device names."""
     from pellucid.models import load_model
 
-    return load_model(path, pick_device(device))
+    return load_model(path, pick_device(device), trust_code=trust_code)
 
 
 def open_part(name: str, root: Path | None, options: Sequence[str] | None, split: str) -> Dataset:

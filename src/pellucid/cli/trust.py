@@ -19,6 +19,7 @@ from pellucid.cli.options import (
     Root,
     Seed,
     Split,
+    TrustCode,
     choices,
     show_result,
 )
@@ -47,6 +48,7 @@ def trust(
     attacked: Annotated[int, typer.Option(min=0, help="Attack the explanations of so many of the images.")] = 16,
     attack_steps: Annotated[int, typer.Option(min=1, help="Gradient steps of an attack, for each budget.")] = 12,
     device: Device = "auto",
+    trust_code: TrustCode = False,
     seed: Seed = 0,
     batch_size: BatchSize = 16,
     cache: Cache = None,
@@ -64,10 +66,10 @@ def trust(
     from pellucid.verbs.trust import trust as run
 
     result = run(
-        load(model, device),
+        load(model, device, trust_code),
         open_part(data, root, data_option, split),
         list(HEATMAPS) if method == "all" else choices(method, HEATMAPS, "heat map"),
-        compare_with=[load(path, device) for path in compare_with or ()],
+        compare_with=[load(path, device, trust_code) for path in compare_with or ()],
         out=out,
         limit=limit,
         settings=TrustSettings(

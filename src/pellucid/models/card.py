@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from pellucid.models.outputs import OutputKind
 from pellucid.types import Fit, Geometry, InputSpec, Interpolation
 from pellucid.utils.settings import validate
 
@@ -38,6 +39,23 @@ class ArchitectureFields(_Part):
 
     name: str
     options: dict[str, Any] = Field(default_factory=dict)
+
+
+class SourceFields(_Part):
+    """Whose network it is, and how it is built again; see `sources.source.Source`."""
+
+    kind: str
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    code_sha256: dict[str, str] = Field(default_factory=dict)
+    weights: str = ""
+    weights_sha256: str = ""
+
+
+class OutputFields(_Part):
+    """What the network of others returns."""
+
+    kind: OutputKind
 
 
 class GeometryFields(_Part):
@@ -123,7 +141,9 @@ class ModelCard(BaseModel):
         format: of the card itself.
         task: `multiclass` or `multilabel`.
         classes: the names, one per logit.
-        architecture: its name in the registry, and its options.
+        architecture: of a network of Pellucid, its name in the registry, and its options.
+        source: of a network of others, in place of `architecture`: where it comes from.
+        outputs: of a network of others: logits or probabilities.
         input: channels, height, width, geometry, mean and std.
         weights_sha256: of the weights file that the card was written for.
         thresholds: a class counts as predicted from this probability on; NaN where it has no threshold.
@@ -147,8 +167,10 @@ class ModelCard(BaseModel):
     format: Literal[1]
     task: Literal["multiclass", "multilabel"]
     classes: list[str]
-    architecture: ArchitectureFields
     input: InputFields
+    architecture: ArchitectureFields | None = None
+    source: SourceFields | None = None
+    outputs: OutputFields | None = None
     weights_sha256: str | None = None
     thresholds: list[Probability] | None = None
     label_frequencies: list[Probability] | None = None
@@ -174,6 +196,12 @@ class ModelCard(BaseModel):
         if twice:
             raise ValueError(f"class names must differ; more than once: {', '.join(twice[:5])}")
         return classes
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.architecture is None) == (self.source is None):
+            raise ValueError("expected the table architecture or, for a network of others, the table source")
+        return self
 
     @model_validator(mode="after")
     def _one_a_class(self) -> Self:
@@ -217,6 +245,6 @@ def check_card(values: Mapping[str, Any], source: str) -> None:
         Traceback (most recent call last):
         ...
         pellucid.types.InputError: model.toml: classes.0: Input should be a valid string; found 0; classes.1: Input \
-should be a valid string; found 1; the key 'architecture' is missing; the key 'input' is missing.
+should be a valid string; found 1; the key 'input' is missing.
     """
     validate(ModelCard, values, source)

@@ -34,6 +34,8 @@ class _Normalised(nn.Module):
 
     Attributes:
         path: the run folder or weights file that it was loaded from; None for one that was not loaded.
+        source: of a network of others, whose it is and how it is built again; None for Pellucid's own, and for a module
+            that was wrapped in memory.
         card: what the `model.toml` there says; empty for one that was not loaded.
     """
 
@@ -55,6 +57,7 @@ class _Normalised(nn.Module):
         self.classes = tuple(classes)
         self.input_spec = input_spec
         self.path: Path | None = None
+        self.source: Source | None = None
         self.card: Mapping[str, Any] = {}
         for name, values in (("mean", mean), ("std", std)):
             if len(values) != input_spec.channels:
@@ -141,7 +144,6 @@ class WrappedClassifier(_Normalised):
     Attributes:
         module: normalised images (N, C, H, W) → its outputs, see `outputs.raw_outputs`.
         outputs: what these are, `logits` or `probabilities`.
-        source: whose network it is and how it is built again; None for a module that was wrapped in memory.
     """
 
     def __init__(
@@ -164,7 +166,6 @@ class WrappedClassifier(_Normalised):
             raise InputError("features and head describe one split of the network: give both or neither.")
         self.module = module
         self.outputs: OutputKind = outputs
-        self.source: Source | None = None
         self.architecture: Architecture | None = None
         # in a tuple, because both are parts of `module`: registered, their weights would be listed twice
         self._split = None if features is None or head is None else (features, head)
@@ -212,6 +213,10 @@ class WrappedClassifier(_Normalised):
         """
         values = self.raw_outputs(images).to(images.dtype)
         return as_logits(values, len(self.classes), self.task, self.outputs)
+
+
+AnyClassifier = ConvolutionalClassifier | WrappedClassifier
+"""A network of Pellucid's own, or any other behind the same contract."""
 
 
 def wrap(

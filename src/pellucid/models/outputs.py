@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -88,7 +88,8 @@ def _tensor(output: Any, count: int, classes: int, task: Task) -> Tensor:  # noq
         parts = {"": output}
     fitting = [value for value in parts.values() if _fits(value, count, classes, task)]
     if len(fitting) == 1:
-        return fitting[0]
+        (values,) = fitting
+        return cast("Tensor", values)
     found = ", ".join(f"{name}: {_shape(value)}" if name else _shape(value) for name, value in parts.items())
     if fitting:
         raise InputError(

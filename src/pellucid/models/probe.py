@@ -77,10 +77,11 @@ def _run(model: WrappedClassifier, images: Tensor) -> Tensor:
     except InputError:
         raise
     except Exception as error:  # anybody's code: it may raise anything
-        shape = " × ".join(map(str, model.input_spec.shape))
+        shape = " × ".join(map(str, images.shape[1:]))
+        count = "1 image" if len(images) == 1 else f"{len(images)} images"
         first = next((m for m in model.module.modules() if isinstance(m, nn.Conv2d)), None)
         takes = "" if first is None or first.in_channels == images.shape[1] else _channels(first, images.shape[1])
-        raise InputError(f"the network raised {type(error).__name__} on images of {shape}: {error}{takes}") from error
+        raise InputError(f"the network raised {type(error).__name__} on {count} of {shape}: {error}{takes}") from error
 
 
 def _channels(first: nn.Conv2d, given: int) -> str:
@@ -111,7 +112,7 @@ def _check_kind(raw: Tensor, model: WrappedClassifier, outputs: OutputKind | Non
     if outputs is None and inside and (sums_to_one or not several):
         raise InputError(
             f"all outputs lie between 0 and 1 ({low:.3g} to {high:.3g})"
-            f"{' and sum to one for each image' if several else ''}: they look like probabilities, and taken for logits "
-            "they would make everything that is measured wrong. Set outputs to probabilities, or to logits if that is "
-            "what they are (--outputs on the command line)."
+            f"{' and sum to one for each image' if several else ''}: they look like probabilities, and taken for "
+            "logits they would make everything that is measured wrong. Set outputs (--outputs on the command "
+            "line) to probabilities, or to logits if that is what they are."
         )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,49 +12,10 @@ from pellucid.models.classifier import WrappedClassifier, wrap
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
 HEADS = ("fc", "classifier", "head")
 POOLS = ("avgpool", "global_pool")
-
-
-@dataclass(frozen=True)
-class InputSettings:
-    """What images a module was made for, and how they are normalised before it."""
-
-    size: int
-    channels: int
-    mean: Sequence[float]
-    std: Sequence[float]
-
-
-def input_settings(
-    module: nn.Module,
-    size: int | None,
-    channels: int | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-) -> InputSettings:
-    """What was given, and for what was not what the module itself says.
-
-    Raises:
-        InputError: what neither says.
-    """
-    own: dict[str, Any] = dict(getattr(module, "pretrained_cfg", None) or {})  # as timm keeps it
-    shape = own.get("input_size") or (None, None, None)
-    first = next((m for m in module.modules() if isinstance(m, nn.Conv2d)), None)
-    size = size or shape[1]
-    channels = channels or shape[0] or (None if first is None else first.in_channels)
-    mean, std = mean or own.get("mean"), std or own.get("std")
-    if size is None or channels is None or mean is None or std is None:
-        values = {"size": size, "channels": channels, "mean": mean, "std": std}
-        missing = [f"{name}=" for name, value in values.items() if value is None]
-        raise InputError(
-            f"the module does not say how its images are made: give {', '.join(missing)}, as in its training. Those of "
-            "ImageNet are size=224, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]; a module that normalises by "
-            "itself has mean=[0, 0, 0], std=[1, 1, 1]."
-        )
-    return InputSettings(size, channels, mean, std)
 
 
 def find_split(model: WrappedClassifier) -> WrappedClassifier:

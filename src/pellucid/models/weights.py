@@ -14,9 +14,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from pellucid.models.card import FORMAT, card_input, check_card, input_table
-from pellucid.models.classifier import Architecture, ConvolutionalClassifier
+from pellucid.models.classifier import AnyClassifier, Architecture, ConvolutionalClassifier, WrappedClassifier
 from pellucid.models.registry import create_model
-from pellucid.models.sources.checkpoint import load_exactly, read_tensors
+from pellucid.models.sources.checkpoint import load_exactly, read_nested, read_tensors, tensors_of
+from pellucid.models.sources.opening import Given, open_source, reopen, source_tables, with_split
+from pellucid.models.sources.python import write_code
+from pellucid.models.sources.registry import SOURCES, split_address
 from pellucid.models.training_record import IMAGES, TABLE, TrainingRecord, parse_record
 from pellucid.types import InputError
 from pellucid.utils.digests import KEY, seal, unseal
@@ -31,7 +34,7 @@ CARD = "model.toml"
 
 
 def save_model(
-    model: ConvolutionalClassifier,
+    model: AnyClassifier,
     folder: str | Path,
     *,
     extra: Mapping[str, Any] | None = None,
@@ -40,7 +43,8 @@ def save_model(
     """Write `weights.safetensors` and `model.toml` into a folder, each in one step.
 
     Args:
-        model: a classifier that the registry built.
+        model: a classifier that the registry built, or one of a source of others' networks; Python code that built it
+            is copied into the folder `code`.
         folder: made if it is missing; earlier files of these names are replaced.
         extra: more fields of the card (label frequencies, thresholds, the best constant prediction, the
             recipe …): numbers (NaN too), texts, lists and tables; tensors and arrays become lists.
@@ -54,34 +58,23 @@ def save_model(
         InputError: a classifier that could not be built again, or a field that TOML cannot hold; a full
             disk, and then the earlier files are as they were.
     """
-    if model.architecture is None:
-        raise InputError(
-            "only a classifier made by create_model can be saved: to build another one again takes its code."
-        )
-    card: dict[str, Any] = {
-        "format": FORMAT,
-        "task": model.task,
-        "classes": list(model.classes),
-        "architecture": {"name": model.architecture.name, "options": model.architecture.options},
-        "input": {
-            **input_table(model.input_spec),
-            "mean": _exact(model.mean),
-            "std": _exact(model.std),
-        },
-    }
+    card = model_card(model)
     taken = sorted({*card, "weights_sha256", TABLE, KEY} & set(extra or {}))
     if taken:
         raise InputError(f"the card has fields of these names already: {', '.join(taken)}.")
-    card.update(extra or {})
-    card = _plain(card, "model.toml")
+    card = _plain(card | dict(extra or {}), "model.toml")
     check_card(card, f"the {CARD} to write")
     folder = Path(folder)
-    weights = save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
+    network = model.module if isinstance(model, WrappedClassifier) else model
+    # copies, since tensors that share their memory cannot be written
+    weights = save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors_of(network).items()})
     card["weights_sha256"] = hashlib.sha256(weights).hexdigest()
     if record is not None:
         card[TABLE] = record.table()
         with whole_file(folder / IMAGES) as images_part:
             images_part.write_bytes(record.file)
+    if isinstance(model, WrappedClassifier) and model.source is not None:
+        write_code(folder, model.source.code)
     with whole_file(folder / WEIGHTS) as weights_part, whole_file(folder / CARD) as card_part:
         weights_part.write_bytes(weights)
         card_part.write_text(tomli_w.dumps(seal(card)), encoding="utf-8")
@@ -100,7 +93,10 @@ def read_model_card(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     card_path = path / CARD if path.is_dir() else path.parent / CARD
     if not path.exists():
-        raise InputError(f"no model at {path}: give a run folder, or a weights file with its {CARD} beside it.")
+        raise InputError(
+            f"no model at {path}: give a run folder, a weights file with its {CARD} beside it, or a network of others "
+            f"as SOURCE:NAME (SOURCE one of {', '.join(SOURCES)})."
+        )
     if not card_path.is_file():
         raise InputError(f"no {CARD} at {card_path.parent}: without it the network cannot be built.")
     try:
@@ -138,15 +134,69 @@ def weights_file(path: str | Path) -> Path:
     return path / WEIGHTS if path.is_dir() else path
 
 
-def load_model(path: str | Path, device: str | torch.device = "cpu") -> ConvolutionalClassifier:
+def load_model(
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    *,
+    trust_code: bool = False,
+    given: Given = Given(),  # noqa: B008  # frozen
+) -> AnyClassifier:
     """The classifier of a run folder or of a weights file with its `model.toml`, in evaluation mode.
 
+    Args:
+        path: the folder or file; or, as ``timm:resnet50.a1_in1k``, a network of others by source and name.
+        device: where it computes.
+        trust_code: run the Python code that a folder brings with it. Without it such a folder is refused: it may come
+            from anybody.
+        given: of a network of others by source and name, what its source does not say.
+
     Raises:
-        InputError: files that are missing, or weights of another network, named key by key.
+        InputError: files that are missing, or weights of another network, named key by key; code that is not trusted,
+            or that was altered.
     """
+    address = None if Path(path).exists() else split_address(path)
+    if address is not None:
+        opened = open_source(*address, given)
+        opened.card = model_card(opened)
+        return opened.to(device)
     path = Path(path)
     card = read_model_card(path)
+    if given != Given():
+        raise InputError(
+            f"{path} says itself what its classes, images and weights are. These are given for a network of others by "
+            "source and name, as timm:NAME."
+        )
     weights = weights_file(path)
+    model = _own(card, path) if "architecture" in card else reopen(card, weights.parent, trust_code=trust_code)
+    network = model.module if isinstance(model, WrappedClassifier) else model
+    read = read_nested(weights)[0] if isinstance(model, WrappedClassifier) else read_tensors(weights)
+    load_exactly(network, read, source=str(weights))
+    expected = card.get("weights_sha256")
+    if expected is not None and weights.suffix == ".safetensors" and digest_of(weights) != expected:
+        raise InputError(
+            f"{weights} is not the file that its {CARD} was written for (SHA-256 differs): thresholds and "
+            "the rest of the card may not fit it. Save both with save_model, or delete weights_sha256."
+        )
+    if isinstance(model, WrappedClassifier):
+        model = with_split(model)
+    model.path, model.card = path, card
+    return model.to(device).eval()
+
+
+def load_trained(path: str | Path, device: str | torch.device = "cpu") -> ConvolutionalClassifier:
+    """The classifier of a run, or another of Pellucid's own networks; see `load_model`.
+
+    Raises:
+        InputError: a network of others, which can be judged but not trained further.
+    """
+    model = load_model(path, device)
+    if isinstance(model, WrappedClassifier):
+        raise InputError(f"{path} is a network of others: it can be judged, and not trained further.")
+    return model
+
+
+def _own(card: Mapping[str, Any], path: Path) -> ConvolutionalClassifier:
+    """The network of the registry that a card describes, without its weights."""
     architecture, spec = card["architecture"], card_input(card)
     options = dict(architecture.get("options", {}))
     try:
@@ -163,16 +213,32 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Convolut
         )
     except InputError as error:
         raise InputError(f"the {CARD} of {path} describes no network: {error}") from error
-    load_exactly(model, read_tensors(weights), source=str(weights))
-    expected = card.get("weights_sha256")
-    if expected is not None and weights.suffix == ".safetensors" and digest_of(weights) != expected:
-        raise InputError(
-            f"{weights} is not the file that its {CARD} was written for (SHA-256 differs): thresholds and "
-            "the rest of the card may not fit it. Save both with save_model, or delete weights_sha256."
-        )
     model.architecture = Architecture(architecture["name"], options)
-    model.path, model.card = path, card
-    return model.to(device).eval()
+    return model
+
+
+def model_card(model: AnyClassifier) -> dict[str, Any]:
+    """What the card of a model says of itself, without what is known of its training.
+
+    Raises:
+        InputError: a module that was wrapped in memory, which nothing on disk could build again.
+    """
+    card: dict[str, Any] = {
+        "format": FORMAT,
+        "task": model.task,
+        "classes": list(model.classes),
+        "input": {**input_table(model.input_spec), "mean": _exact(model.mean), "std": _exact(model.std)},
+    }
+    if isinstance(model, WrappedClassifier) and model.source is not None:
+        card |= source_tables(model)
+    elif model.architecture is not None:
+        card["architecture"] = {"name": model.architecture.name, "options": model.architecture.options}
+    else:
+        raise InputError(
+            "only a classifier made by create_model, or one that a source gave (pl.load with timm:NAME …), can be "
+            "saved: to build another one again takes its code."
+        )
+    return card
 
 
 def _exact(values: Tensor) -> list[float]:

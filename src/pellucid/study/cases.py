@@ -10,7 +10,7 @@ import torch
 from pellucid.data.decoding.image import in_8_bits
 from pellucid.explainers import explain
 from pellucid.models.inference import as_pixels, probabilities
-from pellucid.models.weights import load_model
+from pellucid.models.weights import load_trained
 from pellucid.report.pictures.panels import Panel
 from pellucid.types import Box, device_of
 
@@ -65,7 +65,7 @@ def make_panels(
     if study.evaluation.panels == 0 or not data.tasks:
         return []
     first = {r.label: r for r in reversed(runs)}
-    networks = {label: load_model(first[label].folder, device) for label in evaluations}
+    networks = {label: load_trained(first[label].folder, device) for label in evaluations}
     panels = []
     for task in data.tasks:
         ruling = study.evaluation.methods[0]

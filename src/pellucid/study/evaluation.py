@@ -16,7 +16,7 @@ from pellucid.evaluation.metrics.explanations import (
 )
 from pellucid.evaluation.training_images import ImageCheck
 from pellucid.models.inference import check_answers, predict, probabilities
-from pellucid.models.weights import load_model, read_model_card
+from pellucid.models.weights import load_trained, read_model_card
 from pellucid.study.areas import measure_radii
 from pellucid.study.evaluation_data import RunEvaluation
 from pellucid.utils.progress import progress_bar
@@ -46,7 +46,7 @@ def evaluate_run(study: StudyConfig, run: PlannedRun, data: EvaluationData, fold
 
     def classifier() -> ConvolutionalClassifier:
         if not loaded:
-            loaded.append(load_model(run.folder, device))
+            loaded.append(load_trained(run.folder, device))
         return loaded[0]
 
     card = read_model_card(run.folder)

@@ -9,7 +9,7 @@ import torch
 
 from pellucid.explainers import adversarial
 from pellucid.models.inference import as_pixels, check_answers, predict, probabilities
-from pellucid.models.weights import load_model
+from pellucid.models.weights import load_trained
 from pellucid.report.pages.slider import Column, Slide
 from pellucid.types import device_of
 from pellucid.utils.progress import progress_bar
@@ -37,7 +37,7 @@ def make_slides(study: StudyConfig, data: EvaluationData, runs: Sequence[Planned
     rows = first_of_each(data.test.targets, settings.cases)
     if not rows:
         return []
-    networks = {r.label: load_model(r.folder, device) for r in reversed(runs)}
+    networks = {r.label: load_trained(r.folder, device) for r in reversed(runs)}
     networks = {v.label: networks[v.label] for v in study.variants}
     first = next(iter(networks.values()))
     slides = []

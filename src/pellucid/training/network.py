@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pellucid.models.card import card_input
 from pellucid.models.registry import create_model
 from pellucid.models.sources.pretrained import load_pretrained
-from pellucid.models.weights import load_model, read_model_card, weights_file
+from pellucid.models.weights import load_trained, read_model_card, weights_file
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def starting_from(recipe: Recipe, trained: str | Path) -> Recipe:
     Raises:
         InputError: no such network, or files that do not fit each other.
     """
-    load_model(trained)  # whole and what its card says
+    load_trained(trained)  # whole and what its card says
     card = read_model_card(trained)
     options: dict[str, Any] = dict(card["architecture"].get("options", {}))
     options |= {key: recipe.model.options[key] for key in REPLACED if key in recipe.model.options}

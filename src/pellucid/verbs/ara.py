@@ -17,7 +17,7 @@ from pellucid.utils.progress import progress_context
 from pellucid.utils.resources import nearest
 from pellucid.utils.result import Result, Table
 from pellucid.verbs.folders import model_names, work_folder, write_bytes
-from pellucid.verbs.session import open_session
+from pellucid.verbs.session import open_session, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -188,7 +188,7 @@ def ara(
     for name in names:
         if name not in KINDS:
             raise InputError(f"unknown kind of area {name!r}. {nearest(name, KINDS)}")
-    config, model_name = AttackConfig(protocol, seed), label or model_names([model.path])[0]
+    config, model_name = AttackConfig(protocol, seed), label or model_names([place_of(model)])[0]
     session = open_session(
         model,
         data,

@@ -2,72 +2,113 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pellucid.models.classifier import wrap as wrap_module
-from pellucid.models.split import find_split, input_settings
+from pellucid.models.probe import check_classifier
+from pellucid.models.sources.in_memory import read_module
+from pellucid.models.sources.opening import Given
+from pellucid.models.split import find_split
 from pellucid.models.weights import load_model
-from pellucid.types import InputSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import torch
     from torch import Tensor, nn
 
-    from pellucid.models.classifier import ConvolutionalClassifier, WrappedClassifier
+    from pellucid.models.classifier import AnyClassifier, WrappedClassifier
+    from pellucid.models.outputs import OutputKind
     from pellucid.types import Task
 
 
-def load(path: str | Path, device: str | torch.device = "cpu") -> ConvolutionalClassifier:
-    """The model of a run folder, or of a weights file with its `model.toml`; in evaluation mode.
+def load(
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    *,
+    trust_code: bool = False,
+    weights: str | Path | None = None,
+    classes: Sequence[str] | None = None,
+    task: Task | None = None,
+    preprocess: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    outputs: OutputKind | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> AnyClassifier:
+    """A model in evaluation mode: of a folder, or a network of others by its source and name.
 
-    What its card says is in `.card`.
+    What its card says is in `.card`, and whose network it is in `.source`.
 
     Args:
-        path: a run folder, or the weights file.
+        path: a run folder, a model folder, a weights file beside its `model.toml`; or ``timm:NAME``,
+            ``torchvision:NAME``, ``huggingface:FOLDER`` (or a name on the hub), ``torchxrayvision:NAME``,
+            ``python:FILE.py:FUNCTION``, and for these all that follows.
         device: where it computes, as ``"cuda"``.
+        trust_code: run the Python code that a model folder brings; without it, such a folder is refused.
+        weights: a file with the weights of a network of others; the source's own by default.
+        classes: one name for each output, where the source does not say them.
+        task: `multiclass` or `multilabel`.
+        preprocess: how an image becomes what the network takes: ``FIT[:RESIZE]:SIZE[:INTERPOLATION]``, as
+            ``crop:256:224:bicubic``.
+        mean: what to subtract from pixels in [0, 1], one value for each channel.
+        std: what to divide by then.
+        outputs: `logits` or `probabilities`.
+        options: for the one who builds the network.
 
     Raises:
-        InputError: files that are missing, or weights of another model.
+        InputError: files that are missing, weights of another model, what the source does not say and is not given,
+            or a network that cannot be judged: its output is NaN, changes from call to call, or is probabilities that
+            nobody called so.
     """
-    return load_model(path, device)
+    given = Given(weights, classes, task, preprocess, mean, std, outputs, options or {})
+    return load_model(path, device, trust_code=trust_code, given=given)
 
 
 def wrap(
     module: nn.Module,
-    classes: Sequence[str],
+    classes: Sequence[str] | None = None,
     *,
-    task: Task = "multiclass",
+    task: Task | None = None,
+    preprocess: str | None = None,
     size: int | None = None,
     channels: int | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    outputs: OutputKind | None = None,
+    processor: Any = None,  # noqa: ANN401
     features: Callable[[Tensor], Tensor] | None = None,
     head: nn.Module | None = None,
 ) -> WrappedClassifier:
-    """Any torch module that returns logits, as a model that every verb takes.
+    """Any torch module that returns logits or probabilities, as a model that every verb takes.
 
-    Size, channels and normalisation are taken from a timm model's own configuration where they are not given. Where
-    the last feature map and the linear layer on its mean are called as torchvision and timm call them, they are found,
-    and class activation maps are to be had; where not, give `features` and `head`, or use an explanation that needs
-    neither, as `saliency`.
+    What is not given is taken from the module's own configuration: of timm normalisation, size, crop and interpolation;
+    of transformers the classes, and with its image processor the same. Where the last feature map and the linear layer
+    on its mean are called as torchvision and timm call them, they are found, and class activation maps are to be had;
+    where not, give `features` and `head`, or use an explanation that needs neither, as `saliency`.
 
     Args:
-        module: normalised images (N, C, H, W) → logits (N, K), not probabilities.
-        classes: one name for each logit.
+        module: normalised images (N, C, H, W) → outputs (N, K): a tensor, or under `logits`, in a tuple or in a dict.
+            One column is enough for two classes, and is that of the second.
+        classes: one name for each output.
         task: `multiclass`, or `multilabel` for several labels at once.
-        size: height and width of the images that it was made for.
+        preprocess: how an image becomes what it takes: ``FIT[:RESIZE]:SIZE[:INTERPOLATION]``, as
+            ``crop:256:224:bicubic``.
+        size: height and width, to which images are stretched; in place of `preprocess`.
         channels: of these images; those that its first convolution takes by default.
         mean: what to subtract from pixels in [0, 1], one value for each channel; zeros for a module that normalises
             by itself.
         std: what to divide by then; ones for a module that normalises by itself.
+        outputs: `logits` or `probabilities`; values that look like probabilities are asked about.
+        processor: the image processor of transformers that belongs to the module.
         features: normalised images → the feature map (N, D, h, w) that the module pools, a part or method of it.
         head: pooled features (N, D) → logits (N, K), a part of it.
 
     Raises:
-        InputError: a setting that is neither given nor known; features and head that do not give the module's logits.
+        InputError: a setting that is neither given nor known; features and head that do not give the module's logits;
+            a module that cannot be judged: it raises an error, its output is NaN, changes from call to call, or is
+            probabilities that nobody called so.
 
     Example:
         >>> from torch import nn
@@ -76,15 +117,27 @@ def wrap(
         >>> model.has_linear_head, model.input_spec.shape
         (True, (3, 32, 32))
     """
-    settings = input_settings(module, size, channels, mean, std)
+    said = read_module(
+        module,
+        processor=processor,
+        preprocess=preprocess,
+        size=size,
+        channels=channels,
+        classes=classes,
+        mean=mean,
+        std=std,
+    )
+    assert said.input_spec is not None
     model = wrap_module(
         module,
-        mean=settings.mean,
-        std=settings.std,
-        task=task,
-        classes=classes,
-        input_spec=InputSpec.square(settings.channels, settings.size),
+        mean=said.mean or (),
+        std=said.std or (),
+        task=task or said.task or "multiclass",
+        classes=said.classes or (),
+        input_spec=said.input_spec,
+        outputs=outputs or "logits",
         features=features,
         head=head,
     )
+    check_classifier(model, outputs)
     return model if features is not None else find_split(model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,13 +16,12 @@ from pellucid.utils.download import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from pellucid.data.dataset import Dataset
-    from pellucid.models.classifier import ConvolutionalClassifier, WrappedClassifier
+    from pellucid.models.classifier import AnyClassifier
     from pellucid.types import Pixels
 
-    Model = ConvolutionalClassifier | WrappedClassifier
+    Model = AnyClassifier
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +116,14 @@ def open_session(
 
 def name_of(model: Model) -> str:
     """What results call a model: where it was loaded from, or that it was not."""
-    return "a model in memory" if model.path is None else str(model.path)
+    if model.path is None:
+        return "a model in memory" if model.source is None else model.source.address
+    return str(model.path)
+
+
+def place_of(model: Model) -> Path | None:
+    """Where a model comes from, as a path that it can be called after: its folder, or its name at its source."""
+    return Path(model.source.name) if model.path is None and model.source is not None else model.path
 
 
 def weights_sha256_of(model: Model) -> str:

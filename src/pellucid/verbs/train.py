@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pellucid.annotations.loading import load_annotations
 from pellucid.data.dataset import Dataset, get_split
 from pellucid.evaluation.metrics.validation import ValidationScorer
-from pellucid.models.weights import load_model
+from pellucid.models.weights import load_trained
 from pellucid.training import load_recipe
 from pellucid.training import train as run_training
 from pellucid.training.network import refuse_of_model, starting_from
@@ -48,7 +48,7 @@ class Training(Result):
 
     def load(self, device: str = "cpu") -> ConvolutionalClassifier:
         """The model of the epoch that was chosen."""
-        return load_model(self.path, device)
+        return load_trained(self.path, device)
 
     @property
     def rows(self) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from pellucid.utils.resources import nearest
 from pellucid.utils.result import Result, Table
 from pellucid.utils.results_store import ResultsStore
 from pellucid.verbs.folders import model_names, work_folder
-from pellucid.verbs.session import name_of, open_session, weights_sha256_of
+from pellucid.verbs.session import name_of, open_session, place_of, weights_sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -214,13 +214,20 @@ def _named(model: Model, compare_with: Sequence[Model]) -> dict[str, Model]:
         InputError: other classes or another input.
     """
     named = {}
-    for name, other in zip(model_names([m.path for m in compare_with]), compare_with, strict=True):
+    for name, other in zip(model_names([place_of(m) for m in compare_with]), compare_with, strict=True):
         if other.classes != model.classes or other.input_spec != model.input_spec:
             where = name_of(other)
             raise InputError(f"{where} has other classes, channels or image size than the network: it cannot agree.")
-        same = other.architecture == model.architecture
+        same = _built_as(other) == _built_as(model)
         named[f"{name} ({'same' if same else 'other'} architecture)"] = other
     return named
+
+
+def _built_as(model: Model) -> object:
+    """What a model is built from, without its weights: equal for two of the same architecture."""
+    if model.source is not None:
+        return model.source.kind, model.source.name, dict(model.source.options)
+    return id(model) if model.architecture is None else model.architecture
 
 
 def _shown(row: TrustRow | None) -> str:

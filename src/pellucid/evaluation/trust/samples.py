@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pellucid.data.dataset import Dataset
-    from pellucid.models.classifier import ConvolutionalClassifier, WrappedClassifier
+    from pellucid.models.classifier import AnyClassifier
     from pellucid.types import Pixels
 
 MOSAICS = 64  # at most
@@ -70,7 +70,7 @@ class TrustSamples:
 
 
 def gather_trust_samples(
-    classifier: ConvolutionalClassifier | WrappedClassifier,
+    classifier: AnyClassifier,
     dataset: Dataset,
     *,
     finding: str | None = None,

@@ -1,4 +1,4 @@
-"""The named tensors of a weights file: of a checkpoint too, and of a whole pickled network, without running its code."""
+"""The named tensors of a weights file, also of a checkpoint or a whole pickled network, whose code is not run."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _stand_ins(path: Path) -> AbstractContextManager[None]:
         module, _, last = name.rpartition(".")
         if module.split(".")[0] in _DANGEROUS or (module == "builtins" and last not in _PLAIN):
             raise pickle.UnpicklingError(f"the file names {name}")
-    pairs = [(_empty_dict if name.endswith(_DICTS) else StandIn, name) for name in names]
+    pairs: list[Any] = [(_empty_dict if name.endswith(_DICTS) else StandIn, name) for name in names]
     return torch.serialization.safe_globals(pairs)
 
 
@@ -202,8 +202,13 @@ def fit_to(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> tup
     beside = [name for name in tensors if not name.startswith(prefix)]
     notes = [f"{prefix!r} before the network's names was taken off"] if prefix else []
     if beside:
-        notes.append(f"{len(beside)} tensors beside the network were left out: {first_of(beside)}")
+        notes.append(f"what stands beside the network was left out: {first_of(beside)}")
     return taken, notes
+
+
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """A module's `state_dict` without what is no tensor in it."""
+    return {name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
 
 
 def load_exactly(model: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
@@ -214,7 +219,7 @@ def load_exactly(model: nn.Module, state: Mapping[str, Tensor], *, source: str) 
     Raises:
         InputError: names what is missing, unexpected or of another shape; the model is as before then.
     """
-    own = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
+    own = tensors_of(model)
     missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
     unexpected = [name for name in state if name not in own]
     misshapen = [

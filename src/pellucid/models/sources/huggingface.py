@@ -6,17 +6,25 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pellucid.models.sources.source import Built, Request, Source, distinct
-from pellucid.types import Geometry, InputError, InputSpec
+from pellucid.types import Fit, Geometry, InputError, InputSpec, Interpolation
 from pellucid.utils.resources import optional
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from torch import nn
 
     from pellucid.types import Task
 
-_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}  # Pillow's numbers
+_FILTERS: dict[int, Interpolation] = {
+    0: "nearest",
+    1: "lanczos",
+    2: "bilinear",
+    3: "bicubic",
+    4: "box",
+    5: "hamming",
+}
 _NOT_BUILDING = ("id2label", "label2id", "architectures", "transformers_version", "_name_or_path", "dtype")
 _PROBLEMS: dict[str, Task] = {
     "multi_label_classification": "multilabel",
@@ -54,7 +62,7 @@ def build(request: Request) -> Built:
         module,
         options={"config": json.dumps(_plain(config), sort_keys=True)},
         classes=names,
-        task=_PROBLEMS.get(config.problem_type or "", "multiclass" if config.problem_type is None else None),
+        task=_task(config),
         input_spec=spec,
         mean=mean,
         std=std,
@@ -62,7 +70,14 @@ def build(request: Request) -> Built:
     )
 
 
-def rebuild(source: Source) -> nn.Module:
+def read_config(module: nn.Module, processor: Any = None) -> Built:  # noqa: ANN401
+    """What a network of transformers says of itself in its `config`, and its image processor of its images."""
+    config: Any = module.config
+    spec, mean, std = (None, None, None) if processor is None else read_processor(processor, _channels(config))
+    return Built(module, classes=_names(config), task=_task(config), input_spec=spec, mean=mean, std=std)
+
+
+def rebuild(source: Source, _folder: Path) -> nn.Module:
     """The module of a card, without weights."""
     transformers = optional("transformers", "huggingface", "a network of Hugging Face")
     values = json.loads(source.options["config"])
@@ -72,16 +87,17 @@ def rebuild(source: Source) -> nn.Module:
 
 def _without_weights(transformers: Any, config: Any, place: str) -> nn.Module:  # noqa: ANN401
     try:
-        module: nn.Module = transformers.AutoModelForImageClassification.from_config(config)
+        module: nn.Module = transformers.AutoModelForImageClassification.from_config(config).float()
     except ValueError as error:
         raise InputError(f"{place} is no image classifier of transformers: {_first_line(error)}") from error
-    return module.float()
+    return module
 
 
 def _with_weights(transformers: Any, place: str, config: Any) -> nn.Module:  # noqa: ANN401
     logging = transformers.utils.logging
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # it warns of what is an error below
+    module: nn.Module
     try:
         module, loaded = transformers.AutoModelForImageClassification.from_pretrained(
             place, config=config, dtype="float32", output_loading_info=True, trust_remote_code=False
@@ -100,8 +116,16 @@ def _with_weights(transformers: Any, place: str, config: Any) -> nn.Module:  # n
     return module
 
 
+def _task(config: Any) -> Task | None:  # noqa: ANN401
+    return "multiclass" if config.problem_type is None else _PROBLEMS.get(config.problem_type)
+
+
+def _channels(config: Any) -> int:  # noqa: ANN401
+    return int(getattr(config, "num_channels", 3))
+
+
 def _names(config: Any) -> tuple[str, ...] | None:  # noqa: ANN401
-    """The classes that the configuration names; None where these are only LABEL_0, LABEL_1, …"""
+    """The classes that the configuration names; None where these are only LABEL_0, LABEL_1 and so on."""
     names = [str(config.id2label[k]) for k in range(config.num_labels)]
     return None if names == [f"LABEL_{k}" for k in range(len(names))] else distinct(names)
 
@@ -124,11 +148,11 @@ def _preparation(
     logging.set_verbosity_error()
     try:
         processor = transformers.AutoImageProcessor.from_pretrained(place, trust_remote_code=False)
-    except Exception:  # noqa: BLE001  # no preprocessor_config.json: asked for by name later
+    except Exception:  # no preprocessor_config.json: asked for by name later
         return None, None, None
     finally:
         logging.set_verbosity(level)
-    return read_processor(processor, int(getattr(config, "num_channels", 3)))
+    return read_processor(processor, _channels(config))
 
 
 def read_processor(
@@ -156,28 +180,40 @@ def read_processor(
 
 
 def _geometry(processor: Any, settings: Mapping[str, Any], channels: int) -> InputSpec | None:  # noqa: ANN401
+    """How a processor brings images to the network's size; None where that is no stretch, crop or both."""
+    own = any("resize" in vars(kind) or "center_crop" in vars(kind) for kind in _own_kinds(processor))
     convnext = type(processor).__name__.startswith("ConvNext")
-    own_resize = any("resize" in vars(kind) or "center_crop" in vars(kind) for kind in _own_kinds(processor))
-    if not settings.get("do_resize") or settings.get("do_pad") or (own_resize and not convnext):
+    fitted = _of_convnext(settings) if convnext else None if own else _of_most(settings)
+    if fitted is None or not settings.get("do_resize") or settings.get("do_pad"):
         return None
-    size, crop = settings["size"], settings.get("crop_size") if settings.get("do_center_crop") else None
-    filters = {"interpolation": _FILTERS[int(settings["resample"])], "offset": "floor"}
-    shorter = size.get("shortest_edge")
-    if convnext and shorter and not crop:
-        if shorter >= 384:
-            return InputSpec.square(channels, shorter, Geometry("stretch", **filters))
-        resize = int(shorter / settings["crop_pct"])
-        return InputSpec.square(channels, shorter, Geometry("crop", resize=resize, **filters))
-    if set(size) == {"height", "width"} and crop is None:
-        return InputSpec(channels, size["height"], size["width"], Geometry("stretch", **filters))
-    if crop is None:
-        return None
-    if set(size) == {"shortest_edge"}:
-        return InputSpec(channels, crop["height"], crop["width"], Geometry("crop", resize=shorter, **filters))
-    if set(size) == {"height", "width"} and size["height"] == size["width"]:
-        side = None if size == crop else size["height"]
-        return InputSpec(channels, crop["height"], crop["width"], Geometry("stretch", resize=side, **filters))
+    fit, resize, height, width = fitted
+    # transformers cuts off the smaller half first where an odd number of pixels goes
+    geometry = Geometry(fit, resize, _FILTERS[int(settings["resample"])], offset="floor")
+    return InputSpec(channels, height, width, geometry)
+
+
+_Fitted = tuple[Fit, int | None, int, int]
+
+
+def _of_most(settings: Mapping[str, Any]) -> _Fitted | None:
+    """Fit, resize, height and width of a processor with the resize and the crop that most have."""
+    size = settings["size"]
+    crop = settings.get("crop_size") if settings.get("do_center_crop") else None
+    if set(size) == {"height", "width"}:
+        if crop in (None, size):
+            return "stretch", None, size["height"], size["width"]
+        return ("stretch", size["height"], crop["height"], crop["width"]) if size["height"] == size["width"] else None
+    if set(size) == {"shortest_edge"} and crop is not None:
+        return "crop", size["shortest_edge"], crop["height"], crop["width"]
     return None
+
+
+def _of_convnext(settings: Mapping[str, Any]) -> _Fitted | None:
+    """The same of ConvNeXT's processor, which stretches large images and crops small ones."""
+    side = settings["size"].get("shortest_edge")
+    if side is None or settings.get("do_center_crop"):
+        return None
+    return ("stretch", None, side, side) if side >= 384 else ("crop", int(side / settings["crop_pct"]), side, side)
 
 
 def _own_kinds(processor: Any) -> list[type]:  # noqa: ANN401
@@ -187,5 +223,3 @@ def _own_kinds(processor: Any) -> list[type]:  # noqa: ANN401
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
-
-

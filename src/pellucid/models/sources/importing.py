@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from pellucid.models.probe import TOLERANCE, probe_images
+from pellucid.models.sources.opening import Given, open_source
 from pellucid.models.sources.woods2019 import SOURCE, read_woods2019
-from pellucid.models.weights import CARD, WEIGHTS, read_model_card, save_model
+from pellucid.models.weights import CARD, WEIGHTS, load_model, read_model_card, save_model
 from pellucid.types import InputError
 from pellucid.utils.download import digest_of
 from pellucid.utils.resources import nearest
@@ -15,7 +21,7 @@ from pellucid.utils.resources import nearest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.models.classifier import AnyClassifier, ConvolutionalClassifier
 
 
 @dataclass(frozen=True)
@@ -52,10 +58,10 @@ FORMATS: dict[str, PublishedFormat] = {
         {"data": "cifar10", "loss": "cross_entropy", "label_frequencies": [0.1] * 10, "best_constant": [0.1] * 10},
     ),
 }
-"""The formats that `import_model` knows, by name."""
+"""The formats that `import_published` knows, by name."""
 
 
-def import_model(name: str, path: str | Path, folder: str | Path) -> ConvolutionalClassifier:
+def import_published(name: str, path: str | Path, folder: str | Path) -> ConvolutionalClassifier:
     """Write a published network as `weights.safetensors` and `model.toml`.
 
     The card gets the format's fields and a table `imported`: format, file, its SHA-256, source, licence, citation and
@@ -77,7 +83,7 @@ def import_model(name: str, path: str | Path, folder: str | Path) -> Convolution
     known, path, folder = FORMATS[name], Path(path), Path(folder)
     model, options = known.read(path)
     digest = digest_of(path)
-    _check_free(folder, digest)
+    _check_free(folder, lambda card: card.get("imported", {}).get("sha256") == digest)
     imported = {
         "format": name,
         "file": path.name,
@@ -88,18 +94,65 @@ def import_model(name: str, path: str | Path, folder: str | Path) -> Convolution
         "training_options": options,
     }
     save_model(model, folder, extra={**known.card, "imported": imported})
+    model.path, model.card = folder, read_model_card(folder)
     return model
 
 
-def _check_free(folder: Path, digest: str) -> None:
-    """Refuse a folder with a network that is not the one of this file."""
+def import_network(kind: str, name: str, folder: str | Path, given: Given) -> AnyClassifier:
+    """Write a network of others into a model folder: `weights.safetensors`, `model.toml`, and the code of Python code.
+
+    What was written is read again and must give the same outputs; only then does it stand in the folder.
+
+    Args:
+        kind: of the source, one of `SOURCES`.
+        name: as the source calls it.
+        folder: where to write; made if it is missing. The same network may be imported there again.
+        given: what the source does not say, or says otherwise.
+
+    Returns:
+        The classifier, in evaluation mode.
+
+    Raises:
+        InputError: a folder that holds another network; a network that cannot be built again; see also `open_source`.
+    """
+    folder = Path(folder)
+    _check_free(folder, lambda card: _is_of(card, kind, name))
+    model = open_source(kind, name, given)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
+        written = Path(place)
+        save_model(model, written)
+        again = load_model(written, trust_code=True)
+        images = probe_images(*model.input_spec.shape)
+        with torch.no_grad():
+            here, there = model(images), again(images)
+        if float((here - there).abs().max()) > TOLERANCE * max(float(here.max() - here.min()), 1e-6):
+            raise InputError(
+                f"{kind}:{name} gives other outputs when it is built again with the same weights: something that it "
+                "computes with is neither in its weights nor always built the same way."
+            )
+        folder.mkdir(exist_ok=True)
+        for part in sorted(written.iterdir(), key=lambda path: path.name == CARD):  # the card last: it names the rest
+            target = folder / part.name
+            if target.is_dir():
+                shutil.rmtree(target)
+            part.replace(target)
+    again.path = folder
+    return again
+
+
+def _is_of(card: dict[str, Any], kind: str, name: str) -> bool:
+    source = card.get("source", {})
+    return source.get("kind") == kind and source.get("name") in (name, Path(name).name)
+
+
+def _check_free(folder: Path, same: Callable[[dict[str, Any]], bool]) -> None:
+    """Refuse a folder with a network that is not the same."""
     if folder.is_file():
         raise InputError(f"{folder} is a file; --out names a folder.")
     held = [name for name in ("run.toml", CARD, WEIGHTS) if (folder / name).exists()]
     if not held:
         return
-    if CARD in held and "run.toml" not in held:
-        imported = read_model_card(folder).get("imported")
-        if isinstance(imported, dict) and imported.get("sha256") == digest:
-            return
+    if CARD in held and "run.toml" not in held and same(read_model_card(folder)):
+        return
     raise InputError(f"{folder} holds another network already ({', '.join(held)}). Choose another --out.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from pellucid.models.card import card_input
 from pellucid.models.classifier import WrappedClassifier, wrap
 from pellucid.models.probe import check_classifier
 from pellucid.models.sources.checkpoint import first_of, fit_to, load_exactly, read_nested
+from pellucid.models.sources.python import checked_code
 from pellucid.models.sources.registry import find_source
 from pellucid.models.sources.source import Built, Request, Source, SourceEntry
 from pellucid.models.split import find_split
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 
     from pellucid.models.outputs import OutputKind
     from pellucid.types import Task
+
+
+_HALF = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -77,24 +83,97 @@ def open_source(kind: str, name: str, given: Given) -> WrappedClassifier:
     _to_single_precision(built.module)
     for parameter in built.module.parameters():
         parameter.requires_grad_(True)
-    model = find_split(_wrapped(f"{kind}:{name}", built, given))
+    model = _wrapped(f"{kind}:{name}", built, given)
     model.source = Source(
         kind,
-        name,
+        _main_file(name) if built.code else name,
         built.options,
         built.code,
         "" if weights is None else weights.name,
         "" if weights is None else digest_of(weights),
     )
-    model.thresholds = None if built.thresholds is None or given.classes is not None else tuple(built.thresholds)
-    return model.eval()
+    if built.thresholds is not None and given.classes is None:
+        model.card = {"thresholds": list(built.thresholds)}
+    return with_split(model).eval()
+
+
+def _main_file(name: str) -> str:
+    """``folder/mymodel.py:build`` as ``mymodel.py:build``: the copy lies beside the model's weights."""
+    file, _, factory = name.rpartition(":")
+    return f"{Path(file).name}:{factory}"
+
+
+def source_tables(model: WrappedClassifier) -> dict[str, Any]:
+    """The tables of a card that say whose network a model is: `source` and `outputs`; and its thresholds."""
+    source = model.source
+    assert source is not None
+    table = {
+        "kind": source.kind,
+        "name": source.name,
+        "options": dict(source.options),
+        "code_sha256": {name: hashlib.sha256(content).hexdigest() for name, content in source.code.items()},
+        "weights": source.weights,
+        "weights_sha256": source.weights_sha256,
+    }
+    thresholds = {"thresholds": model.card["thresholds"]} if "thresholds" in model.card else {}
+    return {"source": table, "outputs": {"kind": model.outputs}, **thresholds}
+
+
+def reopen(card: Mapping[str, Any], folder: Path, *, trust_code: bool) -> WrappedClassifier:
+    """The classifier of a card with the table `source`, without its weights.
+
+    Raises:
+        InputError: code in the folder that is not trusted, or that was altered; a library that is missing, or that
+            does not know the network any more.
+    """
+    table = card["source"]
+    entry = find_source(table["kind"])
+    digests = table.get("code_sha256", {})
+    if digests and not trust_code:
+        raise InputError(
+            f"{folder} brings Python code of its own ({first_of(digests)}), which would run with all your rights. If "
+            "you trust whoever made it, say so: --trust-code on the command line, trust_code=True in Python."
+        )
+    code = checked_code(folder, digests) if digests else {}
+    source = Source(
+        table["kind"],
+        table["name"],
+        table.get("options", {}),
+        code,
+        table.get("weights", ""),
+        table.get("weights_sha256", ""),
+    )
+    try:
+        module = entry.rebuild(source, folder)
+    except InputError:
+        raise
+    except Exception as error:  # of a library: another version may know other names and options
+        raise InputError(f"{folder}: {entry.kind} cannot build {source.name} again: {error}") from error
+    model = wrap(
+        module.float() if any(p.dtype in _HALF for p in module.parameters()) else module,
+        mean=card["input"]["mean"],
+        std=card["input"]["std"],
+        task=card["task"],
+        classes=card["classes"],
+        input_spec=card_input(card),
+        outputs=card["outputs"]["kind"],
+    )
+    model.source = source
+    return model
+
+
+def with_split(model: WrappedClassifier) -> WrappedClassifier:
+    """The model with its feature map and head where they are found, and with all else that it had."""
+    split = find_split(model)
+    split.source, split.card, split.path = model.source, model.card, model.path
+    return split
 
 
 def _loaded(entry: SourceEntry, name: str, given: Given, built: Built, path: Path) -> Built:
     """The network with the weights of a file, built anew for as many outputs as these have."""
     tensors, inside = read_nested(path)
     state, notes = _named_as(built, tensors, path)
-    count = _outputs_of(built.module, state)
+    count = _outputs_of(built.module, state) if entry.counts else None
     if count is not None:
         wanted = None if given.classes is None else len(given.classes)
         if wanted is None:
@@ -125,9 +204,7 @@ def _outputs_of(module: nn.Module, state: Mapping[str, Tensor]) -> int | None:
     """How many outputs weights have that differ from a module's in the size of their head alone; None otherwise."""
     own = {name: tensor.shape for name, tensor in module.state_dict().items() if isinstance(tensor, torch.Tensor)}
     differing = [name for name, tensor in state.items() if name in own and tensor.shape != own[name]]
-    heads = [
-        name for name in differing if state[name].ndim and state[name].shape[1:] == own[name][1:]
-    ]
+    heads = [name for name in differing if state[name].ndim and state[name].shape[1:] == own[name][1:]]
     counts = {state[name].shape[0] for name in heads}
     return counts.pop() if len(counts) == 1 and len(heads) == len(differing) else None
 
@@ -138,8 +215,8 @@ def _check_trained(entry: SourceEntry, name: str, given: Given, built: Built) ->
     drawn = [key for key, tensor in built.module.state_dict().items() if not _same(tensor, again.get(key))]
     if drawn:
         raise InputError(
-            f"{entry.kind}:{name} makes a network with other weights each time ({first_of(drawn)}): it was not trained. "
-            "Give weights, the file that they were saved to."
+            f"{entry.kind}:{name} makes a network with other weights each time ({first_of(drawn)}): it was not "
+            "trained. Give weights, the file that they were saved to."
         )
 
 
@@ -151,7 +228,7 @@ def _same(one: object, other: object) -> bool:
 
 def _to_single_precision(module: nn.Module) -> None:
     """Weights of half precision in single: gradients and small perturbations do not fit into half."""
-    kinds = {p.dtype for p in module.parameters() if p.dtype in (torch.float16, torch.bfloat16)}
+    kinds = {p.dtype for p in module.parameters() if p.dtype in _HALF}
     if kinds:
         module.float()
         named = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))

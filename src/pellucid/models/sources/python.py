@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import shutil
 import sys
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -13,7 +14,7 @@ from torch import nn
 
 from pellucid.models.sources.source import Built, Request, Source
 from pellucid.types import InputError
-from pellucid.utils.resources import nearest
+from pellucid.utils.resources import nearest, whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,12 +42,23 @@ def build(request: Request) -> Built:
     return Built(module, options=request.options, code=code)
 
 
-def rebuild(folder: Path, source: Source, digests: Mapping[str, str]) -> nn.Module:
-    """The module of a model folder's own copy of the code; see `checked_code`."""
+def rebuild(source: Source, folder: Path) -> nn.Module:
+    """The module of a model folder's own copy of the code, which `checked_code` has looked at."""
     main, _, factory = source.name.rpartition(":")
-    checked_code(folder, digests)
     module, _ = _run((folder / CODE).resolve(), Path(main).name, factory, source.options)
     return module
+
+
+def write_code(folder: Path, code: Mapping[str, bytes]) -> None:
+    """Copy the files of code into a model folder, and take away those of an earlier model there."""
+    place = folder / CODE
+    if place.is_dir():
+        shutil.rmtree(place)
+    for name, content in code.items():
+        target = place / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(target) as part:
+            part.write_bytes(content)
 
 
 def checked_code(folder: Path, digests: Mapping[str, str]) -> dict[str, bytes]:
@@ -95,15 +107,13 @@ def _run(root: Path, main: str, factory: str, options: Mapping[str, Any]) -> tup
             module = make(**options)
         except Exception as error:
             given = ", ".join(f"{key}={value!r}" for key, value in options.items())
-            raise InputError(
-                f"{factory}({given}) of {root / main} raised {type(error).__name__}: {error}"
-            ) from error
+            raise InputError(f"{factory}({given}) of {root / main} raised {type(error).__name__}: {error}") from error
         if not isinstance(module, nn.Module):
             raise InputError(
                 f"{factory}() of {root / main} must return a torch.nn.Module; it returned {type(module).__name__}."
             )
         paths = {path for new in sys.modules.keys() - before if (path := _file_in(sys.modules[new], root))}
-    return module, {path.relative_to(root).as_posix(): path.read_bytes() for path in {*paths, root / main}}
+    return module, {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted({*paths, root / main})}
 
 
 def _file_in(module: ModuleType, root: Path) -> Path | None:

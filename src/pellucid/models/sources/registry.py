@@ -22,6 +22,7 @@ SOURCES: dict[str, SourceEntry] = {
             "mymodel.py:build",
             python.build,
             python.rebuild,
+            counts=False,
         ),
         SourceEntry(
             "timm", "a network of timm", "resnet50.a1_in1k", timm.build, timm.rebuild, extra="timm", package="timm"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -103,18 +102,20 @@ class SourceEntry:
         title: what it is, in one line.
         example: a name that it knows.
         build: a network with what is known of it.
-        rebuild: the module of a card, without weights: `rebuild(source)`.
+        rebuild: the module of a card, without weights: `rebuild(source, folder)`.
         extra: of Pellucid, that installs its library; empty where none is needed.
         package: that library.
+        counts: whether `build` makes as many outputs as it is asked for.
     """
 
     kind: str
     title: str
     example: str
     build: Callable[[Request], Built]
-    rebuild: Callable[[Source], nn.Module]
+    rebuild: Callable[[Source, Path], nn.Module]
     extra: str = ""
     package: str = ""
+    counts: bool = True
 
 
 def distinct(names: Sequence[str]) -> tuple[str, ...]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pellucid.models.sources.source import Built, Request, Source, distinct, similar
-from pellucid.types import Geometry, InputError, InputSpec
+from pellucid.types import Geometry, InputError, InputSpec, Interpolation
 from pellucid.utils.resources import optional
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
 
@@ -30,22 +33,36 @@ def build(request: Request) -> Built:
     config = dict(getattr(module, "pretrained_cfg", {}))
     if config.get("architecture"):
         options["architecture"] = config["architecture"]
+    options["num_classes"] = int(module.num_classes)
     channels = int(options.get("in_chans", 3))
-    own = channels == len(config.get("mean") or ())
-    count = int(module.num_classes)
+    said = read_config(module, channels)
+    return replace(said, options=options, classes=said.classes or _imagenet(config, module), loaded=request.weights)
+
+
+def read_config(module: nn.Module, channels: int | None = None) -> Built:
+    """What a network of timm says of itself in its `pretrained_cfg`, as timm's own evaluation understands it.
+
+    Args:
+        module: of timm.
+        channels: of its images; those of its configuration by default.
+    """
+    config: dict[str, Any] = dict(getattr(module, "pretrained_cfg", None) or {})
+    shape = config.get("input_size") or (None, None, None)
+    channels = channels or shape[0]
+    mean, std = config.get("mean"), config.get("std")
+    own = mean is not None and std is not None and channels == len(mean)
+    named = list(map(str, config.get("label_names") or ()))
+    same = bool(named) and len(named) == getattr(module, "num_classes", None)
     return Built(
         module,
-        options=options | {"num_classes": count},
-        classes=_classes(config) if count == config.get("num_classes") else None,
-        task="multiclass" if count == config.get("num_classes") else None,
-        input_spec=_input_spec(timm, module, channels),
-        mean=config["mean"] if own else None,
-        std=config["std"] if own else None,
-        loaded=request.weights,
+        classes=distinct(named) if same else None,
+        input_spec=None if None in shape or channels is None else _input_spec(config, channels),
+        mean=mean if own else None,
+        std=std if own else None,
     )
 
 
-def rebuild(source: Source) -> nn.Module:
+def rebuild(source: Source, _folder: Path) -> nn.Module:
     """The module of a card, without weights."""
     options = dict(source.options)
     module: nn.Module = _library().create_model(options.pop("architecture", source.name), pretrained=False, **options)
@@ -61,31 +78,28 @@ def _similar(timm: Any, name: str) -> str:  # noqa: ANN401
     return "" if name in known or ":" in name else f". {similar(name, known)}"
 
 
-def _classes(config: dict[str, Any]) -> tuple[str, ...] | None:
-    """The names that the configuration has, or of ImageNet the WordNet ids, as folders of its images are called."""
+def _imagenet(config: dict[str, Any], module: nn.Module) -> tuple[str, ...] | None:
+    """Of a network of ImageNet the WordNet ids, as the folders of its images are called."""
     from timm.data import ImageNetInfo, infer_imagenet_subset
 
-    if config.get("label_names"):
-        return distinct(list(map(str, config["label_names"])))
     subset = infer_imagenet_subset(config)
     names = ImageNetInfo(subset).label_names() if subset else []
-    return tuple(names) if len(names) == config["num_classes"] else None
+    return tuple(names) if len(names) == module.num_classes else None
 
 
-def _input_spec(timm: Any, module: nn.Module, channels: int) -> InputSpec | None:  # noqa: ANN401
+def _input_spec(config: dict[str, Any], channels: int) -> InputSpec | None:
     """The images of timm's own evaluation; None where it prepares them in a way that Pellucid does not know."""
-    from timm.data import resolve_model_data_config
-
-    config = resolve_model_data_config(module)
     _, height, width = config["input_size"]
-    scale = [math.floor(side / config["crop_pct"]) for side in (height, width)]
-    filters = {"interpolation": config["interpolation"]}
-    if config["crop_mode"] == "center" and scale[0] == scale[1]:
-        geometry = Geometry("crop", resize=scale[0], **filters)
-    elif config["crop_mode"] == "squash" and scale[0] == scale[1]:
-        geometry = Geometry("stretch", resize=scale[0] if scale[0] != height else None, **filters)
-    elif config["crop_mode"] == "border" and config["crop_pct"] == 1 and len({*config["mean"]}) == 1:
-        geometry = Geometry("pad", fill=config["mean"][0], **filters)
+    part = float(config.get("crop_pct") or 0.875)  # timm's own default
+    scale = [math.floor(side / part) for side in (height, width)]
+    kind: Interpolation = config.get("interpolation") or "bicubic"
+    mode, mean = config.get("crop_mode") or "center", list(config.get("mean") or ())
+    if mode == "center" and scale[0] == scale[1]:
+        geometry = Geometry("crop", resize=scale[0], interpolation=kind)
+    elif mode == "squash" and scale[0] == scale[1]:
+        geometry = Geometry("stretch", resize=scale[0] if scale[0] != height else None, interpolation=kind)
+    elif mode == "border" and part == 1 and len(set(mean)) == 1:
+        geometry = Geometry("pad", fill=round(255 * mean[0]) / 255, interpolation=kind)
     else:
         return None
     return InputSpec(channels, height, width, geometry)

@@ -9,6 +9,8 @@ from pellucid.types import Geometry, InputError, InputSpec
 from pellucid.utils.resources import nearest, optional
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
 
@@ -51,7 +53,7 @@ def build(request: Request) -> Built:
     )
 
 
-def rebuild(source: Source) -> nn.Module:
+def rebuild(source: Source, _folder: Path) -> nn.Module:
     """The module of a card, without weights."""
     models = _library()
     name, _ = _find(models, source.name)

@@ -48,8 +48,8 @@ def build(request: Request) -> Built:
             weights = Path(_library().models.get_weights(request.name))
         except Exception as error:  # between here and the server
             raise InputError(
-                f"torchxrayvision could not fetch {facts['weights_url']}: {error}. Fetch that file yourself and give it "
-                "as weights."
+                f"torchxrayvision could not fetch {facts['weights_url']}: {error}. Fetch that file yourself and "
+                "give it as weights."
             ) from error
     size = int(facts["input_resolution"])
     options = {**request.options, "count": count}
@@ -69,7 +69,7 @@ def build(request: Request) -> Built:
     )
 
 
-def rebuild(source: Source) -> nn.Module:
+def rebuild(source: Source, _folder: Path) -> nn.Module:
     """The module of a card, without weights."""
     _library()
     return _module(source.name, source.options)
@@ -84,13 +84,15 @@ def _module(name: str, options: Mapping[str, Any]) -> nn.Module:
     rest = {key: value for key, value in options.items() if key != "count"}
     if name.startswith("resnet"):  # torchxrayvision's own class always fetches the weights
         models = optional("torchvision", "torchxrayvision", "a network of torchxrayvision").models
-        network: nn.Module = models.get_model(name.partition("-")[0], weights=None, num_classes=options["count"], **rest)
+        network: nn.Module = models.get_model(
+            name.partition("-")[0], weights=None, num_classes=options["count"], **rest
+        )
         network.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
         return network
     models = _library().models
     # beside its ten short names, all are called after the network
-    architecture = name.partition("-")[0] if name.startswith("densenet") else "densenet121"
-    settings = {**models.get_densenet_params(architecture), **rest}
+    named = name.partition("-")[0] if name.startswith("densenet") else "densenet121"
+    settings = {**models.get_densenet_params(named), **rest}
     densenet: nn.Module = models.DenseNet(num_classes=options["count"], in_channels=1, **settings)
     return densenet
 

@@ -12,7 +12,7 @@ from pellucid.data.cache.pixels import materialize
 from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.shortcut import ShortcutTask, removal_effects, shortcut_task
 from pellucid.models.inference import as_pixels, predict
-from pellucid.models.weights import load_model, read_model_card
+from pellucid.models.weights import load_trained, read_model_card
 from pellucid.study.evaluation import evaluate_run, seen_before
 from pellucid.study.evaluation_data import EvaluationData, RunEvaluation, prepare_evaluation_data
 from pellucid.types import device_of
@@ -98,7 +98,7 @@ def measure(study: StudyConfig, run: PlannedRun, data: LoopData, folder: Path, d
     )
 
     def found() -> dict[str, npt.NDArray[Any]]:
-        network = load_model(run.folder, device)
+        network = load_trained(run.folder, device)
         arrays: dict[str, npt.NDArray[Any]] = {"telling": predict(network, data.telling_images)}
         for method in methods:
             arrays |= {f"share_{method}_{place}": s for place, s in _shares(network, data.shortcut, method).items()}

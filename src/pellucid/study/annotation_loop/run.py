@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from pellucid.data.cache.pixels import materialize
-from pellucid.models.weights import load_model
+from pellucid.models.weights import load_trained
 from pellucid.report.pages.annotation_loop import write_loop_report
 from pellucid.study.annotation_loop.config import BASE
 from pellucid.study.annotation_loop.measures import measure, prepare_loop_data
@@ -178,7 +178,7 @@ def run_loop(
     first = study.seeds[0]
     before_and_after = [LoopRun(first, BASE, 0), LoopRun(first, loop.control.label, loop.aim)]
     before_and_after.append(LoopRun(first, loop.marking[0].label, loop.aim))
-    networks = {c.name: load_model(context.run_of(c).folder, _judging(device)) for c in before_and_after}
+    networks = {c.name: load_trained(context.run_of(c).folder, _judging(device)) for c in before_and_after}
     return write_loop_report(results, loop_panels(study, data, networks), out)
 
 
@@ -221,7 +221,7 @@ def _hold(context: LoopContext, key: tuple[int, Acquisition]) -> None:
     seed, order = key
     hold_session(
         context.training,
-        load_model(context.base(seed).folder, _judging(context.device)),
+        load_trained(context.base(seed).folder, _judging(context.device)),
         context.session(seed, order),
         order=order,
         finding=context.finding,
