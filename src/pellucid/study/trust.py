@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pellucid.evaluation.trust.findings import TrustSettings
 from pellucid.evaluation.trust.run import check_methods, judge_all
 from pellucid.evaluation.trust.samples import gather_trust_samples
-from pellucid.models.weights import load_model, read_model_card
+from pellucid.models.weights import load_trained, read_model_card
 from pellucid.utils.results_store import ResultsStore
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def judge_trust(
         run, card = firsts[variant.label], read_model_card(firsts[variant.label].folder)
         compared = [r for r in runs if r.label == run.label and r is not run]
         compared += [r for label, r in firsts.items() if label != run.label]
-        network = load_model(run.folder, device)
-        others = {f"{r.label}, seed {r.seed}": load_model(r.folder, device) for r in compared}
+        network = load_trained(run.folder, device)
+        others = {f"{r.label}, seed {r.seed}": load_trained(r.folder, device) for r in compared}
         finding = study.data.options.get("shortcut")
         samples = gather_trust_samples(network, data.test, finding=finding, limit=config.limit, cache=cache)
         check_methods(network, samples, config.methods)
