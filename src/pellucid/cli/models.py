@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from pellucid.cli.options import Model, Out, TrustCode, key_values, show, split_names, wrote
+from pellucid.cli.options import Model, Out, TrustCode, key_values, show, wrote
 
 if TYPE_CHECKING:
     from pellucid.models.classifier import AnyClassifier
@@ -195,6 +195,8 @@ def import_model(
 
 def _names(text: str) -> list[str]:
     """Names separated by commas, or those of a text file with one a line."""
+    from pellucid.utils.settings import split_names
+
     path = Path(text)
     if path.is_file():
         return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
