@@ -119,9 +119,7 @@ def serve(
     check = ImageCheck(network.path, refuse=False)
     if second is not None:
         ImageCheck(second.path, refuse=False).check_decoding(dataset)
-    service = open_service(
-        dataset, network, store, name=str(model), compare_with=second, options=options, check=check
-    )
+    service = open_service(dataset, network, store, name=str(model), compare_with=second, options=options, check=check)
     tell_seen(check.found(), judging=False)
     typer.echo(f"{len(service.dataset)} images of {data}/{split}; annotations go to {store_name(store)}")
     serve(service, access, say=typer.echo, open_page=open_page)
