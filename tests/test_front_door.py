@@ -247,7 +247,7 @@ class Timm(nn.Module):
 
 
 class Tokens(nn.Module):
-    """A head without a feature map that is pooled."""
+    """A head on a feature map of which it takes the largest values, not the mean."""
 
     def __init__(self):
         super().__init__()
@@ -261,7 +261,7 @@ SHAPE = {"size": 24, "mean": [0.5] * 3, "std": [0.25] * 3}
 
 
 @pytest.mark.parametrize(("kind", "settings"), [(Residual, SHAPE), (Dense, SHAPE), (Timm, {})])
-def test_wrap_finds_features_and_head_by_their_names(kind, settings):
+def test_wrap_finds_features_and_head_by_what_they_compute(kind, settings):
     torch.manual_seed(1)
     module = kind()
     model = pl.wrap(module, ["cat", "dog"], **settings)
@@ -279,8 +279,9 @@ def test_wrap_asks_for_what_nobody_says():
         pl.wrap(Residual(), ["cat", "dog"])
     model = pl.wrap(Tokens(), ["cat", "dog"], **SHAPE)
     assert pl.explain(model, torch.rand(1, 3, 24, 24), "saliency").maps.shape == (1, 24, 24)
-    with pytest.raises(InputError, match="give wrap"):
+    with pytest.raises(InputError, match=r"ends in pooling and one linear layer.*use grad-cam"):
         pl.explain(model, torch.rand(1, 3, 24, 24), "cam")
+    assert pl.explain(model, torch.rand(1, 3, 24, 24), "grad-cam").maps.shape == (1, 24, 24)
 
 
 def test_a_wrapped_model_is_judged_as_a_loaded_one(model, test_part):

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from pellucid.annotator.worker import SOON, WANTED, Picture, PictureCache, Worker
-from pellucid.explainers import EXPLAINERS, explain
+from pellucid.explainers import explain
+from pellucid.explainers.registry import explains_all_classes_at_once
 from pellucid.models.inference import as_pixels
 from pellucid.types import InputError, device_of
 
@@ -112,7 +113,7 @@ class Explanations:
         missing = [c for c in classes if c not in there]
         if missing:
             batch = as_pixels(self._pictures[row][None], device_of(self._network))
-            if EXPLAINERS[method].all_classes_at_once:
+            if explains_all_classes_at_once(method, self._network):
                 maps = explain(method, self._network, batch, "all").maps[0].float().cpu().numpy()
                 pictures = {c: _heat(heat) for c, heat in enumerate(maps)}
             else:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pellucid.explainers.budget import in_parts
 from pellucid.explainers.explanation import Explanation, resolve_targets, select
-from pellucid.explainers.layers import layer_gradients
+from pellucid.explainers.layers import last_layer, layer_gradients
 from pellucid.models.classifier import frozen
 from pellucid.types import InputError, check_images
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pellucid.explainers.explanation import Targets
+    from pellucid.models.layouts import FeatureLayout
     from pellucid.types import Classifier
 
 
@@ -116,26 +117,31 @@ def grad_cam(
     targets: Targets,
     *,
     layer: str | None = None,
+    layout: FeatureLayout | None = None,
     batch_size: int | None = None,
 ) -> Explanation:
     """Grad-CAM with its ReLU as an explanation; see `grad_cam_maps`.
 
     Args:
-        classifier: with `features` and a `head` on their average, or any torch module where a layer is named.
+        classifier: with `features` and a `head` on their average, with a last feature map that is known by name, as
+            that of a transformer, or any torch module where a layer is named.
         images: (N, C, H, W) in [0, 1].
         targets: class indices (N,), one index for all, or "all".
-        layer: explain at the output of this layer instead of `features`, by its name in `named_modules()`. Then each
-            class costs a backward pass down to it.
+        layer: explain at the output of this layer instead, by its name in the network's `named_modules()`. Then, and
+            where there is no head on the average, each class costs a backward pass down to the layer.
+        layout: how that layer holds its feature map, where it cannot be told by itself.
         batch_size: images at a time; as many as fit in memory by default.
 
     Raises:
-        InputError: as `grad_cam_maps`; an unknown layer, or one that has no feature map.
+        InputError: as `grad_cam_maps`; an unknown layer, one that has no feature map, or whose layout cannot be told.
     """
 
     def at_layer(activations: Tensor, gradients: Tensor) -> Tensor:
         return torch.einsum("nkd,ndhw->nkhw", gradients.mean((3, 4)), activations).relu_()
 
-    return weighted_activations("grad-cam", classifier, images, targets, grad_cam_maps, at_layer, layer, batch_size)
+    return weighted_activations(
+        "grad-cam", classifier, images, targets, grad_cam_maps, at_layer, layer, layout, batch_size
+    )
 
 
 def weighted_activations(
@@ -146,9 +152,10 @@ def weighted_activations(
     at_features: Callable[[Classifier, Tensor], Tensor],
     at_layer: Callable[[Tensor, Tensor], Tensor],
     layer: str | None,
+    layout: FeatureLayout | None,
     batch_size: int | None,
 ) -> Explanation:
-    """A method of Grad-CAM's family: at the last feature map through the head alone, or at a layer that is named.
+    """A method of Grad-CAM's family: at the last feature map through the head alone, or at a layer.
 
     Args:
         name: of the method.
@@ -158,14 +165,22 @@ def weighted_activations(
         at_features: classifier and images → maps (N, K, h, w).
         at_layer: activations (N, D, h, w) and gradients (N, K, D, h, w) → maps (N, K, h, w).
         layer: its name, or None for the last feature map.
+        layout: of the layer, where it cannot be told.
         batch_size: images at a time; as many as fit in memory by default.
+
+    Raises:
+        InputError: a layout without a layer.
     """
     indices = resolve_targets(classifier, images, targets)
+    if layout is not None and layer is None:
+        raise InputError("layout= says how the layer that layer= names holds its map: name that layer as well.")
+    if layer is None and not has_head(classifier):
+        layer = last_layer(classifier)
 
     def maps_of(part: Tensor, aims: Tensor | None) -> Tensor:
         if layer is None:
             return select(at_features(classifier, part), aims)
-        maps = at_layer(*layer_gradients(classifier, part, aims, layer))
+        maps = at_layer(*layer_gradients(classifier, part, aims, layer, layout))
         return maps if aims is None else maps[:, 0]
 
     maps = in_parts(maps_of, classifier, images, indices, batch_size)
@@ -173,15 +188,25 @@ def weighted_activations(
     return Explanation(maps, "heatmap", name, indices, gradient_evaluations=cost, forward_passes=1)
 
 
+def has_head(classifier: Classifier) -> bool:
+    """Whether the rest of a classifier after its feature map is known: what CAM needs, and makes Grad-CAM cheap."""
+    return isinstance(getattr(classifier, "head", None), nn.Module) and hasattr(classifier, "features")
+
+
 def _head_of(classifier: Classifier, what: str) -> nn.Module:
     head = getattr(classifier, "head", None)
-    if not isinstance(head, nn.Module) or not hasattr(classifier, "features"):
+    if isinstance(head, nn.Module) and hasattr(classifier, "features"):
+        return head
+    if last_layer(classifier) is not None:
         raise InputError(
-            f"{what} needs the feature map that the network pools and the head behind it, which this "
-            "classifier does not name: give wrap() features= and head=, name a layer for grad-cam (layer=), or use "
-            "saliency, which needs none."
+            f"{what} needs a network that ends in pooling and one linear layer, and more follows this one's last "
+            "feature map: use grad-cam."
         )
-    return head
+    raise InputError(
+        f"{what} needs the feature map that the network pools and the head behind it, which this "
+        "classifier does not name: give wrap() features= and head=, name a layer for grad-cam (layer=), or use "
+        "saliency, which needs none."
+    )
 
 
 def _features(classifier: Classifier, images: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pellucid.explainers.explanation import Explanation, Targets
+    from pellucid.models.layouts import FeatureLayout
     from pellucid.types import Classifier
 
 
@@ -21,6 +22,7 @@ def grad_cam_plus_plus(
     targets: Targets,
     *,
     layer: str | None = None,
+    layout: FeatureLayout | None = None,
     batch_size: int | None = None,
 ) -> Explanation:
     """``ReLU(Σ_k w_k A_k)`` with ``w_k = Σ_ij α_kij ReLU(g_kij)``, ``α = g² / (2 g² + g³ Σ A_k)``, ``g = ∂f_c/∂A``.
@@ -30,11 +32,13 @@ def grad_cam_plus_plus(
     from the head alone and is the same at every position: all classes cost one forward pass.
 
     Args:
-        classifier: with `features` and a `head` on their average, or any torch module where a layer is named.
+        classifier: with `features` and a `head` on their average, with a last feature map that is known by name, as
+            that of a transformer, or any torch module where a layer is named.
         images: (N, C, H, W) in [0, 1].
         targets: class indices (N,), one index for all, or "all".
-        layer: explain at the output of this layer instead of `features`, by its name in `named_modules()`. Then each
-            class costs a backward pass down to it.
+        layer: explain at the output of this layer instead, by its name in the network's `named_modules()`. Then, and
+            where there is no head on the average, each class costs a backward pass down to the layer.
+        layout: how that layer holds its feature map, where it cannot be told by itself.
         batch_size: images at a time; as many as fit in memory by default.
 
     Returns:
@@ -48,7 +52,9 @@ def grad_cam_plus_plus(
         Chattopadhay et al. 2018, "Grad-CAM++: generalized gradient-based visual explanations", arXiv 1710.11063,
         equations 5 and 19.
     """
-    return weighted_activations("grad-cam++", classifier, images, targets, _at_features, _at_layer, layer, batch_size)
+    return weighted_activations(
+        "grad-cam++", classifier, images, targets, _at_features, _at_layer, layer, layout, batch_size
+    )
 
 
 def _at_features(classifier: Classifier, images: Tensor) -> Tensor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pellucid.explainers.activation_maps import cam, grad_cam
+from pellucid.explainers.activation_maps import cam, grad_cam, has_head
 from pellucid.explainers.adversarial import adversarial
 from pellucid.explainers.explanation import Explanation
 from pellucid.explainers.grad_cam_plus_plus import grad_cam_plus_plus
@@ -18,10 +18,13 @@ from pellucid.explainers.occlusion import occlusion
 from pellucid.explainers.rise import rise
 from pellucid.explainers.smoothgrad import smoothgrad
 from pellucid.explainers.surrogates import kernel_shap, lime
+from pellucid.models.layouts import LAYOUTS, Layout
 from pellucid.utils.registry import Registry, Selection
 
+if TYPE_CHECKING:
+    from pellucid.types import Classifier
+
 Explainer = Callable[..., Explanation]  # (classifier, images, targets, **options)
-Layout = Literal["nchw"]
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,10 @@ class ExplainerEntry:
         signed: whether a map has a meaningful zero: above it a pixel speaks for the class, below it against.
         fine: whether a map changes from pixel to pixel, too fine to be read on top of an image or to have regions.
         differentiable: whether an attack on the explanation goes through it (`manipulation.gradient_maps`).
-        all_classes_at_once: whether one forward pass gives the maps of all classes.
-        layouts: of the classifier's feature map, those that the method can read: `nchw` is (N, D, h, w). Empty where
-            it needs no feature map and takes any classifier.
+        all_classes_at_once: whether one forward pass gives the maps of all classes, where the classifier ends in a
+            head on the mean of its feature map; see `explains_all_classes_at_once`.
+        layouts: of the classifier's feature map, those that the method can read (`models.layouts`). Empty where it
+            needs no feature map and takes any classifier.
     """
 
     name: str
@@ -58,7 +62,7 @@ class ExplainerEntry:
 
         Example:
             >>> EXPLAINERS["grad-cam"].options
-            ('layer', 'batch_size')
+            ('layer', 'layout', 'batch_size')
         """
         parameters = inspect.signature(self.explainer).parameters.values()
         return tuple(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
@@ -73,11 +77,11 @@ EXPLAINERS = Registry(
     "pellucid.explainers",
     ExplainerEntry,
     (
-        ExplainerEntry("cam", "CAM", cam, differentiable=True, all_classes_at_once=True, layouts=("nchw",)),
+        ExplainerEntry("cam", "CAM", cam, differentiable=True, all_classes_at_once=True, layouts=LAYOUTS),
         ExplainerEntry(
-            "grad-cam", "Grad-CAM", grad_cam, differentiable=True, all_classes_at_once=True, layouts=("nchw",)
+            "grad-cam", "Grad-CAM", grad_cam, differentiable=True, all_classes_at_once=True, layouts=LAYOUTS
         ),
-        ExplainerEntry("grad-cam++", "Grad-CAM++", grad_cam_plus_plus, all_classes_at_once=True, layouts=("nchw",)),
+        ExplainerEntry("grad-cam++", "Grad-CAM++", grad_cam_plus_plus, all_classes_at_once=True, layouts=LAYOUTS),
         ExplainerEntry("saliency", "Saliency", saliency_explanation, fine=True, differentiable=True),
         ExplainerEntry("smoothgrad", "SmoothGrad", smoothgrad, fine=True),
         ExplainerEntry(
@@ -102,6 +106,14 @@ HEATMAPS = Selection(EXPLAINERS, lambda entry: entry.kind == "heatmap")
 
 DIFFERENTIABLE = Selection(EXPLAINERS, lambda entry: entry.differentiable)
 """The methods whose explanation can be attacked."""
+
+
+def explains_all_classes_at_once(name: str, classifier: Classifier, layer: str | None = None) -> bool:
+    """Whether one forward pass gives a method's maps of all classes of this classifier, at a layer that is named."""
+    entry = EXPLAINERS[name]
+    if not entry.all_classes_at_once:
+        return False
+    return not entry.layouts or (layer is None and has_head(classifier))
 
 
 def is_signed(name: str) -> bool:

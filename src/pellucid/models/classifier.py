@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pellucid.models.layouts import outputs_at
 from pellucid.models.outputs import OutputKind, as_logits, raw_outputs
 from pellucid.types import InputError, InputSpec
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from pellucid.models.layouts import LastMap, Layout
     from pellucid.models.sources.source import Source
     from pellucid.types import Classifier, Task
 
@@ -144,6 +147,7 @@ class WrappedClassifier(_Normalised):
     Attributes:
         module: normalised images (N, C, H, W) → its outputs, see `outputs.raw_outputs`.
         outputs: what these are, `logits` or `probabilities`.
+        last_map: where its last feature map is, by name; None where that is not known, or given as functions.
     """
 
     def __init__(
@@ -158,15 +162,19 @@ class WrappedClassifier(_Normalised):
         outputs: OutputKind = "logits",
         features: Callable[[Tensor], Tensor] | None = None,
         head: nn.Module | None = None,
+        last_map: LastMap | None = None,
     ) -> None:
         super().__init__(task=task, classes=classes, input_spec=input_spec, mean=mean, std=std)
         if outputs not in get_args(OutputKind):
             raise InputError(f"outputs must be one of {', '.join(get_args(OutputKind))}; found {outputs!r}.")
         if (features is None) != (head is None):
             raise InputError("features and head describe one split of the network: give both or neither.")
+        if features is not None and last_map is not None:
+            raise InputError("the last feature map is given twice: as features= and as last_map=.")
         self.module = module
         self.outputs: OutputKind = outputs
         self.architecture: Architecture | None = None
+        self.last_map = last_map
         # in a tuple, because both are parts of `module`: registered, their weights would be listed twice
         self._split = None if features is None or head is None else (features, head)
 
@@ -176,24 +184,47 @@ class WrappedClassifier(_Normalised):
         return self._split or ()
 
     @property
+    def feature_layer(self) -> str | None:
+        """The name, inside `module`, of the layer that puts out the last feature map; None where none is known."""
+        return None if self.last_map is None else self.last_map.layer
+
+    @property
+    def layout(self) -> Layout | None:
+        """How that layer puts it out."""
+        return None if self.last_map is None else self.last_map.layout.name
+
+    @property
     def has_linear_head(self) -> bool:
         """Whether the logits are one linear layer on the pooled feature map."""
         return isinstance(self.head, nn.Linear)
 
     @property
     def head(self) -> nn.Module | None:
-        """Pooled features (N, D) to logits (N, K), or None where `wrap` was not told."""
-        return self._split[1] if self._split is not None else None
+        """Pooled features (N, D) to logits (N, K); None where more, or something else, follows the feature map."""
+        if self._split is not None:
+            return self._split[1]
+        return None if self.last_map is None or self.last_map.head is None else self._part(self.last_map.head)
+
+    def _part(self, name: str) -> nn.Module:
+        try:
+            return self.module.get_submodule(name)
+        except AttributeError as error:
+            raise InputError(f"the wrapped network has no layer {name!r}, which its last feature map names.") from error
 
     def features(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) in [0, 1] to the last feature map (N, D, h, w).
 
         Raises:
-            InputError: `wrap` was not told where the features are.
+            InputError: nobody knows where the features are.
         """
-        if self._split is None:
+        if self._split is not None:
+            return self._split[0](self._cast(self.normalise(images)))
+        if self.last_map is None:
             raise InputError("this wrapped network has no known feature map: give wrap() features= and head=.")
-        return self._split[0](self._cast(self.normalise(images)))
+        with outputs_at(self._part(self.last_map.layer)) as found:
+            self.module(self._cast(self.normalise(images)))
+        feature_map = self.last_map.layout.to_map(found[0], (images.shape[2], images.shape[3]))
+        return F.relu(feature_map) if self.last_map.rectified else feature_map
 
     def _cast(self, images: Tensor) -> Tensor:
         """Images in the precision of the module's weights, where that is one of half or double precision."""
@@ -230,6 +261,7 @@ def wrap(
     outputs: OutputKind = "logits",
     features: Callable[[Tensor], Tensor] | None = None,
     head: nn.Module | None = None,
+    last_map: LastMap | None = None,
 ) -> WrappedClassifier:
     """Make a classifier of any module that returns logits or probabilities.
 
@@ -245,6 +277,7 @@ def wrap(
         features: normalised images → the feature map (N, D, h, w) that the network pools, a part or bound
             method of `module`. Together with `head` it makes class activation maps possible.
         head: pooled features (N, D) → logits (N, K), a part of `module`.
+        last_map: the same by names, in place of `features` and `head`; `models.split.find_last_map` finds it.
 
     Raises:
         InputError: `features` and `head` do not give the module's own logits, or labels and sizes disagree.
@@ -269,12 +302,12 @@ def wrap(
         outputs=outputs,
         features=features,
         head=head,
+        last_map=last_map,
     )
     parameter = next(module.parameters(), None)
     if parameter is not None:
         wrapped.mean, wrapped.std = wrapped.mean.to(parameter.device), wrapped.std.to(parameter.device)
-    if head is not None:
-        _check_split(wrapped, head)
+    check_split(wrapped)
     return wrapped
 
 
@@ -333,12 +366,20 @@ def _outside_inference_mode() -> Iterator[None]:
         yield
 
 
-def _check_split(wrapped: WrappedClassifier, head: nn.Module) -> None:
-    """Refuse features and a head that are not the module's own: their maps would explain another network."""
-    spec = wrapped.input_spec
+def check_split(wrapped: WrappedClassifier) -> None:
+    """Refuse features and a head that are not the module's own: their maps would explain another network.
+
+    Raises:
+        InputError: ``head(features(x).mean((2, 3)))`` is not what the module returns, or the features are no map. A
+            classifier without a head has nothing to be checked.
+    """
+    head = wrapped.head
+    if head is None:
+        return
+    shape = wrapped.input_spec.shape
     # an input that is not constant, the same every time, without touching the caller's random state
-    ramp = torch.linspace(0, 1, math.prod(spec.shape), device=wrapped.mean.device, dtype=wrapped.mean.dtype)
-    image = (ramp * 37 % 1).view(1, *spec.shape)
+    ramp = torch.linspace(0, 1, math.prod(shape), device=wrapped.mean.device, dtype=wrapped.mean.dtype)
+    image = (ramp * 37 % 1).view(1, *shape)
     with torch.no_grad(), frozen(wrapped):
         expected = wrapped(image)
         feature_map = wrapped.features(image)

@@ -1,78 +1,201 @@
-"""Where a module's last feature map and its linear head are, by the names that torchvision and timm give them."""
+"""What a module says of its images, and where its last feature map is: what it computes shows that, not its names."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pellucid.models.classifier import WrappedClassifier, wrap
+from pellucid.models.classifier import WrappedClassifier, check_split, frozen
+from pellucid.models.find_layout import find_layout, probe_images
+from pellucid.models.layouts import FeatureLayout, LastMap, tensor_of
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-HEADS = ("fc", "classifier", "head")
-POOLS = ("avgpool", "global_pool")
+TRIED = 4  # layers of each kind, from the last
+POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.AvgPool2d, nn.MaxPool2d)
 
 
 def find_split(model: WrappedClassifier) -> WrappedClassifier:
-    """The model with its feature map and head, if they lie where torchvision or timm have them; else as it is.
-
-    A guess counts only if it gives the module's own logits.
-    """
-    head = _head(model.module)
-    if head is None:
-        return model
-    for features in _candidates(model.module):
-        try:
-            return wrap(
-                model.module,
-                mean=model.mean.flatten().tolist(),
-                std=model.std.flatten().tolist(),
-                task=model.task,
-                classes=model.classes,
-                input_spec=model.input_spec,
-                outputs=model.outputs,
-                features=features,
-                head=head,
-            )
-        except (InputError, RuntimeError, TypeError, AttributeError, NotImplementedError):  # not these: try the next
-            continue
+    """The model, with its last feature map noted where one is found; else as it is. See `find_last_map`."""
+    model.last_map = find_last_map(model)
     return model
 
 
-def _head(module: nn.Module) -> nn.Module | None:
-    """The linear layer that ends the module, as it is called; of a plain sequence, its last part."""
-    named = [getattr(module, name, None) for name in HEADS]
-    if isinstance(module, nn.Sequential):
-        named.append(module)
-    for part in named:
-        found = part
-        while isinstance(found, nn.Sequential) and len(found):
-            found = found[-1]
-        if isinstance(found, nn.Module) and not isinstance(found, nn.Linear):
-            found = getattr(found, "fc", None)  # timm's heads with their own pooling
-        if isinstance(found, nn.Linear):
-            return found
+def find_last_map(model: WrappedClassifier) -> LastMap | None:
+    """The last feature map of a model, by what it computes; None where there is none that can be explained.
+
+    Where the logits are one linear layer on the mean of a map over its positions, it is that map, and class activation
+    maps are to be had. Where they are not, it is the last map that the logits depend on: the last one (N, D, h, w) or
+    the last norm of tokens; of a transformer with a class token the first norm of its last block, because after the
+    last attention the class token alone counts.
+
+    Source:
+        The layers are those that pytorch-grad-cam recommends (Gildenblat 2021).
+    """
+    images = probe_images(model, 2)
+    head = _last_linear(model, images)
+    pooled = None if head is None else _pooled(model, images, *head)
+    if pooled is not None and _holds(model, pooled):
+        return pooled
+    for name, with_extra in _last_layers(model, images):
+        try:
+            layout = find_layout(model, model.module.get_submodule(name), name)
+        except InputError:
+            continue
+        if with_extra or not layout.extra_tokens:
+            return LastMap(name, layout)
     return None
 
 
-def _activated(part: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """The feature map after an activation that stands outside `features`, as in torchvision's DenseNet."""
-    return F.relu(part(images))
+def _holds(model: WrappedClassifier, last: LastMap) -> bool:
+    """Whether the head on that map's mean gives the model's own logits."""
+    before = model.last_map
+    model.last_map = last
+    try:
+        check_split(model)
+    except InputError:
+        return False
+    finally:
+        model.last_map = before
+    return True
 
 
-def _candidates(module: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
-    for name in ("forward_features", "features"):
-        part = getattr(module, name, None)
-        if callable(part):
-            yield part
-            yield partial(_activated, part)
-    before: list[nn.Module] = []
-    for name, child in module.named_children():
-        if name in POOLS or isinstance(child, nn.AdaptiveAvgPool2d):
-            yield nn.Sequential(*before)
-        before.append(child)
+@contextmanager
+def _watching(model: WrappedClassifier, note: Callable[[str, nn.Module, Tensor, Any], None]) -> Iterator[None]:
+    """Inside, `note` gets the name of each part that has run, the part, the tensor it puts out, and its inputs."""
+
+    def hook(name: str, part: nn.Module, inputs: Any, output: object) -> None:  # noqa: ANN401
+        tensor = tensor_of(output)
+        if tensor is not None:
+            note(name, part, tensor, inputs)
+
+    parts = [(name, part) for name, part in model.module.named_modules() if name]
+    handles = [part.register_forward_hook(partial(hook, name)) for name, part in parts]
+    try:
+        with torch.no_grad(), frozen(model):
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _last_linear(model: WrappedClassifier, images: Tensor) -> tuple[str, Tensor] | None:
+    """The linear layer whose output is the logits, and its input (N, D)."""
+    found: list[tuple[str, Tensor, Tensor]] = []
+
+    def note(name: str, part: nn.Module, output: Tensor, inputs: Any) -> None:  # noqa: ANN401
+        if isinstance(part, nn.Linear) and output.ndim == 2 and len(inputs) == 1:
+            found.append((name, inputs[0], output))
+
+    with _watching(model, note):
+        logits = model(images)
+    same = [(name, given) for name, given, output in found if torch.equal(output.to(logits.dtype), logits)]
+    return same[-1] if same else None
+
+
+def _pooled(model: WrappedClassifier, images: Tensor, head: str, features: Tensor) -> LastMap | None:
+    """The map whose mean over its positions is what the linear layer `head` takes, (N, D)."""
+    found: list[LastMap] = []
+
+    def note(name: str, _part: nn.Module, output: Tensor, _inputs: object) -> None:
+        for layout, pooled in _means(output, features):
+            for rectified in (False, True):
+                if _alike(pooled(F.relu(output) if rectified else output), features):
+                    found.append(LastMap(name, layout, head, rectified))
+                    break
+
+    with _watching(model, note):
+        model(images)
+    for last in sorted(found, key=lambda one: (one.rectified, one.layer.count("."))):
+        if last.layout.name == "nchw":
+            return last
+        try:
+            layout = find_layout(model, model.module.get_submodule(last.layer), last.layer)
+        except InputError:
+            continue
+        if layout == last.layout:
+            return last
+    return None
+
+
+def _means(output: Tensor, features: Tensor) -> Iterator[tuple[FeatureLayout, Callable[[Tensor], Tensor]]]:
+    """The layouts in which an output of several positions has as many channels as there are features, and the means."""
+    count, channels = features.shape
+    if output.ndim not in (3, 4) or len(output) != count or output.numel() <= features.numel():
+        return
+    if output.ndim == 4 and output.shape[1] == channels:
+        yield FeatureLayout("nchw"), lambda x: x.mean((2, 3))
+    if output.ndim == 4 and output.shape[3] == channels:
+        yield FeatureLayout("nhwc"), lambda x: x.mean((1, 2))
+    if output.ndim == 3 and output.shape[2] == channels:
+        yield FeatureLayout("tokens"), lambda x: x.mean(1)
+
+
+def _alike(found: Tensor, expected: Tensor) -> bool:
+    tolerance = 1e-4 if expected.dtype in (torch.float32, torch.float64) else 2e-2
+    scale = float(expected.abs().max())
+    return float((found - expected).abs().max()) <= tolerance * scale and scale > 0
+
+
+def _last_layers(model: WrappedClassifier, images: Tensor) -> list[tuple[str, bool]]:
+    """Layers that may put out the last feature map, the likeliest first, and whether extra tokens are welcome there."""
+    maps: list[str] = []
+    tokens: list[str] = []
+    norms: list[str] = []
+    order: list[int] = []  # 4 or 3 dimensions, as they come
+
+    def note(name: str, part: nn.Module, output: Tensor, _inputs: object) -> None:
+        if len(output) != len(images) or output.ndim not in (3, 4) or isinstance(part, (*POOLS, nn.Identity)):
+            return
+        order.append(output.ndim)
+        if output.ndim == 3:
+            tokens.append(name)
+            norms.extend([name] if _is_norm(part) else [])
+        elif output.shape[2] > 1:  # more than one position, in either layout
+            maps.append(name)
+
+    with _watching(model, note):
+        model(images)
+    last = [(norms[-1], False)] if norms else []
+    for block in _blocks(model.module, tokens)[::-1]:
+        last += [(name, True) for name in norms if name.startswith(f"{block}.")][:1]
+    last = last[:TRIED]
+    found = [(name, True) for name in _outermost(maps)[:TRIED]]
+    return last + found if order and order[-1] == 3 else found + last
+
+
+def _outermost(names: Sequence[str]) -> list[str]:
+    """Layers from the last to run to the first, without those inside of one that comes before them in this order."""
+    found: list[str] = []
+    for name in reversed(names):
+        if not any(name.startswith(f"{outer}.") for outer in found):
+            found.append(name)
+    return found
+
+
+def _is_norm(part: nn.Module) -> bool:
+    return "norm" in type(part).__name__.lower()
+
+
+def _blocks(module: nn.Module, names: Sequence[str]) -> list[str]:
+    """The blocks that the parts of these names belong to, in the order they ran: parts of a list of their likes."""
+    found: dict[str, None] = {}
+    for name in names:
+        parts = name.split(".")
+        for depth in range(len(parts) - 1, 0, -1):
+            parent = module.get_submodule(".".join(parts[:depth]))
+            block = ".".join(parts[: depth + 1])
+            if isinstance(parent, nn.ModuleList | nn.Sequential) and any(
+                _is_norm(part) for part in module.get_submodule(block).modules()
+            ):
+                found.pop(block, None)
+                found[block] = None
+                break
+    return list(found)

@@ -84,9 +84,10 @@ def wrap(
     """Any torch module that returns logits or probabilities, as a model that every verb takes.
 
     What is not given is taken from the module's own configuration: of timm normalisation, size, crop and interpolation;
-    of transformers the classes, and with its image processor the same. Where the last feature map and the linear layer
-    on its mean are called as torchvision and timm call them, they are found, and class activation maps are to be had;
-    where not, give `features` and `head`, or use an explanation that needs neither, as `saliency`.
+    of transformers the classes, and with its image processor the same. The last feature map is found by running the
+    module, also of transformers and of networks with channels last, and is then what Grad-CAM explains (`.last_map`);
+    where the logits are a linear layer on its mean, class activation maps are to be had. Where none is found, give
+    `features` and `head`, name a layer to the explanation, or use one that needs neither, as `saliency`.
 
     Args:
         module: normalised images (N, C, H, W) → outputs (N, K): a tensor, or under `logits`, in a tuple or in a dict.

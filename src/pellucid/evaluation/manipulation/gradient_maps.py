@@ -15,7 +15,10 @@ from torch import nn
 from pellucid.evaluation.manipulation.fixed_surrogate import FixedSurrogate
 from pellucid.evaluation.manipulation.soft_relu import BentReLU
 from pellucid.explainers import EXPLAINERS, check_options
+from pellucid.explainers.layers import last_layer, layer_named
 from pellucid.explainers.removal import baseline_of
+from pellucid.models.layouts import outputs_at
+from pellucid.models.second_order import twice_differentiable
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
 
@@ -55,14 +58,17 @@ def check_method(name: str, classifier: Classifier, options: Mapping[str, Any]) 
         raise InputError(f"no attack on the explanation {name!r} is known. {nearest(name, GRADIENT_MAPS)}")
     check_options(name, options)
     if options.get("layer") is not None:
-        raise InputError("an attack on grad-cam takes the layer that the network pools: leave the option layer out.")
+        raise InputError("an attack on grad-cam takes the network's last feature map: leave the option layer out.")
     head = getattr(classifier, "head", None)
     if EXPLAINERS[name].layouts and not isinstance(head, nn.Module):
-        raise InputError(
-            f"{name} needs the feature map that the network pools and the head behind it, which this classifier does "
-            "not name: give wrap() features= and head=, or attack saliency, which needs neither."
-        )
-    if name == "cam" and not isinstance(head, nn.Linear):
+        if name == "cam" and last_layer(classifier) is not None:
+            raise InputError("a class activation map needs pooling and a linear layer at the end. Attack grad-cam.")
+        if last_layer(classifier) is None:
+            raise InputError(
+                f"{name} needs the feature map that the network pools and the head behind it, which this classifier "
+                "does not name: give wrap() features= and head=, or attack saliency, which needs neither."
+            )
+    elif name == "cam" and not isinstance(head, nn.Linear):
         raise InputError(
             f"a class activation map needs a linear head; this one is {type(head).__name__}. Attack grad-cam."
         )
@@ -92,15 +98,30 @@ def _cam(classifier: Classifier, _images: Tensor, _options: Mapping[str, Any]) -
 def _grad_cam(classifier: Classifier, _images: Tensor, _options: Mapping[str, Any]) -> GradientMap:
     network: Any = classifier
 
-    def maps(points: Tensor, targets: Tensor) -> Tensor:
+    def through_the_head(points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         feature_map = network.features(points)
         with BentReLU():  # of a head that has one
             pooled = feature_map.mean((2, 3))
             score = network.head(pooled).gather(1, targets[:, None]).sum()
             (weights,) = torch.autograd.grad(score, pooled, create_graph=True)
+        return feature_map, weights
+
+    def through_the_rest(points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        last = network.last_map
+        with BentReLU(), twice_differentiable(), outputs_at(layer_named(classifier, last.layer)) as found:
+            score = classifier(points).gather(1, targets[:, None]).sum()
+            (gradient,) = torch.autograd.grad(score, found[0], create_graph=True)
+        size = (points.shape[2], points.shape[3])
+        return last.layout.to_map(found[0], size), last.layout.to_map(gradient, size).mean((2, 3))
+
+    has_head = isinstance(network.head, nn.Module)
+    parts = through_the_head if has_head else through_the_rest
+
+    def maps(points: Tensor, targets: Tensor) -> Tensor:
+        feature_map, weights = parts(points, targets)
         return torch.nn.functional.leaky_relu(torch.einsum("nd,ndhw->nhw", weights, feature_map), LEAK)
 
-    return GradientMap(maps, 1)
+    return GradientMap(maps, 1 if has_head else 2)
 
 
 def _saliency(classifier: Classifier, _images: Tensor, _options: Mapping[str, Any]) -> GradientMap:
@@ -126,8 +147,8 @@ def _lime(classifier: Classifier, images: Tensor, options: Mapping[str, Any]) ->
 
 
 def _slope(classifier: Classifier, points: Tensor, targets: Tensor) -> Tensor:
-    """∂f_c/∂x, differentiable, also of a network of ReLUs."""
-    with BentReLU():
+    """∂f_c/∂x, differentiable, also of a network of ReLUs or with attention."""
+    with BentReLU(), twice_differentiable():
         score = classifier(points).gather(1, targets[:, None]).sum()
         (gradient,) = torch.autograd.grad(score, points, create_graph=True)
     return gradient

@@ -12,7 +12,8 @@ from pellucid.data.cache.pixels import materialize
 from pellucid.evaluation.metrics.boxes import SWEEP_THRESHOLDS, PredictedBoxes, heatmap_to_boxes
 from pellucid.evaluation.metrics.heatmap_scores import SCORES, heatmap_scores
 from pellucid.evaluation.metrics.localization import LocalizationInput
-from pellucid.explainers import EXPLAINERS, HEATMAPS, explain
+from pellucid.explainers import HEATMAPS, explain
+from pellucid.explainers.registry import explains_all_classes_at_once
 from pellucid.models.inference import as_pixels, in_batches
 from pellucid.types import InputError, device_of
 from pellucid.utils.digests import read_arrays, write_arrays
@@ -185,6 +186,7 @@ def score_explanations(
     boxes: bool,
     predicted: npt.NDArray[np.bool_] | None = None,
     batch_size: int = 16,
+    layer: str | None = None,
 ) -> ExplanationScores:
     """Explain every annotated pair of a task by one method, and score the maps.
 
@@ -198,14 +200,15 @@ def score_explanations(
         boxes: whether boxes are drawn on the maps.
         predicted: boolean (N, C), which localised classes the classifier predicts on which image.
         batch_size: images (or pairs) at a time.
+        layer: that the method explains at, of those that have this option.
 
     Raises:
-        InputError: a method that gives no heat maps.
+        InputError: a method that gives no heat maps, or that the classifier does not fit.
     """
     if method not in HEATMAPS:
         raise InputError(f"only heat maps can be scored against regions; found {method!r}. {nearest(method, HEATMAPS)}")
     shape = (len(task.images), len(task.classes))
-    at_once = EXPLAINERS[method].all_classes_at_once
+    at_once = explains_all_classes_at_once(method, classifier, layer)  # type: ignore[arg-type]
     if at_once and boxes and predicted is not None:
         map_mask = predicted.copy()
         map_mask[task.pair_image, task.pair_class] = True
@@ -215,6 +218,7 @@ def score_explanations(
     map_image, map_class = np.nonzero(map_mask)
     row_of_pair = np.full(shape, -1, dtype=np.int64)
     row_of_pair[task.pair_image, task.pair_class] = np.arange(len(task.pair_image))
+    options = {} if layer is None else {"layer": layer}
     scores = {name: np.full(len(task.pair_image), np.nan) for name in SCORES}
     box_parts: list[PredictedBoxes] = []
     device = device_of(classifier)
@@ -224,9 +228,9 @@ def score_explanations(
         outputs = torch.from_numpy(task.outputs[map_class[rows]]).to(device)
         inverse = torch.from_numpy(pixel_row).to(device)
         if at_once:
-            maps = explain(method, classifier, pixels, "all").maps[inverse, outputs]  # type: ignore[arg-type]
+            maps = explain(method, classifier, pixels, "all", **options).maps[inverse, outputs]  # type: ignore[arg-type]
         else:
-            maps = explain(method, classifier, pixels[inverse], outputs).maps  # type: ignore[arg-type]
+            maps = explain(method, classifier, pixels[inverse], outputs, **options).maps  # type: ignore[arg-type]
         heat = maps.float().cpu().numpy()
         pair = row_of_pair[map_image[rows], map_class[rows]]
         annotated = pair >= 0

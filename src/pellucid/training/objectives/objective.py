@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pellucid.models.classifier import ConvolutionalClassifier, frozen
 from pellucid.models.dual_norm import has_dual_norm, using_norm
+from pellucid.models.second_order import twice_differentiable
 from pellucid.training.distributed import BatchRandom, Processes
 from pellucid.training.objectives.adversarial_term import AttackSettings, perturb
 from pellucid.training.objectives.annotation_step import marked_explanations, misplaced_attribution
@@ -299,10 +300,17 @@ class Objective(nn.Module):
             images = images.detach().requires_grad_()
         network = ReplayableForward(self.classifier, norm=norm if self.two_norms else None)
         if self._explanation != "cam":
-            return ForwardPass(network, images, targets, network(images), copies=copies)
+            with twice_differentiable() if self._second_order else nullcontext():
+                return ForwardPass(network, images, targets, network(images), copies=copies)
         with outputs_of(self.classifier.backbone) as outputs:  # type: ignore[arg-type]  # has_linear_head was asked
             logits = network(images)
         return ForwardPass(network, images, targets, logits, outputs[0], copies)
+
+    @property
+    def _second_order(self) -> bool:
+        """Whether a gradient by the images is a part of the loss, so that it is itself differentiated."""
+        penalty = self.settings.gradient_penalty
+        return (penalty is not None and penalty.method == "exact") or self._explanation == "gradient"
 
     @property
     def _explanation(self) -> str | None:
