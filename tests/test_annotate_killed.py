@@ -4,7 +4,7 @@ import pytest
 
 from helpers.annotate_killed import kill_and_check
 
-KILLS = 8  # a hundred: benchmarks/annotation_killed.py
+KILLS = 4  # a hundred: benchmarks/annotation_killed.py
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-TRIALS = 20
+TRIALS = 8
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the campaign forks")
 

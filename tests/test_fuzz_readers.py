@@ -33,7 +33,7 @@ def campaign():
 
 def test_damaged_files_of_every_kind_are_read_or_refused_by_their_name(tmp_path, campaign):
     results = tmp_path / "results.csv"
-    count = 2 * len(campaign.KINDS)
+    count = len(campaign.KINDS)
     done = subprocess.run(
         [sys.executable, BENCHMARKS / "fuzz_readers.py", f"--trials={count}", "--seed=13", f"--results={results}"],
         capture_output=True,
@@ -44,7 +44,7 @@ def test_damaged_files_of_every_kind_are_read_or_refused_by_their_name(tmp_path,
     with results.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["kind"] for row in rows] == list(campaign.KINDS)
-    assert {(row["trials"], row["findings"], row["name no file"]) for row in rows} == {("2", "0", "0")}
+    assert {(row["trials"], row["findings"], row["name no file"]) for row in rows} == {("1", "0", "0")}
     assert sum(int(row["refused"]) for row in rows) > count / 3
 
 

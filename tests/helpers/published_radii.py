@@ -1,4 +1,4 @@
-"""The published networks on eight images, beside the committed radii: for the tests of each network.
+"""The published networks on four images, beside the committed radii: for the tests of each network.
 
 A file for each network, so that workers share the time.
 """
@@ -17,7 +17,7 @@ from pellucid.data import materialize, open_dataset
 from pellucid.models.inference import as_pixels
 from pellucid.models.sources.woods2019 import read_woods2019
 
-IMAGES = 8
+IMAGES = 4
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
