@@ -32,7 +32,7 @@ from pellucid.types import InputError, InputSpec
         ({"steps": 0}, "steps must be at least 1"),
         ({"tolerance": 0.0}, "tolerance"),
         ({"tolerance": math.nan}, "tolerance"),
-        ({"kept": 1.5}, "kept is a rank correlation"),
+        ({"keep": 1.5}, "keep is a rank correlation"),
         ({"goal": "same-map", "target_map": "centre"}, "same-map keeps the map"),
     ],
 )
@@ -104,7 +104,7 @@ def test_a_picture_as_a_target_map(tmp_path):
         manipulate(net, images, Attack(target_map=str(path)))
     Image.fromarray(np.arange(45, dtype=np.uint8).reshape(5, 9)).save(path)
     found = manipulate(net, images, Attack(target_map=str(path), steps=1, budgets=(0.01,)))
-    assert found.wanted[0, 25, 3] > found.wanted[0, 15, 3] > found.wanted[0, 5, 3]  # brighter downwards
+    assert found.target_maps[0, 25, 3] > found.target_maps[0, 15, 3] > found.target_maps[0, 5, 3]  # brighter downwards
 
 
 def test_figures_of_other_images():

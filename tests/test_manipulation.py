@@ -43,7 +43,7 @@ def sharp(size=8, seed=0):
 def test_the_saliency_of_a_linear_network_cannot_be_changed():
     net, images, _ = sharp()
     found = manipulate(net, images, Attack("saliency", "same-decision", (0.01, 0.1), steps=4))
-    assert found.met.all()
+    assert found.constraint_met.all()
     assert not found.found.any()
     assert torch.equal(found.perturbed, images.expand_as(found.perturbed))  # nothing that is nothing is handed out
     for values in (*found.similarity.values(), *found.noise.values()):
@@ -61,7 +61,7 @@ def test_the_decision_of_a_linear_network_changes_at_its_distance_and_its_salien
     for row in range(4):
         at = float(distance[row])
         found = manipulate(net, images[row : row + 1], Attack("saliency", "same-map", (0.98 * at, 1.05 * at), steps=8))
-        assert found.met[:, 0].tolist() == [False, True]
+        assert found.constraint_met[:, 0].tolist() == [False, True]
         assert found.found[:, 0].tolist() == [False, True]
         assert found.similarity["rank_correlation"][1].item() == pytest.approx(1)
         assert found.similarity["rank_correlation"][0].isnan()
@@ -77,7 +77,7 @@ def test_every_claim_holds_when_recomputed(method, options, goal):
     thresholds = None if task == "multiclass" else [0.4, 0.5, 0.6]
     targets = None if task == "multiclass" else torch.tensor([0, 1, 2])
     before_all = snapshot(net)
-    attack = Attack(method, goal, BUDGETS, steps=3 if options else 5, tolerance=tolerance, kept=0.7, options=options)
+    attack = Attack(method, goal, BUDGETS, steps=3 if options else 5, tolerance=tolerance, keep=0.7, options=options)
     found = manipulate(net, images, attack, targets=targets, thresholds=thresholds)
     assert_same(before_all, snapshot(net))
     assert found.perturbed.shape == (2, 3, 1, 32, 32)
@@ -101,8 +101,8 @@ def test_every_claim_holds_when_recomputed(method, options, goal):
                 changed = len({float(c) >= thresholds[target] for c in chances}) == 2
             assert float(found.probability[b, i]) == pytest.approx(float(chances[1]), abs=1e-6)
             near = abs(float(chances[1] - chances[0])) <= tolerance
-            assert bool(found.met[b, i]) == (changed if goal == "same-map" else not changed and near)
-            if not found.met[b, i]:
+            assert bool(found.constraint_met[b, i]) == (changed if goal == "same-map" else not changed and near)
+            if not found.constraint_met[b, i]:
                 assert size == 0
                 continue
             maps = [explain(method, net, x, target, **options).maps[0].numpy() for x in (images[i : i + 1], moved)]
@@ -113,7 +113,7 @@ def test_every_claim_holds_when_recomputed(method, options, goal):
             some = some or size > 0
     assert some  # at least one attack went somewhere, or nothing was tested
     alike = found.similarity["rank_correlation"]
-    both = found.met.all(0)
+    both = found.constraint_met.all(0)
     worse = alike[1] >= alike[0] - 1e-6 if goal == "same-map" else alike[1] <= alike[0] + 1e-6
     assert worse[both].all()  # what a smaller budget found stays
 

@@ -31,7 +31,7 @@ def attacked(real_data, tmp_path_factory):
 
 def test_the_robust_networks_explanations_resist_where_the_standard_ones_do_not(attacked):
     alike = {name: found.similarity["rank_correlation"][0] for name, found in attacked.items()}
-    assert all(bool(found.met.all()) for found in attacked.values())
+    assert all(bool(found.constraint_met.all()) for found in attacked.values())
     assert (alike["all"] > 0.95).all()
     assert (alike["standard"] < alike["all"] - 0.2).all()  # after six steps
     for found in attacked.values():

@@ -84,3 +84,65 @@ def test_the_readme_names_every_command():
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("__init__.py")), ids=lambda p: str(p.relative_to(SOURCE)))
 def test_every_package_says_what_it_holds(path):
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+
+
+VERBS = {
+    "asked", "chosen", "done", "drawn", "found", "given", "got", "held", "kept", "known", "left", "looked", "made",
+    "meant", "met", "moved", "read", "said", "seen", "sent", "shown", "taken", "told", "tried", "wanted", "worn",
+    "written",
+}  # fmt: skip
+FIELDS = {  # of classes: `found` is a mask or a record that people read by this name, `read` is a function
+    "attacks.result.AttackResult.found",
+    "data.dataset.Dataset.read",
+    "data.readers.cifar10.reader._Images.read",
+    "evaluation.manipulation.attack.Manipulation.found",
+    "evaluation.robustness.certified_attack.Attacked.found",
+    "evaluation.robustness.radii.Radii.found",
+    "evaluation.robustness.radius_log.RadiusRow.found",
+    "models.sources.importing.PublishedFormat.read",
+    "verbs.ara.AraResult.found",
+    "verbs.attack.Attacked.found",
+    "verbs.certify.Certification.found",
+}
+
+
+def variables(tree: ast.AST) -> list[tuple[str, int]]:
+    """Every variable and parameter that a file binds, with its line; no field of a class."""
+    fields = {
+        node
+        for part in ast.walk(tree)
+        if isinstance(part, ast.ClassDef)
+        for line in part.body
+        if isinstance(line, (ast.Assign, ast.AnnAssign))
+        for node in ast.walk(line)
+    }
+    names = [
+        (node.id, node.lineno)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node not in fields
+    ]
+    return names + [(node.arg, node.lineno) for node in ast.walk(tree) if isinstance(node, ast.arg)]
+
+
+def test_no_variable_is_called_by_a_verb_that_says_nothing_of_what_it_holds():
+    """`left` may be a side: where there is a `right` or a `top` too."""
+    wrong = []
+    for module, path in FILES.items():
+        bound = variables(ast.parse(path.read_text(encoding="utf-8")))
+        sides = {"left"} if {name for name, _ in bound} & {"right", "top"} else set()
+        wrong += [f"{module}:{line} {name}" for name, line in bound if name in VERBS - sides]
+    assert not wrong, "name them after what they hold: boxes, rows, message …"
+
+
+def test_no_field_is_called_by_such_a_verb_either():
+    """But for those listed; one that is gone leaves the list."""
+    fields = {
+        f"{module}.{part.name}.{line.target.id}".removeprefix("pellucid.")
+        for module, path in FILES.items()
+        for part in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(part, ast.ClassDef)
+        for line in part.body
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
+    }
+    anatomy = "data.readers.phantom.anatomy.Anatomy.left"  # a side
+    assert {field for field in fields if field.rpartition(".")[2] in VERBS} - {anatomy} == FIELDS

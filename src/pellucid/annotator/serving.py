@@ -35,14 +35,14 @@ class ServerAccess:
         local: it listens on this machine alone.
         listening: the socket.
         base: its address, without a path.
-        made: its token was made here, so that nobody knows it yet.
+        has_new_token: its token was made here, so that nobody knows it yet.
     """
 
     gate: Gate
     local: bool
     listening: socket.socket
     base: str
-    made: bool = False
+    has_new_token: bool = False
 
 
 def server_access(host: str, port: int, token: str | None = None) -> ServerAccess:
@@ -61,7 +61,7 @@ def server_access(host: str, port: int, token: str | None = None) -> ServerAcces
     listening = _listen(host, port)
     name = socket.gethostname() if host in ("", "0.0.0.0", "::") else host  # which others can follow # noqa: S104
     base = f"http://{f'[{name}]' if ':' in name else name}:{listening.getsockname()[1]}"
-    return ServerAccess(gate, local, listening, base, made=token is None and gate.token is not None)
+    return ServerAccess(gate, local, listening, base, has_new_token=token is None and gate.token is not None)
 
 
 def make_gate(host: str, token: str | None) -> tuple[Gate, bool]:
@@ -135,7 +135,7 @@ def serve(
     else:
         address = f"{access.base}/enter/{access.gate.make_code()}"
         say(f"the page is at {address} (this address works once)")
-        token = f"the token {access.gate.token}" if access.made else "the token that you gave"
+        token = f"the token {access.gate.token}" if access.has_new_token else "the token that you gave"
         say(f"for everybody else: one link each, from `pellucid annotate invite NAME` (or {access.base}/ with {token})")
     if open_page:
         import webbrowser

@@ -54,13 +54,13 @@ class Regions:
         at: dict[int, list[int]] = {}
         for new, old in enumerate(rows):
             at.setdefault(old, []).append(new)
-        kept = [replace(r, image=new) for r in self.items for new in at.get(r.image, ())]
-        return Regions(tuple(kept))
+        regions = [replace(r, image=new) for r in self.items for new in at.get(r.image, ())]
+        return Regions(tuple(regions))
 
     def pairs(self, labels: Sequence[str] | None = None) -> list[tuple[int, str]]:
         """The (image, label) pairs with at least one region, in order of image; only `labels` where given."""
-        wanted = None if labels is None else set(labels)
-        return sorted({(r.image, r.label) for r in self.items if wanted is None or r.label in wanted})
+        names = None if labels is None else set(labels)
+        return sorted({(r.image, r.label) for r in self.items if names is None or r.label in names})
 
     def boxes(self, image: int, label: str, size: int) -> list[Box]:
         """The boxes of `label` on one image, in pixels of an image of `size` × `size`."""
@@ -92,8 +92,8 @@ class Regions:
             for region in self.items:
                 index.setdefault((region.image, region.label), []).append(region)
             object.__setattr__(self, "_index", index)
-        found: list[Region] = index.get((image, label), [])
-        return found
+        regions: list[Region] = index.get((image, label), [])
+        return regions
 
 
 def rasterize(box: tuple[float, float, float, float], size: int) -> npt.NDArray[np.bool_]:

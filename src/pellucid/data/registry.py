@@ -70,8 +70,8 @@ class DatasetEntry:
         opener = getattr(import_module(self.module), self.opener)
         place = (root,) if self.needs_root else ()
         splits = cast("Splits", opener(*place, seed=seed, options=options))
-        chosen = self.resolve(options) | {"seed": seed}
-        return {name: replace(part, options=part.options or chosen) for name, part in splits.items()}
+        in_force = self.resolve(options) | {"seed": seed}
+        return {name: replace(part, options=part.options or in_force) for name, part in splits.items()}
 
     def resolve(self, options: Mapping[str, object] | None) -> dict[str, object]:
         """The options in force, defaults among them, without those that change neither images nor labels nor parts."""

@@ -64,13 +64,13 @@ def _encoding(path: Path, remedy: str) -> str:
 
 def _undecodable(path: Path, encoding: str, error: UnicodeError) -> str:
     """What is wrong with a file's text, with the line where it can be told."""
-    said = f"not text in {encoding.removesuffix('-sig').upper()}"
+    message = f"not text in {encoding.removesuffix('-sig').upper()}"
     if not isinstance(error, UnicodeDecodeError) or encoding != "utf-8-sig":
-        return f"{said} ({error})"
+        return f"{message} ({error})"
     data = path.read_bytes()
     try:
         data.decode()
     except UnicodeDecodeError as exact:
         line = data.count(b"\n", 0, exact.start) + 1
-        return f"{said} (byte 0x{data[exact.start]:02x} in line {line})"
-    return f"{said} ({error})"
+        return f"{message} (byte 0x{data[exact.start]:02x} in line {line})"
+    return f"{message} ({error})"

@@ -94,9 +94,9 @@ adversarial.
     explanation = EXPLAINERS[name].explainer(classifier, images, targets, **options)
     if explanation.kind != "heatmap":
         return explanation
-    wanted = (images.shape[2], images.shape[3]) if size is None else size
+    shape = (images.shape[2], images.shape[3]) if size is None else size
     maps = explanation.maps.to(images.dtype)  # a network of half precision has features of its own
-    return replace(explanation, maps=upsample(maps, wanted))
+    return replace(explanation, maps=upsample(maps, shape))
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:
@@ -117,16 +117,16 @@ chance, baseline, seed, batch_size.
         pellucid.types.InputError: samples of rise is a whole number; found 'many'.
     """
     entry = EXPLAINERS[name]
-    known = inspect.signature(entry.explainer).parameters
+    parameters = inspect.signature(entry.explainer).parameters
     for option, value in options.items():
         if option not in entry.options:
             raise InputError(f"{name} has no option {option!r}. {nearest(option, entry.options)}")
-        kind, _, optional = str(known[option].annotation).partition(" | ")
+        kind, _, optional = str(parameters[option].annotation).partition(" | ")
         if kind not in _NUMBERS or (optional and value is None):
             continue
-        wanted, told = _NUMBERS[kind]
-        if isinstance(value, bool) or not isinstance(value, wanted):
-            raise InputError(f"{option} of {name} is a {told}; found {value!r}.")
+        number_type, words = _NUMBERS[kind]
+        if isinstance(value, bool) or not isinstance(value, number_type):
+            raise InputError(f"{option} of {name} is a {words}; found {value!r}.")
 
 
 _NUMBERS: dict[str, tuple[type, str]] = {"int": (Integral, "whole number"), "float": (Real, "number")}

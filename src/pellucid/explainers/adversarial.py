@@ -82,9 +82,9 @@ def check_settings(rho: float, direction: str, optimiser: str) -> None:
         raise InputError(
             f"rho must be above 0 and at most 1, a root mean square per pixel of images in [0, 1]; found {rho!r}."
         )
-    for kind, name, known in (("direction", direction, DIRECTIONS), ("optimiser", optimiser, OPTIMISERS)):
-        if name not in known:
-            raise InputError(f"unknown {kind} {name!r}. {nearest(str(name), known)}")
+    for kind, name, choices in (("direction", direction, DIRECTIONS), ("optimiser", optimiser, OPTIMISERS)):
+        if name not in choices:
+            raise InputError(f"unknown {kind} {name!r}. {nearest(str(name), choices)}")
 
 
 def adversarial(
@@ -129,34 +129,34 @@ def adversarial(
     """
     check_settings(rho, direction, optimiser)
     check_images(images, channels=classifier.input_spec.channels)
-    wanted = resolve_targets(classifier, images, targets)
+    indices = resolve_targets(classifier, images, targets)
     count = len(classifier.classes)
-    shape = (len(images), count) if wanted is None else (len(images),)
+    shape = (len(images), count) if indices is None else (len(images),)
     with torch.inference_mode(False):
         originals = images.detach().clone().clamp(0, 1)
-        repeated = originals if wanted is not None else originals.repeat_interleave(count, 0)
-        aims = wanted.clone() if wanted is not None else torch.arange(count, device=images.device).repeat(len(images))
+        repeated = originals if indices is not None else originals.repeat_interleave(count, 0)
+        aims = indices.clone() if indices is not None else torch.arange(count, device=images.device).repeat(len(images))
         algorithm, criterion, box = _way(optimiser, aims, classifier.task, direction, rho)
-        moved, after = torch.empty_like(repeated), repeated.new_empty((len(repeated), count), dtype=torch.float64)
+        perturbed, after = torch.empty_like(repeated), repeated.new_empty((len(repeated), count), dtype=torch.float64)
         gradients = passes = 0
         network: Any = classifier  # a module, or anything that acts like one
         way = partial(run_fixed_budget, box=box, batch_size=batch_size)
         for rows, part, search in way(algorithm, network, repeated, criterion) if len(images) else ():
-            moved[rows], after[rows] = part, _probabilities(classifier, part)
+            perturbed[rows], after[rows] = part, _probabilities(classifier, part)
             gradients, passes = int(search.gradient_evaluations.max()), 1 + int(search.forward_passes.max())
         batches = in_batches(len(originals), batch_size or BEFORE_AT_ONCE)
         before = [_probabilities(classifier, originals[rows]) for rows in batches]
     return AdversarialExplanation(
-        maps=moved.view(*shape, *images.shape[1:]),
+        maps=perturbed.view(*shape, *images.shape[1:]),
         kind="image",
         name="adversarial",
-        targets=wanted,
-        gradient_evaluations=gradients * (count if wanted is None else 1),
-        forward_passes=1 + passes * (count if wanted is None else 1),
+        targets=indices,
+        gradient_evaluations=gradients * (count if indices is None else 1),
+        forward_passes=1 + passes * (count if indices is None else 1),
         rho=float(rho),
         direction=direction,
         optimiser=optimiser,
-        rms=lengths(moved.double() - repeated.double(), "rms").view(shape),
+        rms=lengths(perturbed.double() - repeated.double(), "rms").view(shape),
         probabilities_before=torch.cat(before) if before else after.new_empty((0, count)),
         probabilities=after.view(*shape, count),
     )

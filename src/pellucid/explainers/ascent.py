@@ -38,19 +38,19 @@ def stretch(direction: Tensor, images: Tensor, rms: float) -> Tensor:
         >>> stretch(torch.ones(1, 1, 2, 2), image, 0.2).flatten()  # one value can rise by 0.1 only
         tensor([0.1000, 0.2236, 0.2236, 0.2236])
     """
-    wanted = scale_to(direction, rms, "rms").flatten(1)
+    scaled = scale_to(direction, rms, "rms").flatten(1)
     pixels = images.flatten(1).clamp(0, 1)
-    room = torch.where(wanted > 0, 1 - pixels, pixels)
-    size = wanted.abs()
+    room = torch.where(scaled > 0, 1 - pixels, pixels)
+    size = scaled.abs()
     free = torch.ones_like(size, dtype=torch.bool)
     total = rms**2 * size.shape[1]
     while True:
-        left = (total - room.square().masked_fill(free, 0).sum(1)).clamp_min(0)
-        scale = (left / size.square().masked_fill(~free, 0).sum(1).clamp_min(1e-30)).sqrt()
-        moved = scale[:, None] * size
-        still = free & (moved < room)  # never grows, so this ends
+        remaining = (total - room.square().masked_fill(free, 0).sum(1)).clamp_min(0)
+        scale = (remaining / size.square().masked_fill(~free, 0).sum(1).clamp_min(1e-30)).sqrt()
+        stretched = scale[:, None] * size
+        still = free & (stretched < room)  # never grows, so this ends
         if torch.equal(still, free):
-            return (wanted.sign() * torch.minimum(moved, room)).view_as(images)
+            return (scaled.sign() * torch.minimum(stretched, room)).view_as(images)
         free = still
 
 
@@ -80,21 +80,21 @@ def ascend(search: AttackState, *, rms: float, steps: int = STEPS) -> Tensor:
     lowest = search.images.new_full((len(search),), torch.inf)
     before, agreement = None, torch.ones_like(lowest)
     for step in range(steps + 1):
-        seen = search.evaluate(here, gradient=step < steps)
+        evaluation = search.evaluate(here, gradient=step < steps)
         if step > 0:  # the image itself has not the size
-            better = seen.value < lowest
-            lowest = torch.where(better, seen.value.to(lowest.dtype), lowest)
+            better = evaluation.value < lowest
+            lowest = torch.where(better, evaluation.value.to(lowest.dtype), lowest)
             best = torch.where(better.view(-1, 1, 1, 1), here, best)
-        if seen.gradient is None:
+        if evaluation.gradient is None:
             break
-        descent = -scale_to(seen.gradient, 1.0, "rms")
+        descent = -scale_to(evaluation.gradient, 1.0, "rms")
         if before is not None:
             cosine = (descent * before).flatten(1).mean(1).clamp(0, 1)
             agreement = cosine if step == 1 else (agreement + cosine) / 2
         before = descent
         rough = (1 - 4 * agreement).clamp_min(0)  # 1: gradients are news each time; 0: they agree at 1/4 or more
         average = (0.85 * rough).view(-1, 1, 1, 1) * average + descent
-        done = step / max(steps - 1, 1)
-        length = (2.0 - rough) * (1 - done) + (0.1 - 0.05 * rough) * done
+        progress = step / max(steps - 1, 1)
+        length = (2.0 - rough) * (1 - progress) + (0.1 - 0.05 * rough) * progress
         here = stretch(here + scale_to(average, rms * length, "rms"), search.images, rms)
     return best

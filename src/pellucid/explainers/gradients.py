@@ -48,8 +48,8 @@ def saliency(classifier: Classifier, images: Tensor, targets: Targets) -> Tensor
         pixels = images.detach().clone().requires_grad_(True)
         logits = classifier(pixels)
         if indices is not None:
-            chosen = logits.gather(1, indices.unsqueeze(1)).sum()
-            return _largest(torch.autograd.grad(chosen, pixels)[0])
+            score = logits.gather(1, indices.unsqueeze(1)).sum()
+            return _largest(torch.autograd.grad(score, pixels)[0])
         last = logits.shape[1] - 1
         return torch.stack(
             [

@@ -77,8 +77,8 @@ def integrated_gradients(
         for rows in in_batches(len(pixels), max(1, at_once // steps)):
             some = {"baselines": start[rows], "n_steps": steps, "internal_batch_size": at_once}
             if indices is not None:
-                found = method.attribute(pixels[rows], target=indices[rows].clone(), **some)
-                maps[rows] = found.detach().sum(1)
+                attributions = method.attribute(pixels[rows], target=indices[rows].clone(), **some)
+                maps[rows] = attributions.detach().sum(1)
             else:
                 for c in range(count):
                     maps[rows, c] = method.attribute(pixels[rows], target=c, **some).detach().sum(1)

@@ -91,12 +91,12 @@ def rise(
                 continue
             parts = []
             for rows in in_batches(samples, at_once):
-                seen = masks[rows].unsqueeze(1)
-                logits = finite_logits(classifier(seen * image + (1 - seen) * cover))
+                visible = masks[rows].unsqueeze(1)
+                logits = finite_logits(classifier(visible * image + (1 - visible) * cover))
                 parts.append(logits.softmax(1) if classifier.task == "multiclass" else logits.sigmoid())
             chances = torch.cat(parts)
-            found = (chances - chances.mean(0)).T @ masks.flatten(1) / (chance * samples)  # (K, H·W)
-            maps.append(found.view(-1, height, width))
+            heat = (chances - chances.mean(0)).T @ masks.flatten(1) / (chance * samples)  # (K, H·W)
+            maps.append(heat.view(-1, height, width))
         every = torch.stack(maps) if maps else originals.new_zeros((0, len(classifier.classes), height, width))
         if indices is not None:
             every = every[torch.arange(len(every), device=every.device), indices]

@@ -82,10 +82,10 @@ def smoothgrad(
             for rows in in_batches(samples, at_once):
                 total += _summed_gradients(classifier, image + spread * draws[rows], classes)
             maps.append((total / samples).abs().amax(1))
-        found = torch.stack(maps) if maps else originals.new_zeros((0, len(every), *images.shape[2:]))
+        stacked = torch.stack(maps) if maps else originals.new_zeros((0, len(every), *images.shape[2:]))
     cost = samples * (len(every) if indices is None else 1)
-    found = found if indices is None else found[:, 0]
-    return Explanation(found, "heatmap", "smoothgrad", indices, gradient_evaluations=cost, forward_passes=samples)
+    stacked = stacked if indices is None else stacked[:, 0]
+    return Explanation(stacked, "heatmap", "smoothgrad", indices, gradient_evaluations=cost, forward_passes=samples)
 
 
 def _summed_gradients(classifier: Classifier, noisy: Tensor, classes: list[int]) -> Tensor:

@@ -96,13 +96,13 @@ def _centres(points: Tensor, labels: Tensor) -> Tensor:
 def _connected(labels: Labels) -> Labels:
     """Keep the largest piece of every part; the others go to the part that is nearest."""
     for _ in range(ROUNDS):  # a piece that was given away may not touch its new part: then it is given away again
-        kept = np.full(labels.shape, -1, dtype=np.int64)
+        largest = np.full(labels.shape, -1, dtype=np.int64)
         for part, box in enumerate(ndimage.find_objects(labels + 1)):
             if box is not None:
                 pieces, _ = ndimage.label(labels[box] == part)
-                kept[box][pieces == np.bincount(pieces.ravel())[1:].argmax() + 1] = part
-        if (kept >= 0).all():
+                largest[box][pieces == np.bincount(pieces.ravel())[1:].argmax() + 1] = part
+        if (largest >= 0).all():
             break
-        nearest = ndimage.distance_transform_edt(kept < 0, return_distances=False, return_indices=True)
-        labels = kept[tuple(nearest)]
+        nearest = ndimage.distance_transform_edt(largest < 0, return_distances=False, return_indices=True)
+        labels = largest[tuple(nearest)]
     return labels

@@ -85,14 +85,14 @@ def lime(
 
     def weights(logit: Callable[[Tensor], Tensor], image: Tensor, behind: Tensor, index: int, at_once: int) -> Tensor:
         with _drawn_from(seed):
-            found: Tensor = Lime(logit, interpretable_model=_Ridge(ridge), similarity_func=_closeness).attribute(
+            weighting: Tensor = Lime(logit, interpretable_model=_Ridge(ridge), similarity_func=_closeness).attribute(
                 image,
                 baselines=behind,
                 feature_mask=parts[index][None, None],
                 n_samples=samples,
                 perturbations_per_eval=at_once,
             )
-        return found[0, 0]
+        return weighting[0, 0]
 
     maps, indices, passes = explained_by_removal(weights, classifier, images, targets, baseline, batch_size)
     return Explanation(maps, "heatmap", "lime", indices, gradient_evaluations=0, forward_passes=passes)
@@ -149,14 +149,14 @@ def kernel_shap(
         method = KernelShap(logit)
         method.interpretable_model = _Ridge(0.0)  # captum's own solves in single precision
         with _drawn_from(seed):
-            found: Tensor = method.attribute(
+            shapley: Tensor = method.attribute(
                 image,
                 baselines=behind,
                 feature_mask=parts[index][None, None],
                 n_samples=samples,
                 perturbations_per_eval=at_once,
             )
-        return found[0, 0]
+        return shapley[0, 0]
 
     maps, indices, passes = explained_by_removal(values, classifier, images, targets, baseline, batch_size)
     return Explanation(maps, "heatmap", "kernel-shap", indices, gradient_evaluations=0, forward_passes=passes)
@@ -177,23 +177,26 @@ class _Ridge:
 
     def fit(self, samples: Any) -> None:  # noqa: ANN401 (a DataLoader of one batch)
         """Of kept superpixels (n, M), answers (n,) and weights (n,)."""
-        kept, answers, weights = (torch.cat(part).double().cpu() for part in zip(*samples, strict=True))
+        presence, answers, weights = (torch.cat(part).double().cpu() for part in zip(*samples, strict=True))
         weights = weights.unsqueeze(1)
         root, total = weights.sqrt(), weights.sum()
-        design = root * (kept - (weights * kept).sum(0) / total)  # centred: the intercept is not penalised
-        wanted = root * (answers.unsqueeze(1) - (weights * answers.unsqueeze(1)).sum() / total)
-        penalty = math.sqrt(self._penalty) * torch.eye(kept.shape[1], dtype=kept.dtype)
-        design, wanted = torch.cat([design, penalty]), torch.cat([wanted, wanted.new_zeros(len(penalty), 1)])
-        self._found = torch.linalg.lstsq(design, wanted, driver="gelsd").solution.T
+        design = root * (presence - (weights * presence).sum(0) / total)  # centred: the intercept is not penalised
+        right_side = root * (answers.unsqueeze(1) - (weights * answers.unsqueeze(1)).sum() / total)
+        penalty = math.sqrt(self._penalty) * torch.eye(presence.shape[1], dtype=presence.dtype)
+        design, right_side = (
+            torch.cat([design, penalty]),
+            torch.cat([right_side, right_side.new_zeros(len(penalty), 1)]),
+        )
+        self._found = torch.linalg.lstsq(design, right_side, driver="gelsd").solution.T
 
     def representation(self) -> Tensor:
         """The weights (1, M)."""
         return self._found
 
 
-def _closeness(_image: Tensor, _variant: Tensor, kept: Tensor, **_options: object) -> float:
+def _closeness(_image: Tensor, _variant: Tensor, presence: Tensor, **_options: object) -> float:
     """How much a variant counts: by the cosine of the angle between its kept superpixels and all of them."""
-    share = float(kept.float().mean())
+    share = float(presence.float().mean())
     distance = 1 - math.sqrt(share)  # cos = k / (√k √M)
     return math.exp(-(distance**2) / (2 * KERNEL_WIDTH**2))
 

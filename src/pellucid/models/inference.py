@@ -79,8 +79,8 @@ def probabilities(logits: npt.NDArray[np.floating], task: str) -> npt.NDArray[np
                [nan, nan]])
     """
     values = torch.from_numpy(np.asarray(logits, dtype=np.float64))
-    found = (values.softmax(1) if task == "multiclass" else values.sigmoid()).numpy()
-    return np.where(unanswered(logits)[:, None], np.nan, found)
+    shares = (values.softmax(1) if task == "multiclass" else values.sigmoid()).numpy()
+    return np.where(unanswered(logits)[:, None], np.nan, shares)
 
 
 def decisions(

@@ -279,15 +279,15 @@ def create_model(
         raise
     except (TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError, RuntimeError) as error:
         # options come from files and the command line; a network checks what its values mean, seldom their kind
-        given = ", ".join(f"{key} = {value!r}" for key, value in options.items()) or "its defaults"
+        arguments = ", ".join(f"{key} = {value!r}" for key, value in options.items()) or "its defaults"
         raise InputError(
-            f"{name} cannot be built with {given} ({error}). Its defaults are "
+            f"{name} cannot be built with {arguments} ({error}). Its defaults are "
             f"{', '.join(f'{key} = {value!r}' for key, value in entry.own_options.items()) or 'none'}."
         ) from error
     if new is not old:
         replace_activation(backbone, new, old=type(old()))
     dropout = entry.dropout if dropout is None else dropout
-    chosen = {**own, "activation": activation, "batch_norms": batch_norms, "dropout": dropout}
+    in_force = {**own, "activation": activation, "batch_norms": batch_norms, "dropout": dropout}
     model = ConvolutionalClassifier(
         backbone,
         int(backbone.channels),  # type: ignore[arg-type]  # every registered backbone has it
@@ -297,7 +297,7 @@ def create_model(
         mean=_for_channels(entry.mean, in_channels) if mean is None else mean,
         std=_for_channels(entry.std, in_channels) if std is None else std,
         dropout=dropout,
-        architecture=Architecture(name, chosen),
+        architecture=Architecture(name, in_force),
     )
     if entry.init_head is not None:
         entry.init_head(model.head)

@@ -54,7 +54,7 @@ def replace_activation(
 
 
 def replace_modules(
-    module: nn.Module, chosen: Callable[[nn.Module], bool], make: Callable[[nn.Module], nn.Module]
+    module: nn.Module, is_replaced: Callable[[nn.Module], bool], make: Callable[[nn.Module], nn.Module]
 ) -> int:
     """Put `make(part)` in the place of each chosen part of a network, in place, and return how many parts there were.
 
@@ -64,30 +64,30 @@ def replace_modules(
     Raises:
         InputError: the network itself is chosen.
     """
-    if chosen(module):
+    if is_replaced(module):
         raise InputError(
             f"{type(module).__name__} is itself what is to be replaced, and stands in no place where another could: "
             "make the other one instead, or put it into nn.Sequential first."
         )
-    made: dict[nn.Module, nn.Module] = {}
-    seen: set[nn.Module] = set()
+    new_of: dict[nn.Module, nn.Module] = {}
+    visited: set[nn.Module] = set()
 
     def visit(parent: nn.Module) -> None:
-        seen.add(parent)
+        visited.add(parent)
         for name, part in list(parent._modules.items()):
-            if part is None or part in seen:
+            if part is None or part in visited:
                 continue
-            if chosen(part):
-                if part not in made:
-                    made[part] = make(part).train(part.training)
-                setattr(parent, name, made[part])
+            if is_replaced(part):
+                if part not in new_of:
+                    new_of[part] = make(part).train(part.training)
+                setattr(parent, name, new_of[part])
             else:
                 visit(part)
 
     for root in (module, *_unregistered(module)):
-        if root not in seen:
+        if root not in visited:
             visit(root)
-    return len(made)
+    return len(new_of)
 
 
 def _unregistered(module: nn.Module) -> Iterator[nn.Module]:
@@ -107,5 +107,5 @@ def _activations(module: nn.Module) -> str:
     )
     if not counts:
         return "it has no activation module at all: activations that it calls as functions (F.relu) stay as they are."
-    found = ", ".join(f"{name} ×{count}" for name, count in counts.most_common())
-    return f"it has {found}. Pass old=nn.{next(iter(counts))}, or whichever you mean."
+    listing = ", ".join(f"{name} ×{count}" for name, count in counts.most_common())
+    return f"it has {listing}. Pass old=nn.{next(iter(counts))}, or whichever you mean."

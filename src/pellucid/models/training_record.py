@@ -67,8 +67,8 @@ NO_IMAGES = ImageHashes(NOTHING, NOTHING)
 
 
 def _among(some: npt.NDArray[np.uint8], of: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    known = {row.tobytes() for row in of}
-    return np.fromiter((row.tobytes() in known for row in some), dtype=np.bool_, count=len(some))
+    hashes = {row.tobytes() for row in of}
+    return np.fromiter((row.tobytes() in hashes for row in some), dtype=np.bool_, count=len(some))
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,8 @@ def parse_record(table: Mapping[str, Any], folder: Path) -> TrainingRecord:
         raise InputError(f"{path}, {what}, cannot be read ({error.strerror or error}).") from error
     if hashlib.sha256(content).hexdigest() != table["images_sha256"]:
         raise InputError(f"{path}, {what}, is not the file that model.toml was written for. {remedy}.")
-    with np.load(io.BytesIO(content), allow_pickle=False) as held:
-        trained, selected = (ImageHashes(*(held[f"{part}_{kind}"] for kind in _KINDS)) for part in _PARTS)
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        trained, selected = (ImageHashes(*(arrays[f"{part}_{kind}"] for kind in _KINDS)) for part in _PARTS)
     return TrainingRecord(tuple(table["stages"]), dict(table["decoding"]), trained, selected, tuple(table["unknown"]))
 
 

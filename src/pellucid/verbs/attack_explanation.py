@@ -128,7 +128,7 @@ class ExplanationAttackResult(Result):
                 "invalidated"
                 if result.found[b, i]
                 else "not invalidated"
-                if result.met[b, i]
+                if result.constraint_met[b, i]
                 else "no such image found",
             )
             for b, budget in enumerate(attack.budgets)
@@ -203,7 +203,7 @@ def attack_explanation(
         manipulation = manipulate(model, pixels, attack, targets=target, thresholds=thresholds, store=store)
     summary = manipulation_summary(manipulation, Bootstrap(inputs.sources, seed=seed))
     about = {"format": 1, "model": name_of(model), "data": inputs.data, "split": inputs.split}
-    about |= {"training_images": inputs.seen.to_json()}
+    about |= {"training_images": inputs.seen_images.to_json()}
     return ExplanationAttackResult(about, manipulation, inputs, summary, pictures)
 
 

@@ -103,27 +103,27 @@ def explain(
         raise InputError("rho is an option of none of the methods asked for. This has it: adversarial.")
     size = rho if rho is not None else MIXED_RHO if own else RHO
     settings = None if moving is None else AdversarialSettings(size, direction, optimiser, slider, moving)
-    wanted = "predicted" if classes is None else classes
-    choice = parse_classes(wanted, model.classes, model.task, truth=isinstance(images, Dataset))
+    class_text = "predicted" if classes is None else classes
+    choice = parse_classes(class_text, model.classes, model.task, truth=isinstance(images, Dataset))
     check_heat_maps(model, own)
     inputs = input_images(model, images, ids=ids, limit=limit, seed=seed, file_options=file_options)
     dicom = dicom_output(output, model, inputs.images, list(own))
     work = _Work(model, own, settings, choice, ArrayStore(None if out is None else Path(out)))
     batches = [inputs.images] if isinstance(images, Tensor) else [[image] for image in inputs.images]
     probabilities = [work.probabilities(batch) for batch in batches]
-    chosen = work.choose(inputs.images, np.concatenate(probabilities), targets)
-    on_page = 0 if settings is None else min(settings.sliders, len(chosen))
+    class_lists = work.choose(inputs.images, np.concatenate(probabilities), targets)
+    on_page = 0 if settings is None else min(settings.sliders, len(class_lists))
     explained: list[ExplainedImage] = []
     slides: list[Slide] = []
-    with progress_context("explain", len(chosen) + (on_page * len(settings.ladder) if settings else 0)):
+    with progress_context("explain", len(class_lists) + (on_page * len(settings.ladder) if settings else 0)):
         for batch, own_probabilities in zip(batches, probabilities, strict=True):
             with step(len(batch)):  # an image counts once it is explained
                 first = len(explained)
-                explained += work.explain(batch, own_probabilities, chosen[first : first + len(batch)])
+                explained += work.explain(batch, own_probabilities, class_lists[first : first + len(batch)])
         for one in explained[:on_page]:
             assert settings is not None
-            assert one.moved is not None
-            slides.append(slide(model, one.image, one.moved.classes, settings))
+            assert one.adversarial is not None
+            slides.append(slide(model, one.image, one.adversarial.classes, settings))
     return Explanations(
         name_of(model),
         model.classes,
@@ -181,37 +181,37 @@ class _Work:
         if targets is not None:
             return [[c] for c in _numbers(self.model, targets, len(images))]
         rows = probabilities.tolist()
-        chosen = [self.choice.of(row, image.truth) for image, row in zip(images, rows, strict=True)]
-        for image, classes in zip(images, chosen, strict=True):
+        class_lists = [self.choice.of(row, image.truth) for image, row in zip(images, rows, strict=True)]
+        for image, classes in zip(images, class_lists, strict=True):
             if not classes:
                 raise InputError(f"{image.source} shows none of the classes: name others beside true, as true,second.")
-        return chosen
+        return class_lists
 
     def explain(
-        self, images: Sequence[InputImage], probabilities: npt.NDArray[np.float64], chosen: Sequence[Sequence[int]]
+        self, images: Sequence[InputImage], probabilities: npt.NDArray[np.float64], class_lists: Sequence[Sequence[int]]
     ) -> list[ExplainedImage]:
         """Explain some images in one batch of each method, and keep their maps."""
         pixels = as_pixels(joined(images), device_of(self.model))
         arrays: list[dict[str, npt.NDArray[np.floating]]] = [{} for _ in images]
         cost = {}
-        rows, targets = _pairs(chosen, pixels.device)
+        rows, targets = _pairs(class_lists, pixels.device)
         for method, explanation in heat_maps(self.model, pixels[rows], targets, self.options).items():
             self._share(explanation, rows, targets, arrays)
             cost[method] = _cost(explanation)
-        moved: list[MovedClasses | None] = [None] * len(images)
+        adversarial: list[MovedClasses | None] = [None] * len(images)
         if self.settings is not None:
             roles = [self.choice.roles(c, i.truth) for c, i in zip(probabilities.tolist(), images, strict=True)]
-            ordered = [in_order(classes, own) for classes, own in zip(chosen, roles, strict=True)]
+            ordered = [in_order(classes, own) for classes, own in zip(class_lists, roles, strict=True)]
             rows, targets = _pairs([classes for classes, _ in ordered], pixels.device)
             explanation = self.settings.move(self.model, pixels[rows], targets)
             self._share(explanation, rows, targets, arrays)
             cost[ADVERSARIAL] = _cost(explanation)
-            moved = [MovedClasses.of(explanation, rows == i, *own) for i, own in enumerate(ordered)]
+            adversarial = [MovedClasses.of(explanation, rows == i, *own) for i, own in enumerate(ordered)]
         for image, own in zip(images, arrays, strict=True):
             self.arrays.add(image.name, own)
         return [
             ExplainedImage(image, row, classes, cost, own)
-            for image, row, classes, own in zip(images, probabilities.tolist(), chosen, moved, strict=True)
+            for image, row, classes, own in zip(images, probabilities.tolist(), class_lists, adversarial, strict=True)
         ]
 
     def _share(
@@ -232,15 +232,15 @@ def _cost(explanation: Explanation) -> dict[str, int]:
     return dict(zip(("gradient_evaluations", "forward_passes"), spent, strict=True))
 
 
-def _pairs(chosen: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+def _pairs(class_lists: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
     """For each class on each image the image's number, and the class's, int64 (P,) both.
 
     Example:
         >>> _pairs([[2, 0], [1]], torch.device("cpu"))
         (tensor([0, 0, 1]), tensor([2, 0, 1]))
     """
-    rows = [i for i, classes in enumerate(chosen) for _ in classes]
-    targets = [c for classes in chosen for c in classes]
+    rows = [i for i, classes in enumerate(class_lists) for _ in classes]
+    targets = [c for classes in class_lists for c in classes]
     return torch.tensor(rows, device=device), torch.tensor(targets, device=device)
 
 

@@ -64,14 +64,14 @@ class InputImages:
 
     Attributes:
         images: each with its name.
-        seen: which of them the model has seen before.
+        seen_images: which of them the model has seen before.
         notes: what a reader must know of their classes.
         data: the dataset that they are of, or None.
         split: its part, or None.
     """
 
     images: Sequence[InputImage]
-    seen: SeenImages
+    seen_images: SeenImages
     notes: Sequence[str] = ()
     data: str | None = None
     split: str | None = None
@@ -89,7 +89,7 @@ class InputImages:
     @property
     def warnings(self) -> list[str]:
         """What a reader must know: of classes that one side lacks, and of images that the model has seen before."""
-        return [*self.notes, *self.seen.messages(judging=False)]
+        return [*self.notes, *self.seen_images.messages(judging=False)]
 
 
 def joined(images: Sequence[InputImage]) -> Pixels:
@@ -100,7 +100,7 @@ def joined(images: Sequence[InputImage]) -> Pixels:
 
 def input_images(
     model: Model,
-    given: Tensor | Dataset | Path | str | Sequence[Path | str],
+    images: Tensor | Dataset | Path | str | Sequence[Path | str],
     *,
     ids: Sequence[str] | None = None,
     limit: int | None = None,
@@ -111,7 +111,7 @@ def input_images(
 
     Args:
         model: what is to explain them.
-        given: (N, C, H, W) in [0, 1], or one image (C, H, W); one part of a dataset; or files, and folders of them.
+        images: (N, C, H, W) in [0, 1], or one image (C, H, W); one part of a dataset; or files, and folders of them.
         ids: these images of the dataset.
         limit: at most so many: the first files, or images of the dataset that are drawn with `seed`.
         seed: of that choice.
@@ -121,20 +121,20 @@ def input_images(
         InputError: no image; images that are not pixels in [0, 1], or cannot be read; an unknown id; options that none
             of the files has, or that contradict the training; a dataset of other classes than the model's.
     """
-    files = [given] if isinstance(given, Path | str) else given
-    if ids and not isinstance(given, Dataset):
+    files = [images] if isinstance(images, Path | str) else images
+    if ids and not isinstance(images, Dataset):
         raise InputError("images are chosen by id from a dataset: name it, on the command line with --data.")
-    if file_options and isinstance(given, Tensor | Dataset):
+    if file_options and isinstance(images, Tensor | Dataset):
         raise InputError("file_options are of image files; a dataset is opened with its own options.")
     if isinstance(files, Tensor):
-        found = _from_tensor(model, files[:limit] if files.ndim == 4 else files)
+        inputs = _from_tensor(model, files[:limit] if files.ndim == 4 else files)
     elif isinstance(files, Dataset):
-        found = _from_dataset(model, files, ids, limit, seed)
+        inputs = _from_dataset(model, files, ids, limit, seed)
     else:
-        found = _from_files(model, image_files([Path(file) for file in files])[:limit], file_options or {})
-    if not found.images:
+        inputs = _from_files(model, image_files([Path(file) for file in files])[:limit], file_options or {})
+    if not inputs.images:
         raise InputError("there are no images to explain.")
-    return found
+    return inputs
 
 
 def _from_tensor(model: Model, images: Tensor) -> InputImages:
@@ -142,29 +142,29 @@ def _from_tensor(model: Model, images: Tensor) -> InputImages:
     check_images(batch, channels=model.input_spec.channels)
     pictures = batch.detach().float().cpu().numpy()
     names = [f"image-{i + 1}" for i in range(len(pictures))]
-    seen = replace(ImageCheck(None, refuse=False).found(), unknown=())
+    seen_images = replace(ImageCheck(None, refuse=False).found(), unknown=())
     shape = (batch.shape[2], batch.shape[3])
     return InputImages(
-        [InputImage(n, n, n, picture, shape=shape) for n, picture in zip(names, pictures, strict=True)], seen
+        [InputImage(n, n, n, picture, shape=shape) for n, picture in zip(names, pictures, strict=True)], seen_images
     )
 
 
 def _from_files(model: Model, files: Sequence[Path], options: Mapping[str, Any]) -> InputImages:
     """Image files, every one read before any work. A DICOM file is called by a hash."""
     check = ImageCheck(model.path, refuse=False)
-    chosen, spec = file_pixels(check.decoding, options, check.model), model.input_spec
-    headers = [read_header(f, frame=chosen.frame) if is_dicom(f) else None for f in files]
+    reading, spec = file_pixels(check.decoding, options, check.model), model.input_spec
+    headers = [read_header(f, frame=reading.frame) if is_dicom(f) else None for f in files]
     _check_options_serve(options, headers)
     names = output_names([f.stem if h is None else h.name for f, h in zip(files, headers, strict=True)])
-    found = []
+    images = []
     for file, header, name in zip(files, headers, names, strict=True):
-        pixels = chosen.read(file)
+        pixels = reading.read(file)
         source, title = (str(file), file.name) if header is None else (header.name, header.name)
         picture = fit(pixels, spec.height, spec.channels)
-        found.append(InputImage(source, title, name, picture, shape=pixels.shape[:2], dicom=header, reading=chosen))
-    if found:
-        check.look_at_files([str(file) for file in files], [image.picture for image in found])
-    return InputImages(found, check.found())
+        images.append(InputImage(source, title, name, picture, shape=pixels.shape[:2], dicom=header, reading=reading))
+    if images:
+        check.look_at_files([str(file) for file in files], [image.picture for image in images])
+    return InputImages(images, check.found())
 
 
 def _check_options_serve(options: Mapping[str, Any], headers: Sequence[Header | None]) -> None:
@@ -187,16 +187,16 @@ def _from_dataset(
     check.check_decoding(dataset)
     reading = FilePixels.model_validate({k: v for k, v in dataset.decoding.items() if v is not None})
     names = output_names([re.sub(r"[^\w.-]", "_", name) for name in dataset.ids])
-    found = []
+    images = []
     for row, name in enumerate(dataset.ids):
         picture, in_file = fitted(dataset, row, spec.height, spec.channels)
         file = dataset.files[row].path if dataset.files else None
         header = read_header(file) if file is not None and is_dicom(file) else None
         truth = _present(dataset.targets[row])
-        found.append(InputImage(f"{where}/{name}", name, names[row], picture, truth, in_file, header, reading))
-    if found:
-        check.look(dataset, [image.picture for image in found])
-    return InputImages(found, check.found(), notes, dataset.card.name, dataset.split)
+        images.append(InputImage(f"{where}/{name}", name, names[row], picture, truth, in_file, header, reading))
+    if images:
+        check.look(dataset, [image.picture for image in images])
+    return InputImages(images, check.found(), notes, dataset.card.name, dataset.split)
 
 
 def _named(dataset: Dataset, ids: Sequence[str] | None, where: str) -> Dataset:
@@ -229,8 +229,8 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
             left_out = LeftOut(path)
             inside = list_images(path, left_out)
             if not inside:
-                told = "".join(f" {remark.reason}." for remark in left_out.issues())
-                raise InputError(f"{path} holds no images ({IMAGE_KINDS}).{told}")
+                left_out_text = "".join(f" {remark.reason}." for remark in left_out.issues())
+                raise InputError(f"{path} holds no images ({IMAGE_KINDS}).{left_out_text}")
             left_out.tell()
             files += [file.path for file in inside.values()]
         elif path.is_file():

@@ -42,7 +42,7 @@ def decode_rows(
     title: str,
     progress: bool | Callable[[int, int], None] = False,
     workers: int | None = None,
-    done: int = 0,
+    completed: int = 0,
 ) -> Generator[Pixels | InputError]:
     """The images of these rows as the manifest says, decoded in threads and in order; an error for a broken one."""
 
@@ -52,7 +52,7 @@ def decode_rows(
         except InputError as error:
             return error
 
-    return in_threads(one, len(rows), title=title, progress=progress, workers=workers, completed=done)
+    return in_threads(one, len(rows), title=title, progress=progress, workers=workers, completed=completed)
 
 
 def broken_images(name: str, errors: list[InputError]) -> InputError:
@@ -127,14 +127,14 @@ class _Build:
 
     def _find(self, blocks: list[Block]) -> None:
         """The blocks that an earlier run wrote, of files that are still as they were; a journal tells of them."""
-        told: dict[int, dict[str, str]] = {}
+        entry_of: dict[int, dict[str, str]] = {}
         self.journal.seek(0)
         for line in self.journal:
             with contextlib.suppress(ValueError, KeyError, TypeError):  # a line may be cut off
                 entry = json.loads(line)
-                told[int(entry["block"])] = entry
+                entry_of[int(entry["block"])] = entry
         for block in blocks:
-            entry = told.get(block.number, {})
+            entry = entry_of.get(block.number, {})
             if entry and entry.get("source") == self._source(block) and self._hash(block) == entry.get("sha256"):
                 self.hashes[block.number] = entry["sha256"]
         if not self.hashes:
@@ -164,7 +164,7 @@ class _Build:
             title=f"decode {name}",
             progress=progress,
             workers=workers,
-            done=self.manifest.images - len(rows),
+            completed=self.manifest.images - len(rows),
         )
         broken: list[InputError] = []
         with contextlib.ExitStack() as stack:
@@ -213,8 +213,8 @@ class _Build:
         for block in blocks:
             hashes[block.file].append(self.hashes[block.number])
         return tuple(
-            file.model_copy(update={"sha256": tuple(found)})
-            for file, found in zip(self.manifest.files, hashes, strict=True)
+            file.model_copy(update={"sha256": tuple(own_hashes)})
+            for file, own_hashes in zip(self.manifest.files, hashes, strict=True)
         )
 
     def _check_space(self, needed: int) -> None:
@@ -279,8 +279,8 @@ def source_digests(dataset: Dataset, manifest: Manifest) -> tuple[str, ...]:
     """A hash for every block of sizes and times of its images' files; none where images come from no files."""
     if not dataset.files:
         return ()
-    known = np.array([(f.size, f.modified) for f in dataset.files], dtype="<i8")
-    return tuple(_short(known[b.row : b.row + b.images]) for b in manifest.blocks())
+    stamps = np.array([(f.size, f.modified) for f in dataset.files], dtype="<i8")
+    return tuple(_short(stamps[b.row : b.row + b.images]) for b in manifest.blocks())
 
 
 def _short(values: npt.NDArray[np.int64]) -> str:

@@ -200,8 +200,8 @@ def verify_cache(
             return file.name
         return None if same_start and hashlib.sha256(content).hexdigest() == file.sha256[block.place] else file.name
 
-    found = in_threads(broken, len(blocks), title=f"verify {path.stem}", progress=progress, workers=workers)
-    names = list(dict.fromkeys(name for name in found if name is not None))
+    broken_names = in_threads(broken, len(blocks), title=f"verify {path.stem}", progress=progress, workers=workers)
+    names = list(dict.fromkeys(name for name in broken_names if name is not None))
     if names:
         raise InputError(
             f"{path}: not what was written: {', '.join(names[:20])}. Delete {path.name} and have the images decoded "

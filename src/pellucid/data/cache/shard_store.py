@@ -42,8 +42,8 @@ class Store:
         except ImportError as error:  # the package for this kind of URL
             raise InputError(f"{url}: cannot be read ({error}): pip install 'pellucid[cloud]'") from error
         except Exception as error:  # whatever a protocol raises that is not known, not complete or not reachable
-            told = str(error).strip() or type(error).__name__
-            raise InputError(f"{url}: not a URL that fsspec reads with these options ({told}).") from error
+            reason = str(error).strip() or type(error).__name__
+            raise InputError(f"{url}: not a URL that fsspec reads with these options ({reason}).") from error
 
     def place(self, name: str) -> str:
         """Where a file is, for messages."""

@@ -108,11 +108,11 @@ def write_shards(
         path = path.with_name(f"{path.stem}-of-{count}.json")
         planned = plan(dataset, size=size, channels=channels, name=path.stem, files=count)
         labels = path.with_suffix(".npz")
-        written = ensure_cache(path, dataset, planned, progress=progress, workers=workers)
+        manifest = ensure_cache(path, dataset, planned, progress=progress, workers=workers)
         parts[split] = PartIndex(
             manifest=path.name,
             labels=labels.name,
-            sha256=_write_labels(labels, dataset, path, written),
+            sha256=_write_labels(labels, dataset, path, manifest),
             decoding=dict(dataset.decoding),
             options=dict(dataset.options),
         )
@@ -129,9 +129,9 @@ def part_manifests(index: Path) -> list[Path]:
     return [index.with_name(part.manifest) for part in parts.values()]
 
 
-def _write_labels(path: Path, dataset: Dataset, manifest: Path, held: Manifest) -> str:
+def _write_labels(path: Path, dataset: Dataset, manifest: Path, pixel_manifest: Manifest) -> str:
     stream = io.BytesIO()
-    hashes = [content_hashes(map_pixels(manifest, held, index)) for index in range(len(held.files))]
+    hashes = [content_hashes(map_pixels(manifest, pixel_manifest, index)) for index in range(len(pixel_manifest.files))]
     np.savez_compressed(
         stream,
         ids=np.array(dataset.ids),

@@ -94,10 +94,10 @@ class CheckedPixels(NDArrayOperatorsMixin):
 
     def __getitem__(self, key: Any) -> Any:  # noqa: ANN401 (all that an array can be indexed with)
         """What an array gives for this index."""
-        found = self._pixels[key]  # an index that is out of range is refused first
+        values = self._pixels[key]  # an index that is out of range is refused first
         if self._waiting.any():
             self._check(self._blocks_of(key[0] if isinstance(key, tuple) and key else key))
-        return found
+        return values
 
     def __iter__(self) -> Iterator[Pixels]:
         """The images, one after another."""

@@ -64,18 +64,18 @@ def file_pixels(decoding: Mapping[str, int | str] | None, options: Mapping[str, 
         pellucid.types.InputError: runs/first was trained on images read with bits = 16; now bits = 8 is asked for. \
 Leave it out: files are read as the network was trained.
     """
-    asked = validate(FilePixels, options, "options of image files (--data-option)")
+    own = validate(FilePixels, options, "options of image files (--data-option)")
     if decoding is None:
-        return asked
+        return own
     trained = {key: None if value == DEFAULT else value for key, value in decoding.items()}
-    for key in asked.model_fields_set:
-        if key in trained and not _agree(key, trained[key], getattr(asked, key)):
+    for key in own.model_fields_set:
+        if key in trained and not _agree(key, trained[key], getattr(own, key)):
             raise InputError(
                 f"{model} was trained on images read with {key} = {_shown(trained[key])}; now {key} = "
-                f"{_shown(getattr(asked, key))} is asked for. Leave it out: files are read as the network was trained."
+                f"{_shown(getattr(own, key))} is asked for. Leave it out: files are read as the network was trained."
             )
-    chosen = asked.model_dump(include=asked.model_fields_set)
-    return FilePixels.model_validate({**{k: v for k, v in trained.items() if v is not None}, **chosen})
+    own_values = own.model_dump(include=own.model_fields_set)
+    return FilePixels.model_validate({**{k: v for k, v in trained.items() if v is not None}, **own_values})
 
 
 def decoding_of(dataset: Dataset) -> dict[str, int | str]:
@@ -101,10 +101,10 @@ def check_same_decoding(decoding: Mapping[str, int | str], dataset: Dataset, mod
             differing.append((key, None if before == DEFAULT else before, value))
     if differing:
         old, new = (", ".join(f"{k} = {_shown(pair[side])}" for k, *pair in differing) for side in (0, 1))
-        wanted = " ".join(f"--data-option {k}={'none' if v is None else v}" for k, v, _ in differing)
+        advice = " ".join(f"--data-option {k}={'none' if v is None else v}" for k, v, _ in differing)
         raise InputError(
             f"{model} was trained on images read with {old}; {dataset.card.name}/{dataset.split} is read with {new}, "
-            f"which gives it other pixels. Give {wanted}."
+            f"which gives it other pixels. Give {advice}."
         )
 
 

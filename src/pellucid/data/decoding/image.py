@@ -116,8 +116,8 @@ def decode_image(data: bytes, name: str, *, bits: Literal[8, 16] = 8) -> Pixels:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's limit; a PNG's text
         raise InputError(f"{name}: refused as a decompression bomb ({error}). {SMALLER}") from error
     except UnidentifiedImageError as error:
-        found = "a TIFF of a kind that is not read" if data[:4] in _TIFF else "not an image of a format that is read"
-        raise InputError(f"{name}: {found} ({', '.join(FORMATS)}, DICOM). {_WHAT_TO_DO}") from error
+        kind = "a TIFF of a kind that is not read" if data[:4] in _TIFF else "not an image of a format that is read"
+        raise InputError(f"{name}: {kind} ({', '.join(FORMATS)}, DICOM). {_WHAT_TO_DO}") from error
     except _BROKEN as error:
         raise InputError(f"{name}: truncated or damaged ({error}). {_WHAT_TO_DO}") from error
 

@@ -21,8 +21,8 @@ _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 class PixelKindError(InputError):
     """Pixels of a kind that is not read, in a file that is whole."""
 
-    def __init__(self, found: str) -> None:
-        super().__init__(f"{found}, which are not read. Save it as gray or colour of 8 or 16 bits, unsigned.")
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"{kind}, which are not read. Save it as gray or colour of 8 or 16 bits, unsigned.")
 
 
 @dataclass(frozen=True)

@@ -48,17 +48,17 @@ class Manipulation:
         decision: about the unchanged images.
         images: (N, C, H, W).
         before: their maps (N, H, W).
-        wanted: the target maps (N, H, W), or None.
+        target_maps: the target maps (N, H, W), or None.
         perturbed: (B, N, C, H, W), in [0, 1].
         after: their maps (B, N, H, W).
-        met: bool (B, N), whether the constraint holds: the decision changed, or it and its confidence stayed.
+        constraint_met: bool (B, N), whether the constraint holds: another decision, or the same with its confidence.
         found: bool (B, N), whether moreover the map stayed, or changed: the explanation is invalidated.
         rms: float64 (B, N), the perturbations' sizes.
         probability: float64 (B, N), of the class explained.
         decided: int64 (B, N), the class then most probable; the explained label where there are several.
         similarity: by name, float64 (B, N), of the maps to `before`.
-        to_target: by name, float64 (B, N), of the maps to `wanted`; empty without.
-        target_before: by name, float64 (N,), of `before` to `wanted`; empty without.
+        to_target: by name, float64 (B, N), of the maps to `target_maps`; empty without.
+        target_before: by name, float64 (N,), of `before` to `target_maps`; empty without.
         noise: by name, float64 (B, N), of `before` to the maps under noise as large as the budget: what no attack does.
         gradient_evaluations: int64 (B, N), spent up to this budget on the attack; what is reported of its result costs
             a few maps more.
@@ -70,10 +70,10 @@ class Manipulation:
     decision: Decision
     images: Tensor
     before: Tensor
-    wanted: Tensor | None
+    target_maps: Tensor | None
     perturbed: Tensor
     after: Tensor
-    met: Tensor
+    constraint_met: Tensor
     found: Tensor
     rms: Tensor
     probability: Tensor
@@ -179,13 +179,15 @@ def _judge(
 ) -> Manipulation:
     """Everything that is reported, from the perturbed images alone."""
     goal: AnyGoal = (
-        SameMap(decision, before, before, attack.kept)
+        SameMap(decision, before, before, attack.keep)
         if attack.goal == "same-map"
         else SameDecision(decision, before, before, goal_maps, attack.tolerance, attack.changed)
     )
     usable = torch.tensor([r is None for r in reasons], device=images.device)
     generator = torch.Generator(images.device).manual_seed(attack.seed)
-    columns: dict[str, list[Tensor]] = {k: [] for k in ("after", "met", "found", "rms", "probability", "decided")}
+    columns: dict[str, list[Tensor]] = {
+        k: [] for k in ("after", "constraint_met", "found", "rms", "probability", "decided")
+    }
     alike: list[dict[str, Tensor]] = []
     towards: list[dict[str, Tensor]] = []
     noisy: list[dict[str, Tensor]] = []
@@ -218,7 +220,7 @@ def _judge(
         decision=decision,
         images=images,
         before=before,
-        wanted=goal_maps,
+        target_maps=goal_maps,
         perturbed=perturbed,
         **stacked,
         similarity=_stack(alike),

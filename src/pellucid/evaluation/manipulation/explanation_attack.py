@@ -52,7 +52,7 @@ class ExplanationAttack:
         with torch.enable_grad():
             reference = self._differentiable_map.maps(images.clone().requires_grad_(True), decision.targets).detach()
         self._goal: SameMap | SameDecision = (
-            SameMap(decision, reference, before, attack.kept)
+            SameMap(decision, reference, before, attack.keep)
             if attack.goal == "same-map"
             else SameDecision(decision, reference, before, goal_maps, attack.tolerance, attack.changed)
         )

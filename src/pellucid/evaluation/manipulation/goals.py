@@ -119,13 +119,13 @@ class SameMap:
         decision: about the unchanged images.
         reference: (N, h, w), the unchanged images' maps as the attack differentiates them.
         before: (N, H, W), the same as the explainer gives them.
-        kept: the rank correlation with `before` from which on a map counts as the same.
+        keep: the rank correlation with `before` from which on a map counts as the same.
     """
 
     decision: Decision
     reference: Tensor
     before: Tensor
-    kept: float
+    keep: float
 
     def margin(self, logits: Tensor) -> Tensor:
         """How far (N,) the constraint is from being met, in logits."""
@@ -145,11 +145,11 @@ class SameMap:
 
     def found(self, maps: Tensor) -> Tensor:
         """Whether the explanation is invalidated by maps whose image meets the constraint: bool (N,)."""
-        return spearman(maps, self.before) >= self.kept
+        return spearman(maps, self.before) >= self.keep
 
     def rows(self, index: Tensor) -> SameMap:
         """The same for some of the images."""
-        return SameMap(self.decision.rows(index), self.reference[index], self.before[index], self.kept)
+        return SameMap(self.decision.rows(index), self.reference[index], self.before[index], self.keep)
 
 
 @dataclass(frozen=True)
@@ -160,15 +160,15 @@ class SameDecision:
         decision: about the unchanged images.
         reference: (N, h, w), the unchanged images' maps as the attack differentiates them.
         before: (N, H, W), the same as the explainer gives them.
-        wanted: (N, H, W), the maps to come close to, or None for whichever is far from the original.
+        target_maps: (N, H, W), the maps to come close to, or None for whichever is far from the original.
         tolerance: how far the probability of the class explained may move.
-        changed: without `wanted`, the rank correlation with `before` up to which a map counts as another one.
+        changed: without `target_maps`, the rank correlation with `before` up to which a map counts as another one.
     """
 
     decision: Decision
     reference: Tensor
     before: Tensor
-    wanted: Tensor | None
+    target_maps: Tensor | None
     tolerance: float
     changed: float
 
@@ -187,23 +187,25 @@ class SameDecision:
 
     def map_loss(self, maps: Tensor) -> Tensor:
         """What the attack lowers (N,): correlation with the original, or its lack with the wanted map."""
-        if self.wanted is None:
+        if self.target_maps is None:
             return 1 + correlation(maps, self.reference)
         size = (maps.shape[1], maps.shape[2])
-        return 1 - correlation(maps, F.adaptive_avg_pool2d(self.wanted.to(maps.dtype)[:, None], size)[:, 0])
+        return 1 - correlation(maps, F.adaptive_avg_pool2d(self.target_maps.to(maps.dtype)[:, None], size)[:, 0])
 
     def score(self, maps: Tensor) -> Tensor:
         """How well (N,) the explainer's own maps serve the goal."""
-        return -spearman(maps, self.before) if self.wanted is None else spearman(maps, self.wanted)
+        return -spearman(maps, self.before) if self.target_maps is None else spearman(maps, self.target_maps)
 
     def found(self, maps: Tensor) -> Tensor:
         """Whether the map is another one: bool (N,). With a wanted map, whether it is more like that."""
         to_original = spearman(maps, self.before)
-        return to_original <= self.changed if self.wanted is None else spearman(maps, self.wanted) > to_original
+        return (
+            to_original <= self.changed if self.target_maps is None else spearman(maps, self.target_maps) > to_original
+        )
 
     def rows(self, index: Tensor) -> SameDecision:
         """The same for some of the images."""
-        goal_maps = None if self.wanted is None else self.wanted[index]
+        goal_maps = None if self.target_maps is None else self.target_maps[index]
         parts = (self.decision.rows(index), self.reference[index], self.before[index], goal_maps)
         return SameDecision(*parts, self.tolerance, self.changed)
 

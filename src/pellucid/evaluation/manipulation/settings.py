@@ -30,7 +30,7 @@ class Attack:
         target_map: for `same-decision` the map to show, as `target_maps` names it; None for any other one.
         steps: of gradient, a budget.
         tolerance: for `same-decision`: how far the probability of the class explained may move.
-        kept: for `same-map`: the rank correlation from which on a map counts as the same.
+        keep: for `same-map`: the rank correlation from which on a map counts as the same.
         changed: for `same-decision` without a target map: the one up to which it counts as another.
         seed: of the starting points.
         options: of the explainer.
@@ -45,7 +45,7 @@ class Attack:
     target_map: str | None = None
     steps: int = STEPS
     tolerance: float = 0.05
-    kept: float = 0.9
+    keep: float = 0.9
     changed: float = 0.5
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Attack:
             raise InputError(f"steps must be at least 1; found {self.steps}.")
         if not 0 < self.tolerance < 1:
             raise InputError(f"the tolerance is a difference of probabilities inside (0, 1); found {self.tolerance!r}.")
-        for name in ("kept", "changed"):
+        for name in ("keep", "changed"):
             if not -1 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is a rank correlation from -1 to 1; found {getattr(self, name)!r}.")
         if self.target_map is not None and self.goal == "same-map":

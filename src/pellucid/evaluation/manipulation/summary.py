@@ -67,7 +67,7 @@ def manipulation_rows(manipulation: Manipulation, names: Sequence[str]) -> list[
                     "goal": manipulation.attack.goal,
                     "budget": budget,
                     "explained": classes[int(manipulation.decision.targets[i])],
-                    "constraint_met": int(manipulation.met[b, i]),
+                    "constraint_met": int(manipulation.constraint_met[b, i]),
                     "invalidated": int(manipulation.found[b, i]),
                     "rms": float(manipulation.rms[b, i]),
                     "decided_before": classes[int(manipulation.decision.decided[i])],
@@ -106,7 +106,7 @@ def manipulation_summary(manipulation: Manipulation, bootstrap: Bootstrap) -> di
         return mean_over_images(values, bootstrap, reason=reason).estimate().to_json()
 
     curves: dict[str, Numbers] = {
-        "constraint_met": per_image(manipulation.met),
+        "constraint_met": per_image(manipulation.constraint_met),
         "invalidated": per_image(manipulation.found),
     }
     curves |= {name: per_image(values) for name, values in manipulation.similarity.items()}
@@ -126,7 +126,7 @@ def manipulation_summary(manipulation: Manipulation, bootstrap: Bootstrap) -> di
         "budgets": list(attack.budgets),
         "steps": attack.steps,
         "tolerance": attack.tolerance if attack.goal == "same-decision" else None,
-        "kept": attack.kept if attack.goal == "same-map" else None,
+        "kept": attack.keep if attack.goal == "same-map" else None,
         "changed": attack.changed if attack.goal == "same-decision" and attack.target_map is None else None,
         "seed": attack.seed,
         "n": count,
@@ -146,6 +146,6 @@ def _failure(manipulation: Manipulation, budget: int, image: int) -> str:
     if bool(manipulation.found[budget, image]):
         return ""
     if manipulation.attack.goal == "same-map":
-        changed = bool(manipulation.met[budget, image])
+        changed = bool(manipulation.constraint_met[budget, image])
         return "the decision changed, and the map with it" if changed else "the decision could not be changed"
     return "the map could not be changed far enough"

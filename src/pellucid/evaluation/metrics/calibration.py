@@ -78,9 +78,9 @@ def reliability(confidences: Values, outcomes: Values, bootstrap: Bootstrap, *, 
             f"confidences and outcomes must both be of {len(bootstrap)} images; found {scores.shape} and {truth.shape}."
         )
     scores, truth = (v.reshape(len(v), -1) for v in (scores, truth))
-    known = ~np.isnan(scores) & ~np.isnan(truth)
-    image, _ = np.nonzero(known)
-    values, came_true = scores[known], truth[known]
+    is_known = ~np.isnan(scores) & ~np.isnan(truth)
+    image, _ = np.nonzero(is_known)
+    values, came_true = scores[is_known], truth[is_known]
     if not len(values):
         raise InputError("no image has both a confidence and a known outcome.")
     wished = max(1, min(bins, len(values) // LEAST))
@@ -94,9 +94,9 @@ def reliability(confidences: Values, outcomes: Values, bootstrap: Bootstrap, *, 
     )
     whole = [v.sum(0, dtype=np.float64) for v in (size, sure, hits)]
     plain, unbiased = _squared_errors(*whole)
-    drawn = _squared_errors(*(bootstrap.sums(np.asarray(v, dtype=np.float64)) for v in (size, sure, hits)))[1]
+    resampled = _squared_errors(*(bootstrap.sums(np.asarray(v, dtype=np.float64)) for v in (size, sure, hits)))[1]
     # among the resamples the truth is `plain`; what they miss it by is what `unbiased` may be off by
-    samples = np.sqrt(np.maximum(0.0, unbiased - (drawn - plain)))
+    samples = np.sqrt(np.maximum(0.0, unbiased - (resampled - plain)))
     over = ratio((sure - hits).sum(1), size.sum(1), bootstrap)
     samples = np.where(np.isnan(over.samples), math.nan, samples)
     return Reliability(

@@ -61,28 +61,28 @@ def confusion(decided: Values, targets: Values, classes: int) -> Confusion:
         >>> found.matrix().tolist(), found.most_confused(1).tolist(), found.count.tolist()
         ([[1, 2], [0, 1]], [1], [1, 2, 1])
     """
-    chosen, truth = np.asarray(as_array(decided), dtype=np.float64), as_array(targets)
-    if chosen.shape != truth.shape or chosen.ndim != 1:
-        raise InputError(f"decisions and targets must both be (N,); found {chosen.shape} and {truth.shape}.")
-    known = ~np.isnan(chosen)
-    cells = truth[known].astype(np.int64) * classes + chosen[known].astype(np.int64)
+    decisions, truth = np.asarray(as_array(decided), dtype=np.float64), as_array(targets)
+    if decisions.shape != truth.shape or decisions.ndim != 1:
+        raise InputError(f"decisions and targets must both be (N,); found {decisions.shape} and {truth.shape}.")
+    is_decided = ~np.isnan(decisions)
+    cells = truth[is_decided].astype(np.int64) * classes + decisions[is_decided].astype(np.int64)
     pairs, count = np.unique(cells, return_counts=True)
     first, second = np.divmod(pairs, classes)
     return Confusion(first, second, count.astype(np.int64), classes)
 
 
 def shares_confused(
-    found: Confusion, rows: npt.NDArray[np.integer], decided: Values, targets: Values, bootstrap: Bootstrap
+    table: Confusion, rows: npt.NDArray[np.integer], decided: Values, targets: Values, bootstrap: Bootstrap
 ) -> list[Replicates]:
     """Of the images of a pair's class, the share that was taken for the other.
 
     Args:
-        found: what `confusion` counted of the same images.
+        table: what `confusion` counted of the same images.
         rows: pairs of it.
         decided: (N,) class numbers.
         targets: int (N,), class numbers.
         bootstrap: over the N images.
     """
-    chosen, truth = as_array(decided)[:, None], as_array(targets)[:, None]
-    of_class = truth == found.truth[rows]
-    return ratios(of_class & (chosen == found.decided[rows]), of_class, bootstrap, reason="no image of the class")
+    decisions, truth = as_array(decided)[:, None], as_array(targets)[:, None]
+    of_class = truth == table.truth[rows]
+    return ratios(of_class & (decisions == table.decided[rows]), of_class, bootstrap, reason="no image of the class")

@@ -124,17 +124,17 @@ def operating_points(
         >>> sensitivity[0].value, specificity[0].value
         (0.5, 1.0)
     """
-    said, there = (np.asarray(as_array(v), dtype=np.float64) for v in (decided, present))
-    if said.shape != there.shape or said.ndim != 2:
-        raise InputError(f"decisions and labels must both be (N, K); found {said.shape} and {there.shape}.")
-    silent = np.isnan(said)
-    found = []
+    decisions, there = (np.asarray(as_array(v), dtype=np.float64) for v in (decided, present))
+    if decisions.shape != there.shape or decisions.ndim != 2:
+        raise InputError(f"decisions and labels must both be (N, K); found {decisions.shape} and {there.shape}.")
+    silent = np.isnan(decisions)
+    shares = []
     for value, lacking in ((1, "no positives"), (0, "no negatives")):
         group = there == value
-        figures = ratios((said == value) & group, group, bootstrap, reason=lacking)
+        figures = ratios((decisions == value) & group, group, bootstrap, reason=lacking)
         missing = (silent & group).sum(0)
-        found.append([_silent(f, int(m)) if m else f for f, m in zip(figures, missing, strict=True)])
-    return found[0], found[1]
+        shares.append([_silent(f, int(m)) if m else f for f, m in zip(figures, missing, strict=True)])
+    return shares[0], shares[1]
 
 
 def _silent(figure: Replicates, missing: int) -> Replicates:

@@ -129,7 +129,7 @@ class MovedClasses:
         ]
 
 
-def in_order(chosen: Sequence[int], roles: Mapping[str, Sequence[int]]) -> tuple[list[int], list[str]]:
+def in_order(classes: Sequence[int], roles: Mapping[str, Sequence[int]]) -> tuple[list[int], list[str]]:
     """Classes in the order in which moved images are shown, and what each is to the image.
 
     Example:
@@ -138,27 +138,27 @@ def in_order(chosen: Sequence[int], roles: Mapping[str, Sequence[int]]) -> tuple
     """
     names = {c: ROLE_NAMES[role] for role in ("predicted", "second", "true") for c in roles.get(role, ())}
     weight = list(ROLE_NAMES.values())
-    ordered = sorted(chosen, key=lambda c: weight.index(names[c]) if c in names else len(weight))
+    ordered = sorted(classes, key=lambda c: weight.index(names[c]) if c in names else len(weight))
     return ordered, [names.get(c, "") for c in ordered]
 
 
-def slide(model: Model, image: InputImage, chosen: Sequence[int], settings: AdversarialSettings) -> Slide:
+def slide(model: Model, image: InputImage, classes: Sequence[int], settings: AdversarialSettings) -> Slide:
     """An image moved by every size of the slider; each size is a step of the progress bar."""
     device = device_of(model)
-    batch = as_pixels(image.picture[None], device).expand(len(chosen), -1, -1, -1)
-    targets, steps = torch.tensor(chosen, device=device), []
+    batch = as_pixels(image.picture[None], device).expand(len(classes), -1, -1, -1)
+    targets, steps = torch.tensor(classes, device=device), []
     for rho in settings.ladder:
         with step(1):
             steps.append(settings.move(model, batch, targets, rho))
     truth = image.truth
-    shown = None if truth is None else ", ".join(model.classes[c] for c in truth) or "none of the classes"
+    true_names = None if truth is None else ", ".join(model.classes[c] for c in truth) or "none of the classes"
     how: dict[str, Any] = {"direction": settings.direction, "optimiser": settings.optimiser}
     return Slide(
         title=image.title,
-        note="" if shown is None else f"shows {shown}",
+        note="" if true_names is None else f"shows {true_names}",
         image=as_pixels(image.picture[None])[0].numpy(),
         classes=model.classes,
-        explained=list(chosen),
+        explained=list(classes),
         rhos=settings.ladder,
         columns=[Column.of("", steps)],
         **how,

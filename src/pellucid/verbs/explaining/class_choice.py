@@ -40,17 +40,17 @@ class ClassChoice:
             truth: the classes that the image shows, or None where that is not known.
         """
         ranked = sorted(range(len(self.classes)), key=lambda c: -chances[c])
-        found: list[int] = []
+        indices: list[int] = []
         for part in self.parts:
             if part in self.classes:
-                found.append(self.classes.index(part))
+                indices.append(self.classes.index(part))
             elif part == "all":
-                found += range(len(self.classes))
+                indices += range(len(self.classes))
             elif part in ROLES:
-                found += self.roles(chances, truth).get(part, [])
+                indices += self.roles(chances, truth).get(part, [])
             else:
-                found += ranked[: int(part.removeprefix("top"))]
-        return list(dict.fromkeys(found))
+                indices += ranked[: int(part.removeprefix("top"))]
+        return list(dict.fromkeys(indices))
 
     def roles(self, chances: Sequence[float], truth: Sequence[int] | None = None) -> dict[str, list[int]]:
         """The classes that have a role on an image.
@@ -59,17 +59,17 @@ class ClassChoice:
         not known. A multi-label image may show no class, or several: then `true` is empty, or several.
         """
         ranked = sorted(range(len(self.classes)), key=lambda c: -chances[c])
-        known = ranked[:1] if truth is None else list(truth)
-        rivals = [c for c in ranked if c not in known]
-        found = {"predicted": ranked[:1], "second": rivals[:1]}
-        return found if truth is None else {"true": known, **found}
+        true_classes = ranked[:1] if truth is None else list(truth)
+        rivals = [c for c in ranked if c not in true_classes]
+        by_role = {"predicted": ranked[:1], "second": rivals[:1]}
+        return by_role if truth is None else {"true": true_classes, **by_role}
 
 
-def parse_classes(wanted: str | Sequence[str], classes: tuple[str, ...], task: Task, *, truth: bool) -> ClassChoice:
+def parse_classes(text: str | Sequence[str], classes: tuple[str, ...], task: Task, *, truth: bool) -> ClassChoice:
     """Read which classes are wanted; a class that is called like a role or like `all` is meant itself.
 
     Args:
-        wanted: parts, or one text with commas between them, as `split_names` reads it.
+        text: parts, or one text with commas between them, as `split_names` reads it.
         classes: of the classifier.
         task: of the classifier.
         truth: whether the images' labels are known.
@@ -77,7 +77,7 @@ def parse_classes(wanted: str | Sequence[str], classes: tuple[str, ...], task: T
     Raises:
         InputError: an unknown name, with the nearest one; `true` where no labels are known.
     """
-    parts = split_names(wanted) if isinstance(wanted, str) else list(wanted)
+    parts = split_names(text) if isinstance(text, str) else list(text)
     unknown = [p for p in parts if p not in classes and p not in (*ROLES, "all") and not _is_top(p)]
     if unknown or not parts:
         try:

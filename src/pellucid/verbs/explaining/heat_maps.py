@@ -34,9 +34,9 @@ def share_options(methods: Sequence[str], options: Mapping[str, Any]) -> dict[st
         >>> share_options(["cam", "rise"], {"samples": 8, "seed": 0, "layer": None})
         {'cam': {}, 'rise': {'samples': 8, 'seed': 0}}
     """
-    given = {name: value for name, value in options.items() if value is not None}
-    own = {m: {o: v for o, v in given.items() if o in EXPLAINERS[m].options} for m in methods}
-    for name in given:
+    set_options = {name: value for name, value in options.items() if value is not None}
+    own = {m: {o: v for o, v in set_options.items() if o in EXPLAINERS[m].options} for m in methods}
+    for name in set_options:
         if name != "seed" and not any(name in values for values in own.values()):
             others = ", ".join(entry.name for entry in with_option(name) if entry.kind == "heatmap")
             every = sorted({option for method in methods for option in EXPLAINERS[method].options})

@@ -54,14 +54,14 @@ class ExplainedImage:
         probabilities: of every class.
         classes: those explained, by number.
         cost: gradient evaluations and forward passes of each method.
-        moved: the adversarial explanations; None without them.
+        adversarial: the adversarial explanations; None without them.
     """
 
     image: InputImage
     probabilities: Sequence[float]
     classes: Sequence[int]
     cost: Mapping[str, Mapping[str, int]]
-    moved: MovedClasses | None
+    adversarial: MovedClasses | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +194,7 @@ class Explanations(Result):
 
     def _about(self) -> dict[str, Any]:
         about: dict[str, Any] = {"model": self.model, "methods": list(self.methods), "size": self.size}
-        about["training_images"] = self.inputs.seen.to_json()
+        about["training_images"] = self.inputs.seen_images.to_json()
         if self.options:
             about["options"] = {method: own for method, own in self.options.items() if own}
         if self.adversarial:
@@ -211,9 +211,9 @@ class Explanations(Result):
         }
         if image.truth is not None:
             record["true"] = [names[c] for c in image.truth]
-        if one.moved:
+        if one.adversarial:
             panel = f"{image.name}-adversarial.png"
-            record[ADVERSARIAL] = {"panel": panel, "classes": one.moved.to_json(names), **one.cost[ADVERSARIAL]}
+            record[ADVERSARIAL] = {"panel": panel, "classes": one.adversarial.to_json(names), **one.cost[ADVERSARIAL]}
         if self.options:
             record["panel"] = f"{image.name}.png"
             record["cost"] = {method: one.cost[method] for method in self.options}
@@ -224,21 +224,21 @@ class Explanations(Result):
     def _draw(self, one: ExplainedImage, arrays: Arrays, folder: Path) -> list[Path]:
         """Draw the panels of an image."""
         image, paths = one.image, []
-        moved = one.moved.pictures(self.classes, arrays) if one.moved else []
+        columns_of = one.adversarial.pictures(self.classes, arrays) if one.adversarial else []
         rho = self.adversarial.rho if self.adversarial else 0.0
         if self.adversarial:
-            told = "raised" if self.adversarial.direction == "raise" else "lowered"
+            direction = "raised" if self.adversarial.direction == "raise" else "lowered"
             spent = one.cost[ADVERSARIAL]["gradient_evaluations"]
-            note = f"{told} at ρ = {rho:g} ({self.adversarial.optimiser}, {spent} gradient evaluations each)"
+            note = f"{direction} at ρ = {rho:g} ({self.adversarial.optimiser}, {spent} gradient evaluations each)"
             paths.append(folder / f"{image.name}-adversarial.png")
             pixels = as_pixels(image.picture[None])[0].numpy()
-            explanation_pictures(pixels, moved, rho=rho, title=image.title, note=note, path=paths[-1])
+            explanation_pictures(pixels, columns_of, rho=rho, title=image.title, note=note, path=paths[-1])
         if self.options:
-            shown = {self.classes[c]: one.probabilities[c] for c in one.classes}
-            columns = {own.class_name: own for own in moved}
+            probability_of = {self.classes[c]: one.probabilities[c] for c in one.classes}
+            columns = {own.class_name: own for own in columns_of}
             paths.append(folder / f"{image.name}.png")
             picture, maps = _as_integers(image.picture), self._maps(one, arrays)
-            explanation_grid(picture, maps, shown, title=image.title, path=paths[-1], changes=columns, rho=rho)
+            explanation_grid(picture, maps, probability_of, title=image.title, path=paths[-1], changes=columns, rho=rho)
         return paths
 
     def _maps(self, one: ExplainedImage, arrays: Arrays) -> Maps:

@@ -132,7 +132,9 @@ def open_dicom_folder(root: str | Path, *, seed: int = 0, options: Mapping[str, 
     elif not issues:
         raise InputError(f"{source}: names no image.")
     how_cut = f"cut by patient with seed {seed}" if split is None else f"from {split!r}"
-    warnings.warn(f"{source.name}: images by {key} from {name!r}; {targets.said}; parts {how_cut}.", stacklevel=2)
+    warnings.warn(
+        f"{source.name}: images by {key} from {name!r}; {targets.description}; parts {how_cut}.", stacklevel=2
+    )
     if issues:
         raise FaultyDataError(issues, splits)
     return splits

@@ -107,7 +107,7 @@ class _Rows:
     targets: npt.NDArray[np.generic]
     files: dict[int, SourceFile]
     regions: list[Region]
-    said: str
+    description: str
 
     def open(self, usable: list[int], seed: int) -> Splits:
         """The parts of the usable rows: those that the table gives, and by patient what it leaves open."""
@@ -148,7 +148,11 @@ class _Rows:
 
     def notes(self, splits: Splits, seed: int) -> Iterator[str]:
         """Which columns were taken for what, and what is odd but may be meant so."""
-        yield self.said if self.parts is not None else f"{self.said}; no parts, cut by patient with seed {seed}"
+        yield (
+            self.description
+            if self.parts is not None
+            else f"{self.description}; no parts, cut by patient with seed {seed}"
+        )
         classes = self.card.classes
         looked_at = [splits["train"]] if "train" in splits else list(splits.values())
         with_examples = {k for part in looked_at for k in _present(part.targets)}
@@ -180,7 +184,7 @@ def _read_rows(columns: Columns, boxes: Columns | None, settings: TableOptions) 
     ids = paths if name is None else read_ids(columns, name)
     names = names_of_rows(ids, paths, columns.texts(path))  # of two rows of one name the second is refused
     places = {row: file.path for row, file in files.items()}
-    notes = [f"images from {path!r}", targets.said]
+    notes = [f"images from {path!r}", targets.description]
     notes += [f"{what} from {column!r}" for what, column in (("names", name), ("parts", split)) if column is not None]
     notes.append(f"patients from {patient!r}" if patient is not None else "no patients, each image counts by itself")
     return _Rows(
@@ -192,7 +196,7 @@ def _read_rows(columns: Columns, boxes: Columns | None, settings: TableOptions) 
         targets=targets.values,
         files=files,
         regions=[] if boxes is None else read_boxes(boxes, USUAL["path"], names, places),
-        said="; ".join(notes),
+        description="; ".join(notes),
     )
 
 

@@ -38,13 +38,13 @@ class Targets:
         task: `multiclass` or `multilabel`.
         values: int64 (N,), or float32 (N, K) with NaN where unknown.
         classes: the names of the classes.
-        said: which columns it was read from, for messages.
+        description: which columns it was read from, for messages.
     """
 
     task: Task
     values: npt.NDArray[np.generic]
     classes: tuple[str, ...]
-    said: str
+    description: str
 
 
 def read_targets(columns: Columns, settings: TableOptions, used: Collection[str | None]) -> Targets:
