@@ -175,7 +175,7 @@ def import_model(
 
     if source not in SOURCES and source not in FORMATS:
         raise InputError(f"unknown source {source!r}. {nearest(source, [*SOURCES, *FORMATS])}")
-    given = Given(
+    overrides = Given(
         weights,
         None if classes is None else _names(classes),
         task,  # type: ignore[arg-type]  # it is looked at there
@@ -185,9 +185,9 @@ def import_model(
         outputs,  # type: ignore[arg-type]
         key_values(option),
     )
-    if source in FORMATS and given != Given():
+    if source in FORMATS and overrides != Given():
         raise InputError(f"{source} says all of its networks itself: it takes the file and --out alone.")
-    network = import_published(source, name, out) if source in FORMATS else import_network(source, name, out, given)
+    network = import_published(source, name, out) if source in FORMATS else import_network(source, name, out, overrides)
     show(f"{source}: {name}", ["", "value"], _what(network) + _origin(dict(network.card)))
     wrote(out / WEIGHTS)
     wrote(out / CARD)
@@ -223,14 +223,14 @@ def _what(network: AnyClassifier) -> list[list[str]]:
         built = network.architecture
         facts = [["architecture", "" if built is None else f"{built.name} {dict(built.options)}"]]
     mean, std = (", ".join(f"{v:.4g}" for v in t.flatten().tolist()) for t in (network.mean, network.std))
-    shown = ", ".join(network.classes[:8]) + (", …" if len(network.classes) > 8 else "")
+    names = ", ".join(network.classes[:8]) + (", …" if len(network.classes) > 8 else "")
     facts += [
         ["parameters", f"{sum(p.numel() for p in network.parameters()):,}"],
         ["images", f"{' × '.join(map(str, spec.shape))}, pixels in [0, 1]"],
         ["preprocessing", spec.preprocess],
         ["mean, std", f"{mean}; {std}"],
         ["task", network.task],
-        ["classes", f"{len(network.classes):,}: {shown}"],
+        ["classes", f"{len(network.classes):,}: {names}"],
     ]
     if source is not None:
         facts.append(["outputs", str(network.card.get("outputs", {}).get("kind", "logits"))])

@@ -43,11 +43,11 @@ in dict(module.named_modules()).
         raise InputError(f"only a torch module has layers to name; this classifier is {type(classifier).__name__}.")
     network: nn.Module = classifier
     module = network.module if isinstance(network, WrappedClassifier) else network
-    known: dict[str, nn.Module] = {name: part for name, part in module.named_modules() if name}
-    if layer in known:
-        return known[layer]
-    hint = nearest(layer, known)
-    if len(known) > MOST_NAMED:  # the list alone would fill a screen
+    layers: dict[str, nn.Module] = {name: part for name, part in module.named_modules() if name}
+    if layer in layers:
+        return layers[layer]
+    hint = nearest(layer, layers)
+    if len(layers) > MOST_NAMED:  # the list alone would fill a screen
         hint = hint.split("There are:")[0] + "Layers are called as in dict(module.named_modules())."
         last = last_layer(classifier)
         if last is not None:

@@ -221,9 +221,9 @@ class WrappedClassifier(_Normalised):
             return self._split[0](self._cast(self.normalise(images)))
         if self.last_map is None:
             raise InputError("this wrapped network has no known feature map: give wrap() features= and head=.")
-        with outputs_at(self._part(self.last_map.layer)) as found:
+        with outputs_at(self._part(self.last_map.layer)) as outputs:
             self.module(self._cast(self.normalise(images)))
-        feature_map = self.last_map.layout.to_map(found[0], (images.shape[2], images.shape[3]))
+        feature_map = self.last_map.layout.to_map(outputs[0], (images.shape[2], images.shape[3]))
         return F.relu(feature_map) if self.last_map.rectified else feature_map
 
     def _cast(self, images: Tensor) -> Tensor:
@@ -385,9 +385,9 @@ def check_split(wrapped: WrappedClassifier) -> None:
         feature_map = wrapped.features(image)
         if feature_map.ndim != 4:
             raise InputError(f"features must give a map (N, D, h, w); found shape {tuple(feature_map.shape)}.")
-        found = head(feature_map.mean((2, 3))).to(expected.dtype)
+        logits = head(feature_map.mean((2, 3))).to(expected.dtype)
     tolerance = 1e-3 if feature_map.dtype in (torch.float32, torch.float64) else 5e-2  # half precision has 3 digits
-    if found.shape != expected.shape or not torch.allclose(found, expected, rtol=tolerance, atol=tolerance / 10):
+    if logits.shape != expected.shape or not torch.allclose(logits, expected, rtol=tolerance, atol=tolerance / 10):
         raise InputError(
             "head(features(x).mean((2, 3))) is not what the wrapped network returns: features must be the "
             "map that it pools, after its last norm and activation, and head what follows the pooling."

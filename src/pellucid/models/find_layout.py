@@ -55,10 +55,10 @@ def find_layout(classifier: nn.Module, layer: nn.Module, name: str) -> FeatureLa
         outputs = torch.cat([_outputs(classifier, layer, name, part) for part in torch.split(images, AT_ONCE)])
         fitting = [layout for layout in candidates if _moves_with_the_image(layout.to_map(outputs, size))]
     if len(fitting) != 1:
-        told = "both" if fitting else "neither" if len(candidates) > 1 else "no such map"
+        fit = "both" if fitting else "neither" if len(candidates) > 1 else "no such map"
         raise InputError(
             f"the layout of layer {name!r} cannot be told: its output {_shape(output)} could be "
-            f"{' or '.join(layout.name for layout in candidates)}, and what it does as the image changes fits {told}. "
+            f"{' or '.join(layout.name for layout in candidates)}, and what it does as the image changes fits {fit}. "
             "Name another layer, or give its layout (layout=)."
         )
     if fitting[0].extra_tokens:
@@ -72,11 +72,16 @@ def _taller(classifier: nn.Module, layer: nn.Module, output: Tensor) -> str | No
     None where the layer puts out the same for every size, or is not reached by images of another.
     """
     images = probe_images(classifier, 1)
-    with outputs_at(layer) as found, torch.no_grad(), frozen(classifier), suppress(Exception):  # whatever it refuses by
+    with (
+        outputs_at(layer) as outputs,
+        torch.no_grad(),
+        frozen(classifier),
+        suppress(Exception),
+    ):  # whatever it refuses by
         classifier(torch.cat([images, images], dim=2))
-    if not found or found[0].shape == output.shape:
+    if not outputs or outputs[0].shape == output.shape:
         return None
-    axes = [axis for axis in range(4) if found[0].ndim != 4 or found[0].shape[axis] != output.shape[axis]]
+    axes = [axis for axis in range(4) if outputs[0].ndim != 4 or outputs[0].shape[axis] != output.shape[axis]]
     return "nchw" if axes == [2] else "nhwc" if axes == [1] else "other"
 
 
@@ -118,8 +123,8 @@ def _candidates(output: Tensor, size: tuple[int, int], patches: list[tuple[int, 
     if output.ndim != 4:
         return []
     _, a, b, c = output.shape
-    found = [FeatureLayout("nchw")] if _is_grid(b, c, size) else []
-    return found + ([FeatureLayout("nhwc")] if _is_grid(a, b, size) else [])
+    layouts = [FeatureLayout("nchw")] if _is_grid(b, c, size) else []
+    return layouts + ([FeatureLayout("nhwc")] if _is_grid(a, b, size) else [])
 
 
 def _is_grid(h: int, w: int, size: tuple[int, int]) -> bool:
@@ -138,11 +143,11 @@ def _patch_grids(classifier: nn.Module, images: Tensor) -> list[tuple[int, int]]
     first = next((m for m in classifier.modules() if isinstance(m, nn.Conv2d)), None)
     if first is None or first.stride != first.kernel_size or max(first.stride) < 2:
         return []
-    with outputs_at(first) as found, torch.no_grad(), frozen(classifier):
+    with outputs_at(first) as outputs, torch.no_grad(), frozen(classifier):
         classifier(images)
-    if not found or found[0].ndim != 4:
+    if not outputs or outputs[0].ndim != 4:
         return []
-    h, w = (int(side) for side in found[0].shape[2:])
+    h, w = (int(side) for side in outputs[0].shape[2:])
     grids: list[tuple[int, int]] = []
     while not grids or grids[-1] != (1, 1):
         grids.append((h, w))
@@ -175,11 +180,11 @@ def _span(place: int, side: int) -> slice:
 
 
 def _outputs(classifier: Any, layer: nn.Module, name: str, images: Tensor) -> Tensor:  # noqa: ANN401
-    with outputs_at(layer) as found, torch.no_grad(), frozen(classifier):
+    with outputs_at(layer) as outputs, torch.no_grad(), frozen(classifier):
         classifier(images)
-    if len(found) != 1:
-        raise InputError(f"layer {name!r} must run once in a forward pass; it ran {len(found)} times.")
-    output: Tensor = found[0].detach().float()
+    if len(outputs) != 1:
+        raise InputError(f"layer {name!r} must run once in a forward pass; it ran {len(outputs)} times.")
+    output: Tensor = outputs[0].detach().float()
     if output.ndim == 0 or len(output) != len(images):  # windows of the images, or tokens before images
         raise InputError(
             f"layer {name!r} must put out one feature map per image to be explained; found {tuple(output.shape)} for "

@@ -95,9 +95,9 @@ class LastMap:
         Raises:
             InputError: a table without a layer or layout, or with what is none.
         """
-        known = {"layer", "layout", "extra_tokens", "grid", "head", "rectified"}
-        if not {"layer", "layout"} <= set(card) <= known:
-            raise InputError(f"features names a layer and its layout, of {sorted(known)}; found {sorted(card)}.")
+        keys = {"layer", "layout", "extra_tokens", "grid", "head", "rectified"}
+        if not {"layer", "layout"} <= set(card) <= keys:
+            raise InputError(f"features names a layer and its layout, of {sorted(keys)}; found {sorted(card)}.")
         grid = tuple(card.get("grid", ())) or None
         layout = FeatureLayout(card["layout"], card.get("extra_tokens", 0), grid)
         return cls(card["layer"], layout, card.get("head"), card.get("rectified", False))
@@ -145,14 +145,14 @@ def grid_of(positions: int, size: tuple[int, int]) -> tuple[int, int] | None:
         ((14, 14), (4, 8), None)
     """
     height, width = size
-    found = []
+    grids = []
     for h in range(1, positions + 1):
         w = positions // h
         smallest = max(height / (h + 1), width / (w + 1))  # side of a patch of which so many fit, cut or padded
         largest = min(height / max(h - 1, 1e-9), width / max(w - 1, 1e-9))
         if h * w == positions and smallest < largest and (h == w or height != width):
-            found.append((abs(h * width / height - w), (h, w)))
-    return min(found)[1] if found else None
+            grids.append((abs(h * width / height - w), (h, w)))
+    return min(grids)[1] if grids else None
 
 
 def tensor_of(output: object) -> Tensor | None:
@@ -172,16 +172,16 @@ def with_tensor(output: Any, tensor: Tensor) -> Any:  # noqa: ANN401 (whatever t
 @contextmanager
 def outputs_at(module: nn.Module) -> Iterator[list[Tensor]]:
     """Inside, a list of what the module puts out, call by call."""
-    found: list[Tensor] = []
+    outputs: list[Tensor] = []
 
     def keep(_module: nn.Module, _inputs: object, output: object) -> None:
         tensor = tensor_of(output)
         if tensor is not None:
-            found.append(tensor)
+            outputs.append(tensor)
 
     handle = module.register_forward_hook(keep)
     try:
-        yield found
+        yield outputs
     finally:
         handle.remove()
 
@@ -189,17 +189,17 @@ def outputs_at(module: nn.Module) -> Iterator[list[Tensor]]:
 @contextmanager
 def leaf_at(module: nn.Module) -> Iterator[list[Tensor]]:
     """Inside, what the module puts out is cut off from what came before: a list of leaves to differentiate by."""
-    found: list[Tensor] = []
+    leaves: list[Tensor] = []
 
     def cut(_module: nn.Module, _inputs: object, output: Any) -> Any:  # noqa: ANN401
         tensor = tensor_of(output)
         if tensor is None or not tensor.is_floating_point():
             return None
-        found.append(tensor.detach().clone().requires_grad_(True))
-        return with_tensor(output, found[-1].clone())  # what follows may change its input in place
+        leaves.append(tensor.detach().clone().requires_grad_(True))
+        return with_tensor(output, leaves[-1].clone())  # what follows may change its input in place
 
     handle = module.register_forward_hook(cut)
     try:
-        yield found
+        yield leaves
     finally:
         handle.remove()

@@ -90,15 +90,15 @@ def _tensor(output: Any, count: int, classes: int, task: Task) -> Tensor:  # noq
     if len(fitting) == 1:
         (values,) = fitting
         return cast("Tensor", values)
-    found = ", ".join(f"{name}: {_shape(value)}" if name else _shape(value) for name, value in parts.items())
+    listing = ", ".join(f"{name}: {_shape(value)}" if name else _shape(value) for name, value in parts.items())
     if fitting:
         raise InputError(
-            f"the network returns {len(fitting)} tensors that could be its logits ({found}): let it return the logits "
-            "alone, or a dict that has them under 'logits'."
+            f"the network returns {len(fitting)} tensors that could be its logits ({listing}): let it return the "
+            "logits alone, or a dict that has them under 'logits'."
         )
     classes_given = f"{classes} {'class is' if classes == 1 else 'classes are'} named"
     raise InputError(
-        f"the wrapped network must return logits {(count, classes)}, one per class; found {found or 'nothing'}. "
+        f"the wrapped network must return logits {(count, classes)}, one per class; found {listing or 'nothing'}. "
         f"{classes_given}: name one for each of its outputs, in their order."
     )
 

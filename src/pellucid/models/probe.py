@@ -84,10 +84,10 @@ def _run(model: WrappedClassifier, images: Tensor) -> Tensor:
         raise InputError(f"the network raised {type(error).__name__} on {count} of {shape}: {error}{takes}") from error
 
 
-def _channels(first: nn.Conv2d, given: int) -> str:
+def _channels(first: nn.Conv2d, count: int) -> str:
     return (
-        f" Its first convolution takes {first.in_channels} channels, and mean and std have {given} "
-        f"{'value' if given == 1 else 'values'}: give one for each channel."
+        f" Its first convolution takes {first.in_channels} channels, and mean and std have {count} "
+        f"{'value' if count == 1 else 'values'}: give one for each channel."
     )
 
 

@@ -88,32 +88,32 @@ def _watching(model: WrappedClassifier, note: Callable[[str, nn.Module, Tensor, 
 
 def _last_linear(model: WrappedClassifier, images: Tensor) -> tuple[str, Tensor] | None:
     """The linear layer whose output is the logits, and its input (N, D)."""
-    found: list[tuple[str, Tensor, Tensor]] = []
+    layers: list[tuple[str, Tensor, Tensor]] = []
 
     def note(name: str, part: nn.Module, output: Tensor, inputs: Any) -> None:  # noqa: ANN401
         if isinstance(part, nn.Linear) and output.ndim == 2 and len(inputs) == 1:
-            found.append((name, inputs[0], output))
+            layers.append((name, inputs[0], output))
 
     with _watching(model, note):
         logits = model(images)
-    same = [(name, given) for name, given, output in found if torch.equal(output.to(logits.dtype), logits)]
+    same = [(name, features) for name, features, output in layers if torch.equal(output.to(logits.dtype), logits)]
     return same[-1] if same else None
 
 
 def _pooled(model: WrappedClassifier, images: Tensor, head: str, features: Tensor) -> LastMap | None:
     """The map whose mean over its positions is what the linear layer `head` takes, (N, D)."""
-    found: list[LastMap] = []
+    candidates: list[LastMap] = []
 
     def note(name: str, _part: nn.Module, output: Tensor, _inputs: object) -> None:
         for layout, pooled in _means(output, features):
             for rectified in (False, True):
                 if _alike(pooled(F.relu(output) if rectified else output), features):
-                    found.append(LastMap(name, layout, head, rectified))
+                    candidates.append(LastMap(name, layout, head, rectified))
                     break
 
     with _watching(model, note):
         model(images)
-    for last in sorted(found, key=lambda one: (one.rectified, one.layer.count("."))):
+    for last in sorted(candidates, key=lambda one: (one.rectified, one.layer.count("."))):
         if last.layout.name == "nchw":
             return last
         try:
@@ -138,10 +138,10 @@ def _means(output: Tensor, features: Tensor) -> Iterator[tuple[FeatureLayout, Ca
         yield FeatureLayout("tokens"), lambda x: x.mean(1)
 
 
-def _alike(found: Tensor, expected: Tensor) -> bool:
+def _alike(values: Tensor, expected: Tensor) -> bool:
     tolerance = 1e-4 if expected.dtype in (torch.float32, torch.float64) else 2e-2
     scale = float(expected.abs().max())
-    return float((found - expected).abs().max()) <= tolerance * scale and scale > 0
+    return float((values - expected).abs().max()) <= tolerance * scale and scale > 0
 
 
 def _last_layers(model: WrappedClassifier, images: Tensor) -> list[tuple[str, bool]]:
@@ -167,17 +167,17 @@ def _last_layers(model: WrappedClassifier, images: Tensor) -> list[tuple[str, bo
     for block in _blocks(model.module, tokens)[::-1]:
         last += [(name, True) for name in norms if name.startswith(f"{block}.")][:1]
     last = last[:TRIED]
-    found = [(name, True) for name in _outermost(maps)[:TRIED]]
-    return last + found if order and order[-1] == 3 else found + last
+    blocks = [(name, True) for name in _outermost(maps)[:TRIED]]
+    return last + blocks if order and order[-1] == 3 else blocks + last
 
 
 def _outermost(names: Sequence[str]) -> list[str]:
     """Layers from the last to run to the first, without those inside of one that comes before them in this order."""
-    found: list[str] = []
+    outer_names: list[str] = []
     for name in reversed(names):
-        if not any(name.startswith(f"{outer}.") for outer in found):
-            found.append(name)
-    return found
+        if not any(name.startswith(f"{outer}.") for outer in outer_names):
+            outer_names.append(name)
+    return outer_names
 
 
 def _is_norm(part: nn.Module) -> bool:
@@ -186,7 +186,7 @@ def _is_norm(part: nn.Module) -> bool:
 
 def _blocks(module: nn.Module, names: Sequence[str]) -> list[str]:
     """The blocks that the parts of these names belong to, in the order they ran: parts of a list of their likes."""
-    found: dict[str, None] = {}
+    blocks: dict[str, None] = {}
     for name in names:
         parts = name.split(".")
         for depth in range(len(parts) - 1, 0, -1):
@@ -195,7 +195,7 @@ def _blocks(module: nn.Module, names: Sequence[str]) -> list[str]:
             if isinstance(parent, nn.ModuleList | nn.Sequential) and any(
                 _is_norm(part) for part in module.get_submodule(block).modules()
             ):
-                found.pop(block, None)
-                found[block] = None
+                blocks.pop(block, None)
+                blocks[block] = None
                 break
-    return list(found)
+    return list(blocks)

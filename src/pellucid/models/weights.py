@@ -59,9 +59,9 @@ def save_model(
             disk, and then the earlier files are as they were.
     """
     card = model_card(model)
-    taken = sorted({*card, "weights_sha256", TABLE, KEY} & set(extra or {}))
-    if taken:
-        raise InputError(f"the card has fields of these names already: {', '.join(taken)}.")
+    clashing = sorted({*card, "weights_sha256", TABLE, KEY} & set(extra or {}))
+    if clashing:
+        raise InputError(f"the card has fields of these names already: {', '.join(clashing)}.")
     card = _plain(card | dict(extra or {}), "model.toml")
     check_card(card, f"the {CARD} to write")
     folder = Path(folder)
@@ -139,7 +139,7 @@ def load_model(
     device: str | torch.device = "cpu",
     *,
     trust_code: bool = False,
-    given: Given = Given(),  # noqa: B008  # frozen
+    overrides: Given = Given(),  # noqa: B008  # frozen
 ) -> AnyClassifier:
     """The classifier of a run folder or of a weights file with its `model.toml`, in evaluation mode.
 
@@ -148,7 +148,7 @@ def load_model(
         device: where it computes.
         trust_code: run the Python code that a folder brings with it. Without it such a folder is refused: it may come
             from anybody.
-        given: of a network of others by source and name, what its source does not say.
+        overrides: of a network of others by source and name, what its source does not say.
 
     Raises:
         InputError: files that are missing, or weights of another network, named key by key; code that is not trusted,
@@ -156,12 +156,12 @@ def load_model(
     """
     address = None if Path(path).exists() else split_address(path)
     if address is not None:
-        opened = open_source(*address, given)
+        opened = open_source(*address, overrides)
         opened.card = model_card(opened)
         return opened.to(device)
     path = Path(path)
     card = read_model_card(path)
-    if given != Given():
+    if overrides != Given():
         raise InputError(
             f"{path} says itself what its classes, images and weights are. These are given for a network of others by "
             "source and name, as timm:NAME."
@@ -169,8 +169,8 @@ def load_model(
     weights = weights_file(path)
     model = _own(card, path) if "architecture" in card else reopen(card, weights.parent, trust_code=trust_code)
     network = model.module if isinstance(model, WrappedClassifier) else model
-    read = read_nested(weights)[0] if isinstance(model, WrappedClassifier) else read_tensors(weights)
-    load_exactly(network, read, source=str(weights))
+    tensors = read_nested(weights)[0] if isinstance(model, WrappedClassifier) else read_tensors(weights)
+    load_exactly(network, tensors, source=str(weights))
     expected = card.get("weights_sha256")
     if expected is not None and weights.suffix == ".safetensors" and digest_of(weights) != expected:
         raise InputError(

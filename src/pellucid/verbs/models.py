@@ -62,8 +62,8 @@ def load(
             or a network that cannot be judged: its output is NaN, changes from call to call, or is probabilities that
             nobody called so.
     """
-    given = Given(weights, classes, task, preprocess, mean, std, outputs, options or {})
-    return load_model(path, device, trust_code=trust_code, given=given)
+    overrides = Given(weights, classes, task, preprocess, mean, std, outputs, options or {})
+    return load_model(path, device, trust_code=trust_code, overrides=overrides)
 
 
 def wrap(
@@ -118,7 +118,7 @@ def wrap(
         >>> model.has_linear_head, model.input_spec.shape
         (True, (3, 32, 32))
     """
-    said = read_module(
+    built = read_module(
         module,
         processor=processor,
         preprocess=preprocess,
@@ -128,14 +128,14 @@ def wrap(
         mean=mean,
         std=std,
     )
-    assert said.input_spec is not None
+    assert built.input_spec is not None
     model = wrap_module(
         module,
-        mean=said.mean or (),
-        std=said.std or (),
-        task=task or said.task or "multiclass",
-        classes=said.classes or (),
-        input_spec=said.input_spec,
+        mean=built.mean or (),
+        std=built.std or (),
+        task=task or built.task or "multiclass",
+        classes=built.classes or (),
+        input_spec=built.input_spec,
         outputs=outputs or "logits",
         features=features,
         head=head,

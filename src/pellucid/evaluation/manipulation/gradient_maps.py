@@ -108,11 +108,11 @@ def _grad_cam(classifier: Classifier, _images: Tensor, _options: Mapping[str, An
 
     def through_the_rest(points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         last = network.last_map
-        with BentReLU(), twice_differentiable(), outputs_at(layer_named(classifier, last.layer)) as found:
+        with BentReLU(), twice_differentiable(), outputs_at(layer_named(classifier, last.layer)) as outputs:
             score = classifier(points).gather(1, targets[:, None]).sum()
-            (gradient,) = torch.autograd.grad(score, found[0], create_graph=True)
+            (gradient,) = torch.autograd.grad(score, outputs[0], create_graph=True)
         size = (points.shape[2], points.shape[3])
-        return last.layout.to_map(found[0], size), last.layout.to_map(gradient, size).mean((2, 3))
+        return last.layout.to_map(outputs[0], size), last.layout.to_map(gradient, size).mean((2, 3))
 
     has_head = isinstance(network.head, nn.Module)
     parts = through_the_head if has_head else through_the_rest

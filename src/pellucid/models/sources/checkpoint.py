@@ -62,10 +62,10 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """
     tensors, inside = read_nested(path)
     tensors, prefix = _without_prefix(tensors)
-    done = [inside] * bool(inside)
-    done += [f"{prefix!r} before every name was taken off"] * bool(prefix)
-    if done:
-        warnings.warn(f"{Path(path).name}: {'; '.join(done)}.", stacklevel=3)
+    changes = [inside] * bool(inside)
+    changes += [f"{prefix!r} before every name was taken off"] * bool(prefix)
+    if changes:
+        warnings.warn(f"{Path(path).name}: {'; '.join(changes)}.", stacklevel=3)
     return tensors
 
 
@@ -123,8 +123,8 @@ def _unwrapped(content: Any) -> tuple[Any, str]:  # noqa: ANN401
         content = content[key]
     where = f"the weights are those under {' → '.join(inside)!r}" if inside else ""
     if _is_network(content):
-        taken = "the weights are those of the whole network in it, whose code was not run"
-        where = f"{where}; {taken}" if where else taken
+        note = "the weights are those of the whole network in it, whose code was not run"
+        where = f"{where}; {note}" if where else note
         content = dict(_tensors_of(content))
     return content, where
 
@@ -135,23 +135,23 @@ def _is_network(value: object) -> bool:
 
 def _tensors_of(network: StandIn, prefix: str = "") -> Iterable[tuple[str, Tensor]]:
     """As `state_dict()` of a pickled network would give them."""
-    held = network.__dict__
-    passing = held.get("_non_persistent_buffers_set") or ()
-    for name, tensor in {**(held.get("_parameters") or {}), **(held.get("_buffers") or {})}.items():
+    attributes = network.__dict__
+    passing = attributes.get("_non_persistent_buffers_set") or ()
+    for name, tensor in {**(attributes.get("_parameters") or {}), **(attributes.get("_buffers") or {})}.items():
         if isinstance(tensor, Tensor) and name not in passing:
             yield prefix + str(name), tensor.detach()
-    for name, part in held["_modules"].items():
+    for name, part in attributes["_modules"].items():
         if _is_network(part):
             yield from _tensors_of(part, f"{prefix}{name}.")
 
 
 def _without_prefix(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
     """The tensors without what wrappers put before every name, and what that was."""
-    taken = ""
+    removed = ""
     while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in tensors)), ""):
         tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-        taken += prefix
-    return tensors, taken
+        removed += prefix
+    return tensors, removed
 
 
 def fit_to(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> tuple[dict[str, Tensor], list[str]]:
@@ -198,12 +198,12 @@ def fit_to(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> tup
     if not fits:
         return _without_prefix(dict(tensors))[0], []
     prefix, added = fits[0]
-    taken = {added + name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    fitting = {added + name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     beside = [name for name in tensors if not name.startswith(prefix)]
     notes = [f"{prefix!r} before the network's names was taken off"] if prefix else []
     if beside:
         notes.append(f"what stands beside the network was left out: {first_of(beside)}")
-    return taken, notes
+    return fitting, notes
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:

@@ -133,8 +133,8 @@ def _names(config: Any) -> tuple[str, ...] | None:  # noqa: ANN401
 def _plain(config: Any) -> dict[str, Any]:  # noqa: ANN401
     """What a configuration has beside its defaults, without names of classes, which the card has itself."""
     values = json.loads(config.to_json_string(use_diff=True))
-    kept = {key: value for key, value in values.items() if key not in _NOT_BUILDING}
-    return {**kept, "model_type": config.model_type, "num_labels": config.num_labels}
+    building = {key: value for key, value in values.items() if key not in _NOT_BUILDING}
+    return {**building, "model_type": config.model_type, "num_labels": config.num_labels}
 
 
 def _preparation(

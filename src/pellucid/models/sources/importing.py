@@ -80,25 +80,25 @@ def import_published(name: str, path: str | Path, folder: str | Path) -> Convolu
     """
     if name not in FORMATS:
         raise InputError(f"unknown format {name!r}. {nearest(name, FORMATS)}")
-    known, path, folder = FORMATS[name], Path(path), Path(folder)
-    model, options = known.read(path)
+    entry, path, folder = FORMATS[name], Path(path), Path(folder)
+    model, options = entry.read(path)
     digest = digest_of(path)
     _check_free(folder, lambda card: card.get("imported", {}).get("sha256") == digest)
     imported = {
         "format": name,
         "file": path.name,
         "sha256": digest,
-        "source": known.source,
-        "licence": known.licence,
-        "citation": known.citation,
+        "source": entry.source,
+        "licence": entry.licence,
+        "citation": entry.citation,
         "training_options": options,
     }
-    save_model(model, folder, extra={**known.card, "imported": imported})
+    save_model(model, folder, extra={**entry.card, "imported": imported})
     model.path, model.card = folder, read_model_card(folder)
     return model
 
 
-def import_network(kind: str, name: str, folder: str | Path, given: Given) -> AnyClassifier:
+def import_network(kind: str, name: str, folder: str | Path, overrides: Given) -> AnyClassifier:
     """Write a network of others into a model folder: `weights.safetensors`, `model.toml`, and the code of Python code.
 
     What was written is read again and must give the same outputs; only then does it stand in the folder.
@@ -107,7 +107,7 @@ def import_network(kind: str, name: str, folder: str | Path, given: Given) -> An
         kind: of the source, one of `SOURCES`.
         name: as the source calls it.
         folder: where to write; made if it is missing. The same network may be imported there again.
-        given: what the source does not say, or says otherwise.
+        overrides: what the source does not say, or says otherwise.
 
     Returns:
         The classifier, in evaluation mode.
@@ -117,12 +117,12 @@ def import_network(kind: str, name: str, folder: str | Path, given: Given) -> An
     """
     folder = Path(folder)
     _check_free(folder, lambda card: _is_of(card, kind, name))
-    model = open_source(kind, name, given)
+    model = open_source(kind, name, overrides)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
-        written = Path(place)
-        save_model(model, written)
-        again = load_model(written, trust_code=True)
+        hidden = Path(place)
+        save_model(model, hidden)
+        again = load_model(hidden, trust_code=True)
         images = probe_images(*model.input_spec.shape)
         with torch.no_grad():
             here, there = model(images), again(images)
@@ -132,7 +132,7 @@ def import_network(kind: str, name: str, folder: str | Path, given: Given) -> An
                 "computes with is neither in its weights nor always built the same way."
             )
         folder.mkdir(exist_ok=True)
-        for part in sorted(written.iterdir(), key=lambda path: path.name == CARD):  # the card last: it names the rest
+        for part in sorted(hidden.iterdir(), key=lambda path: path.name == CARD):  # the card last: it names the rest
             target = folder / part.name
             if target.is_dir():
                 shutil.rmtree(target)
@@ -150,9 +150,9 @@ def _check_free(folder: Path, same: Callable[[dict[str, Any]], bool]) -> None:
     """Refuse a folder with a network that is not the same."""
     if folder.is_file():
         raise InputError(f"{folder} is a file; --out names a folder.")
-    held = [name for name in ("run.toml", CARD, WEIGHTS) if (folder / name).exists()]
-    if not held:
+    files = [name for name in ("run.toml", CARD, WEIGHTS) if (folder / name).exists()]
+    if not files:
         return
-    if CARD in held and "run.toml" not in held and same(read_model_card(folder)):
+    if CARD in files and "run.toml" not in files and same(read_model_card(folder)):
         return
-    raise InputError(f"{folder} holds another network already ({', '.join(held)}). Choose another --out.")
+    raise InputError(f"{folder} holds another network already ({', '.join(files)}). Choose another --out.")

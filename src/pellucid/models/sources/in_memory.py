@@ -63,8 +63,8 @@ def read_module(
         built = replace(built, input_spec=InputSpec.parse(preprocess, channels))
     elif channels is not None and size is not None:
         built = replace(built, input_spec=InputSpec.square(channels, size, Geometry()))
-    known = {"classes": built.classes, "size": built.input_spec, "mean": built.mean, "std": built.std}
-    missing = [f"{name}=" for name, value in known.items() if value is None]
+    facts = {"classes": built.classes, "size": built.input_spec, "mean": built.mean, "std": built.std}
+    missing = [f"{name}=" for name, value in facts.items() if value is None]
     if channels is None:
         missing.append("channels=")
     if missing:

@@ -58,32 +58,32 @@ class Given:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def open_source(kind: str, name: str, given: Given) -> WrappedClassifier:
+def open_source(kind: str, name: str, overrides: Given) -> WrappedClassifier:
     """A network of others as a classifier in evaluation mode, its weights in single precision, looked at on images.
 
     Args:
         kind: of the source, one of `SOURCES`.
         name: as the source calls it.
-        given: what the source does not say, or says otherwise.
+        overrides: what the source does not say, or says otherwise.
 
     Raises:
         InputError: a source or name that is not known; weights of another network or a head of another size; what
             neither says, by name; whatever `check_classifier` refuses.
     """
     entry = find_source(kind)
-    weights = None if given.weights is None else Path(given.weights)
+    weights = None if overrides.weights is None else Path(overrides.weights)
     if weights is not None and not weights.is_file():
         raise InputError(f"no weights file at {weights}.")
-    built = entry.build(Request(name, given.options, weights=weights is None))
+    built = entry.build(Request(name, overrides.options, weights=weights is None))
     weights = built.weights if weights is None else weights
     if weights is not None:
-        built = _loaded(entry, name, given, built, weights)
+        built = _loaded(entry, name, overrides, built, weights)
     elif not built.loaded:
-        _check_trained(entry, name, given, built)
+        _check_trained(entry, name, overrides, built)
     _to_single_precision(built.module)
     for parameter in built.module.parameters():
         parameter.requires_grad_(True)
-    model = _wrapped(f"{kind}:{name}", built, given)
+    model = _wrapped(f"{kind}:{name}", built, overrides)
     model.source = Source(
         kind,
         _main_file(name) if built.code else name,
@@ -92,7 +92,7 @@ def open_source(kind: str, name: str, given: Given) -> WrappedClassifier:
         "" if weights is None else weights.name,
         "" if weights is None else digest_of(weights),
     )
-    if built.thresholds is not None and given.classes is None:
+    if built.thresholds is not None and overrides.classes is None:
         model.card = {"thresholds": list(built.thresholds)}
     return with_split(model).eval()
 
@@ -169,29 +169,29 @@ def with_split(model: WrappedClassifier) -> WrappedClassifier:
     return split
 
 
-def _loaded(entry: SourceEntry, name: str, given: Given, built: Built, path: Path) -> Built:
+def _loaded(entry: SourceEntry, name: str, overrides: Given, built: Built, path: Path) -> Built:
     """The network with the weights of a file, built anew for as many outputs as these have."""
     tensors, inside = read_nested(path)
     state, notes = _named_as(built, tensors, path)
     count = _outputs_of(built.module, state) if entry.counts else None
     if count is not None:
-        wanted = None if given.classes is None else len(given.classes)
-        if wanted is None:
+        class_count = None if overrides.classes is None else len(overrides.classes)
+        if class_count is None:
             raise InputError(
                 f"the weights of {path} have {count} outputs, and {entry.kind}:{name} by itself others: give classes, "
                 f"{count} names in the order of the outputs."
             )
-        if count not in (wanted, 1 if wanted == 2 else wanted):
+        if count not in (class_count, 1 if class_count == 2 else class_count):
             raise InputError(
-                f"the weights of {path} have {count} outputs, and {wanted} classes are named: a head of another size "
-                "cannot be judged. Name one class for each output, in their order."
+                f"the weights of {path} have {count} outputs, and {class_count} classes are named: a head of another "
+                "size cannot be judged. Name one class for each output, in their order."
             )
-        built = entry.build(Request(name, given.options, count=count))
+        built = entry.build(Request(name, overrides.options, count=count))
         state, notes = _named_as(built, tensors, path)
     load_exactly(built.module, state, source=str(path))
-    told = [*([inside] if inside else []), *notes]
-    if told:
-        warnings.warn(f"{path.name}: {'; '.join(told)}.", stacklevel=4)
+    messages = [*([inside] if inside else []), *notes]
+    if messages:
+        warnings.warn(f"{path.name}: {'; '.join(messages)}.", stacklevel=4)
     return built
 
 
@@ -209,13 +209,13 @@ def _outputs_of(module: nn.Module, state: Mapping[str, Tensor]) -> int | None:
     return counts.pop() if len(counts) == 1 and len(heads) == len(differing) else None
 
 
-def _check_trained(entry: SourceEntry, name: str, given: Given, built: Built) -> None:
+def _check_trained(entry: SourceEntry, name: str, overrides: Given, built: Built) -> None:
     """Refuse a network whose weights are drawn anew each time that it is built."""
-    again = entry.build(Request(name, given.options)).module.state_dict()
-    drawn = [key for key, tensor in built.module.state_dict().items() if not _same(tensor, again.get(key))]
-    if drawn:
+    again = entry.build(Request(name, overrides.options)).module.state_dict()
+    random_keys = [key for key, tensor in built.module.state_dict().items() if not _same(tensor, again.get(key))]
+    if random_keys:
         raise InputError(
-            f"{entry.kind}:{name} makes a network with other weights each time ({first_of(drawn)}): it was not "
+            f"{entry.kind}:{name} makes a network with other weights each time ({first_of(random_keys)}): it was not "
             "trained. Give weights, the file that they were saved to."
         )
 
@@ -235,25 +235,25 @@ def _to_single_precision(module: nn.Module) -> None:
         warnings.warn(f"weights of {named} are computed with in float32.", stacklevel=4)
 
 
-def _wrapped(address: str, built: Built, given: Given) -> WrappedClassifier:
+def _wrapped(address: str, built: Built, overrides: Given) -> WrappedClassifier:
     """The classifier, or one error that names all that is not known."""
-    classes = given.classes if given.classes is not None else built.classes
-    mean = given.mean if given.mean is not None else built.mean
-    std = given.std if given.std is not None else built.std
-    known = {
+    classes = overrides.classes if overrides.classes is not None else built.classes
+    mean = overrides.mean if overrides.mean is not None else built.mean
+    std = overrides.std if overrides.std is not None else built.std
+    facts = {
         "classes": classes,
-        "preprocess": given.preprocess or built.input_spec,
+        "preprocess": overrides.preprocess or built.input_spec,
         "mean": mean,
         "std": std,
     }
-    lacking = [key for key, value in known.items() if value is None]
+    lacking = [key for key, value in facts.items() if value is None]
     if classes is None or mean is None or std is None or lacking:
         raise InputError(
             f"{address} does not say {', '.join(lacking)}: give {'it' if len(lacking) == 1 else 'them'} as in its "
             f"training. {' '.join(_ASKED[key] for key in lacking)}"
         )
-    if given.preprocess is not None:
-        spec = InputSpec.parse(given.preprocess, channels=len(mean))
+    if overrides.preprocess is not None:
+        spec = InputSpec.parse(overrides.preprocess, channels=len(mean))
     else:
         assert built.input_spec is not None
         spec = built.input_spec
@@ -261,12 +261,12 @@ def _wrapped(address: str, built: Built, given: Given) -> WrappedClassifier:
         built.module,
         mean=mean,
         std=std,
-        task=given.task or built.task or ("multiclass" if len(classes) > 1 else "multilabel"),
+        task=overrides.task or built.task or ("multiclass" if len(classes) > 1 else "multilabel"),
         classes=classes,
         input_spec=spec,
-        outputs=given.outputs or built.outputs or "logits",
+        outputs=overrides.outputs or built.outputs or "logits",
     )
-    check_classifier(model, given.outputs or built.outputs)
+    check_classifier(model, overrides.outputs or built.outputs)
     return model
 
 

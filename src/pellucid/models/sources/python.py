@@ -106,8 +106,10 @@ def _run(root: Path, main: str, factory: str, options: Mapping[str, Any]) -> tup
         try:
             module = make(**options)
         except Exception as error:
-            given = ", ".join(f"{key}={value!r}" for key, value in options.items())
-            raise InputError(f"{factory}({given}) of {root / main} raised {type(error).__name__}: {error}") from error
+            arguments = ", ".join(f"{key}={value!r}" for key, value in options.items())
+            raise InputError(
+                f"{factory}({arguments}) of {root / main} raised {type(error).__name__}: {error}"
+            ) from error
         if not isinstance(module, nn.Module):
             raise InputError(
                 f"{factory}() of {root / main} must return a torch.nn.Module; it returned {type(module).__name__}."
@@ -137,12 +139,12 @@ def _own_modules(root: Path) -> Iterator[set[str]]:
         del sys.modules[name]
     before = set(sys.modules)
     sys.path.insert(0, str(root))
-    written = sys.dont_write_bytecode
+    setting = sys.dont_write_bytecode
     sys.dont_write_bytecode = True
     try:
         yield before
     finally:
-        sys.dont_write_bytecode = written
+        sys.dont_write_bytecode = setting
         sys.path.remove(str(root))
         for name in [n for n, module in sys.modules.items() if n not in before and _file_in(module, root)]:
             del sys.modules[name]

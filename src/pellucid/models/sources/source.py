@@ -128,12 +128,12 @@ def distinct(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{name} ({k})" if names.count(name) > 1 else name for k, name in enumerate(list(names)))
 
 
-def similar(name: str, known: Iterable[str]) -> str:
+def similar(name: str, names: Iterable[str]) -> str:
     """The end of a message for a name that a library does not know, which knows hundreds: those that are like it.
 
     Example:
         >>> similar("resnet5", ["resnet50", "resnet34", "vgg16"])
         'Like it are: resnet50, resnet34.'
     """
-    close = difflib.get_close_matches(name, list(known), n=5, cutoff=0.6)
+    close = difflib.get_close_matches(name, list(names), n=5, cutoff=0.6)
     return f"Like it are: {', '.join(close)}." if close else "None that it knows is called like that."

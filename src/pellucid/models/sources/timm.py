@@ -35,8 +35,8 @@ def build(request: Request) -> Built:
         options["architecture"] = config["architecture"]
     options["num_classes"] = int(module.num_classes)
     channels = int(options.get("in_chans", 3))
-    said = read_config(module, channels)
-    return replace(said, options=options, classes=said.classes or _imagenet(config, module), loaded=request.weights)
+    built = read_config(module, channels)
+    return replace(built, options=options, classes=built.classes or _imagenet(config, module), loaded=request.weights)
 
 
 def read_config(module: nn.Module, channels: int | None = None) -> Built:
@@ -74,8 +74,8 @@ def _library() -> Any:  # noqa: ANN401
 
 
 def _similar(timm: Any, name: str) -> str:  # noqa: ANN401
-    known = timm.list_models(pretrained=True) + timm.list_models()
-    return "" if name in known or ":" in name else f". {similar(name, known)}"
+    names = timm.list_models(pretrained=True) + timm.list_models()
+    return "" if name in names or ":" in name else f". {similar(name, names)}"
 
 
 def _imagenet(config: dict[str, Any], module: nn.Module) -> tuple[str, ...] | None:

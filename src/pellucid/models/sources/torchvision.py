@@ -28,19 +28,19 @@ def build(request: Request) -> Built:
     options = dict(request.options)
     if request.count is not None:
         options["num_classes"] = request.count
-    said = weights if weights is not None or not request.weights else models.get_model_weights(name).DEFAULT
+    weight_set = weights if weights is not None or not request.weights else models.get_model_weights(name).DEFAULT
     try:
-        module = models.get_model(name, weights=said if request.weights else None, **options)
+        module = models.get_model(name, weights=weight_set if request.weights else None, **options)
     except Exception as error:  # of an option, or of the network between here and the server
         raise InputError(f"torchvision could not make {request.name}: {error}") from error
     for option in ("transform_input", "aux_logits"):  # Inception's and GoogLeNet's, which their weights set
         if hasattr(module, option):
             options.setdefault(option, getattr(module, option))
-    if said is None:
+    if weight_set is None:
         return Built(module, options=options)
-    names = said.meta.get("categories")
+    names = weight_set.meta.get("categories")
     own = names is not None and options.get("num_classes") in (None, len(names))
-    spec, mean, std = _preparation(said.transforms())
+    spec, mean, std = _preparation(weight_set.transforms())
     return Built(
         module,
         options=options,
@@ -68,9 +68,9 @@ def _library() -> Any:  # noqa: ANN401
 def _find(models: Any, full: str) -> tuple[str, Any]:  # noqa: ANN401
     """The network's name, and the weights that stand behind it."""
     name, _, which = full.partition(".")
-    known = models.list_models(module=models)
-    if name not in known:
-        raise InputError(f"torchvision has no classifier {name!r}. {similar(name, known)}")
+    names = models.list_models(module=models)
+    if name not in names:
+        raise InputError(f"torchvision has no classifier {name!r}. {similar(name, names)}")
     if not which:
         return name, None
     there = {weights.name: weights for weights in models.get_model_weights(name)}

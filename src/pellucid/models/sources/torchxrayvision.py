@@ -30,14 +30,14 @@ def build(request: Request) -> Built:
     Raises:
         InputError: torchxrayvision is missing or does not know the name.
     """
-    known = _library().models.model_urls
-    if request.name not in known:
-        names = [name for name in known if "-" in name]
+    urls = _library().models.model_urls
+    if request.name not in urls:
+        names = [name for name in urls if "-" in name]
         raise InputError(
             f"torchxrayvision has no weights {request.name!r}. {similar(request.name, names)} There are: "
             f"{', '.join(names)}."
         )
-    facts = known[request.name]
+    facts = urls[request.name]
     places = [k for k, name in enumerate(facts["labels"]) if name]
     points = np.asarray(facts.get("op_threshs", [np.nan] * len(facts["labels"])), dtype=float)
     own = request.count in (None, len(facts["labels"]), len(places))
@@ -99,9 +99,9 @@ def _module(name: str, options: Mapping[str, Any]) -> nn.Module:
 
 def _of_findings(tensors: dict[str, Tensor], places: list[int], count: int) -> dict[str, Tensor]:
     """The tensors with a head of those outputs that stand for a finding."""
-    chosen = torch.tensor(places)
+    indices = torch.tensor(places)
     return {
-        name: tensor[chosen]
+        name: tensor[indices]
         if name.startswith(("classifier.", "fc.")) and tensor.ndim and tensor.shape[0] == count
         else tensor
         for name, tensor in tensors.items()
