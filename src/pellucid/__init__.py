@@ -25,10 +25,12 @@ if TYPE_CHECKING:
         types,
     )
     from pellucid.attacks import Epsilon
+    from pellucid.evaluation.metrics.operating_points import Use
     from pellucid.evaluation.metrics.plain import accuracy, auroc, average_precision
     from pellucid.verbs.ara import ara
     from pellucid.verbs.attack import attack
     from pellucid.verbs.attack_explanation import attack_explanation
+    from pellucid.verbs.audit import audit
     from pellucid.verbs.certify import certify
     from pellucid.verbs.data import dataset
     from pellucid.verbs.evaluate import evaluate
@@ -45,10 +47,12 @@ PACKAGES = ("attacks", "data", "evaluation", "explainers", "models", "report", "
 
 VERBS = {
     "Epsilon": "pellucid.attacks:Epsilon",
+    "Use": "pellucid.evaluation.metrics.operating_points:Use",
     "accuracy": "pellucid.evaluation.metrics.plain:accuracy",
     "ara": "pellucid.verbs.ara:ara",
     "attack": "pellucid.verbs.attack:attack",
     "attack_explanation": "pellucid.verbs.attack_explanation:attack_explanation",
+    "audit": "pellucid.verbs.audit:audit",
     "auroc": "pellucid.evaluation.metrics.plain:auroc",
     "average_precision": "pellucid.evaluation.metrics.plain:average_precision",
     "certify": "pellucid.verbs.certify:certify",
@@ -66,11 +70,13 @@ VERBS = {
 
 __all__ = [
     "Epsilon",
+    "Use",
     "accuracy",
     "ara",
     "attack",
     "attack_explanation",
     "attacks",
+    "audit",
     "auroc",
     "average_precision",
     "certify",

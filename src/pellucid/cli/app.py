@@ -14,6 +14,7 @@ from pellucid.cli import (
     annotate,
     ara,
     attack_explanation,
+    audit,
     certify,
     data,
     evaluate,
@@ -60,6 +61,7 @@ app = typer.Typer(
 app.command("demo")(study.demo)
 app.command("study")(study.study)
 app.command("train")(train.train)
+app.command("audit", cls=MethodCommand)(audit.audit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("localize", cls=MethodCommand)(localize.localize)
 app.command("ara", cls=MethodCommand)(ara.ara)

@@ -85,16 +85,25 @@ def name_pairs(texts: Sequence[str] | None, option: str) -> dict[str, list[str]]
     return pairs
 
 
+def single_values(texts: Sequence[str] | None, option: str) -> dict[str, str]:
+    """``["a=1", "b=2"]`` as ``{"a": "1", "b": "2"}``.
+
+    Raises:
+        InputError: a text without a name on either side; a name that is given more than once.
+    """
+    from pellucid.types import InputError
+
+    pairs = name_pairs(texts, option)
+    for name, others in pairs.items():
+        if len(others) > 1:
+            raise InputError(f"{option} names {name!r} more than once, with {' and '.join(others)}.")
+    return {name: others[0] for name, others in pairs.items()}
+
+
 def class_map(texts: Sequence[str] | None) -> dict[str, str]:
     """What --map says: the data's name for each of the model's classes that is named.
 
     Raises:
         InputError: a class of the model that is named twice.
     """
-    from pellucid.types import InputError
-
-    pairs = name_pairs(texts, "--map")
-    for name, others in pairs.items():
-        if len(others) > 1:
-            raise InputError(f"--map names {name!r} more than once, with {' and '.join(others)}.")
-    return {name: others[0] for name, others in pairs.items()}
+    return single_values(texts, "--map")

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from pellucid.evaluation.metrics.comparison import localization_rows, trivial_rows, wang_rows
-from pellucid.evaluation.metrics.explanations import localization_task, score_explanations
+from pellucid.evaluation.metrics.explanations import arrays_of, localization_task, score_explanations, scores_of
 from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate
 from pellucid.explainers import HEATMAPS
 from pellucid.models.inference import check_answers, predict, probabilities
 from pellucid.utils.progress import progress_bar
 from pellucid.utils.resources import check_known
 from pellucid.utils.result import Table
+from pellucid.utils.results_store import ResultsStore, keyed
 from pellucid.verbs.figures import Figures, shown
+from pellucid.verbs.folders import work_folder
 from pellucid.verbs.session import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    import numpy.typing as npt
 
     from pellucid.data.dataset import Dataset
     from pellucid.evaluation.metrics.comparison import Row
@@ -90,6 +94,7 @@ def localize(
     methods: str | Sequence[str] = "cam",
     *,
     regions: Mapping[str, Sequence[str]] | None = None,
+    out: str | Path | None = None,
     limit: int | None = None,
     seed: int = 0,
     batch_size: int = 16,
@@ -103,6 +108,8 @@ def localize(
         data: one part of a dataset with boxes or masks.
         methods: of explanation, by name; one or several.
         regions: the marked labels that a class's explanation should fall on, where they are not called as the class.
+        out: the folder where the scores of each method are kept once it is done, so that the same call goes on after an
+            interruption and others can be added.
         limit: at most so many images, chosen with `seed`.
         seed: of that choice and of the bootstrap.
         batch_size: images at a time.
@@ -134,9 +141,16 @@ def localize(
     thresholds = np.asarray(session.thresholds)[task.outputs]
     predicted = np.asarray(probabilities(logits, model.task)[:, task.outputs] >= thresholds)
     rows: list[Row] = []
-    with progress_bar("explain and score", len(names), unit="method") as advance:
+    asked = (session.weights_sha256, task.dataset.fingerprint, sorted((regions or {}).items()), thresholds.tolist())
+    with work_folder(out) as folder, progress_bar("explain and score", len(names), unit="method") as advance:
+        store = ResultsStore(folder / "kept")
         for name in names:
-            scores = score_explanations(model, task, name, boxes=True, predicted=predicted, batch_size=batch_size)
+
+            def score(name: str = name) -> dict[str, npt.NDArray[Any]]:
+                found = score_explanations(model, task, name, boxes=True, predicted=predicted, batch_size=batch_size)
+                return arrays_of(found)
+
+            scores = scores_of(store.measured(keyed(name, *asked), score))
             rows += localization_rows({"": [scores]}, task, name, bootstrap)
             rows += wang_rows({"": [scores]}, task, name, bootstrap)
             advance(1)

@@ -49,6 +49,19 @@ METRICS: dict[str, Metric] = {
         "the share of right answers, averaged over the classes; of a label, over the images with and without it",
     ),
     "recall": Metric("Recall", 1, 3, "the share of a class's images that are recognised"),
+    "sensitivity": Metric("Sensitivity", 1, 3, "the share of the images that show it that are decided so"),
+    "specificity": Metric("Specificity", 1, 3, "the share of the images that do not show it that are decided so"),
+    "cost": Metric("Cost", -1, 3, "what the errors cost for each image"),
+    "calibration_error": Metric(
+        "Calibration error",
+        -1,
+        3,
+        "how far its confidences are from the shares that come true, without the bias of few images",
+    ),
+    "overconfidence": Metric(
+        "Overconfidence", 0, 3, "mean confidence less the share that comes true; above 0 it is too sure of itself"
+    ),
+    "brier": Metric("Brier score", -1, 3, "the mean squared distance of the probabilities from what is true"),
     "pointing": Metric("Pointing game", 1, 3, "how often the hottest pixel lies inside the marked region"),
     "energy_share": Metric(
         "Energy inside", 1, 3, "the share of the map's positive part that lies inside the marked region"

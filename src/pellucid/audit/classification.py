@@ -1,0 +1,227 @@
+"""Does it classify? Every figure of the answers of one model, with its interval; and where it is surest and wrong."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pellucid.evaluation.metrics.bootstrap import Bootstrap
+from pellucid.evaluation.metrics.calibration import Reliability, brier_score, reliability
+from pellucid.evaluation.metrics.comparison import Row, accuracy_rows, classification_rows, compare
+from pellucid.evaluation.metrics.confusion import Confusion, confusion, shares_confused
+from pellucid.evaluation.metrics.operating_points import operating_points
+from pellucid.evaluation.metrics.statistics import Replicates
+from pellucid.evaluation.metrics.validation import one_hot
+from pellucid.models.inference import decisions, probabilities, unanswered
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.evaluation.metrics.operating_points import Use
+
+    FloatArray = npt.NDArray[np.float64]
+
+RESAMPLES, FEWEST = 1000, 200
+WORK = 5e9
+"""Images × classes × resamples, at most: with thousands of classes the resamples are fewer."""
+OWN, SUGGESTED = "its own", "suggested"
+"""The two thresholds at which sensitivity and specificity are given."""
+CONFUSED = 10
+"""Pairs of classes that are most often confused: with more classes than a matrix shows, all that is shown."""
+SUREST = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What one model says of the images that it is judged on.
+
+    Attributes:
+        label: what the model is called.
+        logits: (N, K).
+        dataset: the images, with the model's classes.
+        thresholds: the probability of each class from which on it counts as predicted; only of several labels.
+    """
+
+    label: str
+    logits: npt.NDArray[np.floating]
+    dataset: Dataset
+    thresholds: Sequence[float]
+
+    @property
+    def probabilities(self) -> FloatArray:
+        """(N, K), NaN without an answer."""
+        return probabilities(self.logits, self.dataset.task)
+
+    @property
+    def decided(self) -> FloatArray:
+        """(N, K) of 0 and 1, NaN without an answer: one class per image, or every label from its threshold on."""
+        chosen = decisions(self.logits, self.dataset.task, self.thresholds)
+        if self.dataset.task == "multilabel":
+            return chosen
+        found = np.asarray(chosen[:, None] == np.arange(self.logits.shape[1]), dtype=np.float64)
+        return np.where(np.isnan(chosen)[:, None], np.nan, found)
+
+    @property
+    def wrong(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray]:
+        """Wrong decisions, the surest first: image (M,), the class decided on (M,), and how sure it was (M,).
+
+        Of exclusive classes the class that was said; of several labels the label, and the probability of what was said
+        of it.
+        """
+        chances, truth = self.probabilities, self.dataset.targets
+        if self.dataset.task == "multiclass":
+            chosen = decisions(self.logits, "multiclass")
+            image = np.flatnonzero(~np.isnan(chosen) & (chosen != truth))
+            number = chosen[image].astype(np.int64)
+            sure = chances[image, number]
+        else:
+            said = self.decided
+            image, number = np.nonzero(~np.isnan(truth) & ~np.isnan(said) & (said != truth))
+            chance = chances[image, number]
+            sure = np.where(said[image, number] == 1, chance, 1 - chance)
+        order = np.argsort(-sure, kind="stable")
+        return image[order], number[order], sure[order]
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """The figures of part 3.
+
+    Attributes:
+        rows: every figure, with its class.
+        reliability: confidences beside what came true.
+        confused: of exclusive classes, which are taken for which.
+        shares: of the most confused pairs, the share of the class's images.
+        resamples: of the bootstrap.
+        baseline: the accuracy of always giving the most frequent answer.
+    """
+
+    rows: list[Row]
+    reliability: Reliability | None
+    confused: Confusion | None
+    shares: list[Replicates]
+    resamples: int
+    baseline: float
+
+
+def draws_for(dataset: Dataset, seed: int = 0) -> Bootstrap:
+    """The bootstrap over the patients of some images, with fewer resamples where the classes are thousands."""
+    resamples = int(min(RESAMPLES, max(FEWEST, WORK / (len(dataset) * len(dataset.classes)))))
+    return Bootstrap(dataset.patients, resamples, seed)
+
+
+def classify(answers: Answers, use: Use, draws: Bootstrap) -> Classification:
+    """All figures of a model's answers.
+
+    Args:
+        answers: of N images.
+        use: where the model is to be used, and what its errors cost there.
+        draws: over the N images.
+    """
+    dataset, label = answers.dataset, answers.label
+    rows = classification_rows({label: [answers.logits]}, dataset, draws)
+    if dataset.task == "multilabel":
+        rows += accuracy_rows({label: [answers.logits]}, {label: [answers.thresholds]}, dataset, draws)
+    rows += threshold_rows(answers, use, draws)
+    calibrated = None if unanswered(answers.logits).any() else _reliability(answers, draws)
+    rows += _calibration_rows(answers, calibrated, draws)
+    confused, shares = None, list[Replicates]()
+    if dataset.task == "multiclass":
+        chosen = decisions(answers.logits, "multiclass")
+        confused = confusion(chosen, dataset.targets, len(dataset.classes))
+        shares = shares_confused(confused, confused.most_confused(CONFUSED), chosen, dataset.targets, draws)
+    return Classification(rows, calibrated, confused, shares, draws.resamples, constant_accuracy(dataset))
+
+
+def constant_accuracy(dataset: Dataset) -> float:
+    """The accuracy of always giving the most frequent answer: of exclusive classes one class, of each label yes or no.
+
+    Example:
+        >>> from pellucid.data import open_dataset
+        >>> part = open_dataset("phantom", options={"size": 32, "train": 8, "validation": 4, "test": 4})["test"]
+        >>> 0.5 <= constant_accuracy(part) <= 1
+        True
+    """
+    truth = one_hot(dataset)
+    known = ~np.isnan(truth)
+    if dataset.task == "multiclass":
+        return float(truth.mean(0).max())
+    present = np.nansum(truth, axis=0)
+    return float(np.maximum(present, known.sum(0) - present).sum() / known.sum()) if known.any() else math.nan
+
+
+def thresholds_suggested(dataset: Dataset, use: Use) -> list[float]:
+    """The threshold of each class that costs least where the model is to be used; NaN where there is none."""
+    prevalence = _prevalence(dataset)
+    return [use.threshold(name, float(p)) for name, p in zip(dataset.classes, prevalence, strict=True)]
+
+
+def threshold_rows(answers: Answers, use: Use, draws: Bootstrap) -> list[Row]:
+    """Sensitivity, specificity and cost of each class, at the model's own threshold and at the suggested one."""
+    dataset, chances = answers.dataset, answers.probabilities
+    truth, prevalence = one_hot(dataset), _prevalence(dataset)
+    suggested = np.array(thresholds_suggested(dataset, use))
+    with np.errstate(invalid="ignore"):
+        cut = np.where(np.isnan(chances) | np.isnan(suggested), np.nan, chances >= suggested)
+    own = list(answers.thresholds) if dataset.task == "multilabel" else [math.nan] * len(dataset.classes)
+    rows = []
+    for at, decided, cuts in ((OWN, answers.decided, own), (SUGGESTED, cut, suggested.tolist())):
+        pairs = zip(*operating_points(decided, truth, draws), strict=True)
+        figures: dict[str, list[Replicates]] = {"sensitivity": [], "specificity": [], "cost": []}
+        for name, share, (sensitivity, specificity) in zip(dataset.classes, prevalence, pairs, strict=True):
+            figures["sensitivity"].append(sensitivity)
+            figures["specificity"].append(specificity)
+            figures["cost"].append(use.cost(name, float(share), sensitivity, specificity))
+        for metric, of_classes in figures.items():
+            for name, threshold, figure in zip(dataset.classes, cuts, of_classes, strict=True):
+                rows += _row(answers, "threshold", metric, name, figure, at=at, threshold=_or_none(threshold))
+            rows += _row(answers, "threshold", metric, "mean", Replicates.mean(of_classes), at=at)
+    return rows
+
+
+def _calibration_rows(answers: Answers, calibrated: Reliability | None, draws: Bootstrap) -> list[Row]:
+    brier = brier_score(answers.probabilities, answers.dataset.targets, draws)
+    if calibrated is None:
+        nothing = np.full(draws.resamples, math.nan)
+        figures = dict.fromkeys(
+            ("calibration_error", "overconfidence"), Replicates(math.nan, nothing, brier.n, brier.reason, draws.key)
+        )
+    else:
+        figures = {"calibration_error": calibrated.error, "overconfidence": calibrated.overconfidence}
+    return [
+        row
+        for metric, figure in (figures | {"brier": brier}).items()
+        for row in _row(answers, "calibration", metric, "mean", figure)
+    ]
+
+
+def _reliability(answers: Answers, draws: Bootstrap) -> Reliability:
+    """Of exclusive classes the probability of the class that is said; of several labels that of every known label."""
+    chances, dataset = answers.probabilities, answers.dataset
+    if dataset.task == "multilabel":
+        return reliability(chances, dataset.targets, draws)
+    return reliability(chances.max(1), (chances.argmax(1) == dataset.targets).astype(np.float64), draws)
+
+
+def _prevalence(dataset: Dataset) -> FloatArray:
+    """The share of each class among the images of which it is known; NaN where it is known of none."""
+    truth = one_hot(dataset)
+    known = (~np.isnan(truth)).sum(0)
+    shares: FloatArray = np.full(len(known), np.nan)
+    np.divide(np.nansum(truth, axis=0), known, out=shares, where=known > 0)
+    return shares
+
+
+def _row(answers: Answers, section: str, metric: str, name: str, figure: Replicates, **where: Any) -> list[Row]:  # noqa: ANN401
+    place = Row(section, metric, name, "", math.nan, math.nan, math.nan, 0, **where)
+    return compare(place, {answers.label: [figure]}, None)
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

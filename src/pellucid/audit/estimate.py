@@ -1,0 +1,72 @@
+"""What an audit is likely to take: the time of a forward pass and of a gradient, times how many there are."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import torch
+
+from pellucid.attacks.under_attack import task_loss
+from pellucid.models.classifier import frozen
+from pellucid.models.inference import as_pixels
+from pellucid.types import device_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from pellucid.audit.settings import AuditSettings
+    from pellucid.data.dataset import Dataset
+    from pellucid.types import Pixels
+
+TRIED = 4
+"""Images on which the times are taken."""
+SMALLEST_CHANGE = 60
+"""Gradient evaluations for each image of a minimal attack, about."""
+MAPS, CHANGED = 14, 150
+"""Explanations and forward passes for each image and method of the table of trust, about."""
+SECOND = 3
+"""How many gradients one of second order takes, about."""
+
+
+def seconds_planned(model: nn.Module, pixels: Pixels, whole: Dataset, plan: AuditSettings) -> dict[str, float]:
+    """Seconds of each part, about, in the order in which they are measured.
+
+    Args:
+        model: what is audited.
+        pixels: (N, C, H, W).
+        whole: the part of the dataset.
+        plan: what is spent.
+    """
+    forward, gradient = _times(model, pixels)
+    few, classes = min(plan.few, len(whole)), len(whole.classes)
+    settings, methods = plan.trust, len(plan.methods)
+    attacks = min(settings.attacked, few) * settings.attack_steps * 2 * len(settings.budgets) * SECOND * gradient
+    labels = classes if whole.task == "multilabel" else 1
+    marked = 0 if whole.regions is None else min(plan.few, len(whole.regions))
+    return {
+        "classification": len(pixels) * forward + 1e-8 * len(pixels) * classes * 1000,
+        "attack": few * (forward + len(plan.attacks) * plan.steps * gradient),
+        "ara": few * labels * SMALLEST_CHANGE * gradient,
+        "trust": methods * (few * ((MAPS + settings.samples) * gradient + CHANGED * forward) + attacks),
+        "localization": marked * methods * gradient,
+        "pictures": 20 * gradient,
+    }
+
+
+def _times(model: nn.Module, pixels: Pixels) -> tuple[float, float]:
+    """Seconds of a forward pass and of a gradient with respect to one image."""
+    images = as_pixels(pixels[:TRIED], device_of(model))
+    with frozen(model), torch.enable_grad():
+        taken = []
+        for warm in (True, False):
+            started = time.monotonic()
+            with torch.no_grad():
+                logits = model(images)
+            middle = time.monotonic()
+            moved = images.clone().requires_grad_()
+            targets = logits.argmax(1) if logits.shape[1] > 1 else logits.sigmoid().round()
+            torch.autograd.grad(task_loss(model(moved), targets), moved)
+            if not warm:
+                taken = [middle - started, time.monotonic() - middle]
+    return taken[0] / len(images), taken[1] / len(images)

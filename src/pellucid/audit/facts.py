@@ -1,0 +1,125 @@
+"""What is audited: the model, where it comes from, the images, and what is not known of either."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.models.classifier import ConvolutionalClassifier, WrappedClassifier
+
+    Model = ConvolutionalClassifier | WrappedClassifier
+
+NAMED = 12
+"""Classes that are listed by name; of more, the first of them and how many there are."""
+
+
+def what_it_is(model: Model, whole: Dataset, used: Dataset, weights_sha256: str) -> dict[str, str]:
+    """What is known of a model and of the images that it is audited on, in words.
+
+    Args:
+        model: what is audited.
+        whole: the part of the dataset.
+        used: the images of it that are judged.
+        weights_sha256: of the model's weights.
+    """
+    card, shape = model.card, model.input_spec
+    channels = {1: "gray", 3: "colour"}.get(shape.channels, f"{shape.channels} channels")
+    numbers = [", ".join(f"{v:g}" for v in part.flatten().tolist()) for part in (model.mean, model.std)]
+    kind = "exclusive classes" if model.task == "multiclass" else "labels, of which an image may show several"
+    facts = {
+        "Source": source_of(model),
+        "Network": f"{_network(model)}, {sum(p.numel() for p in model.parameters()):,} parameters",
+        "Weights, SHA-256": weights_sha256,
+        "Tells apart": f"{len(model.classes):,} {kind}: {listed(model.classes)}",
+        "Takes": f"{channels} images, {_size(model)}",
+        "Normalisation": f"mean {numbers[0]}; standard deviation {numbers[1]}; of pixels in [0, 1]",
+        "Thresholds": _thresholds(model),
+        "Images": _images(whole, used),
+        "Licence of the images": whole.card.licence or "not stated",
+        "Fingerprint of the images": used.fingerprint,
+        "Intended use": str(card.get("intended_use", "")),
+    }
+    return {name: text for name, text in facts.items() if text}
+
+
+def what_is_not_known(model: Model, whole: Dataset, seen: Mapping[str, Any]) -> list[str]:
+    """What a reader would want to know, and nothing here says; a sentence each.
+
+    Args:
+        model: what is audited.
+        whole: the part of the dataset.
+        seen: how many of the images it has seen before, as `SeenImages.to_json` says it.
+    """
+    missing = []
+    if seen["trained_on"] is None:
+        missing.append("On which images the model was trained, so whether some of these are among them.")
+    missing += [f"Of its training: it {phrase}." for phrase in seen["unknown"] if seen["trained_on"] is not None]
+    if model.task == "multilabel" and not model.card.get("thresholds"):
+        missing.append("The thresholds it is used with: a probability of one half stands in for each.")
+    if "source" not in model.card and "imported" not in model.card and "recipe" not in model.card:
+        missing.append("Who trained the model, how, and under which terms it may be used.")
+    if whole.patients == whole.ids:
+        missing.append("Which images are of one patient: the intervals take each for another's, and may be too narrow.")
+    if not whole.card.citation:
+        missing.append("Who labelled the images, how, and how often two people agree on them.")
+    return missing
+
+
+def source_of(model: Model) -> str:
+    """Where a model comes from, in words.
+
+    Example:
+        >>> from pellucid.models import create_model
+        >>> source_of(create_model("small", classes=["a", "b"], task="multiclass"))
+        'a module in memory'
+    """
+    card = model.card
+    if source := card.get("source"):
+        told = [f"{key} {source[key]}" for key in ("kind", "name", "file", "licence") if source.get(key)]
+        return ", ".join(told)
+    if imported := card.get("imported"):
+        return ", ".join(str(imported[key]) for key in ("source", "file", "licence") if imported.get(key))
+    if recipe := card.get("recipe"):
+        return f"trained by Pellucid, recipe {recipe}, on {card.get('data', 'unknown data')}"
+    return "a module in memory" if model.path is None else "a model folder that does not say"
+
+
+def listed(names: Sequence[str], most: int = NAMED) -> str:
+    """Names for a sentence: not more than `most` of them.
+
+    Example:
+        >>> listed(["a", "b"]), listed(["a", "b", "c", "d"], 2)
+        ('a, b', 'a, b and 2 more')
+    """
+    shown = ", ".join(name.replace("_", " ") for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
+
+
+def _network(model: Model) -> str:
+    if model.architecture is not None:
+        options = ", ".join(f"{k} {v}" for k, v in model.architecture.options.items())
+        return f"{model.architecture.name}{f' ({options})' if options else ''}"
+    return type(getattr(model, "module", model)).__name__
+
+
+def _size(model: Model) -> str:
+    size = model.input_spec.size
+    return f"{size} × {size}, stretched to it"
+
+
+def _thresholds(model: Model) -> str:
+    if model.task == "multiclass":
+        return "none: the most probable class is said"
+    cuts = model.card.get("thresholds") or [0.5] * len(model.classes)
+    shown = [f"{name.replace('_', ' ')} {float(t):.3g}" for name, t in zip(model.classes, cuts, strict=True)]
+    return listed(shown)
+
+
+def _images(whole: Dataset, used: Dataset) -> str:
+    card, patients = whole.card, len(set(used.patients))
+    some = "" if len(used) == len(whole) else f", chosen at random from {len(whole):,}"
+    people = "" if used.patients == used.ids else f" of {patients:,} patients"
+    return f"{card.title}, part {whole.split}: {len(used):,} images{people}{some}"

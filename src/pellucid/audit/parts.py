@@ -1,0 +1,58 @@
+"""The parts of an audit: each is tried, and what cannot be measured says why and keeps no other from being measured."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pellucid.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+@dataclass
+class Parts:
+    """What was tried so far.
+
+    Attributes:
+        announce: is told which part begins, and what the others are estimated to take.
+        planned: the parts that are to come, name → estimated seconds, in order.
+        done: one record per part: `name`, `title`, `reason` (None where it was measured) and `seconds`.
+    """
+
+    announce: Callable[[str], None]
+    planned: dict[str, float]
+    done: list[dict[str, Any]] = field(default_factory=list)
+
+    def attempt(self, name: str, title: str, measure: Callable[[], T]) -> T | None:
+        """What a part measures; None where it cannot, and then its record says why.
+
+        What a user can mend and what torch cannot compute are reasons; a full disk, or a mistake of ours, is an error.
+        """
+        number, total, left = len(self.done) + 1, len(self.done) + len(self.planned), sum(self.planned.values())
+        self.announce(f"{number} of {total}: {title} (about {_duration(left * self._pace())} left)")
+        started, reason, found = time.monotonic(), None, None
+        try:
+            found = measure()
+        except (InputError, RuntimeError, MemoryError) as error:
+            reason = str(error).strip().split("\n")[0] or type(error).__name__
+            self.announce(f"not measured: {reason}")
+        seconds = time.monotonic() - started
+        self.done.append(
+            {"name": name, "title": title, "reason": reason, "seconds": seconds, "planned": self.planned.pop(name, 0.0)}
+        )
+        return found
+
+    def _pace(self) -> float:
+        """How much longer the parts took than was estimated."""
+        planned, took = (sum(part[key] for part in self.done) for key in ("planned", "seconds"))
+        return took / planned if planned > 0 and took > planned else 1.0
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return "seconds" if seconds < 30 else "a minute" if minutes <= 1 else f"{minutes} minutes"

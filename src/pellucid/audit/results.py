@@ -1,0 +1,115 @@
+"""The figures of an audit, assembled: what audit.json holds, and what stands in the tables."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from pellucid.audit.classification import OWN
+from pellucid.evaluation.metrics.comparison import Row
+from pellucid.report.tables.long_form import LongTable, flat
+from pellucid.report.tables.results_index import MEAN
+from pellucid.utils.resources import finite
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pellucid.audit.classification import Answers, Classification
+    from pellucid.report.pages.audit import WrongAnswer
+
+MANY = 20
+"""Classes up to which each is in audit.json and in the report; of more, those that are found least. CSV has all."""
+WORST = 10
+GENERAL_LIMITS = (
+    "Intervals speak of other patients like these (of other images, where patients are not known), and of this one "
+    "model. They are not corrected for the number of figures.",
+    "Robust accuracy and areas are upper bounds: a stronger attack can only lower them.",
+    "A test of an explanation that is passed proves nothing; one that fails is a reason not to believe it.",
+)
+NOT_ELSEWHERE = "Nothing here speaks of images from elsewhere, of other devices, or of single groups of people."
+
+
+def classification_json(
+    answers: Answers, found: Classification, use: Mapping[str, Any], wrong: Sequence[WrongAnswer]
+) -> dict[str, Any]:
+    """What part 3 has beside its rows: reliability bins, confusions, and the answers it is surest about and wrong."""
+    classes = answers.dataset.classes
+    bins = []
+    if found.reliability is not None:
+        outcomes = [r.estimate().to_json() for r in found.reliability.outcome]
+        parts = zip(found.reliability.confidence, found.reliability.spread, outcomes, strict=True)
+        bins = [
+            {"confidence": float(sure), "from": float(low), "to": float(high), **outcome}
+            for sure, (low, high), outcome in parts
+        ]
+    confused: list[dict[str, Any]] = []
+    matrix = None
+    if found.confused is not None:
+        pairs = zip(found.confused.most_confused(len(found.shares)), found.shares, strict=True)
+        confused = [
+            {
+                "class": classes[found.confused.truth[row]],
+                "taken_for": classes[found.confused.decided[row]],
+                "images": int(found.confused.count[row]),
+                "share": share.estimate().to_json(),
+            }
+            for row, share in pairs
+        ]
+        matrix = found.confused.matrix().tolist() if len(classes) <= MANY else None
+    plain: dict[str, Any] = finite(
+        {
+            "baseline": found.baseline,
+            "resamples": found.resamples,
+            "plug_in_error": None if found.reliability is None else found.reliability.plug_in,
+            "reliability": bins,
+            "confusion": matrix,
+            "most_confused": confused,
+            "use": dict(use),
+            "surest_and_wrong": [{"image": w.image, "says": w.says, "truth": w.truth} for w in wrong],
+        }
+    )
+    return plain
+
+
+def shown_rows(rows: Sequence[Row], classes: Sequence[str]) -> list[Row]:
+    """The rows that audit.json and the report show: with many classes the means, and the classes found least."""
+    if len(classes) <= MANY:
+        return list(rows)
+    found = [r for r in rows if r.metric == "sensitivity" and r.at == OWN and not math.isnan(r.value)]
+    worst = sorted((r for r in found if r.class_name != MEAN), key=lambda r: (r.value, -r.n))[:WORST]
+    kept = {MEAN, *(r.class_name for r in worst)}
+    return [r for r in rows if r.class_name in kept]
+
+
+def area_rows(label: str, found: Mapping[str, Any]) -> list[Row]:
+    """The Accuracy-Robustness Areas of `ara.json` as rows."""
+    rows = []
+    for kind, one in found["kinds"].items():
+        for name, of in {MEAN: one, **one["labels"]}.items():
+            value, low, high = (math.nan if v is None else float(v) for v in (of["ara"], *of["interval"]))
+            rows.append(Row("ara", f"ara_{kind}", name, label, value, low, high, of["n"], of["reason"]))
+    return rows
+
+
+def long_tables(results: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, LongTable]:
+    """Every table as lines of CSV, by the name of its file.
+
+    Args:
+        results: as audit.json has them.
+        rows: every figure, of all classes.
+    """
+    judged = (results.get("trust") or {}).get("rows", [])
+    part = results["classification"]
+    lines = {
+        "figures": [flat(row.to_json()) for row in rows],
+        "reliability": part["reliability"],
+        "most_confused": [
+            {**{k: v for k, v in c.items() if k != "share"}, **c["share"]} for c in part["most_confused"]
+        ],
+        "surest_and_wrong": part["surest_and_wrong"],
+        "trust": judged,
+        "verdict": results["verdict"]["statements"],
+        "card": results["card"],
+    }
+    filled = {name: [{k: "" if v is None else v for k, v in line.items()} for line in of] for name, of in lines.items()}
+    return {name: LongTable(of, {"rows": of}) for name, of in filled.items() if of}

@@ -1,0 +1,46 @@
+"""How much an audit spends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pellucid.attacks import Epsilon
+from pellucid.evaluation.trust.findings import TrustSettings
+
+SIZES = ("linf=1/255", "linf=2/255", "linf=4/255")
+METHODS = ("grad-cam", "saliency")
+
+
+@dataclass(frozen=True)
+class AuditSettings:
+    """How much is spent.
+
+    Attributes:
+        limit: images that are classified; all by default.
+        few: images that are attacked, whose explanations are judged, and with regions that maps are scored on.
+        attacks: sizes of PGD, ascending.
+        steps: of PGD.
+        protocol: of the Accuracy-Robustness Area.
+        methods: of explanation; those that the model cannot serve are left out, and the report says why.
+        trust: what is spent on judging them.
+        seed: of the choice of images, of attacks and of the bootstrap.
+    """
+
+    limit: int | None = None
+    few: int = 100
+    attacks: tuple[Epsilon, ...] = tuple(Epsilon.parse(size) for size in SIZES)
+    steps: int = 20
+    protocol: str = "tight"
+    methods: tuple[str, ...] = METHODS
+    trust: TrustSettings = field(default_factory=TrustSettings)
+    seed: int = 0
+
+
+QUICK = AuditSettings(
+    limit=100,
+    few=20,
+    attacks=(Epsilon.parse(SIZES[0]), Epsilon.parse(SIZES[-1])),
+    steps=10,
+    trust=TrustSettings(samples=4, attacked=6, attack_steps=6),
+)
+"""For a first look: a few minutes on two cores."""

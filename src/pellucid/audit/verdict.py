@@ -1,0 +1,294 @@
+"""In plain words: what of a model holds, what does not, what cannot be said, and what to do next."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pellucid.audit.classification import OWN
+from pellucid.audit.facts import listed
+from pellucid.report.tables.metrics import defined, method_label, number, readable
+from pellucid.report.tables.results_index import MEAN, ResultsIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Kind = Literal["holds", "fails", "unclear"]
+
+CALIBRATED = 0.05
+"""A calibration error up to which a confidence may be read as a probability; a convention of this report."""
+HALF = 0.5
+"""Of a class's images, or of what a model can do beyond a constant answer: what must at least be left; a convention."""
+FEW = 5
+"""Images of a class on which nothing is said of it."""
+PLACE = "place_gain"
+SMALL = 200
+"""Images below which the report says that they are few."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One thing that was found.
+
+    Attributes:
+        kind: whether it holds, fails, or cannot be said.
+        part: of the report that it comes from.
+        short: the end of a sentence that begins with the model.
+        text: what was found, with its figures.
+        advice: what to do next; empty where nothing is.
+    """
+
+    kind: Kind
+    part: str
+    short: str
+    text: str
+    advice: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """As plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All statements, and the sentence that sums them up."""
+
+    headline: str
+    statements: tuple[Statement, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"headline": self.headline, "statements": [s.to_json() for s in self.statements]}
+
+
+def conclude(results: Mapping[str, Any]) -> Verdict:
+    """What the figures of an audit say; nothing is said to hold or to fail that an interval does not show.
+
+    Args:
+        results: of the audit, as audit.json has them.
+    """
+    book = ResultsIndex(results)
+    statements = [
+        *_classifies(book),
+        *_classes(book),
+        *_calibrated(book),
+        *_attacked(book),
+        *_explained(results),
+        *_located(results),
+        *_seen(results),
+        *_few(results),
+    ]
+    return Verdict(_headline(statements), tuple(statements))
+
+
+def _headline(statements: Sequence[Statement]) -> str:
+    """One sentence for what holds, and one for what does not."""
+    by_kind = {kind: [s.short for s in statements if s.kind == kind and s.short] for kind in ("holds", "fails")}
+    if not by_kind["holds"] and not by_kind["fails"]:
+        return "On these images nothing can be said of this model either way."
+    good = f"This model {_joined(by_kind['holds'])}." if by_kind["holds"] else ""
+    but = "But it" if good else "This model"
+    bad = f"{but} {_joined(by_kind['fails'])}." if by_kind["fails"] else "Nothing that was tested failed."
+    return f"{good} {bad}".strip()
+
+
+def _joined(texts: Sequence[str]) -> str:
+    *most, last = texts
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _classifies(book: ResultsIndex) -> list[Statement]:
+    baseline = book.results["classification"]["baseline"]
+    several = book.results["data"]["task"] == "multilabel"
+    name, bar = ("auroc", 0.5) if several else ("accuracy", baseline)
+    row = book.row("classification", name, book.variants[0])
+    if row is None or not _whole(row):
+        return [Statement("unclear", "classification", "", f"Whether it classifies cannot be said: {_why(row)}.")]
+    if several:
+        told = f"An image that shows a finding is ranked above one that does not with a chance of {_shown(row)}"
+        told += " (mean AUROC; 0.5 is chance)."
+    else:
+        told = f"It is right on {_shown(row)} of the images; always giving the most frequent answer is right on "
+        told += f"{number(baseline, 2)}."
+    if row["low"] > bar:
+        label = "mean AUROC" if several else "accuracy"
+        short = f"tells the classes apart ({label} {number(row['value'], 2)})"
+        return [Statement("holds", "classification", short, told)]
+    advice = (
+        "Look at the class names, the normalisation and how images are cut first: a wrong one looks like this. Then at "
+        "the labels, with `pellucid data check`."
+    )
+    if row["high"] <= bar:
+        return [Statement("fails", "classification", "does not tell the classes apart", told, advice)]
+    return [Statement("unclear", "classification", "", f"{told} That is no shown difference.", "Audit more images.")]
+
+
+def _classes(book: ResultsIndex) -> list[Statement]:
+    """Classes of which most images are missed, or that are said of most images without them."""
+    rows = [
+        r
+        for r in book.section("threshold")
+        if r["at"] == OWN and r["class"] != MEAN and r["n"] >= FEW and _whole(r) and r["metric"] != "cost"
+    ]
+    missed = sorted((r for r in rows if r["metric"] == "sensitivity"), key=lambda r: float(r["value"]))
+    alarms = sorted((r for r in rows if r["metric"] == "specificity"), key=lambda r: float(r["value"]))
+    several = book.class_noun == "finding"
+    noun = "finding" if several else "class"
+    if not missed:
+        told = f"There are too few images of each {noun} (fewer than {FEW}) to say which of them it misses."
+        return [Statement("unclear", "classes", "", told, "Audit more images of each.")]
+    found = []
+    if bad := [r for r in missed if r["high"] < HALF]:
+        names = listed([f"{readable(r['class'])} ({_shown(r)})" for r in bad], 4)
+        told = f"It finds fewer than half of the images of {names}."
+        short = f"misses most images of {listed([readable(r['class']) for r in bad], 2)}"
+        advice = "Do not rely on its silence there; lower the threshold, or train with more of these images."
+        found.append(Statement("fails", "classes", short, told, advice))
+    if bad := [r for r in alarms if r["high"] < HALF]:
+        names = listed([f"{readable(r['class'])} ({_shown(r)})" for r in bad], 4)
+        told = f"It says {names} on more than half of the images without it (in brackets: the specificity)."
+        short = f"raises more false alarms than not for {listed([readable(r['class']) for r in bad], 2)}"
+        found.append(Statement("fails", "classes", short, told, "Raise the threshold; see the one that costs least."))
+    open_ = [r for r in missed if r["low"] < HALF <= r["high"]]
+    if not found and not open_:
+        worst = missed[0]
+        told = f"The {noun} that it misses most is {readable(worst['class'])}, of which it finds {_shown(worst)}."
+        found.append(Statement("holds", "classes", f"finds more than half of every {noun}", told))
+    elif open_:
+        names = listed([readable(r["class"]) for r in open_], 4)
+        told = f"Whether it finds half of the images of {names} cannot be said."
+        found.append(Statement("unclear", "classes", "", told, "Audit more images of each."))
+    return found
+
+
+def _calibrated(book: ResultsIndex) -> list[Statement]:
+    row, over = (book.row("calibration", name, book.variants[0]) for name in ("calibration_error", "overconfidence"))
+    if row is None or over is None or not _whole(row):
+        return [Statement("unclear", "calibration", "", f"Its confidences cannot be judged: {_why(row)}.")]
+    told = f"Its confidences are off by {_shown(row)} (calibration error; up to {CALIBRATED:g} is taken as good)"
+    short = ""
+    if _whole(over) and over["low"] > 0:
+        told += f"; it is too sure of itself, by {_shown(over)} on average"
+        short = "is too sure of itself"
+    elif _whole(over) and over["high"] < 0:
+        told += f"; it is right more often than it says, by {_shown(over)} on average"
+        short = "is right more often than it says"
+    if row["high"] <= CALIBRATED:
+        return [Statement("holds", "calibration", "says how sure it may be", f"{told}.")]
+    if row["low"] > CALIBRATED:
+        advice = "Do not show its probabilities to anybody before they are scaled on validation images (temperature)."
+        short = short or "gives confidences that are no probabilities"
+        return [Statement("fails", "calibration", short, f"{told}.", advice)]
+    return [Statement("unclear", "calibration", "", f"{told}: the interval holds the bar.", "Audit more images.")]
+
+
+def _attacked(book: ResultsIndex) -> list[Statement]:
+    several = book.class_noun == "finding"
+    name, base = ("auroc", 0.5) if several else ("accuracy", book.results["classification"]["baseline"])
+    sizes = [at for at in book.values("at", "robustness", metric=name) if at != "0"]
+    rows = {at: book.row("robustness", name, book.variants[0], at=at) for at in ("0", *sizes)}
+    clean = rows["0"]
+    weakest = rows[sizes[0]] if sizes else None
+    if clean is None or weakest is None or not _whole(weakest) or not _whole(clean):
+        return []
+    told = (
+        f"A change of at most {sizes[0]} in any pixel, which people do not see, brings its "
+        f"{'mean AUROC' if several else 'accuracy'} from {number(clean['value'], 2)} to {_shown(weakest)}."
+    )
+    area = book.row("ara", "ara_attack", book.variants[0])
+    if area is not None and defined(area["value"]):
+        told += f" Its Accuracy-Robustness Area is {_shown(area, 4)} (root mean square per pixel)."
+    if clean["low"] <= base:
+        told += " It has nothing to lose: it is not shown to be better than a constant answer."
+        return [Statement("unclear", "attack", "", told)]
+    bar = base + HALF * (clean["value"] - base)
+    if weakest["high"] < bar:
+        advice = (
+            "Do not use it where anybody gains from a changed image, and trust no single pixel's part in a decision; "
+            "train it with adversarial images, as docs/training.md says, and audit it again."
+        )
+        short = "is turned by changes that nobody sees"
+        return [Statement("fails", "attack", short, told, advice)]
+    if weakest["low"] >= bar:
+        return [Statement("holds", "attack", "keeps most of what it can under changes that nobody sees", told)]
+    return [Statement("unclear", "attack", "", told, "Attack more images.")]
+
+
+def _explained(results: Mapping[str, Any]) -> list[Statement]:
+    """Of each explanation, whether a measure with a bar speaks against it; where it falls is a matter of its own."""
+    rows = (results.get("trust") or {}).get("rows", [])
+    rows = [r for r in rows if r["bar"] is not None and r["verdict"] and r["measure"] != PLACE]
+    methods = list(dict.fromkeys(r["method"] for r in rows))
+    if not methods:
+        return []
+    failed = {m: [r["label"] for r in rows if r["method"] == m and r["verdict"] == "no"] for m in methods}
+    passed = {m: [r for r in rows if r["method"] == m and r["verdict"] == "yes"] for m in methods}
+    asked = {m: sum(r["method"] == m for r in rows) for m in methods}
+    found = []
+    if bad := [m for m in methods if failed[m]]:
+        told = " ".join(f"{method_label(m)} fails: {', '.join(failed[m])}." for m in bad)
+        none = len(bad) == len(methods)
+        short = "has no explanation that passes every test" if none else ""
+        advice = f"Show nobody a map of {_joined([method_label(m) for m in bad])} as the reason of a decision."
+        found.append(Statement("fails", "trust", short, told, advice))
+    if good := [m for m in methods if len(passed[m]) == asked[m]]:
+        names = _joined([method_label(m) for m in good])
+        told = f"{names} passed every test that was made ({max(asked[m] for m in good)})."
+        found.append(Statement("holds", "trust", f"has an explanation that passes every test ({names})", told))
+    if rest := [m for m in methods if m not in bad and m not in good]:
+        told = f"Of {_joined([method_label(m) for m in rest])} no test failed, but some cannot be decided."
+        found.append(Statement("unclear", "trust", "", told, "Judge more images (`pellucid trust`)."))
+    return found
+
+
+def _located(results: Mapping[str, Any]) -> list[Statement]:
+    """Whether maps find the marked regions better than maps that look at no network."""
+    rows = [r for r in (results.get("trust") or {}).get("rows", []) if r["measure"] == PLACE and r["verdict"]]
+    if not rows:
+        return []
+    better = [method_label(r["method"]) for r in rows if r["verdict"] == "yes"]
+    if better:
+        told = f"The maps of {_joined(better)} find the marked regions better than any map that looks at no network."
+        short = "looks where people marked the finding"
+        return [Statement("holds", "localization", short, told)]
+    worse = [method_label(r["method"]) for r in rows if r["verdict"] == "no"]
+    if len(worse) == len(rows):
+        told = f"The maps of {_joined(worse)} find the marked regions no better than a map that looks at no network."
+        advice = "Look at its surest errors, and at what else in the images goes with the labels."
+        return [Statement("fails", "localization", "does not look where people marked the finding", told, advice)]
+    told = "Whether its maps find the marked regions better than maps that look at no network cannot be said."
+    return [Statement("unclear", "localization", "", told, "Mark more images.")]
+
+
+def _seen(results: Mapping[str, Any]) -> list[Statement]:
+    seen = results["about"]["training_images"]
+    if seen["trained_on"] is None:
+        told = "On which images it was trained is not known: if some of these are among them, every figure flatters it."
+        return [
+            Statement("unclear", "data", "", told, "Ask for the list, or audit images that are newer than the model.")
+        ]
+    if seen["trained_on"]:
+        told = f"{seen['trained_on']:,} of the {seen['images']:,} images are ones that it was trained on."
+        return [Statement("fails", "data", "was judged on images that it learnt from", told, "Audit other images.")]
+    return []
+
+
+def _few(results: Mapping[str, Any]) -> list[Statement]:
+    n = results["about"]["n"]
+    if n >= SMALL:
+        return []
+    told = f"All this rests on {n:,} images: read the intervals, not the figures."
+    return [Statement("unclear", "data", "", told, "Audit more images, without --quick.")]
+
+
+def _whole(row: Mapping[str, Any]) -> bool:
+    return all(defined(row[key]) for key in ("value", "low", "high"))
+
+
+def _shown(row: Mapping[str, Any], decimals: int = 2) -> str:
+    low, high = (number(row[key], decimals) for key in ("low", "high"))
+    return f"{number(row['value'], decimals)} [{low}, {high}]"
+
+
+def _why(row: Mapping[str, Any] | None) -> str:
+    return "it was not measured" if row is None else row.get("reason") or "there is no interval"

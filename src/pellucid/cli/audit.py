@@ -1,0 +1,90 @@
+"""`pellucid audit`: everything that is measured of one given model, in one report."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Optional
+
+import typer
+
+from pellucid.cli.options import (
+    AllowTrainingImages,
+    BatchSize,
+    Cache,
+    DataName,
+    DataOption,
+    Device,
+    Limit,
+    Model,
+    Out,
+    Root,
+    Seed,
+    Split,
+    choices,
+    show_result,
+)  # fmt: skip
+from pellucid.cli.session import ClassMap, class_map, load, name_pairs, open_part, single_values
+
+
+def audit(
+    model: Model,
+    data: DataName,
+    out: Out,
+    root: Root = None,
+    data_option: DataOption = None,
+    split: Split = "test",
+    mapping: ClassMap = None,
+    quick: Annotated[bool, typer.Option("--quick", help="100 images, 20 of them attacked and explained.")] = False,
+    prevalence: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="CLASS=SHARE",
+            help="How often a class occurs where the model is to be used; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    cost: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="KIND=COST",
+            help="What an error costs: FN (a class missed) or FP (said wrongly), FN=10.",
+            show_default=False,
+        ),
+    ] = None,
+    method: Annotated[str, typer.Option(help="Separated by commas: {heatmaps}.")] = "grad-cam,saliency",
+    region: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="CLASS=LABEL",
+            help="The marked label that a class should fall on, as PNEUMONIA=Lesions.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Limit = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    batch_size: BatchSize = 32,
+    cache: Cache = None,
+    allow_training_images: AllowTrainingImages = False,
+) -> None:
+    """Audit a model: does it classify, is it calibrated, does it withstand attacks, can its explanations be believed?
+
+    Writes report.html, audit.json, card.md and tables. Run the same command again to go on after an interruption.
+
+    Example: `pellucid audit runs/first --data phantom --quick --out runs/first/audit`
+    """  # fmt: skip
+    from pellucid.evaluation.metrics.operating_points import Use
+    from pellucid.explainers import HEATMAPS
+    from pellucid.verbs.audit import audit as run
+
+    use = Use.parse(single_values(prevalence, "--prevalence"), single_values(cost, "--cost"))
+    show_result(
+        run(
+            load(model, device), open_part(data, root, data_option, split),
+            quick=quick, out=out, use=use, methods=choices(method, HEATMAPS, "heat map"),
+            regions=name_pairs(region, "--region"), limit=limit, seed=seed, batch_size=batch_size, cache=cache,
+            allow_training_images=allow_training_images, class_map=class_map(mapping),
+            command=" ".join(["pellucid", *sys.argv[1:]]), announce=lambda text: typer.echo(text, err=True),
+        ),
+        out,
+    )  # fmt: skip

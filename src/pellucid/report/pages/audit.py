@@ -1,0 +1,206 @@
+"""The report of an audit: one page that needs nothing but itself, whose verdict is read in two minutes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from pellucid.report.charts import curves, figures
+from pellucid.report.charts.calibration import reliability_diagram
+from pellucid.report.pages.trust import trust_parts
+from pellucid.report.tables import areas, pivot
+from pellucid.report.tables.cells import Cell, Table, TableRow, across, estimate
+from pellucid.report.tables.metrics import duration, metric, number, readable
+from pellucid.report.tables.results_index import MEAN, ResultsIndex
+from pellucid.utils.resources import write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_TEMPLATES = Path(__file__).parents[1] / "templates"
+MAIN = (
+    "accuracy", "balanced_accuracy", "auroc", "average_precision", "calibration_error", "overconfidence", "brier",
+)  # fmt: skip
+SIGNS = {"holds": ("✓", "What holds"), "fails": ("✗", "What does not"), "unclear": ("?", "What cannot be said")}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Pictures that stand together.
+
+    Attributes:
+        title: what they show.
+        caption: of which image, and what the model says of it.
+        pictures: data addresses by what each is.
+    """
+
+    title: str
+    caption: str
+    pictures: dict[str, str]
+
+
+@dataclass(frozen=True)
+class WrongAnswer:
+    """A wrong answer: on which image, what is said, what its label is, and the image as a data address."""
+
+    image: str
+    says: str
+    truth: str
+    picture: str
+
+
+def write_audit(
+    results: Mapping[str, Any], pictures: Sequence[Shown], wrong: Sequence[WrongAnswer], path: Path
+) -> Path:
+    """Write the page; it loads nothing from anywhere, and every text is escaped.
+
+    Args:
+        results: of the audit, as audit.json has them.
+        pictures: right, wrong, and what the model would have to see.
+        wrong: the wrong answers that it is surest about.
+        path: of the HTML file, written whole or not at all.
+
+    Raises:
+        InputError: if the folder cannot be written or the disk is full.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template("audit.html.j2").render(context(results, pictures, wrong))
+    write_text(path, text)
+    return path
+
+
+def context(results: Mapping[str, Any], pictures: Sequence[Shown], wrong: Sequence[WrongAnswer]) -> dict[str, Any]:
+    """Everything the template shows."""
+    book = ResultsIndex(results)
+    part, several = results["classification"], results["data"]["task"] == "multilabel"
+    reliability = reliability_diagram(part["reliability"], several=several)
+    found = results["trust"]
+    targets = [pivot.localization(book, t["name"]) for t in book.targets]
+    return {
+        "r": results,
+        "book": book,
+        "looks": {},
+        "css": Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
+        "verdicts": _verdicts(results),
+        "pictures": pictures,
+        "wrong": wrong,
+        "main": main_table(book),
+        "thresholds": threshold_table(book, part["use"]),
+        "classes": class_table(book),
+        "confused": confusion_table(results),
+        "pairs": pairs_table(part["most_confused"]) if part["confusion"] is None else None,
+        "calibration": [reliability] if reliability else [],
+        "attacked": pivot.robustness(book),
+        "attacked_charts": figures.robustness(book),
+        "areas": areas.overview(book) if results["ara"] else None,
+        "curves": curves.charts(curves.stored(results["ara"]["curves"]), book.looks) if results["ara"] else [],
+        "trust": trust_parts(found) if found else None,
+        "located": [t for t in targets if t],
+        "reasons": {p["name"]: p["reason"] for p in results["parts"] if p["reason"]},
+        "cards": _cards(results["card"]),
+        "duration": duration,
+        "several": several,
+        "share": lambda value: number(value, 2),
+        "size": f"{results['about']['n']:,}",
+    }
+
+
+def _verdicts(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    told = results["verdict"]["statements"]
+    return [
+        {"kind": kind, "sign": sign, "title": title, "statements": own}
+        for kind, (sign, title) in SIGNS.items()
+        if (own := [s for s in told if s["kind"] == kind])
+    ]
+
+
+def main_table(book: ResultsIndex) -> Table:
+    """The main figures, a row each, with what they mean."""
+    lines = []
+    for name in MAIN:
+        row = book.row("classification", name, book.variants[0]) or book.row("calibration", name, book.variants[0])
+        if (cell := estimate(row, metric(name))) is not None:
+            shown, meaning = metric(name).label, metric(name).meaning
+            lines.append(TableRow(shown, f"{meaning[:1].upper()}{meaning[1:]}.", (cell,), _n(cell)))
+    return Table("The main figures", ("Value",), tuple(lines), first="Figure")
+
+
+def threshold_table(book: ResultsIndex, use: Mapping[str, Any]) -> Table:
+    """Sensitivity, specificity and cost of each class, at the model's own threshold and at the suggested one."""
+    rows = {(r["class"], r["at"], r["metric"]): r for r in book.section("threshold")}
+    lines = []
+    for name in book.class_names("threshold"):
+        for at in dict.fromkeys(at for c, at, _ in rows if c == name):
+            cells = [estimate(rows[name, at, m], metric(m)) for m in ("sensitivity", "specificity", "cost")]
+            cut = rows[name, at, "sensitivity"].get("threshold")
+            threshold = Cell("" if name == MEAN else "most probable" if cut is None else number(cut, 3))
+            label = "Mean over classes" if name == MEAN else readable(name)
+            lines.append(TableRow(label, f"{at} threshold", (threshold, *cells), strong=name == MEAN))
+    given = ", ".join(f"{readable(c)} {p:g}" for c, p in use["prevalence"].items())
+    note = (
+        f"The suggested threshold costs least where missing a class costs {use['FN']:g}, saying it wrongly "
+        f"{use['FP']:g}, and where it is {f'as frequent as given ({given}), or else ' if given else ''}as frequent as "
+        "among these images. It supposes that the probabilities are calibrated. The cost is that of all errors, for each "
+        "image."
+    )
+    columns = ("Threshold", "Sensitivity", "Specificity", "Cost")
+    return Table("At a threshold", columns, tuple(lines), note, book.class_noun.capitalize(), show_n=False)
+
+
+def class_table(book: ResultsIndex) -> Table:
+    """AUROC and average precision of each class."""
+    names = ("auroc", "average_precision")
+    lines = []
+    for name in book.class_names("classification", metric="auroc"):
+        cells = [estimate(book.row("classification", m, book.variants[0], cls=name), metric(m)) for m in names]
+        label = "Mean over classes" if name == MEAN else readable(name)
+        told = across(label, cells)
+        lines.append(TableRow(told.label, "", told.cells, told.n, strong=name == MEAN))
+    columns = tuple(metric(m).label for m in names)
+    return Table(f"Each {book.class_noun}", columns, tuple(lines), first=book.class_noun.capitalize())
+
+
+def confusion_table(results: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The matrix, of few classes: names, and rows of counts with how dark each cell is; None where there is none."""
+    cells = results["classification"]["confusion"]
+    if cells is None:
+        return None
+    rows = []
+    for name, line in zip(results["data"]["classes"], cells, strict=True):
+        total = sum(line)
+        shades = [round(0.6 * count / total, 3) if total else 0 for count in line]
+        rows.append({"name": readable(name), "cells": list(zip(line, shades, strict=True))})
+    return {"names": [readable(c) for c in results["data"]["classes"]], "rows": rows}
+
+
+def pairs_table(pairs: Sequence[Mapping[str, Any]]) -> Table | None:
+    """The pairs of classes that are most often confused."""
+    lines = []
+    for pair in pairs:
+        share = estimate(pair["share"], metric("recall"))
+        label = f"{readable(pair['class'])} → {readable(pair['taken_for'])}"
+        lines.append(TableRow(label, "", (Cell(f"{pair['images']:,}"), share), _n(share)))
+    columns = ("Images", "Share of the class")
+    return Table("Most often confused", columns, tuple(lines), first="Class → taken for") if lines else None
+
+
+def _cards(fields: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {"source": source, "fields": own, "filled": sum(bool(f["text"]) for f in own)}
+        for source in dict.fromkeys(f["source"] for f in fields)
+        for own in [[f for f in fields if f["source"] == source]]
+    ]
+
+
+def _n(cell: Cell | None) -> str:
+    return "" if cell is None or cell.n is None else f"{cell.n:,}"

@@ -1,0 +1,304 @@
+"""`pl.audit` and `pellucid audit`: everything that is measured of one given classifier, in one report."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pellucid.audit.cases import surest_and_wrong, three_pictures
+from pellucid.audit.classification import Answers, classify, draws_for
+from pellucid.audit.estimate import seconds_planned
+from pellucid.audit.facts import what_is_not_known, what_it_is
+from pellucid.audit.model_card import as_markdown, model_card
+from pellucid.audit.parts import Parts
+from pellucid.audit.results import (
+    GENERAL_LIMITS,
+    NOT_ELSEWHERE,
+    classification_json,
+    long_tables,
+    shown_rows,
+)
+from pellucid.audit.settings import QUICK, AuditSettings
+from pellucid.audit.verdict import conclude
+from pellucid.evaluation.metrics.operating_points import Use
+from pellucid.explainers import HEATMAPS
+from pellucid.models.inference import check_answers
+from pellucid.report.pages.audit import MAIN, write_audit
+from pellucid.report.tables.long_form import write_tables
+from pellucid.training.run import versions
+from pellucid.types import InputError, device_of
+from pellucid.utils.resources import check_known, write_json, write_text
+from pellucid.utils.result import Result, Table
+from pellucid.utils.results_store import ResultsStore
+from pellucid.verbs.figures import shown
+from pellucid.verbs.folders import model_names, work_folder
+from pellucid.verbs.measuring import Measuring
+from pellucid.verbs.session import open_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pellucid.attacks import Epsilon
+    from pellucid.data.dataset import Dataset
+    from pellucid.evaluation.metrics.comparison import Row
+    from pellucid.report.pages.audit import Shown, WrongAnswer
+    from pellucid.verbs.session import Model, Session
+
+PAGE, CARD, JSON = "report.html", "card.md", "audit.json"
+HEADLINE = (
+    "accuracy",
+    "balanced_accuracy",
+    "auroc",
+    "average_precision",
+    "calibration_error",
+    "overconfidence",
+    "brier",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Audit(Result):
+    """Everything that was found of one classifier.
+
+    Attributes:
+        results: what `audit.json` holds: facts, verdict, figures, parts, card.
+        measured: every figure of all classes.
+        pictures: three of them: right, wrong, and what it would have to see.
+        wrong: the wrong answers that it is surest about.
+        notes: what a reader must know of the classes and images.
+        failure: why figures are undefined where the model gives no answer on some of the images.
+    """
+
+    name: ClassVar[str] = "audit"
+    results: dict[str, Any]
+    measured: Sequence[Row]
+    pictures: Sequence[Shown]
+    wrong: Sequence[WrongAnswer]
+    notes: Sequence[str]
+    failure: str | None = None
+
+    @property
+    def headline(self) -> str:
+        """The whole in one or two sentences."""
+        return str(self.results["verdict"]["headline"])
+
+    @property
+    def statements(self) -> list[dict[str, str]]:
+        """What holds, what fails, what cannot be said, each with its figures and what to do next."""
+        return list(self.results["verdict"]["statements"])
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One record per figure of every class; None where it is undefined, with the reason beside it."""
+        return [row.to_json() for row in self.measured]
+
+    def to_json(self) -> dict[str, Any]:
+        """What `audit.json` holds."""
+        return self.results
+
+    def tables(self) -> list[Table]:
+        """The verdict, and the main figures of the classification."""
+        signs = {"holds": "holds", "fails": "fails", "unclear": "cannot be said"}
+        told = [[signs[s["kind"]], s["text"], s["advice"]] for s in self.statements]
+        own = {r.metric: r for r in self.measured if r.class_name == "mean" and r.section != "robustness"}
+        figures = [[name, shown(own[name])] for name in MAIN if name in own]
+        about = self.results["about"]
+        return [
+            Table(self.headline, ["verdict", "what was found", "what to do"], told),
+            Table(f"{about['n']:,} images of {about['data']}/{about['split']}", ["figure", "value"], figures),
+        ]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know: of classes that one side lacks, of images seen before, of parts not measured."""
+        return [*self.notes, *(f"{p['title']}: {p['reason']}" for p in self.results["parts"] if p["reason"])]
+
+    @property
+    def problem(self) -> str | None:
+        """Why figures are undefined; None where the model answers on every image."""
+        return self.failure
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write report.html, audit.json, card.md and the tables as CSV and JSON."""
+        folder = Path(folder)
+        tables = long_tables(self.results, self.measured)
+        write_tables(tables, folder / "tables")
+        write_json(folder / JSON, self.results)
+        write_text(folder / CARD, as_markdown(self.results, model_card(self.results)))
+        write_audit(self.results, self.pictures, self.wrong, folder / PAGE)
+        return [folder / PAGE, folder / JSON, folder / CARD, folder / "tables"]
+
+
+def audit(
+    model: Model,
+    data: Dataset,
+    *,
+    quick: bool = False,
+    out: str | Path | None = None,
+    use: Use | None = None,
+    attacks: Sequence[Epsilon | str] | None = None,
+    methods: Sequence[str] | None = None,
+    regions: Mapping[str, Sequence[str]] | None = None,
+    settings: AuditSettings | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    batch_size: int = 32,
+    cache: Path | None = None,
+    allow_training_images: bool = False,
+    class_map: Mapping[str, str] | None = None,
+    label: str | None = None,
+    command: str = "",
+    announce: Callable[[str], None] | None = None,
+) -> Audit:
+    """Audit a classifier: does it classify, does it know how sure it is, what does it withstand, can one believe it?
+
+    Whatever a part cannot measure, it says, and the others go on. What is done is kept in `out`, so that the same call
+    goes on after an interruption.
+
+    Args:
+        model: what is audited.
+        data: one part of a dataset; its classes are matched with the model's by name.
+        quick: a first look in a few minutes: 100 images, 20 of them attacked and explained.
+        out: the folder where results are kept as they come.
+        use: how often classes occur where the model is to be used, and what its errors cost there, as
+            ``Use({"Mass": 0.05}, false_negative=10)``; by default as in the data, and 1 each.
+        attacks: sizes of PGD, as ``"linf=1/255"``, ascending.
+        methods: of explanation, by name.
+        regions: the marked labels that a class's explanation should fall on, where they are not called as the class.
+        settings: how much is spent on each part; `quick` chooses another set.
+        limit: classify at most so many images, chosen with `seed`.
+        seed: of that choice, of the attacks and of the bootstrap.
+        batch_size: images at a time.
+        cache: keep decoded images in this folder.
+        allow_training_images: count images that the model was trained on in; they are refused otherwise.
+        class_map: the data's name for each of the model's classes that has another one there.
+        label: what the model is called; the name of its folder where not given.
+        command: what the user typed, for the record.
+        announce: is told which part begins.
+
+    Raises:
+        InputError: data of other classes, or that the model was trained on; an unknown method or class; a prevalence or
+            cost that is none; results of something else in `out`.
+    """
+    started = time.monotonic()
+    plan = _plan(settings or (QUICK if quick else AuditSettings()), attacks, methods, limit, seed)
+    use = use or Use()
+    use.check_classes(model.classes)
+    session = open_session(
+        model,
+        data,
+        limit=plan.limit,
+        seed=seed,
+        cache=cache,
+        allow_training_images=allow_training_images,
+        class_map=class_map,
+    )
+    label = label or model_names([model.path])[0]
+    common: dict[str, Any] = {"seed": seed, "cache": cache, "allow_training_images": allow_training_images}
+    with work_folder(out) as folder:
+        record = {"weights": session.weights_sha256, "data": session.whole.card.name, "split": session.whole.split}
+        store = ResultsStore(folder / "kept", record | {"fingerprint": session.whole.fingerprint})
+        store.write_record()
+        pixels = session.pixels()
+        parts = Parts(announce or (lambda _: None), seconds_planned(model, pixels, session.whole, plan))
+        work = Measuring(session, plan, store, label, batch_size, common)
+        answers = Answers(label, work.logits(session.dataset, pixels), session.dataset, session.thresholds)
+        found = parts.attempt(
+            "classification", "Does it classify?", lambda: classify(answers, use, draws_for(session.dataset, seed))
+        )
+        if found is None:  # nothing else is worth measuring where not even this can be
+            raise InputError(f"the model cannot be audited on these images: {parts.done[-1]['reason']}")
+        attacked = parts.attempt("attack", "Under attack", work.attacked)
+        areas = parts.attempt("ara", "How large a change it withstands", work.areas)
+        served, refused = work.methods(pixels)
+        judged = parts.attempt("trust", "Can its explanations be believed?", partial(work.judged, served, refused))
+        located = parts.attempt(
+            "localization", "Do they fall where people marked?", partial(work.located, served, regions)
+        )
+        shown_method = served[0] if served else None
+        pictures = parts.attempt("pictures", "Pictures", lambda: three_pictures(model, answers, pixels, shown_method))
+    wrong = surest_and_wrong(answers, pixels)
+    rows = [*found.rows, *(attacked or []), *(areas[0] if areas else []), *(located[0] if located else [])]
+    spent = {"prevalence": dict(use.prevalence), "FN": use.false_negative, "FP": use.false_positive}
+    results: dict[str, Any] = {
+        "format": 1,
+        "name": "audit",
+        "title": f"{label} on {session.whole.card.title}",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "device": str(device_of(model)),
+        "versions": versions(),
+        "about": session.about() | {
+            "n": len(session.dataset), "whole": len(session.whole), "limit": plan.limit, "few": plan.few, "seed": seed,
+            "weights_sha256": session.weights_sha256, "training_images": session.seen(), "quick": quick,
+        },
+        "facts": what_it_is(model, session.whole, session.dataset, session.weights_sha256),
+        "unknown": what_is_not_known(model, session.whole, session.seen()),
+        "variants": [{"label": label, "reference": True}],
+        "data": _data(session),
+        "methods": served,
+        "targets": located[1] if located else [],
+        "classification": classification_json(answers, found, spent, wrong),
+        "rows": [row.to_json() for row in shown_rows(rows, model.classes)],
+        "ara": areas[1] if areas else None,
+        "trust": judged,
+        "refused_methods": refused,
+        "parts": parts.done,
+        "limits": [*_few(plan, session), *GENERAL_LIMITS, NOT_ELSEWHERE],
+    }  # fmt: skip
+    results["verdict"] = conclude(results).to_json()
+    results["card"] = [one.to_json() for one in model_card(results)]
+    results["seconds"] = time.monotonic() - started
+    return Audit(results, rows, pictures or [], wrong, session.warnings, _failure(answers))
+
+
+def _plan(
+    settings: AuditSettings,
+    attacks: Sequence[Epsilon | str] | None,
+    methods: Sequence[str] | None,
+    limit: int | None,
+    seed: int,
+) -> AuditSettings:
+    """The settings with what was asked for instead."""
+    from pellucid.attacks import Epsilon
+
+    plan = replace(settings, seed=seed)
+    if attacks is not None:
+        sizes = tuple(a if isinstance(a, Epsilon) else Epsilon.parse(a) for a in attacks)
+        plan = replace(plan, attacks=sizes)
+    if methods is not None:
+        plan = replace(plan, methods=tuple(check_known(methods, HEATMAPS, "heat map")))
+    if limit is not None:
+        plan = replace(plan, limit=limit, few=min(plan.few, limit))
+    return plan
+
+
+def _data(session: Session) -> dict[str, Any]:
+    card, dataset = session.whole.card, session.dataset
+    people = None if dataset.patients == dataset.ids else len(set(dataset.patients))
+    return {
+        "name": card.name, "title": card.title, "task": card.task, "citation": card.citation, "licence": card.licence,
+        "classes": list(card.classes),
+        "parts": {
+            session.whole.split: {"images": len(dataset), "patients": people, "fingerprint": dataset.fingerprint}
+        },
+    }  # fmt: skip
+
+
+def _few(plan: AuditSettings, session: Session) -> list[str]:
+    n, whole = len(session.dataset), len(session.whole)
+    few = min(plan.few, whole)
+    some = [f"Only {n:,} of {whole:,} images were classified."] if n < whole else []
+    return [*some, f"Attacks and tests of explanations rest on {few:,} images."]
+
+
+def _failure(answers: Answers) -> str | None:
+    try:
+        check_answers(answers.logits, "what is measured of it is undefined", answers.dataset.ids)
+    except InputError as error:
+        return str(error)
+    return None

@@ -1,0 +1,136 @@
+"""What an audit measures, part by part, each by the verb that measures it alone and kept as soon as it is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pellucid.attacks.under_attack import logits_under_attack
+from pellucid.audit.results import area_rows
+from pellucid.evaluation.metrics.comparison import Row, robustness_rows
+from pellucid.evaluation.metrics.statistics import Bootstrap
+from pellucid.explainers import explain
+from pellucid.models.inference import as_pixels, check_answers, predict
+from pellucid.types import InputError, device_of
+from pellucid.utils.progress import progress_context
+from pellucid.utils.results_store import keyed
+from pellucid.verbs.ara import ara
+from pellucid.verbs.localize import localize
+from pellucid.verbs.trust import trust
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from pellucid.attacks import Epsilon
+    from pellucid.audit.settings import AuditSettings
+    from pellucid.data.dataset import Dataset
+    from pellucid.types import Pixels
+    from pellucid.utils.results_store import ResultsStore
+    from pellucid.verbs.session import Session
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What the parts share: the session, what is spent, and where results are kept."""
+
+    session: Session
+    plan: AuditSettings
+    store: ResultsStore
+    label: str
+    batch_size: int
+    common: dict[str, Any]
+
+    def logits(self, dataset: Dataset, pixels: Pixels, size: Epsilon | None = None) -> npt.NDArray[np.float32]:
+        """Of unchanged or attacked images, kept as soon as they are there."""
+        model, plan = self.session.model, self.plan
+
+        def compute() -> dict[str, npt.NDArray[Any]]:
+            with progress_context("classify" if size is None else f"attack {size}", len(pixels)):
+                if size is None:
+                    return {"logits": predict(model, pixels, batch_size=self.batch_size)}
+                asked: dict[str, Any] = {"size": size, "steps": plan.steps, "seed": plan.seed}
+                asked["batch_size"] = self.batch_size
+                return {"logits": logits_under_attack(model, pixels, dataset.targets, **asked)}
+
+        asked = (dataset.fingerprint, str(model.input_spec), str(size), plan.steps, plan.seed, self.batch_size)
+        found: npt.NDArray[np.float32] = self.store.measured(keyed("logits", *asked), compute)["logits"]
+        return found
+
+    def attacked(self) -> list[Row]:
+        """Accuracy and AUROC under each size of PGD."""
+        session = self.session
+        dataset = session.whole.limit(self.plan.few, seed=self.plan.seed)
+        pixels = session.check.pixels(dataset, session.model.input_spec, session.cache)
+        logits = {"0": self.logits(dataset, pixels)}
+        check_answers(logits["0"], "an attack needs numbers", dataset.ids)
+        for size in self.plan.attacks:
+            logits[str(size)] = self.logits(dataset, pixels, size)
+        bootstrap = Bootstrap(dataset.patients, seed=self.plan.seed)
+        return robustness_rows({self.label: [logits]}, {self.label: [session.thresholds]}, dataset, bootstrap)
+
+    def areas(self) -> tuple[list[Row], dict[str, Any]]:
+        """The Accuracy-Robustness Area, and its curve for the report."""
+        plan, session = self.plan, self.session
+        asked = (session.whole.fingerprint, plan.few, plan.protocol, plan.seed)
+        place = self.store.folder / keyed("ara", *asked)
+        done = ara(
+            session.model, session.whole, "attack",
+            protocol=plan.protocol, out=place, label=self.label, limit=plan.few, **self.common,
+        )  # fmt: skip
+        curves, attacks = [], []
+        for curve in done.curves:
+            upper = curve.accuracy if curve.upper is None else curve.upper
+            whose = {"variant": self.label, "seed": plan.seed, "kind": curve.kind}
+            lines = {"radius": curve.radius, "accuracy": curve.accuracy, "upper": upper}
+            curves.append({**whose, "naive": curve.naive, "measure": curve.measure,
+                           **{k: np.round(v, 6).tolist() for k, v in lines.items()}})  # fmt: skip
+            one = done.kinds[curve.kind]
+            spent = round(one["gradient_evaluations_per_image"] * one["n"])
+            attacks.append({**whose, "n": one["n"], "found": one["found"], "gradient_evaluations": spent})
+        alarms = [one["alarm"]["message"] for one in done.kinds.values() if one["alarm"]["message"]]
+        shown_here = {"protocol": plan.protocol, "images": done.found["images"], "curves": curves}
+        return area_rows(self.label, done.found), shown_here | {"attacks": attacks, "alarms": alarms}
+
+    def methods(self, pixels: Pixels) -> tuple[list[str], dict[str, str]]:
+        """The methods of explanation that the model serves, and why not the others."""
+        served, refused = [], {}
+        batch = as_pixels(pixels[:1], device_of(self.session.model))
+        for name in self.plan.methods:
+            try:
+                explain(name, self.session.model, batch, 0)
+                served.append(name)
+            except (InputError, RuntimeError) as error:
+                refused[name] = str(error).split("\n")[0]
+        return served, refused
+
+    def judged(self, served: Sequence[str], refused: Mapping[str, str]) -> dict[str, Any]:
+        """The table of trust."""
+        if not served:
+            raise InputError("; ".join(f"{name}: {why}" for name, why in refused.items()))
+        plan, session = self.plan, self.session
+        place = self.store.folder / keyed("trust", session.whole.fingerprint, plan.few, plan.trust, plan.seed)
+        chosen = replace(plan.trust, seed=plan.seed)
+        common = {k: v for k, v in self.common.items() if k != "seed"}
+        done = trust(session.model, session.whole, served, out=place, limit=plan.few, settings=chosen, **common)
+        return done.to_json()
+
+    def located(
+        self, served: Sequence[str], regions: Mapping[str, Sequence[str]] | None
+    ) -> tuple[list[Row], list[dict[str, Any]]]:
+        """Where maps fall, beside maps that look at no network."""
+        session, whole = self.session, self.session.whole
+        if not served:
+            raise InputError("the model serves none of the heat maps.")
+        if whole.regions is not None:
+            marked = sorted({image for image, _ in whole.regions.pairs()})
+            whole = whole.subset(marked) if marked else whole
+        place = self.store.folder / "localization"
+        done = localize(session.model, whole, served, regions=regions, out=place, limit=self.plan.few, **self.common)
+        rows = [r if r.method.startswith("trivial") else replace(r, variant=self.label) for r in done.measured]
+        target = {"name": rows[0].target, "title": f"the marked regions of {whole.card.name}", "regions": {},
+                  "images": done.about["images"], "pairs": done.about["pairs"]}  # fmt: skip
+        return [r for r in rows if r.section == "localization"], [target]
