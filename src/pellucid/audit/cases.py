@@ -39,25 +39,25 @@ def three_pictures(model: Model, answers: Answers, pixels: Pixels, method: str |
         pixels: (N, C, H, W).
         method: the heat map that is shown; None where the model serves none.
     """
-    shown = []
+    groups = []
     if (right := _surest_right(answers)) is not None:
         row, number = right
         caption = f"{_name(answers, row)}: says {_said(answers, row, number)}, and is right."
-        shown.append(Shown("Surest, and right", caption, _with_map(model, answers, pixels, row, number, method)))
+        groups.append(Shown("Surest, and right", caption, _with_map(model, answers, pixels, row, number, method)))
     image, said, _ = answers.wrong
     if len(image):
         row, number = int(image[0]), int(said[0])
         caption = f"{_name(answers, row)}: says {_said(answers, row, number)}; {_truth(answers, row, number)}."
-        shown.append(Shown("Surest, and wrong", caption, _with_map(model, answers, pixels, row, number, method)))
-        shown.append(_would_see(model, answers, pixels, row, number))
-    return shown
+        groups.append(Shown("Surest, and wrong", caption, _with_map(model, answers, pixels, row, number, method)))
+        groups.append(_would_see(model, answers, pixels, row, number))
+    return groups
 
 
 def surest_and_wrong(answers: Answers, pixels: Pixels) -> list[WrongAnswer]:
     """The wrong decisions that it is surest about, each on another image."""
     image, said, _ = answers.wrong
     _, first = np.unique(image, return_index=True)
-    found = [(int(image[r]), int(said[r])) for r in np.sort(first)[:SUREST]]
+    pairs = [(int(image[r]), int(said[r])) for r in np.sort(first)[:SUREST]]
     return [
         WrongAnswer(
             _name(answers, row),
@@ -65,7 +65,7 @@ def surest_and_wrong(answers: Answers, pixels: Pixels) -> list[WrongAnswer]:
             _truth(answers, row, number),
             picture(_panel(answers, pixels, row, number)),
         )
-        for row, number in found
+        for row, number in pairs
     ]
 
 
@@ -83,13 +83,13 @@ def _with_map(
     model: Model, answers: Answers, pixels: Pixels, row: int, number: int, method: str | None
 ) -> dict[str, str]:
     panel = _panel(answers, pixels, row, number)
-    found = {"image": picture(panel)}
+    pictures = {"image": picture(panel)}
     if method is None:
-        return found
+        return pictures
     heat = explain(method, model, _batch(model, pixels, row), number).maps[0].float().cpu().numpy()
     panel.maps["", method] = heat
     label = f"{method_label(method)} of {readable(answers.dataset.classes[number])}"
-    return found | {label: heat_picture(panel, "", method)}
+    return pictures | {label: heat_picture(panel, "", method)}
 
 
 def _would_see(model: Model, answers: Answers, pixels: Pixels, row: int, number: int) -> Shown:
@@ -100,12 +100,12 @@ def _would_see(model: Model, answers: Answers, pixels: Pixels, row: int, number:
     else:
         aim, raised = number, bool(dataset.targets[row, number] == 1)
     batch = _batch(model, pixels, row)
-    found = adversarial(model, batch, aim, rho=RHO, direction="raise" if raised else "lower")
-    before, after = batch[0].cpu().numpy(), found.maps[0].float().cpu().numpy()
+    moved = adversarial(model, batch, aim, rho=RHO, direction="raise" if raised else "lower")
+    before, after = batch[0].cpu().numpy(), moved.maps[0].float().cpu().numpy()
     name = readable(dataset.classes[aim])
-    change = f"{percent(float(found.confidence_before[0]))} → {percent(float(found.confidence[0]))}"
+    change = f"{percent(float(moved.confidence_before[0]))} → {percent(float(moved.confidence[0]))}"
     caption = (
-        f"The same image, changed by a root mean square of {float(found.rms[0]):.2g} until it is as "
+        f"The same image, changed by a root mean square of {float(moved.rms[0]):.2g} until it is as "
         f"{'sure' if raised else 'unsure'} of {name} as it can be made ({change}). Where it has learnt what people "
         "look for, the change shows it; noise says that it decides by something else."
     )

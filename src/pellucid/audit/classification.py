@@ -81,10 +81,10 @@ class Answers:
             number = chosen[image].astype(np.int64)
             sure = chances[image, number]
         else:
-            said = self.decided
-            image, number = np.nonzero(~np.isnan(truth) & ~np.isnan(said) & (said != truth))
+            decided = self.decided
+            image, number = np.nonzero(~np.isnan(truth) & ~np.isnan(decided) & (decided != truth))
             chance = chances[image, number]
-            sure = np.where(said[image, number] == 1, chance, 1 - chance)
+            sure = np.where(decided[image, number] == 1, chance, 1 - chance)
         order = np.argsort(-sure, kind="stable")
         return image[order], number[order], sure[order]
 
@@ -182,6 +182,9 @@ def threshold_rows(answers: Answers, use: Use, draws: Bootstrap) -> list[Row]:
             for name, threshold, figure in zip(dataset.classes, cuts, of_classes, strict=True):
                 rows += _row(answers, "threshold", metric, name, figure, at=at, threshold=_or_none(threshold))
             rows += _row(answers, "threshold", metric, "mean", Replicates.mean(of_classes), at=at)
+        if dataset.task == "multilabel" and at == OWN:  # of exclusive classes it is among the rows already
+            halves = [Replicates.mean(figures[m]) for m in ("sensitivity", "specificity")]
+            rows += _row(answers, "classification", "balanced_accuracy", "mean", (halves[0] + halves[1]) / 2)
     return rows
 
 

@@ -45,18 +45,18 @@ def what_it_is(model: Model, whole: Dataset, used: Dataset, weights_sha256: str)
     return {name: text for name, text in facts.items() if text}
 
 
-def what_is_not_known(model: Model, whole: Dataset, seen: Mapping[str, Any]) -> list[str]:
+def what_is_not_known(model: Model, whole: Dataset, record: Mapping[str, Any]) -> list[str]:
     """What a reader would want to know, and nothing here says; a sentence each.
 
     Args:
         model: what is audited.
         whole: the part of the dataset.
-        seen: how many of the images it has seen before, as `SeenImages.to_json` says it.
+        record: how many of the images it has seen before, as `SeenImages.to_json` says it.
     """
     missing = []
-    if seen["trained_on"] is None:
+    if record["trained_on"] is None:
         missing.append("On which images the model was trained, so whether some of these are among them.")
-    missing += [f"Of its training: it {phrase}." for phrase in seen["unknown"] if seen["trained_on"] is not None]
+    missing += [f"Of its training: it {phrase}." for phrase in record["unknown"] if record["trained_on"] is not None]
     if model.task == "multilabel" and not model.card.get("thresholds"):
         missing.append("The thresholds it is used with: a probability of one half stands in for each.")
     if "source" not in model.card and "imported" not in model.card and "recipe" not in model.card:
@@ -78,8 +78,8 @@ def source_of(model: Model) -> str:
     """
     card = model.card
     if source := card.get("source"):
-        told = [f"{key} {source[key]}" for key in ("kind", "name", "file", "licence") if source.get(key)]
-        return ", ".join(told)
+        words = [f"{key} {source[key]}" for key in ("kind", "name", "file", "licence") if source.get(key)]
+        return ", ".join(words)
     if imported := card.get("imported"):
         return ", ".join(str(imported[key]) for key in ("source", "file", "licence") if imported.get(key))
     if recipe := card.get("recipe"):
@@ -94,8 +94,8 @@ def listed(names: Sequence[str], most: int = NAMED) -> str:
         >>> listed(["a", "b"]), listed(["a", "b", "c", "d"], 2)
         ('a, b', 'a, b and 2 more')
     """
-    shown = ", ".join(name.replace("_", " ") for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
+    names_shown = ", ".join(name.replace("_", " ") for name in names[:most])
+    return names_shown if len(names) <= most else f"{names_shown} and {len(names) - most:,} more"
 
 
 def _network(model: Model) -> str:
@@ -106,16 +106,16 @@ def _network(model: Model) -> str:
 
 
 def _size(model: Model) -> str:
-    size = model.input_spec.size
-    return f"{size} × {size}, stretched to it"
+    spec = model.input_spec
+    return f"{spec.height} × {spec.width} pixels; {spec.geometry}"
 
 
 def _thresholds(model: Model) -> str:
     if model.task == "multiclass":
         return "none: the most probable class is said"
     cuts = model.card.get("thresholds") or [0.5] * len(model.classes)
-    shown = [f"{name.replace('_', ' ')} {float(t):.3g}" for name, t in zip(model.classes, cuts, strict=True)]
-    return listed(shown)
+    names_shown = [f"{name.replace('_', ' ')} {float(t):.3g}" for name, t in zip(model.classes, cuts, strict=True)]
+    return listed(names_shown)
 
 
 def _images(whole: Dataset, used: Dataset) -> str:

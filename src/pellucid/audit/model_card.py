@@ -56,12 +56,12 @@ def model_card(results: Mapping[str, Any]) -> list[Field]:
         results: of the audit, as audit.json has them, with its verdict.
     """
     known = _Known(results)
-    found = []
+    fields = []
     for source, items in ((CLAIM, _CLAIM), (ANNEX, _ANNEX)):
         for item, title, answer in items:
             text, reason = ("", answer) if isinstance(answer, str) else answer(known)
-            found.append(Field(source, item, title, text, "" if text else reason))
-    return found
+            fields.append(Field(source, item, title, text, "" if text else reason))
+    return fields
 
 
 def as_markdown(results: Mapping[str, Any], fields: Sequence[Field]) -> str:
@@ -70,12 +70,12 @@ def as_markdown(results: Mapping[str, Any], fields: Sequence[Field]) -> str:
     lines = [f"# Model card: {results['title']}", "", verdict["headline"], ""]
     titles = {"holds": "What holds", "fails": "What does not", "unclear": "What cannot be said"}
     for kind, title in titles.items():
-        told = [s for s in verdict["statements"] if s["kind"] == kind]
-        if told:
+        own = [s for s in verdict["statements"] if s["kind"] == kind]
+        if own:
             lines += [
                 f"## {title}",
                 "",
-                *(f"- {_escaped(s['text'])} {_escaped(s['advice'])}".rstrip() for s in told),
+                *(f"- {_escaped(s['text'])} {_escaped(s['advice'])}".rstrip() for s in own),
                 "",
             ]
     for source in dict.fromkeys(f.source for f in fields):
@@ -145,11 +145,13 @@ class _Known:
         return f"The part {about['split']} as the dataset's reader gives it: {self.fact('Images')}", ""
 
     def disjoint(self) -> Answer:
-        seen = self.results["about"]["training_images"]
-        if seen["trained_on"] is None:
+        record = self.results["about"]["training_images"]
+        if record["trained_on"] is None:
             return "", "The model has no record of the images that it was trained on, so none could be looked for."
-        told = f"{seen['trained_on']:,} of {seen['images']:,} images are among those that it was trained on, compared "
-        return f"{told}by their pixels.", ""
+        text = (
+            f"{record['trained_on']:,} of {record['images']:,} images are among those that it was trained on, compared "
+        )
+        return f"{text}by their pixels.", ""
 
     def size(self) -> Answer:
         return f"{self.results['about']['n']:,} images; no number was planned beforehand.", ""
@@ -162,8 +164,8 @@ class _Known:
 
     def training(self) -> Answer:
         source = self.facts["Source"]
-        told = source if source.startswith("trained by Pellucid") else ""
-        return told, "The model does not carry how it was trained."
+        text = source if source.startswith("trained by Pellucid") else ""
+        return text, "The model does not carry how it was trained."
 
     def metrics(self) -> Answer:
         rows = [r for r in self.book.results["rows"] if r["section"] in ("classification", "calibration", "robustness")]
@@ -175,36 +177,36 @@ class _Known:
         return f"95 % intervals from {resamples:,} bootstrap resamples of the {self.book.sampled}.", ""
 
     def robustness(self) -> Answer:
-        told = [s["text"] for s in self.results["verdict"]["statements"] if s["part"] == "attack"]
-        return " ".join(told), self.reason("attack")
+        texts = [s["text"] for s in self.results["verdict"]["statements"] if s["part"] == "attack"]
+        return " ".join(texts), self.reason("attack")
 
     def explained(self) -> Answer:
-        told = [s["text"] for s in self.results["verdict"]["statements"] if s["part"] in ("trust", "localization")]
+        texts = [s["text"] for s in self.results["verdict"]["statements"] if s["part"] in ("trust", "localization")]
         methods = f"Heat maps: {self.methods()}. " if self.results["methods"] else ""
-        return f"{methods}{' '.join(told)}" if told else "", self.reason("trust")
+        return f"{methods}{' '.join(texts)}" if texts else "", self.reason("trust")
 
     def counts(self) -> Answer:
         return self.fact("Images"), ""
 
     def performance(self) -> Answer:
         rows = [self.book.row("classification", name, self.book.variants[0]) for name in SIGNIFICANT]
-        told = [f"{metric(r['metric']).label} {_shown(r)}, n = {r['n']:,}" for r in rows if r and defined(r["value"])]
-        return "; ".join(told), "No figure is defined on these images."
+        texts = [f"{metric(r['metric']).label} {_shown(r)}, n = {r['n']:,}" for r in rows if r and defined(r["value"])]
+        return "; ".join(texts), "No figure is defined on these images."
 
     def accuracy_of_diagnosis(self) -> Answer:
         rows = [r for r in self.book.section("threshold") if r["at"] == OWN and r["metric"] != "cost"]
         means = [r for r in rows if r["class"] == MEAN and defined(r["value"])]
-        told = "; ".join(f"mean {r['metric']} {_shown(r)}" for r in means)
+        text = "; ".join(f"mean {r['metric']} {_shown(r)}" for r in means)
         worst = sorted((r for r in rows if r["metric"] == "sensitivity" and r["class"] != MEAN and defined(r["value"])),
                        key=lambda r: float(r["value"]))[:3]  # fmt: skip
         lowest = listed([f"{readable(r['class'])} {_shown(r)}" for r in worst])
-        return f"{told}; lowest sensitivity: {lowest}." if worst else told, "No figure is defined on these images."
+        return f"{text}; lowest sensitivity: {lowest}." if worst else text, "No figure is defined on these images."
 
     def failures(self) -> Answer:
         wrong = self.results["classification"]["surest_and_wrong"]
-        told = f"The report shows the {len(wrong)} wrong answers that it is surest about: "
-        told += "; ".join(f"{w['image']} ({w['says']}, {w['truth']})" for w in wrong[:3]) + "."
-        return told if wrong else "It made no error on these images.", ""
+        text = f"The report shows the {len(wrong)} wrong answers that it is surest about: "
+        text += "; ".join(f"{w['image']} ({w['says']}, {w['truth']})" for w in wrong[:3]) + "."
+        return text if wrong else "It made no error on these images.", ""
 
     def limits(self) -> Answer:
         return " ".join(self.results["limits"]), ""
@@ -220,23 +222,23 @@ class _Known:
         return f"Measured on: {self.results['device']}.", ""
 
     def testing(self) -> Answer:
-        told = f"{self.fact('Images')} Audited on {self.results['created'][:10]}. {self.statistics()[0]}"
-        return f"{told} {self.performance()[0]}", ""
+        text = f"{self.fact('Images')} Audited on {self.results['created'][:10]}. {self.statistics()[0]}"
+        return f"{text} {self.performance()[0]}", ""
 
     def groups(self) -> Answer:
         return "", "No table of ages, sexes, views or devices was given, so no group was judged on its own."
 
     def capabilities(self) -> Answer:
-        told = [s["text"] for s in self.results["verdict"]["statements"] if s["kind"] != "unclear"]
-        return f"{' '.join(told)} For single groups of people: {self.groups()[1]}".strip(), ""
+        texts = [s["text"] for s in self.results["verdict"]["statements"] if s["kind"] != "unclear"]
+        return f"{' '.join(texts)} For single groups of people: {self.groups()[1]}".strip(), ""
 
     def appropriate(self) -> Answer:
-        told = (
+        text = (
             "Accuracy depends on how frequent the classes are; AUROC and average precision depend on no threshold, "
             "sensitivity and specificity do; calibration says whether a probability may be read as one. Each stands "
             "with its interval and its n."
         )
-        return told, ""
+        return text, ""
 
     def reason(self, part: str) -> str:
         return next((p["reason"] for p in self.results["parts"] if p["name"] == part and p["reason"]), "Not measured.")

@@ -35,9 +35,9 @@ class Parts:
         """
         number, total, left = len(self.done) + 1, len(self.done) + len(self.planned), sum(self.planned.values())
         self.announce(f"{number} of {total}: {title} (about {_duration(left * self._pace())} left)")
-        started, reason, found = time.monotonic(), None, None
+        started, reason, result = time.monotonic(), None, None
         try:
-            found = measure()
+            result = measure()
         except (InputError, RuntimeError, MemoryError) as error:
             reason = str(error).strip().split("\n")[0] or type(error).__name__
             self.announce(f"not measured: {reason}")
@@ -45,7 +45,7 @@ class Parts:
         self.done.append(
             {"name": name, "title": title, "reason": reason, "seconds": seconds, "planned": self.planned.pop(name, 0.0)}
         )
-        return found
+        return result
 
     def _pace(self) -> float:
         """How much longer the parts took than was estimated."""

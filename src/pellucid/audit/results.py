@@ -30,37 +30,37 @@ NOT_ELSEWHERE = "Nothing here speaks of images from elsewhere, of other devices,
 
 
 def classification_json(
-    answers: Answers, found: Classification, use: Mapping[str, Any], wrong: Sequence[WrongAnswer]
+    answers: Answers, figures: Classification, use: Mapping[str, Any], wrong: Sequence[WrongAnswer]
 ) -> dict[str, Any]:
     """What part 3 has beside its rows: reliability bins, confusions, and the answers it is surest about and wrong."""
     classes = answers.dataset.classes
     bins = []
-    if found.reliability is not None:
-        outcomes = [r.estimate().to_json() for r in found.reliability.outcome]
-        parts = zip(found.reliability.confidence, found.reliability.spread, outcomes, strict=True)
+    if figures.reliability is not None:
+        outcomes = [r.estimate().to_json() for r in figures.reliability.outcome]
+        parts = zip(figures.reliability.confidence, figures.reliability.spread, outcomes, strict=True)
         bins = [
             {"confidence": float(sure), "from": float(low), "to": float(high), **outcome}
             for sure, (low, high), outcome in parts
         ]
     confused: list[dict[str, Any]] = []
     matrix = None
-    if found.confused is not None:
-        pairs = zip(found.confused.most_confused(len(found.shares)), found.shares, strict=True)
+    if figures.confused is not None:
+        pairs = zip(figures.confused.most_confused(len(figures.shares)), figures.shares, strict=True)
         confused = [
             {
-                "class": classes[found.confused.truth[row]],
-                "taken_for": classes[found.confused.decided[row]],
-                "images": int(found.confused.count[row]),
+                "class": classes[figures.confused.truth[row]],
+                "taken_for": classes[figures.confused.decided[row]],
+                "images": int(figures.confused.count[row]),
                 "share": share.estimate().to_json(),
             }
             for row, share in pairs
         ]
-        matrix = found.confused.matrix().tolist() if len(classes) <= MANY else None
+        matrix = figures.confused.matrix().tolist() if len(classes) <= MANY else None
     plain: dict[str, Any] = finite(
         {
-            "baseline": found.baseline,
-            "resamples": found.resamples,
-            "plug_in_error": None if found.reliability is None else found.reliability.plug_in,
+            "baseline": figures.baseline,
+            "resamples": figures.resamples,
+            "plug_in_error": None if figures.reliability is None else figures.reliability.plug_in,
             "reliability": bins,
             "confusion": matrix,
             "most_confused": confused,
@@ -75,16 +75,16 @@ def shown_rows(rows: Sequence[Row], classes: Sequence[str]) -> list[Row]:
     """The rows that audit.json and the report show: with many classes the means, and the classes found least."""
     if len(classes) <= MANY:
         return list(rows)
-    found = [r for r in rows if r.metric == "sensitivity" and r.at == OWN and not math.isnan(r.value)]
-    worst = sorted((r for r in found if r.class_name != MEAN), key=lambda r: (r.value, -r.n))[:WORST]
-    kept = {MEAN, *(r.class_name for r in worst)}
-    return [r for r in rows if r.class_name in kept]
+    sensitivities = [r for r in rows if r.metric == "sensitivity" and r.at == OWN and not math.isnan(r.value)]
+    worst = sorted((r for r in sensitivities if r.class_name != MEAN), key=lambda r: (r.value, -r.n))[:WORST]
+    names = {MEAN, *(r.class_name for r in worst)}
+    return [r for r in rows if r.class_name in names]
 
 
-def area_rows(label: str, found: Mapping[str, Any]) -> list[Row]:
+def area_rows(label: str, areas: Mapping[str, Any]) -> list[Row]:
     """The Accuracy-Robustness Areas of `ara.json` as rows."""
     rows = []
-    for kind, one in found["kinds"].items():
+    for kind, one in areas["kinds"].items():
         for name, of in {MEAN: one, **one["labels"]}.items():
             value, low, high = (math.nan if v is None else float(v) for v in (of["ara"], *of["interval"]))
             rows.append(Row("ara", f"ara_{kind}", name, label, value, low, high, of["n"], of["reason"]))
@@ -98,7 +98,7 @@ def long_tables(results: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Lo
         results: as audit.json has them.
         rows: every figure, of all classes.
     """
-    judged = (results.get("trust") or {}).get("rows", [])
+    measures = (results.get("trust") or {}).get("rows", [])
     part = results["classification"]
     lines = {
         "figures": [flat(row.to_json()) for row in rows],
@@ -107,7 +107,7 @@ def long_tables(results: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Lo
             {**{k: v for k, v in c.items() if k != "share"}, **c["share"]} for c in part["most_confused"]
         ],
         "surest_and_wrong": part["surest_and_wrong"],
-        "trust": judged,
+        "trust": measures,
         "verdict": results["verdict"]["statements"],
         "card": results["card"],
     }

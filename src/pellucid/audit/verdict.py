@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pellucid.audit.classification import OWN
 from pellucid.audit.facts import listed
 from pellucid.report.tables.metrics import defined, method_label, number, readable
+from pellucid.report.tables.pivot import strength_of
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ CALIBRATED = 0.05
 """A calibration error up to which a confidence may be read as a probability; a convention of this report."""
 HALF = 0.5
 """Of a class's images, or of what a model can do beyond a constant answer: what must at least be left; a convention."""
-FEW = 5
-"""Images of a class on which nothing is said of it."""
+FEW = 6
+"""Images of a class from which on something is said of it: five that all go wrong still allow a half."""
 PLACE = "place_gain"
 SMALL = 200
 """Images below which the report says that they are few."""
@@ -105,22 +106,22 @@ def _classifies(book: ResultsIndex) -> list[Statement]:
     if row is None or not _whole(row):
         return [Statement("unclear", "classification", "", f"Whether it classifies cannot be said: {_why(row)}.")]
     if several:
-        told = f"An image that shows a finding is ranked above one that does not with a chance of {_shown(row)}"
-        told += " (mean AUROC; 0.5 is chance)."
+        text = f"An image that shows a finding is ranked above one that does not with a chance of {_shown(row)}"
+        text += " (mean AUROC; 0.5 is chance)."
     else:
-        told = f"It is right on {_shown(row)} of the images; always giving the most frequent answer is right on "
-        told += f"{number(baseline, 2)}."
+        text = f"It is right on {_shown(row)} of the images; always giving the most frequent answer is right on "
+        text += f"{number(baseline, 2)}."
     if row["low"] > bar:
         label = "mean AUROC" if several else "accuracy"
         short = f"tells the classes apart ({label} {number(row['value'], 2)})"
-        return [Statement("holds", "classification", short, told)]
+        return [Statement("holds", "classification", short, text)]
     advice = (
         "Look at the class names, the normalisation and how images are cut first: a wrong one looks like this. Then at "
         "the labels, with `pellucid data check`."
     )
     if row["high"] <= bar:
-        return [Statement("fails", "classification", "does not tell the classes apart", told, advice)]
-    return [Statement("unclear", "classification", "", f"{told} That is no shown difference.", "Audit more images.")]
+        return [Statement("fails", "classification", "does not tell the classes apart", text, advice)]
+    return [Statement("unclear", "classification", "", f"{text} That is no shown difference.", "Audit more images.")]
 
 
 def _classes(book: ResultsIndex) -> list[Statement]:
@@ -135,51 +136,53 @@ def _classes(book: ResultsIndex) -> list[Statement]:
     several = book.class_noun == "finding"
     noun = "finding" if several else "class"
     if not missed:
-        told = f"There are too few images of each {noun} (fewer than {FEW}) to say which of them it misses."
-        return [Statement("unclear", "classes", "", told, "Audit more images of each.")]
-    found = []
+        text = f"There are too few images of each {noun} (fewer than {FEW}) to say which of them it misses."
+        return [Statement("unclear", "classes", "", text, "Audit more images of each.")]
+    statements = []
     if bad := [r for r in missed if r["high"] < HALF]:
         names = listed([f"{readable(r['class'])} ({_shown(r)})" for r in bad], 4)
-        told = f"It finds fewer than half of the images of {names}."
+        text = f"It finds fewer than half of the images of {names}."
         short = f"misses most images of {listed([readable(r['class']) for r in bad], 2)}"
         advice = "Do not rely on its silence there; lower the threshold, or train with more of these images."
-        found.append(Statement("fails", "classes", short, told, advice))
+        statements.append(Statement("fails", "classes", short, text, advice))
     if bad := [r for r in alarms if r["high"] < HALF]:
         names = listed([f"{readable(r['class'])} ({_shown(r)})" for r in bad], 4)
-        told = f"It says {names} on more than half of the images without it (in brackets: the specificity)."
+        text = f"It says {names} on more than half of the images without it (in brackets: the specificity)."
         short = f"raises more false alarms than not for {listed([readable(r['class']) for r in bad], 2)}"
-        found.append(Statement("fails", "classes", short, told, "Raise the threshold; see the one that costs least."))
+        statements.append(
+            Statement("fails", "classes", short, text, "Raise the threshold; see the one that costs least.")
+        )
     open_ = [r for r in missed if r["low"] < HALF <= r["high"]]
-    if not found and not open_:
+    if not statements and not open_:
         worst = missed[0]
-        told = f"The {noun} that it misses most is {readable(worst['class'])}, of which it finds {_shown(worst)}."
-        found.append(Statement("holds", "classes", f"finds more than half of every {noun}", told))
+        text = f"The {noun} that it misses most is {readable(worst['class'])}, of which it finds {_shown(worst)}."
+        statements.append(Statement("holds", "classes", f"finds more than half of every {noun}", text))
     elif open_:
         names = listed([readable(r["class"]) for r in open_], 4)
-        told = f"Whether it finds half of the images of {names} cannot be said."
-        found.append(Statement("unclear", "classes", "", told, "Audit more images of each."))
-    return found
+        text = f"Whether it finds half of the images of {names} cannot be said."
+        statements.append(Statement("unclear", "classes", "", text, "Audit more images of each."))
+    return statements
 
 
 def _calibrated(book: ResultsIndex) -> list[Statement]:
     row, over = (book.row("calibration", name, book.variants[0]) for name in ("calibration_error", "overconfidence"))
     if row is None or over is None or not _whole(row):
         return [Statement("unclear", "calibration", "", f"Its confidences cannot be judged: {_why(row)}.")]
-    told = f"Its confidences are off by {_shown(row)} (calibration error; up to {CALIBRATED:g} is taken as good)"
+    text = f"Its confidences are off by {_shown(row)} (calibration error; up to {CALIBRATED:g} is taken as good)"
     short = ""
     if _whole(over) and over["low"] > 0:
-        told += f"; it is too sure of itself, by {_shown(over)} on average"
+        text += f"; it is too sure of itself, by {_shown(over)} on average"
         short = "is too sure of itself"
     elif _whole(over) and over["high"] < 0:
-        told += f"; it is right more often than it says, by {_shown(over)} on average"
+        text += f"; it is right more often than it says, by {_shown(over)} on average"
         short = "is right more often than it says"
     if row["high"] <= CALIBRATED:
-        return [Statement("holds", "calibration", "says how sure it may be", f"{told}.")]
+        return [Statement("holds", "calibration", "says how sure it may be", f"{text}.")]
     if row["low"] > CALIBRATED:
         advice = "Do not show its probabilities to anybody before they are scaled on validation images (temperature)."
         short = short or "gives confidences that are no probabilities"
-        return [Statement("fails", "calibration", short, f"{told}.", advice)]
-    return [Statement("unclear", "calibration", "", f"{told}: the interval holds the bar.", "Audit more images.")]
+        return [Statement("fails", "calibration", short, f"{text}.", advice)]
+    return [Statement("unclear", "calibration", "", f"{text}: the interval holds the bar.", "Audit more images.")]
 
 
 def _attacked(book: ResultsIndex) -> list[Statement]:
@@ -191,16 +194,16 @@ def _attacked(book: ResultsIndex) -> list[Statement]:
     weakest = rows[sizes[0]] if sizes else None
     if clean is None or weakest is None or not _whole(weakest) or not _whole(clean):
         return []
-    told = (
-        f"A change of at most {sizes[0]} in any pixel, which people do not see, brings its "
+    text = (
+        f"A change of at most {_size(sizes[0])}, which people do not see, brings its "
         f"{'mean AUROC' if several else 'accuracy'} from {number(clean['value'], 2)} to {_shown(weakest)}."
     )
     area = book.row("ara", "ara_attack", book.variants[0])
     if area is not None and defined(area["value"]):
-        told += f" Its Accuracy-Robustness Area is {_shown(area, 4)} (root mean square per pixel)."
+        text += f" Its Accuracy-Robustness Area is {_shown(area, 4)} (root mean square per pixel)."
     if clean["low"] <= base:
-        told += " It has nothing to lose: it is not shown to be better than a constant answer."
-        return [Statement("unclear", "attack", "", told)]
+        text += " It has nothing to lose: it is not shown to be better than a constant answer."
+        return [Statement("unclear", "attack", "", text)]
     bar = base + HALF * (clean["value"] - base)
     if weakest["high"] < bar:
         advice = (
@@ -208,10 +211,10 @@ def _attacked(book: ResultsIndex) -> list[Statement]:
             "train it with adversarial images, as docs/training.md says, and audit it again."
         )
         short = "is turned by changes that nobody sees"
-        return [Statement("fails", "attack", short, told, advice)]
+        return [Statement("fails", "attack", short, text, advice)]
     if weakest["low"] >= bar:
-        return [Statement("holds", "attack", "keeps most of what it can under changes that nobody sees", told)]
-    return [Statement("unclear", "attack", "", told, "Attack more images.")]
+        return [Statement("holds", "attack", "keeps most of what it can under changes that nobody sees", text)]
+    return [Statement("unclear", "attack", "", text, "Attack more images.")]
 
 
 def _explained(results: Mapping[str, Any]) -> list[Statement]:
@@ -223,22 +226,22 @@ def _explained(results: Mapping[str, Any]) -> list[Statement]:
         return []
     failed = {m: [r["label"] for r in rows if r["method"] == m and r["verdict"] == "no"] for m in methods}
     passed = {m: [r for r in rows if r["method"] == m and r["verdict"] == "yes"] for m in methods}
-    asked = {m: sum(r["method"] == m for r in rows) for m in methods}
-    found = []
+    tests = {m: sum(r["method"] == m for r in rows) for m in methods}
+    statements = []
     if bad := [m for m in methods if failed[m]]:
-        told = " ".join(f"{method_label(m)} fails: {', '.join(failed[m])}." for m in bad)
+        text = " ".join(f"{method_label(m)} fails: {', '.join(failed[m])}." for m in bad)
         none = len(bad) == len(methods)
         short = "has no explanation that passes every test" if none else ""
         advice = f"Show nobody a map of {_joined([method_label(m) for m in bad])} as the reason of a decision."
-        found.append(Statement("fails", "trust", short, told, advice))
-    if good := [m for m in methods if len(passed[m]) == asked[m]]:
+        statements.append(Statement("fails", "trust", short, text, advice))
+    if good := [m for m in methods if len(passed[m]) == tests[m]]:
         names = _joined([method_label(m) for m in good])
-        told = f"{names} passed every test that was made ({max(asked[m] for m in good)})."
-        found.append(Statement("holds", "trust", f"has an explanation that passes every test ({names})", told))
+        text = f"{names} passed every test that was made ({max(tests[m] for m in good)})."
+        statements.append(Statement("holds", "trust", f"has an explanation that passes every test ({names})", text))
     if rest := [m for m in methods if m not in bad and m not in good]:
-        told = f"Of {_joined([method_label(m) for m in rest])} no test failed, but some cannot be decided."
-        found.append(Statement("unclear", "trust", "", told, "Judge more images (`pellucid trust`)."))
-    return found
+        text = f"Of {_joined([method_label(m) for m in rest])} no test failed, but some cannot be decided."
+        statements.append(Statement("unclear", "trust", "", text, "Judge more images (`pellucid trust`)."))
+    return statements
 
 
 def _located(results: Mapping[str, Any]) -> list[Statement]:
@@ -248,28 +251,28 @@ def _located(results: Mapping[str, Any]) -> list[Statement]:
         return []
     better = [method_label(r["method"]) for r in rows if r["verdict"] == "yes"]
     if better:
-        told = f"The maps of {_joined(better)} find the marked regions better than any map that looks at no network."
+        text = f"The maps of {_joined(better)} find the marked regions better than any map that looks at no network."
         short = "looks where people marked the finding"
-        return [Statement("holds", "localization", short, told)]
+        return [Statement("holds", "localization", short, text)]
     worse = [method_label(r["method"]) for r in rows if r["verdict"] == "no"]
     if len(worse) == len(rows):
-        told = f"The maps of {_joined(worse)} find the marked regions no better than a map that looks at no network."
+        text = f"The maps of {_joined(worse)} find the marked regions no better than a map that looks at no network."
         advice = "Look at its surest errors, and at what else in the images goes with the labels."
-        return [Statement("fails", "localization", "does not look where people marked the finding", told, advice)]
-    told = "Whether its maps find the marked regions better than maps that look at no network cannot be said."
-    return [Statement("unclear", "localization", "", told, "Mark more images.")]
+        return [Statement("fails", "localization", "does not look where people marked the finding", text, advice)]
+    text = "Whether its maps find the marked regions better than maps that look at no network cannot be said."
+    return [Statement("unclear", "localization", "", text, "Mark more images.")]
 
 
 def _seen(results: Mapping[str, Any]) -> list[Statement]:
-    seen = results["about"]["training_images"]
-    if seen["trained_on"] is None:
-        told = "On which images it was trained is not known: if some of these are among them, every figure flatters it."
+    record = results["about"]["training_images"]
+    if record["trained_on"] is None:
+        text = "On which images it was trained is not known: if some of these are among them, every figure flatters it."
         return [
-            Statement("unclear", "data", "", told, "Ask for the list, or audit images that are newer than the model.")
+            Statement("unclear", "data", "", text, "Ask for the list, or audit images that are newer than the model.")
         ]
-    if seen["trained_on"]:
-        told = f"{seen['trained_on']:,} of the {seen['images']:,} images are ones that it was trained on."
-        return [Statement("fails", "data", "was judged on images that it learnt from", told, "Audit other images.")]
+    if record["trained_on"]:
+        text = f"{record['trained_on']:,} of the {record['images']:,} images are ones that it was trained on."
+        return [Statement("fails", "data", "was judged on images that it learnt from", text, "Audit other images.")]
     return []
 
 
@@ -277,8 +280,19 @@ def _few(results: Mapping[str, Any]) -> list[Statement]:
     n = results["about"]["n"]
     if n >= SMALL:
         return []
-    told = f"All this rests on {n:,} images: read the intervals, not the figures."
-    return [Statement("unclear", "data", "", told, "Audit more images, without --quick.")]
+    text = f"All this rests on {n:,} images: read the intervals, not the figures."
+    return [Statement("unclear", "data", "", text, "Audit more images, without --quick.")]
+
+
+def _size(at: str) -> str:
+    """The size of an attack for people.
+
+    Example:
+        >>> _size("L∞ 0.00392157"), _size("L2 0.5")
+        ('1 of 255 grey levels in any pixel', 'L2 0.5')
+    """
+    norm, size = strength_of(at)
+    return f"{size * 255:.3g} of 255 grey levels in any pixel" if norm == "L∞" else at
 
 
 def _whole(row: Mapping[str, Any]) -> bool:

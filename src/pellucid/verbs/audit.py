@@ -103,13 +103,13 @@ class Audit(Result):
     def tables(self) -> list[Table]:
         """The verdict, and the main figures of the classification."""
         signs = {"holds": "holds", "fails": "fails", "unclear": "cannot be said"}
-        told = [[signs[s["kind"]], s["text"], s["advice"]] for s in self.statements]
+        lines = [[signs[s["kind"]], s["text"], s["advice"]] for s in self.statements]
         own = {r.metric: r for r in self.measured if r.class_name == "mean" and r.section != "robustness"}
-        figures = [[name, shown(own[name])] for name in MAIN if name in own]
+        values = [[name, shown(own[name])] for name in MAIN if name in own]
         about = self.results["about"]
         return [
-            Table(self.headline, ["verdict", "what was found", "what to do"], told),
-            Table(f"{about['n']:,} images of {about['data']}/{about['split']}", ["figure", "value"], figures),
+            Table(self.headline, ["verdict", "what was found", "what to do"], lines),
+            Table(f"{about['n']:,} images of {about['data']}/{about['split']}", ["figure", "value"], values),
         ]
 
     @property
@@ -207,10 +207,10 @@ def audit(
         parts = Parts(announce or (lambda _: None), seconds_planned(model, pixels, session.whole, plan))
         work = Measuring(session, plan, store, label, batch_size, common)
         answers = Answers(label, work.logits(session.dataset, pixels), session.dataset, session.thresholds)
-        found = parts.attempt(
+        figures = parts.attempt(
             "classification", "Does it classify?", lambda: classify(answers, use, draws_for(session.dataset, seed))
         )
-        if found is None:  # nothing else is worth measuring where not even this can be
+        if figures is None:  # nothing else is worth measuring where not even this can be
             raise InputError(f"the model cannot be audited on these images: {parts.done[-1]['reason']}")
         attacked = parts.attempt("attack", "Under attack", work.attacked)
         areas = parts.attempt("ara", "How large a change it withstands", work.areas)
@@ -222,7 +222,7 @@ def audit(
         shown_method = served[0] if served else None
         pictures = parts.attempt("pictures", "Pictures", lambda: three_pictures(model, answers, pixels, shown_method))
     wrong = surest_and_wrong(answers, pixels)
-    rows = [*found.rows, *(attacked or []), *(areas[0] if areas else []), *(located[0] if located else [])]
+    rows = [*figures.rows, *(attacked or []), *(areas[0] if areas else []), *(located[0] if located else [])]
     spent = {"prevalence": dict(use.prevalence), "FN": use.false_negative, "FP": use.false_positive}
     results: dict[str, Any] = {
         "format": 1,
@@ -242,7 +242,7 @@ def audit(
         "data": _data(session),
         "methods": served,
         "targets": located[1] if located else [],
-        "classification": classification_json(answers, found, spent, wrong),
+        "classification": classification_json(answers, figures, spent, wrong),
         "rows": [row.to_json() for row in shown_rows(rows, model.classes)],
         "ara": areas[1] if areas else None,
         "trust": judged,

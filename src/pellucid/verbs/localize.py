@@ -71,7 +71,8 @@ class Localization(Figures):
             "classes"
         )
         rows = [[m, *(shown(means[m, x]) for x in METRICS)] for m in dict.fromkeys(m for m, _ in means)]
-        return [Table(title, ["map", *METRICS], rows), *(self._boxes(method) for method in self.methods)]
+        drawn = [m for m in self.methods if any(r.section == "wang" and r.method == m for r in self.measured)]
+        return [Table(title, ["map", *METRICS], rows), *(self._boxes(method) for method in drawn)]
 
     def _boxes(self, method: str) -> Table:
         boxes = {
@@ -94,6 +95,7 @@ def localize(
     methods: str | Sequence[str] = "cam",
     *,
     regions: Mapping[str, Sequence[str]] | None = None,
+    boxes: bool = True,
     out: str | Path | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -108,6 +110,7 @@ def localize(
         data: one part of a dataset with boxes or masks.
         methods: of explanation, by name; one or several.
         regions: the marked labels that a class's explanation should fall on, where they are not called as the class.
+        boxes: whether boxes are drawn on the maps, for Wang et al.'s scores; without them it is quicker.
         out: the folder where the scores of each method are kept once it is done, so that the same call goes on after an
             interruption and others can be added.
         limit: at most so many images, chosen with `seed`.
@@ -141,16 +144,16 @@ def localize(
     thresholds = np.asarray(session.thresholds)[task.outputs]
     predicted = np.asarray(probabilities(logits, model.task)[:, task.outputs] >= thresholds)
     rows: list[Row] = []
-    asked = (session.weights_sha256, task.dataset.fingerprint, sorted((regions or {}).items()), thresholds.tolist())
+    key = (session.weights_sha256, task.dataset.fingerprint, sorted((regions or {}).items()), thresholds.tolist())
     with work_folder(out) as folder, progress_bar("explain and score", len(names), unit="method") as advance:
         store = ResultsStore(folder / "kept")
         for name in names:
 
             def score(name: str = name) -> dict[str, npt.NDArray[Any]]:
-                found = score_explanations(model, task, name, boxes=True, predicted=predicted, batch_size=batch_size)
-                return arrays_of(found)
+                scores = score_explanations(model, task, name, boxes=boxes, predicted=predicted, batch_size=batch_size)
+                return arrays_of(scores)
 
-            scores = scores_of(store.measured(keyed(name, *asked), score))
+            scores = scores_of(store.measured(keyed(name, *key, boxes), score))
             rows += localization_rows({"": [scores]}, task, name, bootstrap)
             rows += wang_rows({"": [scores]}, task, name, bootstrap)
             advance(1)

@@ -1,4 +1,4 @@
-"""What an audit measures, part by part, each by the verb that measures it alone and kept as soon as it is done."""
+"""What an audit measures, part by part, each by the verb that measures it alone and kept as soon as it is result."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ class Measuring:
             with progress_context("classify" if size is None else f"attack {size}", len(pixels)):
                 if size is None:
                     return {"logits": predict(model, pixels, batch_size=self.batch_size)}
-                asked: dict[str, Any] = {"size": size, "steps": plan.steps, "seed": plan.seed}
-                asked["batch_size"] = self.batch_size
-                return {"logits": logits_under_attack(model, pixels, dataset.targets, **asked)}
+                options: dict[str, Any] = {"size": size, "steps": plan.steps, "seed": plan.seed}
+                options["batch_size"] = self.batch_size
+                return {"logits": logits_under_attack(model, pixels, dataset.targets, **options)}
 
-        asked = (dataset.fingerprint, str(model.input_spec), str(size), plan.steps, plan.seed, self.batch_size)
-        found: npt.NDArray[np.float32] = self.store.measured(keyed("logits", *asked), compute)["logits"]
-        return found
+        key = (dataset.fingerprint, str(model.input_spec), str(size), plan.steps, plan.seed, self.batch_size)
+        logits: npt.NDArray[np.float32] = self.store.measured(keyed("logits", *key), compute)["logits"]
+        return logits
 
     def attacked(self) -> list[Row]:
         """Accuracy and AUROC under each size of PGD."""
@@ -75,25 +75,25 @@ class Measuring:
     def areas(self) -> tuple[list[Row], dict[str, Any]]:
         """The Accuracy-Robustness Area, and its curve for the report."""
         plan, session = self.plan, self.session
-        asked = (session.whole.fingerprint, plan.few, plan.protocol, plan.seed)
-        place = self.store.folder / keyed("ara", *asked)
-        done = ara(
+        key = (session.whole.fingerprint, plan.few, plan.protocol, plan.seed)
+        place = self.store.folder / keyed("ara", *key)
+        result = ara(
             session.model, session.whole, "attack",
             protocol=plan.protocol, out=place, label=self.label, limit=plan.few, **self.common,
         )  # fmt: skip
         curves, attacks = [], []
-        for curve in done.curves:
+        for curve in result.curves:
             upper = curve.accuracy if curve.upper is None else curve.upper
             whose = {"variant": self.label, "seed": plan.seed, "kind": curve.kind}
             lines = {"radius": curve.radius, "accuracy": curve.accuracy, "upper": upper}
             curves.append({**whose, "naive": curve.naive, "measure": curve.measure,
                            **{k: np.round(v, 6).tolist() for k, v in lines.items()}})  # fmt: skip
-            one = done.kinds[curve.kind]
+            one = result.kinds[curve.kind]
             spent = round(one["gradient_evaluations_per_image"] * one["n"])
             attacks.append({**whose, "n": one["n"], "found": one["found"], "gradient_evaluations": spent})
-        alarms = [one["alarm"]["message"] for one in done.kinds.values() if one["alarm"]["message"]]
-        shown_here = {"protocol": plan.protocol, "images": done.found["images"], "curves": curves}
-        return area_rows(self.label, done.found), shown_here | {"attacks": attacks, "alarms": alarms}
+        alarms = [one["alarm"]["message"] for one in result.kinds.values() if one["alarm"]["message"]]
+        summary = {"protocol": plan.protocol, "images": result.found["images"], "curves": curves}
+        return area_rows(self.label, result.found), summary | {"attacks": attacks, "alarms": alarms}
 
     def methods(self, pixels: Pixels) -> tuple[list[str], dict[str, str]]:
         """The methods of explanation that the model serves, and why not the others."""
@@ -113,10 +113,10 @@ class Measuring:
             raise InputError("; ".join(f"{name}: {why}" for name, why in refused.items()))
         plan, session = self.plan, self.session
         place = self.store.folder / keyed("trust", session.whole.fingerprint, plan.few, plan.trust, plan.seed)
-        chosen = replace(plan.trust, seed=plan.seed)
+        settings = replace(plan.trust, seed=plan.seed)
         common = {k: v for k, v in self.common.items() if k != "seed"}
-        done = trust(session.model, session.whole, served, out=place, limit=plan.few, settings=chosen, **common)
-        return done.to_json()
+        result = trust(session.model, session.whole, served, out=place, limit=plan.few, settings=settings, **common)
+        return result.to_json()
 
     def located(
         self, served: Sequence[str], regions: Mapping[str, Sequence[str]] | None
@@ -129,8 +129,11 @@ class Measuring:
             marked = sorted({image for image, _ in whole.regions.pairs()})
             whole = whole.subset(marked) if marked else whole
         place = self.store.folder / "localization"
-        done = localize(session.model, whole, served, regions=regions, out=place, limit=self.plan.few, **self.common)
-        rows = [r if r.method.startswith("trivial") else replace(r, variant=self.label) for r in done.measured]
+        result = localize(
+            session.model, whole, served,
+            regions=regions, boxes=False, out=place, limit=self.plan.few, **self.common,
+        )  # fmt: skip
+        rows = [r if r.method.startswith("trivial") else replace(r, variant=self.label) for r in result.measured]
         target = {"name": rows[0].target, "title": f"the marked regions of {whole.card.name}", "regions": {},
-                  "images": done.about["images"], "pairs": done.about["pairs"]}  # fmt: skip
+                  "images": result.about["images"], "pairs": result.about["pairs"]}  # fmt: skip
         return [r for r in rows if r.section == "localization"], [target]

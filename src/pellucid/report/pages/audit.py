@@ -25,6 +25,7 @@ _TEMPLATES = Path(__file__).parents[1] / "templates"
 MAIN = (
     "accuracy", "balanced_accuracy", "auroc", "average_precision", "calibration_error", "overconfidence", "brier",
 )  # fmt: skip
+OWN, SUGGESTED = "its own", "suggested"  # the thresholds, as the rows have them
 SIGNS = {"holds": ("✓", "What holds"), "fails": ("✗", "What does not"), "unclear": ("?", "What cannot be said")}
 
 
@@ -84,12 +85,11 @@ def context(results: Mapping[str, Any], pictures: Sequence[Shown], wrong: Sequen
     book = ResultsIndex(results)
     part, several = results["classification"], results["data"]["task"] == "multilabel"
     reliability = reliability_diagram(part["reliability"], several=several)
-    found = results["trust"]
     targets = [pivot.localization(book, t["name"]) for t in book.targets]
     return {
         "r": results,
         "book": book,
-        "looks": {},
+        "styles": {},
         "css": Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
         "verdicts": _verdicts(results),
         "pictures": pictures,
@@ -103,24 +103,25 @@ def context(results: Mapping[str, Any], pictures: Sequence[Shown], wrong: Sequen
         "attacked": pivot.robustness(book),
         "attacked_charts": figures.robustness(book),
         "areas": areas.overview(book) if results["ara"] else None,
-        "curves": curves.charts(curves.stored(results["ara"]["curves"]), book.looks) if results["ara"] else [],
-        "trust": trust_parts(found) if found else None,
+        "curves": curves.charts(curves.stored(results["ara"]["curves"]), book.styles) if results["ara"] else [],
+        "trust": trust_parts(results["trust"]) if results["trust"] else None,
         "located": [t for t in targets if t],
         "reasons": {p["name"]: p["reason"] for p in results["parts"] if p["reason"]},
         "cards": _cards(results["card"]),
         "duration": duration,
         "several": several,
+        "plain": lambda text: text.replace("`", ""),
         "share": lambda value: number(value, 2),
         "size": f"{results['about']['n']:,}",
     }
 
 
 def _verdicts(results: Mapping[str, Any]) -> list[dict[str, Any]]:
-    told = results["verdict"]["statements"]
+    statements = results["verdict"]["statements"]
     return [
         {"kind": kind, "sign": sign, "title": title, "statements": own}
         for kind, (sign, title) in SIGNS.items()
-        if (own := [s for s in told if s["kind"] == kind])
+        if (own := [s for s in statements if s["kind"] == kind])
     ]
 
 
@@ -130,8 +131,8 @@ def main_table(book: ResultsIndex) -> Table:
     for name in MAIN:
         row = book.row("classification", name, book.variants[0]) or book.row("calibration", name, book.variants[0])
         if (cell := estimate(row, metric(name))) is not None:
-            shown, meaning = metric(name).label, metric(name).meaning
-            lines.append(TableRow(shown, f"{meaning[:1].upper()}{meaning[1:]}.", (cell,), _n(cell)))
+            label, meaning = metric(name).label, metric(name).meaning
+            lines.append(TableRow(label, f"{meaning[:1].upper()}{meaning[1:]}.", (cell,), _n(cell)))
     return Table("The main figures", ("Value",), tuple(lines), first="Figure")
 
 
@@ -140,18 +141,21 @@ def threshold_table(book: ResultsIndex, use: Mapping[str, Any]) -> Table:
     rows = {(r["class"], r["at"], r["metric"]): r for r in book.section("threshold")}
     lines = []
     for name in book.class_names("threshold"):
-        for at in dict.fromkeys(at for c, at, _ in rows if c == name):
+        own, suggested = (rows[name, at, "sensitivity"].get("threshold") for at in (OWN, SUGGESTED))
+        same = own is not None and own == suggested
+        for at in (OWN,) if same else (OWN, SUGGESTED):
             cells = [estimate(rows[name, at, m], metric(m)) for m in ("sensitivity", "specificity", "cost")]
             cut = rows[name, at, "sensitivity"].get("threshold")
             threshold = Cell("" if name == MEAN else "most probable" if cut is None else number(cut, 3))
             label = "Mean over classes" if name == MEAN else readable(name)
-            lines.append(TableRow(label, f"{at} threshold", (threshold, *cells), strong=name == MEAN))
+            hint = "its own threshold, and the suggested one" if same else f"{at} threshold"
+            lines.append(TableRow(label, hint, (threshold, *cells), strong=name == MEAN))
     given = ", ".join(f"{readable(c)} {p:g}" for c, p in use["prevalence"].items())
     note = (
         f"The suggested threshold costs least where missing a class costs {use['FN']:g}, saying it wrongly "
         f"{use['FP']:g}, and where it is {f'as frequent as given ({given}), or else ' if given else ''}as frequent as "
-        "among these images. It supposes that the probabilities are calibrated. The cost is that of all errors, for each "
-        "image."
+        "among these images. It supposes that the probabilities are calibrated. The cost is that of all errors, for "
+        "each image."
     )
     columns = ("Threshold", "Sensitivity", "Specificity", "Cost")
     return Table("At a threshold", columns, tuple(lines), note, book.class_noun.capitalize(), show_n=False)
@@ -164,8 +168,8 @@ def class_table(book: ResultsIndex) -> Table:
     for name in book.class_names("classification", metric="auroc"):
         cells = [estimate(book.row("classification", m, book.variants[0], cls=name), metric(m)) for m in names]
         label = "Mean over classes" if name == MEAN else readable(name)
-        told = across(label, cells)
-        lines.append(TableRow(told.label, "", told.cells, told.n, strong=name == MEAN))
+        line = across(label, cells)
+        lines.append(TableRow(line.label, "", line.cells, line.n, strong=name == MEAN))
     columns = tuple(metric(m).label for m in names)
     return Table(f"Each {book.class_noun}", columns, tuple(lines), first=book.class_noun.capitalize())
 

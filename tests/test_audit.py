@@ -1,0 +1,271 @@
+"""`pl.audit` and `pellucid audit`: figures as scikit-learn has them, what is said of them, what a kill leaves."""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, recall_score, roc_auc_score
+
+import pellucid as pl
+from helpers.trust import small
+from pellucid.attacks import Epsilon
+from pellucid.audit.settings import AuditSettings
+from pellucid.evaluation.trust.findings import TrustSettings
+from pellucid.models import wrap
+from pellucid.models.inference import predict
+from pellucid.models.weights import save_model
+from pellucid.types import InputError, InputSpec
+
+TINY = AuditSettings(
+    few=6,
+    attacks=(Epsilon.parse("linf=1/255"),),
+    steps=2,
+    trust=TrustSettings(samples=1, attacked=1, attack_steps=1, budgets=(0.01,)),
+)
+
+
+class Brightness(torch.nn.Module):
+    """Says of an image how bright the left is, and the right; with one parameter, so that it has a place."""
+
+    def __init__(self, scale=20.0):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(scale))
+
+    def forward(self, images):
+        half = images.shape[3] // 2
+        sides = torch.stack([images[..., :half].mean((1, 2, 3)), images[..., half:].mean((1, 2, 3))], 1)
+        return sides * self.scale
+
+
+@pytest.fixture(scope="module")
+def sides(tmp_path_factory):
+    """Forty images, of which the left or the right is a little brighter: seen by `Brightness` for the most part."""
+    from PIL import Image
+
+    top, rng = tmp_path_factory.mktemp("sides"), np.random.default_rng(0)
+    for number in range(40):
+        side, pixels = number % 2, rng.normal(120, 10, (16, 16))
+        pixels[:, side * 8 : side * 8 + 8] += rng.normal(6, 6)
+        folder = top / "test" / ("left", "right")[side]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{number:02}.png")
+    return pl.dataset("folder", top, "test")
+
+
+def seer():
+    spec = InputSpec.square(1, 16)
+    return wrap(Brightness(), mean=[0.0], std=[1.0], task="multiclass", classes=("left", "right"), input_spec=spec)
+
+
+@pytest.fixture(scope="module")
+def audited(sides):
+    return pl.audit(seer(), sides, settings=TINY, use=pl.Use({"left": 0.1}, false_negative=5))
+
+
+@pytest.fixture(scope="module")
+def several():
+    """The phantom, which has boxes and several labels, and a network of drawn weights."""
+    data = pl.dataset("phantom", split="test", size=32, train=8, validation=8, test=12, prevalence=0.4)
+    return small(size=32, classes=data.classes), data
+
+
+@pytest.fixture(scope="module")
+def whole(several):
+    """An audit that nothing interrupts."""
+    return pl.audit(*several, settings=TINY)
+
+
+def test_its_figures_are_scikit_learns(audited, sides):
+    from pellucid.data.cache.pixels import materialize
+
+    logits = predict(seer(), materialize(sides, size=16, channels=1))
+    truth, said = sides.targets, logits.argmax(1)
+    chances = torch.from_numpy(logits).double().softmax(1).numpy()
+    figures = {(r.metric, r.class_name, r.at): r for r in audited.measured if r.section != "robustness"}
+
+    def value(metric, name="mean", at=""):
+        return figures[metric, name, at].value
+
+    assert value("accuracy") == pytest.approx(accuracy_score(truth, said))
+    assert 0.6 < value("accuracy") < 1
+    assert value("balanced_accuracy") == pytest.approx(balanced_accuracy_score(truth, said))
+    assert value("auroc", "left") == pytest.approx(roc_auc_score(truth == 0, chances[:, 0]))
+    assert value("sensitivity", "left", "its own") == pytest.approx(recall_score(truth == 0, said == 0))
+    assert value("specificity", "left", "its own") == pytest.approx(recall_score(truth == 0, said == 0, pos_label=0))
+    threshold = figures["sensitivity", "left", "suggested"].threshold
+    assert threshold == pytest.approx((0.2 * 9) / (1 + 0.2 * 9))
+    cut = chances[:, 0] >= threshold
+    assert value("specificity", "left", "suggested") == pytest.approx(recall_score(truth == 0, cut, pos_label=0))
+    assert audited.results["classification"]["confusion"] == confusion_matrix(truth, said).tolist()
+    assert audited.results["classification"]["baseline"] == 0.5
+    assert all(r.n for r in audited.measured)
+    wrong = audited.results["classification"]["surest_and_wrong"]
+    sure = chances.max(1)[truth != said]
+    assert len(wrong) == min(6, len(sure))
+    assert wrong[0]["image"] == sides.ids[int(np.flatnonzero(truth != said)[sure.argmax()])]
+
+
+def test_it_says_what_holds_what_does_not_and_what_to_do(audited):
+    kinds = {(s["part"], s["kind"]) for s in audited.statements}
+    assert ("classification", "holds") in kinds
+    assert ("data", "unclear") in kinds  # nobody knows what it was trained on, and the images are few
+    assert audited.headline.startswith("This model tells the classes apart (accuracy 0.")
+    assert all(s["advice"] for s in audited.statements if s["kind"] == "fails")
+    told = " ".join(audited.results["unknown"])
+    assert "On which images the model was trained" in told
+    assert "of one patient" in told
+
+
+def test_a_part_that_cannot_be_measured_says_why_and_the_others_go_on(audited):
+    reasons = {p["name"]: p["reason"] for p in audited.results["parts"]}
+    assert "no boxes or masks" in reasons.pop("localization")
+    assert set(reasons) == {"classification", "attack", "ara", "trust", "pictures"}
+    assert not any(reasons.values())
+    assert "needs the feature map" in audited.results["refused_methods"]["grad-cam"]
+    assert audited.results["methods"] == ["saliency"]
+    assert any("no boxes or masks" in text for text in audited.warnings)
+
+
+def test_its_files_hold_what_it_measured(audited, tmp_path):
+    paths = audited.save(tmp_path)
+    assert [p.name for p in paths] == ["report.html", "audit.json", "card.md", "tables"]
+    stored = json.loads((tmp_path / "audit.json").read_text())
+    assert stored["verdict"]["headline"] == audited.headline
+    assert stored["about"]["fingerprint"] == stored["facts"]["Fingerprint of the images"]
+    lines = list(csv.DictReader((tmp_path / "tables" / "figures.csv").open()))
+    assert len(lines) == len(audited.measured)
+    assert {p.stem for p in (tmp_path / "tables").glob("*.csv")} >= {"reliability", "trust", "verdict", "card"}
+    page = (tmp_path / "report.html").read_text()
+    assert page.count('<img src="data:image/') >= 5
+    assert "http" not in page.replace("http://www.w3.org/1999/xlink", "").replace("http-equiv", "")
+    card = (tmp_path / "card.md").read_text()
+    assert "| 37 | Performance with its uncertainty | Accuracy 0." not in card  # AUROC comes first
+    assert "Accuracy 0." in card
+    assert "*empty:* Only the people who made or use the model can say it." in card
+
+
+def test_the_card_has_every_field_filled_or_a_reason(audited):
+    fields = audited.results["card"]
+    claim = [f["item"] for f in fields if f["source"] == "CLAIM 2024"]
+    assert claim == [str(n) for n in range(1, 45)]
+    assert {f["item"].split()[0] for f in fields if f["source"] != "CLAIM 2024"} == set("123456789")
+    assert all(bool(f["text"]) != bool(f["reason"]) for f in fields)
+
+
+def test_several_labels_with_boxes(whole, tmp_path):
+    reasons = {p["name"]: p["reason"] for p in whole.results["parts"]}
+    assert "no label has an Accuracy-Robustness Area" in reasons.pop("ara")  # six images are too few for one
+    assert reasons == dict.fromkeys(("classification", "attack", "trust", "localization", "pictures"))
+    methods = {r.method for r in whole.measured if r.section == "localization"}
+    assert methods == {"grad-cam", "saliency", "trivial: uniform", "trivial: centred", "trivial: mean box"}
+    assert {r.metric for r in whole.measured} >= {"balanced_accuracy", "brier", "calibration_error"}
+    assert [s.title for s in whole.pictures][-1] == "What it would have to see"
+    whole.save(tmp_path)
+
+
+def test_ten_thousand_classes_print_no_ten_thousand_rows(sides):
+    """The figures of thousands of classes go to the CSV; page and JSON show those that are found least."""
+    from dataclasses import replace
+
+    from pellucid.audit.classification import Answers, classify, draws_for
+    from pellucid.audit.results import classification_json, shown_rows
+
+    count = 2000
+    classes = tuple(f"c{k}" for k in range(count))
+    rng = np.random.default_rng(0)
+    many = replace(
+        sides, card=replace(sides.card, classes=classes), targets=rng.integers(0, count, len(sides)), fingerprint=""
+    )
+    answers = Answers("m", rng.normal(size=(len(sides), count)).astype(np.float32), many, [])
+    draws = draws_for(many)
+    result = classify(answers, pl.Use(), draws)
+    assert len(shown_rows(result.rows, classes)) < 200 < count < len(result.rows)
+    part = classification_json(answers, result, {}, [])
+    assert part["confusion"] is None
+    assert len(part["most_confused"]) == 10
+    assert draws.resamples == 1000
+    assert draws_for(replace(many, card=replace(many.card, classes=classes * 500))).resamples == 200
+
+
+def _killed_in(model, data, out):
+    """Audit in a process that is killed as soon as what is found of the second explanation is kept."""
+    from pellucid.utils import results_store
+
+    write = results_store.ResultsStore.write
+
+    def dying(self, name, arrays):
+        write(self, name, arrays)
+        if name == "saliency":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    results_store.ResultsStore.write = dying
+    pl.audit(pl.load(model), data, settings=TINY, out=out)
+
+
+def test_it_goes_on_after_a_kill(several, whole, sides, tmp_path):
+    model, data = several
+    folder = save_model(model, tmp_path / "net")
+    out = tmp_path / "audit"
+    process = multiprocessing.get_context("fork").Process(target=_killed_in, args=(folder, data, out))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    left = {path: path.stat().st_mtime_ns for path in out.rglob("*.npz")}
+    assert left
+    begun = []
+    resumed = pl.audit(pl.load(folder), data, settings=TINY, out=out, label="model", announce=begun.append)
+    assert {path: path.stat().st_mtime_ns for path in left} == left
+    assert begun[0].startswith("1 of 6: Does it classify?")
+    assert resumed.rows == whole.rows
+    assert resumed.headline == whole.headline
+    with pytest.raises(InputError, match="holds the results of another evaluation"):
+        pl.audit(seer(), sides, settings=TINY, out=out)
+
+
+def test_bad_input_is_refused_before_any_work(sides):
+    begun = []
+    quiet = {"settings": TINY, "announce": begun.append}
+    with pytest.raises(InputError, match="Did you mean 'left'"):
+        pl.audit(seer(), sides, use=pl.Use({"lef": 0.1}), **quiet)
+    with pytest.raises(InputError, match="unknown heat map 'salience'"):
+        pl.audit(seer(), sides, methods=["salience"], **quiet)
+    with pytest.raises(InputError, match="no class in common"):
+        pl.audit(small(size=16, task="multiclass"), sides, **quiet)
+    assert not begun
+
+
+def test_a_model_that_gives_no_answer_is_reported_and_ends_as_an_error(sides, tmp_path):
+    broken = seer()
+    with torch.no_grad():
+        broken.module.scale.fill_(float("nan"))
+    result = pl.audit(broken, sides, settings=TINY)
+    assert "not finite" in result.problem
+    assert {p["name"] for p in result.results["parts"] if p["reason"]} >= {"attack", "trust"}
+    assert "cannot be said" in str(result.tables()[0].rows)
+    result.save(tmp_path)
+
+
+def test_the_command(pellucid, several, tmp_path):
+    model, _ = several
+    folder = save_model(model, tmp_path / "net")
+    options = ["size=32", "train=8", "validation=8", "test=12", "prevalence=0.4"]
+    arguments = [part for option in options for part in ("--data-option", option)]
+    status, output, errors = pellucid(
+        "audit", folder, "--data", "phantom", *arguments, "--quick", "--limit", 6, "--method", "saliency",
+        "--cost", "FN=10", "--prevalence", "Mass=0.02", "--out", tmp_path / "audit",
+    )  # fmt: skip
+    assert status == 0, errors
+    assert "6 of 6" in errors
+    assert "wrote" in output
+    stored = json.loads((tmp_path / "audit" / "audit.json").read_text())
+    assert stored["command"].startswith("pellucid audit ")
+    assert stored["classification"]["use"] == {"prevalence": {"Mass": 0.02}, "FN": 10.0, "FP": 1.0}
+    status, _, _ = pellucid("audit", folder, "--data", "phantom", "--cost", "FN=a", "--out", tmp_path / "audit")
+    assert "the cost of FN must be a number; found 'a'" in status
