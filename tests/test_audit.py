@@ -177,7 +177,7 @@ def test_ten_thousand_classes_print_no_ten_thousand_rows(sides):
     from pellucid.audit.classification import Answers, classify, draws_for
     from pellucid.audit.results import classification_json, shown_rows
 
-    count = 2000
+    count = 300
     classes = tuple(f"c{k}" for k in range(count))
     rng = np.random.default_rng(0)
     many = replace(
@@ -186,12 +186,12 @@ def test_ten_thousand_classes_print_no_ten_thousand_rows(sides):
     answers = Answers("m", rng.normal(size=(len(sides), count)).astype(np.float32), many, [])
     draws = draws_for(many)
     result = classify(answers, pl.Use(), draws)
-    assert len(shown_rows(result.rows, classes)) < 200 < count < len(result.rows)
+    assert len(shown_rows(result.rows, classes)) < 150 < count < len(result.rows)
     part = classification_json(answers, result, {}, [])
     assert part["confusion"] is None
     assert len(part["most_confused"]) == 10
     assert draws.resamples == 1000
-    assert draws_for(replace(many, card=replace(many.card, classes=classes * 500))).resamples == 200
+    assert draws_for(replace(many, card=replace(many.card, classes=classes * 3000))).resamples == 200
 
 
 def _killed_in(model, data, out):
@@ -237,7 +237,7 @@ def test_bad_input_is_refused_before_any_work(sides):
     with pytest.raises(InputError, match="unknown heat map 'salience'"):
         pl.audit(seer(), sides, methods=["salience"], **quiet)
     with pytest.raises(InputError, match="no class in common"):
-        pl.audit(small(size=16, task="multiclass"), sides, **quiet)
+        pl.audit(small(task="multiclass"), sides, **quiet)
     assert not begun
 
 
