@@ -108,7 +108,7 @@ def import_model(
     task: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            help="multiclass: one class an image. multilabel: several at once, each with its own sigmoid.",
+            help="multiclass: one class per image. multilabel: several at once, each with its own sigmoid.",
             show_default=False,
         ),
     ] = None,

@@ -72,12 +72,8 @@ def _taller(classifier: nn.Module, layer: nn.Module, output: Tensor) -> str | No
     None where the layer puts out the same for every size, or is not reached by images of another.
     """
     images = probe_images(classifier, 1)
-    with (
-        outputs_at(layer) as outputs,
-        torch.no_grad(),
-        frozen(classifier),
-        suppress(Exception),
-    ):  # whatever it refuses by
+    # whatever it refuses by
+    with outputs_at(layer) as outputs, torch.no_grad(), frozen(classifier), suppress(Exception):
         classifier(torch.cat([images, images], dim=2))
     if not outputs or outputs[0].shape == output.shape:
         return None

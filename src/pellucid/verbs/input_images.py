@@ -229,7 +229,7 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
             left_out = LeftOut(path)
             inside = list_images(path, left_out)
             if not inside:
-                left_out_text = "".join(f" {remark.reason}." for remark in left_out.issues())
+                left_out_text = "".join(f" {issue.reason}." for issue in left_out.issues())
                 raise InputError(f"{path} holds no images ({IMAGE_KINDS}).{left_out_text}")
             left_out.tell()
             files += [file.path for file in inside.values()]

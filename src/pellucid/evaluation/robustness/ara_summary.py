@@ -51,7 +51,7 @@ def areas_of(radii: Radii, dataset: Dataset, bootstrap: Bootstrap) -> Areas:
     """The areas that radii give.
 
     Args:
-        radii: the answers to one question.
+        radii: those of one robustness target.
         dataset: the images that were measured.
         bootstrap: over these images.
 

@@ -37,7 +37,7 @@ class Attacked(NamedTuple):
     Attributes:
         found: whether there is an image whose smoothed answer is wrong, at confidence 1 − alpha.
         radius: root mean square of its distance; 0 where the image itself is one, NaN where none was found.
-        gradient_evaluations: of the network under the noise, one a draw.
+        gradient_evaluations: of the network under the noise, one per draw.
         forward_passes: of the network, those of the gradient evaluations included.
     """
 
@@ -116,24 +116,24 @@ class _Search:
     def run(self, targets: Sequence[int], labels: Sequence[int]) -> list[Attacked]:
         """All decisions of the image."""
         attacks: dict[int, Attacked] = {}
-        for unit, (target, label) in enumerate(zip(targets, labels, strict=True)):
+        for index, (target, label) in enumerate(zip(targets, labels, strict=True)):
             if self._wrong(self.at_image, target, label):
-                attacks[unit] = Attacked(True, 0.0, 0, 0)
-        pending = [unit for unit in range(len(targets)) if unit not in attacks]
+                attacks[index] = Attacked(True, 0.0, 0, 0)
+        pending = [index for index in range(len(targets)) if index not in attacks]
         if pending:
             draws = self.smoothing.attack or 1
             criterion = self._criterion([targets[u] for u in pending], [labels[u] for u in pending])
             images = self.image.expand(len(pending), -1, -1, -1).contiguous()
             result = minimal(self.smoothed, images, criterion, batch_size=max(1, self.rows // draws))
-            for place, unit in enumerate(pending):
-                attacks[unit] = self._confirmed(
+            for place, index in enumerate(pending):
+                attacks[index] = self._confirmed(
                     result.perturbation[place],
-                    targets[unit],
-                    labels[unit],
+                    targets[index],
+                    labels[index],
                     draws * int(result.gradient_evaluations[place]),
                     draws * int(result.forward_passes[place]),
                 )
-        return [attacks[unit] for unit in range(len(targets))]
+        return [attacks[index] for index in range(len(targets))]
 
     def _confirmed(self, perturbation: Tensor, target: int, label: int, gradients: int, passes: int) -> Attacked:
         """The shortest confirmed length along what was found, or along PGD's direction where there is none."""

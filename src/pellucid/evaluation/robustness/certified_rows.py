@@ -97,7 +97,7 @@ def measure_certified(
         weights_sha256: of the network, so that its certificates are not taken for another's.
 
     Returns:
-        One row per unit of the question, in its order.
+        One row per decision, in the robustness target's order.
 
     Raises:
         InputError: certificates of another network, dataset or setting in the folder; another process at work there;

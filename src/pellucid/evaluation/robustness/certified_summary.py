@@ -40,7 +40,7 @@ def bracket_of(rows: Sequence[CertifiedRow], dataset: Dataset, robustness_target
     """The radii of both ends.
 
     Args:
-        rows: of all units of the question, in its order.
+        rows: of all decisions of the robustness target, in its order.
         dataset: the images.
         robustness_target: of kind `attack`.
     """
@@ -82,9 +82,9 @@ def certified_summary(
     right = [float(r.predicted == r.truth) for r in rows]
     wrong_or_none = [float(r.predicted == "") for r in rows]
     places, count = certified.image, len(dataset)
-    units = np.bincount(places, minlength=count).astype(float)
+    decisions = np.bincount(places, minlength=count).astype(float)
     shares = {
-        name: ratio(np.bincount(places, weights=values, minlength=count), units, bootstrap).estimate().to_json()
+        name: ratio(np.bincount(places, weights=values, minlength=count), decisions, bootstrap).estimate().to_json()
         for name, values in (("accuracy", right), ("abstentions", wrong_or_none))
     }
     summary: dict[str, Any] = {

@@ -63,7 +63,7 @@ class AttackConfig:
 
 @dataclass(frozen=True)
 class Radii:
-    """The answers to one question, one a unit: an image, or a label of an image.
+    """The radii of one robustness target, one per decision: an image, or a label of an image.
 
     Attributes:
         robustness_target: what was asked.
@@ -91,7 +91,7 @@ class Radii:
 def record_of(
     dataset: Dataset, robustness_targets: Sequence[RobustnessTarget], config: AttackConfig, weights_sha256: str
 ) -> dict[str, Any]:
-    """Everything that determines radii: network, images, questions, protocol and the version of the code."""
+    """Everything that determines radii: network, images, robustness targets, attack and the version of the code."""
     return {
         "weights_sha256": weights_sha256,
         "data": dataset.card.name,
@@ -118,7 +118,7 @@ def measure(
     weights_sha256: str,
     batch_size: int | None = None,
 ) -> dict[str, Radii]:
-    """The radius of every unit of every question, from `folder`/radii.csv as far as they are there.
+    """The radius of every decision of every robustness target, from `folder`/radii.csv as far as they are there.
 
     Several processes that are given the same share the work: each takes batches that no other holds, and returns once
     all are done. A process that is killed loses the batch that it was busy with, and no other.
@@ -131,7 +131,7 @@ def measure(
         config: the attack.
         folder: for `radii.csv` and `evaluation.json`.
         weights_sha256: of the network, so that its radii are not taken for another's.
-        batch_size: units at a time; by default what fits in memory, at most 64 (256 on a GPU). The batches of an
+        batch_size: decisions at a time; by default what fits in memory, at most 64 (256 on a GPU). The batches of an
             evaluation that has begun stay as they are.
 
     Returns:

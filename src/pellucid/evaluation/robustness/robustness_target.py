@@ -92,7 +92,7 @@ class RobustnessTarget:
         label: npt.NDArray[np.int64],
         device: torch.device | str = "cpu",
     ) -> Criterion:
-        """The criterion of some units, in their order."""
+        """The criterion of some decisions, in their order."""
         if self.task == "multiclass":
             truth = torch.as_tensor(np.asarray(targets)[image].astype(np.int64), device=device)
             if self.criterion == "misclassified":
@@ -108,7 +108,7 @@ class RobustnessTarget:
 
 
 def robustness_target_of(kind: str, dataset: Dataset, card: Mapping[str, Any]) -> RobustnessTarget:
-    """The question of a kind.
+    """The robustness target of a kind.
 
     Args:
         kind: `attack` or `btr`.

@@ -1,4 +1,4 @@
-"""The Accuracy-Robustness Areas of a study: one table of all variants, one a kind by label, and the figures."""
+"""The Accuracy-Robustness Areas of a study: one table of all variants, one per kind by label, and the figures."""
 
 from __future__ import annotations
 

@@ -32,14 +32,14 @@ class ClassChoice:
     classes: tuple[str, ...]
     task: Task
 
-    def of(self, chances: Sequence[float], truth: Sequence[int] | None = None) -> list[int]:
+    def of(self, probabilities: Sequence[float], truth: Sequence[int] | None = None) -> list[int]:
         """The classes meant for an image, each once, in the order given.
 
         Args:
-            chances: the probability of each class.
+            probabilities: the probability of each class.
             truth: the classes that the image shows, or None where that is not known.
         """
-        ranked = sorted(range(len(self.classes)), key=lambda c: -chances[c])
+        ranked = sorted(range(len(self.classes)), key=lambda c: -probabilities[c])
         indices: list[int] = []
         for part in self.parts:
             if part in self.classes:
@@ -47,18 +47,18 @@ class ClassChoice:
             elif part == "all":
                 indices += range(len(self.classes))
             elif part in ROLES:
-                indices += self.roles(chances, truth).get(part, [])
+                indices += self.roles(probabilities, truth).get(part, [])
             else:
                 indices += ranked[: int(part.removeprefix("top"))]
         return list(dict.fromkeys(indices))
 
-    def roles(self, chances: Sequence[float], truth: Sequence[int] | None = None) -> dict[str, list[int]]:
+    def roles(self, probabilities: Sequence[float], truth: Sequence[int] | None = None) -> dict[str, list[int]]:
         """The classes that have a role on an image.
 
         `second` is the most confident class other than the true ones; other than the predicted one where the truth is
         not known. A multi-label image may show no class, or several: then `true` is empty, or several.
         """
-        ranked = sorted(range(len(self.classes)), key=lambda c: -chances[c])
+        ranked = sorted(range(len(self.classes)), key=lambda c: -probabilities[c])
         true_classes = ranked[:1] if truth is None else list(truth)
         rivals = [c for c in ranked if c not in true_classes]
         by_role = {"predicted": ranked[:1], "second": rivals[:1]}
