@@ -234,7 +234,9 @@ def _what(network: AnyClassifier) -> list[list[str]]:
     ]
     if source is not None:
         facts.append(["outputs", str(network.card.get("outputs", {}).get("kind", "logits"))])
-        facts.append(["activation maps", "yes" if network.has_linear_head else "no linear head found"])
+        last = getattr(network, "last_map", None)
+        layer = "none found" if last is None else f"{last.layer} ({last.layout.name})"
+        facts.append(["last feature map", f"{layer}, pooled by a linear layer" if network.has_linear_head else layer])
     return facts
 
 

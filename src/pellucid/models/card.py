@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from pellucid.models.layouts import Layout
 from pellucid.models.outputs import OutputKind
 from pellucid.types import Fit, Geometry, InputSpec, Interpolation
 from pellucid.utils.settings import validate
@@ -56,6 +57,17 @@ class OutputFields(_Part):
     """What the network of others returns."""
 
     kind: OutputKind
+
+
+class FeatureFields(_Part):
+    """Where the last feature map of a network of others is; see `layouts.LastMap`."""
+
+    layer: str
+    layout: Layout
+    extra_tokens: int = Field(default=0, ge=0)
+    grid: list[int] = Field(default_factory=list)
+    head: str | None = None
+    rectified: bool = False
 
 
 class GeometryFields(_Part):
@@ -144,6 +156,7 @@ class ModelCard(BaseModel):
         architecture: of a network of Pellucid, its name in the registry, and its options.
         source: of a network of others, in place of `architecture`: where it comes from.
         outputs: of a network of others: logits or probabilities.
+        features: of a network of others: the layer of its last feature map, where there is one.
         input: channels, height, width, geometry, mean and std.
         weights_sha256: of the weights file that the card was written for.
         thresholds: a class counts as predicted from this probability on; NaN where it has no threshold.
@@ -171,6 +184,7 @@ class ModelCard(BaseModel):
     architecture: ArchitectureFields | None = None
     source: SourceFields | None = None
     outputs: OutputFields | None = None
+    features: FeatureFields | None = None
     weights_sha256: str | None = None
     thresholds: list[Probability] | None = None
     label_frequencies: list[Probability] | None = None

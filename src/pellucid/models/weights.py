@@ -17,7 +17,7 @@ from pellucid.models.card import FORMAT, card_input, check_card, input_table
 from pellucid.models.classifier import AnyClassifier, Architecture, ConvolutionalClassifier, WrappedClassifier
 from pellucid.models.registry import create_model
 from pellucid.models.sources.checkpoint import load_exactly, read_nested, read_tensors, tensors_of
-from pellucid.models.sources.opening import Given, open_source, reopen, source_tables, with_split
+from pellucid.models.sources.opening import Given, open_source, reopen, source_tables
 from pellucid.models.sources.python import write_code
 from pellucid.models.sources.registry import SOURCES, split_address
 from pellucid.models.training_record import IMAGES, TABLE, TrainingRecord, parse_record
@@ -177,8 +177,6 @@ def load_model(
             f"{weights} is not the file that its {CARD} was written for (SHA-256 differs): thresholds and "
             "the rest of the card may not fit it. Save both with save_model, or delete weights_sha256."
         )
-    if isinstance(model, WrappedClassifier):
-        model = with_split(model)
     model.path, model.card = path, card
     return model.to(device).eval()
 

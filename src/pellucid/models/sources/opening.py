@@ -12,6 +12,7 @@ import torch
 
 from pellucid.models.card import card_input
 from pellucid.models.classifier import WrappedClassifier, wrap
+from pellucid.models.layouts import LastMap
 from pellucid.models.probe import check_classifier
 from pellucid.models.sources.checkpoint import first_of, fit_to, load_exactly, read_nested
 from pellucid.models.sources.python import checked_code
@@ -94,7 +95,7 @@ def open_source(kind: str, name: str, overrides: Given) -> WrappedClassifier:
     )
     if built.thresholds is not None and overrides.classes is None:
         model.card = {"thresholds": list(built.thresholds)}
-    return with_split(model).eval()
+    return find_split(model).eval()
 
 
 def _main_file(name: str) -> str:
@@ -104,7 +105,7 @@ def _main_file(name: str) -> str:
 
 
 def source_tables(model: WrappedClassifier) -> dict[str, Any]:
-    """The tables of a card that say whose network a model is: `source` and `outputs`; and its thresholds."""
+    """The tables of a card that say whose network a model is: `source`, `outputs`, `features`; its thresholds."""
     source = model.source
     assert source is not None
     table = {
@@ -116,7 +117,8 @@ def source_tables(model: WrappedClassifier) -> dict[str, Any]:
         "weights_sha256": source.weights_sha256,
     }
     thresholds = {"thresholds": model.card["thresholds"]} if "thresholds" in model.card else {}
-    return {"source": table, "outputs": {"kind": model.outputs}, **thresholds}
+    features = {} if model.last_map is None else {"features": model.last_map.to_card()}
+    return {"source": table, "outputs": {"kind": model.outputs}, **features, **thresholds}
 
 
 def reopen(card: Mapping[str, Any], folder: Path, *, trust_code: bool) -> WrappedClassifier:
@@ -156,17 +158,11 @@ def reopen(card: Mapping[str, Any], folder: Path, *, trust_code: bool) -> Wrappe
         task=card["task"],
         classes=card["classes"],
         input_spec=card_input(card),
-        outputs=card["outputs"]["kind"],
+        outputs=card.get("outputs", {}).get("kind", "logits"),
+        last_map=LastMap.from_card(card["features"]) if "features" in card else None,
     )
     model.source = source
     return model
-
-
-def with_split(model: WrappedClassifier) -> WrappedClassifier:
-    """The model with its feature map and head where they are found, and with all else that it had."""
-    split = find_split(model)
-    split.source, split.card, split.path = model.source, model.card, model.path
-    return split
 
 
 def _loaded(entry: SourceEntry, name: str, overrides: Given, built: Built, path: Path) -> Built:
