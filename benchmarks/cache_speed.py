@@ -20,6 +20,7 @@ import table
 from pellucid.data import materialize
 from pellucid.data.dataset import Dataset, DatasetCard
 from pellucid.data.decoding.image import read_image
+from pellucid.types import InputSpec
 from pellucid.utils.parallel import available_processors
 
 RESULTS = Path(__file__).parent / "results" / "cache_speed.csv"
@@ -42,7 +43,7 @@ def main() -> None:
     for _ in range(arguments.rounds):
         with tempfile.TemporaryDirectory() as scratch:
             started, used = time.perf_counter(), time.process_time()
-            materialize(dataset, size=256, channels=1, directory=scratch)
+            materialize(dataset, InputSpec.square(1, 256), directory=scratch)
             seconds, used = time.perf_counter() - started, time.process_time() - used
         use = used / seconds / available_processors()
         if use > best["use"]:

@@ -36,8 +36,10 @@ from PIL import Image
 import table
 from pellucid.data import materialize
 from pellucid.data.dataset import Dataset, DatasetCard, SourceFile
-from pellucid.data.decoding.image import fit, read_image
+from pellucid.data.decoding.fitting import fit
+from pellucid.data.decoding.image import read_image
 from pellucid.training.batches import Batches
+from pellucid.types import InputSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,13 +100,13 @@ def cached(files: list[Path], scratch: Path) -> Callable[[], float]:
     dataset = Dataset(
         CARD, "train", names, names, np.zeros(len(files), np.int64), lambda i: read_image(files[i]), files=sources
     )
-    images = materialize(dataset, size=SIZE, channels=1, directory=scratch / "cache")
+    images = materialize(dataset, InputSpec.square(1, SIZE), directory=scratch / "cache")
     batches = Batches(images, dataset.targets, len(files), torch.device("cpu"))
     return lambda: sum(float(batch.images[0, 0, 0, 0]) for batch in batches.epoch(0, seed=0))
 
 
 def decoded(files: list[Path]) -> float:
-    pixels = np.stack([fit(read_image(file), SIZE, 1) for file in files])
+    pixels = np.stack([fit(read_image(file), InputSpec.square(1, SIZE)) for file in files])
     return float(torch.from_numpy(pixels).float().div_(255)[0, 0, 0, 0])
 
 
@@ -126,7 +128,7 @@ def torchxrayvision(files: list[Path], scratch: Path, place: Path | None) -> Cal
     small = scratch / "small"
     small.mkdir()
     for file in files:
-        Image.fromarray(fit(read_image(file), SIZE, 1)[0]).save(small / file.name)
+        Image.fromarray(fit(read_image(file), InputSpec.square(1, SIZE))[0]).save(small / file.name)
     listed = scratch / "list.csv"
     columns = ["Image Index", "Finding Labels", "Patient ID", "View Position", "Patient Age", "Patient Gender"]
     with listed.open("w", newline="") as stream:

@@ -24,6 +24,7 @@ import table
 from pellucid.data import Augmentation, AugmentOptions, materialize, open_dataset
 from pellucid.models import create_model
 from pellucid.training.batches import Batches
+from pellucid.types import InputSpec
 
 BATCH = 128
 BLOCKS = [1, 1, 1]
@@ -62,7 +63,7 @@ def main() -> None:
     clock = Clock(torch.device("cpu"))
     train = open_dataset("cifar10", arguments.root, options={"train_zip": arguments.train_zip})["train"]
     opening = clock.read()
-    images = materialize(train, size=32, channels=3, workers=arguments.threads)
+    images = materialize(train, InputSpec.square(3, 32), workers=arguments.threads)
     decoding = clock.read()
 
     batches, augment = Batches(images, train.targets, BATCH, device), Augmentation(AUGMENT)

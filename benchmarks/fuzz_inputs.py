@@ -33,7 +33,7 @@ from pellucid.models.sources.checkpoint import read_tensors
 from pellucid.models.weights import read_training_record
 from pellucid.study import load_study
 from pellucid.training.recipe import load_recipe
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -354,7 +354,7 @@ def read_annotations(folder: Path) -> list[str]:
 
 def make_shards(folder: Path) -> None:
     """The small phantom in shards."""
-    write_shards(open_dataset("phantom", options=PHANTOM), folder, size=16, channels=1, shard_size=8, workers=1)
+    write_shards(open_dataset("phantom", options=PHANTOM), folder, InputSpec.square(1, 16), shard_size=8, workers=1)
 
 
 _TIFF = ".tif"

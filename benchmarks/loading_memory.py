@@ -21,6 +21,7 @@ import table
 from pellucid.data import materialize, open_dataset
 from pellucid.data.dataset import Dataset
 from pellucid.training.batches import Batches
+from pellucid.types import InputSpec
 
 SIZE, BATCH = 64, 64
 RESULTS = Path(__file__).parent / "results" / "loading_memory.csv"
@@ -42,7 +43,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         sample = open_dataset("chestxray14", arguments.folder)["train"]
-        pixels = np.array(materialize(sample, size=SIZE, channels=1))
+        pixels = np.array(materialize(sample, InputSpec.square(1, SIZE)))
         rows = [measure(sample, pixels, n, Path(scratch)) for n in (len(sample), arguments.entries)]
     place = {"machine": table.machine(), "versions": table.versions("torch", "numpy", "pellucid")}
     for row in rows:
@@ -56,7 +57,7 @@ def measure(sample: Dataset, pixels: np.ndarray, entries: int, scratch: Path) ->
     targets = sample.targets[np.arange(entries) % len(sample)]
     read = [image[0] for image in pixels].__getitem__
     dataset = Dataset(sample.card, "train", names, names, targets, lambda i: read(i % len(sample)))
-    cache = materialize(dataset, size=SIZE, channels=1, directory=scratch)
+    cache = materialize(dataset, InputSpec.square(1, SIZE), directory=scratch)
     batches = Batches(cache, targets, BATCH, torch.device("cpu"))
     steps = iter(batches.epoch(0, seed=0))
     for _ in range(10):  # what is set up once, as buffers of the first batches

@@ -42,6 +42,7 @@ from pellucid.data import materialize, open_dataset
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.models import create_model
 from pellucid.models.inference import as_pixels
+from pellucid.types import InputSpec
 
 METHODS = ("tight", "woods2019", "ddn", "fmn")
 KINDS = ("attack", "btr")
@@ -92,7 +93,7 @@ class Found(NamedTuple):
 def load(name: str, data: Path) -> Images:
     size, channels = (32, 3) if name == "cifar10" else (64, 1)
     parts = open_dataset(name, data) if name == "cifar10" else open_dataset(name, options={"size": size})
-    train, test = (as_pixels(materialize(parts[part], size=size, channels=channels)) for part in ("train", "test"))
+    train, test = (as_pixels(materialize(parts[part], InputSpec.square(channels, size))) for part in ("train", "test"))
     targets, truth = (torch.from_numpy(np.asarray(parts[part].targets)) for part in ("train", "test"))
     return Images(train, targets, test, truth, tuple(parts["train"].card.classes), tuple(parts["test"].ids))
 

@@ -11,7 +11,7 @@ from pellucid.annotator.setup import ServiceOptions, open_service
 from pellucid.data.cache.pixels import materialize
 from pellucid.explainers import class_activation_maps
 from pellucid.models.inference import as_pixels, predict, probabilities
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_the_order_follows_what_was_marked(dataset, network, tmp_path):
     place = Rectangle(0.0, 0.0, 0.5, 0.5)
     service.store.add_mark(Mark(dataset.ids[0], "Nodule", "relevant", place, "Ann"))
     service.rearrange()
-    batch = as_pixels(materialize(dataset, size=32, channels=1))
+    batch = as_pixels(materialize(dataset, InputSpec.square(1, 32)))
     heat = class_activation_maps(network, batch)[:, NODULE].clamp(min=0).numpy()
     half = heat.shape[1] // 2
     total = heat.sum((1, 2))
@@ -99,7 +99,7 @@ def test_two_networks_can_disagree(dataset, network, tmp_path):
     options = ServiceOptions(order="disagreement", limit=9, seed=3)
     service = open_service(dataset, network, tmp_path / "a.db", compare_with=other, options=options)
     offered = dataset.limit(9, seed=3)
-    pictures = materialize(offered, size=32, channels=1)
+    pictures = materialize(offered, InputSpec.square(1, 32))
     p, q = (probabilities(predict(net, pictures), "multilabel") for net in (network, other))
     score = dict(zip(offered.ids, disagreement(p, q, "multilabel"), strict=True))
     assert list(service.ranking.ids) == sorted(offered.ids, key=lambda name: -score[name])

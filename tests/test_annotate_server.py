@@ -37,6 +37,7 @@ from pellucid.data import open_dataset
 from pellucid.data.cache.pixels import materialize
 from pellucid.explainers import explain
 from pellucid.models.inference import as_pixels
+from pellucid.types import InputSpec
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,7 @@ def test_pictures_are_those_of_the_network(ann, service, dataset, network):
     row = dataset.ids.index(service.image_of(image))
     answer = ann.get(f"/api/images/{image}/pixels.png")
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(answer.content))), dataset.read(row))
-    batch = as_pixels(materialize(dataset.subset([row]), size=32, channels=1))
+    batch = as_pixels(materialize(dataset.subset([row]), InputSpec.square(1, 32)))
     for method in ("cam", "grad-cam", "saliency"):
         answer = ann.get(f"/api/images/{image}/explanations/{method}/{NODULE}")
         low, high = float(answer.headers["x-low"]), float(answer.headers["x-high"])

@@ -11,6 +11,7 @@ from helpers.annotation import OPTIONS
 from helpers.annotation_store import DATA, A, full
 from pellucid.annotations.shapes import Brush, Polygon, Rectangle, drawn_mask
 from pellucid.annotations.store import open_store
+from pellucid.data.placement import Placement
 from pellucid.types import InputError
 
 
@@ -45,9 +46,9 @@ def test_others_read_our_coco_file(store, tmp_path):
     assert coco.cats[box["category_id"]]["name"] == "Nodule"
     assert coco.cats[outline["category_id"]]["name"] == "Mass: irrelevant"
     theirs = coco.annToMask(outline).astype(bool)
-    ours = drawn_mask(Polygon(((0.1, 0.2), (1 / 3, 0.7), (0.9, 2 / 3))), 20, 30)
+    ours = drawn_mask(Polygon(((0.1, 0.2), (1 / 3, 0.7), (0.9, 2 / 3))), Placement.whole(20, 30))
     assert (theirs & ours).sum() / (theirs | ours).sum() > 0.8
-    strokes = drawn_mask(Brush(((0.2, 0.2), (0.8, 0.55)), 0.0625, 1.0), 32, 32)
+    strokes = drawn_mask(Brush(((0.2, 0.2), (0.8, 0.55)), 0.0625, 1.0), Placement.whole(32, 32))
     assert np.array_equal(coco.annToMask(stroke).astype(bool), strokes)
     assert stroke["area"] == strokes.sum()
 

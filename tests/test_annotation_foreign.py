@@ -16,6 +16,7 @@ from pellucid.annotations.files import import_annotations, read_file
 from pellucid.annotations.shapes import Polygon, drawn_mask
 from pellucid.annotations.store import open_store
 from pellucid.data import open_dataset
+from pellucid.data.placement import Placement
 from pellucid.data.readers.coco.outlines import mask_outlines
 from pellucid.types import InputError
 
@@ -126,7 +127,7 @@ def test_a_mask_stays_a_mask(tmp_path, folder, crowd, compressed):
         outline["counts"] = outline["counts"][: -1 if outline["counts"][-1] == 0 else None]
     with pytest.warns(UserWarning, match=r"1 mask\(s\) kept as the outlines of their pieces"):
         marks = marks_of(tmp_path, cvat(["dog/0.png"], drawn(1, 1, segmentation=outline, crowd=crowd)), folder)
-    union = np.logical_or.reduce([drawn_mask(mark.shape, HEIGHT, WIDTH) for mark in marks])
+    union = np.logical_or.reduce([drawn_mask(mark.shape, Placement.whole(HEIGHT, WIDTH)) for mark in marks])
     np.testing.assert_array_equal(union, coder.decode(encoded).astype(bool))
 
 
@@ -149,7 +150,7 @@ def test_a_turned_box_is_turned(tmp_path, folder, degrees):
     along, across = dx * math.cos(angle) + dy * math.sin(angle), dy * math.cos(angle) - dx * math.sin(angle)
     covered = (np.abs(along) <= 10) & (np.abs(across) <= 4)
     share = covered.reshape(HEIGHT, fine, WIDTH, fine).mean(axis=(1, 3))
-    found = drawn_mask(mark.shape, HEIGHT, WIDTH)
+    found = drawn_mask(mark.shape, Placement.whole(HEIGHT, WIDTH))
     assert found[share > 0.75].all()
     assert not found[share < 0.25].any()
 
@@ -175,7 +176,7 @@ def test_marks_on_an_image_on_its_side(tmp_path, folder, orientation):
         if not isinstance(polygon, Polygon):
             x, y, right, low = polygon.x, polygon.y, polygon.x + polygon.width, polygon.y + polygon.height
             polygon = Polygon(((x, y), (right, y), (right, low), (x, low)))
-        np.testing.assert_array_equal(drawn_mask(polygon, *upright.shape), upright)
+        np.testing.assert_array_equal(drawn_mask(polygon, Placement.whole(*upright.shape)), upright)
 
 
 @settings(max_examples=150, deadline=None)
@@ -188,7 +189,7 @@ def test_outlines_of_a_mask_are_the_mask(height, width, seed, most):
     fractions = [Polygon(tuple((x / width, y / height) for x, y in outline)) for outline in outlines]
     union = np.zeros_like(mask)
     for shape in fractions:
-        union |= drawn_mask(shape, height, width)
+        union |= drawn_mask(shape, Placement.whole(height, width))
     np.testing.assert_array_equal(union, mask)
 
 

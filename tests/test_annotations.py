@@ -22,6 +22,7 @@ from pellucid.annotations.shapes import (
     shape_mask,
     shape_to_json,
 )
+from pellucid.data.placement import Placement
 from pellucid.types import InputError
 
 FRACTION = st.floats(0, 1, allow_nan=False, width=32)
@@ -68,7 +69,7 @@ def check(mask, beyond):
 @settings(max_examples=100, deadline=None)
 @given(points=st.lists(POINT, min_size=3, max_size=8), height=st.integers(4, 90), width=st.integers(4, 90))
 def test_a_polygon_covers_its_pixels_to_half_a_pixel(points, height, width):
-    mask = drawn_mask(Polygon(tuple(points)), height, width)
+    mask = drawn_mask(Polygon(tuple(points)), Placement.whole(height, width))
     x, y = centres(height, width)
     corners = [(px * width, py * height) for px, py in points]
     outline = distance_to_line(x, y, [*corners, corners[0]])
@@ -93,7 +94,7 @@ def test_a_brush_on_a_very_wide_or_high_image():
     width=st.integers(4, 90),
 )
 def test_a_brush_is_round_in_the_image_and_right_to_half_a_pixel(points, radius, height, width):
-    mask = drawn_mask(Brush(tuple(points), radius, height / width), height, width)
+    mask = drawn_mask(Brush(tuple(points), radius, height / width), Placement.whole(height, width))
     x, y = centres(height, width)
     check(mask, distance_to_line(x, y, [(px * width, py * height) for px, py in points]) - radius * width)
 

@@ -20,9 +20,9 @@ from pellucid.data import materialize, open_dataset
 from pellucid.data.cache.manifest import BLOCK, parse_manifest, verify_cache
 from pellucid.data.cache.pixels import cache_path
 from pellucid.data.dataset import Dataset, DatasetCard
-from pellucid.data.decoding.image import fit
+from pellucid.data.decoding.fitting import fit
 from pellucid.training.batches import Batches
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 
 COUNT = 3 * BLOCK + 16
 
@@ -30,6 +30,7 @@ SLOWLY = r"""
 import os, sys, time
 from dataclasses import replace
 from pellucid.data import materialize, open_dataset
+from pellucid.types import InputSpec
 
 root, out, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
 dataset = open_dataset("folder", root, options={"test_fraction": 1})["test"]
@@ -39,7 +40,7 @@ def read(i):
     time.sleep(seconds)
     return dataset.read(i)
 
-pixels = materialize(replace(dataset, read=read), size=6, channels=1, directory=out, workers=2)
+pixels = materialize(replace(dataset, read=read), InputSpec.square(1, 6), directory=out, workers=2)
 print("sum", int(pixels.sum()), flush=True)
 """
 
@@ -79,7 +80,7 @@ def decoded_by(lines):
 
 
 def test_after_a_kill_the_next_call_goes_on_where_it_stopped(originals, tmp_path):
-    expected = materialize(opened(originals), size=6, channels=1)
+    expected = materialize(opened(originals), InputSpec.square(1, 6))
     process = start(originals, tmp_path, 0.004)
     for line in process.stdout:
         if line.strip() == str(2 * BLOCK + 100):  # in the third block
@@ -95,7 +96,7 @@ def test_after_a_kill_the_next_call_goes_on_where_it_stopped(originals, tmp_path
     again = decoded_by(output.splitlines())
     assert 0 < len(again) <= COUNT - BLOCK
     assert min(again) >= BLOCK  # at least the first block was not decoded again
-    cached = materialize(opened(originals), size=6, channels=1, directory=tmp_path)
+    cached = materialize(opened(originals), InputSpec.square(1, 6), directory=tmp_path)
     np.testing.assert_array_equal(cached, expected)
     assert f"sum {int(expected.sum())}" in output
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".npy"]
@@ -107,7 +108,7 @@ def test_what_was_damaged_before_going_on_is_decoded_again(images, tmp_path):
     whole = bad.read_bytes()
     bad.write_bytes(b"")
     with pytest.raises(InputError, match="empty"):
-        materialize(opened(images), size=6, channels=1, directory=tmp_path / "cache")
+        materialize(opened(images), InputSpec.square(1, 6), directory=tmp_path / "cache")
     (part,) = (tmp_path / "cache").glob(".*.part")
     (journal,) = (tmp_path / "cache").glob(".*.journal")
     content = bytearray(part.read_bytes())
@@ -118,8 +119,8 @@ def test_what_was_damaged_before_going_on_is_decoded_again(images, tmp_path):
     read = []
     dataset = opened(images)
     watched = replace(dataset, read=lambda i: read.append(i) or dataset.read(i))
-    cached = materialize(watched, size=6, channels=1, directory=tmp_path / "cache")
-    np.testing.assert_array_equal(cached, materialize(dataset, size=6, channels=1))
+    cached = materialize(watched, InputSpec.square(1, 6), directory=tmp_path / "cache")
+    np.testing.assert_array_equal(cached, materialize(dataset, InputSpec.square(1, 6)))
     assert sorted(read) == [*range(BLOCK), *range(3 * BLOCK, COUNT)]  # the damaged block and the one with the bad file
 
 
@@ -129,27 +130,27 @@ def test_two_processes_that_decode_at_once_make_one_cache(originals, tmp_path):
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert sum(len(decoded_by(output.splitlines())) for output, _ in outputs) == COUNT  # each image once
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".npy"]
-    expected = materialize(opened(originals), size=6, channels=1)
+    expected = materialize(opened(originals), InputSpec.square(1, 6))
     assert all(f"sum {int(expected.sum())}" in output for output, _ in outputs)
 
 
 def test_a_changed_image_is_refused_by_name_and_a_touched_one_is_not(images, tmp_path):
     cache = tmp_path / "cache"
-    before = np.array(materialize(opened(images), size=6, channels=1, directory=cache))
+    before = np.array(materialize(opened(images), InputSpec.square(1, 6), directory=cache))
     files = opened(images).files
     os.utime(files[5].path, ns=(0, 0))
-    np.testing.assert_array_equal(materialize(opened(images), size=6, channels=1, directory=cache), before)
+    np.testing.assert_array_equal(materialize(opened(images), InputSpec.square(1, 6), directory=cache), before)
     read = []
     dataset = opened(images)
-    materialize(replace(dataset, read=read.append), size=6, channels=1, directory=cache)
+    materialize(replace(dataset, read=read.append), InputSpec.square(1, 6), directory=cache)
     assert not read  # that it was touched is noted: it is not compared a second time
     for row in (7, 300):
         Image.fromarray(np.full((9, 9), 7, np.uint8)).save(files[row].path)
     with pytest.raises(InputError, match=r"changed since the cache .* delete the cache's \.json") as caught:
-        materialize(opened(images), size=6, channels=1, directory=cache)
+        materialize(opened(images), InputSpec.square(1, 6), directory=cache)
     assert [str(file.path) in str(caught.value) for file in files] == [row in (7, 300) for row in range(COUNT)]
     next(cache.glob("*.json")).unlink()
-    after = materialize(opened(images), size=6, channels=1, directory=cache)
+    after = materialize(opened(images), InputSpec.square(1, 6), directory=cache)
     assert [row for row in range(COUNT) if not np.array_equal(after[row], before[row])] == [7, 300]
 
 
@@ -157,7 +158,7 @@ def test_other_images_and_other_folders_have_other_caches_but_other_labels_have_
     whole = opened(images)
 
     def path(dataset):
-        return cache_path(dataset, size=6, channels=1, directory=tmp_path)
+        return cache_path(dataset, InputSpec.square(1, 6), directory=tmp_path)
 
     one = open_dataset("folder", images, options={"test_fraction": 1, "positive": "b"})["test"]
     assert path(one) == path(whole)
@@ -167,14 +168,14 @@ def test_other_images_and_other_folders_have_other_caches_but_other_labels_have_
 
 
 def test_verify_reads_every_byte(originals, tmp_path):
-    materialize(opened(originals), size=6, channels=1, directory=tmp_path)
+    materialize(opened(originals), InputSpec.square(1, 6), directory=tmp_path)
     (path,) = tmp_path.glob("*.json")
     manifest = verify_cache(path)
     pixels = path.with_name(manifest.files[0].name)
     content = bytearray(pixels.read_bytes())
     block = bytes(content[-36 * 16 :])  # the last block has 16 images of 6 × 6
     assert manifest.files[0].sha256[-1] == hashlib.sha256(block).hexdigest()
-    np.testing.assert_array_equal(np.load(pixels), materialize(opened(originals), size=6, channels=1))
+    np.testing.assert_array_equal(np.load(pixels), materialize(opened(originals), InputSpec.square(1, 6)))
     for place in (20, len(content) // 2, len(content) - 1):
         changed = content.copy()
         changed[place] ^= 4
@@ -199,7 +200,7 @@ def test_verify_reads_every_byte(originals, tmp_path):
     ],
 )
 def test_a_manifest_that_is_none_is_refused(originals, tmp_path, change, message):
-    materialize(opened(originals), size=6, channels=1, directory=tmp_path)
+    materialize(opened(originals), InputSpec.square(1, 6), directory=tmp_path)
     (path,) = tmp_path.glob("*.json")
     changed = change(json.loads(path.read_text()))
     with pytest.raises(InputError, match=message):
@@ -222,17 +223,17 @@ def deep(bits=16):
 def test_16_bits_stay_through_cache_and_batch(tmp_path):
     dataset, pictures = deep()
     wide = [p if p.dtype == np.uint16 else p.astype(np.uint16) * 257 for p in pictures]
-    memory = materialize(dataset, size=6, channels=1)
-    cached = materialize(dataset, size=6, channels=1, directory=tmp_path)
+    memory = materialize(dataset, InputSpec.square(1, 6))
+    cached = materialize(dataset, InputSpec.square(1, 6), directory=tmp_path)
     assert memory.dtype == cached.dtype == np.uint16
     np.testing.assert_array_equal(memory, cached)
-    np.testing.assert_array_equal(cached, [fit(image, 6, 1) for image in wide])
+    np.testing.assert_array_equal(cached, [fit(image, InputSpec.square(1, 6)) for image in wide])
     batches = Batches(cached, dataset.targets, 4, torch.device("cpu"))
     (batch,) = batches.epoch(0, seed=0)
     expected = cached[batch.indices.numpy()] / 65535
     np.testing.assert_allclose(batch.images.numpy(), expected, atol=1e-7)
     narrow, _ = deep(bits=8)
-    eight = materialize(narrow, size=6, channels=1)
+    eight = materialize(narrow, InputSpec.square(1, 6))
     assert eight.dtype == np.uint8
     assert np.abs(eight / 255 - memory / 65535).max() <= 1.5 / 255  # three roundings
     assert narrow.fingerprint != dataset.fingerprint

@@ -11,7 +11,7 @@ from pellucid.data.cache.manifest import BLOCK
 from pellucid.data.cache.pixels import materialize
 from pellucid.data.dataset import Dataset, DatasetCard
 from pellucid.data.decoding.checked_pixels import CheckedPixels
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 from pellucid.utils.digests import DamageError
 
 IMAGES = 2 * BLOCK + 44
@@ -28,7 +28,7 @@ def images():
 @pytest.fixture
 def cache(images, tmp_path):
     """A cache of three blocks, and its pixels in memory."""
-    materialize(images, size=8, channels=1, directory=tmp_path)
+    materialize(images, InputSpec.square(1, 8), directory=tmp_path)
     (file,) = tmp_path.glob("*.npy")
     return file, np.load(file)
 
@@ -44,7 +44,7 @@ def damage(file, image, content=None):
 
 
 def opened(images, folder):
-    pixels = materialize(images, size=8, channels=1, directory=folder)
+    pixels = materialize(images, InputSpec.square(1, 8), directory=folder)
     assert isinstance(pixels, CheckedPixels)
     return pixels
 
@@ -141,7 +141,7 @@ def test_training_on_a_damaged_cache_is_refused_by_name(tmp_path):
     from helpers.training import run, small_phantom
 
     parts = small_phantom()
-    materialize(parts["train"], size=32, channels=1, directory=tmp_path / "cache")
+    materialize(parts["train"], InputSpec.square(1, 32), directory=tmp_path / "cache")
     (file,) = (tmp_path / "cache").glob("*.npy")
     content = bytearray(file.read_bytes())
     content[-100] ^= 4

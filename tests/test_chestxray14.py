@@ -13,7 +13,7 @@ from PIL import Image
 from pellucid.data import check_dataset, materialize, open_dataset, split_hash
 from pellucid.data.decoding.image import read_image
 from pellucid.data.readers.chestxray14.reader import BOXED_LABELS, LABELS
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +78,9 @@ def test_boxes_are_those_of_the_list(splits, root):
 
     first = rows[0]
     image = splits["test"].ids.index(first[0])
-    box = regions.boxes(image, first[1], size=256)[0]
+    box = regions.boxes(image, first[1], 256)[0]
     np.testing.assert_allclose(box, np.array(first[2:6], dtype=float) / 4, rtol=1e-6)
-    assert regions.mask(image, first[1], size=256).sum() == pytest.approx(box.area, rel=0.1)
+    assert regions.mask(image, first[1], 256).sum() == pytest.approx(box.area, rel=0.1)
 
 
 def test_the_validation_part_follows_the_seed_and_nothing_else(root, splits):
@@ -145,7 +145,7 @@ def test_who_trains_does_not_depend_on_the_copy_and_is_noted(root, copy):
 
 def test_pixels_are_those_of_the_files(splits, root):
     some = splits["test"].subset([0, 100, 739])
-    pixels = materialize(some, size=256, channels=1)
+    pixels = materialize(some, InputSpec.square(1, 256))
     for image, name in zip(pixels, some.ids, strict=True):
         np.testing.assert_array_equal(image[0], np.asarray(Image.open(root / "images" / name).convert("L")))
 

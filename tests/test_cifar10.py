@@ -12,7 +12,7 @@ from pellucid.data import check_dataset, get_split, materialize, open_dataset
 from pellucid.data.readers.cifar10.reader import CLASSES, OFFICIAL_COUNT, RECORD, TRAIN
 from pellucid.models.inference import as_pixels
 from pellucid.models.sources import woods2019
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 
 FOLDER = "cifar-10-batches-bin"
 SIZES = {**{name: 7 + number for number, name in enumerate(TRAIN)}, "test_batch": 5}
@@ -51,7 +51,7 @@ def test_every_record_comes_back_as_written(written):
     assert list(splits) == ["train", "validation", "test"]
     found = set()
     for part, dataset in splits.items():
-        pixels = materialize(dataset, size=32, channels=3)
+        pixels = materialize(dataset, InputSpec.square(3, 32))
         for i, name in enumerate(dataset.ids):
             label, image = original(content, name)
             assert dataset.targets[i] == label
@@ -185,7 +185,7 @@ def test_the_official_files(real_data, tmp_path):
     assert test.targets.tolist() == raw[:, 0].tolist()
     assert [CLASSES[k] for k in test.targets[:4]] == ["cat", "ship", "ship", "airplane"]  # the first of CIFAR-10's test
     for directory in (None, tmp_path, tmp_path):  # decoded, written to the cache, read from it
-        pixels = materialize(test, size=32, channels=3, directory=directory)
+        pixels = materialize(test, InputSpec.square(3, 32), directory=directory)
         assert np.array_equal(pixels.reshape(512, 3072), raw[:, 1:])
     floats = as_pixels(pixels)
     assert torch.equal((floats * 255).round().to(torch.uint8), torch.from_numpy(np.array(pixels)))

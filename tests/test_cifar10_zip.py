@@ -15,7 +15,7 @@ from helpers.cifar10 import encoded, picture, write_zip
 from pellucid.data import check_dataset, materialize, open_dataset
 from pellucid.data.readers.cifar10.reader import CLASSES
 from pellucid.data.readers.zip_archive import open_zip
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 from pellucid.utils.parallel import in_threads
 
 ZIP = "cifar10-jpeg/train.zip"
@@ -54,7 +54,7 @@ def test_the_images_are_those_of_the_zip(written, method):
         pixels = np.asarray(Image.open(io.BytesIO(members[f"train/{name}"])))
         assert np.abs(dataset.read(i).astype(int) - pixels).max() <= 1
     assert splits["test"].ids == tuple(f"test_batch/{i}" for i in range(5))
-    assert materialize(splits["train"], size=32, channels=3).shape[1:] == (3, 32, 32)
+    assert materialize(splits["train"], InputSpec.square(3, 32)).shape[1:] == (3, 32, 32)
 
 
 def test_the_official_training_files_take_no_part(written):

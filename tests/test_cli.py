@@ -19,6 +19,7 @@ from pellucid.data import open_dataset
 from pellucid.data.cache.pixels import materialize
 from pellucid.models import load_model
 from pellucid.models.inference import predict
+from pellucid.types import InputSpec
 
 OPTIONS = {"size": 32, "train": 48, "validation": 32, "test": 40, "prevalence": 0.4}
 PHANTOM = ["--data", "phantom", *(f"--data-option={k}={v}" for k, v in OPTIONS.items())]
@@ -68,7 +69,7 @@ def test_evaluate_writes_the_figures_that_scikit_learn_gives(trained, tmp_path, 
     found = json.loads((tmp_path / "classification.json").read_text())
     assert found["n"] == 40
     assert found["fingerprint"] == held_out.fingerprint
-    logits = predict(load_model(model), materialize(held_out, size=32, channels=1))
+    logits = predict(load_model(model), materialize(held_out, InputSpec.square(1, 32)))
     rows = {(r["section"], r["metric"], r["class"], r["at"]): r for r in found["rows"]}
     for k, name in enumerate(held_out.classes):
         truth, score = held_out.targets[:, k], logits[:, k]

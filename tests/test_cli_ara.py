@@ -20,6 +20,7 @@ from pellucid.models import create_model, load_model
 from pellucid.models.inference import as_pixels
 from pellucid.models.weights import save_model
 from pellucid.report.charts.curves import AraCurve, write_curves
+from pellucid.types import InputSpec
 
 OPTIONS = {"size": 32, "train": 16, "validation": 8, "test": 30, "prevalence": 0.4}
 PHANTOM = ["--data", "phantom", *(f"--data-option={k}={v}" for k, v in OPTIONS.items()), "--device", "cpu"]
@@ -34,7 +35,7 @@ def save(folder, seed, dataset, extra=None):
     """A tiny network that has learned its own test images a little: one that has learned nothing has no area."""
     torch.manual_seed(seed)
     net = create_model("small", classes=dataset.classes, task=dataset.task, size=32, **TINY)
-    images = as_pixels(materialize(dataset, size=32, channels=1))
+    images = as_pixels(materialize(dataset, InputSpec.square(1, 32)))
     targets = torch.from_numpy(dataset.targets)
     optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
     for _ in range(40):
@@ -76,7 +77,7 @@ def test_one_network_writes_its_files_straight_into_the_folder(shapes, tmp_path,
     }  # fmt: skip
     found = json.loads((tmp_path / "ara.json").read_text())
     test = open_dataset("folder", data)["test"]
-    images = as_pixels(materialize(test, size=32, channels=1))
+    images = as_pixels(materialize(test, InputSpec.square(1, 32)))
     parts = [
         minimal(load_model(model), images[i : i + 8], Misclassified(torch.from_numpy(test.targets[i : i + 8])), seed=i)
         for i in range(0, 36, 8)

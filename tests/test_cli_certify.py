@@ -18,6 +18,7 @@ from pellucid.evaluation.robustness.ara import area
 from pellucid.models import create_model
 from pellucid.models.inference import as_pixels
 from pellucid.models.weights import save_model
+from pellucid.types import InputSpec
 
 OPTIONS = {"size": 32, "train": 16, "validation": 8, "test": 30, "prevalence": 0.4}
 PHANTOM = ["--data", "phantom", *(f"--data-option={k}={v}" for k, v in OPTIONS.items()), "--device", "cpu"]
@@ -29,7 +30,7 @@ def save(folder, dataset, extra):
     """A tiny network that has learned its own test images a little, under noise."""
     torch.manual_seed(0)
     net = create_model("small", classes=dataset.classes, task=dataset.task, size=32, **TINY)
-    images = as_pixels(materialize(dataset, size=32, channels=1))
+    images = as_pixels(materialize(dataset, InputSpec.square(1, 32)))
     targets = torch.from_numpy(dataset.targets)
     optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
     for _ in range(40):

@@ -19,7 +19,7 @@ from pycocotools import mask as official
 from helpers.coco import HEIGHT, RECTANGLE, WIDTH, annotation, content, write_release
 from pellucid.data import check_dataset, materialize, open_dataset
 from pellucid.data.readers.coco.masks import draw_mask
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 
 SAMPLE = "coco-sample"
 
@@ -74,7 +74,7 @@ def test_categories_go_by_their_ids_and_the_released_frame_holds_for_smaller_fil
     assert test.targets.tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0], [0, 0, 0]]
     assert [r.box for r in test.regions.items] == [(4 / WIDTH, 6 / HEIGHT, 12 / WIDTH, 14 / HEIGHT)] * 3
     assert test.patients == test.ids
-    assert materialize(test, size=8, channels=3).shape == (4, 3, 8, 8)
+    assert materialize(test, InputSpec.square(3, 8)).shape == (4, 3, 8, 8)
 
 
 def test_outlines_of_every_kind_are_the_masks_that_were_drawn(written):

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from helpers.dicom import radiograph
-from pellucid.data.decoding.image import fit, read_image
+from pellucid.data.decoding.fitting import fit
+from pellucid.data.decoding.image import read_image
 from pellucid.data.dicom.file import is_dicom, read_dicom
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 
 GRAY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
 RGB = np.stack([GRAY, 255 - GRAY, GRAY // 2], axis=2)
@@ -120,7 +121,7 @@ def test_every_truncation_is_noticed(tmp_path, suffix):
 def test_fit_gives_the_shape_and_stays_in_range(height, width, size, channels, colour):
     shape = (height, width, 3) if colour else (height, width)
     image = np.random.default_rng(0).integers(40, 200, shape, dtype=np.uint8)
-    fitted = fit(image, size, channels)
+    fitted = fit(image, InputSpec.square(channels, size))
     assert fitted.shape == (channels, size, size)
     assert fitted.dtype == np.uint8
     assert image.min() <= fitted.min()
@@ -130,18 +131,18 @@ def test_fit_gives_the_shape_and_stays_in_range(height, width, size, channels, c
 def test_fit_averages_and_does_not_alias():
     stripes = np.zeros((64, 64), dtype=np.uint8)
     stripes[:, ::2] = 200
-    assert np.ptp(fit(stripes, 8, 1)[0, :, 1:-1].astype(int)) <= 2
-    assert abs(int(fit(stripes, 8, 1).mean()) - 100) <= 2
+    assert np.ptp(fit(stripes, InputSpec.square(1, 8))[0, :, 1:-1].astype(int)) <= 2
+    assert abs(int(fit(stripes, InputSpec.square(1, 8)).mean()) - 100) <= 2
 
 
 def test_fit_between_gray_and_colour():
     equal = np.repeat(GRAY[:, :6, None], 3, axis=2)
-    np.testing.assert_array_equal(fit(equal, 6, 1)[0], GRAY[:, :6])
-    np.testing.assert_array_equal(fit(GRAY[:, :6], 6, 3), np.repeat(GRAY[None, :, :6], 3, axis=0))
+    np.testing.assert_array_equal(fit(equal, InputSpec.square(1, 6))[0], GRAY[:, :6])
+    np.testing.assert_array_equal(fit(GRAY[:, :6], InputSpec.square(3, 6)), np.repeat(GRAY[None, :, :6], 3, axis=0))
     luma = RGB[:, :6] @ np.array([0.299, 0.587, 0.114])
-    assert np.abs(fit(RGB[:, :6], 6, 1)[0] - luma).max() <= 1
+    assert np.abs(fit(RGB[:, :6], InputSpec.square(1, 6))[0] - luma).max() <= 1
     with pytest.raises(InputError, match="float64"):
-        fit(GRAY / 255, 6, 1)
+        fit(GRAY / 255, InputSpec.square(1, 6))
 
 
 def test_regions_follow_the_stretch():
@@ -150,7 +151,7 @@ def test_regions_follow_the_stretch():
 
     image = np.zeros((50, 100), dtype=np.uint8)
     image[10:30, 20:40] = 255
-    bright = fit(image, 20, 1)[0] > 127
+    bright = fit(image, InputSpec.square(1, 20))[0] > 127
     np.testing.assert_array_equal(bright, rasterize((0.2, 0.2, 0.2, 0.4), 20))
 
 
@@ -219,14 +220,14 @@ def test_16_bits_are_fitted_as_8_bits_are_but_finer():
     colour = rng.integers(0, 256, (31, 23, 3), dtype=np.uint8)
     for image in (gray, colour):
         for channels in (1, 3):
-            fine = fit(image.astype(np.uint16) * 257, 9, channels)
+            fine = fit(image.astype(np.uint16) * 257, InputSpec.square(channels, 9))
             assert fine.dtype == np.uint16
             # 8 bits are rounded after rows, after columns and, from colour to gray, before
-            assert np.abs(fine / 257 - fit(image, 9, channels).astype(float)).max() <= 2
+            assert np.abs(fine / 257 - fit(image, InputSpec.square(channels, 9)).astype(float)).max() <= 2
     wide = np.full((5, 7), 65535, np.uint16)
-    assert (fit(wide, 12, 1) == 65535).all()
+    assert (fit(wide, InputSpec.square(1, 12)) == 65535).all()
     with pytest.raises(InputError, match=">u2"):
-        fit(wide.astype(">u2"), 3, 1)
+        fit(wide.astype(">u2"), InputSpec.square(1, 3))
 
 
 def test_of_several_frames_the_first_is_read(tmp_path):

@@ -12,6 +12,7 @@ from pellucid.data.cache.pixels import materialize
 from pellucid.models import load_model
 from pellucid.training import RunFolder, load_recipe
 from pellucid.training.network import build_classifier
+from pellucid.types import InputSpec
 
 PHANTOM = {"size": 32, "train": 48, "validation": 16, "test": 4, "prevalence": 0.4}
 OVERRIDES = [
@@ -62,7 +63,7 @@ def test_the_loss_is_wangs_over_the_joint_batch(launched):
     data = open_dataset("phantom", options=PHANTOM)["train"]
     torch.manual_seed(SEED)
     net = build_classifier(load_recipe("standard", OVERRIDES).model, data).train()
-    images = torch.from_numpy(materialize(data, size=32, channels=1)).float() / 255
+    images = torch.from_numpy(materialize(data, InputSpec.square(1, 32))).float() / 255
     order = np.random.default_rng((SEED, 0)).permutation(48)
     joint, apart = [], []
     for first in range(0, 48, 16):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pellucid.data import materialize, open_dataset, patient_split
 from pellucid.data.readers.splits import check_disjoint
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 
 
 def fill(folder, names, shade=100):
@@ -119,7 +119,7 @@ def test_kermany_numbers_across_training_and_test_are_as_the_card_says(real_data
 def test_kermany_gray_from_colour_files(real_data):
     test = open_dataset("kermany2018", real_data / "kermany2018")["test"].subset([0, 311])
     assert test.read(0).shape == (224, 224, 3)
-    gray = materialize(test, size=224, channels=1)
+    gray = materialize(test, InputSpec.square(1, 224))
     with Image.open(test.files[0].path) as image:
         difference = np.abs(gray[0, 0].astype(int) - np.asarray(image.convert("L")))
     assert difference.max() <= 2  # two decoders may round differently
@@ -173,7 +173,7 @@ def test_the_depth_of_16_bit_images_is_kept_where_asked_for(tmp_path, bits, expe
     options = {"test_fraction": 1, "validation_fraction": 0, "bits": bits}
     part = open_dataset("folder", tmp_path, options=options)["test"]
     assert part.read(0)[0].tolist() == expected
-    cached = materialize(part, size=3, channels=1)
+    cached = materialize(part, InputSpec.square(1, 3))
     assert (cached.dtype, cached[0, 0, 0].tolist()) == (np.dtype(f"uint{bits}"), expected)
 
 

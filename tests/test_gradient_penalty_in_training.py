@@ -16,7 +16,7 @@ from pellucid.training.distributed import BatchRandom
 from pellucid.training.objectives.gradient_penalty import PenaltySettings, gradient_penalty
 from pellucid.training.objectives.replayable import ReplayableForward
 from pellucid.training.recipe import ObjectiveSettings
-from pellucid.types import Batch
+from pellucid.types import Batch, InputSpec
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def fresh():
 def photographs(real_data):
     """Sixteen real images (16, 3, 32, 32), and their labels."""
     test = open_dataset("cifar10", real_data)["test"].limit(16, seed=0)
-    return as_pixels(materialize(test, size=32, channels=3)), torch.from_numpy(test.targets)
+    return as_pixels(materialize(test, InputSpec.square(3, 32))), torch.from_numpy(test.targets)
 
 
 def both_methods(net, images, labels, *, seed=0, **settings):

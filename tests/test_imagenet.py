@@ -12,7 +12,7 @@ from PIL import Image
 
 from pellucid.data import check_dataset, materialize, open_dataset
 from pellucid.data.decoding.image import read_image
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 
 SAMPLE = "imagenet-sample"
 WORDNET = ("n01440764", "n01443537", "n02007558", "n13133613")
@@ -215,7 +215,7 @@ def test_the_real_sample(real_data):
     assert test.targets.tolist() == list(range(0, 1000, 5))
     for i, row in enumerate(rows):  # the published files carry their WordNet id in their names
         assert test.classes[test.targets[i]] == row["wnid"] == row["file"][:9]
-    assert materialize(test.subset([0, 199]), size=64, channels=3).shape == (2, 3, 64, 64)
+    assert materialize(test.subset([0, 199]), InputSpec.square(3, 64)).shape == (2, 3, 64, 64)
     assert np.array_equal(test.read(7), read_image(real_data / SAMPLE / rows[7]["file"]))
 
 

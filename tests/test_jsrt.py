@@ -19,7 +19,7 @@ from pellucid.data import check_dataset, get_split, materialize, open_dataset
 from pellucid.data.issues import MISSING
 from pellucid.data.readers.jsrt.reader import FILE_BYTES, NODULES, NORMALS, audit, read_raw
 from pellucid.data.readers.jsrt.table import read_table
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 
 FIRST = "JPCLN001.IMG\t5\t15\t53\tmale\t1634\t692\tmalignant\tl.upper lobe\tlung cancer"
 SECOND = "JPCLN002.IMG\t5\t30\t?\tfemale\t1614\t1090\tbenign\tl.upper lobe(S5)\tpulmonary hematoma"
@@ -166,7 +166,7 @@ def test_the_check_names_every_broken_file_and_training_refuses(tmp_path):
     assert "0 bytes; a raw file" in problems[str(broken[0])]
     assert "above 4,095" in problems[str(broken[1])]
     with pytest.raises(InputError, match=broken[0].name):
-        materialize(get_split(quietly(folder), "train"), size=32, channels=1)
+        materialize(get_split(quietly(folder), "train"), InputSpec.square(1, 32))
 
 
 @pytest.mark.parametrize(

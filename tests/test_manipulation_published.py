@@ -12,6 +12,7 @@ from pellucid.evaluation.manipulation.settings import Attack
 from pellucid.models import load_model
 from pellucid.models.inference import as_pixels
 from pellucid.models.sources.importing import import_published
+from pellucid.types import InputSpec
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def attacked(real_data, tmp_path_factory):
     test = open_dataset("cifar10", real_data)["test"].subset(range(3))
-    images = as_pixels(materialize(test, size=32, channels=3))
+    images = as_pixels(materialize(test, InputSpec.square(3, 32)))
     attack = Attack("grad-cam", "same-decision", (0.005,), steps=6)
     found = {}
     for name in ("standard", "all"):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pellucid.data import check_dataset, materialize, open_dataset
 from pellucid.data.readers.medmnist.sets import SETS, SIZES, file_name
 from pellucid.data.registry import DATASETS
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 
 COUNTS = {"train": 7, "val": 3, "test": 4}
 CHESTS = ("atelectasis", "cardiomegaly", "effusion", "infiltration", "mass", "nodule", "pneumonia", "pneumothorax")
@@ -52,7 +52,7 @@ def test_images_and_labels_are_those_of_the_file(tmp_path, save, size, channels)
         assert dataset.card.native_channels == (3 if channels == (3,) else 1)
         dataset.read(0)[:] = 0  # a copy
         assert np.array_equal(dataset.read(0), images[0])
-    small = materialize(splits["test"], size=28, channels=1)
+    small = materialize(splits["test"], InputSpec.square(1, 28))
     assert small.shape == (4, 1, 28, 28)
     assert check_dataset("medmnist", tmp_path).ok
 

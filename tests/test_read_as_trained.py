@@ -15,6 +15,7 @@ from pellucid.data.cache.pixels import materialize
 from pellucid.data.decoding.file_pixels import FilePixels, fitted, stacked
 from pellucid.models.inference import predict, probabilities
 from pellucid.models.weights import load_model, read_training_record
+from pellucid.types import InputSpec
 
 HEATS = ["--method", "saliency", *CPU]
 
@@ -43,7 +44,7 @@ def test_a_folder_of_files_gives_what_the_dataset_gives(model, deep, tmp_path, p
     assert len(set(found.values())) > 30  # at 8 bits, all values are one of sixteen
     network = load_model(model)
     whole = open_dataset("folder", deep, options={"bits": 16, "test_fraction": 1})["test"]
-    pixels = materialize(whole, size=32, channels=1)
+    pixels = materialize(whole, InputSpec.square(1, 32))
     assert pixels.dtype == np.uint16
     expected = probabilities(predict(network, pixels), network.task)[:, network.classes.index("bright")]
     for name, probability in zip(whole.ids, expected.tolist(), strict=True):
@@ -118,7 +119,7 @@ def test_a_dicom_file_is_explained_through_the_window_of_the_training(through_se
     network = load_model(through_second)
     parts = open_dataset("dicom", windowed, options={"window": 2, "test_fraction": 1})["test"]
     row = [f.path.name for f in parts.files].index("1.dcm")
-    pixels = materialize(parts.subset([row]), size=32, channels=1)
+    pixels = materialize(parts.subset([row]), InputSpec.square(1, 32))
     expected = probabilities(predict(network, pixels), network.task)[0]
     (found,) = explained(tmp_path).values()
     assert list(found.values()) == pytest.approx(expected.tolist(), abs=1e-6)
@@ -126,9 +127,9 @@ def test_a_dicom_file_is_explained_through_the_window_of_the_training(through_se
 
 
 def fitted_file(path, **how):
-    from pellucid.data.decoding.image import fit
+    from pellucid.data.decoding.fitting import fit
 
-    return fit(FilePixels(**how).read(path), 32, 1)
+    return fit(FilePixels(**how).read(path), InputSpec.square(1, 32))
 
 
 @pytest.mark.parametrize("window", ["1", "0", "none"])
@@ -173,6 +174,6 @@ def test_images_of_8_and_16_bits_stand_side_by_side():
 def test_a_file_is_as_its_dataset_has_it(deep):
     whole = open_dataset("folder", deep, options={"bits": 16, "test_fraction": 1})["test"]
     file = whole.files[3].path
-    assert np.array_equal(fitted(whole, 3, 40, 1)[0][0], np.asarray(Image.open(file)))
+    assert np.array_equal(fitted(whole, 3, InputSpec.square(1, 40))[0][0], np.asarray(Image.open(file)))
     assert np.array_equal(FilePixels(bits=16).read(file), np.asarray(Image.open(file)))
     assert len(np.unique(FilePixels().read(file))) <= 17

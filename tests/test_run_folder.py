@@ -20,6 +20,7 @@ from pellucid.models import load_model
 from pellucid.models.inference import predict
 from pellucid.models.weights import read_model_card
 from pellucid.training import load_recipe, train
+from pellucid.types import InputSpec
 
 
 def test_the_run_folder_says_everything(finished, phantom):
@@ -74,7 +75,7 @@ def test_the_checkpoint_is_the_best_by_validation_auroc(finished, phantom):
     assert (card["epoch"], card["selected_by"], card["score"]) == (best["epoch"], "auroc", best["validation_auroc"])
     validation = phantom["validation"]
     for folder, row in ((finished.path, best), (finished.path / "last", rows[-1])):
-        logits = predict(load_model(folder), materialize(validation, size=32, channels=1))
+        logits = predict(load_model(folder), materialize(validation, InputSpec.square(1, 32)))
         areas = [roc_auc_score(validation.targets[:, k], logits[:, k]) for k in range(8)]
         assert np.mean(areas) == pytest.approx(row["validation_auroc"], abs=1e-9)
 

@@ -19,6 +19,7 @@ from pellucid.evaluation.metrics.heatmap_scores import heatmap_scores
 from pellucid.explainers import EXPLAINERS, explain
 from pellucid.models import create_model
 from pellucid.models.inference import as_pixels
+from pellucid.types import InputSpec
 
 METHODS = ["cam", "grad-cam", "grad-cam++", "saliency"]
 
@@ -33,7 +34,7 @@ def model():
 @pytest.fixture(scope="module")
 def task(model):
     test = open_dataset("phantom", options={"size": 64})["test"]
-    return localization_task("phantom", test, model.classes, size=64, channels=1, limit=6)
+    return localization_task("phantom", test, model.classes, InputSpec.square(1, 64), limit=6)
 
 
 @pytest.mark.parametrize("method", METHODS)

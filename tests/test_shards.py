@@ -28,7 +28,7 @@ from pellucid.models.weights import read_training_record
 from pellucid.training import RunFolder
 from pellucid.training.batches import Batches
 from pellucid.training.streamed import StreamedBatches
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 
 pytest.importorskip("fsspec")
 pytest.importorskip("aiohttp")
@@ -74,7 +74,7 @@ def served(tmp_path):
 def written(tmp_path_factory):
     """The small phantom in shards: 64 training images in 24 files of 2 or 3."""
     folder = tmp_path_factory.mktemp("shards")
-    write_shards(small_phantom(), folder, size=32, channels=1, shard_size=3)
+    write_shards(small_phantom(), folder, InputSpec.square(1, 32), shard_size=3)
     return folder
 
 
@@ -101,8 +101,8 @@ def test_what_is_read_is_what_was_written(phantom, url):
             original.task,
         )
         np.testing.assert_array_equal(part.targets, original.targets)
-        expected = materialize(original, size=32, channels=1)
-        np.testing.assert_array_equal(materialize(part, size=32, channels=1), expected)
+        expected = materialize(original, InputSpec.square(1, 32))
+        np.testing.assert_array_equal(materialize(part, InputSpec.square(1, 32)), expected)
         np.testing.assert_array_equal(part.read(len(part) - 1), expected[-1, 0])
     sizes = [file.images for file in splits["train"].shards.manifest.files]
     assert len(sizes) % LANES == 0
@@ -114,7 +114,7 @@ def test_what_is_read_is_what_was_written(phantom, url):
 
 def test_reading_in_order_fetches_every_shard_once(url):
     part = opened(url)["train"]
-    materialize(part, size=32, channels=1, workers=1)
+    materialize(part, InputSpec.square(1, 32), workers=1)
     names = [file.name for file in part.shards.manifest.files]
     assert [Handler.asked[name] for name in names] == [1] * len(names)
 
@@ -137,7 +137,7 @@ def test_the_order_is_the_same_for_any_number_of_processes_and_each_reads_its_ow
     assert len(alone) == 3  # 24 shards give two images each
     assert all(len(step) == 16 for step in alone)
     assert len(set().union(*alone)) == 48  # none twice
-    expected = materialize(phantom["train"], size=32, channels=1)
+    expected = materialize(phantom["train"], InputSpec.square(1, 32))
     for row, image in pixels.items():
         np.testing.assert_array_equal(image.numpy(), expected[row].astype(np.float32) / 255)
     for world in (2, 4, 8):
@@ -170,18 +170,20 @@ def test_a_network_learns_from_a_url_and_is_judged_as_ever(url, phantom, tmp_pat
     made = run(splits, tmp_path / "streamed", "training.epochs=2", name="standard", seed=1)
     assert [row["step"] for row in made.metrics()] == [3, 6]
     network = load_model(made.path)
-    pixels = materialize(phantom["validation"], size=32, channels=1)
+    pixels = materialize(phantom["validation"], InputSpec.square(1, 32))
     expected = roc_auc_score(phantom["validation"].targets, predict(network, pixels), average="macro")
     assert max(row["validation_auroc"] for row in made.metrics()) == pytest.approx(expected, abs=1e-6)
     assert RunFolder(tmp_path / "streamed").read()["data"]["train"]["fingerprint"] == splits["train"].fingerprint
     check = ImageCheck(made.path, refuse=True)  # the same images, drawn and not fetched
     with pytest.raises(InputError, match="was trained on 64 of the 64 images of phantom/train"):
-        check.look(replace(phantom["train"], stable_ids=()), materialize(phantom["train"], size=32, channels=1))
+        check.look(replace(phantom["train"], stable_ids=()), materialize(phantom["train"], InputSpec.square(1, 32)))
     with pytest.raises(InputError, match="was trained on 64 of the 64 images of phantom/train"):
         check.check_ids(phantom["train"])
     kept = run(splits, tmp_path / "kept", "training.epochs=1", name="standard", cache=tmp_path / "cache")
     assert kept.metrics()[0]["step"] == 4  # all 64 images: from a local cache
-    with pytest.raises(InputError, match=r"hold images of 32 pixels .* asks for 48 and 1\. Set model\.size=32"):
+    with pytest.raises(
+        InputError, match=r"hold images of 32 × 32 pixels .* asks for 48 × 48 and 1\. Set model\.size=32"
+    ):
         run(splits, tmp_path / "other", "model.size=48", name="standard")
 
 
@@ -212,18 +214,18 @@ def test_shards_in_s3_are_read_streamed_and_refused_as_elsewhere(bucket, written
     store.put(str(written), f"{bucket}/deep", recursive=True)
     splits = opened(f"{bucket}/deep")
     for name, original in phantom.items():
-        pixels = materialize(splits[name], size=32, channels=1)
-        np.testing.assert_array_equal(pixels, materialize(original, size=32, channels=1))
+        pixels = materialize(splits[name], InputSpec.square(1, 32))
+        np.testing.assert_array_equal(pixels, materialize(original, InputSpec.square(1, 32)))
     part = splits["train"]
     steps, pixels = joint(part.shards, part.targets, 2, epoch=0)
     assert [len(step) for step in steps] == [16] * 3
-    expected = materialize(phantom["train"], size=32, channels=1)
+    expected = materialize(phantom["train"], InputSpec.square(1, 32))
     for row, image in pixels.items():
         np.testing.assert_array_equal(image.numpy(), expected[row].astype(np.float32) / 255)
     name = part.shards.manifest.files[3].name
     store.rm(f"{bucket}/deep/{name}")
     with pytest.raises(InputError, match=name):
-        materialize(opened(f"{bucket}/deep")["train"], size=32, channels=1)
+        materialize(opened(f"{bucket}/deep")["train"], InputSpec.square(1, 32))
     with pytest.raises(InputError, match=r"shards\.json"):
         opened(f"{bucket}/nothing")
 
@@ -284,17 +286,17 @@ def test_the_command_writes_trains_and_evaluates(served, tmp_path, pellucid):
 
 
 def test_writing_again_does_nothing_and_after_a_loss_it_mends(phantom, tmp_path):
-    index = write_shards(phantom, tmp_path, size=8, channels=1, shard_size=4)
+    index = write_shards(phantom, tmp_path, InputSpec.square(1, 8), shard_size=4)
     (train, *_) = part_manifests(index)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npy")}
-    write_shards(phantom, tmp_path, size=8, channels=1, shard_size=4)
+    write_shards(phantom, tmp_path, InputSpec.square(1, 8), shard_size=4)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npy")} == before
     lost = sorted(tmp_path.glob("*train*.npy"))[3]
     content = lost.read_bytes()
     lost.unlink()
     with pytest.raises(InputError, match="not what was written"):
         verify_cache(train)
-    write_shards(phantom, tmp_path, size=8, channels=1, shard_size=4)
+    write_shards(phantom, tmp_path, InputSpec.square(1, 8), shard_size=4)
     assert lost.read_bytes() == content
     verify_cache(train)
 
@@ -350,9 +352,9 @@ def test_wrong_options_are_refused(tmp_path, phantom):
     with pytest.raises(InputError, match="nowhere://x"):
         opened("nowhere://x")
     with pytest.raises(InputError, match="at least one image"):
-        write_shards(phantom, tmp_path, size=8, channels=1, shard_size=0)
+        write_shards(phantom, tmp_path, InputSpec.square(1, 8), shard_size=0)
     few = {"train": phantom["train"].subset(range(5))}
-    write_shards(few, tmp_path, size=8, channels=1, shard_size=4)
+    write_shards(few, tmp_path, InputSpec.square(1, 8), shard_size=4)
     part = opened(str(tmp_path))["train"]
     with pytest.raises(InputError, match="takes shards 8 at a time; found 5"):
         StreamedBatches(part.shards, part.targets, 4, CPU)
@@ -374,7 +376,9 @@ def test_the_order_of_a_cached_epoch_does_not_depend_on_threads_or_processes(pha
     """Threads decode, but the order is of seed and epoch alone."""
     orders = []
     for workers in (1, 2, 7):
-        images = materialize(phantom["train"], size=8, channels=1, workers=workers, directory=tmp_path / str(workers))
+        images = materialize(
+            phantom["train"], InputSpec.square(1, 8), workers=workers, directory=tmp_path / str(workers)
+        )
         targets = phantom["train"].targets
         for world in (1, 2, 4):
             parts = [Batches(images, targets, 16, CPU, rank, world) for rank in range(world)]

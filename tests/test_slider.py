@@ -19,6 +19,7 @@ from pellucid.report.pictures.perturbed import as_picture, data_address, differe
 from pellucid.study import load_study
 from pellucid.study.runs import PlannedRun
 from pellucid.study.slides import make_slides
+from pellucid.types import InputSpec
 
 CLASSES = ("cat", "dog", "<b>newt</b>")
 RHOS = (0.05, 0.1, 0.2)
@@ -157,7 +158,7 @@ def test_the_page_is_one_file_that_names_its_own_script(tmp_path):
 def test_a_study_puts_its_networks_side_by_side(tmp_path):
     study = load_study("demo", ["data.options={size=32, train=8, validation=8, test=24, prevalence=0.4}"])
     test = open_dataset("phantom", options=study.data.options)["test"]
-    stage = SimpleNamespace(test=test, images=materialize(test, size=32, channels=1))  # all that is looked at
+    stage = SimpleNamespace(test=test, images=materialize(test, InputSpec.square(1, 32)))  # all that is looked at
     runs = []
     for seed in (0, 1):
         for i, variant in enumerate(study.variants):

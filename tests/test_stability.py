@@ -14,7 +14,7 @@ from pellucid.evaluation.trust.grid_pointing import assemble, compose, quarter_s
 from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.shortcut import painted_over, removal_effects, shortcut_task
 from pellucid.evaluation.trust.stability import max_sensitivity
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 
 TARGETS = torch.tensor([0, 1, 2, 0])
 IMAGES = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(3))
@@ -107,7 +107,7 @@ def planted():
 
 def test_what_the_answer_hangs_on_is_measured_without_an_explanation(planted):
     """A network that adds up the pixels of the marker's corner hangs on the marker and not on the finding."""
-    task = shortcut_task(planted, "Nodule", planted.classes, size=32, channels=1)
+    task = shortcut_task(planted, "Nodule", planted.classes, InputSpec.square(1, 32))
     corner = torch.zeros(8, 1, 32, 32)
     rows, columns = np.nonzero(task.marker.any(0))
     corner[:, 0, rows, columns] = 1.0
@@ -123,9 +123,9 @@ def test_what_the_answer_hangs_on_is_measured_without_an_explanation(planted):
 def test_images_without_a_shortcut_are_refused(planted):
     plain = open_dataset("phantom", options={"size": 32, "train": 1, "validation": 1, "test": 2})["test"]
     with pytest.raises(InputError, match="no planted shortcut"):
-        shortcut_task(plain, "Nodule", plain.classes, size=32, channels=1)
+        shortcut_task(plain, "Nodule", plain.classes, InputSpec.square(1, 32))
     with pytest.raises(InputError, match="Did you mean 'Nodule'"):
-        shortcut_task(planted, "Nodul", planted.classes, size=32, channels=1)
+        shortcut_task(planted, "Nodul", planted.classes, InputSpec.square(1, 32))
 
 
 def test_painting_over_leaves_one_colour_from_around():

@@ -23,7 +23,7 @@ from pellucid.study.evaluation_data import prepare_evaluation_data
 from pellucid.study.results import summarize_study
 from pellucid.study.runs import open_data, plan, train_all
 from pellucid.training import RunFolder, TrainingError
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 
 SMALL = [
     "data.options={size=32, train=32, validation=24, test=24, prevalence=0.4}",
@@ -42,7 +42,7 @@ def study():
 
 @pytest.fixture(scope="module")
 def stage(study):
-    return prepare_evaluation_data(study, None, size=32, channels=1, limit=None, cache=None)
+    return prepare_evaluation_data(study, None, InputSpec.square(1, 32), limit=None, cache=None)
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_what_was_kept_under_other_settings_is_not_taken_for_an_answer(
     run = plan(study, trained)[0]
     evaluate_run(study, run, stage, tmp_path, "cpu")
     changed = load_study("demo", [*SMALL, override])
-    other = prepare_evaluation_data(changed, None, size=32, channels=1, limit=None, cache=None)
+    other = prepare_evaluation_data(changed, None, InputSpec.square(1, 32), limit=None, cache=None)
     evaluate_run(changed, run, other, tmp_path, "cpu")
     assert counted["logits_under_attack"] == attacks
     assert counted["score_explanations"] == explanations
@@ -167,7 +167,7 @@ def test_a_target_may_be_limited(stage, of_target, of_command, expected):
     (whole,) = stage.tasks
     limit = f"limit={of_target}" if of_target else "boxes=true"
     study = load_study("demo", [*SMALL, f"evaluation.targets=[{{name='findings', {limit}}}]"])
-    (cut,) = prepare_evaluation_data(study, None, size=32, channels=1, limit=of_command, cache=None).tasks
+    (cut,) = prepare_evaluation_data(study, None, InputSpec.square(1, 32), limit=of_command, cache=None).tasks
     assert len(cut.images) == len(cut.dataset) == expected
     assert set(cut.pair_image) == set(range(expected))
     for row, name in enumerate(cut.dataset.ids):
@@ -210,7 +210,7 @@ def test_a_study_without_regions_says_what_to_name(tmp_path):
             Image.linear_gradient("L").resize((32, 32 + i)).save(tmp_path / name / f"{name}{i}.png")
     study = load_study("demo", [*SMALL, "data={name='folder', options={}}", "evaluation.targets=[{name='test'}]"])
     with pytest.raises(InputError, match=r"marks no regions; name images with regions in evaluation.targets"):
-        prepare_evaluation_data(study, tmp_path, size=32, channels=1, limit=None, cache=None)
+        prepare_evaluation_data(study, tmp_path, InputSpec.square(1, 32), limit=None, cache=None)
 
 
 def test_the_split_does_not_depend_on_the_seed_of_a_run(study):

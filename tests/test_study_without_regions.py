@@ -16,7 +16,7 @@ from pellucid.models import load_model
 from pellucid.models.inference import predict
 from pellucid.study import load_study, run_study
 from pellucid.study.evaluation_data import prepare_evaluation_data
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 
 STUDY = """
 name = "colours"
@@ -148,7 +148,7 @@ def test_the_accuracy_is_that_of_the_measured_images(finished, data):
     out, results = finished
     rows = {r["variant"]: r for r in results["rows"] if (r["section"], r["metric"]) == ("ara", "accuracy")}
     measured = get_split(open_dataset("cifar10", data), "test").limit(24)
-    pixels = materialize(measured, size=32, channels=3)
+    pixels = materialize(measured, InputSpec.square(3, 32))
     for label in LABELS:
         network = load_model(out / "runs" / f"{label}-seed0")
         expected = accuracy_score(measured.targets, predict(network, pixels).argmax(1))
@@ -219,8 +219,10 @@ def test_targets_that_are_not_given_are_asked_for(data, written, tmp_path):
     path = tmp_path / "again.toml"
     path.write_text(STUDY.replace("targets = []\n", ""), encoding="utf-8")
     with pytest.raises(InputError, match=r"cifar10 marks no regions; .*evaluation\.targets = \[\] leaves"):
-        prepare_evaluation_data(load_study(str(path)), data, size=32, channels=3, limit=None, cache=None)
-    assert prepare_evaluation_data(load_study(written), data, size=32, channels=3, limit=None, cache=None).tasks == ()
+        prepare_evaluation_data(load_study(str(path)), data, InputSpec.square(3, 32), limit=None, cache=None)
+    assert (
+        prepare_evaluation_data(load_study(written), data, InputSpec.square(3, 32), limit=None, cache=None).tasks == ()
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 import pellucid as pl
 from pellucid.data.cache.pixels import materialize
 from pellucid.models.inference import as_pixels
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 
 SMALL = {"size": 32, "train": 8, "validation": 4, "test": 6}
 
@@ -35,7 +35,7 @@ def test_a_loader_with_workers_gives_what_a_model_is_given(test_part):
     loader = torch.utils.data.DataLoader(test_part.resize(16, channels=3), batch_size=4, num_workers=2)
     images = torch.cat([images for images, _ in loader])
     targets = torch.cat([targets for _, targets in loader])
-    assert torch.equal(images, as_pixels(materialize(test_part, size=16, channels=3)))
+    assert torch.equal(images, as_pixels(materialize(test_part, InputSpec.square(3, 16))))
     np.testing.assert_array_equal(targets.numpy(), test_part.targets)
 
 

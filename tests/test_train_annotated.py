@@ -25,7 +25,7 @@ from pellucid.evaluation.metrics.validation import ValidationScorer
 from pellucid.training import load_recipe, train
 from pellucid.training.annotation_data import annotated_images, corrected, describe
 from pellucid.training.batches import Batches
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 
 PHANTOM = {"size": 32, "train": 64, "validation": 24, "test": 4, "prevalence": 0.4}
 SMALL = [
@@ -65,7 +65,7 @@ def weights(folder):
 def test_the_regions_are_those_of_the_annotations(splits):
     dataset = splits["train"]
     said = annotate(dataset, verdicts=[(7, dataset.classes[0], "yes")])
-    found = annotated_images(said, dataset, 32)
+    found = annotated_images(said, dataset, InputSpec.square(1, 32))
     assert found.rows.tolist() == [3, 7, 10, 41]
     assert found.pairs.tolist() == [[3, 0], [3, 1], [10, 1], [41, 1]]
     marks = found.marks(np.array([5, 41, 3]), CPU)
@@ -81,7 +81,7 @@ def test_the_regions_are_those_of_the_annotations(splits):
 
 def test_every_batch_holds_its_share_of_annotated_images_whatever_the_number_of_processes(splits):
     dataset = splits["train"]
-    found = annotated_images(annotate(dataset), dataset, 32)
+    found = annotated_images(annotate(dataset), dataset, InputSpec.square(1, 32))
     images = np.zeros((64, 1, 32, 32), np.uint8)
 
     def epochs(world, seed=1, share=0.25, start=0):
@@ -109,7 +109,7 @@ def test_every_batch_holds_its_share_of_annotated_images_whatever_the_number_of_
 @pytest.mark.parametrize(("count", "batch", "rows"), [(8, 4, range(7)), (4, 4, range(4)), (3, 8, [1]), (5, 1, [2])])
 def test_any_number_of_annotated_images_gives_whole_batches(splits, count, batch, rows):
     dataset = splits["train"].subset(range(count))
-    found = annotated_images(annotate(dataset, rows), dataset, 32)
+    found = annotated_images(annotate(dataset, rows), dataset, InputSpec.square(1, 32))
     batches = Batches(np.zeros((count, 1, 32, 32), np.uint8), dataset.targets, batch, CPU, 0, 1, found, 0.25)
     steps = [b.indices.tolist() for b in batches.epoch(0, seed=0)]
     assert len(steps) == len(batches) > 0
@@ -188,7 +188,7 @@ def test_the_hash_is_that_of_what_is_learned_from(splits):
         annotate(dataset, verdicts=[(5, name, wrong)]),
     ):
         new, changed = corrected(said, dataset)
-        seen.add(describe(annotated_images(said, dataset, 32), new, changed)["sha256"])
+        seen.add(describe(annotated_images(said, dataset, InputSpec.square(1, 32)), new, changed)["sha256"])
     assert len(seen) == 4
 
 

@@ -246,7 +246,7 @@ def test_what_is_kept_comes_back_and_belongs_to_its_settings(judged, tmp_path):
 def test_the_share_on_a_shortcut_of_a_network_that_hangs_on_nothing_else():
     """Saliency of a sum over the places that markers take is the same on all of them, and 0 elsewhere."""
     data = open_dataset("phantom", options={**OPTIONS, "test": 16})["test"]
-    task = shortcut_task(data, "Nodule", data.classes, size=32, channels=1)
+    task = shortcut_task(data, "Nodule", data.classes, InputSpec.square(1, 32))
     corner = torch.from_numpy(task.marker.any(0)).float().expand(8, 1, 32, 32)
     net = linear(corner, classes=data.classes)
     subjects = gather_trust_samples(net, data, finding="Nodule")

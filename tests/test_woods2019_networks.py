@@ -14,7 +14,7 @@ from pellucid.models import load_model, read_model_card, save_model
 from pellucid.models.inference import as_pixels
 from pellucid.models.sources.importing import FORMATS, import_published
 from pellucid.models.sources.woods2019 import FOREIGN_NAME, read_woods2019
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 from pellucid.utils.download import digest_of
 
 MODULE, NAME = FOREIGN_NAME.rsplit(".", 1)
@@ -30,7 +30,7 @@ def weights(real_data):
 def lossless(real_data):
     """The 512 lossless test images of CIFAR-10, float32 (512, 3, 32, 32), and their labels."""
     test = open_dataset("cifar10", real_data)["test"]
-    return as_pixels(materialize(test, size=32, channels=3)), torch.from_numpy(test.targets)
+    return as_pixels(materialize(test, InputSpec.square(3, 32))), torch.from_numpy(test.targets)
 
 
 @pytest.fixture(scope="module")

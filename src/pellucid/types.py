@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, get_args, runtime_checkable
 
@@ -130,6 +131,18 @@ class Geometry:
             raise InputError(f"fill must lie between 0 (black) and 1 (white); found {self.fill!r}.")
         if self.fill and self.fit != "pad":
             raise InputError(f"only pad has pixels to fill; found fill {self.fill:g} with {self.fit}.")
+
+    @classmethod
+    def of_share(cls, size: int, share: float, interpolation: Interpolation = "bilinear") -> Self:
+        """A crop of `size` that is this share of the shorter side, as timm's `crop_pct` has it.
+
+        Example:
+            >>> Geometry.of_share(224, 0.875, "bicubic").resize
+            256
+        """
+        if not 0 < share <= 1:
+            raise InputError(f"the share of an image that a crop is lies above 0 and is at most 1; found {share!r}.")
+        return cls("crop", resize=math.floor(size / share), interpolation=interpolation)
 
     def __str__(self) -> str:
         words = [self.fit if self.resize is None else f"{self.fit} of {self.resize}", self.interpolation]

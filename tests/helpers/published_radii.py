@@ -16,6 +16,7 @@ from pellucid.attacks import Misclassified, minimal, worse_than_random
 from pellucid.data import materialize, open_dataset
 from pellucid.models.inference import as_pixels
 from pellucid.models.sources.woods2019 import read_woods2019
+from pellucid.types import InputSpec
 
 IMAGES = 4
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
@@ -33,7 +34,7 @@ def wanted(kind, labels):
 def check_beside_the_benchmark(real_data, network, kind):
     """Both protocols find what the benchmark found, and `tight` keeps its promises of cost and box."""
     test = open_dataset("cifar10", real_data)["test"].limit(IMAGES, seed=0)
-    images, labels = as_pixels(materialize(test, size=32, channels=3)), torch.from_numpy(test.targets)
+    images, labels = as_pixels(materialize(test, InputSpec.square(3, 32))), torch.from_numpy(test.targets)
     model, _ = read_woods2019(real_data / "weights" / f"resnet44-{network}.pt")
     rows = {row["id"]: row for row in committed("minimal_attacks_radii.csv")}
     means = {}

@@ -26,6 +26,7 @@ from pellucid.models.inference import predict
 from pellucid.training import load_recipe, train
 from pellucid.training.network import starting_from
 from pellucid.training.run import RunFolder
+from pellucid.types import InputSpec
 from pellucid.utils.csv_table import write_csv
 
 if TYPE_CHECKING:
@@ -108,12 +109,12 @@ def score(data: Dataset, networks: dict[str, Path], out: Path) -> list[dict[str,
     Differences are from the network before and from the control, paired over patients.
     """
     shape = load_model(networks[BEFORE], "cpu").input_spec
-    images = materialize(data, size=shape.height, channels=shape.channels, directory=out / "cache")
+    images = materialize(data, InputSpec.square(shape.channels, shape.height), directory=out / "cache")
     methods, task = (), None
     if data.regions is not None:
         methods = METHODS
         task = localization_task(
-            "boxes", data, data.classes, size=shape.height, channels=shape.channels, cache=out / "cache"
+            "boxes", data, data.classes, InputSpec.square(shape.channels, shape.height), cache=out / "cache"
         )
     logits, found = {}, {method: {} for method in methods}
     for name, folder in networks.items():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pellucid.annotations.records import KINDS, draw_marks
+from pellucid.data.placement import Placement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +90,7 @@ def _overlaps(marks: Sequence[Mark]) -> dict[str, tuple[int, float]]:
     overlaps: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for people in marks_of.values():
         if len(people) > 1:
-            canvases = [draw_marks(own, SIZE) for _, own in sorted(people.items())]
+            canvases = [draw_marks(own, Placement.whole(SIZE, SIZE)) for _, own in sorted(people.items())]
             for kind, sign in zip(KINDS, (1, -1), strict=True):
                 masks = [canvas == sign for canvas in canvases if (canvas == sign).any()]
                 overlaps[kind] += [overlap(a, b) for a, b in combinations(masks, 2)]

@@ -8,6 +8,7 @@ import numpy as np
 
 from pellucid.annotations.records import KINDS
 from pellucid.annotations.shapes import Polygon, Rectangle, drawn_mask
+from pellucid.data.placement import Placement
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -69,7 +70,7 @@ def _geometry(shape: Shape, width: int, height: int) -> dict[str, Any]:
         following = np.roll(points, -1, axis=0)
         area = abs(float((points[:, 0] * following[:, 1] - points[:, 1] * following[:, 0]).sum())) / 2
         return {"bbox": [*low, *(high - low)], "area": area, "segmentation": [points.ravel().tolist()]}
-    mask = drawn_mask(shape, height, width)
+    mask = drawn_mask(shape, Placement.whole(height, width))
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     box = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
     return {

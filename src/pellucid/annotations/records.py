@@ -10,6 +10,7 @@ from uuid import uuid4
 import numpy as np
 
 from pellucid.annotations.shapes import shape_mask
+from pellucid.data.placement import Placement
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class AnnotationSet:
         >>> left, top = Rectangle(0, 0, 0.5, 1), Rectangle(0, 0, 1, 0.5)
         >>> marks = [Mark("a", "Nodule", "relevant", left), Mark("a", "Nodule", "irrelevant", top)]
         >>> found = AnnotationSet(marks, [LabelAnswer("a", "Nodule", "yes")])
-        >>> relevant, irrelevant = found.masks(["a", "b"], ["Nodule"], size=2)
+        >>> relevant, irrelevant = found.masks(["a", "b"], ["Nodule"], 2)
         >>> relevant[0, 0].astype(int).tolist(), irrelevant[0, 0].astype(int).tolist()
         ([[0, 0], [1, 0]], [[1, 1], [0, 0]])
         >>> found.labels(["a", "b"], ["Nodule"]).tolist()
@@ -152,20 +153,23 @@ class AnnotationSet:
         return tuple(sorted({m.annotator for m in self.marks} | {v.annotator for v in self.verdicts}))
 
     def masks(
-        self, ids: Sequence[str], classes: Sequence[str], size: int
+        self, ids: Sequence[str], classes: Sequence[str], frames: int | Sequence[Placement]
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """What is relevant and what is irrelevant: two boolean (N, K, size, size), false where nobody marked.
+        """What is relevant and what is irrelevant: two boolean (N, K, height, width), false where nobody marked.
 
         Args:
             ids: N images of the dataset, marked or not.
             classes: K class names.
-            size: height and width; the image is stretched to a square, as networks get it.
+            frames: where each image lies in what a network takes, N of one height and width; or a number for a square
+                that all are stretched to.
         """
-        votes = np.zeros((len(ids), len(classes), size, size), dtype=np.int16)
+        places = [Placement.whole(frames, frames)] * len(ids) if isinstance(frames, int) else frames
+        height, width = places[0].frame if places else (0, 0)
+        votes = np.zeros((len(ids), len(classes), height, width), dtype=np.int16)
         for i, image in enumerate(ids):
             for k, name in enumerate(classes):
                 for marks in self._drawn.get((image, name), {}).values():
-                    votes[i, k] += draw_marks(marks, size)
+                    votes[i, k] += draw_marks(marks, places[i])
         return votes > 0, votes < 0
 
     def labels(self, ids: Sequence[str], classes: Sequence[str]) -> npt.NDArray[np.float64]:
@@ -188,9 +192,9 @@ class AnnotationSet:
         return counts
 
 
-def draw_marks(marks: Iterable[Mark], size: int) -> npt.NDArray[np.int8]:
-    """One person's strokes on one image for one class, in order: 1 relevant, −1 irrelevant, 0 neither, (size, size)."""
-    canvas = np.zeros((size, size), dtype=np.int8)
+def draw_marks(marks: Iterable[Mark], placement: Placement) -> npt.NDArray[np.int8]:
+    """One person's strokes on one image for one class, in order: 1 relevant, −1 irrelevant, 0 neither, (h, w)."""
+    canvas = np.zeros(placement.frame, dtype=np.int8)
     for mark in marks:
-        canvas[shape_mask(mark.shape, size)] = 1 if mark.kind == "relevant" else -1
+        canvas[shape_mask(mark.shape, placement)] = 1 if mark.kind == "relevant" else -1
     return canvas

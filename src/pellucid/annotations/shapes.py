@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from pellucid.data.placement import Placement
 from pellucid.data.regions import rasterize
 from pellucid.types import InputError
 
@@ -91,11 +92,12 @@ class Brush:
 Shape = Rectangle | Polygon | Brush
 
 
-def shape_mask(shape: Shape, size: int) -> npt.NDArray[np.bool_]:
-    """The pixels that a shape covers on an image of `size` × `size`, boolean (size, size); at least one.
+def shape_mask(shape: Shape, frame: int | Placement) -> npt.NDArray[np.bool_]:
+    """The pixels of a frame that a shape covers, boolean (height, width); at least one, where it lies in the frame.
 
-    A rectangle covers the pixels whose centres it holds, any other shape those that it covers by half or more. The
-    outline is right to a quarter of a pixel up to a size of 1024.
+    The frame is what a network takes of the image, or a number for a square that it is stretched to. A rectangle covers
+    the pixels whose centres it holds, any other shape those that it covers by half or more. The outline is right to a
+    quarter of a pixel up to a size of 1024.
 
     Example:
         >>> shape_mask(Rectangle(0.5, 0, 0.5, 1), 2).astype(int).tolist()
@@ -104,45 +106,50 @@ def shape_mask(shape: Shape, size: int) -> npt.NDArray[np.bool_]:
         1976
     """
     if isinstance(shape, Rectangle):
-        return rasterize((shape.x, shape.y, shape.width, shape.height), size)
-    return drawn_mask(shape, size, size)
+        return rasterize((shape.x, shape.y, shape.width, shape.height), frame)
+    return drawn_mask(shape, frame if isinstance(frame, Placement) else Placement.whole(frame, frame))
 
 
-def drawn_mask(shape: Polygon | Brush, height: int, width: int) -> npt.NDArray[np.bool_]:
-    """The pixels that an outline or a stroke covers on an image of any height and width, boolean; see `shape_mask`."""
-    corners = np.asarray(shape.points, dtype=np.float64)
+def drawn_mask(shape: Polygon | Brush, placement: Placement) -> npt.NDArray[np.bool_]:
+    """The pixels of a frame that an outline or a stroke covers, boolean (height, width); see `shape_mask`."""
+    (height, width), (whole_height, whole_width) = placement.frame, placement.scaled
+    stretch = shape.aspect * whole_width / whole_height if isinstance(shape, Brush) else 1.0  # makes a brush round
+    radius = shape.radius * whole_width if isinstance(shape, Brush) else 0.0  # in pixels of the frame
+    reach = np.array([1, 1 / stretch]) * radius
     frame = np.array([width, height])
-    stretch = shape.aspect * width / height if isinstance(shape, Brush) else 1.0  # what makes a brush round
-    reach = np.array([1, 1 / stretch]) * (shape.radius * width if isinstance(shape, Brush) else 0.0)
-    low = np.clip(np.floor(corners.min(0) * frame - reach), 0, frame - 1).astype(int)
-    high = np.clip(np.ceil(corners.max(0) * frame + reach), low + 1, frame).astype(int)
+    corners = np.asarray(shape.points, dtype=np.float64) * [whole_width, whole_height] + [placement.left, placement.top]
+    outer = (np.floor(corners.min(0) - reach), np.ceil(corners.max(0) + reach))
+    mask = np.zeros((height, width), dtype=bool)
+    if not placement.sees_all and ((outer[0] >= frame) | (outer[1] <= 0)).any():
+        return mask
+    low = np.clip(outer[0], 0, frame - 1).astype(int)
+    high = np.clip(outer[1], low + 1, frame).astype(int)
     fine = max(min(1, 100 / stretch), min(FINE, int(CANVAS / max(width, height) / max(1.0, stretch))))
     scale = np.array([fine, fine * stretch])  # pixels of the canvas to one of the image
-    line = (corners * frame - low) * scale
+    line = (corners - low) * scale
 
     def draw(canvas: ImageDraw.ImageDraw) -> None:
         if isinstance(shape, Brush):
-            _draw_stroke(canvas, line, max(shape.radius * width * fine - 0.5, 0))  # Pillow draws outlines too
+            _draw_stroke(canvas, line, max(radius * fine - 0.5, 0))  # Pillow draws outlines too
         else:
             canvas.polygon([tuple(point) for point in (line - 0.5).tolist()], fill=255)
 
-    mask = np.zeros((height, width), dtype=bool)
-    mask[low[1] : high[1], low[0] : high[0]] = _covered(draw, (high - low).tolist(), scale.tolist())
+    share = _share(draw, (high - low).tolist(), scale.tolist())
+    covered = share >= 128
+    if not covered.any() and (placement.sees_all or share.any()):  # too little for half a pixel
+        covered = share == share.max()
+    mask[low[1] : high[1], low[0] : high[0]] = covered
     return mask
 
 
-def _covered(
-    draw: Callable[[ImageDraw.ImageDraw], None], pixels: list[int], scale: list[float]
-) -> npt.NDArray[np.bool_]:
-    """What is drawn, as the pixels of which at least half is covered, or those that are covered most."""
+def _share(draw: Callable[[ImageDraw.ImageDraw], None], pixels: list[int], scale: list[float]) -> npt.NDArray[np.uint8]:
+    """What is drawn, as the share of each pixel that is covered, of 255."""
     from PIL import Image, ImageDraw
 
     exact = (pixels[0] * scale[0], pixels[1] * scale[1])
     canvas = Image.new("L", (math.ceil(exact[0]), math.ceil(exact[1])))
     draw(ImageDraw.Draw(canvas))
-    share = np.asarray(canvas.resize((pixels[0], pixels[1]), Image.Resampling.BOX, box=(0, 0, *exact)))
-    covered = share >= 128
-    return covered if covered.any() else np.asarray(share == share.max())
+    return np.asarray(canvas.resize((pixels[0], pixels[1]), Image.Resampling.BOX, box=(0, 0, *exact)))
 
 
 def _draw_stroke(canvas: ImageDraw.ImageDraw, line: npt.NDArray[np.float64], radius: float) -> None:

@@ -8,12 +8,15 @@ import numpy as np
 import torch
 
 from pellucid.annotator.acquisition import arrange, disagreement, outside, uncertainty, usual_place
+from pellucid.data.placement import Placement
 from pellucid.explainers import class_activation_maps, grad_cam_maps
 from pellucid.models.inference import as_pixels, in_batches
 from pellucid.types import InputError, device_of
 from pellucid.utils.progress import advance
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     from pellucid.annotations.records import AnnotationSet
@@ -33,6 +36,7 @@ class Ranking:
         seed: of what is left to chance.
         heat: the network's heat maps (N, K, h, w), for the orders `outside` and `mixed`.
         compare_with: probabilities of a second network, for the order `disagreement`.
+        place: of an image, by its id, in what the network takes; by default every image is stretched over all of it.
 
     Raises:
         InputError: an order that needs what was not given.
@@ -47,10 +51,11 @@ class Ranking:
         *,
         heat: npt.NDArray[np.floating] | None = None,
         compare_with: npt.NDArray[np.floating] | None = None,
+        place: Callable[[str], Placement] | None = None,
     ) -> None:
         self.order = order
         self._ids, self._classes, self._seed = dataset.ids, dataset.classes, seed
-        self._probabilities, self._heat = probabilities, heat
+        self._probabilities, self._heat, self._place = probabilities, heat, place
         self._scores = {"uncertainty": uncertainty(probabilities, dataset.task)}
         if compare_with is not None:
             self._scores["disagreement"] = disagreement(probabilities, compare_with, dataset.task)
@@ -75,9 +80,11 @@ class Ranking:
         """The score by the regions of each image, where it has any, and else by where its classes usually are."""
         if annotations is None or not annotations.marks or self._heat is None:
             return np.full(len(self._ids), np.nan)
-        size = self._heat.shape[-1]
+        height, width = self._heat.shape[-2:]
         marked = annotations.image_ids
-        relevant, _ = annotations.masks(marked, self._classes, size)
+        whole = Placement.whole(height, width)
+        places = [whole if self._place is None else self._place(name).at(height, width) for name in marked]
+        relevant, _ = annotations.masks(marked, self._classes, places)
         usual = usual_place(relevant)
         regions = np.broadcast_to(usual, self._heat.shape).copy()
         row_of = {name: row for row, name in enumerate(self._ids)}

@@ -15,7 +15,9 @@ from pellucid.annotations.reservations import reserve
 from pellucid.annotations.shapes import MAX_POINTS, MAX_RADIUS, shape_to_json
 from pellucid.annotations.views import closed_counts, one_image
 from pellucid.annotator.worker import IDLE
+from pellucid.data.placement import Placement
 from pellucid.explainers.registry import label_of
+from pellucid.types import Box
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pellucid.annotator.explanations import Explanations
     from pellucid.annotator.ranking import Ranking
     from pellucid.data.dataset import Dataset
+    from pellucid.types import InputSpec
 
 log = logging.getLogger("pellucid.annotator")
 
@@ -39,15 +42,13 @@ class ServiceSettings:
 
     Attributes:
         name: of the network, for the page.
-        size: of the network's images in pixels.
-        channels: of the network's images.
+        spec: of the network's images.
         per_image: how many people annotate each image.
         hold: how long an image stays reserved without a sign of life.
     """
 
     name: str
-    size: int
-    channels: int
+    spec: InputSpec
     per_image: int = 1
     hold: timedelta = timedelta(minutes=10)
 
@@ -122,8 +123,8 @@ class AnnotationService:
             "classes": list(self.dataset.classes),
             "network": {
                 "name": settings.name,
-                "size": settings.size,
-                "channels": settings.channels,
+                "preprocess": settings.spec.preprocess,
+                "channels": settings.spec.channels,
                 "fingerprint": explanations.fingerprint,
             },
             "methods": list(explanations.methods),
@@ -175,6 +176,7 @@ class AnnotationService:
             "id": self.key_of(image),
             "width": width,
             "height": height,
+            "frame": self._frame_of(height, width),
             "state": view.state,
             "classes": [
                 {
@@ -189,6 +191,12 @@ class AnnotationService:
             "marks": [mark_to_json(mark) for mark in view.marks],
             "note": view.note,
         }
+
+    def _frame_of(self, height: int, width: int) -> list[float]:
+        """What the network takes of an image, as fractions of it: x, y, width, height; padding lies beyond 0 and 1."""
+        placement = Placement.of(self.settings.spec, (height, width))
+        down, across = placement.frame
+        return list(placement.to_fractions(Box(0, 0, across, down)))
 
     def _labels_of(self, image: str) -> list[str | None]:
         """What the dataset says of every class of an image: yes, no, or None where it is not known."""

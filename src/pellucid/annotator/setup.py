@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pellucid.annotations.belonging import check_images
@@ -12,6 +13,7 @@ from pellucid.annotator.explanations import RHOS, Explanations
 from pellucid.annotator.ranking import Ranking, heat_of
 from pellucid.annotator.service import AnnotationService, ServiceSettings
 from pellucid.data.cache.pixels import materialize
+from pellucid.data.decoding.file_pixels import placement_of
 from pellucid.models.inference import check_answers, predict, probabilities
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from pellucid.annotator.acquisition import Order
     from pellucid.data.dataset import Dataset
+    from pellucid.data.placement import Placement
     from pellucid.evaluation.training_images import ImageCheck
     from pellucid.models.classifier import AnyClassifier
     from pellucid.types import Pixels
@@ -94,6 +97,7 @@ def open_service(
     sizes, names = store.image_sizes(), set(dataset.ids)
     check_images(store.info, sizes, names & set(sizes), dataset, store.name)
     offered = dataset.limit(options.limit, seed=options.seed)
+    placement_of(offered, 0, network.input_spec)  # what was fitted before cannot be marked under every geometry
     pictures = _pictures(offered, network, options.cache)
     if check is not None:
         check.look(offered, pictures)
@@ -111,11 +115,16 @@ def open_service(
     if options.order in ("outside", "mixed"):
         with progress_context("heat maps", len(offered), patience=1.0):
             heat = heat_of(network, pictures)
-    ranking = Ranking(offered, chances, options.order, options.seed, heat=heat, compare_with=second)
+    rows = {name: row for row, name in enumerate(dataset.ids)}
+
+    @cache
+    def place(name: str) -> Placement:
+        return placement_of(dataset, rows[name], network.input_spec)
+
+    ranking = Ranking(offered, chances, options.order, options.seed, heat=heat, compare_with=second, place=place)
     explanations = Explanations(offered, pictures, network, chances, rhos=options.rhos, memory=options.memory)
-    shape = network.input_spec
     hold = timedelta(minutes=options.hold_minutes)
-    settings = ServiceSettings(name, shape.height, shape.channels, options.per_image, hold)
+    settings = ServiceSettings(name, network.input_spec, options.per_image, hold)
     return AnnotationService(offered, chances, store, ranking, explanations, settings, dataset)
 
 
@@ -131,5 +140,4 @@ def _chances(network: AnyClassifier, pictures: Pixels, offered: Dataset) -> npt.
 
 
 def _pictures(dataset: Dataset, network: AnyClassifier, cache: Path | None) -> Pixels:
-    shape = network.input_spec
-    return materialize(dataset, size=shape.height, channels=shape.channels, directory=cache, progress=True)
+    return materialize(dataset, network.input_spec, directory=cache, progress=True)

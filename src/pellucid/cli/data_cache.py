@@ -18,6 +18,14 @@ def cache(
     root: Root = None,
     data_option: DataOption = None,
     size: Annotated[int, typer.Option(min=1, help="Height and width of the images, in pixels.")] = 256,
+    preprocess: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="FIT[:RESIZE]:SIZE[:INTERPOLATION]",
+            help="In place of --size: how images are fitted, as crop:256:224:bicubic or pad:320x256.",
+            show_default=False,
+        ),
+    ] = None,
     channels: Annotated[
         Optional[int],  # noqa: UP045 (typer reads it at run time)
         typer.Option(help="1 for gray, 3 for colour; the dataset's own by default.", show_default=False),
@@ -57,7 +65,7 @@ def cache(
     from pellucid.data.cache.shards import part_manifests, write_shards
     from pellucid.data.dataset import get_split
     from pellucid.data.registry import open_dataset
-    from pellucid.types import InputError
+    from pellucid.types import InputError, InputSpec
 
     splits = open_dataset(name, root, seed=seed, options=key_values(data_option))
     if split:
@@ -66,16 +74,15 @@ def cache(
     if not splits:
         raise InputError(f"{name}: there are no images in it.")
     colours = channels or next(iter(splits.values())).card.native_channels
+    spec = InputSpec.square(colours, size) if preprocess is None else InputSpec.parse(preprocess, colours)
     manifests: list[Path] = []
     if shard_size is not None:
-        index = write_shards(
-            splits, out, size=size, channels=colours, shard_size=shard_size, progress=True, workers=workers
-        )
+        index = write_shards(splits, out, spec, shard_size=shard_size, progress=True, workers=workers)
         manifests = part_manifests(index)
     else:
         for dataset in splits.values():
-            materialize(dataset, size=size, channels=colours, directory=out, progress=True, workers=workers)
-            manifests.append(cache_path(dataset, size=size, channels=colours, directory=out))
+            materialize(dataset, spec, directory=out, progress=True, workers=workers)
+            manifests.append(cache_path(dataset, spec, directory=out))
     rows = []
     for path in manifests:
         manifest = verify_cache(path, progress=True, workers=workers) if verify else open_manifest(path)
@@ -83,6 +90,6 @@ def cache(
         size_text = f"{manifest.images * manifest.image_bytes / 1e6:,.1f} MB"
         rows.append([manifest.split, f"{manifest.images:,}", size_text, str(len(manifest.files)), path.name])
     checked = "; every byte is what was written" if verify else ""
-    shape = f"{size} × {size} pixels, {colours} channel{'s' if colours > 1 else ''}"
+    shape = f"{spec.size_text} pixels ({spec.geometry}), {colours} channel{'s' if colours > 1 else ''}"
     show(f"{name}: {shape}{checked}", ["part", "images", "size", "files", "manifest"], rows)
     wrote(index if shard_size is not None else out)

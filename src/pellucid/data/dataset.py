@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pellucid.data.cache.shard_store import Shards
     from pellucid.data.regions import Regions
-    from pellucid.types import Pixels, Task
+    from pellucid.types import InputSpec, Pixels, Task
 
 
 class SourceFile(NamedTuple):
@@ -72,6 +72,7 @@ class Dataset:
         stable_ids: one name per image that means the same image wherever a copy of it lies, as a released dataset's own
             file names, an empty one where it has none; empty where all names are only those of somebody's files.
         decoding: of the options, those that say how pixels are read from a file: `bits`, `window`, `frame`.
+        fitted: what `read` fitted the images to before, as those of shards; None where it gives them as they are.
         options: all that were in force when the dataset was opened, and the seed.
         fingerprint: hash of names, patients, targets, regions and the files' sizes in bytes, carried by runs
             and results. The same on every machine: places and times of files are not in it. Neither are pixels, so that
@@ -93,6 +94,7 @@ class Dataset:
     decoding: Mapping[str, int | None] = field(default_factory=dict, compare=False)
     options: Mapping[str, object] = field(default_factory=dict, compare=False)
     fingerprint: str = field(default="", compare=False)
+    fitted: InputSpec | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         n = len(self.ids)

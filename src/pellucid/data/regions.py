@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.types import Box, InputError
+from pellucid.data.placement import Placement
+from pellucid.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
+
+    from pellucid.types import Box
 
 
 @dataclass(frozen=True)
@@ -62,20 +65,45 @@ class Regions:
         names = None if labels is None else set(labels)
         return sorted({(r.image, r.label) for r in self.items if names is None or r.label in names})
 
-    def boxes(self, image: int, label: str, size: int) -> list[Box]:
-        """The boxes of `label` on one image, in pixels of an image of `size` × `size`."""
-        return [Box(*(v * size for v in r.box)) for r in self._at(image, label)]
+    def boxes(self, image: int, label: str, frame: int | Placement) -> list[Box]:
+        """The boxes of `label` on one image, in pixels of a frame; of those that it cuts, what lies in it.
 
-    def mask(self, image: int, labels: str | Sequence[str], size: int) -> npt.NDArray[np.bool_]:
-        """The union of the regions of `labels` on one image, boolean (size, size).
-
-        A box covers every pixel whose centre lies inside it, and always at least one pixel.
+        Args:
+            image: the row of the dataset.
+            label: the finding's name.
+            frame: where the image lies in what a network takes; a number for a square that it is stretched to.
         """
-        union = np.zeros((size, size), dtype=bool)
+        placement = _placement(frame)
+        boxes = [placement.cut(placement.from_fractions(r.box)) for r in self._at(image, label)]
+        return [box for box in boxes if box is not None]
+
+    def mask(self, image: int, labels: str | Sequence[str], frame: int | Placement) -> npt.NDArray[np.bool_]:
+        """The union of the regions of `labels` on one image, boolean (height, width) of the frame.
+
+        A box covers every pixel whose centre lies inside it, and always at least one pixel where it lies in the frame.
+
+        Args:
+            image: the row of the dataset.
+            labels: the findings' names.
+            frame: where the image lies in what a network takes; a number for a square that it is stretched to.
+        """
+        placement = _placement(frame)
+        union = np.zeros(placement.frame, dtype=bool)
         for label in [labels] if isinstance(labels, str) else labels:
             for region in self._at(image, label):
-                union |= rasterize(region.box, size) if region.mask is None else resize_mask(region.mask(), size)
+                union |= (
+                    rasterize(region.box, placement) if region.mask is None else resize_mask(region.mask(), placement)
+                )
         return union
+
+    def is_cut(self, image: int, labels: str | Sequence[str], placement: Placement) -> bool:
+        """Whether any region of `labels` on one image lies outside the frame, wholly or in part.
+
+        A mask counts by the box around it.
+        """
+        names = [labels] if isinstance(labels, str) else labels
+        shares = [placement.share_seen(r.box) for name in names for r in self._at(image, name)]
+        return any(share < 1 - 1e-9 for share in shares)
 
     def digest(self) -> bytes:
         """A hash of images, labels, boxes and, where regions say it, what their masks are drawn from."""
@@ -96,12 +124,48 @@ class Regions:
         return regions
 
 
-def rasterize(box: tuple[float, float, float, float], size: int) -> npt.NDArray[np.bool_]:
-    """A relative box as a boolean (size, size) mask of the pixels whose centre it covers (at least one)."""
-    x, y, width, height = (v * size for v in box)
-    mask = np.zeros((size, size), dtype=bool)
-    rows, columns = (_span(y, height, size), _span(x, width, size))
-    mask[rows, columns] = True
+@dataclass(frozen=True)
+class CutOff:
+    """What of the marked places a network does not see, as its geometry cuts images.
+
+    Attributes:
+        pairs: images and labels with a marked place.
+        unseen: how many of them lie wholly outside what the network sees.
+        partly: how many lie outside in part.
+        preprocess: the geometry, as a text.
+    """
+
+    pairs: int = 0
+    unseen: int = 0
+    partly: int = 0
+    preprocess: str = ""
+
+    @property
+    def note(self) -> str:
+        """A sentence for people; empty where nothing is cut off."""
+        if not self.unseen and not self.partly:
+            return ""
+        return (
+            f"The network sees a part of each image ({self.preprocess}). Of {self.pairs} marked findings {self.unseen} "
+            f"lie wholly outside it and are not scored; {self.partly} lie outside in part and are scored by what is "
+            "inside."
+        )
+
+
+def _placement(frame: int | Placement) -> Placement:
+    return frame if isinstance(frame, Placement) else Placement.whole(frame, frame)
+
+
+def rasterize(box: tuple[float, float, float, float], frame: int | Placement) -> npt.NDArray[np.bool_]:
+    """A relative box as a boolean (height, width) mask of the pixels whose centre it covers.
+
+    At least one pixel, where any of it lies in the frame; see `Regions.mask`.
+    """
+    placement = _placement(frame)
+    mask = np.zeros(placement.frame, dtype=bool)
+    inside = placement.cut(placement.from_fractions(box))
+    if inside is not None:
+        mask[_span(inside.y, inside.height, mask.shape[0]), _span(inside.x, inside.width, mask.shape[1])] = True
     return mask
 
 
@@ -111,18 +175,32 @@ def _span(start: float, length: float, size: int) -> slice:
     return slice(first, last)
 
 
-def resize_mask(mask: npt.NDArray[np.bool_], size: int) -> npt.NDArray[np.bool_]:
-    """A boolean (H, W) mask at (size, size): a pixel is set where the mask covers at least half of it.
+def resize_mask(mask: npt.NDArray[np.bool_], frame: int | Placement) -> npt.NDArray[np.bool_]:
+    """A boolean (H, W) mask over the whole image, in a frame: a pixel is set where the mask covers at least half of it.
 
-    A mask too small for that keeps the pixels it covers most, so that it never vanishes.
+    A mask too small for that keeps the pixels it covers most, so that it vanishes only where nothing of it is in the
+    frame.
     """
+    placement = _placement(frame)
+    height, width = (int(side) for side in placement.scaled)
+    scaled = _resize_mask(mask, height, width)
+    if placement.is_whole:
+        return scaled
+    placed = np.zeros(placement.frame, dtype=bool)
+    top, left = int(placement.top), int(placement.left)
+    part = scaled[max(-top, 0) : max(-top, 0) + placed.shape[0], max(-left, 0) : max(-left, 0) + placed.shape[1]]
+    placed[max(top, 0) : max(top, 0) + part.shape[0], max(left, 0) : max(left, 0) + part.shape[1]] = part
+    return placed
+
+
+def _resize_mask(mask: npt.NDArray[np.bool_], height: int, width: int) -> npt.NDArray[np.bool_]:
     if mask.ndim != 2 or 0 in mask.shape:
         raise InputError(f"a mask must be a non-empty (H, W) array; found shape {mask.shape}.")
-    if mask.shape == (size, size):
+    if mask.shape == (height, width):
         return mask.astype(bool)
     from PIL import Image
 
-    small = Image.fromarray(mask.astype(np.uint8) * 255).resize((size, size), Image.Resampling.BOX)
+    small = Image.fromarray(mask.astype(np.uint8) * 255).resize((width, height), Image.Resampling.BOX)
     covered = np.asarray(small)
     resized = covered >= 128
     if resized.any() or not mask.any():
@@ -130,7 +208,7 @@ def resize_mask(mask: npt.NDArray[np.bool_], size: int) -> npt.NDArray[np.bool_]
     if covered.any():
         return np.asarray(covered == covered.max())
     row, column = np.argwhere(mask)[0]
-    resized[row * size // mask.shape[0], column * size // mask.shape[1]] = True
+    resized[row * height // mask.shape[0], column * width // mask.shape[1]] = True
     return resized
 
 

@@ -35,16 +35,17 @@ class ImageDataset(Dataset, torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
         """The same images and labels."""
         return cls(**{f.name: getattr(dataset, f.name) for f in fields(Dataset)})
 
-    def resize(self, size: int, channels: int | None = None) -> ImageDataset:
+    def resize(self, size: int | InputSpec, channels: int | None = None) -> ImageDataset:
         """The same images with items of one size, brought there as a model's images are, so that batches can be made.
 
         What a verb does with the images does not depend on it.
 
         Args:
-            size: height and width.
-            channels: 1 or 3; the dataset's own by default.
+            size: height and width of a square that the images are stretched to, or a model's `input_spec`.
+            channels: 1 or 3; the dataset's own by default, or those of the `input_spec`.
         """
-        return replace(self, item_spec=InputSpec.square(channels or self.card.native_channels, size))
+        own = InputSpec.square(self.card.native_channels, size) if isinstance(size, int) else size
+        return replace(self, item_spec=own if channels is None else replace(own, channels=channels))
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """The image and the target at `index`; negative ones count from the end."""
@@ -69,7 +70,7 @@ class ImageDataset(Dataset, torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 
     def _image(self, row: int) -> Tensor:
         if self.item_spec is not None:
-            picture, _ = fitted(self, row, self.item_spec.height, self.item_spec.channels)
+            picture, _ = fitted(self, row, self.item_spec)
             return in_unit_range(torch.from_numpy(np.array(picture)))
         pixels = np.array(self.read(row))
         return in_unit_range(torch.from_numpy(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1).copy()))

@@ -115,7 +115,7 @@ class ImageCheck:
                 raise self._refusal(trained, len(dataset), f"{dataset.card.name}/{dataset.split}")
 
     def look(self, dataset: Dataset, pixels: Pixels | Sequence[Pixels]) -> None:
-        """Look at images, by their pixels (N, C, S, S) at the network's size, and by their stable ids.
+        """Look at images, by their pixels (N, C, H, W) as the network takes them, and by their stable ids.
 
         Raises:
             InputError: if it was trained on some of them, and that is to be refused; other decoding.
@@ -132,7 +132,7 @@ class ImageCheck:
             content = content_hashes(pixels)
             self._take(ImageHashes(content, np.zeros_like(content)), [("", "", name) for name in names], "files")
 
-    def pixels(self, dataset: Dataset, shape: InputSpec, cache: Path | None) -> Pixels:
+    def pixels(self, dataset: Dataset, spec: InputSpec, cache: Path | None) -> Pixels:
         """The pixels of images that are to be judged, looked at: by id before they are decoded, then by content.
 
         Raises:
@@ -140,7 +140,7 @@ class ImageCheck:
         """
         self.check_decoding(dataset)
         self.check_ids(dataset)
-        pixels = materialize(dataset, size=shape.height, channels=shape.channels, directory=cache, progress=True)
+        pixels = materialize(dataset, spec, directory=cache, progress=True)
         self.look(dataset, pixels)
         return pixels
 

@@ -73,12 +73,22 @@ class FeatureFields(_Part):
 class GeometryFields(_Part):
     """How an image is brought to the network's height and width; see `types.Geometry`."""
 
-    fit: Fit
-    resize: int | None = None
-    interpolation: Interpolation
-    antialias: bool
-    offset: Literal["round", "floor"] = "round"
-    fill: float = 0.0
+    fit: Fit = Field("stretch", description="`crop`: the shorter side to `resize`, then the centre; `pad`: all of it")
+    resize: int | None = Field(None, description="of `crop`, the shorter side before the centre is cut out; the crop's")
+    interpolation: Interpolation = Field("bilinear", description="the filter of the resize")
+    antialias: bool = Field(True, description="false for torch's resize without it, Pillow's otherwise")
+    offset: Literal["round", "floor"] = Field("round", description="where a crop of an odd rest begins")
+    fill: float = Field(0.0, description="of `pad`, the value beside the image, from 0 (black) to 1 (white)")
+
+    @property
+    def geometry(self) -> Geometry:
+        """As an input has it."""
+        return Geometry(**self.model_dump())
+
+    @classmethod
+    def of(cls, geometry: Geometry) -> Self:
+        """The fields of a geometry."""
+        return cls(**asdict(geometry))
 
 
 class InputFields(_Part):
@@ -106,7 +116,7 @@ class InputFields(_Part):
     @property
     def spec(self) -> InputSpec:
         """Channels, height, width and geometry."""
-        geometry = Geometry() if self.geometry is None else Geometry(**self.geometry.model_dump())
+        geometry = Geometry() if self.geometry is None else self.geometry.geometry
         return InputSpec(self.channels, self.height, self.width, geometry)
 
     @model_validator(mode="after")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pellucid.evaluation.robustness.radii import Radii
     from pellucid.evaluation.training_images import SeenImages
     from pellucid.study.config import StudyConfig
-    from pellucid.types import Pixels
+    from pellucid.types import InputSpec, Pixels
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class RunEvaluation:
 
 
 def prepare_evaluation_data(
-    study: StudyConfig, root: Path | None, *, size: int, channels: int, limit: int | None, cache: Path | None
+    study: StudyConfig, root: Path | None, spec: InputSpec, *, limit: int | None, cache: Path | None
 ) -> EvaluationData:
     """Open and decode what the networks are judged on."""
     splits = open_data(study.data, root)
@@ -104,8 +104,7 @@ def prepare_evaluation_data(
             target.name,
             dataset,
             classes,
-            size=size,
-            channels=channels,
+            spec,
             regions=target.regions or None,
             limit=target.limit if limit is None else min(limit, target.limit or limit),
             cache=cache,
@@ -113,7 +112,7 @@ def prepare_evaluation_data(
         tasks.append(task)
     attacked = test.limit(study.evaluation.robustness.limit)
     measured = test.limit(study.evaluation.ara.limit)
-    decode = partial(materialize, size=size, channels=channels, directory=cache, progress=True)
+    decode = partial(materialize, spec=spec, directory=cache, progress=True)
     images = decode(test)
     pixels = [images if part is test else decode(part) for part in (attacked, measured)]
     return EvaluationData(whole, test, images, attacked, pixels[0], measured, pixels[1], tuple(tasks))

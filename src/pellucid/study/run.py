@@ -104,14 +104,15 @@ def _run_there(
             command=command,
             place=place,
         )
-    shapes = {(r.recipe.model.size, r.recipe.model.channels) for r in runs}
-    if len(shapes) > 1:
-        raise InputError(f"the recipes of a study must take images of one size and kind; found {sorted(shapes)}.")
-    size, channels = shapes.pop()
+    specs = {run.recipe.model.input_spec for run in runs}
+    if len(specs) > 1:
+        kinds = sorted(f"{spec.channels} channel(s), {spec.preprocess}" for spec in specs)
+        raise InputError(f"the recipes of a study must take images of one size and kind; found {'; '.join(kinds)}.")
+    spec = specs.pop()
     splits = open_data(study.data, root)
     for recipe in {run.label: run.recipe for run in runs}.values():
         check_recipe(recipe, splits["train"])
-    data = prepare_evaluation_data(study, root, size=size, channels=channels, limit=limit, cache=cache)
+    data = prepare_evaluation_data(study, root, spec, limit=limit, cache=cache)
     train_all(
         study,
         root,

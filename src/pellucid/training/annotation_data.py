@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from pellucid.annotations.shapes import shape_mask
+from pellucid.data.decoding.file_pixels import placements
 from pellucid.types import InputError, Marks
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     from pellucid.annotations.records import AnnotationSet
     from pellucid.data.dataset import Dataset
+    from pellucid.data.placement import Placement
     from pellucid.training.recipe import Recipe
+    from pellucid.types import InputSpec
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class AnnotatedImages:
     Attributes:
         rows: int64 (M,), the annotated images of the training set, in order: marked, or with a verdict.
         pairs: int64 (P, 2), row and class of each image and class that something is marked for.
-        regions: boolean (P, 2, S, S): what is relevant to the class there, and what is irrelevant.
+        regions: boolean (P, 2, H, W): what is relevant to the class there, and what is irrelevant.
     """
 
     rows: npt.NDArray[np.int64]
@@ -45,9 +51,9 @@ class AnnotatedImages:
         slots = max(map(len, marks_of_rows), default=0)
         if slots == 0:
             return None
-        size = self.regions.shape[-1]
+        frame = self.regions.shape[-2:]
         classes = np.full((len(rows), slots), -1, dtype=np.int64)
-        regions = np.zeros((2, len(rows), slots, size, size), dtype=np.float32)
+        regions = np.zeros((2, len(rows), slots, *frame), dtype=np.float32)
         for i, pairs in enumerate(marks_of_rows):
             classes[i, : len(pairs)] = self.pairs[pairs, 1]
             regions[:, i, : len(pairs)] = self.regions[pairs].swapaxes(0, 1)
@@ -55,13 +61,13 @@ class AnnotatedImages:
         return Marks(torch.from_numpy(classes).to(device), relevant, irrelevant)
 
 
-def annotated_images(annotations: AnnotationSet, dataset: Dataset, size: int) -> AnnotatedImages:
+def annotated_images(annotations: AnnotationSet, dataset: Dataset, spec: InputSpec) -> AnnotatedImages:
     """Find the annotated images in a training set, and draw what is marked on them.
 
     Args:
         annotations: what people said of the dataset's images.
         dataset: the training images.
-        size: of the images as the network sees them.
+        spec: of the images as the network takes them.
 
     Raises:
         InputError: if none of the annotated images is among the training images.
@@ -76,9 +82,12 @@ def annotated_images(annotations: AnnotationSet, dataset: Dataset, size: int) ->
             f"{dataset.split!r} (pellucid annotate serve … --split {dataset.split}), opened with the same options."
         )
     pairs: list[tuple[int, int]] = []
-    regions = [np.zeros((0, 2, size, size), dtype=np.bool_)]
-    for name in names:  # one by one: all classes of all images at once would not fit into memory
-        both = np.stack(annotations.masks([name], dataset.classes, size))[:, 0]
+    regions = [np.zeros((0, 2, spec.height, spec.width), dtype=np.bool_)]
+    places = placements(dataset.subset([row_of[name] for name in names]), spec)
+    _warn_of_cut_marks(annotations, dict(zip(names, places, strict=True)), spec)
+    for name, place in zip(names, places, strict=True):
+        # one by one: all classes of all images at once would not fit into memory
+        both = np.stack(annotations.masks([name], dataset.classes, [place]))[:, 0]
         marked = np.flatnonzero(both.any((0, 2, 3)))
         pairs += [(row_of[name], int(k)) for k in marked]
         regions.append(both[:, marked].swapaxes(0, 1))
@@ -87,6 +96,18 @@ def annotated_images(annotations: AnnotationSet, dataset: Dataset, size: int) ->
         np.array(pairs, dtype=np.int64).reshape(-1, 2),
         np.concatenate(regions),
     )
+
+
+def _warn_of_cut_marks(annotations: AnnotationSet, places: Mapping[str, Placement], spec: InputSpec) -> None:
+    """Say how many marks the network does not see, as its geometry cuts images."""
+    drawn = [mark for mark in annotations.marks if mark.image in places and not places[mark.image].sees_all]
+    unseen = sum(not shape_mask(mark.shape, places[mark.image]).any() for mark in drawn)
+    if unseen:
+        warnings.warn(
+            f"{unseen} of {len(annotations.marks)} marks lie outside what the network sees of their images "
+            f"({spec.preprocess}): nothing is learned from them.",
+            stacklevel=3,
+        )
 
 
 def corrected(annotations: AnnotationSet, dataset: Dataset) -> tuple[Dataset, int]:

@@ -35,7 +35,8 @@ def load_batches(
     """The training batches of this process: streamed, where the data are shards and no cache is named.
 
     Raises:
-        InputError: for shards of another size than the recipe's, annotations on streamed images, or as by `decode`.
+        InputError: for shards of another size or geometry than the recipe's, annotations on streamed images, or as by
+            `decode`.
     """
     place = (accelerator.device, accelerator.process_index, accelerator.num_processes)
     if data.shards is not None and cache is None:
@@ -46,13 +47,18 @@ def load_batches(
 
 
 def _check_shards(shards: Shards, recipe: Recipe, annotated: AnnotatedImages | None) -> None:
-    manifest, model = shards.manifest, recipe.model
-    if (manifest.size, manifest.channels) != (model.size, model.channels):
+    held, asked = shards.manifest.spec, recipe.model.input_spec
+    if held.shape != asked.shape:
         raise InputError(
-            f"the shards hold images of {manifest.size} pixels and {manifest.channels} channel(s), the recipe asks for "
-            f"{model.size} and {model.channels}. Set model.size={manifest.size} and "
-            f"model.channels={manifest.channels}, or name a folder with --cache, where all of them are "
+            f"the shards hold images of {held.size_text} pixels and {held.channels} channel(s), the recipe asks for "
+            f"{asked.size_text} and {asked.channels}. Set model.size={held.height} and "
+            f"model.channels={held.channels}, or name a folder with --cache, where all of them are "
             "fetched to and fitted."
+        )
+    if held.geometry != asked.geometry:
+        raise InputError(
+            f"the shards hold images that were fitted by {held.preprocess}, the recipe asks for {asked.preprocess}: "
+            f"train with --preprocess {held.preprocess}, or write other shards."
         )
     if annotated is not None:
         raise InputError("annotated images cannot be streamed: name a folder with --cache, to fetch them all first.")

@@ -97,7 +97,7 @@ def train(
     check_annotations(recipe, annotations)
     annotated, annotation_record = None, None
     if annotations is not None:
-        annotated = annotated_images(annotations, train_data, recipe.model.size)
+        annotated = annotated_images(annotations, train_data, recipe.model.input_spec)
         train_data, changed = corrected(annotations, train_data)
         annotation_record = describe(annotated, train_data, changed)
     accelerator = _accelerator(recipe, device)
@@ -158,9 +158,7 @@ def _train_there(
         run.check_finished()
         return
     with accelerator.main_process_first():  # one process decodes, the others find the cache
-        decode = partial(
-            materialize, size=recipe.model.size, channels=recipe.model.channels, directory=cache, progress=True
-        )
+        decode = partial(materialize, spec=recipe.model.input_spec, directory=cache, progress=True)
         batches = load_batches(train_data, recipe, accelerator, decode, cache=cache, annotated=annotated)
         validation_images = decode(validation_data)
     record = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pellucid.models.card import card_input
+from pellucid.models.card import GeometryFields, card_input
 from pellucid.models.registry import create_model
 from pellucid.models.sources.pretrained import load_pretrained
 from pellucid.models.weights import load_trained, read_model_card, weights_file
@@ -22,7 +22,16 @@ REPLACED = ("activation", "batch_norms")
 """What a recipe changes in a network that it fine-tunes; the rest stays as it was trained."""
 
 
-_OF_RECIPE = {"classes", "task", "in_channels", "size", "pretrained", "mean", "std"}  # arguments of create_model
+_OF_RECIPE = {
+    "classes",
+    "task",
+    "in_channels",
+    "size",
+    "geometry",
+    "pretrained",
+    "mean",
+    "std",
+}  # arguments of create_model
 
 
 def build_classifier(settings: ModelSettings, data: Dataset) -> ConvolutionalClassifier:
@@ -38,7 +47,8 @@ def build_classifier(settings: ModelSettings, data: Dataset) -> ConvolutionalCla
         classes=data.classes,
         task=data.task,
         in_channels=settings.channels,
-        size=settings.size,
+        size=(settings.input_spec.height, settings.input_spec.width),
+        geometry=settings.input_spec.geometry,
         pretrained=settings.pretrained is True,
         mean=settings.mean,
         std=settings.std,
@@ -67,8 +77,8 @@ def refuse_of_model(overrides: Iterable[str]) -> None:
 def starting_from(recipe: Recipe, trained: str | Path) -> Recipe:
     """The recipe for a network that was trained before, with its weights.
 
-    Architecture, size, channels and normalisation are the trained network's; the recipe's own activation and number of
-    batch norms are put in (`REPLACED`), all weights are kept, and the head too where the classes are as many.
+    Architecture, size, geometry, channels and normalisation are the trained network's; the recipe's own activation and
+    number of batch norms are put in (`REPLACED`), all weights are kept, and the head too where the classes are as many.
 
     Args:
         recipe: as `load_recipe(…, fine_tuning=True)` gives it.
@@ -87,6 +97,8 @@ def starting_from(recipe: Recipe, trained: str | Path) -> Recipe:
         update={
             "name": card["architecture"]["name"],
             "size": spec.height,
+            "width": None if spec.width == spec.height else spec.width,
+            "geometry": GeometryFields.of(spec.geometry),
             "channels": spec.channels,
             "mean": tuple(card["input"]["mean"]),
             "std": tuple(card["input"]["std"]),

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import tomllib
 import warnings
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pellucid.data.augment import BY_DATA, AugmentOptions
+from pellucid.models.card import GeometryFields
 from pellucid.training.objectives.objective import ObjectiveSettings
 from pellucid.training.robust_check import RobustCheckSettings
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 from pellucid.utils.resources import bundled, find_toml, nearest
 from pellucid.utils.settings import Section, merge, parse_override, validate
 
@@ -28,12 +29,24 @@ class ModelSettings(Section):
 
     name: str = Field("small", description="a name of `pellucid models list`")
     size: int = Field(128, ge=16, le=4096, description="height and width of the images, in pixels")
+    width: int | None = Field(None, ge=16, le=4096, description="where it is not the height, which `size` is then")
+    geometry: GeometryFields = Field(GeometryFields(), description="how an image is brought to that size")
     channels: Literal[1, 3] = Field(1, description="1 for gray, 3 for colour")
     pretrained: bool | str = Field(False, description="true for the bundled weights, or a file or URL")
     sha256: str | None = Field(None, description="checksum of the pretrained weights")
     mean: tuple[float, ...] | None = Field(None, description="normalisation, one value per channel; the network's own")
     std: tuple[float, ...] | None = Field(None, description="the same")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the network, as output_stride")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        self.input_spec  # noqa: B018  # refuses a crop of more than there is
+        return self
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """The images that the network takes."""
+        return InputSpec(self.channels, self.size, self.width or self.size, self.geometry.geometry)
 
 
 class OptimizerSettings(Section):

@@ -127,7 +127,7 @@ def explain(
     return Explanations(
         name_of(model),
         model.classes,
-        model.input_spec.height,
+        model.input_spec.preprocess,
         tuple(names),
         own,
         settings,

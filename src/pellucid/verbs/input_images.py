@@ -13,9 +13,10 @@ from torch import Tensor
 from pellucid.data.class_match import match_classes
 from pellucid.data.dataset import Dataset
 from pellucid.data.decoding.file_pixels import FilePixels, file_pixels, fitted, stacked
-from pellucid.data.decoding.image import fit
+from pellucid.data.decoding.fitting import fit
 from pellucid.data.dicom.file import DicomPixels, is_dicom
 from pellucid.data.dicom.header import read_header
+from pellucid.data.placement import Placement
 from pellucid.data.readers.image_files import IMAGE_KINDS, LeftOut, list_images
 from pellucid.evaluation.training_images import ImageCheck
 from pellucid.types import InputError, check_images
@@ -41,9 +42,9 @@ class InputImage:
         source: where it comes from, for the record.
         title: what it is called in pictures.
         name: of its output files, without suffix; no two share one.
-        picture: uint8, uint16, or float32 in [0, 1], (C, S, S), at the model's size.
+        picture: uint8, uint16, or float32 in [0, 1], (C, H, W), as the model takes it.
         truth: the classes it shows; None where that is not known.
-        shape: height and width in the file.
+        placement: where the image of the file lies in that.
         dicom: what its DICOM file says; None for other files.
         reading: how its file was read.
     """
@@ -52,8 +53,8 @@ class InputImage:
     title: str
     name: str
     picture: Pixels
+    placement: Placement
     truth: list[int] | None = None
-    shape: tuple[int, int] = (0, 0)
     dicom: Header | None = None
     reading: FilePixels | None = None
 
@@ -78,7 +79,7 @@ class InputImages:
 
     @property
     def pixels(self) -> Pixels:
-        """The images as one array (N, C, S, S), in this order in memory too: the last bit of results depends on it."""
+        """The images as one array (N, C, H, W), in this order in memory too: the last bit of results depends on it."""
         return np.ascontiguousarray(joined(self.images))
 
     @property
@@ -93,7 +94,7 @@ class InputImages:
 
 
 def joined(images: Sequence[InputImage]) -> Pixels:
-    """Images of one size as one array (N, C, S, S)."""
+    """Images of one size as one array (N, C, H, W)."""
     pictures = [image.picture for image in images]
     return np.stack(pictures) if pictures[0].dtype == np.float32 else stacked(pictures)
 
@@ -143,9 +144,10 @@ def _from_tensor(model: Model, images: Tensor) -> InputImages:
     pictures = batch.detach().float().cpu().numpy()
     names = [f"image-{i + 1}" for i in range(len(pictures))]
     seen_images = replace(ImageCheck(None, refuse=False).found(), unknown=())
-    shape = (batch.shape[2], batch.shape[3])
+    height, width = batch.shape[2:]
+    placement = Placement.whole(height, width, native=(height, width))
     return InputImages(
-        [InputImage(n, n, n, picture, shape=shape) for n, picture in zip(names, pictures, strict=True)], seen_images
+        [InputImage(n, n, n, picture, placement) for n, picture in zip(names, pictures, strict=True)], seen_images
     )
 
 
@@ -160,8 +162,9 @@ def _from_files(model: Model, files: Sequence[Path], options: Mapping[str, Any])
     for file, header, name in zip(files, headers, names, strict=True):
         pixels = reading.read(file)
         source, title = (str(file), file.name) if header is None else (header.name, header.name)
-        picture = fit(pixels, spec.height, spec.channels)
-        images.append(InputImage(source, title, name, picture, shape=pixels.shape[:2], dicom=header, reading=reading))
+        placement = Placement.of(spec, (pixels.shape[0], pixels.shape[1]))
+        picture = fit(pixels, spec)
+        images.append(InputImage(source, title, name, picture, placement, dicom=header, reading=reading))
     if images:
         check.look_at_files([str(file) for file in files], [image.picture for image in images])
     return InputImages(images, check.found())
@@ -189,11 +192,11 @@ def _from_dataset(
     names = output_names([re.sub(r"[^\w.-]", "_", name) for name in dataset.ids])
     images = []
     for row, name in enumerate(dataset.ids):
-        picture, in_file = fitted(dataset, row, spec.height, spec.channels)
+        picture, placement = fitted(dataset, row, spec)
         file = dataset.files[row].path if dataset.files else None
         header = read_header(file) if file is not None and is_dicom(file) else None
         truth = _present(dataset.targets[row])
-        images.append(InputImage(f"{where}/{name}", name, names[row], picture, truth, in_file, header, reading))
+        images.append(InputImage(f"{where}/{name}", name, names[row], picture, placement, truth, header, reading))
     if images:
         check.look(dataset, [image.picture for image in images])
     return InputImages(images, check.found(), notes, dataset.card.name, dataset.split)

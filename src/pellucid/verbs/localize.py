@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -127,13 +127,11 @@ def localize(
         model, data, limit=limit, seed=seed, cache=cache, allow_training_images=allow_training_images, match=False
     )
     session.check.check_decoding(session.dataset)
-    spec = model.input_spec
     task = localization_task(
         data.card.name,
         session.dataset,
         model.classes,
-        size=spec.height,
-        channels=spec.channels,
+        model.input_spec,
         regions=regions or None,
         cache=cache,
     )
@@ -162,7 +160,9 @@ def localize(
         "images": len(task.images),
         "pairs": len(task.pair_image),
         "training_images": session.seen(),
+        "cut_off": asdict(task.cut_off),
         "thresholds": dict(zip(task.classes, thresholds, strict=True)),
         "seed": seed,
     }
-    return Localization(about, rows, session.warnings, methods=tuple(names))
+    told = (*session.warnings, *filter(None, [task.cut_off.note]))
+    return Localization(about, rows, told, methods=tuple(names))

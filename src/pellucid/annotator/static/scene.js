@@ -40,10 +40,12 @@ export class Scene {
     if (!shown.pixels) return;
     this.layer(this.made("pixels", shown.pixels, shown.levels, windowed), shown, 1);
     const { explanation } = shown;
-    if (explanation?.heat) this.layer(this.made("heat", explanation.picture, explanation.blend, inColour), shown, 1);
+    const { frame } = shown.image;
+    if (explanation?.heat) this.layer(this.made("heat", explanation.picture, explanation.blend, inColour), shown, 1, frame);
     else if (explanation) {
-      this.layer(this.made("moved", explanation.picture, shown.levels, windowed), shown, explanation.blend);
+      this.layer(this.made("moved", explanation.picture, shown.levels, windowed), shown, explanation.blend, frame);
     }
+    if (explanation) this.border(frame, shown);
     for (const mark of shown.marks) this.shape(mark.shape, mark.kind, shown);
     if (shown.draft) this.shape(shown.draft.shape, shown.draft.kind, shown);
     if (shown.cursor) this.cross(toStage(shown.view, shown.cursor), shown.cursor.radius * shown.view.scale);
@@ -58,13 +60,33 @@ export class Scene {
     return canvas;
   }
 
-  /** A picture over the whole image, whatever its own size. */
-  layer(picture, { view, image }, opacity) {
+  /** A picture over the image, or over its part `frame` (x, y, width, height as fractions of it), whatever its own
+   * size. What lies beside the image, as padding does, is not drawn. */
+  layer(picture, { view, image }, opacity, frame = [0, 0, 1, 1]) {
     const context = this.context;
+    const [width, height] = [view.scale * image.width, view.scale * image.height];
+    context.save();
+    context.beginPath();
+    context.rect(view.x, view.y, width, height);
+    context.clip();
     context.globalAlpha = opacity;
     context.imageSmoothingQuality = "high";
-    context.drawImage(picture, view.x, view.y, view.scale * image.width, view.scale * image.height);
-    context.globalAlpha = 1;
+    const [x, y, across, down] = frame;
+    context.drawImage(picture, view.x + x * width, view.y + y * height, across * width, down * height);
+    context.restore();
+  }
+
+  /** A line around what the network sees of the image, where that is not all of it. */
+  border([x, y, across, down], { view, image }) {
+    if (x <= 0 && y <= 0 && x + across >= 1 && y + down >= 1) return;
+    const [left, top] = [Math.max(x, 0), Math.max(y, 0)];
+    const from = toStage(view, { x: left * image.width, y: top * image.height });
+    const width = (Math.min(x + across, 1) - left) * image.width * view.scale;
+    const height = (Math.min(y + down, 1) - top) * image.height * view.scale;
+    const path = new Path2D();
+    path.rect(from.x, from.y, width, height);
+    this.line(this.context, path, CASING, 3, []);
+    this.line(this.context, path, "#fff", 1, [2, 6]);
   }
 
   shape(shape, kind, { view, image }) {

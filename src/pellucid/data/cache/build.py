@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.data.decoding.image import fit, to_bits
+from pellucid.data.decoding.file_pixels import fitted
 from pellucid.types import InputError
 from pellucid.utils.parallel import in_threads
 from pellucid.utils.resources import write_text
@@ -45,10 +45,11 @@ def decode_rows(
     completed: int = 0,
 ) -> Generator[Pixels | InputError]:
     """The images of these rows as the manifest says, decoded in threads and in order; an error for a broken one."""
+    spec = manifest.spec
 
     def one(index: int) -> Pixels | InputError:
         try:
-            return fit(to_bits(dataset.read(rows[index]), manifest.bits), manifest.size, manifest.channels)
+            return fitted(dataset, rows[index], spec)[0]
         except InputError as error:
             return error
 

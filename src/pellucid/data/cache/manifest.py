@@ -7,13 +7,14 @@ import io
 import json
 import os
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self, cast
 
 import numpy as np
+from pydantic import model_validator
 
 from pellucid.data.decoding.checked_pixels import CheckedPixels
 from pellucid.data.decoding.image import DECODE_VERSION
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 from pellucid.utils.parallel import in_threads
 from pellucid.utils.settings import Section, validate
 
@@ -41,7 +42,7 @@ class PixelFile(Section):
 
 
 class Manifest(Section):
-    """The pixels of one part of a dataset at one size: in one file to be mapped, or in many, the shards.
+    """The pixels of one part of a dataset as a network takes them: one file to be mapped, or many, the shards.
 
     Attributes:
         format: of this file.
@@ -50,24 +51,39 @@ class Manifest(Section):
         fingerprint: of that part, when it was decoded.
         images: how many, over all files.
         channels: 1 or 3.
-        size: height and width.
+        height: of the images.
+        width: of the images.
+        preprocess: how they were brought there, as `InputSpec.parse` reads it.
         bits: 8 (uint8) or 16 (uint16).
         decode_version: by which rules the images were decoded.
         files: with the pixels, in the order of the images.
         sources: a hash for every block of its images' files, by size and time of the last change.
     """
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     dataset: str
     split: str
     fingerprint: str
     images: int
     channels: Literal[1, 3]
-    size: int
+    height: int
+    width: int
+    preprocess: str
     bits: Literal[8, 16]
     decode_version: int = DECODE_VERSION
     files: tuple[PixelFile, ...]
     sources: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.spec.height, self.spec.width) != (self.height, self.width):
+            raise ValueError(f"images of {self.height} × {self.width} pixels are not what {self.preprocess} gives")
+        return self
+
+    @property
+    def spec(self) -> InputSpec:
+        """What the images were fitted to."""
+        return InputSpec.parse(self.preprocess, self.channels)
 
     @property
     def dtype(self) -> np.dtype[np.uint8 | np.uint16]:
@@ -77,12 +93,12 @@ class Manifest(Section):
     @property
     def image_bytes(self) -> int:
         """Bytes of one image."""
-        return self.channels * self.size * self.size * self.bits // 8
+        return self.channels * self.height * self.width * self.bits // 8
 
     def header(self, file: PixelFile) -> bytes:
         """How the .npy file begins; the images follow, one after another."""
         stream = io.BytesIO()
-        shape = (file.images, self.channels, self.size, self.size)
+        shape = (file.images, self.channels, self.height, self.width)
         described = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(stream, described)
         return stream.getvalue()
@@ -127,7 +143,7 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
         values = json.loads(text)
     except ValueError as error:
         raise InputError(f"{where}: not a manifest of a cache ({error}).") from error
-    if not isinstance(values, dict) or values.get("format") != 2:
+    if not isinstance(values, dict) or values.get("format") != 3:
         raise InputError(f"{where}: not a manifest of a cache, or one of another version; delete it.")
     manifest = validate(Manifest, values, where)
     hashes = {block.file: block.place + 1 for block in manifest.blocks()}
@@ -159,13 +175,13 @@ def open_manifest(path: Path) -> Manifest | None:
 
 
 def map_pixels(path: Path, manifest: Manifest, index: int = 0) -> Pixels:
-    """One file of a cache as a read-only memory map (n, C, S, S), whose blocks are checked when they are first used."""
+    """One file of a cache as a read-only memory map (n, C, H, W), whose blocks are checked when they are first used."""
     file = manifest.files[index]
     mapped = CheckedPixels(
         path.with_name(file.name),
         manifest.dtype,
         len(manifest.header(file)),
-        (file.images, manifest.channels, manifest.size, manifest.size),
+        (file.images, manifest.channels, manifest.height, manifest.width),
         block=BLOCK,
         hashes=file.sha256,
         advice=f"Delete {path} to have the images decoded anew.",

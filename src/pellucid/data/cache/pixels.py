@@ -1,4 +1,4 @@
-"""The pixels of a dataset at a network's size: decoded once, then in memory or in a memory-mapped file."""
+"""The pixels of a dataset as a network takes them: decoded once, then in memory or in a memory-mapped file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import numpy as np
 
 from pellucid.data.cache.build import NAMED, broken_images, build_cache, decode_rows, source_digests
 from pellucid.data.cache.manifest import Manifest, PixelFile, map_pixels, open_manifest
-from pellucid.data.decoding.image import DECODE_VERSION, check_shape
+from pellucid.data.decoding.file_pixels import check_fitted
+from pellucid.data.decoding.fitting import check_channels
+from pellucid.data.decoding.image import DECODE_VERSION
 from pellucid.types import InputError
 from pellucid.utils.resources import write_text
 
@@ -20,49 +22,48 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pellucid.data.dataset import Dataset
-    from pellucid.types import Pixels
+    from pellucid.types import InputSpec, Pixels
 
 
 def materialize(
     dataset: Dataset,
+    spec: InputSpec,
     *,
-    size: int,
-    channels: int,
     directory: str | Path | None = None,
     progress: bool | Callable[[int, int], None] = False,
     workers: int | None = None,
 ) -> Pixels:
-    """All images of a dataset, (N, channels, size, size), uint8 or uint16 as its `bits` say, decoded in threads.
+    """All images of a dataset, (N, channels, height, width), uint8 or uint16 as its `bits` say, decoded in threads.
 
-    With a directory the array is a read-only memory map of a file there, which the next call with the same images,
-    size and channels opens at once, in any number of processes. It is found by `cache_key` and stands under a
+    With a directory the array is a read-only memory map of a file there, which the next call with the same images and
+    the same `spec` opens at once, in any number of processes. It is found by `cache_key` and stands under a
     temporary name until it is whole; a call after one that was killed goes on where that one stopped.
 
     Args:
         dataset: the images.
-        size: height and width in pixels.
-        channels: 1 for gray, 3 for colour.
+        spec: what they are fitted to: 1 channel (gray) or 3 (colour), height, width and geometry.
         directory: where cache files live (made if need be); None keeps the array in memory.
         progress: True for a progress bar where it takes longer than a second, or a function of (done, count).
         workers: threads; by default two per processor.
 
     Raises:
-        InputError: before any decoding for a size that is not possible, no images, too little free disk or memory
-            (with what is needed and what is free), or a cache whose images have changed since (with the files);
-            later for images that cannot be read (with up to 20 files) or a disk that fills up.
+        InputError: before any decoding for a number of channels that is not possible, no images, too little free disk
+            or memory (with what is needed and what is free), or a cache whose images have changed since (with the
+            files); later for images that cannot be read (with up to 20 files) or a disk that fills up.
 
     Example:
         >>> from pellucid.data.dataset import Dataset, DatasetCard
+        >>> from pellucid.types import InputSpec
         >>> card = DatasetCard("toy", "Toy", "multiclass", ("a",), "", "", "")
         >>> black = lambda i: np.zeros((4, 6), dtype=np.uint8)
         >>> toy = Dataset(card, "test", ("1", "2"), ("1", "2"), np.zeros(2, dtype=np.int64), black)
-        >>> materialize(toy, size=3, channels=1).shape
+        >>> materialize(toy, InputSpec.square(channels=1, size=3)).shape
         (2, 1, 3, 3)
     """
     if directory is None:
-        return _in_memory(dataset, plan(dataset, size=size, channels=channels, name="memory"), progress, workers)
-    path = cache_path(dataset, size=size, channels=channels, directory=directory)
-    planned = plan(dataset, size=size, channels=channels, name=path.stem)
+        return _in_memory(dataset, plan(dataset, spec, name="memory"), progress, workers)
+    path = cache_path(dataset, spec, directory=directory)
+    planned = plan(dataset, spec, name=path.stem)
     return map_pixels(path, ensure_cache(path, dataset, planned, progress=progress, workers=workers))
 
 
@@ -92,9 +93,10 @@ def ensure_cache(
     return manifest
 
 
-def plan(dataset: Dataset, *, size: int, channels: int, name: str, files: int = 1) -> Manifest:
+def plan(dataset: Dataset, spec: InputSpec, *, name: str, files: int = 1) -> Manifest:
     """The manifest of a cache that is yet to be made: `files` files of (but for one) equally many images."""
-    check_shape(size, channels)
+    check_channels(spec.channels)
+    check_fitted(dataset, spec)
     if len(dataset) == 0:
         raise InputError(f"{dataset.card.name}/{dataset.split}: there are no images in this part.")
     shares = [len(part) for part in np.array_split(np.arange(len(dataset)), files)]
@@ -104,20 +106,23 @@ def plan(dataset: Dataset, *, size: int, channels: int, name: str, files: int = 
         split=dataset.split,
         fingerprint=dataset.fingerprint,
         images=len(dataset),
-        channels=1 if channels == 1 else 3,
-        size=int(size),
+        channels=1 if spec.channels == 1 else 3,
+        height=spec.height,
+        width=spec.width,
+        preprocess=spec.preprocess,
         bits=dataset.bits,
         files=tuple(PixelFile(name=f"{n}.npy", images=s) for n, s in zip(names, shares, strict=True)),
     )
 
 
-def cache_key(dataset: Dataset, *, size: int, channels: int) -> str:
-    """What a cache is found by: hash of the images' names and files, size, channels, bits and decoding rules.
+def cache_key(dataset: Dataset, spec: InputSpec) -> str:
+    """What a cache is found by: hash of the images' names and files, of `spec`, bits and decoding rules.
 
     Labels are not in it, as the pixels do not depend on them. Neither are sizes and times of the files: the manifest
     has those, so that a cache whose images changed is noticed and not passed over.
     """
-    digest = hashlib.sha256(f"{dataset.card.name}|{size}|{channels}|{dataset.bits}|{DECODE_VERSION}".encode())
+    fitting = f"{spec.channels}|{spec.preprocess}"
+    digest = hashlib.sha256(f"{dataset.card.name}|{fitting}|{dataset.bits}|{DECODE_VERSION}".encode())
     if dataset.files:
         here = str(Path.cwd())
         for name, file in zip(dataset.ids, dataset.files, strict=True):
@@ -127,11 +132,11 @@ def cache_key(dataset: Dataset, *, size: int, channels: int) -> str:
     return digest.hexdigest()
 
 
-def cache_path(dataset: Dataset, *, size: int, channels: int, directory: str | Path) -> Path:
-    """The manifest of a dataset's cache at one size and number of channels, there or not."""
-    check_shape(size, channels)
-    key = cache_key(dataset, size=size, channels=channels)
-    stem = re.sub(r"[^\w.-]", "_", f"{dataset.card.name}-{dataset.split}-{channels}x{size}x{size}-{key[:16]}")
+def cache_path(dataset: Dataset, spec: InputSpec, *, directory: str | Path) -> Path:
+    """The manifest of the cache of a dataset's images fitted to `spec`, there or not."""
+    check_channels(spec.channels)
+    shape = "x".join(map(str, spec.shape))
+    stem = re.sub(r"[^\w.-]", "_", f"{dataset.card.name}-{dataset.split}-{shape}-{cache_key(dataset, spec)[:16]}")
     return Path(directory).expanduser() / f"{stem}.json"
 
 
@@ -180,7 +185,7 @@ def _in_memory(
 ) -> Pixels:
     name = f"{dataset.card.name}/{dataset.split}"
     try:
-        array: Pixels = np.empty((manifest.images, manifest.channels, manifest.size, manifest.size), manifest.dtype)
+        array: Pixels = np.empty((manifest.images, *manifest.spec.shape), manifest.dtype)
     except MemoryError as error:
         needed = manifest.images * manifest.image_bytes / 1e9
         raise InputError(f"{name}: {needed:.2f} GB do not fit into memory; give a cache directory.") from error

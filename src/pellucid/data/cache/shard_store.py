@@ -92,7 +92,7 @@ class Shards:
         self._lock = threading.Lock()
 
     def fetch(self, index: int) -> Pixels:
-        """One shard, (n, C, S, S), read anew and compared with its hashes.
+        """One shard, (n, C, H, W), read anew and compared with its hashes.
 
         Raises:
             InputError: if it cannot be read, or is not what was written.
@@ -109,7 +109,7 @@ class Shards:
                 f"{self.store.place(file.name)}: not what was written, by its hashes in {self.name}; fetch or write "
                 "both anew."
             )
-        shape = (file.images, self.manifest.channels, self.manifest.size, self.manifest.size)
+        shape = (file.images, self.manifest.channels, self.manifest.height, self.manifest.width)
         return np.frombuffer(body, self.manifest.dtype).reshape(shape)
 
     def image(self, row: int) -> Pixels:

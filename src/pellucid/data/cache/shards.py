@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from pellucid.data.cache.manifest import Manifest
     from pellucid.data.dataset import Splits
+    from pellucid.types import InputSpec
 
 LANES = 8
 """Shards that are read side by side and mixed; a part has a multiple of it, for 1, 2, 4 or 8 processes to share."""
@@ -81,9 +82,8 @@ class ShardIndex(Section):
 def write_shards(
     splits: Splits,
     directory: str | Path,
+    spec: InputSpec,
     *,
-    size: int,
-    channels: int,
     shard_size: int,
     progress: bool | Callable[[int, int], None] = False,
     workers: int | None = None,
@@ -94,7 +94,7 @@ def write_shards(
     multiple of `LANES` where there are images enough.
 
     Raises:
-        InputError: for a wrong size, and as by `materialize`.
+        InputError: for a wrong `shard_size`, and as by `materialize`.
     """
     if shard_size < 1:
         raise InputError(f"a shard holds at least one image; found --shard-size {shard_size}.")
@@ -104,9 +104,9 @@ def write_shards(
     for split, dataset in splits.items():
         card = dataset.card
         count = min(len(dataset), LANES * math.ceil(len(dataset) / (LANES * shard_size)))
-        path = cache_path(dataset, size=size, channels=channels, directory=folder)
+        path = cache_path(dataset, spec, directory=folder)
         path = path.with_name(f"{path.stem}-of-{count}.json")
-        planned = plan(dataset, size=size, channels=channels, name=path.stem, files=count)
+        planned = plan(dataset, spec, name=path.stem, files=count)
         labels = path.with_suffix(".npz")
         manifest = ensure_cache(path, dataset, planned, progress=progress, workers=workers)
         parts[split] = PartIndex(
@@ -209,4 +209,5 @@ def _open_part(store: Store, card: DatasetCard, split: str, part: PartIndex) -> 
         stable_ids=tuple(stable.tolist()),
         decoding=part.decoding,
         options=part.options,
+        fitted=manifest.spec,
     )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pellucid.data.decoding.image import fit, read_image, to_bits
+from pellucid.data.decoding.fitting import fit
+from pellucid.data.decoding.image import read_image, to_bits
 from pellucid.data.dicom.file import DicomPixels, is_dicom, read_dicom
-from pellucid.types import InputError
+from pellucid.data.placement import Placement, is_plain_stretch
+from pellucid.types import Geometry, InputError
+from pellucid.utils.parallel import in_threads
 from pellucid.utils.settings import validate
 
 if TYPE_CHECKING:
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pellucid.data.dataset import Dataset
-    from pellucid.types import Pixels
+    from pellucid.types import InputSpec, Pixels
 
 DEFAULT = "default"
 """In a training record: where no window, or no frame, was chosen."""
@@ -108,10 +112,73 @@ def check_same_decoding(decoding: Mapping[str, int | str], dataset: Dataset, mod
         )
 
 
-def fitted(dataset: Dataset, row: int, size: int, channels: int) -> tuple[Pixels, tuple[int, int]]:
-    """One image of a dataset as a network takes it, (channels, size, size), and its height and width in the file."""
+def fitted(dataset: Dataset, row: int, spec: InputSpec) -> tuple[Pixels, Placement]:
+    """One image of a dataset as a network takes it, (channels, height, width), and where it lies in that.
+
+    Of an image that was fitted before, whose own size nobody knows, places are in what the network takes.
+
+    Raises:
+        InputError: as by `Dataset.read` and `fit`; images that were fitted before, to another geometry.
+    """
+    check_fitted(dataset, spec)
     pixels = dataset.read(row)
-    return fit(to_bits(pixels, dataset.bits), size, channels), (pixels.shape[0], pixels.shape[1])
+    try:
+        whole, native = to_bits(pixels, dataset.bits), (pixels.shape[0], pixels.shape[1])
+        if dataset.fitted is not None and not is_plain_stretch(spec):
+            return fit(whole, replace(spec, geometry=Geometry())), Placement.whole(*native, native=native)
+        return fit(whole, spec), Placement.of(spec, native)
+    except InputError as error:
+        raise InputError(f"{dataset.card.name}/{dataset.split}/{dataset.ids[row]}: {error}") from error
+
+
+def check_fitted(dataset: Dataset, spec: InputSpec) -> None:
+    """Refuse images that were fitted before to what these cannot be made of.
+
+    What was stretched may be stretched to another size; all else has to be the same.
+
+    Raises:
+        InputError: showing both geometries.
+    """
+    before = dataset.fitted
+    if before is None:
+        return
+    same_size = (before.height, before.width) == (spec.height, spec.width)
+    if before.geometry != spec.geometry or not (same_size or is_plain_stretch(spec)):
+        raise InputError(
+            f"{dataset.card.name}/{dataset.split}: its images were fitted by {before.preprocess} when they were "
+            f"written; the model takes {spec.preprocess}, which cannot be made of them. Open the dataset that they "
+            f"were written from, or write them anew with --preprocess {spec.preprocess}."
+        )
+
+
+def placements(dataset: Dataset, spec: InputSpec) -> list[Placement]:
+    """Where each image of a dataset lies in what a network takes.
+
+    Under a plain stretch that is the same for all, and none is read; else every image is, for its height and width.
+
+    Raises:
+        InputError: an image that cannot be read, or images that were fitted before, whose own size is not known.
+    """
+    if is_plain_stretch(spec):
+        return [Placement.of(spec)] * len(dataset)
+
+    def one(row: int) -> Placement:
+        return placement_of(dataset, row, spec)
+
+    return list(in_threads(one, len(dataset), title=f"sizes of {dataset.card.name}/{dataset.split}"))
+
+
+def placement_of(dataset: Dataset, row: int, spec: InputSpec) -> Placement:
+    """Where one image of a dataset lies in what a network takes; see `placements`."""
+    if is_plain_stretch(spec):
+        return Placement.of(spec)
+    if dataset.fitted is not None:
+        raise InputError(
+            f"{dataset.card.name}/{dataset.split}: its images were fitted by {dataset.fitted.preprocess} when they "
+            "were written, and what was cut off is not known: open the dataset that they were written from."
+        )
+    pixels = dataset.read(row)
+    return Placement.of(spec, (pixels.shape[0], pixels.shape[1]))
 
 
 def stacked(pictures: Sequence[Pixels]) -> Pixels:

@@ -1,4 +1,4 @@
-"""From an image file to pixels: decoding, and fitting to the size and channels of a network."""
+"""From an image file to pixels at their native size."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error)
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TURNED = "turned upright, as EXIF or TIFF note it; boxes and masks are taken to be of the upright image"
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 _WHAT_TO_DO = "Fetch the file again, or take it out; `pellucid data check` names every such file."
 
 
@@ -198,62 +197,3 @@ def _drop_alpha(rgba: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     if alpha.min() != alpha.max():
         rgb = ((rgb.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
     return np.ascontiguousarray(rgb)
-
-
-def fit(image: Pixels, size: int, channels: int) -> Pixels:
-    """Fit an image to a network: (H, W) or (H, W, 3) → (channels, size, size), uint8 or uint16 as it was.
-
-    The image is stretched to the square with Pillow's triangle filter, which averages over all source pixels
-    when it shrinks (no aliasing) and never leaves the range of its input. Regions are kept as fractions of
-    width and height, so they follow. Colour to gray: the channel itself where all three are equal, else luma
-    (ITU-R BT.601); gray to colour: three equal channels.
-
-    Raises:
-        InputError: for a size or a number of channels that is not possible, or an image of another shape.
-
-    Example:
-        >>> fit(np.full((2, 4), 7, dtype=np.uint8), size=3, channels=1).tolist()
-        [[[7, 7, 7], [7, 7, 7], [7, 7, 7]]]
-    """
-    check_shape(size, channels)
-    wrong = image.ndim not in {2, 3} or 0 in image.shape or image.shape[2:] not in {(), (3,)}
-    if wrong or image.dtype not in (np.uint8, np.uint16):
-        raise InputError(f"an image must be uint8 or uint16 (H, W) or (H, W, 3); found {image.dtype} {image.shape}.")
-    if channels == 1 and image.ndim == 3:
-        image = _to_gray(image)
-    if image.shape[:2] != (size, size):
-        image = _resize(image, size)
-    if image.ndim == 2:
-        return np.broadcast_to(image, (channels, size, size))
-    return np.moveaxis(image, 2, 0)
-
-
-def check_shape(size: int, channels: int) -> None:
-    """Refuse a size that is not positive and a number of channels other than 1 and 3.
-
-    Raises:
-        InputError: with the value found.
-    """
-    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
-        raise InputError(f"the image size must be a positive whole number of pixels; found {size!r}.")
-    if channels not in {1, 3}:
-        raise InputError(f"images have 1 channel (gray) or 3 (colour); found {channels!r}.")
-
-
-def _resize(image: Pixels, size: int) -> Pixels:
-    if image.dtype == np.uint8:
-        return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
-    if image.ndim == 3:
-        return np.stack([_resize(image[:, :, k], size) for k in range(3)], axis=2)
-    exact = Image.fromarray(image.astype(np.float32))  # Pillow resizes 16 bits as floating point only
-    resized = np.asarray(exact.resize((size, size), Image.Resampling.BILINEAR))
-    return np.asarray(np.clip(np.rint(resized), 0, 65535), dtype=np.uint16)
-
-
-def _to_gray(image: Pixels) -> Pixels:
-    first = image[:, :, 0]
-    if np.array_equal(first, image[:, :, 1]) and np.array_equal(first, image[:, :, 2]):
-        return np.ascontiguousarray(first)
-    if image.dtype == np.uint16:
-        return np.asarray(np.rint(image @ _LUMA), dtype=np.uint16)
-    return np.asarray(Image.fromarray(image).convert("L"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 from pellucid.utils.resources import nearest
 
 if TYPE_CHECKING:
@@ -54,9 +54,10 @@ def target_maps(name: str, before: Tensor) -> Tensor:
 
 
 def _from_file(path: Path, height: int, width: int) -> Tensor:
-    from pellucid.data.decoding.image import fit, read_image
+    from pellucid.data.decoding.fitting import fit
+    from pellucid.data.decoding.image import read_image
 
-    picture = torch.tensor(fit(read_image(path), max(height, width), 1)).double()
+    picture = torch.tensor(fit(read_image(path), InputSpec.square(1, max(height, width)))).double()
     if picture.amin() == picture.amax():
         raise InputError(f"{path} has one brightness everywhere, which is no target map.")
     resized = torch.nn.functional.interpolate(picture[None], size=(height, width), mode="area")

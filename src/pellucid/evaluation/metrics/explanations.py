@@ -9,6 +9,8 @@ import numpy as np
 import torch
 
 from pellucid.data.cache.pixels import materialize
+from pellucid.data.decoding.file_pixels import placements
+from pellucid.data.regions import CutOff
 from pellucid.evaluation.metrics.boxes import SWEEP_THRESHOLDS, PredictedBoxes, heatmap_to_boxes
 from pellucid.evaluation.metrics.heatmap_scores import SCORES, heatmap_scores
 from pellucid.evaluation.metrics.localization import LocalizationInput
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pellucid.data.dataset import Dataset
-    from pellucid.types import Pixels
+    from pellucid.types import InputSpec, Pixels
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,17 @@ class LocalizationTask:
     Attributes:
         name: of the task.
         dataset: the annotated images only, N of them.
-        images: uint8 or uint16 (N, C, S, S).
+        images: uint8 or uint16 (N, C, H, W), as the classifier takes them.
         classes: the localised classes, by name.
         outputs: (C,), the classifier's output of each.
         pair_image: (M,), pairs with a region.
         pair_class: (M,), numbers in `classes`.
-        masks: boolean (M, S, S), the union of the pair's regions.
+        masks: boolean (M, H, W), the union of the pair's regions.
         true_image: (G,), the image of each box.
         true_class: (G,).
-        true_box: (G, 4), x, y, width, height in pixels of the S × S image.
+        true_box: (G, 4), x, y, width, height in pixels of the H × W image.
         has_masks: whether the regions are masks rather than boxes.
+        cut_off: what of them the classifier does not see.
     """
 
     name: str
@@ -62,15 +65,15 @@ class LocalizationTask:
     true_class: npt.NDArray[np.int64]
     true_box: npt.NDArray[np.float64]
     has_masks: bool
+    cut_off: CutOff
 
 
 def localization_task(
     name: str,
     dataset: Dataset,
     classes: Sequence[str],
+    spec: InputSpec,
     *,
-    size: int,
-    channels: int,
     regions: Mapping[str, Sequence[str]] | None = None,
     limit: int | None = None,
     cache: Path | None = None,
@@ -81,15 +84,14 @@ def localization_task(
         name: of the task.
         dataset: images with regions; those without one of the wanted regions are left out.
         classes: the classifier's classes.
-        size: of the classifier's images.
-        channels: of the classifier's images.
+        spec: of the classifier's images.
         regions: class → the region labels that its explanation should fall on; by default, every class
             that the dataset has regions of.
         limit: at most so many annotated images, chosen at random with seed 0.
         cache: folder for decoded images.
 
     Raises:
-        InputError: if the dataset has no regions, or not those asked for.
+        InputError: if the dataset has no regions, or not those asked for, or the classifier sees none of them.
     """
     known_labels = dataset.regions.labels if dataset.regions is not None else ()
     if dataset.regions is None or not known_labels:
@@ -112,34 +114,54 @@ def localization_task(
     every_label = [label for labels in labels_of_class.values() for label in labels]
     rows = sorted({image for image, _ in dataset.regions.pairs(every_label)})
     annotated = dataset.subset(rows).limit(limit)
+    places = placements(annotated, spec)
     assert annotated.regions is not None
-    annotated_regions = annotated.regions
-    at = set(annotated_regions.pairs(every_label))
-    pairs = [
+    at = set(annotated.regions.pairs(every_label))
+    pairs, masks, partly = [], [], 0
+    marked_pairs = [
         (image, number)
         for image in range(len(annotated))
         for number, c in enumerate(names)
         if any((image, label) in at for label in labels_of_class[c])
     ]
+    for image, number in marked_pairs:
+        labels = labels_of_class[names[number]]
+        mask = annotated.regions.mask(image, labels, places[image])
+        if mask.any() or places[image].sees_all:
+            partly += annotated.regions.is_cut(image, labels, places[image])
+            pairs.append((image, number))
+            masks.append(mask)
+    cut_off = CutOff(len(marked_pairs), len(marked_pairs) - len(pairs), partly, spec.preprocess)
+    if not pairs:
+        raise InputError(
+            f"{dataset.card.name}/{dataset.split}: there is nothing to score explanations on. {cut_off.note}"
+        )
+    if cut_off.unseen:  # an image of which no region is left is no image of the task
+        left = sorted({image for image, _ in pairs})
+        annotated, places = annotated.subset(left), [places[row] for row in left]
+        pairs = [(left.index(image), number) for image, number in pairs]
+    annotated_regions = annotated.regions
+    assert annotated_regions is not None
     boxes = [
         (image, number, box)
         for image, number in pairs
         for label in labels_of_class[names[number]]
-        for box in annotated_regions.boxes(image, label, size)
+        for box in annotated_regions.boxes(image, label, places[image])
     ]
     return LocalizationTask(
         name=name,
         dataset=annotated,
-        images=materialize(annotated, size=size, channels=channels, directory=cache),
+        images=materialize(annotated, spec, directory=cache),
         classes=names,
         outputs=np.array([list(classes).index(c) for c in names], dtype=np.int64),
         pair_image=np.array([i for i, _ in pairs], dtype=np.int64),
         pair_class=np.array([c for _, c in pairs], dtype=np.int64),
-        masks=np.stack([annotated_regions.mask(i, labels_of_class[names[c]], size) for i, c in pairs]),
+        masks=np.stack(masks),
         true_image=np.array([i for i, _, _ in boxes], dtype=np.int64),
         true_class=np.array([c for _, c, _ in boxes], dtype=np.int64),
         true_box=np.array([tuple(b) for _, _, b in boxes], dtype=np.float64).reshape(-1, 4),
         has_masks=any(r.mask is not None for r in annotated_regions.items if r.label in every_label),
+        cut_off=cut_off,
     )
 
 

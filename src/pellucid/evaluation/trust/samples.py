@@ -38,8 +38,8 @@ class TrustSamples:
     """Everything that the methods of one network are judged on, on its device; what there is none of says why.
 
     Attributes:
-        images: float32 (N, C, S, S) in [0, 1].
-        pixels: uint8 or uint16 (N, C, S, S), what they were made of.
+        images: float32 (N, C, H, W) in [0, 1].
+        pixels: uint8 or uint16 (N, C, H, W), what they were made of.
         ids: (N,), their names in the dataset.
         patients: (N,).
         targets: int64 (N,), the class explained; see `targets_of`.
@@ -93,22 +93,21 @@ def gather_trust_samples(
     """
     if len(dataset) == 0:
         raise InputError(f"{dataset.card.name}/{dataset.split} holds no images to explain.")
-    sample, shape = dataset.limit(limit, seed=seed), classifier.input_spec
-    images = materialize(sample, size=shape.height, channels=shape.channels, directory=cache, progress=True)
+    sample, spec = dataset.limit(limit, seed=seed), classifier.input_spec
+    images = materialize(sample, spec, directory=cache, progress=True)
     logits = predict(classifier, images)
     check_answers(logits, "its explanations explain nothing", sample.ids)
-    look = {"size": shape.height, "channels": shape.channels, "limit": limit, "cache": cache}
     place: LocalizationTask | str
     shortcut: ShortcutTask | str
     mosaics: Mosaics | str
     try:
-        place = localization_task(dataset.card.name, dataset, classifier.classes, **look)  # type: ignore[arg-type]
+        place = localization_task(dataset.card.name, dataset, classifier.classes, spec, limit=limit, cache=cache)
     except InputError as error:
         place = str(error)
     try:
         if finding is None:
             raise InputError("the images hold no planted shortcut whose finding is known (phantom: shortcut=FINDING).")
-        shortcut = shortcut_task(dataset, finding, classifier.classes, **look)  # type: ignore[arg-type]
+        shortcut = shortcut_task(dataset, finding, classifier.classes, spec, limit=limit, cache=cache)
     except InputError as error:
         shortcut = str(error)
     if dataset.task != "multiclass":

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from pellucid.data.cache.pixels import materialize
+from pellucid.data.decoding.file_pixels import placements
 from pellucid.data.readers.phantom.scene import SHORTCUT_LABEL
 from pellucid.evaluation.trust.faithfulness import target_scores
 from pellucid.evaluation.trust.marked_images import MarkedImages
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pellucid.data.dataset import Dataset
-    from pellucid.types import Classifier, Pixels
+    from pellucid.types import Classifier, InputSpec, Pixels
 
 RING = 3  # pixels around a region that its filling is taken from
 
@@ -60,9 +61,8 @@ def shortcut_task(
     dataset: Dataset,
     finding: str,
     classes: tuple[str, ...],
+    spec: InputSpec,
     *,
-    size: int,
-    channels: int,
     limit: int | None = None,
     cache: Path | None = None,
 ) -> ShortcutTask:
@@ -72,8 +72,7 @@ def shortcut_task(
         dataset: a phantom with a planted shortcut, best its test part, where the two are independent.
         finding: the one that the marker goes with in training.
         classes: of the classifier.
-        size: of the classifier's images.
-        channels: of the classifier's images.
+        spec: of the classifier's images.
         limit: at most so many images, chosen at random with seed 0.
         cache: folder for decoded images.
 
@@ -93,13 +92,19 @@ def shortcut_task(
         raise InputError(f"no image shows both {finding} and the marker: take more images.")
     both = dataset.subset(rows).limit(limit)
     assert both.regions is not None
-    regions = both.regions
+    regions, places = both.regions, placements(both, spec)
     masks = {
-        label: np.stack([regions.mask(i, label, size) for i in range(len(both))]) for label in (finding, SHORTCUT_LABEL)
+        label: np.stack([regions.mask(i, label, place) for i, place in enumerate(places)])
+        for label in (finding, SHORTCUT_LABEL)
     }
+    if not all(mask.any((1, 2)).all() for mask in masks.values()):
+        raise InputError(
+            f"the marker, or {finding}, lies outside what the network sees of some images ({spec.preprocess}): a "
+            "shortcut can be judged only where both are seen. Take a network that sees whole images."
+        )
     return ShortcutTask(
         both,
-        materialize(both, size=size, channels=channels, directory=cache),
+        materialize(both, spec, directory=cache),
         both.patients,
         classes.index(finding),
         masks[finding],

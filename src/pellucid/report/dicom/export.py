@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from pellucid.data.dicom.file import open_dicom
 from pellucid.data.dicom.header import Spacing, read_header
-from pellucid.explainers.explanation import upsample
+from pellucid.data.placement import Placement
 from pellucid.explainers.registry import is_fine
 from pellucid.report.dicom.picture import picture_of
 from pellucid.report.pictures.heat_boxes import HOT, boxes_of, hot_region
@@ -93,14 +92,18 @@ class DicomWriter:
                 image.SliceThickness = 1  # a projection has none, but readers such as highdicom want a number
         return DicomWriter(path, image, spacing, model)
 
-    def write(self, maps: Maps, pixels: Pixels, folder: Path, name: str) -> list[dict[str, Any]]:
+    def write(
+        self, maps: Maps, pixels: Pixels, folder: Path, name: str, placement: Placement | None = None
+    ) -> list[dict[str, Any]]:
         """Write a parametric map and a picture for each heat map, and a segmentation for each method with regions.
 
         Args:
-            maps: heat maps (S, S) by class and method; they are stretched over the image.
+            maps: heat maps (h, w) by class and method, over what the network takes.
             pixels: the image as `read_dicom` gives it.
             folder: where to.
             name: the files' names begin so. It must tell nothing of the patient.
+            placement: where the image lies in what the network takes; None where it is stretched over all of it. What
+                the network did not see is padding in the parametric map, and dark in the picture.
 
         Returns:
             File, kind, class and method of each object.
@@ -117,7 +120,8 @@ class DicomWriter:
         rows: list[dict[str, Any]] = []
         try:
             with _quiet():
-                for number, (kind, class_name, method, dicom_object) in enumerate(self._objects(maps, pixels), start=1):
+                objects = self._objects(maps, pixels, placement)
+                for number, (kind, class_name, method, dicom_object) in enumerate(objects, start=1):
                     words = [re.sub(r"[^\w.+-]", "_", word) for word in (kind, method, class_name) if word]
                     file = "-".join((name, f"{number:02d}", *words)) + ".dcm"  # no two classes share a number
                     with whole_file(folder / file) as temporary:
@@ -138,21 +142,26 @@ class DicomWriter:
             ) from error
         return rows
 
-    def _objects(self, maps: Maps, pixels: Pixels) -> Iterator[tuple[str, str, str, DicomObject]]:
+    def _objects(
+        self, maps: Maps, pixels: Pixels, placement: Placement | None
+    ) -> Iterator[tuple[str, str, str, DicomObject]]:
         """Kind, class and method of each object, and the object; one at a time, as they are large."""
         shape = (int(self.image.Rows), int(self.image.Columns))
+        frame = next((heat.shape for heat in maps.values()), (1, 1))
+        place = placement or Placement.whole(frame[0], frame[1], native=shape)
         series = {kind: _uid() for kind in SERIES}
         for number, ((class_name, method), heat) in enumerate(maps.items(), start=1):
-            stretched = upsample(torch.from_numpy(np.asarray(heat, dtype=np.float32))[None], shape)[0].numpy()
+            on_image = place.map_to_native(heat).astype(np.float32)
             about = self._about(method, class_name)
-            yield "map", class_name, method, self._map(stretched, about, series["map"], number)
-            boxes = [b.box for b in boxes_of({(class_name, method): heat}, shape, [HOT])]
+            yield "map", class_name, method, self._map(on_image, about, series["map"], number)
+            boxes = [b.box for b in boxes_of({(class_name, method): heat}, place, [HOT])]
             words = [NOT_FOR_DIAGNOSIS, f"{method} of {class_name}"]
-            picture = picture_of(pixels, stretched, method, boxes, words)
+            words += [] if place.sees_all else ["dark: not seen by the network"]
+            picture = picture_of(pixels, on_image, method, boxes, words)
             yield "picture", class_name, method, self._picture(picture, about, series["picture"], number)
         for number, method in enumerate(dict.fromkeys(m for _, m in maps if not is_fine(m)), start=1):
             of_method = {key: heat for key, heat in maps.items() if key[1] == method}
-            segmentation = self._segmentation(of_method, method, shape, series["boxes"], number)
+            segmentation = self._segmentation(of_method, method, place, series["boxes"], number)
             if segmentation is not None:
                 yield "boxes", "", method, segmentation
 
@@ -177,7 +186,10 @@ class DicomWriter:
         import highdicom as hd
         from pydicom.sr.codedict import codes
 
-        low, high = float(heat.min()), float(heat.max())
+        unseen = np.isnan(heat)
+        low, high = float(np.nanmin(heat)), float(np.nanmax(heat))
+        padding = np.float32(low - max(high - low, 1))  # a value that the map has not
+        heat = np.where(unseen, padding, heat)
         mapping = hd.pm.RealWorldValueMapping(
             lut_label="HEAT", lut_explanation=about[:64], unit=codes.UCUM.NoUnits, value_range=(low, high)
         )
@@ -188,23 +200,24 @@ class DicomWriter:
             content_description=about[:64], content_label="HEAT_MAP", content_qualification="RESEARCH",
             image_flavor="STATIC", **self._common("map", series, number), **self._equipment(),
         )  # fmt: skip
+        if unseen.any():
+            parametric_map.FloatPixelPaddingValue = float(padding)
+            about = f"{about}. {100 * unseen.mean():.0f} % of the image was not seen by the network and is padding"
         return self._marked(parametric_map, about)
 
-    def _segmentation(
-        self, maps: Maps, method: str, shape: tuple[int, int], series: str, number: int
-    ) -> DicomObject | None:
+    def _segmentation(self, maps: Maps, method: str, place: Placement, series: str, number: int) -> DicomObject | None:
         import highdicom as hd
         from pydicom.sr.codedict import codes
 
         labels: list[str] = []
         masks: list[npt.NDArray[np.bool_]] = []
         for (class_name, _), heat in maps.items():
-            region = hot_region(heat, shape)
+            region = hot_region(heat, place)
             if region.any():
                 labels.append(f"{class_name}: region")
                 masks.append(region)
-        for box_of_class in boxes_of(maps, shape, [HOT]):
-            box, mask = box_of_class.box, np.zeros(shape, dtype=bool)
+        for box_of_class in boxes_of(maps, place, [HOT]):
+            box, mask = box_of_class.box, np.zeros(place.native or (0, 0), dtype=bool)
             mask[round(box.y) : round(box.y + box.height), round(box.x) : round(box.x + box.width)] = True
             nth = 1 + sum(label.startswith(f"{box_of_class.class_name}: box") for label in labels)
             if mask.any() and nth <= MOST_BOXES:

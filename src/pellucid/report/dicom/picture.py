@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from pellucid.types import Box, Pixels
 
 
+UNSEEN = 0.4
+"""How bright the image is where the network did not see it."""
+
+
 def picture_of(
     pixels: Pixels, heat: npt.NDArray[np.floating], method: str, boxes: Sequence[Box], words: Sequence[str]
 ) -> npt.NDArray[np.uint8]:
@@ -28,17 +32,19 @@ def picture_of(
 
     Args:
         pixels: the image, (H, W) or (H, W, 3).
-        heat: the map, (H, W).
+        heat: the map, (H, W); NaN where the network did not see the image, which is drawn dark there.
         method: which says how the map is scaled and coloured.
         boxes: in pixels of the image; drawn as outlines.
         words: lines at the top left, on black.
     """
     eight_bit = to_bits(pixels, 8)
     gray = eight_bit if eight_bit.ndim == 3 else np.repeat(eight_bit[..., None], 3, axis=2)
-    values, colours = placed(heat, method)
+    seen = np.isfinite(heat)
+    values, colours = placed(heat[seen], method)
     coloured = colormaps[colours](values)[..., :3] * 255
-    weight = 1.0 if is_fine(method) else OVER * (strength(values, method) if is_signed(method) else 1)
-    mixed = gray * (1 - np.asarray(weight)[..., None]) + coloured * np.asarray(weight)[..., None]
+    weight = np.asarray(1.0 if is_fine(method) else OVER * (strength(values, method) if is_signed(method) else 1))
+    mixed = gray * UNSEEN
+    mixed[seen] = gray[seen] * (1 - weight[..., None]) + coloured * weight[..., None]
     picture = Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8))
     draw = ImageDraw.Draw(picture)
     line = max(1, round(max(picture.size) / 400))

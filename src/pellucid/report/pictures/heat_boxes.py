@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from pellucid.data.placement import Placement
+
 HOT = max(WANG_THRESHOLDS)
 """From here on, of 0 to 255, a map counts as hot where one region is shown."""
 
@@ -40,7 +42,7 @@ class FoundBox:
 
 def boxes_of(
     maps: Mapping[tuple[str, str], npt.NDArray[np.floating]],
-    shape: tuple[int, int],
+    placement: Placement,
     thresholds: Sequence[float] = WANG_THRESHOLDS,
 ) -> list[FoundBox]:
     """The boxes of an image's heat maps, as `heatmap_to_boxes` draws them, the largest of each map first.
@@ -48,14 +50,15 @@ def boxes_of(
     Maps that are too fine to have regions have none.
 
     Args:
-        maps: heat maps (S, S) by class and method.
-        shape: height and width of the image, which the maps are stretched over.
+        maps: heat maps (h, w) by class and method, over what the network takes.
+        placement: where the image lies in that, and its own height and width. Boxes on padding are left out.
         thresholds: of maps scaled to 0 to 255.
 
     Example:
+        >>> from pellucid.data.placement import Placement
         >>> heat = np.zeros((4, 4))
         >>> heat[1, 2] = 1
-        >>> boxes_of({("Mass", "cam"): heat}, (40, 80), [180])[0].box
+        >>> boxes_of({("Mass", "cam"): heat}, Placement.whole(4, 4, native=(40, 80)), [180])[0].box
         Box(x=40.0, y=10.0, width=20.0, height=10.0)
     """
     boxes = []
@@ -63,22 +66,21 @@ def boxes_of(
         if is_fine(method):
             continue
         predicted = heatmap_to_boxes(heat[None], thresholds)
-        down, across = shape[0] / heat.shape[0], shape[1] / heat.shape[1]
-        scale = np.array([across, down, across, down])
+        over_map = placement.at(*heat.shape)
+        native = [over_map.to_native(Box(*map(float, box))) for box in predicted.boxes]
+        inside = [over_map.cut_native(box) for box in native]
         own = [
-            FoundBox(class_name, method, float(t), Box(*(float(v) for v in box * scale)))
-            for t, box in zip(predicted.threshold, predicted.boxes, strict=True)
+            FoundBox(class_name, method, float(t), box)
+            for t, box in zip(predicted.threshold, inside, strict=True)
+            if box is not None
         ]
         boxes += sorted(own, key=lambda one: (one.threshold, -one.box.area))
     return boxes
 
 
-def hot_region(heat: npt.NDArray[np.floating], shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """The pixels of an image of this height and width where a heat map is at least `HOT`, boolean (H, W)."""
-    hot = scaled(heat) * 255 >= HOT
-    rows = (np.arange(shape[0]) + 0.5) * heat.shape[0] / shape[0]
-    columns = (np.arange(shape[1]) + 0.5) * heat.shape[1] / shape[1]
-    return np.asarray(hot[np.ix_(rows.astype(int), columns.astype(int))])
+def hot_region(heat: npt.NDArray[np.floating], placement: Placement) -> npt.NDArray[np.bool_]:
+    """The image's own pixels where a heat map is at least `HOT`, boolean (H, W); none that the network did not see."""
+    return np.asarray(placement.cells_to_native(scaled(heat) * 255 >= HOT), dtype=np.bool_)
 
 
 def box_rows(

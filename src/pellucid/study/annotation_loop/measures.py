@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.study.config import StudyConfig
     from pellucid.study.runs import PlannedRun
-    from pellucid.types import Pixels
+    from pellucid.types import InputSpec, Pixels
 
 
 @dataclass(frozen=True)
@@ -72,17 +72,16 @@ def prepare_loop_data(
     study: StudyConfig,
     root: Path | None,
     telling: Dataset,
+    spec: InputSpec,
     *,
-    size: int,
-    channels: int,
     limit: int | None,
     cache: Path | None,
 ) -> LoopData:
     """Open and decode what the networks are judged on; `telling` is the validation part."""
-    test = prepare_evaluation_data(study, root, size=size, channels=channels, limit=limit, cache=cache)
-    images = materialize(telling, size=size, channels=channels, directory=cache, progress=True)
+    test = prepare_evaluation_data(study, root, spec, limit=limit, cache=cache)
+    images = materialize(telling, spec, directory=cache, progress=True)
     finding = str(study.data.options["shortcut"])
-    shortcut = shortcut_task(test.test, finding, test.test.classes, size=size, channels=channels, cache=cache)
+    shortcut = shortcut_task(test.test, finding, test.test.classes, spec, cache=cache)
     return LoopData(test, telling, images, shortcut)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from pellucid.data.cache.pixels import materialize
+from pellucid.data.placement import is_plain_stretch
 from pellucid.models.weights import load_trained
 from pellucid.report.pages.annotation_loop import write_loop_report
 from pellucid.study.annotation_loop.config import BASE
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pellucid.study.annotation_loop.config import Acquisition, LoopSettings
     from pellucid.study.annotation_loop.measures import LoopData, Measured
     from pellucid.study.config import StudyConfig
+    from pellucid.types import InputSpec
 
 Item = TypeVar("Item")
 
@@ -72,10 +74,9 @@ class LoopContext:
         return str(self.study.data.options["shortcut"])
 
     @property
-    def shape(self) -> dict[str, int]:
-        """Size and channels of the networks' images."""
-        model = self.base(self.study.seeds[0]).recipe.model
-        return {"size": model.size, "channels": model.channels}
+    def spec(self) -> InputSpec:
+        """What the networks take."""
+        return self.base(self.study.seeds[0]).recipe.model.input_spec
 
     @cached_property
     def splits(self) -> Splits:
@@ -85,8 +86,9 @@ class LoopContext:
     @cached_property
     def training(self) -> Dataset:
         """The training part, read from what was decoded, so that no subset of it is decoded again."""
-        size, channels = self.shape["size"], self.shape["channels"]
-        pixels = materialize(self.splits["train"], size=size, channels=channels, directory=self.cache)
+        if not is_plain_stretch(self.spec):  # marks are of whole images
+            return self.splits["train"]
+        pixels = materialize(self.splits["train"], self.spec, directory=self.cache)
         gray = pixels.shape[1] == 1
         return replace(
             self.splits["train"],
@@ -97,7 +99,7 @@ class LoopContext:
     def data(self) -> LoopData:
         """What the networks are judged on."""
         telling = self.splits["validation"]
-        return prepare_loop_data(self.study, self.root, telling, **self.shape, limit=self.limit, cache=self.cache)
+        return prepare_loop_data(self.study, self.root, telling, self.spec, limit=self.limit, cache=self.cache)
 
     def base(self, seed: int) -> PlannedRun:
         """The run of the network that cheats."""

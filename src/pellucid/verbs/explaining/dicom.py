@@ -39,7 +39,7 @@ class DicomOutput:
         """Write the objects of an image to a folder; what explain.json says of them."""
         writer, how = self._writers[image.name], image.reading or DicomPixels()
         pixels = read_dicom(writer.path, window=how.window, frame=how.frame)  # as the network saw it
-        return writer.write(maps, pixels, folder, image.name)
+        return writer.write(maps, pixels, folder, image.name, image.placement)
 
 
 def dicom_output(output: str, model: Model, images: Sequence[InputImage], heat: Sequence[str]) -> DicomOutput | None:
@@ -76,4 +76,4 @@ def found_boxes(image: InputImage, maps: Maps) -> list[dict[str, Any]]:
     """The rows of boxes.csv of an image."""
     spacing = None if image.dicom is None else image.dicom.spacing
     between = None if spacing is None else (spacing.row, spacing.column)
-    return box_rows(boxes_of(maps, image.shape), image.source, between, "" if spacing is None else spacing.source)
+    return box_rows(boxes_of(maps, image.placement), image.source, between, "" if spacing is None else spacing.source)

@@ -71,7 +71,7 @@ class Explanations(Result):
     Attributes:
         model: what the model is called.
         classes: the K names.
-        size: height of its input.
+        preprocess: how its images are fitted, as `InputSpec.parse` reads it.
         methods: of explanation, in the order asked for.
         options: that each heat map was given.
         adversarial: how images were moved; None where they were not.
@@ -85,7 +85,7 @@ class Explanations(Result):
     name: ClassVar[str] = "explain"
     model: str
     classes: tuple[str, ...]
-    size: int
+    preprocess: str
     methods: tuple[str, ...]
     options: Mapping[str, Mapping[str, Any]]
     adversarial: AdversarialSettings | None
@@ -193,7 +193,7 @@ class Explanations(Result):
         return paths
 
     def _about(self) -> dict[str, Any]:
-        about: dict[str, Any] = {"model": self.model, "methods": list(self.methods), "size": self.size}
+        about: dict[str, Any] = {"model": self.model, "methods": list(self.methods), "preprocess": self.preprocess}
         about["training_images"] = self.inputs.seen_images.to_json()
         if self.options:
             about["options"] = {method: own for method, own in self.options.items() if own}
