@@ -271,11 +271,16 @@ def test_marks_of_people_lie_where_the_image_does(spec, native, at, radius):
     assert found[distance < radius - reach].all()
     assert not found[distance > radius + reach].any() or (found.sum() <= 2 and not (distance < radius).any())
     low, high = (np.clip(np.array(at) + sign * radius, 0, 1) for sign in (-1, 1))
+    corners_of = ((low[0], high[0]), (low[1], high[1]))
     across, down = np.abs(x - np.clip(x, low[0], high[0])), np.abs(y - np.clip(y, low[1], high[1]))
     frame = (down[:, None] == 0) & (across[None] == 0)
+    far = [
+        np.abs(side[:, None] - np.array(ends)).min(1) > 1e-9 for side, ends in ((y, corners_of[1]), (x, corners_of[0]))
+    ]
+    decided = np.outer(*far)  # no centre on the outline itself, where rounding decides
     box = shape_mask(Rectangle(low[0], low[1], high[0] - low[0], high[1] - low[1]), placement)
-    if frame.any():
-        np.testing.assert_array_equal(box, frame)
+    if (frame & decided).any():
+        np.testing.assert_array_equal(box[decided], frame[decided])
     else:
         assert box.sum() <= max(spec.height, spec.width)
     corners = ((low[0], low[1]), (high[0], low[1]), (high[0], high[1]), (low[0], high[1]))
