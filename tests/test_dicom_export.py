@@ -112,9 +112,9 @@ def test_parametric_maps_hold_the_heat_maps(written):
     for item, made in objects(written, "map"):
         expected = upsample(torch.from_numpy(maps[f"{item['class']}|{item['method']}"])[None], (ROWS, COLUMNS))[0]
         assert made.SOPClassUID == pydicom.uid.ParametricMapStorage
-        np.testing.assert_array_equal(made.pixel_array, expected.numpy())
+        np.testing.assert_allclose(made.pixel_array, expected.numpy(), rtol=1e-4, atol=1e-6)
         again = hd.imread(out / item["file"])
-        np.testing.assert_allclose(again.get_frames()[0], expected.numpy(), rtol=1e-6)
+        np.testing.assert_allclose(again.get_frames()[0], expected.numpy(), rtol=1e-4, atol=1e-6)
         shared = made.SharedFunctionalGroupsSequence[0]
         assert list(shared.PixelMeasuresSequence[0].PixelSpacing) == [0.2, 0.1]
         assert list(shared.PlaneOrientationSequence[0].ImageOrientationPatient) == [1, 0, 0, 0, 0, -1]  # L\F
