@@ -44,9 +44,9 @@ def three_pictures(model: Model, answers: Answers, pixels: Pixels, method: str |
         row, number = right
         caption = f"{_name(answers, row)}: says {_said(answers, row, number)}, and is right."
         groups.append(Shown("Surest, and right", caption, _with_map(model, answers, pixels, row, number, method)))
-    image, said, _ = answers.wrong
+    image, answer, _ = answers.wrong
     if len(image):
-        row, number = int(image[0]), int(said[0])
+        row, number = int(image[0]), int(answer[0])
         caption = f"{_name(answers, row)}: says {_said(answers, row, number)}; {_truth(answers, row, number)}."
         groups.append(Shown("Surest, and wrong", caption, _with_map(model, answers, pixels, row, number, method)))
         groups.append(_would_see(model, answers, pixels, row, number))
@@ -55,9 +55,9 @@ def three_pictures(model: Model, answers: Answers, pixels: Pixels, method: str |
 
 def surest_and_wrong(answers: Answers, pixels: Pixels) -> list[WrongAnswer]:
     """The wrong decisions that it is surest about, each on another image."""
-    image, said, _ = answers.wrong
+    image, answer, _ = answers.wrong
     _, first = np.unique(image, return_index=True)
-    pairs = [(int(image[r]), int(said[r])) for r in np.sort(first)[:SUREST]]
+    pairs = [(int(image[r]), int(answer[r])) for r in np.sort(first)[:SUREST]]
     return [
         WrongAnswer(
             _name(answers, row),
@@ -100,12 +100,12 @@ def _would_see(model: Model, answers: Answers, pixels: Pixels, row: int, number:
     else:
         aim, raised = number, bool(dataset.targets[row, number] == 1)
     batch = _batch(model, pixels, row)
-    moved = adversarial(model, batch, aim, rho=RHO, direction="raise" if raised else "lower")
-    before, after = batch[0].cpu().numpy(), moved.maps[0].float().cpu().numpy()
+    explanation = adversarial(model, batch, aim, rho=RHO, direction="raise" if raised else "lower")
+    before, after = batch[0].cpu().numpy(), explanation.maps[0].float().cpu().numpy()
     name = readable(dataset.classes[aim])
-    change = f"{percent(float(moved.confidence_before[0]))} → {percent(float(moved.confidence[0]))}"
+    change = f"{percent(float(explanation.confidence_before[0]))} → {percent(float(explanation.confidence[0]))}"
     caption = (
-        f"The same image, changed by a root mean square of {float(moved.rms[0]):.2g} until it is as "
+        f"The same image, changed by a root mean square of {float(explanation.rms[0]):.2g} until it is as "
         f"{'sure' if raised else 'unsure'} of {name} as it can be made ({change}). Where it has learnt what people "
         "look for, the change shows it; noise says that it decides by something else."
     )

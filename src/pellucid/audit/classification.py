@@ -61,11 +61,11 @@ class Answers:
     @property
     def decided(self) -> FloatArray:
         """(N, K) of 0 and 1, NaN without an answer: one class per image, or every label from its threshold on."""
-        chosen = decisions(self.logits, self.dataset.task, self.thresholds)
+        class_numbers = decisions(self.logits, self.dataset.task, self.thresholds)
         if self.dataset.task == "multilabel":
-            return chosen
-        found = np.asarray(chosen[:, None] == np.arange(self.logits.shape[1]), dtype=np.float64)
-        return np.where(np.isnan(chosen)[:, None], np.nan, found)
+            return class_numbers
+        is_decided = np.asarray(class_numbers[:, None] == np.arange(self.logits.shape[1]), dtype=np.float64)
+        return np.where(np.isnan(class_numbers)[:, None], np.nan, is_decided)
 
     @property
     def wrong(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray]:
@@ -76,9 +76,9 @@ class Answers:
         """
         chances, truth = self.probabilities, self.dataset.targets
         if self.dataset.task == "multiclass":
-            chosen = decisions(self.logits, "multiclass")
-            image = np.flatnonzero(~np.isnan(chosen) & (chosen != truth))
-            number = chosen[image].astype(np.int64)
+            class_numbers = decisions(self.logits, "multiclass")
+            image = np.flatnonzero(~np.isnan(class_numbers) & (class_numbers != truth))
+            number = class_numbers[image].astype(np.int64)
             sure = chances[image, number]
         else:
             decided = self.decided
@@ -133,9 +133,9 @@ def classify(answers: Answers, use: Use, draws: Bootstrap) -> Classification:
     rows += _calibration_rows(answers, calibrated, draws)
     confused, shares = None, list[Replicates]()
     if dataset.task == "multiclass":
-        chosen = decisions(answers.logits, "multiclass")
-        confused = confusion(chosen, dataset.targets, len(dataset.classes))
-        shares = shares_confused(confused, confused.most_confused(CONFUSED), chosen, dataset.targets, draws)
+        class_numbers = decisions(answers.logits, "multiclass")
+        confused = confusion(class_numbers, dataset.targets, len(dataset.classes))
+        shares = shares_confused(confused, confused.most_confused(CONFUSED), class_numbers, dataset.targets, draws)
     return Classification(rows, calibrated, confused, shares, draws.resamples, constant_accuracy(dataset))
 
 
@@ -149,11 +149,11 @@ def constant_accuracy(dataset: Dataset) -> float:
         True
     """
     truth = one_hot(dataset)
-    known = ~np.isnan(truth)
+    is_known = ~np.isnan(truth)
     if dataset.task == "multiclass":
         return float(truth.mean(0).max())
     present = np.nansum(truth, axis=0)
-    return float(np.maximum(present, known.sum(0) - present).sum() / known.sum()) if known.any() else math.nan
+    return float(np.maximum(present, is_known.sum(0) - present).sum() / is_known.sum()) if is_known.any() else math.nan
 
 
 def thresholds_suggested(dataset: Dataset, use: Use) -> list[float]:
@@ -215,9 +215,9 @@ def _reliability(answers: Answers, draws: Bootstrap) -> Reliability:
 def _prevalence(dataset: Dataset) -> FloatArray:
     """The share of each class among the images of which it is known; NaN where it is known of none."""
     truth = one_hot(dataset)
-    known = (~np.isnan(truth)).sum(0)
-    shares: FloatArray = np.full(len(known), np.nan)
-    np.divide(np.nansum(truth, axis=0), known, out=shares, where=known > 0)
+    counts = (~np.isnan(truth)).sum(0)
+    shares: FloatArray = np.full(len(counts), np.nan)
+    np.divide(np.nansum(truth, axis=0), counts, out=shares, where=counts > 0)
     return shares
 
 

@@ -58,15 +58,15 @@ def _times(model: nn.Module, pixels: Pixels) -> tuple[float, float]:
     """Seconds of a forward pass and of a gradient with respect to one image."""
     images = as_pixels(pixels[:TRIED], device_of(model))
     with frozen(model), torch.enable_grad():
-        taken = []
+        seconds = []
         for warm in (True, False):
             started = time.monotonic()
             with torch.no_grad():
                 logits = model(images)
             middle = time.monotonic()
-            moved = images.clone().requires_grad_()
+            points = images.clone().requires_grad_()
             targets = logits.argmax(1) if logits.shape[1] > 1 else logits.sigmoid().round()
-            torch.autograd.grad(task_loss(model(moved), targets), moved)
+            torch.autograd.grad(task_loss(model(points), targets), points)
             if not warm:
-                taken = [middle - started, time.monotonic() - middle]
-    return taken[0] / len(images), taken[1] / len(images)
+                seconds = [middle - started, time.monotonic() - middle]
+    return seconds[0] / len(images), seconds[1] / len(images)

@@ -55,11 +55,11 @@ def model_card(results: Mapping[str, Any]) -> list[Field]:
     Args:
         results: of the audit, as audit.json has them, with its verdict.
     """
-    known = _Known(results)
+    facts = _Known(results)
     fields = []
     for source, items in ((CLAIM, _CLAIM), (ANNEX, _ANNEX)):
         for item, title, answer in items:
-            text, reason = ("", answer) if isinstance(answer, str) else answer(known)
+            text, reason = ("", answer) if isinstance(answer, str) else answer(facts)
             fields.append(Field(source, item, title, text, "" if text else reason))
     return fields
 
@@ -104,7 +104,7 @@ class _Known:
 
     def __init__(self, results: Mapping[str, Any]) -> None:
         self.results, self.facts = results, results["facts"]
-        self.book = ResultsIndex(results)
+        self.index = ResultsIndex(results)
 
     def fact(self, *names: str) -> str:
         """Facts of part 1 as sentences."""
@@ -168,13 +168,15 @@ class _Known:
         return text, "The model does not carry how it was trained."
 
     def metrics(self) -> Answer:
-        rows = [r for r in self.book.results["rows"] if r["section"] in ("classification", "calibration", "robustness")]
+        rows = [
+            r for r in self.index.results["rows"] if r["section"] in ("classification", "calibration", "robustness")
+        ]
         names = list(dict.fromkeys(metric(r["metric"]).label for r in rows))
         return f"{', '.join(names)}; sensitivity and specificity at two thresholds.", ""
 
     def statistics(self) -> Answer:
         resamples = self.results["classification"]["resamples"]
-        return f"95 % intervals from {resamples:,} bootstrap resamples of the {self.book.sampled}.", ""
+        return f"95 % intervals from {resamples:,} bootstrap resamples of the {self.index.sampled}.", ""
 
     def robustness(self) -> Answer:
         texts = [s["text"] for s in self.results["verdict"]["statements"] if s["part"] == "attack"]
@@ -189,12 +191,12 @@ class _Known:
         return self.fact("Images"), ""
 
     def performance(self) -> Answer:
-        rows = [self.book.row("classification", name, self.book.variants[0]) for name in SIGNIFICANT]
+        rows = [self.index.row("classification", name, self.index.variants[0]) for name in SIGNIFICANT]
         texts = [f"{metric(r['metric']).label} {_shown(r)}, n = {r['n']:,}" for r in rows if r and defined(r["value"])]
         return "; ".join(texts), "No figure is defined on these images."
 
     def accuracy_of_diagnosis(self) -> Answer:
-        rows = [r for r in self.book.section("threshold") if r["at"] == OWN and r["metric"] != "cost"]
+        rows = [r for r in self.index.section("threshold") if r["at"] == OWN and r["metric"] != "cost"]
         means = [r for r in rows if r["class"] == MEAN and defined(r["value"])]
         text = "; ".join(f"mean {r['metric']} {_shown(r)}" for r in means)
         worst = sorted((r for r in rows if r["metric"] == "sensitivity" and r["class"] != MEAN and defined(r["value"])),

@@ -21,20 +21,24 @@ class Parts:
     Attributes:
         announce: is told which part begins, and what the others are estimated to take.
         planned: the parts that are to come, name → estimated seconds, in order.
-        done: one record per part: `name`, `title`, `reason` (None where it was measured) and `seconds`.
+        records: one record per part: `name`, `title`, `reason` (None where it was measured) and `seconds`.
     """
 
     announce: Callable[[str], None]
     planned: dict[str, float]
-    done: list[dict[str, Any]] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
 
     def attempt(self, name: str, title: str, measure: Callable[[], T]) -> T | None:
         """What a part measures; None where it cannot, and then its record says why.
 
         What a user can mend and what torch cannot compute are reasons; a full disk, or a mistake of ours, is an error.
         """
-        number, total, left = len(self.done) + 1, len(self.done) + len(self.planned), sum(self.planned.values())
-        self.announce(f"{number} of {total}: {title} (about {_duration(left * self._pace())} left)")
+        number, total, seconds_to_come = (
+            len(self.records) + 1,
+            len(self.records) + len(self.planned),
+            sum(self.planned.values()),
+        )
+        self.announce(f"{number} of {total}: {title} (about {_duration(seconds_to_come * self._pace())} left)")
         started, reason, result = time.monotonic(), None, None
         try:
             result = measure()
@@ -42,14 +46,14 @@ class Parts:
             reason = str(error).strip().split("\n")[0] or type(error).__name__
             self.announce(f"not measured: {reason}")
         seconds = time.monotonic() - started
-        self.done.append(
+        self.records.append(
             {"name": name, "title": title, "reason": reason, "seconds": seconds, "planned": self.planned.pop(name, 0.0)}
         )
         return result
 
     def _pace(self) -> float:
         """How much longer the parts took than was estimated."""
-        planned, took = (sum(part[key] for part in self.done) for key in ("planned", "seconds"))
+        planned, took = (sum(part[key] for part in self.records) for key in ("planned", "seconds"))
         return took / planned if planned > 0 and took > planned else 1.0
 
 

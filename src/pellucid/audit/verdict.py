@@ -68,12 +68,12 @@ def conclude(results: Mapping[str, Any]) -> Verdict:
     Args:
         results: of the audit, as audit.json has them.
     """
-    book = ResultsIndex(results)
+    index = ResultsIndex(results)
     statements = [
-        *_classifies(book),
-        *_classes(book),
-        *_calibrated(book),
-        *_attacked(book),
+        *_classifies(index),
+        *_classes(index),
+        *_calibrated(index),
+        *_attacked(index),
         *_explained(results),
         *_located(results),
         *_seen(results),
@@ -98,11 +98,11 @@ def _joined(texts: Sequence[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _classifies(book: ResultsIndex) -> list[Statement]:
-    baseline = book.results["classification"]["baseline"]
-    several = book.results["data"]["task"] == "multilabel"
+def _classifies(index: ResultsIndex) -> list[Statement]:
+    baseline = index.results["classification"]["baseline"]
+    several = index.results["data"]["task"] == "multilabel"
     name, bar = ("auroc", 0.5) if several else ("accuracy", baseline)
-    row = book.row("classification", name, book.variants[0])
+    row = index.row("classification", name, index.variants[0])
     if row is None or not _whole(row):
         return [Statement("unclear", "classification", "", f"Whether it classifies cannot be said: {_why(row)}.")]
     if several:
@@ -124,16 +124,16 @@ def _classifies(book: ResultsIndex) -> list[Statement]:
     return [Statement("unclear", "classification", "", f"{text} That is no shown difference.", "Audit more images.")]
 
 
-def _classes(book: ResultsIndex) -> list[Statement]:
+def _classes(index: ResultsIndex) -> list[Statement]:
     """Classes of which most images are missed, or that are said of most images without them."""
     rows = [
         r
-        for r in book.section("threshold")
+        for r in index.section("threshold")
         if r["at"] == OWN and r["class"] != MEAN and r["n"] >= FEW and _whole(r) and r["metric"] != "cost"
     ]
     missed = sorted((r for r in rows if r["metric"] == "sensitivity"), key=lambda r: float(r["value"]))
     alarms = sorted((r for r in rows if r["metric"] == "specificity"), key=lambda r: float(r["value"]))
-    several = book.class_noun == "finding"
+    several = index.class_noun == "finding"
     noun = "finding" if several else "class"
     if not missed:
         text = f"There are too few images of each {noun} (fewer than {FEW}) to say which of them it misses."
@@ -164,8 +164,8 @@ def _classes(book: ResultsIndex) -> list[Statement]:
     return statements
 
 
-def _calibrated(book: ResultsIndex) -> list[Statement]:
-    row, over = (book.row("calibration", name, book.variants[0]) for name in ("calibration_error", "overconfidence"))
+def _calibrated(index: ResultsIndex) -> list[Statement]:
+    row, over = (index.row("calibration", name, index.variants[0]) for name in ("calibration_error", "overconfidence"))
     if row is None or over is None or not _whole(row):
         return [Statement("unclear", "calibration", "", f"Its confidences cannot be judged: {_why(row)}.")]
     text = f"Its confidences are off by {_shown(row)} (calibration error; up to {CALIBRATED:g} is taken as good)"
@@ -185,11 +185,11 @@ def _calibrated(book: ResultsIndex) -> list[Statement]:
     return [Statement("unclear", "calibration", "", f"{text}: the interval holds the bar.", "Audit more images.")]
 
 
-def _attacked(book: ResultsIndex) -> list[Statement]:
-    several = book.class_noun == "finding"
-    name, base = ("auroc", 0.5) if several else ("accuracy", book.results["classification"]["baseline"])
-    sizes = [at for at in book.values("at", "robustness", metric=name) if at != "0"]
-    rows = {at: book.row("robustness", name, book.variants[0], at=at) for at in ("0", *sizes)}
+def _attacked(index: ResultsIndex) -> list[Statement]:
+    several = index.class_noun == "finding"
+    name, base = ("auroc", 0.5) if several else ("accuracy", index.results["classification"]["baseline"])
+    sizes = [at for at in index.values("at", "robustness", metric=name) if at != "0"]
+    rows = {at: index.row("robustness", name, index.variants[0], at=at) for at in ("0", *sizes)}
     clean = rows["0"]
     weakest = rows[sizes[0]] if sizes else None
     if clean is None or weakest is None or not _whole(weakest) or not _whole(clean):
@@ -198,7 +198,7 @@ def _attacked(book: ResultsIndex) -> list[Statement]:
         f"A change of at most {_size(sizes[0])}, which people do not see, brings its "
         f"{'mean AUROC' if several else 'accuracy'} from {number(clean['value'], 2)} to {_shown(weakest)}."
     )
-    area = book.row("ara", "ara_attack", book.variants[0])
+    area = index.row("ara", "ara_attack", index.variants[0])
     if area is not None and defined(area["value"]):
         text += f" Its Accuracy-Robustness Area is {_shown(area, 4)} (root mean square per pixel)."
     if clean["low"] <= base:

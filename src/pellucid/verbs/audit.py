@@ -211,7 +211,7 @@ def audit(
             "classification", "Does it classify?", lambda: classify(answers, use, draws_for(session.dataset, seed))
         )
         if figures is None:  # nothing else is worth measuring where not even this can be
-            raise InputError(f"the model cannot be audited on these images: {parts.done[-1]['reason']}")
+            raise InputError(f"the model cannot be audited on these images: {parts.records[-1]['reason']}")
         attacked = parts.attempt("attack", "Under attack", work.attacked)
         areas = parts.attempt("ara", "How large a change it withstands", work.areas)
         served, refused = work.methods(pixels)
@@ -247,7 +247,7 @@ def audit(
         "ara": areas[1] if areas else None,
         "trust": judged,
         "refused_methods": refused,
-        "parts": parts.done,
+        "parts": parts.records,
         "limits": [*_few(plan, session), *GENERAL_LIMITS, NOT_ELSEWHERE],
     }  # fmt: skip
     results["verdict"] = conclude(results).to_json()

@@ -71,8 +71,8 @@ class Localization(Figures):
             "classes"
         )
         rows = [[m, *(shown(means[m, x]) for x in METRICS)] for m in dict.fromkeys(m for m, _ in means)]
-        drawn = [m for m in self.methods if any(r.section == "wang" and r.method == m for r in self.measured)]
-        return [Table(title, ["map", *METRICS], rows), *(self._boxes(method) for method in drawn)]
+        in_boxes = [m for m in self.methods if any(r.section == "wang" and r.method == m for r in self.measured)]
+        return [Table(title, ["map", *METRICS], rows), *(self._boxes(method) for method in in_boxes)]
 
     def _boxes(self, method: str) -> Table:
         boxes = {

@@ -82,28 +82,28 @@ def write_audit(
 
 def context(results: Mapping[str, Any], pictures: Sequence[Shown], wrong: Sequence[WrongAnswer]) -> dict[str, Any]:
     """Everything the template shows."""
-    book = ResultsIndex(results)
+    index = ResultsIndex(results)
     part, several = results["classification"], results["data"]["task"] == "multilabel"
     reliability = reliability_diagram(part["reliability"], several=several)
-    targets = [pivot.localization(book, t["name"]) for t in book.targets]
+    targets = [pivot.localization(index, t["name"]) for t in index.targets]
     return {
         "r": results,
-        "book": book,
+        "index": index,
         "styles": {},
         "css": Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
         "verdicts": _verdicts(results),
         "pictures": pictures,
         "wrong": wrong,
-        "main": main_table(book),
-        "thresholds": threshold_table(book, part["use"]),
-        "classes": class_table(book),
+        "main": main_table(index),
+        "thresholds": threshold_table(index, part["use"]),
+        "classes": class_table(index),
         "confused": confusion_table(results),
         "pairs": pairs_table(part["most_confused"]) if part["confusion"] is None else None,
         "calibration": [reliability] if reliability else [],
-        "attacked": pivot.robustness(book),
-        "attacked_charts": figures.robustness(book),
-        "areas": areas.overview(book) if results["ara"] else None,
-        "curves": curves.charts(curves.stored(results["ara"]["curves"]), book.styles) if results["ara"] else [],
+        "attacked": pivot.robustness(index),
+        "attacked_charts": figures.robustness(index),
+        "areas": areas.overview(index) if results["ara"] else None,
+        "curves": curves.charts(curves.stored(results["ara"]["curves"]), index.styles) if results["ara"] else [],
         "trust": trust_parts(results["trust"]) if results["trust"] else None,
         "located": [t for t in targets if t],
         "reasons": {p["name"]: p["reason"] for p in results["parts"] if p["reason"]},
@@ -125,22 +125,22 @@ def _verdicts(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def main_table(book: ResultsIndex) -> Table:
+def main_table(index: ResultsIndex) -> Table:
     """The main figures, a row each, with what they mean."""
     lines = []
     for name in MAIN:
-        row = book.row("classification", name, book.variants[0]) or book.row("calibration", name, book.variants[0])
+        row = index.row("classification", name, index.variants[0]) or index.row("calibration", name, index.variants[0])
         if (cell := estimate(row, metric(name))) is not None:
             label, meaning = metric(name).label, metric(name).meaning
             lines.append(TableRow(label, f"{meaning[:1].upper()}{meaning[1:]}.", (cell,), _n(cell)))
     return Table("The main figures", ("Value",), tuple(lines), first="Figure")
 
 
-def threshold_table(book: ResultsIndex, use: Mapping[str, Any]) -> Table:
+def threshold_table(index: ResultsIndex, use: Mapping[str, Any]) -> Table:
     """Sensitivity, specificity and cost of each class, at the model's own threshold and at the suggested one."""
-    rows = {(r["class"], r["at"], r["metric"]): r for r in book.section("threshold")}
+    rows = {(r["class"], r["at"], r["metric"]): r for r in index.section("threshold")}
     lines = []
-    for name in book.class_names("threshold"):
+    for name in index.class_names("threshold"):
         own, suggested = (rows[name, at, "sensitivity"].get("threshold") for at in (OWN, SUGGESTED))
         same = own is not None and own == suggested
         for at in (OWN,) if same else (OWN, SUGGESTED):
@@ -150,28 +150,28 @@ def threshold_table(book: ResultsIndex, use: Mapping[str, Any]) -> Table:
             label = "Mean over classes" if name == MEAN else readable(name)
             hint = "its own threshold, and the suggested one" if same else f"{at} threshold"
             lines.append(TableRow(label, hint, (threshold, *cells), strong=name == MEAN))
-    given = ", ".join(f"{readable(c)} {p:g}" for c, p in use["prevalence"].items())
+    prevalences = ", ".join(f"{readable(c)} {p:g}" for c, p in use["prevalence"].items())
     note = (
         f"The suggested threshold costs least where missing a class costs {use['FN']:g}, saying it wrongly "
-        f"{use['FP']:g}, and where it is {f'as frequent as given ({given}), or else ' if given else ''}as frequent as "
-        "among these images. It supposes that the probabilities are calibrated. The cost is that of all errors, for "
-        "each image."
+        f"{use['FP']:g}, and where it is {f'as frequent as given ({prevalences}), or else ' if prevalences else ''}as "
+        "frequent as among these images. It supposes that the probabilities are calibrated. The cost is that of all "
+        "errors, for each image."
     )
     columns = ("Threshold", "Sensitivity", "Specificity", "Cost")
-    return Table("At a threshold", columns, tuple(lines), note, book.class_noun.capitalize(), show_n=False)
+    return Table("At a threshold", columns, tuple(lines), note, index.class_noun.capitalize(), show_n=False)
 
 
-def class_table(book: ResultsIndex) -> Table:
+def class_table(index: ResultsIndex) -> Table:
     """AUROC and average precision of each class."""
     names = ("auroc", "average_precision")
     lines = []
-    for name in book.class_names("classification", metric="auroc"):
-        cells = [estimate(book.row("classification", m, book.variants[0], cls=name), metric(m)) for m in names]
+    for name in index.class_names("classification", metric="auroc"):
+        cells = [estimate(index.row("classification", m, index.variants[0], cls=name), metric(m)) for m in names]
         label = "Mean over classes" if name == MEAN else readable(name)
         line = across(label, cells)
         lines.append(TableRow(line.label, "", line.cells, line.n, strong=name == MEAN))
     columns = tuple(metric(m).label for m in names)
-    return Table(f"Each {book.class_noun}", columns, tuple(lines), first=book.class_noun.capitalize())
+    return Table(f"Each {index.class_noun}", columns, tuple(lines), first=index.class_noun.capitalize())
 
 
 def confusion_table(results: Mapping[str, Any]) -> dict[str, Any] | None:
