@@ -1,0 +1,152 @@
+"""Networks of timm, torchvision and torchxrayvision, beside each library's own pipeline on 8-bit images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+import torchxrayvision as xrv
+from pellucid.data.decoding.fitting import fit
+from PIL import Image
+
+import pellucid as pl
+from pellucid.models.sources import torchxrayvision
+from pellucid.models.sources.importing import import_network
+from pellucid.models.sources.opening import Given
+from pellucid.models.sources.source import Request
+from pellucid.types import InputError, in_unit_range
+
+
+def picture(shape=(261, 320), channels=3, noise=20):
+    """An image of waves, and noise in which every step of a resize shows."""
+    generator = np.random.default_rng(3)
+    height, width = shape
+    waves = np.sin(np.arange(width) / 7)[None, :, None] * np.cos(np.arange(height) / 5)[:, None, None]
+    pixels = 127 + 80 * waves + generator.normal(0, noise, (height, width, channels))
+    return pixels.clip(0, 255).astype(np.uint8).squeeze()
+
+
+def logits_of(model, pixels):
+    with torch.no_grad():
+        return model(in_unit_range(torch.tensor(fit(pixels, model.input_spec)))[None])
+
+
+def random_weights(network, path, seed=0):
+    """Weights of a fresh network whose norms have statistics of their own."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in network.state_dict().items():
+        if name.endswith(("running_mean", "running_var")):
+            noise = torch.rand(tensor.shape, generator=generator) * 0.2
+            tensor.copy_(noise + 0.9 if name.endswith("var") else noise)
+    torch.save(network.state_dict(), path)
+    return network.eval()
+
+
+@pytest.mark.parametrize(
+    ("name", "preprocess"),
+    [
+        ("mobilenetv3_small_050.lamb_in1k", "crop:256:224:bicubic"),
+        ("vit_tiny_patch16_224.augreg_in21k_ft_in1k", "crop:248:224:bicubic"),
+    ],
+)
+def test_timm_gives_the_logits_of_its_own_pipeline(name, preprocess, tmp_path):
+    torch.manual_seed(0)
+    network = random_weights(timm.create_model(name), tmp_path / "w.pth")
+    model = pl.load(f"timm:{name}", weights=tmp_path / "w.pth")
+    assert model.input_spec.preprocess == preprocess
+    assert (len(model.classes), model.classes[0]) == (1000, "n01440764")
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network), is_training=False)
+    pixels = picture()
+    with torch.no_grad():
+        expected = network(transform(Image.fromarray(pixels))[None])
+    torch.testing.assert_close(logits_of(model, pixels), expected, atol=1e-4, rtol=1e-4)
+    wrapped = pl.wrap(network, [f"class {k}" for k in range(1000)])
+    torch.testing.assert_close(logits_of(wrapped, pixels), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_timm_with_another_head_and_gray_images(tmp_path):
+    network = random_weights(timm.create_model("mobilenetv3_small_050", num_classes=1, in_chans=1), tmp_path / "w.pth")
+    given = {"weights": tmp_path / "w.pth", "classes": ["NORMAL", "PNEUMONIA"], "options": {"in_chans": 1}}
+    with pytest.raises(InputError, match="does not say mean, std"):
+        pl.load("timm:mobilenetv3_small_050", **given)
+    model = pl.load("timm:mobilenetv3_small_050", mean=[0.5], std=[0.25], **given)
+    images = torch.rand(2, 1, 224, 224)
+    with torch.no_grad():
+        expected = network((images - 0.5) / 0.25).sigmoid()
+        torch.testing.assert_close(model(images).softmax(1)[:, 1:], expected, atol=1e-5, rtol=1e-5)
+    with pytest.raises(InputError, match=r"have 1 outputs.*give classes"):
+        pl.load("timm:mobilenetv3_small_050", weights=tmp_path / "w.pth", options={"in_chans": 1})
+    with pytest.raises(InputError, match="Like it are: resnet50"):
+        pl.load("timm:resnet05")
+    with pytest.raises(InputError, match="holds the weights of another network"):
+        pl.load("timm:vit_tiny_patch16_224", **{**given, "options": {}})
+
+
+def test_torchvision_gives_the_logits_of_its_own_pipeline(tmp_path):
+    torch.manual_seed(0)
+    name, plain = "mobilenet_v3_small.IMAGENET1K_V1", "mobilenet_v3_small"
+    network = random_weights(torchvision.models.get_model(plain), tmp_path / "w.pth")
+    model = import_network("torchvision", name, tmp_path / "m", Given(weights=tmp_path / "w.pth"))
+    assert model.input_spec.preprocess == "crop:256:224:bilinear"
+    assert (len(model.classes), model.classes[0]) == (1000, "tench")
+    transform = torchvision.models.get_model_weights(plain).IMAGENET1K_V1.transforms()
+    pixels = picture()
+    with torch.no_grad():
+        expected = network(transform(Image.fromarray(pixels))[None])
+    torch.testing.assert_close(logits_of(model, pixels), expected, atol=1e-4, rtol=1e-4)
+    with pytest.raises(InputError, match="does not say classes, preprocess, mean, std"):
+        pl.load(f"torchvision:{plain}", weights=tmp_path / "w.pth")
+
+
+def test_torchvision_names(tmp_path):
+    with pytest.raises(InputError, match="Like it are: resnet50"):
+        pl.load("torchvision:resnet05")
+    with pytest.raises(InputError, match="no weights 'V3' for resnet18"):
+        pl.load("torchvision:resnet18.V3")
+    with pytest.raises(InputError, match="no classifier 'fcn_resnet50'"):
+        pl.load("torchvision:fcn_resnet50")
+
+
+def test_torchxrayvision_gives_its_own_decisions(tmp_path):
+    """Its outputs are put through its own scaling, which puts each operating point at a half, and then compared."""
+    name, count = "densenet121-res224-chex", 11  # of 18 outputs, the others stand for nothing
+    facts = xrv.models.model_urls[name]
+    torch.manual_seed(0)
+    network = random_weights(xrv.models.DenseNet(num_classes=18), tmp_path / "state.pt")
+    torch.save(network, tmp_path / "published.pt")  # as they are published: whole
+    with pytest.warns(UserWarning, match="whole network in it, whose code was not run"):
+        model = import_network("torchxrayvision", name, tmp_path / "m", Given(weights=tmp_path / "published.pt"))
+    places = [k for k, label in enumerate(facts["labels"]) if label]
+    assert model.classes == tuple(facts["labels"][k] for k in places)
+    assert len(model.classes) == count
+    assert model.task == "multilabel"
+    assert model.has_linear_head
+    thresholds = torch.tensor(facts["op_threshs"])
+    network.op_threshs = thresholds
+    pixels = picture((224, 224), 1)
+    theirs = torch.from_numpy(xrv.utils.normalize(pixels, 255, reshape=True))[None]
+    with torch.no_grad():
+        expected = network(theirs)[:, places]
+        network.op_threshs = None
+        raw = network(theirs)[:, places]
+    logits = logits_of(model, pixels)
+    torch.testing.assert_close(logits, raw, atol=1e-4, rtol=1e-4)
+    scaled = xrv.models.op_norm(logits.sigmoid(), thresholds[places])
+    torch.testing.assert_close(scaled, expected, atol=1e-4, rtol=1e-4)
+    own = torch.tensor(model.card["thresholds"])
+    assert torch.equal(logits.sigmoid() >= own, expected >= 0.5)
+    assert torch.equal(torch.tensor(pl.load(tmp_path / "m").card["thresholds"]), own)
+
+
+def test_torchxrayvision_cuts_the_square_out_of_the_middle(tmp_path):
+    said = torchxrayvision.build(Request("densenet121-res224-all"))
+    assert (len(said.classes), said.input_spec.preprocess) == (18, "crop:224:bilinear:floor")
+    pixels = picture((301, 250), 1, noise=0)
+    square = xrv.datasets.XRayCenterCrop()(pixels[None])[0]
+    resized = np.asarray(Image.fromarray(square).resize((224, 224), Image.Resampling.BILINEAR))
+    # resized first and cut out then, the frame lies within half a pixel of the same place
+    assert np.abs(fit(pixels, said.input_spec)[0].astype(int) - resized).max() <= 8
+    with pytest.raises(InputError, match=r"no weights 'densenet121-res224-al'.*Like it are: densenet121-res224-all"):
+        pl.load("torchxrayvision:densenet121-res224-al")

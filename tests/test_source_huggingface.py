@@ -1,0 +1,136 @@
+"""Networks of transformers: tiny ViT, Swin, ConvNeXt and ResNet, beside transformers' own pipeline."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from pellucid.data.decoding.fitting import fit
+from PIL import Image
+
+import pellucid as pl
+from helpers.foreign import settle
+from pellucid.models.sources.importing import import_network
+from pellucid.models.sources.opening import Given
+from pellucid.types import InputError, in_unit_range
+
+transformers = pytest.importorskip("transformers")
+
+TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+SEEN = {"num_labels": 3, "id2label": {0: "cat", 1: "dog", 2: "fox"}}
+NETWORKS = {
+    "vit": transformers.ViTConfig(image_size=32, patch_size=8, **TINY, **SEEN),
+    "swin": transformers.SwinConfig(
+        image_size=32, patch_size=2, embed_dim=16, depths=[1, 1], num_heads=[2, 2], window_size=4, **SEEN
+    ),
+    "convnext": transformers.ConvNextConfig(hidden_sizes=[8, 16], depths=[1, 1], num_stages=2, **SEEN),
+    "resnet": transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", **SEEN
+    ),
+}
+PROCESSORS = {
+    "vit": (transformers.ViTImageProcessorPil(size={"height": 32, "width": 32}), "stretch:32:bilinear:floor"),
+    "swin": (
+        transformers.BitImageProcessorPil(size={"shortest_edge": 37}, crop_size={"height": 32, "width": 32}),
+        "crop:37:32:bicubic:floor",
+    ),
+    "convnext": (
+        transformers.ConvNextImageProcessorPil(size={"shortest_edge": 32}, crop_pct=0.875),
+        "crop:36:32:bicubic:floor",
+    ),
+    "resnet": (
+        transformers.DeiTImageProcessorPil(
+            size={"height": 40, "width": 40}, crop_size={"height": 32, "width": 32}, do_center_crop=True
+        ),
+        "stretch:40:32:bicubic:floor",
+    ),
+}
+
+
+def saved(folder, kind, **changes):
+    """A folder as transformers saves it."""
+    config = type(NETWORKS[kind]).from_dict({**NETWORKS[kind].to_dict(), **changes})
+    network = transformers.AutoModelForImageClassification.from_config(config)
+    settle(network)
+    network.eval().save_pretrained(folder)
+    PROCESSORS[kind][0].save_pretrained(folder)
+    return network
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_folder_gives_the_logits_of_transformers_own_pipeline(kind, tmp_path):
+    network = saved(tmp_path / "theirs", kind)
+    model = import_network("huggingface", str(tmp_path / "theirs"), tmp_path / "mine", Given())
+    assert model.classes == ("cat", "dog", "fox")
+    assert model.task == "multiclass"
+    assert model.input_spec.preprocess == PROCESSORS[kind][1]
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "theirs")
+    for shape in ((61, 48), (40, 77)):
+        pixels = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
+        with torch.no_grad():
+            expected = network(**processor(Image.fromarray(pixels), return_tensors="pt")).logits
+            found = model(in_unit_range(torch.tensor(fit(pixels, model.input_spec)))[None])
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    # the folder stands by itself
+    again = pl.load(tmp_path / "mine")
+    assert torch.equal(again(torch.ones(1, 3, 32, 32)), model(torch.ones(1, 3, 32, 32)))
+    card = json.loads(again.source.options["config"])
+    assert "id2label" not in card
+    assert card["num_labels"] == 3
+
+
+def test_several_labels_and_half_precision(tmp_path):
+    saved(tmp_path, "vit", problem_type="multi_label_classification", dtype="bfloat16")
+    model = pl.load(f"huggingface:{tmp_path}")
+    assert model.task == "multilabel"
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_a_module_in_memory_says_its_classes_and_with_a_processor_its_images(tmp_path):
+    network = saved(tmp_path, "vit")
+    model = pl.wrap(network, processor=PROCESSORS["vit"][0])
+    assert model.classes == ("cat", "dog", "fox")
+    assert model.input_spec.shape == (3, 32, 32)
+    assert model.mean.flatten().tolist() == [0.5] * 3
+    with pytest.raises(InputError, match="give size=, mean=, std="):
+        pl.wrap(network)
+
+
+def test_weights_of_another_place_and_other_classes(tmp_path):
+    trained = saved(tmp_path / "theirs", "vit", num_labels=2, id2label={0: "LABEL_0", 1: "LABEL_1"})
+    place = f"huggingface:{tmp_path / 'theirs'}"
+    with pytest.raises(InputError, match="does not say classes: give it"):
+        pl.load(place)
+    assert pl.load(place, classes=["a", "b"]).classes == ("a", "b")
+    torch.save({"state_dict": {f"model.{k}": v for k, v in trained.state_dict().items()}}, tmp_path / "w.ckpt")
+    saved(tmp_path / "base", "vit")  # of three classes
+    with pytest.warns(UserWarning, match="taken off"):
+        model = pl.load(f"huggingface:{tmp_path / 'base'}", weights=tmp_path / "w.ckpt", classes=["a", "b"])
+    images = torch.rand(1, 3, 32, 32)
+    torch.testing.assert_close(model(images), trained(model.normalise(images)).logits)
+    with pytest.raises(InputError, match=r"have 2 outputs.*give classes, 2 names"):
+        pl.load(f"huggingface:{tmp_path / 'base'}", weights=tmp_path / "w.ckpt")
+    with pytest.raises(InputError, match="have 2 outputs, and 4 classes are named"):
+        pl.load(f"huggingface:{tmp_path / 'base'}", weights=tmp_path / "w.ckpt", classes=list("abcd"))
+
+
+def test_what_is_no_classifier_is_said(tmp_path):
+    saved(tmp_path / "vit", "vit")
+    backbone = transformers.ViTModel(NETWORKS["vit"])
+    backbone.save_pretrained(tmp_path / "backbone")
+    PROCESSORS["vit"][0].save_pretrained(tmp_path / "backbone")
+    with pytest.raises(InputError, match=r"no weights for 2 parts.*classifier\.bias.*not trained to classify"):
+        pl.load(f"huggingface:{tmp_path / 'backbone'}")
+    with pytest.raises(InputError, match="no configuration of transformers at"):
+        pl.load(f"huggingface:{tmp_path}")
+    config = tmp_path / "vit" / "config.json"
+    values = json.loads(config.read_text())
+    config.write_text(json.dumps({**values, "auto_map": {"AutoConfig": "own.Config"}}))
+    with pytest.raises(InputError, match="own Python code, which is not run"):
+        pl.load(f"huggingface:{tmp_path / 'vit'}")
+    config.write_text(json.dumps(values))
+    (tmp_path / "vit" / "preprocessor_config.json").unlink()
+    with pytest.raises(InputError, match="does not say preprocess, mean, std"):
+        pl.load(f"huggingface:{tmp_path / 'vit'}")
