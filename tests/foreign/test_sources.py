@@ -48,7 +48,7 @@ def random_weights(network, path, seed=0):
     ("name", "preprocess"),
     [
         ("mobilenetv3_small_050.lamb_in1k", "crop:256:224:bicubic"),
-        ("vit_tiny_patch16_224.augreg_in21k_ft_in1k", "crop:248:224:bicubic"),
+        ("test_vit.r160_in1k", "crop:168:160:bicubic"),
     ],
 )
 def test_timm_gives_the_logits_of_its_own_pipeline(name, preprocess, tmp_path):
@@ -81,7 +81,7 @@ def test_timm_with_another_head_and_gray_images(tmp_path):
     with pytest.raises(InputError, match="Like it are: resnet50"):
         pl.load("timm:resnet05")
     with pytest.raises(InputError, match="holds the weights of another network"):
-        pl.load("timm:vit_tiny_patch16_224", **{**given, "options": {}})
+        pl.load("timm:test_vit", **{**given, "options": {}})
 
 
 def test_torchvision_gives_the_logits_of_its_own_pipeline(tmp_path):
