@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from pellucid.data.decoding.fitting import fit
 from PIL import Image
 
 import pellucid as pl
 from helpers.foreign import settle
+from pellucid.data.decoding.fitting import fit
 from pellucid.models.sources.importing import import_network
 from pellucid.models.sources.opening import Given
 from pellucid.types import InputError, in_unit_range

@@ -8,10 +8,10 @@ import timm
 import torch
 import torchvision
 import torchxrayvision as xrv
-from pellucid.data.decoding.fitting import fit
 from PIL import Image
 
 import pellucid as pl
+from pellucid.data.decoding.fitting import fit
 from pellucid.models.sources import torchxrayvision
 from pellucid.models.sources.importing import import_network
 from pellucid.models.sources.opening import Given
