@@ -78,8 +78,8 @@ def source_of(model: Model) -> str:
     """
     card = model.card
     if source := card.get("source"):
-        words = [f"{key} {source[key]}" for key in ("kind", "name", "file", "licence") if source.get(key)]
-        return ", ".join(words)
+        weights = f", weights {source['weights']}" if source.get("weights") else ""
+        return f"{source['kind']}: {source['name']}{weights}"
     if imported := card.get("imported"):
         return ", ".join(str(imported[key]) for key in ("source", "file", "licence") if imported.get(key))
     if recipe := card.get("recipe"):

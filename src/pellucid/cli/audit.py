@@ -20,6 +20,7 @@ from pellucid.cli.options import (
     Root,
     Seed,
     Split,
+    TrustCode,
     choices,
     show_result,
 )  # fmt: skip
@@ -65,6 +66,7 @@ def audit(
     seed: Seed = 0,
     batch_size: BatchSize = 32,
     cache: Cache = None,
+    trust_code: TrustCode = False,
     allow_training_images: AllowTrainingImages = False,
 ) -> None:
     """Audit a model: does it classify, is it calibrated, does it withstand attacks, can its explanations be believed?
@@ -80,7 +82,7 @@ def audit(
     use = Use.parse(single_values(prevalence, "--prevalence"), single_values(cost, "--cost"))
     show_result(
         run(
-            load(model, device), open_part(data, root, data_option, split),
+            load(model, device, trust_code), open_part(data, root, data_option, split),
             quick=quick, out=out, use=use, methods=choices(method, HEATMAPS, "heat map"),
             regions=name_pairs(region, "--region"), limit=limit, seed=seed, batch_size=batch_size, cache=cache,
             allow_training_images=allow_training_images, class_map=class_map(mapping),
