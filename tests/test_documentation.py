@@ -186,7 +186,7 @@ ONE_LINERS = [
 ]
 
 
-@pytest.mark.parametrize(("page", "code"), ONE_LINERS, ids=[code[27:50] for _, code in ONE_LINERS])
+@pytest.mark.parametrize(("page", "code"), ONE_LINERS, ids=[code[-60:] for _, code in ONE_LINERS])
 def test_one_liner_runs(
     page: str, code: str, demo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -198,8 +198,7 @@ def test_one_liner_runs(
 def test_every_verb_has_a_one_liner():
     import pellucid
 
-    judged_elsewhere = {"ara", "certify", "trust", "attack_explanation"}  # on the pages of their commands
-    verbs = {name for name, place in pellucid.VERBS.items() if ".verbs." in place} - judged_elsewhere
+    verbs = {name for name, place in pellucid.VERBS.items() if ".verbs." in place}
     assert verbs <= {name for _, code in ONE_LINERS for name in re.findall(r"pl\.(\w+)\(", code)}
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 import pellucid as pl
 from helpers.annotate import make_network
+from pellucid.data.regions import Regions
 from pellucid.evaluation.metrics.statistics import Bootstrap
 from pellucid.models.inference import predict
 from pellucid.types import InputError
@@ -113,6 +114,24 @@ def test_localize_scores_a_map_beside_trivial_ones(model, test_part):
     assert shown[:2] == ["saliency", "cam"]
     assert "trivial: uniform" in shown
     assert found.about["model"] == str(model.path)
+
+
+def test_localize_finds_the_regions_of_a_class_by_its_name_in_the_data(model, test_part):
+    from dataclasses import replace
+
+    names = {"Mass": "Tumour", "Nodule": "Node"}
+    renamed = tuple(names.get(c, c) for c in test_part.classes)
+    regions = Regions(tuple(replace(r, label=names.get(r.label, r.label)) for r in test_part.regions.items))
+    data = replace(test_part, card=replace(test_part.card, classes=renamed), regions=regions, fingerprint="")
+    expected = pl.localize(model, test_part, limit=20)
+    assert pl.localize(model, data, limit=20, class_map=names).rows == expected.rows
+    assert pl.localize(model, data, limit=20).rows != expected.rows  # the two classes are not looked for
+    with pytest.raises(InputError, match="give one of the two"):
+        pl.localize(model, data, class_map=names, regions={"Mass": ["Tumour"]})
+    with pytest.raises(InputError, match="no class 'Mas'"):
+        pl.localize(model, data, class_map={"Mas": "Tumour"})
+    with pytest.raises(InputError, match="marks no 'Tumor'"):
+        pl.localize(model, data, class_map={"Mass": "Tumor"})
 
 
 def test_explain_explains_what_is_predicted(model, images, tmp_path):

@@ -23,7 +23,7 @@ from pellucid.cli.options import (
     choices,
     show_result,
 )
-from pellucid.cli.session import load, name_pairs, open_part
+from pellucid.cli.session import ClassMap, class_map, load, name_pairs, open_part
 
 
 def localize(
@@ -42,6 +42,7 @@ def localize(
         ),
     ] = None,
     split: Split = "test",
+    mapping: ClassMap = None,
     limit: Limit = None,
     device: Device = "auto",
     trust_code: TrustCode = False,
@@ -69,5 +70,6 @@ def localize(
         batch_size=batch_size,
         cache=cache,
         allow_training_images=allow_training_images,
+        class_map=class_map(mapping),
     )
     show_result(result, out)

@@ -12,6 +12,7 @@ from pellucid.evaluation.metrics.explanations import arrays_of, localization_tas
 from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate
 from pellucid.explainers import HEATMAPS
 from pellucid.models.inference import check_answers, predict, probabilities
+from pellucid.types import InputError
 from pellucid.utils.progress import progress_bar
 from pellucid.utils.resources import check_known
 from pellucid.utils.result import Table
@@ -102,6 +103,7 @@ def localize(
     batch_size: int = 16,
     cache: Path | None = None,
     allow_training_images: bool = False,
+    class_map: Mapping[str, str] | None = None,
 ) -> Localization:
     """Score where explanations fall against boxes or masks: Wang et al.'s accuracy and false positives, and more.
 
@@ -118,9 +120,12 @@ def localize(
         batch_size: images at a time.
         cache: keep decoded images in this folder.
         allow_training_images: count images that the model was trained on in; they are refused otherwise.
+        class_map: the data's name for each of the model's classes that has another one there: what its regions are
+            called. Classes that it does not name keep their own.
 
     Raises:
-        InputError: an unknown method; data without regions of the model's classes, or that the model was trained on.
+        InputError: an unknown method; regions and a class_map at once; data without regions of the model's classes, or
+            that the model was trained on.
     """
     names = check_known([methods] if isinstance(methods, str) else methods, HEATMAPS, "heat map")
     session = open_session(
@@ -132,7 +137,7 @@ def localize(
         session.dataset,
         model.classes,
         model.input_spec,
-        regions=regions or None,
+        regions=_regions(model.classes, session.dataset, regions, class_map),
         cache=cache,
     )
     session.check.look(task.dataset, task.images)
@@ -166,3 +171,22 @@ def localize(
     }
     told = (*session.warnings, *filter(None, [task.cut_off.note]))
     return Localization(about, rows, told, methods=tuple(names))
+
+
+def _regions(
+    classes: Sequence[str],
+    dataset: Dataset,
+    regions: Mapping[str, Sequence[str]] | None,
+    class_map: Mapping[str, str] | None,
+) -> Mapping[str, Sequence[str]] | None:
+    """The labels that each class's explanation should fall on; None where they are called as the classes."""
+    if not class_map:
+        return regions or None
+    if regions:
+        raise InputError(
+            "--map says what a class is called in the data, --region on which marks it should fall: give one of the "
+            "two (in Python class_map= or regions=)."
+        )
+    labels = dataset.regions.labels if dataset.regions is not None else ()
+    own = {c: (class_map.get(c, c),) for c in classes if c in class_map or c in labels}
+    return own | {c: (label,) for c, label in class_map.items() if c not in classes}  # which is refused by its name
