@@ -47,7 +47,7 @@ def test_settings(settings, message):
         (Attack("gradcam"), "no attack on the explanation 'gradcam' is known. Did you mean 'grad-cam'"),
         (Attack("occlusion"), "There are: cam, grad-cam, saliency, integrated-gradients, lime"),
         (Attack("lime", options={"sample": 8}), "lime has no option 'sample'. Did you mean 'samples'"),
-        (Attack("grad-cam", options={"layer": "backbone"}), "leave the option layer out"),
+        (Attack("grad-cam", options={"layer": "backbones"}), "unknown layer 'backbones'"),
         (Attack(target_map="center"), "no target map 'center'.* Did you mean 'centre'"),
     ],
 )

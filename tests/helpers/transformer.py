@@ -22,12 +22,12 @@ def class_token_transformer(seed=1):
 class ClassToken(nn.Module):
     """A class token, one block of attention, and a norm after which the class token alone counts."""
 
-    def __init__(self):
+    def __init__(self, channels=3, classes=2):
         super().__init__()
-        self.patch, self.token = nn.Conv2d(3, 8, 8, stride=8), nn.Parameter(torch.randn(1, 1, 8))
+        self.patch, self.token = nn.Conv2d(channels, 8, 8, stride=8), nn.Parameter(torch.randn(1, 1, 8))
         self.place = nn.Parameter(torch.randn(1, 17, 8))
         self.blocks = nn.Sequential(Block(), Block())
-        self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, 2)
+        self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, classes)
 
     def forward(self, x):
         x = torch.cat([self.token.expand(len(x), -1, -1), tokens(self.patch(x))], 1) + self.place

@@ -9,6 +9,7 @@ import typer
 from pellucid.cli.options import (
     DataOption,
     Device,
+    Layer,
     Limit,
     Model,
     Out,
@@ -50,10 +51,7 @@ def explain(
     slider: Annotated[
         int, typer.Option(min=0, help="Adversarial: put so many images on a page with a slider over rho.")
     ] = 1,
-    layer: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="{layer}: at this layer's output instead of the last map's.", show_default=False),
-    ] = None,
+    layer: Layer = None,
     segments: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(min=2, help="{segments}: about so many superpixels.", show_default=False),

@@ -13,6 +13,7 @@ from pellucid.cli.options import (
     DataName,
     DataOption,
     Device,
+    Layer,
     Limit,
     Model,
     Out,
@@ -41,6 +42,7 @@ def localize(
             show_default=False,
         ),
     ] = None,
+    layer: Layer = None,
     split: Split = "test",
     mapping: ClassMap = None,
     limit: Limit = None,
@@ -71,5 +73,6 @@ def localize(
         cache=cache,
         allow_training_images=allow_training_images,
         class_map=class_map(mapping),
+        layer=layer,
     )
     show_result(result, out)

@@ -50,6 +50,14 @@ Wait = Annotated[
     bool,
     typer.Option("--wait", help="Wait for another process that works in the same folder; without it, that is refused."),
 ]
+Layer = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        help="{layer}: at the output of this layer, as in the network's named_modules(), instead of the last feature "
+        "map.",
+        show_default=False,
+    ),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 
 AllowTrainingImages = Annotated[

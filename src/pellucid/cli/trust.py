@@ -14,6 +14,7 @@ from pellucid.cli.options import (
     DataName,
     DataOption,
     Device,
+    Layer,
     Model,
     Out,
     Root,
@@ -35,6 +36,7 @@ def trust(
     split: Split = "test",
     mapping: ClassMap = None,
     method: Annotated[str, typer.Option(help="Separated by commas: {heatmaps}; or all.")] = "cam,grad-cam,saliency",
+    layer: Layer = None,
     compare_with: Annotated[
         Optional[list[Path]],  # noqa: UP045
         typer.Option(
@@ -79,5 +81,6 @@ def trust(
         allow_training_images=allow_training_images,
         class_map=class_map(mapping),
         announce=typer.echo,
+        layer=layer,
     )
     show_result(result, out)

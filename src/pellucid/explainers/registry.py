@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -19,6 +19,7 @@ from pellucid.explainers.rise import rise
 from pellucid.explainers.smoothgrad import smoothgrad
 from pellucid.explainers.surrogates import kernel_shap, lime
 from pellucid.models.layouts import LAYOUTS, Layout
+from pellucid.types import InputError
 from pellucid.utils.registry import Registry, Selection
 
 if TYPE_CHECKING:
@@ -114,6 +115,29 @@ def explains_all_classes_at_once(name: str, classifier: Classifier, layer: str |
     if not entry.all_classes_at_once:
         return False
     return not entry.layouts or (layer is None and has_head(classifier))
+
+
+def layer_for(method: str, layer: str | None) -> str | None:
+    """The layer that a method explains at: that one, where the method has the option; else its own choice, None.
+
+    Example:
+        >>> layer_for("grad-cam", "layer3"), layer_for("saliency", "layer3")
+        ('layer3', None)
+    """
+    return layer if "layer" in EXPLAINERS[method].options else None
+
+
+def check_layer(methods: Sequence[str], layer: str | None) -> None:
+    """Refuse a layer that none of some methods takes.
+
+    Raises:
+        InputError: with those that take one.
+    """
+    if layer is not None and not any(layer_for(name, layer) for name in methods):
+        raise InputError(
+            f"a layer is named ({layer}), and none of {', '.join(methods)} takes one: "
+            f"{', '.join(entry.name for entry in with_option('layer'))} do."
+        )
 
 
 def is_signed(name: str) -> bool:

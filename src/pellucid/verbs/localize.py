@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pellucid.evaluation.metrics.comparison import localization_rows, trivial_rows, wang_rows
+from pellucid.evaluation.metrics.comparison import localization_rows, refused_rows, trivial_rows, wang_rows
 from pellucid.evaluation.metrics.explanations import arrays_of, localization_task, score_explanations, scores_of
 from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate
 from pellucid.explainers import HEATMAPS
+from pellucid.explainers.registry import check_layer, layer_for
 from pellucid.models.inference import check_answers, predict, probabilities
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_bar
@@ -104,6 +105,7 @@ def localize(
     cache: Path | None = None,
     allow_training_images: bool = False,
     class_map: Mapping[str, str] | None = None,
+    layer: str | None = None,
 ) -> Localization:
     """Score where explanations fall against boxes or masks: Wang et al.'s accuracy and false positives, and more.
 
@@ -122,12 +124,16 @@ def localize(
         allow_training_images: count images that the model was trained on in; they are refused otherwise.
         class_map: the data's name for each of the model's classes that has another one there: what its regions are
             called. Classes that it does not name keep their own.
+        layer: that the methods with this option explain at, by its name in the model's `named_modules()`.
+
+    A method that cannot explain the model has the reason in the place of its figures, and the others go on.
 
     Raises:
-        InputError: an unknown method; regions and a class_map at once; data without regions of the model's classes, or
-            that the model was trained on.
+        InputError: an unknown method, or none that can explain the model; a layer that none of them takes; regions
+            and a class_map at once; data without regions of the model's classes, or that the model was trained on.
     """
     names = check_known([methods] if isinstance(methods, str) else methods, HEATMAPS, "heat map")
+    check_layer(names, layer)
     session = open_session(
         model, data, limit=limit, seed=seed, cache=cache, allow_training_images=allow_training_images, match=False
     )
@@ -147,19 +153,35 @@ def localize(
     thresholds = np.asarray(session.thresholds)[task.outputs]
     predicted = np.asarray(probabilities(logits, model.task)[:, task.outputs] >= thresholds)
     rows: list[Row] = []
+    refused: dict[str, InputError] = {}
     key = (session.weights_sha256, task.dataset.fingerprint, sorted((regions or {}).items()), thresholds.tolist())
     with work_folder(out) as folder, progress_bar("explain and score", len(names), unit="method") as advance:
         store = ResultsStore(folder / "kept")
         for name in names:
+            at = layer_for(name, layer)
 
-            def score(name: str = name) -> dict[str, npt.NDArray[Any]]:
-                scores = score_explanations(model, task, name, boxes=boxes, predicted=predicted, batch_size=batch_size)
+            def score(name: str = name, at: str | None = at) -> dict[str, npt.NDArray[Any]]:
+                try:
+                    scores = score_explanations(
+                        model, task, name, boxes=boxes, predicted=predicted, batch_size=batch_size, layer=at
+                    )
+                except InputError as error:
+                    refused[name] = error
+                    raise
                 return arrays_of(scores)
 
-            scores = scores_of(store.measured(keyed(name, *key, boxes), score))
-            rows += localization_rows({"": [scores]}, task, name, bootstrap)
-            rows += wang_rows({"": [scores]}, task, name, bootstrap)
+            try:
+                scores = scores_of(store.measured(keyed(name, *key, boxes, *([at] if at else [])), score))
+            except InputError as error:
+                if name not in refused:  # of the store
+                    raise
+                rows += refused_rows(task, name, str(error))
+            else:
+                rows += localization_rows({"": [scores]}, task, name, bootstrap)
+                rows += wang_rows({"": [scores]}, task, name, bootstrap)
             advance(1)
+    if len(refused) == len(names):
+        raise refused[names[0]]
     rows += trivial_rows(task, bootstrap)
     about = session.about(task.dataset) | {
         "images": len(task.images),
@@ -168,6 +190,7 @@ def localize(
         "cut_off": asdict(task.cut_off),
         "thresholds": dict(zip(task.classes, thresholds, strict=True)),
         "seed": seed,
+        "layer": layer,
     }
     told = (*session.warnings, *filter(None, [task.cut_off.note]))
     return Localization(about, rows, told, methods=tuple(names))

@@ -11,6 +11,7 @@ from pellucid.evaluation.trust.findings import TrustSettings
 from pellucid.evaluation.trust.run import check_methods, judge_all, planned_work
 from pellucid.evaluation.trust.samples import LIMIT, gather_trust_samples
 from pellucid.explainers import HEATMAPS
+from pellucid.explainers.registry import check_layer
 from pellucid.report.pages.trust import TrustPage, write_trust
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
@@ -87,7 +88,8 @@ class TrustResult(Result):
 
     def _page(self) -> TrustPage:
         methods, samples, about = self.trust.methods.values(), self.samples, self.about
-        count = min(len(samples.images), max((f.curves["maps_by_depth"].shape[1] for f in methods), default=0))
+        drawn = [f.curves["maps_by_depth"].shape[1] for f in methods if "maps_by_depth" in f.curves]
+        count = min(len(samples.images), max(drawn, default=0))
         explained = [self.classes[t] for t in samples.targets.tolist()]
         facts = {
             "Network": str(about["model"]),
@@ -121,6 +123,7 @@ def trust(
     allow_training_images: bool = False,
     class_map: Mapping[str, str] | None = None,
     announce: Callable[[str], None] | None = None,
+    layer: str | None = None,
 ) -> TrustResult:
     """Judge explanations: does a map depend on what was learned, is it stable, faithful, in the right place?
 
@@ -137,16 +140,20 @@ def trust(
         allow_training_images: count images that a model was trained on in; they are refused otherwise.
         class_map: the data's name for each of the model's classes that has another one there.
         announce: is told what the work costs before it begins.
+        layer: that the methods with this option explain at, by its name in the model's `named_modules()`.
+
+    A method that cannot explain the model has the reason in the place of its figures, and the others go on.
 
     Raises:
-        InputError: a method that is unknown or that the model cannot serve; data, or a model beside, that does not fit;
-            results of something else in `out`.
+        InputError: an unknown method, or none that can explain the model; a layer that none of them takes; data, or a
+            model beside, that does not fit; results of something else in `out`.
     """
     settings = settings or TrustSettings()
     names = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))
     for name in names:
         if name not in HEATMAPS:
             raise InputError(f"unknown heat map {name!r}. {nearest(name, HEATMAPS)}")
+    check_layer(names, layer)
     others = _named(model, compare_with)
     session = open_session(
         model,
@@ -159,7 +166,7 @@ def trust(
     )
     checks = [session.check, *(ImageCheck(m.path, refuse=not allow_training_images) for m in others.values())]
     samples = _looked_at(session, checks, settings.seed, limit)
-    check_methods(model, samples, names)
+    refused = check_methods(model, samples, names, layer)
     record = {
         "weights": session.weights_sha256,
         "beside": {name: weights_sha256_of(m) for name, m in others.items()},
@@ -170,13 +177,14 @@ def trust(
         "samples": settings.samples,
         "radius": settings.radius,
         "seed": settings.seed,
+        "layer": layer,
     }
     if announce is not None:
         announce(planned_work(model, samples, settings, len(others)))
     with work_folder(out) as folder:
         store = ResultsStore(folder / "kept", record)
         thresholds = model.card.get("thresholds")
-        result = judge_all(model, samples, names, settings, store, others=others, thresholds=thresholds)
+        result = judge_all(model, samples, names, settings, store, others=others, thresholds=thresholds, layer=layer)
     about: dict[str, Any] = {
         "model": name_of(model),
         **record,
@@ -188,6 +196,7 @@ def trust(
         n: c.found().to_json() for n, c in zip(others, checks[1:], strict=True)
     }  # fmt: skip
     notes = [*session.notes, *(text for check in checks for text in check.found().messages())]
+    notes += [f"{name} explains nothing here: {why}" for name, why in refused.items()]
     return TrustResult(about, result, samples, model.classes, notes)
 
 

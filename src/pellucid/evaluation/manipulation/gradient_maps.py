@@ -15,7 +15,8 @@ from torch import nn
 from pellucid.evaluation.manipulation.fixed_surrogate import FixedSurrogate
 from pellucid.evaluation.manipulation.soft_relu import BentReLU
 from pellucid.explainers import EXPLAINERS, check_options
-from pellucid.explainers.layers import last_layer, layer_named
+from pellucid.explainers.activation_maps import has_head
+from pellucid.explainers.layers import last_layer, layer_named, layout_of
 from pellucid.explainers.removal import baseline_of
 from pellucid.models.layouts import outputs_at
 from pellucid.models.second_order import twice_differentiable
@@ -52,13 +53,14 @@ def check_method(name: str, classifier: Classifier, options: Mapping[str, Any]) 
 
     Raises:
         InputError: a method that has no differentiable form, with those that do; a classifier without the feature map
-            or the linear head that the method needs; an option that it does not have, or a layer of its own.
+            or the linear head that the method needs; an option that it does not have; a layer without a feature map.
     """
     if name not in GRADIENT_MAPS:
         raise InputError(f"no attack on the explanation {name!r} is known. {nearest(name, GRADIENT_MAPS)}")
     check_options(name, options)
     if options.get("layer") is not None:
-        raise InputError("an attack on grad-cam takes the network's last feature map: leave the option layer out.")
+        layout_of(classifier, options["layer"])
+        return
     head = getattr(classifier, "head", None)
     if EXPLAINERS[name].layouts and not isinstance(head, nn.Module):
         if name == "cam" and last_layer(classifier) is not None:
@@ -95,8 +97,9 @@ def _cam(classifier: Classifier, _images: Tensor, _options: Mapping[str, Any]) -
     return GradientMap(maps, 1)
 
 
-def _grad_cam(classifier: Classifier, _images: Tensor, _options: Mapping[str, Any]) -> GradientMap:
+def _grad_cam(classifier: Classifier, _images: Tensor, options: Mapping[str, Any]) -> GradientMap:
     network: Any = classifier
+    layer = options.get("layer")
 
     def through_the_head(points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         feature_map = network.features(points)
@@ -107,21 +110,22 @@ def _grad_cam(classifier: Classifier, _images: Tensor, _options: Mapping[str, An
         return feature_map, weights
 
     def through_the_rest(points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        last = network.last_map
-        with BentReLU(), twice_differentiable(), outputs_at(layer_named(classifier, last.layer)) as outputs:
+        name = layer or network.feature_layer
+        layout = options.get("layout") or layout_of(classifier, name)
+        with BentReLU(), twice_differentiable(), outputs_at(layer_named(classifier, name)) as outputs:
             score = classifier(points).gather(1, targets[:, None]).sum()
             (gradient,) = torch.autograd.grad(score, outputs[0], create_graph=True)
         size = (points.shape[2], points.shape[3])
-        return last.layout.to_map(outputs[0], size), last.layout.to_map(gradient, size).mean((2, 3))
+        return layout.to_map(outputs[0], size), layout.to_map(gradient, size).mean((2, 3))
 
-    has_head = isinstance(network.head, nn.Module)
-    parts = through_the_head if has_head else through_the_rest
+    by_head = layer is None and has_head(classifier)
+    parts = through_the_head if by_head else through_the_rest
 
     def maps(points: Tensor, targets: Tensor) -> Tensor:
         feature_map, weights = parts(points, targets)
         return torch.nn.functional.leaky_relu(torch.einsum("nd,ndhw->nhw", weights, feature_map), LEAK)
 
-    return GradientMap(maps, 1 if has_head else 2)
+    return GradientMap(maps, 1 if by_head else 2)
 
 
 def _saliency(classifier: Classifier, _images: Tensor, _options: Mapping[str, Any]) -> GradientMap:

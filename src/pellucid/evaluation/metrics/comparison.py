@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pellucid.evaluation.metrics.classification import accuracy, classification_table, without_answer
-from pellucid.evaluation.metrics.heatmap_scores import heatmap_scores, score_table
+from pellucid.evaluation.metrics.heatmap_scores import SCORES, heatmap_scores, score_table
 from pellucid.evaluation.metrics.localization import localization_table, match_boxes, threshold_sweep
 from pellucid.evaluation.metrics.statistics import Bootstrap, Replicates, paired_difference, ratio
 from pellucid.evaluation.metrics.trivial_maps import centred_gaussian, mean_box, uniform
@@ -210,6 +210,15 @@ def localization_rows(
         for v, seeds in scores_by_variant.items()
     }
     return _score_rows(tables, task, method, reference)
+
+
+def refused_rows(task: LocalizationTask, method: str, reason: str) -> list[Row]:
+    """The threshold-free scores of a method that cannot explain the network: undefined, and why."""
+    return [
+        _place("localization", metric, class_name, target=task.name, method=method, reason=reason)
+        for class_name in (*task.classes, "mean")
+        for metric in SCORES
+    ]
 
 
 def trivial_rows(task: LocalizationTask, bootstrap: Bootstrap) -> list[Row]:

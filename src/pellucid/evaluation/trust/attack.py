@@ -46,6 +46,7 @@ def judge_attack(
     settings: TrustSettings,
     *,
     thresholds: Sequence[float] | None = None,
+    layer: str | None = None,
 ) -> Findings:
     """Both attacks of `manipulate` on some images: another map at the same decision, and the other way round.
 
@@ -55,6 +56,7 @@ def judge_attack(
         samples: what it is explained on.
         settings: how many images, steps and budgets.
         thresholds: the decision thresholds of a multi-label classifier, ½ by default.
+        layer: that the method explains at.
     """
     if method not in DIFFERENTIABLE or settings.attacked == 0:
         return Findings(method, {}, dict.fromkeys(MEASURED, NO_SLOPE if settings.attacked else NONE_ATTACKED), {})
@@ -63,9 +65,15 @@ def judge_attack(
     images, targets = samples.images[rows], samples.targets[rows]
     network: Any = classifier
     manipulations: dict[str, Manipulation] = {}
-    for goal in ("same-decision", "same-map"):
-        attack = Attack(method, goal, settings.budgets, steps=settings.attack_steps, seed=settings.seed)
-        manipulations[goal] = manipulate(network, images, attack, targets=targets, thresholds=thresholds)
+    options = {} if layer is None else {"layer": layer}
+    try:
+        for goal in ("same-decision", "same-map"):
+            attack = Attack(
+                method, goal, settings.budgets, steps=settings.attack_steps, seed=settings.seed, options=options
+            )
+            manipulations[goal] = manipulate(network, images, attack, targets=targets, thresholds=thresholds)
+    except Exception as error:  # whatever it is, it must not take the other figures with it
+        return Findings.of_failure(method, MEASURED, error)
     forged, same_map = manipulations["same-decision"], manipulations["same-map"]
     budgets = settings.budgets
     rank, noise = (_usable(forged, part["rank_correlation"]) for part in (forged.similarity, forged.noise))

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 from pellucid.evaluation.manipulation.settings import BUDGETS
 from pellucid.evaluation.trust.stability import RADIUS
+from pellucid.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
     import numpy.typing as npt
 
@@ -51,6 +54,7 @@ class Findings:
         curves: by name, arrays to be drawn.
         layers: the layer that each depth of the randomisation reaches.
         cost: gradient evaluations, forward passes of explanations, images explained, seconds.
+        failed: whether some measure failed, so that another try may find more.
     """
 
     method: str
@@ -59,6 +63,13 @@ class Findings:
     curves: dict[str, npt.NDArray[np.floating]]
     layers: tuple[str, ...] = ()
     cost: dict[str, float] = field(default_factory=dict)
+    failed: bool = False
+
+    @classmethod
+    def of_failure(cls, method: str, measures: Iterable[str], error: Exception) -> Findings:
+        """Why none of these measures has a figure, in one sentence."""
+        why = str(error) if isinstance(error, InputError) else f"it failed with {type(error).__name__}: {error}"
+        return cls(method, {}, dict.fromkeys(measures, (why.splitlines() or [""])[0]), {}, failed=True)
 
     def joined(self, other: Findings) -> Findings:
         """Both as one; where both have a figure of the same name, the other's."""
@@ -69,4 +80,5 @@ class Findings:
             self.curves | other.curves,
             self.layers or other.layers,
             self.cost | other.cost,
+            self.failed or other.failed,
         )

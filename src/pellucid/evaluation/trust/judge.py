@@ -85,12 +85,21 @@ def judge_method(
         settings: how much is spent.
         others: networks of the same classes, whose maps are compared.
 
-    Raises:
-        InputError: a method that the network cannot serve.
+    A measure that fails says why in the place of its figures, and the others go on; so do all of a method that the
+    network cannot serve.
     """
     started = time.monotonic()
-    work = MethodAtWork(mapper, classifier, samples, settings or TrustSettings(), others or {})
-    parts = [measure(work) for measure in MAP_MEASURES]
+    parts: list[Findings] = []
+    try:
+        work = MethodAtWork(mapper, classifier, samples, settings or TrustSettings(), others or {})
+    except Exception as error:  # whatever it is, it must not take the other methods' figures with it
+        parts = [Findings.of_failure(mapper.name, names, error) for _, names in MAP_MEASURES]
+    else:
+        for measure, names in MAP_MEASURES:
+            try:
+                parts.append(measure(work))
+            except Exception as error:
+                parts.append(Findings.of_failure(mapper.name, names, error))
     cost = {
         "gradient_evaluations": mapper.gradient_evaluations,
         "forward_passes": mapper.forward_passes,

@@ -168,16 +168,22 @@ def grid_pointing(work: MethodAtWork) -> Findings:
     return work.findings({"grid_pointing": shares})
 
 
-MAP_MEASURES: tuple[Callable[[MethodAtWork], Findings], ...] = (
-    randomisation,
-    stability,
-    faithfulness,
-    agreement,
-    place,
-    grid_pointing,
-    shortcut,
+MAP_MEASURES: tuple[tuple[Callable[[MethodAtWork], Findings], tuple[str, ...]], ...] = (
+    (
+        randomisation,
+        ("repeatability_rank", "randomised_rank", "randomised_ssim", "dependence_rank", "dependence_ssim"),
+    ),
+    (stability, ("max_sensitivity",)),
+    (faithfulness, ("deletion_area", "insertion_area", "infidelity")),
+    (agreement, ()),
+    (place, ("auprc", "pointing", "energy_ratio", "place_gain")),
+    (grid_pointing, ("grid_pointing",)),
+    (shortcut, ("marker_share", "finding_share")),
 )
-"""Every measure of a method's maps; the attack on them, which takes far longer, is kept apart (see `judge_attack`)."""
+"""Every measure of a method's maps, and the figures it gives.
+
+The attack on the maps, which takes far longer, is kept apart (see `judge_attack`).
+"""
 
 
 def _by_region(

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 class Mapper:
     """A method by name, or any function that draws maps; counts what it spends.
 
+    Args:
+        name: of the method.
+        draw: the function; None for a method by name.
+        batch_size: images at a time.
+        layer: that a method by name explains at; None for its own choice.
+
     Attributes:
         name: of the method.
         explained: images explained so far.
@@ -40,7 +46,7 @@ class Mapper:
         (torch.Size([3, 32, 32]), 3)
     """
 
-    def __init__(self, name: str, draw: Draw | None = None, *, batch_size: int = 16) -> None:
+    def __init__(self, name: str, draw: Draw | None = None, *, batch_size: int = 16, layer: str | None = None) -> None:
         if draw is None and name not in HEATMAPS:
             raise InputError(f"only heat maps can be judged; found {name!r}. {nearest(name, HEATMAPS)}")
         if batch_size < 1:
@@ -50,6 +56,7 @@ class Mapper:
         self._batch_size = batch_size
         self._draw = draw
         self._seeded = draw is None and EXPLAINERS[name].seeded
+        self._options: dict[str, Any] = {} if layer is None or draw is not None else {"layer": layer}
 
     def __call__(self, classifier: Any, images: Tensor, targets: Tensor, seed: int = 0) -> Tensor:  # noqa: ANN401
         """Maps (N, H, W) of images (N, C, H, W) in [0, 1] and class indices (N,).
@@ -63,7 +70,7 @@ class Mapper:
 
     def _part(self, classifier: Any, images: Tensor, targets: Tensor, seed: int) -> Tensor:  # noqa: ANN401
         if self._draw is None:
-            options = {"seed": seed} if self._seeded else {}
+            options: dict[str, Any] = self._options | ({"seed": seed} if self._seeded else {})
             explanation = explain(self.name, classifier, images, targets, **options)
             self.gradient_evaluations += explanation.gradient_evaluations * len(images)
             self.forward_passes += explanation.forward_passes * len(images)

@@ -192,12 +192,16 @@ def method_rows(
 ) -> list[TrustRow]:
     """One method's rows; `yardstick` is the best trivial map's average precision on each finding."""
     values = dict(findings.values)
-    values["flipping_gain"] = network.values["deletion_area"] - values["deletion_area"]
-    values["insertion_gain"] = values["insertion_area"] - network.values["insertion_area"]
+    reasons = dict(findings.reasons)
+    for gain, area, sign in (("flipping_gain", "deletion_area", -1), ("insertion_gain", "insertion_area", 1)):
+        if area in values:
+            values[gain] = sign * (values[area] - network.values[area])
+        elif area in reasons:
+            reasons[gain] = reasons[area]
     if yardstick is not None and "auprc" in values:
         values["place_gain"] = values["auprc"] - yardstick
     rows = [_row(name, findings.method, v, draws) for name, v in values.items()]
-    rows += [undefined_row(name, findings.method, why) for name, why in findings.reasons.items()]
+    rows += [undefined_row(name, findings.method, why) for name, why in reasons.items()]
     return rows
 
 

@@ -13,6 +13,8 @@ from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.network_measures import ORDERS
 from pellucid.evaluation.trust.rows import RANDOM_ORDER, TrustRow, trust_table
 from pellucid.evaluation.trust.store import keep_findings, read_findings
+from pellucid.explainers.registry import layer_for
+from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
 from pellucid.utils.resources import finite
 
@@ -58,14 +60,23 @@ class Trust:
         return plain
 
 
-def check_methods(classifier: nn.Module, samples: TrustSamples, methods: Sequence[str]) -> None:
-    """Explain one image by each, so that a method that the network cannot serve is refused before any work.
+def check_methods(
+    classifier: nn.Module, samples: TrustSamples, methods: Sequence[str], layer: str | None = None
+) -> dict[str, str]:
+    """Explain one image by each: why a method cannot explain this network, by name, before any work.
 
     Raises:
-        InputError: what the method says.
+        InputError: none of them can; what the first says.
     """
+    refused: dict[str, InputError] = {}
     for name in methods:
-        check_method(Mapper(name), classifier, samples)
+        try:
+            check_method(Mapper(name, layer=layer_for(name, layer)), classifier, samples)
+        except InputError as error:
+            refused[name] = error
+    if refused and len(refused) == len(methods):
+        raise next(iter(refused.values()))
+    return {name: str(error) for name, error in refused.items()}
 
 
 def judge_all(
@@ -77,11 +88,13 @@ def judge_all(
     *,
     others: Mapping[str, nn.Module] | None = None,
     thresholds: Sequence[float] | None = None,
+    layer: str | None = None,
 ) -> Trust:
     """Judge a network and its methods; each is kept as soon as it is done, and read where it was done before.
 
-    Attacks are kept beside the rest, by their number of images and steps and by the thresholds, so that others can be
-    asked for later.
+    A method that cannot explain the network, or a measure that fails, has its reason in the place of its figures, and
+    the rest goes on; what failed is not kept. Attacks are kept beside the rest, by their number of images and steps
+    and by the thresholds, so that others can be asked for later.
 
     Args:
         classifier: what is explained; left as it was.
@@ -91,9 +104,7 @@ def judge_all(
         store: where it is kept.
         others: networks of the same classes, whose maps are compared.
         thresholds: the decision thresholds of a multi-label classifier, ½ by default.
-
-    Raises:
-        InputError: a method that the network cannot serve; `check_methods` says so before any work.
+        layer: that the methods with this option explain at.
     """
     others, count = others or {}, len(samples.images)
     network = _kept(
@@ -104,11 +115,12 @@ def judge_all(
     planned = budget(classifier, samples, settings, len(others))
     attacks = 2 * len(settings.budgets) * min(count, settings.attacked)
     for name in methods:
-        mapper = Mapper(name, batch_size=settings.batch_size)
+        at = layer_for(name, layer)
+        mapper = Mapper(name, batch_size=settings.batch_size, layer=at)
         judge = partial(judge_method, mapper, classifier, samples, settings, others=others)
         maps = _kept(store, name, name, planned["explanations_per_method"], judge)
         part_name = f"{name}.attacked-{settings.attacked}x{settings.attack_steps}{decided_at(thresholds)}"
-        attack = partial(judge_attack, name, classifier, samples, settings, thresholds=thresholds)
+        attack = partial(judge_attack, name, classifier, samples, settings, thresholds=thresholds, layer=at)
         findings[name] = with_attack(maps, _kept(store, part_name, f"attack {name}", attacks, attack))
     rows = trust_table(network, list(findings.values()), samples, settings.seed)
     return Trust(network, findings, rows, planned, count)
@@ -130,7 +142,8 @@ def _kept(store: ResultsStore, name: str, title: str, steps: int, judge: Callabl
     if findings is None:
         with progress_context(title, steps):
             findings = judge()
-        keep_findings(store, name, findings)
+        if not findings.failed:
+            keep_findings(store, name, findings)
     return findings
 
 

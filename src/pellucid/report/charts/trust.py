@@ -33,13 +33,24 @@ def trust_charts(curves: Mapping[str, Mapping[str, Any]], name: str = "trust") -
     if not methods:
         return []
     styles = styles_of(list(methods), next(iter(methods)))
-    charts = [_randomisation(methods, styles, key, label, name) for key, label in RANDOMISATION.items()]
-    charts += [_replacement(random, methods, styles, way, caption, name) for way, caption in REPLACEMENT.items()]
-    attacked = {m: own for m, own in methods.items() if "attack_rank" in own}
-    return charts + ([_attack(attacked, styles, name)] if attacked else [])
+    charts = []
+    for key, label in RANDOMISATION.items():
+        if drawn := _with(methods, key):
+            charts.append(_randomisation(drawn, styles, key, label, name))
+    for way, caption in REPLACEMENT.items():
+        if drawn := _with(methods, f"{way}_score"):
+            charts.append(_replacement(random, drawn, styles, way, caption, name))
+    if drawn := _with(methods, "attack_rank"):
+        charts.append(_attack(drawn, styles, name))
+    return charts
 
 
 Curves = dict[str, dict[str, "npt.NDArray[np.float64]"]]
+
+
+def _with(methods: Curves, curve: str) -> Curves:
+    """The methods that have a curve: one that cannot explain the network has none."""
+    return {method: own for method, own in methods.items() if curve in own}
 
 
 def _numbers(values: Any) -> npt.NDArray[np.float64]:  # noqa: ANN401

@@ -158,6 +158,8 @@ def _examples(page: TrustPage) -> list[dict[str, Any]]:
     for index, caption in enumerate(page.captions[: len(page.pictures)]):
         lines = []
         for findings in page.trust.methods.values():
+            if "maps_by_depth" not in findings.curves:  # refused, or failed
+                continue
             depths, maps = findings.curves["depths"], findings.curves["maps_by_depth"]
             if index >= maps.shape[1]:
                 continue

@@ -1,0 +1,110 @@
+"""A method that cannot explain a model, or a measure that fails, has its reason in its cells; the rest goes on."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import pellucid as pl
+from helpers.transformer import ClassToken
+from pellucid.evaluation.trust import map_measures
+from pellucid.evaluation.trust.findings import TrustSettings
+from pellucid.evaluation.trust.measures import MEASURES
+from pellucid.types import InputError
+
+CAM = "more follows this one's last feature map: use grad-cam"
+QUICK = TrustSettings(samples=1, attacked=2, attack_steps=1, budgets=(0.02,), examples=1)
+
+
+@pytest.fixture(scope="module")
+def part():
+    return pl.dataset("phantom", split="test", size=32, train=4, validation=2, test=6)
+
+
+@pytest.fixture(scope="module")
+def model(part):
+    torch.manual_seed(0)
+    module = ClassToken(channels=1, classes=len(part.classes))
+    return pl.wrap(module, part.classes, task=part.task, size=32, channels=1, mean=[0.5], std=[0.25])
+
+
+@pytest.fixture(scope="module")
+def table(model, part, tmp_path_factory):
+    out = tmp_path_factory.mktemp("trust")
+    result = pl.trust(model, part, ["cam", "grad-cam", "saliency"], out=out, limit=4, settings=QUICK)
+    result.save(out)
+    return result, out
+
+
+def test_a_transformer_has_a_table_of_trust(table):
+    result, out = table
+    rows = json.loads((out / "trust.json").read_text(encoding="utf-8"))["rows"]
+    refused = [row for row in rows if row["method"] == "cam"]
+    measured = {row["measure"] for row in rows if row["method"] == "saliency"}
+    assert {row["measure"] for row in refused} == measured <= set(MEASURES)
+    assert all(row["value"] is None and row["reason"] and row["verdict"] is None for row in refused)
+    assert sum(CAM in row["reason"] for row in refused) >= 14
+    for method in ("grad-cam", "saliency"):
+        figures = {row["measure"]: row["value"] for row in rows if row["method"] == method}
+        for measure in ("dependence_rank", "max_sensitivity", "flipping_gain", "attacked_rank", "auprc"):
+            assert figures[measure] is not None, (method, measure)
+    assert any(CAM in text for text in result.warnings)
+    page = (out / "trust.html").read_text(encoding="utf-8")
+    assert "use grad-cam" in page
+
+
+def test_what_is_refused_is_not_kept(table):
+    _, out = table
+    names = {path.name for path in (out / "kept").glob("*.npz")}
+    assert "saliency.npz" in names
+    assert not any(name.startswith("cam") for name in names)
+
+
+def test_a_measure_that_fails_says_so_and_the_others_go_on(model, part, monkeypatch):
+    def broken(_work):
+        raise RuntimeError("out of luck\nsecond line")
+
+    measures = [(broken if names == ("max_sensitivity",) else m, names) for m, names in map_measures.MAP_MEASURES]
+    monkeypatch.setattr("pellucid.evaluation.trust.judge.MAP_MEASURES", measures)
+    settings = TrustSettings(samples=1, attacked=0, examples=0)
+    rows = {row["measure"]: row for row in pl.trust(model, part, "saliency", limit=2, settings=settings).rows}
+    assert rows["max_sensitivity"]["value"] is None
+    assert rows["max_sensitivity"]["reason"] == "it failed with RuntimeError: out of luck"
+    assert np.isfinite(rows["dependence_rank"]["value"])
+
+
+def test_where_every_method_is_refused_that_is_an_error(model, part):
+    with pytest.raises(InputError, match=CAM):
+        pl.trust(model, part, "cam", limit=2)
+    with pytest.raises(InputError, match=CAM):
+        pl.localize(model, part, "cam")
+
+
+def test_localisation_has_the_reason_in_its_cells(model, part):
+    result = pl.localize(model, part, ["cam", "grad-cam"])
+    refused = [row for row in result.rows if row["method"] == "cam"]
+    explained = [row for row in result.rows if row["method"] == "grad-cam" and row["section"] == "localization"]
+    assert all(row["value"] is None and CAM in row["reason"] for row in refused)
+    assert {(r["metric"], r["class"]) for r in refused} == {(r["metric"], r["class"]) for r in explained}
+    lines = {line[0]: line for line in result.tables()[0].rows}
+    assert lines["cam"][1].startswith("undefined: ")
+    assert lines["cam"][1].endswith("use grad-cam.")
+    assert not lines["grad-cam"][1].startswith("undefined")
+
+
+def test_a_layer_can_be_named(model, part):
+    first = pl.localize(model, part, ["grad-cam", "saliency"], layer="blocks.0.norm1")
+    last = pl.localize(model, part, ["grad-cam", "saliency"], layer="blocks.1.norm1")
+    own = pl.localize(model, part, ["grad-cam", "saliency"])
+    assert last.rows == own.rows
+    assert first.rows != own.rows
+    assert [r for r in first.rows if r["method"] == "saliency"] == [r for r in own.rows if r["method"] == "saliency"]
+    assert first.to_json()["layer"] == "blocks.0.norm1"
+    for judge in (pl.localize, pl.trust):
+        with pytest.raises(InputError, match="none of saliency takes one: grad-cam, grad-cam"):
+            judge(model, part, "saliency", layer="blocks.0.norm1")
+    with pytest.raises(InputError, match=r"unknown layer 'blocks.7.norm1'"):
+        pl.trust(model, part, "grad-cam", layer="blocks.7.norm1")
