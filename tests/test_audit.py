@@ -21,6 +21,7 @@ from pellucid.evaluation.trust.findings import TrustSettings
 from pellucid.models import wrap
 from pellucid.models.inference import predict
 from pellucid.models.weights import save_model
+from pellucid.report.pages.audit import write_audit
 from pellucid.types import InputError, InputSpec
 
 TINY = AuditSettings(
@@ -269,3 +270,28 @@ def test_the_command(pellucid, several, tmp_path):
     assert stored["classification"]["use"] == {"prevalence": {"Mass": 0.02}, "FN": 10.0, "FP": 1.0}
     status, _, _ = pellucid("audit", folder, "--data", "phantom", "--cost", "FN=a", "--out", tmp_path / "audit")
     assert "the cost of FN must be a number; found 'a'" in status
+
+
+@pytest.fixture(scope="module")
+def report(whole, tmp_path_factory):
+    return write_audit(whole.results, whole.pictures, whole.wrong, tmp_path_factory.mktemp("page") / "report.html")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 768, 1280])
+def test_the_page_fits_the_screen_and_begins_with_the_verdict(width, whole, report, browser):
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    requests, complaints = [], []
+    page.on("request", lambda r: requests.append(r.url))
+    page.on("console", lambda m: complaints.append(m.text))
+    page.goto(report.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("h2").first.inner_text() == "In plain words"
+    top = page.locator("#verdict .conclusion").bounding_box()
+    assert top["y"] + top["height"] < 900  # on the first screen, also of a phone
+    assert page.locator("#verdict li").count() == len(whole.statements)
+    assert [url for url in requests if not url.startswith(("file://", "data:"))] == []
+    assert complaints == []
+    page.close()

@@ -41,6 +41,6 @@ QUICK = AuditSettings(
     few=20,
     attacks=(Epsilon.parse(SIZES[0]), Epsilon.parse(SIZES[-1])),
     steps=10,
-    trust=TrustSettings(samples=4, attacked=6, attack_steps=6),
+    trust=TrustSettings(samples=2, attacked=5, attack_steps=5),
 )
 """For a first look: a few minutes on two cores."""
