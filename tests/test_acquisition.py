@@ -1,5 +1,7 @@
 """Acquisition: the scores against closed forms, the orders, and those of a desk that follows what was marked."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -106,3 +108,25 @@ def test_two_networks_can_disagree(dataset, network, tmp_path):
     service.close()
     with pytest.raises(InputError, match="--compare-with"):
         open_service(dataset, network, tmp_path / "b.db", options=ServiceOptions(order="disagreement"))
+
+
+def test_classes_of_the_data_and_of_two_networks_are_matched_by_name(dataset, network, tmp_path):
+    """Each in an order of its own gives what one order gives."""
+    order = np.arange(len(dataset.classes))[::-1]
+    card = replace(dataset.card, classes=tuple(dataset.classes[k] for k in order))
+    turned = replace(dataset, card=card, targets=dataset.targets[:, order], fingerprint="")
+    other, options = small_network(dataset, seed=5), ServiceOptions(order="disagreement", limit=9, seed=3)
+    service = open_service(dataset, network, tmp_path / "a.db", compare_with=other, options=options)
+    second = small_network(dataset, seed=5)
+    second.classes = card.classes
+    second.head.weight.data, second.head.bias.data = other.head.weight[order.copy()], other.head.bias[order.copy()]
+    again = open_service(turned, network, tmp_path / "b.db", compare_with=second, options=options)
+    assert again.ranking.ids == service.ranking.ids
+    assert again.dataset.classes == network.classes
+    assert np.array_equal(again.dataset.targets, service.dataset.targets)
+    service.close()
+    again.close()
+    fewer = replace(dataset, card=replace(dataset.card, classes=("other", *dataset.classes[1:])), fingerprint="")
+    with pytest.raises(InputError, match="is labelled with other"):
+        open_service(fewer, network, tmp_path / "c.db")
+    assert not (tmp_path / "c.db").exists()

@@ -238,7 +238,7 @@ def test_a_finished_loop_trains_and_measures_nothing_again(finished, monkeypatch
     def never(*_args, **_kwargs):
         raise AssertionError
 
-    monkeypatch.setattr("pellucid.training.loop._Session.fit", never)
+    monkeypatch.setattr("pellucid.training.session.TrainingSession.fit", never)
     monkeypatch.setattr(measures, "removal_effects", never)
     monkeypatch.setattr("pellucid.annotator.setup.open_service", never)
     run_study(load_study("annotation-loop", SMALL), None, finished, device="cpu", jobs=1, command="pellucid study <x>")

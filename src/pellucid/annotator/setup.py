@@ -13,6 +13,7 @@ from pellucid.annotator.explanations import RHOS, Explanations
 from pellucid.annotator.ranking import Ranking, heat_of
 from pellucid.annotator.service import AnnotationService, ServiceSettings
 from pellucid.data.cache.pixels import materialize
+from pellucid.data.class_match import match_classes
 from pellucid.data.decoding.file_pixels import placement_of
 from pellucid.models.inference import check_answers, predict, probabilities
 from pellucid.types import InputError
@@ -84,18 +85,19 @@ def open_service(
     """
     options = options or ServiceOptions()
     for other in (network, compare_with):
-        if other is not None and other.classes != dataset.classes:
+        if other is not None and set(other.classes) != set(dataset.classes):
             raise InputError(
                 f"the network tells {', '.join(other.classes)}; {dataset.card.name} is labelled with "
                 f"{', '.join(dataset.classes)}. Annotate data with its own classes (see --data-option)."
             )
     if options.order == "disagreement" and compare_with is None:
-        raise InputError("the order 'disagreement' compares two networks: give the second one with --compare_with.")
+        raise InputError("the order 'disagreement' compares two networks: give the second one with --compare-with.")
     if check is not None:
         check.check_decoding(dataset)
     store = open_store(source, create=dataset)
     sizes, names = store.image_sizes(), set(dataset.ids)
     check_images(store.info, sizes, names & set(sizes), dataset, store.name)
+    dataset, _ = match_classes(dataset, network.classes, network.task)  # in the network's order
     offered = dataset.limit(options.limit, seed=options.seed)
     placement_of(offered, 0, network.input_spec)  # what was fitted before cannot be marked under every geometry
     pictures = _pictures(offered, network, options.cache)
@@ -110,7 +112,8 @@ def open_service(
                 if compare_with.input_spec == network.input_spec
                 else _pictures(offered, compare_with, options.cache)
             )
-            second = _chances(compare_with, theirs, offered)
+            order = [compare_with.classes.index(name) for name in network.classes]
+            second = _chances(compare_with, theirs, offered)[:, order]
     heat: npt.NDArray[np.float16] | None = None
     if options.order in ("outside", "mixed"):
         with progress_context("heat maps", len(offered), patience=1.0):

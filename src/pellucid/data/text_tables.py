@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def read_csv(
+def read_text_table(
     path: Path, *, encoding: str | None = None, delimiter: str = ",", remedy: str = "Save it as UTF-8."
 ) -> Iterator[tuple[int, list[str]]]:
     """The rows of a CSV file with the numbers of the lines they begin on, empty ones left out.

@@ -14,7 +14,7 @@ from pellucid.data.issues import Issue, check_root
 from pellucid.data.readers.image_files import LeftOut, list_images
 from pellucid.data.readers.image_names import match_names
 from pellucid.data.regions import Region, Regions
-from pellucid.data.text_tables import read_csv
+from pellucid.data.text_tables import read_text_table
 from pellucid.types import InputError
 from pellucid.utils.settings import Section, validate
 
@@ -237,7 +237,7 @@ def _frontal(path: Path, images: Mapping[str, SourceFile]) -> set[str] | None:
     """The stems of the frontal radiographs by the metadata; None without it, where all count as frontal."""
     if not path.is_file():
         return None
-    rows = (row for _, row in read_csv(path))
+    rows = (row for _, row in read_text_table(path))
     header = next(rows, [])
     missing = {"filename", "view", "modality"} - set(header)
     if missing:

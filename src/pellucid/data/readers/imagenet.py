@@ -15,7 +15,7 @@ from pellucid.data.decoding.image import read_image
 from pellucid.data.issues import Issue, check_root, collect_issues, issues_of
 from pellucid.data.readers.image_files import LeftOut, list_images
 from pellucid.data.readers.splits import check_disjoint, patient_split
-from pellucid.data.text_tables import read_csv
+from pellucid.data.text_tables import read_text_table
 from pellucid.types import InputError
 from pellucid.utils.settings import Section, validate
 
@@ -225,7 +225,7 @@ def _open_sample(root: Path, seed: int, faults: list[Issue], *, split: bool) -> 
 def _read_labels(root: Path, faults: list[Issue]) -> tuple[_Images, tuple[str, ...]]:
     """The images that the table names, and the names of all 1,000 classes as far as it has them."""
     table = root / LABELS
-    lines = read_csv(table)
+    lines = read_text_table(table)
     header = [name.strip() for name in next(lines, (0, []))[1]]
     missing = [name for name in COLUMNS if name not in header]
     if missing:

@@ -11,7 +11,7 @@ import numpy as np
 from pellucid.data.issues import Issue, issues_of
 from pellucid.data.readers.label_words import is_absence, is_unknown
 from pellucid.data.regions import relative_box
-from pellucid.data.text_tables import read_csv
+from pellucid.data.text_tables import read_text_table
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
 
@@ -91,7 +91,7 @@ def _read_entries(
     path: Path, faults: list[Issue]
 ) -> tuple[tuple[str, ...], tuple[str, ...], npt.NDArray[np.float32], set[str]]:
     """Names, patients and targets, and the names of the lines that are left out."""
-    rows = read_csv(path)
+    rows = read_text_table(path)
     _, header = next(rows, (1, []))
     columns = [cell.strip() for cell in header]
     try:
@@ -183,7 +183,7 @@ def _read_list(
 
 def _read_boxes(path: Path, faults: list[Issue]) -> tuple[tuple[str, str, tuple[float, float, float, float]], ...]:
     """The box list; its header reads "Image Index,Finding Label,Bbox [x,y,w,h],,,"."""
-    rows = read_csv(path)
+    rows = read_text_table(path)
     _, header = next(rows, (1, []))
     if [c.strip() for c in header[:2]] != ["Image Index", "Finding Label"] or not header[2:]:
         raise InputError(

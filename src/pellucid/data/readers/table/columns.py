@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pellucid.data.issues import Issue
-from pellucid.data.text_tables import read_csv
+from pellucid.data.text_tables import read_text_table
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest, optional
 
@@ -87,7 +87,7 @@ def read_columns(path: Path, *, encoding: str | None = None, delimiter: str | No
     """
     if path.suffix.lower() in PARQUET:
         return _read_parquet(path)
-    rows = read_csv(path, encoding=encoding, delimiter=delimiter or _delimiter(path), remedy=_REMEDY)
+    rows = read_text_table(path, encoding=encoding, delimiter=delimiter or _delimiter(path), remedy=_REMEDY)
     header = [name.strip() for name in next(rows, (0, []))[1]]
     _check_names(path, header)
     places: list[int] = []
