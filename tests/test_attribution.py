@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from captum.attr import GuidedBackprop, IntegratedGradients, NoiseTunnel, Saliency
 from torch import nn
 
+from helpers.explaining import HEATMAPS_ON_CONVOLUTIONS
 from pellucid.attacks import engine
-from pellucid.explainers import EXPLAINERS, HEATMAPS, explain, saliency
+from pellucid.explainers import EXPLAINERS, explain, saliency
 from pellucid.models import create_model, wrap
 from pellucid.models.activations import HalfHuberReLU
 from pellucid.types import InputError, InputSpec
@@ -163,7 +164,7 @@ def test_a_seed_fixes_what_is_left_to_chance(name, model, images):
     assert not torch.allclose(explain(name, model, images, TARGETS, seed=4, **few).maps, first, rtol=1e-2)
 
 
-@pytest.mark.parametrize("name", HEATMAPS)
+@pytest.mark.parametrize("name", HEATMAPS_ON_CONVOLUTIONS)
 @pytest.mark.parametrize("targets", [1, "all"])
 def test_the_cost_that_is_told_is_what_was_spent(name, model, images, targets):
     spent = {"forward": 0, "backward": 0}
@@ -181,7 +182,7 @@ def test_the_cost_that_is_told_is_what_was_spent(name, model, images, targets):
     assert (found.forward_passes, found.gradient_evaluations) == (spent["forward"], spent["backward"])
 
 
-@pytest.mark.parametrize("name", HEATMAPS)
+@pytest.mark.parametrize("name", HEATMAPS_ON_CONVOLUTIONS)
 def test_a_small_budget_makes_small_batches(name, model, images, monkeypatch):
     few = FEW.get(name, {})
     many = images.repeat(3, 1, 1, 1)
@@ -207,7 +208,7 @@ def test_a_small_budget_makes_small_batches(name, model, images, monkeypatch):
 
 
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])
-@pytest.mark.parametrize("name", HEATMAPS)
+@pytest.mark.parametrize("name", HEATMAPS_ON_CONVOLUTIONS)
 def test_gray_images_of_a_real_network(name, task):
     small = {"widths": [4, 6], "blocks": [1, 1], "strides": [1, 2], "activation": "half-huber"}
     model = create_model("small", classes=["a", "b"], task=task, size=33, **small)

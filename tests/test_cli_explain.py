@@ -12,7 +12,8 @@ from torch import nn
 
 import pellucid as pl
 from helpers.dicom import radiograph
-from pellucid.explainers import HEATMAPS, explain
+from helpers.explaining import HEATMAPS_ON_CONVOLUTIONS
+from pellucid.explainers import explain
 from pellucid.models import create_model
 from pellucid.models.weights import save_model
 from pellucid.report.heat_colours import placed
@@ -53,7 +54,8 @@ def pellucid(pellucid):
 
 def test_every_method_in_one_panel(pellucid, model, image, tmp_path):
     out = tmp_path / "out"
-    how = ["--method", ",".join([*HEATMAPS, "adversarial"]), "--classes", "Mass,Nodule", "--slider", 0]
+    methods = [*HEATMAPS_ON_CONVOLUTIONS, "adversarial"]
+    how = ["--method", ",".join(methods), "--classes", "Mass,Nodule", "--slider", 0]
     few = ["--samples", 24, "--segments", 6, "--seed", 3]
     assert pellucid("explain", model, image, *how, *few, *CPU, "--out", out) in (0, None)
     found = json.loads((out / "explain.json").read_text())
@@ -67,7 +69,7 @@ def test_every_method_in_one_panel(pellucid, model, image, tmp_path):
     assert row["cost"]["smoothgrad"] == {"gradient_evaluations": 24, "forward_passes": 24}
     net, pixels = small_network(), torch.from_numpy(np.asarray(Image.open(image)).copy())[None, None].float() / 255
     with np.load(out / row["maps"]) as arrays:
-        assert set(arrays.files) == {f"{c}|{m}" for c in ("Mass", "Nodule") for m in [*HEATMAPS, "adversarial"]}
+        assert set(arrays.files) == {f"{c}|{m}" for c in ("Mass", "Nodule") for m in methods}
         for name, options in (("lime", found["options"]["lime"]), ("occlusion", {})):
             expected = explain(name, net, pixels, 1, **options).maps[0].numpy()
             np.testing.assert_allclose(arrays[f"Nodule|{name}"], expected, rtol=1e-3, atol=1e-5)

@@ -9,9 +9,8 @@ from captum.attr import Saliency as CaptumSaliency
 from torch import nn
 from torchcam.methods import CAM, GradCAM
 
+from helpers.explaining import HEATMAPS_ON_CONVOLUTIONS, ON_CONVOLUTIONS
 from pellucid.explainers import (
-    EXPLAINERS,
-    HEATMAPS,
     class_activation_maps,
     explain,
     grad_cam_maps,
@@ -128,7 +127,7 @@ def test_saliency_is_the_slope_of_the_logit(images):
     torch.testing.assert_close(maps, expected[TARGETS].detach())
 
 
-@pytest.mark.parametrize("name", sorted(HEATMAPS))
+@pytest.mark.parametrize("name", sorted(HEATMAPS_ON_CONVOLUTIONS))
 def test_every_method_explains_some_and_all_classes(name, model, images):
     few = FEW.get(name, {})
     some = explain(name, model, images, TARGETS, **few)
@@ -147,7 +146,7 @@ def test_every_method_explains_some_and_all_classes(name, model, images):
     assert explain(name, model, images[:0], TARGETS[:0]).maps.shape == (0, 64, 64)
 
 
-@pytest.mark.parametrize("name", sorted(EXPLAINERS))
+@pytest.mark.parametrize("name", sorted(ON_CONVOLUTIONS))
 def test_an_explanation_leaves_no_trace(name, model, images):
     model.train()
     model.head.eval()
@@ -178,7 +177,7 @@ def test_an_explanation_that_fails_leaves_no_trace(model, images, monkeypatch):
         raise broken
 
     monkeypatch.setattr(model, "features", fail)
-    for name in EXPLAINERS:
+    for name in ON_CONVOLUTIONS:
         with pytest.raises(ZeroDivisionError):
             explain(name, model, images, TARGETS)
         assert model.training

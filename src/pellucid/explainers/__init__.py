@@ -85,7 +85,7 @@ def explain(
         ...
         pellucid.types.InputError: unknown explanation 'gradcam'. Did you mean 'grad-cam'? There are: cam, \
 grad-cam, grad-cam++, saliency, smoothgrad, integrated-gradients, guided-backprop, occlusion, lime, kernel-shap, rise, \
-adversarial.
+attention-rollout, adversarial.
     """
     if name not in EXPLAINERS:
         raise InputError(f"unknown explanation {name!r}. {nearest(name, EXPLAINERS)}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pellucid.explainers.activation_maps import cam, grad_cam, has_head
 from pellucid.explainers.adversarial import adversarial
+from pellucid.explainers.attention_rollout import attention_rollout
 from pellucid.explainers.explanation import Explanation
 from pellucid.explainers.grad_cam_plus_plus import grad_cam_plus_plus
 from pellucid.explainers.gradients import saliency_explanation
@@ -45,6 +46,7 @@ class ExplainerEntry:
             head on the mean of its feature map; see `explains_all_classes_at_once`.
         layouts: of the classifier's feature map, those that the method can read (`models.layouts`). Empty where it
             needs no feature map and takes any classifier.
+        class_agnostic: whether a map is the same for every class: it says where a network looks, not for what.
     """
 
     name: str
@@ -56,6 +58,7 @@ class ExplainerEntry:
     differentiable: bool = False
     all_classes_at_once: bool = False
     layouts: tuple[Layout, ...] = ()
+    class_agnostic: bool = False
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -98,6 +101,14 @@ EXPLAINERS = Registry(
         ExplainerEntry("lime", "LIME", lime, signed=True, differentiable=True),
         ExplainerEntry("kernel-shap", "Kernel SHAP", kernel_shap, signed=True),
         ExplainerEntry("rise", "RISE", rise, signed=True),
+        ExplainerEntry(
+            "attention-rollout",
+            "Attention rollout",
+            attention_rollout,
+            all_classes_at_once=True,
+            class_agnostic=True,
+            layouts=("tokens",),
+        ),
         ExplainerEntry("adversarial", "Adversarial", adversarial, kind="image"),
     ),
 )
@@ -114,7 +125,7 @@ def explains_all_classes_at_once(name: str, classifier: Classifier, layer: str |
     entry = EXPLAINERS[name]
     if not entry.all_classes_at_once:
         return False
-    return not entry.layouts or (layer is None and has_head(classifier))
+    return "layer" not in entry.options or (layer is None and has_head(classifier))
 
 
 def layer_for(method: str, layer: str | None) -> str | None:
