@@ -100,8 +100,8 @@ def annotated_images(annotations: AnnotationSet, dataset: Dataset, spec: InputSp
 
 def _warn_of_cut_marks(annotations: AnnotationSet, places: Mapping[str, Placement], spec: InputSpec) -> None:
     """Say how many marks the network does not see, as its geometry cuts images."""
-    drawn = [mark for mark in annotations.marks if mark.image in places and not places[mark.image].sees_all]
-    unseen = sum(not shape_mask(mark.shape, places[mark.image]).any() for mark in drawn)
+    cut_marks = [mark for mark in annotations.marks if mark.image in places and not places[mark.image].sees_all]
+    unseen = sum(not shape_mask(mark.shape, places[mark.image]).any() for mark in cut_marks)
     if unseen:
         warnings.warn(
             f"{unseen} of {len(annotations.marks)} marks lie outside what the network sees of their images "

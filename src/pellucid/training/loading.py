@@ -47,18 +47,18 @@ def load_batches(
 
 
 def _check_shards(shards: Shards, recipe: Recipe, annotated: AnnotatedImages | None) -> None:
-    held, asked = shards.manifest.spec, recipe.model.input_spec
-    if held.shape != asked.shape:
+    stored, needed = shards.manifest.spec, recipe.model.input_spec
+    if stored.shape != needed.shape:
         raise InputError(
-            f"the shards hold images of {held.size_text} pixels and {held.channels} channel(s), the recipe asks for "
-            f"{asked.size_text} and {asked.channels}. Set model.size={held.height} and "
-            f"model.channels={held.channels}, or name a folder with --cache, where all of them are "
+            f"the shards hold images of {stored.size_text} pixels and {stored.channels} channel(s), the recipe asks for "
+            f"{needed.size_text} and {needed.channels}. Set model.size={stored.height} and "
+            f"model.channels={stored.channels}, or name a folder with --cache, where all of them are "
             "fetched to and fitted."
         )
-    if held.geometry != asked.geometry:
+    if stored.geometry != needed.geometry:
         raise InputError(
-            f"the shards hold images that were fitted by {held.preprocess}, the recipe asks for {asked.preprocess}: "
-            f"train with --preprocess {held.preprocess}, or write other shards."
+            f"the shards hold images that were fitted by {stored.preprocess}, the recipe asks for {needed.preprocess}: "
+            f"train with --preprocess {stored.preprocess}, or write other shards."
         )
     if annotated is not None:
         raise InputError("annotated images cannot be streamed: name a folder with --cache, to fetch them all first.")

@@ -192,8 +192,8 @@ def localize(
         "seed": seed,
         "layer": layer,
     }
-    told = (*session.warnings, *filter(None, [task.cut_off.note]))
-    return Localization(about, rows, told, methods=tuple(names))
+    notes = (*session.warnings, *filter(None, [task.cut_off.note]))
+    return Localization(about, rows, notes, methods=tuple(names))
 
 
 def _regions(

@@ -137,9 +137,9 @@ def localization_task(
             f"{dataset.card.name}/{dataset.split}: there is nothing to score explanations on. {cut_off.note}"
         )
     if cut_off.unseen:  # an image of which no region is left is no image of the task
-        left = sorted({image for image, _ in pairs})
-        annotated, places = annotated.subset(left), [places[row] for row in left]
-        pairs = [(left.index(image), number) for image, number in pairs]
+        marked_rows = sorted({image for image, _ in pairs})
+        annotated, places = annotated.subset(marked_rows), [places[row] for row in marked_rows]
+        pairs = [(marked_rows.index(image), number) for image, number in pairs]
     annotated_regions = annotated.regions
     assert annotated_regions is not None
     boxes = [

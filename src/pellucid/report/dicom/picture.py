@@ -39,12 +39,12 @@ def picture_of(
     """
     eight_bit = to_bits(pixels, 8)
     gray = eight_bit if eight_bit.ndim == 3 else np.repeat(eight_bit[..., None], 3, axis=2)
-    seen = np.isfinite(heat)
-    values, colours = placed(heat[seen], method)
+    has_heat = np.isfinite(heat)
+    values, colours = placed(heat[has_heat], method)
     coloured = colormaps[colours](values)[..., :3] * 255
     weight = np.asarray(1.0 if is_fine(method) else OVER * (strength(values, method) if is_signed(method) else 1))
     mixed = gray * UNSEEN
-    mixed[seen] = gray[seen] * (1 - weight[..., None]) + coloured * weight[..., None]
+    mixed[has_heat] = gray[has_heat] * (1 - weight[..., None]) + coloured * weight[..., None]
     picture = Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8))
     draw = ImageDraw.Draw(picture)
     line = max(1, round(max(picture.size) / 400))
