@@ -91,11 +91,10 @@ VERBS = {
     "meant", "met", "moved", "read", "said", "seen", "sent", "shown", "taken", "told", "tried", "wanted", "worn",
     "written",
 }  # fmt: skip
-FIELDS = {  # of classes: `found` is a mask or what was measured, `read` is a function, `left` a side
+FIELDS = {  # of classes: `found` is a mask or what was measured, `read` is a function
     "attacks.result.AttackResult.found",
     "data.dataset.Dataset.read",
     "data.readers.cifar10.reader._Images.read",
-    "data.readers.phantom.anatomy.Anatomy.left",
     "evaluation.manipulation.attack.Manipulation.found",
     "evaluation.robustness.certified_attack.Attacked.found",
     "evaluation.robustness.radii.Radii.found",
@@ -114,7 +113,8 @@ def called_by_verbs(tree: ast.AST) -> tuple[list[str], set[str]]:
         if isinstance(node, ast.ClassDef):
             lines = [line.target for line in node.body if isinstance(line, ast.AnnAssign)]
             targets |= {id(target) for target in lines}
-            fields |= {f"{node.name}.{target.id}" for target in lines if target.id in VERBS}
+            side = {"left"} if {target.id for target in lines} & {"right", "top"} else set()
+            fields |= {f"{node.name}.{target.id}" for target in lines if target.id in VERBS - side}
         elif isinstance(node, ast.arg) or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)):
             name = node.arg if isinstance(node, ast.arg) else node.id
             sides |= {name} & {"right", "top"}

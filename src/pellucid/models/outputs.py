@@ -40,7 +40,8 @@ def raw_outputs(output: Any, count: int, classes: int, task: Task) -> Tensor:  #
         >>> raw_outputs({"logits": torch.zeros(2, 3), "features": torch.zeros(2, 8)}, 2, 3, "multiclass").shape
         torch.Size([2, 3])
     """
-    return _tensor(output, count, classes, task).reshape(count, -1)
+    values = _tensor(output, count, classes, task)
+    return values.flatten(1) if values.ndim > 1 else values[:, None]
 
 
 def as_logits(values: Tensor, classes: int, task: Task, kind: OutputKind = "logits") -> Tensor:

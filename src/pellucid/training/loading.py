@@ -50,8 +50,8 @@ def _check_shards(shards: Shards, recipe: Recipe, annotated: AnnotatedImages | N
     stored, needed = shards.manifest.spec, recipe.model.input_spec
     if stored.shape != needed.shape:
         raise InputError(
-            f"the shards hold images of {stored.size_text} pixels and {stored.channels} channel(s), the recipe asks for "
-            f"{needed.size_text} and {needed.channels}. Set model.size={stored.height} and "
+            f"the shards hold images of {stored.size_text} pixels and {stored.channels} channel(s), the recipe "
+            f"asks for {needed.size_text} and {needed.channels}. Set model.size={stored.height} and "
             f"model.channels={stored.channels}, or name a folder with --cache, where all of them are "
             "fetched to and fitted."
         )

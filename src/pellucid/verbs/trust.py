@@ -88,8 +88,8 @@ class TrustResult(Result):
 
     def _page(self) -> TrustPage:
         methods, samples, about = self.trust.methods.values(), self.samples, self.about
-        drawn = [f.curves["maps_by_depth"].shape[1] for f in methods if "maps_by_depth" in f.curves]
-        count = min(len(samples.images), max(drawn, default=0))
+        counts = [f.curves["maps_by_depth"].shape[1] for f in methods if "maps_by_depth" in f.curves]
+        count = min(len(samples.images), max(counts, default=0))
         explained = [self.classes[t] for t in samples.targets.tolist()]
         facts = {
             "Network": str(about["model"]),

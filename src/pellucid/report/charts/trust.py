@@ -35,13 +35,13 @@ def trust_charts(curves: Mapping[str, Mapping[str, Any]], name: str = "trust") -
     styles = styles_of(list(methods), next(iter(methods)))
     charts = []
     for key, label in RANDOMISATION.items():
-        if drawn := _with(methods, key):
-            charts.append(_randomisation(drawn, styles, key, label, name))
+        if with_curves := _with(methods, key):
+            charts.append(_randomisation(with_curves, styles, key, label, name))
     for way, caption in REPLACEMENT.items():
-        if drawn := _with(methods, f"{way}_score"):
-            charts.append(_replacement(random, drawn, styles, way, caption, name))
-    if drawn := _with(methods, "attack_rank"):
-        charts.append(_attack(drawn, styles, name))
+        if with_curves := _with(methods, f"{way}_score"):
+            charts.append(_replacement(random, with_curves, styles, way, caption, name))
+    if with_curves := _with(methods, "attack_rank"):
+        charts.append(_attack(with_curves, styles, name))
     return charts
 
 
