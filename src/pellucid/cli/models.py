@@ -78,7 +78,7 @@ def import_model(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="python, timm, torchvision, huggingface or torchxrayvision; or woods2019 for the networks published "
+            help="python, timm, torchvision, huggingface, torchxrayvision or onnx; or woods2019 for the networks published "
             "with Woods et al. 2019.",
             show_default=False,
         ),
@@ -88,7 +88,7 @@ def import_model(
         typer.Argument(
             metavar="NAME",
             help="The network as its source calls it: FILE.py:FUNCTION, resnet50.a1_in1k, resnet50.IMAGENET1K_V1, a "
-            "folder with config.json, densenet121-res224-all; of woods2019 the file.",
+            "folder with config.json, densenet121-res224-all, FILE.onnx; of woods2019 the file.",
             show_default=False,
         ),
     ],

@@ -152,7 +152,7 @@ def _last_layers(model: WrappedClassifier, images: Tensor) -> list[tuple[str, bo
     order: list[int] = []  # 4 or 3 dimensions, as they come
 
     def note(name: str, part: nn.Module, output: Tensor, _inputs: object) -> None:
-        if len(output) != len(images) or output.ndim not in (3, 4) or isinstance(part, (*POOLS, nn.Identity)):
+        if output.ndim not in (3, 4) or len(output) != len(images) or isinstance(part, (*POOLS, nn.Identity)):
             return
         order.append(output.ndim)
         if output.ndim == 3:
@@ -164,8 +164,11 @@ def _last_layers(model: WrappedClassifier, images: Tensor) -> list[tuple[str, bo
     with _watching(model, note):
         model(images)
     last = [(norms[-1], False)] if norms else []
-    for block in _blocks(model.module, tokens)[::-1]:
+    blocks_of_tokens = _blocks(model.module, tokens)
+    for block in blocks_of_tokens[::-1]:
         last += [(name, True) for name in norms if name.startswith(f"{block}.")][:1]
+    if not blocks_of_tokens:  # a graph that was exported is a flat list of nodes
+        last += [(name, True) for name in norms[-2::-1]]
     last = last[:TRIED]
     blocks = [(name, True) for name in _outermost(maps)[:TRIED]]
     return last + blocks if order and order[-1] == 3 else blocks + last

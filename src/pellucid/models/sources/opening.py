@@ -87,7 +87,7 @@ def open_source(kind: str, name: str, overrides: Given) -> WrappedClassifier:
     model = _wrapped(f"{kind}:{name}", built, overrides)
     model.source = Source(
         kind,
-        _main_file(name) if built.code else name,
+        built.name or name,
         built.options,
         built.code,
         "" if weights is None else weights.name,
@@ -96,12 +96,6 @@ def open_source(kind: str, name: str, overrides: Given) -> WrappedClassifier:
     if built.thresholds is not None and overrides.classes is None:
         model.card = {"thresholds": list(built.thresholds)}
     return find_split(model).eval()
-
-
-def _main_file(name: str) -> str:
-    """``folder/mymodel.py:build`` as ``mymodel.py:build``: the copy lies beside the model's weights."""
-    file, _, factory = name.rpartition(":")
-    return f"{Path(file).name}:{factory}"
 
 
 def source_tables(model: WrappedClassifier) -> dict[str, Any]:
@@ -131,12 +125,12 @@ def reopen(card: Mapping[str, Any], folder: Path, *, trust_code: bool) -> Wrappe
     table = card["source"]
     entry = find_source(table["kind"])
     digests = table.get("code_sha256", {})
-    if digests and not trust_code:
+    if entry.runs_code and not trust_code:
         raise InputError(
-            f"{folder} brings Python code of its own ({first_of(digests)}), which would run with all your rights. If "
-            "you trust whoever made it, say so: --trust-code on the command line, trust_code=True in Python."
+            f"{folder} brings Python code of its own ({first_of(digests) or 'unnamed'}), which would run with all your "
+            "rights. If you trust whoever made it, say so: --trust-code on the command line, trust_code=True in Python."
         )
-    code = checked_code(folder, digests) if digests else {}
+    code = checked_code(folder, digests)
     source = Source(
         table["kind"],
         table["name"],

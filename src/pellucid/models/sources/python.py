@@ -39,12 +39,14 @@ def build(request: Request) -> Built:
     if not path.is_file():
         raise InputError(f"no file {file}: give FILE.py:NAME, NAME a function of it that returns the network.")
     module, code = _run(path.parent, path.name, factory, request.options)
-    return Built(module, options=request.options, code=code)
+    return Built(module, options=request.options, code=code, name=f"{path.name}:{factory}")
 
 
 def rebuild(source: Source, folder: Path) -> nn.Module:
     """The module of a model folder's own copy of the code, which `checked_code` has looked at."""
     main, _, factory = source.name.rpartition(":")
+    if Path(main).name not in source.code:
+        raise InputError(f"the card of {folder} does not name {main} among its code: import the model again.")
     module, _ = _run((folder / CODE).resolve(), Path(main).name, factory, source.options)
     return module
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pellucid.models.sources import huggingface, python, timm, torchvision, torchxrayvision
+from pellucid.models.sources import huggingface, onnx, python, timm, torchvision, torchxrayvision
 from pellucid.models.sources.source import SourceEntry
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest, optional
@@ -22,6 +22,7 @@ SOURCES: dict[str, SourceEntry] = {
             "mymodel.py:build",
             python.build,
             python.rebuild,
+            runs_code=True,
             counts=False,
         ),
         SourceEntry(
@@ -53,6 +54,16 @@ SOURCES: dict[str, SourceEntry] = {
             torchxrayvision.rebuild,
             extra="torchxrayvision",
             package="torchxrayvision",
+        ),
+        SourceEntry(
+            "onnx",
+            "a network that was exported to ONNX",
+            "network.onnx",
+            onnx.build,
+            onnx.rebuild,
+            extra="onnx",
+            package="onnx",
+            counts=False,
         ),
     )
 }

@@ -24,7 +24,7 @@ class Source:
         kind: one of `registry.SOURCES`.
         name: as that source calls it.
         options: what the source needs to build the module again, without weights.
-        code: of Python code, each file by its name beside the others; empty for a library.
+        code: of Python code or a graph, each file by its name beside the others; empty for a library.
         weights: the file that the weights were read from, by name; empty where the source had them itself.
         weights_sha256: of that file.
     """
@@ -74,7 +74,8 @@ class Built:
         thresholds: the probability of each class from which on it counts as predicted.
         weights: a file with the weights, where the source names one instead of loading it.
         loaded: whether the module holds trained weights.
-        code: the files of Python code that built it.
+        code: the files of Python code, or of a graph, that build it.
+        name: as it is called in a model folder, where that is not as it was asked for.
         rename: the names that files of weights use → those of the module.
     """
 
@@ -90,6 +91,7 @@ class Built:
     weights: Path | None = None
     loaded: bool = False
     code: Mapping[str, bytes] = field(default_factory=dict)
+    name: str = ""
     rename: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
 
 
@@ -105,6 +107,7 @@ class SourceEntry:
         rebuild: the module of a card, without weights: `rebuild(source, folder)`.
         extra: of Pellucid, that installs its library; empty where none is needed.
         package: that library.
+        runs_code: whether what it keeps in a model folder is code that runs there.
         counts: whether `build` makes as many outputs as it is asked for.
     """
 
@@ -115,6 +118,7 @@ class SourceEntry:
     rebuild: Callable[[Source, Path], nn.Module]
     extra: str = ""
     package: str = ""
+    runs_code: bool = False
     counts: bool = True
 
 

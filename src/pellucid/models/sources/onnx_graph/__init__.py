@@ -1,0 +1,1 @@
+"""Graphs of ONNX as torch modules that can be differentiated."""
