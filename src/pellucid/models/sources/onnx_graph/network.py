@@ -72,10 +72,10 @@ class OnnxNetwork(nn.Module):
         if missing:
             raise InputError(f"no operator {', '.join(missing)} is known.")
         constants = {tensor.name: _tensor(tensor) for tensor in graph.initializer}
-        inputs = [value.name for value in graph.input if value.name not in constants]
-        if len(inputs) != 1:
-            raise InputError(f"a network of images has one input; this one has {len(inputs)}: {', '.join(inputs)}.")
-        self.input_name, self.output_names = inputs[0], [value.name for value in graph.output]
+        images = [value.name for value in graph.input if value.name not in constants]
+        if len(images) != 1:
+            raise InputError(f"a network of images has one input; this one has {len(images)}: {', '.join(images)}.")
+        self.input_name, self.output_names = images[0], [value.name for value in graph.output]
         self.one_by_one = False
         self.constant_names: dict[str, str] = {}
         self.steps: list[Step] = []
@@ -91,12 +91,12 @@ class OnnxNetwork(nn.Module):
                 continue
             follower = _bias(nodes, place, node, constants, uses)
             outputs = nodes[follower].output if follower else node.output
-            module, taken = _layer(node, attributes, constants, nodes[follower] if follower else None)
+            module, own = _layer(node, attributes, constants, nodes[follower] if follower else None)
             skipped |= {follower} if follower else set()
             name = self._name(node.op_type, place)
             self.add_module(name, module)
-            left = tuple(part for k, part in enumerate(node.input) if k not in taken)
-            self.steps.append(Step(name, left, tuple(outputs)))
+            inputs = tuple(part for k, part in enumerate(node.input) if k not in own)
+            self.steps.append(Step(name, inputs, tuple(outputs)))
         self.integers = {name: tensor for name, tensor in constants.items() if not tensor.is_floating_point()}
         used = {name for step in self.steps for name in step.inputs} | set(self.output_names)
         for place, (name, tensor) in enumerate(constants.items()):
@@ -152,8 +152,8 @@ def stripped(model: Any) -> bytes:  # noqa: ANN401
         if tensor.data_type in TYPES and TYPES[tensor.data_type].is_floating_point and _count(tensor) > MOST_INLINE:
             for name in ("raw_data", "float_data", "double_data", "int32_data", "external_data", "data_location"):
                 tensor.ClearField(name)
-    content: bytes = copy.SerializeToString()
-    return content
+    serialized: bytes = copy.SerializeToString()
+    return serialized
 
 
 def _count(proto: Any) -> int:  # noqa: ANN401
@@ -162,8 +162,8 @@ def _count(proto: Any) -> int:  # noqa: ANN401
 
 def missing_operators(model: Any) -> list[str]:  # noqa: ANN401
     """The operators of a file that no module can stand for, by name."""
-    known = {*OPERATORS, "Constant"}
-    strange = {node.op_type for node in model.graph.node if node.op_type not in known}
+    names = {*OPERATORS, "Constant"}
+    strange = {node.op_type for node in model.graph.node if node.op_type not in names}
     strange |= {f"{node.domain}.{node.op_type}" for node in model.graph.node if node.domain not in ("", "ai.onnx")}
     return sorted(strange)
 
@@ -173,8 +173,8 @@ def _tensor(proto: Any) -> Tensor:  # noqa: ANN401
     from onnx import numpy_helper
 
     shape = tuple(proto.dims)
-    held = proto.raw_data or proto.float_data or proto.int32_data or proto.int64_data or proto.double_data
-    if not held and proto.data_type in TYPES and _count(proto):
+    content = proto.raw_data or proto.float_data or proto.int32_data or proto.int64_data or proto.double_data
+    if not content and proto.data_type in TYPES and _count(proto):
         return torch.zeros(shape, dtype=TYPES[proto.data_type])
     values = numpy_helper.to_array(proto)
     return torch.tensor(values.astype(np.float32) if proto.data_type in (10, 16) else values)

@@ -119,8 +119,8 @@ def _slice(x: Inputs, _: Attributes) -> Tensor:
 def _gather(x: Inputs, a: Attributes) -> Tensor:
     tensor, index, axis = x[0], x[1].long().to(x[0].device), a.get("axis", 0) % x[0].ndim
     index = torch.where(index < 0, index + tensor.shape[axis], index)
-    chosen = tensor.index_select(axis, index.flatten())
-    return chosen.reshape([*tensor.shape[:axis], *index.shape, *tensor.shape[axis + 1 :]])  # type: ignore[no-any-return]
+    picked = tensor.index_select(axis, index.flatten())
+    return picked.reshape([*tensor.shape[:axis], *index.shape, *tensor.shape[axis + 1 :]])  # type: ignore[no-any-return]
 
 
 def _split(x: Inputs, a: Attributes) -> Sequence[Tensor]:
@@ -207,10 +207,10 @@ def _pad(x: Inputs, a: Attributes) -> Tensor:
     pads = numbers(x[1]) if len(x) > 1 and x[1] is not None else list(a["pads"])
     sides = x[0].ndim
     if len(x) > 3 and x[3] is not None:
-        axes, chosen = [axis % sides for axis in numbers(x[3])], pads
+        axes, picked = [axis % sides for axis in numbers(x[3])], pads
         pads = [0] * 2 * sides
         for place, axis in enumerate(axes):
-            pads[axis], pads[axis + sides] = chosen[place], chosen[place + len(axes)]
+            pads[axis], pads[axis + sides] = picked[place], picked[place + len(axes)]
     ends = [pads[k + end * sides] for k in reversed(range(sides)) for end in (0, 1)]
     mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}[
         a.get("mode", "constant")
