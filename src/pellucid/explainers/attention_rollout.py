@@ -137,10 +137,10 @@ class AttentionWeights(TorchFunctionMode):
             output, weights = func(*args, **options | {"need_weights": True, "average_attn_weights": False})
             self.weights.append(weights)
             return output, None
-        found = func(*args, **options)
-        if func in SOFTMAXES and found.ndim == 4 and found.shape[2] == found.shape[3]:
-            self.weights.append(found)
-        return found
+        result = func(*args, **options)
+        if func in SOFTMAXES and result.ndim == 4 and result.shape[2] == result.shape[3]:
+            self.weights.append(result)
+        return result
 
     def _attend(
         self,
