@@ -85,8 +85,9 @@ def whole(several):
 
 def test_its_figures_are_scikit_learns(audited, sides):
     from pellucid.data.cache.pixels import materialize
+    from pellucid.types import InputSpec
 
-    logits = predict(seer(), materialize(sides, size=16, channels=1))
+    logits = predict(seer(), materialize(sides, InputSpec.square(1, 16)))
     truth, said = sides.targets, logits.argmax(1)
     chances = torch.from_numpy(logits).double().softmax(1).numpy()
     figures = {(r.metric, r.class_name, r.at): r for r in audited.measured if r.section != "robustness"}
