@@ -53,7 +53,7 @@ def test_what_is_missing_or_too_much(written):
     report = check_dataset("coco", folder)
     assert [p.file for p in report.problems] == ["val2017/000000000002.jpg", str(broken)]
     assert report.expected == 4
-    assert any("1 image(s) that the annotations do not name" in note.reason for note in report.notes)
+    assert any("1 image that the annotations do not name" in note.reason for note in report.notes)
     assert any("3 categories; COCO has 80" in note.reason for note in report.notes)
     for path in (folder / "val2017").iterdir():
         path.unlink()

@@ -213,6 +213,6 @@ def test_what_is_left_out_of_the_zip_is_said(written):
     folder, _ = written
     with pytest.warns(UserWarning, match="left out") as warned:
         open_dataset("cifar10", folder, options=MADE)
-    said = "left out: 2 file(s) in the zip that are hidden or no images by their names, such as train/cat/.hidden.jpg"
+    said = "left out: 2 files in the zip, hidden or not named as images are, such as train/cat/.hidden.jpg"
     assert said in str(warned[0].message)
     assert check_dataset("cifar10", folder, options=MADE).left_out

@@ -75,7 +75,7 @@ def test_annotations_of_an_image_on_its_side_are_turned_with_it(written, orienta
     assert [x, y, width * HEIGHT - 1, height * WIDTH - 1] == pytest.approx(expected)
     np.testing.assert_array_equal(outline.mask(), upright)
     report = check_dataset("coco", folder)
-    assert any("1 image(s) are annotated as they are stored" in note.reason for note in report.notes)
+    assert any("1 image annotated as stored" in note.reason for note in report.notes)
     save(folder, (HEIGHT, WIDTH), orientation)  # and the frame is the upright image's
     assert open_dataset("coco", folder)["test"].regions.items[0].box == (0.1, 0.2, 0.3, 14 / 30)
 
@@ -105,7 +105,7 @@ def test_masks_that_cvat_calls_crowds_are_masks(written):
     assert region.image == 0
     np.testing.assert_array_equal(region.mask(), shape)
     notes = [note.reason for note in check_dataset("coco", folder).notes]
-    assert "1 annotation(s) of crowds (iscrowd): they count as present and are no regions" in notes
+    assert "1 annotation of crowds (iscrowd), counted as present and not as regions" in notes
 
 
 @pytest.mark.parametrize(("flag", "regions"), [("0", 1), ("1", 0), (False, 1), (True, 0), (0.0, 1), (1, 0)])

@@ -154,7 +154,7 @@ def test_what_was_assumed_is_counted_by_the_check_and_else_said_once(tmp_path):
     report = check_dataset("folder", tmp_path, options={"test_fraction": 1})
     assert report.ok
     (told,) = [n.reason for n in report.notes if "VOI LUT" in n.reason]
-    assert told.startswith("4 image(s), such as a/1.dcm (the descriptor says 16 bits, the greatest entry is 4,095): ")
+    assert told.startswith("4 images, such as a/1.dcm (the descriptor says 16 bits, the greatest entry is 4,095): ")
     with pytest.warns(UserWarning, match="the VOI LUT has another depth than its descriptor says"):
         read_dicom(tmp_path / "a" / "1.dcm")
 

@@ -88,12 +88,12 @@ def test_without_patient_ids_a_study_stays_together(tmp_path, missing):
         radiograph(tmp_path / f"{i:02d}.dcm", np.full((8, 8), i, np.uint16), **own)
         lines.append(f"{i:02d}.dcm,{i % 2}")
     (tmp_path / "labels.csv").write_text("\n".join(lines))
-    with pytest.warns(UserWarning, match=r"30 image\(s\) without PatientID; those of one study"):
+    with pytest.warns(UserWarning, match=r"30 images without PatientID; those of one study"):
         splits = open_dataset("dicom", tmp_path)
     at = {int(f.path.stem): part for part, dataset in splits.items() for f in dataset.files}
     assert all(at[i] == at[i + 1] for i in range(0, 30, 2))
     assert sum(len(set(part.patients)) for part in splits.values()) == 15
-    assert any("30 image(s) without PatientID" in note.reason for note in check_dataset("dicom", tmp_path).notes)
+    assert any("30 images without PatientID" in note.reason for note in check_dataset("dicom", tmp_path).notes)
     shown = open_dataset("dicom", tmp_path, options={"show_patients": True})
     assert sum(len(set(part.patients)) for part in shown.values()) == 15
 
@@ -121,7 +121,7 @@ def test_boxes_in_pixels_and_millimetres(folder):
         ("SOPInstanceUID,Mass,split\n{0},1,exam\n", {}, ["split is 'exam'"]),
         ("number,Mass\n1,1\n", {}, ["no column SOPInstanceUID, AccessionNumber or path"]),
         ("SOPInstanceUID,Mass\n{0},1\n{1},0\n", {"uid": "uid"}, ["no column 'uid'"]),
-        ("SOPInstanceUID,Mass\n{0},1\n", {"frame": 2}, ["has 1 frame(s); frame 2 is asked for"]),
+        ("SOPInstanceUID,Mass\n{0},1\n", {"frame": 2}, ["has 1 frame; frame 2 is asked for"]),
         ("SOPInstanceUID,Mass\n{0},1\n", {"window": -1}, ["window", "greater than or equal to 0"]),
         ("path,Mass\n../x.dcm,1\n", {}, ["../x.dcm leads out of"]),
         ("path,Mass\nlabels.csv,1\n", {}, ["line 2", "labels.csv: not a DICOM file"]),

@@ -55,10 +55,10 @@ def test_all_images_are_found_at_any_depth_and_the_rest_is_said_in_one_line(fold
     assert all(splits["test"].read(i).ndim >= 2 for i in range(len(IDS)))
     (line,) = [str(w.message) for w in warned if "left out" in str(w.message)]
     for said in (
-        "1 image(s) beside the folders of parts or classes, so of no class, such as loose.png",
-        "1 file(s) that a Mac keeps beside others (._…), such as cat/._1.png",
-        "1 file(s) that are no images by their names (.txt), such as cat/notes.txt",
-        "1 hidden file(s), such as dog/.secret.png",
+        "1 image beside the folders of parts or classes, so of no class, such as loose.png",
+        "1 file that a Mac keeps beside others (._…), such as cat/._1.png",
+        "1 file not named as images are (.txt), such as cat/notes.txt",
+        "1 hidden file, such as dog/.secret.png",
     ):
         assert said in line
     assert any("patient_pattern='^([^/]+)/'" in str(w.message) for w in warned)
@@ -107,8 +107,8 @@ def test_pipes_folders_and_links_in_a_walk(tmp_path):
     left_out = LeftOut(tmp_path)
     assert set(list_images(tmp_path, left_out)) == {"gone.png"}
     assert {remark.reason for remark in left_out.issues()} == {
-        "left out: 2 pipe(s), socket(s) or device(s), such as pipe, pipe.png",
-        "left out: 1 folder(s), which are not looked into, such as below",
+        "left out: 2 pipes, sockets or devices, such as pipe, pipe.png",
+        "left out: 1 folder, not looked into, such as below",
     }
     assert set(list_images(tmp_path, nested=True)) == {"gone.png", "below/1.png"}
 
@@ -134,7 +134,7 @@ def test_parts_are_recognised_or_said(tmp_path):
         "train": {"Training"}, "validation": {"dev"}, "test": {"TEST"},
     }  # fmt: skip
     (line,) = [str(w.message) for w in warned]
-    assert "1 folder(s) of images that are called as no part is (train, " in line
+    assert "1 folder of images called as no part is (train, " in line
     assert line.endswith("such as eval.")
     with pytest.warns(UserWarning, match=r"validation images, with the option validation=split, such as dev"):
         open_dataset("folder", tmp_path)
@@ -160,7 +160,7 @@ def test_folders_that_are_one_too_high_are_refused_and_not_made_one_class(tmp_pa
 def test_explaining_a_folder_takes_its_images_and_says_the_rest(folder):
     from pellucid.verbs.input_images import image_files
 
-    with pytest.warns(UserWarning, match=r"\._1\.png.*folder\(s\), which are not looked into") as warned:
+    with pytest.warns(UserWarning, match=r"\._1\.png.*folders?, not looked into") as warned:
         files = image_files([folder / "cat"])
     assert [file.name for file in files] == ["1.png"]
     assert "sub.png" in str(warned[0].message)
@@ -178,7 +178,7 @@ def test_the_check_of_a_table_counts_the_images_that_it_does_not_name(tmp_path):
         report = check_dataset("table", root)
         assert report.ok
         assert [n.reason for n in report.notes if "left out" in n.reason] == [
-            "left out: 2 image(s) beside those of the table, which it does not name or which cannot be used, such as "
+            "left out: 2 images beside those of the table, which it does not name or which cannot be used, such as "
             "x/2.png, x/3.png"
         ]
         assert report.left_out

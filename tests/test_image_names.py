@@ -68,10 +68,10 @@ def test_what_is_taken_for_the_same_is_said():
     found = match_names(["DOG/0.png", "cat/1.jpg", "Dog/2.JPG"], of(FOLDER))
     assert found.rows == {"DOG/0.png": 2, "cat/1.jpg": 0, "Dog/2.JPG": 3}
     assert sorted(found.notes) == [
-        "1 name(s) matched with an image whose name differs in capitals and the file's ending, as Dog/2.JPG with "
+        "1 name matched with an image whose name differs in capitals and the file's ending, as Dog/2.JPG with "
         "train/dog/2.png",
-        "1 name(s) matched with an image whose name differs in capitals, as DOG/0.png with train/dog/0.png",
-        "1 name(s) matched with an image whose name differs in the file's ending, as cat/1.jpg with train/cat/1.png",
+        "1 name matched with an image whose name differs in capitals, as DOG/0.png with train/dog/0.png",
+        "1 name matched with an image whose name differs in the file's ending, as cat/1.jpg with train/cat/1.png",
     ]
 
 

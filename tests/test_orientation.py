@@ -87,6 +87,6 @@ def test_the_check_counts_what_was_turned(tmp_path):
     report = check_dataset("folder", tmp_path, options={"test_fraction": 1})
     assert report.ok
     assert [n.reason for n in report.notes if "upright" in n.reason] == [
-        "3 image(s), such as a/1.png: turned upright, as EXIF or TIFF note it; boxes and masks are taken to be of the "
+        "3 images, such as a/1.png: turned upright, as EXIF or TIFF note it; boxes and masks are taken to be of the "
         "upright image"
     ]

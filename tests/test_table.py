@@ -152,7 +152,7 @@ def test_parts_of_the_table_and_parts_that_are_cut(table):
 
 def test_a_patient_in_two_parts_is_named_and_the_check_goes_on(table):
     path = table(rows("path,class,split,patient", "a,train,ann", "b,train,bob", "a,test,ann", "b,test,cid"))
-    refused(path, r"1 patient\(s\) occur both in train and in test \(ann\)", validation_fraction=0)
+    refused(path, r"1 patient both in train and in test \(ann\)", validation_fraction=0)
     report = check_dataset("table", path, options={"validation_fraction": 0})
     assert [(p.file, p.reason[:35]) for p in report.problems] == [
         ("patient ann", "occurs both in train and in test; a")

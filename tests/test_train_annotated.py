@@ -150,7 +150,7 @@ def test_one_label_an_image_is_corrected_or_contradicted():
         [("x", "c", "yes", "Ann"), ("x", "c", "no", "Bob")],
         [("x", "a", "no", "Ann")],  # and what it is, nobody says
     ):
-        with pytest.warns(UserWarning, match=r"toy: .* of 1 image\(s\), .* which one it is: x\."):
+        with pytest.warns(UserWarning, match=r"toy: .* of 1 image, .* which one it is: x\."):
             assert after(*undecided, ("y", "a", "yes")) == ([0, 0], 1)  # the others are learned from
 
 

@@ -24,6 +24,7 @@ from pellucid.data.readers.image_names import faults_message, match_names
 from pellucid.data.regions import relative_box
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
+from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -67,7 +68,7 @@ def foreign_content(
     marks, mark_notes = _marks(instances, [dataset.ids[row] for row in rows], turns, annotator, kind, where)
     notes += mark_notes
     if turned := sum(turn != UPRIGHT for turn in turns):
-        notes.append(f"{turned:,} image(s) annotated as they are stored, not upright; their marks are turned with them")
+        notes.append(number_of(turned, "image(s) annotated as stored, not upright; their marks are turned with them"))
     sizes = {dataset.ids[row]: (head.width, head.height) for row, head in zip(rows, headers, strict=True)}
     return StoreContent(StoreInfo.of(dataset), dict(sizes), tuple(marks)), notes
 
@@ -98,7 +99,7 @@ def _marks(
             faults.append(str(error))
             continue
         if not shapes:
-            counted["annotation(s) without an area, or masks without a pixel, are left out"] += 1
+            counted["annotation(s) without an area, or mask(s) without a pixel, left out"] += 1
         elif isinstance(outline, dict):
             counted["mask(s) kept as the outlines of their pieces"] += 1
         if shapes and instances.crowd[i]:
@@ -109,7 +110,7 @@ def _marks(
             number = str(uuid5(NAMESPACE_URL, hashlib.sha256(unique.encode()).hexdigest()))
             marks.append(Mark(images[k], name, kind, shape, annotator, id=number))
     _refuse(faults, where)
-    return marks, [f"{count:,} {what}" for what, count in counted.items()]
+    return marks, [number_of(count, what) for what, count in counted.items()]
 
 
 def _shapes(instances: Instances, i: int, turn: int, at: str) -> list[Rectangle | Polygon]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pellucid.models.classifier import frozen
 from pellucid.models.layouts import FeatureLayout, grid_of, leaf_at, outputs_at
 from pellucid.types import InputError, device_of
+from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     from typing import Any
@@ -184,7 +185,7 @@ def _outputs(classifier: Any, layer: nn.Module, name: str, images: Tensor) -> Te
     if output.ndim == 0 or len(output) != len(images):  # windows of the images, or tokens before images
         raise InputError(
             f"layer {name!r} must put out one feature map per image to be explained; found {tuple(output.shape)} for "
-            f"{len(images)} image(s)."
+            f"{number_of(len(images), 'image(s)')}."
         )
     return output
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pellucid.models.classifier import frozen
 from pellucid.types import InputError
+from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     from pellucid.models.classifier import WrappedClassifier
@@ -78,7 +79,7 @@ def _run(model: WrappedClassifier, images: Tensor) -> Tensor:
         raise
     except Exception as error:  # anybody's code: it may raise anything
         shape = " × ".join(map(str, images.shape[1:]))
-        count = "1 image" if len(images) == 1 else f"{len(images)} images"
+        count = number_of(len(images), "image(s)")
         first = next((m for m in model.module.modules() if isinstance(m, nn.Conv2d)), None)
         takes = "" if first is None or first.in_channels == images.shape[1] else _channels(first, images.shape[1])
         raise InputError(f"the network raised {type(error).__name__} on {count} of {shape}: {error}{takes}") from error

@@ -24,6 +24,7 @@ from pellucid.training.distributed import leave_process_group
 from pellucid.types import InputError
 from pellucid.utils.locks import hold
 from pellucid.utils.resources import write_json
+from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,7 +107,7 @@ def _run_there(
         )
     specs = {run.recipe.model.input_spec for run in runs}
     if len(specs) > 1:
-        kinds = sorted(f"{spec.channels} channel(s), {spec.preprocess}" for spec in specs)
+        kinds = sorted(f"{number_of(spec.channels, 'channel(s)')}, {spec.preprocess}" for spec in specs)
         raise InputError(f"the recipes of a study must take images of one size and kind; found {'; '.join(kinds)}.")
     spec = specs.pop()
     splits = open_data(study.data, root)

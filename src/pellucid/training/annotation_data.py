@@ -13,6 +13,7 @@ import torch
 from pellucid.annotations.shapes import shape_mask
 from pellucid.data.decoding.file_pixels import placements
 from pellucid.types import InputError, Marks
+from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -133,8 +134,8 @@ def corrected(annotations: AnnotationSet, dataset: Dataset) -> tuple[Dataset, in
     unsettled = np.flatnonzero(~named & (yes.any(1) | (no > yes)[rows, dataset.targets.astype(np.int64)]))
     if len(unsettled):
         warnings.warn(
-            f"{dataset.card.name}: people contradict the label of {len(unsettled)} image(s), or each other, and most "
-            "name no other; the label stays. Say on the page which one it is: "
+            f"{dataset.card.name}: people contradict the label of {number_of(len(unsettled), 'image(s)')}, or each "
+            "other, and most name no other; the label stays. Say on the page which one it is: "
             f"{', '.join(dataset.ids[row] for row in unsettled[:3])}{', …' if len(unsettled) > 3 else ''}.",
             stacklevel=2,
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pellucid.training.batches import Batches
 from pellucid.training.streamed import StreamedBatches
 from pellucid.types import InputError
+from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,8 +51,8 @@ def _check_shards(shards: Shards, recipe: Recipe, annotated: AnnotatedImages | N
     stored, needed = shards.manifest.spec, recipe.model.input_spec
     if stored.shape != needed.shape:
         raise InputError(
-            f"the shards hold images of {stored.size_text} pixels and {stored.channels} channel(s), the recipe "
-            f"asks for {needed.size_text} and {needed.channels}. Set model.size={stored.height} and "
+            f"the shards hold images of {stored.size_text} pixels and {number_of(stored.channels, 'channel(s)')}, the "
+            f"recipe asks for {needed.size_text} and {needed.channels}. Set model.size={stored.height} and "
             f"model.channels={stored.channels}, or name a folder with --cache, where all of them are "
             "fetched to and fitted."
         )

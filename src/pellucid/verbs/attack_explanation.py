@@ -24,6 +24,7 @@ from pellucid.utils.progress import progress_context
 from pellucid.utils.resources import nearest, whole_file, write_json
 from pellucid.utils.result import Result, Table
 from pellucid.utils.results_store import ResultsStore
+from pellucid.utils.words import number_of
 from pellucid.verbs.folders import work_folder
 from pellucid.verbs.input_images import input_images
 from pellucid.verbs.session import name_of, weights_sha256_of
@@ -80,7 +81,9 @@ class ExplanationAttackResult(Result):
         ]
         lines.append(["area", "", *(_short(Estimate.from_json(areas[n])) if n in areas else "" for n in names[1:])])
         attack = self.manipulation.attack
-        return [Table(f"{attack.method}, {attack.goal}: {len(self.images.sources)} images", COLUMNS, lines)]
+        return [
+            Table(f"{attack.method}, {attack.goal}: {number_of(len(self.images.sources), 'image(s)')}", COLUMNS, lines)
+        ]
 
     @property
     def warnings(self) -> list[str]:

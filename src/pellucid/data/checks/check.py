@@ -22,6 +22,7 @@ from pellucid.data.readers.splits import split_hash
 from pellucid.data.registry import get_entry
 from pellucid.types import InputError
 from pellucid.utils.parallel import in_threads
+from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -272,7 +273,7 @@ def _assumed(folder: str, inspections: Sequence[_Inspection]) -> list[Issue]:
             assumption, _, detail = note.partition(": ")
             images.setdefault(assumption, []).append((one.name, f" ({detail})" if detail else ""))
     return [
-        Issue(folder, f"{len(of):,} image(s), such as {of[0][0]}{of[0][1]}: {assumption}", serious=False)
+        Issue(folder, f"{number_of(len(of), 'image(s)')}, such as {of[0][0]}{of[0][1]}: {assumption}", serious=False)
         for assumption, of in images.items()
     ]
 

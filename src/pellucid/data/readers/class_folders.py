@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pellucid.data.readers.image_files import LeftOut
 
 _UNCLEAR = ("eval", "evaluation", "holdout", "hold-out", "heldout")  # of validation, or of testing
-_NO_PART = f"folder(s) of images that are called as no part is ({', '.join(PART_NAMES)})"
+_NO_PART = f"folder(s) of images called as no part is ({', '.join(PART_NAMES)})"
 NOT_CHOSEN = "folder(s) of classes that the option classes does not name"
 _LOOSE = "image(s) beside the folders of parts or classes, so of no class"
 

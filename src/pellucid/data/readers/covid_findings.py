@@ -17,6 +17,7 @@ from pellucid.data.regions import Region, Regions
 from pellucid.data.text_tables import read_text_table
 from pellucid.types import InputError
 from pellucid.utils.settings import Section, validate
+from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -117,7 +118,7 @@ def audit(folder: Path) -> list[Issue]:
         pixels = read_mask(mask.path)
         area = int(pixels.sum())
         if area < SMALLEST * pixels.size:
-            note = f"the mask covers {area} pixel(s); it counts as not marked"
+            note = f"the mask covers {number_of(area, 'pixel(s)')}; it counts as not marked"
             issues.append(Issue(str(mask.path), note, serious=False))
     return issues
 

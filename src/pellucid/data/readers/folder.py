@@ -26,6 +26,7 @@ from pellucid.data.readers.splits import check_disjoint, cut_parts
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
 from pellucid.utils.settings import Section, validate
+from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -224,8 +225,9 @@ def _say_nested(folder: Path, images: ClassImages) -> None:
     nested = [i for i, file in enumerate(images.files) if file.path.parent.name != images.classes[i]]
     if nested:
         warnings.warn(
-            f"{folder}: {len(nested):,} image(s) in folders below their class, such as {images.ids[nested[0]]}; each "
-            "counts as a patient of its own. If these folders are patients: patient_pattern='^([^/]+)/'.",
+            f"{folder}: {number_of(len(nested), 'image(s)')} in folders below their class, such as "
+            f"{images.ids[nested[0]]}; each counts as a patient of its own. If these "
+            "folders are patients: patient_pattern='^([^/]+)/'.",
             stacklevel=3,
         )
 

@@ -11,6 +11,7 @@ from pellucid.data.dataset import SourceFile
 from pellucid.data.dicom.file import is_dicom
 from pellucid.data.issues import Issue
 from pellucid.types import InputError
+from pellucid.utils.words import number_of
 
 PICTURE_SUFFIXES = frozenset(
     {
@@ -27,9 +28,9 @@ _NO_CLASS = ("__MACOSX", "__pycache__")  # folders that hold nothing of a datase
 _LITTER = ("Thumbs.db", "desktop.ini", "DICOMDIR")
 _BESIDE = "file(s) that a Mac keeps beside others (._…)"
 _HIDDEN = "hidden file(s)"
-_FOLDER = "folder(s), which are not looked into"
+_FOLDER = "folder(s), not looked into"
 _PIPE = "pipe(s), socket(s) or device(s)"
-_OTHER = "file(s) that are no images by their names ({})"
+_OTHER = "file(s) not named as images are ({})"
 
 
 class LeftOutWarning(UserWarning):
@@ -47,7 +48,7 @@ class LeftOut:
         >>> left_out = LeftOut(Path("chests"))
         >>> left_out.add("hidden file(s)", Path("chests/cat/.a.png"))
         >>> [issue.reason for issue in left_out.issues()]
-        ['left out: 1 hidden file(s), such as cat/.a.png']
+        ['left out: 1 hidden file, such as cat/.a.png']
     """
 
     def __init__(self, root: Path) -> None:
@@ -81,7 +82,7 @@ class LeftOut:
 
     def _told(self, reason: str) -> str:
         paths = sorted(self._paths[reason])
-        return f"{len(paths):,} {reason}, such as {', '.join(paths[:_NAMED])}"
+        return f"{number_of(len(paths), reason)}, such as {', '.join(paths[:_NAMED])}"
 
 
 def is_image_name(name: str) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pellucid.data.readers.image_files import IMAGE_SUFFIXES
 from pellucid.types import InputError
+from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -81,7 +82,7 @@ def match_names(names: Iterable[str], images: Sequence[Sequence[str]]) -> NameMa
             faults[name] = _absent(name, images, indices)
     _refuse_shared(rows, faults, images)
     notes = [
-        f"{len(renamed):,} name(s) matched with an image whose name differs in {how}, as {renamed[0]} with "
+        f"{number_of(len(renamed), 'name(s)')} matched with an image whose name differs in {how}, as {renamed[0]} with "
         f"{images[rows[renamed[0]]][0]}"
         for how, all_of_them in loosely.items()
         if (renamed := [name for name in all_of_them if name in rows])

@@ -10,6 +10,7 @@ import numpy as np
 
 from pellucid.data.issues import FaultyDataError, Issue
 from pellucid.types import InputError
+from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -129,7 +130,7 @@ def check_disjoint(splits: Splits) -> None:
             if shared:
                 some = ", ".join(sorted(shared)[:5]) + (", …" if len(shared) > 5 else "")
                 message = message or (
-                    f"{a.card.name}: {len(shared)} {what}(s) occur both in {first} and in {second} ({some}). "
+                    f"{a.card.name}: {number_of(len(shared), f'{what}(s)')} both in {first} and in {second} ({some}). "
                     "A result on such parts would be too good; mend the lists or the patients' names."
                 )
                 issues += [

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _HEADER = 30  # bytes of a member's own header before its name (APPNOTE.TXT, 4.3.7)
 _ENCRYPTED = 1  # the bit of the flags that says so
-_OTHERS = "file(s) in the zip that are hidden or no images by their names"
+_OTHERS = "file(s) in the zip, hidden or not named as images are"
 _WHAT_TO_DO = "Fetch the zip again."
 
 

@@ -17,6 +17,7 @@ from pellucid.explainers.registry import layer_for
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
 from pellucid.utils.resources import finite
+from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -130,7 +131,8 @@ def planned_work(classifier: nn.Module, samples: TrustSamples, settings: TrustSe
     """What the work costs, for people, before it begins."""
     planned = budget(classifier, samples, settings, others)
     return (
-        f"{len(samples.images)} images; each method draws {planned['explanations_per_method']:,} maps and looks at "
+        f"{number_of(len(samples.images), 'image(s)')}; each method draws "
+        f"{planned['explanations_per_method']:,} maps and looks at "
         f"{planned['forward_passes_per_method']:,} changed images more; random order, once, at "
         f"{planned['forward_passes_of_random_orders']:,}."
     )

@@ -20,6 +20,7 @@ from pellucid.utils.csv_table import write_csv
 from pellucid.utils.progress import advance, progress_context
 from pellucid.utils.resources import write_json
 from pellucid.utils.result import Result, Table
+from pellucid.utils.words import number_of
 from pellucid.verbs.explaining.array_store import file_name
 from pellucid.verbs.explaining.dicom import found_boxes
 
@@ -159,7 +160,7 @@ class Explanations(Result):
             for c in one.classes
         ]
         count, first = len(self.explained), f" (the first {LISTED} rows)" if len(rows) > LISTED else ""
-        title = f"{', '.join(self.methods)} of {count:,} image{'s' * (count != 1)}{first}"
+        title = f"{', '.join(self.methods)} of {number_of(count, 'image(s)')}{first}"
         return [Table(title, ["image", "class", "probability"], rows[:LISTED])]
 
     def save(self, folder: str | Path) -> list[Path]:

@@ -30,6 +30,7 @@ from pellucid.data.regions import Region, Regions
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
 from pellucid.utils.settings import Section, validate
+from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -234,7 +235,7 @@ def audit(folder: Path) -> list[Issue]:
             issues.append(Issue(str(folder / BOXES), f"{name}: a box of {label}, which the data table does not name"))
     extra = sum(name not in names_in_table for name in files)
     if extra:
-        issues.append(Issue(str(folder), f"{extra:,} image(s) that the data table does not name", serious=False))
+        issues.append(Issue(str(folder), number_of(extra, "image(s) that the data table does not name"), serious=False))
     if len(names_in_table) != OFFICIAL_COUNT:
         note = f"names {len(names_in_table):,} of the {OFFICIAL_COUNT:,} official images: a part of the dataset"
         issues.append(Issue(str(tables.source), note, serious=False))

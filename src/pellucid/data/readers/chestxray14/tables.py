@@ -14,6 +14,7 @@ from pellucid.data.regions import relative_box
 from pellucid.data.text_tables import read_text_table
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
+from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +81,8 @@ def read_tables(folder: Path) -> Tables:
     }
     both = set(parts["train"]) & set(parts["test"])
     if both:
-        message = f"{len(both)} image(s) are in {TRAIN_LIST} too, such as {min(both)}. Fetch the official lists again."
+        shared = f"{number_of(len(both), 'image(s)')} also in {TRAIN_LIST}, such as {min(both)}"
+        message = f"{shared}. Fetch the official lists again."
         faults.append(Issue(str(folder / TEST_LIST), message))
         parts["test"] = tuple(name for name in parts["test"] if name not in both)
     boxes = _read_boxes(folder / BOXES, faults) if (folder / BOXES).is_file() else None

@@ -23,6 +23,7 @@ from pellucid.data.readers.splits import check_disjoint, patient_split
 from pellucid.data.regions import Region, Regions
 from pellucid.types import InputError
 from pellucid.utils.settings import Section, validate
+from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -148,13 +149,13 @@ class _Part:
         turned = [instances.names[row] for row in self.frames.turns]
         if turned:
             note = (
-                f"{len(turned):,} image(s) are annotated as they are stored, not upright, such as {turned[0]}; their "
+                f"{number_of(len(turned), 'image(s)')} annotated as stored, not upright, such as {turned[0]}; their "
                 "boxes and outlines are turned with them"
             )
             issues.append(Issue(str(instances.path), note, serious=False))
         crowds = int(instances.crowd.sum())
         if crowds:
-            note = f"{crowds:,} annotation(s) of crowds (iscrowd): they count as present and are no regions"
+            note = number_of(crowds, "annotation(s) of crowds (iscrowd), counted as present and not as regions")
             issues.append(Issue(str(instances.path), note, serious=False))
         return issues
 
@@ -220,7 +221,7 @@ def audit(folder: Path) -> list[Issue]:
         issues += part.issues()
         extra = sum(image not in names for image in part.files)
         if extra:
-            note = f"{extra:,} image(s) that the annotations do not name"
+            note = number_of(extra, "image(s) that the annotations do not name")
             issues.append(Issue(str(folder / name), note, serious=False))
         if len(names) != OFFICIAL_COUNTS[name]:
             note = f"names {len(names):,} of the {OFFICIAL_COUNTS[name]:,} official images: a part of the dataset"

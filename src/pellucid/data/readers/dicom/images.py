@@ -13,6 +13,7 @@ from pellucid.data.dicom.header import Header, read_header
 from pellucid.data.readers.table.rows import find_files
 from pellucid.types import InputError
 from pellucid.utils.parallel import in_threads
+from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +86,9 @@ def by_number(columns: Columns, key: str, name: str, folder: Path, settings: Dic
         elif header.rows and header.manufacturer != _OURS:
             of_key.setdefault(header.accession, []).append(header)
     if broken:
-        warnings.warn(f"{broken} DICOM file(s) cannot be read; `pellucid data check` names them.", stacklevel=3)
+        warnings.warn(
+            f"{number_of(broken, 'DICOM file(s)')} cannot be read; `pellucid data check` names them.", stacklevel=3
+        )
     images, first = Found([], [], {}), dict[str, int]()
     for row, cell in enumerate(columns.cells.get(name, ())):
         earlier = first.setdefault(cell, row)
@@ -115,7 +118,9 @@ def _take(
         elif header.frames > 1 and settings.frame is None:
             columns.refuse(row, f"{header.path} has {header.frames} frames; choose one with the option frame")
         elif header.frames < (settings.frame or 1):
-            columns.refuse(row, f"{header.path} has {header.frames} frame(s); frame {settings.frame} is asked for")
+            columns.refuse(
+                row, f"{header.path} has {number_of(header.frames, 'frame(s)')}; frame {settings.frame} is asked for"
+            )
         elif (same := images.named.setdefault(header.name, header)) is not header:
             columns.refuse(row, f"{same.path} and {header.path} have the same SOP Instance UID; take one away")
         else:

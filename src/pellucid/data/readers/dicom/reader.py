@@ -26,6 +26,7 @@ from pellucid.data.readers.table.targets import read_targets
 from pellucid.data.regions import Regions
 from pellucid.types import Box, InputError
 from pellucid.utils.settings import validate
+from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,7 +114,9 @@ def open_dicom_folder(root: str | Path, *, seed: int = 0, options: Mapping[str, 
     if usable:
         patients = [_patient(images.headers[i], settings) for i in usable]
         if nameless := sum(not images.headers[i].patient_id for i in usable):
-            warnings.warn(f"{source.name}: {nameless:,} image(s) without PatientID; {_NAMELESS}.", stacklevel=2)
+            warnings.warn(
+                f"{source.name}: {number_of(nameless, 'image(s)')} without PatientID; {_NAMELESS}.", stacklevel=2
+            )
         at = np.array(usable)
         of_rows = np.array(parts)[[images.rows[i] for i in usable]] if parts is not None else None
         given_parts = (
