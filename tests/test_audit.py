@@ -231,6 +231,31 @@ def test_it_goes_on_after_a_kill(several, whole, sides, tmp_path):
         pl.audit(seer(), sides, settings=TINY, out=out)
 
 
+def test_against_another_model_of_the_same_images(sides):
+    """A model that sees nothing, with its classes in another order, is right less often, and each test says so."""
+    blind = wrap(
+        Brightness(0.0), mean=[0.0], std=[1.0], task="multiclass", classes=("right", "left"),
+        input_spec=InputSpec.square(1, 16),
+    )  # fmt: skip
+    from pellucid.audit.classification import Answers, draws_for
+    from pellucid.audit.comparison import compare_answers
+    from pellucid.data.cache.pixels import materialize
+
+    result = pl.audit(blind, sides, settings=TINY, compare=seer(), methods=["saliency"], label="blind")
+    rival = result.results["comparison"]
+    rows = {(r["metric"], r["class"]): r for r in rival["rows"]}
+    assert rival["tests"] == 3
+    assert set(rows) == {("accuracy", "mean"), ("auroc", "mean"), ("auroc", "left"), ("auroc", "right")}
+    logits = predict(seer(), materialize(sides, InputSpec.square(1, 16)))
+    assert rows["accuracy", "mean"]["other"]["value"] == pytest.approx((logits.argmax(1) == sides.targets).mean())
+    assert rows["accuracy", "mean"]["p"] <= rows["accuracy", "mean"]["p_corrected"] < 0.05
+    assert [s["kind"] for s in result.statements if s["part"] == "comparison"] == ["fails"]
+    same = Answers("m", logits, sides, [])
+    alike = compare_answers(same, Answers("n", logits, sides, []), draws_for(sides))
+    assert {r["p_corrected"] for r in alike["rows"] if r["test"]} == {1.0}
+    assert all(r["difference"]["value"] == 0 for r in alike["rows"])
+
+
 def test_bad_input_is_refused_before_any_work(sides):
     begun = []
     quiet = {"settings": TINY, "announce": begun.append}

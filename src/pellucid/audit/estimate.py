@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 TRIED = 4
 """Images on which the times are taken."""
-SMALLEST_CHANGE = 60
+CHECK = 80
+"""Gradient evaluations for each image on which it is checked whether a minimal attack is too weak."""
+SMALLEST_CHANGE = 45
 """Gradient evaluations for each image of a minimal attack, about."""
 MAPS, CHANGED = 14, 150
 """Explanations and forward passes for each image and method of the table of trust, about."""
@@ -29,7 +31,9 @@ SECOND = 3
 """How many gradients one of second order takes, about."""
 
 
-def seconds_planned(model: nn.Module, pixels: Pixels, whole: Dataset, plan: AuditSettings) -> dict[str, float]:
+def seconds_planned(
+    model: nn.Module, pixels: Pixels, whole: Dataset, plan: AuditSettings, compared: bool = False
+) -> dict[str, float]:
     """Seconds of each part, about, in the order in which they are measured.
 
     Args:
@@ -37,6 +41,7 @@ def seconds_planned(model: nn.Module, pixels: Pixels, whole: Dataset, plan: Audi
         pixels: (N, C, H, W).
         whole: the part of the dataset.
         plan: what is spent.
+        compared: whether another model classifies the same images.
     """
     forward, gradient = _times(model, pixels)
     few, classes = min(plan.few, len(whole)), len(whole.classes)
@@ -46,8 +51,9 @@ def seconds_planned(model: nn.Module, pixels: Pixels, whole: Dataset, plan: Audi
     marked = 0 if whole.regions is None else min(plan.few, len(whole.regions))
     return {
         "classification": len(pixels) * forward + 1e-8 * len(pixels) * classes * 1000,
+        **({"comparison": len(pixels) * forward} if compared else {}),
         "attack": few * (forward + len(plan.attacks) * plan.steps * gradient),
-        "ara": few * labels * SMALLEST_CHANGE * gradient,
+        "ara": labels * (few * SMALLEST_CHANGE + min(few, plan.checked) * CHECK) * gradient,
         "trust": methods * (few * ((MAPS + settings.samples) * gradient + CHANGED * forward) + attacks),
         "localization": marked * methods * gradient,
         "pictures": 20 * gradient,

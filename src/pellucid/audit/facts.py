@@ -59,7 +59,7 @@ def what_is_not_known(model: Model, whole: Dataset, record: Mapping[str, Any]) -
     missing += [f"Of its training: it {phrase}." for phrase in record["unknown"] if record["trained_on"] is not None]
     if model.task == "multilabel" and not model.card.get("thresholds"):
         missing.append("The thresholds it is used with: a probability of one half stands in for each.")
-    if "source" not in model.card and "imported" not in model.card and "recipe" not in model.card:
+    if model.source is None and "imported" not in model.card and "recipe" not in model.card:
         missing.append("Who trained the model, how, and under which terms it may be used.")
     if whole.patients == whole.ids:
         missing.append("Which images are of one patient: the intervals take each for another's, and may be too narrow.")
@@ -77,9 +77,9 @@ def source_of(model: Model) -> str:
         'a module in memory'
     """
     card = model.card
-    if source := card.get("source"):
-        weights = f", weights {source['weights']}" if source.get("weights") else ""
-        return f"{source['kind']}: {source['name']}{weights}"
+    if (source := model.source) is not None:
+        weights = f", weights {source.weights} (SHA-256 {source.weights_sha256})" if source.weights else ""
+        return f"{source.address}{weights}"
     if imported := card.get("imported"):
         return ", ".join(str(imported[key]) for key in ("source", "file", "licence") if imported.get(key))
     if recipe := card.get("recipe"):

@@ -107,9 +107,21 @@ def long_tables(results: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Lo
             {**{k: v for k, v in c.items() if k != "share"}, **c["share"]} for c in part["most_confused"]
         ],
         "surest_and_wrong": part["surest_and_wrong"],
+        "comparison": _flat_comparison(results.get("comparison")),
         "trust": measures,
         "verdict": results["verdict"]["statements"],
         "card": results["card"],
     }
     filled = {name: [{k: "" if v is None else v for k, v in line.items()} for line in of] for name, of in lines.items()}
     return {name: LongTable(of, {"rows": of}) for name, of in filled.items() if of}
+
+
+def _flat_comparison(rival: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """One line for each figure that both models have."""
+    lines = []
+    for row in (rival or {}).get("rows", []):
+        line = {key: row[key] for key in ("metric", "class", "value", "low", "high", "n", "test", "p", "p_corrected")}
+        for name in ("other", "difference"):
+            line |= {f"{name}_{key}": row[name].get(key) for key in ("value", "low", "high")}
+        lines.append(line)
+    return lines

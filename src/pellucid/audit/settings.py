@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pellucid.attacks import Epsilon
+from pellucid.attacks.attack_strength import SAMPLE
 from pellucid.evaluation.trust.findings import TrustSettings
 
 SIZES = ("linf=1/255", "linf=2/255", "linf=4/255")
@@ -21,6 +22,7 @@ class AuditSettings:
         attacks: sizes of PGD, ascending.
         steps: of PGD.
         protocol: of the Accuracy-Robustness Area.
+        checked: images on which it is checked whether that attack is too weak.
         methods: of explanation; those that the model cannot serve are left out, and the report says why.
         trust: what is spent on judging them.
         seed: of the choice of images, of attacks and of the bootstrap.
@@ -31,6 +33,7 @@ class AuditSettings:
     attacks: tuple[Epsilon, ...] = tuple(Epsilon.parse(size) for size in SIZES)
     steps: int = 20
     protocol: str = "tight"
+    checked: int = SAMPLE
     methods: tuple[str, ...] = METHODS
     trust: TrustSettings = field(default_factory=TrustSettings)
     seed: int = 0
@@ -41,6 +44,7 @@ QUICK = AuditSettings(
     few=20,
     attacks=(Epsilon.parse(SIZES[0]), Epsilon.parse(SIZES[-1])),
     steps=10,
-    trust=TrustSettings(samples=2, attacked=5, attack_steps=5),
+    checked=6,
+    trust=TrustSettings(samples=2, attacked=5, attack_steps=5, budgets=(0.005, 0.02)),
 )
 """For a first look: a few minutes on two cores."""

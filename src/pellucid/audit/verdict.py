@@ -23,6 +23,8 @@ HALF = 0.5
 FEW = 6
 """Images of a class from which on something is said of it: five that all go wrong still allow a half."""
 PLACE = "place_gain"
+LEVEL = 0.05
+"""Of tests, after correction."""
 SMALL = 200
 """Images below which the report says that they are few."""
 
@@ -73,6 +75,7 @@ def conclude(results: Mapping[str, Any]) -> Verdict:
         *_classifies(index),
         *_classes(index),
         *_calibrated(index),
+        *_against(results),
         *_attacked(index),
         *_explained(results),
         *_located(results),
@@ -183,6 +186,27 @@ def _calibrated(index: ResultsIndex) -> list[Statement]:
         short = short or "gives confidences that are no probabilities"
         return [Statement("fails", "calibration", short, f"{text}.", advice)]
     return [Statement("unclear", "calibration", "", f"{text}: the interval holds the bar.", "Audit more images.")]
+
+
+def _against(results: Mapping[str, Any]) -> list[Statement]:
+    """Whether it is right more often than the other, by the corrected test."""
+    rival = results.get("comparison")
+    if rival is None:
+        return []
+    row = next(r for r in rival["rows"] if r["metric"] == "accuracy")
+    difference, p = row["difference"], row["p_corrected"]
+    if not (defined(p) and defined(difference.get("low")) and defined(difference.get("high"))):
+        return [Statement("unclear", "comparison", "", f"Whether it is better than {rival['label']} cannot be said.")]
+    text = (
+        f"Its accuracy less that of {rival['label']} on the same images is {_shown(difference)} (McNemar, corrected "
+        f"for {rival['tests']} tests: p = {p:.3g})."
+    )
+    if p >= LEVEL:
+        return [Statement("unclear", "comparison", "", f"{text} No difference is shown.", "Compare on more images.")]
+    if row["value"] > row["other"]["value"]:
+        return [Statement("holds", "comparison", f"is right more often than {rival['label']}", text)]
+    advice = f"Use {rival['label']}, unless something else here speaks against it."
+    return [Statement("fails", "comparison", f"is right less often than {rival['label']}", text, advice)]
 
 
 def _attacked(index: ResultsIndex) -> list[Statement]:
@@ -300,6 +324,8 @@ def _whole(row: Mapping[str, Any]) -> bool:
 
 
 def _shown(row: Mapping[str, Any], decimals: int = 2) -> str:
+    if not _whole(row):
+        return f"{number(row['value'], decimals)} [no interval]"
     low, high = (number(row[key], decimals) for key in ("low", "high"))
     return f"{number(row['value'], decimals)} [{low}, {high}]"
 

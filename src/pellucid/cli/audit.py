@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
@@ -52,6 +53,10 @@ def audit(
             show_default=False,
         ),
     ] = None,
+    compare: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Another model of the same classes, compared on the same images.", show_default=False),
+    ] = None,
     method: Annotated[str, typer.Option(help="Separated by commas: {heatmaps}.")] = "grad-cam,saliency",
     region: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -80,10 +85,11 @@ def audit(
     from pellucid.verbs.audit import audit as run
 
     use = Use.parse(single_values(prevalence, "--prevalence"), single_values(cost, "--cost"))
+    other = None if compare is None else load(compare, device, trust_code)
     show_result(
         run(
             load(model, device, trust_code), open_part(data, root, data_option, split),
-            quick=quick, out=out, use=use, methods=choices(method, HEATMAPS, "heat map"),
+            quick=quick, compare=other, out=out, use=use, methods=choices(method, HEATMAPS, "heat map"),
             regions=name_pairs(region, "--region"), limit=limit, seed=seed, batch_size=batch_size, cache=cache,
             allow_training_images=allow_training_images, class_map=class_map(mapping),
             command=" ".join(["pellucid", *sys.argv[1:]]), announce=lambda text: typer.echo(text, err=True),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pellucid.attacks.attack_strength import SAMPLE
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.robustness.ara_summary import FILE, curve_of, summarize_ara
 from pellucid.evaluation.robustness.radii import AttackConfig, measure
@@ -155,6 +156,7 @@ def ara(
     kinds: str | Sequence[str] = ("attack", "btr"),
     *,
     protocol: str = "tight",
+    checked: int = SAMPLE,
     out: str | Path | None = None,
     label: str | None = None,
     limit: int | None = None,
@@ -171,6 +173,7 @@ def ara(
         data: one part of a dataset; its classes are matched with the model's by name.
         kinds: what must hold: `attack` (the decision), `btr` (better than a constant guess).
         protocol: the attack, a name in `pellucid.attacks.METHODS`.
+        checked: attacked images on which another attack is tried, to tell whether this one is too weak.
         out: the folder where radii are kept as they are found, so that the same call goes on after an interruption.
         label: what the model is called; the name of its run folder where not given.
         limit: at most so many images, chosen with `seed`.
@@ -210,7 +213,7 @@ def ara(
             measured = measure(
                 model, images, dataset, targets, config, folder, weights_sha256=digest, batch_size=batch_size
             )
-        summary = summarize_ara(model, images, dataset, measured, config, draws, folder, about=about)
+        summary = summarize_ara(model, images, dataset, measured, config, draws, folder, about=about, checked=checked)
         radii = (folder / RADII).read_bytes()
     curves = []
     for kind, one in measured.items():

@@ -37,7 +37,7 @@ from pellucid.utils.results_store import ResultsStore
 from pellucid.verbs.figures import shown
 from pellucid.verbs.folders import model_names, work_folder
 from pellucid.verbs.measuring import Measuring
-from pellucid.verbs.session import open_session
+from pellucid.verbs.session import open_session, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -138,6 +138,7 @@ def audit(
     data: Dataset,
     *,
     quick: bool = False,
+    compare: Model | None = None,
     out: str | Path | None = None,
     use: Use | None = None,
     attacks: Sequence[Epsilon | str] | None = None,
@@ -163,6 +164,7 @@ def audit(
         model: what is audited.
         data: one part of a dataset; its classes are matched with the model's by name.
         quick: a first look in a few minutes: 100 images, 20 of them attacked and explained.
+        compare: another model of the same classes, whose answers on the same images are compared.
         out: the folder where results are kept as they come.
         use: how often classes occur where the model is to be used, and what its errors cost there, as
             ``Use({"Mass": 0.05}, false_negative=10)``; by default as in the data, and 1 each.
@@ -197,14 +199,16 @@ def audit(
         allow_training_images=allow_training_images,
         class_map=class_map,
     )
-    label = label or model_names([model.path])[0]
+    label = label or model_names([place_of(model)])[0]
     common: dict[str, Any] = {"seed": seed, "cache": cache, "allow_training_images": allow_training_images}
     with work_folder(out) as folder:
         record = {"weights": session.weights_sha256, "data": session.whole.card.name, "split": session.whole.split}
         store = ResultsStore(folder / "kept", record | {"fingerprint": session.whole.fingerprint})
         store.write_record()
         pixels = session.pixels()
-        parts = Parts(announce or (lambda _: None), seconds_planned(model, pixels, session.whole, plan))
+        parts = Parts(
+            announce or (lambda _: None), seconds_planned(model, pixels, session.whole, plan, compare is not None)
+        )
         work = Measuring(session, plan, store, label, batch_size, common)
         answers = Answers(label, work.logits(session.dataset, pixels), session.dataset, session.thresholds)
         figures = parts.attempt(
@@ -212,6 +216,10 @@ def audit(
         )
         if figures is None:  # nothing else is worth measuring where not even this can be
             raise InputError(f"the model cannot be audited on these images: {parts.records[-1]['reason']}")
+        rival = None
+        if compare is not None:
+            against = partial(work.against, compare, data, answers, class_map)
+            rival = parts.attempt("comparison", "Against the other", against)
         attacked = parts.attempt("attack", "Under attack", work.attacked)
         areas = parts.attempt("ara", "How large a change it withstands", work.areas)
         served, refused = work.methods(pixels)
@@ -244,6 +252,7 @@ def audit(
         "targets": located[1] if located else [],
         "classification": classification_json(answers, figures, spent, wrong),
         "rows": [row.to_json() for row in shown_rows(rows, model.classes)],
+        "comparison": rival,
         "ara": areas[1] if areas else None,
         "trust": judged,
         "refused_methods": refused,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pellucid.attacks.under_attack import logits_under_attack
+from pellucid.audit.classification import Answers, draws_for
+from pellucid.audit.comparison import compare_answers
 from pellucid.audit.results import area_rows
 from pellucid.evaluation.metrics.comparison import Row, robustness_rows
 from pellucid.evaluation.metrics.statistics import Bootstrap
@@ -17,7 +19,9 @@ from pellucid.types import InputError, device_of
 from pellucid.utils.progress import progress_context
 from pellucid.utils.results_store import keyed
 from pellucid.verbs.ara import ara
+from pellucid.verbs.folders import model_names
 from pellucid.verbs.localize import localize
+from pellucid.verbs.session import name_of, open_session, place_of
 from pellucid.verbs.trust import trust
 
 if TYPE_CHECKING:
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset
     from pellucid.types import Pixels
     from pellucid.utils.results_store import ResultsStore
-    from pellucid.verbs.session import Session
+    from pellucid.verbs.session import Model, Session
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,30 @@ class Measuring:
         logits: npt.NDArray[np.float32] = self.store.measured(keyed("logits", *key), compute)["logits"]
         return logits
 
+    def against(
+        self, other: Model, data: Dataset, answers: Answers, class_map: Mapping[str, str] | None
+    ) -> dict[str, Any]:
+        """The answers of another model on the same images, compared."""
+        options = {k: v for k, v in self.common.items() if k != "seed"}
+        session = open_session(other, data, limit=self.plan.limit, seed=self.plan.seed, class_map=class_map, **options)
+        classes = answers.dataset.classes
+        if set(other.classes) != set(classes):
+            raise InputError(f"{name_of(other)} has other classes than the model: they cannot be compared.")
+        pixels = session.pixels()
+        label = model_names([place_of(other)])[0]
+        label = f"{label} (the other)" if label == self.label else label
+
+        def compute() -> dict[str, npt.NDArray[Any]]:
+            with progress_context("classify with the other", len(pixels)):
+                return {"logits": predict(other, pixels, batch_size=self.batch_size)}
+
+        key = (session.dataset.fingerprint, session.weights_sha256, str(other.input_spec))
+        logits = self.store.measured(keyed("logits-of-other", *key), compute)["logits"]
+        order = [other.classes.index(name) for name in classes]
+        thresholds = [session.thresholds[k] for k in order]
+        theirs = Answers(label, logits[:, order], answers.dataset, thresholds)
+        return compare_answers(answers, theirs, draws_for(answers.dataset, self.plan.seed))
+
     def attacked(self) -> list[Row]:
         """Accuracy and AUROC under each size of PGD."""
         session = self.session
@@ -79,7 +107,7 @@ class Measuring:
         place = self.store.folder / keyed("ara", *key)
         result = ara(
             session.model, session.whole, "attack",
-            protocol=plan.protocol, out=place, label=self.label, limit=plan.few, **self.common,
+            protocol=plan.protocol, checked=plan.checked, out=place, label=self.label, limit=plan.few, **self.common,
         )  # fmt: skip
         curves, attacks = [], []
         for curve in result.curves:

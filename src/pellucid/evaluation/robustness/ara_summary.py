@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pellucid.attacks.attack_strength import check_attack_strength, choose
+from pellucid.attacks.attack_strength import SAMPLE, check_attack_strength, choose
 from pellucid.evaluation.metrics.statistics import Replicates
 from pellucid.evaluation.robustness.ara import Area, Curve, accuracy_curve, ara, balanced_ara, mean_area, mean_curve
 from pellucid.models.inference import as_pixels
@@ -99,6 +99,7 @@ def summarize_ara(
     folder: Path,
     *,
     about: Mapping[str, Any] | None = None,
+    checked: int = SAMPLE,
 ) -> dict[str, Any]:
     """`folder`/ara.json, written by whichever process gets here first; the others read it.
 
@@ -111,9 +112,10 @@ def summarize_ara(
         bootstrap: over the images.
         folder: that holds their `radii.csv`.
         about: more of what the file should say at its top.
+        checked: attacked images on which another attack is tried, to tell whether this one is too weak.
     """
     with ResultsStore(folder).lock("finish"):
-        path, measured_sha256 = folder / FILE, _digest_of(measured, dataset, bootstrap)
+        path, measured_sha256 = folder / FILE, _digest_of(measured, dataset, bootstrap, checked)
         if (stored := _stored(path, measured_sha256)) is not None:
             return stored
         document: dict[str, Any] = {
@@ -131,7 +133,7 @@ def summarize_ara(
                 kind: summary(radii, areas_of(radii, dataset, bootstrap))
                 | {
                     "protocol": config.name,
-                    "alarm": raise_alarm(classifier, images, dataset, radii, config),
+                    "alarm": raise_alarm(classifier, images, dataset, radii, config, checked),
                 }
                 for kind, radii in measured.items()
             },
@@ -141,14 +143,15 @@ def summarize_ara(
         return document
 
 
-def _digest_of(measured: Mapping[str, Radii], dataset: Dataset, bootstrap: Bootstrap) -> str:
-    """Of what the summary is of: it is made anew where the radii are others."""
+def _digest_of(measured: Mapping[str, Radii], dataset: Dataset, bootstrap: Bootstrap, checked: int) -> str:
+    """Of what the summary is of: it is made anew where the radii are others, or are checked otherwise."""
     radii = {
         kind: [one.image.tolist(), one.label.tolist(), one.found.tolist(), one.correct_at_start.tolist(),
                one.radius.tolist(), one.gradient_evaluations.tolist(), one.forward_passes.tolist()]
         for kind, one in measured.items()
     }  # fmt: skip
-    return digest(repr((dataset.fingerprint, bootstrap.resamples, radii)).encode())
+    key = (dataset.fingerprint, bootstrap.resamples, radii) + ((checked,) if checked != SAMPLE else ())
+    return digest(repr(key).encode())
 
 
 def _stored(path: Path, radii_sha256: str) -> dict[str, Any] | None:
@@ -205,9 +208,10 @@ def raise_alarm(
     dataset: Dataset,
     radii: Radii,
     config: AttackConfig,
+    checked: int = SAMPLE,
 ) -> dict[str, Any]:
     """Try PGD on a sample of what was attacked; see `pellucid.attacks.attack_strength`."""
-    rows = choose(torch.from_numpy(radii.correct_at_start), seed=config.seed).numpy()
+    rows = choose(torch.from_numpy(radii.correct_at_start), sample=checked, seed=config.seed).numpy()
     if len(rows) == 0:
         return {"n": 0, "better": 0, "unfound": 0, "largest": 0.0, "message": None}
     device = device_of(classifier)

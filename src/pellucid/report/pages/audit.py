@@ -100,6 +100,7 @@ def context(results: Mapping[str, Any], pictures: Sequence[Shown], wrong: Sequen
         "confused": confusion_table(results),
         "pairs": pairs_table(part["most_confused"]) if part["confusion"] is None else None,
         "calibration": [reliability] if reliability else [],
+        "against": against_table(results["comparison"], index) if results["comparison"] else None,
         "attacked": pivot.robustness(index),
         "attacked_charts": figures.robustness(index),
         "areas": areas.overview(index) if results["ara"] else None,
@@ -146,7 +147,7 @@ def threshold_table(index: ResultsIndex, use: Mapping[str, Any]) -> Table:
         for at in (OWN,) if same else (OWN, SUGGESTED):
             cells = [estimate(rows[name, at, m], metric(m)) for m in ("sensitivity", "specificity", "cost")]
             cut = rows[name, at, "sensitivity"].get("threshold")
-            threshold = Cell("" if name == MEAN else "most probable" if cut is None else number(cut, 3))
+            threshold = None if name == MEAN else Cell("most probable" if cut is None else number(cut, 3))
             label = "Mean over classes" if name == MEAN else readable(name)
             hint = "its own threshold, and the suggested one" if same else f"{at} threshold"
             lines.append(TableRow(label, hint, (threshold, *cells), strong=name == MEAN))
@@ -172,6 +173,30 @@ def class_table(index: ResultsIndex) -> Table:
         lines.append(TableRow(line.label, "", line.cells, line.n, strong=name == MEAN))
     columns = tuple(metric(m).label for m in names)
     return Table(f"Each {index.class_noun}", columns, tuple(lines), first=index.class_noun.capitalize())
+
+
+def against_table(rival: Mapping[str, Any], index: ResultsIndex) -> Table:
+    """Accuracy and AUROC beside the other model's, with their differences and corrected p values."""
+    lines = []
+    for row in rival["rows"]:
+        kind = metric(row["metric"])
+        cells = [estimate(row | {"difference": None}, kind), estimate(row["other"], kind)]
+        change = row["difference"]
+        delta = estimate(change, kind) if change else None
+        p = Cell(_p(row["p_corrected"]), reason=row["test"]) if row["test"] else None
+        label = kind.label if row["class"] == MEAN else f"{kind.label}, {readable(row['class'])}"
+        line = across(label, [*cells, delta])
+        lines.append(TableRow(label, "", (*line.cells, p), line.n))
+    note = (
+        "The difference is this model less the other, its interval the paired bootstrap’s over the same "
+        f"{index.sampled}, not corrected. p is corrected after Holm for {rival['tests']} tests."
+    )
+    columns = (index.variants[0], rival["label"], "Difference", "p, corrected")
+    return Table(f"Against {rival['label']}", columns, tuple(lines), note, "Figure")
+
+
+def _p(value: float | None) -> str:
+    return "undefined" if value is None else "< 0.001" if value < 0.001 else number(value, 3)
 
 
 def confusion_table(results: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -1,0 +1,70 @@
+"""DeLong's, McNemar's and Holm's tests against brute force, published procedure and simulation."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.stats import binom, kstest
+from sklearn.metrics import roc_auc_score
+
+from pellucid.evaluation.metrics.paired_tests import delong, holm, mcnemar
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(5)
+
+
+def test_delong_is_its_definition_pair_by_pair(rng):
+    """The variance from the kernel of every pair of a positive and a negative, as in the paper."""
+    truth = rng.random(40) < 0.4
+    scores = np.round(rng.normal(size=(2, 40)) + truth, 1)  # with ties
+    kernels = [(s[truth][:, None] > s[~truth][None]) + 0.5 * (s[truth][:, None] == s[~truth][None]) for s in scores]
+    areas = [k.mean() for k in kernels]
+    difference = kernels[0] - kernels[1]
+    positives, negatives = difference.shape
+    variance = difference.mean(1).var(ddof=1) / positives + difference.mean(0).var(ddof=1) / negatives
+    test = delong(*scores, truth)
+    assert areas == pytest.approx([roc_auc_score(truth, s) for s in scores])
+    assert test.difference == pytest.approx(areas[0] - areas[1])
+    from scipy.stats import norm
+
+    assert test.p == pytest.approx(2 * norm.sf(abs(test.difference) / np.sqrt(variance)))
+    assert test.n == 40
+    assert delong(scores[0], scores[0], truth).p == 1.0
+    assert "fewer than two" in delong([1, 2, 3], [1, 2, 3], [1, 0, 0]).reason
+
+
+def test_where_both_are_as_good_p_is_spread_evenly(rng):
+    values = []
+    for _ in range(300):
+        truth = rng.random(120) < 0.5
+        values.append(delong(*(rng.normal(size=120) + truth for _ in range(2)), truth).p)
+    assert kstest(values, "uniform").pvalue > 0.01
+
+
+def test_mcnemar_is_the_sum_of_the_binomial_tails(rng):
+    first, second = (rng.random((2, 60)) < [[0.8], [0.6]]).astype(float)
+    better, worse = ((first > second).sum(), (second > first).sum())
+    tail = 2 * binom.cdf(min(better, worse), better + worse, 0.5)
+    test = mcnemar(first, second)
+    assert test.p == pytest.approx(min(1, tail))
+    assert test.difference == pytest.approx(first.mean() - second.mean())
+    first[0] = np.nan
+    assert mcnemar(first, second).n == 59
+    assert mcnemar([1, 0], [1, 0]).p == 1.0
+
+
+def test_holm_rejects_what_its_step_down_rejects(rng):
+    """For every level: the smallest p against level / m, the next against level / (m − 1), until one is not below."""
+    for p_values, level in itertools.product(rng.random((20, 5)) ** 3, (0.01, 0.05, 0.2)):
+        rejected = set()
+        for rank, i in enumerate(np.argsort(p_values)):
+            if p_values[i] > level / (5 - rank):
+                break
+            rejected.add(int(i))
+        assert {i for i, p in enumerate(holm(p_values)) if p <= level} == rejected
+    assert np.isnan(holm([np.nan, 0.02])[0])
+    assert holm([np.nan, 0.02])[1] == 0.02
