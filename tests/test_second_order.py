@@ -71,7 +71,7 @@ def test_the_form_that_is_climbed_is_grad_cam(model, images):
 @pytest.mark.parametrize("method", ["saliency", "grad-cam"])
 def test_explanations_of_a_transformer_are_attacked(method, model, images):
     found = manipulate(model, images, Attack(method, "same-decision", (0.02,), steps=3), targets=TARGETS)
-    assert found.met.all()
+    assert found.constraint_met.all()
     assert (found.similarity["rank_correlation"] < 0.999).any()
 
 

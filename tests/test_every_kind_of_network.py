@@ -1,0 +1,169 @@
+"""Every explanation and every attack on every kind of network: it works, or is refused in one sentence."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+from torch import nn
+
+import pellucid as pl
+from pellucid.evaluation.manipulation.attack import manipulate
+from pellucid.evaluation.manipulation.settings import Attack
+from pellucid.explainers import DIFFERENTIABLE, EXPLAINERS, explain
+from pellucid.models import create_model
+from pellucid.models.layouts import FeatureLayout, LastMap
+from pellucid.types import InputError
+from pellucid.verbs.attack import BOUNDED, METHODS
+
+transformers = pytest.importorskip("transformers")
+
+CLASSES = ["a", "b", "c"]
+BLOCKS = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+FEW = {
+    "smoothgrad": {"samples": 2},
+    "integrated-gradients": {"steps": 2},
+    "rise": {"samples": 6},
+    "lime": {"samples": 8, "segments": 4},
+    "kernel-shap": {"samples": 8, "segments": 4},
+    "occlusion": {"window": 16},
+}
+TOKENS = FeatureLayout("tokens", 1)
+
+
+def of_transformers(name, **settings):
+    settings |= {"num_labels": len(CLASSES)}
+    config = getattr(transformers, f"{name}Config")(**settings)
+    return getattr(transformers, f"{name}ForImageClassification")(config)
+
+
+def convolutions():
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, len(CLASSES))
+    )
+
+
+NETWORKS = {
+    "own": (None, None),
+    "convolutions": (convolutions, LastMap("1", FeatureLayout("nchw"), "4")),
+    "ViT": (
+        lambda: of_transformers("ViT", intermediate_size=16, **BLOCKS),
+        LastMap("vit.layers.1.layernorm_before", TOKENS),
+    ),
+    "DeiT": (
+        lambda: of_transformers("DeiT", intermediate_size=16, **BLOCKS),
+        LastMap("deit.layers.1.layernorm_before", FeatureLayout("tokens", 2)),
+    ),
+    "DINOv2": (
+        lambda: of_transformers("Dinov2", mlp_ratio=1, **BLOCKS),
+        LastMap("dinov2.encoder.layer.1.norm1", TOKENS),
+    ),
+    "DINOv2 with registers": (
+        lambda: of_transformers("Dinov2WithRegisters", mlp_ratio=1, num_register_tokens=4, **BLOCKS),
+        LastMap("dinov2_with_registers.encoder.layer.1.norm1", FeatureLayout("tokens", 5)),
+    ),
+    "Swin": (
+        lambda: of_transformers(
+            "Swin", embed_dim=8, depths=[1, 1], num_heads=[1, 2], window_size=4, image_size=32, patch_size=4
+        ),
+        LastMap("swin.layernorm", FeatureLayout("tokens"), "classifier"),
+    ),
+    "ConvNeXt": (
+        lambda: of_transformers("ConvNext", hidden_sizes=[6, 8], depths=[1, 1], num_stages=2),
+        LastMap("convnext.encoder.stages.1", FeatureLayout("nchw")),
+    ),
+    "ResNet": (
+        lambda: of_transformers("ResNet", embedding_size=6, hidden_sizes=[6, 8], depths=[1, 1], layer_type="basic"),
+        LastMap("resnet.encoder.stages.1", FeatureLayout("nchw"), "classifier.1"),
+    ),
+}
+REFUSED = {
+    "cam": {"ViT", "DeiT", "DINOv2", "DINOv2 with registers", "ConvNeXt"},  # more follows their last map
+    "guided-backprop": {"ViT", "DeiT", "DINOv2", "DINOv2 with registers", "Swin", "ConvNeXt"},  # no rectifiers
+    "attention-rollout": {"own", "convolutions", "Swin", "ConvNeXt", "ResNet"},  # no attention of all to all
+}
+
+
+@cache
+def model_of(network):
+    torch.manual_seed(0)
+    build = NETWORKS[network][0]
+    if build is None:
+        return create_model("small", classes=CLASSES, task="multiclass", size=32, in_channels=3).eval()
+    return pl.wrap(build().eval(), CLASSES, size=32, mean=[0.5] * 3, std=[0.25] * 3).eval()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("network", [name for name in NETWORKS if name != "own"])
+def test_the_last_feature_map_is_known(network):
+    assert model_of(network).last_map == NETWORKS[network][1]
+
+
+@pytest.mark.parametrize("method", EXPLAINERS)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_explanations(network, method, images):
+    model = model_of(network)
+    if network in REFUSED.get(method, ()):
+        with pytest.raises(InputError) as refusal:
+            explain(method, model, images, 1, **FEW.get(method, {}))
+        assert "\n" not in str(refusal.value)
+        assert str(refusal.value).endswith(".")
+        return
+    found = explain(method, model, images, torch.tensor([0, 2]), **FEW.get(method, {}))
+    assert found.maps.shape == ((2, 32, 32) if found.kind == "heatmap" else (2, 3, 32, 32))
+    assert found.maps.isfinite().all()
+    assert found.maps.std() > 0 or method.startswith("grad-cam")  # whose ReLU may leave nothing
+
+
+@pytest.mark.parametrize("method", [*BOUNDED, *METHODS])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_attacks(network, method, images):
+    model = model_of(network)
+    options = {"steps": 2} if method != "fgsm" else {}
+    found = pl.attack(model, images, model(images).argmax(1), method, eps="linf=0.2", **options)
+    assert found.perturbed.shape == images.shape
+    assert found.perturbed.isfinite().all()
+    decided = model(found.perturbed).argmax(1) != model(images).argmax(1)
+    assert decided[found.found].all()
+
+
+@pytest.mark.parametrize("method", DIFFERENTIABLE)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_attacks_on_explanations(network, method, images):
+    model = model_of(network)
+    attack = Attack(method, "same-decision", (0.02,), steps=1, options=FEW.get(method, {}))
+    if network in REFUSED.get(method, ()):
+        with pytest.raises(InputError, match=r"Attack grad-cam\.$"):
+            manipulate(model, images[:1], attack)
+        return
+    found = manipulate(model, images[:1], attack)
+    assert found.perturbed.isfinite().all()
+    assert found.constraint_met.all()
+
+
+@pytest.mark.parametrize("network", ["ViT", "DeiT", "DINOv2", "DINOv2 with registers"])
+def test_rollout_is_that_of_the_attentions_that_transformers_hand_out(network, images):
+    """By their own output_attentions, which needs another implementation of attention than the network runs with."""
+    model = model_of(network)
+    found = explain("attention-rollout", model, images, 0, size=4).maps
+    module = model.module
+    before = module.config._attn_implementation
+    module.set_attn_implementation("eager")
+    try:
+        with torch.no_grad():
+            attentions = module(model.normalise(images), output_attentions=True).attentions
+        eager = explain("attention-rollout", model, images, 0, size=4).maps
+    finally:
+        module.set_attn_implementation(before)
+    joint = torch.eye(attentions[0].shape[-1]).expand(2, -1, -1)
+    for attention in attentions:
+        mixed = attention.mean(1) / 2 + torch.eye(attention.shape[-1]) / 2
+        joint = mixed @ joint
+    expected = joint[:, 0, NETWORKS[network][1].layout.extra_tokens :].view(2, 4, 4)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(eager, expected, rtol=1e-4, atol=1e-6)
