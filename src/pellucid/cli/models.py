@@ -78,8 +78,8 @@ def import_model(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="python, timm, torchvision, huggingface, torchxrayvision or onnx; or woods2019 for the networks "
-            "published with Woods et al. 2019.",
+            help="python, timm, torchvision, huggingface, torchxrayvision or onnx; imagenet for Pellucid's own networks "
+            "with their published weights; or woods2019 for the networks published with Woods et al. 2019.",
             show_default=False,
         ),
     ],
@@ -88,7 +88,7 @@ def import_model(
         typer.Argument(
             metavar="NAME",
             help="The network as its source calls it: FILE.py:FUNCTION, resnet50.a1_in1k, resnet50.IMAGENET1K_V1, a "
-            "folder with config.json, densenet121-res224-all, FILE.onnx; of woods2019 the file.",
+            "folder with config.json, densenet121-res224-all, FILE.onnx; efficientnet-lite0; of woods2019 the file.",
             show_default=False,
         ),
     ],
@@ -186,7 +186,7 @@ def import_model(
         key_values(option),
     )
     if source in FORMATS and overrides != Given():
-        raise InputError(f"{source} says all of its networks itself: it takes the file and --out alone.")
+        raise InputError(f"{source} says all of its networks itself: it takes NAME and --out alone.")
     network = import_published(source, name, out) if source in FORMATS else import_network(source, name, out, overrides)
     show(f"{source}: {name}", ["", "value"], _what(network) + _origin(dict(network.card)))
     wrote(out / WEIGHTS)

@@ -38,6 +38,14 @@ def train(
             help="Change a value of the recipe, as objective.attack.size.linf=0.01.",
         ),
     ] = None,
+    preprocess: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="FIT[:RESIZE]:SIZE[:INTERPOLATION]",
+            help="How images are fitted, in place of the recipe's size, as crop:256:224:bicubic or pad:320x256.",
+            show_default=False,
+        ),
+    ] = None,
     init: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
@@ -85,6 +93,7 @@ def train(
         open_splits(data, root, data_option),
         out,
         overrides=overrides or (),
+        preprocess=preprocess,
         init=init,
         annotations=annotations,
         resume=resume,

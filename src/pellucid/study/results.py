@@ -85,6 +85,7 @@ def assemble(
             *seen_limits(evaluations),
             *GENERAL_LIMITS,
             *([LOCALIZATION_LIMIT] if data.tasks else []),
+            *(task.cut_off.note for task in data.tasks if task.cut_off.note),
         ],
     }
 

@@ -194,3 +194,22 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     start = _read(of_base, (*above, path))
     merge(start, values)
     return start
+
+
+def fitted_by(recipe: Recipe, preprocess: str) -> Recipe:
+    """The recipe with another size and geometry of its images.
+
+    Args:
+        recipe: whose channels stay.
+        preprocess: as `InputSpec.parse` reads it.
+
+    Example:
+        >>> model = fitted_by(load_recipe("standard"), "crop:256:224:bicubic").model
+        >>> model.size, model.geometry.resize
+        (224, 256)
+    """
+    spec = InputSpec.parse(preprocess, recipe.model.channels)
+    width = None if spec.width == spec.height else spec.width
+    changed = {"size": spec.height, "width": width, "geometry": GeometryFields.of(spec.geometry).model_dump()}
+    model = validate(ModelSettings, recipe.model.model_dump() | changed, f"--preprocess {preprocess}")
+    return recipe.model_copy(update={"model": model})

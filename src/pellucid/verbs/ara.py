@@ -209,7 +209,7 @@ def ara(
     decisions = sum(len(target.decisions(dataset.targets)[0]) for target in targets)
     with work_folder(out) as folder:
         with progress_context(f"attack {model_name}", decisions):
-            digest = session.weights_sha256
+            digest = session.results_key
             measured = measure(
                 model, images, dataset, targets, config, folder, weights_sha256=digest, batch_size=batch_size
             )

@@ -27,7 +27,7 @@ from pellucid.utils.results_store import ResultsStore
 from pellucid.utils.words import number_of
 from pellucid.verbs.folders import work_folder
 from pellucid.verbs.input_images import input_images
-from pellucid.verbs.session import name_of, weights_sha256_of
+from pellucid.verbs.session import name_of, results_key_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -194,7 +194,7 @@ def attack_explanation(
     inputs = input_images(model, images, limit=limit, seed=seed, file_options=file_options)
     thresholds = model.card.get("thresholds")
     record = {
-        "weights": weights_sha256_of(model),
+        "weights": results_key_of(model),
         "images": inputs.sources,
         "pixels": hashlib.sha256(inputs.pixels.tobytes()).hexdigest(),
         "class": class_name,

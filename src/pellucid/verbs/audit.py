@@ -202,7 +202,7 @@ def audit(
     label = label or model_names([place_of(model)])[0]
     common: dict[str, Any] = {"seed": seed, "cache": cache, "allow_training_images": allow_training_images}
     with work_folder(out) as folder:
-        record = {"weights": session.weights_sha256, "data": session.whole.card.name, "split": session.whole.split}
+        record = {"weights": session.results_key, "data": session.whole.card.name, "split": session.whole.split}
         store = ResultsStore(folder / "kept", record | {"fingerprint": session.whole.fingerprint})
         store.write_record()
         pixels = session.pixels()

@@ -146,7 +146,7 @@ def certify(
     )
     dataset, target = session.dataset, robustness_target_of("attack", session.whole, model.card)
     check_something_to_measure([target], dataset)
-    images, digest = session.pixels(), session.weights_sha256
+    images, digest = session.pixels(), session.results_key
     with work_folder(out) as folder:
         with progress_context("certify", len(dataset)):
             rows = measure_certified(model, images, dataset, target, smoothing, folder, weights_sha256=digest)

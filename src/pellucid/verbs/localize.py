@@ -154,7 +154,7 @@ def localize(
     predicted = np.asarray(probabilities(logits, model.task)[:, task.outputs] >= thresholds)
     rows: list[Row] = []
     refused: dict[str, InputError] = {}
-    key = (session.weights_sha256, task.dataset.fingerprint, sorted((regions or {}).items()), thresholds.tolist())
+    key = (session.results_key, task.dataset.fingerprint, sorted((regions or {}).items()), thresholds.tolist())
     with work_folder(out) as folder, progress_bar("explain and score", len(names), unit="method") as advance:
         store = ResultsStore(folder / "kept")
         for name in names:

@@ -12,6 +12,7 @@ import torch
 from pellucid.data.class_match import match_classes
 from pellucid.evaluation.training_images import ImageCheck
 from pellucid.models.weights import weights_file
+from pellucid.types import Geometry
 from pellucid.utils.download import digest_of
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ class Session:
     def weights_sha256(self) -> str:
         """What results of these weights are kept under: the hash of the file, or of the tensors where there is none."""
         return weights_sha256_of(self.model)
+
+    @property
+    def results_key(self) -> str:
+        """What results of the model are kept under."""
+        return results_key_of(self.model)
 
     def about(self, dataset: Dataset | None = None) -> dict[str, Any]:
         """Model, data, part and fingerprint, as every result says them."""
@@ -135,3 +141,14 @@ def weights_sha256_of(model: Model) -> str:
         digest.update(name.encode() + b"\0" + str(tensor.dtype).encode() + str(tuple(tensor.shape)).encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def results_key_of(model: Model) -> str:
+    """What results of a model are kept under: the hash of its weights, and of its geometry where it does not stretch.
+
+    The same weights see other pixels of an image under another geometry.
+    """
+    weights, spec = weights_sha256_of(model), model.input_spec
+    if spec.geometry == Geometry():
+        return weights
+    return hashlib.sha256(f"{weights}|{spec.preprocess}".encode()).hexdigest()

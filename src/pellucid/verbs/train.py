@@ -12,6 +12,7 @@ from pellucid.models.weights import load_trained
 from pellucid.training import load_recipe
 from pellucid.training import train as run_training
 from pellucid.training.network import refuse_of_model, starting_from
+from pellucid.training.recipe import fitted_by
 from pellucid.types import InputError
 from pellucid.utils.resources import write_json
 from pellucid.utils.result import Result, Table
@@ -92,6 +93,7 @@ def train(
     *,
     validation: Dataset | None = None,
     overrides: Sequence[str] = (),
+    preprocess: str | None = None,
     init: Path | None = None,
     annotations: str | None = None,
     resume: bool = False,
@@ -109,6 +111,7 @@ def train(
         out: the run folder.
         validation: the part that chooses the checkpoint, where `data` is the training part alone.
         overrides: values of the recipe, as ``"training.epochs=3"``.
+        preprocess: how images are fitted, in place of the recipe's size, as ``crop:256:224:bicubic``.
         init: fine-tune this trained model instead of starting afresh.
         annotations: learn from what people marked: a database of `pellucid annotate serve`.
         resume: go on with an interrupted run.
@@ -124,8 +127,10 @@ def train(
     from pathlib import Path
 
     settings = load_recipe(str(recipe), overrides, fine_tuning=init is not None)
+    if preprocess is not None:
+        settings = fitted_by(settings, preprocess)
     if init is not None:
-        refuse_of_model(overrides)
+        refuse_of_model([*overrides, *(["model.geometry"] if preprocess else [])])
         settings = starting_from(settings, init)
     whole, judged = _parts(data, validation)
     run = run_training(

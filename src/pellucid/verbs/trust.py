@@ -18,7 +18,7 @@ from pellucid.utils.resources import nearest
 from pellucid.utils.result import Result, Table
 from pellucid.utils.results_store import ResultsStore
 from pellucid.verbs.folders import model_names, work_folder
-from pellucid.verbs.session import name_of, open_session, place_of, weights_sha256_of
+from pellucid.verbs.session import name_of, open_session, place_of, results_key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -168,8 +168,8 @@ def trust(
     samples = _looked_at(session, checks, settings.seed, limit)
     refused = check_methods(model, samples, names, layer)
     record = {
-        "weights": session.weights_sha256,
-        "beside": {name: weights_sha256_of(m) for name, m in others.items()},
+        "weights": session.results_key,
+        "beside": {name: results_key_of(m) for name, m in others.items()},
         "data": session.whole.card.name,
         "split": session.whole.split,
         "fingerprint": session.whole.fingerprint,
@@ -195,7 +195,8 @@ def trust(
     about["training_images_of_others"] = {
         n: c.found().to_json() for n, c in zip(others, checks[1:], strict=True)
     }  # fmt: skip
-    notes = [*session.notes, *(text for check in checks for text in check.found().messages())]
+    cut_off = [] if isinstance(samples.place, str) else [note for note in [samples.place.cut_off.note] if note]
+    notes = [*session.notes, *cut_off, *(text for check in checks for text in check.found().messages())]
     notes += [f"{name} explains nothing here: {why}" for name, why in refused.items()]
     return TrustResult(about, result, samples, model.classes, notes)
 

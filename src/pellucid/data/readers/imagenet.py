@@ -17,6 +17,7 @@ from pellucid.data.readers.image_files import LeftOut, list_images
 from pellucid.data.readers.splits import check_disjoint, patient_split
 from pellucid.data.text_tables import read_text_table
 from pellucid.types import InputError
+from pellucid.utils.imagenet_classes import imagenet_classes
 from pellucid.utils.settings import Section, validate
 
 if TYPE_CHECKING:
@@ -255,6 +256,9 @@ def _read_labels(root: Path, faults: list[Issue]) -> tuple[_Images, tuple[str, .
         raise InputError(f"{table}: names no images.")
     if len(set(names.values())) < len(names):
         raise InputError(f"{table}: two class_index have the same wnid; expected one number per class.")
+    own = imagenet_classes()
+    if names and all(own[number] == name for number, name in names.items()):  # a part of the usual order
+        return _Images(list(sources), np.array(labels, dtype=np.int64), list(sources.values())), own
     classes = tuple(names.get(k, f"class-{k}") for k in range(CLASS_COUNT))
     return _Images(list(sources), np.array(labels, dtype=np.int64), list(sources.values())), classes
 

@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pellucid.models.probe import TOLERANCE, probe_images
+from pellucid.models.registry import create_model, describe, model_names
 from pellucid.models.sources.opening import Given, open_source
 from pellucid.models.sources.woods2019 import SOURCE, read_woods2019
 from pellucid.models.weights import CARD, WEIGHTS, load_model, read_model_card, save_model
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 from pellucid.utils.download import digest_of
+from pellucid.utils.imagenet_classes import imagenet_classes
 from pellucid.utils.resources import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pellucid.models.classifier import AnyClassifier, ConvolutionalClassifier
+    from pellucid.models.registry import Published
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class PublishedFormat:
         citation: the paper.
         card: fields of the card that hold for every network of the format: training data, loss, label frequencies
             and the constant prediction that minimises that loss on them.
+        digest: of the weights, by which a folder that holds them already is known.
     """
 
     title: str
@@ -44,6 +48,26 @@ class PublishedFormat:
     licence: str
     citation: str
     card: dict[str, Any]
+    digest: Callable[[Path], str] = digest_of
+
+
+def _read_imagenet(path: Path) -> tuple[ConvolutionalClassifier, dict[str, Any]]:
+    """A network of the registry with its ImageNet weights and head, for images prepared as its own evaluation does."""
+    entry = _with_weights(path)
+    spec = InputSpec.parse(entry.preprocess, channels=3)
+    size, classes = (spec.height, spec.width), imagenet_classes()
+    model = create_model(
+        path.name, classes=classes, task="multiclass", in_channels=3, size=size, geometry=spec.geometry, pretrained=True
+    )
+    return model.eval(), {"weights": entry.title, "licence": entry.licence, "preprocess": entry.preprocess}
+
+
+def _with_weights(path: Path) -> Published:
+    published = describe(path.name).published
+    if published is None:
+        some = ", ".join(name for name in model_names() if describe(name).published)
+        raise InputError(f"nobody published ImageNet weights for {path.name}; there are some for: {some}.")
+    return published
 
 
 FORMATS: dict[str, PublishedFormat] = {
@@ -57,6 +81,16 @@ FORMATS: dict[str, PublishedFormat] = {
         # CIFAR-10's 50,000 training images are 5,000 of each class
         {"data": "cifar10", "loss": "cross_entropy", "label_frequencies": [0.1] * 10, "best_constant": [0.1] * 10},
     ),
+    "imagenet": PublishedFormat(
+        "Pellucid's own networks with their published ImageNet weights (efficientnet-lite0, resnet50, densenet121)",
+        _read_imagenet,
+        "see training_options",
+        "see training_options",
+        "O. Russakovsky, J. Deng, H. Su et al.: ImageNet Large Scale Visual Recognition Challenge. International "
+        "Journal of Computer Vision 115(3), 2015.",
+        {"data": "imagenet", "loss": "cross_entropy"},
+        digest=lambda path: _with_weights(path).sha256,
+    ),
 }
 """The formats that `import_published` knows, by name."""
 
@@ -69,7 +103,7 @@ def import_published(name: str, path: str | Path, folder: str | Path) -> Convolu
 
     Args:
         name: one of `FORMATS`.
-        path: the published file.
+        path: the published file; of `imagenet` the network's name.
         folder: where to write; made if it is missing. The same file may be imported there again.
 
     Returns:
@@ -82,7 +116,7 @@ def import_published(name: str, path: str | Path, folder: str | Path) -> Convolu
         raise InputError(f"unknown format {name!r}. {nearest(name, FORMATS)}")
     entry, path, folder = FORMATS[name], Path(path), Path(folder)
     model, options = entry.read(path)
-    digest = digest_of(path)
+    digest = entry.digest(path)
     _check_free(folder, lambda card: card.get("imported", {}).get("sha256") == digest)
     imported = {
         "format": name,
