@@ -132,8 +132,16 @@ def test_a_table_numbers_out_of_a_thousand(sample):
     assert test.ids == ("a.png", "b.png", "c.png")
     assert test.targets.tolist() == [999, 0, 999]
     assert len(test.classes) == len(set(test.classes)) == 1000
-    assert (test.classes[0], test.classes[1], test.classes[999]) == ("n01440764", "n01443537", "n13133613")
+    assert (test.classes[0], test.classes[1], test.classes[999]) == ("n01440764", "class-1", "n13133613")
     assert check_dataset("imagenet", folder).ok
+
+
+def test_a_table_in_the_usual_order_has_the_names_of_all_classes(sample):
+    folder, write = sample
+    write("a.png,0,n01440764", "b.png,2,n01484850", "c.png,999,n15075141")
+    test = open_dataset("imagenet", folder)["test"]
+    assert (test.classes[1], len(set(test.classes))) == ("n01443537", 1000)
+    assert list(test.classes) == sorted(test.classes)  # as the networks of timm and torchvision have them
 
 
 @pytest.mark.parametrize(
