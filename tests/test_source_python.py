@@ -58,7 +58,7 @@ def test_a_folder_gives_the_logits_of_the_script(place, tmp_path):
 
 
 def test_code_of_a_folder_runs_only_where_it_is_trusted(place, tmp_path):
-    with pytest.raises(InputError, match=r"brings Python code of its own \(layers\.py, mymodel\.py\).*--trust-code"):
+    with pytest.raises(InputError, match=r"brings code of its own \(layers\.py, mymodel\.py\).*--trust-code"):
         pl.load(place / "mine")
     copy = tmp_path / "copy"
     shutil.copytree(place / "mine", copy)
@@ -91,6 +91,20 @@ def test_two_models_may_have_files_of_the_same_name(place, tmp_path):
     assert "layers" not in sys.modules
     assert "mymodel" not in sys.modules
     assert str(place) not in sys.path
+
+
+def test_the_weights_file_of_other_code_is_another(place, tmp_path, given):
+    """Results are kept under its hash: those of code that computes something else must not be taken for these."""
+    other = tmp_path / "other"
+    other.mkdir()
+    code = write_code(other)
+    (other / "layers.py").write_text((other / "layers.py").read_text().replace("nn.ReLU()", "nn.Tanh()"))
+    with pytest.warns(UserWarning, match="taken off"):
+        import_network("python", f"{code}:build", tmp_path / "m", Given(**given))
+    files = [folder / "weights.safetensors" for folder in (place / "mine", tmp_path / "m")]
+    mine, theirs = (load_file(path) for path in files)
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    assert files[0].read_bytes() != files[1].read_bytes()
 
 
 def test_half_precision_is_computed_with_in_single(place, tmp_path, given):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,12 @@ def save_model(
     folder = Path(folder)
     network = model.module if isinstance(model, WrappedClassifier) else model
     # copies, since tensors that share their memory cannot be written
-    weights = save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors_of(network).items()})
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors_of(network).items()}
+    # the file's hash stands for a model wherever results are kept, and so covers all that its outputs depend on
+    built = {key: card[key] for key in ("source", "outputs", "input", "task") if "source" in card}
+    weights = save(
+        tensors, {"network": hashlib.sha256(json.dumps(built, sort_keys=True).encode()).hexdigest()} if built else None
+    )
     card["weights_sha256"] = hashlib.sha256(weights).hexdigest()
     if record is not None:
         card[TABLE] = record.table()

@@ -136,7 +136,9 @@ def weights_sha256_of(model: Model) -> str:
     """What results of a model's weights are kept under: the hash of its file, or of its tensors where there is none."""
     if model.path is not None:
         return digest_of(weights_file(model.path))
-    digest = hashlib.sha256()
+    # beside the weights, what else the outputs depend on
+    settings = (model.input_spec, model.task, model.mean.tolist(), model.std.tolist(), getattr(model, "outputs", ""))
+    digest = hashlib.sha256(repr(settings).encode())
     for name, tensor in model.state_dict().items():
         digest.update(name.encode() + b"\0" + str(tensor.dtype).encode() + str(tuple(tensor.shape)).encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

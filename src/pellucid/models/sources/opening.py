@@ -127,7 +127,7 @@ def reopen(card: Mapping[str, Any], folder: Path, *, trust_code: bool) -> Wrappe
     digests = table.get("code_sha256", {})
     if entry.runs_code and not trust_code:
         raise InputError(
-            f"{folder} brings Python code of its own ({first_of(digests) or 'unnamed'}), which would run with all your "
+            f"{folder} brings code of its own ({first_of(digests) or 'unnamed'}), which would run with all your "
             "rights. If you trust whoever made it, say so: --trust-code on the command line, trust_code=True in Python."
         )
     code = checked_code(folder, digests)

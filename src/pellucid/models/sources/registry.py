@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pellucid.models.sources import huggingface, onnx, python, timm, torchvision, torchxrayvision
+from pellucid.models.sources import huggingface, onnx, python, timm, torchscript, torchvision, torchxrayvision
 from pellucid.models.sources.source import SourceEntry
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest, optional
@@ -63,6 +63,15 @@ SOURCES: dict[str, SourceEntry] = {
             onnx.rebuild,
             extra="onnx",
             package="onnx",
+            counts=False,
+        ),
+        SourceEntry(
+            "torchscript",
+            "a network that was saved as TorchScript",
+            "network.pt",
+            torchscript.build,
+            torchscript.rebuild,
+            runs_code=True,
             counts=False,
         ),
     )

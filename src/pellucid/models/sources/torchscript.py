@@ -1,0 +1,82 @@
+"""Networks saved as TorchScript: `FILE.pt` of `torch.jit.save`, whose graph brings its weights."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.models.sources.source import Built, Request, Source
+from pellucid.types import InputError
+
+NETWORK = "network.pt"
+"""The file in a model folder with the graph."""
+
+
+def build(request: Request) -> Built:
+    """A network of TorchScript with its weights. Pixels, classes and geometry are asked for: the file says none.
+
+    Its parts cannot be watched from outside, so no layer's feature map is to be had: explanations that need one are
+    refused, those by gradients or by changed images are not.
+
+    Raises:
+        InputError: no such file, or none of TorchScript.
+    """
+    path = Path(request.name)
+    if not path.is_file():
+        raise InputError(f"no file {path}: give the file that torch.jit.save wrote.")
+    if request.options:
+        raise InputError(f"a network of TorchScript takes no options; found {', '.join(request.options)}.")
+    content = path.read_bytes()
+    return Built(_load(content, str(path)), code={NETWORK: content}, loaded=True, name=path.name)
+
+
+def rebuild(source: Source, folder: Path) -> nn.Module:
+    """The module of a model folder's graph."""
+    if NETWORK not in source.code:
+        raise InputError(f"the card of {folder} names no {NETWORK}: import the model again.")
+    return _load(source.code[NETWORK], str(folder))
+
+
+class ScriptNetwork(nn.Module):
+    """A network of TorchScript in evaluation mode, with its weights under names without dots.
+
+    It stands in a tuple, because its parts can be neither watched nor, where it is frozen, put into any mode.
+    """
+
+    def __init__(self, script: Any) -> None:  # noqa: ANN401
+        super().__init__()
+        self._script = (script,)
+        for name, tensor in script.named_parameters():
+            self.register_parameter(name.replace(".", "__"), nn.Parameter(tensor.detach(), tensor.is_floating_point()))
+        for name, tensor in script.named_buffers():
+            self.register_buffer(name.replace(".", "__"), tensor)
+        if not list(self.state_dict()):  # frozen: the weights are constants of the graph
+            self.register_buffer("frozen", torch.ones(1))
+
+    def forward(self, images: Tensor) -> Any:  # noqa: ANN401
+        """Normalised images (N, C, H, W) to what the graph returns."""
+        return self._script[0](images)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:  # noqa: ANN401
+        self._script[0]._apply(fn)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+
+def _load(content: bytes, place: str) -> ScriptNetwork:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch makes no new ones, and people have old ones
+        try:
+            load: Any = torch.jit.load
+            script = load(io.BytesIO(content), map_location="cpu")
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise InputError(f"{place} is no file of TorchScript, as torch.jit.save writes them: {reason}") from error
+    if hasattr(script, "training"):
+        script.eval()
+    return ScriptNetwork(script)
