@@ -78,8 +78,8 @@ def import_model(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="python, timm, torchvision, huggingface, torchxrayvision, onnx or torchscript; imagenet for Pellucid's "
-            "own networks with their published weights; or woods2019 for those published with Woods et al. 2019.",
+            help="python, timm, torchvision, huggingface, torchxrayvision, onnx or torchscript; imagenet for "
+            "Pellucid's own networks with their published weights; or woods2019 for those of Woods et al. 2019.",
             show_default=False,
         ),
     ],
