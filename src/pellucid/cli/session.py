@@ -31,7 +31,7 @@ GivenImages = Annotated[
 ]
 GivenData = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--data", help="Explain images of this dataset, whose labels are known.", show_default=False),
+    typer.Option("--data", help="Take images of this dataset, whose labels are known.", show_default=False),
 ]
 
 
