@@ -193,6 +193,26 @@ def import_model(
     wrote(out / CARD)
 
 
+@app.command("export")
+def export(
+    model: Model,
+    out: Annotated[Path, typer.Option("--out", help="The file to write.", dir_okay=False, show_default=False)],
+    form: Annotated[str, typer.Option("--format", help="onnx or torchscript.")] = "onnx",
+    trust_code: TrustCode = False,
+) -> None:
+    """Write a model for other programs: pixels in [0, 1] to logits, with the normalisation inside.
+
+    The file says as metadata how images are prepared, the classes and the thresholds; what it gives is compared with
+    what the model gives here before it is written.
+
+    Example: `pellucid models export runs/first --format onnx --out first.onnx`
+    """
+    from pellucid.models import load_model
+    from pellucid.models.export import export_model
+
+    wrote(export_model(load_model(model, trust_code=trust_code), out, form))  # type: ignore[arg-type]  # it looks itself
+
+
 def _names(text: str) -> list[str]:
     """Names separated by commas, or those of a text file with one a line."""
     from pellucid.utils.settings import split_names
