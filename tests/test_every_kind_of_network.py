@@ -109,11 +109,14 @@ def test_the_last_feature_map_is_known(network):
 def test_explanations(network, method, images):
     model = model_of(network)
     if network in REFUSED.get(method, ()):
+        with pytest.raises(InputError):  # before there is an image to explain
+            explain(method, model, images[:0], 1)
         with pytest.raises(InputError) as refusal:
             explain(method, model, images, 1, **FEW.get(method, {}))
         assert "\n" not in str(refusal.value)
         assert str(refusal.value).endswith(".")
         return
+    assert len(explain(method, model, images[:0], 1).maps) == 0
     found = explain(method, model, images, torch.tensor([0, 2]), batch_size=2, **FEW.get(method, {}))
     assert found.maps.shape == ((2, 32, 32) if found.kind == "heatmap" else (2, 3, 32, 32))
     assert found.maps.isfinite().all()

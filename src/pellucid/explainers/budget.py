@@ -55,10 +55,13 @@ def in_parts(
         targets: (N,), or None for all classes.
         batch_size: images at a time; as many as fit by default.
     """
+    if len(images) == 0:  # transformers take no empty batch; what cannot be explained is refused here as well
+        gray = images.new_full((1, *images.shape[1:]), 0.5)
+        return work(gray, None if targets is None else targets.new_zeros(1))[:0]
     if batch_size is None and len(images) < WORTH_MEASURING:
         return work(images, targets)
     parts = [
         work(images[rows], None if targets is None else targets[rows])
         for rows in in_batches(len(images), rows_that_fit(classifier, images, batch_size))
     ]
-    return torch.cat(parts) if parts else work(images, targets)
+    return torch.cat(parts)
