@@ -139,7 +139,7 @@ RENDER = """
   const box = (w, h, [x0, y0, x1, y1]) => { const c = document.createElement('canvas'); c.width = w; c.height = h;
     const g = c.getContext('2d'); g.fillStyle = '#000'; g.fillRect(0, 0, w, h);
     g.fillStyle = '#fff'; g.fillRect(x0 * w, y0 * h, (x1 - x0) * w, (y1 - y0) * h); return c; };
-  const [w, h] = given.image, image = {width: w, height: h}, scene = new m.Scene(canvas);
+  const [w, h] = given.image, image = {width: w, height: h, frame: given.frame}, scene = new m.Scene(canvas);
   const view = zoomed(fit(image, scene.size()), {x: given.at[0], y: given.at[1]}, given.zoom, image, scene.size());
   const [x0, y0, x1, y1] = given.box;
   const shape = {type: 'rectangle', x: x0, y: y0, width: x1 - x0, height: y1 - y0};
@@ -170,6 +170,7 @@ RENDER = """
 def test_what_is_seen_is_where_the_geometry_says(modules, what, image, stage, zoom):
     corners = (0.375, 0.375, 0.625, 0.625)  # whole pixels of every picture here
     case = {"what": what, "image": image, "stage": stage, "zoom": zoom, "box": corners, "network": (32, 32)}
+    case["frame"] = (0, 0, 1, 1)
     found = call(modules, "scene", RENDER, {**case, "at": (stage[0] / 2, stage[1] / 2)})
     assert found["ratio"] == 1.5
     view = found["view"]
@@ -180,6 +181,23 @@ def test_what_is_seen_is_where_the_geometry_says(modules, what, image, stage, zo
     allowed = {"heat": 0.35 * view["scale"] * image[0] / 32}.get(what, 0.0) + 1 / 1.5
     assert found["seen"] == pytest.approx(expected, abs=allowed)
     assert allowed < max(0.5 * view["scale"], 1.0) * (image[0] / 32)
+
+
+@pytest.mark.parametrize(
+    ("frame", "expected"),
+    [
+        ((-0.25, 0, 1.5, 1), (0.3125, 0.375, 0.6875, 0.625)),  # padded on both sides: the middle is drawn wider
+        ((0.25, 0.25, 0.5, 0.5), (0.25, 0.25, 0.75, 0.75)),  # a crop: the line around it is what is seen outermost
+    ],
+)
+def test_an_explanation_lies_over_what_the_network_saw(modules, frame, expected):
+    corners, image, stage = (0.375, 0.375, 0.625, 0.625), (64, 64), (400, 300)
+    case = {"what": "moved", "image": image, "stage": stage, "zoom": 1, "box": corners, "network": (32, 32)}
+    found = call(modules, "scene", RENDER, {**case, "frame": frame, "at": (200, 150)})
+    view = found["view"]
+    places = [view[a] + view["scale"] * c * n for c, a, n in zip(expected, "xyxy", image * 2, strict=True)]
+    assert found["seen"] == pytest.approx(places, abs=1.5)
+    assert 0.5 * view["scale"] > 1.5  # half a pixel of the image
 
 
 def test_window_and_level_are_a_straight_line_cut_off(modules):
