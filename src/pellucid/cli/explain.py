@@ -29,9 +29,12 @@ def explain(
     out: Out,
     images: GivenImages = None,
     method: Annotated[
-        str,
-        typer.Option(help="Separated by commas: {methods}."),
-    ] = "cam,grad-cam,saliency",
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="Separated by commas: {methods}. By default those of cam, grad-cam, saliency that fit the network.",
+            show_default=False,
+        ),
+    ] = None,
     classes: Annotated[
         str,
         typer.Option(
@@ -92,10 +95,13 @@ def explain(
     """
     from pellucid.explainers import EXPLAINERS
     from pellucid.verbs.explain import explain as run
+    from pellucid.verbs.explaining.heat_maps import fitting_methods
 
+    names = None if method is None else choices(method, EXPLAINERS, "method")
+    network = load(model, device, trust_code)
     result = run(
-        methods=choices(method, EXPLAINERS, "method"),
-        model=load(model, device, trust_code),
+        methods=fitting_methods(network) if names is None else names,
+        model=network,
         images=given_images(images, data, root, data_option, split),
         classes=classes,
         rho=rho,

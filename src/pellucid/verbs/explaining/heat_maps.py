@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -58,6 +59,24 @@ def check_heat_maps(model: Model, options: Mapping[str, Mapping[str, Any]]) -> N
     nothing = torch.zeros((0, *model.input_spec.shape), device=device_of(model))
     for method, own in options.items():
         explain(method, model, nothing, 0, **own)
+
+
+def fitting_methods(model: Model, methods: Sequence[str] = ("cam", "grad-cam", "saliency")) -> list[str]:
+    """Of some methods those that can explain the model.
+
+    Example:
+        >>> from torch import nn
+        >>> from pellucid.verbs.models import wrap
+        >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 14 * 14, 2))
+        >>> fitting_methods(wrap(net, ["a", "b"], size=16, mean=[0.5], std=[0.25]))
+        ['grad-cam', 'saliency']
+    """
+    fitting = []
+    for method in methods:
+        with suppress(InputError):
+            check_heat_maps(model, {method: {}})
+            fitting.append(method)
+    return fitting
 
 
 def heat_maps(
