@@ -122,7 +122,7 @@ def test_it_says_what_holds_what_does_not_and_what_to_do(audited):
     assert all(s["advice"] for s in audited.statements if s["kind"] == "fails")
     told = " ".join(audited.results["unknown"])
     assert "On which images the model was trained" in told
-    assert "of one patient" in told
+    assert "those of one patient" in told
 
 
 def test_a_part_that_cannot_be_measured_says_why_and_the_others_go_on(audited):

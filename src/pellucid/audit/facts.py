@@ -62,7 +62,9 @@ def what_is_not_known(model: Model, whole: Dataset, record: Mapping[str, Any]) -
     if model.source is None and "imported" not in model.card and "recipe" not in model.card:
         missing.append("Who trained the model, how, and under which terms it may be used.")
     if whole.patients == whole.ids:
-        missing.append("Which images are of one patient: the intervals take each for another's, and may be too narrow.")
+        missing.append(
+            "Which images belong together, as those of one patient: intervals take each by itself, perhaps too narrow."
+        )
     if not whole.card.citation:
         missing.append("Who labelled the images, how, and how often two people agree on them.")
     return missing

@@ -113,7 +113,7 @@ def _classifies(index: ResultsIndex) -> list[Statement]:
         text += " (mean AUROC; 0.5 is chance)."
     else:
         text = f"It is right on {_shown(row)} of the images; always giving the most frequent answer is right on "
-        text += f"{number(baseline, 2)}."
+        text += f"{number(baseline, 2 if baseline >= 0.01 else 4)}."
     if row["low"] > bar:
         label = "mean AUROC" if several else "accuracy"
         short = f"tells the classes apart ({label} {number(row['value'], 2)})"
@@ -177,7 +177,8 @@ def _calibrated(index: ResultsIndex) -> list[Statement]:
         text += f"; it is too sure of itself, by {_shown(over)} on average"
         short = "is too sure of itself"
     elif _whole(over) and over["high"] < 0:
-        text += f"; it is right more often than it says, by {_shown(over)} on average"
+        turned = {"value": -over["value"], "low": -over["high"], "high": -over["low"]}
+        text += f"; it is right more often than it says, by {_shown(turned)} on average"
         short = "is right more often than it says"
     if row["high"] <= CALIBRATED:
         return [Statement("holds", "calibration", "says how sure it may be", f"{text}.")]
@@ -199,7 +200,7 @@ def _against(results: Mapping[str, Any]) -> list[Statement]:
         return [Statement("unclear", "comparison", "", f"Whether it is better than {rival['label']} cannot be said.")]
     text = (
         f"Its accuracy less that of {rival['label']} on the same images is {_shown(difference)} (McNemar, corrected "
-        f"for {rival['tests']} tests: p = {p:.3g})."
+        f"for {rival['tests']} {'test' if rival['tests'] == 1 else 'tests'}: p = {p:.3g})."
     )
     if p >= LEVEL:
         return [Statement("unclear", "comparison", "", f"{text} No difference is shown.", "Compare on more images.")]

@@ -112,7 +112,7 @@ def context(results: Mapping[str, Any], pictures: Sequence[Shown], wrong: Sequen
         "duration": duration,
         "several": several,
         "plain": lambda text: text.replace("`", ""),
-        "share": lambda value: number(value, 2),
+        "share": lambda value: number(value, 2 if value >= 0.01 else 4),
         "size": f"{results['about']['n']:,}",
     }
 
