@@ -125,6 +125,9 @@ def test_what_is_no_classifier_is_said(tmp_path):
         pl.load(f"huggingface:{tmp_path / 'backbone'}")
     with pytest.raises(InputError, match="no configuration of transformers at"):
         pl.load(f"huggingface:{tmp_path}")
+    for place in ("./typo", str(tmp_path / "typo"), "a/b/c"):  # never asked for on the hub
+        with pytest.raises(InputError, match="no folder"):
+            pl.load(f"huggingface:{place}")
     config = tmp_path / "vit" / "config.json"
     values = json.loads(config.read_text())
     config.write_text(json.dumps({**values, "auto_map": {"AutoConfig": "own.Config"}}))

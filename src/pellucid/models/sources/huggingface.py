@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pellucid.models.sources.source import Built, Request, Source, distinct
+from pellucid.models.sources.source import Built, Request, Source, class_names
 from pellucid.types import Fit, Geometry, InputError, InputSpec, Interpolation
 from pellucid.utils.resources import optional
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from torch import nn
 
@@ -41,6 +42,8 @@ def build(request: Request) -> Built:
     """
     transformers = optional("transformers", "huggingface", "a network of Hugging Face")
     place = request.name
+    if not Path(place).is_dir() and not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", place):  # no name on the hub either
+        raise InputError(f"no folder {place}: give one with config.json, or a name on the hub, as microsoft/resnet-18.")
     try:
         config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, **request.options)
     except Exception as error:
@@ -127,7 +130,7 @@ def _channels(config: Any) -> int:  # noqa: ANN401
 def _names(config: Any) -> tuple[str, ...] | None:  # noqa: ANN401
     """The classes that the configuration names; None where these are only LABEL_0, LABEL_1 and so on."""
     names = [str(config.id2label[k]) for k in range(config.num_labels)]
-    return None if names == [f"LABEL_{k}" for k in range(len(names))] else distinct(names)
+    return None if names == [f"LABEL_{k}" for k in range(len(names))] else class_names(names)
 
 
 def _plain(config: Any) -> dict[str, Any]:  # noqa: ANN401

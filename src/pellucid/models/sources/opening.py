@@ -168,12 +168,12 @@ def _loaded(entry: SourceEntry, name: str, overrides: Given, built: Built, path:
         class_count = None if overrides.classes is None else len(overrides.classes)
         if class_count is None:
             raise InputError(
-                f"the weights of {path} have {count} outputs, and {entry.kind}:{name} by itself others: give classes, "
-                f"{count} names in the order of the outputs."
+                f"the weights of {path} have {_outputs(count)}, and {entry.kind}:{name} by itself others: give "
+                f"classes, {count} names in the order of the outputs."
             )
         if count not in (class_count, 1 if class_count == 2 else class_count):
             raise InputError(
-                f"the weights of {path} have {count} outputs, and {class_count} classes are named: a head of another "
+                f"the weights of {path} have {_outputs(count)}, and {class_count} classes are named: a head of another "
                 "size cannot be judged. Name one class for each output, in their order."
             )
         built = entry.build(Request(name, overrides.options, count=count))
@@ -183,6 +183,10 @@ def _loaded(entry: SourceEntry, name: str, overrides: Given, built: Built, path:
     if messages:
         warnings.warn(f"{path.name}: {'; '.join(messages)}.", stacklevel=4)
     return built
+
+
+def _outputs(count: int) -> str:
+    return "1 output" if count == 1 else f"{count} outputs"
 
 
 def _named_as(built: Built, tensors: dict[str, Tensor], path: Path) -> tuple[dict[str, Tensor], list[str]]:

@@ -6,6 +6,8 @@ import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pellucid.utils.imagenet_classes import imagenet_classes
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
@@ -130,6 +132,17 @@ def distinct(names: Sequence[str]) -> tuple[str, ...]:
         ('crane (0)', 'cat', 'crane (2)')
     """
     return tuple(f"{name} ({k})" if names.count(name) > 1 else name for k, name in enumerate(list(names)))
+
+
+def class_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Names that differ; of the 1,000 classes of ImageNet the WordNet ids, as the folders of its images are called.
+
+    Example:
+        >>> class_names(["tench, Tinca tinca", *map(str, range(998)), "toilet tissue"])[:2]
+        ('n01440764', 'n01443537')
+    """
+    imagenet = len(names) == 1000 and names[0].startswith("tench") and names[999].startswith("toilet tissue")
+    return imagenet_classes() if imagenet else distinct(names)
 
 
 def similar(name: str, names: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pellucid.models.sources.source import Built, Request, Source, distinct, similar
+from pellucid.models.sources.source import Built, Request, Source, class_names, similar
 from pellucid.types import Geometry, InputError, InputSpec
 from pellucid.utils.resources import nearest, optional
 
@@ -44,7 +44,7 @@ def build(request: Request) -> Built:
     return Built(
         module,
         options=options,
-        classes=distinct(list(names)) if names is not None and own else None,
+        classes=class_names(list(names)) if names is not None and own else None,
         task="multiclass" if own else None,
         input_spec=spec,
         mean=mean,
