@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 TRIED = 4
 """Images on which the times are taken."""
+TRIES = 3
 CHECK = 80
 """Gradient evaluations for each image on which it is checked whether a minimal attack is too weak."""
 SMALLEST_CHANGE = 45
@@ -61,11 +62,11 @@ def seconds_planned(
 
 
 def _times(model: nn.Module, pixels: Pixels) -> tuple[float, float]:
-    """Seconds of a forward pass and of a gradient with respect to one image."""
+    """Seconds of a forward pass and of a gradient with respect to one image: the least of a few tries."""
     images = as_pixels(pixels[:TRIED], device_of(model))
     with frozen(model), torch.enable_grad():
         seconds = []
-        for warm in (True, False):
+        for _ in range(TRIES):
             started = time.monotonic()
             with torch.no_grad():
                 logits = model(images)
@@ -73,6 +74,6 @@ def _times(model: nn.Module, pixels: Pixels) -> tuple[float, float]:
             points = images.clone().requires_grad_()
             targets = logits.argmax(1) if logits.shape[1] > 1 else logits.sigmoid().round()
             torch.autograd.grad(task_loss(model(points), targets), points)
-            if not warm:
-                seconds = [middle - started, time.monotonic() - middle]
-    return seconds[0] / len(images), seconds[1] / len(images)
+            seconds.append((middle - started, time.monotonic() - middle))
+    forward, gradient = (min(times) for times in zip(*seconds, strict=True))
+    return forward / len(images), gradient / len(images)

@@ -52,9 +52,9 @@ class Parts:
         return result
 
     def _pace(self) -> float:
-        """How much longer the parts took than was estimated."""
+        """How many times as long as estimated the parts took, once there are two of them."""
         planned, took = (sum(part[key] for part in self.records) for key in ("planned", "seconds"))
-        return took / planned if planned > 0 and took > planned else 1.0
+        return took / planned if planned > 0 and self.records[1:] else 1.0
 
 
 def _duration(seconds: float) -> str:
