@@ -24,4 +24,5 @@ def main() -> None:
     json.dump({"printed": printed, "warnings": [str(w.message) for w in caught]}, sys.stdout)
 
 
-main()
+if __name__ == "__main__":
+    main()
