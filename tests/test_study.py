@@ -66,7 +66,7 @@ def counted(monkeypatch):
 
         monkeypatch.setattr(evaluation_module, name, wrapped)
 
-    for name in ("predict", "logits_under_attack", "score_explanations", "load_model"):
+    for name in ("predict", "logits_under_attack", "score_explanations", "load_trained"):
         count(name)
     return counts
 
