@@ -181,7 +181,7 @@ def test_models_show_says_what_a_network_is(trained, pellucid):
     assert code == 0
     for word in ("small", "multilabel", "khakzar2019-robust", "weighted_cross_entropy", "Pneumothorax", "thresholds"):
         assert word in output
-    assert pellucid("models", "show", model / "weights.safetensors")[1].count("Pneumothorax") == 1
+    assert pellucid("models", "show", model / "weights.safetensors")[1].count("│ Pneumothorax ") == 1
     code, output, _ = pellucid("models", "show", model, "--json")
     assert json.loads(output)["architecture"]["options"]["widths"] == [4, 8]
 

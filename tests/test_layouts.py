@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import pellucid as pl
-from helpers.transformer import class_token_transformer, tokens
+from helpers.transformer import ClassToken, class_token_transformer, tokens
 from pellucid.explainers import explain
 from pellucid.models.find_layout import find_layout
 from pellucid.models.layouts import FeatureLayout, LastMap, grid_of, to_map
@@ -152,6 +152,28 @@ def test_of_a_transformer_the_layer_before_the_last_attention_is_explained(trans
             explain(method, transformer, images, "all", layer="blocks.1.norm1").maps,
             explain(method, transformer, images, "all").maps,
         )
+
+
+class Reversed(nn.Module):
+    """The same tokens from the last to the first, the class token in its place."""
+
+    def forward(self, x):
+        return torch.cat([x[:, :1], x[:, 1:].flip(1)], 1)
+
+
+@pytest.mark.parametrize("reordered", [False, True])
+def test_tokens_are_followed_to_where_each_changes_with_the_whole_image(reordered):
+    torch.manual_seed(3)
+    module = ClassToken()
+    with torch.no_grad():
+        module.blocks[0].qkv.weight[16:].mul_(12)  # what a token takes from all others drowns what it was
+    if reordered:
+        module.blocks[0] = nn.Sequential(module.blocks[0], Reversed())
+    model = pl.wrap(module, ["a", "b"], size=32, mean=[0.5] * 3, std=[0.25] * 3).eval()
+    assert (model.last_map == LastMap("blocks.1.norm1", FeatureLayout("tokens", 1))) != reordered
+    if reordered:
+        with pytest.raises(InputError, match="cannot be told"):
+            find_layout(model, module.blocks[1].norm1, "blocks.1.norm1")
 
 
 def test_a_layer_of_which_only_the_class_token_counts_is_refused(transformer):

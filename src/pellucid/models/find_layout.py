@@ -7,10 +7,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pellucid.models.classifier import frozen
-from pellucid.models.layouts import FeatureLayout, grid_of, leaf_at, outputs_at
+from pellucid.models.layouts import FeatureLayout, grid_of, leaf_at, outputs_at, tensor_of
 from pellucid.types import InputError, device_of
 from pellucid.utils.words import number_of
 
@@ -22,6 +23,8 @@ BLOCKS = 4  # places along each side of the image that are changed one by one
 IN_PLACE = 0.6  # least correlation of where an image was changed and where its map changes
 CHANGE = 0.3  # how far the pixels there go towards other ones
 AT_ONCE = 8
+EARLY = 3  # layers of tokens in which their order may show
+MOST = 0.5  # of the tokens
 
 
 def find_layout(classifier: nn.Module, layer: nn.Module, name: str) -> FeatureLayout:
@@ -30,7 +33,8 @@ def find_layout(classifier: nn.Module, layer: nn.Module, name: str) -> FeatureLa
     Shapes alone mislead: (N, 8, 8, 8) may be channels first or last, a square attention matrix looks like a map, and
     tokens may stand in another order than row by row. So an image twice as high shows which axis holds the rows. Of
     tokens, and of networks that take one size only, the image is changed place by place instead: the layout is the one
-    in which the map changes where the image does.
+    in which the map changes where the image does. Deep in a trained transformer every token changes with every place;
+    there, the tokens are followed from the first layer in which they do not.
 
     Args:
         classifier: with `input_spec`; in evaluation mode meanwhile, and left as it was.
@@ -55,6 +59,8 @@ def find_layout(classifier: nn.Module, layer: nn.Module, name: str) -> FeatureLa
     else:
         outputs = torch.cat([_outputs(classifier, layer, name, part) for part in torch.split(images, AT_ONCE)])
         fitting = [layout for layout in candidates if _moves_with_the_image(layout.to_map(outputs, size))]
+        if not fitting and len(candidates) == 1 and candidates[0].name == "tokens":  # deep attention mixes all places
+            fitting = candidates if _keeps_order(classifier, layer, candidates[0], images) else []
     if len(fitting) != 1:
         fit = "both" if fitting else "neither" if len(candidates) > 1 else "no such map"
         raise InputError(
@@ -208,6 +214,57 @@ def _moves_with_the_image(maps: Tensor) -> bool:
         if not float(torch.corrcoef(pair)[0, 1]) >= IN_PLACE:  # also where nothing moves
             return False
     return True
+
+
+def _keeps_order(classifier: nn.Module, layer: nn.Module, layout: FeatureLayout, images: Tensor) -> bool:
+    """Whether a layer's tokens stand in the order of those that an early layer has where the image is.
+
+    What a block adds to a token leaves it most like itself. So, from the early layer on, each layer of as many tokens
+    in which most are likest to the token of their own place in the last such layer is in the same order.
+
+    Args:
+        classifier: with `input_spec`.
+        layer: one of its modules.
+        layout: of the layer, tokens.
+        images: of `_changed_images`.
+    """
+    size = (images.shape[2], images.shape[3])
+    layers: list[tuple[nn.Module, Tensor]] = []
+
+    def note(part: nn.Module, _inputs: object, output: object) -> None:
+        tensor = tensor_of(output)
+        if tensor is not None and tensor.ndim == 3:
+            layers.append((part, tensor.detach().float()))
+
+    handles = [part.register_forward_hook(note) for part in classifier.modules()]
+    try:
+        with torch.no_grad(), frozen(classifier):
+            classifier(probe_images(classifier, AT_ONCE))
+    finally:
+        for handle in handles:
+            handle.remove()
+    last = next((tokens for part, tokens in reversed(layers) if part is layer), None)
+    if last is None:
+        return False
+    alike = [(part, tokens) for part, tokens in layers if tokens.shape == last.shape]
+    for start, (first, tokens) in enumerate(alike[:EARLY]):
+        outputs = torch.cat([_outputs(classifier, first, "", part) for part in torch.split(images, AT_ONCE)])
+        if not _moves_with_the_image(layout.to_map(outputs, size)):
+            continue
+        reference = tokens
+        for part, later in alike[start + 1 :]:
+            in_order = _share_in_place(reference[:, layout.extra_tokens :], later[:, layout.extra_tokens :]) >= MOST
+            reference = later if in_order else reference
+            if part is layer:
+                return in_order
+    return False
+
+
+def _share_in_place(before: Tensor, after: Tensor) -> float:
+    """Of tokens (N, T, D), how many are likest, over all images, to the one before them that has their place."""
+    directions = [F.normalize(tokens - tokens.mean(1, keepdim=True), dim=2) for tokens in (after, before)]
+    similarity = (directions[0] @ directions[1].mT).mean(0)
+    return float((similarity.argmax(1) == torch.arange(after.shape[1], device=after.device)).float().mean())
 
 
 def _places() -> Tensor:
