@@ -136,7 +136,7 @@ def pellucid(monkeypatch, capsys):
 def test_an_imported_network_is_the_published_one(name, weights, lossless, tmp_path, pellucid):
     code, output = pellucid("models", "import", "woods2019", weights[name], "--out", tmp_path / "net")
     assert code == 0
-    for text in ("resnet44", weights[name].name, "MIT", "cifar10", "truck", str(tmp_path / "net" / "model.toml")):
+    for text in ("resnet44", weights[name].name, "MIT", "cifar10", "horse", str(tmp_path / "net" / "model.toml")):
         assert text in output
     assert ("14240.8" in output) == (name == "all")
     assert sorted(p.name for p in (tmp_path / "net").iterdir()) == ["model.toml", "weights.safetensors"]
@@ -182,7 +182,7 @@ def test_importing_again_replaces_itself_and_nothing_else(weights, tmp_path, pel
 
 def test_an_unknown_format_gets_the_nearest(tmp_path, pellucid):
     message, _ = pellucid("models", "import", "woods-2019", tmp_path / "net.pt", "--out", tmp_path / "out")
-    assert "unknown format 'woods-2019'. Did you mean 'woods2019'?" in message
+    assert "unknown source 'woods-2019'. Did you mean 'woods2019'?" in message
     assert not (tmp_path / "out").exists()
 
 

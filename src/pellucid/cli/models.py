@@ -188,7 +188,9 @@ def import_model(
     if source in FORMATS and overrides != Given():
         raise InputError(f"{source} says all of its networks itself: it takes NAME and --out alone.")
     network = import_published(source, name, out) if source in FORMATS else import_network(source, name, out, overrides)
-    show(f"{source}: {name}", ["", "value"], _what(network) + _origin(dict(network.card)))
+    card = dict(network.card)
+    trained_on = [["trained on", str(card["data"])]] if "data" in card else []
+    show(f"{source}: {name}", ["", "value"], _what(network) + trained_on + _origin(card))
     wrote(out / WEIGHTS)
     wrote(out / CARD)
 

@@ -59,7 +59,7 @@ def _read_imagenet(path: Path) -> tuple[ConvolutionalClassifier, dict[str, Any]]
     model = create_model(
         path.name, classes=classes, task="multiclass", in_channels=3, size=size, geometry=spec.geometry, pretrained=True
     )
-    return model.eval(), {"weights": entry.title, "licence": entry.licence, "preprocess": entry.preprocess}
+    return model.eval(), {"source": entry.title, "licence": entry.licence, "preprocess": entry.preprocess}
 
 
 def _with_weights(path: Path) -> Published:
@@ -84,8 +84,8 @@ FORMATS: dict[str, PublishedFormat] = {
     "imagenet": PublishedFormat(
         "Pellucid's own networks with their published ImageNet weights (efficientnet-lite0, resnet50, densenet121)",
         _read_imagenet,
-        "see training_options",
-        "see training_options",
+        "",  # each network's own
+        "",
         "O. Russakovsky, J. Deng, H. Su et al.: ImageNet Large Scale Visual Recognition Challenge. International "
         "Journal of Computer Vision 115(3), 2015.",
         {"data": "imagenet", "loss": "cross_entropy"},
@@ -122,8 +122,8 @@ def import_published(name: str, path: str | Path, folder: str | Path) -> Convolu
         "format": name,
         "file": path.name,
         "sha256": digest,
-        "source": entry.source,
-        "licence": entry.licence,
+        "source": options.pop("source", entry.source),
+        "licence": options.pop("licence", entry.licence),
         "citation": entry.citation,
         "training_options": options,
     }
