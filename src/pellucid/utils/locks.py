@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 NAME = ".lock"
 _PLACE = 1 << 30  # of the byte that is locked on Windows: what a holder writes stays readable
-_LOOKS = 10  # at a holder that has not written its name yet, and at a folder that others take away
+_LOOKS = 10  # at a holder that has not written its name yet
+_MISSES = 1000  # of a folder that others take away between its making and its use: each of a crowd may
 _PAUSE = 0.1  # seconds between two looks
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
@@ -102,8 +103,9 @@ def _held(folder: Path, folders: dict[Path, None], *, wait: bool) -> IO[str]:
             stream = path.open("a+", encoding="utf-8")
         except FileNotFoundError:  # whoever had it before took the empty folder away
             missed += 1
-            if missed > _LOOKS:
+            if missed > _MISSES:
                 raise
+            time.sleep(_PAUSE / 100)
             continue
         try:
             free = _lock_or_say(stream, folder)
