@@ -1,4 +1,4 @@
-"""The published network with most robustness as the oracle: better than random, beside the CSV."""
+"""The published network with most robustness as the oracle: attacks on its decision, beside the CSV."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ from helpers.published_radii import check_beside_the_benchmark
 
 @pytest.mark.slow
 def test_both_protocols_find_what_the_benchmark_found(real_data):
-    check_beside_the_benchmark(real_data, "all", "btr")
+    check_beside_the_benchmark(real_data, "all", "attack")
