@@ -10,7 +10,7 @@ from torch import nn
 import pellucid as pl
 from helpers.foreign import GIVEN, make, settle, write_code
 from pellucid.models.sources.importing import import_network
-from pellucid.models.sources.onnx_graph.network import OnnxNetwork
+from pellucid.models.sources.onnx_graph.network import OnnxNetwork, missing_operators
 from pellucid.models.sources.onnx_graph.operators import OPERATORS
 from pellucid.models.sources.opening import Given
 from pellucid.types import InputError
@@ -138,6 +138,43 @@ def test_an_unknown_operator_is_run_by_onnxruntime_and_gives_no_gradients(tmp_pa
         pl.explain(model, images.detach(), "saliency")
     with pytest.raises(InputError, match="no operator Hardmax is known"):
         OnnxNetwork(graph_of("Hardmax"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes", "name"),
+    [
+        ("Cast", {"to": onnx.TensorProto.UINT64}, "Cast (to = 13)"),
+        ("ConvTranspose", {"pads": [0, 0, 1, 1]}, "ConvTranspose (pads = [0, 0, 1, 1])"),
+        ("Resize", {"mode": "nearest", "nearest_mode": "ceil"}, "Resize (mode = nearest, nearest_mode = ceil)"),
+        ("Resize", {"mode": "linear", "antialias": 1}, "Resize (antialias = 1, mode = linear)"),
+        (
+            "Resize",
+            {"mode": "linear", "coordinate_transformation_mode": "tf_crop_and_resize"},
+            "Resize (coordinate_transformation_mode = tf_crop_and_resize, mode = linear)",
+        ),
+    ],
+)
+def test_forms_of_an_operator_that_torch_does_not_have_count_as_unknown(kind, attributes, name):
+    assert kind in OPERATORS
+    assert missing_operators(graph_of(kind, **attributes)) == [name]
+
+
+def test_a_form_that_torch_does_not_have_is_run_by_onnxruntime(tmp_path):
+    model = graph_of("Resize", mode="nearest", coordinate_transformation_mode="half_pixel")
+    (resize,) = [node for node in model.graph.node if node.op_type == "Resize"]
+    resize.input.extend(["", "scales"])
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 1, 2, 2], dtype="f"), "scales"))
+    onnx.save(model, tmp_path / "net.onnx")
+    settings = {**GIVEN, "preprocess": "stretch:16", "outputs": "logits"}
+    wrapped = import_network("onnx", str(tmp_path / "net.onnx"), tmp_path / "m", Given(**settings))
+    images = torch.rand(2, 3, 16, 16)
+    session = runtime.InferenceSession(str(tmp_path / "net.onnx"))
+    (expected,) = session.run(None, {"x": wrapped.normalise(images).numpy()})
+    np.testing.assert_allclose(pl.load(tmp_path / "m")(images).numpy(), expected)
+    with pytest.raises(
+        InputError, match=r"its operators Resize \(coordinate_transformation_mode = half_pixel, mode = n"
+    ):
+        pl.explain(wrapped, images, "saliency")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pellucid.models.sources.onnx_graph.operators import OPERATORS, TYPES
+from pellucid.models.sources.onnx_graph.operators import FORMS, OPERATORS, TYPES
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -161,10 +161,14 @@ def _count(proto: Any) -> int:  # noqa: ANN401
 
 
 def missing_operators(model: Any) -> list[str]:  # noqa: ANN401
-    """The operators of a file that no module can stand for, by name."""
+    """The operators of a file that no module can stand for, by name; with attributes where it is for these."""
     names = {*OPERATORS, "Constant"}
     strange = {node.op_type for node in model.graph.node if node.op_type not in names}
     strange |= {f"{node.domain}.{node.op_type}" for node in model.graph.node if node.domain not in ("", "ai.onnx")}
+    for node in model.graph.node:
+        attributes = _attributes(node) if node.op_type in FORMS else {}
+        if node.op_type in FORMS and not FORMS[node.op_type](attributes):
+            strange.add(f"{node.op_type} ({', '.join(f'{name} = {value}' for name, value in attributes.items())})")
     return sorted(strange)
 
 

@@ -33,6 +33,10 @@ TYPES = {
 }
 
 
+RESIZE_MODES = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}
+"""ONNX's names and torch's."""
+
+
 def numbers(tensor: Tensor) -> list[int]:
     """The values of a tensor of whole numbers."""
     return [int(value) for value in tensor.flatten().tolist()]
@@ -230,15 +234,21 @@ def _resize(x: Inputs, a: Attributes) -> Tensor:
         if len(x) > 3 and x[3] is not None
         else [round(n * s) for n, s in zip(x[0].shape, scales or (), strict=True)]
     )
-    mode = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}[a.get("mode", "nearest")]
-    place = a.get("coordinate_transformation_mode", "half_pixel")
+    mode = RESIZE_MODES[a.get("mode", "nearest")]
     if mode == "nearest":
-        if place != "asymmetric" or a.get("nearest_mode", "round_prefer_floor") != "floor":
-            raise NotImplementedError("Resize to the nearest pixel, placed otherwise than torch does")
         return F.interpolate(x[0], size[2:], mode=mode)
-    if place not in ("half_pixel", "pytorch_half_pixel", "align_corners"):
-        raise NotImplementedError(f"Resize with {place}")
-    return F.interpolate(x[0], size[2:], mode=mode, align_corners=place == "align_corners")
+    corners = a.get("coordinate_transformation_mode", "half_pixel") == "align_corners"
+    return F.interpolate(x[0], size[2:], mode=mode, align_corners=corners)
+
+
+def _is_torchs_resize(a: Attributes) -> bool:
+    """Whether torch resizes so: where it puts pixels, without antialiasing, all axes at once."""
+    mode, place = a.get("mode", "nearest"), a.get("coordinate_transformation_mode", "half_pixel")
+    if mode not in RESIZE_MODES or a.get("antialias") or a.get("exclude_outside") or "axes" in a:
+        return False
+    if mode == "nearest":
+        return bool(place == "asymmetric" and a.get("nearest_mode", "round_prefer_floor") == "floor")
+    return place in ("half_pixel", "pytorch_half_pixel", "align_corners")
 
 
 def _gemm(x: Inputs, a: Attributes) -> Tensor:
@@ -266,8 +276,6 @@ def _conv(x: Inputs, a: Attributes) -> Tensor:
 def _conv_transpose(x: Inputs, a: Attributes) -> Tensor:
     sides = x[0].ndim - 2
     pads = list(a.get("pads") or [0] * 2 * sides)
-    if a.get("auto_pad", "NOTSET") != "NOTSET" or "output_shape" in a or pads[:sides] != pads[sides:]:
-        raise NotImplementedError("ConvTranspose with padding that differs from side to side")
     function: Callable[..., Tensor] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}[sides]
     return function(
         x[0],
@@ -279,6 +287,13 @@ def _conv_transpose(x: Inputs, a: Attributes) -> Tensor:
         groups=int(a.get("group", 1)),
         dilation=list(a.get("dilations") or [1] * sides),
     )
+
+
+def _is_torchs_transposed_convolution(a: Attributes) -> bool:
+    """Whether torch pads so: by given numbers, the same on both sides."""
+    pads = list(a.get("pads") or ())
+    half = len(pads) // 2
+    return bool(a.get("auto_pad", "NOTSET") == "NOTSET" and "output_shape" not in a and pads[:half] == pads[half:])
 
 
 def _layer_norm(x: Inputs, a: Attributes) -> Tensor:
@@ -293,8 +308,6 @@ def _range(x: Inputs, _: Attributes) -> Tensor:
 
 
 def _cast(x: Inputs, a: Attributes) -> Tensor:
-    if a["to"] not in TYPES:
-        raise NotImplementedError(f"Cast to ONNX's type {a['to']}")
     return x[0].to(TYPES[a["to"]])  # type: ignore[no-any-return]
 
 
@@ -383,3 +396,10 @@ OPERATORS: dict[str, Operator] = {
     "Where": _where,
     "Xor": _binary(torch.logical_xor),
 }
+
+FORMS: dict[str, Callable[[Attributes], bool]] = {
+    "Cast": lambda a: a["to"] in TYPES,
+    "ConvTranspose": _is_torchs_transposed_convolution,
+    "Resize": _is_torchs_resize,
+}
+"""Of operators that the table computes for some attributes only: whether it does for these."""
