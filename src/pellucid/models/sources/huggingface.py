@@ -90,7 +90,9 @@ def rebuild(source: Source, _folder: Path) -> nn.Module:
 
 def _without_weights(transformers: Any, config: Any, place: str) -> nn.Module:  # noqa: ANN401
     try:
-        module: nn.Module = transformers.AutoModelForImageClassification.from_config(config).float()
+        module: nn.Module = transformers.AutoModelForImageClassification.from_config(
+            config, trust_remote_code=False
+        ).float()
     except ValueError as error:
         raise InputError(f"{place} is no image classifier of transformers: {_first_line(error)}") from error
     return module

@@ -17,7 +17,7 @@ from pellucid.models.probe import check_classifier
 from pellucid.models.sources.checkpoint import first_of, fit_to, load_exactly, read_nested
 from pellucid.models.sources.python import checked_code
 from pellucid.models.sources.registry import find_source
-from pellucid.models.sources.source import Built, Request, Source, SourceEntry
+from pellucid.models.sources.source import Built, Request, Source, SourceEntry, check_harmless
 from pellucid.models.split import find_split
 from pellucid.types import InputError, InputSpec
 from pellucid.utils.download import digest_of
@@ -139,6 +139,8 @@ def reopen(card: Mapping[str, Any], folder: Path, *, trust_code: bool) -> Wrappe
         table.get("weights", ""),
         table.get("weights_sha256", ""),
     )
+    if not entry.runs_code:
+        check_harmless(source, entry, folder)
     try:
         module = entry.rebuild(source, folder)
     except InputError:

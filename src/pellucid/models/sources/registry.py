@@ -26,7 +26,16 @@ SOURCES: dict[str, SourceEntry] = {
             counts=False,
         ),
         SourceEntry(
-            "timm", "a network of timm", "resnet50.a1_in1k", timm.build, timm.rebuild, extra="timm", package="timm"
+            "timm",
+            "a network of timm",
+            "resnet50.a1_in1k",
+            timm.build,
+            timm.rebuild,
+            extra="timm",
+            package="timm",
+            fetching=frozenset(
+                {"checkpoint_path", "cache_dir", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"}
+            ),
         ),
         SourceEntry(
             "torchvision",
@@ -36,6 +45,7 @@ SOURCES: dict[str, SourceEntry] = {
             torchvision.rebuild,
             extra="torchvision",
             package="torchvision",
+            fetching=frozenset({"weights", "weights_backbone", "pretrained"}),
         ),
         SourceEntry(
             "huggingface",
@@ -45,6 +55,9 @@ SOURCES: dict[str, SourceEntry] = {
             huggingface.rebuild,
             extra="huggingface",
             package="transformers",
+            fetching=frozenset(
+                {"auto_map", "trust_remote_code", "use_pretrained_backbone", "quantization_config", "custom_pipelines"}
+            ),
         ),
         SourceEntry(
             "torchxrayvision",
@@ -54,6 +67,7 @@ SOURCES: dict[str, SourceEntry] = {
             torchxrayvision.rebuild,
             extra="torchxrayvision",
             package="torchxrayvision",
+            fetching=frozenset({"weights", "cache_dir"}),
         ),
         SourceEntry(
             "onnx",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pellucid.types import InputError
 from pellucid.utils.imagenet_classes import imagenet_classes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -111,6 +114,8 @@ class SourceEntry:
         package: that library.
         runs_code: whether what it keeps in a model folder is code that runs there.
         counts: whether `build` makes as many outputs as it is asked for.
+        fetching: options by which its library would read a file, fetch something or run code: a folder may come from
+            anybody, so a card that has them is refused.
     """
 
     kind: str
@@ -122,6 +127,34 @@ class SourceEntry:
     package: str = ""
     runs_code: bool = False
     counts: bool = True
+    fetching: frozenset[str] = frozenset()
+
+
+def check_harmless(source: Source, entry: SourceEntry, folder: Path) -> None:
+    """Refuse a card by which a library would read another file, fetch something or run code.
+
+    Raises:
+        InputError: naming the option, or the name that leads elsewhere.
+    """
+    for key, value in _settings({"name": source.options.get("architecture", source.name), **source.options}):
+        elsewhere = isinstance(value, str) and re.search(r"[/\\:]", value) and key != "config"
+        if (key in entry.fetching and value) or (elsewhere and (key != "name" or entry.kind == "timm")):
+            raise InputError(
+                f"{folder}: its card builds {entry.kind}:{source.name} with {key} = {value!r}, by which "
+                f"{entry.package} would read another file, fetch something or run code. A model folder is its card and its weights "
+                "alone: import the network again."
+            )
+
+
+def _settings(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Every setting by its name, also those inside of others and of a configuration that is kept as text."""
+    for key, value in values.items():
+        inner = json.loads(value) if key == "config" and isinstance(value, str) else value
+        parts = inner if isinstance(inner, list) else [inner]
+        for part in parts:
+            if isinstance(part, dict):
+                yield from _settings(part)
+        yield key, value
 
 
 def distinct(names: Sequence[str]) -> tuple[str, ...]:
