@@ -141,8 +141,8 @@ def check_harmless(source: Source, entry: SourceEntry, folder: Path) -> None:
         if (key in entry.fetching and value) or (elsewhere and (key != "name" or entry.kind == "timm")):
             raise InputError(
                 f"{folder}: its card builds {entry.kind}:{source.name} with {key} = {value!r}, by which "
-                f"{entry.package} would read another file, fetch something or run code. A model folder is its card and its weights "
-                "alone: import the network again."
+                f"{entry.package} would read another file, fetch something or run code. A model folder is its card and "
+                "its weights alone: import the network again."
             )
 
 
