@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ import pellucid as pl
 from helpers.trust import small
 from pellucid.attacks import Epsilon
 from pellucid.audit.settings import AuditSettings
+from pellucid.audit.verdict import PLACE
+from pellucid.data.regions import Regions
 from pellucid.evaluation.trust.findings import TrustSettings
 from pellucid.models import wrap
 from pellucid.models.inference import predict
@@ -266,6 +269,76 @@ def test_bad_input_is_refused_before_any_work(sides):
     with pytest.raises(InputError, match="no class in common"):
         pl.audit(small(task="multiclass"), sides, **quiet)
     assert not begun
+
+
+class WithoutGradient(Brightness):
+    def forward(self, images):
+        with torch.no_grad():
+            return super().forward(images)
+
+
+def test_a_model_without_gradients_is_audited_as_far_as_that_goes(sides):
+    spec = InputSpec.square(1, 16)
+    shut = wrap(WithoutGradient(), mean=[0.0], std=[1.0], task="multiclass", classes=("left", "right"), input_spec=spec)
+    result = pl.audit(shut, sides, settings=TINY)
+    assert result.results["classification"]["baseline"] == 0.5
+    reasons = {p["name"]: p["reason"] for p in result.results["parts"]}
+    assert reasons["classification"] is None
+    assert reasons["attack"]
+
+
+class Coded(torch.nn.Module):
+    """Answers with the class that an image's gray level stands for."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(5.0))
+
+    def forward(self, images):
+        return -self.scale * (images.mean((1, 2, 3))[:, None] * 255 / 8 - torch.arange(30)).abs()
+
+
+def test_the_verdict_looks_at_every_class_of_many(tmp_path):
+    """Thirty classes: of ten both images are missed, which says nothing; of twenty seven of eight, which does."""
+    from PIL import Image
+
+    names = [f"c{k:02}" for k in range(30)]
+    for k, name in enumerate(names):
+        (tmp_path / "test" / name).mkdir(parents=True)
+        for number in range(2 if k < 10 else 8):
+            answer = k if k >= 10 and number == 0 else (k + 1) % 30
+            Image.new("L", (8, 8), answer * 8).save(tmp_path / "test" / name / f"{number}.png")
+    spec = InputSpec.square(1, 8)
+    model = wrap(Coded(), mean=[0.0], std=[1.0], task="multiclass", classes=names, input_spec=spec)
+    result = pl.audit(
+        model, pl.dataset("folder", tmp_path, "test"), settings=replace(TINY, few=2), methods=["saliency"]
+    )
+    assert {r["class"] for r in result.results["rows"] if r["metric"] == "sensitivity"} < {*names, "mean"}
+    (missed,) = [s for s in result.results["verdict"]["statements"] if "fewer than half" in s["text"]]
+    assert missed["kind"] == "fails"
+    assert "c10 (0.12" in missed["text"]
+
+
+def test_marks_under_other_names_count_in_every_part(several):
+    model, data = several
+    renamed = {c: f"{c} lesion" for c in data.regions.labels}
+    items = tuple(replace(r, label=renamed[r.label]) for r in data.regions.items)
+    other = replace(data, regions=Regions(items))
+    settings = replace(TINY, few=4)
+    result = pl.audit(
+        model, other, settings=settings, methods=["saliency"], regions={c: [renamed[c]] for c in data.regions.labels}
+    )
+    same = pl.audit(model, data, settings=settings, methods=["saliency"])
+
+    def figures(one):
+        return [(r.class_name, r.metric, r.value) for r in one.measured if r.section == "localization"]
+
+    assert figures(result) == figures(same)
+    places = [[r["value"] for r in one.results["trust"]["rows"] if r["measure"] == PLACE] for one in (result, same)]
+    assert places[0] == places[1]
+    assert places[0]
+    with pytest.raises(InputError, match=r"no region is labelled 'Mas'\. Did you mean 'Mass lesion'"):
+        pl.audit(model, other, settings=settings, regions={"Mass": ["Mas"]})
 
 
 def test_a_model_that_gives_no_answer_is_reported_and_ends_as_an_error(sides, tmp_path):

@@ -68,3 +68,11 @@ def test_holm_rejects_what_its_step_down_rejects(rng):
         assert {i for i, p in enumerate(holm(p_values)) if p <= level} == rejected
     assert np.isnan(holm([np.nan, 0.02])[0])
     assert holm([np.nan, 0.02])[1] == 0.02
+
+
+def test_scores_without_spread_have_no_p_value():
+    one, other = np.array([1.0] * 7 + [0.0] * 3), np.array([0.0] * 7 + [1.0] * 3)  # all ranked right, all wrong
+    apart = delong(one, other, np.array([1] * 7 + [0] * 3))
+    assert apart.difference == 1
+    assert np.isnan(apart.p)
+    assert "no spread" in apart.reason

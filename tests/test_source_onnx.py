@@ -228,3 +228,20 @@ def test_python_code_that_a_card_does_not_name_is_not_run(tmp_path):
         pl.load(tmp_path / "m")
     with pytest.raises(InputError, match="is not named by the model's card"):
         pl.load(tmp_path / "m", trust_code=True)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_batch_norm_after_pooling_is_that_of_onnxruntime(tmp_path):
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(4), nn.Linear(4, 2)
+    )
+    module[3].running_mean.uniform_(), module[3].running_var.uniform_(0.5, 2)
+    module.eval()
+    torch.onnx.export(module, (torch.rand(1, 3, 16, 16),), str(tmp_path / "net.onnx"), dynamo=False, input_names=["x"],
+                      do_constant_folding=False, training=torch.onnx.TrainingMode.PRESERVE)  # fmt: skip
+    model = onnx.load(tmp_path / "net.onnx")
+    assert "BatchNormalization" in {node.op_type for node in model.graph.node}
+    images = torch.rand(1, 3, 16, 16)
+    (expected,) = runtime.InferenceSession(model.SerializeToString()).run(None, {"x": images.numpy()})
+    np.testing.assert_allclose(OnnxNetwork(model).eval()(images).detach().numpy(), expected, atol=1e-5)

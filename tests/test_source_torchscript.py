@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ import pellucid as pl
 from helpers.foreign import GIVEN, make, write_code
 from pellucid.models.sources.importing import import_network
 from pellucid.models.sources.opening import Given
+from pellucid.models.sources.torchscript import load_script
 from pellucid.types import InputError
 
 
@@ -41,3 +44,18 @@ def test_another_file_is_no_torchscript(tmp_path):
         pl.load(f"torchscript:{tmp_path / 'state.pt'}", **GIVEN)
     with pytest.raises(InputError, match="no file"):
         pl.load(f"torchscript:{tmp_path / 'none.pt'}")
+
+
+@pytest.mark.parametrize("change", [lambda m: m.double().float(), copy.deepcopy], ids=["other precision", "copy"])
+def test_weights_that_are_drawn_anew_change_the_outputs(change, tmp_path):
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 2)
+    )
+    torch.jit.script(module).save(tmp_path / "net.pt")
+    network = change(load_script((tmp_path / "net.pt").read_bytes(), "net.pt"))
+    images = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(network(images), module(images))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+    assert not network(images).any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ def _thresholds(model: Model) -> str:
     if model.task == "multiclass":
         return "none: the most probable class is said"
     cuts = model.card.get("thresholds") or [0.5] * len(model.classes)
-    names_shown = [f"{name.replace('_', ' ')} {float(t):.3g}" for name, t in zip(model.classes, cuts, strict=True)]
+    cut_texts = ["none" if math.isnan(float(t)) else f"{float(t):.3g}" for t in cuts]
+    names_shown = [f"{name.replace('_', ' ')} {text}" for name, text in zip(model.classes, cut_texts, strict=True)]
     return listed(names_shown)
 
 

@@ -190,7 +190,7 @@ def _calibrated(index: ResultsIndex) -> list[Statement]:
 
 
 def _against(results: Mapping[str, Any]) -> list[Statement]:
-    """Whether it is right more often than the other, by the corrected test."""
+    """Whether it is right more often than the other, by the corrected test and by other patients' interval."""
     rival = results.get("comparison")
     if rival is None:
         return []
@@ -202,7 +202,7 @@ def _against(results: Mapping[str, Any]) -> list[Statement]:
         f"Its accuracy less that of {rival['label']} on the same images is {_shown(difference)} (McNemar, corrected "
         f"for {rival['tests']} {'test' if rival['tests'] == 1 else 'tests'}: p = {p:.3g})."
     )
-    if p >= LEVEL:
+    if p >= LEVEL or difference["low"] <= 0 <= difference["high"]:  # the test takes images as independent
         return [Statement("unclear", "comparison", "", f"{text} No difference is shown.", "Compare on more images.")]
     if row["value"] > row["other"]["value"]:
         return [Statement("holds", "comparison", f"is right more often than {rival['label']}", text)]

@@ -10,9 +10,10 @@ import numpy as np
 
 from pellucid.data.placement import Placement
 from pellucid.types import InputError
+from pellucid.utils.resources import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -64,6 +65,22 @@ class Regions:
         """The (image, label) pairs with at least one region, in order of image; only `labels` where given."""
         names = None if labels is None else set(labels)
         return sorted({(r.image, r.label) for r in self.items if names is None or r.label in names})
+
+    def called(self, names: Mapping[str, Sequence[str]]) -> Regions:
+        """The regions under the names of classes; those of other labels are as they were.
+
+        Args:
+            names: the labels of the regions of each class that has others than its own name; a label may be of several.
+
+        Raises:
+            InputError: a label that is marked nowhere, with those that are.
+        """
+        labels = self.labels
+        unknown = [label for of in names.values() for label in of if label not in labels]
+        if unknown:
+            raise InputError(f"no region is labelled {unknown[0]!r}. {nearest(unknown[0], labels)}")
+        items = [replace(r, label=name) for name, of in names.items() for r in self.items if r.label in of]
+        return Regions(tuple(items + [r for r in self.items if r.label not in names]))
 
     def boxes(self, image: int, label: str, frame: int | Placement) -> list[Box]:
         """The boxes of `label` on one image, in pixels of a frame; of those that it cuts, what lies in it.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pellucid.models.classifier import frozen
 from pellucid.models.probe import TOLERANCE, probe_images
 from pellucid.types import InputError, device_of
-from pellucid.utils.resources import nearest, optional, whole_file
+from pellucid.utils.resources import finite, nearest, optional, whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ def export_model(model: AnyClassifier, path: str | Path, form: ExportFormat = "o
         "task": model.task,
         "preprocess": spec.preprocess,
         "channels": spec.channels,
-        "thresholds": [float(value) for value in model.card.get("thresholds", ())],
+        "thresholds": finite(list(model.card.get("thresholds", ()))),  # null where a class has none
     }
     images = probe_images(*spec.shape).to(device_of(model))
     write = _onnx if form == "onnx" else _torchscript

@@ -58,12 +58,12 @@ def check_classifier(model: WrappedClassifier, outputs: OutputKind | None = None
     allowed = TOLERANCE * max(float(raw.max() - raw.min()), 1e-6)
     if raw.dtype not in (torch.float32, torch.float64):
         allowed *= 20  # half precision has three digits
-    if float((again - raw).abs().max()) > allowed:
+    if not float((again - raw).abs().max()) <= allowed:  # also where it is NaN
         raise InputError(
             "the network gives another output each time for the same image, also in evaluation mode: dropout or other "
             "randomness is left on, as F.dropout without training=self.training. Nothing can be measured on it."
         )
-    if float((alone - raw[2:3]).abs().max()) > allowed:
+    if not float((alone - raw[2:3]).abs().max()) <= allowed:
         raise InputError(
             "the network's output for an image changes with the other images of the batch, also in evaluation mode: "
             "batch normalisation is left in training mode, as F.batch_norm with training=True."

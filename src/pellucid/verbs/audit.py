@@ -199,6 +199,7 @@ def audit(
         allow_training_images=allow_training_images,
         class_map=class_map,
     )
+    session = _with_regions(session, regions, class_map)
     label = label or model_names([place_of(model)])[0]
     common: dict[str, Any] = {"seed": seed, "cache": cache, "allow_training_images": allow_training_images}
     with work_folder(out) as folder:
@@ -224,9 +225,7 @@ def audit(
         areas = parts.attempt("ara", "How large a change it withstands", work.areas)
         served, refused = work.methods(pixels)
         judged = parts.attempt("trust", "Can its explanations be believed?", partial(work.judged, served, refused))
-        located = parts.attempt(
-            "localization", "Do they fall where people marked?", partial(work.located, served, regions)
-        )
+        located = parts.attempt("localization", "Do they fall where people marked?", partial(work.located, served))
         shown_method = served[0] if served else None
         pictures = parts.attempt("pictures", "Pictures", lambda: three_pictures(model, answers, pixels, shown_method))
     wrong = surest_and_wrong(answers, pixels)
@@ -259,10 +258,28 @@ def audit(
         "parts": parts.records,
         "limits": [*_few(plan, session), *GENERAL_LIMITS, NOT_ELSEWHERE],
     }  # fmt: skip
-    results["verdict"] = conclude(results).to_json()
+    every = {**results, "rows": [row.to_json() for row in rows]}  # the page shows fewer of many classes
+    results["verdict"] = conclude(every).to_json()
     results["card"] = [one.to_json() for one in model_card(results)]
     results["seconds"] = time.monotonic() - started
     return Audit(results, rows, pictures or [], wrong, session.warnings, _failure(answers))
+
+
+def _with_regions(
+    session: Session, regions: Mapping[str, Sequence[str]] | None, class_map: Mapping[str, str] | None
+) -> Session:
+    """The session with the marked regions under the names of the model's classes, as every part looks for them."""
+    whole = session.whole
+    own = {} if whole.regions is None else {c: [d] for c, d in (class_map or {}).items() if d in whole.regions.labels}
+    names = own | dict(regions or {})
+    if not names:
+        return session
+    check_known(names, session.model.classes, "class")
+    if whole.regions is None:
+        raise InputError(f"{whole.card.name}/{whole.split} has no marked regions: leave out --region.")
+    parts = (replace(part, regions=part.regions and part.regions.called(names)) for part in (whole, session.dataset))
+    whole, dataset = parts
+    return replace(session, whole=whole, dataset=dataset)
 
 
 def _plan(

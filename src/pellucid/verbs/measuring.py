@@ -146,9 +146,7 @@ class Measuring:
         result = trust(session.model, session.whole, served, out=place, limit=plan.few, settings=settings, **common)
         return result.to_json()
 
-    def located(
-        self, served: Sequence[str], regions: Mapping[str, Sequence[str]] | None
-    ) -> tuple[list[Row], list[dict[str, Any]]]:
+    def located(self, served: Sequence[str]) -> tuple[list[Row], list[dict[str, Any]]]:
         """Where maps fall, beside maps that look at no network."""
         session, whole = self.session, self.session.whole
         if not served:
@@ -159,7 +157,7 @@ class Measuring:
         place = self.store.folder / "localization"
         result = localize(
             session.model, whole, served,
-            regions=regions, boxes=False, out=place, limit=self.plan.few, **self.common,
+            boxes=False, out=place, limit=self.plan.few, **self.common,
         )  # fmt: skip
         rows = [r if r.method.startswith("trivial") else replace(r, variant=self.label) for r in result.measured]
         target = {"name": rows[0].target, "title": f"the marked regions of {whole.card.name}", "regions": {},

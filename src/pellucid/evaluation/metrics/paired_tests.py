@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+ROUNDING = 1e-12  # what sums of ranks leave
+
+
 @dataclass(frozen=True)
 class PairedTest:
     """How much better one model is than another on the same images, and how likely that is by chance alone.
@@ -68,13 +71,18 @@ def delong(first: Values, second: Values, targets: Values) -> PairedTest:
     covariance = np.cov(above) / positive.shape[1] + np.cov(below) / negative.shape[1]
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     difference = float(areas[0] - areas[1])
-    if variance <= 0:
-        return PairedTest(difference, 1.0 if difference == 0 else math.nan, n, "both rank all images alike")
+    if variance <= ROUNDING:
+        if abs(difference) <= ROUNDING:
+            return PairedTest(0.0, 1.0, n, "both rank all images alike")
+        return PairedTest(difference, math.nan, n, "no image's place differs from another's, so there is no spread")
     return PairedTest(difference, float(2 * norm.sf(abs(difference) / math.sqrt(variance))), n)
 
 
 def mcnemar(first: Values, second: Values) -> PairedTest:
     """McNemar's exact test of two accuracies on the same decisions.
+
+    It takes decisions as independent: where patients have several images, or images several labels, read the
+    bootstrap's interval too.
 
     Args:
         first: (N,), whether one model is right; NaN where unknown.

@@ -160,7 +160,7 @@ def import_network(kind: str, name: str, folder: str | Path, overrides: Given) -
         images = probe_images(*model.input_spec.shape)
         with torch.no_grad():
             here, there = model(images), again(images)
-        if float((here - there).abs().max()) > TOLERANCE * max(float(here.max() - here.min()), 1e-6):
+        if not float((here - there).abs().max()) <= TOLERANCE * max(float(here.max() - here.min()), 1e-6):
             raise InputError(
                 f"{kind}:{name} gives other outputs when it is built again with the same weights: something that it "
                 "computes with is neither in its weights nor always built the same way."

@@ -39,7 +39,8 @@ def build(request: Request) -> Built:
         model = onnx.load(path)
         onnx.checker.check_model(model)
     except Exception as error:  # of protobuf, of a missing file with weights, of the checker
-        raise InputError(f"{path} is no whole file of ONNX: {str(error).strip().splitlines()[0]}") from error
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise InputError(f"{path} is no whole file of ONNX: {reason}") from error
     missing = missing_operators(model)
     if missing:
         content = model.SerializeToString()

@@ -32,14 +32,14 @@ def build(request: Request) -> Built:
     if request.options:
         raise InputError(f"a network of TorchScript takes no options; found {', '.join(request.options)}.")
     content = path.read_bytes()
-    return Built(_load(content, str(path)), code={NETWORK: content}, loaded=True, name=path.name)
+    return Built(load_script(content, str(path)), code={NETWORK: content}, loaded=True, name=path.name)
 
 
 def rebuild(source: Source, folder: Path) -> nn.Module:
     """The module of a model folder's graph."""
     if NETWORK not in source.code:
         raise InputError(f"the card of {folder} names no {NETWORK}: import the model again.")
-    return _load(source.code[NETWORK], str(folder))
+    return load_script(source.code[NETWORK], str(folder))
 
 
 class ScriptNetwork(nn.Module):
@@ -51,6 +51,7 @@ class ScriptNetwork(nn.Module):
     def __init__(self, script: Any) -> None:  # noqa: ANN401
         super().__init__()
         self._script = (script,)
+        self._names = [name for name, _ in (*script.named_parameters(), *script.named_buffers())]
         for name, tensor in script.named_parameters():
             self.register_parameter(name.replace(".", "__"), nn.Parameter(tensor.detach(), tensor.is_floating_point()))
         for name, tensor in script.named_buffers():
@@ -60,7 +61,14 @@ class ScriptNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Any:  # noqa: ANN401
         """Normalised images (N, C, H, W) to what the graph returns."""
-        return self._script[0](images)
+        script = self._script[0]
+        if self._names:
+            theirs = dict((*script.named_parameters(), *script.named_buffers()))
+            for name in self._names:  # apart since a copy was made, or they went to another device or precision
+                own = getattr(self, name.replace(".", "__"))
+                if theirs[name].data_ptr() != own.data_ptr() or theirs[name].dtype != own.dtype:
+                    theirs[name].data = own.data
+        return script(images)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:  # noqa: ANN401
         self._script[0]._apply(fn)
@@ -68,7 +76,12 @@ class ScriptNetwork(nn.Module):
         return self
 
 
-def _load(content: bytes, place: str) -> ScriptNetwork:
+def load_script(content: bytes, place: str) -> ScriptNetwork:
+    """The network in a file of TorchScript; `place` is for messages.
+
+    Raises:
+        InputError: no file of TorchScript.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch makes no new ones, and people have old ones
         try:

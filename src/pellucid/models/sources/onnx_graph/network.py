@@ -37,6 +37,13 @@ class OperatorNode(nn.Module):
         return self.kind
 
 
+class _BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation of any number of dimensions, as ONNX has one operator for all."""
+
+    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 (torch's name)
+        pass
+
+
 @dataclass(frozen=True)
 class Step:
     """A module of the network, and which values it takes and gives.
@@ -262,7 +269,7 @@ def _of_torch(kind: str, a: Mapping[str, Any], tensors: Sequence[Tensor]) -> nn.
         layer = nn.LayerNorm(weight.shape[0], eps=a.get("epsilon", 1e-5), bias=bias is not None)
         _fill(layer, weight=weight, bias=bias)
     elif kind == "BatchNormalization":
-        layer = nn.BatchNorm2d(len(weight), eps=a.get("epsilon", 1e-5))
+        layer = _BatchNorm(len(weight), eps=a.get("epsilon", 1e-5))
         _fill(layer, weight=weight, bias=bias, running_mean=tensors[2], running_var=tensors[3])
     return layer
 
