@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from pellucid.report.charts.drawing import QUIET, Chart, Style, canvas, styles_of, to_svg
 from pellucid.utils.resources import whole_file
@@ -122,7 +122,6 @@ def _panel(axes: Axes, curves: Sequence[AraCurve], styles: Mapping[str, Style]) 
         axes.axhline(naive, color=QUIET, lw=0.9, ls=(0, (4, 2)), label=None if number else "best constant guess")
     axes.set_xlim(0, right)
     axes.set_ylim(0, 1.03)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_ylabel(curves[0].measure)
     axes.grid(axis="both")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -103,8 +104,10 @@ def canvas(
     """A figure of the common width with axes under each other, in the common style."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        axes = figure.subplots(rows, 1, squeeze=False, height_ratios=ratios)
-        yield figure, [row[0] for row in axes]
+        column = [row[0] for row in figure.subplots(rows, 1, squeeze=False, height_ratios=ratios)]
+        for axes in column:
+            axes.xaxis.set_major_locator(MaxNLocator(5))  # more would run together: 0.00000.00250.0050
+        yield figure, column
 
 
 def to_svg(figure: Figure, name: str, alt: str) -> str:
