@@ -12,6 +12,7 @@ from PIL import Image
 
 from helpers.training_record import CPU, NETWORK, QUICK, images_of, trained_on
 from pellucid.data import open_dataset
+from pellucid.models.training_record import TrainingRecord
 from pellucid.models.weights import load_model, read_training_record, save_model
 from pellucid.types import InputError
 
@@ -113,7 +114,7 @@ def test_the_record_holds_what_the_parts_hold(model, folder, parts):
     assert card["selected_on"] == card["stages"][0]["validation"]["images"] == len(parts["validation"])
     options = {"validation": "split", "validation_fraction": 0.1, "test_fraction": 0.2, "numbering": "global"}
     assert card["stages"][0]["options"] == {**options, "bits": 8, "seed": 0}  # in force, though none was typed
-    assert card["decoding"] == {"bits": 8}
+    assert card["stages"][0]["pixels"] == {"channels": 1, "preprocess": "stretch:32:bilinear", "bits": 8}
     assert read_training_record(model / "last").trained.content.tolist() == (
         read_training_record(model).trained.content.tolist()
     )
@@ -178,6 +179,52 @@ def test_fine_tuning_of_a_network_without_a_record_says_so(model, folder, tmp_pa
     assert code == 0
     assert "nobody recorded which images those were trained on" in messages
     assert counted(tmp_path / "out" / "classification.json")["trained_on"] == 0
+
+
+@pytest.mark.parametrize("change", ["size", "bits"])
+def test_images_that_an_earlier_training_saw_as_other_pixels_are_not_passed_over(
+    change, model, folder, parts, tmp_path, pellucid
+):
+    """None of their hashes is found now: what was learned from them is said, not counted as nothing."""
+    new = images_of(tmp_path / "new", 40, seed=2, deep=change == "bits")
+    how = [*CPU, "--set=training.batch_size=8"]
+    if change == "size":
+        how += [*NETWORK, f"--set=model.pretrained={model / 'weights.safetensors'}", "--set=model.size=40"]
+        then, now = (f"preprocess = stretch:{size}:bilinear" for size in (32, 40))
+    else:
+        how += ["--init", model, "--data-option=bits=16"]
+        then, now = "bits = 8", "bits = 16"
+    out = tmp_path / "second"
+    code, _, messages = pellucid("train", "standard", "--data", "folder", "--root", new, *how, "--out", out)
+    assert code == 0
+    before = len(parts["train"])
+    said = f"was trained before on {before} images of folder with {then}, and takes images with {now} now"
+    assert f"the network {said}" in messages
+    bits = ["--data-option=bits=16"] if change == "bits" else []
+    code, _, messages = judge(pellucid, "evaluate", out, folder, tmp_path / "out", *bits)
+    assert code == 0
+    assert f"{out} {said}" in messages
+    found = counted(tmp_path / "out" / "classification.json")
+    assert found["trained_on"] == 0
+    assert [phrase.partition(":")[0] for phrase in found["unknown"]] == [said.partition(":")[0]]
+
+
+def test_only_trainings_with_other_pixels_than_the_last_are_not_recognised():
+    def stage(name, size, **decoding):
+        part = {"images": 3, "fingerprint": "0"}
+        pixels = {"channels": 1, "preprocess": f"stretch:{size}:bilinear", **decoding}
+        return TrainingRecord(({"dataset": name, "options": {}, "pixels": pixels, "train": part, "validation": part},))
+
+    first, second, third = (
+        stage("a", 32, bits=8),
+        stage("b", 64, bits=8, window=1),
+        stage("c", 32, bits=8, frame="default"),
+    )
+    assert first.unrecognised == ()
+    assert [p.split(" with ")[0] for p in second.after(first).unrecognised] == ["was trained before on 3 images of a"]
+    (phrase,) = third.after(second.after(first)).unrecognised  # as the first one saw them, it sees them again
+    assert "images of b" in phrase
+    assert third.after(second.after(first)).decoding == {"bits": 8, "frame": "default"}
 
 
 def test_validation_images_that_the_first_network_was_trained_on_are_told(model, folder, parts, tmp_path, pellucid):

@@ -274,8 +274,8 @@ def _training(card: dict[str, Any]) -> list[list[str]]:
         options = " ".join(f"{key}={value}" for key, value in stage["options"].items())
         counts = f"{stage['train']['images']:,} images, selected on {stage['validation']['images']:,}"
         facts.append(["trained on", f"{stage['dataset']}: {counts}; {options}"])
+        facts.append(["pixels", ", ".join(f"{key} = {value}" for key, value in stage["pixels"].items())])
     facts += [["not known", text] for text in record["unknown"]]
-    facts.append(["pixels", ", ".join(f"{key} = {value}" for key, value in record["decoding"].items())])
     return facts
 
 

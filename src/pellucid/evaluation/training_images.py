@@ -149,8 +149,9 @@ class ImageCheck:
         if self.record is None:
             return SeenImages(self.model, 0, 0, 0, ("has no record of the images that it was trained on",))
         states = list(self._seen.values())
+        unknown = (*self.record.unknown, *self.record.unrecognised)
         return SeenImages(
-            self.model, len(states), states.count("trained"), states.count("selected"), self.record.unknown, self._other
+            self.model, len(states), states.count("trained"), states.count("selected"), unknown, self._other
         )
 
     def _take(self, hashes: ImageHashes, keys: Sequence[tuple[str, str, str]], where: str) -> None:

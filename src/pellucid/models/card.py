@@ -140,6 +140,7 @@ class TrainingStage(_Part):
 
     dataset: str
     options: dict[str, Any]
+    pixels: dict[str, int | str]
     train: StagePart
     validation: StagePart
 
@@ -152,8 +153,7 @@ class RecordFields(_Part):
     trained_on: int = Field(ge=0)
     selected_on: int = Field(ge=0)
     unknown: list[str]
-    decoding: dict[str, int | str]
-    stages: list[TrainingStage]
+    stages: list[TrainingStage] = Field(min_length=1)
 
 
 class ModelCard(BaseModel):

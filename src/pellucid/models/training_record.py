@@ -28,6 +28,7 @@ IMAGES = "training_images.npz"
 _PARTS = ("trained", "selected")
 _KINDS = ("content", "ids")
 _BYTES = 16
+_OF_NETWORK = ("channels", "preprocess")
 
 
 @dataclass(frozen=True)
@@ -76,26 +77,44 @@ class TrainingRecord:
     """What a network was trained and selected on.
 
     Attributes:
-        stages: one a training, the first one first: `dataset`, `options`, `train` and `validation`, the last two with
-            their number of `images` and `fingerprint`.
-        decoding: how the pixels of the last training were read: `bits`, and of DICOM files `window` and `frame`, which
-            are `default` where none was chosen.
+        stages: one a training, the first one first: `dataset`, `options`, `pixels` (what these depend on: `channels`
+            and `preprocess` of the network, `bits`, and of DICOM files `window` and `frame`, which are `default` where
+            none was chosen), `train` and `validation`, the last two with their number of `images` and `fingerprint`.
         trained: the images that its weights were trained on, in all stages.
         selected: the images that chose its checkpoint and thresholds, in all stages.
         unknown: where it is not known what it was trained on, a phrase each, as `started from published weights, …`.
     """
 
     stages: tuple[dict[str, Any], ...]
-    decoding: dict[str, int | str]
     trained: ImageHashes = NO_IMAGES
     selected: ImageHashes = NO_IMAGES
     unknown: tuple[str, ...] = ()
+
+    @property
+    def decoding(self) -> dict[str, int | str]:
+        """How the files of the last training were read: its `pixels` without what the network says of itself."""
+        return {key: value for key, value in self.stages[-1]["pixels"].items() if key not in _OF_NETWORK}
+
+    @property
+    def unrecognised(self) -> tuple[str, ...]:
+        """A phrase for each earlier training whose images had other pixels, so that no hash of content finds them."""
+        pixels = self.stages[-1]["pixels"]
+        phrases = []
+        for stage in self.stages[:-1]:
+            before = stage["pixels"]
+            keys = [key for key in before if key in pixels and before[key] != pixels[key]]
+            if keys:
+                then, now = (", ".join(f"{key} = {of[key]}" for key in keys) for of in (before, pixels))
+                phrases.append(
+                    f"was trained before on {stage['train']['images']:,} images of {stage['dataset']} with {then}, and "
+                    f"takes images with {now} now: copies are recognised by an id in their dataset and not by pixels"
+                )
+        return tuple(phrases)
 
     def after(self, earlier: TrainingRecord) -> TrainingRecord:
         """This record of a network whose training started from that of the earlier record."""
         return TrainingRecord(
             (*earlier.stages, *self.stages),
-            self.decoding,
             earlier.trained | self.trained,
             earlier.selected | self.selected,
             (*earlier.unknown, *self.unknown),
@@ -116,7 +135,6 @@ class TrainingRecord:
             "trained_on": len(self.trained),
             "selected_on": len(self.selected),
             "unknown": list(self.unknown),
-            "decoding": dict(self.decoding),
             "stages": [_without_none(stage) for stage in self.stages],
         }
 
@@ -144,7 +162,7 @@ def parse_record(table: Mapping[str, Any], folder: Path) -> TrainingRecord:
         raise InputError(f"{path}, {what}, is not the file that model.toml was written for. {remedy}.")
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         trained, selected = (ImageHashes(*(arrays[f"{part}_{kind}"] for kind in _KINDS)) for part in _PARTS)
-    return TrainingRecord(tuple(table["stages"]), dict(table["decoding"]), trained, selected, tuple(table["unknown"]))
+    return TrainingRecord(tuple(table["stages"]), trained, selected, tuple(table["unknown"]))
 
 
 def _without_none(value: Any) -> Any:  # noqa: ANN401

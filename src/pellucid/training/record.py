@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset
     from pellucid.training.loading import AnyBatches
     from pellucid.training.recipe import ModelSettings
-    from pellucid.types import Pixels
+    from pellucid.types import InputSpec, Pixels
 
 
 def make_record(
@@ -27,6 +27,7 @@ def make_record(
     batches: AnyBatches,
     validation: Dataset,
     validation_images: Pixels,
+    spec: InputSpec,
     start: TrainingRecord | str | None,
 ) -> TrainingRecord:
     """The record of a run that is about to start.
@@ -37,26 +38,24 @@ def make_record(
             hashed when they were written.
         validation: the images that choose the checkpoint.
         validation_images: their pixels.
+        spec: of the images that the network takes.
         start: of `record_of_start`.
     """
     content = content_hashes(batches.images) if isinstance(batches, Batches) else batches.shards.content
     stage: dict[str, Any] = {"dataset": train.card.name, "options": dict(train.options)}
+    stage["pixels"] = {"channels": spec.channels, "preprocess": spec.preprocess, **decoding_of(train)}
     stage |= {part.split: {"images": len(part), "fingerprint": part.fingerprint} for part in (train, validation)}
     own = TrainingRecord(
         (stage,),
-        decoding_of(train),
         ImageHashes(content, id_hashes(train)),
         ImageHashes(content_hashes(validation_images), id_hashes(validation)),
         (start,) if isinstance(start, str) else (),
     )
     if not isinstance(start, TrainingRecord):
         return own
-    if start.decoding != own.decoding:
-        warnings.warn(
-            f"the network was trained before on images read with {_shown(start.decoding)}, and now learns from images "
-            f"read with {_shown(own.decoding)}.",
-            stacklevel=3,
-        )
+    record = own.after(start)
+    for phrase in record.unrecognised:
+        warnings.warn(f"the network {phrase}.", stacklevel=3)
     overlap = int(start.trained.hold(own.selected).sum())
     if overlap:
         warnings.warn(
@@ -64,7 +63,7 @@ def make_record(
             "figures flatter it, and so may the choice of the checkpoint.",
             stacklevel=3,
         )
-    return own.after(start)
+    return record
 
 
 def record_of_start(model: ModelSettings) -> TrainingRecord | str | None:
@@ -91,7 +90,3 @@ def record_of_start(model: ModelSettings) -> TrainingRecord | str | None:
     except InputError:  # the card of something else
         return named
     return (read_training_record(path) if of_these else None) or named
-
-
-def _shown(decoding: dict[str, int | str]) -> str:
-    return ", ".join(f"{key} = {value}" for key, value in decoding.items())
