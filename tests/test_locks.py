@@ -96,6 +96,23 @@ def test_of_many_at_once_one_holds_and_each_in_turn_where_they_wait(tmp_path):
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError, FileExistsError])
+def test_a_folder_that_goes_while_it_is_made_is_made_again(error, tmp_path, monkeypatch):
+    """`mkdir(exist_ok=True)` raises either where another process takes the folder away within it."""
+    from pellucid.utils.resources import make_folder
+
+    misses = iter([error(17, "meanwhile"), error(17, "meanwhile")])
+
+    def make(folder):
+        if miss := next(misses, None):
+            raise miss
+        make_folder(folder)
+
+    monkeypatch.setattr("pellucid.utils.locks.make_folder", make)
+    with hold(tmp_path / "run"):
+        assert (tmp_path / "run" / ".lock").exists()
+
+
 def test_a_folder_that_was_made_for_nothing_goes_again_and_one_with_work_stays(tmp_path):
     with pytest.raises(ValueError, match="refused"), hold(tmp_path / "a" / "b"):
         raise ValueError("refused")

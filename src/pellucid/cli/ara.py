@@ -82,4 +82,4 @@ def ara(
         )
         for path, name in zip(model, names, strict=True)
     ]
-    show_result(results[0] if len(results) == 1 else AraComparison(results), out)
+    show_result(results[0] if len(results) == 1 else AraComparison(results), out, shared=True)

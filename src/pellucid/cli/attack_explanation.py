@@ -16,12 +16,14 @@ from pellucid.cli.options import (
     Seed,
     Split,
     TrustCode,
+    alone_in_out,
     key_values,
     show_result,
 )
 from pellucid.cli.session import GivenData, GivenImages, given_images, load
 
 
+@alone_in_out
 def attack_explanation(
     model: Model,
     out: Out,

@@ -22,12 +22,14 @@ from pellucid.cli.options import (
     Seed,
     Split,
     TrustCode,
+    alone_in_out,
     choices,
     show_result,
 )  # fmt: skip
 from pellucid.cli.session import ClassMap, class_map, load, name_pairs, open_part, single_values
 
 
+@alone_in_out
 def audit(
     model: Model,
     data: DataName,

@@ -19,11 +19,13 @@ from pellucid.cli.options import (
     Seed,
     Split,
     TrustCode,
+    alone_in_out,
     show_result,
 )
 from pellucid.cli.session import ClassMap, class_map, load, open_part
 
 
+@alone_in_out
 def certify(
     model: Model,
     data: DataName,

@@ -20,11 +20,13 @@ from pellucid.cli.options import (
     Seed,
     Split,
     TrustCode,
+    alone_in_out,
     show_result,
 )
 from pellucid.cli.session import ClassMap, class_map, load, open_part
 
 
+@alone_in_out
 def evaluate(
     model: Model,
     data: DataName,

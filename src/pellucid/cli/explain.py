@@ -17,6 +17,7 @@ from pellucid.cli.options import (
     Seed,
     Split,
     TrustCode,
+    alone_in_out,
     choices,
     key_values,
     show_result,
@@ -24,6 +25,7 @@ from pellucid.cli.options import (
 from pellucid.cli.session import GivenData, GivenImages, given_images, load
 
 
+@alone_in_out
 def explain(
     model: Model,
     out: Out,

@@ -21,12 +21,14 @@ from pellucid.cli.options import (
     Seed,
     Split,
     TrustCode,
+    alone_in_out,
     choices,
     show_result,
 )
 from pellucid.cli.session import ClassMap, class_map, load, name_pairs, open_part
 
 
+@alone_in_out
 def localize(
     model: Model,
     data: DataName,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pellucid.data.dataset import Splits
     from pellucid.evaluation.training_images import SeenImages
@@ -70,6 +72,22 @@ AllowTrainingImages = Annotated[
 ]
 
 
+def alone_in_out(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, during which no other process works in the folder that it writes to.
+
+    Several files make a result: those of two commands at once would be mixed, and each would look whole.
+    """
+
+    @wraps(command)
+    def run(**options: Any) -> None:  # noqa: ANN401
+        from pellucid.utils.locks import hold
+
+        with hold(options["out"]):
+            command(**options)
+
+    return run
+
+
 def open_splits(name: str, root: Path | None, options: Sequence[str] | None, seed: int = 0) -> Splits:
     """The dataset that the options name."""
     from pellucid.data.registry import open_dataset
@@ -128,19 +146,22 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     Console().print(table)
 
 
-def show_result(result: Result, out: Path | None = None) -> None:
+def show_result(result: Result, out: Path | None = None, *, shared: bool = False) -> None:
     """Save a result, print its tables, and say what a reader must know of it and where it lies.
 
     Args:
         result: what a verb returned.
         out: the folder to write to; None where nothing is written.
+        shared: whether other processes may work there too, as on the same areas, so that writing waits for theirs.
 
     Raises:
         InputError: figures that are undefined, because the model gives no answer on some of the images.
     """
     from pellucid.types import InputError
+    from pellucid.utils.locks import hold
 
-    paths = [] if out is None else result.save(out)
+    with hold(out, wait=True) if out is not None and shared else nullcontext():
+        paths = [] if out is None else result.save(out)
     for table in result.tables():
         show(table.title, table.columns, table.rows)
     for text in result.warnings:

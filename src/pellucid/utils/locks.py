@@ -54,7 +54,7 @@ def lock(stream: IO[bytes] | IO[str], *, wait: bool) -> bool:
 
 
 @contextmanager
-def hold(folder: Path, *, wait: bool = False) -> Iterator[None]:
+def hold(folder: Path, *, wait: bool | None = None) -> Iterator[None]:
     """Be the only process that works in a folder, from now until the block ends or the process does.
 
     The folder is made if it is missing, and goes again if it is still empty in the end. While it is held, `.lock` in
@@ -62,7 +62,8 @@ def hold(folder: Path, *, wait: bool = False) -> Iterator[None]:
 
     Args:
         folder: to hold.
-        wait: for the process that holds it; otherwise that is refused.
+        wait: for the process that holds it; otherwise that is refused, naming the option `--wait` unless this is None:
+            not every command has it.
 
     Raises:
         InputError: naming the process and the machine that hold it; a path that is a file, or cannot be written.
@@ -90,7 +91,7 @@ def hold(folder: Path, *, wait: bool = False) -> Iterator[None]:
                     path.rmdir()
 
 
-def _held(folder: Path, folders: dict[Path, None], *, wait: bool) -> IO[str]:
+def _held(folder: Path, folders: dict[Path, None], *, wait: bool | None) -> IO[str]:
     """The locked file; `folders` gets the folders that were made for it."""
     path = folder / NAME
     has_told, missed = False, 0
@@ -101,7 +102,7 @@ def _held(folder: Path, folders: dict[Path, None], *, wait: bool) -> IO[str]:
         try:
             make_folder(folder)
             stream = path.open("a+", encoding="utf-8")
-        except FileNotFoundError:  # whoever had it before took the empty folder away
+        except (FileNotFoundError, FileExistsError):  # whoever had it before took the empty folder away meanwhile
             missed += 1
             if missed > _MISSES:
                 raise
@@ -112,9 +113,10 @@ def _held(folder: Path, folders: dict[Path, None], *, wait: bool) -> IO[str]:
             if not free:
                 holder = _holder(path)
                 if not wait:
+                    remedy = "Wait for it" if wait is None else "Wait for it (or give --wait)"
                     raise InputError(
-                        f"{folder} is held by {holder}, which is still at work there. Wait for it (or give --wait), "
-                        "or choose another --out."
+                        f"{folder} is held by {holder}, which is still at work there. {remedy}, or choose another "
+                        "--out."
                     )
                 if not has_told:
                     warnings.warn(f"{folder} is held by {holder}; waiting for it.", stacklevel=4)
