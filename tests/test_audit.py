@@ -341,6 +341,29 @@ def test_marks_under_other_names_count_in_every_part(several):
         pl.audit(model, other, settings=settings, regions={"Mass": ["Mas"]})
 
 
+def test_a_layer_can_be_named(several, tmp_path):
+    model, data = several
+    layer = next(name for name, part in model.named_modules() if isinstance(part, torch.nn.Conv2d))
+    settings = replace(TINY, few=2, attacks=(), trust=replace(TINY.trust, attacked=0))
+    kept = {"settings": settings, "methods": ["grad-cam"], "out": tmp_path}
+    first, own = (pl.audit(model, data, layer=at, **kept) for at in (layer, None))  # both in one folder
+
+    alone = pl.localize(model, data, "grad-cam", layer=layer, limit=2, boxes=False)
+    located = [[r.value for r in rows if r.method == "grad-cam"] for rows in (alone.measured, first.measured)]
+    np.testing.assert_array_equal(*located)
+    places = [[r["value"] for r in one.results["trust"]["rows"] if r["measure"] == PLACE] for one in (first, own)]
+    assert places[0] != places[1]
+    assert (first.results["about"]["layer"], own.results["about"]["layer"]) == (layer, None)
+    first.save(tmp_path)
+    assert f"at the layer <code>{layer}</code>" in (tmp_path / "report.html").read_text()
+    begun = []
+    with pytest.raises(InputError, match=r"unknown layer 'backbone\.nowhere'"):
+        pl.audit(model, data, settings=TINY, layer="backbone.nowhere", announce=begun.append)
+    with pytest.raises(InputError, match="none of saliency takes one"):
+        pl.audit(model, data, settings=TINY, layer=layer, methods=["saliency"], announce=begun.append)
+    assert begun == []
+
+
 def test_a_model_that_gives_no_answer_is_reported_and_ends_as_an_error(sides, tmp_path):
     broken = seer()
     with torch.no_grad():

@@ -102,9 +102,24 @@ def test_the_other_goal_on_a_dataset(pellucid, tmp_path):
         assert [row["explained"] for row in csv.DictReader(stream)] == [PHANTOM_CLASSES[2]] * 2
 
 
+def test_a_layer_can_be_named(pellucid, model, images, tmp_path):
+    net, out = load_model(model), tmp_path / "out"
+    layer = next(name for name, part in net.named_modules() if isinstance(part, torch.nn.Conv2d))
+    how = ["--layer", layer, "--budget", 0.02, "--steps", 1, "--pictures", 0]
+    code, _, _ = pellucid("attack-explanation", model, images / "chest0.png", *how, *CPU, "--out", out)
+    assert code == 0
+    with np.load(out / "images.npz") as arrays:
+        pixels, target = torch.from_numpy(arrays["images"]), int(arrays["targets"][0])
+        np.testing.assert_allclose(arrays["before"], explain("grad-cam", net, pixels, target, layer=layer).maps)
+        assert not np.allclose(arrays["before"], explain("grad-cam", net, pixels, target).maps)
+
+
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
+        (["--layer", "nowhere"], ["unknown layer 'nowhere'"]),
+        (["--layer", "backbone", "--method", "saliency"], ["saliency has no option 'layer'"]),
+        (["--layer", "backbone", "--option", "layer=head"], ["two layers are named, 'backbone' and 'head'"]),
         (["--method", "gradcam"], ["no attack on the explanation 'gradcam'", "Did you mean 'grad-cam'"]),
         (["--goal", "same"], ["unknown goal 'same'", "same-map"]),
         (["--budget", "0"], ["budgets must be ascending", "found 0"]),

@@ -106,5 +106,5 @@ def test_a_layer_can_be_named(model, part):
     for judge in (pl.localize, pl.trust):
         with pytest.raises(InputError, match="none of saliency takes one: grad-cam, grad-cam"):
             judge(model, part, "saliency", layer="blocks.0.norm1")
-    with pytest.raises(InputError, match=r"unknown layer 'blocks.7.norm1'"):
-        pl.trust(model, part, "grad-cam", layer="blocks.7.norm1")
+        with pytest.raises(InputError, match=r"unknown layer 'blocks.7.norm1'"):
+            judge(model, part, ["grad-cam", "saliency"], layer="blocks.7.norm1")

@@ -15,13 +15,16 @@ from pellucid.attacks.under_attack import logits_under_attack
 from pellucid.evaluation.metrics.comparison import Row
 from pellucid.models import load_model
 from pellucid.models.inference import predict
+from pellucid.report.tables.pivot import localization
+from pellucid.report.tables.results_index import ResultsIndex
 from pellucid.study import evaluation as evaluation_module
 from pellucid.study import load_study
-from pellucid.study.cases import choose
+from pellucid.study.cases import choose, make_panels
 from pellucid.study.evaluation import evaluate_run
 from pellucid.study.evaluation_data import prepare_evaluation_data
-from pellucid.study.results import summarize_study
+from pellucid.study.results import assemble, summarize_study
 from pellucid.study.runs import open_data, plan, train_all
+from pellucid.study.trust import judge_trust
 from pellucid.training import RunFolder, TrainingError
 from pellucid.types import InputError, InputSpec
 
@@ -128,6 +131,42 @@ def test_nothing_is_judged_twice(study, trained, stage, tmp_path, counted):
     for key, scores in first.scores.items():
         for name, values in scores.scores.items():
             np.testing.assert_array_equal(values, again.scores[key].scores[name])
+
+
+def test_a_method_that_a_network_refuses_has_the_reason_in_its_cells(trained, stage, tmp_path, monkeypatch):
+    """No network of the study serves attention rollout, and the robust one, here, no CAM: the rest goes on."""
+    why = "no class activation map today"
+    more = ["evaluation.methods=['attention-rollout', 'cam']", "evaluation.robustness.sizes=[]", "evaluation.panels=1"]
+    more += ["evaluation.trust={methods=['attention-rollout'], limit=2, samples=1, attacked=0}"]
+    study = load_study("demo", [*SMALL, *more])
+    runs, real = plan(study, trained), evaluation_module.score_explanations
+
+    def refusing(classifier, task, method, **options):
+        if method == "cam" and classifier.path == runs[1].folder:
+            raise InputError(why)
+        return real(classifier, task, method, **options)
+
+    monkeypatch.setattr(evaluation_module, "score_explanations", refusing)
+    evaluations = {run.label: [evaluate_run(study, run, stage, tmp_path / run.label, "cpu")] for run in runs}
+    results = assemble(study, open_data(study.data, None), stage, evaluations, runs)
+    cells = {}
+    for row in results["rows"]:
+        cells.setdefault((row["section"], row["method"], row["variant"]), []).append(row)
+    for run in runs:
+        refused = cells["localization", "attention-rollout", run.label]
+        assert all(r["value"] is None and r["n"] == 0 and "attention" in r["reason"] for r in refused)
+    for section in ("localization", "wang", "sweep"):
+        refused, measured = cells[section, "cam", runs[1].label], cells[section, "cam", runs[0].label]
+        assert {r["reason"] for r in refused} == {why}
+        assert len(refused) == len(measured)
+        assert any(r["value"] is not None for r in measured)
+    line = next(line for line in localization(ResultsIndex(results), "findings").lines if line.label == "CAM")
+    assert [why in cell.reason for cell in line.cells] == [False, True]
+    assert make_panels(study, stage, evaluations, runs, "cpu") == []  # no map to choose them by that both have
+    (trusted, _) = judge_trust(study, runs, stage, tmp_path, "cpu")
+    rows = [r for r in trusted["rows"] if r["method"] == "attention-rollout"]
+    assert rows
+    assert all(r["value"] is None and r["reason"] for r in rows)
 
 
 @pytest.mark.parametrize(

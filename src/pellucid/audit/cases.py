@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from pellucid.audit.classification import SUREST, Answers
 from pellucid.data.decoding.image import in_8_bits
 from pellucid.explainers import explain
 from pellucid.explainers.adversarial import adversarial
+from pellucid.explainers.registry import layer_for
 from pellucid.models.inference import as_pixels
 from pellucid.report.pages.audit import Shown, WrongAnswer
 from pellucid.report.pictures.panels import Panel, heat_picture, picture
@@ -30,7 +31,9 @@ RHO = 0.05
 """The size of the change in the third picture, root mean square per pixel and channel."""
 
 
-def three_pictures(model: Model, answers: Answers, pixels: Pixels, method: str | None) -> list[Shown]:
+def three_pictures(
+    model: Model, answers: Answers, pixels: Pixels, method: str | None, layer: str | None = None
+) -> list[Shown]:
     """The image it is surest about and right, the one it is surest about and wrong, and what it would have to see.
 
     Args:
@@ -38,17 +41,18 @@ def three_pictures(model: Model, answers: Answers, pixels: Pixels, method: str |
         answers: of the images.
         pixels: (N, C, H, W).
         method: the heat map that is shown; None where the model serves none.
+        layer: that it explains at, of those that have this option.
     """
-    groups = []
+    groups, how = [], (method, None if method is None else layer_for(method, layer))
     if (right := _surest_right(answers)) is not None:
         row, number = right
         caption = f"{_name(answers, row)}: says {_said(answers, row, number)}, and is right."
-        groups.append(Shown("Surest, and right", caption, _with_map(model, answers, pixels, row, number, method)))
+        groups.append(Shown("Surest, and right", caption, _with_map(model, answers, pixels, row, number, *how)))
     image, answer, _ = answers.wrong
     if len(image):
         row, number = int(image[0]), int(answer[0])
         caption = f"{_name(answers, row)}: says {_said(answers, row, number)}; {_truth(answers, row, number)}."
-        groups.append(Shown("Surest, and wrong", caption, _with_map(model, answers, pixels, row, number, method)))
+        groups.append(Shown("Surest, and wrong", caption, _with_map(model, answers, pixels, row, number, *how)))
         groups.append(_would_see(model, answers, pixels, row, number))
     return groups
 
@@ -80,13 +84,14 @@ def _surest_right(answers: Answers) -> tuple[int, int] | None:
 
 
 def _with_map(
-    model: Model, answers: Answers, pixels: Pixels, row: int, number: int, method: str | None
+    model: Model, answers: Answers, pixels: Pixels, row: int, number: int, method: str | None, layer: str | None
 ) -> dict[str, str]:
     panel = _panel(answers, pixels, row, number)
     pictures = {"image": picture(panel)}
     if method is None:
         return pictures
-    heat = explain(method, model, _batch(model, pixels, row), number).maps[0].float().cpu().numpy()
+    options: dict[str, Any] = {} if layer is None else {"layer": layer}
+    heat = explain(method, model, _batch(model, pixels, row), number, **options).maps[0].float().cpu().numpy()
     panel.maps["", method] = heat
     label = f"{method_label(method)} of {readable(answers.dataset.classes[number])}"
     return pictures | {label: heat_picture(panel, "", method)}

@@ -9,6 +9,7 @@ import typer
 from pellucid.cli.options import (
     DataOption,
     Device,
+    Layer,
     Limit,
     Model,
     Out,
@@ -29,6 +30,7 @@ def attack_explanation(
     out: Out,
     images: GivenImages = None,
     method: Annotated[str, typer.Option(help="The explanation to attack: {differentiable}.")] = "grad-cam",
+    layer: Layer = None,
     goal: Annotated[
         str,
         typer.Option(
@@ -104,5 +106,6 @@ def attack_explanation(
         limit=limit,
         file_options=key_values(data_option) if images else None,
         seed=seed,
+        layer=layer,
     )
     show_result(result, out)

@@ -15,6 +15,7 @@ from pellucid.cli.options import (
     DataName,
     DataOption,
     Device,
+    Layer,
     Limit,
     Model,
     Out,
@@ -60,6 +61,7 @@ def audit(
         typer.Option(help="Another model of the same classes, compared on the same images.", show_default=False),
     ] = None,
     method: Annotated[str, typer.Option(help="Separated by commas: {heatmaps}.")] = "grad-cam,saliency",
+    layer: Layer = None,
     region: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(
@@ -91,7 +93,7 @@ def audit(
     show_result(
         run(
             load(model, device, trust_code), open_part(data, root, data_option, split),
-            quick=quick, compare=other, out=out, use=use, methods=choices(method, HEATMAPS, "heat map"),
+            quick=quick, compare=other, out=out, use=use, methods=choices(method, HEATMAPS, "heat map"), layer=layer,
             regions=name_pairs(region, "--region"), limit=limit, seed=seed, batch_size=batch_size, cache=cache,
             allow_training_images=allow_training_images, class_map=class_map(mapping),
             command=" ".join(["pellucid", *sys.argv[1:]]), announce=lambda text: typer.echo(text, err=True),

@@ -15,6 +15,7 @@ from pellucid.explainers.grad_cam_plus_plus import grad_cam_plus_plus
 from pellucid.explainers.gradients import saliency_explanation
 from pellucid.explainers.guided_backprop import guided_backprop
 from pellucid.explainers.integrated_gradients import integrated_gradients
+from pellucid.explainers.layers import layer_named
 from pellucid.explainers.occlusion import occlusion
 from pellucid.explainers.rise import rise
 from pellucid.explainers.smoothgrad import smoothgrad
@@ -138,17 +139,20 @@ def layer_for(method: str, layer: str | None) -> str | None:
     return layer if "layer" in EXPLAINERS[method].options else None
 
 
-def check_layer(methods: Sequence[str], layer: str | None) -> None:
-    """Refuse a layer that none of some methods takes.
+def check_layer(classifier: Classifier, methods: Sequence[str], layer: str | None) -> None:
+    """Refuse a layer that none of some methods takes, or that the classifier does not have.
 
     Raises:
-        InputError: with those that take one.
+        InputError: with the methods that take one, or the nearest layers.
     """
-    if layer is not None and not any(layer_for(name, layer) for name in methods):
+    if layer is None:
+        return
+    if not any(layer_for(name, layer) for name in methods):
         raise InputError(
             f"a layer is named ({layer}), and none of {', '.join(methods)} takes one: "
             f"{', '.join(entry.name for entry in with_option('layer'))} do."
         )
+    layer_named(classifier, layer)
 
 
 def is_signed(name: str) -> bool:

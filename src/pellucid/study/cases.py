@@ -68,19 +68,32 @@ def make_panels(
     networks = {label: load_trained(first[label].folder, device) for label in evaluations}
     panels = []
     for task in data.tasks:
-        ruling = study.evaluation.methods[0]
+        methods = {
+            v: [m for m in study.evaluation.methods if (task.name, m) in xs[0].scores] for v, xs in evaluations.items()
+        }
+        ruling = next(iter(served_by_all(study, task, evaluations)), None)
+        if ruling is None:
+            continue
         scores = np.mean([v.scores[task.name, ruling].scores[SCORE] for vs in evaluations.values() for v in vs], axis=0)
         for kind, rows in choose(scores, task.pair_image.tolist(), study.evaluation.panels).items():
             rule = (
                 f"The {kind} {len(rows)} of {len(scores)} by the AUPRC of {ruling}, averaged over all variants "
                 "and seeds; each of another image. Maps are those of the first seed."
             )
-            panels += [_panel(study, task, row, rule, float(scores[row]), networks) for row in rows]
+            panels += [_panel(methods, task, row, rule, float(scores[row]), networks) for row in rows]
     return panels
 
 
+def served_by_all(
+    study: StudyConfig, task: LocalizationTask, evaluations: Mapping[str, Sequence[RunEvaluation]]
+) -> list[str]:
+    """The methods that every network of a study is explained by, in the study's order."""
+    every = [evaluation for seeds in evaluations.values() for evaluation in seeds]
+    return [m for m in study.evaluation.methods if all((task.name, m) in e.scores for e in every)]
+
+
 def _panel(
-    study: StudyConfig,
+    methods: Mapping[str, Sequence[str]],
     task: LocalizationTask,
     row: int,
     rule: str,
@@ -94,7 +107,7 @@ def _panel(
         batch = as_pixels(pixels[None], device_of(network))
         with torch.no_grad():
             chances[label] = float(probabilities(network(batch).cpu().numpy(), network.task)[0, output])
-        for method in study.evaluation.methods:
+        for method in methods[label]:
             maps[label, method] = explain(method, network, batch, output).maps[0].cpu().numpy()
     boxes = [Box(*map(float, b)) for b in task.true_box[(task.true_image == image) & (task.true_class == number)]]
     return Panel(

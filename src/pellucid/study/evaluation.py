@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pellucid.attacks.under_attack import logits_under_attack
 from pellucid.evaluation.metrics.explanations import (
+    ExplanationScores,
     LocalizationTask,
-    arrays_of,
+    kept_scores,
     score_explanations,
-    scores_of,
 )
 from pellucid.evaluation.training_images import ImageCheck
 from pellucid.models.inference import check_answers, predict, probabilities
 from pellucid.models.weights import load_trained, read_model_card
 from pellucid.study.areas import measure_radii
 from pellucid.study.evaluation_data import RunEvaluation
+from pellucid.types import InputError
 from pellucid.utils.progress import progress_bar
 from pellucid.utils.results_store import ResultsStore, keyed
 
@@ -77,7 +78,8 @@ def evaluate_run(study: StudyConfig, run: PlannedRun, data: EvaluationData, fold
                 ),
             )
             advance(1)
-        scores = {}
+        scores: dict[tuple[str, str], ExplanationScores] = {}
+        refused: dict[tuple[str, str], str] = {}
         for task, target in zip(data.tasks, settings.targets, strict=True):
             predicted = _gate(classifier, task, thresholds)
             for method in settings.methods:
@@ -89,8 +91,8 @@ def evaluate_run(study: StudyConfig, run: PlannedRun, data: EvaluationData, fold
                     method: str = method,
                     boxes: bool = boxes,
                     predicted: Callable[[], npt.NDArray[np.bool_]] = predicted,
-                ) -> dict[str, npt.NDArray[Any]]:
-                    scores = score_explanations(
+                ) -> ExplanationScores:
+                    return score_explanations(
                         classifier(),
                         task,
                         method,
@@ -98,10 +100,13 @@ def evaluate_run(study: StudyConfig, run: PlannedRun, data: EvaluationData, fold
                         predicted=predicted() if boxes else None,
                         batch_size=settings.batch_size,
                     )
-                    return arrays_of(scores)
 
                 name = kept(f"{task.name} {method}", task.dataset, *key_parts)
-                scores[task.name, method] = scores_of(store.measured(name, score))
+                result = kept_scores(store, name, score)
+                if isinstance(result, InputError):
+                    refused[task.name, method] = str(result)
+                else:
+                    scores[task.name, method] = result
                 advance(1)
     radii: dict[str, Radii] = {}
     alarms: dict[str, str] = {}
@@ -109,7 +114,7 @@ def evaluate_run(study: StudyConfig, run: PlannedRun, data: EvaluationData, fold
         areas = settings.ara.model_copy(update={"matched": ()})  # what is drawn is not what is measured
         place = folder / kept("ara", data.measured, data.whole.fingerprint, card.get("best_constant"), areas)
         radii, alarms = measure_radii(study, data, classifier(), card, place)
-    return RunEvaluation(logits, attacked, thresholds, scores, radii, alarms, seen_images)
+    return RunEvaluation(logits, attacked, thresholds, scores, refused, radii, alarms, seen_images)
 
 
 def seen_before(run: PlannedRun, dataset: Dataset, pixels: Pixels) -> SeenImages:

@@ -68,6 +68,7 @@ class RunEvaluation:
         attacked: logits by size of the attack, `0` first.
         thresholds: a class's decision threshold, as a probability.
         scores: by task and method.
+        refused: by task and method, why the network is not explained by it.
         radii: of the smallest perturbations, by kind of area.
         alarms: where they are not to be trusted, in words, by kind.
         training_images: which of the test images, and of each task's, it was trained or selected on.
@@ -77,6 +78,7 @@ class RunEvaluation:
     attacked: dict[str, npt.NDArray[np.float32]]
     thresholds: list[float]
     scores: dict[tuple[str, str], ExplanationScores]
+    refused: dict[tuple[str, str], str]
     radii: dict[str, Radii]
     alarms: dict[str, str]
     training_images: dict[str, SeenImages]

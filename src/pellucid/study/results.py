@@ -10,8 +10,10 @@ from pellucid.evaluation.metrics.comparison import (
     Row,
     classification_rows,
     localization_rows,
+    refused_rows,
     robustness_rows,
     trivial_rows,
+    unmeasured_rows,
     wang_rows,
 )
 from pellucid.evaluation.metrics.statistics import Bootstrap
@@ -139,9 +141,16 @@ def gather_rows(
     for task in data.tasks:
         over_task = Bootstrap(task.dataset.patients, resamples)
         for method in study.evaluation.methods:
-            scores = {v: [x.scores[task.name, method] for x in xs] for v, xs in evaluations.items()}
-            rows += localization_rows(scores, task, method, over_task, reference)
-            rows += wang_rows(scores, task, method, over_task, reference)
+            key = (task.name, method)
+            refused = {v: x.refused[key] for v, xs in evaluations.items() for x in xs if key in x.refused}
+            scores = {v: [x.scores[key] for x in xs] for v, xs in evaluations.items() if v not in refused}
+            places = refused_rows(task, method, "")
+            if scores:
+                places = localization_rows(scores, task, method, over_task, reference)
+                places += wang_rows(scores, task, method, over_task, reference)
+                rows += places
+            for variant, why in refused.items():
+                rows += unmeasured_rows(places, variant, why)
         rows += trivial_rows(task, over_task)
     return rows
 

@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from pellucid.evaluation.trust.findings import TrustSettings
-from pellucid.evaluation.trust.run import check_methods, judge_all
+from pellucid.evaluation.trust.run import judge_all
 from pellucid.evaluation.trust.samples import gather_trust_samples
 from pellucid.models.weights import load_trained, read_model_card
 from pellucid.utils.results_store import ResultsStore
@@ -31,7 +31,8 @@ def judge_trust(
 ) -> list[dict[str, Any]]:
     """One table per variant, as results.json and the report take them; none where no methods are asked for.
 
-    Agreement is measured with the other seeds of the same variant and the first seeds of the other variants.
+    Agreement is measured with the other seeds of the same variant and the first seeds of the other variants. A method
+    that cannot explain a network has the reason in the place of its figures.
 
     Args:
         study: the methods, and how much is spent.
@@ -40,9 +41,6 @@ def judge_trust(
         out: the study's folder.
         device: where to compute.
         cache: folder for decoded images.
-
-    Raises:
-        InputError: a method that a network cannot serve.
     """
     config = study.evaluation.trust
     if not config.methods:
@@ -63,7 +61,6 @@ def judge_trust(
         others = {f"{r.label}, seed {r.seed}": load_trained(r.folder, device) for r in compared}
         finding = study.data.options.get("shortcut")
         samples = gather_trust_samples(network, data.test, finding=finding, limit=config.limit, cache=cache)
-        check_methods(network, samples, config.methods)
         record = {
             "weights": card["weights_sha256"],
             "beside": [read_model_card(r.folder)["weights_sha256"] for r in compared],

@@ -159,6 +159,7 @@ def attack_explanation(
     limit: int | None = None,
     file_options: Mapping[str, Any] | None = None,
     seed: int = 0,
+    layer: str | None = None,
 ) -> ExplanationAttackResult:
     """Attack explanations; an attack that does not meet its constraint is a failure, and is reported as one.
 
@@ -182,13 +183,19 @@ def attack_explanation(
         limit: at most so many images, of a dataset drawn with `seed`.
         file_options: how image files are read, as ``{"window": 1}``; as those that the model was trained on by default.
         seed: of that choice and of the attack.
+        layer: that the explanation is at, where the method has this option, by its name in the model's
+            `named_modules()`.
 
     Raises:
-        InputError: a method without a differentiable form, or that the model cannot serve; an unknown class; images
+        InputError: a method without a differentiable form, or that the model cannot serve; a layer that the method
+            does not take or the model does not have; an unknown class; images
             that do not fit; results of something else in `out`.
     """
     sizes = BUDGETS if budgets is None else tuple(budgets)
-    attack = Attack(method, goal, sizes, target_map, steps, tolerance, keep, seed=seed, options=dict(options or {}))
+    all_options = dict(options or {})
+    if layer is not None and all_options.setdefault("layer", layer) != layer:
+        raise InputError(f"two layers are named, {layer!r} and {all_options['layer']!r} among the options: name one.")
+    attack = Attack(method, goal, sizes, target_map, steps, tolerance, keep, seed=seed, options=all_options)
     check_method(method, model, attack.options)
     target = None if class_name is None else _number(class_name, model.classes)
     inputs = input_images(model, images, limit=limit, seed=seed, file_options=file_options)

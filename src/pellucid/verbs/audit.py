@@ -26,6 +26,7 @@ from pellucid.audit.settings import QUICK, AuditSettings
 from pellucid.audit.verdict import conclude
 from pellucid.evaluation.metrics.operating_points import Use
 from pellucid.explainers import HEATMAPS
+from pellucid.explainers.registry import check_layer
 from pellucid.models.inference import check_answers
 from pellucid.report.pages.audit import MAIN, write_audit
 from pellucid.report.tables.long_form import write_tables
@@ -143,6 +144,7 @@ def audit(
     use: Use | None = None,
     attacks: Sequence[Epsilon | str] | None = None,
     methods: Sequence[str] | None = None,
+    layer: str | None = None,
     regions: Mapping[str, Sequence[str]] | None = None,
     settings: AuditSettings | None = None,
     limit: int | None = None,
@@ -170,6 +172,7 @@ def audit(
             ``Use({"Mass": 0.05}, false_negative=10)``; by default as in the data, and 1 each.
         attacks: sizes of PGD, as ``"linf=1/255"``, ascending.
         methods: of explanation, by name.
+        layer: that the methods with this option explain at, by its name in the model's `named_modules()`.
         regions: the marked labels that a class's explanation should fall on, where they are not called as the class.
         settings: how much is spent on each part; `quick` chooses another set.
         limit: classify at most so many images, chosen with `seed`.
@@ -183,11 +186,13 @@ def audit(
         announce: is told which part begins.
 
     Raises:
-        InputError: data of other classes, or that the model was trained on; an unknown method or class; a prevalence or
-            cost that is none; results of something else in `out`.
+        InputError: data of other classes, or that the model was trained on; an unknown method or class; a layer that
+            the model does not have, or that none of the methods takes; a prevalence or cost that is none; results of
+            something else in `out`.
     """
     started = time.monotonic()
     plan = _plan(settings or (QUICK if quick else AuditSettings()), attacks, methods, limit, seed)
+    check_layer(model, plan.methods, layer)
     use = use or Use()
     use.check_classes(model.classes)
     session = open_session(
@@ -210,7 +215,7 @@ def audit(
         parts = Parts(
             announce or (lambda _: None), seconds_planned(model, pixels, session.whole, plan, compare is not None)
         )
-        work = Measuring(session, plan, store, label, batch_size, common)
+        work = Measuring(session, plan, store, label, batch_size, common, layer)
         answers = Answers(label, work.logits(session.dataset, pixels), session.dataset, session.thresholds)
         figures = parts.attempt(
             "classification", "Does it classify?", lambda: classify(answers, use, draws_for(session.dataset, seed))
@@ -227,7 +232,9 @@ def audit(
         judged = parts.attempt("trust", "Can its explanations be believed?", partial(work.judged, served, refused))
         located = parts.attempt("localization", "Do they fall where people marked?", partial(work.located, served))
         shown_method = served[0] if served else None
-        pictures = parts.attempt("pictures", "Pictures", lambda: three_pictures(model, answers, pixels, shown_method))
+        pictures = parts.attempt(
+            "pictures", "Pictures", lambda: three_pictures(model, answers, pixels, shown_method, layer)
+        )
     wrong = surest_and_wrong(answers, pixels)
     rows = [*figures.rows, *(attacked or []), *(areas[0] if areas else []), *(located[0] if located else [])]
     spent = {"prevalence": dict(use.prevalence), "FN": use.false_negative, "FP": use.false_positive}
@@ -242,6 +249,7 @@ def audit(
         "about": session.about() | {
             "n": len(session.dataset), "whole": len(session.whole), "limit": plan.limit, "few": plan.few, "seed": seed,
             "weights_sha256": session.weights_sha256, "training_images": session.seen(), "quick": quick,
+            "layer": layer,
         },
         "facts": what_it_is(model, session.whole, session.dataset, session.weights_sha256),
         "unknown": what_is_not_known(model, session.whole, session.seen()),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from pellucid.evaluation.metrics.comparison import localization_rows, refused_rows, trivial_rows, wang_rows
-from pellucid.evaluation.metrics.explanations import arrays_of, localization_task, score_explanations, scores_of
+from pellucid.evaluation.metrics.explanations import kept_scores, localization_task, score_explanations
 from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate
 from pellucid.explainers import HEATMAPS
 from pellucid.explainers.registry import check_layer, layer_for
@@ -25,8 +26,6 @@ from pellucid.verbs.session import open_session
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    import numpy.typing as npt
 
     from pellucid.data.dataset import Dataset
     from pellucid.evaluation.metrics.comparison import Row
@@ -133,7 +132,7 @@ def localize(
             and a class_map at once; data without regions of the model's classes, or that the model was trained on.
     """
     names = check_known([methods] if isinstance(methods, str) else methods, HEATMAPS, "heat map")
-    check_layer(names, layer)
+    check_layer(model, names, layer)
     session = open_session(
         model, data, limit=limit, seed=seed, cache=cache, allow_training_images=allow_training_images, match=False
     )
@@ -160,22 +159,14 @@ def localize(
         for name in names:
             at = layer_for(name, layer)
 
-            def score(name: str = name, at: str | None = at) -> dict[str, npt.NDArray[Any]]:
-                try:
-                    scores = score_explanations(
-                        model, task, name, boxes=boxes, predicted=predicted, batch_size=batch_size, layer=at
-                    )
-                except InputError as error:
-                    refused[name] = error
-                    raise
-                return arrays_of(scores)
-
-            try:
-                scores = scores_of(store.measured(keyed(name, *key, boxes, *([at] if at else [])), score))
-            except InputError as error:
-                if name not in refused:  # of the store
-                    raise
-                rows += refused_rows(task, name, str(error))
+            score = partial(
+                score_explanations, model, task, name,
+                boxes=boxes, predicted=predicted, batch_size=batch_size, layer=at,
+            )  # fmt: skip
+            scores = kept_scores(store, keyed(name, *key, boxes, *([at] if at else [])), score)
+            if isinstance(scores, InputError):
+                refused[name] = scores
+                rows += refused_rows(task, name, str(scores))
             else:
                 rows += localization_rows({"": [scores]}, task, name, bootstrap)
                 rows += wang_rows({"": [scores]}, task, name, bootstrap)

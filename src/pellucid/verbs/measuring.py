@@ -14,6 +14,7 @@ from pellucid.audit.results import area_rows
 from pellucid.evaluation.metrics.comparison import Row, robustness_rows
 from pellucid.evaluation.metrics.statistics import Bootstrap
 from pellucid.explainers import explain
+from pellucid.explainers.registry import layer_for
 from pellucid.models.inference import as_pixels, check_answers, predict
 from pellucid.types import InputError, device_of
 from pellucid.utils.progress import progress_context
@@ -47,6 +48,7 @@ class Measuring:
     label: str
     batch_size: int
     common: dict[str, Any]
+    layer: str | None = None
 
     def logits(self, dataset: Dataset, pixels: Pixels, size: Epsilon | None = None) -> npt.NDArray[np.float32]:
         """Of unchanged or attacked images, kept as soon as they are there."""
@@ -129,21 +131,32 @@ class Measuring:
         batch = as_pixels(pixels[:1], device_of(self.session.model))
         for name in self.plan.methods:
             try:
-                explain(name, self.session.model, batch, 0)
+                at = layer_for(name, self.layer)
+                options: dict[str, Any] = {} if at is None else {"layer": at}
+                explain(name, self.session.model, batch, 0, **options)
                 served.append(name)
             except (InputError, RuntimeError) as error:
                 refused[name] = str(error).split("\n")[0]
         return served, refused
+
+    def _layer(self, served: Sequence[str]) -> str | None:
+        """The layer that was asked for, where one of the methods that the model serves explains at one."""
+        return self.layer if any(layer_for(name, self.layer) for name in served) else None
 
     def judged(self, served: Sequence[str], refused: Mapping[str, str]) -> dict[str, Any]:
         """The table of trust."""
         if not served:
             raise InputError("; ".join(f"{name}: {why}" for name, why in refused.items()))
         plan, session = self.plan, self.session
-        place = self.store.folder / keyed("trust", session.whole.fingerprint, plan.few, plan.trust, plan.seed)
+        layer = self._layer(served)
+        key = (session.whole.fingerprint, plan.few, plan.trust, plan.seed, layer)
+        place = self.store.folder / keyed("trust", *key)
         settings = replace(plan.trust, seed=plan.seed)
         common = {k: v for k, v in self.common.items() if k != "seed"}
-        result = trust(session.model, session.whole, served, out=place, limit=plan.few, settings=settings, **common)
+        result = trust(
+            session.model, session.whole, served,
+            out=place, limit=plan.few, settings=settings, layer=layer, **common,
+        )  # fmt: skip
         return result.to_json()
 
     def located(self, served: Sequence[str]) -> tuple[list[Row], list[dict[str, Any]]]:
@@ -157,7 +170,7 @@ class Measuring:
         place = self.store.folder / "localization"
         result = localize(
             session.model, whole, served,
-            boxes=False, out=place, limit=self.plan.few, **self.common,
+            boxes=False, out=place, limit=self.plan.few, layer=self._layer(served), **self.common,
         )  # fmt: skip
         rows = [r if r.method.startswith("trivial") else replace(r, variant=self.label) for r in result.measured]
         target = {"name": rows[0].target, "title": f"the marked regions of {whole.card.name}", "regions": {},

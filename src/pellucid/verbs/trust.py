@@ -153,7 +153,7 @@ def trust(
     for name in names:
         if name not in HEATMAPS:
             raise InputError(f"unknown heat map {name!r}. {nearest(name, HEATMAPS)}")
-    check_layer(names, layer)
+    check_layer(model, names, layer)
     others = _named(model, compare_with)
     session = open_session(
         model,

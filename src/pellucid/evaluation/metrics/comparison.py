@@ -221,6 +221,13 @@ def refused_rows(task: LocalizationTask, method: str, reason: str) -> list[Row]:
     ]
 
 
+def unmeasured_rows(rows: Sequence[Row], variant: str, reason: str) -> list[Row]:
+    """The rows of another variant once more, undefined, for one that could not be measured, and why."""
+    nothing: dict[str, Any] = dict.fromkeys(("value", "low", "high", "seed_spread"), math.nan)
+    nothing |= {"n": 0, "seeds": (), "difference": None, "reason": reason, "variant": variant}
+    return [replace(row, **nothing) for row in rows if row.variant == rows[0].variant]
+
+
 def trivial_rows(task: LocalizationTask, bootstrap: Bootstrap) -> list[Row]:
     """The same scores for maps that know nothing of the image: what the figures are worth.
 

@@ -23,7 +23,7 @@ from pellucid.utils.progress import advance
 from pellucid.utils.resources import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from pellucid.data.dataset import Dataset
     from pellucid.types import InputSpec, Pixels
+    from pellucid.utils.results_store import ResultsStore
 
 
 @dataclass(frozen=True)
@@ -266,6 +267,36 @@ def score_explanations(
         return ExplanationScores(scores)
     gate = None if predicted is None else predicted[map_image, map_class]
     return ExplanationScores(scores, PredictedBoxes.concatenate(box_parts), map_image, map_class, gate)
+
+
+def kept_scores(
+    store: ResultsStore, name: str, score: Callable[[], ExplanationScores]
+) -> ExplanationScores | InputError:
+    """Scores that are kept under a name, made and kept where there are none; why, where the classifier is refused.
+
+    Args:
+        store: where they are kept.
+        name: of the scores there.
+        score: makes them; an `InputError` that it raises is returned, and nothing is kept.
+
+    Raises:
+        InputError: of the store.
+    """
+    refusals: list[InputError] = []
+
+    def compute() -> dict[str, npt.NDArray[Any]]:
+        try:
+            return arrays_of(score())
+        except InputError as error:
+            refusals.append(error)
+            raise
+
+    try:
+        return scores_of(store.measured(name, compute))
+    except InputError:
+        if not refusals:
+            raise
+        return refusals[0]
 
 
 def save_scores(path: Path, result: ExplanationScores) -> None:
