@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import multiprocessing
 import os
@@ -17,15 +18,21 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 import pellucid as pl
 from helpers.trust import small
 from pellucid.attacks import Epsilon
+from pellucid.audit.parts import Parts
 from pellucid.audit.settings import AuditSettings
-from pellucid.audit.verdict import PLACE
+from pellucid.audit.verdict import PLACE, conclude
+from pellucid.data.cache.pixels import materialize
+from pellucid.data.checks.image_hashes import content_hashes
 from pellucid.data.regions import Regions
 from pellucid.evaluation.trust.findings import TrustSettings
 from pellucid.models import wrap
 from pellucid.models.inference import predict
+from pellucid.models.training_record import ImageHashes, TrainingRecord
 from pellucid.models.weights import save_model
 from pellucid.report.pages.audit import write_audit
 from pellucid.types import InputError, InputSpec
+from pellucid.utils.digests import damaged
+from pellucid.utils.resources import whole_file
 
 TINY = AuditSettings(
     few=6,
@@ -87,9 +94,6 @@ def whole(several):
 
 
 def test_its_figures_are_scikit_learns(audited, sides):
-    from pellucid.data.cache.pixels import materialize
-    from pellucid.types import InputSpec
-
     logits = predict(seer(), materialize(sides, InputSpec.square(1, 16)))
     truth, said = sides.targets, logits.argmax(1)
     chances = torch.from_numpy(logits).double().softmax(1).numpy()
@@ -242,7 +246,6 @@ def test_against_another_model_of_the_same_images(sides):
     )  # fmt: skip
     from pellucid.audit.classification import Answers, draws_for
     from pellucid.audit.comparison import compare_answers
-    from pellucid.data.cache.pixels import materialize
 
     result = pl.audit(blind, sides, settings=TINY, compare=seer(), methods=["saliency"], label="blind")
     rival = result.results["comparison"]
@@ -257,6 +260,109 @@ def test_against_another_model_of_the_same_images(sides):
     alike = compare_answers(same, Answers("n", logits, sides, []), draws_for(sides))
     assert {r["p_corrected"] for r in alike["rows"] if r["test"]} == {1.0}
     assert all(r["difference"]["value"] == 0 for r in alike["rows"])
+
+
+def recorded(model, data, folder):
+    """The model in a folder whose record says that it was trained on these images, which their pixels alone tell."""
+    pixels = materialize(data, model.input_spec)
+    part = {"images": len(data), "fingerprint": data.fingerprint}
+    stage = {"dataset": data.card.name, "options": {}, "pixels": {"bits": 8}, "train": part, "validation": part}
+    trained = ImageHashes(content_hashes(pixels), np.zeros((len(data), 16), dtype=np.uint8))
+    return pl.load(save_model(model, folder, record=TrainingRecord((stage,), trained)))
+
+
+def test_what_the_other_was_trained_on_is_said_and_it_is_not_called_better(several, tmp_path):
+    model, data = several
+    other = recorded(model, data, tmp_path / "other")
+    common = {"settings": TINY, "methods": ["saliency"], "allow_training_images": True}
+    result = pl.audit(model, data, compare=other, **common)
+    rival = result.results["comparison"]
+    assert rival["training_images"]["trained_on"] == rival["training_images"]["images"] == 12
+    assert result.results["about"]["training_images"]["trained_on"] is None
+    note = f"12 of the 12 images are images that {tmp_path / 'other'} was trained on"
+    assert any(note in text for text in rival["notes"])
+    assert any(note in text for text in result.warnings)
+    results = json.loads(json.dumps(result.results))
+    accuracy = next(r for r in results["comparison"]["rows"] if r["metric"] == "accuracy")
+    accuracy |= {"value": 0.5, "p_corrected": 0.001, "difference": {"value": -0.3, "low": -0.4, "high": -0.2}}
+    accuracy["other"]["value"] = 0.8
+    (statement,) = [s for s in conclude(results).statements if s.part == "comparison"]
+    assert statement.kind == "unclear"
+    assert "But other was trained on 12 of these images, which flatters it." in statement.text
+    results["comparison"]["training_images"]["trained_on"] = 0
+    (statement,) = [s for s in conclude(results).statements if s.part == "comparison"]
+    assert statement.kind == "fails"
+
+
+def test_a_refused_audit_leaves_nothing_that_would_refuse_the_next(several, tmp_path):
+    model, data = several
+    seen = recorded(model, data, tmp_path / "seen")
+    out = tmp_path / "audit"
+    with pytest.raises(InputError, match="was trained on 12 of the 12 images"):
+        pl.audit(seen, data, settings=TINY, out=out)
+    assert not out.exists()
+
+
+def test_the_verdict_is_on_the_smallest_change_and_calls_only_small_ones_unseen(audited):
+    rows = [r for r in audited.results["rows"] if r["section"] != "robustness" or r["at"] == "0"]
+    (attacked,) = [r for r in audited.results["rows"] if r["at"] == str(TINY.attacks[0]) and r["metric"] == "accuracy"]
+
+    def said(*sizes):
+        more = [attacked | {"at": str(Epsilon.parse(size)), "value": v, "low": v, "high": v} for size, v in sizes]
+        results = audited.results | {"rows": rows + more}
+        return [s for s in conclude(results).statements if s.part == "attack"]
+
+    (one,) = said(("linf=8/255", 0.1), ("linf=1/255", 0.99))
+    assert (one.kind, "1 of 255 grey levels" in one.text, "people do not see" in one.text) == ("holds", True, True)
+    (one,) = said(("linf=32/255", 0.1), ("linf=16/255", 0.2))
+    assert one.kind == "fails"
+    assert one.short == "is turned by changes of at most 16 of 255 grey levels in any pixel"
+    assert "people do not see" not in one.text
+    two = said(("linf=2/255", 0.99), ("l2=0.5", 0.1))
+    assert [(s.kind, "see" in s.text) for s in two] == [("holds", True), ("fails", False)]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        damaged("kept/a.npz", "cut off"),
+        NotImplementedError(),
+        RecursionError("too deep"),
+        "the disk is full",
+        KeyError("x"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_property_of_the_model_ends_the_audit(error, tmp_path):
+    def measure():
+        if error != "the disk is full":
+            raise error
+        with whole_file(tmp_path / "kept.npz") as path:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    parts = Parts(lambda _: None, {"one": 1.0})
+    with pytest.raises((InputError, RuntimeError, KeyError)):
+        parts.attempt("one", "One", measure)
+    assert parts.records == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InputError("it has no boxes"),
+        RuntimeError("no gradient"),
+        MemoryError(),
+        NotImplementedError("Could not run 'aten::x'"),
+    ],
+    ids=repr,
+)
+def test_what_a_model_cannot_do_is_said_of_the_part(error):
+    def measure():
+        raise error
+
+    parts = Parts(lambda _: None, {"one": 1.0})
+    assert parts.attempt("one", "One", measure) is None
+    assert parts.records[0]["reason"] == (str(error) or "MemoryError")
 
 
 def test_bad_input_is_refused_before_any_work(sides):

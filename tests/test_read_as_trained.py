@@ -62,7 +62,7 @@ def test_an_option_that_contradicts_the_training_is_refused(command, model, deep
 @pytest.mark.parametrize(
     "command",
     [
-        ["evaluate"], ["localize"], ["ara"], ["certify", "--sigma", "0.1"], ["trust"], ["explain"],
+        ["evaluate"], ["audit"], ["localize"], ["ara"], ["certify", "--sigma", "0.1"], ["trust"], ["explain"],
         ["attack-explanation"], ["annotate", "serve", "--no-open", "--split", "test"],
     ],
 )  # fmt: skip

@@ -42,7 +42,8 @@ def judge(pellucid, command, model, root, out, *more):
 
 
 def counted(path):
-    return json.loads(path.read_text())["training_images"]
+    results = json.loads(path.read_text())
+    return results.get("about", results)["training_images"]
 
 
 @pytest.mark.parametrize("command", list(QUICK))

@@ -18,6 +18,7 @@ NETWORK = [
 CPU = ["--device", "cpu"]
 QUICK = {
     "evaluate": [],
+    "audit": ["--quick", "--method", "saliency"],
     "ara": ["--kind", "attack", "--protocol", "fmn"],
     "certify": ["--sigma", "0.25", "--samples", "16", "--selection-samples", "4", "--no-attack"],
     "trust": ["--method", "saliency", "--limit", "80", "--samples", "1", "--attacked", "0"],

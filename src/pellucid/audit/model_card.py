@@ -151,7 +151,7 @@ class _Known:
         text = (
             f"{record['trained_on']:,} of {record['images']:,} images are among those that it was trained on, compared "
         )
-        return f"{text}by their pixels.", ""
+        return " ".join([f"{text}by their pixels.", *(f"But it {phrase}." for phrase in record["unknown"])]), ""
 
     def size(self) -> Answer:
         return f"{self.results['about']['n']:,} images; no number was planned beforehand.", ""

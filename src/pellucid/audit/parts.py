@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pellucid.types import InputError
+from pellucid.utils.digests import DamageError
+from pellucid.utils.system_errors import of_the_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +33,8 @@ class Parts:
     def attempt(self, name: str, title: str, measure: Callable[[], T]) -> T | None:
         """What a part measures; None where it cannot, and then its record says why.
 
-        What a user can mend and what torch cannot compute are reasons; a full disk, or a mistake of ours, is an error.
+        What a user can mend and what torch cannot compute are reasons; a full disk, damaged results, or a mistake of
+        ours is an error.
         """
         number, total, seconds_to_come = (
             len(self.records) + 1,
@@ -43,6 +46,8 @@ class Parts:
         try:
             result = measure()
         except (InputError, RuntimeError, MemoryError) as error:
+            if not is_reason(error):
+                raise
             reason = str(error).strip().split("\n")[0] or type(error).__name__
             self.announce(f"not measured: {reason}")
         seconds = time.monotonic() - started
@@ -55,6 +60,22 @@ class Parts:
         """How many times as long as estimated the parts took, once there are two of them."""
         planned, took = (sum(part[key] for part in self.records) for key in ("planned", "seconds"))
         return took / planned if planned > 0 and self.records[1:] else 1.0
+
+
+def is_reason(error: BaseException) -> bool:
+    """Whether an error says that something cannot be measured of this model: else the whole audit ends with it.
+
+    Example:
+        >>> is_reason(InputError("it has no boxes")), is_reason(NotImplementedError("explain"))
+        (True, False)
+        >>> is_reason(NotImplementedError("Could not run 'quantized::linear' with arguments from the 'CUDA' backend"))
+        True
+    """
+    if isinstance(error, NotImplementedError):  # torch's own, of an operator that a device or a data type lacks
+        return "::" in str(error)
+    if isinstance(error, DamageError | RecursionError) or of_the_disk(error):
+        return False
+    return isinstance(error, InputError | RuntimeError | MemoryError)
 
 
 def _duration(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pellucid.audit.classification import OWN
@@ -25,6 +25,8 @@ FEW = 6
 PLACE = "place_gain"
 LEVEL = 0.05
 """Of tests, after correction."""
+UNSEEN = 2 / 255
+"""Of any pixel: a change up to which people see nothing on a screen of 256 grey levels; a convention of this report."""
 SMALL = 200
 """Images below which the report says that they are few."""
 
@@ -202,9 +204,16 @@ def _against(results: Mapping[str, Any]) -> list[Statement]:
         f"Its accuracy less that of {rival['label']} on the same images is {_shown(difference)} (McNemar, corrected "
         f"for {rival['tests']} {'test' if rival['tests'] == 1 else 'tests'}: p = {p:.3g})."
     )
+    better = row["value"] > row["other"]["value"]
+    favoured, record = (
+        ("it", results["about"]["training_images"]) if better else (rival["label"], rival["training_images"])
+    )
+    if record["trained_on"]:
+        text += f" But {favoured} was trained on {record['trained_on']:,} of these images, which flatters it."
+        return [Statement("unclear", "comparison", "", text, "Compare on images that neither was trained on.")]
     if p >= LEVEL or difference["low"] <= 0 <= difference["high"]:  # the test takes images as independent
         return [Statement("unclear", "comparison", "", f"{text} No difference is shown.", "Compare on more images.")]
-    if row["value"] > row["other"]["value"]:
+    if better:
         return [Statement("holds", "comparison", f"is right more often than {rival['label']}", text)]
     advice = f"Use {rival['label']}, unless something else here speaks against it."
     return [Statement("fails", "comparison", f"is right less often than {rival['label']}", text, advice)]
@@ -214,32 +223,46 @@ def _attacked(index: ResultsIndex) -> list[Statement]:
     several = index.class_noun == "finding"
     name, base = ("auroc", 0.5) if several else ("accuracy", index.results["classification"]["baseline"])
     sizes = [at for at in index.values("at", "robustness", metric=name) if at != "0"]
-    rows = {at: index.row("robustness", name, index.variants[0], at=at) for at in ("0", *sizes)}
-    clean = rows["0"]
-    weakest = rows[sizes[0]] if sizes else None
-    if clean is None or weakest is None or not _whole(weakest) or not _whole(clean):
+    clean = index.row("robustness", name, index.variants[0], at="0")
+    if clean is None or not _whole(clean):
         return []
-    text = (
-        f"A change of at most {_size(sizes[0])}, which people do not see, brings its "
-        f"{'mean AUROC' if several else 'accuracy'} from {number(clean['value'], 2)} to {_shown(weakest)}."
-    )
+    statements = []
+    for norm in dict.fromkeys(strength_of(at)[0] for at in sizes):  # sizes of two norms cannot be put in an order
+        smallest = min((at for at in sizes if strength_of(at)[0] == norm), key=lambda at: strength_of(at)[1])
+        row = index.row("robustness", name, index.variants[0], at=smallest)
+        if row is not None and _whole(row):
+            statements.append(_withstands(smallest, row, clean, base, "mean AUROC" if several else "accuracy"))
     area = index.row("ara", "ara_attack", index.variants[0])
-    if area is not None and defined(area["value"]):
-        text += f" Its Accuracy-Robustness Area is {_shown(area, 4)} (root mean square per pixel)."
+    if statements and area is not None and defined(area["value"]):
+        text = f" Its Accuracy-Robustness Area is {_shown(area, 4)} (root mean square per pixel)."
+        statements[0] = replace(statements[0], text=statements[0].text + text)
+    return statements
+
+
+def _withstands(
+    size: str, attacked: Mapping[str, Any], clean: Mapping[str, Any], base: float, measure: str
+) -> Statement:
+    """What is left under the smallest attack of a norm, of what the model has above a constant answer."""
+    norm, length = strength_of(size)
+    unseen = norm == "L∞" and length <= UNSEEN * 1.001  # a row's size has six digits
+    text = (
+        f"A change of at most {_size(size)}{', which people do not see,' if unseen else ''} brings its {measure} from "
+        f"{number(clean['value'], 2)} to {_shown(attacked)}."
+    )
     if clean["low"] <= base:
         text += " It has nothing to lose: it is not shown to be better than a constant answer."
-        return [Statement("unclear", "attack", "", text)]
+        return Statement("unclear", "attack", "", text)
     bar = base + HALF * (clean["value"] - base)
-    if weakest["high"] < bar:
+    changes = "changes that nobody sees" if unseen else f"changes of at most {_size(size)}"
+    if attacked["high"] < bar:
         advice = (
             "Do not use it where anybody gains from a changed image, and trust no single pixel's part in a decision; "
             "train it with adversarial images, as docs/training.md says, and audit it again."
         )
-        short = "is turned by changes that nobody sees"
-        return [Statement("fails", "attack", short, text, advice)]
-    if weakest["low"] >= bar:
-        return [Statement("holds", "attack", "keeps most of what it can under changes that nobody sees", text)]
-    return [Statement("unclear", "attack", "", text, "Attack more images.")]
+        return Statement("fails", "attack", f"is turned by {changes}", text, advice)
+    if attacked["low"] >= bar:
+        return Statement("holds", "attack", f"keeps most of what it can under {changes}", text)
+    return Statement("unclear", "attack", "", text, "Attack more images.")
 
 
 def _explained(results: Mapping[str, Any]) -> list[Statement]:
@@ -298,6 +321,11 @@ def _seen(results: Mapping[str, Any]) -> list[Statement]:
     if record["trained_on"]:
         text = f"{record['trained_on']:,} of the {record['images']:,} images are ones that it was trained on."
         return [Statement("fails", "data", "was judged on images that it learnt from", text, "Audit other images.")]
+    if record["unknown"]:
+        text = (
+            f"Whether it was trained on some of the images is not known in full: it {'; it '.join(record['unknown'])}."
+        )
+        return [Statement("unclear", "data", "", text, "Audit images that are newer than the model.")]
     return []
 
 

@@ -27,6 +27,7 @@ _ADVICE = {
     errno.ENODEV: "the device is gone. See whether it is still there and mounted",
     errno.ENXIO: "the device is gone. See whether it is still there and mounted",
 }
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 _NO_MEMORY = "there is not enough memory. Close other programs, or take smaller batches, images or fewer jobs."
 _NO_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -56,6 +57,20 @@ def in_words(error: BaseException) -> str | None:
     if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY_WORDS):
         return _NO_MEMORY
     return None
+
+
+def of_the_disk(error: BaseException | None) -> bool:
+    """Whether a disk that is full, cannot be written or fails is behind an error, whatever else was said of it since.
+
+    Example:
+        >>> of_the_disk(OSError(errno.ENOSPC, "No space left on device")), of_the_disk(FileNotFoundError(2, "gone"))
+        (True, False)
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            return True
+        error = error.__cause__
+    return False
 
 
 def why(error: OSError) -> str | None:

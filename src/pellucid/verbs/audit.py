@@ -116,7 +116,9 @@ class Audit(Result):
     @property
     def warnings(self) -> list[str]:
         """What a reader must know: of classes that one side lacks, of images seen before, of parts not measured."""
-        return [*self.notes, *(f"{p['title']}: {p['reason']}" for p in self.results["parts"] if p["reason"])]
+        other = (self.results["comparison"] or {}).get("notes", [])
+        notes = dict.fromkeys([*self.notes, *other])  # of the classes both say the same
+        return [*notes, *(f"{p['title']}: {p['reason']}" for p in self.results["parts"] if p["reason"])]
 
     @property
     def problem(self) -> str | None:
@@ -170,7 +172,7 @@ def audit(
         out: the folder where results are kept as they come.
         use: how often classes occur where the model is to be used, and what its errors cost there, as
             ``Use({"Mass": 0.05}, false_negative=10)``; by default as in the data, and 1 each.
-        attacks: sizes of PGD, as ``"linf=1/255"``, ascending.
+        attacks: sizes of PGD, as ``"linf=1/255"``; the verdict is on the smallest of each norm.
         methods: of explanation, by name.
         layer: that the methods with this option explain at, by its name in the model's `named_modules()`.
         regions: the marked labels that a class's explanation should fall on, where they are not called as the class.
@@ -210,8 +212,8 @@ def audit(
     with work_folder(out) as folder:
         record = {"weights": session.results_key, "data": session.whole.card.name, "split": session.whole.split}
         store = ResultsStore(folder / "kept", record | {"fingerprint": session.whole.fingerprint})
-        store.write_record()
         pixels = session.pixels()
+        store.write_record()  # only now: nothing may lie there of an audit that is refused
         parts = Parts(
             announce or (lambda _: None), seconds_planned(model, pixels, session.whole, plan, compare is not None)
         )
@@ -303,7 +305,7 @@ def _plan(
     plan = replace(settings, seed=seed)
     if attacks is not None:
         sizes = tuple(a if isinstance(a, Epsilon) else Epsilon.parse(a) for a in attacks)
-        plan = replace(plan, attacks=sizes)
+        plan = replace(plan, attacks=tuple(sorted(set(sizes), key=lambda size: (size.norm, size.value))))
     if methods is not None:
         plan = replace(plan, methods=tuple(check_known(methods, HEATMAPS, "heat map")))
     if limit is not None:

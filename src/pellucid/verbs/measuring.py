@@ -88,7 +88,9 @@ class Measuring:
         order = [other.classes.index(name) for name in classes]
         thresholds = [session.thresholds[k] for k in order]
         theirs = Answers(label, logits[:, order], answers.dataset, thresholds)
-        return compare_answers(answers, theirs, draws_for(answers.dataset, self.plan.seed))
+        draws = draws_for(answers.dataset, self.plan.seed)
+        seen = {"training_images": session.seen(), "notes": session.warnings}
+        return compare_answers(answers, theirs, draws) | seen
 
     def attacked(self) -> list[Row]:
         """Accuracy and AUROC under each size of PGD."""
