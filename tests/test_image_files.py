@@ -12,6 +12,7 @@ from PIL import Image
 
 from helpers.dicom import radiograph
 from pellucid.data.checks.check import check_dataset
+from pellucid.data.decoding.image import read_image
 from pellucid.data.readers.image_files import IMAGE_SUFFIXES, LeftOut, list_images
 from pellucid.data.registry import open_dataset
 from pellucid.types import InputError
@@ -155,6 +156,16 @@ def test_folders_that_are_one_too_high_are_refused_and_not_made_one_class(tmp_pa
     picture(tmp_path / "deeper" / "train" / "a" / "1.png")
     with pytest.raises(InputError, match=r"deeper: taken for a class, but it holds train/, which is called as a part"):
         open_dataset("folder", tmp_path)
+
+
+def test_a_picture_that_is_called_a_dicom_file_is_read_and_said(tmp_path):
+    for name in ("x/a.png", "x/b.dcm", "y/c.DICOM", "y/d.dcm"):
+        picture(tmp_path / name, "PNG")
+    radiograph(tmp_path / "y" / "d.dcm", np.arange(64, dtype=np.uint16).reshape(8, 8))
+    with pytest.warns(UserWarning, match=r"called as a DICOM file and of another kind, .*names the images"):
+        assert (read_image(tmp_path / "x" / "b.dcm") == np.asarray(Image.open(tmp_path / "x" / "b.dcm"))).all()
+    notes = [one.reason for one in check_dataset("folder", tmp_path, options={"test_fraction": 1}).notes]
+    assert [note.split(": ")[0] for note in notes if "as a DICOM" in note] == ["2 images, such as x/b.dcm"]
 
 
 def test_explaining_a_folder_takes_its_images_and_says_the_rest(folder):

@@ -12,11 +12,11 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from pellucid.data.decoding.notes import note_in_check
+from pellucid.data.decoding.notes import note, note_in_check
 from pellucid.data.decoding.orientation import UPRIGHT, find_orientation, swaps_sides, turn_upright
 from pellucid.data.decoding.pixel_limit import MAX_PIXELS, SMALLER, TooLargeError, check_pixels, max_pixels
 from pellucid.data.decoding.tiff_gray import PixelKindError, gray_layout
-from pellucid.data.dicom.file import read_dicom
+from pellucid.data.dicom.file import DICOM_SUFFIXES, read_dicom
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -63,7 +63,10 @@ def read_image(path: str | Path, *, bits: Literal[8, 16] = 8) -> Pixels:
     data = read_file(path)
     if data[128:132] == b"DICM":
         return to_bits(read_dicom(path), bits)
-    return decode_image(data, str(path), bits=bits)
+    image = decode_image(data, str(path), bits=bits)
+    if path.suffix.lower() in DICOM_SUFFIXES:
+        note("called as a DICOM file and of another kind, which is read as what it is, without window or frame")
+    return image
 
 
 def read_file(path: Path) -> bytes:

@@ -48,6 +48,8 @@ PLUGINS: dict[str, tuple[str, ...]] = {
     "1.2.840.10008.1.2.4.202": ("pylibjpeg",),
     "1.2.840.10008.1.2.4.203": ("pylibjpeg",),
 }
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
+"""What the names of DICOM files end in, where they end in anything."""
 WHAT_TO_DO = "Fetch it again, or take it out."
 READABLE = "uncompressed, deflated, RLE, JPEG of 8 bits, JPEG-LS and JPEG 2000"
 _FUNCTIONAL_GROUPS = ("PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence")

@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path, PurePosixPath
 
 from pellucid.data.dataset import SourceFile
-from pellucid.data.dicom.file import is_dicom
+from pellucid.data.dicom.file import DICOM_SUFFIXES, is_dicom
 from pellucid.data.issues import Issue
 from pellucid.types import InputError
 from pellucid.utils.words import number_of
@@ -19,7 +19,7 @@ PICTURE_SUFFIXES = frozenset(
         ".pgm", ".ppm", ".pbm", ".pnm", ".jp2", ".j2k",
     }
 )  # fmt: skip
-IMAGE_SUFFIXES = PICTURE_SUFFIXES | {".dcm", ".dicom"}
+IMAGE_SUFFIXES = PICTURE_SUFFIXES | DICOM_SUFFIXES
 """What the name of an image file ends in, in small letters; a DICOM file is one by its content, whatever its name."""
 
 IMAGE_KINDS = f"DICOM files, {', '.join(sorted(IMAGE_SUFFIXES))}"
