@@ -1,5 +1,6 @@
 """Attacks: perturbations within a size, or the smallest that meet a criterion."""
 
+from pellucid.attacks.bounded import BoundedAttack, BoundedResult, within
 from pellucid.attacks.criteria import (
     Confidence,
     Misclassified,
@@ -23,6 +24,8 @@ from pellucid.attacks.woods2019 import woods2019
 __all__ = [
     "METHODS",
     "AttackResult",
+    "BoundedAttack",
+    "BoundedResult",
     "Confidence",
     "Criterion",
     "Epsilon",
@@ -36,6 +39,7 @@ __all__ = [
     "label_flipped",
     "minimal",
     "pgd",
+    "within",
     "woods2019",
     "worse_than_constant",
     "worse_than_random",

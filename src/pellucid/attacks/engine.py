@@ -67,7 +67,7 @@ def run_minimum_norm(
     parts: list[AttackResult] = []
     images = images.detach()
     with frozen(classifier):
-        rows_at_once = _prepare(classifier, images, criterion, batch_size)
+        rows_at_once = prepare(classifier, images, criterion, batch_size)
         for rows in in_batches(len(images), rows_at_once):
             index = torch.arange(rows.start, rows.stop, device=images.device)
             part = _smallest(
@@ -97,7 +97,7 @@ def run_fixed_budget(
     """
     images = images.detach()
     with frozen(classifier):
-        rows_at_once = _prepare(classifier, images, criterion, batch_size)
+        rows_at_once = prepare(classifier, images, criterion, batch_size)
     for rows in in_batches(len(images), rows_at_once):
         index = torch.arange(rows.start, rows.stop, device=images.device)
         with frozen(classifier):
@@ -133,8 +133,12 @@ def images_that_fit(classifier: nn.Module, images: Tensor) -> int:
     return max(1, min(LARGEST_BATCH, budget // each))
 
 
-def _prepare(classifier: nn.Module, images: Tensor, criterion: Criterion, batch_size: int | None) -> int:
-    """Look at everything that can be wrong before the work, and choose the size of a batch."""
+def prepare(classifier: nn.Module, images: Tensor, criterion: Criterion, batch_size: int | None) -> int:
+    """Look at everything that can be wrong before the work, and choose the size of a batch.
+
+    Raises:
+        InputError: see `run_minimum_norm`.
+    """
     spec = getattr(classifier, "input_spec", None)
     check_images(images, channels=None if spec is None else spec.channels)
     if len(images) == 0:
