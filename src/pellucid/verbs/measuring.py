@@ -89,8 +89,8 @@ class Measuring:
         thresholds = [session.thresholds[k] for k in order]
         theirs = Answers(label, logits[:, order], answers.dataset, thresholds)
         draws = draws_for(answers.dataset, self.plan.seed)
-        seen = {"training_images": session.seen(), "notes": session.warnings}
-        return compare_answers(answers, theirs, draws) | seen
+        record = {"training_images": session.seen(), "notes": session.warnings}
+        return compare_answers(answers, theirs, draws) | record
 
     def attacked(self) -> list[Row]:
         """Accuracy and AUROC under each size of PGD."""
