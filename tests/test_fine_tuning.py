@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import pellucid as pl
 from helpers.training import run
 from pellucid.models import create_model, load_model, save_model
 from pellucid.models.activations import HalfHuberReLU
@@ -123,6 +124,24 @@ def test_another_number_of_classes_gets_a_new_head(phantom, tmp_path):
     assert built.head.weight.shape == (len(phantom["train"].classes), 8)
     for name, tensor in net.backbone.state_dict().items():
         assert torch.equal(built.backbone.state_dict()[name], tensor)
+
+
+def test_the_same_classes_in_another_order_keep_the_head(phantom, tmp_path):
+    torch.manual_seed(0)
+    names, options = phantom["train"].classes[::-1], {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2]}
+    net = create_model("small", classes=names, task="multilabel", size=32, **options)
+    save_model(net, tmp_path / "net")
+    start = load_model(tmp_path / "net")
+    chosen = ["training.epochs=1", "optimizer.lr=1e-12", "optimizer.weight_decay=0"]
+    tuned = pl.train("standard", phantom, tmp_path / "run", init=start, overrides=chosen, device="cpu").load()
+    assert tuned.classes == names
+    torch.testing.assert_close(tuned.head.weight, net.head.weight, rtol=0, atol=1e-6)
+    with torch.no_grad():
+        start.head.bias.add_(1)
+    with pytest.raises(InputError, match="the weights are no longer those of"):
+        pl.train("standard", phantom, tmp_path / "other", init=start, device="cpu")
+    with pytest.raises(InputError, match="lies in no folder"):
+        pl.train("standard", phantom, tmp_path / "other", init=net, device="cpu")
 
 
 def test_what_is_no_trained_network_is_said_before_anything_is_written(pellucid, trained, tmp_path):

@@ -82,7 +82,8 @@ def source_of(model: Model) -> str:
     card = model.card
     if (source := model.source) is not None:
         weights = f", weights {source.weights} (SHA-256 {source.weights_sha256})" if source.weights else ""
-        return f"{source.address}{weights}"
+        tuned = f"; fine-tuned by Pellucid, recipe {card['recipe']}, on {card.get('data')}" if "recipe" in card else ""
+        return f"{source.address}{weights}{tuned}"
     if imported := card.get("imported"):
         return ", ".join(str(imported[key]) for key in ("source", "file", "licence") if imported.get(key))
     if recipe := card.get("recipe"):

@@ -15,6 +15,7 @@ from pellucid.cli.options import (
     Device,
     Limit,
     Root,
+    TrustCode,
     Wait,
     open_splits,
     show_result,
@@ -49,11 +50,13 @@ def train(
     init: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
-            help="Fine-tune this trained network (a run folder, or weights with their model.toml) instead of starting "
-            "afresh: its architecture, size and weights, the recipe's objective, a tenth of its epochs.",
+            help="Fine-tune this trained network (a run or model folder, or SOURCE:NAME as timm:resnet50.a1_in1k) "
+            "instead of starting afresh: its architecture, size and weights, the recipe's objective, a tenth of its "
+            "epochs.",
             show_default=False,
         ),
     ] = None,
+    trust_code: TrustCode = False,
     annotations: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
@@ -95,6 +98,7 @@ def train(
         overrides=overrides or (),
         preprocess=preprocess,
         init=init,
+        trust_code=trust_code,
         annotations=annotations,
         resume=resume,
         wait=wait,

@@ -42,6 +42,13 @@ class ArchitectureFields(_Part):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class HeadFields(_Part):
+    """The head that fine-tuning gave a network of others; see `sources.source.NewHead`."""
+
+    layer: str
+    outputs: int = Field(ge=1)
+
+
 class SourceFields(_Part):
     """Whose network it is, and how it is built again; see `sources.source.Source`."""
 
@@ -51,6 +58,7 @@ class SourceFields(_Part):
     code_sha256: dict[str, str] = Field(default_factory=dict)
     weights: str = ""
     weights_sha256: str = ""
+    head: HeadFields | None = None
 
 
 class OutputFields(_Part):

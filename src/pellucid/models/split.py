@@ -54,6 +54,21 @@ def find_last_map(model: WrappedClassifier) -> LastMap | None:
     return None
 
 
+def find_head(model: WrappedClassifier) -> str | None:
+    """The name of the linear layer whose output is the module's own; None where there is none, or it is not known."""
+    images = probe_images(model, 2)
+    layers: list[tuple[str, Tensor]] = []
+
+    def note(name: str, part: nn.Module, output: Tensor, _inputs: object) -> None:
+        if isinstance(part, nn.Linear) and output.ndim == 2:
+            layers.append((name, output))
+
+    with _watching(model, note):
+        raw = model.raw_outputs(images)
+    same = [name for name, output in layers if output.shape == raw.shape and torch.equal(output, raw)]
+    return same[-1] if same and model.outputs == "logits" else None
+
+
 def _holds(model: WrappedClassifier, last: LastMap) -> bool:
     """Whether the head on that map's mean gives the model's own logits."""
     before = model.last_map

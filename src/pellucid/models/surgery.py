@@ -53,6 +53,32 @@ def replace_activation(
     return count
 
 
+def replace_linear(module: nn.Module, name: str, outputs: int) -> nn.Linear:
+    """Put a fresh linear layer with so many outputs in the place of a network's own, in place.
+
+    Args:
+        module: the network.
+        name: of its layer, as `named_modules` calls it.
+        outputs: of the new one, which is drawn from torch's global generator.
+
+    Raises:
+        InputError: there is no linear layer of that name.
+
+    Example:
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+        >>> replace_linear(net, "1", 3)
+        Linear(in_features=4, out_features=3, bias=True)
+    """
+    old = dict(module.named_modules()).get(name)
+    if not name or not isinstance(old, nn.Linear):
+        raise InputError(f"{type(module).__name__} has no linear layer {name!r} to be replaced.")
+    weight = old.weight
+    new = nn.Linear(old.in_features, outputs, old.bias is not None, device=weight.device, dtype=weight.dtype)
+    parent, _, leaf = name.rpartition(".")
+    setattr(module.get_submodule(parent), leaf, new.train(old.training))
+    return new
+
+
 def replace_modules(
     module: nn.Module, is_replaced: Callable[[nn.Module], bool], make: Callable[[nn.Module], nn.Module]
 ) -> int:

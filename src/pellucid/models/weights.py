@@ -191,11 +191,11 @@ def load_trained(path: str | Path, device: str | torch.device = "cpu") -> Convol
     """The classifier of a run, or another of Pellucid's own networks; see `load_model`.
 
     Raises:
-        InputError: a network of others, which can be judged but not trained further.
+        InputError: a network of others.
     """
     model = load_model(path, device)
     if isinstance(model, WrappedClassifier):
-        raise InputError(f"{path} is a network of others: it can be judged, and not trained further.")
+        raise InputError(f"{path} is a network of others, where one of Pellucid's own is needed.")
     return model
 
 

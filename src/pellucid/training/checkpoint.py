@@ -37,7 +37,8 @@ def save_state(folder: Path, model: nn.Module, optimizer: Optimizer, progress: d
     step = folder / f"step-{progress['global_step']:08d}"
     again = step.is_dir()  # the end of an epoch may be saved at a step that was saved within it
     tensors, scalars = _flatten(optimizer)
-    weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    # copies, since tensors that share their memory cannot be written
+    weights = {k: v.detach().cpu().clone().contiguous() for k, v in model.state_dict().items()}
     try:
         digests = {name: _save(step / name, part) for name, part in ((MODEL, weights), (OPTIMIZER, tensors))}
         write_sealed(step / PROGRESS, progress | {"optimizer": scalars, "files": digests})

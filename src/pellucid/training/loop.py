@@ -11,6 +11,7 @@ import torch
 from pellucid.data.cache.pixels import materialize
 from pellucid.training.annotation_data import annotated_images, check_annotations, corrected, describe
 from pellucid.training.distributed import Processes
+from pellucid.training.fine_tuning import with_head_for
 from pellucid.training.loading import load_batches
 from pellucid.training.memory_order import check_memory_order
 from pellucid.training.network import build_classifier
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from pellucid.annotations.records import AnnotationSet
     from pellucid.data.dataset import Dataset
+    from pellucid.models.classifier import AnyClassifier, WrappedClassifier
     from pellucid.training.annotation_data import AnnotatedImages
     from pellucid.training.recipe import Recipe
     from pellucid.training.validation import MetricFn
@@ -47,6 +49,7 @@ def train(
     cache: Path | None = None,
     annotations: AnnotationSet | None = None,
     wait: bool = False,
+    start: WrappedClassifier | None = None,
 ) -> RunFolder:
     """Train one network after a recipe, into a run folder.
 
@@ -65,6 +68,7 @@ def train(
         cache: a folder for decoded images; in memory by default.
         annotations: what people said of the training images, for a recipe with `objective.annotations`.
         wait: for another process that trains in `out`; otherwise it is refused.
+        start: a network of others to fine-tune, for which `fine_tuning.recipe_for` made the recipe.
 
     Raises:
         InputError: before anything long starts, for a configuration that cannot work, a folder that another process
@@ -94,6 +98,7 @@ def train(
             cache,
             annotated,
             annotation_record,
+            start,
         )
     return run
 
@@ -110,10 +115,12 @@ def _train_there(
     cache: Path | None,
     annotated: AnnotatedImages | None,
     annotation_record: dict[str, Any] | None,
+    start: WrappedClassifier | None,
 ) -> None:
     """Train in a folder that nobody else trains in; `annotation_record` is of the annotations."""
     torch.manual_seed(seed)
-    classifier = build_classifier(recipe.model, train_data)
+    classifier: AnyClassifier
+    classifier = build_classifier(recipe.model, train_data) if start is None else with_head_for(start, train_data)
     if recipe.training.channels_last:
         check_memory_order(classifier, accelerator.device)
     processes = Processes(
@@ -122,7 +129,7 @@ def _train_there(
     labels = torch.from_numpy(np.ascontiguousarray(train_data.targets))
     objective = Objective(classifier, recipe.objective, labels, processes=processes)
     check_selection(recipe, scorer, validation_data)
-    start = record_of_start(recipe.model)
+    before = record_of_start(recipe.model)
     description = describe_run(
         recipe,
         train_data,
@@ -142,7 +149,7 @@ def _train_there(
         validation_images = decode(validation_data)
     record = None
     if accelerator.is_main_process:
-        record = make_record(train_data, batches, validation_data, validation_images, recipe.model.input_spec, start)
+        record = make_record(train_data, batches, validation_data, validation_images, recipe.model.input_spec, before)
         run.start(description)  # nothing is written before everything that can be wrong has been looked at
     held_out = Validation(validation_data, validation_images, scorer, recipe, objective.loss_name)
     TrainingSession(run, recipe, objective, accelerator, seed, record).fit(batches, train_data, held_out, resume=resume)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pellucid.data.dataset import Dataset
-    from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.models.classifier import AnyClassifier
     from pellucid.models.training_record import TrainingRecord
     from pellucid.training.loading import AnyBatches
     from pellucid.training.objectives.objective import Objective
@@ -72,7 +72,7 @@ class TrainingSession:
         optimizer = build_optimizer(objective, recipe.optimizer)
         self.network, self.optimizer = accelerator.prepare(objective, optimizer)
         self.objective: Objective = accelerator.unwrap_model(self.network)
-        self.classifier: ConvolutionalClassifier = self.objective.classifier
+        self.classifier: AnyClassifier = self.objective.classifier
         self.augmentation = Augmentation(recipe.augment)
         self.epoch, self.step, self.global_step = 0, 0, 0
         self.best: float | None = None

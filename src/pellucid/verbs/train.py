@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
+
 from pellucid.annotations.loading import load_annotations
+from pellucid.data.class_match import match_classes
 from pellucid.data.dataset import Dataset, get_split
 from pellucid.evaluation.metrics.validation import ValidationScorer
-from pellucid.models.weights import load_trained
+from pellucid.models.classifier import WrappedClassifier
+from pellucid.models.weights import load_model
 from pellucid.training import load_recipe
 from pellucid.training import train as run_training
+from pellucid.training.fine_tuning import recipe_for
 from pellucid.training.network import refuse_of_model, starting_from
 from pellucid.training.recipe import fitted_by
 from pellucid.types import InputError
@@ -19,9 +25,8 @@ from pellucid.utils.result import Result, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
-    from pellucid.models.classifier import ConvolutionalClassifier
+    from pellucid.models.classifier import AnyClassifier
     from pellucid.training.run import RunFolder
 
 COLUMNS = ("epoch", "loss", "validation_auroc", "validation_accuracy", "seconds")
@@ -47,9 +52,9 @@ class Training(Result):
         """The run folder, which `pl.load` and every command take."""
         return self.run.path
 
-    def load(self, device: str = "cpu") -> ConvolutionalClassifier:
-        """The model of the epoch that was chosen."""
-        return load_trained(self.path, device)
+    def load(self, device: str = "cpu", *, trust_code: bool = False) -> AnyClassifier:
+        """The model of the epoch that was chosen; see `pl.load` for `trust_code`."""
+        return load_model(self.path, device, trust_code=trust_code)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -80,8 +85,6 @@ class Training(Result):
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write metrics.json, the epochs; the model lies in the run folder already."""
-        from pathlib import Path
-
         write_json(Path(folder) / "metrics.json", self.rows)
         return [self.path / "weights.safetensors"]
 
@@ -94,7 +97,8 @@ def train(
     validation: Dataset | None = None,
     overrides: Sequence[str] = (),
     preprocess: str | None = None,
-    init: Path | None = None,
+    init: Path | str | AnyClassifier | None = None,
+    trust_code: bool = False,
     annotations: str | None = None,
     resume: bool = False,
     wait: bool = False,
@@ -112,7 +116,9 @@ def train(
         validation: the part that chooses the checkpoint, where `data` is the training part alone.
         overrides: values of the recipe, as ``"training.epochs=3"``.
         preprocess: how images are fitted, in place of the recipe's size, as ``crop:256:224:bicubic``.
-        init: fine-tune this trained model instead of starting afresh.
+        init: fine-tune this trained model instead of starting afresh: its folder, ``SOURCE:NAME``, or the model itself.
+            Its head is replaced where the data have other classes; the same ones in any order keep it.
+        trust_code: run the Python code that the folder of `init` brings; without it, such a folder is refused.
         annotations: learn from what people marked: a database of `pellucid annotate serve`.
         resume: go on with an interrupted run.
         wait: for another process that trains in `out`; it is refused otherwise.
@@ -122,17 +128,24 @@ def train(
         cache: keep decoded images in this folder.
 
     Raises:
-        InputError: a recipe or data that cannot be; a run that is there already.
+        InputError: a recipe or data that cannot be; a model that cannot be trained further, or not by this recipe; a
+            run that is there already.
     """
-    from pathlib import Path
-
     settings = load_recipe(str(recipe), overrides, fine_tuning=init is not None)
     if preprocess is not None:
         settings = fitted_by(settings, preprocess)
     if init is not None:
         refuse_of_model([*overrides, *(["model.geometry"] if preprocess else [])])
-        settings = starting_from(settings, init)
     whole, judged = _parts(data, validation)
+    start = None
+    if init is not None:
+        before = load_model(init, trust_code=trust_code) if isinstance(init, str | Path) else init
+        if isinstance(before, WrappedClassifier):
+            start, settings = before, recipe_for(settings, before)
+        else:
+            settings = starting_from(settings, _place(before))
+        if set(before.classes) == set(whole.classes) and before.task == whole.task:  # in any order
+            whole, judged = (match_classes(part, before.classes, before.task)[0] for part in (whole, judged))
     run = run_training(
         settings,
         whole.limit(limit),
@@ -145,8 +158,21 @@ def train(
         cache=cache,
         wait=wait,
         annotations=None if annotations is None else load_annotations(annotations, whole),
+        start=start,
     )
     return Training(run, settings.name, whole.card.name)
+
+
+def _place(model: AnyClassifier) -> Path:
+    """The folder of one of Pellucid's own networks, whose weights are still those that it was loaded with."""
+    if model.path is None:
+        raise InputError("a network that lies in no folder cannot be fine-tuned: save_model(model, FOLDER) first.")
+    stored = load_model(model.path).state_dict()
+    if any(not torch.equal(stored[name], tensor.cpu()) for name, tensor in model.state_dict().items()):
+        raise InputError(
+            f"the weights are no longer those of {model.path}: save_model(model, FOLDER) first, and fine-tune that."
+        )
+    return model.path
 
 
 def _parts(data: Dataset | Mapping[str, Dataset], validation: Dataset | None) -> tuple[Dataset, Dataset]:

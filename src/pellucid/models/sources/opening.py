@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,9 @@ from pellucid.models.probe import check_classifier
 from pellucid.models.sources.checkpoint import first_of, fit_to, load_exactly, read_nested
 from pellucid.models.sources.python import checked_code
 from pellucid.models.sources.registry import find_source
-from pellucid.models.sources.source import Built, Request, Source, SourceEntry, check_harmless
+from pellucid.models.sources.source import Built, NewHead, Request, Source, SourceEntry, check_harmless
 from pellucid.models.split import find_split
+from pellucid.models.surgery import replace_linear
 from pellucid.types import InputError, InputSpec
 from pellucid.utils.download import digest_of
 
@@ -110,6 +111,8 @@ def source_tables(model: WrappedClassifier) -> dict[str, Any]:
         "weights": source.weights,
         "weights_sha256": source.weights_sha256,
     }
+    if source.head is not None:
+        table["head"] = asdict(source.head)
     thresholds = {"thresholds": model.card["thresholds"]} if "thresholds" in model.card else {}
     features = {} if model.last_map is None else {"features": model.last_map.to_card()}
     return {"source": table, "outputs": {"kind": model.outputs}, **features, **thresholds}
@@ -138,11 +141,14 @@ def reopen(card: Mapping[str, Any], folder: Path, *, trust_code: bool) -> Wrappe
         code,
         table.get("weights", ""),
         table.get("weights_sha256", ""),
+        NewHead(**table["head"]) if "head" in table else None,
     )
     if not entry.runs_code:
         check_harmless(source, entry, folder)
     try:
         module = entry.rebuild(source, folder)
+        if source.head is not None:
+            replace_linear(module, source.head.layer, source.head.outputs)
     except InputError:
         raise
     except Exception as error:  # of a library: another version may know other names and options

@@ -54,6 +54,9 @@ def rebuild(source: Source, folder: Path) -> nn.Module:
 def write_code(folder: Path, code: Mapping[str, bytes]) -> None:
     """Copy the files of code into a model folder, and take away those of an earlier model there."""
     place = folder / CODE
+    paths = [path for path in place.rglob("*") if not path.is_dir()]
+    if {path.relative_to(place).as_posix(): path.read_bytes() for path in paths} == dict(code):
+        return  # a run writes its model again and again, and may be killed in between
     if place.is_dir():
         shutil.rmtree(place)
     for name, content in code.items():

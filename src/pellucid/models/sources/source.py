@@ -22,6 +22,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class NewHead:
+    """The linear layer that fine-tuning put in the place of a network's own.
+
+    Attributes:
+        layer: its name in the network.
+        outputs: how many it has.
+    """
+
+    layer: str
+    outputs: int
+
+
+@dataclass(frozen=True)
 class Source:
     """Whose network a model is, and how it is built again.
 
@@ -32,6 +45,7 @@ class Source:
         code: of Python code or a graph, each file by its name beside the others; empty for a library.
         weights: the file that the weights were read from, by name; empty where the source had them itself.
         weights_sha256: of that file.
+        head: of a network that was fine-tuned for other classes; None of one that has its own.
     """
 
     kind: str
@@ -40,6 +54,7 @@ class Source:
     code: Mapping[str, bytes] = field(default_factory=dict)
     weights: str = ""
     weights_sha256: str = ""
+    head: NewHead | None = None
 
     @property
     def address(self) -> str:

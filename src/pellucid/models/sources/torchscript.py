@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import warnings
 from pathlib import Path
@@ -53,7 +54,8 @@ class ScriptNetwork(nn.Module):
         self._script = (script,)
         self._names = [name for name, _ in (*script.named_parameters(), *script.named_buffers())]
         for name, tensor in script.named_parameters():
-            self.register_parameter(name.replace(".", "__"), nn.Parameter(tensor.detach(), tensor.is_floating_point()))
+            tensor._is_param = True  # the graph's own tensors, so that gradients reach what an optimiser changes
+            self.register_parameter(name.replace(".", "__"), tensor.requires_grad_(tensor.is_floating_point()))
         for name, tensor in script.named_buffers():
             self.register_buffer(name.replace(".", "__"), tensor)
         if not list(self.state_dict()):  # frozen: the weights are constants of the graph
@@ -64,11 +66,17 @@ class ScriptNetwork(nn.Module):
         script = self._script[0]
         if self._names:
             theirs = dict((*script.named_parameters(), *script.named_buffers()))
-            for name in self._names:  # apart since a copy was made, or they went to another device or precision
+            for name in self._names:  # apart where they went to another device or precision
                 own = getattr(self, name.replace(".", "__"))
                 if theirs[name].data_ptr() != own.data_ptr() or theirs[name].dtype != own.dtype:
                     theirs[name].data = own.data
         return script(images)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A copy of the graph with weights of its own."""
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return type(self)(copy.deepcopy(self._script[0], memo)).train(self.training)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:  # noqa: ANN401
         self._script[0]._apply(fn)
