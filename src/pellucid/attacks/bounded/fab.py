@@ -73,10 +73,10 @@ def _forward(search: BoundedSearch, here: Tensor, images: Tensor, value: Tensor,
 
 def _line_search(search: BoundedSearch, rows: Tensor, objective: Objective, best: Tensor, beyond: Tensor) -> None:
     """Along the line from the image to the best point that lies outside the ball, where it crosses the boundary."""
-    wanted = (~search.fallen[rows] & beyond.isfinite()).nonzero().squeeze(1)
-    if not len(wanted):
+    outside = (~search.fallen[rows] & beyond.isfinite()).nonzero().squeeze(1)
+    if not len(outside):
         return
-    rows, far = rows[wanted], best[wanted]
+    rows, far = rows[outside], best[outside]
     near = search.images[rows]
     value_near, _ = search.evaluate(near, rows, objective, gradient=False)
     value_far, _ = search.evaluate(far, rows, objective, gradient=False)

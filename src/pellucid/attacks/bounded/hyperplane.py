@@ -52,9 +52,9 @@ def onto_hyperplane(points: Tensor, normal: Tensor, change: Tensor, norm: Norm) 
     passed = ((reached < change.abs()[:, None]) & finite).sum(1, keepdim=True)
     before = (passed - 1).clamp_min(0)
     has_passed = passed > 0
-    done = torch.where(has_passed, stopped.gather(1, before), torch.zeros_like(stopped[:, :1]))
-    left = torch.where(has_passed, moving.gather(1, before), gain.sum(1, keepdim=True))
-    size = (change.abs()[:, None] - done) / left.clamp_min(torch.finfo(weight.dtype).tiny)
+    stopped_gain = torch.where(has_passed, stopped.gather(1, before), torch.zeros_like(stopped[:, :1]))
+    moving_gain = torch.where(has_passed, moving.gather(1, before), gain.sum(1, keepdim=True))
+    size = (change.abs()[:, None] - stopped_gain) / moving_gain.clamp_min(torch.finfo(weight.dtype).tiny)
     size = torch.where(passed >= finite.sum(1, keepdim=True), torch.inf, size)  # the box is too small
     step = torch.where(moves, torch.minimum(size * pace, room), 0.0)
     return (slope.sign() * step).view_as(points)

@@ -141,14 +141,16 @@ class BoundedSearch:
         criterion, images = self.criterion.rows(rows), self.images[rows]
         within = self.reaches(points, images)
         self.met_last = criterion.is_satisfied(logits, points - images)
-        met = self.met_last & within
+        is_met = self.met_last & within
         margin = criterion.margin(logits).to(self.margin.dtype)
         # a point that meets the criterion goes before one that does not, whatever rounding makes of their margins
-        better = within & ((met & ~self.fallen[rows]) | ((met == self.fallen[rows]) & (margin < self.margin[rows])))
+        better = within & (
+            (is_met & ~self.fallen[rows]) | ((is_met == self.fallen[rows]) & (margin < self.margin[rows]))
+        )
         self.margin[rows[better]] = margin[better]
         self.points[rows[better]], self.logits[rows[better]] = points[better], logits[better]
-        self.broken_by[rows[met & ~self.fallen[rows]]] = self._number
-        self.fallen[rows[met]] = True
+        self.broken_by[rows[is_met & ~self.fallen[rows]]] = self._number
+        self.fallen[rows[is_met]] = True
 
     def reaches(self, points: Tensor, images: Tensor) -> Tensor:
         """Whether points (n, C, H, W) lie in the ball around images, up to rounding of float32: bool (n,)."""

@@ -49,10 +49,10 @@ def square(search: BoundedSearch, rows: Tensor, *, queries: int) -> None:
         height, width = here.shape[2:]
         side = round(math.sqrt(_share(number - 1) * height * width))
         ahead = propose(search, rows, here, side)
-        tried, _ = search.evaluate(ahead, rows, gradient=False)
-        better = tried > value
+        value_ahead, _ = search.evaluate(ahead, rows, gradient=False)
+        better = value_ahead > value
         here = torch.where(better.view(-1, 1, 1, 1), ahead, here)
-        value = torch.where(better, tried, value)
+        value = torch.where(better, value_ahead, value)
 
 
 def _share(number: int) -> float:
@@ -133,12 +133,12 @@ def _bumps(search: BoundedSearch, rows: Tensor, here: Tensor, side: int) -> Tens
     in_both[first] = True
     in_both[second] = True
     unused = (search.length**2 - delta.flatten(1).square().sum(1)).clamp_min(0)
-    taken = (delta * in_both[:, None]).square().sum((2, 3))  # (n, C)
+    removed = (delta * in_both[:, None]).square().sum((2, 3))  # (n, C)
     old = delta[first[0], :, first[1], first[2]].permute(0, 3, 1, 2)  # (n, C, s, s)
     old = old / torch.linalg.vector_norm(old, dim=(2, 3), keepdim=True).clamp_min(1e-12)
     new = _bump(search, count, side) * _random_sign(search, count, channels, 1, 1) + old
     new = new / torch.linalg.vector_norm(new, dim=(2, 3), keepdim=True).clamp_min(1e-12)
-    new = new * (taken + unused[:, None] / channels).sqrt()[:, :, None, None]
+    new = new * (removed + unused[:, None] / channels).sqrt()[:, :, None, None]
     ahead = delta.clone()
     ahead[second[0], :, second[1], second[2]] = 0.0
     ahead[first[0], :, first[1], first[2]] = new.permute(0, 2, 3, 1)
