@@ -1,7 +1,7 @@
 """Accidents: commands killed at random moments, and every file they left damaged; then the same command again.
 
 Small real folders are made by real commands (a finished and a stopped training run, a study, areas, a table of trust,
-certificates, attacked explanations, a cache, an annotation database). A trial takes a copy of one and
+an audit, certificates, attacked explanations, a cache, an annotation database). A trial takes a copy of one and
 
 - kills the command (SIGKILL, it and its processes) at a random moment, or
 - cuts, empties, removes one file of it, changes one bit, puts zeros over a block, or puts garbage in its place;
@@ -70,7 +70,7 @@ STUDY = [
     "evaluation.adversarial.cases=0", "evaluation.trust={methods=['cam'], samples=1, limit=4, attacked=0}",
     "evaluation.ara={kinds=['attack'], limit=14}",
 ]  # fmt: skip
-UNSTABLE = {"seconds", "sha256", "digest", "time", "created", "command", "machine", "versions", "date"}
+UNSTABLE = {"seconds", "planned", "sha256", "digest", "time", "created", "command", "machine", "versions", "date"}
 KILL, LIMIT = "killed", 180
 
 
@@ -266,6 +266,10 @@ def subjects() -> dict[str, Subject]:
         Subject(
             "ara", ("ara", *judged, "--kind", "attack", "--limit", "14", "--out", "ara"),
             of_rows("ara/ara.json", "ara/radii.csv"),
+        ),
+        Subject(
+            "audit", ("audit", *judged, *small, "--quick", "--method", "saliency", "--out", "audit"),
+            of_json("audit/audit.json"), weight=1.5,
         ),
         Subject("trust", ("trust", *judged, *small, *trust, "--out", "trust"), of_json("trust/trust.json")),
         Subject(
