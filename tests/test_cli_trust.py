@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers.trust import small
+from helpers.trust import samples_of, small
 from pellucid.data.readers.phantom.reader import PHANTOM_CLASSES
 from pellucid.models.weights import save_model
 
@@ -119,11 +119,10 @@ def test_a_network_without_a_linear_head_is_refused_before_any_work():
     from pellucid.data import open_dataset
     from pellucid.evaluation.trust.judge import check_method
     from pellucid.evaluation.trust.maps import Mapper
-    from pellucid.evaluation.trust.samples import gather_trust_samples
     from pellucid.types import InputError
 
     data = open_dataset("phantom", options=SIZES)["test"]
     net = small(classes=data.classes)
     net.head = torch.nn.Sequential(net.head)
     with pytest.raises(InputError, match="linear head"):
-        check_method(Mapper("cam"), net, gather_trust_samples(net, data, limit=1))
+        check_method(Mapper("cam"), net, samples_of(net, data, limit=1))

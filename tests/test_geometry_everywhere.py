@@ -14,6 +14,7 @@ from PIL import Image
 import pellucid as pl
 from helpers.dicom import radiograph
 from pellucid.data import materialize
+from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.data.cache.pixels import cache_path
 from pellucid.data.cache.shards import open_shards, write_shards
 from pellucid.data.dataset import Dataset, DatasetCard
@@ -97,7 +98,7 @@ def test_shards_are_of_one_geometry(data, tmp_path):
 
 
 def test_what_is_cut_off_is_said_and_not_scored(data):
-    task = localization_task("t", data, LABELS, CROP)
+    task = localization_task(FittedImages(data, CROP), LABELS)
     assert (task.cut_off.pairs, task.cut_off.unseen, task.cut_off.partly) == (6, 2, 1)
     assert task.dataset.ids == ("image1", "image2", "image3")  # of the first nothing that is marked is seen
     found = [(task.dataset.ids[i], task.classes[c]) for i, c in zip(task.pair_image, task.pair_class, strict=True)]
@@ -113,9 +114,9 @@ def test_what_is_cut_off_is_said_and_not_scored(data):
         "The network sees a part of each image (crop:40:32:bicubic). Of 6 marked findings 2 lie wholly outside it and "
         "are not scored; 1 lie outside in part and are scored by what is inside."
     )
-    assert localization_task("t", data, LABELS, InputSpec.square(1, 32)).cut_off.note == ""
+    assert localization_task(FittedImages(data, InputSpec.square(1, 32)), LABELS).cut_off.note == ""
     with pytest.raises(InputError, match=r"nothing to score explanations on\. The network sees a part"):
-        localization_task("t", some_data(((), (), ("left",), ())), LABELS, CROP)
+        localization_task(FittedImages(some_data(((), (), ("left",), ())), CROP), LABELS)
 
 
 def test_a_verb_tells_what_is_cut_off(data, model):

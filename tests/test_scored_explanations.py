@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pellucid.data import open_dataset
+from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.evaluation.metrics.boxes import SWEEP_THRESHOLDS, heatmap_to_boxes
 from pellucid.evaluation.metrics.explanations import (
     arrays_of,
@@ -34,7 +35,7 @@ def model():
 @pytest.fixture(scope="module")
 def task(model):
     test = open_dataset("phantom", options={"size": 64})["test"]
-    return localization_task("phantom", test, model.classes, InputSpec.square(1, 64), limit=6)
+    return localization_task(FittedImages(test, InputSpec.square(1, 64)), model.classes, limit=6)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.trust import Template, constant, fixed_noise, fresh_noise, linear, small
+from helpers.trust import Template, constant, fixed_noise, fresh_noise, linear, samples_of, small
 from pellucid.data import open_dataset
+from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.metrics.statistics import mean_over_images
 from pellucid.evaluation.trust.attack import judge_attack, with_attack
@@ -22,7 +23,7 @@ from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.measures import MEASURES, QUESTIONS
 from pellucid.evaluation.trust.rows import trust_row, trust_table
 from pellucid.evaluation.trust.run import Trust
-from pellucid.evaluation.trust.samples import gather_trust_samples, targets_of, trivial_scores
+from pellucid.evaluation.trust.samples import targets_of, trivial_scores
 from pellucid.evaluation.trust.shortcut import shortcut_task
 from pellucid.evaluation.trust.store import keep_findings, read_findings
 from pellucid.models import wrap
@@ -40,7 +41,7 @@ def judged():
     """A network with drawn weights on a phantom with a shortcut; noise, a constant map and saliency."""
     data = open_dataset("phantom", options=OPTIONS)["test"]
     net = small(classes=data.classes)
-    subjects = gather_trust_samples(net, data, finding="Nodule")
+    subjects = samples_of(net, data, finding="Nodule")
     network = judge_network(net, subjects, QUICK)
     explainers = [fresh_noise(), fixed_noise(), constant(), Mapper("saliency")]
     others = {"twin": net, "other": small(1, classes=data.classes)}
@@ -140,7 +141,7 @@ def test_the_work_is_what_the_budget_says(judged):
 def test_the_true_mask_is_perfectly_faithful_to_a_network_that_adds_up_the_finding():
     """White findings on black, one class per image, the logit 8 · (share of the finding there) − 4: all is known."""
     data = open_dataset("phantom", options={**OPTIONS, "shortcut": None})["test"]
-    masks = torch.from_numpy(gather_trust_samples(net_of(data), data).place.masks)
+    masks = torch.from_numpy(samples_of(net_of(data), data).place.masks)
     masks = masks[masks.sum((1, 2)) < 200].float()
     sizes = masks.sum((1, 2))
     net = wrap(
@@ -166,7 +167,7 @@ def test_the_true_mask_is_perfectly_faithful_to_a_network_that_adds_up_the_findi
 def test_the_true_mask_is_perfect_for_place_and_fails_randomisation():
     data = open_dataset("phantom", options={**OPTIONS, "shortcut": None})["test"]
     net = net_of(data)
-    subjects = gather_trust_samples(net, data)
+    subjects = samples_of(net, data)
     found = judge_method(mask_explainer(subjects), net, subjects, QUICK)
     rows = {
         r.measure: r
@@ -204,7 +205,7 @@ def mask_explainer(subjects):
 def test_an_image_alone_has_figures_and_no_intervals():
     data = open_dataset("phantom", options={**OPTIONS, "test": 1})["test"]
     net = small(classes=data.classes)
-    subjects = gather_trust_samples(net, data)
+    subjects = samples_of(net, data)
     rows = trust_table(
         judge_network(net, subjects, QUICK), [judge_method(Mapper("cam"), net, subjects, QUICK)], subjects
     )
@@ -246,10 +247,10 @@ def test_what_is_kept_comes_back_and_belongs_to_its_settings(judged, tmp_path):
 def test_the_share_on_a_shortcut_of_a_network_that_hangs_on_nothing_else():
     """Saliency of a sum over the places that markers take is the same on all of them, and 0 elsewhere."""
     data = open_dataset("phantom", options={**OPTIONS, "test": 16})["test"]
-    task = shortcut_task(data, "Nodule", data.classes, InputSpec.square(1, 32))
+    task = shortcut_task(FittedImages(data, InputSpec.square(1, 32)), "Nodule", data.classes)
     corner = torch.from_numpy(task.marker.any(0)).float().expand(8, 1, 32, 32)
     net = linear(corner, classes=data.classes)
-    subjects = gather_trust_samples(net, data, finding="Nodule")
+    subjects = samples_of(net, data, finding="Nodule")
     found = judge_method(Mapper("saliency"), net, subjects, QUICK)
     expected = (task.marker & task.marker.any(0)).sum((1, 2)) / task.marker.any(0).sum()
     assert found.values["marker_share"].tolist() == pytest.approx(expected.tolist())

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from helpers.trust import small
+from helpers.trust import samples_of, small
 from pellucid.data.registry import open_dataset
 from pellucid.evaluation.manipulation.attack import manipulate
 from pellucid.evaluation.manipulation.settings import Attack
@@ -16,8 +16,7 @@ from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.trust import run as trust_run
 from pellucid.evaluation.trust.attack import MEASURED, NO_SLOPE, NONE_ATTACKED, judge_attack
 from pellucid.evaluation.trust.findings import TrustSettings
-from pellucid.evaluation.trust.run import judge_all
-from pellucid.evaluation.trust.samples import gather_trust_samples
+from pellucid.evaluation.trust.run import TrustJudge
 from pellucid.utils.results_store import ResultsStore
 
 SETTINGS = TrustSettings(samples=1, examples=2, attacked=4, attack_steps=3, budgets=(0.01, 0.03))
@@ -28,7 +27,7 @@ def stage():
     options = {"size": 32, "train": 1, "validation": 1, "test": 7, "prevalence": 0.5}
     data = open_dataset("phantom", options=options)["test"]
     net = small(classes=data.classes)
-    return net, gather_trust_samples(net, data)
+    return net, samples_of(net, data)
 
 
 def test_the_figures_are_those_of_the_attack_alone(stage):
@@ -64,16 +63,16 @@ def test_what_has_no_slope_or_is_not_asked_for_has_a_reason(stage):
 def test_attacks_are_kept_by_their_number_and_stand_in_the_table(stage, tmp_path):
     net, subjects = stage
     store = ResultsStore(tmp_path, {})
-    trust = judge_all(net, subjects, ["saliency", "occlusion"], SETTINGS, store)
+    trust = TrustJudge(net, subjects, ["saliency", "occlusion"], SETTINGS).judge(store)
     rows = {(r.measure, r.method): r for r in trust.rows}
     assert rows["attacked_rank", "saliency"].n == 4
     assert rows["max_sensitivity", "saliency"].n == 7
     assert rows["attacked_rank", "saliency"].verdict in {"yes", "no", "unclear"}
     assert NO_SLOPE in rows["attacked_rank", "occlusion"].reason
     assert trust.methods["saliency"].cost["attack_gradient_evaluations"] > 0
-    again = judge_all(net, subjects, ["saliency"], SETTINGS, store)
+    again = TrustJudge(net, subjects, ["saliency"], SETTINGS).judge(store)
     assert [r for r in again.rows if r.method == "saliency"] == [r for r in trust.rows if r.method == "saliency"]
-    fewer = judge_all(net, subjects, ["saliency"], replace(SETTINGS, attacked=2), store)
+    fewer = TrustJudge(net, subjects, ["saliency"], replace(SETTINGS, attacked=2)).judge(store)
     assert next(r.n for r in fewer.rows if r.measure == "attacked_rank" and r.method == "saliency") == 2
     assert sorted(p.name for p in tmp_path.glob("saliency*")) == [
         "saliency.attacked-2x3.npz",
@@ -94,5 +93,5 @@ def test_attacks_are_kept_by_the_thresholds_that_decide(stage, tmp_path, monkeyp
     net, subjects = stage
     store, even, sure = ResultsStore(tmp_path, {}), [0.5] * len(net.classes), [0.9] * len(net.classes)
     for thresholds in (None, even, sure, even):
-        judge_all(net, subjects, ["saliency"], SETTINGS, store, thresholds=thresholds)
+        TrustJudge(net, subjects, ["saliency"], SETTINGS, thresholds=thresholds).judge(store)
     assert asked == [None, even, sure]

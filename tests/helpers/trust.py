@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.evaluation.trust.maps import Mapper
+from pellucid.evaluation.trust.samples import gather_trust_samples
 from pellucid.models import create_model, wrap
 from pellucid.types import InputSpec
 
@@ -37,6 +39,11 @@ def small(seed=0, channels=1, task="multilabel", size=32, classes=("a", "b", "c"
     torch.manual_seed(seed)
     options = {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2]}
     return create_model("small", classes=list(classes), task=task, size=size, in_channels=channels, **options).eval()
+
+
+def samples_of(net, data, **options):
+    """What a network is judged on, of all images of a dataset."""
+    return gather_trust_samples(net, FittedImages(data, net.input_spec), **options)
 
 
 def fresh_noise():

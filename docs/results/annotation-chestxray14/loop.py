@@ -15,7 +15,7 @@ import numpy as np
 from pellucid.annotations.files import import_annotations
 from pellucid.annotations.loading import load_annotations
 from pellucid.data import open_dataset
-from pellucid.data.cache.pixels import materialize
+from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.data.dataset import get_split
 from pellucid.evaluation.metrics.comparison import Row, classification_rows, localization_rows, trivial_rows
 from pellucid.evaluation.metrics.explanations import load_scores, localization_task, save_scores, score_explanations
@@ -109,20 +109,18 @@ def score(data: Dataset, networks: dict[str, Path], out: Path) -> list[dict[str,
     Differences are from the network before and from the control, paired over patients.
     """
     shape = load_model(networks[BEFORE], "cpu").input_spec
-    images = materialize(data, InputSpec.square(shape.channels, shape.height), directory=out / "cache")
+    images = FittedImages(data, InputSpec.square(shape.channels, shape.height), out / "cache")
     methods, task = (), None
     if data.regions is not None:
         methods = METHODS
-        task = localization_task(
-            "boxes", data, data.classes, InputSpec.square(shape.channels, shape.height), cache=out / "cache"
-        )
+        task = localization_task(images, data.classes, name="boxes")
     logits, found = {}, {method: {} for method in methods}
     for name, folder in networks.items():
         classifier = load_model(folder, "cpu")
         kept = out / "scores" / data.fingerprint[:8] / name
         kept.mkdir(parents=True, exist_ok=True)
         if not (kept / "logits.npy").is_file():
-            np.save(kept / "logits.npy", predict(classifier, images))
+            np.save(kept / "logits.npy", predict(classifier, images.pixels))
         logits[name] = [np.load(kept / "logits.npy")]
         for method in methods:
             path = kept / f"{method}.npz"

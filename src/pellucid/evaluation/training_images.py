@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pellucid.data.cache.pixels import materialize
 from pellucid.data.checks.image_hashes import content_hashes, id_hashes
 from pellucid.data.decoding.file_pixels import check_same_decoding
 from pellucid.models.training_record import ImageHashes
@@ -18,9 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from pellucid.data.cache.fitted_images import FittedImages
     from pellucid.data.dataset import Dataset
     from pellucid.models.training_record import TrainingRecord
-    from pellucid.types import InputSpec, Pixels
+    from pellucid.types import Pixels
 
 OPTION = "--allow-training-images (in Python: allow_training_images=True)"
 
@@ -100,8 +100,8 @@ class ImageCheck:
             InputError: showing both.
         """
         if self.record is not None:
-            check_same_decoding(self.record.decoding, dataset, self.model)
             self._other = other_options(self.record.stages, dataset)
+            check_same_decoding(self.record.decoding, dataset, self.model)
 
     def check_ids(self, dataset: Dataset) -> None:
         """Look at the images' stable ids alone, which takes no decoding.
@@ -132,17 +132,16 @@ class ImageCheck:
             content = content_hashes(pixels)
             self._take(ImageHashes(content, np.zeros_like(content)), [("", "", name) for name in names], "files")
 
-    def pixels(self, dataset: Dataset, spec: InputSpec, cache: Path | None) -> Pixels:
+    def pixels(self, images: FittedImages) -> Pixels:
         """The pixels of images that are to be judged, looked at: by id before they are decoded, then by content.
 
         Raises:
             InputError: as by `check_ids` and `look`, or for images that cannot be read.
         """
-        self.check_decoding(dataset)
-        self.check_ids(dataset)
-        pixels = materialize(dataset, spec, directory=cache, progress=True)
-        self.look(dataset, pixels)
-        return pixels
+        self.check_decoding(images.dataset)
+        self.check_ids(images.dataset)
+        self.look(images.dataset, images.pixels)
+        return images.pixels
 
     def found(self) -> SeenImages:
         """What was found so far."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.data.cache.pixels import materialize
 from pellucid.data.dataset import get_split
 from pellucid.data.decoding.file_pixels import check_same_decoding, decoding_of
@@ -103,13 +104,11 @@ def prepare_evaluation_data(
             )
         check_same_decoding(learned, dataset, study.name)
         task = localization_task(
-            target.name,
-            dataset,
+            FittedImages(dataset, spec, cache),
             classes,
-            spec,
+            name=target.name,
             regions=target.regions or None,
             limit=target.limit if limit is None else min(limit, target.limit or limit),
-            cache=cache,
         )
         tasks.append(task)
     attacked = test.limit(study.evaluation.robustness.limit)

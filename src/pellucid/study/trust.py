@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.evaluation.trust.findings import TrustSettings
-from pellucid.evaluation.trust.run import judge_all
+from pellucid.evaluation.trust.run import TrustJudge
 from pellucid.evaluation.trust.samples import gather_trust_samples
 from pellucid.models.weights import load_trained, read_model_card
 from pellucid.utils.results_store import ResultsStore
@@ -60,7 +61,11 @@ def judge_trust(
         network = load_trained(run.folder, device)
         others = {f"{r.label}, seed {r.seed}": load_trained(r.folder, device) for r in compared}
         finding = study.data.options.get("shortcut")
-        samples = gather_trust_samples(network, data.test, finding=finding, limit=config.limit, cache=cache)
+        samples = gather_trust_samples(
+            network, FittedImages(data.test, network.input_spec, cache), finding=finding, limit=config.limit
+        )
+        thresholds = [float(t) for t in card["thresholds"]]
+        judge = TrustJudge(network, samples, config.methods, settings, others, thresholds)
         record = {
             "weights": card["weights_sha256"],
             "beside": [read_model_card(r.folder)["weights_sha256"] for r in compared],
@@ -70,7 +75,5 @@ def judge_trust(
         }
         key = hashlib.sha256(repr(sorted(record.items())).encode()).hexdigest()[:16]
         store = ResultsStore(out / "evaluations" / run.folder.name / f"trust-{key}", record)
-        thresholds = [float(t) for t in card["thresholds"]]
-        trust = judge_all(network, samples, config.methods, settings, store, others=others, thresholds=thresholds)
-        results.append({"variant": variant.label, "seed": run.seed, **trust.to_json()})
+        results.append({"variant": variant.label, "seed": run.seed, **judge.judge(store).to_json()})
     return results

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pellucid.attacks import Epsilon
+    from pellucid.data.cache.fitted_images import FittedImages
     from pellucid.data.dataset import Dataset
     from pellucid.evaluation.metrics.comparison import Row
     from pellucid.report.pages.audit import Shown, WrongAnswer
@@ -287,9 +288,12 @@ def _with_regions(
     check_known(names, session.model.classes, "class")
     if whole.regions is None:
         raise InputError(f"{whole.card.name}/{whole.split} has no marked regions: leave out --region.")
-    parts = (replace(part, regions=part.regions and part.regions.called(names)) for part in (whole, session.dataset))
-    whole, dataset = parts
-    return replace(session, whole=whole, dataset=dataset)
+
+    def renamed(images: FittedImages) -> FittedImages:
+        regions = images.dataset.regions
+        return replace(images, dataset=replace(images.dataset, regions=regions and regions.called(names)))
+
+    return replace(session, part=renamed(session.part), images=renamed(session.images))
 
 
 def _plan(

@@ -138,12 +138,9 @@ def localize(
     )
     session.check.check_decoding(session.dataset)
     task = localization_task(
-        data.card.name,
-        session.dataset,
+        session.images,
         model.classes,
-        model.input_spec,
         regions=_regions(model.classes, session.dataset, regions, class_map),
-        cache=cache,
     )
     session.check.look(task.dataset, task.images)
     bootstrap = Bootstrap(task.dataset.patients, seed=seed)

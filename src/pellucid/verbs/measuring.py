@@ -95,8 +95,8 @@ class Measuring:
     def attacked(self) -> list[Row]:
         """Accuracy and AUROC under each size of PGD."""
         session = self.session
-        dataset = session.whole.limit(self.plan.few, seed=self.plan.seed)
-        pixels = session.check.pixels(dataset, session.model.input_spec, session.cache)
+        images = session.part.limit(self.plan.few, seed=self.plan.seed)
+        dataset, pixels = images.dataset, session.check.pixels(images)
         logits = {"0": self.logits(dataset, pixels)}
         check_answers(logits["0"], "an attack needs numbers", dataset.ids)
         for size in self.plan.attacks:

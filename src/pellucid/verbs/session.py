@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.data.class_match import match_classes
 from pellucid.evaluation.training_images import ImageCheck
 from pellucid.models.weights import weights_file
@@ -31,19 +32,27 @@ class Session:
 
     Attributes:
         model: what is judged.
-        whole: the part of the dataset, its classes those of the model.
-        dataset: of these, the images that are used.
+        part: the part of the dataset as the model takes it, its classes those of the model.
+        images: of these, the images that are used.
         check: of the model's own training images.
-        cache: the folder of decoded images.
         notes: what a reader must know of the classes.
     """
 
     model: Model
-    whole: Dataset
-    dataset: Dataset
+    part: FittedImages
+    images: FittedImages
     check: ImageCheck
-    cache: Path | None
     notes: list[str]
+
+    @property
+    def whole(self) -> Dataset:
+        """The part of the dataset."""
+        return self.part.dataset
+
+    @property
+    def dataset(self) -> Dataset:
+        """Of the part, the images that are used."""
+        return self.images.dataset
 
     def pixels(self) -> Pixels:
         """The images at the model's size, uint8 or uint16 (N, C, S, S), looked at before and after they are decoded.
@@ -51,7 +60,7 @@ class Session:
         Raises:
             InputError: images that the model was trained on, unless that is allowed; an image that cannot be read.
         """
-        return self.check.pixels(self.dataset, self.model.input_spec, self.cache)
+        return self.check.pixels(self.images)
 
     @property
     def thresholds(self) -> list[float]:
@@ -117,7 +126,8 @@ def open_session(
     if match:
         data, notes = match_classes(data, model.classes, model.task, class_map)
     check = ImageCheck(model.path, refuse=not allow_training_images)
-    return Session(model, data, data.limit(limit, seed=seed), check, cache, notes)
+    part = FittedImages(data, model.input_spec, cache)
+    return Session(model, part, part.limit(limit, seed=seed), check, notes)
 
 
 def name_of(model: Model) -> str:

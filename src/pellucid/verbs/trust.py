@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.evaluation.training_images import ImageCheck
 from pellucid.evaluation.trust.findings import TrustSettings
-from pellucid.evaluation.trust.run import check_methods, judge_all, planned_work
+from pellucid.evaluation.trust.run import TrustJudge
 from pellucid.evaluation.trust.samples import LIMIT, gather_trust_samples
 from pellucid.explainers import HEATMAPS
 from pellucid.explainers.registry import check_layer
@@ -106,7 +106,7 @@ class TrustResult(Result):
             facts,
             self.trust,
             samples.images[:count].cpu().numpy(),
-            [f"{i}: {c}" for i, c in zip(samples.ids, explained, strict=True)],
+            [f"{i}: {c}" for i, c in zip(samples.fitted.dataset.ids, explained, strict=True)],
         )
 
 
@@ -166,7 +166,9 @@ def trust(
     )
     checks = [session.check, *(ImageCheck(m.path, refuse=not allow_training_images) for m in others.values())]
     samples = _looked_at(session, checks, settings.seed, limit)
-    refused = check_methods(model, samples, names, layer)
+    judge = TrustJudge(model, samples, names, settings, others, model.card.get("thresholds"), layer)
+    refused = judge.refusals()
+    about: dict[str, Any] = {"model": name_of(model)}
     record = {
         "weights": session.results_key,
         "beside": {name: results_key_of(m) for name, m in others.items()},
@@ -180,21 +182,16 @@ def trust(
         "layer": layer,
     }
     if announce is not None:
-        announce(planned_work(model, samples, settings, len(others)))
+        announce(judge.announcement)
     with work_folder(out) as folder:
-        store = ResultsStore(folder / "kept", record)
-        thresholds = model.card.get("thresholds")
-        result = judge_all(model, samples, names, settings, store, others=others, thresholds=thresholds, layer=layer)
-    about: dict[str, Any] = {
-        "model": name_of(model),
+        result = judge.judge(ResultsStore(folder / "kept", record))
+    about |= {
         **record,
         "attacked": settings.attacked,
         "attack_steps": settings.attack_steps,
+        "training_images": session.seen(),
+        "training_images_of_others": {n: c.found().to_json() for n, c in zip(others, checks[1:], strict=True)},
     }
-    about["training_images"] = session.seen()
-    about["training_images_of_others"] = {
-        n: c.found().to_json() for n, c in zip(others, checks[1:], strict=True)
-    }  # fmt: skip
     cut_off = [] if isinstance(samples.place, str) else [note for note in [samples.place.cut_off.note] if note]
     notes = [*session.notes, *cut_off, *(text for check in checks for text in check.found().messages())]
     notes += [f"{name} explains nothing here: {why}" for name, why in refused.items()]
@@ -208,9 +205,7 @@ def _looked_at(session: Session, checks: Sequence[ImageCheck], seed: int, limit:
         check.check_ids(session.dataset)
     planted = session.whole.options.get("shortcut")
     finding = None if planted is None else str(planted)
-    samples = gather_trust_samples(
-        session.model, session.whole, finding=finding, limit=limit, seed=seed, cache=session.cache
-    )
+    samples = gather_trust_samples(session.model, session.part, finding=finding, limit=limit, seed=seed)
     for check in checks:
         for part, pixels in samples.parts():
             check.look(part, pixels)

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pellucid.data.cache.pixels import materialize
-from pellucid.data.decoding.file_pixels import placements
 from pellucid.data.regions import CutOff
 from pellucid.evaluation.metrics.boxes import SWEEP_THRESHOLDS, PredictedBoxes, heatmap_to_boxes
 from pellucid.evaluation.metrics.heatmap_scores import SCORES, heatmap_scores
@@ -29,8 +27,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import nn
 
+    from pellucid.data.cache.fitted_images import FittedImages
     from pellucid.data.dataset import Dataset
-    from pellucid.types import InputSpec, Pixels
+    from pellucid.types import Pixels
     from pellucid.utils.results_store import ResultsStore
 
 
@@ -70,30 +69,27 @@ class LocalizationTask:
 
 
 def localization_task(
-    name: str,
-    dataset: Dataset,
+    images: FittedImages,
     classes: Sequence[str],
-    spec: InputSpec,
     *,
+    name: str | None = None,
     regions: Mapping[str, Sequence[str]] | None = None,
     limit: int | None = None,
-    cache: Path | None = None,
 ) -> LocalizationTask:
     """Prepare the annotated images of a dataset for scoring.
 
     Args:
-        name: of the task.
-        dataset: images with regions; those without one of the wanted regions are left out.
+        images: with regions, as the classifier takes them; those without one of the wanted regions are left out.
         classes: the classifier's classes.
-        spec: of the classifier's images.
+        name: of the task; the dataset's by default.
         regions: class → the region labels that its explanation should fall on; by default, every class
             that the dataset has regions of.
         limit: at most so many annotated images, chosen at random with seed 0.
-        cache: folder for decoded images.
 
     Raises:
         InputError: if the dataset has no regions, or not those asked for, or the classifier sees none of them.
     """
+    dataset = images.dataset
     known_labels = dataset.regions.labels if dataset.regions is not None else ()
     if dataset.regions is None or not known_labels:
         raise InputError(f"{dataset.card.name}/{dataset.split} has no boxes or masks to score explanations on.")
@@ -114,45 +110,45 @@ def localization_task(
     names = tuple(labels_of_class)
     every_label = [label for labels in labels_of_class.values() for label in labels]
     rows = sorted({image for image, _ in dataset.regions.pairs(every_label)})
-    annotated = dataset.subset(rows).limit(limit)
-    places = placements(annotated, spec)
-    assert annotated.regions is not None
-    at = set(annotated.regions.pairs(every_label))
+    fitted = images.subset(rows).limit(limit)
+    annotated, places = fitted.dataset.regions, fitted.places
+    assert annotated is not None
+    at = set(annotated.pairs(every_label))
     pairs, masks, partly = [], [], 0
     marked_pairs = [
         (image, number)
-        for image in range(len(annotated))
+        for image in range(len(fitted))
         for number, c in enumerate(names)
         if any((image, label) in at for label in labels_of_class[c])
     ]
     for image, number in marked_pairs:
         labels = labels_of_class[names[number]]
-        mask = annotated.regions.mask(image, labels, places[image])
+        mask = annotated.mask(image, labels, places[image])
         if mask.any() or places[image].sees_all:
-            partly += annotated.regions.is_cut(image, labels, places[image])
+            partly += annotated.is_cut(image, labels, places[image])
             pairs.append((image, number))
             masks.append(mask)
-    cut_off = CutOff(len(marked_pairs), len(marked_pairs) - len(pairs), partly, spec.preprocess)
+    cut_off = CutOff(len(marked_pairs), len(marked_pairs) - len(pairs), partly, images.spec.preprocess)
     if not pairs:
         raise InputError(
             f"{dataset.card.name}/{dataset.split}: there is nothing to score explanations on. {cut_off.note}"
         )
     if cut_off.unseen:  # an image of which no region is left is no image of the task
         marked_rows = sorted({image for image, _ in pairs})
-        annotated, places = annotated.subset(marked_rows), [places[row] for row in marked_rows]
+        fitted, places = fitted.subset(marked_rows), [places[row] for row in marked_rows]
+        annotated = fitted.dataset.regions
+        assert annotated is not None
         pairs = [(marked_rows.index(image), number) for image, number in pairs]
-    annotated_regions = annotated.regions
-    assert annotated_regions is not None
     boxes = [
         (image, number, box)
         for image, number in pairs
         for label in labels_of_class[names[number]]
-        for box in annotated_regions.boxes(image, label, places[image])
+        for box in annotated.boxes(image, label, places[image])
     ]
     return LocalizationTask(
-        name=name,
-        dataset=annotated,
-        images=materialize(annotated, spec, directory=cache),
+        name=name or dataset.card.name,
+        dataset=fitted.dataset,
+        images=fitted.pixels,
         classes=names,
         outputs=np.array([list(classes).index(c) for c in names], dtype=np.int64),
         pair_image=np.array([i for i, _ in pairs], dtype=np.int64),
@@ -161,7 +157,7 @@ def localization_task(
         true_image=np.array([i for i, _, _ in boxes], dtype=np.int64),
         true_class=np.array([c for _, c, _ in boxes], dtype=np.int64),
         true_box=np.array([tuple(b) for _, _, b in boxes], dtype=np.float64).reshape(-1, 4),
-        has_masks=any(r.mask is not None for r in annotated_regions.items if r.label in every_label),
+        has_masks=any(r.mask is not None for r in annotated.items if r.label in every_label),
         cut_off=cut_off,
     )
 

@@ -209,7 +209,7 @@ class _Draws:
     """Bootstraps over the patients of images, findings, mosaics and images with a shortcut; all of one seed."""
 
     def __init__(self, samples: TrustSamples, seed: int) -> None:
-        self.images = Bootstrap(samples.patients, seed=seed)
+        self.images = Bootstrap(samples.fitted.dataset.patients, seed=seed)
         place, mosaics, shortcut = samples.place, samples.mosaics, samples.shortcut
         self.findings = self.mosaics = self.shortcuts = self.images
         if not isinstance(place, str):
@@ -218,7 +218,7 @@ class _Draws:
             explained = mosaics.rows[np.arange(len(mosaics.rows)), mosaics.place]
             self.mosaics = self.images.take(explained)
         if not isinstance(shortcut, str):
-            self.shortcuts = Bootstrap(shortcut.patients, seed=seed)
+            self.shortcuts = Bootstrap(shortcut.dataset.patients, seed=seed)
 
     def of(self, measure: str, count: int) -> Bootstrap:
         """The one that a measure's `count` values go with."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from pellucid.evaluation.trust.attack import judge_attack, with_attack
@@ -61,81 +61,87 @@ class Trust:
         return plain
 
 
-def check_methods(
-    classifier: nn.Module, samples: TrustSamples, methods: Sequence[str], layer: str | None = None
-) -> dict[str, str]:
-    """Explain one image by each: why a method cannot explain this network, by name, before any work.
+@dataclass(frozen=True, eq=False)
+class TrustJudge:
+    """A network, what it is explained on and by which methods, and how much is spent on that.
 
-    Raises:
-        InputError: none of them can; what the first says.
-    """
-    refused: dict[str, InputError] = {}
-    for name in methods:
-        try:
-            check_method(Mapper(name, layer=layer_for(name, layer)), classifier, samples)
-        except InputError as error:
-            refused[name] = error
-    if refused and len(refused) == len(methods):
-        raise next(iter(refused.values()))
-    return {name: str(error) for name, error in refused.items()}
-
-
-def judge_all(
-    classifier: nn.Module,
-    samples: TrustSamples,
-    methods: Sequence[str],
-    settings: TrustSettings,
-    store: ResultsStore,
-    *,
-    others: Mapping[str, nn.Module] | None = None,
-    thresholds: Sequence[float] | None = None,
-    layer: str | None = None,
-) -> Trust:
-    """Judge a network and its methods; each is kept as soon as it is done, and read where it was done before.
-
-    A method that cannot explain the network, or a measure that fails, has its reason in the place of its figures, and
-    the rest goes on; what failed is not kept. Attacks are kept beside the rest, by their number of images and steps
-    and by the thresholds, so that others can be asked for later.
-
-    Args:
+    Attributes:
         classifier: what is explained; left as it was.
         samples: what it is explained on.
         methods: heat maps by name.
         settings: how much is spent.
-        store: where it is kept.
         others: networks of the same classes, whose maps are compared.
         thresholds: the decision thresholds of a multi-label classifier, ½ by default.
         layer: that the methods with this option explain at.
     """
-    others, count = others or {}, len(samples.images)
-    network = _kept(
-        store, "network", "random order", 2 * ORDERS * count, partial(judge_network, classifier, samples, settings)
-    )
-    findings = {}
-    # as many steps as maps: three maps are drawn without a step, for deletion, insertion and infidelity in their place
-    planned = budget(classifier, samples, settings, len(others))
-    attacks = 2 * len(settings.budgets) * min(count, settings.attacked)
-    for name in methods:
-        at = layer_for(name, layer)
-        mapper = Mapper(name, batch_size=settings.batch_size, layer=at)
-        judge = partial(judge_method, mapper, classifier, samples, settings, others=others)
-        maps = _kept(store, name, name, planned["explanations_per_method"], judge)
-        part_name = f"{name}.attacked-{settings.attacked}x{settings.attack_steps}{decided_at(thresholds)}"
-        attack = partial(judge_attack, name, classifier, samples, settings, thresholds=thresholds, layer=at)
-        findings[name] = with_attack(maps, _kept(store, part_name, f"attack {name}", attacks, attack))
-    rows = trust_table(network, list(findings.values()), samples, settings.seed)
-    return Trust(network, findings, rows, planned, count)
 
+    classifier: nn.Module
+    samples: TrustSamples
+    methods: Sequence[str]
+    settings: TrustSettings
+    others: Mapping[str, nn.Module] = field(default_factory=dict)
+    thresholds: Sequence[float] | None = None
+    layer: str | None = None
 
-def planned_work(classifier: nn.Module, samples: TrustSamples, settings: TrustSettings, others: int = 0) -> str:
-    """What the work costs, for people, before it begins."""
-    planned = budget(classifier, samples, settings, others)
-    return (
-        f"{number_of(len(samples.images), 'image(s)')}; each method draws "
-        f"{planned['explanations_per_method']:,} maps and looks at "
-        f"{planned['forward_passes_per_method']:,} changed images more; random order, once, at "
-        f"{planned['forward_passes_of_random_orders']:,}."
-    )
+    @cached_property
+    def planned(self) -> dict[str, int]:
+        """What a method takes, as `budget` tells it."""
+        return budget(self.classifier, self.samples, self.settings, len(self.others))
+
+    @property
+    def announcement(self) -> str:
+        """What the work costs, for people, before it begins."""
+        return (
+            f"{number_of(len(self.samples.images), 'image(s)')}; each method draws "
+            f"{self.planned['explanations_per_method']:,} maps and looks at "
+            f"{self.planned['forward_passes_per_method']:,} changed images more; random order, once, at "
+            f"{self.planned['forward_passes_of_random_orders']:,}."
+        )
+
+    def refusals(self) -> dict[str, str]:
+        """Explain one image by each method: why one cannot explain this network, by name, before any work.
+
+        Raises:
+            InputError: none of them can; what the first says.
+        """
+        refused: dict[str, InputError] = {}
+        for name in self.methods:
+            try:
+                check_method(self._mapper(name), self.classifier, self.samples)
+            except InputError as error:
+                refused[name] = error
+        if refused and len(refused) == len(self.methods):
+            raise next(iter(refused.values()))
+        return {name: str(error) for name, error in refused.items()}
+
+    def judge(self, store: ResultsStore) -> Trust:
+        """Judge the network and its methods; each is kept as soon as it is done, and read where it was done before.
+
+        A method that cannot explain the network, or a measure that fails, has its reason in the place of its figures,
+        and the rest goes on; what failed is not kept. Attacks are kept beside the rest, by their number of images and
+        steps and by the thresholds, so that others can be asked for later.
+        """
+        samples, settings, count = self.samples, self.settings, len(self.samples.images)
+        judge = partial(judge_network, self.classifier, samples, settings)
+        network = _kept(store, "network", "random order", 2 * ORDERS * count, judge)
+        findings = {name: self._method(name, store) for name in self.methods}
+        rows = trust_table(network, list(findings.values()), samples, settings.seed)
+        return Trust(network, findings, rows, self.planned, count)
+
+    def _method(self, name: str, store: ResultsStore) -> Findings:
+        samples, settings, layer = self.samples, self.settings, layer_for(name, self.layer)
+        judge = partial(judge_method, self._mapper(name), self.classifier, samples, settings, others=self.others)
+        # as many steps as maps: three maps are drawn without a step, for deletion, insertion and infidelity
+        maps = _kept(store, name, name, self.planned["explanations_per_method"], judge)
+        attack_name = f"{name}.attacked-{settings.attacked}x{settings.attack_steps}{decided_at(self.thresholds)}"
+        attack = partial(
+            judge_attack, name, self.classifier, samples, settings, thresholds=self.thresholds, layer=layer
+        )
+        attacks = 2 * len(settings.budgets) * min(len(samples.images), settings.attacked)
+        return with_attack(maps, _kept(store, attack_name, f"attack {name}", attacks, attack))
+
+    def _mapper(self, name: str) -> Mapper:
+        return Mapper(name, batch_size=self.settings.batch_size, layer=layer_for(name, self.layer))
 
 
 def _kept(store: ResultsStore, name: str, title: str, steps: int, judge: Callable[[], Findings]) -> Findings:

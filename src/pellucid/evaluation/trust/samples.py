@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pellucid.data.cache.pixels import materialize
 from pellucid.evaluation.metrics.explanations import LocalizationTask, localization_task
 from pellucid.evaluation.metrics.heatmap_scores import auprc
 from pellucid.evaluation.metrics.trivial_maps import centred_gaussian, mean_box, uniform
@@ -19,11 +18,10 @@ from pellucid.models.inference import as_pixels, check_answers, predict
 from pellucid.types import InputError, device_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy.typing as npt
     from torch import Tensor
 
+    from pellucid.data.cache.fitted_images import FittedImages
     from pellucid.data.dataset import Dataset
     from pellucid.models.classifier import AnyClassifier
     from pellucid.types import Pixels
@@ -38,96 +36,84 @@ class TrustSamples:
     """Everything that the methods of one network are judged on, on its device; what there is none of says why.
 
     Attributes:
-        images: float32 (N, C, H, W) in [0, 1].
-        pixels: uint8 or uint16 (N, C, H, W), what they were made of.
-        ids: (N,), their names in the dataset.
-        patients: (N,).
+        fitted: the N images.
+        images: float32 (N, C, H, W) in [0, 1], their pixels.
         targets: int64 (N,), the class explained; see `targets_of`.
         place: marked findings, or the reason why there are none.
         mosaics: of `images`, or the reason why there are none.
         shortcut: images with a planted shortcut, or the reason why there are none.
-        dataset: the N images.
         on_findings: the images of `place`, one map for each region; None where there are none.
         on_shortcuts: the images of `shortcut`; None where there are none.
     """
 
+    fitted: FittedImages
     images: Tensor
-    pixels: Pixels
-    ids: tuple[str, ...]
-    patients: tuple[str, ...]
     targets: Tensor
     place: LocalizationTask | str
     mosaics: Mosaics | str
     shortcut: ShortcutTask | str
-    dataset: Dataset
     on_findings: MarkedImages | None
     on_shortcuts: MarkedImages | None
 
     def parts(self) -> list[tuple[Dataset, Pixels]]:
         """All images that a judgement rests on, and their pixels; an image may be in several parts."""
         marked = [part for part in (self.place, self.shortcut) if not isinstance(part, str)]
-        return [(self.dataset, self.pixels), *((part.dataset, part.images) for part in marked)]
+        return [(self.fitted.dataset, self.fitted.pixels), *((part.dataset, part.images) for part in marked)]
 
 
 def gather_trust_samples(
     classifier: AnyClassifier,
-    dataset: Dataset,
+    images: FittedImages,
     *,
     finding: str | None = None,
     limit: int | None = LIMIT,
     seed: int = 0,
-    cache: Path | None = None,
 ) -> TrustSamples:
     """Choose the images, and look what else the dataset offers.
 
     Args:
         classifier: what is judged.
-        dataset: one part of a dataset with the classifier's classes.
+        images: of one part of a dataset with the classifier's classes, as the classifier takes them.
         finding: the finding that a planted shortcut goes with; None where none was planted.
         limit: at most so many images, of those with marked findings and with a shortcut as well.
         seed: of the choice.
-        cache: folder for decoded images.
 
     Raises:
         InputError: a dataset without images, or an image that cannot be read.
     """
+    dataset, sample = images.dataset, images.limit(limit, seed=seed)
     if len(dataset) == 0:
         raise InputError(f"{dataset.card.name}/{dataset.split} holds no images to explain.")
-    sample, spec = dataset.limit(limit, seed=seed), classifier.input_spec
-    images = materialize(sample, spec, directory=cache, progress=True)
-    logits = predict(classifier, images)
-    check_answers(logits, "its explanations explain nothing", sample.ids)
+    logits = predict(classifier, sample.pixels)
+    check_answers(logits, "its explanations explain nothing", sample.dataset.ids)
     place: LocalizationTask | str
     shortcut: ShortcutTask | str
     mosaics: Mosaics | str
     try:
-        place = localization_task(dataset.card.name, dataset, classifier.classes, spec, limit=limit, cache=cache)
+        place = localization_task(images, classifier.classes, limit=limit)
     except InputError as error:
         place = str(error)
     try:
         if finding is None:
             raise InputError("the images hold no planted shortcut whose finding is known (phantom: shortcut=FINDING).")
-        shortcut = shortcut_task(dataset, finding, classifier.classes, spec, limit=limit, cache=cache)
+        shortcut = shortcut_task(images, finding, classifier.classes, limit=limit)
     except InputError as error:
         shortcut = str(error)
     if dataset.task != "multiclass":
         mosaics = "an image of several labels may show the class explained in any quarter"
     else:
-        mosaics = compose(np.asarray(sample.targets), logits.argmax(1), limit=MOSAICS, seed=seed)
+        mosaics = compose(np.asarray(sample.dataset.targets), logits.argmax(1), limit=MOSAICS, seed=seed)
         if len(mosaics.rows) == 0:
             mosaics = "fewer than two classes are ever classified rightly, so no mosaic can be made"
     device = device_of(classifier)
-    targets = targets_of(logits, np.asarray(sample.targets), dataset.task)
+    targets = targets_of(logits, np.asarray(sample.dataset.targets), dataset.task)
     return TrustSamples(
-        images=as_pixels(images, device),
-        pixels=np.asarray(images),
-        ids=sample.ids,
-        patients=sample.patients,
+        fitted=sample,
+        images=as_pixels(sample.pixels, device),
         targets=torch.from_numpy(targets).to(device),
         place=place,
         mosaics=mosaics,
         shortcut=shortcut,
-        dataset=sample,
         on_findings=None if isinstance(place, str) else _marked_findings(place, device),
         on_shortcuts=None if isinstance(shortcut, str) else shortcut.marked(device),
     )

@@ -9,8 +9,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pellucid.data.cache.pixels import materialize
-from pellucid.data.decoding.file_pixels import placements
 from pellucid.data.readers.phantom.scene import SHORTCUT_LABEL
 from pellucid.evaluation.trust.faithfulness import target_scores
 from pellucid.evaluation.trust.marked_images import MarkedImages
@@ -19,13 +17,14 @@ from pellucid.types import InputError
 from pellucid.utils.resources import nearest
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     import numpy.typing as npt
     from torch import Tensor
 
+    from pellucid.data.cache.fitted_images import FittedImages
     from pellucid.data.dataset import Dataset
-    from pellucid.types import Classifier, InputSpec, Pixels
+    from pellucid.types import Classifier, Pixels
 
 RING = 3  # pixels around a region that its filling is taken from
 
@@ -37,7 +36,6 @@ class ShortcutTask:
     Attributes:
         dataset: the B images.
         images: uint8 or uint16 (B, C, S, S).
-        patients: (B,).
         output: the classifier's output of the finding.
         finding: boolean (B, S, S), where the finding is.
         marker: boolean (B, S, S), where the marker is.
@@ -45,7 +43,6 @@ class ShortcutTask:
 
     dataset: Dataset
     images: Pixels
-    patients: tuple[str, ...]
     output: int
     finding: npt.NDArray[np.bool_]
     marker: npt.NDArray[np.bool_]
@@ -58,58 +55,45 @@ class ShortcutTask:
 
 
 def shortcut_task(
-    dataset: Dataset,
-    finding: str,
-    classes: tuple[str, ...],
-    spec: InputSpec,
-    *,
-    limit: int | None = None,
-    cache: Path | None = None,
+    images: FittedImages, finding: str, classes: Sequence[str], *, limit: int | None = None
 ) -> ShortcutTask:
     """Take the images of a dataset on which both the finding and the marker are marked.
 
     Args:
-        dataset: a phantom with a planted shortcut, best its test part, where the two are independent.
+        images: of a phantom with a planted shortcut, best its test part, where the two are independent, as the
+            classifier takes them.
         finding: the one that the marker goes with in training.
         classes: of the classifier.
-        spec: of the classifier's images.
         limit: at most so many images, chosen at random with seed 0.
-        cache: folder for decoded images.
 
     Raises:
         InputError: a dataset without a marker, a finding that is no class, or no image that shows both.
     """
-    if dataset.regions is None or SHORTCUT_LABEL not in dataset.regions.labels:
+    regions = images.dataset.regions
+    if regions is None or SHORTCUT_LABEL not in regions.labels:
         raise InputError(
             "the images hold no planted shortcut; the phantom has one with --data-option shortcut=FINDING, for a "
             "network that was trained on it."
         )
     if finding not in classes:
         raise InputError(f"the classifier has no class {finding!r}. {nearest(finding, classes)}")
-    marked = {label: {i for i, _ in dataset.regions.pairs([label])} for label in (finding, SHORTCUT_LABEL)}
+    marked = {label: {i for i, _ in regions.pairs([label])} for label in (finding, SHORTCUT_LABEL)}
     rows = sorted(marked[finding] & marked[SHORTCUT_LABEL])
     if not rows:
         raise InputError(f"no image shows both {finding} and the marker: take more images.")
-    both = dataset.subset(rows).limit(limit)
-    assert both.regions is not None
-    regions, places = both.regions, placements(both, spec)
+    both = images.subset(rows).limit(limit)
+    regions = both.dataset.regions
+    assert regions is not None
     masks = {
-        label: np.stack([regions.mask(i, label, place) for i, place in enumerate(places)])
+        label: np.stack([regions.mask(i, label, place) for i, place in enumerate(both.places)])
         for label in (finding, SHORTCUT_LABEL)
     }
     if not all(mask.any((1, 2)).all() for mask in masks.values()):
         raise InputError(
-            f"the marker, or {finding}, lies outside what the network sees of some images ({spec.preprocess}): a "
+            f"the marker, or {finding}, lies outside what the network sees of some images ({both.spec.preprocess}): a "
             "shortcut can be judged only where both are seen. Take a network that sees whole images."
         )
-    return ShortcutTask(
-        both,
-        materialize(both, spec, directory=cache),
-        both.patients,
-        classes.index(finding),
-        masks[finding],
-        masks[SHORTCUT_LABEL],
-    )
+    return ShortcutTask(both.dataset, both.pixels, classes.index(finding), masks[finding], masks[SHORTCUT_LABEL])
 
 
 def painted_over(images: Tensor, masks: Tensor) -> Tensor:

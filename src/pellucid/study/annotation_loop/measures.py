@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.data.cache.pixels import materialize
 from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.shortcut import ShortcutTask, removal_effects, shortcut_task
@@ -81,7 +82,7 @@ def prepare_loop_data(
     test = prepare_evaluation_data(study, root, spec, limit=limit, cache=cache)
     images = materialize(telling, spec, directory=cache, progress=True)
     finding = str(study.data.options["shortcut"])
-    shortcut = shortcut_task(test.test, finding, test.test.classes, spec, cache=cache)
+    shortcut = shortcut_task(FittedImages(test.test, spec, cache), finding, test.test.classes)
     return LoopData(test, telling, images, shortcut)
 
 

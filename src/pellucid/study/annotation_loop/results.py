@@ -55,7 +55,7 @@ def figures(study: StudyConfig, data: LoopData, measured: Measured) -> dict[str,
     test, telling, shortcut = data.test.test, data.telling, data.shortcut
     over_test = Bootstrap(test.patients, resamples)
     over_telling = Bootstrap(telling.patients, resamples, seed=1)  # other patients: drawn independently
-    over_shown = Bootstrap(shortcut.patients, resamples)
+    over_shown = Bootstrap(shortcut.dataset.patients, resamples)
     logits, column = measured.evaluation.logits, shortcut.output
     without = auroc(logits[:, column], test.targets[:, column], over_test)
     with_marker = auroc(measured.telling[:, column], telling.targets[:, column], over_telling)
