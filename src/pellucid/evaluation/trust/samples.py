@@ -107,6 +107,10 @@ def gather_trust_samples(
             mosaics = "fewer than two classes are ever classified rightly, so no mosaic can be made"
     device = device_of(classifier)
     targets = targets_of(logits, np.asarray(sample.dataset.targets), dataset.task)
+    on_findings = None
+    if not isinstance(place, str):
+        marked = torch.from_numpy(place.outputs[place.pair_class]).to(device)
+        on_findings = MarkedImages(as_pixels(place.images, device), place.pair_image, marked, {"finding": place.masks})
     return TrustSamples(
         fitted=sample,
         images=as_pixels(sample.pixels, device),
@@ -114,14 +118,9 @@ def gather_trust_samples(
         place=place,
         mosaics=mosaics,
         shortcut=shortcut,
-        on_findings=None if isinstance(place, str) else _marked_findings(place, device),
+        on_findings=on_findings,
         on_shortcuts=None if isinstance(shortcut, str) else shortcut.marked(device),
     )
-
-
-def _marked_findings(task: LocalizationTask, device: torch.device) -> MarkedImages:
-    targets = torch.from_numpy(task.outputs[task.pair_class]).to(device)
-    return MarkedImages(as_pixels(task.images, device), task.pair_image, targets, {"finding": task.masks})
 
 
 def targets_of(logits: npt.NDArray[np.floating], truth: npt.NDArray[np.generic], task: str) -> npt.NDArray[np.int64]:
