@@ -11,13 +11,14 @@ from pellucid.utils.locks import hold
 from pellucid.utils.result import Result
 
 ALONE = {
-    "audit": ["--data", "phantom"],
-    "evaluate": ["--data", "phantom"],
-    "localize": ["--data", "phantom"],
-    "certify": ["--data", "phantom"],
-    "trust": ["--data", "phantom"],
-    "explain": ["image.png"],
-    "attack-explanation": ["image.png"],
+    "audit": ["model", "--data", "phantom"],
+    "evaluate": ["model", "--data", "phantom"],
+    "localize": ["model", "--data", "phantom"],
+    "certify": ["model", "--data", "phantom"],
+    "trust": ["model", "--data", "phantom"],
+    "explain": ["model", "image.png"],
+    "attack-explanation": ["model", "image.png"],
+    "models": ["import", "onnx", "model.onnx"],
 }
 
 
@@ -25,13 +26,13 @@ ALONE = {
 def test_a_second_command_is_refused_in_one_sentence_and_writes_nothing(command, tmp_path, pellucid):
     out = tmp_path / "out"
     with hold(out):
-        code, output, _ = pellucid(command, tmp_path / "model", *ALONE[command], "--out", out)
+        code, output, _ = pellucid(command, *ALONE[command], "--out", out)
         assert code.startswith(f"pellucid: {out} is held by process ")
         assert code.endswith("which is still at work there. Wait for it, or choose another --out.")  # it has no --wait
         assert output == ""
         assert [path.name for path in out.iterdir()] == [".lock"]
-    code, _, _ = pellucid(command, tmp_path / "model", *ALONE[command], "--out", out)
-    assert "no model at" in code  # it is free again
+    code, _, _ = pellucid(command, *ALONE[command], "--out", out)
+    assert "no model at model" in code or "model.onnx" in code  # it is free again
     assert not out.exists()
 
 

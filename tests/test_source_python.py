@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from safetensors.torch import load_file
 
 import pellucid as pl
 from helpers.foreign import GIVEN, make, write_code
-from pellucid.models import load_model
+from pellucid.models import load_model, save_model
 from pellucid.models.sources.importing import import_network
 from pellucid.models.sources.opening import Given
 from pellucid.types import InputError
@@ -181,6 +184,68 @@ def test_code_that_cannot_run_is_said(text, message, tmp_path):
         pl.load(f"python:{tmp_path / 'none.py'}:build")
     with pytest.raises(InputError, match=r"is not FILE\.py:NAME"):
         pl.load("python:build")
+
+
+@pytest.mark.filterwarnings("ignore:.*was taken off")
+def test_another_network_of_the_same_name_is_no_reason_to_overwrite(place, given, tmp_path):
+    """Two projects each have a mymodel.py with a build; so has the same project a week later."""
+    other = tmp_path / "other"
+    shutil.copytree(place, other)
+    layers = (other / "layers.py").read_text(encoding="utf-8")
+    (other / "layers.py").write_text(f"{layers}\n# another\n", encoding="utf-8")
+    before = {path: path.read_bytes() for path in (place / "mine").rglob("*") if path.is_file()}
+    assert len(before) == 4
+    with pytest.raises(InputError, match="mine holds another network already"):
+        import_network("python", f"{other / 'mymodel.py'}:build", place / "mine", Given(**given))
+    assert {path: path.read_bytes() for path in (place / "mine").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("interrupted", [".code", "weights.safetensors", "model.toml"])
+def test_a_model_that_is_replaced_is_not_lost_where_the_new_one_cannot_be_written(
+    interrupted, place, tmp_path, monkeypatch
+):
+    """The disk is full at any of its files: the earlier model is whole, and its code is there."""
+    folder = tmp_path / "m"
+    shutil.copytree(place / "mine", folder)
+    before = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    model = pl.load(place / "mine", trust_code=True)
+    model.source = replace(model.source, code={**model.source.code, "mymodel.py": b"changed = True\n"})
+    write, full = Path.write_bytes, OSError(errno.ENOSPC, "No space left on device")
+
+    def write_bytes(path, content):
+        if interrupted in str(path.relative_to(folder)):
+            raise full
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    with pytest.raises(InputError, match="the disk is full"):
+        save_model(model, folder)
+    assert {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    monkeypatch.undo()
+    save_model(model, folder)
+    assert (folder / "code" / "mymodel.py").read_bytes() == b"changed = True\n"
+    assert sorted(path.name for path in folder.iterdir()) == ["code", "model.toml", "weights.safetensors"]
+
+
+def test_whole_numbers_among_the_parameters_need_no_gradient(tmp_path):
+    (tmp_path / "counts.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.table = torch.nn.Parameter(torch.arange(2), requires_grad=False)\n"
+        "        self.scale = torch.nn.Parameter(torch.tensor([3.0, -3.0]), requires_grad=False)\n"
+        "    def forward(self, images):\n"
+        "        return images.mean((1, 2, 3))[:, None] * self.scale[self.table]\n",
+        encoding="utf-8",
+    )
+    given = Given(classes=["a", "b"], preprocess="stretch:8", mean=[0.0], std=[1.0])
+    model = import_network("python", f"{tmp_path / 'counts.py'}:Net", tmp_path / "m", given)
+    images = torch.tensor([0.2, 0.4]).view(2, 1, 1, 1).expand(2, 1, 8, 8)
+    torch.testing.assert_close(model(images), torch.tensor([[0.6, -0.6], [1.2, -1.2]]))
+    again = load_model(tmp_path / "m", trust_code=True)
+    for net in (model.module, again.module):
+        assert [(name, p.requires_grad) for name, p in net.named_parameters()] == [("table", False), ("scale", True)]
 
 
 def test_settings_are_for_networks_of_others_alone(place):

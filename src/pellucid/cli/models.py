@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from pellucid.cli.options import Model, Out, TrustCode, key_values, show, wrote
+from pellucid.cli.options import Model, Out, TrustCode, alone_in_out, key_values, show, wrote
 
 if TYPE_CHECKING:
     from pellucid.models.classifier import AnyClassifier
@@ -73,6 +73,7 @@ def show_model(
 
 
 @app.command("import")
+@alone_in_out
 def import_model(
     source: Annotated[
         str,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +20,13 @@ from pellucid.models.classifier import AnyClassifier, Architecture, Convolutiona
 from pellucid.models.registry import create_model
 from pellucid.models.sources.checkpoint import load_exactly, read_nested, read_tensors, tensors_of
 from pellucid.models.sources.opening import Given, open_source, reopen, source_tables
-from pellucid.models.sources.python import write_code
+from pellucid.models.sources.python import new_code
 from pellucid.models.sources.registry import SOURCES, split_address
 from pellucid.models.training_record import IMAGES, TABLE, TrainingRecord, parse_record
 from pellucid.types import InputError
 from pellucid.utils.digests import KEY, seal, unseal
 from pellucid.utils.download import digest_of
-from pellucid.utils.resources import whole_file
+from pellucid.utils.resources import flush, whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +42,7 @@ def save_model(
     extra: Mapping[str, Any] | None = None,
     record: TrainingRecord | None = None,
 ) -> Path:
-    """Write `weights.safetensors` and `model.toml` into a folder, each in one step.
+    """Write `weights.safetensors` and `model.toml` into a folder; they replace earlier ones once all are written.
 
     Args:
         model: a classifier that the registry built, or one of a source of others' networks; Python code that built it
@@ -77,13 +78,16 @@ def save_model(
     card["weights_sha256"] = hashlib.sha256(weights).hexdigest()
     if record is not None:
         card[TABLE] = record.table()
-        with whole_file(folder / IMAGES) as images_part:
-            images_part.write_bytes(record.file)
-    if isinstance(model, WrappedClassifier) and model.source is not None:
-        write_code(folder, model.source.code)
-    with whole_file(folder / WEIGHTS) as weights_part, whole_file(folder / CARD) as card_part:
-        weights_part.write_bytes(weights)
-        card_part.write_text(tomli_w.dumps(seal(card)), encoding="utf-8")
+    code = model.source.code if isinstance(model, WrappedClassifier) and model.source is not None else {}
+    contents = {CARD: tomli_w.dumps(seal(card)).encode(), WEIGHTS: weights}
+    contents |= {} if record is None else {IMAGES: record.file}
+    # all lie on the disk before the first of them takes its place; the card, which names the others, is the last
+    with ExitStack() as parts:
+        for name, content in contents.items():
+            part = parts.enter_context(whole_file(folder / name))
+            part.write_bytes(content)
+            flush(part)
+        parts.enter_context(new_code(folder, code))
     if record is None:
         (folder / IMAGES).unlink(missing_ok=True)
     return folder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,13 +12,13 @@ import torch
 
 from pellucid.models.probe import TOLERANCE, probe_images
 from pellucid.models.registry import create_model, describe, model_names
-from pellucid.models.sources.opening import Given, open_source
+from pellucid.models.sources.opening import Given, open_source, source_tables
 from pellucid.models.sources.woods2019 import SOURCE, read_woods2019
 from pellucid.models.weights import CARD, WEIGHTS, load_model, read_model_card, save_model
 from pellucid.types import InputError, InputSpec
 from pellucid.utils.download import digest_of
 from pellucid.utils.imagenet_classes import imagenet_classes
-from pellucid.utils.resources import nearest
+from pellucid.utils.resources import nearest, replace_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,7 +140,8 @@ def import_network(kind: str, name: str, folder: str | Path, overrides: Given) -
     Args:
         kind: of the source, one of `SOURCES`.
         name: as the source calls it.
-        folder: where to write; made if it is missing. The same network may be imported there again.
+        folder: where to write; made if it is missing. The same network (its name, options, code and weights) may be
+            imported there again.
         overrides: what the source does not say, or says otherwise.
 
     Returns:
@@ -150,8 +151,9 @@ def import_network(kind: str, name: str, folder: str | Path, overrides: Given) -
         InputError: a folder that holds another network; a network that cannot be built again; see also `open_source`.
     """
     folder = Path(folder)
-    _check_free(folder, lambda card: _is_of(card, kind, name))
+    _check_free(folder, lambda card: _is_of(card, kind, name))  # before it is built, which takes long and runs code
     model = open_source(kind, name, overrides)
+    _check_free(folder, lambda card: _identity(card["source"]) == _identity(source_tables(model)["source"]))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
         hidden = Path(place)
@@ -167,17 +169,23 @@ def import_network(kind: str, name: str, folder: str | Path, overrides: Given) -
             )
         folder.mkdir(exist_ok=True)
         for part in sorted(hidden.iterdir(), key=lambda path: path.name == CARD):  # the card last: it names the rest
-            target = folder / part.name
-            if target.is_dir():
-                shutil.rmtree(target)
-            part.replace(target)
+            if part.is_dir():
+                replace_folder(folder / part.name, part)
+            else:
+                part.replace(folder / part.name)
     again.path = folder
     return again
 
 
 def _is_of(card: dict[str, Any], kind: str, name: str) -> bool:
+    """Whether a card's network is called so: another one may be, too."""
     source = card.get("source", {})
     return source.get("kind") == kind and source.get("name") in (name, Path(name).name)
+
+
+def _identity(source: dict[str, Any]) -> str:
+    """What makes a network of others this one and no other: its name, options, code and weights."""
+    return json.dumps(source, sort_keys=True)
 
 
 def _check_free(folder: Path, same: Callable[[dict[str, Any]], bool]) -> None:

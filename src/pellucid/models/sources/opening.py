@@ -83,8 +83,7 @@ def open_source(kind: str, name: str, overrides: Given) -> WrappedClassifier:
     elif not built.loaded:
         _check_trained(entry, name, overrides, built)
     _to_single_precision(built.module)
-    for parameter in built.module.parameters():
-        parameter.requires_grad_(True)
+    _with_gradients(built.module)
     model = _wrapped(f"{kind}:{name}", built, overrides)
     model.source = Source(
         kind,
@@ -153,6 +152,7 @@ def reopen(card: Mapping[str, Any], folder: Path, *, trust_code: bool) -> Wrappe
         raise
     except Exception as error:  # of a library: another version may know other names and options
         raise InputError(f"{folder}: {entry.kind} cannot build {source.name} again: {error}") from error
+    _with_gradients(module)
     model = wrap(
         module.float() if any(p.dtype in _HALF for p in module.parameters()) else module,
         mean=card["input"]["mean"],
@@ -235,6 +235,12 @@ def _to_single_precision(module: nn.Module) -> None:
         module.float()
         named = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
         warnings.warn(f"weights of {named} are computed with in float32.", stacklevel=4)
+
+
+def _with_gradients(module: nn.Module) -> None:
+    """Parameters that their author froze can be trained again; whole numbers have no gradient."""
+    for parameter in module.parameters():
+        parameter.requires_grad_(parameter.is_floating_point() or parameter.is_complex())
 
 
 def _wrapped(address: str, built: Built, overrides: Given) -> WrappedClassifier:

@@ -8,13 +8,14 @@ import shutil
 import sys
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from pellucid.models.sources.source import Built, Request, Source
 from pellucid.types import InputError
-from pellucid.utils.resources import nearest, whole_file
+from pellucid.utils.resources import make_folder, nearest, replace_folder, whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -51,19 +52,28 @@ def rebuild(source: Source, folder: Path) -> nn.Module:
     return module
 
 
-def write_code(folder: Path, code: Mapping[str, bytes]) -> None:
-    """Copy the files of code into a model folder, and take away those of an earlier model there."""
+@contextmanager
+def new_code(folder: Path, code: Mapping[str, bytes]) -> Iterator[None]:
+    """Inside, the files of code lie ready in a model folder; they take the place of an earlier model's in the end.
+
+    Where the block ends with an error the earlier ones stay as they were.
+    """
     place = folder / CODE
     paths = [path for path in place.rglob("*") if not path.is_dir()]
     if {path.relative_to(place).as_posix(): path.read_bytes() for path in paths} == dict(code):
-        return  # a run writes its model again and again, and may be killed in between
-    if place.is_dir():
-        shutil.rmtree(place)
-    for name, content in code.items():
-        target = place / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(target) as part:
-            part.write_bytes(content)
+        yield  # a run writes its model again and again, and may be killed in between
+        return
+    make_folder(folder)
+    with TemporaryDirectory(prefix=".code-", dir=folder) as beside:
+        new = Path(beside) / CODE
+        for name, content in code.items():
+            with whole_file(new / name) as part:
+                part.write_bytes(content)
+        yield
+        if code:
+            replace_folder(place, new)
+        else:
+            shutil.rmtree(place)
 
 
 def checked_code(folder: Path, digests: Mapping[str, str]) -> dict[str, bytes]:
@@ -86,7 +96,7 @@ def checked_code(folder: Path, digests: Mapping[str, str]) -> dict[str, bytes]:
         if hashlib.sha256(contents[name]).hexdigest() != digest:
             raise InputError(
                 f"{place / name} is not the code that the model was imported with (SHA-256 differs): it is not run. "
-                "Put the file back, or import the model again from what it is now."
+                "Put the file back, or import the model from what it is now into another folder."
             )
     return contents
 
