@@ -180,6 +180,10 @@ def test_numbered_folders_and_the_older_table(copy):
         csv.writer(file).writerows([*row, ""] for row in rows)  # its header and rows end with a comma
     old = open_dataset("chestxray14", copy)
     assert split_hash(old) == split_hash(new)
+    said = {row[0]: tuple(row[4:7]) for row in rows[1:]}
+    for part in old.values():
+        columns = [part.metadata[name] for name in ("age", "sex", "view")]
+        assert list(zip(*columns, strict=True)) == [said[name] for name in part.ids]
     assert {k: v.fingerprint for k, v in old.items()} == {k: v.fingerprint for k, v in new.items()}
 
 

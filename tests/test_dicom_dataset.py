@@ -24,6 +24,7 @@ def folder(tmp_path):
         place.mkdir(parents=True, exist_ok=True)
         name = f"IM{i:04d}" + (".dcm" if i % 2 else "")
         own = {"PatientID": f"HOSP-77319{i // 2}", "AccessionNumber": f"ACC-{i // 2}"}
+        own |= {"PatientSex": "FM"[i % 2], "PatientAge": f"0{10 + i}Y", "ViewPosition": "PA"}
         image = radiograph(place / name, index=i, size=40 + i, **own)
         lines.append(f"{image.SOPInstanceUID},{i % 2},{'' if i == 5 else (i + 1) % 2}")
     (tmp_path / "labels.csv").write_text("\n".join(lines))
@@ -45,6 +46,8 @@ def test_by_uid(folder):
             assert part.read(i).shape == (40 + number,) * 2
             assert part.targets[i][0] == number % 2
             assert np.isnan(part.targets[i][1]) == (number == 5)
+            said = [part.metadata[name][i] for name in ("age", "sex", "view")]
+            assert said == [str(10 + number), "FM"[number % 2], "PA"]
     assert len({p for part in splits.values() for p in part.patients}) == 6
     again = open_dataset("dicom", folder)
     assert {n: p.fingerprint for n, p in again.items()} == {n: p.fingerprint for n, p in splits.items()}

@@ -56,6 +56,7 @@ def seconds_planned(
     marked = 0 if whole.regions is None else min(plan.few, len(whole.regions))
     return {
         "classification": len(pixels) * forward + 1e-8 * len(pixels) * classes * 1000,
+        **({"groups": 1.0} if whole.metadata else {}),
         **({"comparison": len(pixels) * forward} if compared else {}),
         "attack": few * (forward + len(plan.attacks) * plan.steps * gradient),
         "ara": labels * (few * SMALLEST_CHANGE + min(few, plan.checked) * CHECK) * gradient,

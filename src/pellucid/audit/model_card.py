@@ -228,11 +228,19 @@ class _Known:
         return f"{text} {self.performance()[0]}", ""
 
     def groups(self) -> Answer:
-        return "", "No table of ages, sexes, views or devices was given, so no group was judged on its own."
+        groups = self.results.get("groups")
+        if groups is None:
+            return "", "No table of ages, sexes, views or devices was given, so no group was judged on its own."
+        counts: dict[str, dict[str, int]] = {}
+        for row in groups["rows"]:
+            counts.setdefault(row["column"], {})[row["group"]] = row["images"]
+        parts = [f"{column}: {', '.join(f'{g} {n:,}' for g, n in of.items())}" for column, of in counts.items()]
+        texts = [s["text"] for s in self.results["verdict"]["statements"] if s["part"] == "groups"]
+        return " ".join([f"Images by {'; by '.join(parts)}.", *texts]), ""
 
     def capabilities(self) -> Answer:
         texts = [s["text"] for s in self.results["verdict"]["statements"] if s["kind"] != "unclear"]
-        return f"{' '.join(texts)} For single groups of people: {self.groups()[1]}".strip(), ""
+        return f"{' '.join(texts)} For single groups of people: {' '.join(self.groups())}".strip(), ""
 
     def appropriate(self) -> Answer:
         text = (

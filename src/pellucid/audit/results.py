@@ -26,7 +26,12 @@ GENERAL_LIMITS = (
     "Robust accuracy and areas are upper bounds: a stronger attack can only lower them.",
     "A test of an explanation that is passed proves nothing; one that fails is a reason not to believe it.",
 )
-NOT_ELSEWHERE = "Nothing here speaks of images from elsewhere, of other devices, or of single groups of people."
+
+
+def not_spoken_of(*, groups: bool) -> str:
+    """What an audit says nothing of."""
+    whom = "" if groups else ", or of single groups of people"
+    return f"Nothing here speaks of images from elsewhere, or of other devices{whom}."
 
 
 def classification_json(
@@ -107,6 +112,7 @@ def long_tables(results: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Lo
             {**{k: v for k, v in c.items() if k != "share"}, **c["share"]} for c in part["most_confused"]
         ],
         "surest_and_wrong": part["surest_and_wrong"],
+        "groups": _flat_groups(results.get("groups")),
         "comparison": _flat_comparison(results.get("comparison")),
         "trust": measures,
         "verdict": results["verdict"]["statements"],
@@ -114,6 +120,17 @@ def long_tables(results: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Lo
     }
     filled = {name: [{k: "" if v is None else v for k, v in line.items()} for line in of] for name, of in lines.items()}
     return {name: LongTable(of, {"rows": of}) for name, of in filled.items() if of}
+
+
+def _flat_groups(groups: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """One line for each figure of each group."""
+    lines = []
+    for row in (groups or {}).get("rows", []):
+        line = {key: value for key, value in row.items() if key not in ("rest", "difference")}
+        for name in ("rest", "difference"):
+            line |= {f"{name}_{key}": row[name].get(key) for key in ("value", "low", "high")}
+        lines.append(line)
+    return lines
 
 
 def _flat_comparison(rival: Mapping[str, Any] | None) -> list[dict[str, Any]]:

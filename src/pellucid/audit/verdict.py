@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pellucid.audit.classification import OWN
 from pellucid.audit.facts import listed
-from pellucid.report.tables.metrics import defined, method_label, number, readable
+from pellucid.report.tables.metrics import METRICS, defined, method_label, number, readable
 from pellucid.report.tables.pivot import strength_of
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
 
@@ -77,6 +77,7 @@ def conclude(results: Mapping[str, Any]) -> Verdict:
         *_classifies(index),
         *_classes(index),
         *_calibrated(index),
+        *_grouped(results),
         *_against(results),
         *_attacked(index),
         *_explained(results),
@@ -189,6 +190,29 @@ def _calibrated(index: ResultsIndex) -> list[Statement]:
         short = short or "gives confidences that are no probabilities"
         return [Statement("fails", "calibration", short, f"{text}.", advice)]
     return [Statement("unclear", "calibration", "", f"{text}: the interval holds the bar.", "Audit more images.")]
+
+
+def _grouped(results: Mapping[str, Any]) -> list[Statement]:
+    """Groups of images that it serves worse than the rest, by tests that are corrected for how many there are."""
+    groups = results.get("groups")
+    if groups is None or not groups["tests"]:
+        return []
+    shown = [r for r in groups["rows"] if defined(r["p_corrected"]) and r["p_corrected"] < LEVEL]
+    worse = sorted((r for r in shown if r["difference"]["value"] < 0), key=lambda r: float(r["difference"]["value"]))
+    corrected = f"corrected for {groups['tests']:,} tests"
+    names = listed([c["name"] for c in groups["columns"]], 6)
+    if not worse:
+        text = f"No group by {names} is shown to be served worse than the rest ({corrected})."
+        return [Statement("unclear", "groups", "", text, "Audit more images of each group.")]
+    texts = [
+        f"{readable(r['column'])} {readable(r['group'])}: {METRICS[r['metric']].label} {_shown(r)} against "
+        f"{_shown(r['rest'])} of the rest (p = {r['p_corrected']:.2g})"
+        for r in worse
+    ]
+    whose = list(dict.fromkeys(f"{readable(r['column'])} {readable(r['group'])}" for r in worse))
+    text = f"Served worse are ({corrected}): {listed(texts, 3)}."
+    advice = "Say so wherever it is used; look at their images and labels, and train with more of them."
+    return [Statement("fails", "groups", f"serves {listed(whose, 2)} worse than the rest", text, advice)]
 
 
 def _against(results: Mapping[str, Any]) -> list[Statement]:

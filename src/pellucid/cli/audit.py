@@ -56,6 +56,23 @@ def audit(
             show_default=False,
         ),
     ] = None,
+    metadata: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            help="A CSV or Parquet table with a column that names the images, or their patients: every other column "
+            "makes groups, whose figures are compared.",
+            show_default=False,
+        ),
+    ] = None,
+    group: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="COLUMN[=EDGES]",
+            help="Compare the groups of this column, of numbers with where their bands begin, as age=40,60; may be "
+            "repeated. All columns that are known by default.",
+            show_default=False,
+        ),
+    ] = None,
     compare: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="Another model of the same classes, compared on the same images.", show_default=False),
@@ -84,6 +101,7 @@ def audit(
 
     Example: `pellucid audit runs/first --data phantom --quick --out runs/first/audit`
     """  # fmt: skip
+    from pellucid.audit.groups import parse_groups
     from pellucid.evaluation.metrics.operating_points import Use
     from pellucid.explainers import HEATMAPS
     from pellucid.verbs.audit import audit as run
@@ -93,7 +111,8 @@ def audit(
     show_result(
         run(
             load(model, device, trust_code), open_part(data, root, data_option, split),
-            quick=quick, compare=other, out=out, use=use, methods=choices(method, HEATMAPS, "heat map"), layer=layer,
+            quick=quick, compare=other, out=out, use=use, metadata=metadata,
+            groups=parse_groups(group) if group else None, methods=choices(method, HEATMAPS, "heat map"), layer=layer,
             regions=name_pairs(region, "--region"), limit=limit, seed=seed, batch_size=batch_size, cache=cache,
             allow_training_images=allow_training_images, class_map=class_map(mapping),
             command=" ".join(["pellucid", *sys.argv[1:]]), announce=lambda text: typer.echo(text, err=True),

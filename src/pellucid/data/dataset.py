@@ -74,6 +74,8 @@ class Dataset:
         decoding: of the options, those that say how pixels are read from a file: `bits`, `window`, `frame`.
         fitted: what `read` fitted the images to before, as those of shards; None where it gives them as they are.
         options: all that were in force when the dataset was opened, and the seed.
+        metadata: of each column what it says of each image, as of whose it is and how it was made; an empty text where
+            it is not known.
         fingerprint: hash of names, patients, targets, regions and the files' sizes in bytes, carried by runs
             and results. The same on every machine: places and times of files are not in it. Neither are pixels, so that
             it costs nothing: the content hash of `check_dataset` is of those.
@@ -95,6 +97,7 @@ class Dataset:
     options: Mapping[str, object] = field(default_factory=dict, compare=False)
     fingerprint: str = field(default="", compare=False)
     fitted: InputSpec | None = field(default=None, compare=False)
+    metadata: Mapping[str, Sequence[str]] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -137,6 +140,7 @@ class Dataset:
             files=tuple(self.files[i] for i in rows) if self.files else (),
             shards=None,
             stable_ids=tuple(self.stable_ids[i] for i in rows) if self.stable_ids else (),
+            metadata={name: tuple(values[i] for i in rows) for name, values in self.metadata.items()},
             fingerprint="",
         )
 

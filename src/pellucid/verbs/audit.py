@@ -13,17 +13,19 @@ from pellucid.audit.cases import surest_and_wrong, three_pictures
 from pellucid.audit.classification import Answers, classify, draws_for
 from pellucid.audit.estimate import seconds_planned
 from pellucid.audit.facts import what_is_not_known, what_it_is
+from pellucid.audit.groups import group_figures, make_groupings
 from pellucid.audit.model_card import as_markdown, model_card
 from pellucid.audit.parts import Parts
 from pellucid.audit.results import (
     GENERAL_LIMITS,
-    NOT_ELSEWHERE,
     classification_json,
     long_tables,
+    not_spoken_of,
     shown_rows,
 )
 from pellucid.audit.settings import QUICK, AuditSettings
 from pellucid.audit.verdict import conclude
+from pellucid.data.metadata import read_metadata
 from pellucid.evaluation.metrics.operating_points import Use
 from pellucid.explainers import HEATMAPS
 from pellucid.explainers.registry import check_layer
@@ -145,6 +147,8 @@ def audit(
     compare: Model | None = None,
     out: str | Path | None = None,
     use: Use | None = None,
+    metadata: str | Path | None = None,
+    groups: Mapping[str, Sequence[float]] | None = None,
     attacks: Sequence[Epsilon | str] | None = None,
     methods: Sequence[str] | None = None,
     layer: str | None = None,
@@ -173,6 +177,9 @@ def audit(
         out: the folder where results are kept as they come.
         use: how often classes occur where the model is to be used, and what its errors cost there, as
             ``Use({"Mass": 0.05}, false_negative=10)``; by default as in the data, and 1 each.
+        metadata: a CSV or Parquet table with a column that names the images, or their patients; every other column
+            makes groups, whose figures are compared. Columns that the data have themselves, as ages, are taken too.
+        groups: of these columns those to take, each with where its bands begin, as ``{"age": [40, 60], "sex": []}``.
         attacks: sizes of PGD, as ``"linf=1/255"``; the verdict is on the smallest of each norm.
         methods: of explanation, by name.
         layer: that the methods with this option explain at, by its name in the model's `named_modules()`.
@@ -208,6 +215,8 @@ def audit(
         class_map=class_map,
     )
     session = _with_regions(session, regions, class_map)
+    columns, about_columns = _metadata(session.dataset, metadata)
+    groupings, no_groups = make_groupings(columns, groups)
     label = label or model_names([place_of(model)])[0]
     common: dict[str, Any] = {"seed": seed, "cache": cache, "allow_training_images": allow_training_images}
     with work_folder(out) as folder:
@@ -225,6 +234,10 @@ def audit(
         )
         if figures is None:  # nothing else is worth measuring where not even this can be
             raise InputError(f"the model cannot be audited on these images: {parts.records[-1]['reason']}")
+        by_group = None
+        if groupings:
+            compare_groups = partial(group_figures, answers, groupings, seed)
+            by_group = parts.attempt("groups", "For whom?", compare_groups)
         rival = None
         if compare is not None:
             against = partial(work.against, compare, data, answers, class_map)
@@ -262,18 +275,29 @@ def audit(
         "targets": located[1] if located else [],
         "classification": classification_json(answers, figures, spent, wrong),
         "rows": [row.to_json() for row in shown_rows(rows, model.classes)],
+        "groups": None if by_group is None else by_group | {"left_out": no_groups, "about": about_columns},
         "comparison": rival,
         "ara": areas[1] if areas else None,
         "trust": judged,
         "refused_methods": refused,
         "parts": parts.records,
-        "limits": [*_few(plan, session), *GENERAL_LIMITS, NOT_ELSEWHERE],
+        "limits": [*_few(plan, session), *GENERAL_LIMITS, not_spoken_of(groups=by_group is not None)],
     }  # fmt: skip
     every = {**results, "rows": [row.to_json() for row in rows]}  # the page shows fewer of many classes
     results["verdict"] = conclude(every).to_json()
     results["card"] = [one.to_json() for one in model_card(results)]
     results["seconds"] = time.monotonic() - started
-    return Audit(results, rows, pictures or [], wrong, session.warnings, _failure(answers))
+    notes = [*session.warnings, *about_columns, *(f"no groups by {name}: {why}." for name, why in no_groups.items())]
+    return Audit(results, rows, pictures or [], wrong, notes, _failure(answers))
+
+
+def _metadata(dataset: Dataset, path: str | Path | None) -> tuple[dict[str, Sequence[str]], list[str]]:
+    """What is known of the images: of a table, and of the data themselves; and by what the table's rows were found."""
+    columns = dict(dataset.metadata)
+    if path is None:
+        return columns, []
+    of_table, notes = read_metadata(path, dataset)
+    return columns | of_table, notes
 
 
 def _with_regions(

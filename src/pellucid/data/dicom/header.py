@@ -19,7 +19,7 @@ _HEADER = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "AccessionNumber", "PatientID", "IssuerOfPatientID",
     "Manufacturer", "Rows", "Columns", "NumberOfFrames", "PixelSpacing", "ImagerPixelSpacing",
     "NominalScannedPixelSpacing", "PresentationIntentType", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence", "PatientSex", "PatientAge", "ViewPosition",
 )  # fmt: skip
 _NAMES = ("SOPInstanceUID", "StudyInstanceUID", "AccessionNumber", "PatientID", "IssuerOfPatientID")  # as in `Header`
 
@@ -58,6 +58,9 @@ class Header:
         spacing: between pixels; None where it is not known, or frames differ in it and none was chosen. What is not
             two numbers above 0, as the two zeros of some films, counts as not known.
         spacing_note: what stands there instead; empty where there is none or it makes sense.
+        sex: of the patient, as in the file.
+        age: of the patient at the time, as in the file: 058Y, 006M.
+        view: of a projection, as PA; as in the file.
     """
 
     path: Path
@@ -73,6 +76,9 @@ class Header:
     raw: bool
     spacing: Spacing | None
     spacing_note: str = ""
+    sex: str = ""
+    age: str = ""
+    view: str = ""
 
     @property
     def name(self) -> str:
@@ -121,6 +127,7 @@ def read_header(path: str | Path, *, frame: int | None = None) -> Header:
     return Header(
         path, uid, study, accession, patient, issuer, shape[0], shape[1], max(shape[2], 1),
         _text(image, "Manufacturer"), intent == "FOR PROCESSING", spacing, notes[0] if notes else "",
+        _text(image, "PatientSex"), _text(image, "PatientAge"), _text(image, "ViewPosition"),
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from pellucid.report.charts.calibration import reliability_diagram
 from pellucid.report.pages.trust import trust_parts
 from pellucid.report.tables import areas, pivot
 from pellucid.report.tables.cells import Cell, Table, TableRow, across, estimate
-from pellucid.report.tables.metrics import duration, metric, number, readable
+from pellucid.report.tables.metrics import defined, duration, metric, number, readable
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
 from pellucid.utils.resources import write_text
 
@@ -100,6 +100,7 @@ def context(results: Mapping[str, Any], pictures: Sequence[Shown], wrong: Sequen
         "confused": confusion_table(results),
         "pairs": pairs_table(part["most_confused"]) if part["confusion"] is None else None,
         "calibration": [reliability] if reliability else [],
+        "groups": group_tables(results["groups"]) if results["groups"] else [],
         "against": against_table(results["comparison"], index) if results["comparison"] else None,
         "attacked": pivot.robustness(index),
         "attacked_charts": figures.robustness(index),
@@ -173,6 +174,36 @@ def class_table(index: ResultsIndex) -> Table:
         lines.append(TableRow(line.label, "", line.cells, line.n, strong=name == MEAN))
     columns = tuple(metric(m).label for m in names)
     return Table(f"Each {index.class_noun}", columns, tuple(lines), first=index.class_noun.capitalize())
+
+
+WORST = 5
+OF_GROUPS = ("accuracy", "auroc", "sensitivity", "specificity")
+
+
+def group_tables(groups: Mapping[str, Any]) -> list[Table]:
+    """The groups that differ most from the rest, and every group's figures, a table for each column."""
+    tested = [r for r in groups["rows"] if defined(r["p_corrected"])]
+    worst = sorted(tested, key=lambda r: (r["p_corrected"], r["difference"]["value"]))
+    lines = []
+    for row in [r for r in worst if r["difference"]["value"] < 0][:WORST]:
+        kind = metric(row["metric"])
+        cells = [estimate(part, kind) for part in (row, row["rest"], row["difference"])]
+        label, hint = f"{readable(row['column'])}: {readable(row['group'])}", kind.label
+        lines.append(TableRow(label, hint, (*cells, Cell(_p(row["p_corrected"]))), f"{row['images']:,}"))
+    note = f"p is corrected after Holm for {groups['tests']:,} tests; the rest are the other groups of the column."
+    tables = [
+        Table("Served worst", ("This group", "The rest", "Difference", "p, corrected"), tuple(lines), note, "Group")
+    ]
+    for column in groups["columns"]:
+        own = {(r["group"], r["metric"]): r for r in groups["rows"] if r["column"] == column["name"]}
+        lines = [
+            TableRow(readable(name), "", tuple(estimate(own[name, m], metric(m)) for m in OF_GROUPS),
+                     f"{own[name, OF_GROUPS[0]]['images']:,}")
+            for name in column["groups"] if (name, OF_GROUPS[0]) in own
+        ]  # fmt: skip
+        names = tuple(metric(m).label for m in OF_GROUPS)
+        tables.append(Table(f"By {readable(column['name'])}", names, tuple(lines), first="Group"))
+    return [t for t in tables if t]
 
 
 def against_table(rival: Mapping[str, Any], index: ResultsIndex) -> Table:

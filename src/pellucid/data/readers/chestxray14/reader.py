@@ -191,6 +191,7 @@ class _View:
             regions=Regions(marked) if marked else None,
             files=sources,
             stable_ids=released_ids(CARD.name, names),
+            metadata={key: tuple(values[i] for i in rows) for key, values in self.tables.metadata.items()},
         )
 
 

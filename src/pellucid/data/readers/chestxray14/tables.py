@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pellucid.data.issues import Issue, issues_of
+from pellucid.data.metadata import age_in_years, known
 from pellucid.data.readers.label_words import is_absence, is_unknown
 from pellucid.data.regions import relative_box
 from pellucid.data.text_tables import read_text_table
@@ -17,7 +18,7 @@ from pellucid.utils.resources import nearest
 from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -37,6 +38,7 @@ LAYOUT = (
     f"the official release: images/ or images_001/images … images_012/images, {TABLES[0]} or {TABLES[1]}, "
     f"{TRAIN_LIST}, {TEST_LIST}, and {BOXES} for the boxes."
 )
+MORE = {"age": "Patient Age", "sex": "Patient Gender", "view": "View Position"}
 _BOX_SYNONYMS = {"Infiltrate": "Infiltration"}  # the box list's own word
 
 
@@ -52,6 +54,7 @@ class Tables:
         parts: `train` and `test`, the names of each by the official lists.
         boxes: (image name, finding, relative box), or None where there is no box list.
         faults: what is wrong with lines of the files; the rest is without it.
+        metadata: `age` in years, `sex` and `view` of each, as far as the table has them.
     """
 
     source: Path
@@ -61,6 +64,7 @@ class Tables:
     parts: dict[str, tuple[str, ...]]
     boxes: tuple[tuple[str, str, tuple[float, float, float, float]], ...] | None
     faults: tuple[Issue, ...] = ()
+    metadata: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_tables(folder: Path) -> Tables:
@@ -73,7 +77,7 @@ def read_tables(folder: Path) -> Tables:
     if source is None:
         raise InputError(f"{folder}: neither {TABLES[0]} nor {TABLES[1]} is there. Expected: {LAYOUT}")
     faults: list[Issue] = []
-    names, patients, targets, refused = _read_entries(source, faults)
+    names, patients, targets, refused, metadata = _read_entries(source, faults)
     known_names = set(names)
     parts = {
         part: _read_list(folder / name, known_names, refused, source, faults)
@@ -86,13 +90,13 @@ def read_tables(folder: Path) -> Tables:
         faults.append(Issue(str(folder / TEST_LIST), message))
         parts["test"] = tuple(name for name in parts["test"] if name not in both)
     boxes = _read_boxes(folder / BOXES, faults) if (folder / BOXES).is_file() else None
-    return Tables(source, names, patients, targets, parts, boxes, tuple(faults))
+    return Tables(source, names, patients, targets, parts, boxes, tuple(faults), metadata)
 
 
 def _read_entries(
     path: Path, faults: list[Issue]
-) -> tuple[tuple[str, ...], tuple[str, ...], npt.NDArray[np.float32], set[str]]:
-    """Names, patients and targets, and the names of the lines that are left out."""
+) -> tuple[tuple[str, ...], tuple[str, ...], npt.NDArray[np.float32], set[str], dict[str, tuple[str, ...]]]:
+    """Names, patients and targets, the names of the lines that are left out, and what else is said of each."""
     rows = read_text_table(path)
     _, header = next(rows, (1, []))
     columns = [cell.strip() for cell in header]
@@ -105,6 +109,8 @@ def _read_entries(
             f"{path}: no column {', '.join(map(repr, needed))}; found: {there}. Fetch the official table again."
         ) from None
     last = max(at_name, at_findings, at_patient)
+    at_more = {name: columns.index(title) for name, title in MORE.items() if title in columns}
+    more: dict[str, list[str]] = {name: [] for name in at_more}
     names: list[str] = []
     patients: list[str] = []
     coded: list[int] = []
@@ -127,6 +133,9 @@ def _read_entries(
         names.append(row[at_name].strip())
         patients.append(patient.zfill(8))
         coded.append(codes[findings][0])
+        for name, place in at_more.items():
+            cell = row[place].strip() if len(row) > place else ""
+            more[name].append(age_in_years(cell) if name == "age" else cell)
     if not names and not faults:
         raise InputError(f"{path}: the table has no rows. Fetch it again.")
     targets = np.stack([row for _, row in codes.values()])[coded] if names else np.zeros((0, len(LABELS)), np.float32)
@@ -135,7 +144,8 @@ def _read_entries(
         first = {name: i for i, name in reversed(list(enumerate(names)))}
         places = sorted(first.values())
         names, patients, targets = [names[i] for i in places], [patients[i] for i in places], targets[places]
-    return tuple(names), tuple(patients), targets, refused
+        more = {name: [values[i] for i in places] for name, values in more.items()}
+    return tuple(names), tuple(patients), targets, refused, known(more)
 
 
 def _twice(path: Path, names: Sequence[str]) -> list[Issue]:

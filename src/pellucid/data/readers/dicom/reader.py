@@ -14,6 +14,7 @@ from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits
 from pellucid.data.dicom.file import read_dicom
 from pellucid.data.dicom.header import read_header
 from pellucid.data.issues import FaultyDataError, Issue, check_root
+from pellucid.data.metadata import age_in_years, known
 from pellucid.data.readers.dicom.images import by_number, by_path, find_dicom, read_headers
 from pellucid.data.readers.dicom.options import KEYS, DicomOptions
 from pellucid.data.readers.splits import check_disjoint, cut_parts
@@ -245,4 +246,12 @@ def _dataset(
         bits=16,
         stable_ids=tuple(f"{h.name}-{settings.frame or 1}" if h.uid else "" for h in headers),
         decoding={"window": settings.window, "frame": settings.frame},
+        metadata=known(
+            {
+                "age": [age_in_years(h.age) for h in headers],
+                "sex": [h.sex for h in headers],
+                "view": [h.view for h in headers],
+                "manufacturer": [h.manufacturer for h in headers],
+            }
+        ),
     )

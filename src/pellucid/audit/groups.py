@@ -1,0 +1,274 @@
+"""For whom? The figures of each group of images, as of a sex or an age, and how they differ from those of the rest."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.stats import norm
+
+from pellucid.evaluation.metrics.classification import auroc
+from pellucid.evaluation.metrics.operating_points import operating_points
+from pellucid.evaluation.metrics.paired_tests import holm
+from pellucid.evaluation.metrics.statistics import Bootstrap, Replicates, join_reasons, ratio
+from pellucid.evaluation.metrics.validation import one_hot
+from pellucid.models.inference import check_answers
+from pellucid.types import InputError
+from pellucid.utils.resources import finite, nearest
+from pellucid.utils.words import number_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from pellucid.audit.classification import Answers
+
+    Rows = npt.NDArray[np.int64]
+
+METRICS = ("auroc", "accuracy", "sensitivity", "specificity")
+FEWEST = 20
+"""Images of a group, and of the rest, from which on they have figures."""
+FEWEST_OF_EACH = 10
+"""Images with a class, and without it, in the group and in the rest, from which on the class counts there."""
+MOST_GROUPS = 20
+"""Different texts in a column, at most: a column of more, as of names or dates, makes no groups."""
+FEW_NUMBERS = 6
+"""Different numbers in a column up to which each is a group; of more they are put into bands."""
+AGES = (18.0, 40.0, 60.0, 80.0)
+"""The bands of a column that is called `age`, in years."""
+RESAMPLES = 500
+
+
+@dataclass(frozen=True, eq=False)
+class Grouping:
+    """The groups that a column makes.
+
+    Attributes:
+        column: its name.
+        names: of the groups, in order.
+        members: (N,), the number of each image's group; -1 where the column says nothing of it.
+        bands: of numbers, where the bands begin.
+    """
+
+    column: str
+    names: tuple[str, ...]
+    members: Rows
+    bands: tuple[float, ...] = ()
+
+
+def make_groupings(
+    columns: Mapping[str, Sequence[str]], edges_of: Mapping[str, Sequence[float]] | None = None
+) -> tuple[list[Grouping], dict[str, str]]:
+    """The groups of images by each column, and why some columns make none.
+
+    Numbers are put into bands: into those of `edges_of`, an age into those of `AGES`, all others into three with about as
+    many images each.
+
+    Args:
+        columns: of each a text per image, empty where it is not known.
+        edges_of: the columns to take, each with where its bands begin, or nothing where these are to be found; all columns
+            by default.
+
+    Raises:
+        InputError: a column of `edges_of` that is not there; bands of a column that holds other things than numbers.
+
+    Example:
+        >>> (sex,), _ = make_groupings({"sex": ["F", "M", "", "F"]})
+        >>> sex.names, sex.members.tolist()
+        (('F', 'M'), [0, 1, -1, 0])
+        >>> (age,), _ = make_groupings({"age": ["30", "50", "70"]}, {"age": [40, 60]})
+        >>> age.names
+        ('below 40', '40 to below 60', '60 and above')
+    """
+    for name in edges_of or {}:
+        if name not in columns:
+            raise InputError(f"no column {name!r} says anything of the images. {nearest(name, columns)}")
+    groupings, left_out = [], {}
+    for name in columns if edges_of is None else edges_of:
+        edges = tuple((edges_of or {}).get(name, ()))
+        grouping = _grouping(name, [str(text).strip() for text in columns[name]], edges)
+        if isinstance(grouping, str):
+            left_out[name] = grouping
+        else:
+            groupings.append(grouping)
+    return groupings, left_out
+
+
+def _grouping(name: str, texts: Sequence[str], edges: tuple[float, ...]) -> Grouping | str:
+    numbers = [_number(text) for text in texts]
+    numeric = all(math.isfinite(n) for n, text in zip(numbers, texts, strict=True) if text)
+    different = sorted({text for text in texts if text})
+    if len(different) < 2:
+        return "it says the same of all images"
+    if edges and not numeric:
+        odd = next(text for n, text in zip(numbers, texts, strict=True) if text and not math.isfinite(n))
+        raise InputError(f"bands are given for {name}, which holds {odd!r}: they are for columns of numbers.")
+    if numeric and (edges or len({n for n in numbers if math.isfinite(n)}) > FEW_NUMBERS):
+        values = np.array(numbers)
+        bands = edges or (AGES if name.lower() == "age" else _terciles(values[np.isfinite(values)]))
+        members = np.where(np.isfinite(values), np.searchsorted(bands, values, side="right"), -1)
+        return Grouping(name, _band_names(bands), members.astype(np.int64), bands)
+    if len(different) > MOST_GROUPS:
+        return f"it holds {len(different):,} different texts; more than {MOST_GROUPS} make no groups"
+    order = sorted(different, key=lambda text: (_number(text), text)) if numeric else different
+    place = {text: number for number, text in enumerate(order)}
+    return Grouping(name, tuple(order), np.array([place.get(text, -1) for text in texts], dtype=np.int64))
+
+
+def group_figures(answers: Answers, groupings: Sequence[Grouping], seed: int = 0) -> dict[str, Any]:
+    """Each group's figures, their difference from those of the rest of the images, and p values corrected after Holm.
+
+    AUROC, sensitivity and specificity are means over the classes of which group and rest have enough images; the
+    difference compares the same classes. The rest are the images of the other groups of the column. An error and its
+    p value come from the bootstrap over patients, who may have images in both.
+
+    Args:
+        answers: of N images.
+        groupings: of these.
+        seed: of the bootstrap.
+
+    Returns:
+        `columns`, `rows` (one for each column, group and metric), and `tests`, how many p values are corrected
+        together.
+    """
+    check_answers(answers.logits, "its figures in groups are undefined", answers.dataset.ids)
+    draws = Bootstrap(answers.dataset.patients, RESAMPLES, seed)
+    rows: list[dict[str, Any]] = []
+    for grouping in groupings:
+        for number, name in enumerate(grouping.names):
+            inside = np.flatnonzero(grouping.members == number)
+            if len(inside) == 0:  # a band that nobody is in
+                continue
+            others = np.flatnonzero((grouping.members >= 0) & (grouping.members != number))
+            place = {"column": grouping.column, "group": name, "images": len(inside)}
+            rows += [place | figure for figure in _compare(answers, inside, others, draws)]
+    # of two groups the one is the rest of the other: one test
+    tests: dict[tuple[str, str, str], float] = {}
+    sizes = {g.column: len(g.names) for g in groupings}
+    for row in rows:
+        key = (row["column"], row["group"] if sizes[row["column"]] > 2 else "", row["metric"])
+        tests.setdefault(key, row["p"])
+        row["test"] = key
+    defined = {key: p for key, p in tests.items() if not math.isnan(p)}
+    corrected = dict(zip(defined, holm(list(defined.values())), strict=True))
+    for row in rows:
+        row["p_corrected"] = corrected.get(row.pop("test"), math.nan)
+    columns = [{"name": g.column, "groups": list(g.names), "bands": list(g.bands)} for g in groupings]
+    plain: dict[str, Any] = finite({"columns": columns, "rows": rows, "tests": len(defined)})
+    return plain
+
+
+def _compare(answers: Answers, inside: Rows, others: Rows, draws: Bootstrap) -> list[dict[str, Any]]:
+    """The four figures of a group and their differences from the rest."""
+    few = [(rows, whose) for rows, whose in ((inside, "this group"), (others, "the rest")) if len(rows) < FEWEST]
+    if few:
+        rows, whose = few[0]
+        reason = f"{whose} has {number_of(len(rows), 'image(s)')}, and {FEWEST} are needed"
+        return [_undefined(metric, len(inside), reason) for metric in METRICS]
+    truth = one_hot(answers.dataset).astype(np.float64)
+    counts = [[int((truth[rows, k] == value).sum()) for rows in (inside, others) for value in (0, 1)]
+              for k in range(truth.shape[1])]  # fmt: skip
+    usable = [k for k, of_class in enumerate(counts) if min(of_class) >= FEWEST_OF_EACH]
+    note = ""
+    if len(usable) < truth.shape[1]:
+        note = f"of {len(usable)} of {truth.shape[1]} classes: the others have fewer than {FEWEST_OF_EACH} images with "
+        note += "or without them in the group or the rest"
+    records = []
+    figures = [_figures(answers, rows, usable, truth, draws) for rows in (inside, others)]
+    for metric in METRICS:
+        own, rest = (of[metric] for of in figures)
+        if own is None or rest is None:
+            records.append(_undefined(metric, len(inside), note))
+            continue
+        estimate, difference = own.estimate(), own - rest
+        low, high, p = _test(difference)
+        why = join_reasons(estimate.reason, note if metric != "accuracy" else None)
+        records.append(
+            {
+                "metric": metric,
+                **estimate.to_json(),
+                "reason": why,
+                "rest": rest.estimate().to_json(),
+                "difference": {"value": difference.value, "low": low, "high": high},
+                "p": p,
+            }
+        )
+    return records
+
+
+def _figures(
+    answers: Answers, rows: Rows, usable: Sequence[int], truth: npt.NDArray[np.float64], draws: Bootstrap
+) -> dict[str, Replicates | None]:
+    """Of some images; None where no class has enough of them."""
+    part, labels, decided = draws.take(rows), truth[rows], answers.decided[rows]
+    if answers.dataset.task == "multiclass":
+        right, count = (decided * labels).sum(1), np.ones(len(rows))
+    else:
+        is_known = ~np.isnan(labels) & ~np.isnan(decided)
+        right, count = ((decided == labels) & is_known).sum(1).astype(np.float64), is_known.sum(1).astype(np.float64)
+    figures: dict[str, Replicates | None] = dict.fromkeys(METRICS)
+    figures["accuracy"] = ratio(right, count, part)
+    if usable:
+        scores = answers.probabilities[rows]
+        figures["auroc"] = Replicates.mean([auroc(scores[:, k], labels[:, k], part) for k in usable])
+        pairs = operating_points(decided[:, list(usable)], labels[:, list(usable)], part)
+        figures["sensitivity"], figures["specificity"] = (Replicates.mean(of) for of in pairs)
+    return figures
+
+
+def _test(difference: Replicates) -> tuple[float, float, float]:
+    """The 95 % interval of a difference and the p value of none, by its standard error over the resamples."""
+    defined = difference.samples[~np.isnan(difference.samples)]
+    error = float(defined.std(ddof=1)) if 2 * len(defined) > len(difference.samples) else math.nan
+    if math.isnan(difference.value) or not error > 0:
+        return math.nan, math.nan, math.nan
+    reach = float(norm.ppf(0.975)) * error
+    return difference.value - reach, difference.value + reach, float(2 * norm.sf(abs(difference.value) / error))
+
+
+def _undefined(metric: str, n: int, reason: str) -> dict[str, Any]:
+    nothing = {"value": math.nan, "low": math.nan, "high": math.nan}
+    return {
+        "metric": metric, **nothing, "n": n, "reason": reason,
+        "rest": {**nothing, "n": 0, "reason": reason}, "difference": dict(nothing), "p": math.nan,
+    }  # fmt: skip
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _terciles(values: npt.NDArray[np.float64]) -> tuple[float, ...]:
+    return tuple(dict.fromkeys(float(v) for v in np.quantile(values, [1 / 3, 2 / 3])))
+
+
+def _band_names(edges: Sequence[float]) -> tuple[str, ...]:
+    between = [f"{low:g} to below {high:g}" for low, high in pairwise(edges)]
+    return (f"below {edges[0]:g}", *between, f"{edges[-1]:g} and above")
+
+
+def parse_groups(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """Columns as they are given on the command line, with where their bands begin.
+
+    Raises:
+        InputError: bands that are no ascending numbers.
+
+    Example:
+        >>> parse_groups(["sex", "age=40,60"])
+        {'sex': (), 'age': (40.0, 60.0)}
+    """
+    edges_of: dict[str, tuple[float, ...]] = {}
+    for text in texts:
+        name, _, numbers = text.partition("=")
+        edges = tuple(_number(part) for part in numbers.split(",")) if numbers else ()
+        if not all(math.isfinite(e) for e in edges) or list(edges) != sorted(set(edges)):
+            raise InputError(f"--group COLUMN=EDGES takes ascending numbers, as age=40,60; found {text!r}.")
+        edges_of[name.strip()] = edges
+    return edges_of

@@ -1,0 +1,190 @@
+"""For whom? Figures of groups as scikit-learn has them, a group that is served worse, and tables that misfit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
+
+import pellucid as pl
+from helpers.trust import small
+from pellucid.audit.classification import Answers
+from pellucid.audit.groups import group_figures, make_groupings, parse_groups
+from pellucid.audit.settings import AuditSettings
+from pellucid.audit.verdict import _grouped
+from pellucid.data.dataset import Dataset, DatasetCard
+from pellucid.data.metadata import read_metadata
+from pellucid.evaluation.metrics.paired_tests import holm
+from pellucid.evaluation.trust.findings import TrustSettings
+from pellucid.models.inference import probabilities
+from pellucid.models.weights import save_model
+from pellucid.report.pages.audit import group_tables
+from pellucid.types import InputError
+
+N = 400
+CARD = DatasetCard("made", "Made", "multilabel", ("Mass", "Rare"), "", "", "", 1)
+
+
+@pytest.fixture(scope="module")
+def answers():
+    """Mass is hidden from the model for one sex; of Rare there are too few for any group."""
+    rng = np.random.default_rng(1)
+    targets = np.stack([rng.random(N) < 0.4, np.arange(N) < 8], 1).astype(np.float32)
+    sex, age = rng.choice(["F", "M"], N), rng.integers(0, 90, N)
+    logits = rng.normal(size=(N, 2)) + 4 * (targets - 0.5)
+    logits[sex == "F", 0] = rng.normal(size=(sex == "F").sum())
+    metadata = {"sex": sex.tolist(), "age": [str(a) for a in age], "odd": ["x"] * 5 + ["y"] * (N - 5)}
+    names = tuple(f"part/{i:03}.png" for i in range(N))
+    patients = tuple(f"p{i // 2}" for i in range(N))
+    data = Dataset(CARD, "test", names, patients, targets, lambda i: None, metadata=metadata)
+    return Answers("m", logits.astype(np.float32), data, [0.5, 0.5])
+
+
+@pytest.fixture(scope="module")
+def found(answers):
+    groupings, left_out = make_groupings(answers.dataset.metadata)
+    assert left_out == {}
+    return group_figures(answers, groupings)
+
+
+def row(found, column, group, metric):
+    (one,) = [r for r in found["rows"] if (r["column"], r["group"], r["metric"]) == (column, group, metric)]
+    return one
+
+
+def test_a_groups_figures_are_those_of_its_images_alone(found, answers):
+    inside = np.array(answers.dataset.metadata["sex"]) == "F"
+    chances = probabilities(answers.logits, "multilabel")
+    truth = answers.dataset.targets
+    for name, rows in (("F", inside), ("M", ~inside)):
+        mass, said = truth[rows, 0], chances[rows, 0] >= 0.5
+        assert row(found, "sex", name, "auroc")["value"] == pytest.approx(roc_auc_score(mass, chances[rows, 0]))
+        assert row(found, "sex", name, "sensitivity")["value"] == pytest.approx(recall_score(mass, said))
+        assert row(found, "sex", name, "specificity")["value"] == pytest.approx(recall_score(mass, said, pos_label=0))
+        right = accuracy_score(truth[rows].ravel(), (chances[rows] >= 0.5).ravel())
+        assert row(found, "sex", name, "accuracy")["value"] == pytest.approx(right)
+    first = row(found, "sex", "F", "auroc")
+    assert first["rest"]["value"] == row(found, "sex", "M", "auroc")["value"]
+    assert first["difference"]["value"] == pytest.approx(first["value"] - first["rest"]["value"])
+    assert first["low"] < first["value"] < first["high"]
+    assert "of 1 of 2 classes" in first["reason"]
+
+
+def test_tests_are_corrected_for_how_many_there_are(found):
+    """Of two groups one is the rest of the other, and one test; a group of few images has none."""
+    groups = {(r["column"], r["group"]) for r in found["rows"]}
+    assert {g for c, g in groups if c == "age"} == {
+        "below 18", "18 to below 40", "40 to below 60", "60 to below 80", "80 and above"
+    }  # fmt: skip
+    assert "this group has 5 images, and 20 are needed" in row(found, "odd", "x", "accuracy")["reason"]
+    assert row(found, "odd", "y", "accuracy")["value"] is None
+    tested = [r for r in found["rows"] if r["p"] is not None and (r["column"], r["group"]) != ("sex", "M")]
+    assert len(tested) == found["tests"] >= 4 + 5
+    assert [r["p_corrected"] for r in tested] == pytest.approx(holm([r["p"] for r in tested]))
+    for metric in ("auroc", "accuracy"):
+        same = [row(found, "sex", name, metric)["p_corrected"] for name in ("F", "M")]
+        assert same[0] == same[1] < 0.001
+    assert all(r["p_corrected"] > 0.05 for r in tested if r["column"] == "age")
+
+
+def test_the_group_that_is_served_worse_is_named(found, answers):
+    (statement,) = _grouped({"groups": found})
+    assert statement.kind == "fails"
+    assert statement.short == "serves sex F worse than the rest"
+    assert "Sensitivity" in statement.text
+    worst, by_sex, by_age, odd = group_tables(found)
+    assert [line.label for line in worst.lines][:3] == ["sex: F"] * 3
+    assert [line.label for line in by_sex.lines] == ["F", "M"]
+    assert len(by_age.lines) == 5
+    assert odd.lines[0].cells[0].undefined
+    nothing = group_figures(answers, make_groupings({"sex": ["F", "M"] * (N // 2)})[0])
+    assert [s.kind for s in _grouped({"groups": nothing})] == ["unclear"]
+
+
+def test_numbers_are_put_into_bands_that_are_stated():
+    ((thirds,), _) = make_groupings({"dose": [str(i) for i in range(9)]})
+    assert thirds.bands == pytest.approx((8 / 3, 16 / 3))
+    assert np.bincount(thirds.members).tolist() == [3, 3, 3]
+    (own, few), _ = make_groupings(
+        {"age": ["5", "30", ""], "grade": ["2", "1", "2"]}, parse_groups(["age=20", "grade"])
+    )
+    assert (own.names, own.members.tolist()) == (("below 20", "20 and above"), [0, 1, -1])
+    assert (few.names, few.members.tolist()) == (("1", "2"), [1, 0, 1])
+    _, left_out = make_groupings({"name": [str(f"n{i}") for i in range(30)], "same": ["a"] * 30})
+    assert "30 different texts" in left_out["name"]
+    assert left_out["same"] == "it says the same of all images"
+    with pytest.raises(InputError, match=r"no column 'sez' .*Did you mean 'sex'"):
+        make_groupings({"sex": ["F", "M"]}, {"sez": ()})
+    with pytest.raises(InputError, match="bands are given for sex, which holds 'F'"):
+        make_groupings({"sex": ["F", "M"]}, {"sex": (1.0,)})
+    with pytest.raises(InputError, match="ascending numbers"):
+        parse_groups(["age=60,40"])
+
+
+@pytest.mark.parametrize(
+    ("key", "names", "naming"),
+    [
+        ("image", lambda d, i: d.ids[i], "images"),
+        ("file", lambda d, i: d.ids[i].rpartition("/")[2], "files"),
+        ("stem", lambda d, i: d.ids[i][5:-4], "files without their ending"),
+        ("person", lambda d, i: d.patients[i], "patients"),
+    ],
+)
+def test_a_table_is_found_by_images_or_patients(answers, tmp_path, key, names, naming):
+    data = answers.dataset.subset(range(10))
+    rows = [f"{names(data, i)},{'FM'[i // 2 % 2]}" for i in range(0, 8, 1 if naming != "patients" else 2)]
+    path = tmp_path / "people.csv"
+    path.write_text("\n".join([f"{key},sex", *rows, "somebody else,F"]))
+    columns, (note,) = read_metadata(path, data)
+    assert columns == {"sex": ("F", "F", "M", "M", "F", "F", "M", "M", "", "")}
+    assert note.startswith(f"people.csv: {naming} by the column '{key}'; 2 images of 10 are not in it; 1 row of it")
+
+
+def test_tables_that_do_not_fit_are_refused(answers, tmp_path):
+    data, path = answers.dataset, tmp_path / "people.csv"
+    path.write_text("who,sex\nann,F\n")
+    with pytest.raises(InputError, match=r"none of the 400 images: .*'part/000\.png', the patients as 'p0', .*'ann'"):
+        read_metadata(path, data)
+    path.write_text("who,sex\np0,F\np1,F\np0,M\n")
+    with pytest.raises(InputError, match=r"line 2 and line 4 are both of 'p0' and say 'F' and 'M' for 'sex'"):
+        read_metadata(path, data)
+    path.write_text("who,sex\np0\n")
+    with pytest.raises(InputError, match=r"line 2: 1 cells"):
+        read_metadata(path, data)
+
+
+def test_the_page_the_card_and_the_command(pellucid, tmp_path):
+    options = {"size": 32, "train": 8, "validation": 8, "test": 60}
+    data = pl.dataset("phantom", split="test", **options)
+    model, table = small(size=32, classes=data.classes), tmp_path / "people.csv"
+    table.write_text("\n".join(["image,scanner,serial", *(f"{n},{'AB'[i % 2]},{n}" for i, n in enumerate(data.ids))]))
+    trust = TrustSettings(samples=1, attacked=0)
+    settings = AuditSettings(few=2, attacks=(), trust=trust)
+    result = pl.audit(model, data, settings=settings, methods=["saliency"], metadata=table)
+    assert any(text.startswith("no groups by serial: it holds 60 different texts") for text in result.warnings)
+    result.save(tmp_path)
+    stored = json.loads((tmp_path / "audit.json").read_text())
+    assert stored["groups"]["columns"] == [{"name": "scanner", "groups": ["A", "B"], "bands": []}]
+    assert (tmp_path / "tables" / "groups.csv").is_file()
+    page = (tmp_path / "report.html").read_text()
+    assert "<h2>For whom?</h2>" in page
+    assert "By scanner" in page
+    assert "or of single groups of people" not in page
+    assert "Images by scanner: A 30, B 30." in (tmp_path / "card.md").read_text()
+    folder = save_model(model, tmp_path / "net")
+    table.write_text("image,sex\nnobody,F\n")
+    chosen = [f"--data-option={k}={v}" for k, v in options.items()]
+    status, _, errors = pellucid(
+        "audit", folder, "--data", "phantom", *chosen, "--metadata", table, "--out", tmp_path / "out"
+    )
+    assert "names none of the 60 images" in f"{status}"
+    assert "1 of" not in errors  # before any work
+
+
+def test_the_groups_of_a_released_dataset_are_its_own(answers):
+    kept = answers.dataset.subset([3, 1])
+    assert kept.metadata["age"] == (answers.dataset.metadata["age"][3], answers.dataset.metadata["age"][1])
+    assert replace(kept, fingerprint="").fingerprint == replace(kept, metadata={}, fingerprint="").fingerprint
