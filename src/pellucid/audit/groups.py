@@ -65,13 +65,13 @@ def make_groupings(
 ) -> tuple[list[Grouping], dict[str, str]]:
     """The groups of images by each column, and why some columns make none.
 
-    Numbers are put into bands: into those of `edges_of`, an age into those of `AGES`, all others into three with about as
-    many images each.
+    Numbers are put into bands: into those of `edges_of`, an age into those of `AGES`, all others into three with about
+    as many images each.
 
     Args:
         columns: of each a text per image, empty where it is not known.
-        edges_of: the columns to take, each with where its bands begin, or nothing where these are to be found; all columns
-            by default.
+        edges_of: the columns to take, each with where its bands begin, or nothing where these are to be found; all
+            columns by default.
 
     Raises:
         InputError: a column of `edges_of` that is not there; bands of a column that holds other things than numbers.

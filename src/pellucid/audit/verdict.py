@@ -197,8 +197,10 @@ def _grouped(results: Mapping[str, Any]) -> list[Statement]:
     groups = results.get("groups")
     if groups is None or not groups["tests"]:
         return []
-    shown = [r for r in groups["rows"] if defined(r["p_corrected"]) and r["p_corrected"] < LEVEL]
-    worse = sorted((r for r in shown if r["difference"]["value"] < 0), key=lambda r: float(r["difference"]["value"]))
+    significant = [r for r in groups["rows"] if defined(r["p_corrected"]) and r["p_corrected"] < LEVEL]
+    worse = sorted(
+        (r for r in significant if r["difference"]["value"] < 0), key=lambda r: float(r["difference"]["value"])
+    )
     corrected = f"corrected for {groups['tests']:,} tests"
     names = listed([c["name"] for c in groups["columns"]], 6)
     if not worse:
