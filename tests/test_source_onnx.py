@@ -105,7 +105,7 @@ def test_a_graph_of_one_image_takes_batches(tmp_path):
     torch.testing.assert_close(model(images), expected)
 
 
-def graph_of(kind, outputs=2, **attributes):
+def graph_of(kind, outputs=2, version=17, **attributes):
     """A convolution, an operator, and a mean, written by hand."""
     weight = np.random.default_rng(0).normal(size=(outputs, 3, 8, 8)).astype(np.float32)
     node = onnx.helper.make_node
@@ -120,7 +120,7 @@ def graph_of(kind, outputs=2, **attributes):
         for name, shape in (("x", ["n", 3, 16, 16]), ("y", ["n", outputs]))
     ]
     graph = onnx.helper.make_graph(nodes, "g", values[:1], values[1:], [onnx.numpy_helper.from_array(weight, "w")])
-    opset = [onnx.helper.make_opsetid("", 17)]
+    opset = [onnx.helper.make_opsetid("", version)]
     return onnx.helper.make_model(graph, opset_imports=opset, ir_version=10)
 
 
@@ -157,6 +157,11 @@ def test_an_unknown_operator_is_run_by_onnxruntime_and_gives_no_gradients(tmp_pa
 def test_forms_of_an_operator_that_torch_does_not_have_count_as_unknown(kind, attributes, name):
     assert kind in OPERATORS
     assert missing_operators(graph_of(kind, **attributes)) == [name]
+
+
+def test_operators_that_took_other_inputs_in_an_old_opset_count_as_unknown():
+    assert missing_operators(graph_of("Slice", version=9, starts=[0], ends=[1])) == ["Slice of opset 9"]
+    assert missing_operators(graph_of("Resize", version=10, mode="nearest"))[0] == "Resize of opset 10"
 
 
 def test_a_form_that_torch_does_not_have_is_run_by_onnxruntime(tmp_path):
@@ -198,6 +203,17 @@ def test_operators_are_those_of_onnxruntime(kind, attributes):
     images = torch.rand(2, 3, 16, 16)
     (expected,) = runtime.InferenceSession(model.SerializeToString()).run(None, {"x": images.numpy()})
     np.testing.assert_allclose(OnnxNetwork(model)(images).detach().numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("version", [11, 12, 13, 17])
+@pytest.mark.parametrize("attributes", [{}, {"axis": 0}, {"axis": 1}, {"axis": 2}, {"axis": -1}], ids=str)
+@pytest.mark.parametrize("kind", ["Softmax", "LogSoftmax"])
+def test_softmax_is_that_of_the_graphs_own_opset(kind, attributes, version):
+    """Before opset 13 the axes from this one on count as one, which is 1 where none is named."""
+    model = graph_of(kind, version=version, **attributes)
+    images = torch.rand(2, 3, 16, 16)
+    (expected,) = runtime.InferenceSession(model.SerializeToString()).run(None, {"x": images.numpy()})
+    np.testing.assert_allclose(OnnxNetwork(model)(images).detach().numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_what_is_no_graph_of_one_image_input_is_said(tmp_path):

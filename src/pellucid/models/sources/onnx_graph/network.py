@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pellucid.models.sources.onnx_graph.operators import FORMS, OPERATORS, TYPES
+from pellucid.models.sources.onnx_graph.operators import FLAT_SOFTMAX, FORMS, OPERATORS, SINCE, TYPES
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class OnnxNetwork(nn.Module):
 
     def __init__(self, model: Any) -> None:  # noqa: ANN401
         super().__init__()
-        graph = model.graph
+        graph, opset = model.graph, _opset(model)
         missing = missing_operators(model)
         if missing:
             raise InputError(f"no operator {', '.join(missing)} is known.")
@@ -91,7 +91,7 @@ class OnnxNetwork(nn.Module):
         for place, node in enumerate(nodes):
             if place in skipped:
                 continue
-            attributes = _attributes(node)
+            attributes = _attributes(node, opset)
             constant = _constant(node, attributes, constants)
             if constant is not None:
                 constants[node.output[0]] = constant
@@ -172,8 +172,10 @@ def missing_operators(model: Any) -> list[str]:  # noqa: ANN401
     names = {*OPERATORS, "Constant"}
     strange = {node.op_type for node in model.graph.node if node.op_type not in names}
     strange |= {f"{node.domain}.{node.op_type}" for node in model.graph.node if node.domain not in ("", "ai.onnx")}
+    opset = _opset(model)
+    strange |= {f"{node.op_type} of opset {opset}" for node in model.graph.node if opset < SINCE.get(node.op_type, 0)}
     for node in model.graph.node:
-        attributes = _attributes(node) if node.op_type in FORMS else {}
+        attributes = _attributes(node, opset) if node.op_type in FORMS else {}
         if node.op_type in FORMS and not FORMS[node.op_type](attributes):
             strange.add(f"{node.op_type} ({', '.join(f'{name} = {value}' for name, value in attributes.items())})")
     return sorted(strange)
@@ -202,10 +204,18 @@ def _constant(node: Any, attributes: Mapping[str, Any], constants: Mapping[str, 
     return result if isinstance(result, Tensor) else None
 
 
-def _attributes(node: Any) -> dict[str, Any]:  # noqa: ANN401
+def _opset(model: Any) -> int:  # noqa: ANN401
+    """The version of ONNX's own operators that a graph is written in."""
+    return max((int(one.version) for one in model.opset_import if one.domain in ("", "ai.onnx")), default=1)
+
+
+def _attributes(node: Any, opset: int) -> dict[str, Any]:  # noqa: ANN401
+    """What a node's attributes say, with what its operator goes by beside them."""
     import onnx
 
     values: dict[str, Any] = {"outputs": len(node.output)} if node.op_type == "Split" else {}
+    if opset < FLAT_SOFTMAX and node.op_type in ("Softmax", "LogSoftmax"):
+        values = {"axis": 1, "flat": True}
     for attribute in node.attribute:
         value = onnx.helper.get_attribute_value(attribute)
         if isinstance(value, onnx.TensorProto):

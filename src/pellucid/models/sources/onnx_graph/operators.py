@@ -37,6 +37,10 @@ RESIZE_MODES = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}
 """ONNX's names and torch's."""
 
 
+FLAT_SOFTMAX = 13
+"""The opset before which `Softmax` and `LogSoftmax` take their axis, 1 by default, and all after it for one."""
+
+
 def numbers(tensor: Tensor) -> list[int]:
     """The values of a tensor of whole numbers."""
     return [int(value) for value in tensor.flatten().tolist()]
@@ -159,8 +163,15 @@ def _concat(x: Inputs, a: Attributes) -> Tensor:
     return torch.cat([t.to(device) for t in x], dim=a["axis"])
 
 
-def _softmax(x: Inputs, a: Attributes) -> Tensor:
-    return x[0].softmax(a.get("axis", -1))  # type: ignore[no-any-return]
+def _softmax(function: Callable[..., Tensor]) -> Operator:
+    """Over one axis; in graphs of an opset before `FLAT_SOFTMAX` over that axis and all after it together."""
+
+    def run(x: Inputs, a: Attributes) -> Tensor:
+        if a.get("flat"):
+            return function(x[0].flatten(a["axis"]), dim=-1).view(x[0].shape)
+        return function(x[0], dim=a.get("axis", -1))
+
+    return run
 
 
 def _clip(x: Inputs, a: Attributes) -> Tensor:
@@ -353,7 +364,7 @@ OPERATORS: dict[str, Operator] = {
     "Less": _binary(torch.lt),
     "LessOrEqual": _binary(torch.le),
     "Log": _unary(torch.log),
-    "LogSoftmax": lambda x, a: x[0].log_softmax(a.get("axis", -1)),
+    "LogSoftmax": _softmax(torch.log_softmax),
     "MatMul": _binary(torch.matmul),
     "Max": lambda x, _: reduce(torch.maximum, x),
     "MaxPool": _max_pool,
@@ -383,7 +394,7 @@ OPERATORS: dict[str, Operator] = {
     "Sign": _unary(torch.sign),
     "Sin": _unary(torch.sin),
     "Slice": _slice,
-    "Softmax": _softmax,
+    "Softmax": _softmax(torch.softmax),
     "Softplus": _unary(F.softplus),
     "Split": _split,
     "Sqrt": _unary(torch.sqrt),
@@ -396,6 +407,9 @@ OPERATORS: dict[str, Operator] = {
     "Where": _where,
     "Xor": _binary(torch.logical_xor),
 }
+
+SINCE = {"Resize": 11, "Slice": 10}
+"""Of operators that took other inputs before: the opset from which on they are as the table has them."""
 
 FORMS: dict[str, Callable[[Attributes], bool]] = {
     "Cast": lambda a: a["to"] in TYPES,
