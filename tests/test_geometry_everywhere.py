@@ -136,6 +136,20 @@ def test_results_of_another_geometry_are_not_taken(model, tmp_path):
     assert keys[0] != keys[1]
 
 
+def test_results_of_another_function_of_the_same_weights_are_not_taken(model, tmp_path):
+    """Normalisation and activation stand in the card, and not in the file of weights."""
+    built = {"classes": LABELS, "task": "multilabel", "size": 32, "widths": [4, 6], "blocks": [1, 1], "strides": [1, 2]}
+    nets = [
+        create_model("small", **built, **more)
+        for more in ({}, {"mean": [0.3]}, {"std": [0.4]}, {"activation": "half-huber"})
+    ]
+    for net in nets:
+        net.load_state_dict(nets[0].state_dict(), strict=False)
+    keys = [results_key_of(load_model(save_model(net.eval(), tmp_path / str(i)))) for i, net in enumerate(nets)]
+    assert len({*keys, results_key_of(load_model(tmp_path / "0"))}) == 4
+    assert len({results_key_of(net) for net in nets}) == 4
+
+
 @pytest.mark.parametrize("text", ["crop:40:32:bicubic", "pad:32x48"])
 def test_a_training_fits_its_images_so(text, tmp_path):
     for name, brightness in (("dark", 40), ("light", 200)):

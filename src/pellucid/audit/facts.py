@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from pellucid.models.card import thresholds_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -117,8 +119,8 @@ def _size(model: Model) -> str:
 def _thresholds(model: Model) -> str:
     if model.task == "multiclass":
         return "none: the most probable class is said"
-    cuts = model.card.get("thresholds") or [0.5] * len(model.classes)
-    cut_texts = ["none" if math.isnan(float(t)) else f"{float(t):.3g}" for t in cuts]
+    cuts = thresholds_of(model.card, len(model.classes))
+    cut_texts = ["none" if math.isnan(threshold) else f"{threshold:.3g}" for threshold in cuts]
     names_shown = [f"{name.replace('_', ' ')} {text}" for name, text in zip(model.classes, cut_texts, strict=True)]
     return listed(names_shown)
 

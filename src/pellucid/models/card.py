@@ -256,6 +256,16 @@ def card_input(card: Mapping[str, Any]) -> InputSpec:
     return InputFields.model_validate(card["input"]).spec
 
 
+def thresholds_of(card: Mapping[str, Any], classes: int) -> list[float]:
+    """The probability of each class from which on it counts as predicted: NaN where never, a half in a card without.
+
+    Example:
+        >>> thresholds_of({"thresholds": [0.2, 0.7]}, 2), thresholds_of({}, 2)
+        ([0.2, 0.7], [0.5, 0.5])
+    """
+    return [float(threshold) for threshold in card.get("thresholds") or [0.5] * classes]
+
+
 def input_table(spec: InputSpec) -> dict[str, Any]:
     """Channels, height, width and geometry, for a card's table `input`."""
     geometry = {key: value for key, value in asdict(spec.geometry).items() if value is not None}

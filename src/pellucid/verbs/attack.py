@@ -11,6 +11,7 @@ from torch import Tensor
 from pellucid.attacks import METHODS, Epsilon, Misclassified, fgsm, label_flipped, minimal, pgd
 from pellucid.attacks.epsilon import lengths
 from pellucid.attacks.under_attack import task_loss
+from pellucid.models.card import thresholds_of
 from pellucid.types import InputError, check_images, device_of
 from pellucid.utils.resources import check_known, nearest
 from pellucid.utils.result import Result, Table
@@ -141,9 +142,8 @@ def _criterion(model: Model, truth: Tensor, label: str | None) -> Criterion:
     index = model.classes.index(name)
     if bool(truth[:, index].isnan().any()):
         raise InputError(f"whether {name} is there is not known of every image: attack those where it is 0 or 1.")
-    thresholds = model.card.get("thresholds") or [0.5] * len(model.classes)
     numbers = torch.full((len(truth),), index, device=truth.device)
-    return label_flipped(numbers, truth[:, index] == 1, thresholds)
+    return label_flipped(numbers, truth[:, index] == 1, thresholds_of(model.card, len(model.classes)))
 
 
 def _satisfied(model: Model, perturbed: Tensor, images: Tensor, criterion: Criterion) -> Tensor:

@@ -16,6 +16,7 @@ from pellucid.evaluation.manipulation.settings import BUDGETS, Attack
 from pellucid.evaluation.manipulation.summary import manipulation_rows, manipulation_summary
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.metrics.statistics import Estimate
+from pellucid.models.card import thresholds_of
 from pellucid.models.inference import as_pixels
 from pellucid.report.pictures.manipulated import Pair, manipulation_pictures, write_manipulation_curves
 from pellucid.types import InputError, device_of
@@ -199,7 +200,7 @@ def attack_explanation(
     check_method(method, model, attack.options)
     target = None if class_name is None else _number(class_name, model.classes)
     inputs = input_images(model, images, limit=limit, seed=seed, file_options=file_options)
-    thresholds = model.card.get("thresholds")
+    thresholds = thresholds_of(model.card, len(model.classes))
     record = {
         "weights": results_key_of(model),
         "images": inputs.sources,

@@ -83,7 +83,7 @@ class Measuring:
             with progress_context("classify with the other", len(pixels)):
                 return {"logits": predict(other, pixels, batch_size=self.batch_size)}
 
-        key = (session.dataset.fingerprint, session.weights_sha256, str(other.input_spec))
+        key = (session.dataset.fingerprint, session.results_key)
         logits = self.store.measured(keyed("logits-of-other", *key), compute)["logits"]
         order = [other.classes.index(name) for name in classes]
         thresholds = [session.thresholds[k] for k in order]
@@ -107,7 +107,7 @@ class Measuring:
     def areas(self) -> tuple[list[Row], dict[str, Any]]:
         """The Accuracy-Robustness Area, and its curve for the report."""
         plan, session = self.plan, self.session
-        key = (session.whole.fingerprint, plan.few, plan.protocol, plan.seed)
+        key = (session.whole.fingerprint, plan.few, plan.protocol, plan.seed, tuple(session.thresholds))
         place = self.store.folder / keyed("ara", *key)
         result = ara(
             session.model, session.whole, "attack",

@@ -12,8 +12,8 @@ import torch
 from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.data.class_match import match_classes
 from pellucid.evaluation.training_images import ImageCheck
+from pellucid.models.card import thresholds_of
 from pellucid.models.weights import weights_file
-from pellucid.types import Geometry
 from pellucid.utils.download import digest_of
 
 if TYPE_CHECKING:
@@ -65,11 +65,11 @@ class Session:
     @property
     def thresholds(self) -> list[float]:
         """The probability of each class from which on it counts as predicted; a half where the card has none."""
-        return [float(t) for t in self.model.card.get("thresholds") or [0.5] * len(self.model.classes)]
+        return thresholds_of(self.model.card, len(self.model.classes))
 
     @property
     def weights_sha256(self) -> str:
-        """What results of these weights are kept under: the hash of the file, or of the tensors where there is none."""
+        """The hash of the weights: of their file, or of the tensors where there is none."""
         return weights_sha256_of(self.model)
 
     @property
@@ -143,12 +143,10 @@ def place_of(model: Model) -> Path | None:
 
 
 def weights_sha256_of(model: Model) -> str:
-    """What results of a model's weights are kept under: the hash of its file, or of its tensors where there is none."""
+    """The hash of a model's weights: of their file, or of the tensors where there is none."""
     if model.path is not None:
         return digest_of(weights_file(model.path))
-    # beside the weights, what else the outputs depend on
-    settings = (model.input_spec, model.task, model.mean.tolist(), model.std.tolist(), getattr(model, "outputs", ""))
-    digest = hashlib.sha256(repr(settings).encode())
+    digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(name.encode() + b"\0" + str(tensor.dtype).encode() + str(tuple(tensor.shape)).encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
@@ -156,11 +154,12 @@ def weights_sha256_of(model: Model) -> str:
 
 
 def results_key_of(model: Model) -> str:
-    """What results of a model are kept under: the hash of its weights, and of its geometry where it does not stretch.
+    """What results of a model are kept under: the hash of its weights and of all else that its answers depend on.
 
-    The same weights see other pixels of an image under another geometry.
+    The same weights see other pixels under another geometry or normalisation, and are another function with another
+    activation.
     """
-    weights, spec = weights_sha256_of(model), model.input_spec
-    if spec.geometry == Geometry():
-        return weights
-    return hashlib.sha256(f"{weights}|{spec.preprocess}".encode()).hexdigest()
+    built = [type(module).__qualname__ for module in model.modules()]
+    numbers = model.mean.tolist(), model.std.tolist()
+    settings = (str(model.input_spec), model.task, model.architecture, getattr(model, "outputs", ""), built, numbers)
+    return hashlib.sha256(f"{weights_sha256_of(model)}|{settings!r}".encode()).hexdigest()

@@ -11,6 +11,7 @@ from scipy.stats import chisquare
 
 from pellucid.attacks import Misclassified, label_flipped, worse_than_constant, worse_than_random
 from pellucid.evaluation.robustness.ara import BALANCED, MINIMUM, too_few
+from pellucid.models.card import thresholds_of
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
 
@@ -125,8 +126,8 @@ def robustness_target_of(kind: str, dataset: Dataset, card: Mapping[str, Any]) -
     if dataset.task == "multilabel":
         if kind == "btr":
             return RobustnessTarget(kind, "worse_than_constant", BALANCED, "multilabel", _constant(card, dataset))
-        cuts = card.get("thresholds", [0.5] * len(dataset.classes))
-        return RobustnessTarget(kind, "label_flipped", BALANCED, "multilabel", tuple(float(t) for t in cuts))
+        cuts = tuple(thresholds_of(card, len(dataset.classes)))
+        return RobustnessTarget(kind, "label_flipped", BALANCED, "multilabel", cuts)
     classes = len(dataset.classes)
     counts = np.bincount(np.asarray(dataset.targets, dtype=np.int64), minlength=classes)
     even = balanced(counts)
