@@ -36,6 +36,7 @@ from pellucid.utils.resources import whole_file
 
 TINY = AuditSettings(
     few=6,
+    corrupted=0,
     attacks=(Epsilon.parse("linf=1/255"),),
     steps=2,
     trust=TrustSettings(samples=1, attacked=1, attack_steps=1, budgets=(0.01,)),
@@ -135,6 +136,7 @@ def test_it_says_what_holds_what_does_not_and_what_to_do(audited):
 def test_a_part_that_cannot_be_measured_says_why_and_the_others_go_on(audited):
     reasons = {p["name"]: p["reason"] for p in audited.results["parts"]}
     assert "no boxes or masks" in reasons.pop("localization")
+    assert audited.results["elsewhere"] is None  # as was asked for
     assert set(reasons) == {"classification", "attack", "ara", "trust", "pictures"}
     assert not any(reasons.values())
     assert "needs the feature map" in audited.results["refused_methods"]["grad-cam"]
@@ -370,6 +372,8 @@ def test_bad_input_is_refused_before_any_work(sides):
     quiet = {"settings": TINY, "announce": begun.append}
     with pytest.raises(InputError, match="Did you mean 'left'"):
         pl.audit(seer(), sides, use=pl.Use({"lef": 0.1}), **quiet)
+    with pytest.raises(InputError, match="corrupted is a number of images; found -1"):
+        pl.audit(seer(), sides, corrupted=-1, **quiet)
     with pytest.raises(InputError, match="unknown heat map 'salience'"):
         pl.audit(seer(), sides, methods=["salience"], **quiet)
     with pytest.raises(InputError, match="no class in common"):
@@ -488,7 +492,7 @@ def test_the_command(pellucid, several, tmp_path):
     arguments = [part for option in options for part in ("--data-option", option)]
     status, output, errors = pellucid(
         "audit", folder, "--data", "phantom", *arguments, "--quick", "--limit", 6, "--method", "saliency",
-        "--cost", "FN=10", "--prevalence", "Mass=0.02", "--out", tmp_path / "audit",
+        "--corrupted", 0, "--cost", "FN=10", "--prevalence", "Mass=0.02", "--out", tmp_path / "audit",
     )  # fmt: skip
     assert status == 0, errors
     assert "6 of 6" in errors

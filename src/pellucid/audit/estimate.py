@@ -28,6 +28,8 @@ CHECK = 80
 """Gradient evaluations for each image on which it is checked whether a minimal attack is too weak."""
 SMALLEST_CHANGE = 45
 """Gradient evaluations for each image of a minimal attack, about."""
+CORRUPTIONS = 45
+"""Corrupted copies of each image."""
 MAPS, CHANGED = 14, 150
 """Explanations and forward passes for each image and method of the table of trust, about."""
 SECOND = 3
@@ -58,6 +60,7 @@ def seconds_planned(
         "classification": len(pixels) * forward + 1e-8 * len(pixels) * classes * 1000,
         **({"groups": 1.0} if whole.metadata else {}),
         **({"comparison": len(pixels) * forward} if compared else {}),
+        **({"elsewhere": min(plan.corrupted, len(whole)) * CORRUPTIONS * forward} if plan.corrupted else {}),
         "attack": few * (forward + len(plan.attacks) * plan.steps * gradient),
         "ara": labels * (few * SMALLEST_CHANGE + min(few, plan.checked) * CHECK) * gradient,
         "trust": methods * (few * ((MAPS + settings.samples) * gradient + CHANGED * forward) + attacks),

@@ -185,7 +185,7 @@ def _compare(answers: Answers, inside: Rows, others: Rows, draws: Bootstrap) -> 
             records.append(_undefined(metric, len(inside), note))
             continue
         estimate, difference = own.estimate(), own - rest
-        low, high, p = _test(difference)
+        low, high, p = difference_test(difference)
         why = join_reasons(estimate.reason, note if metric != "accuracy" else None)
         records.append(
             {
@@ -220,7 +220,7 @@ def _figures(
     return figures
 
 
-def _test(difference: Replicates) -> tuple[float, float, float]:
+def difference_test(difference: Replicates) -> tuple[float, float, float]:
     """The 95 % interval of a difference and the p value of none, by its standard error over the resamples."""
     defined = difference.samples[~np.isnan(difference.samples)]
     error = float(defined.std(ddof=1)) if 2 * len(defined) > len(difference.samples) else math.nan

@@ -28,10 +28,11 @@ GENERAL_LIMITS = (
 )
 
 
-def not_spoken_of(*, groups: bool) -> str:
-    """What an audit says nothing of."""
+def not_spoken_of(*, groups: object, corrupted: object) -> str:
+    """What an audit says nothing of; `groups` and `corrupted` are what it found there, if anything."""
     whom = "" if groups else ", or of single groups of people"
-    return f"Nothing here speaks of images from elsewhere, or of other devices{whom}."
+    note = " Corrupted images are made from these, and stand for no other hospital or device." if corrupted else ""
+    return f"Nothing here speaks of images from elsewhere, or of other devices{whom}.{note}"
 
 
 def classification_json(
@@ -113,6 +114,7 @@ def long_tables(results: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Lo
         ],
         "surest_and_wrong": part["surest_and_wrong"],
         "groups": _flat_groups(results.get("groups")),
+        "corruptions": _flat_differences((results.get("elsewhere") or {}).get("rows", [])),
         "comparison": _flat_comparison(results.get("comparison")),
         "trust": measures,
         "verdict": results["verdict"]["statements"],
@@ -130,6 +132,15 @@ def _flat_groups(groups: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         for name in ("rest", "difference"):
             line |= {f"{name}_{key}": row[name].get(key) for key in ("value", "low", "high")}
         lines.append(line)
+    return lines
+
+
+def _flat_differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One line for each row, its difference in columns of their own."""
+    lines = []
+    for row in rows:
+        line = {key: value for key, value in row.items() if key != "difference"}
+        lines.append(line | {f"difference_{key}": value for key, value in row["difference"].items()})
     return lines
 
 

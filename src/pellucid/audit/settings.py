@@ -19,6 +19,7 @@ class AuditSettings:
     Attributes:
         limit: images that are classified; all by default.
         few: images that are attacked, whose explanations are judged, and with regions that maps are scored on.
+        corrupted: images that are classified under common corruptions, 45 times; 0 leaves that out.
         attacks: sizes of PGD, ascending.
         steps: of PGD.
         protocol: of the Accuracy-Robustness Area.
@@ -30,6 +31,7 @@ class AuditSettings:
 
     limit: int | None = None
     few: int = 100
+    corrupted: int = 300
     attacks: tuple[Epsilon, ...] = tuple(Epsilon.parse(size) for size in SIZES)
     steps: int = 20
     protocol: str = "tight"
@@ -42,6 +44,7 @@ class AuditSettings:
 QUICK = AuditSettings(
     limit=100,
     few=20,
+    corrupted=50,
     attacks=(Epsilon.parse(SIZES[0]), Epsilon.parse(SIZES[-1])),
     steps=10,
     checked=6,

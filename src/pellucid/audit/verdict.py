@@ -27,6 +27,8 @@ LEVEL = 0.05
 """Of tests, after correction."""
 UNSEEN = 2 / 255
 """Of any pixel: a change up to which people see nothing on a screen of 256 grey levels; a convention of this report."""
+MODERATE = 3
+"""Of five severities of corruptions, those up to this one count against a model; a convention of this report."""
 SMALL = 200
 """Images below which the report says that they are few."""
 
@@ -79,6 +81,7 @@ def conclude(results: Mapping[str, Any]) -> Verdict:
         *_calibrated(index),
         *_grouped(results),
         *_against(results),
+        *_elsewhere(results),
         *_attacked(index),
         *_explained(results),
         *_located(results),
@@ -215,6 +218,31 @@ def _grouped(results: Mapping[str, Any]) -> list[Statement]:
     text = f"Served worse are ({corrected}): {listed(texts, 3)}."
     advice = "Say so wherever it is used; look at their images and labels, and train with more of them."
     return [Statement("fails", "groups", f"serves {listed(whose, 2)} worse than the rest", text, advice)]
+
+
+def _elsewhere(results: Mapping[str, Any]) -> list[Statement]:
+    """Common corruptions that take half of what it can, by whole intervals; those of severity 3 or less count."""
+    figures = results.get("elsewhere")
+    if figures is None or not figures["tests"]:
+        return []
+    low = figures["clean"]["low"]
+    measure = METRICS[figures["metric"]].label
+    if low is None or low <= figures["base"]:
+        text = "What common corruptions take from it cannot be said: it is not shown to beat a constant answer."
+        return [Statement("unclear", "elsewhere", "", text)]
+    cells = {(r["corruption"], r["severity"]): r for r in figures["rows"]}
+    broken = {name: at for name, at in figures["lost"].items() if at is not None and at <= MODERATE}
+    if broken:
+        texts = [f"{name} of severity {at} ({measure} {_shown(cells[name, at])})" for name, at in broken.items()]
+        text = f"It cannot stand {listed(texts, 4)}; on the same images as they are it has {_shown(figures['clean'])}."
+        advice = "Look at images of the place where it is to be used for these; train with them as augmentation."
+        return [Statement("fails", "elsewhere", f"cannot stand {listed(list(broken), 3)}", text, advice)]
+    sure = [r["low"] is not None and r["low"] >= figures["bar"] for r in figures["rows"] if r["severity"] == MODERATE]
+    if all(sure):
+        text = f"It keeps at least half of what it can under every corruption of severity {MODERATE}."
+        return [Statement("holds", "elsewhere", f"stands common corruptions of severity {MODERATE}", text)]
+    text = f"Whether it keeps half of what it can under each corruption of severity {MODERATE} cannot be said."
+    return [Statement("unclear", "elsewhere", "", text, "Corrupt more images (`--corrupted`).")]
 
 
 def _against(results: Mapping[str, Any]) -> list[Statement]:

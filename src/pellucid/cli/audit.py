@@ -73,6 +73,15 @@ def audit(
             show_default=False,
         ),
     ] = None,
+    corrupted: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            min=0,
+            help="Classify so many images under common corruptions, 300 by default and 50 with --quick; 0 leaves that "
+            "out.",
+            show_default=False,
+        ),
+    ] = None,
     compare: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="Another model of the same classes, compared on the same images.", show_default=False),
@@ -113,7 +122,8 @@ def audit(
             load(model, device, trust_code), open_part(data, root, data_option, split),
             quick=quick, compare=other, out=out, use=use, metadata=metadata,
             groups=parse_groups(group) if group else None, methods=choices(method, HEATMAPS, "heat map"), layer=layer,
-            regions=name_pairs(region, "--region"), limit=limit, seed=seed, batch_size=batch_size, cache=cache,
+            corrupted=corrupted, regions=name_pairs(region, "--region"),
+            limit=limit, seed=seed, batch_size=batch_size, cache=cache,
             allow_training_images=allow_training_images, class_map=class_map(mapping),
             command=" ".join(["pellucid", *sys.argv[1:]]), announce=lambda text: typer.echo(text, err=True),
         ),

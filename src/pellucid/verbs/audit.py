@@ -150,6 +150,7 @@ def audit(
     metadata: str | Path | None = None,
     groups: Mapping[str, Sequence[float]] | None = None,
     attacks: Sequence[Epsilon | str] | None = None,
+    corrupted: int | None = None,
     methods: Sequence[str] | None = None,
     layer: str | None = None,
     regions: Mapping[str, Sequence[str]] | None = None,
@@ -181,6 +182,7 @@ def audit(
             makes groups, whose figures are compared. Columns that the data have themselves, as ages, are taken too.
         groups: of these columns those to take, each with where its bands begin, as ``{"age": [40, 60], "sex": []}``.
         attacks: sizes of PGD, as ``"linf=1/255"``; the verdict is on the smallest of each norm.
+        corrupted: so many images are classified under common corruptions; 0 leaves that out.
         methods: of explanation, by name.
         layer: that the methods with this option explain at, by its name in the model's `named_modules()`.
         regions: the marked labels that a class's explanation should fall on, where they are not called as the class.
@@ -201,7 +203,7 @@ def audit(
             something else in `out`.
     """
     started = time.monotonic()
-    plan = _plan(settings or (QUICK if quick else AuditSettings()), attacks, methods, limit, seed)
+    plan = _plan(settings or (QUICK if quick else AuditSettings()), attacks, corrupted, methods, limit, seed)
     check_layer(model, plan.methods, layer)
     use = use or Use()
     use.check_classes(model.classes)
@@ -234,14 +236,14 @@ def audit(
         )
         if figures is None:  # nothing else is worth measuring where not even this can be
             raise InputError(f"the model cannot be audited on these images: {parts.records[-1]['reason']}")
-        by_group = None
+        by_group, rival, elsewhere = None, None, None
         if groupings:
-            compare_groups = partial(group_figures, answers, groupings, seed)
-            by_group = parts.attempt("groups", "For whom?", compare_groups)
-        rival = None
+            by_group = parts.attempt("groups", "For whom?", lambda: group_figures(answers, groupings, seed))
         if compare is not None:
             against = partial(work.against, compare, data, answers, class_map)
             rival = parts.attempt("comparison", "Against the other", against)
+        if plan.corrupted:
+            elsewhere = parts.attempt("elsewhere", "Elsewhere?", work.corrupted)
         attacked = parts.attempt("attack", "Under attack", work.attacked)
         areas = parts.attempt("ara", "How large a change it withstands", work.areas)
         served, refused = work.methods(pixels)
@@ -275,13 +277,14 @@ def audit(
         "targets": located[1] if located else [],
         "classification": classification_json(answers, figures, spent, wrong),
         "rows": [row.to_json() for row in shown_rows(rows, model.classes)],
-        "groups": None if by_group is None else by_group | {"left_out": no_groups, "about": about_columns},
+        "groups": by_group | {"left_out": no_groups, "about": about_columns} if by_group else None,
         "comparison": rival,
+        "elsewhere": elsewhere,
         "ara": areas[1] if areas else None,
         "trust": judged,
         "refused_methods": refused,
         "parts": parts.records,
-        "limits": [*_few(plan, session), *GENERAL_LIMITS, not_spoken_of(groups=by_group is not None)],
+        "limits": [*_few(plan, session), *GENERAL_LIMITS, not_spoken_of(groups=by_group, corrupted=elsewhere)],
     }  # fmt: skip
     every = {**results, "rows": [row.to_json() for row in rows]}  # the page shows fewer of many classes
     results["verdict"] = conclude(every).to_json()
@@ -323,6 +326,7 @@ def _with_regions(
 def _plan(
     settings: AuditSettings,
     attacks: Sequence[Epsilon | str] | None,
+    corrupted: int | None,
     methods: Sequence[str] | None,
     limit: int | None,
     seed: int,
@@ -334,10 +338,14 @@ def _plan(
     if attacks is not None:
         sizes = tuple(a if isinstance(a, Epsilon) else Epsilon.parse(a) for a in attacks)
         plan = replace(plan, attacks=tuple(sorted(set(sizes), key=lambda size: (size.norm, size.value))))
+    if corrupted is not None:
+        if corrupted < 0:
+            raise InputError(f"corrupted is a number of images; found {corrupted}.")
+        plan = replace(plan, corrupted=corrupted)
     if methods is not None:
         plan = replace(plan, methods=tuple(check_known(methods, HEATMAPS, "heat map")))
     if limit is not None:
-        plan = replace(plan, limit=limit, few=min(plan.few, limit))
+        plan = replace(plan, limit=limit, few=min(plan.few, limit), corrupted=min(plan.corrupted, limit))
     return plan
 
 

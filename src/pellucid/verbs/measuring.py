@@ -10,9 +10,11 @@ import numpy as np
 from pellucid.attacks.under_attack import logits_under_attack
 from pellucid.audit.classification import Answers, draws_for
 from pellucid.audit.comparison import compare_answers
+from pellucid.audit.elsewhere import corruption_figures
 from pellucid.audit.results import area_rows
 from pellucid.evaluation.metrics.comparison import Row, robustness_rows
 from pellucid.evaluation.metrics.statistics import Bootstrap
+from pellucid.evaluation.robustness.corruptions import SEVERITIES, logits_corrupted
 from pellucid.explainers import explain
 from pellucid.explainers.registry import layer_for
 from pellucid.models.inference import as_pixels, check_answers, predict
@@ -91,6 +93,25 @@ class Measuring:
         draws = draws_for(answers.dataset, self.plan.seed)
         record = {"training_images": session.seen(), "notes": session.warnings}
         return compare_answers(answers, theirs, draws) | record
+
+    def corrupted(self) -> dict[str, Any]:
+        """What common corruptions leave of the answers, at five severities each."""
+        session, plan = self.session, self.plan
+        images = session.part.limit(plan.corrupted, seed=plan.seed)
+        dataset, pixels = images.dataset, session.check.pixels(images)
+        clean = self.logits(dataset, pixels)
+        logits: dict[str, list[npt.NDArray[np.float32]]] = {}
+        for name, (_, strengths) in SEVERITIES.items():
+
+            def compute(name: str = name, count: int = len(strengths)) -> dict[str, npt.NDArray[Any]]:
+                with progress_context(f"corrupt: {name}", count * len(pixels)):
+                    options: dict[str, Any] = {"seed": plan.seed, "batch_size": self.batch_size}
+                    every = [logits_corrupted(session.model, pixels, name, s, **options) for s in range(1, count + 1)]
+                    return {"logits": np.stack(every)}
+
+            key = (dataset.fingerprint, str(session.model.input_spec), name, strengths, plan.seed, self.batch_size)
+            logits[name] = list(self.store.measured(keyed("corrupted", *key), compute)["logits"])
+        return corruption_figures(clean, logits, dataset, plan.seed)
 
     def attacked(self) -> list[Row]:
         """Accuracy and AUROC under each size of PGD."""

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pellucid.evaluation.robustness.corruptions import SEVERITIES
 from pellucid.report.charts import curves, figures
 from pellucid.report.charts.calibration import reliability_diagram
+from pellucid.report.charts.corruptions import corruption_charts
 from pellucid.report.pages.trust import trust_parts
 from pellucid.report.tables import areas, pivot
 from pellucid.report.tables.cells import Cell, Table, TableRow, across, estimate
@@ -101,6 +103,8 @@ def context(results: Mapping[str, Any], pictures: Sequence[Shown], wrong: Sequen
         "pairs": pairs_table(part["most_confused"]) if part["confusion"] is None else None,
         "calibration": [reliability] if reliability else [],
         "groups": group_tables(results["groups"]) if results["groups"] else [],
+        "elsewhere": corruption_table(results["elsewhere"]) if results["elsewhere"] else None,
+        "corrupted_charts": corruption_charts(results["elsewhere"]) if results["elsewhere"] else [],
         "against": against_table(results["comparison"], index) if results["comparison"] else None,
         "attacked": pivot.robustness(index),
         "attacked_charts": figures.robustness(index),
@@ -204,6 +208,25 @@ def group_tables(groups: Mapping[str, Any]) -> list[Table]:
         names = tuple(metric(m).label for m in OF_GROUPS)
         tables.append(Table(f"By {readable(column['name'])}", names, tuple(lines), first="Group"))
     return [t for t in tables if t]
+
+
+def corruption_table(figures: Mapping[str, Any]) -> Table:
+    """What is left at each severity of each corruption, and where less than half of what the model can is left."""
+    kind = metric(figures["metric"])
+    rows = {(r["corruption"], r["severity"]): r for r in figures["rows"]}
+    lines = [TableRow("none", "", (estimate(figures["clean"], kind), *[None] * 5))]
+    for name in figures["lost"]:
+        cells = [estimate(rows[name, severity], kind) for severity in range(1, 6)]
+        at = figures["lost"][name]
+        lost = Cell("no" if at is None else f"from severity {at}")
+        lines.append(TableRow(name, SEVERITIES[name][0], (*cells, lost)))
+    note = (
+        "Strengths of severities 1 to 5: "
+        + "; ".join(f"{name} {', '.join(f'{s:g}' for s in SEVERITIES[name][1])}" for name in figures["lost"])
+        + ". Half is lost where the whole interval lies below the middle between its figure and a constant answer’s."
+    )
+    columns = (*(f"{kind.label}, {s}" for s in range(1, 6)), "Half lost?")
+    return Table("Common corruptions", columns, tuple(lines), note, "Corruption", show_n=False)
 
 
 def against_table(rival: Mapping[str, Any], index: ResultsIndex) -> Table:

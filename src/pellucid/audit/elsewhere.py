@@ -1,0 +1,100 @@
+"""Elsewhere? What common corruptions leave of a model's answers, and which of them it cannot stand."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from pellucid.audit.classification import constant_accuracy
+from pellucid.audit.groups import difference_test
+from pellucid.evaluation.metrics.bootstrap import Bootstrap
+from pellucid.evaluation.metrics.classification import accuracy, classification_table
+from pellucid.evaluation.metrics.paired_tests import holm
+from pellucid.evaluation.robustness.corruptions import SEVERITIES
+from pellucid.models.inference import check_answers, decisions
+from pellucid.utils.resources import finite
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.evaluation.metrics.statistics import Replicates
+
+RESAMPLES = 500
+HALF = 0.5
+"""Of what a model has above a constant answer: what must at least be left; a convention of the report."""
+
+
+def corruption_figures(
+    logits: npt.NDArray[np.floating],
+    corrupted: Mapping[str, Sequence[npt.NDArray[np.floating]]],
+    dataset: Dataset,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Accuracy, of several labels mean AUROC, at each severity of each corruption, beside that without.
+
+    Args:
+        logits: (N, K) of the images as they are.
+        corrupted: by corruption, of severities 1 to 5.
+        dataset: the N images.
+        seed: of the bootstrap over patients.
+
+    Returns:
+        `metric`; `clean`, its figure; `base`, what a constant answer has; `rows`, one for each corruption and severity,
+        with the paired difference and its p value, corrected after Holm for all of them; and `lost`: of each corruption
+        the least severity at which its whole interval says that less than half of what the model has above a constant
+        answer is left, None where there is none.
+    """
+    check_answers(logits, "nothing can be said of corruptions", dataset.ids)
+    draws = Bootstrap(dataset.patients, RESAMPLES, seed)
+    several = dataset.task == "multilabel"
+
+    def figure(of: npt.NDArray[np.floating]) -> Replicates:
+        if several:
+            table = classification_table(of, dataset.targets, dataset.classes, dataset.task, draws)
+            return table["mean"]["auroc"]
+        return accuracy(decisions(of, dataset.task), dataset.targets, draws)
+
+    clean, base = figure(logits), 0.5 if several else constant_accuracy(dataset)
+    bar = base + HALF * (clean.value - base)
+    rows: list[dict[str, Any]] = []
+    for name, of_severities in corrupted.items():
+        for severity, (strength, of) in enumerate(zip(SEVERITIES[name][1], of_severities, strict=True), 1):
+            own = figure(of)
+            low, high, p = difference_test(own - clean)
+            rows.append(
+                {
+                    "corruption": name,
+                    "severity": severity,
+                    "strength": strength,
+                    **own.estimate().to_json(),
+                    "difference": {"value": own.value - clean.value, "low": low, "high": high},
+                    "p": p,
+                }
+            )
+    tested = [row for row in rows if not math.isnan(row["p"])]
+    for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row["p_corrected"] = p
+    for row in rows:
+        row.setdefault("p_corrected", math.nan)
+    better = clean.estimate().low > base  # else there is nothing to lose
+    lost: dict[str, int | None] = dict.fromkeys(corrupted)
+    for row in reversed(rows):
+        if better and row["high"] is not None and row["high"] < bar:
+            lost[row["corruption"]] = row["severity"]
+    plain: dict[str, Any] = finite(
+        {
+            "metric": "auroc" if several else "accuracy",
+            "images": len(dataset),
+            "clean": clean.estimate().to_json(),
+            "base": base,
+            "bar": bar,
+            "rows": rows,
+            "tests": len(tested),
+            "lost": lost,
+        }
+    )
+    return plain

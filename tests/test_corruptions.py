@@ -1,0 +1,158 @@
+"""Common corruptions: what each does, beside closed forms and Pillow; what is said of what they leave; in an audit."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import ndimage
+from sklearn.metrics import accuracy_score
+
+import pellucid as pl
+from helpers.trust import small
+from pellucid.audit.elsewhere import corruption_figures
+from pellucid.audit.settings import AuditSettings
+from pellucid.audit.verdict import _elsewhere
+from pellucid.data.dataset import Dataset, DatasetCard
+from pellucid.evaluation.robustness.corruptions import SEVERITIES, corrupt, logits_corrupted
+from pellucid.evaluation.trust.findings import TrustSettings
+from pellucid.report.charts.corruptions import corruption_charts
+from pellucid.report.pages.audit import corruption_table
+from pellucid.types import InputError
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Smooth colours with a bright square, away from the ends of the range."""
+    grid = torch.linspace(0.3, 0.6, 128)
+    plane = grid[:, None] * 0.5 + grid[None] * 0.5
+    batch = torch.stack([plane, plane.flip(0), plane * 0.9]).expand(4, 3, 128, 128).clone()
+    batch[:, :, 40:72, 48:88] += 0.2
+    return batch
+
+
+@pytest.mark.parametrize("name", SEVERITIES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_each_corruption_grows_with_its_severity_and_keeps_shape_and_range(images, name, channels):
+    part = images[:, :channels]
+    distances = []
+    for severity in range(1, 6):
+        corrupted = corrupt(part, name, severity, generator())
+        assert corrupted.shape == part.shape
+        assert 0 <= float(corrupted.min()) <= float(corrupted.max()) <= 1
+        assert torch.equal(corrupted, corrupt(part, name, severity, generator()))
+        distances.append(float((corrupted - part).square().mean()))
+    assert distances == sorted(distances)
+    assert distances[0] > 0
+
+
+def test_they_are_what_they_are_called(images):
+    first = images[:, :1]
+    noise = corrupt(torch.full((2, 1, 128, 128), 0.5), "noise", 3, generator()) - 0.5
+    assert float(noise.std()) == pytest.approx(0.08, rel=0.02)
+    blurred = corrupt(first, "blur", 5, generator())[0, 0].numpy()
+    expected = ndimage.gaussian_filter(first[0, 0].numpy(), 0.026 * 128, mode="mirror", truncate=3)
+    np.testing.assert_allclose(blurred, expected, atol=5e-3)
+    bright = corrupt(images, "brightness", 2, generator()) - images
+    assert set(bright.mean((1, 2, 3)).mul(100).round().abs().tolist()) == {10.0}
+    mean = images.mean((1, 2, 3), keepdim=True)
+    torch.testing.assert_close(corrupt(images, "contrast", 3, generator()), mean + 0.4 * (images - mean))
+    gamma = corrupt(images, "gamma", 3, generator())
+    for one, image in zip(gamma, images, strict=True):
+        assert any(torch.allclose(one, image**power, atol=1e-5) for power in (2, 0.5))
+    turned = corrupt(first, "rotation", 5, generator(1))[0, 0]
+    angles = [ndimage.rotate(first[0, 0].numpy(), a, reshape=False, order=1, mode="mirror") for a in (25, -25)]
+    inside = np.s_[32:-32, 32:-32]
+    assert min(np.abs(turned.numpy()[inside] - other[inside]).max() for other in angles) < 0.03
+    kept = corrupt(torch.linspace(0, 1, 100)[None, None, None].expand(3, 1, 100, 100), "crop", 5, generator())
+    reach = kept[:, 0, 50].amax(1) - kept[:, 0, 50].amin(1)
+    torch.testing.assert_close(reach, torch.full((3,), 0.55), atol=0.02, rtol=0)
+
+
+def test_jpeg_is_pillows(images):
+    picture = (images[0] * 255).round().byte().permute(1, 2, 0).numpy()
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "JPEG", quality=25, subsampling=2)
+    expected = np.asarray(Image.open(stream), dtype=np.float32) / 255
+    found = corrupt(images, "jpeg", 3, generator())[0].permute(1, 2, 0).numpy()
+    assert np.abs(found - expected).mean() < 2 / 255
+
+
+def test_what_they_leave_is_compared_with_the_same_images(images):
+    """Noise turns half of the answers of 80 images over, contrast none."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 80)
+    logits = np.stack([1 - truth, truth], 1).astype(np.float32)
+    logits[:8] = logits[:8, ::-1]
+    worse = logits.copy()
+    worse[8:48] = worse[8:48, ::-1]
+    card = DatasetCard("made", "Made", "multiclass", ("a", "b"), "", "", "", 1)
+    names = tuple(map(str, range(80)))
+    data = Dataset(card, "test", names, names, truth, lambda i: None)
+    found = corruption_figures(logits, {"noise": [logits, worse, worse, worse, worse], "contrast": [logits] * 5}, data)
+    rows = {(r["corruption"], r["severity"]): r for r in found["rows"]}
+    assert found["clean"]["value"] == pytest.approx(accuracy_score(truth, logits.argmax(1)))
+    assert rows["noise", 2]["value"] == pytest.approx(accuracy_score(truth, worse.argmax(1)))
+    assert rows["noise", 2]["difference"]["value"] == pytest.approx(-0.5)
+    assert rows["noise", 2]["p"] < rows["noise", 2]["p_corrected"] < 1e-6
+    assert rows["contrast", 5]["difference"]["value"] == 0
+    assert rows["contrast", 5]["p"] is None  # nothing changed
+    assert found["tests"] == 4
+    assert found["lost"] == {"noise": 2, "contrast": None}
+    (statement,) = _elsewhere({"elsewhere": found})
+    assert (statement.kind, statement.short) == ("fails", "cannot stand noise")
+    assert corruption_table(found).lines[1].cells[-1].value == "from severity 2"
+    assert [chart.title for chart in corruption_charts(found)] == ["Noise", "Contrast"]
+
+
+def test_bad_input():
+    with pytest.raises(InputError, match="Did you mean 'noise'"):
+        corrupt(torch.rand(1, 1, 8, 8), "nois", 1, generator())
+    with pytest.raises(InputError, match="from 1 to 5; found 6"):
+        corrupt(torch.rand(1, 1, 8, 8), "noise", 6, generator())
+
+
+def test_in_an_audit_they_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[corruption_figures.__module__], "RESAMPLES", 40)
+    data = pl.dataset("phantom", split="test", size=32, train=8, validation=8, test=24)
+    model = small(size=32, classes=data.classes)
+    settings = AuditSettings(few=2, corrupted=20, attacks=(), trust=TrustSettings(samples=1, attacked=0))
+    options = {"settings": settings, "methods": ["saliency"], "out": tmp_path}
+    result = pl.audit(model, data, **options)
+    found = result.results["elsewhere"]
+    assert found["images"] == 20
+    assert found["metric"] == "auroc"
+    assert list(found["lost"]) == list(SEVERITIES)
+    part = data.limit(20)
+    pixels = np.stack([part.read(i) for i in range(20)])[:, None]
+    with torch.no_grad():
+        clean = model(torch.from_numpy(pixels).float() / 255).numpy()
+        noisy = logits_corrupted(model, pixels, "noise", 4)
+    expected = corruption_figures(clean, {"noise": [clean, clean, clean, noisy, clean]}, part)
+    assert found["rows"][3]["value"] == pytest.approx(expected["rows"][3]["value"])
+    result.save(tmp_path)
+    assert "<h2>Elsewhere?</h2>" in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "tables" / "corruptions.csv").is_file()
+    stored = json.loads((tmp_path / "audit.json").read_text())
+    assert {p["name"] for p in stored["parts"]} >= {"elsewhere"}
+    calls = []
+    monkeypatch.setattr("pellucid.verbs.measuring.logits_corrupted", lambda *a, **k: calls.append(a))
+    assert pl.audit(model, data, **options).results["elsewhere"] == found  # kept
+    assert calls == []
+
+
+def test_the_documentation_states_the_strengths():
+    text = (Path(__file__).parents[1] / "docs" / "audit.md").read_text(encoding="utf-8")
+    for name, (meaning, strengths) in SEVERITIES.items():
+        line = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+        assert line == f"| `{name}` | {meaning.partition(';')[0]} | {', '.join(f'{s:g}' for s in strengths)} |"
