@@ -107,10 +107,6 @@ def gather_trust_samples(
             mosaics = "fewer than two classes are ever classified rightly, so no mosaic can be made"
     device = device_of(classifier)
     targets = targets_of(logits, np.asarray(sample.dataset.targets), dataset.task)
-    on_findings = None
-    if not isinstance(place, str):
-        marked = torch.from_numpy(place.outputs[place.pair_class]).to(device)
-        on_findings = MarkedImages(as_pixels(place.images, device), place.pair_image, marked, {"finding": place.masks})
     return TrustSamples(
         fitted=sample,
         images=as_pixels(sample.pixels, device),
@@ -118,7 +114,14 @@ def gather_trust_samples(
         place=place,
         mosaics=mosaics,
         shortcut=shortcut,
-        on_findings=on_findings,
+        on_findings=None
+        if isinstance(place, str)
+        else MarkedImages(
+            as_pixels(place.images, device),
+            place.pair_image,
+            torch.from_numpy(place.outputs[place.pair_class]).to(device),
+            {"finding": place.masks},
+        ),
         on_shortcuts=None if isinstance(shortcut, str) else shortcut.marked(device),
     )
 
