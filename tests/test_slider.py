@@ -167,7 +167,7 @@ def test_a_study_puts_its_networks_side_by_side(tmp_path):
             net = create_model("small", classes=test.classes, task="multilabel", **made)
             folder = save_model(net, tmp_path / f"{variant.label}{seed}", extra={"thresholds": [0.5] * 8})
             runs.append(PlannedRun(variant.label, seed, None, folder))
-    slides = make_slides(study, stage, runs, "cpu")
+    slides = make_slides(study.evaluation.adversarial, stage, runs, "cpu")
     assert len(slides) == study.evaluation.adversarial.cases == 2
     first_shown = []
     for made in slides:
@@ -184,7 +184,7 @@ def test_a_study_puts_its_networks_side_by_side(tmp_path):
             np.testing.assert_allclose(column.rms, np.repeat(np.array(made.rhos)[:, None], 4, 1), rtol=1e-3)
     assert len(set(first_shown)) == 2
     nothing = load_study("demo", ["evaluation.adversarial.cases=0"])
-    assert make_slides(nothing, stage, runs, "cpu") == []
+    assert make_slides(nothing.evaluation.adversarial, stage, runs, "cpu") == []
 
 
 def test_many_classes_show_the_explained_and_the_most_probable():

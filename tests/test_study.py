@@ -20,13 +20,15 @@ from pellucid.report.tables.results_index import ResultsIndex
 from pellucid.study import evaluation as evaluation_module
 from pellucid.study import load_study
 from pellucid.study.cases import choose, make_panels
+from pellucid.study.context import StudyContext
 from pellucid.study.evaluation import evaluate_run
 from pellucid.study.evaluation_data import prepare_evaluation_data
 from pellucid.study.results import assemble, summarize_study
-from pellucid.study.runs import open_data, plan, train_all
+from pellucid.study.runs import open_data, plan
+from pellucid.study.training import train_all
 from pellucid.study.trust import judge_trust
 from pellucid.training import RunFolder, TrainingError
-from pellucid.types import InputError, InputSpec
+from pellucid.types import InputError
 
 SMALL = [
     "data.options={size=32, train=32, validation=24, test=24, prevalence=0.4}",
@@ -44,14 +46,14 @@ def study():
 
 
 @pytest.fixture(scope="module")
-def stage(study):
-    return prepare_evaluation_data(study, None, InputSpec.square(1, 32), limit=None, cache=None)
+def stage(study, tmp_path_factory):
+    return prepare_evaluation_data(StudyContext(study, None, tmp_path_factory.mktemp("stage")))
 
 
 @pytest.fixture(scope="module")
 def trained(study, tmp_path_factory):
     out = tmp_path_factory.mktemp("study")
-    train_all(study, None, out, device="cpu", jobs=1, limit=None, cache=None)
+    train_all(StudyContext(study, None, out, "cpu"), 1)
     return out
 
 
@@ -101,7 +103,7 @@ def test_the_variants_see_the_same_data_and_start_from_the_same_weights(study, t
 
 def test_a_verdict_is_what_the_network_says(study, trained, stage, tmp_path):
     run = plan(study, trained)[1]
-    verdict = evaluate_run(study, run, stage, tmp_path, "cpu")
+    verdict = evaluate_run(study.evaluation, run, stage, tmp_path, "cpu")
     network = load_model(run.folder)
     np.testing.assert_allclose(verdict.logits, predict(network, stage.images), atol=1e-6)
     assert len(stage.attacked_images) == 8
@@ -120,11 +122,11 @@ def attacked_rows(stage):
 
 def test_nothing_is_judged_twice(study, trained, stage, tmp_path, counted):
     run = plan(study, trained)[0]
-    first = evaluate_run(study, run, stage, tmp_path, "cpu")
+    first = evaluate_run(study.evaluation, run, stage, tmp_path, "cpu")
     done = dict(counted)
     assert done["logits_under_attack"] == 1
     assert done["score_explanations"] == 2
-    again = evaluate_run(study, run, stage, tmp_path, "cpu")
+    again = evaluate_run(study.evaluation, run, stage, tmp_path, "cpu")
     assert counted["logits_under_attack"] == 1
     assert counted["score_explanations"] == 2
     np.testing.assert_array_equal(first.logits, again.logits)
@@ -147,7 +149,7 @@ def test_a_method_that_a_network_refuses_has_the_reason_in_its_cells(trained, st
         return real(classifier, task, method, **options)
 
     monkeypatch.setattr(evaluation_module, "score_explanations", refusing)
-    evaluations = {run.label: [evaluate_run(study, run, stage, tmp_path / run.label, "cpu")] for run in runs}
+    evaluations = {run.label: [evaluate_run(study.evaluation, run, stage, tmp_path / run.label, "cpu")] for run in runs}
     results = assemble(study, open_data(study.data, None), stage, evaluations, runs)
     cells = {}
     for row in results["rows"]:
@@ -162,8 +164,10 @@ def test_a_method_that_a_network_refuses_has_the_reason_in_its_cells(trained, st
         assert any(r["value"] is not None for r in measured)
     line = next(line for line in localization(ResultsIndex(results), "findings").lines if line.label == "CAM")
     assert [why in cell.reason for cell in line.cells] == [False, True]
-    assert make_panels(study, stage, evaluations, runs, "cpu") == []  # no map to choose them by that both have
-    (trusted, _) = judge_trust(study, runs, stage, tmp_path, "cpu")
+    assert (
+        make_panels(study.evaluation, stage, evaluations, runs, "cpu") == []
+    )  # no map to choose them by that both have
+    (trusted, _) = judge_trust(StudyContext(study, None, trained, "cpu"), stage)
     rows = [r for r in trusted["rows"] if r["method"] == "attention-rollout"]
     assert rows
     assert all(r["value"] is None and r["reason"] for r in rows)
@@ -184,29 +188,31 @@ def test_what_was_kept_under_other_settings_is_not_taken_for_an_answer(
     study, trained, stage, tmp_path, counted, override, attacks, explanations
 ):
     run = plan(study, trained)[0]
-    evaluate_run(study, run, stage, tmp_path, "cpu")
+    evaluate_run(study.evaluation, run, stage, tmp_path, "cpu")
     changed = load_study("demo", [*SMALL, override])
-    other = prepare_evaluation_data(changed, None, InputSpec.square(1, 32), limit=None, cache=None)
-    evaluate_run(changed, run, other, tmp_path, "cpu")
+    other = prepare_evaluation_data(StudyContext(changed, None, tmp_path))
+    evaluate_run(changed.evaluation, run, other, tmp_path, "cpu")
     assert counted["logits_under_attack"] == attacks
     assert counted["score_explanations"] == explanations
 
 
 def test_a_network_that_was_trained_again_is_judged_again(study, trained, stage, tmp_path, counted):
     first, second = plan(study, trained)
-    a = evaluate_run(study, first, stage, tmp_path, "cpu")
-    b = evaluate_run(study, replace(first, folder=second.folder), stage, tmp_path, "cpu")  # other weights in its place
+    a = evaluate_run(study.evaluation, first, stage, tmp_path, "cpu")
+    b = evaluate_run(
+        study.evaluation, replace(first, folder=second.folder), stage, tmp_path, "cpu"
+    )  # other weights in its place
     assert counted["score_explanations"] == 4
     assert not np.array_equal(a.logits, b.logits)
 
 
 @pytest.mark.parametrize(("of_target", "of_command", "expected"), [(5, None, 5), (None, 5, 5), (5, 3, 3), (3, 5, 3)])
-def test_a_target_may_be_limited(stage, of_target, of_command, expected):
+def test_a_target_may_be_limited(stage, tmp_path, of_target, of_command, expected):
     """Fewer annotated images, each with all of its pairs, masks and boxes."""
     (whole,) = stage.tasks
     limit = f"limit={of_target}" if of_target else "boxes=true"
     study = load_study("demo", [*SMALL, f"evaluation.targets=[{{name='findings', {limit}}}]"])
-    (cut,) = prepare_evaluation_data(study, None, InputSpec.square(1, 32), limit=of_command, cache=None).tasks
+    (cut,) = prepare_evaluation_data(StudyContext(study, None, tmp_path, limit=of_command)).tasks
     assert len(cut.images) == len(cut.dataset) == expected
     assert set(cut.pair_image) == set(range(expected))
     for row, name in enumerate(cut.dataset.ids):
@@ -231,7 +237,7 @@ def test_several_at_a_time_give_the_same_networks_and_one_failure_stops_the_rest
     failing += "".join(f", {{recipe='standard', label='later {i}', {slow}}}" for i in range(6)) + "]"
     several = load_study("demo", [*SMALL, failing])
     with pytest.raises(TrainingError, match="the loss became"):
-        train_all(several, None, tmp_path, device="cpu", jobs=2, limit=None, cache=None)
+        train_all(StudyContext(several, None, tmp_path, "cpu"), 2)
     later = [run for run in plan(several, tmp_path) if run.label.startswith("later")]
     assert not all(RunFolder(run.folder).finished for run in later)
     baseline = plan(several, tmp_path)[1]
@@ -249,7 +255,7 @@ def test_a_study_without_regions_says_what_to_name(tmp_path):
             Image.linear_gradient("L").resize((32, 32 + i)).save(tmp_path / name / f"{name}{i}.png")
     study = load_study("demo", [*SMALL, "data={name='folder', options={}}", "evaluation.targets=[{name='test'}]"])
     with pytest.raises(InputError, match=r"marks no regions; name images with regions in evaluation.targets"):
-        prepare_evaluation_data(study, tmp_path, InputSpec.square(1, 32), limit=None, cache=None)
+        prepare_evaluation_data(StudyContext(study, tmp_path, tmp_path / "out"))
 
 
 def test_the_split_does_not_depend_on_the_seed_of_a_run(study):
@@ -357,7 +363,7 @@ def test_results_are_json_without_nan(study, trained, stage, tmp_path):
     from pellucid.utils.resources import write_json
 
     runs = plan(study, trained)
-    verdicts = {r.label: [evaluate_run(study, r, stage, tmp_path / r.label, "cpu")] for r in runs}
+    verdicts = {r.label: [evaluate_run(study.evaluation, r, stage, tmp_path / r.label, "cpu")] for r in runs}
     results = assemble(study, open_data(study.data, None), stage, verdicts, runs)
     write_json(tmp_path / "results.json", results)
     text = (tmp_path / "results.json").read_text()

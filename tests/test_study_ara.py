@@ -14,10 +14,11 @@ from pellucid.evaluation.robustness import radii as radii_module
 from pellucid.evaluation.robustness.ara import balanced_ara
 from pellucid.models.weights import read_model_card
 from pellucid.study import load_study, run_study
+from pellucid.study.context import StudyContext
 from pellucid.study.evaluation import evaluate_run
 from pellucid.study.evaluation_data import prepare_evaluation_data
 from pellucid.study.runs import plan
-from pellucid.types import InputError, InputSpec
+from pellucid.types import InputError
 
 SMALL = [
     "data.options={size=32, train=48, validation=24, test=36, prevalence=0.4}",
@@ -79,9 +80,9 @@ def test_every_label_and_their_mean_have_an_area_with_its_interval(finished):
         for c in (*classes, "mean")
         for v in study.variants
     }
-    stage = prepare_evaluation_data(study, None, InputSpec.square(1, 32), limit=None, cache=None)
+    stage = prepare_evaluation_data(StudyContext(study, None, out))
     for run in plan(study, out):
-        verdict = evaluate_run(study, run, stage, out / "evaluations" / run.folder.name, "cpu")
+        verdict = evaluate_run(study.evaluation, run, stage, out / "evaluations" / run.folder.name, "cpu")
         for kind, found in verdict.radii.items():
             for k, name in enumerate(classes):
                 mine = found.label == k
@@ -142,15 +143,15 @@ def test_the_page_shows_table_curve_and_alarm(finished):
 def test_what_was_measured_is_kept_for_the_same_question_only(finished, attacked, override, again):
     _, out, _ = finished
     study = load_study("demo", [*SMALL, ASKED, override])
-    stage = prepare_evaluation_data(study, None, InputSpec.square(1, 32), limit=None, cache=None)
+    stage = prepare_evaluation_data(StudyContext(study, None, out))
     run = plan(study, out)[0]
-    evaluate_run(study, run, stage, out / "evaluations" / run.folder.name, "cpu")
+    evaluate_run(study.evaluation, run, stage, out / "evaluations" / run.folder.name, "cpu")
     assert bool(attacked) == again
 
 
 def test_a_trial_compares_with_the_constant_answer_of_the_whole_part(finished):
     study, out, _ = finished
-    stage = prepare_evaluation_data(study, None, InputSpec.square(1, 32), limit=10, cache=None)
+    stage = prepare_evaluation_data(StudyContext(study, None, out, limit=10))
     assert (len(stage.whole), len(stage.test), len(stage.measured)) == (36, 10, 10)
     assert "best_constant" in read_model_card(plan(study, out)[0].folder)
 
@@ -159,9 +160,9 @@ def test_a_study_that_asks_for_none_has_none(finished, attacked):
     _, out, _ = finished
     study = load_study("demo", SMALL)
     assert study.evaluation.ara.kinds == ()
-    stage = prepare_evaluation_data(study, None, InputSpec.square(1, 32), limit=None, cache=None)
+    stage = prepare_evaluation_data(StudyContext(study, None, out))
     run = plan(study, out)[0]
-    verdict = evaluate_run(study, run, stage, out / "evaluations" / run.folder.name, "cpu")
+    verdict = evaluate_run(study.evaluation, run, stage, out / "evaluations" / run.folder.name, "cpu")
     assert verdict.radii == {}
     assert attacked == []
 

@@ -15,6 +15,7 @@ from pellucid.data.readers.cifar10.reader import TRAIN
 from pellucid.models import load_model
 from pellucid.models.inference import predict
 from pellucid.study import load_study, run_study
+from pellucid.study.context import StudyContext
 from pellucid.study.evaluation_data import prepare_evaluation_data
 from pellucid.types import InputError, InputSpec
 
@@ -219,10 +220,8 @@ def test_targets_that_are_not_given_are_asked_for(data, written, tmp_path):
     path = tmp_path / "again.toml"
     path.write_text(STUDY.replace("targets = []\n", ""), encoding="utf-8")
     with pytest.raises(InputError, match=r"cifar10 marks no regions; .*evaluation\.targets = \[\] leaves"):
-        prepare_evaluation_data(load_study(str(path)), data, InputSpec.square(3, 32), limit=None, cache=None)
-    assert (
-        prepare_evaluation_data(load_study(written), data, InputSpec.square(3, 32), limit=None, cache=None).tasks == ()
-    )
+        prepare_evaluation_data(StudyContext(load_study(str(path)), data, tmp_path))
+    assert prepare_evaluation_data(StudyContext(load_study(written), data, tmp_path)).tasks == ()
 
 
 @pytest.mark.parametrize(

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     from pellucid.evaluation.robustness.radii import Radii
     from pellucid.models.classifier import ConvolutionalClassifier
-    from pellucid.study.config import StudyConfig
+    from pellucid.study.config import EvaluationSettings, StudyConfig
     from pellucid.study.evaluation_data import EvaluationData, RunEvaluation
 
 DIGITS = 6  # of a radius in results.json: more than any figure shows
 
 
 def measure_radii(
-    study: StudyConfig,
+    settings: EvaluationSettings,
     data: EvaluationData,
     classifier: ConvolutionalClassifier,
     card: Mapping[str, Any],
@@ -35,9 +35,8 @@ def measure_radii(
 
     An interrupted one goes on, and several processes may share it.
     """
-    settings = study.evaluation.ara
-    robustness_targets = [robustness_target_of(kind, data.whole, card) for kind in settings.kinds]
-    dataset, images, config = data.measured, data.measured_images, AttackConfig(settings.protocol)
+    robustness_targets = [robustness_target_of(kind, data.whole, card) for kind in settings.ara.kinds]
+    dataset, images, config = data.measured, data.measured_images, AttackConfig(settings.ara.protocol)
     with progress_context(
         "smallest perturbations", sum(len(q.decisions(dataset.targets)[0]) for q in robustness_targets)
     ):
@@ -50,7 +49,7 @@ def measure_radii(
             folder,
             weights_sha256=card["weights_sha256"],
         )
-    draws = Bootstrap(dataset.patients, study.evaluation.resamples)
+    draws = Bootstrap(dataset.patients, settings.resamples)
     summary = summarize_ara(classifier, images, dataset, radii, config, draws, folder)
     messages = {kind: summary["kinds"][kind]["alarm"]["message"] for kind in radii}
     return radii, {kind: message for kind, message in messages.items() if message}

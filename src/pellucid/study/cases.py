@@ -12,6 +12,7 @@ from pellucid.explainers import explain
 from pellucid.models.inference import as_pixels, probabilities
 from pellucid.models.weights import load_trained
 from pellucid.report.pictures.panels import Panel
+from pellucid.study.runs import first_runs
 from pellucid.types import Box, device_of
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from pellucid.evaluation.metrics.explanations import LocalizationTask
     from pellucid.models.classifier import ConvolutionalClassifier
-    from pellucid.study.config import StudyConfig
+    from pellucid.study.config import EvaluationSettings
     from pellucid.study.evaluation_data import EvaluationData, RunEvaluation
     from pellucid.study.runs import PlannedRun
 
@@ -55,27 +56,25 @@ def choose(scores: npt.NDArray[np.float64], images: Sequence[int], count: int) -
 
 
 def make_panels(
-    study: StudyConfig,
+    settings: EvaluationSettings,
     data: EvaluationData,
     evaluations: Mapping[str, Sequence[RunEvaluation]],
     runs: Sequence[PlannedRun],
     device: str,
 ) -> list[Panel]:
     """Panels of the chosen cases, with the maps of every variant's first seed."""
-    if study.evaluation.panels == 0 or not data.tasks:
+    if settings.panels == 0 or not data.tasks:
         return []
-    first = {r.label: r for r in reversed(runs)}
+    first = first_runs(runs)
     networks = {label: load_trained(first[label].folder, device) for label in evaluations}
     panels = []
     for task in data.tasks:
-        methods = {
-            v: [m for m in study.evaluation.methods if (task.name, m) in xs[0].scores] for v, xs in evaluations.items()
-        }
-        ruling = next(iter(served_by_all(study, task, evaluations)), None)
+        methods = {v: [m for m in settings.methods if (task.name, m) in xs[0].scores] for v, xs in evaluations.items()}
+        ruling = next(iter(served_by_all(settings, task, evaluations)), None)
         if ruling is None:
             continue
         scores = np.mean([v.scores[task.name, ruling].scores[SCORE] for vs in evaluations.values() for v in vs], axis=0)
-        for kind, rows in choose(scores, task.pair_image.tolist(), study.evaluation.panels).items():
+        for kind, rows in choose(scores, task.pair_image.tolist(), settings.panels).items():
             rule = (
                 f"The {kind} {len(rows)} of {len(scores)} by the AUPRC of {ruling}, averaged over all variants "
                 "and seeds; each of another image. Maps are those of the first seed."
@@ -85,11 +84,11 @@ def make_panels(
 
 
 def served_by_all(
-    study: StudyConfig, task: LocalizationTask, evaluations: Mapping[str, Sequence[RunEvaluation]]
+    settings: EvaluationSettings, task: LocalizationTask, evaluations: Mapping[str, Sequence[RunEvaluation]]
 ) -> list[str]:
     """The methods that every network of a study is explained by, in the study's order."""
     every = [evaluation for seeds in evaluations.values() for evaluation in seeds]
-    return [m for m in study.evaluation.methods if all((task.name, m) in e.scores for e in every)]
+    return [m for m in settings.methods if all((task.name, m) in e.scores for e in every)]
 
 
 def _panel(

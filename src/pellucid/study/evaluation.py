@@ -33,15 +33,16 @@ if TYPE_CHECKING:
     from pellucid.evaluation.robustness.radii import Radii
     from pellucid.evaluation.training_images import SeenImages
     from pellucid.models.classifier import ConvolutionalClassifier
-    from pellucid.study.config import StudyConfig
+    from pellucid.study.config import EvaluationSettings
     from pellucid.study.evaluation_data import EvaluationData
     from pellucid.study.runs import PlannedRun
     from pellucid.types import Pixels
 
 
-def evaluate_run(study: StudyConfig, run: PlannedRun, data: EvaluationData, folder: Path, device: str) -> RunEvaluation:
+def evaluate_run(
+    settings: EvaluationSettings, run: PlannedRun, data: EvaluationData, folder: Path, device: str
+) -> RunEvaluation:
     """Evaluate one trained network, or read what was found before."""
-    settings = study.evaluation
     store = ResultsStore(folder)
     loaded: list[ConvolutionalClassifier] = []
 
@@ -113,7 +114,7 @@ def evaluate_run(study: StudyConfig, run: PlannedRun, data: EvaluationData, fold
     if settings.ara.kinds:
         areas = settings.ara.model_copy(update={"matched": ()})  # what is drawn is not what is measured
         place = folder / kept("ara", data.measured, data.whole.fingerprint, card.get("best_constant"), areas)
-        radii, alarms = measure_radii(study, data, classifier(), card, place)
+        radii, alarms = measure_radii(settings, data, classifier(), card, place)
     return RunEvaluation(logits, attacked, thresholds, scores, refused, radii, alarms, seen_images)
 
 

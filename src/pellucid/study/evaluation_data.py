@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pellucid.data.cache.fitted_images import FittedImages
-from pellucid.data.cache.pixels import materialize
 from pellucid.data.dataset import get_split
 from pellucid.data.decoding.file_pixels import check_same_decoding, decoding_of
 from pellucid.evaluation.metrics.explanations import (
     LocalizationTask,
     localization_task,
 )
-from pellucid.study.runs import open_data
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
     import numpy.typing as npt
 
@@ -27,8 +22,8 @@ if TYPE_CHECKING:
     from pellucid.evaluation.metrics.explanations import ExplanationScores
     from pellucid.evaluation.robustness.radii import Radii
     from pellucid.evaluation.training_images import SeenImages
-    from pellucid.study.config import StudyConfig
-    from pellucid.types import InputSpec, Pixels
+    from pellucid.study.context import StudyContext
+    from pellucid.types import Pixels
 
 
 @dataclass(frozen=True)
@@ -85,18 +80,17 @@ class RunEvaluation:
     training_images: dict[str, SeenImages]
 
 
-def prepare_evaluation_data(
-    study: StudyConfig, root: Path | None, spec: InputSpec, *, limit: int | None, cache: Path | None
-) -> EvaluationData:
+def prepare_evaluation_data(context: StudyContext) -> EvaluationData:
     """Open and decode what the networks are judged on."""
-    splits = open_data(study.data, root)
+    study, splits, limit = context.study, context.splits, context.limit
     whole = get_split(splits, "test")
-    test = whole.limit(limit)
+    fitted = FittedImages(whole, context.spec, context.cache).limit(limit)
+    test = fitted.dataset
     classes = test.classes
     tasks = []
     learned = decoding_of(splits.get("train", whole))
     for target in study.evaluation.targets:
-        dataset = test if target.data is None else get_split(open_data(target.data, root), "test")
+        dataset = test if target.data is None else get_split(context.open(target.data), "test")
         if dataset.regions is None and target.data is None:
             raise InputError(
                 f"{dataset.card.name} marks no regions; name images with regions in evaluation.targets. "
@@ -104,16 +98,22 @@ def prepare_evaluation_data(
             )
         check_same_decoding(learned, dataset, study.name)
         task = localization_task(
-            FittedImages(dataset, spec, cache),
+            replace(fitted, dataset=dataset),
             classes,
             name=target.name,
             regions=target.regions or None,
             limit=target.limit if limit is None else min(limit, target.limit or limit),
         )
         tasks.append(task)
-    attacked = test.limit(study.evaluation.robustness.limit)
-    measured = test.limit(study.evaluation.ara.limit)
-    decode = partial(materialize, spec=spec, directory=cache, progress=True)
-    images = decode(test)
-    pixels = [images if part is test else decode(part) for part in (attacked, measured)]
-    return EvaluationData(whole, test, images, attacked, pixels[0], measured, pixels[1], tuple(tasks))
+    attacked = fitted.limit(study.evaluation.robustness.limit)
+    measured = fitted.limit(study.evaluation.ara.limit)
+    return EvaluationData(
+        whole,
+        test,
+        fitted.pixels,
+        attacked.dataset,
+        attacked.pixels,
+        measured.dataset,
+        measured.pixels,
+        tuple(tasks),
+    )

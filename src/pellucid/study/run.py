@@ -6,7 +6,6 @@ import os
 import platform
 import time
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,17 +13,16 @@ import torch
 from pellucid.models.inference import check_answers
 from pellucid.report import write_report
 from pellucid.study.cases import make_panels
+from pellucid.study.context import StudyContext, write_results
 from pellucid.study.evaluation import evaluate_run
 from pellucid.study.evaluation_data import prepare_evaluation_data
 from pellucid.study.results import assemble
-from pellucid.study.runs import check_recipe, open_data, plan, train_all
 from pellucid.study.slides import make_slides
+from pellucid.study.training import check_recipe, train_all
 from pellucid.study.trust import judge_trust
 from pellucid.training.distributed import leave_process_group
 from pellucid.types import InputError
 from pellucid.utils.locks import hold
-from pellucid.utils.resources import write_json
-from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,84 +65,48 @@ def run_study(
         InputError: also where another process works on a study in `out`, naming it.
     """
     follows = os.environ.get("RANK", "0") != "0"  # several processes train together; one of them holds the folder
+    context = StudyContext(study, root, out, device, limit, cache)
     with nullcontext() if follows else hold(out, wait=wait):
-        return _run_there(study, root, out, device, jobs, limit, cache, command)
+        return _run_there(context, jobs, command)
 
 
-def _run_there(
-    study: StudyConfig,
-    root: Path | None,
-    out: Path,
-    device: str,
-    jobs: int | None,
-    limit: int | None,
-    cache: Path | None,
-    command: str,
-) -> Path:
+def _run_there(context: StudyContext, jobs: int | None, command: str) -> Path:
     """Run a study in a folder that no other study is run in."""
     started = time.monotonic()
     together = int(os.environ.get("WORLD_SIZE", "1"))
     if together > 1 and os.environ.get("RANK", "0") != "0":
         os.environ["PELLUCID_PROGRESS"] = "0"  # one of them speaks
-    on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    runs = plan(study, out)
-    place = "cpu" if on_cpu else "cuda" if torch.cuda.is_available() and device != "mps" else "mps"
+    study, runs, out = context.study, context.runs, context.out
     if study.loop is not None:
         from pellucid.study.annotation_loop.run import run_loop
 
         if together > 1:
             raise InputError("a study with [loop] trains small networks: start it as one process, with --jobs.")
-        return run_loop(
-            study,
-            root,
-            out,
-            device=device,
-            jobs=jobs or (torch.get_num_threads() if on_cpu else 1),
-            limit=limit,
-            cache=cache,
-            command=command,
-            place=place,
-        )
-    specs = {run.recipe.model.input_spec for run in runs}
-    if len(specs) > 1:
-        kinds = sorted(f"{number_of(spec.channels, 'channel(s)')}, {spec.preprocess}" for spec in specs)
-        raise InputError(f"the recipes of a study must take images of one size and kind; found {'; '.join(kinds)}.")
-    spec = specs.pop()
-    splits = open_data(study.data, root)
+        return run_loop(context, jobs or (torch.get_num_threads() if context.is_on_cpu else 1), command)
+    context.spec  # noqa: B018 (what is wrong with it is said before any data is opened)
     for recipe in {run.label: run.recipe for run in runs}.values():
-        check_recipe(recipe, splits["train"])
-    data = prepare_evaluation_data(study, root, spec, limit=limit, cache=cache)
+        check_recipe(recipe, context.splits["train"])
+    data = prepare_evaluation_data(context)
     train_all(
-        study,
-        root,
-        out,
-        device=device,
-        jobs=1 if together > 1 else jobs or (min(torch.get_num_threads(), len(runs)) if on_cpu else 1),
-        limit=limit,
-        cache=cache,
+        context,
+        1 if together > 1 else jobs or (min(torch.get_num_threads(), len(runs)) if context.is_on_cpu else 1),
     )
     leave_process_group()
     if os.environ.get("RANK", "0") != "0":  # several processes train each network together; one of them judges
         return out / "report.html"
     evaluations = {
         v.label: [
-            evaluate_run(study, r, data, out / "evaluations" / r.folder.name, place) for r in runs if r.label == v.label
+            evaluate_run(study.evaluation, r, data, context.evaluations(r), context.place)
+            for r in runs
+            if r.label == v.label
         ]
         for v in study.variants
     }
-    results = assemble(study, splits, data, evaluations, runs) | {
-        "trust": judge_trust(study, runs, data, out, place, cache=cache),
-        "command": command,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": device_name(place),
-        "seconds": time.monotonic() - started,
-        "limit": limit,
-    }
-    if limit is not None:
-        results["limits"].insert(0, f"Only {limit} images per part were used (--limit): a trial, not a result.")
-    write_json(out / "results.json", results)
-    panels = make_panels(study, data, evaluations, runs, place)
-    report = write_report(results, panels, out, make_slides(study, data, runs, place))
+    results = assemble(study, context.splits, data, evaluations, runs) | {"trust": judge_trust(context, data)}
+    write_results(context, results, command, device_name(context.place), started)
+    panels = make_panels(study.evaluation, data, evaluations, runs, context.place)
+    slides = make_slides(study.evaluation.adversarial, data, runs, context.place)
+    report = write_report(results, panels, out, slides)
     for label, seeds in evaluations.items():  # after writing, so that what is undefined stands there with its reason
         for evaluation in seeds:
             for logits in (evaluation.logits, *evaluation.attacked.values()):

@@ -11,6 +11,7 @@ from pellucid.explainers import adversarial
 from pellucid.models.inference import as_pixels, check_answers, predict, probabilities
 from pellucid.models.weights import load_trained
 from pellucid.report.pages.slider import Column, Slide
+from pellucid.study.runs import first_runs
 from pellucid.types import device_of
 from pellucid.utils.progress import progress_bar
 
@@ -19,26 +20,26 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from pellucid.study.config import StudyConfig
+    from pellucid.study.config import AdversarialSettings
     from pellucid.study.evaluation_data import EvaluationData
     from pellucid.study.runs import PlannedRun
 
 
-def make_slides(study: StudyConfig, data: EvaluationData, runs: Sequence[PlannedRun], device: str) -> list[Slide]:
+def make_slides(
+    settings: AdversarialSettings, data: EvaluationData, runs: Sequence[PlannedRun], device: str
+) -> list[Slide]:
     """Sliders of the first test images of different classes, with the networks of every variant's first seed.
 
     Args:
-        study: how many images, classes and sizes.
+        settings: how many images, classes and sizes.
         data: the test images.
         runs: the training runs, the reference's first.
         device: where to compute.
     """
-    settings = study.evaluation.adversarial
     rows = first_of_each(data.test.targets, settings.cases)
     if not rows:
         return []
-    networks = {r.label: load_trained(r.folder, device) for r in reversed(runs)}
-    networks = {v.label: networks[v.label] for v in study.variants}
+    networks = {label: load_trained(run.folder, device) for label, run in first_runs(runs).items()}
     first = next(iter(networks.values()))
     slides = []
     with progress_bar("sliders", len(rows) * len(networks) * len(settings.rhos), unit="step") as advance:

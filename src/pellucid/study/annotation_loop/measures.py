@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from pellucid.data.cache.fitted_images import FittedImages
-from pellucid.data.cache.pixels import materialize
 from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.shortcut import ShortcutTask, removal_effects, shortcut_task
 from pellucid.models.inference import as_pixels, predict
@@ -27,9 +26,10 @@ if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset
     from pellucid.evaluation.training_images import SeenImages
     from pellucid.models.classifier import ConvolutionalClassifier
-    from pellucid.study.config import StudyConfig
+    from pellucid.study.config import EvaluationSettings
+    from pellucid.study.context import StudyContext
     from pellucid.study.runs import PlannedRun
-    from pellucid.types import InputSpec, Pixels
+    from pellucid.types import Pixels
 
 
 @dataclass(frozen=True)
@@ -69,27 +69,18 @@ class Measured:
     training_images: SeenImages
 
 
-def prepare_loop_data(
-    study: StudyConfig,
-    root: Path | None,
-    telling: Dataset,
-    spec: InputSpec,
-    *,
-    limit: int | None,
-    cache: Path | None,
-) -> LoopData:
+def prepare_loop_data(context: StudyContext, telling: Dataset) -> LoopData:
     """Open and decode what the networks are judged on; `telling` is the validation part."""
-    test = prepare_evaluation_data(study, root, spec, limit=limit, cache=cache)
-    images = materialize(telling, spec, directory=cache, progress=True)
-    finding = str(study.data.options["shortcut"])
-    shortcut = shortcut_task(FittedImages(test.test, spec, cache), finding, test.test.classes)
-    return LoopData(test, telling, images, shortcut)
+    test = prepare_evaluation_data(context)
+    images = FittedImages(test.test, context.spec, context.cache)
+    shortcut = shortcut_task(images, str(context.study.data.options["shortcut"]), test.test.classes)
+    return LoopData(test, telling, replace(images, dataset=telling).pixels, shortcut)
 
 
-def measure(study: StudyConfig, run: PlannedRun, data: LoopData, folder: Path, device: str) -> Measured:
+def measure(settings: EvaluationSettings, run: PlannedRun, data: LoopData, folder: Path, device: str) -> Measured:
     """Measure one network, or read what was found before."""
-    evaluation = evaluate_run(study, run, data.test, folder, device)
-    methods = study.evaluation.methods
+    evaluation = evaluate_run(settings, run, data.test, folder, device)
+    methods = settings.methods
     key_parts = (
         data.test.test.fingerprint,
         data.telling.fingerprint,

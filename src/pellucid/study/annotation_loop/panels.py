@@ -21,28 +21,30 @@ if TYPE_CHECKING:
 
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.study.annotation_loop.measures import LoopData
-    from pellucid.study.config import StudyConfig
+    from pellucid.study.config import EvaluationSettings
 
 
-def loop_panels(study: StudyConfig, data: LoopData, networks: Mapping[str, ConvolutionalClassifier]) -> list[Panel]:
+def loop_panels(
+    settings: EvaluationSettings, data: LoopData, networks: Mapping[str, ConvolutionalClassifier]
+) -> list[Panel]:
     """The first images that show both the finding and the marker, with the maps of each network.
 
     Args:
-        study: how many (evaluation.panels), and which maps.
+        settings: how many panels, and which maps.
         data: the images.
         networks: by what they are called.
     """
     shortcut = data.shortcut
     finding = data.test.test.classes[shortcut.output]
     panels = []
-    for row in range(min(study.evaluation.panels, len(shortcut.images))):
+    for row in range(min(settings.panels, len(shortcut.images))):
         pixels = shortcut.images[row]
         maps, chances = {}, {}
         for name, network in networks.items():
             batch = as_pixels(pixels[None], device_of(network))
             with torch.no_grad():
                 chances[name] = float(probabilities(network(batch).cpu().numpy(), network.task)[0, shortcut.output])
-            for method in study.evaluation.methods:
+            for method in settings.methods:
                 maps[name, method] = explain(method, network, batch, shortcut.output).maps[0].cpu().numpy()
         panels.append(
             Panel(

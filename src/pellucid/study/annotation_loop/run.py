@@ -6,7 +6,6 @@ import os
 import time
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,12 +21,13 @@ from pellucid.study.annotation_loop.measures import measure, prepare_loop_data
 from pellucid.study.annotation_loop.panels import loop_panels
 from pellucid.study.annotation_loop.results import LoopRun, loop_results
 from pellucid.study.annotation_loop.session import hold_session, read_session
-from pellucid.study.runs import PlannedRun, check_recipe, open_data, plan, train_all
+from pellucid.study.context import StudyContext, write_results
+from pellucid.study.runs import PlannedRun
+from pellucid.study.training import check_recipe, train_all
 from pellucid.study.workers import at_work
 from pellucid.training.network import starting_from
 from pellucid.training.recipe import load_recipe
 from pellucid.utils.progress import progress_bar
-from pellucid.utils.resources import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,31 +36,16 @@ if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset, Splits
     from pellucid.study.annotation_loop.config import Acquisition, LoopSettings
     from pellucid.study.annotation_loop.measures import LoopData, Measured
-    from pellucid.study.config import StudyConfig
-    from pellucid.types import InputSpec
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class LoopContext:
-    """Where a loop works: what every process of it needs to know, and the data that each opens once.
+class LoopContext(StudyContext):
+    """Where a loop works; `cache` is a folder, by default one in `out`."""
 
-    Attributes:
-        study: what to do.
-        root: where its data is; None for built-in data.
-        out: the study's folder.
-        device: `auto`, `cpu`, `cuda` or `mps`.
-        limit: at most so many images per part.
-        cache: folder for decoded images.
-    """
-
-    study: StudyConfig
-    root: Path | None
-    out: Path
-    device: str
-    limit: int | None
-    cache: Path
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cache", self.cache or self.out / "cache")
 
     @property
     def loop(self) -> LoopSettings:
@@ -73,37 +58,31 @@ class LoopContext:
         """The finding that the marker goes with."""
         return str(self.study.data.options["shortcut"])
 
-    @property
-    def spec(self) -> InputSpec:
-        """What the networks take."""
-        return self.base(self.study.seeds[0]).recipe.model.input_spec
-
     @cached_property
-    def splits(self) -> Splits:
-        """The parts of the dataset."""
-        return {name: part.limit(self.limit) for name, part in open_data(self.study.data, self.root).items()}
+    def parts(self) -> Splits:
+        """The parts of the dataset, at most `limit` images of each."""
+        return {name: part.limit(self.limit) for name, part in self.splits.items()}
 
     @cached_property
     def training(self) -> Dataset:
         """The training part, read from what was decoded, so that no subset of it is decoded again."""
         if not is_plain_stretch(self.spec):  # marks are of whole images
-            return self.splits["train"]
-        pixels = materialize(self.splits["train"], self.spec, directory=self.cache)
+            return self.parts["train"]
+        pixels = materialize(self.parts["train"], self.spec, directory=self.cache)
         gray = pixels.shape[1] == 1
         return replace(
-            self.splits["train"],
+            self.parts["train"],
             read=lambda row: np.asarray(pixels[row, 0] if gray else pixels[row].transpose(1, 2, 0)),
         )
 
     @cached_property
     def data(self) -> LoopData:
         """What the networks are judged on."""
-        telling = self.splits["validation"]
-        return prepare_loop_data(self.study, self.root, telling, self.spec, limit=self.limit, cache=self.cache)
+        return prepare_loop_data(self, self.parts["validation"])
 
     def base(self, seed: int) -> PlannedRun:
         """The run of the network that cheats."""
-        return next(run for run in plan(self.study, self.out) if run.seed == seed)
+        return next(run for run in self.runs if run.seed == seed)
 
     def session(self, seed: int, acquisition: str) -> Path:
         """The annotation database of a session."""
@@ -119,41 +98,26 @@ class LoopContext:
         return PlannedRun(loop_run.arm, loop_run.seed, starting_from(recipe, base.folder), self.out / "runs" / name)
 
 
-def run_loop(
-    study: StudyConfig,
-    root: Path | None,
-    out: Path,
-    *,
-    device: str,
-    jobs: int,
-    limit: int | None,
-    cache: Path | None,
-    command: str,
-    place: str,
-) -> Path:
+def run_loop(work: StudyContext, jobs: int, command: str) -> Path:
     """Run an annotation loop; an interrupted one goes on where it stopped.
 
     Args:
-        study: with a section `[loop]`.
-        root: where its data is; None for built-in data.
-        out: the study's folder: `runs/`, `sessions/`, `evaluations/`, `results.json`, `tables/`, `report.html`.
-        device: `auto`, `cpu`, `cuda` or `mps`.
+        work: a study with a section `[loop]`; its folder gets `runs/`, `sessions/`, `evaluations/`, `results.json`,
+            `tables/` and `report.html`.
         jobs: trainings at a time.
-        limit: at most so many images per part, for a quick look.
-        cache: folder for decoded images; one in `out` by default.
         command: what the user typed, for the record.
-        place: the device in words.
 
     Returns:
         The report.
     """
     started = time.monotonic()
-    context = LoopContext(study, root, out, device, limit, cache or out / "cache")
+    context = LoopContext(**vars(replace(work)))
+    study = context.study
     loop = context.loop
     load_recipe(loop.recipe, settings=loop.settings, fine_tuning=True)  # what is wrong with it is said at once
-    check_recipe(context.base(study.seeds[0]).recipe, context.splits["train"])
+    check_recipe(context.base(study.seeds[0]).recipe, context.parts["train"])
     data = context.data
-    train_all(study, root, out, device=device, jobs=min(jobs, len(study.seeds)), limit=limit, cache=context.cache)
+    train_all(context, min(jobs, len(study.seeds)))
     orders = list(dict.fromkeys(arm.acquisition for arm in loop.arms))
     sessions = [(seed, order) for seed in study.seeds for order in orders]
     _each("annotation sessions", _hold, context, sessions, jobs)
@@ -167,21 +131,13 @@ def run_loop(
         measured,
         sessions={key: read_session(context.session(*key)) for key in sessions},
         runs={loop_run: context.run_of(loop_run) for loop_run in loop_runs},
-    ) | {
-        "command": command,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": place,
-        "seconds": time.monotonic() - started,
-        "limit": limit,
-    }
-    if limit is not None:
-        results["limits"].insert(0, f"Only {limit} images per part were used (--limit): a trial, not a result.")
-    write_json(out / "results.json", results)
+    )
+    write_results(context, results, command, context.place, started)
     first = study.seeds[0]
     before_and_after = [LoopRun(first, BASE, 0), LoopRun(first, loop.control.label, loop.aim)]
     before_and_after.append(LoopRun(first, loop.marking[0].label, loop.aim))
-    networks = {c.name: load_trained(context.run_of(c).folder, _judging(device)) for c in before_and_after}
-    return write_loop_report(results, loop_panels(study, data, networks), out)
+    networks = {c.name: load_trained(context.run_of(c).folder, context.place) for c in before_and_after}
+    return write_loop_report(results, loop_panels(study.evaluation, data, networks), context.out)
 
 
 def _each(
@@ -223,7 +179,7 @@ def _hold(context: LoopContext, key: tuple[int, Acquisition]) -> None:
     seed, order = key
     hold_session(
         context.training,
-        load_trained(context.base(seed).folder, _judging(context.device)),
+        load_trained(context.base(seed).folder, context.place),
         context.session(seed, order),
         order=order,
         finding=context.finding,
@@ -248,7 +204,7 @@ def _train_and_measure(context: LoopContext, loop_run: LoopRun) -> None:
         train(
             run.recipe,
             context.training.subset(image_ids),
-            context.splits["validation"],
+            context.parts["validation"],
             run.folder,
             scorer=ValidationScorer(),
             seed=run.seed,
@@ -261,9 +217,7 @@ def _train_and_measure(context: LoopContext, loop_run: LoopRun) -> None:
 
 def _measured(context: LoopContext, loop_run: LoopRun) -> Measured:
     run = context.run_of(loop_run)
-    return measure(
-        context.study, run, context.data, context.out / "evaluations" / run.folder.name, _judging(context.device)
-    )
+    return measure(context.study.evaluation, run, context.data, context.evaluations(run), context.place)
 
 
 def _with_others(dataset: Dataset, annotated: Sequence[str], count: int, seed: int) -> list[int]:
@@ -272,8 +226,3 @@ def _with_others(dataset: Dataset, annotated: Sequence[str], count: int, seed: i
     shuffled = np.random.default_rng(seed).permutation(len(dataset))
     others = [int(row) for row in shuffled if dataset.ids[row] not in names][:count]
     return sorted([row for row, name in enumerate(dataset.ids) if name in names] + others)
-
-
-def _judging(device: str) -> str:
-    on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    return "cpu" if on_cpu else "cuda" if torch.cuda.is_available() and device != "mps" else "mps"

@@ -1,0 +1,86 @@
+"""Training what a study compares: one network after the other, or several at a time in processes of their own."""
+
+from __future__ import annotations
+
+from concurrent.futures import FIRST_COMPLETED, wait
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from pellucid.study.workers import at_work
+from pellucid.training.network import build_classifier
+from pellucid.training.objectives.objective import Objective
+from pellucid.utils.progress import progress_bar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.study.context import StudyContext
+    from pellucid.study.runs import PlannedRun
+    from pellucid.training.recipe import Recipe
+
+
+def check_recipe(recipe: Recipe, data: Dataset) -> None:
+    """Refuse a recipe whose network cannot be built, or whose loss is not for the data, before any is trained."""
+    Objective(build_classifier(recipe.model, data), recipe.objective, torch.from_numpy(data.targets))
+
+
+def train_all(context: StudyContext, jobs: int) -> None:
+    """Train what is not trained yet; interrupted runs go on where they stopped.
+
+    Args:
+        context: the runs, and where to train them.
+        jobs: runs at a time, each in a process of its own with its share of the processor's cores.
+    """
+    runs = context.runs
+    if jobs == 1:
+        for run in runs:
+            train_one(context, run, 0)
+        return
+    threads = max(torch.get_num_threads() // jobs, 1)
+    with (
+        progress_bar(
+            f"train {len(runs)} networks, {jobs} at a time",
+            sum(r.recipe.training.epochs for r in runs),
+            unit="epoch",
+        ) as advance,
+        at_work(jobs, train_one, ((replace(context), run, threads) for run in runs)) as started,  # each opens the data
+    ):
+        epochs_shown, waiting = 0, started
+        while waiting:
+            finished, waiting = wait(waiting, timeout=2.0, return_when=FIRST_COMPLETED)
+            for future in finished:
+                future.result()
+            epochs = sum(_epochs_done(run.folder) for run in runs)
+            advance(epochs - epochs_shown)
+            epochs_shown = epochs
+
+
+def train_one(context: StudyContext, run: PlannedRun, threads: int) -> None:
+    """Train one network of the study; a finished one is left as it is."""
+    from pellucid.evaluation.metrics.validation import ValidationScorer
+    from pellucid.training.loop import train
+
+    if threads:  # one of several processes: its share of the cores, and no bar of its own
+        import os
+
+        os.environ["PELLUCID_PROGRESS"] = "0"
+        torch.set_num_threads(threads)
+    train(
+        run.recipe,
+        context.splits["train"].limit(context.limit),
+        context.splits["validation"].limit(context.limit),
+        run.folder,
+        scorer=ValidationScorer(),
+        seed=run.seed,
+        device=context.device,
+        resume=True,
+        cache=context.cache,
+    )
+
+
+def _epochs_done(folder: Path) -> int:
+    path = folder / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
