@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pellucid.data.decoding.image_header import ImageHeader, frame_fault, frame_orientation, read_image_header
 from pellucid.data.readers.image_files import IMAGE_SUFFIXES
 from pellucid.types import InputError
+from pellucid.utils.words import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -56,8 +57,9 @@ def check_images(
     whole = f"{dataset.card.name}/{dataset.split}"
     if missing:
         raise InputError(
-            f"{where}: {len(missing)} of {len(names)} annotated images are not in {whole} ({_some(missing)}). "
-            f"They were annotated in its part {info.split!r}; open the dataset with the same options."
+            f"{where}: {len(missing)} of {len(names)} annotated images are not in {whole} "
+            f"({first_of(missing, _TOLD)}). They were annotated in its part {info.split!r}; open the dataset with the "
+            "same options."
         )
     faults = []
     for name in names:
@@ -104,7 +106,7 @@ def check_same_dataset(
     absent = [name for name in theirs.info.classes if name not in ours.classes]
     if absent:
         raise InputError(
-            f"these annotations belong to a dataset with other classes: {_some(absent)}; the database has "
+            f"these annotations belong to a dataset with other classes: {first_of(absent, _TOLD)}; the database has "
             f"{', '.join(ours.classes)}."
         )
     faults = []
@@ -115,7 +117,7 @@ def check_same_dataset(
     if faults:
         raise InputError(
             f"these annotations belong to other images of the same names: {len(faults)} have another proportion, "
-            f"such as {_some(faults)}."
+            f"such as {first_of(faults, _TOLD)}."
         )
     if ours.fingerprint != theirs.info.fingerprint and not is_checked:
         raise InputError(
@@ -123,7 +125,3 @@ def check_same_dataset(
             "before and after a change (their fingerprints differ), and images of equal names may be others. Name the "
             "dataset with --data and --root, so that both are held against it, or a new database with --store."
         )
-
-
-def _some(names: list[str]) -> str:
-    return f"{', '.join(names[:_TOLD])}{', …' if len(names) > _TOLD else ''}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,12 +54,12 @@ class Answers:
     dataset: Dataset
     thresholds: Sequence[float]
 
-    @property
+    @cached_property
     def probabilities(self) -> FloatArray:
         """(N, K), NaN without an answer."""
         return probabilities(self.logits, self.dataset.task)
 
-    @property
+    @cached_property
     def decided(self) -> FloatArray:
         """(N, K) of 0 and 1, NaN without an answer: one class per image, or every label from its threshold on."""
         class_numbers = decisions(self.logits, self.dataset.task, self.thresholds)
@@ -67,7 +68,7 @@ class Answers:
         is_decided = np.asarray(class_numbers[:, None] == np.arange(self.logits.shape[1]), dtype=np.float64)
         return np.where(np.isnan(class_numbers)[:, None], np.nan, is_decided)
 
-    @property
+    @cached_property
     def wrong(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray]:
         """Wrong decisions, the surest first: image (M,), the class decided on (M,), and how sure it was (M,).
 

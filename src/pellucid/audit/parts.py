@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pellucid.types import InputError
 from pellucid.utils.digests import DamageError
 from pellucid.utils.system_errors import of_the_disk
+from pellucid.utils.words import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +49,7 @@ class Parts:
         except (InputError, RuntimeError, MemoryError) as error:
             if not is_reason(error):
                 raise
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
+            reason = first_line(error)
             self.announce(f"not measured: {reason}")
         seconds = time.monotonic() - started
         self.records.append(

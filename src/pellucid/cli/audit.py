@@ -27,7 +27,7 @@ from pellucid.cli.options import (
     choices,
     show_result,
 )  # fmt: skip
-from pellucid.cli.session import ClassMap, class_map, load, name_pairs, open_part, single_values
+from pellucid.cli.session import ClassMap, RegionNames, class_map, load, name_pairs, open_part, single_values
 
 
 @alone_in_out
@@ -88,14 +88,7 @@ def audit(
     ] = None,
     method: Annotated[str, typer.Option(help="Separated by commas: {heatmaps}.")] = "grad-cam,saliency",
     layer: Layer = None,
-    region: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(
-            metavar="CLASS=LABEL",
-            help="The marked label that a class should fall on, as PNEUMONIA=Lesions.",
-            show_default=False,
-        ),
-    ] = None,
+    region: RegionNames = None,
     limit: Limit = None,
     device: Device = "auto",
     seed: Seed = 0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -25,7 +25,7 @@ from pellucid.cli.options import (
     choices,
     show_result,
 )
-from pellucid.cli.session import ClassMap, class_map, load, name_pairs, open_part
+from pellucid.cli.session import ClassMap, RegionNames, class_map, load, name_pairs, open_part
 
 
 @alone_in_out
@@ -36,14 +36,7 @@ def localize(
     root: Root = None,
     data_option: DataOption = None,
     method: Annotated[str, typer.Option(help="Methods of explanation, separated by commas: {heatmaps}.")] = "cam",
-    region: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(
-            metavar="CLASS=LABEL",
-            help="The marked label that a class should fall on, as PNEUMONIA=Lesions.",
-            show_default=False,
-        ),
-    ] = None,
+    region: RegionNames = None,
     layer: Layer = None,
     split: Split = "test",
     mapping: ClassMap = None,

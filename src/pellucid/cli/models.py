@@ -237,6 +237,8 @@ def _numbers(text: str | None, option: str) -> list[float] | None:
 
 def _what(network: AnyClassifier) -> list[list[str]]:
     """What a network is: its source or architecture, its size, its images, its classes."""
+    from pellucid.utils.words import first_of
+
     spec, source = network.input_spec, network.source
     if source is not None:
         facts = [["source", source.address]]
@@ -246,14 +248,13 @@ def _what(network: AnyClassifier) -> list[list[str]]:
         built = network.architecture
         facts = [["architecture", "" if built is None else f"{built.name} {dict(built.options)}"]]
     mean, std = (", ".join(f"{v:.4g}" for v in t.flatten().tolist()) for t in (network.mean, network.std))
-    names = ", ".join(network.classes[:8]) + (", …" if len(network.classes) > 8 else "")
     facts += [
         ["parameters", f"{sum(p.numel() for p in network.parameters()):,}"],
         ["images", f"{' × '.join(map(str, spec.shape))}, pixels in [0, 1]"],
         ["preprocessing", spec.preprocess],
         ["mean, std", f"{mean}; {std}"],
         ["task", network.task],
-        ["classes", f"{len(network.classes):,}: {names}"],
+        ["classes", f"{len(network.classes):,}: {first_of(network.classes, 8)}"],
     ]
     if source is not None:
         facts.append(["outputs", str(network.card.get("outputs", {}).get("kind", "logits"))])

@@ -25,6 +25,16 @@ ClassMap = Annotated[
     ),
 ]
 
+RegionNames = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--region",
+        metavar="CLASS=LABEL",
+        help="The marked label that a class should fall on, as PNEUMONIA=Lesions.",
+        show_default=False,
+    ),
+]
+
 GivenImages = Annotated[
     Optional[list[Path]],  # noqa: UP045
     typer.Argument(help="Image files, or folders of them; or name a dataset with --data.", show_default=False),

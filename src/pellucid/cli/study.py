@@ -10,7 +10,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from pellucid.cli.options import Cache, Device, Limit, Root, Wait, pick_device, show_result
+from pellucid.cli.options import Cache, Device, Limit, Root, Seed, Wait, pick_device, show_result
 from pellucid.utils.resources import bundled
 
 STUDIES = ", ".join(bundled("studies"))
@@ -34,7 +34,7 @@ def demo(
     device: Device = "auto",
     jobs: Jobs = None,
     overrides: Overrides = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything left to chance.")] = 0,
+    seed: Seed = 0,
     wait: Wait = False,
 ) -> None:
     """The main job on built-in synthetic radiographs: two recipes, their explanations scored, a report.

@@ -15,6 +15,7 @@ from pellucid.models.classifier import frozen
 from pellucid.models.probe import TOLERANCE, probe_images
 from pellucid.types import InputError, device_of
 from pellucid.utils.resources import finite, nearest, optional, whole_file
+from pellucid.utils.words import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,8 +80,7 @@ def export_model(model: AnyClassifier, path: str | Path, form: ExportFormat = "o
         except InputError:
             raise
         except Exception as error:  # of the exporter: anything that it has no operator for
-            reason = str(error).strip().partition("\n")[0]
-            raise InputError(f"the model cannot be written as {form}: {reason}") from error
+            raise InputError(f"the model cannot be written as {form}: {first_line(error)}") from error
         outputs = run(others.cpu())
     spread = max(float(expected.max() - expected.min()), 1e-6)
     if not float((outputs - expected).abs().max()) <= TOLERANCE * spread:

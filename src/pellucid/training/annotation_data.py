@@ -13,7 +13,7 @@ import torch
 from pellucid.annotations.shapes import shape_mask
 from pellucid.data.decoding.file_pixels import placements
 from pellucid.types import InputError, Marks
-from pellucid.utils.words import number_of
+from pellucid.utils.words import first_of, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -136,7 +136,7 @@ def corrected(annotations: AnnotationSet, dataset: Dataset) -> tuple[Dataset, in
         warnings.warn(
             f"{dataset.card.name}: people contradict the label of {number_of(len(unsettled), 'image(s)')}, or each "
             "other, and most name no other; the label stays. Say on the page which one it is: "
-            f"{', '.join(dataset.ids[row] for row in unsettled[:3])}{', …' if len(unsettled) > 3 else ''}.",
+            f"{first_of((dataset.ids[row] for row in unsettled), 3)}.",
             stacklevel=2,
         )
     return replace(dataset, targets=targets), int((targets != dataset.targets).sum())

@@ -17,6 +17,7 @@ from pellucid.models.split import find_head
 from pellucid.models.surgery import replace_linear
 from pellucid.models.weights import weights_file
 from pellucid.types import InputError
+from pellucid.utils.words import first_line
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset
@@ -116,7 +117,7 @@ def _check_trainable(model: WrappedClassifier) -> None:
                 slopes = torch.autograd.grad(logits.sum(), parameters, allow_unused=True)
             reason = "" if any(s is not None for s in slopes) else "no gradient reaches its weights"
         except (InputError, RuntimeError) as error:
-            reason = str(error).split("\n")[0]
+            reason = first_line(error)
     if reason:
         assert model.source is not None
         raise InputError(f"{model.source.address} can be judged, and not trained further: {reason}.")

@@ -1,6 +1,12 @@
-"""Numbers of things in sentences."""
+"""Numbers of things, lists of names, and what an error says, for sentences."""
 
 from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def number_of(count: int, things: str) -> str:
@@ -11,3 +17,24 @@ def number_of(count: int, things: str) -> str:
         ('1 image', '1,200 files or folders beside it')
     """
     return f"{count:,} {things.replace('(s)', '' if count == 1 else 's')}"
+
+
+def first_of(names: Iterable[str], count: int = 5) -> str:
+    """The first names, for a message.
+
+    Example:
+        >>> first_of(["a", "b", "c"], 2), first_of(["a", "b"], 2)
+        ('a, b, …', 'a, b')
+    """
+    first = list(islice(names, count + 1))
+    return ", ".join(first[:count]) + (", …" if len(first) > count else "")
+
+
+def first_line(error: BaseException) -> str:
+    r"""The first line of what an error says; its kind where it says nothing.
+
+    Example:
+        >>> first_line(RuntimeError("no gradient\n  at node 3")), first_line(MemoryError())
+        ('no gradient', 'MemoryError')
+    """
+    return str(error).strip().partition("\n")[0] or type(error).__name__

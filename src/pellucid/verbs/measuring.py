@@ -11,6 +11,7 @@ from pellucid.attacks.under_attack import logits_under_attack
 from pellucid.audit.classification import Answers, draws_for
 from pellucid.audit.comparison import compare_answers
 from pellucid.audit.elsewhere import corruption_figures
+from pellucid.audit.parts import is_reason
 from pellucid.audit.results import area_rows
 from pellucid.evaluation.metrics.comparison import Row, robustness_rows
 from pellucid.evaluation.metrics.statistics import Bootstrap
@@ -21,6 +22,7 @@ from pellucid.models.inference import as_pixels, check_answers, predict
 from pellucid.types import InputError, device_of
 from pellucid.utils.progress import progress_context
 from pellucid.utils.results_store import keyed
+from pellucid.utils.words import first_line
 from pellucid.verbs.ara import ara
 from pellucid.verbs.folders import model_names
 from pellucid.verbs.localize import localize
@@ -159,7 +161,9 @@ class Measuring:
                 explain(name, self.session.model, batch, 0, **options)
                 served.append(name)
             except (InputError, RuntimeError) as error:
-                refused[name] = str(error).split("\n")[0]
+                if not is_reason(error):
+                    raise
+                refused[name] = first_line(error)
         return served, refused
 
     def _layer(self, served: Sequence[str]) -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pellucid.data.issues import FaultyDataError, Issue
 from pellucid.types import InputError
-from pellucid.utils.words import number_of
+from pellucid.utils.words import first_of, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -128,7 +128,7 @@ def check_disjoint(splits: Splits) -> None:
     for (first, a), (second, b) in combinations(splits.items(), 2):
         for what, shared in (("patient", {*a.patients} & {*b.patients}), ("image", {*a.ids} & {*b.ids})):
             if shared:
-                some = ", ".join(sorted(shared)[:5]) + (", …" if len(shared) > 5 else "")
+                some = first_of(sorted(shared))
                 message = message or (
                     f"{a.card.name}: {number_of(len(shared), f'{what}(s)')} both in {first} and in {second} ({some}). "
                     "A result on such parts would be too good; mend the lists or the patients' names."

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pellucid.types import InputError
+from pellucid.utils.words import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -244,9 +245,3 @@ def load_exactly(model: nn.Module, state: Mapping[str, Tensor], *, source: str) 
 def shape_of(tensor: Tensor) -> str:
     """A tensor's shape for people."""
     return " × ".join(map(str, tensor.shape)) or "scalar"
-
-
-def first_of(names: Iterable[str], count: int = 5) -> str:
-    """The first names, for a message."""
-    names = list(names)
-    return ", ".join(names[:count]) + (", …" if len(names) > count else "")

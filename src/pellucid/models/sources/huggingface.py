@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pellucid.models.sources.source import Built, Request, Source, class_names
 from pellucid.types import Fit, Geometry, InputError, InputSpec, Interpolation
 from pellucid.utils.resources import optional
+from pellucid.utils.words import first_line, first_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +48,7 @@ def build(request: Request) -> Built:
     try:
         config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, **request.options)
     except Exception as error:
-        raise InputError(f"no configuration of transformers at {place}: {_first_line(error)}") from error
+        raise InputError(f"no configuration of transformers at {place}: {first_line(error)}") from error
     if getattr(config, "auto_map", None):
         raise InputError(
             f"{place} is a network of its own Python code, which is not run. Import it with the source python."
@@ -94,7 +95,7 @@ def _without_weights(transformers: Any, config: Any, place: str) -> nn.Module:  
             config, trust_remote_code=False
         ).float()
     except ValueError as error:
-        raise InputError(f"{place} is no image classifier of transformers: {_first_line(error)}") from error
+        raise InputError(f"{place} is no image classifier of transformers: {first_line(error)}") from error
     return module
 
 
@@ -108,15 +109,14 @@ def _with_weights(transformers: Any, place: str, config: Any) -> nn.Module:  # n
             place, config=config, dtype="float32", output_loading_info=True, trust_remote_code=False
         )
     except Exception as error:  # of a damaged file, another network, or of what lies between here and the hub
-        raise InputError(f"transformers could not load {place}: {_first_line(error)}") from error
+        raise InputError(f"transformers could not load {place}: {first_line(error)}") from error
     finally:
         logging.set_verbosity(level)
     lacking = sorted(map(str, loaded["missing_keys"])) + sorted(str(key) for key in loaded["mismatched_keys"])
     if lacking:
-        named = ", ".join(lacking[:5]) + (", …" if len(lacking) > 5 else "")
         raise InputError(
             f"{place} has no weights for {len(lacking)} parts of an image classifier, which would be left to chance: "
-            f"{named}. It was not trained to classify, or is another network."
+            f"{first_of(lacking)}. It was not trained to classify, or is another network."
         )
     return module
 
@@ -224,7 +224,3 @@ def _of_convnext(settings: Mapping[str, Any]) -> _Fitted | None:
 def _own_kinds(processor: Any) -> list[type]:  # noqa: ANN401
     """The classes of a processor that are its own and not those that all processors share."""
     return [kind for kind in type(processor).__mro__ if ".models." in kind.__module__]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -12,6 +12,7 @@ from pellucid.models.sources.onnx_graph.network import OnnxNetwork, missing_oper
 from pellucid.models.sources.source import Built, Request, Source
 from pellucid.types import InputError
 from pellucid.utils.resources import optional
+from pellucid.utils.words import first_line
 
 GRAPH = "graph.onnx"
 """The file in a model folder with the graph, without its weights where a torch module holds these."""
@@ -39,8 +40,7 @@ def build(request: Request) -> Built:
         model = onnx.load(path)
         onnx.checker.check_model(model)
     except Exception as error:  # of protobuf, of a missing file with weights, of the checker
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise InputError(f"{path} is no whole file of ONNX: {reason}") from error
+        raise InputError(f"{path} is no whole file of ONNX: {first_line(error)}") from error
     missing = missing_operators(model)
     if missing:
         content = model.SerializeToString()

@@ -14,7 +14,7 @@ from pellucid.models.card import card_input
 from pellucid.models.classifier import WrappedClassifier, wrap
 from pellucid.models.layouts import LastMap
 from pellucid.models.probe import check_classifier
-from pellucid.models.sources.checkpoint import first_of, fit_to, load_exactly, read_nested
+from pellucid.models.sources.checkpoint import fit_to, load_exactly, read_nested
 from pellucid.models.sources.python import checked_code
 from pellucid.models.sources.registry import find_source
 from pellucid.models.sources.source import Built, NewHead, Request, Source, SourceEntry, check_harmless
@@ -22,6 +22,7 @@ from pellucid.models.split import find_split
 from pellucid.models.surgery import replace_linear
 from pellucid.types import InputError, InputSpec
 from pellucid.utils.download import digest_of
+from pellucid.utils.words import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pellucid.models.sources.source import Built, Request, Source
 from pellucid.types import InputError
+from pellucid.utils.words import first_line
 
 NETWORK = "network.pt"
 """The file in a model folder with the graph."""
@@ -96,8 +97,9 @@ def load_script(content: bytes, place: str) -> ScriptNetwork:
             load: Any = torch.jit.load
             script = load(io.BytesIO(content), map_location="cpu")
         except (RuntimeError, ValueError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise InputError(f"{place} is no file of TorchScript, as torch.jit.save writes them: {reason}") from error
+            raise InputError(
+                f"{place} is no file of TorchScript, as torch.jit.save writes them: {first_line(error)}"
+            ) from error
     if hasattr(script, "training"):
         script.eval()
     return ScriptNetwork(script)
