@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pellucid.evaluation.metrics.bootstrap import FloatArray, Values, as_array
+from pellucid.evaluation.metrics.classification import without_answer
 from pellucid.evaluation.metrics.statistics import Replicates, ratio, ratios
 from pellucid.types import InputError
 
@@ -148,7 +149,5 @@ def brier_score(probabilities: Values, targets: Values, bootstrap: Bootstrap) ->
     else:
         squares = np.where(np.isnan(truth), 0.0, (chances - np.nan_to_num(truth)) ** 2)
         per_image, counted = squares.sum(1), (~np.isnan(truth)).sum(1).astype(np.float64)
-    if missing := int(np.isnan(per_image).sum()):
-        reason = f"no answer (NaN or infinite) on {missing} of {len(chances)} images"
-        return Replicates(math.nan, np.full(bootstrap.resamples, math.nan), len(chances), reason, bootstrap.key)
-    return ratio(per_image, counted, bootstrap, reason="no known target")
+    undefined = without_answer(np.isnan(per_image), np.ones(len(chances), dtype=np.bool_), bootstrap)
+    return ratio(per_image, counted, bootstrap, reason="no known target") if undefined is None else undefined

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pellucid.evaluation.metrics.bootstrap import Values, as_array
+from pellucid.evaluation.metrics.classification import without_answer
 from pellucid.evaluation.metrics.statistics import Replicates, ratios
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
@@ -132,14 +133,9 @@ def operating_points(
     for value, lacking in ((1, "no positives"), (0, "no negatives")):
         group = there == value
         figures = ratios((decisions == value) & group, group, bootstrap, reason=lacking)
-        missing = (silent & group).sum(0)
-        shares.append([_silent(f, int(m)) if m else f for f, m in zip(figures, missing, strict=True)])
+        undefined = [without_answer(no, of, bootstrap) for no, of in zip(silent.T, group.T, strict=True)]
+        shares.append([figure if no is None else no for figure, no in zip(figures, undefined, strict=True)])
     return shares[0], shares[1]
-
-
-def _silent(figure: Replicates, missing: int) -> Replicates:
-    reason = f"no answer (NaN or infinite) on {missing} of {figure.n} images"
-    return Replicates(math.nan, np.full_like(figure.samples, math.nan), figure.n, reason, figure.key)
 
 
 def _odds(share: float) -> float:
