@@ -27,7 +27,7 @@ RESULTS = Path(__file__).parent / "results" / "training_step.csv"
 
 def passes(name: str) -> float:
     """Passes of one step over those of a plain step (three)."""
-    objective = load_recipe(name).loss
+    objective = load_recipe(name).objective
     trained = 3 if objective.mix in (0, 1) else 6
     attack = 0 if objective.mix == 1 else 2 * objective.attack.steps
     return (trained + attack) / 3
@@ -42,7 +42,7 @@ def main() -> None:
     model = create_model("small", classes=[str(i) for i in range(8)], task="multilabel", size=96).train()
     targets = (torch.rand(32, 8) < 0.2).float()
     batch = Batch(torch.rand(32, 1, 96, 96), targets, torch.arange(32))
-    objectives = {name: Objective(model, load_recipe(name).loss, targets) for name in RECIPES}
+    objectives = {name: Objective(model, load_recipe(name).objective, targets) for name in RECIPES}
     best = dict.fromkeys(RECIPES, float("inf"))
     for turn in range(rounds + 1):  # the first warms up
         order = list(RECIPES)[turn % len(RECIPES) :] + list(RECIPES)[: turn % len(RECIPES)]

@@ -109,6 +109,7 @@ def train(
     )
     leave_process_group()
     if main_process:
-        if result.learned is not None:
-            typer.echo(result.learned)
+        for line in (result.penalty_method, result.learned):
+            if line is not None:
+                typer.echo(line)
         show_result(result, out)

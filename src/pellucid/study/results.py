@@ -260,7 +260,10 @@ def _variant(variant: VariantSettings, reference: str, runs: Sequence[PlannedRun
     own = [r for r in runs if r.label == variant.label]
     recipe = own[0].recipe
     settings = recipe.model_dump(mode="json", exclude={"name", "title", "citation", "notes"})
-    settings["augment"] |= RunFolder(own[0].folder).read()["recipe"]["augment"]  # what is left to the data, as a number
+    resolved = RunFolder(own[0].folder).read()["recipe"]
+    settings["augment"] |= resolved["augment"]  # what is left to the data, as a number
+    if settings["objective"]["gradient_penalty"] is not None:
+        settings["objective"]["gradient_penalty"] |= resolved["objective"]["gradient_penalty"]  # and to the network
     described = []
     for run in own:
         history = RunFolder(run.folder).metrics()

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from pellucid.data.cache.pixels import materialize
+from pellucid.models.find_layout import probe_images
 from pellucid.training.annotation_data import annotated_images, check_annotations, corrected, describe
 from pellucid.training.distributed import Processes
 from pellucid.training.fine_tuning import with_head_for
@@ -128,6 +129,8 @@ def _train_there(
     )
     labels = torch.from_numpy(np.ascontiguousarray(train_data.targets))
     objective = Objective(classifier, recipe.objective, labels, processes=processes)
+    method = objective.resolve_method(probe_images(classifier, 1))
+    recipe = recipe.model_copy(update={"objective": objective.settings})
     check_selection(recipe, scorer, validation_data)
     before = record_of_start(recipe.model)
     description = describe_run(
@@ -138,6 +141,7 @@ def _train_there(
         device=str(accelerator.device),
         processes=accelerator.num_processes,
         annotations=annotation_record,
+        penalty_method=method,
     )
     run.check(description, resume=resume)
     if resume and run.finished:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pellucid.data.dataset import Dataset
+    from pellucid.training.objectives.gradient_penalty import Method
     from pellucid.training.recipe import Recipe
 
 AFRESH = "Delete the folder of this run, or choose another --out, and start again without --resume."
@@ -193,6 +194,7 @@ def describe_run(
     device: str,
     processes: int,
     annotations: dict[str, Any] | None = None,
+    penalty_method: Method | None = None,
 ) -> dict[str, Any]:
     """The content of `run.toml` at the start of a run; `annotations` as `annotation_data.describe` gives them."""
     return {
@@ -210,6 +212,7 @@ def describe_run(
             for part in (train, validation)
         },
         "annotations": annotations,
+        "penalty_method": penalty_method._asdict() if penalty_method is not None else None,
         "versions": versions(),
         "finished": False,
     }

@@ -73,6 +73,12 @@ class Training(Result):
             f"{learned['labels_changed']} labels corrected"
         )
 
+    @property
+    def penalty_method(self) -> str | None:
+        """How the gradient penalty was computed, and why so; None without one."""
+        method = self.run.read().get("penalty_method")
+        return None if method is None else f"gradient penalty: {method['name']}; {method['reason']}"
+
     def to_json(self) -> dict[str, Any]:
         """What run.toml says, and the epochs."""
         return self.run.read() | {"rows": self.rows}

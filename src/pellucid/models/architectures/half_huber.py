@@ -45,6 +45,11 @@ def half_huber(x: Tensor, delta: float = 0.5) -> Tensor:
     return result
 
 
+def is_half_huber(node: Any) -> bool:  # noqa: ANN401
+    """Whether a node of a graph of autograd is a half-Huber ReLU."""
+    return getattr(type(node), "_forward_cls", None) is _HalfHuber
+
+
 class _HalfHuber(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, delta: float) -> Any:  # noqa: ANN401

@@ -3,18 +3,21 @@
 One term for four works, which differ in the outputs that they look at: one random logit per image, now and then the
 gap to the runner-up (Woods et al. 2019); all logits; random projections of the logits (Hoffman et al. 2019); the loss
 (Ross & Doshi-Velez 2018). Its gradient needs a second derivative, exactly (double backward), or by a finite
-difference of first derivatives, which costs seven passes where a plain step takes three.
+difference of first derivatives, which costs seven passes where a plain step takes three and is right only where the
+network has no kinks.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from pellucid.models.kinks import kinks
 from pellucid.training.distributed import BatchRandom
 from pellucid.training.objectives.penalty_weight import AdaptiveSettings
 from pellucid.types import InputError
@@ -22,6 +25,8 @@ from pellucid.utils.settings import Section
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from torch import nn
 
     from pellucid.training.objectives.replayable import ReplayableForward
     from pellucid.types import Task
@@ -50,14 +55,15 @@ class PenaltySettings(Section):
     reduction: Literal["mean", "sum"] = Field(
         "mean", description="over pixels and outputs; sum is the squared norm of an image's whole Jacobian"
     )
-    method: Literal["finite-difference", "exact"] = Field(
-        "finite-difference", description="exact: by double backward, at nearly twice the cost"
+    method: Literal["auto", "exact", "finite-difference"] = Field(
+        "auto",
+        description="exact: by double backward; auto: a finite difference where the network has no kinks, else exact",
     )
     step: float | None = Field(
         None,
         gt=0,
         allow_inf_nan=False,
-        description="finite difference: L2 length per image; automatic if absent",
+        description="of the finite difference: L2 length per image; automatic if absent",
     )
     weight: float = Field(220.0, ge=0, allow_inf_nan=False, description="psi; where adaptive, the one it starts from")
     adaptive: AdaptiveSettings | None = Field(None, description="let a controller change the weight")
@@ -86,6 +92,39 @@ class Penalty:
     tandem: Tensor
 
 
+class Method(NamedTuple):
+    """How the penalty's gradient is computed for one network, and in words why."""
+
+    name: Literal["exact", "finite-difference"]
+    reason: str
+
+
+def penalty_method(settings: PenaltySettings, network: nn.Module, images: Tensor) -> Method:
+    """How the gradient of a penalty is computed for a network: `auto` is settled by whether it has kinks.
+
+    A finite difference that is asked for in spite of kinks is warned of.
+
+    Args:
+        settings: of the penalty.
+        network: is looked at unless the method is `exact`, and left as it is.
+        images: float (N, C, H, W) on its device; one is enough.
+    """
+    if settings.method == "exact":
+        return Method("exact", "asked for")
+    with_kinks = ", ".join(kinks(network, images))
+    if not with_kinks:
+        return Method("finite-difference", "the network has no kinks")
+    if settings.method == "auto":
+        return Method("exact", f"the network has kinks: {with_kinks}")
+    warnings.warn(
+        f"objective.gradient_penalty.method = 'finite-difference', but the network has kinks: {with_kinks}. The "
+        "difference steps across them, and what is trained is another regulariser than the gradient penalty. Choose "
+        "'auto' or 'exact'.",
+        stacklevel=2,
+    )
+    return Method("finite-difference", f"asked for, though the network has kinks: {with_kinks}")
+
+
 def gradient_penalty(
     network: ReplayableForward,
     images: Tensor,
@@ -108,7 +147,8 @@ def gradient_penalty(
         images: float (N, C, H, W), requiring a gradient.
         logits: (N, K), of these images, with their graph, which this function keeps.
         targets: int64 (N,) or float (N, K), NaN where unknown.
-        settings: what and how; the weight is not applied here.
+        settings: what and how; the weight is not applied here. With `auto` one image goes through the network once
+            more, to see whether it has kinks: `penalty_method` tells once for many steps.
         task: `multiclass` or `multilabel`.
         random: of this step; outputs are drawn from it.
         losses: logits → each image's part (N,) of the task loss, for ``outputs = "loss"`` only.
@@ -136,7 +176,10 @@ def gradient_penalty(
     else:
         directions, tandem = output_directions(logits.detach(), targets, settings, task=task, random=random)
         selects = [_along(direction) for direction in directions]
-    one = exact if settings.method == "exact" else finite_difference
+    method = settings.method
+    if method == "auto":
+        method = penalty_method(settings, network.network, images[:1]).name
+    one = exact if method == "exact" else finite_difference
     sums = [one(network, images, logits, select, settings, random) for select in selects]
     value = torch.stack(sums).mean() / len(images)
     if settings.reduction == "mean":
@@ -215,7 +258,9 @@ def finite_difference(
     settings: PenaltySettings,
     random: BatchRandom,
 ) -> Tensor:
-    """The same value, and nearly the same gradient by the parameters, from first derivatives alone.
+    """The same value, and for a network without kinks nearly the same gradient by the parameters.
+
+    It takes first derivatives alone. Across kinks it is the gradient of something else: docs/training.md has figures.
 
     With ``S = Σ_b s_b``, ``G = ∂S/∂x`` and ``W = |G|^(z−1) sign G`` held fast, ``D = (S(x + H W/‖W‖) − S(x)) ‖W‖ / H``
     tends to ``⟨W, ∂S/∂x⟩ = Σ |G|^z`` as H → 0, and z times its gradient to that of the exact term. One direction for

@@ -17,7 +17,12 @@ from pellucid.training.objectives.adversarial_term import AttackSettings, pertur
 from pellucid.training.objectives.annotation_step import marked_explanations, misplaced_attribution
 from pellucid.training.objectives.annotation_term import AnnotationSettings, outputs_of
 from pellucid.training.objectives.forward_pass import ForwardPass
-from pellucid.training.objectives.gradient_penalty import PenaltySettings, gradient_penalty
+from pellucid.training.objectives.gradient_penalty import (
+    Method,
+    PenaltySettings,
+    gradient_penalty,
+    penalty_method,
+)
 from pellucid.training.objectives.losses import (
     LOSSES,
     LabelCounts,
@@ -125,6 +130,20 @@ class Objective(nn.Module):
                 f"{type(classifier).__name__}. Choose 'gradient'."
             )
         self.weight = self._weight()
+        self.penalty_method: Method | None = None
+
+    def resolve_method(self, images: Tensor) -> Method | None:
+        """How the gradient penalty is computed for this network, None without one; from then on `settings` say it.
+
+        Args:
+            images: float (N, C, H, W) on the network's device; one is enough. The first step does it where nobody has.
+        """
+        penalty = self.settings.gradient_penalty
+        if penalty is not None and self.penalty_method is None:
+            self.penalty_method = penalty_method(penalty, self.classifier, images)
+            resolved = penalty.model_copy(update={"method": self.penalty_method.name})
+            self.settings = self.settings.model_copy(update={"gradient_penalty": resolved})
+        return self.penalty_method
 
     def _weight(self) -> AdaptiveWeight | None:
         penalty = self.settings.gradient_penalty
@@ -155,6 +174,7 @@ class Objective(nn.Module):
         """
         counts = counts or label_counts(batch.targets)
         random = random or BatchRandom(int(torch.randint(2**62, ()).item()))
+        self.resolve_method(batch.images[:1])
         with self._precision():
             total, forward_passes, parts = self._task(batch, counts, random)
             for term in (
@@ -324,9 +344,16 @@ class Objective(nn.Module):
             return logits
 
     def _precision(self) -> AbstractContextManager[object]:
-        """A finite difference subtracts nearly equal numbers: float32, also under mixed precision."""
+        """Mixed precision where the objective bears it.
+
+        A finite difference subtracts nearly equal numbers, and second derivatives overflow in float16, whatever the
+        loss is scaled by: both in float32. bfloat16 does for second derivatives.
+        """
         penalty = self.settings.gradient_penalty
-        if penalty is None or penalty.method == "exact":
+        difference = penalty is not None and penalty.method == "finite-difference"
+        if not difference and not self._second_order:
             return nullcontext()
         kind = next(self.classifier.parameters()).device.type
+        if not difference and torch.get_autocast_dtype(kind) != torch.float16:
+            return nullcontext()
         return torch.autocast(kind, enabled=False)
