@@ -1,9 +1,9 @@
 """The gradient penalty's two methods: how near the finite difference comes to the exact gradient, and what both cost.
 
 **Agreement** (results/penalty_agreement.csv): cosine and ratio of lengths of the two gradients by the parameters, of
-the penalty of `woods2019-robust` on CIFAR-10's training images; means over draws (other images and other outputs, and for a
-fresh network another one), with 95 % intervals by bootstrap over them. The trained networks are the two that Woods et
-al. published.
+the penalty of `woods2019-robust` on CIFAR-10's training images; means over draws (other images and other outputs, and
+for a fresh network another one), with 95 % intervals by bootstrap over them. The trained networks are the two that
+Woods et al. published.
 
 **Cost** (results/penalty_step.csv): one training step with it beside a plain one, in one process. ResNet-44 on 128
 colour images of 32 × 32, batch norm in training mode; forward and backward passes, no optimiser. Counted in passes (one
@@ -55,7 +55,6 @@ NETWORKS = {
     "resnet44-all (half-Huber), trained": ("resnet44-all.pt", {}, True, 32),
     "resnet44, half-Huber, fresh": ("resnet44", {"activation": "half-huber"}, True, 32),
     "small-wide at 112², half-Huber, fresh": ("small-wide", {"activation": "half-huber"}, True, 112),
-    "densenet121 at 64², half-Huber and max-pooling, fresh": ("densenet121", {"activation": "half-huber"}, True, 64),
 }
 
 RELU, HALF_HUBER = "model.options.activation='relu'", "model.options.activation='half-huber'"

@@ -64,11 +64,11 @@ def kinks(network: nn.Module, images: Tensor) -> list[str]:
     return sorted(names | comparisons.names)
 
 
-class _Comparisons(TorchDispatchMode):
+class _Comparisons(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes which operations make whole numbers or truth values of numbers: through them no gradient is seen."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.names: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
