@@ -10,6 +10,7 @@ from pellucid.audit.facts import listed
 from pellucid.report.tables.metrics import METRICS, defined, method_label, number, readable
 from pellucid.report.tables.pivot import strength_of
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
+from pellucid.utils.words import interval_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -407,10 +408,8 @@ def _whole(row: Mapping[str, Any]) -> bool:
 
 
 def _shown(row: Mapping[str, Any], decimals: int = 2) -> str:
-    if not _whole(row):
-        return f"{number(row['value'], decimals)} [no interval]"
-    low, high = (number(row[key], decimals) for key in ("low", "high"))
-    return f"{number(row['value'], decimals)} [{low}, {high}]"
+    interval = interval_text(row["low"], row["high"], lambda end: number(end, decimals)) or "[no interval]"
+    return f"{number(row['value'], decimals)} {interval}"
 
 
 def _why(row: Mapping[str, Any] | None) -> str:

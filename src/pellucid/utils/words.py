@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 def number_of(count: int, things: str) -> str:
@@ -38,3 +39,20 @@ def first_line(error: BaseException) -> str:
         ('no gradient', 'MemoryError')
     """
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def interval_text(low: float | None, high: float | None, text_of: Callable[[float], str]) -> str:
+    """An interval as people read it; empty where there is none.
+
+    Args:
+        low: its end; NaN or None where there is no interval.
+        high: the other.
+        text_of: how a number is written.
+
+    Example:
+        >>> interval_text(0.25, 0.5, "{:.2f}".format), interval_text(float("nan"), float("nan"), str)
+        ('[0.25, 0.50]', '')
+    """
+    if low is None or high is None or math.isnan(low):
+        return ""
+    return f"[{text_of(low)}, {text_of(high)}]"

@@ -17,6 +17,7 @@ from pellucid.utils.digests import write_sealed
 from pellucid.utils.progress import progress_context
 from pellucid.utils.resources import nearest
 from pellucid.utils.result import Result, Table
+from pellucid.utils.words import interval_text
 from pellucid.verbs.folders import model_names, work_folder, write_bytes
 from pellucid.verbs.session import open_session, place_of
 
@@ -225,7 +226,7 @@ def ara(
 def _line(label: str, kind: str, one: Mapping[str, Any]) -> list[str]:
     area = _number(one["ara"]) if one["ara"] is not None else f"{_number(one['lower'])} to {_number(one['upper'])}"
     low, high = one["interval"]
-    interval = f"[{_number(low)}, {_number(high)}]" if low is not None else "none"
+    interval = interval_text(low, high, _number) or "none"
     radii = [_number(one["mean_radius"]), _number(one["median_radius"])]
     spent = f"{one['gradient_evaluations_per_image']:.1f}"
     return [label, kind, area, interval, *radii, f"{one['found']} of {one['n']}", spent]

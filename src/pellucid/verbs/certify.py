@@ -17,6 +17,7 @@ from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
 from pellucid.utils.resources import finite, write_json
 from pellucid.utils.result import Result, Table
+from pellucid.utils.words import interval_text
 from pellucid.verbs.folders import work_folder, write_bytes
 from pellucid.verbs.session import name_of, open_session
 
@@ -187,7 +188,7 @@ def trained_noise(model: Model) -> float:
 
 def _interval(share: Mapping[str, Any], text_of: Callable[[float | None], str]) -> str:
     low, high = share["interval"] if "interval" in share else (share["low"], share["high"])
-    return f"[{text_of(low)}, {text_of(high)}]" if _known(low) else "none"
+    return interval_text(low, high, text_of) or "none"
 
 
 def _share(value: float | None) -> str:

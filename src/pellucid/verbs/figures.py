@@ -9,6 +9,7 @@ from pellucid.evaluation.metrics.statistics import Estimate
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
 from pellucid.utils.result import Result
+from pellucid.utils.words import interval_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,5 +82,4 @@ def shown(row: Row | None) -> str:
         return ""
     if row.value != row.value:
         return f"undefined: {row.reason}"
-    interval = f" [{row.low:.3f}, {row.high:.3f}]" if row.low == row.low else ""
-    return f"{row.value:.3f}{interval}"
+    return f"{row.value:.3f} {interval_text(row.low, row.high, '{:.3f}'.format)}".rstrip()
