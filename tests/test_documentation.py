@@ -236,9 +236,11 @@ def test_page_names_everything_there_is(page: str, names: list[str]):
 
 def test_decisions_are_numbered_and_listed():
     files = sorted((TOP / "docs" / "decisions").glob("*.md"))
-    for number, file in enumerate(files, 1):
+    numbers = [int(file.name[:4]) for file in files]
+    assert len(set(numbers)) == len(numbers)  # a number that another branch has taken may be missing for a while
+    for number, file in zip(numbers, files, strict=True):
         title = file.read_text(encoding="utf-8").splitlines()[0]
-        assert file.name.startswith(f"{number:04d}-")
+        assert file.name[4] == "-"
         assert title.startswith(f"# {number}. ")
         assert f"[{title.partition('. ')[2]}](decisions/{file.name})" in TEXTS["docs/README.md"]
 
