@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
-from pellucid.attacks.epsilon import Epsilon
+from pellucid.attacks import BoundedAttack, Epsilon
 from pellucid.data.cache.shards import ShardOptions
 from pellucid.data.readers.chestxray14.reader import ChestXray14Options
 from pellucid.data.readers.cifar10.reader import Cifar10Options
@@ -75,8 +75,6 @@ MEANINGS = {
     "TargetSettings.name": "its name in tables and file names",
     "TargetSettings.title": "its heading in the report",
     "TargetSettings.limit": "at most so many annotated images, chosen at random",
-    "RobustnessSettings.sizes": "perturbation sizes, each naming its norm; none, no attack",
-    "RobustnessSettings.steps": "gradient steps of PGD",
     "AraSettings.kinds": "what is measured ([metrics.md](metrics.md#accuracy-robustness-area)); none, no attack",
     "EvaluationSettings.methods": "explanations that are scored",
     "TrustTableSettings.methods": "explanations that are judged ([trust.md](trust.md)); none, no table",
@@ -103,7 +101,7 @@ def rows(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, s
     said = attributes(model)
     for name, field in model.model_fields.items():
         inner, many = section(field.annotation)
-        if inner is not None and inner is not Epsilon:
+        if inner is not None and not issubclass(inner, Epsilon):
             yield from rows(inner, f"{prefix}{name}{'[]' if many else ''}.")
             continue
         meaning = MEANINGS.get(f"{model.__name__}.{name}") or field.description or said.get(name)
@@ -179,6 +177,7 @@ def in_words(kind: Any) -> str:  # noqa: ANN401
         inner = in_words(get_args(kind)[0])
         return f"list of {inner}" if inner.endswith("`") else f"list of {inner}s"
     words: dict[Any, str] = {float: "number", int: "whole number", str: "text", bool: "`true`, `false`"}
+    words[BoundedAttack] = "attack"
     return words.get(kind, "size")
 
 

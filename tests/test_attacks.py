@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from helpers import attack as example
-from pellucid.attacks import Epsilon, fgsm, pgd
+from pellucid.attacks import BoundedAttack, Epsilon, fgsm, pgd
 from pellucid.attacks.epsilon import lengths, project, random_within, scale_to, steepest
-from pellucid.attacks.under_attack import logits_under_attack, task_loss
+from pellucid.attacks.under_attack import answers_under_attack, task_loss
 from pellucid.models import create_model
 from pellucid.types import InputError
 from pellucid.utils.settings import validate
@@ -335,9 +335,8 @@ def test_logits_under_attack_fall_with_the_size_and_repeat_with_the_seed(classif
     targets = rng.integers(0, 2, (6, 3)).astype(np.float32)
 
     def run(size, seed=0):
-        return logits_under_attack(
-            classifier, pixels, targets, size=Epsilon(linf=size), steps=4, seed=seed, batch_size=4
-        )
+        attack = BoundedAttack(linf=size, method="pgd")
+        return answers_under_attack(classifier, pixels, targets, attack, steps=4, seed=seed, batch_size=4).logits
 
     losses = [float(task_loss(torch.from_numpy(run(size)), torch.from_numpy(targets))) for size in (1e-6, 0.01, 0.05)]
     assert losses[0] < losses[1] < losses[2]

@@ -17,7 +17,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 
 import pellucid as pl
 from helpers.trust import small
-from pellucid.attacks import Epsilon
+from pellucid.attacks import BoundedAttack
 from pellucid.audit.parts import Parts
 from pellucid.audit.settings import AuditSettings
 from pellucid.audit.verdict import PLACE, conclude
@@ -37,7 +37,7 @@ from pellucid.utils.resources import whole_file
 TINY = AuditSettings(
     few=6,
     corrupted=0,
-    attacks=(Epsilon.parse("linf=1/255"),),
+    attacks=(BoundedAttack.parse("linf=1/255"),),
     steps=2,
     trust=TrustSettings(samples=1, attacked=1, attack_steps=1, budgets=(0.01,)),
 )
@@ -310,7 +310,7 @@ def test_the_verdict_is_on_the_smallest_change_and_calls_only_small_ones_unseen(
     (attacked,) = [r for r in audited.results["rows"] if r["at"] == str(TINY.attacks[0]) and r["metric"] == "accuracy"]
 
     def said(*sizes):
-        more = [attacked | {"at": str(Epsilon.parse(size)), "value": v, "low": v, "high": v} for size, v in sizes]
+        more = [attacked | {"at": str(BoundedAttack.parse(size)), "value": v, "low": v, "high": v} for size, v in sizes]
         results = audited.results | {"rows": rows + more}
         return [s for s in conclude(results).statements if s.part == "attack"]
 

@@ -62,7 +62,18 @@ def test_train_makes_a_run_folder_and_says_so(trained):
 
 def test_evaluate_writes_the_figures_that_scikit_learn_gives(trained, tmp_path, pellucid, held_out):
     model, _ = trained
-    arguments = ["evaluate", model, *PHANTOM, *CPU, "--attack", "linf=0.005", "--attack", "l2=0.5", "--steps", 3]
+    arguments = [
+        "evaluate",
+        model,
+        *PHANTOM,
+        *CPU,
+        "--attack",
+        "pgd:linf=0.005",
+        "--attack",
+        "pgd:l2=0.5",
+        "--steps",
+        3,
+    ]
     code, output, _ = pellucid(*arguments, "--out", tmp_path)
     assert code == 0
     assert "AUROC" in output.upper()
@@ -78,6 +89,13 @@ def test_evaluate_writes_the_figures_that_scikit_learn_gives(trained, tmp_path, 
         assert precision == pytest.approx(average_precision_score(truth, score))
     interval = rows["classification", "auroc", "mean", ""]
     assert interval["low"] < interval["value"] < interval["high"]
+    assert found["attacks"]["PGD L2 0.5"] == {
+        "method": "pgd",
+        "steps": 3,
+        "gradient_evaluations_per_image": 3.0,
+        "forward_passes_per_image": 5.0,
+        "masked": 0,
+    }
     sizes = {at for section, _, _, at in rows if section == "robustness"}
     assert len(sizes) == 3
     auroc = {at: rows["robustness", "auroc", "mean", at]["value"] for at in sizes}

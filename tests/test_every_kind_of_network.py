@@ -9,13 +9,14 @@ import torch
 from torch import nn
 
 import pellucid as pl
+from pellucid.attacks import METHODS
+from pellucid.attacks.bounded import ENSEMBLES, METHOD_NAMES
 from pellucid.evaluation.manipulation.attack import manipulate
 from pellucid.evaluation.manipulation.settings import Attack
 from pellucid.explainers import DIFFERENTIABLE, EXPLAINERS, explain
 from pellucid.models import create_model
 from pellucid.models.layouts import FeatureLayout, LastMap
 from pellucid.types import InputError
-from pellucid.verbs.attack import BOUNDED, METHODS
 
 transformers = pytest.importorskip("transformers")
 
@@ -123,11 +124,13 @@ def test_explanations(network, method, images):
     assert found.maps.std() > 0 or method.startswith("grad-cam")  # whose ReLU may leave nothing
 
 
-@pytest.mark.parametrize("method", [*BOUNDED, *METHODS])
+@pytest.mark.parametrize("method", [*METHOD_NAMES, *METHODS])
 @pytest.mark.parametrize("network", NETWORKS)
 def test_attacks(network, method, images):
     model = model_of(network)
     options = {"steps": 1} if method != "fgsm" else {}
+    if method in ENSEMBLES:
+        options |= {"targets": 1, "queries": 2} | ({"targeted_steps": 1, "last_steps": 1} if method == "margin" else {})
     found = pl.attack(model, images, model(images).argmax(1), method, eps="linf=0.2", **options)
     assert found.perturbed.shape == images.shape
     assert found.perturbed.isfinite().all()

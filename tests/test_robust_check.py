@@ -120,7 +120,7 @@ def test_the_attack_raises_the_loss_of_a_network_that_has_learned_and_leaves_it_
 
     def attacked(size, steps):
         settings = RobustCheckSettings.model_validate({"size": {"linf": size}, "steps": steps})
-        return attacked_logits(learned, images, data.targets, settings, loss="binary_cross_entropy")
+        return attacked_logits(learned, images, data.targets, settings)
 
     learned.train()
     learned.backbone.norm.eval()
@@ -128,7 +128,7 @@ def test_the_attack_raises_the_loss_of_a_network_that_has_learned_and_leaves_it_
     weak, strong = attacked(0.01, 1), attacked(0.05, 5)
     assert [m.training for m in learned.modules()] == modes
     assert all(torch.equal(v, before[k]) for k, v in learned.state_dict().items())
-    assert np.array_equal(attacked(0.01, 1), weak)  # the same start in every epoch
+    assert np.array_equal(attacked(0.01, 1), weak)  # the same in every epoch
     clean = predict(learned.eval(), images)
     assert loss(clean) < loss(weak) < loss(strong)
     scorer = ValidationScorer()

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from pellucid.attacks import Epsilon
-from pellucid.attacks.under_attack import logits_under_attack
+from pellucid.attacks import BoundedAttack, Epsilon
+from pellucid.attacks.under_attack import answers_under_attack
 from pellucid.evaluation.metrics.comparison import Row
 from pellucid.models import load_model
 from pellucid.models.inference import predict
@@ -71,7 +71,7 @@ def counted(monkeypatch):
 
         monkeypatch.setattr(evaluation_module, name, wrapped)
 
-    for name in ("predict", "logits_under_attack", "score_explanations", "load_trained"):
+    for name in ("predict", "answers_under_attack", "score_explanations", "load_trained"):
         count(name)
     return counts
 
@@ -109,8 +109,10 @@ def test_a_verdict_is_what_the_network_says(study, trained, stage, tmp_path):
     assert len(stage.attacked_images) == 8
     np.testing.assert_allclose(verdict.attacked["0"], verdict.logits[attacked_rows(stage)], atol=1e-5)
     size = Epsilon(linf=0.01)
-    expected = logits_under_attack(network, stage.attacked_images, stage.attacked.targets, size=size, steps=2)
-    np.testing.assert_allclose(verdict.attacked[str(size)], expected, atol=1e-5)
+    answers = answers_under_attack(
+        network, stage.attacked_images, stage.attacked.targets, BoundedAttack.of(size), thresholds=verdict.thresholds
+    )
+    np.testing.assert_allclose(verdict.attacked[str(size)], answers.logits, atol=1e-5)
     assert set(verdict.scores) == {("findings", "cam"), ("findings", "saliency")}
     assert verdict.scores["findings", "cam"].boxes is not None
     assert verdict.scores["findings", "saliency"].boxes is None  # not among box_methods
@@ -124,10 +126,10 @@ def test_nothing_is_judged_twice(study, trained, stage, tmp_path, counted):
     run = plan(study, trained)[0]
     first = evaluate_run(study.evaluation, run, stage, tmp_path, "cpu")
     done = dict(counted)
-    assert done["logits_under_attack"] == 1
+    assert done["answers_under_attack"] == 1
     assert done["score_explanations"] == 2
     again = evaluate_run(study.evaluation, run, stage, tmp_path, "cpu")
-    assert counted["logits_under_attack"] == 1
+    assert counted["answers_under_attack"] == 1
     assert counted["score_explanations"] == 2
     np.testing.assert_array_equal(first.logits, again.logits)
     for key, scores in first.scores.items():
@@ -192,7 +194,7 @@ def test_what_was_kept_under_other_settings_is_not_taken_for_an_answer(
     changed = load_study("demo", [*SMALL, override])
     other = prepare_evaluation_data(StudyContext(changed, None, tmp_path))
     evaluate_run(changed.evaluation, run, other, tmp_path, "cpu")
-    assert counted["logits_under_attack"] == attacks
+    assert counted["answers_under_attack"] == attacks
     assert counted["score_explanations"] == explanations
 
 
@@ -352,7 +354,7 @@ def test_conclusions_are_of_means_under_the_largest_attack_and_the_headline(stud
     ]
     said = summarize_study(study, rows)
     assert len(said) == 2
-    assert "accuracy under PGD of L∞ 0.01 " in said[0]
+    assert "accuracy under attack (L∞ 0.01) " in said[0]
     assert "of 1 headline scores" in said[1]
     assert "AUPRC: cam on findings" in said[1]
     assert "IoU" not in said[1]

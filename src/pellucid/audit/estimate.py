@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from pellucid.attacks import BoundedAttack
     from pellucid.audit.settings import AuditSettings
     from pellucid.data.dataset import Dataset
     from pellucid.types import Pixels
@@ -32,6 +33,8 @@ CORRUPTIONS = 45
 """Corrupted copies of each image."""
 MAPS, CHANGED = 14, 150
 """Explanations and forward passes for each image and method of the table of trust, about."""
+ENSEMBLE_COSTS = {"margin": (120, 110), "autoattack": (950, 2500)}
+"""Gradient evaluations, and forward passes besides, for a decision: about half of what one that stands takes."""
 SECOND = 3
 """How many gradients one of second order takes, about."""
 BACKWARD = 3
@@ -61,12 +64,21 @@ def seconds_planned(
         **({"groups": 1.0} if whole.metadata else {}),
         **({"comparison": len(pixels) * forward} if compared else {}),
         **({"elsewhere": min(plan.corrupted, len(whole)) * CORRUPTIONS * forward} if plan.corrupted else {}),
-        "attack": few * (forward + len(plan.attacks) * plan.steps * gradient),
+        "attack": few
+        * (forward + labels * sum(_spent(attack, plan.steps, forward, gradient) for attack in plan.attacks)),
         "ara": labels * (few * SMALLEST_CHANGE + min(few, plan.checked) * CHECK) * gradient,
         "trust": methods * (few * ((MAPS + settings.samples) * gradient + CHANGED * forward) + attacks),
         "localization": marked * methods * gradient,
         "pictures": 20 * gradient,
     }
+
+
+def _spent(attack: BoundedAttack, steps: int, forward: float, gradient: float) -> float:
+    """Seconds of an attack on one decision, about: half of what one that stands to the end takes."""
+    if attack.method in ("pgd", "fgsm"):
+        return (steps if attack.method == "pgd" else 1) * gradient
+    gradients, forwards = ENSEMBLE_COSTS[attack.method]
+    return gradients * gradient + forwards * forward
 
 
 def _times(model: nn.Module, pixels: Pixels) -> tuple[float, float]:

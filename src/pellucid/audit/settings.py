@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pellucid.attacks import Epsilon
+from pellucid.attacks import BoundedAttack
 from pellucid.attacks.attack_strength import SAMPLE
 from pellucid.evaluation.trust.findings import TrustSettings
 
@@ -20,8 +20,8 @@ class AuditSettings:
         limit: images that are classified; all by default.
         few: images that are attacked, whose explanations are judged, and with regions that maps are scored on.
         corrupted: images that are classified under common corruptions, 45 times; 0 leaves that out.
-        attacks: sizes of PGD, ascending.
-        steps: of PGD.
+        attacks: with their sizes.
+        steps: of those that are PGD.
         protocol: of the Accuracy-Robustness Area.
         checked: images on which it is checked whether that attack is too weak.
         methods: of explanation; those that the model cannot serve are left out, and the report says why.
@@ -32,7 +32,7 @@ class AuditSettings:
     limit: int | None = None
     few: int = 100
     corrupted: int = 300
-    attacks: tuple[Epsilon, ...] = tuple(Epsilon.parse(size) for size in SIZES)
+    attacks: tuple[BoundedAttack, ...] = tuple(BoundedAttack.parse(size) for size in SIZES)
     steps: int = 20
     protocol: str = "tight"
     checked: int = SAMPLE
@@ -45,7 +45,7 @@ QUICK = AuditSettings(
     limit=100,
     few=20,
     corrupted=50,
-    attacks=(Epsilon.parse(SIZES[0]), Epsilon.parse(SIZES[-1])),
+    attacks=(BoundedAttack.parse(SIZES[0]), BoundedAttack.parse(SIZES[-1])),
     steps=10,
     checked=6,
     trust=TrustSettings(samples=2, attacked=5, attack_steps=5, budgets=(0.005, 0.02)),

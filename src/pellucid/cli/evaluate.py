@@ -38,12 +38,16 @@ def evaluate(
     attack: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(
-            metavar="NORM=SIZE",
-            help="Also under PGD of this size, as linf=0.005 or linf=8/255; may be repeated.",
+            metavar="[ATTACK:]NORM=SIZE",
+            help="Also under attack, as linf=8/255 or l2=0.5, by the strongest attack that is affordable; "
+            "autoattack:, pgd: or fgsm: before it for another one; may be repeated.",
             show_default=False,
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of PGD.")] = 20,
+    steps: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Steps of pgd:, 20 by default.", show_default=False),
+    ] = None,
     limit: Limit = None,
     device: Device = "auto",
     trust_code: TrustCode = False,

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from pellucid.attacks import METHODS
-from pellucid.attacks.epsilon import Epsilon
+from pellucid.attacks import METHODS, BoundedAttack
 from pellucid.evaluation.metrics.heatmap_scores import SCORES
 from pellucid.explainers import HEATMAPS
 from pellucid.study.annotation_loop.config import LoopSettings
@@ -66,10 +65,12 @@ class TargetSettings(Section):
 
 
 class RobustnessSettings(Section):
-    """The test accuracy under PGD of several sizes."""
+    """The test accuracy under attacks of several sizes."""
 
-    sizes: tuple[Epsilon, ...] = ()
-    steps: int = Field(20, ge=1)
+    sizes: tuple[BoundedAttack, ...] = Field(
+        (), description="as {linf = 0.01} or 'linf=8/255'; 'autoattack:linf=8/255', 'pgd:…' or 'fgsm:…' for others"
+    )
+    steps: int = Field(20, ge=1, description="of those that are PGD")
     limit: int | None = Field(None, ge=1, description="at most so many test images")
 
 

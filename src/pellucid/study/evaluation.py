@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.attacks.under_attack import logits_under_attack
+from pellucid.attacks.under_attack import AnswersUnderAttack, answers_under_attack
 from pellucid.evaluation.metrics.explanations import (
     ExplanationScores,
     LocalizationTask,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from pellucid.attacks import BoundedAttack
     from pellucid.data.dataset import Dataset
     from pellucid.evaluation.robustness.radii import Radii
     from pellucid.evaluation.training_images import SeenImages
@@ -64,20 +65,23 @@ def evaluate_run(
         logits = _logits(store, kept("logits", data.test), lambda: predict(classifier(), data.images))
         advance(1)
         attacked = {"0": logits if data.attacked is data.test else predict(classifier(), data.attacked_images)}
-        for size in settings.robustness.sizes:
-            name = str(size)
-            file = kept(f"attacked {name}", data.attacked, settings.robustness.steps)
-            attacked[name] = _logits(
-                store,
-                file,
-                lambda size=size: logits_under_attack(  # type: ignore[misc]
+        withstood: dict[str, AnswersUnderAttack] = {}
+        for attack in settings.robustness.sizes:
+
+            def answers(attack: BoundedAttack = attack) -> dict[str, npt.NDArray[np.generic]]:
+                return answers_under_attack(
                     classifier(),
                     data.attacked_images,
                     data.attacked.targets,
-                    size=size,
+                    attack,
+                    thresholds=thresholds,
                     steps=settings.robustness.steps,
-                ),
-            )
+                ).arrays()
+
+            name = str(attack)
+            file = kept(f"answers {name}", data.attacked, thresholds, settings.robustness.steps)
+            withstood[name] = AnswersUnderAttack(**store.measured(file, answers))
+            attacked[name] = withstood[name].logits
             advance(1)
         scores: dict[tuple[str, str], ExplanationScores] = {}
         refused: dict[tuple[str, str], str] = {}

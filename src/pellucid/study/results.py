@@ -172,7 +172,7 @@ def summarize_study(study: StudyConfig, rows: Sequence[Row]) -> list[str]:
         sentences += [f"{variant} against {reference}: AUROC {_change(r)}." for r in auroc]
         started = [r for r in summary if r.section == "ara" and not r.metric.startswith("ara_")]
         areas = [r for r in summary if r.section == "ara" and r.metric.startswith("ara_")]
-        sentences += [f"{variant} against {reference}: accuracy under PGD of {r.at} {_change(r)}." for r in attacked]
+        sentences += [f"{variant} against {reference}: accuracy under attack ({r.at}) {_change(r)}." for r in attacked]
         sentences += [
             f"{variant} against {reference}: {r.metric.removeprefix('ara_')} ARA {_change(r, 4)}." for r in areas
         ]

@@ -155,7 +155,7 @@ def _train_there(
     if accelerator.is_main_process:
         record = make_record(train_data, batches, validation_data, validation_images, recipe.model.input_spec, before)
         run.start(description)  # nothing is written before everything that can be wrong has been looked at
-    held_out = Validation(validation_data, validation_images, scorer, recipe, objective.loss_name)
+    held_out = Validation(validation_data, validation_images, scorer, recipe)
     TrainingSession(run, recipe, objective, accelerator, seed, record).fit(batches, train_data, held_out, resume=resume)
 
 

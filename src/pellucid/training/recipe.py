@@ -98,7 +98,9 @@ class Recipe(Section):
     schedule: ScheduleSettings = ScheduleSettings()
     augment: AugmentOptions = AugmentOptions()
     training: TrainingSettings = TrainingSettings()
-    robust_check: RobustCheckSettings | None = Field(None, description="PGD on validation images after every epoch")
+    robust_check: RobustCheckSettings | None = Field(
+        None, description="a short attack on validation images after every epoch"
+    )
     fine_tuning: dict[str, Any] = Field(
         default_factory=dict, description="laid over the recipe where training starts from a trained network (--init)"
     )

@@ -61,14 +61,12 @@ class Validation:
         images: uint8 or uint16 (N, C, S, S).
         scorer: metrics and thresholds.
         recipe: whether some of them are attacked as well.
-        loss: name of the training loss, which that attack drives up.
     """
 
     data: Dataset
     images: Pixels
     scorer: MetricFn
     recipe: Recipe
-    loss: str
 
     def judge(self, classifier: nn.Module) -> ValidationResult:
         """Metrics and thresholds of a network, which is left as it was."""
@@ -82,7 +80,7 @@ class Validation:
             if len(rows) > check.images:
                 rows = np.sort(np.random.default_rng(0).choice(len(rows), check.images, replace=False))
             part = self.data.subset(rows)
-            attacked = attacked_logits(classifier, self.images[rows], part.targets, check, loss=self.loss)
+            attacked = attacked_logits(classifier, self.images[rows], part.targets, check)
             metrics |= {f"robust_{name}": value for name, value in self.scorer.metrics(attacked, part).items()}
         return ValidationResult(metrics, self.scorer.thresholds(logits, self.data))
 

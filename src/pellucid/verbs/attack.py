@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from pellucid.attacks import METHODS, Epsilon, Misclassified, fgsm, label_flipped, minimal, pgd
+from pellucid.attacks import METHODS, Epsilon, Misclassified, fgsm, label_flipped, minimal, pgd, within
+from pellucid.attacks.bounded import ENSEMBLES, METHOD_NAMES
 from pellucid.attacks.epsilon import lengths
 from pellucid.attacks.under_attack import task_loss
 from pellucid.models.card import thresholds_of
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from pellucid.attacks.criterion import Criterion
     from pellucid.verbs.session import Model
 
-BOUNDED = {"pgd": pgd, "fgsm": fgsm}
-"""Attacks within a size, which they need to be told; the others look for the smallest perturbation."""
+BY_LOSS = {"pgd": pgd, "fgsm": fgsm}
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,8 @@ def attack(
         model: what is attacked; it is left as it was.
         images: float (N, C, H, W) in [0, 1], or one image (C, H, W).
         labels: int64 (N,) of a multiclass model; 0 or 1 (N, K) of a multi-label one.
-        method: `pgd` and `fgsm` look within `eps`; `tight`, `fmn`, `ddn` and `woods2019` for the smallest perturbation.
+        method: `margin`, `autoattack`, `pgd` and `fgsm` look within `eps`, which they need; `tight`, `fmn`, `ddn` and
+            `woods2019` for the smallest perturbation.
         eps: the size, as ``Epsilon(linf=8 / 255)`` or ``"linf=8/255"``; a larger perturbation does not count as found.
         label: of a multi-label model, which label is to flip; its only one where it has one.
         seed: of what the method leaves to chance.
@@ -104,9 +105,9 @@ def attack(
     Raises:
         InputError: images that are not pixels in [0, 1]; an unknown method or label; a size that is missing.
     """
-    check_known([method], [*BOUNDED, *METHODS], "attack")
+    check_known([method], [*METHOD_NAMES, *METHODS], "attack")
     size = Epsilon.parse(eps) if isinstance(eps, str) else eps
-    if size is None and method in BOUNDED:
+    if size is None and method in METHOD_NAMES:
         raise InputError(f"{method} looks within a size: give eps=, as eps=pl.Epsilon(linf=8 / 255).")
     place = device_of(model)
     batch, truth = (images[None] if images.ndim == 3 else images).to(place), labels.to(place)
@@ -119,10 +120,14 @@ def attack(
     if model.task == "multilabel":
         truth = truth.float()
     criterion = _criterion(model, truth, label)
-    if method in BOUNDED:
+    if method in ENSEMBLES:
+        assert size is not None
+        bounded = within(model, batch, criterion, size, method=method, seed=seed, **options)
+        perturbed, is_found = bounded.perturbed, bounded.fallen
+    elif method in BY_LOSS:
         assert size is not None
         generator = torch.Generator(place).manual_seed(seed)
-        perturbed = BOUNDED[method](model, batch, truth, loss=task_loss, size=size, generator=generator, **options)
+        perturbed = BY_LOSS[method](model, batch, truth, loss=task_loss, size=size, generator=generator, **options)
         is_found = _satisfied(model, perturbed, batch, criterion)
     else:
         result = minimal(model, batch, criterion, method=method, seed=seed, **options)

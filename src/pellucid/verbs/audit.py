@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pellucid.attacks import BoundedAttack
+from pellucid.attacks.under_attack import costs, masked_gradients
 from pellucid.audit.cases import surest_and_wrong, three_pictures
 from pellucid.audit.classification import Answers, classify, draws_for
 from pellucid.audit.estimate import seconds_planned
@@ -181,7 +183,7 @@ def audit(
         metadata: a CSV or Parquet table with a column that names the images, or their patients; every other column
             makes groups, whose figures are compared. Columns that the data have themselves, as ages, are taken too.
         groups: of these columns those to take, each with where its bands begin, as ``{"age": [40, 60], "sex": []}``.
-        attacks: sizes of PGD, as ``"linf=1/255"``; the verdict is on the smallest of each norm.
+        attacks: as ``"linf=1/255"`` or ``"autoattack:linf=1/255"``; the verdict is on the smallest of each norm.
         corrupted: so many images are classified under common corruptions; 0 leaves that out.
         methods: of explanation, by name.
         layer: that the methods with this option explain at, by its name in the model's `named_modules()`.
@@ -244,7 +246,7 @@ def audit(
             rival = parts.attempt("comparison", "Against the other", against)
         if plan.corrupted:
             elsewhere = parts.attempt("elsewhere", "Elsewhere?", work.corrupted)
-        attacked = parts.attempt("attack", "Under attack", work.attacked)
+        attack_rows, withstood = parts.attempt("attack", "Under attack", work.attacked) or ([], {})
         areas = parts.attempt("ara", "How large a change it withstands", work.areas)
         served, refused = work.methods(pixels)
         judged = parts.attempt("trust", "Can its explanations be believed?", partial(work.judged, served, refused))
@@ -254,7 +256,7 @@ def audit(
             "pictures", "Pictures", lambda: three_pictures(model, answers, pixels, shown_method, layer)
         )
     wrong = surest_and_wrong(answers, pixels)
-    rows = [*figures.rows, *(attacked or []), *(areas[0] if areas else []), *(located[0] if located else [])]
+    rows = [*figures.rows, *attack_rows, *(areas[0] if areas else []), *(located[0] if located else [])]
     spent = {"prevalence": dict(use.prevalence), "FN": use.false_negative, "FP": use.false_positive}
     results: dict[str, Any] = {
         "format": 1,
@@ -280,6 +282,8 @@ def audit(
         "groups": by_group | {"left_out": no_groups, "about": about_columns} if by_group else None,
         "comparison": rival,
         "elsewhere": elsewhere,
+        "attacks": {str(attack): costs(attack, withstood[str(attack)], plan.steps) for attack in plan.attacks}
+        if withstood else {},
         "ara": areas[1] if areas else None,
         "trust": judged,
         "refused_methods": refused,
@@ -291,6 +295,7 @@ def audit(
     results["card"] = [one.to_json() for one in model_card(results)]
     results["seconds"] = time.monotonic() - started
     notes = [*session.warnings, *about_columns, *(f"no groups by {name}: {why}." for name, why in no_groups.items())]
+    notes += [sentence for name, one in withstood.items() for sentence in masked_gradients(name, one)]
     return Audit(results, rows, pictures or [], wrong, notes, _failure(answers))
 
 
@@ -332,12 +337,9 @@ def _plan(
     seed: int,
 ) -> AuditSettings:
     """The settings with what was asked for instead."""
-    from pellucid.attacks import Epsilon
-
     plan = replace(settings, seed=seed)
-    if attacks is not None:
-        sizes = tuple(a if isinstance(a, Epsilon) else Epsilon.parse(a) for a in attacks)
-        plan = replace(plan, attacks=tuple(sorted(set(sizes), key=lambda size: (size.norm, size.value))))
+    by_size = {BoundedAttack.of(attack) for attack in (settings.attacks if attacks is None else attacks)}
+    plan = replace(plan, attacks=tuple(sorted(by_size, key=lambda one: (one.method, one.norm, one.value))))
     if corrupted is not None:
         if corrupted < 0:
             raise InputError(f"corrupted is a number of images; found {corrupted}.")

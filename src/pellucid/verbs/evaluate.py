@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from pellucid.attacks import Epsilon
-from pellucid.attacks.under_attack import logits_under_attack
+from pellucid.attacks import BoundedAttack
+from pellucid.attacks.under_attack import PGD_STEPS, answers_under_attack, check_steps, costs, masked_gradients
 from pellucid.evaluation.metrics.comparison import accuracy_rows, classification_rows, robustness_rows
 from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate
 from pellucid.models.inference import check_answers, predict
@@ -23,20 +23,21 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from pellucid.attacks import Epsilon
     from pellucid.data.dataset import Dataset
     from pellucid.verbs.session import Model
+
+COSTS = ("gradient_evaluations_per_image", "forward_passes_per_image")
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation(Figures):
     """How well a model classifies.
 
-    Attributes:
-        attack_steps: of the attacks, where there were any.
+    What attacks cost is in ``about["attacks"]``, by the attack's name in the rows.
     """
 
     name: ClassVar[str] = "classification"
-    attack_steps: int = 0
 
     @property
     def accuracy(self) -> Estimate:
@@ -55,7 +56,7 @@ class Evaluation(Figures):
 
     @property
     def robust_accuracy(self) -> dict[str, Estimate]:
-        """The accuracy under each attack, by its size; under `0` without one. Empty where no attack was asked for."""
+        """The accuracy under each attack, by its name and size; under `0` without one. Empty without attacks."""
         sizes = dict.fromkeys(row.at for row in self.measured if row.section == "robustness")
         return {at: self.figure("accuracy", section="robustness", at=at) for at in sizes}
 
@@ -68,9 +69,13 @@ class Evaluation(Figures):
         tables = [Table(title, ["class", *metrics], rows)]
         attacked = {(r.at, r.metric): r for r in self.measured if r.section == "robustness"}
         if attacked:
-            sizes = dict.fromkeys(at for at, _ in attacked)
-            under = [[at, shown(attacked[at, "accuracy"]), shown(attacked[at, "auroc"])] for at in sizes]
-            tables.append(Table(f"under PGD, {self.attack_steps} steps", ["size", "accuracy", "auroc"], under))
+            under = []
+            for at in dict.fromkeys(at for at, _ in attacked):
+                spent = self.about["attacks"].get(at, {})
+                cost = [f"{spent[key]:.1f}" if key in spent else "" for key in COSTS]
+                under.append([at, shown(attacked[at, "accuracy"]), shown(attacked[at, "auroc"]), *cost])
+            columns = ["attack", "accuracy", "auroc", "gradients per image", "forward passes per image"]
+            tables.append(Table("under attack", columns, under))
         return tables
 
 
@@ -79,7 +84,7 @@ def evaluate(
     data: Dataset,
     attacks: Sequence[Epsilon | str] = (),
     *,
-    steps: int = 20,
+    steps: int | None = None,
     limit: int | None = None,
     seed: int = 0,
     batch_size: int = 64,
@@ -92,8 +97,9 @@ def evaluate(
     Args:
         model: what is judged.
         data: one part of a dataset; its classes are matched with the model's by name.
-        attacks: sizes of PGD, as ``Epsilon(linf=8 / 255)`` or ``"linf=8/255"``.
-        steps: of PGD.
+        attacks: their sizes, as ``Epsilon(linf=8 / 255)`` or ``"linf=8/255"``, by the default attack; another one is
+            named before it, as ``"autoattack:linf=8/255"``, ``"pgd:l2=0.5"`` or ``"fgsm:linf=8/255"``.
+        steps: of ``pgd:``, 20 by default; no other attack takes it.
         limit: at most so many images, chosen with `seed`.
         seed: of that choice, of the attacks' random starts, and of the bootstrap.
         batch_size: images at a time.
@@ -102,9 +108,11 @@ def evaluate(
         class_map: the data's name for each of the model's classes that has another one there.
 
     Raises:
-        InputError: data of other classes, or that the model was trained on; a size that is none.
+        InputError: data of other classes, or that the model was trained on; an attack or a size that is none; steps
+            where no attack takes them.
     """
-    sizes = [attack if isinstance(attack, Epsilon) else Epsilon.parse(attack) for attack in attacks]
+    bounded = [BoundedAttack.of(attack) for attack in attacks]
+    check_steps(bounded, steps)
     session = open_session(
         model,
         data,
@@ -115,20 +123,25 @@ def evaluate(
         class_map=class_map,
     )
     dataset, images = session.dataset, session.pixels()
-    with progress_context("evaluate", len(images) * (1 + len(sizes))):
+    spent, warnings = {}, list(session.warnings)
+    with progress_context("evaluate", len(images) * (1 + len(bounded))):
         logits = {"0": predict(model, images, batch_size=batch_size)}
-        for size in sizes:
-            logits[str(size)] = logits_under_attack(
-                model, images, dataset.targets, size=size, steps=steps, seed=seed, batch_size=batch_size
-            )
+        for attack in bounded:
+            name = str(attack)
+            answers = answers_under_attack(
+                model, images, dataset.targets, attack,
+                thresholds=session.thresholds, steps=steps or PGD_STEPS, seed=seed, batch_size=batch_size,
+            )  # fmt: skip
+            logits[name], spent[name] = answers.logits, costs(attack, answers, steps)
+            warnings += masked_gradients(name, answers)
     bootstrap = Bootstrap(dataset.patients, seed=seed)
     rows = classification_rows({"": [logits["0"]]}, dataset, bootstrap)
     if model.task == "multilabel":  # of exclusive classes it is among these rows
         rows += accuracy_rows({"": [logits["0"]]}, {"": [session.thresholds]}, dataset, bootstrap)
-    if sizes:
+    if bounded:
         rows += robustness_rows({"": [logits]}, {"": [session.thresholds]}, dataset, bootstrap)
-    about = session.about() | {"n": len(dataset), "training_images": session.seen(), "seed": seed}
-    return Evaluation(about, rows, session.warnings, _failure(logits, dataset), attack_steps=steps)
+    about = session.about() | {"n": len(dataset), "training_images": session.seen(), "seed": seed, "attacks": spent}
+    return Evaluation(about, rows, warnings, _failure(logits, dataset))
 
 
 def _failure(logits: Mapping[str, npt.NDArray[np.floating]], dataset: Dataset) -> str | None:

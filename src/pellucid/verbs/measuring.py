@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pellucid.attacks.under_attack import logits_under_attack
+from pellucid.attacks.under_attack import AnswersUnderAttack, answers_under_attack
 from pellucid.audit.classification import Answers, draws_for
 from pellucid.audit.comparison import compare_answers
 from pellucid.audit.elsewhere import corruption_figures
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from pellucid.attacks import Epsilon
+    from pellucid.attacks import BoundedAttack
     from pellucid.audit.settings import AuditSettings
     from pellucid.data.dataset import Dataset
     from pellucid.types import Pixels
@@ -54,21 +54,31 @@ class Measuring:
     common: dict[str, Any]
     layer: str | None = None
 
-    def logits(self, dataset: Dataset, pixels: Pixels, size: Epsilon | None = None) -> npt.NDArray[np.float32]:
-        """Of unchanged or attacked images, kept as soon as they are there."""
-        model, plan = self.session.model, self.plan
+    def logits(self, dataset: Dataset, pixels: Pixels) -> npt.NDArray[np.float32]:
+        """Of unchanged images, kept as soon as they are there."""
+        model = self.session.model
 
         def compute() -> dict[str, npt.NDArray[Any]]:
-            with progress_context("classify" if size is None else f"attack {size}", len(pixels)):
-                if size is None:
-                    return {"logits": predict(model, pixels, batch_size=self.batch_size)}
-                options: dict[str, Any] = {"size": size, "steps": plan.steps, "seed": plan.seed}
-                options["batch_size"] = self.batch_size
-                return {"logits": logits_under_attack(model, pixels, dataset.targets, **options)}
+            with progress_context("classify", len(pixels)):
+                return {"logits": predict(model, pixels, batch_size=self.batch_size)}
 
-        key = (dataset.fingerprint, str(model.input_spec), str(size), plan.steps, plan.seed, self.batch_size)
+        key = (dataset.fingerprint, str(model.input_spec), self.batch_size)
         logits: npt.NDArray[np.float32] = self.store.measured(keyed("logits", *key), compute)["logits"]
         return logits
+
+    def answers(self, dataset: Dataset, pixels: Pixels, attack: BoundedAttack) -> AnswersUnderAttack:
+        """On attacked images, kept as soon as they are there."""
+        model, plan, thresholds = self.session.model, self.plan, self.session.thresholds
+
+        def compute() -> dict[str, npt.NDArray[Any]]:
+            with progress_context(f"attack {attack}", len(pixels)):
+                return answers_under_attack(
+                    model, pixels, dataset.targets, attack,
+                    thresholds=thresholds, steps=plan.steps, seed=plan.seed, batch_size=self.batch_size,
+                ).arrays()  # fmt: skip
+
+        key = (dataset.fingerprint, str(model.input_spec), str(attack), thresholds, plan.steps, plan.seed)
+        return AnswersUnderAttack(**self.store.measured(keyed("answers", *key, self.batch_size), compute))
 
     def against(
         self, other: Model, data: Dataset, answers: Answers, class_map: Mapping[str, str] | None
@@ -115,17 +125,18 @@ class Measuring:
             logits[name] = list(self.store.measured(keyed("corrupted", *key), compute)["logits"])
         return corruption_figures(clean, logits, dataset, plan.seed)
 
-    def attacked(self) -> list[Row]:
-        """Accuracy and AUROC under each size of PGD."""
+    def attacked(self) -> tuple[list[Row], dict[str, AnswersUnderAttack]]:
+        """Accuracy and AUROC under each attack, and what it left."""
         session = self.session
         images = session.part.limit(self.plan.few, seed=self.plan.seed)
         dataset, pixels = images.dataset, session.check.pixels(images)
         logits = {"0": self.logits(dataset, pixels)}
         check_answers(logits["0"], "an attack needs numbers", dataset.ids)
-        for size in self.plan.attacks:
-            logits[str(size)] = self.logits(dataset, pixels, size)
+        answers = {str(attack): self.answers(dataset, pixels, attack) for attack in self.plan.attacks}
+        logits |= {name: one.logits for name, one in answers.items()}
         bootstrap = Bootstrap(dataset.patients, seed=self.plan.seed)
-        return robustness_rows({self.label: [logits]}, {self.label: [session.thresholds]}, dataset, bootstrap)
+        rows = robustness_rows({self.label: [logits]}, {self.label: [session.thresholds]}, dataset, bootstrap)
+        return rows, answers
 
     def areas(self) -> tuple[list[Row], dict[str, Any]]:
         """The Accuracy-Robustness Area, and its curve for the report."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pellucid.attacks.attack_state import check_logits
-from pellucid.attacks.epsilon import project, steepest
+from pellucid.attacks.epsilon import lengths, project, steepest
 from pellucid.attacks.pgd import projected_ascent
 
 if TYPE_CHECKING:
@@ -43,21 +43,25 @@ def joint_walk(
         steps: at least 1.
 
     Returns:
-        The logits (n, K), each label's where it lay farthest from the truth, and bool (n, K): whether its decision was
-        wrong there.
+        The logits (n, K), each label's where it lay farthest from the truth; and the smallest root mean square (n, K)
+        of a perturbation on the way under which the label's decision was wrong, infinite where it never was.
     """
     sign = torch.where(present, -1.0, 1.0).to(images.dtype) * is_known
-    farthest: list[Tensor] = []
+    farthest: Tensor | None = None
+    radius = torch.full_like(sign, torch.inf)
 
-    def note(logits: Tensor) -> None:
+    def note(logits: Tensor, points: Tensor) -> None:
+        nonlocal farthest, radius
         check_logits(logits)
-        logits = logits.detach()
-        farthest[:] = [logits if not farthest else torch.where(sign * (logits - farthest[0]) > 0, logits, farthest[0])]
+        logits, now = logits.detach(), lengths(points.detach() - images, "rms")[:, None].expand_as(radius)
+        farthest = logits if farthest is None else torch.where(sign * (logits - farthest) > 0, logits, farthest)
+        is_wrong = ((logits.double().sigmoid() >= levels) != present) & is_known
+        radius = torch.where(is_wrong, torch.minimum(radius, now), radius)
 
     def uphill(points: Tensor, _: int) -> Tensor:
         points = points.detach().requires_grad_(True)
         logits = classifier(points)
-        note(logits)
+        note(logits, points)
         (gradient,) = torch.autograd.grad((sign * logits).sum(), points)
         return 2.5 * size.value / steps * steepest(gradient, size.norm)
 
@@ -67,7 +71,6 @@ def joint_walk(
     with torch.enable_grad():
         last = projected_ascent(images, uphill, inside, steps)
     with torch.no_grad():
-        note(classifier(last))
-    logits = farthest[0]
-    wrong = (logits.double().sigmoid() >= levels) != present
-    return logits, wrong & is_known
+        note(classifier(last), last)
+    assert farthest is not None
+    return farthest, radius

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 ENSEMBLES: dict[str, Callable[..., None]] = {"margin": margin, "autoattack": autoattack}
 """Attacks that `within` can run."""
+RANDOM_SEARCH = "square"
+"""The part of both that follows no gradient."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class BoundedResult:
     @property
     def masked(self) -> int:
         """Images that only random search changed: a sign that gradients mislead."""
-        return sum(name == "square" for name in self.broken_by)
+        return sum(name == RANDOM_SEARCH for name in self.broken_by)
 
 
 def within(

@@ -22,7 +22,7 @@ def headline(index: ResultsIndex) -> Table:
     name, strength = attacked(index)
     if strength:
         label = f"{metric(name).label} under attack"
-        lines.append(_across(index, label, "robustness", name, at=strength, hint=f"PGD, {strength}"))
+        lines.append(_across(index, label, "robustness", name, at=strength, hint=f"under attack, {strength}"))
     for n in index.values("metric", "ara"):
         hint = "" if n.startswith("ara_") else "of the images of the ARA, unchanged"
         lines.append(_across(index, metric(n).label, "ara", n, hint=hint))
