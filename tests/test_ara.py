@@ -90,13 +90,13 @@ def test_what_is_no_radius_or_no_accuracy_is_refused(radii, naive):
 
 
 def test_failed_attacks_give_a_lower_and_an_upper_bound():
-    radii, found = [0.2, 0.4, math.nan, 0.0], [True, True, False, True]
-    got = ara(radii, found, 0.25, Bootstrap(range(4), 200))
+    radii, found = [0.2, 0.4, math.nan, 0.0, 0.3], [True, True, False, True, True]
+    got = ara(radii, found, 0.25, Bootstrap(range(5), 200))
     assert got.failed == 1
-    assert got.lower.value == pytest.approx(area([0.2, 0.4, 0.0, 0.0], 0.25))
-    assert got.upper.value == pytest.approx(area([0.2, 0.4, 9.9, 0.0], 0.25))  # anything beyond r*
+    assert got.lower.value == pytest.approx(area([0.2, 0.4, 0.0, 0.0, 0.3], 0.25))
+    assert got.upper.value == pytest.approx(area([0.2, 0.4, 9.9, 0.0, 0.3], 0.25))  # anything beyond r*
     assert math.isnan(got.replicates.value)
-    assert "1 of 4 attacks failed" in got.replicates.reason
+    assert "1 of 5 attacks failed" in got.replicates.reason
     low, high = got.interval()
     assert low <= got.lower.value < got.upper.value <= high
     assert got.interval()[0] == pytest.approx(np.quantile(got.lower.samples, 0.025))
@@ -110,8 +110,9 @@ def test_too_many_failures_leave_no_upper_bound():
 
 
 def test_found_everywhere_the_bounds_are_one_value():
-    got = ara([0.2, 0.4, 0.0], [True] * 3, 0.25, Bootstrap(range(3), 200))
-    assert got.lower.value == got.upper.value == got.replicates.value == pytest.approx(area([0.2, 0.4, 0.0], 0.25))
+    radii = [0.2, 0.4, 0.0, 0.1, 0.1]
+    got = ara(radii, [True] * 5, 0.25, Bootstrap(range(5), 200))
+    assert got.lower.value == got.upper.value == got.replicates.value == pytest.approx(area(radii, 0.25))
     assert got.reason is None
 
 
@@ -126,10 +127,10 @@ def test_each_resample_is_the_area_of_the_images_drawn():
     assert low < got.lower.value < high
 
 
-def test_one_patient_has_no_interval():
+def test_few_patients_have_no_interval():
     got = ara([0.1, 0.2], [True, True], 0.1, Bootstrap(["ann", "ann"], 100))
     assert math.isnan(got.interval()[0])
-    assert "one patient" in got.reason
+    assert got.reason == "1 patient only, and an interval needs 5"
 
 
 def test_a_label_is_measured_on_balanced_accuracy():

@@ -71,7 +71,7 @@ def test_labels_that_are_unknown_and_ties_take_part_as_they_should():
     assert (len(tied.outcome), tied.error.value) == (1, 0.0)
     alone = reliability(sure[:, 0], right[:, 0], Bootstrap("aaa")).error
     assert math.isnan(alone.estimate().low)
-    assert alone.reason
+    assert alone.lacking
     with pytest.raises(InputError, match="no image has both"):
         reliability([0.5], [np.nan], Bootstrap("a"))
 

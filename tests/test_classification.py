@@ -103,7 +103,8 @@ def test_positives_of_one_patient_have_a_value_but_no_interval():
     found = auroc([0.9, 0.8, 0.1, 0.2], [1, 1, 0, 0], Bootstrap(["a", "a", "b", "c"])).estimate()
     assert found.value == 1.0
     assert math.isnan(found.low)
-    assert "one patient" in (found.reason or "")
+    assert found.reason == "positives of 1 patient only, and an interval needs 5"
+    assert (found.positives, found.patients) == (2, 3)
 
 
 def test_targets_other_than_0_and_1_are_refused():

@@ -180,15 +180,15 @@ def test_the_mean_over_budgets_is_the_area_of_trapezoids():
 
 
 def test_the_summary_averages_over_images():
-    net, images = convolutional(), gray_images(4)
+    net, images = convolutional(), gray_images(5)
     found = manipulate(net, images, Attack("grad-cam", budgets=BUDGETS, steps=4))
-    summary = manipulation_summary(found, Bootstrap(range(4)))
+    summary = manipulation_summary(found, Bootstrap(range(5)))
     for name, values in found.similarity.items():
         told = [point["value"] for point in summary["curves"][name]]
         assert told == pytest.approx(values.mean(1).tolist())
-        assert all(p["low"] <= p["value"] <= p["high"] and p["n"] == 4 for p in summary["curves"][name])
-    rows = manipulation_rows(found, list("abcd"))
-    assert len(rows) == 8
+        assert all(p["low"] <= p["value"] <= p["high"] and p["n"] == 5 for p in summary["curves"][name])
+    rows = manipulation_rows(found, list("abcde"))
+    assert len(rows) == 10
     assert summary["gradient_evaluations_per_image"] == rows[-1]["gradient_evaluations"] == 1 + 2 * 5 * 2
 
 

@@ -192,10 +192,8 @@ def threshold_rows(answers: Answers, use: Use, draws: Bootstrap) -> list[Row]:
 def _calibration_rows(answers: Answers, calibrated: Reliability | None, draws: Bootstrap) -> list[Row]:
     brier = brier_score(answers.probabilities, answers.dataset.targets, draws)
     if calibrated is None:
-        nothing = np.full(draws.resamples, math.nan)
-        figures = dict.fromkeys(
-            ("calibration_error", "overconfidence"), Replicates(math.nan, nothing, brier.n, brier.reason, draws.key)
-        )
+        nothing = Replicates.undefined(brier.reason or "", brier.n, draws)
+        figures = dict.fromkeys(("calibration_error", "overconfidence"), nothing)
     else:
         figures = {"calibration_error": calibrated.error, "overconfidence": calibrated.overconfidence}
     return [

@@ -68,7 +68,7 @@ class Figures(Result):
         conditions = {"metric": metric, "class_name": class_name, **where}
         for row in self.measured:
             if all(getattr(row, key) == value for key, value in conditions.items()):
-                return Estimate(row.value, row.low, row.high, row.n, row.reason)
+                return Estimate(row.value, row.low, row.high, row.n, row.reason, row.positives, row.patients)
         metrics = dict.fromkeys(row.metric for row in self.measured)
         classes = dict.fromkeys(row.class_name for row in self.measured)
         raise InputError(

@@ -102,8 +102,9 @@ def manipulation_summary(manipulation: Manipulation, bootstrap: Bootstrap) -> di
         numbers = np.asarray(as_array(values), dtype=np.float64)
         return np.where(usable, numbers, np.nan)
 
-    def told(values: Numbers) -> dict[str, Any]:
-        return mean_over_images(values, bootstrap, reason=reason).estimate().to_json()
+    def estimate(name: str, values: Numbers) -> dict[str, Any]:
+        within = (-1, 1) if name.startswith(("rank_correlation", "ssim")) else (0, 1)
+        return mean_over_images(values, bootstrap, reason=reason, within=within).estimate().to_json()
 
     curves: dict[str, Numbers] = {
         "constraint_met": per_image(manipulation.constraint_met),
@@ -113,11 +114,10 @@ def manipulation_summary(manipulation: Manipulation, bootstrap: Bootstrap) -> di
     curves |= {f"{name}_to_target": per_image(values) for name, values in manipulation.to_target.items()}
     curves |= {f"{name}_under_noise": per_image(values) for name, values in manipulation.noise.items()}
     curves["probability"] = per_image(manipulation.probability)
-    areas = {"invalidated": told(mean_over_budgets(attack.budgets, curves["invalidated"], 0.0))}
-    if attack.goal == "same-decision":
-        areas |= {m: told(mean_over_budgets(attack.budgets, curves[m], 1.0)) for m in MEASURES}
-    noise = {m: mean_over_budgets(attack.budgets, curves[f"{m}_under_noise"], 1.0) for m in MEASURES}
-    areas |= {f"{m}_under_noise": told(values) for m, values in noise.items()}
+    at_zero = {"invalidated": 0.0}
+    at_zero |= dict.fromkeys(MEASURES, 1.0) if attack.goal == "same-decision" else {}
+    at_zero |= {f"{m}_under_noise": 1.0 for m in MEASURES}
+    areas = {m: estimate(m, mean_over_budgets(attack.budgets, curves[m], start)) for m, start in at_zero.items()}
     return {
         "method": attack.method,
         "goal": attack.goal,
@@ -134,8 +134,8 @@ def manipulation_summary(manipulation: Manipulation, bootstrap: Bootstrap) -> di
             name: manipulation.reasons.count(name) for name in dict.fromkeys(manipulation.reasons) if name
         },
         "gradient_evaluations_per_image": float(manipulation.gradient_evaluations[-1].double().mean()),
-        "probability_before": told(per_image(manipulation.decision.probability)),
-        "curves": {name: [told(values) for values in curve] for name, curve in curves.items()},
+        "probability_before": estimate("probability", per_image(manipulation.decision.probability)),
+        "curves": {name: [estimate(name, values) for values in curve] for name, curve in curves.items()},
         "areas": areas,
         "areas_are": {"invalidated": INVALIDATED, "others": SIMILARITY},
     }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pellucid.evaluation.metrics.bootstrap import FloatArray, Values, as_array
 from pellucid.evaluation.metrics.classification import without_answer
+from pellucid.evaluation.metrics.intervals import NO_INTERVAL, Interval
 from pellucid.evaluation.metrics.statistics import Replicates, ratio, ratios
 from pellucid.types import InputError
 
@@ -98,16 +99,32 @@ def reliability(confidences: Values, outcomes: Values, bootstrap: Bootstrap, *, 
     resampled = _squared_errors(*(bootstrap.sums(np.asarray(v, dtype=np.float64)) for v in (size, sure, hits)))[1]
     # among the resamples the truth is `plain`; what they miss it by is what `unbiased` may be off by
     samples = np.sqrt(np.maximum(0.0, unbiased - (resampled - plain)))
-    over = ratio((sure - hits).sum(1), size.sum(1), bootstrap)
+    over = ratio((sure - hits).sum(1), size.sum(1), bootstrap, within=(-1, 1))
     samples = np.where(np.isnan(over.samples), math.nan, samples)
+    value = math.sqrt(max(0.0, float(unbiased)))
     return Reliability(
         confidence=sure.sum(0) / size.sum(0),
-        outcome=ratios(hits, size, bootstrap),
+        outcome=ratios(hits, size, bootstrap, within=(0, 1)),
         spread=np.stack([[values[home == b].min(), values[home == b].max()] for b in range(count)]),
         plug_in=float((whole[0] * np.abs(whole[1] - whole[2]) / whole[0]).sum() / whole[0].sum()),
-        error=Replicates(math.sqrt(max(0.0, float(unbiased))), samples, len(values), over.reason, bootstrap.key),
-        overconfidence=Replicates(over.value, over.samples, len(values), over.reason, over.key),
+        error=replace(
+            over,
+            value=value,
+            samples=samples,
+            n=len(values),
+            interval=_error_interval(samples, over.interval),
+        ),
+        overconfidence=replace(over, n=len(values)),
     )
+
+
+def _error_interval(samples: FloatArray, overconfidence: Interval) -> Interval:
+    """The percentiles, the upper no lower than what the overconfidence may be: no error is smaller than that."""
+    defined = samples[~np.isnan(samples)]
+    if not len(defined) or math.isnan(overconfidence.low):
+        return NO_INTERVAL
+    low, high = np.quantile(defined, [0.025, 0.975])
+    return Interval(float(low), float(max(high, -overconfidence.low, overconfidence.high)))
 
 
 def _squared_errors(size: FloatArray, sure: FloatArray, hits: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -150,4 +167,6 @@ def brier_score(probabilities: Values, targets: Values, bootstrap: Bootstrap) ->
         squares = np.where(np.isnan(truth), 0.0, (chances - np.nan_to_num(truth)) ** 2)
         per_image, counted = squares.sum(1), (~np.isnan(truth)).sum(1).astype(np.float64)
     undefined = without_answer(np.isnan(per_image), np.ones(len(chances), dtype=np.bool_), bootstrap)
-    return ratio(per_image, counted, bootstrap, reason="no known target") if undefined is None else undefined
+    within = (0, 2 if truth.ndim == 1 else 1)
+    brier = ratio(per_image, counted, bootstrap, reason="no known target", within=within)
+    return brier if undefined is None else undefined

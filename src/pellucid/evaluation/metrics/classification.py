@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pellucid.evaluation.metrics.bootstrap import FloatArray, Values, as_array, chunks
-from pellucid.evaluation.metrics.statistics import ONE_PATIENT, Replicates, mean_over_images, ratios
+from pellucid.evaluation.metrics.intervals import (
+    auroc_influence,
+    auroc_interval,
+    average_precision_influence,
+    average_precision_interval,
+    too_few_patients,
+)
+from pellucid.evaluation.metrics.statistics import Replicates, mean_over_images, ratios
 from pellucid.models.inference import decisions, unanswered
 from pellucid.types import InputError
 
@@ -68,7 +75,7 @@ def accuracy(predictions: Values, targets: Values, bootstrap: Bootstrap) -> Repl
     if (undefined := without_answer(np.isnan(predicted), ~np.isnan(truth), bootstrap)) is not None:
         return undefined
     right = np.where(np.isnan(truth), math.nan, predicted == truth)
-    return mean_over_images(right, bootstrap, reason="no known target")
+    return mean_over_images(right, bootstrap, reason="no known target", within=(0, 1))
 
 
 def balanced_accuracy(predictions: Values, targets: Values, bootstrap: Bootstrap) -> Replicates:
@@ -98,8 +105,7 @@ def without_answer(
     count, n = int((missing & is_known).sum()), int(is_known.sum())
     if count == 0:
         return None
-    reason = f"no answer (NaN or infinite) on {count} of {n} images"
-    return Replicates(math.nan, np.full(bootstrap.resamples, math.nan), n, reason, bootstrap.key)
+    return Replicates.undefined(f"no answer (NaN or infinite) on {count} of {n} images", n, bootstrap)
 
 
 def youden_thresholds(probabilities: Values, targets: Values) -> FloatArray:
@@ -164,7 +170,7 @@ def classification_table(
         raised = np.exp(scores - scores.max(1, keepdims=True))
         scores = raised / raised.sum(1, keepdims=True)
     is_known = (~np.isnan(truth)).astype(np.float64)
-    prevalence = ratios(np.nan_to_num(truth), is_known, bootstrap, reason="no known target")
+    prevalence = ratios(np.nan_to_num(truth), is_known, bootstrap, reason="no known target", within=(0, 1))
     table: dict[str, dict[str, Replicates]] = {}
     for k, name in enumerate(classes):
         area, precision = _areas(scores[:, k], truth[:, k], bootstrap)
@@ -190,23 +196,32 @@ def _areas(scores: Values, targets: Values, bootstrap: Bootstrap) -> tuple[Repli
         raise InputError("targets of a class must be 0, 1, or NaN where unknown.")
     positive, negative = truth == 1, truth == 0
     n = int(positive.sum() + negative.sum())
-    nothing = np.full(bootstrap.resamples, math.nan)
     lacking = [word for word, there in (("positives", positive), ("negatives", negative)) if not there.any()]
     reason = f"no {' and no '.join(lacking)}" if lacking else None
     nameless = without_answer(~np.isfinite(values), positive | negative, bootstrap)
     if reason is None and nameless is not None:
         return nameless, nameless
     if reason is not None:
-        undefined = Replicates(math.nan, nothing, n, reason, bootstrap.key)
+        undefined = Replicates.undefined(reason, n, bootstrap)
         return undefined, undefined
-    over_all = weighted_areas(values, positive, negative, np.ones((1, len(values)), dtype=np.float32))
-    single = bootstrap.single_patient(np.stack([positive, negative], axis=1)).any()
-    resampled = (nothing, nothing) if single else weighted_areas(values, positive, negative, bootstrap.weights)
-    why = f"positives or negatives of {ONE_PATIENT}" if single else None
-    area, precision = (
-        Replicates(float(v[0]), s, n, why, bootstrap.key) for v, s in zip(over_all, resampled, strict=True)
+    area, of_area = auroc_influence(values, positive, negative)
+    precision, of_precision = average_precision_influence(values, positive, negative)
+    patients = bootstrap.patients
+    intervals = (
+        auroc_interval(area, of_area, positive, negative, patients),
+        average_precision_interval(precision, of_precision, positive, patients),
     )
-    return area, precision
+    shown_by, absent_from = (len(np.unique(patients[rows])) for rows in (positive, negative))
+    few = too_few_patients(shown_by, "positives") or too_few_patients(absent_from, "negatives")
+    resampled = weighted_areas(values, positive, negative, bootstrap.weights)
+    if min(shown_by, absent_from) < 2:  # a patient alone does not vary
+        resampled = (np.full_like(resampled[0], math.nan),) * 2
+    counts = {"positives": int(positive.sum()), "patients": len(np.unique(patients[positive | negative]))}
+    first, second = (
+        Replicates(value, samples, n, None, bootstrap.key, interval, few, **counts)
+        for value, samples, interval in zip((area, precision), resampled, intervals, strict=True)
+    )
+    return first, second
 
 
 def weighted_areas(
@@ -256,7 +271,7 @@ def _recalls(
 ) -> list[Replicates]:
     members = truth[:, None] == values[None, :]
     hits = members & (predicted[:, None] == values[None, :])
-    return ratios(hits, members, bootstrap, reason="no image of the class")
+    return ratios(hits, members, bootstrap, reason="no image of the class", within=(0, 1))
 
 
 def _columns(targets: npt.NDArray[np.generic], scores: FloatArray) -> FloatArray:

@@ -49,6 +49,8 @@ class Row:
         seeds: the value of each seed.
         seed_spread: standard deviation over the seeds.
         difference: to the reference variant, paired over images.
+        positives: as in `Estimate`.
+        patients: as in `Estimate`.
     """
 
     section: str
@@ -68,6 +70,8 @@ class Row:
     seeds: tuple[float, ...] = ()
     seed_spread: float = math.nan
     difference: dict[str, Any] | None = field(default=None)
+    positives: int | None = None
+    patients: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary; NaN is None, and `class_name` is called `class`."""
@@ -103,6 +107,8 @@ def compare(place: Row, figures: Mapping[str, Sequence[Replicates]], reference: 
                 high=estimate.high,
                 n=estimate.n,
                 reason=estimate.reason,
+                positives=estimate.positives,
+                patients=estimate.patients,
                 seeds=values,
                 seed_spread=float(np.std(defined, ddof=1)) if len(defined) > 1 else math.nan,
                 difference=difference,
@@ -193,7 +199,7 @@ def _accuracy(
     if undefined is not None:
         return undefined
     decided = decisions(logits, dataset.task, thresholds) == 1
-    return ratio(((decided == (truth == 1)) & usable).sum(1), usable.sum(1), bootstrap)
+    return ratio(((decided == (truth == 1)) & usable).sum(1), usable.sum(1), bootstrap, within=(0, 1))
 
 
 def localization_rows(

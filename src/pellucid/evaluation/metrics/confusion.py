@@ -85,4 +85,5 @@ def shares_confused(
     """
     decisions, truth = as_array(decided)[:, None], as_array(targets)[:, None]
     of_class = truth == table.truth[rows]
-    return ratios(of_class & (decisions == table.decided[rows]), of_class, bootstrap, reason="no image of the class")
+    is_taken = of_class & (decisions == table.decided[rows])
+    return ratios(is_taken, of_class, bootstrap, reason="no image of the class", within=(0, 1))

@@ -183,7 +183,12 @@ def score_table(
         rows = np.flatnonzero(map_class == number)
         part = bootstrap.take(rows)
         table[name] = {
-            score: mean_over_images(values[rows], part, reason=f"no heat map with a defined score of {len(rows)}")
+            score: mean_over_images(
+                values[rows],
+                part,
+                reason=f"no heat map with a defined score of {len(rows)}",
+                within=(0, math.inf if score == "energy_ratio" else 1),
+            )
             for score, values in scores.items()
         }
     total = {score: int(np.isfinite(values).sum()) for score, values in scores.items()}

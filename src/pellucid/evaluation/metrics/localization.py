@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -236,23 +237,26 @@ def localization_table(counts: LocalizationCounts, bootstrap: Bootstrap) -> Loca
     wide = (len(counts.true_boxes), -1)  # (N, C * T)
     of_class = np.broadcast_to(counts.true_boxes[:, :, None], counts.hits.shape).reshape(wide)
     total = int(counts.true_boxes.sum())
-    accuracy = ratios(counts.hits.reshape(wide), of_class, bootstrap, reason="no true box of this class")
+    accuracy = ratios(counts.hits.reshape(wide), of_class, bootstrap, reason="no true box of this class", within=(0, 1))
     alarms = ratios(
         counts.false_positives.reshape(wide),
         counts.true_boxes.sum(1),
         bootstrap,
         reason="no true box in the set",
+        within=(0, math.inf),
     )
-    area = ratios(counts.area, counts.predicted_boxes, bootstrap, reason="no box was predicted")
-    number = ratios(counts.predicted_boxes, counts.maps, bootstrap, reason="no heat map was scored")
+    area = ratios(counts.area, counts.predicted_boxes, bootstrap, reason="no box was predicted", within=(0, 1))
+    number = ratios(
+        counts.predicted_boxes, counts.maps, bootstrap, reason="no heat map was scored", within=(0, math.inf)
+    )
     sizes = [counts.true_boxes.sum(0), counts.predicted_boxes.sum(0), counts.maps.sum(0)]
     table: LocalizationTable = {
         name: {
             str(criterion): LocalizationScore(
-                _counting(accuracy[c * len(criteria) + t], sizes[0][c]),
-                _counting(alarms[c * len(criteria) + t], total),
-                _counting(area[c], sizes[1][c]),
-                _counting(number[c], sizes[2][c]),
+                replace(accuracy[c * len(criteria) + t], n=int(sizes[0][c])),
+                replace(alarms[c * len(criteria) + t], n=total),
+                replace(area[c], n=int(sizes[1][c])),
+                replace(number[c], n=int(sizes[2][c])),
             )
             for t, criterion in enumerate(criteria)
         }
@@ -274,10 +278,6 @@ def localization_table(counts: LocalizationCounts, bootstrap: Bootstrap) -> Loca
         for criterion in criteria
     }
     return table
-
-
-def _counting(figure: Replicates, n: int) -> Replicates:
-    return Replicates(figure.value, figure.samples, int(n), figure.reason, figure.key)
 
 
 def threshold_sweep(

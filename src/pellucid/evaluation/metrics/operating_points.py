@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -129,10 +129,12 @@ def operating_points(
     if decisions.shape != there.shape or decisions.ndim != 2:
         raise InputError(f"decisions and labels must both be (N, K); found {decisions.shape} and {there.shape}.")
     silent = np.isnan(decisions)
+    positives = (there == 1).sum(0)
     shares = []
     for value, lacking in ((1, "no positives"), (0, "no negatives")):
         group = there == value
-        figures = ratios((decisions == value) & group, group, bootstrap, reason=lacking)
+        figures = ratios((decisions == value) & group, group, bootstrap, reason=lacking, within=(0, 1))
+        figures = [replace(f, positives=int(p)) for f, p in zip(figures, positives, strict=True)]
         undefined = [without_answer(no, of, bootstrap) for no, of in zip(silent.T, group.T, strict=True)]
         shares.append([figure if no is None else no for figure, no in zip(figures, undefined, strict=True)])
     return shares[0], shares[1]

@@ -1,22 +1,23 @@
-"""Every figure with its interval: a bootstrap over patients, and paired differences between recipes."""
+"""Every figure with its interval, with its resamples over patients, and paired differences between recipes."""
 
 from __future__ import annotations
 
 import math
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pellucid.evaluation.metrics.bootstrap import Bootstrap, FloatArray, Values, as_array
+from pellucid.evaluation.metrics.intervals import NO_INTERVAL, Interval, ratio_intervals, too_few_patients
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
-    "ONE_PATIENT",
+    "UNBOUNDED",
     "Bootstrap",
     "Difference",
     "Estimate",
@@ -37,6 +38,10 @@ def join_reasons(*reasons: str | None) -> str | None:
     return "; ".join(dict.fromkeys(r for r in reasons if r)) or None
 
 
+UNBOUNDED = (-math.inf, math.inf)
+SAME_DRAWS = 1e-9  # resamples that differ by less do not differ
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A figure as it is shown: its value, its interval, what it rests on, and why a part of it is NaN.
@@ -47,12 +52,16 @@ class Estimate:
         high: upper end of the interval.
         n: how many things it averages over (images, boxes or heat maps).
         reason: why value or interval is NaN, or what was left out; None where nothing is to be said.
+        positives: how many of them show the class, of a mean the fewest of a class; None where no class is told.
+        patients: of how many patients they are, of a mean the most of a class; None where that is not known.
 
     Example:
         >>> print(Estimate(0.812, 0.79, 0.833, 460))
         0.812 [0.790, 0.833] (n = 460)
-        >>> Estimate(math.nan, math.nan, math.nan, 12, "no positives").to_json()
-        {'value': None, 'low': None, 'high': None, 'n': 12, 'reason': 'no positives'}
+        >>> print(Estimate(0.812, 0.68, 0.89, 460, positives=12, patients=230))
+        0.812 [0.680, 0.890] (n = 460, 12 positives, 230 patients)
+        >>> Estimate(math.nan, math.nan, math.nan, 12, "no positives").to_json()["reason"]
+        'no positives'
     """
 
     value: float
@@ -60,25 +69,32 @@ class Estimate:
     high: float
     n: int
     reason: str | None = None
+    positives: int | None = None
+    patients: int | None = None
 
     def __str__(self) -> str:
+        counts = [f"n = {self.n}"]
+        counts += [] if self.positives in {None, self.n} else [f"{self.positives} positives"]
+        counts += [] if self.patients in {None, self.n} else [f"{self.patients} patients"]
+        size = f"({', '.join(counts)})"
         if math.isnan(self.value):
-            return f"undefined: {self.reason or 'no reason given'} (n = {self.n})"
+            return f"undefined: {self.reason or 'no reason given'} {size}"
         if math.isnan(self.low):
-            return f"{self.value:.3f} [no interval: {self.reason or 'no reason given'}] (n = {self.n})"
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (n = {self.n})"
+            return f"{self.value:.3f} [no interval: {self.reason or 'no reason given'}] {size}"
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] {size}"
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary in which whatever is not a finite number is None."""
         numbers = {"value": self.value, "low": self.low, "high": self.high}
         finite = {name: v if math.isfinite(v) else None for name, v in numbers.items()}
-        return {**finite, "n": self.n, "reason": self.reason}
+        return {**finite, "n": self.n, "reason": self.reason, "positives": self.positives, "patients": self.patients}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Estimate:
         """What `to_json` wrote; None becomes NaN."""
         value, low, high = (math.nan if stored[k] is None else float(stored[k]) for k in ("value", "low", "high"))
-        return cls(value, low, high, int(stored["n"]), stored.get("reason"))
+        counts = (stored.get(name) for name in ("reason", "positives", "patients"))
+        return cls(value, low, high, int(stored["n"]), *counts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +109,10 @@ class Replicates:
         n: how many things it averages over.
         reason: why it is undefined, has no interval, or leaves something out.
         key: names the patients and the draws; see `Bootstrap.key`.
+        interval: its own 95 % interval, which holds where there is little; NaN where it has none, as a difference.
+        lacking: why no interval is to be shown; None where it rests on enough.
+        positives: as in `Estimate`.
+        patients: as in `Estimate`.
     """
 
     value: float
@@ -100,19 +120,32 @@ class Replicates:
     n: int
     reason: str | None = None
     key: str = ""
+    interval: Interval = NO_INTERVAL
+    lacking: str | None = None
+    positives: int | None = None
+    patients: int | None = None
 
     def _combine(self, other: Replicates | float, operate: Callable[[Any, Any], Any]) -> Replicates:
         if not isinstance(other, Replicates):
             value, samples = operate(self.value, other), operate(self.samples, other)
-            return Replicates(float(value), samples, self.n, self.reason, self.key)
+            ends = Interval(*sorted(float(operate(end, other)) for end in self.interval))
+            return replace(self, value=float(value), samples=samples, interval=ends)
         if self.key != other.key or self.samples.shape != other.samples.shape:
             raise InputError(
                 "these figures are not paired: they come from different patients, seeds or numbers of "
                 "resamples. Compute both with bootstraps of the same patients, seed and resamples."
             )
-        value, samples = operate(self.value, other.value), operate(self.samples, other.samples)
-        reason = join_reasons(self.reason, other.reason)
-        return Replicates(float(value), samples, min(self.n, other.n), reason, self.key)
+        return Replicates(
+            float(operate(self.value, other.value)),
+            operate(self.samples, other.samples),
+            min(self.n, other.n),
+            join_reasons(self.reason, other.reason),
+            self.key,
+            NO_INTERVAL if operate is operator.sub else _interval_of_sum([self, other]),
+            join_reasons(self.lacking, other.lacking),
+            _extreme(min, self.positives, other.positives),
+            _extreme(min, self.patients, other.patients),
+        )
 
     def __add__(self, other: Replicates | float) -> Replicates:
         return self._combine(other, operator.add)
@@ -129,11 +162,17 @@ class Replicates:
     __radd__, __rmul__ = __add__, __mul__
 
     @classmethod
+    def undefined(cls, reason: str, n: int, bootstrap: Bootstrap) -> Replicates:
+        """A figure that has no value, and why."""
+        return cls(math.nan, np.full(bootstrap.resamples, math.nan), n, reason, bootstrap.key)
+
+    @classmethod
     def mean(cls, parts: Sequence[Replicates], *, n: int | None = None) -> Replicates:
         """The mean over classes or seeds, of those that are defined; the reason says how many are not.
 
         A resample in which one of the defined ones is undefined is itself undefined: averaging fewer there
-        would compare different sets of classes. `n` is the largest of the parts' unless given.
+        would compare different sets of classes. `n` is the largest of the parts' unless given. There is an interval
+        where one of the parts rests on enough for its own: the others' are wide, and count as they are.
 
         Raises:
             InputError: if there are no parts, or they are not paired.
@@ -146,35 +185,92 @@ class Replicates:
             whole = parts[0].samples
             reason = join_reasons(f"none of {len(parts)} is defined", *(p.reason for p in parts))
             return cls(math.nan, np.full(whole.shape, math.nan), size, reason, parts[0].key)
-        total = defined[0]
-        for part in defined[1:]:
-            total = total + part
-        left_out = len(parts) - len(defined)
+        if any(p.key != defined[0].key or p.samples.shape != defined[0].samples.shape for p in defined):
+            raise InputError(
+                "a mean was asked for of figures that are not paired: of other patients, seeds or resamples."
+            )
+        count, left_out = len(defined), len(parts) - len(defined)
         note = f"{left_out} of {len(parts)} undefined and left out" if left_out else None
-        reason = join_reasons(note, *(p.reason for p in defined))
-        return cls(total.value / len(defined), total.samples / len(defined), size, reason, total.key)
+        ends = (end / count for end in _interval_of_sum(defined))
+        return cls(
+            math.fsum(p.value for p in defined) / count,
+            np.mean([p.samples for p in defined], axis=0),
+            size,
+            join_reasons(note, *(p.reason for p in defined)),
+            defined[0].key,
+            Interval(*ends),
+            join_reasons(*(p.lacking for p in defined)) if all(p.lacking for p in defined) else None,
+            _extreme(min, *(p.positives for p in defined)),
+            _extreme(max, *(p.patients for p in defined)),
+        )
 
     def estimate(self, level: float = 0.95) -> Estimate:
-        """The figure with its percentile interval over the resamples in which it is defined.
+        """The figure with its own interval; without one, with the percentiles of the resamples in which it is defined.
 
-        There is no interval where more than half of the resamples are undefined.
+        There is no interval where too few patients stand behind it, and no percentiles where more than half of the
+        resamples are undefined.
+
+        Args:
+            level: of the percentiles.
         """
         low = high = math.nan
         reason = self.reason
         defined = self.samples[~np.isnan(self.samples)]
-        if not math.isnan(self.value) and 2 * len(defined) >= len(self.samples) > 0:
+        if math.isnan(self.value):
+            pass
+        elif self.lacking:
+            reason = join_reasons(self.reason, self.lacking)
+        elif not math.isnan(self.interval.low):
+            low, high = self.interval
+        elif 2 * len(defined) >= len(self.samples) > 0:
             low, high = (float(v) for v in np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]))
-        elif not math.isnan(self.value) and len(defined):
+        elif len(defined):
             lacking = f"undefined in {len(self.samples) - len(defined)} of {len(self.samples)} resamples"
             reason = join_reasons(self.reason, lacking)
-        return Estimate(self.value, low, high, self.n, reason)
+        return Estimate(self.value, low, high, self.n, reason, self.positives, self.patients)
 
 
-ONE_PATIENT = "one patient only, so no interval"
+def _extreme(choose: Callable[[list[int]], int], *counts: int | None) -> int | None:
+    known = [c for c in counts if c is not None]
+    return choose(known) if known else None
+
+
+def _interval_of_sum(parts: Sequence[Replicates]) -> Interval:
+    """The interval of a sum of figures, from their own and from how they go together over the resamples.
+
+    The distances of the ends from the values add up as standard deviations do: ``Σ_ij r_ij d_i d_j`` is the square of
+    the sum's (Zou & Donner 2008). Where resamples do not differ, as of a figure that is 1 in all of them, nothing shows
+    that it goes its own way, and it counts as going with the others wholly.
+
+    Source:
+        G. Zou, A. Donner: Construction of confidence limits about effect measures. Statistics in Medicine 27, 2008.
+    """
+    values = np.array([p.value for p in parts])
+    ends = np.array([p.interval for p in parts])
+    if np.isnan(ends).any():
+        return NO_INTERVAL
+    draws = np.stack([p.samples for p in parts], axis=1)
+    known = ~np.isnan(draws)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        centred = np.where(known, draws - np.where(known, draws, 0).sum(0) / known.sum(0), 0.0)
+        length = np.sqrt((centred**2).sum(0))
+        moves = length > SAME_DRAWS * np.sqrt(len(draws))
+        direction = np.where(moves, centred / length, 0.0)
+    below, above = (
+        float(np.linalg.norm(direction @ distance) + distance[~moves].sum())
+        for distance in (values - ends[:, 0], ends[:, 1] - values)
+    )
+    total = math.fsum(values)
+    return Interval(total - below, total + above)
 
 
 def ratios(
-    numerators: Values, denominators: Values, bootstrap: Bootstrap, *, reason: str = "nothing to divide by"
+    numerators: Values,
+    denominators: Values,
+    bootstrap: Bootstrap,
+    *,
+    reason: str = "nothing to divide by",
+    within: tuple[float, float] = UNBOUNDED,
 ) -> list[Replicates]:
     """Σ w·a / Σ w·b for every column: means, accuracies, false positives per box.
 
@@ -183,6 +279,8 @@ def ratios(
         denominators: b, (N, T), or (N,) or (N, 1) for the same in every column.
         bootstrap: over the N images.
         reason: what to say where Σ b is 0.
+        within: what a / b of an image can be, which says what interval it has: (0, 1) of a share, (0, inf) of a count,
+            for example; see `intervals.ratio_intervals`.
 
     A row with NaN in a or b is left out of its column. `n` is the number of rows with b ≠ 0.
 
@@ -199,24 +297,43 @@ def ratios(
     ):
         raise InputError(f"a ratio over {len(bootstrap)} images cannot be taken of {top.shape} and {bottom.shape}.")
     is_known = ~np.isnan(top) & ~np.isnan(bottom)
-    top, bottom = np.where(is_known, top, 0.0), np.where(is_known, bottom, 0.0)
+    top = np.where(is_known, top, 0.0)
+    bottom = bottom if is_known.all() else np.where(is_known, bottom, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         totals = bottom.sum(0)
         values = np.where(totals != 0, top.sum(0) / totals, math.nan)
         weighed = bootstrap.sums(bottom)
         samples = np.where(weighed != 0, bootstrap.sums(top) / weighed, math.nan)
-    single = bootstrap.single_patient(bottom != 0)
-    samples[:, single | np.isnan(values)] = math.nan
-    why = [reason if t == 0 else ONE_PATIENT if s else None for t, s in zip(totals, single, strict=True)]
-    counts = np.count_nonzero(bottom, axis=0)
-    return [
-        Replicates(float(values[t]), samples[:, t].copy(), int(counts[t]), why[t], bootstrap.key)
-        for t in range(top.shape[1])
-    ]
+    ends, patients = ratio_intervals(top, bottom, bootstrap.patients, within)
+    samples[:, (patients < 2) | np.isnan(values)] = math.nan
+    counts = np.broadcast_to(np.count_nonzero(bottom, axis=0), values.shape)
+    figures = []
+    for t, value in enumerate(values):
+        lacking = too_few_patients(int(patients[t]))
+        if lacking is None and math.isnan(ends[t, 0]):
+            lacking = f"all {counts[t]} values are the same, so there is no interval"
+        figures.append(
+            Replicates(
+                float(value),
+                samples[:, t].copy(),
+                int(counts[t]),
+                reason if math.isnan(value) else None,
+                bootstrap.key,
+                Interval(float(ends[t, 0]), float(ends[t, 1])),
+                None if math.isnan(value) else lacking,
+                patients=int(patients[t]),
+            )
+        )
+    return figures
 
 
 def ratio(
-    numerators: Values, denominators: Values, bootstrap: Bootstrap, *, reason: str = "nothing to divide by"
+    numerators: Values,
+    denominators: Values,
+    bootstrap: Bootstrap,
+    *,
+    reason: str = "nothing to divide by",
+    within: tuple[float, float] = UNBOUNDED,
 ) -> Replicates:
     """Σ w·a / Σ w·b of two (N,) arrays; see `ratios`.
 
@@ -225,18 +342,23 @@ def ratio(
         >>> ratio([1, 0, 1, 1], [1, 1, 1, 1], draws).value
         0.75
     """
-    return ratios(as_array(numerators)[:, None], denominators, bootstrap, reason=reason)[0]
+    return ratios(as_array(numerators)[:, None], denominators, bootstrap, reason=reason, within=within)[0]
 
 
-def mean_over_images(values: Values, bootstrap: Bootstrap, *, reason: str = "no value is defined") -> Replicates:
-    """The mean of (N,) values, leaving out NaN; the reason says how many were left out."""
+def mean_over_images(
+    values: Values,
+    bootstrap: Bootstrap,
+    *,
+    reason: str = "no value is defined",
+    within: tuple[float, float] = UNBOUNDED,
+) -> Replicates:
+    """The mean of (N,) values `within` two bounds, leaving out NaN; the reason says how many were left out."""
     array = np.asarray(as_array(values), dtype=np.float64)
-    mean = ratio(array, np.ones_like(array), bootstrap, reason=reason)
+    mean = ratio(array, np.ones_like(array), bootstrap, reason=reason, within=within)
     missing = int(np.isnan(array).sum())
     if not missing or math.isnan(mean.value):
         return mean
-    note = join_reasons(f"{missing} of {array.size} undefined and left out", mean.reason)
-    return Replicates(mean.value, mean.samples, mean.n, note, mean.key)
+    return replace(mean, reason=join_reasons(f"{missing} of {array.size} undefined and left out", mean.reason))
 
 
 @dataclass(frozen=True)
@@ -273,10 +395,10 @@ def paired_difference(a: Sequence[Replicates], b: Sequence[Replicates], level: f
         InputError: if a list is empty, or the figures come from different patients or draws.
 
     Example:
-        >>> draws = Bootstrap(range(4))
-        >>> one = ratio([1, 0, 1, 1], [1, 1, 1, 1], draws)
+        >>> draws = Bootstrap(range(5))
+        >>> one = ratio([1, 0, 1, 1, 1], [1, 1, 1, 1, 1], draws)
         >>> print(paired_difference([one], [one]).estimate)
-        0.000 [0.000, 0.000] (n = 4)
+        0.000 [0.000, 0.000] (n = 5)
     """
     difference = Replicates.mean(a) - Replicates.mean(b)
     pairs = tuple(x.value - y.value for x, y in zip(a, b, strict=True)) if len(a) == len(b) else ()

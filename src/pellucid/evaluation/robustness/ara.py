@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pellucid.evaluation.metrics.bootstrap import Bootstrap, FloatArray, Values, as_array, chunks
-from pellucid.evaluation.metrics.statistics import ONE_PATIENT, Replicates, join_reasons
+from pellucid.evaluation.metrics.intervals import too_few_patients
+from pellucid.evaluation.metrics.statistics import Replicates, join_reasons
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def _area(
         )
     _checked_naive(naive)
     failed = int((~has_radius).sum())
-    single = bool(bootstrap.single_patient(np.ones((len(has_radius), 1), dtype=bool))[0])
+    few = too_few_patients(patients := len(np.unique(bootstrap.patients)))
     bounds = {}
     for instead in (0.0, math.inf):
         filled = np.where(has_radius, values, instead)
@@ -223,12 +224,12 @@ def _area(
         value, samples = math.nan, np.full(bootstrap.resamples, math.nan)
         if undefined is None:
             value = float(_integral(filled, _shares(np.ones((1, len(filled))), groups), naive)[0])
-            if not single:
+            if few is None:
                 for rows in chunks(bootstrap.resamples, len(filled)):
                     weights = _shares(bootstrap.weights[rows].astype(np.float64), groups)
                     samples[rows] = _integral(filled, weights, naive)
-        reason = undefined or (ONE_PATIENT if single else None)
-        bounds[instead] = Replicates(value, samples, len(filled), reason, bootstrap.key)
+        reason = undefined or few
+        bounds[instead] = Replicates(value, samples, len(filled), reason, bootstrap.key, patients=patients)
     return Area(bounds[0.0], bounds[math.inf], failed)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pellucid.evaluation.metrics.classification import accuracy, balanced_accuracy
 from pellucid.evaluation.metrics.comparison import Row, compare
 from pellucid.evaluation.metrics.statistics import Replicates
@@ -18,6 +16,7 @@ from pellucid.models.inference import decisions
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
     import numpy.typing as npt
 
     from pellucid.data.dataset import Dataset
@@ -97,8 +96,7 @@ def _by_label(
     figures = {}
     for number, name in enumerate(dataset.classes):
         if number in missing:
-            nothing = np.full(bootstrap.resamples, math.nan)
-            figures[name] = Replicates(math.nan, nothing, 0, missing[number], bootstrap.key)
+            figures[name] = Replicates.undefined(missing[number], 0, bootstrap)
         else:
             figures[name] = balanced_accuracy(decided[:, number], dataset.targets[:, number], bootstrap)
     return {**figures, "mean": Replicates.mean(list(figures.values()), n=sum(r.n for r in figures.values()))}

@@ -64,8 +64,7 @@ def areas_of(radii: Radii, dataset: Dataset, bootstrap: Bootstrap) -> Areas:
     missing, labels = robustness_target.undefined(dataset.targets), {}
     for number, name in enumerate(dataset.classes):
         if number in missing:
-            nothing = np.full(bootstrap.resamples, math.nan)
-            none = Replicates(math.nan, nothing, 0, missing[number], bootstrap.key)
+            none = Replicates.undefined(missing[number], 0, bootstrap)
             labels[name] = Area(none, none, 0)
         else:
             image, lengths, is_found, present = _of_label(radii, dataset, number)

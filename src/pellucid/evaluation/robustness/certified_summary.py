@@ -84,7 +84,7 @@ def certified_summary(
     places, count = certified.image, len(dataset)
     decisions = np.bincount(places, minlength=count).astype(float)
     shares = {
-        name: ratio(np.bincount(places, weights=values, minlength=count), decisions, bootstrap).estimate().to_json()
+        name: ratio(np.bincount(places, values, count), decisions, bootstrap, within=(0, 1)).estimate().to_json()
         for name, values in (("accuracy", right), ("abstentions", wrong_or_none))
     }
     summary: dict[str, Any] = {

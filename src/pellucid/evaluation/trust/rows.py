@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.metrics.similarity import CONSTANT_MAP
-from pellucid.evaluation.metrics.statistics import Replicates, join_reasons, mean_over_images
+from pellucid.evaluation.metrics.statistics import UNBOUNDED, Replicates, join_reasons, mean_over_images
 from pellucid.evaluation.trust.attack import MEASURED as ON_ATTACKED
 from pellucid.evaluation.trust.attack import attacked_rows
 from pellucid.evaluation.trust.measures import MEASURES, NETWORK
@@ -46,6 +46,16 @@ UNDEFINED = {
     "auprc": f"{CONSTANT_MAP}, or the other half of the patients has no region of the class",
 }
 """Why an image's figure may be undefined, where it is more than a map that is the same everywhere."""
+WITHIN = (
+    dict.fromkeys(
+        ("infidelity", "deletion_area", "insertion_area", "auprc", "pointing", "marker_share", "finding_share",
+         "grid_pointing", "alignment_cosine", "map_invalidated", "decision_invalidated"), (0.0, 1.0))
+    | dict.fromkeys(
+        ("flipping_gain", "insertion_gain", "place_gain", "repeatability_rank", "randomised_rank", "randomised_ssim",
+         "attacked_rank", "agreement"), (-1.0, 1.0))
+    | dict.fromkeys(("max_sensitivity", "energy_ratio", "alignment"), (0.0, math.inf))
+)  # fmt: skip
+"""What an image's figure can be; any number where a measure is not named."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,7 @@ class TrustRow:
         reason: why something is NaN or was left out.
         means: what the figure says.
         not_means: what it does not.
+        patients: of how many patients the images are; None where that is not known.
     """
 
     question: str
@@ -85,6 +96,7 @@ class TrustRow:
     reason: str | None
     means: str
     not_means: str
+    patients: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary; NaN is None."""
@@ -124,6 +136,7 @@ def trust_row(measure: str, method: str, figure: Replicates, *, other: str = "")
         estimate.reason,
         facts.means,
         facts.not_means,
+        estimate.patients,
     )
 
 
@@ -234,11 +247,10 @@ class _Draws:
 def _row(name: str, method: str, values: np.ndarray[Any, Any], draws: _Draws) -> TrustRow:
     measure, other = ("agreement", name.removeprefix(AGREEMENT)) if name.startswith(AGREEMENT) else (name, "")
     reason = UNDEFINED.get(measure, CONSTANT_MAP)
-    figure = mean_over_images(values, draws.of(measure, len(values)), reason=reason)
-    missing = bool(np.isnan(values).any()) and not math.isnan(figure.value)
-    if missing:
-        why = join_reasons(figure.reason, reason)
-        figure = Replicates(figure.value, figure.samples, figure.n, why, figure.key)
+    bounds = WITHIN.get(measure, UNBOUNDED)
+    figure = mean_over_images(values, draws.of(measure, len(values)), reason=reason, within=bounds)
+    if np.isnan(values).any() and not math.isnan(figure.value):
+        figure = replace(figure, reason=join_reasons(figure.reason, reason))
     return trust_row(measure, method, figure, other=other)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _PLAIN = (
     "section", "target", "method", "gate", "metric", "at", "threshold", "class", "variant",
-    "value", "low", "high", "n", "reason", "seed_spread",
+    "value", "low", "high", "n", "positives", "patients", "reason", "seed_spread",
 )  # fmt: skip
 
 

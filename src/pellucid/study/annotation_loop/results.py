@@ -67,7 +67,7 @@ def figures(study: StudyConfig, data: LoopData, measured: Measured) -> dict[str,
         "auroc_others": Replicates.mean(others),
     }
     for (method, place), values in measured.shares.items():
-        by_name[f"{method}_{place}"] = mean_over_images(values, over_shown)
+        by_name[f"{method}_{place}"] = mean_over_images(values, over_shown, within=(0, 1))
     for place, values in measured.effects.items():
         by_name[f"effect_{place}"] = mean_over_images(values, over_shown)
     if study.evaluation.ara.kinds:
