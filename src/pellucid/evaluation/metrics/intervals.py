@@ -27,6 +27,8 @@ MINIMUM = 5
 TAIL = 0.025
 SHARE_PRIOR, AREA_PRIOR = 1.0, 3.0
 """How many errors' worth the variance of a model counts beside the one seen in the sample."""
+AREA_DEGREES = 6.0
+"""Degrees of freedom of Student's t that the model's variance of an area stands for."""
 SAME = 1e-9
 """Values that differ by less, as a share of what they may, are all the same."""
 BISECTIONS = 40
@@ -95,7 +97,9 @@ def _ratio_intervals(
         by_patient = members @ error
         image, patient = (error**2).sum(0), (by_patient**2).sum(0)
         worth = np.where(patient > 0, patient**2 / (by_patient**4).sum(0), 0.0)  # of how many equal errors it is made
-        spread = patient * count / (count - 1)
+        top_by_patient = members @ top
+        whole = ((top_by_patient == 0) | (top_by_patient == of_patient)).all(0)  # the share says how patients vary
+        spread = patient * np.where(whole & bounded, 1.0, count / (count - 1))
         t = stdtrit(np.maximum(count - 1, 1), 1 - TAIL)
         same = image <= (SAME**2) * (bottom**2).sum(0) * (1.0 if bounded else value**2 + SAME)
         if bounded:
@@ -215,15 +219,15 @@ def _moderated(
     """How many times the model's variance the figure has, and the quantile to take it by.
 
     The variance seen over patients, of so few positives itself a guess, is drawn towards the model's as `AREA_PRIOR`
-    further errors would draw it, which are degrees of freedom of Student's t as well (Smyth 2004).
+    further errors would draw it, and Student's t has degrees of freedom of both (as Smyth 2004 for genes).
     """
     by_patient = np.bincount(patients, influence)
     spread, fourth = float((by_patient**2).sum()), float((by_patient**4).sum())
     count = len(np.unique(patients))
     worth = spread**2 / fourth if fourth > 0 and model > 0 else 0.0
     ratio = spread * count / (count - 1) / model if worth and count > 1 else 0.0
-    degrees = worth + AREA_PRIOR
-    return (worth * ratio + AREA_PRIOR * crowded) / degrees, float(stdtrit(degrees, 1 - TAIL))
+    effect = (worth * ratio + AREA_PRIOR * crowded) / (worth + AREA_PRIOR)
+    return effect, float(stdtrit(worth + AREA_DEGREES, 1 - TAIL))
 
 
 def _crowding(patients: npt.NDArray[np.int64]) -> float:
