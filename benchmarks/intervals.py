@@ -27,8 +27,8 @@ from scipy.stats import norm
 
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.metrics.calibration import reliability
-from pellucid.evaluation.metrics.classification import auroc, average_precision
-from pellucid.evaluation.metrics.intervals import auroc_influence
+from pellucid.evaluation.metrics.classification import auroc, classification_table
+from pellucid.evaluation.metrics.intervals import auroc_influence, average_precision_influence
 from pellucid.evaluation.metrics.statistics import Replicates, mean_over_images
 from table import versions, write
 
@@ -39,6 +39,7 @@ RESULTS = Path(__file__).parent / "results" / "intervals.csv"
 RESAMPLES, LARGE = 400, 300_000
 SHARED = 0.7  # of a score's variance: what the images of a patient have in common
 Z = 1.959964
+RANKING = "AUROC and average precision"
 OURS, OLD = "ours", "percentile bootstrap"
 
 
@@ -67,8 +68,7 @@ THREE = [(60, 18, 0.96), (300, 15, 0.92), (1000, 15, 0.9), (60, 18, 0.76), (300,
 RANKED = [(*where, 1) for where in ALONE] + [(*where, 3) for where in THREE]  # the last: images of a patient
 SIZES = (8, 24, 60, 300)
 CELLS = [
-    *(Cell(m, d, *where) for m, d, where in product(
-        ("AUROC", "average precision"), ("equal", "wide", "mixture"), RANKED)),
+    *(Cell(RANKING, d, *where) for d, where in product(("equal", "wide", "mixture"), RANKED)),
     *(Cell("share", "right or wrong", n, 0, p, k) for n, p, k in product(SIZES, (0.5, 0.8, 0.95, 0.99), (1, 4))
       if n / k >= 5),
     *(Cell("mean in [0, 1]", d, n, 0, math.nan, k) for d, n, k in product(("skewed", "mostly 0"), SIZES, (1, 4))
@@ -102,38 +102,40 @@ def scores(cell: Cell, patients: np.ndarray, rng: np.random.Generator, columns: 
     return noise * width + norm.ppf(area) * math.hypot(1.0, float(width[0, 0])) * moved
 
 
-def truth_of(cell: Cell, rng: np.random.Generator) -> float:
-    """The figure of endlessly many images."""
-    if cell.metric == "average precision":
+def truths(cell: Cell, rng: np.random.Generator) -> dict[str, float]:
+    """The figures of endlessly many images."""
+    area = cell.truth
+    if cell.data == "mixture":  # with what is hidden ranked by chance, and the rest no better than .9999
+        hidden = min(0.1, 1 - area)
+        area = hidden / 2 + (1 - hidden) * min((area - hidden / 2) / (1 - hidden), 0.9999)
+    if cell.metric == RANKING:
         factor = LARGE // cell.images
         large = cell._replace(images=cell.images * factor, positives=cell.positives * factor, per_patient=1)
-        values, labels = scores(large, groups(large), rng)[:, 0], np.arange(large.images) < large.positives
-        return average_precision(values, labels.astype(float), Bootstrap(range(large.images), 1)).value
-    if cell.data == "mixture":  # with what is hidden ranked by chance, and the rest no better than .9999
-        hidden = min(0.1, 1 - cell.truth)
-        return hidden / 2 + (1 - hidden) * min((cell.truth - hidden / 2) / (1 - hidden), 0.9999)
+        values, positive = scores(large, groups(large), rng)[:, 0], np.arange(large.images) < large.positives
+        return {"AUROC": area, "average precision": average_precision_influence(values, positive, ~positive)[0]}
     known = {"skewed": 0.2, "mostly 0": 0.5 / 7, "log-normal": math.exp(0.8**2 / 2)}
-    return known.get(cell.data, cell.truth)
+    return {cell.metric: known.get(cell.data, area)}
 
 
-def figure(cell: Cell, draws: Bootstrap, rng: np.random.Generator) -> tuple[Replicates, dict[str, tuple[float, float]]]:
-    """One draw's figure, and the intervals of others."""
+Ends = dict[str, tuple[float, float]]
+
+
+def figures(cell: Cell, draws: Bootstrap, rng: np.random.Generator) -> dict[str, tuple[Replicates, Ends]]:
+    """One draw's figures by metric, and beside each the intervals of others."""
     patients, labels = draws.patients, (np.arange(cell.images) < cell.positives).astype(float)
-    others = {}
-    if cell.metric in {"AUROC", "average precision"}:
+    if cell.metric == RANKING:
         values = scores(cell, patients, rng)[:, 0]
-        if cell.metric == "average precision":
-            return average_precision(values, labels, draws), others
+        one = classification_table(values[:, None], labels[:, None], ["it"], "multilabel", draws)["it"]
         others = {"Newcombe": newcombe(values, labels == 1), "DeLong, log odds": delong(values, labels == 1)}
-        return auroc(values, labels, draws), others
+        return {"AUROC": (one["auroc"], others), "average precision": (one["average_precision"], {})}
     if cell.metric == "mean of 3 AUROCs":
         values = scores(cell, patients, rng, 3)
-        return Replicates.mean([auroc(values[:, k], labels, draws) for k in range(3)]), others
+        return {cell.metric: (Replicates.mean([auroc(values[:, k], labels, draws) for k in range(3)]), {})}
     if cell.metric == "calibration error":
         chances = rng.beta(2, 1, cell.images)
-        return reliability(chances, rng.random(cell.images) < chances, draws).error, others
+        return {cell.metric: (reliability(chances, rng.random(cell.images) < chances, draws).error, {})}
     within = (0.0, math.inf if cell.metric == "mean from 0" else 1.0)
-    return mean_over_images(_values(cell, patients, rng), draws, within=within), others
+    return {cell.metric: (mean_over_images(_values(cell, patients, rng), draws, within=within), {})}
 
 
 def _values(cell: Cell, patients: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -171,31 +173,32 @@ def delong(values: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
 
 
 def simulate(cell: Cell, draws: int, bootstraps: int, seed: int = 0) -> Iterator[dict[str, object]]:
-    """A row for each method: how often it holds the truth, and how wide it is."""
+    """A row for each metric and method: how often it holds the truth, and how wide it is."""
     rng = np.random.default_rng(seed)
-    truth, patients = truth_of(cell, rng), groups(cell).tolist()
+    truth, patients = truths(cell, rng), groups(cell).tolist()
     resampled = Bootstrap(patients, RESAMPLES)
     alone = resampled if cell.metric in {"mean of 3 AUROCs", "calibration error"} else Bootstrap(patients, 1)
-    ends: dict[str, list[tuple[float, float]]] = {}
+    ends: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for number in range(draws):
-        one, others = figure(cell, resampled if number < bootstraps else alone, rng)
-        ends.setdefault(OURS, []).append(one.interval)
-        for name, interval in others.items():
-            ends.setdefault(name, []).append(interval)
-        if number < bootstraps:
-            known = one.samples[~np.isnan(one.samples)]
-            percentiles = np.quantile(known, [0.025, 0.975]) if 2 * len(known) >= RESAMPLES else (math.nan, math.nan)
-            ends.setdefault(OLD, []).append(tuple(percentiles))
-    for method, intervals in ends.items():
+        for metric, (one, others) in figures(cell, resampled if number < bootstraps else alone, rng).items():
+            for name, interval in ({OURS: one.interval} | others).items():
+                ends.setdefault((metric, name), []).append(interval)
+            if number < bootstraps:
+                defined = one.samples[~np.isnan(one.samples)]
+                enough = 2 * len(defined) >= RESAMPLES
+                percentiles = np.quantile(defined, [0.025, 0.975]) if enough else (math.nan, math.nan)
+                ends.setdefault((metric, OLD), []).append(tuple(percentiles))
+    for (metric, method), intervals in ends.items():
         low, high = np.array(intervals).T
         yield {
             **cell._asdict(),
-            "truth": f"{truth:.3f}",
+            "metric": metric,
+            "truth": f"{truth[metric]:.3f}",
             "method": method,
             "draws": len(low),
-            "coverage": f"{np.mean((low <= truth) & (truth <= high)):.3f}",
-            "too high": f"{np.mean(low > truth):.3f}",
-            "too low": f"{np.mean(high < truth):.3f}",
+            "coverage": f"{np.mean((low <= truth[metric]) & (truth[metric] <= high)):.3f}",
+            "too high": f"{np.mean(low > truth[metric]):.3f}",
+            "too low": f"{np.mean(high < truth[metric]):.3f}",
             "mean width": f"{np.nanmean(high - low):.3f}",
             "narrowest": f"{np.nanmin(high - low):.4f}",
         }

@@ -176,15 +176,15 @@ def test_a_mean_says_how_many_positives_stand_behind_its_weakest_class():
 
 
 def test_nineteen_of_twenty_intervals_hold_the_truth_where_percentiles_do_not():
-    from intervals import OLD, OURS, Cell, simulate
+    from intervals import OLD, OURS, RANKING, Cell, simulate
 
     cells = {
-        Cell("AUROC", "equal", 60, 6, 0.96, 1): 0.9,
+        Cell(RANKING, "equal", 60, 6, 0.96, 1): 0.9,
         Cell("share", "right or wrong", 24, 0, 0.95, 1): 0.8,
         Cell("share", "right or wrong", 60, 0, 0.99, 4): 0.6,
     }
     for cell, most in cells.items():
-        held = {row["method"]: row for row in simulate(cell, 200, 100)}
+        held = {row["method"]: row for row in simulate(cell, 200, 100) if row["metric"] != "average precision"}
         assert float(held[OURS]["coverage"]) >= 0.92, cell
         assert float(held[OURS]["narrowest"]) > 0.01
         assert float(held[OLD]["coverage"]) < most, cell

@@ -211,7 +211,7 @@ def _figures(
         is_known = ~np.isnan(labels) & ~np.isnan(decided)
         right, count = ((decided == labels) & is_known).sum(1).astype(np.float64), is_known.sum(1).astype(np.float64)
     figures: dict[str, Replicates | None] = dict.fromkeys(METRICS)
-    figures["accuracy"] = ratio(right, count, part)
+    figures["accuracy"] = ratio(right, count, part, within=(0, 1))
     if usable:
         scores = answers.probabilities[rows]
         figures["auroc"] = Replicates.mean([auroc(scores[:, k], labels[:, k], part) for k in usable])
@@ -233,7 +233,7 @@ def difference_test(difference: Replicates) -> tuple[float, float, float]:
 def _undefined(metric: str, n: int, reason: str) -> dict[str, Any]:
     nothing = {"value": math.nan, "low": math.nan, "high": math.nan}
     return {
-        "metric": metric, **nothing, "n": n, "reason": reason,
+        "metric": metric, **nothing, "n": n, "reason": reason, "positives": None, "patients": None,
         "rest": {**nothing, "n": 0, "reason": reason}, "difference": dict(nothing), "p": math.nan,
     }  # fmt: skip
 

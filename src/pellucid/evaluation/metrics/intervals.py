@@ -169,7 +169,7 @@ def area_variance(area: float, positives: int, negatives: int) -> float:
 
     Example:
         >>> round(area_variance(0.9, 50, 50) ** 0.5, 4)
-        0.0322
+        0.0321
     """
     square = area * area
     one, other = sorted((area / (2 - area) - square, 2 * square / (1 + area) - square))  # of pairs that share an image

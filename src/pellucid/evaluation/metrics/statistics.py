@@ -231,8 +231,8 @@ class Replicates:
 
 
 def _extreme(choose: Callable[[list[int]], int], *counts: int | None) -> int | None:
-    known = [c for c in counts if c is not None]
-    return choose(known) if known else None
+    numbers = [c for c in counts if c is not None]
+    return choose(numbers) if numbers else None
 
 
 def _interval_of_sum(parts: Sequence[Replicates]) -> Interval:
@@ -250,9 +250,10 @@ def _interval_of_sum(parts: Sequence[Replicates]) -> Interval:
     if np.isnan(ends).any():
         return NO_INTERVAL
     draws = np.stack([p.samples for p in parts], axis=1)
-    known = ~np.isnan(draws)
+    is_defined = ~np.isnan(draws)
     with np.errstate(invalid="ignore", divide="ignore"):
-        centred = np.where(known, draws - np.where(known, draws, 0).sum(0) / known.sum(0), 0.0)
+        middle = np.where(is_defined, draws, 0).sum(0) / is_defined.sum(0)
+        centred = np.where(is_defined, draws - middle, 0.0)
         length = np.sqrt((centred**2).sum(0))
         moves = length > SAME_DRAWS * np.sqrt(len(draws))
         direction = np.where(moves, centred / length, 0.0)

@@ -53,6 +53,7 @@ WITHIN = (
     | dict.fromkeys(
         ("flipping_gain", "insertion_gain", "place_gain", "repeatability_rank", "randomised_rank", "randomised_ssim",
          "attacked_rank", "agreement"), (-1.0, 1.0))
+    | dict.fromkeys(("dependence_rank", "dependence_ssim"), (-2.0, 2.0))
     | dict.fromkeys(("max_sensitivity", "energy_ratio", "alignment"), (0.0, math.inf))
 )  # fmt: skip
 """What an image's figure can be; any number where a measure is not named."""
@@ -160,15 +161,15 @@ def undefined_row(measure: str, method: str, reason: str) -> TrustRow:
 
 
 def verdict(low: float, high: float, bar: float | None, n: int = LEAST) -> Verdict | None:
-    """Where an interval lies beside its bar; of fewer than five values resamples say too little to tell.
+    """Where an interval lies beside its bar; fewer than five values, or no interval, say too little to tell.
 
     Example:
-        >>> verdict(0.6, 0.9, 0.5), verdict(0.0, 0.1, 0.5), verdict(0.4, 0.6, 0.5), verdict(math.nan, math.nan, 0.5)
+        >>> verdict(0.6, 0.9, 0.5), verdict(0.0, 0.1, 0.5), verdict(0.4, 0.6, 0.5), verdict(math.nan, math.nan, 0.5, 0)
         ('yes', 'no', 'unclear', None)
     """
-    if bar is None or math.isnan(low) or math.isnan(high):
+    if bar is None or n == 0:
         return None
-    if n < LEAST:
+    if n < LEAST or math.isnan(low) or math.isnan(high):
         return "unclear"
     return "yes" if low > bar else "no" if high <= bar else "unclear"
 
