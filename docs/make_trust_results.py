@@ -16,6 +16,7 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from pellucid.evaluation.trust.yardsticks import GAINS, TRIVIAL, yardstick_beside
 from pellucid.report.tables.metrics import method_label
 from pellucid.utils.csv_table import write_csv
 from pellucid.utils.resources import write_text
@@ -30,6 +31,8 @@ SHOWN = (
     "agreement",
     "flipping_gain",
     "insertion_gain",
+    "deletion_area",
+    "insertion_area",
     "infidelity",
     "place_gain",
     "auprc",
@@ -41,6 +44,7 @@ SHOWN = (
     "finding_share",
     "alignment",
     "alignment_cosine",
+    "grid_gain",
     "grid_pointing",
 )
 DIGITS = 5
@@ -51,7 +55,20 @@ def main(out: Path, folders: dict[str, Path]) -> None:
     """Write everything."""
     found = {name: json.loads((folder / "trust.json").read_text(encoding="utf-8")) for name, folder in folders.items()}
     for name, one in found.items():
-        kept = ("question", "measure", "label", "method", "value", "low", "high", "n", "bar", "verdict", "reason")
+        kept = (
+            "question",
+            "measure",
+            "label",
+            "method",
+            "value",
+            "low",
+            "high",
+            "n",
+            "bar",
+            "verdict",
+            "best",
+            "reason",
+        )
         write_csv(out / "tables" / f"{name}.csv", [{k: _rounded(row[k]) for k in kept} for row in one["rows"]])
         picture(folders[name] / "trust.html", out, name)
     write_text(out / "trust.md", page(found))
@@ -73,13 +90,13 @@ def page(found: dict[str, Any]) -> str:
         for _, method in (k for k in keys if k[0] == measure):
             own = [table.get((measure, method)) for table in rows.values()]
             known = [r for r in own if r is not None and r["value"] is not None]
-            if known:
+            if known and _is_listed(measure, method):
                 label = known[0]["label"].partition(": ")[0]
                 lines.append(f"| {label} | {method_label(method)} | {' | '.join(_cell(r) for r in own)} |")
     reasons: dict[str, dict[str, None]] = {}
     for one in found.values():
         for r in one["rows"]:
-            if r["measure"] in SHOWN and r["value"] is None:
+            if r["measure"] in SHOWN and r["value"] is None and not r["method"].startswith(TRIVIAL):
                 of = f"{r['label'].partition(': ')[0]} ({method_label(r['method'])})"
                 reasons.setdefault(r["reason"], {})[of] = None
     missing = [f"- {reason}: {', '.join(of)}" for reason, of in reasons.items()]
@@ -116,8 +133,15 @@ def _cell(row: dict[str, Any] | None) -> str:
     if row is None or row["value"] is None:
         return "–"
     interval = "" if row["low"] is None else f" [{row['low']:.2f}, {row['high']:.2f}]"
-    told = {"yes": " **yes**", "no": " **no**", "unclear": " unclear"}.get(row["verdict"] or "", "")
-    return f"{row['value']:.2f}{interval}{told}"
+    told = {"yes": " **yes**", "no": " **no**"}.get(row["verdict"] or "", f" {row['verdict'] or ''}".rstrip())
+    best = f" ({row['best']})" if row["best"] else ""
+    return f"{row['value']:.2f}{interval}{told}{best}"
+
+
+def _is_listed(measure: str, method: str) -> bool:
+    """Trivial maps that are made of a method's own maps stand only where a verdict is against them; the CSV has all."""
+    shared = not method.startswith(TRIVIAL) or yardstick_beside(method, "") is not None
+    return shared or measure in {gain.figure for gain in GAINS.values()}
 
 
 def _rounded(value: object) -> object:

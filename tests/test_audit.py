@@ -324,6 +324,26 @@ def test_the_verdict_is_on_the_smallest_change_and_calls_only_small_ones_unseen(
     assert [(s.kind, "see" in s.text) for s in two] == [("holds", True), ("fails", False)]
 
 
+def test_what_only_refutes_speaks_for_no_explanation(audited):
+    """Being above the best trivial map does, and then what could have refuted it must not have."""
+
+    def said(**verdicts):
+        rows = [
+            {"method": "cam", "measure": name, "label": name, "bar": 0.5, "verdict": verdict}
+            for name, verdict in verdicts.items()
+        ]
+        return [s for s in conclude(audited.results | {"trust": {"rows": rows}}).statements if s.part == "trust"]
+
+    (one,) = said(dependence_rank="not refuted", attacked_rank="not refuted")
+    assert (one.kind, one.short) == ("unclear", "")
+    (one,) = said(dependence_rank="not refuted", insertion_gain="yes")
+    assert (one.kind, "best trivial map in 1, not refuted in 1" in one.text) == ("holds", True)
+    (one,) = said(dependence_rank="not refuted", insertion_gain="unclear")
+    assert one.kind == "unclear"
+    (one,) = said(dependence_rank="no", insertion_gain="yes")
+    assert (one.kind, one.short) == ("fails", "has no explanation that passes every test")
+
+
 @pytest.mark.parametrize(
     "error",
     [

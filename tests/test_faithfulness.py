@@ -17,7 +17,7 @@ from pellucid.evaluation.trust.faithfulness import (
     random_ranks,
     replacement_curve,
 )
-from pellucid.evaluation.trust.infidelity import infidelity, random_squares
+from pellucid.evaluation.trust.infidelity import infidelity, random_squares, square_effects
 from pellucid.types import InputError
 
 SIDE = 6
@@ -102,7 +102,7 @@ def test_a_constant_map_is_undefined_and_ties_do_not_profit_from_their_place():
     flat = torch.ones(3, SIDE, SIDE)
     assert deletion(net, images, TARGETS, flat).area.isnan().all()
     assert insertion(net, images, TARGETS, flat).area.isnan().all()
-    assert infidelity(net, images, TARGETS, flat).isnan().all()
+    assert infidelity(square_effects(net, images, TARGETS), flat).isnan().all()
     ranks = hottest_first(flat, cell_numbers(SIDE, SIDE), seed=1)[0].flatten()
     assert sorted(ranks.tolist()) == list(range(36))
     assert ranks.tolist() != list(range(36))
@@ -128,16 +128,17 @@ def test_probabilities_are_the_networks_own():
     with torch.no_grad():
         expected = net(images).double().softmax(1).gather(1, TARGETS[:, None])[:, 0]
     torch.testing.assert_close(curve.score[:, 0], expected)
-    assert curve.score.shape == (3, 33)
+    assert curve.score.shape == (3, 17)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_heat_that_adds_up_has_no_infidelity(channels):
     images, weights, net = example(channels)
     worth = parts(images, weights, mean_colour(images))
-    assert infidelity(net, images, TARGETS, worth).tolist() == pytest.approx([0.0] * 3, abs=1e-6)
-    assert infidelity(net, images, TARGETS, 17 * worth).tolist() == pytest.approx([0.0] * 3, abs=1e-6)
-    assert infidelity(net, images, TARGETS, -worth).tolist() == pytest.approx([1.0] * 3)
+    effects = square_effects(net, images, TARGETS)
+    assert infidelity(effects, worth).tolist() == pytest.approx([0.0] * 3, abs=1e-6)
+    assert infidelity(effects, 17 * worth).tolist() == pytest.approx([0.0] * 3, abs=1e-6)
+    assert infidelity(effects, -worth).tolist() == pytest.approx([1.0] * 3)
 
 
 def test_infidelity_is_captums():
@@ -158,7 +159,7 @@ def test_infidelity_is_captums():
         )
         gone = torch.where(masks[:, None, None], images.mean((2, 3), keepdim=True), images).flatten(0, 1)
         effect = net(images)[range(3), TARGETS] - net(gone)[range(60), TARGETS.repeat(20)].view(20, 3)
-    ours = infidelity(net, images, TARGETS, maps, masks=masks)
+    ours = infidelity(square_effects(net, images, TARGETS, masks=masks), maps)
     heat = torch.einsum("shw,nhw->sn", masks.float(), maps)
     positive = (heat * effect).sum(0) > 0
     assert positive.any()
@@ -170,7 +171,8 @@ def test_infidelity_is_captums():
 
 def test_no_effect_at_all_is_undefined():
     net = linear(torch.zeros(2, 1, SIDE, SIDE))
-    assert infidelity(net, torch.rand(3, 1, SIDE, SIDE), TARGETS, torch.rand(3, SIDE, SIDE)).isnan().all()
+    effects = square_effects(net, torch.rand(3, 1, SIDE, SIDE), TARGETS)
+    assert infidelity(effects, torch.rand(3, SIDE, SIDE)).isnan().all()
 
 
 def test_squares_are_squares_of_places():
@@ -186,8 +188,10 @@ def test_bad_input():
     ranks = random_ranks(3, cell_numbers(SIDE, SIDE))
     with pytest.raises(InputError, match="at least one step; found"):
         replacement_curve(net, images, TARGETS, ranks, start=images, end=images, steps=0)
-    with pytest.raises(InputError, match="maps \\(3, 6, 6\\)"):
-        infidelity(net, images, TARGETS, torch.rand(3, 5, 6))
+    with pytest.raises(InputError, match=r"one map per image is needed, \(3, 6, 6\)"):
+        infidelity(square_effects(net, images, TARGETS), torch.rand(3, 5, 6))
+    with pytest.raises(InputError, match=r"masks \(S, 6, 6\)"):
+        square_effects(net, images, TARGETS, masks=torch.ones(2, 5, 6, dtype=torch.bool))
     with pytest.raises(InputError, match="at least one place"):
         cell_numbers(4, 4, 0)
 

@@ -85,7 +85,7 @@ def test_trust_of_models_that_are_in_memory(data, model, tmp_path):
     )
     assert "each method draws" in told[0]
     assert any(row["label"].endswith("model (same architecture)") for row in found.rows)
-    assert found.verdicts["saliency"].keys() >= {"pixel flipping against random order"}
+    assert found.verdicts["saliency"].keys() >= {"pixel flipping, above the best trivial map"}
     names, read, rows = saved(found, tmp_path / "out")
     assert names == {"trust.json", "trust.csv", "trust.html"}
     assert len(rows) == len(found.rows) == len(read["rows"])

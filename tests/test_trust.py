@@ -12,22 +12,21 @@ import torch
 from helpers.trust import Template, constant, fixed_noise, fresh_noise, linear, samples_of, small
 from pellucid.data import open_dataset
 from pellucid.data.cache.fitted_images import FittedImages
-from pellucid.evaluation.metrics.bootstrap import Bootstrap
-from pellucid.evaluation.metrics.statistics import mean_over_images
+from pellucid.evaluation.metrics.statistics import Estimate
 from pellucid.evaluation.trust.attack import judge_attack, with_attack
 from pellucid.evaluation.trust.faithfulness import deletion
 from pellucid.evaluation.trust.findings import Findings, TrustSettings
-from pellucid.evaluation.trust.infidelity import infidelity
-from pellucid.evaluation.trust.judge import budget, judge_method, judge_network
+from pellucid.evaluation.trust.infidelity import infidelity, square_effects
+from pellucid.evaluation.trust.judge import budget, judge_method, judge_network, steps_of_method
 from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.measures import MEASURES, QUESTIONS
 from pellucid.evaluation.trust.rows import trust_row, trust_table
 from pellucid.evaluation.trust.run import Trust
-from pellucid.evaluation.trust.samples import targets_of, trivial_scores
+from pellucid.evaluation.trust.samples import targets_of
 from pellucid.evaluation.trust.shortcut import shortcut_task
 from pellucid.evaluation.trust.store import keep_findings, read_findings
 from pellucid.models import wrap
-from pellucid.report.pages.trust import TrustPage, write_trust
+from pellucid.report.pages.trust import TrustPage, in_a_sentence, write_trust
 from pellucid.types import InputError, InputSpec
 from pellucid.utils.progress import reporting_to
 from pellucid.utils.results_store import ResultsStore
@@ -80,14 +79,8 @@ def test_shares_of_a_shortcut_stand_beside_a_uniform_maps(table, judged):
 
 
 def test_few_values_give_no_verdict():
-    few, enough = (
-        trust_row("attacked_rank", "cam", mean_over_images(np.ones(n), Bootstrap(range(n)), within=(-1, 1)))
-        for n in (4, 20)
-    )
-    assert (few.value, few.verdict) == (1, "unclear")
-    assert few.reason == "4 patients only, and an interval needs 5"
-    assert (enough.high, enough.verdict) == (1, "yes")
-    assert 0.5 < enough.low < 0.8
+    few, enough = (trust_row("insertion_gain", "cam", Estimate(0.2, 0.1, 0.3, n)) for n in (4, 5))
+    assert (few.verdict, enough.verdict) == ("unclear", "yes")
 
 
 def test_a_constant_map_is_null_with_the_reason_everywhere(table):
@@ -101,11 +94,11 @@ def test_a_constant_map_is_null_with_the_reason_everywhere(table):
 
 
 def test_the_uniform_map_is_scored_analytically(judged, table):
-    _, subjects, _, _ = judged
+    _, subjects, network, _ = judged
     shares = subjects.place.masks.mean((1, 2))
     row = table["auprc", "trivial: uniform", ""]
     assert row.value == pytest.approx(shares.mean())
-    assert trivial_scores(subjects.place)["uniform"].tolist() == shares.tolist()
+    assert network.yardsticks["uniform"]["auprc"].tolist() == shares.tolist()
 
 
 def test_the_network_agrees_with_itself(table):
@@ -124,11 +117,18 @@ def test_every_row_says_what_it_means_and_belongs_to_a_question(table):
     assert {r.measure for r in table.values()} == set(MEASURES)
 
 
-def test_gains_are_the_difference_to_random_order(judged, table):
+def test_gains_are_the_difference_to_the_best_trivial_map(judged, table):
     _, _, network, found = judged
-    own = found[-1].values
-    gain = network.values["deletion_area"] - own["deletion_area"]
-    assert table["flipping_gain", "saliency", ""].value == pytest.approx(gain.mean())
+    trivial = {
+        name: own["deletion_area"]
+        for name, own in (network.yardsticks | found[-1].yardsticks).items()
+        if "deletion_area" in own
+    }
+    assert len(trivial) == 5
+    gains = {name: (area - found[-1].values["deletion_area"]).mean() for name, area in trivial.items()}
+    row = table["flipping_gain", "saliency", ""]
+    assert row.value == pytest.approx(min(gains.values()))
+    assert row.best == min(gains, key=gains.get)
 
 
 def test_the_work_is_what_the_budget_says(judged):
@@ -139,7 +139,7 @@ def test_the_work_is_what_the_budget_says(judged):
         judge_method(mapper, net, subjects, QUICK)
     planned = budget(net, subjects, QUICK)
     assert mapper.explained == mapper.gradient_evaluations == planned["explanations_per_method"]
-    assert sum(steps) == planned["explanations_per_method"]
+    assert sum(steps) == steps_of_method(planned, len(subjects.images))
     assert found[-1].cost["gradient_evaluations"] > 0
 
 
@@ -158,7 +158,7 @@ def test_the_true_mask_is_perfectly_faithful_to_a_network_that_adds_up_the_findi
         input_spec=InputSpec.square(1, 32),
     )
     images, targets = masks[:, None], torch.arange(len(masks))
-    assert infidelity(net, images, targets, masks).abs().max() < 1e-6
+    assert infidelity(square_effects(net, images, targets), masks).abs().max() < 1e-6
     gone = deletion(net, images, targets, masks, across=32)
     share = sizes.double() / 1024
     left = (1 - gone.share / share[:, None]).clamp_min(0)  # of the finding, if it goes first
@@ -241,6 +241,10 @@ def test_what_is_kept_comes_back_and_belongs_to_its_settings(judged, tmp_path):
     )
     for name, values in found.values.items():
         np.testing.assert_array_equal(values, again.values[name])
+    assert len(found.yardsticks) == 2
+    for yardstick, own in found.yardsticks.items():
+        for name, values in own.items():
+            np.testing.assert_array_equal(values, again.yardsticks[yardstick][name])
     assert read_findings(store, "cam") is None
     with pytest.raises(InputError, match="seed: 1 there, 2 here"):
         ResultsStore(tmp_path, {"seed": 2})
@@ -272,8 +276,26 @@ def test_the_page_says_undefined_and_escapes(judged, tmp_path):
     assert "<i>one</i>" not in text
     assert "a &amp; b" in text
     assert text.count("the map is the same everywhere") > 5
+    assert "best trivial map" in text
+    assert "All trivial maps" in text
+    assert "is above every map that knows nothing: fresh noise in 0 of 3" in text
     assert "✗ no" in text
     assert text.count("<svg") == 5
+
+
+def test_the_verdicts_in_a_sentence():
+    rows = [
+        trust_row("insertion_gain", "cam", Estimate(0.2, 0.1, 0.3, 9), best="centred"),
+        trust_row("flipping_gain", "cam", Estimate(0.2, -0.1, 0.3, 9), best="centred"),
+        trust_row("attacked_rank", "cam", Estimate(0.2, 0.1, 0.3, 9)),
+        trust_row("attacked_rank", "saliency", Estimate(0.8, 0.7, 0.9, 9)),
+        trust_row("insertion_area", "trivial: centred", Estimate(0.2, 0.1, 0.3, 9)),
+    ]
+    assert in_a_sentence(rows) == (
+        "Tests in which an explanation is above every map that knows nothing: CAM in 1 of 2, Saliency in 0 of 0. "
+        "Refuted besides: CAM (likeness under a directed attack, rank correlation)."
+    )
+    assert in_a_sentence(rows[-1:]) == "No explanation could be judged."
 
 
 def test_the_documentation_names_every_measure():

@@ -328,7 +328,8 @@ def _explained(results: Mapping[str, Any]) -> list[Statement]:
     if not methods:
         return []
     failed = {m: [r["label"] for r in rows if r["method"] == m and r["verdict"] == "no"] for m in methods}
-    passed = {m: [r for r in rows if r["method"] == m and r["verdict"] == "yes"] for m in methods}
+    above = {m: sum(r["method"] == m and r["verdict"] == "yes" for r in rows) for m in methods}
+    spared = {m: sum(r["method"] == m and r["verdict"] == "not refuted" for r in rows) for m in methods}
     tests = {m: sum(r["method"] == m for r in rows) for m in methods}
     statements = []
     if bad := [m for m in methods if failed[m]]:
@@ -337,32 +338,38 @@ def _explained(results: Mapping[str, Any]) -> list[Statement]:
         short = "has no explanation that passes every test" if none else ""
         advice = f"Show nobody a map of {_joined([method_label(m) for m in bad])} as the reason of a decision."
         statements.append(Statement("fails", "trust", short, text, advice))
-    if good := [m for m in methods if len(passed[m]) == tests[m]]:
+    # what maps that know nothing pass too is nothing that speaks for a method
+    if good := [m for m in methods if above[m] and above[m] + spared[m] == tests[m]]:
         names = _joined([method_label(m) for m in good])
-        text = f"{names} passed every test that was made ({max(tests[m] for m in good)})."
+        text = " ".join(
+            f"{method_label(m)} passed every test that was made: above the best trivial map in {above[m]}, not refuted "
+            f"in {spared[m]} that can only refute."
+            for m in good
+        )
         statements.append(Statement("holds", "trust", f"has an explanation that passes every test ({names})", text))
     if rest := [m for m in methods if m not in bad and m not in good]:
-        text = f"Of {_joined([method_label(m) for m in rest])} no test failed, but some cannot be decided."
+        text = f"Of {_joined([method_label(m) for m in rest])} no test failed, but not every one shows more than a "
+        text += "trivial map does."
         statements.append(Statement("unclear", "trust", "", text, "Judge more images (`pellucid trust`)."))
     return statements
 
 
 def _located(results: Mapping[str, Any]) -> list[Statement]:
-    """Whether maps find the marked regions better than maps that look at no network."""
+    """Whether maps find the marked regions better than the best trivial map."""
     rows = [r for r in (results.get("trust") or {}).get("rows", []) if r["measure"] == PLACE and r["verdict"]]
     if not rows:
         return []
     better = [method_label(r["method"]) for r in rows if r["verdict"] == "yes"]
     if better:
-        text = f"The maps of {_joined(better)} find the marked regions better than any map that looks at no network."
+        text = f"The maps of {_joined(better)} find the marked regions better than every trivial map."
         short = "looks where people marked the finding"
         return [Statement("holds", "localization", short, text)]
     worse = [method_label(r["method"]) for r in rows if r["verdict"] == "no"]
     if len(worse) == len(rows):
-        text = f"The maps of {_joined(worse)} find the marked regions no better than a map that looks at no network."
+        text = f"The maps of {_joined(worse)} find the marked regions no better than the best trivial map."
         advice = "Look at its surest errors, and at what else in the images goes with the labels."
         return [Statement("fails", "localization", "does not look where people marked the finding", text, advice)]
-    text = "Whether its maps find the marked regions better than maps that look at no network cannot be said."
+    text = "Whether its maps find the marked regions better than the best trivial map cannot be said."
     return [Statement("unclear", "localization", "", text, "Mark more images.")]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.evaluation.trust.findings import TrustSettings
+from pellucid.evaluation.trust.measures import RULES
 from pellucid.evaluation.trust.run import TrustJudge
 from pellucid.evaluation.trust.samples import gather_trust_samples
 from pellucid.models.weights import load_trained, read_model_card
@@ -54,6 +55,7 @@ def judge_trust(context: StudyContext, data: EvaluationData) -> list[dict[str, A
         thresholds = [float(t) for t in card["thresholds"]]
         judge = TrustJudge(network, samples, config.methods, settings, others, thresholds)
         record = {
+            "rules": RULES,
             "weights": card["weights_sha256"],
             "beside": [read_model_card(r.folder)["weights_sha256"] for r in compared],
             "fingerprint": data.test.fingerprint,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.evaluation.training_images import ImageCheck
 from pellucid.evaluation.trust.findings import TrustSettings
+from pellucid.evaluation.trust.measures import RULES
 from pellucid.evaluation.trust.run import TrustJudge
 from pellucid.evaluation.trust.samples import LIMIT, gather_trust_samples
 from pellucid.explainers import HEATMAPS
@@ -58,7 +59,7 @@ class TrustResult(Result):
 
     @property
     def verdicts(self) -> dict[str, dict[str, str | None]]:
-        """By method and measure: `yes`, `no` or `unclear`; None where there is no figure."""
+        """By method and measure: `yes`, `no`, `unclear` or `not refuted`; None where there is no figure."""
         judged = [row for row in self.trust.rows if row.bar is not None]
         return {m: {r.label: r.verdict for r in judged if r.method == m} for m in self.trust.methods}
 
@@ -170,6 +171,7 @@ def trust(
     refused = judge.refusals()
     about: dict[str, Any] = {"model": name_of(model)}
     record = {
+        "rules": RULES,
         "weights": session.results_key,
         "beside": {name: results_key_of(m) for name, m in others.items()},
         "data": session.whole.card.name,

@@ -1,4 +1,4 @@
-"""Yardsticks: heat maps that know nothing of the image, and what they score all the same."""
+"""Yardsticks: heat maps that know nothing of the network, or nothing of the image, and what they score all the same."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from pellucid.evaluation.metrics.bootstrap import Values, as_array
+from pellucid.evaluation.metrics.similarity import is_constant
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -39,6 +43,65 @@ def centred_gaussian(count: int, size: tuple[int, int], sigma: float = 0.25) -> 
         raise InputError(f"sigma must be positive, a share of the image's side; found {sigma:g}.")
     down, across = (np.exp(-0.5 * (((np.arange(n) + 0.5) / n - 0.5) / sigma) ** 2) for n in size)
     return np.broadcast_to((down[:, None] * across).astype(np.float32), (count, *size))
+
+
+def edges(images: Tensor) -> Tensor:
+    """The size of Sobel's gradient over all channels, borders repeated: (N, C, H, W) → (N, H, W), not negative.
+
+    Example:
+        >>> edges(torch.tensor([[[[0.0, 1.0, 1.0]] * 3]]))[0, 1].tolist()
+        [4.0, 4.0, 0.0]
+    """
+    smooth, slope = images.new_tensor([1.0, 2.0, 1.0]), images.new_tensor([-1.0, 0.0, 1.0])
+    padded = F.pad(images.flatten(0, 1).unsqueeze(1), (1, 1, 1, 1), mode="replicate")
+    filters = torch.stack([torch.outer(slope, smooth), torch.outer(smooth, slope)]).unsqueeze(1)
+    power = F.conv2d(padded, filters).square().sum(1)
+    return power.view(images.shape).sum(1).sqrt()
+
+
+def mean_of_others(maps: Tensor, patients: Sequence[Hashable]) -> Tensor:
+    """For each map, the mean of those of the other patients: what a method draws where it does not look at the image.
+
+    Each map counts alike, divided by its mean size; maps that are the same everywhere are left out.
+
+    Args:
+        maps: (N, H, W).
+        patients: (N,), whose each is.
+
+    Returns:
+        float32 (N, H, W); NaN where no other patient has a map that varies.
+
+    Example:
+        >>> maps = torch.tensor([[[2.0, 0.0]], [[0.0, 4.0]], [[0.0, 2.0]]])
+        >>> mean_of_others(maps, ["ann", "bob", "bob"]).tolist()
+        [[[0.0, 2.0]], [[2.0, 0.0]], [[2.0, 0.0]]]
+    """
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(patients))}
+    home = torch.tensor([numbers[name] for name in patients], dtype=torch.int64, device=maps.device)
+    counted = ~is_constant(maps)
+    flat = maps.float().flatten(1)
+    scaled = torch.where(counted[:, None], flat / flat.abs().mean(1, keepdim=True), 0.0)
+    own = scaled.new_zeros(len(numbers), flat.shape[1]).index_add_(0, home, scaled)
+    counts = scaled.new_zeros(len(numbers)).index_add_(0, home, counted.float())
+    others = (counts.sum() - counts)[:, None]
+    means = torch.where(others > 0, (own.sum(0) - own) / others, torch.nan)
+    return means[home].view(maps.shape)
+
+
+def same_spectrum(maps: Tensor, seed: int = 0) -> Tensor:
+    """Maps (N, H, W) with the spatial spectrum of these and phases of noise: as smooth, and somewhere else; float64.
+
+    The size of every Fourier coefficient is the map's own, and so is the mean.
+
+    Source:
+        Theiler et al. 1992, Physica D 58, section 2.4.1 (surrogates by randomised phases), in two dimensions.
+    """
+    noise = torch.randn(maps.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    spectrum = torch.fft.rfft2(maps.double())
+    turned = torch.polar(spectrum.abs(), torch.fft.rfft2(noise.to(maps.device)).angle())
+    turned[:, :1, :1] = spectrum[:, :1, :1]
+    surrogates: Tensor = torch.fft.irfft2(turned, s=maps.shape[1:])
+    return surrogates
 
 
 def patient_halves(patients: Sequence[Hashable], seed: int = 0) -> npt.NDArray[np.int64]:

@@ -53,6 +53,8 @@ class Findings:
         reasons: by measure, why it was not measured.
         curves: by name, arrays to be drawn.
         layers: the layer that each depth of the randomisation reaches.
+        yardsticks: values of maps that know nothing, by name and measure: of those that serve all methods in the
+            network's findings, of those that are made of a method's own maps in the method's.
         cost: gradient evaluations, forward passes of explanations, images explained, seconds.
         failed: whether some measure failed, so that another try may find more.
     """
@@ -62,6 +64,7 @@ class Findings:
     reasons: dict[str, str]
     curves: dict[str, npt.NDArray[np.floating]]
     layers: tuple[str, ...] = ()
+    yardsticks: dict[str, dict[str, Numbers]] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
     failed: bool = False
 
@@ -73,12 +76,14 @@ class Findings:
 
     def joined(self, other: Findings) -> Findings:
         """Both as one; where both have a figure of the same name, the other's."""
+        names = dict.fromkeys([*self.yardsticks, *other.yardsticks])
         return Findings(
             self.method,
             self.values | other.values,
             self.reasons | other.reasons,
             self.curves | other.curves,
             self.layers or other.layers,
+            {name: self.yardsticks.get(name, {}) | other.yardsticks.get(name, {}) for name in names},
             self.cost | other.cost,
             self.failed or other.failed,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -17,6 +17,18 @@ if TYPE_CHECKING:
     from pellucid.types import Classifier
 
 SAMPLES = 32
+
+
+class SquareEffects(NamedTuple):
+    """What removing squares does to the answer, whatever explains it.
+
+    Attributes:
+        removed: boolean (S, H, W), the squares.
+        effect: float64 (S, N), how far the target's logit falls.
+    """
+
+    removed: Tensor
+    effect: Tensor
 
 
 def random_squares(samples: int, height: int, width: int, *, across: int = 16, seed: int = 0) -> Tensor:
@@ -38,49 +50,32 @@ def random_squares(samples: int, height: int, width: int, *, across: int = 16, s
     return torch.stack(masks)
 
 
-def infidelity(
+def square_effects(
     classifier: Classifier,
     images: Tensor,
     targets: Tensor,
-    maps: Tensor,
     *,
     masks: Tensor | None = None,
     seed: int = 0,
     batch_size: int = 64,
-) -> Tensor:
-    """``min_{β ≥ 0} Σ_m (β Σ_m Φ − (f(x) − f(x without m)))² / Σ_m (f(x) − f(x without m))²``.
-
-    Yeh et al.'s infidelity for removed squares (filled with the image's mean colour), on logits, with their optimal
-    scaling β, because heat has no unit, and as a share of what there is to foretell: 0 for a map whose heat adds up to
-    every square's effect, 1 for one that foretells no more than a map of zeros. β may not be negative: a map that
-    is wrong everywhere explains nothing. Times the mean square effect it is `captum.metrics.infidelity` with
-    `normalize=True` wherever β is positive.
+) -> SquareEffects:
+    """How far the target's logit falls when each square takes the image's mean colour; S + 1 forward passes per image.
 
     Args:
         classifier: what is judged.
         images: (N, C, H, W) in [0, 1].
         targets: int64 (N,).
-        maps: (N, H, W).
         masks: boolean (S, H, W), what is removed; `random_squares` by default.
         seed: of those.
         batch_size: images at a time.
 
-    Returns:
-        float64 (N,) in [0, 1]; NaN where the map is the same everywhere or no removal changes the answer.
-
     Raises:
-        InputError: shapes that do not fit.
-
-    Source:
-        Yeh et al. 2019, arXiv 1901.09392, definition 1, section 2.3 (square removal) and appendix (optimal scaling).
+        InputError: masks of another shape.
     """
     count, _, height, width = images.shape
     removed = random_squares(SAMPLES, height, width, seed=seed) if masks is None else masks
-    if maps.shape != (count, height, width) or removed.ndim != 3 or removed.shape[1:] != (height, width):
-        raise InputError(
-            f"maps ({count}, {height}, {width}) and masks (S, {height}, {width}) are needed; found "
-            f"{tuple(maps.shape)} and {tuple(removed.shape)}."
-        )
+    if removed.ndim != 3 or removed.shape[1:] != (height, width):
+        raise InputError(f"masks (S, {height}, {width}) are needed; found {tuple(removed.shape)}.")
     removed = removed.to(images.device)
     whole = target_scores(classifier, images, targets, "logit")
     colour = mean_colour(images)
@@ -92,7 +87,35 @@ def infidelity(
         scores = target_scores(classifier, without.flatten(0, 1), targets.repeat(len(part)), "logit")
         effects.append(whole - scores.view(len(part), count))
         advance(len(part) * count)
-    effect = torch.cat(effects)  # (S, N)
+    return SquareEffects(removed, torch.cat(effects))
+
+
+def infidelity(effects: SquareEffects, maps: Tensor) -> Tensor:
+    """``min_{β ≥ 0} Σ_m (β Σ_m Φ − (f(x) − f(x without m)))² / Σ_m (f(x) − f(x without m))²``.
+
+    Yeh et al.'s infidelity for removed squares (filled with the image's mean colour), on logits, with their optimal
+    scaling β, because heat has no unit, and as a share of what there is to foretell: 0 for a map whose heat adds up to
+    every square's effect, 1 for one that foretells no more than a map of zeros. β may not be negative: a map that
+    is wrong everywhere explains nothing. Times the mean square effect it is `captum.metrics.infidelity` with
+    `normalize=True` wherever β is positive.
+
+    Args:
+        effects: of N images, as `square_effects` gives them.
+        maps: (N, H, W).
+
+    Returns:
+        float64 (N,) in [0, 1]; NaN where the map is the same everywhere or no removal changes the answer.
+
+    Raises:
+        InputError: shapes that do not fit.
+
+    Source:
+        Yeh et al. 2019, arXiv 1901.09392, definition 1, section 2.3 (square removal) and appendix (optimal scaling).
+    """
+    removed, effect = effects
+    shape = (effect.shape[1], *removed.shape[1:])
+    if maps.shape != shape:
+        raise InputError(f"one map per image is needed, {shape}; found {tuple(maps.shape)}.")
     heat = torch.einsum("shw,nhw->sn", removed.double(), maps.double()).cpu()
     common = (heat * effect).sum(0).clamp_min(0)
     power, own = heat.square().sum(0), effect.square().sum(0)

@@ -9,21 +9,28 @@ from typing import TYPE_CHECKING
 from pellucid.evaluation.trust.faithfulness import STEPS, cell_numbers
 from pellucid.evaluation.trust.findings import Findings, TrustSettings
 from pellucid.evaluation.trust.infidelity import SAMPLES
-from pellucid.evaluation.trust.map_measures import MAP_MEASURES, MethodAtWork
+from pellucid.evaluation.trust.map_measures import MAP_MEASURES, TRIVIAL_MEASURES, MethodAtWork
+from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.network_measures import NETWORK_MEASURES, ORDERS
 from pellucid.evaluation.trust.randomization import cascade_depths, layers_from_the_head
+from pellucid.evaluation.trust.yardsticks import DRAWS, TRIVIAL_MAPS
+from pellucid.utils.progress import step
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import nn
 
-    from pellucid.evaluation.trust.maps import Mapper
+    from pellucid.evaluation.trust.infidelity import SquareEffects
     from pellucid.evaluation.trust.samples import TrustSamples
 
 
 def budget(classifier: nn.Module, samples: TrustSamples, settings: TrustSettings, others: int = 0) -> dict[str, int]:
-    """What judging one method takes, and the random orders once, before any work: explanations and forward passes.
+    """What judging one method takes, and the trivial maps once, before any work: explanations and forward passes.
+
+    A method's map, the mean map of other images, and two maps of its own spectrum are held against the answers; of the
+    trivial maps that serve all methods, the centred one, the edges, and two random orders. What removing squares does
+    is measured once for all of them.
 
     An explanation costs what the method costs: nothing but one forward pass for CAM, a gradient evaluation for
     saliency, hundreds for others.
@@ -41,8 +48,8 @@ def budget(classifier: nn.Module, samples: TrustSamples, settings: TrustSettings
     )
     return {
         "explanations_per_method": count * (1 + depths + 1 + 1 + settings.samples + others) + extra,
-        "forward_passes_per_method": count * (2 * steps + SAMPLES + 1),
-        "forward_passes_of_random_orders": count * 2 * ORDERS * steps,
+        "forward_passes_per_method": count * 2 * steps * (2 + DRAWS),
+        "forward_passes_of_trivial_maps": count * (2 * steps * (len(TRIVIAL_MAPS) + ORDERS) + SAMPLES + 1),
     }
 
 
@@ -56,14 +63,44 @@ def check_method(mapper: Mapper, classifier: nn.Module, samples: TrustSamples) -
     mapper.explained = mapper.gradient_evaluations = mapper.forward_passes = 0
 
 
+def steps_of_network(images: int) -> int:
+    """What `judge_network` reports as progress, for so many images."""
+    return 2 * (ORDERS + len(TRIVIAL_MAPS)) * images
+
+
+def steps_of_method(planned: Mapping[str, int], images: int) -> int:
+    """What `judge_method` reports as progress: one for each explanation, and for the curves of its own yardsticks.
+
+    Three explanations of an image are drawn without a step, for its own two curves and the infidelity.
+    """
+    return planned["explanations_per_method"] + 2 * (1 + DRAWS) * images
+
+
 def judge_network(
     classifier: nn.Module,
     samples: TrustSamples,
     settings: TrustSettings | None = None,
+    *,
+    squares: Callable[[], SquareEffects] | None = None,
 ) -> Findings:
-    """What no explanation takes part in: alignment, random orders as a yardstick, what the answer hangs on."""
+    """What no explanation takes part in: alignment, what the answer hangs on, and the trivial maps as yardsticks.
+
+    Args:
+        classifier: what is judged; left as it was.
+        samples: what it is judged on.
+        settings: how much is spent.
+        squares: what removing squares does to the answers; None to measure it here.
+
+    A yardstick that fails is left out and said to have failed.
+    """
     settings, started = settings or TrustSettings(), time.monotonic()
     parts = [measure(classifier, samples, settings) for measure in NETWORK_MEASURES]
+    for name, draw in TRIVIAL_MAPS.items():
+        mapper = Mapper(name, draw, batch_size=settings.batch_size)
+        with step(2 * len(samples.images)):
+            work = MethodAtWork(mapper, classifier, samples, settings, squares=squares, is_trivial=True)
+            measured = reduce(Findings.joined, _measured(work, TRIVIAL_MEASURES))
+        parts.append(Findings("", {}, {}, {}, yardsticks={name: measured.values}, failed=measured.failed))
     cost = {"gradient_evaluations": len(samples.images), "seconds": time.monotonic() - started}
     return reduce(Findings.joined, parts).joined(Findings("", {}, {}, {}, cost=cost))
 
@@ -75,6 +112,7 @@ def judge_method(
     settings: TrustSettings | None = None,
     *,
     others: Mapping[str, nn.Module] | None = None,
+    squares: Callable[[], SquareEffects] | None = None,
 ) -> Findings:
     """Every measure on one method's maps.
 
@@ -84,22 +122,18 @@ def judge_method(
         samples: what it is explained on.
         settings: how much is spent.
         others: networks of the same classes, whose maps are compared.
+        squares: what removing squares does to the answers; None to measure it here.
 
     A measure that fails says why in the place of its figures, and the others go on; so do all of a method that the
     network cannot serve.
     """
     started = time.monotonic()
-    parts: list[Findings] = []
     try:
-        work = MethodAtWork(mapper, classifier, samples, settings or TrustSettings(), others or {})
+        work = MethodAtWork(mapper, classifier, samples, settings or TrustSettings(), others or {}, squares)
     except Exception as error:  # whatever it is, it must not take the other methods' figures with it
         parts = [Findings.of_failure(mapper.name, names, error) for _, names in MAP_MEASURES]
     else:
-        for measure, names in MAP_MEASURES:
-            try:
-                parts.append(measure(work))
-            except Exception as error:
-                parts.append(Findings.of_failure(mapper.name, names, error))
+        parts = _measured(work, MAP_MEASURES)
     cost = {
         "gradient_evaluations": mapper.gradient_evaluations,
         "forward_passes": mapper.forward_passes,
@@ -107,3 +141,16 @@ def judge_method(
         "seconds": time.monotonic() - started,
     }
     return reduce(Findings.joined, parts).joined(Findings(mapper.name, {}, {}, {}, cost=cost))
+
+
+def _measured(
+    work: MethodAtWork, measures: Sequence[tuple[Callable[[MethodAtWork], Findings], tuple[str, ...]]]
+) -> list[Findings]:
+    """What each measure found, or why it failed."""
+    parts = []
+    for measure, names in measures:
+        try:
+            parts.append(measure(work))
+        except Exception as error:
+            parts.append(Findings.of_failure(work.mapper.name, names, error))
+    return parts

@@ -9,29 +9,34 @@ import numpy as np
 import torch
 
 from pellucid.evaluation.metrics.heatmap_scores import energy_share, heatmap_scores
-from pellucid.evaluation.metrics.similarity import is_constant, spearman
-from pellucid.evaluation.trust.faithfulness import deletion, insertion, mean_curve
+from pellucid.evaluation.metrics.similarity import is_constant, spearman, ssim
+from pellucid.evaluation.metrics.trivial_maps import mean_of_others, same_spectrum
+from pellucid.evaluation.trust.faithfulness import Curve, deletion, insertion, mean_curve
 from pellucid.evaluation.trust.findings import Findings
 from pellucid.evaluation.trust.grid_pointing import assemble, quarter_share
-from pellucid.evaluation.trust.infidelity import infidelity
+from pellucid.evaluation.trust.infidelity import infidelity, square_effects
 from pellucid.evaluation.trust.randomization import cascade
 from pellucid.evaluation.trust.stability import max_sensitivity
+from pellucid.evaluation.trust.yardsticks import DRAWS, MEAN_MAP, OWN_SPECTRUM
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import in_batches
 from pellucid.types import InputError
 from pellucid.utils.progress import advance, step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     import numpy.typing as npt
     from torch import Tensor, nn
 
-    from pellucid.evaluation.trust.findings import TrustSettings
+    from pellucid.evaluation.trust.findings import Numbers, TrustSettings
     from pellucid.evaluation.trust.grid_pointing import Mosaics
+    from pellucid.evaluation.trust.infidelity import SquareEffects
     from pellucid.evaluation.trust.maps import Mapper
     from pellucid.evaluation.trust.marked_images import MarkedImages
     from pellucid.evaluation.trust.samples import TrustSamples
+
+    Score = Callable[[Tensor, npt.NDArray[np.bool_]], Mapping[str, Numbers]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +49,8 @@ class MethodAtWork:
         samples: what it is explained on.
         settings: how much is spent.
         others: models of the same classes, whose maps are compared.
+        squares: gives what removing squares does to the answers; None to measure it here.
+        is_trivial: whether the maps are a yardstick themselves, so that none is made of them.
         maps: (N, H, W), of the samples' images.
     """
 
@@ -52,6 +59,8 @@ class MethodAtWork:
     samples: TrustSamples
     settings: TrustSettings
     others: Mapping[str, nn.Module] = field(default_factory=dict)
+    squares: Callable[[], SquareEffects] | None = None
+    is_trivial: bool = False
     maps: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -61,15 +70,27 @@ class MethodAtWork:
         """Maps of other images, with the same seed."""
         return self.mapper(self.model, images, targets, self.settings.seed)
 
+    def mean_maps(self, maps: Tensor) -> Tensor:
+        """For each of the samples' images, the mean of these maps over the other patients."""
+        return mean_of_others(maps, self.samples.fitted.dataset.patients)
+
+    def effects(self) -> SquareEffects:
+        """What removing squares does to the answers."""
+        if self.squares is not None:
+            return self.squares()
+        return square_effects(self.model, self.samples.images, self.samples.targets, seed=self.settings.seed)
+
     def findings(
         self,
-        values: Mapping[str, npt.NDArray[np.float64]] | None = None,
+        values: Mapping[str, Numbers] | None = None,
         curves: Mapping[str, Any] | None = None,
         reasons: Mapping[str, str] | None = None,
         layers: tuple[str, ...] = (),
+        yardsticks: Mapping[str, Callable[[], Mapping[str, Numbers]]] | None = None,
     ) -> Findings:
-        """What one measure found."""
-        return Findings(self.mapper.name, dict(values or {}), dict(reasons or {}), dict(curves or {}), layers)
+        """What one measure found; the yardsticks that are made of the method's maps are measured where it needs any."""
+        beside = {} if self.is_trivial else {name: dict(of()) for name, of in (yardsticks or {}).items()}
+        return Findings(self.mapper.name, dict(values or {}), dict(reasons or {}), dict(curves or {}), layers, beside)
 
 
 def randomisation(work: MethodAtWork) -> Findings:
@@ -78,13 +99,13 @@ def randomisation(work: MethodAtWork) -> Findings:
     random = cascade(
         work.mapper, work.model, samples.images, samples.targets, seed=settings.seed, keep=settings.examples
     )
-    values = {
-        "repeatability_rank": random.spearman[0].numpy(),
-        "randomised_rank": random.spearman[-1].numpy(),
-        "randomised_ssim": random.ssim[-1].numpy(),
-        "dependence_rank": random.dependence().numpy(),
-        "dependence_ssim": random.dependence("ssim").numpy(),
-    }
+    values = _likeness(random.spearman[0], random.spearman[-1], random.ssim[0], random.ssim[-1])
+
+    def mean_map() -> Mapping[str, Numbers]:
+        before, again, after = (work.mean_maps(maps) for maps in (work.maps, *random.ends))
+        ranks, structures = ([like(before, maps).cpu() for maps in (again, after)] for like in (spearman, ssim))
+        return _likeness(*ranks, *structures)
+
     curves = {
         "depths": np.array(random.depths),
         "rank_by_depth": _means(random.spearman),
@@ -92,7 +113,13 @@ def randomisation(work: MethodAtWork) -> Findings:
         "maps_by_depth": random.maps.numpy(),
         "maps": work.maps[: settings.examples].cpu().numpy(),
     }
-    return work.findings(values, curves, layers=random.layers)
+    return work.findings(values, curves, layers=random.layers, yardsticks={MEAN_MAP: mean_map})
+
+
+def unchanging(work: MethodAtWork) -> Findings:
+    """What `randomisation` says of maps that look at no network, and are drawn without chance: nothing changes them."""
+    alike = torch.where(is_constant(work.maps), torch.nan, 1.0).double().cpu()
+    return work.findings(_likeness(alike, alike, alike, alike))
 
 
 def stability(work: MethodAtWork) -> Findings:
@@ -107,48 +134,62 @@ def stability(work: MethodAtWork) -> Findings:
         samples=settings.samples,
         seed=settings.seed,
     )
-    return work.findings({"max_sensitivity": sensitivity.numpy()})
+
+    def mean_map() -> Mapping[str, Numbers]:
+        moved_by = torch.where(is_constant(work.mean_maps(work.maps)), torch.nan, 0.0)  # other images do not move
+        return {"max_sensitivity": moved_by.double().cpu().numpy()}
+
+    return work.findings({"max_sensitivity": sensitivity.numpy()}, yardsticks={MEAN_MAP: mean_map})
 
 
 def faithfulness(work: MethodAtWork) -> Findings:
     """How the answer falls and rises along the map's order, and whether the heat adds up to what removals do."""
-    samples, seed = work.samples, work.settings.seed
-    values: dict[str, npt.NDArray[np.float64]] = {}
-    curves: dict[str, Any] = {}
-    for name, way in (("deletion", deletion), ("insertion", insertion)):
-        curve = way(work.model, samples.images, samples.targets, work.maps, seed=seed)
-        values[f"{name}_area"] = curve.area.numpy()
-        curves |= mean_curve(name, [curve])
-    with step(len(samples.images)):
-        infidelities = infidelity(work.model, samples.images, samples.targets, work.maps, seed=seed)
-    return work.findings({**values, "infidelity": infidelities.numpy()}, curves)
+    seed = work.settings.seed
+    with step(len(work.maps)):
+        effects = work.effects()
+    curves = _replaced(work, work.maps)
+    values = _areas([curves]) | {"infidelity": infidelity(effects, work.maps).numpy()}
+
+    def mean_map() -> Mapping[str, Numbers]:
+        maps = work.mean_maps(work.maps)
+        return _areas([_replaced(work, maps)]) | {"infidelity": infidelity(effects, maps).numpy()}
+
+    def own_spectrum() -> Mapping[str, Numbers]:
+        surrogates = (same_spectrum(work.maps, seed + draw) for draw in range(DRAWS))
+        return _areas([_replaced(work, maps) for maps in surrogates])
+
+    points = {k: v for name, curve in curves.items() for k, v in mean_curve(name, [curve]).items()}
+    return work.findings(values, points, yardsticks={MEAN_MAP: mean_map, OWN_SPECTRUM: own_spectrum})
 
 
 def agreement(work: MethodAtWork) -> Findings:
     """How alike the maps of other models are, each by the same method."""
-    samples, values = work.samples, {}
+    samples, values, means = work.samples, {}, {}
+    own = work.mean_maps(work.maps)
     for name, other in work.others.items():
         other_maps = work.mapper(other, samples.images, samples.targets, work.settings.seed)
         values[f"agreement: {name}"] = spearman(work.maps, other_maps).cpu().numpy()
+        means[f"agreement: {name}"] = spearman(own, work.mean_maps(other_maps)).cpu().numpy()
         advance(len(samples.images))
-    return work.findings(values)
+    return work.findings(values, yardsticks={MEAN_MAP: lambda: means} if means else None)
 
 
 def place(work: MethodAtWork) -> Findings:
     """Whether the heat lies on the marked findings."""
-    marked, names = work.samples.on_findings, ("auprc", "pointing", "energy_ratio")
-    if marked is None:
-        return work.findings(reasons=dict.fromkeys((*names, "place_gain"), str(work.samples.place)))
-    return work.findings(_by_region(work, marked, {"finding": names}, _place_scores))
+    marked, task, names = work.samples.on_findings, work.samples.place, ("auprc", "pointing", "energy_ratio")
+    if marked is None or isinstance(task, str):
+        return work.findings(reasons=dict.fromkeys(names, str(task)))
+    patients = [task.dataset.patients[i] for i in task.pair_image]
+    return _by_region(work, marked, patients, {"finding": names}, heatmap_scores)
 
 
 def shortcut(work: MethodAtWork) -> Findings:
     """How much of the heat lies on the planted marker, and how much on the finding that it goes with."""
-    marked, names = work.samples.on_shortcuts, {"marker": ("marker_share",), "finding": ("finding_share",)}
-    if marked is None:
-        reasons = dict.fromkeys(("marker_share", "finding_share"), str(work.samples.shortcut))
-        return work.findings(reasons=reasons)
-    return work.findings(_by_region(work, marked, names, _heat_shares))
+    marked, task = work.samples.on_shortcuts, work.samples.shortcut
+    names = {"marker": ("marker_share",), "finding": ("finding_share",)}
+    if marked is None or isinstance(task, str):
+        return work.findings(reasons=dict.fromkeys(("marker_share", "finding_share"), str(task)))
+    return _by_region(work, marked, task.dataset.patients, names, _heat_shares)
 
 
 def grid_pointing(work: MethodAtWork) -> Findings:
@@ -158,14 +199,19 @@ def grid_pointing(work: MethodAtWork) -> Findings:
         return work.findings(reasons={"grid_pointing": task})
     if not _takes_mosaics(work.model, samples.images, task):
         side = 2 * samples.images.shape[-1]
-        return work.findings(reasons={"grid_pointing": f"the network takes no images of {side} pixels, which a "
-                                                       "mosaic has"})  # fmt: skip
-    shares, targets = np.full(len(task.rows), np.nan), torch.from_numpy(task.targets).to(samples.images.device)
+        why = f"the network takes no images of {side} pixels, which a mosaic has"
+        return work.findings(reasons={"grid_pointing": why})
+    targets, parts = torch.from_numpy(task.targets).to(samples.images.device), []
     for rows in in_batches(len(task.rows), max(1, work.settings.batch_size // 4)):
-        maps = work.draw(assemble(samples.images, task.rows[rows]), targets[rows])
-        shares[rows] = quarter_share(maps, task.place[rows])
+        parts.append(work.draw(assemble(samples.images, task.rows[rows]), targets[rows]))
         advance(rows.stop - rows.start)
-    return work.findings({"grid_pointing": shares})
+    maps, everybody = torch.cat(parts), samples.fitted.dataset.patients
+    explained = [everybody[i] for i in task.rows[np.arange(len(task.rows)), task.place]]
+
+    def mean_map() -> Mapping[str, Numbers]:
+        return {"grid_pointing": quarter_share(mean_of_others(maps, explained), task.place)}
+
+    return work.findings({"grid_pointing": quarter_share(maps, task.place)}, yardsticks={MEAN_MAP: mean_map})
 
 
 MAP_MEASURES: tuple[tuple[Callable[[MethodAtWork], Findings], tuple[str, ...]], ...] = (
@@ -176,7 +222,7 @@ MAP_MEASURES: tuple[tuple[Callable[[MethodAtWork], Findings], tuple[str, ...]], 
     (stability, ("max_sensitivity",)),
     (faithfulness, ("deletion_area", "insertion_area", "infidelity")),
     (agreement, ()),
-    (place, ("auprc", "pointing", "energy_ratio", "place_gain")),
+    (place, ("auprc", "pointing", "energy_ratio")),
     (grid_pointing, ("grid_pointing",)),
     (shortcut, ("marker_share", "finding_share")),
 )
@@ -184,29 +230,66 @@ MAP_MEASURES: tuple[tuple[Callable[[MethodAtWork], Findings], tuple[str, ...]], 
 
 The attack on the maps, which takes far longer, is kept apart (see `judge_attack`).
 """
+TRIVIAL_MEASURES = tuple(
+    (unchanging if measure is randomisation else measure, names) for measure, names in MAP_MEASURES
+)
+"""The same for maps that look at no network."""
+
+
+def _likeness(again: Tensor, after: Tensor, structure_again: Tensor, structure_after: Tensor) -> dict[str, Numbers]:
+    """Likeness of maps drawn twice, and once every layer is random, by rank and by structure; (N,) each."""
+    return {
+        "repeatability_rank": again.numpy(),
+        "randomised_rank": after.numpy(),
+        "randomised_ssim": structure_after.numpy(),
+        "dependence_rank": (again - after).numpy(),
+        "dependence_ssim": (structure_again - structure_after).numpy(),
+    }
+
+
+def _replaced(work: MethodAtWork, maps: Tensor) -> dict[str, Curve]:
+    """The answers while places go, and while they come, the hottest of the maps first."""
+    samples, seed = work.samples, work.settings.seed
+    return {
+        name: way(work.model, samples.images, samples.targets, maps, seed=seed)
+        for name, way in (("deletion", deletion), ("insertion", insertion))
+    }
+
+
+def _areas(draws: Sequence[Mapping[str, Curve]]) -> dict[str, Numbers]:
+    """Areas under the curves, image by image, as means over draws."""
+    names = draws[0]
+    return {f"{name}_area": torch.stack([curves[name].area for curves in draws]).mean(0).numpy() for name in names}
 
 
 def _by_region(
     work: MethodAtWork,
     marked: MarkedImages,
+    patients: Sequence[Hashable],
     names: Mapping[str, tuple[str, ...]],
-    score: Callable[[Tensor, npt.NDArray[np.bool_]], Mapping[str, npt.NDArray[np.float64]]],
-) -> dict[str, npt.NDArray[np.float64]]:
+    score: Score,
+) -> Findings:
     """Scores of the maps of marked images against their regions, NaN where the map is the same everywhere."""
-    values = {name: np.full(len(marked), np.nan) for measures in names.values() for name in measures}
+    parts = []
     for rows in in_batches(len(marked), work.settings.batch_size):
-        maps = work.draw(marked.images[marked.rows[rows]], marked.targets[rows])
-        constant = is_constant(maps).cpu().numpy()
-        for region, measures in names.items():
-            scores = score(maps, marked.masks[region][rows])
-            for name in measures:
-                values[name][rows] = np.where(constant, np.nan, scores[name.removeprefix(f"{region}_")])
-        advance(len(maps))
+        parts.append(work.draw(marked.images[marked.rows[rows]], marked.targets[rows]).cpu())
+        advance(rows.stop - rows.start)
+    maps = torch.cat(parts)
+    values = scores_by_region(maps, marked.masks, names, score)
+    beside = {MEAN_MAP: lambda: scores_by_region(mean_of_others(maps, patients), marked.masks, names, score)}
+    return work.findings(values, yardsticks=beside)
+
+
+def scores_by_region(
+    maps: Tensor, masks: Mapping[str, npt.NDArray[np.bool_]], names: Mapping[str, tuple[str, ...]], score: Score
+) -> dict[str, Numbers]:
+    """Scores of maps (M, H, W) against each region's masks (M, H, W); NaN where the map is the same everywhere."""
+    constant = is_constant(maps).cpu().numpy()
+    values: dict[str, Numbers] = {}
+    for region, measures in names.items():
+        scores = score(torch.where(torch.from_numpy(constant)[:, None, None], 1.0, maps), masks[region])
+        values |= {name: np.where(constant, np.nan, scores[name.removeprefix(f"{region}_")]) for name in measures}
     return values
-
-
-def _place_scores(maps: Tensor, masks: npt.NDArray[np.bool_]) -> Mapping[str, npt.NDArray[np.float64]]:
-    return heatmap_scores(maps, masks)
 
 
 def _heat_shares(maps: Tensor, masks: npt.NDArray[np.bool_]) -> Mapping[str, npt.NDArray[np.float64]]:

@@ -15,6 +15,8 @@ NETWORK = "the network itself"
 """The method of a row that no explanation takes part in."""
 DEPENDS = 0.5
 """So much likeness must be lost to randomisation, beyond what explaining twice loses: a convention of this table."""
+RULES = 2
+"""Counted up whenever something is measured otherwise, so that what was kept before is not read as this."""
 
 
 class Measure(NamedTuple):
@@ -28,6 +30,8 @@ class Measure(NamedTuple):
         not_means: what it does not say.
         bar: the value that the whole interval must exceed for `yes`, or stay below for `no`; None where no such value
             is known.
+        only_refutes: whether maps that know nothing of the image lie above the bar too, so that it may speak against a
+            method and never for it.
     """
 
     question: str
@@ -36,20 +40,27 @@ class Measure(NamedTuple):
     means: str
     not_means: str
     bar: float | None = None
+    only_refutes: bool = False
 
 
 _RANDOM = (
-    "A map that changes need not be right: any map that follows the weights changes. A convention sets the bar at half."
+    "It can only refute. A map that changes need not be right, nor look at the image: the mean map of other images "
+    "changes with the weights too. A convention sets the bar at half."
 )
 _LOWER = "a stronger attack can only find more."
 _ATTACK = "One attack of few steps on few images: " + _LOWER
 _ORDER = (
     "It asks about images with holes, which the network never saw; its answer to them may say little of whole ones."
 )
+_BEST = (
+    "Of maps that know nothing: one heat everywhere (random order), a Gaussian at the centre, the edges of the image, "
+    "the method's own mean map of the other patients' images, and random maps of the same spatial spectrum."
+)
 _PLACE = (
     "A map may lie on the finding and the network still decide by something else: localisation alone can mislead "
     "(Viviano et al. 2021), and all eight methods of Arun et al. (2021) failed at least one test."
 )
+_GRID = "Mosaics are no images the network was trained on; a map can find the right quarter and miss the reason in it."
 
 MEASURES: dict[str, Measure] = {
     "dependence_rank": Measure(
@@ -59,6 +70,7 @@ MEASURES: dict[str, Measure] = {
         "How much of the map's repeatable ranking is gone once every layer is random: 1 all of it, 0 none.",
         _RANDOM,
         DEPENDS,
+        only_refutes=True,
     ),
     "dependence_ssim": Measure(
         LEARNED,
@@ -67,6 +79,7 @@ MEASURES: dict[str, Measure] = {
         "How much of the map's repeatable structure is gone once every layer is random: 1 all of it, 0 none.",
         _RANDOM,
         DEPENDS,
+        only_refutes=True,
     ),
     "repeatability_rank": Measure(
         LEARNED,
@@ -102,8 +115,9 @@ MEASURES: dict[str, Measure] = {
         1,
         "How alike the map stays while an attack changes it and the decision with its confidence stays, as the mean "
         "over budgets up to a root mean square of 0.02: 1 nothing could be changed, 0 or less anything.",
-        _ATTACK,
+        "It can only refute: a map that never changes stays wholly alike, and says nothing. " + _ATTACK,
         0.5,
+        only_refutes=True,
     ),
     "map_invalidated": Measure(
         STABLE,
@@ -130,17 +144,19 @@ MEASURES: dict[str, Measure] = {
     ),
     "flipping_gain": Measure(
         FAITHFUL,
-        "pixel flipping against random order",
+        "pixel flipping, above the best trivial map",
         1,
-        "How much lower the answer's mean probability is when the hottest places go first than in random order.",
+        "How much lower the answer's mean probability is when the hottest places go first than by the best trivial "
+        "map. " + _BEST,
         _ORDER,
         0.0,
     ),
     "insertion_gain": Measure(
         FAITHFUL,
-        "insertion against random order",
+        "insertion, above the best trivial map",
         1,
-        "How much higher the answer's mean probability is when the hottest places come first than in random order.",
+        "How much higher the answer's mean probability is when the hottest places come first than by the best trivial "
+        "map. " + _BEST,
         _ORDER,
         0.0,
     ),
@@ -169,7 +185,9 @@ MEASURES: dict[str, Measure] = {
         PLACE,
         "average precision above the best trivial map",
         1,
-        "How much better the hottest pixels find the marked regions than the best map that ignores the image.",
+        "How much better the hottest pixels find the marked regions than the best trivial map: one heat everywhere, a "
+        "Gaussian at the centre, the edges of the image, the mean region of the class in the other half of the "
+        "patients, and the method's own mean map of the other patients' images.",
         _PLACE,
         0.0,
     ),
@@ -230,12 +248,21 @@ MEASURES: dict[str, Measure] = {
         "How parallel the gradient is to the image less its mean: 0 unrelated, 1 the same picture.",
         "A gradient that looks like the image shows edges, not reasons.",
     ),
+    "grid_gain": Measure(
+        LIKE_IMAGE,
+        "grid pointing game, above the best trivial map",
+        1,
+        "How much more of the positive heat is in the right quarter of four images put together than of the best "
+        "trivial map's: one heat everywhere, a Gaussian at the centre, the edges of the mosaic, and the method's own "
+        "mean map of other mosaics.",
+        _GRID,
+        0.0,
+    ),
     "grid_pointing": Measure(
         LIKE_IMAGE,
         "grid pointing game",
         1,
         "The share of the positive heat in the right quarter of four images put together: 1/4 by chance.",
-        "Mosaics are no images the network was trained on; a map can find the right quarter and miss the reason in it.",
-        0.25,
+        _GRID,
     ),
 }

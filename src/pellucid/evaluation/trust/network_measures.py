@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
+from pellucid.evaluation.metrics.heatmap_scores import heatmap_scores
+from pellucid.evaluation.metrics.trivial_maps import mean_box
 from pellucid.evaluation.trust.alignment import alignment
 from pellucid.evaluation.trust.faithfulness import (
     Curve,
@@ -17,12 +20,14 @@ from pellucid.evaluation.trust.faithfulness import (
     replacement_curve,
 )
 from pellucid.evaluation.trust.findings import Findings
+from pellucid.evaluation.trust.grid_pointing import CHANCE
+from pellucid.evaluation.trust.map_measures import scores_by_region
 from pellucid.evaluation.trust.shortcut import removal_effects
+from pellucid.evaluation.trust.yardsticks import MEAN_BOX, UNIFORM
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     import numpy.typing as npt
 
     from pellucid.evaluation.trust.findings import TrustSettings
@@ -30,8 +35,8 @@ if TYPE_CHECKING:
 
     NetworkMeasure = Callable[[Any, TrustSamples, TrustSettings], Findings]
 
-ORDERS = 4
-"""Random orders that a map's order is held against; they serve all methods."""
+ORDERS = 2
+"""Random orders of the places, which are those of a map that is the same everywhere; they serve all methods."""
 
 
 def input_alignment(model: Any, samples: TrustSamples, settings: TrustSettings) -> Findings:  # noqa: ANN401
@@ -42,7 +47,7 @@ def input_alignment(model: Any, samples: TrustSamples, settings: TrustSettings) 
 
 
 def random_orders(model: Any, samples: TrustSamples, settings: TrustSettings) -> Findings:  # noqa: ANN401
-    """How the answer falls and rises along random orders: the yardstick of faithfulness."""
+    """How the answer falls and rises along random orders, which is all that a map of one heat can give."""
     images = samples.images
     cells = cell_numbers(*images.shape[2:])
     ends = {"deletion": (images, mean_colour(images)), "insertion": (blurred(images), images)}
@@ -55,7 +60,27 @@ def random_orders(model: Any, samples: TrustSamples, settings: TrustSettings) ->
             order_curves.append(replacement_curve(model, images, samples.targets, ranks, start=start, end=end))
         values[f"{name}_area"] = torch.stack([c.area for c in order_curves]).mean(0).numpy()
         curves |= mean_curve(name, order_curves)
-    return Findings("", values, {}, curves)
+    return Findings("", {}, {}, curves, yardsticks={UNIFORM: values})
+
+
+def chance(model: Any, samples: TrustSamples, settings: TrustSettings) -> Findings:  # noqa: ANN401, ARG001
+    """What a map that is the same everywhere scores, which is known without drawing it, and the mean box."""
+    uniform: dict[str, npt.NDArray[np.float64]] = {}
+    yardsticks = {UNIFORM: uniform}
+    task = samples.place
+    if not isinstance(task, str):
+        share = task.masks.mean((1, 2))  # of the image, which is what any place hits by chance
+        uniform |= {"auprc": share, "pointing": share, "energy_ratio": np.where(share > 0, 1.0, np.nan)}
+        patients = [task.dataset.patients[i] for i in task.pair_image]
+        boxes = torch.from_numpy(mean_box(task.masks, task.pair_class, patients, settings.seed))
+        names = ("auprc", "pointing", "energy_ratio")
+        yardsticks[MEAN_BOX] = scores_by_region(boxes, {"finding": task.masks}, {"finding": names}, heatmap_scores)
+    if not isinstance(samples.shortcut, str):
+        masks = {"marker_share": samples.shortcut.marker, "finding_share": samples.shortcut.finding}
+        uniform |= {name: mask.mean((1, 2)) for name, mask in masks.items()}
+    if not isinstance(samples.mosaics, str):
+        uniform["grid_pointing"] = np.full(len(samples.mosaics.rows), CHANCE)
+    return Findings("", {}, {}, {}, yardsticks=yardsticks)
 
 
 def shortcut_effects(model: Any, samples: TrustSamples, settings: TrustSettings) -> Findings:  # noqa: ANN401, ARG001
@@ -66,5 +91,5 @@ def shortcut_effects(model: Any, samples: TrustSamples, settings: TrustSettings)
     return Findings("", {f"{name}_effect": values for name, values in effects.items()}, {}, {})
 
 
-NETWORK_MEASURES: tuple[NetworkMeasure, ...] = (input_alignment, random_orders, shortcut_effects)
+NETWORK_MEASURES: tuple[NetworkMeasure, ...] = (input_alignment, random_orders, chance, shortcut_effects)
 """Every measure that no explanation takes part in."""

@@ -33,6 +33,7 @@ class Randomization:
         spearman: (len(depths), N), the rank correlation with the map of the unchanged network.
         ssim: (len(depths), N), the structural similarity with it.
         maps: (len(depths), E, H, W), the maps themselves of the first E images, to be shown.
+        ends: (2, N, H, W), the maps of all images at the first depth and at the last.
     """
 
     depths: tuple[int, ...]
@@ -40,6 +41,7 @@ class Randomization:
     spearman: Tensor
     ssim: Tensor
     maps: Tensor
+    ends: Tensor
 
     def dependence(self, measure: str = "spearman") -> Tensor:
         """What the map loses once every layer is random: repeatability less similarity afterwards, (N,).
@@ -163,7 +165,7 @@ def cascade(
     stages = cascade_depths(len(order)) if depths is None else tuple(depths)
     if not stages or stages[0] != 0 or list(stages) != sorted(set(stages)) or stages[-1] > len(order):
         raise InputError(f"depths must rise from 0 to at most {len(order)} layers; found {stages}.")
-    ranks, structures, examples = [], [], []
+    ranks, structures, examples, ends = [], [], [], []
     before = mapper(classifier, images, targets, seed)
     devices = [images.device] if images.device.type == "cuda" else []
     with restored(classifier), torch.random.fork_rng(devices=devices):
@@ -178,9 +180,18 @@ def cascade(
             ranks.append(spearman(before, after).cpu())
             structures.append(ssim(before, after).cpu())
             examples.append(after[:keep].cpu())
+            if step in {0, len(stages) - 1}:
+                ends.append(after)
             advance(len(images))
     names = tuple(order[depth - 1][0] if depth else "" for depth in stages)
-    return Randomization(stages, names, torch.stack(ranks), torch.stack(structures), torch.stack(examples))
+    return Randomization(
+        stages,
+        names,
+        torch.stack(ranks),
+        torch.stack(structures),
+        torch.stack(examples),
+        torch.stack([ends[0], ends[-1]]),
+    )
 
 
 def _calibrate(modules: Sequence[nn.Module], classifier: nn.Module, images: Tensor) -> None:

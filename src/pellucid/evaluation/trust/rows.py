@@ -10,11 +10,11 @@ import numpy as np
 
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.metrics.similarity import CONSTANT_MAP
-from pellucid.evaluation.metrics.statistics import UNBOUNDED, Replicates, join_reasons, mean_over_images
+from pellucid.evaluation.metrics.statistics import UNBOUNDED, Estimate, join_reasons, mean_over_images
 from pellucid.evaluation.trust.attack import MEASURED as ON_ATTACKED
 from pellucid.evaluation.trust.attack import attacked_rows
 from pellucid.evaluation.trust.measures import MEASURES, NETWORK
-from pellucid.evaluation.trust.samples import trivial_scores
+from pellucid.evaluation.trust.yardsticks import GAINS, TRIVIAL, above_best, own_yardstick
 from pellucid.utils.resources import finite
 
 if TYPE_CHECKING:
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from pellucid.evaluation.trust.findings import Findings
     from pellucid.evaluation.trust.samples import TrustSamples
 
-Verdict = Literal["yes", "no", "unclear"]
+Verdict = Literal["yes", "no", "unclear", "not refuted"]
 AGREEMENT = "agreement: "
 RANDOM_ORDER = "random order"
+"""The curves of the uniform map."""
 ON_FINDINGS = ("auprc", "pointing", "energy_ratio", "place_gain")
+ON_MOSAICS = ("grid_pointing", "grid_gain")
 ON_SHORTCUTS = ("marker_effect", "finding_effect", "marker_share", "finding_share")
-TRIVIAL = "trivial: "
 LEAST = 5  # values that a verdict rests on
 UNDEFINED = {
     "alignment": "the gradient is 0",
@@ -42,7 +43,6 @@ UNDEFINED = {
     "finding_share": f"{CONSTANT_MAP}, or has no positive heat",
     "grid_pointing": f"{CONSTANT_MAP}, or has no positive heat",
     "energy_ratio": f"{CONSTANT_MAP}, or has no positive heat",
-    "place_gain": f"{CONSTANT_MAP}, or the other half of the patients has no region of the class",
     "auprc": f"{CONSTANT_MAP}, or the other half of the patients has no region of the class",
 }
 """Why an image's figure may be undefined, where it is more than a map that is the same everywhere."""
@@ -51,8 +51,9 @@ WITHIN = (
         ("infidelity", "deletion_area", "insertion_area", "auprc", "pointing", "marker_share", "finding_share",
          "grid_pointing", "alignment_cosine", "map_invalidated", "decision_invalidated"), (0.0, 1.0))
     | dict.fromkeys(
-        ("flipping_gain", "insertion_gain", "place_gain", "repeatability_rank", "randomised_rank", "randomised_ssim",
+        ("repeatability_rank", "randomised_rank", "randomised_ssim",
          "attacked_rank", "agreement"), (-1.0, 1.0))
+    | dict.fromkeys(("dependence_rank", "dependence_ssim"), (-2.0, 2.0))
     | dict.fromkeys(("dependence_rank", "dependence_ssim"), (-2.0, 2.0))
     | dict.fromkeys(("max_sensitivity", "energy_ratio", "alignment"), (0.0, math.inf))
 )  # fmt: skip
@@ -67,16 +68,18 @@ class TrustRow:
         question: one of `QUESTIONS`.
         measure: a name in `MEASURES`, or another that was joined to the table.
         label: of the measure, for people.
-        method: of explanation; `NETWORK` for a figure of the network alone; `trivial: …` and `random order` for
-            yardsticks.
+        method: of explanation; `NETWORK` for a figure of the network alone; `trivial: …` for a yardstick, which ends
+            in a method's name where it is made of that method's maps.
         value: over all images; NaN where undefined.
         low: lower end of the 95 % interval.
         high: upper end.
         n: how many images, findings or mosaics it averages over.
         better: 1 where more is better, −1 where less is, 0 where neither can be said.
-        verdict: whether the whole interval lies above the measure's bar (`yes`), below it (`no`) or neither
-            (`unclear`, also of fewer than five values); None where there is no bar or no figure.
+        verdict: whether the whole interval lies above the measure's bar (`yes`; `not refuted` of a measure that maps
+            which know nothing pass too), below it (`no`) or neither (`unclear`, also of fewer than five values); None
+            where there is no bar or no figure, and of yardsticks.
         bar: that bar.
+        best: the best trivial map, which the figure is counted from; None where it is counted from none.
         reason: why something is NaN or was left out.
         means: what the figure says.
         not_means: what it does not.
@@ -94,6 +97,7 @@ class TrustRow:
     better: int
     verdict: Verdict | None
     bar: float | None
+    best: str | None
     reason: str | None
     means: str
     not_means: str
@@ -111,29 +115,31 @@ class TrustRow:
         return cls(**{**plain, **figures})
 
 
-def trust_row(measure: str, method: str, figure: Replicates, *, other: str = "") -> TrustRow:
-    """A figure as a row, with its interval and verdict.
+def trust_row(measure: str, method: str, estimate: Estimate, *, other: str = "", best: str | None = None) -> TrustRow:
+    """A figure as a row, with its verdict.
 
     Args:
         measure: a name in `MEASURES`.
         method: of explanation.
-        figure: with its resamples.
+        estimate: with its interval.
         other: another network that the figure is about; stands in the measure's label.
+        best: the trivial map that it is counted from.
     """
-    facts, estimate = MEASURES[measure], figure.estimate()
-    label = f"{facts.label}: {other}" if other else facts.label
+    facts = MEASURES[measure]
+    is_judged = not method.startswith(TRIVIAL)
     return TrustRow(
         facts.question,
         measure,
-        label,
+        f"{facts.label}: {other}" if other else facts.label,
         method,
         estimate.value,
         estimate.low,
         estimate.high,
         estimate.n,
         facts.better,
-        verdict(estimate.low, estimate.high, facts.bar, estimate.n),
-        facts.bar,
+        verdict(estimate.low, estimate.high, facts.bar, estimate.n, facts.only_refutes) if is_judged else None,
+        facts.bar if is_judged else None,
+        best,
         estimate.reason,
         facts.means,
         facts.not_means,
@@ -143,41 +149,38 @@ def trust_row(measure: str, method: str, figure: Replicates, *, other: str = "")
 
 def undefined_row(measure: str, method: str, reason: str) -> TrustRow:
     """A row whose figure is undefined, and why."""
-    facts = MEASURES[measure]
-    nothing = (math.nan, math.nan, math.nan, 0)
-    return TrustRow(
-        facts.question,
-        measure,
-        facts.label,
-        method,
-        *nothing,
-        facts.better,
-        None,
-        facts.bar,
-        reason,
-        facts.means,
-        facts.not_means,
-    )
+    return trust_row(measure, method, Estimate(math.nan, math.nan, math.nan, 0, reason))
 
 
-def verdict(low: float, high: float, bar: float | None, n: int = LEAST) -> Verdict | None:
+def verdict(low: float, high: float, bar: float | None, n: int = LEAST, only_refutes: bool = False) -> Verdict | None:
     """Where an interval lies beside its bar; fewer than five values, or no interval, say too little to tell.
+
+    Args:
+        low: of the interval.
+        high: of the interval.
+        bar: of the measure.
+        n: how many values stand behind it.
+        only_refutes: whether maps that know nothing lie above the bar too.
 
     Example:
         >>> verdict(0.6, 0.9, 0.5), verdict(0.0, 0.1, 0.5), verdict(0.4, 0.6, 0.5), verdict(math.nan, math.nan, 0.5, 0)
         ('yes', 'no', 'unclear', None)
+        >>> verdict(0.6, 0.9, 0.5, only_refutes=True)
+        'not refuted'
     """
     if bar is None or n == 0:
         return None
     if n < LEAST or math.isnan(low) or math.isnan(high):
         return "unclear"
-    return "yes" if low > bar else "no" if high <= bar else "unclear"
+    if low > bar:
+        return "not refuted" if only_refutes else "yes"
+    return "no" if high <= bar else "unclear"
 
 
 def trust_table(network: Findings, methods: Sequence[Findings], samples: TrustSamples, seed: int = 0) -> list[TrustRow]:
     """All rows: the network's own, each method's, and the yardsticks, in the order of the questions.
 
-    Intervals are over patients; in every resample the method and its yardstick are taken on the same images.
+    Intervals are over patients; in every resample the method and its yardsticks are taken on the same images.
 
     Args:
         network: what `judge_network` found.
@@ -186,37 +189,36 @@ def trust_table(network: Findings, methods: Sequence[Findings], samples: TrustSa
         seed: of the bootstrap.
     """
     draws = _Draws(samples, seed)
-    rows = [_row(name, NETWORK, values, draws) for name, values in network.values.items() if "area" not in name]
+    rows = [_row(name, NETWORK, values, draws) for name, values in network.values.items()]
     rows += [undefined_row(name, NETWORK, why) for name, why in network.reasons.items()]
-    rows += [_row(n, RANDOM_ORDER, network.values[n], draws) for n in ("deletion_area", "insertion_area")]
-    trivial = {} if isinstance(samples.place, str) else trivial_scores(samples.place, seed)
-    rows += [_row("auprc", TRIVIAL + name, values, draws) for name, values in trivial.items()]
-    if not isinstance(samples.shortcut, str):
-        for name, masks in (("marker_share", samples.shortcut.marker), ("finding_share", samples.shortcut.finding)):
-            rows.append(_row(name, TRIVIAL + "uniform", masks.mean((1, 2)), draws))  # the region's share of the image
-    best = max(trivial, key=lambda name: _mean(trivial[name]), default="")
+    for yardstick, own in network.yardsticks.items():
+        rows += [_row(name, TRIVIAL + yardstick, values, draws) for name, values in own.items()]
     for findings in methods:
-        rows += method_rows(findings, network, draws, trivial.get(best))
+        rows += method_rows(findings, network, draws)
     order = list(MEASURES)
     return sorted(rows, key=lambda row: order.index(row.measure))
 
 
-def method_rows(
-    findings: Findings, network: Findings, draws: _Draws, yardstick: np.ndarray[Any, Any] | None = None
-) -> list[TrustRow]:
-    """One method's rows; `yardstick` is the best trivial map's average precision on each finding."""
-    values = dict(findings.values)
-    reasons = dict(findings.reasons)
-    for gain, area, sign in (("flipping_gain", "deletion_area", -1), ("insertion_gain", "insertion_area", 1)):
-        if area in values:
-            values[gain] = sign * (values[area] - network.values[area])
-        elif area in reasons:
-            reasons[gain] = reasons[area]
-    if yardstick is not None and "auprc" in values:
-        values["place_gain"] = values["auprc"] - yardstick
-    rows = [_row(name, findings.method, v, draws) for name, v in values.items()]
-    rows += [undefined_row(name, findings.method, why) for name, why in reasons.items()]
-    return rows
+def method_rows(findings: Findings, network: Findings, draws: _Draws) -> list[TrustRow]:
+    """One method's rows: its figures, those of the yardsticks made of its maps, and what it gains on all of them."""
+    method, values, reasons = findings.method, findings.values, dict(findings.reasons)
+    rows = [_row(name, method, v, draws) for name, v in values.items()]
+    for yardstick, own in findings.yardsticks.items():
+        rows += [_row(name, own_yardstick(yardstick, method), v, draws) for name, v in own.items()]
+    for name, gain in GAINS.items():
+        yardsticks = {y: network.yardsticks.get(y, {}).get(gain.figure) for y in gain.shared}
+        yardsticks |= {y: findings.yardsticks.get(y, {}).get(gain.figure) for y in gain.own}
+        complete = {y: own for y, own in yardsticks.items() if own is not None}
+        if gain.figure not in values:
+            if gain.figure in reasons:
+                reasons[name] = reasons[gain.figure]
+        elif len(complete) < len(yardsticks):  # above some of them only is not above the best
+            reasons[name] = f"not measured: {', '.join(y for y in yardsticks if y not in complete)}"
+        else:
+            own_values = values[gain.figure]
+            estimate, best = above_best(own_values, complete, draws.of(name, len(own_values)), sign=gain.sign)
+            rows.append(trust_row(name, method, estimate, best=best))
+    return rows + [undefined_row(name, method, why) for name, why in reasons.items()]
 
 
 class _Draws:
@@ -242,18 +244,14 @@ class _Draws:
             return self.findings
         if measure in ON_SHORTCUTS:
             return self.shortcuts
-        return self.mosaics if measure == "grid_pointing" else self.images
+        return self.mosaics if measure in ON_MOSAICS else self.images
 
 
 def _row(name: str, method: str, values: np.ndarray[Any, Any], draws: _Draws) -> TrustRow:
     measure, other = ("agreement", name.removeprefix(AGREEMENT)) if name.startswith(AGREEMENT) else (name, "")
     reason = UNDEFINED.get(measure, CONSTANT_MAP)
     bounds = WITHIN.get(measure, UNBOUNDED)
-    figure = mean_over_images(values, draws.of(measure, len(values)), reason=reason, within=bounds)
-    if np.isnan(values).any() and not math.isnan(figure.value):
-        figure = replace(figure, reason=join_reasons(figure.reason, reason))
-    return trust_row(measure, method, figure, other=other)
-
-
-def _mean(values: np.ndarray[Any, Any]) -> float:
-    return -math.inf if np.isnan(values).all() else float(np.nanmean(values))
+    estimate = mean_over_images(values, draws.of(measure, len(values)), reason=reason, within=bounds).estimate()
+    if np.isnan(values).any() and not math.isnan(estimate.value):
+        estimate = replace(estimate, reason=join_reasons(estimate.reason, reason))
+    return trust_row(measure, method, estimate, other=other)

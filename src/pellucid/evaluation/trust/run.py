@@ -5,12 +5,19 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pellucid.evaluation.trust.attack import judge_attack, with_attack
-from pellucid.evaluation.trust.judge import budget, check_method, judge_method, judge_network
+from pellucid.evaluation.trust.infidelity import square_effects
+from pellucid.evaluation.trust.judge import (
+    budget,
+    check_method,
+    judge_method,
+    judge_network,
+    steps_of_method,
+    steps_of_network,
+)
 from pellucid.evaluation.trust.maps import Mapper
-from pellucid.evaluation.trust.network_measures import ORDERS
 from pellucid.evaluation.trust.rows import RANDOM_ORDER, TrustRow, trust_table
 from pellucid.evaluation.trust.store import keep_findings, read_findings
 from pellucid.explainers.registry import layer_for
@@ -25,7 +32,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pellucid.evaluation.trust.findings import Findings, TrustSettings
+    from pellucid.evaluation.trust.infidelity import SquareEffects
     from pellucid.evaluation.trust.samples import TrustSamples
+    from pellucid.types import Classifier
     from pellucid.utils.results_store import ResultsStore
 
 
@@ -88,14 +97,20 @@ class TrustJudge:
         """What a method takes, as `budget` tells it."""
         return budget(self.classifier, self.samples, self.settings, len(self.others))
 
+    @cached_property
+    def squares(self) -> SquareEffects:
+        """What removing squares does to the answers, once for all maps."""
+        samples, network = self.samples, cast("Classifier", self.classifier)
+        return square_effects(network, samples.images, samples.targets, seed=self.settings.seed)
+
     @property
     def announcement(self) -> str:
         """What the work costs, for people, before it begins."""
         return (
             f"{number_of(len(self.samples.images), 'image(s)')}; each method draws "
             f"{self.planned['explanations_per_method']:,} maps and looks at "
-            f"{self.planned['forward_passes_per_method']:,} changed images more; random order, once, at "
-            f"{self.planned['forward_passes_of_random_orders']:,}."
+            f"{self.planned['forward_passes_per_method']:,} changed images more; the trivial maps, "
+            f"once, at {self.planned['forward_passes_of_trivial_maps']:,}."
         )
 
     def refusals(self) -> dict[str, str]:
@@ -122,17 +137,24 @@ class TrustJudge:
         steps and by the thresholds, so that others can be asked for later.
         """
         samples, settings, count = self.samples, self.settings, len(self.samples.images)
-        judge = partial(judge_network, self.classifier, samples, settings)
-        network = _kept(store, "network", "random order", 2 * ORDERS * count, judge)
+        judge = partial(judge_network, self.classifier, samples, settings, squares=lambda: self.squares)
+        network = _kept(store, "network", "trivial maps", steps_of_network(count), judge)
         findings = {name: self._method(name, store) for name in self.methods}
         rows = trust_table(network, list(findings.values()), samples, settings.seed)
         return Trust(network, findings, rows, self.planned, count)
 
     def _method(self, name: str, store: ResultsStore) -> Findings:
         samples, settings, layer = self.samples, self.settings, layer_for(name, self.layer)
-        judge = partial(judge_method, self._mapper(name), self.classifier, samples, settings, others=self.others)
-        # as many steps as maps: three maps are drawn without a step, for deletion, insertion and infidelity
-        maps = _kept(store, name, name, self.planned["explanations_per_method"], judge)
+        judge = partial(
+            judge_method,
+            self._mapper(name),
+            self.classifier,
+            samples,
+            settings,
+            others=self.others,
+            squares=lambda: self.squares,
+        )
+        maps = _kept(store, name, name, steps_of_method(self.planned, len(samples.images)), judge)
         attack_name = f"{name}.attacked-{settings.attacked}x{settings.attack_steps}{decided_at(self.thresholds)}"
         attack = partial(
             judge_attack, name, self.classifier, samples, settings, thresholds=self.thresholds, layer=layer

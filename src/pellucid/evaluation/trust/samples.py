@@ -9,8 +9,6 @@ import numpy as np
 import torch
 
 from pellucid.evaluation.metrics.explanations import LocalizationTask, localization_task
-from pellucid.evaluation.metrics.heatmap_scores import auprc
-from pellucid.evaluation.metrics.trivial_maps import centred_gaussian, mean_box, uniform
 from pellucid.evaluation.trust.grid_pointing import Mosaics, compose
 from pellucid.evaluation.trust.marked_images import MarkedImages
 from pellucid.evaluation.trust.shortcut import ShortcutTask, shortcut_task
@@ -140,27 +138,3 @@ def targets_of(logits: npt.NDArray[np.floating], truth: npt.NDArray[np.generic],
     is_present = np.asarray(truth == 1)
     among = np.where(is_present.any(1, keepdims=True), is_present, True)
     return np.asarray(np.where(among, logits, -np.inf).argmax(1), dtype=np.int64)
-
-
-def trivial_scores(task: LocalizationTask, seed: int = 0) -> dict[str, npt.NDArray[np.float64]]:
-    """What maps that ignore the image score in average precision on each marked finding, (M,) by name.
-
-    The uniform map's is analytic: the region's share of the image. The mean box is that of the other half of the
-    patients, NaN where they have none of the class.
-    """
-    count, size = len(task.masks), (task.masks.shape[1], task.masks.shape[2])
-    patients = [task.dataset.patients[i] for i in task.pair_image]
-    maps = {
-        "uniform": uniform(count, size),
-        "centred": centred_gaussian(count, size),
-        "mean box": mean_box(task.masks, task.pair_class, patients, seed),
-    }
-    scores = {}
-    for name, heat in maps.items():
-        if name == "uniform":
-            scores[name] = task.masks.reshape(count, -1).mean(1)
-            continue
-        usable = np.isfinite(heat).all((1, 2)) & task.masks.any((1, 2))
-        scores[name] = np.full(count, np.nan)
-        scores[name][usable] = auprc(heat[usable], task.masks[usable])
-    return scores

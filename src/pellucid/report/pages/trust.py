@@ -13,6 +13,7 @@ from matplotlib import colormaps
 
 from pellucid.evaluation.trust.measures import NETWORK, QUESTIONS
 from pellucid.evaluation.trust.rows import TrustRow
+from pellucid.evaluation.trust.yardsticks import GAINS, TRIVIAL, yardstick_beside
 from pellucid.report.charts.trust import trust_charts
 from pellucid.report.heat_colours import placed
 from pellucid.report.pictures.perturbed import as_picture, data_address
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from pellucid.evaluation.trust.run import Trust
 
 _TEMPLATES = Path(__file__).parents[1] / "templates"
-SIGNS = {"yes": "✓ yes", "no": "✗ no", "unclear": "? unclear"}
-CLASSES = {"yes": "better", "no": "worse", "unclear": ""}
+SIGNS = {"yes": "✓ yes", "no": "✗ no", "unclear": "? unclear", "not refuted": "○ not refuted"}
+CLASSES = {"yes": "better", "no": "worse", "unclear": "", "not refuted": ""}
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,30 +112,74 @@ def _verdicts(rows: Sequence[TrustRow]) -> dict[str, Any]:
         own = {r.method: r for r in judged if r.label == label}
         first = next(iter(own.values()))
         cells = [sign(own.get(m)) for m in methods]
-        lines.append({"question": first.question, "label": label, "bar": f"{first.bar:g}", "cells": cells})
-    return {"methods": [method_label(m) for m in methods], "lines": lines}
+        lines.append({"question": first.question, "label": label, "bar": bar_of(first), "cells": cells})
+    return {"sentence": in_a_sentence(rows), "methods": [method_label(m) for m in methods], "lines": lines}
+
+
+def in_a_sentence(rows: Sequence[TrustRow]) -> str:
+    """What the verdicts come to: in how many tests each method is above every trivial map, and which are refuted."""
+    judged = [r for r in rows if r.verdict is not None]
+    counts, refuted = [], []
+    for method in _all(judged, "method"):
+        own = [r for r in judged if r.method == method]
+        gains = [r.verdict for r in own if r.measure in GAINS]
+        counts.append(f"{method_label(method)} in {gains.count('yes')} of {len(gains)}")
+        against = [r.label for r in own if r.verdict == "no" and r.measure not in GAINS]
+        refuted += [f"{method_label(method)} ({', '.join(against)})"] if against else []
+    if not counts:
+        return "No explanation could be judged."
+    also = f" Refuted besides: {'; '.join(refuted)}." if refuted else ""
+    return f"Tests in which an explanation is above every map that knows nothing: {', '.join(counts)}.{also}"
+
+
+def bar_of(row: TrustRow) -> str:
+    """What a figure must lie above, in words."""
+    return "the best trivial map" if row.measure in GAINS else f"{row.bar:g}"
 
 
 def sign(row: TrustRow | None) -> dict[str, str]:
-    """A verdict as the templates write it."""
+    """A verdict as the templates write it, with the trivial map that it is against."""
     if row is None or row.verdict is None:
         return {"text": "–", "class": "", "why": (row.reason or "") if row else ""}
-    return {"text": SIGNS[row.verdict], "class": CLASSES[row.verdict], "why": ""}
+    return {"text": SIGNS[row.verdict], "class": CLASSES[row.verdict], "why": f"best: {row.best}" if row.best else ""}
 
 
 def _section(question: str, rows: Sequence[TrustRow]) -> dict[str, Any]:
+    """Methods across; the measures down, and under each of them what the best trivial map of each method has."""
     answers = [r for r in rows if r.question == question]
-    methods = _all(answers, "method")
+    trivial = [r for r in answers if r.method.startswith(TRIVIAL)]
+    methods = _all([r for r in answers if not r.method.startswith(TRIVIAL)], "method")
     lines = []
     for label in _all(answers, "label"):
         own = {r.method: r for r in answers if r.label == label}
         first = next(iter(own.values()))
         arrow = {1: "more is better", -1: "less is better"}.get(first.better, "")
         cells = [figure_cell(own.get(m)) for m in methods]
+        whys = {(c["undefined"], c["why"]) for c in cells if c}
+        beside = [_best([r for r in trivial if r.label == label], m) for m in methods]
         meaning = {"means": first.means, "not_means": first.not_means}
-        lines.append({"label": label, "arrow": arrow, "cells": cells, **meaning})
+        # one reason for all of them is said once
+        reason = next(iter(whys))[1] if len(whys) == 1 and all(undefined for undefined, _ in whys) else ""
+        lines.append({"label": label, "arrow": arrow, "cells": cells, "beside": beside, "reason": reason, **meaning})
     names = [m if m == NETWORK else method_label(m) for m in methods]
-    return {"question": question[:1].upper() + question[1:], "methods": names, "lines": lines}
+    return {
+        "question": question[:1].upper() + question[1:],
+        "methods": names,
+        "lines": lines,
+        "trivial": [
+            {"label": r.label, "name": r.method.removeprefix(TRIVIAL), "cell": figure_cell(r)} for r in trivial
+        ],
+    }
+
+
+def _best(yardsticks: Sequence[TrustRow], method: str) -> dict[str, Any] | None:
+    """The best trivial map that a method is held against; None where none has a figure, or nothing is better."""
+    pairs = [(yardstick_beside(r.method, method), r) for r in yardsticks if r.better and not np.isnan(r.value)]
+    named = [(name, row) for name, row in pairs if name]
+    if method == NETWORK or not named:
+        return None
+    name, row = max(named, key=lambda pair: pair[1].better * pair[1].value)
+    return {"name": name, **(figure_cell(row) or {})}
 
 
 def figure_cell(row: TrustRow | None) -> dict[str, Any] | None:

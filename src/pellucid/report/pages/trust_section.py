@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from pellucid.evaluation.trust.rows import TrustRow
-from pellucid.report.pages.trust import figure_cell, sign, trust_parts
+from pellucid.report.pages.trust import bar_of, figure_cell, sign, trust_parts
 from pellucid.report.tables.metrics import method_label
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _compared(trusts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         first = next(own[label, method] for own in rows if (label, method) in own)
         about: dict[str, Any] = {
             "label": label,
-            "bar": f"{first.bar:g}",
+            "bar": bar_of(first),
             "means": first.means,
             "missing": first.reason,
             "lines": [],
