@@ -21,6 +21,18 @@ def store(tmp_path):
         yield opened
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """What our own COCO file of some of everything holds, as text."""
+    from pellucid.annotations.files import export_annotations
+
+    folder = tmp_path_factory.mktemp("exported")
+    with open_store(folder / "annotations.db", create=DATA) as opened:
+        full(opened)
+    export_annotations(folder / "annotations.db", folder / "out.json", "coco")
+    return (folder / "out.json").read_text()
+
+
 @pytest.mark.parametrize("kind", ["coco", "csv"])
 def test_a_file_brings_everything_back_exactly(store, tmp_path, pellucid, kind):
     full(store)
@@ -147,18 +159,15 @@ def test_a_bad_json_file_is_refused_whole(tmp_path, pellucid, content, told):
     "wrong", [None, 5, True, [], {}, "", "\0", "\ud800", "x", "9" * 30 + "x1", "0001-01-01T00:00:00+14:00"]
 )
 @pytest.mark.parametrize("record", ["dataset", "image", "mark", "verdict", "note", "visit"])
-def test_every_field_of_our_own_json_is_checked(store, tmp_path, record, wrong):
+def test_every_field_of_our_own_json_is_checked(exported, tmp_path, record, wrong):
     """Each field in turn holds something else: it is refused in words, or means something."""
-    from pellucid.annotations.files import export_annotations, import_annotations
+    from pellucid.annotations.files import import_annotations
 
-    full(store)
-    path = tmp_path / "out.json"
-    export_annotations(tmp_path / "annotations.db", path, "coco")
-    whole = json.loads(path.read_text())
+    whole = json.loads(exported)
     at = next(i for i, row in enumerate(whole["pellucid"]["records"]) if row["record"] == record)
     used = {"dataset": ["value"], "image": ["image", "value"], "note": ["image", "value", "annotator", "created"]}
     for key in used.get(record, [k for k, v in whole["pellucid"]["records"][at].items() if v]):
-        content = json.loads(path.read_text())
+        content = json.loads(exported)
         content["pellucid"]["records"][at][key] = wrong
         bad, database = tmp_path / "bad.json", tmp_path / f"{key}.db"
         bad.write_text(json.dumps(content))
@@ -176,13 +185,8 @@ def test_every_field_of_our_own_json_is_checked(store, tmp_path, record, wrong):
 
 @pytest.mark.parametrize("wrong", [None, 5, True, [], {}, [5], [None], "Nodule", "\0"])
 @pytest.mark.parametrize("key", ["name", "split", "task", "classes", "fingerprint", "origin", "more"])
-def test_every_field_of_the_dataset_is_checked(store, tmp_path, pellucid, key, wrong):
-    from pellucid.annotations.files import export_annotations
-
-    full(store)
-    path = tmp_path / "out.json"
-    export_annotations(tmp_path / "annotations.db", path, "coco")
-    content = json.loads(path.read_text())
+def test_every_field_of_the_dataset_is_checked(exported, tmp_path, pellucid, key, wrong):
+    path, content = tmp_path / "out.json", json.loads(exported)
     row = next(row for row in content["pellucid"]["records"] if row["record"] == "dataset")
     row["value"] = json.dumps(json.loads(row["value"]) | {key: wrong})
     path.write_text(json.dumps(content))

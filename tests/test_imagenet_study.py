@@ -15,6 +15,7 @@ SMALL = [
     "settings.training.batch_size=4",
     "settings.training.mixed_precision=no",
     "evaluation.ara.kinds=['attack']",  # worse than random is undefined for classes that a trial has not seen
+    "evaluation.ara.limit=2",
     "evaluation.adversarial.cases=0",
 ]
 

@@ -77,6 +77,13 @@ def test_charts_are_the_same_each_time_and_their_text_is_text(study):
     assert "AUROC with 95 % interval" in first
 
 
+def test_of_very_many_classes_a_chart_shows_the_mean(study, monkeypatch):
+    monkeypatch.setattr("pellucid.report.charts.figures.MOST_CLASSES", len(example.CLASSES))
+    chart = classification_charts(ResultsIndex(study))[0]
+    assert ">Mean</text>" in chart.svg
+    assert ">Cardiomegaly</text>" not in chart.svg
+
+
 class Page(HTMLParser):
     """Collects every element, and checks that what is opened is closed."""
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Panel", "classification", "differences", "localization", "robustness", "sweep", "training"]
 
 PUBLISHED_MARKS = (("x", "×"), ("+", "+"), ("*", "★"))  # more would hide the study; the table has all
+MOST_CLASSES = 100
+"""A chart of more rows is metres long, and takes minutes to draw: it shows the mean, and the table has all."""
 TRIVIAL_STYLES = {"uniform": (0, (1, 1.5)), "centred": (0, (5, 2)), "mean box": (0, (6, 2, 1, 2))}
 
 
@@ -35,6 +37,8 @@ def classification(index: ResultsIndex) -> list[Chart]:
 
 def _classification_chart(index: ResultsIndex, name: str) -> Chart:
     classes = index.class_names("classification", metric=name)
+    if len(classes) > MOST_CLASSES and MEAN in classes:
+        classes = [MEAN]
     by_name = {"Mean" if c == MEAN else readable(c): c for c in classes}
     styles, published = index.styles, index.comparators("classification", name)
     with canvas(_height(len(classes), len(styles))) as (figure, (axes,)):
