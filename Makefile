@@ -6,6 +6,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= auto
+# a file to a worker, in the order of tests/conftest.py: pytest-xdist would begin with the files of most tests, and end
+# with those of one long test, alone
+PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # For tests/foreign only, beside the environment and without what they depend on: torchvision's operators are compiled
 # for one torch, and where they do not fit, everything that looks for torchvision breaks.
 FOREIGN := torchvision timm torchxrayvision grad-cam ttach opencv-python-headless scikit-image imageio lazy_loader tifffile
@@ -16,10 +19,10 @@ demo: $(VENV)/.installed
 	$(BIN)/pellucid demo --out runs/demo
 
 test: $(VENV)/.installed-dev lint
-	OMP_NUM_THREADS=1 PELLUCID_PROGRESS=0 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 PELLUCID_PROGRESS=0 $(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 PELLUCID_PROGRESS=0 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not browser"
+	OMP_NUM_THREADS=1 PELLUCID_PROGRESS=0 $(BIN)/python -m pytest $(PARALLEL) -m "not slow and not browser"
 
 docs: $(VENV)/.installed
 	$(BIN)/python docs/make_reference.py

@@ -1,4 +1,4 @@
-"""What tests share: one thread, the real data, which CI may not skip, the command, and a run that was trained."""
+"""What tests share: their order, one thread, the real data, which CI may not skip, the command, a trained run."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ SWITCHES = (
     "--disable-component-update",
     "--no-first-run",
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files with slow tests first: one that begins last leaves the other workers idle."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

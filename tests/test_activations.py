@@ -173,6 +173,7 @@ def test_every_shape_and_memory_order():
     assert half_huber(pictures[3]).is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.slow
 def test_a_network_compiled_as_a_whole_computes_the_same():
     """`torch.compile` of the whole sees plain operations; traced here, which is what could fail, without a compiler."""
     model = create_model("small", classes=["a", "b"], task="multiclass", size=32, activation="half-huber").eval()

@@ -22,6 +22,8 @@ from pellucid.annotator.sessions import COOKIE, secret_in
 from pellucid.annotator.setup import ServiceOptions, open_service
 from pellucid.types import InputError
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "a token of enough characters"
 SECRET = "s" * 43
 JSON = {"Content-Type": "application/json"}

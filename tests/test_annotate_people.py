@@ -183,6 +183,7 @@ def test_links_for_a_department(tmp_path, pellucid):
 # what invented names may hold
 
 
+@pytest.mark.slow
 def test_one_session_holds_images_under_one_name_alone(service):
     with served(create_app(service, Gate(None))) as address, httpx.Client(base_url=address) as eve:
         for number in range(40):

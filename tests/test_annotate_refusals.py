@@ -13,6 +13,8 @@ from pellucid.annotator.serving import make_gate
 from pellucid.annotator.setup import ServiceOptions, open_service
 from pellucid.types import InputError
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "a token of enough characters"
 
 

@@ -39,6 +39,8 @@ from pellucid.explainers import explain
 from pellucid.models.inference import as_pixels
 from pellucid.types import InputSpec
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def dataset():

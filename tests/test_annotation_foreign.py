@@ -208,6 +208,7 @@ def places(value, here=()):
         yield from places(inner, (*here, key))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())

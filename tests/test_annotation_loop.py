@@ -29,6 +29,8 @@ from pellucid.study.annotation_loop.session import ANNOTATOR, hold_session, read
 from pellucid.training import RunFolder
 from pellucid.types import InputError
 
+pytestmark = pytest.mark.slow
+
 DATA = {"size": 32, "train": 60, "validation": 40, "test": 60, "prevalence": 0.4, "shortcut": "Mass"}
 SMALL = [
     "data.options=" + "{" + ", ".join(f"{k}={json.dumps(v)}" for k, v in DATA.items()) + "}",

@@ -170,6 +170,7 @@ def test_the_card_has_every_field_filled_or_a_reason(audited):
     assert all(bool(f["text"]) != bool(f["reason"]) for f in fields)
 
 
+@pytest.mark.slow
 def test_several_labels_with_boxes(whole, tmp_path):
     reasons = {p["name"]: p["reason"] for p in whole.results["parts"]}
     assert "no label has an Accuracy-Robustness Area" in reasons.pop("ara")  # six images are too few for one
@@ -220,6 +221,7 @@ def _killed_in(model, data, out):
     pl.audit(pl.load(model), data, settings=TINY, out=out)
 
 
+@pytest.mark.slow
 def test_it_goes_on_after_a_kill(several, whole, sides, tmp_path):
     model, data = several
     folder = save_model(model, tmp_path / "net")
@@ -505,6 +507,7 @@ def test_a_model_that_gives_no_answer_is_reported_and_ends_as_an_error(sides, tm
     result.save(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command(pellucid, several, tmp_path):
     model, _ = several
     folder = save_model(model, tmp_path / "net")

@@ -79,6 +79,7 @@ def decoded_by(lines):
     return [int(line) for line in lines if line.strip().isdecimal()]
 
 
+@pytest.mark.slow
 def test_after_a_kill_the_next_call_goes_on_where_it_stopped(originals, tmp_path):
     expected = materialize(opened(originals), InputSpec.square(1, 6))
     process = start(originals, tmp_path, 0.004)

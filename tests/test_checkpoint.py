@@ -64,6 +64,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_really_full(tmp_path):
     """On a file system of one megabyte the weights fit and the optimiser's state does not."""
     (tmp_path / "disk").mkdir()

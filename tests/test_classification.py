@@ -29,6 +29,7 @@ from pellucid.evaluation.metrics.statistics import Bootstrap
 from pellucid.types import InputError
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.integers(2, 40), st.integers(1, 12), st.integers(0, 10_000))
 def test_every_resample_is_scikit_learns_with_the_draws_as_weights(count, levels, seed):

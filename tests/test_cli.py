@@ -48,6 +48,7 @@ def held_out():
     return open_dataset("phantom", options=OPTIONS)["test"]
 
 
+@pytest.mark.slow
 def test_train_makes_a_run_folder_and_says_so(trained):
     out, done = trained
     assert {"run.toml", "model.toml", "weights.safetensors", "metrics.jsonl", "metrics.json", "last"} <= {
@@ -150,6 +151,7 @@ def two_images(tmp_path, held_out):
     return sorted(folder.glob("*.png"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("classes", "expected"), [("Mass,Nodule", ["Mass", "Nodule"]), ("all", 8), ("top2", 2), ("top1", 1)]
 )
@@ -260,6 +262,7 @@ STUDY = [
 ]
 
 
+@pytest.mark.slow
 def test_a_study_from_end_to_end_and_not_twice(tmp_path, pellucid):
     out = tmp_path / "study"
     code, output, _ = pellucid("study", "demo", *STUDY, "--out", out)

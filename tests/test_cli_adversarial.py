@@ -99,6 +99,7 @@ def test_heat_maps_and_moved_images_together(pellucid, model, image, tmp_path):
     assert not (out / "slider.html").exists()
 
 
+@pytest.mark.slow
 def test_images_of_a_dataset_have_a_true_class(pellucid, model, tmp_path):
     test = open_dataset("phantom", options=OPTIONS)["test"]
     rows = [i for i, target in enumerate(test.targets) if 0 < target.sum() < 8][:2]
@@ -139,6 +140,7 @@ def test_what_cannot_be_is_refused_before_any_work(pellucid, model, image, tmp_p
     assert not out.parent.exists()
 
 
+@pytest.mark.slow
 def test_images_or_a_dataset_and_not_both(pellucid, model, image, tmp_path):
     out = tmp_path / "out"
     for arguments in ([model], [model, image, *PHANTOM]):

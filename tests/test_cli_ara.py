@@ -154,6 +154,7 @@ def test_what_cannot_be_measured_is_refused(networks, tmp_path, pellucid, argume
     assert not (tmp_path / "out" / "ara.json").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_network_or_dataset_is_refused(networks, shapes, tmp_path, pellucid):
     data, model = shapes
     quick = ["--kind", "attack", "--limit", 20]

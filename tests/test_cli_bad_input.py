@@ -308,6 +308,7 @@ def test_a_run_that_is_there_already(model, refused, tmp_path):
     assert "run.toml is damaged (it is not valid TOML" in refused(*command, "--resume")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "parts"),
     [
@@ -332,6 +333,7 @@ def test_a_study_that_cannot_be_is_refused_before_anything_is_trained(out, refus
         assert part in message
 
 
+@pytest.mark.slow
 def test_what_a_user_sees_of_an_error_is_one_line(tmp_path):
     """In a process of its own: the status, and the message on the error stream."""
     done = subprocess.run(

@@ -55,6 +55,7 @@ def labels(tmp_path_factory):
     return save(tmp_path_factory.mktemp("labels") / "net", dataset, {"thresholds": [0.4] * len(dataset.classes)})
 
 
+@pytest.mark.slow
 def test_a_bracket_is_written_told_and_found_again(shapes, tmp_path, pellucid):
     model, data = shapes
     code, output, messages = pellucid("certify", model, *data, *QUICK, "--out", tmp_path)

@@ -42,6 +42,7 @@ def test_a_class_with_a_comma_can_be_chosen():
         parse_classes('"a, b', CLASSES, "multilabel", truth=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii"])
 def test_a_terminal_that_cannot_show_a_class_shows_its_code_points(encoding, tmp_path):
     torch.manual_seed(0)

@@ -14,6 +14,8 @@ from helpers.trust import samples_of, small
 from pellucid.data.readers.phantom.reader import PHANTOM_CLASSES
 from pellucid.models.weights import save_model
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"size": 32, "train": 1, "validation": 1, "test": 6, "prevalence": 0.5, "shortcut": "Nodule"}
 PHANTOM = ["--data", "phantom", *(f"--data-option={k}={v}" for k, v in SIZES.items()), "--device", "cpu"]
 

@@ -14,7 +14,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 TRIALS = 8
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="the campaign forks")
+pytestmark = [pytest.mark.skipif(os.name == "nt", reason="the campaign forks"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

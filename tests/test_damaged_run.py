@@ -14,6 +14,8 @@ from pellucid.training import RunFolder, TrainingError
 from pellucid.training.objectives.objective import Objective
 from pellucid.types import InputError
 
+pytestmark = pytest.mark.slow
+
 SEED = 7
 
 

@@ -67,6 +67,7 @@ def objects(written, kind):
     return [(item, pydicom.dcmread(out / item["file"])) for item in row["dicom"] if item["kind"] == kind]
 
 
+@pytest.mark.slow
 def test_what_there_is(written):
     _, out, row = written
     wanted = {(k, m, c) for k in ("map", "picture") for m in ("cam", "saliency") for c in ("Mass", "Nodule")}

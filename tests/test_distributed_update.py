@@ -15,6 +15,8 @@ from pellucid.data import open_dataset
 from pellucid.evaluation.metrics.validation import ValidationScorer
 from pellucid.training import RunFolder, load_recipe, train
 
+pytestmark = pytest.mark.slow
+
 PHANTOM = {"size": 32, "train": 32, "validation": 8, "test": 4, "prevalence": 0.4}
 COMMON = [
     "model.name=small",

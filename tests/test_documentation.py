@@ -160,6 +160,7 @@ RUNNABLE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "code"), RUNNABLE, ids=[page for page, _ in RUNNABLE])
 def test_example_runs(
     page: str, code: str, demo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -186,6 +187,7 @@ ONE_LINERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "code"), ONE_LINERS, ids=[code[-60:] for _, code in ONE_LINERS])
 def test_one_liner_runs(
     page: str, code: str, demo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -323,6 +323,7 @@ def test_train_and_study(tmp_path):
         pl.train("standard", parts["train"], tmp_path / "other", overrides=few)
 
 
+@pytest.mark.slow
 def test_a_package_that_is_imported_leaves_the_verb_of_its_name():
     code = "import pellucid as pl; import pellucid.study; print(callable(pl.study))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -15,7 +15,7 @@ import pytest
 from pellucid.types import InputError
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the campaign forks")
+pytestmark = [pytest.mark.skipif(not hasattr(os, "fork"), reason="the campaign forks"), pytest.mark.slow]
 for extra in ("pyarrow", "pydicom", "fsspec"):
     pytest.importorskip(extra)
 

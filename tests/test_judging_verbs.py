@@ -16,6 +16,8 @@ from pellucid.evaluation.trust.findings import TrustSettings
 from pellucid.models.weights import save_model
 from pellucid.types import InputError
 
+pytestmark = pytest.mark.slow
+
 QUICK = TrustSettings(samples=1, attacked=2, attack_steps=1)
 
 

@@ -270,6 +270,7 @@ class Watched(AttackState):
         return seen
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=8)
 @given(st.integers(0, 10**6), st.sampled_from(list(METHODS)), st.booleans(), st.sampled_from([nn.ReLU, nn.Softplus]))
 def test_the_best_radius_never_grows_and_is_that_of_the_best(seed, method, box, activation):
@@ -289,6 +290,7 @@ def test_the_best_radius_never_grows_and_is_that_of_the_best(seed, method, box, 
 
 
 # Run this alone with -k scale_of_the_logits.
+@pytest.mark.slow
 @settings(deadline=None, max_examples=8)
 @given(st.integers(0, 10**6), st.integers(-20, 20), st.sampled_from(["tight", "fmn"]))
 def test_the_scale_of_the_logits_does_not_change_what_margin_methods_find(seed, exponent, method):

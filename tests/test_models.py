@@ -314,6 +314,7 @@ def imagenet_crops(folder, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return pixels, torch.tensor([int(row["class_index"]) for row in rows])
 
 
+@pytest.mark.slow
 def test_efficientnet_lite0_knows_imagenet(lite0, real_data):
     """Published top-1 accuracy: 75 %; on 40 images chance keeps it above 55 % (p > 0.99)."""
     images, labels = imagenet_crops(real_data / "imagenet-sample", 40)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
@@ -32,6 +33,7 @@ def test_no_two_images_share_a_file(stems):
     assert output_names(names) == names  # the names that came out are kept where they are used again
 
 
+@pytest.mark.slow
 def test_explain_keeps_the_maps_of_images_of_one_name(pellucid, tmp_path):
     model = save_model(create_model("small", classes=["a", "b"], task="multiclass", size=32), tmp_path / "run")
     places = [tmp_path / "in" / name for name in ("a/img.png", "b/img.png", "b/img-2.png")]

@@ -48,6 +48,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return {**dict(zip(SESSION, answer["printed"], strict=True)), "warnings": answer["warnings"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "name"),
     [

@@ -17,6 +17,8 @@ from pellucid.models.inference import predict, probabilities
 from pellucid.models.weights import load_model, read_training_record
 from pellucid.types import InputSpec
 
+pytestmark = pytest.mark.slow
+
 HEATS = ["--method", "saliency", *CPU]
 
 

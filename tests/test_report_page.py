@@ -17,6 +17,8 @@ from pellucid.report.charts.figures import classification as classification_char
 from pellucid.report.tables.results_index import ResultsIndex
 from pellucid.types import InputError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def study():

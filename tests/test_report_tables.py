@@ -101,6 +101,7 @@ def test_figures_with_different_n_each_say_their_own():
     assert [c.reason for c in line.cells] == ["n = 10", "n = 9"]
 
 
+@pytest.mark.slow
 def test_tables_read_back_from_csv_and_json(tmp_path, study):
     path = write_report(study, example.panels(1), tmp_path)
     assert path == tmp_path / "report.html"

@@ -18,6 +18,8 @@ from pellucid.evaluation.metrics.validation import ValidationScorer
 from pellucid.training import RunFolder, load_recipe, train
 from pellucid.types import InputError
 
+pytestmark = pytest.mark.slow
+
 PHANTOM = {"size": 32, "train": 160, "validation": 16, "test": 4, "prevalence": 0.4}
 OVERRIDES = [  # the robust recipe: a random start for FGSM, and augmentation, from the recipe itself
     "model.name=small",

@@ -38,6 +38,7 @@ def task(model):
     return localization_task(FittedImages(test, InputSpec.square(1, 64)), model.classes, limit=6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_methods_that_give_all_classes_at_once_are_scored_on_predicted_pairs_too(method, model, task):
     predicted = np.random.default_rng(0).random((len(task.images), len(task.classes))) < 0.3

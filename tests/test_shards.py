@@ -157,6 +157,7 @@ def fetched_by(part, rank):
     return {name for name in Handler.asked if name.endswith(".npy")}
 
 
+@pytest.mark.slow
 def test_every_image_has_its_turn_over_the_epochs(url):
     part = opened(url)["train"]
     seen = set()
@@ -389,6 +390,7 @@ def test_the_order_of_a_cached_epoch_does_not_depend_on_threads_or_processes(pha
     assert all(order == orders[0] for order in orders)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "url", ["ftp://", "zip::", "github://", "zip://", "s3://", "::", "reference::", "filecache::", "dir::x", "http://["]
 )

@@ -39,6 +39,7 @@ def attacked(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_goes_on_where_it_was(tmp_path, undisturbed, attacked):
     process = worker(tmp_path)
     process.stdin.write("go\n")

@@ -20,6 +20,8 @@ from pellucid.study.evaluation_data import prepare_evaluation_data
 from pellucid.study.runs import plan
 from pellucid.types import InputError
 
+pytestmark = pytest.mark.slow
+
 SMALL = [
     "data.options={size=32, train=48, validation=24, test=36, prevalence=0.4}",
     "settings.model={name='small', size=32, options={widths=[4, 8], blocks=[1, 1], strides=[1, 2]}}",

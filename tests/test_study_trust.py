@@ -11,6 +11,8 @@ from pellucid.evaluation.trust import run as trust_run
 from pellucid.study import load_study, run_study
 from pellucid.types import InputError
 
+pytestmark = pytest.mark.slow
+
 SMALL = [
     "seeds=[0, 1]",
     "data.options={size=32, train=48, validation=24, test=12, prevalence=0.5, shortcut='Nodule'}",

@@ -19,6 +19,8 @@ from pellucid.study.context import StudyContext
 from pellucid.study.evaluation_data import prepare_evaluation_data
 from pellucid.types import InputError, InputSpec
 
+pytestmark = pytest.mark.slow
+
 STUDY = """
 name = "colours"
 title = "Ten colours, three networks"

@@ -10,6 +10,8 @@ import pytest
 
 from helpers.training import SMALL
 
+pytestmark = pytest.mark.slow
+
 DATA = [f"--data-option={o}" for o in ("size=32", "train=32", "validation=16", "test=4", "prevalence=0.4")]
 TRAIN = ["train", "standard", "--data", "phantom", *DATA, *(f"--set={value}" for value in SMALL), "--device", "cpu"]
 REFUSING = """

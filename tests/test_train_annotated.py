@@ -27,6 +27,8 @@ from pellucid.training.annotation_data import annotated_images, corrected, descr
 from pellucid.training.batches import Batches
 from pellucid.types import InputError, InputSpec
 
+pytestmark = pytest.mark.slow
+
 PHANTOM = {"size": 32, "train": 64, "validation": 24, "test": 4, "prevalence": 0.4}
 SMALL = [
     "model.name=small",

@@ -13,6 +13,7 @@ from pellucid.models.weights import read_model_card
 from pellucid.training import Objective, RunFolder, TrainingError
 
 
+@pytest.mark.slow
 def test_a_few_epochs_lower_the_loss(phantom, tmp_path):
     made = run(phantom, tmp_path / "run", "training.epochs=8", "optimizer.lr=0.05", name="standard")
     losses = [row["loss"] for row in made.metrics()]
@@ -20,6 +21,7 @@ def test_a_few_epochs_lower_the_loss(phantom, tmp_path):
     assert losses[-1] < losses[0] - 0.1
 
 
+@pytest.mark.slow
 def test_mixed_precision_learns_nearly_the_same_in_another_arithmetic(phantom, tmp_path):
     whole = run(phantom, tmp_path / "no", seed=3)
     mixed = run(phantom, tmp_path / "bf16", "training.mixed_precision=bf16", seed=3)
@@ -29,6 +31,7 @@ def test_mixed_precision_learns_nearly_the_same_in_another_arithmetic(phantom, t
     assert all(t.dtype != torch.bfloat16 for t in load_file(mixed.path / "weights.safetensors").values())
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_network_and_another_another(finished, phantom, tmp_path):
     again = run(phantom, tmp_path / "again", seed=7)
     other = run(phantom, tmp_path / "other", seed=8)

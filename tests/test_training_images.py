@@ -16,6 +16,8 @@ from pellucid.models.training_record import TrainingRecord
 from pellucid.models.weights import load_model, read_training_record, save_model
 from pellucid.types import InputError
 
+pytestmark = pytest.mark.slow
+
 ALLOW = "--allow-training-images"
 
 

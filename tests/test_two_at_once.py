@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 from helpers.training import SMALL
 from pellucid.training import RunFolder
 
+pytestmark = pytest.mark.slow
+
 PHANTOM = ("size=32", "train=96", "validation=24", "test=4", "prevalence=0.4")
 ENDLESS = 100_000  # epochs: of a run that only a signal ends
 

@@ -90,6 +90,7 @@ def test_logits_are_those_of_a_transcription_of_the_authors_code(name, weights, 
     assert expected.std() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "low", "high"), [("standard", 0.925, 1.0), ("all", 0.65, 0.71)])
 def test_accuracy_is_as_published(name, low, high, weights, lossless):
     """Published on all 10,000 test images: 0.9384 and 0.679."""
