@@ -70,7 +70,7 @@ def test_a_groups_figures_are_those_of_its_images_alone(found, answers):
     assert first["rest"]["value"] == row(found, "sex", "M", "auroc")["value"]
     assert first["difference"]["value"] == pytest.approx(first["value"] - first["rest"]["value"])
     assert first["low"] < first["value"] < first["high"]
-    assert "of 1 of 2 classes" in first["reason"]
+    assert "1 of 2 classes; of the others there are too few images" in first["reason"]
 
 
 def test_tests_are_corrected_for_how_many_there_are(found):

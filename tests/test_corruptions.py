@@ -111,7 +111,8 @@ def test_what_they_leave_is_compared_with_the_same_images(images):
     assert found["lost"] == {"noise": 2, "contrast": None}
     (statement,) = _elsewhere({"elsewhere": found})
     assert (statement.kind, statement.short) == ("fails", "cannot stand noise")
-    assert corruption_table(found).lines[1].cells[-1].value == "from severity 2"
+    assert [cell.value for cell in corruption_table(found).lines[1].cells[-2:]] == ["2", "2"]
+    assert [cell.value for cell in corruption_table(found).lines[2].cells[-2:]] == ["never", "never"]
     assert [chart.title for chart in corruption_charts(found)] == ["Noise", "Contrast"]
 
 

@@ -173,10 +173,9 @@ def _compare(answers: Answers, inside: Rows, others: Rows, draws: Bootstrap) -> 
     counts = [[int((truth[rows, k] == value).sum()) for rows in (inside, others) for value in (0, 1)]
               for k in range(truth.shape[1])]  # fmt: skip
     usable = [k for k, of_class in enumerate(counts) if min(of_class) >= FEWEST_OF_EACH]
-    note = ""
-    if len(usable) < truth.shape[1]:
-        note = f"of {len(usable)} of {truth.shape[1]} classes: the others have fewer than {FEWEST_OF_EACH} images with "
-        note += "or without them in the group or the rest"
+    note = f"{len(usable)} of {len(counts)} classes; of the others there are too few images"
+    if not usable:
+        note = f"no class has {FEWEST_OF_EACH} images with it and {FEWEST_OF_EACH} without in the group and the rest"
     records = []
     figures = [_figures(answers, rows, usable, truth, draws) for rows in (inside, others)]
     for metric in METRICS:
@@ -186,7 +185,7 @@ def _compare(answers: Answers, inside: Rows, others: Rows, draws: Bootstrap) -> 
             continue
         estimate, difference = own.estimate(), own - rest
         low, high, p = difference_test(difference)
-        why = join_reasons(estimate.reason, note if metric != "accuracy" else None)
+        why = join_reasons(estimate.reason, note if metric != "accuracy" and len(usable) < len(counts) else None)
         records.append(
             {
                 "metric": metric,

@@ -44,10 +44,10 @@ class AuditSettings:
 QUICK = AuditSettings(
     limit=100,
     few=20,
-    corrupted=50,
-    attacks=(BoundedAttack.parse(SIZES[0]), BoundedAttack.parse(SIZES[-1])),
+    corrupted=30,
+    attacks=(BoundedAttack.parse(f"pgd:{SIZES[0]}"), BoundedAttack.parse(f"pgd:{SIZES[-1]}")),
     steps=10,
-    checked=6,
+    checked=3,
     trust=TrustSettings(samples=2, attacked=5, attack_steps=5, budgets=(0.005, 0.02)),
 )
 """For a first look: a few minutes on two cores."""

@@ -299,7 +299,7 @@ def _withstands(
 ) -> Statement:
     """What is left under the smallest attack of a norm, of what the model has above a constant answer."""
     norm, length = strength_of(size)
-    unseen = norm == "L∞" and length <= UNSEEN * 1.001  # a row's size has six digits
+    unseen = norm.endswith("L∞") and length <= UNSEEN * 1.001  # a row's size has six digits
     text = (
         f"A change of at most {_size(size)}{', which people do not see,' if unseen else ''} brings its {measure} from "
         f"{number(clean['value'], 2)} to {_shown(attacked)}."
@@ -403,11 +403,11 @@ def _size(at: str) -> str:
     """The size of an attack for people.
 
     Example:
-        >>> _size("L∞ 0.00392157"), _size("L2 0.5")
-        ('1 of 255 grey levels in any pixel', 'L2 0.5')
+        >>> _size("L∞ 0.00392157"), _size("PGD L∞ 0.00392157"), _size("L2 0.5")
+        ('1 of 255 grey levels in any pixel', '1 of 255 grey levels in any pixel', 'L2 0.5')
     """
     norm, size = strength_of(at)
-    return f"{size * 255:.3g} of 255 grey levels in any pixel" if norm == "L∞" else at
+    return f"{size * 255:.3g} of 255 grey levels in any pixel" if norm.endswith("L∞") else at
 
 
 def _whole(row: Mapping[str, Any]) -> bool:

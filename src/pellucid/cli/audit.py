@@ -39,7 +39,9 @@ def audit(
     data_option: DataOption = None,
     split: Split = "test",
     mapping: ClassMap = None,
-    quick: Annotated[bool, typer.Option("--quick", help="100 images, 20 of them attacked and explained.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="100 images, 30 of them corrupted and 20 attacked and explained.")
+    ] = False,
     prevalence: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(
@@ -77,7 +79,7 @@ def audit(
         Optional[int],  # noqa: UP045
         typer.Option(
             min=0,
-            help="Classify so many images under common corruptions, 300 by default and 50 with --quick; 0 leaves that "
+            help="Classify so many images under common corruptions, 300 by default and 30 with --quick; 0 leaves that "
             "out.",
             show_default=False,
         ),

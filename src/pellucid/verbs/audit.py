@@ -175,7 +175,7 @@ def audit(
     Args:
         model: what is audited.
         data: one part of a dataset; its classes are matched with the model's by name.
-        quick: a first look in a few minutes: 100 images, 20 of them attacked and explained.
+        quick: a first look in a few minutes: 100 images, 30 of them corrupted and 20 attacked and explained.
         compare: another model of the same classes, whose answers on the same images are compared.
         out: the folder where results are kept as they come.
         use: how often classes occur where the model is to be used, and what its errors cost there, as

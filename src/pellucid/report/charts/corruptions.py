@@ -38,5 +38,5 @@ def corruption_charts(figures: Mapping[str, Any]) -> list[Chart]:
             axes.set_ylabel(label)
             axes.grid(axis="both")
             svg = to_svg(figure, f"corrupted-{name}", f"{label} against the severity of {name}; the table has it.")
-        charts.append(Chart(svg, name[:1].upper() + name[1:]))
+        charts.append(Chart(svg, "JPEG" if name == "jpeg" else name.capitalize()))
     return charts

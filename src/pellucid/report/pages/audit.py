@@ -181,6 +181,8 @@ def class_table(index: ResultsIndex) -> Table:
 
 
 WORST = 5
+LEVEL = 0.05
+"""Of tests, after correction."""
 OF_GROUPS = ("accuracy", "auroc", "sensitivity", "specificity")
 
 
@@ -214,18 +216,21 @@ def corruption_table(figures: Mapping[str, Any]) -> Table:
     """What is left at each severity of each corruption, and where less than half of what the model can is left."""
     kind = metric(figures["metric"])
     rows = {(r["corruption"], r["severity"]): r for r in figures["rows"]}
-    lines = [TableRow("none", "", (estimate(figures["clean"], kind), *[None] * 5))]
+    lines = [TableRow("none", "", (estimate(figures["clean"], kind), *[None] * 6))]
     for name in figures["lost"]:
-        cells = [estimate(rows[name, severity], kind) for severity in range(1, 6)]
-        at = figures["lost"][name]
-        lost = Cell("no" if at is None else f"from severity {at}")
-        lines.append(TableRow(name, SEVERITIES[name][0], (*cells, lost)))
+        own = [rows[name, severity] for severity in range(1, 6)]
+        cells = [estimate({**row, "difference": None}, kind) for row in own]
+        worse = [r["severity"] for r in own if defined(r["p_corrected"]) and r["p_corrected"] < LEVEL]
+        worse = [severity for severity in worse if rows[name, severity]["difference"]["value"] < 0]
+        ends = [Cell("never" if at is None else str(at)) for at in (min(worse, default=None), figures["lost"][name])]
+        lines.append(TableRow(name, SEVERITIES[name][0], (*cells, *ends)))
     note = (
         "Strengths of severities 1 to 5: "
         + "; ".join(f"{name} {', '.join(f'{s:g}' for s in SEVERITIES[name][1])}" for name in figures["lost"])
-        + ". Half is lost where the whole interval lies below the middle between its figure and a constant answer’s."
+        + f". Worse: than the same images as they are, p below {LEVEL:g} after Holm for {figures['tests']} tests. Half "
+        "is lost where the whole interval lies below the middle between its figure and a constant answer’s."
     )
-    columns = (*(f"{kind.label}, {s}" for s in range(1, 6)), "Half lost?")
+    columns = (*(f"{kind.label}, {s}" for s in range(1, 6)), "Worse from", "Half lost from")
     return Table("Common corruptions", columns, tuple(lines), note, "Corruption", show_n=False)
 
 
