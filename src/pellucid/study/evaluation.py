@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from pellucid.evaluation.metrics.explanations import (
     kept_scores,
     score_explanations,
 )
+from pellucid.evaluation.robustness.consistency import KIND, Withstood, broken, shortened
 from pellucid.evaluation.training_images import ImageCheck
 from pellucid.models.inference import check_answers, predict, probabilities
 from pellucid.models.weights import load_trained, read_model_card
@@ -65,7 +67,7 @@ def evaluate_run(
         logits = _logits(store, kept("logits", data.test), lambda: predict(classifier(), data.images))
         advance(1)
         attacked = {"0": logits if data.attacked is data.test else predict(classifier(), data.attacked_images)}
-        withstood: dict[str, AnswersUnderAttack] = {}
+        outcomes: list[AnswersUnderAttack] = []
         for attack in settings.robustness.sizes:
 
             def answers(attack: BoundedAttack = attack) -> dict[str, npt.NDArray[np.generic]]:
@@ -80,8 +82,8 @@ def evaluate_run(
 
             name = str(attack)
             file = kept(f"answers {name}", data.attacked, thresholds, settings.robustness.steps)
-            withstood[name] = AnswersUnderAttack(**store.measured(file, answers))
-            attacked[name] = withstood[name].logits
+            outcomes.append(AnswersUnderAttack(**store.measured(file, answers)))
+            attacked[name] = outcomes[-1].logits
             advance(1)
         scores: dict[tuple[str, str], ExplanationScores] = {}
         refused: dict[tuple[str, str], str] = {}
@@ -119,7 +121,13 @@ def evaluate_run(
         areas = settings.ara.model_copy(update={"matched": ()})  # what is drawn is not what is measured
         place = folder / kept("ara", data.measured, data.whole.fingerprint, card.get("best_constant"), areas)
         radii, alarms = measure_radii(settings, data, classifier(), card, place)
-    return RunEvaluation(logits, attacked, thresholds, scores, refused, radii, alarms, seen_images)
+    fallen: dict[str, npt.NDArray[np.bool_]] = {}
+    if outcomes and KIND in radii:
+        ids, withstood = data.measured.ids, Withstood(data.attacked.ids, settings.robustness.sizes, outcomes)
+        values = math.prod(data.images.shape[1:])
+        fallen = broken(radii[KIND], ids, settings.ara.protocol, withstood, values)
+        radii = radii | {KIND: shortened(radii[KIND], ids, withstood)}
+    return RunEvaluation(logits, attacked, fallen, thresholds, scores, refused, radii, alarms, seen_images)
 
 
 def seen_before(run: PlannedRun, dataset: Dataset, pixels: Pixels) -> SeenImages:

@@ -62,6 +62,7 @@ class RunEvaluation:
     Attributes:
         logits: (N, K) on the test images.
         attacked: logits by size of the attack, `0` first.
+        broken: by size of the attack, which decisions a smallest perturbation shows to fall within it.
         thresholds: a class's decision threshold, as a probability.
         scores: by task and method.
         refused: by task and method, why the network is not explained by it.
@@ -72,6 +73,7 @@ class RunEvaluation:
 
     logits: npt.NDArray[np.float32]
     attacked: dict[str, npt.NDArray[np.float32]]
+    broken: dict[str, npt.NDArray[np.bool_]]
     thresholds: list[float]
     scores: dict[tuple[str, str], ExplanationScores]
     refused: dict[tuple[str, str], str]

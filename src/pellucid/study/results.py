@@ -121,6 +121,7 @@ def gather_rows(
             data.attacked,
             Bootstrap(data.attacked.patients, resamples),
             reference,
+            broken={v: [x.broken for x in xs] for v, xs in evaluations.items()},
         )
     if study.evaluation.ara.kinds:
         from pellucid.evaluation.robustness.ara_rows import ara_rows, clean_rows  # needs a Unix

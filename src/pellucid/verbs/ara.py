@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pellucid.attacks.attack_strength import SAMPLE
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.robustness.ara_summary import FILE, curve_of, summarize_ara
+from pellucid.evaluation.robustness.consistency import KIND, shortened
 from pellucid.evaluation.robustness.radii import AttackConfig, measure
 from pellucid.evaluation.robustness.robustness_target import KINDS, check_something_to_measure, robustness_target_of
 from pellucid.report.charts.curves import AraCurve, write_curves
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pellucid.data.dataset import Dataset
+    from pellucid.evaluation.robustness.consistency import Withstood
+    from pellucid.evaluation.robustness.radii import Radii
     from pellucid.verbs.session import Model
 
 RADII, CURVE = "radii.csv", "curve.png"
@@ -41,6 +44,7 @@ class AraResult(Result):
         curves: accuracy against radius, one for each kind.
         radii: `radii.csv`, with one row per decision.
         notes: what a reader must know of the classes and images.
+        measured: the radii by kind, with what bounds them.
     """
 
     name: ClassVar[str] = "ara"
@@ -49,6 +53,7 @@ class AraResult(Result):
     curves: Sequence[AraCurve]
     radii: bytes
     notes: Sequence[str]
+    measured: Mapping[str, Radii]
 
     @property
     def kinds(self) -> dict[str, dict[str, Any]]:
@@ -166,6 +171,7 @@ def ara(
     cache: Path | None = None,
     allow_training_images: bool = False,
     class_map: Mapping[str, str] | None = None,
+    withstood: Withstood | None = None,
 ) -> AraResult:
     """The Accuracy-Robustness Area: the smallest perturbation of each image that changes the answer.
 
@@ -183,6 +189,8 @@ def ara(
         cache: keep decoded images in this folder.
         allow_training_images: count images that the model was trained on in; they are refused otherwise.
         class_map: the data's name for each of the model's classes that has another one there.
+        withstood: what attacks of given sizes left of the same images, as an audit has it: no radius is larger than a
+            perturbation that changed the decision.
 
     Raises:
         InputError: an unknown kind or protocol; `btr` for a model whose card has no best constant, where one is needed;
@@ -214,13 +222,15 @@ def ara(
             measured = measure(
                 model, images, dataset, targets, config, folder, weights_sha256=digest, batch_size=batch_size
             )
+        if withstood is not None and KIND in measured:
+            measured = measured | {KIND: shortened(measured[KIND], dataset.ids, withstood)}
         summary = summarize_ara(model, images, dataset, measured, config, draws, folder, about=about, checked=checked)
         radii = (folder / RADII).read_bytes()
     curves = []
     for kind, one in measured.items():
         curve, target = curve_of(one, dataset), one.robustness_target
         curves.append(AraCurve(model_name, kind, *curve[:2], target.naive, curve.upper, target.measure))
-    return AraResult(model_name, summary, curves, radii, session.warnings)
+    return AraResult(model_name, summary, curves, radii, session.warnings, measured)
 
 
 def _line(label: str, kind: str, one: Mapping[str, Any]) -> list[str]:

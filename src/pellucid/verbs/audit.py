@@ -246,8 +246,9 @@ def audit(
             rival = parts.attempt("comparison", "Against the other", against)
         if plan.corrupted:
             elsewhere = parts.attempt("elsewhere", "Elsewhere?", work.corrupted)
-        attack_rows, withstood = parts.attempt("attack", "Under attack", work.attacked) or ([], {})
-        areas = parts.attempt("ara", "How large a change it withstands", work.areas)
+        withstood = parts.attempt("attack", "Under attack", work.attacked)
+        areas = parts.attempt("ara", "How large a change it withstands", partial(work.areas, withstood))
+        attack_rows = [] if withstood is None else work.attack_rows(withstood, areas[2] if areas else {})
         served, refused = work.methods(pixels)
         judged = parts.attempt("trust", "Can its explanations be believed?", partial(work.judged, served, refused))
         located = parts.attempt("localization", "Do they fall where people marked?", partial(work.located, served))
@@ -256,6 +257,7 @@ def audit(
             "pictures", "Pictures", lambda: three_pictures(model, answers, pixels, shown_method, layer)
         )
     wrong = surest_and_wrong(answers, pixels)
+    outcomes = [] if withstood is None else list(zip(withstood.attacks, withstood.answers, strict=True))
     rows = [*figures.rows, *attack_rows, *(areas[0] if areas else []), *(located[0] if located else [])]
     spent = {"prevalence": dict(use.prevalence), "FN": use.false_negative, "FP": use.false_positive}
     results: dict[str, Any] = {
@@ -282,8 +284,7 @@ def audit(
         "groups": by_group | {"left_out": no_groups, "about": about_columns} if by_group else None,
         "comparison": rival,
         "elsewhere": elsewhere,
-        "attacks": {str(attack): costs(attack, withstood[str(attack)], plan.steps) for attack in plan.attacks}
-        if withstood else {},
+        "attacks": {str(attack): costs(attack, one, plan.steps) for attack, one in outcomes},
         "ara": areas[1] if areas else None,
         "trust": judged,
         "refused_methods": refused,
@@ -295,7 +296,7 @@ def audit(
     results["card"] = [one.to_json() for one in model_card(results)]
     results["seconds"] = time.monotonic() - started
     notes = [*session.warnings, *about_columns, *(f"no groups by {name}: {why}." for name, why in no_groups.items())]
-    notes += [sentence for name, one in withstood.items() for sentence in masked_gradients(name, one)]
+    notes += [sentence for attack, one in outcomes for sentence in masked_gradients(str(attack), one)]
     return Audit(results, rows, pictures or [], wrong, notes, _failure(answers))
 
 

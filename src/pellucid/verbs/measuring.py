@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from pellucid.audit.parts import is_reason
 from pellucid.audit.results import area_rows
 from pellucid.evaluation.metrics.comparison import Row, robustness_rows
 from pellucid.evaluation.metrics.statistics import Bootstrap
+from pellucid.evaluation.robustness.consistency import KIND, Withstood, broken
 from pellucid.evaluation.robustness.corruptions import SEVERITIES, logits_corrupted
 from pellucid.explainers import explain
 from pellucid.explainers.registry import layer_for
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from pellucid.attacks import BoundedAttack
     from pellucid.audit.settings import AuditSettings
     from pellucid.data.dataset import Dataset
+    from pellucid.evaluation.robustness.radii import Radii
     from pellucid.types import Pixels
     from pellucid.utils.results_store import ResultsStore
     from pellucid.verbs.session import Model, Session
@@ -125,27 +128,38 @@ class Measuring:
             logits[name] = list(self.store.measured(keyed("corrupted", *key), compute)["logits"])
         return corruption_figures(clean, logits, dataset, plan.seed)
 
-    def attacked(self) -> tuple[list[Row], dict[str, AnswersUnderAttack]]:
-        """Accuracy and AUROC under each attack, and what it left."""
+    def attacked(self) -> Withstood:
+        """What each attack left."""
+        session = self.session
+        images = session.part.limit(self.plan.few, seed=self.plan.seed)
+        dataset, pixels = images.dataset, session.check.pixels(images)
+        check_answers(self.logits(dataset, pixels), "an attack needs numbers", dataset.ids)
+        answers = [self.answers(dataset, pixels, attack) for attack in self.plan.attacks]
+        return Withstood(dataset.ids, self.plan.attacks, answers)
+
+    def attack_rows(self, withstood: Withstood, radii: Mapping[str, Radii]) -> list[Row]:
+        """Accuracy and AUROC under each attack; what a smallest perturbation breaks counts as broken."""
         session = self.session
         images = session.part.limit(self.plan.few, seed=self.plan.seed)
         dataset, pixels = images.dataset, session.check.pixels(images)
         logits = {"0": self.logits(dataset, pixels)}
-        check_answers(logits["0"], "an attack needs numbers", dataset.ids)
-        answers = {str(attack): self.answers(dataset, pixels, attack) for attack in self.plan.attacks}
-        logits |= {name: one.logits for name, one in answers.items()}
-        bootstrap = Bootstrap(dataset.patients, seed=self.plan.seed)
-        rows = robustness_rows({self.label: [logits]}, {self.label: [session.thresholds]}, dataset, bootstrap)
-        return rows, answers
+        logits |= {str(a): one.logits for a, one in zip(withstood.attacks, withstood.answers, strict=True)}
+        fallen = {}
+        if KIND in radii:
+            fallen = broken(radii[KIND], dataset.ids, self.plan.protocol, withstood, math.prod(pixels.shape[1:]))
+        draws = Bootstrap(dataset.patients, seed=self.plan.seed)
+        thresholds = {self.label: [session.thresholds]}
+        return robustness_rows({self.label: [logits]}, thresholds, dataset, draws, broken={self.label: [fallen]})
 
-    def areas(self) -> tuple[list[Row], dict[str, Any]]:
-        """The Accuracy-Robustness Area, and its curve for the report."""
+    def areas(self, withstood: Withstood | None) -> tuple[list[Row], dict[str, Any], Mapping[str, Radii]]:
+        """The Accuracy-Robustness Area, its curve for the report, and the radii, none beyond what broke a size."""
         plan, session = self.plan, self.session
         key = (session.whole.fingerprint, plan.few, plan.protocol, plan.seed, tuple(session.thresholds))
         place = self.store.folder / keyed("ara", *key)
         result = ara(
             session.model, session.whole, "attack",
-            protocol=plan.protocol, checked=plan.checked, out=place, label=self.label, limit=plan.few, **self.common,
+            protocol=plan.protocol, checked=plan.checked, out=place, label=self.label, limit=plan.few,
+            withstood=withstood, **self.common,
         )  # fmt: skip
         curves, attacks = [], []
         for curve in result.curves:
@@ -159,7 +173,8 @@ class Measuring:
             attacks.append({**whose, "n": one["n"], "found": one["found"], "gradient_evaluations": spent})
         alarms = [one["alarm"]["message"] for one in result.kinds.values() if one["alarm"]["message"]]
         summary = {"protocol": plan.protocol, "images": result.found["images"], "curves": curves}
-        return area_rows(self.label, result.found), summary | {"attacks": attacks, "alarms": alarms}
+        rows = area_rows(self.label, result.found)
+        return rows, summary | {"attacks": attacks, "alarms": alarms}, result.measured
 
     def methods(self, pixels: Pixels) -> tuple[list[str], dict[str, str]]:
         """The methods of explanation that the model serves, and why not the others."""

@@ -162,10 +162,13 @@ def robustness_rows(
     dataset: Dataset,
     bootstrap: Bootstrap,
     reference: str | None = None,
+    broken: Mapping[str, Sequence[Mapping[str, npt.NDArray[np.bool_]]]] | None = None,
 ) -> list[Row]:
     """AUROC and accuracy under attack: logits by variant, seed and size of the attack (`0` for none).
 
     The accuracy of a multi-label network is the share of known labels that are right at each label's threshold.
+    `broken` says by variant, seed and size which decisions, (N,) or (N, K), are known to fall though this attack did
+    not show it: they count as wrong.
     """
     rows = []
     sizes = list(next(iter(logits.values()))[0])
@@ -180,7 +183,10 @@ def robustness_rows(
             for v, seeds in logits.items()
         }
         right = {
-            v: [_accuracy(x[size], cut, dataset, bootstrap) for x, cut in zip(seeds, thresholds[v], strict=True)]
+            v: [
+                _accuracy(x[size], cut, dataset, bootstrap, None if broken is None else broken[v][seed].get(size))
+                for seed, (x, cut) in enumerate(zip(seeds, thresholds[v], strict=True))
+            ]
             for v, seeds in logits.items()
         }
         rows += compare(_place("robustness", "auroc", "mean", at=size), tables, reference)
@@ -189,17 +195,26 @@ def robustness_rows(
 
 
 def _accuracy(
-    logits: npt.NDArray[np.floating], thresholds: Sequence[float], dataset: Dataset, bootstrap: Bootstrap
+    logits: npt.NDArray[np.floating],
+    thresholds: Sequence[float],
+    dataset: Dataset,
+    bootstrap: Bootstrap,
+    broken: npt.NDArray[np.bool_] | None = None,
 ) -> Replicates:
     if dataset.task == "multiclass":
-        return accuracy(decisions(logits, dataset.task), dataset.targets, bootstrap)
+        decided = decisions(logits, dataset.task)
+        if broken is not None:
+            decided = np.where(broken & ~np.isnan(decided), -1, decided)  # no class
+        return accuracy(decided, dataset.targets, bootstrap)
     truth = one_hot(dataset)
     usable = ~np.isnan(truth) & ~np.isnan(np.asarray(thresholds))
     undefined = without_answer(unanswered(logits), usable.any(1), bootstrap)
     if undefined is not None:
         return undefined
-    decided = decisions(logits, dataset.task, thresholds) == 1
-    return ratio(((decided == (truth == 1)) & usable).sum(1), usable.sum(1), bootstrap, within=(0, 1))
+    right = (decisions(logits, dataset.task, thresholds) == 1) == (truth == 1)
+    if broken is not None:
+        right &= ~broken
+    return ratio((right & usable).sum(1), usable.sum(1), bootstrap, within=(0, 1))
 
 
 def localization_rows(
