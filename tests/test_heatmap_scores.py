@@ -136,7 +136,7 @@ def test_what_is_undefined_is_nan_and_counted():
     scores = heatmap_scores(maps, masks)
     for name in set(SCORES) - {"area_share"}:
         assert np.isnan(scores[name][:2]).all(), name
-    assert np.isnan([scores[n][2] for n in ("energy_share", "energy_ratio", "effective_heat_ratio")]).all()
+    assert [scores[n][2] for n in ("energy_share", "energy_ratio", "effective_heat_ratio")] == [0, 0, 0]
     assert not np.isnan([scores[n][2] for n in ("pointing", "auprc", "otsu_iou")]).any()
     assert scores["area_share"][1] == 0
     table = score_table(scores, np.arange(12) % 3, ["a", "b", "c"], Bootstrap(range(12), 20))
@@ -214,3 +214,13 @@ def test_a_class_of_one_patient_has_no_mean_box_and_no_score():
     assert np.isnan(heatmap_scores(found, masks)["auprc"]).all()
     with pytest.raises(InputError, match="classes and halves"):
         mean_box_atlas(masks, np.array([0]), np.array([0]), 1)
+
+
+def test_a_map_without_heat_misses_and_a_negative_one_still_points():
+    region = np.zeros((3, 4, 4), dtype=bool)
+    region[:, :2] = True
+    maps = np.stack([np.zeros((4, 4)), np.where(region[0], -1.0, -2.0), np.ones((4, 4))])
+    scores = heatmap_scores(maps, region)
+    assert scores["pointing"].tolist() == [0, 1, 0.5]
+    for name in ("energy_share", "energy_ratio", "effective_heat_ratio"):
+        assert scores[name][:2].tolist() == [0, 0]

@@ -230,7 +230,48 @@ def localization_rows(
         v: [score_table(s.scores, task.pair_class, task.classes, over_pairs) for s in seeds]
         for v, seeds in scores_by_variant.items()
     }
-    return _score_rows(tables, task, method, reference)
+    rows = _score_rows(tables, task, method, reference)
+    for variant in (v for v in scores_by_variant if reference in scores_by_variant and v != reference):
+        rows = _on_common_pairs(rows, variant, scores_by_variant, task, method, over_pairs, reference or "")
+    return rows
+
+
+def _on_common_pairs(
+    rows: Sequence[Row],
+    variant: str,
+    scores_by_variant: Mapping[str, Sequence[ExplanationScores]],
+    task: LocalizationTask,
+    method: str,
+    over_pairs: Bootstrap,
+    reference: str,
+) -> list[Row]:
+    """The rows, the differences of a variant from the reference taken on the pairs that are defined for both alone."""
+    defined = {
+        v: {name: np.all([np.isfinite(s.scores[name]) for s in scores_by_variant[v]], axis=0) for name in SCORES}
+        for v in (variant, reference)
+    }
+    common = {name: defined[variant][name] & defined[reference][name] for name in SCORES}
+    notes = {
+        name: f"{int((~both).sum())} of {len(both)} pairs left out: undefined for "
+        + ", for ".join(f"{v} on {int((~defined[v][name]).sum())}" for v in (variant, reference))
+        for name, both in common.items()
+        if not both.all()
+    }
+    if not notes:
+        return list(rows)
+    tables = {}
+    for v in (variant, reference):
+        seeds = [{n: np.where(common[n], x, math.nan) for n, x in s.scores.items()} for s in scores_by_variant[v]]
+        tables[v] = [score_table(scores, task.pair_class, task.classes, over_pairs) for scores in seeds]
+    paired = {
+        (r.class_name, r.metric): r.difference for r in _score_rows(tables, task, method, reference) if r.difference
+    }
+    return [
+        replace(r, difference=paired[r.class_name, r.metric] | {"reason": notes[r.metric]})
+        if r.variant == variant and r.metric in notes and (r.class_name, r.metric) in paired
+        else r
+        for r in rows
+    ]
 
 
 def refused_rows(task: LocalizationTask, method: str, reason: str) -> list[Row]:

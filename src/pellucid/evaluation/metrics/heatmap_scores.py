@@ -51,7 +51,8 @@ def heatmap_scores(maps: Values, masks: Values) -> dict[str, FloatArray]:
 
     Returns:
         (M,) arrays named as in `SCORES`, NaN where undefined. A uniform positive map scores its `area_share`,
-        the region's share of the image, in all of them but `energy_ratio`, where it scores 1.
+        the region's share of the image, in all of them but `energy_ratio`, where it scores 1. A map without positive
+        heat misses: it has 0 of its heat in the region, and points nowhere if it is the same everywhere.
 
     Raises:
         InputError: if the shapes differ.
@@ -80,13 +81,14 @@ def heatmap_scores(maps: Values, masks: Values) -> dict[str, FloatArray]:
 
 def _score(heat: FloatArray, inside: BoolArray) -> dict[str, FloatArray]:
     ranked = _rank(heat, inside)
-    share = energy_share(heat, inside)
+    share, effective = (np.nan_to_num(v) for v in (energy_share(heat, inside), _effective_heat_ratio(ranked)))
+    peak = heat.max(1)
     return {
-        "pointing": pointing(heat, inside),
+        "pointing": np.where((peak <= 0) & (peak == heat.min(1)), 0.0, pointing(heat, inside)),
         "energy_share": share,
         "energy_ratio": share / inside.mean(1),
         "auprc": _auprc(ranked),
-        "effective_heat_ratio": _effective_heat_ratio(ranked),
+        "effective_heat_ratio": effective,
         "otsu_iou": otsu_iou(heat, inside),
     }
 

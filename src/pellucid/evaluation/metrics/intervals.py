@@ -73,7 +73,8 @@ def ratio_intervals(
         (T, 2), NaN where the figure is undefined, or rests on one patient, or where all values are the same and may be
         any number; and int64 (T,).
     """
-    members = csr_array((np.ones(len(patients)), (patients, np.arange(len(patients)))))
+    count = len(patients)
+    members = csr_array((np.ones(count), (patients, np.arange(count))), shape=(patients.max(initial=0) + 1, count))
     ends = np.full((top.shape[1], 2), math.nan)
     counts = np.zeros(top.shape[1], dtype=np.int64)
     for columns in chunks(top.shape[1], len(top)):

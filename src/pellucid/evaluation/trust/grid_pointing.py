@@ -87,7 +87,7 @@ def quarter_share(maps: Tensor, place: npt.NDArray[np.int64]) -> npt.NDArray[np.
         place: (G,), the right quarter.
 
     Returns:
-        NaN where the map is the same everywhere or has no positive heat.
+        0 where the map has no positive heat, NaN where it is the same everywhere otherwise.
 
     Example:
         >>> maps = torch.tensor([[[0.0, 3.0], [1.0, -5.0]]])
@@ -100,5 +100,4 @@ def quarter_share(maps: Tensor, place: npt.NDArray[np.int64]) -> npt.NDArray[np.
         top, left = divmod(int(spot), 2)
         inside[mosaic, top * height : (top + 1) * height, left * width : (left + 1) * width] = True
     shares = energy_share(maps, inside)
-    shares[is_constant(maps).cpu().numpy()] = np.nan
-    return shares
+    return np.where(np.isnan(shares), 0.0, np.where(is_constant(maps).cpu().numpy(), np.nan, shares))

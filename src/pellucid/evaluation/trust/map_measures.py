@@ -262,6 +262,10 @@ def _areas(draws: Sequence[Mapping[str, Curve]]) -> dict[str, Numbers]:
     return {f"{name}_area": torch.stack([curves[name].area for curves in draws]).mean(0).numpy() for name in names}
 
 
+MISSES = ("pointing", "energy_ratio")
+"""What a map without positive heat scores 0 in."""
+
+
 def _by_region(
     work: MethodAtWork,
     marked: MarkedImages,
@@ -283,12 +287,17 @@ def _by_region(
 def scores_by_region(
     maps: Tensor, masks: Mapping[str, npt.NDArray[np.bool_]], names: Mapping[str, tuple[str, ...]], score: Score
 ) -> dict[str, Numbers]:
-    """Scores of maps (M, H, W) against each region's masks (M, H, W); NaN where the map is the same everywhere."""
+    """Scores of maps (M, H, W) against each region's masks (M, H, W), NaN where the map is the same everywhere.
+
+    One of these without positive heat misses the region, so it scores 0 where hits and heat are counted.
+    """
     constant = is_constant(maps).cpu().numpy()
+    cold = constant & (maps.flatten(1) <= 0).all(1).cpu().numpy()
     values: dict[str, Numbers] = {}
     for region, measures in names.items():
         scores = score(torch.where(torch.from_numpy(constant)[:, None, None], 1.0, maps), masks[region])
         values |= {name: np.where(constant, np.nan, scores[name.removeprefix(f"{region}_")]) for name in measures}
+        values |= {name: np.where(cold, 0.0, values[name]) for name in measures if name in MISSES}
     return values
 
 

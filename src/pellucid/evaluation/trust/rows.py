@@ -41,8 +41,6 @@ UNDEFINED = {
     "dependence_ssim": f"{CONSTANT_MAP}, before randomisation or after",
     "marker_share": f"{CONSTANT_MAP}, or has no positive heat",
     "finding_share": f"{CONSTANT_MAP}, or has no positive heat",
-    "grid_pointing": f"{CONSTANT_MAP}, or has no positive heat",
-    "energy_ratio": f"{CONSTANT_MAP}, or has no positive heat",
     "auprc": f"{CONSTANT_MAP}, or the other half of the patients has no region of the class",
 }
 """Why an image's figure may be undefined, where it is more than a map that is the same everywhere."""
