@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.metrics.comparison import Row, localization_rows
 from pellucid.evaluation.metrics.explanations import ExplanationScores
-from pellucid.evaluation.metrics.heatmap_scores import SCORES
+from pellucid.evaluation.metrics.heatmap_scores import SCORES, heatmap_scores
+from pellucid.evaluation.trust.grid_pointing import quarter_share
+from pellucid.evaluation.trust.map_measures import scores_by_region
 
 
 @dataclass
@@ -51,3 +54,15 @@ def test_a_difference_on_common_pairs_is_that_of_those_pairs_alone():
     both = np.flatnonzero(np.isfinite(first) & (np.arange(40) % 2 == 0))
     assert row.difference["value"] == pytest.approx((first - whole)[both].mean())
     assert compared(second, whole)["mean", "new"].difference["reason"] is None
+
+
+def test_in_the_table_of_trust_a_map_without_heat_misses_and_one_that_is_hot_everywhere_has_no_score():
+    maps = torch.stack([torch.zeros(4, 4), torch.ones(4, 4), torch.eye(4)])
+    masks = np.zeros((3, 4, 4), dtype=bool)
+    masks[:, :2, :2] = True
+    names = {"finding": ("auprc", "pointing", "energy_ratio")}
+    scores = scores_by_region(maps, {"finding": masks}, names, heatmap_scores)
+    np.testing.assert_equal(scores["pointing"], [0, np.nan, 0.5])
+    np.testing.assert_equal(scores["energy_ratio"], [0, np.nan, 2])
+    assert np.isnan(scores["auprc"][:2]).all()
+    np.testing.assert_equal(quarter_share(maps, np.zeros(3, dtype=np.int64)), [0, np.nan, 0.5])
