@@ -39,7 +39,7 @@ TINY = AuditSettings(
     corrupted=0,
     attacks=(BoundedAttack.parse("linf=1/255"),),
     steps=2,
-    trust=TrustSettings(samples=1, attacked=1, attack_steps=1, budgets=(0.01,)),
+    trust=TrustSettings(samples=1, curve_steps=4, attacked=1, attack_steps=1, budgets=(0.01,)),
 )
 
 
@@ -175,6 +175,8 @@ def test_several_labels_with_boxes(whole, tmp_path):
     reasons = {p["name"]: p["reason"] for p in whole.results["parts"]}
     assert "no label has an Accuracy-Robustness Area" in reasons.pop("ara")  # six images are too few for one
     assert reasons == dict.fromkeys(("classification", "attack", "trust", "localization", "pictures"))
+    curves = whole.results["trust"]["curves"]
+    assert {len(of["deletion_score"]) for of in curves.values() if "deletion_score" in of} == {5}  # as was asked for
     methods = {r.method for r in whole.measured if r.section == "localization"}
     assert methods == {"grad-cam", "saliency", "trivial: uniform", "trivial: centred", "trivial: mean box"}
     assert {r.metric for r in whole.measured} >= {"balanced_accuracy", "brier", "calibration_error"}

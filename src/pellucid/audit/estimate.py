@@ -31,12 +31,12 @@ SMALLEST_CHANGE = 45
 """Gradient evaluations for each image of a minimal attack, about."""
 CORRUPTIONS = 45
 """Corrupted copies of each image."""
-MAPS, CHANGED = 14, 140
-"""Explanations and forward passes for each image and method of the table of trust, about."""
+MAPS, METHOD_CURVES = 14, 8
+"""Explanations, and curves of changed images, for each image and method of the table of trust, about."""
 ENSEMBLE_COSTS = {"margin": (120, 110), "autoattack": (950, 2500)}
 """Gradient evaluations, and forward passes besides, for a decision: about half of what one that stands takes."""
-TRIVIAL = 170
-"""Forward passes for each image that the trivial maps take, which serve all methods."""
+TRIVIAL_CURVES, REMOVED = 8, 33
+"""Curves, and images without a square, for each image that serve all methods."""
 SECOND = 3
 """How many gradients one of second order takes, about."""
 BACKWARD = 3
@@ -69,8 +69,8 @@ def seconds_planned(
         "attack": few
         * (forward + labels * sum(_spent(attack, plan.steps, forward, gradient) for attack in plan.attacks)),
         "ara": labels * (few * SMALLEST_CHANGE + min(few, plan.checked) * CHECK) * gradient,
-        "trust": methods * (few * ((MAPS + settings.samples) * gradient + CHANGED * forward) + attacks)
-        + few * TRIVIAL * forward,
+        "trust": methods * (few * (MAPS + settings.samples) * gradient + attacks)
+        + few * ((methods * METHOD_CURVES + TRIVIAL_CURVES) * (settings.curve_steps + 1) + REMOVED) * forward,
         "localization": marked * methods * gradient,
         "pictures": 20 * gradient,
     }

@@ -180,6 +180,7 @@ def trust(
         "limit": limit,
         "samples": settings.samples,
         "radius": settings.radius,
+        "curve_steps": settings.curve_steps,
         "seed": settings.seed,
         "layer": layer,
     }

@@ -146,26 +146,40 @@ def target_scores(classifier: Classifier, images: Tensor, targets: Tensor, scale
 
 
 def deletion(
-    classifier: Classifier, images: Tensor, targets: Tensor, maps: Tensor, *, across: int = ACROSS, seed: int = 0
+    classifier: Classifier,
+    images: Tensor,
+    targets: Tensor,
+    maps: Tensor,
+    *,
+    across: int = ACROSS,
+    steps: int = STEPS,
+    seed: int = 0,
 ) -> Curve:
     """Places go, the hottest first, and the image's own mean colour comes; NaN for a map that is the same everywhere.
 
     A small area is a faithful map's. Arguments as in `replacement_curve`.
     """
     ranks = hottest_first(maps, cell_numbers(images.shape[2], images.shape[3], across), seed)
-    curve = replacement_curve(classifier, images, targets, ranks, start=images, end=mean_colour(images))
+    curve = replacement_curve(classifier, images, targets, ranks, start=images, end=mean_colour(images), steps=steps)
     return _defined(curve, maps)
 
 
 def insertion(
-    classifier: Classifier, images: Tensor, targets: Tensor, maps: Tensor, *, across: int = ACROSS, seed: int = 0
+    classifier: Classifier,
+    images: Tensor,
+    targets: Tensor,
+    maps: Tensor,
+    *,
+    across: int = ACROSS,
+    steps: int = STEPS,
+    seed: int = 0,
 ) -> Curve:
     """Places come back into the blurred image, the hottest first; NaN for a map that is the same everywhere.
 
     A large area is a faithful map's. Arguments as in `replacement_curve`.
     """
     ranks = hottest_first(maps, cell_numbers(images.shape[2], images.shape[3], across), seed)
-    curve = replacement_curve(classifier, images, targets, ranks, start=blurred(images), end=images)
+    curve = replacement_curve(classifier, images, targets, ranks, start=blurred(images), end=images, steps=steps)
     return _defined(curve, maps)
 
 

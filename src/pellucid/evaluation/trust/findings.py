@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pellucid.evaluation.manipulation.settings import BUDGETS
+from pellucid.evaluation.trust.faithfulness import STEPS
 from pellucid.evaluation.trust.stability import RADIUS
 from pellucid.types import InputError
 
@@ -25,6 +26,7 @@ class TrustSettings:
     Attributes:
         samples: moved images for each image, for the maximum sensitivity.
         radius: how far their pixels move.
+        curve_steps: points of the curves along which places are replaced, but one.
         attacked: images whose explanations are attacked.
         attack_steps: gradient steps of an attack, for each budget.
         budgets: of the attacks, root mean square per pixel and channel, ascending.
@@ -35,6 +37,7 @@ class TrustSettings:
 
     samples: int = 8
     radius: float = RADIUS
+    curve_steps: int = STEPS
     attacked: int = 16
     attack_steps: int = 12
     budgets: tuple[float, ...] = BUDGETS

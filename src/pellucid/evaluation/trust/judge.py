@@ -6,7 +6,7 @@ import time
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from pellucid.evaluation.trust.faithfulness import STEPS, cell_numbers
+from pellucid.evaluation.trust.faithfulness import cell_numbers
 from pellucid.evaluation.trust.findings import Findings, TrustSettings
 from pellucid.evaluation.trust.infidelity import SAMPLES
 from pellucid.evaluation.trust.map_measures import MAP_MEASURES, TRIVIAL_MEASURES, MethodAtWork
@@ -37,7 +37,7 @@ def budget(classifier: nn.Module, samples: TrustSamples, settings: TrustSettings
     """
     count, size = len(samples.images), samples.images.shape[2:]
     depths = len(cascade_depths(len(layers_from_the_head(classifier, samples.images[:1]))))
-    steps = min(STEPS, int(cell_numbers(*size).max()) + 1) + 1
+    steps = min(settings.curve_steps, int(cell_numbers(*size).max()) + 1) + 1
     extra = sum(
         len(part)
         for part in (

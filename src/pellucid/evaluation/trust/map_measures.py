@@ -249,9 +249,9 @@ def _likeness(again: Tensor, after: Tensor, structure_again: Tensor, structure_a
 
 def _replaced(work: MethodAtWork, maps: Tensor) -> dict[str, Curve]:
     """The answers while places go, and while they come, the hottest of the maps first."""
-    samples, seed = work.samples, work.settings.seed
+    samples, settings = work.samples, work.settings
     return {
-        name: way(work.model, samples.images, samples.targets, maps, seed=seed)
+        name: way(work.model, samples.images, samples.targets, maps, steps=settings.curve_steps, seed=settings.seed)
         for name, way in (("deletion", deletion), ("insertion", insertion))
     }
 

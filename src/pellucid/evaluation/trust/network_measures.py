@@ -57,7 +57,11 @@ def random_orders(model: Any, samples: TrustSamples, settings: TrustSettings) ->
         order_curves: list[Curve] = []
         for order in range(ORDERS):
             ranks = random_ranks(len(images), cells, settings.seed + order).to(images.device)
-            order_curves.append(replacement_curve(model, images, samples.targets, ranks, start=start, end=end))
+            order_curves.append(
+                replacement_curve(
+                    model, images, samples.targets, ranks, start=start, end=end, steps=settings.curve_steps
+                )
+            )
         values[f"{name}_area"] = torch.stack([c.area for c in order_curves]).mean(0).numpy()
         curves |= mean_curve(name, order_curves)
     return Findings("", {}, {}, curves, yardsticks={UNIFORM: values})
