@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from pellucid.report.tables.cells import compare, estimate, verdict
+from pellucid.evaluation.metrics.differences import Difference, Inference
+from pellucid.evaluation.metrics.verdicts import Bar, judge_family
+from pellucid.report.tables.cells import compare, estimate
 from pellucid.report.tables.metrics import metric, number
 
 
@@ -49,29 +53,41 @@ def test_what_is_undefined_says_so_and_why_and_is_never_zero(value):
     assert only_the_difference.interval == "[no interval]"
 
 
+def judged(value, error, *, name="auroc", df=4.0, margin=0.0, trainings=True):
+    """A difference as a study writes it, of one comparison that is a family of its own."""
+    nothing = Inference(value, math.nan, math.nan, "one training")
+    difference = Difference(
+        value, 5, Inference(value, error, math.inf), Inference(value, error, df) if trainings else nothing
+    )
+    return judge_family([difference.to_json()], [Bar(metric(name).better, margin)], "exploratory")[0]
+
+
 @pytest.mark.parametrize(
-    ("name", "low", "high", "said"),
+    ("name", "value", "error", "verdict"),
     [
-        ("auroc", 0.01, 0.02, "better"),
-        ("auroc", -0.02, -0.01, "worse"),
-        ("afp", -0.02, -0.01, "better"),
-        ("afp", 0.01, 0.02, "worse"),
-        ("mean_box_area", 0.01, 0.02, "differs"),
-        ("auroc", -0.01, 0.02, ""),
-        ("auroc", 0.0, 0.02, ""),
-        ("auroc", None, None, ""),
+        ("auroc", 0.03, 0.01, "better"),
+        ("auroc", -0.03, 0.01, "worse"),
+        ("afp", -0.03, 0.01, "better"),
+        ("afp", 0.03, 0.01, "worse"),
+        ("mean_box_area", 0.03, 0.01, "differs"),
+        ("auroc", 0.02, 0.01, ""),  # of the networks alone it would be one
     ],
 )
-def test_a_difference_is_called_one_only_where_its_interval_excludes_zero(name, low, high, said):
-    assert verdict({"low": low, "high": high}, metric(name).better) == said
+def test_a_recipe_is_called_better_only_where_other_trainings_would_show_it(name, value, error, verdict):
+    cell = compare(judged(value, error, name=name), metric(name))
+    assert cell.verdict == verdict
+    assert cell.networks.startswith(f"these networks {'higher' if value > 0 else 'lower'} [")
+    assert cell.p.startswith("p 0.")
 
 
-def test_differences_carry_signs_and_the_range_of_the_seeds():
-    row = {"value": 0.0213, "low": 0.004, "high": 0.038, "n": 5, "seeds": [0.03, None, 0.01]}
-    delta = compare(row, metric("pointing"))
-    assert (delta.value, delta.interval, delta.seeds) == (
-        "+0.021",
-        "[+0.004, +0.038]",
-        "seeds +0.010 to +0.030",
-    )
+def test_of_one_training_each_only_the_networks_are_called_higher_or_lower():
+    cell = compare(judged(0.0213, 0.005, name="pointing", trainings=False), metric("pointing"))
+    assert (cell.value, cell.interval, cell.verdict, cell.p) == ("+0.021", "", "", "")
+    assert cell.networks == "these networks higher [+0.012, +0.031]"
     assert number(-1e-9, signed=True) == "0.000"
+
+
+def test_a_gain_that_a_trivial_map_exceeds_says_so():
+    below = {"below_trivial": {"map": "mean box", "value": 0.6}}
+    assert "best trivial map (mean box)" in compare(judged(0.03, 0.01) | below, metric("pointing")).below
+    assert compare(judged(0.03, 0.1) | below, metric("pointing")).below == ""

@@ -121,7 +121,10 @@ def test_tables_read_back_from_csv_and_json(tmp_path, study):
             assert line["class"] == row["class"]
             assert [float(s) if s else None for s in line["seeds"].split(";")] == row["seeds"] or not row["seeds"]
             delta = row["difference"]
-            assert (float(line["difference_low"]) if line["difference_low"] else None) == (delta and delta["low"])
+            for question in ("networks", "recipes"):
+                for key in ("low", "high", "p", "p_corrected"):
+                    cell = line[f"{question}_{key}"]
+                    assert (float(cell) if cell else None) == (delta and delta[question][key])
     with (tmp_path / "tables" / "training.csv").open(newline="") as stream:
         epochs = list(csv.DictReader(stream))
     assert len(epochs) == 3 * 3 * 12

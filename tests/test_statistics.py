@@ -1,4 +1,4 @@
-"""The bootstrap against explicit resampling, known intervals, and differences that cancel."""
+"""The bootstrap against explicit resampling, and known intervals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from pellucid.evaluation.metrics.statistics import (
     Replicates,
     as_array,
     mean_over_images,
-    paired_difference,
     ratio,
     ratios,
 )
@@ -109,43 +108,6 @@ def test_nineteen_of_twenty_intervals_hold_the_truth():
         found = mean_over_images(values, draws).estimate()
         held += found.low <= 2.0 <= found.high
     assert 0.90 <= held / 300 <= 0.98
-
-
-def test_the_difference_of_a_recipe_from_itself_is_exactly_nothing():
-    rng = np.random.default_rng(2)
-    draws = Bootstrap(range(30), resamples=100)
-    seeds = [mean_over_images(rng.random(30), draws) for _ in range(3)]
-    found = paired_difference(seeds, seeds)
-    assert (found.estimate.value, found.estimate.low, found.estimate.high) == (0.0, 0.0, 0.0)
-    assert found.seed_differences == (0.0, 0.0, 0.0)
-    assert found.seed_spread[0] == pytest.approx(np.std([s.value for s in seeds], ddof=1))
-
-
-def test_pairing_removes_what_both_recipes_find_hard():
-    rng = np.random.default_rng(3)
-    hardness, draws = rng.normal(size=(80, 1)) * 10, Bootstrap(range(80), resamples=500)
-    a_images, b_images = (hardness + rng.normal(size=(80, 2)) for _ in range(2))
-    a = [mean_over_images(a_images[:, s] + 1.0, draws) for s in range(2)]
-    b = [mean_over_images(b_images[:, s], draws) for s in range(2)]
-    found = paired_difference(a, b).estimate
-    # per image the mean over seeds, bootstrapped over patients
-    per_image = a_images.mean(1) + 1.0 - b_images.mean(1)
-    direct = mean_over_images(per_image, draws)
-    ends = np.quantile(direct.samples, [0.025, 0.975])
-    assert (found.value, found.low, found.high) == pytest.approx((direct.value, *ends))
-    alone = a[0].estimate()
-    assert found.high - found.low < 0.2 * (alone.high - alone.low)
-    json.dumps(paired_difference(a, b).to_json(), allow_nan=False)
-
-
-def test_seeds_that_do_not_pair_give_no_differences_and_one_seed_no_spread():
-    draws = Bootstrap(range(5), resamples=20)
-    one = mean_over_images(np.arange(5.0), draws)
-    found = paired_difference([one, one + 1.0], [one])
-    assert found.estimate.value == pytest.approx(0.5)
-    assert found.seed_differences == ()
-    assert math.isnan(found.seed_spread[1])
-    assert found.to_json()["seed_spread"][1] is None
 
 
 def test_figures_of_other_patients_cannot_be_subtracted():

@@ -12,7 +12,6 @@ import torch
 
 from pellucid.attacks import BoundedAttack, Epsilon
 from pellucid.attacks.under_attack import answers_under_attack
-from pellucid.evaluation.metrics.comparison import Row
 from pellucid.models import load_model
 from pellucid.models.inference import predict
 from pellucid.report.tables.pivot import localization
@@ -23,7 +22,7 @@ from pellucid.study.cases import choose, make_panels
 from pellucid.study.context import StudyContext
 from pellucid.study.evaluation import evaluate_run
 from pellucid.study.evaluation_data import prepare_evaluation_data
-from pellucid.study.results import assemble, summarize_study
+from pellucid.study.results import assemble
 from pellucid.study.runs import open_data, plan
 from pellucid.study.training import train_all
 from pellucid.study.trust import judge_trust
@@ -290,74 +289,6 @@ def test_an_image_is_shown_once():
 def test_fewer_cases_than_asked_for():
     assert choose(np.array([math.nan]), [0], 2) == {"best": [], "middle": [], "worst": []}
     assert choose(np.array([0.5]), [0], 2) == {"best": [0], "middle": [], "worst": []}
-
-
-# what is said
-
-
-def row(low, high, seeds, value=0.8):
-    middle = float(np.mean(seeds))
-    difference = {"value": middle, "low": low, "high": high, "reason": None, "seeds": seeds}
-    return Row("classification", "auroc", "mean", "robust", value, 0.7, 0.9, 10, difference=difference)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "seeds", "remark"),
-    [
-        (0.01, 0.05, [0.02, 0.03, 0.04], None),
-        (-0.05, -0.01, [-0.02, -0.03, -0.04], None),
-        (-0.01, 0.05, [0.02, 0.03, 0.01], "no difference"),
-        (0.01, 0.05, [-0.01, 0.05, 0.05], "disagree"),
-        (0.01, 0.05, [0.03], "one seed"),
-    ],
-)
-def test_a_difference_is_called_one_only_where_images_and_seeds_agree(study, low, high, seeds, remark):
-    (said,) = summarize_study(study, [row(low, high, seeds)])
-    assert [word for word in ("no difference", "disagree", "one seed") if word in said] == ([remark] if remark else [])
-    assert said.startswith("robust against baseline: AUROC")
-    middle = np.mean(seeds)
-    assert f"{0.8 - middle:.3f} → 0.800 ({middle:+.3f} [{low:+.3f}, {high:+.3f}]" in said
-
-
-def test_the_explanations_are_summed_up_by_what_rose_and_what_fell(study):
-    figures = [(0.01, 0.05, [0.03]), (-0.05, -0.01, [-0.03]), (-0.01, 0.05, [0.02]), (0.02, 0.04, [0.03])]
-    rows = [
-        replace(row(*figure), section="localization", metric=metric, method=method, target="findings")
-        for figure, (metric, method) in zip(
-            figures,
-            [("auprc", "cam"), ("auprc", "saliency"), ("pointing", "cam"), ("pointing", "saliency")],
-            strict=True,
-        )
-    ]
-    (said,) = summarize_study(study, rows)
-    assert "of 4 headline scores of the explanations 2 are higher, 1 lower, and 1 show no difference" in said
-    first = study.evaluation.headline[0]  # in figures, whatever the order of the rows
-    assert first == "pointing"
-    figures_said = said.split("Pointing game: ")[1]
-    assert figures_said == "cam on findings 0.78 → 0.80 (no difference shown), saliency on findings 0.77 → 0.80."
-
-
-def test_an_undefined_difference_is_not_called_zero(study):
-    undefined = {"value": None, "low": None, "high": None, "reason": "no positives", "seeds": [None]}
-    (said,) = summarize_study(study, [replace(row(0, 0, [0.0]), difference=undefined)])
-    assert "(no positives)" in said
-    assert "0.000" not in said
-
-
-def test_conclusions_are_of_means_under_the_largest_attack_and_the_headline(study):
-    rows = [
-        replace(row(0.01, 0.05, [0.03]), class_name="Mass"),
-        replace(row(0.01, 0.05, [0.03]), section="robustness", metric="accuracy", at="L∞ 0.001"),
-        replace(row(0.01, 0.05, [0.03]), section="robustness", metric="accuracy", at="L∞ 0.01"),
-        replace(row(0.01, 0.05, [0.03]), section="localization", metric="otsu_iou", method="cam", target="findings"),
-        replace(row(0.01, 0.05, [0.03]), section="localization", metric="auprc", method="cam", target="findings"),
-    ]
-    said = summarize_study(study, rows)
-    assert len(said) == 2
-    assert "accuracy under attack (L∞ 0.01) " in said[0]
-    assert "of 1 headline scores" in said[1]
-    assert "AUPRC: cam on findings" in said[1]
-    assert "IoU" not in said[1]
 
 
 def test_results_are_json_without_nan(study, trained, stage, tmp_path):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from pellucid.evaluation.metrics.differences import Difference, Inference
+from pellucid.evaluation.metrics.verdicts import Bar, judge_family
 from pellucid.report import Panel
+from pellucid.report.tables.metrics import metric as metric_of
 from pellucid.types import Box
 
 CLASSES = [
@@ -43,8 +48,8 @@ class Maker:
         row["difference"] = None
         if variant and variant != VARIANTS[0]:
             change = value - base
-            delta = {"value": change, "low": change - width * 0.7, "high": change + width * 0.7}
-            row["difference"] = {**delta, "n": n, "reason": None, "seeds": [s - base for s in seeds]}
+            questions = [Inference(change, width * share, df) for share, df in ((0.35, math.inf), (0.5, 6.0))]
+            row["difference"] = Difference(change, n, *questions).to_json()
         self.rows.append(row)
         return row
 
@@ -53,7 +58,8 @@ class Maker:
         nothing = {"value": None, "low": None, "high": None, "n": 0, "reason": reason, "seeds": [None] * 3}
         row.update(nothing, seed_spread=None)
         if row["difference"]:
-            row["difference"].update(nothing)
+            question = Inference(math.nan, math.nan, math.nan, reason)
+            row["difference"] = Difference(math.nan, 0, question, question, reason).to_json()
 
 
 def classify(make):
@@ -134,6 +140,11 @@ def rows():
     make = Maker()
     for part in (classify, attack, localize, draw_boxes, cut):
         part(make)
+    compared = [row for row in make.rows if row["difference"]]
+    bars = [Bar(metric_of(row["metric"]).better) for row in compared]
+    judged = judge_family([row["difference"] for row in compared], bars, "exploratory")
+    for row, difference in zip(compared, judged, strict=True):
+        row["difference"] = difference
     return make.rows
 
 
@@ -203,7 +214,9 @@ def results():
     }
     sizes = {"train": (4000, 3100), "validation": (600, 480), "test": (1200, 950)}
     return {
-        "format": 1,
+        "format": 2,
+        "primary": ["classification auroc mean"],
+        "margins": {"auroc": 0.01},
         "name": "demo",
         "title": "Does robust training move explanations onto the findings?",
         "description": "Two robust recipes and their baseline learn eight findings of procedural chest radiographs. "

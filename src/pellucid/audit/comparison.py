@@ -1,4 +1,7 @@
-"""Against the other: how two models' answers differ on the same images, corrected for how many tests that takes."""
+"""Against the other: how two models' answers differ on the same images, corrected for how many tests that takes.
+
+These two networks on other patients: nothing is said of how they were trained, which one network of each cannot tell.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,7 @@ def compare_answers(first: Answers, second: Answers, draws: Bootstrap) -> dict[s
         truth = one_hot(dataset)
         scores = first.probabilities, second.probabilities
         for number, name in enumerate(dataset.classes):
-            places["auroc", name] = delong(scores[0][:, number], scores[1][:, number], truth[:, number])
+            places["auroc", name] = delong(scores[0][:, number], scores[1][:, number], truth[:, number], draws.patients)
     corrected = dict(zip(places, holm([np.nan if t is None else t.p for t in places.values()]), strict=True))
     records = [
         _record(figures[metric, name, first.label], figures[metric, name, second.label], test)
@@ -63,6 +66,7 @@ def compare_answers(first: Answers, second: Answers, draws: Bootstrap) -> dict[s
 
 def _record(own: Row, other: Row, test: PairedTest | None) -> dict[str, Any]:
     difference = own.difference or {}
+    networks = difference.get("networks", {})
     return {
         "metric": own.metric,
         "class": own.class_name,
@@ -70,7 +74,10 @@ def _record(own: Row, other: Row, test: PairedTest | None) -> dict[str, Any]:
         "low": own.low,
         "high": own.high,
         "other": {"value": other.value, "low": other.low, "high": other.high, "n": other.n, "reason": other.reason},
-        "difference": difference,
+        "difference": {
+            **{key: difference.get(key) for key in ("value", "n", "reason")},
+            **{key: networks.get(key) for key in ("low", "high")},
+        },
         "n": own.n,
         "reason": own.reason,
         "test": "" if test is None else "McNemar" if own.metric == "accuracy" else "DeLong",

@@ -2,10 +2,11 @@
 
 from pellucid.attacks.under_attack import answers_under_attack
 from pellucid.evaluation.metrics.classification import auroc, average_precision, classification_table, youden_thresholds
+from pellucid.evaluation.metrics.differences import paired_difference
 from pellucid.evaluation.metrics.explanations import localization_task, score_explanations
 from pellucid.evaluation.metrics.heatmap_scores import heatmap_scores
 from pellucid.evaluation.metrics.localization import localization_table, match_boxes
-from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate, Replicates, paired_difference
+from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate, Replicates
 
 __all__ = [
     "Bootstrap",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
 from pellucid.attacks import METHODS, BoundedAttack
-from pellucid.evaluation.metrics.heatmap_scores import SCORES
+from pellucid.evaluation.metrics.heatmap_scores import SCORES, YARDSTICKS
 from pellucid.explainers import HEATMAPS
 from pellucid.study.annotation_loop.config import LoopSettings
 from pellucid.types import InputError
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from pydantic import ValidationInfo
+
+AreaKind = Literal["attack", "btr"]
+CLEAN = ("accuracy", "balanced_accuracy")  # of the images of the areas, unchanged
+COMPARED: dict[str, tuple[str, ...]] = {
+    "classification": ("auroc", "average_precision", "accuracy", "balanced_accuracy", "recall"),
+    "robustness": ("auroc", "accuracy"),
+    "ara": (*(f"ara_{kind}" for kind in get_args(AreaKind)), *CLEAN),
+    "localization": tuple(name for name in SCORES if name not in YARDSTICKS),
+}
+MARGINS = {"auroc": 0.01}
 
 
 def _each_known(names: tuple[str, ...], choices: Collection[str]) -> tuple[str, ...]:
@@ -72,9 +83,6 @@ class RobustnessSettings(Section):
     )
     steps: int = Field(20, ge=1, description="of those that are PGD")
     limit: int | None = Field(None, ge=1, description="at most so many test images")
-
-
-AreaKind = Literal["attack", "btr"]
 
 
 class AraSettings(Section):
@@ -154,7 +162,7 @@ class EvaluationSettings(Section):
     @field_validator("methods", "headline")
     @classmethod
     def _known(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        return _each_known(names, HEATMAPS if info.field_name == "methods" else SCORES)
+        return _each_known(names, HEATMAPS if info.field_name == "methods" else COMPARED["localization"])
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -164,6 +172,70 @@ class EvaluationSettings(Section):
         names = [t.name for t in self.targets]
         if len(set(names)) < len(names):
             raise ValueError(f"every target needs a name of its own; found {', '.join(names)}")
+        return self
+
+
+class ComparisonSettings(Section):
+    """One comparison with the first variant that the study was made for, named before it runs."""
+
+    section: Literal["classification", "robustness", "ara", "localization"] = "classification"
+    metric: str
+    method: str = Field("", description="of explanation; for the section `localization`, and required there")
+    target: str = Field("", description="a name of evaluation.targets; for `localization`, and required there")
+    at: BoundedAttack | None = Field(None, description="size of the attack; for `robustness`, and required there")
+    class_name: str = Field("mean", description="a class, or `mean` over classes")
+    variants: tuple[str, ...] = Field((), description="labels of the variants compared; all but the first by default")
+    aim: Literal["differs", "no worse"] = Field(
+        "differs", description="`no worse` asks whether it is worse by less than the metric's margin"
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        given = {"method": self.method, "target": self.target, "at": self.at}
+        needed = {"localization": ("method", "target"), "robustness": ("at",)}.get(self.section, ())
+        wrong = [name for name, value in given.items() if bool(value) != (name in needed)]
+        if wrong:
+            wish = f"needs {' and '.join(needed)}" if needed else "has no method, target or at"
+            raise ValueError(f"a comparison of the section {self.section!r} {wish}; look at {', '.join(wrong)}")
+        metrics = COMPARED[self.section]
+        if self.metric not in metrics:
+            raise ValueError(
+                f"unknown metric {self.metric!r} of the section {self.section!r}. {nearest(self.metric, metrics)}"
+            )
+        return self
+
+    def __str__(self) -> str:
+        parts = (self.metric, self.method, self.target, "" if self.at is None else str(self.at), self.class_name)
+        return f"{self.section} " + " ".join(part for part in parts if part)
+
+
+class ConclusionSettings(Section):
+    """What the study is to decide, named before it runs; all other comparisons are exploratory."""
+
+    primary: tuple[ComparisonSettings, ...] = Field((), description="corrected together after Holm")
+    margin: dict[str, float] = Field(
+        default_factory=lambda: dict(MARGINS),
+        description="metric → differences up to this are of no use, so neither better nor worse",
+    )
+
+    @field_validator("margin")
+    @classmethod
+    def _usable(cls, margins: dict[str, float]) -> dict[str, float]:
+        known = {name for names in COMPARED.values() for name in names}
+        for name, margin in margins.items():
+            if name not in known:
+                raise ValueError(f"unknown metric {name!r}. {nearest(name, known)}")
+            if not 0 <= margin < math.inf:
+                raise ValueError(f"a margin is a number of at least 0; found {name} = {margin}")
+        return {**MARGINS, **margins}
+
+    @model_validator(mode="after")
+    def _has_margins(self) -> Self:
+        for one in self.primary:
+            if one.aim == "no worse" and not self.margin.get(one.metric):
+                raise ValueError(
+                    f"no worse by how much? State the margin of {one.metric}, as in margin = {{ {one.metric} = 0.01 }}"
+                )
         return self
 
 
@@ -214,6 +286,7 @@ class StudyConfig(Section):
     settings: dict[str, Any] = Field(default_factory=dict, description="laid over every recipe")
     variants: tuple[VariantSettings, ...] = Field(min_length=1)
     evaluation: EvaluationSettings = EvaluationSettings()
+    conclusions: ConclusionSettings = ConclusionSettings()
     comparators: tuple[Comparator, ...] = ()
     loop: LoopSettings | None = None
     limits: tuple[str, ...] = Field((), description="what the figures cannot show")
@@ -231,6 +304,29 @@ class StudyConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _measures_what_it_decides(self) -> Self:
+        judged, others = self.evaluation, [v.label for v in self.variants[1:]]
+        for number, one in enumerate(self.conclusions.primary):
+            where = f"conclusions.primary[{number}]"
+            if not others:
+                raise ValueError(f"{where}: a study of one variant compares nothing")
+            sizes = [str(size) for size in judged.robustness.sizes]
+            checks = [
+                ("a method of evaluation", one.method, list(judged.methods)),
+                ("a target of evaluation", one.target, [t.name for t in judged.targets]),
+                ("a size of evaluation.robustness", "" if one.at is None else str(one.at), sizes),
+                *(("a variant other than the first", label, others) for label in one.variants),
+            ]
+            if one.section == "ara":
+                kinds = [f"ara_{kind}" for kind in judged.ara.kinds]
+                checks.append(("measured (evaluation.ara.kinds)", one.metric, [*kinds, *CLEAN] if kinds else []))
+            for kind, name, choices in checks:
+                if name and name not in choices:
+                    hint = nearest(name, choices) if choices else "The study has none."
+                    raise ValueError(f"{where}: {name!r} is not {kind}. {hint}")
+        return self
+
+    @model_validator(mode="after")
     def _fits_loop(self) -> Self:
         if self.loop is None:
             return self
@@ -241,6 +337,8 @@ class StudyConfig(Section):
             "trust.methods": judged.trust.methods,
             "targets": judged.targets,
         }
+        if self.conclusions.primary:
+            raise ValueError("a study with [loop] has aims of its own; leave conclusions.primary empty")
         if named := [name for name, value in unused.items() if value]:
             raise ValueError(
                 f"a study with [loop] measures its own; leave evaluation.{' and evaluation.'.join(named)} empty"

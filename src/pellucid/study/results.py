@@ -18,8 +18,9 @@ from pellucid.evaluation.metrics.comparison import (
 )
 from pellucid.evaluation.metrics.statistics import Bootstrap
 from pellucid.models.weights import read_model_card
-from pellucid.report.tables.metrics import readable
 from pellucid.study.areas import area_results
+from pellucid.study.conclusions import family_sizes, judge_rows
+from pellucid.study.summary import summarize_study
 from pellucid.training.run import RunFolder, versions
 
 if TYPE_CHECKING:
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
     from pellucid.study.runs import PlannedRun
 
 GENERAL_LIMITS = (
-    "Intervals speak of other patients like these (of other images, where patients are not known), not of other seeds; "
-    "the spread between seeds stands beside them. They are not corrected for the number of comparisons.",
+    "The interval of a figure speaks of these networks on other patients like these (on other images, where patients "
+    "are not known). Whether a recipe is better is another question, which other trainings belong to: it is answered "
+    "only where each recipe was trained at least twice.",
+    "Exploratory comparisons suggest what to test next: they were chosen after looking, whatever their p.",
     "Robust accuracy under one attack is an upper bound: a stronger attack can only lower it.",
 )
 LOCALIZATION_LIMIT = (
@@ -57,10 +60,10 @@ def assemble(
         evaluations: by variant, one per seed.
         runs: the training runs.
     """
-    rows = gather_rows(study, data, evaluations)
-    reference = study.variants[0].label
+    reference, *others = (v.label for v in study.variants)
+    rows = judge_rows(gather_rows(study, data, evaluations), study.conclusions, others)
     return {
-        "format": 1,
+        "format": 2,
         "name": study.name,
         "title": study.title,
         "description": study.description.strip(),
@@ -75,6 +78,9 @@ def assemble(
         "rows": [row.to_json() for row in rows],
         "ara": area_results(study, data, evaluations),
         "comparators": [c.model_dump() for c in study.comparators],
+        "primary": [str(one) for one in study.conclusions.primary],
+        "margins": study.conclusions.margin,
+        "families": family_sizes(rows),
         "conclusion": summarize_study(study, rows),
         "training_images": [
             {"variant": label, "seed": seed, "part": part, **seen_images.to_json()}
@@ -154,88 +160,6 @@ def gather_rows(
                 rows += unmeasured_rows(places, variant, why)
         rows += trivial_rows(task, over_task)
     return rows
-
-
-def summarize_study(study: StudyConfig, rows: Sequence[Row]) -> list[str]:
-    """Whether the other variants' explanations and accuracy differ from the reference's, in plain words.
-
-    A difference is called one only where its 95 % interval over patients excludes 0; where seeds disagree in sign,
-    the sentence says so.
-    """
-    reference, sizes = study.variants[0].label, study.evaluation.robustness.sizes
-    sentences = []
-    for variant in [v.label for v in study.variants[1:]]:
-        summary = [r for r in rows if r.variant == variant and r.class_name == "mean" and r.difference is not None]
-        auroc = [r for r in summary if (r.section, r.metric) == ("classification", "auroc")]
-        attacked = [
-            r for r in summary if (r.section, r.metric) == ("robustness", "accuracy") and r.at == str(sizes[-1])
-        ]
-        sentences += [f"{variant} against {reference}: AUROC {_change(r)}." for r in auroc]
-        started = [r for r in summary if r.section == "ara" and not r.metric.startswith("ara_")]
-        areas = [r for r in summary if r.section == "ara" and r.metric.startswith("ara_")]
-        sentences += [f"{variant} against {reference}: accuracy under attack ({r.at}) {_change(r)}." for r in attacked]
-        sentences += [
-            f"{variant} against {reference}: {r.metric.removeprefix('ara_')} ARA {_change(r, 4)}." for r in areas
-        ]
-        condition = "without a perturbation, on the images of the ARA,"
-        sentences += [f"{variant} against {reference}: {readable(r.metric)} {condition} {_change(r)}." for r in started]
-        order = {metric: place for place, metric in enumerate(study.evaluation.headline)}
-        located = [r for r in summary if r.section == "localization" and r.metric in order]
-        located.sort(key=lambda r: order[r.metric])
-        sentences += [_explanations(f"{variant} against {reference}", located)] if located else []
-    return sentences
-
-
-METRIC_WORDS = {
-    "pointing": "pointing game",
-    "energy_ratio": "energy over chance",
-    "energy_share": "energy in the region",
-    "auprc": "AUPRC",
-    "effective_heat_ratio": "effective heat ratio",
-    "otsu_iou": "IoU at Otsu's threshold",
-}
-
-
-def _explanations(who: str, located: Sequence[Row]) -> str:
-    """How many headline scores of the explanations rose and fell, and the first of them in figures."""
-    count = {way: sum(_direction(r) == way for r in located) for way in ("higher", "lower", "")}
-    first = [r for r in located if r.metric == located[0].metric and r.difference is not None]
-    changes = ", ".join(
-        f"{r.method} on {r.target} {r.value - r.difference['value']:.2f} → {r.value:.2f}"
-        + ("" if _direction(r) else " (no difference shown)")
-        for r in first
-        if r.difference is not None and r.difference["value"] is not None
-    )
-    return (
-        f"{who}: of {len(located)} headline scores of the explanations {count['higher']} are higher, {count['lower']} "
-        f"lower, and {count['']} show no difference. "
-        f"{_upper_first(METRIC_WORDS.get(first[0].metric, first[0].metric))}: {changes}."
-    )
-
-
-def _upper_first(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _direction(row: Row) -> str:
-    assert row.difference is not None
-    low, high = row.difference["low"], row.difference["high"]
-    if low is None or low <= 0 <= high:
-        return ""
-    return "higher" if low > 0 else "lower"
-
-
-def _change(row: Row, digits: int = 3) -> str:
-    assert row.difference is not None
-    value, low, high = (row.difference[k] for k in ("value", "low", "high"))
-    if value is None or low is None:
-        return f"cannot be compared ({row.difference['reason']})"
-    seeds = [s for s in row.difference["seeds"] if s is not None]
-    agree = all(s > 0 for s in seeds) or all(s < 0 for s in seeds)
-    remark = "" if agree and len(seeds) > 1 else ", one seed" if len(seeds) == 1 else ", the seeds disagree in sign"
-    remark = remark if _direction(row) else ", no difference that these images could show"
-    before, after = f"{row.value - value:.{digits}f}", f"{row.value:.{digits}f}"
-    return f"{before} → {after} ({value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]{remark})"
 
 
 def _data(study: StudyConfig, splits: Splits) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from pellucid.models.inference import check_answers
 from pellucid.report import write_report
 from pellucid.study.cases import make_panels
+from pellucid.study.conclusions import check_primary
 from pellucid.study.context import StudyContext, write_results
 from pellucid.study.evaluation import evaluate_run
 from pellucid.study.evaluation_data import prepare_evaluation_data
@@ -87,6 +88,7 @@ def _run_there(context: StudyContext, jobs: int | None, command: str) -> Path:
     for recipe in {run.label: run.recipe for run in runs}.values():
         check_recipe(recipe, context.splits["train"])
     data = prepare_evaluation_data(context)
+    check_primary(study, data)
     train_all(
         context,
         1 if together > 1 else jobs or (min(torch.get_num_threads(), len(runs)) if context.is_on_cpu else 1),

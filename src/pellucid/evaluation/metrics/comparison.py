@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pellucid.evaluation.metrics.classification import accuracy, classification_table, without_answer
-from pellucid.evaluation.metrics.heatmap_scores import SCORES, heatmap_scores, score_table
+from pellucid.evaluation.metrics.differences import paired_difference
+from pellucid.evaluation.metrics.heatmap_scores import SCORES, YARDSTICKS, heatmap_scores, score_table
 from pellucid.evaluation.metrics.localization import localization_table, match_boxes, threshold_sweep
-from pellucid.evaluation.metrics.statistics import Bootstrap, Replicates, paired_difference, ratio
+from pellucid.evaluation.metrics.paired_tests import delong
+from pellucid.evaluation.metrics.statistics import Bootstrap, Replicates, ratio
 from pellucid.evaluation.metrics.trivial_maps import centred_gaussian, mean_box, uniform
 from pellucid.evaluation.metrics.validation import one_hot
-from pellucid.models.inference import decisions, unanswered
+from pellucid.models.inference import decisions, probabilities, unanswered
 from pellucid.utils.resources import finite
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset
     from pellucid.evaluation.metrics.explanations import ExplanationScores, LocalizationTask
     from pellucid.evaluation.metrics.localization import LocalizationTable
+
+MANY_CLASSES = 20  # more are not tested one by one
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Row:
         threshold: of the heat map, in a sweep.
         seeds: the value of each seed.
         seed_spread: standard deviation over the seeds.
-        difference: to the reference variant, paired over images.
+        difference: to the reference variant, as `Difference.to_json` gives it.
         positives: as in `Estimate`.
         patients: as in `Estimate`.
     """
@@ -81,13 +85,16 @@ class Row:
         return plain
 
 
-def compare(place: Row, figures: Mapping[str, Sequence[Replicates]], reference: str | None) -> list[Row]:
+def compare(
+    place: Row, figures: Mapping[str, Sequence[Replicates]], reference: str | None, *, shared: bool = False
+) -> list[Row]:
     """One row per variant, from one figure per seed each, with the difference to the reference variant.
 
     Args:
         place: a row whose fields say where the figures belong.
         figures: variant → one figure per seed.
         reference: the variant that the others are compared with, or None.
+        shared: whether networks of the same seed started from the same network; see `paired_difference`.
     """
     rows = []
     for variant, seeds in figures.items():
@@ -96,8 +103,7 @@ def compare(place: Row, figures: Mapping[str, Sequence[Replicates]], reference: 
         defined = [v for v in values if not math.isnan(v)]
         difference = None
         if reference is not None and variant != reference and reference in figures:
-            paired = paired_difference(seeds, figures[reference])
-            difference = paired.estimate.to_json() | {"seeds": list(paired.seed_differences)}
+            difference = paired_difference(seeds, figures[reference], shared=shared).to_json()
         rows.append(
             replace(
                 place,
@@ -138,7 +144,34 @@ def classification_rows(
         for metric in (m for m in metrics if m != "prevalence"):  # the same for every network
             figures = {v: [t[class_name][metric] for t in seeds] for v, seeds in tables.items()}
             rows += compare(_place("classification", metric, class_name), figures, reference)
-    return rows
+    return _with_delong(rows, logits, dataset, bootstrap, reference)
+
+
+def _with_delong(
+    rows: Sequence[Row],
+    logits: Mapping[str, Sequence[npt.NDArray[np.floating]]],
+    dataset: Dataset,
+    bootstrap: Bootstrap,
+    reference: str | None,
+) -> list[Row]:
+    """DeLong's p beside the bootstrap's, in the differences of a class's AUROC: these networks, other patients."""
+    if reference is None or len(logits) < 2 or len(dataset.classes) > MANY_CLASSES:
+        return list(rows)
+    single = dataset.task == "multiclass"
+    scores = {
+        v: np.stack([probabilities(x, dataset.task) if single else np.asarray(x, dtype=np.float64) for x in seeds])
+        for v, seeds in logits.items()
+    }
+    truth, number = one_hot(dataset), {name: k for k, name in enumerate(dataset.classes)}
+    out = []
+    for row in rows:
+        if row.metric == "auroc" and row.class_name in number and row.difference is not None:
+            k = number[row.class_name]
+            test = delong(scores[row.variant][..., k], scores[reference][..., k], truth[:, k], bootstrap.patients)
+            networks = row.difference["networks"] | {"p_delong": None if math.isnan(test.p) else test.p}
+            row = replace(row, difference=row.difference | {"networks": networks})  # noqa: PLW2901
+        out.append(row)
+    return out
 
 
 def accuracy_rows(
@@ -280,6 +313,7 @@ def refused_rows(task: LocalizationTask, method: str, reason: str) -> list[Row]:
         _place("localization", metric, class_name, target=task.name, method=method, reason=reason)
         for class_name in (*task.classes, "mean")
         for metric in SCORES
+        if metric not in YARDSTICKS
     ]
 
 
@@ -318,7 +352,7 @@ def _score_rows(
 ) -> list[Row]:
     rows = []
     for class_name, scores in next(iter(tables.values()))[0].items():
-        for metric in scores:
+        for metric in (m for m in scores if m not in YARDSTICKS):
             figures = {v: [t[class_name][metric] for t in seeds] for v, seeds in tables.items()}
             place = _place("localization", metric, class_name, target=task.name, method=method)
             rows += compare(place, figures, reference)

@@ -27,6 +27,7 @@ SCORES = (
     "otsu_iou",
     "area_share",
 )
+YARDSTICKS = ("area_share",)  # the same whatever the map: what the scores are held against
 OTSU_BINS = 256
 EHR_BASE = 0.1  # Khakzar et al. 2021 look at the pixels of at least a tenth of the maximum,
 EHR_STEPS = 10  # at the quantiles 0, 0.1, …, 1 of them,

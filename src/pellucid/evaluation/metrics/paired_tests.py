@@ -15,6 +15,8 @@ from pellucid.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
+
 
 ROUNDING = 1e-12  # what sums of ranks leave
 
@@ -36,22 +38,25 @@ class PairedTest:
     reason: str | None = None
 
 
-def delong(first: Values, second: Values, targets: Values) -> PairedTest:
-    """DeLong's test of two AUROCs of one class on the same images, by its placements (ties count half).
+def delong(
+    first: Values, second: Values, targets: Values, patients: npt.NDArray[np.integer] | None = None
+) -> PairedTest:
+    """DeLong's test of the AUROCs of one class of two networks on the same images (ties count half).
 
-    It takes images as independent: where patients have several, read the bootstrap's interval.
+    Of several networks on a side the mean of their AUROCs is tested, these networks held fixed.
 
     Args:
-        first: (N,) scores of one model, higher means more likely positive.
-        second: (N,) scores of the other.
+        first: (N,) scores of one network, or (S, N) of S; higher means more likely positive.
+        second: (N,) scores of the other, or (T, N).
         targets: (N,) of 0 and 1; NaN where unknown, which takes no part.
+        patients: (N,), whose images are whose, where patients have several; each image is one's own by default.
 
     Raises:
         InputError: for shapes that do not fit.
 
     Source:
         E. DeLong, D. DeLong, D. Clarke-Pearson, Biometrics 44, 1988; X. Sun, W. Xu, IEEE Signal Processing Letters 21,
-        2014, for the ranks.
+        2014, for the ranks; N. Obuchowski, Biometrics 53, 1997, for several images of a patient.
 
     Example:
         >>> test = delong([0.1, 0.4, 0.35, 0.8], [0.8, 0.4, 0.35, 0.1], [0, 0, 1, 1])
@@ -59,18 +64,31 @@ def delong(first: Values, second: Values, targets: Values) -> PairedTest:
         0.75
     """
     truth = np.asarray(as_array(targets), dtype=np.float64)
-    scores = np.stack([np.asarray(as_array(s), dtype=np.float64) for s in (first, second)])
-    if scores.shape != (2, len(truth)):
-        raise InputError(f"scores and targets must be of the same images; found {scores.shape} and {truth.shape}.")
-    positive, negative = scores[:, truth == 1], scores[:, truth == 0]
-    n = positive.shape[1] + negative.shape[1]
-    if min(positive.shape[1], negative.shape[1]) < 2 or not np.isfinite(scores[:, ~np.isnan(truth)]).all():
-        return PairedTest(math.nan, math.nan, n, "fewer than two positives or negatives, or scores that are no numbers")
-    above, below = _placements(positive, negative)
-    areas = above.mean(1)
-    covariance = np.cov(above) / positive.shape[1] + np.cov(below) / negative.shape[1]
-    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    difference = float(areas[0] - areas[1])
+    sides = [np.atleast_2d(np.asarray(as_array(s), dtype=np.float64)) for s in (first, second)]
+    owners = np.arange(len(truth)) if patients is None else np.asarray(patients)
+    if any(side.ndim != 2 or side.shape[1] != len(truth) for side in sides) or owners.shape != truth.shape:
+        shapes = ", ".join(str(x.shape) for x in (*sides, truth, owners))
+        raise InputError(f"scores, targets and patients must be of the same images; found {shapes}.")
+    scores = np.concatenate(sides)
+    contrast = np.repeat([1 / len(sides[0]), -1 / len(sides[1])], [len(side) for side in sides])
+    positive, negative = truth == 1, truth == 0
+    n = int(positive.sum() + negative.sum())
+    few = min(len(np.unique(owners[rows])) for rows in (positive, negative))
+    if few < 2 or not np.isfinite(scores[:, ~np.isnan(truth)]).all():
+        return PairedTest(
+            math.nan, math.nan, n, "positives or negatives of fewer than two patients, or scores that are no numbers"
+        )
+    above, below = (contrast @ part for part in _placements(scores[:, positive], scores[:, negative]))
+    difference = float(above.mean())
+    parts = _by_patient(above - difference, owners[positive]), _by_patient(below - difference, owners[negative])
+    (p, m), counts = (len(above), len(below)), [len(part) for part in parts]
+    variance = sum(
+        k / (k - 1) * sum(v**2 for v in part.values()) / size**2
+        for part, k, size in zip(parts, counts, (p, m), strict=True)
+    )
+    both = parts[0].keys() & parts[1].keys()  # patients with images of both kinds
+    every = len(parts[0].keys() | parts[1].keys())
+    variance += 2 * every / (every - 1) * sum(parts[0][owner] * parts[1][owner] for owner in both) / (p * m)
     if variance <= ROUNDING:
         if abs(difference) <= ROUNDING:
             return PairedTest(0.0, 1.0, n, "both rank all images alike")
@@ -119,9 +137,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _placements(positive: FloatArray, negative: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """For each score (2, P) of a positive the share of negatives below it, and for each of a negative (2, M) above."""
+    """For each score (S, P) of a positive the share of negatives below it, and for each of a negative (S, M) above."""
     p, m = positive.shape[1], negative.shape[1]
     ranks = rankdata(np.concatenate([positive, negative], axis=1), axis=1)
     above = (ranks[:, :p] - rankdata(positive, axis=1)) / m
     below = 1 - (ranks[:, p:] - rankdata(negative, axis=1)) / p
     return above, below
+
+
+def _by_patient(values: FloatArray, owners: npt.NDArray[np.integer]) -> dict[int, float]:
+    """The sum of each patient's values."""
+    names, place = np.unique(owners, return_inverse=True)
+    return dict(zip(names.tolist(), np.bincount(place, values).tolist(), strict=True))

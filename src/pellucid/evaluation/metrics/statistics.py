@@ -1,4 +1,4 @@
-"""Every figure with its interval, with its resamples over patients, and paired differences between recipes."""
+"""Every figure with its interval, and with its resamples over patients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = [
     "UNBOUNDED",
     "Bootstrap",
-    "Difference",
     "Estimate",
     "FloatArray",
     "Replicates",
@@ -27,7 +26,6 @@ __all__ = [
     "as_array",
     "join_reasons",
     "mean_over_images",
-    "paired_difference",
     "ratio",
     "ratios",
 ]
@@ -360,52 +358,3 @@ def mean_over_images(
     if not missing or math.isnan(mean.value):
         return mean
     return replace(mean, reason=join_reasons(f"{missing} of {array.size} undefined and left out", mean.reason))
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How much better a recipe is than another, on the same images.
-
-    Attributes:
-        estimate: mean over a's seeds less mean over b's seeds, with the interval over patients.
-        seed_differences: seed by seed, where both have as many; else empty.
-        seed_spread: standard deviation over the seeds of a and of b; NaN for a single seed.
-    """
-
-    estimate: Estimate
-    seed_differences: tuple[float, ...]
-    seed_spread: tuple[float, float]
-
-    def to_json(self) -> dict[str, Any]:
-        """A plain dictionary in which whatever is not a finite number is None."""
-        lists = {"seed_differences": self.seed_differences, "seed_spread": self.seed_spread}
-        return {
-            "estimate": self.estimate.to_json(),
-            **{name: [v if math.isfinite(v) else None for v in values] for name, values in lists.items()},
-        }
-
-
-def paired_difference(a: Sequence[Replicates], b: Sequence[Replicates], level: float = 0.95) -> Difference:
-    """The difference between two recipes, each given as one figure per seed.
-
-    In every resample of the patients, both recipes are averaged over their seeds and subtracted, so what is
-    common to both (hard images) cancels. The interval speaks of other patients; `seed_spread`
-    speaks of other seeds.
-
-    Raises:
-        InputError: if a list is empty, or the figures come from different patients or draws.
-
-    Example:
-        >>> draws = Bootstrap(range(5))
-        >>> one = ratio([1, 0, 1, 1, 1], [1, 1, 1, 1, 1], draws)
-        >>> print(paired_difference([one], [one]).estimate)
-        0.000 [0.000, 0.000] (n = 5)
-    """
-    difference = Replicates.mean(a) - Replicates.mean(b)
-    pairs = tuple(x.value - y.value for x, y in zip(a, b, strict=True)) if len(a) == len(b) else ()
-    return Difference(difference.estimate(level), pairs, (_spread(a), _spread(b)))
-
-
-def _spread(parts: Sequence[Replicates]) -> float:
-    defined = [p.value for p in parts if not math.isnan(p.value)]
-    return float(np.std(defined, ddof=1)) if len(defined) > 1 else math.nan

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from pellucid.evaluation.metrics.verdicts import SHOWN, answered
 from pellucid.report.charts.drawing import QUIET, Chart, Style, canvas, to_svg
 from pellucid.report.pictures.panels import Panel
 from pellucid.report.tables.boxes import sweep_row, thresholds
-from pellucid.report.tables.cells import verdict
+from pellucid.report.tables.cells import said
 from pellucid.report.tables.metrics import defined, method_label, metric, readable
 from pellucid.report.tables.pivot import LOCALIZATION_METRICS, strength_of
 from pellucid.report.tables.results_index import MEAN, TRIVIAL, ResultRow, ResultsIndex
@@ -93,7 +94,7 @@ def differences(index: ResultsIndex, target: str) -> list[Chart]:
 
         def found(label: str, variant: str, method: str = method, names: dict[str, str] = names) -> ResultRow | None:
             row = index.row("localization", names[label], variant, target=target, method=method)
-            return None if row is None else row.get("difference")
+            return None if row is None else _answered(row.get("difference"))
 
         # a ratio over chance has another scale than a share: it gets an axis of its own
         shares = [label for label, m in names.items() if m != "energy_ratio"]
@@ -103,7 +104,7 @@ def differences(index: ResultsIndex, target: str) -> list[Chart]:
         with canvas(sum(heights), len(groups), ratios=heights) as (figure, axes):
             for panel, labels in zip(axes, groups, strict=True):
                 panel.axvline(0, color="#333", lw=0.9)
-                _dots(panel, labels, styles, found, hollow=lambda row: not verdict(row, 0))
+                _dots(panel, labels, styles, found, hollow=lambda row: said(row) not in SHOWN)
                 reach = max(abs(x) for x in panel.get_xlim())
                 panel.set_xlim(-reach, reach)
             axes[-1].set_xlabel(f"difference from {index.reference} (right: better)")
@@ -111,6 +112,13 @@ def differences(index: ResultsIndex, target: str) -> list[Chart]:
             svg = to_svg(figure, _id("diff", target, method), alt)
         charts.append(Chart(svg, method_label(method)))
     return charts
+
+
+def _answered(difference: ResultRow | None) -> ResultRow | None:
+    """A difference with the interval and the verdict of the recipes, or of the networks where there is none."""
+    if difference is None or not defined(difference["value"]):
+        return difference
+    return {"value": difference["value"], **answered(difference)[1]}
 
 
 def robustness(index: ResultsIndex) -> list[Chart]:

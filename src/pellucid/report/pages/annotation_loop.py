@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _TEMPLATES = Path(__file__).parents[1] / "templates"
 SHIFT = 0.07  # of the arms beside each other at the same number, in numbers
-GOALS = {"half": "half or less", "rise": "a rise", "keep": "no fall"}
+GOALS = {"half": "half or less", "rise": "a rise", "keep": "no fall by more than the margin"}
 SIGNS = {True: "✓ met", False: "✗ not met", None: "– undefined"}
 FIXED = {
     "auroc_without": Metric("AUROC, marker means nothing", 1, 3, "AUROC of the finding on the test images"),
@@ -242,12 +242,17 @@ def _case(panel: Panel) -> dict[str, Any]:
     }
 
 
+def _difference(difference: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A difference as fields of a line of CSV."""
+    line = flat({"difference": difference})
+    return {key: line[key] for key in line if key.startswith(("difference", "networks", "recipes"))}
+
+
 def _long_tables(results: Mapping[str, Any]) -> dict[str, LongTable]:
     """Figures, aims, sessions and training curves for machines."""
     lines = []
     for row in results["rows"]:
-        other = row["against_control"] or {}
-        control = {f"control_{key}": "" if other.get(key) is None else other[key] for key in ("value", "low", "high")}
+        control = {f"control_{key}": value for key, value in _difference(row["against_control"]).items()}
         lines.append(flat(row) | control)
     reached = [
         {
@@ -259,7 +264,8 @@ def _long_tables(results: Mapping[str, Any]) -> dict[str, LongTable]:
         for against, verdict in one["against"].items()
     ]
     orders = [
-        {**{k: one[k] for k in ("arm", "other", "number", "metric")}, **one["estimate"]} for one in results["orders"]
+        {**{k: one[k] for k in ("arm", "other", "number", "metric")}, **_difference(one["difference"])}
+        for one in results["orders"]
     ]
     epochs = [
         {"arm": run["arm"], "number": run["number"], "seed": run["seed"], **epoch}

@@ -16,7 +16,7 @@ from pellucid.report.charts.corruptions import corruption_charts
 from pellucid.report.pages.trust import trust_parts
 from pellucid.report.tables import areas, pivot
 from pellucid.report.tables.cells import Cell, Table, TableRow, across, estimate
-from pellucid.report.tables.metrics import defined, duration, metric, number, readable
+from pellucid.report.tables.metrics import defined, duration, metric, number, p_text, readable
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
 from pellucid.utils.resources import write_text
 
@@ -242,20 +242,18 @@ def against_table(rival: Mapping[str, Any], index: ResultsIndex) -> Table:
         cells = [estimate(row | {"difference": None}, kind), estimate(row["other"], kind)]
         change = row["difference"]
         delta = estimate(change, kind) if change else None
-        p = Cell(_p(row["p_corrected"]), reason=row["test"]) if row["test"] else None
+        p = Cell(p_text(row["p_corrected"]), reason=row["test"]) if row["test"] else None
         label = kind.label if row["class"] == MEAN else f"{kind.label}, {readable(row['class'])}"
         line = across(label, [*cells, delta])
         lines.append(TableRow(label, "", (*line.cells, p), line.n))
     note = (
-        "The difference is this model less the other, its interval the paired bootstrap’s over the same "
-        f"{index.sampled}, not corrected. p is corrected after Holm for {rival['tests']} tests."
+        "These two networks on other "
+        f"{index.sampled}; nothing is said of how they were trained. The difference is this model less the other, its "
+        f"interval the paired bootstrap’s over the same {index.sampled}, not corrected. p is corrected after Holm for "
+        f"{rival['tests']} tests."
     )
     columns = (index.variants[0], rival["label"], "Difference", "p, corrected")
     return Table(f"Against {rival['label']}", columns, tuple(lines), note, "Figure")
-
-
-def _p(value: float | None) -> str:
-    return "undefined" if value is None else "< 0.001" if value < 0.001 else number(value, 3)
 
 
 def confusion_table(results: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from pellucid.report.pictures.panels import Panel, heat_picture, picture
 from pellucid.report.tables import areas, boxes, configuration
 from pellucid.report.tables import pivot as tables
 from pellucid.report.tables.long_form import long_tables, write_tables
-from pellucid.report.tables.metrics import defined, duration, method_label, number, readable
+from pellucid.report.tables.metrics import defined, duration, method_label, metric, number, readable
 from pellucid.report.tables.results_index import MEAN, TRIVIAL, ResultsIndex
 from pellucid.utils.resources import write_text
 
@@ -103,6 +103,7 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequenc
         "data_options": list(configuration.flatten(results["data"].get("options") or {})),
         "limits": results.get("limits") or ["The study states none."],
         "headline": tables.headline(index),
+        "margins": ", ".join(f"{metric(name).label} {m:g}" for name, m in (results.get("margins") or {}).items() if m),
         "classification": tables.classification(index),
         "classification_charts": figures.classification(index),
         "robustness": tables.robustness(index),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pellucid.report.tables.metrics import Metric, defined, metric, number
+from pellucid.report.tables.metrics import Metric, defined, metric, number, p_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -13,19 +13,33 @@ if TYPE_CHECKING:
 
     from pellucid.report.tables.results_index import ResultRow
 
-__all__ = ["Cell", "Difference", "Table", "TableRow", "across", "compare", "estimate", "line", "metric", "verdict"]
+__all__ = ["Cell", "Difference", "Table", "TableRow", "across", "compare", "estimate", "line", "metric", "said"]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A paired difference from the reference as text; `verdict` says what an interval without 0 means."""
+    """A paired difference from the reference as text: of the recipes, and apart from it of these networks.
+
+    Attributes:
+        value: the difference.
+        interval: of other trainings and patients; empty where recipes were trained too seldom.
+        verdict: what the recipes' difference is called: `better`, `worse`, `differs`, `same` or `no worse`.
+        p: its p value, raw and corrected.
+        networks: the interval of other patients, these networks held fixed, and what that says.
+        n: how many things it averages over.
+        reason: why something is missing or left out.
+        below: the trivial map that still scores higher, in words.
+        undefined: whether there is no difference.
+    """
 
     value: str
     interval: str = ""
     verdict: str = ""
-    seeds: str = ""
+    p: str = ""
+    networks: str = ""
     n: int | None = None
     reason: str = ""
+    below: str = ""
     undefined: bool = False
 
 
@@ -100,43 +114,55 @@ undefined=True)
 
 
 def compare(row: Mapping[str, Any] | None, measure: Metric) -> Difference | None:
-    """A paired difference as text, with a verdict only where its interval excludes 0.
+    """A paired difference as text, with the verdicts that its p values, corrected, allow.
 
     Example:
-        >>> row = {"value": -0.1, "low": -0.2, "high": -0.05, "seeds": [-0.12, -0.08]}
-        >>> found = compare(row, metric("afp"))
-        >>> found.value, found.interval, found.verdict, found.seeds
-        ('−0.100', '[−0.200, −0.050]', 'better', 'seeds −0.120 to −0.080')
+        >>> networks = {"low": -0.13, "high": -0.07, "error": 0.015, "verdict": "better", "reason": None}
+        >>> recipes = {"low": -0.2, "high": 0.0, "error": 0.04, "p": 0.06, "p_corrected": 0.12, "verdict": "unclear"}
+        >>> found = compare({"value": -0.1, "networks": networks, "recipes": recipes}, metric("afp"))
+        >>> found.value, found.interval, found.verdict, found.p
+        ('−0.100', '[−0.200, 0.000]', '', 'p 0.060, corrected 0.120')
+        >>> found.networks
+        'these networks lower [−0.130, −0.070]'
     """
     if row is None:
         return None
     if not defined(row.get("value")):
         why = row.get("reason") or "no reason recorded"
         return Difference("undefined", n=row.get("n"), reason=why, undefined=True)
-    seeds = [s for s in row.get("seeds") or () if defined(s)]
-    spread = (min(seeds), max(seeds)) if len(seeds) > 1 else ()
-    ends = [number(seed, measure.decimals, signed=True) for seed in spread]
+    networks, recipes = row["networks"], row["recipes"]
+    below = row.get("below_trivial")
+    answered = defined(recipes.get("error"))
     return Difference(
         number(row["value"], measure.decimals, signed=True),
-        _interval(row, measure, signed=True),
-        verdict(row, measure.better),
-        f"seeds {ends[0]} to {ends[1]}" if ends else "",
+        _interval(recipes, measure, signed=True) if answered else "",
+        said(recipes) if answered else "",
+        _p(recipes, row.get("aim")) if answered else "",
+        " ".join(filter(None, ("these networks", _way(row, networks), _interval(networks, measure, signed=True)))),
         row.get("n"),
-        row.get("reason") or "",
+        _join(row.get("reason") or "", networks.get("reason") or ""),
+        f"still below the best trivial map ({below['map']})" if below and said(recipes) == "better" else "",
     )
 
 
-def verdict(row: Mapping[str, Any], better: int) -> str:
-    """What an interval that excludes 0 says: `better`, `worse`, or `differs` for a metric without direction.
+def said(answer: Mapping[str, Any]) -> str:
+    """The verdict on a question as the page shows it: nothing where it is unclear or was not judged."""
+    verdict = answer.get("verdict") or ""
+    return "" if verdict == "unclear" else verdict
 
-    Empty where the interval holds 0 or is missing.
-    """
-    low, high = row.get("low"), row.get("high")
-    if not (defined(low) and defined(high)) or low <= 0 <= high:
-        return ""
-    if better == 0:
-        return "differs"
-    return "better" if (low > 0) == (better > 0) else "worse"
+
+def _way(row: Mapping[str, Any], networks: Mapping[str, Any]) -> str:
+    """Of networks it is said which is higher, not which is better: that would be taken for the recipe's."""
+    shown = said(networks)
+    if shown in {"better", "worse", "differs"}:
+        return "higher" if row["value"] > 0 else "lower"
+    return shown
+
+
+def _p(answer: Mapping[str, Any], aim: object) -> str:
+    raw, corrected = answer.get("p_no_worse" if aim == "no worse" else "p"), answer.get("p_corrected")
+    text = f"p {p_text(raw)}"
+    return f"{text}, corrected {p_text(corrected)}" if defined(corrected) else text
 
 
 def _interval(row: Mapping[str, Any], measure: Metric, *, signed: bool = False) -> str:

@@ -15,6 +15,7 @@ _PLAIN = (
     "section", "target", "method", "gate", "metric", "at", "threshold", "class", "variant",
     "value", "low", "high", "n", "positives", "patients", "reason", "seed_spread",
 )  # fmt: skip
+_ANSWER = ("low", "high", "error", "df", "p", "p_no_worse", "p_corrected", "tests", "verdict", "reason")
 
 
 class LongTable(NamedTuple):
@@ -36,9 +37,13 @@ def flat(row: Mapping[str, Any]) -> dict[str, Any]:
     line["seeds"] = _seeds(row)
     difference = row.get("difference") or {}
     line["difference"] = _or_empty(difference.get("value"))
-    for key in ("low", "high", "n", "reason"):
+    for key in ("n", "reason", "family", "aim", "margin"):
         line[f"difference_{key}"] = _or_empty(difference.get(key))
-    line["difference_seeds"] = _seeds(difference)
+    for question in ("networks", "recipes"):
+        answer = difference.get(question) or {}
+        for key in _ANSWER:
+            line[f"{question}_{key}"] = _or_empty(answer.get(key))
+    line["networks_p_delong"] = _or_empty((difference.get("networks") or {}).get("p_delong"))
     return line
 
 

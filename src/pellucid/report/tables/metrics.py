@@ -164,3 +164,13 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def p_text(value: float | None) -> str:
+    """A p value for people.
+
+    Example:
+        >>> p_text(0.0004), p_text(0.0214), p_text(None)
+        ('< 0.001', '0.021', 'undefined')
+    """
+    return "undefined" if value is None else "< 0.001" if value < 0.001 else number(value, 3)

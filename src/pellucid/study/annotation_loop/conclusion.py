@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pellucid.evaluation.metrics.statistics import Replicates, paired_difference
+from pellucid.evaluation.metrics.differences import paired_difference
+from pellucid.evaluation.metrics.statistics import Replicates
+from pellucid.evaluation.metrics.verdicts import BETTER, SHOWN, WORSE, Bar, answered, judge_family
 from pellucid.report.pages.annotation_loop import loop_metric
 from pellucid.report.tables.metrics import method_label, number
 from pellucid.study.annotation_loop.config import BASE
@@ -21,7 +23,7 @@ class Aim(NamedTuple):
 
     Attributes:
         metric: of which figure.
-        goal: `half` (at most half of before), `rise` or `keep` (not lower).
+        goal: `half` (at most half of before), `rise` or `keep` (not lower by more than the study's margin for AUROC).
     """
 
     metric: str
@@ -42,30 +44,42 @@ def aims(study: StudyConfig) -> list[Aim]:
 def reach(
     replicates: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], aim: Aim, study: StudyConfig, arm: str
 ) -> dict[str, Any]:
-    """Whether an arm reached an aim against the cheating network and against the control, and whether that is shown.
+    """Whether an arm reached an aim against the cheating network and against the control; see `correct_aims`.
 
-    It is met where the figures say so, and shown where the interval of what they say excludes the opposite.
+    The networks of a seed all began as the same cheating network, so they are compared seed by seed.
     """
     assert study.loop is not None
-    after = replicates[arm, study.loop.aim][aim.metric]
-    answer: dict[str, Any] = {"arm": arm, "metric": aim.metric, "goal": aim.goal, "against": {}}
+    after, margin = replicates[arm, study.loop.aim][aim.metric], study.conclusions.margin["auroc"]
+    answer: dict[str, Any] = {"arm": arm, "metric": aim.metric, "goal": aim.goal, "margin": margin, "against": {}}
     for name, place in ((BASE, (BASE, 0)), (study.loop.control.label, (study.loop.control.label, study.loop.aim))):
         before = replicates[place][aim.metric]
         start = Replicates.mean(before).value
-        bar = [r * 0.5 for r in before] if aim.goal == "half" else before
-        beyond = paired_difference(after, bar).estimate
-        sign = -1 if aim.goal == "half" else 1
-        ends = sorted((sign * beyond.low, sign * beyond.high))
-        least = sign * beyond.value
+        factor, less = {"half": (0.5, 0.0), "keep": (1.0, margin), "rise": (1.0, 0.0)}[aim.goal]
+        beyond = paired_difference(after, [r * factor + (-less) for r in before], shared=True)
+        least = (-1 if aim.goal == "half" else 1) * beyond.value
         is_defined = math.isfinite(least) and (aim.goal != "half" or start > 0)  # what is not there cannot be halved
         answer["against"][name] = {
             "before": start,
             "after": Replicates.mean(after).value,
             "met": bool(least >= 0 if aim.goal != "rise" else least > 0) if is_defined else None,
-            "shown": "yes" if is_defined and ends[0] > 0 else "no" if is_defined and ends[1] < 0 else "unclear",
-            "difference": paired_difference(after, before).to_json(),
+            "beyond": beyond.to_json(),
+            "difference": paired_difference(after, before, shared=True).to_json(),
         }
     return answer
+
+
+def correct_aims(reached: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each aim with whether it is shown to be met (`yes`), shown not to be (`no`) or neither (`unclear`).
+
+    The aims are what the study is made for: one family, whose p values are corrected together.
+    """
+    places = [(one, against) for one in reached for against in one["against"].values()]
+    bars = [Bar(-1 if one["goal"] == "half" else 1) for one, _ in places]
+    judged = judge_family([against["beyond"] for _, against in places], bars, "primary")
+    for (_, against), beyond in zip(places, judged, strict=True):
+        called = answered(beyond)[1]["verdict"] if against["met"] is not None else ""
+        against |= {"beyond": beyond, "shown": {BETTER: "yes", WORSE: "no"}.get(called, "unclear")}
+    return list(reached)
 
 
 def summarize_loop(reached: Sequence[Mapping[str, Any]], count: int) -> list[str]:
@@ -85,7 +99,7 @@ def summarize_loop(reached: Sequence[Mapping[str, Any]], count: int) -> list[str
 def costs(
     rows: Sequence[Mapping[str, Any]], arms: Sequence[str], count: int, control: str, aimed: Sequence[str]
 ) -> list[str]:
-    """What is worse than in the control, beside the aim, where the interval excludes that it is not.
+    """What is worse than in the control, beside the aim, by the verdict of the corrected p values.
 
     How well the finding is told where the marker tells is no cost: that is the shortcut, which should go.
     """
@@ -96,28 +110,32 @@ def costs(
             metric, difference = loop_metric(row["metric"]), row["against_control"]
             if (row["variant"], row["at"]) != (arm, str(count)) or row["metric"] in aimed or not metric.better:
                 continue
-            if difference and difference["low"] is not None:
-                ends = sorted(metric.better * difference[end] for end in ("low", "high"))
-                if ends[1] < 0:
-                    before, after = row["value"] - difference["value"], row["value"]
-                    worse.append(f"{metric.label} {number(before, metric.decimals)} → {number(after, metric.decimals)}")
-        text = "; ".join(worse) if worse else "nothing that these images could show"
+            if difference and answered(difference)[1]["verdict"] == WORSE:
+                before, after = row["value"] - difference["value"], row["value"]
+                worse.append(f"{metric.label} {number(before, metric.decimals)} → {number(after, metric.decimals)}")
+        text = "; ".join(worse) if worse else "nothing that these seeds and images could show"
         sentences.append(f"“{arm}”, {count} images, is worse than “{control}” in: {text}.")
     return sentences
 
 
 def order_sentence(one: Mapping[str, Any]) -> str:
     """How an arm with marks differs from another whose images came in another order, of one figure."""
-    metric, (value, low, high) = loop_metric(one["metric"]), (one["estimate"][k] for k in ("value", "low", "high"))
+    metric, difference = loop_metric(one["metric"]), one["difference"]
+    answer = answered(difference)[1]
     who = f"“{one['arm']}” less “{one['other']}”, {one['number']} images: {metric.label}"
-    if value is None or low is None:
+    if difference["value"] is None or answer["low"] is None:
         return f"{who} cannot be compared."
-    figures = [number(v, metric.decimals, signed=True) for v in (value, low, high)]
-    ending = ", no difference that these images could show" if low <= 0 <= high else ""
+    values = (difference["value"], answer["low"], answer["high"])
+    figures = [number(v, metric.decimals, signed=True) for v in values]
+    ending = "" if answer["verdict"] in SHOWN else ", no difference that these seeds and images could show"
     return f"{who} {figures[0]} [{figures[1]}, {figures[2]}]{ending}."
 
 
-WANTED = {"half": "half or less was wanted", "rise": "a rise was wanted", "keep": "no fall was wanted"}
+WANTED = {
+    "half": "half or less was wanted",
+    "rise": "a rise was wanted",
+    "keep": "no fall by more than the margin was wanted",
+}
 
 
 def _sentence(metric: str, goal: str, verdict: Mapping[str, Any]) -> str:
@@ -130,7 +148,7 @@ def _sentence(metric: str, goal: str, verdict: Mapping[str, Any]) -> str:
     if verdict["met"] is None:
         return f"{figures} (there was nothing to halve)."
     change = f", {number(100 * (after / before - 1), 0, signed=True)} %" if goal != "keep" and before > 0 else ""
-    sure = {"yes": "", "no": "", "unclear": "; these images leave it open"}[verdict["shown"]]
+    sure = {"yes": "", "no": "", "unclear": "; these seeds and images leave it open"}[verdict["shown"]]
     outcome = "met" if verdict["met"] else "not met"
     return f"{figures}{change} ({WANTED[goal]}: {outcome}{sure})."
 

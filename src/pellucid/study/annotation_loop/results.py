@@ -8,19 +8,28 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pellucid.evaluation.metrics.classification import auroc
 from pellucid.evaluation.metrics.comparison import Row, compare
+from pellucid.evaluation.metrics.differences import paired_difference
 from pellucid.evaluation.metrics.statistics import (
     Bootstrap,
     Replicates,
     join_reasons,
     mean_over_images,
-    paired_difference,
 )
-from pellucid.study.annotation_loop.conclusion import aims, costs, order_sentence, reach, summarize_loop
+from pellucid.evaluation.metrics.verdicts import Bar, judge_family
+from pellucid.report.pages.annotation_loop import loop_metric
+from pellucid.study.annotation_loop.conclusion import (
+    aims,
+    correct_aims,
+    costs,
+    order_sentence,
+    reach,
+    summarize_loop,
+)
 from pellucid.study.annotation_loop.config import BASE
 from pellucid.training.run import RunFolder, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pellucid.study.annotation_loop.measures import LoopData, Measured
     from pellucid.study.annotation_loop.session import Session
@@ -30,8 +39,8 @@ if TYPE_CHECKING:
 GENERAL_LIMITS = (
     "The annotator is simulated: it knows the truth, never errs and draws tight rectangles. People do not.",
     "The images are drawn, and the shortcut is a letter in a corner: nothing here speaks of patients.",
-    "Intervals speak of other images like these, not of other seeds; the spread between seeds stands beside them. They "
-    "are not corrected for the number of comparisons.",
+    "The interval of a figure speaks of these networks on other images like these. Differences speak of other seeds "
+    "too, where there are at least two.",
     "Painting over a region makes an image that is not like those the network was trained on.",
 )
 
@@ -105,11 +114,11 @@ def loop_results(
         place = replicates_at.setdefault((loop_run.arm, loop_run.number), {})
         for metric, replicates in figures(study, data, one).items():
             place.setdefault(metric, []).append(replicates)
-    reached = [reach(replicates_at, aim, study, arm.label) for arm in loop.marking for aim in aims(study)]
+    reached = correct_aims([reach(replicates_at, aim, study, arm.label) for arm in loop.marking for aim in aims(study)])
     rows, orders = _rows(replicates_at, loop.control.label), _orders(replicates_at, study)
     whole = data.test.whole
     return {
-        "format": 1,
+        "format": 2,
         "kind": "annotation loop",
         "name": study.name,
         "title": study.title,
@@ -195,18 +204,30 @@ def _orders(
     loop = study.loop
     assert loop is not None
     first, *others = (arm.label for arm in loop.marking)
-    return [
+    orders = [
         {
             "arm": first,
             "other": other,
             "number": n,
             "metric": aim.metric,
-            **paired_difference(replicates[first, n][aim.metric], replicates[other, n][aim.metric]).to_json(),
+            "difference": paired_difference(
+                replicates[first, n][aim.metric], replicates[other, n][aim.metric], shared=True
+            ).to_json(),
         }
         for other in others
         for n in loop.numbers
         for aim in aims(study)
     ]
+    _judge(orders, "difference", "exploratory, order of the images")
+    return orders
+
+
+def _judge(rows: Sequence[dict[str, Any]], field: str, family: str) -> None:
+    """Corrected p values and verdicts of the differences that the rows hold under `field`: one family."""
+    held = [row for row in rows if row[field] is not None]
+    bars = [Bar(loop_metric(row["metric"]).better) for row in held]
+    for row, judged in zip(held, judge_family([row[field] for row in held], bars, family), strict=True):
+        row[field] = judged
 
 
 def _independent(a: Replicates, b: Replicates) -> Replicates:
@@ -226,12 +247,14 @@ def _rows(replicates: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], 
         for n in numbers:
             place = Row("loop", metric, "", "", math.nan, math.nan, math.nan, 0, at=str(n))
             arms = {arm: values[metric] for (arm, count), values in replicates.items() if count == n and arm != BASE}
-            against_base = [r for r in compare(place, {**arms, BASE: base}, BASE) if r.variant != BASE]
-            against_control = compare(place, arms, control)
+            against_base = [r for r in compare(place, {**arms, BASE: base}, BASE, shared=True) if r.variant != BASE]
+            against_control = compare(place, arms, control, shared=True)
             rows += [
                 one.to_json() | {"against_control": other.to_json()["difference"]}
                 for one, other in zip(against_base, against_control, strict=True)
             ]
+    _judge(rows, "difference", f"exploratory, from {BASE}")
+    _judge(rows, "against_control", f"exploratory, from {control}")
     return rows
 
 

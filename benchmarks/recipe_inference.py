@@ -1,0 +1,315 @@
+"""How often "this recipe is better" is said where it is not, and where it is: methods beside each other, simulated.
+
+Two recipes with S trainings each are judged on the same 94 patients. A score of a network is the mean of a number per
+patient, the share of patients on the right side, or an AUROC (47 positives near .85; 15 near .92). What a patient adds
+has a part that all networks share, one that a recipe's networks share ("patients suit either recipe") and one of each
+network; a training moves its network's true score. `trainings` is that movement's standard deviation over the patients'
+error of one network's score in such a comparison. Both recipes have the same true score, or one is better by one, two
+or three of the true standard errors of the difference; the table says in which share of the studies a difference is
+said. With 27 scores it is the share of studies in which any corrected p (Holm) is at most .05.
+
+Methods, all from the same 300 resamples of the patients:
+
+- networks held fixed: what the reports did until now, the answer to another question;
+- trainings only: Welch's t test of the scores, as if the patients were all there are;
+- crossed bootstrap: patients and trainings drawn with replacement, percentiles; and with the trainings' deviations
+  widened by sqrt(S / (S - 1));
+- both summed: the patients' error of these networks and Welch's together, so that what networks and patients share
+  counts twice;
+- mixed, pooled: Obuchowski and Rockette's error, the trainings' variance taken as equal in both recipes;
+- mixed: the same without that (Satterthwaite), `pellucid.evaluation.metrics.differences`, which is used;
+- mixed, by seed: the differences seed by seed, right only where seeds share something;
+- never narrower: mixed, its error at least that of the networks held fixed.
+
+Writes results/recipe_inference.csv, about 6 minutes on one core.
+
+    python benchmarks/recipe_inference.py [--studies 2000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import norm
+from scipy.stats import t as students_t
+
+from pellucid.evaluation.metrics.bootstrap import Bootstrap
+from pellucid.evaluation.metrics.differences import recipe_error
+from pellucid.evaluation.metrics.paired_tests import holm
+from table import write
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RESULTS = Path(__file__).parent / "results" / "recipe_inference.csv"
+PATIENTS, RESAMPLES, FAMILY = 94, 300, 27
+CHUNK, FEW = 400, 50  # studies of one score, and of a family, that are in memory at once
+USED = "mixed"
+BETTER = ("no difference", "one standard error", "two", "three")
+FloatArray = npt.NDArray[np.floating]
+
+
+class Score(NamedTuple):
+    """A kind of score.
+
+    Attributes:
+        name: of it.
+        positives: of an AUROC; 0 of a mean over the patients.
+        distance: between an AUROC's classes; of a share, by how much the mean patient is on the right side.
+        share: whether only the sign of a patient's number counts, as in accuracy and the pointing game.
+    """
+
+    name: str
+    positives: int = 0
+    distance: float = 0.0
+    share: bool = False
+
+
+SCORES = (
+    Score("mean"),
+    Score("share, .7", distance=0.524, share=True),
+    Score("AUROC, 47 of 94 at .85", 47, 1.466),
+    Score("AUROC, 15 of 94 at .92", 15, 1.987),
+)
+
+
+class Cell(NamedTuple):
+    """One setting of the simulation.
+
+    Attributes:
+        score: the kind of score.
+        seeds: trainings of each recipe.
+        trainings: their standard deviation over the patients' error of one network.
+        suits: whether some patients suit one recipe and some the other.
+        shared: the correlation of the trainings' movements of the same seed in both recipes.
+        unequal: how many times more the second recipe's trainings scatter.
+    """
+
+    score: Score
+    seeds: tuple[int, int]
+    trainings: float
+    suits: bool
+    shared: float = 0.0
+    unequal: float = 1.0
+
+
+class Study(NamedTuple):
+    """Simulated studies: (E, S) figures of each recipe's networks, and all networks' figures (E, S_a + S_b, B)."""
+
+    first: FloatArray
+    second: FloatArray
+    samples: FloatArray
+
+
+def weights() -> FloatArray:
+    """How often each patient is drawn in each resample, (B, 94), as a study draws them."""
+    return Bootstrap(range(PATIENTS), RESAMPLES).weights
+
+
+def simulate(cell: Cell, studies: int, rng: np.random.Generator, scores: int = 1) -> Study:
+    """So many studies of a cell, with `scores` scores each that are alike as the scores of one map are."""
+    parts = [
+        _simulate(cell, min(CHUNK, studies - start), rng, scores, movement(cell)) for start in range(0, studies, CHUNK)
+    ]
+    return Study(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def movement(cell: Cell) -> float:
+    """The standard deviation of a training's movement: of the mean, or of the distance between the classes."""
+    if not cell.score.positives and not cell.score.share:
+        return float(cell.trainings * np.sqrt((2.0 if cell.suits else 1.0) / PATIENTS))
+    pilot = _simulate(cell._replace(seeds=(1, 1)), 2000, np.random.default_rng(0), 1, 0.0)
+    error = (pilot.first - pilot.second).std() / np.sqrt(2)
+    scale = 1.0 if cell.score.share else np.sqrt(2)
+    slope = norm.pdf(cell.score.distance / scale) / scale
+    return float(cell.trainings * error / slope)
+
+
+def _simulate(cell: Cell, studies: int, rng: np.random.Generator, scores: int, moved: float) -> Study:
+    first, second = cell.seeds
+    total = first + second
+    recipe = np.repeat([0, 1], [first, second])
+    own = 2.0 if cell.suits else 1.0
+
+    def draw(*shape: int) -> FloatArray:
+        """Normal numbers of each score that are alike in half of their variance."""
+        common = rng.standard_normal((studies, 1, *shape))
+        if scores == 1:
+            return common
+        return np.sqrt(0.5) * (common + rng.standard_normal((studies, scores, *shape)))
+
+    moves = draw(total)
+    if cell.shared:
+        common = rng.standard_normal((studies, 1, max(first, second)))
+        place = np.concatenate([np.arange(first), np.arange(second)])
+        moves = np.sqrt(1 - cell.shared) * moves + np.sqrt(cell.shared) * common[..., place]
+    moves = moves * moved * np.where(recipe == 1, cell.unequal, 1.0)
+    suited = draw(2, PATIENTS)[:, :, recipe] if cell.suits else 0.0
+    parts = draw(1, PATIENTS) * np.sqrt(1.5 * own) + suited + draw(total, PATIENTS)
+    if not cell.score.positives:
+        numbers = parts + moves[..., None]
+        if cell.score.share:
+            numbers = (parts / np.sqrt(2.5 * own) + cell.score.distance + moves[..., None] > 0).astype(np.float64)
+        values, samples = numbers.mean(-1), numbers @ (weights().T / PATIENTS)
+    else:
+        numbers = parts / np.sqrt(2.5 * own)
+        shown = numbers[..., : cell.score.positives] + cell.score.distance + moves[..., None]
+        values, samples = _areas(shown, numbers[..., cell.score.positives :])
+    values, samples = (v.reshape(studies * scores, *v.shape[2:]) for v in (values, samples))
+    return Study(values[:, :first], values[:, first:], samples)
+
+
+def _areas(shown: FloatArray, others: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """AUROCs of scores (…, P) and (…, Q) without ties, over all patients and in every resample."""
+    drawn = weights()
+    above, below = drawn[:, : shown.shape[-1]], drawn[:, shown.shape[-1] :]
+    shape = shown.shape[:-1]
+    flat = [x.reshape(-1, x.shape[-1]).astype(np.float32) for x in (shown, others)]
+    values, samples = np.empty(len(flat[0])), np.empty((len(flat[0]), len(drawn)), dtype=np.float32)
+    for start in range(0, len(values), CHUNK):
+        rows = slice(start, start + CHUNK)
+        wins = (flat[0][rows, :, None] > flat[1][rows, None, :]).astype(np.float32)
+        values[rows] = wins.mean((1, 2))
+        samples[rows] = ((wins @ below.T) * above.T).sum(1) / (above.sum(1) * below.sum(1))
+    return values.reshape(shape), samples.reshape(*shape, -1)
+
+
+def p_values(study: Study, shift: float = 0.0, rng: np.random.Generator | None = None) -> dict[str, FloatArray]:
+    """(E,) two-sided p values by method; of the crossed bootstraps 0 or 1, whether the interval excludes 0.
+
+    Args:
+        study: simulated.
+        shift: added to every figure of the first recipe.
+        rng: draws trainings for the crossed bootstraps; None leaves them out.
+    """
+    first, second = study.first + shift, study.second
+    counts = first.shape[1], second.shape[1]
+    difference = first.mean(1) - second.mean(1)
+    centred = study.samples - study.samples.mean(-1, keepdims=True)
+    covariance = centred @ centred.swapaxes(1, 2) / (centred.shape[-1] - 1)
+    contrast = np.repeat([1 / counts[0], -1 / counts[1]], counts)
+    networks = np.einsum("i,eij,j->e", contrast, covariance, contrast)
+    found = {"networks held fixed": 2 * norm.sf(np.abs(difference) / np.sqrt(networks))}
+    if 1 in counts:  # nothing else has an answer
+        return found
+
+    def student(error: FloatArray, df: FloatArray) -> FloatArray:
+        return np.asarray(2 * students_t.sf(np.abs(difference) / error, df))
+
+    spreads = [v.var(1, ddof=1) / v.shape[1] for v in (first, second)]
+    trainings = spreads[0] + spreads[1]
+    weight = sum(s**2 / (n - 1) for s, n in zip(spreads, counts, strict=True))
+    found["trainings only"] = student(np.sqrt(trainings), trainings**2 / weight)
+    both = networks + trainings
+    found["both summed"] = student(np.sqrt(both), both**2 / weight)
+    error, df = recipe_error((first, second), covariance)
+    squares = sum(s * n * (n - 1) for s, n in zip(spreads, counts, strict=True)) / (sum(counts) - 2)
+    pooled = squares * (1 / counts[0] + 1 / counts[1])
+    alike = np.maximum(error**2 - trainings, 0) + pooled
+    found["mixed, pooled"] = student(np.sqrt(alike), alike**2 / pooled**2 * (sum(counts) - 2))
+    found[USED] = student(error, df)
+    widest = np.maximum(error, np.sqrt(networks))
+    found["mixed, never narrower"] = student(widest, widest**4 / weight)
+    if counts[0] == counts[1]:
+        turned = np.concatenate([np.eye(counts[0]), -np.eye(counts[0])], axis=1)
+        found["mixed, by seed"] = student(*recipe_error((first - second,), turned @ covariance @ turned.T))
+    if rng is not None:
+        found |= _crossed(study, shift, rng)
+    return found
+
+
+def _crossed(study: Study, shift: float, rng: np.random.Generator) -> dict[str, FloatArray]:
+    counts = study.first.shape[1], study.second.shape[1]
+    drawn, fixed = [], []
+    for number, count in enumerate(counts):
+        samples = study.samples[:, number * counts[0] : number * counts[0] + count]
+        places = rng.integers(count, size=(count, samples.shape[-1]))[None]
+        drawn.append(np.take_along_axis(samples, np.broadcast_to(places, samples.shape), axis=1).mean(1))
+        fixed.append(samples.mean(1))
+    bare = drawn[0] - drawn[1] + shift
+    wide = fixed[0] - fixed[1] + shift
+    for one, mean, count in zip(drawn, fixed, counts, strict=True):
+        wide = wide + (1 if one is drawn[0] else -1) * (one - mean) * np.sqrt(count / (count - 1))
+    ends = {"crossed bootstrap": bare, "crossed bootstrap, widened": wide}
+    return {
+        name: 1.0 - ((low > 0) | (high < 0))
+        for name, values in ends.items()
+        for low, high in [np.quantile(values, [0.025, 0.975], axis=1)]
+    }
+
+
+def single(cell: Cell, studies: int, rng: np.random.Generator) -> list[dict[str, object]]:
+    """How often each method says that two recipes differ that do not, and by one, two and three standard errors."""
+    study = simulate(cell, studies, rng)
+    error = float((study.first.mean(1) - study.second.mean(1)).std())
+    tables = [p_values(study, better * error, rng) for better in range(len(BETTER))]
+    shares = {method: [float((p[method] <= 0.05).mean()) for p in tables] for method in tables[0]}
+    return [_row(cell, method, 1, share, studies) for method, share in shares.items()]
+
+
+def family(cell: Cell, studies: int, rng: np.random.Generator) -> list[dict[str, object]]:
+    """How often each method says so of any of 27 scores after Holm's correction, where none differs."""
+    parts = [p_values(simulate(cell, FEW, rng, FAMILY)) for _ in range(0, studies, FEW)]
+    rows = []
+    for method in parts[0]:
+        p = np.concatenate([part[method] for part in parts]).reshape(-1, FAMILY)
+        rows.append(_row(cell, method, FAMILY, [float(np.mean([min(holm(one)) <= 0.05 for one in p]))], len(p)))
+    return rows
+
+
+def _row(cell: Cell, method: str, scores: int, shares: Sequence[float], studies: int) -> dict[str, object]:
+    return {
+        "score": cell.score.name,
+        "seeds": " and ".join(map(str, dict.fromkeys(cell.seeds))),
+        "trainings": cell.trainings,
+        "patients": "suit either recipe" if cell.suits else "as any",
+        "seeds shared": cell.shared,
+        "spread of the second": cell.unequal,
+        "scores": scores,
+        "method": method,
+        **{name: "" if share is None else f"{share:.3f}" for name, share in itertools.zip_longest(BETTER, shares)},
+        "studies": studies,
+    }
+
+
+def cells() -> list[Cell]:
+    """The settings: 2, 3, 5 and 10 trainings, three spreads; unequal numbers and spreads; shared seeds."""
+    every = [
+        Cell(score, (seeds, seeds), trainings, suits)
+        for score in SCORES
+        for suits in (False, True)
+        for trainings in (0.5, 1.0, 2.0)
+        for seeds in (2, 3, 5, 10)
+    ]
+    every += [Cell(score, (3, 3), 0.0, suits=True) for score in SCORES]  # networks held fixed is right here
+    every += [Cell(score, (1, 1), 1.0, suits=False) for score in SCORES]
+    odd = [Cell(SCORES[0], seeds, 1.0, suits=True) for seeds in ((2, 5), (3, 10))]
+    odd += [Cell(SCORES[0], (n, n), 1.0, suits=True, unequal=3.0) for n in (3, 5, 10)]
+    odd += [Cell(SCORES[0], (n, n), 1.0, suits=True, shared=0.5) for n in (3, 5, 10)]
+    return every + odd
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--studies", type=int, default=2000)
+    studies = parser.parse_args().studies
+    np.seterr(divide="ignore", invalid="ignore")  # two trainings of the same score have no spread
+    rows = []
+    for number, cell in enumerate(cells()):
+        rows += single(cell, studies, np.random.default_rng(number))
+    for number, (score, trainings, n) in enumerate(
+        (score, trainings, n) for score in (SCORES[0], SCORES[2]) for trainings in (0.5, 1.0, 2.0) for n in (3, 5, 10)
+    ):
+        if score.positives == 0 or trainings == 1.0:
+            cell = Cell(score, (n, n), trainings, suits=True)
+            rows += family(cell, studies // 4, np.random.default_rng(1000 + number))
+    write(RESULTS, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""What differences are called, once their p values are corrected for how many were looked at together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pellucid.evaluation.metrics.differences import Inference
+from pellucid.evaluation.metrics.paired_tests import holm
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Aim = Literal["differs", "no worse"]
+ALPHA = 0.05
+BETTER, WORSE, DIFFERS = "better", "worse", "differs"
+SAME, NO_WORSE, UNCLEAR = "same", "no worse", "unclear"
+SHOWN = (BETTER, WORSE, DIFFERS)
+"""The verdicts that say that there is a difference."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a difference is held against.
+
+    Attributes:
+        better: 1 where more is better, −1 where less is, 0 where neither can be said.
+        margin: differences up to this are of no use; 0 where the study names none.
+        aim: `differs`, or `no worse` by more than the margin.
+    """
+
+    better: int
+    margin: float = 0.0
+    aim: Aim = "differs"
+
+
+def judge_family(differences: Sequence[Mapping[str, Any]], bars: Sequence[Bar], family: str) -> list[dict[str, Any]]:
+    """The differences of one family with their corrected p values and verdicts, question by question.
+
+    Args:
+        differences: as `Difference.to_json` gives them.
+        bars: one for each.
+        family: what they are called together.
+
+    Returns:
+        Each with `family`, `aim` and `margin`, and under `networks` and `recipes` also `p_corrected` (Holm, over
+        `tests` of the family), `p_no_worse` (twice the one-sided p of a true difference that is worse by the margin
+        or more, so that 0.05 is its bar too) and `verdict`.
+
+    Example:
+        >>> from pellucid.evaluation.metrics.differences import Difference
+        >>> both = [Difference(0.03, 9, *[Inference(0.03, 0.01, df)] * 2) for df in (4.0, 40.0)]
+        >>> family = judge_family([d.to_json() for d in both], [Bar(1), Bar(1)], "primary")
+        >>> [(round(d["recipes"]["p_corrected"], 3), d["recipes"]["verdict"]) for d in family]
+        [(0.04, 'better'), (0.009, 'better')]
+    """
+    out = [
+        {**difference, "family": family, "aim": bar.aim, "margin": bar.margin}
+        for difference, bar in zip(differences, bars, strict=True)
+    ]
+    for question in ("networks", "recipes"):
+        inferences = [Inference.from_json(d["value"], d[question]) for d in differences]
+        no_worse = [_p_no_worse(i, bar) for i, bar in zip(inferences, bars, strict=True)]
+        p = [
+            equal if bar.aim == "no worse" else inference.p
+            for inference, equal, bar in zip(inferences, no_worse, bars, strict=True)
+        ]
+        corrected = holm(p)
+        tests = sum(not math.isnan(one) for one in p)
+        for one, inference, bar, equal, own in zip(out, inferences, bars, no_worse, corrected, strict=True):
+            one[question] = one[question] | {
+                "p_no_worse": None if math.isnan(equal) else equal,
+                "p_corrected": None if math.isnan(own) else own,
+                "tests": tests,
+                "verdict": verdict(inference, own, bar),
+            }
+    return out
+
+
+def verdict(inference: Inference, p: float, bar: Bar) -> str:
+    """What a difference is called; nothing where there is no interval.
+
+    `better`, `worse` and `differs` need a corrected p of at most 0.05 and a difference larger than the margin. `same`
+    is a 95 % interval inside the margin on both sides, `no worse` one whose worse end is inside it (of the aim
+    `no worse`: by the corrected p). Whatever else is `unclear`.
+
+    Example:
+        >>> small = Inference(-0.002, 0.001, math.inf)
+        >>> round(small.p, 3), verdict(small, small.p, Bar(1)), verdict(small, small.p, Bar(1, margin=0.01))
+        (0.046, 'worse', 'same')
+    """
+    if not inference.error > 0:
+        return ""
+    shown = p <= ALPHA
+    worst, best = sorted((bar.better or 1) * end for end in (inference.low, inference.high))
+    if bar.margin > 0 and bar.better:
+        if bar.aim == "no worse":
+            return NO_WORSE if shown else WORSE if best < -bar.margin else UNCLEAR
+        if -bar.margin < worst and best < bar.margin:
+            return SAME
+    if shown and abs(inference.value) > bar.margin:
+        return DIFFERS if bar.better == 0 else BETTER if bar.better * inference.value > 0 else WORSE
+    return NO_WORSE if bar.margin > 0 and bar.better and worst > -bar.margin else UNCLEAR
+
+
+def answered(difference: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The question that a difference answers, and the answer: of the recipes, else of these networks alone.
+
+    Args:
+        difference: as `judge_family` gives it, or `Difference.to_json`.
+    """
+    question = "recipes" if difference["recipes"]["error"] else "networks"
+    return question, difference[question]
+
+
+def _p_no_worse(inference: Inference, bar: Bar) -> float:
+    if not bar.margin or not bar.better:
+        return math.nan
+    turned = Inference(bar.better * inference.value, inference.error, inference.df)
+    return min(1.0, 2 * turned.p_above(-bar.margin))

@@ -1,0 +1,195 @@
+"""What a study's figures say in plain words: of its recipes where they were trained often enough, else of networks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pellucid.evaluation.metrics.verdicts import BETTER, NO_WORSE, SAME, SHOWN, WORSE, answered
+from pellucid.report.tables.metrics import method_label, metric, number, p_text, readable
+from pellucid.report.tables.results_index import MEAN
+from pellucid.study.conclusions import PRIMARY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pellucid.evaluation.metrics.comparison import Row
+    from pellucid.study.config import StudyConfig
+
+LOST = 0.1  # a class whose AUROC falls by more is lost
+
+
+def summarize_study(study: StudyConfig, rows: Sequence[Row]) -> list[str]:
+    """Whether recipes differ from the first, in plain words: primary comparisons first, then exploratory ones.
+
+    Only what holds for other trainings and other patients is said of a recipe. Where a recipe was trained once, the
+    sentences speak of these networks, and the first says why.
+
+    Args:
+        study: its configuration.
+        rows: with their verdicts, as `judge_rows` gives them.
+    """
+    reference = study.variants[0].label
+    compared = [r for r in rows if r.difference is not None]
+    if not compared:
+        return []
+    sentences = []
+    if not any(r.difference["recipes"]["error"] for r in compared if r.difference):
+        reason = next((r.difference["recipes"]["reason"] for r in compared if r.difference), None)
+        sentences.append(
+            f"Nothing is said of the recipes ({reason}): what follows is about these networks on other patients."
+        )
+    primary = [r for r in compared if r.difference and r.difference["family"] == PRIMARY]
+    sentences += [f"Primary: {_statement(r, reference, rows)}" for r in primary]
+    if not primary:
+        sentences.append("The study named no primary comparison before it ran: everything below is exploratory.")
+    for variant in [v.label for v in study.variants[1:]]:
+        mine = [r for r in compared if r.variant == variant and r.class_name == MEAN and r not in primary]
+        sentences += [f"Exploratory: {_statement(r, reference, rows)}" for r in mine if _is_headline(r, study)]
+        order = {name: place for place, name in enumerate(study.evaluation.headline)}
+        located = [r for r in mine if r.section == "localization" and r.metric in order]
+        located.sort(key=lambda r: order[r.metric])
+        sentences += [f"Exploratory: {_explanations(variant, reference, located, rows)}"] if located else []
+    return sentences
+
+
+def _is_headline(row: Row, study: StudyConfig) -> bool:
+    """Whether the summary says it in a sentence of its own, besides the scores of explanations."""
+    sizes = study.evaluation.robustness.sizes
+    attacked = (row.section, row.metric) == ("robustness", "accuracy") and bool(sizes) and row.at == str(sizes[-1])
+    return (row.section, row.metric) == ("classification", "auroc") or attacked or row.section == "ara"
+
+
+def _question(row: Row) -> tuple[str, dict[str, Any]]:
+    assert row.difference is not None
+    return answered(row.difference)
+
+
+def _statement(row: Row, reference: str, rows: Sequence[Row]) -> str:
+    """One comparison as a sentence."""
+    difference = row.difference
+    assert difference is not None
+    what = _what(row)
+    if difference["value"] is None:
+        return f"{what} of {row.variant} cannot be compared with that of {reference} ({difference['reason']})."
+    asked, answer = _question(row)
+    if answer["error"] is None:
+        return f"{what} of {row.variant} cannot be compared with that of {reference} ({answer['reason']})."
+    called, recipes = answer["verdict"], asked == "recipes"
+    margin = number(difference["margin"] or 0.0)
+    higher = difference["value"] > 0
+    if called in SHOWN and recipes:
+        text = f"{row.variant} {'raises' if higher else 'lowers'} {what} against {reference}"
+    elif called in SHOWN:
+        text = f"{what} of this {row.variant} is {'higher' if higher else 'lower'} than of this {reference}"
+    elif called == SAME:
+        text = f"{what} of {_this(row.variant, recipes)} differs by less than {margin} from {_this(reference, recipes)}"
+    elif called == NO_WORSE:
+        text = (
+            f"{what} of {_this(row.variant, recipes)} is no worse by more than {margin} than of "
+            f"{_this(reference, recipes)}"
+        )
+    else:
+        text = f"no difference in {what} is shown between {_this(row.variant, recipes)} and {_this(reference, recipes)}"
+    return f"{text}: {_figures(row)}{_but(row, rows)}."
+
+
+def _this(label: str, recipes: bool) -> str:
+    return label if recipes else f"this {label}"
+
+
+def _figures(row: Row) -> str:
+    """From → to, the difference with its interval, p and corrected p."""
+    difference, digits = row.difference, metric(row.metric).decimals
+    assert difference is not None
+    asked, answer = _question(row)
+    value, low, high = (number(x, digits, signed=True) for x in (difference["value"], answer["low"], answer["high"]))
+    drawn = "other trainings and patients" if asked == "recipes" else "other patients"
+    raw = answer["p_no_worse"] if difference["aim"] == "no worse" else answer["p"]
+    p = f"; p {p_text(raw)}"
+    if answer["tests"] > 1:
+        p += f", {p_text(answer['p_corrected'])} after Holm for {answer['tests']}"
+    if answer["verdict"] in (SAME, NO_WORSE) and difference["aim"] == "differs":
+        p = ""  # the interval says it
+    return (
+        f"{number(row.value - difference['value'], digits)} → {number(row.value, digits)} "
+        f"({value} [{low}, {high}] over {drawn}{p})"
+    )
+
+
+def _but(row: Row, rows: Sequence[Row]) -> str:
+    """What belongs into the same sentence as a gain: a trivial map that is still better, and classes that are lost."""
+    assert row.difference is not None
+    remarks = []
+    below = row.difference.get("below_trivial")
+    if below:
+        remarks.append(f"still below the best trivial map ({below['map']}, {number(below['value'])})")
+    favourable = _question(row)[1]["verdict"] == BETTER
+    lost = (
+        lost_classes(row.variant, rows)
+        if favourable or (row.section, row.metric) == ("classification", "auroc")
+        else ""
+    )
+    return "".join(f"; {remark}" for remark in [*remarks, *([f"but it loses {lost}"] if lost else [])])
+
+
+def lost_classes(variant: str, rows: Sequence[Row]) -> str:
+    """The classes whose AUROC falls by more than 0.1 in these networks, more than other patients explain.
+
+    A warning: it is not corrected, and needs no second training.
+    """
+    lost = [
+        f"{readable(r.class_name)} (AUROC {number(r.value - r.difference['value'])} → {number(r.value)})"
+        for r in rows
+        if (r.section, r.metric, r.variant) == ("classification", "auroc", variant) and r.class_name != MEAN
+        if r.difference is not None and r.difference["value"] is not None and r.difference["value"] < -LOST
+        if (r.difference["networks"]["p"] or 0) <= 0.05
+    ]
+    return ", ".join(lost)
+
+
+def _explanations(variant: str, reference: str, located: Sequence[Row], rows: Sequence[Row]) -> str:
+    """How many headline scores of the explanations are better and worse, and the first of them in figures."""
+    called = [_question(r)[1]["verdict"] for r in located]
+    recipes = any(_question(r)[0] == "recipes" for r in located)
+    better = [r for r, verdict in zip(located, called, strict=True) if verdict == BETTER]
+    below = sum(bool(r.difference and r.difference["below_trivial"]) for r in better)
+    counts = f"{len(better)} are better"
+    if below:
+        counts += f" ({below if below < len(better) else 'all'} of them still below the best trivial map)"
+    lost = lost_classes(variant, rows) if better else ""
+    other = len(located) - len(better) - called.count(WORSE)
+    first = [r for r in located if r.metric == located[0].metric and r.difference]
+    changes = ", ".join(
+        f"{method_label(r.method)} on {r.target} {number(r.value - r.difference['value'], 2)} → {number(r.value, 2)}"
+        + ("" if _question(r)[1]["verdict"] in SHOWN else " (no difference shown)")
+        for r in first
+        if r.difference is not None and r.difference["value"] is not None
+    )
+    who = f"{_this(variant, recipes)} against {_this(reference, recipes)}"
+    return (
+        f"{who}: of {len(located)} headline scores of the explanations {counts}, {called.count(WORSE)} worse, and "
+        f"{other} show no difference{f'; but it loses {lost}' if lost else ''}. "
+        f"{metric(first[0].metric).label}: {changes}."
+    )
+
+
+def _what(row: Row) -> str:
+    """What was compared, in words.
+
+    Example:
+        >>> from pellucid.evaluation.metrics.comparison import Row
+        >>> _what(Row("robustness", "accuracy", "mean", "robust", 0.8, 0.7, 0.9, 10, at="L∞ 0.01"))
+        'accuracy under PGD of L∞ 0.01'
+    """
+    label = metric(row.metric).label
+    first = label.split()[0]
+    name = label if first[1:] != first[1:].lower() else label[:1].lower() + label[1:]
+    if row.class_name != MEAN:
+        name += f" of {readable(row.class_name)}"
+    if row.section == "robustness":
+        name += f" under PGD of {row.at}" if row.at != "0" else " on the images to be attacked"
+    elif row.section == "ara" and not row.metric.startswith("ara_"):
+        name += " without a perturbation on the images of the ARA"
+    elif row.method:
+        name += f" of {method_label(row.method)} on {row.target}"
+    return name

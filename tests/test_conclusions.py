@@ -1,0 +1,227 @@
+"""What a study says: of recipes only what other trainings would show, corrected, and no gain without its price."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import t as students_t
+
+from pellucid.evaluation.metrics.comparison import Row
+from pellucid.evaluation.metrics.differences import ONE_TRAINING, Difference, Inference
+from pellucid.evaluation.metrics.paired_tests import holm
+from pellucid.evaluation.metrics.verdicts import Bar, judge_family, verdict
+from pellucid.study import load_study
+from pellucid.study.conclusions import check_primary, judge_rows
+from pellucid.study.evaluation_data import prepare_evaluation_data
+from pellucid.study.summary import summarize_study
+from pellucid.types import InputError, InputSpec
+
+NOTHING = ["conclusions.primary=[]"]
+AUPRC = "{section='localization', metric='auprc', method='cam', target='findings'}"
+SMALL = "data.options={size=32, train=8, validation=8, test=24, prevalence=0.4}"
+
+
+def row(change, error=0.01, *, df=4.0, section="classification", metric="auroc", value=0.8, trainings=True, **where):
+    """A row of the robust variant whose difference has this error for both questions."""
+    alone = Inference(change, math.nan, math.nan, ONE_TRAINING)
+    recipes = Inference(change, error, df) if trainings else alone
+    difference = Difference(change, 10, Inference(change, error, math.inf), recipes).to_json()
+    place = {"class_name": "mean", **where}
+    return Row(section, metric, variant="robust", value=value, low=0.7, high=0.9, n=10, difference=difference, **place)
+
+
+def trivial(value, **where):
+    return Row(
+        "localization", where["metric"], "mean", "", value, 0.1, 0.9, 10, method="trivial: mean box", target="findings"
+    )
+
+
+def conclude(rows, *overrides):
+    study = load_study("demo", [*NOTHING, *overrides])
+    return summarize_study(study, judge_rows(rows, study.conclusions, ["robust"]))
+
+
+def test_p_values_of_a_family_are_corrected_together_and_question_by_question():
+    rng = np.random.default_rng(0)
+    t = rng.normal(size=5) * 2
+    differences = [
+        Difference(0.01 * x, 9, Inference(0.01 * x, 0.01, math.inf), Inference(0.01 * x, 0.01, 4.0)) for x in t
+    ]
+    family = judge_family([d.to_json() for d in differences], [Bar(1)] * 5, "primary")
+    for question, df in (("networks", math.inf), ("recipes", 4.0)):
+        raw = [2 * students_t.sf(abs(x), df) for x in t]
+        assert [d[question]["p"] for d in family] == pytest.approx(raw)
+        assert [d[question]["p_corrected"] for d in family] == pytest.approx(holm(raw))
+        assert {d[question]["tests"] for d in family} == {5}
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "bar", "said"),
+    [
+        (-0.002, 0.0008, Bar(1, 0.01), "same"),  # shown, and of no use
+        (-0.002, 0.0008, Bar(1), "worse"),  # the study names no margin
+        (-0.03, 0.004, Bar(1, 0.01), "worse"),
+        (0.03, 0.004, Bar(-1, 0.01), "worse"),
+        (-0.008, 0.003, Bar(1, 0.01), "unclear"),  # below 0, perhaps by more than the margin
+        (0.004, 0.006, Bar(1, 0.01), "no worse"),
+        (0.0, 0.02, Bar(1, 0.01), "unclear"),
+        (0.03, 0.004, Bar(0), "differs"),
+        (0.03, 0.004, Bar(1, 0.01, "no worse"), "no worse"),
+        (-0.03, 0.004, Bar(1, 0.01, "no worse"), "worse"),
+        (-0.012, 0.004, Bar(1, 0.01, "no worse"), "unclear"),
+        (0.03, math.nan, Bar(1), ""),
+    ],
+)
+def test_a_difference_of_no_use_is_not_called_one(value, error, bar, said):
+    difference = Difference(value, 9, *[Inference(value, error, math.inf)] * 2)
+    (judged,) = judge_family([difference.to_json()], [bar], "primary")
+    assert judged["recipes"]["verdict"] == judged["networks"]["verdict"] == said
+
+
+def test_no_worse_is_one_of_two_one_sided_tests_at_the_bar_of_its_interval():
+    for value in np.linspace(-0.02, 0.01, 31):
+        one = Inference(float(value), 0.004, 5.0)
+        (judged,) = judge_family([Difference(one.value, 9, one, one).to_json()], [Bar(1, 0.01, "no worse")], "primary")
+        assert judged["recipes"]["p_no_worse"] == pytest.approx(min(1, 2 * students_t.sf((value + 0.01) / 0.004, 5.0)))
+        assert (judged["recipes"]["verdict"] == "no worse") == (one.low > -0.01)
+        assert verdict(one, one.p, Bar(1)) == ("worse" if one.high < 0 else "better" if one.low > 0 else "unclear")
+
+
+@pytest.mark.parametrize(
+    ("change", "trainings", "said"),
+    [
+        (0.05, True, "robust raises AUROC against baseline: 0.750 → 0.800 (+0.050 [+0.022, +0.078] over other tr"),
+        (-0.05, True, "robust lowers AUROC against baseline: 0.850 → 0.800"),
+        (0.015, True, "no difference in AUROC is shown between robust and baseline"),
+        (0.05, False, "AUROC of this robust is higher than of this baseline: 0.750 → 0.800 (+0.050 [+0.030, +"),
+        (0.005, False, "no difference in AUROC is shown between this robust and this baseline"),
+    ],
+)  # fmt: skip
+def test_only_what_other_trainings_would_show_is_said_of_a_recipe(change, trainings, said):
+    *first, last = conclude([row(change, trainings=trainings)])
+    assert last.startswith(f"Exploratory: {said}")
+    assert ("Nothing is said of the recipes (one training" in first[0]) == (not trainings)
+    assert "named no primary comparison" in first[-1]
+    if not trainings:
+        assert not any(word in last for word in ("raises", "lowers", "better", "worse"))
+
+
+def test_a_study_says_its_primary_comparisons_first_and_corrects_them_apart():
+    primary = f"conclusions.primary=[{{metric='auroc', aim='no worse'}}, {AUPRC}]"
+    rows = [
+        row(0.05, section="localization", metric="auprc", method="saliency", target="findings"),
+        row(0.05, section="localization", metric="auprc", method="cam", target="findings"),
+        row(0.001, 0.002),
+        row(-0.1, class_name="Mass"),
+    ]
+    study = load_study("demo", [primary])
+    judged = judge_rows(rows, study.conclusions, ["robust"])
+    assert [r.difference["family"] for r in judged] == [
+        "exploratory, localization on findings, means over classes",
+        "primary",
+        "primary",
+        "exploratory, classification, single classes",
+    ]
+    assert [r.difference["recipes"]["tests"] for r in judged] == [1, 2, 2, 1]
+    said = summarize_study(study, judged)
+    assert said[0].startswith(
+        "Primary: robust raises AUPRC of the map of CAM on findings against baseline: 0.750 → 0.800"
+    )
+    assert said[1].startswith("Primary: AUROC of robust is no worse by more than 0.010 than of baseline: 0.799 → 0.800")
+    assert "after Holm for 2" in said[0]
+    assert "of 1 headline scores" in said[2]  # the other was primary
+    assert len(said) == 3
+
+
+def test_a_gain_below_a_trivial_map_and_a_lost_class_stand_in_the_same_sentence():
+    place = {"section": "localization", "method": "cam", "target": "findings"}
+    rows = [
+        row(0.05, metric="auprc", **place),
+        trivial(0.9, metric="auprc"),
+        row(0.05, metric="pointing", **place),
+        trivial(0.7, metric="pointing"),
+        row(-0.489, class_name="Pneumothorax", value=0.509),
+        row(-0.05, class_name="Mass", value=0.9),
+    ]
+    *_, said = conclude(rows)
+    assert "of 2 headline scores of the explanations 2 are better (1 of them still below the best trivial map)" in said
+    assert "; but it loses Pneumothorax (AUROC 0.998 → 0.509)." in said
+    assert "Mass" not in said
+    primary = f"conclusions.primary=[{AUPRC}]"
+    first = conclude(rows, primary)[0]
+    assert first.startswith("Primary: robust raises AUPRC of the map of CAM on findings")
+    assert first.endswith(
+        "; still below the best trivial map (mean box, 0.900); but it loses Pneumothorax (AUROC 0.998 → 0.509)."
+    )
+
+
+def test_the_explanations_are_counted_by_what_is_better_and_worse():
+    place = {"section": "localization", "target": "findings"}
+    rows = [
+        row(0.05, metric="pointing", method="cam", **place),
+        row(-0.05, metric="pointing", method="saliency", **place),
+        row(0.005, metric="auprc", method="cam", **place),
+        row(0.05, metric="otsu_iou", method="cam", **place),  # no headline score
+        row(0.05, metric="pointing", method="cam", class_name="Mass", **place),
+    ]
+    *_, said = conclude(rows)
+    assert "robust against baseline: of 3 headline scores of the explanations 1 are better, 1 worse, and 1 show" in said
+    assert said.endswith("Pointing game: CAM on findings 0.75 → 0.80, Saliency on findings 0.85 → 0.80.")
+
+
+def test_conclusions_are_of_means_and_of_the_largest_attack():
+    rows = [
+        row(0.05, class_name="Mass"),
+        row(0.05, section="robustness", metric="accuracy", at="L∞ 0.001"),
+        row(0.05, section="robustness", metric="accuracy", at="L∞ 0.02"),
+    ]
+    (_, said) = conclude(rows)
+    assert "raises accuracy under PGD of L∞ 0.02 against" in said
+
+
+def test_an_undefined_difference_is_not_called_zero():
+    nothing = Inference(math.nan, math.nan, math.nan, "no positives")
+    difference = Difference(math.nan, 0, nothing, nothing, "no positives").to_json()
+    *_, said = conclude([replace(row(0.0), difference=difference)])
+    assert "(no positives)" in said
+    assert "0.000" not in said
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("primary=[{metric='aurok'}]", "unknown metric 'aurok'"),
+        ("primary=[{section='localization', metric='auprc', method='cam'}]", "needs method and target; look at target"),
+        ("primary=[{metric='auroc', method='cam'}]", "has no method, target or at; look at method"),
+        ("primary=[{section='localization', metric='auprc', method='grad-cam', target='findings'}]", "not a method"),
+        (
+            "primary=[{section='localization', metric='auprc', method='cam', target='finding'}]",
+            "Did you mean 'findings'",
+        ),
+        ("primary=[{section='localization', metric='area_share', method='cam', target='findings'}]", "unknown metric"),
+        ("primary=[{section='robustness', metric='accuracy', at={linf=0.3}}]", "not a size of evaluation.robustness"),
+        ("primary=[{section='ara', metric='ara_btr'}]", "not measured"),
+        ("primary=[{metric='auroc', variants=['baseline']}]", "not a variant other than the first"),
+        ("primary=[{metric='average_precision', aim='no worse'}]", "no worse by how much"),
+        ("margin={auroc=-1}", "at least 0"),
+        ("margin={pointin=0.1}", "Did you mean 'pointing'"),
+    ],
+)
+def test_what_the_study_will_not_measure_cannot_be_its_conclusion(override, message):
+    with pytest.raises(InputError, match="conclusions") as refused:
+        load_study("demo", [f"conclusions.{override}"])
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("one", "message"),
+    [("{metric='auroc', class_name='Maas'}", "no class 'Maas'"), ("{metric='accuracy'}", "several labels")],
+)
+def test_what_the_data_does_not_have_is_refused_before_training(one, message):
+    study = load_study("demo", [SMALL, f"conclusions.primary=[{one}]"])
+    data = prepare_evaluation_data(study, None, InputSpec.square(1, 32), limit=None, cache=None)
+    with pytest.raises(InputError, match=message):
+        check_primary(study, data)
