@@ -18,8 +18,9 @@ Methods, all from the same 300 resamples of the patients:
   counts twice;
 - mixed, pooled: Obuchowski and Rockette's error, the trainings' variance taken as equal in both recipes;
 - mixed: the same without that (Satterthwaite), `pellucid.evaluation.metrics.differences`, which is used;
+- mixed, uncapped: without an upper bound of the degrees of freedom;
 - mixed, by seed: the differences seed by seed, right only where seeds share something;
-- never narrower: mixed, its error at least that of the networks held fixed.
+- mixed, never narrower: its error at least that of the networks held fixed.
 
 Writes results/recipe_inference.csv, about 6 minutes on one core.
 
@@ -213,6 +214,7 @@ def p_values(study: Study, shift: float = 0.0, rng: np.random.Generator | None =
     alike = np.maximum(error**2 - trainings, 0) + pooled
     found["mixed, pooled"] = student(np.sqrt(alike), alike**2 / pooled**2 * (sum(counts) - 2))
     found[USED] = student(error, df)
+    found["mixed, uncapped"] = student(error, error**4 / weight)
     widest = np.maximum(error, np.sqrt(networks))
     found["mixed, never narrower"] = student(widest, widest**4 / weight)
     if counts[0] == counts[1]:

@@ -60,6 +60,10 @@ def study(
         Optional[list[int]],  # noqa: UP045
         typer.Option(min=0, help="Instead of the study's seeds; may be given several times.", show_default=False),
     ] = None,
+    judge_only: Annotated[
+        bool,
+        typer.Option("--judge-only", help="Judge the finished study in --out again, without its networks and data."),
+    ] = False,
     wait: Wait = False,
 ) -> None:
     """Compare recipes on one dataset: train each with every seed, judge them, write a report.
@@ -72,7 +76,7 @@ def study(
     overrides = [*(overrides or ())]
     if seed:
         overrides.append(f"seeds={list(seed)}")
-    _run(name, root, out, overrides, device, jobs, limit, cache, wait)
+    _run(name, root, out, overrides, device, jobs, limit, cache, wait, judge_only=judge_only)
 
 
 def _run(
@@ -85,6 +89,8 @@ def _run(
     limit: int | None,
     cache: Path | None,
     wait: bool,
+    *,
+    judge_only: bool = False,
 ) -> None:
     from pellucid.verbs.study import study as run
 
@@ -99,6 +105,7 @@ def _run(
         cache=cache,
         command=shlex.join(["pellucid", *sys.argv[1:]]),
         wait=wait,
+        judge_only=judge_only,
     )
     if os.environ.get("RANK", "0") != "0":  # several processes train together; one of them speaks
         return

@@ -178,8 +178,10 @@ class EvaluationSettings(Section):
 class ComparisonSettings(Section):
     """One comparison with the first variant that the study was made for, named before it runs."""
 
-    section: Literal["classification", "robustness", "ara", "localization"] = "classification"
-    metric: str
+    section: Literal["classification", "robustness", "ara", "localization"] = Field(
+        "classification", description="the table that it stands in"
+    )
+    metric: str = Field(description="as in that table")
     method: str = Field("", description="of explanation; for the section `localization`, and required there")
     target: str = Field("", description="a name of evaluation.targets; for `localization`, and required there")
     at: BoundedAttack | None = Field(None, description="size of the attack; for `robustness`, and required there")
@@ -203,10 +205,6 @@ class ComparisonSettings(Section):
                 f"unknown metric {self.metric!r} of the section {self.section!r}. {nearest(self.metric, metrics)}"
             )
         return self
-
-    def __str__(self) -> str:
-        parts = (self.metric, self.method, self.target, "" if self.at is None else str(self.at), self.class_name)
-        return f"{self.section} " + " ".join(part for part in parts if part)
 
 
 class ConclusionSettings(Section):

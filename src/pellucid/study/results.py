@@ -20,7 +20,7 @@ from pellucid.evaluation.metrics.statistics import Bootstrap
 from pellucid.models.weights import read_model_card
 from pellucid.study.areas import area_results
 from pellucid.study.conclusions import family_sizes, judge_rows
-from pellucid.study.summary import summarize_study
+from pellucid.study.summary import describe, summarize_study
 from pellucid.training.run import RunFolder, versions
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def assemble(
         "rows": [row.to_json() for row in rows],
         "ara": area_results(study, data, evaluations),
         "comparators": [c.model_dump() for c in study.comparators],
-        "primary": [str(one) for one in study.conclusions.primary],
+        "primary": [describe(one) for one in study.conclusions.primary],
         "margins": study.conclusions.margin,
         "families": family_sizes(rows),
         "conclusion": summarize_study(study, rows),

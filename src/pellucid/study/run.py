@@ -17,6 +17,7 @@ from pellucid.study.conclusions import check_primary
 from pellucid.study.context import StudyContext, write_results
 from pellucid.study.evaluation import evaluate_run
 from pellucid.study.evaluation_data import prepare_evaluation_data
+from pellucid.study.per_image import FILE, write_per_image
 from pellucid.study.results import assemble
 from pellucid.study.slides import make_slides
 from pellucid.study.training import check_recipe, train_all
@@ -51,7 +52,7 @@ def run_study(
     Args:
         study: what to do.
         root: where its data is; None for built-in data.
-        out: the study's folder: `runs/`, `evaluations/`, `results.json`, `tables/`, `report.html`.
+        out: the study's folder: `runs/`, `evaluations/`, `results.json`, `per-image.npz`, `tables/`, `report.html`.
         device: `auto`, `cpu`, `cuda` or `mps`.
         jobs: trainings at a time; by default one on an accelerator and one a core on a CPU.
         limit: at most so many images per part, for a quick look.
@@ -106,6 +107,7 @@ def _run_there(context: StudyContext, jobs: int | None, command: str) -> Path:
     }
     results = assemble(study, context.splits, data, evaluations, runs) | {"trust": judge_trust(context, data)}
     write_results(context, results, command, device_name(context.place), started)
+    write_per_image(out / FILE, study, data, evaluations)
     panels = make_panels(study.evaluation, data, evaluations, runs, context.place)
     slides = make_slides(study.evaluation.adversarial, data, runs, context.place)
     report = write_report(results, panels, out, slides)

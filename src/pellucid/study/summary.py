@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
+from pellucid.evaluation.metrics.comparison import Row
 from pellucid.evaluation.metrics.verdicts import BETTER, NO_WORSE, SAME, SHOWN, WORSE, answered
 from pellucid.report.tables.metrics import method_label, metric, number, p_text, readable
 from pellucid.report.tables.results_index import MEAN
@@ -12,8 +14,7 @@ from pellucid.study.conclusions import PRIMARY
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pellucid.evaluation.metrics.comparison import Row
-    from pellucid.study.config import StudyConfig
+    from pellucid.study.config import ComparisonSettings, StudyConfig
 
 LOST = 0.1  # a class whose AUROC falls by more is lost
 
@@ -50,6 +51,22 @@ def summarize_study(study: StudyConfig, rows: Sequence[Row]) -> list[str]:
         located.sort(key=lambda r: order[r.metric])
         sentences += [f"Exploratory: {_explanations(variant, reference, located, rows)}"] if located else []
     return sentences
+
+
+def describe(one: ComparisonSettings) -> str:
+    """A primary comparison in words.
+
+    Example:
+        >>> from pellucid.study.config import ComparisonSettings
+        >>> describe(ComparisonSettings(metric="auroc", aim="no worse", variants=["robust"]))
+        'AUROC (robust, no worse)'
+    """
+    nothing, at = math.nan, "" if one.at is None else str(one.at)
+    nowhere = Row(
+        one.section, one.metric, one.class_name, "", nothing, nothing, nothing, 0, None, one.target, one.method, at=at
+    )
+    remarks = [*one.variants, *(["no worse"] if one.aim == "no worse" else [])]
+    return _what(nowhere) + (f" ({', '.join(remarks)})" if remarks else "")
 
 
 def _is_headline(row: Row, study: StudyConfig) -> bool:

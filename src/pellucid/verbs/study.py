@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.study import load_study, run_study
+from pellucid.study.per_image import judge_again
 from pellucid.utils.result import Result, Table
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def study(
     cache: Path | None = None,
     wait: bool = False,
     command: str = "",
+    judge_only: bool = False,
 ) -> Study:
     """Compare recipes on one dataset: train each with every seed, judge them, write a report.
 
@@ -79,16 +81,21 @@ def study(
         cache: keep decoded images in this folder.
         wait: for another process that works in `out`; it is refused otherwise.
         command: what the user typed, for the record.
+        judge_only: judge what a finished study in `out` kept image by image again, without its networks and data:
+            other margins, other primary comparisons. The report then shows no cases.
 
     Raises:
         InputError: a study or data that cannot be.
     """
     config = load_study(str(name), overrides)
+    folder = Path("runs") / config.name if out is None else Path(out)
+    if judge_only:
+        return Study(judge_again(config, folder, wait=wait))
     return Study(
         run_study(
             config,
             None if root is None else Path(root),
-            Path("runs") / config.name if out is None else Path(out),
+            folder,
             device=device,
             jobs=jobs,
             limit=limit,

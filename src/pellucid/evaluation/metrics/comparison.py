@@ -84,6 +84,15 @@ class Row:
         plain: dict[str, Any] = finite(values)
         return plain
 
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Row:
+        """What `to_json` gave; None becomes NaN."""
+        values = {("class_name" if key == "class" else key): value for key, value in stored.items()}
+        for key in ("value", "low", "high", "seed_spread"):
+            values[key] = math.nan if values[key] is None else values[key]
+        values["seeds"] = tuple(math.nan if seed is None else seed for seed in values["seeds"])
+        return cls(**values)
+
 
 def compare(
     place: Row, figures: Mapping[str, Sequence[Replicates]], reference: str | None, *, shared: bool = False

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pellucid.evaluation.metrics.bootstrap import FloatArray
 
 LEVEL = 0.95
+MOST_DF = 5  # for each degree of freedom that the trainings have
 ROUNDING = 1e-12  # what sums of equal numbers leave
 ALIKE = "the same on every image: nothing says how far it would differ on others"
 ONE_TRAINING = "one training of a recipe: nothing is known of its other trainings"
@@ -135,7 +136,8 @@ def paired_difference(a: Sequence[Replicates], b: Sequence[Replicates], *, share
     with s² the variance of a recipe's figures over its S trainings, and *patients* what different networks have in
     common in the resamples: the mean covariance of two networks of a, plus that of two of b, less twice that of one
     of each (0 where that is negative). The spread over the trainings holds what is left of the patients, so it
-    counts once. Degrees of freedom after Satterthwaite, without supposing that both recipes scatter alike.
+    counts once. Degrees of freedom after Satterthwaite, without supposing that both recipes scatter alike, and at most
+    five times S_a + S_b − 2: they come out too large just where few trainings happen to scatter too little.
 
     Args:
         a: the first recipe's figures, of the same patients and draws.
@@ -232,5 +234,6 @@ def recipe_error(values: Sequence[FloatArray], covariance: FloatArray) -> tuple[
     spreads = [v.var(-1, ddof=1) / v.shape[-1] for v in values]
     squared = np.maximum(patients, 0) + sum(spreads)
     weight = sum(s**2 / (v.shape[-1] - 1) for s, v in zip(spreads, values, strict=True))
+    most = MOST_DF * sum(v.shape[-1] - 1 for v in values)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.sqrt(squared), squared**2 / weight
+        return np.sqrt(squared), np.minimum(squared**2 / weight, most)

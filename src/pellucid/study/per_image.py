@@ -1,0 +1,255 @@
+"""What a study's networks gave, image by image, in one small file: enough to judge them again without the networks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pellucid.data.dataset import Dataset, DatasetCard
+from pellucid.data.regions import CutOff
+from pellucid.evaluation.metrics.comparison import Row
+from pellucid.evaluation.metrics.explanations import ExplanationScores, LocalizationTask
+from pellucid.report import write_report
+from pellucid.study.conclusions import family_sizes, judge_rows
+from pellucid.study.evaluation_data import EvaluationData, RunEvaluation
+from pellucid.study.results import gather_rows
+from pellucid.study.summary import describe, summarize_study
+from pellucid.types import InputError
+from pellucid.utils.digests import read_arrays, write_arrays
+from pellucid.utils.locks import hold
+from pellucid.utils.resources import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from pellucid.study.config import StudyConfig
+    from pellucid.types import Pixels
+
+    Arrays = dict[str, npt.NDArray[Any]]
+
+FILE = "per-image.npz"
+OF_BOXES = ("wang", "sweep")  # sections whose boxes are not kept: their figures stay as they were
+AGAIN = "Judged again from per-image.npz, without the networks: no cases and no sliders are shown."
+
+
+def write_per_image(
+    path: Path, study: StudyConfig, data: EvaluationData, evaluations: Mapping[str, Sequence[RunEvaluation]]
+) -> None:
+    """Keep ids, patients, targets and regions, and of every network its logits, scores and radii, as one npz file.
+
+    Scores are kept as float32, regions as packed bits. The boxes drawn on heat maps are not kept.
+
+    Args:
+        path: of the file.
+        study: what was studied.
+        data: what the networks were judged on.
+        evaluations: by variant, one per seed.
+    """
+    arrays: Arrays = {}
+    runs = []
+    for part in ("test", "attacked", "measured"):
+        arrays |= _of_dataset(f"{part}/", getattr(data, part))
+    for task in data.tasks:
+        arrays |= _of_dataset(f"task {task.name}/", task.dataset)
+        for name in ("outputs", "pair_image", "pair_class", "true_image", "true_class", "true_box"):
+            arrays[f"task {task.name}/{name}"] = getattr(task, name)
+        arrays[f"task {task.name}/masks"] = np.packbits(task.masks)
+    for variant, seeds in evaluations.items():
+        for seed, one in zip(study.seeds, seeds, strict=True):
+            place = f"{variant}, seed {seed}"
+            arrays[f"{place}/logits"] = one.logits
+            arrays |= {f"{place}/attacked {size}": logits for size, logits in one.attacked.items()}
+            for (task_name, method), scores in one.scores.items():
+                for name, values in scores.scores.items():
+                    arrays[f"{place}/{task_name}/{method}/{name}"] = np.asarray(values, dtype=np.float32)
+            for kind, radii in one.radii.items():
+                for name in ("image", "label", "found", "correct_at_start", "radius"):
+                    arrays[f"{place}/radii {kind}/{name}"] = getattr(radii, name)
+            runs.append(_about_run(variant, seed, one))
+    about = {
+        "format": 1,
+        "study": study.name,
+        "card": asdict(data.test.card),
+        "tasks": [_about_task(task) for task in data.tasks],
+        "runs": runs,
+    }
+    write_arrays(path, {"about": np.array(json.dumps(about)), **arrays})
+
+
+def read_per_image(path: Path) -> tuple[EvaluationData, dict[str, list[RunEvaluation]]]:
+    """What `write_per_image` kept: data without pixels, and by variant what each network gave.
+
+    Raises:
+        InputError: no such file, or it is not what was written.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is not there: the study was run by an earlier version, or has not come to its end.")
+    arrays = read_arrays(path, "Run the study again: what its networks gave is still there.")
+    about = json.loads(str(arrays["about"]))
+    card = _card(about["card"])
+    test, attacked, measured = (_dataset(f"{part}/", card, arrays) for part in ("test", "attacked", "measured"))
+    tasks = tuple(_task(one, arrays) for one in about["tasks"])
+    evaluations: dict[str, list[RunEvaluation]] = {}
+    for one in about["runs"]:
+        evaluations.setdefault(one["variant"], []).append(_run(one, arrays))
+    nothing = np.empty((0, 0, 0, 0), dtype=np.uint8)
+    return EvaluationData(test, test, nothing, attacked, nothing, measured, nothing, tasks), evaluations
+
+
+def judge_again(study: StudyConfig, out: Path, *, wait: bool = False) -> Path:
+    """Judge a finished study again from what its folder keeps: other margins, other comparisons, other statistics.
+
+    Figures that rest on boxes stay as they were, and so does the trust table. The report shows no cases.
+
+    Args:
+        study: its configuration; variants, seeds, methods and targets as they were.
+        out: its folder, with results.json and per-image.npz.
+        wait: for another process that works in `out`; it is refused otherwise.
+
+    Returns:
+        The report.
+
+    Raises:
+        InputError: a folder that holds no such study, or another.
+    """
+    if not (out / "results.json").is_file():
+        raise InputError(f"{out} holds no results.json: there is no study to judge again.")
+    with hold(out, wait=wait):
+        return _judge_there(study, out)
+
+
+def _judge_there(study: StudyConfig, out: Path) -> Path:
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    data, evaluations = read_per_image(out / FILE)
+    here: dict[str, list[Any]] = {
+        "variants": [v.label for v in study.variants],
+        "seeds": list(study.seeds),
+        "methods": list(study.evaluation.methods),
+        "targets": [t.name for t in study.evaluation.targets],
+    }
+    there = {
+        "variants": list(evaluations),
+        "seeds": results["seeds"],
+        "methods": results["methods"],
+        "targets": [t["name"] for t in results["targets"]],
+    }
+    for name, values in here.items():
+        if values != there[name]:
+            raise InputError(f"{out} is of another study: {name} {there[name]}, not {values}.")
+    rows = gather_rows(study, data, evaluations)
+    rows += [Row.from_json(row) for row in results["rows"] if row["section"] in OF_BOXES]
+    judged = judge_rows(rows, study.conclusions, here["variants"][1:])
+    results |= {
+        "rows": [row.to_json() for row in judged],
+        "resamples": study.evaluation.resamples,
+        "primary": [describe(one) for one in study.conclusions.primary],
+        "margins": study.conclusions.margin,
+        "families": family_sizes(judged),
+        "conclusion": summarize_study(study, judged),
+        "limits": [*(sentence for sentence in results["limits"] if sentence != AGAIN), AGAIN],
+    }
+    write_json(out / "results.json", results)
+    return write_report(results, [], out)
+
+
+def _of_dataset(place: str, dataset: Dataset) -> Arrays:
+    return {
+        f"{place}ids": np.array(dataset.ids),
+        f"{place}patients": np.array(dataset.patients),
+        f"{place}targets": np.asarray(dataset.targets),
+    }
+
+
+def _about_task(task: LocalizationTask) -> dict[str, Any]:
+    return {
+        "name": task.name,
+        "card": asdict(task.dataset.card),
+        "classes": task.classes,
+        "shape": task.masks.shape,
+        "has_masks": task.has_masks,
+        "cut_off": asdict(task.cut_off),
+    }
+
+
+def _about_run(variant: str, seed: int, one: RunEvaluation) -> dict[str, Any]:
+    return {
+        "variant": variant,
+        "seed": seed,
+        "thresholds": [None if np.isnan(t) else t for t in one.thresholds],
+        "attacked": list(one.attacked),
+        "scores": [[*key, list(scores.scores)] for key, scores in one.scores.items()],
+        "refused": [[*key, why] for key, why in one.refused.items()],
+        "radii": {kind: radii.robustness_target.to_json() for kind, radii in one.radii.items()},
+    }
+
+
+def _card(values: Mapping[str, Any]) -> DatasetCard:
+    return DatasetCard(**{**values, "classes": tuple(values["classes"])})
+
+
+def _dataset(place: str, card: DatasetCard, arrays: Mapping[str, npt.NDArray[Any]]) -> Dataset:
+    def read(_index: int) -> Pixels:
+        raise InputError(f"{FILE} keeps no pixels.")
+
+    ids, patients = (tuple(arrays[f"{place}{name}"].tolist()) for name in ("ids", "patients"))
+    return Dataset(card, "test", ids, patients, arrays[f"{place}targets"], read)
+
+
+def _task(about: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> LocalizationTask:
+    place, shape = f"task {about['name']}/", tuple(about["shape"])
+    held = {name.removeprefix(place): values for name, values in arrays.items() if name.startswith(place)}
+    return LocalizationTask(
+        name=about["name"],
+        dataset=_dataset(place, _card(about["card"]), arrays),
+        images=np.empty((0, 0, 0, 0), dtype=np.uint8),
+        classes=tuple(about["classes"]),
+        outputs=held["outputs"],
+        pair_image=held["pair_image"],
+        pair_class=held["pair_class"],
+        masks=np.unpackbits(held["masks"], count=int(np.prod(shape))).reshape(shape).astype(bool),
+        true_image=held["true_image"],
+        true_class=held["true_class"],
+        true_box=held["true_box"],
+        has_masks=about["has_masks"],
+        cut_off=CutOff(**about["cut_off"]),
+    )
+
+
+def _run(about: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> RunEvaluation:
+    place = f"{about['variant']}, seed {about['seed']}"
+    scores = {
+        (task, method): ExplanationScores({name: arrays[f"{place}/{task}/{method}/{name}"] for name in names})
+        for task, method, names in about["scores"]
+    }
+    return RunEvaluation(
+        logits=arrays[f"{place}/logits"],
+        attacked={size: arrays[f"{place}/attacked {size}"] for size in about["attacked"]},
+        thresholds=[np.nan if t is None else t for t in about["thresholds"]],
+        scores=scores,
+        refused={(task, method): why for task, method, why in about["refused"]},
+        radii={kind: _radii(f"{place}/radii {kind}/", target, arrays) for kind, target in about["radii"].items()},
+        alarms={},
+        training_images={},
+    )
+
+
+def _radii(place: str, target: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Any:  # noqa: ANN401
+    from pellucid.evaluation.robustness.radii import Radii  # needs a Unix
+    from pellucid.evaluation.robustness.robustness_target import RobustnessTarget
+
+    held = {name: arrays[f"{place}{name}"] for name in ("image", "label", "found", "correct_at_start", "radius")}
+    levels = tuple(np.nan if level is None else level for level in target["levels"])
+    none = np.zeros(len(held["image"]), dtype=np.int64)
+    return Radii(
+        RobustnessTarget(**{**target, "levels": levels}),
+        **held,
+        gradient_evaluations=none,
+        forward_passes=none,
+        seconds=0,
+    )
