@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from pellucid.evaluation.metrics.verdicts import SHOWN, answered
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -33,6 +35,9 @@ def main(run: Path, out: Path) -> None:
         table = run / "tables" / f"{name}.csv"
         if table.is_file():
             shutil.copyfile(table, out / "tables" / table.name)
+    if (run / "per-image.npz").is_file():
+        shutil.copyfile(run / "per-image.npz", out / "per-image.npz")
+        shutil.copyfile(run / "results.json", out / "results.json")
     (out / "figures.md").write_text(figures(json.loads((run / "results.json").read_text())), encoding="utf-8")
     picture(run / "report.html", out)
 
@@ -69,7 +74,8 @@ def figures(results: dict[str, Any]) -> str:
         *(f"- {name}: {p['images']:,} images of {p['patients']:,} patients" for name, p in parts.items()),
         f"- split {results['data']['split_hash'][:16]}",
         f"- [95 % intervals] from {results['resamples']:,} resamples of the patients (of the images, where patients "
-        "are not known); ± the spread between seeds; Δ against the first column, bold where its interval excludes 0",
+        "are not known); ± the spread between seeds; Δ against the first column, over other trainings and patients, "
+        "bold where it is shown after Holm's correction; Δ* of these networks alone, where a recipe was trained once",
         "",
         *_table(
             results["rows"], variants, "classification", "", [(name, "") for name in CLASSIFICATION if name in known]
@@ -123,9 +129,14 @@ def _cell(row: dict[str, Any] | None) -> str:
     if row["seed_spread"] is not None:
         text += f" ± {row['seed_spread']:.{d}f}"
     change = row["difference"]
-    if change and change["low"] is not None:
-        mark = "**" if change["low"] > 0 or change["high"] < 0 else ""
-        text += f"<br>Δ {mark}{change['value']:+.{d}f}{mark} [{change['low']:+.{d}f}, {change['high']:+.{d}f}]"
+    if change:
+        question, answer = answered(change)
+        if answer["low"] is not None:
+            shown = answer["verdict"] in SHOWN
+            mark, whose = "**" if shown and question == "recipes" else "", "" if question == "recipes" else "*"
+            text += (
+                f"<br>Δ{whose} {mark}{change['value']:+.{d}f}{mark} [{answer['low']:+.{d}f}, {answer['high']:+.{d}f}]"
+            )
     return text
 
 

@@ -15,9 +15,10 @@ from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.verdicts import Bar, judge_family, verdict
 from pellucid.study import load_study
 from pellucid.study.conclusions import check_primary, judge_rows
+from pellucid.study.context import StudyContext
 from pellucid.study.evaluation_data import prepare_evaluation_data
 from pellucid.study.summary import summarize_study
-from pellucid.types import InputError, InputSpec
+from pellucid.types import InputError
 
 NOTHING = ["conclusions.primary=[]"]
 AUPRC = "{section='localization', metric='auprc', method='cam', target='findings'}"
@@ -220,8 +221,8 @@ def test_what_the_study_will_not_measure_cannot_be_its_conclusion(override, mess
     ("one", "message"),
     [("{metric='auroc', class_name='Maas'}", "no class 'Maas'"), ("{metric='accuracy'}", "several labels")],
 )
-def test_what_the_data_does_not_have_is_refused_before_training(one, message):
+def test_what_the_data_does_not_have_is_refused_before_training(one, message, tmp_path):
     study = load_study("demo", [SMALL, f"conclusions.primary=[{one}]"])
-    data = prepare_evaluation_data(study, None, InputSpec.square(1, 32), limit=None, cache=None)
+    data = prepare_evaluation_data(StudyContext(study, None, tmp_path))
     with pytest.raises(InputError, match=message):
         check_primary(study, data)

@@ -40,11 +40,11 @@ def check_primary(study: StudyConfig, data: EvaluationData) -> None:
         if one.metric in absent.get(one.section, ()):
             kind = "several labels" if several else "one class"
             raise InputError(f"{where}: images of {kind} give no {one.metric!r} in the section {one.section!r}.")
-        known = [*classes.get(one.target, data.test.classes), MEAN]
+        names_there = [*classes.get(one.target, data.test.classes), MEAN]
         if one.section == "robustness" or (one.section != "localization" and one.metric in single and not several):
-            known = [MEAN]
-        if one.class_name not in known:
-            raise InputError(f"{where}: no class {one.class_name!r} there. {nearest(one.class_name, known)}")
+            names_there = [MEAN]
+        if one.class_name not in names_there:
+            raise InputError(f"{where}: no class {one.class_name!r} there. {nearest(one.class_name, names_there)}")
 
 
 def judge_rows(rows: Sequence[Row], conclusions: ConclusionSettings, others: Sequence[str]) -> list[Row]:
@@ -84,8 +84,8 @@ def judge_rows(rows: Sequence[Row], conclusions: ConclusionSettings, others: Seq
 def names(one: ComparisonSettings, row: Row, others: Sequence[str]) -> bool:
     """Whether a comparison of the study is the one of this row."""
     at = "" if one.at is None else str(one.at)
-    wanted = (one.section, one.metric, one.class_name, one.target, one.method, at)
-    return wanted == (
+    place = (one.section, one.metric, one.class_name, one.target, one.method, at)
+    return place == (
         row.section, row.metric, row.class_name, row.target, row.method, row.at,
     ) and row.variant in (one.variants or others)  # fmt: skip
 

@@ -193,9 +193,9 @@ class ComparisonSettings(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        given = {"method": self.method, "target": self.target, "at": self.at}
+        fields = {"method": self.method, "target": self.target, "at": self.at}
         needed = {"localization": ("method", "target"), "robustness": ("at",)}.get(self.section, ())
-        wrong = [name for name, value in given.items() if bool(value) != (name in needed)]
+        wrong = [name for name, value in fields.items() if bool(value) != (name in needed)]
         if wrong:
             wish = f"needs {' and '.join(needed)}" if needed else "has no method, target or at"
             raise ValueError(f"a comparison of the section {self.section!r} {wish}; look at {', '.join(wrong)}")
@@ -219,10 +219,10 @@ class ConclusionSettings(Section):
     @field_validator("margin")
     @classmethod
     def _usable(cls, margins: dict[str, float]) -> dict[str, float]:
-        known = {name for names in COMPARED.values() for name in names}
+        metrics = {name for names in COMPARED.values() for name in names}
         for name, margin in margins.items():
-            if name not in known:
-                raise ValueError(f"unknown metric {name!r}. {nearest(name, known)}")
+            if name not in metrics:
+                raise ValueError(f"unknown metric {name!r}. {nearest(name, metrics)}")
             if not 0 <= margin < math.inf:
                 raise ValueError(f"a margin is a number of at least 0; found {name} = {margin}")
         return {**MARGINS, **margins}

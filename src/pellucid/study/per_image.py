@@ -203,19 +203,19 @@ def _dataset(place: str, card: DatasetCard, arrays: Mapping[str, npt.NDArray[Any
 
 def _task(about: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> LocalizationTask:
     place, shape = f"task {about['name']}/", tuple(about["shape"])
-    held = {name.removeprefix(place): values for name, values in arrays.items() if name.startswith(place)}
+    own_arrays = {name.removeprefix(place): values for name, values in arrays.items() if name.startswith(place)}
     return LocalizationTask(
         name=about["name"],
         dataset=_dataset(place, _card(about["card"]), arrays),
         images=np.empty((0, 0, 0, 0), dtype=np.uint8),
         classes=tuple(about["classes"]),
-        outputs=held["outputs"],
-        pair_image=held["pair_image"],
-        pair_class=held["pair_class"],
-        masks=np.unpackbits(held["masks"], count=int(np.prod(shape))).reshape(shape).astype(bool),
-        true_image=held["true_image"],
-        true_class=held["true_class"],
-        true_box=held["true_box"],
+        outputs=own_arrays["outputs"],
+        pair_image=own_arrays["pair_image"],
+        pair_class=own_arrays["pair_class"],
+        masks=np.unpackbits(own_arrays["masks"], count=int(np.prod(shape))).reshape(shape).astype(bool),
+        true_image=own_arrays["true_image"],
+        true_class=own_arrays["true_class"],
+        true_box=own_arrays["true_box"],
         has_masks=about["has_masks"],
         cut_off=CutOff(**about["cut_off"]),
     )
@@ -243,12 +243,12 @@ def _radii(place: str, target: Mapping[str, Any], arrays: Mapping[str, npt.NDArr
     from pellucid.evaluation.robustness.radii import Radii  # needs a Unix
     from pellucid.evaluation.robustness.robustness_target import RobustnessTarget
 
-    held = {name: arrays[f"{place}{name}"] for name in ("image", "label", "found", "correct_at_start", "radius")}
+    own_arrays = {name: arrays[f"{place}{name}"] for name in ("image", "label", "found", "correct_at_start", "radius")}
     levels = tuple(np.nan if level is None else level for level in target["levels"])
-    none = np.zeros(len(held["image"]), dtype=np.int64)
+    none = np.zeros(len(own_arrays["image"]), dtype=np.int64)
     return Radii(
         RobustnessTarget(**{**target, "levels": levels}),
-        **held,
+        **own_arrays,
         gradient_evaluations=none,
         forward_passes=none,
         seconds=0,

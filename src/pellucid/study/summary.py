@@ -88,10 +88,10 @@ def _statement(row: Row, reference: str, rows: Sequence[Row]) -> str:
     what = _what(row)
     if difference["value"] is None:
         return f"{what} of {row.variant} cannot be compared with that of {reference} ({difference['reason']})."
-    asked, answer = _question(row)
+    question, answer = _question(row)
     if answer["error"] is None:
         return f"{what} of {row.variant} cannot be compared with that of {reference} ({answer['reason']})."
-    called, recipes = answer["verdict"], asked == "recipes"
+    called, recipes = answer["verdict"], question == "recipes"
     margin = number(difference["margin"] or 0.0)
     higher = difference["value"] > 0
     if called in SHOWN and recipes:
@@ -118,9 +118,9 @@ def _figures(row: Row) -> str:
     """From → to, the difference with its interval, p and corrected p."""
     difference, digits = row.difference, metric(row.metric).decimals
     assert difference is not None
-    asked, answer = _question(row)
+    question, answer = _question(row)
     value, low, high = (number(x, digits, signed=True) for x in (difference["value"], answer["low"], answer["high"]))
-    drawn = "other trainings and patients" if asked == "recipes" else "other patients"
+    sampled = "other trainings and patients" if question == "recipes" else "other patients"
     raw = answer["p_no_worse"] if difference["aim"] == "no worse" else answer["p"]
     p = f"; p {p_text(raw)}"
     if answer["tests"] > 1:
@@ -129,7 +129,7 @@ def _figures(row: Row) -> str:
         p = ""  # the interval says it
     return (
         f"{number(row.value - difference['value'], digits)} → {number(row.value, digits)} "
-        f"({value} [{low}, {high}] over {drawn}{p})"
+        f"({value} [{low}, {high}] over {sampled}{p})"
     )
 
 

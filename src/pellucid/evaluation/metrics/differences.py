@@ -85,11 +85,11 @@ class Inference:
     def from_json(cls, value: float | None, stored: Mapping[str, Any]) -> Inference:
         """What `to_json` wrote of the difference `value`."""
         error, df = stored["error"], stored["df"]
-        known = error is not None
+        is_known = error is not None
         return cls(
             math.nan if value is None else value,
-            float(error) if known else math.nan,
-            (math.inf if df is None else float(df)) if known else math.nan,
+            float(error) if is_known else math.nan,
+            (math.inf if df is None else float(df)) if is_known else math.nan,
             stored.get("reason"),
         )
 

@@ -92,14 +92,14 @@ def verdict(inference: Inference, p: float, bar: Bar) -> str:
     """
     if not inference.error > 0:
         return ""
-    shown = p <= ALPHA
+    significant = p <= ALPHA
     worst, best = sorted((bar.better or 1) * end for end in (inference.low, inference.high))
     if bar.margin > 0 and bar.better:
         if bar.aim == "no worse":
-            return NO_WORSE if shown else WORSE if best < -bar.margin else UNCLEAR
+            return NO_WORSE if significant else WORSE if best < -bar.margin else UNCLEAR
         if -bar.margin < worst and best < bar.margin:
             return SAME
-    if shown and abs(inference.value) > bar.margin:
+    if significant and abs(inference.value) > bar.margin:
         return DIFFERS if bar.better == 0 else BETTER if bar.better * inference.value > 0 else WORSE
     return NO_WORSE if bar.margin > 0 and bar.better and worst > -bar.margin else UNCLEAR
 

@@ -10,7 +10,8 @@ FAITHFUL = "is it faithful?"
 PLACE = "is it where a person would look?"
 FOOLED = "can it be fooled by the data?"
 LIKE_IMAGE = "does the gradient look like the image?"
-QUESTIONS = (LEARNED, STABLE, FAITHFUL, PLACE, FOOLED, LIKE_IMAGE)
+AMONG_OTHERS = "does it find its class among others?"
+QUESTIONS = (LEARNED, STABLE, FAITHFUL, PLACE, AMONG_OTHERS, FOOLED, LIKE_IMAGE)
 NETWORK = "the network itself"
 """The method of a row that no explanation takes part in."""
 DEPENDS = 0.5
@@ -259,7 +260,7 @@ MEASURES: dict[str, Measure] = {
         0.0,
     ),
     "grid_pointing": Measure(
-        LIKE_IMAGE,
+        AMONG_OTHERS,
         "grid pointing game",
         1,
         "The share of the positive heat in the right quarter of four images put together: 1/4 by chance.",

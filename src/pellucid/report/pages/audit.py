@@ -195,7 +195,7 @@ def group_tables(groups: Mapping[str, Any]) -> list[Table]:
         kind = metric(row["metric"])
         cells = [estimate(part, kind) for part in (row, row["rest"], row["difference"])]
         label, hint = f"{readable(row['column'])}: {readable(row['group'])}", kind.label
-        lines.append(TableRow(label, hint, (*cells, Cell(_p(row["p_corrected"]))), f"{row['images']:,}"))
+        lines.append(TableRow(label, hint, (*cells, Cell(p_text(row["p_corrected"]))), f"{row['images']:,}"))
     note = f"p is corrected after Holm for {groups['tests']:,} tests; the rest are the other groups of the column."
     tables = [
         Table("Served worst", ("This group", "The rest", "Difference", "p, corrected"), tuple(lines), note, "Group")

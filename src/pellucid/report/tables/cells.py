@@ -153,10 +153,10 @@ def said(answer: Mapping[str, Any]) -> str:
 
 def _way(row: Mapping[str, Any], networks: Mapping[str, Any]) -> str:
     """Of networks it is said which is higher, not which is better: that would be taken for the recipe's."""
-    shown = said(networks)
-    if shown in {"better", "worse", "differs"}:
+    verdict = said(networks)
+    if verdict in {"better", "worse", "differs"}:
         return "higher" if row["value"] > 0 else "lower"
-    return shown
+    return verdict
 
 
 def _p(answer: Mapping[str, Any], aim: object) -> str:

@@ -224,9 +224,9 @@ def _orders(
 
 def _judge(rows: Sequence[dict[str, Any]], field: str, family: str) -> None:
     """Corrected p values and verdicts of the differences that the rows hold under `field`: one family."""
-    held = [row for row in rows if row[field] is not None]
-    bars = [Bar(loop_metric(row["metric"]).better) for row in held]
-    for row, judged in zip(held, judge_family([row[field] for row in held], bars, family), strict=True):
+    compared = [row for row in rows if row[field] is not None]
+    bars = [Bar(loop_metric(row["metric"]).better) for row in compared]
+    for row, judged in zip(compared, judge_family([row[field] for row in compared], bars, family), strict=True):
         row[field] = judged
 
 
