@@ -6,10 +6,13 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.stats import binom, kstest
+from scipy.stats import binom, kstest, norm
 from sklearn.metrics import roc_auc_score
 
+from pellucid.evaluation.metrics.bootstrap import Bootstrap
+from pellucid.evaluation.metrics.classification import auroc
 from pellucid.evaluation.metrics.paired_tests import delong, holm, mcnemar
+from pellucid.types import InputError
 
 
 @pytest.fixture
@@ -29,8 +32,6 @@ def test_delong_is_its_definition_pair_by_pair(rng):
     test = delong(*scores, truth)
     assert areas == pytest.approx([roc_auc_score(truth, s) for s in scores])
     assert test.difference == pytest.approx(areas[0] - areas[1])
-    from scipy.stats import norm
-
     assert test.p == pytest.approx(2 * norm.sf(abs(test.difference) / np.sqrt(variance)))
     assert test.n == 40
     assert delong(scores[0], scores[0], truth).p == 1.0
@@ -39,7 +40,7 @@ def test_delong_is_its_definition_pair_by_pair(rng):
 
 def test_where_both_are_as_good_p_is_spread_evenly(rng):
     values = []
-    for _ in range(300):
+    for _ in range(150):
         truth = rng.random(120) < 0.5
         values.append(delong(*(rng.normal(size=120) + truth for _ in range(2)), truth).p)
     assert kstest(values, "uniform").pvalue > 0.01
@@ -76,3 +77,36 @@ def test_scores_without_spread_have_no_p_value():
     assert apart.difference == 1
     assert np.isnan(apart.p)
     assert "no spread" in apart.reason
+
+
+def test_delong_of_several_networks_a_side_is_that_of_the_mean_of_their_kernels(rng):
+    truth = rng.random(50) < 0.4
+    first, second = rng.normal(size=(3, 50)) + truth, rng.normal(size=(2, 50)) + truth
+    kernels = [np.mean([s[truth][:, None] > s[~truth][None] for s in side], axis=0) for side in (first, second)]
+    difference = kernels[0] - kernels[1]
+    variance = difference.mean(1).var(ddof=1) / truth.sum() + difference.mean(0).var(ddof=1) / (~truth).sum()
+    test = delong(first, second, truth)
+    assert test.difference == pytest.approx(difference.mean())
+    assert test.p == pytest.approx(2 * norm.sf(abs(difference.mean()) / np.sqrt(variance)))
+
+
+def test_images_of_a_patient_count_together(rng):
+    """Against the bootstrap over patients; an image counted as a patient each would halve the error here."""
+    patients = np.repeat(np.arange(60), 4)
+    truth = np.repeat(rng.random(60) < 0.5, 4).astype(float)
+    truth[::7] = 1 - truth[::7]  # some patients have images of both kinds
+    own = np.repeat(rng.normal(size=(2, 60)), 4, axis=1)
+    scores = own + 0.3 * rng.normal(size=(2, 240)) + truth
+    draws = Bootstrap(patients.tolist(), 2000)
+    areas = [auroc(s, truth, draws) for s in scores]
+    error = (areas[0].samples - areas[1].samples).std()
+    test, alone = delong(*scores, truth, patients), delong(*scores, truth)
+
+    def error_of(one):
+        return abs(one.difference) / norm.isf(one.p / 2)
+
+    assert error_of(test) == pytest.approx(error, rel=0.1)
+    assert error_of(alone) < 0.7 * error
+    assert delong(*scores, truth, np.arange(240)).p == pytest.approx(alone.p)
+    with pytest.raises(InputError, match="of the same images"):
+        delong(*scores, truth, patients[:5])
