@@ -180,7 +180,7 @@ def test_conclusions_are_of_means_and_of_the_largest_attack():
         row(0.05, section="robustness", metric="accuracy", at="L∞ 0.02"),
     ]
     (_, said) = conclude(rows)
-    assert "raises accuracy under PGD of L∞ 0.02 against" in said
+    assert "raises accuracy under attack (L∞ 0.02) against" in said
 
 
 def test_an_undefined_difference_is_not_called_zero():

@@ -196,7 +196,7 @@ def _what(row: Row) -> str:
     Example:
         >>> from pellucid.evaluation.metrics.comparison import Row
         >>> _what(Row("robustness", "accuracy", "mean", "robust", 0.8, 0.7, 0.9, 10, at="L∞ 0.01"))
-        'accuracy under PGD of L∞ 0.01'
+        'accuracy under attack (L∞ 0.01)'
     """
     label = metric(row.metric).label
     first = label.split()[0]
@@ -204,7 +204,7 @@ def _what(row: Row) -> str:
     if row.class_name != MEAN:
         name += f" of {readable(row.class_name)}"
     if row.section == "robustness":
-        name += f" under PGD of {row.at}" if row.at != "0" else " on the images to be attacked"
+        name += f" under attack ({row.at})" if row.at != "0" else " on the images to be attacked"
     elif row.section == "ara" and not row.metric.startswith("ara_"):
         name += " without a perturbation on the images of the ARA"
     elif row.method:

@@ -160,11 +160,11 @@ def paired_difference(a: Sequence[Replicates], b: Sequence[Replicates], *, share
     Example:
         >>> from pellucid.evaluation.metrics.bootstrap import Bootstrap
         >>> from pellucid.evaluation.metrics.statistics import ratio
-        >>> draws = Bootstrap(range(4))
-        >>> first, second = (ratio(right, [1, 1, 1, 1], draws) for right in ([1, 0, 1, 1], [1, 0, 0, 1]))
+        >>> draws = Bootstrap(range(8))
+        >>> first, second = (ratio(right, [1] * 8, draws) for right in ([1, 0, 1, 1] * 2, [1, 0, 0, 1] * 2))
         >>> found = paired_difference([first], [second])
         >>> found.value, round(found.networks.error, 2), found.recipes.reason
-        (0.25, 0.22, 'one training of a recipe: nothing is known of its other trainings')
+        (0.25, 0.15, 'one training of a recipe: nothing is known of its other trainings')
     """
     if shared:
         if len(a) != len(b):
@@ -178,8 +178,8 @@ def paired_difference(a: Sequence[Replicates], b: Sequence[Replicates], *, share
 
 
 def _of_networks(difference: Replicates) -> Inference:
-    if math.isnan(difference.value):
-        return Inference(math.nan, math.nan, math.nan, difference.reason)
+    if math.isnan(difference.value) or difference.lacking:
+        return Inference(difference.value, math.nan, math.nan, difference.lacking or difference.reason)
     defined = difference.samples[~np.isnan(difference.samples)]
     if len(defined) < 2 or 2 * len(defined) < len(difference.samples):
         lacking = f"undefined in {len(difference.samples) - len(defined)} of {len(difference.samples)} resamples"
@@ -194,8 +194,8 @@ def _of_networks(difference: Replicates) -> Inference:
 def _of_recipes(difference: Replicates, groups: Sequence[Sequence[Replicates]]) -> Inference:
     undefined = Inference(difference.value, math.nan, math.nan)
     defined = [[r for r in group if not math.isnan(r.value)] for group in groups]
-    if math.isnan(difference.value):
-        return Inference(math.nan, math.nan, math.nan, difference.reason)
+    if math.isnan(difference.value) or difference.lacking:
+        return Inference(difference.value, math.nan, math.nan, difference.lacking or difference.reason)
     if min(len(group) for group in defined) < 2:
         one = min(len(group) for group in groups) < 2
         return Inference(difference.value, math.nan, math.nan, ONE_TRAINING if one else "defined in one training only")
