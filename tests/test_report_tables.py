@@ -32,7 +32,7 @@ def test_the_headline_holds_auroc_attack_and_localisation_of_every_target(study)
     assert table.columns == tuple(example.VARIANTS)
     assert labels(table)[:3] == ["Mean AUROC", "Accuracy under attack", "CAM on the phantom’s exact masks"]
     assert labels(table).count("Pointing game") == 2
-    assert find(table, "Accuracy under attack").hint == "PGD, L∞ 0.01"
+    assert find(table, "Accuracy under attack").hint == "under attack, L∞ 0.01"
     wanted = next(
         r
         for r in study["rows"]

@@ -250,7 +250,7 @@ MEASURES: dict[str, Measure] = {
         "A gradient that looks like the image shows edges, not reasons.",
     ),
     "grid_gain": Measure(
-        LIKE_IMAGE,
+        AMONG_OTHERS,
         "grid pointing game, above the best trivial map",
         1,
         "How much more of the positive heat is in the right quarter of four images put together than of the best "
