@@ -65,6 +65,7 @@ def write_per_image(
             place = f"{variant}, seed {seed}"
             arrays[f"{place}/logits"] = one.logits
             arrays |= {f"{place}/attacked {size}": logits for size, logits in one.attacked.items()}
+            arrays |= {f"{place}/broken {size}": decisions for size, decisions in one.broken.items()}
             for (task_name, method), scores in one.scores.items():
                 for name, values in scores.scores.items():
                     arrays[f"{place}/{task_name}/{method}/{name}"] = np.asarray(values, dtype=np.float32)
@@ -183,6 +184,7 @@ def _about_run(variant: str, seed: int, one: RunEvaluation) -> dict[str, Any]:
         "seed": seed,
         "thresholds": [None if np.isnan(t) else t for t in one.thresholds],
         "attacked": list(one.attacked),
+        "broken": list(one.broken),
         "scores": [[*key, list(scores.scores)] for key, scores in one.scores.items()],
         "refused": [[*key, why] for key, why in one.refused.items()],
         "radii": {kind: radii.robustness_target.to_json() for kind, radii in one.radii.items()},
@@ -230,6 +232,7 @@ def _run(about: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Ru
     return RunEvaluation(
         logits=arrays[f"{place}/logits"],
         attacked={size: arrays[f"{place}/attacked {size}"] for size in about["attacked"]},
+        broken={size: arrays[f"{place}/broken {size}"] for size in about["broken"]},
         thresholds=[np.nan if t is None else t for t in about["thresholds"]],
         scores=scores,
         refused={(task, method): why for task, method, why in about["refused"]},
