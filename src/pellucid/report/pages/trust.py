@@ -123,11 +123,11 @@ def in_a_sentence(rows: Sequence[TrustRow]) -> str:
     for method in _all(judged, "method"):
         own = [r for r in judged if r.method == method]
         gains = [r.verdict for r in own if r.measure in GAINS]
-        counts.append(f"{method_label(method)} in {gains.count('yes')} of {len(gains)}")
+        counts += [f"{method_label(method)} in {gains.count('yes')} of {len(gains)}"] if gains else []
         against = [r.label for r in own if r.verdict == "no" and r.measure not in GAINS]
         refuted += [f"{method_label(method)} ({', '.join(against)})"] if against else []
     if not counts:
-        return "No explanation could be judged."
+        return "No explanation could be held against maps that know nothing."
     also = f" Refuted besides: {'; '.join(refuted)}." if refuted else ""
     return f"Tests in which an explanation is above every map that knows nothing: {', '.join(counts)}.{also}"
 
