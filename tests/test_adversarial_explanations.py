@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from scipy.optimize import brentq
 from torch import nn
 
+from helpers.models import small
 from pellucid.explainers import HEATMAPS, adversarial, explain
 from pellucid.explainers.ascent import stretch
-from pellucid.models import create_model
 from pellucid.models.sources.woods2019 import read_woods2019
 from pellucid.types import InputError
 
@@ -20,17 +20,7 @@ CLASSES = ("a", "b", "c", "d")
 
 def network(task="multiclass", channels=1, size=32):
     """A small network whose blocks do something, in training mode."""
-    torch.manual_seed(0)
-    made = create_model(
-        "small",
-        classes=CLASSES,
-        task=task,
-        size=size,
-        in_channels=channels,
-        widths=[4, 8],
-        blocks=[1, 1],
-        strides=[1, 2],
-    )
+    made = small(channels=channels, task=task, size=size, classes=CLASSES).train()
     with torch.no_grad():
         for module in made.modules():
             if isinstance(module, nn.Conv2d):

@@ -13,12 +13,13 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from helpers.models import small
 from pellucid.annotations.store import open_store
 from pellucid.annotator.simulated import MARGIN, Truth, Visitor
 from pellucid.data import open_dataset
 from pellucid.data.readers.phantom.scene import SHORTCUT_LABEL
 from pellucid.evaluation.metrics.statistics import Bootstrap, mean_over_images
-from pellucid.models import create_model, load_model
+from pellucid.models import load_model
 from pellucid.study import load_study, run_study
 from pellucid.study.annotation_loop import measures
 from pellucid.study.annotation_loop import run as loop_module
@@ -55,9 +56,7 @@ def part():
 
 @pytest.fixture(scope="module")
 def network(part):
-    torch.manual_seed(0)
-    shape = {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2]}
-    return create_model("small", classes=part.classes, task=part.task, size=32, **shape)
+    return small(task=part.task, classes=part.classes).train()
 
 
 def hold(part, network, path, count, order="mixed"):

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.models import small
 from pellucid.data.augment import Augmentation, AugmentOptions
-from pellucid.models import create_model
 from pellucid.training import Objective
 from pellucid.training.distributed import BatchRandom, Processes
 from pellucid.training.objectives import annotation_step
@@ -198,8 +198,7 @@ def test_the_heat_of_a_map_at_wrong_places_by_hand():
 
 
 def whole(task, explanation, **values):
-    torch.manual_seed(1)
-    net = create_model("small", classes=list("abc"), task=task, size=32, widths=[4, 8], blocks=[1, 1], strides=[1, 2])
+    net = small(1, task=task).train()
     targets = MANY if task == "multilabel" else ONE
     settings = {"annotations": {"explanation": explanation}} if explanation else {}
     return Objective(net, ObjectiveSettings.model_validate(settings | values), targets)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from helpers import attack as example
+from helpers.models import small
 from pellucid.attacks import BoundedAttack, Epsilon, fgsm, pgd
 from pellucid.attacks.epsilon import lengths, project, random_within, scale_to, steepest
 from pellucid.attacks.under_attack import answers_under_attack, task_loss
-from pellucid.models import create_model
 from pellucid.types import InputError
 from pellucid.utils.settings import validate
 
@@ -38,10 +38,7 @@ def length_of(perturbation, norm):
 @pytest.fixture
 def classifier():
     """A small network in training mode with batch norms that are not the identity and gradients of its own."""
-    torch.manual_seed(0)
-    net = create_model(
-        "small", classes=("a", "b", "c"), task="multilabel", size=32, widths=[4, 8], blocks=[1, 1], strides=[1, 2]
-    )
+    net = small().train()
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.2)

@@ -16,7 +16,7 @@ import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, recall_score, roc_auc_score
 
 import pellucid as pl
-from helpers.trust import small
+from helpers.models import small
 from pellucid.attacks import BoundedAttack
 from pellucid.audit.parts import Parts
 from pellucid.audit.settings import AuditSettings

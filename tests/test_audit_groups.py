@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
 
 import pellucid as pl
-from helpers.trust import small
+from helpers.models import small
 from pellucid.audit.classification import Answers
 from pellucid.audit.groups import group_figures, make_groupings, parse_groups
 from pellucid.audit.settings import AuditSettings

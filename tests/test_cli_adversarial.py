@@ -6,13 +6,11 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torch import nn
 
+from helpers.models import draw_convolutions, small
 from pellucid.data.readers.phantom.findings import PHANTOM_CLASSES
 from pellucid.data.registry import open_dataset
-from pellucid.models import create_model
 from pellucid.models.weights import save_model
 from pellucid.types import InputError
 from pellucid.verbs.explaining.class_choice import parse_classes
@@ -24,13 +22,7 @@ CPU = ["--device", "cpu"]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    torch.manual_seed(0)
-    made = {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2]}
-    net = create_model("small", classes=PHANTOM_CLASSES, task="multilabel", size=32, **made)
-    with torch.no_grad():
-        for module in net.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
+    net = draw_convolutions(small(classes=PHANTOM_CLASSES))
     return save_model(net, tmp_path_factory.mktemp("models") / "run", extra={"thresholds": [0.5] * 8})
 
 

@@ -10,13 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.models import small
 from helpers.shapes import gray_shapes
 from pellucid.attacks import Misclassified, minimal
 from pellucid.attacks.under_attack import task_loss
 from pellucid.data import open_dataset
 from pellucid.data.cache.pixels import materialize
 from pellucid.evaluation.robustness.ara import area
-from pellucid.models import create_model, load_model
+from pellucid.models import load_model
 from pellucid.models.inference import as_pixels
 from pellucid.models.weights import save_model
 from pellucid.report.charts.curves import AraCurve, write_curves
@@ -24,7 +25,6 @@ from pellucid.types import InputSpec
 
 OPTIONS = {"size": 32, "train": 16, "validation": 8, "test": 30, "prevalence": 0.4}
 PHANTOM = ["--data", "phantom", *(f"--data-option={k}={v}" for k, v in OPTIONS.items()), "--device", "cpu"]
-TINY = {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2]}
 KEYS = {
     "ara", "interval", "lower", "upper", "mean_radius", "median_radius", "found", "n", "failed", "protocol", "seconds",
     "gradient_evaluations_per_image", "forward_passes_per_image", "naive", "criterion", "alarm",
@@ -33,8 +33,7 @@ KEYS = {
 
 def save(folder, seed, dataset, extra=None):
     """A tiny network that has learned its own test images a little: one that has learned nothing has no area."""
-    torch.manual_seed(seed)
-    net = create_model("small", classes=dataset.classes, task=dataset.task, size=32, **TINY)
+    net = small(seed, task=dataset.task, classes=dataset.classes).train()
     images = as_pixels(materialize(dataset, InputSpec.square(1, 32)))
     targets = torch.from_numpy(dataset.targets)
     optimizer = torch.optim.Adam(net.parameters(), lr=0.02)

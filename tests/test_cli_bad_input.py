@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.models import small
 from pellucid.cli.app import main
 from pellucid.data.readers.phantom.findings import PHANTOM_CLASSES
-from pellucid.models import create_model
 from pellucid.models.weights import save_model
 
 PHANTOM = ["--data", "phantom", "--data-option=size=32", "--data-option=train=16", "--data-option=test=16"]
@@ -48,10 +48,9 @@ def refused(monkeypatch, capsys):
 
 
 def save(folder, **options):
-    torch.manual_seed(0)
-    made = {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2]} | options
-    net = create_model("small", classes=PHANTOM_CLASSES, task="multilabel", size=32, **made)
-    return save_model(net, folder, extra={"thresholds": [0.5] * len(PHANTOM_CLASSES)})
+    return save_model(
+        small(classes=PHANTOM_CLASSES, **options), folder, extra={"thresholds": [0.5] * len(PHANTOM_CLASSES)}
+    )
 
 
 @pytest.fixture(scope="module")

@@ -10,26 +10,24 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.models import small
 from helpers.shapes import gray_shapes
 from pellucid.attacks.under_attack import task_loss
 from pellucid.data import open_dataset
 from pellucid.data.cache.pixels import materialize
 from pellucid.evaluation.robustness.ara import area
-from pellucid.models import create_model
 from pellucid.models.inference import as_pixels
 from pellucid.models.weights import save_model
 from pellucid.types import InputSpec
 
 OPTIONS = {"size": 32, "train": 16, "validation": 8, "test": 30, "prevalence": 0.4}
 PHANTOM = ["--data", "phantom", *(f"--data-option={k}={v}" for k, v in OPTIONS.items()), "--device", "cpu"]
-TINY = {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2]}
 QUICK = ["--samples", 40, "--selection-samples", 20, "--attack-samples", 2, "--alpha", 0.05]
 
 
 def save(folder, dataset, extra):
     """A tiny network that has learned its own test images a little, under noise."""
-    torch.manual_seed(0)
-    net = create_model("small", classes=dataset.classes, task=dataset.task, size=32, **TINY)
+    net = small(task=dataset.task, classes=dataset.classes).train()
     images = as_pixels(materialize(dataset, InputSpec.square(1, 32)))
     targets = torch.from_numpy(dataset.targets)
     optimizer = torch.optim.Adam(net.parameters(), lr=0.02)

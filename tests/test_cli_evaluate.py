@@ -9,7 +9,8 @@ from PIL import Image
 from sklearn.metrics import accuracy_score
 
 import pellucid as pl
-from pellucid.models import create_model, save_model
+from helpers.models import small
+from pellucid.models import save_model
 
 CPU = ["--device", "cpu"]
 CLASSES = ("well", "ill", "other")
@@ -17,9 +18,7 @@ CLASSES = ("well", "ill", "other")
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    torch.manual_seed(3)
-    made = {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2], "size": 32}
-    return save_model(create_model("small", classes=CLASSES, task="multiclass", **made), tmp_path_factory.mktemp("m"))
+    return save_model(small(3, task="multiclass", classes=CLASSES), tmp_path_factory.mktemp("m"))
 
 
 def folders(root, names):

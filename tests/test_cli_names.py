@@ -10,12 +10,11 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pellucid.models import create_model
+from helpers.models import small
 from pellucid.models.weights import save_model
 from pellucid.types import InputError
 from pellucid.utils.settings import split_names
@@ -45,10 +44,7 @@ def test_a_class_with_a_comma_can_be_chosen():
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii"])
 def test_a_terminal_that_cannot_show_a_class_shows_its_code_points(encoding, tmp_path):
-    torch.manual_seed(0)
-    made = {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2]}
-    net = create_model("small", classes=CLASSES, task="multiclass", size=32, **made)
-    model = save_model(net, tmp_path / "run")
+    model = save_model(small(task="multiclass", classes=CLASSES), tmp_path / "run")
     rng = np.random.default_rng(0)
     for name in CLASSES:
         folder = tmp_path / "data" / name

@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers.trust import samples_of, small
+from helpers.models import small
+from helpers.trust import samples_of
 from pellucid.data.readers.phantom.reader import PHANTOM_CLASSES
 from pellucid.models.weights import save_model
 

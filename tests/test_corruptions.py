@@ -15,7 +15,7 @@ from scipy import ndimage
 from sklearn.metrics import accuracy_score
 
 import pellucid as pl
-from helpers.trust import small
+from helpers.models import small
 from pellucid.audit.elsewhere import corruption_figures
 from pellucid.audit.settings import AuditSettings
 from pellucid.audit.verdict import _elsewhere

@@ -6,7 +6,8 @@ import pytest
 import torch
 from captum.metrics import infidelity as captum_infidelity
 
-from helpers.trust import linear, small
+from helpers.models import small
+from helpers.trust import linear
 from pellucid.evaluation.trust.faithfulness import (
     blurred,
     cell_numbers,

@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 import pellucid as pl
+from helpers.models import small
 from helpers.training import run
-from pellucid.models import create_model, load_model, save_model
+from pellucid.models import load_model, save_model
 from pellucid.models.activations import HalfHuberReLU
 from pellucid.training import RunFolder, load_recipe
 from pellucid.training.network import build_classifier, refuse_of_model, starting_from
@@ -89,10 +90,8 @@ def test_a_tenth_is_rounded_up_and_a_file_may_say_otherwise(tmp_path):
 
 
 def test_a_recipe_without_an_activation_keeps_the_networks(phantom, tmp_path):
-    torch.manual_seed(0)
     data = phantom["train"]
-    options = {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2], "activation": "half-huber"}
-    save_model(create_model("small", classes=data.classes, task=data.task, size=48, **options), tmp_path / "net")
+    save_model(small(task=data.task, size=48, classes=data.classes, activation="half-huber"), tmp_path / "net")
     recipe = starting_from(load_recipe("khakzar2019-robust", fine_tuning=True), tmp_path / "net")
     assert recipe.model.options["activation"] == "half-huber"
     assert recipe.model.size == 48
@@ -114,9 +113,7 @@ def test_a_second_set_of_batch_norm_starts_as_the_first(phantom, trained):
 
 
 def test_another_number_of_classes_gets_a_new_head(phantom, tmp_path):
-    torch.manual_seed(0)
-    options = {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2]}
-    net = create_model("small", classes=["a", "b", "c"], task="multilabel", size=32, **options)
+    net = small()
     save_model(net, tmp_path / "three")
     recipe = starting_from(load_recipe("standard", fine_tuning=True), tmp_path / "three")
     with pytest.warns(UserWarning, match=r"the head of weights\.safetensors gives 3 logits .* left as it is"):
@@ -127,9 +124,8 @@ def test_another_number_of_classes_gets_a_new_head(phantom, tmp_path):
 
 
 def test_the_same_classes_in_another_order_keep_the_head(phantom, tmp_path):
-    torch.manual_seed(0)
-    names, options = phantom["train"].classes[::-1], {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2]}
-    net = create_model("small", classes=names, task="multilabel", size=32, **options)
+    names = phantom["train"].classes[::-1]
+    net = small(classes=names)
     save_model(net, tmp_path / "net")
     start = load_model(tmp_path / "net")
     chosen = ["training.epochs=1", "optimizer.lr=1e-12", "optimizer.weight_decay=0"]

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import pellucid as pl
-from helpers.trust import small
+from helpers.models import small
 from pellucid.evaluation.trust.findings import TrustSettings
 from pellucid.models.weights import save_model
 from pellucid.types import InputError

@@ -10,7 +10,7 @@ import torch
 from sklearn.metrics import accuracy_score, average_precision_score, balanced_accuracy_score, roc_auc_score
 
 import pellucid as pl
-from helpers.trust import small
+from helpers.models import small
 from pellucid.evaluation.maite import MaiteDataset, MaiteMetric, MaiteModel
 from pellucid.evaluation.metrics.plain import auroc
 from pellucid.types import InputError, InputSpec

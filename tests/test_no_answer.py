@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.models import small
 from helpers.training import run, small_phantom
 from pellucid.cli.app import main
 from pellucid.data.readers.phantom.findings import PHANTOM_CLASSES
@@ -21,7 +22,6 @@ from pellucid.evaluation.metrics.comparison import classification_rows, robustne
 from pellucid.evaluation.metrics.statistics import Bootstrap
 from pellucid.evaluation.metrics.validation import ValidationScorer
 from pellucid.evaluation.robustness.ara_rows import clean_rows
-from pellucid.models import create_model
 from pellucid.models.inference import check_answers, decisions, probabilities, unanswered
 from pellucid.models.weights import save_model
 from pellucid.training import TrainingError
@@ -103,9 +103,7 @@ def test_an_image_whose_truth_is_unknown_needs_no_answer():
 
 
 def spoiled(folder, value=math.nan):
-    torch.manual_seed(0)
-    net = create_model("small", classes=PHANTOM_CLASSES, task="multilabel", size=32, widths=[4, 8], blocks=[1, 1],
-                       strides=[1, 2])  # fmt: skip
+    net = small(classes=PHANTOM_CLASSES)
     with torch.no_grad():
         net.head.bias[1] = value
     return save_model(net, folder, extra={"thresholds": [0.5] * len(PHANTOM_CLASSES)})
@@ -128,7 +126,9 @@ def command(monkeypatch, capsys):
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_evaluate_writes_why_and_ends_with_an_error(value, tmp_path, command):
     net, out = spoiled(tmp_path / "net", value), tmp_path / "out"
-    said = command("evaluate", net, *PHANTOM, "--device", "cpu", "--attack", "linf=0.01", "--steps", "1", "--out", out)
+    said = command(
+        "evaluate", net, *PHANTOM, "--device", "cpu", "--attack", "pgd:linf=0.01", "--steps", "1", "--out", out
+    )
     assert "40 logits that are not finite" in said
     rows = json.loads((out / "classification.json").read_text())["rows"]
     assert all(row["value"] is None and row["reason"] for row in rows)

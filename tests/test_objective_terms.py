@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from helpers.models import small
 from pellucid.models import create_model
 from pellucid.models.dual_norm import DualBatchNorm2d
 from pellucid.training import Objective
@@ -182,9 +183,7 @@ def watched(net):
 
 @pytest.mark.parametrize("method", ["exact", "finite-difference"])
 def test_two_sets_of_batch_norm(method):
-    torch.manual_seed(0)
-    options = {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2], "activation": "half-huber"}
-    net = create_model("small", classes=list("abc"), task="multiclass", size=32, batch_norms=2, **options).train()
+    net = small(task="multiclass", batch_norms=2, activation="half-huber").train()
     images = torch.rand(4, 1, 32, 32) * 0.3
     pgd = {"method": "pgd", "size": {"linf": 0.1}, "steps": 2}
     penalty = {"method": method, "weight": 10.0, "outputs": "all"}

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.trust import constant, drawn, fixed_noise, fresh_noise, linear, small
+from helpers.models import small
+from helpers.trust import constant, drawn, fixed_noise, fresh_noise, linear
 from pellucid.data import open_dataset
 from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.randomization import (

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from helpers import report as example
+from helpers.models import small
 from pellucid.data import materialize, open_dataset
-from pellucid.models import create_model, load_model, save_model
+from pellucid.models import load_model, save_model
 from pellucid.models.inference import probabilities
 from pellucid.report import write_report
 from pellucid.report.pages.slider import Column, Slide, fragment, write_slider
@@ -162,9 +163,7 @@ def test_a_study_puts_its_networks_side_by_side(tmp_path):
     runs = []
     for seed in (0, 1):
         for i, variant in enumerate(study.variants):
-            torch.manual_seed(10 * seed + i)
-            made = {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2], "size": 32}
-            net = create_model("small", classes=test.classes, task="multilabel", **made)
+            net = small(10 * seed + i, classes=test.classes)
             folder = save_model(net, tmp_path / f"{variant.label}{seed}", extra={"thresholds": [0.5] * 8})
             runs.append(PlannedRun(variant.label, seed, None, folder))
     slides = make_slides(study.evaluation.adversarial, stage, runs, "cpu")

@@ -7,7 +7,8 @@ import pytest
 import torch
 from captum.metrics import sensitivity_max
 
-from helpers.trust import constant, fixed_noise, fresh_noise, linear, small
+from helpers.models import small
+from helpers.trust import constant, fixed_noise, fresh_noise, linear
 from pellucid.data import open_dataset
 from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.evaluation.trust.alignment import alignment

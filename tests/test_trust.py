@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.trust import Template, constant, fixed_noise, fresh_noise, linear, samples_of, small
+from helpers.models import small
+from helpers.trust import Template, constant, fixed_noise, fresh_noise, linear, samples_of
 from pellucid.data import open_dataset
 from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.evaluation.metrics.statistics import Estimate

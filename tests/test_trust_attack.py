@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from helpers.trust import samples_of, small
+from helpers.models import small
+from helpers.trust import samples_of
 from pellucid.data.registry import open_dataset
 from pellucid.evaluation.manipulation.attack import manipulate
 from pellucid.evaluation.manipulation.settings import Attack

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import nn
 
-from helpers.trust import samples_of, small
+from helpers.models import small
+from helpers.trust import samples_of
 from pellucid.data import open_dataset
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.metrics.statistics import mean_over_images

@@ -17,15 +17,12 @@ DATA = {"size": SIZE, "train": 24, "validation": 1, "test": 1, "prevalence": 0.4
 
 def make_network(folder, dataset=None):
     """An untrained network for a dataset, by default the phantom, saved in a run folder."""
-    import torch
-
+    from helpers.models import small
     from pellucid.data import open_dataset
-    from pellucid.models import create_model, save_model
+    from pellucid.models import save_model
 
-    torch.manual_seed(0)
     dataset = dataset or open_dataset("phantom", options=DATA)["train"]
-    made = {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2], "size": 32}
-    return save_model(create_model("small", classes=dataset.classes, task=dataset.task, **made), folder)
+    return save_model(small(task=dataset.task, classes=dataset.classes), folder)
 
 
 def make_table(folder, classes):

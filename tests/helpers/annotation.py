@@ -9,11 +9,10 @@ import time
 from uuid import uuid4
 
 import httpx
-import torch
 
+from helpers.models import small
 from pellucid.annotations.people import invite
 from pellucid.data import open_dataset
-from pellucid.models import create_model
 
 OPTIONS = {"size": 32, "train": 24, "validation": 4, "test": 4, "prevalence": 0.4}
 RECTANGLE = {"type": "rectangle", "x": 0.25, "y": 0.5, "width": 0.25, "height": 0.125}
@@ -25,9 +24,7 @@ def phantom_part(part="train"):
 
 
 def small_network(dataset, seed=0, name="small"):
-    torch.manual_seed(seed)
-    shape = {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2]}
-    return create_model(name, classes=dataset.classes, task=dataset.task, size=32, **shape)
+    return small(seed, task=dataset.task, classes=dataset.classes, name=name).train()
 
 
 def new_id():

@@ -5,27 +5,15 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from pellucid.models import create_model, wrap
+from helpers.models import draw_convolutions, small
+from pellucid.models import wrap
 from pellucid.types import InputSpec
 
 
 def convolutional(task="multilabel", classes=3, size=32, seed=0):
     """A random network with a linear head on gray images, and a spread of logits that decisions depend on."""
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        net = create_model(
-            "small",
-            classes=[f"c{i}" for i in range(classes)],
-            task=task,
-            size=size,
-            widths=[4, 8],
-            blocks=[1, 1],
-            strides=[1, 2],
-        )
-        for module in net.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
-    return net.eval()
+        return draw_convolutions(small(seed, task=task, size=size, classes=[f"c{i}" for i in range(classes)]))
 
 
 def linear(weight, bias, *, size, channels=1):

@@ -8,7 +8,7 @@ from torch import nn
 from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.samples import gather_trust_samples
-from pellucid.models import create_model, wrap
+from pellucid.models import wrap
 from pellucid.types import InputSpec
 
 
@@ -32,13 +32,6 @@ def linear(weights, task="multilabel", classes=None):
     return wrap(
         Template(weights), mean=[0.0] * channels, std=[1.0] * channels, task=task, classes=classes, input_spec=spec
     )
-
-
-def small(seed=0, channels=1, task="multilabel", size=32, classes=("a", "b", "c")):
-    """A small convolutional network with weights that were drawn."""
-    torch.manual_seed(seed)
-    options = {"widths": [4, 8], "blocks": [1, 1], "strides": [1, 2]}
-    return create_model("small", classes=list(classes), task=task, size=size, in_channels=channels, **options).eval()
 
 
 def samples_of(net, data, **options):
