@@ -258,6 +258,8 @@ def test_an_attack_that_is_none_is_refused_in_words(text, message):
 def test_an_attack_is_read_from_text_table_and_size():
     fraction = BoundedAttack.parse("autoattack:linf=8/255")
     assert (fraction.method, fraction.linf) == ("autoattack", 8 / 255)
+    assert BoundedAttack.model_validate({"linf": "2/255", "method": "pgd"}).linf == 2 / 255
+    assert Epsilon.parse(" linf = 8 / 255 ").linf == 8 / 255
     assert BoundedAttack.model_validate("pgd:l2=0.5") == BoundedAttack(l2=0.5, method="pgd")
     assert BoundedAttack.of(Epsilon(rms=0.01)) == BoundedAttack.parse("margin:rms=0.01")
     assert str(BoundedAttack.of("fgsm:linf=0.5")) == "FGSM L∞ 0.5"

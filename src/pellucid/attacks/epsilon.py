@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from pellucid.types import InputError
 from pellucid.utils.settings import Section, parse_override, validate
 
 if TYPE_CHECKING:
@@ -17,20 +16,35 @@ if TYPE_CHECKING:
 Norm = Literal["linf", "l2", "rms"]
 
 
+def _number(value: Any) -> Any:  # noqa: ANN401
+    """A fraction such as ``8/255`` as a number; anything else as it is."""
+    if not isinstance(value, str) or "/" not in value:
+        return value
+    above, _, below = value.partition("/")
+    try:
+        return float(above) / float(below)
+    except (ValueError, ZeroDivisionError) as error:
+        raise ValueError("expected a number or a fraction, as 8/255") from error
+
+
+Length = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_number)]
+
+
 class Epsilon(Section):
     """A length in exactly one norm, on pixels in [0, 1].
 
     `linf` is the largest change of any value, `l2` the Euclidean length over all values of an image, `rms` the
-    root mean square per value (Woods et al. 2019 use it throughout): ``l2 = rms · sqrt(C·H·W)``.
+    root mean square per value (Woods et al. 2019 use it throughout): ``l2 = rms · sqrt(C·H·W)``. A length may be given
+    as a fraction, ``"8/255"``, in settings too.
 
     Example:
         >>> Epsilon(linf=0.005).norm, Epsilon(linf=0.005).value
         ('linf', 0.005)
     """
 
-    linf: float | None = Field(None, gt=0)
-    l2: float | None = Field(None, gt=0)
-    rms: float | None = Field(None, gt=0)
+    linf: Length = None
+    l2: Length = None
+    rms: Length = None
 
     @model_validator(mode="after")
     def _one_norm(self) -> Self:
@@ -52,15 +66,7 @@ class Epsilon(Section):
             >>> print(Epsilon.parse("linf=8/255"), Epsilon.parse("l2=0.5"))
             L∞ 0.0313725 L2 0.5
         """
-        norm, _, length = text.partition("=")
-        above, slash, below = length.partition("/")
-        try:
-            values = {norm.strip(): float(above) / float(below)} if slash else parse_override(text)
-        except (ValueError, ZeroDivisionError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"the size {text!r}: expected a number or a fraction, as linf=8/255.") from error
-        return validate(cls, values, f"the size {text!r}")
+        return validate(cls, parse_override(text), f"the size {text!r}")
 
     @property
     def norm(self) -> Norm:
