@@ -19,11 +19,8 @@ pytestmark = [pytest.mark.skipif(os.name == "nt", reason="the campaign forks"), 
 
 @pytest.fixture(scope="module")
 def campaign():
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        import damage
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+    import damage
+
     return damage
 
 

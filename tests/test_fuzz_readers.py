@@ -23,11 +23,8 @@ for extra in ("pyarrow", "pydicom", "fsspec"):
 @pytest.fixture(scope="module")
 def campaign():
     """The campaign's module."""
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        import fuzz_readers
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+    import fuzz_readers
+
     return fuzz_readers
 
 
