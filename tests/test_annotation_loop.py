@@ -18,12 +18,15 @@ from pellucid.annotations.store import open_store
 from pellucid.annotator.simulated import MARGIN, Truth, Visitor
 from pellucid.data import open_dataset
 from pellucid.data.readers.phantom.scene import SHORTCUT_LABEL
+from pellucid.evaluation.metrics.differences import Difference, Inference
 from pellucid.evaluation.metrics.statistics import Bootstrap, mean_over_images
+from pellucid.evaluation.metrics.verdicts import Bar, judge_family
 from pellucid.models import load_model
+from pellucid.report.pages.annotation_loop import loop_metric
 from pellucid.study import load_study, run_study
 from pellucid.study.annotation_loop import measures
 from pellucid.study.annotation_loop import run as loop_module
-from pellucid.study.annotation_loop.conclusion import Aim, costs, reach, summarize_loop
+from pellucid.study.annotation_loop.conclusion import Aim, correct_aims, costs, reach, summarize_loop
 from pellucid.study.annotation_loop.config import BASE, LoopSettings
 from pellucid.study.annotation_loop.run import _with_others
 from pellucid.study.annotation_loop.session import ANNOTATOR, hold_session, read_session
@@ -313,7 +316,8 @@ def test_an_aim_is_met_where_the_figures_say_so(goal, base, control, after, met,
     rng = np.random.default_rng(0)
     places = {(BASE, 0): base, ("labels only", 30): control, ("marks", 30): after}
     found = {place: {"auroc_gap": made(rng, level)} for place, level in places.items()}
-    told = reach(found, Aim("auroc_gap", goal), study, "marks")
+    (told,) = correct_aims([reach(found, Aim("auroc_gap", goal), study, "marks")])
+    assert {told["against"][a]["beyond"]["recipes"]["tests"] for a in (BASE, "labels only")} == {2}
     assert tuple(told["against"][a]["met"] for a in (BASE, "labels only")) == met
     assert tuple(told["against"][a]["shown"] for a in (BASE, "labels only")) == shown
     said = summarize_loop([told], 30)
@@ -323,9 +327,11 @@ def test_an_aim_is_met_where_the_figures_say_so(goal, base, control, after, met,
     assert ("nothing to halve" in said[0]) == (met[0] is None)
 
 
-def test_what_became_worse_is_said_where_the_interval_says_so():
+def test_what_became_worse_is_said_where_the_corrected_p_says_so():
     def row(metric, low, high, arm="marks", at="30"):
-        difference = {"value": (low + high) / 2, "low": low, "high": high}
+        one = Inference((low + high) / 2, (high - low) / 4, 20.0)
+        bars = [Bar(loop_metric(metric).better)]
+        (difference,) = judge_family([Difference(one.value, 9, one, one).to_json()], bars, "exploratory")
         return {"metric": metric, "variant": arm, "at": at, "value": 0.5, "against_control": difference}
 
     rows = [
@@ -343,7 +349,7 @@ def test_what_became_worse_is_said_where_the_interval_says_so():
         "CAM on the marker 0.3000 → 0.5000."
     ]
     assert costs(rows[3:], ["marks"], 30, "labels only", ["auroc_gap"])[0].endswith(
-        "nothing that these images could show."
+        "nothing that these seeds and images could show."
     )
 
 
@@ -353,7 +359,7 @@ def test_orders_of_images_are_compared_image_by_image(finished):
         other = value(found, one["metric"], one["other"], one["number"])
         own = value(found, one["metric"], one["arm"], one["number"])
         assert (one["arm"], one["other"]) == ("marks", "marks, random")
-        assert one["estimate"]["value"] == pytest.approx(own["value"] - other["value"], abs=1e-9)
+        assert one["difference"]["value"] == pytest.approx(own["value"] - other["value"], abs=1e-9)
     assert len(found["orders"]) == 4
     assert sum("“marks” less “marks, random”" in sentence for sentence in found["conclusion"]) == 4
 

@@ -126,7 +126,7 @@ def test_a_multilabel_table():
     a = roc_auc_score(targets[:, 0], logits[:, 0])
     b = roc_auc_score(targets[10:, 1], logits[10:, 1])
     assert table["mean"]["auroc"].value == pytest.approx((a + b) / 2)
-    assert table["mean"]["auroc"].reason == "1 of 3 undefined and left out"
+    assert table["mean"]["auroc"].reason == "1 of 3 classes undefined and left out"
     assert table["c"]["auroc"].reason == "no positives"
     assert table["b"]["prevalence"].value == pytest.approx(targets[10:, 1].mean())
     assert table["b"]["prevalence"].n == 50

@@ -140,7 +140,7 @@ def test_what_is_undefined_is_nan_and_counted():
     assert not np.isnan([scores[n][2] for n in ("pointing", "auprc", "otsu_iou")]).any()
     assert scores["area_share"][1] == 0
     table = score_table(scores, np.arange(12) % 3, ["a", "b", "c"], Bootstrap(range(12), 20))
-    assert table["a"]["auprc"].reason == "1 of 4 undefined and left out"
+    assert table["a"]["auprc"].reason == "1 of 4 heat maps undefined and left out"
     assert table["a"]["auprc"].value == pytest.approx(scores["auprc"][[3, 6, 9]].mean())
     means = [np.nanmean(scores["auprc"][k::3]) for k in range(3)]
     assert table["mean"]["auprc"].value == pytest.approx(np.mean(means))

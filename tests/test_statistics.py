@@ -132,7 +132,7 @@ def test_a_mean_over_classes_says_what_it_leaves_out():
     unknown = ratio(np.zeros(6), np.zeros(6), draws, reason="no positives")
     found = Replicates.mean([known, unknown, known + 2.0])
     assert found.value == pytest.approx(known.value + 1)
-    assert found.reason == "1 of 3 undefined and left out"
+    assert found.reason == "1 of 3 figures undefined and left out"
     np.testing.assert_allclose(found.samples, known.samples + 1)
     nothing = Replicates.mean([unknown, unknown]).estimate()
     assert math.isnan(nothing.value)

@@ -181,7 +181,7 @@ def classification_table(
         for name, recall in zip(classes, recalls, strict=True):
             table[name]["recall"] = recall if undefined is None else undefined
     metrics = list(table[classes[0]])
-    mean = {metric: Replicates.mean([table[name][metric] for name in classes]) for metric in metrics}
+    mean = {metric: Replicates.mean([table[name][metric] for name in classes], of="classes") for metric in metrics}
     if task == "multiclass":
         mean["accuracy"] = accuracy(predicted, labels, bootstrap)
         mean["balanced_accuracy"] = balanced_accuracy(predicted, labels, bootstrap)

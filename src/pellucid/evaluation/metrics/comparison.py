@@ -107,7 +107,7 @@ def compare(
     """
     rows = []
     for variant, seeds in figures.items():
-        estimate = Replicates.mean(list(seeds)).estimate()
+        estimate = Replicates.mean(list(seeds), of="seeds").estimate()
         values = tuple(r.value for r in seeds)
         defined = [v for v in values if not math.isnan(v)]
         difference = None

@@ -191,11 +191,12 @@ def score_table(
                 part,
                 reason=f"no heat map with a defined score of {len(rows)}",
                 within=(0, math.inf if score == "energy_ratio" else 1),
+                of="heat maps",
             )
             for score, values in scores.items()
         }
     total = {score: int(np.isfinite(values).sum()) for score, values in scores.items()}
-    table["mean"] = {s: Replicates.mean([table[c][s] for c in classes], n=total[s]) for s in scores}
+    table["mean"] = {s: Replicates.mean([table[c][s] for c in classes], n=total[s], of="classes") for s in scores}
     return table
 
 

@@ -271,7 +271,7 @@ def localization_table(counts: LocalizationCounts, bootstrap: Bootstrap) -> Loca
     table["mean"] = {
         str(criterion): LocalizationScore(
             **{
-                name: Replicates.mean([getattr(table[c][str(criterion)], name) for c in classes], n=n)
+                name: Replicates.mean([getattr(table[c][str(criterion)], name) for c in classes], n=n, of="classes")
                 for name, n in totals.items()
             }
         )

@@ -165,12 +165,13 @@ class Replicates:
         return cls(math.nan, np.full(bootstrap.resamples, math.nan), n, reason, bootstrap.key)
 
     @classmethod
-    def mean(cls, parts: Sequence[Replicates], *, n: int | None = None) -> Replicates:
+    def mean(cls, parts: Sequence[Replicates], *, n: int | None = None, of: str = "figures") -> Replicates:
         """The mean over classes or seeds, of those that are defined; the reason says how many are not.
 
         A resample in which one of the defined ones is undefined is itself undefined: averaging fewer there
-        would compare different sets of classes. `n` is the largest of the parts' unless given. There is an interval
-        where one of the parts rests on enough for its own: the others' are wide, and count as they are.
+        would compare different sets of classes. `n` is the largest of the parts' unless given, `of` what they are
+        called. There is an interval where one of the parts rests on enough for its own: the others' are wide,
+        and count as they are.
 
         Raises:
             InputError: if there are no parts, or they are not paired.
@@ -188,7 +189,7 @@ class Replicates:
                 "a mean was asked for of figures that are not paired: of other patients, seeds or resamples."
             )
         count, left_out = len(defined), len(parts) - len(defined)
-        note = f"{left_out} of {len(parts)} undefined and left out" if left_out else None
+        note = f"{left_out} of {len(parts)} {of} undefined and left out" if left_out else None
         ends = (end / count for end in _interval_of_sum(defined))
         return cls(
             math.fsum(p.value for p in defined) / count,
@@ -350,11 +351,12 @@ def mean_over_images(
     *,
     reason: str = "no value is defined",
     within: tuple[float, float] = UNBOUNDED,
+    of: str = "images",
 ) -> Replicates:
-    """The mean of (N,) values `within` two bounds, leaving out NaN; the reason says how many were left out."""
+    """The mean of (N,) values `within` two bounds, leaving out NaN; the reason says how many `of` what were."""
     array = np.asarray(as_array(values), dtype=np.float64)
     mean = ratio(array, np.ones_like(array), bootstrap, reason=reason, within=within)
     missing = int(np.isnan(array).sum())
     if not missing or math.isnan(mean.value):
         return mean
-    return replace(mean, reason=join_reasons(f"{missing} of {array.size} undefined and left out", mean.reason))
+    return replace(mean, reason=join_reasons(f"{missing} of {array.size} {of} undefined and left out", mean.reason))
