@@ -1,0 +1,170 @@
+"""What the committed tables say of recipes by the rules of today: python docs/results/judge_again.py.
+
+The tables of earlier studies hold each training's figure and the interval over patients, not what two trainings have in
+common in the resamples of the patients. That part of the error (docs/decisions/0014-two-questions.md) lies between
+nothing and the whole error over patients, so each p value is given as the least and the most that it can be. Writes
+judged-again.csv.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+from scipy.linalg import block_diag
+from scipy.stats import norm
+
+from pellucid.evaluation.metrics.differences import Inference, recipe_error
+from pellucid.evaluation.metrics.paired_tests import holm
+from pellucid.evaluation.metrics.verdicts import ALPHA
+from pellucid.utils.csv_table import write_csv
+
+HERE = Path(__file__).parent
+HEADLINE = ("energy_ratio", "pointing", "auprc")
+AIMS = ("saliency_marker", "saliency_finding", "auroc_without", "auroc_gap")
+STEPS = 201  # between nothing and the whole error over patients
+
+Row = dict[str, str]
+Judged = dict[str, object]
+
+
+def main() -> None:
+    """Judge every family and write the table."""
+    out: list[Judged] = []
+    for study in ("pneumonia", "pneumonia-woods", "noise-cifar10", "robust-cifar10", "chestxray14-sample"):
+        rows = [r for path in sorted((HERE / study / "tables").glob("*.csv")) for r in read(path)]
+        for family in sorted({family_of(r) for r in rows} - {""}):
+            chosen = [r for r in rows if family_of(r) == family]
+            plain = {key(r): r for r in chosen if not r["difference"]}
+            out += judge(study, family, [(r, plain[key(r)], False) for r in chosen if r["difference"]])
+    rows = read(HERE / "annotation-loop" / "tables" / "loop.csv")
+    before = {r["metric"]: r for r in rows if r["variant"] == "cheating"}
+    control = {(r["metric"], r["at"]): r for r in rows if r["variant"] == "labels only"}
+    for number in ("10", "30"):
+        for family in (f"aims, {number} images", f"others, {number} images"):
+            arms = [
+                r
+                for r in rows
+                if r["at"] == number
+                and r["variant"].startswith("marks")
+                and (r["metric"] in AIMS) == ("aims" in family)
+            ]
+            pairs = [(r, before[r["metric"]], True) for r in arms]
+            pairs += [(against_control(r), control[r["metric"], number], True) for r in arms]
+            out += judge("annotation-loop", family, pairs)
+    tables = HERE / "annotation-chestxray14" / "tables"
+    rows = [r | {"at": name} for name in ("test", "validation") for r in read(tables / f"{name}.csv")]
+    shown = [
+        r
+        for r in rows
+        if r["class"] == "mean" and r["metric"] in (*HEADLINE, "auroc") and r["variant"] in ("gradient", "cam")
+    ]
+    out += judge(
+        "annotation-chestxray14",
+        "over the control",
+        [(against_control(r), {"variant": "control"}, True) for r in shown],
+    )
+    write_csv(HERE / "judged-again.csv", [{k: rounded(v) for k, v in one.items()} for one in out])
+
+
+def read(path: Path) -> list[Row]:
+    """A table's rows; what is not a figure of these images (training, published figures) left out."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{"target": "", **r} for r in rows if "class" in r and ("difference" in r or "over_control" in r)]
+
+
+def family_of(row: Row) -> str:
+    """What the row was looked at together with; empty where no sentence speaks of it."""
+    section, metric = row["section"], row["metric"]
+    if section == "localization" and row["class"] == "mean":
+        return "headline scores" if metric in HEADLINE else "Otsu" if metric == "otsu_iou" else ""
+    if section == "robustness" and metric == "accuracy":
+        return "accuracy under PGD"
+    if section == "ara" and metric != "balanced_accuracy" and row["class"] == "mean":
+        return "areas"
+    return "AUROC" if section == "classification" and metric == "auroc" and row["class"] == "PNEUMONIA" else ""
+
+
+def key(row: Row) -> tuple[str, ...]:
+    """What two variants' rows have in common."""
+    return tuple(row[name] for name in ("section", "target", "method", "gate", "metric", "at", "class"))
+
+
+def against_control(row: Row) -> Row:
+    """The row with its difference from the control in place of that from the network before."""
+    if "over_control" in row:
+        return row | {f"difference{end}": row[f"over_control{end}"] for end in ("", "_low", "_high")}
+    return row | {
+        f"difference{end}": row[f"control_{name}"] for end, name in (("", "value"), ("_low", "low"), ("_high", "high"))
+    }
+
+
+def judge(study: str, family: str, pairs: list[tuple[Row, Row, bool]]) -> list[Judged]:
+    """One family: for each difference the range that its p value can have, corrected after Holm."""
+    out: list[Judged] = []
+    for row, other, is_shared in pairs:
+        networks = Inference(float(row["difference"]), patients_error(row), math.inf)
+        found = inferences(row, other, is_shared) or [Inference(networks.value, math.nan, math.nan)]
+        p = [one.p for one in found]
+        widest = max(found, key=lambda one: one.high - one.low)
+        names = ("target", "method", "metric", "at", "variant")
+        out.append(
+            {"study": study, "family": family, **{n: row[n] for n in names}, "against": other["variant"]}
+            | {
+                "difference": networks.value,
+                "networks_p": networks.p,
+                "recipes_p_least": min(p),
+                "recipes_p_most": max(p),
+            }
+            | {"recipes_low": widest.low, "recipes_high": widest.high}
+        )
+    for name in ("networks_p", "recipes_p_least", "recipes_p_most"):
+        for one, corrected in zip(out, holm([float(str(o[name])) for o in out]), strict=True):
+            one[f"{name}_corrected"] = corrected
+    for one in out:
+        least, most = (float(str(one[f"recipes_p_{end}_corrected"])) for end in ("least", "most"))
+        one["networks_verdict"] = "differs" if float(str(one["networks_p_corrected"])) <= ALPHA else "unclear"
+        one["recipes_verdict"] = (
+            "one training"
+            if math.isnan(most)
+            else "differs"
+            if most <= ALPHA
+            else "unclear"
+            if least > ALPHA
+            else "the table cannot say"
+        )
+    return out
+
+
+def inferences(row: Row, other: Row, is_shared: bool) -> list[Inference]:
+    """The recipes' answer for each size that the patients' part of the error can have; none of one training."""
+    if ";" not in row.get("seeds", ""):
+        return []
+    first, second = (np.array([float(v) for v in r["seeds"].split(";")]) for r in (row, other))
+    value = float(row["difference"])
+    groups = [first - second] if is_shared else [first, second]
+    out = []
+    for part in np.linspace(0, patients_error(row) ** 2, STEPS):
+        covariance = block_diag(*(np.full((len(g), len(g)), part / len(groups)) for g in groups))
+        error, df = recipe_error(groups, covariance)
+        out.append(Inference(value, float(error), float(df)))
+    return out
+
+
+def rounded(value: object) -> object:
+    """Four digits of a number; nothing where there is none."""
+    if not isinstance(value, float):
+        return value
+    return "" if math.isnan(value) else f"{value:.4g}"
+
+
+def patients_error(row: Row) -> float:
+    """The standard error over patients, from the width of the percentile interval."""
+    return (float(row["difference_high"]) - float(row["difference_low"])) / (2 * float(norm.ppf(0.975)))
+
+
+if __name__ == "__main__":
+    main()
