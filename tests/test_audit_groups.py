@@ -90,6 +90,14 @@ def test_tests_are_corrected_for_how_many_there_are(found):
     assert all(r["p_corrected"] > 0.05 for r in tested if r["column"] == "age")
 
 
+def test_two_groups_are_one_test_whatever_bands_nobody_is_in(answers):
+    age = ["50" if sex == "F" else "70" for sex in answers.dataset.metadata["sex"]]
+    by_age = group_figures(answers, make_groupings({"age": age}, {"age": (18, 60, 80)})[0])
+    by_sex = group_figures(answers, make_groupings({"sex": answers.dataset.metadata["sex"]})[0])
+    assert by_age["tests"] == by_sex["tests"]
+    assert [r["p_corrected"] for r in by_age["rows"]] == [r["p_corrected"] for r in by_sex["rows"]]
+
+
 def test_the_group_that_is_served_worse_is_named(found, answers):
     (statement,) = _grouped({"groups": found})
     assert statement.kind == "fails"
@@ -99,6 +107,11 @@ def test_the_group_that_is_served_worse_is_named(found, answers):
     assert [line.label for line in worst.lines][:3] == ["sex: F"] * 3
     assert [line.label for line in by_sex.lines] == ["F", "M"]
     assert len(by_age.lines) == 5
+    assert worst.lines[0].cells[2].value.startswith("−")
+    assert (
+        by_sex.lines[0].cells[0].value
+        == worst.lines[[row.hint for row in worst.lines].index("Accuracy")].cells[0].value
+    )
     assert odd.lines[0].cells[0].undefined
     nothing = group_figures(answers, make_groupings({"sex": ["F", "M"] * (N // 2)})[0])
     assert [s.kind for s in _grouped({"groups": nothing})] == ["unclear"]
@@ -141,6 +154,15 @@ def test_a_table_is_found_by_images_or_patients(answers, tmp_path, key, names, n
     columns, (note,) = read_metadata(path, data)
     assert columns == {"sex": ("F", "F", "M", "M", "F", "F", "M", "M", "", "")}
     assert note.startswith(f"people.csv: {naming} by the column '{key}'; 2 images of 10 are not in it; 1 row of it")
+
+
+def test_a_table_of_images_that_lacks_one_is_not_taken_for_one_of_patients(answers, tmp_path):
+    data, path = answers.dataset.subset(range(10)), tmp_path / "people.csv"
+    rows = [f"{data.patients[i]},{data.ids[i]},{i}" for i in range(9)]
+    path.write_text("\n".join(["person,image,number", *rows]))
+    columns, (note,) = read_metadata(path, data)
+    assert columns["number"] == (*map(str, range(9)), "")
+    assert note.startswith("people.csv: images by the column 'image'; 1 image of 10")
 
 
 def test_tables_that_do_not_fit_are_refused(answers, tmp_path):

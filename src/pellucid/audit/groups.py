@@ -148,7 +148,7 @@ def group_figures(answers: Answers, groupings: Sequence[Grouping], seed: int = 0
             rows += [place | figure for figure in _compare(answers, inside, others, draws)]
     # of two groups the one is the rest of the other: one test
     tests: dict[tuple[str, str, str], float] = {}
-    sizes = {g.column: len(g.names) for g in groupings}
+    sizes = {g.column: len(np.unique(g.members[g.members >= 0])) for g in groupings}  # a band may be empty
     for row in rows:
         key = (row["column"], row["group"] if sizes[row["column"]] > 2 else "", row["metric"])
         tests.setdefault(key, row["p"])

@@ -24,7 +24,7 @@ def read_metadata(path: str | Path, dataset: Dataset) -> tuple[dict[str, tuple[s
     """The columns of a table for the images of a dataset.
 
     The column that names the most images (as the dataset calls them, by their file's name with or without its folder
-    and ending) or patients is the one that its rows are found by.
+    and ending) is the one that its rows are found by; one of patients where that reaches more than twice as many.
 
     Args:
         path: a CSV or Parquet file with a header.
@@ -48,7 +48,10 @@ def read_metadata(path: str | Path, dataset: Dataset) -> tuple[dict[str, tuple[s
         for naming, places in namings.items()
         for column in columns.cells
     }
-    (key, naming), most = max(counts.items(), key=lambda item: item[1], default=(("", ""), 0))
+    # a table of images may lack some and name the patients of all; a chance match of numbers is of few images
+    (key, naming), most = max(
+        counts.items(), key=lambda item: item[1] * (1 if item[0][1] == "patients" else 2), default=(("", ""), 0)
+    )
     if not most:
         example = next(iter(columns.cells.values()), [""])[0]
         patients = "" if dataset.patients == dataset.ids else f", the patients as {dataset.patients[0]!r}"

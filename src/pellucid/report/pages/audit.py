@@ -16,7 +16,7 @@ from pellucid.report.charts.corruptions import corruption_charts
 from pellucid.report.pages.trust import trust_parts
 from pellucid.report.tables import areas, pivot
 from pellucid.report.tables.cells import Cell, Table, TableRow, across, estimate
-from pellucid.report.tables.metrics import defined, duration, metric, number, p_text, readable
+from pellucid.report.tables.metrics import Metric, defined, duration, metric, number, p_text, readable
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
 from pellucid.utils.resources import write_text
 
@@ -193,7 +193,7 @@ def group_tables(groups: Mapping[str, Any]) -> list[Table]:
     lines = []
     for row in [r for r in worst if r["difference"]["value"] < 0][:WORST]:
         kind = metric(row["metric"])
-        cells = [estimate(part, kind) for part in (row, row["rest"], row["difference"])]
+        cells = [_alone(row, kind), *(estimate(part, kind) for part in (row["rest"], row["difference"]))]
         label, hint = f"{readable(row['column'])}: {readable(row['group'])}", kind.label
         lines.append(TableRow(label, hint, (*cells, Cell(p_text(row["p_corrected"]))), f"{row['images']:,}"))
     note = f"p is corrected after Holm for {groups['tests']:,} tests; the rest are the other groups of the column."
@@ -203,13 +203,18 @@ def group_tables(groups: Mapping[str, Any]) -> list[Table]:
     for column in groups["columns"]:
         own = {(r["group"], r["metric"]): r for r in groups["rows"] if r["column"] == column["name"]}
         lines = [
-            TableRow(readable(name), "", tuple(estimate(own[name, m], metric(m)) for m in OF_GROUPS),
+            TableRow(readable(name), "", tuple(_alone(own[name, m], metric(m)) for m in OF_GROUPS),
                      f"{own[name, OF_GROUPS[0]]['images']:,}")
             for name in column["groups"] if (name, OF_GROUPS[0]) in own
         ]  # fmt: skip
         names = tuple(metric(m).label for m in OF_GROUPS)
         tables.append(Table(f"By {readable(column['name'])}", names, tuple(lines), first="Group"))
     return [t for t in tables if t]
+
+
+def _alone(row: Mapping[str, Any], measure: Metric) -> Cell | None:
+    """A figure without its difference, which asks nothing of recipes as that of a study's rows does."""
+    return estimate({**row, "difference": None}, measure)
 
 
 def corruption_table(figures: Mapping[str, Any]) -> Table:
@@ -219,7 +224,7 @@ def corruption_table(figures: Mapping[str, Any]) -> Table:
     lines = [TableRow("none", "", (estimate(figures["clean"], kind), *[None] * 6))]
     for name in figures["lost"]:
         own = [rows[name, severity] for severity in range(1, 6)]
-        cells = [estimate({**row, "difference": None}, kind) for row in own]
+        cells = [_alone(row, kind) for row in own]
         worse = [r["severity"] for r in own if defined(r["p_corrected"]) and r["p_corrected"] < LEVEL]
         worse = [severity for severity in worse if rows[name, severity]["difference"]["value"] < 0]
         ends = [Cell("never" if at is None else str(at)) for at in (min(worse, default=None), figures["lost"][name])]
@@ -239,7 +244,7 @@ def against_table(rival: Mapping[str, Any], index: ResultsIndex) -> Table:
     lines = []
     for row in rival["rows"]:
         kind = metric(row["metric"])
-        cells = [estimate(row | {"difference": None}, kind), estimate(row["other"], kind)]
+        cells = [_alone(row, kind), estimate(row["other"], kind)]
         change = row["difference"]
         delta = estimate(change, kind) if change else None
         p = Cell(p_text(row["p_corrected"]), reason=row["test"]) if row["test"] else None
