@@ -123,4 +123,21 @@ def test_bad_input(parts):
         MaiteMetric("multiclass", ["acuracy"])
     with pytest.raises(InputError, match="found 1, 0, 0"):
         MaiteMetric().update([[1.0, 0.0]], [], [])
+    about = [{"patient": "p"}]
+    for task, chances, targets, message in (
+        ("multiclass", [2.5, -1.0], [1, 0], r"probabilities in \[0, 1\] are needed; found \[2\.5, -1\.0\]"),
+        ("multilabel", [2.5, 0.1], [1, 0], r"probabilities in \[0, 1\]"),
+        ("multiclass", [0.9, 0.1], [np.nan, np.nan], "with a single one; found"),
+        ("multiclass", [0.9, 0.1], [0, 0], "with a single one"),
+        ("multilabel", [0.9, 0.1], [0.3, 1], "NaN where a label is unknown; found"),
+        ("multiclass", [0.9, 0.1], [1, 0, 0], r"one number is needed for each class; found shapes \(2,\), \(3,\)"),
+        ("multiclass", [0.9, 0.1], 0, r"found shapes \(\), \(2,\)"),
+    ):
+        metric = MaiteMetric(task)
+        with pytest.raises(InputError, match=message):
+            metric.update([chances], [targets], about)
+        with pytest.raises(InputError, match="call update first"):
+            metric.compute()
+    with pytest.raises(InputError, match=r"found shapes \(2,\), \(3,\)"):
+        MaiteMetric(classes=["a", "b", "c"]).update([[0.9, 0.1]], [[1, 0]], about)
     assert len(MaiteDataset(data.dataset, InputSpec.square(1, 16))[0][0][0]) == 16

@@ -166,14 +166,33 @@ class MaiteMetric:
         """Take in probabilities (K,), targets (K,), and metadata, whose `patient` or else `id` says whose they are.
 
         Raises:
-            InputError: batches of different lengths.
+            InputError: batches of different lengths, or for other numbers of classes; probabilities outside [0, 1];
+                targets that are not ones and zeros (NaN where a label is unknown), of exclusive classes with a single
+                one; nothing of the batch is taken in then.
         """
         if not len(pred_batch) == len(target_batch) == len(metadata_batch):
             counts = ", ".join(str(len(part)) for part in (pred_batch, target_batch, metadata_batch))
             raise InputError(f"as many predictions, targets and metadata are needed; found {counts}.")
-        self._chances += [np.asarray(values, dtype=np.float64) for values in pred_batch]
-        self._targets += [np.asarray(values, dtype=np.float64) for values in target_batch]
-        self._people += [str(about.get("patient", about["id"])) for about in metadata_batch]
+        chances, targets = ([np.asarray(v, dtype=np.float64) for v in batch] for batch in (pred_batch, target_batch))
+        people = [str(about["patient"] if "patient" in about else about["id"]) for about in metadata_batch]
+        shapes = {vector.shape for vector in (*self._chances[:1], *chances, *targets)}
+        shapes |= set() if self.classes is None else {(len(self.classes),)}
+        if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
+            raise InputError(
+                f"one number is needed for each class; found shapes {', '.join(map(str, sorted(shapes)))}."
+            )
+        for vector in chances:
+            if ((vector < 0) | (vector > 1)).any():
+                raise InputError(f"probabilities in [0, 1] are needed; found {vector.tolist()[:5]}.")
+        for vector in targets:
+            is_one = vector == 1
+            single = is_one.sum() == 1 and not np.isnan(vector).any()
+            if not (is_one | (vector == 0) | np.isnan(vector)).all() or not (single or self.task == "multilabel"):
+                which = "a single one" if self.task == "multiclass" else "NaN where a label is unknown"
+                raise InputError(f"targets are ones and zeros, with {which}; found {vector.tolist()[:5]}.")
+        self._chances += chances
+        self._targets += targets
+        self._people += people
 
     def compute(self) -> dict[str, Any]:
         """Each figure by name, the mean over the classes, with its 95 % interval.
