@@ -327,6 +327,21 @@ def test_an_aim_is_met_where_the_figures_say_so(goal, base, control, after, met,
     assert ("nothing to halve" in said[0]) == (met[0] is None)
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_an_aim_is_met_where_it_is_shown_and_one_seed_says_nothing_of_the_training(seeds):
+    study = load_study("annotation-loop", ["loop.numbers=[30]"])
+    rng = np.random.default_rng(0)
+    levels = {(BASE, 0): 0.2, ("labels only", 30): 0.2, ("marks", 30): 0.0999}
+    places = {place: {"auroc_gap": made(rng, level, seeds)} for place, level in levels.items()}
+    reached = correct_aims([reach(places, Aim("auroc_gap", "half"), study, "marks")])
+    sentences = summarize_loop(reached, 30)
+    assert sentences[0].startswith("Nothing is said of the recipes (one training") == (seeds == 1)
+    against = reached[0]["against"][BASE]
+    assert (against["met"], against["shown"]) == (True, "unclear")
+    assert "the aim is shown to be met in 0 of 1 points" in sentences[-2]
+    assert "leave it open" in sentences[-2]
+
+
 def test_what_became_worse_is_said_where_the_corrected_p_says_so():
     def row(metric, low, high, arm="marks", at="30"):
         one = Inference((low + high) / 2, (high - low) / 4, 20.0)

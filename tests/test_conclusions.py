@@ -137,6 +137,27 @@ def test_a_study_says_its_primary_comparisons_first_and_corrects_them_apart():
     assert len(said) == 3
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (0.001, "Primary: it is not shown that AUROC of robust is no worse by more than 0.010 than of baseline: "),
+        (-0.08, "Primary: AUROC of robust is worse by more than 0.010 than of baseline: "),
+    ],
+)
+def test_what_is_asked_to_be_no_worse_is_answered_as_that_question(change, sentence):
+    said, *_ = conclude([row(change)], "conclusions.primary=[{metric='auroc', aim='no worse'}]")
+    assert said.startswith(sentence)
+    assert ("; p " in said) == (change > 0)  # a p of the question, which says nothing for the contrary
+
+
+def test_what_is_known_of_networks_alone_counts_for_no_recipe():
+    place = {"section": "localization", "target": "findings", "metric": "pointing"}
+    rows = [row(-0.05, method="cam", **place), row(0.05, method="saliency", trainings=False, **place)]
+    *_, said = conclude(rows)
+    assert "robust against baseline: of 2 headline scores of the explanations 0 are better, 1 worse, and 1 show" in said
+    assert said.endswith("Saliency on findings 0.75 → 0.80 (no difference shown).")
+
+
 def test_a_gain_below_a_trivial_map_and_a_lost_class_stand_in_the_same_sentence():
     place = {"section": "localization", "method": "cam", "target": "findings"}
     rows = [

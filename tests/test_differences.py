@@ -15,6 +15,7 @@ from scipy.stats import ttest_ind, ttest_rel
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.metrics.differences import ALIKE, ONE_TRAINING, Inference, paired_difference, recipe_error
 from pellucid.evaluation.metrics.statistics import mean_over_images
+from pellucid.evaluation.metrics.verdicts import Bar, judge_family
 from pellucid.types import InputError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -103,6 +104,18 @@ def test_what_does_not_differ_on_any_image_has_no_interval():
     found = paired_difference(a, a).networks
     assert (found.value, found.p, found.reason) == (0.0, 1.0, ALIKE)
     assert math.isnan(found.low)
+
+
+def test_where_nothing_is_known_equal_figures_have_no_p_and_count_for_no_test():
+    rng = np.random.default_rng(5)
+    (a, _), (b, _) = networks(rng, 1), networks(rng, 1)
+    few = [mean_over_images(np.array([1.0, 0.0, 1.0]), Bootstrap(range(3), 20))] * 2
+    for unknown in (paired_difference(a, a), paired_difference(few, few)):
+        assert (unknown.value, unknown.recipes.to_json()["p"]) == (0.0, None)
+    known = paired_difference([*a, *b], [b[0] + 0.1, a[0] + 0.5])
+    family = judge_family([paired_difference(a, a).to_json(), known.to_json()], [Bar(1), Bar(1)], "primary")
+    assert [one["recipes"]["tests"] for one in family] == [1, 1]
+    assert family[1]["recipes"]["p_corrected"] == family[1]["recipes"]["p"]
 
 
 def test_undefined_trainings_are_left_out_and_an_undefined_difference_says_why():

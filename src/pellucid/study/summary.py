@@ -12,7 +12,7 @@ from pellucid.report.tables.results_index import MEAN
 from pellucid.study.conclusions import PRIMARY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pellucid.study.config import ComparisonSettings, StudyConfig
 
@@ -33,12 +33,7 @@ def summarize_study(study: StudyConfig, rows: Sequence[Row]) -> list[str]:
     compared = [r for r in rows if r.difference is not None]
     if not compared:
         return []
-    sentences = []
-    if not any(r.difference["recipes"]["error"] for r in compared if r.difference):
-        reason = next((r.difference["recipes"]["reason"] for r in compared if r.difference), None)
-        sentences.append(
-            f"Nothing is said of the recipes ({reason}): what follows is about these networks on other patients."
-        )
+    sentences = of_networks_alone([r.difference for r in compared if r.difference], "patients")
     primary = [r for r in compared if r.difference and r.difference["family"] == PRIMARY]
     sentences += [f"Primary: {_statement(r, reference, rows)}" for r in primary]
     if not primary:
@@ -51,6 +46,19 @@ def summarize_study(study: StudyConfig, rows: Sequence[Row]) -> list[str]:
         located.sort(key=lambda r: order[r.metric])
         sentences += [f"Exploratory: {_explanations(variant, reference, located, rows)}"] if located else []
     return sentences
+
+
+def of_networks_alone(differences: Sequence[Mapping[str, Any]], sampled: str) -> list[str]:
+    """The sentence that nothing is said of recipes, and why, where no difference answers that question; else nothing.
+
+    Args:
+        differences: as `Difference.to_json` gives them.
+        sampled: of what others are drawn, as `patients`.
+    """
+    if not differences or any(one["recipes"]["error"] for one in differences):
+        return []
+    reason = differences[0]["recipes"]["reason"]
+    return [f"Nothing is said of the recipes ({reason}): what follows is about these networks on other {sampled}."]
 
 
 def describe(one: ComparisonSettings) -> str:
@@ -94,17 +102,19 @@ def _statement(row: Row, reference: str, rows: Sequence[Row]) -> str:
     called, recipes = answer["verdict"], question == "recipes"
     margin = number(difference["margin"] or 0.0)
     higher = difference["value"] > 0
-    if called in SHOWN and recipes:
+    no_worse = (
+        f"{what} of {_this(row.variant, recipes)} is no worse by more than {margin} than of {_this(reference, recipes)}"
+    )
+    if difference["aim"] == "no worse" and called != NO_WORSE:
+        text = no_worse.replace(" is no worse", " is worse") if called == WORSE else f"it is not shown that {no_worse}"
+    elif called in SHOWN and recipes:
         text = f"{row.variant} {'raises' if higher else 'lowers'} {what} against {reference}"
     elif called in SHOWN:
         text = f"{what} of this {row.variant} is {'higher' if higher else 'lower'} than of this {reference}"
     elif called == SAME:
         text = f"{what} of {_this(row.variant, recipes)} differs by less than {margin} from {_this(reference, recipes)}"
     elif called == NO_WORSE:
-        text = (
-            f"{what} of {_this(row.variant, recipes)} is no worse by more than {margin} than of "
-            f"{_this(reference, recipes)}"
-        )
+        text = no_worse
     else:
         text = f"no difference in {what} is shown between {_this(row.variant, recipes)} and {_this(reference, recipes)}"
     return f"{text}: {_figures(row)}{_but(row, rows)}."
@@ -125,7 +135,7 @@ def _figures(row: Row) -> str:
     p = f"; p {p_text(raw)}"
     if answer["tests"] > 1:
         p += f", {p_text(answer['p_corrected'])} after Holm for {answer['tests']}"
-    if answer["verdict"] in (SAME, NO_WORSE) and difference["aim"] == "differs":
+    if answer["verdict"] in ((WORSE,) if difference["aim"] == "no worse" else (SAME, NO_WORSE)):
         p = ""  # the interval says it
     return (
         f"{number(row.value - difference['value'], digits)} → {number(row.value, digits)} "
@@ -166,8 +176,9 @@ def lost_classes(variant: str, rows: Sequence[Row]) -> str:
 
 def _explanations(variant: str, reference: str, located: Sequence[Row], rows: Sequence[Row]) -> str:
     """How many headline scores of the explanations are better and worse, and the first of them in figures."""
-    called = [_question(r)[1]["verdict"] for r in located]
     recipes = any(_question(r)[0] == "recipes" for r in located)
+    question = "recipes" if recipes else "networks"  # one for all: what is known of networks alone is none of a recipe
+    called = [r.difference[question]["verdict"] for r in located if r.difference]
     better = [r for r, verdict in zip(located, called, strict=True) if verdict == BETTER]
     below = sum(bool(r.difference and r.difference["below_trivial"]) for r in better)
     counts = f"{len(better)} are better"
@@ -178,7 +189,7 @@ def _explanations(variant: str, reference: str, located: Sequence[Row], rows: Se
     first = [r for r in located if r.metric == located[0].metric and r.difference]
     changes = ", ".join(
         f"{method_label(r.method)} on {r.target} {number(r.value - r.difference['value'], 2)} → {number(r.value, 2)}"
-        + ("" if _question(r)[1]["verdict"] in SHOWN else " (no difference shown)")
+        + ("" if r.difference[question]["verdict"] in SHOWN else " (no difference shown)")
         for r in first
         if r.difference is not None and r.difference["value"] is not None
     )

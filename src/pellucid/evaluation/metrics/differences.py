@@ -60,10 +60,13 @@ class Inference:
 
     @property
     def p(self) -> float:
-        """The two-sided p value of no difference: below 0.05 just where the interval excludes 0."""
+        """The two-sided p value of no difference: below 0.05 just where the interval excludes 0.
+
+        Without an error it is 1 where nothing differs, and NaN where nothing is known.
+        """
         if self.error > 0:
             return float(2 * students_t.sf(abs(self.value) / self.error, self.df))
-        return 1.0 if self.value == 0 else math.nan
+        return 1.0 if self.value == 0 and self.reason == ALIKE else math.nan
 
     def p_above(self, bar: float) -> float:
         """The one-sided p value of the true difference being at most `bar`; small where it lies above."""
@@ -185,14 +188,10 @@ def _of_networks(difference: Replicates) -> Inference:
         lacking = f"undefined in {len(difference.samples) - len(defined)} of {len(difference.samples)} resamples"
         return Inference(difference.value, math.nan, math.nan, difference.reason or lacking)
     error = float(defined.std(ddof=1))
-    if error <= ROUNDING:
-        value = 0.0 if abs(difference.value) <= ROUNDING else difference.value
-        return Inference(value, math.nan, math.nan, ALIKE)
-    return Inference(difference.value, error, math.inf)
+    return Inference(difference.value, error, math.inf) if error > ROUNDING else _alike(difference)
 
 
 def _of_recipes(difference: Replicates, groups: Sequence[Sequence[Replicates]]) -> Inference:
-    undefined = Inference(difference.value, math.nan, math.nan)
     defined = [[r for r in group if not math.isnan(r.value)] for group in groups]
     if math.isnan(difference.value) or difference.lacking:
         return Inference(difference.value, math.nan, math.nan, difference.lacking or difference.reason)
@@ -206,9 +205,12 @@ def _of_recipes(difference: Replicates, groups: Sequence[Sequence[Replicates]]) 
         return Inference(difference.value, math.nan, math.nan, join_reasons(difference.reason, lacking))
     values = [np.array([r.value for r in group]) for group in defined]
     error, df = recipe_error(values, np.cov(usable))
-    if not error > ROUNDING:
-        return Inference(undefined.value, math.nan, math.nan, ALIKE)
-    return Inference(difference.value, float(error), float(df))
+    return Inference(difference.value, float(error), float(df)) if error > ROUNDING else _alike(difference)
+
+
+def _alike(difference: Replicates) -> Inference:
+    value = 0.0 if abs(difference.value) <= ROUNDING else difference.value
+    return Inference(value, math.nan, math.nan, ALIKE)
 
 
 def recipe_error(values: Sequence[FloatArray], covariance: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -52,7 +52,6 @@ WITHIN = (
         ("repeatability_rank", "randomised_rank", "randomised_ssim",
          "attacked_rank", "agreement"), (-1.0, 1.0))
     | dict.fromkeys(("dependence_rank", "dependence_ssim"), (-2.0, 2.0))
-    | dict.fromkeys(("dependence_rank", "dependence_ssim"), (-2.0, 2.0))
     | dict.fromkeys(("max_sensitivity", "energy_ratio", "alignment"), (0.0, math.inf))
 )  # fmt: skip
 """What an image's figure can be; any number where a measure is not named."""

@@ -160,8 +160,9 @@ def _way(row: Mapping[str, Any], networks: Mapping[str, Any]) -> str:
 
 
 def _p(answer: Mapping[str, Any], aim: object) -> str:
-    raw, corrected = answer.get("p_no_worse" if aim == "no worse" else "p"), answer.get("p_corrected")
-    text = f"p {p_text(raw)}"
+    name, label = ("p_no_worse", "p of “no worse”") if aim == "no worse" else ("p", "p")
+    raw, corrected = answer.get(name), answer.get("p_corrected")
+    text = f"{label} {p_text(raw)}"
     return f"{text}, corrected {p_text(corrected)}" if defined(corrected) else text
 
 

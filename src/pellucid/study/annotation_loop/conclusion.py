@@ -11,6 +11,7 @@ from pellucid.evaluation.metrics.verdicts import BETTER, SHOWN, WORSE, Bar, answ
 from pellucid.report.pages.annotation_loop import loop_metric
 from pellucid.report.tables.metrics import method_label, number
 from pellucid.study.annotation_loop.config import BASE
+from pellucid.study.summary import of_networks_alone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,15 +84,18 @@ def correct_aims(reached: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def summarize_loop(reached: Sequence[Mapping[str, Any]], count: int) -> list[str]:
-    """What the figures say of the aims, arm by arm and against whom, in plain words."""
-    sentences = []
+    """What the figures say of the aims, arm by arm and against whom, in plain words.
+
+    An aim counts as met where that is shown; of one seed the first sentence says that it is about these networks.
+    """
+    sentences = of_networks_alone([v["beyond"] for one in reached for v in one["against"].values()], "images")
     for arm in dict.fromkeys(one["arm"] for one in reached):
         own = [one for one in reached if one["arm"] == arm]
         for against in own[0]["against"]:
             verdicts = [one["against"][against] for one in own]
-            reached_count = sum(v["met"] is True for v in verdicts)
+            met = sum(v["shown"] == "yes" for v in verdicts)
             parts = [_sentence(one["metric"], one["goal"], v) for one, v in zip(own, verdicts, strict=True)]
-            whole = "met" if reached_count == len(own) else f"met in {reached_count} of {len(own)} points"
+            whole = "met" if met == len(own) else f"shown to be met in {met} of {len(own)} points"
             sentences.append(f"“{arm}”, {count} images, against “{against}”: the aim is {whole}. {' '.join(parts)}")
     return sentences
 
