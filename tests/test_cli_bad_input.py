@@ -316,7 +316,10 @@ def test_a_run_that_is_there_already(model, refused, tmp_path):
         ("settings.model.name=smal", ["Did you mean 'small'?"]),
         ("settings.objective.loss=cross_entropy", ["not for a multilabel task"]),
         ("seeds=[1, 1]", ["seeds must differ"]),
-        ("variants=[{recipe='standart', label='x'}]", ["Did you mean 'standard'?"]),
+        (
+            "variants=[{recipe='standard', label='y'}, {recipe='standart', label='x'}]",
+            ["Did you mean 'standard'?"],
+        ),
         ("data.name=fantom", ["Did you mean 'phantom'?"]),
         ("data.options.sise=32", ["Did you mean 'size'?"]),
         (
