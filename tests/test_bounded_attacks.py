@@ -247,6 +247,9 @@ def test_square_needs_no_gradient_and_counts_queries():
         ("autoatack:linf=0.1", "unknown attack 'autoatack'. Did you mean 'autoattack'"),
         ("pgd:l3=0.1", "l3"),
         ("linf=8/0", "expected a number or a fraction"),
+        ("autoattack", "an attack has a size: write autoattack:linf=8/255, or another size"),
+        ("pgd:", "write pgd:linf=8/255"),
+        ("0.5", "a size is NORM=LENGTH, as linf=8/255 or l2=0.5; found .0\\.5"),
         ("pgd:linf=-1", "greater than 0"),
     ],
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 import torch
 from pydantic import BeforeValidator, Field, model_validator
 
+from pellucid.types import InputError
 from pellucid.utils.settings import Section, parse_override, validate
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Epsilon(Section):
             >>> print(Epsilon.parse("linf=8/255"), Epsilon.parse("l2=0.5"))
             L∞ 0.0313725 L2 0.5
         """
+        if "=" not in text:
+            raise InputError(f"a size is NORM=LENGTH, as linf=8/255 or l2=0.5; found {text!r}.")
         return validate(cls, parse_override(text), f"the size {text!r}")
 
     @property

@@ -54,6 +54,8 @@ class BoundedAttack(Epsilon):
         method = method.strip()
         if colon and method not in METHOD_NAMES:
             raise InputError(f"unknown attack {method!r}. {nearest(method, METHOD_NAMES)}")
+        if (name := text.strip().rstrip(":")) in METHOD_NAMES:
+            raise InputError(f"an attack has a size: write {name}:linf=8/255, or another size, instead of {text!r}.")
         values = Epsilon.parse(size).model_dump()
         return validate(cls, values | ({"method": method} if colon else {}), f"the attack {text!r}")
 
