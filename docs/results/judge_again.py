@@ -16,7 +16,7 @@ import numpy as np
 from scipy.linalg import block_diag
 from scipy.stats import norm
 
-from pellucid.evaluation.metrics.differences import Inference, recipe_error
+from pellucid.evaluation.metrics.differences import ALIKE, Inference, recipe_error
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.verdicts import ALPHA
 from pellucid.utils.csv_table import write_csv
@@ -106,7 +106,7 @@ def judge(study: str, family: str, pairs: list[tuple[Row, Row, bool]]) -> list[J
     """One family: for each difference the range that its p value can have, corrected after Holm."""
     out: list[Judged] = []
     for row, other, is_shared in pairs:
-        networks = Inference(float(row["difference"]), patients_error(row), math.inf)
+        networks = inference(float(row["difference"]), patients_error(row), math.inf)
         found = inferences(row, other, is_shared) or [Inference(networks.value, math.nan, math.nan)]
         p = [one.p for one in found]
         widest = max(found, key=lambda one: one.high - one.low)
@@ -150,8 +150,13 @@ def inferences(row: Row, other: Row, is_shared: bool) -> list[Inference]:
     for part in np.linspace(0, patients_error(row) ** 2, STEPS):
         covariance = block_diag(*(np.full((len(g), len(g)), part / len(groups)) for g in groups))
         error, df = recipe_error(groups, covariance)
-        out.append(Inference(value, float(error), float(df)))
+        out.append(inference(value, float(error), float(df)))
     return out
+
+
+def inference(value: float, error: float, df: float) -> Inference:
+    """Without an error where nothing differs on any image."""
+    return Inference(value, error, df, None if error > 0 else ALIKE)
 
 
 def rounded(value: object) -> object:
