@@ -116,6 +116,18 @@ def test_what_they_leave_is_compared_with_the_same_images(images):
     assert [chart.title for chart in corruption_charts(found)] == ["Noise", "Contrast"]
 
 
+@pytest.mark.parametrize(("noisy", "kind"), [(0, "holds"), (1, "fails")])
+def test_a_verdict_needs_no_p_value(noisy, kind):
+    """Where every image changes, or none, there is nothing to test, and the intervals tell."""
+    targets, names = np.arange(90) % 3, tuple(f"{i}" for i in range(90))
+    card = DatasetCard("made", "Made", "multiclass", ("a", "b", "c"), "", "", "", 1)
+    data = Dataset(card, "test", names, names, targets, lambda i: None)
+    logits = np.eye(3, dtype=np.float32)[targets]
+    found = corruption_figures(logits, {"noise": [np.roll(logits, noisy, 1)] * 5, "blur": [logits] * 5}, data)
+    assert found["tests"] == 0
+    assert [statement.kind for statement in _elsewhere({"elsewhere": found})] == [kind]
+
+
 def test_bad_input():
     with pytest.raises(InputError, match="Did you mean 'noise'"):
         corrupt(torch.rand(1, 1, 8, 8), "nois", 1, generator())

@@ -224,7 +224,7 @@ def _grouped(results: Mapping[str, Any]) -> list[Statement]:
 def _elsewhere(results: Mapping[str, Any]) -> list[Statement]:
     """Common corruptions that take half of what it can, by whole intervals; those of severity 3 or less count."""
     figures = results.get("elsewhere")
-    if figures is None or not figures["tests"]:
+    if figures is None:
         return []
     low = figures["clean"]["low"]
     measure = METRICS[figures["metric"]].label
