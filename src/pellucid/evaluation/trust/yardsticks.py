@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from scipy.special import ndtr, stdtrit
 
+from pellucid.evaluation.metrics.differences import ALIKE
 from pellucid.evaluation.metrics.intervals import too_few_patients
 from pellucid.evaluation.metrics.statistics import Estimate, join_reasons, mean_over_images
 from pellucid.evaluation.metrics.trivial_maps import centred_gaussian, edges
@@ -132,8 +133,8 @@ def above_best(
         >>> from pellucid.evaluation.metrics.bootstrap import Bootstrap
         >>> ours = np.array([3.0, 4.0, 5.0, 6.0, 7.0])
         >>> estimate, best = above_best(ours, {"low": 0 * ours, "high": ours - 2}, Bootstrap(range(5)))
-        >>> print(best, estimate)
-        high 2.000 [2.000, 2.000] (n = 5)
+        >>> best, estimate.value, estimate.reason
+        ('high', 2.0, 'the same on every image: nothing says how far it would differ on others')
     """
     differences = {name: sign * (values - other) for name, other in yardsticks.items()}
     differences = {
@@ -149,7 +150,8 @@ def above_best(
         mean = means[name] = mean_over_images(difference, bootstrap)
         resamples = mean.samples[~np.isnan(mean.samples)]
         patients = mean.patients or 0
-        lacking = too_few_patients(patients)
+        is_alike = mean.value != 0 and float(np.nanmin(difference)) == float(np.nanmax(difference))
+        lacking = too_few_patients(patients) or (ALIKE if is_alike else None)
         reasons += [reason for reason in (mean.reason, lacking) if reason]
         if lacking:
             ends.append((math.nan, math.nan))
