@@ -215,7 +215,9 @@ def test_figures_of_accuracy_against_area_and_of_the_matched_curves(finished, pa
     assert [v["family"] for v in results["variants"]] == [None, "adversarial", "adversarial"]
     colours = re.findall(r'<div class="recipe" style="color:(#\w+)">', page)
     assert colours[1] == colours[2] != colours[0]
-    assert any("accuracy without a perturbation, on the images of the ARA," in said for said in results["conclusion"])
+    assert any("accuracy without a perturbation on the images of the ARA" in said for said in results["conclusion"]), (
+        results["conclusion"]
+    )
 
 
 def test_targets_that_are_not_given_are_asked_for(data, written, tmp_path):
