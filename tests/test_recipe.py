@@ -277,7 +277,11 @@ def test_two_variants_may_not_share_a_folder():
 def test_a_variants_settings_lie_over_the_studys(tmp_path):
     study = load_study(
         "demo",
-        ["settings.training.epochs=2", "variants=[{recipe='standard', label='x', settings={training={epochs=5}}}]"],
+        [
+            "settings.training.epochs=2",
+            "variants=[{recipe='standard', label='x', settings={training={epochs=5}}}]",
+            "conclusions.primary=[]",
+        ],
     )
     (run,) = plan(study, tmp_path)
     assert run.recipe.training.epochs == 5

@@ -152,7 +152,7 @@ def test_an_interval_needs_half_of_the_resamples_and_two_patients():
     assert alone.value == 0.5
     assert math.isnan(alone.high)
     assert "1 patient only" in (alone.reason or "")
-    assert "1 of 3 undefined" in (alone.reason or "")
+    assert "1 of 3 images undefined" in (alone.reason or "")
     assert "no interval" in str(alone)
 
 

@@ -307,7 +307,7 @@ class StudyConfig(Section):
         for number, one in enumerate(self.conclusions.primary):
             where = f"conclusions.primary[{number}]"
             if not others:
-                raise ValueError(f"{where}: a study of one variant compares nothing")
+                raise ValueError(f"{where}: a study of one variant compares nothing; add --set conclusions.primary=[]")
             sizes = [str(size) for size in judged.robustness.sizes]
             checks = [
                 ("a method of evaluation", one.method, list(judged.methods)),
