@@ -93,9 +93,9 @@ def summarize_loop(reached: Sequence[Mapping[str, Any]], count: int) -> list[str
         own = [one for one in reached if one["arm"] == arm]
         for against in own[0]["against"]:
             verdicts = [one["against"][against] for one in own]
-            met = sum(v["shown"] == "yes" for v in verdicts)
+            met_count = sum(v["shown"] == "yes" for v in verdicts)
             parts = [_sentence(one["metric"], one["goal"], v) for one, v in zip(own, verdicts, strict=True)]
-            whole = "met" if met == len(own) else f"shown to be met in {met} of {len(own)} points"
+            whole = "met" if met_count == len(own) else f"shown to be met in {met_count} of {len(own)} points"
             sentences.append(f"“{arm}”, {count} images, against “{against}”: the aim is {whole}. {' '.join(parts)}")
     return sentences
 
