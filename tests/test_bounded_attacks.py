@@ -231,6 +231,21 @@ def test_the_projection_onto_a_hyperplane_in_the_box_is_the_shortest(seed, chang
     assert ours["l2"] @ ours["l2"] <= squares.fun + 1e-4
 
 
+class Partly(nn.Module):
+    """Answers NaN on bright images."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        bright = images.mean((1, 2, 3)) > 0.8
+        return torch.stack([torch.where(bright, torch.nan, 0.0), images.sum((1, 2, 3))], 1)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_no_answer_is_refused_and_not_taken_for_a_wrong_one(label):
+    images = torch.tensor([0.5, 0.9]).view(2, 1, 1, 1).expand(2, 1, 4, 4)
+    with pytest.raises(InputError, match="not finite"):
+        within(Partly(), images, Misclassified(torch.tensor([1, label])), Epsilon(linf=1e-3))
+
+
 def test_square_needs_no_gradient_and_counts_queries():
     net, images = linear(4), grey(5)
     labels = net(images).argmax(1)

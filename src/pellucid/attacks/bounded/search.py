@@ -74,6 +74,7 @@ class BoundedSearch:
         self.margin = images.new_full((count,), torch.inf)
         with torch.no_grad():
             self.clean = classifier(images).detach()
+        check_logits(self.clean)
         self.logits = self.clean.clone()
         self.begin("start")
         self._keep(images, self.clean, torch.arange(count, device=device))
