@@ -1,4 +1,4 @@
-"""PGD on validation images after every epoch: what it sees, which checkpoint it chooses, when it stops a run."""
+"""A short attack on validation images every epoch: what it sees, which checkpoint it chooses, when it stops a run."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from pellucid.attacks.bounded.apgd import apgd
 from pellucid.attacks.bounded.joint_walk import STEPS, joint_walk
-from pellucid.attacks.bounded.run import RANDOM_SEARCH, within
+from pellucid.attacks.bounded.run import within
 from pellucid.attacks.bounded.search import BoundedSearch
 from pellucid.attacks.criteria import Misclassified, label_flipped
 from pellucid.attacks.epsilon import lengths
@@ -20,16 +20,15 @@ from pellucid.attacks.pgd import pgd
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import as_pixels, in_batches
 from pellucid.types import InputError, device_of
-from pellucid.utils.progress import advance, step
+from pellucid.utils.progress import step
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
     from torch import Tensor, nn
 
     from pellucid.attacks.bounded.attack import BoundedAttack
-    from pellucid.attacks.bounded.run import BoundedResult
     from pellucid.attacks.epsilon import Epsilon
     from pellucid.types import Pixels
 
@@ -55,7 +54,8 @@ class AnswersUnderAttack:
         gradient_evaluations: int64 (N,), for all labels of an image together.
         forward_passes: int64 (N,), those of the gradient evaluations included.
         radius: float64 (N,), or (N, K) of several labels: root mean square of the perturbation under which the decision
-            was wrong; 0 where it was from the start, NaN where it was not, or the label is unknown.
+            was wrong; 0 where it was from the start, NaN where it was not, or the label is unknown. The decision at a
+            half where a label's threshold lies outside (0, 1).
         masked: int64 (N,), decisions that only random search changed, although gradients had been followed before.
     """
 
@@ -139,18 +139,14 @@ def answers_under_attack(
     Raises:
         InputError: logits that are not finite.
     """
-    device = device_of(classifier)
     parts = []
-    for rows in in_batches(len(images), batch_size):
-        pixels = as_pixels(images[rows], device)
-        labels = torch.from_numpy(np.ascontiguousarray(targets[rows])).to(device)
-        with step(rows.stop - rows.start):
-            if attack.method in ("pgd", "fgsm"):
-                part = _by_loss(classifier, pixels, labels, attack, thresholds, steps, seed + rows.start)
-            elif labels.is_floating_point():
-                part = _label_by_label(classifier, pixels, labels, attack, thresholds, seed + rows.start)
-            else:
-                part = _by_class(classifier, pixels, labels, attack, seed + rows.start)
+    for start, pixels, labels in _batches(classifier, images, targets, batch_size):
+        if attack.method in ("pgd", "fgsm"):
+            part = _by_loss(classifier, pixels, labels, attack, thresholds, steps, seed + start)
+        elif labels.is_floating_point():
+            part = _label_by_label(classifier, pixels, labels, attack, thresholds, seed + start)
+        else:
+            part = _by_class(classifier, pixels, labels, attack, seed + start)
         parts.append(part)
     tables = [part.arrays() for part in parts]
     return AnswersUnderAttack(**{name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
@@ -181,23 +177,30 @@ def answers_after_walk(
     Raises:
         InputError: logits that are not finite.
     """
-    device = device_of(classifier)
     logits = []
-    for rows in in_batches(len(images), batch_size):
-        pixels = as_pixels(images[rows], device)
-        labels = torch.from_numpy(np.ascontiguousarray(targets[rows])).to(device)
+    for _, pixels, labels in _batches(classifier, images, targets, batch_size):
         with frozen(classifier):
             if labels.is_floating_point():
-                levels = torch.full((labels.shape[1],), 0.5, dtype=torch.float64, device=device)
+                levels = _levels(None, labels.shape[1]).to(pixels.device)
                 answers, _ = joint_walk(classifier, pixels, labels == 1, ~labels.isnan(), levels, size, steps=steps)
             else:
                 search = BoundedSearch(classifier, pixels, Misclassified(labels.long()), size)
-                every = torch.arange(len(pixels), device=device)
+                every = torch.arange(len(pixels), device=pixels.device)
                 apgd(search, every, None, steps=steps, start=pixels, leave=False)
                 answers = search.logits
         logits.append(answers.float())
-        advance(rows.stop - rows.start)
     return torch.cat(logits).cpu().numpy()
+
+
+def _batches(
+    classifier: nn.Module, images: Pixels, targets: npt.NDArray[np.generic], batch_size: int
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """The number of a batch's first image, its pixels and its labels on the classifier's device; each is progress."""
+    device = device_of(classifier)
+    for rows in in_batches(len(images), batch_size):
+        with step(rows.stop - rows.start):
+            labels = torch.from_numpy(np.ascontiguousarray(targets[rows])).to(device)
+            yield rows.start, as_pixels(images[rows], device), labels
 
 
 def _by_loss(
@@ -228,7 +231,7 @@ def _by_class(
 ) -> AnswersUnderAttack:
     criterion, count = Misclassified(labels.long()), len(pixels)
     result = within(classifier, pixels, criterion, attack, method=attack.method, seed=seed, batch_size=count)
-    return _answers(result.logits, result.gradient_evaluations, result.forward_passes, result.radius, _masked(result))
+    return _answers(result.logits, result.gradient_evaluations, result.forward_passes, result.radius, result.masked)
 
 
 def _label_by_label(
@@ -262,7 +265,7 @@ def _label_by_label(
         radius[one, which] = result.radius
         gradients.index_add_(0, one, result.gradient_evaluations)
         forwards.index_add_(0, one, result.forward_passes)
-        masked.index_add_(0, one, _masked(result).to(masked.device))
+        masked.index_add_(0, one, result.masked.long())
     return _answers(logits, gradients, forwards, radius, masked)
 
 
@@ -280,12 +283,8 @@ def _wrong(logits: Tensor, labels: Tensor, thresholds: Sequence[float] | None) -
     return ((logits.double().sigmoid() >= levels) != (labels == 1)) & ~labels.isnan()
 
 
-def _masked(result: BoundedResult) -> Tensor:
-    return torch.tensor([int(name == RANDOM_SEARCH) for name in result.broken_by])
-
-
 def _answers(logits: Tensor, gradients: Tensor, forwards: Tensor, radius: Tensor, masked: Tensor) -> AnswersUnderAttack:
     gradients, forwards, radius, masked = (part.cpu() for part in (gradients, forwards, radius, masked))
     return AnswersUnderAttack(
-        logits.float().cpu().numpy(), gradients.numpy(), forwards.numpy(), radius.numpy(), masked.numpy()
+        logits.float().cpu().numpy(), gradients.numpy(), forwards.numpy(), radius.numpy(), masked.long().numpy()
     )

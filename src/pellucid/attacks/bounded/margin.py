@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from pellucid.attacks.bounded.apgd import apgd
 from pellucid.attacks.bounded.objectives import likeliest, target_count, towards
-from pellucid.attacks.bounded.search import is_multiclass
 from pellucid.attacks.bounded.square import square
 
 if TYPE_CHECKING:
@@ -54,8 +53,8 @@ def margin(
     reached = search.logits.clone()
     for rank in range(target_count(search, targets)):
         rows = search.standing
-        classes = likeliest(search, reached, rank) if is_multiclass(search.criterion) else search.broken_by
-        apgd(search, rows, towards(search, classes), steps=targeted_steps, start=search.random_start(rows))
+        objective = towards(search, likeliest(search, reached, rank))
+        apgd(search, rows, objective, steps=targeted_steps, start=search.random_start(rows))
     search.begin("margin")
     rows = search.standing
     apgd(search, rows, downhill, steps=last_steps, start=search.points[rows])

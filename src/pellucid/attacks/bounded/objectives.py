@@ -28,7 +28,12 @@ def target_count(search: BoundedSearch, most: int) -> int:
 
 
 def likeliest(search: BoundedSearch, logits: Tensor, rank: int) -> Tensor:
-    """The class (n,) that is the `rank`-th likeliest, from 0, of those that are not the true one, by logits (n, K)."""
+    """The class (n,) that is the `rank`-th likeliest, from 0, of those that are not the true one, by logits (n, K).
+
+    For a label of several there is none: 0, which `towards` does not look at.
+    """
+    if not is_multiclass(search.criterion):
+        return torch.zeros_like(search.broken_by)
     true = search.criterion.indices  # type: ignore[attr-defined]
     return logits.scatter(1, true[:, None], -torch.inf).argsort(1, descending=True)[:, rank]
 

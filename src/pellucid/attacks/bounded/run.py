@@ -71,9 +71,9 @@ class BoundedResult:
         return radius.masked_fill(self.met_at_start, 0.0).masked_fill(~self.fallen, torch.nan)
 
     @property
-    def masked(self) -> int:
-        """Images that only random search changed: a sign that gradients mislead."""
-        return sum(name == RANDOM_SEARCH for name in self.broken_by)
+    def masked(self) -> Tensor:
+        """Which images only random search changed, bool (N,): a sign that gradients mislead."""
+        return torch.tensor([name == RANDOM_SEARCH for name in self.broken_by], device=self.fallen.device)
 
 
 def within(
