@@ -50,8 +50,7 @@ def shortened(radii: Radii, ids: Sequence[str], withstood: Withstood) -> Radii:
         ids: of the images that `radii` numbers.
         withstood: what those attacks left; images that it does not have stay as they are.
     """
-    row_of = {name: row for row, name in enumerate(withstood.ids)}
-    rows = np.array([row_of.get(ids[image], -1) for image in radii.image], dtype=np.int64)
+    rows = _rows(radii, ids, withstood)
     shared = (rows >= 0) & radii.correct_at_start
     radius = radii.radius.copy()
     for answers in withstood.answers:
@@ -79,8 +78,7 @@ def broken(
         By the attacks' names bool arrays (N,), or (N, K) of several labels.
     """
     masks = {}
-    row_of = {name: row for row, name in enumerate(withstood.ids)}
-    rows = np.array([row_of.get(ids[image], -1) for image in radii.image], dtype=np.int64)
+    rows = _rows(radii, ids, withstood)
     usable = (rows >= 0) & radii.found & METHODS[protocol].box
     for attack, answers in zip(withstood.attacks, withstood.answers, strict=True):
         reach = attack.value * (math.sqrt(values) if attack.norm == "rms" else 1.0)
@@ -90,6 +88,12 @@ def broken(
         mask[where] = True
         masks[str(attack)] = mask
     return masks
+
+
+def _rows(radii: Radii, ids: Sequence[str], withstood: Withstood) -> npt.NDArray[np.int64]:
+    """Where the images of decisions (U,) are among those withstood; −1 where they are not."""
+    row_of = {name: row for row, name in enumerate(withstood.ids)}
+    return np.array([row_of.get(ids[image], -1) for image in radii.image], dtype=np.int64)
 
 
 def _of_decisions(
