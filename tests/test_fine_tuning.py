@@ -10,12 +10,11 @@ from safetensors.torch import load_file
 
 import pellucid as pl
 from helpers.models import small
-from helpers.training import run
+from helpers.training import interrupted_after, run
 from pellucid.models import load_model, save_model
 from pellucid.models.activations import HalfHuberReLU
 from pellucid.training import RunFolder, load_recipe
 from pellucid.training.network import build_classifier, refuse_of_model, starting_from
-from pellucid.training.session import TrainingSession
 from pellucid.types import InputError
 
 DATA = ["--data=phantom"] + [
@@ -155,18 +154,10 @@ def test_what_is_no_trained_network_is_said_before_anything_is_written(pellucid,
     assert not (tmp_path / "out").exists()
 
 
-def test_a_fine_tuning_run_is_resumed(pellucid, trained, tmp_path, monkeypatch):
+def test_a_fine_tuning_run_is_resumed(pellucid, trained, tmp_path):
     chosen = ["--set=training.epochs=2", "--set=training.batch_size=32", "--set=objective.gradient_penalty.weight=0.1"]
     assert tune(pellucid, trained, tmp_path / "whole", *chosen)[0] == 0
-    real = TrainingSession._end_epoch
-
-    def cut(self, epoch, *arguments):
-        if epoch == 1:
-            raise KeyboardInterrupt
-        return real(self, epoch, *arguments)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(TrainingSession, "_end_epoch", cut)
+    with interrupted_after(1):
         assert tune(pellucid, trained, tmp_path / "part", *chosen)[0] != 0
     whole, part = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "part")
     assert not part.finished

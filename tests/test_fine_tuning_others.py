@@ -12,12 +12,12 @@ from safetensors.torch import load_file
 
 import pellucid as pl
 from helpers.foreign import GIVEN, make, write_code
+from helpers.training import interrupted_after
 from pellucid.audit.facts import source_of
 from pellucid.models.sources.importing import import_network
 from pellucid.models.sources.opening import Given
 from pellucid.models.weights import read_training_record
 from pellucid.training import RunFolder
-from pellucid.training.session import TrainingSession
 from pellucid.types import InputError
 
 STILL = ["optimizer.lr=1e-12", "optimizer.weight_decay=0", "training.epochs=1", "training.freeze_batch_norm=true"]
@@ -100,7 +100,7 @@ def test_other_classes_get_a_head_of_their_own(mine, data, tmp_path):
         pl.evaluate(model, three["train"])
 
 
-def test_it_learns_and_goes_on_where_it_was_cut(mine, data, tmp_path, monkeypatch):
+def test_it_learns_and_goes_on_where_it_was_cut(mine, data, tmp_path):
     three = parts(data, ["NORMAL", "OTHER", "PNEUMONIA"])
     chosen = ["training.epochs=2", "training.batch_size=6", "optimizer.lr=0.01", "training.freeze_batch_norm=false"]
     chosen += ["objective.attack.steps=1", "objective.loss=auto"]
@@ -109,17 +109,8 @@ def test_it_learns_and_goes_on_where_it_was_cut(mine, data, tmp_path, monkeypatc
     untouched = copy.deepcopy(model.state_dict())
     tune(model, three, tmp_path / "whole", *chosen, **options)
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in untouched.items())
-    real = TrainingSession._end_epoch
-
-    def cut(self, epoch, *arguments):
-        if epoch == 1:
-            raise KeyboardInterrupt
-        return real(self, epoch, *arguments)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(TrainingSession, "_end_epoch", cut)
-        with pytest.raises(KeyboardInterrupt):
-            tune(mine, three, tmp_path / "part", *chosen, **options)
+    with interrupted_after(1), pytest.raises(KeyboardInterrupt):
+        tune(mine, three, tmp_path / "part", *chosen, **options)
     assert len(RunFolder(tmp_path / "part").metrics()) == 1
     tune(mine, three, tmp_path / "part", *chosen, resume=True, **options)
     name = "last/weights.safetensors"

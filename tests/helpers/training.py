@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from unittest.mock import patch
+
 from pellucid.data import open_dataset
 from pellucid.evaluation.metrics.validation import ValidationScorer
 from pellucid.training import load_recipe, train
+from pellucid.training.session import TrainingSession
 
 SMALL = [
     "model.name=small",
@@ -22,3 +26,17 @@ def run(phantom, out, *overrides, name="khakzar2019-robust", **options):
     recipe = load_recipe(name, [*SMALL, "training.epochs=2", *overrides])
     options = {"device": "cpu", "scorer": ValidationScorer()} | options
     return train(recipe, phantom["train"], phantom["validation"], out, **options)
+
+
+@contextmanager
+def interrupted_after(epoch):
+    """Training is broken off after so many epochs, as by Ctrl-C, before the next one is written down."""
+    real = TrainingSession._end_epoch
+
+    def end_epoch(self, number, *arguments):
+        if number == epoch:
+            raise KeyboardInterrupt
+        return real(self, number, *arguments)
+
+    with patch.object(TrainingSession, "_end_epoch", end_epoch):
+        yield
