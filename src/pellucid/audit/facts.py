@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from pellucid.models.card import thresholds_of
+from pellucid.utils import words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,8 +101,7 @@ def listed(names: Sequence[str], most: int = NAMED) -> str:
         >>> listed(["a", "b"]), listed(["a", "b", "c", "d"], 2)
         ('a, b', 'a, b and 2 more')
     """
-    names_shown = ", ".join(name.replace("_", " ") for name in names[:most])
-    return names_shown if len(names) <= most else f"{names_shown} and {len(names) - most:,} more"
+    return words.listed([name.replace("_", " ") for name in names], most)
 
 
 def _network(model: Model) -> str:

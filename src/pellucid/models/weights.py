@@ -31,6 +31,8 @@ from pellucid.utils.resources import flush, whole_file
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from torch import nn
+
 WEIGHTS = "weights.safetensors"
 CARD = "model.toml"
 
@@ -142,6 +144,15 @@ def weights_file(path: str | Path) -> Path:
     """
     path = Path(path)
     return path / WEIGHTS if path.is_dir() else path
+
+
+def tensors_sha256(network: nn.Module) -> str:
+    """A hash of a network's parameters and buffers, of their names, types and shapes too."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode() + b"\0" + str(tensor.dtype).encode() + str(tuple(tensor.shape)).encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_model(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,9 +14,9 @@ from pellucid.models.find_layout import probe_images
 from pellucid.models.sources.source import NewHead
 from pellucid.models.split import find_head
 from pellucid.models.surgery import replace_linear
-from pellucid.models.weights import weights_file
+from pellucid.models.weights import tensors_sha256, weights_file
 from pellucid.types import InputError
-from pellucid.utils.words import first_line
+from pellucid.utils.words import first_line, listed
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset
@@ -65,7 +64,7 @@ def recipe_for(recipe: Recipe, start: WrappedClassifier) -> Recipe:
             "mean": tuple(start.mean.flatten().tolist()),
             "std": tuple(start.std.flatten().tolist()),
             "pretrained": str(weights),
-            "sha256": _digest(start),
+            "sha256": tensors_sha256(start),
             "options": {},
         }
     )
@@ -87,8 +86,8 @@ def with_head_for(start: WrappedClassifier, data: Dataset) -> WrappedClassifier:
         layer = find_head(start)
         if layer is None:
             raise InputError(
-                f"{source.address} tells {_listed(start.classes)} and {data.card.name} is labelled with "
-                f"{_listed(data.classes)}, and its head cannot be replaced: its outputs are not those of one linear "
+                f"{source.address} tells {listed(start.classes, 6)} and {data.card.name} is labelled with "
+                f"{listed(data.classes, 6)}, and its head cannot be replaced: its outputs are not those of one linear "
                 "layer. It can be fine-tuned for its own classes alone."
             )
         replace_linear(module, layer, len(data.classes))
@@ -121,16 +120,3 @@ def _check_trainable(model: WrappedClassifier) -> None:
     if reason:
         assert model.source is not None
         raise InputError(f"{model.source.address} can be judged, and not trained further: {reason}.")
-
-
-def _digest(model: WrappedClassifier) -> str:
-    """Of the weights that training starts from, wherever they come from."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode() + str(tensor.dtype).encode() + str(tuple(tensor.shape)).encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _listed(names: tuple[str, ...], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from pellucid.types import InputError
+from pellucid.utils.words import listed
 
 if TYPE_CHECKING:
     import torch
@@ -35,9 +36,8 @@ def check_memory_order(network: nn.Module, device: torch.device) -> None:
         and module.in_channels // module.groups < _CHANNELS
     ]
     if layers:
-        more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
         raise InputError(
-            f"training.channels_last = true, but a CPU cannot train {', '.join(layers[:3])}{more} in this memory "
+            f"training.channels_last = true, but a CPU cannot train {listed(layers, 3)} in this memory "
             f"order: a 1×1 convolution with a stride and fewer than {_CHANNELS} input channels makes torch write "
             f"beyond its memory. Set training.channels_last=false, or give the network layers of at least "
             f"{_CHANNELS} channels."

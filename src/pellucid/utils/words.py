@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 
 def number_of(count: int, things: str) -> str:
@@ -29,6 +29,16 @@ def first_of(names: Iterable[str], count: int = 5) -> str:
     """
     first = list(islice(names, count + 1))
     return ", ".join(first[:count]) + (", …" if len(first) > count else "")
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Names for a sentence: not more than `most` of them, and how many more there are.
+
+    Example:
+        >>> listed(["a", "b"], 2), listed(["a", "b", "c", "d"], 2)
+        ('a, b', 'a, b and 2 more')
+    """
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def first_line(error: BaseException) -> str:

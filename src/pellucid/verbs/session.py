@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.data.class_match import match_classes
 from pellucid.evaluation.training_images import ImageCheck
 from pellucid.models.card import thresholds_of
-from pellucid.models.weights import weights_file
+from pellucid.models.weights import tensors_sha256, weights_file
 from pellucid.utils.download import digest_of
 
 if TYPE_CHECKING:
@@ -146,11 +144,7 @@ def weights_sha256_of(model: Model) -> str:
     """The hash of a model's weights: of their file, or of the tensors where there is none."""
     if model.path is not None:
         return digest_of(weights_file(model.path))
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode() + b"\0" + str(tensor.dtype).encode() + str(tuple(tensor.shape)).encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return tensors_sha256(model)
 
 
 def results_key_of(model: Model) -> str:
