@@ -11,9 +11,8 @@ from helpers.trust import linear
 from pellucid.evaluation.trust.faithfulness import (
     blurred,
     cell_numbers,
-    deletion,
     hottest_first,
-    insertion,
+    hottest_first_curve,
     mean_colour,
     random_ranks,
     replacement_curve,
@@ -79,10 +78,10 @@ def test_random_order_takes_half_of_what_there_is_on_average():
 
 def test_the_true_map_beats_random_order_both_ways_and_its_negative_loses():
     images, weights, net = example()
-    for way, better in ((deletion, -1), (insertion, 1)):
+    for way, better in (("deletion", -1), ("insertion", 1)):
         end = mean_colour(images) if better < 0 else blurred(images)
         worth = parts(images, weights, end)
-        right, wrong = (way(net, images, TARGETS, sign * worth).area for sign in (1, -1))
+        right, wrong = (hottest_first_curve(way, net, images, TARGETS, sign * worth).area for sign in (1, -1))
         assert (better * (right - wrong) > 0).all()
 
 
@@ -101,8 +100,8 @@ def test_insertion_is_deletion_read_backwards_on_a_linear_network():
 def test_a_constant_map_is_undefined_and_ties_do_not_profit_from_their_place():
     images, _, net = example()
     flat = torch.ones(3, SIDE, SIDE)
-    assert deletion(net, images, TARGETS, flat).area.isnan().all()
-    assert insertion(net, images, TARGETS, flat).area.isnan().all()
+    assert hottest_first_curve("deletion", net, images, TARGETS, flat).area.isnan().all()
+    assert hottest_first_curve("insertion", net, images, TARGETS, flat).area.isnan().all()
     assert infidelity(square_effects(net, images, TARGETS), flat).isnan().all()
     ranks = hottest_first(flat, cell_numbers(SIDE, SIDE), seed=1)[0].flatten()
     assert sorted(ranks.tolist()) == list(range(36))
@@ -116,7 +115,7 @@ def test_sides_that_do_not_divide(size):
     assert cells.unique().tolist() == list(range(min(4, size[0]) * min(4, size[1])))
     net = linear(torch.randn(2, 1, *size, generator=torch.Generator().manual_seed(1)))
     images = torch.rand(1, 1, *size)
-    curve = deletion(net, images, torch.tensor([0]), torch.rand(1, *size))
+    curve = hottest_first_curve("deletion", net, images, torch.tensor([0]), torch.rand(1, *size))
     assert curve.share[0, 0] == 0
     assert curve.share[0, -1] == 1
     assert bool(curve.area.isnan()) == (size == (1, 1))  # one pixel is always the same everywhere
@@ -125,7 +124,7 @@ def test_sides_that_do_not_divide(size):
 def test_probabilities_are_the_networks_own():
     net = small(task="multiclass")
     images = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(1))
-    curve = deletion(net, images, TARGETS, torch.rand(3, 32, 32))
+    curve = hottest_first_curve("deletion", net, images, TARGETS, torch.rand(3, 32, 32))
     with torch.no_grad():
         expected = net(images).double().softmax(1).gather(1, TARGETS[:, None])[:, 0]
     torch.testing.assert_close(curve.score[:, 0], expected)

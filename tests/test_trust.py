@@ -15,7 +15,7 @@ from pellucid.data import open_dataset
 from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.evaluation.metrics.statistics import Estimate
 from pellucid.evaluation.trust.attack import judge_attack, with_attack
-from pellucid.evaluation.trust.faithfulness import deletion
+from pellucid.evaluation.trust.faithfulness import hottest_first_curve
 from pellucid.evaluation.trust.findings import Findings, TrustSettings
 from pellucid.evaluation.trust.infidelity import infidelity, square_effects
 from pellucid.evaluation.trust.judge import budget, judge_method, judge_network, steps_of_method
@@ -160,14 +160,14 @@ def test_the_true_mask_is_perfectly_faithful_to_a_network_that_adds_up_the_findi
     )
     images, targets = masks[:, None], torch.arange(len(masks))
     assert infidelity(square_effects(net, images, targets), masks).abs().max() < 1e-6
-    gone = deletion(net, images, targets, masks, across=32)
+    gone = hottest_first_curve("deletion", net, images, targets, masks, across=32)
     share = sizes.double() / 1024
     left = (1 - gone.share / share[:, None]).clamp_min(0)  # of the finding, if it goes first
     expected = (8 * (left + (1 - left) * share[:, None]) - 4).sigmoid()
     torch.testing.assert_close(gone.score, expected, atol=1e-4, rtol=1e-4)
     for seed in range(3):
         noise = torch.rand(masks.shape, generator=torch.Generator().manual_seed(seed))
-        assert (deletion(net, images, targets, noise, across=32).area > gone.area).all()
+        assert (hottest_first_curve("deletion", net, images, targets, noise, across=32).area > gone.area).all()
 
 
 def test_the_true_mask_is_perfect_for_place_and_fails_randomisation():

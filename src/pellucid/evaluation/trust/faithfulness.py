@@ -14,7 +14,7 @@ from pellucid.types import InputError
 from pellucid.utils.progress import advance
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -145,7 +145,8 @@ def target_scores(classifier: Classifier, images: Tensor, targets: Tensor, scale
     return logits.gather(1, targets[:, None]).squeeze(1).cpu()
 
 
-def deletion(
+def hottest_first_curve(
+    way: str,
     classifier: Classifier,
     images: Tensor,
     targets: Tensor,
@@ -155,32 +156,26 @@ def deletion(
     steps: int = STEPS,
     seed: int = 0,
 ) -> Curve:
-    """Places go, the hottest first, and the image's own mean colour comes; NaN for a map that is the same everywhere.
+    """The target's score while places go or come, the hottest first; NaN for a map that is the same everywhere.
 
-    A small area is a faithful map's. Arguments as in `replacement_curve`.
+    Args:
+        way: one of `WAYS`; a faithful map's area is small along `deletion` and large along `insertion`.
+        classifier: what is judged.
+        images: (N, C, H, W) in [0, 1].
+        targets: int64 (N,).
+        maps: (N, H, W).
+        across: places along a side, at most.
+        steps: forward passes per image, less one; fewer where there are fewer places.
+        seed: of the order of places of the same heat.
+
+    Raises:
+        InputError: no steps, or shapes that do not fit.
     """
     ranks = hottest_first(maps, cell_numbers(images.shape[2], images.shape[3], across), seed)
-    curve = replacement_curve(classifier, images, targets, ranks, start=images, end=mean_colour(images), steps=steps)
-    return _defined(curve, maps)
-
-
-def insertion(
-    classifier: Classifier,
-    images: Tensor,
-    targets: Tensor,
-    maps: Tensor,
-    *,
-    across: int = ACROSS,
-    steps: int = STEPS,
-    seed: int = 0,
-) -> Curve:
-    """Places come back into the blurred image, the hottest first; NaN for a map that is the same everywhere.
-
-    A large area is a faithful map's. Arguments as in `replacement_curve`.
-    """
-    ranks = hottest_first(maps, cell_numbers(images.shape[2], images.shape[3], across), seed)
-    curve = replacement_curve(classifier, images, targets, ranks, start=blurred(images), end=images, steps=steps)
-    return _defined(curve, maps)
+    start, end = WAYS[way](images)
+    curve = replacement_curve(classifier, images, targets, ranks, start=start, end=end, steps=steps)
+    undefined = is_constant(maps).cpu()
+    return Curve(curve.share, curve.score.masked_fill(undefined[:, None], torch.nan))
 
 
 def mean_curve(name: str, curves: Sequence[Curve]) -> dict[str, npt.NDArray[np.float64]]:
@@ -214,6 +209,8 @@ def blurred(images: Tensor) -> Tensor:
     return F.conv2d(across, kernel.transpose(2, 3), groups=images.shape[1]).clamp(0, 1)
 
 
-def _defined(curve: Curve, maps: Tensor) -> Curve:
-    undefined = is_constant(maps).cpu()
-    return Curve(curve.share, curve.score.masked_fill(undefined[:, None], torch.nan))
+WAYS: dict[str, Callable[[Tensor], tuple[Tensor, Tensor]]] = {
+    "deletion": lambda images: (images, mean_colour(images)),
+    "insertion": lambda images: (blurred(images), images),
+}
+"""What places are replaced in, and what comes there: an image loses to its own mean colour, or is won from its blur."""

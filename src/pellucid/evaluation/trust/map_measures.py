@@ -11,7 +11,7 @@ import torch
 from pellucid.evaluation.metrics.heatmap_scores import energy_share, heatmap_scores
 from pellucid.evaluation.metrics.similarity import is_constant, spearman, ssim
 from pellucid.evaluation.metrics.trivial_maps import mean_of_others, same_spectrum
-from pellucid.evaluation.trust.faithfulness import Curve, deletion, insertion, mean_curve
+from pellucid.evaluation.trust.faithfulness import WAYS, Curve, hottest_first_curve, mean_curve
 from pellucid.evaluation.trust.findings import Findings
 from pellucid.evaluation.trust.grid_pointing import assemble, quarter_share
 from pellucid.evaluation.trust.infidelity import infidelity, square_effects
@@ -250,10 +250,8 @@ def _likeness(again: Tensor, after: Tensor, structure_again: Tensor, structure_a
 def _replaced(work: MethodAtWork, maps: Tensor) -> dict[str, Curve]:
     """The answers while places go, and while they come, the hottest of the maps first."""
     samples, settings = work.samples, work.settings
-    return {
-        name: way(work.model, samples.images, samples.targets, maps, steps=settings.curve_steps, seed=settings.seed)
-        for name, way in (("deletion", deletion), ("insertion", insertion))
-    }
+    options = {"steps": settings.curve_steps, "seed": settings.seed}
+    return {way: hottest_first_curve(way, work.model, samples.images, samples.targets, maps, **options) for way in WAYS}
 
 
 def _areas(draws: Sequence[Mapping[str, Curve]]) -> dict[str, Numbers]:

@@ -11,10 +11,9 @@ from pellucid.evaluation.metrics.heatmap_scores import heatmap_scores
 from pellucid.evaluation.metrics.trivial_maps import mean_box
 from pellucid.evaluation.trust.alignment import alignment
 from pellucid.evaluation.trust.faithfulness import (
+    WAYS,
     Curve,
-    blurred,
     cell_numbers,
-    mean_colour,
     mean_curve,
     random_ranks,
     replacement_curve,
@@ -50,10 +49,10 @@ def random_orders(model: Any, samples: TrustSamples, settings: TrustSettings) ->
     """How the answer falls and rises along random orders, which is all that a map of one heat can give."""
     images = samples.images
     cells = cell_numbers(*images.shape[2:])
-    ends = {"deletion": (images, mean_colour(images)), "insertion": (blurred(images), images)}
     values: dict[str, npt.NDArray[np.float64]] = {}
     curves: dict[str, Any] = {}
-    for name, (start, end) in ends.items():
+    for name, ends in WAYS.items():
+        start, end = ends(images)
         order_curves: list[Curve] = []
         for order in range(ORDERS):
             ranks = random_ranks(len(images), cells, settings.seed + order).to(images.device)
