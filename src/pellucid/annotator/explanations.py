@@ -14,9 +14,11 @@ from PIL import Image
 
 from pellucid.annotator.worker import SOON, WANTED, Picture, PictureCache, Worker
 from pellucid.explainers import explain
+from pellucid.explainers.fitting import fitting_methods
 from pellucid.explainers.registry import explains_all_classes_at_once
 from pellucid.models.inference import as_pixels
-from pellucid.types import InputError, device_of
+from pellucid.models.weights import tensors_sha256
+from pellucid.types import device_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from pellucid.models.classifier import AnyClassifier
     from pellucid.types import Pixels
 
-OFFERED = ("cam", "grad-cam", "saliency")  # heat maps, of a network that can be explained by them
 RHOS = (0.025, 0.05, 0.1, 0.2)
 LARGEST = 2048  # pixels of the longer side of an image as the page gets it
 SHOWN = 3  # classes whose explanations are made ahead: the most probable ones
@@ -58,8 +59,8 @@ class Explanations:
     ) -> None:
         self._dataset, self._pictures, self._network, self._probabilities = dataset, pictures, network, probabilities
         self.rhos = tuple(rhos)
-        self.methods = ("adversarial", *_possible(network))
-        self.fingerprint = fingerprint_of(network)
+        self.methods = ("adversarial", *fitting_methods(network))
+        self.fingerprint = tensors_sha256(network)[:16]
         self.worker = Worker()
         self.cache = PictureCache(memory)
         self._ahead: set[int] = set()  # rows whose explanations wait to be made
@@ -143,36 +144,9 @@ class Explanations:
         return pictures
 
 
-def fingerprint_of(network: torch.nn.Module) -> str:
-    """A hash of a network's weights, 16 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(
-            tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
-            if tensor.ndim
-            else str(tensor.item()).encode()
-        )
-    return digest.hexdigest()[:16]
-
-
 def to_8_bit(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Pixels over the full range of their type as uint8."""
     return image if image.dtype == np.uint8 else ((image.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-
-
-def _possible(network: AnyClassifier) -> list[str]:
-    """The heat maps that a network can serve."""
-    spec = network.input_spec
-    nothing = torch.zeros((0, *spec.shape), device=device_of(network))
-    possible = []
-    for method in OFFERED:
-        try:
-            explain(method, network, nothing, 0)
-        except InputError:
-            continue
-        possible.append(method)
-    return possible
 
 
 def _heat(heat: npt.NDArray[np.float32]) -> Picture:

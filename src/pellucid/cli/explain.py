@@ -96,8 +96,8 @@ def explain(
     Example: `pellucid explain runs/first image.png --method cam,saliency --classes Mass,Nodule --out explained`
     """
     from pellucid.explainers import EXPLAINERS
+    from pellucid.explainers.fitting import fitting_methods
     from pellucid.verbs.explain import explain as run
-    from pellucid.verbs.explaining.heat_maps import fitting_methods
 
     names = None if method is None else choices(method, EXPLAINERS, "method")
     network = load(model, device, trust_code)

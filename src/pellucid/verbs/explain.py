@@ -13,6 +13,7 @@ from torch import Tensor
 from pellucid.data.dataset import Dataset
 from pellucid.explainers import EXPLAINERS, resolve_targets
 from pellucid.explainers.adversarial import RHO
+from pellucid.explainers.fitting import check_fits
 from pellucid.models.inference import as_pixels, check_answers, predict
 from pellucid.models.inference import probabilities as to_probabilities
 from pellucid.types import InputError, device_of
@@ -22,7 +23,7 @@ from pellucid.verbs.explaining.adversarial import MIXED_RHO, AdversarialSettings
 from pellucid.verbs.explaining.array_store import ArrayStore
 from pellucid.verbs.explaining.class_choice import parse_classes
 from pellucid.verbs.explaining.dicom import dicom_output
-from pellucid.verbs.explaining.heat_maps import check_heat_maps, heat_maps, share_options
+from pellucid.verbs.explaining.heat_maps import heat_maps, share_options
 from pellucid.verbs.explaining.result import ADVERSARIAL, ExplainedImage, Explanations
 from pellucid.verbs.input_images import input_images, joined
 from pellucid.verbs.session import name_of
@@ -105,7 +106,7 @@ def explain(
     settings = None if moving is None else AdversarialSettings(size, direction, optimiser, slider, moving)
     class_text = "predicted" if classes is None else classes
     choice = parse_classes(class_text, model.classes, model.task, truth=isinstance(images, Dataset))
-    check_heat_maps(model, own)
+    check_fits(model, own)
     inputs = input_images(model, images, ids=ids, limit=limit, seed=seed, file_options=file_options)
     dicom = dicom_output(output, model, inputs.images, list(own))
     work = _Work(model, own, settings, choice, ArrayStore(None if out is None else Path(out)))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from pellucid.explainers import EXPLAINERS, explain
 from pellucid.explainers.registry import with_option
-from pellucid.types import InputError, device_of
+from pellucid.types import InputError
 from pellucid.utils.resources import nearest
 
 if TYPE_CHECKING:
@@ -44,39 +41,6 @@ def share_options(methods: Sequence[str], options: Mapping[str, Any]) -> dict[st
             hint = f"These have it: {others}." if others else nearest(name, every)
             raise InputError(f"{name} is an option of none of the methods asked for. {hint}")
     return own
-
-
-def check_heat_maps(model: Model, options: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse what cannot be explained before any work: each method explains no image.
-
-    Args:
-        model: what is explained.
-        options: of each method, by its name.
-
-    Raises:
-        InputError: a method that the model cannot serve; an option of no sense.
-    """
-    nothing = torch.zeros((0, *model.input_spec.shape), device=device_of(model))
-    for method, own in options.items():
-        explain(method, model, nothing, 0, **own)
-
-
-def fitting_methods(model: Model, methods: Sequence[str] = ("cam", "grad-cam", "saliency")) -> list[str]:
-    """Of some methods those that can explain the model.
-
-    Example:
-        >>> from torch import nn
-        >>> from pellucid.verbs.models import wrap
-        >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 14 * 14, 2))
-        >>> fitting_methods(wrap(net, ["a", "b"], size=16, mean=[0.5], std=[0.25]))
-        ['grad-cam', 'saliency']
-    """
-    fitting = []
-    for method in methods:
-        with suppress(InputError):
-            check_heat_maps(model, {method: {}})
-            fitting.append(method)
-    return fitting
 
 
 def heat_maps(
