@@ -7,7 +7,7 @@ where a label is unknown), of a model probabilities. The package itself is not n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -137,7 +137,7 @@ class MaiteMetric:
 
     def __init__(
         self,
-        task: Task | Literal["multiclass", "multilabel"] = "multiclass",
+        task: Task = "multiclass",
         names: Sequence[str] | None = None,
         *,
         classes: Sequence[str] | None = None,

@@ -149,7 +149,7 @@ def train(
         if isinstance(before, WrappedClassifier):
             start, settings = before, recipe_for(settings, before)
         else:
-            settings = starting_from(settings, _place(before))
+            settings = starting_from(settings, init if isinstance(init, str | Path) else _place(init))
         if set(before.classes) == set(whole.classes) and before.task == whole.task:  # in any order
             whole, judged = (match_classes(part, before.classes, before.task)[0] for part in (whole, judged))
     run = run_training(

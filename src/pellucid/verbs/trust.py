@@ -18,6 +18,7 @@ from pellucid.types import InputError
 from pellucid.utils.resources import nearest
 from pellucid.utils.result import Result, Table
 from pellucid.utils.results_store import ResultsStore
+from pellucid.utils.words import interval_text
 from pellucid.verbs.folders import model_names, work_folder
 from pellucid.verbs.session import name_of, open_session, place_of, results_key_of
 
@@ -169,7 +170,6 @@ def trust(
     samples = _looked_at(session, checks, settings.seed, limit)
     judge = TrustJudge(model, samples, names, settings, others, model.card.get("thresholds"), layer)
     refused = judge.refusals()
-    about: dict[str, Any] = {"model": name_of(model)}
     record = {
         "rules": RULES,
         "weights": session.results_key,
@@ -188,7 +188,8 @@ def trust(
         announce(judge.announcement)
     with work_folder(out) as folder:
         result = judge.judge(ResultsStore(folder / "kept", record))
-    about |= {
+    about = {
+        "model": name_of(model),
         **record,
         "attacked": settings.attacked,
         "attack_steps": settings.attack_steps,
@@ -243,5 +244,5 @@ def _shown(row: TrustRow | None) -> str:
         return "–"
     if row.value != row.value:
         return "undefined"
-    interval = f" [{row.low:.2f}, {row.high:.2f}]" if row.low == row.low else ""
-    return f"{row.value:.2f}{interval} {row.verdict or ''}".rstrip()
+    parts = [f"{row.value:.2f}", interval_text(row.low, row.high, "{:.2f}".format), row.verdict]
+    return " ".join(part for part in parts if part)

@@ -175,8 +175,7 @@ def missing_operators(model: Any) -> list[str]:  # noqa: ANN401
     opset = _opset(model)
     strange |= {f"{node.op_type} of opset {opset}" for node in model.graph.node if opset < SINCE.get(node.op_type, 0)}
     for node in model.graph.node:
-        attributes = _attributes(node, opset) if node.op_type in FORMS else {}
-        if node.op_type in FORMS and not FORMS[node.op_type](attributes):
+        if node.op_type in FORMS and not FORMS[node.op_type](attributes := _attributes(node, opset)):
             strange.add(f"{node.op_type} ({', '.join(f'{name} = {value}' for name, value in attributes.items())})")
     return sorted(strange)
 
