@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from pellucid.audit.classification import SUREST, Answers
 from pellucid.data.decoding.image import in_8_bits
 from pellucid.explainers import explain
 from pellucid.explainers.adversarial import adversarial
-from pellucid.explainers.registry import layer_for
+from pellucid.explainers.registry import layer_option
 from pellucid.models.inference import as_pixels
 from pellucid.report.pages.audit import Shown, WrongAnswer
 from pellucid.report.pictures.panels import Panel, heat_picture, picture
@@ -43,7 +43,7 @@ def three_pictures(
         method: the heat map that is shown; None where the model serves none.
         layer: that it explains at, of those that have this option.
     """
-    groups, how = [], (method, None if method is None else layer_for(method, layer))
+    groups, how = [], (method, layer)
     if (right := _surest_right(answers)) is not None:
         row, number = right
         caption = f"{_name(answers, row)}: says {_said(answers, row, number)}, and is right."
@@ -90,7 +90,7 @@ def _with_map(
     pictures = {"image": picture(panel)}
     if method is None:
         return pictures
-    options: dict[str, Any] = {} if layer is None else {"layer": layer}
+    options = layer_option(method, layer)
     heat = explain(method, model, _batch(model, pixels, row), number, **options).maps[0].float().cpu().numpy()
     panel.maps["", method] = heat
     label = f"{method_label(method)} of {readable(answers.dataset.classes[number])}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pellucid.explainers.activation_maps import cam, grad_cam, has_head
 from pellucid.explainers.adversarial import adversarial
@@ -129,14 +129,14 @@ def explains_all_classes_at_once(name: str, classifier: Classifier, layer: str |
     return "layer" not in entry.options or (layer is None and has_head(classifier))
 
 
-def layer_for(method: str, layer: str | None) -> str | None:
-    """The layer that a method explains at: that one, where the method has the option; else its own choice, None.
+def layer_option(method: str, layer: str | None) -> dict[str, Any]:
+    """The option by which a method explains at a layer; empty where it has none, or none is named.
 
     Example:
-        >>> layer_for("grad-cam", "layer3"), layer_for("saliency", "layer3")
-        ('layer3', None)
+        >>> layer_option("grad-cam", "layer3"), layer_option("saliency", "layer3"), layer_option("grad-cam", None)
+        ({'layer': 'layer3'}, {}, {})
     """
-    return layer if "layer" in EXPLAINERS[method].options else None
+    return {} if layer is None or "layer" not in EXPLAINERS[method].options else {"layer": layer}
 
 
 def check_layer(classifier: Classifier, methods: Sequence[str], layer: str | None) -> None:
@@ -147,7 +147,7 @@ def check_layer(classifier: Classifier, methods: Sequence[str], layer: str | Non
     """
     if layer is None:
         return
-    if not any(layer_for(name, layer) for name in methods):
+    if not any(layer_option(name, layer) for name in methods):
         raise InputError(
             f"a layer is named ({layer}), and none of {', '.join(methods)} takes one: "
             f"{', '.join(entry.name for entry in with_option('layer'))} do."

@@ -12,7 +12,7 @@ from pellucid.evaluation.metrics.comparison import localization_rows, refused_ro
 from pellucid.evaluation.metrics.explanations import kept_scores, localization_task, score_explanations
 from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate
 from pellucid.explainers import HEATMAPS
-from pellucid.explainers.registry import check_layer, layer_for
+from pellucid.explainers.registry import check_layer, layer_option
 from pellucid.models.inference import check_answers, predict, probabilities
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_bar
@@ -154,13 +154,11 @@ def localize(
     with work_folder(out) as folder, progress_bar("explain and score", len(names), unit="method") as advance:
         store = ResultsStore(folder / "kept")
         for name in names:
-            at = layer_for(name, layer)
-
             score = partial(
                 score_explanations, model, task, name,
-                boxes=boxes, predicted=predicted, batch_size=batch_size, layer=at,
+                boxes=boxes, predicted=predicted, batch_size=batch_size, layer=layer,
             )  # fmt: skip
-            scores = kept_scores(store, keyed(name, *key, boxes, *([at] if at else [])), score)
+            scores = kept_scores(store, keyed(name, *key, boxes, *layer_option(name, layer).values()), score)
             if isinstance(scores, InputError):
                 refused[name] = scores
                 rows += refused_rows(task, name, str(scores))

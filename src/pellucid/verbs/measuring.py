@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from pellucid.evaluation.metrics.statistics import Bootstrap
 from pellucid.evaluation.robustness.consistency import KIND, Withstood, broken
 from pellucid.evaluation.robustness.corruptions import SEVERITIES, logits_corrupted
 from pellucid.explainers import explain
-from pellucid.explainers.registry import layer_for
+from pellucid.explainers.registry import layer_option
 from pellucid.models.inference import as_pixels, check_answers, predict
 from pellucid.types import InputError, device_of
 from pellucid.utils.progress import progress_context
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from pellucid.attacks import BoundedAttack
     from pellucid.audit.settings import AuditSettings
+    from pellucid.data.cache.fitted_images import FittedImages
     from pellucid.data.dataset import Dataset
     from pellucid.evaluation.robustness.radii import Radii
     from pellucid.types import Pixels
@@ -56,6 +58,11 @@ class Measuring:
     batch_size: int
     common: dict[str, Any]
     layer: str | None = None
+
+    @cached_property
+    def few(self) -> FittedImages:
+        """The images that are attacked."""
+        return self.session.part.limit(self.plan.few, seed=self.plan.seed)
 
     def logits(self, dataset: Dataset, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Of unchanged images, kept as soon as they are there."""
@@ -130,25 +137,21 @@ class Measuring:
 
     def attacked(self) -> Withstood:
         """What each attack left."""
-        session = self.session
-        images = session.part.limit(self.plan.few, seed=self.plan.seed)
-        dataset, pixels = images.dataset, session.check.pixels(images)
+        dataset, pixels = self.few.dataset, self.session.check.pixels(self.few)
         check_answers(self.logits(dataset, pixels), "an attack needs numbers", dataset.ids)
         answers = [self.answers(dataset, pixels, attack) for attack in self.plan.attacks]
         return Withstood(dataset.ids, self.plan.attacks, answers)
 
     def attack_rows(self, withstood: Withstood, radii: Mapping[str, Radii]) -> list[Row]:
         """Accuracy and AUROC under each attack; what a smallest perturbation breaks counts as broken."""
-        session = self.session
-        images = session.part.limit(self.plan.few, seed=self.plan.seed)
-        dataset, pixels = images.dataset, session.check.pixels(images)
+        dataset, pixels = self.few.dataset, self.session.check.pixels(self.few)
         logits = {"0": self.logits(dataset, pixels)}
         logits |= {str(a): one.logits for a, one in zip(withstood.attacks, withstood.answers, strict=True)}
         fallen = {}
         if KIND in radii:
             fallen = broken(radii[KIND], dataset.ids, self.plan.protocol, withstood, math.prod(pixels.shape[1:]))
         draws = Bootstrap(dataset.patients, seed=self.plan.seed)
-        thresholds = {self.label: [session.thresholds]}
+        thresholds = {self.label: [self.session.thresholds]}
         return robustness_rows({self.label: [logits]}, thresholds, dataset, draws, broken={self.label: [fallen]})
 
     def areas(self, withstood: Withstood | None) -> tuple[list[Row], dict[str, Any], Mapping[str, Radii]]:
@@ -182,9 +185,7 @@ class Measuring:
         batch = as_pixels(pixels[:1], device_of(self.session.model))
         for name in self.plan.methods:
             try:
-                at = layer_for(name, self.layer)
-                options: dict[str, Any] = {} if at is None else {"layer": at}
-                explain(name, self.session.model, batch, 0, **options)
+                explain(name, self.session.model, batch, 0, **layer_option(name, self.layer))
                 served.append(name)
             except (InputError, RuntimeError) as error:
                 if not is_reason(error):
@@ -194,7 +195,7 @@ class Measuring:
 
     def _layer(self, served: Sequence[str]) -> str | None:
         """The layer that was asked for, where one of the methods that the model serves explains at one."""
-        return self.layer if any(layer_for(name, self.layer) for name in served) else None
+        return self.layer if any(layer_option(name, self.layer) for name in served) else None
 
     def judged(self, served: Sequence[str], refused: Mapping[str, str]) -> dict[str, Any]:
         """The table of trust."""

@@ -13,7 +13,7 @@ from pellucid.evaluation.metrics.boxes import SWEEP_THRESHOLDS, PredictedBoxes, 
 from pellucid.evaluation.metrics.heatmap_scores import SCORES, heatmap_scores
 from pellucid.evaluation.metrics.localization import LocalizationInput
 from pellucid.explainers import HEATMAPS, explain
-from pellucid.explainers.registry import explains_all_classes_at_once
+from pellucid.explainers.registry import explains_all_classes_at_once, layer_option
 from pellucid.models.inference import as_pixels, in_batches
 from pellucid.types import InputError, device_of
 from pellucid.utils.digests import read_arrays, write_arrays
@@ -237,7 +237,7 @@ def score_explanations(
     map_image, map_class = np.nonzero(map_mask)
     row_of_pair = np.full(shape, -1, dtype=np.int64)
     row_of_pair[task.pair_image, task.pair_class] = np.arange(len(task.pair_image))
-    options = {} if layer is None else {"layer": layer}
+    options = layer_option(method, layer)
     scores = {name: np.full(len(task.pair_image), np.nan) for name in SCORES}
     box_parts: list[PredictedBoxes] = []
     device = device_of(classifier)

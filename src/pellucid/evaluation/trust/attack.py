@@ -13,6 +13,7 @@ from pellucid.evaluation.manipulation.settings import Attack
 from pellucid.evaluation.manipulation.summary import mean_over_budgets
 from pellucid.evaluation.trust.findings import Findings, TrustSettings
 from pellucid.explainers import DIFFERENTIABLE
+from pellucid.explainers.registry import layer_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +57,7 @@ def judge_attack(
         samples: what it is explained on.
         settings: how many images, steps and budgets.
         thresholds: the decision thresholds of a multi-label classifier, ½ by default.
-        layer: that the method explains at.
+        layer: that the method explains at, where it has this option.
     """
     if method not in DIFFERENTIABLE or settings.attacked == 0:
         return Findings(method, {}, dict.fromkeys(MEASURED, NO_SLOPE if settings.attacked else NONE_ATTACKED), {})
@@ -65,7 +66,7 @@ def judge_attack(
     images, targets = samples.images[rows], samples.targets[rows]
     network: Any = classifier
     manipulations: dict[str, Manipulation] = {}
-    options = {} if layer is None else {"layer": layer}
+    options = layer_option(method, layer)
     try:
         for goal in ("same-decision", "same-map"):
             attack = Attack(

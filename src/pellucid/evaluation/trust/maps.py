@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pellucid.explainers import EXPLAINERS, HEATMAPS, explain
+from pellucid.explainers.registry import layer_option
 from pellucid.models.inference import in_batches
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
@@ -26,7 +27,7 @@ class Mapper:
         name: of the method.
         draw: the function; None for a method by name.
         batch_size: images at a time.
-        layer: that a method by name explains at; None for its own choice.
+        layer: that a method by name explains at, where it has this option; None for its own choice.
 
     Attributes:
         name: of the method.
@@ -56,7 +57,7 @@ class Mapper:
         self._batch_size = batch_size
         self._draw = draw
         self._seeded = draw is None and EXPLAINERS[name].seeded
-        self._options: dict[str, Any] = {} if layer is None or draw is not None else {"layer": layer}
+        self._options = layer_option(name, layer) if draw is None else {}
 
     def __call__(self, classifier: Any, images: Tensor, targets: Tensor, seed: int = 0) -> Tensor:  # noqa: ANN401
         """Maps (N, H, W) of images (N, C, H, W) in [0, 1] and class indices (N,).

@@ -20,7 +20,6 @@ from pellucid.evaluation.trust.judge import (
 from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.rows import RANDOM_ORDER, TrustRow, trust_table
 from pellucid.evaluation.trust.store import keep_findings, read_findings
-from pellucid.explainers.registry import layer_for
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
 from pellucid.utils.resources import finite
@@ -144,7 +143,7 @@ class TrustJudge:
         return Trust(network, findings, rows, self.planned, count)
 
     def _method(self, name: str, store: ResultsStore) -> Findings:
-        samples, settings, layer = self.samples, self.settings, layer_for(name, self.layer)
+        samples, settings = self.samples, self.settings
         judge = partial(
             judge_method,
             self._mapper(name),
@@ -157,13 +156,13 @@ class TrustJudge:
         maps = _kept(store, name, name, steps_of_method(self.planned, len(samples.images)), judge)
         attack_name = f"{name}.attacked-{settings.attacked}x{settings.attack_steps}{decided_at(self.thresholds)}"
         attack = partial(
-            judge_attack, name, self.classifier, samples, settings, thresholds=self.thresholds, layer=layer
+            judge_attack, name, self.classifier, samples, settings, thresholds=self.thresholds, layer=self.layer
         )
         attacks = 2 * len(settings.budgets) * min(len(samples.images), settings.attacked)
         return with_attack(maps, _kept(store, attack_name, f"attack {name}", attacks, attack))
 
     def _mapper(self, name: str) -> Mapper:
-        return Mapper(name, batch_size=self.settings.batch_size, layer=layer_for(name, self.layer))
+        return Mapper(name, batch_size=self.settings.batch_size, layer=self.layer)
 
 
 def _kept(store: ResultsStore, name: str, title: str, steps: int, judge: Callable[[], Findings]) -> Findings:
