@@ -167,6 +167,7 @@ def test_a_gain_below_a_trivial_map_and_a_lost_class_stand_in_the_same_sentence(
         trivial(0.7, metric="pointing"),
         row(-0.489, class_name="Pneumothorax", value=0.509),
         row(-0.05, class_name="Mass", value=0.9),
+        row(-0.4, math.nan, class_name="Hernia", value=0.5),  # of too few patients for a p
     ]
     *_, said = conclude(rows)
     assert "of 2 headline scores of the explanations 2 are better (1 of them still below the best trivial map)" in said

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from pellucid.evaluation.metrics.comparison import Row
-from pellucid.evaluation.metrics.verdicts import BETTER, NO_WORSE, SAME, SHOWN, WORSE, answered
+from pellucid.evaluation.metrics.verdicts import ALPHA, BETTER, NO_WORSE, SAME, SHOWN, WORSE, answered
 from pellucid.report.tables.metrics import method_label, metric, number, p_text, readable
 from pellucid.report.tables.results_index import MEAN
 from pellucid.study.conclusions import PRIMARY
@@ -169,7 +169,7 @@ def lost_classes(variant: str, rows: Sequence[Row]) -> str:
         for r in rows
         if (r.section, r.metric, r.variant) == ("classification", "auroc", variant) and r.class_name != MEAN
         if r.difference is not None and r.difference["value"] is not None and r.difference["value"] < -LOST
-        if (r.difference["networks"]["p"] or 0) <= 0.05
+        if r.difference["networks"]["p"] is not None and r.difference["networks"]["p"] <= ALPHA
     ]
     return ", ".join(lost)
 
