@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from pellucid.evaluation.metrics.comparison import Row
@@ -69,12 +68,10 @@ def describe(one: ComparisonSettings) -> str:
         >>> describe(ComparisonSettings(metric="auroc", aim="no worse", variants=["robust"]))
         'AUROC (robust, no worse)'
     """
-    nothing, at = math.nan, "" if one.at is None else str(one.at)
-    nowhere = Row(
-        one.section, one.metric, one.class_name, "", nothing, nothing, nothing, 0, None, one.target, one.method, at=at
-    )
+    at = "" if one.at is None else str(one.at)
+    place = Row.place(one.section, one.metric, one.class_name, target=one.target, method=one.method, at=at)
     remarks = [*one.variants, *(["no worse"] if one.aim == "no worse" else [])]
-    return _what(nowhere) + (f" ({', '.join(remarks)})" if remarks else "")
+    return _what(place) + (f" ({', '.join(remarks)})" if remarks else "")
 
 
 def _is_headline(row: Row, study: StudyConfig) -> bool:

@@ -85,6 +85,11 @@ class Row:
         return plain
 
     @classmethod
+    def place(cls, section: str, metric: str, class_name: str, **where: Any) -> Row:  # noqa: ANN401
+        """A row without figures, whose fields say where they belong."""
+        return cls(section, metric, class_name, "", math.nan, math.nan, math.nan, 0, **where)
+
+    @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Row:
         """What `to_json` gave; None becomes NaN."""
         values = {("class_name" if key == "class" else key): value for key, value in stored.items()}
@@ -132,10 +137,6 @@ def compare(
     return rows
 
 
-def _place(section: str, metric: str, class_name: str, **where: Any) -> Row:  # noqa: ANN401
-    return Row(section, metric, class_name, "", math.nan, math.nan, math.nan, 0, **where)
-
-
 def classification_rows(
     logits: Mapping[str, Sequence[npt.NDArray[np.floating]]],
     dataset: Dataset,
@@ -152,7 +153,7 @@ def classification_rows(
     for class_name, metrics in first.items():
         for metric in (m for m in metrics if m != "prevalence"):  # the same for every network
             figures = {v: [t[class_name][metric] for t in seeds] for v, seeds in tables.items()}
-            rows += compare(_place("classification", metric, class_name), figures, reference)
+            rows += compare(Row.place("classification", metric, class_name), figures, reference)
     return _with_delong(rows, logits, dataset, bootstrap, reference)
 
 
@@ -195,7 +196,7 @@ def accuracy_rows(
         v: [_accuracy(x, cut, dataset, bootstrap) for x, cut in zip(seeds, thresholds[v], strict=True)]
         for v, seeds in logits.items()
     }
-    return compare(_place("classification", "accuracy", "mean"), right, reference)
+    return compare(Row.place("classification", "accuracy", "mean"), right, reference)
 
 
 def robustness_rows(
@@ -231,8 +232,8 @@ def robustness_rows(
             ]
             for v, seeds in logits.items()
         }
-        rows += compare(_place("robustness", "auroc", "mean", at=size), tables, reference)
-        rows += compare(_place("robustness", "accuracy", "mean", at=size), right, reference)
+        rows += compare(Row.place("robustness", "auroc", "mean", at=size), tables, reference)
+        rows += compare(Row.place("robustness", "accuracy", "mean", at=size), right, reference)
     return rows
 
 
@@ -319,7 +320,7 @@ def _on_common_pairs(
 def refused_rows(task: LocalizationTask, method: str, reason: str) -> list[Row]:
     """The threshold-free scores of a method that cannot explain the network: undefined, and why."""
     return [
-        _place("localization", metric, class_name, target=task.name, method=method, reason=reason)
+        Row.place("localization", metric, class_name, target=task.name, method=method, reason=reason)
         for class_name in (*task.classes, "mean")
         for metric in SCORES
         if metric not in YARDSTICKS
@@ -363,7 +364,7 @@ def _score_rows(
     for class_name, scores in next(iter(tables.values()))[0].items():
         for metric in (m for m in scores if m not in YARDSTICKS):
             figures = {v: [t[class_name][metric] for t in seeds] for v, seeds in tables.items()}
-            place = _place("localization", metric, class_name, target=task.name, method=method)
+            place = Row.place("localization", metric, class_name, target=task.name, method=method)
             rows += compare(place, figures, reference)
     return rows
 
@@ -413,12 +414,12 @@ def _box_rows(
             for metric, attribute in (("accuracy", "accuracy"), ("afp", "false_positives")):
                 figures = {v: [getattr(t[class_name][criterion], attribute) for t in ts] for v, ts in tables.items()}
                 rows += compare(
-                    _place(section, metric, class_name, at=f"{overlap} > {limit}", **where),
+                    Row.place(section, metric, class_name, at=f"{overlap} > {limit}", **where),
                     figures,
                     reference,
                 )
         any_criterion = next(iter(criteria))  # the area and number of boxes do not depend on what counts as a hit
         for metric, attribute in (("mean_box_area", "box_area"), ("boxes_per_map", "boxes_per_map")):
             figures = {v: [getattr(t[class_name][any_criterion], attribute) for t in ts] for v, ts in tables.items()}
-            rows += compare(_place(section, metric, class_name, **where), figures, reference)
+            rows += compare(Row.place(section, metric, class_name, **where), figures, reference)
     return rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from pellucid.evaluation.metrics.classification import accuracy, balanced_accuracy
@@ -47,7 +46,7 @@ def ara_rows(
                 v: [(x.overall if name == "mean" else x.labels[name]).replicates for x in seeds]
                 for v, seeds in areas.items()
             }
-            rows += compare(_place(f"ara_{kind}", name), figures, reference)
+            rows += compare(Row.place("ara", f"ara_{kind}", name), figures, reference)
     return rows
 
 
@@ -74,7 +73,7 @@ def clean_rows(
             v: [accuracy(decisions(x, dataset.task), dataset.targets, bootstrap) for x in xs]
             for v, xs in logits.items()
         }
-        return compare(_place("accuracy", "mean"), right, reference)
+        return compare(Row.place("ara", "accuracy", "mean"), right, reference)
     rows: list[Row] = []
     tables = {
         v: [_by_label(x, cut, dataset, bootstrap) for x, cut in zip(xs, thresholds[v], strict=True)]
@@ -82,7 +81,7 @@ def clean_rows(
     }
     for name in (*dataset.classes, "mean"):
         figures = {v: [table[name] for table in seeds] for v, seeds in tables.items()}
-        rows += compare(_place("balanced_accuracy", name), figures, reference)
+        rows += compare(Row.place("ara", "balanced_accuracy", name), figures, reference)
     return rows
 
 
@@ -100,7 +99,3 @@ def _by_label(
         else:
             figures[name] = balanced_accuracy(decided[:, number], dataset.targets[:, number], bootstrap)
     return {**figures, "mean": Replicates.mean(list(figures.values()), n=sum(r.n for r in figures.values()))}
-
-
-def _place(metric: str, name: str) -> Row:
-    return Row("ara", metric, name, "", math.nan, math.nan, math.nan, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -242,10 +241,10 @@ def _rows(replicates: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], 
     numbers = sorted({n for arm, n in replicates if arm != BASE})
     for metric in replicates[BASE, 0]:
         base = replicates[BASE, 0][metric]
-        nothing = Row("loop", metric, "", BASE, math.nan, math.nan, math.nan, 0, at="0")
-        rows += [row.to_json() | {"against_control": None} for row in compare(nothing, {BASE: base}, None)]
+        before = Row.place("loop", metric, "", at="0")
+        rows += [row.to_json() | {"against_control": None} for row in compare(before, {BASE: base}, None)]
         for n in numbers:
-            place = Row("loop", metric, "", "", math.nan, math.nan, math.nan, 0, at=str(n))
+            place = Row.place("loop", metric, "", at=str(n))
             arms = {arm: values[metric] for (arm, count), values in replicates.items() if count == n and arm != BASE}
             against_base = [r for r in compare(place, {**arms, BASE: base}, BASE, shared=True) if r.variant != BASE]
             against_control = compare(place, arms, control, shared=True)
