@@ -14,6 +14,7 @@ from pellucid.audit.classification import OWN
 from pellucid.audit.facts import listed
 from pellucid.report.tables.metrics import defined, method_label, metric, number, readable
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
+from pellucid.utils.words import interval_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -255,9 +256,8 @@ class _Known:
 
 
 def _shown(row: Mapping[str, Any]) -> str:
-    if not (defined(row["low"]) and defined(row["high"])):
-        return f"{number(row['value'])} (no interval: {row['reason']})"
-    return f"{number(row['value'])} [{number(row['low'])}, {number(row['high'])}]"
+    interval = interval_text(row["low"], row["high"], number) or f"(no interval: {row['reason']})"
+    return f"{number(row['value'])} {interval}"
 
 
 _K = _Known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pellucid.evaluation.metrics.comparison import Row
@@ -9,6 +10,7 @@ from pellucid.evaluation.metrics.verdicts import ALPHA, BETTER, NO_WORSE, SAME, 
 from pellucid.report.tables.metrics import method_label, metric, number, p_text, readable
 from pellucid.report.tables.results_index import MEAN
 from pellucid.study.conclusions import PRIMARY
+from pellucid.utils.words import interval_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -126,7 +128,8 @@ def _figures(row: Row) -> str:
     difference, digits = row.difference, metric(row.metric).decimals
     assert difference is not None
     question, answer = _question(row)
-    value, low, high = (number(x, digits, signed=True) for x in (difference["value"], answer["low"], answer["high"]))
+    text_of = partial(number, decimals=digits, signed=True)
+    interval = interval_text(answer["low"], answer["high"], text_of)
     sampled = "other trainings and patients" if question == "recipes" else "other patients"
     raw = answer["p_no_worse"] if difference["aim"] == "no worse" else answer["p"]
     p = f"; p {p_text(raw)}"
@@ -136,7 +139,7 @@ def _figures(row: Row) -> str:
         p = ""  # the interval says it
     return (
         f"{number(row.value - difference['value'], digits)} → {number(row.value, digits)} "
-        f"({value} [{low}, {high}] over {sampled}{p})"
+        f"({text_of(difference['value'])} {interval} over {sampled}{p})"
     )
 
 

@@ -19,6 +19,7 @@ from pellucid.report.heat_colours import placed
 from pellucid.report.pictures.perturbed import as_picture, data_address
 from pellucid.report.tables.metrics import method_label, number
 from pellucid.utils.resources import write_text
+from pellucid.utils.words import interval_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -188,11 +189,10 @@ def figure_cell(row: TrustRow | None) -> dict[str, Any] | None:
         return None
     if np.isnan(row.value):
         return {"value": "undefined", "undefined": True, "interval": "", "n": row.n, "why": row.reason or ""}
-    interval = "" if np.isnan(row.low) else f"[{number(row.low)}, {number(row.high)}]"
     return {
         "value": number(row.value),
         "undefined": False,
-        "interval": interval,
+        "interval": interval_text(row.low, row.high, number),
         "n": row.n,
         "why": row.reason or "",
     }

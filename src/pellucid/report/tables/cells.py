@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pellucid.report.tables.metrics import Metric, defined, metric, number, p_text
+from pellucid.utils.words import interval_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -167,11 +169,8 @@ def _p(answer: Mapping[str, Any], aim: object) -> str:
 
 
 def _interval(row: Mapping[str, Any], measure: Metric, *, signed: bool = False) -> str:
-    low, high = row.get("low"), row.get("high")
-    if not (defined(low) and defined(high)):
-        return "[no interval]"
-    ends = [number(end, measure.decimals, signed=signed) for end in (low, high)]
-    return f"[{ends[0]}, {ends[1]}]"
+    text_of = partial(number, decimals=measure.decimals, signed=signed)
+    return interval_text(row.get("low"), row.get("high"), text_of) or "[no interval]"
 
 
 def line(

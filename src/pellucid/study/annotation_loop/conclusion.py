@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pellucid.evaluation.metrics.differences import paired_difference
@@ -12,6 +13,7 @@ from pellucid.report.pages.annotation_loop import loop_metric
 from pellucid.report.tables.metrics import method_label, number
 from pellucid.study.annotation_loop.config import BASE
 from pellucid.study.summary import of_networks_alone
+from pellucid.utils.words import interval_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -129,10 +131,10 @@ def order_sentence(one: Mapping[str, Any]) -> str:
     who = f"“{one['arm']}” less “{one['other']}”, {one['number']} images: {metric.label}"
     if difference["value"] is None or answer["low"] is None:
         return f"{who} cannot be compared."
-    values = (difference["value"], answer["low"], answer["high"])
-    figures = [number(v, metric.decimals, signed=True) for v in values]
+    text_of = partial(number, decimals=metric.decimals, signed=True)
+    interval = interval_text(answer["low"], answer["high"], text_of)
     ending = "" if answer["verdict"] in SHOWN else ", no difference that these seeds and images could show"
-    return f"{who} {figures[0]} [{figures[1]}, {figures[2]}]{ending}."
+    return f"{who} {text_of(difference['value'])} {interval}{ending}."
 
 
 WANTED = {
