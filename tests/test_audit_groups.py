@@ -90,6 +90,17 @@ def test_tests_are_corrected_for_how_many_there_are(found):
     assert all(r["p_corrected"] > 0.05 for r in tested if r["column"] == "age")
 
 
+def test_of_few_patients_there_is_no_p_value(answers):
+    """Many images of four patients are no group of many: what one of them is like would count for all."""
+    patients = tuple(f"{sex}{i % 4}" for i, sex in enumerate(answers.dataset.metadata["sex"]))
+    few = replace(answers, dataset=replace(answers.dataset, patients=patients))
+    figures = group_figures(few, make_groupings({"sex": few.dataset.metadata["sex"]})[0])
+    assert figures["tests"] == 0
+    first = row(figures, "sex", "F", "accuracy")
+    assert first["difference"]["value"] is not None
+    assert first["low"] is first["difference"]["low"] is first["p"] is first["p_corrected"] is None
+
+
 def test_two_groups_are_one_test_whatever_bands_nobody_is_in(answers):
     age = ["50" if sex == "F" else "70" for sex in answers.dataset.metadata["sex"]]
     by_age = group_figures(answers, make_groupings({"age": age}, {"age": (18, 60, 80)})[0])

@@ -64,22 +64,17 @@ def corruption_figures(
     for name, of_severities in corrupted.items():
         for severity, (strength, of) in enumerate(zip(SEVERITIES[name][1], of_severities, strict=True), 1):
             own = figure(of)
-            low, high, p = difference_test(own - clean)
             rows.append(
                 {
                     "corruption": name,
                     "severity": severity,
                     "strength": strength,
                     **own.estimate().to_json(),
-                    "difference": {"value": own.value - clean.value, "low": low, "high": high},
-                    "p": p,
+                    **difference_test(own, clean),
                 }
             )
-    tested = [row for row in rows if not math.isnan(row["p"])]
-    for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
+    for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p_corrected"] = p
-    for row in rows:
-        row.setdefault("p_corrected", math.nan)
     better = clean.estimate().low > base  # else there is nothing to lose
     lost: dict[str, int | None] = dict.fromkeys(corrupted)
     for row in reversed(rows):
@@ -93,7 +88,7 @@ def corruption_figures(
             "base": base,
             "bar": bar,
             "rows": rows,
-            "tests": len(tested),
+            "tests": sum(not math.isnan(row["p"]) for row in rows),
             "lost": lost,
         }
     )

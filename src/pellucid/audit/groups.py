@@ -8,9 +8,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import norm
 
 from pellucid.evaluation.metrics.classification import auroc
+from pellucid.evaluation.metrics.differences import paired_difference
 from pellucid.evaluation.metrics.operating_points import operating_points
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.statistics import Bootstrap, Replicates, join_reasons, ratio
@@ -153,12 +153,12 @@ def group_figures(answers: Answers, groupings: Sequence[Grouping], seed: int = 0
         key = (row["column"], row["group"] if sizes[row["column"]] > 2 else "", row["metric"])
         tests.setdefault(key, row["p"])
         row["test"] = key
-    defined = {key: p for key, p in tests.items() if not math.isnan(p)}
-    corrected = dict(zip(defined, holm(list(defined.values())), strict=True))
+    corrected = dict(zip(tests, holm(list(tests.values())), strict=True))
     for row in rows:
-        row["p_corrected"] = corrected.get(row.pop("test"), math.nan)
+        row["p_corrected"] = corrected[row.pop("test")]
     columns = [{"name": g.column, "groups": list(g.names), "bands": list(g.bands)} for g in groupings]
-    plain: dict[str, Any] = finite({"columns": columns, "rows": rows, "tests": len(defined)})
+    count = sum(not math.isnan(p) for p in tests.values())
+    plain: dict[str, Any] = finite({"columns": columns, "rows": rows, "tests": count})
     return plain
 
 
@@ -183,8 +183,7 @@ def _compare(answers: Answers, inside: Rows, others: Rows, draws: Bootstrap) -> 
         if own is None or rest is None:
             records.append(_undefined(metric, len(inside), note))
             continue
-        estimate, difference = own.estimate(), own - rest
-        low, high, p = difference_test(difference)
+        estimate = own.estimate()
         why = join_reasons(estimate.reason, note if metric != "accuracy" and len(usable) < len(counts) else None)
         records.append(
             {
@@ -192,8 +191,7 @@ def _compare(answers: Answers, inside: Rows, others: Rows, draws: Bootstrap) -> 
                 **estimate.to_json(),
                 "reason": why,
                 "rest": rest.estimate().to_json(),
-                "difference": {"value": difference.value, "low": low, "high": high},
-                "p": p,
+                **difference_test(own, rest),
             }
         )
     return records
@@ -219,14 +217,16 @@ def _figures(
     return figures
 
 
-def difference_test(difference: Replicates) -> tuple[float, float, float]:
-    """The 95 % interval of a difference and the p value of none, by its standard error over the resamples."""
-    defined = difference.samples[~np.isnan(difference.samples)]
-    error = float(defined.std(ddof=1)) if 2 * len(defined) > len(difference.samples) else math.nan
-    if math.isnan(difference.value) or not error > 0:
-        return math.nan, math.nan, math.nan
-    reach = float(norm.ppf(0.975)) * error
-    return difference.value - reach, difference.value + reach, float(2 * norm.sf(abs(difference.value) / error))
+def difference_test(own: Replicates, other: Replicates) -> dict[str, Any]:
+    """The difference of two figures with its interval, over other patients, and its p value.
+
+    Where it is the same in all resamples, as where nothing changed, there is nothing to test, and no p value.
+    """
+    networks = paired_difference([own], [other]).networks
+    return {
+        "difference": {"value": networks.value, "low": networks.low, "high": networks.high},
+        "p": networks.p if networks.error > 0 else math.nan,
+    }
 
 
 def _undefined(metric: str, n: int, reason: str) -> dict[str, Any]:
