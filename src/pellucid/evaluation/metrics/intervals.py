@@ -185,14 +185,20 @@ def auroc_influence(
 
     The sum over patients, squared and added up, is Obuchowski's variance for images that come in patients.
     """
-    above, below = scores[positive], scores[negative]
-    ranks = rankdata(np.concatenate([above, below]))
-    higher = (ranks[: len(above)] - rankdata(above)) / len(below)
-    lower = 1 - (ranks[len(above) :] - rankdata(below)) / len(above)
+    higher, lower = placements(scores[positive], scores[negative])
     area = float(higher.mean())
     influence = np.zeros(len(scores))
-    influence[positive], influence[negative] = (higher - area) / len(above), (lower - area) / len(below)
+    influence[positive], influence[negative] = (higher - area) / len(higher), (lower - area) / len(lower)
     return area, influence
+
+
+def placements(positive: FloatArray, negative: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """For each score (…, P) of a positive the share of negatives below it, and for each of a negative (…, M) above."""
+    p, m = positive.shape[-1], negative.shape[-1]
+    ranks = rankdata(np.concatenate([positive, negative], axis=-1), axis=-1)
+    above = (ranks[..., :p] - rankdata(positive, axis=-1)) / m
+    below = 1 - (ranks[..., p:] - rankdata(negative, axis=-1)) / p
+    return above, below
 
 
 def average_precision_influence(

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import binomtest, norm, rankdata
+from scipy.stats import binomtest, norm
 
 from pellucid.evaluation.metrics.bootstrap import FloatArray, Values, as_array
+from pellucid.evaluation.metrics.intervals import placements
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def delong(
         return PairedTest(
             math.nan, math.nan, n, "positives or negatives of fewer than two patients, or scores that are no numbers"
         )
-    above, below = (contrast @ part for part in _placements(scores[:, positive], scores[:, negative]))
+    above, below = (contrast @ part for part in placements(scores[:, positive], scores[:, negative]))
     difference = float(above.mean())
     parts = _by_patient(above - difference, owners[positive]), _by_patient(below - difference, owners[negative])
     (p, m), counts = (len(above), len(below)), [len(part) for part in parts]
@@ -134,15 +135,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     steps = [min(1.0, (len(order) - rank) * values[i]) for rank, i in enumerate(order)]
     corrected[order] = np.maximum.accumulate(steps) if steps else []
     return [float(p) for p in corrected]
-
-
-def _placements(positive: FloatArray, negative: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """For each score (S, P) of a positive the share of negatives below it, and for each of a negative (S, M) above."""
-    p, m = positive.shape[1], negative.shape[1]
-    ranks = rankdata(np.concatenate([positive, negative], axis=1), axis=1)
-    above = (ranks[:, :p] - rankdata(positive, axis=1)) / m
-    below = 1 - (ranks[:, p:] - rankdata(negative, axis=1)) / p
-    return above, below
 
 
 def _by_patient(values: FloatArray, owners: npt.NDArray[np.integer]) -> dict[int, float]:
