@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pellucid.audit.classification import OWN
 from pellucid.audit.facts import listed
+from pellucid.evaluation.metrics.verdicts import ALPHA
 from pellucid.report.tables.metrics import METRICS, defined, method_label, number, readable
 from pellucid.report.tables.pivot import strength_of
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
@@ -24,8 +25,6 @@ HALF = 0.5
 FEW = 6
 """Images of a class from which on something is said of it: five that all go wrong still allow a half."""
 PLACE = "place_gain"
-LEVEL = 0.05
-"""Of tests, after correction."""
 UNSEEN = 2 / 255
 """Of any pixel: a change up to which people see nothing on a screen of 256 grey levels; a convention of this report."""
 MODERATE = 3
@@ -201,7 +200,7 @@ def _grouped(results: Mapping[str, Any]) -> list[Statement]:
     groups = results.get("groups")
     if groups is None or not groups["tests"]:
         return []
-    significant = [r for r in groups["rows"] if defined(r["p_corrected"]) and r["p_corrected"] < LEVEL]
+    significant = [r for r in groups["rows"] if defined(r["p_corrected"]) and r["p_corrected"] < ALPHA]
     worse = sorted(
         (r for r in significant if r["difference"]["value"] < 0), key=lambda r: float(r["difference"]["value"])
     )
@@ -266,7 +265,7 @@ def _against(results: Mapping[str, Any]) -> list[Statement]:
     if record["trained_on"]:
         text += f" But {favoured} was trained on {record['trained_on']:,} of these images, which flatters it."
         return [Statement("unclear", "comparison", "", text, "Compare on images that neither was trained on.")]
-    if p >= LEVEL or difference["low"] <= 0 <= difference["high"]:  # the test takes images as independent
+    if p >= ALPHA or difference["low"] <= 0 <= difference["high"]:  # the test takes images as independent
         return [Statement("unclear", "comparison", "", f"{text} No difference is shown.", "Compare on more images.")]
     if better:
         return [Statement("holds", "comparison", f"is right more often than {rival['label']}", text)]

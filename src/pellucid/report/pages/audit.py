@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pellucid.evaluation.metrics.verdicts import ALPHA
 from pellucid.evaluation.robustness.corruptions import SEVERITIES
 from pellucid.report.charts import curves, figures
 from pellucid.report.charts.calibration import reliability_diagram
@@ -181,8 +182,6 @@ def class_table(index: ResultsIndex) -> Table:
 
 
 WORST = 5
-LEVEL = 0.05
-"""Of tests, after correction."""
 OF_GROUPS = ("accuracy", "auroc", "sensitivity", "specificity")
 
 
@@ -225,14 +224,14 @@ def corruption_table(figures: Mapping[str, Any]) -> Table:
     for name in figures["lost"]:
         own = [rows[name, severity] for severity in range(1, 6)]
         cells = [_alone(row, kind) for row in own]
-        worse = [r["severity"] for r in own if defined(r["p_corrected"]) and r["p_corrected"] < LEVEL]
+        worse = [r["severity"] for r in own if defined(r["p_corrected"]) and r["p_corrected"] < ALPHA]
         worse = [severity for severity in worse if rows[name, severity]["difference"]["value"] < 0]
         ends = [Cell("never" if at is None else str(at)) for at in (min(worse, default=None), figures["lost"][name])]
         lines.append(TableRow(name, SEVERITIES[name][0], (*cells, *ends)))
     note = (
         "Strengths of severities 1 to 5: "
         + "; ".join(f"{name} {', '.join(f'{s:g}' for s in SEVERITIES[name][1])}" for name in figures["lost"])
-        + f". Worse: than the same images as they are, p below {LEVEL:g} after Holm for {figures['tests']} tests. Half "
+        + f". Worse: than the same images as they are, p below {ALPHA:g} after Holm for {figures['tests']} tests. Half "
         "is lost where the whole interval lies below the middle between its figure and a constant answer’s."
     )
     columns = (*(f"{kind.label}, {s}" for s in range(1, 6)), "Worse from", "Half lost from")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pellucid.evaluation.metrics.verdicts import SHOWN, UNCLEAR
 from pellucid.report.tables.metrics import Metric, defined, metric, number, p_text
 from pellucid.utils.words import interval_text
 
@@ -150,13 +151,13 @@ def compare(row: Mapping[str, Any] | None, measure: Metric) -> Difference | None
 def said(answer: Mapping[str, Any]) -> str:
     """The verdict on a question as the page shows it: nothing where it is unclear or was not judged."""
     verdict = answer.get("verdict") or ""
-    return "" if verdict == "unclear" else verdict
+    return "" if verdict == UNCLEAR else verdict
 
 
 def _way(row: Mapping[str, Any], networks: Mapping[str, Any]) -> str:
     """Of networks it is said which is higher, not which is better: that would be taken for the recipe's."""
     verdict = said(networks)
-    if verdict in {"better", "worse", "differs"}:
+    if verdict in SHOWN:
         return "higher" if row["value"] > 0 else "lower"
     return verdict
 
