@@ -66,7 +66,6 @@ def reach(
             "after": Replicates.mean(after).value,
             "met": bool(least >= 0 if aim.goal != "rise" else least > 0) if is_defined else None,
             "beyond": beyond.to_json(),
-            "difference": paired_difference(after, before, shared=True).to_json(),
         }
     return answer
 
