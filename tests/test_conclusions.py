@@ -198,11 +198,11 @@ def test_the_explanations_are_counted_by_what_is_better_and_worse():
 def test_conclusions_are_of_means_and_of_the_largest_attack():
     rows = [
         row(0.05, class_name="Mass"),
-        row(0.05, section="robustness", metric="accuracy", at="L∞ 0.001"),
-        row(0.05, section="robustness", metric="accuracy", at="L∞ 0.02"),
+        row(0.05, section="robustness", metric="accuracy", at="PGD L∞ 0.001"),
+        row(0.05, section="robustness", metric="accuracy", at="PGD L∞ 0.02"),
     ]
     (_, said) = conclude(rows)
-    assert "raises accuracy under attack (L∞ 0.02) against" in said
+    assert "raises accuracy under attack (PGD L∞ 0.02) against" in said
 
 
 def test_an_undefined_difference_is_not_called_zero():
