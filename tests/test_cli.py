@@ -333,6 +333,17 @@ def test_importing_the_package_imports_nothing_but_itself():
     assert third == "True"
 
 
+def test_verbs_wait_for_no_library_that_they_may_not_use():
+    code = (
+        "import sys, pellucid\n"
+        "print(*[name for name, place in pellucid.VERBS.items() if getattr(pellucid, name)])\n"
+        "print(sorted({'scipy.stats', 'sklearn', 'pandas', 'kornia', 'captum'} & set(sys.modules)))"
+    )
+    verbs, loaded = python(code).splitlines()
+    assert {"train", "evaluate", "audit", "study"} <= set(verbs.split())
+    assert loaded == "[]"
+
+
 def test_the_version_is_said(pellucid):
     import pellucid as package
 

@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy  # its parts load when they are used
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from pellucid.types import InputError
@@ -97,12 +97,12 @@ def _connected(labels: Labels) -> Labels:
     """Keep the largest piece of every part; the others go to the part that is nearest."""
     for _ in range(ROUNDS):  # a piece that was given away may not touch its new part: then it is given away again
         largest = np.full(labels.shape, -1, dtype=np.int64)
-        for part, box in enumerate(ndimage.find_objects(labels + 1)):
+        for part, box in enumerate(scipy.ndimage.find_objects(labels + 1)):
             if box is not None:
-                pieces, _ = ndimage.label(labels[box] == part)
+                pieces, _ = scipy.ndimage.label(labels[box] == part)
                 largest[box][pieces == np.bincount(pieces.ravel())[1:].argmax() + 1] = part
         if (largest >= 0).all():
             break
-        nearest = ndimage.distance_transform_edt(largest < 0, return_distances=False, return_indices=True)
+        nearest = scipy.ndimage.distance_transform_edt(largest < 0, return_distances=False, return_indices=True)
         labels = largest[tuple(nearest)]
     return labels

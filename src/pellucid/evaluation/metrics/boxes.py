@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
+import scipy  # its parts load when they are used
 
 from pellucid.evaluation.metrics.bootstrap import FloatArray, Values, as_array, chunks
 from pellucid.types import InputError
@@ -129,7 +129,7 @@ def _boxes_of_chunk(
     lifted, span = (heat - low) * 255, high - low
     hot = (lifted >= levels[:, None, None, None] * span) & (span > 0)  # (thresholds, maps, H, W)
     stack = hot.reshape(-1, *heat.shape[1:])
-    labels, count = ndimage.label(stack, _WITHIN_A_MAP)
+    labels, count = scipy.ndimage.label(stack, _WITHIN_A_MAP)
     begins, ends = stack.copy(), stack.copy()  # the runs of hot pixels in every row: far fewer than pixels
     begins[:, :, 1:] &= ~stack[:, :, :-1]
     ends[:, :, :-1] &= ~stack[:, :, 1:]

@@ -11,9 +11,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.special import stdtrit
-from scipy.stats import rankdata
+import scipy  # its parts load when they are used
 
 from pellucid.evaluation.metrics.bootstrap import FloatArray, chunks
 
@@ -74,7 +72,9 @@ def ratio_intervals(
         any number; and int64 (T,).
     """
     count = len(patients)
-    members = csr_array((np.ones(count), (patients, np.arange(count))), shape=(patients.max(initial=0) + 1, count))
+    members = scipy.sparse.csr_array(
+        (np.ones(count), (patients, np.arange(count))), shape=(patients.max(initial=0) + 1, count)
+    )
     ends = np.full((top.shape[1], 2), math.nan)
     counts = np.zeros(top.shape[1], dtype=np.int64)
     for columns in chunks(top.shape[1], len(top)):
@@ -84,7 +84,7 @@ def ratio_intervals(
 
 
 def _ratio_intervals(
-    top: FloatArray, bottom: FloatArray, members: csr_array, within: tuple[float, float]
+    top: FloatArray, bottom: FloatArray, members: scipy.sparse.csr_array, within: tuple[float, float]
 ) -> tuple[FloatArray, npt.NDArray[np.int64]]:
     low, high = within
     bounded = math.isfinite(low) and math.isfinite(high)
@@ -101,7 +101,7 @@ def _ratio_intervals(
         top_by_patient = members @ top
         whole = ((top_by_patient == 0) | (top_by_patient == of_patient)).all(0)  # the share says how patients vary
         spread = patient * np.where(whole & bounded, 1.0, count / (count - 1))
-        t = stdtrit(np.maximum(count - 1, 1), 1 - TAIL)
+        t = scipy.special.stdtrit(np.maximum(count - 1, 1), 1 - TAIL)
         same = image <= (SAME**2) * (bottom**2).sum(0) * (1.0 if bounded else value**2 + SAME)
         if bounded:
             alone = total * value * (1 - value)  # Σ of what an image alone would give: a design effect of 1
@@ -195,10 +195,20 @@ def auroc_influence(
 def placements(positive: FloatArray, negative: FloatArray) -> tuple[FloatArray, FloatArray]:
     """For each score (…, P) of a positive the share of negatives below it, and for each of a negative (…, M) above."""
     p, m = positive.shape[-1], negative.shape[-1]
-    ranks = rankdata(np.concatenate([positive, negative], axis=-1), axis=-1)
-    above = (ranks[..., :p] - rankdata(positive, axis=-1)) / m
-    below = 1 - (ranks[..., p:] - rankdata(negative, axis=-1)) / p
-    return above, below
+    ranks, among, others = (
+        np.apply_along_axis(_midranks, -1, values)
+        for values in (np.concatenate([positive, negative], axis=-1), positive, negative)
+    )
+    return (ranks[..., :p] - among) / m, 1 - (ranks[..., p:] - others) / p
+
+
+def _midranks(values: FloatArray) -> FloatArray:
+    """The rank of each value (N,), from 1; ties share their mean rank.
+
+    As `scipy.stats.rankdata`, without `scipy.stats`: it takes a second to load, and every command would wait for it.
+    """
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[places])
 
 
 def average_precision_influence(
@@ -234,7 +244,7 @@ def _moderated(
     worth = spread**2 / fourth if fourth > 0 and model > 0 else 0.0
     ratio = spread * count / (count - 1) / model if worth and count > 1 else 0.0
     effect = (worth * ratio + AREA_PRIOR * crowded) / (worth + AREA_PRIOR)
-    return effect, float(stdtrit(worth + AREA_DEGREES, 1 - TAIL))
+    return effect, float(scipy.special.stdtrit(worth + AREA_DEGREES, 1 - TAIL))
 
 
 def _crowding(patients: npt.NDArray[np.int64]) -> float:

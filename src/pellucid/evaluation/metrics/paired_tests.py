@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import binomtest, norm
+import scipy  # its parts load when they are used
 
 from pellucid.evaluation.metrics.bootstrap import FloatArray, Values, as_array
 from pellucid.evaluation.metrics.intervals import placements
@@ -94,7 +94,7 @@ def delong(
         if abs(difference) <= ROUNDING:
             return PairedTest(0.0, 1.0, n, "both rank all images alike")
         return PairedTest(difference, math.nan, n, "no image's place differs from another's, so there is no spread")
-    return PairedTest(difference, float(2 * norm.sf(abs(difference) / math.sqrt(variance))), n)
+    return PairedTest(difference, float(2 * scipy.stats.norm.sf(abs(difference) / math.sqrt(variance))), n)
 
 
 def mcnemar(first: Values, second: Values) -> PairedTest:
@@ -118,7 +118,7 @@ def mcnemar(first: Values, second: Values) -> PairedTest:
     if n == 0:
         return PairedTest(math.nan, math.nan, 0, "no decision is known")
     better, worse = (int((right[a] > right[b]).sum()) for a, b in ((0, 1), (1, 0)))
-    p = float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
+    p = float(scipy.stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
     return PairedTest((better - worse) / n, p, n)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from pellucid.evaluation.metrics.classification import youden_thresholds
+from pellucid.evaluation.metrics.intervals import auroc_influence
 from pellucid.models.inference import decisions, probabilities, unanswered
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ class ValidationScorer:
         targets = one_hot(dataset)
         scores = probabilities(logits, dataset.task)
         areas = [
-            roc_auc_score(targets[is_known, k], scores[is_known, k])
+            auroc_influence(scores[:, k], is_positive, is_negative)[0]
             for k in range(targets.shape[1])
-            if len(np.unique(targets[is_known := ~np.isnan(targets[:, k]), k])) == 2
+            if (is_positive := targets[:, k] == 1).any() and (is_negative := targets[:, k] == 0).any()
         ]
         if dataset.task == "multiclass":
             accuracy = float((decisions(logits, dataset.task) == dataset.targets).mean())

@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import scipy  # its parts load when they are used
 import torch
-from scipy.stats import beta, binomtest, norm
 
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import check_answers, in_batches
@@ -113,7 +113,7 @@ def lower_bound(successes: int, trials: int, alpha: float) -> float:
     """
     if not 0 <= successes <= trials or trials < 1:
         raise InputError(f"expected 0 to {trials} successes in at least one trial; found {successes}.")
-    return float(beta.ppf(alpha, successes, trials - successes + 1)) if successes else 0.0
+    return float(scipy.stats.beta.ppf(alpha, successes, trials - successes + 1)) if successes else 0.0
 
 
 def certify(selection: Tensor, estimation: Tensor, sigma: float, alpha: float) -> Certificate:
@@ -141,7 +141,7 @@ def certify(selection: Tensor, estimation: Tensor, sigma: float, alpha: float) -
         raise InputError(f"both must vote on the same sides; found {len(selection)} and {len(estimation)}.")
     answer = int(selection.argmax())
     bound = lower_bound(int(estimation[answer]), int(estimation.sum()), alpha)
-    return Certificate(answer, bound, sigma * float(norm.ppf(bound)) if bound > 0.5 else 0.0)
+    return Certificate(answer, bound, sigma * float(scipy.stats.norm.ppf(bound)) if bound > 0.5 else 0.0)
 
 
 def predicted(votes: Tensor, alpha: float) -> int | None:
@@ -162,7 +162,7 @@ def predicted(votes: Tensor, alpha: float) -> int | None:
     """
     _check_votes(votes)
     first, second = votes.topk(2).values.tolist()
-    certain = binomtest(first, first + second, 0.5).pvalue <= alpha
+    certain = scipy.stats.binomtest(first, first + second, 0.5).pvalue <= alpha
     return int(votes.argmax()) if certain else None
 
 

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy  # its parts load when they are used
 import torch
-from scipy.stats import chisquare
 
 from pellucid.attacks import Misclassified, label_flipped, worse_than_constant, worse_than_random
 from pellucid.evaluation.robustness.ara import BALANCED, MINIMUM, too_few
@@ -161,7 +161,7 @@ def balanced(counts: npt.ArrayLike) -> bool:
     expected = observed.sum() / len(observed)
     if bool((np.abs(observed / expected - 1) <= TOLERANCE).all()):
         return True
-    return bool(expected >= 5 and chisquare(observed).pvalue >= CHANCE)
+    return bool(expected >= 5 and scipy.stats.chisquare(observed).pvalue >= CHANCE)
 
 
 def _constant(card: Mapping[str, Any], dataset: Dataset) -> tuple[float, ...]:

@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import scipy  # its parts load when they are used
 import torch
-from scipy.special import ndtr, stdtrit
 
 from pellucid.evaluation.metrics.differences import ALIKE
 from pellucid.evaluation.metrics.intervals import too_few_patients
@@ -167,4 +167,4 @@ def above_best(
 
 def _tail(share: float, patients: int) -> float:
     """The share of resamples beyond an end that gives a mean of few patients the interval of Student's t."""
-    return float(ndtr(stdtrit(patients - 1, share) * math.sqrt(patients / (patients - 1))))
+    return float(scipy.special.ndtr(scipy.special.stdtrit(patients - 1, share) * math.sqrt(patients / (patients - 1))))

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy  # its parts load when they are used
 from matplotlib import colormaps
 from PIL import Image, ImageDraw
-from scipy import ndimage
 
 from pellucid.explainers.registry import is_fine, is_signed
 from pellucid.report.heat_colours import placed, strength
@@ -68,7 +68,7 @@ def heat_picture(panel: Panel, variant: str, method: str) -> str:
         return _encode(_outlined(_enlarge(_coloured(values, colours)), panel))
     gray = _rgb(panel.image).mean(axis=2, keepdims=True)
     if values.shape != gray.shape[:2]:
-        values = ndimage.zoom(values, [a / b for a, b in zip(gray.shape[:2], values.shape, strict=True)], order=1)
+        values = scipy.ndimage.zoom(values, [a / b for a, b in zip(gray.shape[:2], values.shape, strict=True)], order=1)
     alpha = 0.72 * np.clip(strength(values, method), 0, 1)[..., None] ** 0.8
     shades = values if is_signed(method) else 0.12 + 0.88 * values  # the darkest of inferno would be a hole
     mixed = gray * (1 - alpha) + _coloured(shades, colours) * alpha
@@ -103,7 +103,7 @@ def _outlined(enlarged: Image.Image, panel: Panel) -> Image.Image:
     if panel.mask is not None and panel.mask.any():
         mask = Image.fromarray(panel.mask.astype(np.uint8) * 255).resize(enlarged.size, Image.Resampling.BILINEAR)
         inside = np.asarray(mask) > 127
-        line |= inside & ~ndimage.binary_erosion(inside, iterations=2)
+        line |= inside & ~scipy.ndimage.binary_erosion(inside, iterations=2)
     boxes = Image.new("1", enlarged.size)
     draw = ImageDraw.Draw(boxes)
     for box in panel.boxes:
@@ -112,7 +112,7 @@ def _outlined(enlarged: Image.Image, panel: Panel) -> Image.Image:
         draw.rectangle([corner, (max(corner[0], far[0]), max(corner[1], far[1]))], outline=1, width=2)
     line |= np.asarray(boxes)
     pixels = np.array(enlarged)
-    pixels[ndimage.binary_dilation(line) & ~line] = (10, 10, 10)
+    pixels[scipy.ndimage.binary_dilation(line) & ~line] = (10, 10, 10)
     pixels[line] = OUTLINE
     return Image.fromarray(pixels)
 

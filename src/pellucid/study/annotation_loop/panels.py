@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy  # its parts load when they are used
 import torch
-from scipy import ndimage
 
 from pellucid.data.decoding.image import in_8_bits
 from pellucid.explainers import explain
@@ -64,5 +64,5 @@ def loop_panels(
 
 def _around(mask: npt.NDArray[np.bool_]) -> list[Box]:
     """The rectangle around the set pixels, one pixel larger on each side."""
-    rows, columns = ndimage.find_objects(ndimage.binary_dilation(mask).astype(np.int8))[0]
+    rows, columns = scipy.ndimage.find_objects(scipy.ndimage.binary_dilation(mask).astype(np.int8))[0]
     return [Box(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy  # its parts load when they are used
 
 Point = tuple[int, int]
 
@@ -26,9 +26,9 @@ def mask_outlines(mask: npt.NDArray[np.bool_], most: int) -> list[list[Point]]:
         >>> mask_outlines(np.array([[True, True], [True, False]]), most=100)
         [[(0, 0), (2, 0), (2, 1), (1, 1), (1, 2), (0, 2)]]
     """
-    labels, _ = ndimage.label(mask)
+    labels, _ = scipy.ndimage.label(mask)
     outlines = []
-    for number, place in enumerate(ndimage.find_objects(labels), 1):
+    for number, place in enumerate(scipy.ndimage.find_objects(labels), 1):
         outlines += _piece(labels[place] == number, (place[1].start, place[0].start), most)
     return outlines
 
