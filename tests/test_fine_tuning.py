@@ -77,14 +77,15 @@ def test_a_tenth_is_rounded_up_and_a_file_may_say_otherwise(tmp_path):
     text = 'name = "mine"\ntitle = "mine"\n[training]\nepochs = 11\n'
     (tmp_path / "mine.toml").write_text(text)
     assert load_recipe(str(tmp_path / "mine.toml"), fine_tuning=True).training.epochs == 2
-    (tmp_path / "mine.toml").write_text(
-        text + "[fine_tuning.training]\nepochs = 6\n[fine_tuning.optimizer]\nlr = 0.5\n"
-    )
-    tuned = load_recipe(str(tmp_path / "mine.toml"), fine_tuning=True)
-    assert (tuned.training.epochs, tuned.optimizer.lr) == (6, 0.5)
-    assert load_recipe(str(tmp_path / "mine.toml")).optimizer.lr != 0.5
-    (tmp_path / "mine.toml").write_text(text + "[fine_tuning.optimiser]\nlr = 0.5\n")
-    with pytest.raises(InputError, match="Did you mean 'optimizer'"):
+    (tmp_path / "mine.toml").write_text(text + "[fine_tuning]\nepochs = 0.5\nlr = 0.1\n[optimizer]\nlr = 0.5\n")
+    mine = str(tmp_path / "mine.toml")
+    tuned = load_recipe(mine, fine_tuning=True)
+    assert (tuned.training.epochs, tuned.optimizer.lr) == (6, pytest.approx(0.05))
+    assert load_recipe(mine).optimizer.lr == 0.5
+    changed = load_recipe(mine, ["fine_tuning.epochs=0.3"], common={"training": {"epochs": 30}}, fine_tuning=True)
+    assert changed.training.epochs == 9  # of what all recipes of a study share
+    (tmp_path / "mine.toml").write_text(text + "[fine_tuning]\nepoch = 0.5\n")
+    with pytest.raises(InputError, match="Did you mean 'epochs'"):
         load_recipe(str(tmp_path / "mine.toml"), fine_tuning=True)
 
 

@@ -54,6 +54,11 @@ class VariantSettings(Section):
     recipe: str
     label: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._=-]*$", description="its name in tables and file names")
     settings: dict[str, Any] = Field(default_factory=dict, description="as in the recipe, laid over it")
+    init: str | None = Field(
+        None,
+        min_length=1,
+        description="the variant or recipe whose network it starts from, trained once for each seed; the recipe's own",
+    )
     family: str | None = Field(
         None,
         min_length=1,
@@ -341,6 +346,8 @@ class StudyConfig(Section):
             raise ValueError(
                 f"a study with [loop] measures its own; leave evaluation.{' and evaluation.'.join(named)} empty"
             )
+        if self.variants[0].init is not None:
+            raise ValueError("a study with [loop] trains its network afresh; leave the variant's init out")
         if len(self.variants) != 1:
             raise ValueError(
                 f"a study with [loop] has one variant, the network that cheats; found {len(self.variants)}"

@@ -184,24 +184,11 @@ def _data(study: StudyConfig, splits: Splits) -> dict[str, Any]:
 def _variant(variant: VariantSettings, reference: str, runs: Sequence[PlannedRun]) -> dict[str, Any]:
     own = [r for r in runs if r.label == variant.label]
     recipe = own[0].recipe
-    settings = recipe.model_dump(mode="json", exclude={"name", "title", "citation", "notes"})
+    settings = recipe.model_dump(mode="json", exclude={"name", "title", "citation", "notes", "fine_tuning"})
     resolved = RunFolder(own[0].folder).read()["recipe"]
     settings["augment"] |= resolved["augment"]  # what is left to the data, as a number
     if settings["objective"]["gradient_penalty"] is not None:
         settings["objective"]["gradient_penalty"] |= resolved["objective"]["gradient_penalty"]  # and to the network
-    described = []
-    for run in own:
-        history = RunFolder(run.folder).metrics()
-        described.append(
-            {
-                "seed": run.seed,
-                "folder": f"runs/{run.folder.name}",
-                "best_epoch": read_model_card(run.folder).get("epoch"),
-                "epochs": len(history),
-                "seconds": sum(row.get("seconds") or 0.0 for row in history),
-                "history": history,
-            }
-        )
     return {
         "label": variant.label,
         "family": variant.family,
@@ -211,7 +198,25 @@ def _variant(variant: VariantSettings, reference: str, runs: Sequence[PlannedRun
         "notes": recipe.notes.strip(),
         "settings": settings,
         "reference": variant.label == reference,
-        "runs": described,
+        "starts_from": None if own[0].base is None else own[0].base.label,
+        "runs": [_run(run) for run in own],
+    }
+
+
+def _run(run: PlannedRun) -> dict[str, Any]:
+    """One training: how it went, what it started from, and how long all of it took, the bases' trainings included."""
+    history = RunFolder(run.folder).metrics()
+    seconds = sum(row.get("seconds") or 0.0 for row in history)
+    base = None if run.base is None else _run(run.base)
+    return {
+        "seed": run.seed,
+        "folder": f"runs/{run.folder.name}",
+        "best_epoch": read_model_card(run.folder).get("epoch"),
+        "epochs": len(history),
+        "seconds": seconds,
+        "seconds_with_bases": seconds + (base["seconds_with_bases"] if base else 0.0),
+        "base": None if base is None else {key: base[key] for key in ("folder", "best_epoch", "epochs", "seconds")},
+        "history": history,
     }
 
 

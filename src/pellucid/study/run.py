@@ -19,6 +19,7 @@ from pellucid.study.evaluation import evaluate_run
 from pellucid.study.evaluation_data import prepare_evaluation_data
 from pellucid.study.per_image import FILE, write_per_image
 from pellucid.study.results import assemble
+from pellucid.study.runs import with_bases
 from pellucid.study.slides import make_slides
 from pellucid.study.training import check_recipe, train_all
 from pellucid.study.trust import judge_trust
@@ -86,7 +87,7 @@ def _run_there(context: StudyContext, jobs: int | None, command: str) -> Path:
             raise InputError("a study with [loop] trains small networks: start it as one process, with --jobs.")
         return run_loop(context, jobs or (torch.get_num_threads() if context.is_on_cpu else 1), command)
     context.spec  # noqa: B018 (what is wrong with it is said before any data is opened)
-    for recipe in {run.label: run.recipe for run in runs}.values():
+    for recipe in {run.label: run.recipe for run in with_bases(runs)}.values():
         check_recipe(recipe, context.splits["train"])
     data = prepare_evaluation_data(context)
     check_primary(study, data)

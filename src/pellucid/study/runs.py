@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pellucid.data.registry import open_dataset
-from pellucid.training.recipe import Recipe, load_recipe
+from pellucid.study.stages import as_folder, stages_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,26 +14,56 @@ if TYPE_CHECKING:
 
     from pellucid.data.dataset import Splits
     from pellucid.study.config import DataSettings, StudyConfig
+    from pellucid.study.stages import Stage
+    from pellucid.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One network to train: a variant of the study with one seed."""
+    """One network to train: a variant of the study, or a base of variants, with one seed.
+
+    Attributes:
+        label: of the variant; of a base that is none, the name of its recipe.
+        seed: of the training; a base has that of the runs that start from it.
+        recipe: as planned: what a base brings with it is put in once that is trained.
+        folder: of the run.
+        base: the run whose network it starts from; None where it starts afresh.
+    """
 
     label: str
     seed: int
     recipe: Recipe
     folder: Path
+    base: PlannedRun | None = None
+
+    @property
+    def depth(self) -> int:
+        """How many trainings come before it."""
+        return 0 if self.base is None else self.base.depth + 1
 
 
 def plan(study: StudyConfig, out: Path) -> list[PlannedRun]:
-    """All runs of a study, seed by seed, so that an interrupted study has whole comparisons."""
-    recipes = {v.label: load_recipe(v.recipe, settings=_layers(study.settings, v.settings)) for v in study.variants}
-    return [
-        PlannedRun(label, seed, recipe, out / "runs" / f"{label.replace(' ', '-')}-seed{seed}")
-        for seed in study.seeds
-        for label, recipe in recipes.items()
-    ]
+    """The run of every variant with every seed, seed by seed, so that an interrupted study has whole comparisons.
+
+    Raises:
+        InputError: a recipe or a base that cannot be.
+    """
+    stages = stages_of(study)
+    return [_run(stage, seed, out) for seed in study.seeds for stage in stages]
+
+
+def with_bases(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
+    """The runs, and before them those that they start from, each once."""
+    ordered: dict[Path, PlannedRun] = {}
+
+    def add(run: PlannedRun) -> None:
+        if run.base is not None:
+            add(run.base)
+        ordered.setdefault(run.folder, run)
+
+    for run in runs:
+        add(run)
+    return list(ordered.values())
 
 
 def first_runs(runs: Iterable[PlannedRun]) -> dict[str, PlannedRun]:
@@ -51,10 +80,7 @@ def open_data(data: DataSettings, root: Path | None) -> Splits:
     return open_dataset(data.name, folder, seed=data.seed, options=data.options)
 
 
-def _layers(*layers: dict[str, object]) -> dict[str, object]:
-    from pellucid.utils.settings import merge
-
-    joined: dict[str, object] = {}
-    for layer in layers:
-        merge(joined, json.loads(json.dumps(layer)))
-    return joined
+def _run(stage: Stage, seed: int, out: Path) -> PlannedRun:
+    folder = out / "runs" / f"{as_folder(stage.label)}-seed{seed}"
+    base = None if stage.base is None else _run(stage.base, seed, out)
+    return PlannedRun(stage.label, seed, stage.recipe, folder, base)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from pellucid.study.runs import with_bases
 from pellucid.study.workers import at_work
-from pellucid.training.network import build_classifier
+from pellucid.training.network import build_classifier, starting_from
 from pellucid.training.objectives.objective import Objective
 from pellucid.utils.progress import progress_bar
 
@@ -28,17 +29,27 @@ def check_recipe(recipe: Recipe, data: Dataset) -> None:
 
 
 def train_all(context: StudyContext, jobs: int) -> None:
-    """Train what is not trained yet; interrupted runs go on where they stopped.
+    """Train what is not trained yet, bases before what starts from them; interrupted runs go on where they stopped.
 
     Args:
         context: the runs, and where to train them.
         jobs: runs at a time, each in a process of its own with its share of the processor's cores.
     """
-    runs = context.runs
+    runs = with_bases(context.runs)
     if jobs == 1:
         for run in runs:
             train_one(context, run, 0)
         return
+    for depth in sorted({run.depth for run in runs}):
+        _train_together(context, [run for run in runs if run.depth == depth], jobs)
+
+
+def _train_together(context: StudyContext, runs: list[PlannedRun], jobs: int) -> None:
+    """Train runs of which none starts from another, several at a time; one alone has all cores."""
+    if len(runs) == 1:
+        train_one(context, runs[0], 0)
+        return
+    jobs = min(jobs, len(runs))
     threads = max(torch.get_num_threads() // jobs, 1)
     with (
         progress_bar(
@@ -69,7 +80,7 @@ def train_one(context: StudyContext, run: PlannedRun, threads: int) -> None:
         os.environ["PELLUCID_PROGRESS"] = "0"
         torch.set_num_threads(threads)
     train(
-        run.recipe,
+        run.recipe if run.base is None else starting_from(run.recipe, run.base.folder),
         context.splits["train"].limit(context.limit),
         context.splits["validation"].limit(context.limit),
         run.folder,

@@ -85,6 +85,13 @@ class TrainingSettings(Section):
     checkpoint_seconds: float = Field(45.0, ge=0, description="at most so much work is lost by a kill")
 
 
+class FineTuningSettings(Section):
+    """What changes where training starts from a trained network."""
+
+    epochs: float = Field(0.1, gt=0, description="factor of the recipe's epochs, rounded up")
+    lr: float = Field(1.0, gt=0, description="factor of the recipe's learning rate")
+
+
 class Recipe(Section):
     """Everything that determines how a network is trained, besides data and seed."""
 
@@ -101,9 +108,10 @@ class Recipe(Section):
     robust_check: RobustCheckSettings | None = Field(
         None, description="a short attack on validation images after every epoch"
     )
-    fine_tuning: dict[str, Any] = Field(
-        default_factory=dict, description="laid over the recipe where training starts from a trained network (--init)"
+    init: str = Field(
+        "", description="the recipe of the network that training starts from; none where it starts afresh"
     )
+    fine_tuning: FineTuningSettings = FineTuningSettings()
 
     @property
     def robust(self) -> bool:
@@ -121,6 +129,7 @@ def load_recipe(
     overrides: Iterable[str] = (),
     settings: dict[str, Any] | None = None,
     *,
+    common: dict[str, Any] | None = None,
     fine_tuning: bool = False,
 ) -> Recipe:
     """Read a bundled recipe or a TOML file, then apply `settings` (nested) and `overrides` (``key.key=value``).
@@ -131,7 +140,9 @@ def load_recipe(
         name: of a bundled recipe, or a TOML file.
         overrides: ``key.key=value``, as on the command line.
         settings: the same, nested.
-        fine_tuning: lay the recipe's `fine_tuning` over it first: a tenth of its epochs where it does not say.
+        common: nested values that several recipes share, laid over this one before anything else.
+        fine_tuning: shorten it as its `fine_tuning` says: to a tenth of its epochs by default. What `overrides` and
+            `settings` say of epochs and rate holds as it is.
 
     Raises:
         InputError: for an unknown recipe, key or value; misspelt keys come with the nearest right one.
@@ -142,14 +153,18 @@ def load_recipe(
     """
     path = find_toml(name, "recipes")
     values = _read(path)
+    layers = [*(parse_override(text) for text in overrides), settings or {}]
+    merge(values, common or {})
     if fine_tuning:
-        epochs = validate(Recipe, values, str(path.name)).training.epochs
-        merge(values, {"training": {"epochs": math.ceil(epochs / 10)}})
-        merge(values, values.get("fine_tuning", {}))
-    for text in overrides:
-        merge(values, parse_override(text))
-    merge(values, settings or {})
-    return validate(Recipe, values, str(path.name))
+        for layer in layers:
+            merge(values, {key: layer[key] for key in ("fine_tuning",) if key in layer})
+        whole = validate(Recipe, values, path.name)
+        epochs = math.ceil(round(whole.training.epochs * whole.fine_tuning.epochs, 6))
+        rate = float(f"{whole.optimizer.lr * whole.fine_tuning.lr:.9g}")  # 0.1 · 0.1 as people write it
+        merge(values, {"training": {"epochs": epochs}, "optimizer": {"lr": rate}})
+    for layer in layers:
+        merge(values, layer)
+    return validate(Recipe, values, path.name)
 
 
 def resolve(recipe: Recipe, card: DatasetCard) -> Recipe:

@@ -163,7 +163,8 @@ class RunFolder:
             return
         record = self.read()
         for key in ("recipe", "seed", "data", "annotations"):
-            if (old := record.get(key)) != (new := _without_none(values).get(key)):
+            old, new = (_wherever_it_lies(one.get(key)) for one in (record, _without_none(values)))
+            if old != new:
                 raise InputError(
                     f"{self.path} was started with another {key}: {_difference(old, new)}. "
                     "Resume with the same, or choose another --out."
@@ -232,6 +233,14 @@ def _without_none(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, (list, tuple)):
         return [_without_none(v) for v in value]
     return value
+
+
+def _wherever_it_lies(value: Any) -> Any:  # noqa: ANN401
+    """A recipe without the path of the weights that it starts from, where their digest says which they are."""
+    model = value.get("model") if isinstance(value, dict) else None
+    if not isinstance(model, dict) or "sha256" not in model:
+        return value
+    return {**value, "model": {k: v for k, v in model.items() if k != "pretrained"}}
 
 
 def _difference(old: Any, new: Any, at: str = "") -> str:  # noqa: ANN401

@@ -140,6 +140,11 @@ def train(
     settings = load_recipe(str(recipe), overrides, fine_tuning=init is not None)
     if preprocess is not None:
         settings = fitted_by(settings, preprocess)
+    if settings.init and init is None:
+        raise InputError(
+            f"{settings.name} goes on from a network that {settings.init} trained: train that one first and name its "
+            f"folder with --init (in Python: init=). A study trains both ({settings.name} as a variant's recipe)."
+        )
     if init is not None:
         refuse_of_model([*overrides, *(["model.geometry"] if preprocess else [])])
     whole, judged = _parts(data, validation)

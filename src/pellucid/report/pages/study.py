@@ -115,6 +115,7 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequenc
         "sweeps": _sweeps(index),
         "training_charts": figures.training(index),
         "runs": _runs(results["variants"]),
+        "starts": any(v.get("starts_from") for v in results["variants"]),
         "cases": _cases(index, panels),
         "heat": _heat(panels),
         "slides": [slider.fragment(slide, f"slide{i}") for i, slide in enumerate(slides)],
@@ -224,7 +225,17 @@ def _runs(variants: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             best = [e for e in run.get("history", []) if e["epoch"] == run["best_epoch"]]
             score = best[0].get("validation_auroc") if best else None
             score_text = number(score) if defined(score) else "undefined"
-            lines.append({**run, "label": variant["label"], "score": score_text, "time": duration(run["seconds"])})
+            base = run.get("base")
+            lines.append(
+                {
+                    **run,
+                    "label": variant["label"],
+                    "score": score_text,
+                    "time": duration(run["seconds"]),
+                    "start": f"{base['folder']}, epoch {base['best_epoch']} of {base['epochs']}" if base else "",
+                    "whole": duration(run["seconds_with_bases"]) if base else "",
+                }
+            )
     return lines
 
 
