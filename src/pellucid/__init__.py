@@ -13,6 +13,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from pellucid.utils.allocator import keep_freed_memory
+
 if TYPE_CHECKING:
     from pellucid import (
         attacks,
@@ -108,6 +110,7 @@ class _FrontDoor(ModuleType):
 
 
 sys.modules[__name__].__class__ = _FrontDoor
+keep_freed_memory()  # before torch takes any
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
