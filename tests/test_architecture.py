@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 import sys
-import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from pellucid import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -48,8 +49,7 @@ def test_the_wheel_says_what_it_is(wheel):
         assert any(n.endswith("licenses/LICENSE") for n in archive.namelist())
         (scripts,) = [n for n in archive.namelist() if n.endswith("entry_points.txt")]
         assert "pellucid = pellucid.cli.app:main" in archive.read(scripts).decode()
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert f"Version: {project['version']}" in metadata
+    assert f"Version: {__version__}" in metadata
     assert "License-Expression: Apache-2.0" in metadata
     assert "Author: The Pellucid contributors" in metadata
 

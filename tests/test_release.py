@@ -1,0 +1,52 @@
+"""What a release rests on: one version, notes of it, and modules that other systems can import."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pellucid import __version__
+
+ROOT = Path(__file__).resolve().parents[1]
+
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+for absent in ("fcntl", "grp", "pwd", "resource", "termios"):
+    sys.modules[absent] = None
+def ignore(name): raise
+import pellucid
+names = [m.name for m in pkgutil.walk_packages(pellucid.__path__, "pellucid.", onerror=ignore)]
+for name in names:
+    importlib.import_module(name)
+print(len(names))
+"""
+
+
+@pytest.fixture(scope="module")
+def release_notes():
+    spec = importlib.util.spec_from_file_location("release_notes", ROOT / "docs" / "release_notes.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_citation_is_of_this_version():
+    assert f"version: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+def test_notes_are_what_the_changelog_says_of_one_version(release_notes):
+    old = "## 1.1.0 (2026-01-02)\n\n### Mended\n\n- this\n\n## 1.0.0\n\n- that\n"
+    changelog = f"# Changelog\n\n## Unreleased\n\n- new\n\n{old}"
+    assert release_notes.notes("1.1.0", changelog) == "### Mended\n\n- this"
+    with pytest.raises(SystemExit, match=r"says nothing of 2.0.0; it has: Unreleased, 1.1.0, 1.0.0"):
+        release_notes.notes("2.0.0", changelog)
+
+
+def test_every_module_is_imported_without_what_only_unix_has():
+    done = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert int(done.stdout) == sum(p.name != "__main__.py" for p in (ROOT / "src/pellucid").rglob("*.py")) - 1
