@@ -97,8 +97,8 @@ def test_no_worse_is_one_of_two_one_sided_tests_at_the_bar_of_its_interval():
         (0.05, True, "robust raises AUROC against baseline: 0.750 → 0.800 (+0.050 [+0.022, +0.078] over other tr"),
         (-0.05, True, "robust lowers AUROC against baseline: 0.850 → 0.800"),
         (0.015, True, "no difference in AUROC is shown between robust and baseline"),
-        (0.05, False, "AUROC of this robust is higher than of this baseline: 0.750 → 0.800 (+0.050 [+0.030, +"),
-        (0.005, False, "no difference in AUROC is shown between this robust and this baseline"),
+        (0.05, False, "this robust network has a higher AUROC than this baseline one: 0.750 → 0.800 (+0.050 [+"),
+        (0.005, False, "no difference in AUROC is shown between this robust network and this baseline one"),
     ],
 )  # fmt: skip
 def test_only_what_other_trainings_would_show_is_said_of_a_recipe(change, trainings, said):
@@ -131,17 +131,24 @@ def test_a_study_says_its_primary_comparisons_first_and_corrects_them_apart():
     assert said[0].startswith(
         "Primary: robust raises AUPRC of the map of CAM on findings against baseline: 0.750 → 0.800"
     )
-    assert said[1].startswith("Primary: AUROC of robust is no worse by more than 0.010 than of baseline: 0.799 → 0.800")
+    assert said[1].startswith(
+        "Primary: AUROC of robust is not worse than that of baseline by more than 0.010: 0.799 → 0.800"
+    )
     assert "after Holm for 2" in said[0]
-    assert "of 1 headline scores" in said[2]  # the other was primary
+    assert (
+        "1 of 1 headline scores of the explanations is better, 0 are worse and 0 show no difference" in said[2]
+    )  # the other was primary
     assert len(said) == 3
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (0.001, "Primary: it is not shown that AUROC of robust is no worse by more than 0.010 than of baseline: "),
-        (-0.08, "Primary: AUROC of robust is worse by more than 0.010 than of baseline: "),
+        (
+            0.001,
+            "Primary: it is not ruled out that AUROC of robust is worse than that of baseline by more than 0.010: ",
+        ),
+        (-0.08, "Primary: AUROC of robust is worse than that of baseline by more than 0.010: "),
     ],
 )
 def test_what_is_asked_to_be_no_worse_is_answered_as_that_question(change, sentence):
@@ -154,7 +161,7 @@ def test_what_is_known_of_networks_alone_counts_for_no_recipe():
     place = {"section": "localization", "target": "findings", "metric": "pointing"}
     rows = [row(-0.05, method="cam", **place), row(0.05, method="saliency", trainings=False, **place)]
     *_, said = conclude(rows)
-    assert "robust against baseline: of 2 headline scores of the explanations 0 are better, 1 worse, and 1 show" in said
+    assert "0 of 2 headline scores of the explanations are better, 1 is worse and 1 shows no" in said
     assert said.endswith("Saliency on findings 0.75 → 0.80 (no difference shown).")
 
 
@@ -170,7 +177,7 @@ def test_a_gain_below_a_trivial_map_and_a_lost_class_stand_in_the_same_sentence(
         row(-0.4, math.nan, class_name="Hernia", value=0.5),  # of too few patients for a p
     ]
     *_, said = conclude(rows)
-    assert "of 2 headline scores of the explanations 2 are better (1 of them still below the best trivial map)" in said
+    assert "2 of 2 headline scores of the explanations are better (1 of them still below the best trivial map)" in said
     assert "; but it loses Pneumothorax (AUROC 0.998 → 0.509)." in said
     assert "Mass" not in said
     primary = f"conclusions.primary=[{AUPRC}]"
@@ -191,7 +198,7 @@ def test_the_explanations_are_counted_by_what_is_better_and_worse():
         row(0.05, metric="pointing", method="cam", class_name="Mass", **place),
     ]
     *_, said = conclude(rows)
-    assert "robust against baseline: of 3 headline scores of the explanations 1 are better, 1 worse, and 1 show" in said
+    assert "1 of 3 headline scores of the explanations is better, 1 is worse and 1 shows no" in said
     assert said.endswith("Pointing game: CAM on findings 0.75 → 0.80, Saliency on findings 0.85 → 0.80.")
 
 

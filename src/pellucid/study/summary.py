@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pellucid.evaluation.metrics.comparison import Row
 from pellucid.evaluation.metrics.verdicts import ALPHA, BETTER, NO_WORSE, SAME, SHOWN, WORSE, answered
@@ -30,22 +30,22 @@ def summarize_study(study: StudyConfig, rows: Sequence[Row]) -> list[str]:
         study: its configuration.
         rows: with their verdicts, as `judge_rows` gives them.
     """
-    reference = study.variants[0].label
+    names = _Names(study.variants[0].label, len(study.seeds))
     compared = [r for r in rows if r.difference is not None]
     if not compared:
         return []
     sentences = of_networks_alone([r.difference for r in compared if r.difference], "patients")
     primary = [r for r in compared if r.difference and r.difference["family"] == PRIMARY]
-    sentences += [f"Primary: {_statement(r, reference, rows)}" for r in primary]
+    sentences += [f"Primary: {_statement(r, names, rows)}" for r in primary]
     if not primary:
         sentences.append("The study named no primary comparison before it ran: everything below is exploratory.")
     for variant in [v.label for v in study.variants[1:]]:
         mine = [r for r in compared if r.variant == variant and r.class_name == MEAN and r not in primary]
-        sentences += [f"Exploratory: {_statement(r, reference, rows)}" for r in mine if _is_headline(r, study)]
+        sentences += [f"Exploratory: {_statement(r, names, rows)}" for r in mine if _is_headline(r, study)]
         order = {name: place for place, name in enumerate(study.evaluation.headline)}
         located = [r for r in mine if r.section == "localization" and r.metric in order]
         located.sort(key=lambda r: order[r.metric])
-        sentences += [f"Exploratory: {_explanations(variant, reference, located, rows)}"] if located else []
+        sentences += [f"Exploratory: {_explanations(variant, names, located, rows)}"] if located else []
     return sentences
 
 
@@ -88,39 +88,55 @@ def _question(row: Row) -> tuple[str, dict[str, Any]]:
     return answered(row.difference)
 
 
-def _statement(row: Row, reference: str, rows: Sequence[Row]) -> str:
+class _Names(NamedTuple):
+    """How sentences call what is compared: a recipe by its label, trained networks as this one or these."""
+
+    reference: str
+    trainings: int
+
+    def pair(self, variant: str, *, recipes: bool) -> tuple[str, str]:
+        """The variant, and what it is compared with."""
+        if recipes:
+            return variant, self.reference
+        if self.trainings == 1:
+            return f"this {variant} network", f"this {self.reference} one"
+        return f"these {variant} networks", f"these {self.reference} ones"
+
+    @property
+    def have(self) -> str:
+        return "has" if self.trainings == 1 else "have"
+
+
+def _statement(row: Row, names: _Names, rows: Sequence[Row]) -> str:
     """One comparison as a sentence."""
     difference = row.difference
     assert difference is not None
     what = _what(row)
     if difference["value"] is None:
-        return f"{what} of {row.variant} cannot be compared with that of {reference} ({difference['reason']})."
+        return f"{what} of {row.variant} cannot be compared with that of {names.reference} ({difference['reason']})."
     question, answer = _question(row)
     if answer["error"] is None:
-        return f"{what} of {row.variant} cannot be compared with that of {reference} ({answer['reason']})."
+        return f"{what} of {row.variant} cannot be compared with that of {names.reference} ({answer['reason']})."
     called, recipes = answer["verdict"], question == "recipes"
     margin = number(difference["margin"] or 0.0)
     higher = difference["value"] > 0
-    no_worse = (
-        f"{what} of {_this(row.variant, recipes)} is no worse by more than {margin} than of {_this(reference, recipes)}"
-    )
-    if difference["aim"] == "no worse" and called != NO_WORSE:
-        text = no_worse.replace(" is no worse", " is worse") if called == WORSE else f"it is not shown that {no_worse}"
+    variant, reference = names.pair(row.variant, recipes=recipes)
+    worse = f"worse than that of {reference} by more than {margin}"
+    if difference["aim"] == "no worse" and called == WORSE:
+        text = f"{what} of {variant} is {worse}"
+    elif difference["aim"] == "no worse" and called != NO_WORSE:
+        text = f"it is not ruled out that {what} of {variant} is {worse}"
     elif called in SHOWN and recipes:
-        text = f"{row.variant} {'raises' if higher else 'lowers'} {what} against {reference}"
+        text = f"{variant} {'raises' if higher else 'lowers'} {what} against {reference}"
     elif called in SHOWN:
-        text = f"{what} of this {row.variant} is {'higher' if higher else 'lower'} than of this {reference}"
+        text = f"{variant} {names.have} a {'higher' if higher else 'lower'} {what} than {reference}"
     elif called == SAME:
-        text = f"{what} of {_this(row.variant, recipes)} differs by less than {margin} from {_this(reference, recipes)}"
+        text = f"{what} of {variant} differs by less than {margin} from that of {reference}"
     elif called == NO_WORSE:
-        text = no_worse
+        text = f"{what} of {variant} is not {worse}"
     else:
-        text = f"no difference in {what} is shown between {_this(row.variant, recipes)} and {_this(reference, recipes)}"
+        text = f"no difference in {what} is shown between {variant} and {reference}"
     return f"{text}: {_figures(row)}{_but(row, rows)}."
-
-
-def _this(label: str, recipes: bool) -> str:
-    return label if recipes else f"this {label}"
 
 
 def _figures(row: Row) -> str:
@@ -174,14 +190,14 @@ def lost_classes(variant: str, rows: Sequence[Row]) -> str:
     return ", ".join(lost)
 
 
-def _explanations(variant: str, reference: str, located: Sequence[Row], rows: Sequence[Row]) -> str:
+def _explanations(variant: str, names: _Names, located: Sequence[Row], rows: Sequence[Row]) -> str:
     """How many headline scores of the explanations are better and worse, and the first of them in figures."""
     recipes = any(_question(r)[0] == "recipes" for r in located)
     question = "recipes" if recipes else "networks"  # one for all: what is known of networks alone is none of a recipe
     called = [r.difference[question]["verdict"] for r in located if r.difference]
     better = [r for r, verdict in zip(located, called, strict=True) if verdict == BETTER]
     below = sum(bool(r.difference and r.difference["below_trivial"]) for r in better)
-    counts = f"{len(better)} are better"
+    counts = f"{len(better)} of {len(located)} headline scores of the explanations {_is(len(better))} better"
     if below:
         counts += f" ({below if below < len(better) else 'all'} of them still below the best trivial map)"
     lost = lost_classes(variant, rows) if better else ""
@@ -193,12 +209,16 @@ def _explanations(variant: str, reference: str, located: Sequence[Row], rows: Se
         for r in first
         if r.difference is not None and r.difference["value"] is not None
     )
-    who = f"{_this(variant, recipes)} against {_this(reference, recipes)}"
+    who = " against ".join(names.pair(variant, recipes=recipes))
+    worse, shows = called.count(WORSE), "shows" if other == 1 else "show"
     return (
-        f"{who}: of {len(located)} headline scores of the explanations {counts}, {called.count(WORSE)} worse, and "
-        f"{other} show no difference{f'; but it loses {lost}' if lost else ''}. "
-        f"{metric(first[0].metric).label}: {changes}."
+        f"{who}: {counts}, {worse} {_is(worse)} worse and {other} {shows} no difference"
+        f"{f'; but it loses {lost}' if lost else ''}. {metric(first[0].metric).label}: {changes}."
     )
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _what(row: Row) -> str:
