@@ -186,7 +186,7 @@ def _wang(index: ResultsIndex) -> list[dict[str, Any]]:
                 more.append((f"{method_label(first)} by finding", by_class))
             sections.append(
                 {
-                    "title": f"{method_label(first)} on {target['title']}",
+                    "title": f"{method_label(first)}: {target['title']}",
                     "gate": boxes.GATES.get(gate, gate or "all"),
                     "table": boxes.wang(index, name, first, gate=gate, ats=few),
                     "more": more,
