@@ -1,5 +1,5 @@
 # make demo: train two recipes on the built-in phantom and write runs/demo/report.html
-# make test: style, types, layers, tests
+# make test: style, types, layers, tests (make -j2 test: types beside the tests)
 # make test-fast: the tests but for those marked slow or browser
 # make docs: the tables of settings in docs/, written from the code
 PYTHON ?= python3
@@ -13,12 +13,14 @@ PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # for one torch, and where they do not fit, everything that looks for torchvision breaks.
 FOREIGN := torchvision timm torchxrayvision grad-cam ttach opencv-python-headless scikit-image imageio lazy_loader tifffile
 
-.PHONY: demo test test-fast lint format docs clean
+.PHONY: demo test test-all test-fast lint format docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/pellucid demo --out runs/demo
 
-test: $(VENV)/.installed-dev lint
+test: lint test-all
+
+test-all: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 PELLUCID_PROGRESS=0 $(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: $(VENV)/.installed-dev

@@ -63,8 +63,10 @@ def test_the_installed_wheel_runs_the_demo_from_an_empty_folder(wheel, tmp_path)
     overrides = [
         "settings.training.epochs=1",
         "settings.model={name='small', size=48, options={widths=[4, 8], blocks=[1, 1], strides=[1, 2]}}",
-        "data.options={size=48, train=48, validation=24, test=24, prevalence=0.4}",
-        "evaluation.robustness.steps=1",
+        "data.options={size=48, train=24, validation=24, test=24, prevalence=0.4}",
+        "evaluation.robustness={sizes=['pgd:linf=0.01'], steps=1}",
+        "evaluation.trust={methods=['saliency'], limit=4, samples=1, attacked=1}",
+        "evaluation.adversarial={cases=1, classes=1, rhos=[0.01]}",
         "evaluation.resamples=100",
         "evaluation.panels=1",
     ]

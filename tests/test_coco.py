@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from functools import partial
 
@@ -19,6 +16,7 @@ from pycocotools import mask as official
 from helpers.coco import HEIGHT, RECTANGLE, WIDTH, annotation, content, write_release
 from pellucid.data import check_dataset, materialize, open_dataset
 from pellucid.data.readers.coco.masks import draw_mask
+from pellucid.study import load_study, run_study
 from pellucid.types import InputError, InputSpec
 
 SAMPLE = "coco-sample"
@@ -196,25 +194,21 @@ def test_compressed_run_lengths_are_read_as_the_official_code_reads_them(data):
 
 
 @pytest.mark.slow
-def test_the_study_runs_on_the_sample_in_a_process_of_its_own(real_data, tmp_path):
+def test_the_study_runs_on_the_sample(real_data, tmp_path):
     tiny = [
         "settings.model={name='small', size=32, options={widths=[8, 16], blocks=[1, 1], strides=[1, 2]}}",
         "settings.training={epochs=1, batch_size=32, mixed_precision='no'}",
         "evaluation.methods=['cam', 'saliency']",
         "evaluation.resamples=100",
         "evaluation.ara={kinds=['attack'], limit=20}",
+        "evaluation.targets=[{name='objects', boxes=false, limit=20}]",
         "evaluation.adversarial={cases=2, classes=2, rhos=[0.075]}",
     ]
-    command = [sys.executable, "-m", "pellucid.cli.app", "study", "coco", "--root", str(real_data / SAMPLE)]
-    command += ["--out", str(tmp_path), "--device", "cpu", "--jobs", "1"]
-    command += [word for setting in tiny for word in ("--set", setting)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PELLUCID_PROGRESS": "0"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+    report = run_study(load_study("coco", tiny), real_data / SAMPLE, tmp_path, device="cpu", jobs=1)
     results = json.loads((tmp_path / "results.json").read_text())
     assert [variant["label"] for variant in results["variants"]] == ["standard", "robust", "all"]
     assert {row["variant"] for row in results["ara"]["attacks"]} == {"standard", "robust", "all"}
-    assert (tmp_path / "report.html").read_text().count('class="slide-rho"') == 2
+    assert report.read_text().count('class="slide-rho"') == 2
 
 
 def test_only_the_release_s_own_names_mean_the_same_image_everywhere(tmp_path):

@@ -36,7 +36,7 @@ def launched(tmp_path_factory):
     command = ("train", "standard", "--data", "phantom", "--seed", SEED, "--out", out)
     with pytest.MonkeyPatch.context() as outside:
         outside.delenv("PELLUCID_PROGRESS", raising=False)
-        done = launch(*command, *options, processes=2, CUDA_VISIBLE_DEVICES="")
+        done = launch(*command, *options, CUDA_VISIBLE_DEVICES="")
     return RunFolder(out), done
 
 

@@ -75,6 +75,7 @@ def test_an_undefined_metric_is_nan_and_says_why():
 
 
 def test_evaluate_gives_accuracy_and_what_scikit_learn_gives(model, test_part, images, tmp_path):
+    test_part, images = test_part.subset(range(16)), images[:16]
     found = pl.evaluate(model, test_part, attacks=["linf=2/255", pl.Epsilon(linf=0.02), "pgd:linf=0.02"], steps=2)
     logits = model(images).detach().numpy()
     areas = [roc_auc_score(test_part.targets[:, k], logits[:, k]) for k in range(len(model.classes))]

@@ -10,7 +10,7 @@ from pellucid.study import load_study, run_study
 
 SMALL = [
     "data.options={sample_split=true}",
-    "settings.model.size=32",
+    "settings.model={name='small', size=32, channels=3, options={widths=[8, 16], blocks=[1, 1], strides=[1, 2]}}",
     "settings.training.epochs=1",
     "settings.training.batch_size=4",
     "settings.training.mixed_precision=no",

@@ -16,7 +16,7 @@ TINY = [
     "data.options={size=32, train=16, validation=8, test=16, prevalence=0.4}",
     "settings.model={name='small', size=32, options={widths=[4], blocks=[1], strides=[2]}}",
     "settings.training={epochs=1, batch_size=8}",
-    "evaluation.robustness={sizes=[{linf=0.01}], steps=1, limit=6}",
+    "evaluation.robustness={sizes=['pgd:linf=0.01'], steps=1, limit=6}",
     "evaluation.ara={kinds=['attack'], protocol='woods2019', limit=6}",
     "evaluation.resamples=100",
     "evaluation.trust.methods=[]",

@@ -116,7 +116,6 @@ def test_a_padded_image_lies_whole_in_the_middle(size):
     assert abs(rows[0] - (39 - rows[-1])) <= 1
     assert abs(columns[0] - (55 - columns[-1])) <= 1
     assert set(np.unique(found)) <= {200, 255}
-    np.testing.assert_array_equal(Placement.of(spec, size).image_pixels(), found == 200)
 
 
 def test_the_stretch_is_pillows_triangle_as_ever():

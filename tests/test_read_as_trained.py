@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from helpers.dicom import radiograph
+from helpers.launch import run_command
 from helpers.training_record import CPU, NETWORK, images_of, trained_on
 from pellucid.data import open_dataset
 from pellucid.data.cache.pixels import materialize
@@ -38,19 +39,21 @@ def explained(folder):
 
 
 def test_a_folder_of_files_gives_what_the_dataset_gives(model, deep, tmp_path, pellucid):
-    code, _, messages = pellucid("explain", model, deep / "dark", deep / "bright", *HEATS, "--out", tmp_path)
+    some = sorted(deep.glob("*/*.png"))[::2]
+    code, _, messages = pellucid("explain", model, *some, *HEATS, "--out", tmp_path)
     assert code == 0
     assert "was trained on" in messages  # it is said, not refused
     found = {"/".join(name.split("/")[-2:]): p["bright"] for name, p in explained(tmp_path).items()}
-    assert len(found) == 40
-    assert len(set(found.values())) > 30  # at 8 bits, all values are one of sixteen
+    assert len(found) == 20
+    assert len(set(found.values())) > 16  # at 8 bits, all values are one of sixteen
     network = load_model(model)
     whole = open_dataset("folder", deep, options={"bits": 16, "test_fraction": 1})["test"]
     pixels = materialize(whole, InputSpec.square(1, 32))
     assert pixels.dtype == np.uint16
     expected = probabilities(predict(network, pixels), network.task)[:, network.classes.index("bright")]
-    for name, probability in zip(whole.ids, expected.tolist(), strict=True):
-        assert found[name] == pytest.approx(probability, abs=1e-6)
+    ours = dict(zip(whole.ids, expected.tolist(), strict=True))
+    for name, probability in found.items():
+        assert ours[name] == pytest.approx(probability, abs=1e-6)
 
 
 @pytest.mark.parametrize("command", ["explain", "attack-explanation"])
@@ -106,11 +109,9 @@ def windowed(tmp_path_factory):
 @pytest.fixture(scope="module")
 def through_second(windowed, tmp_path_factory):
     """A network trained on DICOM files seen through their second window."""
-    from helpers.launch import launch
-
     out = tmp_path_factory.mktemp("runs") / "second"
     place = ["--data", "dicom", "--root", windowed, "--data-option", "window=2"]
-    launch("train", "standard", *place, *NETWORK, "--out", out)
+    run_command("train", "standard", *place, *NETWORK, "--out", out)
     return out
 
 

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
-from helpers.launch import launch
+from helpers.launch import launch, run_command
 from helpers.training import SMALL, run, small_phantom
 from pellucid.data import materialize, open_dataset
 from pellucid.data.cache.manifest import verify_cache
@@ -234,16 +234,16 @@ def test_shards_in_s3_are_read_streamed_and_refused_as_elsewhere(bucket, written
 @pytest.mark.slow
 def test_two_real_processes_learn_what_one_does_and_each_fetches_its_own_shards(url, tmp_path):
     settings = [*SMALL, "training.epochs=2", "training.batch_size=16", "training.freeze_batch_norm=true"]
-    command = ["train", "standard", "--data", "shards", "--data-option", f"url={url}", "--device", "cpu"]
-    command += [part for setting in settings for part in ("--set", setting)]
+    words = ["train", "standard", "--data", "shards", "--data-option", f"url={url}", "--device", "cpu"]
+    words += [part for setting in settings for part in ("--set", setting)]
 
-    def train(name, processes):
-        launch(*command, "--out", tmp_path / name, processes=processes, PELLUCID_PROGRESS="0")
+    def train(name, start):
+        start(*words, "--out", tmp_path / name)
         return RunFolder(tmp_path / name), load_file(tmp_path / name / "last" / "weights.safetensors")
 
-    one, weights = train("one", 1)
+    one, weights = train("one", run_command)
     Handler.asked.clear()
-    two, theirs = train("two", 2)
+    two, theirs = train("two", launch)
     assert (one.read()["processes"], two.read()["processes"]) == (1, 2)
     names = [file.name for file in opened(url)["train"].shards.manifest.files]
     assert [Handler.asked[name] for name in names] == [2] * len(names)  # once an epoch, by one of the two

@@ -53,7 +53,7 @@ targets = []
 resamples = 100
 
 [evaluation.robustness]
-sizes = [{ rms = 0.02 }]
+sizes = ["pgd:rms=0.02"]
 steps = 2
 
 [evaluation.ara]

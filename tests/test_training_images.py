@@ -243,7 +243,7 @@ def test_validation_images_that_the_first_network_was_trained_on_are_told(model,
 
 def test_the_phantom_is_known_by_its_ids_at_another_size_of_the_whole(tmp_path, pellucid):
     options = ["--data", "phantom", "--data-option=size=32", "--data-option=prevalence=0.4"]
-    options += ["--data-option=validation=32"]
+    options += ["--data-option=validation=32", "--data-option=test=24"]
     assert (
         pellucid("train", "standard", *options, "--data-option=train=48", *NETWORK, "--out", tmp_path / "run")[0] == 0
     )

@@ -59,6 +59,7 @@ def running(tmp_path):
 
 def test_others_are_refused_by_pid_and_host_and_ctrl_c_says_what_is_kept(running, tmp_path):
     run = tmp_path / "run"
+    running.send_signal(signal.SIGSTOP)  # it holds the folder without taking the others' time
     fresh, resumed = start(command(run, epochs=ENDLESS, seed=1)), start(command(run, "--resume", epochs=ENDLESS))
     for process, expected in (
         (fresh, "holds a run already"),
@@ -70,6 +71,7 @@ def test_others_are_refused_by_pid_and_host_and_ctrl_c_says_what_is_kept(running
         assert expected in said
     assert running.poll() is None
     assert RunFolder(run).read()["seed"] == 0
+    running.send_signal(signal.SIGCONT)
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=240)
     assert running.returncode == 130
@@ -97,6 +99,7 @@ def test_started_in_the_same_moment_one_trains_and_one_is_refused(pellucid, tmp_
 
 
 def test_one_that_waits_goes_on_once_the_first_is_killed(running, tmp_path):
+    running.send_signal(signal.SIGSTOP)
     second = start(command(tmp_path / "run", "--resume", "--wait", epochs=ENDLESS))
     assert f"is held by process {running.pid} on" in second.stderr.readline()
     running.kill()
@@ -138,6 +141,7 @@ def test_a_study_is_held_too_and_ctrl_c_ends_its_processes(tmp_path):
     arguments = [sys.executable, "-m", "pellucid.cli.app", *map(str, words)]
     first = start(arguments, start_new_session=True)
     until(lambda: len(list(tmp_path.glob("out/runs/*/state/*/progress.json"))) >= 2, first)
+    os.killpg(first.pid, signal.SIGSTOP)  # it holds the folder without taking the others' time
     second = start(arguments)
     training = start(command(tmp_path / "out" / "runs" / "plain-seed0", "--resume"))
     _, said = second.communicate(timeout=240)
@@ -146,6 +150,7 @@ def test_a_study_is_held_too_and_ctrl_c_ends_its_processes(tmp_path):
     _, said = training.communicate(timeout=240)
     assert training.returncode == 1
     assert "runs/plain-seed0 is held by process " in said
+    os.killpg(first.pid, signal.SIGCONT)
     os.killpg(first.pid, signal.SIGINT)  # as a terminal does: to all processes of the command
     _, said = first.communicate(timeout=240)  # which ends only once its processes have closed its pipes
     assert first.returncode == 130

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from helpers.launch import launch
+from helpers.launch import run_command
 
 NETWORK = [
     "--set=model.name=small",
@@ -43,5 +43,5 @@ def images_of(folder, count=80, *, seed=0, deep=False, size=40):
 
 def trained_on(folder, out, *options):
     """A run folder of a network that the command trained on a folder of images."""
-    launch("train", "standard", "--data", "folder", "--root", folder, *NETWORK, *options, "--out", out)
+    run_command("train", "standard", "--data", "folder", "--root", folder, *NETWORK, *options, "--out", out)
     return out

@@ -176,17 +176,6 @@ class Placement:
         rows, columns = (self._centres(axis, side) for axis, side in ((0, height), (1, width)))
         return np.outer((rows >= 0) & (rows < self.frame[0]), (columns >= 0) & (columns < self.frame[1]))
 
-    def image_pixels(self) -> npt.NDArray[np.bool_]:
-        """Which pixels of the frame show the image and no padding, boolean (h, w): those whose centre lies on it."""
-        inside = []
-        for start, length, side in (
-            (self.top, self.scaled[0], self.frame[0]),
-            (self.left, self.scaled[1], self.frame[1]),
-        ):
-            centres = np.arange(side) + 0.5
-            inside.append((centres > start) & (centres < start + length))
-        return np.outer(*inside)
-
     def _centres(self, axis: int, side: int) -> npt.NDArray[np.float64]:
         """The centres of the image's rows or columns in the frame."""
         start = self.left if axis else self.top

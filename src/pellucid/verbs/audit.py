@@ -55,15 +55,6 @@ if TYPE_CHECKING:
     from pellucid.verbs.session import Model, Session
 
 PAGE, CARD, JSON = "report.html", "card.md", "audit.json"
-HEADLINE = (
-    "accuracy",
-    "balanced_accuracy",
-    "auroc",
-    "average_precision",
-    "calibration_error",
-    "overconfidence",
-    "brier",
-)
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,7 +31,7 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
 
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error)
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_TURNED = "turned upright, as EXIF or TIFF note it; boxes and masks are taken to be of the upright image"
+
 _WHAT_TO_DO = "Fetch the file again, or take it out; `pellucid data check` names every such file."
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pellucid.data.readers.image_files import IMAGE_SUFFIXES
-from pellucid.types import InputError
 from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
@@ -88,25 +87,6 @@ def match_names(names: Iterable[str], images: Sequence[Sequence[str]]) -> NameMa
         if (renamed := [name for name in all_of_them if name in rows])
     ]
     return NameMatches(rows, faults, notes)
-
-
-def need_matches(names: Iterable[str], images: Sequence[Sequence[str]], where: str, whose: str) -> NameMatches:
-    """As `match_names`, where every name must be matched.
-
-    Args:
-        names: as the file gives them.
-        images: what each row is called.
-        where: the file.
-        whose: what the images are of, as `folder/train`.
-
-    Raises:
-        InputError: with every name that means no image, or more than one; the first of very many.
-    """
-    names = list(names)
-    matches = match_names(names, images)
-    if matches.faults:
-        raise InputError(f"{where}: {faults_message(matches.faults, whose, images[0][0] if len(images) else '')}")
-    return matches
 
 
 def faults_message(faults: Mapping[str, str], whose: str, example: str) -> str:

@@ -87,13 +87,6 @@ class Bootstrap:
             out[rows] = self.weights[rows].astype(np.float64) @ values
         return out
 
-    def single_patient(self, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """Whether the chosen images, boolean (N, T), are of fewer than two patients: (T,)."""
-        codes = self.patients[:, None]
-        none = np.iinfo(np.int64).max
-        first = np.where(rows, codes, none).min(0, initial=none)
-        return np.asarray(first >= np.where(rows, codes, -1).max(0, initial=-1))
-
 
 def chunks(count: int, width: int) -> Iterator[slice]:
     """Slices of range(count), each of at most CHUNK numbers when a row holds `width`."""

@@ -65,18 +65,18 @@ class Inference:
         Without an error it is 1 where nothing differs, and NaN where nothing is known.
         """
         if self.error > 0:
-            return float(2 * scipy.stats.t.sf(abs(self.value) / self.error, self.df))
+            return float(2 * scipy.special.stdtr(self.df, -abs(self.value) / self.error))
         return 1.0 if self.value == 0 and self.reason == ALIKE else math.nan
 
     def p_above(self, bar: float) -> float:
         """The one-sided p value of the true difference being at most `bar`; small where it lies above."""
         if self.error > 0:
-            return float(scipy.stats.t.sf((self.value - bar) / self.error, self.df))
+            return float(scipy.special.stdtr(self.df, -(self.value - bar) / self.error))
         return math.nan
 
     @property
     def _reach(self) -> float:
-        return float(scipy.stats.t.ppf((1 + LEVEL) / 2, self.df)) * self.error if self.error > 0 else math.nan
+        return float(scipy.special.stdtrit(self.df, (1 + LEVEL) / 2)) * self.error if self.error > 0 else math.nan
 
     def to_json(self) -> dict[str, Any]:
         """Interval, p, error and degrees of freedom; whatever is not a finite number is None."""

@@ -94,7 +94,7 @@ def delong(
         if abs(difference) <= ROUNDING:
             return PairedTest(0.0, 1.0, n, "both rank all images alike")
         return PairedTest(difference, math.nan, n, "no image's place differs from another's, so there is no spread")
-    return PairedTest(difference, float(2 * scipy.stats.norm.sf(abs(difference) / math.sqrt(variance))), n)
+    return PairedTest(difference, float(2 * scipy.special.ndtr(-abs(difference) / math.sqrt(variance))), n)
 
 
 def mcnemar(first: Values, second: Values) -> PairedTest:

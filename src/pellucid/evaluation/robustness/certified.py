@@ -141,7 +141,7 @@ def certify(selection: Tensor, estimation: Tensor, sigma: float, alpha: float) -
         raise InputError(f"both must vote on the same sides; found {len(selection)} and {len(estimation)}.")
     answer = int(selection.argmax())
     bound = lower_bound(int(estimation[answer]), int(estimation.sum()), alpha)
-    return Certificate(answer, bound, sigma * float(scipy.stats.norm.ppf(bound)) if bound > 0.5 else 0.0)
+    return Certificate(answer, bound, sigma * float(scipy.special.ndtri(bound)) if bound > 0.5 else 0.0)
 
 
 def predicted(votes: Tensor, alpha: float) -> int | None:

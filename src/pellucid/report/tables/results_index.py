@@ -38,6 +38,7 @@ class ResultsIndex:
         self.methods: list[str] = list(results.get("methods", []))
         self._rows: dict[tuple[Any, ...], ResultRow] = {}
         self._sections: dict[str, list[ResultRow]] = {}
+        self._groups: dict[tuple[str, ...], dict[tuple[Any, ...], list[ResultRow]]] = {}
         for row in results["rows"]:
             self._sections.setdefault(row["section"], []).append(row)
             self._rows[tuple(_value(row, field) for field in _KEY)] = row
@@ -94,11 +95,12 @@ class ResultsIndex:
 
         A field's name that is a Python keyword is written with an underscore: ``class_="mean"``.
         """
-        named = {key.rstrip("_"): value for key, value in where.items()}
-        rows = self.section(section)
-        return list(
-            dict.fromkeys(_value(row, field) for row in rows if all(_value(row, k) == v for k, v in named.items()))
-        )
+        named = [key.rstrip("_") for key in where]
+        if (groups := self._groups.get((section, *named))) is None:
+            groups = self._groups[section, *named] = {}
+            for row in self.section(section):
+                groups.setdefault(tuple(_value(row, name) for name in named), []).append(row)
+        return list(dict.fromkeys(_value(row, field) for row in groups.get(tuple(where.values()), [])))
 
     def class_names(self, section: str, **where: Any) -> list[str]:  # noqa: ANN401
         """The classes with rows in a section, in the dataset's order, the mean last."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from pellucid.data.issues import FaultyDataError, Issue, issues_of
+from pellucid.data.issues import Issue, issues_of
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -43,25 +43,19 @@ class Nodule(NamedTuple):
         return left / SIDE, top / SIDE, (right - left) / SIDE, (bottom - top) / SIDE
 
 
-def read_table(path: Path) -> dict[str, Nodule]:
-    """The table of nodules by file name.
+def read_rows(path: Path, faults: list[Issue]) -> tuple[dict[str, Nodule], set[str]]:
+    """The nodules of the rows that can be read, by file name, and the names of all rows.
 
     A row runs from one file name to the next: file, subtlety, size in mm, age, sex, x, y, malignant or benign,
     position and diagnosis, parted by tabs (or spaces); an age may be `?`. What stands before the first is a header.
 
+    Args:
+        path: the table.
+        faults: gets every row that cannot be read, has a nodule outside its image, or a file named twice.
+
     Raises:
         InputError: naming the file, if it cannot be read or has no row.
-        FaultyDataError: naming every row that cannot be read, has a nodule outside its image, or a file named twice.
     """
-    faults: list[Issue] = []
-    nodules, _ = read_rows(path, faults)
-    if faults:
-        raise FaultyDataError(faults)
-    return nodules
-
-
-def read_rows(path: Path, faults: list[Issue]) -> tuple[dict[str, Nodule], set[str]]:
-    """The nodules of the rows that can be read, and the names of all rows."""
     try:
         text = path.read_bytes().decode("latin-1")  # what is read of it is ASCII
     except OSError as error:
