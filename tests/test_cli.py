@@ -152,9 +152,7 @@ def two_images(tmp_path, held_out):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("classes", "expected"), [("Mass,Nodule", ["Mass", "Nodule"]), ("all", 8), ("top2", 2)]
-)
+@pytest.mark.parametrize(("classes", "expected"), [("Mass,Nodule", ["Mass", "Nodule"]), ("all", 8), ("top2", 2)])
 def test_explain_draws_a_panel_an_image_and_keeps_the_maps(trained, tmp_path, pellucid, two_images, classes, expected):
     model, _ = trained
     out = tmp_path / "explained"

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from pellucid.cli.options import show_result
+from pellucid.cli.output import show_result
 from pellucid.utils.locks import hold
 from pellucid.utils.result import Result
 

@@ -7,20 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from pellucid.cli.options import (
-    Cache,
-    DataName,
-    DataOption,
-    Device,
-    Model,
-    Root,
-    Seed,
-    TrustCode,
-    open_splits,
-    pick_device,
-    tell_seen,
-    wrote,
-)
+from pellucid.cli.options import Cache, DataName, DataOption, Device, Model, Root, Seed, TrustCode
+from pellucid.cli.output import tell_seen, wrote
+from pellucid.cli.session import open_splits, pick_device
 
 if TYPE_CHECKING:
     from pellucid.annotations.records import Kind

@@ -10,6 +10,7 @@ import typer
 from pellucid.cli.options import (
     AllowTrainingImages,
     Cache,
+    ClassMap,
     DataName,
     DataOption,
     Device,
@@ -19,10 +20,9 @@ from pellucid.cli.options import (
     Seed,
     Split,
     TrustCode,
-    choices,
-    show_result,
 )
-from pellucid.cli.session import ClassMap, class_map, load, open_part
+from pellucid.cli.output import show_result
+from pellucid.cli.session import choices, class_map, load, open_part
 
 
 def ara(

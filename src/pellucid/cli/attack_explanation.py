@@ -9,6 +9,8 @@ import typer
 from pellucid.cli.options import (
     DataOption,
     Device,
+    GivenData,
+    GivenImages,
     Layer,
     Limit,
     Model,
@@ -17,11 +19,9 @@ from pellucid.cli.options import (
     Seed,
     Split,
     TrustCode,
-    alone_in_out,
-    key_values,
-    show_result,
 )
-from pellucid.cli.session import GivenData, GivenImages, given_images, load
+from pellucid.cli.output import show_result
+from pellucid.cli.session import alone_in_out, given_images, key_values, load
 
 
 @alone_in_out

@@ -8,7 +8,9 @@ from typing import Annotated, Optional
 import typer
 
 from pellucid.cli.data_cache import cache
-from pellucid.cli.options import DataOption, Root, Seed, key_values, show, wrote
+from pellucid.cli.options import DataOption, Root, Seed
+from pellucid.cli.output import show, wrote
+from pellucid.cli.session import key_values
 
 app = typer.Typer(
     no_args_is_help=True, help="Which datasets there are, downloading one, and whether one on disk is whole."

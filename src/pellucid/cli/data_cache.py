@@ -7,7 +7,9 @@ from typing import Annotated, Optional
 
 import typer
 
-from pellucid.cli.options import DataOption, Root, Seed, key_values, show, wrote
+from pellucid.cli.options import DataOption, Root, Seed
+from pellucid.cli.output import show, wrote
+from pellucid.cli.session import key_values
 
 
 def cache(

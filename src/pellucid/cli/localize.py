@@ -10,6 +10,7 @@ from pellucid.cli.options import (
     AllowTrainingImages,
     BatchSize,
     Cache,
+    ClassMap,
     DataName,
     DataOption,
     Device,
@@ -17,15 +18,14 @@ from pellucid.cli.options import (
     Limit,
     Model,
     Out,
+    RegionNames,
     Root,
     Seed,
     Split,
     TrustCode,
-    alone_in_out,
-    choices,
-    show_result,
 )
-from pellucid.cli.session import ClassMap, RegionNames, class_map, load, name_pairs, open_part
+from pellucid.cli.output import show_result
+from pellucid.cli.session import alone_in_out, choices, class_map, load, name_pairs, open_part
 
 
 @alone_in_out

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from pellucid.cli.options import Model, Out, TrustCode, alone_in_out, key_values, show, wrote
+from pellucid.cli.options import Model, Out, TrustCode
+from pellucid.cli.output import show, wrote
+from pellucid.cli.session import alone_in_out, key_values
 
 if TYPE_CHECKING:
     from pellucid.models.classifier import AnyClassifier

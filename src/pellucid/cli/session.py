@@ -1,48 +1,16 @@
-"""What commands that judge a model begin with: the model on its device, and images, or one part of a dataset."""
+"""What commands begin with: the model on its device, images or a part of a dataset, what their options' texts mean."""
 
 from __future__ import annotations
 
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
-
-import typer
-
-from pellucid.cli.options import open_splits, pick_device
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from pellucid.data.dataset import Dataset
+    from pellucid.data.dataset import Dataset, Splits
     from pellucid.models.classifier import AnyClassifier
-
-ClassMap = Annotated[
-    Optional[list[str]],  # noqa: UP045 (typer reads it at run time)
-    typer.Option(
-        "--map",
-        metavar="MODEL=DATA",
-        help="The data's name for a class that the model calls otherwise, as PNEUMONIA=Pneumonia; may be repeated.",
-        show_default=False,
-    ),
-]
-
-RegionNames = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option(
-        "--region",
-        metavar="CLASS=LABEL",
-        help="The marked label that a class should fall on, as PNEUMONIA=Lesions.",
-        show_default=False,
-    ),
-]
-
-GivenImages = Annotated[
-    Optional[list[Path]],  # noqa: UP045
-    typer.Argument(help="Image files, or folders of them; or name a dataset with --data.", show_default=False),
-]
-GivenData = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option("--data", help="Take images of this dataset, whose labels are known.", show_default=False),
-]
 
 
 def load(path: Path, device: str, trust_code: bool = False) -> AnyClassifier:
@@ -50,6 +18,13 @@ def load(path: Path, device: str, trust_code: bool = False) -> AnyClassifier:
     from pellucid.models import load_model
 
     return load_model(path, pick_device(device), trust_code=trust_code)
+
+
+def open_splits(name: str, root: Path | None, options: Sequence[str] | None, seed: int = 0) -> Splits:
+    """The dataset that the options name."""
+    from pellucid.data.registry import open_dataset
+
+    return open_dataset(name, root, seed=seed, options=key_values(options))
 
 
 def open_part(name: str, root: Path | None, options: Sequence[str] | None, split: str) -> Dataset:
@@ -76,6 +51,52 @@ def given_images(
     if root is not None:
         raise InputError("--root is where the dataset of --data lies; name the dataset too, or leave it out.")
     return list(images or ())
+
+
+def pick_device(name: str) -> str:
+    """`auto` as the best device there is; any other name as it is, if torch has it.
+
+    Raises:
+        InputError: for a device that is unknown or absent.
+    """
+    import torch
+
+    from pellucid.types import InputError
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name not in ("cpu", "cuda", "mps"):
+        raise InputError(f"--device must be auto, cpu, cuda or mps; found {name!r}.")
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not present[name]:
+        raise InputError(f"--device {name}, but torch sees no such device. Use --device auto.")
+    return name
+
+
+def alone_in_out(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, during which no other process works in the folder that it writes to.
+
+    Several files make a result: those of two commands at once would be mixed, and each would look whole.
+    """
+
+    @wraps(command)
+    def run(**options: Any) -> None:  # noqa: ANN401
+        from pellucid.utils.locks import hold
+
+        with hold(options["out"]):
+            command(**options)
+
+    return run
+
+
+def key_values(texts: Sequence[str] | None) -> dict[str, Any]:
+    """``["a=1", "b.c=x"]`` as nested values."""
+    from pellucid.utils.settings import merge, parse_override
+
+    values: dict[str, Any] = {}
+    for text in texts or ():
+        merge(values, parse_override(text))
+    return values
 
 
 def name_pairs(texts: Sequence[str] | None, option: str) -> dict[str, list[str]]:
@@ -117,3 +138,11 @@ def class_map(texts: Sequence[str] | None) -> dict[str, str]:
         InputError: a class of the model that is named twice.
     """
     return single_values(texts, "--map")
+
+
+def choices(text: str, names: Any, kind: str) -> list[str]:  # noqa: ANN401
+    """Names as `split_names` reads them, each of them known."""
+    from pellucid.utils.resources import check_known
+    from pellucid.utils.settings import split_names
+
+    return check_known(split_names(text), names, kind)

@@ -10,7 +10,9 @@ from typing import Annotated, Optional
 
 import typer
 
-from pellucid.cli.options import Cache, Device, Limit, Root, Seed, Wait, pick_device, show_result
+from pellucid.cli.options import Cache, Device, Limit, Root, Seed, Wait
+from pellucid.cli.output import show_result
+from pellucid.cli.session import pick_device
 from pellucid.utils.resources import bundled
 
 STUDIES = ", ".join(bundled("studies"))

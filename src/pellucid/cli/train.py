@@ -8,18 +8,9 @@ from typing import Annotated, Optional
 
 import typer
 
-from pellucid.cli.options import (
-    Cache,
-    DataName,
-    DataOption,
-    Device,
-    Limit,
-    Root,
-    TrustCode,
-    Wait,
-    open_splits,
-    show_result,
-)
+from pellucid.cli.options import Cache, DataName, DataOption, Device, Limit, Root, TrustCode, Wait
+from pellucid.cli.output import show_result
+from pellucid.cli.session import open_splits
 from pellucid.utils.resources import bundled
 
 RECIPES = ", ".join(bundled("recipes"))

@@ -1,0 +1,65 @@
+"""What commands end with: a result saved and its tables printed, notes, and where the files lie."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pellucid.evaluation.training_images import SeenImages
+    from pellucid.utils.result import Result
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def show_result(result: Result, out: Path | None = None, *, shared: bool = False) -> None:
+    """Save a result, print its tables, and say what a reader must know of it and where it lies.
+
+    Args:
+        result: what a verb returned.
+        out: the folder to write to; None where nothing is written.
+        shared: whether other processes may work there too, as on the same areas, so that writing waits for theirs.
+
+    Raises:
+        InputError: figures that are undefined, because the model gives no answer on some of the images.
+    """
+    from pellucid.types import InputError
+    from pellucid.utils.locks import hold
+
+    with hold(out, wait=True) if out is not None and shared else nullcontext():
+        paths = [] if out is None else result.save(out)
+    for table in result.tables():
+        show(table.title, table.columns, table.rows)
+    for text in result.warnings:
+        typer.echo(f"note: {text}", err=True)
+    for path in paths:
+        wrote(path)
+    if result.problem is not None:  # after writing, so that what is undefined stands there with its reason
+        raise InputError(result.problem)
+
+
+def tell_seen(seen_images: SeenImages, *, judging: bool = True) -> None:
+    """Say which of the images the network has seen before."""
+    for message in seen_images.messages(judging=judging):
+        typer.echo(f"note: {message}", err=True)
+
+
+def wrote(path: Path | str) -> None:
+    """Say where a result lies."""
+    typer.echo(f"wrote {path}")
