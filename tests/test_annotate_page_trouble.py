@@ -167,30 +167,34 @@ def test_of_many_classes_the_chosen_one_is_always_in_sight(tmp_path, context):
         server.kill()
 
 
-def test_the_address_that_lets_in_once_may_be_clicked_on_another_site(tmp_path, context):
-    server = Server(tmp_path, "--token-file", token_file(tmp_path, "a token of this server")).start()
-    try:
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        other = server.address.replace("127.0.0.1", "localhost")  # another site for a browser
-        page.route(
-            f"{other}/**", lambda route: route.fulfill(body=f'<a href="{server.told}">in</a>', content_type="text/html")
-        )
-        page.goto(f"{other}/mail")
-        page.get_by_role("link", name="in").click()
-        page.wait_for_selector("#signin[open]")  # which asks for a name alone
-        assert page.get_by_label("Token").count() == 0
-        sign_in(page, "Ann")
-        ready(page)
-    finally:
-        server.kill()
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """A server that asks for a token."""
+    folder = tmp_path_factory.mktemp("guarded")
+    started = Server(folder, "--token-file", token_file(folder, "a token of this server")).start()
+    yield started
+    started.kill()
 
 
-def test_an_invitation_opens_the_page_in_one_browser(tmp_path, browser):
-    server = Server(tmp_path, "--token-file", token_file(tmp_path, "a token of this server")).start()
+def test_the_address_that_lets_in_once_may_be_clicked_on_another_site(guarded, context):
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    other = guarded.address.replace("127.0.0.1", "localhost")  # another site for a browser
+    page.route(
+        f"{other}/**", lambda route: route.fulfill(body=f'<a href="{guarded.told}">in</a>', content_type="text/html")
+    )
+    page.goto(f"{other}/mail")
+    page.get_by_role("link", name="in").click()
+    page.wait_for_selector("#signin[open]")  # which asks for a name alone
+    assert page.get_by_label("Token").count() == 0
+    sign_in(page, "Ann")
+    ready(page)
+
+
+def test_an_invitation_opens_the_page_in_one_browser(guarded, browser):
     mine, another = browser.new_context(viewport=WIDE), browser.new_context(viewport=WIDE)
     try:
-        ((_, link),) = make_links(tmp_path / "annotations.db", ["Dr Ayşe Kaya"], server.address)
+        ((_, link),) = make_links(guarded.folder / "annotations.db", ["Dr Ayşe Kaya"], guarded.address)
         seen, page = another.new_page(), mine.new_page()
         for each in (seen, page):
             each.set_default_timeout(20_000)
@@ -207,7 +211,6 @@ def test_an_invitation_opens_the_page_in_one_browser(tmp_path, browser):
     finally:
         mine.close()
         another.close()
-        server.kill()
 
 
 def test_digits_and_signs_need_shift_on_some_keyboards(server, context):

@@ -5,21 +5,17 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import ttest_ind, ttest_rel
 
+import recipe_inference
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.metrics.differences import ALIKE, ONE_TRAINING, Inference, paired_difference, recipe_error
 from pellucid.evaluation.metrics.statistics import mean_over_images
 from pellucid.evaluation.metrics.verdicts import Bar, judge_family
 from pellucid.types import InputError
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import recipe_inference
 
 
 def networks(rng, count, *, hard=0.0, moved=0.0, images=80, level=0.0, resamples=400):

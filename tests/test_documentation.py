@@ -145,7 +145,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert [v.label for v in card.variants] == ["baseline", "robust"]  # which the examples name
     size = card.settings["model"]["size"]
     classes = ("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax")
-    name, widths = card.settings["model"]["name"], [8, 8, 16, 16]  # narrower than the demo's
+    name, widths = card.settings["model"]["name"], [8, 16, 16]  # narrower than the demo's
     network = create_model(name, classes=classes, task="multilabel", size=size, widths=widths)
     save_model(network, folder / "runs" / "demo" / "runs" / "robust-seed0", extra={"thresholds": [0.5] * 8})
     table = folder / "runs" / "demo" / "tables" / "localization.csv"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +21,6 @@ from pellucid.evaluation.metrics.intervals import (
 from pellucid.evaluation.metrics.operating_points import operating_points
 from pellucid.evaluation.metrics.statistics import Replicates, mean_over_images, ratio
 
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 SHARE = (0.0, 1.0)
 
 
