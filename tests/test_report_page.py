@@ -66,7 +66,8 @@ def test_how_the_cases_are_coloured_is_said_of_the_methods_that_they_show(study,
         )
         for panel in example.panels(2)
     ]
-    other = render({**study, "methods": ["lime"]}, shown)
+    rows = [row for row in study["rows"] if row["section"] == "classification"]
+    other = render({**study, "methods": ["lime"], "rows": rows}, shown)
     assert "Over the image: LIME. With a zero, which has no colour: LIME." in other
     assert "Alone, since" not in other
     assert "From the least" not in other
@@ -134,6 +135,7 @@ def test_every_text_of_the_study_is_escaped():
     label = 'bad"><img src=x onerror=alert(1)>'
     text = json.dumps(study).replace(json.dumps("baseline"), json.dumps(label))
     study = json.loads(text)
+    study["rows"] = [row for row in study["rows"] if row["class"] in ("Mass", "mean")]
     study |= {
         "title": attack,
         "description": attack,
