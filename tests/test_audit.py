@@ -280,7 +280,7 @@ def recorded(model, data, folder):
 def test_what_the_other_was_trained_on_is_said_and_it_is_not_called_better(several, tmp_path):
     model, data = several
     other = recorded(model, data, tmp_path / "other")
-    common = {"settings": TINY, "methods": ["saliency"], "allow_training_images": True}
+    common = {"settings": replace(TINY, attacks=()), "methods": ["saliency"], "allow_training_images": True}
     result = pl.audit(model, data, compare=other, **common)
     rival = result.results["comparison"]
     assert rival["training_images"]["trained_on"] == rival["training_images"]["images"] == 12
@@ -445,7 +445,7 @@ def test_the_verdict_looks_at_every_class_of_many(tmp_path):
     spec = InputSpec.square(1, 8)
     model = wrap(Coded(), mean=[0.0], std=[1.0], task="multiclass", classes=names, input_spec=spec)
     result = pl.audit(
-        model, pl.dataset("folder", tmp_path, "test"), settings=replace(TINY, few=2), methods=["saliency"]
+        model, pl.dataset("folder", tmp_path, "test"), settings=replace(TINY, few=2, attacks=()), methods=["saliency"]
     )
     assert {r["class"] for r in result.results["rows"] if r["metric"] == "sensitivity"} < {*names, "mean"}
     (missed,) = [s for s in result.results["verdict"]["statements"] if "fewer than half" in s["text"]]
@@ -458,7 +458,7 @@ def test_marks_under_other_names_count_in_every_part(several):
     renamed = {c: f"{c} lesion" for c in data.regions.labels}
     items = tuple(replace(r, label=renamed[r.label]) for r in data.regions.items)
     other = replace(data, regions=Regions(items))
-    settings = replace(TINY, few=4)
+    settings = replace(TINY, few=4, attacks=())
     result = pl.audit(
         model, other, settings=settings, methods=["saliency"], regions={c: [renamed[c]] for c in data.regions.labels}
     )
