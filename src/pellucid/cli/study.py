@@ -73,7 +73,7 @@ def study(
     An interrupted study goes on where it stopped. On several GPUs each network is trained on all of them:
     `accelerate launch --module pellucid.cli.app study …`
 
-    Example: `pellucid study studies/chestxray14.toml --root ~/ChestX-ray14 --out runs/chestxray14`
+    Example: `pellucid study chestxray14 --root ~/ChestX-ray14 --out runs/chestxray14`
     """
     overrides = [*(overrides or ())]
     if seed:
