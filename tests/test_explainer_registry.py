@@ -139,7 +139,13 @@ def test_labels_are_those_of_the_reports():
 
 @pytest.mark.parametrize(
     ("command", "methods"),
-    [("explain", EXPLAINERS), ("localize", HEATMAPS), ("trust", HEATMAPS), ("attack-explanation", DIFFERENTIABLE)],
+    [
+        ("explain", EXPLAINERS),
+        ("localize", HEATMAPS),
+        ("trust", HEATMAPS),
+        ("certify-explanation", HEATMAPS),
+        ("attack-explanation", DIFFERENTIABLE),
+    ],
 )
 def test_help_names_the_methods(command, methods, pellucid, monkeypatch):
     monkeypatch.setenv("COLUMNS", "400")

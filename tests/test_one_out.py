@@ -15,6 +15,7 @@ ALONE = {
     "evaluate": ["model", "--data", "phantom"],
     "localize": ["model", "--data", "phantom"],
     "certify": ["model", "--data", "phantom"],
+    "certify-explanation": ["model", "--data", "phantom"],
     "trust": ["model", "--data", "phantom"],
     "explain": ["model", "image.png"],
     "attack-explanation": ["model", "image.png"],

@@ -68,7 +68,7 @@ def test_an_option_that_contradicts_the_training_is_refused(command, model, deep
     "command",
     [
         ["evaluate"], ["audit"], ["localize"], ["ara"], ["certify", "--sigma", "0.1"], ["trust"], ["explain"],
-        ["attack-explanation"], ["annotate", "serve", "--no-open", "--split", "test"],
+        ["attack-explanation"], ["certify-explanation"], ["annotate", "serve", "--no-open", "--split", "test"],
     ],
 )  # fmt: skip
 def test_data_read_otherwise_than_for_training_are_refused(command, model, deep, tmp_path, pellucid):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pellucid.verbs.attack_explanation import attack_explanation
     from pellucid.verbs.audit import audit
     from pellucid.verbs.certify import certify
+    from pellucid.verbs.certify_explanation import certify_explanation
     from pellucid.verbs.data import dataset
     from pellucid.verbs.evaluate import evaluate
     from pellucid.verbs.explain import explain
@@ -58,6 +59,7 @@ VERBS = {
     "auroc": "pellucid.evaluation.metrics.plain:auroc",
     "average_precision": "pellucid.evaluation.metrics.plain:average_precision",
     "certify": "pellucid.verbs.certify:certify",
+    "certify_explanation": "pellucid.verbs.certify_explanation:certify_explanation",
     "dataset": "pellucid.verbs.data:dataset",
     "evaluate": "pellucid.verbs.evaluate:evaluate",
     "explain": "pellucid.verbs.explain:explain",
@@ -82,6 +84,7 @@ __all__ = [
     "auroc",
     "average_precision",
     "certify",
+    "certify_explanation",
     "data",
     "dataset",
     "evaluate",

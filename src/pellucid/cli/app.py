@@ -16,6 +16,7 @@ from pellucid.cli import (
     attack_explanation,
     audit,
     certify,
+    certify_explanation,
     data,
     evaluate,
     explain,
@@ -68,6 +69,7 @@ app.command("ara", cls=MethodCommand)(ara.ara)
 app.command("certify")(certify.certify)
 app.command("explain", cls=MethodCommand)(explain.explain)
 app.command("attack-explanation", cls=MethodCommand)(attack_explanation.attack_explanation)
+app.command("certify-explanation", cls=MethodCommand)(certify_explanation.certify_explanation)
 app.command("trust", cls=MethodCommand)(trust.trust)
 app.add_typer(annotate.app, name="annotate")
 app.add_typer(data.app, name="data")

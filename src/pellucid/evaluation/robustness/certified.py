@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import scipy  # its parts load when they are used
 import torch
 
@@ -18,6 +19,7 @@ from pellucid.types import InputError, check_images
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
     from torch import Tensor, nn
 
 BLOCK = 64  # draws made at once, however many the network takes at a time: what is drawn does not depend on that
@@ -113,7 +115,18 @@ def lower_bound(successes: int, trials: int, alpha: float) -> float:
     """
     if not 0 <= successes <= trials or trials < 1:
         raise InputError(f"expected 0 to {trials} successes in at least one trial; found {successes}.")
-    return float(scipy.stats.beta.ppf(alpha, successes, trials - successes + 1)) if successes else 0.0
+    return float(lower_bounds(np.array([successes]), trials, alpha)[0])
+
+
+def lower_bounds(successes: npt.NDArray[np.int64], trials: int, alpha: float) -> npt.NDArray[np.float64]:
+    """The same of many probabilities (N,) with so many trials each, each at confidence 1 − alpha.
+
+    Example:
+        >>> lower_bounds(np.array([0, 500, 1000]), 1000, 0.001).round(3).tolist()
+        [0.0, 0.451, 0.993]
+    """
+    some = np.maximum(successes, 1)
+    return np.where(successes > 0, scipy.stats.beta.ppf(alpha, some, trials - some + 1), 0.0)
 
 
 def certify(selection: Tensor, estimation: Tensor, sigma: float, alpha: float) -> Certificate:

@@ -1,0 +1,93 @@
+"""`pellucid certify-explanation`: which cells of a network's heat maps must stay as they are, and how far."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+from pellucid.cli.options import (
+    AllowTrainingImages,
+    Cache,
+    DataName,
+    DataOption,
+    Device,
+    Layer,
+    Limit,
+    Model,
+    Out,
+    Root,
+    Seed,
+    Split,
+    TrustCode,
+    alone_in_out,
+    choices,
+    show_result,
+)
+from pellucid.cli.session import ClassMap, class_map, load, open_part
+
+
+@alone_in_out
+def certify_explanation(
+    model: Model,
+    data: DataName,
+    out: Out,
+    root: Root = None,
+    data_option: DataOption = None,
+    split: Split = "test",
+    mapping: ClassMap = None,
+    method: Annotated[str, typer.Option(help="Separated by commas: {heatmaps}; or all.")] = "cam,grad-cam,saliency",
+    layer: Layer = None,
+    sigma: Annotated[float, typer.Option(help="Standard deviation of the noise, on pixels in [0, 1].")] = 0.02,
+    grid: Annotated[int, typer.Option(help="Cells on a side; a smaller map keeps its own size.")] = 12,
+    top: Annotated[float, typer.Option(help="The share of the cells that counts as the top.")] = 0.2,
+    class_name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--class", help="The class explained; each image's most probable one by default."),
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Noisy copies that certify.")] = 500,
+    selection_samples: Annotated[int, typer.Option(help="Noisy copies that choose each cell's side.")] = 100,
+    alpha: Annotated[float, typer.Option(help="Probability that not all certificates of an image's map hold.")] = 0.001,
+    attack_cells: Annotated[int, typer.Option(help="Attack so many of the certified cells of each map.")] = 8,
+    pictures: Annotated[int, typer.Option(min=0, help="Show at most so many images on the page.")] = 12,
+    limit: Limit = None,
+    device: Device = "auto",
+    trust_code: TrustCode = False,
+    seed: Seed = 0,
+    cache: Cache = None,
+    allow_training_images: AllowTrainingImages = False,
+) -> None:
+    """Certify heat maps cell by cell: within which radius must a cell of the smoothed map keep its side?
+
+    Its side is the top share of the map, or the rest.
+
+    Writes certify-explanation.json, .csv (one row per cell) and .html, a page on which uncertain cells are gray. Run
+    the same command again to go on after an interruption.
+
+    Example: `pellucid certify-explanation runs/first --data phantom --limit 20 --out runs/first/certified-maps`
+    """
+    from pellucid.explainers import HEATMAPS
+    from pellucid.verbs.certify_explanation import certify_explanation as run
+
+    result = run(
+        load(model, device, trust_code),
+        open_part(data, root, data_option, split),
+        list(HEATMAPS) if method == "all" else choices(method, HEATMAPS, "heat map"),
+        sigma,
+        grid=grid,
+        top=top,
+        class_name=class_name,
+        samples=samples,
+        selection_samples=selection_samples,
+        alpha=alpha,
+        attack_cells=attack_cells,
+        pictures=pictures,
+        out=out,
+        limit=limit,
+        seed=seed,
+        cache=cache,
+        allow_training_images=allow_training_images,
+        class_map=class_map(mapping),
+        layer=layer,
+    )
+    show_result(result, out)
