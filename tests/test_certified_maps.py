@@ -130,12 +130,12 @@ def _inverse_erf(value):
 
 @pytest.fixture(scope="module")
 def attacked():
-    """A tiny network's CAM on eight images of noise."""
+    """A tiny network's CAM on six images of noise."""
     net = draw_convolutions(small(task="multiclass"))
-    images = torch.rand(8, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    smoothing = MapSmoothing(0.1, grid=4, samples=300, attack_cells=6, attack_steps=8, attack_draws=4)
+    images = torch.rand(6, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    smoothing = MapSmoothing(0.1, grid=4, samples=300, attack_cells=7, attack_steps=6, attack_draws=4)
     cells = cell_maps(net, ["cam"], smoothing)["cam"]
-    return certify_maps(cells, images, net(images).argmax(1), [f"image {i}" for i in range(8)], smoothing)
+    return certify_maps(cells, images, net(images).argmax(1), [f"image {i}" for i in range(6)], smoothing)
 
 
 def test_no_certificate_is_violated_in_a_thousand_tries_that_would_find_a_wrong_one(attacked):
@@ -148,6 +148,20 @@ def test_no_certificate_is_violated_in_a_thousand_tries_that_would_find_a_wrong_
     # radii too large by a little more than the median gap would be found out
     gap = float(np.median(attacked.length[attacked.attacked] / attacked.radius[attacked.attacked]))
     assert replace(attacked, radius=1.2 * gap * attacked.radius).violated.any()
+
+
+@pytest.mark.parametrize("method", ["grad-cam", "saliency"])
+def test_other_maps_with_a_differentiable_form_are_attacked_too(method):
+    net, smoothing = (
+        draw_convolutions(small()),
+        MapSmoothing(0.1, grid=4, samples=60, attack_cells=1, attack_steps=2, attack_draws=2),
+    )
+    image = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+    maps = certify_maps(cell_maps(net, [method], smoothing)[method], image, torch.tensor([1]), ["x"], smoothing)
+    assert maps.not_attacked is None
+    assert maps.attacked.sum() == 1
+    assert maps.gradient_evaluations[0] > 0
+    assert not maps.violated.any()
 
 
 def test_an_attacked_cell_has_changed_sides_by_a_vote_of_our_own():

@@ -10,9 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
+import pellucid as pl
 from helpers.models import small
 from helpers.trust import samples_of
 from pellucid.data.readers.phantom.reader import PHANTOM_CLASSES
+from pellucid.evaluation.certified_maps.certificate import MapSmoothing
+from pellucid.evaluation.certified_maps.measure import cell_maps, certify_maps
 from pellucid.models.weights import save_model
 
 pytestmark = pytest.mark.slow
@@ -40,9 +43,21 @@ def colours(tmp_path_factory):
     return save_model(net, top / "net"), ["--data", "folder", "--root", top, "--device", "cpu"]
 
 
+def certified_share(path):
+    """The mean share of cells certified beyond 0.02 on the first and the last image, of the class explained."""
+    model, part = pl.load(path), pl.dataset("phantom", split="test", **SIZES)
+    samples = samples_of(model, part)
+    smoothing = MapSmoothing(0.02, attack_cells=0)
+    rows = [0, len(samples.images) - 1]
+    names = [samples.fitted.dataset.ids[row] for row in rows]
+    cells = cell_maps(model, ["cam"], smoothing)["cam"]
+    maps = certify_maps(cells, samples.images[rows], samples.targets[rows], names, smoothing)
+    return (maps.radius > 0.02).mean()
+
+
 def test_the_table_of_a_phantom(pellucid, network, tmp_path):
     out = tmp_path / "trust"
-    arguments = [*PHANTOM, "--samples", 1, "--out", out]
+    arguments = [*PHANTOM, "--samples", 1, "--certified", 2, "--attack-steps", 4, "--out", out]
     status, printed, _ = pellucid("trust", network, *arguments, "--method", "cam,saliency", "--compare-with", network)
     assert status == 0
     assert "each method draws" in printed
@@ -60,6 +75,9 @@ def test_the_table_of_a_phantom(pellucid, network, tmp_path):
     (agreement,) = [r for r in rows if r["measure"] == "agreement" and r["method"] == "cam"]
     assert float(agreement["value"]) == pytest.approx(1.0)
     assert "same architecture" in agreement["label"]
+    (certain,) = [r for r in rows if r["measure"] == "certified_cells" and r["method"] == "cam"]
+    assert (certain["n"], certain["verdict"], certain["bar"]) == ("2", "", "")  # a useless map has it too
+    assert float(certain["value"]) == pytest.approx(certified_share(network))
     (grid,) = [r for r in rows if r["measure"] == "grid_pointing" and r["method"] == "cam"]
     assert (grid["value"], grid["reason"]) == (
         "",
@@ -73,7 +91,7 @@ def test_the_table_of_a_phantom(pellucid, network, tmp_path):
 
 
 def test_methods_are_kept_and_others_added(pellucid, network, tmp_path, monkeypatch):
-    arguments = [*PHANTOM, "--limit", 2, "--samples", 1, "--out", tmp_path]
+    arguments = [*PHANTOM, "--limit", 2, "--certified", 0, "--samples", 1, "--out", tmp_path]
     assert pellucid("trust", network, *arguments, "--method", "saliency")[0] == 0
     first = [r for r in json.loads((tmp_path / "trust.json").read_text())["rows"] if r["method"] == "saliency"]
     from pellucid.evaluation.trust import run as trust_run
@@ -90,7 +108,9 @@ def test_methods_are_kept_and_others_added(pellucid, network, tmp_path, monkeypa
 
 def test_colour_images_of_which_some_are_constant(pellucid, colours, tmp_path):
     network, data = colours
-    status, _, _ = pellucid("trust", network, *data, "--method", "grad-cam", "--samples", 1, "--out", tmp_path)
+    status, _, _ = pellucid(
+        "trust", network, *data, "--method", "grad-cam", "--samples", 1, "--certified", 0, "--out", tmp_path
+    )
     assert status == 0
     rows = {r["measure"]: r for r in json.loads((tmp_path / "trust.json").read_text())["rows"]}
     assert rows["place_gain"]["value"] is None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pellucid.attacks.under_attack import task_loss
+from pellucid.evaluation.trust.judge import CERTIFYING
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import as_pixels
 from pellucid.types import InputError, device_of
@@ -69,7 +70,8 @@ def seconds_planned(
         "attack": few
         * (forward + labels * sum(_spent(attack, plan.steps, forward, gradient) for attack in plan.attacks)),
         "ara": labels * (few * SMALLEST_CHANGE + min(few, plan.checked) * CHECK) * gradient,
-        "trust": methods * (few * (MAPS + settings.samples) * gradient + attacks)
+        "trust": methods
+        * ((few * (MAPS + settings.samples) + min(few, settings.certified) * CERTIFYING) * gradient + attacks)
         + few * ((methods * METHOD_CURVES + TRIVIAL_CURVES) * (settings.curve_steps + 1) + REMOVED) * forward,
         "localization": marked * methods * gradient,
         "pictures": 20 * gradient,

@@ -37,7 +37,7 @@ class AuditSettings:
     protocol: str = "tight"
     checked: int = SAMPLE
     methods: tuple[str, ...] = METHODS
-    trust: TrustSettings = field(default_factory=TrustSettings)
+    trust: TrustSettings = field(default_factory=lambda: TrustSettings(certified=8))
     seed: int = 0
 
 

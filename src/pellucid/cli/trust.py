@@ -50,6 +50,7 @@ def trust(
     samples: Annotated[int, typer.Option(min=1, help="Moved images per image, for the maximum sensitivity.")] = 8,
     attacked: Annotated[int, typer.Option(min=0, help="Attack the explanations of so many of the images.")] = 16,
     attack_steps: Annotated[int, typer.Option(min=1, help="Gradient steps of an attack, for each budget.")] = 12,
+    certified: Annotated[int, typer.Option(min=0, help="Certify the explanations of so many of the images.")] = 8,
     device: Device = "auto",
     trust_code: TrustCode = False,
     seed: Seed = 0,
@@ -76,7 +77,12 @@ def trust(
         out=out,
         limit=limit,
         settings=TrustSettings(
-            samples=samples, attacked=attacked, attack_steps=attack_steps, batch_size=batch_size, seed=seed
+            samples=samples,
+            attacked=attacked,
+            attack_steps=attack_steps,
+            certified=certified,
+            batch_size=batch_size,
+            seed=seed,
         ),
         cache=cache,
         allow_training_images=allow_training_images,

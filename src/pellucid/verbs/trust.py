@@ -181,6 +181,7 @@ def trust(
         "samples": settings.samples,
         "radius": settings.radius,
         "curve_steps": settings.curve_steps,
+        "certified": settings.certified,
         "seed": settings.seed,
         "layer": layer,
     }

@@ -88,8 +88,8 @@ def cell_map(
             f"{grid}."
         )
     entry = EXPLAINERS[method]
-    known = {"seed": seed, "batch_size": rows, "layer": layer}
-    options = {name: known[name] for name in entry.options if known.get(name) is not None}
+    settings = {"seed": seed, "batch_size": rows, "layer": layer}
+    options = {name: settings[name] for name in entry.options if settings.get(name) is not None}
     gray = torch.full((1, *classifier.input_spec.shape), 0.5, device=device_of(classifier))
     maps = entry.explainer(classifier, gray, torch.zeros(1, dtype=torch.int64, device=gray.device), **options).maps
     shape = (min(grid, maps.shape[1]), min(grid, maps.shape[2]))

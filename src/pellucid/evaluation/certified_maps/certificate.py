@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy  # its parts load when they are used
 import torch
-from scipy.stats import norm
 
 from pellucid.evaluation.certified_maps.cells import in_top
 from pellucid.evaluation.robustness.certified import BLOCK, lower_bounds
@@ -81,7 +81,7 @@ class MapSmoothing:
 
     def largest_radius(self, cells: int) -> float:
         """The radius of a cell on which all draws agree: more of them would be needed to certify more."""
-        return self.sigma * float(norm.ppf((self.alpha / cells) ** (1 / self.samples)))
+        return self.sigma * float(scipy.special.ndtri((self.alpha / cells) ** (1 / self.samples)))
 
     def to_json(self) -> dict[str, Any]:
         """Everything that determines the results, as plain values."""
@@ -173,5 +173,5 @@ def certified_cells(
     inside = 2 * selection > smoothing.selection
     votes = np.where(inside, estimation, smoothing.samples - estimation)
     bound = lower_bounds(votes, smoothing.samples, smoothing.alpha / len(votes))
-    radius = np.where(bound > 0.5, smoothing.sigma * norm.ppf(np.maximum(bound, 0.5)), 0.0)
+    radius = np.where(bound > 0.5, smoothing.sigma * scipy.special.ndtri(np.maximum(bound, 0.5)), 0.0)
     return CellCertificates(inside, bound, radius)

@@ -29,6 +29,7 @@ class TrustSettings:
         curve_steps: points of the curves along which places are replaced, but one.
         attacked: images whose explanations are attacked.
         attack_steps: gradient steps of an attack, for each budget.
+        certified: images whose explanations are certified; 0 for none.
         budgets: of the attacks, root mean square per pixel and channel, ascending.
         examples: images whose maps are kept to be shown.
         batch_size: images at a time.
@@ -40,6 +41,7 @@ class TrustSettings:
     curve_steps: int = STEPS
     attacked: int = 16
     attack_steps: int = 12
+    certified: int = 0
     budgets: tuple[float, ...] = BUDGETS
     examples: int = 4
     batch_size: int = 16

@@ -6,6 +6,7 @@ import time
 from functools import reduce
 from typing import TYPE_CHECKING
 
+from pellucid.evaluation.certified_maps.certificate import MapSmoothing
 from pellucid.evaluation.trust.faithfulness import cell_numbers
 from pellucid.evaluation.trust.findings import Findings, TrustSettings
 from pellucid.evaluation.trust.infidelity import SAMPLES
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
     from pellucid.evaluation.trust.infidelity import SquareEffects
     from pellucid.evaluation.trust.samples import TrustSamples
+
+
+CERTIFYING = MapSmoothing.selection + MapSmoothing.samples
+"""Maps of each image whose explanation is certified."""
 
 
 def budget(classifier: nn.Module, samples: TrustSamples, settings: TrustSettings, others: int = 0) -> dict[str, int]:
@@ -47,7 +52,9 @@ def budget(classifier: nn.Module, samples: TrustSamples, settings: TrustSettings
         )
     )
     return {
-        "explanations_per_method": count * (1 + depths + 1 + 1 + settings.samples + others) + extra,
+        "explanations_per_method": count * (1 + depths + 1 + 1 + settings.samples + others)
+        + min(count, settings.certified) * CERTIFYING
+        + extra,
         "forward_passes_per_method": count * 2 * steps * (2 + DRAWS),
         "forward_passes_of_trivial_maps": count * (2 * steps * (len(TRIVIAL_MAPS) + ORDERS) + SAMPLES + 1),
     }

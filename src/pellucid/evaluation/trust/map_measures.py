@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from pellucid.evaluation.certified_maps.certificate import MapSmoothing
+from pellucid.evaluation.certified_maps.measure import cell_maps, certify_maps
 from pellucid.evaluation.metrics.heatmap_scores import energy_share, heatmap_scores
 from pellucid.evaluation.metrics.similarity import is_constant, spearman, ssim
 from pellucid.evaluation.metrics.trivial_maps import mean_of_others, same_spectrum
+from pellucid.evaluation.trust.attack import attacked_rows
 from pellucid.evaluation.trust.faithfulness import WAYS, Curve, hottest_first_curve, mean_curve
 from pellucid.evaluation.trust.findings import Findings
 from pellucid.evaluation.trust.grid_pointing import assemble, quarter_share
@@ -18,6 +22,7 @@ from pellucid.evaluation.trust.infidelity import infidelity, square_effects
 from pellucid.evaluation.trust.randomization import cascade
 from pellucid.evaluation.trust.stability import max_sensitivity
 from pellucid.evaluation.trust.yardsticks import DRAWS, MEAN_MAP, OWN_SPECTRUM
+from pellucid.explainers import EXPLAINERS
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import in_batches
 from pellucid.types import InputError
@@ -37,6 +42,10 @@ if TYPE_CHECKING:
     from pellucid.evaluation.trust.samples import TrustSamples
 
     Score = Callable[[Tensor, npt.NDArray[np.bool_]], Mapping[str, Numbers]]
+
+CERTIFIED_SIGMA = 0.02  # of the noise, and the L2 radius at which a cell counts as certain
+CHEAP = 2  # passes through the network that a map may cost to be certified
+EXPENSIVE = "{once} maps of an image of this method take too long here; `pellucid certify-explanation` makes them"
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +151,29 @@ def stability(work: MethodAtWork) -> Findings:
     return work.findings({"max_sensitivity": sensitivity.numpy()}, yardsticks={MEAN_MAP: mean_map})
 
 
+def certainty(work: MethodAtWork) -> Findings:
+    """How many cells of the smoothed map are certain to keep their side; nothing where no image is to be certified."""
+    rows = attacked_rows(len(work.maps), work.settings.certified)
+    if work.is_trivial or len(rows) == 0:
+        return work.findings()
+    if work.mapper.name not in EXPLAINERS:
+        return work.findings(reasons={"certified_cells": "only methods by name are certified"})
+    smoothing = MapSmoothing(CERTIFIED_SIGMA, attack_cells=0, seed=work.settings.seed)
+    once, samples = smoothing.selection + smoothing.samples, work.samples
+    price = work.mapper.gradient_evaluations + work.mapper.forward_passes  # so far, of `explained` maps
+    if price > CHEAP * work.mapper.explained:
+        advance(once * len(rows))
+        return work.findings(reasons={"certified_cells": EXPENSIVE.format(once=once)})
+    cells = cell_maps(work.model, [work.mapper.name], smoothing, work.mapper.layer)[work.mapper.name]
+    shares = []
+    for row in rows:
+        one, name = slice(row, row + 1), samples.fitted.dataset.ids[row]
+        with step(once):
+            maps = certify_maps(cells, samples.images[one], samples.targets[one], [name], smoothing)
+        shares.append(math.nan if maps.empty[0] else float((maps.radius[0] > CERTIFIED_SIGMA).mean()))
+    return work.findings({"certified_cells": np.array(shares)})
+
+
 def faithfulness(work: MethodAtWork) -> Findings:
     """How the answer falls and rises along the map's order, and whether the heat adds up to what removals do."""
     seed = work.settings.seed
@@ -220,6 +252,7 @@ MAP_MEASURES: tuple[tuple[Callable[[MethodAtWork], Findings], tuple[str, ...]], 
         ("repeatability_rank", "randomised_rank", "randomised_ssim", "dependence_rank", "dependence_ssim"),
     ),
     (stability, ("max_sensitivity",)),
+    (certainty, ("certified_cells",)),
     (faithfulness, ("deletion_area", "insertion_area", "infidelity")),
     (agreement, ()),
     (place, ("auprc", "pointing", "energy_ratio")),

@@ -32,6 +32,7 @@ class Mapper:
     Attributes:
         name: of the method.
         explained: images explained so far.
+        layer: as given.
         gradient_evaluations: backward passes through the network so far, over all images.
         forward_passes: forward passes through the network so far, over all images.
 
@@ -52,7 +53,7 @@ class Mapper:
             raise InputError(f"only heat maps can be judged; found {name!r}. {nearest(name, HEATMAPS)}")
         if batch_size < 1:
             raise InputError(f"a batch holds at least one image; found batch_size={batch_size}.")
-        self.name = name
+        self.name, self.layer = name, layer
         self.explained = self.gradient_evaluations = self.forward_passes = 0
         self._batch_size = batch_size
         self._draw = draw

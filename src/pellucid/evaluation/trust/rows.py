@@ -47,7 +47,8 @@ UNDEFINED = {
 WITHIN = (
     dict.fromkeys(
         ("infidelity", "deletion_area", "insertion_area", "auprc", "pointing", "marker_share", "finding_share",
-         "grid_pointing", "alignment_cosine", "map_invalidated", "decision_invalidated"), (0.0, 1.0))
+         "grid_pointing", "alignment_cosine", "map_invalidated", "decision_invalidated", "certified_cells"),
+        (0.0, 1.0))
     | dict.fromkeys(
         ("repeatability_rank", "randomised_rank", "randomised_ssim",
          "attacked_rank", "agreement"), (-1.0, 1.0))
@@ -235,7 +236,7 @@ class _Draws:
 
     def of(self, measure: str, count: int) -> Bootstrap:
         """The one that a measure's `count` values go with."""
-        if measure in ON_ATTACKED:
+        if measure in ON_ATTACKED or measure == "certified_cells":  # as many images, spread alike
             return self.images.take(attacked_rows(len(self.images), count))
         if measure in ON_FINDINGS:
             return self.findings

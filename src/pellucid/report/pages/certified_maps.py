@@ -94,7 +94,7 @@ def write_certified_maps(page: CertifiedPage, path: Path) -> Path:
         title=page.title,
         about=list(page.about.items()),
         css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
-        top=f"{100 * page.top:g} %",
+        top=f"{100 * page.top:g}\N{NO-BREAK SPACE}%",
         sigma=f"{page.sigma:g}",
         chart=certified_cells_chart(page.summaries),
         methods=[method_label(method) for method in page.summaries],
@@ -183,7 +183,7 @@ def _case(case: MapCase, methods: Sequence[CertifiedMaps]) -> dict[str, Any]:
                 "certain": data_address(certainty_picture(maps, case.row)),
                 "text": f"{int((certain & inside).sum())} cells certainly in the top, {int((certain & ~inside).sum())} "
                 f"certainly outside, {count - int(certain.sum())} uncertain"
-                + ("" if maps.not_attacked else f"; attacks changed {changed}"),
+                + ("" if maps.not_attacked else f"; attacks changed {changed} of the certain ones"),
                 "empty": bool(maps.empty[case.row]),
             }
         )
