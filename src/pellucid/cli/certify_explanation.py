@@ -9,6 +9,7 @@ import typer
 from pellucid.cli.options import (
     AllowTrainingImages,
     Cache,
+    ClassMap,
     DataName,
     DataOption,
     Device,
@@ -20,11 +21,9 @@ from pellucid.cli.options import (
     Seed,
     Split,
     TrustCode,
-    alone_in_out,
-    choices,
-    show_result,
 )
-from pellucid.cli.session import ClassMap, class_map, load, open_part
+from pellucid.cli.output import show_result
+from pellucid.cli.session import alone_in_out, choices, class_map, load, open_part
 
 
 @alone_in_out
