@@ -246,7 +246,3 @@ def test_decisions_are_numbered_and_listed():
         assert file.name[4] == "-"
         assert title.startswith(f"# {number}. ")
         assert f"[{title.partition('. ')[2]}](decisions/{file.name})" in TEXTS["docs/README.md"]
-
-
-def test_studies_link_leads_to_the_bundled_ones():
-    assert {path.stem for path in (TOP / "studies").glob("*.toml")} == set(bundled("studies"))
