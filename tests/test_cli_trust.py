@@ -142,12 +142,12 @@ def test_a_network_beside_of_other_classes_is_refused(pellucid, network, colours
 
 def test_a_network_without_a_linear_head_is_refused_before_any_work():
     from pellucid.data import open_dataset
-    from pellucid.evaluation.trust.judge import check_method
-    from pellucid.evaluation.trust.maps import Mapper
+    from pellucid.evaluation.trust.findings import TrustSettings
+    from pellucid.evaluation.trust.run import TrustJudge
     from pellucid.types import InputError
 
     data = open_dataset("phantom", options=SIZES)["test"]
     net = small(classes=data.classes)
     net.head = torch.nn.Sequential(net.head)
     with pytest.raises(InputError, match="linear head"):
-        check_method(Mapper("cam"), net, samples_of(net, data, limit=1))
+        TrustJudge(net, samples_of(net, data, limit=1), ["cam"], TrustSettings()).refusals()

@@ -9,6 +9,7 @@ from captum.metrics import infidelity as captum_infidelity
 from helpers.models import small
 from helpers.trust import linear
 from pellucid.evaluation.trust.faithfulness import (
+    WAYS,
     blurred,
     cell_numbers,
     hottest_first,
@@ -17,7 +18,7 @@ from pellucid.evaluation.trust.faithfulness import (
     random_ranks,
     replacement_curve,
 )
-from pellucid.evaluation.trust.infidelity import infidelity, random_squares, square_effects
+from pellucid.evaluation.trust.infidelity import SharedAnswers, infidelity, random_squares, square_effects
 from pellucid.types import InputError
 
 SIDE = 6
@@ -202,3 +203,19 @@ def test_blurring_keeps_the_range_and_takes_detail_away():
     assert soft.shape == images.shape
     assert float(soft.min()) >= 0
     assert soft.std() < 0.3 * images.std()
+
+
+def test_what_no_order_changes_is_passed_once():
+    """Of a curve of 5 points 3 images are passed for each of the N, and both ends are those that were handed in."""
+    images, _, net = example()
+    passed = []
+    net.register_forward_pre_hook(lambda _, inputs: passed.append(len(inputs[0])))
+    shared = SharedAnswers(net, images, TARGETS)
+    maps = torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
+    whole = {way: hottest_first_curve(way, net, images, TARGETS, maps, steps=4) for way in WAYS}
+    assert sum(passed) == 2 * 5 * 3
+    passed.clear()
+    curves = {way: hottest_first_curve(way, net, images, TARGETS, maps, steps=4, ends=shared.ends[way]) for way in WAYS}
+    assert sum(passed) == (3 + 2 * 3) * 3  # the image, its colour and its blur serve both ways, and all maps
+    for way, curve in curves.items():
+        torch.testing.assert_close(curve, whole[way])

@@ -36,8 +36,8 @@ MAPS, METHOD_CURVES = 14, 8
 """Explanations, and curves of changed images, for each image and method of the table of trust, about."""
 ENSEMBLE_COSTS = {"margin": (120, 110), "autoattack": (950, 2500)}
 """Gradient evaluations, and forward passes besides, for a decision: about half of what one that stands takes."""
-TRIVIAL_CURVES, REMOVED = 8, 33
-"""Curves, and images without a square, for each image that serve all methods."""
+TRIVIAL_CURVES, REMOVED = 8, 36
+"""Curves, and images without a square or where curves end, for each image that serve all methods."""
 SECOND = 3
 """How many gradients one of second order takes, about."""
 BACKWARD = 3
@@ -72,7 +72,7 @@ def seconds_planned(
         "ara": labels * (few * SMALLEST_CHANGE + min(few, plan.checked) * CHECK) * gradient,
         "trust": methods
         * ((few * (MAPS + settings.samples) + min(few, settings.certified) * CERTIFYING) * gradient + attacks)
-        + few * ((methods * METHOD_CURVES + TRIVIAL_CURVES) * (settings.curve_steps + 1) + REMOVED) * forward,
+        + few * ((methods * METHOD_CURVES + TRIVIAL_CURVES) * (settings.curve_steps - 1) + REMOVED) * forward,
         "localization": marked * methods * gradient,
         "pictures": 20 * gradient,
     }

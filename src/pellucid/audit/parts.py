@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pellucid.types import InputError
-from pellucid.utils.digests import DamageError
-from pellucid.utils.system_errors import of_the_disk
+from pellucid.utils.failures import is_reason
 from pellucid.utils.words import first_line
 
 if TYPE_CHECKING:
@@ -61,22 +60,6 @@ class Parts:
         """How many times as long as estimated the parts took, once there are two of them."""
         planned, took = (sum(part[key] for part in self.records) for key in ("planned", "seconds"))
         return took / planned if planned > 0 and self.records[1:] else 1.0
-
-
-def is_reason(error: BaseException) -> bool:
-    """Whether an error says that something cannot be measured of this model: else the whole audit ends with it.
-
-    Example:
-        >>> is_reason(InputError("it has no boxes")), is_reason(NotImplementedError("explain"))
-        (True, False)
-        >>> is_reason(NotImplementedError("Could not run 'quantized::linear' with arguments from the 'CUDA' backend"))
-        True
-    """
-    if isinstance(error, NotImplementedError):  # torch's own, of an operator that a device or a data type lacks
-        return "::" in str(error)
-    if isinstance(error, DamageError | RecursionError) or of_the_disk(error):
-        return False
-    return isinstance(error, InputError | RuntimeError | MemoryError)
 
 
 def _duration(seconds: float) -> str:

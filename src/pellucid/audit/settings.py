@@ -48,6 +48,6 @@ QUICK = AuditSettings(
     attacks=(BoundedAttack.parse(f"pgd:{SIZES[0]}"), BoundedAttack.parse(f"pgd:{SIZES[-1]}")),
     steps=10,
     checked=3,
-    trust=TrustSettings(samples=2, curve_steps=8, attacked=5, attack_steps=5, budgets=(0.005, 0.02)),
+    trust=TrustSettings(samples=2, curve_steps=6, attacked=5, attack_steps=5, budgets=(0.005, 0.02)),
 )
 """For a first look: a few minutes on two cores."""

@@ -11,10 +11,12 @@ from pellucid.explainers.activation_maps import class_activation_maps, grad_cam_
 from pellucid.explainers.adversarial import AdversarialExplanation, adversarial
 from pellucid.explainers.explanation import Explanation, Targets, resolve_targets, select, upsample
 from pellucid.explainers.gradients import saliency
-from pellucid.explainers.registry import DIFFERENTIABLE, EXPLAINERS, HEATMAPS, ExplainerEntry
+from pellucid.explainers.registry import DIFFERENTIABLE, EXPLAINERS, HEATMAPS, ExplainerEntry, layer_option
 from pellucid.explainers.superpixels import superpixels
 from pellucid.types import InputError, check_images
+from pellucid.utils.failures import is_reason
 from pellucid.utils.resources import nearest
+from pellucid.utils.words import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,6 +38,7 @@ __all__ = [
     "class_activation_maps",
     "explain",
     "grad_cam_maps",
+    "refusals",
     "resolve_targets",
     "saliency",
     "select",
@@ -97,6 +100,40 @@ attention-rollout, adversarial.
     shape = (images.shape[2], images.shape[3]) if size is None else size
     maps = explanation.maps.to(images.dtype)  # a network of half precision has features of its own
     return replace(explanation, maps=upsample(maps, shape))
+
+
+def refusals(
+    methods: Sequence[str], classifier: Classifier, images: Tensor, targets: Targets = 0, *, layer: str | None = None
+) -> dict[str, str]:
+    """Which of these methods cannot explain a classifier, and why: each is asked by explaining these images.
+
+    Args:
+        methods: by name.
+        classifier: what would be explained.
+        images: (N, C, H, W) in [0, 1]; one is enough.
+        targets: of the images, as `explain` takes them.
+        layer: that the methods with this option explain at.
+
+    Returns:
+        A sentence for each method that cannot, by name, in their order.
+
+    Example:
+        >>> import torch
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+        >>> import pellucid as pl
+        >>> model = pl.wrap(net, ["a", "b"], size=2, channels=1, mean=[0.5], std=[0.25], outputs="logits")
+        >>> list(refusals(["cam", "saliency"], model, torch.rand(1, 1, 2, 2)))
+        ['cam']
+    """
+    refused = {}
+    for name in methods:
+        try:
+            explain(name, classifier, images, targets, **layer_option(name, layer))
+        except (InputError, RuntimeError, MemoryError) as error:  # anybody's network: it may lack an operator too
+            if not is_reason(error):
+                raise
+            refused[name] = first_line(error)
+    return refused
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:

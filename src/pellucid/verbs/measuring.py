@@ -13,19 +13,17 @@ from pellucid.attacks.under_attack import AnswersUnderAttack, answers_under_atta
 from pellucid.audit.classification import Answers, draws_for
 from pellucid.audit.comparison import compare_answers
 from pellucid.audit.elsewhere import corruption_figures
-from pellucid.audit.parts import is_reason
 from pellucid.audit.results import area_rows
 from pellucid.evaluation.metrics.comparison import Row, robustness_rows
 from pellucid.evaluation.metrics.statistics import Bootstrap
 from pellucid.evaluation.robustness.consistency import KIND, Withstood, broken
 from pellucid.evaluation.robustness.corruptions import SEVERITIES, logits_corrupted
-from pellucid.explainers import explain
+from pellucid.explainers import refusals
 from pellucid.explainers.registry import layer_option
 from pellucid.models.inference import as_pixels, check_answers, predict
 from pellucid.types import InputError, device_of
 from pellucid.utils.progress import progress_context
 from pellucid.utils.results_store import keyed
-from pellucid.utils.words import first_line
 from pellucid.verbs.ara import ara
 from pellucid.verbs.folders import model_names
 from pellucid.verbs.localize import localize
@@ -181,17 +179,9 @@ class Measuring:
 
     def methods(self, pixels: Pixels) -> tuple[list[str], dict[str, str]]:
         """The methods of explanation that the model serves, and why not the others."""
-        served, refused = [], {}
         batch = as_pixels(pixels[:1], device_of(self.session.model))
-        for name in self.plan.methods:
-            try:
-                explain(name, self.session.model, batch, 0, **layer_option(name, self.layer))
-                served.append(name)
-            except (InputError, RuntimeError) as error:
-                if not is_reason(error):
-                    raise
-                refused[name] = first_line(error)
-        return served, refused
+        refused = refusals(self.plan.methods, self.session.model, batch, layer=self.layer)
+        return [name for name in self.plan.methods if name not in refused], refused
 
     def _layer(self, served: Sequence[str]) -> str | None:
         """The layer that was asked for, where one of the methods that the model serves explains at one."""

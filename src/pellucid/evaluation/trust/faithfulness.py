@@ -94,6 +94,7 @@ def replacement_curve(
     end: Tensor,
     steps: int = STEPS,
     scale: Scale = "probability",
+    ends: Tensor | None = None,
     batch_size: int = 64,
 ) -> Curve:
     """The target's score while `start` becomes `end`, place by place in the order of `ranks`.
@@ -108,8 +109,9 @@ def replacement_curve(
         ranks: int64 (N, H, W), as `hottest_first` gives them.
         start: (N, C, H, W) in [0, 1].
         end: (N, C, H, W) in [0, 1].
-        steps: forward passes per image, less one; fewer where there are fewer places.
+        steps: points of the curve, less one; fewer where there are fewer places.
         scale: `probability` (softmax, or sigmoid of a multi-label network) or `logit`.
+        ends: (N, 2), the scores of `start` and `end`, which no order changes; taken here where they are not given.
         batch_size: images at a time.
 
     Raises:
@@ -122,17 +124,24 @@ def replacement_curve(
         )
     places = int(ranks.max()) + 1 if ranks.numel() else 1
     counts = torch.linspace(0, places, min(steps, places) + 1).round().long().to(ranks.device)
-    across, shares, scores = len(counts), [], []
-    for rows in in_batches(len(images) * across, batch_size):
+    if ends is None:
+        ends = torch.stack([target_scores(classifier, part, targets, scale) for part in (start, end)], 1)
+    between = len(counts) - 2
+    share = torch.zeros(len(images), len(counts), dtype=torch.float64)
+    share[:, -1] = 1
+    score = share.clone()
+    score[:, 0], score[:, -1] = ends.T
+    for rows in in_batches(len(images) * between, batch_size):
         at = torch.arange(rows.start, rows.stop, device=ranks.device)
-        image, step = at // across, at % across
-        gone = ranks[image] < counts[step][:, None, None]
+        image, point = at // between, at % between + 1
+        gone = ranks[image] < counts[point][:, None, None]
         mixed = torch.where(gone[:, None], end[image], start[image])
-        scores.append(target_scores(classifier, mixed, targets[image], scale))
-        shares.append(gone.double().mean((1, 2)).cpu())
-        advance(rows.stop // across - rows.start // across)
-    shape = (len(images), across)
-    return Curve(torch.cat(shares).view(shape), torch.cat(scores).view(shape))
+        place = (image.cpu(), point.cpu())
+        score[place] = target_scores(classifier, mixed, targets[image], scale)
+        share[place] = gone.double().mean((1, 2)).cpu()
+        advance(rows.stop // between - rows.start // between)
+    advance(0 if between else len(images))
+    return Curve(share, score)
 
 
 def target_scores(classifier: Classifier, images: Tensor, targets: Tensor, scale: Scale = "probability") -> Tensor:
@@ -154,6 +163,7 @@ def hottest_first_curve(
     *,
     across: int = ACROSS,
     steps: int = STEPS,
+    ends: Tensor | None = None,
     seed: int = 0,
 ) -> Curve:
     """The target's score while places go or come, the hottest first; NaN for a map that is the same everywhere.
@@ -165,7 +175,8 @@ def hottest_first_curve(
         targets: int64 (N,).
         maps: (N, H, W).
         across: places along a side, at most.
-        steps: forward passes per image, less one; fewer where there are fewer places.
+        steps: points of the curve, less one; fewer where there are fewer places.
+        ends: (N, 2), the scores with all places there and all gone, in the order of the way; taken where not given.
         seed: of the order of places of the same heat.
 
     Raises:
@@ -173,7 +184,7 @@ def hottest_first_curve(
     """
     ranks = hottest_first(maps, cell_numbers(images.shape[2], images.shape[3], across), seed)
     start, end = WAYS[way](images)
-    curve = replacement_curve(classifier, images, targets, ranks, start=start, end=end, steps=steps)
+    curve = replacement_curve(classifier, images, targets, ranks, start=start, end=end, steps=steps, ends=ends)
     undefined = is_constant(maps).cpu()
     return Curve(curve.share, curve.score.masked_fill(undefined[:, None], torch.nan))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from pellucid.evaluation.metrics.similarity import is_constant
-from pellucid.evaluation.trust.faithfulness import cell_numbers, mean_colour, target_scores
+from pellucid.evaluation.trust.faithfulness import WAYS, cell_numbers, mean_colour, target_scores
 from pellucid.types import InputError
 from pellucid.utils.progress import advance
 
@@ -88,6 +90,43 @@ def square_effects(
         effects.append(whole - scores.view(len(part), count))
         advance(len(part) * count)
     return SquareEffects(removed, torch.cat(effects))
+
+
+@dataclass(frozen=True, eq=False)
+class SharedAnswers:
+    """What a model says of some images with parts of them gone, measured once for all maps that are held against it.
+
+    Attributes:
+        model: what is judged.
+        images: (N, C, H, W) in [0, 1].
+        targets: int64 (N,).
+        seed: of the squares.
+    """
+
+    model: Any  # a module, or anything that acts like one
+    images: Tensor
+    targets: Tensor
+    seed: int = 0
+
+    @cached_property
+    def squares(self) -> SquareEffects:
+        """What removing squares does to the answers."""
+        return square_effects(self.model, self.images, self.targets, seed=self.seed)
+
+    @cached_property
+    def ends(self) -> dict[str, Tensor]:
+        """By way of `WAYS`, the target's probability where its curves start and end, float64 (N, 2)."""
+        whole = target_scores(self.model, self.images, self.targets)
+        return {
+            way: torch.stack(
+                [
+                    whole if part is self.images else target_scores(self.model, part, self.targets)
+                    for part in start_and_end(self.images)
+                ],
+                1,
+            )
+            for way, start_and_end in WAYS.items()
+        }
 
 
 def infidelity(effects: SquareEffects, maps: Tensor) -> Tensor:

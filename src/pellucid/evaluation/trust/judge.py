@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pellucid.evaluation.certified_maps.certificate import MapSmoothing
 from pellucid.evaluation.trust.faithfulness import cell_numbers
 from pellucid.evaluation.trust.findings import Findings, TrustSettings
-from pellucid.evaluation.trust.infidelity import SAMPLES
+from pellucid.evaluation.trust.infidelity import SAMPLES, SharedAnswers
 from pellucid.evaluation.trust.map_measures import MAP_MEASURES, TRIVIAL_MEASURES, MethodAtWork
 from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.network_measures import NETWORK_MEASURES, ORDERS
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from pellucid.evaluation.trust.infidelity import SquareEffects
     from pellucid.evaluation.trust.samples import TrustSamples
 
-
+CURVE_ENDS = 3
+"""Images at which curves start or end: as it is, its mean colour, and its blur."""
 CERTIFYING = MapSmoothing.selection + MapSmoothing.samples
 """Maps of each image whose explanation is certified."""
 
@@ -34,15 +34,15 @@ def budget(classifier: nn.Module, samples: TrustSamples, settings: TrustSettings
     """What judging one method takes, and the trivial maps once, before any work: explanations and forward passes.
 
     A method's map, the mean map of other images, and two maps of its own spectrum are held against the answers; of the
-    trivial maps that serve all methods, the centred one, the edges, and two random orders. What removing squares does
-    is measured once for all of them.
+    trivial maps that serve all methods, the centred one, the edges, and two random orders. What removing squares does,
+    and the answers where every curve starts and ends, are measured once for all of them.
 
     An explanation costs what the method costs: nothing but one forward pass for CAM, a gradient evaluation for
     saliency, hundreds for others.
     """
     count, size = len(samples.images), samples.images.shape[2:]
     depths = len(cascade_depths(len(layers_from_the_head(classifier, samples.images[:1]))))
-    steps = min(settings.curve_steps, int(cell_numbers(*size).max()) + 1) + 1
+    between = min(settings.curve_steps, int(cell_numbers(*size).max()) + 1) - 1
     extra = sum(
         len(part)
         for part in (
@@ -55,19 +55,10 @@ def budget(classifier: nn.Module, samples: TrustSamples, settings: TrustSettings
         "explanations_per_method": count * (1 + depths + 1 + 1 + settings.samples + others)
         + min(count, settings.certified) * CERTIFYING
         + extra,
-        "forward_passes_per_method": count * 2 * steps * (2 + DRAWS),
-        "forward_passes_of_trivial_maps": count * (2 * steps * (len(TRIVIAL_MAPS) + ORDERS) + SAMPLES + 1),
+        "forward_passes_per_method": count * 2 * between * (2 + DRAWS),
+        "forward_passes_of_trivial_maps": count
+        * (2 * between * (len(TRIVIAL_MAPS) + ORDERS) + CURVE_ENDS + SAMPLES + 1),
     }
-
-
-def check_method(mapper: Mapper, classifier: nn.Module, samples: TrustSamples) -> None:
-    """Explain one image, so that a method that the network cannot serve is refused before any work.
-
-    Raises:
-        InputError: what the method says.
-    """
-    mapper(classifier, samples.images[:1], samples.targets[:1])
-    mapper.explained = mapper.gradient_evaluations = mapper.forward_passes = 0
 
 
 def steps_of_network(images: int) -> int:
@@ -88,7 +79,7 @@ def judge_network(
     samples: TrustSamples,
     settings: TrustSettings | None = None,
     *,
-    squares: Callable[[], SquareEffects] | None = None,
+    shared: SharedAnswers | None = None,
 ) -> Findings:
     """What no explanation takes part in: alignment, what the answer hangs on, and the trivial maps as yardsticks.
 
@@ -96,16 +87,17 @@ def judge_network(
         classifier: what is judged; left as it was.
         samples: what it is judged on.
         settings: how much is spent.
-        squares: what removing squares does to the answers; None to measure it here.
+        shared: the classifier's answers on the samples' images with parts gone; None to measure them here.
 
     A yardstick that fails is left out and said to have failed.
     """
     settings, started = settings or TrustSettings(), time.monotonic()
-    parts = [measure(classifier, samples, settings) for measure in NETWORK_MEASURES]
+    shared = shared or SharedAnswers(classifier, samples.images, samples.targets, settings.seed)
+    parts = [measure(shared, samples, settings) for measure in NETWORK_MEASURES]
     for name, draw in TRIVIAL_MAPS.items():
         mapper = Mapper(name, draw, batch_size=settings.batch_size)
         with step(2 * len(samples.images)):
-            work = MethodAtWork(mapper, classifier, samples, settings, squares=squares, is_trivial=True)
+            work = MethodAtWork(mapper, classifier, samples, settings, shared, is_trivial=True)
             measured = reduce(Findings.joined, _measured(work, TRIVIAL_MEASURES))
         parts.append(Findings("", {}, {}, {}, yardsticks={name: measured.values}, failed=measured.failed))
     cost = {"gradient_evaluations": len(samples.images), "seconds": time.monotonic() - started}
@@ -119,7 +111,7 @@ def judge_method(
     settings: TrustSettings | None = None,
     *,
     others: Mapping[str, nn.Module] | None = None,
-    squares: Callable[[], SquareEffects] | None = None,
+    shared: SharedAnswers | None = None,
 ) -> Findings:
     """Every measure on one method's maps.
 
@@ -129,14 +121,15 @@ def judge_method(
         samples: what it is explained on.
         settings: how much is spent.
         others: networks of the same classes, whose maps are compared.
-        squares: what removing squares does to the answers; None to measure it here.
+        shared: the classifier's answers on the samples' images with parts gone; None to measure them here.
 
     A measure that fails says why in the place of its figures, and the others go on; so do all of a method that the
     network cannot serve.
     """
-    started = time.monotonic()
+    settings, started = settings or TrustSettings(), time.monotonic()
+    shared = shared or SharedAnswers(classifier, samples.images, samples.targets, settings.seed)
     try:
-        work = MethodAtWork(mapper, classifier, samples, settings or TrustSettings(), others or {}, squares)
+        work = MethodAtWork(mapper, classifier, samples, settings, shared, others or {})
     except Exception as error:  # whatever it is, it must not take the other methods' figures with it
         parts = [Findings.of_failure(mapper.name, names, error) for _, names in MAP_MEASURES]
     else:

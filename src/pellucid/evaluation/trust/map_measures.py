@@ -15,10 +15,10 @@ from pellucid.evaluation.metrics.heatmap_scores import energy_share, heatmap_sco
 from pellucid.evaluation.metrics.similarity import is_constant, spearman, ssim
 from pellucid.evaluation.metrics.trivial_maps import mean_of_others, same_spectrum
 from pellucid.evaluation.trust.attack import attacked_rows
-from pellucid.evaluation.trust.faithfulness import WAYS, Curve, hottest_first_curve, mean_curve
+from pellucid.evaluation.trust.faithfulness import Curve, hottest_first_curve, mean_curve
 from pellucid.evaluation.trust.findings import Findings
 from pellucid.evaluation.trust.grid_pointing import assemble, quarter_share
-from pellucid.evaluation.trust.infidelity import infidelity, square_effects
+from pellucid.evaluation.trust.infidelity import infidelity
 from pellucid.evaluation.trust.randomization import cascade
 from pellucid.evaluation.trust.stability import max_sensitivity
 from pellucid.evaluation.trust.yardsticks import DRAWS, MEAN_MAP, OWN_SPECTRUM
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from pellucid.evaluation.trust.findings import Numbers, TrustSettings
     from pellucid.evaluation.trust.grid_pointing import Mosaics
-    from pellucid.evaluation.trust.infidelity import SquareEffects
+    from pellucid.evaluation.trust.infidelity import SharedAnswers
     from pellucid.evaluation.trust.maps import Mapper
     from pellucid.evaluation.trust.marked_images import MarkedImages
     from pellucid.evaluation.trust.samples import TrustSamples
@@ -57,8 +57,8 @@ class MethodAtWork:
         model: what is explained; every measure leaves it as it was.
         samples: what it is explained on.
         settings: how much is spent.
+        shared: the model's answers on the samples' images with parts gone, which serve all methods.
         others: models of the same classes, whose maps are compared.
-        squares: gives what removing squares does to the answers; None to measure it here.
         is_trivial: whether the maps are a yardstick themselves, so that none is made of them.
         maps: (N, H, W), of the samples' images.
     """
@@ -67,8 +67,8 @@ class MethodAtWork:
     model: Any  # a module, or anything that acts like one
     samples: TrustSamples
     settings: TrustSettings
+    shared: SharedAnswers
     others: Mapping[str, nn.Module] = field(default_factory=dict)
-    squares: Callable[[], SquareEffects] | None = None
     is_trivial: bool = False
     maps: Tensor = field(init=False)
 
@@ -82,12 +82,6 @@ class MethodAtWork:
     def mean_maps(self, maps: Tensor) -> Tensor:
         """For each of the samples' images, the mean of these maps over the other patients."""
         return mean_of_others(maps, self.samples.fitted.dataset.patients)
-
-    def effects(self) -> SquareEffects:
-        """What removing squares does to the answers."""
-        if self.squares is not None:
-            return self.squares()
-        return square_effects(self.model, self.samples.images, self.samples.targets, seed=self.settings.seed)
 
     def findings(
         self,
@@ -178,7 +172,7 @@ def faithfulness(work: MethodAtWork) -> Findings:
     """How the answer falls and rises along the map's order, and whether the heat adds up to what removals do."""
     seed = work.settings.seed
     with step(len(work.maps)):
-        effects = work.effects()
+        effects = work.shared.squares
     curves = _replaced(work, work.maps)
     values = _areas([curves]) | {"infidelity": infidelity(effects, work.maps).numpy()}
 
@@ -283,8 +277,11 @@ def _likeness(again: Tensor, after: Tensor, structure_again: Tensor, structure_a
 def _replaced(work: MethodAtWork, maps: Tensor) -> dict[str, Curve]:
     """The answers while places go, and while they come, the hottest of the maps first."""
     samples, settings = work.samples, work.settings
-    options = {"steps": settings.curve_steps, "seed": settings.seed}
-    return {way: hottest_first_curve(way, work.model, samples.images, samples.targets, maps, **options) for way in WAYS}
+    options: dict[str, Any] = {"steps": settings.curve_steps, "seed": settings.seed}
+    return {
+        way: hottest_first_curve(way, work.model, samples.images, samples.targets, maps, ends=ends, **options)
+        for way, ends in work.shared.ends.items()
+    }
 
 
 def _areas(draws: Sequence[Mapping[str, Curve]]) -> dict[str, Numbers]:

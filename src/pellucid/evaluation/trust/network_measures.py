@@ -30,43 +30,42 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pellucid.evaluation.trust.findings import TrustSettings
+    from pellucid.evaluation.trust.infidelity import SharedAnswers
     from pellucid.evaluation.trust.samples import TrustSamples
 
-    NetworkMeasure = Callable[[Any, TrustSamples, TrustSettings], Findings]
+    NetworkMeasure = Callable[[SharedAnswers, TrustSamples, TrustSettings], Findings]
 
 ORDERS = 2
 """Random orders of the places, which are those of a map that is the same everywhere; they serve all methods."""
 
 
-def input_alignment(model: Any, samples: TrustSamples, settings: TrustSettings) -> Findings:  # noqa: ANN401
+def input_alignment(shared: SharedAnswers, samples: TrustSamples, settings: TrustSettings) -> Findings:
     """Whether the gradients look like the images."""
-    result = alignment(model, samples.images, samples.targets, batch_size=settings.batch_size)
+    result = alignment(shared.model, samples.images, samples.targets, batch_size=settings.batch_size)
     values = {"alignment": result.alpha.numpy(), "alignment_cosine": result.cosine.numpy()}
     return Findings("", values, {}, {})
 
 
-def random_orders(model: Any, samples: TrustSamples, settings: TrustSettings) -> Findings:  # noqa: ANN401
+def random_orders(shared: SharedAnswers, samples: TrustSamples, settings: TrustSettings) -> Findings:
     """How the answer falls and rises along random orders, which is all that a map of one heat can give."""
     images = samples.images
     cells = cell_numbers(*images.shape[2:])
     values: dict[str, npt.NDArray[np.float64]] = {}
     curves: dict[str, Any] = {}
-    for name, ends in WAYS.items():
-        start, end = ends(images)
+    options: dict[str, Any] = {"steps": settings.curve_steps}
+    for name, start_and_end in WAYS.items():
+        options["start"], options["end"] = start_and_end(images)
+        options["ends"] = shared.ends[name]
         order_curves: list[Curve] = []
         for order in range(ORDERS):
             ranks = random_ranks(len(images), cells, settings.seed + order).to(images.device)
-            order_curves.append(
-                replacement_curve(
-                    model, images, samples.targets, ranks, start=start, end=end, steps=settings.curve_steps
-                )
-            )
+            order_curves.append(replacement_curve(shared.model, images, samples.targets, ranks, **options))
         values[f"{name}_area"] = torch.stack([c.area for c in order_curves]).mean(0).numpy()
         curves |= mean_curve(name, order_curves)
     return Findings("", {}, {}, curves, yardsticks={UNIFORM: values})
 
 
-def chance(model: Any, samples: TrustSamples, settings: TrustSettings) -> Findings:  # noqa: ANN401, ARG001
+def chance(shared: SharedAnswers, samples: TrustSamples, settings: TrustSettings) -> Findings:  # noqa: ARG001
     """What a map that is the same everywhere scores, which is known without drawing it, and the mean box."""
     uniform: dict[str, npt.NDArray[np.float64]] = {}
     yardsticks = {UNIFORM: uniform}
@@ -86,11 +85,11 @@ def chance(model: Any, samples: TrustSamples, settings: TrustSettings) -> Findin
     return Findings("", {}, {}, {}, yardsticks=yardsticks)
 
 
-def shortcut_effects(model: Any, samples: TrustSamples, settings: TrustSettings) -> Findings:  # noqa: ANN401, ARG001
+def shortcut_effects(shared: SharedAnswers, samples: TrustSamples, settings: TrustSettings) -> Findings:  # noqa: ARG001
     """What the answer hangs on: the planted marker, or the finding."""
     if samples.on_shortcuts is None:
         return Findings("", {}, dict.fromkeys(("marker_effect", "finding_effect"), str(samples.shortcut)), {})
-    effects = removal_effects(model, samples.on_shortcuts)
+    effects = removal_effects(shared.model, samples.on_shortcuts)
     return Findings("", {f"{name}_effect": values for name, values in effects.items()}, {}, {})
 
 

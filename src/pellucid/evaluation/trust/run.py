@@ -8,10 +8,9 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from pellucid.evaluation.trust.attack import judge_attack, with_attack
-from pellucid.evaluation.trust.infidelity import square_effects
+from pellucid.evaluation.trust.infidelity import SharedAnswers
 from pellucid.evaluation.trust.judge import (
     budget,
-    check_method,
     judge_method,
     judge_network,
     steps_of_method,
@@ -20,6 +19,7 @@ from pellucid.evaluation.trust.judge import (
 from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.rows import RANDOM_ORDER, TrustRow, trust_table
 from pellucid.evaluation.trust.store import keep_findings, read_findings
+from pellucid.explainers import refusals
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
 from pellucid.utils.resources import finite
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pellucid.evaluation.trust.findings import Findings, TrustSettings
-    from pellucid.evaluation.trust.infidelity import SquareEffects
     from pellucid.evaluation.trust.samples import TrustSamples
     from pellucid.types import Classifier
     from pellucid.utils.results_store import ResultsStore
@@ -97,10 +96,9 @@ class TrustJudge:
         return budget(self.classifier, self.samples, self.settings, len(self.others))
 
     @cached_property
-    def squares(self) -> SquareEffects:
-        """What removing squares does to the answers, once for all maps."""
-        samples, network = self.samples, cast("Classifier", self.classifier)
-        return square_effects(network, samples.images, samples.targets, seed=self.settings.seed)
+    def shared(self) -> SharedAnswers:
+        """The network's answers on the samples' images with parts gone, once for all maps."""
+        return SharedAnswers(self.classifier, self.samples.images, self.samples.targets, self.settings.seed)
 
     @property
     def announcement(self) -> str:
@@ -113,20 +111,16 @@ class TrustJudge:
         )
 
     def refusals(self) -> dict[str, str]:
-        """Explain one image by each method: why one cannot explain this network, by name, before any work.
+        """Why a method cannot explain this network, by name, before any work.
 
         Raises:
             InputError: none of them can; what the first says.
         """
-        refused: dict[str, InputError] = {}
-        for name in self.methods:
-            try:
-                check_method(self._mapper(name), self.classifier, self.samples)
-            except InputError as error:
-                refused[name] = error
+        images, targets = self.samples.images[:1], self.samples.targets[:1]
+        refused = refusals(self.methods, cast("Classifier", self.classifier), images, targets, layer=self.layer)
         if refused and len(refused) == len(self.methods):
-            raise next(iter(refused.values()))
-        return {name: str(error) for name, error in refused.items()}
+            raise InputError(next(iter(refused.values())))
+        return refused
 
     def judge(self, store: ResultsStore) -> Trust:
         """Judge the network and its methods; each is kept as soon as it is done, and read where it was done before.
@@ -136,7 +130,7 @@ class TrustJudge:
         steps and by the thresholds, so that others can be asked for later.
         """
         samples, settings, count = self.samples, self.settings, len(self.samples.images)
-        judge = partial(judge_network, self.classifier, samples, settings, squares=lambda: self.squares)
+        judge = partial(judge_network, self.classifier, samples, settings, shared=self.shared)
         network = _kept(store, "network", "trivial maps", steps_of_network(count), judge)
         findings = {name: self._method(name, store) for name in self.methods}
         rows = trust_table(network, list(findings.values()), samples, settings.seed)
@@ -151,7 +145,7 @@ class TrustJudge:
             samples,
             settings,
             others=self.others,
-            squares=lambda: self.squares,
+            shared=self.shared,
         )
         maps = _kept(store, name, name, steps_of_method(self.planned, len(samples.images)), judge)
         attack_name = f"{name}.attacked-{settings.attacked}x{settings.attack_steps}{decided_at(self.thresholds)}"
