@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -179,3 +180,21 @@ def test_a_network_that_was_trained_is_not_changed_beside_its_activation(text):
     with pytest.raises(InputError, match="--init brings its own network"):
         refuse_of_model([text])
     refuse_of_model(["model.options.activation=relu", "training.epochs=2"])
+
+
+def test_a_head_is_kept_for_the_same_classes_alone(phantom, trained, tmp_path):
+    """As many classes of other names are other classes; a file that says no classes is taken at the caller's word."""
+    recipe = starting_from(load_recipe("standard", fine_tuning=True), trained)
+    kept = build_classifier(recipe.model, phantom["train"])
+    head = load_model(trained).head.weight
+    assert torch.equal(kept.head.weight, head)
+    names = tuple(f"{name} of old" for name in phantom["train"].classes)
+    others = replace(phantom["train"], card=replace(phantom["train"].card, classes=names))
+    with pytest.warns(UserWarning, match=r"the head of weights\.safetensors is for other classes"):
+        anew = build_classifier(recipe.model, others)
+    assert not torch.isclose(anew.head.weight, head).any(1).all()
+    for (name, one), (_, other) in zip(kept.named_parameters(), anew.named_parameters(), strict=True):
+        assert torch.equal(one, other) == (not name.startswith("head.")), name
+    shutil.copy(trained / "weights.safetensors", tmp_path / "bare.safetensors")
+    bare = recipe.model.model_copy(update={"pretrained": str(tmp_path / "bare.safetensors")})
+    assert torch.equal(build_classifier(bare, others).head.weight, head)

@@ -125,6 +125,17 @@ def read_model_card(path: str | Path) -> dict[str, Any]:
     return card
 
 
+def card_of_weights(weights: Path) -> dict[str, Any] | None:
+    """The card beside a weights file, where it was written for just these weights; None where there is no such card."""
+    if not (weights.parent / CARD).is_file() or not weights.is_file():
+        return None
+    try:
+        card = read_model_card(weights)
+    except InputError:  # the card of something else
+        return None
+    return card if card.get("weights_sha256") == digest_of(weights) else None
+
+
 def read_training_record(path: str | Path) -> TrainingRecord | None:
     """What images the network of a run folder or of a weights file was trained on; None where its card does not say.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pellucid.models.card import GeometryFields, card_input
 from pellucid.models.registry import create_model
 from pellucid.models.sources.pretrained import load_pretrained
-from pellucid.models.weights import load_trained, read_model_card, weights_file
+from pellucid.models.weights import card_of_weights, load_trained, read_model_card, weights_file
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -55,8 +55,16 @@ def build_classifier(settings: ModelSettings, data: Dataset) -> ConvolutionalCla
         **settings.options,
     )
     if own_weights:
-        load_pretrained(classifier, str(settings.pretrained), sha256=settings.sha256)
+        weights = str(settings.pretrained)
+        keep_head = _has_head_for(Path(weights), data)
+        load_pretrained(classifier, weights, sha256=settings.sha256, keep_head=keep_head)
     return classifier
+
+
+def _has_head_for(weights: Path, data: Dataset) -> bool:
+    """Whether a head is for a dataset's classes, as the card beside the weights says; without one nobody says no."""
+    card = card_of_weights(weights)
+    return card is None or (tuple(card["classes"]), card["task"]) == (data.classes, data.task)
 
 
 def refuse_of_model(overrides: Iterable[str]) -> None:
@@ -78,7 +86,7 @@ def starting_from(recipe: Recipe, trained: str | Path) -> Recipe:
     """The recipe for a network that was trained before, with its weights.
 
     Architecture, size, geometry, channels and normalisation are the trained network's; the recipe's own activation and
-    number of batch norms are put in (`REPLACED`), all weights are kept, and the head too where the classes are as many.
+    number of batch norms are put in (`REPLACED`), all weights are kept, and the head too where the classes are its own.
 
     Args:
         recipe: as `load_recipe(…, fine_tuning=True)` gives it.

@@ -10,10 +10,8 @@ from pellucid.data.checks.image_hashes import content_hashes, id_hashes
 from pellucid.data.decoding.file_pixels import decoding_of
 from pellucid.models.registry import describe
 from pellucid.models.training_record import ImageHashes, TrainingRecord
-from pellucid.models.weights import CARD, read_model_card, read_training_record
+from pellucid.models.weights import card_of_weights, read_training_record
 from pellucid.training.batches import Batches
-from pellucid.types import InputError
-from pellucid.utils.download import digest_of
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset
@@ -83,10 +81,4 @@ def record_of_start(model: ModelSettings) -> TrainingRecord | str | None:
         return f"started from {what}, whose images are not recorded"
     path = Path(model.pretrained)
     named = f"started from the weights {path.name}, and nobody recorded which images those were trained on"
-    if not (path.parent / CARD).is_file() or not path.is_file():
-        return named
-    try:
-        of_these = read_model_card(path).get("weights_sha256") == digest_of(path)
-    except InputError:  # the card of something else
-        return named
-    return (read_training_record(path) if of_these else None) or named
+    return (None if card_of_weights(path) is None else read_training_record(path)) or named

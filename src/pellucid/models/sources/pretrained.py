@@ -28,6 +28,7 @@ def load_pretrained(
     *,
     sha256: str | None = None,
     std: Sequence[float] = IMAGENET_STD,
+    keep_head: bool = True,
 ) -> tuple[str, ...]:
     """Load published weights from a file or an http(s) address into a classifier, in place.
 
@@ -35,13 +36,15 @@ def load_pretrained(
     the weights are summed, each scaled from the published normalisation of its channel to the classifier's
     own, ``W = Σ_c W_c · std / std_c``. Where the published means differ from the classifier's own
     there would be a constant in each filter's output; it is left out, since zero padding keeps it from being
-    folded in exactly. A head of another size, or none, is left as it was, with a warning.
+    folded in exactly. The classifier's head is left as it was, with a warning, where the weights have one of another
+    size, one for other classes, or none.
 
     Args:
         model: receives the weights.
         source: `.safetensors`, `.pt` or `.pth`; downloads are cached and resumed.
         sha256: checksum; a download needs one, if only in its name.
         std: what the weights were published to have each channel divided by.
+        keep_head: whether the weights' head, where it has the size, is for the classifier's classes.
 
     Returns:
         What was adapted or left out, one sentence each.
@@ -67,19 +70,19 @@ def load_pretrained(
         scale = model.std.flatten().cpu() / torch.tensor(list(std))
         state[first] = (published * scale.view(1, -1, 1, 1)).sum(1, keepdim=True)
         notices.append("the first convolution was adapted from three channels to one")
-    weight = state.get("head.weight")
-    if weight is not None and weight.shape != model.head.weight.shape:
+    weight, notice = state.get("head.weight"), None
+    if weight is None:
+        notice = f"{path.name} holds no head that this classifier could use: its own was left as it is"
+    elif weight.shape != model.head.weight.shape:
         notice = (
             f"the head of {path.name} gives {weight.shape[0]} logits from {weight.shape[1]} features; "
             f"this classifier's, {shape_of(model.head.weight)}, was left as it is"
         )
+    elif not keep_head:
+        notice = f"the head of {path.name} is for other classes: this classifier's own was left as it is"
+    if notice is not None:
         warnings.warn(notice, stacklevel=2)
         notices.append(notice)
-    if weight is None:
-        notice = f"{path.name} holds no head that this classifier could use: its own was left as it is"
-        warnings.warn(notice, stacklevel=2)
-        notices.append(notice)
-    if weight is None or weight.shape != model.head.weight.shape:
         state.update({f"head.{name}": tensor for name, tensor in model.head.state_dict().items()})
     load_exactly(model, for_both_norms(model, state), source=str(path))
     return tuple(notices)
