@@ -110,3 +110,20 @@ def test_explanations_of_a_tensor_and_of_a_dataset_are_attacked_alike(data, mode
     assert told["n"] == len(rows) == 6
     with pytest.raises(InputError, match="unknown class 'd'"):
         pl.attack_explanation(model, images, "saliency", class_name="d")
+
+
+def test_no_table_has_a_line_for_each_of_very_many_classes():
+    from pellucid.evaluation.metrics.comparison import Row
+    from pellucid.verbs.evaluate import Evaluation
+
+    def lines(count):
+        names = [*(f"class {k}" for k in range(count)), "mean"]
+        measured = [Row("classification", "auroc", name, "", 0.5, 0.4, 0.6, 3) for name in names]
+        (table,) = Evaluation({"n": 3, "data": "d", "split": "test"}, measured, ()).tables()
+        return table
+
+    assert len(lines(20).rows) == 21
+    (mean,) = lines(1000).rows
+    assert mean[0] == "mean"
+    assert "0.500 [0.400, 0.600]" in mean
+    assert "each of the 1,000 classes is in classification.csv" in lines(1000).title

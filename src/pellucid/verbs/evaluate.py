@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pellucid.attacks import BoundedAttack
 from pellucid.attacks.under_attack import PGD_STEPS, answers_under_attack, check_steps, costs, masked_gradients
-from pellucid.evaluation.metrics.comparison import accuracy_rows, classification_rows, robustness_rows
+from pellucid.evaluation.metrics.comparison import MANY_CLASSES, accuracy_rows, classification_rows, robustness_rows
 from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate
 from pellucid.models.inference import check_answers, predict
 from pellucid.types import InputError
@@ -61,11 +61,15 @@ class Evaluation(Figures):
         return {at: self.figure("accuracy", section="robustness", at=at) for at in sizes}
 
     def tables(self) -> list[Table]:
-        """A row for each class and their mean; and one for each attack."""
+        """A row for each class and their mean, of many classes for the mean alone; and one for each attack."""
         clean = {(r.class_name, r.metric): r for r in self.measured if r.section == "classification"}
         metrics = ["auroc", "average_precision", "accuracy"]
-        rows = [[c, *(shown(clean.get((c, m))) for m in metrics)] for c in dict.fromkeys(c for c, _ in clean)]
+        names = list(dict.fromkeys(c for c, _ in clean))
         title = f"{self.about['n']} images of {self.about['data']}/{self.about['split']}"
+        if len(names) > MANY_CLASSES + 1:  # the mean is one of them
+            title += f"; each of the {len(names) - 1:,} classes is in {self.name}.csv"
+            names = ["mean"]
+        rows = [[c, *(shown(clean.get((c, m))) for m in metrics)] for c in names]
         tables = [Table(title, ["class", *metrics], rows)]
         attacked = {(r.at, r.metric): r for r in self.measured if r.section == "robustness"}
         if attacked:
