@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from pellucid.study import load_study, run_study
-from pellucid.study.per_image import AGAIN, judge_again
+from pellucid.study.kept.per_image import AGAIN, judge_again
 from pellucid.types import InputError
 
 TINY = [

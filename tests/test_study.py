@@ -23,6 +23,7 @@ from pellucid.study.cases import choose, make_panels
 from pellucid.study.context import StudyContext
 from pellucid.study.evaluation import evaluate_run
 from pellucid.study.evaluation_data import prepare_evaluation_data
+from pellucid.study.kept.finished import record_of
 from pellucid.study.results import assemble
 from pellucid.study.runs import open_data, plan
 from pellucid.study.training import train_all
@@ -152,7 +153,8 @@ def test_a_method_that_a_network_refuses_has_the_reason_in_its_cells(trained, st
 
     monkeypatch.setattr(evaluation_module, "score_explanations", refusing)
     evaluations = {run.label: [evaluate_run(study.evaluation, run, stage, tmp_path / run.label, "cpu")] for run in runs}
-    results = assemble(study, open_data(study.data, None), stage, evaluations, runs)
+    records = {run.label: [record_of(run)] for run in runs}
+    results = assemble(StudyContext(study, None, trained), stage, evaluations, records)
     cells = {}
     for row in results["rows"]:
         cells.setdefault((row["section"], row["method"], row["variant"]), []).append(row)
@@ -305,7 +307,8 @@ def test_results_are_json_without_nan(study, trained, stage, tmp_path):
 
     runs = plan(study, trained)
     verdicts = {r.label: [evaluate_run(study.evaluation, r, stage, tmp_path / r.label, "cpu")] for r in runs}
-    results = assemble(study, open_data(study.data, None), stage, verdicts, runs)
+    records = {run.label: [record_of(run)] for run in runs}
+    results = assemble(StudyContext(study, None, trained), stage, verdicts, records)
     write_json(tmp_path / "results.json", results)
     text = (tmp_path / "results.json").read_text()
     assert "NaN" not in text

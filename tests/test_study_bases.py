@@ -16,6 +16,9 @@ from pellucid.training import RunFolder, load_recipe
 from pellucid.training.network import starting_from
 from pellucid.types import InputError
 
+pytestmark = pytest.mark.slow
+
+
 TINY = [
     "seeds=[0, 1]",
     "data.options={size=32, train=24, validation=16, test=16, prevalence=0.4}",
@@ -57,7 +60,6 @@ def test_a_base_that_is_no_variant_is_trained_beside_them(tmp_path):
     assert with_bases(runs)[1].recipe.training.epochs == 3
 
 
-@pytest.mark.slow
 def test_it_starts_from_the_bases_weights_and_everything_says_so(tmp_path):
     study = study_of(PLAIN, LONGER, "{label='again', recipe='khakzar2019-robust', init='longer'}", more=["seeds=[3]"])
     out = tmp_path / "there"

@@ -84,7 +84,7 @@ def probabilities(logits: npt.NDArray[np.floating], task: str) -> npt.NDArray[np
 
 
 def decisions(
-    logits: npt.NDArray[np.floating], task: str, thresholds: Sequence[float] | None = None
+    logits: npt.NDArray[np.floating], task: str, thresholds: npt.ArrayLike | None = None
 ) -> npt.NDArray[np.float64]:
     """What a network decides: its class numbers (N,), or of several labels 0 or 1 (N, K); NaN where it has no answer.
 
@@ -93,7 +93,7 @@ def decisions(
     Args:
         logits: (N, K).
         task: `multiclass`, or `multilabel`: then a label is present from its threshold on.
-        thresholds: K probabilities, a half each by default; a label with NaN is never present.
+        thresholds: K probabilities, or (N, K), a half each by default; a label with NaN is never present.
 
     Example:
         >>> decisions(np.array([[0.0, 1.0], [np.nan, np.nan]]), "multiclass")

@@ -285,6 +285,12 @@ class StudyConfig(Section):
     description: str = ""
     cost: str = Field("", description="what it takes, in words")
     seeds: tuple[int, ...] = Field((0,), min_length=1)
+    folds: int | None = Field(
+        None, ge=2, description="train each variant so many times a seed, each time judged on other patients' images"
+    )
+    validation_fraction: float = Field(
+        0.1, gt=0, le=0.5, description="with folds: share of the patients of a training that choose its checkpoint"
+    )
     data: DataSettings
     settings: dict[str, Any] = Field(default_factory=dict, description="laid over every recipe")
     variants: tuple[VariantSettings, ...] = Field(min_length=1)
@@ -327,6 +333,22 @@ class StudyConfig(Section):
                 if name and name not in choices:
                     hint = nearest(name, choices) if choices else "The study has none."
                     raise ValueError(f"{where}: {name!r} is not {kind}. {hint}")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_folds(self) -> Self:
+        if self.folds is None:
+            return self
+        if self.loop is not None:
+            raise ValueError("a study with [loop] has the parts of its dataset; leave folds out")
+        if self.evaluation.ara.kinds:
+            raise ValueError("areas are not measured over folds; leave evaluation.ara.kinds empty, or folds out")
+        for target in self.evaluation.targets:
+            if target.data is not None:
+                raise ValueError(
+                    f"with folds each network explains the images of its own fold; the target {target.name!r} has "
+                    "others. Leave its data out, or the folds"
+                )
         return self
 
     @model_validator(mode="after")

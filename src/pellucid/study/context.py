@@ -8,17 +8,22 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
+from pellucid.data.folds import assign_folds, fold_parts, join
 from pellucid.study.runs import PlannedRun, open_data, plan
 from pellucid.types import InputError
 from pellucid.utils.resources import write_json
 from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from pellucid.data.dataset import Splits
+    import numpy.typing as npt
+
+    from pellucid.data.dataset import Dataset, Splits
     from pellucid.study.config import DataSettings, StudyConfig
     from pellucid.types import InputSpec
 
@@ -57,13 +62,46 @@ class StudyContext:
 
     @cached_property
     def runs(self) -> list[PlannedRun]:
-        """The training runs, seed by seed."""
+        """The training runs, seed by seed and fold by fold."""
         return plan(self.study, self.out)
 
     @cached_property
     def splits(self) -> Splits:
         """The parts of the dataset."""
         return self.open(self.study.data)
+
+    @cached_property
+    def whole(self) -> Dataset:
+        """All images of the dataset, whatever part they are in; for folds."""
+        return join(list(self.splits.values()))
+
+    @cached_property
+    def folds(self) -> npt.NDArray[np.int64]:
+        """The fold of each of them; the seeds of training never change it.
+
+        Raises:
+            InputError: fewer patients than folds.
+        """
+        assert self.study.folds is not None
+        return assign_folds(self.whole, self.study.folds, self.study.data.seed)
+
+    def folds_of(self, ids: Iterable[str]) -> npt.NDArray[np.int64]:
+        """The fold of each of some images, by id."""
+        fold_of = dict(zip(self.whole.ids, self.folds.tolist(), strict=True))
+        return np.array([fold_of[name] for name in ids], dtype=np.int64)
+
+    def parts_of(self, fold: int | None) -> Splits:
+        """The parts that the networks of a fold are trained on, chosen by and judged on; of None the dataset's own."""
+        if fold is None:
+            return self.splits
+        if fold not in self._parts:
+            fraction, seed = self.study.validation_fraction, self.study.data.seed
+            self._parts[fold] = fold_parts(self.whole, self.folds, fold, validation_fraction=fraction, seed=seed)
+        return self._parts[fold]
+
+    @cached_property
+    def _parts(self) -> dict[int, Splits]:
+        return {}
 
     @property
     def spec(self) -> InputSpec:

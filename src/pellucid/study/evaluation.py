@@ -63,7 +63,8 @@ def evaluate_run(
     thresholds = [float(t) for t in card["thresholds"]]
     seen_images = {name: seen_before(run, part, pixels) for name, part, pixels in data.parts()}
     jobs = 1 + len(settings.robustness.sizes) + len(data.tasks) * len(settings.methods)
-    with progress_bar(f"evaluate {run.label}, seed {run.seed}", jobs, unit="job") as advance:
+    of_fold = "" if run.fold is None else f", fold {run.fold}"
+    with progress_bar(f"evaluate {run.label}, seed {run.seed}{of_fold}", jobs, unit="job") as advance:
         logits = _logits(store, kept("logits", data.test), lambda: predict(classifier(), data.images))
         advance(1)
         attacked = {"0": logits if data.attacked is data.test else predict(classifier(), data.attacked_images)}
@@ -127,7 +128,7 @@ def evaluate_run(
         values = math.prod(data.images.shape[1:])
         fallen = broken(radii[KIND], ids, settings.ara.protocol, withstood, values)
         radii = radii | {KIND: shortened(radii[KIND], ids, withstood)}
-    return RunEvaluation(logits, attacked, fallen, thresholds, scores, refused, radii, alarms, seen_images)
+    return RunEvaluation(logits, attacked, fallen, np.array(thresholds), scores, refused, radii, alarms, seen_images)
 
 
 def seen_before(run: PlannedRun, dataset: Dataset, pixels: Pixels) -> SeenImages:

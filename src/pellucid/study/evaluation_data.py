@@ -39,6 +39,8 @@ class EvaluationData:
         measured: those of them whose smallest perturbations are looked for.
         measured_images: their pixels.
         tasks: where explanations are scored.
+        folds: (N,), which fold's networks judge each of the test images; None where all networks judge all.
+        attacked_folds: the same of those that are attacked.
     """
 
     whole: Dataset
@@ -49,6 +51,8 @@ class EvaluationData:
     measured: Dataset
     measured_images: Pixels
     tasks: tuple[LocalizationTask, ...]
+    folds: npt.NDArray[np.int64] | None = None
+    attacked_folds: npt.NDArray[np.int64] | None = None
 
     def parts(self) -> list[tuple[str, Dataset, Pixels]]:
         """The images that figures rest on, by name: the test images, of which others are drawn, and each task's."""
@@ -63,7 +67,7 @@ class RunEvaluation:
         logits: (N, K) on the test images.
         attacked: logits by size of the attack, `0` first.
         broken: by size of the attack, which decisions a smallest perturbation shows to fall within it.
-        thresholds: a class's decision threshold, as a probability.
+        thresholds: a class's decision threshold, as a probability; of several folds a row (K,) each.
         scores: by task and method.
         refused: by task and method, why the network is not explained by it.
         radii: of the smallest perturbations, by kind of area.
@@ -74,7 +78,7 @@ class RunEvaluation:
     logits: npt.NDArray[np.float32]
     attacked: dict[str, npt.NDArray[np.float32]]
     broken: dict[str, npt.NDArray[np.bool_]]
-    thresholds: list[float]
+    thresholds: npt.NDArray[np.float64]
     scores: dict[tuple[str, str], ExplanationScores]
     refused: dict[tuple[str, str], str]
     radii: dict[str, Radii]
@@ -83,9 +87,11 @@ class RunEvaluation:
 
 
 def prepare_evaluation_data(context: StudyContext) -> EvaluationData:
-    """Open and decode what the networks are judged on."""
+    """Open and decode what the networks are judged on: the test part, or with folds every image."""
     study, splits, limit = context.study, context.splits, context.limit
-    whole = get_split(splits, "test")
+    whole = get_split(splits, "test") if study.folds is None else context.whole
+    if limit is not None and study.folds is not None:
+        limit *= study.folds  # of each fold's test part
     fitted = FittedImages(whole, context.spec, context.cache).limit(limit)
     test = fitted.dataset
     classes = test.classes
@@ -118,4 +124,5 @@ def prepare_evaluation_data(context: StudyContext) -> EvaluationData:
         measured.dataset,
         measured.pixels,
         tuple(tasks),
+        *([context.folds_of(part.ids) for part in (test, attacked.dataset)] if study.folds is not None else ()),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from pellucid.data.folds import by_image
 from pellucid.data.readers.splits import split_hash
 from pellucid.evaluation.metrics.comparison import (
     Row,
@@ -17,19 +18,18 @@ from pellucid.evaluation.metrics.comparison import (
     wang_rows,
 )
 from pellucid.evaluation.metrics.statistics import Bootstrap
-from pellucid.models.weights import read_model_card
 from pellucid.study.areas import area_results
 from pellucid.study.conclusions import family_sizes, judge_rows
+from pellucid.study.runs import first_runs
 from pellucid.study.summary import describe, summarize_study
-from pellucid.training.run import RunFolder, versions
+from pellucid.training.run import versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pellucid.data.dataset import Splits
     from pellucid.study.config import StudyConfig, VariantSettings
+    from pellucid.study.context import StudyContext
     from pellucid.study.evaluation_data import EvaluationData, RunEvaluation
-    from pellucid.study.runs import PlannedRun
 
 GENERAL_LIMITS = (
     "The interval of a figure speaks of these networks on other patients like these (on other images, where patients "
@@ -45,21 +45,20 @@ LOCALIZATION_LIMIT = (
 
 
 def assemble(
-    study: StudyConfig,
-    splits: Splits,
+    context: StudyContext,
     data: EvaluationData,
     evaluations: Mapping[str, Sequence[RunEvaluation]],
-    runs: Sequence[PlannedRun],
+    records: Mapping[str, Sequence[dict[str, Any]]],
 ) -> dict[str, Any]:
     """All of a study's results, as the report and results.json take them.
 
     Args:
-        study: its configuration.
-        splits: the parts of its dataset.
+        context: of the study.
         data: what the networks were judged on.
-        evaluations: by variant, one per seed.
-        runs: the training runs.
+        evaluations: by variant, one per seed, of all its folds together.
+        records: by variant, of its trainings; see `finished.record_of`.
     """
+    study = context.study
     reference, *others = (v.label for v in study.variants)
     rows = judge_rows(gather_rows(study, data, evaluations), study.conclusions, others)
     return {
@@ -70,8 +69,9 @@ def assemble(
         "seeds": list(study.seeds),
         "resamples": study.evaluation.resamples,
         "versions": versions(),
-        "data": _data(study, splits),
-        "variants": [_variant(v, reference, runs) for v in study.variants],
+        "data": _data(context),
+        "folds": _folds(context),
+        "variants": [_variant(v, reference, context, records[v.label]) for v in study.variants],
         "targets": [_target(study, data, index) for index in range(len(data.tasks))],
         "methods": list(study.evaluation.methods),
         "headline": list(study.evaluation.headline),
@@ -92,10 +92,27 @@ def assemble(
             *study.limits,
             *seen_limits(evaluations),
             *GENERAL_LIMITS,
+            *fold_limits(context),
             *([LOCALIZATION_LIMIT] if data.tasks else []),
             *(task.cut_off.note for task in data.tasks if task.cut_off.note),
         ],
     }
+
+
+def fold_limits(context: StudyContext) -> list[str]:
+    """What folds mean for the figures, a sentence each; none without folds."""
+    folds = context.study.folds
+    if folds is None:
+        return []
+    sentences = [
+        f"Each image was judged by the network of its own fold, one of {folds} a seed, which saw neither it nor any "
+        "other image of its patient. AUROC and average precision, which rank images, are means over the folds. The "
+        "networks of other folds were trained on many of the same images, which no interval shows.",
+        "Cases, sliders and the table of trust are of the first fold and its networks.",
+    ]
+    if by_image(context.whole):
+        sentences.append("Patients are not known: two images of one patient may lie in different folds.")
+    return sentences
 
 
 def seen_limits(evaluations: Mapping[str, Sequence[RunEvaluation]]) -> list[str]:
@@ -118,7 +135,7 @@ def gather_rows(
     resamples = study.evaluation.resamples
     bootstrap = Bootstrap(data.test.patients, resamples)
     rows = classification_rows(
-        {v: [x.logits for x in xs] for v, xs in evaluations.items()}, data.test, bootstrap, reference
+        {v: [x.logits for x in xs] for v, xs in evaluations.items()}, data.test, bootstrap, reference, data.folds
     )
     if study.evaluation.robustness.sizes:
         rows += robustness_rows(
@@ -128,6 +145,7 @@ def gather_rows(
             Bootstrap(data.attacked.patients, resamples),
             reference,
             broken={v: [x.broken for x in xs] for v, xs in evaluations.items()},
+            folds=data.attacked_folds,
         )
     if study.evaluation.ara.kinds:
         from pellucid.evaluation.robustness.ara_rows import ara_rows, clean_rows  # needs a Unix
@@ -137,7 +155,7 @@ def gather_rows(
         image_rows = [row_of[name] for name in data.measured.ids]
         rows += clean_rows(
             {v: [x.logits[image_rows] for x in xs] for v, xs in evaluations.items()},
-            {v: [x.thresholds for x in xs] for v, xs in evaluations.items()},
+            {v: [x.thresholds.tolist() for x in xs] for v, xs in evaluations.items()},
             data.measured,
             over_measured,
             reference,
@@ -162,7 +180,10 @@ def gather_rows(
     return rows
 
 
-def _data(study: StudyConfig, splits: Splits) -> dict[str, Any]:
+def _data(context: StudyContext) -> dict[str, Any]:
+    study, splits = context.study, context.splits
+    if study.folds is not None:
+        splits = {f"fold {fold}": context.parts_of(fold)["test"] for fold in range(study.folds)}
     card = next(iter(splits.values())).card
     return {
         "name": card.name,
@@ -181,11 +202,23 @@ def _data(study: StudyConfig, splits: Splits) -> dict[str, Any]:
     }
 
 
-def _variant(variant: VariantSettings, reference: str, runs: Sequence[PlannedRun]) -> dict[str, Any]:
-    own = [r for r in runs if r.label == variant.label]
-    recipe = own[0].recipe
+def _folds(context: StudyContext) -> dict[str, Any] | None:
+    """Which image is in which fold; None where the dataset has parts of its own."""
+    study = context.study
+    if study.folds is None:
+        return None
+    ids: list[list[str]] = [[] for _ in range(study.folds)]
+    for name, fold in zip(context.whole.ids, context.folds.tolist(), strict=True):
+        ids[fold].append(name)
+    return {"seed": study.data.seed, "validation_fraction": study.validation_fraction, "images": ids}
+
+
+def _variant(
+    variant: VariantSettings, reference: str, context: StudyContext, records: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    planned = first_runs(context.runs)[variant.label]
+    recipe, resolved = planned.recipe, records[0]["resolved"]
     settings = recipe.model_dump(mode="json", exclude={"name", "title", "citation", "notes", "fine_tuning"})
-    resolved = RunFolder(own[0].folder).read()["recipe"]
     settings["augment"] |= resolved["augment"]  # what is left to the data, as a number
     if settings["objective"]["gradient_penalty"] is not None:
         settings["objective"]["gradient_penalty"] |= resolved["objective"]["gradient_penalty"]  # and to the network
@@ -198,25 +231,8 @@ def _variant(variant: VariantSettings, reference: str, runs: Sequence[PlannedRun
         "notes": recipe.notes.strip(),
         "settings": settings,
         "reference": variant.label == reference,
-        "starts_from": None if own[0].base is None else own[0].base.label,
-        "runs": [_run(run) for run in own],
-    }
-
-
-def _run(run: PlannedRun) -> dict[str, Any]:
-    """One training: how it went, what it started from, and how long all of it took, the bases' trainings included."""
-    history = RunFolder(run.folder).metrics()
-    seconds = sum(row.get("seconds") or 0.0 for row in history)
-    base = None if run.base is None else _run(run.base)
-    return {
-        "seed": run.seed,
-        "folder": f"runs/{run.folder.name}",
-        "best_epoch": read_model_card(run.folder).get("epoch"),
-        "epochs": len(history),
-        "seconds": seconds,
-        "seconds_with_bases": seconds + (base["seconds_with_bases"] if base else 0.0),
-        "base": None if base is None else {key: base[key] for key in ("folder", "best_epoch", "epochs", "seconds")},
-        "history": history,
+        "starts_from": None if planned.base is None else planned.base.label,
+        "runs": [{key: value for key, value in record.items() if key != "resolved"} for record in records],
     }
 
 

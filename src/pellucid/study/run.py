@@ -15,11 +15,12 @@ from pellucid.report import write_report
 from pellucid.study.cases import make_panels
 from pellucid.study.conclusions import check_primary
 from pellucid.study.context import StudyContext, write_results
-from pellucid.study.evaluation import evaluate_run
 from pellucid.study.evaluation_data import prepare_evaluation_data
-from pellucid.study.per_image import FILE, write_per_image
+from pellucid.study.folds import data_of_fold, pool
+from pellucid.study.kept.finished import FinishedRuns
+from pellucid.study.kept.per_image import FILE, write_per_image
 from pellucid.study.results import assemble
-from pellucid.study.runs import with_bases
+from pellucid.study.runs import first_runs, folds_of, with_bases
 from pellucid.study.slides import make_slides
 from pellucid.study.training import check_recipe, train_all
 from pellucid.study.trust import judge_trust
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pellucid.study.config import StudyConfig
+    from pellucid.study.evaluation_data import RunEvaluation
+
+AWAY = "The networks are not here: they were judged in an earlier sitting, and no cases and no sliders are shown."
 
 
 def run_study(
@@ -53,7 +57,8 @@ def run_study(
     Args:
         study: what to do.
         root: where its data is; None for built-in data.
-        out: the study's folder: `runs/`, `evaluations/`, `results.json`, `per-image.npz`, `tables/`, `report.html`.
+        out: the study's folder: `runs/`, `evaluations/`, `finished/`, `results.json`, `per-image.npz`, `tables/`,
+            `report.html`.
         device: `auto`, `cpu`, `cuda` or `mps`.
         jobs: trainings at a time; by default one on an accelerator and one a core on a CPU.
         limit: at most so many images per part, for a quick look.
@@ -90,27 +95,40 @@ def _run_there(context: StudyContext, jobs: int | None, command: str) -> Path:
     for recipe in {run.label: run.recipe for run in with_bases(runs)}.values():
         check_recipe(recipe, context.splits["train"])
     data = prepare_evaluation_data(context)
+    folds = folds_of(study)
+    data_of = {fold: data if fold is None else data_of_fold(data, fold) for fold in folds}
+    for fold in folds:
+        context.parts_of(fold)
     check_primary(study, data)
-    train_all(
-        context,
-        1 if together > 1 else jobs or (min(torch.get_num_threads(), len(runs)) if context.is_on_cpu else 1),
-    )
+    finished = FinishedRuns(context, data_of)
+    jobs = 1 if together > 1 else jobs or (min(torch.get_num_threads(), len(runs)) if context.is_on_cpu else 1)
+    # of several processes that train each network together, one judges, when all networks are trained
+    train_all(context, jobs, finished.unfinished(), *([finished.judge] if together == 1 else []))
     leave_process_group()
-    if os.environ.get("RANK", "0") != "0":  # several processes train each network together; one of them judges
+    if os.environ.get("RANK", "0") != "0":
         return out / "report.html"
-    evaluations = {
-        v.label: [
-            evaluate_run(study.evaluation, r, data, context.evaluations(r), context.place)
-            for r in runs
-            if r.label == v.label
-        ]
-        for v in study.variants
-    }
-    results = assemble(study, context.splits, data, evaluations, runs) | {"trust": judge_trust(context, data)}
+    for run in runs:
+        finished.judge(run)
+    finished_runs = {run.folder: finished.finished(run) for run in runs}
+    by_fold: dict[str, list[list[RunEvaluation]]] = {}
+    for variant in study.variants:
+        own = [[r for r in runs if (r.label, r.seed) == (variant.label, seed)] for seed in study.seeds]
+        by_fold[variant.label] = [[finished_runs[r.folder].evaluation for r in of_seed] for of_seed in own]
+    of_first = {label: [of_seed[0] for of_seed in seeds] for label, seeds in by_fold.items()}
+    evaluations = of_first
+    if study.folds is not None:
+        evaluations = {label: [pool(of_seed, data) for of_seed in seeds] for label, seeds in by_fold.items()}
+    records = {v.label: [finished_runs[r.folder].record for r in runs if r.label == v.label] for v in study.variants}
+    results = assemble(context, data, evaluations, records)
+    first = data_of[folds[0]]  # cases, sliders and the table of trust are of the first fold's networks
+    are_here = all(run.folder.is_dir() for run in first_runs(runs).values())
+    results |= {"trust": judge_trust(context, first) if are_here else []}
+    if not are_here:
+        results["limits"].append(AWAY)
     write_results(context, results, command, device_name(context.place), started)
     write_per_image(out / FILE, study, data, evaluations)
-    panels = make_panels(study.evaluation, data, evaluations, runs, context.place)
-    slides = make_slides(study.evaluation.adversarial, data, runs, context.place)
+    panels = make_panels(study.evaluation, first, of_first, runs, context.place) if are_here else []
+    slides = make_slides(study.evaluation.adversarial, first, runs, context.place) if are_here else []
     report = write_report(results, panels, out, slides)
     for label, seeds in evaluations.items():  # after writing, so that what is undefined stands there with its reason
         for evaluation in seeds:

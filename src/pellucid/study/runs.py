@@ -1,4 +1,4 @@
-"""The training runs of a study: every variant with every seed, and the data that they are trained on."""
+"""The training runs of a study: every variant with every seed and fold, and the data that they are trained on."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ class PlannedRun:
 
     Attributes:
         label: of the variant; of a base that is none, the name of its recipe.
-        seed: of the training; a base has that of the runs that start from it.
+        seed: of the training; a base has that of the runs that start from it, and their fold.
         recipe: as planned: what a base brings with it is put in once that is trained.
         folder: of the run.
         base: the run whose network it starts from; None where it starts afresh.
+        fold: whose images it does not see; None where the dataset has parts of its own.
     """
 
     label: str
@@ -35,6 +36,7 @@ class PlannedRun:
     recipe: Recipe
     folder: Path
     base: PlannedRun | None = None
+    fold: int | None = None
 
     @property
     def depth(self) -> int:
@@ -43,13 +45,18 @@ class PlannedRun:
 
 
 def plan(study: StudyConfig, out: Path) -> list[PlannedRun]:
-    """The run of every variant with every seed, seed by seed, so that an interrupted study has whole comparisons.
+    """The run of every variant with every seed and fold, so ordered that an interrupted study has whole comparisons.
 
     Raises:
         InputError: a recipe or a base that cannot be.
     """
     stages = stages_of(study)
-    return [_run(stage, seed, out) for seed in study.seeds for stage in stages]
+    return [_run(stage, seed, fold, out) for seed in study.seeds for fold in folds_of(study) for stage in stages]
+
+
+def folds_of(study: StudyConfig) -> tuple[int | None, ...]:
+    """The folds of a study; None, once, where the dataset's own parts are used."""
+    return (None,) if study.folds is None else tuple(range(study.folds))
 
 
 def with_bases(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
@@ -67,7 +74,7 @@ def with_bases(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
 
 
 def first_runs(runs: Iterable[PlannedRun]) -> dict[str, PlannedRun]:
-    """The run of each variant's first seed, by label, in the order of the variants."""
+    """The run of each variant's first seed and fold, by label, in the order of the variants."""
     firsts: dict[str, PlannedRun] = {}
     for run in runs:
         firsts.setdefault(run.label, run)
@@ -80,7 +87,7 @@ def open_data(data: DataSettings, root: Path | None) -> Splits:
     return open_dataset(data.name, folder, seed=data.seed, options=data.options)
 
 
-def _run(stage: Stage, seed: int, out: Path) -> PlannedRun:
-    folder = out / "runs" / f"{as_folder(stage.label)}-seed{seed}"
-    base = None if stage.base is None else _run(stage.base, seed, out)
-    return PlannedRun(stage.label, seed, stage.recipe, folder, base)
+def _run(stage: Stage, seed: int, fold: int | None, out: Path) -> PlannedRun:
+    name = f"{as_folder(stage.label)}-seed{seed}" + ("" if fold is None else f"-fold{fold}")
+    base = None if stage.base is None else _run(stage.base, seed, fold, out)
+    return PlannedRun(stage.label, seed, stage.recipe, out / "runs" / name, base, fold)

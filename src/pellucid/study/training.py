@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -15,6 +15,7 @@ from pellucid.training.objectives.objective import Objective
 from pellucid.utils.progress import progress_bar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from pellucid.data.dataset import Dataset
@@ -28,29 +29,41 @@ def check_recipe(recipe: Recipe, data: Dataset) -> None:
     Objective(build_classifier(recipe.model, data), recipe.objective, torch.from_numpy(data.targets))
 
 
-def train_all(context: StudyContext, jobs: int) -> None:
+def train_all(
+    context: StudyContext,
+    jobs: int,
+    runs: Sequence[PlannedRun] | None = None,
+    then: Callable[[PlannedRun], None] = lambda _: None,
+) -> None:
     """Train what is not trained yet, bases before what starts from them; interrupted runs go on where they stopped.
 
     Args:
         context: the runs, and where to train them.
         jobs: runs at a time, each in a process of its own with its share of the processor's cores.
+        runs: some of the context's; all by default.
+        then: called with each run that is trained, in this process.
     """
-    runs = with_bases(context.runs)
+    every = with_bases(context.runs if runs is None else runs)
     if jobs == 1:
-        for run in runs:
+        for run in every:
             train_one(context, run, 0)
+            then(run)
         return
-    for depth in sorted({run.depth for run in runs}):
-        _train_together(context, [run for run in runs if run.depth == depth], jobs)
+    for depth in sorted({run.depth for run in every}):
+        _train_together(context, [run for run in every if run.depth == depth], jobs, then)
 
 
-def _train_together(context: StudyContext, runs: list[PlannedRun], jobs: int) -> None:
+def _train_together(
+    context: StudyContext, runs: list[PlannedRun], jobs: int, then: Callable[[PlannedRun], None]
+) -> None:
     """Train runs of which none starts from another, several at a time; one alone has all cores."""
     if len(runs) == 1:
         train_one(context, runs[0], 0)
+        then(runs[0])
         return
     jobs = min(jobs, len(runs))
     threads = max(torch.get_num_threads() // jobs, 1)
+    run_of = {run.folder: run for run in runs}
     with (
         progress_bar(
             f"train {len(runs)} networks, {jobs} at a time",
@@ -63,14 +76,14 @@ def _train_together(context: StudyContext, runs: list[PlannedRun], jobs: int) ->
         while waiting:
             finished, waiting = wait(waiting, timeout=2.0, return_when=FIRST_COMPLETED)
             for future in finished:
-                future.result()
+                then(run_of[cast("Path", future.result())])
             epochs = sum(_epochs_done(run.folder) for run in runs)
             advance(epochs - epochs_shown)
             epochs_shown = epochs
 
 
-def train_one(context: StudyContext, run: PlannedRun, threads: int) -> None:
-    """Train one network of the study; a finished one is left as it is."""
+def train_one(context: StudyContext, run: PlannedRun, threads: int) -> Path:
+    """Train one network of the study and return its folder; a finished one is left as it is."""
     from pellucid.evaluation.metrics.validation import ValidationScorer
     from pellucid.training.loop import train
 
@@ -79,10 +92,11 @@ def train_one(context: StudyContext, run: PlannedRun, threads: int) -> None:
 
         os.environ["PELLUCID_PROGRESS"] = "0"
         torch.set_num_threads(threads)
+    parts = context.parts_of(run.fold)
     train(
         run.recipe if run.base is None else starting_from(run.recipe, run.base.folder),
-        context.splits["train"].limit(context.limit),
-        context.splits["validation"].limit(context.limit),
+        parts["train"].limit(context.limit),
+        parts["validation"].limit(context.limit),
         run.folder,
         scorer=ValidationScorer(),
         seed=run.seed,
@@ -90,6 +104,7 @@ def train_one(context: StudyContext, run: PlannedRun, threads: int) -> None:
         resume=True,
         cache=context.cache,
     )
+    return run.folder
 
 
 def _epochs_done(folder: Path) -> int:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def judge_trust(context: StudyContext, data: EvaluationData) -> list[dict[str, Any]]:
     """One table per variant, as results.json and the report take them; none where no methods are asked for.
 
-    Agreement is measured with the other seeds of the same variant and the first seeds of the other variants.
+    Agreement is measured with the other seeds of the same variant and the first seeds of the other variants; of folds
+    with the networks of the first.
 
     Args:
         context: the methods, how much is spent, and the training runs.
@@ -30,7 +31,8 @@ def judge_trust(context: StudyContext, data: EvaluationData) -> list[dict[str, A
     Raises:
         InputError: a method that a network cannot serve.
     """
-    study, runs = context.study, context.runs
+    study = context.study
+    runs = [run for run in context.runs if run.fold == context.runs[0].fold]  # others have seen these images
     config = study.evaluation.trust
     if not config.methods:
         return []

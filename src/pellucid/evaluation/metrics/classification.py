@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -140,7 +141,12 @@ def youden_thresholds(probabilities: Values, targets: Values) -> FloatArray:
 
 
 def classification_table(
-    logits: Values, targets: Values, classes: Sequence[str], task: Task, bootstrap: Bootstrap
+    logits: Values,
+    targets: Values,
+    classes: Sequence[str],
+    task: Task,
+    bootstrap: Bootstrap,
+    folds: npt.NDArray[np.integer] | None = None,
 ) -> dict[str, dict[str, Replicates]]:
     """How well every class is told from the others.
 
@@ -150,6 +156,8 @@ def classification_table(
         classes: the K names.
         task: `multilabel` ranks the images by a class's logit, `multiclass` by its softmax probability.
         bootstrap: over the N images.
+        folds: (N,), where the images of each fold were judged by a network of its own. Areas, which rank images, are
+            then means over the folds: logits of different networks are on different scales.
 
     Returns:
         By class: `auroc`, `average_precision`, and `prevalence`, the average precision of chance; for
@@ -173,7 +181,7 @@ def classification_table(
     prevalence = ratios(np.nan_to_num(truth), is_known, bootstrap, reason="no known target", within=(0, 1))
     table: dict[str, dict[str, Replicates]] = {}
     for k, name in enumerate(classes):
-        area, precision = _areas(scores[:, k], truth[:, k], bootstrap)
+        area, precision = _areas_of_folds(scores[:, k], truth[:, k], bootstrap, folds)
         table[name] = {"auroc": area, "average_precision": precision, "prevalence": prevalence[k]}
     if task == "multiclass":
         undefined = without_answer(missing, np.ones(len(missing), dtype=bool), bootstrap)
@@ -221,6 +229,21 @@ def _areas(scores: Values, targets: Values, bootstrap: Bootstrap) -> tuple[Repli
         Replicates(value, samples, n, None, bootstrap.key, interval, few, **counts)
         for value, samples, interval in zip((area, precision), resampled, intervals, strict=True)
     )
+    return first, second
+
+
+def _areas_of_folds(
+    scores: FloatArray, truth: FloatArray, bootstrap: Bootstrap, folds: npt.NDArray[np.integer] | None
+) -> tuple[Replicates, Replicates]:
+    """`_areas`, or their means over the folds where they are defined."""
+    if folds is None:
+        return _areas(scores, truth, bootstrap)
+    rows_of = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
+    parts = [_areas(scores[rows], truth[rows], bootstrap.take(rows)) for rows in rows_of]
+    positives, is_known = truth == 1, ~np.isnan(truth)
+    n, patients = int(is_known.sum()), len(np.unique(bootstrap.patients[is_known]))
+    means = [Replicates.mean(areas, n=n, of="folds") for areas in zip(*parts, strict=True)]
+    first, second = (replace(m, positives=int(positives.sum()) or None, patients=patients) for m in means)
     return first, second
 
 

@@ -142,19 +142,21 @@ def classification_rows(
     dataset: Dataset,
     bootstrap: Bootstrap,
     reference: str | None = None,
+    folds: npt.NDArray[np.integer] | None = None,
 ) -> list[Row]:
-    """AUROC, average precision and what goes with the task, a class and their mean."""
-    tables = {
-        variant: [classification_table(x, dataset.targets, dataset.classes, dataset.task, bootstrap) for x in seeds]
-        for variant, seeds in logits.items()
-    }
+    """AUROC, average precision and what goes with the task, a class and their mean.
+
+    With `folds`, as in `classification_table`, there is no test of DeLong's.
+    """
+    about = dataset.targets, dataset.classes, dataset.task, bootstrap, folds
+    tables = {variant: [classification_table(x, *about) for x in seeds] for variant, seeds in logits.items()}
     first = next(iter(tables.values()))[0]
     rows = []
     for class_name, metrics in first.items():
         for metric in (m for m in metrics if m != "prevalence"):  # the same for every network
             figures = {v: [t[class_name][metric] for t in seeds] for v, seeds in tables.items()}
             rows += compare(Row.place("classification", metric, class_name), figures, reference)
-    return _with_delong(rows, logits, dataset, bootstrap, reference)
+    return rows if folds is not None else _with_delong(rows, logits, dataset, bootstrap, reference)
 
 
 def _with_delong(
@@ -186,7 +188,7 @@ def _with_delong(
 
 def accuracy_rows(
     logits: Mapping[str, Sequence[npt.NDArray[np.floating]]],
-    thresholds: Mapping[str, Sequence[Sequence[float]]],
+    thresholds: Mapping[str, Sequence[npt.ArrayLike]],
     dataset: Dataset,
     bootstrap: Bootstrap,
     reference: str | None = None,
@@ -201,33 +203,35 @@ def accuracy_rows(
 
 def robustness_rows(
     logits: Mapping[str, Sequence[Mapping[str, npt.NDArray[np.floating]]]],
-    thresholds: Mapping[str, Sequence[Sequence[float]]],
+    thresholds: Mapping[str, Sequence[npt.ArrayLike]],
     dataset: Dataset,
     bootstrap: Bootstrap,
     reference: str | None = None,
     broken: Mapping[str, Sequence[Mapping[str, npt.NDArray[np.bool_]]]] | None = None,
+    folds: npt.NDArray[np.integer] | None = None,
 ) -> list[Row]:
     """AUROC and accuracy under attack: logits by variant, seed and size of the attack (`0` for none).
 
     The accuracy of a multi-label network is the share of known labels that are right at each label's threshold.
     `broken` says by variant, seed and size which decisions, (N,) or (N, K), are known to fall though this attack did
-    not show it: they count as wrong.
+    not show it: they count as wrong. `folds` as in `classification_table`; thresholds are then (F, K), a row a fold.
     """
     rows = []
     sizes = list(next(iter(logits.values()))[0])
     for size in sizes:
+        about = dataset.targets, dataset.classes, dataset.task, bootstrap, folds
         tables = {
-            v: [
-                classification_table(x[size], dataset.targets, dataset.classes, dataset.task, bootstrap)["mean"][
-                    "auroc"
-                ]
-                for x in seeds
-            ]
-            for v, seeds in logits.items()
+            v: [classification_table(x[size], *about)["mean"]["auroc"] for x in seeds] for v, seeds in logits.items()
         }
         right = {
             v: [
-                _accuracy(x[size], cut, dataset, bootstrap, None if broken is None else broken[v][seed].get(size))
+                _accuracy(
+                    x[size],
+                    cut if folds is None else np.asarray(cut)[folds],
+                    dataset,
+                    bootstrap,
+                    None if broken is None else broken[v][seed].get(size),
+                )
                 for seed, (x, cut) in enumerate(zip(seeds, thresholds[v], strict=True))
             ]
             for v, seeds in logits.items()
@@ -239,7 +243,7 @@ def robustness_rows(
 
 def _accuracy(
     logits: npt.NDArray[np.floating],
-    thresholds: Sequence[float],
+    thresholds: npt.ArrayLike,
     dataset: Dataset,
     bootstrap: Bootstrap,
     broken: npt.NDArray[np.bool_] | None = None,
@@ -250,8 +254,8 @@ def _accuracy(
             decided = np.where(broken & ~np.isnan(decided), -1, decided)  # no class
         return accuracy(decided, dataset.targets, bootstrap)
     truth = one_hot(dataset)
-    usable = ~np.isnan(truth) & ~np.isnan(np.asarray(thresholds))
-    undefined = without_answer(unanswered(logits), usable.any(1), bootstrap)
+    usable: npt.NDArray[np.bool_] = ~(np.isnan(truth) | np.isnan(np.asarray(thresholds, dtype=np.float64)))
+    undefined = without_answer(unanswered(logits), np.asarray(usable.any(1)), bootstrap)
     if undefined is not None:
         return undefined
     right = (decisions(logits, dataset.task, thresholds) == 1) == (truth == 1)

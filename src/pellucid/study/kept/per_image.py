@@ -11,10 +11,11 @@ import numpy as np
 from pellucid.data.dataset import Dataset, DatasetCard
 from pellucid.data.regions import CutOff
 from pellucid.evaluation.metrics.comparison import Row
-from pellucid.evaluation.metrics.explanations import ExplanationScores, LocalizationTask
+from pellucid.evaluation.metrics.explanations import LocalizationTask
 from pellucid.report import write_report
 from pellucid.study.conclusions import family_sizes, judge_rows
-from pellucid.study.evaluation_data import EvaluationData, RunEvaluation
+from pellucid.study.evaluation_data import EvaluationData
+from pellucid.study.kept.run_arrays import about_run, run_arrays, run_of
 from pellucid.study.results import gather_rows
 from pellucid.study.summary import describe, summarize_study
 from pellucid.types import InputError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pellucid.study.config import StudyConfig
+    from pellucid.study.evaluation_data import RunEvaluation
     from pellucid.types import Pixels
 
     Arrays = dict[str, npt.NDArray[Any]]
@@ -63,18 +65,12 @@ def write_per_image(
     for variant, seeds in evaluations.items():
         for seed, one in zip(study.seeds, seeds, strict=True):
             place = f"{variant}, seed {seed}"
-            arrays[f"{place}/logits"] = one.logits
-            arrays |= {f"{place}/attacked {size}": logits for size, logits in one.attacked.items()}
-            arrays |= {f"{place}/broken {size}": decisions for size, decisions in one.broken.items()}
-            for (task_name, method), scores in one.scores.items():
-                for name, values in scores.scores.items():
-                    arrays[f"{place}/{task_name}/{method}/{name}"] = np.asarray(values, dtype=np.float32)
-            for kind, radii in one.radii.items():
-                for name in ("image", "label", "found", "correct_at_start", "radius"):
-                    arrays[f"{place}/radii {kind}/{name}"] = getattr(radii, name)
-            runs.append(_about_run(variant, seed, one))
+            arrays |= run_arrays(one, place, boxes=False)
+            runs.append({"variant": variant, "seed": seed} | about_run(one))
+    if data.folds is not None and data.attacked_folds is not None:
+        arrays |= {"test/folds": data.folds, "attacked/folds": data.attacked_folds}
     about = {
-        "format": 1,
+        "format": 2,
         "study": study.name,
         "card": asdict(data.test.card),
         "tasks": [_about_task(task) for task in data.tasks],
@@ -93,14 +89,18 @@ def read_per_image(path: Path) -> tuple[EvaluationData, dict[str, list[RunEvalua
         raise InputError(f"{path} is not there: the study was run by an earlier version, or has not come to its end.")
     arrays = read_arrays(path, "Run the study again: what its networks gave is still there.")
     about = json.loads(str(arrays["about"]))
+    if about["format"] != 2:
+        raise InputError(f"{path} was written by an earlier version: run the study again.")
     card = _card(about["card"])
     test, attacked, measured = (_dataset(f"{part}/", card, arrays) for part in ("test", "attacked", "measured"))
     tasks = tuple(_task(one, arrays) for one in about["tasks"])
     evaluations: dict[str, list[RunEvaluation]] = {}
     for one in about["runs"]:
-        evaluations.setdefault(one["variant"], []).append(_run(one, arrays))
+        place = f"{one['variant']}, seed {one['seed']}"
+        evaluations.setdefault(one["variant"], []).append(run_of(one, place, arrays))
     nothing = np.empty((0, 0, 0, 0), dtype=np.uint8)
-    return EvaluationData(test, test, nothing, attacked, nothing, measured, nothing, tasks), evaluations
+    folds = arrays.get("test/folds"), arrays.get("attacked/folds")
+    return EvaluationData(test, test, nothing, attacked, nothing, measured, nothing, tasks, *folds), evaluations
 
 
 def judge_again(study: StudyConfig, out: Path, *, wait: bool = False) -> Path:
@@ -178,19 +178,6 @@ def _about_task(task: LocalizationTask) -> dict[str, Any]:
     }
 
 
-def _about_run(variant: str, seed: int, one: RunEvaluation) -> dict[str, Any]:
-    return {
-        "variant": variant,
-        "seed": seed,
-        "thresholds": [None if np.isnan(t) else t for t in one.thresholds],
-        "attacked": list(one.attacked),
-        "broken": list(one.broken),
-        "scores": [[*key, list(scores.scores)] for key, scores in one.scores.items()],
-        "refused": [[*key, why] for key, why in one.refused.items()],
-        "radii": {kind: radii.robustness_target.to_json() for kind, radii in one.radii.items()},
-    }
-
-
 def _card(values: Mapping[str, Any]) -> DatasetCard:
     return DatasetCard(**{**values, "classes": tuple(values["classes"])})
 
@@ -220,39 +207,4 @@ def _task(about: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> L
         true_box=own_arrays["true_box"],
         has_masks=about["has_masks"],
         cut_off=CutOff(**about["cut_off"]),
-    )
-
-
-def _run(about: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> RunEvaluation:
-    place = f"{about['variant']}, seed {about['seed']}"
-    scores = {
-        (task, method): ExplanationScores({name: arrays[f"{place}/{task}/{method}/{name}"] for name in names})
-        for task, method, names in about["scores"]
-    }
-    return RunEvaluation(
-        logits=arrays[f"{place}/logits"],
-        attacked={size: arrays[f"{place}/attacked {size}"] for size in about["attacked"]},
-        broken={size: arrays[f"{place}/broken {size}"] for size in about["broken"]},
-        thresholds=[np.nan if t is None else t for t in about["thresholds"]],
-        scores=scores,
-        refused={(task, method): why for task, method, why in about["refused"]},
-        radii={kind: _radii(f"{place}/radii {kind}/", target, arrays) for kind, target in about["radii"].items()},
-        alarms={},
-        training_images={},
-    )
-
-
-def _radii(place: str, target: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Any:  # noqa: ANN401
-    from pellucid.evaluation.robustness.radii import Radii  # needs a Unix
-    from pellucid.evaluation.robustness.robustness_target import RobustnessTarget
-
-    own_arrays = {name: arrays[f"{place}{name}"] for name in ("image", "label", "found", "correct_at_start", "radius")}
-    levels = tuple(np.nan if level is None else level for level in target["levels"])
-    none = np.zeros(len(own_arrays["image"]), dtype=np.int64)
-    return Radii(
-        RobustnessTarget(**{**target, "levels": levels}),
-        **own_arrays,
-        gradient_evaluations=none,
-        forward_passes=none,
-        seconds=0,
     )
