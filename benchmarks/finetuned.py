@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,10 +134,8 @@ def _seed(seed: int, ways: list[str], runs: Path, rows: list[dict[str, object]])
 
 
 def _trained(recipe: Any, data: Dataset, validation: Dataset, folder: Path, seed: int) -> float:
-    started = time.process_time()
     run = train(recipe, data, validation, folder, scorer=ValidationScorer(), seed=seed, device="cpu", resume=True)
-    del started
-    return sum(row["seconds"] for row in run.metrics())
+    return float(sum(row["seconds"] for row in run.metrics()))
 
 
 def _judge(

@@ -76,6 +76,16 @@ def test_the_siblings_differ_from_it_in_one_thing():
     assert differing("khakzar2019-robust-pgd10") == {"objective"}
     assert differing("khakzar2019-baseline") == {"objective"}
     assert load_recipe("khakzar2019-minmax").objective.mix == 0
+
+
+def test_robust_fine_tuning_and_its_control_differ_in_the_attacks_alone():
+    control, robust = (load_recipe(f"khakzar2019-{end}", fine_tuning=True) for end in ("continued", "finetuned"))
+    one, other = control.model_dump(), robust.model_dump()
+    assert {key for key in one if one[key] != other[key]} == {"name", "title", "notes", "citation", "objective"}
+    assert control.init == robust.init == "khakzar2019-baseline"
+    plain = load_recipe("khakzar2019-baseline")
+    assert control.objective == plain.objective
+    assert (robust.training.epochs, robust.optimizer.lr) == (4, pytest.approx(plain.optimizer.lr / 3, rel=0.01))
     attack = load_recipe("khakzar2019-robust-pgd10").objective.attack
     assert (attack.method, attack.steps, attack.size.linf) == ("pgd", 10, 0.005)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from matplotlib import colormaps
 from PIL import Image
 
+from helpers import report as sample
 from pellucid.report import Panel
-from pellucid.report.pictures.panels import LIMIT, OUTLINE, heat_picture, picture
+from pellucid.report.pages.study import render
+from pellucid.report.pictures.panels import LIMIT, OUTLINE, adversarial_picture, heat_picture, picture
 from pellucid.types import Box
 
 
@@ -93,3 +96,16 @@ def test_pictures_of_any_size_and_map_stay_small(shape, heat):
     one = panel(noise, [Box(-5, -5, 5000, 5000)], heat=heat)
     for address in (picture(one), heat_picture(one, "a", "cam"), heat_picture(one, "a", "saliency")):
         assert max(pixels(address).shape) <= 256
+
+
+def test_the_summary_shows_one_case_and_what_each_network_would_have_to_see():
+    shown = sample.panels(3)
+    changed = {v: (np.full_like(shown[1].image, 40 * k), 0.05) for k, v in enumerate(sample.VARIANTS, 1)}
+    shown[1] = replace(shown[1], adversarial=changed)
+    page = render(sample.results(), shown)
+    summary = page[: page.index('id="compared"')]
+    assert summary.count("changed to be surer of it (ρ 0.05)") == len(sample.VARIANTS)
+    assert shown[1].image_id in summary
+    assert shown[1].rule in summary
+    assert pixels(adversarial_picture(replace(shown[1], boxes=[], mask=None), sample.VARIANTS[0])).mean() == 40
+    assert "changed to be surer of it" not in render(sample.results(), sample.panels(3))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from pellucid.data.decoding.image import in_8_bits
-from pellucid.explainers import explain
+from pellucid.explainers import adversarial, explain
 from pellucid.models.inference import as_pixels, probabilities
 from pellucid.models.weights import load_trained
 from pellucid.report.pictures.panels import Panel
@@ -67,7 +68,7 @@ def make_panels(
         return []
     first = first_runs(runs)
     networks = {label: load_trained(first[label].folder, device) for label in evaluations}
-    panels = []
+    panels: list[Panel] = []
     for task in data.tasks:
         methods = {v: [m for m in settings.methods if (task.name, m) in xs[0].scores] for v, xs in evaluations.items()}
         ruling = next(iter(served_by_all(settings, task, evaluations)), None)
@@ -79,8 +80,26 @@ def make_panels(
                 f"The {kind} {len(rows)} of {len(scores)} by the AUPRC of {ruling}, averaged over all variants "
                 "and seeds; each of another image. Maps are those of the first seed."
             )
-            panels += [_panel(methods, task, row, rule, float(scores[row]), networks) for row in rows]
+            of_kind = [_panel(methods, task, row, rule, float(scores[row]), networks) for row in rows]
+            if kind == "middle" and of_kind and settings.adversarial.cases and not any(p.adversarial for p in panels):
+                of_kind[0] = replace(of_kind[0], adversarial=_adversarial(settings, task, rows[0], networks))
+            panels += of_kind
     return panels
+
+
+def _adversarial(
+    settings: EvaluationSettings, task: LocalizationTask, row: int, networks: Mapping[str, ConvolutionalClassifier]
+) -> dict[str, tuple[npt.NDArray[np.uint8], float]]:
+    """The image of a case as each network would have to see it to be sure, at the middle one of the sliders' sizes."""
+    rhos, output = sorted(settings.adversarial.rhos), int(task.outputs[task.pair_class[row]])
+    pictures = {}
+    for label, network in networks.items():
+        batch = as_pixels(task.images[task.pair_image[row]][None], device_of(network))
+        aim = torch.tensor([output], device=batch.device)
+        step = adversarial(network, batch, aim, rho=rhos[len(rhos) // 2])
+        pixels = (step.maps[0].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+        pictures[label] = (pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0), float(step.rms[0]))
+    return pictures
 
 
 def served_by_all(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from pellucid.data.dataset import get_split
 from pellucid.models.inference import check_answers
 from pellucid.report import write_report
 from pellucid.study.cases import make_panels
@@ -29,10 +30,12 @@ from pellucid.types import InputError
 from pellucid.utils.locks import hold
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from pellucid.study.config import StudyConfig
-    from pellucid.study.evaluation_data import RunEvaluation
+    from pellucid.study.evaluation_data import EvaluationData, RunEvaluation
+    from pellucid.study.kept.finished import FinishedRun
 
 AWAY = "The networks are not here: they were judged in an earlier sitting, and no cases and no sliders are shown."
 
@@ -92,13 +95,11 @@ def _run_there(context: StudyContext, jobs: int | None, command: str) -> Path:
             raise InputError("a study with [loop] trains small networks: start it as one process, with --jobs.")
         return run_loop(context, jobs or (torch.get_num_threads() if context.is_on_cpu else 1), command)
     context.spec  # noqa: B018 (what is wrong with it is said before any data is opened)
-    for recipe in {run.label: run.recipe for run in with_bases(runs)}.values():
-        check_recipe(recipe, context.splits["train"])
-    data = prepare_evaluation_data(context)
     folds = folds_of(study)
+    for recipe in {run.label: run.recipe for run in with_bases(runs)}.values():
+        check_recipe(recipe, get_split(context.parts_of(folds[0]), "train"))
+    data = prepare_evaluation_data(context)
     data_of = {fold: data if fold is None else data_of_fold(data, fold) for fold in folds}
-    for fold in folds:
-        context.parts_of(fold)
     check_primary(study, data)
     finished = FinishedRuns(context, data_of)
     jobs = 1 if together > 1 else jobs or (min(torch.get_num_threads(), len(runs)) if context.is_on_cpu else 1)
@@ -109,7 +110,19 @@ def _run_there(context: StudyContext, jobs: int | None, command: str) -> Path:
         return out / "report.html"
     for run in runs:
         finished.judge(run)
-    finished_runs = {run.folder: finished.finished(run) for run in runs}
+    return _report(context, data, data_of[folds[0]], {r.folder: finished.finished(r) for r in runs}, command, started)
+
+
+def _report(
+    context: StudyContext,
+    data: EvaluationData,
+    first: EvaluationData,
+    finished_runs: Mapping[Path, FinishedRun],
+    command: str,
+    started: float,
+) -> Path:
+    """Write what came out of a study whose runs are finished; cases, sliders and trust are of the first fold's."""
+    study, runs, out = context.study, context.runs, context.out
     by_fold: dict[str, list[list[RunEvaluation]]] = {}
     for variant in study.variants:
         own = [[r for r in runs if (r.label, r.seed) == (variant.label, seed)] for seed in study.seeds]
@@ -120,7 +133,6 @@ def _run_there(context: StudyContext, jobs: int | None, command: str) -> Path:
         evaluations = {label: [pool(of_seed, data) for of_seed in seeds] for label, seeds in by_fold.items()}
     records = {v.label: [finished_runs[r.folder].record for r in runs if r.label == v.label] for v in study.variants}
     results = assemble(context, data, evaluations, records)
-    first = data_of[folds[0]]  # cases, sliders and the table of trust are of the first fold's networks
     are_here = all(run.folder.is_dir() for run in first_runs(runs).values())
     results |= {"trust": judge_trust(context, first) if are_here else []}
     if not are_here:

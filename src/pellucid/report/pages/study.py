@@ -13,7 +13,7 @@ from pellucid.explainers.registry import is_fine, is_signed
 from pellucid.report.charts import figures
 from pellucid.report.pages import slider
 from pellucid.report.pages.trust_section import trust_section
-from pellucid.report.pictures.panels import Panel, heat_picture, picture
+from pellucid.report.pictures.panels import Panel, adversarial_picture, heat_picture, picture
 from pellucid.report.tables import areas, boxes, configuration
 from pellucid.report.tables import pivot as tables
 from pellucid.report.tables.long_form import long_tables, write_tables
@@ -117,6 +117,7 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequenc
         "runs": _runs(results["variants"]),
         "starts": any(v.get("starts_from") for v in results["variants"]),
         "cases": _cases(index, panels),
+        "lead": next(((_case(index, panel), panel.rule) for panel in panels if panel.adversarial), None),
         "heat": _heat(panels),
         "slides": [slider.fragment(slide, f"slide{i}") for i, slide in enumerate(slides)],
     }
@@ -274,6 +275,14 @@ def _case(index: ResultsIndex, panel: Panel) -> dict[str, Any]:
             for method in methods
             if (variant, method) in panel.maps
         ]
+        if variant in panel.adversarial:
+            maps.append(
+                {
+                    "image": adversarial_picture(panel, variant),
+                    "label": f"changed to be surer of it (ρ {panel.adversarial[variant][1]:.3g})",
+                    "alt": f"{panel.image_id} changed so that {variant} is as sure of {cls} as it can be made",
+                }
+            )
         p = panel.probabilities.get(variant)
         if maps:
             rows.append(

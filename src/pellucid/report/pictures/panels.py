@@ -42,6 +42,8 @@ class Panel:
         mask: bool (H, W), the finding's region, where it is known.
         score: the score it was chosen by, as text.
         probabilities: each variant's predicted probability of the finding.
+        adversarial: by variant, the image changed so that the network becomes as sure of the finding as it can be made,
+            uint8 (H, W) or (H, W, 3), and the size of the change, root mean square. Only of the case in the summary.
     """
 
     image: Pixels
@@ -54,11 +56,17 @@ class Panel:
     mask: NDArray[np.bool_] | None = None
     score: str = ""
     probabilities: dict[str, float] = field(default_factory=dict)
+    adversarial: dict[str, tuple[Pixels, float]] = field(default_factory=dict)
 
 
 def picture(panel: Panel) -> str:
     """The image with its boxes and the contour of its mask, as a data address."""
     return _encode(_outlined(_enlarge(_rgb(panel.image)), panel))
+
+
+def adversarial_picture(panel: Panel, variant: str) -> str:
+    """The changed image with the same outlines."""
+    return _encode(_outlined(_enlarge(_rgb(panel.adversarial[variant][0])), panel))
 
 
 def heat_picture(panel: Panel, variant: str, method: str) -> str:
