@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from helpers.training import TWO_VARIANTS
 from pellucid.data import open_dataset
 from pellucid.data.cache.pixels import materialize
 from pellucid.models import load_model
@@ -247,6 +248,7 @@ def test_data_check_of_no_folder_is_a_problem(tmp_path, pellucid):
 
 
 STUDY = [
+    f"--set={TWO_VARIANTS}",
     "--limit=16",
     "--jobs=1",
     "--device=cpu",

@@ -7,11 +7,13 @@ import shutil
 
 import pytest
 
+from helpers.training import TWO_VARIANTS
 from pellucid.study import load_study, run_study
 from pellucid.study.kept.per_image import AGAIN, judge_again
 from pellucid.types import InputError
 
 TINY = [
+    TWO_VARIANTS,
     "seeds=[0, 1]",
     "data.options={size=32, train=16, validation=8, test=16, prevalence=0.4}",
     "settings.model={name='small', size=32, options={widths=[4], blocks=[1], strides=[2]}}",

@@ -41,7 +41,7 @@ def test_every_bundled_study_is_valid_and_its_recipes_can_be_read(name, tmp_path
     assert study.description
     assert study.cost
     runs = plan(study, tmp_path)
-    assert len(runs) == len(study.variants) * len(study.seeds)
+    assert len(runs) == len(study.variants) * len(study.seeds) * (study.folds or 1)
     assert len({run.folder for run in runs}) == len(runs)
     assert not list(tmp_path.iterdir())
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.training import TWO_VARIANTS
 from pellucid.attacks import BoundedAttack
 from pellucid.attacks.under_attack import answers_under_attack
 from pellucid.models import load_model
@@ -32,6 +33,7 @@ from pellucid.training import RunFolder, TrainingError
 from pellucid.types import InputError
 
 SMALL = [
+    TWO_VARIANTS,
     "data.options={size=32, train=32, validation=24, test=24, prevalence=0.4}",
     "settings.model={name='small', size=32, options={widths=[4, 8], blocks=[1, 1], strides=[1, 2]}}",
     "settings.training={epochs=1, batch_size=8}",

@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pytest
 
+from helpers.training import TWO_VARIANTS
 from pellucid.evaluation.metrics.statistics import Bootstrap
 from pellucid.evaluation.robustness import radii as radii_module
 from pellucid.evaluation.robustness.ara import balanced_ara
@@ -23,6 +24,7 @@ from pellucid.types import InputError
 pytestmark = pytest.mark.slow
 
 SMALL = [
+    TWO_VARIANTS,
     "data.options={size=32, train=48, validation=24, test=36, prevalence=0.4}",
     "settings.model={name='small', size=32, options={widths=[4, 8], blocks=[1, 1], strides=[1, 2]}}",
     "settings.training={epochs=1, batch_size=8}",

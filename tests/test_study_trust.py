@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from helpers.training import TWO_VARIANTS
 from pellucid.evaluation.trust import run as trust_run
 from pellucid.study import load_study, run_study
 from pellucid.types import InputError
@@ -14,6 +15,7 @@ from pellucid.types import InputError
 pytestmark = pytest.mark.slow
 
 SMALL = [
+    TWO_VARIANTS,
     "seeds=[0, 1]",
     "data.options={size=32, train=48, validation=24, test=12, prevalence=0.5, shortcut='Nodule'}",
     "settings.model={name='small', size=32, options={widths=[4, 8], blocks=[1, 1], strides=[1, 2]}}",

@@ -17,6 +17,10 @@ SMALL = [
     "training.batch_size=16",
 ]
 
+TWO_VARIANTS = (  # of the demo study without the base that its own start from
+    "variants=[{label='baseline', recipe='khakzar2019-baseline'}, {label='robust', recipe='khakzar2019-robust'}]"
+)
+
 
 def small_phantom():
     return open_dataset("phantom", options={"size": 32, "train": 64, "validation": 48, "test": 8, "prevalence": 0.4})
