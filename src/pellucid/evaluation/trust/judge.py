@@ -10,7 +10,7 @@ from pellucid.evaluation.certified_maps.certificate import MapSmoothing
 from pellucid.evaluation.trust.faithfulness import cell_numbers
 from pellucid.evaluation.trust.findings import Findings, TrustSettings
 from pellucid.evaluation.trust.infidelity import SAMPLES, SharedAnswers
-from pellucid.evaluation.trust.map_measures import MAP_MEASURES, TRIVIAL_MEASURES, MethodAtWork
+from pellucid.evaluation.trust.map_measures import MAP_MEASURES, TRIVIAL_MEASURES, MethodAtWork, certainty
 from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.network_measures import NETWORK_MEASURES, ORDERS
 from pellucid.evaluation.trust.randomization import cascade_depths, layers_from_the_head
@@ -128,12 +128,13 @@ def judge_method(
     """
     settings, started = settings or TrustSettings(), time.monotonic()
     shared = shared or SharedAnswers(classifier, samples.images, samples.targets, settings.seed)
+    measures = [one for one in MAP_MEASURES if settings.certified or one[0] is not certainty]  # not asked for, no row
     try:
         work = MethodAtWork(mapper, classifier, samples, settings, shared, others or {})
     except Exception as error:  # whatever it is, it must not take the other methods' figures with it
-        parts = [Findings.of_failure(mapper.name, names, error) for _, names in MAP_MEASURES]
+        parts = [Findings.of_failure(mapper.name, names, error) for _, names in measures]
     else:
-        parts = _measured(work, MAP_MEASURES)
+        parts = _measured(work, measures)
     cost = {
         "gradient_evaluations": mapper.gradient_evaluations,
         "forward_passes": mapper.forward_passes,
