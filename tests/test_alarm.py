@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from pellucid.attacks import Misclassified, label_flipped, minimal
+from pellucid.attacks import Misclassified, label_flipped, minimal, worse_than_random
 from pellucid.attacks.attack_strength import check_attack_strength, choose
 from pellucid.types import InputError
 
@@ -74,6 +75,28 @@ def test_loud_for_a_crippled_attack_and_says_how_much():
     assert alarm.to_json()["message"] == alarm.message
 
 
+class Valleys(nn.Module):
+    """Two wrong classes: the gradient at the image leads to one, the nearer way to be unsure leads to the other."""
+
+    task = "multiclass"
+
+    def forward(self, images):
+        first, second = images.flatten(1)[:, 0] - 0.5, images.flatten(1)[:, 1] - 0.5
+        # along the first value the other class rises at once and never far enough, along the second late and steeply
+        return torch.stack([2 * torch.ones_like(first), 3 * first, 60 * (second - 0.05).relu() + 0.1 * second - 4], 1)
+
+
+def test_worse_than_random_is_tried_by_way_of_each_class():
+    net, images = Valleys(), torch.full((2, 1, 2, 2), 0.5)
+    criterion = worse_than_random(torch.zeros(2, dtype=torch.int64), 3)
+    loose = torch.full((2,), 0.2)
+    alarm = check_attack_strength(net, images, criterion, loose, largest=0.2, method="x", advice="Look again.")
+    assert alarm.better == 2
+    assert alarm.message.endswith("Look again.")
+    moved = torch.tensor(alarm.radius)
+    assert (moved <= 0.95 * 0.2 * (1 + 1e-6)).all()
+
+
 @pytest.mark.parametrize("largest", [0.3, math.nan])
 def test_loud_where_an_attack_found_nothing_that_is_there(largest):
     net = linear()
@@ -122,7 +145,8 @@ def test_no_trace_on_the_network_and_the_same_again():
         )
         for b in (24, 24)
     ]
-    assert found[0] == found[1]
+    assert found[0].better > 0
+    np.testing.assert_equal(found[0].radius, found[1].radius)
     assert net.training
     assert all(p.requires_grad and p.grad is None for p in net.parameters())
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())

@@ -47,6 +47,20 @@ def test_minimal_attacks_find_what_foolbox_finds(digits, method, other, steps):
     assert ours.gradient_evaluations.tolist() == [steps] * len(images)
 
 
+def test_the_largest_change_is_as_small_as_foolbox_s(digits):
+    net, images, labels, model = digits
+    _, theirs, success = foolbox.attacks.LInfFMNAttack(steps=40)(model, images, labels, epsilons=None)
+    ours = minimal(net, images, Misclassified(labels), method="fmn", steps=40, norm="linf")
+    assert (ours.found == success).float().mean() > 0.97
+    both = ours.found & success
+    radius = (theirs.double() - images.double()).abs().amax((1, 2, 3))
+    assert both.sum() > 20
+    assert float(ours.radius[both].mean() / radius[both].mean()) == pytest.approx(1, abs=1e-2)
+    tight = minimal(net, images, Misclassified(labels), norm="linf")
+    assert tight.found.all()
+    assert tight.radius[both].mean() < radius[both].mean()
+
+
 def test_a_target_class_as_well(digits):
     net, images, labels, model = digits
     targets = (labels + 1) % 10

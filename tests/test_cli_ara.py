@@ -85,6 +85,10 @@ def test_one_network_writes_its_files_straight_into_the_folder(shapes, tmp_path,
     told = found["kinds"]["attack"]
     assert set(told) >= KEYS
     assert told["naive"] == pytest.approx(1 / 3)
+    for one in told["alarm"]["shorter"]:  # what the check found counts
+        row = test.ids.index(one["id"])
+        assert one["radius"] <= 0.95 * np.nan_to_num(radius[row], nan=np.inf) * (1 + 1e-6)
+        radius[row] = one["radius"]
     assert (told["n"], told["failed"]) == (36, int(np.isnan(radius).sum()))
     assert told["lower"] == pytest.approx(area(np.nan_to_num(radius), 1 / 3))
     assert told["lower"] > 0
@@ -142,6 +146,10 @@ def test_an_attack_that_pgd_beats_is_warned_of(shapes, tmp_path, pellucid, monke
     [
         (["--kind", "atack"], "Did you mean 'attack'"),
         (["--protocol", "thight"], "Did you mean 'tight'"),
+        (["--effort", 3], "effort must be 1, 2 or 4"),
+        (["--effort", 2, "--protocol", "ddn"], "ddn has one budget only"),
+        (["--norm", "linf", "--protocol", "ddn"], "linf is known to tight and fmn"),
+        (["--norm", "l2"], "the norms are rms and linf"),
         (["--limit", 3], "no label has an Accuracy-Robustness Area"),
     ],
 )

@@ -26,3 +26,19 @@ def test_the_committed_table_agrees_with_the_publication(network, kind):
     assert ours["found"] == ours["attacked"]
     most = 0.97 if kind == "btr" else {"all": 0.71, "standard": 0.88}[network]
     assert float(ours["ratio of mean radii"]) <= most
+
+
+BUDGETS = {("attack", "tight-1"): 43, ("attack", "tight-2"): 65, ("attack", "tight-4"): 129}
+BUDGETS |= {("btr", "tight-1"): 60, ("btr", "tight-2"): 117, ("btr", "tight-4"): 229}
+
+
+def test_the_committed_table_of_efforts_keeps_the_budgets_and_reaches_its_targets():
+    rows = {(r["network"], r["kind"], r["method"]): r for r in committed("tight_efforts.csv")}
+    for (_, kind, method), row in rows.items():
+        if method.startswith("tight"):
+            assert row["found"] == row["attacked"]
+            assert float(row["gradient evaluations"]) <= BUDGETS[kind, method]
+    assert float(rows["resnet44-all", "btr", "tight-2"]["ratio"]) <= 0.93
+    assert float(rows["resnet44-all", "attack", "tight-2"]["ratio"]) <= 0.70
+    for method in ("tight-1", "tight-2", "tight-4"):
+        assert float(rows["convex-small-36px", "attack", method]["optimality"]) >= 0.95

@@ -13,6 +13,7 @@ from pellucid.evaluation import Bootstrap
 from pellucid.evaluation.robustness.ara import area
 from pellucid.evaluation.robustness.ara_summary import areas_of, curve_of, summarize_ara
 from pellucid.evaluation.robustness.radii import AttackConfig
+from pellucid.evaluation.robustness.radius_check import as_checked
 from pellucid.models.inference import as_pixels
 from pellucid.types import InputError
 from pellucid.utils.digests import read_sealed
@@ -55,6 +56,14 @@ def test_the_file_has_a_row_an_image_by_its_own_name(undisturbed):
 def test_an_unknown_protocol_is_refused_with_the_nearest():
     with pytest.raises(InputError, match="Did you mean 'woods2019'"):
         AttackConfig("wood2019")
+
+
+def test_the_advice_leads_to_more_effort_as_long_as_there_is_some():
+    assert "2 instead of 1" in AttackConfig().advice
+    assert "4 instead of 2" in AttackConfig(effort=2).advice
+    assert "no more effort" in AttackConfig(effort=4).advice
+    assert AttackConfig(effort=4).all_options == {"effort": 4}
+    assert AttackConfig("ddn").all_options == {}
 
 
 def test_a_network_that_returns_nan_is_refused_and_leaves_no_radius(tmp_path):
@@ -116,8 +125,13 @@ def test_the_summary_says_what_was_found_and_what_it_cost(tmp_path):
     results = summarize_ara(Net(), pixels, dataset, found, QUICK, draws, tmp_path, about={"data": "toy"})
     assert results == read_sealed(tmp_path / "ara.json")
     assert results["data"] == "toy"
-    for kind, radii in found.items():
+    checked = as_checked(found, {kind: one["alarm"] for kind, one in results["kinds"].items()}, dataset)
+    for kind, radii in checked.items():
         told, right = results["kinds"][kind], radii.correct_at_start
+        smaller = radii.radius < found[kind].radius
+        assert 0 < smaller.sum() == told["alarm"]["better"]  # twelve steps are too few
+        assert (radii.radius[smaller] <= 0.95 * found[kind].radius[smaller] * (1 + 1e-6)).all()
+        assert "Take the protocol tight" in told["alarm"]["message"]
         assert told["ara"] == told["lower"] == told["upper"] == pytest.approx(area(radii.radius, told["naive"]))
         low, high = told["interval"]
         assert low < told["ara"] < high

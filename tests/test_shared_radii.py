@@ -16,6 +16,7 @@ from helpers.radii import BATCH, COUNT, QUICK, lines, run, toy, worker
 from pellucid.evaluation.robustness import radii as radii_module
 from pellucid.evaluation.robustness.ara import area
 from pellucid.evaluation.robustness.radii import AttackConfig
+from pellucid.evaluation.robustness.radius_check import as_checked
 from pellucid.types import InputError
 from pellucid.utils.results_store import ResultsStore
 
@@ -85,9 +86,11 @@ def test_two_processes_share_the_work_and_neither_does_the_others(tmp_path, undi
     assert sum(counts) == COUNT
     assert min(counts) > 0
     assert lines(tmp_path) == lines(undisturbed[0])
-    expected = area(undisturbed[1].radius, undisturbed[1].robustness_target.naive)
+    summary = json.loads((tmp_path / "ara.json").read_text())["kinds"]["attack"]
+    checked = as_checked({"attack": undisturbed[1]}, {"attack": summary["alarm"]}, toy()[1])["attack"]
+    expected = area(checked.radius, checked.robustness_target.naive)
     assert [float(value) for _, value in said] == [pytest.approx(expected)] * 2
-    assert json.loads((tmp_path / "ara.json").read_text())["kinds"]["attack"]["ara"] == pytest.approx(expected)
+    assert summary["ara"] == pytest.approx(expected)
 
 
 @pytest.mark.slow

@@ -9,9 +9,16 @@ import torch
 from torch import nn
 
 from helpers import attack as example
-from pellucid.attacks import Misclassified, label_flipped, minimal, worse_than_constant, worse_than_random
+from pellucid.attacks import (
+    Misclassified,
+    label_flipped,
+    minimal,
+    worse_than_constant,
+    worse_than_random,
+)
+from pellucid.types import InputError
 
-tight = sys.modules["pellucid.attacks.tight"]
+tight = sys.modules["pellucid.attacks.tight.descent"]
 CUT = 1e-2  # where the box cuts perturbations off
 BOTH = pytest.mark.parametrize(
     "wanted", [Misclassified, lambda labels: worse_than_random(labels, 2)], ids=["decision", "far"]
@@ -154,18 +161,105 @@ def test_what_no_start_reaches_is_rescued():
     torch.testing.assert_close(far.radius * 8, torch.full((3,), 1.1 / 8).double(), rtol=0.02, atol=0)
 
 
-CRITERIA = {
-    "decision": ("multiclass", lambda f: Misclassified(f.argmax(1)), 43),
-    "label": ("multilabel", lambda f: label_flipped(f.argmax(1), f.amax(1) > 0, [0.5] * 4), 43),
-    "far": ("multiclass", lambda f: worse_than_random(f.argmax(1), 4), 60),
-    "far, constant": ("multiclass", lambda f: worse_than_constant(f.argmax(1), [0.25] * 4, task="multiclass"), 60),
+class Bright(nn.Module):
+    """Flat wherever an image is not nearly white: no gradient and no noise leads to the second class."""
+
+    task = "multiclass"
+
+    def forward(self, images):
+        other = (20 * (images.flatten(1).mean(1) - 0.9)).relu()
+        return torch.stack([torch.ones_like(other), other], 1)
+
+
+@pytest.mark.parametrize("norm", ["rms", "linf"])
+def test_what_only_another_picture_meets_is_found_and_refined(norm):
+    """Of all changes of the mean from 0.5 to 0.95 the same one everywhere is the smallest, in both norms."""
+    images = torch.full((2, 1, 8, 8), 0.5)
+    result = minimal(Bright(), images, Misclassified(torch.zeros(2, dtype=torch.int64)), norm=norm)
+    assert result.found.all()
+    torch.testing.assert_close(result.radius, torch.full((2,), 0.45).double(), rtol=1e-2, atol=0)
+
+
+class Dead(nn.Module):
+    """A hidden layer that is dead at the images and wakes far from them: no gradient, as in some certified networks."""
+
+    task = "multiclass"
+
+    def __init__(self, seed):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.first, self.last = (torch.randn(*shape, generator=generator) for shape in ((6, 64), (4, 6)))
+        self.bias = torch.randn(4, generator=generator)
+
+    def forward(self, images):
+        hidden = (((images - 0.5).flatten(1) @ self.first.T) / 8 - 0.8).relu()
+        return self.bias + 4 * hidden @ self.last.T
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_nothing_stays_unfound_that_another_method_finds_where_gradients_vanish(seed):
+    net, images = Dead(seed), example.pictures(8, channels=1, seed=seed)
+    images = 0.5 + 0.8 * (images - 0.5)
+    with torch.no_grad():
+        criterion = Misclassified(net(images).argmax(1))
+    others = [minimal(net, images, criterion, method="ddn", seed=draw).found for draw in range(3)]
+    assert torch.stack(others).any()
+    result = minimal(net, images, criterion)
+    assert not (torch.stack(others).any(0) & ~result.found).any()
+
+
+def test_in_the_largest_change_a_plane_is_reached():
+    """|margin| / ‖normal‖₁, and within the box the root of what each change can do, which rises piecewise linearly."""
+    for edge in (False, True):
+        net, images, labels, normal, margin = linear(2, edge=edge)
+        result = minimal(net, images, Misclassified(labels), norm="linf", box=edge)
+        if edge:
+            low, high = (
+                torch.zeros(len(images), 1, dtype=torch.float64),
+                torch.ones(len(images), 1, dtype=torch.float64),
+            )
+            for _ in range(60):
+                middle = (low + high) / 2
+                moved = (images.flatten(1) - middle * normal.sign()).clamp(0, 1) - images.flatten(1)
+                beyond = (margin + (moved * normal).sum(1) <= 0)[:, None]
+                low, high = torch.where(beyond, low, middle), torch.where(beyond, middle, high)
+            expected = high[:, 0]
+        else:
+            expected = margin / normal.abs().sum(1)
+        assert result.found.all()
+        assert (result.radius >= expected * (1 - 1e-9)).all()
+        torch.testing.assert_close(result.radius, expected, rtol=CUT if edge else 1e-3, atol=0)
+        assert result.norm == "linf"
+        torch.testing.assert_close(result.radius, result.perturbation.abs().flatten(1).amax(1))
+
+
+def test_an_effort_or_a_norm_that_a_method_does_not_know_is_refused():
+    net, images, labels, *_ = linear(0, edge=False)
+    for options, message in (
+        ({"effort": 3}, "effort must be 1, 2 or 4; found 3"),
+        ({"method": "fmn", "effort": 2}, "fmn has one budget only"),
+        ({"method": "ddn", "norm": "linf"}, "linf is known to tight and fmn"),
+    ):
+        with pytest.raises(InputError, match=message):
+            minimal(net, images, Misclassified(labels), **options)
+
+
+CRITERIA = {  # with the budgets of efforts 1, 2 and 4; towards three classes where a probability falls
+    "decision": ("multiclass", lambda f: Misclassified(f.argmax(1)), (43, 65, 129)),
+    "label": ("multilabel", lambda f: label_flipped(f.argmax(1), f.amax(1) > 0, [0.5] * 4), (43, 65, 129)),
+    "far": ("multiclass", lambda f: worse_than_random(f.argmax(1), 4), (60, 109, 196)),
+    "far, constant": (
+        "multiclass",
+        lambda f: worse_than_constant(f.argmax(1), [0.25] * 4, task="multiclass"),
+        (60, 109, 196),
+    ),
 }
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Softplus])
 @pytest.mark.parametrize("case", list(CRITERIA))
 def test_the_budget_holds_and_only_what_has_converged_leaves_the_batch(case, activation, monkeypatch):
-    task, make, budget = CRITERIA[case]
+    task, make, (budget, *_) = CRITERIA[case]
     net = example.network(task=task, activation=activation, dtype=torch.float64)
     images = example.pictures(12, dtype=torch.float64)
     with torch.no_grad():
@@ -182,3 +276,20 @@ def test_the_budget_holds_and_only_what_has_converged_leaves_the_batch(case, act
     if case == "decision":  # where some converge; short starts and cut perturbations end before that
         assert result.gradient_evaluations.sum() < patient.gradient_evaluations.sum()
     assert (result.radius <= patient.radius * (1 + 1e-3)).all()
+
+
+@pytest.mark.parametrize(
+    ("case", "norm"), [("decision", "rms"), ("decision", "linf"), ("far", "rms"), ("far", "linf"), ("label", "linf")]
+)
+def test_more_effort_keeps_to_its_budget_and_finds_smaller_perturbations(case, norm):
+    task, make, budgets = CRITERIA[case]
+    net, images = example.network(task=task), example.pictures(4)
+    with torch.no_grad():
+        criterion = make(net(images))
+    results = [minimal(net, images, criterion, norm=norm, effort=effort) for effort in (1, 2, 4)]
+    for result, budget in zip(results, budgets, strict=True):
+        assert result.found.all()
+        assert (result.gradient_evaluations <= budget).all()
+    first, second, fourth = (float(result.radius.mean()) for result in results)
+    assert fourth <= second * 1.002
+    assert second <= first * 1.002

@@ -11,9 +11,15 @@ from pellucid.attacks.epsilon import lengths
 from pellucid.models.inference import check_answers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor, nn
 
     from pellucid.attacks.criterion import Criterion
+    from pellucid.attacks.epsilon import Norm
+
+    Differentiable = Literal["margin", "smooth_margin", "loss"] | Callable[[Tensor, Tensor], Tensor]
+    """What is differentiated: something of the criterion's, or (logits (n, K), rows (n,)) → (n,), one per image."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +49,10 @@ class AttackState:
         images: (n, C, H, W), the images.
         criterion: of these images.
         box: whether perturbed images stay in [0, 1].
+        norm: of all lengths here: `rms` or `linf`.
         generator: on the images' device; the only source of chance.
         best: (n, C, H, W), the closest perturbed images that meet the criterion; the images where there are none.
-        radius: (n,), their root mean square distance, infinite where there are none.
+        radius: (n,), their distance in `norm`, infinite where there are none.
         gradient_evaluations: int64 (n,).
         forward_passes: int64 (n,).
         first_met: int64 (n,), the number of gradient evaluations before it was first met; −1 where it never was.
@@ -58,9 +65,10 @@ class AttackState:
         criterion: Criterion,
         *,
         box: bool = True,
+        norm: Norm = "rms",
         generator: torch.Generator | None = None,
     ) -> None:
-        self.images, self.criterion, self.box = images, criterion, box
+        self.images, self.criterion, self.box, self.norm = images, criterion, box, norm
         self.generator = generator or torch.Generator(images.device).manual_seed(0)
         self._classifier = classifier
         count = len(images)
@@ -85,10 +93,10 @@ class AttackState:
         return (images + perturbation).clamp(0, 1) - images
 
     def farthest(self) -> Tensor:
-        """The root mean square (n,) of the longest perturbation that the pixel box allows; infinite without it."""
+        """The length (n,) of the longest perturbation that the pixel box allows; infinite without it."""
         if not self.box:
             return torch.full_like(self.radius, torch.inf)
-        return lengths(torch.maximum(self.images, 1 - self.images), "rms")
+        return lengths(torch.maximum(self.images, 1 - self.images), self.norm)
 
     def evaluate(
         self,
@@ -96,7 +104,7 @@ class AttackState:
         rows: Tensor | None = None,
         *,
         gradient: bool = True,
-        of: Literal["margin", "smooth_margin", "loss"] = "margin",
+        of: Differentiable = "margin",
     ) -> PointEvaluation:
         """Run the network on some images moved by `perturbation`, and keep what meets the criterion if it is closer.
 
@@ -104,20 +112,22 @@ class AttackState:
             perturbation: (n, C, H, W) of these images; cut to the box if it is to be kept.
             rows: int64 (n,), which images; all by default.
             gradient: also compute the gradient: one gradient evaluation per image.
-            of: what is differentiated: the criterion's margin, its smooth form, or its loss.
+            of: what is differentiated: the criterion's margin, its smooth form, its loss, or a function of logits and
+                rows.
 
         Raises:
             InputError: logits that are not numbers.
         """
         images = self.images if rows is None else self.images[rows]
         criterion = self.criterion if rows is None else self.criterion.rows(rows)
+        rows = self.everyone() if rows is None else rows
         points = (images + perturbation).detach()
         if self.box:
             points = points.clamp(0, 1)
         with torch.set_grad_enabled(gradient):
             points.requires_grad_(gradient)
             logits = self._classifier(points)
-            value = getattr(criterion, of)(logits)
+            value = getattr(criterion, of)(logits) if isinstance(of, str) else of(logits, rows)
             (slope,) = torch.autograd.grad(value.sum(), points) if gradient else (None,)
         points, logits = points.detach(), logits.detach()
         check_logits(logits)
@@ -125,14 +135,33 @@ class AttackState:
         self._keep(points, images, is_satisfied, rows, gradient)
         return PointEvaluation(is_satisfied, value.detach(), slope, logits)
 
-    def _keep(self, points: Tensor, images: Tensor, is_satisfied: Tensor, rows: Tensor | None, gradient: bool) -> None:
-        rows = self.everyone() if rows is None else rows
+    def part(self, rows: Tensor) -> AttackState:
+        """A search of its own for some images (int64 (n,)), with the same generator, that has found nothing yet."""
+        return AttackState(
+            self._classifier,
+            self.images[rows],
+            self.criterion.rows(rows),
+            box=self.box,
+            norm=self.norm,
+            generator=self.generator,
+        )
+
+    def take(self, rows: Tensor, part: AttackState) -> None:
+        """What a `part` for these images found and spent."""
+        first = (part.first_met >= 0) & (self.first_met[rows] < 0)
+        self.first_met[rows[first]] = (self.gradient_evaluations[rows] + part.first_met)[first]
+        self.gradient_evaluations[rows] += part.gradient_evaluations
+        self.forward_passes[rows] += part.forward_passes
+        closer = part.radius < self.radius[rows]
+        self.radius[rows[closer]], self.best[rows[closer]] = part.radius[closer], part.best[closer]
+
+    def _keep(self, points: Tensor, images: Tensor, is_satisfied: Tensor, rows: Tensor, gradient: bool) -> None:
         first = rows[is_satisfied & (self.first_met[rows] < 0)]
         self.first_met[first] = self.gradient_evaluations[first]
         self.forward_passes[rows] += 1
         if gradient:
             self.gradient_evaluations[rows] += 1
-        radius = lengths(points - images, "rms")
+        radius = lengths(points - images, self.norm)
         closer = is_satisfied & (radius < self.radius[rows])
         self.radius[rows[closer]] = radius[closer]
         self.best[rows[closer]] = points[closer]

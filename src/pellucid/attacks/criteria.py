@@ -14,10 +14,12 @@ from pellucid.attacks.epsilon import lengths
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pellucid.attacks.criterion import Criterion
     from pellucid.types import Task
+
+AIMS = 9  # classes that a search is aimed at: all wrong ones of ten
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,25 @@ class Confidence(OfClasses):
         # log p or log(1 - p): of the two losses of a label, the one whose gradient lives where the climb begins
         return torch.nn.functional.logsigmoid(torch.where(self.rising, own, -own))
 
+    def aims(self, logits: Tensor) -> Sequence[Callable[[Tensor, Tensor], Tensor]]:
+        """Towards each of the likeliest other classes, at most nine, where one of several is to fall.
+
+        ``f_y − f_c − log-odds of the level``: zero where the class c alone would make it fall so far.
+        """
+        if self.task != "multiclass" or logits.shape[1] < 3 or bool(self.rising.any()):
+            return ()
+        others = logits.scatter(1, self.indices[:, None], -torch.inf).argsort(1, descending=True)
+        levels = torch.logit(self.levels).to(logits.dtype)
+
+        def towards(classes: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+            def gap(answers: Tensor, rows: Tensor) -> Tensor:
+                own, other = (answers.gather(1, which[rows][:, None])[:, 0] for which in (self.indices, classes))
+                return own - other - levels[rows]
+
+            return gap
+
+        return [towards(classes) for classes in others[:, : min(AIMS, logits.shape[1] - 1)].unbind(1)]
+
     def rows(self, index: Tensor) -> Self:
         """The same for some of the images."""
         return replace(self, indices=self.indices[index], levels=self.levels[index], rising=self.rising[index])
@@ -225,6 +246,10 @@ class RadiusReached:
     def loss(self, logits: Tensor) -> Tensor:
         """That of what is pursued (N,)."""
         return self.aim.loss(logits)
+
+    def aims(self, logits: Tensor) -> Sequence[Callable[[Tensor, Tensor], Tensor]]:
+        """As what is pursued."""
+        return self.aim.aims(logits)
 
     def rows(self, index: Tensor) -> RadiusReached:
         """The same for some of the images."""

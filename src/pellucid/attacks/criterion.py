@@ -15,6 +15,8 @@ import torch
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from torch import Tensor
 
     from pellucid.types import Task
@@ -52,6 +54,14 @@ class Criterion(Protocol):
 
     def loss(self, logits: Tensor) -> Tensor:
         """The log-loss (N,) whose rise leads to it: what gradient ascent climbs."""
+        ...
+
+    def aims(self, logits: Tensor) -> Sequence[Callable[[Tensor, Tensor], Tensor]]:
+        """Ways to it that deserve a start of their own: what falls to zero on each, from (logits, rows) (n,).
+
+        Args:
+            logits: (N, K), of the images as they are.
+        """
         ...
 
     def rows(self, index: Tensor) -> Self:
@@ -121,6 +131,10 @@ class OfClasses:
     def multi_start(self) -> bool:
         """Whether it is met well beyond the decision boundary."""
         return False
+
+    def aims(self, logits: Tensor) -> Sequence[Callable[[Tensor, Tensor], Tensor]]:  # noqa: ARG002
+        """None but the criterion's own margin."""
+        return ()
 
     def check_indices(self, classes: int) -> None:
         """Refuse indices that are none of so many classes."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pellucid.attacks.criterion import Criterion
+    from pellucid.attacks.epsilon import Norm
 
 CPU_BUDGET = 2**30  # bytes for one batch's activations; beyond it a CPU gains nothing from larger batches
 GPU_SHARE = 0.6  # of the memory that is free
@@ -41,6 +42,7 @@ def run_minimum_norm(
     *,
     name: str,
     box: bool = True,
+    norm: Norm = "rms",
     seed: int = 0,
     batch_size: int | None = None,
 ) -> AttackResult:
@@ -57,6 +59,7 @@ def run_minimum_norm(
         criterion: what is wanted of each of them.
         name: of the algorithm, for the result.
         box: keep perturbed images in [0, 1].
+        norm: in which they are small: `rms` or `linf`.
         seed: of whatever the algorithm leaves to chance.
         batch_size: images at a time; as many as fit in memory by default.
 
@@ -71,8 +74,9 @@ def run_minimum_norm(
         for rows in in_batches(len(images), rows_at_once):
             index = torch.arange(rows.start, rows.stop, device=images.device)
             part = _smallest(
-                algorithm, classifier, images[rows], criterion.rows(index), name=name, box=box, seed=seed + rows.start
-            )
+                algorithm, classifier, images[rows], criterion.rows(index),
+                name=name, box=box, norm=norm, seed=seed + rows.start,
+            )  # fmt: skip
             parts.append(part)
             advance(rows.stop - rows.start)
     return concatenate(parts)
@@ -101,7 +105,7 @@ def run_fixed_budget(
     for rows in in_batches(len(images), rows_at_once):
         index = torch.arange(rows.start, rows.stop, device=images.device)
         with frozen(classifier):
-            search = _search(classifier, images[rows], criterion.rows(index), box, seed + rows.start)
+            search = _search(classifier, images[rows], criterion.rows(index), box, "rms", seed + rows.start)
             perturbation = algorithm(search)
         perturbed = images[rows] + perturbation
         yield rows, perturbed.clamp(0, 1) if box else perturbed, search
@@ -160,9 +164,11 @@ def prepare(classifier: nn.Module, images: Tensor, criterion: Criterion, batch_s
     return batch_size or images_that_fit(classifier, images)
 
 
-def _search(classifier: nn.Module, images: Tensor, criterion: Criterion, box: bool, seed: int) -> AttackState:
+def _search(
+    classifier: nn.Module, images: Tensor, criterion: Criterion, box: bool, norm: Norm, seed: int
+) -> AttackState:
     generator = torch.Generator(images.device).manual_seed(seed)
-    return AttackState(classifier, images, criterion, box=box, generator=generator)
+    return AttackState(classifier, images, criterion, box=box, norm=norm, generator=generator)
 
 
 def _smallest(
@@ -173,6 +179,7 @@ def _smallest(
     *,
     name: str,
     box: bool,
+    norm: Norm,
     seed: int,
 ) -> AttackResult:
     with torch.no_grad():
@@ -184,11 +191,11 @@ def _smallest(
     gradients, first = torch.zeros_like(forward), start.long() - 1
     rows = (~start).nonzero().squeeze(1)
     if len(rows):
-        search = _search(classifier, images[rows], criterion.rows(rows), box, seed)
+        search = _search(classifier, images[rows], criterion.rows(rows), box, norm, seed)
         algorithm(search)
         perturbed[rows] = search.best
         is_found[rows] = search.radius.isfinite()
         forward[rows] += search.forward_passes
         gradients[rows] = search.gradient_evaluations
         first[rows] = search.first_met
-    return AttackResult(images, perturbed, is_found, start, gradients, forward, first, name)
+    return AttackResult(images, perturbed, is_found, start, gradients, forward, first, name, norm)

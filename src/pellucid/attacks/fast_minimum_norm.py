@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pellucid.attacks.epsilon import lengths, scale_to
+from pellucid.attacks.epsilon import lengths, project, scale_to
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pellucid.attacks.attack_state import AttackState
+    from pellucid.attacks.epsilon import Norm
 
 
 def fast_minimum_norm(
@@ -24,7 +25,7 @@ def fast_minimum_norm(
     gamma: float = 0.05,
     last_gamma: float = 0.001,
 ) -> Tensor:
-    """Walk down the criterion's margin in an L2 ball that shrinks where the criterion is met and grows where not.
+    """Walk down the criterion's margin in an L2 or L∞ ball that shrinks where the criterion is met and grows where not.
 
     Until an image is first found its ball reaches to the linearised boundary. Step size and γ decay by cosine;
     `steps` gradient evaluations per image. For misclassification the margin is the authors' loss.
@@ -44,7 +45,8 @@ def fast_minimum_norm(
         Pintor et al. 2021, "Fast minimum-norm adversarial attacks through adaptive norm constraints", Algorithm 1;
         the defaults are those of its authors' implementation in foolbox.
     """
-    side = math.sqrt(search.images[0].numel())  # from root mean square to L2
+    norm: Norm = "linf" if search.norm == "linf" else "l2"
+    side = 1.0 if norm == "linf" else math.sqrt(search.images[0].numel())  # from root mean square to L2
     farthest = side * search.farthest()
     perturbation = torch.zeros_like(search.images)
     limit = torch.full_like(search.radius, torch.inf)
@@ -54,11 +56,12 @@ def fast_minimum_norm(
         size = last_step_size + (step_size - last_step_size) * cosine
         evaluation = search.evaluate(perturbation)
         assert evaluation.gradient is not None
-        to_boundary = evaluation.value.abs() / lengths(evaluation.gradient, "l2").clamp_min(1e-12)
-        outside = torch.where(search.radius.isfinite(), limit * (1 + change), lengths(perturbation, "l2") + to_boundary)
+        flat = evaluation.gradient.flatten(1)
+        slope = flat.abs().sum(1) if norm == "linf" else flat.norm(dim=1)  # in the dual norm
+        to_boundary = evaluation.value.abs() / slope.clamp_min(1e-12)
+        outside = torch.where(search.radius.isfinite(), limit * (1 + change), lengths(perturbation, norm) + to_boundary)
         inside = torch.minimum(limit * (1 - change), side * search.radius)
         limit = torch.minimum(torch.where(evaluation.is_satisfied, inside, outside), farthest)
         perturbation = perturbation - scale_to(evaluation.gradient, size, "l2")
-        within = torch.minimum(lengths(perturbation, "l2"), limit)
-        perturbation = search.inside(scale_to(perturbation, within, "l2"))
+        perturbation = search.inside(project(perturbation, limit, norm))
     return perturbation

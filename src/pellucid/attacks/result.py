@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from pellucid.attacks.epsilon import Norm
+
 
 @dataclass(frozen=True)
 class AttackResult:
@@ -29,6 +31,7 @@ class AttackResult:
         forward_passes: int64 (N,), forward passes spent on each image, those of the backward passes included.
         first_met: int64 (N,), the gradient evaluation before which the criterion was first met; −1 where it never was.
         method: the algorithm's name.
+        norm: in which they are small: `rms` or `linf`.
     """
 
     images: Tensor
@@ -39,6 +42,7 @@ class AttackResult:
     forward_passes: Tensor
     first_met: Tensor
     method: str
+    norm: Norm = "rms"
 
     @property
     def perturbation(self) -> Tensor:
@@ -47,8 +51,8 @@ class AttackResult:
 
     @property
     def radius(self) -> Tensor:
-        """Root mean square of the perturbation (N,), float64; 0 where met at the start, NaN where not found."""
-        radius = lengths(self.perturbed.double() - self.images.double(), "rms")
+        """Length of the perturbation in `norm` (N,), float64; 0 where met at the start, NaN where not found."""
+        radius = lengths(self.perturbed.double() - self.images.double(), self.norm)
         return radius.masked_fill(~self.found, torch.nan)
 
     def __len__(self) -> int:
@@ -70,5 +74,7 @@ def concatenate(parts: Sequence[AttackResult]) -> AttackResult:
     """The results of consecutive batches as one."""
     tensors = ("images", "perturbed", "found", "met_at_start", "gradient_evaluations", "forward_passes", "first_met")
     return AttackResult(
-        **{name: torch.cat([getattr(part, name) for part in parts]) for name in tensors}, method=parts[0].method
+        **{name: torch.cat([getattr(part, name) for part in parts]) for name in tensors},
+        method=parts[0].method,
+        norm=parts[0].norm,
     )

@@ -28,8 +28,8 @@ TRIED = 4
 TRIES = 3
 CHECK = 80
 """Gradient evaluations for each image on which it is checked whether a minimal attack is too weak."""
-SMALLEST_CHANGE = 45
-"""Gradient evaluations for each image of a minimal attack, about."""
+SMALLEST_CHANGE = {1: 45, 2: 67, 4: 131}
+"""Gradient evaluations for each image of a minimal attack, about, by effort."""
 CORRUPTIONS = 45
 """Corrupted copies of each image."""
 MAPS, METHOD_CURVES = 14, 8
@@ -69,7 +69,7 @@ def seconds_planned(
         **({"elsewhere": min(plan.corrupted, len(whole)) * CORRUPTIONS * forward} if plan.corrupted else {}),
         "attack": few
         * (forward + labels * sum(_spent(attack, plan.steps, forward, gradient) for attack in plan.attacks)),
-        "ara": labels * (few * SMALLEST_CHANGE + min(few, plan.checked) * CHECK) * gradient,
+        "ara": labels * (few * SMALLEST_CHANGE[plan.effort] + min(few, plan.checked) * CHECK) * gradient,
         "trust": methods
         * ((few * (MAPS + settings.samples) + min(few, settings.certified) * CERTIFYING) * gradient + attacks)
         + few * ((methods * METHOD_CURVES + TRIVIAL_CURVES) * (settings.curve_steps - 1) + REMOVED) * forward,

@@ -23,6 +23,7 @@ class AuditSettings:
         attacks: with their sizes.
         steps: of those that are PGD.
         protocol: of the Accuracy-Robustness Area.
+        effort: of that protocol, where it is `tight`: 1, 2 or 4.
         checked: images on which it is checked whether that attack is too weak.
         methods: of explanation; those that the model cannot serve are left out, and the report says why.
         trust: what is spent on judging them.
@@ -35,6 +36,7 @@ class AuditSettings:
     attacks: tuple[BoundedAttack, ...] = tuple(BoundedAttack.parse(size) for size in SIZES)
     steps: int = 20
     protocol: str = "tight"
+    effort: int = 1
     checked: int = SAMPLE
     methods: tuple[str, ...] = METHODS
     trust: TrustSettings = field(default_factory=lambda: TrustSettings(certified=8))

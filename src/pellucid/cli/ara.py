@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional, cast
 
 import typer
 
@@ -14,6 +14,7 @@ from pellucid.cli.options import (
     DataName,
     DataOption,
     Device,
+    Effort,
     Limit,
     Out,
     Root,
@@ -23,6 +24,9 @@ from pellucid.cli.options import (
 )
 from pellucid.cli.output import show_result
 from pellucid.cli.session import choices, class_map, load, open_part
+
+if TYPE_CHECKING:
+    from pellucid.attacks.epsilon import Norm
 
 
 def ara(
@@ -37,6 +41,11 @@ def ara(
     split: Split = "test",
     mapping: ClassMap = None,
     protocol: Annotated[str, typer.Option(help="The attack: {attacks}.")] = "tight",
+    effort: Effort = 1,
+    norm: Annotated[
+        str,
+        typer.Option(help="What is small: rms (root mean square per pixel, as in the paper) or linf (largest change)."),
+    ] = "rms",
     kind: Annotated[
         str, typer.Option(help="What must hold: attack (the decision), btr (better than a constant guess).")
     ] = "attack,btr",
@@ -71,6 +80,8 @@ def ara(
             part,
             choices(kind, KINDS, "kind of area"),
             protocol=protocol,
+            effort=effort,
+            norm=cast("Norm", norm),  # another one is refused with those that the protocol knows
             out=out if len(model) == 1 else out / name,
             label=name,
             limit=limit,

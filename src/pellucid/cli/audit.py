@@ -16,6 +16,7 @@ from pellucid.cli.options import (
     DataName,
     DataOption,
     Device,
+    Effort,
     Layer,
     Limit,
     Model,
@@ -84,6 +85,7 @@ def audit(
             show_default=False,
         ),
     ] = None,
+    effort: Effort = 1,
     compare: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="Another model of the same classes, compared on the same images.", show_default=False),
@@ -117,7 +119,7 @@ def audit(
             load(model, device, trust_code), open_part(data, root, data_option, split),
             quick=quick, compare=other, out=out, use=use, metadata=metadata,
             groups=parse_groups(group) if group else None, methods=choices(method, HEATMAPS, "heat map"), layer=layer,
-            corrupted=corrupted, regions=name_pairs(region, "--region"),
+            corrupted=corrupted, effort=effort, regions=name_pairs(region, "--region"),
             limit=limit, seed=seed, batch_size=batch_size, cache=cache,
             allow_training_images=allow_training_images, class_map=class_map(mapping),
             command=" ".join(["pellucid", *sys.argv[1:]]), announce=lambda text: typer.echo(text, err=True),

@@ -63,7 +63,9 @@ Layer = Annotated[
         show_default=False,
     ),
 ]
-
+Effort = Annotated[
+    int, typer.Option(help="Of tight, the search for the smallest perturbation: 1, 2 or 4 times its budget.")
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 
 AllowTrainingImages = Annotated[

@@ -9,6 +9,7 @@ import numpy as np
 from pellucid.evaluation.metrics.statistics import Bootstrap
 from pellucid.evaluation.robustness.ara_summary import curve_of, summarize_ara
 from pellucid.evaluation.robustness.radii import AttackConfig, measure
+from pellucid.evaluation.robustness.radius_check import as_checked
 from pellucid.evaluation.robustness.robustness_target import robustness_target_of
 from pellucid.utils.progress import progress_context
 
@@ -36,7 +37,8 @@ def measure_radii(
     An interrupted one goes on, and several processes may share it.
     """
     robustness_targets = [robustness_target_of(kind, data.whole, card) for kind in settings.ara.kinds]
-    dataset, images, config = data.measured, data.measured_images, AttackConfig(settings.ara.protocol)
+    dataset, images = data.measured, data.measured_images
+    config = AttackConfig(settings.ara.protocol, effort=settings.ara.effort)
     with progress_context(
         "smallest perturbations", sum(len(q.decisions(dataset.targets)[0]) for q in robustness_targets)
     ):
@@ -51,8 +53,9 @@ def measure_radii(
         )
     draws = Bootstrap(dataset.patients, settings.resamples)
     summary = summarize_ara(classifier, images, dataset, radii, config, draws, folder)
-    messages = {kind: summary["kinds"][kind]["alarm"]["message"] for kind in radii}
-    return radii, {kind: message for kind, message in messages.items() if message}
+    checks = {kind: summary["kinds"][kind]["alarm"] for kind in radii}
+    messages = {kind: check["message"] for kind, check in checks.items()}
+    return as_checked(radii, checks, dataset), {kind: message for kind, message in messages.items() if message}
 
 
 def area_results(

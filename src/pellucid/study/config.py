@@ -95,6 +95,7 @@ class AraSettings(Section):
 
     kinds: tuple[AreaKind, ...] = ()
     protocol: str = Field("tight", description="the attack, as in `pellucid ara`")
+    effort: Literal[1, 2, 4] = Field(1, description="of `tight`: so many times its budget, as in `pellucid ara`")
     limit: int | None = Field(None, ge=1, description="at most so many test images")
     matched: tuple[str, ...] = Field(
         (), description="labels of variants of the same clean accuracy, whose curves get a figure of their own"

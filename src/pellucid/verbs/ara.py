@@ -11,8 +11,9 @@ from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.robustness.ara_summary import FILE, curve_of, summarize_ara
 from pellucid.evaluation.robustness.consistency import KIND, shortened
 from pellucid.evaluation.robustness.radii import AttackConfig, measure
+from pellucid.evaluation.robustness.radius_check import as_checked
 from pellucid.evaluation.robustness.robustness_target import KINDS, check_something_to_measure, robustness_target_of
-from pellucid.report.charts.curves import AraCurve, write_curves
+from pellucid.report.charts.curves import NORMS, AraCurve, write_curves
 from pellucid.types import InputError
 from pellucid.utils.digests import write_sealed
 from pellucid.utils.progress import progress_context
@@ -25,6 +26,7 @@ from pellucid.verbs.session import open_session, place_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pellucid.attacks.epsilon import Norm
     from pellucid.data.dataset import Dataset
     from pellucid.evaluation.robustness.consistency import Withstood
     from pellucid.evaluation.robustness.radii import Radii
@@ -42,9 +44,9 @@ class AraResult(Result):
         label: what the model is called in tables and curves.
         found: all figures, as `ara.json` has them.
         curves: accuracy against radius, one for each kind.
-        radii: `radii.csv`, with one row per decision.
+        radii: `radii.csv`, with one row per decision, as the protocol left it.
         notes: what a reader must know of the classes and images.
-        measured: the radii by kind, with what bounds them.
+        measured: the radii by kind, with what bounds them and what the check found.
     """
 
     name: ClassVar[str] = "ara"
@@ -90,7 +92,8 @@ class AraResult(Result):
     def title(self) -> str:
         """How many images of what were attacked, and how."""
         summary = self.found
-        return f"{summary['images']} images of {summary['data']}/{summary['split']}, {summary['protocol']}"
+        attack = f"{summary['protocol']}, {NORMS[summary['norm']]}"
+        return f"{summary['images']} images of {summary['data']}/{summary['split']}, {attack}"
 
     def tables(self) -> list[Table]:
         """One row per kind."""
@@ -162,6 +165,8 @@ def ara(
     kinds: str | Sequence[str] = ("attack", "btr"),
     *,
     protocol: str = "tight",
+    effort: int = 1,
+    norm: Norm = "rms",
     checked: int = SAMPLE,
     out: str | Path | None = None,
     label: str | None = None,
@@ -180,7 +185,11 @@ def ara(
         data: one part of a dataset; its classes are matched with the model's by name.
         kinds: what must hold: `attack` (the decision), `btr` (better than a constant guess).
         protocol: the attack, a name in `pellucid.attacks.METHODS`.
-        checked: attacked images on which another attack is tried, to tell whether this one is too weak.
+        effort: of `tight`: 1, 2 or 4 times its budget, for smaller radii.
+        norm: what is small: `rms`, the Euclidean length as a root mean square per pixel, as in the paper, or `linf`,
+            the largest change of a pixel.
+        checked: attacked images on which another attack is tried, to tell whether this one is too weak; where
+            that finds less, it counts.
         out: the folder where radii are kept as they are found, so that the same call goes on after an interruption.
         label: what the model is called; the name of its run folder where not given.
         limit: at most so many images, chosen with `seed`.
@@ -200,7 +209,8 @@ def ara(
     for name in names:
         if name not in KINDS:
             raise InputError(f"unknown kind of area {name!r}. {nearest(name, KINDS)}")
-    config, model_name = AttackConfig(protocol, seed), label or model_names([place_of(model)])[0]
+    config = AttackConfig(protocol, seed, effort=effort, norm=norm)
+    model_name = label or model_names([place_of(model)])[0]
     session = open_session(
         model,
         data,
@@ -214,6 +224,8 @@ def ara(
     targets = [robustness_target_of(name, session.whole, model.card) for name in names]
     check_something_to_measure(targets, dataset)
     images, draws = session.pixels(), Bootstrap(dataset.patients, seed=seed)
+    if withstood is not None and norm != "rms":
+        raise InputError("what attacks of given sizes left is told as root mean squares: take the norm rms.")
     about = session.about() | {"limit": limit, "training_images": session.seen()}
     decisions = sum(len(target.decisions(dataset.targets)[0]) for target in targets)
     with work_folder(out) as folder:
@@ -225,11 +237,12 @@ def ara(
         if withstood is not None and KIND in measured:
             measured = measured | {KIND: shortened(measured[KIND], dataset.ids, withstood)}
         summary = summarize_ara(model, images, dataset, measured, config, draws, folder, about=about, checked=checked)
+        measured = as_checked(measured, {kind: one["alarm"] for kind, one in summary["kinds"].items()}, dataset)
         radii = (folder / RADII).read_bytes()
     curves = []
     for kind, one in measured.items():
         curve, target = curve_of(one, dataset), one.robustness_target
-        curves.append(AraCurve(model_name, kind, *curve[:2], target.naive, curve.upper, target.measure))
+        curves.append(AraCurve(model_name, kind, *curve[:2], target.naive, curve.upper, target.measure, norm))
     return AraResult(model_name, summary, curves, radii, session.warnings, measured)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from pellucid.attacks import METHODS, Epsilon, Misclassified, fgsm, label_flipped, minimal, pgd, within
 from pellucid.attacks.bounded import ENSEMBLES, METHOD_NAMES
 from pellucid.attacks.epsilon import lengths
+from pellucid.attacks.minimal import check_method
 from pellucid.attacks.under_attack import task_loss
 from pellucid.models.card import thresholds_of
 from pellucid.types import InputError, check_images, device_of
@@ -20,6 +21,7 @@ from pellucid.verbs.session import name_of
 
 if TYPE_CHECKING:
     from pellucid.attacks.criterion import Criterion
+    from pellucid.attacks.epsilon import Norm
     from pellucid.verbs.session import Model
 
 BY_LOSS = {"pgd": pgd, "fgsm": fgsm}
@@ -35,6 +37,7 @@ class Attacked(Result):
         found: bool (N,), whether the model decides otherwise on `perturbed`.
         method: of the attack.
         eps: its size; None where it looked for the smallest perturbation.
+        norm: of the radii: `rms` or `linf`.
         model: what the model is called.
     """
 
@@ -45,11 +48,12 @@ class Attacked(Result):
     method: str
     eps: Epsilon | None
     model: str
+    norm: Norm = "rms"
 
     @property
     def radius(self) -> Tensor:
-        """Root mean square of the perturbation (N,), float64; NaN where nothing was found."""
-        radius = lengths(self.perturbed.double() - self.images.double(), "rms")
+        """Length of the perturbation in `norm` (N,), float64; NaN where nothing was found."""
+        radius = lengths(self.perturbed.double() - self.images.double(), self.norm)
         return radius.masked_fill(~self.found, torch.nan)
 
     @property
@@ -59,7 +63,7 @@ class Attacked(Result):
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """For each image whether a perturbation was found, and its root mean square."""
+        """For each image whether a perturbation was found, and its length."""
         return [
             {"image": i, "found": bool(is_found), "radius": float(radius) if is_found else None}
             for i, (is_found, radius) in enumerate(zip(self.found.tolist(), self.radius.tolist(), strict=True))
@@ -68,14 +72,15 @@ class Attacked(Result):
     def to_json(self) -> dict[str, Any]:
         """The model, the attack and the rows."""
         size = None if self.eps is None else str(self.eps)
-        return {"model": self.model, "method": self.method, "eps": size, "rows": self.rows}
+        return {"model": self.model, "method": self.method, "eps": size, "norm": self.norm, "rows": self.rows}
 
     def tables(self) -> list[Table]:
         """How often it succeeded, and with how large a perturbation."""
         median = f"{float(self.radius.nanmedian()):.4f}" if bool(self.found.any()) else "none"
         size = "" if self.eps is None else f", {self.eps}"
+        unit = "L∞" if self.norm == "linf" else "RMS"
         row = [f"{int(self.found.sum())} of {len(self.found)}", median]
-        return [Table(f"{self.method}{size}", ["found", "median radius (RMS)"], [row])]
+        return [Table(f"{self.method}{size}", ["found", f"median radius ({unit})"], [row])]
 
 
 def attack(
@@ -85,6 +90,8 @@ def attack(
     method: str = "tight",
     *,
     eps: Epsilon | str | None = None,
+    effort: int = 1,
+    norm: Norm = "rms",
     label: str | None = None,
     seed: int = 0,
     **options: Any,  # noqa: ANN401
@@ -98,6 +105,8 @@ def attack(
         method: `margin`, `autoattack`, `pgd` and `fgsm` look within `eps`, which they need; `tight`, `fmn`, `ddn` and
             `woods2019` for the smallest perturbation.
         eps: the size, as ``Epsilon(linf=8 / 255)`` or ``"linf=8/255"``; a larger perturbation does not count as found.
+        effort: of `tight`: 1, 2 or 4 times its budget, for smaller perturbations.
+        norm: of smallest perturbations: `rms`, or `linf` by `tight` and `fmn`.
         label: of a multi-label model, which label is to flip; its only one where it has one.
         seed: of what the method leaves to chance.
         options: of the method, as ``steps=40``.
@@ -107,6 +116,10 @@ def attack(
     """
     check_known([method], [*METHOD_NAMES, *METHODS], "attack")
     size = Epsilon.parse(eps) if isinstance(eps, str) else eps
+    if method in METHODS:
+        check_method(method, norm=norm, effort=effort)
+    elif (effort, norm) != (1, "rms"):
+        raise InputError(f"{method} looks within a size, whose norm eps= names: leave out effort and norm.")
     if size is None and method in METHOD_NAMES:
         raise InputError(f"{method} looks within a size: give eps=, as eps=pl.Epsilon(linf=8 / 255).")
     place = device_of(model)
@@ -130,12 +143,14 @@ def attack(
         perturbed = BY_LOSS[method](model, batch, truth, loss=task_loss, size=size, generator=generator, **options)
         is_found = _satisfied(model, perturbed, batch, criterion)
     else:
-        result = minimal(model, batch, criterion, method=method, seed=seed, **options)
+        if METHODS[method].takes_effort:
+            options = {"effort": effort, **options}
+        result = minimal(model, batch, criterion, method=method, norm=norm, seed=seed, **options)
         perturbed, is_found = result.perturbed, result.found
         if size is not None:
             is_found = is_found & (lengths(perturbed.double() - batch.double(), size.norm) <= size.value)
     best = torch.where(is_found.view(-1, 1, 1, 1), perturbed, batch)
-    return Attacked(batch, best, is_found, method, size, name_of(model))
+    return Attacked(batch, best, is_found, method, size, name_of(model), norm)
 
 
 def _criterion(model: Model, truth: Tensor, label: str | None) -> Criterion:

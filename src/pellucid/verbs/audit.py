@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.attacks import BoundedAttack
+from pellucid.attacks.tight import check_effort
 from pellucid.attacks.under_attack import costs, masked_gradients
 from pellucid.audit.cases import surest_and_wrong, three_pictures
 from pellucid.audit.classification import Answers, classify, draws_for
@@ -144,6 +145,7 @@ def audit(
     groups: Mapping[str, Sequence[float]] | None = None,
     attacks: Sequence[Epsilon | str] | None = None,
     corrupted: int | None = None,
+    effort: int | None = None,
     methods: Sequence[str] | None = None,
     layer: str | None = None,
     regions: Mapping[str, Sequence[str]] | None = None,
@@ -176,6 +178,7 @@ def audit(
         groups: of these columns those to take, each with where its bands begin, as ``{"age": [40, 60], "sex": []}``.
         attacks: as ``"linf=1/255"`` or ``"autoattack:linf=1/255"``; the verdict is on the smallest of each norm.
         corrupted: so many images are classified under common corruptions; 0 leaves that out.
+        effort: of the search for the smallest perturbations, 1, 2 or 4; by default that of `settings`, 1.
         methods: of explanation, by name.
         layer: that the methods with this option explain at, by its name in the model's `named_modules()`.
         regions: the marked labels that a class's explanation should fall on, where they are not called as the class.
@@ -196,7 +199,7 @@ def audit(
             something else in `out`.
     """
     started = time.monotonic()
-    plan = _plan(settings or (QUICK if quick else AuditSettings()), attacks, corrupted, methods, limit, seed)
+    plan = _plan(settings or (QUICK if quick else AuditSettings()), attacks, corrupted, effort, methods, limit, seed)
     check_layer(model, plan.methods, layer)
     use = use or Use()
     use.check_classes(model.classes)
@@ -324,6 +327,7 @@ def _plan(
     settings: AuditSettings,
     attacks: Sequence[Epsilon | str] | None,
     corrupted: int | None,
+    effort: int | None,
     methods: Sequence[str] | None,
     limit: int | None,
     seed: int,
@@ -336,6 +340,9 @@ def _plan(
         if corrupted < 0:
             raise InputError(f"corrupted is a number of images; found {corrupted}.")
         plan = replace(plan, corrupted=corrupted)
+    if effort is not None:
+        check_effort(effort)
+        plan = replace(plan, effort=effort)
     if methods is not None:
         plan = replace(plan, methods=tuple(check_known(methods, HEATMAPS, "heat map")))
     if limit is not None:

@@ -155,12 +155,12 @@ class Measuring:
     def areas(self, withstood: Withstood | None) -> tuple[list[Row], dict[str, Any], Mapping[str, Radii]]:
         """The Accuracy-Robustness Area, its curve for the report, and the radii, none beyond what broke a size."""
         plan, session = self.plan, self.session
-        key = (session.whole.fingerprint, plan.few, plan.protocol, plan.seed, tuple(session.thresholds))
+        key = (session.whole.fingerprint, plan.few, plan.protocol, plan.effort, plan.seed, tuple(session.thresholds))
         place = self.store.folder / keyed("ara", *key)
         result = ara(
             session.model, session.whole, "attack",
-            protocol=plan.protocol, checked=plan.checked, out=place, label=self.label, limit=plan.few,
-            withstood=withstood, **self.common,
+            protocol=plan.protocol, effort=plan.effort, checked=plan.checked, out=place, label=self.label,
+            limit=plan.few, withstood=withstood, **self.common,
         )  # fmt: skip
         curves, attacks = [], []
         for curve in result.curves:

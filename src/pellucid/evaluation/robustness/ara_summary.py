@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from pellucid.attacks.attack_strength import SAMPLE, check_attack_strength, choose
+from pellucid.attacks.attack_strength import SAMPLE
 from pellucid.evaluation.metrics.statistics import Replicates
 from pellucid.evaluation.robustness.ara import Area, Curve, accuracy_curve, ara, balanced_ara, mean_area, mean_curve
-from pellucid.models.inference import as_pixels
-from pellucid.types import device_of
+from pellucid.evaluation.robustness.radius_check import as_checked, check_radii
 from pellucid.utils.digests import DamageError, digest, read_sealed, write_sealed
 from pellucid.utils.resources import finite
 from pellucid.utils.results_store import ResultsStore
@@ -102,6 +100,9 @@ def summarize_ara(
 ) -> dict[str, Any]:
     """`folder`/ara.json, written by whichever process gets here first; the others read it.
 
+    Some radii are checked by another attack; where that finds smaller ones, those count in all figures, and
+    `alarm.shorter` of the kind names them (`radius_check.as_checked` puts them in place).
+
     Args:
         classifier: the network.
         images: uint8 or uint16 (N, C, H, W), the pixels of the dataset.
@@ -117,11 +118,15 @@ def summarize_ara(
         path, measured_sha256 = folder / FILE, _digest_of(measured, dataset, bootstrap, checked)
         if (stored := _stored(path, measured_sha256)) is not None:
             return stored
+        checks = {
+            kind: check_radii(classifier, images, dataset, radii, config, checked) for kind, radii in measured.items()
+        }
         document: dict[str, Any] = {
             "format": 1,
             **(about or {}),
             "protocol": config.name,
-            "options": dict(config.options),
+            "options": config.all_options,
+            "norm": config.norm,
             "box": config.box,
             "seed": config.seed,
             "images": len(dataset),
@@ -130,11 +135,8 @@ def summarize_ara(
             "radii_sha256": measured_sha256,
             "kinds": {
                 kind: summary(radii, areas_of(radii, dataset, bootstrap))
-                | {
-                    "protocol": config.name,
-                    "alarm": raise_alarm(classifier, images, dataset, radii, config, checked),
-                }
-                for kind, radii in measured.items()
+                | {"protocol": config.name, "alarm": checks[kind]}
+                for kind, radii in as_checked(measured, checks, dataset).items()
             },
         }
         document = dict(finite(document))
@@ -199,31 +201,3 @@ def _figures(area: Area) -> dict[str, Any]:
         "failed": area.failed,
         "reason": area.reason,
     }
-
-
-def raise_alarm(
-    classifier: nn.Module,
-    images: Pixels,
-    dataset: Dataset,
-    radii: Radii,
-    config: AttackConfig,
-    checked: int = SAMPLE,
-) -> dict[str, Any]:
-    """Try PGD on a sample of what was attacked; see `pellucid.attacks.attack_strength`."""
-    rows = choose(torch.from_numpy(radii.correct_at_start), sample=checked, seed=config.seed).numpy()
-    if len(rows) == 0:
-        return {"n": 0, "better": 0, "unfound": 0, "largest": 0.0, "message": None}
-    device = device_of(classifier)
-    lengths = radii.radius[radii.found]
-    alarm = check_attack_strength(
-        classifier,
-        as_pixels(images[radii.image[rows]], device),
-        radii.robustness_target.criterion_for(dataset.targets, radii.image[rows], radii.label[rows], device),
-        torch.from_numpy(radii.radius[rows]),
-        largest=float(lengths.max()) if lengths.size and lengths.max() > 0 else math.nan,
-        method=config.name,
-        box=config.box,
-        seed=config.seed,
-        batch_size=16,
-    )
-    return alarm.to_json()

@@ -10,6 +10,8 @@ import numpy as np
 
 from pellucid.attacks import METHODS, minimal
 from pellucid.attacks.engine import images_that_fit
+from pellucid.attacks.minimal import check_method
+from pellucid.attacks.tight import EFFORTS
 from pellucid.evaluation.robustness.radius_log import RadiusLog, RadiusRow
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import as_pixels, in_batches
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import nn
 
+    from pellucid.attacks.epsilon import Norm
     from pellucid.data.dataset import Dataset
     from pellucid.evaluation.robustness.robustness_target import RobustnessTarget
     from pellucid.types import Pixels
@@ -42,18 +45,37 @@ class AttackConfig:
         name: one of `pellucid.attacks.METHODS`.
         seed: of what the method leaves to chance.
         options: of the method, as `steps`.
+        effort: of `tight`: 1, 2 or 4 times its budget; the other methods have one only.
+        norm: what is to be small: `rms` or `linf`.
 
     Raises:
-        InputError: for an unknown name.
+        InputError: for an unknown name; an effort or a norm that the method does not know.
     """
 
     name: str = "tight"
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
+    effort: int = 1
+    norm: Norm = "rms"
 
     def __post_init__(self) -> None:
         if self.name not in METHODS:
             raise InputError(f"unknown protocol {self.name!r}. {nearest(self.name, METHODS)}")
+        check_method(self.name, norm=self.norm, effort=self.effort)
+
+    @property
+    def all_options(self) -> dict[str, Any]:
+        """The options, the effort among them where it is one."""
+        return {**self.options, **({"effort": self.effort} if METHODS[self.name].takes_effort else {})}
+
+    @property
+    def advice(self) -> str:
+        """What to do where its radii prove too large."""
+        if not METHODS[self.name].takes_effort:
+            return "Take the protocol tight, which most often finds smaller ones."
+        if self.effort < EFFORTS[-1]:
+            return f"Look again with more effort: {EFFORTS[EFFORTS.index(self.effort) + 1]} instead of {self.effort}."
+        return "There is no more effort to spend: read the area as an upper bound, and look for masked gradients."
 
     @property
     def box(self) -> bool:
@@ -71,7 +93,7 @@ class Radii:
         label: int64 (U,), the label's number; −1 for a multiclass network.
         found: bool (U,), whether a perturbation was found, or none was needed.
         correct_at_start: bool (U,), whether one was needed.
-        radius: float64 (U,), its root mean square; 0 where none was needed, NaN where none was found.
+        radius: float64 (U,), its length in the protocol's norm; 0 where none was needed, NaN where none was found.
         gradient_evaluations: int64 (U,).
         forward_passes: int64 (U,).
         seconds: spent on all of them, by all processes together.
@@ -99,7 +121,8 @@ def record_of(
         "images": len(dataset),
         "fingerprint": dataset.fingerprint,
         "protocol": config.name,
-        "options": dict(config.options),
+        "options": config.all_options,
+        "norm": config.norm,
         "seed": config.seed,
         "kinds": [q.kind for q in robustness_targets],
         "questions": [q.to_json() for q in robustness_targets],
@@ -216,9 +239,10 @@ def _take(
             as_pixels(images[batch.image], device),
             batch.robustness_target.criterion_for(dataset.targets, batch.image, batch.label, device),
             method=config.name,
+            norm=config.norm,
             seed=config.seed + batch.start,
             batch_size=len(batch.image),
-            **config.options,
+            **config.all_options,
         )
         columns = (
             result.found,

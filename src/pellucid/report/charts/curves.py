@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PIXELS_PER_INCH = 220
 BEYOND = 1.15  # how far the axis goes past the radius at which the last curve has fallen to the random guess
+NORMS = {"rms": "root mean square per pixel", "linf": "largest change of a pixel (L∞)"}
 TITLES = {"attack": "still right", "btr": "better than a constant guess"}
 
 
@@ -32,11 +33,12 @@ class AraCurve:
     Attributes:
         name: of the network or recipe.
         kind: of the area, `attack` or `btr`.
-        radius: ascending (M,), root mean square per pixel, from 0.
+        radius: ascending (M,), in `norm`, from 0.
         accuracy: (M,), the share of images that need more; constant up to the next radius.
         naive: the accuracy of the best constant answer.
         upper: (M,), the same where failed attacks count as never broken; `accuracy` by default.
         measure: what the accuracy is: `balanced accuracy` for several labels.
+        norm: of the radii: `rms` or `linf`.
     """
 
     name: str
@@ -46,6 +48,7 @@ class AraCurve:
     naive: float
     upper: Numbers | None = None
     measure: str = "accuracy"
+    norm: str = "rms"
 
     @property
     def end(self) -> float:
@@ -67,7 +70,7 @@ def write_curves(curves: Sequence[AraCurve], path: Path) -> None:
         for panel, kind in zip(axes, kinds, strict=True):
             _panel(panel, [c for c in curves if c.kind == kind], styles)
             panel.set_title(f"{kind}: {TITLES.get(kind, kind)}", loc="left")
-        axes[-1].set_xlabel("size of the perturbation, root mean square per pixel")
+        axes[-1].set_xlabel(f"size of the perturbation, {NORMS[curves[0].norm]}")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", frameon=False)
         with whole_file(path) as temporary:
             figure.savefig(temporary, format="png", dpi=PIXELS_PER_INCH, facecolor="white")
