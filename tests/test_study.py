@@ -259,6 +259,11 @@ def test_several_at_a_time_give_the_same_networks_and_one_failure_stops_the_rest
     assert (baseline.folder / "last" / "weights.safetensors").read_bytes() == one_by_one.read_bytes()
 
 
+def test_finished_networks_start_no_process(study, trained, monkeypatch):
+    monkeypatch.setattr("pellucid.study.training.at_work", lambda *_: pytest.fail("a process was started"))
+    train_all(StudyContext(study, None, trained, "cpu"), 2)
+
+
 def test_a_study_without_regions_says_what_to_name(tmp_path):
     from PIL import Image
 

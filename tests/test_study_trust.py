@@ -10,7 +10,11 @@ import pytest
 from helpers.training import TWO_VARIANTS
 from pellucid.evaluation.trust import run as trust_run
 from pellucid.study import load_study, run_study
+from pellucid.study.context import StudyContext
+from pellucid.study.evaluation_data import prepare_evaluation_data
+from pellucid.study.trust import judge_trust
 from pellucid.types import InputError
+from pellucid.utils.resources import write_json
 
 pytestmark = pytest.mark.slow
 
@@ -64,14 +68,17 @@ def test_it_stands_in_the_report_and_in_a_table_of_its_own(finished):
     assert {line["variant"] for line in lines} == {"baseline", "robust"}
 
 
-def test_it_is_judged_once_and_again_for_another_question_only(finished, monkeypatch):
+def test_it_is_judged_once_and_again_for_another_question_only(finished, monkeypatch, tmp_path):
     study, out, results = finished
+    stage = prepare_evaluation_data(StudyContext(study, None, out, "cpu"))
     judged, judge = [], trust_run.judge_method
     monkeypatch.setattr(trust_run, "judge_method", lambda m, *a, **k: judged.append(m.name) or judge(m, *a, **k))
-    run_study(study, None, out, device="cpu", jobs=1)
+    write_json(tmp_path / "trust.json", judge_trust(StudyContext(study, None, out, "cpu"), stage))
     assert judged == []
-    assert json.loads((out / "results.json").read_text())["trust"] == results["trust"]
-    run_study(load_study("demo", [*SMALL, ASKED.replace("samples=1", "samples=2")]), None, out, device="cpu", jobs=1)
+    assert json.loads((tmp_path / "trust.json").read_text()) == results["trust"]
+    judge_trust(
+        StudyContext(load_study("demo", [*SMALL, ASKED.replace("samples=1", "samples=2")]), None, out, "cpu"), stage
+    )
     assert judged == ["cam", "saliency"] * 2
 
 

@@ -12,6 +12,7 @@ from pellucid.study.runs import with_bases
 from pellucid.study.workers import at_work
 from pellucid.training.network import build_classifier, starting_from
 from pellucid.training.objectives.objective import Objective
+from pellucid.training.run import RunFolder
 from pellucid.utils.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -57,10 +58,14 @@ def _train_together(
     context: StudyContext, runs: list[PlannedRun], jobs: int, then: Callable[[PlannedRun], None]
 ) -> None:
     """Train runs of which none starts from another, several at a time; one alone has all cores."""
-    if len(runs) == 1:
-        train_one(context, runs[0], 0)
-        then(runs[0])
+    unfinished = [run for run in runs if not RunFolder(run.folder).finished]
+    for run in runs:
+        if run not in unfinished or len(unfinished) == 1:  # a process takes longer to start than a look at the folder
+            train_one(context, run, 0)
+            then(run)
+    if len(unfinished) < 2:
         return
+    runs = unfinished
     jobs = min(jobs, len(runs))
     threads = max(torch.get_num_threads() // jobs, 1)
     run_of = {run.folder: run for run in runs}
