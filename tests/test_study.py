@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -94,6 +95,14 @@ def test_every_variant_is_trained_with_every_seed_in_a_folder_of_its_own(tmp_pat
         "penalty and attacks": "RMS 0.1",
     }
     assert {r.recipe.model.name for r in runs} == {"small-wide"}
+
+
+def test_the_settings_of_a_variant_are_its_own(tmp_path):
+    first = (
+        "{recipe='standard', label='sudden', settings={schedule={warmup=0.0}}}"  # a section that is not the recipe's
+    )
+    study = load_study("demo", [*SMALL, f"variants=[{first}, {{recipe='standard', label='plain'}}]"])
+    assert [run.recipe.schedule.warmup for run in plan(study, tmp_path)] == [0.0, 0.1]
 
 
 def test_the_variants_see_the_same_data_and_start_from_the_same_weights(study, trained):
@@ -260,7 +269,8 @@ def test_several_at_a_time_give_the_same_networks_and_one_failure_stops_the_rest
 
 
 def test_finished_networks_start_no_process(study, trained, monkeypatch):
-    monkeypatch.setattr("pellucid.study.training.at_work", lambda *_: pytest.fail("a process was started"))
+    module = import_module("pellucid.study.training")  # pellucid.study is also the verb's name
+    monkeypatch.setattr(module, "at_work", lambda *_: pytest.fail("a process was started"))
     train_all(StudyContext(study, None, trained, "cpu"), 2)
 
 

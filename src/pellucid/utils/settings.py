@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import tomllib
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -36,7 +37,7 @@ def merge(into: dict[str, Any], values: dict[str, Any]) -> None:
         if isinstance(value, dict) and isinstance(into.get(key), dict) and not _names_a_norm(value):
             merge(into[key], value)
         else:
-            into[key] = value
+            into[key] = deepcopy(value)  # what is laid over one is laid over others too, and no two may share it
 
 
 def _names_a_norm(value: dict[str, Any]) -> bool:
