@@ -219,7 +219,7 @@ def test_attack_changes_the_decision_within_its_size(net):
 def test_attack_flips_one_label(model, images, test_part):
     labels = torch.from_numpy(test_part.targets[:4])
     name = model.classes[0]
-    found = pl.attack(model, images[:4], labels, "tight", label=name, steps=30)
+    found = pl.attack(model, images[:4], labels, "tight", label=name, effort=2)
     decided = model(found.perturbed)[:, 0] >= 0
     assert (decided != (labels[:, 0] == 1)).equal(found.found)
     with pytest.raises(InputError, match="say which label"):
