@@ -1,4 +1,4 @@
-"""What a study keeps image by image: its figures come out of it again, without networks, data or boxes."""
+"""What a study keeps image by image: its figures come out of it again, without networks or data."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ class ExplanationScores:
             task.true_image,
             task.true_class,
             task.true_box,
-            len(task.images),
+            len(task.dataset),
             task.classes,
             self.predicted,
         )

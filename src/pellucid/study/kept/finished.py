@@ -74,7 +74,7 @@ class FinishedRuns:
         evaluation = evaluate_run(study.evaluation, run, self.data[run.fold], context.evaluations(run), context.place)
         about = {"format": 1, "key": self._key(run), "record": record_of(run), "evaluation": about_run(evaluation)}
         text = np.array(json.dumps(finite(about)))
-        write_arrays(self.path(run), {"about": text, **run_arrays(evaluation, "run", boxes=True)})
+        write_arrays(self.path(run), {"about": text, **run_arrays(evaluation, "run")})
 
     def finished(self, run: PlannedRun) -> FinishedRun:
         """A run that was judged.

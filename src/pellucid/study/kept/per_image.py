@@ -10,7 +10,6 @@ import numpy as np
 
 from pellucid.data.dataset import Dataset, DatasetCard
 from pellucid.data.regions import CutOff
-from pellucid.evaluation.metrics.comparison import Row
 from pellucid.evaluation.metrics.explanations import LocalizationTask
 from pellucid.report import write_report
 from pellucid.study.conclusions import family_sizes, judge_rows
@@ -36,16 +35,15 @@ if TYPE_CHECKING:
     Arrays = dict[str, npt.NDArray[Any]]
 
 FILE = "per-image.npz"
-OF_BOXES = ("wang", "sweep")  # sections whose boxes are not kept: their figures stay as they were
 AGAIN = "Judged again from per-image.npz, without the networks: no cases and no sliders are shown."
 
 
 def write_per_image(
     path: Path, study: StudyConfig, data: EvaluationData, evaluations: Mapping[str, Sequence[RunEvaluation]]
 ) -> None:
-    """Keep ids, patients, targets and regions, and of every network its logits, scores and radii, as one npz file.
+    """Keep ids, patients, targets, regions, and every network's logits, scores, boxes and radii, as one npz file.
 
-    Scores are kept as float32, regions as packed bits. The boxes drawn on heat maps are not kept.
+    Regions are kept as packed bits.
 
     Args:
         path: of the file.
@@ -65,12 +63,12 @@ def write_per_image(
     for variant, seeds in evaluations.items():
         for seed, one in zip(study.seeds, seeds, strict=True):
             place = f"{variant}, seed {seed}"
-            arrays |= run_arrays(one, place, boxes=False)
+            arrays |= run_arrays(one, place)
             runs.append({"variant": variant, "seed": seed} | about_run(one))
     if data.folds is not None and data.attacked_folds is not None:
         arrays |= {"test/folds": data.folds, "attacked/folds": data.attacked_folds}
     about = {
-        "format": 2,
+        "format": 3,
         "study": study.name,
         "card": asdict(data.test.card),
         "tasks": [_about_task(task) for task in data.tasks],
@@ -89,7 +87,7 @@ def read_per_image(path: Path) -> tuple[EvaluationData, dict[str, list[RunEvalua
         raise InputError(f"{path} is not there: the study was run by an earlier version, or has not come to its end.")
     arrays = read_arrays(path, "Run the study again: what its networks gave is still there.")
     about = json.loads(str(arrays["about"]))
-    if about["format"] != 2:
+    if about["format"] != 3:
         raise InputError(f"{path} was written by an earlier version: run the study again.")
     card = _card(about["card"])
     test, attacked, measured = (_dataset(f"{part}/", card, arrays) for part in ("test", "attacked", "measured"))
@@ -106,7 +104,7 @@ def read_per_image(path: Path) -> tuple[EvaluationData, dict[str, list[RunEvalua
 def judge_again(study: StudyConfig, out: Path, *, wait: bool = False) -> Path:
     """Judge a finished study again from what its folder keeps: other margins, other comparisons, other statistics.
 
-    Figures that rest on boxes stay as they were, and so does the trust table. The report shows no cases.
+    The trust table stays as it was. The report shows no cases.
 
     Args:
         study: its configuration; variants, seeds, methods and targets as they were.
@@ -144,7 +142,6 @@ def _judge_there(study: StudyConfig, out: Path) -> Path:
         if values != there[name]:
             raise InputError(f"{out} is of another study: {name} {there[name]}, not {values}.")
     rows = gather_rows(study, data, evaluations)
-    rows += [Row.from_json(row) for row in results["rows"] if row["section"] in OF_BOXES]
     judged = judge_rows(rows, study.conclusions, here["variants"][1:])
     results |= {
         "rows": [row.to_json() for row in judged],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pellucid.evaluation.metrics.explanations import ExplanationScores, arrays_of, scores_of
+from pellucid.evaluation.metrics.explanations import arrays_of, scores_of
 from pellucid.evaluation.training_images import SeenImages
 from pellucid.study.evaluation_data import RunEvaluation
 
@@ -22,21 +22,18 @@ OF_RADII = ("image", "label", "found", "correct_at_start", "radius")
 COSTS = ("gradient_evaluations", "forward_passes")
 
 
-def run_arrays(one: RunEvaluation, place: str, *, boxes: bool) -> Arrays:
+def run_arrays(one: RunEvaluation, place: str) -> Arrays:
     """What a network gave as arrays, each under `place` and a name.
 
     Args:
         one: what it gave.
         place: begins each name.
-        boxes: keep the boxes drawn on heat maps as well, and all digits of the scores; float32 otherwise.
     """
     arrays: Arrays = {f"{place}/logits": one.logits, f"{place}/thresholds": one.thresholds}
     arrays |= {f"{place}/attacked {size}": logits for size, logits in one.attacked.items()}
     arrays |= {f"{place}/broken {size}": decisions for size, decisions in one.broken.items()}
     for (task, method), scores in one.scores.items():
-        whole = arrays_of(scores if boxes else ExplanationScores(scores.scores))
-        for name, values in whole.items():
-            arrays[f"{place}/{task}/{method}/{name}"] = values if boxes else np.asarray(values, dtype=np.float32)
+        arrays |= {f"{place}/{task}/{method}/{name}": values for name, values in arrays_of(scores).items()}
     for kind, radii in one.radii.items():
         for name in (*OF_RADII, *COSTS):
             arrays[f"{place}/radii {kind}/{name}"] = getattr(radii, name)
@@ -57,7 +54,7 @@ def about_run(one: RunEvaluation) -> dict[str, Any]:
 
 
 def run_of(about: Mapping[str, Any], place: str, arrays: Mapping[str, npt.NDArray[Any]]) -> RunEvaluation:
-    """What `run_arrays` and `about_run` were given; without the boxes where they were not kept."""
+    """What `run_arrays` and `about_run` were given."""
     scores = {}
     for task, method in about["scores"]:
         start = f"{place}/{task}/{method}/"
