@@ -128,7 +128,7 @@ def test_explanations(network, method, images):
 @pytest.mark.parametrize("network", NETWORKS)
 def test_attacks(network, method, images):
     model = model_of(network)
-    options = {"steps": 1} if method != "fgsm" else {}
+    options = {"steps": 1} if method not in ("fgsm", "tight") else {}
     if method in ENSEMBLES:
         options |= {"targets": 1, "queries": 2} | ({"targeted_steps": 1, "last_steps": 1} if method == "margin" else {})
     found = pl.attack(model, images, model(images).argmax(1), method, eps="linf=0.2", **options)

@@ -196,7 +196,7 @@ class _Search:
 
     def _closest(self) -> Tensor:
         """For each attacked cell the shortest perturbation (A, C, H, W) found beyond the limit; 0 where none is."""
-        steps, draws = self.smoothing.attack_steps, self.smoothing.attack_draws
+        draws = self.smoothing.attack_draws
         device, inside = self.image.device, torch.from_numpy(self.certificates.inside)
         smoothed = SmoothedCells(self.cell_map, self.image, self.target, inside, self.smoothing, self._seed("draws"))
         aims = torch.from_numpy(self.aims).to(device)
@@ -204,9 +204,6 @@ class _Search:
             smoothed,
             self.image.expand(len(aims), -1, -1, -1).contiguous(),
             label_flipped(aims, inside.to(device)[aims], [0.5] * self.cell_map.cells),
-            starts=(1.0,),
-            steps=steps - steps // 2,
-            refinement=steps // 2,
             batch_size=max(1, int(self.cell_map.options.get("batch_size", BLOCK)) // draws),
         )
         self.gradient_evaluations += draws * smoothed.cost * int(result.gradient_evaluations.sum())

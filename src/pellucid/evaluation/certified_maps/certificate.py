@@ -35,7 +35,7 @@ class MapSmoothing:
         samples: other draws, which estimate how often it has that label.
         alpha: all certificates of an image's map hold at once but with this probability; so do all confirmed attacks.
         attack_cells: cells of each map that are attacked, drawn from those certified; 0 for no attack.
-        attack_steps: gradient evaluations of the attack on a cell, for each of its draws.
+        attack_steps: gradient steps of the attack on the whole map, for each length.
         attack_draws: draws that the attack sees, an even number: each with its negative.
         seed: of all draws.
 
@@ -168,7 +168,7 @@ def certified_cells(
     Example:
         >>> found = certified_cells(np.array([100, 0, 60]), np.array([500, 0, 280]), MapSmoothing(0.1))
         >>> found.inside.tolist(), found.radius.round(4).tolist()
-        ([True, False, True], [0.2135, 0.2135, 0.0])
+        ([True, False, True], [0.2147, 0.2147, 0.0])
     """
     inside = 2 * selection > smoothing.selection
     votes = np.where(inside, estimation, smoothing.samples - estimation)
