@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-TRIALS = 8
+TRIALS = 4
 
 pytestmark = [pytest.mark.skipif(os.name == "nt", reason="the campaign forks"), pytest.mark.slow]
 
