@@ -1,5 +1,5 @@
 # make demo: train two recipes on the built-in phantom and write runs/demo/report.html
-# make test: style, types, layers, tests (make -j2 test: types beside the tests)
+# make test: style, types, layers, tests (make test -j2: types beside the tests)
 # make test-fast: the tests but for those marked slow or browser
 # make docs: the tables of settings in docs/, written from the code
 PYTHON ?= python3
