@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from pellucid.report.charts.drawing import QUIET, Chart, Style, canvas, styles_of, to_svg
+from pellucid.report.pages.page_templates import PAGES, style_sheet
 from pellucid.report.pictures.panels import heat_picture, picture
 from pellucid.report.tables.cells import Table, TableRow, estimate
 from pellucid.report.tables.long_form import LongTable, flat, write_tables
@@ -18,10 +16,10 @@ from pellucid.utils.resources import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from pellucid.report.pictures.panels import Panel
 
-_TEMPLATES = Path(__file__).parents[1] / "templates"
 SHIFT = 0.07  # of the arms beside each other at the same number, in numbers
 GOALS = {"half": "half or less", "rise": "a rise", "keep": "no fall by more than the margin"}
 SIGNS = {True: "✓ met", False: "✗ not met", None: "– undefined"}
@@ -64,17 +62,10 @@ def write_loop_report(results: Mapping[str, Any], panels: Sequence[Panel], out: 
         The path of report.html.
     """
     tables = _long_tables(results)
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     styles = _styles(results)
-    text = environment.get_template("annotation_loop.html.j2").render(
+    text = PAGES.get_template("annotation_loop.html.j2").render(
         r=results,
-        css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
+        css=style_sheet("report.css"),
         styles=styles,
         paragraphs=[p.strip() for p in results["description"].split("\n\n") if p.strip()],
         about=_about(results),

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from pellucid.evaluation.metrics.verdicts import ALPHA
 from pellucid.evaluation.robustness.corruptions import SEVERITIES
 from pellucid.report.charts import curves, figures
 from pellucid.report.charts.calibration import reliability_diagram
 from pellucid.report.charts.corruptions import corruption_charts
+from pellucid.report.pages.page_templates import PAGES, style_sheet
 from pellucid.report.pages.trust import trust_parts
 from pellucid.report.tables import areas, pivot
 from pellucid.report.tables.cells import Cell, Table, TableRow, across, estimate
@@ -23,8 +20,8 @@ from pellucid.utils.resources import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-_TEMPLATES = Path(__file__).parents[1] / "templates"
 MAIN = (
     "accuracy", "balanced_accuracy", "auroc", "average_precision", "calibration_error", "overconfidence", "brier",
 )  # fmt: skip
@@ -71,14 +68,7 @@ def write_audit(
     Raises:
         InputError: if the folder cannot be written or the disk is full.
     """
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template("audit.html.j2").render(context(results, pictures, wrong))
+    text = PAGES.get_template("audit.html.j2").render(context(results, pictures, wrong))
     write_text(path, text)
     return path
 
@@ -93,7 +83,7 @@ def context(results: Mapping[str, Any], pictures: Sequence[Shown], wrong: Sequen
         "r": results,
         "index": index,
         "styles": {},
-        "css": Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
+        "css": style_sheet("report.css"),
         "verdicts": _verdicts(results),
         "pictures": pictures,
         "wrong": wrong,

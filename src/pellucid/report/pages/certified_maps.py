@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from matplotlib import colormaps
 
 from pellucid.report.charts.certified_maps import certified_cells_chart
 from pellucid.report.heat_colours import placed
+from pellucid.report.pages.page_templates import PAGES, style_sheet
 from pellucid.report.pictures.perturbed import as_picture, data_address
 from pellucid.report.tables.metrics import method_label, number
 from pellucid.utils.resources import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import numpy.typing as npt
 
     from pellucid.evaluation.certified_maps.measure import CertifiedMaps
 
-_TEMPLATES = Path(__file__).parents[1] / "templates"
 IN_TOP = ((0xFB, 0xC9, 0x8F), (0xB3, 0x45, 0x06))  # from a radius near 0 to the largest
 OUTSIDE = ((0xD3, 0xE5, 0xF2), (0x2B, 0x74, 0xAE))
 UNCERTAIN = (0x9A, 0x9A, 0x9A)
@@ -83,17 +81,10 @@ def write_certified_maps(page: CertifiedPage, path: Path) -> Path:
     Raises:
         InputError: if the folder cannot be written or the disk is full.
     """
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template("certified_maps.html.j2").render(
+    text = PAGES.get_template("certified_maps.html.j2").render(
         title=page.title,
         about=list(page.about.items()),
-        css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
+        css=style_sheet("report.css"),
         top=f"{100 * page.top:g}\N{NO-BREAK SPACE}%",
         sigma=f"{page.sigma:g}",
         chart=certified_cells_chart(page.summaries),

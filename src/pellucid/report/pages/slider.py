@@ -6,25 +6,24 @@ import base64
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pellucid.report.pages.page_templates import PAGES, TEMPLATES, style_sheet
 from pellucid.report.pictures.perturbed import REACH, as_picture, data_address, difference_picture, percent
 from pellucid.utils.resources import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from pellucid.explainers.adversarial import AdversarialExplanation
 
-_TEMPLATES = Path(__file__).parents[1] / "templates"
-SCRIPT = (_TEMPLATES / "slider.js").read_text(encoding="utf-8")
+SCRIPT = (TEMPLATES / "slider.js").read_text(encoding="utf-8")
 MOST_BARS = 16  # classes with a bar; the explained ones and the most probable of the others
 
 
@@ -110,18 +109,11 @@ def write_slider(slides: Sequence[Slide], path: Path, *, title: str) -> Path:
     Raises:
         InputError: if the folder cannot be written or the disk is full.
     """
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("slider.html.j2").render(
+    page = PAGES.get_template("slider.html.j2").render(
         title=title,
         slides=[fragment(slide, f"slide{i}") for i, slide in enumerate(slides)],
-        css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 (our own files)
-        slider_css=Markup((_TEMPLATES / "slider.css").read_text(encoding="utf-8")),  # noqa: S704
+        css=style_sheet("report.css"),
+        slider_css=style_sheet("slider.css"),
         script=Markup(SCRIPT),  # noqa: S704
         script_hash=script_hash(SCRIPT),
     )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pellucid.explainers.registry import is_fine, is_signed
 from pellucid.report.charts import figures
 from pellucid.report.pages import slider
+from pellucid.report.pages.page_templates import PAGES, style_sheet
 from pellucid.report.pages.trust_section import trust_section
 from pellucid.report.pictures.panels import Panel, adversarial_picture, heat_picture, picture
 from pellucid.report.tables import areas, boxes, configuration
@@ -23,10 +22,10 @@ from pellucid.utils.resources import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from pellucid.report.pages.slider import Slide
 
-_TEMPLATES = Path(__file__).parents[1] / "templates"
 
 # For browsers that do not print closed details: open them for the printer, close them again after.
 # Long ones stay as the reader left them, or a study of eight findings prints on seventy sheets.
@@ -65,14 +64,7 @@ def render(
     results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequence[Slide] = (), *, files: Sequence[str] = ()
 ) -> str:
     """The report as HTML; it loads nothing from anywhere, and every text of the study is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("report.html.j2")
+    template = PAGES.get_template("report.html.j2")
     return template.render(context(results, panels, slides), files=list(files))
 
 
@@ -86,8 +78,8 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequenc
         "index": index,
         "reference": index.reference,
         "styles": index.styles,
-        "css": Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
-        "slider_css": Markup((_TEMPLATES / "slider.css").read_text(encoding="utf-8") if slides else ""),  # noqa: S704
+        "css": style_sheet("report.css"),
+        "slider_css": style_sheet("slider.css") if slides else "",
         "script": Markup(script),  # noqa: S704 (our own text)
         "script_hash": slider.script_hash(script),
         "created": _when(results["created"]),

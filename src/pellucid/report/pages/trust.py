@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from matplotlib import colormaps
 
 from pellucid.evaluation.trust.measures import NETWORK, QUESTIONS
@@ -16,6 +13,7 @@ from pellucid.evaluation.trust.rows import TrustRow
 from pellucid.evaluation.trust.yardsticks import GAINS, TRIVIAL, yardstick_beside
 from pellucid.report.charts.trust import trust_charts
 from pellucid.report.heat_colours import placed
+from pellucid.report.pages.page_templates import PAGES, style_sheet
 from pellucid.report.pictures.perturbed import as_picture, data_address
 from pellucid.report.tables.metrics import method_label, number
 from pellucid.utils.resources import write_text
@@ -23,12 +21,12 @@ from pellucid.utils.words import interval_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import numpy.typing as npt
 
     from pellucid.evaluation.trust.run import Trust
 
-_TEMPLATES = Path(__file__).parents[1] / "templates"
 SIGNS = {"yes": "✓ yes", "no": "✗ no", "unclear": "? unclear", "not refuted": "○ not refuted"}
 CLASSES = {"yes": "better", "no": "worse", "unclear": "", "not refuted": ""}
 
@@ -62,17 +60,10 @@ def write_trust(page: TrustPage, path: Path) -> Path:
     Raises:
         InputError: if the folder cannot be written or the disk is full.
     """
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template("trust.html.j2").render(
+    text = PAGES.get_template("trust.html.j2").render(
         title=page.title,
         about=list(page.about.items()),
-        css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
+        css=style_sheet("report.css"),
         parts=trust_parts(page.trust.to_json()),
         examples=_examples(page),
         forged=_forged(page),
