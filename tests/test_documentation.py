@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import re
 import shlex
@@ -246,3 +247,16 @@ def test_decisions_are_numbered_and_listed():
         assert file.name[4] == "-"
         assert title.startswith(f"# {number}. ")
         assert f"[{title.partition('. ')[2]}](decisions/{file.name})" in TEXTS["docs/README.md"]
+
+
+def test_no_committed_interval_is_of_zero_width():
+    tables = sorted((TOP / "docs" / "results").rglob("*.csv"))
+    rows = [(path, row) for path in tables for row in csv.DictReader(path.open(encoding="utf-8", newline=""))]
+    ends = [
+        (path.name, name, row[name], row[f"{name.removesuffix('low')}high"])
+        for path, row in rows
+        for name in row
+        if name and name.endswith("low") and f"{name.removesuffix('low')}high" in row
+    ]
+    assert len(ends) > 10_000
+    assert [end for end in ends if end[2] and end[2] == end[3]] == []

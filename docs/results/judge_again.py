@@ -167,7 +167,9 @@ def rounded(value: object) -> object:
 
 
 def patients_error(row: Row) -> float:
-    """The standard error over patients, from the width of the percentile interval."""
+    """The standard error over patients, from the width of the percentile interval; 0 where it had none."""
+    if not row["difference_low"]:
+        return 0.0
     return (float(row["difference_high"]) - float(row["difference_low"])) / (2 * float(norm.ppf(0.975)))
 
 

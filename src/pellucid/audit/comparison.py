@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pellucid.audit.results import MANY
-from pellucid.evaluation.metrics.comparison import accuracy_rows, classification_rows
+from pellucid.evaluation.metrics.comparison import MANY_CLASSES, accuracy_rows, classification_rows
 from pellucid.evaluation.metrics.paired_tests import PairedTest, delong, holm, mcnemar
 from pellucid.evaluation.metrics.validation import one_hot
 from pellucid.models.inference import check_answers
@@ -48,7 +47,7 @@ def compare_answers(first: Answers, second: Answers, draws: Bootstrap) -> dict[s
     figures = {(r.metric, r.class_name, r.variant): r for r in rows}
     places: dict[tuple[str, str], PairedTest | None] = {("accuracy", "mean"): mcnemar(_right(first), _right(second))}
     places["auroc", "mean"] = None
-    if len(dataset.classes) <= MANY:
+    if len(dataset.classes) <= MANY_CLASSES:
         truth = one_hot(dataset)
         scores = first.probabilities, second.probabilities
         for number, name in enumerate(dataset.classes):

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from pellucid.audit.classification import OWN
-from pellucid.evaluation.metrics.comparison import Row
+from pellucid.evaluation.metrics.comparison import MANY_CLASSES, Row
 from pellucid.report.tables.long_form import LongTable, flat
 from pellucid.report.tables.results_index import MEAN
 from pellucid.utils.resources import finite
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from pellucid.audit.classification import Answers, Classification
     from pellucid.report.pages.audit import WrongAnswer
 
-MANY = 20
-"""Classes up to which each is in audit.json and in the report; of more, those that are found least. CSV has all."""
 WORST = 10
 GENERAL_LIMITS = (
     "Intervals speak of other patients like these (of other images, where patients are not known), and of this one "
@@ -61,7 +59,7 @@ def classification_json(
             }
             for row, share in pairs
         ]
-        matrix = figures.confused.matrix().tolist() if len(classes) <= MANY else None
+        matrix = figures.confused.matrix().tolist() if len(classes) <= MANY_CLASSES else None
     plain: dict[str, Any] = finite(
         {
             "baseline": figures.baseline,
@@ -79,7 +77,7 @@ def classification_json(
 
 def shown_rows(rows: Sequence[Row], classes: Sequence[str]) -> list[Row]:
     """The rows that audit.json and the report show: with many classes the means, and the classes found least."""
-    if len(classes) <= MANY:
+    if len(classes) <= MANY_CLASSES:
         return list(rows)
     sensitivities = [r for r in rows if r.metric == "sensitivity" and r.at == OWN and not math.isnan(r.value)]
     worst = sorted((r for r in sensitivities if r.class_name != MEAN), key=lambda r: (r.value, -r.n))[:WORST]

@@ -12,7 +12,7 @@ from pellucid.evaluation.metrics.statistics import mean_over_images
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -102,10 +102,6 @@ def manipulation_summary(manipulation: Manipulation, bootstrap: Bootstrap) -> di
         numbers = np.asarray(as_array(values), dtype=np.float64)
         return np.where(usable, numbers, np.nan)
 
-    def estimate(name: str, values: Numbers) -> dict[str, Any]:
-        within = (-1, 1) if name.startswith(("rank_correlation", "ssim")) else (0, 1)
-        return mean_over_images(values, bootstrap, reason=reason, within=within).estimate().to_json()
-
     curves: dict[str, Numbers] = {
         "constraint_met": per_image(manipulation.constraint_met),
         "invalidated": per_image(manipulation.found),
@@ -114,10 +110,6 @@ def manipulation_summary(manipulation: Manipulation, bootstrap: Bootstrap) -> di
     curves |= {f"{name}_to_target": per_image(values) for name, values in manipulation.to_target.items()}
     curves |= {f"{name}_under_noise": per_image(values) for name, values in manipulation.noise.items()}
     curves["probability"] = per_image(manipulation.probability)
-    at_zero = {"invalidated": 0.0}
-    at_zero |= dict.fromkeys(MEASURES, 1.0) if attack.goal == "same-decision" else {}
-    at_zero |= {f"{m}_under_noise": 1.0 for m in MEASURES}
-    areas = {m: estimate(m, mean_over_budgets(attack.budgets, curves[m], start)) for m, start in at_zero.items()}
     return {
         "method": attack.method,
         "goal": attack.goal,
@@ -134,11 +126,42 @@ def manipulation_summary(manipulation: Manipulation, bootstrap: Bootstrap) -> di
             name: manipulation.reasons.count(name) for name in dict.fromkeys(manipulation.reasons) if name
         },
         "gradient_evaluations_per_image": float(manipulation.gradient_evaluations[-1].double().mean()),
-        "probability_before": estimate("probability", per_image(manipulation.decision.probability)),
-        "curves": {name: [estimate(name, values) for values in curve] for name, curve in curves.items()},
-        "areas": areas,
+        "probability_before": _estimate("probability", per_image(manipulation.decision.probability), bootstrap, reason),
+        **summarize_curves(curves, attack.budgets, attack.goal, bootstrap, reason),
         "areas_are": {"invalidated": INVALIDATED, "others": SIMILARITY},
     }
+
+
+def summarize_curves(
+    curves: Mapping[str, npt.ArrayLike], budgets: Sequence[float], goal: str, bootstrap: Bootstrap, reason: str
+) -> dict[str, Any]:
+    """Each curve's figure at each budget and the areas under the curves, with their 95 % intervals over images.
+
+    Args:
+        curves: name → (B, N), a value for each budget and image, NaN where there is none.
+        budgets: the B budgets.
+        goal: `same-decision` or `same-map`; of the second, where decisions change, no map has an area.
+        bootstrap: over the N images.
+        reason: why a figure is undefined, where no image has a value.
+    """
+    at_zero = {"invalidated": 0.0}
+    at_zero |= dict.fromkeys(MEASURES, 1.0) if goal == "same-decision" else {}
+    at_zero |= {f"{m}_under_noise": 1.0 for m in MEASURES}
+    return {
+        "curves": {
+            name: [_estimate(name, values, bootstrap, reason) for values in np.asarray(curve, dtype=np.float64)]
+            for name, curve in curves.items()
+        },
+        "areas": {
+            name: _estimate(name, mean_over_budgets(budgets, curves[name], start), bootstrap, reason)
+            for name, start in at_zero.items()
+        },
+    }
+
+
+def _estimate(name: str, values: Numbers, bootstrap: Bootstrap, reason: str) -> dict[str, Any]:
+    within = (-1, 1) if name.startswith(("rank_correlation", "ssim")) else (0, 1)
+    return mean_over_images(values, bootstrap, reason=reason, within=within).estimate().to_json()
 
 
 def _failure(manipulation: Manipulation, budget: int, image: int) -> str:

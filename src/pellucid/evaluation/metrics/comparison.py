@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from pellucid.evaluation.metrics.explanations import ExplanationScores, LocalizationTask
     from pellucid.evaluation.metrics.localization import LocalizationTable
 
-MANY_CLASSES = 20  # more are not tested one by one
+MANY_CLASSES = 20
+"""Up to so many are tested and listed one by one; of more, those that are found least are listed. CSV has all."""
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def write_manipulation_curves(results: Mapping[str, Mapping[str, Any]], path: Pa
             panel.set_xlim(left=0)
             panel.xaxis.set_major_locator(MaxNLocator(5))
             panel.grid(axis="both")
-        axes[1].set_xlabel("budget: size of the perturbation, root mean square per pixel")
+        axes[1].set_xlabel("budget: root mean square of the change per pixel")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", frameon=False)
         with whole_file(path) as temporary:
             figure.savefig(temporary, format="png", dpi=PIXELS_PER_INCH, facecolor="white")
