@@ -1,0 +1,1 @@
+"""What a classifier goes by on many images, found without anybody's label of it: suspects, each tested."""

@@ -1,0 +1,222 @@
+"""What `discover` found: the suspects in order of what they cost, on disk and back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from pellucid.evaluation.discovery.suspect import Suspect
+from pellucid.types import InputError
+from pellucid.utils.csv_table import write_csv
+from pellucid.utils.digests import damaged, read_arrays, write_arrays
+from pellucid.utils.download import digest_of
+from pellucid.utils.resources import finite, whole_file, write_json
+from pellucid.utils.result import Result, Table
+from pellucid.utils.words import interval_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from pellucid.evaluation.metrics.statistics import Estimate
+
+JSON, ARRAY_FILE = "suspects.json", "suspects.npz"
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Discovery(Result):
+    """What a classifier goes by on many images.
+
+    Attributes:
+        suspects: in order: those that nobody marked, by their cost, and after them those that are expected.
+        about: model, data, part, fingerprint, weights.
+        classes: of the classifier.
+        ids: of the N images.
+        settings: what was spent, and where the line is drawn.
+        counts: `forward_passes`, `gradient_evaluations`, `candidates` (looked at), `tested` (pairs of candidate and
+            class), and by class `positives` and `negatives`.
+        unanswered: by class, why nothing can be said of it.
+        notes: what a reader must know.
+        pictures: uint8 or uint16 (C, H, W) of the images that suspects name.
+        comparison: what became of another discovery's suspects, a record each; None without one.
+    """
+
+    name: ClassVar[str] = "suspects"
+    suspects: Sequence[Suspect]
+    about: Mapping[str, Any]
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+    settings: Mapping[str, Any]
+    counts: Mapping[str, Any]
+    unanswered: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    pictures: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    comparison: Sequence[Mapping[str, Any]] | None = None
+
+    @property
+    def unexpected(self) -> list[Suspect]:
+        """Those that do not lie where people marked the finding."""
+        return [suspect for suspect in self.suspects if not suspect.expected]
+
+    @property
+    def headline(self) -> str:
+        """The whole in one sentence."""
+        count = len(self.unexpected)
+        if not count:
+            return f"Nothing was found on {len(self.ids):,} images that the model goes by and nobody marked."
+        first = self.unexpected[0]
+        one = "1 suspect" if count == 1 else f"{count} suspects, the costliest"
+        return f"{one}: {first.name}, for {first.class_name}."
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One record per suspect and class that it moves."""
+        return [
+            {
+                "suspect": suspect.number,
+                "kind": suspect.kind,
+                "name": suspect.name,
+                "expected": suspect.expected,
+                "class": effect.class_name,
+                "share": _value(effect.share.value),
+                "share_low": _value(effect.share.low),
+                "share_high": _value(effect.share.high),
+                "taken_away": _value(effect.taken_away.value),
+                "put_in": _value(effect.put_in.value),
+                "prevalence": _value(suspect.prevalence.value),
+                "p": _value(effect.p),
+                "p_corrected": _value(effect.p_corrected),
+                "n": effect.share.n,
+                "reason": effect.share.reason or suspect.reason,
+            }
+            for suspect in self.suspects
+            for effect in suspect.effects
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """What `suspects.json` holds, but for the digest of the arrays beside it."""
+        plain: dict[str, Any] = finite(
+            {
+                "format": FORMAT,
+                "name": self.name,
+                "headline": self.headline,
+                "about": dict(self.about),
+                "classes": self.classes,
+                "settings": dict(self.settings),
+                "counts": dict(self.counts),
+                "unanswered": dict(self.unanswered),
+                "notes": list(self.notes),
+                "suspects": [suspect.to_json() for suspect in self.suspects],
+                "comparison": self.comparison,
+                "ids": self.ids,
+            }
+        )
+        return plain
+
+    def tables(self) -> list[Table]:
+        """One row per suspect, and what became of another discovery's."""
+        columns = ["suspect", "class", "share of the answer", "images", "taken away", "put in", "p"]
+        tables = [Table(self.headline, columns, [_line(suspect) for suspect in self.suspects])]
+        if self.comparison is not None:
+            lines = [[str(one["name"]), str(one["verdict"])] for one in self.comparison]
+            tables.append(Table("What became of the suspects of before", ["suspect", "now"], lines))
+        return tables
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know, and of which classes nothing can be said."""
+        return [*self.notes, *(f"{name}: {why}" for name, why in self.unanswered.items())]
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write suspects.json, suspects.npz (regions, patches, who has it), suspects.csv, and pictures per suspect.
+
+        The pictures lie in a folder of the suspect's number: `region.png`, and of a place `with.png` and `without.png`,
+        the mean of images with it and without.
+        """
+        folder = Path(folder)
+        arrays = {f"{s.number}.{name}": array for s in self.suspects for name, array in s.arrays().items()}
+        arrays |= {f"picture.{name}": pixels for name, pixels in self.pictures.items()}
+        write_arrays(folder / ARRAY_FILE, arrays)
+        write_json(folder / JSON, self.to_json() | {"arrays_sha256": digest_of(folder / ARRAY_FILE)})
+        write_csv(
+            folder / f"{self.name}.csv", [{k: "" if v is None else v for k, v in row.items()} for row in self.rows]
+        )
+        for suspect in self.suspects:
+            _write_png(folder / str(suspect.number) / "region.png", suspect.region[None].astype(np.float32))
+            for name, patch in (("with", suspect.mean_patch), ("without", suspect.mean_without)):
+                if patch is not None:
+                    _write_png(folder / str(suspect.number) / f"{name}.png", patch)
+        return [folder / JSON, folder / ARRAY_FILE, folder / f"{self.name}.csv"]
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Discovery:
+        """What `save` wrote.
+
+        Raises:
+            InputError: a folder without it; files that are damaged, or not of the same discovery.
+        """
+        import json
+
+        path = Path(folder) / JSON
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"{folder} holds no {JSON}: give the folder that `pellucid discover` wrote.") from error
+        except ValueError as error:
+            raise damaged(path, error) from error
+        if stored.get("format") != FORMAT:
+            raise InputError(f"{path} has format {stored.get('format')!r}; this version reads {FORMAT}.")
+        arrays = read_arrays(path.with_name(ARRAY_FILE))
+        if digest_of(path.with_name(ARRAY_FILE)) != stored["arrays_sha256"]:
+            raise damaged(path.with_name(ARRAY_FILE), f"it is not the one that {JSON} was written with")
+        suspects = []
+        for one in stored["suspects"]:
+            own = f"{one['number']}."
+            suspects.append(
+                Suspect.from_json(one, {k.removeprefix(own): v for k, v in arrays.items() if k.startswith(own)})
+            )
+        return cls(
+            suspects,
+            stored["about"],
+            tuple(stored["classes"]),
+            tuple(stored["ids"]),
+            stored["settings"],
+            stored["counts"],
+            stored["unanswered"],
+            stored["notes"],
+            {k.removeprefix("picture."): v for k, v in arrays.items() if k.startswith("picture.")},
+            stored["comparison"],
+        )
+
+
+def _line(suspect: Suspect) -> list[str]:
+    first = suspect.effects[0]
+    name = f"{suspect.number} {suspect.name}" + (" (marked)" if suspect.expected else "")
+    p = "–" if math.isnan(first.p_corrected) else f"{first.p_corrected:.2g}"
+    effects = [_text(first.share, "{:.0%}"), _text(suspect.prevalence, "{:.0%}")]
+    return [name, suspect.class_name, *effects, _text(first.taken_away), _text(first.put_in), p]
+
+
+def _text(estimate: Estimate, form: str = "{:+.2f}") -> str:
+    if math.isnan(estimate.value):
+        return "–"
+    return f"{form.format(estimate.value)} {interval_text(estimate.low, estimate.high, form.format)}".rstrip()
+
+
+def _value(number: float) -> float | None:
+    return float(number) if math.isfinite(number) else None
+
+
+def _write_png(path: Path, pixels: npt.NDArray[np.float32]) -> None:
+    """Pixels (C, h, w) in [0, 1] as a picture."""
+    from PIL import Image
+
+    levels = np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+    with whole_file(path) as temporary:
+        Image.fromarray(levels[0] if len(levels) == 1 else levels.transpose(1, 2, 0)).save(temporary, format="PNG")

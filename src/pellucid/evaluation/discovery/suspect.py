@@ -1,0 +1,172 @@
+"""A suspect: something that a classifier goes by on many images, where it is, what it does and what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from pellucid.evaluation.metrics.statistics import Estimate
+from pellucid.types import Box
+from pellucid.utils.resources import finite
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
+Kind = Literal["place", "patch", "whole image", "metadata", "marked"]
+"""What a suspect can be.
+
+`place`: what an image shows at one place of the network's frame. `patch`: a look that appears at varying places.
+`whole image`: a statistic of the whole, as brightness or noise. `metadata`: a column, which no intervention can change.
+`marked`: what people marked as the finding.
+"""
+KINDS: tuple[Kind, ...] = get_args(Kind)
+ARRAYS = ("region", "present", "strength", "mean_patch", "mean_without")
+
+
+@dataclass(frozen=True)
+class Effect:
+    """How far a suspect moves one class.
+
+    Attributes:
+        class_name: the class.
+        taken_away: change of its log-odds on images with the suspect, when others' content takes its place.
+        put_in: change of its log-odds on images without the suspect, when it is put in.
+        share: the part of the distance between the mean log-odds of the class's positives and negatives that goes
+            through the suspect; 1 is all of it.
+        p: probability of an association as strong, had the suspect nothing to do with the class.
+        p_corrected: the same, for the strongest of everything that was tested.
+    """
+
+    class_name: str
+    taken_away: Estimate
+    put_in: Estimate
+    share: Estimate
+    p: float
+    p_corrected: float
+
+
+@dataclass(frozen=True)
+class Consequence:
+    """What follows for one class and one figure.
+
+    Attributes:
+        class_name: the class.
+        metric: `auroc`, `sensitivity`, `specificity` or `accuracy`.
+        with_it: on images with the suspect.
+        without: on images without it.
+        usual: on the images as they are.
+        neutralised: on the same images once the suspect says nothing: each has what some other image shows there.
+    """
+
+    class_name: str
+    metric: str
+    with_it: Estimate
+    without: Estimate
+    usual: Estimate
+    neutralised: Estimate
+
+
+@dataclass(frozen=True)
+class WorstGroup:
+    """Of the positives and negatives of a class, with and without the suspect, those that are decided worst."""
+
+    class_name: str
+    positive: bool
+    with_it: bool
+    accuracy: Estimate
+
+
+@dataclass(frozen=True, eq=False)
+class Suspect:
+    """Something that a classifier goes by on many images.
+
+    Attributes:
+        number: its place in the list, from 1.
+        kind: see `Kind`.
+        name: in plain words, as "upper right corner" or "overall brightness".
+        verdict: a sentence: what it does, and what it costs.
+        class_name: the class that it moves most.
+        cost: of that class, the largest `share` of its effects; what suspects are ranked by.
+        expected: whether it lies where people marked the finding: what the classifier should go by.
+        overlap: share of its region that people marked as the class's finding; NaN where nobody marked any.
+        region: boolean (H, W) in the network's frame; all of it for a whole image, none of it for metadata.
+        boxes: of images that show it, where, in pixels of the network's frame; empty where it is at no place.
+        present: boolean (N,), which of the images have it (of a statistic: have much of it).
+        strength: float (N,), how much of it each has, in units of the log-odds that it adds; of metadata NaN.
+        prevalence: share of the images that have it.
+        prevalence_of: by class, its share of the class's positives and of its negatives.
+        effects: by class, the one that it moves most first.
+        consequences: of the class that it moves most.
+        worst: of that class; None where no group is large enough.
+        exemplars: ids of images that show it, the strongest first.
+        without: ids of images without it.
+        frame: the rectangle that the two patches show.
+        mean_patch: float (C, h, w) in [0, 1], the mean of images with it; None where it is at no place.
+        mean_without: the same of images without it.
+        details: what else is known of it, in plain values.
+        reason: why something of it cannot be told.
+    """
+
+    number: int
+    kind: Kind
+    name: str
+    verdict: str
+    class_name: str
+    cost: float
+    expected: bool
+    overlap: float
+    region: npt.NDArray[np.bool_]
+    boxes: Mapping[str, tuple[Box, ...]]
+    present: npt.NDArray[np.bool_]
+    strength: npt.NDArray[np.float64]
+    prevalence: Estimate
+    prevalence_of: Mapping[str, tuple[Estimate, Estimate]]
+    effects: tuple[Effect, ...]
+    consequences: tuple[Consequence, ...]
+    worst: WorstGroup | None
+    exemplars: tuple[str, ...]
+    without: tuple[str, ...]
+    frame: Box | None = None
+    mean_patch: npt.NDArray[np.float32] | None = None
+    mean_without: npt.NDArray[np.float32] | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Its arrays by name, those that it has."""
+        return {name: value for name in ARRAYS if (value := getattr(self, name)) is not None}
+
+    def to_json(self) -> dict[str, Any]:
+        """All but its arrays, as JSON can hold it; numbers that are none are None."""
+        plain: dict[str, Any] = finite({name: value for name, value in asdict(self).items() if name not in ARRAYS})
+        return plain
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Suspect:
+        """What `to_json` and `arrays` gave."""
+        values = dict(stored) | dict(arrays)
+        values |= {name: _number(stored[name]) for name in ("cost", "overlap")}
+        values["boxes"] = {name: tuple(Box(*box) for box in of) for name, of in stored["boxes"].items()}
+        values["prevalence"] = Estimate.from_json(stored["prevalence"])
+        values["prevalence_of"] = {
+            name: (Estimate.from_json(positives), Estimate.from_json(negatives))
+            for name, (positives, negatives) in stored["prevalence_of"].items()
+        }
+        values["effects"] = tuple(Effect(**_fields(one)) for one in stored["effects"])
+        values["consequences"] = tuple(Consequence(**_fields(one)) for one in stored["consequences"])
+        values["worst"] = None if stored["worst"] is None else WorstGroup(**_fields(stored["worst"]))
+        values["frame"] = None if stored["frame"] is None else Box(*stored["frame"])
+        values |= {name: tuple(stored[name]) for name in ("exemplars", "without")}
+        return cls(**values)
+
+
+def _fields(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: Estimate.from_json(v) if isinstance(v, dict) else _number(v) for k, v in stored.items()}
+
+
+def _number(value: Any) -> Any:  # noqa: ANN401
+    return np.nan if value is None else value
