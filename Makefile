@@ -1,7 +1,7 @@
 # make demo: train two recipes on the built-in phantom and write runs/demo/report.html
 # make test: style, types, layers, tests (make test -j2: types beside the tests)
 # make test-fast: the tests but for those marked slow or browser
-# make docs: the tables of settings in docs/, written from the code
+# make docs: the tables of settings in docs/, written from the code, and the site, in build/site
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,8 +26,9 @@ test-all: $(VENV)/.installed-dev
 test-fast: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 PELLUCID_PROGRESS=0 $(BIN)/python -m pytest $(PARALLEL) -m "not slow and not browser"
 
-docs: $(VENV)/.installed
+docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/make_reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -45,7 +46,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,pretrained,annotate,cloud,coco,dicom,huggingface,onnx,parquet]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,pretrained,annotate,cloud,coco,dicom,huggingface,onnx,parquet]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --upgrade --target $(VENV)/foreign $(FOREIGN)
 	touch $@
 

@@ -239,14 +239,14 @@ def test_page_names_everything_there_is(page: str, names: list[str]):
 
 
 def test_decisions_are_numbered_and_listed():
-    files = sorted((TOP / "docs" / "decisions").glob("*.md"))
+    files = sorted((TOP / "docs" / "decisions").glob("0*.md"))
     numbers = [int(file.name[:4]) for file in files]
     assert numbers == list(range(1, len(files) + 1))
     for number, file in zip(numbers, files, strict=True):
         title = file.read_text(encoding="utf-8").splitlines()[0]
         assert file.name[4] == "-"
         assert title.startswith(f"# {number}. ")
-        assert f"[{title.partition('. ')[2]}](decisions/{file.name})" in TEXTS["docs/README.md"]
+        assert f"[{title.partition('. ')[2]}]({file.name})" in TEXTS["docs/decisions/README.md"]
 
 
 def test_no_committed_interval_is_of_zero_width():
@@ -260,3 +260,15 @@ def test_no_committed_interval_is_of_zero_width():
     ]
     assert len(ends) > 10_000
     assert [end for end in ends if end[2] and end[2] == end[3]] == []
+
+
+def test_every_page_has_its_place_in_the_site():
+    pages = sorted(path.relative_to(TOP / "docs").as_posix() for path in (TOP / "docs").glob("*.md"))
+    navigation = (TOP / "mkdocs.yml").read_text(encoding="utf-8")
+    assert [page for page in pages if f": {page}\n" not in navigation] == [], "add it to nav in mkdocs.yml"
+
+
+def test_every_picture_is_in_the_gallery():
+    pictures = sorted(path.relative_to(TOP / "docs").as_posix() for path in (TOP / "docs").rglob("*.png"))
+    assert pictures
+    assert [name for name in pictures if f"]({name})" not in TEXTS["docs/gallery.md"]] == []
