@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+from helpers.forked import run_forked
+
 TRIALS = 4
 
 pytestmark = [pytest.mark.skipif(os.name == "nt", reason="the campaign forks"), pytest.mark.slow]
@@ -26,15 +24,8 @@ def campaign():
 
 def test_accidents_change_no_figure_and_end_in_a_sentence(tmp_path, campaign):
     out = tmp_path / "damage.csv"
-    command = [sys.executable, str(BENCHMARKS / "damage.py"), "--trials", str(TRIALS), "--seed", "1", "--out", str(out)]
-    done = subprocess.run(
-        [*command, "--jobs", "2", "--only", "stopped,attacked"],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PELLUCID_PROGRESS": "0"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    options = ("--trials", TRIALS, "--seed", "1", "--out", out, "--jobs", "2", "--only", "stopped,attacked")
+    done = run_forked(*options, code="import damage; damage.main()")
     assert done.returncode == 0, done.stderr
     with out.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))

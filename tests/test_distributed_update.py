@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from helpers.forked import run_together
 from pellucid.data import open_dataset
 from pellucid.evaluation.metrics.validation import ValidationScorer
 from pellucid.training import RunFolder, load_recipe, train
@@ -69,13 +67,8 @@ torch.distributed.destroy_process_group()
 def two(tmp_path_factory):
     """The folder of the runs of two processes, one after the other."""
     out = tmp_path_factory.mktemp("two")
-    (out / "worker.py").write_text(WORKER)
     cases = {name: [*COMMON, *own] for name, own in CASES.items()}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [str(out / "worker.py"), str(out), *(json.dumps(v) for v in (PHANTOM, SEED, cases))]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PELLUCID_PROGRESS": "0"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+    run_together(out, *(json.dumps(v) for v in (PHANTOM, SEED, cases)), code=WORKER)
     return out
 
 

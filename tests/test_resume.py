@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from helpers.forked import Forked
 from pellucid.data import open_dataset
 from pellucid.evaluation.metrics.validation import ValidationScorer
 from pellucid.training import RunFolder, load_recipe, train
@@ -59,10 +57,8 @@ def train_here(out, *, resume=False, overrides=OVERRIDES):
 
 def start_process(out, overrides):
     options = [f"--data-option={k}={v}" for k, v in PHANTOM.items()] + [f"--set={text}" for text in overrides]
-    command = [sys.executable, "-m", "pellucid.cli.app", "train", "khakzar2019-robust", "--data", "phantom"]
-    command += ["--seed", str(SEED), "--device", "cpu", "--out", str(out), *options]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PELLUCID_PROGRESS": "0"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words = ["train", "khakzar2019-robust", "--data", "phantom", "--seed", SEED, "--device", "cpu", "--out", out]
+    return Forked(*words, *options)
 
 
 def saved_step(out):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
+from helpers.forked import run_together
 from pellucid.training import RunFolder
 
 STUDY = """
@@ -38,21 +36,8 @@ targets = []
 def test_two_processes_train_a_study_and_one_writes_it(tmp_path):
     (tmp_path / "together.toml").write_text(STUDY)
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [
-        "-m",
-        "pellucid.cli.app",
-        "study",
-        str(tmp_path / "together.toml"),
-        "--out",
-        str(out),
-        "--device",
-        "cpu",
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("report.html in a browser") == 1
+    both = run_together("study", tmp_path / "together.toml", "--out", out, "--device", "cpu")
+    assert sum(process.stdout.count("report.html in a browser") for process in both) == 1
     for label in ("plain", "penalty"):
         values = RunFolder(out / "runs" / f"{label}-seed0").read()
         assert (values["finished"], values["processes"]) == (True, 2)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 import sys
 
 import pytest
 import torch
 
+from helpers.forked import run_forked
 from helpers.training import SMALL
 from pellucid.training import loop
 
@@ -40,14 +40,7 @@ def test_a_file_larger_than_the_system_lets_one_be(tmp_path):
     """The limit of the shell (`ulimit -f`), for real: Python leaves its signal alone, so that the write fails."""
     import resource
 
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
-
-    words = [sys.executable, "-m", "pellucid.cli.app", *TRAIN, "--out", str(tmp_path / "run")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PELLUCID_PROGRESS": "0"}
-    done = subprocess.run(
-        words, env=environment, capture_output=True, text=True, timeout=240, check=False, preexec_fn=limit
-    )
+    done = run_forked(*TRAIN, "--out", tmp_path / "run", limits={resource.RLIMIT_FSIZE: (2000, 2000)})
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     (message,) = [line for line in done.stderr.splitlines() if line.startswith("pellucid: ")]

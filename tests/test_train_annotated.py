@@ -5,18 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
-import subprocess
-import sys
 import warnings
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from helpers.forked import run_together
 from pellucid.annotations.records import AnnotationSet, LabelAnswer, Mark
 from pellucid.annotations.shapes import Rectangle
 from pellucid.data import open_dataset
@@ -254,10 +251,9 @@ def test_annotations_that_would_be_left_aside_and_a_recipe_without_any_are_refus
 
 WORKER = """
 import json, sys, pathlib, torch
-sys.path.insert(0, sys.argv[1])
 import test_train_annotated as t
 splits = t.open_dataset("phantom", options=t.PHANTOM)
-t.run(splits, pathlib.Path(sys.argv[2]), *json.loads(sys.argv[3]), annotations=t.annotate(splits["train"]))
+t.run(splits, pathlib.Path(sys.argv[1]), *json.loads(sys.argv[2]), annotations=t.annotate(splits["train"]))
 torch.distributed.destroy_process_group()
 """
 
@@ -265,12 +261,7 @@ torch.distributed.destroy_process_group()
 def test_two_processes_make_the_update_of_one(splits, tmp_path):
     options = ["training.freeze_batch_norm=true", "optimizer={name='sgd', lr=0.3, momentum=0.9}"]
     options += ["objective.annotations.weight=3"]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    (tmp_path / "worker.py").write_text(WORKER)
-    command += [str(tmp_path / "worker.py"), str(Path(__file__).parent), str(tmp_path / "two"), json.dumps(options)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PELLUCID_PROGRESS": "0"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+    run_together(tmp_path / "two", json.dumps(options), code=WORKER)
     one = run(splits, tmp_path / "one", *options, annotations=annotate(splits["train"]))
     both = dataclasses.replace(one, path=tmp_path / "two")
     assert both.read()["processes"] == 2

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import http.cookiejar
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
 import urllib.request
+
+from helpers.forked import Forked
 
 SIZE = 48
 DATA = {"size": SIZE, "train": 24, "validation": 1, "test": 1, "prevalence": 0.4}
@@ -71,14 +69,7 @@ class Server:
     def start(self):
         command = ["annotate", "serve", self.network, "--data", *self.data, "--no-open", "--port", self.port]
         store = ["--store", self.folder / "annotations.db"]
-        environment = os.environ | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", "PELLUCID_PROGRESS": "0"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "pellucid.cli.app", *map(str, [*command, *store, *self.options])],
-            stdout=subprocess.PIPE,
-            stderr=(self.folder / "server.log").open("a"),
-            text=True,
-            env=environment,
-        )
+        self.process = Forked(*command, *store, *self.options, log=self.folder / "server.log")
         told = ""
         for line in self.process.stdout:
             told += line
@@ -89,7 +80,7 @@ class Server:
         raise AssertionError(told + (self.folder / "server.log").read_text())
 
     def kill(self):
-        self.process.send_signal(signal.SIGKILL)
+        self.process.kill()
         self.process.wait()
         self.process.stdout.close()
 
