@@ -29,7 +29,9 @@ WIDTHS = (360, 768, 1280)
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    return write_report(example.results(), example.panels(), tmp_path_factory.mktemp("study"))
+    path = tmp_path_factory.mktemp("study") / "report.html"
+    path.write_text(example.page(), encoding="utf-8")
+    return path
 
 
 @pytest.fixture
@@ -85,7 +87,8 @@ def test_headings_pictures_and_charts_are_there(page):
     for link in page.locator("nav a").all():
         assert page.locator(link.get_attribute("href")).count() == 1
     pictures = page.evaluate("() => [...document.images].map(i => [i.complete, i.naturalWidth, i.alt.length])")
-    assert len(pictures) == len(example.panels()) * (1 + len(example.VARIANTS) * len(example.METHODS))
+    shown = len(example.panels()) + 2  # the first best and the first worst case stand in the summary too
+    assert len(pictures) == shown * (1 + len(example.VARIANTS) * len(example.METHODS))
     assert all(complete and width > 0 and alt > 0 for complete, width, alt in pictures)
     drawn = page.evaluate("() => [...document.querySelectorAll('svg[role=img]')].map(s => s.getBBox().width)")
     assert len(drawn) > 20
@@ -103,6 +106,36 @@ def test_on_a_phone_every_figure_names_its_recipe(browser, report):
     box = page.locator("#summary .table-box")
     assert box.evaluate("b => b.scrollWidth <= b.clientWidth")
     page.close()
+
+
+def test_it_opens_with_a_sentence_a_figure_and_the_cases_before_any_table(page):
+    places = page.evaluate(
+        """() => ['.opening p', '.opening svg', '.case', '.table-box'].map(s => document.querySelector('#summary ' + s)
+              .getBoundingClientRect().top)"""
+    )
+    assert places == sorted(places)
+    assert places[1] < 900
+    assert page.locator(".opening text").all_text_contents().count("robust ε 0.01") == 2  # its value, its difference
+
+
+def test_no_text_of_a_chart_covers_another(page):
+    covered = page.evaluate(
+        """() => [...document.querySelectorAll('.chart svg')].filter(s => s.checkVisibility()).flatMap(s => {
+              const boxes = [...s.querySelectorAll('text')].map(t => [t.textContent, t.getBoundingClientRect()]);
+              return boxes.flatMap(([a, p], i) => boxes.slice(i + 1).filter(([, q]) => p.left < q.right - 1
+                && q.left < p.right - 1 && p.top < q.bottom - 3 && q.top < p.bottom - 3).map(([b]) => a + ' / ' + b));
+            })"""
+    )
+    assert covered == []
+
+
+@pytest.mark.parametrize("page", [1280, 1920], indirect=True)
+def test_a_wide_screen_is_filled(page):
+    left, right = page.evaluate(
+        """() => { const all = [...document.querySelectorAll('nav, #localization .table-box table')].map(
+              e => e.getBoundingClientRect()); return [all[0].left, innerWidth - all[1].right]; }"""
+    )
+    assert abs(left - right) < 40
 
 
 def test_details_unfold_and_fold(page):

@@ -98,7 +98,7 @@ def test_pictures_of_any_size_and_map_stay_small(shape, heat):
         assert max(pixels(address).shape) <= 256
 
 
-def test_the_summary_shows_one_case_and_what_each_network_would_have_to_see():
+def test_the_summary_shows_a_case_and_what_each_network_would_have_to_see():
     shown = sample.panels(3)
     changed = {v: (np.full_like(shown[1].image, 40 * k), 0.05) for k, v in enumerate(sample.VARIANTS, 1)}
     shown[1] = replace(shown[1], adversarial=changed)
@@ -107,6 +107,5 @@ def test_the_summary_shows_one_case_and_what_each_network_would_have_to_see():
     page = render(few, shown)
     summary = page[: page.index('id="compared"')]
     assert summary.count("changed to be surer of it (ρ 0.05)") == len(sample.VARIANTS)
-    assert shown[1].image_id in summary
-    assert shown[1].rule in summary
+    assert [panel.image_id in summary for panel in shown] == [False, True, False]
     assert pixels(adversarial_picture(replace(shown[1], boxes=[], mask=None), sample.VARIANTS[0])).mean() == 40

@@ -30,7 +30,7 @@ def find(table, label):
 def test_the_headline_holds_auroc_attack_and_localisation_of_every_target(study):
     table = headline(ResultsIndex(study))
     assert table.columns == tuple(example.VARIANTS)
-    assert labels(table)[:3] == ["Mean AUROC", "Accuracy under attack", "CAM: the phantom’s exact masks"]
+    assert labels(table)[:3] == ["Mean AUROC", "Accuracy under attack", "CAM · the phantom’s exact masks"]
     assert labels(table).count("Pointing game") == 2
     assert find(table, "Accuracy under attack").hint == "under attack, L∞ 0.01"
     wanted = next(

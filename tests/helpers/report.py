@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 
 from pellucid.evaluation.metrics.differences import Difference, Inference
 from pellucid.evaluation.metrics.verdicts import Bar, judge_family
-from pellucid.report import Panel
+from pellucid.report import Panel, render
 from pellucid.report.tables.metrics import metric as metric_of
 from pellucid.types import Box
 
@@ -311,6 +312,12 @@ def results():
             "A map inside a region does not show that the network used the region for the right reason.",
         ],
     }
+
+
+@cache
+def page():
+    """The whole study as a page: drawn once for all tests of a process."""
+    return render(results(), panels())
 
 
 def panels(count=6, size=128):

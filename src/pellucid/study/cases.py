@@ -13,6 +13,7 @@ from pellucid.explainers import adversarial, explain
 from pellucid.models.inference import as_pixels, probabilities
 from pellucid.models.weights import load_trained
 from pellucid.report.pictures.panels import Panel
+from pellucid.report.tables.metrics import method_label
 from pellucid.study.runs import first_runs
 from pellucid.types import Box, device_of
 
@@ -77,11 +78,11 @@ def make_panels(
         scores = np.mean([v.scores[task.name, ruling].scores[SCORE] for vs in evaluations.values() for v in vs], axis=0)
         for kind, rows in choose(scores, task.pair_image.tolist(), settings.panels).items():
             rule = (
-                f"The {kind} {len(rows)} of {len(scores)} by the AUPRC of {ruling}, averaged over all variants "
-                "and seeds; each of another image. Maps are those of the first seed."
+                f"The {kind} {len(rows)} of {len(scores)} by the AUPRC of {method_label(ruling)}, averaged over all "
+                "variants and seeds; each of another image. Maps are those of the first seed."
             )
             of_kind = [_panel(methods, task, row, rule, float(scores[row]), networks) for row in rows]
-            if kind == "middle" and of_kind and settings.adversarial.cases and not any(p.adversarial for p in panels):
+            if of_kind and settings.adversarial.cases and task is data.tasks[0]:
                 of_kind[0] = replace(of_kind[0], adversarial=_adversarial(settings, task, rows[0], networks))
             panels += of_kind
     return panels

@@ -311,7 +311,7 @@ def ratios(
     for t, value in enumerate(values):
         lacking = too_few_patients(int(patients[t]))
         if lacking is None and math.isnan(ends[t, 0]):
-            lacking = f"all {counts[t]} values are the same, so there is no interval"
+            lacking = "all values are the same, so there is no interval"
         figures.append(
             Replicates(
                 float(value),

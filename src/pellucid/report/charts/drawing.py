@@ -23,8 +23,15 @@ COLOURS = ("#4a4a4a", "#0067a5", "#c04000", "#00735c", "#9a3d86", "#7a5c00", "#0
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
 GLYPHS = ("●", "■", "◆", "▲", "▼", "✚", "✖", "⬢")
 LINES = ("-", (0, (6, 1.5)), (0, (2, 1)), (0, (6, 1.5, 1.5, 1.5)), (0, (1, 1)))
+STEPS = (1, 2, 2.5, 5, 10)  # between labels: those that people count in
 WIDTH = 4.17  # inches: 300 units, so that text of 9 units stays legible on a phone
 QUIET = "#6b6b6b"
+
+# The page's style sheet may give these colours other values, as it does in the dark; a chart alone keeps its own.
+_TOKENS = {colour: f"series-{number}" for number, colour in enumerate(COLOURS)} | {
+    QUIET: "quiet", "#8a8a8a": "axis", "#3a3a3a": "ink", "#333333": "ink", "#111111": "ink", "#000000": "ink",
+    "#e3e3e3": "grid", "#ffffff": "paper",
+}  # fmt: skip
 
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -47,6 +54,20 @@ _STYLE: Any = {
     "grid.color": "#e3e3e3",
     "grid.linewidth": 0.7,
 }
+
+
+def themed(text: str) -> str:
+    """CSS or SVG in which each colour of the charts gives way to the page's own value of it.
+
+    Example:
+        >>> themed("fill: #0067a5")
+        'fill: var(--series-1, #0067a5)'
+    """
+    return re.sub(
+        r"#[0-9a-f]{6}\b",
+        lambda colour: f"var(--{_TOKENS[colour[0]]}, {colour[0]})" if colour[0] in _TOKENS else colour[0],
+        text,
+    )
 
 
 @dataclass(frozen=True)
@@ -106,7 +127,7 @@ def canvas(
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         column = [row[0] for row in figure.subplots(rows, 1, squeeze=False, height_ratios=ratios)]
         for axes in column:
-            axes.xaxis.set_major_locator(MaxNLocator(5))  # more would run together: 0.00000.00250.0050
+            axes.xaxis.set_major_locator(MaxNLocator(5, steps=STEPS))  # more would run together: 0.00000.00250.0050
         yield figure, column
 
 
@@ -127,6 +148,7 @@ def to_svg(figure: Figure, name: str, alt: str) -> str:
     svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
     svg = re.sub(r"\s*\n\s*", " ", svg)
     svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
+    svg = themed(svg)
     head = f'<svg role="img" aria-label="{escape(alt)}" xmlns:xlink="http://www.w3.org/1999/xlink" '
     box = re.search(r'viewBox="[^"]*"', svg)
     return f"{head}{box[0] if box else ''}>" + svg[svg.index(">") + 1 :].strip()

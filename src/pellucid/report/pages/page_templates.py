@@ -7,6 +7,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pellucid.report.charts.drawing import themed
+
 TEMPLATES = Path(__file__).parents[1] / "templates"
 PAGES = Environment(
     loader=FileSystemLoader(TEMPLATES),
@@ -15,6 +17,7 @@ PAGES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+PAGES.filters["themed"] = themed
 
 
 def style_sheet(name: str) -> Markup:

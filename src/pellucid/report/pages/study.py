@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from pellucid.explainers.registry import is_fine, is_signed
 from pellucid.report.charts import figures
+from pellucid.report.charts.primary import primary_chart
 from pellucid.report.pages import slider
 from pellucid.report.pages.page_templates import PAGES, style_sheet
 from pellucid.report.pages.trust_section import trust_section
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from pellucid.report.pages.slider import Slide
 
+
+LEAD = 3  # cases that the report opens with
 
 # For browsers that do not print closed details: open them for the printer, close them again after.
 # Long ones stay as the reader left them, or a study of eight findings prints on seventy sheets.
@@ -73,6 +76,9 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequenc
     index = ResultsIndex(results)
     script = _SCRIPT + (slider.SCRIPT if slides else "")
     differing, shared = configuration.settings(results["variants"])
+    conclusion = results.get("conclusion") or []
+    first = next((place + 1 for place, text in enumerate(conclusion) if text.startswith("Primary")), 1)
+    lead = _lead(panels)
     filled = {
         "r": results,
         "index": index,
@@ -109,7 +115,11 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequenc
         "runs": _runs(results["variants"]),
         "starts": any(v.get("starts_from") for v in results["variants"]),
         "cases": _cases(index, panels),
-        "lead": next(((_case(index, panel), panel.rule) for panel in panels if panel.adversarial), None),
+        "lead": [_case(index, panel) for panel in lead],
+        "changed": any(panel.adversarial for panel in lead),
+        "primary": primary_chart(index),
+        "opening": conclusion[:first],
+        "conclusion": conclusion[first:],
         "heat": _heat(panels),
         "slides": [slider.fragment(slide, f"slide{i}") for i, slide in enumerate(slides)],
     }
@@ -179,7 +189,7 @@ def _wang(index: ResultsIndex) -> list[dict[str, Any]]:
                 more.append((f"{method_label(first)} by finding", by_class))
             sections.append(
                 {
-                    "title": f"{method_label(first)}: {target['title']}",
+                    "title": f"{method_label(first)} · {target['title']}",
                     "gate": boxes.GATES.get(gate, gate or "all"),
                     "table": boxes.wang(index, name, first, gate=gate, ats=few),
                     "more": more,
@@ -240,6 +250,12 @@ def _cases(index: ResultsIndex, panels: Iterable[Panel]) -> list[dict[str, Any]]
     return [
         {"title": titles.get(target, target), "rule": rule, "cases": cases} for (target, rule), cases in groups.items()
     ]
+
+
+def _lead(panels: Sequence[Panel]) -> list[Panel]:
+    """Those that were changed for it; else the first case of each rule of the first target: best, middle and worst."""
+    by_rule = {p.rule: p for p in reversed(panels) if p.target == panels[0].target}
+    return ([p for p in panels if p.adversarial] or list(by_rule.values())[::-1])[:LEAD]
 
 
 def _heat(panels: Iterable[Panel]) -> dict[str, list[str]]:

@@ -43,7 +43,7 @@ class Panel:
         score: the score it was chosen by, as text.
         probabilities: each variant's predicted probability of the finding.
         adversarial: by variant, the image changed so that the network becomes as sure of the finding as it can be made,
-            uint8 (H, W) or (H, W, 3), and the size of the change, root mean square. Only of the case in the summary.
+            uint8 (H, W) or (H, W, 3), and the size of the change, root mean square. Only of the cases in the summary.
     """
 
     image: Pixels

@@ -30,7 +30,7 @@ def headline(index: ResultsIndex) -> Table:
         methods = index.known_methods("localization", target=target["name"])
         if not methods:
             continue
-        lines.append(TableRow(f"{method_label(methods[0])}: {target['title']}"))
+        lines.append(TableRow(f"{method_label(methods[0])} · {target['title']}"))
         for name in index.results.get("headline") or HEADLINE_METRICS:
             hint = yardstick(index, target["name"], name)
             where = {"target": target["name"], "method": methods[0]}
