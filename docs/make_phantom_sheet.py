@@ -1,4 +1,4 @@
-"""Draw docs/images/phantom.png: normal phantoms, each finding with its box, and the shortcut's marker."""
+"""Draw docs/images/phantom.png: normal phantoms, each finding with its box, and each kind of shortcut."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from pellucid.data.readers.phantom.reader import PHANTOM_CLASSES, SHORTCUT_LABEL, PhantomOptions
+from pellucid.data.readers.phantom.reader import PHANTOM_CLASSES, PhantomOptions
 from pellucid.data.readers.phantom.scene import boxes, draw_scene, make_scene
+from pellucid.data.readers.phantom.shortcuts import KINDS
 
 GAP, TITLE = 4, 20
-GREYS, AMBER = 48, 255  # few grey levels keep the file small; one place of the palette is the boxes' colour
+GREYS, AMBER = 40, 255  # few grey levels keep the file small; one place of the palette is the boxes' colour
 
 
-def sheet(count_per_finding: int = 4, seed: int = 0, size: int = 176) -> Image.Image:
-    """Blocks of phantoms, two in a row; the box is drawn on every other image.
+def sheet(count_per_finding: int = 4, seed: int = 0, size: int = 152) -> Image.Image:
+    """Blocks of phantoms, two in a row; a finding's box is drawn on every other image.
+
+    Of a shortcut, every other image is the one before it without the shortcut.
 
     Args:
         count_per_finding: images a block.
@@ -22,24 +25,25 @@ def sheet(count_per_finding: int = 4, seed: int = 0, size: int = 176) -> Image.I
         size: of an image in pixels.
     """
     font = ImageFont.load_default(14)
-    blocks = ("No finding", *PHANTOM_CLASSES, SHORTCUT_LABEL)
+    blocks = ("No finding", *PHANTOM_CLASSES, *KINDS)
     width = count_per_finding * (size + GAP)
-    page = Image.new("P", (2 * width + 2 * GAP, (len(blocks) // 2) * (size + TITLE + GAP) + GAP), GREYS - 1)
+    page = Image.new("P", (2 * width + 2 * GAP, -(-len(blocks) // 2) * (size + TITLE + GAP) + GAP), GREYS - 1)
     grey = [level * 255 // (GREYS - 1) for level in range(GREYS) for _ in range(3)]
     page.putpalette(grey + [0] * (3 * (AMBER - GREYS)) + [255, 190, 0])
     pen = ImageDraw.Draw(page)
     pen.fontmode = "1"
-    # in training a strength of 1 puts the marker on every image with the finding
-    options = PhantomOptions(size=size, shortcut="Infiltration", shortcut_strength=1.0)
+    options = PhantomOptions(size=size)
     for row, label in enumerate(blocks):
         left, top = GAP + (row % 2) * (width + GAP), GAP + (row // 2) * (size + TITLE + GAP)
-        pen.text((left, top), label, fill=0, font=font)
-        finding = "Infiltration" if label == SHORTCUT_LABEL else label
-        present = {finding} & set(PHANTOM_CLASSES)
+        pen.text((left, top), f"shortcut: {label}" if label in KINDS else label, fill=0, font=font)
         for column in range(count_per_finding):
-            index = 12 * (row * count_per_finding + column)  # twelve images on: another patient
-            chosen = options if label == SHORTCUT_LABEL else PhantomOptions(size=size)
-            scene = make_scene(index, seed=seed, options=chosen, split="train", present=present)
+            planted = {label} & set(KINDS)
+            place = column // 2 if planted else column
+            index = 12 * (row * count_per_finding + place)  # twelve images on: another patient
+            present = {label} & set(PHANTOM_CLASSES)
+            if planted and column % 2:
+                planted = set()
+            scene = make_scene(index, seed=seed, options=options, split="train", present=present, planted=planted)
             image = Image.fromarray(draw_scene(scene, size)).point(lambda v: (v * (GREYS - 1) + 127) // 255)
             if present and column % 2:
                 box = boxes(scene, size)[label]

@@ -12,7 +12,7 @@ from pellucid.annotations.from_regions import regions_as_marks
 from pellucid.annotations.loading import load_annotations
 from pellucid.annotations.store import open_store
 from pellucid.data import open_dataset
-from pellucid.data.readers.phantom.reader import PHANTOM_CLASSES, SHORTCUT_LABEL, render
+from pellucid.data.readers.phantom.reader import PHANTOM_CLASSES, render
 
 PHANTOM = [word for key, value in OPTIONS.items() for word in ("--data-option", f"{key}={value}")]
 
@@ -61,8 +61,8 @@ def test_radiologists_boxes_become_relevant_regions(real_data, tmp_path, pelluci
 
 
 def test_labels_that_are_no_class_are_left_out():
-    data = open_dataset("phantom", options={**OPTIONS, "shortcut": "Mass"})["train"]
-    assert SHORTCUT_LABEL in data.regions.labels
+    data = open_dataset("phantom", options={**OPTIONS, "shortcuts": {"letter": {"finding": "Mass"}}})["train"]
+    assert "letter" in data.regions.labels
     content = regions_as_marks(data, annotator="truth", kind="irrelevant")
     assert {mark.class_name for mark in content.marks} <= set(PHANTOM_CLASSES)
     assert {mark.kind for mark in content.marks} == {"irrelevant"}

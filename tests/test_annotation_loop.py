@@ -17,7 +17,7 @@ from helpers.models import small
 from pellucid.annotations.store import open_store
 from pellucid.annotator.simulated import MARGIN, Truth, Visitor
 from pellucid.data import open_dataset
-from pellucid.data.readers.phantom.scene import SHORTCUT_LABEL
+from pellucid.data.readers.phantom.options import VisibleShortcut
 from pellucid.evaluation.metrics.differences import Difference, Inference
 from pellucid.evaluation.metrics.statistics import Bootstrap, mean_over_images
 from pellucid.evaluation.metrics.verdicts import Bar, judge_family
@@ -35,7 +35,14 @@ from pellucid.types import InputError
 
 pytestmark = pytest.mark.slow
 
-DATA = {"size": 32, "train": 60, "validation": 40, "test": 60, "prevalence": 0.4, "shortcut": "Mass"}
+DATA = {
+    "size": 32,
+    "train": 60,
+    "validation": 40,
+    "test": 60,
+    "prevalence": 0.4,
+    "shortcuts": {"letter": {"finding": "Mass"}},
+}
 SMALL = [
     "data.options=" + "{" + ", ".join(f"{k}={json.dumps(v)}" for k, v in DATA.items()) + "}",
     "settings.model={name='small', size=32, options={widths=[4, 8], blocks=[1, 1], strides=[1, 2]}}",
@@ -63,7 +70,9 @@ def network(part):
 
 
 def hold(part, network, path, count, order="mixed"):
-    hold_session(part, network, path, order=order, finding="Mass", count=count, seed=0, cache=None)
+    hold_session(
+        part, network, path, order=order, planted=VisibleShortcut("letter", "Mass"), count=count, seed=0, cache=None
+    )
     return read_session(path)
 
 
@@ -74,7 +83,7 @@ def session(part, network, tmp_path_factory):
 
 def shows(part, row):
     """What an image shows, by the dataset's own labels and regions."""
-    return {label for image, label in part.regions.pairs(["Mass", SHORTCUT_LABEL]) if image == row}
+    return {label for image, label in part.regions.pairs(["Mass", "letter"]) if image == row}
 
 
 def test_the_annotator_marks_what_is_there_and_nothing_else(part, session):
@@ -87,7 +96,7 @@ def test_the_annotator_marks_what_is_there_and_nothing_else(part, session):
     for i, name in enumerate(session.image_ids):
         seen = shows(part, row_of[name])
         assert seen  # an image with nothing to mark is skipped
-        for label, drawn in (("Mass", relevant), (SHORTCUT_LABEL, irrelevant)):
+        for label, drawn in (("Mass", relevant), ("letter", irrelevant)):
             truth = part.regions.mask(row_of[name], label, 32)
             assert drawn[i, mass].any() == (label in seen)
             assert (drawn[i, mass] | relevant[i, mass])[truth].all()  # the finding is drawn over the marker
@@ -139,7 +148,7 @@ def test_the_annotator_looks_at_pixels_and_is_told_what_the_server_refuses(part)
 
     with pytest.raises(InputError, match="marks neither"):
         Truth(
-            open_dataset("phantom", options={**DATA, "shortcut": None, "prevalence": 0.01})["test"].limit(1),
+            open_dataset("phantom", options={**DATA, "shortcuts": {}, "prevalence": 0.01})["test"].limit(1),
             "Mass",
             "L",
         )
@@ -195,7 +204,7 @@ def test_every_figure_is_what_the_networks_give(finished):
             rows = [i for i in range(len(parts["test"])) if len(shows(parts["test"], i)) == 2]
             x = pixels["test"][rows].requires_grad_(True)
             heat = torch.autograd.grad(net(x)[:, 4].sum(), x)[0].abs()[:, 0].detach().numpy()
-            for key, label in (("marker", SHORTCUT_LABEL), ("finding", "Mass")):
+            for key, label in (("marker", "letter"), ("finding", "Mass")):
                 masks = np.stack([parts["test"].regions.mask(i, label, 32) for i in rows])
                 seeds[key].append(((heat * masks).sum((1, 2)) / heat.sum((1, 2))).mean())
         assert parts["test"].classes[4] == "Mass"
@@ -389,7 +398,7 @@ def test_orders_of_images_are_compared_image_by_image(finished):
         (["loop.arms=[{label='a b'}, {label='a-b', marks=false}]"], "label of its own"),
         (["loop.arms=[{label='a', acquisition='disagreement'}, {label='b', marks=false}]"], "'mixed'"),
         (["variants=[{recipe='standard', label='a'}, {recipe='standard', label='b'}]"], "one variant"),
-        (["data.options.shortcut=''"], "planted shortcut"),
+        (["data.options.shortcuts.letter=none"], "planted shortcut"),
         (["evaluation.trust.methods=['cam']"], "leave evaluation.trust.methods empty"),
         (["loop.arm=1"], "arms"),
     ],

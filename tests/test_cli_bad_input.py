@@ -221,7 +221,7 @@ def test_a_recipe_file_with_a_misspelt_key(tmp_path, out, refused):
         ("size=0", ["size", "found 0"]),
         ("sise=64", ["Did you mean 'size'?"]),
         ("prevalence=2", ["prevalence", "found 2"]),
-        ("shortcut=Masses", ["Did you mean 'Mass'?"]),
+        ("shortcuts.letter.finding=Masses", ["Did you mean 'Mass'?"]),
         ("size", ["expected key=value"]),
     ],
 )

@@ -20,8 +20,18 @@ from pellucid.models.weights import save_model
 
 pytestmark = pytest.mark.slow
 
-SIZES = {"size": 32, "train": 1, "validation": 1, "test": 6, "prevalence": 0.5, "shortcut": "Nodule"}
-PHANTOM = ["--data", "phantom", *(f"--data-option={k}={v}" for k, v in SIZES.items()), "--device", "cpu"]
+SIZES = {"size": 32, "train": 1, "validation": 1, "test": 6, "prevalence": 0.5}
+PLANTED = {**SIZES, "shortcuts": {"letter": {"finding": "Nodule"}}}
+FINDING = "shortcuts.letter.finding=Nodule"
+PHANTOM = [
+    "--data",
+    "phantom",
+    *(f"--data-option={k}={v}" for k, v in SIZES.items()),
+    "--data-option",
+    FINDING,
+    "--device",
+    "cpu",
+]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +55,7 @@ def colours(tmp_path_factory):
 
 def certified_share(path):
     """The mean share of cells certified beyond 0.02 on the first and the last image, of the class explained."""
-    model, part = pl.load(path), pl.dataset("phantom", split="test", **SIZES)
+    model, part = pl.load(path), pl.dataset("phantom", split="test", **PLANTED)
     samples = samples_of(model, part)
     smoothing = MapSmoothing(0.02, attack_cells=0)
     rows = [0, len(samples.images) - 1]
@@ -126,7 +136,7 @@ def test_colour_images_of_which_some_are_constant(pellucid, colours, tmp_path):
         (["--method", "gradcam"], "Did you mean 'grad-cam'"),
         (["--method", "adversarial"], "unknown heat map 'adversarial'"),
         (["--split", "tset"], "has no 'tset' part"),
-        (["--data-option", "shortcut=Nodul"], "Did you mean 'Nodule'"),
+        (["--data-option", "shortcuts.letter.finding=Nodul"], "Did you mean 'Nodule'"),
     ],
 )
 def test_bad_input(pellucid, network, tmp_path, arguments, message):
@@ -146,7 +156,7 @@ def test_a_network_without_a_linear_head_is_refused_before_any_work():
     from pellucid.evaluation.trust.run import TrustJudge
     from pellucid.types import InputError
 
-    data = open_dataset("phantom", options=SIZES)["test"]
+    data = open_dataset("phantom", options=PLANTED)["test"]
     net = small(classes=data.classes)
     net.head = torch.nn.Sequential(net.head)
     with pytest.raises(InputError, match="linear head"):

@@ -11,6 +11,7 @@ from helpers.models import small
 from helpers.trust import constant, fixed_noise, fresh_noise, linear
 from pellucid.data import open_dataset
 from pellucid.data.cache.fitted_images import FittedImages
+from pellucid.data.readers.phantom.options import VisibleShortcut
 from pellucid.evaluation.trust.alignment import alignment
 from pellucid.evaluation.trust.grid_pointing import assemble, compose, quarter_share
 from pellucid.evaluation.trust.maps import Mapper
@@ -103,13 +104,22 @@ def test_the_right_quarter_by_hand():
 
 @pytest.fixture(scope="module")
 def planted():
-    options = {"size": 32, "train": 1, "validation": 1, "test": 24, "prevalence": 0.6, "shortcut": "Nodule"}
+    options = {
+        "size": 32,
+        "train": 1,
+        "validation": 1,
+        "test": 24,
+        "prevalence": 0.6,
+        "shortcuts": {"letter": {"finding": "Nodule"}},
+    }
     return open_dataset("phantom", options=options)["test"]
 
 
 def test_what_the_answer_hangs_on_is_measured_without_an_explanation(planted):
     """A network that adds up the pixels of the marker's corner hangs on the marker and not on the finding."""
-    task = shortcut_task(FittedImages(planted, InputSpec.square(1, 32)), "Nodule", planted.classes)
+    task = shortcut_task(
+        FittedImages(planted, InputSpec.square(1, 32)), VisibleShortcut("letter", "Nodule"), planted.classes
+    )
     corner = torch.zeros(8, 1, 32, 32)
     rows, columns = np.nonzero(task.marker.any(0))
     corner[:, 0, rows, columns] = 1.0
@@ -125,9 +135,11 @@ def test_what_the_answer_hangs_on_is_measured_without_an_explanation(planted):
 def test_images_without_a_shortcut_are_refused(planted):
     plain = open_dataset("phantom", options={"size": 32, "train": 1, "validation": 1, "test": 2})["test"]
     with pytest.raises(InputError, match="no planted shortcut"):
-        shortcut_task(FittedImages(plain, InputSpec.square(1, 32)), "Nodule", plain.classes)
+        shortcut_task(FittedImages(plain, InputSpec.square(1, 32)), VisibleShortcut("letter", "Nodule"), plain.classes)
     with pytest.raises(InputError, match="Did you mean 'Nodule'"):
-        shortcut_task(FittedImages(planted, InputSpec.square(1, 32)), "Nodul", planted.classes)
+        shortcut_task(
+            FittedImages(planted, InputSpec.square(1, 32)), VisibleShortcut("letter", "Nodul"), planted.classes
+        )
 
 
 def test_painting_over_leaves_one_colour_from_around():

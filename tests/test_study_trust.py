@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 SMALL = [
     TWO_VARIANTS,
     "seeds=[0, 1]",
-    "data.options={size=32, train=48, validation=24, test=12, prevalence=0.5, shortcut='Nodule'}",
+    "data.options={size=32, train=48, validation=24, test=12, prevalence=0.5, shortcuts={letter={finding='Nodule'}}}",
     "settings.model={name='small', size=32, options={widths=[4, 8], blocks=[1, 1], strides=[1, 2]}}",
     "settings.training={epochs=1, batch_size=8}",
     "evaluation.robustness={sizes=[], steps=2}",

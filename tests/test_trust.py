@@ -13,6 +13,7 @@ from helpers.models import small
 from helpers.trust import Template, constant, fixed_noise, fresh_noise, linear, samples_of
 from pellucid.data import open_dataset
 from pellucid.data.cache.fitted_images import FittedImages
+from pellucid.data.readers.phantom.options import VisibleShortcut
 from pellucid.evaluation.metrics.statistics import Estimate
 from pellucid.evaluation.trust.attack import judge_attack, with_attack
 from pellucid.evaluation.trust.faithfulness import hottest_first_curve
@@ -33,7 +34,14 @@ from pellucid.utils.progress import reporting_to
 from pellucid.utils.results_store import ResultsStore
 
 QUICK = TrustSettings(samples=2, examples=1, attacked=2, attack_steps=1)
-OPTIONS = {"size": 32, "train": 1, "validation": 1, "test": 8, "prevalence": 0.5, "shortcut": "Nodule"}
+OPTIONS = {
+    "size": 32,
+    "train": 1,
+    "validation": 1,
+    "test": 8,
+    "prevalence": 0.5,
+    "shortcuts": {"letter": {"finding": "Nodule"}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +49,7 @@ def judged():
     """A network with drawn weights on a phantom with a shortcut; noise, a constant map and saliency."""
     data = open_dataset("phantom", options=OPTIONS)["test"]
     net = small(classes=data.classes)
-    subjects = samples_of(net, data, finding="Nodule")
+    subjects = samples_of(net, data, planted=VisibleShortcut("letter", "Nodule"))
     network = judge_network(net, subjects, QUICK)
     explainers = [fresh_noise(), fixed_noise(), constant(), Mapper("saliency")]
     others = {"twin": net, "other": small(1, classes=data.classes)}
@@ -146,7 +154,7 @@ def test_the_work_is_what_the_budget_says(judged):
 
 def test_the_true_mask_is_perfectly_faithful_to_a_network_that_adds_up_the_finding():
     """White findings on black, one class per image, the logit 8 · (share of the finding there) − 4: all is known."""
-    data = open_dataset("phantom", options={**OPTIONS, "shortcut": None})["test"]
+    data = open_dataset("phantom", options={**OPTIONS, "shortcuts": {}})["test"]
     masks = torch.from_numpy(samples_of(net_of(data), data).place.masks)
     masks = masks[masks.sum((1, 2)) < 200].float()
     sizes = masks.sum((1, 2))
@@ -171,7 +179,7 @@ def test_the_true_mask_is_perfectly_faithful_to_a_network_that_adds_up_the_findi
 
 
 def test_the_true_mask_is_perfect_for_place_and_fails_randomisation():
-    data = open_dataset("phantom", options={**OPTIONS, "shortcut": None})["test"]
+    data = open_dataset("phantom", options={**OPTIONS, "shortcuts": {}})["test"]
     net = net_of(data)
     subjects = samples_of(net, data)
     found = judge_method(mask_explainer(subjects), net, subjects, QUICK)
@@ -257,10 +265,10 @@ def test_what_is_kept_comes_back_and_belongs_to_its_settings(judged, tmp_path):
 def test_the_share_on_a_shortcut_of_a_network_that_hangs_on_nothing_else():
     """Saliency of a sum over the places that markers take is the same on all of them, and 0 elsewhere."""
     data = open_dataset("phantom", options={**OPTIONS, "test": 16})["test"]
-    task = shortcut_task(FittedImages(data, InputSpec.square(1, 32)), "Nodule", data.classes)
+    task = shortcut_task(FittedImages(data, InputSpec.square(1, 32)), VisibleShortcut("letter", "Nodule"), data.classes)
     corner = torch.from_numpy(task.marker.any(0)).float().expand(8, 1, 32, 32)
     net = linear(corner, classes=data.classes)
-    subjects = samples_of(net, data, finding="Nodule")
+    subjects = samples_of(net, data, planted=VisibleShortcut("letter", "Nodule"))
     found = judge_method(Mapper("saliency"), net, subjects, QUICK)
     expected = (task.marker & task.marker.any(0)).sum((1, 2)) / task.marker.any(0).sum()
     assert found.values["marker_share"].tolist() == pytest.approx(expected.tolist())

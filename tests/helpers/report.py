@@ -244,7 +244,7 @@ def results():
             "url": "https://example.org/phantom",
             "task": "multilabel",
             "classes": CLASSES,
-            "options": {"size": 128, "contrast": 1.0, "shortcut": None},
+            "options": {"size": 128, "contrast": 1.0, "shortcuts": {}},
             "split_hash": "5be1" * 16,
             "parts": {
                 part: {"images": n, "patients": p, "fingerprint": fingerprints[part]} for part, (n, p) in sizes.items()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 from pydantic import Field, field_validator, model_validator
 
 from pellucid.attacks import METHODS, BoundedAttack
+from pellucid.data.readers.phantom.options import visible_shortcut
 from pellucid.evaluation.metrics.heatmap_scores import SCORES, YARDSTICKS
 from pellucid.explainers import HEATMAPS
 from pellucid.study.annotation_loop.config import LoopSettings
@@ -375,8 +376,11 @@ class StudyConfig(Section):
             raise ValueError(
                 f"a study with [loop] has one variant, the network that cheats; found {len(self.variants)}"
             )
-        if not self.data.options.get("shortcut"):
-            raise ValueError("a study with [loop] needs data with a planted shortcut: data.options.shortcut = FINDING")
+        if visible_shortcut(self.data.options) is None:
+            raise ValueError(
+                "a study with [loop] needs data with a planted shortcut that lies somewhere: "
+                "data.options.shortcuts.letter.finding = FINDING"
+            )
         return self
 
 

@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from pellucid.data.cache.fitted_images import FittedImages
+from pellucid.data.readers.phantom.options import visible_shortcut
 from pellucid.evaluation.trust.findings import TrustSettings
 from pellucid.evaluation.trust.measures import RULES
 from pellucid.evaluation.trust.run import TrustJudge
@@ -50,9 +51,11 @@ def judge_trust(context: StudyContext, data: EvaluationData) -> list[dict[str, A
         compared += [r for label, r in firsts.items() if label != run.label]
         network = load_trained(run.folder, context.place)
         others = {f"{r.label}, seed {r.seed}": load_trained(r.folder, context.place) for r in compared}
-        finding = study.data.options.get("shortcut")
         samples = gather_trust_samples(
-            network, FittedImages(data.test, network.input_spec, context.cache), finding=finding, limit=config.limit
+            network,
+            FittedImages(data.test, network.input_spec, context.cache),
+            planted=visible_shortcut(study.data.options),
+            limit=config.limit,
         )
         thresholds = [float(t) for t in card["thresholds"]]
         judge = TrustJudge(network, samples, config.methods, settings, others, thresholds)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pellucid.data.readers.phantom.options import visible_shortcut
 from pellucid.evaluation.training_images import ImageCheck
 from pellucid.evaluation.trust.findings import TrustSettings
 from pellucid.evaluation.trust.measures import RULES
@@ -208,9 +209,8 @@ def _looked_at(session: Session, checks: Sequence[ImageCheck], seed: int, limit:
     for check in checks:
         check.check_decoding(session.whole)
         check.check_ids(session.dataset)
-    planted = session.whole.options.get("shortcut")
-    finding = None if planted is None else str(planted)
-    samples = gather_trust_samples(session.model, session.part, finding=finding, limit=limit, seed=seed)
+    planted = visible_shortcut(session.whole.options)
+    samples = gather_trust_samples(session.model, session.part, planted=planted, limit=limit, seed=seed)
     for check in checks:
         for part, pixels in samples.parts():
             check.look(part, pixels)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pellucid.data.cache.fitted_images import FittedImages
     from pellucid.data.dataset import Dataset
+    from pellucid.data.readers.phantom.options import VisibleShortcut
     from pellucid.models.classifier import AnyClassifier
     from pellucid.types import Pixels
 
@@ -63,7 +64,7 @@ def gather_trust_samples(
     classifier: AnyClassifier,
     images: FittedImages,
     *,
-    finding: str | None = None,
+    planted: VisibleShortcut | None = None,
     limit: int | None = LIMIT,
     seed: int = 0,
 ) -> TrustSamples:
@@ -72,7 +73,7 @@ def gather_trust_samples(
     Args:
         classifier: what is judged.
         images: of one part of a dataset with the classifier's classes, as the classifier takes them.
-        finding: the finding that a planted shortcut goes with; None where none was planted.
+        planted: the shortcut in the images, and the finding that it goes with; None where none was planted.
         limit: at most so many images, of those with marked findings and with a shortcut as well.
         seed: of the choice.
 
@@ -92,9 +93,12 @@ def gather_trust_samples(
     except InputError as error:
         place = str(error)
     try:
-        if finding is None:
-            raise InputError("the images hold no planted shortcut whose finding is known (phantom: shortcut=FINDING).")
-        shortcut = shortcut_task(images, finding, classifier.classes, limit=limit)
+        if planted is None:
+            raise InputError(
+                "the images hold no planted shortcut whose finding is known "
+                "(phantom: shortcuts.letter.finding=FINDING)."
+            )
+        shortcut = shortcut_task(images, planted, classifier.classes, limit=limit)
     except InputError as error:
         shortcut = str(error)
     if dataset.task != "multiclass":

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pellucid.data.readers.phantom.scene import SHORTCUT_LABEL
 from pellucid.evaluation.trust.faithfulness import target_scores
 from pellucid.evaluation.trust.marked_images import MarkedImages
 from pellucid.models.inference import as_pixels, in_batches
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from pellucid.data.cache.fitted_images import FittedImages
     from pellucid.data.dataset import Dataset
+    from pellucid.data.readers.phantom.options import VisibleShortcut
     from pellucid.types import Classifier, Pixels
 
 RING = 3  # pixels around a region that its filling is taken from
@@ -31,7 +31,7 @@ RING = 3  # pixels around a region that its filling is taken from
 
 @dataclass(frozen=True)
 class ShortcutTask:
-    """Images that show both the finding and the marker that went with it in training.
+    """Images that show both the finding and the shortcut, "the marker", that went with it in training.
 
     Attributes:
         dataset: the B images.
@@ -55,45 +55,44 @@ class ShortcutTask:
 
 
 def shortcut_task(
-    images: FittedImages, finding: str, classes: Sequence[str], *, limit: int | None = None
+    images: FittedImages, planted: VisibleShortcut, classes: Sequence[str], *, limit: int | None = None
 ) -> ShortcutTask:
     """Take the images of a dataset on which both the finding and the marker are marked.
 
     Args:
         images: of a phantom with a planted shortcut, best its test part, where the two are independent, as the
             classifier takes them.
-        finding: the one that the marker goes with in training.
+        planted: the marker, and the finding that it goes with in training.
         classes: of the classifier.
         limit: at most so many images, chosen at random with seed 0.
 
     Raises:
         InputError: a dataset without a marker, a finding that is no class, or no image that shows both.
     """
-    regions = images.dataset.regions
-    if regions is None or SHORTCUT_LABEL not in regions.labels:
+    regions, (label, finding) = images.dataset.regions, planted
+    if regions is None or label not in regions.labels:
         raise InputError(
-            "the images hold no planted shortcut; the phantom has one with --data-option shortcut=FINDING, for a "
-            "network that was trained on it."
+            f"the images hold no planted shortcut of the kind {label!r}; the phantom has one with --data-option "
+            f"shortcuts.{label}.finding=FINDING, for a network that was trained on it."
         )
     if finding not in classes:
         raise InputError(f"the classifier has no class {finding!r}. {nearest(finding, classes)}")
-    marked = {label: {i for i, _ in regions.pairs([label])} for label in (finding, SHORTCUT_LABEL)}
-    rows = sorted(marked[finding] & marked[SHORTCUT_LABEL])
+    finding_rows, marker_rows = ({i for i, _ in regions.pairs([of])} for of in (finding, label))
+    rows = sorted(finding_rows & marker_rows)
     if not rows:
         raise InputError(f"no image shows both {finding} and the marker: take more images.")
     both = images.subset(rows).limit(limit)
     regions = both.dataset.regions
     assert regions is not None
-    masks = {
-        label: np.stack([regions.mask(i, label, place) for i, place in enumerate(both.places)])
-        for label in (finding, SHORTCUT_LABEL)
-    }
-    if not all(mask.any((1, 2)).all() for mask in masks.values()):
+    finding_masks, marker_masks = (
+        np.stack([regions.mask(i, of, place) for i, place in enumerate(both.places)]) for of in (finding, label)
+    )
+    if not all(mask.any((1, 2)).all() for mask in (finding_masks, marker_masks)):
         raise InputError(
             f"the marker, or {finding}, lies outside what the network sees of some images ({both.spec.preprocess}): a "
             "shortcut can be judged only where both are seen. Take a network that sees whole images."
         )
-    return ShortcutTask(both.dataset, both.pixels, classes.index(finding), masks[finding], masks[SHORTCUT_LABEL])
+    return ShortcutTask(both.dataset, both.pixels, classes.index(finding), finding_masks, marker_masks)
 
 
 def painted_over(images: Tensor, masks: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pellucid.data.dataset import Dataset
+    from pellucid.data.readers.phantom.options import VisibleShortcut
     from pellucid.evaluation.training_images import SeenImages
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.study.config import EvaluationSettings
@@ -69,11 +70,11 @@ class Measured:
     training_images: SeenImages
 
 
-def prepare_loop_data(context: StudyContext, telling: Dataset) -> LoopData:
+def prepare_loop_data(context: StudyContext, planted: VisibleShortcut, telling: Dataset) -> LoopData:
     """Open and decode what the networks are judged on; `telling` is the validation part."""
     test = prepare_evaluation_data(context)
     images = FittedImages(test.test, context.spec, context.cache)
-    shortcut = shortcut_task(images, str(context.study.data.options["shortcut"]), test.test.classes)
+    shortcut = shortcut_task(images, planted, test.test.classes)
     return LoopData(test, telling, replace(images, dataset=telling).pixels, shortcut)
 
 

@@ -130,7 +130,7 @@ def loop_results(
             "name": whole.card.name,
             "options": study.data.options,
             "seed": study.data.seed,
-            "finding": study.data.options["shortcut"],
+            "finding": data.test.test.classes[data.shortcut.output],
             "fingerprint": whole.fingerprint,
             "images": {
                 "test": len(data.test.test),

@@ -14,6 +14,7 @@ import torch
 
 from pellucid.data.cache.pixels import materialize
 from pellucid.data.placement import is_plain_stretch
+from pellucid.data.readers.phantom.options import visible_shortcut
 from pellucid.models.weights import load_trained
 from pellucid.report.pages.annotation_loop import write_loop_report
 from pellucid.study.annotation_loop.config import BASE
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pellucid.data.dataset import Dataset, Splits
+    from pellucid.data.readers.phantom.options import VisibleShortcut
     from pellucid.study.annotation_loop.config import Acquisition, LoopSettings
     from pellucid.study.annotation_loop.measures import LoopData, Measured
 
@@ -54,9 +56,11 @@ class LoopContext(StudyContext):
         return self.study.loop
 
     @property
-    def finding(self) -> str:
-        """The finding that the marker goes with."""
-        return str(self.study.data.options["shortcut"])
+    def planted(self) -> VisibleShortcut:
+        """The marker, and the finding that it goes with."""
+        planted = visible_shortcut(self.study.data.options)
+        assert planted is not None  # a study without one is refused when it is read
+        return planted
 
     @cached_property
     def parts(self) -> Splits:
@@ -78,7 +82,7 @@ class LoopContext(StudyContext):
     @cached_property
     def data(self) -> LoopData:
         """What the networks are judged on."""
-        return prepare_loop_data(self, self.parts["validation"])
+        return prepare_loop_data(self, self.planted, self.parts["validation"])
 
     def base(self, seed: int) -> PlannedRun:
         """The run of the network that cheats."""
@@ -182,7 +186,7 @@ def _hold(context: LoopContext, key: tuple[int, Acquisition]) -> None:
         load_trained(context.base(seed).folder, context.place),
         context.session(seed, order),
         order=order,
-        finding=context.finding,
+        planted=context.planted,
         count=context.loop.numbers[-1],
         seed=seed,
         cache=context.cache,

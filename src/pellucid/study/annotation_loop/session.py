@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pellucid.annotator.service import AnnotationService
     from pellucid.data.dataset import Dataset
+    from pellucid.data.readers.phantom.options import VisibleShortcut
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.study.annotation_loop.config import Acquisition
 
@@ -62,7 +63,7 @@ def hold_session(
     source: Path,
     *,
     order: Acquisition,
-    finding: str,
+    planted: VisibleShortcut,
     count: int,
     seed: int,
     cache: Path | None,
@@ -74,7 +75,7 @@ def hold_session(
         network: what explains itself.
         source: the annotation database.
         order: which images are offered first.
-        finding: the class that marks are about.
+        planted: the marker, and the finding that marks are about.
         count: how many images to mark.
         seed: of the order.
         cache: folder for decoded images.
@@ -85,7 +86,6 @@ def hold_session(
     from pellucid.annotator.setup import ServiceOptions, open_service
     from pellucid.annotator.simulated import Truth, annotate
     from pellucid.annotator.worker import IDLE
-    from pellucid.data.readers.phantom.scene import SHORTCUT_LABEL
 
     if source.is_file() and len(read_session(source).image_ids) >= count:
         return
@@ -99,7 +99,7 @@ def hold_session(
             worker = service.explanations.worker
             annotate(
                 address,
-                Truth(dataset, finding, SHORTCUT_LABEL),
+                Truth(dataset, planted.finding, planted.label),
                 count,
                 name=ANNOTATOR,
                 invitation=invite(service.store, ANNOTATOR),

@@ -2,16 +2,82 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
 
 from pydantic import Field, field_validator
 
 from pellucid.data.readers.phantom.findings import PHANTOM_CLASSES
+from pellucid.data.readers.phantom.shortcuts import WITH_REGION
 from pellucid.utils.resources import nearest
 from pellucid.utils.settings import Section, validate
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+
+class PlantedShortcut(Section):
+    """How one shortcut goes with a finding, image by image; all images are drawn independently.
+
+    Of all images the share ``p · strength + (1 - p) · elsewhere`` has it, where p is the finding's prevalence.
+    """
+
+    finding: str = Field(description="The finding that it goes with.")
+    strength: float = Field(
+        0.95, ge=0, le=1, description="Probability of the shortcut on an image with the finding, P(shortcut given it)."
+    )
+    elsewhere: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Probability of the shortcut on an image without the finding. None for 1 − `strength`.",
+    )
+    associated_in_test: bool = Field(
+        False,
+        description="Whether the same holds in test; otherwise half of the test images have it, whatever they show.",
+    )
+
+    @field_validator("finding")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in PHANTOM_CLASSES:
+            raise ValueError(f"unknown finding. {nearest(value, PHANTOM_CLASSES)}")
+        return value
+
+    def lies(self, number: float, present: Collection[str], split: str) -> bool:
+        """Whether an image of a part has it, by a number uniform in [0, 1) and the findings that the image shows."""
+        if split == "test" and not self.associated_in_test:
+            return number < 0.5
+        if self.finding in present:
+            return number < self.strength
+        return number >= (self.strength if self.elsewhere is None else 1 - self.elsewhere)
+
+
+class PlantedShortcuts(Section):
+    """Which shortcuts are planted: each kind at most once, independently of one another."""
+
+    letter: PlantedShortcut | None = Field(None, description="A letter L of lead beside the patient's left shoulder.")
+    side_marker: PlantedShortcut | None = Field(
+        None, description="A ring of lead with a bead in it, anywhere along the left or right margin."
+    )
+    tube: PlantedShortcut | None = Field(
+        None, description="A feeding tube down the midline, into the stomach below the left lung."
+    )
+    frame: PlantedShortcut | None = Field(None, description="A white frame around the image, as of a scanned film.")
+    collimator: PlantedShortcut | None = Field(
+        None, description="The dark shadow of a collimator's blade along the left or right margin."
+    )
+    brightness: PlantedShortcut | None = Field(None, description="A brighter image: grey levels .10 to .14 higher.")
+    noise: PlantedShortcut | None = Field(
+        None, description="Grain on top of the film's own, about three times as strong."
+    )
+    jpeg: PlantedShortcut | None = Field(
+        None, description="What compression by JPEG leaves at a quality of 15 to 29: blocks of 8 pixels, no fine grain."
+    )
+
+
+class VisibleShortcut(NamedTuple):
+    """A planted shortcut that lies somewhere: the label of its regions, and the finding that it goes with."""
+
+    label: str
+    finding: str
 
 
 class PhantomOptions(Section):
@@ -29,20 +95,7 @@ class PhantomOptions(Section):
     contrast: float = Field(
         1.0, gt=0, le=4, description="Strength of the findings; 1 is clear to a person who looks. Masks stay."
     )
-    shortcut: str | None = Field(
-        None,
-        description="A finding that a marker (a letter L) goes with in training and validation, not in test.",
-    )
-    shortcut_strength: float = Field(
-        0.95, ge=0.5, le=1, description="Probability that the marker and its finding agree, outside test."
-    )
-
-    @field_validator("shortcut")
-    @classmethod
-    def _known(cls, value: str | None) -> str | None:
-        if value is not None and value not in PHANTOM_CLASSES:
-            raise ValueError(f"unknown finding. {nearest(value, PHANTOM_CLASSES)}")
-        return value
+    shortcuts: PlantedShortcuts = Field(PlantedShortcuts(), description="What is planted, by kind; none at first.")
 
     @classmethod
     def parse(cls, options: PhantomOptions | Mapping[str, Any] | None) -> PhantomOptions:
@@ -56,3 +109,21 @@ class PhantomOptions(Section):
             64
         """
         return options if isinstance(options, PhantomOptions) else validate(cls, options, "options of phantom")
+
+
+def visible_shortcut(options: Mapping[str, Any]) -> VisibleShortcut | None:
+    """The first shortcut with regions that a dataset's options plant; None without one.
+
+    Example:
+        >>> visible_shortcut({"shortcuts": {"jpeg": {"finding": "Mass"}, "tube": {"finding": "Nodule"}}})
+        VisibleShortcut(label='tube', finding='Nodule')
+        >>> visible_shortcut({"size": 64}) is None
+        True
+    """
+    planted = options.get("shortcuts")
+    if not isinstance(planted, Mapping):
+        return None
+    for kind in WITH_REGION:
+        if isinstance(settings := planted.get(kind), Mapping) and "finding" in settings:
+            return VisibleShortcut(kind, str(settings["finding"]))
+    return None

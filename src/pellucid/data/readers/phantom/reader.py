@@ -16,7 +16,6 @@ from pellucid.data.dataset import Dataset, DatasetCard, released_ids
 from pellucid.data.readers.phantom.findings import PHANTOM_CLASSES, change
 from pellucid.data.readers.phantom.options import PhantomOptions
 from pellucid.data.readers.phantom.scene import (
-    SHORTCUT_LABEL,
     SPLITS,
     Scene,
     Split,
@@ -24,9 +23,10 @@ from pellucid.data.readers.phantom.scene import (
     draw_scene,
     full_mask,
     make_scene,
-    marker_mask,
     patient_number,
+    shortcut_masks,
 )
+from pellucid.data.readers.phantom.shortcuts import KINDS
 from pellucid.data.regions import Region, Regions
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = [
     "PHANTOM_CARD",
     "PHANTOM_CLASSES",
-    "SHORTCUT_LABEL",
     "PhantomImage",
     "PhantomOptions",
     "open_phantom",
@@ -69,21 +68,22 @@ class PhantomImage:
     Attributes:
         pixels: uint8 (size, size).
         labels: float32 (8,), 1 where the finding of `PHANTOM_CLASSES` is present.
-        masks: by label (of a finding, or `SHORTCUT_LABEL`), boolean (size, size).
+        masks: by label (a finding, or a kind of shortcut that lies somewhere), boolean (size, size).
         boxes: by label, the tight rectangle around the mask, in pixels.
+        shortcuts: the kinds of shortcut on it.
     """
 
     pixels: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.float32]
     masks: dict[str, npt.NDArray[np.bool_]]
     boxes: dict[str, Box]
+    shortcuts: tuple[str, ...]
 
 
 def _mask(label: str, index: int, seed: int, options: PhantomOptions, split: str) -> npt.NDArray[np.bool_]:
     scene = make_scene(index, seed=seed, options=options, split=split)
-    if label == SHORTCUT_LABEL:
-        assert scene.marker is not None
-        return marker_mask(scene.marker, scene.anatomy, options.size)
+    if label in KINDS:
+        return shortcut_masks(scene, options.size)[label]
     finding = next(f for f in scene.findings if f.label == label)
     return full_mask(change(finding, scene.anatomy, options.size))
 
@@ -91,6 +91,10 @@ def _mask(label: str, index: int, seed: int, options: PhantomOptions, split: str
 def _labels(scene: Scene) -> npt.NDArray[np.float32]:
     present = {finding.label for finding in scene.findings}
     return np.array([name in present for name in PHANTOM_CLASSES], dtype=np.float32)
+
+
+def _kinds(scene: Scene) -> tuple[str, ...]:
+    return tuple(shortcut.kind for shortcut in scene.shortcuts)
 
 
 def render(
@@ -118,14 +122,15 @@ def render(
     scene = make_scene(index, seed=seed, options=options, split=split)
     size = options.size
     masks = {f.label: full_mask(change(f, scene.anatomy, size)) for f in scene.findings}
-    if scene.marker is not None:
-        masks[SHORTCUT_LABEL] = marker_mask(scene.marker, scene.anatomy, size)
+    masks |= shortcut_masks(scene, size)
     pixels = draw_scene(scene, size, options.contrast)
-    return PhantomImage(pixels, _labels(scene), masks, boxes(scene, size))
+    return PhantomImage(pixels, _labels(scene), masks, boxes(scene, size), _kinds(scene))
 
 
 def open_phantom(*, seed: int = 0, options: PhantomOptions | Mapping[str, Any] | None = None) -> Splits:
     """The phantom as a dataset in three parts; images are drawn when they are read.
+
+    Its metadata have a column for each kind of shortcut planted: `yes` or `no` for each image.
 
     Raises:
         InputError: for a bad option or a negative seed.
@@ -143,8 +148,10 @@ def open_phantom(*, seed: int = 0, options: PhantomOptions | Mapping[str, Any] |
 def _open_split(split: Split, count: int, seed: int, options: PhantomOptions) -> Dataset:
     targets = np.zeros((count, len(PHANTOM_CLASSES)), dtype=np.float32)
     regions = []
+    shortcuts = []
     for i in range(count):
         scene = make_scene(i, seed=seed, options=options, split=split)
+        shortcuts.append(_kinds(scene))
         targets[i] = _labels(scene)
         for label, box in boxes(scene, options.size).items():
             x, y, width, height = (value / options.size for value in box)
@@ -168,4 +175,9 @@ def _open_split(split: Split, count: int, seed: int, options: PhantomOptions) ->
         regions=Regions(tuple(regions)),
         origin=f"{seed}|{options.model_dump_json()}",
         stable_ids=released_ids(f"phantom|{seed}|{drawn_with}", ids),
+        metadata={
+            kind: tuple("yes" if kind in of_image else "no" for of_image in shortcuts)
+            for kind in KINDS
+            if getattr(options.shortcuts, kind) is not None
+        },
     )

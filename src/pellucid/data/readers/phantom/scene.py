@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from pellucid.data.readers.phantom.anatomy import Anatomy, Grid, Stream, smooth
+from pellucid.data.readers.phantom.anatomy import Anatomy, Grid, Stream
 from pellucid.data.readers.phantom.chest import Detail, draw_chest
 from pellucid.data.readers.phantom.findings import (
     NUMBERS,
@@ -18,6 +18,8 @@ from pellucid.data.readers.phantom.findings import (
     heart_ratio,
     place,
 )
+from pellucid.data.readers.phantom.shortcuts import KINDS, Shortcut
+from pellucid.data.readers.phantom.shortcuts import NUMBERS as SHORTCUT_NUMBERS
 from pellucid.types import Box, InputError
 
 if TYPE_CHECKING:
@@ -26,37 +28,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pellucid.data.readers.phantom.anatomy import Array
-    from pellucid.data.readers.phantom.options import PhantomOptions
+    from pellucid.data.readers.phantom.options import PhantomOptions, PlantedShortcut
 
-SHORTCUT_LABEL = "Shortcut"
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 _PATIENTS = (0, 1, 2, 3, 4, 5, 5, 6, 6, 7, 7, 7)  # of twelve images in turn: eight patients, 1.5 images each
 _NOISE = 0.021  # deviation of the noise where the film is white, in [0, 1]
-
-
-@dataclass(frozen=True)
-class Marker:
-    """A letter L of lead, upright beside the patient's left shoulder: its corner and height in the image."""
-
-    x: float
-    y: float
-    height: float
-
-    def draw(self, grid: Grid) -> Array:
-        """0 to 1 where the letter lies."""
-        thick = max(0.17 * self.height, 1 / grid.size)
-        edge = 1.2 / grid.size
-
-        def bar(x: float, y: float, width: float, height: float) -> Array:
-            across = smooth((width / 2 - np.abs(grid.x - (x + width / 2))) * (1 / edge) + 0.5)
-            down = smooth((height / 2 - np.abs(grid.y - (y + height / 2))) * (1 / edge) + 0.5)
-            return across * down
-
-        stem = bar(self.x, self.y, thick, self.height)
-        foot = bar(self.x, self.y + self.height - thick, 0.62 * self.height, thick)
-        return np.maximum(stem, foot)
 
 
 @dataclass(frozen=True)
@@ -66,20 +44,35 @@ class Scene:
     Attributes:
         anatomy: the chest.
         findings: what it has, in the order of drawing.
-        marker: the shortcut, or None.
+        shortcuts: those on it, in the order of drawing.
         key: the seed, the number of the part, and the image's index in it.
     """
 
     anatomy: Anatomy
     findings: tuple[Finding, ...]
-    marker: Marker | None
+    shortcuts: tuple[Shortcut, ...]
     key: tuple[int, int, int]
 
 
 def make_scene(
-    index: int, *, seed: int, options: PhantomOptions, split: str, present: Collection[str] | None = None
+    index: int,
+    *,
+    seed: int,
+    options: PhantomOptions,
+    split: str,
+    present: Collection[str] | None = None,
+    planted: Collection[str] | None = None,
 ) -> Scene:
-    """What image `index` of a part shows; `present` names findings to show instead of those drawn by lot."""
+    """What image `index` of a part shows; `present` and `planted` name what to show instead of what is drawn by lot.
+
+    Args:
+        index: of the image.
+        seed: of the phantom.
+        options: of the phantom.
+        split: the part.
+        present: findings.
+        planted: kinds of shortcuts; those it does not name are left out, and all else stays as it is.
+    """
     part = part_number(split)
     if seed < 0 or index < 0:
         raise InputError(f"a phantom's seed and index must be at least 0; found seed {seed}, index {index}.")
@@ -93,12 +86,15 @@ def make_scene(
     for finding in findings:
         if finding.label == "Cardiomegaly":
             anatomy = anatomy.enlarged(heart_ratio(finding.numbers))
-    has_marker = False
-    if options.shortcut is not None:
-        agrees = draws[8] < options.shortcut_strength
-        has_marker = bool(draws[8] < 0.5 if split == "test" else agrees == (options.shortcut in present))
-    marker = Marker(0.86 + 0.05 * draws[9], 0.03 + 0.05 * draws[10], 0.075 + 0.02 * draws[11])
-    return Scene(anatomy, findings, marker if has_marker else None, (seed, part, index))
+    shortcuts = []
+    for number, kind in enumerate(KINDS):
+        settings: PlantedShortcut | None = getattr(options.shortcuts, kind)
+        if kind in planted if planted is not None else settings is not None:
+            # the letter's numbers are the image's own
+            own = draws[8:] if kind == "letter" else Stream(seed, part, 4, index, number).floats(SHORTCUT_NUMBERS)
+            if planted is not None or (settings is not None and settings.lies(own[0], present, split)):
+                shortcuts.append(Shortcut(kind, own[1:]))
+    return Scene(anatomy, findings, tuple(shortcuts), (seed, part, index))
 
 
 def draw_scene(scene: Scene, size: int, contrast: float = 1.0) -> npt.NDArray[np.uint8]:
@@ -114,21 +110,26 @@ def draw_scene(scene: Scene, size: int, contrast: float = 1.0) -> npt.NDArray[np
             markings[at] *= np.maximum(1.0 - contrast * alteration.airless, 0.0)
         film[at] += contrast * alteration.added
     film = film + markings
-    if scene.marker is not None:
-        film = film + scene.marker.draw(grid) * np.maximum(1.05 - film, 0.0)
-    return _expose(film, anatomy, Stream(seed, part, 2, index))
+    for shortcut in scene.shortcuts:
+        film = shortcut.on_film(film, grid)
+    level = _expose(film, anatomy, Stream(seed, part, 2, index))
+    for shortcut in scene.shortcuts:
+        level = shortcut.on_level(level, grid, Stream(seed, part, 5, index))
+    pixels: npt.NDArray[np.uint8] = np.minimum(np.maximum(level * 255.0 + 0.5, 0.0), 255.0).astype(np.uint8)
+    for shortcut in scene.shortcuts:
+        pixels = shortcut.on_pixels(pixels)
+    return pixels
 
 
-def _expose(film: Array, anatomy: Anatomy, noise: Stream) -> npt.NDArray[np.uint8]:
-    """Attenuation to grey levels: exposure, the film's curve, quantum noise, rounding."""
+def _expose(film: Array, anatomy: Anatomy, noise: Stream) -> Array:
+    """Attenuation to grey levels, 0 black to 1 white: exposure, the film's curve, quantum noise."""
     e = anatomy.exposure
     level = (film - 0.5) * (1.02 + 0.16 * e[5]) + (0.48 + 0.08 * (e[6] - 0.5))
     level = np.where(level > 0.8, 1.0 - 0.04 / np.maximum(level - 0.6, 0.2), level)
     level = np.where(level < 0.1, 0.01 / np.maximum(0.2 - level, 0.1), level).astype(np.float32)
     grain = noise.normal((film.shape[0], film.shape[1]))
-    level = level + grain * np.sqrt(level + 0.08) * (_NOISE * (0.7 + 0.6 * e[7]))
-    pixels: npt.NDArray[np.uint8] = np.minimum(np.maximum(level * 255.0 + 0.5, 0.0), 255.0).astype(np.uint8)
-    return pixels
+    exposed: Array = level + grain * np.sqrt(level + 0.08) * (_NOISE * (0.7 + 0.6 * e[7]))
+    return exposed
 
 
 def part_number(split: str) -> int:
@@ -144,10 +145,13 @@ def patient_number(index: int) -> int:
     return turn * 8 + _PATIENTS[place_in_turn]
 
 
-def marker_mask(marker: Marker, anatomy: Anatomy, size: int) -> npt.NDArray[np.bool_]:
-    """The pixels of a marker, boolean (size, size)."""
-    mask: npt.NDArray[np.bool_] = marker.draw(Grid.of(anatomy.pose, size)) >= 0.5
-    return mask
+def shortcut_masks(scene: Scene, size: int) -> dict[str, npt.NDArray[np.bool_]]:
+    """The pixels of an image's shortcuts by kind, boolean (size, size), of those that lie somewhere."""
+    if not scene.shortcuts:
+        return {}
+    grid = Grid.of(scene.anatomy.pose, size)
+    masks = {shortcut.kind: shortcut.mask(grid) for shortcut in scene.shortcuts}
+    return {kind: mask for kind, mask in masks.items() if mask is not None}
 
 
 def full_mask(alteration: Change) -> npt.NDArray[np.bool_]:
@@ -165,12 +169,10 @@ def _tight(mask: npt.NDArray[np.bool_], rows: slice, columns: slice) -> Box:
 
 
 def boxes(scene: Scene, size: int) -> dict[str, Box]:
-    """The tight boxes of the findings and the marker by label, in pixels of a (size, size) image."""
+    """The tight boxes of the findings and the shortcuts by label, in pixels of a (size, size) image."""
     box_of = {}
     for finding in scene.findings:
         alteration = change(finding, scene.anatomy, size)
         box_of[finding.label] = _tight(alteration.region, alteration.grid.rows, alteration.grid.columns)
-    if scene.marker is not None:
-        whole = slice(0, size)
-        box_of[SHORTCUT_LABEL] = _tight(marker_mask(scene.marker, scene.anatomy, size), whole, whole)
-    return box_of
+    whole = slice(0, size)
+    return box_of | {kind: _tight(mask, whole, whole) for kind, mask in shortcut_masks(scene, size).items()}
