@@ -30,6 +30,7 @@ from pellucid.study.annotation_loop.conclusion import Aim, correct_aims, costs, 
 from pellucid.study.annotation_loop.config import BASE, LoopSettings
 from pellucid.study.annotation_loop.run import _with_others
 from pellucid.study.annotation_loop.session import ANNOTATOR, hold_session, read_session
+from pellucid.study.judging import AGAIN, judge_again
 from pellucid.training import RunFolder
 from pellucid.types import InputError
 
@@ -258,6 +259,23 @@ def test_a_finished_loop_trains_and_measures_nothing_again(finished, monkeypatch
     after = results(finished)
     assert after["rows"] == before["rows"]
     assert after["aims"] == before["aims"]
+
+
+def test_a_finished_loop_is_judged_again_without_its_networks(finished, tmp_path):
+    for name in ("results.json", "per-image.npz"):
+        shutil.copyfile(finished / name, tmp_path / name)
+    assert (tmp_path / "per-image.npz").stat().st_size < 200_000
+    before = results(finished)
+    report = judge_again(load_study("annotation-loop", SMALL), tmp_path)
+    after = results(tmp_path)
+    for key in ("rows", "orders", "aims", "conclusion"):
+        assert after[key] == before[key]
+    assert AGAIN in report.read_text()
+    judge_again(load_study("annotation-loop", [*SMALL, "evaluation.resamples=200"]), tmp_path)  # other intervals
+    assert [r["value"] for r in results(tmp_path)["rows"]] == [r["value"] for r in before["rows"]]
+    assert results(tmp_path)["rows"] != before["rows"]
+    with pytest.raises(InputError, match=r"another study: numbers \[4\], not \[5\]"):
+        judge_again(load_study("annotation-loop", [*SMALL, "loop.numbers=[5]", "loop.aim=5"]), tmp_path)
 
 
 def test_an_interrupted_loop_goes_on(finished, tmp_path, monkeypatch):

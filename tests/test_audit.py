@@ -344,8 +344,30 @@ def test_what_only_refutes_speaks_for_no_explanation(audited):
     assert (one.kind, "best trivial map in 1, not refuted in 1" in one.text) == ("holds", True)
     (one,) = said(dependence_rank="not refuted", insertion_gain="unclear")
     assert one.kind == "unclear"
+    assert "in none, not refuted in 1 that can only refute, and the others leave it open" in one.text
     (one,) = said(dependence_rank="no", insertion_gain="yes")
     assert (one.kind, one.short) == ("fails", "has no explanation that passes every test")
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "kind", "short"),
+    [
+        (("yes", "yes"), "holds", "looks where people marked the finding"),
+        (("yes", "no"), "holds", "looks where people marked the finding (by CAM)"),
+        (("no", "unclear"), "unclear", ""),
+        (("no", "no"), "fails", "does not look where people marked the finding"),
+    ],
+)
+def test_of_every_method_it_is_said_whether_its_maps_find_the_marks(audited, verdicts, kind, short):
+    rows = [
+        {"method": method, "measure": PLACE, "label": PLACE, "bar": 0.0, "verdict": verdict}
+        for method, verdict in zip(("cam", "saliency"), verdicts, strict=True)
+    ]
+    statements = conclude(audited.results | {"trust": {"rows": rows}}).statements
+    (one,) = [s for s in statements if s.part == "localization"]
+    assert (one.kind, one.short) == (kind, short)
+    assert ("no better than" in one.text) == ("no" in verdicts)
+    assert all(name in one.text for name in ("CAM", "Saliency"))
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_the_table_of_a_phantom(pellucid, network, tmp_path):
 
 
 def test_methods_are_kept_and_others_added(pellucid, network, tmp_path, monkeypatch):
-    arguments = [*PHANTOM, "--limit", 2, "--certified", 0, "--samples", 1, "--out", tmp_path]
+    arguments = [*PHANTOM, "--limit", 2, "--samples", 1, "--out", tmp_path]
     assert pellucid("trust", network, *arguments, "--method", "saliency")[0] == 0
     first = [r for r in json.loads((tmp_path / "trust.json").read_text())["rows"] if r["method"] == "saliency"]
     from pellucid.evaluation.trust import run as trust_run
@@ -118,9 +118,7 @@ def test_methods_are_kept_and_others_added(pellucid, network, tmp_path, monkeypa
 
 def test_colour_images_of_which_some_are_constant(pellucid, colours, tmp_path):
     network, data = colours
-    status, _, _ = pellucid(
-        "trust", network, *data, "--method", "grad-cam", "--samples", 1, "--certified", 0, "--out", tmp_path
-    )
+    status, _, _ = pellucid("trust", network, *data, "--method", "grad-cam", "--samples", 1, "--out", tmp_path)
     assert status == 0
     rows = {r["measure"]: r for r in json.loads((tmp_path / "trust.json").read_text())["rows"]}
     assert rows["place_gain"]["value"] is None

@@ -25,8 +25,9 @@ from pellucid.study import training as training_module
 from pellucid.study.context import StudyContext
 from pellucid.study.evaluation_data import prepare_evaluation_data
 from pellucid.study.folds import data_of_fold
+from pellucid.study.judging import judge_again
 from pellucid.study.kept import per_image as per_image_module
-from pellucid.study.kept.per_image import judge_again, read_per_image
+from pellucid.study.kept.per_image import read_per_image
 from pellucid.study.run import AWAY
 from pellucid.study.runs import plan
 from pellucid.types import InputError

@@ -9,7 +9,7 @@ import pytest
 
 from helpers.training import TWO_VARIANTS
 from pellucid.study import load_study, run_study
-from pellucid.study.kept.per_image import AGAIN, judge_again
+from pellucid.study.judging import AGAIN, judge_again
 from pellucid.types import InputError
 
 TINY = [

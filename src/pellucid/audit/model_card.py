@@ -241,7 +241,8 @@ class _Known:
 
     def capabilities(self) -> Answer:
         texts = [s["text"] for s in self.results["verdict"]["statements"] if s["kind"] != "unclear"]
-        return f"{' '.join(texts)} For single groups of people: {' '.join(self.groups())}".strip(), ""
+        groups = " ".join(text for text in self.groups() if text)
+        return " ".join([*texts, f"For single groups of people: {groups}"]), ""
 
     def appropriate(self) -> Answer:
         text = (

@@ -130,7 +130,7 @@ def _classifies(index: ResultsIndex) -> list[Statement]:
     )
     if row["high"] <= bar:
         return [Statement("fails", "classification", "does not tell the classes apart", text, advice)]
-    return [Statement("unclear", "classification", "", f"{text} That is no shown difference.", "Audit more images.")]
+    return [Statement("unclear", "classification", "", f"{text} No difference is shown.", "Audit more images.")]
 
 
 def _classes(index: ResultsIndex) -> list[Statement]:
@@ -304,7 +304,7 @@ def _withstands(
         f"{number(clean['value'], 2)} to {_shown(attacked)}."
     )
     if clean["low"] <= base:
-        text += " It has nothing to lose: it is not shown to be better than a constant answer."
+        text += " What that takes from it cannot be said: it is not shown to beat a constant answer as they are."
         return Statement("unclear", "attack", "", text)
     bar = base + HALF * (clean["value"] - base)
     changes = "changes that nobody sees" if unseen else f"changes of at most {_size(size)}"
@@ -332,7 +332,7 @@ def _explained(results: Mapping[str, Any]) -> list[Statement]:
     tests = {m: sum(r["method"] == m for r in rows) for m in methods}
     statements = []
     if bad := [m for m in methods if failed[m]]:
-        text = " ".join(f"{method_label(m)} fails: {', '.join(failed[m])}." for m in bad)
+        text = " ".join(f"{method_label(m)} fails: {'; '.join(failed[m])}." for m in bad)
         none = len(bad) == len(methods)
         short = "has no explanation that passes every test" if none else ""
         advice = f"Show nobody a map of {_joined([method_label(m) for m in bad])} as the reason of a decision."
@@ -347,8 +347,12 @@ def _explained(results: Mapping[str, Any]) -> list[Statement]:
         )
         statements.append(Statement("holds", "trust", f"has an explanation that passes every test ({names})", text))
     if rest := [m for m in methods if m not in bad and m not in good]:
-        text = f"Of {_joined([method_label(m) for m in rest])} no test failed, but not every one shows more than a "
-        text += "trivial map does."
+        text = " ".join(
+            f"{method_label(m)} failed none of {tests[m]} tests: it is above the best trivial map in "
+            f"{above[m] or 'none'}, not refuted in {spared[m] or 'none'} that can only refute, and the others leave it "
+            "open."
+            for m in rest
+        )
         statements.append(Statement("unclear", "trust", "", text, "Judge more images (`pellucid trust`)."))
     return statements
 
@@ -358,17 +362,20 @@ def _located(results: Mapping[str, Any]) -> list[Statement]:
     rows = [r for r in (results.get("trust") or {}).get("rows", []) if r["measure"] == PLACE and r["verdict"]]
     if not rows:
         return []
-    better = [method_label(r["method"]) for r in rows if r["verdict"] == "yes"]
-    if better:
-        text = f"The maps of {_joined(better)} find the marked regions better than every trivial map."
+    by_verdict = {v: [method_label(r["method"]) for r in rows if r["verdict"] == v] for v in ("yes", "no", "unclear")}
+    ends = {
+        "yes": "The maps of {} find the marked regions better than every trivial map.",
+        "no": "The maps of {} find the marked regions no better than the best trivial map does.",
+        "unclear": "Whether the maps of {} find the marked regions better than the best trivial map cannot be said.",
+    }
+    text = " ".join(ends[v].format(_joined(names)) for v, names in by_verdict.items() if names)
+    if better := by_verdict["yes"]:
         short = "looks where people marked the finding"
+        short += "" if len(better) == len(rows) else f" (by {_joined(better)})"
         return [Statement("holds", "localization", short, text)]
-    worse = [method_label(r["method"]) for r in rows if r["verdict"] == "no"]
-    if len(worse) == len(rows):
-        text = f"The maps of {_joined(worse)} find the marked regions no better than the best trivial map."
+    if len(by_verdict["no"]) == len(rows):
         advice = "Look at its surest errors, and at what else in the images goes with the labels."
         return [Statement("fails", "localization", "does not look where people marked the finding", text, advice)]
-    text = "Whether its maps find the marked regions better than the best trivial map cannot be said."
     return [Statement("unclear", "localization", "", text, "Mark more images.")]
 
 

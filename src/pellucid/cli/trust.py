@@ -50,7 +50,9 @@ def trust(
     samples: Annotated[int, typer.Option(min=1, help="Moved images per image, for the maximum sensitivity.")] = 8,
     attacked: Annotated[int, typer.Option(min=0, help="Attack the explanations of so many of the images.")] = 16,
     attack_steps: Annotated[int, typer.Option(min=1, help="Gradient steps of an attack, for each budget.")] = 12,
-    certified: Annotated[int, typer.Option(min=0, help="Certify the explanations of so many of the images.")] = 8,
+    certified: Annotated[
+        int, typer.Option(min=0, help="Certify the explanations of so many of the images, with 600 maps each.")
+    ] = 0,
     device: Device = "auto",
     trust_code: TrustCode = False,
     seed: Seed = 0,

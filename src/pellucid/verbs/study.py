@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.study import load_study, run_study
-from pellucid.study.kept.per_image import judge_again
+from pellucid.study.judging import judge_again
 from pellucid.utils.result import Result, Table
 
 if TYPE_CHECKING:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from pellucid.data.dataset import Dataset
     from pellucid.data.readers.phantom.options import VisibleShortcut
-    from pellucid.evaluation.training_images import SeenImages
     from pellucid.models.classifier import ConvolutionalClassifier
     from pellucid.study.config import EvaluationSettings
     from pellucid.study.context import StudyContext
@@ -55,19 +54,17 @@ class Measured:
     """What one network gave.
 
     Attributes:
-        evaluation: on the test part.
+        evaluation: on the test part; its training images are also those whose marker tells, as `telling`.
         telling: logits (N, K) on the images whose marker tells.
         shares: by (method, `marker` or `finding`): float (B,), the share of a map's positive part there; NaN of a map
             without any.
         effects: by `marker` or `finding`: float (B,), how far the finding's logit falls when it is painted over.
-        training_images: which of the images whose marker tells it was trained or selected on.
     """
 
     evaluation: RunEvaluation
     telling: npt.NDArray[np.float32]
     shares: dict[tuple[str, str], npt.NDArray[np.float64]]
     effects: dict[str, npt.NDArray[np.float64]]
-    training_images: SeenImages
 
 
 def prepare_loop_data(context: StudyContext, planted: VisibleShortcut, telling: Dataset) -> LoopData:
@@ -99,12 +96,12 @@ def measure(settings: EvaluationSettings, run: PlannedRun, data: LoopData, folde
 
     stored = ResultsStore(folder).measured(keyed("loop", *key_parts), found)
     places = ("marker", "finding")
+    seen_images = {"telling": seen_before(run, data.telling, data.telling_images)}
     return Measured(
-        evaluation,
+        replace(evaluation, training_images=evaluation.training_images | seen_images),
         stored["telling"],
         {(method, place): stored[f"share_{method}_{place}"] for method in methods for place in places},
         {place: stored[f"effect_{place}"] for place in places},
-        seen_before(run, data.telling, data.telling_images),
     )
 
 

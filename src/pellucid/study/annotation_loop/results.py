@@ -57,6 +57,14 @@ class LoopRun(NamedTuple):
         return self.arm if self.arm == BASE else f"{self.arm}, {self.number}"
 
 
+def loop_runs(study: StudyConfig) -> list[LoopRun]:
+    """Every network of a loop: those that cheat, and what each arm makes of them with each number of marked images."""
+    loop = study.loop
+    assert loop is not None
+    trained = [LoopRun(s, arm.label, n) for s in study.seeds for n in loop.numbers for arm in loop.arms]
+    return [*(LoopRun(seed, BASE, 0) for seed in study.seeds), *trained]
+
+
 def figures(study: StudyConfig, data: LoopData, measured: Measured) -> dict[str, Replicates]:
     """Every figure of one network, in every resample of the images."""
     resamples = study.evaluation.resamples
@@ -108,13 +116,6 @@ def loop_results(
     """
     loop = study.loop
     assert loop is not None
-    replicates_at: dict[tuple[str, int], dict[str, list[Replicates]]] = {}
-    for loop_run, one in measured.items():
-        place = replicates_at.setdefault((loop_run.arm, loop_run.number), {})
-        for metric, replicates in figures(study, data, one).items():
-            place.setdefault(metric, []).append(replicates)
-    reached = correct_aims([reach(replicates_at, aim, study, arm.label) for arm in loop.marking for aim in aims(study)])
-    rows, orders = _rows(replicates_at, loop.control.label), _orders(replicates_at, study)
     whole = data.test.whole
     return {
         "format": 2,
@@ -124,7 +125,6 @@ def loop_results(
         "description": study.description.strip(),
         "cost": study.cost,
         "seeds": list(study.seeds),
-        "resamples": study.evaluation.resamples,
         "versions": versions(),
         "data": {
             "name": whole.card.name,
@@ -143,27 +143,17 @@ def loop_results(
         "control": loop.control.label,
         "arms": [arm.model_dump() for arm in loop.arms],
         "numbers": list(loop.numbers),
-        "aim": loop.aim,
         "methods": list(study.evaluation.methods),
         "settings": {
             "variant": study.variants[0].model_dump(mode="json"),
             "all": study.settings,
             "loop": _settings(runs),
         },
-        "rows": rows,
-        "orders": orders,
+        **judge_loop(study, data, measured),
         "sessions": [
             {"seed": seed, "acquisition": order, "number": n, "looked_at": session.looked_at[n - 1]}
             for (seed, order), session in sessions.items()
             for n in loop.numbers
-        ],
-        "aims": reached,
-        "conclusion": [
-            *summarize_loop(reached, loop.aim),
-            *costs(
-                rows, [arm.label for arm in loop.marking], loop.aim, loop.control.label, [a.metric for a in aims(study)]
-            ),
-            *(order_sentence(one) for one in orders if one["number"] == loop.aim),
         ],
         "runs": [_run(loop_run, run) for loop_run, run in runs.items()],
         "alarms": [
@@ -174,23 +164,53 @@ def loop_results(
         "training_images": [
             {**loop_run._asdict(), "part": part, **seen_images.to_json()}
             for loop_run, one in measured.items()
-            for part, seen_images in (*one.evaluation.training_images.items(), ("telling", one.training_images))
+            for part, seen_images in one.evaluation.training_images.items()
         ],
         "limits": [*study.limits, *_seen_limits(measured), *GENERAL_LIMITS],
     }
 
 
+def judge_loop(study: StudyConfig, data: LoopData, measured: Mapping[LoopRun, Measured]) -> dict[str, Any]:
+    """What statistics say of a loop: every figure and difference, the aims, and the sentences about them.
+
+    Args:
+        study: its configuration.
+        data: what the networks were judged on.
+        measured: by network.
+    """
+    loop = study.loop
+    assert loop is not None
+    replicates_at: dict[tuple[str, int], dict[str, list[Replicates]]] = {}
+    for loop_run, one in measured.items():
+        place = replicates_at.setdefault((loop_run.arm, loop_run.number), {})
+        for metric, replicates in figures(study, data, one).items():
+            place.setdefault(metric, []).append(replicates)
+    reached = correct_aims([reach(replicates_at, aim, study, arm.label) for arm in loop.marking for aim in aims(study)])
+    rows, orders = _rows(replicates_at, loop.control.label), _orders(replicates_at, study)
+    return {
+        "resamples": study.evaluation.resamples,
+        "aim": loop.aim,
+        "rows": rows,
+        "orders": orders,
+        "aims": reached,
+        "conclusion": [
+            *summarize_loop(reached, loop.aim),
+            *costs(
+                rows, [arm.label for arm in loop.marking], loop.aim, loop.control.label, [a.metric for a in aims(study)]
+            ),
+            *(order_sentence(one) for one in orders if one["number"] == loop.aim),
+        ],
+    }
+
+
 def _seen_limits(measured: Mapping[LoopRun, Measured]) -> list[str]:
     """Which of the images that figures rest on the networks have seen before, a sentence each."""
+    named = {"test": "Test images", "telling": "Images whose marker tells"}
     parts = [
-        (name, replace(seen_images, model="a network"))
+        (name, replace(one.evaluation.training_images[name], model="a network"))
         for one in measured.values()
-        for name, seen_images in (
-            ("test", one.evaluation.training_images["test"]),
-            ("the marker tells", one.training_images),
-        )
+        for name in named
     ]
-    named = {"test": "Test images", "the marker tells": "Images whose marker tells"}
     return list(
         dict.fromkeys(f"{named[name]}: {message}" for name, seen_images in parts for message in seen_images.messages())
     )

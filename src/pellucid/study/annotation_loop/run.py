@@ -20,9 +20,11 @@ from pellucid.report.pages.annotation_loop import write_loop_report
 from pellucid.study.annotation_loop.config import BASE
 from pellucid.study.annotation_loop.measures import measure, prepare_loop_data
 from pellucid.study.annotation_loop.panels import loop_panels
-from pellucid.study.annotation_loop.results import LoopRun, loop_results
+from pellucid.study.annotation_loop.per_image import write_loop_per_image
+from pellucid.study.annotation_loop.results import LoopRun, loop_results, loop_runs
 from pellucid.study.annotation_loop.session import hold_session, read_session
 from pellucid.study.context import StudyContext, write_results
+from pellucid.study.kept.per_image import FILE
 from pellucid.study.runs import PlannedRun
 from pellucid.study.training import check_recipe, train_all
 from pellucid.study.workers import at_work
@@ -107,7 +109,7 @@ def run_loop(work: StudyContext, jobs: int, command: str) -> Path:
 
     Args:
         work: a study with a section `[loop]`; its folder gets `runs/`, `sessions/`, `evaluations/`, `results.json`,
-            `tables/` and `report.html`.
+            `per-image.npz`, `tables/` and `report.html`.
         jobs: trainings at a time.
         command: what the user typed, for the record.
 
@@ -125,23 +127,23 @@ def run_loop(work: StudyContext, jobs: int, command: str) -> Path:
     orders = list(dict.fromkeys(arm.acquisition for arm in loop.arms))
     sessions = [(seed, order) for seed in study.seeds for order in orders]
     _each("annotation sessions", _hold, context, sessions, jobs)
-    loop_runs = [LoopRun(seed, BASE, 0) for seed in study.seeds]
-    loop_runs += [LoopRun(s, arm.label, n) for s in study.seeds for n in loop.numbers for arm in loop.arms]
-    _each("train with annotations and measure", _train_and_measure, context, loop_runs, jobs)
-    measured = {loop_run: _measured(context, loop_run) for loop_run in loop_runs}
+    networks = loop_runs(study)
+    _each("train with annotations and measure", _train_and_measure, context, networks, jobs)
+    measured = {loop_run: _measured(context, loop_run) for loop_run in networks}
     results = loop_results(
         study,
         data,
         measured,
         sessions={key: read_session(context.session(*key)) for key in sessions},
-        runs={loop_run: context.run_of(loop_run) for loop_run in loop_runs},
+        runs={loop_run: context.run_of(loop_run) for loop_run in networks},
     )
     write_results(context, results, command, context.place, started)
+    write_loop_per_image(context.out / FILE, study, data, measured)
     first = study.seeds[0]
     before_and_after = [LoopRun(first, BASE, 0), LoopRun(first, loop.control.label, loop.aim)]
     before_and_after.append(LoopRun(first, loop.marking[0].label, loop.aim))
-    networks = {c.name: load_trained(context.run_of(c).folder, context.place) for c in before_and_after}
-    return write_loop_report(results, loop_panels(study.evaluation, data, networks), context.out)
+    first_networks = {c.name: load_trained(context.run_of(c).folder, context.place) for c in before_and_after}
+    return write_loop_report(results, loop_panels(study.evaluation, data, first_networks), context.out)
 
 
 def _each(

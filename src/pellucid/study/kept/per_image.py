@@ -11,16 +11,10 @@ import numpy as np
 from pellucid.data.dataset import Dataset, DatasetCard
 from pellucid.data.regions import CutOff
 from pellucid.evaluation.metrics.explanations import LocalizationTask
-from pellucid.report import write_report
-from pellucid.study.conclusions import family_sizes, judge_rows
 from pellucid.study.evaluation_data import EvaluationData
 from pellucid.study.kept.run_arrays import about_run, run_arrays, run_of
-from pellucid.study.results import gather_rows
-from pellucid.study.summary import describe, summarize_study
 from pellucid.types import InputError
 from pellucid.utils.digests import read_arrays, write_arrays
-from pellucid.utils.locks import hold
-from pellucid.utils.resources import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,11 +29,14 @@ if TYPE_CHECKING:
     Arrays = dict[str, npt.NDArray[Any]]
 
 FILE = "per-image.npz"
-AGAIN = "Judged again from per-image.npz, without the networks: no cases and no sliders are shown."
 
 
 def write_per_image(
-    path: Path, study: StudyConfig, data: EvaluationData, evaluations: Mapping[str, Sequence[RunEvaluation]]
+    path: Path,
+    study: StudyConfig,
+    data: EvaluationData,
+    evaluations: Mapping[str, Sequence[RunEvaluation]],
+    more: Arrays | None = None,
 ) -> None:
     """Keep ids, patients, targets, regions, and every network's logits, scores, boxes and radii, as one npz file.
 
@@ -50,19 +47,20 @@ def write_per_image(
         study: what was studied.
         data: what the networks were judged on.
         evaluations: by variant, one per seed.
+        more: what a study of another kind keeps beside these, by names of its own.
     """
-    arrays: Arrays = {}
+    arrays: Arrays = {**(more or {})}
     runs = []
     for part in ("test", "attacked", "measured"):
-        arrays |= _of_dataset(f"{part}/", getattr(data, part))
+        arrays |= dataset_arrays(f"{part}/", getattr(data, part))
     for task in data.tasks:
-        arrays |= _of_dataset(f"task {task.name}/", task.dataset)
+        arrays |= dataset_arrays(f"task {task.name}/", task.dataset)
         for name in ("outputs", "pair_image", "pair_class", "true_image", "true_class", "true_box"):
             arrays[f"task {task.name}/{name}"] = getattr(task, name)
         arrays[f"task {task.name}/masks"] = np.packbits(task.masks)
     for variant, seeds in evaluations.items():
         for seed, one in zip(study.seeds, seeds, strict=True):
-            place = f"{variant}, seed {seed}"
+            place = place_of(variant, seed)
             arrays |= run_arrays(one, place)
             runs.append({"variant": variant, "seed": seed} | about_run(one))
     if data.folds is not None and data.attacked_folds is not None:
@@ -90,73 +88,24 @@ def read_per_image(path: Path) -> tuple[EvaluationData, dict[str, list[RunEvalua
     if about["format"] != 3:
         raise InputError(f"{path} was written by an earlier version: run the study again.")
     card = _card(about["card"])
-    test, attacked, measured = (_dataset(f"{part}/", card, arrays) for part in ("test", "attacked", "measured"))
+    test, attacked, measured = (kept_dataset(f"{part}/", card, arrays) for part in ("test", "attacked", "measured"))
     tasks = tuple(_task(one, arrays) for one in about["tasks"])
     evaluations: dict[str, list[RunEvaluation]] = {}
     for one in about["runs"]:
-        place = f"{one['variant']}, seed {one['seed']}"
+        place = place_of(one["variant"], one["seed"])
         evaluations.setdefault(one["variant"], []).append(run_of(one, place, arrays))
     nothing = np.empty((0, 0, 0, 0), dtype=np.uint8)
     folds = arrays.get("test/folds"), arrays.get("attacked/folds")
     return EvaluationData(test, test, nothing, attacked, nothing, measured, nothing, tasks, *folds), evaluations
 
 
-def judge_again(study: StudyConfig, out: Path, *, wait: bool = False) -> Path:
-    """Judge a finished study again from what its folder keeps: other margins, other comparisons, other statistics.
-
-    The trust table stays as it was. The report shows no cases.
-
-    Args:
-        study: its configuration; variants, seeds, methods and targets as they were.
-        out: its folder, with results.json and per-image.npz.
-        wait: for another process that works in `out`; it is refused otherwise.
-
-    Returns:
-        The report.
-
-    Raises:
-        InputError: a folder that holds no such study, or another.
-    """
-    if not (out / "results.json").is_file():
-        raise InputError(f"{out} holds no results.json: there is no study to judge again.")
-    with hold(out, wait=wait):
-        return _judge_there(study, out)
+def place_of(variant: str, seed: int) -> str:
+    """What the names of a network's arrays begin with."""
+    return f"{variant}, seed {seed}"
 
 
-def _judge_there(study: StudyConfig, out: Path) -> Path:
-    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
-    data, evaluations = read_per_image(out / FILE)
-    here: dict[str, list[Any]] = {
-        "variants": [v.label for v in study.variants],
-        "seeds": list(study.seeds),
-        "methods": list(study.evaluation.methods),
-        "targets": [t.name for t in study.evaluation.targets],
-    }
-    there = {
-        "variants": list(evaluations),
-        "seeds": results["seeds"],
-        "methods": results["methods"],
-        "targets": [t["name"] for t in results["targets"]],
-    }
-    for name, values in here.items():
-        if values != there[name]:
-            raise InputError(f"{out} is of another study: {name} {there[name]}, not {values}.")
-    rows = gather_rows(study, data, evaluations)
-    judged = judge_rows(rows, study.conclusions, here["variants"][1:])
-    results |= {
-        "rows": [row.to_json() for row in judged],
-        "resamples": study.evaluation.resamples,
-        "primary": [describe(one) for one in study.conclusions.primary],
-        "margins": study.conclusions.margin,
-        "families": family_sizes(judged),
-        "conclusion": summarize_study(study, judged),
-        "limits": [*(sentence for sentence in results["limits"] if sentence != AGAIN), AGAIN],
-    }
-    write_json(out / "results.json", results)
-    return write_report(results, [], out)
-
-
-def _of_dataset(place: str, dataset: Dataset) -> Arrays:
+def dataset_arrays(place: str, dataset: Dataset) -> Arrays:
+    """What is kept of a dataset, without its pixels, each array under `place` and a name."""
     return {
         f"{place}ids": np.array(dataset.ids),
         f"{place}patients": np.array(dataset.patients),
@@ -179,7 +128,9 @@ def _card(values: Mapping[str, Any]) -> DatasetCard:
     return DatasetCard(**{**values, "classes": tuple(values["classes"])})
 
 
-def _dataset(place: str, card: DatasetCard, arrays: Mapping[str, npt.NDArray[Any]]) -> Dataset:
+def kept_dataset(place: str, card: DatasetCard, arrays: Mapping[str, npt.NDArray[Any]]) -> Dataset:
+    """What `dataset_arrays` was given, without pixels."""
+
     def read(_index: int) -> Pixels:
         raise InputError(f"{FILE} keeps no pixels.")
 
@@ -192,7 +143,7 @@ def _task(about: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> L
     own_arrays = {name.removeprefix(place): values for name, values in arrays.items() if name.startswith(place)}
     return LocalizationTask(
         name=about["name"],
-        dataset=_dataset(place, _card(about["card"]), arrays),
+        dataset=kept_dataset(place, _card(about["card"]), arrays),
         images=np.empty((0, 0, 0, 0), dtype=np.uint8),
         classes=tuple(about["classes"]),
         outputs=own_arrays["outputs"],

@@ -1,0 +1,98 @@
+"""A finished study judged again from what its folder keeps of every image, without networks and data."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pellucid.report import write_report
+from pellucid.report.pages.annotation_loop import write_loop_report
+from pellucid.study.annotation_loop.per_image import read_loop_per_image
+from pellucid.study.annotation_loop.results import judge_loop
+from pellucid.study.conclusions import family_sizes, judge_rows
+from pellucid.study.kept.per_image import FILE, read_per_image
+from pellucid.study.results import gather_rows
+from pellucid.study.summary import describe, summarize_study
+from pellucid.types import InputError
+from pellucid.utils.locks import hold
+from pellucid.utils.resources import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from pellucid.study.config import StudyConfig
+
+AGAIN = "Judged again from per-image.npz, without the networks: no cases and no sliders are shown."
+
+
+def judge_again(study: StudyConfig, out: Path, *, wait: bool = False) -> Path:
+    """Judge a finished study again from what its folder keeps: other margins, other comparisons, other statistics.
+
+    The trust table stays as it was. The report shows no cases.
+
+    Args:
+        study: its configuration; variants, seeds, methods and targets as they were.
+        out: its folder, with results.json and per-image.npz.
+        wait: for another process that works in `out`; it is refused otherwise.
+
+    Returns:
+        The report.
+
+    Raises:
+        InputError: a folder that holds no such study, or another.
+    """
+    if not (out / "results.json").is_file():
+        raise InputError(f"{out} holds no results.json: there is no study to judge again.")
+    with hold(out, wait=wait):
+        results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+        judged = _judged if study.loop is None else _judged_loop
+        results |= judged(study, out, results)
+        results["limits"] = [*(sentence for sentence in results["limits"] if sentence != AGAIN), AGAIN]
+        write_json(out / "results.json", results)
+        return (write_report if study.loop is None else write_loop_report)(results, [], out)
+
+
+def _judged(study: StudyConfig, out: Path, results: Mapping[str, Any]) -> dict[str, Any]:
+    data, evaluations = read_per_image(out / FILE)
+    here: dict[str, list[Any]] = {
+        "variants": [v.label for v in study.variants],
+        "seeds": list(study.seeds),
+        "methods": list(study.evaluation.methods),
+        "targets": [t.name for t in study.evaluation.targets],
+    }
+    there = {
+        "variants": list(evaluations),
+        "seeds": results["seeds"],
+        "methods": results["methods"],
+        "targets": [t["name"] for t in results["targets"]],
+    }
+    _check_same(out, here, there)
+    rows = gather_rows(study, data, evaluations)
+    judged = judge_rows(rows, study.conclusions, here["variants"][1:])
+    return {
+        "rows": [row.to_json() for row in judged],
+        "resamples": study.evaluation.resamples,
+        "primary": [describe(one) for one in study.conclusions.primary],
+        "margins": study.conclusions.margin,
+        "families": family_sizes(judged),
+        "conclusion": summarize_study(study, judged),
+    }
+
+
+def _judged_loop(study: StudyConfig, out: Path, results: Mapping[str, Any]) -> dict[str, Any]:
+    assert study.loop is not None
+    here: dict[str, list[Any]] = {
+        "seeds": list(study.seeds),
+        "methods": list(study.evaluation.methods),
+        "arms": [arm.model_dump() for arm in study.loop.arms],
+        "numbers": list(study.loop.numbers),
+    }
+    _check_same(out, here, results)
+    return judge_loop(study, *read_loop_per_image(out / FILE, study))
+
+
+def _check_same(out: Path, here: Mapping[str, list[Any]], there: Mapping[str, Any]) -> None:
+    for name, values in here.items():
+        if values != there[name]:
+            raise InputError(f"{out} is of another study: {name} {there[name]}, not {values}.")
