@@ -65,14 +65,14 @@ def results(figures=FIGURES, published=PUBLISHED, matched=()):
 @pytest.fixture
 def drawn(monkeypatch):
     """The axes of every figure, as drawn."""
-    seen, real = [], frontier.to_svg
+    axes, real = [], frontier.to_svg
 
     def keep(figure, *rest):
-        seen.append(figure.axes[0])
+        axes.append(figure.axes[0])
         return real(figure, *rest)
 
     monkeypatch.setattr(frontier, "to_svg", keep)
-    return seen
+    return axes
 
 
 def marks(axes, hollow):
@@ -202,3 +202,40 @@ def test_the_share_found_and_the_cost_are_of_all_seeds_together():
         *(f"{n} (published)" for n in PUBLISHED),
     ]
     assert np.all([len(line.cells) == len(table.columns) for line in table.lines if line.cells])
+
+
+def test_scores_of_explanations_stand_against_auroc_where_variants_form_a_family(drawn):
+    study = example.results()
+    study["headline"] = ["pointing", "afp"]  # more false boxes are no gain: no chart of them
+    study["targets"] = study["targets"][:1]
+    study["rows"] = [
+        r
+        for r in study["rows"]
+        if (r["section"], r["class"]) == ("classification", "mean")
+        or ((r["section"], r["metric"], r["class"]) == ("localization", "pointing", "mean") and r["method"] != "cam")
+    ]
+    assert frontier.explanation_charts(ResultsIndex(study), "phantom") == []
+    for variant in study["variants"]:
+        variant["family"] = "by its size"
+    index = ResultsIndex(study)
+    charts = frontier.explanation_charts(index, "phantom")
+    methods = index.known_methods("localization", target="phantom")
+    assert len(charts) == len(drawn) == len(methods)
+    axes = drawn[0]
+    where = {"target": "phantom", "method": methods[0]}
+    expected = [
+        (
+            index.row("classification", "auroc", v)["value"],
+            index.row("localization", "pointing", v, **where)["value"],
+        )
+        for v in index.variants
+    ]
+    assert set(marks(axes, hollow=False)) == set(expected)
+    assert any(list(zip(line.get_xdata(), line.get_ydata(), strict=True)) == expected for line in axes.lines)
+    trivial = [
+        index.row("localization", "pointing", target="phantom", method=t)["value"]
+        for t in index.trivial_maps("localization", target="phantom")
+    ]
+    assert any(list(line.get_ydata()) == [max(trivial)] * 2 for line in axes.lines)
+    assert "dashed: the best map that looks at no network" in charts[0].note
+    assert "What they cost in accuracy" in render(study, [])

@@ -63,7 +63,8 @@ class VariantSettings(Section):
     family: str | None = Field(
         None,
         min_length=1,
-        description="variants of one family, named in order of strength, share a colour and are joined by a line",
+        description="variants of one family, named in order of strength, share a colour and are joined by a line; "
+        "the report draws their explanations' scores against AUROC",
     )
 
 

@@ -1,4 +1,4 @@
-"""Accuracy against area: what each variant pays for its robustness, beside what others published."""
+"""What each variant pays in accuracy: for its robustness, beside what others published, and for its explanations."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from pellucid.report.charts.drawing import Chart, canvas, to_svg
-from pellucid.report.tables.metrics import defined, metric
+from pellucid.report.tables.metrics import defined, method_label, metric
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 AREA = "ara_"  # before the kind, in the metric's name
 HOLLOW = (("o", "○"), ("s", "□"), ("^", "△"), ("D", "◇"))
 NEAR = 0.3  # of the axes' width: names of nearer marks could cover each other
+Place = tuple["ResultRow | None", "ResultRow | None"]  # what a variant has across and along
 PLOT, LINE = 150.0, 8.5  # points: the height of the axes, and of a line of text
 
 
@@ -46,20 +47,50 @@ def charts(index: ResultsIndex) -> list[Chart]:
     return [_chart(index, kind) for kind in kinds(index)] if clean_metric(index) else []
 
 
+def explanation_charts(index: ResultsIndex, target: str) -> list[Chart]:
+    """Scores of the explanations against AUROC, one chart per score and method; none where no variants form a family.
+
+    Expected of such a family over the size of its perturbations: an optimum (Srinivas et al. 2023).
+
+    Args:
+        index: the results.
+        target: where the explanations are scored.
+    """
+    if not _joined(index):
+        return []
+    methods = index.known_methods("localization", target=target)
+    names = [n for n in index.results.get("headline", []) if metric(n).better > 0]
+    return [_explanation_chart(index, target, name, method) for name in names for method in methods]
+
+
+def _explanation_chart(index: ResultsIndex, target: str, name: str, method: str) -> Chart:
+    rows = {
+        v: (index.row("classification", "auroc", v), index.row("localization", name, v, target=target, method=method))
+        for v in index.variants
+    }
+    up = f"{method_label(method)}: {metric(name).label.lower()}"
+    with canvas(2.9) as (figure, (axes,)):
+        variants = _draw_variants(axes, index, rows)
+        notes = _notes(index, rows, variants)
+        if best := index.best_trivial(target, name):
+            axes.axhline(best[0], color="#555", lw=1.0, ls=(0, (4, 3)), zorder=1)
+            notes.append(f"dashed: the best map that looks at no network ({best[1]})")
+        axes.margins(0.09)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.set_xlabel(metric("auroc").label)
+        axes.set_ylabel(up)
+        axes.grid(axis="both")
+        alt = f"{up} against {metric('auroc').label} for {', '.join(variants)}."
+        svg = to_svg(figure, f"frontier-{target}-{name}-{method}", alt)
+    return Chart(svg, f"{up}, and {metric('auroc').label}", "; ".join(notes))
+
+
 def _chart(index: ResultsIndex, kind: str) -> Chart:
     across, along = clean_metric(index), AREA + kind
     rows = {v: (index.row("ara", across, v), index.row("ara", along, v)) for v in index.variants}
-    places = {v: (x, y) for v, (x, y) in rows.items() if x and y and defined(x["value"]) and defined(y["value"])}
     published = index.comparators("ara", kind)
     with canvas(2.9) as (figure, (axes,)):
-        for joined in _joined(index):
-            members = [places[v] for v in joined if v in places]
-            xs, ys = [[member[i]["value"] for member in members] for i in (0, 1)]
-            axes.plot(xs, ys, "-", color=index.styles[joined[0]].colour, lw=1.1, alpha=0.6, zorder=2)
-        for variant, (x, y) in places.items():
-            _cross(axes, x, y, index.styles[variant].colour)
-            style = index.styles[variant]
-            axes.plot([x["value"]], [y["value"]], style.marker, color=style.colour, ms=5, zorder=4)
+        variants = _draw_variants(axes, index, rows)
         points = []
         for one, (mark, _) in zip(published, cycle(HOLLOW), strict=False):
             published_points = [Point(one["accuracy"][name], area, name) for name, area in one["values"].items()]
@@ -74,13 +105,31 @@ def _chart(index: ResultsIndex, kind: str) -> Chart:
         axes.set_xlabel(f"{metric(across).label.lower()} without a perturbation")
         axes.set_ylabel(metric(along).label)
         axes.grid(axis="both")
-        alt = f"{metric(along).label} against {metric(across).label.lower()} for {', '.join(places)}."
+        alt = f"{metric(along).label} against {metric(across).label.lower()} for {', '.join(variants)}."
         svg = to_svg(figure, f"frontier-{kind}", alt)
+    notes = _notes(index, rows, variants)
+    notes += [f"{glyph} published: {one['name']}" for one, (_, glyph) in zip(published, cycle(HOLLOW), strict=False)]
+    return Chart(svg, f"{metric(along).label} and {metric(across).label.lower()}", "; ".join(notes))
+
+
+def _draw_variants(axes: Axes, index: ResultsIndex, rows: Mapping[str, Place]) -> list[str]:
+    """A mark with both intervals for each variant that has both figures, families joined; the variants drawn."""
+    places = {v: (x, y) for v, (x, y) in rows.items() if x and y and defined(x["value"]) and defined(y["value"])}
+    for joined in _joined(index):
+        members = [places[v] for v in joined if v in places]
+        xs, ys = [[member[i]["value"] for member in members] for i in (0, 1)]
+        axes.plot(xs, ys, "-", color=index.styles[joined[0]].colour, lw=1.1, alpha=0.6, zorder=2)
+    for variant, (x, y) in places.items():
+        style = index.styles[variant]
+        _cross(axes, x, y, style.colour)
+        axes.plot([x["value"]], [y["value"]], style.marker, color=style.colour, ms=5, zorder=4)
+    return list(places)
+
+
+def _notes(index: ResultsIndex, rows: Mapping[str, Place], variants: Sequence[str]) -> list[str]:
     notes = ["up and right is better"]
     notes += ["lines join a family"] if _joined(index) else []
-    notes += [f"{glyph} published: {one['name']}" for one, (_, glyph) in zip(published, cycle(HOLLOW), strict=False)]
-    notes += [f"not drawn: {v} ({_why(*rows[v])})" for v in index.variants if v not in places]
-    return Chart(svg, f"{metric(along).label} and {metric(across).label.lower()}", "; ".join(notes))
+    return [*notes, *(f"not drawn: {v} ({_why(*rows[v])})" for v in rows if v not in variants)]
 
 
 def _why(*rows: ResultRow | None) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from pellucid.explainers.registry import is_fine, is_signed
-from pellucid.report.charts import figures
+from pellucid.report.charts import figures, frontier
 from pellucid.report.charts.primary import primary_chart
 from pellucid.report.pages import slider
 from pellucid.report.pages.page_templates import PAGES, style_sheet
@@ -153,6 +153,7 @@ def _targets(index: ResultsIndex) -> list[dict[str, Any]]:
         trivial = [t.removeprefix(TRIVIAL) for t in index.trivial_maps("localization", target=name)]
         own = {
             "charts": figures.localization(index, name),
+            "frontier": frontier.explanation_charts(index, name),
             "differences": figures.differences(index, name) if index.others else [],
             "table": table,
             "by_class": [tables.localization(index, name, cls) for cls in classes],

@@ -7,7 +7,7 @@ from typing import Any
 
 from pellucid.report.tables.cells import Cell, Table, TableRow, estimate, line
 from pellucid.report.tables.metrics import Metric, defined, method_label, metric, number, readable
-from pellucid.report.tables.results_index import MEAN, TRIVIAL, ResultsIndex
+from pellucid.report.tables.results_index import MEAN, ResultsIndex
 
 HEADLINE_METRICS = ("pointing", "energy_share", "auprc")
 LOCALIZATION_METRICS = (*HEADLINE_METRICS[:2], "energy_ratio", "auprc", "effective_heat_ratio", "otsu_iou")
@@ -68,14 +68,9 @@ def strength_of(at: str) -> tuple[str, float]:
 
 def yardstick(index: ResultsIndex, target: str, name: str) -> str:
     """What the best trivial map scores, in words."""
-    best = [
-        (row["value"], trivial.removeprefix(TRIVIAL))
-        for trivial in index.trivial_maps("localization", target=target)
-        if (row := index.row("localization", name, target=target, method=trivial)) and defined(row["value"])
-    ]
-    if not best:
+    if (best := index.best_trivial(target, name)) is None:
         return ""
-    value, which = max(best)
+    value, which = best
     return f"best trivial map: {number(value, metric(name).decimals)} ({which})"
 
 

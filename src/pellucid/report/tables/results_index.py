@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pellucid.report.charts.drawing import styles_of
+from pellucid.report.tables.metrics import defined
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -120,6 +121,17 @@ class ResultsIndex:
     def trivial_maps(self, section: str, **where: Any) -> list[str]:  # noqa: ANN401
         """The trivial maps with rows in a section."""
         return [m for m in self.values("method", section, **where) if m.startswith(TRIVIAL)]
+
+    def best_trivial(self, target: str, name: str) -> tuple[float, str] | None:
+        """The highest score that a map without a network has on a target, and which map; None where there is none."""
+        rows = {
+            t: self.row("localization", name, target=target, method=t)
+            for t in self.trivial_maps("localization", target=target)
+        }
+        return max(
+            ((row["value"], t.removeprefix(TRIVIAL)) for t, row in rows.items() if row and defined(row["value"])),
+            default=None,
+        )
 
     def comparators(self, section: str, name: str, at: str = "") -> list[dict[str, Any]]:
         """Published figures that this metric is shown beside."""
