@@ -45,7 +45,7 @@ DATA = {
     "shortcuts": {"letter": {"finding": "Mass"}},
 }
 SMALL = [
-    "data.options=" + "{" + ", ".join(f"{k}={json.dumps(v)}" for k, v in DATA.items()) + "}",
+    *(f"data.options.{k}={json.dumps(v)}" for k, v in DATA.items() if k != "shortcuts"),
     "settings.model={name='small', size=32, options={widths=[4, 8], blocks=[1, 1], strides=[1, 2]}}",
     "settings.training.epochs=1",
     "loop.numbers=[4]",
