@@ -1,0 +1,1 @@
+"""The benchmark of discover: networks whose shortcut is known."""
