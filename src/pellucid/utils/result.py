@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from html import escape
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+NUMBER = re.compile(r"[-−+<>≥≤±]*[.\d∞]|(?:NaN|none|undefined|–)")  # how the cell of a column of numbers begins
+
 
 @dataclass(frozen=True)
 class Table:
@@ -24,13 +27,15 @@ class Table:
     rows: Sequence[Sequence[str]]
 
     def to_html(self) -> str:
-        """As an HTML table; the first column is left-aligned, the others right.
+        """As an HTML table; columns of numbers are right-aligned.
 
         Example:
             >>> Table("n", ["a"], [["<1"]]).to_html()
             '<table><caption>n</caption><thead><tr><th>a</th></tr></thead><tbody><tr><td>&lt;1</td></tr></tbody></table>'
         """
-        side = ["", *[' style="text-align:right"'] * (len(self.columns) - 1)]
+        cells = list(zip(*self.rows, strict=True)) or [()] * len(self.columns)
+        numbers = [i > 0 and all(NUMBER.match(cell) for cell in column if cell) for i, column in enumerate(cells)]
+        side = [' style="text-align:right"' if number else "" for number in numbers]
         head = "".join(f"<th{s}>{escape(c)}</th>" for c, s in zip(self.columns, side, strict=True))
         body = "".join(
             "<tr>" + "".join(f"<td{s}>{escape(c)}</td>" for c, s in zip(row, side, strict=True)) + "</tr>"
@@ -39,11 +44,27 @@ class Table:
         caption = f"<caption>{escape(self.title)}</caption>"
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
+    def to_text(self) -> str:
+        """As lines of text, the columns aligned.
+
+        Example:
+            >>> print(Table("areas", ["model", "ARA"], [["plain", "0.004"], ["robust", "0.013"]]).to_text())
+            areas
+            model   ARA
+            plain   0.004
+            robust  0.013
+        """
+        lines = [self.columns, *self.rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        texts = ("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+        return "\n".join([self.title, *texts])
+
 
 class Result(ABC):
     """What a verb measured. Its figures are attributes; `rows` has all of them as flat records.
 
-    A notebook shows the tables; `pellucid` prints the same ones.
+    A notebook and Python's prompt show the tables; `pellucid` prints the same ones. Subclasses are dataclasses with
+    ``repr=False``, whose own text would be every array.
     """
 
     name: ClassVar[str]
@@ -89,6 +110,11 @@ class Result(ABC):
         write_json(paths[0], self.to_json())
         write_csv(paths[1], [{k: "" if v is None else v for k, v in row.items()} for row in self.rows])
         return paths
+
+    def __repr__(self) -> str:
+        return "\n\n".join(
+            [*self.warnings, *filter(None, [self.problem]), *(table.to_text() for table in self.tables())]
+        )
 
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{escape(text)}</p>" for text in [*self.warnings, *filter(None, [self.problem])])

@@ -36,7 +36,7 @@ RADII, CURVE = "radii.csv", "curve.png"
 COLUMNS = ("network", "kind", "ARA", "95 % interval", "mean radius", "median", "found", "gradients")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AraResult(Result):
     """The Accuracy-Robustness Areas of a model, of each kind that was asked for.
 
@@ -122,7 +122,7 @@ class AraResult(Result):
         return [folder / FILE, write_bytes(folder / RADII, self.radii)]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AraComparison(Result):
     """The areas of several models side by side.
 

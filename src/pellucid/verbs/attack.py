@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BY_LOSS = {"pgd": pgd, "fgsm": fgsm}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Attacked(Result):
     """What an attack found, image by image.
 

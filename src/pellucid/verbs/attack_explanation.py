@@ -44,7 +44,7 @@ FILE, ROWS, CURVE, IMAGES = "attack-explanation.json", "attack-explanation.csv",
 COLUMNS = ("budget (RMS)", "constraint met", "invalidated", "rank correlation", "SSIM", "top 10 %")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ExplanationAttackResult(Result):
     """What an attack on explanations reached, image by image and budget by budget.
 

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 PAGE, CARD, JSON = "report.html", "card.md", "audit.json"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Audit(Result):
     """Everything that was found of one classifier.
 

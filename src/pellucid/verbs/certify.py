@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FILE, CURVE = "certify.json", "curve.png"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Certification(Result):
     """What is certified of a model under noise, and what an attack on the same smoothed model reaches.
 

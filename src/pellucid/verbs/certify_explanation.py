@@ -48,7 +48,7 @@ LABELS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ExplanationCertification(Result):
     """Heat maps in cells, with the radius within which each cell of the smoothed map is certain to keep its side.
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 COSTS = ("gradient_evaluations_per_image", "forward_passes_per_image")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evaluation(Figures):
     """How well a model classifies.
 

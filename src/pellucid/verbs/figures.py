@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _OF_SEVERAL = ("seeds", "seed_spread", "difference", "variant")  # fields that only a comparison of recipes fills
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Figures(Result):
     """Figures, each with its 95 % interval.
 

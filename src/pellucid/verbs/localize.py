@@ -35,7 +35,7 @@ METRICS = ("pointing", "energy_ratio", "auprc")
 OVERLAPS = ("IoBB > 0.1", "IoBB > 0.25", "IoBB > 0.5", "IoU > 0.1", "IoU > 0.3", "IoU > 0.5")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Localization(Figures):
     """Where explanations fall; maps that know nothing of the image are scored beside them.
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 COLUMNS = ("epoch", "loss", "validation_auroc", "validation_accuracy", "seconds")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Training(Result):
     """A run folder and how the training went.
 

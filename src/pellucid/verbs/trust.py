@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 PAGE = "trust.html"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TrustResult(Result):
     """The table of trust of a model's explanations, and the page that shows it.
 

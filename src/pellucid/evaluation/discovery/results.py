@@ -29,7 +29,7 @@ JSON, ARRAY_FILE = "suspects.json", "suspects.npz"
 FORMAT = 1
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Discovery(Result):
     """What a classifier goes by on many images.
 

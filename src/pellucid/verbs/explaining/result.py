@@ -65,7 +65,7 @@ class ExplainedImage:
     adversarial: MovedClasses | None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Explanations(Result):
     """Heat maps and changed images, one for each image, method and class explained.
 
