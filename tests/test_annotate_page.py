@@ -26,8 +26,17 @@ from helpers.annotate_page import (
     saved,
     until,
 )
+from helpers.axe import violations
 
 pytestmark = pytest.mark.browser
+
+
+def test_on_a_phone_the_explanation_is_at_hand_and_axe_finds_nothing(visit):
+    page = visit("Phone", viewport={"width": 390, "height": 844})
+    for name in ("#methods button", "#blend"):
+        box = page.locator(name).first.bounding_box()
+        assert box["y"] + box["height"] < page.locator("#finish").bounding_box()["y"]  # not below the fold
+    assert violations(page, "dark") == []
 
 
 def test_ten_images_in_a_row_with_the_mouse(server, visit):

@@ -13,6 +13,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from helpers.axe import violations
 from helpers.models import small
 from pellucid.annotations.store import open_store
 from pellucid.annotator.simulated import MARGIN, Truth, Visitor
@@ -321,6 +322,14 @@ def test_the_report_needs_nothing_but_itself_and_its_tables_hold_every_figure(fi
     assert {p.name for p in (finished / "tables").iterdir()} == {
         f"{name}.{kind}" for name in ("loop", "aims", "orders", "sessions", "training") for kind in ("csv", "json")
     }
+
+
+@pytest.mark.browser
+def test_axe_finds_nothing_in_the_report(finished, browser):
+    page = browser.new_page()
+    page.goto((finished / "report.html").as_uri())
+    assert violations(page) == []
+    page.close()
 
 
 def made(rng, level, seeds=2):

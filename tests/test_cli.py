@@ -177,7 +177,7 @@ def test_explain_draws_a_panel_an_image_and_keeps_the_maps(trained, tmp_path, pe
         with Image.open(out / row["panel"]) as panel:
             panel.verify()
             assert min(panel.size) > 100
-    assert len(list(out.iterdir())) == 2 * len(two_images) + 2  # explain.json and boxes.csv
+    assert len(list(out.iterdir())) == 2 * len(two_images) + 3  # explain.json, explain.html and boxes.csv
 
 
 def test_explain_takes_a_folder_and_a_limit_and_keeps_namesakes_apart(trained, tmp_path, pellucid, two_images):
@@ -185,7 +185,13 @@ def test_explain_takes_a_folder_and_a_limit_and_keeps_namesakes_apart(trained, t
     folder = two_images[0].parent
     code, _, _ = pellucid("explain", model, folder, *CPU, "--method", "cam", "--limit", 1, "--out", tmp_path / "one")
     assert code == 0
-    assert {p.name for p in (tmp_path / "one").iterdir()} == {"boxes.csv", "chest0.png", "chest0.npz", "explain.json"}
+    assert {p.name for p in (tmp_path / "one").iterdir()} == {
+        "boxes.csv",
+        "chest0.png",
+        "chest0.npz",
+        "explain.html",
+        "explain.json",
+    }
     (folder / "again").mkdir()
     Image.open(two_images[1]).save(folder / "again" / "chest0.png")
     pellucid("explain", model, two_images[0], folder / "again", *CPU, "--method", "cam", "--out", tmp_path / "two")

@@ -50,7 +50,13 @@ def test_an_image_is_moved_for_every_class(pellucid, model, image, tmp_path, dir
     out = tmp_path / "out"
     how = ["--method", "adversarial", "--classes", "all", "--rho", "0.05", "--direction", direction]
     found = explained(pellucid, out, model, image, *how)
-    assert {p.name for p in out.iterdir()} == {"chest-adversarial.png", "chest.npz", "explain.json", "slider.html"}
+    assert {p.name for p in out.iterdir()} == {
+        "chest-adversarial.png",
+        "chest.npz",
+        "explain.html",
+        "explain.json",
+        "slider.html",
+    }
     assert found["adversarial"] == {
         "rho": 0.05,
         "direction": direction,

@@ -145,7 +145,7 @@ def test_explain_explains_what_is_predicted(model, images, tmp_path):
     for one, other in zip(found.maps, mean, strict=True):  # up to the bias, which no place has
         assert np.corrcoef(one.flatten().detach(), other.flatten().detach())[0, 1] > 0.999
     assert found._repr_html_().count("<img") == 3
-    assert [path.name for path in found.save(tmp_path)] == ["explain.json", "boxes.csv"]
+    assert [path.name for path in found.save(tmp_path)] == ["explain.json", "explain.html", "boxes.csv"]
     assert (tmp_path / "image-3.png").is_file()
     with np.load(tmp_path / "image-2.npz") as arrays:
         assert np.array_equal(arrays[f"{model.classes[chosen[1]]}|cam"], found.maps[1])

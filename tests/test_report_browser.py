@@ -7,6 +7,7 @@ import re
 import pytest
 
 from helpers import report as example
+from helpers.axe import violations
 from pellucid.report import write_report
 
 pytestmark = pytest.mark.browser
@@ -146,6 +147,10 @@ def test_details_unfold_and_fold(page):
     assert inside.is_visible()
     details.locator("summary").click()
     assert not inside.is_visible()
+
+
+def test_axe_finds_nothing_in_the_light_and_in_the_dark(page):
+    assert violations(page) == []
 
 
 def test_it_works_without_scripts(browser, report):

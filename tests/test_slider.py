@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from helpers import report as example
+from helpers.axe import violations
 from helpers.models import small
 from pellucid.data import materialize, open_dataset
 from pellucid.models import load_model, save_model
@@ -74,6 +75,8 @@ def state(page, column=0):
 @pytest.mark.browser
 def test_the_slider_moves_picture_confidence_and_words(opened, tmp_path):
     page = opened(write_slider([slide()], tmp_path / "slider.html", title="T"))
+    assert state(page)[1:] == ("0.05", "15 %", "moved for cat, RMS 0.050")  # something is seen at once
+    page.get_by_label("Size ρ").fill("0")
     first = state(page)
     assert first[1:] == ("0", "10 %", "the image itself")
     slider = page.get_by_label("Size ρ")
@@ -120,8 +123,24 @@ def test_it_fits_the_screen_with_two_networks(opened, tmp_path, width):
     page.locator(".slide-rho").first.fill("3")
     assert state(page, 0)[0] == state(page, 1)[0]  # both networks move with one slider
     assert state(page, 0)[0] != state(page, 2)[0]
-    assert page.locator(".slide-told").nth(2).inner_text() == "the image itself"  # the other image does not
-    assert page.locator(".slide-size").nth(1).inner_text() == "0"
+    assert page.locator(".slide-size").nth(1).inner_text() == "0.05"  # the other image does not
+    places = page.evaluate(
+        "() => [...document.querySelectorAll('.slide-image')].map(i => i.getBoundingClientRect().top)"
+    )
+    assert places[0] == places[1]  # side by side
+
+
+@pytest.mark.browser
+def test_it_plays_to_the_end_and_bars_of_two_classes_stay_bars(opened, tmp_path, monkeypatch):
+    monkeypatch.setattr("pellucid.report.pages.slider.PAUSE", 20)
+    page = opened(write_slider([slide()], tmp_path / "slider.html", title="T"))
+    page.get_by_role("button", name="Play").click()
+    page.locator(".slide[data-at='3']").wait_for()
+    page.get_by_role("button", name="Play").wait_for()
+    assert "16 × 16 pixels, which are drawn as squares" in page.locator("main").inner_text()
+    heights = page.locator(".slide-bars tr").evaluate_all("rows => rows.map(r => r.getBoundingClientRect().height)")
+    assert max(heights) < 40
+    assert violations(page) == []
 
 
 @pytest.mark.browser
@@ -130,7 +149,7 @@ def test_a_hostile_name_stays_text(opened, tmp_path):
     page = opened(write_slider([slide(title=hostile)], tmp_path / "slider.html", title=hostile))
     page.get_by_label("Size ρ").fill("1")
     assert page.title() == hostile
-    assert hostile in page.locator("article h3").inner_text()
+    assert hostile in page.locator("article h2").inner_text()
     assert page.locator(".slide-bars th").last.inner_text() == "<b>newt</b>"
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from pellucid.report.pages.page_templates import PAGES, TEMPLATES, style_sheet
+from pellucid.report.pages.page_templates import PAGES, TEMPLATES, script_hash, style_sheet
 from pellucid.report.pictures.perturbed import REACH, as_picture, data_address, difference_picture, percent
 from pellucid.utils.resources import write_text
 
@@ -24,6 +22,8 @@ if TYPE_CHECKING:
     from pellucid.explainers.adversarial import AdversarialExplanation
 
 SCRIPT = (TEMPLATES / "slider.js").read_text(encoding="utf-8")
+VISIBLE = 0.05  # a change of this size, root mean square, is seen: the page opens there
+PAUSE = 700  # milliseconds at each size while it plays
 MOST_BARS = 16  # classes with a bar; the explained ones and the most probable of the others
 
 
@@ -121,11 +121,6 @@ def write_slider(slides: Sequence[Slide], path: Path, *, title: str) -> Path:
     return path
 
 
-def script_hash(script: str) -> str:
-    """What a page's content security policy names to let this script, and no other, run."""
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-
-
 def fragment(slide: Slide, name: str) -> dict[str, Any]:
     """What the template shows of a slide: its first state as text, and all states for the script."""
     classes = _bars(slide)
@@ -204,6 +199,8 @@ def _states(slide: Slide, bars: Sequence[int]) -> dict[str, Any]:
         )
     return {
         "title": slide.title,
+        "start": next((at for at, rho in enumerate(slide.rhos, 1) if rho >= VISIBLE), len(slide.rhos)),
+        "pause": PAUSE,
         "rhos": [f"{rho:g}" for rho in slide.rhos],
         "explained": [slide.classes[c] for c in slide.explained],
         "rows": [list(bars).index(c) for c in slide.explained],

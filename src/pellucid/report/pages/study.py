@@ -11,7 +11,7 @@ from pellucid.explainers.registry import is_fine, is_signed
 from pellucid.report.charts import figures, frontier
 from pellucid.report.charts.primary import primary_chart
 from pellucid.report.pages import slider
-from pellucid.report.pages.page_templates import PAGES, style_sheet
+from pellucid.report.pages.page_templates import PAGES, script_hash, style_sheet
 from pellucid.report.pages.trust_section import trust_section
 from pellucid.report.pictures.panels import Panel, adversarial_picture, heat_picture, picture
 from pellucid.report.tables import areas, boxes, configuration
@@ -87,7 +87,7 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequenc
         "css": style_sheet("report.css"),
         "slider_css": style_sheet("slider.css") if slides else "",
         "script": Markup(script),  # noqa: S704 (our own text)
-        "script_hash": slider.script_hash(script),
+        "script_hash": script_hash(script),
         "created": _when(results["created"]),
         "paragraphs": _paragraphs(results.get("description")),
         "paragraphs_of": _paragraphs,

@@ -105,7 +105,60 @@ def _verdicts(rows: Sequence[TrustRow]) -> dict[str, Any]:
         first = next(iter(own.values()))
         cells = [sign(own.get(m)) for m in methods]
         lines.append({"question": first.question, "label": label, "bar": bar_of(first), "cells": cells})
-    return {"sentence": in_a_sentence(rows), "methods": [method_label(m) for m in methods], "lines": lines}
+    lines, missing = folded(lines, lambda line: {(c["text"] == "–", c["why"]) for c in line["cells"]})
+    return {
+        "overall": overall(rows),
+        "sentence": in_a_sentence(rows),
+        "missing": missing,
+        "methods": [method_label(m) for m in methods],
+        "lines": lines,
+    }
+
+
+def overall(rows: Sequence[TrustRow]) -> str:
+    """The whole table in one sentence that can be quoted."""
+    judged = [r for r in rows if r.verdict is not None]
+    tests = {
+        m: [r.verdict == "yes" for r in judged if r.method == m and r.measure in GAINS] for m in _all(judged, "method")
+    }
+    refuted = {r.method for r in judged if r.verdict == "no"}
+    counted = {method: answers for method, answers in tests.items() if answers}
+    if not counted:
+        return "Nothing here says whether these explanations can be relied on."
+    best = max(counted, key=lambda m: (m not in refuted, sum(counted[m])))
+    share = f"in {sum(counted[best])} of {len(counted[best])} tests"
+    if all(counted[best]) and best not in refuted:
+        return f"{method_label(best)} is above every map that knows nothing {share}, and no test refutes it."
+    if len(counted) == 1:
+        return (
+            f"{method_label(best)} is above every map that knows nothing only {share}: it cannot be relied on as it is."
+        )
+    nearest = "no test refutes it" if best not in refuted else "another test refutes it"
+    if not sum(counted[best]):
+        return f"None of these {len(counted)} explanations is above every map that knows nothing in any test."
+    return (
+        f"None of these {len(counted)} explanations is above every map that knows nothing in every test: "
+        f"{method_label(best)} comes nearest, {share}, "
+        f"and {nearest}."
+    )
+
+
+def folded(lines: list[dict[str, Any]], whys_of: Any) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:  # noqa: ANN401
+    """Rows with a figure; and those without one for any method, by their reason, which is said once.
+
+    Args:
+        lines: rows of a table, each with its `label`.
+        whys_of: of a row, whether each cell lacks a figure, and why.
+    """
+    rest: list[dict[str, Any]] = []
+    labels: dict[str, list[str]] = {}
+    for line in lines:
+        whys = whys_of(line)
+        if whys and all(lacks for lacks, _ in whys) and len(whys) == 1 and (reason := next(iter(whys))[1]):
+            labels.setdefault(reason, []).append(line["label"])
+        else:
+            rest.append(line)
+    return rest, [{"labels": ", ".join(names), "reason": reason} for reason, names in labels.items()]
 
 
 def in_a_sentence(rows: Sequence[TrustRow]) -> str:
@@ -147,17 +200,17 @@ def _section(question: str, rows: Sequence[TrustRow]) -> dict[str, Any]:
         first = next(iter(own.values()))
         arrow = {1: "more is better", -1: "less is better"}.get(first.better, "")
         cells = [figure_cell(own.get(m)) for m in methods]
-        whys = {(c["undefined"], c["why"]) for c in cells if c}
         beside = [_best([r for r in trivial if r.label == label], m) for m in methods]
         meaning = {"means": first.means, "not_means": first.not_means}
-        # one reason for all of them is said once
-        reason = next(iter(whys))[1] if len(whys) == 1 and all(undefined for undefined, _ in whys) else ""
-        lines.append({"label": label, "arrow": arrow, "cells": cells, "beside": beside, "reason": reason, **meaning})
+        lines.append({"label": label, "arrow": arrow, "cells": cells, "beside": beside, **meaning})
+    shown, missing = folded(lines, lambda line: {(c["undefined"], c["why"]) for c in line["cells"] if c})
     names = [m if m == NETWORK else method_label(m) for m in methods]
     return {
         "question": question[:1].upper() + question[1:],
         "methods": names,
-        "lines": lines,
+        "meanings": lines,
+        "lines": shown,
+        "missing": missing,
         "trivial": [
             {"label": r.label, "name": r.method.removeprefix(TRIVIAL), "cell": figure_cell(r)} for r in trivial
         ],

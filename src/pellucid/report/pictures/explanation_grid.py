@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from pellucid.types import Pixels
 
 
+ACROSS = 5  # pictures beside each other
+
+
 def explanation_grid(
     image: Pixels,
     maps: Mapping[tuple[str, str], npt.NDArray[np.floating]],
@@ -32,7 +35,9 @@ def explanation_grid(
     changes: Mapping[str, Moved] | None = None,
     rho: float = 0.0,
 ) -> None:
-    """Write a PNG: the image, then one row per class and one column per method, each with its probability.
+    """Write a PNG: for each class the image, with the class's probability, and then each method's map.
+
+    More than `ACROSS` pictures of a class go on in a new line, so that the whole fits a screen.
 
     Fine maps stand alone, coarse ones lie over the image, in the colours of `heat_colours.placed`.
 
@@ -42,16 +47,19 @@ def explanation_grid(
         probabilities: of each class that is shown.
         title: of the whole picture.
         path: where to write.
-        changes: adversarial explanations by class, drawn in two more columns: the moved image and its change.
+        changes: adversarial explanations by class, drawn after the maps: the moved image and its change.
         rho: their size, which sets the colours of the change.
     """
     from matplotlib.figure import Figure
 
     classes, methods = list(probabilities), list(dict.fromkeys(m for _, m in maps))
-    columns = 1 + len(methods) + (2 if changes else 0)
-    figure = Figure(figsize=(2.4 * columns, 2.5 * len(classes) + 0.5), dpi=110, layout="constrained")
+    count = 1 + len(methods) + (2 if changes else 0)
+    columns = min(count, ACROSS)
+    lines = -(-count // columns)
+    figure = Figure(figsize=(2.4 * columns, 2.5 * len(classes) * lines + 0.5), dpi=110, layout="constrained")
     figure.suptitle(title, fontsize=10)
-    axes = figure.subplots(len(classes), columns, squeeze=False)
+    grid = figure.subplots(len(classes) * lines, columns, squeeze=False)
+    axes = grid.reshape(len(classes), lines * columns)
     picture = in_8_bits(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
     for row, class_name in enumerate(classes):
         _show(axes[row, 0], picture, f"{class_name}\nprobability {probabilities[class_name]:.2f}")
@@ -64,9 +72,9 @@ def explanation_grid(
         if changes:
             one = changes[class_name]
             heading = f"adversarial, ρ = {rho:g}\n{percent(one.before)} → {percent(one.after)}"
-            _show(axes[row, -2], as_picture(one.image), heading)
+            _show(axes[row, count - 2], as_picture(one.image), heading)
             change = one.image - image.astype(np.float64) / np.iinfo(image.dtype).max
-            _show(axes[row, -1], difference_picture(change, rho), f"its change, RMS {one.rms:.3f}")
+            _show(axes[row, count - 1], difference_picture(change, rho), f"its change, RMS {one.rms:.3f}")
     for axis in axes.flat:
         axis.set_axis_off()
     with whole_file(path) as temporary:

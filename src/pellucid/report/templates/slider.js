@@ -2,11 +2,11 @@ for (const slide of document.querySelectorAll(".slide")) {
   const data = JSON.parse(slide.querySelector(".slide-data").textContent);
   const find = (name) => slide.querySelector(name);
   const chosen = find(".slide-class"), size = find(".slide-rho"), change = find(".slide-change");
-  const told = find(".slide-size"), columns = slide.querySelectorAll(".slide-column");
+  const message = find(".slide-size"), play = find(".slide-play"), columns = slide.querySelectorAll(".slide-column");
   const show = () => {
     const at = +size.value, which = +chosen.value, name = data.explained[which];
     const rho = at ? data.rhos[at - 1] : "0";
-    told.textContent = rho;
+    message.textContent = rho;
     size.setAttribute("aria-valuetext", at ? rho : "0: the image itself");
     columns.forEach((column, i) => {
       const of = data.columns[i], state = at ? of.classes[which][at - 1] : null;
@@ -24,6 +24,24 @@ for (const slide of document.querySelectorAll(".slide")) {
     });
     slide.dataset.at = at;
   };
-  for (const control of [chosen, size, change]) control.addEventListener("input", show);
+  let timer = 0;
+  const stop = () => {
+    clearInterval(timer);
+    timer = 0;
+    play.textContent = "Play";
+  };
+  play.addEventListener("click", () => {
+    if (timer) return stop();
+    play.textContent = "Stop";
+    if (+size.value === data.rhos.length) size.value = 0;
+    timer = setInterval(() => {
+      size.value = +size.value + 1;
+      show();
+      if (+size.value === data.rhos.length) stop();
+    }, data.pause);
+    show();
+  });
+  for (const control of [chosen, size, change]) control.addEventListener("input", () => { stop(); show(); });
+  size.value = data.start;
   show();
 }

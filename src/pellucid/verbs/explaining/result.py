@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from pellucid.models.inference import as_pixels
+from pellucid.report.pages.explanations import ExplainedPanel, write_explanations
 from pellucid.report.pages.slider import write_slider
 from pellucid.report.pictures.explanation_grid import explanation_grid
 from pellucid.report.pictures.perturbed import explanation_pictures
@@ -164,26 +165,27 @@ class Explanations(Result):
         return [Table(title, ["image", "class", "probability"], rows[:LISTED])]
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write a panel and the maps of each image, boxes.csv, slider.html and explain.json.
+        """Write a panel and the maps of each image, explain.html with all panels, boxes.csv, slider.html, explain.json.
 
-        For each image NAME.png is the panel of heat maps, classes × methods, NAME-adversarial.png that of moved images,
+        For each image NAME.png is the panel of heat maps, class after class, NAME-adversarial.png that of moved images,
         and NAME.npz has everything as numbers, by ``class|method``; DICOM objects where they were asked for.
 
         Returns:
             explain.json, and what there is once for all images.
         """
-        folder, records, boxes = Path(folder), [], []
+        folder, records, boxes, panels = Path(folder), [], [], []
         with progress_context("draw", len(self.explained)):
             for one in self.explained:
                 arrays = self.arrays.arrays(one.image.name)
                 maps = self._maps(one, arrays)
-                self._draw(one, arrays, folder)
+                panels.append(self._panel(one, self._draw(one, arrays, folder)))
                 boxes += found_boxes(one.image, maps)
                 objects = None if self.dicom is None else self.dicom.write(one.image, maps, folder)
                 self.arrays.write(one.image.name, folder)
                 records.append(self._record(one, objects))
                 advance(1)
-        paths = [folder / "explain.json"]
+        title = f"{', '.join(self.methods)} of {self.model}"
+        paths = [folder / "explain.json", write_explanations(panels, folder / "explain.html", title=title)]
         if self.options:
             paths.append(folder / "boxes.csv")
             write_csv(paths[-1], boxes)
@@ -221,6 +223,18 @@ class Explanations(Result):
         if objects is not None:
             record["dicom"] = objects
         return record | {"maps": file_name(image.name)}
+
+    def _panel(self, one: ExplainedImage, pictures: Sequence[Path]) -> ExplainedPanel:
+        """An image on explain.html."""
+        best = int(np.argmax(one.probabilities))
+        return ExplainedPanel(
+            title=one.image.title,
+            predicted=self.classes[best],
+            probability=one.probabilities[best],
+            truth=None if one.image.truth is None else [self.classes[c] for c in one.image.truth],
+            pictures=[picture.name for picture in pictures],
+            explained=[self.classes[c] for c in one.classes],
+        )
 
     def _draw(self, one: ExplainedImage, arrays: Arrays, folder: Path) -> list[Path]:
         """Draw the panels of an image."""

@@ -1,0 +1,100 @@
+"""Every page in a real browser: axe-core finds nothing wrong, light and dark, and nothing spills on a phone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from helpers.axe import violations
+from pellucid.evaluation.trust.rows import TrustRow
+from pellucid.report.pages.audit import write_audit
+from pellucid.report.pages.certified_maps import CertifiedPage, write_certified_maps
+from pellucid.report.pages.explanations import ExplainedPanel, write_explanations
+from pellucid.report.pages.page_templates import PAGES, style_sheet
+from pellucid.report.pages.trust import overall, trust_parts
+from pellucid.verbs.certify_explanation import LABELS
+
+pytestmark = pytest.mark.browser
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+AUDIT = json.loads((RESULTS / "audits" / "plain" / "audit.json").read_text(encoding="utf-8"))
+
+
+def audit(path):
+    write_audit(AUDIT, [], [], path)
+
+
+def trust(path):
+    parts = {"title": "Trust", "about": [("Images", "64")], "parts": trust_parts(AUDIT["trust"])}
+    page = PAGES.get_template("trust.html.j2")
+    path.write_text(page.render(css=style_sheet("report.css"), examples=[], forged=[], **parts), encoding="utf-8")
+
+
+def certified(path):
+    found = json.loads((RESULTS / "certified-explanations" / "tables" / "robust-0.25.json").read_text(encoding="utf-8"))
+    page = CertifiedPage("Certified", {"Images": "12"}, found["sigma"], found["top"], [], found["methods"], LABELS, [])
+    write_certified_maps(page, path)
+
+
+def explanations(path):
+    panels = []
+    for number, (predicted, truth) in enumerate((("cat", ["cat"]), ("dog", ["cat"]), ("dog", ["dog"]))):
+        name = f"of {predicted} {number}.png"
+        Image.new("RGB", (600, 200), (40 * number, 90, 120)).save(path.parent / name)
+        panels.append(ExplainedPanel(name, predicted, 0.7, truth, [name], ["cat", "dog"]))
+    write_explanations(panels, path, title="cam of <runs/first>")
+
+
+@pytest.fixture
+def opened(browser, tmp_path, request):
+    path = tmp_path / "page.html"
+    request.param(path)
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(path.as_uri())
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize("opened", [audit, trust, certified, explanations], indirect=True)
+def test_axe_finds_nothing_and_nothing_spills(opened):
+    assert violations(opened) == []
+    opened.set_viewport_size({"width": 390, "height": 800})
+    assert opened.evaluate("() => document.documentElement.scrollWidth") <= 390
+    hidden = opened.evaluate(
+        """() => [...document.querySelectorAll('table.figures td')].filter(e => e.checkVisibility()
+              && e.getBoundingClientRect().right > innerWidth).map(e => e.outerHTML.slice(0, 80))"""
+    )
+    assert hidden == []  # every method of a table stays on the screen
+
+
+@pytest.mark.parametrize("opened", [explanations], indirect=True)
+def test_explanations_are_filtered_by_class_and_answer(opened):
+    def titles():
+        return [name for name in opened.locator(".explained h2").all_inner_texts() if name]
+
+    loaded = opened.evaluate("() => [...document.images].map(i => [i.complete, i.naturalWidth])")
+    assert loaded[0] == [True, 600]
+    assert len(titles()) == 3
+    opened.get_by_label("Most probable").select_option("dog")
+    assert titles() == ["of dog 1.png", "of dog 2.png"]
+    opened.get_by_label("Answer").select_option("wrong")
+    assert titles() == ["of dog 1.png"]
+    assert opened.locator("output").inner_text() == "1 of 3"
+    opened.get_by_label("Shows").select_option("dog")
+    assert titles() == []
+
+
+def test_a_table_of_trust_is_one_sentence_that_can_be_quoted():
+    rows = [TrustRow.from_json(row) for row in AUDIT["trust"]["rows"]]
+    judged = [row for row in rows if row.verdict is not None]
+    text = overall(rows)
+    methods = {row.method for row in judged}
+    assert text.startswith(f"None of these {len(methods)} explanations is above every map that knows nothing in ")
+    assert text.endswith(".")
+    every = [row for row in judged if row.method == judged[0].method]
+    best = [TrustRow.from_json(row.to_json() | {"verdict": "yes"}) for row in every]
+    assert "no test refutes it" in overall(best)
+    assert overall([]) == "Nothing here says whether these explanations can be relied on."
