@@ -10,6 +10,9 @@ def violations(page, *schemes):
     complaints = []
     for scheme in schemes or ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
-        for one in Axe().run(page).response["violations"]:
-            complaints.append((scheme, one["id"], [node["html"][:120] for node in one["nodes"][:3]]))
+        broken = Axe().run(page).response["violations"]
+        complaints += [
+            (scheme, one["id"], [node["html"][:120] + node["failureSummary"] for node in one["nodes"][:3]])
+            for one in broken
+        ]
     return complaints

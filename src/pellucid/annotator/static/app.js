@@ -94,10 +94,10 @@ const signedOut = () => window.location.reload();
 /* Buttons and sliders. */
 function connect(actions, outbox, flow) {
   const on = (id, event, does) => find(id).addEventListener(event, does);
-  for (const each of document.querySelectorAll("[data-kind]")) {
+  for (const each of document.querySelectorAll("button[data-kind]")) {
     each.addEventListener("click", () => actions.chooseKind(each.dataset.kind));
   }
-  for (const each of document.querySelectorAll("[data-tool]")) {
+  for (const each of document.querySelectorAll("button[data-tool]")) {
     each.addEventListener("click", () => actions.chooseTool(each.dataset.tool, false));
   }
   on("undo", "click", () => actions.undo());

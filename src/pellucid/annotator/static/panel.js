@@ -45,8 +45,8 @@ export class Panel {
     find("redo").disabled = !sheet?.undone.length;
     find("back").disabled = !state.canGoBack;
     find("keep-class").checked = state.keepClass;
-    for (const each of document.querySelectorAll("[data-kind]")) pressed(each, each.dataset.kind === state.kind);
-    for (const each of document.querySelectorAll("[data-tool]")) pressed(each, each.dataset.tool === state.tool);
+    for (const each of document.querySelectorAll("button[data-kind]")) pressed(each, each.dataset.kind === state.kind);
+    for (const each of document.querySelectorAll("button[data-tool]")) pressed(each, each.dataset.tool === state.tool);
     find("radius-row").hidden = state.tool !== "brush";
     find("radius").value = Math.round(200 * state.radius);
     find("radius-told").textContent = `${Math.round(200 * state.radius)} % wide`;
