@@ -249,3 +249,16 @@ def test_a_multilabel_question_skips_unknown_labels_and_says_which_it_cannot_ask
     criterion = robustness_target.criterion_for(targets, image, label)
     assert criterion.levels.tolist() == [0.3] * 19
     assert criterion.rising.tolist() == [False] * 7 + [True] * 12
+
+
+def test_no_interval_is_of_zero_width():
+    draws = Bootstrap(range(40))
+    every = np.ones(40, dtype=bool)
+    for radii in (np.zeros(40), np.full(40, 0.01)):
+        one = ara(radii, every, 0.1, draws)
+        assert np.isnan(one.interval()).all()
+        assert "no interval" in (one.reason or "")
+        estimate = one.replicates.estimate()
+        assert estimate.value == one.lower.value
+        assert np.isnan([estimate.low, estimate.high]).all()
+    assert ara(np.zeros(40), ~every, 0.1, draws).interval() == (0, np.inf)  # nothing was found

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
+    "HARDLY",
     "UNBOUNDED",
     "Bootstrap",
     "Estimate",
     "FloatArray",
     "Replicates",
     "Values",
+    "are_alike",
     "as_array",
     "join_reasons",
     "mean_over_images",
@@ -38,6 +40,7 @@ def join_reasons(*reasons: str | None) -> str | None:
 
 UNBOUNDED = (-math.inf, math.inf)
 SAME_DRAWS = 1e-9  # resamples that differ by less do not differ
+HARDLY = "the resamples do not differ, so there is no interval"
 
 
 @dataclass(frozen=True)
@@ -223,10 +226,18 @@ class Replicates:
             low, high = self.interval
         elif 2 * len(defined) >= len(self.samples) > 0:
             low, high = (float(v) for v in np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]))
+            if are_alike(low, high):
+                low = high = math.nan
+                reason = join_reasons(self.reason, HARDLY)
         elif len(defined):
             lacking = f"undefined in {len(self.samples) - len(defined)} of {len(self.samples)} resamples"
             reason = join_reasons(self.reason, lacking)
         return Estimate(self.value, low, high, self.n, reason, self.positives, self.patients)
+
+
+def are_alike(low: float, high: float) -> bool:
+    """Whether two percentiles are one number, but for rounding: no interval is of zero width."""
+    return math.isfinite(high) and high - low <= SAME_DRAWS * max(1.0, abs(high))
 
 
 def _extreme(choose: Callable[[list[int]], int], *counts: int | None) -> int | None:

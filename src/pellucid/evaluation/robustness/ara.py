@@ -10,7 +10,7 @@ import numpy as np
 
 from pellucid.evaluation.metrics.bootstrap import Bootstrap, FloatArray, Values, as_array, chunks
 from pellucid.evaluation.metrics.intervals import too_few_patients
-from pellucid.evaluation.metrics.statistics import Replicates, join_reasons
+from pellucid.evaluation.metrics.statistics import HARDLY, Replicates, are_alike, join_reasons
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Area:
     def reason(self) -> str | None:
         """Why there is no one value, or no interval; None where nothing is to be said."""
         if math.isnan(self.lower.value) or self.known:
-            return self.lower.reason
+            return self.lower.reason or (HARDLY if self.known and math.isnan(self.interval()[0]) else None)
         above = "no upper bound" if math.isinf(self.upper.value) else f"at most {self.upper.value:.4g}"
         failed = f"{self.failed} of {self.n} attacks failed: at least {self.lower.value:.4g}, {above}"
         return join_reasons(failed, self.lower.reason)
@@ -88,7 +88,7 @@ class Area:
                 return math.nan, math.nan
             exact = "linear" if np.isfinite(samples).all() else "higher"  # between infinities nothing can be halved
             ends.append(float(np.quantile(samples, quantile, method=exact)))  # type: ignore[call-overload]
-        return ends[0], ends[1]
+        return (math.nan, math.nan) if are_alike(*ends) else (ends[0], ends[1])
 
 
 def reach(radii: Values, naive: float) -> float:

@@ -164,5 +164,5 @@ def _end(radii: Radii, areas: Areas) -> dict[str, Any]:
 def _figures(area: Area) -> dict[str, Any]:
     bound: Replicates = area.lower
     infinite = math.isinf(bound.value)
-    reason = f"no bound: {area.failed} of {area.n} attacks found nothing" if infinite else bound.reason
+    reason = f"no bound: {area.failed} of {area.n} attacks found nothing" if infinite else area.reason
     return {"ara": bound.value, "interval": list(area.interval()), "reason": reason}
