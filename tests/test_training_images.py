@@ -8,10 +8,12 @@ import tomllib
 
 import numpy as np
 import pytest
+import tomli_w
 from PIL import Image
 
 from helpers.training_record import CPU, NETWORK, QUICK, images_of, trained_on
 from pellucid.data import open_dataset
+from pellucid.data.registry import dataset_names, get_entry
 from pellucid.models.training_record import TrainingRecord
 from pellucid.models.weights import load_model, read_training_record, save_model
 from pellucid.types import InputError
@@ -34,6 +36,13 @@ def model(folder, tmp_path_factory):
 @pytest.fixture(scope="module")
 def parts(folder):
     return {name: set(part.ids) for name, part in open_dataset("folder", folder).items()}
+
+
+@pytest.mark.parametrize("name", dataset_names())
+def test_options_in_force_come_back_from_a_record_as_they_were(name):
+    needed = {"shards": {"url": "somewhere"}}
+    options = get_entry(name).resolve(needed.get(name))
+    assert tomllib.loads(tomli_w.dumps(options)) == options  # so that the same options are not "opened otherwise"
 
 
 def judge(pellucid, command, model, root, out, *more):

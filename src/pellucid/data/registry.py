@@ -74,14 +74,17 @@ class DatasetEntry:
         return {name: replace(part, options=part.options or in_force) for name, part in splits.items()}
 
     def resolve(self, options: Mapping[str, object] | None) -> dict[str, object]:
-        """The options in force, defaults among them, without those that change neither images nor labels nor parts."""
+        """The options in force, defaults among them, without those that change neither images nor labels nor parts.
+
+        What is not set is left out, at every depth: a training record, which is TOML, has no None.
+        """
         if not self.settings:
             return dict(options or {})
         module = import_module(self.module)
         presets = getattr(module, self.presets) if self.presets else {}
         kind: type[Section] = getattr(module, self.settings)
         settings = validate(kind, {**presets, **(options or {})}, f"options of {self.name}")
-        return settings.model_dump(mode="json", exclude=_OF_NO_EFFECT)
+        return settings.model_dump(mode="json", exclude=_OF_NO_EFFECT, exclude_none=True)
 
     def audit(self, root: Path) -> list[Issue]:
         """What only this dataset can check, such as images that its lists name and its folder lacks."""

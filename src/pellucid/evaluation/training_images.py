@@ -179,7 +179,7 @@ def other_options(stages: Sequence[Mapping[str, Any]], dataset: Dataset) -> tupl
     own = [stage for stage in stages if stage.get("dataset") == dataset.card.name]
     if not own or not dataset.options:
         return ()
-    old, new = own[-1]["options"], {key: value for key, value in dataset.options.items() if value is not None}
+    old, new = own[-1]["options"], dataset.options
     keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
     return tuple(f"{key} = {_shown(old.get(key))} → {_shown(new.get(key))}" for key in keys)
 
