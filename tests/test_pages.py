@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 from helpers.axe import violations
+from helpers.discovery import discovery
 from pellucid.evaluation.trust.rows import TrustRow
 from pellucid.report.pages.audit import write_audit
 from pellucid.report.pages.certified_maps import CertifiedPage, write_certified_maps
+from pellucid.report.pages.discovery import write_discovery
 from pellucid.report.pages.explanations import ExplainedPanel, write_explanations
 from pellucid.report.pages.page_templates import PAGES, style_sheet
 from pellucid.report.pages.trust import overall, trust_parts
@@ -48,6 +50,10 @@ def explanations(path):
     write_explanations(panels, path, title="cam of <runs/first>")
 
 
+def suspects(path):
+    write_discovery(discovery(3), path)
+
+
 @pytest.fixture
 def opened(browser, tmp_path, request):
     path = tmp_path / "page.html"
@@ -58,7 +64,7 @@ def opened(browser, tmp_path, request):
     page.close()
 
 
-@pytest.mark.parametrize("opened", [audit, trust, certified, explanations], indirect=True)
+@pytest.mark.parametrize("opened", [audit, trust, certified, explanations, suspects], indirect=True)
 def test_axe_finds_nothing_and_nothing_spills(opened):
     assert violations(opened) == []
     opened.set_viewport_size({"width": 390, "height": 800})
@@ -84,6 +90,30 @@ def test_explanations_are_filtered_by_class_and_answer(opened):
     assert opened.locator("output").inner_text() == "1 of 3"
     opened.get_by_label("Shows").select_option("dog")
     assert titles() == []
+
+
+@pytest.mark.parametrize("opened", [suspects], indirect=True)
+def test_an_atlas_has_a_card_for_each_suspect_and_a_section_below(opened):
+    cards = opened.locator("#atlas .suspect")
+    assert cards.count() == 3
+    assert opened.locator("#marked .suspect").count() == 1
+    first = cards.first
+    assert "The answer for Mass falls where <place number 1> is taken away." in first.inner_text()
+    assert first.locator(".strip img").count() == 3 + 2  # exemplars, and the mean patch with and without
+    widths = first.locator(".bars i").evaluate_all("bars => bars.map(b => b.style.width)")
+    assert widths == ["90%", "60%", "80%", "65%"]
+    first.locator("h3 a").click()
+    assert opened.url.endswith("#suspect1")
+    assert opened.locator("#suspect1 .strip.all img").count() == 4 + 2 + 2
+    assert opened.locator("#suspect3").get_by_text("a column cannot be put into an image").count() == 3
+
+
+@pytest.mark.parametrize("count", [0, 24])
+def test_no_suspects_and_many_have_their_page(tmp_path, count):
+    page = write_discovery(discovery(count), tmp_path / "discover.html").read_text(encoding="utf-8")
+    assert page.count('class="suspect') == count + bool(count)
+    assert ("424 pairs of one and a class tested. That nothing was found does not show" in page) == (count == 0)
+    assert "Nodule</b>: 3 positives, and 20 are needed." in page
 
 
 def test_a_table_of_trust_is_one_sentence_that_can_be_quoted():
