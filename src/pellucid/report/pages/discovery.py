@@ -100,10 +100,10 @@ def _exemplar(discovery: Discovery, suspect: Suspect, name: str) -> dict[str, An
     pixels = discovery.pictures[name]
     boxes = suspect.boxes.get(name, ())
     inside = suspect.region if suspect.kind == "place" and not boxes else None
-    shown = in_8_bits(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    levels = in_8_bits(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
     mask = inside if inside is not None and not inside.all() else None
-    panel = Panel(shown, list(boxes), {}, "", suspect.class_name, name, "", mask=mask)
-    return {"name": name, "image": picture(panel), "width": shown.shape[1], "height": shown.shape[0]}
+    panel = Panel(levels, list(boxes), {}, "", suspect.class_name, name, "", mask=mask)
+    return {"name": name, "image": picture(panel), "width": levels.shape[1], "height": levels.shape[0]}
 
 
 def _bars(one: Consequence) -> list[dict[str, Any]]:

@@ -203,13 +203,13 @@ def _section(question: str, rows: Sequence[TrustRow]) -> dict[str, Any]:
         beside = [_best([r for r in trivial if r.label == label], m) for m in methods]
         meaning = {"means": first.means, "not_means": first.not_means}
         lines.append({"label": label, "arrow": arrow, "cells": cells, "beside": beside, **meaning})
-    shown, missing = folded(lines, lambda line: {(c["undefined"], c["why"]) for c in line["cells"] if c})
+    defined_lines, missing = folded(lines, lambda line: {(c["undefined"], c["why"]) for c in line["cells"] if c})
     names = [m if m == NETWORK else method_label(m) for m in methods]
     return {
         "question": question[:1].upper() + question[1:],
         "methods": names,
         "meanings": lines,
-        "lines": shown,
+        "lines": defined_lines,
         "missing": missing,
         "trivial": [
             {"label": r.label, "name": r.method.removeprefix(TRIVIAL), "cell": figure_cell(r)} for r in trivial
