@@ -1,0 +1,143 @@
+"""What the classifier should go by: how much of each class's answer goes through what people marked as the finding."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds
+from pellucid.evaluation.discovery.measuring import EXCHANGED
+from pellucid.evaluation.discovery.samples import COMMON
+from pellucid.evaluation.discovery.suspect import Effect, Suspect
+from pellucid.evaluation.metrics.paired_tests import holm
+from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate, mean_over_images
+from pellucid.types import Box
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from pellucid.evaluation.discovery.samples import Samples
+    from pellucid.models.classifier import AnyClassifier
+
+FEWEST = 5
+"""Marked images of a class from which on its marks are exchanged."""
+SHOWN = 8
+FLIPS = 2000
+
+
+def measure_marked(
+    model: AnyClassifier, samples: Samples, column: int, seed: int, batch_size: int
+) -> dict[str, npt.NDArray[Any]]:
+    """Changes of the log-odds when a class's marked regions are exchanged with what images without the class show.
+
+    Returns:
+        `taken_rows` (n,) and `taken` (n, K), of marked images that others' content is put into; `put_rows` and `put`,
+        of images without the class that get what is marked on others.
+    """
+    rng = np.random.default_rng(seed)
+    marked = np.flatnonzero(samples.marks.is_marked(*samples.labels.shape)[:, column])
+    negatives = np.flatnonzero(samples.labels[:, column] == 0)
+    count = min(EXCHANGED, len(marked), len(negatives))
+    chosen, others = rng.choice(marked, count, replace=False), rng.choice(negatives, count, replace=False)
+    arrays = {}
+    for name, donors, recipients in (("taken", others, chosen), ("put", chosen, others)):
+        window = Window(lambda rows: samples.marks.of_images(rows, column), of_recipient=name == "taken")
+        odds = exchanged_log_odds(
+            model, samples.pixels, Pairs(donors, recipients), [window], samples.task, batch_size=batch_size
+        )
+        arrays[f"{name}_rows"], arrays[name] = recipients, odds[:, 0] - samples.odds[recipients]
+    return arrays
+
+
+def can_be_exchanged(samples: Samples, column: int) -> bool:
+    """Whether enough images have a marked finding of the class, and enough are without the class."""
+    marked = samples.marks.is_marked(*samples.labels.shape)[:, column]
+    return min(int(marked.sum()), int((samples.labels[:, column] == 0).sum())) >= FEWEST
+
+
+def marked_suspects(samples: Samples, arrays_of: dict[int, dict[str, npt.NDArray[Any]]]) -> list[Suspect]:
+    """One for each class that is marked, the ones that carry most first; p values of the removal, after Holm."""
+    bootstrap = Bootstrap(samples.patients.tolist(), 500)
+    suspects = [_suspect(samples, column, arrays, bootstrap) for column, arrays in arrays_of.items()]
+    corrected = holm([suspect.effects[0].p for suspect in suspects])
+    suspects = [
+        replace(one, effects=(replace(one.effects[0], p_corrected=p), *one.effects[1:]))
+        for one, p in zip(suspects, corrected, strict=True)
+    ]
+    return sorted(suspects, key=lambda one: -np.nan_to_num(one.cost))
+
+
+def _suspect(samples: Samples, column: int, arrays: dict[str, npt.NDArray[Any]], bootstrap: Bootstrap) -> Suspect:
+    name, gap = samples.classes[column], samples.gaps[column]
+    present = samples.marks.is_marked(*samples.labels.shape)[:, column]
+    means = {
+        kind: [
+            mean_over_images(arrays[kind][:, k], bootstrap.take(arrays[f"{kind}_rows"])).estimate()
+            for k in range(len(samples.classes))
+        ]
+        for kind in ("taken", "put")
+    }
+    fall = means["taken"][column]
+    share = Estimate(-fall.value / gap, -fall.high / gap, -fall.low / gap, fall.n, fall.reason)
+    nothing = Estimate(math.nan, math.nan, math.nan, 0, "marked for another class")
+    p = _sign_flip(-arrays["taken"][:, column])
+    effects = [
+        Effect(label, means["taken"][k], means["put"][k], share if k == column else nothing, p if k == column else math.nan, math.nan)
+        for k, label in enumerate(samples.classes)
+    ]  # fmt: skip
+    usual = samples.marks.usual(column)
+    rows = samples.marks.rows[samples.marks.columns == column]
+    boxes = dict(
+        zip([samples.ids[i] for i in rows], _boxes(samples.marks.masks[samples.marks.columns == column]), strict=True)
+    )
+    strongest = arrays["taken_rows"][np.argsort(arrays["taken"][:, column], kind="stable")][:SHOWN]
+    title = f"what people marked as {name}"
+    every = np.ones(len(samples))
+    prevalence = mean_over_images(present * every, bootstrap, within=(0, 1)).estimate()
+    within = []
+    for value in (1, 0):
+        of = np.flatnonzero(samples.labels[:, column] == value)
+        within.append(mean_over_images(present[of] * 1.0, bootstrap.take(of), within=(0, 1)).estimate())
+    return Suspect(
+        number=0,
+        kind="marked",
+        name=title,
+        verdict=f"{share.value:.0%} of what tells {name} from the rest goes when {title} is taken away.",
+        class_name=name,
+        cost=share.value,
+        expected=True,
+        overlap=1.0,
+        region=usual >= COMMON,
+        boxes=boxes,
+        present=present,
+        strength=np.full(len(samples), math.nan),
+        prevalence=prevalence,
+        prevalence_of={name: (within[0], within[1])},
+        effects=(effects[column], *(effect for k, effect in enumerate(effects) if k != column)),
+        consequences=(),
+        worst=None,
+        exemplars=tuple(samples.ids[int(i)] for i in strongest),
+        without=tuple(samples.ids[int(i)] for i in arrays["put_rows"][:SHOWN]),
+    )
+
+
+def _sign_flip(values: npt.NDArray[np.float64]) -> float:
+    """One-sided p of a mean above 0 of paired changes, by flipping their signs."""
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (FLIPS, len(values)))
+    return float((1 + ((signs @ values) >= values.sum()).sum()) / (FLIPS + 1))
+
+
+def _boxes(masks: npt.NDArray[np.bool_]) -> list[tuple[Box, ...]]:
+    """The rectangle around each mask; none of one that lies outside the frame."""
+    boxes: list[tuple[Box, ...]] = []
+    for down, across in zip(masks.any(2), masks.any(1), strict=True):
+        rows, columns = np.flatnonzero(down), np.flatnonzero(across)
+        if not len(rows):
+            boxes.append(())
+            continue
+        size = float(columns[-1] - columns[0] + 1), float(rows[-1] - rows[0] + 1)
+        boxes.append((Box(float(columns[0]), float(rows[0]), *size),))
+    return boxes

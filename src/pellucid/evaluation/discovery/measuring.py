@@ -1,0 +1,58 @@
+"""What is measured of a suspect once it passed its test, by further exchanges."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pellucid.evaluation.discovery.exchange import Pairs, exchanged_log_odds
+from pellucid.evaluation.discovery.presence import otsu
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from pellucid.evaluation.discovery.candidates import Candidate
+    from pellucid.evaluation.discovery.samples import Rows, Samples
+    from pellucid.evaluation.metrics.bootstrap import FloatArray
+    from pellucid.models.classifier import AnyClassifier
+
+EXCHANGED = 60
+"""Images that a suspect is taken away from, and put into, at most."""
+NEUTRALISED = 300
+"""Images whose suspect is exchanged at random, at most."""
+
+
+def measure_suspect(
+    model: AnyClassifier, samples: Samples, candidate: Candidate, rows: Rows, seed: int, batch_size: int
+) -> dict[str, npt.NDArray[np.float64]]:
+    """What is measured of one candidate, by exchanges between the images `rows` that it was not found on.
+
+    Returns:
+        `worth` (N,) of all images; `taken_rows`, `taken` (n, K) and `put_rows`, `put` (n, K), changes of the log-odds;
+        `neutral_rows` and `neutral` (n, K), the log-odds of images that have what some other image has.
+    """
+    rng = np.random.default_rng(seed)
+
+    def odds(pairs: Pairs, take: bool = False) -> FloatArray:
+        exchange = candidate.taking() if take else candidate.exchange
+        return exchanged_log_odds(model, samples.pixels, pairs, [exchange], samples.task, batch_size=batch_size)[:, 0]
+
+    pairs = Pairs.of(np.arange(len(samples)), rng.choice(rows, min(8, len(rows)), replace=False), rng)
+    worth = pairs.centred(odds(pairs))[:, candidate.column]
+    present = worth > otsu(worth)
+    have, lack = rows[present[rows]], rows[~present[rows]]
+    arrays: dict[str, npt.NDArray[np.float64]] = {"worth": worth}
+    for name, onto, of, take in (("taken", have, lack, True), ("put", lack, have, False)):
+        count = min(EXCHANGED, len(onto)) if len(of) else 0
+        chosen = rng.choice(onto, count, replace=False) if count else np.array([], np.int64)
+        donors = rng.choice(of, count) if count else chosen
+        arrays[f"{name}_rows"] = chosen.astype(np.float64)
+        change = (
+            odds(Pairs(donors, chosen), take) - samples.odds[chosen] if count else np.zeros((0, len(samples.classes)))
+        )
+        arrays[name] = change
+    chosen = rng.permutation(rows)[:NEUTRALISED]
+    arrays["neutral_rows"] = chosen.astype(np.float64)
+    arrays["neutral"] = odds(Pairs(np.roll(chosen, 1), chosen), take=True)
+    return arrays

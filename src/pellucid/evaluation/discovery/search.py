@@ -1,0 +1,178 @@
+"""Candidates are found on one half of the images and tested on the other; what is the same thing is told once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pellucid.evaluation.discovery.candidates import (
+    Candidate,
+    best_windows,
+    patch,
+    patch_side,
+    places,
+    strongest_evidence,
+    whole_images,
+)
+from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds
+from pellucid.evaluation.discovery.inference import associations, mean_differences
+from pellucid.evaluation.discovery.windows import all_windows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pellucid.evaluation.discovery.samples import Rows, Samples
+    from pellucid.evaluation.discovery.settings import DiscoverySettings
+    from pellucid.evaluation.metrics.bootstrap import FloatArray
+    from pellucid.models.classifier import AnyClassifier
+    from pellucid.utils.results_store import ResultsStore
+
+SAME = 0.85
+"""A smaller window that holds this share of a larger one's effect is taken instead of it."""
+NOTHING_MORE = 2.5
+"""z of what a candidate adds to a stronger one, up to which it is the same thing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """A candidate after its test.
+
+    Attributes:
+        candidate: what was tested.
+        share: of the distance between positives and negatives that goes through it.
+        z: of its association.
+        p: of the test alone.
+        p_corrected: of all tests together.
+        donors: (D,), rows of the images that gave.
+        worth: (D,), what each was worth to the class, centred; NaN where it took no part.
+    """
+
+    candidate: Candidate
+    share: float
+    z: float
+    p: float
+    p_corrected: float
+    donors: Rows
+    worth: FloatArray
+
+
+def candidates(
+    model: AnyClassifier,
+    samples: Samples,
+    rows: Rows,
+    columns: Rows,
+    settings: DiscoverySettings,
+    store: ResultsStore,
+    key: Callable[[str], str],
+    batch_size: int,
+) -> tuple[list[Candidate], dict[str, int]]:
+    """What may be a suspect, found on the images `rows`, and what that cost."""
+    windows, names, squares = all_windows(*samples.frame, settings.cells)
+
+    def screen() -> dict[str, Any]:
+        return {"z": places(model, samples, rows, columns, windows, settings, batch_size)}
+
+    z = store.measured(key("places"), screen)["z"]
+    side = patch_side(samples, settings.cells)
+
+    def look() -> dict[str, Any]:
+        corners, passes, gradients = strongest_evidence(model, samples, columns, side, batch_size)
+        return {"corners": corners, "spent": np.array([passes, gradients])}
+
+    evidence = store.measured(key("evidence"), look)
+    every: list[Candidate] = []
+    for place, column in enumerate(columns):
+        for group in (np.arange(squares), np.arange(squares, len(windows))):
+            count = settings.per_class if len(group) == squares else 1
+            for window in group[best_windows(z[group, column], windows[group], count)]:
+                mask = windows[window]
+                every.append(Candidate("place", names[window], int(column), Window.fixed(mask), mask))
+        every.append(patch(samples, int(column), evidence["corners"][:, place], side))
+        every += whole_images(samples, int(column))
+    passes, gradients = (int(n) for n in evidence["spent"])
+    screened = min(settings.screened, len(rows)) * len(windows)
+    return every, {"forward_passes": screened + passes, "gradient_evaluations": gradients, "windows": len(windows)}
+
+
+def test_candidates(
+    model: AnyClassifier,
+    samples: Samples,
+    rows: Rows,
+    every: list[Candidate],
+    settings: DiscoverySettings,
+    store: ResultsStore,
+    key: Callable[[str], str],
+    batch_size: int,
+) -> list[Tested]:
+    """Each candidate's association with its class, on images that it was not found on, all corrected together."""
+    rng = np.random.default_rng(settings.seed + 2)
+    donors = samples.balanced(rows, settings.tested, rng)
+    pairs = Pairs.of(donors, rng.choice(rows, min(settings.recipients, len(rows)), replace=False), rng)
+    # the same exchange serves every class that is tested by it
+    exchanges: dict[Any, int] = {}
+    place = []
+    for one in every:
+        name = (
+            one.kind,
+            one.name if one.kind == "whole image" else one.region.tobytes(),
+            one.column * (one.kind == "patch"),
+        )
+        place.append(exchanges.setdefault(name, len(exchanges)))
+    first = [place.index(number) for number in range(len(exchanges))]
+
+    def measure() -> dict[str, Any]:
+        chosen = [every[i].exchange for i in first]
+        return {"odds": exchanged_log_odds(model, samples.pixels, pairs, chosen, samples.task, batch_size=batch_size)}
+
+    odds = store.measured(key("tests"), measure)["odds"]
+    worth = pairs.centred(odds)[:, place, [one.column for one in every]]
+    fixed = [i for i, one in enumerate(every) if one.kind == "place"]
+    touched = samples.marks.touched(np.stack([every[i].region for i in fixed]), samples.labels) if fixed else None
+    for number, i in enumerate(fixed):
+        assert touched is not None
+        worth[touched[donors, number, every[i].column], i] = np.nan
+    labels = samples.labels[donors][:, [one.column for one in every]]
+    result = associations(
+        worth, labels, samples.patients[donors], permutations=settings.permutations, seed=settings.seed + 3
+    )
+    shares = result.difference / samples.gaps[[one.column for one in every]]
+    return [
+        Tested(one, shares[i], result.z[i], result.p[i], result.p_corrected[i], donors, worth[:, i])
+        for i, one in enumerate(every)
+    ]
+
+
+def distinct(tested: list[Tested], samples: Samples, settings: DiscoverySettings) -> list[Tested]:
+    """Of those that pass the test, each thing once: the one with the largest effect, or a smaller place that has it.
+
+    What a candidate adds to a stronger one of the same class is what is left of its worth once the other's is taken
+    out of it by regression.
+    """
+    passed = [t for t in tested if t.p_corrected <= settings.alpha and t.share >= settings.least]
+    passed.sort(key=lambda t: -t.share)
+    chosen: list[Tested] = []
+    while passed:
+        first = passed.pop(0)
+        related = [t for t in passed if t.candidate.column == first.candidate.column and not _adds(t, first, samples)]
+        smaller = [t for t in related if t.share >= SAME * first.share and _size(t) < _size(first)]
+        chosen.append(min(smaller, key=_size) if smaller else first)
+        passed = [t for t in passed if t not in related]
+    return chosen
+
+
+def _size(tested: Tested) -> int:
+    one = tested.candidate
+    return one.side**2 if one.kind == "patch" else int(one.region.sum())
+
+
+def _adds(one: Tested, other: Tested, samples: Samples) -> bool:
+    both = np.stack([one.worth, other.worth])
+    usable = ~np.isnan(both).any(0)
+    if usable.sum() < 3:
+        return True
+    own, their = (values[usable] - values[usable].mean() for values in both)
+    rest = own - their * (own @ their / max(their @ their, 1e-12))
+    labels = samples.labels[one.donors[usable], one.candidate.column]
+    return bool(mean_differences(rest[:, None], labels[:, None])[1][0] > NOTHING_MORE)

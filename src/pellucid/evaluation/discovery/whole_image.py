@@ -1,0 +1,101 @@
+"""Statistics of whole images, and one image given another's: brightness, contrast, and the fine texture.
+
+What people marked takes no part, in neither image: a finding that brightens an image is not its brightness.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    import numpy.typing as npt
+    from torch import Tensor
+
+    from pellucid.evaluation.discovery.samples import Marks
+
+CLIP = 2.5
+"""In robust deviations: what is stronger is an edge, and no texture."""
+NORMAL = 1.4826
+"""Of a normal distribution: standard deviations in a median absolute deviation."""
+
+
+@dataclass(frozen=True)
+class WholeImage:
+    """One image is given another's statistic, outside what is marked in either.
+
+    Attributes:
+        change: (recipients, donors, unmarked of recipients, unmarked of donors) → recipients changed.
+        marks: where people marked findings.
+    """
+
+    change: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    marks: Marks
+
+    def __call__(
+        self, recipients: Tensor, donors: Tensor, rows: npt.NDArray[np.int64], onto: npt.NDArray[np.int64]
+    ) -> Tensor:
+        """See `exchange.Exchange`."""
+        free = [torch.from_numpy(~self.marks.of_images(of)).to(donors.device)[:, None] for of in (onto, rows)]
+        return self.change(recipients, donors, free[0], free[1]).clamp(0, 1)
+
+
+def brightness(recipients: Tensor, donors: Tensor, free: Tensor, given: Tensor) -> Tensor:
+    """The median."""
+    return recipients + _quantile(donors, given, 0.5) - _quantile(recipients, free, 0.5)
+
+
+def contrast(recipients: Tensor, donors: Tensor, free: Tensor, given: Tensor) -> Tensor:
+    """The distance between the quartiles, around an unchanged median."""
+    middle = _quantile(recipients, free, 0.5)
+    own, given_range = (
+        (_quantile(x, where, 0.75) - _quantile(x, where, 0.25)).clamp_min(1e-3)
+        for x, where in ((recipients, free), (donors, given))
+    )
+    return middle + (recipients - middle) * (given_range / own)
+
+
+def fine_texture(recipients: Tensor, donors: Tensor, free: Tensor, given: Tensor) -> Tensor:
+    """What a blur of one pixel takes away, edges excepted: noise, traces of compression, sharpness."""
+    return recipients + torch.where(free & given, _texture(donors, given, 1) - _texture(recipients, free, 1), 0.0)
+
+
+def coarse_texture(recipients: Tensor, donors: Tensor, free: Tensor, given: Tensor) -> Tensor:
+    """What a blur of two pixels takes away after one of one pixel, edges excepted."""
+    return recipients + torch.where(free & given, _texture(donors, given, 2) - _texture(recipients, free, 2), 0.0)
+
+
+STATISTICS = {
+    "overall brightness": brightness,
+    "overall contrast": contrast,
+    "fine texture (noise, compression)": fine_texture,
+    "coarser texture": coarse_texture,
+}
+
+
+def _quantile(images: Tensor, where: Tensor, q: float) -> Tensor:
+    """Of the pixels of each image (N, C, H, W) that are `where` (N, 1, H, W), over all channels: (N, 1, 1, 1)."""
+    values = torch.where(where, images, torch.nan).flatten(1)
+    return values.nanquantile(q, dim=1).nan_to_num(0.5)[:, None, None, None]
+
+
+def _blur(images: Tensor) -> Tensor:
+    """A binomial blur of three by three pixels."""
+    weights = torch.tensor([0.25, 0.5, 0.25], dtype=images.dtype, device=images.device)
+    kernel = (weights[:, None] * weights)[None, None].expand(images.shape[1], 1, 3, 3)
+    return F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), kernel, groups=images.shape[1])
+
+
+def _texture(images: Tensor, where: Tensor, octave: int) -> Tensor:
+    """The residual of a blur, within `CLIP` of its own robust deviations."""
+    for _ in range(octave - 1):
+        images = _blur(images)
+    rest = images - _blur(images)
+    limit = (CLIP * NORMAL) * _quantile(rest.abs(), where, 0.5).clamp_min(1e-4)
+    return rest.clamp(-limit, limit)
