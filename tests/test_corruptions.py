@@ -159,7 +159,7 @@ def test_in_an_audit_they_are_kept(tmp_path, monkeypatch):
     stored = json.loads((tmp_path / "audit.json").read_text())
     assert {p["name"] for p in stored["parts"]} >= {"elsewhere"}
     calls = []
-    monkeypatch.setattr("pellucid.verbs.measuring.logits_corrupted", lambda *a, **k: calls.append(a))
+    monkeypatch.setattr("pellucid.verbs.auditing.measuring.logits_corrupted", lambda *a, **k: calls.append(a))
     assert pl.audit(model, data, **options).results["elsewhere"] == found  # kept
     assert calls == []
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pellucid.verbs.certify import certify
     from pellucid.verbs.certify_explanation import certify_explanation
     from pellucid.verbs.data import dataset
+    from pellucid.verbs.discover import discover
     from pellucid.verbs.evaluate import evaluate
     from pellucid.verbs.explain import explain
     from pellucid.verbs.localize import localize
@@ -61,6 +62,7 @@ VERBS = {
     "certify": "pellucid.verbs.certify:certify",
     "certify_explanation": "pellucid.verbs.certify_explanation:certify_explanation",
     "dataset": "pellucid.verbs.data:dataset",
+    "discover": "pellucid.verbs.discover:discover",
     "evaluate": "pellucid.verbs.evaluate:evaluate",
     "explain": "pellucid.verbs.explain:explain",
     "load": "pellucid.verbs.models:load",
@@ -87,6 +89,7 @@ __all__ = [
     "certify_explanation",
     "data",
     "dataset",
+    "discover",
     "evaluate",
     "evaluation",
     "explain",

@@ -17,7 +17,7 @@ from pellucid.cli import (
     audit,
     certify,
     certify_explanation,
-    data,
+    discover,
     evaluate,
     explain,
     localize,
@@ -26,6 +26,7 @@ from pellucid.cli import (
     train,
     trust,
 )
+from pellucid.cli.data import commands as data
 from pellucid.cli.method_help import MethodCommand
 
 INTERRUPTED = 128 + 2  # the exit status of a program that ended by the signal of Ctrl-C
@@ -63,6 +64,7 @@ app.command("demo")(study.demo)
 app.command("study")(study.study)
 app.command("train")(train.train)
 app.command("audit", cls=MethodCommand)(audit.audit)
+app.command("discover")(discover.discover)
 app.command("evaluate")(evaluate.evaluate)
 app.command("localize", cls=MethodCommand)(localize.localize)
 app.command("ara", cls=MethodCommand)(ara.ara)

@@ -28,7 +28,6 @@ from pellucid.audit.results import (
 )
 from pellucid.audit.settings import QUICK, AuditSettings
 from pellucid.audit.verdict import conclude
-from pellucid.data.metadata import read_metadata
 from pellucid.evaluation.metrics.operating_points import Use
 from pellucid.explainers import HEATMAPS
 from pellucid.explainers.registry import check_layer
@@ -40,16 +39,16 @@ from pellucid.types import InputError, device_of
 from pellucid.utils.resources import check_known, write_json, write_text
 from pellucid.utils.result import Result, Table
 from pellucid.utils.results_store import ResultsStore
+from pellucid.verbs.auditing.about_images import known_columns, with_regions
+from pellucid.verbs.auditing.measuring import Measuring
 from pellucid.verbs.figures import shown
 from pellucid.verbs.folders import model_names, work_folder
-from pellucid.verbs.measuring import Measuring
 from pellucid.verbs.session import open_session, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pellucid.attacks import Epsilon
-    from pellucid.data.cache.fitted_images import FittedImages
     from pellucid.data.dataset import Dataset
     from pellucid.evaluation.metrics.comparison import Row
     from pellucid.report.pages.audit import Shown, WrongAnswer
@@ -212,8 +211,8 @@ def audit(
         allow_training_images=allow_training_images,
         class_map=class_map,
     )
-    session = _with_regions(session, regions, class_map)
-    columns, about_columns = _metadata(session.dataset, metadata)
+    session = with_regions(session, regions, class_map)
+    columns, about_columns = known_columns(session.dataset, metadata)
     groupings, no_groups = make_groupings(columns, groups)
     label = label or model_names([place_of(model)])[0]
     common: dict[str, Any] = {"seed": seed, "cache": cache, "allow_training_images": allow_training_images}
@@ -292,35 +291,6 @@ def audit(
     notes = [*session.warnings, *about_columns, *(f"no groups by {name}: {why}." for name, why in no_groups.items())]
     notes += [sentence for attack, one in outcomes for sentence in masked_gradients(str(attack), one)]
     return Audit(results, rows, pictures or [], wrong, notes, _failure(answers))
-
-
-def _metadata(dataset: Dataset, path: str | Path | None) -> tuple[dict[str, Sequence[str]], list[str]]:
-    """What is known of the images: of a table, and of the data themselves; and by what the table's rows were found."""
-    columns = dict(dataset.metadata)
-    if path is None:
-        return columns, []
-    of_table, notes = read_metadata(path, dataset)
-    return columns | of_table, notes
-
-
-def _with_regions(
-    session: Session, regions: Mapping[str, Sequence[str]] | None, class_map: Mapping[str, str] | None
-) -> Session:
-    """The session with the marked regions under the names of the model's classes, as every part looks for them."""
-    whole = session.whole
-    own = {} if whole.regions is None else {c: [d] for c, d in (class_map or {}).items() if d in whole.regions.labels}
-    names = own | dict(regions or {})
-    if not names:
-        return session
-    check_known(names, session.model.classes, "class")
-    if whole.regions is None:
-        raise InputError(f"{whole.card.name}/{whole.split} has no marked regions: leave out --region.")
-
-    def renamed(images: FittedImages) -> FittedImages:
-        regions = images.dataset.regions
-        return replace(images, dataset=replace(images.dataset, regions=regions and regions.called(names)))
-
-    return replace(session, part=renamed(session.part), images=renamed(session.images))
 
 
 def _plan(

@@ -41,7 +41,7 @@ class Candidate:
         column: the class.
         exchange: how it is put into another image.
         region: boolean (H, W), where it is.
-        corners: (N, 2), row and column of each image's own window of a patch; None of other kinds.
+        corners: (N, 2), row and column of each image's own window of a patch, −1 without one; None of other kinds.
         side: of that window.
     """
 
@@ -123,14 +123,15 @@ def strongest_evidence(
         model: the classifier.
         samples: all images.
         columns: the classes.
-        side: of the window, which touches no mark of the class where one fits.
+        side: of the window, which touches no mark of the class.
         batch_size: images at a time.
 
     Images without a mark of the class leave out what is marked on one drawn from those that have one, so that the
     choice says nothing of the label.
 
     Returns:
-        (N, K', 2), row and column of the window's corner; forward passes, and gradient evaluations.
+        (N, K', 2), row and column of the window's corner, −1 where none fits beside the marks; forward passes,
+        and gradient evaluations.
     """
     height, width = samples.frame
     method = _method(model, as_pixels(samples.pixels[:1], device_of(model)))
@@ -147,11 +148,12 @@ def strongest_evidence(
             heat = scipy.ndimage.uniform_filter(heat, (0, side, side), mode="nearest")
             marked = samples.marks.of_images(partners[rows, place], int(column))
             near = scipy.ndimage.maximum_filter(marked, (0, side, side))
-            heat = np.where(near & ~near.all((1, 2), keepdims=True), -np.inf, heat)
+            heat = np.where(near, -np.inf, heat)
             first, last = side // 2, side - side // 2 - 1
             inside = heat[:, first : height - last, first : width - last]
-            best = inside.reshape(len(rows), -1).argmax(1)
-            corners[batch, place] = np.stack(np.unravel_index(best, inside.shape[1:]), 1)
+            flat = inside.reshape(len(rows), -1)
+            best = np.stack(np.unravel_index(flat.argmax(1), inside.shape[1:]), 1)
+            corners[batch, place] = np.where(np.isfinite(flat.max(1, keepdims=True)), best, -1)
         advance(len(rows))
     return corners, passes, gradients
 
@@ -185,7 +187,7 @@ def patch(samples: Samples, column: int, corners: Rows, side: int) -> Candidate:
     def mask_of(rows: Rows) -> Masks:
         top, left = corners[rows, 0, None, None], corners[rows, 1, None, None]
         masks: Masks = (down >= top) & (down < top + side) & (across >= left) & (across < left + side)
-        return masks
+        return masks & (top >= 0)
 
     name = f"what speaks most for {samples.classes[column]} outside its marks, at varying places"
     region = np.zeros(samples.frame, bool)

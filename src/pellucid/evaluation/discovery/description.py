@@ -85,10 +85,14 @@ def describe(
     one = tested.candidate
     column, name = one.column, samples.classes[one.column]
     present = arrays["worth"] > otsu(arrays["worth"])
+    if one.corners is not None:
+        present &= one.corners[:, 0] >= 0
     bootstrap = Bootstrap(samples.patients.tolist(), RESAMPLES)
     region = where_it_differs(samples, present, column, one.region) if one.kind == "place" else one.region
     order = np.argsort(-arrays["worth"], kind="stable")
-    exemplars, without = order[present[order]][:SHOWN], order[~present[order]][::-1][:SHOWN]
+    exemplars = order[present[order]][:SHOWN]
+    has_window = np.ones(len(samples), bool) if one.corners is None else one.corners[:, 0] >= 0
+    without = order[~present[order] & has_window[order]][::-1][:SHOWN]
     boxes: dict[str, tuple[Box, ...]] = {}
     frame = mean_patch = mean_without = None
     if one.kind == "patch" and one.corners is not None:

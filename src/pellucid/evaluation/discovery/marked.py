@@ -84,10 +84,10 @@ def _suspect(samples: Samples, column: int, arrays: dict[str, npt.NDArray[Any]],
     share = Estimate(-fall.value / gap, -fall.high / gap, -fall.low / gap, fall.n, fall.reason)
     nothing = Estimate(math.nan, math.nan, math.nan, 0, "marked for another class")
     p = _sign_flip(-arrays["taken"][:, column])
-    effects = [
-        Effect(label, means["taken"][k], means["put"][k], share if k == column else nothing, p if k == column else math.nan, math.nan)
-        for k, label in enumerate(samples.classes)
-    ]  # fmt: skip
+    effects = []
+    for k, label in enumerate(samples.classes):
+        own_share, own_p = (share, p) if k == column else (nothing, math.nan)
+        effects.append(Effect(label, means["taken"][k], means["put"][k], own_share, own_p, math.nan))
     usual = samples.marks.usual(column)
     rows = samples.marks.rows[samples.marks.columns == column]
     boxes = dict(
@@ -133,7 +133,7 @@ def _sign_flip(values: npt.NDArray[np.float64]) -> float:
 def _boxes(masks: npt.NDArray[np.bool_]) -> list[tuple[Box, ...]]:
     """The rectangle around each mask; none of one that lies outside the frame."""
     boxes: list[tuple[Box, ...]] = []
-    for down, across in zip(masks.any(2), masks.any(1), strict=True):
+    for down, across in zip(np.any(masks, 2), np.any(masks, 1), strict=True):
         rows, columns = np.flatnonzero(down), np.flatnonzero(across)
         if not len(rows):
             boxes.append(())

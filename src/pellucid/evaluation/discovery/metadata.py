@@ -1,4 +1,4 @@
-"""Columns of metadata that the model's answers go with beyond the label: nothing there can be exchanged, only compared."""
+"""Columns of metadata that the model's answers go with beyond the label: compared, since nothing can be exchanged."""
 
 from __future__ import annotations
 

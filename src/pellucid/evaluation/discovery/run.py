@@ -12,6 +12,7 @@ from pellucid.evaluation.discovery.marked import can_be_exchanged, marked_suspec
 from pellucid.evaluation.discovery.measuring import EXCHANGED, NEUTRALISED, measure_suspect
 from pellucid.evaluation.discovery.metadata import metadata_suspects
 from pellucid.evaluation.discovery.search import candidates, distinct, test_candidates
+from pellucid.evaluation.metrics.plain import auroc
 from pellucid.utils.progress import progress_context
 
 if TYPE_CHECKING:
@@ -29,9 +30,8 @@ AT_CHANCE = 0.55
 
 def answerable(samples: Samples, settings: DiscoverySettings) -> tuple[list[int], dict[str, str]]:
     """The classes that something can be said of, and why nothing can be said of the others."""
-    from pellucid.evaluation.metrics.plain import auroc
-
-    columns, unanswered = [], {}
+    columns: list[int] = []
+    unanswered: dict[str, str] = {}
     for column, name in enumerate(samples.classes):
         labels = samples.labels[:, column]
         counts = {"with": int((labels == 1).sum()), "without": int((labels == 0).sum())}
@@ -95,14 +95,13 @@ def find_suspects(
                 return measure_suspect(model, samples, one.candidate, second, own_seed, batch_size)
 
             arrays.append(store.measured(key(f"suspect-{number}"), measure))
-        marked = {
-            k: dict(
-                store.measured(
-                    key(f"marked-{k}"), lambda k=k: measure_marked(model, samples, k, settings.seed + 5, batch_size)
-                )
-            )
-            for k in marked_columns
-        }
+        marked: dict[int, Any] = {}
+        for column in marked_columns:
+
+            def exchange(column: int = column) -> Any:  # noqa: ANN401
+                return measure_marked(model, samples, column, settings.seed + 5, batch_size)
+
+            marked[column] = store.measured(key(f"marked-{column}"), exchange)
     passes += sum(len(a["worth"]) + sum(len(a[n]) for n in ("taken", "put", "neutral")) for a in arrays)
     passes += sum(len(a["taken"]) + len(a["put"]) for a in marked.values())
     suspects = [describe(samples, one, of, 0, thresholds) for one, of in zip(chosen, arrays, strict=True)]

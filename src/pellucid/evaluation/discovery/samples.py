@@ -67,7 +67,7 @@ class Marks:
     def usual(self, column: int) -> FloatArray:
         """Share of the class's marked images in which each pixel is marked: (H, W); NaN where none is marked."""
         own = self.masks[self.columns == column]
-        return np.asarray(own.mean(0)) if len(own) else np.full(self.frame, np.nan)
+        return np.asarray(own.mean(0), np.float64) if len(own) else np.full(self.frame, np.nan)
 
     def of_images(self, rows: Rows, column: int | None = None) -> Masks:
         """Boolean (n, H, W), what is marked on each of these images, of one class or of any."""
@@ -156,11 +156,11 @@ class Samples:
     def gaps(self) -> FloatArray:
         """Of each class the mean log-odds of its positives less that of its negatives: (K,), NaN without either."""
         with np.errstate(invalid="ignore"):
-            means = [
-                (np.where(self.labels == value, self.odds, 0).sum(0) / (self.labels == value).sum(0))
+            positives, negatives = (
+                np.where(self.labels == value, self.odds, 0.0).sum(0) / (self.labels == value).sum(0)
                 for value in (1, 0)
-            ]
-        return means[0] - means[1]
+            )
+        return np.asarray(positives - negatives, np.float64)
 
     def halves(self, seed: int) -> tuple[Rows, Rows]:
         """The images of one half of the patients, and of the other; rare classes in both."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy  # its parts load when they are used
 
 from pellucid.evaluation.discovery.candidates import (
     Candidate,
@@ -18,7 +19,7 @@ from pellucid.evaluation.discovery.candidates import (
 )
 from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds
 from pellucid.evaluation.discovery.inference import associations, mean_differences
-from pellucid.evaluation.discovery.windows import all_windows
+from pellucid.evaluation.discovery.windows import all_windows, place_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,10 @@ SAME = 0.85
 """A smaller window that holds this share of a larger one's effect is taken instead of it."""
 NOTHING_MORE = 2.5
 """z of what a candidate adds to a stronger one, up to which it is the same thing."""
+STRONG = 3.0
+"""z from which on windows of a class that touch are put together to one candidate."""
+LITTLE_MORE = 0.2
+"""Share of its own effect that this is, up to which it is the same thing whatever its z."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +94,10 @@ def candidates(
             for window in group[best_windows(z[group, column], windows[group], count)]:
                 mask = windows[window]
                 every.append(Candidate("place", names[window], int(column), Window.fixed(mask), mask))
+        # a thing longer than a window, or one that lies now in this window, now in the next
+        joined, count = scipy.ndimage.label(np.any(windows[:squares][z[:squares, column] >= STRONG], axis=0))
+        pieces = [joined == number for number in range(1, count + 1)]
+        every += [Candidate("place", place_in_words(p), int(column), Window.fixed(p), p) for p in pieces]
         every.append(patch(samples, int(column), evidence["corners"][:, place], side))
         every += whole_images(samples, int(column))
     passes, gradients = (int(n) for n in evidence["spent"])
@@ -133,13 +142,24 @@ def test_candidates(
     for number, i in enumerate(fixed):
         assert touched is not None
         worth[touched[donors, number, every[i].column], i] = np.nan
+    for i, one in enumerate(every):
+        if one.corners is not None:
+            worth[one.corners[donors, 0] < 0, i] = np.nan
     labels = samples.labels[donors][:, [one.column for one in every]]
     result = associations(
         worth, labels, samples.patients[donors], permutations=settings.permutations, seed=settings.seed + 3
     )
     shares = result.difference / samples.gaps[[one.column for one in every]]
     return [
-        Tested(one, shares[i], result.z[i], result.p[i], result.p_corrected[i], donors, worth[:, i])
+        Tested(
+            one,
+            float(shares[i]),
+            float(result.z[i]),
+            float(result.p[i]),
+            float(result.p_corrected[i]),
+            donors,
+            worth[:, i],
+        )
         for i, one in enumerate(every)
     ]
 
@@ -175,4 +195,5 @@ def _adds(one: Tested, other: Tested, samples: Samples) -> bool:
     own, their = (values[usable] - values[usable].mean() for values in both)
     rest = own - their * (own @ their / max(their @ their, 1e-12))
     labels = samples.labels[one.donors[usable], one.candidate.column]
-    return bool(mean_differences(rest[:, None], labels[:, None])[1][0] > NOTHING_MORE)
+    difference, z = (float(of[0]) for of in mean_differences(rest[:, None], labels[:, None]))
+    return z > NOTHING_MORE and difference > LITTLE_MORE * float(mean_differences(own[:, None], labels[:, None])[0][0])

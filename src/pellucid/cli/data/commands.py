@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from pellucid.cli.data_cache import cache
+from pellucid.cli.data.cache import cache
 from pellucid.cli.options import DataOption, Root, Seed
 from pellucid.cli.output import show, wrote
 from pellucid.cli.session import key_values

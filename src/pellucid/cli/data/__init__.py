@@ -1,0 +1,1 @@
+"""`pellucid data`: datasets listed, opened, checked, downloaded and decoded."""

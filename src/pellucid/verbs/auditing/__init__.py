@@ -1,0 +1,1 @@
+"""What the verb `audit` is made of, and shares with `discover`."""

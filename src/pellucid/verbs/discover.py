@@ -1,0 +1,177 @@
+"""`pl.discover` and `pellucid discover`: what a classifier goes by, found without anybody's label of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pellucid.audit.groups import make_groupings
+from pellucid.evaluation.discovery.comparison import compare_suspects
+from pellucid.evaluation.discovery.exchange import log_odds
+from pellucid.evaluation.discovery.results import Discovery
+from pellucid.evaluation.discovery.run import answerable, find_suspects
+from pellucid.evaluation.discovery.samples import Samples
+from pellucid.evaluation.discovery.settings import DiscoverySettings
+from pellucid.models.inference import check_answers, predict
+from pellucid.types import InputError
+from pellucid.utils.progress import progress_context
+from pellucid.utils.results_store import ResultsStore, keyed
+from pellucid.verbs.auditing.about_images import known_columns, with_regions
+from pellucid.verbs.folders import work_folder
+from pellucid.verbs.session import open_session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.evaluation.discovery.suspect import Suspect
+    from pellucid.types import Pixels
+    from pellucid.verbs.session import Model
+
+FEWEST = 40
+"""Images from which on anything is looked for."""
+
+
+def discover(
+    model: Model,
+    data: Dataset,
+    *,
+    metadata: str | Path | None = None,
+    groups: Mapping[str, Sequence[float]] | None = None,
+    regions: Mapping[str, Sequence[str]] | None = None,
+    compare: str | Path | Discovery | None = None,
+    out: str | Path | None = None,
+    settings: DiscoverySettings | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+    cache: Path | None = None,
+    allow_training_images: bool = False,
+    class_map: Mapping[str, str] | None = None,
+) -> Discovery:
+    """Find what a classifier goes by on many images, and of that what nobody marked as the finding.
+
+    Candidates (windows of the frame; whatever speaks most for a class outside its marks; brightness, contrast and
+    texture of the whole image; columns of metadata) are found on one half of the patients. On the other half each is
+    put from one image into another: it is reported where that moves a class, the more so the more the class is there,
+    with a probability of at most `settings.alpha` that any is reported where labels say nothing of it.
+
+    Take images as the model was trained on, in which a shortcut goes with its class: where it does not, there is no
+    association to find.
+
+    Args:
+        model: what is judged.
+        data: one part of a dataset; its classes are matched with the model's by name.
+        metadata: a CSV or Parquet table with a column that names the images, or their patients; every other column is a
+            candidate, and so are those that the data have themselves.
+        groups: of these columns those to take, each with where its bands begin, as ``{"age": [40, 60], "sex": []}``.
+        regions: the marked labels of a class, where they are not called as the class.
+        compare: what `discover` found before, or its folder: what became of its suspects.
+        out: the folder where results are kept as they come, so that the same call goes on after an interruption.
+        settings: how much is spent, and where the line is drawn.
+        limit: at most so many images, chosen with `seed`.
+        seed: of that choice, of the halves, of the exchanges and of the permutations.
+        batch_size: images at a time.
+        cache: keep decoded images in this folder.
+        allow_training_images: count images that the model was trained on in; they are refused otherwise.
+        class_map: the data's name for each of the model's classes that has another one there.
+
+    Raises:
+        InputError: too few images, or no class with enough, with how many are needed; metadata that names none of the
+            images; an unknown column or class; a model without answers; results of something else in `out`.
+
+    Example:
+        >>> import pellucid as pl
+        >>> data = pl.dataset("phantom", split="validation", size=32, validation=12)
+        >>> model = pl.wrap(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1024, 8)), data.classes, size=32,
+        ...     channels=1, mean=[0.5], std=[0.25], outputs="logits")
+        >>> pl.discover(model, data)
+        Traceback (most recent call last):
+        ...
+        pellucid.types.InputError: 12 images are too few to find what a model goes by: 40 are needed at least, and \
+better 300.
+    """
+    plan = replace(settings or DiscoverySettings(), seed=seed)
+    before = Discovery.load(compare) if isinstance(compare, str | Path) else compare
+    session = open_session(
+        model,
+        data,
+        limit=limit,
+        seed=seed,
+        cache=cache,
+        allow_training_images=allow_training_images,
+        class_map=class_map,
+    )
+    session = with_regions(session, regions, class_map)
+    dataset = session.dataset
+    if len(dataset) < FEWEST:
+        raise InputError(
+            f"{len(dataset)} images are too few to find what a model goes by: {FEWEST} are needed at least, and better "
+            "300."
+        )
+    columns, notes = known_columns(dataset, metadata)
+    groupings, no_groups = make_groupings(columns, groups)
+    pixels = session.pixels()
+    record = {"weights": session.results_key, "fingerprint": dataset.fingerprint, "part": session.whole.split}
+    with work_folder(out) as folder:
+        store = ResultsStore(folder / "kept", record | {"data": session.whole.card.name})
+
+        def key(name: str) -> str:
+            return keyed(name, plan, batch_size, sorted((regions or {}).items()))
+
+        def classify() -> dict[str, Any]:
+            with progress_context("classify", len(pixels)):
+                return {"logits": predict(model, pixels, batch_size=batch_size)}
+
+        logits = store.measured(keyed("logits", batch_size), classify)["logits"]
+        check_answers(logits, "what moves them cannot be found", dataset.ids)
+        odds = log_odds(torch.from_numpy(logits), model.task).numpy()
+        of_columns = {grouping.column: (grouping.members, grouping.names) for grouping in groupings}
+        samples = Samples.of(session.images, pixels, odds, plan.margin, of_columns)
+        classes, unanswered = answerable(samples, plan)
+        if not classes:
+            name, why = next(iter(unanswered.items()))
+            raise InputError(f"nothing can be said of any class. {name}: {why}. Give more images, or another part.")
+        suspects, counts = find_suspects(model, samples, classes, session.thresholds, plan, store, key, batch_size)
+    return Discovery(
+        suspects=suspects,
+        about={**session.about(), "title": session.whole.card.title, "training_images": session.seen()},
+        classes=tuple(model.classes),
+        ids=dataset.ids,
+        settings=plan.to_json(),
+        counts=counts
+        | {
+            "forward_passes": counts["forward_passes"] + len(dataset),
+            "positives": dict(zip(model.classes, (samples.labels == 1).sum(0).tolist(), strict=True)),
+            "negatives": dict(zip(model.classes, (samples.labels == 0).sum(0).tolist(), strict=True)),
+        },
+        unanswered=unanswered,
+        notes=[
+            *session.warnings,
+            *notes,
+            *(f"no groups by {name}: {why}." for name, why in no_groups.items()),
+            *_unmarked(samples, classes),
+        ],
+        pictures=_pictures(suspects, dataset.ids, pixels),
+        comparison=None if before is None else compare_suspects(before, suspects, samples.classes),
+    )
+
+
+def _unmarked(samples: Samples, classes: Sequence[int]) -> list[str]:
+    marked = np.unique(samples.marks.columns)
+    names = [samples.classes[k] for k in classes if k not in marked]
+    if not names:
+        return []
+    return [
+        f"nobody marked where {', '.join(names)} lies: what is found for it may be the finding itself. Look at the "
+        "region."
+    ]
+
+
+def _pictures(suspects: Sequence[Suspect], ids: Sequence[str], pixels: Pixels) -> dict[str, Any]:
+    shown_ids = {name for suspect in suspects for name in (*suspect.exemplars, *suspect.without)}
+    return {name: np.asarray(pixels[row]) for row, name in enumerate(ids) if name in shown_ids}

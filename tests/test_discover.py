@@ -1,0 +1,328 @@
+"""What a network goes by is known, since its logits are written by hand; `discover` must find that, and no more."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import nn
+
+import pellucid as pl
+from pellucid.data.dataset import Dataset, DatasetCard
+from pellucid.data.regions import Region, Regions
+from pellucid.evaluation.discovery.candidates import best_windows
+from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds, log_odds
+from pellucid.evaluation.discovery.inference import associations, mean_differences, permuted
+from pellucid.evaluation.discovery.presence import otsu
+from pellucid.evaluation.discovery.settings import DiscoverySettings
+from pellucid.evaluation.discovery.whole_image import brightness, fine_texture
+from pellucid.types import InputError
+
+SIDE, N = 24, 120
+CLASSES = ("finding", "other")
+CORNER = (slice(0, 4), slice(20, 24))
+MIDDLE = (slice(10, 14), slice(10, 14))
+QUICK = DiscoverySettings(cells=6, screened=40, tested=60, permutations=400)
+
+
+class ReadsPixels(nn.Module):
+    """Logits that are sums of the means of rectangles and of the whole: what goes by what is written in the weights."""
+
+    def __init__(self, corner=0.0, middle=6.0, whole=0.0):
+        super().__init__()
+        weights = torch.zeros(2, SIDE, SIDE)
+        weights[0][CORNER] += corner / 16
+        weights[:, MIDDLE[0], MIDDLE[1]] += middle / 16
+        weights[0] += whole / SIDE**2
+        self.weights = nn.Parameter(weights)
+
+    def forward(self, images):
+        return torch.einsum("nchw,khw->nk", images, self.weights)
+
+
+def model_of(**weights):
+    return pl.wrap(
+        ReadsPixels(**weights),
+        CLASSES,
+        size=SIDE,
+        channels=1,
+        mean=[0.0],
+        std=[1.0],
+        outputs="logits",
+        task="multilabel",
+    )
+
+
+def dataset_of(*, marker=0.9, brighter=0.0, marked=True, n=N, seed=3, metadata=None):
+    """Images in which the finding brightens the middle, which is marked, and a marker in the corner goes with it."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random((n, 2)) < 0.4).astype(np.float32)
+    images = rng.normal(90, 12, (n, SIDE, SIDE))
+    images[labels[:, 0] == 1, MIDDLE[0], MIDDLE[1]] += 60
+    agrees = rng.random(n) < marker
+    has_marker = np.where(agrees, labels[:, 0] == 1, labels[:, 0] == 0)
+    images[has_marker, CORNER[0], CORNER[1]] += 100
+    images[labels[:, 0] == 1] += brighter
+    pixels = np.clip(images, 0, 255).astype(np.uint8)
+    card = DatasetCard("hand", "By hand", "multilabel", CLASSES, "", "", "")
+    ids = tuple(f"image-{i:03d}" for i in range(n))
+    box = (10 / SIDE, 10 / SIDE, 4 / SIDE, 4 / SIDE)
+    items = tuple(Region(i, name, box) for i in range(n) for k, name in enumerate(CLASSES) if labels[i, k])
+    data = Dataset(
+        card, "test", ids, ids, labels, lambda i: pixels[i], Regions(items) if marked else None, origin=f"{seed}",
+        metadata=metadata(labels) if metadata else {}, fingerprint=f"{seed}-{marker}-{brighter}-{marked}",
+    )  # fmt: skip
+    return data, has_marker
+
+
+@pytest.fixture(scope="module")
+def found():
+    data, has_marker = dataset_of()
+    return pl.discover(model_of(corner=8.0), data, settings=QUICK), has_marker, data
+
+
+def test_the_marker_is_the_first_suspect_and_the_marked_finding_is_expected(found):
+    discovery, has_marker, _ = found
+    first = discovery.suspects[0]
+    assert (first.kind, first.class_name, first.name, first.expected) == (
+        "place",
+        "finding",
+        "upper right corner",
+        False,
+    )
+    assert len(discovery.unexpected) == 1
+    truth = np.zeros((SIDE, SIDE), bool)
+    truth[CORNER] = True
+    np.testing.assert_array_equal(first.region, truth)
+    np.testing.assert_array_equal(first.present, has_marker)
+    assert [(s.kind, s.class_name) for s in discovery.suspects[1:]] == [("marked", "finding")]
+
+
+def test_effects_are_those_that_the_weights_give(found):
+    """100 of 255 grey levels in the corner, times 8, however the rest looks; nothing of the other class."""
+    first = found[0].suspects[0]
+    of = {effect.class_name: effect for effect in first.effects}
+    expected = 8 * 100 / 255
+    assert of["finding"].put_in.value == pytest.approx(expected, rel=0.03)
+    assert of["finding"].taken_away.value == pytest.approx(-expected, rel=0.03)
+    assert of["finding"].put_in.low < expected < of["finding"].put_in.high
+    assert of["other"].put_in.value == pytest.approx(0, abs=1e-6)
+
+
+def test_the_share_is_what_the_corner_adds_to_the_distance_of_the_labels(found):
+    discovery, has_marker, data = found
+    labels = data.targets[:, 0] == 1
+    pixels = np.stack([data.read(i) for i in range(N)]) / 255
+    corner, middle = 8 * pixels[:, *CORNER].mean((1, 2)), 6 * pixels[:, *MIDDLE].mean((1, 2))
+    parts = [part[labels].mean() - part[~labels].mean() for part in (corner, middle)]
+    share = discovery.suspects[0].effects[0].share
+    assert share.low < parts[0] / sum(parts) < share.high
+    assert share.high - share.low < 0.3
+    assert discovery.suspects[1].cost == pytest.approx(parts[1] / sum(parts), abs=0.1)
+    assert discovery.suspects[0].prevalence.value == pytest.approx(has_marker.mean())
+
+
+def test_without_the_marker_the_ranking_falls_to_that_of_the_finding(found):
+    figures = {c.metric: c for c in found[0].suspects[0].consequences}
+    assert figures["auroc"].usual.value > figures["auroc"].neutralised.value
+
+
+@pytest.mark.parametrize(
+    ("weights", "marker"), [({"corner": 0.0}, 0.95), ({"corner": 8.0}, 0.5)], ids=["unused", "no association"]
+)
+def test_what_is_not_used_or_says_nothing_of_the_label_is_no_suspect(weights, marker):
+    data, _ = dataset_of(marker=marker)
+    assert pl.discover(model_of(**weights), data, settings=QUICK).unexpected == []
+
+
+def test_a_cause_of_the_whole_image_is_found():
+    data, _ = dataset_of(marker=0.5, brighter=25)
+    first = pl.discover(model_of(whole=25.0), data, settings=QUICK).suspects[0]
+    assert (first.kind, first.name, first.class_name) == ("whole image", "overall brightness", "finding")
+    assert first.region.all()
+
+
+def test_where_nobody_marked_anything_it_is_said():
+    data, _ = dataset_of(marked=False)
+    discovery = pl.discover(model_of(corner=8.0), data, settings=replace(QUICK, cells=12))
+    assert {s.name for s in discovery.suspects if s.kind == "place"} >= {"upper right corner"}
+    assert any(s.name == "middle of the image" for s in discovery.suspects)  # the finding itself, for all it knows
+    assert all(math.isnan(s.overlap) for s in discovery.suspects)
+    assert any("nobody marked where finding" in note for note in discovery.notes)
+
+
+def test_a_column_that_goes_with_the_answers_is_found():
+    def hospitals(labels):
+        rng = np.random.default_rng(0)
+        return {
+            "hospital": ["A" if (rng.random() < 0.9) == bool(own) else "B" for own in labels[:, 0]],
+            "weekday": [str(rng.integers(2)) for _ in labels],
+        }
+
+    data, _ = dataset_of(marker=0.5, metadata=hospitals)
+    read = data.read
+    is_a = np.array(data.metadata["hospital"]) == "A"
+    bright = lambda i: np.clip(read(i).astype(int) + 30 * is_a[i], 0, 255).astype(np.uint8)  # noqa: E731
+    discovery = pl.discover(model_of(whole=25.0), replace(data, read=bright), settings=QUICK)
+    names = [s.name for s in discovery.unexpected]
+    assert "hospital: A" in names
+    assert not any("weekday" in name for name in names)
+    column = next(s for s in discovery.suspects if s.kind == "metadata")
+    assert column.effects[0].put_in.reason == "a column of metadata cannot be exchanged"
+
+
+def test_a_call_goes_on_and_gives_the_same(found, tmp_path, monkeypatch):
+    discovery, _, data = found
+    model = model_of(corner=8.0)
+    whole = pl.discover(model, data, settings=QUICK, out=tmp_path)
+    assert [s.to_json() for s in whole.suspects] == [s.to_json() for s in discovery.suspects]
+    monkeypatch.setattr(type(model), "forward", lambda *_: pytest.fail("it was measured before"))
+    again = pl.discover(model, data, settings=QUICK, out=tmp_path, compare=whole)
+    assert again.rows == whole.rows
+    assert [one["verdict"][:11] for one in again.comparison] == ["still there"]
+
+
+def test_of_a_network_without_it_the_comparison_says_that_it_is_gone(found):
+    discovery, _, data = found
+    assert [one["verdict"] for one in pl.discover(model_of(), data, settings=QUICK, compare=discovery).comparison] == [
+        "no longer found"
+    ]
+
+
+def test_too_few_images_are_refused_with_how_many_are_needed():
+    with pytest.raises(InputError, match="30 images are too few to find what a model goes by: 40 are needed"):
+        pl.discover(model_of(), dataset_of(n=30)[0], settings=QUICK)
+
+
+def test_a_class_without_images_is_refused_with_how_many_are_needed():
+    data, _ = dataset_of(n=44)
+    empty = replace(data, targets=np.zeros_like(data.targets))
+    with pytest.raises(InputError, match="finding: 0 images with it, and 12 are needed for a claim"):
+        pl.discover(model_of(), empty, settings=QUICK)
+
+
+def test_a_model_at_chance_goes_by_nothing():
+    data, _ = dataset_of()
+    with pytest.raises(InputError, match=r"the model is at chance"):
+        pl.discover(model_of(middle=-6.0), data, settings=QUICK)
+
+
+def test_metadata_of_other_images_are_refused(tmp_path):
+    (tmp_path / "table.csv").write_text("name,sex\nx.png,F\n")
+    with pytest.raises(InputError, match="names none of the 120 images"):
+        pl.discover(model_of(), dataset_of()[0], settings=QUICK, metadata=tmp_path / "table.csv")
+
+
+# --- the parts --------------------------------------------------------------------------------------------------------
+
+
+def test_an_exchange_is_what_a_loop_gives():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (9, 1, SIDE, SIDE)).astype(np.uint8)
+    model = model_of(corner=3.0)
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[CORNER] = True
+    pairs = Pairs.of(np.arange(9), np.array([0, 3]), rng)
+    assert set(pairs.recipients) <= {0, 3}
+    assert (pairs.recipients != pairs.donors).all()
+    odds = exchanged_log_odds(model, images, pairs, [Window.fixed(mask)], "multilabel", batch_size=4)
+    for row, (donor, recipient) in enumerate(zip(pairs.donors, pairs.recipients, strict=True)):
+        image = np.where(mask, images[donor], images[recipient]) / 255
+        logits = model(torch.from_numpy(image).float()[None])
+        np.testing.assert_allclose(odds[row, 0], logits[0].detach(), rtol=1e-5)
+    centred = pairs.centred(odds)
+    for recipient in (0, 3):
+        np.testing.assert_allclose(centred[pairs.recipients == recipient].mean(0), 0, atol=1e-12)
+
+
+def test_log_odds_of_one_class_against_all_others():
+    logits = torch.tensor([[1.0, -0.5, 3.0], [40.0, 0.0, 0.0]], dtype=torch.float64)
+    share = torch.softmax(logits, 1)
+    torch.testing.assert_close(log_odds(logits, "multiclass")[0], torch.log(share[0] / (1 - share[0])))
+    assert log_odds(logits, "multiclass").isfinite().all()
+
+
+def test_z_is_the_difference_in_permutation_deviations():
+    """Against the plain formula: the permutation variance of a mean difference is n/(n₁n₀) times the variance."""
+    rng = np.random.default_rng(1)
+    worth, labels = rng.normal(size=(30, 2)), (rng.random((30, 2)) < 0.3).astype(float)
+    worth[3, 0] = np.nan
+    difference, z = mean_differences(worth, labels)
+    for t in range(2):
+        usable = ~np.isnan(worth[:, t])
+        own, label = worth[usable, t], labels[usable, t]
+        expected = own[label == 1].mean() - own[label == 0].mean()
+        assert difference[t] == pytest.approx(expected)
+        n, positives = len(own), label.sum()
+        assert z[t] == pytest.approx(expected / np.sqrt(own.var(ddof=1) * n / (positives * (n - positives))))
+
+
+def test_p_values_agree_with_scipy_and_are_corrected_for_all():
+    rng = np.random.default_rng(2)
+    labels = np.tile((rng.random((40, 1)) < 0.4).astype(float), 3)
+    worth = rng.normal(size=(40, 3))
+    worth[:, 0] += 0.8 * labels[:, 0]
+    result = associations(worth, labels, np.arange(40), permutations=2000)
+    for t in range(3):
+        groups = worth[labels[:, t] == 1, t], worth[labels[:, t] == 0, t]
+        p = stats.permutation_test(
+            groups, lambda a, b, axis: a.mean(axis) - b.mean(axis), vectorized=True, n_resamples=2000,
+            alternative="greater", rng=0,
+        ).pvalue  # fmt: skip
+        assert result.p[t] == pytest.approx(p, abs=0.04)
+    assert (result.p_corrected >= result.p).all()
+    assert result.p_corrected[0] < 3.2 * result.p[0] + 0.01  # at most Bonferroni's, up to the draws
+
+
+def test_under_no_association_one_in_twenty_searches_reports_anything():
+    """Twelve correlated tests of patients with several images: 120 searches, of which 6 are to be expected."""
+    rng = np.random.default_rng(5)
+    groups = np.repeat(np.arange(20), 2)
+    alarms = 0
+    for seed in range(120):
+        of_patients = rng.normal(size=(20, 12))[groups]
+        worth = of_patients + 0.3 * rng.normal(size=(40, 12)) + rng.normal(size=(40, 1))
+        labels = np.repeat((rng.random(20) < 0.4).astype(float)[groups][:, None], 12, axis=1)
+        alarms += bool(np.nanmin(associations(worth, labels, groups, permutations=100, seed=seed).p_corrected) <= 0.05)
+    assert stats.binomtest(alarms, 120, 0.05).pvalue > 0.01
+
+
+def test_patients_change_places_with_patients_of_as_many_images():
+    groups = np.array([0, 1, 0, 2, 3, 1])
+    for order in permuted(groups, 50, 0):
+        assert sorted(order) == list(range(6))
+        swapped = groups[order]
+        assert swapped[0] == swapped[2]
+        assert swapped[1] == swapped[5]
+        assert {swapped[3], swapped[4]} == {2, 3}
+    assert len({tuple(order) for order in permuted(groups, 50, 0)}) == 4
+
+
+def test_the_cut_in_two_is_the_one_of_least_variance_within():
+    values = np.random.default_rng(0).normal(size=30) + np.repeat([0, 4], 15)
+    within = {cut: sum(part.var() * len(part) for part in (values[values < cut], values[values >= cut]))
+              for cut in (np.sort(values)[1:] + np.sort(values)[:-1]) / 2}  # fmt: skip
+    assert otsu(values) == pytest.approx(min(within, key=within.get))
+
+
+def test_the_best_windows_do_not_overlap_by_half():
+    masks = np.zeros((3, 4, 4), bool)
+    masks[0, :2, :2], masks[1, :2, :3], masks[2, 2:, 2:] = True, True, True
+    assert best_windows(np.array([3.0, 2.0, 1.0]), masks, 3) == [0, 2]
+    assert best_windows(np.array([-1.0, np.nan, 0.0]), masks, 3) == []
+
+
+def test_statistics_of_whole_images_leave_out_what_is_marked():
+    recipient, donor = torch.full((1, 1, 8, 8), 0.2), torch.full((1, 1, 8, 8), 0.3)
+    free, given = torch.ones(1, 1, 8, 8, dtype=torch.bool), torch.ones(1, 1, 8, 8, dtype=torch.bool)
+    donor[..., :4], given[..., :4] = 0.9, False
+    torch.testing.assert_close(brightness(recipient, donor, free, given), torch.full((1, 1, 8, 8), 0.3))
+    torch.manual_seed(0)
+    noisy = donor + 0.05 * torch.randn(donor.shape)
+    changed = fine_texture(recipient, noisy, free, given)
+    assert (changed[..., :4] == 0.2).all()
+    assert changed[..., 4:].std() > 0.02
