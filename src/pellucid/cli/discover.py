@@ -66,8 +66,8 @@ def discover(
     Use images from where the training images came from: a shortcut shows where it goes with its class. 300 images
     with 20 of each class are a good start.
 
-    Writes suspects.json, .npz and .csv, and pictures of each suspect in a folder of its number. Run the same command
-    again to go on after an interruption.
+    Writes discover.html, suspects.json, .npz and .csv, and pictures of each suspect in a folder of its number. Run the
+    same command again to go on after an interruption.
 
     Example: `pellucid discover runs/first --data phantom --out runs/first/suspects`
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from pellucid.evaluation.discovery.run import answerable, find_suspects
 from pellucid.evaluation.discovery.samples import Samples
 from pellucid.evaluation.discovery.settings import DiscoverySettings
 from pellucid.models.inference import check_answers, predict
+from pellucid.report.pages.discovery import write_discovery
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
 from pellucid.utils.results_store import ResultsStore, keyed
@@ -32,8 +33,18 @@ if TYPE_CHECKING:
     from pellucid.types import Pixels
     from pellucid.verbs.session import Model
 
+PAGE = "discover.html"
 FEWEST = 40
 """Images from which on anything is looked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class DiscoveryWithPage(Discovery):
+    """What was found, which is saved with a page to look at."""
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write discover.html, and what `Discovery.save` writes."""
+        return [write_discovery(self, Path(folder) / PAGE), *super().save(folder)]
 
 
 def discover(
@@ -137,7 +148,7 @@ better 300.
             name, why = next(iter(unanswered.items()))
             raise InputError(f"nothing can be said of any class. {name}: {why}. Give more images, or another part.")
         suspects, counts = find_suspects(model, samples, classes, session.thresholds, plan, store, key, batch_size)
-    return Discovery(
+    return DiscoveryWithPage(
         suspects=suspects,
         about={**session.about(), "title": session.whole.card.title, "training_images": session.seen()},
         classes=tuple(model.classes),

@@ -100,16 +100,16 @@ def places(
 
 def best_windows(z: FloatArray, windows: Masks, count: int) -> list[int]:
     """The windows of the largest z (W,), none overlapping a better one by half of the smaller."""
-    chosen: list[int] = []
+    picked: list[int] = []
     flat = windows.reshape(len(windows), -1)
     sizes = flat.sum(1)
     for window in np.argsort(-np.nan_to_num(z, nan=-np.inf), kind="stable"):
-        if np.isnan(z[window]) or z[window] <= 0 or len(chosen) == count:
+        if np.isnan(z[window]) or z[window] <= 0 or len(picked) == count:
             break
-        shared = (flat[chosen] & flat[window]).sum(1) / np.minimum(sizes[chosen], sizes[window])
+        shared = (flat[picked] & flat[window]).sum(1) / np.minimum(sizes[picked], sizes[window])
         if (shared < 0.5).all():
-            chosen.append(int(window))
-    return chosen
+            picked.append(int(window))
+    return picked
 
 
 def strongest_evidence(

@@ -45,12 +45,12 @@ def mean_differences(worth: FloatArray, labels: FloatArray) -> tuple[FloatArray,
         (..., T) each; NaN without two positives and two negatives, or where all are worth the same.
     """
     is_known = ~np.isnan(worth) & ~np.isnan(labels)
-    known = is_known.astype(np.float64)
+    weights = is_known.astype(np.float64)
     values = np.where(np.isnan(worth), 0.0, worth)
-    count = known.sum(-2)
+    count = weights.sum(-2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = (known * values).sum(-2) / count
-        centred = known * (values - mean[..., None, :])
+        mean = (weights * values).sum(-2) / count
+        centred = weights * (values - mean[..., None, :])
         variance = (centred**2).sum(-2) / (count - 1)
         hits = np.where(is_known, labels, 0.0)
         positives = hits.sum(-2)

@@ -41,9 +41,9 @@ def measure_marked(
     marked = np.flatnonzero(samples.marks.is_marked(*samples.labels.shape)[:, column])
     negatives = np.flatnonzero(samples.labels[:, column] == 0)
     count = min(EXCHANGED, len(marked), len(negatives))
-    chosen, others = rng.choice(marked, count, replace=False), rng.choice(negatives, count, replace=False)
+    picked, others = rng.choice(marked, count, replace=False), rng.choice(negatives, count, replace=False)
     arrays = {}
-    for name, donors, recipients in (("taken", others, chosen), ("put", chosen, others)):
+    for name, donors, recipients in (("taken", others, picked), ("put", picked, others)):
         window = Window(lambda rows: samples.marks.of_images(rows, column), of_recipient=name == "taken")
         odds = exchanged_log_odds(
             model, samples.pixels, Pairs(donors, recipients), [window], samples.task, batch_size=batch_size

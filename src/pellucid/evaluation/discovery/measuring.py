@@ -45,14 +45,14 @@ def measure_suspect(
     arrays: dict[str, npt.NDArray[np.float64]] = {"worth": worth}
     for name, onto, of, take in (("taken", have, lack, True), ("put", lack, have, False)):
         count = min(EXCHANGED, len(onto)) if len(of) else 0
-        chosen = rng.choice(onto, count, replace=False) if count else np.array([], np.int64)
-        donors = rng.choice(of, count) if count else chosen
-        arrays[f"{name}_rows"] = chosen.astype(np.float64)
+        picked = rng.choice(onto, count, replace=False) if count else np.array([], np.int64)
+        donors = rng.choice(of, count) if count else picked
+        arrays[f"{name}_rows"] = picked.astype(np.float64)
         change = (
-            odds(Pairs(donors, chosen), take) - samples.odds[chosen] if count else np.zeros((0, len(samples.classes)))
+            odds(Pairs(donors, picked), take) - samples.odds[picked] if count else np.zeros((0, len(samples.classes)))
         )
         arrays[name] = change
-    chosen = rng.permutation(rows)[:NEUTRALISED]
-    arrays["neutral_rows"] = chosen.astype(np.float64)
-    arrays["neutral"] = odds(Pairs(np.roll(chosen, 1), chosen), take=True)
+    picked = rng.permutation(rows)[:NEUTRALISED]
+    arrays["neutral_rows"] = picked.astype(np.float64)
+    arrays["neutral"] = odds(Pairs(np.roll(picked, 1), picked), take=True)
     return arrays

@@ -26,8 +26,8 @@ def beyond_the_label(odds: FloatArray, labels: FloatArray, reference: Rows) -> F
     rest = np.full(len(odds), math.nan)
     for value in (0, 1):
         of = labels == value
-        known = reference[of[reference]]
-        rest[of] = odds[of] - (odds[known].mean() if len(known) else math.nan)
+        usable = reference[of[reference]]
+        rest[of] = odds[of] - (odds[usable].mean() if len(usable) else math.nan)
     return rest
 
 
@@ -66,10 +66,10 @@ def metadata_suspects(
                 permutations=settings.permutations, seed=settings.seed + 4,
             ).p[0]  # fmt: skip
             own = np.nan_to_num(beyond_the_label(samples.odds[:, column], labels, second)[second])
-            known = ~np.isnan(worth[second])
-            centred = np.where(known, worth[second] - np.nanmean(worth[second]) if known.any() else 0.0, 0.0)
+            usable = ~np.isnan(worth[second])
+            centred = np.where(usable, worth[second] - np.nanmean(worth[second]) if usable.any() else 0.0, 0.0)
             answer_p = (1 + (own[orders] @ centred >= own @ centred).sum()) / (settings.permutations + 1)
-            tests.append((name, int(column), worth, float(max(label_p, answer_p)) if known.any() else math.nan))
+            tests.append((name, int(column), worth, float(max(label_p, answer_p)) if usable.any() else math.nan))
     corrected = holm([test[3] for test in tests])
     best: dict[str, Suspect] = {}
     for (name, column, worth, p), p_corrected in zip(tests, corrected, strict=True):
@@ -94,7 +94,7 @@ def _suspect(
     for value in (1, 0):
         of = np.flatnonzero((samples.labels[:, column] == value) & (members >= 0))
         within.append(mean_over_images(present[of] * 1.0, bootstrap.take(of), within=(0, 1)).estimate())
-    known = np.flatnonzero(members >= 0)
+    usable = np.flatnonzero(members >= 0)
     return Suspect(
         number=0,
         kind="metadata",
@@ -109,7 +109,7 @@ def _suspect(
         boxes={},
         present=present,
         strength=worth,
-        prevalence=mean_over_images(present[known] * 1.0, bootstrap.take(known), within=(0, 1)).estimate(),
+        prevalence=mean_over_images(present[usable] * 1.0, bootstrap.take(usable), within=(0, 1)).estimate(),
         prevalence_of={class_name: (within[0], within[1])},
         effects=(Effect(class_name, nothing, nothing, share, p, p_corrected),),
         consequences=(),

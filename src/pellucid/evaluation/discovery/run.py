@@ -83,12 +83,12 @@ def find_suspects(
     with progress_context("test them", min(settings.tested, len(second)) * len(every)):
         tested = test_candidates(model, samples, second, every, *common)
     passes = spent["forward_passes"] + len(tested[0].donors) * len({id(t.candidate.exchange) for t in tested})
-    chosen = distinct(tested, samples, settings)[: settings.most]
+    picked = distinct(tested, samples, settings)[: settings.most]
     each = len(samples) + 2 * EXCHANGED + NEUTRALISED
     arrays: list[Any] = []
     marked_columns = [k for k in columns if can_be_exchanged(samples, k)]
-    with progress_context("measure them", each * len(chosen) + 2 * EXCHANGED * len(marked_columns)):
-        for number, one in enumerate(chosen):
+    with progress_context("measure them", each * len(picked) + 2 * EXCHANGED * len(marked_columns)):
+        for number, one in enumerate(picked):
             own_seed = settings.seed + 10 + number
 
             def measure(one: Any = one, own_seed: int = own_seed) -> Any:  # noqa: ANN401
@@ -104,7 +104,7 @@ def find_suspects(
             marked[column] = store.measured(key(f"marked-{column}"), exchange)
     passes += sum(len(a["worth"]) + sum(len(a[n]) for n in ("taken", "put", "neutral")) for a in arrays)
     passes += sum(len(a["taken"]) + len(a["put"]) for a in marked.values())
-    suspects = [describe(samples, one, of, 0, thresholds) for one, of in zip(chosen, arrays, strict=True)]
+    suspects = [describe(samples, one, of, 0, thresholds) for one, of in zip(picked, arrays, strict=True)]
     of_columns, columns_tested = metadata_suspects(samples, first, second, classes, settings)
     suspects = sorted([*suspects, *of_columns], key=lambda one: -np.nan_to_num(one.cost))
     suspects += marked_suspects(samples, marked)

@@ -74,8 +74,8 @@ class Marks:
         images, place = np.unique(rows, return_inverse=True)
         union = np.zeros((len(images), *self.frame), bool)
         at = np.minimum(np.searchsorted(images, self.rows), len(images) - 1)
-        chosen = (images[at] == self.rows) & (True if column is None else self.columns == column)
-        np.logical_or.at(union, at[chosen], self.masks[chosen])
+        picked = (images[at] == self.rows) & (True if column is None else self.columns == column)
+        np.logical_or.at(union, at[picked], self.masks[picked])
         return union[place]
 
     def touched(self, windows: Masks, labels: FloatArray) -> Masks:
@@ -165,8 +165,8 @@ class Samples:
     def halves(self, seed: int) -> tuple[Rows, Rows]:
         """The images of one half of the patients, and of the other; rare classes in both."""
         rng = np.random.default_rng(seed)
-        known = np.nan_to_num(self.labels)
-        rarest = np.where(known > 0, known.sum(0), np.inf).argmin(1)  # 0 for an image without any
+        usable = np.nan_to_num(self.labels)
+        rarest = np.where(usable > 0, usable.sum(0), np.inf).argmin(1)  # 0 for an image without any
         patients = rng.permutation(self.patients.max() + 1)[self.patients]
         _, first = np.unique(patients, return_index=True)
         order = first[np.lexsort((patients[first], rarest[first]))]
@@ -183,6 +183,6 @@ class Samples:
         positive = self.labels[order] == 1
         # the n-th positive of a class, classes together: the earliest turn at which one of its classes takes an image
         turn = np.where(positive, np.cumsum(positive, axis=0), len(rows) + 1).min(1)
-        chosen = np.argsort(turn, kind="stable")[: count // 2]
-        others = rng.permutation(np.setdiff1d(np.arange(len(order)), chosen))[: count - len(chosen)]
-        return np.sort(order[np.concatenate([chosen, others])])
+        picked = np.argsort(turn, kind="stable")[: count // 2]
+        others = rng.permutation(np.setdiff1d(np.arange(len(order)), picked))[: count - len(picked)]
+        return np.sort(order[np.concatenate([picked, others])])

@@ -132,8 +132,8 @@ def test_candidates(
     first = [place.index(number) for number in range(len(exchanges))]
 
     def measure() -> dict[str, Any]:
-        chosen = [every[i].exchange for i in first]
-        return {"odds": exchanged_log_odds(model, samples.pixels, pairs, chosen, samples.task, batch_size=batch_size)}
+        picked = [every[i].exchange for i in first]
+        return {"odds": exchanged_log_odds(model, samples.pixels, pairs, picked, samples.task, batch_size=batch_size)}
 
     odds = store.measured(key("tests"), measure)["odds"]
     worth = pairs.centred(odds)[:, place, [one.column for one in every]]
@@ -172,14 +172,14 @@ def distinct(tested: list[Tested], samples: Samples, settings: DiscoverySettings
     """
     passed = [t for t in tested if t.p_corrected <= settings.alpha and t.share >= settings.least]
     passed.sort(key=lambda t: -t.share)
-    chosen: list[Tested] = []
+    picked: list[Tested] = []
     while passed:
         first = passed.pop(0)
         related = [t for t in passed if t.candidate.column == first.candidate.column and not _adds(t, first, samples)]
         smaller = [t for t in related if t.share >= SAME * first.share and _size(t) < _size(first)]
-        chosen.append(min(smaller, key=_size) if smaller else first)
+        picked.append(min(smaller, key=_size) if smaller else first)
         passed = [t for t in passed if t not in related]
-    return chosen
+    return picked
 
 
 def _size(tested: Tested) -> int:
