@@ -58,6 +58,19 @@ def test_mcnemar_is_the_sum_of_the_binomial_tails(rng):
     assert mcnemar([1, 0], [1, 0]).p == 1.0
 
 
+def test_mcnemar_turns_whole_patients(rng):
+    patients = np.array([0, 0, 0, 1, 1, 2, 3, 3, 4, 5, 5, 5])
+    first, second = (rng.integers(0, 2, (12, 3)).astype(float) for _ in range(2))
+    first[0, 0] = np.nan  # a label that is not known
+    test = mcnemar(first, second, patients)
+    sums = np.array([np.nansum((first - second)[patients == p]) for p in range(6)])
+    ways = np.array(list(itertools.product([-1, 1], repeat=6))) @ sums
+    assert test.p == pytest.approx((np.abs(ways) >= abs(sums.sum())).mean())
+    assert test.difference == pytest.approx(sums.sum() / 35)
+    copied = mcnemar(np.repeat(first[:, 1], 4), np.repeat(second[:, 1], 4), np.repeat(np.arange(12), 4))
+    assert copied.p == pytest.approx(mcnemar(first[:, 1], second[:, 1]).p)  # four copies of an image say no more
+
+
 def test_holm_rejects_what_its_step_down_rejects(rng):
     """For every level: the smallest p against level / m, the next against level / (m − 1), until one is not below."""
     for p_values, level in itertools.product(rng.random((20, 5)) ** 3, (0.01, 0.05, 0.2)):

@@ -45,7 +45,8 @@ def compare_answers(first: Answers, second: Answers, draws: Bootstrap) -> dict[s
         cuts = {second.label: [second.thresholds], first.label: [first.thresholds]}
         rows += accuracy_rows(logits, cuts, dataset, draws, second.label)
     figures = {(r.metric, r.class_name, r.variant): r for r in rows}
-    places: dict[tuple[str, str], PairedTest | None] = {("accuracy", "mean"): mcnemar(_right(first), _right(second))}
+    accuracies = mcnemar(_right(first), _right(second), draws.patients)
+    places: dict[tuple[str, str], PairedTest | None] = {("accuracy", "mean"): accuracies}
     places["auroc", "mean"] = None
     if len(dataset.classes) <= MANY_CLASSES:
         truth = one_hot(dataset)
@@ -58,7 +59,7 @@ def compare_answers(first: Answers, second: Answers, draws: Bootstrap) -> dict[s
         | {"p_corrected": corrected[metric, name]}
         for (metric, name), test in places.items()
     ]
-    tests = sum(test is not None for test in places.values())
+    tests = sum(test is not None and not np.isnan(test.p) for test in places.values())
     plain: dict[str, Any] = finite({"label": second.label, "tests": tests, "rows": records})
     return plain
 

@@ -265,7 +265,7 @@ def _against(results: Mapping[str, Any]) -> list[Statement]:
     if record["trained_on"]:
         text += f" But {favoured} was trained on {record['trained_on']:,} of these images, which flatters it."
         return [Statement("unclear", "comparison", "", text, "Compare on images that neither was trained on.")]
-    if p >= ALPHA or difference["low"] <= 0 <= difference["high"]:  # the test takes images as independent
+    if p >= ALPHA or difference["low"] <= 0 <= difference["high"]:  # both have to say so
         return [Statement("unclear", "comparison", "", f"{text} No difference is shown.", "Compare on more images.")]
     if better:
         return [Statement("holds", "comparison", f"is right more often than {rival['label']}", text)]

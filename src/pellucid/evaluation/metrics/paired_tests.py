@@ -97,29 +97,43 @@ def delong(
     return PairedTest(difference, float(2 * scipy.special.ndtr(-abs(difference) / math.sqrt(variance))), n)
 
 
-def mcnemar(first: Values, second: Values) -> PairedTest:
-    """McNemar's exact test of two accuracies on the same decisions.
+def mcnemar(first: Values, second: Values, patients: npt.NDArray[np.integer] | None = None) -> PairedTest:
+    """McNemar's exact test of two accuracies on the same decisions; those of a patient count together.
 
-    It takes decisions as independent: where patients have several images, or images several labels, read the
-    bootstrap's interval too.
+    Were both models as good, each patient's difference could as well have been turned round: p is the share of all
+    ways to turn the patients that lead as far from 0. With one decision for each patient that is McNemar's test.
 
     Args:
-        first: (N,), whether one model is right; NaN where unknown.
-        second: (N,), whether the other is.
+        first: (N,), whether one model is right, or (N, K) of several labels; NaN where unknown.
+        second: the same of the other.
+        patients: (N,), whose images are whose; each image is one's own by default.
 
     Example:
         >>> test = mcnemar([1, 1, 1, 1, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0, 0, 1])
         >>> round(test.difference, 3), test.p
         (0.625, 0.125)
     """
-    right = np.stack([np.asarray(as_array(r), dtype=np.float64).ravel() for r in (first, second)])
-    right = right[:, ~np.isnan(right).any(0)]
-    n = right.shape[1]
+    one, other = (np.asarray(as_array(r), dtype=np.float64) for r in (first, second))
+    change = one - other
+    n = int((~np.isnan(change)).sum())
     if n == 0:
         return PairedTest(math.nan, math.nan, 0, "no decision is known")
-    better, worse = (int((right[a] > right[b]).sum()) for a, b in ((0, 1), (1, 0)))
-    p = float(scipy.stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
-    return PairedTest((better - worse) / n, p, n)
+    of_image = np.nansum(change.reshape(len(change), -1), axis=1)
+    owners = np.arange(len(change)) if patients is None else np.unique(patients, return_inverse=True)[1]
+    by_patient = np.bincount(owners, of_image)
+    return PairedTest(float(of_image.sum() / n), _turned(by_patient.round().astype(np.int64)), n)
+
+
+def _turned(sums: npt.NDArray[np.int64]) -> float:
+    """The share of all ways to give each of the numbers a sign whose sum is as far from 0 as theirs, or farther."""
+    chances = np.ones(1)
+    for size, count in zip(*np.unique(np.abs(sums[sums != 0]), return_counts=True), strict=True):
+        of_size = np.zeros(2 * size * count + 1)
+        of_size[:: 2 * size] = scipy.stats.binom.pmf(np.arange(count + 1), count, 0.5)
+        chances = np.convolve(chances, of_size)
+    reach = len(chances) // 2
+    far = np.abs(np.arange(-reach, reach + 1)) >= abs(int(sums.sum()))
+    return min(1.0, float(chances[far].sum()))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
