@@ -212,12 +212,14 @@ def finite(value: object) -> Any:  # noqa: ANN401
         >>> finite({"a": float("nan"), "b": (1.0, 2)})
         {'a': None, 'b': [1.0, 2]}
     """
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, (str, int)) or value is None:  # after floats, most of what there is
+        return value
     if isinstance(value, dict):
         return {str(k): finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [finite(v) for v in value]
     if hasattr(value, "tolist"):
         return finite(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
     return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,7 +80,7 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary; NaN is None, and `class_name` is called `class`."""
-        values = asdict(self)
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
         values["class"] = values.pop("class_name")
         plain: dict[str, Any] = finite(values)
         return plain
