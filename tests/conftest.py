@@ -15,6 +15,8 @@ import torch
 pytest.register_assert_rewrite("helpers.published_radii", "helpers.table")  # they assert
 torch.set_num_threads(1)  # one thread a worker: more of them slow each other down
 
+collect_ignore = ["helpers", "plugin"]  # without doctests: they need not be imported to see that
+
 SWITCHES = (
     "--no-sandbox",
     "--disable-gpu",
@@ -63,6 +65,45 @@ def pellucid(monkeypatch, capsys):
         return ended.value.code or 0, output.out, output.err
 
     return run
+
+
+@pytest.fixture(scope="module")
+def quick_check():
+    """The check of radii in three steps for eighty: for tests of what is done with radii, not of how small they are."""
+    from pellucid.attacks import attack_strength
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attack_strength, "WALKS", attack_strength.WALKS[:1])
+        patch.setattr(attack_strength, "STEPS", 3)
+        patch.setattr(attack_strength, "AIMED_STEPS", (1, 1))
+        yield
+
+
+@pytest.fixture(scope="module")
+def empty_charts():
+    """Charts with nothing in them, for tests of what stands around them: they take half of a small study's time."""
+    from matplotlib.figure import Figure
+
+    real = Figure.savefig
+
+    def save(figure, target, **options):
+        if options.get("format") == "svg":
+            target.write('<svg viewBox="0 0 300 200"></svg>')
+        else:
+            real(figure, target, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save)
+        yield
+
+
+@pytest.fixture
+def forked_workers(monkeypatch):
+    """The processes that this one starts for a study are forked, and need not import everything first."""
+    from helpers.forked import fork_server
+
+    server = fork_server()
+    monkeypatch.setattr("multiprocessing.get_context", lambda _: server)
 
 
 @pytest.fixture(scope="module")

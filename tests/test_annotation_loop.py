@@ -35,7 +35,7 @@ from pellucid.study.judging import AGAIN, judge_again
 from pellucid.training import RunFolder
 from pellucid.types import InputError
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_check", "empty_charts")]
 
 DATA = {
     "size": 32,
@@ -279,6 +279,7 @@ def test_a_finished_loop_is_judged_again_without_its_networks(finished, tmp_path
         judge_again(load_study("annotation-loop", [*SMALL, "loop.numbers=[5]", "loop.aim=5"]), tmp_path)
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_an_interrupted_loop_goes_on(finished, tmp_path, monkeypatch):
     out = tmp_path / "loop"
     before = results(finished)

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from helpers.forked import run_forked
 from helpers.training import TWO_VARIANTS
 from pellucid.data import open_dataset
 from pellucid.data.cache.pixels import materialize
@@ -36,10 +37,9 @@ CPU = ["--device", "cpu"]
 def trained(tmp_path_factory):
     """A run folder that the command made in a process of its own."""
     out = tmp_path_factory.mktemp("cli") / "run"
-    command = [sys.executable, "-m", "pellucid.cli.app", "train", "khakzar2019-robust", *PHANTOM, *NETWORK, *CPU]
-    command += ["--set=training.epochs=2", "--set=training.batch_size=16", "--seed", "1", "--out", str(out)]
-    environment = {k: v for k, v in os.environ.items() if k != "PELLUCID_PROGRESS"} | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    settings = ["--set=training.epochs=2", "--set=training.batch_size=16", "--seed", "1", "--out", out]
+    command = ["train", "khakzar2019-robust", *PHANTOM, *NETWORK, *CPU, *settings]
+    done = run_forked(*command, environment={"PELLUCID_PROGRESS": "1"})
     assert done.returncode == 0, done.stderr
     return out, done
 

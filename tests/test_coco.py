@@ -194,6 +194,7 @@ def test_compressed_run_lengths_are_read_as_the_official_code_reads_them(data):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_check", "empty_charts")
 def test_the_study_runs_on_the_sample(real_data, tmp_path):
     tiny = [
         "settings.model={name='small', size=32, options={widths=[8, 16], blocks=[1, 1], strides=[1, 2]}}",

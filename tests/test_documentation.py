@@ -190,6 +190,7 @@ ONE_LINERS = [
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_check", "empty_charts")
 @pytest.mark.parametrize(("page", "code"), ONE_LINERS, ids=[code[-60:] for _, code in ONE_LINERS])
 def test_one_liner_runs(
     page: str, code: str, demo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

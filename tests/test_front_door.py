@@ -1,8 +1,5 @@
 """`import pellucid as pl`: each verb does what it says, on the phantom and an untrained model."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -322,10 +319,3 @@ def test_train_and_study(tmp_path):
     assert "<table>" in run._repr_html_()
     with pytest.raises(InputError, match="give validation="):
         pl.train("standard", parts["train"], tmp_path / "other", overrides=few)
-
-
-@pytest.mark.slow
-def test_a_package_that_is_imported_leaves_the_verb_of_its_name():
-    code = "import pellucid as pl; import pellucid.study; print(callable(pl.study))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.startswith("True")

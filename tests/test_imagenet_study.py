@@ -21,6 +21,7 @@ SMALL = [
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_check", "empty_charts")
 def test_the_study_runs_on_a_sample(real_data, tmp_path):
     study = load_study("imagenet", SMALL)
     report = run_study(study, real_data / "imagenet-sample", tmp_path, device="cpu", jobs=1, limit=6)

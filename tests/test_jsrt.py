@@ -261,6 +261,7 @@ def test_any_raw_file_is_read_or_refused(tmp_path, size, pattern):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_check", "empty_charts")
 def test_the_study_runs(tmp_path):
     yy, xx = np.mgrid[:2048, :2048]
     plain = 1500 + 1000 * np.sin(xx / 300) * np.cos(yy / 400)

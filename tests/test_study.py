@@ -252,6 +252,7 @@ def test_a_target_may_be_limited(stage, tmp_path, of_target, of_command, expecte
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_workers")
 def test_several_at_a_time_give_the_same_networks_and_one_failure_stops_the_rest(study, trained, tmp_path):
     failing = "variants=[{recipe='standard', label='wild', settings={optimizer={name='sgd', lr=1e30}, "
     failing += "schedule={warmup=0.0}, training={epochs=3}}}, {recipe='khakzar2019-baseline', label='baseline'}"

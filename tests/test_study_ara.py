@@ -21,7 +21,7 @@ from pellucid.study.evaluation_data import prepare_evaluation_data
 from pellucid.study.runs import plan
 from pellucid.types import InputError
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("empty_charts")]
 
 SMALL = [
     TWO_VARIANTS,

@@ -60,6 +60,7 @@ def test_a_base_that_is_no_variant_is_trained_beside_them(tmp_path):
     assert with_bases(runs)[1].recipe.training.epochs == 3
 
 
+@pytest.mark.usefixtures("empty_charts")
 def test_it_starts_from_the_bases_weights_and_everything_says_so(tmp_path):
     study = study_of(PLAIN, LONGER, "{label='again', recipe='khakzar2019-robust', init='longer'}", more=["seeds=[3]"])
     out = tmp_path / "there"

@@ -16,7 +16,7 @@ from pellucid.study.trust import judge_trust
 from pellucid.types import InputError
 from pellucid.utils.resources import write_json
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("empty_charts")]
 
 SMALL = [
     TWO_VARIANTS,

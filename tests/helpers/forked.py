@@ -24,8 +24,8 @@ BESIDES = ("torch._dynamo", "torch.distributed.fsdp", "torch.distributed.nn", "m
 
 
 @cache
-def _context():
-    """The fork server, which has imported what commands import when they are called."""
+def fork_server():
+    """A context as multiprocessing's own, whose processes have imported what commands import when they are called."""
     import pellucid
 
     names = [module.name for module in walk_packages(pellucid.__path__, "pellucid.")]
@@ -75,13 +75,13 @@ class Forked:
 
     def __init__(self, *arguments, code=None, environment=None, limits=None, session=False, log=None):
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PELLUCID_PROGRESS": "0"} | (environment or {})
-        read_ends, write_ends = zip(*(_context().Pipe(duplex=False) for _ in range(2)), strict=True)
+        read_ends, write_ends = zip(*(fork_server().Pipe(duplex=False) for _ in range(2)), strict=True)
         if log is not None:
             write_ends[1].close()
             file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             write_ends = (write_ends[0], Connection(file, readable=False))
         words = list(map(str, arguments))
-        self._process = _context().Process(
+        self._process = fork_server().Process(
             target=_run, args=(words, code, environment, limits or {}, session, write_ends)
         )
         self._process.start()
