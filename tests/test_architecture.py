@@ -65,7 +65,6 @@ def test_the_installed_wheel_runs_the_demo_from_an_empty_folder(wheel, tmp_path)
         "settings.model={name='small', size=48, options={widths=[4, 8], blocks=[1, 1], strides=[1, 2]}}",
         "data.options={size=48, train=24, validation=24, test=24, prevalence=0.4}",
         "evaluation.robustness={sizes=['pgd:linf=0.01'], steps=1}",
-        "evaluation.methods=['saliency']",
         "evaluation.trust.methods=[]",
         "evaluation.adversarial={cases=1, classes=1, rhos=[0.01]}",
         "evaluation.resamples=100",
