@@ -46,29 +46,29 @@ class WholeImage:
         return self.change(recipients, donors, free[0], free[1]).clamp(0, 1)
 
 
-def brightness(recipients: Tensor, donors: Tensor, free: Tensor, given: Tensor) -> Tensor:
+def brightness(recipients: Tensor, donors: Tensor, free: Tensor, allowed: Tensor) -> Tensor:
     """The median."""
-    return recipients + _quantile(donors, given, 0.5) - _quantile(recipients, free, 0.5)
+    return recipients + _quantile(donors, allowed, 0.5) - _quantile(recipients, free, 0.5)
 
 
-def contrast(recipients: Tensor, donors: Tensor, free: Tensor, given: Tensor) -> Tensor:
+def contrast(recipients: Tensor, donors: Tensor, free: Tensor, allowed: Tensor) -> Tensor:
     """The distance between the quartiles, around an unchanged median."""
     middle = _quantile(recipients, free, 0.5)
     own, given_range = (
         (_quantile(x, where, 0.75) - _quantile(x, where, 0.25)).clamp_min(1e-3)
-        for x, where in ((recipients, free), (donors, given))
+        for x, where in ((recipients, free), (donors, allowed))
     )
     return middle + (recipients - middle) * (given_range / own)
 
 
-def fine_texture(recipients: Tensor, donors: Tensor, free: Tensor, given: Tensor) -> Tensor:
+def fine_texture(recipients: Tensor, donors: Tensor, free: Tensor, allowed: Tensor) -> Tensor:
     """What a blur of one pixel takes away, edges excepted: noise, traces of compression, sharpness."""
-    return recipients + torch.where(free & given, _texture(donors, given, 1) - _texture(recipients, free, 1), 0.0)
+    return recipients + torch.where(free & allowed, _texture(donors, allowed, 1) - _texture(recipients, free, 1), 0.0)
 
 
-def coarse_texture(recipients: Tensor, donors: Tensor, free: Tensor, given: Tensor) -> Tensor:
+def coarse_texture(recipients: Tensor, donors: Tensor, free: Tensor, allowed: Tensor) -> Tensor:
     """What a blur of two pixels takes away after one of one pixel, edges excepted."""
-    return recipients + torch.where(free & given, _texture(donors, given, 2) - _texture(recipients, free, 2), 0.0)
+    return recipients + torch.where(free & allowed, _texture(donors, allowed, 2) - _texture(recipients, free, 2), 0.0)
 
 
 STATISTICS = {
