@@ -125,6 +125,7 @@ def test_several_labels_without_an_attack(labels, tmp_path, pellucid):
         (["--samples", 5], "5 samples certify nothing"),
         (["--attack-samples", 0], "at least one draw"),
         ([*PHANTOM, "--sigma", 0.1], "labelled with"),
+        (["--method", "bounds", "--sigma", 0.1], "bounds need no noise; found sigma 0.1"),
     ],
 )
 def test_what_cannot_be_certified_is_refused_before_any_work(shapes, tmp_path, pellucid, arguments, told):
@@ -142,3 +143,19 @@ def test_a_network_that_names_no_noise_needs_sigma(labels, tmp_path, pellucid):
     assert "--sigma 0.25" in code
     few = pellucid("certify", labels, *PHANTOM, "--sigma", 0.1, "--limit", 3, "--out", tmp_path)[0]
     assert "no label has an Accuracy-Robustness Area" in few
+
+
+@pytest.mark.slow
+def test_bounds_lie_below_the_attack_and_need_no_noise(shapes, tmp_path, pellucid):
+    (model, data), few = shapes, ["--limit", 2, "--method", "bounds"]
+    code, output, messages = pellucid("certify", model, *data, *few, "--out", tmp_path / "bounds")
+    assert code == 0, messages
+    assert "by bounds" in output
+    assert "under noise" not in output
+    with (tmp_path / "bounds" / "certify.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    right = [(float(r["certified_rms"]), float(r["attack_rms"])) for r in rows if r["right"] == "1"]
+    assert right
+    assert all(0 < certified <= attacked for certified, attacked in right)
+    summary = json.loads((tmp_path / "bounds" / "certify.json").read_text())
+    assert (summary["method"], summary["confidence"], summary["alarm"]["violations"]) == ("bounds", 1.0, 0)

@@ -1,8 +1,8 @@
-"""`pellucid certify`: how large a perturbation a network under noise withstands, from below and from above."""
+"""`pellucid certify`: how large a change a network withstands, itself or under noise, from below and from above."""
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated, Literal, Optional
 
 import typer
 
@@ -34,10 +34,15 @@ def certify(
     data_option: DataOption = None,
     split: Split = "test",
     mapping: ClassMap = None,
+    method: Annotated[
+        Literal["smoothing", "bounds"],
+        typer.Option(help="smoothing: the network under noise; bounds: a small network of (half-Huber) ReLUs itself."),
+    ] = "smoothing",
     sigma: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option(
-            help="Standard deviation of the noise, on pixels in [0, 1]; what the network was trained with, if known.",
+            help="Standard deviation of the noise, on pixels in [0, 1]; what the network was trained with, if known. "
+            "Of smoothing, like samples and alpha.",
             show_default=False,
         ),
     ] = None,
@@ -45,7 +50,7 @@ def certify(
     selection_samples: Annotated[int, typer.Option(help="Noisy copies that choose the answer.")] = 100,
     alpha: Annotated[float, typer.Option(help="Probability that a certificate is wrong.")] = 0.001,
     attack_samples: Annotated[int, typer.Option(help="Noisy copies that the attack follows.")] = 16,
-    attack: Annotated[bool, typer.Option(help="Also attack the smoothed classifier.")] = True,
+    attack: Annotated[bool, typer.Option(help="Also attack the classifier that is certified.")] = True,
     limit: Limit = None,
     device: Device = "auto",
     trust_code: TrustCode = False,
@@ -53,7 +58,7 @@ def certify(
     cache: Cache = None,
     allow_training_images: AllowTrainingImages = False,
 ) -> None:
-    """Certified robustness by randomised smoothing, and the same smoothed classifier attacked.
+    """Certified robustness, by randomised smoothing or by bounds, and the same classifier attacked.
 
     Writes certify.json, certify.csv (one row per image) and curve.png. Run the same command again to go on after an
     interruption.
@@ -66,6 +71,7 @@ def certify(
         load(model, device, trust_code),
         open_part(data, root, data_option, split),
         sigma,
+        method=method,
         samples=samples,
         selection_samples=selection_samples,
         alpha=alpha,

@@ -1,13 +1,14 @@
-"""`pl.certify` and `pellucid certify`: how large a perturbation a model under noise withstands, from both sides."""
+"""`pl.certify` and `pellucid certify`: how large a perturbation a model withstands, from both sides."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
+from pellucid.evaluation.robustness.bounds import Bounds
 from pellucid.evaluation.robustness.certified import Smoothing
 from pellucid.evaluation.robustness.certified_rows import ROWS, measure_certified
 from pellucid.evaluation.robustness.certified_summary import bracket_of, certified_summary, curves_of
@@ -15,7 +16,7 @@ from pellucid.evaluation.robustness.robustness_target import check_something_to_
 from pellucid.report.charts.curves import AraCurve, write_curves
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
-from pellucid.utils.resources import finite, write_json
+from pellucid.utils.resources import finite, nearest, write_json
 from pellucid.utils.result import Result, Table
 from pellucid.utils.words import interval_text
 from pellucid.verbs.folders import work_folder, write_bytes
@@ -32,7 +33,7 @@ FILE, CURVE = "certify.json", "curve.png"
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Certification(Result):
-    """What is certified of a model under noise, and what an attack on the same smoothed model reaches.
+    """What is certified of a model, itself or under noise, and what an attack on the same reaches.
 
     Attributes:
         found: all figures, as `certify.json` has them.
@@ -67,19 +68,28 @@ class Certification(Result):
     def tables(self) -> list[Table]:
         """The main figures, and in the title what they rest on."""
         summary, certified, attack = self.found, self.found["certified"], self.found["attack"]
+        is_smoothed = summary["method"] == "smoothing"
+        shares = (
+            {"accuracy": "accuracy under noise", "abstentions": "abstentions"}
+            if is_smoothed
+            else {"accuracy": "accuracy"}
+        )
         rows = [
-            ["accuracy under noise", _share(summary["accuracy"]["value"]), _interval(summary["accuracy"], _share)],
-            ["abstentions", _share(summary["abstentions"]["value"]), _interval(summary["abstentions"], _share)],
-            ["ARA, certified: at least", _number(certified["ara"]), _interval(certified, _number)],
+            [text, _share(summary[name]["value"]), _interval(summary[name], _share)] for name, text in shares.items()
         ]
+        rows.append(["ARA, certified: at least", _number(certified["ara"]), _interval(certified, _number)])
         if attack is not None:
             rows.append(["ARA, attacked: at most", _number(attack["ara"]), _interval(attack, _number)])
         what = "images" if summary["task"] == "multiclass" else "labels of images"
         none, confidence = summary["abstained"]["certificate"], f"{100 * summary['confidence']:g} %"
-        notes = [f"n = {summary['n']} {what}, {summary['samples']} samples, confidence {confidence}"]
-        notes += [f"{none} not certified", *([f"{attack['found']} attacks confirmed"] if attack is not None else [])]
-        title = f"{summary['images']} images of {summary['data']}/{summary['split']}, noise {summary['sigma']:g}"
-        return [Table(f"{title}\n{'; '.join(notes)}", ["smoothed classifier", "value", "95 % interval"], rows)]
+        notes = [f"n = {summary['n']} {what}"]
+        if is_smoothed:
+            notes = [f"{notes[0]}, {summary['samples']} samples, confidence {confidence}", f"{none} not certified"]
+        notes += [*([f"{attack['found']} attacks confirmed"] if attack is not None else [])]
+        means = f"noise {summary['sigma']:g}" if is_smoothed else "by bounds"
+        title = f"{summary['images']} images of {summary['data']}/{summary['split']}, {means}"
+        head = "smoothed classifier" if is_smoothed else "network"
+        return [Table(f"{title}\n{'; '.join(notes)}", [head, "value", "95 % interval"], rows)]
 
     @property
     def warnings(self) -> list[str]:
@@ -102,6 +112,7 @@ def certify(
     data: Dataset,
     sigma: float | None = None,
     *,
+    method: Literal["smoothing", "bounds"] = "smoothing",
     samples: int = 1000,
     selection_samples: int = 100,
     alpha: float = 0.001,
@@ -113,16 +124,19 @@ def certify(
     allow_training_images: bool = False,
     class_map: Mapping[str, str] | None = None,
 ) -> Certification:
-    """Certified robustness by randomised smoothing, and the same smoothed classifier attacked.
+    """Certified robustness by randomised smoothing, or of a small network by bounds, and the same classifier attacked.
 
     Args:
-        model: what is smoothed.
+        model: what is certified.
         data: one part of a dataset; its classes are matched with the model's by name.
         sigma: standard deviation of the noise, on pixels in [0, 1]; what the model was trained with where not given.
+            Of smoothing only, like the numbers of samples and `alpha`.
+        method: `smoothing` certifies the model under noise, with a probability of error; `bounds` the model itself,
+            without one, where it is small and affine between ReLUs or half-Huber ReLUs.
         samples: noisy copies of an image that a certificate rests on.
         selection_samples: noisy copies that choose the answer.
         alpha: probability that a certificate is wrong.
-        attack_samples: noisy copies that the attack follows; None for no attack.
+        attack_samples: noisy copies that the attack follows; None for no attack, with bounds too.
         out: the folder where results are kept as they come, so that the same call goes on after an interruption.
         limit: at most so many images, chosen with `seed`.
         seed: of that choice, of the noise and of the bootstrap.
@@ -131,11 +145,19 @@ def certify(
         class_map: the data's name for each of the model's classes that has another one there.
 
     Raises:
-        InputError: no `sigma`, neither given nor in the model's card; data that does not fit; certificates of something
-            else in `out`.
+        InputError: another `method`, or `sigma` with bounds; a network that bounds do not cover; no `sigma`, neither
+            given nor in the model's card; data that does not fit; certificates of something else in `out`.
     """
-    noise = trained_noise(model) if sigma is None else sigma
-    smoothing = Smoothing(noise, selection_samples, samples, alpha, attack_samples, seed)
+    smoothing: Smoothing | Bounds
+    if method == "bounds":
+        if sigma is not None:
+            raise InputError(f"bounds need no noise; found sigma {sigma:g}. Leave it out, or take method smoothing.")
+        smoothing = Bounds(attack_samples is not None, seed)
+    elif method == "smoothing":
+        noise = trained_noise(model) if sigma is None else sigma
+        smoothing = Smoothing(noise, selection_samples, samples, alpha, attack_samples, seed)
+    else:
+        raise InputError(f"unknown method {method!r}. {nearest(method, ['smoothing', 'bounds'])}")
     session = open_session(
         model,
         data,

@@ -69,6 +69,7 @@ class Smoothing:
     def to_json(self) -> dict[str, Any]:
         """Everything that determines the draws, as plain values."""
         return {
+            "method": "smoothing",
             "sigma": self.sigma,
             "selection_samples": self.selection,
             "samples": self.samples,

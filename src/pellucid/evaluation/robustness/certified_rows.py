@@ -1,4 +1,7 @@
-"""Certificates and attacks over a dataset: image by image, kept in `certify.csv`, resumable."""
+"""Certificates and attacks over a dataset: image by image, kept in `certify.csv`, resumable.
+
+By randomised smoothing, of the network under noise; or by bounds, of the network itself.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import torch
 
 from pellucid.attacks.engine import images_that_fit
+from pellucid.attacks.minimal import minimal
+from pellucid.evaluation.robustness.bounds import Bounds, certified_radii
 from pellucid.evaluation.robustness.certified import BLOCK, Smoothing, certify, predicted, seed_of, votes
 from pellucid.evaluation.robustness.certified_attack import Attacked, attack_smoothed
 from pellucid.evaluation.robustness.radii import AttackConfig, record_of
@@ -39,9 +45,9 @@ class CertifiedRow(NamedTuple):
         id: the image's, in its dataset.
         label: the label that is decided on; empty for a multiclass network.
         truth: its class; of a label `present` or `absent`.
-        predicted: what the smoothed classifier answers (PREDICT); empty where it abstains.
-        answer: what the selection draws chose, which the certificate speaks of.
-        p_bound: lower confidence bound of the probability that a draw votes for it.
+        predicted: what the smoothed classifier answers (PREDICT), empty where it abstains; by bounds the network.
+        answer: what the selection draws chose, which the certificate speaks of; by bounds the same as `predicted`.
+        p_bound: lower confidence bound of the probability that a draw votes for it; by bounds 1.
         certified_l2: Euclidean length below which the answer is certain to hold; 0 where nothing is certified.
         certified_rms: the same as a root mean square per pixel and channel.
         abstained: whether nothing is certified.
@@ -78,12 +84,12 @@ def measure_certified(
     images: Pixels,
     dataset: Dataset,
     robustness_target: RobustnessTarget,
-    smoothing: Smoothing,
+    smoothing: Smoothing | Bounds,
     folder: Path,
     *,
     weights_sha256: str,
 ) -> list[CertifiedRow]:
-    """Every decision certified and attacked under noise, from `folder`/certify.csv as far as it is there.
+    """Every decision certified and attacked, from `folder`/certify.csv as far as it is there.
 
     An image's draws depend on its name and the seed only. A process that is killed loses the image that it was at.
 
@@ -92,7 +98,7 @@ def measure_certified(
         images: uint8 or uint16 (N, C, H, W), the pixels of the dataset.
         dataset: their ids and targets.
         robustness_target: of kind `attack`.
-        smoothing: noise, draws and confidence.
+        smoothing: noise, draws and confidence; or bounds.
         folder: for `certify.csv` and `evaluation.json`.
         weights_sha256: of the network, so that its certificates are not taken for another's.
 
@@ -101,7 +107,7 @@ def measure_certified(
 
     Raises:
         InputError: certificates of another network, dataset or setting in the folder; another process at work there;
-            logits that are not finite.
+            logits that are not finite; a network that bounds do not cover.
     """
     record = record_of(dataset, [robustness_target], AttackConfig("tight", smoothing.seed), weights_sha256)
     store = ResultsStore(folder, record | smoothing.to_json())
@@ -110,28 +116,23 @@ def measure_certified(
     keys = [(dataset.ids[i], "" if k < 0 else dataset.classes[k]) for i, k in zip(image, label, strict=True)]
     with _alone(store):
         row_of = {row.key: row for row in log.read()}
-        rows_at_once = _fitting(classifier, images)
+        rows_at_once = 1 if isinstance(smoothing, Bounds) else _fitting(classifier, images)
         for index in np.unique(image):
             own = np.nonzero(image == index)[0]
             with step(1):
                 if any(keys[u] not in row_of for u in own):
-                    rows = _one(
-                        classifier,
-                        images[index],
-                        dataset,
-                        int(index),
-                        label[own].tolist(),
-                        robustness_target,
-                        smoothing,
-                        rows_at_once,
-                    )
+                    about = classifier, images[index], dataset, int(index), label[own].tolist(), robustness_target
+                    if isinstance(smoothing, Bounds):
+                        rows = _one_by_bounds(*about, smoothing)
+                    else:
+                        rows = _one_by_smoothing(*about, smoothing, rows_at_once)
                     new = [row for row in rows if row.key not in row_of]
                     log.append(map(_plain, new))
                     row_of |= {row.key: row for row in new}
     return [row_of[key] for key in keys]
 
 
-def _one(
+def _one_by_smoothing(
     classifier: nn.Module,
     picture: Pixels,
     dataset: Dataset,
@@ -141,7 +142,7 @@ def _one(
     smoothing: Smoothing,
     rows: int,
 ) -> list[CertifiedRow]:
-    """Certify and attack the decisions on one image."""
+    """Certify and attack the decisions on one image under noise."""
     name, several = dataset.ids[index], robustness_target.task == "multilabel"
     pixels = as_pixels(picture[None], device_of(classifier))[0]
     selection, estimation = (
@@ -190,6 +191,64 @@ def _one(
             )
         )
     return results
+
+
+def _one_by_bounds(
+    classifier: nn.Module,
+    picture: Pixels,
+    dataset: Dataset,
+    index: int,
+    labels: Sequence[int],
+    robustness_target: RobustnessTarget,
+    bounds: Bounds,
+) -> list[CertifiedRow]:
+    """Certify and attack the network's own decisions on one image."""
+    name, several = dataset.ids[index], robustness_target.task == "multilabel"
+    pixels = as_pixels(picture[None], device_of(classifier))
+    where = np.full(len(labels), index), np.asarray(labels)
+    criterion = robustness_target.criterion_for(dataset.targets, *where, device_of(classifier))
+    with torch.no_grad(), frozen(classifier):
+        logits = classifier(pixels)[0].double().cpu()
+    target, eye = np.asarray(dataset.targets[index]), torch.eye(len(logits), dtype=torch.float64)
+    truths = [int(target[k]) for k in labels] if several else [int(target)]
+    sides = SIDES if several else dataset.classes
+    if several:
+        levels = [robustness_target.levels[k] for k in labels]
+        answers = [int(logits[k].sigmoid() >= level) for k, level in zip(labels, levels, strict=True)]
+        signs = [1.0 if answer else -1.0 for answer in answers]
+        cuts = [math.log(level / (1 - level)) for level in levels]
+        margins = [
+            (sign * eye[[k]], torch.tensor([-sign * cut])) for k, sign, cut in zip(labels, signs, cuts, strict=True)
+        ]
+    else:
+        answers = [int(logits.argmax())]
+        others = [k for k in range(len(logits)) if k != answers[0]]
+        margins = [(eye[answers[0]] - eye[others], torch.zeros(len(others)))]
+    device = pixels.device
+    radii = certified_radii(classifier, pixels[0], [(w.to(device), b.to(device)) for w, b in margins])
+    attacked = None
+    if bounds.attack:
+        seed = seed_of(bounds.seed, name)
+        attacked = minimal(classifier, pixels.expand(len(labels), -1, -1, -1), criterion, seed=seed)
+    return [
+        CertifiedRow(
+            name,
+            dataset.classes[label] if several else "",
+            sides[truth],
+            sides[answer],
+            sides[answer],
+            1.0,
+            radius,
+            radius / math.sqrt(pixels.numel()),
+            False,
+            answer == truth,
+            None if attacked is None else bool(attacked.found[row]),
+            math.nan if attacked is None else 0.0 if attacked.met_at_start[row] else float(attacked.radius[row]),
+            0 if attacked is None else int(attacked.gradient_evaluations[row]),
+            0 if attacked is None else int(attacked.forward_passes[row]),
+        )
+        for row, (label, truth, answer, radius) in enumerate(zip(labels, truths, answers, radii, strict=True))
+    ]
 
 
 def _fitting(classifier: nn.Module, images: Pixels) -> int:

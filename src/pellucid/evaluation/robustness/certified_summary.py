@@ -1,4 +1,4 @@
-"""From certificates and attacks to `certify.json`: a bracket around the smoothed classifier's area."""
+"""From certificates and attacks to `certify.json`: a bracket around the area of the network, or of it under noise."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pellucid.data.dataset import Dataset
     from pellucid.evaluation.metrics.bootstrap import Bootstrap
+    from pellucid.evaluation.robustness.bounds import Bounds
     from pellucid.evaluation.robustness.certified import Smoothing
     from pellucid.evaluation.robustness.certified_rows import CertifiedRow
     from pellucid.evaluation.robustness.robustness_target import RobustnessTarget
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bracket:
-    """What is known of how large a change the smoothed classifier withstands.
+    """What is known of how large a change the network, or the smoothed classifier, withstands.
 
     Attributes:
         certified: from below, certificates of the images answered rightly.
@@ -67,7 +68,11 @@ def bracket_of(rows: Sequence[CertifiedRow], dataset: Dataset, robustness_target
 
 
 def certified_summary(
-    rows: Sequence[CertifiedRow], bracket: Bracket, dataset: Dataset, smoothing: Smoothing, bootstrap: Bootstrap
+    rows: Sequence[CertifiedRow],
+    bracket: Bracket,
+    dataset: Dataset,
+    smoothing: Smoothing | Bounds,
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     """What `certify.json` says; NaN where undefined.
 
@@ -75,7 +80,7 @@ def certified_summary(
         rows: as for `bracket_of`.
         bracket: its radii.
         dataset: the images.
-        smoothing: noise, draws and confidence.
+        smoothing: noise, draws and confidence; or bounds.
         bootstrap: over the images.
     """
     certified, robustness_target = bracket.certified, bracket.certified.robustness_target
@@ -124,10 +129,10 @@ def curves_of(bracket: Bracket, dataset: Dataset) -> dict[str, Curve]:
     return curves
 
 
-def alarm(rows: Sequence[CertifiedRow], smoothing: Smoothing) -> dict[str, Any]:
+def alarm(rows: Sequence[CertifiedRow], smoothing: Smoothing | Bounds) -> dict[str, Any]:
     """How many certificates reach beyond a confirmed attack, which no true certificate does.
 
-    Either may be wrong with probability alpha; more than a few of them mean a defect.
+    Under noise either may be wrong with probability alpha; more than a few of them mean a defect. Bounds have none.
     """
     attacked = [r for r in rows if r.attack_found]
     broken = [r for r in attacked if r.right and r.certified_rms > r.attack_rms]
