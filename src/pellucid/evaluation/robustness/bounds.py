@@ -181,7 +181,8 @@ class LinearBounds:
         with torch.enable_grad(), frozen(self.network):
             margins = (weights.to(images) * self.network(images)).sum(1) + constants.to(images)
             (slopes,) = torch.autograd.grad(margins.sum(), images)
-        return margins.detach().clamp(min=0) / slopes.flatten(1).norm(dim=1)
+        lengths: Tensor = margins.detach().clamp(min=0) / slopes.flatten(1).norm(dim=1)
+        return lengths
 
     def check(self) -> None:
         """Refuse a network that is not affine between its activations: asked after `least`."""
@@ -274,12 +275,12 @@ def certified_radii(network: nn.Module, pixels: Tensor, decisions: list[tuple[Te
     weights = torch.cat([w for w, _ in decisions])
     constants = torch.cat([b for _, b in decisions]).to(bounds.pixels)
     sizes = [len(b) for _, b in decisions]
-    starts = [float(part.min()) for part in bounds.estimate(weights, constants).split(sizes)]
+    starts = [float(part.min()) for part in torch.split(bounds.estimate(weights, constants), sizes)]
     low, high = [0.0] * len(decisions), [math.inf if start > 0 else 0.0 for start in starts]
 
     def look(radius: float) -> None:
         margins = bounds.least(radius, weights) + constants
-        for k, part in enumerate(margins.split(sizes)):
+        for k, part in enumerate(torch.split(margins, sizes)):
             if low[k] < radius < high[k]:
                 low[k], high[k] = (radius, high[k]) if bool((part > 0).all()) else (low[k], radius)
 
