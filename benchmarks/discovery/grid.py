@@ -14,7 +14,9 @@ JUDGING = 5000  # the first seed that judges; settings are chosen on seeds below
 PREVALENCES = (0.2, 0.1, 0.3)  # of each finding; a seed has one of them
 # P(shortcut | finding), P(shortcut | no finding): a strong and a weak association, and one that is everywhere
 STRENGTHS = ((0.95, 0.05), (0.8, 0.1), (0.6, 0.02), (0.95, 0.35))
-FINDINGS = ("Nodule", "Infiltration", "Effusion", "Pneumonia")
+# that a small network does not tell surely at 64 × 64 (AUROC .72 to .88 on seed 0); with those that it does, at .99 and
+# more, it leaves a shortcut alone
+FINDINGS = ("Mass", "Infiltration", "Atelectasis")
 
 
 @dataclass(frozen=True)

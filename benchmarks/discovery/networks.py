@@ -93,9 +93,9 @@ def train(
 ) -> None:
     """Plain training with AdamW and one cycle of the learning rate."""
     pixels, targets = torch.from_numpy(images).float() / 255, torch.from_numpy(labels)
-    generator, batch = torch.Generator().manual_seed(seed), 50
+    generator, batch = torch.Generator().manual_seed(seed), 20
     optimizer = torch.optim.AdamW(network.parameters(), lr, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=epochs * (len(pixels) // batch))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=epochs * -(-len(pixels) // batch))
     network.train()
     for _ in range(epochs):
         for rows in torch.randperm(len(pixels), generator=generator).split(batch):
@@ -126,7 +126,7 @@ def trained(cell: Cell, drawings: Drawings, folder: Path) -> ConvolutionalClassi
         train(network, drawings.images, drawings.labels, EPOCHS, 3e-3, cell.seed)
         _keep(network, plain)
     train(
-        network, with_shortcuts(drawings, cell, "train", seen="learnt"), drawings.labels, FURTHER, 2e-3, cell.seed + 1
+        network, with_shortcuts(drawings, cell, "train", seen="learnt"), drawings.labels, FURTHER, 3e-3, cell.seed + 1
     )
     _keep(network, own)
     return network

@@ -89,14 +89,12 @@ def clusters(
         small = heat.reshape(-1, SIDE, cell, SIDE, cell).sum((2, 4)).reshape(-1, SIDE * SIDE)
         small = (small / np.abs(small).sum(1, keepdims=True)).astype(np.float64)
         values, vectors = eigenvalues(small)
-        gaps = np.diff(values)
-        shuffled = [np.diff(eigenvalues(generator.permuted(small, axis=0))[0]).max() for _ in range(PERMUTATIONS)]
+        gaps = np.diff(values)[1:]  # two clusters at least
+        shuffled = [np.diff(eigenvalues(generator.permuted(small, axis=0))[0])[1:].max() for _ in range(PERMUTATIONS)]
         if (1 + sum(gap >= gaps.max() for gap in shuffled)) / (1 + PERMUTATIONS) > LEVEL:
             continue
-        number = int(gaps.argmax()) + 1
+        number = int(gaps.argmax()) + 2
         gap = float((gaps.max() - np.mean(shuffled)) / max(np.std(shuffled), 1e-9))
-        if number < 2:
-            continue
         of = KMeans(number, n_init=4, random_state=seed).fit_predict(vectors[:, :number])
         for cluster in np.argsort(np.bincount(of, minlength=number)):
             members = np.zeros(len(images), dtype=bool)
