@@ -85,14 +85,14 @@ def page(records: Sequence[Record]) -> str:
         "[discovery](discovery), one for each network; not to be changed by hand.",
         "",
         f"{len(records)} small networks, each trained on {TRAIN:,} drawn radiographs of 64 × 64 and looked at on "
-        f"{TEST} others, of seeds {_seeds(records)}; no setting was chosen on any of them.",
+        f"{TEST} others, of {_seeds(records)}; no setting was chosen on any of them.",
         "",
         f"Whether a network goes by its shortcut is measured on {PAIRS} drawings with it and without it. It *goes by "
         f"it* where the 95 % interval of the rise of the finding's logit is above {GOES_BY:g} of the distance between "
         f"images with the finding and without, and *leaves it* where the interval lies within ± {LEAVES:g}; the others "
         "are between and count nowhere.",
         "",
-        f"Of {len(verdicts)} shortcuts on the images looked at, networks go by {verdicts.count('goes by it')}, leave "
+        f"Shortcuts on the images looked at: {len(verdicts)}. Networks go by {verdicts.count('goes by it')}, leave "
         f"{verdicts.count('leaves it')}, and {verdicts.count('between')} are between.",
         "",
         "A suspect is the shortcut where it is of the shortcut's finding and tells the images that have it from the "
@@ -116,6 +116,9 @@ def page(records: Sequence[Record]) -> str:
         f"|---|{rule}",
         f"| networks with any suspect | {' | '.join(alarms)} |",
         "",
+        "SpRAy knows of no marks: the two sides on which a finding may lie are clusters to it, and are counted as "
+        "suspects here.",
+        "",
         f"| region against all that the shortcut covers, median IoU | {head} |",
         f"|---|{rule}",
         f"| kinds that a map can show | {' | '.join(overlaps(records, WITH_REGION, m) for m in methods)} |",
@@ -131,7 +134,7 @@ def page(records: Sequence[Record]) -> str:
 
 def _seeds(records: Sequence[Record]) -> str:
     seeds = sorted({r["seed"] for r in records})
-    return f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]} alone"
+    return f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
 
 
 def _missing(records: Sequence[Record], quiet: Sequence[Record]) -> list[str]:
