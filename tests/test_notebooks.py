@@ -13,7 +13,15 @@ if not FOLDER.is_dir():
     pytest.skip("the documentation is not here", allow_module_level=True)
 
 TOY = {  # what takes the place of the cell tagged `parameters`
+    "ara": {"size": 32, "train_images": 16, "validation_images": 8, "test_images": 24, "epochs": 1}
+    | {"prevalence": 0.5, "limit": 20},
     "audit": {"size": 32, "train_images": 16, "test_images": 12, "epochs": 1, "limit": 4},
+    "believe": {"size": 32, "train_images": 16, "validation_images": 8, "test_images": 8, "epochs": 1}
+    | {"judged": 2, "samples": 1, "attacked": 1, "steps": 1},
+    "robust": {"size": 32, "train_images": 16, "validation_images": 8, "test_images": 8, "epochs": 1}
+    | {"limit": 2, "attacked": 2, "steps": 1},
+    "teach": {"size": 32, "train_images": 24, "validation_images": 8, "test_images": 24, "epochs": 1}
+    | {"marked": 2, "limit": 8},
 }
 NOTEBOOKS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.ipynb"))}
 
