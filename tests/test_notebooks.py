@@ -13,8 +13,8 @@ if not FOLDER.is_dir():
     pytest.skip("the documentation is not here", allow_module_level=True)
 
 TOY = {  # what takes the place of the cell tagged `parameters`
-    "ara": {"size": 32, "train_images": 16, "validation_images": 8, "test_images": 24, "epochs": 1}
-    | {"prevalence": 0.5, "limit": 20},
+    "ara": {"size": 32, "train_images": 16, "validation_images": 8, "test_images": 12, "epochs": 1}
+    | {"prevalence": 0.5, "limit": 12},
     "audit": {"size": 32, "train_images": 16, "test_images": 12, "epochs": 1, "limit": 4},
     "believe": {"size": 32, "train_images": 16, "validation_images": 8, "test_images": 8, "epochs": 1}
     | {"judged": 2, "samples": 1, "attacked": 1, "steps": 1},
