@@ -35,10 +35,11 @@ def main(run: Path, out: Path) -> None:
         table = run / "tables" / f"{name}.csv"
         if table.is_file():
             shutil.copyfile(table, out / "tables" / table.name)
-    if (run / "per-image.npz").is_file():
+    results = json.loads((run / "results.json").read_text())
+    (out / "figures.md").write_text(figures(results), encoding="utf-8")
+    if (run / "per-image.npz").is_file():  # of which `study --judge-only` makes the rows again; tables/ has them too
         shutil.copyfile(run / "per-image.npz", out / "per-image.npz")
-        shutil.copyfile(run / "results.json", out / "results.json")
-    (out / "figures.md").write_text(figures(json.loads((run / "results.json").read_text())), encoding="utf-8")
+        (out / "results.json").write_text(json.dumps(results | {"rows": []}, indent=1), encoding="utf-8")
     picture(run / "report.html", out)
 
 

@@ -68,7 +68,7 @@ def _explanation_chart(index: ResultsIndex, target: str, name: str, method: str)
         v: (index.row("classification", "auroc", v), index.row("localization", name, v, target=target, method=method))
         for v in index.variants
     }
-    up = f"{method_label(method)}: {metric(name).label.lower()}"
+    up = f"{method_label(method)}: {metric(name).label}"
     with canvas(2.9) as (figure, (axes,)):
         variants = _draw_variants(axes, index, rows)
         notes = _notes(index, rows, variants)
