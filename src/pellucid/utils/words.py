@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,21 @@ def interval_text(low: float | None, high: float | None, text_of: Callable[[floa
     Example:
         >>> interval_text(0.25, 0.5, "{:.2f}".format), interval_text(float("nan"), float("nan"), str)
         ('[0.25, 0.50]', '')
+
+        Ends that would read the same have as many decimals as tell them apart:
+
+        >>> interval_text(0.9961, 0.9999, "{:.2f}".format), interval_text(0.9961, 0.9999, "{:.0%}".format)
+        ('[0.996, 1.000]', '[99.6%, 100.0%]')
     """
     if low is None or high is None or math.isnan(low):
         return ""
-    return f"[{text_of(low)}, {text_of(high)}]"
+    texts = text_of(low), text_of(high)
+    if texts[0] == texts[1] and low != high:
+        number = re.search(r"[\d.]+", texts[0])
+        scale = 100 if "%" in texts[0] else 1
+        for decimals in range(1, 12):
+            ends = [f"{scale * abs(end):.{decimals}f}" for end in (low, high)]
+            if number and ends[0] != ends[1]:
+                texts = texts[0].replace(number[0], ends[0]), texts[1].replace(number[0], ends[1])
+                break
+    return f"[{texts[0]}, {texts[1]}]"
