@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from helpers.axe import violations
-from helpers.discovery import discovery
+from helpers.discovery import several
 from pellucid.evaluation.trust.rows import TrustRow
 from pellucid.report.pages.audit import write_audit
 from pellucid.report.pages.certified_maps import CertifiedPage, write_certified_maps
@@ -51,7 +51,7 @@ def explanations(path):
 
 
 def suspects(path):
-    write_discovery(discovery(3), path)
+    write_discovery(several(3), path)
 
 
 @pytest.fixture
@@ -98,22 +98,22 @@ def test_an_atlas_has_a_card_for_each_suspect_and_a_section_below(opened):
     assert cards.count() == 3
     assert opened.locator("#marked .suspect").count() == 1
     first = cards.first
-    assert "The answer for Mass falls where <place number 1> is taken away." in first.inner_text()
+    assert "40 % of what tells Pneumonia from the rest goes through <place number 1>." in first.inner_text()
     assert first.locator(".strip img").count() == 3 + 2  # exemplars, and the mean patch with and without
     widths = first.locator(".bars i").evaluate_all("bars => bars.map(b => b.style.width)")
-    assert widths == ["90%", "60%", "80%", "65%"]
+    assert widths == ["90%", "60%", "85%", "70%"]
     first.locator("h3 a").click()
     assert opened.url.endswith("#suspect1")
-    assert opened.locator("#suspect1 .strip.all img").count() == 4 + 2 + 2
-    assert opened.locator("#suspect3").get_by_text("a column cannot be put into an image").count() == 3
+    assert opened.locator("#suspect1 .strip.all img").count() == 4 + 4 + 2
+    assert opened.locator("#suspect3").get_by_text("a column cannot be exchanged").count() == 4
 
 
 @pytest.mark.parametrize("count", [0, 24])
 def test_no_suspects_and_many_have_their_page(tmp_path, count):
-    page = write_discovery(discovery(count), tmp_path / "discover.html").read_text(encoding="utf-8")
+    page = write_discovery(several(count), tmp_path / "discover.html").read_text(encoding="utf-8")
     assert page.count('class="suspect') == count + bool(count)
-    assert ("424 pairs of one and a class tested. That nothing was found does not show" in page) == (count == 0)
-    assert "Nodule</b>: 3 positives, and 20 are needed." in page
+    assert ("18 pairs of one and a class tested. That nothing was found does not show" in page) == (count == 0)
+    assert "Mass</b>: 3 images of it, and 20 are needed." in page
 
 
 def test_a_table_of_trust_is_one_sentence_that_can_be_quoted():

@@ -1,6 +1,8 @@
-"""A made-up discovery: a corner that carries a finding, brightness, a column, and what was marked."""
+"""A discovery made up by hand: what pages and files are tested with, without any network."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -9,60 +11,91 @@ from pellucid.evaluation.discovery.suspect import Consequence, Effect, Suspect, 
 from pellucid.evaluation.metrics.statistics import Estimate
 from pellucid.types import Box
 
-SIDE, IDS = 32, tuple(f"image-{i}" for i in range(8))
+CLASSES = ("Pneumonia", "Mass")
+N, SIDE = 24, 16
 
 
-def near(value, n=80):
-    return Estimate(value, value - 0.05, value + 0.05, n)
+def estimate(value: float, n: int = N, reason: str | None = None) -> Estimate:
+    return Estimate(value, value - 0.05, value + 0.05, n, reason)
 
 
-def suspect(number, kind, name, *, expected=False):
-    region = np.zeros((SIDE, SIDE), dtype=bool)
-    placed = kind in {"place", "patch", "marked"}
-    region[2:9, 20:30] = placed
-    undefined = Estimate(np.nan, np.nan, np.nan, 0, "a column cannot be put into an image")
-    effect = Effect("Mass", near(-1.2), near(0.9), near(0.4 / number), 0.001, 0.02)
-    other = Effect("Nodule", undefined, undefined, undefined, np.nan, np.nan)
+def make_suspect(number: int = 1, kind: str = "place", *, expected: bool = False, name: str | None = None) -> Suspect:
+    """A suspect with every field filled; of `metadata` and `whole image` without a place."""
+    at_a_place = kind in ("place", "patch", "marked")
+    region = np.zeros((SIDE, SIDE), bool)
+    if at_a_place:
+        region[1:5, 10:14] = True
+    elif kind == "whole image":
+        region[:] = True
+    present = np.arange(N) % 3 == 0
+    ids = [f"image-{i:02d}" for i in range(N)]
+    nothing = Estimate(math.nan, math.nan, math.nan, 0, "a column cannot be exchanged")
+    effects = tuple(
+        Effect(
+            class_name,
+            nothing if kind == "metadata" else estimate(-2.0 + k),
+            nothing if kind == "metadata" else estimate(1.5 - k),
+            estimate(0.4 - 0.3 * k),
+            0.0005,
+            0.004,
+        )
+        for k, class_name in enumerate(CLASSES)
+    )
+    patch = np.full((1, 6, 6), 0.75, np.float32)
+    name = name or {"place": "upper right corner", "whole image": "overall brightness"}.get(kind, f"a {kind}")
     return Suspect(
-        number=number,
-        kind=kind,
-        name=name,
-        verdict=f"The answer for Mass falls where <{name}> is taken away.",
-        class_name="Mass",
-        cost=0.4 / number,
-        expected=expected,
-        overlap=0.9 if expected else 0.0,
-        region=region,
-        boxes={IDS[0]: (Box(20, 2, 10, 7),)} if kind == "patch" else {},
-        present=np.arange(8) < 4,
-        strength=np.linspace(1, 0, 8),
-        prevalence=near(0.5),
-        prevalence_of={"Mass": (near(0.8), near(0.2))},
-        effects=(effect, other),
-        consequences=(Consequence("Mass", "auroc", near(0.9), near(0.6), near(0.8), near(0.65)),),
-        worst=WorstGroup("Mass", True, False, near(0.3)),
-        exemplars=IDS[:4] if kind != "metadata" else (),
-        without=IDS[4:6],
-        frame=Box(20, 2, 10, 7) if placed else None,
-        mean_patch=np.full((1, 7, 10), 0.9, dtype=np.float32) if placed else None,
-        mean_without=np.full((1, 7, 10), 0.2, dtype=np.float32) if placed else None,
+        number,
+        kind,  # type: ignore[arg-type]
+        name,
+        f"40 % of what tells Pneumonia from the rest goes through <{name}>.",
+        "Pneumonia",
+        0.4,
+        expected,
+        0.9 if expected else 0.0,
+        region,
+        {ids[0]: (Box(10.0, 1.0, 4.0, 4.0),)} if at_a_place else {},
+        present,
+        np.where(present, 1.5, 0.0),
+        estimate(1 / 3),
+        {"Pneumonia": (estimate(0.9), estimate(0.1)), "Mass": (estimate(0.3), estimate(0.3))},
+        effects,
+        tuple(
+            Consequence("Pneumonia", metric, estimate(0.9), estimate(0.6), estimate(0.85), estimate(0.7))
+            for metric in ("auroc", "sensitivity", "specificity")
+        ),
+        WorstGroup("Pneumonia", True, False, estimate(0.2, 5)),
+        tuple(np.array(ids)[present][:4].tolist()),
+        tuple(np.array(ids)[~present][:4].tolist()),
+        Box(9.0, 0.0, 6.0, 6.0) if at_a_place else None,
+        patch if at_a_place else None,
+        patch / 3 if at_a_place else None,
+        {"statistic": "mean"} if kind == "whole image" else {},
+        None,
     )
 
 
-def discovery(count=3):
-    """`count` suspects and, where there are any, one that was marked."""
-    rng = np.random.default_rng(0)
-    kinds = ["place", "whole image", "metadata", "patch"]
-    suspects = [suspect(i + 1, kinds[i % 4], f"{kinds[i % 4]} number {i + 1}") for i in range(count)]
-    suspects += [suspect(count + 1, "marked", "the marked mass", expected=True)] if count else []
+def make_discovery(*suspects: Suspect) -> Discovery:
+    """A discovery of these suspects."""
+    ids = tuple(f"image-{i:02d}" for i in range(N))
+    shown = {name for suspect in suspects for name in (*suspect.exemplars, *suspect.without)}
+    pictures = {name: np.full((1, SIDE, SIDE), 10 * k, np.uint8) for k, name in enumerate(ids) if name in shown}
     return Discovery(
-        suspects=suspects,
-        about={"model": "runs/first", "data": "phantom", "part": "test"},
-        classes=("Mass", "Nodule"),
-        ids=IDS,
-        settings={"alpha": 0.05},
-        counts={"candidates": 212, "tested": 424, "forward_passes": 9000, "gradient_evaluations": 80},
-        unanswered={"Nodule": "3 positives, and 20 are needed"},
-        notes=["nobody marked where Nodule lies"],
-        pictures={name: rng.integers(0, 255, (1, SIDE, SIDE), dtype=np.uint8) for name in IDS},
+        list(suspects),
+        {"model": "runs/first", "data": "phantom", "split": "validation", "fingerprint": "f" * 16},
+        CLASSES,
+        ids,
+        {"seed": 0, "alpha": 0.05},
+        {"forward_passes": 1200, "candidates": 9, "tested": 18},
+        {"Mass": "3 images of it, and 20 are needed"},
+        ["a note"],
+        pictures,
+        [{"name": "upper right corner", "verdict": "gone"}],
     )
+
+
+def several(count: int) -> Discovery:
+    """A discovery of so many suspects of every kind and, where there are any, one that was marked."""
+    kinds = ("place", "whole image", "metadata", "patch")
+    suspects = [make_suspect(i + 1, kinds[i % 4], name=f"{kinds[i % 4]} number {i + 1}") for i in range(count)]
+    suspects += [make_suspect(count + 1, "marked", expected=True)] if count else []
+    return make_discovery(*suspects)
