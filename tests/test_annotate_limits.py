@@ -282,7 +282,7 @@ def test_where_the_token_comes_from(tmp_path, monkeypatch):
 def test_a_token_is_not_in_the_list_of_processes(tmp_path):
     from helpers.annotate import Server, token_file
 
-    server = Server(tmp_path, "--token-file", token_file(tmp_path, TOKEN)).start()
+    server = Server(tmp_path, "--token-file", token_file(tmp_path, TOKEN)).start(forked=False)
     try:
         shown = subprocess.run(["ps", "-ef", "-ww"], capture_output=True, text=True, check=True).stdout
         assert str(server.folder / "annotations.db") in shown

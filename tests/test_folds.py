@@ -19,6 +19,7 @@ from pellucid.evaluation.metrics.explanations import score_explanations
 from pellucid.evaluation.metrics.localization import match_boxes
 from pellucid.models.inference import predict, probabilities
 from pellucid.models.weights import load_trained, read_model_card
+from pellucid.study import judging as judging_module
 from pellucid.study import load_study, run_study
 from pellucid.study import run as run_module
 from pellucid.study import training as training_module
@@ -26,7 +27,6 @@ from pellucid.study.context import StudyContext
 from pellucid.study.evaluation_data import prepare_evaluation_data
 from pellucid.study.folds import data_of_fold
 from pellucid.study.judging import judge_again
-from pellucid.study.kept import per_image as per_image_module
 from pellucid.study.kept.per_image import read_per_image
 from pellucid.study.run import AWAY
 from pellucid.study.runs import plan
@@ -272,7 +272,7 @@ def test_a_later_sitting_goes_on_from_the_small_files_alone(study, finished, res
 
 
 def test_it_is_judged_again_from_what_is_kept(study, finished, results, tmp_path, monkeypatch):
-    monkeypatch.setattr(per_image_module, "write_report", lambda *_: tmp_path / "report.html")
+    monkeypatch.setattr(judging_module, "write_report", lambda *_: tmp_path / "report.html")
     for name in ("results.json", "per-image.npz"):
         shutil.copyfile(finished / name, tmp_path / name)
     judge_again(study, tmp_path)

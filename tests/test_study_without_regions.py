@@ -213,7 +213,7 @@ def test_figures_of_accuracy_against_area_and_of_the_matched_curves(finished, pa
     legend = re.search(r'<ul class="legend".*?</ul>', matched, re.DOTALL)[0]
     assert "plain" not in legend
     assert [v["family"] for v in results["variants"]] == [None, "adversarial", "adversarial"]
-    colours = re.findall(r'<div class="recipe" style="color:(#\w+)">', page)
+    colours = re.findall(r'<div class="recipe" style="color:([^"]+)">', page)
     assert colours[1] == colours[2] != colours[0]
     assert any("accuracy without a perturbation on the images of the ARA" in said for said in results["conclusion"]), (
         results["conclusion"]

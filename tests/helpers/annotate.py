@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.cookiejar
 import json
 import re
+import subprocess
+import sys
 import urllib.request
 
 from helpers.forked import Forked
@@ -66,10 +68,17 @@ class Server:
     def address(self):
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self):
+    def start(self, *, forked=True):
+        """`forked=False` for a process with a command line of its own."""
         command = ["annotate", "serve", self.network, "--data", *self.data, "--no-open", "--port", self.port]
         store = ["--store", self.folder / "annotations.db"]
-        self.process = Forked(*command, *store, *self.options, log=self.folder / "server.log")
+        log = self.folder / "server.log"
+        if forked:
+            self.process = Forked(*command, *store, *self.options, log=log)
+        else:
+            words = [sys.executable, "-m", "pellucid.cli.app", *map(str, [*command, *store, *self.options])]
+            with log.open("w") as errors:
+                self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True)
         told = ""
         for line in self.process.stdout:
             told += line

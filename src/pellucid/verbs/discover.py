@@ -38,7 +38,7 @@ FEWEST = 40
 """Images from which on anything is looked for."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DiscoveryWithPage(Discovery):
     """What was found, which is saved with a page to look at."""
 
@@ -99,7 +99,7 @@ def discover(
         >>> import pellucid as pl
         >>> data = pl.dataset("phantom", split="validation", size=32, validation=12)
         >>> model = pl.wrap(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1024, 8)), data.classes, size=32,
-        ...     channels=1, mean=[0.5], std=[0.25], outputs="logits")
+        ...     channels=1, mean=[0.5], std=[0.25], outputs="logits", task="multilabel")
         >>> pl.discover(model, data)
         Traceback (most recent call last):
         ...

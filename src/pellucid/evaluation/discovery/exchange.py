@@ -41,7 +41,7 @@ def log_odds(logits: Tensor, task: Task) -> Tensor:
 
     Example:
         >>> log_odds(torch.tensor([[0.0, 1.0]]), "multiclass")
-        tensor([[-1.,  1.]], dtype=torch.float64)
+        tensor([[-1.0000,  1.0000]], dtype=torch.float64)
     """
     values = logits.double()
     if task == "multilabel":

@@ -110,7 +110,7 @@ def mcnemar(first: Values, second: Values, patients: npt.NDArray[np.integer] | N
 
     Example:
         >>> test = mcnemar([1, 1, 1, 1, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0, 0, 1])
-        >>> round(test.difference, 3), test.p
+        >>> round(test.difference, 3), round(test.p, 3)
         (0.625, 0.125)
     """
     one, other = (np.asarray(as_array(r), dtype=np.float64) for r in (first, second))
