@@ -18,8 +18,9 @@ from pellucid.evaluation.discovery.candidates import best_windows
 from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds, log_odds
 from pellucid.evaluation.discovery.inference import associations, mean_differences, permuted
 from pellucid.evaluation.discovery.presence import otsu
+from pellucid.evaluation.discovery.samples import Marks
 from pellucid.evaluation.discovery.settings import DiscoverySettings
-from pellucid.evaluation.discovery.whole_image import brightness, fine_texture
+from pellucid.evaluation.discovery.whole_image import WholeImage, brightness, fine_texture
 from pellucid.types import InputError
 
 SIDE, N = 24, 120
@@ -327,3 +328,17 @@ def test_statistics_of_whole_images_leave_out_what_is_marked():
     changed = fine_texture(recipient, noisy, free, given)
     assert (changed[..., :4] == 0.2).all()
     assert changed[..., 4:].std() > 0.02
+
+
+def test_pixels_that_are_left_for_a_statistic_say_nothing_of_the_label():
+    # a mark over the dark half raises the median of what is left: images without one leave out a marked one's
+    masks = np.zeros((1, 8, 8), bool)
+    masks[0, :, :4] = True
+    marks = Marks(np.array([0]), np.array([1]), masks, (8, 8))
+    images = torch.full((2, 1, 8, 8), 0.1)
+    images[..., 4:] = 0.5
+    recipients, rows, onto = torch.full((2, 1, 8, 8), 0.3), np.array([0, 1]), np.array([1, 1])
+    own = WholeImage(brightness, marks, 1, np.array([0, 1]))(recipients, images, rows, onto)
+    borrowed = WholeImage(brightness, marks, 1, np.array([0, 0]))(recipients, images, rows, onto)
+    assert own[0].mean() != pytest.approx(float(own[1].mean()))
+    torch.testing.assert_close(borrowed[0], borrowed[1])

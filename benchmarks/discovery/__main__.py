@@ -6,12 +6,12 @@ by lot in training and goes with a finding only where the network is judged. Whe
 measured, on drawings with it and without it. Then `pl.discover` and SpRAy, the reference, look at the same 400 images.
 
     cd benchmarks
-    OMP_NUM_THREADS=1 python -m discovery --work FOLDER [--seeds 6000:6020] [--methods spray discover] [--only none]
+    OMP_NUM_THREADS=1 python -m discovery --work FOLDER [--seeds 7000:7020] [--methods spray discover] [--only none]
     python -m discovery --page
 
 Each network leaves a file in results/discovery/; what is there is not done again, so a run that was stopped goes on.
 Weights and drawings are kept in --work. Settings are chosen on seeds below 1000, whose files stay in --work; those from
-6000 on judge. --page writes results/discovery.md.
+7000 on judge. --page writes results/discovery.md.
 """
 
 from __future__ import annotations

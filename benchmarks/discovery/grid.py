@@ -10,7 +10,7 @@ from pellucid.data.readers.phantom.shortcuts import KINDS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-JUDGING = 6000  # the first seed that judges; 5000 was seen before a setting was chosen, on seeds below 1000
+JUDGING = 7000  # the first seed that judges; 5000 and 6000 to 6004 were seen while it was built
 PREVALENCES = (0.2, 0.1, 0.3)  # of each finding; a seed has one of them
 # P(shortcut | finding), P(shortcut | no finding): a strong and a weak association, and one that is everywhere
 STRENGTHS = ((0.95, 0.05), (0.8, 0.1), (0.6, 0.02), (0.95, 0.35))

@@ -196,8 +196,8 @@ def patch(samples: Samples, column: int, corners: Rows, side: int) -> Candidate:
 
 def whole_images(samples: Samples, column: int) -> list[Candidate]:
     """The statistics of whole images, for one class."""
-    everywhere = np.ones(samples.frame, bool)
+    everywhere, partners = np.ones(samples.frame, bool), _partners(samples, column)
     return [
-        Candidate("whole image", name, column, WholeImage(change, samples.marks), everywhere)
+        Candidate("whole image", name, column, WholeImage(change, samples.marks, column, partners), everywhere)
         for name, change in STATISTICS.items()
     ]

@@ -1,6 +1,7 @@
 """Statistics of whole images, and one image given another's: brightness, contrast, and the fine texture.
 
-What people marked takes no part, in neither image: a finding that brightens an image is not its brightness.
+What people marked takes no part, in neither image: a finding that brightens an image is not its brightness. Images
+without a mark of the class leave out another's, so that the pixels that are left say nothing of the label.
 """
 
 from __future__ import annotations
@@ -33,17 +34,24 @@ class WholeImage:
     Attributes:
         change: (recipients, donors, unmarked of recipients, unmarked of donors) → recipients changed.
         marks: where people marked findings.
+        column: the class that is tested.
+        partners: int64 (N,), whose marks of that class each image leaves out: its own, or another's.
     """
 
     change: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
     marks: Marks
+    column: int
+    partners: npt.NDArray[np.int64]
 
     def __call__(
         self, recipients: Tensor, donors: Tensor, rows: npt.NDArray[np.int64], onto: npt.NDArray[np.int64]
     ) -> Tensor:
         """See `exchange.Exchange`."""
-        free = [torch.from_numpy(~self.marks.of_images(of)).to(donors.device)[:, None] for of in (onto, rows)]
+        free = [torch.from_numpy(self._free(of)).to(donors.device)[:, None] for of in (onto, rows)]
         return self.change(recipients, donors, free[0], free[1]).clamp(0, 1)
+
+    def _free(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        return ~(self.marks.of_images(rows) | self.marks.of_images(self.partners[rows], self.column))
 
 
 def brightness(recipients: Tensor, donors: Tensor, free: Tensor, allowed: Tensor) -> Tensor:
