@@ -41,7 +41,7 @@ def demo(
 ) -> None:
     """The main job on built-in synthetic radiographs: two recipes, their explanations scored, a report.
 
-    Takes about six minutes on two cores and needs no data. Run it again to go on after an interruption.
+    Takes about four minutes on two cores and needs no data. Run it again to go on after an interruption.
     """
     _run("demo", None, out, [*(overrides or ()), f"seeds=[{seed}]"], device, jobs, limit, None, wait)
 
