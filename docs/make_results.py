@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SECTIONS = ("summary", "robustness", "ara", "localization", "trust", "wang", "sweep", "cases", "sliders")
 TABLES = ("classification", "robustness", "ara", "comparators", "localization", "trust", "wang", "training")
 CLASSIFICATION = ("auroc", "average_precision", "accuracy")  # the last of classes of which an image has one
+LARGEST = 1 << 20  # bytes of a table; a longer one is made again by `study --judge-only`
 TALLEST = 3200  # pixels of a picture; a taller section is cut
 
 
@@ -33,7 +34,7 @@ def main(run: Path, out: Path) -> None:
     (out / "tables").mkdir(parents=True, exist_ok=True)
     for name in TABLES:
         table = run / "tables" / f"{name}.csv"
-        if table.is_file():
+        if table.is_file() and table.stat().st_size <= LARGEST:
             shutil.copyfile(table, out / "tables" / table.name)
     results = json.loads((run / "results.json").read_text())
     (out / "figures.md").write_text(figures(results), encoding="utf-8")
