@@ -149,3 +149,20 @@ def test_a_network_that_bounds_do_not_cover_is_refused(layer):
     weights = torch.tensor([[8.0, -8.0]]) * (1 if network(pixels[None])[0].diff() < 0 else -1)
     with pytest.raises(InputError, match="affine between its ReLUs"):
         certified_radii(network, pixels, [(weights, torch.zeros(1))])
+
+
+def test_a_network_that_is_flat_around_the_image_is_not_certified_beyond_its_bend():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 1), nn.ReLU(), nn.Linear(1, 1))
+    with torch.no_grad():
+        for layer, weight, bias in ((network[1], 1.0, -3.0), (network[3], -2.0, 1.0)):
+            layer.weight.fill_(weight)
+            layer.bias.fill_(bias)
+    pixels = torch.full((1, 2, 2), 0.5)  # the ReLU is off, and every gradient is zero; it answers 1 - 2 relu(sum - 3)
+    margin = [(torch.ones(1, 1), torch.zeros(1))]
+    (radius,) = certified_radii(network, pixels, margin)
+    assert 0.5 < radius <= 0.75  # the sum reaches 3.5 at a length of 1.5 / 2
+
+    with torch.no_grad():
+        network[3].weight.zero_()  # now it answers 1 everywhere
+    (radius,) = certified_radii(network, pixels, margin)
+    assert 2.0 <= radius < math.inf

@@ -155,7 +155,7 @@ class LinearBounds:
         self.type = next((p.dtype for p in network.parameters()), self.pixels.dtype)
         self.pixels = self.pixels.to(self.type)
         self.lines: list[Lines] = []
-        self._first: tuple[Tensor, Tensor, float] | None = None
+        self._first: tuple[Tensor, Tensor] | None = None
 
     def least(self, radius: float, weights: Tensor) -> Tensor:
         """Lower bounds (M,) of ``weights @ logits`` over the ball.
@@ -168,7 +168,7 @@ class LinearBounds:
         with frozen(self.network):
             while (stop := self._stop()) is not None:
                 entering, delta = stop
-                low, high = self._range(radius, entering, delta)
+                low, high = self._range(radius, entering)
                 self.lines.append(lines_around(low, high, delta))
             return self._bounds(radius, weights.to(self.pixels))[0]
 
@@ -208,11 +208,12 @@ class LinearBounds:
             return stop.entering, stop.delta
         return None
 
-    def _range(self, radius: float, entering: Tensor, delta: float) -> tuple[Tensor, Tensor]:
+    def _range(self, radius: float, entering: Tensor) -> tuple[Tensor, Tensor]:
         """The least and the most that enters an activation."""
         if not self.lines and self._first is not None:  # affine so far: the same at every radius
-            centre, norm, _ = self._first
-            return centre - radius * norm, centre + radius * norm
+            centre, norm = self._first
+            reach = radius * norm + ROUNDING[self.type] * (3 * centre.abs() + 3 * radius * norm)
+            return centre - reach, centre + reach
         count = entering.numel()
         low, high, norms = (entering.new_empty(count) for _ in range(3))
         bytes_a_row = entering.element_size() * (
@@ -226,7 +227,7 @@ class LinearBounds:
             low[part], high[part], norms[part] = self._bounds(radius, rows)
         low, high = (x.view_as(entering) for x in (low, high))
         if not self.lines:
-            self._first = (low + high) / 2, norms.view_as(entering), delta
+            self._first = (low + high) / 2, norms.view_as(entering)
         return low, high
 
     def _bounds(self, radius: float, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -284,10 +285,12 @@ def certified_radii(network: nn.Module, pixels: Tensor, decisions: list[tuple[Te
             if low[k] < radius < high[k]:
                 low[k], high[k] = (radius, high[k]) if bool((part > 0).all()) else (low[k], radius)
 
-    finite = [start for start in starts if 0 < start < math.inf]
-    if not finite:
-        return [math.inf if start > 0 else 0.0 for start in starts]
-    radius = max(finite)
+    # a network that is flat around the image may bend elsewhere: begin with the length of the whole box of pixels
+    longest = math.sqrt(pixels.numel())
+    above = [min(start, longest) for start in starts if start > 0]
+    if not above:
+        return low
+    radius = max(above)
     look(radius)
     bounds.check()
     for _ in range(HALVINGS):
@@ -295,13 +298,15 @@ def certified_radii(network: nn.Module, pixels: Tensor, decisions: list[tuple[Te
             break
         radius *= 2
         look(radius)
-    radius = min(radius, max(finite))
+    radius = min(radius, max(above))
     for _ in range(HALVINGS):
         if all(lo > 0 or h == 0 for lo, h in zip(low, high, strict=True)):
             break
         radius /= 2
         look(radius)
-    while wide := [h / lo for lo, h in zip(low, high, strict=True) if lo > 0 and h > PRECISION * lo]:
-        k = next(k for k in range(len(low)) if low[k] > 0 and high[k] / low[k] == max(wide))
+    while wide := [
+        (h / lo, k) for k, (lo, h) in enumerate(zip(low, high, strict=True)) if lo > 0 and PRECISION * lo < h < math.inf
+    ]:
+        _, k = max(wide)
         look(math.sqrt(low[k] * high[k]))
     return low
