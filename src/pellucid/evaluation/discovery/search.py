@@ -119,14 +119,14 @@ def test_candidates(
     rng = np.random.default_rng(settings.seed + 2)
     donors = samples.balanced(rows, settings.tested, rng)
     pairs = Pairs.of(donors, rng.choice(rows, min(settings.recipients, len(rows)), replace=False), rng)
-    # the same exchange serves every class that is tested by it
+    # the same exchange of a place serves every class that is tested by it; others are of one class
     exchanges: dict[Any, int] = {}
     place = []
     for one in every:
         name = (
             one.kind,
             one.name if one.kind == "whole image" else one.region.tobytes(),
-            one.column * (one.kind == "patch"),
+            one.column * (one.kind != "place"),
         )
         place.append(exchanges.setdefault(name, len(exchanges)))
     first = [place.index(number) for number in range(len(exchanges))]
