@@ -36,6 +36,7 @@ def fork_server():
 
 def _run(arguments, code, environment, limits, session, outputs):
     """What the process does."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where pytest runs in a shell's background
     if session:
         os.setsid()
     for number, output in enumerate(outputs, 1):
