@@ -109,8 +109,9 @@ class Forked:
         texts = ["", ""]
 
         def read(number, stream):
-            with stream:
-                texts[number] = stream.read()
+            if not stream.closed:  # by an earlier call
+                with stream:
+                    texts[number] = stream.read()
 
         threads = [
             threading.Thread(target=read, args=each, daemon=True) for each in enumerate((self.stdout, self.stderr))
