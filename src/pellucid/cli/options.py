@@ -55,6 +55,15 @@ Wait = Annotated[
     typer.Option("--wait", help="Wait for another process that works in the same folder; without it, that is refused."),
 ]
 
+Log = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        metavar="tensorboard|mlflow|wandb",
+        help="Send losses, learning rate and validation metrics to this tracker as well.",
+        show_default=False,
+    ),
+]
+
 Layer = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(

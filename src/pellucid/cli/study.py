@@ -10,7 +10,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from pellucid.cli.options import Cache, Device, Limit, Root, Seed, Wait
+from pellucid.cli.options import Cache, Device, Limit, Log, Root, Seed, Wait
 from pellucid.cli.output import show_result
 from pellucid.cli.session import pick_device
 from pellucid.utils.resources import bundled
@@ -67,6 +67,7 @@ def study(
         typer.Option("--judge-only", help="Judge the finished study in --out again, without its networks and data."),
     ] = False,
     wait: Wait = False,
+    log: Log = None,
 ) -> None:
     """Compare recipes on one dataset: train each with every seed, judge them, write a report.
 
@@ -78,7 +79,7 @@ def study(
     overrides = [*(overrides or ())]
     if seed:
         overrides.append(f"seeds={list(seed)}")
-    _run(name, root, out, overrides, device, jobs, limit, cache, wait, judge_only=judge_only)
+    _run(name, root, out, overrides, device, jobs, limit, cache, wait, judge_only=judge_only, log=log)
 
 
 def _run(
@@ -93,6 +94,7 @@ def _run(
     wait: bool,
     *,
     judge_only: bool = False,
+    log: str | None = None,
 ) -> None:
     from pellucid.verbs.study import study as run
 
@@ -108,6 +110,7 @@ def _run(
         command=shlex.join(["pellucid", *sys.argv[1:]]),
         wait=wait,
         judge_only=judge_only,
+        log=log,
     )
     if os.environ.get("RANK", "0") != "0":  # several processes train together; one of them speaks
         return

@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from pellucid.cli.options import Cache, DataName, DataOption, Device, Limit, Root, TrustCode, Wait
+from pellucid.cli.options import Cache, DataName, DataOption, Device, Limit, Log, Root, TrustCode, Wait
 from pellucid.cli.output import show_result
 from pellucid.cli.session import open_splits
 from pellucid.utils.resources import bundled
@@ -63,6 +63,7 @@ def train(
     device: Device = "auto",
     limit: Limit = None,
     cache: Cache = None,
+    log: Log = None,
 ) -> None:
     """Train one network; the recipe says by which validation metric the checkpoint is chosen.
 
@@ -77,8 +78,10 @@ def train(
     `torchrun --nproc-per-node 2 -m pellucid.cli.app train …`
     """
     from pellucid.training.distributed import leave_process_group
+    from pellucid.training.trackers import PROJECT, check_tracker
     from pellucid.verbs.train import train as run
 
+    check_tracker(log, PROJECT)  # before the data are opened
     main_process = os.environ.get("RANK", "0") == "0"
     if not main_process:  # accelerate launch starts this command once a process; one of them speaks
         os.environ["PELLUCID_PROGRESS"] = "0"
@@ -97,6 +100,7 @@ def train(
         device=device,
         limit=limit,
         cache=cache,
+        log=log,
     )
     leave_process_group()
     if main_process:

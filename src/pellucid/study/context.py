@@ -39,6 +39,7 @@ class StudyContext:
         device: `auto`, `cpu`, `cuda` or `mps`.
         limit: at most so many images per part, for a quick look.
         cache: folder for decoded images.
+        log: the tracker of its trainings, under the study's name.
     """
 
     study: StudyConfig
@@ -47,6 +48,7 @@ class StudyContext:
     device: str = "auto"
     limit: int | None = None
     cache: Path | None = None
+    log: str | None = None
 
     @property
     def is_on_cpu(self) -> bool:

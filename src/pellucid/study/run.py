@@ -26,6 +26,7 @@ from pellucid.study.slides import make_slides
 from pellucid.study.training import check_recipe, train_all
 from pellucid.study.trust import judge_trust
 from pellucid.training.distributed import leave_process_group
+from pellucid.training.trackers import check_tracker
 from pellucid.types import InputError
 from pellucid.utils.locks import hold
 
@@ -51,6 +52,7 @@ def run_study(
     cache: Path | None = None,
     command: str = "",
     wait: bool = False,
+    log: str | None = None,
 ) -> Path:
     """Run a study; an interrupted one goes on where it stopped.
 
@@ -68,6 +70,7 @@ def run_study(
         cache: folder for decoded images.
         command: what the user typed, for the record.
         wait: for another process that works on a study in `out`; otherwise it is refused.
+        log: a tracker that gets the figures of every training as well.
 
     Returns:
         The report.
@@ -76,7 +79,8 @@ def run_study(
         InputError: also where another process works on a study in `out`, naming it.
     """
     follows = os.environ.get("RANK", "0") != "0"  # several processes train together; one of them holds the folder
-    context = StudyContext(study, root, out, device, limit, cache)
+    context = StudyContext(study, root, out, device, limit, cache, log)
+    check_tracker(log, study.name)
     with nullcontext() if follows else hold(out, wait=wait):
         return _run_there(context, jobs, command)
 

@@ -108,6 +108,8 @@ def train_one(context: StudyContext, run: PlannedRun, threads: int) -> Path:
         device=context.device,
         resume=True,
         cache=context.cache,
+        log=context.log,
+        project=context.study.name,
     )
     return run.folder
 

@@ -21,6 +21,7 @@ from pellucid.training.recipe import resolve
 from pellucid.training.record import make_record, record_of_start
 from pellucid.training.run import RunFolder, describe_run
 from pellucid.training.session import TrainingSession
+from pellucid.training.trackers import PROJECT, check_tracker, open_tracker
 from pellucid.training.validation import Validation, check_selection
 from pellucid.types import InputError
 
@@ -51,6 +52,8 @@ def train(
     annotations: AnnotationSet | None = None,
     wait: bool = False,
     start: WrappedClassifier | None = None,
+    log: str | None = None,
+    project: str = PROJECT,
 ) -> RunFolder:
     """Train one network after a recipe, into a run folder.
 
@@ -70,13 +73,16 @@ def train(
         annotations: what people said of the training images, for a recipe with `objective.annotations`.
         wait: for another process that trains in `out`; otherwise it is refused.
         start: a network of others to fine-tune, for which `fine_tuning.recipe_for` made the recipe.
+        log: a tracker that gets the figures as well: `tensorboard`, `mlflow` or `wandb`.
+        project: the name under which the tracker files the run.
 
     Raises:
         InputError: before anything long starts, for a configuration that cannot work, a folder that another process
-            trains in, or a run to go on with of which something is missing or damaged.
+            trains in, a tracker that is not there, or a run to go on with of which something is missing or damaged.
         TrainingError: if the loss stops being finite, or the network gives no answer on a validation image.
     """
     run = RunFolder(out)
+    check_tracker(log, project)
     recipe = resolve(recipe, train_data.card)
     check_annotations(recipe, annotations)
     annotated, annotation_record = None, None
@@ -100,6 +106,8 @@ def train(
             annotated,
             annotation_record,
             start,
+            log,
+            project,
         )
     return run
 
@@ -117,6 +125,8 @@ def _train_there(
     annotated: AnnotatedImages | None,
     annotation_record: dict[str, Any] | None,
     start: WrappedClassifier | None,
+    log: str | None,
+    project: str,
 ) -> None:
     """Train in a folder that nobody else trains in; `annotation_record` is of the annotations."""
     torch.manual_seed(seed)
@@ -151,12 +161,23 @@ def _train_there(
         decode = partial(materialize, spec=recipe.model.input_spec, directory=cache, progress=True)
         batches = load_batches(train_data, recipe, accelerator, decode, cache=cache, annotated=annotated)
         validation_images = decode(validation_data)
-    record = None
+    record, tracker = None, None
     if accelerator.is_main_process:
         record = make_record(train_data, batches, validation_data, validation_images, recipe.model.input_spec, before)
+    session = TrainingSession(run, recipe, objective, accelerator, seed, record)
+    if resume:
+        session.load()
+    if accelerator.is_main_process:
+        tracker = open_tracker(log, run, project, description, step=session.global_step)
         run.start(description)  # nothing is written before everything that can be wrong has been looked at
+        if tracker is not None:
+            run.write(run.read() | {"tracker": tracker.record})
     held_out = Validation(validation_data, validation_images, scorer, recipe)
-    TrainingSession(run, recipe, objective, accelerator, seed, record).fit(batches, train_data, held_out, resume=resume)
+    try:
+        session.fit(batches, train_data, held_out, tracker)
+    finally:
+        if tracker is not None:
+            tracker.finish()
 
 
 def _accelerator(recipe: Recipe, device: str) -> Accelerator:

@@ -17,6 +17,7 @@ from pellucid.training.distributed import BatchRandom, joint_seed, step_seed
 from pellucid.training.objectives.losses import LabelCounts, label_counts, label_frequencies
 from pellucid.training.optimization import build_optimizer, learning_rate
 from pellucid.training.robust_check import collapsed
+from pellucid.training.trackers import LOG_EVERY
 from pellucid.training.warnings import advice, say_collapsed, say_if_out_of_reach, say_if_still_rising
 from pellucid.types import Marks
 from pellucid.utils.progress import progress_bar
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pellucid.training.objectives.objective import Objective
     from pellucid.training.recipe import Recipe
     from pellucid.training.run import RunFolder
+    from pellucid.training.trackers import RunTracker
     from pellucid.training.validation import Validation, ValidationResult
     from pellucid.types import Batch
 
@@ -66,6 +68,7 @@ class TrainingSession:
         record: TrainingRecord | None,
     ) -> None:
         self.record = record
+        self.tracker: RunTracker | None = None
         self.run, self.recipe, self.accelerator, self.seed = run, recipe, accelerator, seed
         if recipe.training.channels_last:
             objective = objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -79,12 +82,20 @@ class TrainingSession:
         self.best_sha256: str | None = None  # of the weights that are kept as the best
         self.sums: dict[str, float] = {}
         self.elapsed = 0.0
-        self._pending: list[tuple[int, dict[str, Tensor]]] = []  # number of the step, its losses
+        self._pending: list[tuple[int, float, dict[str, Tensor]]] = []  # number of the step, learning rate, losses
 
-    def fit(self, batches: AnyBatches, train_data: Dataset, held_out: Validation, *, resume: bool) -> None:
-        """All epochs, from the start or from the saved state; fewer where robustness collapses."""
-        if resume and has_state(self.run.state):
-            self._load()
+    def fit(
+        self, batches: AnyBatches, train_data: Dataset, held_out: Validation, tracker: RunTracker | None = None
+    ) -> None:
+        """All epochs, from the start or from the state that was loaded; fewer where robustness collapses.
+
+        Args:
+            batches: of the images to learn from.
+            train_data: those images.
+            held_out: what the network is judged on after every epoch.
+            tracker: gets the figures as well; None for none, and in processes that write nothing.
+        """
+        self.tracker = tracker
         epochs = self.recipe.training.epochs
         collapsed = False
         with progress_bar(
@@ -121,7 +132,7 @@ class TrainingSession:
             random = BatchRandom(joint_seed(self.seed, self.global_step), self.objective.processes)
             with self.accelerator.autocast():
                 loss, parts = self.network(batch._replace(images=images, marks=marks), counts, random)
-            self._pending.append((self.global_step + 1, {"loss": loss.detach(), **parts}))
+            self._pending.append((self.global_step + 1, rate, {"loss": loss.detach(), **parts}))
             if len(self._pending) >= CHECK_EVERY or not loss.is_cuda:
                 self._record_pending(epoch)
             self.optimizer.zero_grad(set_to_none=True)
@@ -161,9 +172,9 @@ class TrainingSession:
         """Add the pending losses to the epoch's sums; stop at one that is not finite."""
         if not self._pending:
             return
-        local = torch.stack([torch.stack([value.float() for value in parts.values()]) for _, parts in self._pending])
+        local = torch.stack([torch.stack([value.float() for value in parts.values()]) for *_, parts in self._pending])
         averaged = self.accelerator.reduce(local, reduction="mean").tolist()  # of the batches of all processes
-        for (step, parts), row in zip(self._pending, averaged, strict=True):
+        for (step, rate, parts), row in zip(self._pending, averaged, strict=True):
             values = dict(zip(parts, row, strict=True))
             if not math.isfinite(values["loss"]):
                 raise TrainingError(
@@ -172,6 +183,9 @@ class TrainingSession:
                 )
             for name, value in values.items():
                 self.sums[name] = self.sums.get(name, 0.0) + value
+            if self.tracker is not None and step % LOG_EVERY == 0:
+                figures = values | {"learning_rate": rate}
+                self.tracker.log({f"step/{name}": value for name, value in figures.items()}, step)
         self._pending.clear()
 
     def _check_answers(self, epoch: int, judged: ValidationResult | None, images: int) -> None:
@@ -201,7 +215,7 @@ class TrainingSession:
         row["seconds"] = round(self.elapsed, 2)
         earlier = [r for r in self.run.metrics() if r["epoch"] <= epoch]
         if check is not None and collapsed(earlier, validation.metrics["robust_accuracy"], check):
-            self.run.append_metrics(row | {"collapsed": True})
+            self._record_epoch(row | {"collapsed": True})
             say_collapsed(earlier, epoch, validation.metrics["robust_accuracy"], self.run)
             return True
         score = validation.metrics.get(select, math.nan)
@@ -214,8 +228,13 @@ class TrainingSession:
         if epoch + 1 == final or (check is not None and check.collapse is not None):
             self._keep(self.run.path / "last", card | {"selected_by": "last epoch"})
         self.best_sha256 = read_model_card(self.run.path)["weights_sha256"]
-        self.run.append_metrics(row)
+        self._record_epoch(row)
         return False
+
+    def _record_epoch(self, row: dict[str, Any]) -> None:
+        self.run.append_metrics(row)
+        if self.tracker is not None:
+            self.tracker.log(row | {"learning_rate": self.optimizer.param_groups[0]["lr"]}, self.global_step)
 
     def _keep(self, folder: Path, card: dict[str, Any]) -> None:
         save_model(self.classifier, folder, extra=card, record=self.record)
@@ -267,7 +286,14 @@ class TrainingSession:
             save_state(self.run.state, self.classifier, self.optimizer, progress)
         self.accelerator.wait_for_everyone()
 
-    def _load(self) -> None:
+    def load(self) -> None:
+        """Go on from the saved state, if there is one.
+
+        Raises:
+            InputError: naming what is missing or damaged.
+        """
+        if not has_state(self.run.state):
+            return
         progress = load_state(self.run.state, self.classifier, self.optimizer)
         self.epoch, self.step, self.global_step = progress["epoch"], progress["step"], progress["global_step"]
         self.best, self.sums, self.elapsed = progress["best"], progress["sums"], progress["elapsed"]

@@ -67,6 +67,7 @@ def study(
     wait: bool = False,
     command: str = "",
     judge_only: bool = False,
+    log: str | None = None,
 ) -> Study:
     """Compare recipes on one dataset: train each with every seed, judge them, write a report.
 
@@ -83,9 +84,10 @@ def study(
         command: what the user typed, for the record.
         judge_only: judge what a finished study in `out` kept image by image again, without its networks and data:
             other margins, other primary comparisons. The report then shows no cases.
+        log: a tracker that gets the figures of every training as well: `tensorboard`, `mlflow` or `wandb`.
 
     Raises:
-        InputError: a study or data that cannot be.
+        InputError: a study, a tracker or data that cannot be.
     """
     config = load_study(str(name), overrides)
     folder = Path("runs") / config.name if out is None else Path(out)
@@ -102,5 +104,6 @@ def study(
             cache=cache,
             command=command,
             wait=wait,
+            log=log,
         )
     )

@@ -112,6 +112,7 @@ def train(
     device: str = "auto",
     limit: int | None = None,
     cache: Path | None = None,
+    log: str | None = None,
 ) -> Training:
     """Train one model; the recipe says by which validation metric the checkpoint is chosen.
 
@@ -132,10 +133,11 @@ def train(
         device: `auto`, `cpu`, `cuda` or `mps`.
         limit: at most so many images of each part.
         cache: keep decoded images in this folder.
+        log: a tracker that gets the figures as well: `tensorboard`, `mlflow` or `wandb`.
 
     Raises:
-        InputError: a recipe or data that cannot be; a model that cannot be trained further, or not by this recipe; a
-            run that is there already.
+        InputError: a recipe, a tracker or data that cannot be; a model that cannot be trained further, or not by this
+            recipe; a run that is there already.
     """
     settings = load_recipe(str(recipe), overrides, fine_tuning=init is not None)
     if preprocess is not None:
@@ -170,6 +172,7 @@ def train(
         wait=wait,
         annotations=None if annotations is None else load_annotations(annotations, whole),
         start=start,
+        log=log,
     )
     return Training(run, settings.name, whole.card.name)
 

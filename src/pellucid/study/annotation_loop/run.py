@@ -217,6 +217,8 @@ def _train_and_measure(context: LoopContext, loop_run: LoopRun) -> None:
             device=context.device,
             resume=True,
             annotations=annotations,
+            log=context.log,
+            project=context.study.name,
         )
     _measured(context, loop_run)
 
