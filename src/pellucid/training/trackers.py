@@ -69,7 +69,7 @@ class RunTracker:
         run_id = earlier.get("run")
         self._tracker: Any
         if name == "tensorboard":
-            self._tracker = tracking.TensorBoardTracker("tensorboard", run.path, purge_step=step + 1 if earlier else None)
+            self._tracker = tracking.TensorBoardTracker("tensorboard", run.path, purge_step=step + 1)
         elif name == "mlflow":
             self._tracker = tracking.MLflowTracker(project, run_id=run_id, run_name=run.path.name)
         else:
