@@ -12,6 +12,7 @@ from scipy import stats
 from torch import nn
 
 import pellucid as pl
+from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.data.dataset import Dataset, DatasetCard
 from pellucid.data.regions import Region, Regions
 from pellucid.evaluation.discovery.candidates import best_windows
@@ -20,6 +21,7 @@ from pellucid.evaluation.discovery.inference import associations, mean_differenc
 from pellucid.evaluation.discovery.presence import otsu
 from pellucid.evaluation.discovery.samples import Marks
 from pellucid.evaluation.discovery.settings import DiscoverySettings
+from pellucid.evaluation.discovery.showing import images_showing
 from pellucid.evaluation.discovery.whole_image import WholeImage, brightness, fine_texture
 from pellucid.types import InputError
 
@@ -192,6 +194,32 @@ def test_of_a_network_without_it_the_comparison_says_that_it_is_gone(found):
     assert [one["verdict"] for one in pl.discover(model_of(), data, settings=QUICK, compare=discovery).comparison] == [
         "no longer found"
     ]
+
+
+def test_the_images_of_another_part_that_show_it_are_found_as_its_own_were(found):
+    discovery, has_marker, data = found
+    model, suspect = model_of(corner=8.0), discovery.suspects[0]
+    own = images_showing(suspect, discovery, FittedImages(data, model.input_spec), model)
+    assert own.measured == 0
+    np.testing.assert_array_equal(own.rows, np.flatnonzero(has_marker))
+    other, has_marker = dataset_of(seed=4, n=90)
+    showing = images_showing(suspect, discovery, FittedImages(other, model.input_spec), model)
+    assert (showing.measured, showing.boxes) == (90, None)
+    np.testing.assert_array_equal(showing.rows, np.flatnonzero(has_marker))
+    few = FittedImages(other.subset(range(39)), model.input_spec)
+    with pytest.raises(InputError, match="39 images are too few to tell which of them show suspect 1: 40 are needed"):
+        images_showing(suspect, discovery, few, model)
+
+
+def test_where_a_suspect_at_varying_places_lies_in_another_part_is_looked_for(found):
+    """The corner is where the gradient is largest, and marked is the middle: every window lies around the corner."""
+    discovery, _, _ = found
+    patch = replace(discovery.suspects[0], kind="patch", window=None)
+    other, has_marker = dataset_of(seed=4, n=90)
+    model = model_of(corner=8.0)
+    showing = images_showing(patch, discovery, FittedImages(other, model.input_spec), model)
+    np.testing.assert_array_equal(showing.rows, np.flatnonzero(has_marker))
+    assert all(box.x <= 20 and box.x + box.width >= 23 and box.y + box.height >= 3 for box in showing.boxes)
 
 
 def test_too_few_images_are_refused_with_how_many_are_needed():

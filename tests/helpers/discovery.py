@@ -69,6 +69,7 @@ def make_suspect(number: int = 1, kind: str = "place", *, expected: bool = False
         Box(9.0, 0.0, 6.0, 6.0) if at_a_place else None,
         patch if at_a_place else None,
         patch / 3 if at_a_place else None,
+        np.pad(np.ones((6, 6), bool), ((0, SIDE - 6), (8, SIDE - 14))) if kind == "place" else None,
         {"statistic": "mean"} if kind == "whole image" else {},
         None,
     )
@@ -81,7 +82,8 @@ def make_discovery(*suspects: Suspect) -> Discovery:
     pictures = {name: np.full((1, SIDE, SIDE), 10 * k, np.uint8) for k, name in enumerate(ids) if name in shown}
     return Discovery(
         list(suspects),
-        {"model": "runs/first", "data": "phantom", "split": "validation", "fingerprint": "f" * 16},
+        {"model": "runs/first", "data": "phantom", "split": "validation", "fingerprint": "f" * 16}
+        | {"origin": "", "weights": "a" * 64},
         CLASSES,
         ids,
         {"seed": 0, "alpha": 0.05},

@@ -57,6 +57,23 @@ def train(
             show_default=False,
         ),
     ] = None,
+    suspects: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            help="Take away what `pellucid discover` found the network of --init to go by: its folder. Where somebody "
+            "marked the region (annotate serve --suspect), that one is taken.",
+            file_okay=False,
+            show_default=False,
+        ),
+    ] = None,
+    only: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="NUMBERS",
+            help="Of --suspects those of these numbers, as 3 or 1,3; all by default.",
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     wait: Wait = False,
     seed: Annotated[int, typer.Option(min=0, help="Of initialisation, order, augmentation and attacks.")] = 0,
@@ -74,9 +91,13 @@ def train(
     With annotations: `pellucid train annotated --init runs/first --annotations annotations.db --data phantom --out
     runs/third`; beside another objective: `pellucid train khakzar2019-robust --set objective.annotations.weight=0.3 …`
 
+    Without what it should not go by: `pellucid discover runs/first --data phantom --split validation --out suspects`,
+    then `pellucid train annotated --init runs/first --suspects suspects --only 1 --data phantom --out runs/fourth`
+
     On several GPUs: `accelerate launch --module pellucid.cli.app train …`; on several CPUs or machines:
     `torchrun --nproc-per-node 2 -m pellucid.cli.app train …`
     """
+    from pellucid.evaluation.discovery.suspect_marks import suspect_numbers
     from pellucid.training.distributed import leave_process_group
     from pellucid.training.trackers import PROJECT, check_tracker
     from pellucid.verbs.train import train as run
@@ -94,6 +115,9 @@ def train(
         init=init,
         trust_code=trust_code,
         annotations=annotations,
+        suspects=suspects,
+        only=None if only is None else suspect_numbers(only),
+        announce=typer.echo if main_process else None,
         resume=resume,
         wait=wait,
         seed=seed,

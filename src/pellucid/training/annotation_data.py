@@ -180,5 +180,6 @@ def check_annotations(recipe: Recipe, annotations: AnnotationSet | None) -> None
     if annotations is None and used:
         raise InputError(
             f"the recipe {recipe.name!r} learns from annotations, and there are none. Give them: --annotations "
-            "annotations.db (pellucid annotate serve makes one), or leave them out: --set objective.annotations=none."
+            "annotations.db (pellucid annotate serve makes one) or --suspects DIR (of pellucid discover), or leave "
+            "them out: --set objective.annotations=none."
         )

@@ -150,7 +150,9 @@ better 300.
         suspects, counts = find_suspects(model, samples, classes, session.thresholds, plan, store, key, batch_size)
     return DiscoveryWithPage(
         suspects=suspects,
-        about={**session.about(), "title": session.whole.card.title, "training_images": session.seen()},
+        about=session.about()
+        | {"title": session.whole.card.title, "origin": session.whole.origin, "weights": session.weights_sha256}
+        | {"training_images": session.seen()},
         classes=tuple(model.classes),
         ids=dataset.ids,
         settings=plan.to_json(),

@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from pellucid.annotations.loading import load_annotations
+from pellucid.annotations.records import AnnotationSet
+from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.data.class_match import match_classes
 from pellucid.data.dataset import Dataset, get_split
+from pellucid.evaluation.discovery.results import Discovery
+from pellucid.evaluation.discovery.showing import check_same_data, check_same_network, images_showing
+from pellucid.evaluation.discovery.suspect_marks import markable, marks_on, saved_boxes
 from pellucid.evaluation.metrics.validation import ValidationScorer
 from pellucid.models.classifier import WrappedClassifier
 from pellucid.models.weights import load_model
@@ -22,9 +27,10 @@ from pellucid.training.recipe import fitted_by
 from pellucid.types import InputError
 from pellucid.utils.resources import write_json
 from pellucid.utils.result import Result, Table
+from pellucid.verbs.session import weights_sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pellucid.models.classifier import AnyClassifier
     from pellucid.training.run import RunFolder
@@ -106,6 +112,9 @@ def train(
     init: Path | str | AnyClassifier | None = None,
     trust_code: bool = False,
     annotations: str | None = None,
+    suspects: str | Path | None = None,
+    only: Sequence[int] | None = None,
+    announce: Callable[[str], None] | None = None,
     resume: bool = False,
     wait: bool = False,
     seed: int = 0,
@@ -127,6 +136,10 @@ def train(
             Its head is replaced where the data have other classes; the same ones in any order keep it.
         trust_code: run the Python code that the folder of `init` brings; without it, such a folder is refused.
         annotations: learn from what people marked: a database of `pellucid annotate serve`.
+        suspects: take away what `discover` found `init` to go by: its folder. Each suspect's region, as somebody marked
+            it with ``annotate serve --suspect`` or as it was found, is irrelevant on all training images that show it.
+        only: the numbers of those suspects that are meant; all that lie at a place otherwise.
+        announce: is told what of the suspects is marked on how many images, before training begins.
         resume: go on with an interrupted run.
         wait: for another process that trains in `out`; it is refused otherwise.
         seed: of initialisation, order, augmentation and attacks.
@@ -136,8 +149,9 @@ def train(
         log: a tracker that gets the figures as well: `tensorboard`, `mlflow` or `wandb`.
 
     Raises:
-        InputError: a recipe, a tracker or data that cannot be; a model that cannot be trained further, or not by this
-            recipe; a run that is there already.
+        InputError: a recipe, a tracker or data that cannot be; suspects of another network or other data, that there
+            are not, or that cannot be marked; a model that cannot be trained further, or not by this recipe; a run that
+            is there already.
     """
     settings = load_recipe(str(recipe), overrides, fine_tuning=init is not None)
     if preprocess is not None:
@@ -147,6 +161,10 @@ def train(
             f"{settings.name} goes on from a network that {settings.init} trained: train that one first and name its "
             f"folder with --init (in Python: init=). A study trains both ({settings.name} as a variant's recipe)."
         )
+    if suspects is not None and init is None:
+        raise InputError("name the network that goes by the suspects with --init (in Python: init=).")
+    if only is not None and suspects is None:
+        raise InputError("--only chooses among suspects: name their folder with --suspects (in Python: suspects=).")
     if init is not None:
         refuse_of_model([*overrides, *(["model.geometry"] if preprocess else [])])
     whole, judged = _parts(data, validation)
@@ -159,9 +177,14 @@ def train(
             settings = starting_from(settings, init if isinstance(init, str | Path) else _place(init))
         if set(before.classes) == set(whole.classes) and before.task == whole.task:  # in any order
             whole, judged = (match_classes(part, before.classes, before.task)[0] for part in (whole, judged))
+    people = None if annotations is None else load_annotations(annotations, whole)
+    whole = whole.limit(limit)
+    if suspects is not None and init is not None:
+        network = load_model(init, _device(device), trust_code=trust_code) if isinstance(init, str | Path) else init
+        people = _with_suspects(Path(suspects), only, network, whole, people, announce or (lambda _: None), cache)
     run = run_training(
         settings,
-        whole.limit(limit),
+        whole,
         judged.limit(limit),
         Path(out),
         scorer=ValidationScorer(),
@@ -170,11 +193,45 @@ def train(
         resume=resume,
         cache=cache,
         wait=wait,
-        annotations=None if annotations is None else load_annotations(annotations, whole),
+        annotations=people,
         start=start,
         log=log,
     )
     return Training(run, settings.name, whole.card.name)
+
+
+def _with_suspects(
+    folder: Path,
+    only: Sequence[int] | None,
+    network: AnyClassifier,
+    whole: Dataset,
+    people: AnnotationSet | None,
+    announce: Callable[[str], None],
+    cache: Path | None,
+) -> AnnotationSet:
+    """What people marked, and the suspects' regions on the training images that show them."""
+    discovery = Discovery.load(folder)
+    suspects = markable(discovery, only, str(folder))
+    check_same_network(discovery, weights_sha256_of(network))
+    part, _ = match_classes(whole, network.classes, network.task)
+    images = FittedImages(part, network.input_spec, cache)
+    people = people or AnnotationSet()
+    marks = list(people.marks)
+    for suspect in suspects:
+        check_same_data(discovery, whole, suspect)
+        showing = images_showing(suspect, discovery, images, network)
+        marked = marks_on(suspect, showing, images, saved_boxes(folder, suspect.number))
+        announce(marked.sentence)
+        marks += marked.marks
+    if len(marks) == len(people.marks):
+        raise InputError(f"none of the {len(whole):,} training images shows what was found: nothing can be marked.")
+    return AnnotationSet(marks, people.verdicts)
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    return name
 
 
 def _place(model: AnyClassifier) -> Path:

@@ -138,6 +138,7 @@ def describe(
         frame=frame,
         mean_patch=mean_patch,
         mean_without=mean_without,
+        window=one.region if one.kind == "place" else None,
         details={"z": tested.z, "tested_images": len(tested.donors)},
         reason=None if not math.isnan(overlap) or one.kind == "whole image" else f"nobody marked where {name} is",
     )

@@ -24,7 +24,7 @@ Kind = Literal["place", "patch", "whole image", "metadata", "marked"]
 `marked`: what people marked as the finding.
 """
 KINDS: tuple[Kind, ...] = get_args(Kind)
-ARRAYS = ("region", "present", "strength", "mean_patch", "mean_without")
+ARRAYS = ("region", "window", "present", "strength", "mean_patch", "mean_without")
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ class Suspect:
         frame: the rectangle that the two patches show.
         mean_patch: float (C, h, w) in [0, 1], the mean of images with it; None where it is at no place.
         mean_without: the same of images without it.
+        window: boolean (H, W) of a place: what was exchanged to test it, in which its region was found; else None.
         details: what else is known of it, in plain values.
         reason: why something of it cannot be told.
     """
@@ -133,6 +134,7 @@ class Suspect:
     frame: Box | None = None
     mean_patch: npt.NDArray[np.float32] | None = None
     mean_without: npt.NDArray[np.float32] | None = None
+    window: npt.NDArray[np.bool_] | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     reason: str | None = None
 

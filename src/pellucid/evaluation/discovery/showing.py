@@ -1,0 +1,148 @@
+"""Which images of a part show a suspect, and where: as `discover` saw them, or measured anew in the same way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pellucid.evaluation.discovery.candidates import patch, patch_side, strongest_evidence
+from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds
+from pellucid.evaluation.discovery.presence import otsu, square
+from pellucid.evaluation.discovery.samples import Samples
+from pellucid.types import InputError
+from pellucid.utils.progress import progress_context
+
+if TYPE_CHECKING:
+    from pellucid.data.cache.fitted_images import FittedImages
+    from pellucid.data.dataset import Dataset
+    from pellucid.evaluation.discovery.results import Discovery
+    from pellucid.evaluation.discovery.samples import Rows
+    from pellucid.evaluation.discovery.suspect import Suspect
+    from pellucid.models.classifier import AnyClassifier
+    from pellucid.types import Box
+
+FEWEST = 40
+"""Images from which on those that show it can be told from the others."""
+RECIPIENTS = 8
+"""Images that each gives its window to."""
+
+
+@dataclass(frozen=True, eq=False)
+class Showing:
+    """Which images of a part show a suspect.
+
+    Attributes:
+        rows: int64 (n,), in order.
+        boxes: of a suspect at varying places, of each of these images where, in pixels of the network's frame; None of
+            one that lies at the same place on all.
+        measured: how many images had to be looked at anew; 0 where they are those that `discover` saw.
+    """
+
+    rows: Rows
+    boxes: tuple[Box, ...] | None
+    measured: int
+
+
+def check_same_data(discovery: Discovery, dataset: Dataset, suspect: Suspect) -> None:
+    """Refuse images of another dataset than the one whose suspects they are.
+
+    Raises:
+        InputError: another dataset, other options, or one without the suspect's class.
+    """
+    name, origin = discovery.about["data"], discovery.about["origin"]
+    if name != dataset.card.name:
+        raise InputError(
+            f"these suspects were found on images of {name}, and {dataset.card.name} was opened: name the same data."
+        )
+    if origin != dataset.origin:
+        raise InputError(
+            f"these suspects were found on other images of {name}: made with {origin or 'no options'}, opened with "
+            f"{dataset.origin or 'no options'}. Give the same --data-option as `pellucid discover` had."
+        )
+    if suspect.class_name not in dataset.classes:
+        raise InputError(
+            f"suspect {suspect.number} moves {suspect.class_name}, and {name} was opened with the classes "
+            f"{', '.join(dataset.classes)}."
+        )
+
+
+def check_same_network(discovery: Discovery, weights: str) -> None:
+    """Refuse another network than the one that goes by the suspects.
+
+    Args:
+        discovery: what was found.
+        weights: hash of the network's.
+
+    Raises:
+        InputError: another network.
+    """
+    if discovery.about["weights"] != weights:
+        raise InputError(
+            f"these suspects are of {discovery.about['model']} as it was (weights {discovery.about['weights'][:8]}…), "
+            f"and this is another network ({weights[:8]}…): run `pellucid discover` on this one first."
+        )
+
+
+def images_showing(
+    suspect: Suspect,
+    discovery: Discovery,
+    images: FittedImages,
+    model: AnyClassifier,
+    *,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> Showing:
+    """The images of a part that show a suspect.
+
+    Where the part is the one that `discover` looked at, its answer is taken. The images of another part are looked at
+    as it looked at its own: each gives what it shows there to a few others, and those that add the most, by Otsu's cut,
+    show it. That takes a forward pass an image, and of a suspect at varying places a heat map each.
+
+    Args:
+        suspect: at a place, or at varying ones.
+        discovery: it is of.
+        images: of the same dataset, as the network takes them, their classes those of the network.
+        model: the network that goes by it.
+        seed: of who gives to whom.
+        batch_size: images at a time.
+
+    Raises:
+        InputError: a network of another size; other images, and too few.
+    """
+    dataset = images.dataset
+    if discovery.about["fingerprint"] == dataset.fingerprint and discovery.ids == dataset.ids:
+        rows = np.flatnonzero(suspect.present)
+        own = tuple(suspect.boxes[dataset.ids[row]][0] for row in rows) if suspect.kind == "patch" else None
+        return Showing(rows, own, 0)
+    if suspect.region.shape != (images.spec.height, images.spec.width):
+        height, width = suspect.region.shape
+        raise InputError(
+            f"the suspects were found at {height} × {width} pixels, and the network takes {images.spec.size_text}: "
+            "it is another network."
+        )
+    if len(dataset) < FEWEST:
+        raise InputError(
+            f"{len(dataset)} images are too few to tell which of them show suspect {suspect.number}: {FEWEST} are "
+            "needed at least."
+        )
+    column = model.classes.index(suspect.class_name)
+    margin = discovery.settings["margin"]
+    samples = Samples.of(images, images.pixels, np.full((len(dataset), len(model.classes)), np.nan), margin, {})
+    exchange, corners, side = Window.fixed(suspect.region if suspect.window is None else suspect.window), None, 0
+    with progress_context(f"who shows suspect {suspect.number}", len(dataset) * (2 if suspect.kind == "patch" else 1)):
+        if suspect.kind == "patch":
+            side = patch_side(samples, discovery.settings["cells"])
+            corners = strongest_evidence(model, samples, np.array([column]), side, batch_size)[0][:, 0]
+            exchange = patch(samples, column, corners, side).exchange  # type: ignore[assignment]
+        rng = np.random.default_rng(seed)
+        pairs = Pairs.of(np.arange(len(samples)), rng.choice(len(samples), RECIPIENTS, replace=False), rng)
+        odds = exchanged_log_odds(model, samples.pixels, pairs, [exchange], samples.task, batch_size=batch_size)
+    worth = pairs.centred(odds[:, 0])[:, column]
+    present = worth > otsu(worth)
+    if corners is not None:
+        present &= corners[:, 0] >= 0
+    rows = np.flatnonzero(present)
+    boxes = None if corners is None else tuple(square(corners[row], side) for row in rows)
+    return Showing(rows, boxes, len(dataset))
