@@ -18,6 +18,7 @@ Writes results/minimal_attacks.csv and results/minimal_attacks_radii.csv.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import time
 from pathlib import Path
@@ -127,7 +128,12 @@ def joined(batches: list[Batch]) -> Batch:
 
 
 def ratio_of_means(mine: Batch, base: Batch, ids: list[str]) -> tuple[float, float, float]:
-    """Mean radius over that of `base`, on the right images that both found, with its 95 % interval over images."""
+    """Mean radius over that of `base`, on the right images that both found, with its 95 % interval over images.
+
+    Over itself it has none.
+    """
+    if mine.radius is base.radius:
+        return 1.0, math.nan, math.nan
     both = ~base.start & mine.found & base.found
     weights = Bootstrap([name for name, kept in zip(ids, both, strict=True) if kept]).weights.astype(np.float64)
     samples = (weights @ mine.radius[both]) / (weights @ base.radius[both])
@@ -164,7 +170,7 @@ def summary(network: str, kind: str, method: str, mine: Batch, base: Batch | Non
         return {**row, **dict.fromkeys(compared, "")}
     tight = mine.found & ~(base.radius * (1 + 1e-6) < mine.radius)  # also where woods2019 found nothing
     figures = [*ratio_of_means(mine, base, ids), float(tight[attacked].mean()), base.cpu / mine.cpu]
-    return {**row, **{name: f"{value:.3f}" for name, value in zip(compared, figures, strict=True)}}
+    return {**row, **{name: "" if math.isnan(v) else f"{v:.3f}" for name, v in zip(compared, figures, strict=True)}}
 
 
 def measure(arguments, models, images, labels) -> dict[tuple[str, str, str], dict[int, Batch]]:

@@ -108,8 +108,8 @@ def agreements(data: Path, draws: int) -> list[dict[str, object]]:
             row: dict[str, object] = {"network": name, "step": step}
             for what, numbers in zip(("cosine", "length ratio"), column, strict=True):
                 low, high = bootstrap((numbers,), np.mean, method="percentile", rng=0).confidence_interval
-                row |= {what: f"{numbers.mean():.4f}", f"{what} from": f"{low:.4f}", f"{what} to": f"{high:.4f}"}
-            row |= {"smallest cosine": f"{column[0].min():.4f}", "draws": draws, "images a draw": IMAGES}
+                row |= {what: f"{numbers.mean():.6f}", f"{what} from": f"{low:.6f}", f"{what} to": f"{high:.6f}"}
+            row |= {"smallest cosine": f"{column[0].min():.6f}", "draws": draws, "images a draw": IMAGES}
             row |= {"machine": machine(1), "versions": versions("torch")}
             print(*list(row.values())[:-2], sep="  ", flush=True)
             rows.append(row)

@@ -6,7 +6,8 @@ has a part that all networks share, one that a recipe's networks share ("patient
 network; a training moves its network's true score. `trainings` is that movement's standard deviation over the patients'
 error of one network's score in such a comparison. Both recipes have the same true score, or one is better by one, two
 or three of the true standard errors of the difference; the table says in which share of the studies a difference is
-said. With 27 scores it is the share of studies in which any corrected p (Holm) is at most .05.
+said. Families of 27 scores are corrected after Holm; their scores have half of everything that varies in common, as the
+scores of one map do, or nothing.
 
 Methods, all from the same 300 resamples of the patients:
 
@@ -22,15 +23,14 @@ Methods, all from the same 300 resamples of the patients:
 - mixed, by seed: the differences seed by seed, right only where seeds share something;
 - mixed, never narrower: its error at least that of the networks held fixed.
 
-Writes results/recipe_inference.csv, about 6 minutes on one core.
+Writes results/recipe_inference.csv and results/recipe_families.csv, about 6 minutes on one core each.
 
-    python benchmarks/recipe_inference.py [--studies 2000]
+    python benchmarks/recipe_inference.py [--studies 2000] [--only singles|families]
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -42,12 +42,13 @@ from scipy.stats import t as students_t
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.metrics.differences import recipe_error
 from pellucid.evaluation.metrics.paired_tests import holm
+from pellucid.evaluation.metrics.statistics import mean_over_images
 from table import write
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-RESULTS = Path(__file__).parent / "results" / "recipe_inference.csv"
+RESULTS = Path(__file__).parent / "results"
 PATIENTS, RESAMPLES, FAMILY = 94, 300, 27
 CHUNK, FEW = 400, 50  # studies of one score, and of a family, that are in memory at once
 USED = "mixed"
@@ -89,6 +90,7 @@ class Cell(NamedTuple):
         suits: whether some patients suit one recipe and some the other.
         shared: the correlation of the trainings' movements of the same seed in both recipes.
         unequal: how many times more the second recipe's trainings scatter.
+        alike: the share of whatever varies that several scores have in common.
     """
 
     score: Score
@@ -97,6 +99,7 @@ class Cell(NamedTuple):
     suits: bool
     shared: float = 0.0
     unequal: float = 1.0
+    alike: float = 0.5
 
 
 class Study(NamedTuple):
@@ -113,7 +116,7 @@ def weights() -> FloatArray:
 
 
 def simulate(cell: Cell, studies: int, rng: np.random.Generator, scores: int = 1) -> Study:
-    """So many studies of a cell, with `scores` scores each that are alike as the scores of one map are."""
+    """So many studies of a cell, with `scores` scores each."""
     parts = [
         _simulate(cell, min(CHUNK, studies - start), rng, scores, movement(cell)) for start in range(0, studies, CHUNK)
     ]
@@ -135,14 +138,14 @@ def _simulate(cell: Cell, studies: int, rng: np.random.Generator, scores: int, m
     first, second = cell.seeds
     total = first + second
     recipe = np.repeat([0, 1], [first, second])
-    own = 2.0 if cell.suits else 1.0
+    width = 2.0 if cell.suits else 1.0
 
     def draw(*shape: int) -> FloatArray:
-        """Normal numbers of each score that are alike in half of their variance."""
-        common = rng.standard_normal((studies, 1, *shape))
-        if scores == 1:
-            return common
-        return np.sqrt(0.5) * (common + rng.standard_normal((studies, scores, *shape)))
+        """Normal numbers of each score, in part those of all."""
+        own = rng.standard_normal((studies, scores, *shape))
+        if scores == 1 or not cell.alike:
+            return own
+        return np.sqrt(cell.alike) * rng.standard_normal((studies, 1, *shape)) + np.sqrt(1 - cell.alike) * own
 
     moves = draw(total)
     if cell.shared:
@@ -151,14 +154,14 @@ def _simulate(cell: Cell, studies: int, rng: np.random.Generator, scores: int, m
         moves = np.sqrt(1 - cell.shared) * moves + np.sqrt(cell.shared) * common[..., place]
     moves = moves * moved * np.where(recipe == 1, cell.unequal, 1.0)
     suited = draw(2, PATIENTS)[:, :, recipe] if cell.suits else 0.0
-    parts = draw(1, PATIENTS) * np.sqrt(1.5 * own) + suited + draw(total, PATIENTS)
+    parts = draw(1, PATIENTS) * np.sqrt(1.5 * width) + suited + draw(total, PATIENTS)
     if not cell.score.positives:
         numbers = parts + moves[..., None]
         if cell.score.share:
-            numbers = (parts / np.sqrt(2.5 * own) + cell.score.distance + moves[..., None] > 0).astype(np.float64)
+            numbers = (parts / np.sqrt(2.5 * width) + cell.score.distance + moves[..., None] > 0).astype(np.float64)
         values, samples = numbers.mean(-1), numbers @ (weights().T / PATIENTS)
     else:
-        numbers = parts / np.sqrt(2.5 * own)
+        numbers = parts / np.sqrt(2.5 * width)
         shown = numbers[..., : cell.score.positives] + cell.score.distance + moves[..., None]
         values, samples = _areas(shown, numbers[..., cell.score.positives :])
     values, samples = (v.reshape(studies * scores, *v.shape[2:]) for v in (values, samples))
@@ -251,20 +254,64 @@ def single(cell: Cell, studies: int, rng: np.random.Generator) -> list[dict[str,
     error = float((study.first.mean(1) - study.second.mean(1)).std())
     tables = [p_values(study, better * error, rng) for better in range(len(BETTER))]
     shares = {method: [float((p[method] <= 0.05).mean()) for p in tables] for method in tables[0]}
-    return [_row(cell, method, 1, share, studies) for method, share in shares.items()]
+    return [_row(cell, method, share, studies) for method, share in shares.items()]
 
 
-def family(cell: Cell, studies: int, rng: np.random.Generator) -> list[dict[str, object]]:
-    """How often each method says so of any of 27 scores after Holm's correction, where none differs."""
-    parts = [p_values(simulate(cell, FEW, rng, FAMILY)) for _ in range(0, studies, FEW)]
-    rows = []
-    for method in parts[0]:
-        p = np.concatenate([part[method] for part in parts]).reshape(-1, FAMILY)
-        rows.append(_row(cell, method, FAMILY, [float(np.mean([min(holm(one)) <= 0.05 for one in p]))], len(p)))
-    return rows
+def family(cell: Cell, studies: int, rng: np.random.Generator) -> dict[str, dict[str, FloatArray]]:
+    """What each method says of each score of a family after Holm's correction.
+
+    Returns:
+        Method → what differs ("none", "all" or "the first", by one, two or three standard errors) → (E, 27)
+        whether it is called different.
+    """
+    pilot = simulate(cell, 2000, rng)
+    error = float((pilot.first.mean(1) - pilot.second.mean(1)).std())
+    said: dict[str, dict[str, list[FloatArray]]] = {}
+    for start in range(0, studies, FEW):
+        study = simulate(cell, min(FEW, studies - start), rng, FAMILY)
+        tables = [p_values(study, better * error) for better in range(len(BETTER))]
+        for method in tables[0]:
+            p = [table[method].reshape(-1, FAMILY) for table in tables]
+            found = said.setdefault(method, {})
+            found.setdefault("none", []).append(_corrected(p[0]))
+            for name, one in zip(BETTER[1:], p[1:], strict=True):
+                found.setdefault(f"all, {name}", []).append(_corrected(one))
+                first = np.concatenate([one[:, :1], p[0][:, 1:]], axis=1)
+                found.setdefault(f"the first, {name}", []).append(_corrected(first))
+    return {m: {what: np.concatenate(parts) for what, parts in found.items()} for m, found in said.items()}
 
 
-def _row(cell: Cell, method: str, scores: int, shares: Sequence[float], studies: int) -> dict[str, object]:
+def _corrected(p: FloatArray) -> FloatArray:
+    return np.array([holm(one) for one in p]) <= 0.05
+
+
+def family_rows(cell: Cell, studies: int, rng: np.random.Generator) -> Iterator[dict[str, object]]:
+    """How often any score of 27 is called different, how many of those that differ, and one that differs alone.
+
+    Each with its 95 % interval over the studies.
+    """
+    place = {"score": cell.score.name, "seeds": cell.seeds[0], "trainings": cell.trainings, "alike": cell.alike}
+    for method, said in family(cell, studies, rng).items():
+        counted = {"any of 27": [said["none"].any(1), *(said[f"all, {name}"].any(1) for name in BETTER[1:])]}
+        if method == USED:
+            counted["of 27 that differ"] = [None, *(said[f"all, {name}"].mean(1) for name in BETTER[1:])]
+            counted["the one that differs"] = [None, *(said[f"the first, {name}"][:, 0] for name in BETTER[1:])]
+        for what, shares in counted.items():
+            row = {**place, "method": method, "counted": what}
+            for name, values in zip(BETTER, shares, strict=True):
+                row |= _with_interval(name, values)
+            yield {**row, "studies": studies}
+
+
+def _with_interval(name: str, values: FloatArray | None) -> dict[str, str]:
+    names = (name, f"{name} from", f"{name} to")
+    if values is None:
+        return dict.fromkeys(names, "")
+    share = mean_over_images(values.astype(np.float64), Bootstrap(range(len(values)), 1), within=(0.0, 1.0)).estimate()
+    return dict(zip(names, (f"{x:.3f}" for x in (share.value, share.low, share.high)), strict=True))
+
+
+def _row(cell: Cell, method: str, shares: Sequence[float], studies: int) -> dict[str, object]:
     return {
         "score": cell.score.name,
         "seeds": " and ".join(map(str, dict.fromkeys(cell.seeds))),
@@ -272,9 +319,8 @@ def _row(cell: Cell, method: str, scores: int, shares: Sequence[float], studies:
         "patients": "suit either recipe" if cell.suits else "as any",
         "seeds shared": cell.shared,
         "spread of the second": cell.unequal,
-        "scores": scores,
         "method": method,
-        **{name: "" if share is None else f"{share:.3f}" for name, share in itertools.zip_longest(BETTER, shares)},
+        **{name: f"{share:.3f}" for name, share in zip(BETTER, shares, strict=True)},
         "studies": studies,
     }
 
@@ -296,21 +342,33 @@ def cells() -> list[Cell]:
     return every + odd
 
 
+def families() -> list[Cell]:
+    """The settings of families: 3, 5 and 10 trainings; scores that are alike in half, and independent ones."""
+    scattered = [(SCORES[0], trainings) for trainings in (0.5, 1.0, 2.0)] + [(SCORES[2], 1.0)]
+    return [
+        Cell(score, (n, n), trainings, suits=True, alike=alike)
+        for alike in (0.5, 0.0)
+        for score, trainings in scattered
+        for n in (3, 5, 10)
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--studies", type=int, default=2000)
-    studies = parser.parse_args().studies
+    parser.add_argument("--studies", type=int, default=2000, help="of a cell; half as many of a family of AUROCs")
+    parser.add_argument("--only", choices=("singles", "families"))
+    arguments = parser.parse_args()
     np.seterr(divide="ignore", invalid="ignore")  # two trainings of the same score have no spread
-    rows = []
-    for number, cell in enumerate(cells()):
-        rows += single(cell, studies, np.random.default_rng(number))
-    for number, (score, trainings, n) in enumerate(
-        (score, trainings, n) for score in (SCORES[0], SCORES[2]) for trainings in (0.5, 1.0, 2.0) for n in (3, 5, 10)
-    ):
-        if score.positives == 0 or trainings == 1.0:
-            cell = Cell(score, (n, n), trainings, suits=True)
-            rows += family(cell, studies // 4, np.random.default_rng(1000 + number))
-    write(RESULTS, rows)
+    if arguments.only != "families":
+        every = [single(cell, arguments.studies, np.random.default_rng(number)) for number, cell in enumerate(cells())]
+        write(RESULTS / "recipe_inference.csv", [row for rows in every for row in rows])
+    if arguments.only != "singles":
+        rows = []
+        for number, cell in enumerate(families()):
+            studies = arguments.studies // (2 if cell.score.positives else 1)
+            rows += family_rows(cell, studies, np.random.default_rng(1000 + number))
+            print(rows[-1], flush=True)
+        write(RESULTS / "recipe_families.csv", rows)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ import table
 from pellucid.attacks import Epsilon, Misclassified, minimal, within, worse_than_random
 from pellucid.attacks.epsilon import lengths
 from pellucid.data.readers.cifar10.reader import open_cifar10
+from pellucid.evaluation.metrics.bootstrap import Bootstrap
+from pellucid.evaluation.metrics.statistics import mean_over_images
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import as_pixels
 from pellucid.models.sources.woods2019 import read_woods2019
@@ -271,8 +273,8 @@ def summary(folder, rows) -> list[dict[str, object]]:
                 np.array([float(mine[i]["radius"]) for i in both]), np.array([base[i] for i in both] if base else [])
             )
             over = np.array([float(mine[i]["radius"]) / best[i] > 1.1 for i in hit])
-            low, high = interval(over, lambda draw, over=over: over[draw].mean())
-            line |= {"loose": f"{over.mean():.3f}", "loose low": f"{low:.3f}", "loose high": f"{high:.3f}"}
+            loose = mean_over_images(over, Bootstrap(hit, 1), within=(0.0, 1.0)).estimate()
+            line |= {"loose": f"{loose.value:.3f}", "loose low": f"{loose.low:.3f}", "loose high": f"{loose.high:.3f}"}
             shared = sorted(slow & set(mine))
             line |= of_optimality(
                 [float(mine[i]["radius"] or "inf") for i in shared], [best[i] for i in shared], oracle

@@ -18,6 +18,7 @@ a method did not find counts as less tight. Writes results/tight_elsewhere.csv.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import time
 from itertools import pairwise
@@ -182,7 +183,9 @@ def attacked(model, images, criterion, method: str, path: Path) -> Found:
 
 
 def ratio(mine, base, ids) -> tuple[float, float, float]:
-    """Mean of `mine` over mean of `base` where both are known, with its 95 % interval over images."""
+    """Mean of `mine` over mean of `base` where both are known, with its 95 % interval over images; none over itself."""
+    if mine is base:
+        return 1.0, math.nan, math.nan
     both = ~np.isnan(mine) & ~np.isnan(base)
     weights = Bootstrap([name for name, kept in zip(ids, both, strict=True) if kept]).weights.astype(np.float64)
     samples = (weights @ mine[both]) / (weights @ base[both])
@@ -221,7 +224,7 @@ def summary(results: dict[str, Found], ids: list[str]) -> list[dict[str, object]
 
 def _figures(name: str, values: tuple[float, float, float]) -> dict[str, str]:
     columns = (name, f"{name} 95 % low", f"{name} 95 % high")
-    return {column: f"{value:.3f}" for column, value in zip(columns, values, strict=True)}
+    return {column: "" if math.isnan(value) else f"{value:.3f}" for column, value in zip(columns, values, strict=True)}
 
 
 def _as_tight(mine, base) -> float:

@@ -18,6 +18,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from pellucid.evaluation.metrics.verdicts import SHOWN, answered
+from pellucid.utils.words import figure_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,7 +128,8 @@ def _cell(row: dict[str, Any] | None) -> str:
     if row is None or row["value"] is None:
         return "–"
     d = 4 if row["metric"].startswith("ara_") else 3  # digits
-    text = f"{row['value']:.{d}f} [{row['low']:.{d}f}, {row['high']:.{d}f}]"
+    text = figure_text(row["value"], row["low"], row["high"], f"{{:.{d}f}}".format)
+    text += " [no interval]" if row["low"] is None else ""
     if row["seed_spread"] is not None:
         text += f" ± {row['seed_spread']:.{d}f}"
     change = row["difference"]
@@ -136,9 +138,10 @@ def _cell(row: dict[str, Any] | None) -> str:
         if answer["low"] is not None:
             shown = answer["verdict"] in SHOWN
             mark, whose = "**" if shown and question == "recipes" else "", "" if question == "recipes" else "*"
-            text += (
-                f"<br>Δ{whose} {mark}{change['value']:+.{d}f}{mark} [{answer['low']:+.{d}f}, {answer['high']:+.{d}f}]"
-            )
+            own, _, interval = figure_text(
+                change["value"], answer["low"], answer["high"], f"{{:+.{d}f}}".format
+            ).partition(" ")
+            text += f"<br>Δ{whose} {mark}{own}{mark} {interval}"
     return text
 
 

@@ -251,16 +251,29 @@ def test_decisions_are_numbered_and_listed():
 
 
 def test_no_committed_interval_is_of_zero_width():
-    tables = sorted((TOP / "docs" / "results").rglob("*.csv"))
+    tables = sorted([*(TOP / "docs").rglob("*.csv"), *(TOP / "benchmarks").rglob("*.csv")])
     rows = [(path, row) for path in tables for row in csv.DictReader(path.open(encoding="utf-8", newline=""))]
     ends = [
-        (path.name, name, row[name], row[f"{name.removesuffix('low')}high"])
+        (path.name, name, row[name], row[name.removesuffix(low) + high])
         for path, row in rows
+        for low, high in (("low", "high"), (" from", " to"))
         for name in row
-        if name and name.endswith("low") and f"{name.removesuffix('low')}high" in row
+        if name and name.endswith(low) and name.removesuffix(low) + high in row and not name.startswith("too ")
     ]
     assert len(ends) > 10_000
     assert [end for end in ends if end[2] and end[2] == end[3]] == []
+
+
+def test_no_written_interval_reads_as_if_it_had_no_width():
+    """`[0.01, 0.01]` and `[−0.00, 0.00]`: what has no width gets the reason instead, whatever else more decimals."""
+    number = r"([-−+]?\d*\.?\d+) ?%?"
+    ends = [
+        (path.relative_to(TOP).as_posix(), *(float(end.replace("−", "-")) for end in found))
+        for path in [TOP / "README.md", *(TOP / "docs").rglob("*.md")]
+        for found in re.findall(rf"\[{number}, {number}\]", re.sub(r"`[^`]*`", "", path.read_text(encoding="utf-8")))
+    ]
+    assert len(ends) > 1000
+    assert [end for end in ends if end[1] == end[2]] == []
 
 
 def test_every_page_has_its_place_in_the_site():

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+MOST_DECIMALS = 12  # of an interval that is narrower than can be read
+_NUMBER = re.compile(r"\d+\.?(\d*)")
+
 
 def number_of(count: int, things: str) -> str:
     """A number with what it counts, in the singular or the plural: "(s)" stands where the two differ.
@@ -58,7 +61,7 @@ def interval_text(low: float | None, high: float | None, text_of: Callable[[floa
     Args:
         low: its end; NaN or None where there is no interval.
         high: the other.
-        text_of: how a number is written.
+        text_of: how a number is written, a fixed number of decimals behind the point.
 
     Example:
         >>> interval_text(0.25, 0.5, "{:.2f}".format), interval_text(float("nan"), float("nan"), str)
@@ -68,16 +71,48 @@ def interval_text(low: float | None, high: float | None, text_of: Callable[[floa
 
         >>> interval_text(0.9961, 0.9999, "{:.2f}".format), interval_text(0.9961, 0.9999, "{:.0%}".format)
         ('[0.996, 1.000]', '[99.6%, 100.0%]')
+        >>> interval_text(0.2474, 0.2512, "{:.2f}".format), interval_text(-0.0004, -0.0001, "{:+.2f}".format)
+        ('[0.247, 0.251]', '[-0.0004, -0.0001]')
     """
     if low is None or high is None or math.isnan(low):
         return ""
-    texts = text_of(low), text_of(high)
-    if texts[0] == texts[1] and low != high:
-        number = re.search(r"[\d.]+", texts[0])
-        scale = 100 if "%" in texts[0] else 1
-        for decimals in range(1, 12):
-            ends = [f"{scale * abs(end):.{decimals}f}" for end in (low, high)]
-            if number and ends[0] != ends[1]:
-                texts = texts[0].replace(number[0], ends[0]), texts[1].replace(number[0], ends[1])
-                break
-    return f"[{texts[0]}, {texts[1]}]"
+    decimals = _decimals(low, high, text_of)
+    return f"[{_written(low, decimals, text_of)}, {_written(high, decimals, text_of)}]"
+
+
+def figure_text(value: float, low: float | None, high: float | None, text_of: Callable[[float], str]) -> str:
+    """A figure and its interval, with as many decimals as the interval needs; the figure alone where there is none.
+
+    Example:
+        >>> figure_text(0.4, 0.25, 0.5, "{:.2f}".format), figure_text(0.4, None, None, "{:.2f}".format)
+        ('0.40 [0.25, 0.50]', '0.40')
+        >>> figure_text(0.0034, 0.0031, 0.0038, "{:.2f}".format)
+        '0.003 [0.003, 0.004]'
+    """
+    interval = interval_text(low, high, text_of)
+    if low is None or high is None or not interval:
+        return text_of(value)
+    return f"{_written(value, _decimals(low, high, text_of), text_of)} {interval}"
+
+
+def _decimals(low: float, high: float, text_of: Callable[[float], str]) -> int | None:
+    """With how many decimals both ends read differently; None with those that `text_of` writes."""
+    scale, least = _unit(text_of)
+    decimals = least
+    while low != high and decimals < MOST_DECIMALS and round(scale * low, decimals) == round(scale * high, decimals):
+        decimals += 1
+    return None if decimals == least else decimals
+
+
+def _written(value: float, decimals: int | None, text_of: Callable[[float], str]) -> str:
+    if decimals is None:
+        return text_of(value)
+    scale, _ = _unit(text_of)
+    sign = math.copysign(1.0, value) if round(scale * value, decimals) else 0.0
+    return _NUMBER.sub(f"{scale * abs(value):.{decimals}f}", text_of(sign))
+
+
+def _unit(text_of: Callable[[float], str]) -> tuple[float, int]:
+    """What 1 is written as, 1 or 100 of shares in per cent, and with how many decimals."""
+    one = _NUMBER.search(text_of(1.0))
+    return (float(one[0]), len(one[1])) if one else (1.0, MOST_DECIMALS)

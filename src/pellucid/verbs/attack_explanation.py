@@ -25,7 +25,7 @@ from pellucid.utils.progress import progress_context
 from pellucid.utils.resources import nearest, whole_file, write_json
 from pellucid.utils.result import Result, Table
 from pellucid.utils.results_store import ResultsStore
-from pellucid.utils.words import interval_text, number_of
+from pellucid.utils.words import figure_text, number_of
 from pellucid.verbs.folders import work_folder
 from pellucid.verbs.input_images import input_images
 from pellucid.verbs.session import name_of, results_key_of
@@ -227,4 +227,4 @@ def _number(name: str, classes: Sequence[str]) -> int:
 def _short(estimate: Estimate) -> str:
     if math.isnan(estimate.value):
         return "none"
-    return f"{estimate.value:.2f} {interval_text(estimate.low, estimate.high, '{:.2f}'.format)}".rstrip()
+    return figure_text(estimate.value, estimate.low, estimate.high, "{:.2f}".format)

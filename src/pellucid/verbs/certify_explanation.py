@@ -24,7 +24,7 @@ from pellucid.utils.progress import progress_context, reporting_to
 from pellucid.utils.resources import check_known, nearest, write_json
 from pellucid.utils.result import Result, Table
 from pellucid.utils.results_store import ResultsStore
-from pellucid.utils.words import interval_text, number_of
+from pellucid.utils.words import figure_text, number_of
 from pellucid.verbs.folders import work_folder
 from pellucid.verbs.session import name_of, open_session
 
@@ -263,4 +263,4 @@ def certify_explanation(
 def _short(estimate: Estimate) -> str:
     if estimate.value != estimate.value:
         return "undefined"
-    return f"{estimate.value:.3f} {interval_text(estimate.low, estimate.high, '{:.3f}'.format)}".rstrip()
+    return figure_text(estimate.value, estimate.low, estimate.high, "{:.3f}".format)

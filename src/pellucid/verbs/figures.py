@@ -9,7 +9,7 @@ from pellucid.evaluation.metrics.statistics import Estimate
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
 from pellucid.utils.result import Result
-from pellucid.utils.words import interval_text
+from pellucid.utils.words import figure_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,4 +82,4 @@ def shown(row: Row | None) -> str:
         return ""
     if row.value != row.value:
         return f"undefined: {row.reason}"
-    return f"{row.value:.3f} {interval_text(row.low, row.high, '{:.3f}'.format)}".rstrip()
+    return figure_text(row.value, row.low, row.high, "{:.3f}".format)

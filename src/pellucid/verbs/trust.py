@@ -19,7 +19,7 @@ from pellucid.types import InputError
 from pellucid.utils.resources import nearest
 from pellucid.utils.result import Result, Table
 from pellucid.utils.results_store import ResultsStore
-from pellucid.utils.words import interval_text
+from pellucid.utils.words import figure_text
 from pellucid.verbs.folders import model_names, work_folder
 from pellucid.verbs.session import name_of, open_session, place_of, results_key_of
 
@@ -245,5 +245,5 @@ def _shown(row: TrustRow | None) -> str:
         return "–"
     if row.value != row.value:
         return "undefined"
-    parts = [f"{row.value:.2f}", interval_text(row.low, row.high, "{:.2f}".format), row.verdict]
+    parts = [figure_text(row.value, row.low, row.high, "{:.2f}".format), row.verdict]
     return " ".join(part for part in parts if part)

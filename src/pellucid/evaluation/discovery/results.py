@@ -16,7 +16,7 @@ from pellucid.utils.digests import damaged, read_arrays, write_arrays
 from pellucid.utils.download import digest_of
 from pellucid.utils.resources import finite, whole_file, write_json
 from pellucid.utils.result import Result, Table
-from pellucid.utils.words import interval_text
+from pellucid.utils.words import figure_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -206,7 +206,7 @@ def _line(suspect: Suspect) -> list[str]:
 def _text(estimate: Estimate, form: str = "{:+.2f}") -> str:
     if math.isnan(estimate.value):
         return "–"
-    return f"{form.format(estimate.value)} {interval_text(estimate.low, estimate.high, form.format)}".rstrip()
+    return figure_text(estimate.value, estimate.low, estimate.high, form.format)
 
 
 def _value(number: float) -> float | None:

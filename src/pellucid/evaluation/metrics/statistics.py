@@ -12,6 +12,7 @@ import numpy as np
 from pellucid.evaluation.metrics.bootstrap import Bootstrap, FloatArray, Values, as_array
 from pellucid.evaluation.metrics.intervals import NO_INTERVAL, Interval, ratio_intervals, too_few_patients
 from pellucid.types import InputError
+from pellucid.utils.words import figure_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -82,7 +83,7 @@ class Estimate:
             return f"undefined: {self.reason or 'no reason given'} {size}"
         if math.isnan(self.low):
             return f"{self.value:.3f} [no interval: {self.reason or 'no reason given'}] {size}"
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] {size}"
+        return f"{figure_text(self.value, self.low, self.high, '{:.3f}'.format)} {size}"
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary in which whatever is not a finite number is None."""

@@ -15,6 +15,7 @@ from pellucid.report.pages.page_templates import PAGES, style_sheet
 from pellucid.report.pictures.perturbed import as_picture, data_address
 from pellucid.report.tables.metrics import method_label, number
 from pellucid.utils.resources import write_text
+from pellucid.utils.words import interval_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -126,11 +127,10 @@ def _figure(figure: Mapping[str, Any]) -> dict[str, Any]:
             "n": figure["n"],
             "why": figure["reason"] or "",
         }
-    interval = "" if figure["low"] is None else f"[{number(figure['low'])}, {number(figure['high'])}]"
     return {
         "value": number(figure["value"]),
         "undefined": False,
-        "interval": interval,
+        "interval": interval_text(figure["low"], figure["high"], number),
         "n": figure["n"],
         "why": figure["reason"] or "",
     }

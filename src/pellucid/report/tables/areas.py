@@ -9,6 +9,7 @@ from pellucid.report.charts import curves, frontier
 from pellucid.report.tables.cells import Cell, Table, TableRow, across, estimate, line
 from pellucid.report.tables.metrics import defined, metric, number, readable
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
+from pellucid.utils.words import interval_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -171,5 +172,5 @@ def _percent(value: float) -> str:
 
 
 def _interval(row: Mapping[str, Any]) -> str:
-    low, high = row.get("low"), row.get("high")
-    return f" [{100 * low:.1f}, {100 * high:.1f}]" if defined(low) and defined(high) else ""
+    interval = interval_text(row.get("low"), row.get("high"), lambda end: f"{100 * end:.1f}")
+    return f" {interval}" if interval else ""
