@@ -292,7 +292,7 @@ def _add_mark(connection: sa.Connection, mark: Mark) -> bool:
             return False
         raise ConflictError(f"the id {mark.id} is taken by another mark; make a new one.")
     know_image(connection, mark.image)
-    connection.execute(sa.insert(MARK).values(_row(mark)))
+    connection.execute(sa.insert(MARK).values(mark_row(mark)))
     _touch(connection, mark.image, mark.annotator)
     return True
 
@@ -326,7 +326,8 @@ def narrow(query: sa.Select[Any], table: sa.Table, image: str | None, annotator:
     return query if annotator is None else query.where(table.c.annotator == annotator)
 
 
-def _row(mark: Mark) -> dict[str, Any]:
+def mark_row(mark: Mark) -> dict[str, Any]:
+    """The row of the table that holds a mark."""
     shape = json.dumps(shape_to_json(mark.shape))
     return {**vars(mark), "shape": shape, "created": timestamp(mark.created)}
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pellucid.annotator.gate import Gate
     from pellucid.annotator.service import AnnotationService
     from pellucid.annotator.sessions import Sessions, Visitor
+    from pellucid.annotator.suspect import SuspectPage
 
 HERE = Path(__file__).parent
 YEAR = 365 * 24 * 3600
@@ -39,8 +40,10 @@ class SessionBody(BaseModel):
     invitation: str | None = Field(default=None, max_length=100)
 
 
-def add_doors(app: FastAPI, service: AnnotationService, gate: Gate, sessions: Sessions) -> None:
-    """How people come in."""
+def add_doors(
+    app: FastAPI, service: AnnotationService, gate: Gate, sessions: Sessions, suspect: SuspectPage | None = None
+) -> None:
+    """How people come in; to the page of one suspect, where there is one, and from there to the images that show it."""
     pages = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True)
 
     def show(name: str, visitor: Visitor, status: int = 200, **values: Any) -> HTMLResponse:  # noqa: ANN401
@@ -51,6 +54,13 @@ def add_doors(app: FastAPI, service: AnnotationService, gate: Gate, sessions: Se
 
     @app.get("/", response_class=HTMLResponse)
     def page(request: Request) -> HTMLResponse:
+        visitor = visitor_of(request)
+        if visitor.inside and suspect is not None:
+            return show("suspect.html", visitor, about=suspect.about(visitor.annotator))
+        return images(request)
+
+    @app.get("/images", response_class=HTMLResponse)
+    def images(request: Request) -> HTMLResponse:
         visitor = visitor_of(request)
         if visitor.inside:
             return show("page.html", visitor, about=service.about(visitor.annotator))

@@ -24,12 +24,13 @@ from pellucid.annotator.doors import HERE, add_doors, visitor_of
 from pellucid.annotator.security import Guard
 from pellucid.annotator.service import MAX_NOTE, AnnotationService, mark_to_json
 from pellucid.annotator.sessions import Sessions
-from pellucid.types import InputError
+from pellucid.types import Box, InputError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from pellucid.annotator.gate import Gate
+    from pellucid.annotator.suspect import SuspectPage
     from pellucid.annotator.worker import Picture
 
 log = logging.getLogger("pellucid.annotator")
@@ -69,13 +70,22 @@ class StateBody(_Body):
     state: Literal["offered", "done", "skipped"]
 
 
-def create_app(service: AnnotationService, gate: Gate, *, local: bool = True) -> ASGIApp:
+class SuspectBody(_Body):
+    """What is marked of a suspect: a rectangle in pixels of the network's frame, or null for the region as found."""
+
+    box: Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=4, max_length=4)] | None
+
+
+def create_app(
+    service: AnnotationService, gate: Gate, *, local: bool = True, suspect: SuspectPage | None = None
+) -> ASGIApp:
     """The annotation server as an ASGI application.
 
     Args:
         service: what its answers are made of.
         gate: who may come in.
         local: it listens on this machine alone.
+        suspect: the one whose page comes first, where one is to be marked.
     """
     app = FastAPI(title="Pellucid annotation", openapi_url=None, docs_url=None, redoc_url=None)
     app.state.service = service
@@ -97,9 +107,11 @@ def create_app(service: AnnotationService, gate: Gate, *, local: bool = True) ->
         answer.headers.update(error.headers or {})
         return answer
 
-    add_doors(app, service, gate, sessions)
+    add_doors(app, service, gate, sessions, suspect)
     _add_images(app, service)
     _add_annotations(app, service)
+    if suspect is not None:
+        _add_suspect(app, suspect)
     return Guard(app, gate, sessions, local=local)
 
 
@@ -194,6 +206,29 @@ def _add_annotations(app: FastAPI, service: AnnotationService) -> None:
         if name not in service.dataset.classes:
             raise InputError(f"unknown class {name[:60]!r}. There are: {', '.join(service.dataset.classes)}.")
         return name
+
+
+def _add_suspect(app: FastAPI, suspect: SuspectPage) -> None:
+    """One mark for all images that show a suspect."""
+
+    @app.get("/api/suspect")
+    def about(annotator: Annotator) -> dict[str, Any]:
+        return suspect.about(annotator)
+
+    @app.get("/api/suspect/pictures/{place}.png")
+    def picture(place: int) -> Response:
+        png = suspect.picture(place)
+        if png is None:
+            raise HTTPException(404, "there is no such picture.")
+        return Response(png, media_type="image/png", headers={"Cache-Control": "private, no-cache"})
+
+    @app.put("/api/suspect")
+    def accept(body: SuspectBody, annotator: Annotator) -> dict[str, Any]:
+        return suspect.accept(None if body.box is None else [Box(*body.box)], annotator)
+
+    @app.delete("/api/suspect")
+    def undo(annotator: Annotator) -> dict[str, Any]:
+        return suspect.undo(annotator)
 
 
 async def _annotator(request: Request) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from pellucid.annotator.service import AnnotationService
+    from pellucid.annotator.suspect import SuspectPage
 
 LEAST_TOKEN = 16  # characters
 TOKEN_VARIABLE = "PELLUCID_ANNOTATE_TOKEN"  # noqa: S105 (its name)
@@ -116,7 +117,12 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
 
 
 def serve(
-    service: AnnotationService, access: ServerAccess, *, say: Callable[[str], object] = print, open_page: bool = True
+    service: AnnotationService,
+    access: ServerAccess,
+    *,
+    say: Callable[[str], object] = print,
+    open_page: bool = True,
+    suspect: SuspectPage | None = None,
 ) -> None:
     """Serve the annotation page until it is interrupted; then it is closed.
 
@@ -125,6 +131,7 @@ def serve(
         access: where.
         say: tells where the page is.
         open_page: open it in a browser.
+        suspect: the one that is to be marked; None for the images alone.
     """
     from pellucid.annotator.server import create_app
 
@@ -141,7 +148,7 @@ def serve(
         import webbrowser
 
         webbrowser.open(address)
-    app = create_app(service, access.gate, local=access.local)
+    app = create_app(service, access.gate, local=access.local, suspect=suspect)
     try:
         make_server(app).run(sockets=[access.listening])
     finally:

@@ -20,6 +20,7 @@ from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     import numpy as np
@@ -67,6 +68,7 @@ def open_service(
     compare_with: AnyClassifier | None = None,
     options: ServiceOptions | None = None,
     check: ImageCheck | None = None,
+    only: Collection[str] | None = None,
 ) -> AnnotationService:
     """An annotation service for the images of one part of a dataset; the annotation database is made where it is new.
 
@@ -78,6 +80,7 @@ def open_service(
         compare_with: a second network, which the order `disagreement` needs.
         options: what may be chosen.
         check: of the network: it looks at the images, so that what it has seen of them can be told.
+        only: names of the images that may be offered; all of them by default.
 
     Raises:
         InputError: a network of other classes, a bad option, a database of another dataset, or images that are read
@@ -98,7 +101,10 @@ def open_service(
     sizes, names = store.image_sizes(), set(dataset.ids)
     check_images(store.info, sizes, names & set(sizes), dataset, store.name)
     dataset, _ = match_classes(dataset, network.classes, network.task)  # in the network's order
-    offered = dataset.limit(options.limit, seed=options.seed)
+    some = dataset
+    if only is not None:
+        some = dataset.subset([row for row, name in enumerate(dataset.ids) if name in set(only)])
+    offered = some.limit(options.limit, seed=options.seed)
     placement_of(offered, 0, network.input_spec)  # what was fitted before cannot be marked under every geometry
     pictures = _pictures(offered, network, options.cache)
     if check is not None:

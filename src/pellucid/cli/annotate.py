@@ -47,6 +47,14 @@ def serve(
         Optional[str],  # noqa: UP045
         typer.Option(hidden=True, help="Refused: everybody on this machine could read it."),
     ] = None,
+    suspect: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="DIR/NUMBER",
+            help="Mark one suspect of `pellucid discover` once, for all images that show it, as suspects/3.",
+            show_default=False,
+        ),
+    ] = None,
     per_image: Annotated[int, typer.Option(min=1, help="How many people annotate each image.")] = 1,
     order: Annotated[
         str, typer.Option(help="Which images come first: uncertainty, disagreement, outside, random or mixed.")
@@ -73,6 +81,9 @@ def serve(
     (`pellucid annotate invite`) or the token.
 
     Example: `pellucid annotate serve runs/first --data phantom --store annotations.db`
+
+    What the network should not go by, once for all images: `pellucid annotate serve runs/first --data phantom --suspect
+    suspects/1`
     """
     from pellucid.annotator.serving import TOKEN_VARIABLE, read_token, serve, server_access
     from pellucid.data.dataset import get_split
@@ -90,6 +101,8 @@ def serve(
         optional(module, "annotate", "pellucid annotate")
     from pellucid.annotations.schema import store_name
     from pellucid.annotator.setup import ServiceOptions, open_service
+    from pellucid.annotator.suspect import OpenSuspect, SuspectPage
+    from pellucid.verbs.session import weights_sha256_of
 
     options = ServiceOptions(
         order=_order(order),
@@ -108,10 +121,24 @@ def serve(
     check = ImageCheck(network.path, refuse=False)
     if second is not None:
         ImageCheck(second.path, refuse=False).check_decoding(dataset)
-    service = open_service(dataset, network, store, name=str(model), compare_with=second, options=options, check=check)
+    one = None if suspect is None else OpenSuspect.open(suspect, network, weights_sha256_of(network), dataset, cache)
+    service = open_service(
+        dataset,
+        network,
+        store,
+        name=str(model),
+        compare_with=second,
+        options=options,
+        check=check,
+        only=None if one is None else one.names,
+    )
     tell_seen(check.found(), judging=False)
+    page = None
+    if one is not None:
+        page = SuspectPage(one, service.store)
+        typer.echo(f"{one.sentence}; its mark goes to {one.folder / str(one.suspect.number)} as well")
     typer.echo(f"{len(service.dataset)} images of {data}/{split}; annotations go to {store_name(store)}")
-    serve(service, access, say=typer.echo, open_page=open_page)
+    serve(service, access, say=typer.echo, open_page=open_page, suspect=page)
 
 
 @app.command("invite")
