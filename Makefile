@@ -1,6 +1,8 @@
 # make demo: train two recipes on the built-in phantom and write runs/demo/report.html
 # make test: style, types, layers, tests (make test -j2: types beside the tests)
 # make test-fast: the tests but for those marked slow or browser
+# make test-oldest: the fast tests with the oldest versions that pyproject.toml allows, in build/oldest
+# make gpu-check: what only a GPU can show, in a table; at most eight minutes
 # make docs: the tables of settings in docs/, written from the code, and the site, in build/site
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +15,7 @@ PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # for one torch, and where they do not fit, everything that looks for torchvision breaks.
 FOREIGN := torchvision timm torchxrayvision grad-cam ttach opencv-python-headless scikit-image imageio lazy_loader tifffile
 
-.PHONY: demo test test-all test-fast lint format docs clean
+.PHONY: demo test test-all test-fast test-oldest gpu-check lint format docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/pellucid demo --out runs/demo
@@ -25,6 +27,16 @@ test-all: $(VENV)/.installed-dev
 
 test-fast: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 PELLUCID_PROGRESS=0 $(BIN)/python -m pytest $(PARALLEL) -m "not slow and not browser"
+
+# torch is the one that constraints.txt pins, the tools are the newest; every other dependency is its lower bound
+test-oldest:
+	$(PYTHON) -m venv build/oldest
+	$(PYTHON) tests/helpers/oldest.py > build/oldest/constraints.txt
+	build/oldest/bin/python -m pip install --quiet --constraint constraints.txt --constraint build/oldest/constraints.txt --editable '.[dev,annotate,dataframe,parquet,pretrained]'
+	OMP_NUM_THREADS=1 PELLUCID_PROGRESS=0 build/oldest/bin/python -m pytest $(PARALLEL) -m "not slow and not browser"
+
+gpu-check: $(VENV)/.installed
+	$(BIN)/python benchmarks/gpu_check.py
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/make_reference.py
