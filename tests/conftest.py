@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 import warnings
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,25 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_command_tree():
+    """The command is put together from its functions once, which takes longer than most of what tests ask of it."""
+    import typer.main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def phantoms():
+    """The same phantom is drawn once."""
+    from helpers.phantoms import remembered
+
+    with remembered():
+        yield
+
+
 @pytest.fixture
 def pellucid(monkeypatch, capsys):
     """Run the command in this process; gives its exit status (or last words), output and messages."""
@@ -81,20 +101,26 @@ def quick_check():
 
 @pytest.fixture(scope="module")
 def empty_charts():
-    """Charts with nothing in them, for tests of what stands around them: they take half of a small study's time."""
-    from matplotlib.figure import Figure
+    """Charts with nothing in them, for files whose tests are about what stands around them."""
+    from helpers import charts
 
-    real = Figure.savefig
-
-    def save(figure, target, **options):
-        if options.get("format") == "svg":
-            target.write('<svg viewBox="0 0 300 200"></svg>')
-        else:
-            real(figure, target, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", save)
+    with charts.empty_charts():
         yield
+
+
+@pytest.fixture(scope="session")
+def made_up_report(tmp_path_factory):
+    """The page of `helpers.report`, with all its charts, as a file: by the worker of pytest that needs it first."""
+    from filelock import FileLock
+
+    from helpers import report
+
+    base = tmp_path_factory.getbasetemp()
+    path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made-up-report.html"
+    with FileLock(path.with_suffix(".lock")):
+        if not path.is_file():
+            path.write_text(report.page(), encoding="utf-8")
+    return path
 
 
 @pytest.fixture
@@ -135,7 +161,7 @@ def postgres():
     server.remove()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def source(request, tmp_path):
     """Where annotations are to be kept: an SQLite file that is not there yet, then an empty PostgreSQL database."""
     if request.param == "sqlite":

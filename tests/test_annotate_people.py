@@ -2,10 +2,20 @@
 
 from datetime import UTC, datetime, timedelta
 
-import httpx
 import pytest
 
-from helpers.annotation import first_image, invited, phantom_part, put_mark, served, signed_in, small_network
+from helpers.annotation import (
+    Client,
+    first_image,
+    http_get,
+    http_post,
+    invited,
+    phantom_part,
+    put_mark,
+    served,
+    signed_in,
+    small_network,
+)
 from helpers.annotation_store import DATA, A
 from pellucid.annotations import people as annotation_people
 from pellucid.annotations.people import InvitationError, NameTakenError, accept, invite, sessions, sign_in
@@ -49,7 +59,7 @@ def store(source):
 def test_nobody_signs_in_under_anothers_name_or_undoes_their_marks(service, token):
     said = {"token": token} if token else {}
     with served(create_app(service, Gate(token))) as address:
-        ann, eve = httpx.Client(base_url=address), httpx.Client(base_url=address)
+        ann, eve = Client(base_url=address), Client(base_url=address)
         with ann, eve:
             ann.post("/api/session", json={"annotator": "Ann", **said}).raise_for_status()
             image = first_image(ann)["id"]
@@ -70,7 +80,7 @@ def test_nobody_signs_in_under_anothers_name_or_undoes_their_marks(service, toke
 def test_an_invitation_lets_in_one_browser_without_the_token(service):
     with served(create_app(service, Gate(TOKEN), local=False)) as address:
         code = invite(service.store, "Dr Ayşe Kaya")
-        with httpx.Client(base_url=address) as ayse, httpx.Client(base_url=address) as other:
+        with Client(base_url=address) as ayse, Client(base_url=address) as other:
             for client in (other, other, ayse):  # mail programs look at links: that accepts nothing
                 page = client.get(f"/invite/{code}")
                 assert page.status_code == 200
@@ -87,16 +97,16 @@ def test_an_invitation_lets_in_one_browser_without_the_token(service):
             both = {"invitation": code, "annotator": "Ayşe"}
             assert [other.post("/api/session", json=body).status_code for body in (both, {})] == [400, 400]
     with served(create_app(service, Gate("another token of this server"), local=False)) as address:
-        about = httpx.get(f"{address}/api/about", cookies=dict(ayse.cookies))
+        about = http_get(f"{address}/api/about", cookies=dict(ayse.cookies))
         assert about.json()["annotator"] == "Dr Ayşe Kaya"  # she never needed the token
 
 
 def test_with_another_token_those_with_the_old_one_are_asked_again(service):
-    with served(create_app(service, Gate(TOKEN))) as address, httpx.Client(base_url=address) as ann:
+    with served(create_app(service, Gate(TOKEN))) as address, Client(base_url=address) as ann:
         ann.post("/api/session", json={"annotator": "Ann", "token": TOKEN}).raise_for_status()
     second = "another token of this server"
     with served(create_app(service, Gate(second))) as address:
-        later = httpx.Client(base_url=address, cookies=dict(ann.cookies))
+        later = Client(base_url=address, cookies=dict(ann.cookies))
         with later:
             assert later.get("/api/about").status_code == 401
             assert later.post("/api/session", json={"annotator": "Ann", "token": TOKEN}).status_code == 401
@@ -185,7 +195,7 @@ def test_links_for_a_department(tmp_path, pellucid):
 
 @pytest.mark.slow
 def test_one_session_holds_images_under_one_name_alone(service):
-    with served(create_app(service, Gate(None))) as address, httpx.Client(base_url=address) as eve:
+    with served(create_app(service, Gate(None))) as address, Client(base_url=address) as eve:
         for number in range(40):
             eve.post("/api/session", json={"annotator": f"Eve {number}"}).raise_for_status()
             assert len(eve.get("/api/queue?count=10").json()["images"]) == 10
@@ -226,6 +236,6 @@ def test_the_name_of_another_browser_needs_an_invitation_after_a_restart(service
     with served(create_app(service, Gate(None))) as address, signed_in(address) as ann:
         image = first_image(ann)["id"]
     with served(create_app(service, Gate(None))) as address:
-        assert httpx.post(f"{address}/api/session", json={"annotator": "Ann"}).status_code == 409
+        assert http_post(f"{address}/api/session", json={"annotator": "Ann"}).status_code == 409
         with invited(address, service) as ann:
             assert first_image(ann)["id"] == image

@@ -2,10 +2,21 @@
 
 import logging
 
-import httpx
 import pytest
 
-from helpers.annotation import RECTANGLE, first_image, new_id, phantom_part, put_mark, served, signed_in, small_network
+from helpers.annotation import (
+    RECTANGLE,
+    Client,
+    first_image,
+    http_get,
+    http_post,
+    new_id,
+    phantom_part,
+    put_mark,
+    served,
+    signed_in,
+    small_network,
+)
 from pellucid.annotator.gate import Gate
 from pellucid.annotator.security import is_local
 from pellucid.annotator.server import create_app
@@ -30,7 +41,8 @@ def network(dataset):
 
 @pytest.fixture
 def service(dataset, network, tmp_path):
-    opened = open_service(dataset, network, tmp_path / "annotations.db", name="runs/first")
+    options = ServiceOptions(rhos=(0.1,))  # the server makes explanations ahead, which nobody here looks at
+    opened = open_service(dataset, network, tmp_path / "annotations.db", name="runs/first", options=options)
     yield opened
     opened.close()
 
@@ -69,7 +81,7 @@ def test_other_peoples_images_and_marks(ann, address, caplog):
 
 
 def test_somebody_elses_mark_on_a_shared_image(dataset, network, tmp_path):
-    service = open_service(dataset, network, tmp_path / "a.db", options=ServiceOptions(per_image=2))
+    service = open_service(dataset, network, tmp_path / "a.db", options=ServiceOptions(per_image=2, rhos=()))
     with (
         served(create_app(service, Gate(None))) as address,
         signed_in(address) as ann,
@@ -93,6 +105,16 @@ def test_a_page_of_another_name_than_the_cookie(ann, address):
     assert ann.get("/api/queue").json()["images"][0]["marks"] == []
     with signed_in(address, "Böb") as bob:
         assert bob.get("/api/queue", headers=as_bob).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def unmarked(dataset, network, tmp_path_factory):
+    """A client of a server that none of its tests gets to keep a mark."""
+    store = tmp_path_factory.mktemp("unmarked") / "annotations.db"
+    service = open_service(dataset, network, store, options=ServiceOptions(rhos=()))
+    with served(create_app(service, Gate(None))) as address, signed_in(address) as client:
+        yield client
+    service.close()
 
 
 def mark_of(shape, name=b'"Nodule"', kind=b'"relevant"'):
@@ -124,14 +146,14 @@ def outline_of(points):
         (outline_of(b"[0,0]," * 200_000 + b"[1,1]"), 413),
     ],
 )
-def test_bad_marks(ann, body, status):
-    image = first_image(ann)["id"]
-    answer = ann.put(
+def test_bad_marks(unmarked, body, status):
+    image = first_image(unmarked)["id"]
+    answer = unmarked.put(
         f"/api/images/{image}/marks/{new_id()}", content=body, headers={"Content-Type": "application/json"}
     )
     assert answer.status_code == status
     assert answer.json()["error"]
-    assert ann.get(f"/api/images/{image}").json()["marks"] == []
+    assert unmarked.get(f"/api/images/{image}").json()["marks"] == []
 
 
 def test_a_large_body_that_does_not_say_so(ann):
@@ -165,7 +187,7 @@ def test_bad_notes_verdicts_states_and_names(ann, address):
     missing = [f"{at}/explanations/lime/0", f"{at}/explanations/cam/99", "/api/images/0000000000000000", "/api/x"]
     assert [ann.get(path).status_code for path in missing] == [404] * len(missing)
     assert ann.put(f"{at}/verdicts/99", json={"present": "yes"}).status_code == 404
-    assert httpx.get(address + "/api/queue").status_code == 401  # nobody said who
+    assert http_get(address + "/api/queue").status_code == 401  # nobody said who
     assert ann.put(f"{at}/note", content=b'{"text": "x"}', headers={"Content-Type": "text/plain"}).status_code == 415
 
 
@@ -193,12 +215,12 @@ def test_paths_do_not_climb(address, path):
 
 def test_other_sites_are_kept_out(ann, address):
     at = f"/api/images/{first_image(ann)['id']}"
-    rebound = httpx.get(address + "/api/about", headers={"Host": "evil.example"})
+    rebound = http_get(address + "/api/about", headers={"Host": "evil.example"})
     assert rebound.status_code == 421
     for host in ("127.0.0.2:8000", "localhost", "[::1]:8000", "127.0.0.1"):
-        assert httpx.get(address + "/api/about", headers={"Host": host}).status_code == 200
+        assert http_get(address + "/api/about", headers={"Host": host}).status_code == 200
     for host in ("[", "[::1", "127.evil.example", ""):
-        answer = httpx.get(address + "/api/about", headers={"Host": host})
+        answer = http_get(address + "/api/about", headers={"Host": host})
         assert answer.status_code == 421
         assert "content-security-policy" in answer.headers
     origins = [{"Origin": origin} for origin in ("http://evil.example", "http://[", "null")]
@@ -224,21 +246,21 @@ def test_no_entry_without_the_token(service, caplog):
     with served(create_app(service, gate, local=False)) as address:
 
         def get(path, **headers):
-            return httpx.get(address + path, headers=headers).status_code
+            return http_get(address + path, headers=headers).status_code
 
         assert get("/api/about") == 401
         assert get("/api/about", Authorization="Bearer wrong") == 401
         assert get("/api/about", Authorization="Bearer ünï".encode()) == 401
         assert get("/api/about", Authorization=f"Bearer {TOKEN}") == 200
         assert get("/api/about", Host="hospital.example", Authorization=f"Bearer {TOKEN}") == 200
-        assert httpx.post(address + "/api/session", json={"annotator": "Eve", "token": "wrong"}).status_code == 401
+        assert http_post(address + "/api/session", json={"annotator": "Eve", "token": "wrong"}).status_code == 401
         code = gate.make_code()
-        with httpx.Client(base_url=address) as client:
+        with Client(base_url=address) as client:
             assert client.get(f"/enter/{code}").status_code == 200
             client.post("/api/session", json={"annotator": "Ann"}).raise_for_status()
             assert client.get("/api/queue").status_code == 200
         assert get(f"/enter/{code}") == 401  # it works once
-        with httpx.Client(base_url=address) as client:
+        with Client(base_url=address) as client:
             client.post("/api/session", json={"annotator": "Bob", "token": TOKEN}).raise_for_status()
             assert client.get("/api/queue").status_code == 200
     told = "\n".join(r.getMessage() for r in caplog.records)

@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
-import httpx
 import numpy as np
 import pytest
 import torch
@@ -19,6 +18,7 @@ from helpers.annotation import (
     NODULE,
     OPTIONS,
     RECTANGLE,
+    Client,
     first_image,
     invited,
     new_id,
@@ -54,7 +54,8 @@ def network(dataset):
 
 @pytest.fixture
 def service(dataset, network, tmp_path):
-    opened = open_service(dataset, network, tmp_path / "annotations.db", name="runs/first")
+    options = ServiceOptions(rhos=(0.05, 0.2))
+    opened = open_service(dataset, network, tmp_path / "annotations.db", name="runs/first", options=options)
     yield opened
     opened.close()
 
@@ -150,7 +151,7 @@ def test_explanations_of_what_comes_next_are_made_ahead(ann, service):
 
 
 def test_two_people_get_different_images_and_see_how_far_they_agree(dataset, network, tmp_path):
-    service = open_service(dataset, network, tmp_path / "a.db", options=ServiceOptions(per_image=2, limit=2))
+    service = open_service(dataset, network, tmp_path / "a.db", options=ServiceOptions(per_image=2, limit=2, rhos=()))
     with (
         served(create_app(service, Gate(None))) as address,
         signed_in(address) as ann,
@@ -176,14 +177,14 @@ def test_two_people_get_different_images_and_see_how_far_they_agree(dataset, net
 
 
 def test_a_restarted_server_goes_on(dataset, network, tmp_path):
-    service = open_service(dataset, network, tmp_path / "a.db")
+    service = open_service(dataset, network, tmp_path / "a.db", options=ServiceOptions(rhos=()))
     with served(create_app(service, Gate(None))) as address, signed_in(address, "Ännä O'Neil; x=1") as client:
         before = first_image(client)
         put_mark(client, before["id"])
         cookies = dict(client.cookies)
     service.close()
-    service = open_service(dataset, network, tmp_path / "a.db")
-    with served(create_app(service, Gate(None))) as address, httpx.Client(base_url=address, cookies=cookies) as client:
+    service = open_service(dataset, network, tmp_path / "a.db", options=ServiceOptions(rhos=()))
+    with served(create_app(service, Gate(None))) as address, Client(base_url=address, cookies=cookies) as client:
         assert client.get("/api/about").json()["annotator"] == "Ännä O'Neil; x=1"
         after = first_image(client)
         assert after["id"] == before["id"]
@@ -266,7 +267,9 @@ def test_the_list_of_ones_images_takes_no_look_at_them(dataset, network, tmp_pat
 def test_pictures_of_other_images_under_the_same_names_are_not_taken_for_the_same(dataset, network, tmp_path):
     tags = []
     for number, part in enumerate((dataset, replace(dataset, read=lambda row: 255 - dataset.read(row)))):
-        service = open_service(part, network, tmp_path / f"{number}.db", options=ServiceOptions(order="random"))
+        service = open_service(
+            part, network, tmp_path / f"{number}.db", options=ServiceOptions(order="random", rhos=(0.1,))
+        )
         with served(create_app(service, Gate(None))) as address, signed_in(address) as ann:
             at = f"/api/images/{first_image(ann)['id']}"
             paths = ["pixels.png", "explanations/saliency/0", "explanations/adversarial/0?rho=0.1"]

@@ -114,6 +114,7 @@ def test_every_single_page_zeroed_is_told_or_changes_nothing(whole, tmp_path):
     assert told > len(content) // 4096 // 2
 
 
+@pytest.mark.slow
 def test_no_changed_bit_is_a_traceback(whole, tmp_path):
     """SQLite keeps no checksums: a bit may turn one text into another. What cannot be read is told, all the same."""
     content = whole.read_bytes()
@@ -131,6 +132,7 @@ def test_no_changed_bit_is_a_traceback(whole, tmp_path):
     assert told > 30
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no permissions of this kind")
 def test_nobody_else_may_read_the_database_or_its_journals(tmp_path):
     folder = tmp_path / "kept"

@@ -183,6 +183,7 @@ def test_every_field_of_our_own_json_is_checked(exported, tmp_path, record, wron
             assert not database.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [None, 5, True, [], {}, [5], [None], "Nodule", "\0"])
 @pytest.mark.parametrize("key", ["name", "split", "task", "classes", "fingerprint", "origin", "more"])
 def test_every_field_of_the_dataset_is_checked(exported, tmp_path, pellucid, key, wrong):

@@ -32,6 +32,7 @@ def distances(perturbed, images):
     return (perturbed.double() - images.double()).pow(2).mean((1, 2, 3)).sqrt()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [20, 100])
 @pytest.mark.parametrize(("method", "other"), [("fmn", ProjectingFMN), ("ddn", foolbox.attacks.DDNAttack)])
 def test_minimal_attacks_find_what_foolbox_finds(digits, method, other, steps):

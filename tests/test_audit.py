@@ -184,6 +184,7 @@ def test_several_labels_with_boxes(whole, tmp_path):
     whole.save(tmp_path)
 
 
+@pytest.mark.slow
 def test_ten_thousand_classes_print_no_ten_thousand_rows(sides):
     """The figures of thousands of classes go to the CSV; page and JSON show those that are found least."""
     from dataclasses import replace
@@ -244,6 +245,7 @@ def test_it_goes_on_after_a_kill(several, whole, sides, tmp_path):
         pl.audit(seer(), sides, settings=TINY, out=out)
 
 
+@pytest.mark.slow
 def test_against_another_model_of_the_same_images(sides):
     """A model that sees nothing, with its classes in another order, is right less often, and each test says so."""
     blind = wrap(
@@ -277,6 +279,7 @@ def recorded(model, data, folder):
     return pl.load(save_model(model, folder, record=TrainingRecord((stage,), trained)))
 
 
+@pytest.mark.slow
 def test_what_the_other_was_trained_on_is_said_and_it_is_not_called_better(several, tmp_path):
     model, data = several
     other = recorded(model, data, tmp_path / "other")
@@ -475,6 +478,7 @@ def test_the_verdict_looks_at_every_class_of_many(tmp_path):
     assert "c10 (0.10" in missed["text"]
 
 
+@pytest.mark.slow
 def test_marks_under_other_names_count_in_every_part(several):
     model, data = several
     renamed = {c: f"{c} lesion" for c in data.regions.labels}
@@ -497,6 +501,7 @@ def test_marks_under_other_names_count_in_every_part(several):
         pl.audit(model, other, settings=settings, regions={"Mass": ["Mas"]})
 
 
+@pytest.mark.slow
 def test_a_layer_can_be_named(several, tmp_path):
     model, data = several
     layer = next(name for name, part in model.named_modules() if isinstance(part, torch.nn.Conv2d))

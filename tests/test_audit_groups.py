@@ -189,6 +189,7 @@ def test_tables_that_do_not_fit_are_refused(answers, tmp_path):
         read_metadata(path, data)
 
 
+@pytest.mark.slow
 def test_the_page_the_card_and_the_command(pellucid, tmp_path):
     options = {"size": 32, "train": 8, "validation": 8, "test": 60}
     data = pl.dataset("phantom", split="test", **options)

@@ -187,6 +187,7 @@ def test_wrong_input_is_refused():
         AugmentOptions(rotation=-1)
 
 
+@pytest.mark.slow
 def test_kornia_is_imported_only_when_it_is_used():
     code = (
         "import sys, torch; from pellucid.data.augment import *; "

@@ -125,6 +125,7 @@ def test_what_was_damaged_before_going_on_is_decoded_again(images, tmp_path):
     assert sorted(read) == [*range(BLOCK), *range(3 * BLOCK, COUNT)]  # the damaged block and the one with the bad file
 
 
+@pytest.mark.slow
 def test_two_processes_that_decode_at_once_make_one_cache(originals, tmp_path):
     processes = [start(originals, tmp_path, 0.002) for _ in range(2)]
     outputs = [process.communicate(timeout=60) for process in processes]
@@ -240,6 +241,7 @@ def test_16_bits_stay_through_cache_and_batch(tmp_path):
     assert narrow.fingerprint != dataset.fingerprint
 
 
+@pytest.mark.slow
 def test_a_kill_while_another_waits_hands_over(originals, tmp_path):
     first = start(originals, tmp_path, 0.01)
     first.stdout.readline()

@@ -138,6 +138,7 @@ def attacked():
     return certify_maps(cells, images, net(images).argmax(1), [f"image {i}" for i in range(6)], smoothing)
 
 
+@pytest.mark.slow
 def test_no_certificate_is_violated_in_a_thousand_tries_that_would_find_a_wrong_one(attacked):
     """A try is a certified cell at a perturbed image that fresh draws voted on."""
     certified, votes = attacked.radius > 0, (attacked.maps - 401) / 200  # of candidates, 200 draws each

@@ -213,6 +213,7 @@ def test_native_files_decode_alike_with_and_without_alpha(real_data):
     assert modes == {"L": 32, "RGBA": 2}
 
 
+@pytest.mark.slow
 def test_check_finds_the_real_copy_sound(root):
     seen: list[tuple[int, int]] = []
     report = check_dataset("chestxray14", root, progress=lambda done, count: seen.append((done, count)))

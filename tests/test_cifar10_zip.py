@@ -189,6 +189,7 @@ def test_local_headers_may_say_more_than_the_directory(tmp_path):
     assert open_zip(tmp_path / "behind.zip")["train"].read_bytes(0) == data
 
 
+@pytest.mark.slow
 def test_the_real_zip_byte_for_byte_from_many_threads(real_data):
     images = open_zip(real_data / ZIP)["train"]
     assert len(images) == 50_000
@@ -201,6 +202,7 @@ def test_the_real_zip_byte_for_byte_from_many_threads(real_data):
     assert list(found) == expected
 
 
+@pytest.mark.slow
 def test_the_real_zip_as_a_dataset(real_data):
     splits = open_dataset("cifar10", real_data, options={"train_zip": ZIP})
     found = both(splits)

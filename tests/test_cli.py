@@ -16,6 +16,7 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from helpers.forked import run_forked
+from helpers.launch import run_command
 from helpers.training import TWO_VARIANTS
 from pellucid.data import open_dataset
 from pellucid.data.cache.pixels import materialize
@@ -33,15 +34,16 @@ NETWORK = [
 CPU = ["--device", "cpu"]
 
 
+TRAIN = ["train", "khakzar2019-robust", *PHANTOM, *NETWORK, *CPU, "--seed", "1"]
+TRAIN += ["--set=training.epochs=2", "--set=training.batch_size=16", "--out"]
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run folder that the command made in a process of its own."""
+    """A run folder that the command made."""
     out = tmp_path_factory.mktemp("cli") / "run"
-    settings = ["--set=training.epochs=2", "--set=training.batch_size=16", "--seed", "1", "--out", out]
-    command = ["train", "khakzar2019-robust", *PHANTOM, *NETWORK, *CPU, *settings]
-    done = run_forked(*command, environment={"PELLUCID_PROGRESS": "1"})
-    assert done.returncode == 0, done.stderr
-    return out, done
+    run_command(*TRAIN, out)
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +52,11 @@ def held_out():
 
 
 @pytest.mark.slow
-def test_train_makes_a_run_folder_and_says_so(trained):
-    out, done = trained
+def test_train_makes_a_run_folder_and_says_so(tmp_path):
+    """In a process of its own, which shows a bar."""
+    out = tmp_path / "run"
+    done = run_forked(*TRAIN, out, environment={"PELLUCID_PROGRESS": "1"})
+    assert done.returncode == 0, done.stderr
     assert {"run.toml", "model.toml", "weights.safetensors", "metrics.jsonl", "metrics.json", "last"} <= {
         p.name for p in out.iterdir()
     }
@@ -63,7 +68,7 @@ def test_train_makes_a_run_folder_and_says_so(trained):
 
 
 def test_evaluate_writes_the_figures_that_scikit_learn_gives(trained, tmp_path, pellucid, held_out):
-    model, _ = trained
+    model = trained
     arguments = [
         "evaluate",
         model,
@@ -110,7 +115,7 @@ def test_evaluate_writes_the_figures_that_scikit_learn_gives(trained, tmp_path, 
 
 
 def test_evaluate_gives_the_same_figures_again(trained, tmp_path, pellucid):
-    model, _ = trained
+    model = trained
     for name in "ab":
         pellucid("evaluate", model, *PHANTOM, *CPU, "--limit", 12, "--seed", 3, "--out", tmp_path / name)
     assert (tmp_path / "a/classification.json").read_text() == (tmp_path / "b/classification.json").read_text()
@@ -118,7 +123,7 @@ def test_evaluate_gives_the_same_figures_again(trained, tmp_path, pellucid):
 
 
 def test_localize_writes_scores_beside_those_of_trivial_maps(trained, tmp_path, pellucid, held_out):
-    model, _ = trained
+    model = trained
     code, output, _ = pellucid("localize", model, *PHANTOM, *CPU, "--method", "cam,saliency", "--out", tmp_path)
     assert code == 0
     assert "Wang et al. 2017" in output
@@ -155,7 +160,7 @@ def two_images(tmp_path, held_out):
 @pytest.mark.slow
 @pytest.mark.parametrize(("classes", "expected"), [("Mass,Nodule", ["Mass", "Nodule"]), ("all", 8), ("top2", 2)])
 def test_explain_draws_a_panel_an_image_and_keeps_the_maps(trained, tmp_path, pellucid, two_images, classes, expected):
-    model, _ = trained
+    model = trained
     out = tmp_path / "explained"
     code, _, _ = pellucid(
         "explain", model, *two_images, *CPU, "--method", "cam,saliency", "--classes", classes, "--out", out
@@ -181,7 +186,7 @@ def test_explain_draws_a_panel_an_image_and_keeps_the_maps(trained, tmp_path, pe
 
 
 def test_explain_takes_a_folder_and_a_limit_and_keeps_namesakes_apart(trained, tmp_path, pellucid, two_images):
-    model, _ = trained
+    model = trained
     folder = two_images[0].parent
     code, _, _ = pellucid("explain", model, folder, *CPU, "--method", "cam", "--limit", 1, "--out", tmp_path / "one")
     assert code == 0
@@ -201,7 +206,7 @@ def test_explain_takes_a_folder_and_a_limit_and_keeps_namesakes_apart(trained, t
 
 
 def test_models_show_says_what_a_network_is(trained, pellucid):
-    model, _ = trained
+    model = trained
     code, output, _ = pellucid("models", "show", model)
     assert code == 0
     for word in ("small", "multilabel", "khakzar2019-robust", "weighted_cross_entropy", "Pneumothorax", "thresholds"):
@@ -270,6 +275,7 @@ STUDY = [
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("empty_charts")
 def test_a_study_from_end_to_end_and_not_twice(tmp_path, pellucid):
     out = tmp_path / "study"
     code, output, _ = pellucid("study", "demo", *STUDY, "--out", out)
@@ -327,6 +333,7 @@ def test_help_does_not_import_torch():
     assert output.strip().endswith("heavy: []")
 
 
+@pytest.mark.slow
 def test_importing_the_package_imports_nothing_but_itself():
     code = (
         "import sys, pellucid\n"
@@ -340,6 +347,7 @@ def test_importing_the_package_imports_nothing_but_itself():
     assert third == "True"
 
 
+@pytest.mark.slow
 def test_verbs_wait_for_no_library_that_they_may_not_use():
     code = (
         "import sys, pellucid\n"

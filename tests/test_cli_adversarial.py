@@ -45,6 +45,7 @@ def explained(pellucid, out, *arguments):
     return json.loads((out / "explain.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("direction", "sign"), [("raise", 1), ("lower", -1)])
 def test_an_image_is_moved_for_every_class(pellucid, model, image, tmp_path, direction, sign):
     out = tmp_path / "out"
@@ -85,6 +86,7 @@ def test_an_image_is_moved_for_every_class(pellucid, model, image, tmp_path, dir
         assert min(panel.size) > 300
 
 
+@pytest.mark.slow
 def test_heat_maps_and_moved_images_together(pellucid, model, image, tmp_path):
     out = tmp_path / "out"
     how = ["--method", "cam,adversarial", "--classes", "Mass,second", "--slider", "0", "--optimiser", "woods2019"]

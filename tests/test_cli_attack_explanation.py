@@ -152,6 +152,7 @@ def test_no_image_and_no_dataset(pellucid, model, tmp_path):
     assert "one of the two" in message
 
 
+@pytest.mark.slow
 def test_an_interrupted_attack_goes_on(pellucid, model, images, tmp_path, monkeypatch):
     from pellucid.evaluation.manipulation import attack as manipulation
 

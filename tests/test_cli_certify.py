@@ -98,6 +98,7 @@ def test_a_bracket_is_written_told_and_found_again(shapes, tmp_path, pellucid):
     assert "sigma: 0.1 there, 0.2 here" in refused
 
 
+@pytest.mark.slow
 def test_several_labels_without_an_attack(labels, tmp_path, pellucid):
     arguments = ["--sigma", 0.05, *QUICK, "--no-attack", "--limit", 20, "--out", tmp_path]
     code, output, _ = pellucid("certify", labels, *PHANTOM, *arguments)

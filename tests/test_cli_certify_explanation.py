@@ -76,6 +76,7 @@ def test_the_page_needs_nothing_else_and_shows_each_image_and_method(whole):
         assert f"{uncertain} uncertain" in page
 
 
+@pytest.mark.slow
 def test_the_command_does_the_same_and_goes_on_where_it_was(whole, model, tmp_path, pellucid, monkeypatch):
     _, out = whole
     arguments = [model, *PHANTOM, "--method", "cam", *QUICK, "--limit", 2]

@@ -52,6 +52,7 @@ def pellucid(pellucid):
     return lambda *arguments: pellucid(*arguments)[0]
 
 
+@pytest.mark.slow
 def test_every_method_in_one_panel(pellucid, model, image, tmp_path):
     out = tmp_path / "out"
     methods = [*HEATMAPS_ON_CONVOLUTIONS, "adversarial"]

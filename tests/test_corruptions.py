@@ -135,6 +135,8 @@ def test_bad_input():
         corrupt(torch.rand(1, 1, 8, 8), "noise", 6, generator())
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("empty_charts")
 def test_in_an_audit_they_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules[corruption_figures.__module__], "RESAMPLES", 40)
     data = pl.dataset("phantom", split="test", size=32, train=8, validation=8, test=24)

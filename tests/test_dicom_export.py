@@ -76,6 +76,7 @@ def test_what_there_is(written):
     assert {p.name for p in out.glob("*.dcm")} == {i["file"] for i in row["dicom"]}
 
 
+@pytest.mark.slow
 def test_all_belong_to_the_study_and_say_what_they_are(written, model, chest):
     source = pydicom.dcmread(chest)
     fingerprint = read_model_card(model)["weights_sha256"][:12]
@@ -241,6 +242,7 @@ def test_what_cannot_be_is_refused_before_any_work(pellucid, model, tmp_path, ma
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_spacing_that_makes_no_sense_costs_the_millimetres_alone(pellucid, model, tmp_path):
     for name, spacing in (("none", None), ("zero", [0, 0])):
         radiograph(tmp_path / f"{name}.dcm", PixelSpacing=spacing, ImagerPixelSpacing=None, SOPInstanceUID="1.2.3")

@@ -51,6 +51,7 @@ def test_arrays_come_back_as_they_were_and_numpy_reads_them_too(tmp_path):
                 assert np.array_equal(found[name], values)
 
 
+@pytest.mark.slow
 def test_no_damage_to_arrays_is_read(tmp_path):
     path = tmp_path / "part.npz"
     write_arrays(path, ARRAYS)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import pellucid as pl
+from helpers.optional import library
 from pellucid.attacks import METHODS
 from pellucid.attacks.bounded import ENSEMBLES, METHOD_NAMES
 from pellucid.evaluation.manipulation.attack import manipulate
@@ -18,7 +19,7 @@ from pellucid.models import create_model
 from pellucid.models.layouts import FeatureLayout, LastMap
 from pellucid.types import InputError
 
-transformers = pytest.importorskip("transformers")
+transformers = library("transformers")
 
 CLASSES = ["a", "b", "c"]
 BLOCKS = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}

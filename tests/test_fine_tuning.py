@@ -124,6 +124,7 @@ def test_another_number_of_classes_gets_a_new_head(phantom, tmp_path):
         assert torch.equal(built.backbone.state_dict()[name], tensor)
 
 
+@pytest.mark.slow
 def test_the_same_classes_in_another_order_keep_the_head(phantom, tmp_path):
     names = phantom["train"].classes[::-1]
     net = small(classes=names)
@@ -156,6 +157,7 @@ def test_what_is_no_trained_network_is_said_before_anything_is_written(pellucid,
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_run_is_resumed(pellucid, trained, tmp_path):
     chosen = ["--set=training.epochs=2", "--set=training.batch_size=32", "--set=objective.gradient_penalty.weight=0.1"]
     assert tune(pellucid, trained, tmp_path / "whole", *chosen)[0] == 0

@@ -112,6 +112,7 @@ def test_the_second_pass_drops_the_same_features():
     assert cosine(another, other) < 0.99  # other features dropped, another gradient
 
 
+@pytest.mark.slow
 def test_mixed_precision_stays_out_of_the_finite_difference(fresh, photographs):
     images, labels = photographs
     batch = Batch(images, labels, torch.arange(16))
@@ -133,6 +134,7 @@ def test_mixed_precision_stays_out_of_the_finite_difference(fresh, photographs):
     assert not torch.equal(gradient("exact", False), gradient("exact", True))  # it does run in bfloat16
 
 
+@pytest.mark.slow
 def test_a_finite_difference_in_bfloat16_would_be_noise(fresh, photographs):
     """Why mixed precision stays out: the difference of nearly equal numbers is lost in their rounding."""
     images, labels = photographs[0].clone().requires_grad_(), photographs[1]

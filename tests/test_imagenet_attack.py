@@ -69,6 +69,7 @@ def test_the_smallest_perturbation_of_imagenet_images(network, known):
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["raise", "lower"])
 def test_an_adversarial_explanation_of_an_imagenet_image(direction, network, known):
     """The rival is raised, the real class lowered; of one image, which is enough at this size."""

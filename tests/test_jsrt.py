@@ -156,6 +156,7 @@ def test_the_other_byte_order_is_refused_and_a_few_stray_values_are_not(tmp_path
         read_raw(tmp_path / "JPCLN002.IMG")
 
 
+@pytest.mark.slow
 def test_the_check_names_every_broken_file_and_training_refuses(tmp_path):
     folder = write_release(tmp_path / "jsrt", (*NODULES[:12], *NORMALS[:12]))
     splits = quietly(folder)

@@ -69,6 +69,7 @@ def test_the_decision_of_a_linear_network_changes_at_its_distance_and_its_salien
         assert 0.98 * at < float(found.rms[1]) <= 1.05 * at
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("goal", ["same-map", "same-decision"])
 @pytest.mark.parametrize(("method", "options"), WAYS)
 def test_every_claim_holds_when_recomputed(method, options, goal):

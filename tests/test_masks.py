@@ -88,6 +88,7 @@ def test_side_views_are_left_out(real_data, tmp_path):
     assert len(open_dataset("covid-findings", tmp_path)["test"]) == 99
 
 
+@pytest.mark.slow
 def test_check_reads_images_and_masks(real_data, tmp_path):
     root = real_data / "covid-findings"
     report = check_dataset("covid-findings", root)

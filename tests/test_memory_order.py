@@ -50,6 +50,7 @@ def test_it_is_refused_before_any_image_is_decoded(phantom, tmp_path, monkeypatc
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_wider_network_learns_the_same_in_either_order(phantom, tmp_path):
     weights = []
     for order in ("true", "false"):

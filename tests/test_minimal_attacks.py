@@ -59,6 +59,7 @@ CRITERIA = {
 }
 
 
+@pytest.mark.slow
 @ALL
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("case", list(CRITERIA))

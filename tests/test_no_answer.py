@@ -137,6 +137,7 @@ def test_evaluate_writes_why_and_ends_with_an_error(value, tmp_path, command):
         assert {row["value"] for row in csv.DictReader(stream)} == {""}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["localize", "trust", "certify", "certify-explanation", "ara", "explain"])
 def test_commands_that_need_answers_refuse(verb, tmp_path, command):
     net, out = spoiled(tmp_path / "net"), tmp_path / "out"

@@ -12,6 +12,8 @@ from pellucid.study import load_study, run_study
 from pellucid.study.judging import AGAIN, judge_again
 from pellucid.types import InputError
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("empty_charts")]
+
 TINY = [
     TWO_VARIANTS,
     "seeds=[0, 1]",

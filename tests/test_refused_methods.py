@@ -95,6 +95,7 @@ def test_localisation_has_the_reason_in_its_cells(model, part):
     assert not lines["grad-cam"][1].startswith("undefined")
 
 
+@pytest.mark.slow
 def test_a_layer_can_be_named(model, part):
     first = pl.localize(model, part, ["grad-cam", "saliency"], layer="blocks.0.norm1")
     last = pl.localize(model, part, ["grad-cam", "saliency"], layer="blocks.1.norm1")

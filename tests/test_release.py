@@ -46,6 +46,7 @@ def test_notes_are_what_the_changelog_says_of_one_version(release_notes):
         release_notes.notes("2.0.0", changelog)
 
 
+@pytest.mark.slow
 def test_every_module_is_imported_without_what_only_unix_has():
     done = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -12,6 +12,8 @@ from pellucid.report.charts.drawing import COLOURS, styles_of
 from pellucid.report.tables import areas
 from pellucid.report.tables.results_index import ResultsIndex
 
+pytestmark = pytest.mark.usefixtures("empty_charts")
+
 FIGURES = {  # accuracy, area, family
     "plain": (0.93, 0.0012, None),
     "penalty 1": (0.85, 0.006, "penalty"),
@@ -117,6 +119,7 @@ def test_published_marks_are_hollow_and_named_without_covering_each_other(drawn)
     assert "○ published: Somebody 2019" in chart.note
     names = {text.get_text(): text for text in axes.texts}
     assert set(names) == set(PUBLISHED)
+    axes.figure.draw_without_rendering()  # lays it out, as saving does
     boxes = [text.get_window_extent() for text in names.values()]
     frame = axes.get_window_extent()
     assert all(box.x0 >= frame.x0 and box.x1 <= frame.x1 for box in boxes)

@@ -12,6 +12,7 @@ from matplotlib import colormaps
 from PIL import Image
 
 from helpers import report as sample
+from helpers.charts import empty_charts
 from pellucid.report import Panel
 from pellucid.report.pages.study import render
 from pellucid.report.pictures.panels import LIMIT, OUTLINE, adversarial_picture, heat_picture, picture
@@ -98,6 +99,7 @@ def test_pictures_of_any_size_and_map_stay_small(shape, heat):
         assert max(pixels(address).shape) <= 256
 
 
+@empty_charts()
 def test_the_summary_shows_a_case_and_what_each_network_would_have_to_see():
     shown = sample.panels(3)
     changed = {v: (np.full_like(shown[1].image, 40 * k), 0.05) for k, v in enumerate(sample.VARIANTS, 1)}

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from helpers import report as example
+from helpers.charts import empty_charts
 from pellucid.report import write_report
 from pellucid.report.tables.boxes import sweep, wang
 from pellucid.report.tables.pivot import classification, headline, localization, robustness
@@ -102,6 +103,7 @@ def test_figures_with_different_n_each_say_their_own():
 
 
 @pytest.mark.slow
+@empty_charts()
 def test_tables_read_back_from_csv_and_json(tmp_path, study):
     path = write_report(study, example.panels(1), tmp_path)
     assert path == tmp_path / "report.html"

@@ -39,6 +39,7 @@ def trained(phantom, out, robust, *overrides, **options):
     return run(phantom, out, *chosen, name="standard", scorer=Falling(robust, options.pop("clean", None)), **options)
 
 
+@pytest.mark.slow
 def test_a_collapse_stops_the_run_and_keeps_the_last_good_network(phantom, tmp_path):
     chosen = ["robust_check.collapse=0.2", "training.select=robust_accuracy"]
     chosen += ["schedule.name=constant", "schedule.warmup=0.0"]  # a rate that does not depend on the run's length
@@ -74,6 +75,7 @@ def test_without_collapse_nothing_stops_it(phantom, tmp_path):
     assert len(trained(phantom, tmp_path / "run", [0.9, 0.0], "training.epochs=2").metrics()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("select", "epoch"), [("robust_accuracy", 2), ("auroc", 1), ("last", 3)], ids=["robust", "clean", "last"]
 )
@@ -110,6 +112,7 @@ def learned(phantom, tmp_path_factory):
     return load_model(run(phantom, out, "training.epochs=15", "optimizer.lr=0.02", name="standard").path)
 
 
+@pytest.mark.slow
 def test_the_attack_raises_the_loss_of_a_network_that_has_learned_and_leaves_it_alone(phantom, learned):
     data = phantom["validation"]
     images = np.stack([np.asarray(data.read(i), dtype=np.uint8).reshape(1, 32, 32) for i in range(len(data))])

@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
-from helpers.launch import launch, run_command
+from helpers.forked import run_together
+from helpers.launch import run_command
 from helpers.training import SMALL, run, small_phantom
 from pellucid.data import materialize, open_dataset
 from pellucid.data.cache.manifest import verify_cache
@@ -89,6 +90,7 @@ def opened(url):
     return open_dataset("shards", options={"url": url})
 
 
+@pytest.mark.slow
 def test_what_is_read_is_what_was_written(phantom, url):
     splits = opened(url)
     assert list(splits) == list(phantom)
@@ -131,6 +133,7 @@ def joint(shards, targets, world, epoch, start=0):
     return steps, pixels
 
 
+@pytest.mark.slow
 def test_the_order_is_the_same_for_any_number_of_processes_and_each_reads_its_own_shards(phantom, url):
     part = opened(url)["train"]
     alone, pixels = joint(part.shards, part.targets, 1, epoch=0)
@@ -166,6 +169,7 @@ def test_every_image_has_its_turn_over_the_epochs(url):
     assert seen == set(range(64))
 
 
+@pytest.mark.slow
 def test_a_network_learns_from_a_url_and_is_judged_as_ever(url, phantom, tmp_path):
     splits = opened(url)
     made = run(splits, tmp_path / "streamed", "training.epochs=2", name="standard", seed=1)
@@ -243,7 +247,7 @@ def test_two_real_processes_learn_what_one_does_and_each_fetches_its_own_shards(
 
     one, weights = train("one", run_command)
     Handler.asked.clear()
-    two, theirs = train("two", launch)
+    two, theirs = train("two", run_together)
     assert (one.read()["processes"], two.read()["processes"]) == (1, 2)
     names = [file.name for file in opened(url)["train"].shards.manifest.files]
     assert [Handler.asked[name] for name in names] == [2] * len(names)  # once an epoch, by one of the two
@@ -256,6 +260,7 @@ def test_two_real_processes_learn_what_one_does_and_each_fetches_its_own_shards(
     assert one.metrics()[-1]["loss"] != pytest.approx(one.metrics()[0]["loss"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_command_writes_trains_and_evaluates(served, tmp_path, pellucid):
     folder, address = served
     options = [f"--data-option={o}" for o in ("size=32", "train=32", "validation=16", "test=16", "prevalence=0.4")]
@@ -286,6 +291,7 @@ def test_the_command_writes_trains_and_evaluates(served, tmp_path, pellucid):
     assert "16 images of phantom/test" in output
 
 
+@pytest.mark.slow
 def test_writing_again_does_nothing_and_after_a_loss_it_mends(phantom, tmp_path):
     index = write_shards(phantom, tmp_path, InputSpec.square(1, 8), shard_size=4)
     (train, *_) = part_manifests(index)

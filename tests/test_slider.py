@@ -11,6 +11,7 @@ from PIL import Image
 
 from helpers import report as example
 from helpers.axe import violations
+from helpers.charts import empty_charts
 from helpers.models import small
 from pellucid.data import materialize, open_dataset
 from pellucid.models import load_model, save_model
@@ -154,6 +155,7 @@ def test_a_hostile_name_stays_text(opened, tmp_path):
 
 
 @pytest.mark.browser
+@empty_charts()
 def test_the_report_holds_its_sliders(opened, tmp_path):
     study = example.results()
     study["rows"] = [r for r in study["rows"] if r["section"] == "robustness"]  # few charts: they take long
@@ -175,6 +177,7 @@ def test_the_page_is_one_file_that_names_its_own_script(tmp_path):
     assert sorted(tmp_path.iterdir()) == [tmp_path / "slider.html"]
 
 
+@pytest.mark.slow
 def test_a_study_puts_its_networks_side_by_side(tmp_path):
     study = load_study("demo", ["data.options={size=32, train=8, validation=8, test=24, prevalence=0.4}"])
     test = open_dataset("phantom", options=study.data.options)["test"]

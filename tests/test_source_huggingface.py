@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 
 import numpy as np
 import pytest
@@ -11,61 +12,67 @@ from PIL import Image
 
 import pellucid as pl
 from helpers.foreign import settle
+from helpers.optional import library
 from pellucid.data.decoding.fitting import fit
 from pellucid.models.sources.importing import import_network
 from pellucid.models.sources.opening import Given
 from pellucid.types import InputError, in_unit_range
 
-transformers = pytest.importorskip("transformers")
+transformers = library("transformers")
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
 SEEN = {"num_labels": 3, "id2label": {0: "cat", 1: "dog", 2: "fox"}}
-NETWORKS = {
-    "vit": transformers.ViTConfig(image_size=32, patch_size=8, **TINY, **SEEN),
-    "swin": transformers.SwinConfig(
-        image_size=32, patch_size=2, embed_dim=16, depths=[1, 1], num_heads=[2, 2], window_size=4, **SEEN
-    ),
-    "convnext": transformers.ConvNextConfig(hidden_sizes=[8, 16], depths=[1, 1], num_stages=2, **SEEN),
-    "resnet": transformers.ResNetConfig(
-        embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", **SEEN
-    ),
-}
-PROCESSORS = {
-    "vit": (transformers.ViTImageProcessorPil(size={"height": 32, "width": 32}), "stretch:32:bilinear:floor"),
-    "swin": (
-        transformers.BitImageProcessorPil(size={"shortest_edge": 37}, crop_size={"height": 32, "width": 32}),
-        "crop:37:32:bicubic:floor",
-    ),
-    "convnext": (
-        transformers.ConvNextImageProcessorPil(size={"shortest_edge": 32}, crop_pct=0.875),
-        "crop:36:32:bicubic:floor",
-    ),
-    "resnet": (
-        transformers.DeiTImageProcessorPil(
-            size={"height": 40, "width": 40}, crop_size={"height": 32, "width": 32}, do_center_crop=True
-        ),
-        "stretch:40:32:bicubic:floor",
-    ),
-}
+KINDS = ("vit", "swin", "convnext", "resnet")
+
+
+@cache
+def config_of(kind):
+    """The configuration of a tiny network."""
+    if kind == "vit":
+        return transformers.ViTConfig(image_size=32, patch_size=8, **TINY, **SEEN)
+    if kind == "swin":
+        few = {"embed_dim": 16, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4}
+        return transformers.SwinConfig(image_size=32, patch_size=2, **few, **SEEN)
+    if kind == "convnext":
+        return transformers.ConvNextConfig(hidden_sizes=[8, 16], depths=[1, 1], num_stages=2, **SEEN)
+    few = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
+    return transformers.ResNetConfig(**few, **SEEN)
+
+
+@cache
+def processor_of(kind):
+    """The processor of a kind of network, and what Pellucid calls what it does."""
+    square = {"height": 32, "width": 32}
+    if kind == "vit":
+        return transformers.ViTImageProcessorPil(size=square), "stretch:32:bilinear:floor"
+    if kind == "swin":
+        made = transformers.BitImageProcessorPil(size={"shortest_edge": 37}, crop_size=square)
+        return made, "crop:37:32:bicubic:floor"
+    if kind == "convnext":
+        made = transformers.ConvNextImageProcessorPil(size={"shortest_edge": 32}, crop_pct=0.875)
+        return made, "crop:36:32:bicubic:floor"
+    size = {"height": 40, "width": 40}
+    made = transformers.DeiTImageProcessorPil(size=size, crop_size=square, do_center_crop=True)
+    return made, "stretch:40:32:bicubic:floor"
 
 
 def saved(folder, kind, **changes):
     """A folder as transformers saves it."""
-    config = type(NETWORKS[kind]).from_dict({**NETWORKS[kind].to_dict(), **changes})
+    config = type(config_of(kind)).from_dict({**config_of(kind).to_dict(), **changes})
     network = transformers.AutoModelForImageClassification.from_config(config)
     settle(network)
     network.eval().save_pretrained(folder)
-    PROCESSORS[kind][0].save_pretrained(folder)
+    processor_of(kind)[0].save_pretrained(folder)
     return network
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_folder_gives_the_logits_of_transformers_own_pipeline(kind, tmp_path):
     network = saved(tmp_path / "theirs", kind)
     model = import_network("huggingface", str(tmp_path / "theirs"), tmp_path / "mine", Given())
     assert model.classes == ("cat", "dog", "fox")
     assert model.task == "multiclass"
-    assert model.input_spec.preprocess == PROCESSORS[kind][1]
+    assert model.input_spec.preprocess == processor_of(kind)[1]
     processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "theirs")
     for shape in ((61, 48), (40, 77)):
         pixels = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
@@ -90,7 +97,7 @@ def test_several_labels_and_half_precision(tmp_path):
 
 def test_a_module_in_memory_says_its_classes_and_with_a_processor_its_images(tmp_path):
     network = saved(tmp_path, "vit")
-    model = pl.wrap(network, processor=PROCESSORS["vit"][0])
+    model = pl.wrap(network, processor=processor_of("vit")[0])
     assert model.classes == ("cat", "dog", "fox")
     assert model.input_spec.shape == (3, 32, 32)
     assert model.mean.flatten().tolist() == [0.5] * 3
@@ -118,9 +125,9 @@ def test_weights_of_another_place_and_other_classes(tmp_path):
 
 def test_what_is_no_classifier_is_said(tmp_path):
     saved(tmp_path / "vit", "vit")
-    backbone = transformers.ViTModel(NETWORKS["vit"])
+    backbone = transformers.ViTModel(config_of("vit"))
     backbone.save_pretrained(tmp_path / "backbone")
-    PROCESSORS["vit"][0].save_pretrained(tmp_path / "backbone")
+    processor_of("vit")[0].save_pretrained(tmp_path / "backbone")
     with pytest.raises(InputError, match=r"no weights for 2 parts.*classifier\.bias.*not trained to classify"):
         pl.load(f"huggingface:{tmp_path / 'backbone'}")
     with pytest.raises(InputError, match="no configuration of transformers at"):

@@ -255,6 +255,7 @@ def test_settings_are_for_networks_of_others_alone(place):
         load_model("tim:resnet50")
 
 
+@pytest.mark.slow
 def test_the_commands_take_it(place, pellucid, tmp_path):
     code = f"{place / 'mymodel.py'}:build"
     given = ["--weights", place / "best.ckpt", "--classes", "NORMAL,PNEUMONIA", "--preprocess", "crop:40:32:bicubic"]

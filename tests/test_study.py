@@ -149,6 +149,7 @@ def test_nothing_is_judged_twice(study, trained, stage, tmp_path, counted):
             np.testing.assert_array_equal(values, again.scores[key].scores[name])
 
 
+@pytest.mark.slow
 def test_a_method_that_a_network_refuses_has_the_reason_in_its_cells(trained, stage, tmp_path, monkeypatch):
     """No network of the study serves attention rollout, and the robust one, here, no CAM: the rest goes on."""
     why = "no class activation map today"
@@ -196,6 +197,7 @@ def judged(study, trained, stage, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "attacks", "explanations"),
     [

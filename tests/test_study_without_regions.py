@@ -19,7 +19,7 @@ from pellucid.study.context import StudyContext
 from pellucid.study.evaluation_data import prepare_evaluation_data
 from pellucid.types import InputError, InputSpec
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_check")]
 
 STUDY = """
 name = "colours"

@@ -19,6 +19,7 @@ def activations(model: nn.Module) -> set[type[nn.Module]]:
     return {type(part) for part in model.modules() if type(part) in kinds}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", model_names())
 def test_every_network_takes_every_activation_and_keeps_it_on_disk(name, tmp_path):
     own = describe(name).options["activation"]

@@ -278,6 +278,7 @@ def test_the_budget_holds_and_only_what_has_converged_leaves_the_batch(case, act
     assert (result.radius <= patient.radius * (1 + 1e-3)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "norm"), [("decision", "rms"), ("decision", "linf"), ("far", "rms"), ("far", "linf"), ("label", "linf")]
 )

@@ -31,6 +31,7 @@ def stage():
     return net, samples_of(net, data)
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_of_the_attack_alone(stage):
     net, subjects = stage
     found = judge_attack("saliency", net, subjects, SETTINGS)
@@ -82,6 +83,7 @@ def test_attacks_are_kept_by_their_number_and_stand_in_the_table(stage, tmp_path
     ]
 
 
+@pytest.mark.slow
 def test_attacks_are_kept_by_the_thresholds_that_decide(stage, tmp_path, monkeypatch):
     """Other thresholds are other decisions: what an attack on them found must not stand for these."""
     asked = []

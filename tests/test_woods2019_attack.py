@@ -100,6 +100,7 @@ def scene():
     return net, images, ranks[:, 0], ranks[:, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("box", [False, True])
 @pytest.mark.parametrize("use", list(USES))
 def test_it_visits_what_the_pseudo_code_visits(scene, use, box):
@@ -124,6 +125,7 @@ def test_it_visits_what_the_pseudo_code_visits(scene, use, box):
     assert outside != box  # the published code leaves the pixel box
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", ["attack ARA", "BTR ARA"])
 def test_the_published_settings_are_the_defaults(scene, use):
     net, images, labels, _ = scene

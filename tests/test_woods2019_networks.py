@@ -76,6 +76,7 @@ def transcribed(state: dict[str, torch.Tensor], images: torch.Tensor) -> torch.T
     return F.conv2d(x, state["pipe.7.weight"], state["pipe.7.bias"]).flatten(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["standard", "all"])
 def test_logits_are_those_of_a_transcription_of_the_authors_code(name, weights, authors_files, lossless):
     state = authors_files[name]["model_params"]
@@ -133,6 +134,7 @@ def pellucid(monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["standard", "all"])
 def test_an_imported_network_is_the_published_one(name, weights, lossless, tmp_path, pellucid):
     code, output = pellucid("models", "import", "woods2019", weights[name], "--out", tmp_path / "net")

@@ -124,6 +124,7 @@ def mean_saliency(elsewhere):
     return draw
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["drawn 0", "drawn 1", "planted"])
 def test_a_trivial_map_given_as_a_method_never_gets_a_yes(network, phantom, planted):
     net, stage = planted

@@ -72,6 +72,7 @@ class Server:
         """`forked=False` for a process with a command line of its own."""
         command = ["annotate", "serve", self.network, "--data", *self.data, "--no-open", "--port", self.port]
         store = ["--store", self.folder / "annotations.db"]
+        store += ["--rhos", "0.05,0.2"]  # of what is made ahead, most of it for nobody, these take the time
         log = self.folder / "server.log"
         if forked:
             self.process = Forked(*command, *store, *self.options, log=log)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 
 import numpy as np
 
@@ -314,9 +313,8 @@ def results():
     }
 
 
-@cache
 def page():
-    """The whole study as a page: drawn once for all tests of a process."""
+    """The whole study as a page."""
     return render(results(), panels())
 
 
