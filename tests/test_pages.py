@@ -80,7 +80,8 @@ def test_axe_finds_nothing_and_nothing_spills(opened):
 def test_of_rows_alike_axe_is_shown_two_and_of_every_kind_one(browser):
     """Its own test, since nothing is found on a page that is not looked at."""
     rows = "".join(f"<tr><td>{number}</td></tr>" for number in range(9)) + "<tr><td class=pale>10</td></tr>"
-    rules = ":root { color-scheme: light dark } @media (prefers-color-scheme: dark) { .pale { color: #333 } }"
+    dark = "@media (prefers-color-scheme: dark) { html { background: #111; color: #eee } .pale { color: #333 } }"
+    rules = f"html {{ background: #fff; color: #000 }} {dark}"
     page = browser.new_page()
     head = f"<!doctype html><html lang=en><title>T</title><style>{rules}</style>"
     page.set_content(f"{head}<main><h1>T</h1><table>{rows}</table></main>")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ FILES = {
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+@cache
 def imports(path: Path) -> list[tuple[str, str]]:
     """Every import of our own files, wherever it stands: (module, name), the name empty for a module itself."""
     found = []
