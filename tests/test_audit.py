@@ -16,6 +16,7 @@ import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, recall_score, roc_auc_score
 
 import pellucid as pl
+from helpers.discovery import several as several_suspects
 from helpers.models import small
 from pellucid.attacks import BoundedAttack
 from pellucid.audit.parts import Parts
@@ -40,6 +41,7 @@ TINY = AuditSettings(
     attacks=(BoundedAttack.parse("linf=1/255"),),
     steps=2,
     trust=TrustSettings(samples=1, curve_steps=4, attacked=1, attack_steps=1, budgets=(0.01,)),
+    searched=0,
 )
 
 
@@ -78,7 +80,7 @@ def seer():
 
 @pytest.fixture(scope="module")
 def audited(sides):
-    return pl.audit(seer(), sides, settings=TINY, use=pl.Use({"left": 0.1}, false_negative=5))
+    return pl.audit(seer(), sides, settings=replace(TINY, searched=39), use=pl.Use({"left": 0.1}, false_negative=5))
 
 
 @pytest.fixture(scope="module")
@@ -137,11 +139,48 @@ def test_a_part_that_cannot_be_measured_says_why_and_the_others_go_on(audited):
     reasons = {p["name"]: p["reason"] for p in audited.results["parts"]}
     assert "no boxes or masks" in reasons.pop("localization")
     assert audited.results["elsewhere"] is None  # as was asked for
+    assert reasons.pop("discovery").startswith("39 images are too few to find what a model goes by: 40 are needed")
+    assert audited.results["discovery"] is None
     assert set(reasons) == {"classification", "attack", "ara", "trust", "pictures"}
     assert not any(reasons.values())
     assert "needs the feature map" in audited.results["refused_methods"]["grad-cam"]
     assert audited.results["methods"] == ["saliency"]
     assert any("no boxes or masks" in text for text in audited.warnings)
+
+
+def test_what_it_goes_by_is_looked_for_and_kept(sides, tmp_path, monkeypatch):
+    found = pl.audit(seer(), sides, settings=replace(TINY, searched=40), out=tmp_path)
+    found.save(tmp_path)
+    stored = json.loads((tmp_path / "audit.json").read_text())["discovery"]
+    own = json.loads((tmp_path / "discovery" / "suspects.json").read_text())
+    assert stored["images"] == 40
+    assert stored["headline"] == own["headline"]
+    assert own["suspects"] == []  # of twenty images on which it is tested; what that means stands on the page
+    page = (tmp_path / "report.html").read_text()
+    assert f"{own['counts']['candidates']:,} candidates were looked at on 40 images" in page
+    assert "That nothing was found does not show that there is nothing" in page
+    assert 'href="discovery/discover.html"' in page
+    assert (tmp_path / "discovery" / "discover.html").is_file()
+    monkeypatch.setattr(Brightness, "forward", lambda *_: pytest.fail("it was measured before"))
+    measuring = "pellucid.verbs.auditing.measuring.Measuring"
+    for name in ("corrupted", "attacked", "areas", "judged", "located"):
+        monkeypatch.setattr(f"{measuring}.{name}", lambda *_: None)
+    monkeypatch.setattr(f"{measuring}.methods", lambda *_: ([], {}))
+    monkeypatch.setattr("pellucid.verbs.audit.three_pictures", lambda *_: [])
+    monkeypatch.setattr("pellucid.verbs.audit.seconds_planned", lambda *_: {})
+    again = pl.audit(seer(), sides, settings=replace(TINY, searched=40), out=tmp_path)
+    assert again.results["discovery"] == found.results["discovery"]
+
+
+def test_the_first_suspects_are_cards_that_lead_to_their_own_page(audited, tmp_path):
+    discovery = several_suspects(5)
+    write_audit(audited.results, [], [], tmp_path / "report.html", discovery)
+    page = (tmp_path / "report.html").read_text()
+    for one in discovery.unexpected:
+        assert (f'href="discovery/discover.html#suspect{one.number}"' in page) == (one.number <= 3)
+    assert '2 more in <a href="discovery/discover.html">' in page
+    assert "goes through &lt;a marked&gt;" in page  # what people marked, for comparison; names are escaped
+    assert "Nothing can be said of Mass (3 images of it, and 20 are needed)." in page
 
 
 def test_its_files_hold_what_it_measured(audited, tmp_path):
@@ -174,6 +213,7 @@ def test_the_card_has_every_field_filled_or_a_reason(audited):
 def test_several_labels_with_boxes(whole, tmp_path):
     reasons = {p["name"]: p["reason"] for p in whole.results["parts"]}
     assert "no label has an Accuracy-Robustness Area" in reasons.pop("ara")  # six images are too few for one
+    assert reasons.pop("discovery").startswith("left out of a quick look")
     assert reasons == dict.fromkeys(("classification", "attack", "trust", "localization", "pictures"))
     curves = whole.results["trust"]["curves"]
     assert {len(of["deletion_score"]) for of in curves.values() if "deletion_score" in of} == {5}  # as was asked for
@@ -238,7 +278,7 @@ def test_it_goes_on_after_a_kill(several, whole, sides, tmp_path):
     begun = []
     resumed = pl.audit(pl.load(folder), data, settings=TINY, out=out, label="model", announce=begun.append)
     assert {path: path.stat().st_mtime_ns for path in left} == left
-    assert begun[0].startswith("1 of 6: Does it classify?")
+    assert begun[0].startswith("1 of 7: Does it classify?")
     assert resumed.rows == whole.rows
     assert resumed.headline == whole.headline
     with pytest.raises(InputError, match="holds the results of another evaluation"):

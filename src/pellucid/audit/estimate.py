@@ -38,6 +38,9 @@ ENSEMBLE_COSTS = {"margin": (120, 110), "autoattack": (950, 2500)}
 """Gradient evaluations, and forward passes besides, for a decision: about half of what one that stands takes."""
 TRIVIAL_CURVES, REMOVED = 8, 36
 """Curves, and images without a square or where curves end, for each image that serve all methods."""
+WINDOWS, CANDIDATES, REMEASURED = 126, 9, 3000
+"""Of the search for what a model goes by: windows tried of each image of one half, candidates of each class of the
+other, and passes that measure what passed."""
 SECOND = 3
 """How many gradients one of second order takes, about."""
 BACKWARD = 3
@@ -61,6 +64,7 @@ def seconds_planned(
     settings, methods = plan.trust, len(plan.methods)
     attacks = min(settings.attacked, few) * settings.attack_steps * 2 * len(settings.budgets) * SECOND * gradient
     labels = classes if whole.task == "multilabel" else 1
+    searched = min(plan.searched, len(whole))
     marked = 0 if whole.regions is None else min(plan.few, len(whole.regions))
     return {
         "classification": len(pixels) * forward + 1e-8 * len(pixels) * classes * 1000,
@@ -74,6 +78,7 @@ def seconds_planned(
         * ((few * (MAPS + settings.samples) + min(few, settings.certified) * CERTIFYING) * gradient + attacks)
         + few * ((methods * METHOD_CURVES + TRIVIAL_CURVES) * (settings.curve_steps - 1) + REMOVED) * forward,
         "localization": marked * methods * gradient,
+        "discovery": (searched * (WINDOWS + classes * CANDIDATES) // 2 + REMEASURED) * forward if searched else 0.0,
         "pictures": 20 * gradient,
     }
 

@@ -27,6 +27,7 @@ class AuditSettings:
         checked: images on which it is checked whether that attack is too weak.
         methods: of explanation; those that the model cannot serve are left out, and the report says why.
         trust: what is spent on judging them.
+        searched: images on which is looked for what the model goes by; 0 leaves that out.
         seed: of the choice of images, of attacks and of the bootstrap.
     """
 
@@ -40,6 +41,7 @@ class AuditSettings:
     checked: int = SAMPLE
     methods: tuple[str, ...] = METHODS
     trust: TrustSettings = field(default_factory=lambda: TrustSettings(certified=8))
+    searched: int = 400
     seed: int = 0
 
 
@@ -51,5 +53,6 @@ QUICK = AuditSettings(
     steps=10,
     checked=3,
     trust=TrustSettings(samples=2, curve_steps=6, attacked=5, attack_steps=5, budgets=(0.005, 0.02)),
+    searched=0,
 )
 """For a first look: a few minutes on two cores."""

@@ -50,11 +50,12 @@ if TYPE_CHECKING:
 
     from pellucid.attacks import Epsilon
     from pellucid.data.dataset import Dataset
+    from pellucid.evaluation.discovery.results import Discovery
     from pellucid.evaluation.metrics.comparison import Row
     from pellucid.report.pages.audit import Shown, WrongAnswer
     from pellucid.verbs.session import Model, Session
 
-PAGE, CARD, JSON = "report.html", "card.md", "audit.json"
+PAGE, CARD, JSON, DISCOVERY = "report.html", "card.md", "audit.json", "discovery"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -68,6 +69,7 @@ class Audit(Result):
         wrong: the wrong answers that it is surest about.
         notes: what a reader must know of the classes and images.
         failure: why figures are undefined where the model gives no answer on some of the images.
+        discovery: what the model goes by; None where that was not looked for.
     """
 
     name: ClassVar[str] = "audit"
@@ -77,6 +79,7 @@ class Audit(Result):
     wrong: Sequence[WrongAnswer]
     notes: Sequence[str]
     failure: str | None = None
+    discovery: Discovery | None = None
 
     @property
     def headline(self) -> str:
@@ -122,13 +125,15 @@ class Audit(Result):
         return self.failure
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write report.html, audit.json, card.md and the tables as CSV and JSON."""
+        """Write report.html, audit.json, card.md, the tables as CSV and JSON, and the folder of what it goes by."""
         folder = Path(folder)
         tables = long_tables(self.results, self.measured)
         write_tables(tables, folder / "tables")
         write_json(folder / JSON, self.results)
         write_text(folder / CARD, as_markdown(self.results, model_card(self.results)))
-        write_audit(self.results, self.pictures, self.wrong, folder / PAGE)
+        if self.discovery is not None:
+            self.discovery.save(folder / DISCOVERY)
+        write_audit(self.results, self.pictures, self.wrong, folder / PAGE, self.discovery)
         return [folder / PAGE, folder / JSON, folder / CARD, folder / "tables"]
 
 
@@ -235,8 +240,9 @@ def audit(
         if groupings:
             by_group = parts.attempt("groups", "For whom?", lambda: group_figures(answers, groupings, seed))
         if compare is not None:
-            against = partial(work.against, compare, data, answers, class_map)
-            rival = parts.attempt("comparison", "Against the other", against)
+            rival = parts.attempt(
+                "comparison", "Against the other", partial(work.against, compare, data, answers, class_map)
+            )
         if plan.corrupted:
             elsewhere = parts.attempt("elsewhere", "Elsewhere?", work.corrupted)
         withstood = parts.attempt("attack", "Under attack", work.attacked)
@@ -246,6 +252,7 @@ def audit(
         judged = parts.attempt("trust", "Can its explanations be believed?", partial(work.judged, served, refused))
         located = parts.attempt("localization", "Do they fall where people marked?", partial(work.located, served))
         shown_method = served[0] if served else None
+        discovery = parts.attempt("discovery", "What does it go by?", lambda: work.searched(metadata, groups))
         pictures = parts.attempt(
             "pictures", "Pictures", lambda: three_pictures(model, answers, pixels, shown_method, layer)
         )
@@ -280,6 +287,7 @@ def audit(
         "attacks": {str(attack): costs(attack, one, plan.steps) for attack, one in outcomes},
         "ara": areas[1] if areas else None,
         "trust": judged,
+        "discovery": None if discovery is None else _suspects(discovery),
         "refused_methods": refused,
         "parts": parts.records,
         "limits": [*_few(plan, session), *GENERAL_LIMITS, not_spoken_of(groups=by_group, corrupted=elsewhere)],
@@ -290,7 +298,14 @@ def audit(
     results["seconds"] = time.monotonic() - started
     notes = [*session.warnings, *about_columns, *(f"no groups by {name}: {why}." for name, why in no_groups.items())]
     notes += [sentence for attack, one in outcomes for sentence in masked_gradients(str(attack), one)]
-    return Audit(results, rows, pictures or [], wrong, notes, _failure(answers))
+    return Audit(results, rows, pictures or [], wrong, notes, _failure(answers), discovery)
+
+
+def _suspects(discovery: Discovery) -> dict[str, Any]:
+    """What `audit.json` holds of what the model goes by; the folder beside it holds all."""
+    shown_keys = ("headline", "counts", "unanswered", "notes")
+    whole = discovery.to_json()
+    return {key: whole[key] for key in shown_keys} | {"images": len(discovery.ids), "rows": discovery.rows}
 
 
 def _plan(

@@ -63,7 +63,7 @@ def discover(
     cache: Path | None = None,
     allow_training_images: bool = False,
     class_map: Mapping[str, str] | None = None,
-) -> Discovery:
+) -> DiscoveryWithPage:
     """Find what a classifier goes by on many images, and of that what nobody marked as the finding.
 
     Candidates (windows of the frame; whatever speaks most for a class outside its marks; brightness, contrast and

@@ -10,6 +10,7 @@ from pellucid.evaluation.robustness.corruptions import SEVERITIES
 from pellucid.report.charts import curves, figures
 from pellucid.report.charts.calibration import reliability_diagram
 from pellucid.report.charts.corruptions import corruption_charts
+from pellucid.report.pages.discovery import card_of
 from pellucid.report.pages.page_templates import PAGES, style_sheet
 from pellucid.report.pages.trust import trust_parts
 from pellucid.report.tables import areas, pivot
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from pellucid.evaluation.discovery.results import Discovery
+
 MAIN = (
     "accuracy", "balanced_accuracy", "auroc", "average_precision", "calibration_error", "overconfidence", "brier",
 )  # fmt: skip
+SUSPECTS = 3  # on this page; their own has all
 OWN, SUGGESTED = "its own", "suggested"  # the thresholds, as the rows have them
 SIGNS = {"holds": ("✓", "What holds"), "fails": ("✗", "What does not"), "unclear": ("?", "What cannot be said")}
 
@@ -55,7 +59,11 @@ class WrongAnswer:
 
 
 def write_audit(
-    results: Mapping[str, Any], pictures: Sequence[Shown], wrong: Sequence[WrongAnswer], path: Path
+    results: Mapping[str, Any],
+    pictures: Sequence[Shown],
+    wrong: Sequence[WrongAnswer],
+    path: Path,
+    discovery: Discovery | None = None,
 ) -> Path:
     """Write the page; it loads nothing from anywhere, and every text is escaped.
 
@@ -64,11 +72,12 @@ def write_audit(
         pictures: right, wrong, and what the model would have to see.
         wrong: the wrong answers that it is surest about.
         path: of the HTML file, written whole or not at all.
+        discovery: what the model goes by, whose own page lies in the folder `discovery` beside it.
 
     Raises:
         InputError: if the folder cannot be written or the disk is full.
     """
-    text = PAGES.get_template("audit.html.j2").render(context(results, pictures, wrong))
+    text = PAGES.get_template("audit.html.j2").render(context(results, pictures, wrong) | _suspects(discovery))
     write_text(path, text)
     return path
 
@@ -111,6 +120,15 @@ def context(results: Mapping[str, Any], pictures: Sequence[Shown], wrong: Sequen
         "share": lambda value: number(value, 2 if value >= 0.01 else 4),
         "size": f"{results['about']['n']:,}",
     }
+
+
+def _suspects(discovery: Discovery | None) -> dict[str, Any]:
+    """The first few suspects that nobody marked, and what was found of those that people did."""
+    if discovery is None:
+        return {"discovery": None}
+    cards = [card_of(discovery, suspect) for suspect in discovery.unexpected[:SUSPECTS]]
+    marked = [suspect.verdict for suspect in discovery.suspects if suspect.expected]
+    return {"discovery": discovery, "suspects": cards, "more": len(discovery.unexpected) - len(cards), "marked": marked}
 
 
 def _verdicts(results: Mapping[str, Any]) -> list[dict[str, Any]]:

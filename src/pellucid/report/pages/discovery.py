@@ -45,16 +45,16 @@ def write_discovery(discovery: Discovery, path: Path) -> Path:
         css=style_sheet("report.css"),
         d=discovery,
         about=[(key, str(value)) for key, value in discovery.about.items() if isinstance(value, str | int)],
-        unexpected=[_shown(discovery, suspect) for suspect in discovery.unexpected],
-        expected=[_shown(discovery, suspect) for suspect in discovery.suspects if suspect.expected],
+        unexpected=[card_of(discovery, suspect) for suspect in discovery.unexpected],
+        expected=[card_of(discovery, suspect) for suspect in discovery.suspects if suspect.expected],
         comparison=discovery.comparison or (),
     )
     write_text(path, text)
     return path
 
 
-def _shown(discovery: Discovery, suspect: Suspect) -> dict[str, Any]:
-    """A suspect as the template takes it."""
+def card_of(discovery: Discovery, suspect: Suspect) -> dict[str, Any]:
+    """A suspect as the templates take it."""
     first = suspect.consequences[0] if suspect.consequences else None
     pictures = [_exemplar(discovery, suspect, name) for name in suspect.exemplars if name in discovery.pictures]
     plain = [_exemplar(discovery, suspect, name) for name in suspect.without if name in discovery.pictures]

@@ -25,6 +25,7 @@ from pellucid.types import InputError, device_of
 from pellucid.utils.progress import progress_context
 from pellucid.utils.results_store import keyed
 from pellucid.verbs.ara import ara
+from pellucid.verbs.discover import discover
 from pellucid.verbs.folders import model_names
 from pellucid.verbs.localize import localize
 from pellucid.verbs.session import name_of, open_session, place_of
@@ -32,6 +33,7 @@ from pellucid.verbs.trust import trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from pellucid.evaluation.robustness.radii import Radii
     from pellucid.types import Pixels
     from pellucid.utils.results_store import ResultsStore
+    from pellucid.verbs.discover import DiscoveryWithPage
     from pellucid.verbs.session import Model, Session
 
 
@@ -182,6 +185,21 @@ class Measuring:
         batch = as_pixels(pixels[:1], device_of(self.session.model))
         refused = refusals(self.plan.methods, self.session.model, batch, layer=self.layer)
         return [name for name in self.plan.methods if name not in refused], refused
+
+    def searched(self, metadata: str | Path | None, groups: Mapping[str, Sequence[float]] | None) -> DiscoveryWithPage:
+        """What the model goes by, and nobody marked."""
+        plan, session = self.plan, self.session
+        if not plan.searched:
+            raise InputError(
+                "left out of a quick look, which it would make several times as long: run the audit without --quick, "
+                "or pellucid discover"
+            )
+        key = (session.whole.fingerprint, plan.searched, plan.seed, str(metadata), sorted((groups or {}).items()))
+        return discover(
+            session.model, session.whole,
+            metadata=metadata, groups=groups, out=self.store.folder / keyed("discovery", *key),
+            limit=plan.searched, batch_size=self.batch_size, **self.common,
+        )  # fmt: skip
 
     def _layer(self, served: Sequence[str]) -> str | None:
         """The layer that was asked for, where one of the methods that the model serves explains at one."""
