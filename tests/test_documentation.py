@@ -16,6 +16,7 @@ import typer
 
 from pellucid.cli.app import app
 from pellucid.data.registry import dataset_names
+from pellucid.evaluation.trust.measures import MEASURES
 from pellucid.models import create_model, model_names, save_model
 from pellucid.models.activations import ACTIVATIONS
 from pellucid.models.sources.importing import FORMATS
@@ -274,6 +275,13 @@ def test_no_written_interval_reads_as_if_it_had_no_width():
     ]
     assert len(ends) > 1000
     assert [end for end in ends if end[1] == end[2]] == []
+
+
+def test_committed_figures_of_trust_stand_under_the_question_that_their_measure_answers():
+    tables = [list(csv.DictReader(path.open(encoding="utf-8"))) for path in (TOP / "docs").rglob("*.csv")]
+    rows = [row for rows in tables for row in rows if {"question", "measure"} <= row.keys()]
+    assert len(rows) > 500
+    assert {(r["measure"], r["question"]) for r in rows if r["question"] != MEASURES[r["measure"]].question} == set()
 
 
 def test_every_page_has_its_place_in_the_site():

@@ -14,7 +14,7 @@ from pellucid.report.pages.discovery import card_of
 from pellucid.report.pages.page_templates import PAGES, style_sheet
 from pellucid.report.pages.trust import trust_parts
 from pellucid.report.tables import areas, pivot
-from pellucid.report.tables.cells import Cell, Table, TableRow, across, estimate
+from pellucid.report.tables.cells import Cell, Table, TableRow, across, estimate, size
 from pellucid.report.tables.metrics import Metric, defined, duration, metric, number, p_text, readable
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
 from pellucid.utils.resources import write_text
@@ -147,7 +147,7 @@ def main_table(index: ResultsIndex) -> Table:
         row = index.row("classification", name, index.variants[0]) or index.row("calibration", name, index.variants[0])
         if (cell := estimate(row, metric(name))) is not None:
             label, meaning = metric(name).label, metric(name).meaning
-            lines.append(TableRow(label, f"{meaning[:1].upper()}{meaning[1:]}.", (cell,), _n(cell)))
+            lines.append(TableRow(label, f"{meaning[:1].upper()}{meaning[1:]}.", (cell,), size(cell)))
     return Table("The main figures", ("Value",), tuple(lines), first="Figure")
 
 
@@ -287,7 +287,7 @@ def pairs_table(pairs: Sequence[Mapping[str, Any]]) -> Table | None:
     for pair in pairs:
         share = estimate(pair["share"], metric("recall"))
         label = f"{readable(pair['class'])} → {readable(pair['taken_for'])}"
-        lines.append(TableRow(label, "", (Cell(f"{pair['images']:,}"), share), _n(share)))
+        lines.append(TableRow(label, "", (Cell(f"{pair['images']:,}"), share), size(share)))
     columns = ("Images", "Share of the class")
     return Table("Most often confused", columns, tuple(lines), first="Class → taken for") if lines else None
 
@@ -298,7 +298,3 @@ def _cards(fields: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         for source in dict.fromkeys(f["source"] for f in fields)
         for own in [[f for f in fields if f["source"] == source]]
     ]
-
-
-def _n(cell: Cell | None) -> str:
-    return "" if cell is None or cell.n is None else f"{cell.n:,}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pellucid.report.tables.cells import Cell, Table, TableRow, estimate
+from pellucid.report.tables.cells import Cell, Table, TableRow, estimate, size
 from pellucid.report.tables.metrics import defined, metric, number, readable
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
 
@@ -84,8 +84,7 @@ def _columns(index: ResultsIndex, section: str, target: str, method: str, gate: 
 
 
 def _together(variant: str, cells: Sequence[Cell | None]) -> TableRow:
-    sizes = {cell.n for cell in cells[:1] if cell is not None and cell.n is not None}
-    return TableRow(variant, "", tuple(cells), f"{sizes.pop():,}" if sizes else "")
+    return TableRow(variant, "", tuple(cells), size(cells[0]) if cells else "")
 
 
 def _published(index: ResultsIndex, at: str, cls: str, columns: Iterable[str]) -> list[TableRow]:

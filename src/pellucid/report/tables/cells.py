@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from pellucid.evaluation.metrics.verdicts import SHOWN, UNCLEAR
 from pellucid.report.tables.metrics import Metric, defined, metric, number, p_text
-from pellucid.utils.words import interval_text
+from pellucid.report.tables.results_index import MEAN
+from pellucid.utils.words import interval_text, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from pellucid.report.tables.results_index import ResultRow
 
-__all__ = ["Cell", "Difference", "Table", "TableRow", "across", "compare", "estimate", "line", "metric", "said"]
+__all__ = ["Cell", "Difference", "Table", "TableRow", "across", "compare", "estimate", "line", "metric", "said", "size"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure as text; an undefined one says so and why."""
+    """One figure as text; an undefined one says so and why. `counted` says how many of n are positives, and of whom."""
 
     value: str
     interval: str = ""
@@ -58,6 +59,7 @@ class Cell:
     difference: Difference | None = None
     span: int = 1
     undefined: bool = False
+    counted: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,12 @@ def estimate(row: Mapping[str, Any] | None, measure: Metric) -> Cell | None:
         >>> cell = estimate({"value": 0.8124, "low": 0.79, "high": 0.833, "n": 460}, metric("auroc"))
         >>> cell.value, cell.interval, cell.n
         ('0.812', '[0.790, 0.833]', 460)
+        >>> few = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 460, "positives": 12, "patients": 230}
+        >>> estimate(few, metric("auroc")).counted
+        '12 positives, 230 patients'
         >>> estimate({"value": None, "n": 0, "reason": "no positives"}, metric("auroc"))
         Cell(value='undefined', interval='', seeds='', n=0, reason='no positives', difference=None, span=1, \
-undefined=True)
+undefined=True, counted='')
     """
     if row is None:
         return None
@@ -109,11 +114,22 @@ undefined=True)
         why = reason or "no reason recorded"
         if delta and delta.undefined:
             delta = None  # it goes without saying
-        return Cell("undefined", n=row.get("n"), reason=why, difference=delta, undefined=True)
+        return Cell("undefined", n=row.get("n"), reason=why, difference=delta, undefined=True, counted=_counted(row))
     spread = row.get("seed_spread")
     many = sum(defined(s) for s in row.get("seeds") or ()) > 1
     seeds = f"±{number(spread, measure.decimals)} between seeds" if many and defined(spread) else ""
-    return Cell(number(row["value"], measure.decimals), _interval(row, measure), seeds, row.get("n"), reason, delta)
+    value, interval = number(row["value"], measure.decimals), _interval(row, measure)
+    return Cell(value, interval, seeds, row.get("n"), reason, delta, counted=_counted(row))
+
+
+def _counted(row: Mapping[str, Any]) -> str:
+    """How many of n show the class, and of how many patients they are; of a mean over classes the fewest of one."""
+    counts = ((row.get("positives"), "positive(s)"), (row.get("patients"), "patient(s)"))
+    text = ", ".join(
+        number_of(count, things) for count, things in counts if count is not None and count != row.get("n")
+    )
+    is_over_classes = row.get("class") == MEAN and (row.get("positives") is not None or row.get("target"))
+    return f"at least {text}" if text and is_over_classes else text
 
 
 def compare(row: Mapping[str, Any] | None, measure: Metric) -> Difference | None:
@@ -188,14 +204,26 @@ def line(
 
 def across(label: str, cells: Sequence[Cell | None]) -> TableRow:
     """A row of figures that share their n, or say their own where they do not."""
-    sizes = {cell.n for cell in cells if cell is not None and cell.n is not None}
+    sizes = {size(cell) for cell in cells} - {""}
     if len(sizes) == 1:
-        return TableRow(label, "", tuple(cells), f"{sizes.pop():,}")
+        return TableRow(label, "", tuple(cells), sizes.pop())
     annotated = [
-        cell if cell is None or cell.n is None else replace(cell, reason=_join(f"n = {cell.n:,}", cell.reason))
+        replace(cell, reason=_join(f"n = {size(cell)}", cell.reason)) if cell is not None and size(cell) else cell
         for cell in cells
     ]
     return TableRow(label, "", tuple(annotated))
+
+
+def size(cell: Cell | None) -> str:
+    """Its n, and how many of them are positives, of how many patients; nothing where there is no n.
+
+    Example:
+        >>> size(Cell("0.812", n=460, counted="12 positives, 230 patients")), size(Cell("0.812"))
+        ('460 (12 positives, 230 patients)', '')
+    """
+    if cell is None or cell.n is None:
+        return ""
+    return f"{cell.n:,} ({cell.counted})" if cell.counted else f"{cell.n:,}"
 
 
 def _join(*parts: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from pellucid.report.tables.cells import Cell, Table, TableRow, estimate, line
+from pellucid.report.tables.cells import Cell, Table, TableRow, estimate, line, size
 from pellucid.report.tables.metrics import Metric, defined, method_label, metric, number, readable
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
 
@@ -124,8 +124,7 @@ def localization(index: ResultsIndex, target: str, cls: str = MEAN) -> Table:
             row = index.row("localization", name, cls=cls, target=target, method=trivial)
             if cell := estimate(row, measure):
                 spanning = replace(cell, span=len(index.variants))
-                n = "" if cell.n is None else f"{cell.n:,}"
-                lines.append(TableRow(method_label(trivial), "", (spanning,), n, muted=True))
+                lines.append(TableRow(method_label(trivial), "", (spanning,), size(cell), muted=True))
     caption = "Mean over classes" if cls == MEAN else readable(cls)
     return Table(caption, tuple(index.variants), tuple(x for x in lines if _useful(x)), first="Map")
 
