@@ -1,25 +1,18 @@
-"""What might be a suspect: windows, the strongest evidence outside marks, statistics of whole images."""
+"""What might be a suspect: a place, a thing that lies now here, now there, a statistic of whole images."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy  # its parts load when they are used
 
 from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds
 from pellucid.evaluation.discovery.inference import mean_differences
 from pellucid.evaluation.discovery.whole_image import STATISTICS, WholeImage
-from pellucid.evaluation.discovery.windows import edges
-from pellucid.explainers import explain, refusals
-from pellucid.models.inference import as_pixels, in_batches
-from pellucid.types import device_of
-from pellucid.utils.progress import advance
 
 if TYPE_CHECKING:
-    import torch
-
     from pellucid.evaluation.discovery.exchange import Exchange
     from pellucid.evaluation.discovery.samples import Masks, Rows, Samples
     from pellucid.evaluation.discovery.settings import DiscoverySettings
@@ -28,7 +21,9 @@ if TYPE_CHECKING:
     from pellucid.models.classifier import AnyClassifier
 
 PATCH_CELLS = 3
-"""Cells on a side of the window around the strongest evidence."""
+"""Cells on a side of the squares that a thing at varying places is looked for in."""
+PATCH_STEP = 2
+"""Cells from one such square to the next: what is up to a cell wide lies whole in one of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,25 +34,91 @@ class Candidate:
         kind: as of a suspect.
         name: in plain words.
         column: the class.
-        exchange: how it is put into another image.
+        exchanges: how it is put into another image; of what lies at varying places one for each, the strongest of
+            which counts.
         region: boolean (H, W), where it is.
-        corners: (N, 2), row and column of each image's own window of a patch, −1 without one; None of other kinds.
-        side: of that window.
+        squares: where a thing at varying places may lie, one for each exchange; None of other kinds.
     """
 
     kind: Kind
     name: str
     column: int
-    exchange: Exchange
+    exchanges: tuple[Exchange, ...]
     region: Masks
-    corners: Rows | None = None
-    side: int = 0
+    squares: Squares | None = None
 
-    def taking(self) -> Exchange:
-        """How it is taken away: as it is put in, at the recipient's window where each image has its own."""
-        if isinstance(self.exchange, Window):
-            return Window(self.exchange.mask_of, of_recipient=True)
-        return self.exchange
+    @classmethod
+    def place(cls, name: str, column: int, window: Window, mask: Masks) -> Candidate:
+        """What images show in one window (H, W)."""
+        return cls("place", name, column, (window,), mask)
+
+
+@dataclass(frozen=True, eq=False)
+class Squares:
+    """Squares of one size that overlap and together cover the frame.
+
+    Attributes:
+        corners: (R, 2), row and column of each one's upper left corner.
+        side: in pixels.
+        frame: H and W.
+    """
+
+    corners: Rows
+    side: int
+    frame: tuple[int, int]
+
+    @classmethod
+    def over(cls, frame: tuple[int, int], cells: int) -> Squares:
+        """Squares of three cells on a side, two cells apart."""
+        cell = min(frame) / cells
+        side = round(PATCH_CELLS * cell)
+        starts = [np.linspace(0, n - side, 1 + int(np.ceil((n - side) / (PATCH_STEP * cell)))).round() for n in frame]
+        corners = np.stack(np.meshgrid(*starts, indexing="ij"), -1).reshape(-1, 2).astype(np.int64)
+        return cls(corners, side, frame)
+
+    def masks(self, places: Rows) -> Masks:
+        """Boolean (n, H, W), squares by number; nothing where it is −1."""
+        down, across = np.arange(self.frame[0])[None, :, None], np.arange(self.frame[1])[None, None, :]
+        top, left = (self.corners[places, axis, None, None] for axis in (0, 1))
+        masks: Masks = (down >= top) & (down < top + self.side) & (across >= left) & (across < left + self.side)
+        return masks & (places >= 0)[:, None, None]
+
+    @cached_property
+    def windows(self) -> tuple[Window, ...]:
+        """Each of them on every image."""
+        return tuple(Window.fixed(mask) for mask in self.masks(np.arange(len(self.corners))))
+
+    def of_images(self, places: Rows) -> Window:
+        """What lies in the square `places` (N,) of each image."""
+        return Window(lambda rows: self.masks(places[rows]))
+
+    def free_of_marks(self, samples: Samples, column: int) -> Masks:
+        """Boolean (N, R), the squares of each image that touch no mark of the class.
+
+        Images without a mark of it leave out what is marked on one drawn from those that have one, so that what is
+        left says nothing of the label.
+        """
+        masks = self.masks(np.arange(len(self.corners))).reshape(len(self.corners), -1).astype(np.float32)
+        rows = np.flatnonzero(samples.marks.columns == column)
+        free = np.ones((len(samples), len(self.corners)), bool)
+        for start in range(0, len(rows), 128):
+            part = rows[start : start + 128]
+            marked = samples.marks.masks[part].reshape(len(part), -1).astype(np.float32)
+            np.logical_and.at(free, samples.marks.rows[part], marked @ masks.T == 0)
+        return free[partners(samples, column)]
+
+
+def strongest(worth: FloatArray, free: Masks) -> tuple[FloatArray, Rows]:
+    """Of each image the square that is worth the most: its worth (N,) and its number (N,), NaN and −1 without one.
+
+    Args:
+        worth: (N, R), of each square.
+        free: boolean (N, R), the squares that count.
+    """
+    values = np.where(free, worth, -np.inf)
+    best = values.argmax(1)
+    has_one = free.any(1)
+    return np.where(has_one, values[np.arange(len(values)), best], np.nan), np.where(has_one, best, -1)
 
 
 def places(
@@ -112,92 +173,26 @@ def best_windows(z: FloatArray, windows: Masks, count: int) -> list[int]:
     return picked
 
 
-def strongest_evidence(
-    model: AnyClassifier, samples: Samples, columns: Rows, side: int, batch_size: int
-) -> tuple[Rows, int, int]:
-    """Where, outside what is marked of it, each image holds the most evidence for each class.
-
-    By CAM where the model has a linear head, otherwise by Grad-CAM, or by the gradient where that does not fit either.
-
-    Args:
-        model: the classifier.
-        samples: all images.
-        columns: the classes.
-        side: of the window, which touches no mark of the class.
-        batch_size: images at a time.
-
-    Images without a mark of the class leave out what is marked on one drawn from those that have one, so that the
-    choice says nothing of the label.
-
-    Returns:
-        (N, K', 2), row and column of the window's corner, −1 where none fits beside the marks; forward passes,
-        and gradient evaluations.
-    """
-    height, width = samples.frame
-    method = _method(model, as_pixels(samples.pixels[:1], device_of(model)))
-    corners = np.zeros((len(samples), len(columns), 2), np.int64)
-    passes = gradients = 0
-    partners = np.stack([_partners(samples, int(column)) for column in columns], 1)
-    for batch in in_batches(len(samples), batch_size):
-        images, rows = as_pixels(samples.pixels[batch], device_of(model)), np.arange(batch.start, batch.stop)
-        for place, column in enumerate(columns):
-            explanation = explain(method, model, images, int(column))
-            passes += explanation.forward_passes * len(rows)
-            gradients += explanation.gradient_evaluations * len(rows)
-            heat = explanation.maps.detach().double().cpu().numpy()
-            heat = scipy.ndimage.uniform_filter(heat, (0, side, side), mode="nearest")
-            marked = samples.marks.of_images(partners[rows, place], int(column))
-            near = scipy.ndimage.maximum_filter(marked, (0, side, side))
-            heat = np.where(near, -np.inf, heat)
-            first, last = side // 2, side - side // 2 - 1
-            inside = heat[:, first : height - last, first : width - last]
-            flat = inside.reshape(len(rows), -1)
-            best = np.stack(np.unravel_index(flat.argmax(1), inside.shape[1:]), 1)
-            corners[batch, place] = np.where(np.isfinite(flat.max(1, keepdims=True)), best, -1)
-        advance(len(rows))
-    return corners, passes, gradients
-
-
-def _partners(samples: Samples, column: int) -> Rows:
+def partners(samples: Samples, column: int) -> Rows:
     """Whose marks of a class count for each image: its own, or those of one drawn from the marked ones: (N,)."""
     own = samples.marks.rows[samples.marks.columns == column]
-    partners = np.arange(len(samples))
+    chosen = np.arange(len(samples))
     if len(own):
-        without = np.setdiff1d(partners, own)
-        partners[without] = np.random.default_rng(column).choice(own, len(without))
-    return partners
+        without = np.setdiff1d(chosen, own)
+        chosen[without] = np.random.default_rng(column).choice(own, len(without))
+    return chosen
 
 
-def _method(model: AnyClassifier, image: torch.Tensor) -> str:
-    names = ("cam", "grad-cam", "saliency")
-    refused = refusals(names, model, image)
-    return next(name for name in names if name not in refused or name == names[-1])
-
-
-def patch_side(samples: Samples, cells: int) -> int:
-    """The side of a patch's window, in pixels."""
-    return int(edges(min(samples.frame), cells)[PATCH_CELLS])
-
-
-def patch(samples: Samples, column: int, corners: Rows, side: int) -> Candidate:
-    """The strongest evidence for a class outside its marks, wherever it lies: corners (N, 2)."""
-    height, width = samples.frame
-    down, across = np.arange(height)[None, :, None], np.arange(width)[None, None, :]
-
-    def mask_of(rows: Rows) -> Masks:
-        top, left = corners[rows, 0, None, None], corners[rows, 1, None, None]
-        masks: Masks = (down >= top) & (down < top + side) & (across >= left) & (across < left + side)
-        return masks & (top >= 0)
-
+def at_varying_places(samples: Samples, column: int, squares: Squares) -> Candidate:
+    """A thing that lies now here, now there, outside the marks of a class."""
     name = f"what speaks most for {samples.classes[column]} outside its marks, at varying places"
-    region = np.zeros(samples.frame, bool)
-    return Candidate("patch", name, column, Window(mask_of), region, corners, side)
+    return Candidate("patch", name, column, squares.windows, np.zeros(samples.frame, bool), squares)
 
 
 def whole_images(samples: Samples, column: int) -> list[Candidate]:
     """The statistics of whole images, for one class."""
-    everywhere, partners = np.ones(samples.frame, bool), _partners(samples, column)
+    everywhere, others = np.ones(samples.frame, bool), partners(samples, column)
     return [
-        Candidate("whole image", name, column, WholeImage(change, samples.marks, column, partners), everywhere)
+        Candidate("whole image", name, column, (WholeImage(change, samples.marks, column, others),), everywhere)
         for name, change in STATISTICS.items()
     ]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.evaluation.discovery.presence import around, covered, otsu, square, where_it_differs
+from pellucid.evaluation.discovery.presence import around, otsu, square, where_it_differs
 from pellucid.evaluation.discovery.samples import COMMON
 from pellucid.evaluation.discovery.suspect import Consequence, Effect, Suspect, WorstGroup
-from pellucid.evaluation.discovery.windows import place_in_words
+from pellucid.evaluation.discovery.windows import BANDS, place_in_words
 from pellucid.evaluation.metrics.classification import auroc
 from pellucid.evaluation.metrics.operating_points import operating_points
 from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate, mean_over_images
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from pellucid.evaluation.discovery.candidates import Candidate
     from pellucid.evaluation.discovery.samples import Masks, Rows, Samples
     from pellucid.evaluation.discovery.search import Tested
     from pellucid.evaluation.metrics.bootstrap import FloatArray
@@ -85,21 +84,22 @@ def describe(
     one = tested.candidate
     column, name = one.column, samples.classes[one.column]
     present = arrays["worth"] > otsu(arrays["worth"])
-    if one.corners is not None:
-        present &= one.corners[:, 0] >= 0
+    of_square = None if one.squares is None else arrays["squares"].astype(np.int64)
     bootstrap = Bootstrap(samples.patients.tolist(), RESAMPLES)
-    region = where_it_differs(samples, present, column, one.region) if one.kind == "place" else one.region
+    region = one.region
+    if one.kind == "place":
+        region = where_it_differs(samples, arrays["worth"], present, column, one.region)
     order = np.argsort(-arrays["worth"], kind="stable")
     exemplars = order[present[order]][:SHOWN]
-    has_window = np.ones(len(samples), bool) if one.corners is None else one.corners[:, 0] >= 0
-    without = order[~present[order] & has_window[order]][::-1][:SHOWN]
+    without = order[~present[order] & ~np.isnan(arrays["worth"][order])][::-1][:SHOWN]
     boxes: dict[str, tuple[Box, ...]] = {}
     frame = mean_patch = mean_without = None
-    if one.kind == "patch" and one.corners is not None:
-        boxes = {samples.ids[i]: (square(one.corners[i], one.side),) for i in np.flatnonzero(present)}
-        frame = square(one.corners[exemplars[0]], one.side) if len(exemplars) else None
-        mean_patch, mean_without = (_mean_of_own(samples, one, rows) for rows in (exemplars, without))
-        region = covered(one.corners[present], one.side, samples.frame)
+    if one.squares is not None and of_square is not None:
+        corners, side = one.squares.corners[of_square], one.squares.side
+        boxes = {samples.ids[i]: (square(corners[i], side),) for i in np.flatnonzero(present)}
+        frame = square(corners[exemplars[0]], side) if len(exemplars) else None
+        mean_patch, mean_without = (_mean_of_own(samples, corners, side, rows) for rows in (exemplars, without))
+        region = one.squares.masks(np.unique(of_square[present])).any(0)
     elif one.kind == "place":
         frame = around(region, MARGIN)
         boxes = {samples.ids[i]: (around(region, 0),) for i in np.flatnonzero(present)}
@@ -108,7 +108,7 @@ def describe(
     usual = samples.marks.usual(column)
     overlap = float((usual[region] >= COMMON).mean()) if region.any() and not np.isnan(usual).any() else math.nan
     consequences, worst = _consequences(samples, column, present, arrays, bootstrap, thresholds[column])
-    title = one.name if one.kind != "place" or "side" in one.name or "frame" in one.name else place_in_words(region)
+    title = one.name if one.kind != "place" or one.name in BANDS else place_in_words(region)
     return Suspect(
         number=number,
         kind=one.kind,
@@ -144,12 +144,11 @@ def describe(
     )
 
 
-def _mean_of_own(samples: Samples, candidate: Candidate, rows: Rows) -> npt.NDArray[np.float32] | None:
-    """The mean (C, side, side) of what these images show, each at its own window."""
-    if not len(rows) or candidate.corners is None:
+def _mean_of_own(samples: Samples, corners: Rows, side: int, rows: Rows) -> npt.NDArray[np.float32] | None:
+    """The mean (C, side, side) of what these images show, each in its own square."""
+    if not len(rows):
         return None
-    offsets = np.arange(candidate.side)
-    down, across = (candidate.corners[rows, axis, None] + offsets for axis in (0, 1))
+    down, across = (corners[rows, axis, None] + np.arange(side) for axis in (0, 1))
     pixels = as_pixels(samples.pixels[rows]).numpy()
     cut = pixels[np.arange(len(rows))[:, None, None], :, down[:, :, None], across[:, None, :]]
     return np.asarray(cut.mean(0).transpose(2, 0, 1), np.float32)

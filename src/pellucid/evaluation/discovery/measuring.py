@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.evaluation.discovery.exchange import Pairs, exchanged_log_odds
+from pellucid.evaluation.discovery.candidates import strongest
+from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds
 from pellucid.evaluation.discovery.presence import otsu
 
 if TYPE_CHECKING:
@@ -23,26 +25,47 @@ NEUTRALISED = 300
 """Images whose suspect is exchanged at random, at most."""
 
 
+def worth_of_images(
+    model: AnyClassifier, samples: Samples, candidate: Candidate, pairs: Pairs, batch_size: int
+) -> dict[str, npt.NDArray[np.float64]]:
+    """What a candidate is worth to its class on each donor, and where it lies if it lies at varying places.
+
+    Returns:
+        `worth` (D,), NaN where it takes no part, and of what lies at varying places `squares` (D,), −1 without one.
+    """
+    odds = exchanged_log_odds(model, samples.pixels, pairs, candidate.exchanges, samples.task, batch_size=batch_size)
+    effects = pairs.centred(odds[..., candidate.column])
+    if candidate.squares is None:
+        return {"worth": effects[:, 0]}
+    worth, best = strongest(effects, candidate.squares.free_of_marks(samples, candidate.column)[pairs.donors])
+    return {"worth": worth, "squares": best.astype(np.float64)}
+
+
 def measure_suspect(
     model: AnyClassifier, samples: Samples, candidate: Candidate, rows: Rows, seed: int, batch_size: int
 ) -> dict[str, npt.NDArray[np.float64]]:
     """What is measured of one candidate, by exchanges between the images `rows` that it was not found on.
 
     Returns:
-        `worth` (N,) of all images; `taken_rows`, `taken` (n, K) and `put_rows`, `put` (n, K), changes of the log-odds;
-        `neutral_rows` and `neutral` (n, K), the log-odds of images that have what some other image has.
+        `worth` (N,) of all images, and of what lies at varying places `squares` (N,); `taken_rows`, `taken` (n, K) and
+        `put_rows`, `put` (n, K), changes of the log-odds; `neutral_rows` and `neutral` (n, K), the log-odds of images
+        that have what some other image has.
     """
     rng = np.random.default_rng(seed)
 
-    def odds(pairs: Pairs, take: bool = False) -> FloatArray:
-        exchange = candidate.taking() if take else candidate.exchange
-        return exchanged_log_odds(model, samples.pixels, pairs, [exchange], samples.task, batch_size=batch_size)[:, 0]
-
     pairs = Pairs.of(np.arange(len(samples)), rng.choice(rows, min(8, len(rows)), replace=False), rng)
-    worth = pairs.centred(odds(pairs))[:, candidate.column]
-    present = worth > otsu(worth)
+    arrays = worth_of_images(model, samples, candidate, pairs, batch_size)
+    exchange = candidate.exchanges[0]
+    if candidate.squares is not None:
+        exchange = candidate.squares.of_images(arrays["squares"].astype(np.int64))
+    taking = replace(exchange, of_recipient=True) if isinstance(exchange, Window) else exchange
+
+    def odds(pairs: Pairs, take: bool = False) -> FloatArray:
+        way = [taking if take else exchange]
+        return exchanged_log_odds(model, samples.pixels, pairs, way, samples.task, batch_size=batch_size)[:, 0]
+
+    present = arrays["worth"] > otsu(arrays["worth"])
     have, lack = rows[present[rows]], rows[~present[rows]]
-    arrays: dict[str, npt.NDArray[np.float64]] = {"worth": worth}
     for name, onto, of, take in (("taken", have, lack, True), ("put", lack, have, False)):
         count = min(EXCHANGED, len(onto)) if len(of) else 0
         picked = rng.choice(onto, count, replace=False) if count else np.array([], np.int64)

@@ -16,20 +16,30 @@ if TYPE_CHECKING:
     from pellucid.evaluation.discovery.samples import Masks, Samples
     from pellucid.evaluation.metrics.bootstrap import FloatArray
 
-HALF = 0.4
-"""Share of the largest difference between images with and without it that a pixel of the region has."""
+UNUSUAL = 5.0
+"""Robust deviations from the median of images without it, from which on a pixel is unusual."""
+FAINT = 0.02
+"""Of full brightness: a deviation is counted as this at least."""
+OFTEN = 0.25
+"""Share of the largest excess of unusual images at any pixel that a pixel of the region has."""
 SURE = 4.0
-"""Standard errors of that difference that it has, at least."""
+"""Standard errors of that excess that it has, at least."""
+APART = 0.3
+"""Share of the largest separation of the two kinds of images by a pixel's value that a pixel of the region has."""
+SURELY_APART = 3.0
+"""Standard errors of that separation that it has, at least."""
+NORMAL = 1.4826
+"""Of a normal distribution: standard deviations in a median absolute deviation."""
 
 
 def otsu(values: FloatArray) -> float:
-    """Where to cut values (N,) in two so that the two differ most (Otsu 1979).
+    """Where to cut values (N,) in two so that the two differ most (Otsu 1979); NaN take no part.
 
     Example:
         >>> otsu(np.array([0.0, 0.1, 1.0, 1.1]))
         0.55
     """
-    ordered = np.sort(values)
+    ordered = np.sort(values[~np.isnan(values)])
     count = np.arange(1, len(ordered))
     below = np.cumsum(ordered)[:-1]
     means = below / count, (ordered.sum() - below) / (len(ordered) - count)
@@ -37,36 +47,52 @@ def otsu(values: FloatArray) -> float:
     return float(ordered[best : best + 2].mean())
 
 
-def where_it_differs(samples: Samples, present: Masks, column: int, near: Masks) -> Masks:
-    """The pixels (H, W) around a window in which images with it differ from those without.
+def where_it_differs(samples: Samples, strength: FloatArray, present: Masks, column: int, near: Masks) -> Masks:
+    """The pixels (H, W) around a window by which images with it are told from those without.
 
-    Images are compared with others of the same label, so that the finding itself makes no difference.
+    Either by their ranks (Mann & Whitney 1947), or since they are unusual more often: a thin thing that lies now here,
+    now there by a few pixels is at none of them in most images. Without it is the half of the images that have least of
+    it; images are compared with others of the same label, so that the finding itself makes no difference.
     """
-    total, variance, weight = (np.zeros(samples.frame) for _ in range(3))
+    least = (strength <= np.median(strength)) & ~present
+    unusual = np.zeros((2, *samples.frame))
+    count = np.zeros(2)
+    apart, variance, weights = np.zeros(samples.frame), 0.0, 0.0
     for value in (0, 1):
         of_label = samples.labels[:, column] == value
-        groups = [np.flatnonzero(of_label & present), np.flatnonzero(of_label & ~present)]
+        groups = [np.flatnonzero(of_label & group) for group in (present, least)]
         if min(map(len, groups)) < 2:
             continue
-        pixels = [as_pixels(samples.pixels[rows]).mean(1).numpy().astype(np.float64) for rows in groups]
-        share = len(groups[0]) * len(groups[1]) / (len(groups[0]) + len(groups[1]))
-        total += share * (pixels[0].mean(0) - pixels[1].mean(0))
-        variance += share**2 * sum(p.var(0, ddof=1) / len(p) for p in pixels)
-        weight += share
-    if not weight.any():
+        own, other = (as_pixels(samples.pixels[rows]).mean(1).numpy() for rows in groups)
+        middle = np.median(other, 0)
+        limit = UNUSUAL * np.maximum(NORMAL * np.median(np.abs(other - middle), 0), FAINT)
+        for group, pixels in enumerate((own, other)):
+            unusual[group] += (np.abs(pixels - middle) > limit).sum(0)
+            count[group] += len(pixels)
+        n, m = map(len, groups)
+        weight = n * m / (n + m)
+        ranks = scipy.stats.rankdata(np.concatenate([own, other]), axis=0)[:n].sum(0) - n * (n + 1) / 2
+        apart += weight * (2 * ranks / (n * m) - 1)
+        variance += weight**2 * (n + m + 1) / (3 * n * m)
+        weights += weight
+    if not count.all():
         return near
-    difference = np.abs(total)
-    sure = difference > SURE * np.sqrt(np.maximum(variance, 1e-12))
-    strongest = np.where(near & sure, difference, 0).max()
-    region = sure & (difference >= HALF * strongest)
-    joined, _ = scipy.ndimage.label(scipy.ndimage.binary_dilation(region, iterations=1))
+    apart = np.abs(apart)
+    by_rank = apart > SURELY_APART * np.sqrt(variance)
+    by_rank &= apart >= APART * np.where(near & by_rank, apart, 0).max()
+    shares, mean = unusual / count[:, None, None], unusual.sum(0) / count.sum()
+    excess = shares[0] - shares[1]
+    sure = excess > SURE * np.sqrt(np.maximum(mean * (1 - mean), 1e-9) * (1 / count).sum())
+    region = sure & (excess >= OFTEN * np.where(near & sure, excess, 0).max())
+    region |= scipy.ndimage.binary_closing(region) | by_rank
+    joined, _ = scipy.ndimage.label(scipy.ndimage.binary_dilation(region))
     touching = np.unique(joined[near & region])
     region &= np.isin(joined, touching[touching > 0])
-    return region if strongest > 0 and region.any() else near
+    return region if region.any() else near
 
 
 def square(corner: npt.NDArray[np.int64], side: int) -> Box:
-    """A window from the row and column of its corner."""
+    """A square from the row and column of its corner."""
     return Box(float(corner[1]), float(corner[0]), float(side), float(side))
 
 
@@ -77,12 +103,3 @@ def around(region: Masks, margin: int) -> Box:
     bottom = min(int(rows[-1]) + 1 + margin, region.shape[0])
     right = min(int(columns[-1]) + 1 + margin, region.shape[1])
     return Box(float(left), float(top), float(right - left), float(bottom - top))
-
-
-def covered(corners: npt.NDArray[np.int64], side: int, frame: tuple[int, int]) -> Masks:
-    """Where any of the windows lies: (H, W)."""
-    covered = np.zeros(frame, bool)
-    offsets = np.arange(side)
-    rows, columns = corners[:, 0, None, None] + offsets[:, None], corners[:, 1, None, None] + offsets
-    covered[rows, columns] = True
-    return covered

@@ -39,7 +39,7 @@ class Discovery(Result):
         classes: of the classifier.
         ids: of the N images.
         settings: what was spent, and where the line is drawn.
-        counts: `forward_passes`, `gradient_evaluations`, `candidates` (looked at), `tested` (pairs of candidate and
+        counts: `forward_passes`, `candidates` (looked at), `tested` (pairs of candidate and
             class), and by class `positives` and `negatives`.
         unanswered: by class, why nothing can be said of it.
         notes: what a reader must know.

@@ -12,6 +12,7 @@ from pellucid.evaluation.discovery.marked import can_be_exchanged, marked_suspec
 from pellucid.evaluation.discovery.measuring import EXCHANGED, NEUTRALISED, measure_suspect
 from pellucid.evaluation.discovery.metadata import metadata_suspects
 from pellucid.evaluation.discovery.search import candidates, distinct, test_candidates
+from pellucid.evaluation.discovery.windows import BANDS
 from pellucid.evaluation.metrics.plain import auroc
 from pellucid.utils.progress import progress_context
 
@@ -72,22 +73,25 @@ def find_suspects(
         batch_size: images at a time.
 
     Returns:
-        The suspects; and `forward_passes`, `gradient_evaluations`, `candidates` and `tested`.
+        The suspects; and `forward_passes`, `candidates` and `tested`.
     """
     first, second = samples.halves(settings.seed)
     classes = np.array(columns, np.int64)
     common: tuple[Any, ...] = (settings, store, key, batch_size)
     donors = min(settings.screened, len(first))
-    with progress_context("look for suspects", donors * ((settings.cells - 1) ** 2 + 5) + len(samples)):
+    with progress_context("look for suspects", donors * ((settings.cells - 1) ** 2 + len(BANDS))):
         every, spent = candidates(model, samples, first, classes, *common)
-    with progress_context("test them", min(settings.tested, len(second)) * len(every)):
+    exchanges = len({id(exchange) for one in every for exchange in one.exchanges})
+    with progress_context("test them", min(settings.tested, len(second)) * exchanges):
         tested = test_candidates(model, samples, second, every, *common)
-    passes = spent["forward_passes"] + len(tested[0].donors) * len({id(t.candidate.exchange) for t in tested})
+    passes = spent["forward_passes"] + len(tested[0].donors) * exchanges
     picked = distinct(tested, samples, settings)[: settings.most]
-    each = len(samples) + 2 * EXCHANGED + NEUTRALISED
+    each = 2 * EXCHANGED + NEUTRALISED
+    of_images = [len(samples) * len(one.candidate.exchanges) for one in picked]
     arrays: list[Any] = []
     marked_columns = [k for k in columns if can_be_exchanged(samples, k)]
-    with progress_context("measure them", each * len(picked) + 2 * EXCHANGED * len(marked_columns)):
+    total = sum(of_images) + each * len(picked) + 2 * EXCHANGED * len(marked_columns)
+    with progress_context("measure them", total):
         for number, one in enumerate(picked):
             own_seed = settings.seed + 10 + number
 
@@ -102,7 +106,7 @@ def find_suspects(
                 return measure_marked(model, samples, column, settings.seed + 5, batch_size)
 
             marked[column] = store.measured(key(f"marked-{column}"), exchange)
-    passes += sum(len(a["worth"]) + sum(len(a[n]) for n in ("taken", "put", "neutral")) for a in arrays)
+    passes += sum(of_images) + sum(len(a[n]) for a in arrays for n in ("taken", "put", "neutral"))
     passes += sum(len(a["taken"]) + len(a["put"]) for a in marked.values())
     suspects = [describe(samples, one, of, 0, thresholds) for one, of in zip(picked, arrays, strict=True)]
     of_columns, columns_tested = metadata_suspects(samples, first, second, classes, settings)
@@ -111,7 +115,6 @@ def find_suspects(
     numbered = [replace(one, number=number) for number, one in enumerate(suspects, 1)]
     return numbered, {
         "forward_passes": passes,
-        "gradient_evaluations": spent["gradient_evaluations"],
         "candidates": spent["windows"] * len(columns) + len(every),
         "tested": len(every) + columns_tested,
     }

@@ -10,11 +10,11 @@ import scipy  # its parts load when they are used
 
 from pellucid.evaluation.discovery.candidates import (
     Candidate,
+    Squares,
+    at_varying_places,
     best_windows,
-    patch,
-    patch_side,
     places,
-    strongest_evidence,
+    strongest,
     whole_images,
 )
 from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds
@@ -24,7 +24,7 @@ from pellucid.evaluation.discovery.windows import all_windows, place_in_words
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pellucid.evaluation.discovery.samples import Rows, Samples
+    from pellucid.evaluation.discovery.samples import Masks, Rows, Samples
     from pellucid.evaluation.discovery.settings import DiscoverySettings
     from pellucid.evaluation.metrics.bootstrap import FloatArray
     from pellucid.models.classifier import AnyClassifier
@@ -80,29 +80,26 @@ def candidates(
         return {"z": places(model, samples, rows, columns, windows, settings, batch_size)}
 
     z = store.measured(key("places"), screen)["z"]
-    side = patch_side(samples, settings.cells)
+    roaming = Squares.over(samples.frame, settings.cells)
+    # the exchange of a place serves every class that is tested by it
+    exchanges: dict[bytes, Window] = {}
 
-    def look() -> dict[str, Any]:
-        corners, passes, gradients = strongest_evidence(model, samples, columns, side, batch_size)
-        return {"corners": corners, "spent": np.array([passes, gradients])}
+    def at(name: str, column: int, mask: Masks) -> Candidate:
+        return Candidate.place(name, column, exchanges.setdefault(mask.tobytes(), Window.fixed(mask)), mask)
 
-    evidence = store.measured(key("evidence"), look)
     every: list[Candidate] = []
-    for place, column in enumerate(columns):
+    for column in map(int, columns):
         for group in (np.arange(squares), np.arange(squares, len(windows))):
             count = settings.per_class if len(group) == squares else 1
-            for window in group[best_windows(z[group, column], windows[group], count)]:
-                mask = windows[window]
-                every.append(Candidate("place", names[window], int(column), Window.fixed(mask), mask))
+            best = group[best_windows(z[group, column], windows[group], count)]
+            every += [at(names[window], column, windows[window]) for window in best]
         # a thing longer than a window, or one that lies now in this window, now in the next
         joined, count = scipy.ndimage.label(np.any(windows[:squares][z[:squares, column] >= STRONG], axis=0))
         pieces = [joined == number for number in range(1, count + 1)]
-        every += [Candidate("place", place_in_words(p), int(column), Window.fixed(p), p) for p in pieces]
-        every.append(patch(samples, int(column), evidence["corners"][:, place], side))
-        every += whole_images(samples, int(column))
-    passes, gradients = (int(n) for n in evidence["spent"])
-    screened = min(settings.screened, len(rows)) * len(windows)
-    return every, {"forward_passes": screened + passes, "gradient_evaluations": gradients, "windows": len(windows)}
+        every += [at(place_in_words(piece), column, piece) for piece in pieces]
+        every.append(at_varying_places(samples, column, roaming))
+        every += whole_images(samples, column)
+    return every, {"forward_passes": min(settings.screened, len(rows)) * len(windows), "windows": len(windows)}
 
 
 def test_candidates(
@@ -119,32 +116,25 @@ def test_candidates(
     rng = np.random.default_rng(settings.seed + 2)
     donors = samples.balanced(rows, settings.tested, rng)
     pairs = Pairs.of(donors, rng.choice(rows, min(settings.recipients, len(rows)), replace=False), rng)
-    # the same exchange of a place serves every class that is tested by it; others are of one class
-    exchanges: dict[Any, int] = {}
-    place = []
-    for one in every:
-        name = (
-            one.kind,
-            one.name if one.kind == "whole image" else one.region.tobytes(),
-            one.column * (one.kind != "place"),
-        )
-        place.append(exchanges.setdefault(name, len(exchanges)))
-    first = [place.index(number) for number in range(len(exchanges))]
+    exchanges = {id(exchange): exchange for one in every for exchange in one.exchanges}
+    number = {name: place for place, name in enumerate(exchanges)}
 
     def measure() -> dict[str, Any]:
-        picked = [every[i].exchange for i in first]
+        picked = list(exchanges.values())
         return {"odds": exchanged_log_odds(model, samples.pixels, pairs, picked, samples.task, batch_size=batch_size)}
 
-    odds = store.measured(key("tests"), measure)["odds"]
-    worth = pairs.centred(odds)[:, place, [one.column for one in every]]
+    effects = pairs.centred(store.measured(key("tests"), measure)["odds"])
+    worth = np.empty((len(donors), len(every)))
+    for i, one in enumerate(every):
+        own = effects[:, [number[id(exchange)] for exchange in one.exchanges], one.column]
+        worth[:, i] = own[:, 0]
+        if one.squares is not None:
+            worth[:, i] = strongest(own, one.squares.free_of_marks(samples, one.column)[donors])[0]
     fixed = [i for i, one in enumerate(every) if one.kind == "place"]
     touched = samples.marks.touched(np.stack([every[i].region for i in fixed]), samples.labels) if fixed else None
-    for number, i in enumerate(fixed):
+    for place, i in enumerate(fixed):
         assert touched is not None
-        worth[touched[donors, number, every[i].column], i] = np.nan
-    for i, one in enumerate(every):
-        if one.corners is not None:
-            worth[one.corners[donors, 0] < 0, i] = np.nan
+        worth[touched[donors, place, every[i].column], i] = np.nan
     labels = samples.labels[donors][:, [one.column for one in every]]
     result = associations(
         worth, labels, samples.patients[donors], permutations=settings.permutations, seed=settings.seed + 3
@@ -184,7 +174,7 @@ def distinct(tested: list[Tested], samples: Samples, settings: DiscoverySettings
 
 def _size(tested: Tested) -> int:
     one = tested.candidate
-    return one.side**2 if one.kind == "patch" else int(one.region.sum())
+    return int(one.region.size if one.kind == "patch" else one.region.sum())
 
 
 def _adds(one: Tested, other: Tested, samples: Samples) -> bool:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.evaluation.discovery.candidates import patch, patch_side, strongest_evidence
-from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds
+from pellucid.evaluation.discovery.candidates import Candidate, Squares, at_varying_places
+from pellucid.evaluation.discovery.exchange import Pairs, Window
+from pellucid.evaluation.discovery.measuring import worth_of_images
 from pellucid.evaluation.discovery.presence import otsu, square
 from pellucid.evaluation.discovery.samples import Samples
 from pellucid.types import InputError
@@ -98,7 +99,7 @@ def images_showing(
 
     Where the part is the one that `discover` looked at, its answer is taken. The images of another part are looked at
     as it looked at its own: each gives what it shows there to a few others, and those that add the most, by Otsu's cut,
-    show it. That takes a forward pass an image, and of a suspect at varying places a heat map each.
+    show it. That takes a forward pass an image, and of a suspect at varying places one for each square of the frame.
 
     Args:
         suspect: at a place, or at varying ones.
@@ -130,19 +131,18 @@ def images_showing(
     column = model.classes.index(suspect.class_name)
     margin = discovery.settings["margin"]
     samples = Samples.of(images, images.pixels, np.full((len(dataset), len(model.classes)), np.nan), margin, {})
-    exchange, corners, side = Window.fixed(suspect.region if suspect.window is None else suspect.window), None, 0
-    with progress_context(f"who shows suspect {suspect.number}", len(dataset) * (2 if suspect.kind == "patch" else 1)):
-        if suspect.kind == "patch":
-            side = patch_side(samples, discovery.settings["cells"])
-            corners = strongest_evidence(model, samples, np.array([column]), side, batch_size)[0][:, 0]
-            exchange = patch(samples, column, corners, side).exchange  # type: ignore[assignment]
-        rng = np.random.default_rng(seed)
-        pairs = Pairs.of(np.arange(len(samples)), rng.choice(len(samples), RECIPIENTS, replace=False), rng)
-        odds = exchanged_log_odds(model, samples.pixels, pairs, [exchange], samples.task, batch_size=batch_size)
-    worth = pairs.centred(odds[:, 0])[:, column]
-    present = worth > otsu(worth)
-    if corners is not None:
-        present &= corners[:, 0] >= 0
-    rows = np.flatnonzero(present)
-    boxes = None if corners is None else tuple(square(corners[row], side) for row in rows)
+    if suspect.kind == "patch":
+        candidate = at_varying_places(samples, column, Squares.over(samples.frame, discovery.settings["cells"]))
+    else:
+        mask = suspect.region if suspect.window is None else suspect.window
+        candidate = Candidate.place(suspect.name, column, Window.fixed(mask), mask)
+    rng = np.random.default_rng(seed)
+    pairs = Pairs.of(np.arange(len(samples)), rng.choice(len(samples), RECIPIENTS, replace=False), rng)
+    with progress_context(f"who shows suspect {suspect.number}", len(dataset) * len(candidate.exchanges)):
+        arrays = worth_of_images(model, samples, candidate, pairs, batch_size)
+    rows = np.flatnonzero(arrays["worth"] > otsu(arrays["worth"]))
+    boxes = None
+    if candidate.squares is not None:
+        corners = candidate.squares.corners[arrays["squares"].astype(np.int64)]
+        boxes = tuple(square(corners[row], candidate.squares.side) for row in rows)
     return Showing(rows, boxes, len(dataset))

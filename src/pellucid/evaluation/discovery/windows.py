@@ -34,18 +34,22 @@ def overlapping_windows(height: int, width: int, cells: int) -> Masks:
 
 
 def sides(height: int, width: int, cells: int) -> dict[str, Masks]:
-    """The frame around the image and its four sides, one cell wide: boolean (height, width) each."""
+    """The frame around the image and its four sides, one cell wide, and both margins, two: boolean (height, width)."""
     down, across = edges(height, cells), edges(width, cells)
-    masks = {name: np.zeros((height, width), bool) for name in ("frame around the image", *SIDES)}
+    masks = {name: np.zeros((height, width), bool) for name in BANDS}
     masks["left side"][:, : across[1]] = True
     masks["right side"][:, across[-2] :] = True
     masks["upper side"][: down[1]] = True
     masks["lower side"][down[-2] :] = True
-    masks["frame around the image"] = np.any([masks[name] for name in SIDES], axis=0)
+    masks[FRAME] = np.any([masks[name] for name in SIDES], axis=0)
+    masks[MARGINS][:, : across[2]] = masks[MARGINS][:, across[-3] :] = True
     return masks
 
 
 SIDES = ("left side", "right side", "upper side", "lower side")
+FRAME = "frame around the image"
+MARGINS = "left and right margins"  # where markers lie, now here, now there
+BANDS = (*SIDES, FRAME, MARGINS)
 
 
 def all_windows(height: int, width: int, cells: int) -> tuple[Masks, list[str], int]:
