@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,11 +16,11 @@ import pellucid as pl
 from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.data.dataset import Dataset, DatasetCard
 from pellucid.data.regions import Region, Regions
-from pellucid.evaluation.discovery.candidates import best_windows
+from pellucid.evaluation.discovery.candidates import Squares, best_windows, partners, strongest, whole_images
 from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds, log_odds
 from pellucid.evaluation.discovery.inference import associations, mean_differences, permuted
-from pellucid.evaluation.discovery.presence import otsu
-from pellucid.evaluation.discovery.samples import Marks
+from pellucid.evaluation.discovery.presence import otsu, where_it_differs
+from pellucid.evaluation.discovery.samples import Marks, Samples
 from pellucid.evaluation.discovery.settings import DiscoverySettings
 from pellucid.evaluation.discovery.showing import images_showing
 from pellucid.evaluation.discovery.whole_image import WholeImage, brightness, fine_texture
@@ -212,14 +213,56 @@ def test_the_images_of_another_part_that_show_it_are_found_as_its_own_were(found
 
 
 def test_where_a_suspect_at_varying_places_lies_in_another_part_is_looked_for(found):
-    """The corner is where the gradient is largest, and marked is the middle: every window lies around the corner."""
+    """Nothing but the corner adds anything, so that each image that shows it has it in the square of that corner."""
     discovery, _, _ = found
     patch = replace(discovery.suspects[0], kind="patch", window=None)
+    finer = replace(discovery, settings=discovery.settings | {"cells": 12})  # whose squares fit beside the middle
     other, has_marker = dataset_of(seed=4, n=90)
     model = model_of(corner=8.0)
-    showing = images_showing(patch, discovery, FittedImages(other, model.input_spec), model)
+    showing = images_showing(patch, finer, FittedImages(other, model.input_spec), model)
     np.testing.assert_array_equal(showing.rows, np.flatnonzero(has_marker))
-    assert all(box.x <= 20 and box.x + box.width >= 23 and box.y + box.height >= 3 for box in showing.boxes)
+    assert {tuple(box) for box in showing.boxes} == {(18, 0, 6, 6)}
+
+
+class SeesBeads(nn.Module):
+    """The finding is read in the middle, and as much from a bright bead, wherever it lies."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(6.0))
+
+    def forward(self, images):
+        middle = images[:, 0, MIDDLE[0], MIDDLE[1]].mean((1, 2))
+        beads = nn.functional.relu(nn.functional.avg_pool2d(images, 2, 1) - 0.8).sum((1, 2, 3))
+        return torch.stack([self.weight * (middle + 2 * beads), self.weight * middle], 1)
+
+
+def test_what_lies_now_here_now_there_is_found_at_its_own_place_on_each_image():
+    data, _ = dataset_of(marker=0.5)  # the marker of the corner is as dark as the rest below
+    rng = np.random.default_rng(7)
+    has_bead = np.where(rng.random(N) < 0.9, data.targets[:, 0] == 1, data.targets[:, 0] == 0)
+    around = np.array([(y, x) for y in range(SIDE - 1) for x in range(SIDE - 1) if min(y, x) < 5 or max(y, x) > 17])
+    places = around[rng.integers(len(around), size=N)]  # beside the middle, anywhere
+
+    def read(index):
+        image = data.read(index).copy()
+        image[CORNER] = 90
+        if has_bead[index]:
+            top, left = places[index]
+            image[top : top + 2, left : left + 2] = 255
+        return image
+
+    beads = replace(data, read=read, fingerprint="beads")
+    model = pl.wrap(
+        SeesBeads(), CLASSES, size=SIDE, channels=1, mean=[0.0], std=[1.0], outputs="logits", task="multilabel"
+    )
+    suspect = pl.discover(model, beads, settings=replace(QUICK, cells=12, tested=60)).unexpected[0]
+    assert (suspect.kind, suspect.class_name) == ("patch", "finding")
+    assert (suspect.present == has_bead).mean() > 0.95
+    for row in np.flatnonzero(suspect.present & has_bead):
+        (box,) = suspect.boxes[data.ids[row]]
+        assert box.y <= places[row, 0] + 1 < box.y + box.height
+        assert box.x <= places[row, 1] + 1 < box.x + box.width
 
 
 def test_too_few_images_are_refused_with_how_many_are_needed():
@@ -344,6 +387,73 @@ def test_the_best_windows_do_not_overlap_by_half():
     masks[0, :2, :2], masks[1, :2, :3], masks[2, 2:, 2:] = True, True, True
     assert best_windows(np.array([3.0, 2.0, 1.0]), masks, 3) == [0, 2]
     assert best_windows(np.array([-1.0, np.nan, 0.0]), masks, 3) == []
+
+
+def test_what_is_as_wide_as_a_cell_lies_whole_in_a_square():
+    for frame, cells in (((24, 24), 12), ((64, 64), 12), ((70, 50), 9), ((224, 224), 12)):
+        squares = Squares.over(frame, cells)
+        masks = squares.masks(np.arange(len(squares.corners)))
+        assert masks.sum((1, 2)).tolist() == [squares.side**2] * len(masks)
+        size = int(min(frame) / cells)
+        integral = np.cumsum(np.cumsum(np.pad(masks, ((0, 0), (1, 0), (1, 0))), 1), 2)
+        whole = integral[:, size:, size:] - integral[:, :-size, size:] - integral[:, size:, :-size]
+        whole = whole + integral[:, :-size, :-size]
+        assert (whole == size**2).any(0).all()
+
+
+def test_the_strongest_square_is_one_that_no_mark_touches():
+    rng = np.random.default_rng(0)
+    squares = Squares.over((24, 24), 12)
+    masks = np.zeros((2, 24, 24), bool)
+    masks[0, :9, :9] = masks[1, 15:, 2:20] = True
+    marks = Marks(np.array([0, 2]), np.array([1, 1]), masks, (24, 24))
+    labels = np.array([[0, 1], [0, 0], [0, 1], [0, 0]], float)
+    samples = Samples(
+        np.zeros((4, 1, 24, 24), np.uint8), tuple("abcd"), labels, labels, np.arange(4), marks, CLASSES, "multilabel"
+    )
+    free = squares.free_of_marks(samples, 1)
+    own = partners(samples, 1)
+    assert own[[0, 2]].tolist() == [0, 2]
+    assert set(own) == {0, 2}
+    for row in range(4):
+        touched = [bool((square & masks[own[row] // 2]).any()) for square in squares.masks(np.arange(len(free[0])))]
+        np.testing.assert_array_equal(free[row], np.logical_not(touched))
+    worth = rng.normal(size=free.shape)
+    free[1] = False
+    best, number = strongest(worth, free)
+    assert math.isnan(best[1])
+    assert number[1] == -1
+    for row in (0, 2, 3):
+        assert best[row] == max(worth[row][free[row]]) == worth[row, number[row]]
+
+
+def test_a_thin_thing_that_moves_by_a_few_pixels_covers_all_that_it_covers_anywhere():
+    rng = np.random.default_rng(0)
+    images = rng.normal(90, 6, (160, 1, SIDE, SIDE))
+    present, label = rng.random(160) < 0.4, rng.integers(0, 2, 160)
+    places = rng.integers(3, 7, 160)
+    for row in np.flatnonzero(present):
+        images[row, 0, 2:12, places[row]] = 160
+    samples = SimpleNamespace(pixels=images.astype(np.uint8), labels=label[:, None].astype(float), frame=(SIDE, SIDE))
+    near = np.zeros((SIDE, SIDE), bool)
+    near[4:8, 4:8] = True
+    region = where_it_differs(samples, present + 0.1 * rng.random(160), present, 0, near)
+    planted = np.zeros((SIDE, SIDE), bool)
+    planted[2:12, 3:7] = True
+    assert (region & planted).sum() / (region | planted).sum() > 0.9
+
+
+def test_each_class_leaves_out_its_own_marks_from_a_statistic():
+    data, _ = dataset_of()
+    samples = Samples.of(
+        FittedImages(data, model_of().input_spec), np.stack([data.read(i)[None] for i in range(N)]),
+        np.zeros((N, 2)), 0.0, {},
+    )  # fmt: skip
+    exchanges = [whole_images(samples, column)[0].exchanges[0] for column in (0, 1)]
+    assert [exchange.column for exchange in exchanges] == [0, 1]
+    marked = [np.flatnonzero(data.targets[:, column] == 1) for column in (0, 1)]
+    for exchange, rows in zip(exchanges, marked, strict=True):
+        assert set(exchange.partners) <= set(rows)
 
 
 def test_statistics_of_whole_images_leave_out_what_is_marked():

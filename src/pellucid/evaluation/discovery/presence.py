@@ -22,24 +22,28 @@ FAINT = 0.02
 """Of full brightness: a deviation is counted as this at least."""
 OFTEN = 0.25
 """Share of the largest excess of unusual images at any pixel that a pixel of the region has."""
-SURE = 4.0
+SURE = 3.0
 """Standard errors of that excess that it has, at least."""
 APART = 0.3
 """Share of the largest separation of the two kinds of images by a pixel's value that a pixel of the region has."""
 SURELY_APART = 3.0
 """Standard errors of that separation that it has, at least."""
+FEWEST = 10
+"""Images without it from which on their deviation is known."""
 NORMAL = 1.4826
 """Of a normal distribution: standard deviations in a median absolute deviation."""
 
 
 def otsu(values: FloatArray) -> float:
-    """Where to cut values (N,) in two so that the two differ most (Otsu 1979); NaN take no part.
+    """Where to cut values (N,) in two so that the two differ most (Otsu 1979); NaN take no part, NaN without two.
 
     Example:
         >>> otsu(np.array([0.0, 0.1, 1.0, 1.1]))
         0.55
     """
     ordered = np.sort(values[~np.isnan(values)])
+    if len(ordered) < 2:
+        return float("nan")
     count = np.arange(1, len(ordered))
     below = np.cumsum(ordered)[:-1]
     means = below / count, (ordered.sum() - below) / (len(ordered) - count)
@@ -64,27 +68,29 @@ def where_it_differs(samples: Samples, strength: FloatArray, present: Masks, col
         if min(map(len, groups)) < 2:
             continue
         own, other = (as_pixels(samples.pixels[rows]).mean(1).numpy() for rows in groups)
-        middle = np.median(other, 0)
-        limit = UNUSUAL * np.maximum(NORMAL * np.median(np.abs(other - middle), 0), FAINT)
-        for group, pixels in enumerate((own, other)):
-            unusual[group] += (np.abs(pixels - middle) > limit).sum(0)
-            count[group] += len(pixels)
+        if len(other) >= FEWEST:
+            middle = np.median(other, 0)
+            limit = UNUSUAL * np.maximum(NORMAL * np.median(np.abs(other - middle), 0), FAINT)
+            for group, pixels in enumerate((own, other)):
+                unusual[group] += (np.abs(pixels - middle) > limit).sum(0)
+                count[group] += len(pixels)
         n, m = map(len, groups)
         weight = n * m / (n + m)
         ranks = scipy.stats.rankdata(np.concatenate([own, other]), axis=0)[:n].sum(0) - n * (n + 1) / 2
         apart += weight * (2 * ranks / (n * m) - 1)
         variance += weight**2 * (n + m + 1) / (3 * n * m)
         weights += weight
-    if not count.all():
+    if not weights:
         return near
     apart = np.abs(apart)
     by_rank = apart > SURELY_APART * np.sqrt(variance)
     by_rank &= apart >= APART * np.where(near & by_rank, apart, 0).max()
-    shares, mean = unusual / count[:, None, None], unusual.sum(0) / count.sum()
-    excess = shares[0] - shares[1]
-    sure = excess > SURE * np.sqrt(np.maximum(mean * (1 - mean), 1e-9) * (1 / count).sum())
-    region = sure & (excess >= OFTEN * np.where(near & sure, excess, 0).max())
-    region |= scipy.ndimage.binary_closing(region) | by_rank
+    region = by_rank
+    if count.all():
+        shares, mean = unusual / count[:, None, None], unusual.sum(0) / count.sum()
+        excess = shares[0] - shares[1]
+        sure = excess > SURE * np.sqrt(np.maximum(mean * (1 - mean), 1e-9) * (1 / count).sum())
+        region = region | (sure & (excess >= OFTEN * np.where(near & sure, excess, 0).max()))
     joined, _ = scipy.ndimage.label(scipy.ndimage.binary_dilation(region))
     touching = np.unique(joined[near & region])
     region &= np.isin(joined, touching[touching > 0])
