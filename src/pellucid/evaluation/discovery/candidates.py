@@ -176,11 +176,11 @@ def best_windows(z: FloatArray, windows: Masks, count: int) -> list[int]:
 def partners(samples: Samples, column: int) -> Rows:
     """Whose marks of a class count for each image: its own, or those of one drawn from the marked ones: (N,)."""
     own = samples.marks.rows[samples.marks.columns == column]
-    chosen = np.arange(len(samples))
+    others = np.arange(len(samples))
     if len(own):
-        without = np.setdiff1d(chosen, own)
-        chosen[without] = np.random.default_rng(column).choice(own, len(without))
-    return chosen
+        without = np.setdiff1d(others, own)
+        others[without] = np.random.default_rng(column).choice(own, len(without))
+    return others
 
 
 def at_varying_places(samples: Samples, column: int, squares: Squares) -> Candidate:

@@ -99,7 +99,7 @@ def describe(
         boxes = {samples.ids[i]: (square(corners[i], side),) for i in np.flatnonzero(present)}
         frame = square(corners[exemplars[0]], side) if len(exemplars) else None
         mean_patch, mean_without = (_mean_of_own(samples, corners, side, rows) for rows in (exemplars, without))
-        region = one.squares.masks(np.unique(of_square[present])).any(0)
+        region = np.asarray(one.squares.masks(np.unique(of_square[present])).any(0))
     elif one.kind == "place":
         frame = around(region, MARGIN)
         boxes = {samples.ids[i]: (around(region, 0),) for i in np.flatnonzero(present)}
