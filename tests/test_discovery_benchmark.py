@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from discovery import networks, scoring
+from discovery import networks, retraining, scoring
 from discovery.grid import Cell, Plant, cells_of
 from discovery.page import page
 from discovery.spray import clusters
@@ -146,3 +146,43 @@ def test_the_network_of_a_cell_is_trained_once(tmp_path, monkeypatch):
         networks.trained(CELL, drawings, tmp_path)
     assert len(calls) == 2  # plainly, and on the cell's own images
     assert (calls[1][1] != 0).any()
+
+
+def test_what_retraining_closes_is_the_sum_of_the_gaps():
+    def one(before, after, others=-0.004):
+        figures = {
+            at: {"tells": 0.7 + gap, "by_lot": 0.7, "others": 0.9} for at, gap in (("before", before), ("after", after))
+        }
+        figures["after"]["others"] += others
+        return {"tube": figures}
+
+    records = [
+        record("a", "one", "goes by it", {}) | {"retraining": one(0.1, 0.02)},
+        record("b", "one", "goes by it", {}) | {"retraining": one(0.3, 0.0, -0.002)},
+        record("c", "one", "goes by it", {}) | {"retraining": {"tube": {"reason": "not found"}}},
+        record("d", "one", "between", {}) | {"retraining": one(0.1, 0.1)},
+    ]
+    cells = retraining.summary(records, ["tube"]).split(" | ")
+    assert cells[0].startswith("0.95")
+    assert cells[1].startswith("-0.003")
+    assert cells[3] == "2, 1 not found or at no place"
+    assert retraining.summary(records[2:], ["tube"]) == "– | – | – | 0, 1 not found or at no place"
+    many = [records[0]] * 6
+    assert retraining.summary(many, ["tube"]).startswith("0.80 [0.80, 0.80]")
+
+
+def test_a_cell_without_its_shortcut_among_the_suspects_is_not_retrained(tmp_path, monkeypatch):
+    monkeypatch.setattr(retraining, "TEST", 30)
+    nothing = SimpleNamespace(unexpected=[], save=lambda _: None)
+    monkeypatch.setattr(retraining.pl, "discover", lambda *_, **__: nothing)
+    drawings = networks.plain_drawings(CELL, tmp_path)
+    figures = retraining.by_retraining(
+        networks.fresh(0), CELL, drawings, scoring.Truth.of(CELL), tmp_path, tells=0.8, first=2
+    )
+    assert figures == {"tube": {"reason": "not found"}}
+    part = retraining._training_part(retraining._parts(CELL)["train"], CELL, drawings)
+    assert set(part.regions.labels) <= set(PHANTOM_CLASSES)
+    plain = retraining._parts(CELL)["train"]
+    np.testing.assert_array_equal(
+        np.stack([part.read(i) for i in range(20)]), np.stack([plain.read(i) for i in range(20)])
+    )
