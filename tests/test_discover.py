@@ -283,6 +283,16 @@ def test_a_model_at_chance_goes_by_nothing():
         pl.discover(model_of(middle=-6.0), data, settings=QUICK)
 
 
+def test_images_of_different_sizes_are_compared_in_the_networks_frame(found):
+    discovery, has_marker, data = found
+    read = data.read
+    larger = replace(data, read=lambda i: np.kron(read(i), np.ones((1 + i % 3, 1 + i % 2), np.uint8)), fingerprint="")
+    first = pl.discover(model_of(corner=8.0), larger, settings=QUICK).suspects[0]
+    assert (first.kind, first.name) == ("place", "upper right corner")
+    np.testing.assert_array_equal(first.present, has_marker)
+    assert first.cost == pytest.approx(discovery.suspects[0].cost, abs=0.05)
+
+
 def test_metadata_of_other_images_are_refused(tmp_path):
     (tmp_path / "table.csv").write_text("name,sex\nx.png,F\n")
     with pytest.raises(InputError, match="names none of the 120 images"):
