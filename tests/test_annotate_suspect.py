@@ -16,9 +16,11 @@ from pellucid.annotator.gate import Gate
 from pellucid.annotator.server import create_app
 from pellucid.annotator.setup import ServiceOptions, open_service
 from pellucid.annotator.suspect import OpenSuspect, SuspectPage
+from pellucid.evaluation.discovery.results import Discovery
 from pellucid.evaluation.discovery.suspect_marks import saved_boxes
-from pellucid.models.weights import save_model
+from pellucid.models.weights import load_model, save_model
 from pellucid.types import Box, InputError
+from pellucid.verbs.session import weights_sha256_of
 
 pytestmark = pytest.mark.slow
 SIDE, WEIGHTS = 32, "a" * 64
@@ -151,6 +153,31 @@ def test_what_cannot_be_marked_is_refused_before_anything_is_made(number, messag
     )  # fmt: skip
     assert message in str(code)
     assert not store.exists()
+
+
+def test_the_command_opens_the_page_of_the_suspect_on_the_images_that_show_it(
+    folder, network, tmp_path, pellucid, monkeypatch
+):
+    run = save_model(network, tmp_path / "run")
+    discovery = Discovery.load(folder)
+    weights = weights_sha256_of(load_model(run))
+    replace(discovery, about={**discovery.about, "weights": weights}).save(folder)
+    opened = []
+
+    def serve(service, access, **options):
+        access.listening.close()
+        opened.append((len(service.dataset), options["suspect"].about("Ann")["name"]))
+        service.close()
+
+    monkeypatch.setattr("pellucid.annotator.serving.serve", serve)
+    options = [f"--data-option={key}={value}" for key, value in OPTIONS.items()]
+    code, output, _ = pellucid(
+        "annotate", "serve", run, "--data", "phantom", *options, "--suspect", folder / "1", "--device", "cpu",
+        "--store", tmp_path / "new.db", "--port", "0", "--no-open", "--order", "random",
+    )  # fmt: skip
+    assert code in (0, None)
+    assert opened == [(8, "upper right corner")]
+    assert "suspect 1 (upper right corner) is shown by 8 of 24 images of phantom/train; its mark goes to" in output
 
 
 @pytest.mark.browser
