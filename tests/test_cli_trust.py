@@ -18,7 +18,7 @@ from pellucid.evaluation.certified_maps.certificate import MapSmoothing
 from pellucid.evaluation.certified_maps.measure import cell_maps, certify_maps
 from pellucid.models.weights import save_model
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("empty_charts")]
 
 SIZES = {"size": 32, "train": 1, "validation": 1, "test": 6, "prevalence": 0.5}
 PLANTED = {**SIZES, "shortcuts": {"letter": {"finding": "Nodule"}}}

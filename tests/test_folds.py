@@ -32,7 +32,7 @@ from pellucid.study.run import AWAY
 from pellucid.study.runs import plan
 from pellucid.types import InputError
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("empty_charts")]
 
 
 @pytest.fixture(scope="module")

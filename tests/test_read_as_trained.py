@@ -18,7 +18,7 @@ from pellucid.models.inference import predict, probabilities
 from pellucid.models.weights import load_model, read_training_record
 from pellucid.types import InputSpec
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("empty_charts")]
 
 HEATS = ["--method", "saliency", *CPU]
 

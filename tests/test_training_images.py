@@ -18,7 +18,7 @@ from pellucid.models.training_record import TrainingRecord
 from pellucid.models.weights import load_model, read_training_record, save_model
 from pellucid.types import InputError
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("empty_charts")]
 
 ALLOW = "--allow-training-images"
 

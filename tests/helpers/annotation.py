@@ -21,8 +21,9 @@ NODULE = 5
 
 # Over plain HTTP no certificate is looked at: httpx would read the world's authorities for every client, in the time of
 # ten requests.
-Client = partial(httpx.Client, verify=False)
-http_get, http_post, http_request = (partial(f, verify=False) for f in (httpx.get, httpx.post, httpx.request))
+PLAIN = {"verify": False, "timeout": 60}  # seconds: of a busy machine
+Client = partial(httpx.Client, **PLAIN)
+http_get, http_post, http_request = (partial(f, **PLAIN) for f in (httpx.get, httpx.post, httpx.request))
 
 
 def phantom_part(part="train"):
@@ -58,7 +59,7 @@ def served(app):
 @contextlib.contextmanager
 def signed_in(address, name="Ann"):
     """A client of the server who has said a name, which nobody used before."""
-    with Client(base_url=address, timeout=60) as client:
+    with Client(base_url=address) as client:
         client.post("/api/session", json={"annotator": name}).raise_for_status()
         yield client
 
@@ -66,7 +67,7 @@ def signed_in(address, name="Ann"):
 @contextlib.contextmanager
 def invited(address, service, name="Ann"):
     """A client who shows an invitation, as one must for a name that was used in another browser."""
-    with Client(base_url=address, timeout=60) as client:
+    with Client(base_url=address) as client:
         client.post("/api/session", json={"invitation": invite(service.store, name)}).raise_for_status()
         yield client
 
