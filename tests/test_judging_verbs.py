@@ -16,7 +16,7 @@ from pellucid.evaluation.trust.findings import TrustSettings
 from pellucid.models.weights import save_model
 from pellucid.types import InputError
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_check", "empty_charts")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("empty_charts")]
 
 QUICK = TrustSettings(samples=1, attacked=2, attack_steps=1)
 
