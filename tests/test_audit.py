@@ -587,7 +587,7 @@ def test_the_command(pellucid, several, tmp_path):
         "--corrupted", 0, "--cost", "FN=10", "--prevalence", "Mass=0.02", "--out", tmp_path / "audit",
     )  # fmt: skip
     assert status == 0, errors
-    assert "6 of 6" in errors
+    assert "7 of 7" in errors
     assert "wrote" in output
     stored = json.loads((tmp_path / "audit" / "audit.json").read_text())
     assert stored["command"].startswith("pellucid audit ")

@@ -196,7 +196,7 @@ def test_the_page_the_card_and_the_command(pellucid, tmp_path):
     model, table = small(size=32, classes=data.classes), tmp_path / "people.csv"
     table.write_text("\n".join(["image,scanner,serial", *(f"{n},{'AB'[i % 2]},{n}" for i, n in enumerate(data.ids))]))
     trust = TrustSettings(samples=1, attacked=0)
-    settings = AuditSettings(few=2, corrupted=0, attacks=(), trust=trust)
+    settings = AuditSettings(few=2, corrupted=0, attacks=(), trust=trust, searched=0)
     result = pl.audit(model, data, settings=settings, methods=["saliency"], metadata=table)
     assert any(text.startswith("no groups by serial: it holds 60 different texts") for text in result.warnings)
     result.save(tmp_path)

@@ -332,6 +332,7 @@ def _plan(
         plan = replace(plan, methods=tuple(check_known(methods, HEATMAPS, "heat map")))
     if limit is not None:
         plan = replace(plan, limit=limit, few=min(plan.few, limit), corrupted=min(plan.corrupted, limit))
+        plan = replace(plan, searched=min(plan.searched, limit))
     return plan
 
 
