@@ -1,7 +1,7 @@
 # make demo: train two recipes on the built-in phantom and write runs/demo/report.html
 # make test: style, types, layers, tests (make test -j2: types beside the tests)
 # make test-fast: the tests but for those marked slow or browser
-# make test-oldest: the fast tests with the oldest versions that pyproject.toml allows, in build/oldest
+# make test-oldest: some fast tests of each dependency with the oldest version that pyproject.toml allows, in build/oldest
 # make gpu-check: what only a GPU can show, in a table; at most eight minutes
 # make docs: the tables of settings in docs/, written from the code, and the site, in build/site
 PYTHON ?= python3
@@ -14,6 +14,10 @@ PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # For tests/foreign only, beside the environment and without what they depend on: torchvision's operators are compiled
 # for one torch, and where they do not fit, everything that looks for torchvision breaks.
 FOREIGN := torchvision timm torchxrayvision grad-cam ttach opencv-python-headless scikit-image imageio lazy_loader tifffile
+
+# accelerate, captum, kornia, matplotlib with Jinja2, numpy, pillow with simplejpeg, pydantic with tomli-w, rich with
+# typer, safetensors, scikit-learn and scipy, each in a file or two that need no other extra
+OLDEST := recipe augment checkpoint intervals attribution corruptions report_tables classification cli_names run_folder trackers table
 
 .PHONY: demo test test-all test-fast test-oldest gpu-check lint format docs clean
 
@@ -32,8 +36,8 @@ test-fast: $(VENV)/.installed-dev
 test-oldest:
 	$(PYTHON) -m venv build/oldest
 	$(PYTHON) tests/helpers/oldest.py > build/oldest/constraints.txt
-	build/oldest/bin/python -m pip install --quiet --constraint constraints.txt --constraint build/oldest/constraints.txt --editable '.[dev,annotate,dataframe,parquet,pretrained]'
-	OMP_NUM_THREADS=1 PELLUCID_PROGRESS=0 build/oldest/bin/python -m pytest $(PARALLEL) -m "not slow and not browser"
+	build/oldest/bin/python -m pip install --quiet --constraint constraints.txt --constraint build/oldest/constraints.txt --editable '.[dev,dataframe,parquet,pretrained,tensorboard]'
+	OMP_NUM_THREADS=1 PELLUCID_PROGRESS=0 build/oldest/bin/python -m pytest $(PARALLEL) -m "not slow and not browser" $(OLDEST:%=tests/test_%.py)
 
 gpu-check: $(VENV)/.installed
 	$(BIN)/python benchmarks/gpu_check.py
