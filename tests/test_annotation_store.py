@@ -332,6 +332,7 @@ def test_annotations_belong_to_a_dataset(store, source):
         load_annotations(source, fewer)
 
 
+@pytest.mark.slow
 def test_a_postgresql_server_that_went_down_is_found_again(postgres):
     source = postgres.new_database()
     with open_store(source, create=DATA) as store:
@@ -347,6 +348,7 @@ def test_a_postgresql_server_that_went_down_is_found_again(postgres):
         assert store.content() == before  # the same store: connections that were cut are made anew
 
 
+@pytest.mark.slow
 def test_a_postgresql_database_of_something_else_is_refused(postgres):
     source = postgres.new_database()
     with pytest.raises(InputError, match="no annotations yet") as refused:
@@ -363,6 +365,7 @@ def test_a_postgresql_database_of_something_else_is_refused(postgres):
         open_store(source.replace("secret", "wrong"))
 
 
+@pytest.mark.slow
 def test_the_commands_take_a_url_and_keep_its_password(postgres, tmp_path, pellucid):
     first, second, out = postgres.new_database(), postgres.new_database(), tmp_path / "out.csv"
     with open_store(first, create=DATA) as store:

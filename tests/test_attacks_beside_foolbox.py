@@ -48,6 +48,7 @@ def test_minimal_attacks_find_what_foolbox_finds(digits, method, other, steps):
     assert ours.gradient_evaluations.tolist() == [steps] * len(images)
 
 
+@pytest.mark.slow
 def test_the_largest_change_is_as_small_as_foolbox_s(digits):
     net, images, labels, model = digits
     _, theirs, success = foolbox.attacks.LInfFMNAttack(steps=40)(model, images, labels, epsilons=None)

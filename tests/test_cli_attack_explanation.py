@@ -84,6 +84,7 @@ def test_what_it_writes(pellucid, model, images, tmp_path):
     assert "patients" in area["reason"]  # three say nothing of others
 
 
+@pytest.mark.slow
 def test_the_other_goal_on_a_dataset(pellucid, tmp_path):
     folder = save_model(convolutional(classes=8), tmp_path / "run")
     path = folder / "model.toml"

@@ -37,6 +37,7 @@ def whole(model, tmp_path_factory):
     return result, out
 
 
+@pytest.mark.slow
 def test_every_figure_follows_from_the_rows_of_cells(whole):
     result, out = whole
     told = json.loads((out / "certify-explanation.json").read_text())

@@ -119,6 +119,7 @@ def test_what_cannot_be_is_refused_before_any_work(pellucid, model, image, tmp_p
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_the_command_is_the_verb(pellucid, model, image, tmp_path):
     how = ["--method", "cam,rise,adversarial", "--classes", "top2", "--samples", 8, "--seed", 3, "--slider", 1]
     assert pellucid("explain", model, image, *how, *CPU, "--out", tmp_path / "command") in (0, None)

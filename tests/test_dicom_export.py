@@ -108,6 +108,7 @@ def test_all_belong_to_the_study_and_say_what_they_are(written, model, chest):
     assert len(set.union(*by_kind.values())) == 3
 
 
+@pytest.mark.slow
 def test_parametric_maps_hold_the_heat_maps(written):
     _, out, row = written
     maps = np.load(out / row["maps"])

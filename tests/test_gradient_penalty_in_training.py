@@ -79,6 +79,7 @@ def test_the_finite_difference_of_a_fresh_network(fresh, photographs, power):
     assert float(one.norm() / other.norm()) == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.slow
 def test_the_finite_difference_of_the_published_network(real_data, photographs):
     net, _ = read_woods2019(real_data / "weights" / "resnet44-all.pt")
     found = both_methods(net.train(), *photographs)

@@ -70,12 +70,14 @@ def test_what_it_adds_is_there(session: dict, command: str, name: str):
     assert name in output
 
 
+@pytest.mark.slow
 def test_a_misspelt_name_of_it_is_suggested(session: dict):
     code, output = session["unknown"]
     assert code != 0
     assert "Did you mean 'darkness'?" in output
 
 
+@pytest.mark.slow
 def test_what_cannot_be_used_is_said_once(session: dict):
     texts = [text for text in session["warnings"] if "broken" in text]
     assert len(texts) == 1

@@ -39,6 +39,7 @@ def table(model, part, tmp_path_factory):
     return result, out
 
 
+@pytest.mark.slow
 def test_a_transformer_has_a_table_of_trust(table):
     result, out = table
     rows = json.loads((out / "trust.json").read_text(encoding="utf-8"))["rows"]

@@ -139,6 +139,7 @@ def test_what_cannot_be_drawn_is_named_with_its_reason(drawn):
     assert areas.overview(ResultsIndex(study)).columns == ("Attack ARA",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("accuracies", "spread", "are_matched"),
     [
@@ -166,6 +167,7 @@ def test_a_match_that_cannot_be_checked_is_not_claimed():
     assert areas.section(ResultsIndex(results()))["matched"] is None
 
 
+@pytest.mark.slow
 def test_the_matched_figure_draws_only_its_own_and_the_page_shows_it_once(monkeypatch):
     study = results(matched=["penalty 1", "adversarial"])
     page = render(study, [])
@@ -207,6 +209,7 @@ def test_the_share_found_and_the_cost_are_of_all_seeds_together():
     assert np.all([len(line.cells) == len(table.columns) for line in table.lines if line.cells])
 
 
+@pytest.mark.slow
 def test_scores_of_explanations_stand_against_auroc_where_variants_form_a_family(drawn):
     study = example.results()
     study["headline"] = ["pointing", "afp"]  # more false boxes are no gain: no chart of them

@@ -99,6 +99,7 @@ def test_pictures_of_any_size_and_map_stay_small(shape, heat):
         assert max(pixels(address).shape) <= 256
 
 
+@pytest.mark.slow
 @empty_charts()
 def test_the_summary_shows_a_case_and_what_each_network_would_have_to_see():
     shown = sample.panels(3)

@@ -28,6 +28,7 @@ def find(table, label):
     return next(line for line in table.lines if line.label == label and line.cells)
 
 
+@pytest.mark.slow
 def test_the_headline_holds_auroc_attack_and_localisation_of_every_target(study):
     table = headline(ResultsIndex(study))
     assert table.columns == tuple(example.VARIANTS)

@@ -105,6 +105,7 @@ def test_the_settings_of_a_variant_are_its_own(tmp_path):
     assert [run.recipe.schedule.warmup for run in plan(study, tmp_path)] == [0.0, 0.1]
 
 
+@pytest.mark.slow
 def test_the_variants_see_the_same_data_and_start_from_the_same_weights(study, trained):
     first, second = (RunFolder(run.folder).read() for run in plan(study, trained))
     assert first["data"] == second["data"]
@@ -321,6 +322,7 @@ def test_fewer_cases_than_asked_for():
     assert choose(np.array([0.5]), [0], 2) == {"best": [0], "middle": [], "worst": []}
 
 
+@pytest.mark.slow
 def test_results_are_json_without_nan(study, trained, stage, tmp_path):
     from pellucid.study.results import assemble
     from pellucid.utils.resources import write_json
