@@ -12,7 +12,7 @@ import torch
 from pellucid.audit.groups import make_groupings
 from pellucid.evaluation.discovery.comparison import compare_suspects
 from pellucid.evaluation.discovery.exchange import log_odds
-from pellucid.evaluation.discovery.results import Discovery
+from pellucid.evaluation.discovery.results import FORMAT, Discovery
 from pellucid.evaluation.discovery.run import answerable, find_suspects
 from pellucid.evaluation.discovery.samples import Samples
 from pellucid.evaluation.discovery.settings import DiscoverySettings
@@ -129,7 +129,7 @@ better 300.
     pixels = session.pixels()
     record = {"weights": session.results_key, "fingerprint": dataset.fingerprint, "part": session.whole.split}
     with work_folder(out) as folder:
-        store = ResultsStore(folder / "kept", record | {"data": session.whole.card.name})
+        store = ResultsStore(folder / "kept", record | {"data": session.whole.card.name, "format": FORMAT})
 
         def key(name: str) -> str:
             return keyed(name, plan, batch_size, sorted((regions or {}).items()))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pellucid.evaluation.metrics.statistics import Estimate
 
 JSON, ARRAY_FILE = "suspects.json", "suspects.npz"
-FORMAT = 1
+FORMAT = 2  # 1: other candidates, no windows, nothing of the network and the options
 
 
 @dataclass(frozen=True, eq=False, repr=False)
