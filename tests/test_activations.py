@@ -24,6 +24,7 @@ def closed_form(x: float, delta: float) -> float:
     return x * x / (2 * delta) if x <= delta else x - delta / 2
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(VALUES, DELTAS)
 def test_the_closed_form(values, delta):

@@ -53,6 +53,7 @@ def rms(difference):
     return difference.double().flatten(1).square().mean(1).sqrt()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])
 @pytest.mark.parametrize("optimiser", ["tight", "woods2019"])
 @pytest.mark.parametrize(("direction", "sign"), [("raise", 1), ("lower", -1)])
@@ -129,6 +130,7 @@ def transcription(model, image, target, rho, sign, task):
     return image + delta
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])
 @pytest.mark.parametrize(("direction", "sign"), [("raise", -1), ("lower", 1)])
 def test_woods2019_is_the_papers_algorithm(task, direction, sign, images):

@@ -57,6 +57,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", OTHERS)
 @pytest.mark.parametrize("kind", ["coco", "csv"])
 def test_marks_of_another_dataset_are_refused_and_nothing_is_kept(tmp_path, pellucid, how, kind):

@@ -155,6 +155,7 @@ def test_a_bad_json_file_is_refused_whole(tmp_path, pellucid, content, told):
     assert not database.exists() or sqlite3.connect(database).execute("SELECT count(*) FROM mark").fetchone() == (0,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrong", [None, 5, True, [], {}, "", "\0", "\ud800", "x", "9" * 30 + "x1", "0001-01-01T00:00:00+14:00"]
 )

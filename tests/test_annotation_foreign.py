@@ -109,6 +109,7 @@ def test_fractions_are_refused(tmp_path, folder):
     assert "all boxes lie within 1: they look like fractions" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crowd", [0, 1, "0", "1"])
 @pytest.mark.parametrize("compressed", [True, False])
 def test_a_mask_stays_a_mask(tmp_path, folder, crowd, compressed):

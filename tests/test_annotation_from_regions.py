@@ -68,6 +68,7 @@ def test_labels_that_are_no_class_are_left_out():
     assert {mark.kind for mark in content.marks} == {"irrelevant"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

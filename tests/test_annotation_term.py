@@ -216,6 +216,7 @@ OVER = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["multilabel", "multiclass"])
 @pytest.mark.parametrize("over", OVER)
 @pytest.mark.parametrize("way", WAYS)
@@ -234,6 +235,7 @@ def test_without_marks_every_objective_is_the_same_to_the_bit(way, over, task):
         assert torch.equal(gradient, found[1][1][name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["multilabel", "multiclass"])
 @pytest.mark.parametrize("over", OVER)
 @pytest.mark.parametrize("way", WAYS)

@@ -74,6 +74,7 @@ def test_a_target_class_as_well(digits):
     assert float((ours.radius[both] / distances(theirs, images)[both]).mean()) == pytest.approx(1, abs=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0.02, 0.06, 0.12])
 @pytest.mark.parametrize("norm", ["linf", "l2", "fgsm"])
 def test_robust_accuracy_equals_foolbox_s(digits, norm, size):

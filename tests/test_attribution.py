@@ -182,6 +182,7 @@ def test_the_cost_that_is_told_is_what_was_spent(name, model, images, targets):
     assert (found.forward_passes, found.gradient_evaluations) == (spent["forward"], spent["backward"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEATMAPS_ON_CONVOLUTIONS)
 def test_a_small_budget_makes_small_batches(name, model, images, monkeypatch):
     few = FEW.get(name, {})

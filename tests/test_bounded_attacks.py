@@ -52,6 +52,7 @@ def closed_form(net: nn.Module, images: torch.Tensor, labels: torch.Tensor, norm
     return np.array(distances)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("method", ["margin", "autoattack"])
 @pytest.mark.parametrize("classes", [2, 3, 10])
@@ -70,6 +71,7 @@ def test_of_a_linear_classifier_exactly_what_lies_within_the_size_falls(classes,
     assert result.radius[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("part", ["apgd-ce", "apgd-t", "fab-t"])
 def test_each_part_of_autoattack_finds_what_a_linear_classifier_has(part, norm):
@@ -93,6 +95,7 @@ def test_each_part_of_autoattack_finds_what_a_linear_classifier_has(part, norm):
     assert missed.sum() <= (2 if part == "apgd-ce" else 0)  # the nearest class need not be the one cross entropy climbs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("method", ["margin", "autoattack"])
 def test_labels_fall_one_by_one_at_their_thresholds(method, norm):

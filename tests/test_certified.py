@@ -168,6 +168,7 @@ def area_of(radii, naive):
     return float(np.clip(values - naive, 0, None).mean() * radii.max())
 
 
+@pytest.mark.slow
 def test_labels_are_attacked_one_by_one_and_unknown_ones_left_out():
     net, rows = three_labels([0.5] * 3)
     sides = np.array([[1, 1, 1], [-1, 1, 1], [1, -1, 1], [-1, -1, 1]] * 3)
@@ -196,6 +197,7 @@ def test_labels_are_attacked_one_by_one_and_unknown_ones_left_out():
     assert 0 < whole["certified"]["ara"] < whole["attack"]["ara"]
 
 
+@pytest.mark.slow
 def test_what_is_never_wrong_is_not_found():
     """A network that always answers the same cannot be attacked: no radius, and no upper bound."""
     net = Linear(torch.zeros(2, PIXELS), torch.tensor([1.0, 0.0]))

@@ -54,6 +54,7 @@ def settings(**changes):
     return MapSmoothing(**{"sigma": SIGMA, "grid": 2, "top": 0.5, **changes})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distance", [0.01, 0.03, 0.05, -0.03])
 def test_certificate_and_attack_enclose_the_radius_of_a_linear_network(distance):
     """The smoothed map's cells change places exactly where the map's do: at `distance`, a closed form."""
@@ -151,6 +152,7 @@ def test_no_certificate_is_violated_in_a_thousand_tries_that_would_find_a_wrong_
     assert replace(attacked, radius=1.2 * gap * attacked.radius).violated.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["grad-cam", "saliency"])
 def test_other_maps_with_a_differentiable_form_are_attacked_too(method):
     net, smoothing = (

@@ -22,6 +22,7 @@ def model(tmp_path_factory):
     return save_model(draw_convolutions(small(classes=CLASSES)), tmp_path_factory.mktemp("network") / "net")
 
 
+@pytest.mark.slow
 def test_the_folder_holds_what_was_found(model, tmp_path, pellucid):
     code, output, _ = pellucid("discover", model, *phantom(60), "--out", tmp_path)
     assert code in (0, None)

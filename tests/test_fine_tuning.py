@@ -41,6 +41,7 @@ def tune(pellucid, trained, out, *arguments, recipe="woods2019-robust"):
     return pellucid("train", recipe, *DATA, f"--init={trained}", f"--out={out}", "--device=cpu", *arguments)
 
 
+@pytest.mark.slow
 def test_the_weights_are_kept_and_the_activation_is_the_recipes(pellucid, trained, tmp_path):
     status, output, errors = tune(pellucid, trained, tmp_path / "tuned", STILL, "--set=training.epochs=1")
     assert status == 0, errors

@@ -89,6 +89,7 @@ def test_what_is_found_is_so_and_what_is_not_is_said(method, channels, case):
     assert result.method == method
 
 
+@pytest.mark.slow
 @ALL
 def test_where_nothing_can_be_found_no_radius_is_handed_out(method):
     net = example.network()
@@ -115,6 +116,7 @@ def test_images_that_meet_it_cost_one_forward_pass(method):
     assert (counting.forward_rows, counting.backward_rows) == (6 + 1, 0)  # one image more: the look before the work
 
 
+@pytest.mark.slow
 @ALL
 @pytest.mark.parametrize("alone", [True, False])
 def test_the_counts_are_those_that_the_network_sees(method, alone):
@@ -152,6 +154,7 @@ def test_no_trace_is_left_on_the_classifier(method, call):
     assert torch.equal(images, kept)
 
 
+@pytest.mark.slow
 @ALL
 def test_the_seed_alone_decides(method):
     net, images = example.network(), example.pictures()
@@ -169,6 +172,7 @@ def test_the_seed_alone_decides(method):
         assert not torch.equal(run(1, seed=7), run(1, seed=8))
 
 
+@pytest.mark.slow
 @ALL
 def test_batches_do_not_change_what_is_found(method, monkeypatch):
     net, images = example.network(dtype=torch.float64), example.pictures(dtype=torch.float64)
@@ -201,6 +205,7 @@ def test_double_precision_stays_double(method):
     assert result.found.any()
 
 
+@pytest.mark.slow
 @ALL
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_attacks_work_where_gradients_are_off(method, mode):

@@ -63,6 +63,7 @@ def test_methods_that_give_all_classes_at_once_are_scored_on_predicted_pairs_too
     assert np.bincount(found.boxes.map_index, minlength=len(drawn)).tolist() == pytest.approx(drawn, abs=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("boxes", [True, False])
 def test_scores_come_back_as_they_were_kept(model, task, tmp_path, boxes):
     predicted = np.ones((len(task.images), len(task.classes)), dtype=bool)

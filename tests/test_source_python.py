@@ -123,6 +123,7 @@ def test_half_precision_is_computed_with_in_single(place, tmp_path, given):
         torch.testing.assert_close(model(images), expected(model.normalise(images)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("factory", "change", "message"),
     [

@@ -196,6 +196,7 @@ class Dead(nn.Module):
         return self.bias + 4 * hidden @ self.last.T
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_nothing_stays_unfound_that_another_method_finds_where_gradients_vanish(seed):
     net, images = Dead(seed), example.pictures(8, channels=1, seed=seed)
@@ -256,6 +257,7 @@ CRITERIA = {  # with the budgets of efforts 1, 2 and 4; towards three classes wh
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Softplus])
 @pytest.mark.parametrize("case", list(CRITERIA))
 def test_the_budget_holds_and_only_what_has_converged_leaves_the_batch(case, activation, monkeypatch):
