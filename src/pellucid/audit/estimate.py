@@ -38,9 +38,9 @@ ENSEMBLE_COSTS = {"margin": (120, 110), "autoattack": (950, 2500)}
 """Gradient evaluations, and forward passes besides, for a decision: about half of what one that stands takes."""
 TRIVIAL_CURVES, REMOVED = 8, 36
 """Curves, and images without a square or where curves end, for each image that serve all methods."""
-WINDOWS, CANDIDATES, REMEASURED = 126, 9, 3000
-"""Of the search for what a model goes by: windows tried of each image of one half, candidates of each class of the
-other, and passes that measure what passed."""
+WINDOWS, SQUARES, CANDIDATES, REMEASURED = 127, 36, 8, 3000
+"""Of the search for what a model goes by: windows tried of each image of one half; squares, and candidates of each
+class, of the other; and passes that measure what passed."""
 SECOND = 3
 """How many gradients one of second order takes, about."""
 BACKWARD = 3
@@ -78,7 +78,9 @@ def seconds_planned(
         * ((few * (MAPS + settings.samples) + min(few, settings.certified) * CERTIFYING) * gradient + attacks)
         + few * ((methods * METHOD_CURVES + TRIVIAL_CURVES) * (settings.curve_steps - 1) + REMOVED) * forward,
         "localization": marked * methods * gradient,
-        "discovery": (searched * (WINDOWS + classes * CANDIDATES) // 2 + REMEASURED) * forward if searched else 0.0,
+        "discovery": (searched * (WINDOWS + SQUARES + classes * CANDIDATES) // 2 + REMEASURED) * forward
+        if searched
+        else 0.0,
         "pictures": 20 * gradient,
     }
 

@@ -9,7 +9,8 @@ import typer
 
 from pellucid.cli.options import Cache, DataName, DataOption, Device, Model, Root, Seed, TrustCode
 from pellucid.cli.output import tell_seen, wrote
-from pellucid.cli.session import open_splits, pick_device
+from pellucid.cli.session import open_splits
+from pellucid.utils.devices import pick_device
 
 if TYPE_CHECKING:
     from pellucid.annotations.records import Kind

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def load(path: Path, device: str, trust_code: bool = False) -> AnyClassifier:
     """The model that an argument MODEL names, on the device that --device names."""
     from pellucid.models import load_model
+    from pellucid.utils.devices import pick_device
 
     return load_model(path, pick_device(device), trust_code=trust_code)
 
@@ -51,26 +52,6 @@ def given_images(
     if root is not None:
         raise InputError("--root is where the dataset of --data lies; name the dataset too, or leave it out.")
     return list(images or ())
-
-
-def pick_device(name: str) -> str:
-    """`auto` as the best device there is; any other name as it is, if torch has it.
-
-    Raises:
-        InputError: for a device that is unknown or absent.
-    """
-    import torch
-
-    from pellucid.types import InputError
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if name not in ("cpu", "cuda", "mps"):
-        raise InputError(f"--device must be auto, cpu, cuda or mps; found {name!r}.")
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not present[name]:
-        raise InputError(f"--device {name}, but torch sees no such device. Use --device auto.")
-    return name
 
 
 def alone_in_out(command: Callable[..., None]) -> Callable[..., None]:

@@ -12,7 +12,7 @@ import typer
 
 from pellucid.cli.options import Cache, Device, Limit, Log, Root, Seed, Wait
 from pellucid.cli.output import show_result
-from pellucid.cli.session import pick_device
+from pellucid.utils.devices import pick_device
 from pellucid.utils.resources import bundled
 
 STUDIES = ", ".join(bundled("studies"))

@@ -25,6 +25,7 @@ from pellucid.training.fine_tuning import recipe_for
 from pellucid.training.network import refuse_of_model, starting_from
 from pellucid.training.recipe import fitted_by
 from pellucid.types import InputError
+from pellucid.utils.devices import pick_device
 from pellucid.utils.resources import write_json
 from pellucid.utils.result import Result, Table
 from pellucid.verbs.session import weights_sha256_of
@@ -180,7 +181,7 @@ def train(
     people = None if annotations is None else load_annotations(annotations, whole)
     whole = whole.limit(limit)
     if suspects is not None and init is not None:
-        network = load_model(init, _device(device), trust_code=trust_code) if isinstance(init, str | Path) else init
+        network = load_model(init, pick_device(device), trust_code=trust_code) if isinstance(init, str | Path) else init
         people = _with_suspects(Path(suspects), only, network, whole, people, announce or (lambda _: None), cache)
     run = run_training(
         settings,
@@ -226,12 +227,6 @@ def _with_suspects(
     if len(marks) == len(people.marks):
         raise InputError(f"none of the {len(whole):,} training images shows what was found: nothing can be marked.")
     return AnnotationSet(marks, people.verdicts)
-
-
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    return name
 
 
 def _place(model: AnyClassifier) -> Path:
