@@ -389,7 +389,7 @@ def test_what_only_refutes_speaks_for_no_explanation(audited):
     assert one.kind == "unclear"
     assert "in none, not refuted in 1 that can only refute, and the others leave it open" in one.text
     (one,) = said(dependence_rank="no", insertion_gain="yes")
-    assert (one.kind, one.short) == ("fails", "has no explanation that passes every test")
+    assert (one.kind, one.short) == ("fails", "has no explanation that passes every test of trust")
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,19 @@ def test_only_what_other_trainings_would_show_is_said_of_a_recipe(change, traini
         assert not any(word in last for word in ("raises", "lowers", "better", "worse"))
 
 
+def test_where_pairs_were_lost_the_references_own_figure_is_said():
+    place = {"method": "cam", "target": "findings"}
+    reference = Row("localization", "auprc", "mean", "baseline", 0.44, 0.3, 0.6, 12, **place)
+    lost = row(0.05, section="localization", metric="auprc", value=0.661, **place)
+    study = load_study("demo", [f"conclusions.primary=[{AUPRC}]"])
+    (said, *_) = summarize_study(study, judge_rows([reference, lost], study.conclusions, ["robust"]))
+    assert "against baseline: 0.440 → 0.661 (+0.050 [+0.022, +0.078] on what both have over other tr" in said
+    (said, *_) = summarize_study(
+        study, judge_rows([replace(reference, value=0.611), lost], study.conclusions, ["robust"])
+    )
+    assert "against baseline: 0.611 → 0.661 (+0.050 [+0.022, +0.078] over other tr" in said
+
+
 def test_a_study_says_its_primary_comparisons_first_and_corrects_them_apart():
     primary = f"conclusions.primary=[{{metric='auroc', aim='no worse'}}, {AUPRC}]"
     rows = [

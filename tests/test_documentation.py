@@ -270,7 +270,7 @@ def test_no_written_interval_reads_as_if_it_had_no_width():
     number = r"([-−+]?\d*\.?\d+) ?%?"
     ends = [
         (path.relative_to(TOP).as_posix(), *(float(end.replace("−", "-")) for end in found))
-        for path in [TOP / "README.md", *(TOP / "docs").rglob("*.md")]
+        for path in [TOP / "README.md", *(TOP / "docs").rglob("*.md"), *(TOP / "docs").rglob("*.ipynb")]
         for found in re.findall(rf"\[{number}, {number}\]", re.sub(r"`[^`]*`", "", path.read_text(encoding="utf-8")))
     ]
     assert len(ends) > 1000

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pellucid.evaluation.metrics.operating_points import operating_points
 from pellucid.evaluation.metrics.statistics import (
     Bootstrap,
     Estimate,
@@ -179,3 +180,15 @@ def test_tensors_and_wrong_shapes():
         ratio([1.0, 2.0], [1.0, 1.0], Bootstrap(range(3)))
     with pytest.raises(InputError, match="needs images"):
         Bootstrap([])
+
+
+def test_a_mean_of_which_one_class_rests_on_too_few_says_why_it_has_no_interval():
+    draws = Bootstrap([f"patient {i}" for i in range(12)], 50)
+    truth = np.zeros((12, 2))
+    truth[:6, 0] = truth[0, 1] = 1
+    right = np.tile([1.0, 0.0, 1.0], 4)[:, None].repeat(2, 1)
+    recalls = operating_points(right, truth, draws)[0]
+    mean = Replicates.mean(recalls, of="classes").estimate()
+    assert mean.value == pytest.approx(np.mean([right[truth[:, k] == 1, k].mean() for k in range(2)]))
+    assert math.isnan(mean.low)
+    assert "patient" in mean.reason

@@ -182,9 +182,9 @@ def threshold_rows(answers: Answers, use: Use, draws: Bootstrap) -> list[Row]:
         for metric, of_classes in figures.items():
             for name, threshold, figure in zip(dataset.classes, cuts, of_classes, strict=True):
                 rows += _row(answers, "threshold", metric, name, figure, at=at, threshold=_or_none(threshold))
-            rows += _row(answers, "threshold", metric, "mean", Replicates.mean(of_classes), at=at)
+            rows += _row(answers, "threshold", metric, "mean", Replicates.mean(of_classes, of="classes"), at=at)
         if dataset.task == "multilabel" and at == OWN:  # of exclusive classes it is among the rows already
-            halves = [Replicates.mean(figures[m]) for m in ("sensitivity", "specificity")]
+            halves = [Replicates.mean(figures[m], of="classes") for m in ("sensitivity", "specificity")]
             rows += _row(answers, "classification", "balanced_accuracy", "mean", (halves[0] + halves[1]) / 2)
     return rows
 

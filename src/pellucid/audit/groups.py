@@ -211,9 +211,9 @@ def _figures(
     figures["accuracy"] = ratio(right, count, part, within=(0, 1))
     if usable:
         scores = answers.probabilities[rows]
-        figures["auroc"] = Replicates.mean([auroc(scores[:, k], labels[:, k], part) for k in usable])
+        figures["auroc"] = Replicates.mean([auroc(scores[:, k], labels[:, k], part) for k in usable], of="classes")
         pairs = operating_points(decided[:, list(usable)], labels[:, list(usable)], part)
-        figures["sensitivity"], figures["specificity"] = (Replicates.mean(of) for of in pairs)
+        figures["sensitivity"], figures["specificity"] = (Replicates.mean(of, of="classes") for of in pairs)
     return figures
 
 

@@ -334,18 +334,20 @@ def _explained(results: Mapping[str, Any]) -> list[Statement]:
     if bad := [m for m in methods if failed[m]]:
         text = " ".join(f"{method_label(m)} fails: {'; '.join(failed[m])}." for m in bad)
         none = len(bad) == len(methods)
-        short = "has no explanation that passes every test" if none else ""
+        short = "has no explanation that passes every test of trust" if none else ""
         advice = f"Show nobody a map of {_joined([method_label(m) for m in bad])} as the reason of a decision."
         statements.append(Statement("fails", "trust", short, text, advice))
     # what maps that know nothing pass too is nothing that speaks for a method
     if good := [m for m in methods if above[m] and above[m] + spared[m] == tests[m]]:
         names = _joined([method_label(m) for m in good])
         text = " ".join(
-            f"{method_label(m)} passed every test that was made: above the best trivial map in {above[m]}, not refuted "
-            f"in {spared[m]} that can only refute."
+            f"{method_label(m)} passed every test of trust that was made: above the best trivial map in {above[m]}, "
+            f"not refuted in {spared[m]} that can only refute. Whether it shows where a finding is, is asked apart."
             for m in good
         )
-        statements.append(Statement("holds", "trust", f"has an explanation that passes every test ({names})", text))
+        statements.append(
+            Statement("holds", "trust", f"has an explanation that passes every test of trust ({names})", text)
+        )
     if rest := [m for m in methods if m not in bad and m not in good]:
         text = " ".join(
             f"{method_label(m)} failed none of {tests[m]} tests: it is above the best trivial map in "

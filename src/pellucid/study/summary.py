@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -136,10 +137,17 @@ def _statement(row: Row, names: _Names, rows: Sequence[Row]) -> str:
         text = f"{what} of {variant} is not {worse}"
     else:
         text = f"no difference in {what} is shown between {variant} and {reference}"
-    return f"{text}: {_figures(row)}{_but(row, rows)}."
+    return f"{text}: {_figures(row, names, rows)}{_but(row, rows)}."
 
 
-def _figures(row: Row) -> str:
+def _start(row: Row, names: _Names, rows: Sequence[Row]) -> float:
+    """The reference's own figure, of which the difference tells less where pairs were lost."""
+    assert row.difference is not None
+    own = next((r.value for r in rows if r.variant == names.reference and r.where == row.where), math.nan)
+    return row.value - float(row.difference["value"]) if math.isnan(own) else own
+
+
+def _figures(row: Row, names: _Names, rows: Sequence[Row]) -> str:
     """From → to, the difference with its interval, p and corrected p."""
     difference, digits = row.difference, metric(row.metric).decimals
     assert difference is not None
@@ -153,9 +161,11 @@ def _figures(row: Row) -> str:
         p += f", {p_text(answer['p_corrected'])} after Holm for {answer['tests']}"
     if answer["verdict"] in ((WORSE,) if difference["aim"] == "no worse" else (SAME, NO_WORSE)):
         p = ""  # the interval says it
+    start = _start(row, names, rows)
+    of_pairs = "" if math.isclose(row.value - start, difference["value"], abs_tol=1e-9) else " on what both have"
     return (
-        f"{number(row.value - difference['value'], digits)} → {number(row.value, digits)} "
-        f"({text_of(difference['value'])} {interval} over {sampled}{p})"
+        f"{number(start, digits)} → {number(row.value, digits)} "
+        f"({text_of(difference['value'])} {interval}{of_pairs} over {sampled}{p})"
     )
 
 
@@ -204,7 +214,7 @@ def _explanations(variant: str, names: _Names, located: Sequence[Row], rows: Seq
     other = len(located) - len(better) - called.count(WORSE)
     first = [r for r in located if r.metric == located[0].metric and r.difference]
     changes = ", ".join(
-        f"{method_label(r.method)} on {r.target} {number(r.value - r.difference['value'], 2)} → {number(r.value, 2)}"
+        f"{method_label(r.method)} on {r.target} {number(_start(r, names, rows), 2)} → {number(r.value, 2)}"
         + ("" if r.difference[question]["verdict"] in SHOWN else " (no difference shown)")
         for r in first
         if r.difference is not None and r.difference["value"] is not None

@@ -3,7 +3,7 @@
 import { ask, Refused, speakAs } from "./api.js";
 import { find, make } from "./dom.js";
 
-const SVG = "http://www.w3.org/2000/svg";
+const SVG = find("picture").namespaceURI;
 const KEYS = ["x", "y", "w", "h"];
 const about = JSON.parse(find("about").textContent);
 let box = about.boxes ? about.boxes[0] : null; // x, y, width, height in pixels of the frame; null as it was found

@@ -90,7 +90,7 @@ def balanced_accuracy(predictions: Values, targets: Values, bootstrap: Bootstrap
     if not classes.size or np.isnan(predicted[~np.isnan(truth)]).any():
         return accuracy(predicted, truth, bootstrap)
     recalls = _recalls(predicted, truth, classes, bootstrap)
-    return Replicates.mean(recalls, n=int((~np.isnan(truth)).sum()))
+    return Replicates.mean(recalls, n=int((~np.isnan(truth)).sum()), of="classes")
 
 
 def without_answer(

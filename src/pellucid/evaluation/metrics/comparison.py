@@ -85,6 +85,12 @@ class Row:
         plain: dict[str, Any] = finite(values)
         return plain
 
+    @property
+    def where(self) -> tuple[Any, ...]:
+        """Where it belongs, whatever the variant."""
+        places = (self.section, self.metric, self.class_name, self.target, self.method, self.gate, self.at)
+        return (*places, self.threshold)
+
     @classmethod
     def place(cls, section: str, metric: str, class_name: str, **where: Any) -> Row:  # noqa: ANN401
         """A row without figures, whose fields say where they belong."""

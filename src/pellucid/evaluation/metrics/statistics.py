@@ -195,14 +195,17 @@ class Replicates:
         count, left_out = len(defined), len(parts) - len(defined)
         note = f"{left_out} of {len(parts)} {of} undefined and left out" if left_out else None
         ends = (end / count for end in _interval_of_sum(defined))
+        samples = np.mean([p.samples for p in defined], axis=0)
+        # one part that no resample has, since too few patients stand behind it, takes the whole's interval too
+        is_lacking = all(p.lacking for p in defined) or bool(np.isnan(samples).all())
         return cls(
             math.fsum(p.value for p in defined) / count,
-            np.mean([p.samples for p in defined], axis=0),
+            samples,
             size,
             join_reasons(note, *(p.reason for p in defined)),
             defined[0].key,
             Interval(*ends),
-            join_reasons(*(p.lacking for p in defined)) if all(p.lacking for p in defined) else None,
+            join_reasons(*(p.lacking for p in defined)) if is_lacking else None,
             _extreme(min, *(p.positives for p in defined)),
             _extreme(max, *(p.patients for p in defined)),
         )
@@ -230,7 +233,7 @@ class Replicates:
             if are_alike(low, high):
                 low = high = math.nan
                 reason = join_reasons(self.reason, HARDLY)
-        elif len(defined):
+        elif len(self.samples):
             lacking = f"undefined in {len(self.samples) - len(defined)} of {len(self.samples)} resamples"
             reason = join_reasons(self.reason, lacking)
         return Estimate(self.value, low, high, self.n, reason, self.positives, self.patients)

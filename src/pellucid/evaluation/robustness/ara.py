@@ -166,7 +166,9 @@ def too_few(positives: int, negatives: int) -> str:
 def mean_area(areas: Sequence[Area]) -> Area:
     """The mean over the labels that have an area; the reason says how many have none."""
     count = sum(a.n for a in areas)
-    lower, upper = (Replicates.mean([getattr(a, side) for a in areas], n=count) for side in ("lower", "upper"))
+    lower, upper = (
+        Replicates.mean([getattr(a, side) for a in areas], n=count, of="labels") for side in ("lower", "upper")
+    )
     return Area(lower, upper, sum(a.failed for a in areas))
 
 

@@ -98,4 +98,7 @@ def _by_label(
             figures[name] = Replicates.undefined(missing[number], 0, bootstrap)
         else:
             figures[name] = balanced_accuracy(decided[:, number], dataset.targets[:, number], bootstrap)
-    return {**figures, "mean": Replicates.mean(list(figures.values()), n=sum(r.n for r in figures.values()))}
+    return {
+        **figures,
+        "mean": Replicates.mean(list(figures.values()), n=sum(r.n for r in figures.values()), of="labels"),
+    }
