@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pellucid.evaluation.metrics.comparison import Row
 from pellucid.evaluation.metrics.operating_points import operating_points
 from pellucid.evaluation.metrics.statistics import (
     Bootstrap,
@@ -22,6 +23,7 @@ from pellucid.evaluation.metrics.statistics import (
     ratios,
 )
 from pellucid.types import InputError
+from pellucid.verbs.figures import shown
 
 PATIENTS = ["ann", "bob", "ann", "eve", "bob", "ann", "joe"]
 
@@ -192,3 +194,15 @@ def test_a_mean_of_which_one_class_rests_on_too_few_says_why_it_has_no_interval(
     assert mean.value == pytest.approx(np.mean([right[truth[:, k] == 1, k].mean() for k in range(2)]))
     assert math.isnan(mean.low)
     assert "patient" in mean.reason
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "reason", "text"),
+    [
+        (0.8, 0.75, None, "0.800 [0.750, 0.900]"),
+        (0.8, math.nan, "3 patients, and 5 are needed", "0.800 [no interval: 3 patients, and 5 are needed]"),
+        (math.nan, math.nan, "no positives", "undefined: no positives"),
+    ],
+)
+def test_a_figure_in_a_table_has_its_interval_or_the_reason_why_not(value, low, reason, text):
+    assert shown(Row("classification", "auroc", "mean", "", value, low, 0.9, 3, reason)) == text

@@ -82,4 +82,6 @@ def shown(row: Row | None) -> str:
         return ""
     if row.value != row.value:
         return f"undefined: {row.reason}"
+    if row.low != row.low and row.reason:
+        return f"{row.value:.3f} [no interval: {row.reason}]"
     return figure_text(row.value, row.low, row.high, "{:.3f}".format)
