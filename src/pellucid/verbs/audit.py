@@ -117,7 +117,7 @@ class Audit(Result):
         """What a reader must know: of classes that one side lacks, of images seen before, of parts not measured."""
         other = (self.results["comparison"] or {}).get("notes", [])
         notes = dict.fromkeys([*self.notes, *other])  # of the classes both say the same
-        return [*notes, *(f"{p['title']}: {p['reason']}" for p in self.results["parts"] if p["reason"])]
+        return [*notes, *(f"“{p['title']}”: {p['reason']}" for p in self.results["parts"] if p["reason"])]
 
     @property
     def problem(self) -> str | None:
