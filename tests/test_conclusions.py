@@ -110,6 +110,13 @@ def test_only_what_other_trainings_would_show_is_said_of_a_recipe(change, traini
         assert not any(word in last for word in ("raises", "lowers", "better", "worse"))
 
 
+@pytest.mark.parametrize(("seeds", "count", "is_said"), [(3, 12, True), (3, 9, False), (5, 12, False)])
+def test_few_trainings_of_many_comparisons_are_said(seeds, count, is_said):
+    rows = [row(0.05, class_name=f"class {i}") for i in range(count)]
+    said = conclude(rows, f"seeds={list(range(seeds))}")
+    assert any(f"Up to {count} comparisons are corrected together" in sentence for sentence in said) == is_said
+
+
 def test_where_pairs_were_lost_the_references_own_figure_is_said():
     place = {"method": "cam", "target": "findings"}
     reference = Row("localization", "auprc", "mean", "baseline", 0.44, 0.3, 0.6, 12, **place)

@@ -11,6 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pellucid.cli.output import show
+from pellucid.evaluation.metrics.classification import auroc
 from pellucid.evaluation.metrics.comparison import Row
 from pellucid.evaluation.metrics.operating_points import operating_points
 from pellucid.evaluation.metrics.statistics import (
@@ -194,6 +196,23 @@ def test_a_mean_of_which_one_class_rests_on_too_few_says_why_it_has_no_interval(
     assert mean.value == pytest.approx(np.mean([right[truth[:, k] == 1, k].mean() for k in range(2)]))
     assert math.isnan(mean.low)
     assert "patient" in mean.reason
+
+
+def test_one_class_of_one_image_does_not_take_the_interval_of_a_mean_auroc():
+    rng = np.random.default_rng(0)
+    draws = Bootstrap([f"patient {i}" for i in range(120)], 50)
+    truth = (rng.random((120, 4)) < 0.3).astype(float)
+    truth[:, 3] = np.arange(120) == 7
+    scores = truth + rng.normal(size=truth.shape)
+    mean = Replicates.mean([auroc(scores[:, k], truth[:, k], draws) for k in range(4)]).estimate()
+    assert mean.low < mean.value < mean.high
+
+
+def test_a_table_on_the_terminal_shows_what_stands_in_brackets(capsys):
+    show("figures [of a test]", ["class", "auroc"], [["mean", "0.800 [no interval: 3 patients]"]])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "[no interval: 3 patients]" in printed
+    assert "figures [of a test]" in printed
 
 
 @pytest.mark.parametrize(

@@ -278,14 +278,19 @@ def _attacked(index: ResultsIndex) -> list[Statement]:
     name, base = ("auroc", 0.5) if several else ("accuracy", index.results["classification"]["baseline"])
     sizes = [at for at in index.values("at", "robustness", metric=name) if at != "0"]
     clean = index.row("robustness", name, index.variants[0], at="0")
-    if clean is None or not _whole(clean):
+    if clean is None or not sizes:
         return []
     statements = []
     for norm in dict.fromkeys(strength_of(at)[0] for at in sizes):  # sizes of two norms cannot be put in an order
         smallest = min((at for at in sizes if strength_of(at)[0] == norm), key=lambda at: strength_of(at)[1])
         row = index.row("robustness", name, index.variants[0], at=smallest)
-        if row is not None and _whole(row):
-            statements.append(_withstands(smallest, row, clean, base, "mean AUROC" if several else "accuracy"))
+        measure = "mean AUROC" if several else "accuracy"
+        if row is not None and _whole(row) and _whole(clean):
+            statements.append(_withstands(smallest, row, clean, base, measure))
+        else:
+            lacking = clean if not _whole(clean) else row
+            text = f"What {measure} a change of {smallest} leaves cannot be said: {_why(lacking)}."
+            statements.append(Statement("unclear", "attack", "", text, "Attack more images of each class."))
     area = index.row("ara", "ara_attack", index.variants[0])
     if statements and area is not None and defined(area["value"]):
         text = f" Its Accuracy-Robustness Area is {_shown(area, 4)} (root mean square per pixel)."

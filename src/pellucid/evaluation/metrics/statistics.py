@@ -194,17 +194,17 @@ class Replicates:
             )
         count, left_out = len(defined), len(parts) - len(defined)
         note = f"{left_out} of {len(parts)} {of} undefined and left out" if left_out else None
-        ends = (end / count for end in _interval_of_sum(defined))
+        low, high = (end / count for end in _interval_of_sum(defined))
         samples = np.mean([p.samples for p in defined], axis=0)
-        # one part that no resample has, since too few patients stand behind it, takes the whole's interval too
-        is_lacking = all(p.lacking for p in defined) or bool(np.isnan(samples).all())
+        # without intervals of the parts, one that no resample has, since few patients stand behind it, leaves none
+        is_lacking = all(p.lacking for p in defined) or bool(math.isnan(low) and np.isnan(samples).all())
         return cls(
             math.fsum(p.value for p in defined) / count,
             samples,
             size,
             join_reasons(note, *(p.reason for p in defined)),
             defined[0].key,
-            Interval(*ends),
+            Interval(low, high),
             join_reasons(*(p.lacking for p in defined)) if is_lacking else None,
             _extreme(min, *(p.positives for p in defined)),
             _extreme(max, *(p.patients for p in defined)),
