@@ -293,7 +293,8 @@ def _attacked(index: ResultsIndex) -> list[Statement]:
             statements.append(Statement("unclear", "attack", "", text, "Attack more images of each class."))
     area = index.row("ara", "ara_attack", index.variants[0])
     if statements and area is not None and defined(area["value"]):
-        text = f" Its Accuracy-Robustness Area is {_shown(area, 4)} (root mean square per pixel)."
+        why = "" if _whole(area) else f": {_why(area)}"
+        text = f" Its Accuracy-Robustness Area is {_shown(area, 4)}{why} (root mean square per pixel)."
         statements[0] = replace(statements[0], text=statements[0].text + text)
     return statements
 
