@@ -170,7 +170,7 @@ def test_a_label_with_few_positives_has_no_area_and_says_why():
     assert enough.replicates.value == pytest.approx(0.05)
     mean = mean_area([few, enough])
     assert mean.replicates.value == pytest.approx(0.05)
-    assert "1 of 2 figures undefined" in mean.reason
+    assert "1 of 2 labels undefined" in mean.reason
 
 
 @settings(deadline=None, max_examples=40)
