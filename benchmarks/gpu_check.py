@@ -25,7 +25,7 @@ import time
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
 import torch
@@ -209,19 +209,9 @@ def resume(place: Place) -> Outcome:
     return Outcome(f"largest difference of a weight {largest:.1e}", "0", largest == 0)
 
 
-def gradient(
-    place: Place,
-    device: str,
-    recipe: str,
-    *overrides: str,
-    precision: torch.dtype | None = None,
-    channels_last: bool = False,
-    compiled: bool = False,
-) -> Tensor:
-    """The gradient of a recipe's objective by all weights, float64 on the processor."""
-    return step(
-        place, device, recipe, *overrides, precision=precision, channels_last=channels_last, compiled=compiled
-    )().to("cpu", torch.float64)
+def gradient(place: Place, device: str, recipe: str, *overrides: str, **changes: Any) -> Tensor:
+    """The gradient of a recipe's objective by all weights, float64 on the processor; `changes` are those of `step`."""
+    return step(place, device, recipe, *overrides, **changes)().to("cpu", torch.float64)
 
 
 def step(
@@ -273,7 +263,7 @@ def against_processor(recipe: str, *overrides: str, place: Place) -> Outcome:
 def against_plain(largest: float, place: Place, **changes: object) -> Outcome:
     recipe = "woods2019-standard"
     return near(
-        gradient(place, place.device, recipe, **changes),  # type: ignore[arg-type]
+        gradient(place, place.device, recipe, **changes),
         gradient(place, place.device, recipe),
         largest,
     )

@@ -14,6 +14,7 @@ import { listen as listenToPointer } from "./pointer.js";
 import { keep, recall } from "./preferences.js";
 import { Scene } from "./scene.js";
 import { Stage } from "./stage.js";
+import { listenForName } from "./who.js";
 
 const KEPT = ["tool", "kind", "radius", "method", "keepClass", "singleKeys"];
 const about = JSON.parse(find("about").textContent);
@@ -152,20 +153,7 @@ function signIn() {
   find("signin-name").value = about.annotator ?? "";
 }
 
-/* Another name means another page: what is not sent stays with the name under which it was drawn. */
-const names = new BroadcastChannel("pellucid.annotate.names");
-names.onmessage = () => window.location.reload();
-find("signin-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  try {
-    await ask("POST", "/api/session", { annotator: find("signin-name").value.trim() });
-    names.postMessage("changed");
-    window.location.reload();
-  } catch (error) {
-    find("signin-told").textContent = error.message;
-  }
-});
-
+listenForName();
 fillHelp();
 if (about.annotator === null) {
   find("signin").addEventListener("cancel", (event) => event.preventDefault());

@@ -2,6 +2,7 @@
 
 import { ask, Refused, speakAs } from "./api.js";
 import { find, make } from "./dom.js";
+import { listenForName } from "./who.js";
 
 const SVG = find("picture").namespaceURI;
 const KEYS = ["x", "y", "w", "h"];
@@ -111,16 +112,7 @@ function start() {
   tell(stateText());
 }
 
-find("signin-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  try {
-    await ask("POST", "/api/session", { annotator: find("signin-name").value.trim() });
-    window.location.reload();
-  } catch (error) {
-    find("signin-told").textContent = error.message;
-  }
-});
-
+listenForName();
 if (about.annotator === null) {
   find("signin").addEventListener("cancel", (event) => event.preventDefault());
   find("signin").showModal();
