@@ -87,6 +87,26 @@ def test_other_margins_and_comparisons_are_judged(copied):
     assert {r["difference"]["networks"]["verdict"] for r in auroc if r["difference"]["networks"]["error"]} == {"same"}
 
 
+def test_comparisons_that_were_chosen_after_the_figures_are_called_so_until_the_first_are_back(copied):
+    before = json.loads((copied / "results.json").read_text())
+    study = load_study("demo", TINY)
+    judge_again(study, copied)
+    assert "named before the study ran" in (copied / "report.html").read_text()
+    for margin in (0.5, 0.9):  # what was named is kept, however often it is judged again
+        judge_again(load_study("demo", [*TINY, f"conclusions.margin={{auroc={margin}}}"]), copied)
+        after = json.loads((copied / "results.json").read_text())
+        assert after["named_before"] == {"primary": before["primary"], "margins": before["margins"]}
+        assert "margins were chosen after the figures were known" in after["conclusion"][0]
+        assert before["primary"][0] in after["conclusion"][0]
+        assert any(sentence.startswith("Chosen after the figures were known: ") for sentence in after["conclusion"])
+        assert not any(sentence.startswith("Primary: ") for sentence in after["conclusion"])
+        page = (copied / "report.html").read_text()
+        assert "chosen after the figures were known" in page
+        assert "named before the study ran" not in page
+    judge_again(study, copied)
+    assert json.loads((copied / "results.json").read_text())["conclusion"] == before["conclusion"]
+
+
 def test_another_study_is_refused_and_so_is_a_folder_without_one(copied, tmp_path):
     with pytest.raises(InputError, match=r"another study: seeds \[0, 1\], not \[0\]"):
         judge_again(load_study("demo", [*TINY, "seeds=[0]"]), copied)

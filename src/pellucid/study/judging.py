@@ -70,14 +70,29 @@ def _judged(study: StudyConfig, out: Path, results: Mapping[str, Any]) -> dict[s
     _check_same(out, here, there)
     rows = gather_rows(study, data, evaluations)
     judged = judge_rows(rows, study.conclusions, here["variants"][1:])
-    return {
+    now = {
+        "primary": [describe(one) for one in study.conclusions.primary],
+        "margins": dict(study.conclusions.margin),
+    }
+    before = results.get("named_before") or {name: results.get(name) or type(now[name])() for name in now}
+    conclusion = summarize_study(study, judged, named_before=now == before)
+    return now | {
         "rows": [row.to_json() for row in judged],
         "resamples": study.evaluation.resamples,
-        "primary": [describe(one) for one in study.conclusions.primary],
-        "margins": study.conclusions.margin,
         "families": family_sizes(judged),
-        "conclusion": summarize_study(study, judged),
+        "named_before": before,
+        "conclusion": conclusion if now == before else [_chosen_after(before), *conclusion],
     }
+
+
+def _chosen_after(before: Mapping[str, Any]) -> str:
+    """That what decides was changed once the figures were known, and what it was."""
+    margins = ", ".join(f"{name} {value:g}" for name, value in before["margins"].items())
+    return (
+        "Primary comparisons or margins were chosen after the figures were known: nothing below is a conclusion that "
+        f"the study was made for. Before it ran it named {'; '.join(before['primary']) or 'no primary comparison'} "
+        f"(margins: {margins or 'none'})."
+    )
 
 
 def _judged_loop(study: StudyConfig, out: Path, results: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ FEW_TRAININGS, MANY_TESTS = 3, 10  # with which a family's error was simulated t
 LOST = 0.1  # a class whose AUROC falls by more is lost
 
 
-def summarize_study(study: StudyConfig, rows: Sequence[Row]) -> list[str]:
+def summarize_study(study: StudyConfig, rows: Sequence[Row], *, named_before: bool = True) -> list[str]:
     """Whether recipes differ from the first, in plain words: primary comparisons first, then exploratory ones.
 
     Only what holds for other trainings and other patients is said of a recipe. Where a recipe was trained once, the
@@ -31,6 +31,7 @@ def summarize_study(study: StudyConfig, rows: Sequence[Row]) -> list[str]:
     Args:
         study: its configuration.
         rows: with their verdicts, as `judge_rows` gives them.
+        named_before: whether primary comparisons and margins are those that the study named before it ran.
     """
     names = _Names(study.variants[0].label, len(study.seeds))
     compared = [r for r in rows if r.difference is not None]
@@ -38,7 +39,8 @@ def summarize_study(study: StudyConfig, rows: Sequence[Row]) -> list[str]:
         return []
     sentences = of_networks_alone([r.difference for r in compared if r.difference], "patients")
     primary = [r for r in compared if r.difference and r.difference["family"] == PRIMARY]
-    sentences += [f"Primary: {_statement(r, names, rows)}" for r in primary]
+    label = "Primary" if named_before else "Chosen after the figures were known"
+    sentences += [f"{label}: {_statement(r, names, rows)}" for r in primary]
     if not primary:
         sentences.append("The study named no primary comparison before it ran: everything below is exploratory.")
     for variant in [v.label for v in study.variants[1:]]:
@@ -52,9 +54,9 @@ def summarize_study(study: StudyConfig, rows: Sequence[Row]) -> list[str]:
     together = max((answer["tests"] for answer in answers), default=0)
     if names.trainings == FEW_TRAININGS and together >= MANY_TESTS:
         sentences.append(
-            f"Up to {together} comparisons are corrected together, and each recipe was trained three times only: "
-            "where trainings scatter far more than patients do, 7 to 9 of 100 such studies call recipes different that "
-            "are equal, not 5."
+            f"Up to {together} comparisons are corrected together, and each recipe was trained three times only: where "
+            "trainings scatter twice as much as patients do, 7 to 9 of 100 simulated studies of 27 comparisons call "
+            "recipes different that are equal, not 5, and of more comparisons more."
         )
     return sentences
 

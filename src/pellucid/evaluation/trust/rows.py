@@ -214,7 +214,8 @@ def method_rows(findings: Findings, network: Findings, draws: _Draws) -> list[Tr
             reasons[name] = f"not measured: {', '.join(y for y in yardsticks if y not in complete)}"
         else:
             own_values = values[gain.figure]
-            estimate, best = above_best(own_values, complete, draws.of(name, len(own_values)), sign=gain.sign)
+            own_draws = draws.of(name, len(own_values))
+            estimate, best = above_best(own_values, complete, own_draws, sign=gain.sign, of=_counted(name))
             rows.append(trust_row(name, method, estimate, best=best))
     return rows + [undefined_row(name, method, why) for name, why in reasons.items()]
 
@@ -245,11 +246,18 @@ class _Draws:
         return self.mosaics if measure in ON_MOSAICS else self.images
 
 
+def _counted(measure: str) -> str:
+    """What a measure's values are of."""
+    kinds = ((ON_FINDINGS, "findings"), (ON_SHORTCUTS, "shortcuts"), (ON_MOSAICS, "mosaics"))
+    return next((name for measures, name in kinds if measure in measures), "images")
+
+
 def _row(name: str, method: str, values: np.ndarray[Any, Any], draws: _Draws) -> TrustRow:
     measure, other = ("agreement", name.removeprefix(AGREEMENT)) if name.startswith(AGREEMENT) else (name, "")
     reason = UNDEFINED.get(measure, CONSTANT_MAP)
     bounds = WITHIN.get(measure, UNBOUNDED)
-    estimate = mean_over_images(values, draws.of(measure, len(values)), reason=reason, within=bounds).estimate()
+    own_draws = draws.of(measure, len(values))
+    estimate = mean_over_images(values, own_draws, reason=reason, within=bounds, of=_counted(measure)).estimate()
     if np.isnan(values).any() and not math.isnan(estimate.value):
         estimate = replace(estimate, reason=join_reasons(estimate.reason, reason))
     return trust_row(measure, method, estimate, other=other)

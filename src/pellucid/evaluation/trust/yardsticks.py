@@ -105,6 +105,7 @@ def above_best(
     *,
     sign: int = 1,
     level: float = 0.95,
+    of: str = "images",
 ) -> tuple[Estimate, str | None]:
     """How far a mean lies above the best yardstick's, with an interval that holds whichever is the best.
 
@@ -121,6 +122,7 @@ def above_best(
         bootstrap: over the N images.
         sign: 1 where more is better, −1 where less is.
         level: of the interval.
+        of: what the values are called.
 
     Returns:
         The estimate, and the name of the best yardstick; NaN and None where nothing can be compared.
@@ -147,7 +149,7 @@ def above_best(
     ends: list[tuple[float, float]] = []
     reasons = [f"no value of the {name}" for name in yardsticks if name not in differences]
     for name, difference in differences.items():
-        mean = means[name] = mean_over_images(difference, bootstrap)
+        mean = means[name] = mean_over_images(difference, bootstrap, of=of)
         resamples = mean.samples[~np.isnan(mean.samples)]
         patients = mean.patients or 0
         is_alike = mean.value != 0 and float(np.nanmin(difference)) == float(np.nanmax(difference))

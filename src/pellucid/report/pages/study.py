@@ -118,6 +118,7 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequenc
         "lead": [_case(index, panel) for panel in lead],
         "changed": any(panel.adversarial for panel in lead),
         "primary": primary_chart(index),
+        "named_before": all(results[k] == v for k, v in results.get("named_before", {}).items()),
         "opening": conclusion[:first],
         "conclusion": conclusion[first:],
         "heat": _heat(panels),
