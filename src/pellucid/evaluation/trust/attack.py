@@ -7,19 +7,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from pellucid.evaluation.manipulation.attack import manipulate
 from pellucid.evaluation.manipulation.settings import Attack
 from pellucid.evaluation.manipulation.summary import mean_over_budgets
+from pellucid.evaluation.metrics.similarity import spearman
 from pellucid.evaluation.trust.findings import Findings, TrustSettings
+from pellucid.evaluation.trust.yardsticks import TRIVIAL_MAPS
 from pellucid.explainers import DIFFERENTIABLE
 from pellucid.explainers.registry import layer_option
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
-    import torch
     from torch import nn
 
     from pellucid.evaluation.manipulation.attack import Manipulation
@@ -50,6 +52,8 @@ def judge_attack(
     layer: str | None = None,
 ) -> Findings:
     """Both attacks of `manipulate` on some images: another map at the same decision, and the other way round.
+
+    Beside them stands what the same attacked images do to maps that look at no network.
 
     Args:
         method: of explanation; one without a differentiable form gets reasons instead of values.
@@ -95,7 +99,31 @@ def judge_attack(
     }
     spent = sum(int(m.gradient_evaluations[-1].sum()) for m in manipulations.values())
     cost = {"gradient_evaluations": spent, "seconds": time.monotonic() - started}
-    return Findings(method, values, {}, curves, cost=cost)
+    beside = {name: _of_trivial_map(draw, forged, same_map) for name, draw in TRIVIAL_MAPS.items()}
+    return Findings(method, values, {}, curves, yardsticks=beside, cost=cost)
+
+
+def _of_trivial_map(
+    draw: Callable[[Any, torch.Tensor, torch.Tensor, int], torch.Tensor], forged: Manipulation, same_map: Manipulation
+) -> dict[str, npt.NDArray[np.float64]]:
+    """The same figures of a map that looks at no network, on the images that the attacks on a method's map left."""
+
+    def likeness(manipulation: Manipulation) -> torch.Tensor:
+        maps = [
+            draw(None, images, manipulation.decision.targets, 0)
+            for images in (manipulation.images, *manipulation.perturbed)
+        ]
+        return torch.stack([spearman(after, maps[0]) for after in maps[1:]])
+
+    rank, kept_rank = likeness(forged), likeness(same_map)
+    is_other = forged.constraint_met & (rank <= forged.attack.changed)
+    is_same = same_map.constraint_met & (kept_rank >= same_map.attack.keep)
+    budgets = forged.attack.budgets
+    return {
+        "attacked_rank": mean_over_budgets(budgets, _usable(forged, rank), 1.0),
+        "map_invalidated": mean_over_budgets(budgets, _usable(forged, is_other), 0.0),
+        "decision_invalidated": mean_over_budgets(budgets, _usable(same_map, is_same), 0.0),
+    }
 
 
 def with_attack(findings: Findings, attacked: Findings) -> Findings:

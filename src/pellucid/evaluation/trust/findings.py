@@ -59,7 +59,7 @@ class Findings:
         curves: by name, arrays to be drawn.
         layers: the layer that each depth of the randomisation reaches.
         yardsticks: values of maps that know nothing, by name and measure: of those that serve all methods in the
-            network's findings, of those that are made of a method's own maps in the method's.
+            network's findings, in the method's of those that are made of its own maps, or stand where it was attacked.
         cost: gradient evaluations, forward passes of explanations, images explained, seconds.
         failed: whether some measure failed, so that another try may find more.
     """

@@ -16,7 +16,7 @@ NETWORK = "the network itself"
 """The method of a row that no explanation takes part in."""
 DEPENDS = 0.5
 """So much likeness must be lost to randomisation, beyond what explaining twice loses: a convention of this table."""
-RULES = 2
+RULES = 3
 """Counted up whenever something is measured otherwise, so that what was kept before is not read as this."""
 
 
@@ -126,7 +126,7 @@ MEASURES: dict[str, Measure] = {
         -1,
         "How often an attack found an image that is decided alike and as surely, but explained otherwise (rank "
         "correlation of at most 0.5), as the mean over the same budgets: 0 never, near 1 at once.",
-        _ATTACK,
+        "It can only speak against a method: a map that never changes has 0 whatever is done. " + _ATTACK,
     ),
     "decision_invalidated": Measure(
         STABLE,
@@ -134,7 +134,8 @@ MEASURES: dict[str, Measure] = {
         -1,
         "How often an attack found an image that is decided otherwise, but explained alike (rank correlation of at "
         "least 0.9), as the mean over the same budgets.",
-        "It is low for a map that moves by itself, and for a network that keeps its decisions; " + _LOWER,
+        "It can only speak against a method: it is low for a map that moves by itself, whatever it shows, and for a "
+        "network that keeps its decisions; " + _LOWER,
     ),
     "certified_cells": Measure(
         STABLE,

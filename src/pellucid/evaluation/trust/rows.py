@@ -67,7 +67,7 @@ class TrustRow:
         measure: a name in `MEASURES`, or another that was joined to the table.
         label: of the measure, for people.
         method: of explanation; `NETWORK` for a figure of the network alone; `trivial: …` for a yardstick, which ends
-            in a method's name where it is made of that method's maps.
+            in a method's name where it is made of that method's maps, or measured on the images that attack them.
         value: over all images; NaN where undefined.
         low: lower end of the 95 % interval.
         high: upper end.

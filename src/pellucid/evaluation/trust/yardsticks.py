@@ -94,7 +94,7 @@ def yardstick_beside(yardstick: str, method: str) -> str | None:
         >>> yardstick_beside("trivial: mean map of other images, lime", "cam")
     """
     names = {f"{TRIVIAL}{name}": name for name in (UNIFORM, CENTRED, EDGES, MEAN_BOX)}
-    names |= {own_yardstick(name, method): name for name in (MEAN_MAP, OWN_SPECTRUM)}
+    names |= {own_yardstick(name, method): name for name in (MEAN_MAP, OWN_SPECTRUM, *TRIVIAL_MAPS)}
     return names.get(yardstick)
 
 
