@@ -189,6 +189,7 @@ def test_training_says_what_is_marked_and_marks_it(splits, first, suspects, tmp_
     name = splits["train"].classes[1]
     assert sentences == [f"suspect 1 (upper right corner), as it was found: irrelevant to {name} on 16 of 48 images."]
     assert "16 annotated images, 16 of them marked: 0 relevant and 16 irrelevant regions" in run.learned
+    assert run.run.read()["annotations"]["suspects"] == sentences
 
 
 def test_the_mark_that_somebody_made_is_trained_with(splits, first, suspects, tmp_path):

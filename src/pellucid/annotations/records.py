@@ -114,6 +114,7 @@ class AnnotationSet:
     Args:
         marks: those that were undone are left out.
         verdicts: `unsure` counts for neither side.
+        suspects: of which suspects marks were made, and on how many images, each in a sentence for `run.toml`.
 
     Example:
         >>> from pellucid.annotations.shapes import Rectangle
@@ -127,9 +128,12 @@ class AnnotationSet:
         [[1.0], [nan]]
     """
 
-    def __init__(self, marks: Iterable[Mark] = (), verdicts: Iterable[LabelAnswer] = ()) -> None:
+    def __init__(
+        self, marks: Iterable[Mark] = (), verdicts: Iterable[LabelAnswer] = (), suspects: Iterable[str] = ()
+    ) -> None:
         self.marks = tuple(sorted((m for m in marks if not m.undone), key=lambda m: m.created))
         self.verdicts = tuple(sorted(verdicts, key=lambda v: v.created))
+        self.suspects = tuple(suspects)
         self._drawn: dict[tuple[str, str], dict[str, list[Mark]]] = {}
         for mark in self.marks:
             self._drawn.setdefault((mark.image, mark.class_name), {}).setdefault(mark.annotator, []).append(mark)

@@ -16,7 +16,7 @@ from pellucid.types import InputError, Marks
 from pellucid.utils.words import first_of, number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -142,13 +142,14 @@ def corrected(annotations: AnnotationSet, dataset: Dataset) -> tuple[Dataset, in
     return replace(dataset, targets=targets), int((targets != dataset.targets).sum())
 
 
-def describe(images: AnnotatedImages, dataset: Dataset, changed: int) -> dict[str, Any]:
+def describe(images: AnnotatedImages, dataset: Dataset, changed: int, suspects: Sequence[str] = ()) -> dict[str, Any]:
     """What `run.toml` says of the annotations: a hash of all that training takes from them, and counts per kind.
 
     Args:
         images: of `annotated_images`.
         dataset: with the corrected labels.
         changed: how many labels were.
+        suspects: which of them are marked, in a sentence each.
     """
     digest = hashlib.sha256()
     for part in (images.rows, images.pairs, np.packbits(images.regions), dataset.targets):
@@ -161,7 +162,7 @@ def describe(images: AnnotatedImages, dataset: Dataset, changed: int) -> dict[st
         "relevant": int(counts[0]),
         "irrelevant": int(counts[1]),
         "labels_changed": changed,
-    }
+    } | ({"suspects": list(suspects)} if suspects else {})
 
 
 def check_annotations(recipe: Recipe, annotations: AnnotationSet | None) -> None:

@@ -89,7 +89,7 @@ def train(
     if annotations is not None:
         annotated = annotated_images(annotations, train_data, recipe.model.input_spec)
         train_data, changed = corrected(annotations, train_data)
-        annotation_record = describe(annotated, train_data, changed)
+        annotation_record = describe(annotated, train_data, changed, annotations.suspects)
     accelerator = _accelerator(recipe, device)
     with run.held(resume=resume, wait=wait, main=accelerator.is_main_process):
         accelerator.wait_for_everyone()  # for the one that holds the folder

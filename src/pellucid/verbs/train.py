@@ -217,16 +217,17 @@ def _with_suspects(
     part, _ = match_classes(whole, network.classes, network.task)
     images = FittedImages(part, network.input_spec, cache)
     people = people or AnnotationSet()
-    marks = list(people.marks)
+    marks, sentences = list(people.marks), []
     for suspect in suspects:
         check_same_data(discovery, whole, suspect)
         showing = images_showing(suspect, discovery, images, network)
         marked = marks_on(suspect, showing, images, saved_boxes(folder, suspect.number))
         announce(marked.sentence)
+        sentences.append(marked.sentence)
         marks += marked.marks
     if len(marks) == len(people.marks):
         raise InputError(f"none of the {len(whole):,} training images shows what was found: nothing can be marked.")
-    return AnnotationSet(marks, people.verdicts)
+    return AnnotationSet(marks, people.verdicts, sentences)
 
 
 def _place(model: AnyClassifier) -> Path:
