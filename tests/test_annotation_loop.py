@@ -27,7 +27,7 @@ from pellucid.report.pages.annotation_loop import loop_metric
 from pellucid.study import load_study, run_study
 from pellucid.study.annotation_loop import measures
 from pellucid.study.annotation_loop import run as loop_module
-from pellucid.study.annotation_loop.conclusion import Aim, correct_aims, costs, reach, summarize_loop
+from pellucid.study.annotation_loop.conclusion import Aim, correct_aims, costs, lead, reach, summarize_loop
 from pellucid.study.annotation_loop.config import BASE, LoopSettings
 from pellucid.study.annotation_loop.run import _with_others
 from pellucid.study.annotation_loop.session import ANNOTATOR, hold_session, read_session
@@ -312,7 +312,9 @@ def test_the_report_needs_nothing_but_itself_and_its_tables_hold_every_figure(fi
     found = results(finished)
     for sentence in found["conclusion"]:
         assert sentence.split(". ")[0] in page
-    assert page.count("<svg") == len({r["metric"] for r in found["rows"]} - {"auroc_with", "effect_finding"})
+    assert all(f"<p>{sentence}</p>" in page for sentence in found["lead"])
+    drawn = {r["metric"] for r in found["rows"] if r["value"] is not None}
+    assert page.count("<svg") == len(drawn - {"auroc_with", "effect_finding"})
     with (finished / "tables" / "loop.csv").open() as stream:
         lines = list(csv.DictReader(stream))
     assert len(lines) == len(found["rows"])
@@ -377,6 +379,9 @@ def test_an_aim_is_met_where_it_is_shown_and_one_seed_says_nothing_of_the_traini
     assert (against["met"], against["shown"]) == (True, "unclear")
     assert "the aim is shown to be met in 0 of 1 points" in sentences[-2]
     assert "leave it open" in sentences[-2]
+    *alone, said = lead(reached, 30)
+    assert len(alone) == (seeds == 1)
+    assert said.startswith("“marks”, 30 images: the aims shown to be met are 0 of 1 against “cheating” and 0 of 1 ")
 
 
 def test_what_became_worse_is_said_where_the_corrected_p_says_so():

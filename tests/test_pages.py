@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import Image
 
 from helpers.axe import violations
 from helpers.discovery import several
@@ -17,6 +17,7 @@ from pellucid.report.pages.discovery import write_discovery
 from pellucid.report.pages.explanations import ExplainedPanel, write_explanations
 from pellucid.report.pages.page_templates import PAGES, style_sheet
 from pellucid.report.pages.trust import overall, trust_parts
+from pellucid.report.pictures.perturbed import Moved
 from pellucid.verbs.certify_explanation import LABELS
 
 pytestmark = pytest.mark.browser
@@ -42,12 +43,14 @@ def certified(path):
 
 
 def explanations(path):
-    panels = []
+    panels, maps = [], {("cat", "cam"): np.eye(16), ("dog", "lime"): np.eye(16) - 0.5}
     for number, (predicted, truth) in enumerate((("cat", ["cat"]), ("dog", ["cat"]), ("dog", ["dog"]))):
+        image = np.full((3, 16, 16), 40 * number, np.uint8)
+        probabilities = {"cat": 0.3, "dog": 0.3} | {predicted: 0.7}
+        moved = {"dog": Moved("dog", "", image / 255 + 0.05, 0.3, 0.9, 0.05)}
         name = f"of {predicted} {number}.png"
-        Image.new("RGB", (600, 200), (40 * number, 90, 120)).save(path.parent / name)
-        panels.append(ExplainedPanel(name, predicted, 0.7, truth, [name], ["cat", "dog"]))
-    write_explanations(panels, path, title="cam of <runs/first>")
+        panels.append(ExplainedPanel.of(name, image, probabilities, truth=truth, maps=maps, changes=moved, rho=0.05))
+    write_explanations(panels, path, title="cam of <runs/first>", count=5, methods=["cam", "lime"])
 
 
 def suspects(path):
@@ -97,7 +100,14 @@ def test_explanations_are_filtered_by_class_and_answer(opened):
     def titles():
         return opened.locator(".explained:not([hidden]) h2").all_inner_texts()
 
-    assert opened.evaluate("() => document.images[0].decode().then(() => document.images[0].naturalWidth)") == 600
+    assert opened.locator("figcaption").all_inner_texts()[:5] == [
+        "image, 16 × 16 pixels",
+        "CAM",
+        "LIME",
+        "changed, ρ = 0.05: 30 % → 90 %",
+        "the change, RMS 0.050",
+    ]
+    assert opened.get_by_text("The first 3 images; the pictures of the other 2 lie beside this page.").count() == 1
     assert len(titles()) == 3
     opened.get_by_label("Most probable").select_option("dog")
     assert titles() == ["of dog 1.png", "of dog 2.png"]

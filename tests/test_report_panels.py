@@ -38,7 +38,7 @@ def test_boxes_are_drawn_where_they_are_and_the_heat_where_it_is():
     one = panel(np.full((64, 64), 100, np.uint8), [Box(32, 8, 16, 24)], heat=heat)
     shown = pixels(picture(one))
     assert shown.shape == (256, 256, 3)
-    near = np.abs(shown - OUTLINE).max(axis=2) < 40
+    near = (shown == OUTLINE).all(axis=2)
     rows, columns = np.nonzero(near)
     assert (columns.min(), columns.max() + 1, rows.min(), rows.max() + 1) == (128, 192, 32, 128)
     warm = pixels(heat_picture(one, "a", "cam"))
@@ -74,11 +74,19 @@ def test_a_signed_map_that_is_too_fine_to_lie_over_the_image_is_white_at_zero():
     assert shown[230, 230].min() > 240
 
 
+def test_an_outline_has_its_colour_on_an_image_of_many_others():
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    shown = pixels(picture(panel(noise, [Box(50, 4, 8, 8)])))
+    line = (shown == OUTLINE).all(axis=2)
+    assert line.sum() == 32**2 - 28**2  # eight pixels, four times as large, in a line of two
+    assert line[16:48, 200:232].sum() == line.sum()
+
+
 def test_the_contour_of_a_mask_follows_it():
     mask = np.zeros((64, 64), bool)
     mask[16:48, 20:30] = True
     shown = pixels(picture(panel(np.full((64, 64), 100, np.uint8), mask=mask)))
-    rows, columns = np.nonzero(np.abs(shown - OUTLINE).max(axis=2) < 40)
+    rows, columns = np.nonzero((shown == OUTLINE).all(axis=2))
     assert (
         np.abs(np.array([columns.min(), columns.max() + 1, rows.min(), rows.max() + 1]) - [80, 120, 64, 192]).max() <= 3
     )

@@ -215,6 +215,15 @@ def test_a_table_on_the_terminal_shows_what_stands_in_brackets(capsys):
     assert "figures [of a test]" in printed
 
 
+@pytest.mark.parametrize("text", ["ends in \\", "\\[bold]", "[red]a[/red] \\", ":bug:", "C:\\"])
+def test_a_table_on_the_terminal_changes_no_text(capsys, text):
+    show(text, [text, "b"], [[text, text]])
+    assert capsys.readouterr().out.count(text) == 4
+    show("a", ["a"], [[text]])
+    line = next(line for line in capsys.readouterr().out.splitlines() if text in line)
+    assert line.strip("│ ") == text
+
+
 @pytest.mark.parametrize(
     ("value", "low", "reason", "text"),
     [

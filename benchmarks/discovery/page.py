@@ -12,12 +12,14 @@ from discovery.networks import GOES_BY, LEAVES, PAIRS, TEST, TRAIN
 from discovery.retraining import summary
 from pellucid.data.readers.phantom.shortcuts import KINDS, WITH_REGION
 from pellucid.utils.resources import whole_file
+from pellucid.utils.words import figure_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 TELLS = 0.8  # AUROC of telling the images with the shortcut, from which on a suspect is the shortcut
+TWO_PLACES = "{:.2f}".format
 FIRST = 2  # places of the list that count
 NAMES = {"discover": "`discover`", "spray": "SpRAy"}
 RUNS, REGION = (60, 20), 0.5  # networks that the targets ask for without a shortcut, and of each kind
@@ -30,7 +32,7 @@ def share(hits: int, n: int) -> str:
     if n == 0:
         return "– (0 networks)"
     low, high = binomtest(hits, n).proportion_ci(0.95, "exact")
-    return f"{hits / n:.2f} [{low:.2f}, {high:.2f}] ({hits} of {n})"
+    return f"{figure_text(hits / n, low, high, TWO_PLACES)} ({hits} of {n})"
 
 
 def matches(record: Record, method: str, kind: str) -> list[Record]:
@@ -68,7 +70,7 @@ def overlaps(records: Sequence[Record], kinds: Sequence[str], method: str) -> st
     if n < 6:  # of fewer no two values hold the median between them with 95 %
         return f"{np.median(values):.2f} (n = {n}: too few for an interval)" if n else "– (n = 0)"
     rank = int(binom.ppf(0.025, n, 0.5))
-    return f"{np.median(values):.2f} [{values[rank - 1]:.2f}, {values[n - rank]:.2f}] (n = {n})"
+    return f"{figure_text(np.median(values), values[rank - 1], values[n - rank], TWO_PLACES)} (n = {n})"
 
 
 def page(records: Sequence[Record]) -> str:

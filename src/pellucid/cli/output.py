@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table."""
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text  # what it holds is text: of a plain string "[bold]" would be a tag and ":bug:" a picture
 
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=Text(title, style="table.title"), title_justify="left")
     for index, column in enumerate(columns):
-        table.add_column(escape(column), justify="left" if index == 0 else "right")
+        table.add_column(Text(column), justify="left" if index == 0 else "right")
     for row in rows:
-        table.add_row(*map(escape, row))  # "[no interval: …]" is text and no tag
+        table.add_row(*map(Text, row))
     Console().print(table)
 
 

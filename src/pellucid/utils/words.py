@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +23,16 @@ def number_of(count: int, things: str) -> str:
         ('1 image', '1,200 files or folders beside it')
     """
     return f"{count:,} {things.replace('(s)', '' if count == 1 else 's')}"
+
+
+def heading_name(model: str) -> str:
+    """What a model is called in a heading: the last part of its path.
+
+    Example:
+        >>> heading_name("/home/ann/runs/first"), heading_name("timm:resnet50.a1_in1k")
+        ('first', 'timm:resnet50.a1_in1k')
+    """
+    return Path(model).name or Path(model).resolve().name
 
 
 def first_of(names: Iterable[str], count: int = 5) -> str:

@@ -24,7 +24,7 @@ from pellucid.utils.progress import progress_context, reporting_to
 from pellucid.utils.resources import check_known, nearest, write_json
 from pellucid.utils.result import Result, Table
 from pellucid.utils.results_store import ResultsStore
-from pellucid.utils.words import figure_text, number_of
+from pellucid.utils.words import figure_text, heading_name, number_of
 from pellucid.verbs.folders import work_folder
 from pellucid.verbs.session import name_of, open_session
 
@@ -133,7 +133,7 @@ class ExplanationCertification(Result):
             MapCase(name, explained, image, i)
             for i, (name, explained, image) in enumerate(zip(self.names, self.explained, self.images, strict=True))
         ]
-        title = f"Which parts of the explanations of {Path(str(about['model'])).stem} are certain?"
+        title = f"Which parts of the explanations of {heading_name(about['model'])} are certain?"
         return CertifiedPage(
             title, facts, about["sigma"], about["top"], self.maps, self.summaries, LABELS, cases[: self.pictures]
         )

@@ -15,11 +15,12 @@ from pellucid.evaluation.trust.samples import LIMIT, gather_trust_samples
 from pellucid.explainers import HEATMAPS
 from pellucid.explainers.registry import check_layer
 from pellucid.report.pages.trust import TrustPage, write_trust
+from pellucid.report.tables.metrics import method_label
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
 from pellucid.utils.result import Result, Table
 from pellucid.utils.results_store import ResultsStore
-from pellucid.utils.words import figure_text
+from pellucid.utils.words import figure_text, heading_name
 from pellucid.verbs.folders import model_names, work_folder
 from pellucid.verbs.session import name_of, open_session, place_of, results_key_of
 
@@ -99,13 +100,14 @@ class TrustResult(Result):
             "Images": f"{self.trust.images} of {about['data']}/{about['split']}, seed {about['seed']}",
             "Class explained": "the network’s decision; of several labels, the surest of those the image shows",
             "Gradient evaluations": ", ".join(
-                f"{f.method} {int(f.cost['gradient_evaluations'] + f.cost.get('attack_gradient_evaluations', 0)):,}"
+                f"{method_label(f.method)} "
+                f"{int(f.cost['gradient_evaluations'] + f.cost.get('attack_gradient_evaluations', 0)):,}"
                 for f in methods
             ),
             "Intervals": "95 %, from 1,000 resamples of the patients",
         }
         return TrustPage(
-            f"Can the explanations of {Path(str(about['model'])).stem} be trusted?",
+            f"Can the explanations of {heading_name(about['model'])} be trusted?",
             facts,
             self.trust,
             samples.images[:count].cpu().numpy(),

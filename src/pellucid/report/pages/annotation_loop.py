@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from pellucid.report.charts.drawing import QUIET, Chart, Style, canvas, styles_of, to_svg
 from pellucid.report.pages.page_templates import PAGES, style_sheet
 from pellucid.report.pictures.panels import heat_picture, picture
-from pellucid.report.tables.cells import Table, TableRow, estimate
+from pellucid.report.tables.cells import Table, across, estimate
 from pellucid.report.tables.long_form import LongTable, flat, write_tables
 from pellucid.report.tables.metrics import METRICS, Metric, defined, duration, method_label, number
 from pellucid.utils.resources import write_text
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 SHIFT = 0.07  # of the arms beside each other at the same number, in numbers
 GOALS = {"half": "half or less", "rise": "a rise", "keep": "no fall by more than the margin"}
+WAYS = {1: "more is better", -1: "less is better"}
 SIGNS = {True: "✓ met", False: "✗ not met", None: "– undefined"}
 FIXED = {
     "auroc_without": Metric("AUROC, marker means nothing", 1, 3, "AUROC of the finding on the test images"),
@@ -71,7 +73,7 @@ def write_loop_report(results: Mapping[str, Any], panels: Sequence[Panel], out: 
         about=_about(results),
         aims=_aims(results),
         charts=_charts(results, styles),
-        tables=[_table(results, "difference", results["base"]), _table(results, "against_control", results["control"])],
+        tables=_tables(results),
         looked=_looked_at(results),
         cases=[_case(panel) for panel in panels],
         files=[f"{name}.{kind}" for name in tables for kind in ("csv", "json")],
@@ -131,43 +133,36 @@ def _aims(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     return lines
 
 
-def _table(results: Mapping[str, Any], difference: str, against: str) -> Table:
-    """All figures of all networks, with their differences from one of them."""
-    metrics = _metrics(results)
+def _tables(results: Mapping[str, Any]) -> list[list[Table]]:
+    """All figures of all networks, a list for each number of images, that of the aim first."""
+    numbers = sorted(results["numbers"], key=lambda n: (n != results["aim"], n))
+    against = {"difference": results["base"], "against_control": results["control"]}
+    return [[_table(results, n, difference, other) for difference, other in against.items()] for n in numbers]
+
+
+def _table(results: Mapping[str, Any], at: int, difference: str, against: str) -> Table:
+    """All figures of the networks trained with one number of images, with their differences from one of them."""
     arms = [arm["label"] for arm in results["arms"]]
-    base = [_row(results, m, results["base"], 0) for m in metrics]
-    lines = [
-        TableRow(
-            results["base"],
-            "no annotations",
-            tuple(estimate(r, loop_metric(m)) for r, m in zip(base, metrics, strict=True)),
-        )
-    ]
-    for n in results["numbers"]:
-        lines.append(TableRow(f"{n} images"))
-        for arm in arms:
-            rows = [_row(results, m, arm, n) for m in metrics]
-            against_rows = [None if r is None else {**r, "difference": r[difference]} for r in rows]
-            lines.append(
-                TableRow(
-                    arm, "", tuple(estimate(r, loop_metric(m)) for r, m in zip(against_rows, metrics, strict=True))
-                )
-            )
-    columns = tuple(loop_metric(m).label for m in metrics)
-    return Table(
-        f"Every figure, and its difference from {against}", columns, tuple(lines), first="Network", show_n=False
-    )
+    lines = []
+    for name in _metrics(results):
+        measure = loop_metric(name)
+        rows = [_row(results, name, results["base"], 0), *(_row(results, name, arm, at) for arm in arms)]
+        cells = [estimate(row and {**row, "difference": row[difference]}, measure) for row in rows]
+        lines.append(replace(across(measure.label, cells), hint=WAYS.get(measure.better, "")))
+    caption = f"{at} images, and the difference from “{against}”"
+    return Table(caption, (results["base"], *arms), tuple(lines), first="Figure")
 
 
 def _charts(results: Mapping[str, Any], styles: Mapping[str, Style]) -> list[Chart]:
-    return [_chart(results, styles, name) for name in _metrics(results) if name not in ("auroc_with", "effect_finding")]
+    metrics = dict.fromkeys(row["metric"] for row in results["rows"] if defined(row["value"]))
+    return [_chart(results, styles, name) for name in metrics if name not in ("auroc_with", "effect_finding")]
 
 
 def _chart(results: Mapping[str, Any], styles: Mapping[str, Style], name: str) -> Chart:
     """One figure against the number of images, from the cheating network on, with 95 % intervals."""
     measure, numbers = loop_metric(name), results["numbers"]
     start = _row(results, name, results["base"], 0)
-    with canvas(2.35 + 0.15 * len(styles)) as (figure, (axes,)):
+    with canvas(2.2) as (figure, (axes,)):
         for place, (arm, style) in enumerate(styles.items()):
             rows = [start, *(_row(results, name, arm, n) for n in numbers)]
             value, low, high = (_column(rows, key) for key in ("value", "low", "high"))
@@ -179,14 +174,12 @@ def _chart(results: Mapping[str, Any], styles: Mapping[str, Style], name: str) -
         axes.set_xticks(range(len(numbers) + 1), ["none", *map(str, numbers)])
         axes.set_xlabel("images annotated")
         axes.grid(axis="both")
-        figure.legend(loc="outside lower left", frameon=False)
         svg = to_svg(
             figure,
             f"loop-{name.replace('_', '-')}",
             f"{measure.label} by the number of images annotated, an arm a line.",
         )
-    arrow = {1: "more is better", -1: "less is better"}.get(measure.better, "")
-    return Chart(svg, measure.label, arrow)
+    return Chart(svg, measure.label, WAYS.get(measure.better, ""))
 
 
 def _column(rows: Sequence[Mapping[str, Any] | None], key: str) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -222,6 +215,7 @@ def _case(panel: Panel) -> dict[str, Any]:
         "regions": f"{panel.class_name} (outline), marker (rectangle)",
         "width": width,
         "height": height,
+        "networks": len(names),
         "maps": [
             {
                 "image": heat_picture(panel, name, method),

@@ -82,6 +82,10 @@ def write_certified_maps(page: CertifiedPage, path: Path) -> Path:
     Raises:
         InputError: if the folder cannot be written or the disk is full.
     """
+    lines = [
+        {"label": label, "cells": [_figure(s["figures"][name]) for s in page.summaries.values()]}
+        for name, label in page.labels.items()
+    ]
     text = PAGES.get_template("certified_maps.html.j2").render(
         title=page.title,
         about=list(page.about.items()),
@@ -90,10 +94,8 @@ def write_certified_maps(page: CertifiedPage, path: Path) -> Path:
         sigma=f"{page.sigma:g}",
         chart=certified_cells_chart(page.summaries),
         methods=[method_label(method) for method in page.summaries],
-        lines=[
-            {"label": label, "cells": [_figure(s["figures"][name]) for s in page.summaries.values()]}
-            for name, label in page.labels.items()
-        ],
+        lines=lines,
+        note=_said_once([cell for line in lines for cell in line["cells"]]),
         attacks=[_attack(method, s) for method, s in page.summaries.items()],
         colours={
             name: "linear-gradient(90deg, rgb{}, rgb{})".format(*ends)
@@ -134,6 +136,16 @@ def _figure(figure: Mapping[str, Any]) -> dict[str, Any]:
         "n": figure["n"],
         "why": figure["reason"] or "",
     }
+
+
+def _said_once(cells: Sequence[dict[str, Any]]) -> str:
+    """What all cells say of themselves, if it is the same, taken out of them."""
+    reasons = {cell["why"] for cell in cells}
+    if len(reasons) > 1:
+        return ""
+    for cell in cells:
+        cell["why"] = ""
+    return next(iter(reasons), "")
 
 
 def _attack(method: str, summary: Mapping[str, Any]) -> str:
@@ -184,6 +196,7 @@ def _case(case: MapCase, methods: Sequence[CertifiedMaps]) -> dict[str, Any]:
         "explained": case.explained,
         "image": data_address(as_picture(case.image)),
         "rows": rows,
+        "size": f"{width} × {height}",
         "width": width * side,
         "height": height * side,
     }

@@ -11,7 +11,7 @@ from pellucid.report.pictures.panels import Panel, picture
 from pellucid.report.pictures.perturbed import as_picture, data_address
 from pellucid.report.tables.metrics import metric, number, p_text
 from pellucid.utils.resources import write_text
-from pellucid.utils.words import interval_text
+from pellucid.utils.words import heading_name, interval_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ def write_discovery(discovery: Discovery, path: Path) -> Path:
         InputError: if the folder cannot be written or the disk is full.
     """
     text = PAGES.get_template("discovery.html.j2").render(
-        title=f"What {discovery.about['model']} goes by",
+        title=f"What {heading_name(str(discovery.about['model']))} goes by",
         css=style_sheet("report.css"),
         d=discovery,
         about=[(key, str(value)) for key, value in discovery.about.items() if isinstance(value, str | int)],
@@ -77,6 +77,7 @@ def card_of(discovery: Discovery, suspect: Suspect) -> dict[str, Any]:
         "effects": [
             {
                 "class": effect.class_name,
+                "tested": math.isfinite(effect.share.value) or effect.class_name == suspect.class_name,
                 "share": _figure(effect.share, 2),
                 "taken": _figure(effect.taken_away, 2, signed=True),
                 "put": _figure(effect.put_in, 2, signed=True),

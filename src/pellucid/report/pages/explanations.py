@@ -1,21 +1,42 @@
-"""One page for all images of an `explain`: their panels, which lie beside it, with filters by class and answer."""
+"""One page for all images of an `explain`, to be sent as one file: their maps, with filters by class and answer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 from markupsafe import Markup
 
+from pellucid.data.decoding.image import in_8_bits
+from pellucid.explainers.registry import is_signed
 from pellucid.report.pages.page_templates import PAGES, TEMPLATES, script_hash, style_sheet
+from pellucid.report.pictures.panels import Panel, heat_picture, picture
+from pellucid.report.pictures.perturbed import as_picture, data_address, difference_picture, percent
+from pellucid.report.tables.metrics import method_label
 from pellucid.utils.resources import write_text
 from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import numpy.typing as npt
+
+    from pellucid.report.pictures.perturbed import Moved
+    from pellucid.types import Pixels
+
 SCRIPT = (TEMPLATES / "explanations.js").read_text(encoding="utf-8")
+MOST = 100  # images on the page, which carries their pictures
+
+
+@dataclass(frozen=True)
+class ExplainedClass:
+    """The maps of one class on one image: `pictures` are captions and data addresses."""
+
+    name: str
+    probability: str
+    pictures: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -25,18 +46,61 @@ class ExplainedPanel:
     Attributes:
         title: what the image is called.
         predicted: the most probable class.
-        probability: its probability.
+        probability: its probability, as text.
         truth: the classes that the image shows; None where that is not known.
-        pictures: names of the PNG files beside the page.
-        explained: the classes that they explain.
+        image: its data address.
+        width, height: of the image as the network takes it, in pixels.
+        explained: the classes that were explained.
     """
 
     title: str
     predicted: str
-    probability: float
+    probability: str
     truth: Sequence[str] | None
-    pictures: Sequence[str]
-    explained: Sequence[str]
+    image: str
+    width: int
+    height: int
+    explained: Sequence[ExplainedClass]
+
+    @classmethod
+    def of(
+        cls,
+        title: str,
+        image: Pixels,
+        probabilities: Mapping[str, float],
+        *,
+        truth: Sequence[str] | None,
+        maps: Mapping[tuple[str, str], npt.NDArray[np.floating]],
+        changes: Mapping[str, Moved],
+        rho: float,
+    ) -> ExplainedPanel:
+        """From what was found.
+
+        Args:
+            title: what the image is called.
+            image: uint8 or uint16 (C, H, W).
+            probabilities: of every class.
+            truth: the classes that the image shows; None where that is not known.
+            maps: heat maps (H, W) by class and method.
+            changes: adversarial explanations by class.
+            rho: their size, which sets the colours of the change.
+        """
+        levels = in_8_bits(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
+        panel = Panel(levels, [], dict(maps), "", "", title, "")
+        pixels = image.astype(np.float64) / np.iinfo(image.dtype).max
+        explained = []
+        for name in dict.fromkeys([*(name for name, _ in maps), *changes]):
+            pictures = [(method_label(m), heat_picture(panel, c, m)) for c, m in maps if c == name]
+            if name in changes:
+                one = changes[name]
+                moved = f"changed, ρ = {rho:g}: {percent(one.before)} → {percent(one.after)}"
+                pictures.append((moved, data_address(as_picture(one.image))))
+                change = difference_picture(one.image - pixels, rho)
+                pictures.append((f"the change, RMS {one.rms:.3f}", data_address(change)))
+            explained.append(ExplainedClass(name, percent(probabilities[name]), pictures))
+        predicted = max(probabilities, key=lambda name: probabilities[name])
+        text, (height, width) = percent(probabilities[predicted]), levels.shape[:2]
+        return cls(title, predicted, text, truth, picture(panel), width, height, explained)
 
     @property
     def answer(self) -> str:
@@ -44,13 +108,17 @@ class ExplainedPanel:
         return "" if self.truth is None else "right" if self.predicted in self.truth else "wrong"
 
 
-def write_explanations(panels: Sequence[ExplainedPanel], path: Path, *, title: str) -> Path:
-    """Write the page; it loads the pictures beside it and nothing else, and every text is escaped.
+def write_explanations(
+    panels: Sequence[ExplainedPanel], path: Path, *, title: str, count: int, methods: Sequence[str]
+) -> Path:
+    """Write the page; it loads nothing from anywhere, and every text is escaped.
 
     Args:
-        panels: one per image, in the order shown.
+        panels: one per image, in the order shown; at most `MOST`.
         path: of the HTML file, written whole or not at all.
         title: of the page.
+        count: of all images that were explained.
+        methods: of their heat maps, whose colours the page explains.
 
     Raises:
         InputError: if the folder cannot be written or the disk is full.
@@ -58,12 +126,14 @@ def write_explanations(panels: Sequence[ExplainedPanel], path: Path, *, title: s
     predicted = sorted({panel.predicted for panel in panels})
     page = PAGES.get_template("explanations.html.j2").render(
         title=title,
-        count=number_of(len(panels), "image(s)"),
+        count=number_of(count, "image(s)"),
+        left_out=count - len(panels),
         panels=panels,
         predicted=predicted,
         shown=sorted({name for panel in panels for name in panel.truth or ()}),
         answers=[a for a in ("right", "wrong") if any(panel.answer == a for panel in panels)],
-        images_beside=True,
+        signed=[method_label(m) for m in methods if is_signed(m)],
+        unsigned=[method_label(m) for m in methods if not is_signed(m)],
         css=style_sheet("report.css"),
         script=Markup(SCRIPT),  # noqa: S704 (our own text)
         script_hash=script_hash(SCRIPT),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SIDE = 256  # pixels of a picture's longer side, about: twice what a phone shows
 LIMIT = 120 * 1024  # bytes of one picture
-OUTLINE = (0, 229, 255)
+OUTLINE, EDGE = (0, 229, 255), (10, 10, 10)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,15 +120,23 @@ def _outlined(enlarged: Image.Image, panel: Panel) -> Image.Image:
         draw.rectangle([corner, (max(corner[0], far[0]), max(corner[1], far[1]))], outline=1, width=2)
     line |= np.asarray(boxes)
     pixels = np.array(enlarged)
-    pixels[scipy.ndimage.binary_dilation(line) & ~line] = (10, 10, 10)
+    pixels[scipy.ndimage.binary_dilation(line) & ~line] = EDGE
     pixels[line] = OUTLINE
     return Image.fromarray(pixels)
 
 
 def _encode(picture: Image.Image) -> str:
+    """A data address in few colours, of which the outlines' are two: so rare a colour would be averaged away."""
+    pixels = np.asarray(picture)
     for colours in (256, 96, 40, 16):
         stream = io.BytesIO()
-        reduced = picture.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        reduced = picture.quantize(colours - 2, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        indices, palette = np.array(reduced), list(reduced.getpalette() or ())[: 3 * (colours - 2)]
+        for colour in (OUTLINE, EDGE):
+            indices[(pixels == colour).all(axis=2)] = len(palette) // 3
+            palette += colour
+        reduced = Image.fromarray(indices)  # gray until it has a palette
+        reduced.putpalette(palette)
         reduced.save(stream, "PNG", optimize=True)
         if stream.tell() <= LIMIT:
             break

@@ -101,6 +101,19 @@ def summarize_loop(reached: Sequence[Mapping[str, Any]], count: int) -> list[str
     return sentences
 
 
+def lead(reached: Sequence[Mapping[str, Any]], count: int) -> list[str]:
+    """The same in a sentence an arm, for the top of a page: in how many points it is shown to reach the aim."""
+    sentences = of_networks_alone([v["beyond"] for one in reached for v in one["against"].values()], "images")
+    for arm in dict.fromkeys(one["arm"] for one in reached):
+        own = [one for one in reached if one["arm"] == arm]
+        counts = [
+            f"{sum(one['against'][against]['shown'] == 'yes' for one in own)} of {len(own)} against “{against}”"
+            for against in own[0]["against"]
+        ]
+        sentences.append(f"“{arm}”, {count} images: the aims shown to be met are {' and '.join(counts)}.")
+    return sentences
+
+
 def costs(
     rows: Sequence[Mapping[str, Any]], arms: Sequence[str], count: int, control: str, aimed: Sequence[str]
 ) -> list[str]:

@@ -20,6 +20,7 @@ from pellucid.study.annotation_loop.conclusion import (
     aims,
     correct_aims,
     costs,
+    lead,
     order_sentence,
     reach,
     summarize_loop,
@@ -187,17 +188,18 @@ def judge_loop(study: StudyConfig, data: LoopData, measured: Mapping[LoopRun, Me
             place.setdefault(metric, []).append(replicates)
     reached = correct_aims([reach(replicates_at, aim, study, arm.label) for arm in loop.marking for aim in aims(study)])
     rows, orders = _rows(replicates_at, loop.control.label), _orders(replicates_at, study)
+    arms, aimed = [arm.label for arm in loop.marking], [aim.metric for aim in aims(study)]
+    worse = costs(rows, arms, loop.aim, loop.control.label, aimed)
     return {
         "resamples": study.evaluation.resamples,
         "aim": loop.aim,
         "rows": rows,
         "orders": orders,
         "aims": reached,
+        "lead": [*lead(reached, loop.aim), *worse],
         "conclusion": [
             *summarize_loop(reached, loop.aim),
-            *costs(
-                rows, [arm.label for arm in loop.marking], loop.aim, loop.control.label, [a.metric for a in aims(study)]
-            ),
+            *worse,
             *(order_sentence(one) for one in orders if one["number"] == loop.aim),
         ],
     }

@@ -13,15 +13,16 @@ import numpy as np
 import torch
 
 from pellucid.models.inference import as_pixels
-from pellucid.report.pages.explanations import ExplainedPanel, write_explanations
+from pellucid.report.pages.explanations import MOST, ExplainedPanel, write_explanations
 from pellucid.report.pages.slider import write_slider
 from pellucid.report.pictures.explanation_grid import explanation_grid
 from pellucid.report.pictures.perturbed import explanation_pictures
+from pellucid.report.tables.metrics import method_label
 from pellucid.utils.csv_table import write_csv
 from pellucid.utils.progress import advance, progress_context
 from pellucid.utils.resources import write_json
 from pellucid.utils.result import Result, Table
-from pellucid.utils.words import number_of
+from pellucid.utils.words import heading_name, number_of
 from pellucid.verbs.explaining.array_store import file_name
 from pellucid.verbs.explaining.dicom import found_boxes
 
@@ -165,7 +166,7 @@ class Explanations(Result):
         return [Table(title, ["image", "class", "probability"], rows[:LISTED])]
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write a panel and the maps of each image, explain.html with all panels, boxes.csv, slider.html, explain.json.
+        """Write a panel and the maps of each image, explain.html with all, boxes.csv, slider.html, explain.json.
 
         For each image NAME.png is the panel of heat maps, class after class, NAME-adversarial.png that of moved images,
         and NAME.npz has everything as numbers, by ``class|method``; DICOM objects where they were asked for.
@@ -178,14 +179,18 @@ class Explanations(Result):
             for one in self.explained:
                 arrays = self.arrays.arrays(one.image.name)
                 maps = self._maps(one, arrays)
-                panels.append(self._panel(one, self._draw(one, arrays, folder)))
+                self._draw(one, arrays, folder)
+                if len(panels) < MOST:
+                    panels.append(self._panel(one, arrays))
                 boxes += found_boxes(one.image, maps)
                 objects = None if self.dicom is None else self.dicom.write(one.image, maps, folder)
                 self.arrays.write(one.image.name, folder)
                 records.append(self._record(one, objects))
                 advance(1)
-        title = f"{', '.join(self.methods)} of {self.model}"
-        paths = [folder / "explain.json", write_explanations(panels, folder / "explain.html", title=title)]
+        title = f"{', '.join(map(method_label, self.methods))} of {heading_name(self.model)}"
+        page = folder / "explain.html"
+        write_explanations(panels, page, title=title, count=len(self.explained), methods=list(self.options))
+        paths = [folder / "explain.json", page]
         if self.options:
             paths.append(folder / "boxes.csv")
             write_csv(paths[-1], boxes)
@@ -224,16 +229,17 @@ class Explanations(Result):
             record["dicom"] = objects
         return record | {"maps": file_name(image.name)}
 
-    def _panel(self, one: ExplainedImage, pictures: Sequence[Path]) -> ExplainedPanel:
+    def _panel(self, one: ExplainedImage, arrays: Arrays) -> ExplainedPanel:
         """An image on explain.html."""
-        best = int(np.argmax(one.probabilities))
-        return ExplainedPanel(
-            title=one.image.title,
-            predicted=self.classes[best],
-            probability=one.probabilities[best],
+        moved = one.adversarial.pictures(self.classes, arrays) if one.adversarial else []
+        return ExplainedPanel.of(
+            one.image.title,
+            _as_integers(one.image.picture),
+            dict(zip(self.classes, one.probabilities, strict=True)),
             truth=None if one.image.truth is None else [self.classes[c] for c in one.image.truth],
-            pictures=[picture.name for picture in pictures],
-            explained=[self.classes[c] for c in one.classes],
+            maps=self._maps(one, arrays),
+            changes={own.class_name: own for own in moved},
+            rho=self.adversarial.rho if self.adversarial else 0.0,
         )
 
     def _draw(self, one: ExplainedImage, arrays: Arrays, folder: Path) -> list[Path]:
