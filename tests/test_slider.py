@@ -129,6 +129,8 @@ def test_it_fits_the_screen_with_two_networks(opened, tmp_path, width):
         "() => [...document.querySelectorAll('.slide-image')].map(i => i.getBoundingClientRect().top)"
     )
     assert places[0] == places[1]  # side by side
+    widths = page.locator(".slide-bar").evaluate_all("cells => cells.map(c => c.getBoundingClientRect().width)")
+    assert min(widths) > 100  # a bar has no text that would hold its cell open
 
 
 @pytest.mark.browser

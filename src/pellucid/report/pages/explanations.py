@@ -93,8 +93,8 @@ class ExplainedPanel:
             pictures = [(method_label(m), heat_picture(panel, c, m)) for c, m in maps if c == name]
             if name in changes:
                 one = changes[name]
-                moved = f"changed, ρ = {rho:g}: {percent(one.before)} → {percent(one.after)}"
-                pictures.append((moved, data_address(as_picture(one.image))))
+                caption = f"changed, ρ = {rho:g}: {percent(one.before)} → {percent(one.after)}"
+                pictures.append((caption, data_address(as_picture(one.image))))
                 change = difference_picture(one.image - pixels, rho)
                 pictures.append((f"the change, RMS {one.rms:.3f}", data_address(change)))
             explained.append(ExplainedClass(name, percent(probabilities[name]), pictures))

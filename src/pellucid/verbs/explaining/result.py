@@ -231,14 +231,14 @@ class Explanations(Result):
 
     def _panel(self, one: ExplainedImage, arrays: Arrays) -> ExplainedPanel:
         """An image on explain.html."""
-        moved = one.adversarial.pictures(self.classes, arrays) if one.adversarial else []
+        columns = one.adversarial.pictures(self.classes, arrays) if one.adversarial else []
         return ExplainedPanel.of(
             one.image.title,
             _as_integers(one.image.picture),
             dict(zip(self.classes, one.probabilities, strict=True)),
             truth=None if one.image.truth is None else [self.classes[c] for c in one.image.truth],
             maps=self._maps(one, arrays),
-            changes={own.class_name: own for own in moved},
+            changes={own.class_name: own for own in columns},
             rho=self.adversarial.rho if self.adversarial else 0.0,
         )
 
