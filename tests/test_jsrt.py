@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from pellucid.data import check_dataset, get_split, materialize, open_dataset
 from pellucid.data.issues import MISSING
-from pellucid.data.readers.jsrt.reader import FILE_BYTES, NODULES, NORMALS, audit, read_raw
-from pellucid.data.readers.jsrt.table import read_rows
+from pellucid.data.readers.jsrt.pixels import FILE_BYTES, read_raw
+from pellucid.data.readers.jsrt.reader import audit
+from pellucid.data.readers.jsrt.table import NODULES, NORMALS, read_rows
 from pellucid.study import load_study, run_study
 from pellucid.types import InputError, InputSpec
 
@@ -25,7 +26,7 @@ SECOND = "JPCLN002.IMG\t5\t30\t?\tfemale\t1614\t1090\tbenign\tl.upper lobe(S5)\t
 
 
 def row(name, x=1000, y=900, size=15):
-    return f"{name}\t3\t{size}\t60\tfemale\t{x}\t{y}\tbenign\tr.lower lobe\tgranuloma"
+    return f"{name}.IMG\t3\t{size}\t60\tfemale\t{x}\t{y}\tbenign\tr.lower lobe\tgranuloma"
 
 
 def blank(path):
@@ -37,7 +38,7 @@ def blank(path):
 
 def write_release(folder, names, table=None):
     for name in names:
-        blank(folder / name)
+        blank(folder / f"{name}.IMG")
     rows = [row(name) for name in NODULES] if table is None else table
     (folder / "CLNDAT_EN.txt").write_bytes("\r".join([*rows, "", ""]).encode())  # its line ends are an old Macintosh's
     return folder
@@ -83,18 +84,18 @@ def test_a_whole_image_keeps_its_4096_levels(tmp_path):
 @pytest.mark.parametrize("ends", ["\r", "\n", "\r\n", "\r\r", ""])
 def test_the_table_gives_the_place_of_each_nodule(tmp_path, ends):
     path = tmp_path / "CLNDAT_EN.txt"
-    path.write_bytes(ends.join([FIRST, SECOND, row("JPCLN003.IMG", 10, 2040, 60)]).encode() + b"\r\n")
+    path.write_bytes(ends.join([FIRST, SECOND, row("JPCLN003", 10, 2040, 60)]).encode() + b"\r\n")
     nodules, _ = read_rows(path, faults := [])
     assert faults == []
-    assert list(nodules) == ["JPCLN001.IMG", "JPCLN002.IMG", "JPCLN003.IMG"]
-    first = nodules["JPCLN001.IMG"]
+    assert list(nodules) == ["JPCLN001", "JPCLN002", "JPCLN003"]
+    first = nodules["JPCLN001"]
     assert (first.subtlety, first.size, first.x, first.y) == (5, 15, 1634, 692)
     side = 15 / 0.175  # pixels
     assert np.allclose(np.array(first.box) * 2048, [1634 - side / 2, 692 - side / 2, side, side])
-    assert nodules["JPCLN002.IMG"][1:] == (5, 30, 1614, 1090)  # of unknown age
+    assert nodules["JPCLN002"][1:] == (5, 30, 1614, 1090)  # of unknown age
     radius = 60 / 0.175 / 2
     cut = [0, 2040 - radius, 10 + radius, 8 + radius]  # at the left and the lower border
-    assert np.allclose(np.array(nodules["JPCLN003.IMG"].box) * 2048, cut)
+    assert np.allclose(np.array(nodules["JPCLN003"].box) * 2048, cut)
 
 
 def test_parts_have_both_kinds_and_are_the_seeds(release):
@@ -123,11 +124,11 @@ def test_a_partial_copy_in_the_releases_folders_is_cut_as_the_whole(release, tmp
     copy = tmp_path / "copy"
     for name in chosen:
         folder = "Nodule154images" if name in NODULES else "NonNodule93images"
-        blank(copy / folder / name.lower())  # some unpackers give small letters
+        blank(copy / folder / f"{name.lower()}.img")  # some unpackers give small letters
     (copy / "Clinical_Information").mkdir()
     shutil.copy(release / "CLNDAT_EN.txt", copy / "Clinical_Information" / "clndat_en.TXT")
     (copy / "loop").symlink_to(copy)
-    with pytest.warns(UserWarning, match="70 of 247 images found"):
+    with pytest.warns(UserWarning, match="70 of 247 films found"):
         parts = open_dataset("jsrt", copy)
     assert {name: part for part, dataset in parts.items() for name in dataset.ids} == {n: whole[n] for n in chosen}
     assert {remark.file for remark in audit(copy)} == {*NODULES, *NORMALS} - set(chosen)
@@ -160,7 +161,7 @@ def test_the_other_byte_order_is_refused_and_a_few_stray_values_are_not(tmp_path
 def test_the_check_names_every_broken_file_and_training_refuses(tmp_path):
     folder = write_release(tmp_path / "jsrt", (*NODULES[:12], *NORMALS[:12]))
     splits = quietly(folder)
-    broken = [folder / splits["train"].ids[i] for i in (0, 3)]
+    broken = [folder / f"{splits['train'].ids[i]}.IMG" for i in (0, 3)]
     broken[0].write_bytes(b"")
     broken[1].write_bytes(b"\xff" * FILE_BYTES)
     problems = {p.file: p.reason for p in check_dataset("jsrt", folder).problems}
@@ -175,16 +176,16 @@ def test_the_check_names_every_broken_file_and_training_refuses(tmp_path):
     [
         (["JPCLN001.IMG\t5\t15\t53\tmale\t1634"], r"row 1: expected file, subtlety, size"),
         ([FIRST, "JPCLN002.IMG\t5\tbig\t53\tmale\t1634\t692"], r"row 2: expected file"),
-        ([FIRST, FIRST], r"row 2: JPCLN001\.IMG is there more than once"),
-        (["JPCLN155.IMG\t5\t15\t53\tmale\t1634\t692"], r"row 1: 'JPCLN155\.IMG' is no image with a nodule"),
-        (["JPCNN001.IMG\t5\t15\t53\tmale\t1634\t692"], r"'JPCNN001\.IMG' is no image with a nodule"),
+        ([FIRST, FIRST], r"row 2: JPCLN001 is there more than once"),
+        (["JPCLN155.IMG\t5\t15\t53\tmale\t1634\t692"], r"row 1: 'JPCLN155' is no film with a nodule"),
+        (["JPCNN001.IMG\t5\t15\t53\tmale\t1634\t692"], r"'JPCNN001' is no film with a nodule"),
         (["JPCLN001.IMG\t6\t15\t53\tmale\t1634\t692"], r"subtlety 6; expected 1 to 5"),
         (["JPCLN001.IMG\t5\tnan\t53\tmale\t1634\t692"], r"a size of nan mm"),
         (["JPCLN001.IMG\t5\t0\t53\tmale\t1634\t692"], r"a size of 0 mm"),
         (["JPCLN001.IMG\t5\t15\t53\tmale\tnan\t692"], r"a nodule at nan, 692"),
         (["JPCLN001.IMG\t5\t15\t53\tmale\t2048\t692"], r"a nodule at 2048, 692; the image has 2048 × 2048"),
-        ([], r"names no image such as JPCLN001\.IMG"),
-        ([FIRST], r"no row for JPCLN002\.IMG, which is there"),
+        ([], r"names no film such as JPCLN001\.IMG"),
+        ([FIRST], r"no row for JPCLN002, which is there"),
     ],
 )
 def test_a_table_that_makes_no_sense(tmp_path, table, match):
@@ -199,11 +200,11 @@ def test_the_check_names_every_row_and_goes_on(tmp_path):
     folder = write_release(tmp_path / "jsrt", (*NODULES[:4], *NORMALS[:3]), rows)
     second = folder / "again"
     second.mkdir()
-    blank(second / NORMALS[0])
+    blank(second / f"{NORMALS[0]}.IMG")
     report = check_dataset("jsrt", folder, options={"test_fraction": 1})
     told = [p.reason for p in report.problems if p.reason != MISSING]
-    assert ["row 2" in told[1], "row 3" in told[2], "no row for JPCLN004.IMG" in told[3]] == [True] * 3, told
-    assert "the same image as" in told[0]
+    assert ["row 2" in told[1], "row 3" in told[2], "no row for JPCLN004" in told[3]] == [True] * 3, told
+    assert "the same film as" in told[0]
     assert len(told) == 4
     assert report.found == 4
     assert report.parts["test"].labels == {"Nodule": 1}
@@ -211,15 +212,12 @@ def test_the_check_names_every_row_and_goes_on(tmp_path):
 
 def test_folders_that_are_not_the_releases(tmp_path):
     folder = write_release(tmp_path / "jsrt", (*NODULES[:3], *NORMALS[:3]))
-    (folder / "CLNDAT_EN.txt").unlink()
-    with pytest.raises(InputError, match=r"no CLNDAT_EN\.txt, which says where the nodules are"):
-        open_dataset("jsrt", folder)
-    blank(folder / "All247images" / NODULES[0])
-    with pytest.raises(InputError, match=r"the same image as .*Take one of them away"):
+    blank(folder / "All247images" / f"{NODULES[0]}.IMG")
+    with pytest.raises(InputError, match=r"the same film as .*Take one of them away"):
         open_dataset("jsrt", folder)
     empty = tmp_path / "other"
     (empty / "images").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"none of the 247 images is there\. Expected: JPCLN001\.IMG"):
+    with pytest.raises(InputError, match=r"none of the 247 films is there\. Expected: JPCLN001 … JPCLN154"):
         open_dataset("jsrt", empty)
 
 
@@ -269,9 +267,10 @@ def test_the_study_runs(tmp_path):
     bright = plain - 900 * (((xx - 1000) ** 2 + (yy - 900) ** 2) < 150**2)  # a nodule absorbs: the film stays clear
     folder = write_release(tmp_path / "jsrt", (NODULES[0], NORMALS[0]))
     for first, names, values in ((NODULES[0], NODULES[1:24], bright), (NORMALS[0], NORMALS[1:24], plain)):
-        (folder / first).write_bytes(values.astype(">u2").tobytes())
+        source = folder / f"{first}.IMG"
+        source.write_bytes(values.astype(">u2").tobytes())
         for name in names:
-            os.link(folder / first, folder / name)  # the same image, which is enough to see the study through
+            os.link(source, folder / f"{name}.IMG")  # the same image, which is enough to see the study through
     tiny = [
         "settings.model={name='small', size=32, options={widths=[8, 16], blocks=[1, 1], strides=[1, 2]}}",
         "settings.training={epochs=1, batch_size=16}",

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pellucid.data import check_dataset, open_dataset
-from pellucid.data.readers.covid_findings import MaskFile, bounding_box, list_masks, mask_regions
+from pellucid.data.readers.masks import MaskFile, bounding_box, list_masks, mask_regions
 from pellucid.data.regions import resize_mask
 from pellucid.types import InputError
 

@@ -1,1 +1,1 @@
-"""JSRT: raw films and the table of nodules."""
+"""JSRT: films, outlines and the table of nodules."""

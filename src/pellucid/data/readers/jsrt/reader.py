@@ -1,42 +1,31 @@
-"""JSRT (Shiraishi et al. 2000): 247 chest radiographs as raw 12-bit files, with a lung nodule or without."""
+"""JSRT (Shiraishi et al. 2000): 247 chest radiographs, with a lung nodule or without, raw or converted."""
 
 from __future__ import annotations
 
-import re
 import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
 
-from pellucid.data.dataset import Dataset, DatasetCard, SourceFile, Splits, released_ids
+from pellucid.data.dataset import Dataset, DatasetCard, Splits, released_ids
 from pellucid.data.issues import MISSING, Issue, check_root, collect_issues
-from pellucid.data.readers.jsrt.table import NODULES, SIDE, Nodule, read_rows
+from pellucid.data.readers.jsrt.films import LAYOUT, RAW, Files, find_files, outlines
+from pellucid.data.readers.jsrt.pixels import read_converted, read_raw
+from pellucid.data.readers.jsrt.table import NODULES, NORMALS, TABLE, Nodule, read_rows
 from pellucid.data.readers.splits import check_disjoint, patient_split
 from pellucid.data.regions import Region, Regions
 from pellucid.types import InputError
 from pellucid.utils.settings import Section, validate
+from pellucid.utils.words import first_of, number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    import numpy.typing as npt
+    from pellucid.types import Pixels
 
 LABEL = "Nodule"
-FILE_BYTES = 2 * SIDE * SIDE
-WHITE = 4095  # the largest value of 12 bits; black in the files, where a dense film is large
-TOLERATED = 1e-3  # of the pixels may be above it; another byte order puts most of them there
-TABLE = "CLNDAT_EN.txt"
-NORMALS = tuple(f"JPCNN{i:03d}.IMG" for i in range(1, 94))
-LAYOUT = (
-    f"{NODULES[0]} … {NODULES[-1]} and {NORMALS[0]} … {NORMALS[-1]}, in one folder or in Nodule154images/ and "
-    f"NonNodule93images/ or All247images/, and {TABLE}, here or in Clinical_Information/."
-)
-_NAME = re.compile(r"JPC[LN]N\d{3}\.IMG", re.IGNORECASE)
-_DEPTH = 3  # folders below the root that are looked into: archives are often unpacked into a folder of their name
-# value of the file → gray over the full range of 16 bits, bright where the film is
-_GRAY = np.rint(np.arange(WHITE, -1, -1) * (65535 / WHITE)).astype(np.uint16)
 
 CARD = DatasetCard(
     name="jsrt",
@@ -45,7 +34,9 @@ CARD = DatasetCard(
     classes=(LABEL,),
     citation=(
         "J. Shiraishi, S. Katsuragawa, J. Ikezoe et al.: Development of a Digital Image Database for Chest Radiographs "
-        "With and Without a Lung Nodule. American Journal of Roentgenology 174(1), 2000."
+        "With and Without a Lung Nodule. American Journal of Roentgenology 174(1), 2000. Outlines: B. van Ginneken, "
+        "M. B. Stegmann, M. Loog: Segmentation of anatomical structures in chest radiographs using supervised methods: "
+        "a comparative study on a public database. Medical Image Analysis 10(1), 2006."
     ),
     licence="for research, after registration with the Japanese Society of Radiological Technology",
     url="http://db.jsrt.or.jp/eng.php",
@@ -63,19 +54,23 @@ class JsrtOptions(Section):
     Attributes:
         validation_fraction: the share of the other images that becomes the validation part; 0 for none.
         test_fraction: the share of the images that becomes the test part; 0 for none, 1 for nothing but a test part.
+        negative: whether converted films are negatives, bright where the film is dense, as the raw values are; they
+            are then turned over.
     """
 
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)
     test_fraction: float = Field(default=0.2, ge=0, le=1)
+    negative: bool = False
 
 
 def open_jsrt(root: str | Path, *, seed: int = 0, options: Mapping[str, object] | None = None) -> Splits:
-    """Open JSRT: one label, `Nodule`, and a box around each nodule from the table's centre and diameter.
+    """Open JSRT: one label, `Nodule`, by the films' names; where the nodules and the organs are, as far as it is there.
 
-    Images that the disk does not have are left out, with a warning.
+    Regions are a box around each nodule from the table's centre and diameter, and the outlines of lungs, heart and
+    clavicles from masks, under their own labels. Films that the disk does not have are left out, with a warning.
 
     Args:
-        root: the folder of the release; files are found up to three folders below it, whatever these are called.
+        root: the folder of the release; files are found up to five folders below it, whatever these are called.
         seed: chooses the images of the parts.
         options: see `JsrtOptions`.
 
@@ -83,131 +78,93 @@ def open_jsrt(root: str | Path, *, seed: int = 0, options: Mapping[str, object] 
         `train`, `validation` and `test`, less those of fraction 0.
 
     Raises:
-        InputError: naming the folder, for no images, or a part that would have none.
-        FaultyDataError: for a table that is missing while there are images with a nodule; naming every image that is in
-            two folders, every row of the table that cannot be read, and every image with a nodule that has none. A
-            check goes on with the others.
+        InputError: naming the folder, for no films, the option negative for raw ones, or a part that would have none.
+        FaultyDataError: naming films of several kinds, every film or mask that is in two folders or has a name that is
+            not the release's, every mask that cannot be used, every row of the table that cannot be read, and every
+            film with a nodule of which the table has no row. A check goes on with the others.
 
     Example:
         >>> open_jsrt("/no/such/place")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
-        pellucid.types.InputError: /no/such/place: no such folder. Expected: JPCLN001.IMG … JPCLN154.IMG and ...
+        pellucid.types.InputError: /no/such/place: no such folder. Expected: JPCLN001 … JPCLN154 and ...
     """
     settings = validate(JsrtOptions, options, f"options of {CARD.name}")
     folder = check_root(root, CARD.name, LAYOUT)
-    faults: list[Issue] = []
-    files, nodules = _read_folder(folder, faults)
-    return collect_issues(faults, lambda: _open_parts(folder, files, nodules, settings, seed), folder)
+    files = find_files(folder)
+    if settings.negative and files.kind == RAW:
+        raise InputError(f"{folder}: its films are raw, and turned over anyway. Leave the option negative out.")
+    nodules = _nodules(files)
+    files.left_out.tell()
+    if files.table is None:
+        warnings.warn(
+            f"{folder}: no {TABLE}: where the nodules are is not known. Labels are by the films' names.", stacklevel=2
+        )
+    return collect_issues(files.faults, lambda: _open_parts(folder, files, nodules, settings, seed), folder)
+
+
+def audit(folder: Path) -> list[Issue]:
+    """Films that are missing, masks of films that are not there, and films without the outlines that others have."""
+    files = find_files(folder)
+    issues = files.faults + [Issue(name, MISSING) for name in (*NODULES, *NORMALS) if name not in files.films]
+    masked = {mask.image for mask in files.masks}
+    bare = [name for name in files.films if name not in masked] if masked else []
+    for names, fault in (
+        (
+            [name for name in sorted(masked) if name not in files.films],
+            "film(s) of which there are outlines and no image",
+        ),
+        (bare, "film(s) without outlines, which others have"),
+    ):
+        if names:
+            issues.append(Issue(str(folder), f"{number_of(len(names), fault)}: {first_of(names)}", serious=False))
+    return issues
+
+
+def _nodules(files: Files) -> dict[str, Nodule] | None:
+    """The nodules by film; None where there is no table. Films that should have one and have not are a fault."""
+    if files.table is None:
+        return None
+    nodules, named = read_rows(files.table, files.faults)
+    files.faults += [
+        Issue(str(files.table), f"no row for {name}, which is there. Fetch the table again.")
+        for name in NODULES
+        if name in files.films and name not in named
+    ]
+    return nodules
 
 
 def _open_parts(
-    folder: Path, files: Mapping[str, SourceFile], nodules: Mapping[str, Nodule], settings: JsrtOptions, seed: int
+    folder: Path, files: Files, nodules: Mapping[str, Nodule] | None, settings: JsrtOptions, seed: int
 ) -> Splits:
-    """The parts; films with a nodule that no row of the table tells are in none."""
-    names = [name for name in (*NODULES, *NORMALS) if name in files]
-    if len(names) < len(NODULES) + len(NORMALS):
-        total = len(NODULES) + len(NORMALS)
-        warnings.warn(f"{folder}: {len(names)} of {total} images found; the others are left out.", stacklevel=2)
+    """The parts; films with a nodule that no row of a table tells are in none."""
+    total = len(NODULES) + len(NORMALS)
+    if len(files.films) < total:
+        warnings.warn(f"{folder}: {len(files.films)} of {total} films found; the others are left out.", stacklevel=2)
     members_of: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
     for kind in (NODULES, NORMALS):
-        present = [name for name in kind if name in files and (name in nodules or name in NORMALS)]
+        present = [
+            name for name in kind if name in files.films and (nodules is None or name in nodules or name in NORMALS)
+        ]
         for part, of_kind in _cut(present, settings, seed).items():
             members_of[part] += of_kind
+    names = [name for members in members_of.values() for name in members]
+    boxes = [Region(i, LABEL, nodules[name].box) for i, name in enumerate(names) if nodules and name in nodules]
+    regions = Regions((*boxes, *outlines(files.masks, names, files.faults)))
     splits: Splits = {}
     for part, members in members_of.items():
         if members:
-            splits[part] = _part(part, tuple(members), files, nodules)
+            marked = regions.subset([names.index(name) for name in members])
+            splits[part] = _part(part, tuple(members), files, marked, _reader(files, settings))
     check_disjoint(splits)
     return splits
 
 
-def audit(folder: Path) -> list[Issue]:
-    """Images that are missing, and raw files that are none of the release's."""
-    faults: list[Issue] = []
-    files, _ = _read_folder(folder, faults)
-    issues = faults + [Issue(name, MISSING) for name in (*NODULES, *NORMALS) if name not in files]
-    unknown = sorted(set(files) - {*NODULES, *NORMALS})
-    issues += [Issue(str(files[name].path), "not a file of the release; left out", serious=False) for name in unknown]
-    return issues
-
-
-def read_raw(path: Path) -> npt.NDArray[np.uint16]:
-    """One radiograph as uint16 (2048, 2048) over the full range, white where the film is clear, as it is looked at.
-
-    The files have no header: 2048 rows of 2048 pixels of 16 bits, the high byte first, of which 12 are used; a large
-    value is a dense, dark place of the film.
-
-    Raises:
-        InputError: with the file's name, if it cannot be read, has not exactly 8,388,608 bytes, or holds values beyond
-            12 bits, as it would in the other byte order.
-    """
-    try:
-        with path.open("rb") as file:
-            data = file.read(FILE_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    if len(data) != FILE_BYTES:
-        size = f"{len(data):,} bytes" if len(data) < FILE_BYTES else f"more than {FILE_BYTES:,} bytes"
-        raise InputError(
-            f"{path}: {size}; a raw file of JSRT has {FILE_BYTES:,} (2048 × 2048 pixels of two bytes). Fetch it again."
-        )
-    values = np.frombuffer(data, dtype=">u2").reshape(SIDE, SIDE)
-    beyond = int((values > WHITE).sum())
-    if beyond > TOLERATED * values.size:
-        raise InputError(
-            f"{path}: {beyond:,} pixels are above {WHITE:,}, the largest value of 12 bits. It is another file, or its "
-            "bytes were swapped: JSRT's come high byte first."
-        )
-    gray: npt.NDArray[np.uint16] = _GRAY[np.minimum(values, WHITE)]
-    return gray
-
-
-def _read_folder(folder: Path, faults: list[Issue]) -> tuple[dict[str, SourceFile], dict[str, Nodule]]:
-    """The raw files by their official names, and the nodules."""
-    files: dict[str, SourceFile] = {}
-    tables: list[Path] = []
-    for path in _walk(folder):
-        name = path.name.upper()
-        if name == TABLE.upper():
-            tables.append(path)
-        elif _NAME.fullmatch(name):
-            if name in files:
-                faults.append(Issue(str(path), f"the same image as {files[name].path}. Take one of them away."))
-                continue
-            status = path.stat()
-            files[name] = SourceFile(path, status.st_size, status.st_mtime_ns)
-    if not any(name in files for name in (*NODULES, *NORMALS)):
-        raise InputError(f"{folder}: none of the 247 images is there. Expected: {LAYOUT}")
-    with_nodule = [name for name in NODULES if name in files]
-    if not tables:
-        if with_nodule:
-            message = f"no {TABLE}, which says where the nodules are. Expected: {LAYOUT}"
-            faults.append(Issue(str(folder), message))
-        return files, {}
-    nodules, named = read_rows(tables[0], faults)
-    faults += [
-        Issue(str(tables[0]), f"no row for {name}, which is there. Fetch the table again.")
-        for name in with_nodule
-        if name not in named
-    ]
-    return files, nodules
-
-
-def _walk(place: Path, depth: int = _DEPTH) -> Iterator[Path]:
-    """The files of a folder and of those below it, sorted; links to folders are not followed."""
-    try:
-        entries = sorted(place.iterdir())
-    except OSError as error:
-        raise InputError(f"{place}: cannot be read ({error.strerror}).") from error
-    for entry in entries:
-        if entry.name.startswith((".", "__")):
-            continue
-        if entry.is_dir():
-            if depth and not entry.is_symlink():
-                yield from _walk(entry, depth - 1)
-        elif entry.is_file():
-            yield entry
+def _reader(files: Files, settings: JsrtOptions) -> Callable[[str], Pixels]:
+    """From a film's name to its pixels."""
+    if files.kind == RAW:
+        return lambda name: read_raw(files.films[name].path)
+    return lambda name: read_converted(files.films[name].path, negative=settings.negative)
 
 
 def _cut(names: list[str], settings: JsrtOptions, seed: int) -> dict[str, list[str]]:
@@ -224,20 +181,16 @@ def _cut(names: list[str], settings: JsrtOptions, seed: int) -> dict[str, list[s
     }
 
 
-def _part(
-    split: str, names: tuple[str, ...], files: Mapping[str, SourceFile], nodules: Mapping[str, Nodule]
-) -> Dataset:
-    sources = tuple(files[name] for name in names)
-    marked = tuple(Region(i, LABEL, nodules[name].box) for i, name in enumerate(names) if name in nodules)
+def _part(split: str, names: tuple[str, ...], files: Files, regions: Regions, read: Callable[[str], Pixels]) -> Dataset:
     return Dataset(
         card=CARD,
         split=split,
         ids=names,
         patients=names,
         targets=np.array([[float(name in NODULES)] for name in names], dtype=np.float32),
-        read=lambda i: read_raw(sources[i].path),
-        regions=Regions(marked) if marked else None,
-        files=sources,
+        read=lambda i: read(names[i]),
+        regions=regions if len(regions) else None,
+        files=tuple(files.films[name] for name in names),
         bits=16,
         stable_ids=released_ids(CARD.name, names),
     )

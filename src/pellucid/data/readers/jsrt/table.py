@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 SIDE = 2048
 SPACING = 0.175  # millimetres per pixel
-NODULES = tuple(f"JPCLN{i:03d}.IMG" for i in range(1, 155))
+TABLE = "CLNDAT_EN.txt"
+NODULES = tuple(f"JPCLN{i:03d}" for i in range(1, 155))
+NORMALS = tuple(f"JPCNN{i:03d}" for i in range(1, 94))
 _ROW = re.compile(r"(?=JPC[LN]N\d{3}\.IMG)", re.IGNORECASE)  # line ends are \r, and not dependable
 
 
@@ -21,7 +23,7 @@ class Nodule(NamedTuple):
     """One row of the release's table.
 
     Attributes:
-        name: the file, such as `JPCLN001.IMG`.
+        name: the film, such as `JPCLN001`.
         subtlety: from 1, extremely subtle, to 5, obvious.
         size: the diameter in millimetres.
         x: of its centre, in pixels of the 2048 × 2048 image from the left.
@@ -44,7 +46,7 @@ class Nodule(NamedTuple):
 
 
 def read_rows(path: Path, faults: list[Issue]) -> tuple[dict[str, Nodule], set[str]]:
-    """The nodules of the rows that can be read, by file name, and the names of all rows.
+    """The nodules of the rows that can be read, by film, and the films of all rows.
 
     A row runs from one file name to the next: file, subtlety, size in mm, age, sex, x, y, malignant or benign,
     position and diagnosis, parted by tabs (or spaces); an age may be `?`. What stands before the first is a header.
@@ -70,7 +72,7 @@ def read_rows(path: Path, faults: list[Issue]) -> tuple[dict[str, Nodule], set[s
         except InputError as error:
             faults += issues_of(error, path)
     if not nodules and not faults:
-        raise InputError(f"{path}: names no image such as {NODULES[0]}. Fetch the table again.")
+        raise InputError(f"{path}: names no film such as {NODULES[0]}.IMG. Fetch the table again.")
     return nodules, {row[: len(NODULES[0])].upper() for row in rows}
 
 
@@ -83,9 +85,9 @@ def _read_row(row: str, where: str) -> Nodule:
             f"{where}: expected file, subtlety, size, age, sex, x, y and so on, as in 'JPCLN001.IMG 5 15 53 male 1634 "
             f"692 malignant …'; found {row[:80]!r}."
         ) from None
-    name = name.upper()
+    name = name.upper().removesuffix(".IMG")
     if name not in NODULES:
-        raise InputError(f"{where}: {name[:40]!r} is no image with a nodule ({NODULES[0]} … {NODULES[-1]}).")
+        raise InputError(f"{where}: {name[:40]!r} is no film with a nodule ({NODULES[0]} … {NODULES[-1]}).")
     if not 1 <= degree <= 5:
         raise InputError(f"{where}: subtlety {degree}; expected 1 to 5.")
     if not 0 < diameter <= SIDE * SPACING:  # NaN fails too
