@@ -8,27 +8,38 @@ mean over classes is of three AUROCs on the same images. The truth is known, of 
 
 A draw counts as missed where there is no interval. `narrowest` is the narrowest interval of all draws: percentiles of a
 sample without an error have no width. For AUROC two others stand beside: Newcombe's (2006, method 5), and DeLong's on
-the logarithm of the odds. Writes results/intervals.csv, about 6 minutes on one core.
+the logarithm of the odds. Writes results/intervals.csv, about 8 minutes on one core.
 
-    python benchmarks/intervals.py [--draws 2000] [--bootstraps 400]
+Of shares of patients the coverage is also computed exactly, over all outcomes, at every true share just beyond an end
+of an interval, where it is least: ours beside Wilson's at Student's t (ours until November 2026), Wilson's (1927) and
+mid-P. Writes results/share_coverage.csv, in seconds.
+
+    python benchmarks/intervals.py [--draws 2000] [--bootstraps 400] [--only METRIC ...]
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import math
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.special import betaincinv
-from scipy.stats import norm
+from scipy.stats import binom, norm, t
 
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.metrics.calibration import reliability
 from pellucid.evaluation.metrics.classification import auroc, classification_table
-from pellucid.evaluation.metrics.intervals import auroc_influence, average_precision_influence
+from pellucid.evaluation.metrics.intervals import (
+    auroc_influence,
+    average_precision_influence,
+    ratio_intervals,
+    wilson,
+)
 from pellucid.evaluation.metrics.statistics import Replicates, mean_over_images
 from table import versions, write
 
@@ -36,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RESULTS = Path(__file__).parent / "results" / "intervals.csv"
+EXACT = RESULTS.with_name("share_coverage.csv")
 RESAMPLES, LARGE = 400, 300_000
 SHARED = 0.7  # of a score's variance: what the images of a patient have in common
 Z = 1.959964
@@ -66,10 +78,10 @@ class Cell(NamedTuple):
 ALONE = [(60, 6, 0.96), (300, 15, 0.92), (1000, 10, 0.9), (60, 6, 0.76), (300, 90, 0.8), (60, 54, 0.96)]
 THREE = [(60, 18, 0.96), (300, 15, 0.92), (1000, 15, 0.9), (60, 18, 0.76), (300, 90, 0.8), (60, 42, 0.96)]
 RANKED = [(*where, 1) for where in ALONE] + [(*where, 3) for where in THREE]  # the last: images of a patient
-SIZES = (8, 24, 60, 300)
+SIZES, SHARES = (8, 24, 60, 300), (0.5, 0.8, 0.95, 0.99, 0.997)
 CELLS = [
     *(Cell(RANKING, d, *where) for d, where in product(("equal", "wide", "mixture"), RANKED)),
-    *(Cell("share", "right or wrong", n, 0, p, k) for n, p, k in product(SIZES, (0.5, 0.8, 0.95, 0.99), (1, 4))
+    *(Cell("share", "right or wrong", n, 0, p, k) for n, p, k in product(SIZES, SHARES, (1, 2, 4))
       if n / k >= 5),
     *(Cell("mean in [0, 1]", d, n, 0, math.nan, k) for d, n, k in product(("skewed", "mostly 0"), SIZES, (1, 4))
       if n / k >= 5),
@@ -204,17 +216,72 @@ def simulate(cell: Cell, draws: int, bootstraps: int, seed: int = 0) -> Iterator
         }
 
 
+def shares(n: int) -> Iterator[dict[str, object]]:
+    """A row for each interval of a share of n patients: exact coverage, and its width over Wilson's at Student's t."""
+    right = np.arange(n + 1)
+    outcomes = (np.arange(n)[:, None] < right).astype(float)
+    ours, _ = ratio_intervals(outcomes, np.ones((n, 1)), np.arange(n), (0.0, 1.0))
+    student = wilson(right / n, n, t.ppf(0.975, n - 1)).T
+    student[[0, -1]] = ours[[0, -1]]
+    published = {"Wilson": wilson(right / n, n, Z).T, "mid-P": mid_p(n)}
+    methods = {OURS: ours, "Wilson at Student's t": student} | published
+    even = np.linspace(0.0005, 0.9995, 1000)
+    for method, ends in methods.items():
+        least, at = min((coverage(ends, p), p) for p in _beyond(ends))
+        everywhere = np.array([coverage(ends, p) for p in even])
+        width, others = np.diff(ends).ravel(), np.diff(student).ravel()
+        yield {
+            "patients": n,
+            "method": method,
+            "least coverage": f"{least:.4f}",
+            "at a share of": f"{at:.5f}",
+            "mean coverage": f"{everywhere.mean():.4f}",
+            "shares below .93, %": f"{100 * np.mean(everywhere < 0.93):.1f}",
+            "mean width": f"{width.mean():.4f}",
+            "most over Wilson's at Student's t, %": f"{100 * (width / others - 1).max():.1f}",
+        }
+
+
+def coverage(ends: np.ndarray, share: float) -> float:
+    """How often intervals (n + 1, 2), one for each outcome, hold a share: the binomial probabilities added up."""
+    holds = (ends[:, 0] <= share) & (share <= ends[:, 1])
+    return float(binom.pmf(np.flatnonzero(holds), len(ends) - 1, share).sum())
+
+
+def _beyond(ends: np.ndarray) -> np.ndarray:
+    """The shares just outside every end: between two ends coverage has no least value but at one of them."""
+    near = np.concatenate([ends[:, 0] - 1e-9, ends[:, 1] + 1e-9])
+    return near[(near > 0) & (near < 1)]
+
+
+def mid_p(n: int) -> np.ndarray:
+    """Clopper and Pearson's intervals (n + 1, 2) with half the probability of the outcome itself."""
+
+    def low(right: int) -> float:
+        return brentq(lambda p: binom.sf(right, n, p) + binom.pmf(right, n, p) / 2 - 0.025, 0, 1) if right else 0.0
+
+    return np.array([(low(right), 1 - low(n - right)) for right in range(n + 1)])
+
+
 def main() -> None:
     """Simulate every cell."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--draws", type=int, default=2000)
     parser.add_argument("--bootstraps", type=int, default=400, help="of the draws, with percentiles as well")
+    parser.add_argument("--only", nargs="+", metavar="METRIC", help="simulate only these and keep the others' rows")
     options = parser.parse_args()
     made, rows = versions("numpy", "scipy", "pellucid"), []
+    write(EXACT, [row | {"versions": made} for n in (8, 12, 24, 60, 100, 300) for row in shares(n)])
+    before = list(csv.DictReader(RESULTS.open(encoding="utf-8"))) if options.only else []
     for cell in CELLS:
+        if options.only and cell.metric not in options.only:
+            continue
         rows += [row | {"versions": made} for row in simulate(cell, options.draws, options.bootstraps)]
         print(rows[-1]["method"], rows[-1]["coverage"], *cell, flush=True)
-    write(RESULTS, rows)
+    order = list(dict.fromkeys(row["metric"] for row in [*before, *rows]))
+    simulated = {row["metric"] for row in rows}
+    rows += [row for row in before if row["metric"] not in simulated]
+    write(RESULTS, sorted(rows, key=lambda row: order.index(row["metric"])))
 
 
 if __name__ == "__main__":

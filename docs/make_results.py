@@ -50,6 +50,7 @@ def picture(report: Path, out: Path) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1100, "height": 900})
+        page.set_default_timeout(0)  # a long page on a busy machine takes its time
         page.goto(report.resolve().as_uri())
         for section in SECTIONS:
             place = page.locator(f"section#{section}")

@@ -385,6 +385,11 @@ def test_what_only_refutes_speaks_for_no_explanation(audited):
     assert (one.kind, one.short) == ("unclear", "")
     (one,) = said(dependence_rank="not refuted", insertion_gain="yes")
     assert (one.kind, "best trivial map in 1, not refuted in 1" in one.text) == ("holds", True)
+    assert one.short.endswith("passes every test of trust that was made, none of which asks where a finding is (CAM)")
+    (one,) = said(insertion_gain="yes", place_gain="no")
+    assert one.short == "has an explanation that passes every test of trust but that of place (CAM)"
+    (one,) = said(insertion_gain="yes", place_gain="yes")
+    assert one.short == "has an explanation that passes every test of trust (CAM)"
     (one,) = said(dependence_rank="not refuted", insertion_gain="unclear")
     assert one.kind == "unclear"
     assert "in none, not refuted in 1 that can only refute, and the others leave it open" in one.text

@@ -50,6 +50,8 @@ def test_classes_in_another_order_and_with_other_names(model, tmp_path, pellucid
     code, output, messages = pellucid("evaluate", model, *options, "--map", "well=Healthy")
     assert code == 0, messages
     assert "accuracy" in output
+    assert "18 (6 positives)" in output  # for every class, and of the mean the fewest of one
+    assert "18 (at least 6 positives)" in output
     rows = json.loads((tmp_path / "out" / "classification.json").read_text())["rows"]
     found = [row["value"] for row in rows if row["metric"] == "accuracy" and row["section"] == "classification"]
     assert found == [pytest.approx(right(model, root, names))]

@@ -265,6 +265,17 @@ def test_no_committed_interval_is_of_zero_width():
     assert [end for end in ends if end[2] and end[2] == end[3]] == []
 
 
+def test_committed_tables_say_of_what_some_are_undefined():
+    """`4 of 50 undefined` leaves open of what: images, heat maps, findings, classes."""
+    texts = {
+        path.relative_to(TOP).as_posix(): path.read_text(encoding="utf-8")
+        for path in [*(TOP / "docs").rglob("*.csv"), *(TOP / "docs" / "results").rglob("*.md")]
+        if "audits" not in path.parts  # made by the audit, in its own words
+    }
+    assert sum(len(re.findall(r"\d of [\d,]+ [a-z ]+ undefined", text)) for text in texts.values()) > 500
+    assert [name for name, text in texts.items() if re.search(r"\d of [\d,]+ undefined", text)] == []
+
+
 def test_no_written_interval_reads_as_if_it_had_no_width():
     """`[0.01, 0.01]` and `[−0.00, 0.00]`: what has no width gets the reason instead, whatever else more decimals."""
     number = r"([-−+]?\d*\.?\d+) ?%?"

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from scipy.special import stdtr
-from scipy.stats import binomtest, t
+from scipy.stats import binom, binomtest, t
 
 from pellucid.evaluation.metrics import plain
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
@@ -25,14 +25,32 @@ SHARE = (0.0, 1.0)
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 9), (1, 20), (7, 8), (53, 60), (299, 300)])
-def test_the_interval_of_a_share_of_patients_is_wilsons_at_students_quantile(right, n):
-    found = mean_over_images(np.arange(n) < right, Bootstrap(range(n), 1), within=SHARE).interval
-    level = 2 * stdtr(math.inf, t.ppf(0.975, n - 1)) - 1  # the normal level of the same quantile
-    if right in {0, n}:
-        expected = binomtest(right, n).proportion_ci(method="exact")
-    else:
-        expected = binomtest(right, n).proportion_ci(float(level), method="wilson")
-    assert found == pytest.approx((expected.low, expected.high))
+def test_the_interval_of_a_share_of_patients_is_exact(right, n):
+    interval = mean_over_images(np.arange(n) < right, Bootstrap(range(n), 1), within=SHARE).interval
+    assert interval == pytest.approx(binomtest(right, n).proportion_ci(method="exact"))
+
+
+@pytest.mark.parametrize("per_patient", [1, 3])
+@pytest.mark.parametrize("n", [8, 12, 24, 60])
+def test_the_interval_of_a_share_holds_at_least_95_in_100_whatever_the_share(n, per_patient):
+    """Every outcome, with its binomial probability, at the shares just outside every end: least is at one of them."""
+    outcomes = np.repeat((np.arange(n)[:, None] < np.arange(n + 1)).astype(float), per_patient, axis=0)
+    patients = np.repeat(np.arange(n), per_patient)
+    ends, _ = ratio_intervals(outcomes, np.ones((len(patients), 1)), patients, SHARE)
+    shares = np.concatenate([ends[:, 0] - 1e-9, ends[:, 1] + 1e-9, np.linspace(0.001, 0.999, 999)])
+    shares = shares[(shares > 0) & (shares < 1), None]
+    holds = (ends[:, 0] <= shares) & (shares <= ends[:, 1])
+    assert (holds * binom.pmf(np.arange(n + 1), n, shares)).sum(1).min() >= 0.95
+
+
+def test_a_mean_of_shares_of_images_is_no_narrower_than_wilsons_or_the_exact_one():
+    """One half among 60 maps that hit or miss: a pointing game with two hottest pixels."""
+    values = np.append(np.ones(59), 0.5)
+    interval = mean_over_images(values, Bootstrap(range(60), 1), within=SHARE).interval
+    level = 2 * stdtr(math.inf, t.ppf(0.975, 59)) - 1  # the normal level of the same quantile
+    rough = binomtest(59, 60).proportion_ci(float(level), method="wilson")
+    assert interval.high > rough.high  # of half an error the exact end is nearer to 1
+    assert rough.low < interval.low < 59.5 / 60
 
 
 def test_images_of_a_patient_that_are_all_alike_count_once():
@@ -177,7 +195,7 @@ def test_nineteen_of_twenty_intervals_hold_the_truth_where_percentiles_do_not():
 
     cells = {
         Cell(RANKING, "equal", 60, 6, 0.96, 1): 0.9,
-        Cell("share", "right or wrong", 24, 0, 0.95, 1): 0.8,
+        Cell("share", "right or wrong", 40, 0, 0.997, 2): 0.3,
         Cell("share", "right or wrong", 60, 0, 0.99, 4): 0.6,
     }
     for cell, most in cells.items():

@@ -46,6 +46,25 @@ def test_where_both_are_as_good_p_is_spread_evenly(rng):
     assert kstest(values, "uniform").pvalue > 0.01
 
 
+def test_delong_of_folds_is_the_mean_of_what_each_fold_says(rng):
+    """The scores of a fold's networks are on a scale of their own; its patients are in no other fold."""
+    truth, folds = (rng.random(90) < 0.4).astype(float), np.repeat([0, 1, 2], 30)
+    patients = np.arange(90) // 2
+    scores = rng.normal(size=(2, 90)) + truth
+    alone = [delong(*scores[:, folds == f], truth[folds == f], patients[folds == f]) for f in range(3)]
+    errors = [abs(test.difference) / norm.isf(test.p / 2) for test in alone]
+    together = delong(*(scores + 5 * folds), truth, patients, folds)
+    difference = np.mean([test.difference for test in alone])
+    assert together.difference == pytest.approx(difference)
+    assert together.p == pytest.approx(2 * norm.sf(abs(difference) / (np.linalg.norm(errors) / 3)))
+    assert together.n == 90
+    assert "several folds" in delong(*scores, truth, np.arange(90) % 45, folds).reason
+    truth[folds == 2] = 0  # this fold has no area, so the mean is over the others
+    assert delong(*scores, truth, patients, folds).difference == pytest.approx(
+        np.mean([test.difference for test in alone[:2]])
+    )
+
+
 def test_mcnemar_is_the_sum_of_the_binomial_tails(rng):
     first, second = (rng.random((2, 60)) < [[0.8], [0.6]]).astype(float)
     better, worse = ((first > second).sum(), (second > first).sum())

@@ -327,8 +327,8 @@ def _withstands(
 
 def _explained(results: Mapping[str, Any]) -> list[Statement]:
     """Of each explanation, whether a measure with a bar speaks against it; where it falls is a matter of its own."""
-    rows = (results.get("trust") or {}).get("rows", [])
-    rows = [r for r in rows if r["bar"] is not None and r["verdict"] and r["measure"] != PLACE]
+    judged = [r for r in (results.get("trust") or {}).get("rows", []) if r["bar"] is not None and r["verdict"]]
+    rows, placed = ([r for r in judged if (r["measure"] == PLACE) is asks] for asks in (False, True))
     methods = list(dict.fromkeys(r["method"] for r in rows))
     if not methods:
         return []
@@ -351,9 +351,12 @@ def _explained(results: Mapping[str, Any]) -> list[Statement]:
             f"not refuted in {spared[m]} that can only refute. Whether it shows where a finding is, is asked apart."
             for m in good
         )
-        statements.append(
-            Statement("holds", "trust", f"has an explanation that passes every test of trust ({names})", text)
-        )
+        passed = "every test of trust"
+        if not placed:
+            passed += " that was made, none of which asks where a finding is"
+        elif any(r["verdict"] != "yes" for r in placed if r["method"] in good):
+            passed += " but that of place"
+        statements.append(Statement("holds", "trust", f"has an explanation that passes {passed} ({names})", text))
     if rest := [m for m in methods if m not in bad and m not in good]:
         text = " ".join(
             f"{method_label(m)} failed none of {tests[m]} tests: it is above the best trivial map in "

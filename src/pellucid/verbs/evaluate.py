@@ -10,6 +10,7 @@ from pellucid.attacks.under_attack import PGD_STEPS, answers_under_attack, check
 from pellucid.evaluation.metrics.comparison import MANY_CLASSES, accuracy_rows, classification_rows, robustness_rows
 from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate
 from pellucid.models.inference import check_answers, predict
+from pellucid.report.tables.cells import estimate, metric, size
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
 from pellucid.utils.result import Table
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from pellucid.attacks import Epsilon
     from pellucid.data.dataset import Dataset
+    from pellucid.evaluation.metrics.comparison import Row
     from pellucid.verbs.session import Model
 
 COSTS = ("gradient_evaluations_per_image", "forward_passes_per_image")
@@ -69,18 +71,24 @@ class Evaluation(Figures):
         if len(names) > MANY_CLASSES + 1:  # the mean is one of them
             title += f"; each of the {len(names) - 1:,} classes is in {self.name}.csv"
             names = ["mean"]
-        rows = [[c, *(shown(clean.get((c, m))) for m in metrics)] for c in names]
-        tables = [Table(title, ["class", *metrics], rows)]
+        rows = [[c, *(shown(clean.get((c, m))) for m in metrics), _size(clean.get((c, "auroc")))] for c in names]
+        tables = [Table(title, ["class", *metrics, "n"], rows)]
         attacked = {(r.at, r.metric): r for r in self.measured if r.section == "robustness"}
         if attacked:
             under = []
             for at in dict.fromkeys(at for at, _ in attacked):
                 spent = self.about["attacks"].get(at, {})
                 cost = [f"{spent[key]:.1f}" if key in spent else "" for key in COSTS]
-                under.append([at, shown(attacked[at, "accuracy"]), shown(attacked[at, "auroc"]), *cost])
-            columns = ["attack", "accuracy", "auroc", "gradients per image", "forward passes per image"]
+                accuracy, area = attacked[at, "accuracy"], attacked[at, "auroc"]
+                under.append([at, shown(accuracy), shown(area), _size(area), *cost])
+            columns = ["attack", "accuracy", "auroc", "n", "gradients per image", "forward passes per image"]
             tables.append(Table("under attack", columns, under))
         return tables
+
+
+def _size(row: Row | None) -> str:
+    """How many images, positives and patients stand behind a figure."""
+    return "" if row is None else size(estimate(row.to_json(), metric(row.metric)))
 
 
 def evaluate(

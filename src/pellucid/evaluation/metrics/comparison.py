@@ -153,7 +153,7 @@ def classification_rows(
 ) -> list[Row]:
     """AUROC, average precision and what goes with the task, a class and their mean.
 
-    With `folds`, as in `classification_table`, there is no test of DeLong's.
+    Folds as in `classification_table`.
     """
     about = dataset.targets, dataset.classes, dataset.task, bootstrap, folds
     tables = {variant: [classification_table(x, *about) for x in seeds] for variant, seeds in logits.items()}
@@ -163,7 +163,7 @@ def classification_rows(
         for metric in (m for m in metrics if m != "prevalence"):  # the same for every network
             figures = {v: [t[class_name][metric] for t in seeds] for v, seeds in tables.items()}
             rows += compare(Row.place("classification", metric, class_name), figures, reference)
-    return rows if folds is not None else _with_delong(rows, logits, dataset, bootstrap, reference)
+    return _with_delong(rows, logits, dataset, bootstrap, reference, folds)
 
 
 def _with_delong(
@@ -172,6 +172,7 @@ def _with_delong(
     dataset: Dataset,
     bootstrap: Bootstrap,
     reference: str | None,
+    folds: npt.NDArray[np.integer] | None,
 ) -> list[Row]:
     """DeLong's p beside the bootstrap's, in the differences of a class's AUROC: these networks, other patients."""
     if reference is None or len(logits) < 2 or len(dataset.classes) > MANY_CLASSES:
@@ -186,7 +187,9 @@ def _with_delong(
     for row in rows:
         if row.metric == "auroc" and row.class_name in number and row.difference is not None:
             k = number[row.class_name]
-            test = delong(scores[row.variant][..., k], scores[reference][..., k], truth[:, k], bootstrap.patients)
+            test = delong(
+                scores[row.variant][..., k], scores[reference][..., k], truth[:, k], bootstrap.patients, folds
+            )
             networks = row.difference["networks"] | {"p_delong": None if math.isnan(test.p) else test.p}
             row = replace(row, difference=row.difference | {"networks": networks})  # noqa: PLW2901
         out.append(row)

@@ -1,8 +1,9 @@
 """95 % intervals of single figures that hold where there is little: few positives, few errors, images of few patients.
 
-An interval of a figure θ̂ holds every θ with ``|θ̂ − θ| ≤ t · √(D · V(θ))``: V is the variance that θ itself would give,
-so it does not vanish where the sample happens to be perfect, and D how many times as large the sample's variance over
-patients is. `docs/decisions/0015-intervals.md` says how it was chosen, `benchmarks/intervals.py` measures its coverage.
+Shares have Clopper and Pearson's. Another interval of a figure θ̂ holds every θ with ``|θ̂ − θ| ≤ t · √(D · V(θ))``: V is
+the variance that θ itself would give, so it does not vanish where the sample happens to be perfect, and D how many
+times as large the sample's variance over patients is. `docs/decisions/0015-intervals.md` says how they were chosen,
+`benchmarks/intervals.py` measures their coverage.
 """
 
 from __future__ import annotations
@@ -64,8 +65,9 @@ def ratio_intervals(
         top: a, (N, T), without NaN.
         bottom: b, (N, T) or (N, 1), at least 0.
         patients: (N,), the number of each image's patient.
-        within: what a / b of an image can be: two numbers give Wilson's interval (1927) with the design effect of the
-            patients, 0 and infinity one that is even on the logarithm, otherwise Student's.
+        within: what a / b of an image can be: two numbers give Clopper and Pearson's interval (1934) with the design
+            effect of the patients where every image has one or the other, and elsewhere what this or Wilson's (1927)
+            at Student's t holds; 0 and infinity give one that is even on the logarithm, all else Student's.
 
     Returns:
         (T, 2), NaN where the figure is undefined, or rests on one patient, or where all values are the same and may be
@@ -107,7 +109,11 @@ def _ratio_intervals(
             alone = total * value * (1 - value)  # Σ of what an image alone would give: a design effect of 1
             crowded = (of_patient**2).sum(0) / (bottom**2).sum(0)  # if the images of a patient were all alike
             effect = (worth * spread + SHARE_PRIOR * crowded * image) / alone / (worth + SHARE_PRIOR)
-            ends = wilson(value, total / effect, t)
+            ends = exact = clopper_pearson(value, total / effect)
+            if not (share := ((top == 0) | (top == bottom)).all(0)).all():
+                rough = wilson(value, total / effect, t)
+                wider = np.stack([np.minimum(exact[0], rough[0]), np.maximum(exact[1], rough[1])])
+                ends = np.where(share, exact, wider)
             # nobody differs: a share of patients that nobody shows up of may still be anything
             unseen = 1 - TAIL ** ((of_patient**2).sum(0) / total**2)
             ends = np.where(same, np.stack([value * (1 - unseen), value + (1 - value) * unseen]), ends)
@@ -118,6 +124,24 @@ def _ratio_intervals(
             ends = np.where(same, math.nan, ends)
     ends = np.where((count > 1) & (total != 0), ends, math.nan)
     return ends.T, np.broadcast_to(count, value.shape)
+
+
+def clopper_pearson(share: npt.ArrayLike, n: npt.ArrayLike) -> FloatArray:
+    """Clopper and Pearson's exact interval (1934) of a share of n, (2, …); n need not be whole (Korn & Graubard 1998).
+
+    Example:
+        >>> clopper_pearson(59 / 60, 60).round(4).tolist()
+        [0.9106, 0.9996]
+    """
+    value, count = np.asarray(share, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    right, wrong = value * count, (1 - value) * count
+    ends: FloatArray = np.stack(
+        [
+            np.where(right > 0, scipy.special.betaincinv(right, wrong + 1, TAIL), 0.0),
+            np.where(wrong > 0, scipy.special.betaincinv(right + 1, wrong, 1 - TAIL), 1.0),
+        ]
+    )
+    return ends
 
 
 def wilson(share: npt.ArrayLike, n: npt.ArrayLike, t: npt.ArrayLike) -> FloatArray:

@@ -40,17 +40,24 @@ class PairedTest:
 
 
 def delong(
-    first: Values, second: Values, targets: Values, patients: npt.NDArray[np.integer] | None = None
+    first: Values,
+    second: Values,
+    targets: Values,
+    patients: npt.NDArray[np.integer] | None = None,
+    folds: npt.NDArray[np.integer] | None = None,
 ) -> PairedTest:
     """DeLong's test of the AUROCs of one class of two networks on the same images (ties count half).
 
-    Of several networks on a side the mean of their AUROCs is tested, these networks held fixed.
+    Of several networks on a side the mean of their AUROCs is tested, these networks held fixed. Of cross-validation it
+    is the mean over the folds, as in `classification_table`: a fold's patients are in no other, so variances add up.
 
     Args:
         first: (N,) scores of one network, or (S, N) of S; higher means more likely positive.
         second: (N,) scores of the other, or (T, N).
         targets: (N,) of 0 and 1; NaN where unknown, which takes no part.
         patients: (N,), whose images are whose, where patients have several; each image is one's own by default.
+        folds: (N,), where the images of each fold were judged by networks of their own; a fold without positives or
+            negatives takes no part.
 
     Raises:
         InputError: for shapes that do not fit.
@@ -67,18 +74,42 @@ def delong(
     truth = np.asarray(as_array(targets), dtype=np.float64)
     sides = [np.atleast_2d(np.asarray(as_array(s), dtype=np.float64)) for s in (first, second)]
     owners = np.arange(len(truth)) if patients is None else np.asarray(patients)
-    if any(side.ndim != 2 or side.shape[1] != len(truth) for side in sides) or owners.shape != truth.shape:
-        shapes = ", ".join(str(x.shape) for x in (*sides, truth, owners))
-        raise InputError(f"scores, targets and patients must be of the same images; found {shapes}.")
-    scores = np.concatenate(sides)
+    parts = np.zeros(len(truth), dtype=np.int64) if folds is None else np.asarray(folds)
+    if any(side.ndim != 2 or side.shape[1] != len(truth) for side in sides) or not (
+        owners.shape == parts.shape == truth.shape
+    ):
+        shapes = ", ".join(str(x.shape) for x in (*sides, truth, owners, parts))
+        raise InputError(f"scores, targets, patients and folds must be of the same images; found {shapes}.")
     contrast = np.repeat([1 / len(sides[0]), -1 / len(sides[1])], [len(side) for side in sides])
-    positive, negative = truth == 1, truth == 0
-    n = int(positive.sum() + negative.sum())
-    few = min(len(np.unique(owners[rows])) for rows in (positive, negative))
-    if few < 2 or not np.isfinite(scores[:, ~np.isnan(truth)]).all():
+    n = int((~np.isnan(truth)).sum())
+    rows_of = [np.flatnonzero(parts == part) for part in np.unique(parts)]
+    if sum(len(np.unique(owners[rows])) for rows in rows_of) > len(np.unique(owners)):
+        return PairedTest(math.nan, math.nan, n, "some patients are in several folds")
+    if folds is not None:  # the mean area is over those where there is one
+        rows_of = [rows for rows in rows_of if {0.0, 1.0} <= set(truth[rows])]
+    scores = np.concatenate(sides)
+    tests = [_difference(contrast, scores[:, rows], truth[rows], owners[rows]) for rows in rows_of]
+    if not tests or None in tests:
         return PairedTest(
             math.nan, math.nan, n, "positives or negatives of fewer than two patients, or scores that are no numbers"
         )
+    difference, variance = (sum(values) for values in zip(*(pair for pair in tests if pair), strict=True))
+    difference, variance = difference / len(tests), variance / len(tests) ** 2
+    if variance <= ROUNDING:
+        if abs(difference) <= ROUNDING:
+            return PairedTest(0.0, 1.0, n, "both rank all images alike")
+        return PairedTest(difference, math.nan, n, "no image's place differs from another's, so there is no spread")
+    return PairedTest(difference, float(2 * scipy.special.ndtr(-abs(difference) / math.sqrt(variance))), n)
+
+
+def _difference(
+    contrast: FloatArray, scores: FloatArray, truth: FloatArray, owners: npt.NDArray[np.integer]
+) -> tuple[float, float] | None:
+    """How much larger the first side's area is, and the variance of that; None where it cannot be said."""
+    positive, negative = truth == 1, truth == 0
+    few = min(len(np.unique(owners[rows])) for rows in (positive, negative))
+    if few < 2 or not np.isfinite(scores[:, ~np.isnan(truth)]).all():
+        return None
     above, below = (contrast @ part for part in placements(scores[:, positive], scores[:, negative]))
     difference = float(above.mean())
     parts = _by_patient(above - difference, owners[positive]), _by_patient(below - difference, owners[negative])
@@ -90,11 +121,7 @@ def delong(
     both = parts[0].keys() & parts[1].keys()  # patients with images of both kinds
     every = len(parts[0].keys() | parts[1].keys())
     variance += 2 * every / (every - 1) * sum(parts[0][owner] * parts[1][owner] for owner in both) / (p * m)
-    if variance <= ROUNDING:
-        if abs(difference) <= ROUNDING:
-            return PairedTest(0.0, 1.0, n, "both rank all images alike")
-        return PairedTest(difference, math.nan, n, "no image's place differs from another's, so there is no spread")
-    return PairedTest(difference, float(2 * scipy.special.ndtr(-abs(difference) / math.sqrt(variance))), n)
+    return difference, variance
 
 
 def mcnemar(first: Values, second: Values, patients: npt.NDArray[np.integer] | None = None) -> PairedTest:
