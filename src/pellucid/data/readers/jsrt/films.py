@@ -121,10 +121,10 @@ def outlines(masks: Sequence[MaskFile], names: Sequence[str], faults: list[Issue
         faults: gets every mask that cannot be read, is no square as the films are, or marks nothing.
     """
     present = set(names)
-    wanted = [mask for mask in masks if mask.image in present]
+    of_films = [mask for mask in masks if mask.image in present]
 
-    def read(i: int) -> Sequence[Region | Issue]:
-        mask = wanted[i]
+    def regions_of(i: int) -> Sequence[Region | Issue]:
+        mask = of_films[i]
         size = image_size(mask.path)
         if size is not None and size[0] != size[1]:
             reason = f"the mask is {size[0]} × {size[1]} pixels; it must cover the whole of its film, which is square."
@@ -138,7 +138,7 @@ def outlines(masks: Sequence[MaskFile], names: Sequence[str], faults: list[Issue
         return regions
 
     items: list[Region] = []
-    for result in in_threads(read, len(wanted), title="outlines"):
+    for result in in_threads(regions_of, len(of_films), title="outlines"):
         for one in result:
             if isinstance(one, Issue):
                 faults.append(one)

@@ -181,14 +181,16 @@ def _cut(names: list[str], settings: JsrtOptions, seed: int) -> dict[str, list[s
     }
 
 
-def _part(split: str, names: tuple[str, ...], files: Files, regions: Regions, read: Callable[[str], Pixels]) -> Dataset:
+def _part(
+    split: str, names: tuple[str, ...], files: Files, regions: Regions, pixels_of: Callable[[str], Pixels]
+) -> Dataset:
     return Dataset(
         card=CARD,
         split=split,
         ids=names,
         patients=names,
         targets=np.array([[float(name in NODULES)] for name in names], dtype=np.float32),
-        read=lambda i: read(names[i]),
+        read=lambda i: pixels_of(names[i]),
         regions=regions if len(regions) else None,
         files=tuple(files.films[name] for name in names),
         bits=16,
