@@ -343,6 +343,16 @@ def test_what_the_other_was_trained_on_is_said_and_it_is_not_called_better(sever
     assert statement.kind == "fails"
 
 
+def test_a_model_of_other_classes_is_refused_before_anything_is_measured(sides, tmp_path):
+    other = wrap(
+        Brightness(), mean=[0.0], std=[1.0], task="multiclass", classes=("up", "down"),
+        input_spec=InputSpec.square(1, 16),
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"a model in memory tells up, down; the model left, right: .* be compared"):
+        pl.audit(seer(), sides, settings=TINY, compare=other, out=tmp_path / "audit")
+    assert not (tmp_path / "audit").exists()
+
+
 def test_a_refused_audit_leaves_nothing_that_would_refuse_the_next(several, tmp_path):
     model, data = several
     seen = recorded(model, data, tmp_path / "seen")

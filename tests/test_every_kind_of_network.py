@@ -93,7 +93,8 @@ def model_of(network):
     build = NETWORKS[network][0]
     if build is None:
         return create_model("small", classes=CLASSES, task="multiclass", size=32, in_channels=3).eval()
-    return pl.wrap(build().eval(), CLASSES, size=32, mean=[0.5] * 3, std=[0.25] * 3).eval()
+    # drawn weights may give values between 0 and 1, which would be asked about
+    return pl.wrap(build().eval(), CLASSES, size=32, mean=[0.5] * 3, std=[0.25] * 3, outputs="logits").eval()
 
 
 @pytest.fixture(scope="module")

@@ -159,12 +159,23 @@ def test_no_code_of_a_file_runs(kind, network, tmp_path):
 def test_shared_safetensors_and_files_that_are_none(network, tmp_path):
     save_file(network.state_dict(), tmp_path / "w.safetensors")
     assert read_nested(tmp_path / "w.safetensors")[0].keys() == network.state_dict().keys()
-    (tmp_path / "text.pt").write_text("weights")
-    with pytest.raises(InputError, match=r"text\.pt"):
-        read_nested(tmp_path / "text.pt")
+    (tmp_path / "text.pt").write_text("hello")
+    (tmp_path / "empty.pt").write_text("")
+    (tmp_path / "folder.pt").mkdir()
+    torch.save(network.state_dict(), tmp_path / "cut.pt")
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "cut.pt").read_bytes()[:-500])
     torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(InputError, match="does not hold named tensors"):
-        read_nested(tmp_path / "list.pt")
+    torch.save({"student": {"weights": network.state_dict()}, "epoch": 3}, tmp_path / "deep.pt")
+    for name, message in (
+        ("text.pt", r"text\.pt is not a readable weights file \(.*Give a \.safetensors file"),
+        ("cut.pt", "cut off, damaged, or of another kind"),
+        ("empty.pt", r"empty\.pt is empty"),
+        ("folder.pt", r"folder\.pt, which is a folder"),
+        ("list.pt", "does not hold named tensors.*it holds a list"),
+        ("deep.pt", r"holds a dict with 'student' \(dict\), 'epoch' \(int\)\. Save the weights alone"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_nested(tmp_path / name)
     torch.jit.save(torch.jit.script(nn.Linear(2, 2)), tmp_path / "script.pt")
     with pytest.raises(InputError, match=r"script\.pt is not a readable weights file|could run code"):
         read_nested(tmp_path / "script.pt")

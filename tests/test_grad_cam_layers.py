@@ -6,6 +6,7 @@ import pytest
 import torch
 from captum.attr import LayerGradCam
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchcam.methods import GradCAM
 
 from pellucid.explainers import explain
@@ -64,6 +65,24 @@ def test_a_layer_that_is_the_feature_map_gives_the_same(model, images):
             torch.testing.assert_close(found.maps, expected.maps, rtol=1e-5, atol=1e-7)
             assert found.forward_passes == 1
             assert found.gradient_evaluations == (3 if isinstance(targets, str) else 1)
+
+
+@pytest.mark.parametrize("name", ["cam", "grad-cam", "grad-cam++"])
+def test_one_class_of_a_thousand_costs_no_map_of_the_others(name, images):
+    body, head, sizes = nn.Conv2d(3, 4, 3), nn.Linear(4, 1000), []
+    net = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+    parts = PARTS | {"classes": [str(k) for k in range(1000)]}
+    model = wrap(net, task="multiclass", features=body, head=head, **parts)
+
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            result = func(*args, **(kwargs or {}))
+            sizes.append(result.numel() if isinstance(result, torch.Tensor) else 0)
+            return result
+
+    with Sizes():
+        explain(name, model, images, torch.tensor([7, 999]))
+    assert max(sizes) <= head.weight.numel()  # maps of all classes have 1,000 × 2 × 10 × 10
 
 
 def test_grad_cam_at_a_layer_is_captums_and_torchcams(model, images):

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import pellucid as pl
+from pellucid.models import wrap
 from pellucid.models.outputs import as_logits, raw_outputs
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, -2.0]])
 SETTINGS = {"size": 12, "mean": [0.5] * 3, "std": [0.25] * 3}
@@ -55,7 +56,7 @@ def test_logits_are_found_in_what_a_network_returns(output):
         ({"features": torch.zeros(2, 8)}, r"features: \(2, 8\)"),
         (None, "found NoneType"),
         ({}, "found nothing"),
-        (LOGITS.long(), r"found \(2, 3\)"),
+        (LOGITS.long(), r"returns int64, \(2, 3\): decisions, or codes"),
     ],
 )
 def test_what_holds_no_logits_is_said(output, message):
@@ -120,6 +121,7 @@ def fails(logits):
     [
         (lambda z: z.softmax(1), {}, "look like probabilities.*Set outputs"),
         (lambda z: z.sigmoid(), {"task": "multilabel"}, "look like probabilities"),
+        (lambda z: z.sigmoid(), {}, "do not sum to one.*look like probabilities of sigmoids.*must be multilabel"),
         (lambda z: z, {"outputs": "probabilities"}, "no probabilities: they range from"),
         (lambda z: z.sigmoid(), {"outputs": "probabilities"}, "do not sum to one.*multilabel"),
         (lambda z: z * float("nan"), {}, "returns NaN"),
@@ -146,8 +148,24 @@ def test_values_between_0_and_1_are_logits_where_that_is_said():
 def test_a_normalisation_for_other_channels_is_named():
     with pytest.raises(InputError, match="first convolution takes 3 channels, and mean and std have 1 value"):
         pl.wrap(Net(), ["a", "b", "c"], size=12, channels=1, mean=[0.5], std=[0.5])
-    with pytest.raises(InputError, match="one value per channel, 3; found 2"):
+    with pytest.raises(InputError, match="found 2 values for mean and 3 for std"):
         pl.wrap(Net(), ["a", "b", "c"], size=12, mean=[0.5] * 2, std=[0.25] * 3)
+    with pytest.raises(InputError, match="one value per channel, 3; found 2"):
+        pl.wrap(Net(), ["a", "b", "c"], size=12, channels=3, mean=[0.5] * 2, std=[0.25] * 2)
+
+
+def test_large_logits_are_the_heads_own_but_for_rounding():
+    """Logits of a million have no digits left behind the point; one near 0 beside them has their rounding."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+    with torch.no_grad():
+        net[4].weight *= 1e7
+        net[4].bias.sub_(pl.wrap(net, ["a", "b", "c"], **SETTINGS)(torch.full((1, 3, 12, 12), 0.5))[0])
+    parts = {"mean": [0.5] * 3, "std": [0.25] * 3, "classes": ["a", "b", "c"], "task": "multiclass"}
+    spec = InputSpec.square(3, 12)
+    assert wrap(net, **parts, input_spec=spec, features=net[:2], head=net[4]).has_linear_head
+    with pytest.raises(InputError, match="is not what the wrapped network returns"):
+        wrap(net, **parts, input_spec=spec, features=net[:1], head=net[4])
 
 
 def test_looking_at_a_network_leaves_it_as_it_is():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import shutil
 import sys
 from dataclasses import replace
@@ -144,7 +145,10 @@ def test_half_precision_is_computed_with_in_single(place, tmp_path, given):
         ),
         ("build", {"options": {"wide": 7}}, r"build\(wide=7\) of .*mymodel\.py raised TypeError"),
         ("build", {"mean": [0.5], "std": [0.5]}, "first convolution takes 3 channels, and mean and std have 1 value"),
-        ("build", {"mean": [0.5] * 2}, "std needs one value per channel, 2; found 3"),
+        ("build", {"mean": [0.5] * 2}, "one value per channel each; found 2 values for mean and 3 for std"),
+        ("build", {"mean": [0.5, 0.5, math.nan]}, r"mean must be finite numbers; found \[0\.5, 0\.5, nan\]"),
+        ("build", {"mean": [124, 116, 104], "std": [58, 57, 57]}, "of pixels up to 255, divide mean and std by 255"),
+        ("build", {"preprocess": "stretch:20000000"}, "20,000,000 × 20,000,000 pixels do not fit into memory"),
         ("build", {"std": [0.2, 0.2, 0]}, "std must be positive"),
         ("build", {"preprocess": "crop:20:32"}, "20 has no crop of 32 × 32"),
         ("build", {"preprocess": "crop:big"}, "is not FIT"),
@@ -296,3 +300,7 @@ def test_a_mistyped_source_is_said(pellucid, tmp_path):
     assert "unknown source 'tim'. Did you mean 'timm'?" in str(status) + err
     status, _, err = pellucid("models", "import", "python", "a.py:b", "--mean", "0,5;1", "--out", tmp_path / "m")
     assert "expected numbers separated by commas" in str(status) + err
+    (tmp_path / "none.txt").write_text("\n")
+    for classes, message in (("nowhere.txt", "no file nowhere.txt"), (tmp_path / "none.txt", "names no class")):
+        status, _, err = pellucid("models", "import", "python", "a.py:b", "--classes", classes, "--out", tmp_path / "m")
+        assert message in str(status) + err

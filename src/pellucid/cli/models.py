@@ -220,11 +220,17 @@ def export(
 
 def _names(text: str) -> list[str]:
     """Names separated by commas, or those of a text file with one a line."""
+    from pellucid.types import InputError
     from pellucid.utils.settings import split_names
 
     path = Path(text)
     if path.is_file():
-        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        if not names:
+            raise InputError(f"--classes: {path} names no class: write one a line, in the order of the outputs.")
+        return names
+    if path.suffix == ".txt":
+        raise InputError(f"--classes: no file {path}.")
     return split_names(text)
 
 

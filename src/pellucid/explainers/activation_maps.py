@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.explainers.budget import in_parts
-from pellucid.explainers.explanation import Explanation, resolve_targets, select
+from pellucid.explainers.explanation import Explanation, resolve_targets
 from pellucid.explainers.layers import last_layer, layer_gradients
 from pellucid.models.classifier import frozen
 from pellucid.types import InputError, check_images
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pellucid.types import Classifier
 
 
-def class_activation_maps(classifier: Classifier, images: Tensor) -> Tensor:
+def class_activation_maps(classifier: Classifier, images: Tensor, targets: Tensor | None = None) -> Tensor:
     """CAM of every class, ``M_c = Σ_k w_ck A_k``, from one forward pass (Zhou et al. 2016, arXiv 1512.04150).
 
     The mean of a map plus the class's bias is its logit.
@@ -29,9 +29,11 @@ def class_activation_maps(classifier: Classifier, images: Tensor) -> Tensor:
     Args:
         classifier: convolution → global average pooling → linear.
         images: (N, C, H, W) in [0, 1].
+        targets: int64 (N,), each image's one class; all by default.
 
     Returns:
-        (N, K, h, w), at the resolution of the last feature map; negative where the class is spoken against.
+        (N, K, h, w), at the resolution of the last feature map; negative where the class is spoken against. (N, 1, h,
+        w) of targets.
 
     Raises:
         InputError: a classifier without a linear head, or images that are not pixels in [0, 1].
@@ -49,10 +51,15 @@ def class_activation_maps(classifier: Classifier, images: Tensor) -> Tensor:
         )
     _check(classifier, images)
     with torch.no_grad(), frozen(classifier):
-        return torch.einsum("kd,ndhw->nkhw", head.weight, _features(classifier, images))
+        feature_map = _features(classifier, images)
+        if targets is None:
+            return torch.einsum("kd,ndhw->nkhw", head.weight, feature_map)
+        return torch.einsum("nd,ndhw->nhw", head.weight[targets], feature_map)[:, None]
 
 
-def grad_cam_maps(classifier: Classifier, images: Tensor, *, relu: bool = True) -> Tensor:
+def grad_cam_maps(
+    classifier: Classifier, images: Tensor, targets: Tensor | None = None, *, relu: bool = True
+) -> Tensor:
     """Grad-CAM of every class, ``M_c = ReLU(Σ_k α_ck A_k)`` (Selvaraju et al. 2017, arXiv 1610.02391).
 
     ``α_ck`` is the mean over positions of ``∂f_c/∂A_k``. On the last feature map these gradients come from
@@ -62,24 +69,26 @@ def grad_cam_maps(classifier: Classifier, images: Tensor, *, relu: bool = True) 
     Args:
         classifier: with `features` and a `head` on their average.
         images: (N, C, H, W) in [0, 1].
+        targets: int64 (N,), each image's one class; all by default.
         relu: keep only what speaks for the class.
 
     Returns:
-        (N, K, h, w), at the resolution of the last feature map.
+        (N, K, h, w), at the resolution of the last feature map; (N, 1, h, w) of targets.
 
     Raises:
         InputError: a classifier whose feature map is not known, or images that are not pixels in [0, 1].
     """
-    feature_map, gradients = head_gradients(classifier, images, "Grad-CAM")
+    feature_map, gradients = head_gradients(classifier, images, targets, "Grad-CAM")
     positions = feature_map.shape[2] * feature_map.shape[3]
     maps = torch.einsum("knd,ndhw->nkhw", gradients / positions, feature_map)
     return maps.relu_() if relu else maps
 
 
-def head_gradients(classifier: Classifier, images: Tensor, what: str) -> tuple[Tensor, Tensor]:
+def head_gradients(classifier: Classifier, images: Tensor, targets: Tensor | None, what: str) -> tuple[Tensor, Tensor]:
     """The last feature map (N, D, h, w), and the gradients (K, N, D) of every logit in its means over positions.
 
-    One forward pass; the gradients come from the head alone.
+    One forward pass; the gradients come from the head alone. (1, N, D) of targets (N,): of a thousand classes the
+    others' would take several times as long as the network.
 
     Raises:
         InputError: as `grad_cam_maps`, in the name of `what`.
@@ -92,6 +101,9 @@ def head_gradients(classifier: Classifier, images: Tensor, what: str) -> tuple[T
         with torch.enable_grad():
             pooled = feature_map.mean((2, 3)).requires_grad_(True)
             logits = head(pooled)
+            if targets is not None:
+                (gradient,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), pooled)
+                return feature_map, gradient[None]
             one_hot = torch.eye(logits.shape[1], dtype=logits.dtype, device=logits.device)
             rows = one_hot.unsqueeze(1).expand(-1, logits.shape[0], -1)  # (K, N, K): one backward pass each
             (gradients,) = torch.autograd.grad(logits, pooled, rows, is_grads_batched=True)
@@ -102,7 +114,7 @@ def cam(classifier: Classifier, images: Tensor, targets: Targets, *, batch_size:
     """CAM as an explanation; see `class_activation_maps`."""
     indices = resolve_targets(classifier, images, targets)
     maps = in_parts(
-        lambda part, aims: select(class_activation_maps(classifier, part), aims),
+        lambda part, aims: _of(aims, class_activation_maps(classifier, part, aims)),
         classifier,
         images,
         indices,
@@ -149,7 +161,7 @@ def weighted_activations(
     classifier: Classifier,
     images: Tensor,
     targets: Targets,
-    at_features: Callable[[Classifier, Tensor], Tensor],
+    at_features: Callable[[Classifier, Tensor, Tensor | None], Tensor],
     at_layer: Callable[[Tensor, Tensor], Tensor],
     layer: str | None,
     layout: FeatureLayout | None,
@@ -162,7 +174,7 @@ def weighted_activations(
         classifier: as for `grad_cam`.
         images: (N, C, H, W) in [0, 1].
         targets: class indices (N,), one index for all, or "all".
-        at_features: classifier and images → maps (N, K, h, w).
+        at_features: classifier, images and targets → maps (N, K, h, w), or (N, 1, h, w) of targets.
         at_layer: activations (N, D, h, w) and gradients (N, K, D, h, w) → maps (N, K, h, w).
         layer: its name, or None for the last feature map.
         layout: of the layer, where it cannot be told.
@@ -179,13 +191,17 @@ def weighted_activations(
 
     def maps_of(part: Tensor, aims: Tensor | None) -> Tensor:
         if layer is None:
-            return select(at_features(classifier, part), aims)
-        maps = at_layer(*layer_gradients(classifier, part, aims, layer, layout))
-        return maps if aims is None else maps[:, 0]
+            return _of(aims, at_features(classifier, part, aims))
+        return _of(aims, at_layer(*layer_gradients(classifier, part, aims, layer, layout)))
 
     maps = in_parts(maps_of, classifier, images, indices, batch_size)
     cost = 0 if layer is None else len(classifier.classes) if indices is None else 1
     return Explanation(maps, "heatmap", name, indices, gradient_evaluations=cost, forward_passes=1)
+
+
+def _of(targets: Tensor | None, maps: Tensor) -> Tensor:
+    """Maps (N, K, h, w) of all classes, or (N, h, w) of targets, of which each image has one."""
+    return maps if targets is None else maps[:, 0]
 
 
 def has_head(classifier: Classifier) -> bool:

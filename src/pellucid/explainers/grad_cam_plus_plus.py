@@ -57,9 +57,9 @@ def grad_cam_plus_plus(
     )
 
 
-def _at_features(classifier: Classifier, images: Tensor) -> Tensor:
-    """Maps (N, K, h, w), from the gradient of the head, which is the same at every position."""
-    feature_map, pooled = head_gradients(classifier, images, "Grad-CAM++")
+def _at_features(classifier: Classifier, images: Tensor, targets: Tensor | None) -> Tensor:
+    """Maps (N, K, h, w), or (N, 1, h, w) of targets, from the head's gradient, which is the same at every position."""
+    feature_map, pooled = head_gradients(classifier, images, targets, "Grad-CAM++")
     positions = feature_map.shape[2] * feature_map.shape[3]
     weights = positions * _counted(pooled / positions, feature_map.sum((2, 3)))
     return torch.einsum("knd,ndhw->nkhw", weights, feature_map).relu_()

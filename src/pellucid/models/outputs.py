@@ -97,6 +97,11 @@ def _tensor(output: Any, count: int, classes: int, task: Task) -> Tensor:  # noq
             f"the network returns {len(fitting)} tensors that could be its logits ({listing}): let it return the "
             "logits alone, or a dict that has them under 'logits'."
         )
+    if isinstance(output, Tensor) and not output.is_floating_point():
+        raise InputError(
+            f"the network returns {str(output.dtype).removeprefix('torch.')}, {_shape(output)}: decisions, or codes. "
+            "Let it return its logits, floating-point numbers, one per class."
+        )
     classes_given = f"{classes} {'class is' if classes == 1 else 'classes are'} named"
     raise InputError(
         f"the wrapped network must return logits {(count, classes)}, one per class; found {listing or 'nothing'}. "

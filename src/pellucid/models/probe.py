@@ -44,7 +44,13 @@ def check_classifier(model: WrappedClassifier, outputs: OutputKind | None = None
             with the other images of the batch; outputs of another shape; logits that look like probabilities, or
             probabilities that are none.
     """
-    images = probe_images(*model.input_spec.shape).to(model.mean.device)
+    try:
+        images = probe_images(*model.input_spec.shape).to(model.mean.device)
+    except (RuntimeError, MemoryError) as error:
+        raise InputError(
+            f"{IMAGES} images of {model.input_spec.height:,} × {model.input_spec.width:,} pixels do not fit into "
+            "memory: give the size that the network takes (--preprocess)."
+        ) from error
     with torch.no_grad(), frozen(model):
         raw = _run(model, images)
         again = _run(model, images)
@@ -87,7 +93,7 @@ def _run(model: WrappedClassifier, images: Tensor) -> Tensor:
 
 def _channels(first: nn.Conv2d, count: int) -> str:
     return (
-        f" Its first convolution takes {first.in_channels} channels, and mean and std have {count} "
+        f". Its first convolution takes {first.in_channels} channels, and mean and std have {count} "
         f"{'value' if count == 1 else 'values'}: give one for each channel."
     )
 
@@ -110,10 +116,11 @@ def _check_kind(raw: Tensor, model: WrappedClassifier, outputs: OutputKind | Non
                 "each other do: set task to multilabel."
             )
         return
-    if outputs is None and inside and (sums_to_one or not several):
+    if outputs is None and inside:
+        sums = "" if not several else f" and {'' if sums_to_one else 'do not '}sum to one for each image"
+        each = "" if not several or sums_to_one else " of sigmoids, for which task must be multilabel"
         raise InputError(
-            f"all outputs lie between 0 and 1 ({low:.3g} to {high:.3g})"
-            f"{' and sum to one for each image' if several else ''}: they look like probabilities, and taken for "
-            "logits they would make everything that is measured wrong. Set outputs (--outputs on the command "
+            f"all outputs lie between 0 and 1 ({low:.3g} to {high:.3g}){sums}: they look like probabilities{each}, and "
+            "taken for logits they would make everything that is measured wrong. Set outputs (--outputs on the command "
             "line) to probabilities, or to logits if that is what they are."
         )

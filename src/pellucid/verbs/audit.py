@@ -39,11 +39,12 @@ from pellucid.types import InputError, device_of
 from pellucid.utils.resources import check_known, write_json, write_text
 from pellucid.utils.result import Result, Table
 from pellucid.utils.results_store import ResultsStore
+from pellucid.utils.words import first_of
 from pellucid.verbs.auditing.about_images import known_columns, with_regions
 from pellucid.verbs.auditing.measuring import Measuring
 from pellucid.verbs.figures import shown
 from pellucid.verbs.folders import model_names, work_folder
-from pellucid.verbs.session import open_session, place_of
+from pellucid.verbs.session import name_of, open_session, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -205,8 +206,7 @@ def audit(
     started = time.monotonic()
     plan = _plan(settings or (QUICK if quick else AuditSettings()), attacks, corrupted, effort, methods, limit, seed)
     check_layer(model, plan.methods, layer)
-    use = use or Use()
-    use.check_classes(model.classes)
+    use = _checked(use or Use(), model, compare)
     session = open_session(
         model,
         data,
@@ -299,6 +299,17 @@ def audit(
     notes = [*session.warnings, *about_columns, *(f"no groups by {name}: {why}." for name, why in no_groups.items())]
     notes += [sentence for attack, one in outcomes for sentence in masked_gradients(str(attack), one)]
     return Audit(results, rows, pictures or [], wrong, notes, _failure(answers), discovery)
+
+
+def _checked(use: Use, model: Model, compare: Model | None) -> Use:
+    """The use, where it names classes of the model, and the other model has the same."""
+    use.check_classes(model.classes)
+    if compare is not None and set(compare.classes) != set(model.classes):
+        raise InputError(
+            f"{name_of(compare)} tells {first_of(compare.classes)}; the model {first_of(model.classes)}: models of "
+            "other classes cannot be compared."
+        )
+    return use
 
 
 def _suspects(discovery: Discovery) -> dict[str, Any]:

@@ -74,7 +74,9 @@ def read_nested(path: str | Path) -> tuple[dict[str, Tensor], str]:
     """The named tensors under the names that the file gives them, and where in it they were; see `read_tensors`."""
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"no weights file at {path}.")
+        raise InputError(f"no weights file at {path}{', which is a folder' if path.is_dir() else ''}.")
+    if not path.stat().st_size:
+        raise InputError(f"{path} is empty: copy or download it again.")
     try:
         content: Any = load_file(path) if path.suffix == ".safetensors" else _load(path)
     except pickle.UnpicklingError as error:
@@ -83,11 +85,25 @@ def read_nested(path: str | Path) -> tuple[dict[str, Tensor], str]:
             "could run code of the file. Save its state_dict() alone and give that."
         ) from error
     except Exception as error:  # a damaged pickle also raises IndexError, TypeError, struct.error …
-        raise InputError(f"{path} is not a readable weights file: {error}") from error
+        raise InputError(
+            f"{path} is not a readable weights file ({type(error).__name__}: {error}): it is cut off, damaged, or of "
+            "another kind. Give a .safetensors file, or what torch.save made of a state_dict() or a checkpoint."
+        ) from error
     content, inside = _unwrapped(content)
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise InputError(f"{path} does not hold named tensors, as state_dict() gives them.")
+        raise InputError(
+            f"{path} does not hold named tensors, as state_dict() gives them; it holds {_described(content)}. Save the "
+            f"weights alone, or in a dict under one of {', '.join(map(repr, NESTED))}."
+        )
     return {str(name): tensor for name, tensor in content.items()}, inside
+
+
+def _described(content: Any) -> str:  # noqa: ANN401
+    """What a file holds, for a message: of a dict its keys that are no tensors."""
+    if not isinstance(content, dict) or not content:
+        return f"{'an empty' if content == {} else 'a'} {type(content).__name__}"
+    others = [f"{key!r} ({type(value).__name__})" for key, value in content.items() if not isinstance(value, Tensor)]
+    return f"a dict with {first_of(others)}"
 
 
 def _load(path: Path) -> Any:  # noqa: ANN401

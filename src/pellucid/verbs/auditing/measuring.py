@@ -28,7 +28,7 @@ from pellucid.verbs.ara import ara
 from pellucid.verbs.discover import discover
 from pellucid.verbs.folders import model_names
 from pellucid.verbs.localize import localize
-from pellucid.verbs.session import name_of, open_session, place_of
+from pellucid.verbs.session import open_session, place_of
 from pellucid.verbs.trust import trust
 
 if TYPE_CHECKING:
@@ -98,8 +98,6 @@ class Measuring:
         options = {k: v for k, v in self.common.items() if k != "seed"}
         session = open_session(other, data, limit=self.plan.limit, seed=self.plan.seed, class_map=class_map, **options)
         classes = answers.dataset.classes
-        if set(other.classes) != set(classes):
-            raise InputError(f"{name_of(other)} has other classes than the model: they cannot be compared.")
         pixels = session.pixels()
         label = model_names([place_of(other)])[0]
         label = f"{label} (the other)" if label == self.label else label
