@@ -26,14 +26,19 @@ if TYPE_CHECKING:
     from pellucid.evaluation.certified_maps.cells import CellMap
     from pellucid.evaluation.certified_maps.certificate import CellCertificates, MapSmoothing
 
-FACTORS = (1.0, 1.3, 2.0)
-"""Lengths along what was found, which are tried in turn until one is confirmed."""
+FACTORS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.6, 2.0)
+"""Lengths along what was found."""
+CONFIRMATIONS = 3
+"""So many of them are tried in turn until one is confirmed, beginning with the shortest that scouts call for."""
 BUDGETS = (2.0, 8.0)
 """Of the attack on explanations: L2, in standard deviations of the noise."""
-DRAWS = 200  # that confirm a candidate
+SCOUTS = 100  # draws that choose a length, and prove nothing
+CALL = 0.6  # of the scouts: then enough of the draws that confirm are likely to agree
+DRAWS = 1000  # that confirm a candidate aimed at a cell
+DRAWS_BY_CHANCE = 200  # that vote on one aimed at the whole map
 BEYOND = 0.5
 """How far beyond the limit a perturbation is sought, in standard deviations of the cell's margin: there some two thirds
-of the draws have the cell on the other side, as many as `DRAWS` of them confirm."""
+of the draws have the cell on the other side, so that it is there on other draws too."""
 
 
 class SmoothedCells(nn.Module):
@@ -110,8 +115,9 @@ def attack_cells(
 ) -> CellsAttacked:
     """The shortest perturbation found, cell by cell, with which the smoothed map has the cell on the other side.
 
-    `tight` follows each attacked cell's mean margin over fixed draws (`SmoothedCells`), and the shortest perturbation
-    beyond its limit is the candidate. The attack on explanations (`manipulate`) gives candidates of its own. Fresh
+    `tight` follows each attacked cell's mean margin over fixed draws (`SmoothedCells`) to the shortest perturbation
+    beyond its limit; along it a few other draws choose the shortest length at which most of them have the cell on the
+    other side, which is the candidate. The attack on explanations (`manipulate`) gives candidates of its own. Fresh
     draws then vote on each, on every cell at once, so a candidate also counts for cells that it did not aim at. All
     verdicts on an image are right together with probability 1 − alpha: half of alpha is shared by the attacked cells'
     own verdicts, half by those on the way.
@@ -151,22 +157,23 @@ class _Search:
         generator = np.random.default_rng(self._seed("cells"))
         count = min(smoothing.attack_cells, len(certified))
         self.aims = np.sort(generator.choice(certified, count, replace=False))
-        looks = len(FACTORS) * count + len(BUDGETS)
-        self.alpha_aimed = smoothing.alpha / 2 / max(1, len(FACTORS) * count)
+        looks = CONFIRMATIONS * count + len(BUDGETS)
+        self.alpha_aimed = smoothing.alpha / 2 / max(1, CONFIRMATIONS * count)
         self.alpha_on_the_way = smoothing.alpha / 2 / (looks * cell_map.cells)
 
     def run(self) -> CellsAttacked:
         if len(self.aims):
             for attempt, points in enumerate(self._manipulated()):
-                self._vote(points[None], np.full(1, -1), f"manipulated {attempt}")
+                self._vote(points[None], np.full(1, -1), DRAWS_BY_CHANCE, f"manipulated {attempt}")
             directions = self._closest()
             pending = np.flatnonzero(directions.flatten(1).any(1).cpu().numpy())
-            for factor in FACTORS:
+            numbers = self._scouted(directions, pending)
+            for attempt in range(CONFIRMATIONS):
                 if len(pending) == 0:
                     break
-                points = (self.image + factor * directions[pending]).clamp(0, 1)
-                confirmed = self._vote(points, self.aims[pending], f"factor {factor}")
-                pending = pending[~confirmed]
+                points = self._along(directions, pending, numbers)
+                confirmed = self._vote(points, self.aims[pending], DRAWS, f"try {attempt}")
+                pending, numbers = pending[~confirmed], np.minimum(numbers[~confirmed] + 1, len(FACTORS) - 1)
         attacked = np.zeros(self.cell_map.cells, dtype=bool)
         attacked[self.aims] = True
         return CellsAttacked(attacked, self.length, self.candidates, self.gradient_evaluations, self.maps)
@@ -174,23 +181,45 @@ class _Search:
     def _seed(self, *uses: object) -> int:
         return seed_of(self.smoothing.seed, self.name, self.cell_map.method, "attack", *uses)
 
-    def _vote(self, points: Tensor, aims: npt.NDArray[np.int64], use: str) -> npt.NDArray[np.bool_]:
+    def _along(self, directions: Tensor, pending: npt.NDArray[np.int64], numbers: npt.NDArray[np.int64]) -> Tensor:
+        """Points (P, C, H, W) along some of the directions, at the lengths of these numbers in `FACTORS`."""
+        factors = torch.tensor(FACTORS, dtype=directions.dtype, device=directions.device)[torch.from_numpy(numbers)]
+        return (self.image + factors.view(-1, 1, 1, 1) * directions[pending]).clamp(0, 1)
+
+    def _scouted(self, directions: Tensor, pending: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The number in `FACTORS` of the shortest length (P,) that scouts call for, by bisection; the last if none."""
+        low, high = np.zeros(len(pending), dtype=np.int64), np.full(len(pending), len(FACTORS) - 1)
+        for _ in range(math.ceil(math.log2(len(FACTORS)))):
+            middle = (low + high) // 2
+            inside = self._inside(self._along(directions, pending, middle), SCOUTS, "scouts")
+            own = inside[np.arange(len(pending)), self.aims[pending]]
+            other = np.where(self.certificates.inside[self.aims[pending]], SCOUTS - own, own)
+            is_called = other >= CALL * SCOUTS
+            low, high = np.where(is_called, low, middle + 1), np.where(is_called, middle, high)
+            low = np.minimum(low, high)
+        return high
+
+    def _inside(self, points: Tensor, draws: int, use: str) -> npt.NDArray[np.int64]:
+        """How many draws have each cell in the top share, at each of some points: (P, G)."""
+        seed = self._seed("votes", use)
+        self.maps += len(points) * draws
+        votes = top_votes(self.cell_map, points, self.target, self.smoothing.sigma, draws, seed)
+        return np.asarray(votes.numpy())
+
+    def _vote(self, points: Tensor, aims: npt.NDArray[np.int64], draws: int, use: str) -> npt.NDArray[np.bool_]:
         """Have fresh draws vote on candidates (P, C, H, W); whether the cell that each aims at changed sides."""
         length = (points.double() - self.image.double()).flatten(1).norm(dim=1).cpu().numpy()
-        inside = top_votes(
-            self.cell_map, points, self.target, self.smoothing.sigma, DRAWS, self._seed("votes", use)
-        ).numpy()
-        other = np.where(self.certificates.inside, DRAWS - inside, inside)
+        inside = self._inside(points, draws, use)
+        other = np.where(self.certificates.inside, draws - inside, inside)
         aimed = np.arange(self.cell_map.cells) == aims[:, None]
         changed = np.where(
             aimed,
-            lower_bounds(other, DRAWS, self.alpha_aimed) > 0.5,
-            lower_bounds(other, DRAWS, self.alpha_on_the_way) > 0.5,
+            lower_bounds(other, draws, self.alpha_aimed) > 0.5,
+            lower_bounds(other, draws, self.alpha_on_the_way) > 0.5,
         )
         changed &= (self.certificates.radius > 0) & (length > 0)[:, None]
         self.length = np.minimum(self.length, np.where(changed, length[:, None], math.inf).min(0))
         self.candidates += len(points)
-        self.maps += len(points) * DRAWS
         confirmed: npt.NDArray[np.bool_] = (changed & aimed).any(1)
         return confirmed
 
