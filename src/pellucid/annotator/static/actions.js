@@ -118,6 +118,7 @@ export class Actions {
 
   toggleExplanation(on = !this.state.explained) {
     this.state.explained = on;
+    if (on) find("explained").parentElement.scrollIntoView({ block: "nearest" }); // on a phone the panel shows a part
     this.loadExplanation();
     announce(on ? `${this.about.labels[this.state.method]} shown` : "explanation hidden");
   }
