@@ -81,15 +81,19 @@ def verb_of(words: list[str]) -> tuple[Any, list[str]]:
     return command, rest
 
 
-def test_pages_show_commands_of_every_verb():
-    verbs = {
-        f"{n} {m}" if hasattr(c, "commands") else n
+def verbs() -> list[list[str]]:
+    """Every command there is."""
+    return [
+        [n, m] if hasattr(c, "commands") else [n]
         for n, c in MAIN.commands.items()
         for m in getattr(c, "commands", [""])
-    }
+    ]
+
+
+def test_pages_show_commands_of_every_verb():
     groups = [n for n, c in MAIN.commands.items() if hasattr(c, "commands")]
     shown = {" ".join(words[:2]) if words[0] in groups else words[0] for _, words in commands()}
-    assert verbs <= shown
+    assert {" ".join(words) for words in verbs()} <= shown
 
 
 @pytest.mark.parametrize(("page", "words"), commands(), ids=name_of)
@@ -114,6 +118,14 @@ def test_mentioned_command_and_its_options_exist(page: str, words: list[str]):
     command, rest = verb_of([w for w in words if w not in ("COMMAND", "…")])
     known = {option for parameter in command.params for option in parameter.opts} | {"--help", "--version"}
     assert {w for w in rest if w.startswith("--")} <= known
+    if page == "docs/questions.md":  # these are meant to be copied whole
+        needed = {option.opts[-1] for option in command.params if option.required and option.opts[0].startswith("--")}
+        assert needed <= set(rest)
+
+
+@pytest.mark.parametrize("words", verbs(), ids=name_of)
+def test_help_ends_with_an_example(words: list[str]):
+    assert "Example" in verb_of(words)[0].help
 
 
 @pytest.mark.parametrize("page", TEXTS)

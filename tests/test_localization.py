@@ -23,8 +23,8 @@ from pellucid.evaluation.metrics.boxes import (
 from pellucid.evaluation.metrics.localization import (
     SWEEP_CRITERIA,
     WANG_CRITERIA,
-    Criterion,
     LocalizationInput,
+    OverlapThreshold,
     localization_table,
     match_boxes,
     threshold_sweep,
@@ -322,4 +322,4 @@ def test_wrong_input_is_named():
         heatmap_to_boxes(heat[None], (0,))
     with pytest.raises(InputError, match=r"\(M, H, W\)"):
         heatmap_to_boxes(heat)
-    assert str(Criterion("IoBB", 0.25)) == "IoBB@0.25"
+    assert str(OverlapThreshold("IoBB", 0.25)) == "IoBB@0.25"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pellucid.models import create_model
 from pellucid.models.weights import save_model
-from pellucid.verbs.output_names import output_names
+from pellucid.utils.output_names import output_names
 
 STEMS = st.lists(st.text("iImM\u00e9-2adversl", min_size=1, max_size=16) | st.sampled_from(["img", "img-2", "curve"]))
 

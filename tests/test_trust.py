@@ -17,7 +17,7 @@ from pellucid.data.readers.phantom.options import VisibleShortcut
 from pellucid.evaluation.metrics.statistics import Estimate
 from pellucid.evaluation.trust.attack import judge_attack, with_attack
 from pellucid.evaluation.trust.faithfulness import hottest_first_curve
-from pellucid.evaluation.trust.findings import Findings, TrustSettings
+from pellucid.evaluation.trust.findings import Findings, TrustSettings, keep_findings, read_findings
 from pellucid.evaluation.trust.infidelity import infidelity, square_effects
 from pellucid.evaluation.trust.judge import budget, judge_method, judge_network, steps_of_method
 from pellucid.evaluation.trust.maps import Mapper
@@ -26,7 +26,6 @@ from pellucid.evaluation.trust.rows import trust_row, trust_table
 from pellucid.evaluation.trust.run import Trust
 from pellucid.evaluation.trust.samples import targets_of
 from pellucid.evaluation.trust.shortcut import shortcut_task
-from pellucid.evaluation.trust.store import keep_findings, read_findings
 from pellucid.models import wrap
 from pellucid.report.pages.trust import TrustPage, in_a_sentence, write_trust
 from pellucid.types import InputError, InputSpec

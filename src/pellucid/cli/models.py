@@ -22,7 +22,10 @@ app = typer.Typer(no_args_is_help=True, help="Which networks there are, what one
 
 @app.command("list")
 def list_models() -> None:
-    """The networks that a recipe can name, with their options."""
+    """The networks that a recipe can name, with their options.
+
+    Example: `pellucid models list`
+    """
     from pellucid.models.registry import describe, model_names
 
     for name in model_names():
@@ -43,7 +46,10 @@ def show_model(
     json: Annotated[Optional[bool], typer.Option("--json", help="The card as JSON.")] = None,  # noqa: UP045
     trust_code: TrustCode = False,
 ) -> None:
-    """A network: what it tells apart, where it comes from or how it was trained, its thresholds."""
+    """A network: what it tells apart, where it comes from or how it was trained, its thresholds.
+
+    Example: `pellucid models show runs/first`
+    """
     import json as codec
 
     from pellucid.models import load_model

@@ -24,7 +24,7 @@ Jobs = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option(
         min=1,
-        help="Networks trained at a time; by default one a core on a CPU, one on a GPU.",
+        help="Networks trained at a time; by default one per core on a CPU, one on a GPU.",
         show_default=False,
     ),
 ]
@@ -42,6 +42,8 @@ def demo(
     """The main job on built-in synthetic radiographs: two recipes, their explanations scored, a report.
 
     Takes about four minutes on two cores and needs no data. Run it again to go on after an interruption.
+
+    Example: `pellucid demo --out runs/demo`, then open runs/demo/report.html
     """
     _run("demo", None, out, [*(overrides or ()), f"seeds=[{seed}]"], device, jobs, limit, None, wait)
 

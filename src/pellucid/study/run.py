@@ -65,7 +65,7 @@ def run_study(
         out: the study's folder: `runs/`, `evaluations/`, `finished/`, `results.json`, `per-image.npz`, `tables/`,
             `report.html`.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        jobs: trainings at a time; by default one on an accelerator and one a core on a CPU.
+        jobs: trainings at a time; by default one on an accelerator and one per core on a CPU.
         limit: at most so many images per part, for a quick look.
         cache: folder for decoded images.
         command: what the user typed, for the record.

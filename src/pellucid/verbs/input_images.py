@@ -20,8 +20,8 @@ from pellucid.data.placement import Placement
 from pellucid.data.readers.image_files import IMAGE_KINDS, LeftOut, list_images
 from pellucid.evaluation.training_images import ImageCheck
 from pellucid.types import InputError, check_images
+from pellucid.utils.output_names import output_names
 from pellucid.utils.resources import nearest
-from pellucid.verbs.output_names import output_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

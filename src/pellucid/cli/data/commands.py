@@ -24,7 +24,10 @@ DatasetName = Annotated[
 
 @app.command("list")
 def list_datasets() -> None:
-    """The datasets, their task, source and licence, and what `pellucid data fetch` would download."""
+    """The datasets, their task, source and licence, and what `pellucid data fetch` would download.
+
+    Example: `pellucid data list`
+    """
     from pellucid.data.registry import DATASETS
 
     for entry in DATASETS.values():

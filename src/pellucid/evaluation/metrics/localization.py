@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pellucid.evaluation.metrics.bootstrap import Bootstrap
 
 
-class Criterion(NamedTuple):
+class OverlapThreshold(NamedTuple):
     """When a predicted box hits a true one: its overlap is greater than `threshold`."""
 
     overlap: Literal["IoU", "IoBB"]
@@ -32,8 +32,8 @@ class Criterion(NamedTuple):
 
 
 WANG_CRITERIA = (
-    *(Criterion("IoBB", t) for t in (0.1, 0.25, 0.5, 0.75, 0.9)),
-    *(Criterion("IoU", t) for t in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)),
+    *(OverlapThreshold("IoBB", t) for t in (0.1, 0.25, 0.5, 0.75, 0.9)),
+    *(OverlapThreshold("IoU", t) for t in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)),
 )
 SWEEP_CRITERIA = tuple(
     c for c in WANG_CRITERIA if c.threshold in ({0.1, 0.3, 0.5} if c.overlap == "IoU" else {0.1, 0.25, 0.5})
@@ -111,7 +111,7 @@ class LocalizationCounts:
     predicted_boxes: npt.NDArray[np.int64]
     area: FloatArray
     maps: npt.NDArray[np.int64]
-    criteria: tuple[Criterion, ...]
+    criteria: tuple[OverlapThreshold, ...]
     classes: tuple[str, ...]
 
 
@@ -145,7 +145,7 @@ def match_boxes(
     *,
     gated: bool,
     thresholds: Sequence[float] = WANG_THRESHOLDS,
-    criteria: Sequence[Criterion] = WANG_CRITERIA,
+    criteria: Sequence[OverlapThreshold] = WANG_CRITERIA,
 ) -> LocalizationCounts:
     """Count hits and false positives, the boxes of all `thresholds` pooled.
 
@@ -196,7 +196,7 @@ def _match(
     truth: FloatArray,
     truth_home: npt.NDArray[np.int64],
     *,
-    criteria: Sequence[Criterion],
+    criteria: Sequence[OverlapThreshold],
     cells: int,
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
     """Which true boxes, sorted by cell, are hit (G, T), and the false positives of each cell (cells, T)."""
@@ -286,7 +286,7 @@ def threshold_sweep(
     *,
     gated: bool,
     thresholds: Sequence[float] = SWEEP_THRESHOLDS,
-    criteria: Sequence[Criterion] = SWEEP_CRITERIA,
+    criteria: Sequence[OverlapThreshold] = SWEEP_CRITERIA,
 ) -> dict[float, LocalizationTable]:
     """The table at each single threshold of the heat map: is a gain more than an artefact of {60, 180}?
 

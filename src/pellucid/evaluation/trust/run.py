@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from pellucid.evaluation.trust.attack import judge_attack, with_attack
+from pellucid.evaluation.trust.findings import keep_findings, read_findings
 from pellucid.evaluation.trust.infidelity import SharedAnswers
 from pellucid.evaluation.trust.judge import (
     budget,
@@ -18,7 +19,6 @@ from pellucid.evaluation.trust.judge import (
 )
 from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.rows import RANDOM_ORDER, TrustRow, trust_table
-from pellucid.evaluation.trust.store import keep_findings, read_findings
 from pellucid.explainers import refusals
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
