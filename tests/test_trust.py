@@ -26,6 +26,7 @@ from pellucid.evaluation.trust.rows import trust_row, trust_table
 from pellucid.evaluation.trust.run import Trust
 from pellucid.evaluation.trust.samples import targets_of
 from pellucid.evaluation.trust.shortcut import shortcut_task
+from pellucid.evaluation.trust.yardsticks import CENTRED, EDGES, MEAN_MAP, OWN_SPECTRUM
 from pellucid.models import wrap
 from pellucid.report.pages.trust import TrustPage, in_a_sentence, write_trust
 from pellucid.types import InputError, InputSpec
@@ -249,7 +250,7 @@ def test_what_is_kept_comes_back_and_belongs_to_its_settings(judged, tmp_path):
     )
     for name, values in found.values.items():
         np.testing.assert_array_equal(values, again.values[name])
-    assert len(found.yardsticks) == 2
+    assert set(found.yardsticks) == {CENTRED, EDGES, MEAN_MAP, OWN_SPECTRUM}
     for yardstick, own in found.yardsticks.items():
         for name, values in own.items():
             np.testing.assert_array_equal(values, again.yardsticks[yardstick][name])
