@@ -82,10 +82,9 @@ def write_certified_maps(page: CertifiedPage, path: Path) -> Path:
     Raises:
         InputError: if the folder cannot be written or the disk is full.
     """
-    lines = [
-        {"label": label, "cells": [_figure(s["figures"][name]) for s in page.summaries.values()]}
-        for name, label in page.labels.items()
-    ]
+    cells_of = {
+        label: [_figure(s["figures"][name]) for s in page.summaries.values()] for name, label in page.labels.items()
+    }
     text = PAGES.get_template("certified_maps.html.j2").render(
         title=page.title,
         about=list(page.about.items()),
@@ -94,8 +93,8 @@ def write_certified_maps(page: CertifiedPage, path: Path) -> Path:
         sigma=f"{page.sigma:g}",
         chart=certified_cells_chart(page.summaries),
         methods=[method_label(method) for method in page.summaries],
-        lines=lines,
-        note=_said_once([cell for line in lines for cell in line["cells"]]),
+        note=_said_once([cell for cells in cells_of.values() for cell in cells]),
+        lines=[{"label": label, "cells": cells} for label, cells in cells_of.items()],
         attacks=[_attack(method, s) for method, s in page.summaries.items()],
         colours={
             name: "linear-gradient(90deg, rgb{}, rgb{})".format(*ends)

@@ -174,7 +174,8 @@ class Explanations(Result):
         Returns:
             explain.json, and what there is once for all images.
         """
-        folder, records, boxes, panels = Path(folder), [], [], []
+        folder, records, boxes = Path(folder), [], []
+        panels: list[ExplainedPanel] = []
         with progress_context("draw", len(self.explained)):
             for one in self.explained:
                 arrays = self.arrays.arrays(one.image.name)
