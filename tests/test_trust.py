@@ -130,7 +130,7 @@ def test_gains_are_the_difference_to_the_best_trivial_map(judged, table):
     _, _, network, found = judged
     trivial = {
         name: own["deletion_area"]
-        for name, own in (network.yardsticks | found[-1].yardsticks).items()
+        for name, own in (*network.yardsticks.items(), *found[-1].yardsticks.items())
         if "deletion_area" in own
     }
     assert len(trivial) == 5
