@@ -310,6 +310,16 @@ def test_against_another_model_of_the_same_images(sides):
     assert all(r["difference"]["value"] == 0 for r in alike["rows"])
 
 
+@pytest.mark.slow
+def test_trust_by_earlier_rules_is_judged_again(sides, tmp_path, monkeypatch):
+    options = {"settings": replace(TINY, attacks=()), "methods": ["saliency"], "out": tmp_path}
+    pl.audit(seer(), sides, **options)
+    for module in ("pellucid.verbs.trust", "pellucid.verbs.auditing.measuring"):
+        monkeypatch.setattr(f"{module}.RULES", -1)
+    again = pl.audit(seer(), sides, **options)
+    assert {p["name"]: p["reason"] for p in again.results["parts"]}["trust"] is None
+
+
 def recorded(model, data, folder):
     """The model in a folder whose record says that it was trained on these images, which their pixels alone tell."""
     pixels = materialize(data, model.input_spec)

@@ -162,6 +162,8 @@ def test_accuracy_without_a_known_target_and_for_a_class_that_never_occurs():
     found = balanced_accuracy([0, 1, 1], [0, 1, math.nan], draws)
     assert found.value == 1.0
     assert found.n == 2
+    many = balanced_accuracy([0, 1, 1, 1], [0, 1, 1, 1], Bootstrap(range(4)))
+    assert (many.n, many.patients) == (4, 4)  # of all classes, not of the most frequent one
 
 
 @settings(max_examples=60, deadline=None)

@@ -112,7 +112,10 @@ def test_what_they_leave_is_compared_with_the_same_images(images):
     (statement,) = _elsewhere({"elsewhere": found})
     assert (statement.kind, statement.short) == ("fails", "cannot stand noise")
     assert [cell.value for cell in corruption_table(found).lines[1].cells[-2:]] == ["2", "2"]
-    assert [cell.value for cell in corruption_table(found).lines[2].cells[-2:]] == ["never", "never"]
+    assert [cell.value for cell in corruption_table(found).lines[2].cells[-2:]] == ["not shown", "not shown"]
+    level = found | {"base": found["clean"]["value"]}  # nothing to lose: that it loses nothing says nothing
+    assert corruption_table(level).lines[1].cells[-1] is None
+    assert "not shown to be above that answer" in corruption_table(level).note
     assert [chart.title for chart in corruption_charts(found)] == ["Noise", "Contrast"]
 
 

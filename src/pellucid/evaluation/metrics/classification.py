@@ -90,7 +90,9 @@ def balanced_accuracy(predictions: Values, targets: Values, bootstrap: Bootstrap
     if not classes.size or np.isnan(predicted[~np.isnan(truth)]).any():
         return accuracy(predicted, truth, bootstrap)
     recalls = _recalls(predicted, truth, classes, bootstrap)
-    return Replicates.mean(recalls, n=int((~np.isnan(truth)).sum()), of="classes")
+    is_known = ~np.isnan(truth)
+    mean = Replicates.mean(recalls, n=int(is_known.sum()), of="classes")
+    return replace(mean, patients=len(np.unique(bootstrap.patients[is_known])))  # not the most of one class
 
 
 def without_answer(

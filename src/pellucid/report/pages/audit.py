@@ -228,19 +228,24 @@ def corruption_table(figures: Mapping[str, Any]) -> Table:
     """What is left at each severity of each corruption, and where less than half of what the model can is left."""
     kind = metric(figures["metric"])
     rows = {(r["corruption"], r["severity"]): r for r in figures["rows"]}
+    has_lead = figures["clean"]["low"] is not None and figures["clean"]["low"] > figures["base"]
     lines = [TableRow("none", "", (estimate(figures["clean"], kind), *[None] * 6))]
     for name in figures["lost"]:
         own = [rows[name, severity] for severity in range(1, 6)]
         cells = [_alone(row, kind) for row in own]
         worse = [r["severity"] for r in own if defined(r["p_corrected"]) and r["p_corrected"] < ALPHA]
         worse = [severity for severity in worse if rows[name, severity]["difference"]["value"] < 0]
-        ends = [Cell("never" if at is None else str(at)) for at in (min(worse, default=None), figures["lost"][name])]
+        ends = [
+            Cell("not shown" if at is None else str(at)) for at in (min(worse, default=None), figures["lost"][name])
+        ]
+        ends = ends if has_lead else [ends[0], None]
         lines.append(TableRow(name, SEVERITIES[name][0], (*cells, *ends)))
     note = (
         "Strengths of severities 1 to 5: "
         + "; ".join(f"{name} {', '.join(f'{s:g}' for s in SEVERITIES[name][1])}" for name in figures["lost"])
         + f". Worse: than the same images as they are, p below {ALPHA:g} after Holm for {figures['tests']} tests. Half "
-        "is lost where the whole interval lies below the middle between its figure and a constant answer’s."
+        "is lost where the whole interval lies below the middle between its figure and a constant answer’s"
+        + ("." if has_lead else ", which cannot be asked of a model that is not shown to be above that answer.")
     )
     columns = (*(f"{kind.label}, {s}" for s in range(1, 6)), "Worse from", "Half lost from")
     return Table("Common corruptions", columns, tuple(lines), note, "Corruption", show_n=False)

@@ -52,6 +52,10 @@ def attacked(index: ResultsIndex) -> tuple[str, str]:
     return "", ""
 
 
+ROUNDING = 1e-5
+"""Sizes are written with six digits."""
+
+
 def strength_of(at: str) -> tuple[str, float]:
     """The norm and size that a robustness row's `at` names.
 
@@ -64,6 +68,20 @@ def strength_of(at: str) -> tuple[str, float]:
         return norm, float(size)
     except ValueError:
         return at, 0.0
+
+
+def attack_label(at: str) -> str:
+    """What a table calls a robustness row's `at`: sizes that are whole grey levels of 255 as such.
+
+    Example:
+        >>> attack_label("0"), attack_label("PGD L∞ 0.0156863"), attack_label("L2 0.5"), attack_label("L∞ 0.005")
+        ('no attack', 'PGD L∞ 4/255', 'L2 0.5', 'L∞ 0.005')
+    """
+    norm, size = strength_of(at)
+    levels = round(255 * size)
+    if norm.endswith("L∞") and levels and abs(255 * size - levels) < ROUNDING * levels:
+        return f"{norm} {levels}/255"
+    return "no attack" if at == "0" else at
 
 
 def yardstick(index: ResultsIndex, target: str, name: str) -> str:
@@ -100,7 +118,7 @@ def robustness(index: ResultsIndex) -> list[Table]:
     tables = []
     for name in index.values("metric", "robustness"):
         strengths = sorted(index.values("at", "robustness", metric=name), key=strength_of)
-        lines = [_across(index, "no attack" if at == "0" else at, "robustness", name, at=at) for at in strengths]
+        lines = [_across(index, attack_label(at), "robustness", name, at=at) for at in strengths]
         tables.append(Table(f"{metric(name).label} under attack", tuple(index.variants), tuple(lines), first="Attack"))
     return [t for t in tables if t]
 

@@ -18,6 +18,7 @@ from pellucid.evaluation.metrics.comparison import Row, robustness_rows
 from pellucid.evaluation.metrics.statistics import Bootstrap
 from pellucid.evaluation.robustness.consistency import KIND, Withstood, broken
 from pellucid.evaluation.robustness.corruptions import SEVERITIES, logits_corrupted
+from pellucid.evaluation.trust.measures import RULES
 from pellucid.explainers import refusals
 from pellucid.explainers.registry import layer_option
 from pellucid.models.inference import as_pixels, check_answers, predict
@@ -209,7 +210,7 @@ class Measuring:
             raise InputError("; ".join(f"{name}: {why}" for name, why in refused.items()))
         plan, session = self.plan, self.session
         layer = self._layer(served)
-        key = (session.whole.fingerprint, plan.few, plan.trust, plan.seed, layer)
+        key = (session.whole.fingerprint, plan.few, plan.trust, plan.seed, layer, RULES)
         place = self.store.folder / keyed("trust", *key)
         settings = replace(plan.trust, seed=plan.seed)
         common = {k: v for k, v in self.common.items() if k != "seed"}
