@@ -7,9 +7,12 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+import pellucid as pl
 from helpers.dicom import radiograph
+from helpers.models import small
 from pellucid.data import check_dataset, open_dataset
 from pellucid.data.readers.jsrt.pixels import read_converted
 from pellucid.data.readers.jsrt.reader import audit
@@ -195,6 +198,27 @@ def test_a_mask_of_a_film_that_is_not_there_is_said(films):
     report = check_dataset("jsrt", films, options=ALL)
     assert any("outlines and no image" in note.reason and "JPCLN099" in note.reason for note in report.notes)
     assert open_dataset("jsrt", films, options=ALL)["test"].regions is None
+
+
+def test_how_much_of_a_map_lies_in_the_lungs_is_measured_for_a_network_of_other_findings(films):
+    covered = {"JPCLN001": mask(8, 24) | mask(40, 56), "JPCNN001": mask(8, 40, top=0)}
+    for name, pixels in covered.items():
+        save(films / "masks" / f"{name}__Lungs.png", pixels)
+    model = small(size=SIDE, classes=("Effusion", "Nodule"))
+    dataset = open_dataset("jsrt", films, options=ALL)["test"]
+    result = pl.localize(model, dataset, "saliency", regions={"Effusion": ["Lungs"]}, boxes=False)
+    shares = {
+        row["method"]: row for row in result.rows if row["metric"] == "energy_share" and row["class"] == "Effusion"
+    }
+    area = np.mean([pixels.mean() / 255 for pixels in covered.values()])
+    assert shares["trivial: uniform"]["value"] == pytest.approx(area)
+    inside = []
+    for name, pixels in covered.items():
+        image = torch.from_numpy(dataset.read(dataset.ids.index(name)) / 65535).float()[None, None]
+        heat = pl.explain(model, image, "saliency", classes="Effusion").maps[0].numpy()
+        inside.append(heat[pixels > 0].sum() / heat.sum())
+    assert shares["saliency"]["value"] == pytest.approx(np.mean(inside), rel=1e-4)
+    assert shares["saliency"]["n"] == 2
 
 
 def test_the_real_films_with_their_outlines(real_data, tmp_path):
