@@ -35,7 +35,8 @@ HERE = Path(__file__).parent
 ORGANS = ("Lungs", "Heart")
 # The gradient is taken class by class, so of fewer: one finding of the lungs, one of the heart, and what JSRT is of.
 CLASSES = {"cam": None, "saliency": ("Cardiomegaly", "Effusion", "Nodule")}
-PRIMARY = [("cam", "Lungs", "mean"), ("saliency", "Lungs", "mean")]  # named before any figure had been seen
+MEAN = "mean"  # over the classes of which both networks have a map with heat, film by film
+PRIMARY = [("cam", "Lungs", MEAN), ("saliency", "Lungs", MEAN)]
 BOUNDS = (0.0, 1.0)
 KEYS = ("network", "map", "organ", "class")
 
@@ -44,7 +45,8 @@ def main(root: str, plain: str, robust: str) -> None:
     """Measure both networks and write the tables."""
     films = open_dataset("jsrt", root, options={"test_fraction": 1})["test"]
     draws = Bootstrap(films.patients, resamples=10_000)
-    figures: dict[tuple[str, str, str, str], Replicates] = {}
+    shares: dict[tuple[str, str, str], np.ndarray] = {}  # network, method, organ → (N, K)
+    names: dict[str, list[str]] = {}  # method → the K classes
     for label, folder in (("plain", plain), ("robust", robust)):
         model = pl.load(folder)
         images = FittedImages(films, model.input_spec)
@@ -52,32 +54,50 @@ def main(root: str, plain: str, robust: str) -> None:
             organ: np.stack([films.regions.mask(i, organ, place) for i, place in enumerate(images.places)])
             for organ in ORGANS
         }
-        for method, names in CLASSES.items():
-            classes = [model.classes.index(name) for name in names or model.classes]
-            shares = measure(model, images, masks, method, classes)
-            for organ, values in shares.items():
-                of_classes = [mean_over_images(column, draws, within=BOUNDS) for column in values.T]
-                for k, one in zip(classes, of_classes, strict=True):
-                    figures[label, method, organ, model.classes[k]] = one
-                figures[label, method, organ, "mean"] = Replicates.mean(of_classes, n=len(films))
-    centre = centred_gaussian(len(films), masks["Lungs"].shape[1:])
-    for organ in ORGANS:
-        area = masks[organ].mean(axis=(1, 2))
-        figures["none", "the organ's area", organ, ""] = mean_over_images(area, draws, within=BOUNDS)
-        figures["none", "centred", organ, ""] = mean_over_images(
-            energy_share(centre, masks[organ]), draws, within=BOUNDS
-        )
-    write_csv(HERE / "shares.csv", [dict(zip(KEYS, key, strict=True)) | cells(one) for key, one in figures.items()])
-    places = [key[1:] for key in figures if key[0] == "plain"]
-    differences = {p: paired_difference([figures["robust", *p]], [figures["plain", *p]]).networks for p in places}
-    corrected = dict(zip(PRIMARY, holm([differences[place].p for place in PRIMARY]), strict=True))
+        for method, of_method in CLASSES.items():
+            names[method] = list(of_method or model.classes)
+            classes = [model.classes.index(name) for name in names[method]]
+            for organ, values in measure(model, images, masks, method, classes).items():
+                shares[label, method, organ] = values
+
+    def mean(values: np.ndarray) -> Replicates:
+        return mean_over_images(values, draws, within=BOUNDS)
+
+    figures: list[dict[str, object]] = []
+    compared: dict[tuple[str, str, str], list[Replicates]] = {}  # plain and robust, on the same films
+    for method, organ in [(method, organ) for method in CLASSES for organ in ORGANS]:
+        pair = [shares[label, method, organ] for label in ("plain", "robust")]
+        in_both = np.isfinite(pair[0]) & np.isfinite(pair[1])
+        on_common = [np.where(in_both, values, np.nan) for values in pair]
+        for k, name in enumerate(names[method]):
+            for label, values in zip(("plain", "robust"), pair, strict=True):
+                place = dict(zip(KEYS, (label, method, organ, name), strict=True))
+                figures.append(place | cells(mean(values[:, k])))
+            compared[method, organ, name] = [mean(values[:, k]) for values in on_common]
+        compared[method, organ, MEAN] = [mean(masked_mean(values)) for values in on_common]
+    for organ, inside in masks.items():
+        area = inside.mean(axis=(1, 2))
+        centre = energy_share(centred_gaussian(*inside.shape[:1], inside.shape[1:]), inside)
+        for name, values in (("uniform: the organ's area", area), ("centred", centre)):
+            figures.append(dict(zip(KEYS, ("none", name, organ, ""), strict=True)) | cells(mean(values)))
+    write_csv(HERE / "shares.csv", figures)
+    differences = {place: paired_difference([b], [a]) for place, (a, b) in compared.items()}
+    corrected = dict(zip(PRIMARY, holm([differences[place].networks.p for place in PRIMARY]), strict=True))
     rows = [
         dict(zip(KEYS[1:], place, strict=True))
-        | {"robust - plain": rounded(d.value), "low": rounded(d.low), "high": rounded(d.high), "p": rounded(d.p)}
+        | {"plain": rounded(compared[place][0].value), "robust": rounded(compared[place][1].value)}
+        | {"difference": rounded(d.value), "low": rounded(d.networks.low), "high": rounded(d.networks.high)}
+        | {"films": d.n, "reason": d.networks.reason or d.reason or "", "p": rounded(d.networks.p)}
         | {"p after Holm": rounded(corrected[place]) if place in corrected else ""}
         for place, d in differences.items()
     ]
     write_csv(HERE / "differences.csv", rows)
+
+
+def masked_mean(values: np.ndarray) -> np.ndarray:
+    """The mean of each film's finite values, (N,); NaN where it has none."""
+    count = np.isfinite(values).sum(axis=1)
+    return np.divide(np.nansum(values, axis=1), count, out=np.full(len(values), np.nan), where=count > 0)
 
 
 def measure(
