@@ -54,6 +54,11 @@ class Epsilon(Section):
             raise ValueError(
                 f"a perturbation's size names exactly one norm (linf, l2 or rms); found {', '.join(norms) or 'none'}"
             )
+        if self.norm != "l2" and self.value > 1:
+            raise ValueError(
+                f"{self.norm} is at most 1, as pixels lie in [0, 1]; found {self.value:g}. For 8-bit pixels write "
+                f"{self.norm}={self.value:g}/255"
+            )
         return self
 
     @classmethod
@@ -71,6 +76,19 @@ class Epsilon(Section):
             raise InputError(f"a size is NORM=LENGTH, as linf=8/255 or l2=0.5; found {text!r}.")
         return validate(cls, parse_override(text), f"the size {text!r}")
 
+    @classmethod
+    def of(cls, size: Epsilon | str) -> Epsilon:
+        """A size from a text, or as it is.
+
+        Raises:
+            InputError: something else, as a number, which names no norm; a text that is no size.
+        """
+        if isinstance(size, str):
+            return cls.parse(size)
+        if not isinstance(size, Epsilon):
+            raise InputError(no_size(size))
+        return size
+
     @property
     def norm(self) -> Norm:
         """The norm that was named."""
@@ -83,6 +101,13 @@ class Epsilon(Section):
 
     def __str__(self) -> str:
         return f"{ {'linf': 'L∞', 'l2': 'L2', 'rms': 'RMS'}[self.norm] } {self.value:g}".replace("  ", " ")
+
+
+def no_size(value: object) -> str:
+    """What is wrong with a value that was given as the size of a perturbation."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"a size names its norm: write pl.Epsilon(linf={value:g}) or 'linf={value:g}'; found {value:g} alone."
+    return f"a size is a pl.Epsilon, or a text as 'linf=8/255'; found {type(value).__name__}."
 
 
 def lengths(perturbation: Tensor, norm: Norm) -> Tensor:

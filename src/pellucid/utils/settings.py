@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -20,6 +20,16 @@ class Section(BaseModel):
     """A part of a configuration: frozen, no key that it does not know, no number that is none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    if not TYPE_CHECKING:  # whose view of the keys is that of the fields
+
+        def __init__(self, **values: Any) -> None:  # noqa: ANN401
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise _as_input_error(type(self), type(self).__name__, error) from error
+
+        __init__.__pydantic_base_init__ = True  # sections inside another one are read without it, and keep their place
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -86,6 +96,25 @@ def split_names(text: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
+def name_list(names: str | Iterable[str]) -> list[str]:
+    """One name or several, each once; a text is read as `split_names` reads it.
+
+    Raises:
+        InputError: something that is no name.
+
+    Example:
+        >>> name_list("cam,saliency"), name_list(["cam", "cam"])
+        (['cam', 'saliency'], ['cam'])
+    """
+    parts: list[Any] = split_names(names) if isinstance(names, str) else []
+    if not isinstance(names, str):
+        parts = list(names) if isinstance(names, Iterable) else [names]
+    for part in parts:
+        if not isinstance(part, str):
+            raise InputError(f"expected a name, or a list of names; found {part!r}.")
+    return list(dict.fromkeys(parts))
+
+
 def validate(kind: type[Model], values: Mapping[str, Any] | None, source: str) -> Model:
     """`values` as `kind`, None for its defaults; what is wrong becomes one InputError.
 
@@ -97,12 +126,16 @@ def validate(kind: type[Model], values: Mapping[str, Any] | None, source: str) -
     try:
         return kind.model_validate(dict(values or {}))
     except ValidationError as error:
-        faults = error.errors()
-        inner = [e["loc"] for e in faults]
-        own_faults = [  # a list that is "too short" only because of what is wrong inside it needs no message of its own
-            e for e in faults if e["type"] != "too_short" or not any(i[: len(e["loc"])] == e["loc"] != i for i in inner)
-        ]
-        raise InputError(f"{source}: {'; '.join(_explain(kind, e) for e in own_faults)}.") from error
+        raise _as_input_error(kind, source, error) from error
+
+
+def _as_input_error(kind: type[BaseModel], source: str, error: ValidationError) -> InputError:
+    faults = error.errors()
+    inner = [e["loc"] for e in faults]
+    own_faults = [  # a list that is "too short" only because of what is wrong inside it needs no message of its own
+        e for e in faults if e["type"] != "too_short" or not any(i[: len(e["loc"])] == e["loc"] != i for i in inner)
+    ]
+    return InputError(f"{source}: {'; '.join(_explain(kind, e) for e in own_faults)}.")
 
 
 def _explain(kind: type[BaseModel], error: Any) -> str:  # noqa: ANN401
@@ -114,7 +147,7 @@ def _explain(kind: type[BaseModel], error: Any) -> str:  # noqa: ANN401
         return f"the key {where!r} is missing"
     message = error["msg"].removeprefix("Value error, ")
     ending = "" if isinstance(error["input"], dict) else f"; found {error['input']!r}"
-    return f"{where or kind.__name__}: {message}{ending}"
+    return f"{where}: {message}{ending}" if where else f"{message}{ending}"
 
 
 def _keys_at(kind: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:

@@ -19,9 +19,10 @@ from pellucid.utils.digests import write_sealed
 from pellucid.utils.progress import progress_context
 from pellucid.utils.resources import nearest
 from pellucid.utils.result import Result, Table
+from pellucid.utils.settings import name_list
 from pellucid.utils.words import interval_text
 from pellucid.verbs.folders import model_names, work_folder, write_bytes
-from pellucid.verbs.session import open_session, place_of
+from pellucid.verbs.session import check_arguments, open_session, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -205,7 +206,8 @@ def ara(
         InputError: an unknown kind or protocol; `btr` for a model whose card has no best constant, where one is needed;
             data that does not fit; radii of something else in `out`.
     """
-    names = [kinds] if isinstance(kinds, str) else list(dict.fromkeys(kinds))
+    check_arguments(model, data)
+    names = name_list(kinds)
     for name in names:
         if name not in KINDS:
             raise InputError(f"unknown kind of area {name!r}. {nearest(name, KINDS)}")

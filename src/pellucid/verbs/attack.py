@@ -17,9 +17,12 @@ from pellucid.models.card import thresholds_of
 from pellucid.types import InputError, check_images, device_of
 from pellucid.utils.resources import check_known, nearest
 from pellucid.utils.result import Result, Table
-from pellucid.verbs.session import name_of
+from pellucid.verbs.input_images import check_tensor
+from pellucid.verbs.session import check_model, kind_of, name_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pellucid.attacks.criterion import Criterion
     from pellucid.attacks.epsilon import Norm
     from pellucid.verbs.session import Model
@@ -86,7 +89,7 @@ class Attacked(Result):
 def attack(
     model: Model,
     images: Tensor,
-    labels: Tensor,
+    labels: Tensor | Sequence[int] | int,
     method: str = "tight",
     *,
     eps: Epsilon | str | None = None,
@@ -101,7 +104,8 @@ def attack(
     Args:
         model: what is attacked; it is left as it was.
         images: float (N, C, H, W) in [0, 1], or one image (C, H, W).
-        labels: int64 (N,) of a multiclass model; 0 or 1 (N, K) of a multi-label one.
+        labels: int64 (N,) of a multiclass model; 0 or 1 (N, K) of a multi-label one; a tensor, or what torch makes one
+            of, as a list.
         method: `margin`, `autoattack`, `pgd` and `fgsm` look within `eps`, which they need; `tight`, `fmn`, `ddn` and
             `woods2019` for the smallest perturbation.
         eps: the size, as ``Epsilon(linf=8 / 255)`` or ``"linf=8/255"``; a larger perturbation does not count as found.
@@ -112,10 +116,13 @@ def attack(
         options: of the method, as ``steps=40``.
 
     Raises:
-        InputError: images that are not pixels in [0, 1]; an unknown method or label; a size that is missing.
+        InputError: images that are not pixels in [0, 1]; labels that are none; an unknown method or label; a size that
+            is missing, or names no norm.
     """
+    check_model(model)
     check_known([method], [*METHOD_NAMES, *METHODS], "attack")
-    size = Epsilon.parse(eps) if isinstance(eps, str) else eps
+    check_tensor(images)
+    size = None if eps is None else Epsilon.of(eps)
     if method in METHODS:
         check_method(method, norm=norm, effort=effort)
     elif (effort, norm) != (1, "rms"):
@@ -123,15 +130,14 @@ def attack(
     if size is None and method in METHOD_NAMES:
         raise InputError(f"{method} looks within a size: give eps=, as eps=pl.Epsilon(linf=8 / 255).")
     place = device_of(model)
-    batch, truth = (images[None] if images.ndim == 3 else images).to(place), labels.to(place)
+    batch, truth = (images[None] if images.ndim == 3 else images).to(place), _as_tensor(labels).to(place)
     check_images(batch, channels=model.input_spec.channels)
     if images.ndim == 3:
         truth = truth.reshape(1, *truth.shape[-1:]) if model.task == "multilabel" else truth.reshape(1)
     shape = (len(batch),) if model.task == "multiclass" else (len(batch), len(model.classes))
     if tuple(truth.shape) != shape:
         raise InputError(f"labels of a {model.task} model must have shape {shape}; found {tuple(truth.shape)}.")
-    if model.task == "multilabel":
-        truth = truth.float()
+    truth = _checked_labels(model, truth)
     criterion = _criterion(model, truth, label)
     if method in ENSEMBLES:
         assert size is not None
@@ -151,6 +157,41 @@ def attack(
             is_found = is_found & (lengths(perturbed.double() - batch.double(), size.norm) <= size.value)
     best = torch.where(is_found.view(-1, 1, 1, 1), perturbed, batch)
     return Attacked(batch, best, is_found, method, size, name_of(model), norm)
+
+
+def _as_tensor(labels: object) -> Tensor:
+    """Labels as a tensor.
+
+    Raises:
+        InputError: something that is no array of numbers.
+    """
+    try:
+        return torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"labels must be the numbers of classes, or 0 and 1 for each label of a multi-label model; found "
+            f"{kind_of(labels)}."
+        ) from error
+
+
+def _checked_labels(model: Model, truth: Tensor) -> Tensor:
+    """Labels in the type that the model's task takes.
+
+    Raises:
+        InputError: no whole number, no class of the model, or another value than 0, 1 and NaN of a label.
+    """
+    if model.task == "multilabel":
+        truth = truth.float()
+        if not bool(((truth == 0) | (truth == 1) | truth.isnan()).all()):
+            raise InputError("labels of a multilabel model must be 0 or 1, NaN where unknown; found other values.")
+        return truth
+    count = len(model.classes)
+    if truth.is_floating_point() or truth.dtype == torch.bool:
+        raise InputError(f"labels must be the numbers of classes, from 0 to {count - 1}; found {truth.dtype}.")
+    outside = truth[(truth < 0) | (truth >= count)]
+    if len(outside):
+        raise InputError(f"labels must be the numbers of classes, from 0 to {count - 1}; found {int(outside[0])}.")
+    return truth.long()
 
 
 def _criterion(model: Model, truth: Tensor, label: str | None) -> Criterion:

@@ -28,7 +28,7 @@ from pellucid.utils.results_store import ResultsStore
 from pellucid.utils.words import figure_text, number_of
 from pellucid.verbs.folders import work_folder
 from pellucid.verbs.input_images import input_images
-from pellucid.verbs.session import name_of, results_key_of
+from pellucid.verbs.session import check_model, name_of, results_key_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -192,6 +192,7 @@ def attack_explanation(
             does not take or the model does not have; an unknown class; images
             that do not fit; results of something else in `out`.
     """
+    check_model(model)
     sizes = BUDGETS if budgets is None else tuple(budgets)
     all_options = dict(options or {})
     if layer is not None and all_options.setdefault("layer", layer) != layer:

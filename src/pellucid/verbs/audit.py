@@ -39,12 +39,13 @@ from pellucid.types import InputError, device_of
 from pellucid.utils.resources import check_known, write_json, write_text
 from pellucid.utils.result import Result, Table
 from pellucid.utils.results_store import ResultsStore
+from pellucid.utils.settings import name_list
 from pellucid.utils.words import first_of
 from pellucid.verbs.auditing.about_images import known_columns, with_regions
 from pellucid.verbs.auditing.measuring import Measuring
 from pellucid.verbs.figures import shown
 from pellucid.verbs.folders import model_names, work_folder
-from pellucid.verbs.session import name_of, open_session, place_of
+from pellucid.verbs.session import check_arguments, check_model, check_settings, name_of, open_session, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -148,10 +149,10 @@ def audit(
     use: Use | None = None,
     metadata: str | Path | None = None,
     groups: Mapping[str, Sequence[float]] | None = None,
-    attacks: Sequence[Epsilon | str] | None = None,
+    attacks: Epsilon | str | Sequence[Epsilon | str] | None = None,
     corrupted: int | None = None,
     effort: int | None = None,
-    methods: Sequence[str] | None = None,
+    methods: str | Sequence[str] | None = None,
     layer: str | None = None,
     regions: Mapping[str, Sequence[str]] | None = None,
     settings: AuditSettings | None = None,
@@ -203,6 +204,7 @@ def audit(
             the model does not have, or that none of the methods takes; a prevalence or cost that is none; results of
             something else in `out`.
     """
+    _check_kinds(model, data, settings, use, compare)
     started = time.monotonic()
     plan = _plan(settings or (QUICK if quick else AuditSettings()), attacks, corrupted, effort, methods, limit, seed)
     check_layer(model, plan.methods, layer)
@@ -319,18 +321,27 @@ def _suspects(discovery: Discovery) -> dict[str, Any]:
     return {key: whole[key] for key in shown_keys} | {"images": len(discovery.ids), "rows": discovery.rows}
 
 
+def _check_kinds(model: object, data: object, settings: object, use: object, compare: object) -> None:
+    """Refuse arguments of another kind than they must be."""
+    check_arguments(model, data)
+    check_settings(settings, AuditSettings)
+    check_settings(use, Use, "use")
+    if compare is not None:
+        check_model(compare, "the model to compare with")
+
+
 def _plan(
     settings: AuditSettings,
-    attacks: Sequence[Epsilon | str] | None,
+    attacks: Epsilon | str | Sequence[Epsilon | str] | None,
     corrupted: int | None,
     effort: int | None,
-    methods: Sequence[str] | None,
+    methods: str | Sequence[str] | None,
     limit: int | None,
     seed: int,
 ) -> AuditSettings:
     """The settings with what was asked for instead."""
     plan = replace(settings, seed=seed)
-    by_size = {BoundedAttack.of(attack) for attack in (settings.attacks if attacks is None else attacks)}
+    by_size = set(BoundedAttack.each(settings.attacks if attacks is None else attacks))
     plan = replace(plan, attacks=tuple(sorted(by_size, key=lambda one: (one.method, one.norm, one.value))))
     if corrupted is not None:
         if corrupted < 0:
@@ -340,7 +351,7 @@ def _plan(
         check_effort(effort)
         plan = replace(plan, effort=effort)
     if methods is not None:
-        plan = replace(plan, methods=tuple(check_known(methods, HEATMAPS, "heat map")))
+        plan = replace(plan, methods=tuple(check_known(name_list(methods), HEATMAPS, "heat map")))
     if limit is not None:
         plan = replace(plan, limit=limit, few=min(plan.few, limit), corrupted=min(plan.corrupted, limit))
         plan = replace(plan, searched=min(plan.searched, limit))

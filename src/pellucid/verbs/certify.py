@@ -20,7 +20,7 @@ from pellucid.utils.resources import finite, nearest, write_json
 from pellucid.utils.result import Result, Table
 from pellucid.utils.words import interval_text
 from pellucid.verbs.folders import work_folder, write_bytes
-from pellucid.verbs.session import name_of, open_session
+from pellucid.verbs.session import check_arguments, name_of, open_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -148,6 +148,7 @@ def certify(
         InputError: another `method`, or `sigma` with bounds; a network that bounds do not cover; no `sigma`, neither
             given nor in the model's card; data that does not fit; certificates of something else in `out`.
     """
+    check_arguments(model, data)
     smoothing: Smoothing | Bounds
     if method == "bounds":
         if sigma is not None:

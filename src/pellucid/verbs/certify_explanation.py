@@ -24,9 +24,10 @@ from pellucid.utils.progress import progress_context, reporting_to
 from pellucid.utils.resources import check_known, nearest, write_json
 from pellucid.utils.result import Result, Table
 from pellucid.utils.results_store import ResultsStore
+from pellucid.utils.settings import name_list
 from pellucid.utils.words import figure_text, heading_name, number_of
 from pellucid.verbs.folders import work_folder
-from pellucid.verbs.session import name_of, open_session
+from pellucid.verbs.session import check_arguments, name_of, open_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -197,7 +198,8 @@ def certify_explanation(
     Source:
         Cohen, Rosenfeld & Kolter 2019; Anani, Lorenz, Fritz & Schiele 2025 (ICML). The attack is this library's own.
     """
-    names = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))
+    check_arguments(model, data)
+    names = name_list(methods)
     check_known(names, HEATMAPS, "heat map")
     if class_name is not None and class_name not in model.classes:
         raise InputError(f"unknown class {class_name!r}. {nearest(class_name, model.classes)}")

@@ -23,7 +23,7 @@ from pellucid.utils.progress import progress_context
 from pellucid.utils.results_store import ResultsStore, keyed
 from pellucid.verbs.auditing.about_images import known_columns, with_regions
 from pellucid.verbs.folders import work_folder
-from pellucid.verbs.session import open_session
+from pellucid.verbs.session import check_arguments, check_settings, kind_of, open_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,8 +106,12 @@ def discover(
         pellucid.types.InputError: 12 images are too few to find what a model goes by: 40 are needed at least, and \
 better 300.
     """
+    check_arguments(model, data)
+    check_settings(settings, DiscoverySettings)
     plan = replace(settings or DiscoverySettings(), seed=seed)
     before = Discovery.load(compare) if isinstance(compare, str | Path) else compare
+    if before is not None and not isinstance(before, Discovery):
+        raise InputError(f"compare is what discover returned before, or its folder; found {kind_of(before)}.")
     session = open_session(
         model,
         data,

@@ -94,7 +94,7 @@ def _size(row: Row | None) -> str:
 def evaluate(
     model: Model,
     data: Dataset,
-    attacks: Sequence[Epsilon | str] = (),
+    attacks: Epsilon | str | Sequence[Epsilon | str] = (),
     *,
     steps: int | None = None,
     limit: int | None = None,
@@ -109,8 +109,9 @@ def evaluate(
     Args:
         model: what is judged.
         data: one part of a dataset; its classes are matched with the model's by name.
-        attacks: their sizes, as ``Epsilon(linf=8 / 255)`` or ``"linf=8/255"``, by the default attack; another one is
-            named before it, as ``"autoattack:linf=8/255"``, ``"pgd:l2=0.5"`` or ``"fgsm:linf=8/255"``.
+        attacks: one or several, by their sizes, as ``Epsilon(linf=8 / 255)`` or ``"linf=8/255"``, by the default
+            attack; another one is named before it, as ``"autoattack:linf=8/255"``, ``"pgd:l2=0.5"`` or
+            ``"fgsm:linf=8/255"``.
         steps: of ``pgd:``, 20 by default; no other attack takes it.
         limit: at most so many images, chosen with `seed`.
         seed: of that choice, of the attacks' random starts, and of the bootstrap.
@@ -123,7 +124,7 @@ def evaluate(
         InputError: data of other classes, or that the model was trained on; an attack or a size that is none; steps
             where no attack takes them.
     """
-    bounded = [BoundedAttack.of(attack) for attack in attacks]
+    bounded = BoundedAttack.each(attacks)
     check_steps(bounded, steps)
     session = open_session(
         model,

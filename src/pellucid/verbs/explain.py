@@ -19,6 +19,7 @@ from pellucid.models.inference import probabilities as to_probabilities
 from pellucid.types import InputError, device_of
 from pellucid.utils.progress import progress_context, step
 from pellucid.utils.resources import check_known
+from pellucid.utils.settings import name_list
 from pellucid.verbs.explaining.adversarial import MIXED_RHO, AdversarialSettings, MovedClasses, in_order, slide
 from pellucid.verbs.explaining.array_store import ArrayStore
 from pellucid.verbs.explaining.class_choice import parse_classes
@@ -26,7 +27,7 @@ from pellucid.verbs.explaining.dicom import dicom_output
 from pellucid.verbs.explaining.heat_maps import heat_maps, share_options
 from pellucid.verbs.explaining.result import ADVERSARIAL, ExplainedImage, Explanations
 from pellucid.verbs.input_images import input_images, joined
-from pellucid.verbs.session import name_of
+from pellucid.verbs.session import check_model, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +46,7 @@ def explain(
     images: Tensor | Dataset | Path | str | Sequence[Path | str],
     methods: str | Sequence[str] = "grad-cam",
     *,
-    targets: Tensor | int | str | Sequence[str] | None = None,
+    targets: Tensor | int | str | Sequence[int] | Sequence[str] | None = None,
     classes: str | Sequence[str] | None = None,
     rho: float | None = None,
     direction: str = "raise",
@@ -95,7 +96,8 @@ def explain(
         >>> found.maps.shape, found.maps_of("adversarial").shape, found.targets.tolist()
         (torch.Size([4, 32, 32]), torch.Size([4, 1, 32, 32]), [0, 1, 0, 1])
     """
-    names = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))
+    check_model(model)
+    names = name_list(methods)
     own = share_options(check_known(names, EXPLAINERS, "method"), options | {"seed": seed})
     moving = own.pop(ADVERSARIAL, None)
     if targets is not None and classes is not None:
@@ -172,7 +174,7 @@ class _Work:
         self,
         images: Sequence[InputImage],
         probabilities: npt.NDArray[np.float64],
-        targets: Tensor | int | str | Sequence[str] | None,
+        targets: Tensor | int | str | Sequence[int] | Sequence[str] | None,
     ) -> list[list[int]]:
         """The classes that are explained on each image.
 
@@ -245,11 +247,14 @@ def _pairs(class_lists: Sequence[Sequence[int]], device: torch.device) -> tuple[
     return torch.tensor(rows, device=device), torch.tensor(targets, device=device)
 
 
-def _numbers(model: Model, targets: Tensor | int | str | Sequence[str], count: int) -> list[int]:
+def _numbers(model: Model, targets: Tensor | int | str | Sequence[int] | Sequence[str], count: int) -> list[int]:
     """Targets by number, one per image."""
     if not isinstance(targets, Tensor | int):
-        names = [targets] * count if isinstance(targets, str) else targets
-        targets = torch.tensor([model.classes.index(n) for n in check_known(names, model.classes, "class")])
-    numbers = resolve_targets(model, torch.empty(count), targets)
-    assert numbers is not None
-    return numbers.tolist()
+        values = [targets] * count if isinstance(targets, str) else list(targets)
+        numbers = [value for value in values if isinstance(value, int | np.integer)]
+        if len(numbers) < len(values):
+            numbers = [model.classes.index(n) for n in check_known(map(str, values), model.classes, "class")]
+        targets = torch.tensor(numbers)
+    resolved = resolve_targets(model, torch.empty(count), targets)
+    assert resolved is not None
+    return resolved.tolist()

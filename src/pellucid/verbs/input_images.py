@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +23,10 @@ from pellucid.evaluation.training_images import ImageCheck
 from pellucid.types import InputError, check_images
 from pellucid.utils.output_names import output_names
 from pellucid.utils.resources import nearest
+from pellucid.verbs.session import kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
@@ -119,8 +121,9 @@ def input_images(
         file_options: how files are read, as ``{"window": 1}``; see `FilePixels`.
 
     Raises:
-        InputError: no image; images that are not pixels in [0, 1], or cannot be read; an unknown id; options that none
-            of the files has, or that contradict the training; a dataset of other classes than the model's.
+        InputError: no image; something else than images; images that are not pixels in [0, 1], or cannot be read; an
+            unknown id; options that none of the files has, or that contradict the training; a dataset of other classes
+            than the model's.
     """
     files = [images] if isinstance(images, Path | str) else images
     if ids and not isinstance(images, Dataset):
@@ -132,10 +135,48 @@ def input_images(
     elif isinstance(files, Dataset):
         inputs = _from_dataset(model, files, ids, limit, seed)
     else:
-        inputs = _from_files(model, image_files([Path(file) for file in files])[:limit], file_options or {})
+        inputs = _from_files(model, image_files(_paths(files))[:limit], file_options or {})
     if not inputs.images:
         raise InputError("there are no images to explain.")
     return inputs
+
+
+def check_tensor(images: object, *others: str) -> None:
+    """Refuse images that are no torch tensor.
+
+    Args:
+        images: what was given.
+        others: what might have been given instead.
+
+    Raises:
+        InputError: with what was given, what is expected and how to get it.
+    """
+    if isinstance(images, Tensor):
+        return
+    advice = ""
+    if isinstance(images, np.ndarray):
+        advice = " torch.from_numpy makes a tensor of it; divide 8-bit pixels by 255."
+    elif isinstance(images, Dataset):
+        advice = " Of a part: torch.stack([image for image, _ in part.resize(SIZE, CHANNELS)])."
+    elif isinstance(images, Mapping):
+        advice = " Of all parts of a dataset give one, as data['test']."
+    expected = " or ".join(["a float tensor (N, C, H, W) or (C, H, W) in [0, 1]", *others])
+    raise InputError(f"images must be {expected}; found {kind_of(images)}.{advice}")
+
+
+def _paths(files: object) -> list[Path]:
+    """Files and folders that were named.
+
+    Raises:
+        InputError: something that names no file.
+    """
+    if isinstance(files, Iterable) and not isinstance(files, Mapping | np.ndarray):
+        paths = [Path(path) if isinstance(path, str | Path) else None for path in files]
+        named = [path for path in paths if path is not None]
+        if len(named) == len(paths):
+            return named
+    check_tensor(files, "one part of a dataset", "image files")
+    return []
 
 
 def _from_tensor(model: Model, images: Tensor) -> InputImages:

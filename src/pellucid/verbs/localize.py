@@ -19,9 +19,10 @@ from pellucid.utils.progress import progress_bar
 from pellucid.utils.resources import check_known
 from pellucid.utils.result import Table
 from pellucid.utils.results_store import ResultsStore, keyed
+from pellucid.utils.settings import name_list
 from pellucid.verbs.figures import Figures, shown
 from pellucid.verbs.folders import work_folder
-from pellucid.verbs.session import open_session
+from pellucid.verbs.session import check_arguments, open_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -131,7 +132,8 @@ def localize(
         InputError: an unknown method, or none that can explain the model; a layer that none of them takes; regions
             and a class_map at once; data without regions of the model's classes, or that the model was trained on.
     """
-    names = check_known([methods] if isinstance(methods, str) else methods, HEATMAPS, "heat map")
+    check_arguments(model, data)
+    names = check_known(name_list(methods), HEATMAPS, "heat map")
     check_layer(model, names, layer)
     session = open_session(
         model, data, limit=limit, seed=seed, cache=cache, allow_training_images=allow_training_images, match=False

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor, nn
+
 from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.data.class_match import match_classes
+from pellucid.data.dataset import Dataset
 from pellucid.evaluation.training_images import ImageCheck
 from pellucid.models.card import thresholds_of
+from pellucid.models.classifier import AnyClassifier
 from pellucid.models.weights import tensors_sha256, weights_file
+from pellucid.types import InputError
 from pellucid.utils.download import digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pellucid.data.dataset import Dataset
-    from pellucid.models.classifier import AnyClassifier
     from pellucid.types import Pixels
 
     Model = AnyClassifier
@@ -118,14 +120,98 @@ def open_session(
         match: whether the labels are matched with the model's classes at all.
 
     Raises:
-        InputError: classes that do not fit, see `match_classes`; a training record that is missing or was altered.
+        InputError: something that is no model or no part of a dataset; classes that do not fit, see `match_classes`; a
+            training record that is missing or was altered.
     """
+    check_arguments(model, data)
+    if class_map is not None and not isinstance(class_map, Mapping):
+        raise InputError(f"class_map is a dict of the model's class to the data's; found {kind_of(class_map)}.")
     notes: list[str] = []
     if match:
         data, notes = match_classes(data, model.classes, model.task, class_map)
     check = ImageCheck(model.path, refuse=not allow_training_images)
     part = FittedImages(data, model.input_spec, cache)
     return Session(model, part, part.limit(limit, seed=seed), check, notes)
+
+
+def check_arguments(model: object, data: object) -> None:
+    """Refuse what is no model, and what is no part of a dataset.
+
+    Raises:
+        InputError: with what was given, what is expected and how to get it.
+    """
+    if isinstance(model, Dataset) and isinstance(data, nn.Module):
+        raise InputError("the model comes first, then the data: exchange the two.")
+    check_model(model)
+    check_part(data)
+
+
+def check_model(model: object, name: str = "the model") -> None:
+    """Refuse what is no model, as a path or a torch module.
+
+    Raises:
+        InputError: with what was given and how to make a model of it.
+    """
+    if isinstance(model, AnyClassifier):
+        return
+    advice = "pl.load and pl.wrap give one."
+    if isinstance(model, str | Path):
+        advice = f"load it, as pl.load({str(model)!r})."
+    elif isinstance(model, nn.Module):
+        advice = "wrap it, as pl.wrap(module, classes=[…], size=…, mean=[…], std=[…])."
+    raise InputError(f"{name} is expected as pl.load or pl.wrap gives it; found {kind_of(model)}: {advice}")
+
+
+def check_part(data: object, name: str = "the data") -> None:
+    """Refuse what is no part of a dataset, as all its parts or its name.
+
+    Raises:
+        InputError: with what was given and how to get a part.
+    """
+    if isinstance(data, Dataset):
+        return
+    advice = "pl.dataset(NAME, split='test') gives one."
+    if isinstance(data, Mapping) and data and all(isinstance(part, Dataset) for part in data.values()):
+        parts = list(data)
+        one = "test" if "test" in parts else parts[0]
+        description, advice = f"all parts, {', '.join(map(repr, parts))}", f"give one, as data[{one!r}]."
+    else:
+        description = kind_of(data)
+        if isinstance(data, str):
+            advice = f"open it, as pl.dataset({data!r}, split='test')."
+        elif isinstance(data, Path):
+            advice = f"open it, as pl.dataset('folder', {str(data)!r}, split='test')."
+    raise InputError(f"{name} must be one part of a dataset; found {description}: {advice}")
+
+
+def check_settings(value: object, kind: type, name: str = "settings") -> None:
+    """Refuse what is neither None nor of a class of settings.
+
+    Raises:
+        InputError: with what was given, and where the class is to be had.
+    """
+    if value is not None and not isinstance(value, kind):
+        raise InputError(f"{name}= takes a {kind.__name__} (of {kind.__module__}); found {kind_of(value)}.")
+
+
+def kind_of(value: object) -> str:
+    """What a value is, for a message.
+
+    Example:
+        >>> kind_of("runs/first"), kind_of([1]), kind_of(None)
+        ("the text 'runs/first'", 'list', 'None')
+    """
+    if value is None:
+        return "None"
+    if isinstance(value, str):
+        return f"the text {value!r}"
+    if isinstance(value, Path):
+        return f"the path {str(value)!r}"
+    if isinstance(value, nn.Module):
+        return f"the torch module {type(value).__name__}"
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)}"
+    return {"ndarray": "a numpy array"}.get(type(value).__name__, type(value).__name__)
 
 
 def name_of(model: Model) -> str:

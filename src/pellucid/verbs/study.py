@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.study import load_study, run_study
 from pellucid.study.judging import judge_again
+from pellucid.types import InputError
 from pellucid.utils.result import Result, Table
+from pellucid.verbs.session import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,6 +91,8 @@ def study(
     Raises:
         InputError: a study, a tracker or data that cannot be.
     """
+    if not isinstance(name, str | Path):
+        raise InputError(f"a study comes first, by its name or TOML file; found {kind_of(name)}.")
     config = load_study(str(name), overrides)
     folder = Path("runs") / config.name if out is None else Path(out)
     if judge_only:

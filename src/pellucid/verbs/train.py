@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -28,10 +29,10 @@ from pellucid.types import InputError
 from pellucid.utils.devices import pick_device
 from pellucid.utils.resources import write_json
 from pellucid.utils.result import Result, Table
-from pellucid.verbs.session import weights_sha256_of
+from pellucid.verbs.session import check_model, check_part, kind_of, weights_sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from pellucid.models.classifier import AnyClassifier
     from pellucid.training.run import RunFolder
@@ -154,6 +155,11 @@ def train(
             are not, or that cannot be marked; a model that cannot be trained further, or not by this recipe; a run that
             is there already.
     """
+    if not isinstance(recipe, str | Path):
+        raise InputError(f"the recipe comes first, by its name or TOML file; found {kind_of(recipe)}.")
+    whole, judged = _parts(data, validation)
+    if init is not None and not isinstance(init, str | Path):
+        check_model(init, "the model to start from")
     settings = load_recipe(str(recipe), overrides, fine_tuning=init is not None)
     if preprocess is not None:
         settings = fitted_by(settings, preprocess)
@@ -168,7 +174,6 @@ def train(
         raise InputError("--only chooses among suspects: name their folder with --suspects (in Python: suspects=).")
     if init is not None:
         refuse_of_model([*overrides, *(["model.geometry"] if preprocess else [])])
-    whole, judged = _parts(data, validation)
     start = None
     if init is not None:
         before = load_model(init, trust_code=trust_code) if isinstance(init, str | Path) else init
@@ -243,13 +248,18 @@ def _place(model: AnyClassifier) -> Path:
 
 
 def _parts(data: Dataset | Mapping[str, Dataset], validation: Dataset | None) -> tuple[Dataset, Dataset]:
-    if not isinstance(data, Dataset):
-        return get_split(data, "train"), validation or get_split(data, "validation")
+    if isinstance(data, Mapping):
+        whole, judged = get_split(data, "train"), validation or get_split(data, "validation")
+        check_part(whole, "the training part")
+        check_part(judged, "the validation part")
+        return whole, judged
+    check_part(data, "the data")
     if validation is None:
         raise InputError(
             "a training needs images that choose its checkpoint: give validation=, or all parts of a dataset, as "
             'pl.dataset("phantom") without split= gives them.'
         )
+    check_part(validation, "the validation part")
     return data, validation
 
 

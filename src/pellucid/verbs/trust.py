@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,9 +20,19 @@ from pellucid.types import InputError
 from pellucid.utils.resources import nearest
 from pellucid.utils.result import Result, Table
 from pellucid.utils.results_store import ResultsStore
+from pellucid.utils.settings import name_list
 from pellucid.utils.words import figure_text, heading_name
 from pellucid.verbs.folders import model_names, work_folder
-from pellucid.verbs.session import name_of, open_session, place_of, results_key_of
+from pellucid.verbs.session import (
+    check_arguments,
+    check_model,
+    check_settings,
+    kind_of,
+    name_of,
+    open_session,
+    place_of,
+    results_key_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -124,6 +134,7 @@ def trust(
     out: str | Path | None = None,
     limit: int | None = LIMIT,
     settings: TrustSettings | None = None,
+    seed: int | None = None,
     cache: Path | None = None,
     allow_training_images: bool = False,
     class_map: Mapping[str, str] | None = None,
@@ -140,7 +151,8 @@ def trust(
         out: the folder where results are kept, each method once it is done, so that the same call goes on after an
             interruption and others can be added.
         limit: at most so many images.
-        settings: how much is spent on each, and the seed of the choice.
+        settings: how much is spent on each.
+        seed: of the choice and of all else left to chance; that of `settings` by default.
         cache: keep decoded images in this folder.
         allow_training_images: count images that a model was trained on in; they are refused otherwise.
         class_map: the data's name for each of the model's classes that has another one there.
@@ -153,8 +165,16 @@ def trust(
         InputError: an unknown method, or none that can explain the model; a layer that none of them takes; data, or a
             model beside, that does not fit; results of something else in `out`.
     """
+    check_arguments(model, data)
+    check_settings(settings, TrustSettings)
     settings = settings or TrustSettings()
-    names = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))
+    if seed is not None:
+        settings = replace(settings, seed=seed)
+    if not isinstance(compare_with, list | tuple):
+        raise InputError(f"compare_with is a list of models; found {kind_of(compare_with)}.")
+    for other in compare_with:
+        check_model(other, "a model to compare with")
+    names = name_list(methods)
     for name in names:
         if name not in HEATMAPS:
             raise InputError(f"unknown heat map {name!r}. {nearest(name, HEATMAPS)}")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 from pydantic import model_validator
 
-from pellucid.attacks.epsilon import Epsilon
+from pellucid.attacks.epsilon import Epsilon, no_size
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
-from pellucid.utils.settings import validate
+from pellucid.utils.settings import split_names, validate
 
 BoundedMethod = Literal["margin", "autoattack", "pgd", "fgsm"]
 METHOD_NAMES: tuple[str, ...] = get_args(BoundedMethod)
@@ -60,11 +61,34 @@ class BoundedAttack(Epsilon):
         return validate(cls, values | ({"method": method} if colon else {}), f"the attack {text!r}")
 
     @classmethod
-    def of(cls, attack: Epsilon | str) -> BoundedAttack:
-        """An attack from a text or from a size alone."""
-        if isinstance(attack, BoundedAttack):
-            return attack
-        return cls.parse(attack) if isinstance(attack, str) else cls(**attack.model_dump())
+    def of(cls, size: Epsilon | str) -> BoundedAttack:
+        """An attack from a text or from a size alone.
+
+        Raises:
+            InputError: something else, as a number, which names no norm; a text that is no attack.
+        """
+        if isinstance(size, str):
+            return cls.parse(size)
+        if not isinstance(size, Epsilon):
+            raise InputError(no_size(size))
+        return size if isinstance(size, BoundedAttack) else cls(**size.model_dump())
+
+    @classmethod
+    def each(cls, attacks: Epsilon | str | Iterable[Epsilon | str]) -> list[BoundedAttack]:
+        """One attack or several; a text may name several, with commas between them.
+
+        Raises:
+            InputError: one that is none.
+
+        Example:
+            >>> [str(attack) for attack in BoundedAttack.each("l2=0.5, pgd:linf=0.01")]
+            ['L2 0.5', 'PGD L∞ 0.01']
+        """
+        if isinstance(attacks, str):
+            return [cls.parse(text) for text in split_names(attacks)]
+        if isinstance(attacks, Epsilon) or not isinstance(attacks, Iterable):  # a section iterates over its keys
+            return [cls.of(attacks)]
+        return [cls.of(attack) for attack in attacks]
 
     def __str__(self) -> str:
         return f"{TITLES[self.method]}{super().__str__()}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pellucid.types import InputError
 from pellucid.utils.resources import check_known
-from pellucid.utils.settings import split_names
+from pellucid.utils.settings import name_list
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +77,7 @@ def parse_classes(text: str | Sequence[str], classes: tuple[str, ...], task: Tas
     Raises:
         InputError: an unknown name, with the nearest one; `true` where no labels are known.
     """
-    parts = split_names(text) if isinstance(text, str) else list(text)
+    parts = name_list(text)
     unknown = [p for p in parts if p not in classes and p not in (*ROLES, "all") and not _is_top(p)]
     if unknown or not parts:
         try:
