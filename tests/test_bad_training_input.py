@@ -63,7 +63,7 @@ PENALTY = "objective.gradient_penalty"
         (f"{PENALTY}.weight=0", [PENALTY, "adaptive", "cannot start from 0"]),
         (f"{PENALTY}.outputs=some", [f"{PENALTY}.outputs", "'random'", "found 'some'"]),
         (f"{PENALTY}.outputs=all", [PENALTY, "tandem belongs to outputs = 'random'", "found outputs = 'all'"]),
-        (f"{PENALTY}.method=approximate", [f"{PENALTY}.method", "'exact' or 'finite-difference'", "'approximate'"]),
+        (f"{PENALTY}.method=approximate", [f"{PENALTY}.method", "'finite-difference' or 'same-side'", "'approximate'"]),
         (f"{PENALTY}.step=0", [f"{PENALTY}.step", "greater than 0"]),
         (f"{PENALTY}.adaptive.target_share=1.0", [f"{PENALTY}.adaptive.target_share", "less than 1"]),
         (f"{PENALTY}.adaptive.gain=0", [f"{PENALTY}.adaptive.gain", "greater than 0"]),

@@ -139,7 +139,8 @@ def _train_there(
     )
     labels = torch.from_numpy(np.ascontiguousarray(train_data.targets))
     objective = Objective(classifier, recipe.objective, labels, processes=processes)
-    method = objective.resolve_method(probe_images(classifier, 1))
+    bfloat16 = recipe.training.mixed_precision == "bf16"
+    method = objective.resolve_method(probe_images(classifier, 1), bfloat16=bfloat16)
     recipe = recipe.model_copy(update={"objective": objective.settings})
     check_selection(recipe, scorer, validation_data)
     before = record_of_start(recipe.model)

@@ -3,14 +3,15 @@
 One term for four works, which differ in the outputs that they look at: one random logit per image, now and then the
 gap to the runner-up (Woods et al. 2019); all logits; random projections of the logits (Hoffman et al. 2019); the loss
 (Ross & Doshi-Velez 2018). Its gradient needs a second derivative, exactly (double backward), or by a finite
-difference of first derivatives, which costs seven passes where a plain step takes three and is right only where the
-network has no kinks.
+difference of first derivatives, which costs seven passes where a plain step takes three and is right only where it does
+not step across kinks.
 """
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 from pellucid.models.kinks import kinks
 from pellucid.training.distributed import BatchRandom
 from pellucid.training.objectives.penalty_weight import AdaptiveSettings
+from pellucid.training.objectives.same_side import sides_can_be_kept
 from pellucid.types import InputError
 from pellucid.utils.settings import Section
 
@@ -55,9 +57,10 @@ class PenaltySettings(Section):
     reduction: Literal["mean", "sum"] = Field(
         "mean", description="over pixels and outputs; sum is the squared norm of an image's whole Jacobian"
     )
-    method: Literal["auto", "exact", "finite-difference"] = Field(
+    method: Literal["auto", "exact", "finite-difference", "same-side"] = Field(
         "auto",
-        description="exact: by double backward; auto: a finite difference where the network has no kinks, else exact",
+        description="exact: by double backward; same-side: a finite difference that crosses no ReLU's corner; auto: a "
+        "finite difference where the network has no kinks, same-side where ReLUs are its only ones, else exact",
     )
     step: float | None = Field(
         None,
@@ -95,23 +98,37 @@ class Penalty:
 class Method(NamedTuple):
     """How the penalty's gradient is computed for one network, and in words why."""
 
-    name: Literal["exact", "finite-difference"]
+    name: Literal["exact", "finite-difference", "same-side"]
     reason: str
 
 
-def penalty_method(settings: PenaltySettings, network: nn.Module, images: Tensor) -> Method:
+def penalty_method(settings: PenaltySettings, network: nn.Module, images: Tensor, *, bfloat16: bool = False) -> Method:
     """How the gradient of a penalty is computed for a network: `auto` is settled by whether it has kinks.
 
-    A finite difference that is asked for in spite of kinks is warned of.
+    A finite difference that is asked for in spite of kinks is warned of. What keeps to the sides of corners is kept for
+    networks whose kinks are all ReLUs'.
 
     Args:
         settings: of the penalty.
         network: is looked at unless the method is `exact`, and left as it is.
         images: float (N, C, H, W) on its device; one is enough.
+        bfloat16: whether passes are made in it; `auto` is then exact where there are kinks, for a difference needs
+            float32.
+
+    Raises:
+        InputError: `same-side` for a network with other kinks, or none.
     """
     if settings.method == "exact":
         return Method("exact", "asked for")
     with_kinks = ", ".join(kinks(network, images))
+    if settings.method == "same-side" or (settings.method == "auto" and with_kinks == "Relu" and not bfloat16):
+        if sides_can_be_kept(network, images):
+            return Method("same-side", "the network's only kinks are those of ReLUs")
+        if settings.method == "same-side":
+            raise InputError(
+                "objective.gradient_penalty.method = 'same-side' keeps to one side of ReLUs, and needs a network whose "
+                f"only kinks are theirs; this one has {with_kinks or 'none'}. Choose 'auto'."
+            )
     if not with_kinks:
         return Method("finite-difference", "the network has no kinks")
     if settings.method == "auto":
@@ -143,7 +160,8 @@ def gradient_penalty(
     code does so too.
 
     Args:
-        network: what gave the logits, as a `ReplayableForward`; called again for the finite difference only.
+        network: what gave the logits, as a `ReplayableForward`; called again for finite differences only. `same-side`
+            needs one that `notes_sides`, and without that `auto` is exact in its place.
         images: float (N, C, H, W), requiring a gradient.
         logits: (N, K), of these images, with their graph, which this function keeps.
         targets: int64 (N,) or float (N, K), NaN where unknown.
@@ -158,7 +176,7 @@ def gradient_penalty(
         one gradient evaluation with its graph, for each output or projection.
 
     Raises:
-        InputError: images that require no gradient.
+        InputError: images that require no gradient; `same-side` where sides are not noted.
 
     Source:
         Woods, Chen & Teuscher 2019; github.com/wwoods/adversarial-explanations-cifar, `main.py`. Multi-label images,
@@ -179,7 +197,11 @@ def gradient_penalty(
     method = settings.method
     if method == "auto":
         method = penalty_method(settings, network.network, images[:1]).name
-    one = exact if method == "exact" else finite_difference
+        method = "exact" if method == "same-side" and not network.notes_sides else method
+    if method == "same-side" and not network.notes_sides:
+        raise InputError("method = 'same-side' needs a ReplayableForward(network, notes_sides=True).")
+    difference = partial(finite_difference, same_side=method == "same-side")
+    one = exact if method == "exact" else difference
     sums = [one(network, images, logits, select, settings, random) for select in selects]
     value = torch.stack(sums).mean() / len(images)
     if settings.reduction == "mean":
@@ -257,10 +279,13 @@ def finite_difference(
     select: Select,
     settings: PenaltySettings,
     random: BatchRandom,
+    *,
+    same_side: bool = False,
 ) -> Tensor:
-    """The same value, and for a network without kinks nearly the same gradient by the parameters.
+    """The same value, and where no kink is crossed nearly the same gradient by the parameters.
 
     It takes first derivatives alone. Across kinks it is the gradient of something else: docs/training.md has figures.
+    On the same side of every ReLU's corner none of theirs is crossed, whatever the step.
 
     With ``S = Σ_b s_b``, ``G = ∂S/∂x`` and ``W = |G|^(z−1) sign G`` held fast, ``D = (S(x + H W/‖W‖) − S(x)) ‖W‖ / H``
     tends to ``⟨W, ∂S/∂x⟩ = Σ |G|^z`` as H → 0, and z times its gradient to that of the exact term. One direction for
@@ -277,7 +302,7 @@ def finite_difference(
     step = STEP if settings.step is None else settings.step
     length = step * (len(images) * processes.world) ** 0.5
     shifted = images.detach() + along * (length / norm)
-    there = select(network.again(shifted)).sum()
+    there = select(network.again(shifted, same_side=same_side)).sum()
     difference = (there - value) * (norm / length)
     penalty: Tensor = exactly + settings.power * (difference - difference.detach())
     return penalty

@@ -132,15 +132,16 @@ class Objective(nn.Module):
         self.weight = self._weight()
         self.penalty_method: Method | None = None
 
-    def resolve_method(self, images: Tensor) -> Method | None:
+    def resolve_method(self, images: Tensor, *, bfloat16: bool = False) -> Method | None:
         """How the gradient penalty is computed for this network, None without one; from then on `settings` say it.
 
         Args:
             images: float (N, C, H, W) on the network's device; one is enough. The first step does it where nobody has.
+            bfloat16: whether training is in it.
         """
         penalty = self.settings.gradient_penalty
         if penalty is not None and self.penalty_method is None:
-            self.penalty_method = penalty_method(penalty, self.classifier, images)
+            self.penalty_method = penalty_method(penalty, self.classifier, images, bfloat16=bfloat16)
             resolved = penalty.model_copy(update={"method": self.penalty_method.name})
             self.settings = self.settings.model_copy(update={"gradient_penalty": resolved})
         return self.penalty_method
@@ -174,7 +175,9 @@ class Objective(nn.Module):
         """
         counts = counts or label_counts(batch.targets)
         random = random or BatchRandom(int(torch.randint(2**62, ()).item()))
-        self.resolve_method(batch.images[:1])
+        kind = batch.images.device.type
+        low = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
+        self.resolve_method(batch.images[:1], bfloat16=low)
         with self._precision():
             total, forward_passes, parts = self._task(batch, counts, random)
             for term in (
@@ -318,7 +321,9 @@ class Objective(nn.Module):
             images = images + self.settings.noise * torch.randn_like(images)
         if self.settings.gradient_penalty is not None or self._explanation == "gradient":
             images = images.detach().requires_grad_()
-        network = ReplayableForward(self.classifier, norm=norm if self.two_norms else None)
+        penalty = self.settings.gradient_penalty
+        notes_sides = penalty is not None and penalty.method == "same-side"
+        network = ReplayableForward(self.classifier, norm=norm if self.two_norms else None, notes_sides=notes_sides)
         if self._explanation != "cam":
             with twice_differentiable() if self._second_order else nullcontext():
                 return ForwardPass(network, images, targets, network(images), copies=copies)
@@ -350,7 +355,7 @@ class Objective(nn.Module):
         loss is scaled by: both in float32. bfloat16 does for second derivatives.
         """
         penalty = self.settings.gradient_penalty
-        difference = penalty is not None and penalty.method == "finite-difference"
+        difference = penalty is not None and penalty.method != "exact"
         if not difference and not self._second_order:
             return nullcontext()
         kind = next(self.classifier.parameters()).device.type

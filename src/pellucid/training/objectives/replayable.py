@@ -9,6 +9,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pellucid.models.dual_norm import using_norm
+from pellucid.training.objectives.same_side import KeptSides, NotedSides
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,7 @@ class ReplayableForward:
     Args:
         network: images → logits.
         norm: which of two sets of batch norm it uses; None for a network with one.
+        notes_sides: whether the first pass notes on which side of its corner every ReLU's input lies.
 
     Example:
         >>> network = ReplayableForward(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5)))
@@ -34,25 +36,33 @@ class ReplayableForward:
         True
     """
 
-    def __init__(self, network: nn.Module, *, norm: int | None = None) -> None:
-        self.network, self.norm = network, norm
+    def __init__(self, network: nn.Module, *, norm: int | None = None, notes_sides: bool = False) -> None:
+        self.network, self.norm, self.notes_sides = network, norm, notes_sides
         self._state: list[Tensor] = []
+        self._noted = NotedSides()
 
     def __call__(self, images: Tensor) -> Tensor:
         """The logits (N, K) of images (N, C, H, W), in the network's own mode."""
         self._state = [torch.get_rng_state()]
         if images.is_cuda:
             self._state.append(torch.cuda.get_rng_state(images.device))
-        with self._set():
+        self._noted = NotedSides()
+        with self._set(), self._noted if self.notes_sides else nullcontext():
             logits: Tensor = self.network(images)
             return logits
 
-    def again(self, images: Tensor) -> Tensor:
-        """The logits of other images under the same chance; torch's generators are afterwards as they were."""
+    def again(self, images: Tensor, *, same_side: bool = False) -> Tensor:
+        """The logits of other images under the same chance; torch's generators are afterwards as they were.
+
+        Args:
+            images: (N, C, H, W).
+            same_side: whether every ReLU lets through what lay above its corner in the first pass, which noted it.
+        """
         with (
             torch.random.fork_rng([images.device] if images.is_cuda else []),
             self._set(),
             statistics_kept(self.network),
+            KeptSides(self._noted.sides) if same_side else nullcontext(),
         ):
             torch.set_rng_state(self._state[0])
             if images.is_cuda:
