@@ -235,11 +235,10 @@ def corruption_table(figures: Mapping[str, Any]) -> Table:
         cells = [_alone(row, kind) for row in own]
         worse = [r["severity"] for r in own if defined(r["p_corrected"]) and r["p_corrected"] < ALPHA]
         worse = [severity for severity in worse if rows[name, severity]["difference"]["value"] < 0]
-        ends = [
+        worse_from, lost_from = (
             Cell("not shown" if at is None else str(at)) for at in (min(worse, default=None), figures["lost"][name])
-        ]
-        ends = ends if has_lead else [ends[0], None]
-        lines.append(TableRow(name, SEVERITIES[name][0], (*cells, *ends)))
+        )
+        lines.append(TableRow(name, SEVERITIES[name][0], (*cells, worse_from, lost_from if has_lead else None)))
     note = (
         "Strengths of severities 1 to 5: "
         + "; ".join(f"{name} {', '.join(f'{s:g}' for s in SEVERITIES[name][1])}" for name in figures["lost"])
