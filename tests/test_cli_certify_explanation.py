@@ -13,6 +13,7 @@ import pellucid as pl
 from helpers.models import draw_convolutions, small
 from pellucid.evaluation.certified_maps import measure
 from pellucid.models.weights import save_model
+from pellucid.verbs import certify_explanation
 
 OPTIONS = {"size": 32, "train": 1, "validation": 1, "test": 3, "prevalence": 0.5}
 CLASSES = pl.dataset("phantom", split="test", **OPTIONS).classes
@@ -99,6 +100,9 @@ def test_the_command_does_the_same_and_goes_on_where_it_was(whole, model, tmp_pa
     assert own["methods"]["cam"] == earlier["methods"]["cam"]
     code, *_ = pellucid("certify-explanation", *arguments, "--sigma", 0.1, "--out", tmp_path)
     assert "holds the results of another evaluation (sigma: 0.02 there, 0.1 here)" in code
+    monkeypatch.setattr(certify_explanation, "RULES", 999)
+    code, *_ = pellucid("certify-explanation", *arguments, "--out", tmp_path)
+    assert "there, 999 here" in code  # cells would be attacked otherwise than those that are kept
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
+from pellucid.evaluation.certified_maps.attack import RULES
 from pellucid.evaluation.certified_maps.certificate import MapSmoothing
 from pellucid.evaluation.certified_maps.measure import cell_maps, certify_maps
 from pellucid.evaluation.certified_maps.summary import cell_records, certified_summary
@@ -230,6 +231,7 @@ def certify_explanation(
         "split": about["split"],
         "fingerprint": session.whole.fingerprint,
         "layer": layer,
+        "rules": RULES,
         **smoothing.to_json(),
     }
     images = as_pixels(pixels, device_of(model))

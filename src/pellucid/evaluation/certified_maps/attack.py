@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pellucid.evaluation.certified_maps.cells import CellMap
     from pellucid.evaluation.certified_maps.certificate import CellCertificates, MapSmoothing
 
+RULES = 2
+"""Counted up whenever cells are attacked otherwise, so that what was kept before is not read as this."""
 FACTORS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.6, 2.0)
 """Lengths along what was found."""
 CONFIRMATIONS = 3
