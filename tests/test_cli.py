@@ -64,7 +64,7 @@ def test_train_makes_a_run_folder_and_says_so(tmp_path):
     assert "validation_auroc" in done.stdout
     assert "6/6" in done.stderr  # the bar, of 3 steps in 2 epochs
     assert "step/s" in done.stderr
-    assert [row["epoch"] for row in json.loads((out / "metrics.json").read_text())] == [1, 2]
+    assert [row["epoch"] for row in json.loads((out / "metrics.json").read_text())["rows"]] == [1, 2]
 
 
 def test_evaluate_writes_the_figures_that_scikit_learn_gives(trained, tmp_path, pellucid, held_out):

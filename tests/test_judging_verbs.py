@@ -12,9 +12,12 @@ from PIL import Image
 
 import pellucid as pl
 from helpers.models import small
+from pellucid.evaluation.metrics.differences import Difference, Inference
 from pellucid.evaluation.trust.findings import TrustSettings
 from pellucid.models.weights import save_model
 from pellucid.types import InputError
+from pellucid.verbs.study import Study
+from pellucid.verbs.train import Training
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("empty_charts")]
 
@@ -127,3 +130,60 @@ def test_no_table_has_a_line_for_each_of_very_many_classes():
     assert mean[0] == "mean"
     assert "0.500 [0.400, 0.600]" in mean
     assert "each of the 1,000 classes is in classification.csv" in lines(1000).title
+
+
+def study_row(metric, variant, value, difference=None, reason=None):
+    place = {"section": "classification", "metric": metric, "class": "mean", "variant": variant, "target": ""}
+    place |= {"method": "", "gate": "", "at": "", "threshold": None, "positives": None, "patients": None}
+    ends = {"low": None, "high": None} if value is None else {"low": value - 0.1, "high": value + 0.1}
+    seeds = {"seeds": [value, value], "seed_spread": 0.0}
+    return place | {"value": value, "n": 9, "reason": reason, "difference": difference} | ends | seeds
+
+
+def test_a_study_shows_itself_at_a_glance_and_is_saved_elsewhere_flat(tmp_path):
+    own = tmp_path / "study"
+    own.mkdir()
+    gain = Difference(0.125, 9, Inference(0.125, 0.05, 6.0), Inference(0.125, 0.05, 6.0)).to_json()
+    rows = [study_row("auroc", "plain", 0.625), study_row("auroc", "robust", 0.75, gain)]
+    rows += [study_row("accuracy", "plain", None, reason="no answers"), study_row("accuracy", "robust", 0.5)]
+    variants = [{"label": "plain", "reference": True}, {"label": "robust"}]
+    results = {"title": "Two recipes", "variants": variants, "targets": [], "rows": rows}
+    (own / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    (own / "report.html").write_text("<p>the report</p>", encoding="utf-8")
+    study = Study(own / "report.html")
+    page = study._repr_html_()
+    assert repr(study).splitlines() == [
+        "Two recipes",
+        "mean over classes  plain                 robust                n",
+        "Mean AUROC         0.625 [0.525, 0.725]  0.750 [0.650, 0.850]  9",
+        "Accuracy           undefined¹            0.500 [0.400, 0.600]  9",
+        "¹ no answers",
+    ]
+    assert "<table><caption>Two recipes</caption>" in page
+    assert "report.html" in page
+    assert not any(isinstance(value, dict | list) or value == "" for row in study.rows for value in row.values())
+    assert [row["difference"] for row in study.rows] == [None, 0.125, None, None]
+    assert [row["seeds"] for row in study.rows] == ["0.625;0.625", "0.75;0.75", ";", "0.5;0.5"]
+    assert {path.name for path in study.save(own)} == {"results.json", "report.html"}
+    assert not (own / "results.csv").exists()
+    paths = study.save(tmp_path / "copy")
+    assert [path.name for path in paths] == ["results.json", "results.csv", "report.html"]
+    assert all(path.parent == tmp_path / "copy" and path.stat().st_size for path in paths)
+    with paths[1].open(newline="", encoding="utf-8") as stream:
+        assert [row["value"] for row in csv.DictReader(stream)] == ["0.625", "0.75", "", "0.5"]
+
+
+def test_a_training_writes_the_files_that_it_names(tmp_path):
+    class Run:
+        path = tmp_path / "run"
+
+        def read(self):
+            return {"seed": 1}
+
+        def metrics(self):
+            return [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": None}]
+
+    paths = Training(Run(), "standard", "phantom").save(tmp_path / "there")
+    assert [path.name for path in paths] == ["metrics.json", "metrics.csv"]
+    assert json.loads(paths[0].read_text(encoding="utf-8")) == {"seed": 1, "rows": Run().metrics()}
+    assert paths[1].read_text(encoding="utf-8").splitlines()[1:] == ["1,0.5", "2,"]

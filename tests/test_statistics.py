@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pellucid as pl
 from pellucid.cli.output import show
 from pellucid.evaluation.metrics.classification import auroc
 from pellucid.evaluation.metrics.comparison import Row
@@ -25,7 +26,8 @@ from pellucid.evaluation.metrics.statistics import (
     ratios,
 )
 from pellucid.types import InputError
-from pellucid.verbs.figures import shown
+from pellucid.utils.result import Table
+from pellucid.verbs.figures import FigureCells
 
 PATIENTS = ["ann", "bob", "ann", "eve", "bob", "ann", "joe"]
 
@@ -182,7 +184,7 @@ def test_tensors_and_wrong_shapes():
     assert as_array(torch.ones(2, dtype=torch.int16)).dtype == np.int16
     with pytest.raises(InputError, match="cannot be taken"):
         ratio([1.0, 2.0], [1.0, 1.0], Bootstrap(range(3)))
-    with pytest.raises(InputError, match="needs images"):
+    with pytest.raises(InputError, match="there are no images"):
         Bootstrap([])
 
 
@@ -228,9 +230,39 @@ def test_a_table_on_the_terminal_changes_no_text(capsys, text):
     ("value", "low", "reason", "text"),
     [
         (0.8, 0.75, None, "0.800 [0.750, 0.900]"),
-        (0.8, math.nan, "3 patients, and 5 are needed", "0.800 [no interval: 3 patients, and 5 are needed]"),
-        (math.nan, math.nan, "no positives", "undefined: no positives"),
+        (0.8, math.nan, "3 patients, and 5 are needed", "0.800 [no interval]¹"),
+        (math.nan, math.nan, "no positives", "undefined¹"),
     ],
 )
-def test_a_figure_in_a_table_has_its_interval_or_the_reason_why_not(value, low, reason, text):
-    assert shown(Row("classification", "auroc", "mean", "", value, low, 0.9, 3, reason)) == text
+def test_a_figure_in_a_table_has_its_interval_or_the_reason_why_not_under_it(value, low, reason, text):
+    cells = FigureCells([])
+    row = Row("classification", "auroc", "mean", "", value, low, 0.9, 3, reason)
+    assert [cells.text(row), cells.text(row)] == [text, text]
+    assert cells.notes.lines == ([] if reason is None else [f"¹ {reason}"])
+
+
+def test_the_mean_says_of_how_many_classes_and_each_reason_stands_once(capsys):
+    reasons = ["no positives", "2 patients", "2 patients", None]
+    rows = [
+        Row("classification", "auroc", f"class {i}", "", math.nan if i == 0 else 0.8, low, 0.9, 3, reason)
+        for i, (low, reason) in enumerate(zip((math.nan, math.nan, math.nan, 0.7), reasons, strict=True))
+    ]
+    mean = Row("classification", "auroc", "mean", "", 0.8, math.nan, math.nan, 3, "no positives; 2 patients")
+    cells = FigureCells([*rows, mean])
+    texts = [cells.text(row) for row in [*rows, mean]]
+    assert texts == ["undefined¹", "0.800 [no interval]²", "0.800 [no interval]²", "0.800 [0.700, 0.900]",
+                     "0.800 [no interval]³"]  # fmt: skip
+    notes = ["¹ no positives", "² 2 patients", "³ no interval for 3 of 4 classes; .rows and the CSV say why"]
+    assert cells.notes.lines == notes
+    table = Table("t", ["auroc"], [[text] for text in texts], notes)
+    assert table.to_text().splitlines()[-3:] == notes
+    assert table.to_html().endswith("</table>" + "".join(f"<p>{note}</p>" for note in notes))
+    show(table.title, table.columns, table.rows, table.notes)
+    assert capsys.readouterr().out.splitlines()[-3:] == notes
+
+
+def test_a_figure_of_no_images_says_that_there_are_none():
+    with pytest.raises(InputError, match="there are no images"):
+        pl.auroc([], [])
+    with pytest.raises(InputError, match="resamples must be 1 or more; found 0"):
+        Bootstrap([1, 2], 0)

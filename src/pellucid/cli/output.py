@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pellucid.utils.result import Result
 
 
-def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table."""
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> None:
+    """Print a table, and what stands under it."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text  # what it holds is text: of a plain string "[bold]" would be a tag and ":bug:" a picture
@@ -27,6 +27,8 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     for row in rows:
         table.add_row(*map(Text, row))
     Console().print(table)
+    for note in notes:
+        typer.echo(note)
 
 
 def show_result(result: Result, out: Path | None = None, *, shared: bool = False) -> None:
@@ -46,7 +48,7 @@ def show_result(result: Result, out: Path | None = None, *, shared: bool = False
     with hold(out, wait=True) if out is not None and shared else nullcontext():
         paths = [] if out is None else result.save(out)
     for table in result.tables():
-        show(table.title, table.columns, table.rows)
+        show(table.title, table.columns, table.rows, table.notes)
     for text in result.warnings:
         typer.echo(f"note: {text}", err=True)
     for path in paths:

@@ -9,7 +9,7 @@ from typing import Annotated, Optional
 import typer
 
 from pellucid.cli.options import Cache, DataName, DataOption, Device, Limit, Log, Root, TrustCode, Wait
-from pellucid.cli.output import show_result
+from pellucid.cli.output import show_result, wrote
 from pellucid.cli.session import open_splits
 from pellucid.utils.resources import bundled
 
@@ -132,3 +132,4 @@ def train(
             if line is not None:
                 typer.echo(line)
         show_result(result, out)
+        wrote(out / "weights.safetensors")

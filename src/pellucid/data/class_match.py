@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset
     from pellucid.types import Task
 
+IN_PYTHON = "(in Python: an option of pl.dataset)"
+
 
 def match_classes(
     dataset: Dataset, classes: Sequence[str], task: Task, names: Mapping[str, str] | None = None
@@ -57,7 +59,8 @@ def match_classes(
         raise InputError(
             f"the model tells {', '.join(classes)}; {dataset.card.name} is labelled with "
             f"{', '.join(dataset.classes)}: no class in common. Name the ones that are the same, as --map "
-            f"{classes[0]}={dataset.classes[0]}, or see --data-option."
+            f"{classes[0]}={dataset.classes[0]} (in Python: class_map={{{classes[0]!r}: {dataset.classes[0]!r}}}), or "
+            f"see --data-option {IN_PYTHON}."
         )
     missing = [c for c, s in zip(classes, source, strict=True) if s is None]
     extra = [c for k, c in enumerate(dataset.classes) if k not in source]
@@ -76,13 +79,11 @@ def match_classes(
 def _check_task(dataset: Dataset, classes: Sequence[str], task: Task) -> None:
     if dataset.task == task:
         return
-    hint = "Open the data for the model's task (see --data-option)."
+    hint = f"Open the data for the model's task: see --data-option {IN_PYTHON}."
     if task == "multilabel" and len(classes) == 1:
         example = classes[0] if classes[0] in dataset.classes else f"one of {', '.join(dataset.classes)}"
         hint = f"It has the one label {classes[0]}: where the data are folders, say which of them shows it, as "
-        hint += (
-            f"--data-option positive={example}." if example == classes[0] else f"--data-option positive=…, {example}."
-        )
+        hint += f"--data-option positive={example if example == classes[0] else '…, ' + example} {IN_PYTHON}."
     raise InputError(
         f"the model is {task} and tells {_listed(classes)}; {dataset.card.name} is {dataset.task}, labelled with "
         f"{_listed(dataset.classes)}. {hint}"
@@ -104,8 +105,9 @@ def _check_no_images(dataset: Dataset, extra: Sequence[str]) -> None:
     if lines:
         raise InputError(
             f"{dataset.card.name}/{dataset.split} has images of classes that the model does not have: "
-            f"{', '.join(lines)}. If they have other names there, match them with --map MODEL=DATA; if not, open the "
-            "data without them (a folder: --data-option 'classes=[\"…\"]')."
+            f"{', '.join(lines)}. If they have other names there, match them with --map MODEL=DATA (in Python: "
+            "class_map={MODEL: DATA}); if not, open the data without them (a folder: --data-option 'classes=[\"…\"]', "
+            "in Python: pl.dataset(…, classes=[…]))."
         )
 
 

@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NUMBER = re.compile(r"[-−+<>≥≤±]*[.\d∞]|(?:NaN|none|undefined|–)")  # how the cell of a column of numbers begins
+SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
 class Table:
-    """A few figures as people read them: a title, column headings, and rows of text."""
+    """A few figures as people read them: a title, column headings, rows of text, and notes that stand under them."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
 
     def to_html(self) -> str:
         """As an HTML table; columns of numbers are right-aligned.
@@ -42,7 +44,8 @@ class Table:
             for row in self.rows
         )
         caption = f"<caption>{escape(self.title)}</caption>"
-        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
 
     def to_text(self) -> str:
         """As lines of text, the columns aligned.
@@ -57,7 +60,30 @@ class Table:
         lines = [self.columns, *self.rows]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         texts = ("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
-        return "\n".join([self.title, *texts])
+        return "\n".join([self.title, *texts, *self.notes])
+
+
+class Footnotes:
+    """What a table says of some of its cells, each once: a mark in the cell, and a line under the table.
+
+    Example:
+        >>> notes = Footnotes()
+        >>> notes.mark("no positives"), notes.mark("no negatives"), notes.mark("no positives"), notes.lines
+        ('¹', '²', '¹', ['¹ no positives', '² no negatives'])
+    """
+
+    def __init__(self) -> None:
+        self._marks: dict[str, str] = {}
+
+    def mark(self, text: str) -> str:
+        """The mark of a text; it gets the next number where it is new."""
+        number = str(len(self._marks) + 1).translate(SUPERSCRIPT)
+        return self._marks.setdefault(text, number)
+
+    @property
+    def lines(self) -> list[str]:
+        """Each text once, with its mark before it."""
+        return [f"{mark} {text}" for text, mark in self._marks.items()]
 
 
 class Result(ABC):

@@ -43,7 +43,7 @@ from pellucid.utils.settings import name_list
 from pellucid.utils.words import first_of
 from pellucid.verbs.auditing.about_images import known_columns, with_regions
 from pellucid.verbs.auditing.measuring import Measuring
-from pellucid.verbs.figures import shown
+from pellucid.verbs.figures import FigureCells, figure_records
 from pellucid.verbs.folders import model_names, work_folder
 from pellucid.verbs.session import check_arguments, check_model, check_settings, name_of, open_session, place_of
 
@@ -96,7 +96,7 @@ class Audit(Result):
     @property
     def rows(self) -> list[dict[str, Any]]:
         """One record per figure of every class; None where it is undefined, with the reason beside it."""
-        return [row.to_json() for row in self.measured]
+        return figure_records(self.measured)
 
     def to_json(self) -> dict[str, Any]:
         """What `audit.json` holds."""
@@ -107,11 +107,17 @@ class Audit(Result):
         signs = {"holds": "holds", "fails": "fails", "unclear": "cannot be said"}
         lines = [[signs[s["kind"]], s["text"], s["advice"]] for s in self.statements]
         own = {r.metric: r for r in self.measured if r.class_name == "mean" and r.section != "robustness"}
-        values = [[name, shown(own[name])] for name in MAIN if name in own]
+        cells = FigureCells(self.measured)
+        values = [[name, cells.text(own[name])] for name in MAIN if name in own]
         about = self.results["about"]
         return [
             Table(self.headline, ["verdict", "what was found", "what to do"], lines),
-            Table(f"{about['n']:,} images of {about['data']}/{about['split']}", ["figure", "value"], values),
+            Table(
+                f"{about['n']:,} images of {about['data']}/{about['split']}",
+                ["figure", "value"],
+                values,
+                cells.notes.lines,
+            ),
         ]
 
     @property

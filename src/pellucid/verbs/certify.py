@@ -204,7 +204,7 @@ def trained_noise(model: Model) -> float:
     if isinstance(noise, bool) or not isinstance(noise, int | float) or noise == 0:
         raise InputError(
             f"the model.toml of {name_of(model)} names no noise that the network was trained with: give --sigma, the "
-            "standard deviation of the noise on pixels in [0, 1], as --sigma 0.25."
+            "standard deviation of the noise on pixels in [0, 1], as --sigma 0.25 (in Python: sigma=0.25)."
         )
     return float(noise)
 

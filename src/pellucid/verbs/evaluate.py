@@ -14,7 +14,7 @@ from pellucid.report.tables.cells import estimate, metric, size
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
 from pellucid.utils.result import Table
-from pellucid.verbs.figures import Figures, shown
+from pellucid.verbs.figures import FigureCells, Figures
 from pellucid.verbs.session import open_session
 
 if TYPE_CHECKING:
@@ -71,18 +71,19 @@ class Evaluation(Figures):
         if len(names) > MANY_CLASSES + 1:  # the mean is one of them
             title += f"; each of the {len(names) - 1:,} classes is in {self.name}.csv"
             names = ["mean"]
-        rows = [[c, *(shown(clean.get((c, m))) for m in metrics), _size(clean.get((c, "auroc")))] for c in names]
-        tables = [Table(title, ["class", *metrics, "n"], rows)]
+        cells = FigureCells(self.measured)
+        rows = [[c, *(cells.text(clean.get((c, m))) for m in metrics), _size(clean.get((c, "auroc")))] for c in names]
+        tables = [Table(title, ["class", *metrics, "n"], rows, cells.notes.lines)]
         attacked = {(r.at, r.metric): r for r in self.measured if r.section == "robustness"}
         if attacked:
-            under = []
+            under, cells = [], FigureCells(self.measured)
             for at in dict.fromkeys(at for at, _ in attacked):
                 spent = self.about["attacks"].get(at, {})
                 cost = [f"{spent[key]:.1f}" if key in spent else "" for key in COSTS]
                 accuracy, area = attacked[at, "accuracy"], attacked[at, "auroc"]
-                under.append([at, shown(accuracy), shown(area), _size(area), *cost])
+                under.append([at, cells.text(accuracy), cells.text(area), _size(area), *cost])
             columns = ["attack", "accuracy", "auroc", "n", "gradients per image", "forward passes per image"]
-            tables.append(Table("under attack", columns, under))
+            tables.append(Table("under attack", columns, under, cells.notes.lines))
         return tables
 
 

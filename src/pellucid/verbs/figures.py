@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pellucid.evaluation.metrics.statistics import Estimate
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
-from pellucid.utils.result import Result
+from pellucid.utils.result import Footnotes, Result
 from pellucid.utils.words import figure_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pellucid.evaluation.metrics.comparison import Row
 
+MEAN = "mean"
 _OF_SEVERAL = ("seeds", "seed_spread", "difference", "variant")  # fields that only a comparison of recipes fills
 
 
@@ -38,7 +40,7 @@ class Figures(Result):
     @property
     def rows(self) -> list[dict[str, Any]]:
         """One record per figure; None where it is undefined, with the reason beside it."""
-        return [{k: v for k, v in row.to_json().items() if k not in _OF_SEVERAL} for row in self.measured]
+        return figure_records(self.measured)
 
     def to_json(self) -> dict[str, Any]:
         """What was measured, on what, with which settings, and the figures."""
@@ -76,12 +78,46 @@ class Figures(Result):
         )
 
 
-def shown(row: Row | None) -> str:
-    """A figure as a table has it; nothing where there is none."""
-    if row is None:
-        return ""
-    if row.value != row.value:
-        return f"undefined: {row.reason}"
-    if row.low != row.low and row.reason:
-        return f"{row.value:.3f} [no interval: {row.reason}]"
-    return figure_text(row.value, row.low, row.high, "{:.3f}".format)
+def figure_records(measured: Sequence[Row]) -> list[dict[str, Any]]:
+    """One flat record per figure of one model, without what only a comparison of recipes fills."""
+    return [{k: v for k, v in row.to_json().items() if k not in _OF_SEVERAL} for row in measured]
+
+
+class FigureCells:
+    """Figures as a table has them; why some have no interval, or are undefined, stands under it once.
+
+    Attributes:
+        notes: what stands under the table.
+    """
+
+    def __init__(self, measured: Sequence[Row]) -> None:
+        self.notes = Footnotes()
+        self._of_classes: dict[tuple[object, ...], list[Row]] = {}
+        for row in measured:
+            if row.class_name != MEAN:
+                self._of_classes.setdefault(_place(row), []).append(row)
+
+    def text(self, row: Row | None) -> str:
+        """A figure with its interval, or with the mark of the note that says why not; nothing where there is none."""
+        if row is None:
+            return ""
+        if row.value != row.value:
+            return f"undefined{self.notes.mark(self._reason(row, lambda one: one.value, 'undefined'))}"
+        if row.low != row.low and row.reason:
+            return (
+                f"{row.value:.3f} [no interval]{self.notes.mark(self._reason(row, lambda one: one.low, 'no interval'))}"
+            )
+        return figure_text(row.value, row.low, row.high, "{:.3f}".format)
+
+    def _reason(self, row: Row, figure_of: Callable[[Row], float], what: str) -> str:
+        """Of a mean over classes how many of them are to blame, where some are; the reasons are their own."""
+        classes = self._of_classes.get(_place(row), []) if row.class_name == MEAN else []
+        lacking = sum(math.isnan(figure_of(one)) for one in classes)
+        if lacking:
+            return f"{what} for {lacking} of {len(classes)} classes; .rows and the CSV say why"
+        return row.reason or "no reason recorded"
+
+
+def _place(row: Row) -> tuple[object, ...]:
+    """What a class's figure shares with the mean over the classes."""
+    return (row.section, row.metric, row.variant, row.target, row.method, row.gate, row.at, row.threshold)

@@ -20,7 +20,7 @@ from pellucid.utils.resources import check_known
 from pellucid.utils.result import Table
 from pellucid.utils.results_store import ResultsStore, keyed
 from pellucid.utils.settings import name_list
-from pellucid.verbs.figures import Figures, shown
+from pellucid.verbs.figures import FigureCells, Figures
 from pellucid.verbs.folders import work_folder
 from pellucid.verbs.session import check_arguments, open_session
 
@@ -72,23 +72,30 @@ class Localization(Figures):
             f"{about['pairs']} findings on {about['images']} images of {about['data']}/{about['split']}, mean over "
             "classes"
         )
-        rows = [[m, *(shown(means[m, x]) for x in METRICS)] for m in dict.fromkeys(m for m, _ in means)]
+        cells = FigureCells(self.measured)
+        rows = [[m, *(cells.text(means[m, x]) for x in METRICS)] for m in dict.fromkeys(m for m, _ in means)]
         in_boxes = [m for m in self.methods if any(r.section == "wang" and r.method == m for r in self.measured)]
-        return [Table(title, ["map", *METRICS], rows), *(self._boxes(method) for method in in_boxes)]
+        table = Table(title, ["map", *METRICS], rows, cells.notes.lines)
+        return [table, *(self._boxes(method) for method in in_boxes)]
 
     def _boxes(self, method: str) -> Table:
+        cells = FigureCells(self.measured)
         boxes = {
-            (r.gate, r.at, r.metric): shown(r)
+            (r.gate, r.at, r.metric): r
             for r in self.measured
             if r.section == "wang" and r.method == method and r.class_name == "mean"
         }
         rows = [
-            [at, gate, boxes[gate, at, "accuracy"], boxes[gate, at, "afp"], boxes[gate, "", "mean_box_area"]]
+            [
+                at,
+                gate,
+                *(cells.text(boxes[gate, a, m]) for a, m in ((at, "accuracy"), (at, "afp"), ("", "mean_box_area"))),
+            ]
             for gate in dict.fromkeys(gate for gate, _, _ in boxes)
             for at in OVERLAPS
         ]
         columns = ["hit", "pairs", "accuracy", "false positives", "box area"]
-        return Table(f"boxes from {method}, after Wang et al. 2017", columns, rows)
+        return Table(f"boxes from {method}, after Wang et al. 2017", columns, rows, cells.notes.lines)
 
 
 def localize(
@@ -196,7 +203,7 @@ def _regions(
     if regions:
         raise InputError(
             "--map says what a class is called in the data, --region on which marks it should fall: give one of the "
-            "two (in Python class_map= or regions=)."
+            "two (in Python: class_map= or regions=)."
         )
     labels = dataset.regions.labels if dataset.regions is not None else ()
     own = {c: (class_map.get(c, c),) for c in classes if c in class_map or c in labels}

@@ -7,14 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pellucid.report.tables.long_form import flat
+from pellucid.report.tables.pivot import headline
+from pellucid.report.tables.results_index import ResultsIndex
 from pellucid.study import load_study, run_study
 from pellucid.study.judging import judge_again
 from pellucid.types import InputError
-from pellucid.utils.result import Result, Table
+from pellucid.utils.result import Footnotes, Result, Table
+from pellucid.verbs.folders import write_bytes
 from pellucid.verbs.session import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pellucid.report.tables.cells import Cell
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,9 +41,9 @@ class Study(Result):
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """All figures of all variants."""
-        rows: list[dict[str, Any]] = self.to_json()["rows"]
-        return rows
+        """One flat record per figure and variant, the difference's fields beside it; None where there is none."""
+        lines = (flat(row) for row in self.to_json().get("rows", []))
+        return [{key: None if value == "" else value for key, value in line.items()} for line in lines]
 
     def to_json(self) -> dict[str, Any]:
         """What results.json says."""
@@ -45,15 +51,34 @@ class Study(Result):
         return results
 
     def tables(self) -> list[Table]:
-        """None: the report has them, with their differences and charts."""
-        return []
+        """The study at a glance, a column for each variant; the report has the differences and all else."""
+        results = self.to_json()
+        if "variants" not in results:  # of an annotation loop, whose report has tables of its own
+            return []
+        glance = headline(ResultsIndex(results))
+        notes = Footnotes()
+        lines = [
+            [line.label, *(_text(cell, notes) for cell in line.cells), line.n] for line in glance.lines if line.cells
+        ]
+        return [Table(results["title"], [glance.first.lower(), *glance.columns, "n"], lines, notes.lines)]
 
-    def save(self, folder: str | Path) -> list[Path]:  # noqa: ARG002 (a study writes where it works)
-        """Where results.json and the report lie; they are written already."""
-        return [self.path / "results.json", self.report]
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write results.json, results.csv and report.html; in the study's own folder they lie already."""
+        folder = Path(folder)
+        if folder.resolve() == self.path.resolve():
+            return [self.path / "results.json", self.report]
+        return [*super().save(folder), write_bytes(folder / self.report.name, self.report.read_bytes())]
 
     def _repr_html_(self) -> str:
-        return f"<p>{len(self.rows):,} figures in {self.path / 'results.json'}; open {self.report} in a browser.</p>"
+        where = f"<p>{len(self.rows):,} figures in {self.path / 'results.json'}; open {self.report} in a browser.</p>"
+        return super()._repr_html_() + where
+
+
+def _text(cell: Cell | None, notes: Footnotes) -> str:
+    """A figure with its interval, and the mark of what is to be said of it."""
+    if cell is None:
+        return ""
+    return f"{cell.value} {cell.interval}".strip() + (notes.mark(cell.reason) if cell.reason else "")
 
 
 def study(

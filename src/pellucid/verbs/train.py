@@ -27,7 +27,6 @@ from pellucid.training.network import refuse_of_model, starting_from
 from pellucid.training.recipe import fitted_by
 from pellucid.types import InputError
 from pellucid.utils.devices import pick_device
-from pellucid.utils.resources import write_json
 from pellucid.utils.result import Result, Table
 from pellucid.verbs.session import check_model, check_part, kind_of, weights_sha256_of
 
@@ -42,7 +41,7 @@ COLUMNS = ("epoch", "loss", "validation_auroc", "validation_accuracy", "seconds"
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Training(Result):
-    """A run folder and how the training went.
+    """A run folder, in which the model lies already, and how the training went.
 
     Attributes:
         run: the folder.
@@ -96,11 +95,6 @@ class Training(Result):
         rows = self.rows
         columns = [c for c in COLUMNS if rows and c in rows[-1]]
         return [Table(f"{self.recipe} on {self.data}", columns, [[_cell(r.get(c)) for c in columns] for r in rows])]
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """Write metrics.json, the epochs; the model lies in the run folder already."""
-        write_json(Path(folder) / "metrics.json", self.rows)
-        return [self.path / "weights.safetensors"]
 
 
 def train(

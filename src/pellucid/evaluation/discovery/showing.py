@@ -60,7 +60,8 @@ def check_same_data(discovery: Discovery, dataset: Dataset, suspect: Suspect) ->
     if origin != dataset.origin:
         raise InputError(
             f"these suspects were found on other images of {name}: made with {origin or 'no options'}, opened with "
-            f"{dataset.origin or 'no options'}. Give the same --data-option as `pellucid discover` had."
+            f"{dataset.origin or 'no options'}. Give the same --data-option (in Python: options of pl.dataset) "
+            "as `discover` had."
         )
     if suspect.class_name not in dataset.classes:
         raise InputError(

@@ -49,8 +49,10 @@ class Bootstrap:
     key: str
 
     def __init__(self, groups: Sequence[Hashable], resamples: int = 1000, seed: int = 0) -> None:
-        if len(groups) == 0 or resamples < 1:
-            raise InputError(f"a bootstrap needs images and resamples; found {len(groups)} and {resamples}.")
+        if len(groups) == 0:
+            raise InputError("there are no images, and so no figure of them: give the values of one at least.")
+        if resamples < 1:
+            raise InputError(f"resamples must be 1 or more; found {resamples}.")
         names = sorted(dict.fromkeys(groups), key=str)
         code = {name: i for i, name in enumerate(names)}
         self.patients = np.array([code[g] for g in groups], dtype=np.int64)

@@ -105,7 +105,8 @@ def localization_task(
     if not labels_of_class:
         raise InputError(
             f"{dataset.card.name} marks {', '.join(known_labels)}, none of which is a class of the network "
-            f"({', '.join(classes)}). Say which belong together, as in --region PNEUMONIA=Lesions."
+            f"({', '.join(classes)}). Say which belong together, as in --region PNEUMONIA=Lesions (in Python: "
+            "regions={'PNEUMONIA': ['Lesions']})."
         )
     names = tuple(labels_of_class)
     every_label = [label for labels in labels_of_class.values() for label in labels]

@@ -118,7 +118,11 @@ def resolve_loss(name: LossName, task: Task) -> str:
         return "cross_entropy" if task == "multiclass" else "binary_cross_entropy"
     if (name == "cross_entropy") != (task == "multiclass"):
         fitting = "cross_entropy" if task == "multiclass" else "binary_cross_entropy or weighted_cross_entropy"
-        hint = " Or name the class to detect, as in --data-option positive=NAME." if task == "multiclass" else ""
+        hint = (
+            " Or name the class to detect, as in --data-option positive=NAME (in Python: an option of pl.dataset)."
+            if task == "multiclass"
+            else ""
+        )
         raise InputError(f"the loss {name!r} is not for a {task} task; use {fitting} (--set objective.loss=…).{hint}")
     return name
 
