@@ -84,15 +84,17 @@ def test_where_every_method_is_refused_that_is_an_error(model, part):
         pl.localize(model, part, "cam")
 
 
-def test_localisation_has_the_reason_in_its_cells(model, part):
+def test_localisation_has_the_reason_under_its_cells(model, part):
     result = pl.localize(model, part, ["cam", "grad-cam"])
     refused = [row for row in result.rows if row["method"] == "cam"]
     explained = [row for row in result.rows if row["method"] == "grad-cam" and row["section"] == "localization"]
     assert all(row["value"] is None and CAM in row["reason"] for row in refused)
     assert {(r["metric"], r["class"]) for r in refused} == {(r["metric"], r["class"]) for r in explained}
-    lines = {line[0]: line for line in result.tables()[0].rows}
-    assert lines["cam"][1].startswith("undefined: ")
-    assert lines["cam"][1].endswith("use grad-cam.")
+    table = result.tables()[0]
+    lines = {line[0]: line for line in table.rows}
+    assert lines["cam"][1:] == ["undefined¹"] * 3
+    assert table.notes[0].startswith("¹ ")
+    assert table.notes[0].endswith("use grad-cam.")
     assert not lines["grad-cam"][1].startswith("undefined")
 
 

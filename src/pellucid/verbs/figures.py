@@ -112,10 +112,12 @@ class FigureCells:
     def _reason(self, row: Row, figure_of: Callable[[Row], float], what: str) -> str:
         """Of a mean over classes how many of them are to blame, where some are; the reasons are their own."""
         classes = self._of_classes.get(_place(row), []) if row.class_name == MEAN else []
-        lacking = sum(math.isnan(figure_of(one)) for one in classes)
-        if lacking:
-            return f"{what} for {lacking} of {len(classes)} classes; .rows and the CSV say why"
-        return row.reason or "no reason recorded"
+        lacking = [one for one in classes if math.isnan(figure_of(one))]
+        reasons = {one.reason for one in lacking}
+        if not lacking or (len(reasons) == 1 and len(lacking) == len(classes)):
+            return row.reason or "no reason recorded"
+        why = f": {lacking[0].reason}" if len(reasons) == 1 else "; .rows and the CSV say why"
+        return f"{what} for {len(lacking)} of {len(classes)} classes{why}"
 
 
 def _place(row: Row) -> tuple[object, ...]:
