@@ -59,7 +59,7 @@ def test_ara_of_a_model_in_memory_is_that_of_its_folder(data, model, tmp_path):
     assert names == {"ara.json", "radii.csv", "curve.png"}
     assert told["kinds"]["attack"]["ara"] == here.kinds["attack"]["ara"]
     assert (tmp_path / "out" / "radii.csv").read_bytes() == (tmp_path / "kept" / "radii.csv").read_bytes()
-    assert "<table>" in here._repr_html_()
+    assert here._repr_html_().split("<table>")[1].count('<img alt="Accuracy against') == 1
     with pytest.raises(InputError, match="unknown kind of area 'atack'"):
         pl.ara(model, data, "atack")
 
@@ -111,6 +111,7 @@ def test_explanations_of_a_tensor_and_of_a_dataset_are_attacked_alike(data, mode
     assert names >= {"attack-explanation.json", "attack-explanation.csv", "curve.png", "images.npz"}
     assert sum(name.endswith("a_0.png.png") for name in names) == 1  # called by its id
     assert told["n"] == len(rows) == 6
+    assert of_data._repr_html_().count('src="data:image/png;base64,') == 1
     with pytest.raises(InputError, match="unknown class 'd'"):
         pl.attack_explanation(model, images, "saliency", class_name="d")
 

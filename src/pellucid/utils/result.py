@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from base64 import b64encode
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.utils.csv_table import write_csv
@@ -13,7 +16,6 @@ from pellucid.utils.resources import optional, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 NUMBER = re.compile(r"[-−+<>≥≤±]*[.\d∞]|(?:NaN|none|undefined|–)")  # how the cell of a column of numbers begins
 SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -129,13 +131,15 @@ class Result(ABC):
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write NAME.json and NAME.csv, each whole or not at all; returns what was written."""
-        from pathlib import Path
-
         folder = Path(folder)
         paths = [folder / f"{self.name}.json", folder / f"{self.name}.csv"]
         write_json(paths[0], self.to_json())
         write_csv(paths[1], [{k: "" if v is None else v for k, v in row.items()} for row in self.rows])
         return paths
+
+    def draw(self, folder: Path) -> dict[Path, str]:  # noqa: ARG002 (of those that have pictures)
+        """Draw what a notebook shows under the tables into a folder, PNG files, each with its alternative text."""
+        return {}
 
     def __repr__(self) -> str:
         return "\n\n".join(
@@ -144,4 +148,10 @@ class Result(ABC):
 
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{escape(text)}</p>" for text in [*self.warnings, *filter(None, [self.problem])])
-        return notes + "".join(table.to_html() for table in self.tables())
+        tables = "".join(table.to_html() for table in self.tables())
+        with TemporaryDirectory(prefix="pellucid-") as folder:
+            pictures = "".join(
+                f'<img alt="{escape(alt)}" src="data:image/png;base64,{b64encode(path.read_bytes()).decode()}">'
+                for path, alt in self.draw(Path(folder)).items()
+            )
+        return notes + tables + pictures

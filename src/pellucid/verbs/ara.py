@@ -117,6 +117,11 @@ class AraResult(Result):
         write_curves(self.curves, paths[-1])
         return paths
 
+    def draw(self, folder: Path) -> dict[Path, str]:
+        """The curve."""
+        write_curves(self.curves, folder / CURVE)
+        return {folder / CURVE: "Accuracy against the size of the smallest perturbation"}
+
     def save_figures(self, folder: Path) -> list[Path]:
         """Write ara.json and radii.csv."""
         write_sealed(folder / FILE, self.found)
@@ -152,6 +157,11 @@ class AraComparison(Result):
     def warnings(self) -> list[str]:
         """Those of all models."""
         return list(dict.fromkeys(text for one in self.results for text in one.warnings))
+
+    def draw(self, folder: Path) -> dict[Path, str]:
+        """The curves of all models."""
+        write_curves([curve for one in self.results for curve in one.curves], folder / CURVE)
+        return {folder / CURVE: "Accuracy against the size of the smallest perturbation"}
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write a folder for each model, and one curve.png for all."""

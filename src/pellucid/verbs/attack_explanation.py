@@ -93,6 +93,11 @@ class ExplanationAttackResult(Result):
         failures = [f"{count} of {self.summary['n']} images have no figures: {reason}" for reason, count in without]
         return [*self.images.warnings, *failures]
 
+    def draw(self, folder: Path) -> dict[Path, str]:
+        """The curves."""
+        write_manipulation_curves({self.manipulation.attack.method: self.summary}, folder / CURVE)
+        return {folder / CURVE: "How alike the maps are, and the share invalidated, against the budget"}
+
     def save(self, folder: str | Path) -> list[Path]:
         """Write the figures as JSON and CSV, the curve, images.npz with everything as numbers, and the pictures."""
         folder = Path(folder)

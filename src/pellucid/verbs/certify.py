@@ -98,6 +98,11 @@ class Certification(Result):
         messages = dict.fromkeys([*reasons, self.found["alarm"]["message"]])
         return [*self.notes, *(message for message in messages if message)]
 
+    def draw(self, folder: Path) -> dict[Path, str]:
+        """The curves."""
+        write_curves(self.curves, folder / CURVE)
+        return {folder / CURVE: "Accuracy against the size of a perturbation, certified and attacked"}
+
     def save(self, folder: str | Path) -> list[Path]:
         """Write certify.json, certify.csv and curve.png."""
         folder = Path(folder)

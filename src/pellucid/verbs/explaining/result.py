@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import tempfile
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -275,15 +272,13 @@ class Explanations(Result):
         """What the arrays of an image by a method are called, one per class."""
         return [f"{self.classes[c]}|{method}" for c in one.classes]
 
-    def _repr_html_(self) -> str:
-        pictures = []
-        with tempfile.TemporaryDirectory() as folder:
-            for one in self.explained[:SHOWN]:
-                alt = escape(f"{one.image.title}: {', '.join(self.methods)}")
-                for path in self._draw(one, self.arrays.arrays(one.image.name), Path(folder)):
-                    data = base64.b64encode(path.read_bytes()).decode()
-                    pictures.append(f'<img alt="{alt}" src="data:image/png;base64,{data}">')
-        return super()._repr_html_() + "".join(pictures)
+    def draw(self, folder: Path) -> dict[Path, str]:
+        """The first images with their maps."""
+        return {
+            path: f"{one.image.title}: {', '.join(self.methods)}"
+            for one in self.explained[:SHOWN]
+            for path in self._draw(one, self.arrays.arrays(one.image.name), folder)
+        }
 
 
 def _as_integers(picture: Pixels) -> Pixels:
