@@ -43,7 +43,8 @@ class StoreInfo:
         if self.origin != dataset.origin:
             raise InputError(
                 f"these annotations belong to other images of {self.name}: made with {self.origin}, opened with "
-                f"{dataset.origin}. Give the same --data-option as when they were annotated."
+                f"{dataset.origin}. Give the same --data-option (in Python: options of pl.dataset) as when "
+                "they were annotated."
             )
         absent = [name for name in self.classes if name not in dataset.classes]
         if absent:

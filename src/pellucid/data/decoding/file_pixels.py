@@ -108,7 +108,8 @@ def check_same_decoding(decoding: Mapping[str, int | str], dataset: Dataset, mod
         advice = " ".join(f"--data-option {k}={'none' if v is None else v}" for k, v, _ in differing)
         raise InputError(
             f"{model} was trained on images read with {old}; {dataset.card.name}/{dataset.split} is read with {new}, "
-            f"which gives it other pixels. Give {advice}."
+            f"which gives it other pixels. Give {advice} (in Python: an option of "
+            "pl.dataset)."
         )
 
 

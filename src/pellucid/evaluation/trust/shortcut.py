@@ -73,7 +73,8 @@ def shortcut_task(
     if regions is None or label not in regions.labels:
         raise InputError(
             f"the images hold no planted shortcut of the kind {label!r}; the phantom has one with --data-option "
-            f"shortcuts.{label}.finding=FINDING, for a network that was trained on it."
+            f"shortcuts.{label}.finding=FINDING (in Python: shortcuts={{{label!r}: {{'finding': FINDING}}}}), "
+            "for a network that was trained on it."
         )
     if finding not in classes:
         raise InputError(f"the classifier has no class {finding!r}. {nearest(finding, classes)}")
