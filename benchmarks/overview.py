@@ -55,8 +55,14 @@ def start(name: str) -> Figure:
 ATTACK = {"network": "standard", "kind": "attack", "images": "128"}
 OPERATIONS = [
     Operation(
-        "penalty step, ReLU, exact", "penalty_step", "a plain step", **penalty("penalty, ReLU, exact (auto)")
-    )._replace(floor=Figure("ratio counted in passes", {"step": "penalty, ReLU, finite difference"})),
+        "penalty step, ReLU, no corner crossed",
+        "penalty_step",
+        "a plain step",
+        **penalty("penalty, ReLU, same-side (auto)"),
+    ),
+    Operation("penalty step, ReLU, exact", "penalty_step", "a plain step", **penalty("penalty, ReLU, exact"))._replace(
+        floor=Figure("ratio counted in passes", {"step": "penalty, ReLU, finite difference"})
+    ),
     Operation(
         "penalty step, half-Huber, finite difference",
         "penalty_step",

@@ -91,6 +91,14 @@ def test_no_worse_is_one_of_two_one_sided_tests_at_the_bar_of_its_interval():
         assert verdict(one, one.p, Bar(1)) == ("worse" if one.high < 0 else "better" if one.low > 0 else "unclear")
 
 
+def test_worse_by_more_than_the_margin_is_corrected_for_how_many():
+    far, near = (Difference(value, 9, *[Inference(value, 0.0045, math.inf)] * 2).to_json() for value in (-0.02, 0.0))
+    bar = Bar(1, 0.01, "no worse")
+    assert 2 * students_t.sf(0.01 / 0.0045, math.inf) == pytest.approx(0.026, abs=1e-3)
+    for family, said in (([far], "worse"), ([far, near, near], "unclear")):
+        assert judge_family(family, [bar] * len(family), "primary")[0]["recipes"]["verdict"] == said
+
+
 @pytest.mark.parametrize(
     ("change", "trainings", "said"),
     [

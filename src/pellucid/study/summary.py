@@ -198,7 +198,9 @@ def _but(row: Row, rows: Sequence[Row]) -> str:
         if favourable or (row.section, row.metric) == ("classification", "auroc")
         else ""
     )
-    return "".join(f"; {remark}" for remark in [*remarks, *([f"but it loses {lost}"] if lost else [])])
+    return "".join(
+        f"; {remark}" for remark in [*remarks, *([f"{'but' if favourable else 'and'} it loses {lost}"] if lost else [])]
+    )
 
 
 def lost_classes(variant: str, rows: Sequence[Row]) -> str:
@@ -225,7 +227,8 @@ def _explanations(variant: str, names: _Names, located: Sequence[Row], rows: Seq
     below = sum(bool(r.difference and r.difference["below_trivial"]) for r in better)
     counts = f"{len(better)} of {len(located)} headline scores of the explanations {_is(len(better))} better"
     if below:
-        counts += f" ({below if below < len(better) else 'all'} of them still below the best trivial map)"
+        still = "it is" if len(better) == 1 else f"{below if below < len(better) else 'all'} of them"
+        counts += f" ({still} still below the best trivial map)"
     lost = lost_classes(variant, rows) if better else ""
     other = len(located) - len(better) - called.count(WORSE)
     first = [r for r in located if r.metric == located[0].metric and r.difference]

@@ -67,23 +67,34 @@ def judge_family(differences: Sequence[Mapping[str, Any]], bars: Sequence[Bar], 
             for inference, equal, bar in zip(inferences, no_worse, bars, strict=True)
         ]
         corrected = holm(p)
+        beyond = holm(  # the other side of `no worse`: worse by more than the margin
+            [_p_beyond(i, bar) if bar.aim == "no worse" else i.p for i, bar in zip(inferences, bars, strict=True)]
+        )
         tests = sum(not math.isnan(one) for one in p)
-        for one, inference, bar, equal, own in zip(out, inferences, bars, no_worse, corrected, strict=True):
+        for one, inference, bar, equal, own, far in zip(
+            out, inferences, bars, no_worse, corrected, beyond, strict=True
+        ):
             one[question] = one[question] | {
                 "p_no_worse": None if math.isnan(equal) else equal,
                 "p_corrected": None if math.isnan(own) else own,
                 "tests": tests,
-                "verdict": verdict(inference, own, bar),
+                "verdict": verdict(inference, own, bar, far),
             }
     return out
 
 
-def verdict(inference: Inference, p: float, bar: Bar) -> str:
+def verdict(inference: Inference, p: float, bar: Bar, beyond: float = math.nan) -> str:
     """What a difference is called; nothing where there is no interval.
 
     `better`, `worse` and `differs` need a corrected p of at most 0.05 and a difference larger than the margin. `same`
     is a 95 % interval inside the margin on both sides, `no worse` one whose worse end is inside it (of the aim
-    `no worse`: by the corrected p). Whatever else is `unclear`.
+    `no worse`: by the corrected p, as is `worse` by more than the margin then). Whatever else is `unclear`.
+
+    Args:
+        inference: the difference with its error.
+        p: corrected; of the aim `no worse` that of `no worse`.
+        bar: what it is held against.
+        beyond: corrected p of a difference that is worse by more than the margin; for the aim `no worse` alone.
 
     Example:
         >>> small = Inference(-0.002, 0.001, math.inf)
@@ -96,7 +107,7 @@ def verdict(inference: Inference, p: float, bar: Bar) -> str:
     worst, best = sorted((bar.better or 1) * end for end in (inference.low, inference.high))
     if bar.margin > 0 and bar.better:
         if bar.aim == "no worse":
-            return NO_WORSE if significant else WORSE if best < -bar.margin else UNCLEAR
+            return NO_WORSE if significant else WORSE if beyond <= ALPHA else UNCLEAR
         if -bar.margin < worst and best < bar.margin:
             return SAME
     if significant and abs(inference.value) > bar.margin:
@@ -119,3 +130,8 @@ def _p_no_worse(inference: Inference, bar: Bar) -> float:
         return math.nan
     turned = Inference(bar.better * inference.value, inference.error, inference.df)
     return min(1.0, 2 * turned.p_above(-bar.margin))
+
+
+def _p_beyond(inference: Inference, bar: Bar) -> float:
+    """Twice the one-sided p of a true difference that is worse by the margin or less."""
+    return min(1.0, 2 * Inference(-bar.better * inference.value, inference.error, inference.df).p_above(bar.margin))
