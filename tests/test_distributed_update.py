@@ -30,14 +30,16 @@ COMMON = [
 PENALTY = "objective.gradient_penalty"
 ADAPTIVE = f"{PENALTY}.adaptive={{target_share=0.9999, gain=1.0, fall=0.1}}"
 CASES = {
-    # Algorithm 1 on half of the images, and the penalty of random outputs, some in tandem: exact, since ReLU has kinks
+    # Algorithm 1 on half of the images, and the penalty of random outputs, some in tandem
     "exact": [
         "objective.mix=0",
         "objective.attack={method='woods2019', size={rms=0.005}, steps=3, share=0.5}",
-        f"{PENALTY}={{tandem=0.3, weight=20.0}}",
+        f"{PENALTY}={{method='exact', tandem=0.3, weight=20.0}}",
         ADAPTIVE,
         "model.options.activation='relu'",
     ],
+    # what is taken where ReLUs are the only kinks
+    "same-side": [f"{PENALTY}={{tandem=0.3, weight=20.0}}", ADAPTIVE, "model.options.activation='relu'"],
     # clean and adversarial images in one batch, and a finite difference of it; its step long, so that it is precise
     "finite-difference": [
         "objective.mix=0.5",

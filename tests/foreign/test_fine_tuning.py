@@ -39,7 +39,13 @@ def timm_network(folder):
 def torchvision_network(folder):
     network = torchvision.models.shufflenet_v2_x0_5(num_classes=2)
     torch.save(network.state_dict(), folder / "w.pth")
-    given = {"classes": ["a", "b"], "preprocess": "stretch:32", "mean": [0.5] * 3, "std": [0.25] * 3}
+    given = {
+        "classes": ["a", "b"],
+        "preprocess": "stretch:32",
+        "mean": [0.5] * 3,
+        "std": [0.25] * 3,
+        "outputs": "logits",
+    }
     return pl.load("torchvision:shufflenet_v2_x0_5", weights=folder / "w.pth", **given)
 
 

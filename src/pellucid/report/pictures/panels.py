@@ -127,13 +127,17 @@ def _outlined(enlarged: Image.Image, panel: Panel) -> Image.Image:
 
 def _encode(picture: Image.Image) -> str:
     """A data address in few colours, of which the outlines' are two: so rare a colour would be averaged away."""
-    pixels = np.asarray(picture)
+    pixels = np.array(picture)
+    lines = [(colour, (pixels == colour).all(axis=2)) for colour in (OUTLINE, EDGE)]
+    for _, line in lines:
+        pixels[line] = 0  # else the image's own colours close to theirs would become theirs
+    plain = Image.fromarray(pixels)
     for colours in (256, 96, 40, 16):
         stream = io.BytesIO()
-        reduced = picture.quantize(colours - 2, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        reduced = plain.quantize(colours - 2, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
         indices, palette = np.array(reduced), list(reduced.getpalette() or ())[: 3 * (colours - 2)]
-        for colour in (OUTLINE, EDGE):
-            indices[(pixels == colour).all(axis=2)] = len(palette) // 3
+        for colour, line in lines:
+            indices[line] = len(palette) // 3
             palette += colour
         reduced = Image.fromarray(indices)  # gray until it has a palette
         reduced.putpalette(palette)
