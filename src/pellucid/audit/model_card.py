@@ -177,7 +177,12 @@ class _Known:
 
     def statistics(self) -> Answer:
         resamples = self.results["classification"]["resamples"]
-        return f"95 % intervals from {resamples:,} bootstrap resamples of the {self.index.sampled}.", ""
+        sampled = self.index.sampled
+        return (
+            f"95 % intervals over {sampled}: exact of shares, score intervals of AUROC and average precision, "
+            f"{resamples:,} resamples of the {sampled} where there is no formula.",
+            "",
+        )
 
     def robustness(self) -> Answer:
         texts = [s["text"] for s in self.results["verdict"]["statements"] if s["part"] == "attack"]
