@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import model_validator
 
-from pellucid.attacks.epsilon import Epsilon, no_size
+from pellucid.attacks.epsilon import Epsilon
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
 from pellucid.utils.settings import split_names, validate
@@ -67,11 +67,8 @@ class BoundedAttack(Epsilon):
         Raises:
             InputError: something else, as a number, which names no norm; a text that is no attack.
         """
-        if isinstance(size, str):
-            return cls.parse(size)
-        if not isinstance(size, Epsilon):
-            raise InputError(no_size(size))
-        return size if isinstance(size, BoundedAttack) else cls(**size.model_dump())
+        one = super().of(size)
+        return one if isinstance(one, BoundedAttack) else cls(**one.model_dump())
 
     @classmethod
     def each(cls, attacks: Epsilon | str | Iterable[Epsilon | str]) -> list[BoundedAttack]:
