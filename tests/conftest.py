@@ -1,8 +1,9 @@
-"""What tests share: their order, one thread, the real data, the command, a trained run."""
+"""What tests share: their order, one thread, seeds, the real data, the command, a trained run."""
 
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import sys
@@ -10,6 +11,7 @@ import warnings
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -31,6 +33,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files with slow tests first: one that begins last leaves the other workers idle."""
     slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """What a test draws without a seed, and the networks it makes, are the same in every run and order."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
