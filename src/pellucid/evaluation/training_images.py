@@ -104,11 +104,12 @@ class ImageCheck:
             check_same_decoding(self.record.decoding, dataset, self.model)
 
     def check_ids(self, dataset: Dataset) -> None:
-        """Look at the images' stable ids alone, which takes no decoding.
+        """Look at how the images are read and at their stable ids alone, which takes no decoding.
 
         Raises:
-            InputError: if it was trained on some of them, and that is to be refused.
+            InputError: as by `check_decoding`, or if it was trained on some of them, and that is to be refused.
         """
+        self.check_decoding(dataset)
         if self.record is not None and self.refuse:
             trained = int(self.record.trained.hold_ids(id_hashes(dataset)).sum())
             if trained:
@@ -138,7 +139,6 @@ class ImageCheck:
         Raises:
             InputError: as by `check_ids` and `look`, or for images that cannot be read.
         """
-        self.check_decoding(images.dataset)
         self.check_ids(images.dataset)
         self.look(images.dataset, images.pixels)
         return images.pixels

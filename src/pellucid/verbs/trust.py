@@ -229,7 +229,6 @@ def trust(
 def _looked_at(session: Session, checks: Sequence[ImageCheck], seed: int, limit: int | None) -> TrustSamples:
     """The samples, after no model was found to have been trained on any of their images."""
     for check in checks:
-        check.check_decoding(session.whole)
         check.check_ids(session.dataset)
     planted = visible_shortcut(session.whole.options)
     samples = gather_trust_samples(session.model, session.part, planted=planted, limit=limit, seed=seed)
