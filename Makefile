@@ -7,7 +7,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-WORKERS ?= auto
+# one more than there are cores: a fifth of their time tests wait for browsers, servers and processes of their own
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 # a file to a worker, in the order of tests/conftest.py: pytest-xdist would begin with the files of most tests, and end
 # with those of one long test, alone
 PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
