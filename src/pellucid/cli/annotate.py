@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.options import Cache, DataName, DataOption, Device, Model, Root, Seed, TrustCode
+from pellucid.cli import options
 from pellucid.cli.output import tell_seen, wrote
 from pellucid.cli.session import open_splits
 from pellucid.utils.devices import pick_device
@@ -26,10 +26,10 @@ Store = Annotated[str, typer.Option("--store", help="The annotation database: a 
 
 @app.command("serve")
 def serve(
-    model: Model,
-    data: DataName,
-    root: Root = None,
-    data_option: DataOption = None,
+    model: options.Model,
+    data: options.DataName,
+    root: options.Root = None,
+    data_option: options.DataOption = None,
     split: Annotated[str, typer.Option(help="Which part of the data is annotated.")] = "train",
     store: Store = "annotations.db",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where the page is; 0 for any that is free.")] = 8000,
@@ -37,23 +37,20 @@ def serve(
         "127.0.0.1"
     ),
     token_file: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
             help="A file with the token that annotators must know who were not invited, at least 16 characters; or set "
-            "PELLUCID_ANNOTATE_TOKEN. Made where needed.",
-            show_default=False,
+            "PELLUCID_ANNOTATE_TOKEN. Made where needed."
         ),
     ] = None,
     token: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(hidden=True, help="Refused: everybody on this machine could read it."),
+        str | None, typer.Option(hidden=True, help="Refused: everybody on this machine could read it.")
     ] = None,
     suspect: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
             metavar="DIR/NUMBER",
             help="Mark one suspect of `pellucid discover` once, for all images that show it, as suspects/3.",
-            show_default=False,
         ),
     ] = None,
     per_image: Annotated[int, typer.Option(min=1, help="How many people annotate each image.")] = 1,
@@ -61,17 +58,16 @@ def serve(
         str, typer.Option(help="Which images come first: uncertainty, disagreement, outside, random or mixed.")
     ] = "mixed",
     compare_with: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="A second network; --order disagreement compares the two.", show_default=False),
+        Path | None, typer.Option(help="A second network; --order disagreement compares the two.")
     ] = None,
     rhos: Annotated[str, typer.Option(help="Sizes of the adversarial explanations.")] = "0.025,0.05,0.1,0.2",
     limit: Annotated[int, typer.Option(min=1, help="At most so many images, drawn with --seed.")] = 1000,
     hold: Annotated[float, typer.Option(min=0.1, help="Minutes that an image stays reserved.")] = 10.0,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
-    seed: Seed = 0,
-    device: Device = "auto",
-    trust_code: TrustCode = False,
-    cache: Cache = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    trust_code: options.TrustCode = False,
+    cache: options.Cache = None,
 ) -> None:
     """Serve the annotation page: one image at a time, the network's explanations beside it, regions to mark.
 
@@ -144,7 +140,7 @@ def serve(
 
 @app.command("invite")
 def invite(
-    names: Annotated[list[str], typer.Argument(help="Who annotates, new or known.", show_default=False)],
+    names: Annotated[list[str], typer.Argument(help="Who annotates, new or known.")],
     store: Store = "annotations.db",
     address: Annotated[
         str, typer.Option(help="Where annotators reach the server, as `serve` says or as your proxy is called.")
@@ -172,11 +168,10 @@ def invite(
 
 @app.command("export")
 def export(
-    store: Annotated[str, typer.Argument(help="The annotation database.", show_default=False)],
+    store: Annotated[str, typer.Argument(help="The annotation database.")],
     kind: Annotated[str, typer.Option("--format", help="coco (JSON) or csv.")] = "coco",
     out: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--out", help="The file to write; the database's name beside it by default.", show_default=False),
+        Path | None, typer.Option("--out", help="The file to write; the database's name beside it by default.")
     ] = None,
 ) -> None:
     """Write all annotations to one file, which other tools, and `pellucid annotate import`, can read.
@@ -205,19 +200,17 @@ def export(
 @app.command("import")
 def import_file(
     file: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Argument(
-            help="A COCO JSON file, or a CSV file of export; left out, the boxes or masks that --data has itself.",
-            show_default=False,
+            help="A COCO JSON file, or a CSV file of export; left out, the boxes or masks that --data has itself."
         ),
     ] = None,
     store: Store = "annotations.db",
     data: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--data", help="The dataset that is annotated; our own files say it.", show_default=False),
+        str | None, typer.Option("--data", help="The dataset that is annotated; our own files say it.")
     ] = None,
-    root: Root = None,
-    data_option: DataOption = None,
+    root: options.Root = None,
+    data_option: options.DataOption = None,
     split: Annotated[str, typer.Option(help="Of --data: which part of it.")] = "train",
     annotator: Annotated[str, typer.Option(help="Of all but our own files: who drew it.")] = "import",
     mark_as: Annotated[str, typer.Option("--as", help="Of all but our own files: relevant or irrelevant.")] = (

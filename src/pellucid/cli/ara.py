@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from pellucid.cli.options import (
-    AllowTrainingImages,
-    Cache,
-    ClassMap,
-    DataName,
-    DataOption,
-    Device,
-    Effort,
-    Limit,
-    Out,
-    Root,
-    Seed,
-    Split,
-    TrustCode,
-)
+from pellucid.cli import options
 from pellucid.cli.output import show_result
 from pellucid.cli.session import choices, class_map, load, open_part
 
@@ -31,17 +17,16 @@ if TYPE_CHECKING:
 
 def ara(
     model: Annotated[
-        list[Path],
-        typer.Argument(help="Run folders, or weights files with their model.toml; one or several.", show_default=False),
+        list[Path], typer.Argument(help="Run folders, or weights files with their model.toml; one or several.")
     ],
-    data: DataName,
-    out: Out,
-    root: Root = None,
-    data_option: DataOption = None,
-    split: Split = "test",
-    mapping: ClassMap = None,
+    data: options.DataName,
+    out: options.Out,
+    root: options.Root = None,
+    data_option: options.DataOption = None,
+    split: options.Split = "test",
+    mapping: options.ClassMap = None,
     protocol: Annotated[str, typer.Option(help="The attack: {attacks}.")] = "tight",
-    effort: Effort = 1,
+    effort: options.Effort = 1,
     norm: Annotated[
         str,
         typer.Option(help="What is small: rms (root mean square per pixel, as in the paper) or linf (largest change)."),
@@ -49,16 +34,15 @@ def ara(
     kind: Annotated[
         str, typer.Option(help="What must hold: attack (the decision), btr (better than a constant guess).")
     ] = "attack,btr",
-    limit: Limit = None,
-    device: Device = "auto",
-    trust_code: TrustCode = False,
-    seed: Seed = 0,
+    limit: options.Limit = None,
+    device: options.Device = "auto",
+    trust_code: options.TrustCode = False,
+    seed: options.Seed = 0,
     batch_size: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Images at a time; as many as fit, at most 64 on a CPU.", show_default=False),
+        int | None, typer.Option(min=1, help="Images at a time; as many as fit, at most 64 on a CPU.")
     ] = None,
-    cache: Cache = None,
-    allow_training_images: AllowTrainingImages = False,
+    cache: options.Cache = None,
+    allow_training_images: options.AllowTrainingImages = False,
 ) -> None:
     """The Accuracy-Robustness Area: the smallest perturbation of each image that changes the answer.
 

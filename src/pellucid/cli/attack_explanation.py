@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
-from pellucid.cli.options import (
-    DataOption,
-    Device,
-    GivenData,
-    GivenImages,
-    Layer,
-    Limit,
-    Model,
-    Out,
-    Root,
-    Seed,
-    Split,
-    TrustCode,
-)
+from pellucid.cli import options
 from pellucid.cli.output import show_result
 from pellucid.cli.session import alone_in_out, given_images, key_values, load
 
 
 @alone_in_out
 def attack_explanation(
-    model: Model,
-    out: Out,
-    images: GivenImages = None,
+    model: options.Model,
+    out: options.Out,
+    images: options.GivenImages = None,
     method: Annotated[str, typer.Option(help="The explanation to attack: {differentiable}.")] = "grad-cam",
-    layer: Layer = None,
+    layer: options.Layer = None,
     goal: Annotated[
         str,
         typer.Option(
@@ -39,24 +26,21 @@ def attack_explanation(
         ),
     ] = "same-decision",
     budget: Annotated[
-        Optional[list[float]],  # noqa: UP045
+        list[float] | None,
         typer.Option(
             help="Largest change, root mean square per pixel in [0, 1]; may be repeated. 0.002, 0.005, 0.01 and 0.02 "
-            "by default.",
-            show_default=False,
+            "by default."
         ),
     ] = None,
     target_map: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             help="For same-decision, the map to show: centre, corner, other-image or an image file. Any other map than "
-            "the original by default.",
-            show_default=False,
+            "the original by default."
         ),
     ] = None,
     class_name: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--class", help="The class explained; each image's most probable one by default."),
+        str | None, typer.Option("--class", help="The class explained; each image's most probable one by default.")
     ] = None,
     tolerance: Annotated[
         float, typer.Option(help="For same-decision: how far the class's probability may move.")
@@ -66,18 +50,17 @@ def attack_explanation(
     ] = 0.9,
     steps: Annotated[int, typer.Option(min=1, help="Gradient steps per budget.")] = 40,
     option: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(metavar="KEY=VALUE", help="An option of the explanation, as steps=20.", show_default=False),
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the explanation, as steps=20.")
     ] = None,
     pictures: Annotated[int, typer.Option(min=0, help="Draw at most so many images with their maps.")] = 12,
-    data: GivenData = None,
-    root: Root = None,
-    data_option: DataOption = None,
-    split: Split = "test",
-    limit: Limit = None,
-    device: Device = "auto",
-    trust_code: TrustCode = False,
-    seed: Seed = 0,
+    data: options.GivenData = None,
+    root: options.Root = None,
+    data_option: options.DataOption = None,
+    split: options.Split = "test",
+    limit: options.Limit = None,
+    device: options.Device = "auto",
+    trust_code: options.TrustCode = False,
+    seed: options.Seed = 0,
 ) -> None:
     """Attack explanations: attack-explanation.json, a CSV row per image and budget, the curve, and the image pairs.
 

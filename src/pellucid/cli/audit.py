@@ -4,102 +4,74 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-from pellucid.cli.options import (
-    AllowTrainingImages,
-    BatchSize,
-    Cache,
-    ClassMap,
-    DataName,
-    DataOption,
-    Device,
-    Effort,
-    Layer,
-    Limit,
-    Model,
-    Out,
-    RegionNames,
-    Root,
-    Seed,
-    Split,
-    TrustCode,
-)
+from pellucid.cli import options
 from pellucid.cli.output import show_result
 from pellucid.cli.session import alone_in_out, choices, class_map, load, name_pairs, open_part, single_values
 
 
 @alone_in_out
 def audit(
-    model: Model,
-    data: DataName,
-    out: Out,
-    root: Root = None,
-    data_option: DataOption = None,
-    split: Split = "test",
-    mapping: ClassMap = None,
+    model: options.Model,
+    data: options.DataName,
+    out: options.Out,
+    root: options.Root = None,
+    data_option: options.DataOption = None,
+    split: options.Split = "test",
+    mapping: options.ClassMap = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="100 images, 30 of them corrupted and 20 attacked and explained.")
     ] = False,
     prevalence: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(
-            metavar="CLASS=SHARE",
-            help="How often a class occurs where the model is to be used; may be repeated.",
-            show_default=False,
+            metavar="CLASS=SHARE", help="How often a class occurs where the model is to be used; may be repeated."
         ),
     ] = None,
     cost: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(
-            metavar="KIND=COST",
-            help="What an error costs: FN (a class missed) or FP (said wrongly), FN=10.",
-            show_default=False,
-        ),
+        list[str] | None,
+        typer.Option(metavar="KIND=COST", help="What an error costs: FN (a class missed) or FP (said wrongly), FN=10."),
     ] = None,
     metadata: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
             help="A CSV or Parquet table with a column that names the images, or their patients: every other column "
-            "makes groups, whose figures are compared.",
-            show_default=False,
+            "makes groups, whose figures are compared."
         ),
     ] = None,
     group: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(
             metavar="COLUMN[=EDGES]",
             help="Compare the groups of this column, of numbers with where their bands begin, as age=40,60; may be "
             "repeated. All columns that are known by default.",
-            show_default=False,
         ),
     ] = None,
     corrupted: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(
             min=0,
             help="Classify so many images under common corruptions, 300 by default and 30 with --quick; 0 leaves that "
             "out.",
-            show_default=False,
         ),
     ] = None,
-    effort: Effort = 1,
+    effort: options.Effort = 1,
     compare: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="Another model of the same classes, compared on the same images.", show_default=False),
+        Path | None, typer.Option(help="Another model of the same classes, compared on the same images.")
     ] = None,
     method: Annotated[str, typer.Option(help="Separated by commas: {heatmaps}.")] = "grad-cam,saliency",
-    layer: Layer = None,
-    region: RegionNames = None,
-    limit: Limit = None,
-    device: Device = "auto",
-    seed: Seed = 0,
-    batch_size: BatchSize = 32,
-    cache: Cache = None,
-    trust_code: TrustCode = False,
-    allow_training_images: AllowTrainingImages = False,
+    layer: options.Layer = None,
+    region: options.RegionNames = None,
+    limit: options.Limit = None,
+    device: options.Device = "auto",
+    seed: options.Seed = 0,
+    batch_size: options.BatchSize = 32,
+    cache: options.Cache = None,
+    trust_code: options.TrustCode = False,
+    allow_training_images: options.AllowTrainingImages = False,
 ) -> None:
     """Audit a model: does it classify, is it calibrated, does it withstand attacks, can its explanations be believed?
 

@@ -2,48 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal
 
 import typer
 
-from pellucid.cli.options import (
-    AllowTrainingImages,
-    Cache,
-    ClassMap,
-    DataName,
-    DataOption,
-    Device,
-    Limit,
-    Model,
-    Out,
-    Root,
-    Seed,
-    Split,
-    TrustCode,
-)
+from pellucid.cli import options
 from pellucid.cli.output import show_result
 from pellucid.cli.session import alone_in_out, class_map, load, open_part
 
 
 @alone_in_out
 def certify(
-    model: Model,
-    data: DataName,
-    out: Out,
-    root: Root = None,
-    data_option: DataOption = None,
-    split: Split = "test",
-    mapping: ClassMap = None,
+    model: options.Model,
+    data: options.DataName,
+    out: options.Out,
+    root: options.Root = None,
+    data_option: options.DataOption = None,
+    split: options.Split = "test",
+    mapping: options.ClassMap = None,
     method: Annotated[
         Literal["smoothing", "bounds"],
         typer.Option(help="smoothing: the network under noise; bounds: a small network of (half-Huber) ReLUs itself."),
     ] = "smoothing",
     sigma: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(
             help="Standard deviation of the noise, on pixels in [0, 1]; what the network was trained with, if known. "
-            "Of smoothing, like samples and alpha.",
-            show_default=False,
+            "Of smoothing, like samples and alpha."
         ),
     ] = None,
     samples: Annotated[int, typer.Option(help="Noisy copies of an image that a certificate rests on.")] = 1000,
@@ -51,12 +36,12 @@ def certify(
     alpha: Annotated[float, typer.Option(help="Probability that a certificate is wrong.")] = 0.001,
     attack_samples: Annotated[int, typer.Option(help="Noisy copies that the attack follows.")] = 16,
     attack: Annotated[bool, typer.Option(help="Also attack the classifier that is certified.")] = True,
-    limit: Limit = None,
-    device: Device = "auto",
-    trust_code: TrustCode = False,
-    seed: Seed = 0,
-    cache: Cache = None,
-    allow_training_images: AllowTrainingImages = False,
+    limit: options.Limit = None,
+    device: options.Device = "auto",
+    trust_code: options.TrustCode = False,
+    seed: options.Seed = 0,
+    cache: options.Cache = None,
+    allow_training_images: options.AllowTrainingImages = False,
 ) -> None:
     """Certified robustness, by randomised smoothing or by bounds, and the same classifier attacked.
 

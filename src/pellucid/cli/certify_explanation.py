@@ -2,59 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-from pellucid.cli.options import (
-    AllowTrainingImages,
-    Cache,
-    ClassMap,
-    DataName,
-    DataOption,
-    Device,
-    Layer,
-    Limit,
-    Model,
-    Out,
-    Root,
-    Seed,
-    Split,
-    TrustCode,
-)
+from pellucid.cli import options
 from pellucid.cli.output import show_result
 from pellucid.cli.session import alone_in_out, choices, class_map, load, open_part
 
 
 @alone_in_out
 def certify_explanation(
-    model: Model,
-    data: DataName,
-    out: Out,
-    root: Root = None,
-    data_option: DataOption = None,
-    split: Split = "test",
-    mapping: ClassMap = None,
+    model: options.Model,
+    data: options.DataName,
+    out: options.Out,
+    root: options.Root = None,
+    data_option: options.DataOption = None,
+    split: options.Split = "test",
+    mapping: options.ClassMap = None,
     method: Annotated[str, typer.Option(help="Separated by commas: {heatmaps}; or all.")] = "cam,grad-cam,saliency",
-    layer: Layer = None,
+    layer: options.Layer = None,
     sigma: Annotated[float, typer.Option(help="Standard deviation of the noise, on pixels in [0, 1].")] = 0.02,
     grid: Annotated[int, typer.Option(help="Cells on a side; a smaller map keeps its own size.")] = 12,
     top: Annotated[float, typer.Option(help="The share of the cells that counts as the top.")] = 0.2,
     class_name: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--class", help="The class explained; each image's most probable one by default."),
+        str | None, typer.Option("--class", help="The class explained; each image's most probable one by default.")
     ] = None,
     samples: Annotated[int, typer.Option(help="Noisy copies that certify.")] = 500,
     selection_samples: Annotated[int, typer.Option(help="Noisy copies that choose each cell's side.")] = 100,
     alpha: Annotated[float, typer.Option(help="Probability that not all certificates of an image's map hold.")] = 0.001,
     attack_cells: Annotated[int, typer.Option(help="Attack so many of the certified cells of each map.")] = 8,
     pictures: Annotated[int, typer.Option(min=0, help="Show at most so many images on the page.")] = 12,
-    limit: Limit = None,
-    device: Device = "auto",
-    trust_code: TrustCode = False,
-    seed: Seed = 0,
-    cache: Cache = None,
-    allow_training_images: AllowTrainingImages = False,
+    limit: options.Limit = None,
+    device: options.Device = "auto",
+    trust_code: options.TrustCode = False,
+    seed: options.Seed = 0,
+    cache: options.Cache = None,
+    allow_training_images: options.AllowTrainingImages = False,
 ) -> None:
     """Certify heat maps cell by cell: within which radius must a cell of the smoothed map keep its side?
 

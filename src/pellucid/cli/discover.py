@@ -3,60 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-from pellucid.cli.options import (
-    AllowTrainingImages,
-    BatchSize,
-    Cache,
-    ClassMap,
-    DataName,
-    DataOption,
-    Device,
-    Limit,
-    Model,
-    Out,
-    RegionNames,
-    Root,
-    Seed,
-    Split,
-    TrustCode,
-)
+from pellucid.cli import options
 from pellucid.cli.output import show_result
 from pellucid.cli.session import alone_in_out, class_map, load, name_pairs, open_part
 
 
 @alone_in_out
 def discover(
-    model: Model,
-    data: DataName,
-    out: Out,
-    root: Root = None,
-    data_option: DataOption = None,
-    split: Split = "test",
-    mapping: ClassMap = None,
+    model: options.Model,
+    data: options.DataName,
+    out: options.Out,
+    root: options.Root = None,
+    data_option: options.DataOption = None,
+    split: options.Split = "test",
+    mapping: options.ClassMap = None,
     metadata: Annotated[
-        Optional[Path],  # noqa: UP045 (typer reads it at run time)
+        Path | None,
         typer.Option(
             help="A CSV or Parquet table with a column that names the images, or their patients: every other column is "
-            "looked at too.",
-            show_default=False,
+            "looked at too."
         ),
     ] = None,
-    region: RegionNames = None,
+    region: options.RegionNames = None,
     compare: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="The folder of a discovery before: are its suspects gone?", show_default=False),
+        Path | None, typer.Option(help="The folder of a discovery before: are its suspects gone?")
     ] = None,
-    limit: Limit = None,
-    device: Device = "auto",
-    seed: Seed = 0,
-    batch_size: BatchSize = 64,
-    cache: Cache = None,
-    trust_code: TrustCode = False,
-    allow_training_images: AllowTrainingImages = False,
+    limit: options.Limit = None,
+    device: options.Device = "auto",
+    seed: options.Seed = 0,
+    batch_size: options.BatchSize = 64,
+    cache: options.Cache = None,
+    trust_code: options.TrustCode = False,
+    allow_training_images: options.AllowTrainingImages = False,
 ) -> None:
     """Find what a model goes by on many images: places, looks, statistics of whole images, columns of metadata.
 

@@ -2,59 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-from pellucid.cli.options import (
-    AllowTrainingImages,
-    BatchSize,
-    Cache,
-    ClassMap,
-    DataName,
-    DataOption,
-    Device,
-    Limit,
-    Model,
-    Out,
-    Root,
-    Seed,
-    Split,
-    TrustCode,
-)
+from pellucid.cli import options
 from pellucid.cli.output import show_result
 from pellucid.cli.session import alone_in_out, class_map, load, open_part
 
 
 @alone_in_out
 def evaluate(
-    model: Model,
-    data: DataName,
-    out: Out,
-    root: Root = None,
-    data_option: DataOption = None,
-    split: Split = "test",
-    mapping: ClassMap = None,
+    model: options.Model,
+    data: options.DataName,
+    out: options.Out,
+    root: options.Root = None,
+    data_option: options.DataOption = None,
+    split: options.Split = "test",
+    mapping: options.ClassMap = None,
     attack: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(
             metavar="[ATTACK:]NORM=SIZE",
             help="Also under attack, as linf=8/255 or l2=0.5, by the strongest attack that is affordable; "
             "autoattack:, pgd: or fgsm: before it for another one; may be repeated.",
-            show_default=False,
         ),
     ] = None,
-    steps: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Steps of pgd:, 20 by default.", show_default=False),
-    ] = None,
-    limit: Limit = None,
-    device: Device = "auto",
-    trust_code: TrustCode = False,
-    seed: Seed = 0,
-    batch_size: BatchSize = 64,
-    cache: Cache = None,
-    allow_training_images: AllowTrainingImages = False,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of pgd:, 20 by default.")] = None,
+    limit: options.Limit = None,
+    device: options.Device = "auto",
+    trust_code: options.TrustCode = False,
+    seed: options.Seed = 0,
+    batch_size: options.BatchSize = 64,
+    cache: options.Cache = None,
+    allow_training_images: options.AllowTrainingImages = False,
 ) -> None:
     """Accuracy, AUROC and average precision for each class, also under attack, with intervals over patients.
 

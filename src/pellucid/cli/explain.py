@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-from pellucid.cli.options import (
-    DataOption,
-    Device,
-    GivenData,
-    GivenImages,
-    Layer,
-    Limit,
-    Model,
-    Out,
-    Root,
-    Seed,
-    Split,
-    TrustCode,
-)
+from pellucid.cli import options
 from pellucid.cli.output import show_result
 from pellucid.cli.session import alone_in_out, choices, given_images, key_values, load
 
 
 @alone_in_out
 def explain(
-    model: Model,
-    out: Out,
-    images: GivenImages = None,
+    model: options.Model,
+    out: options.Out,
+    images: options.GivenImages = None,
     method: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
-            help="Separated by commas: {methods}. By default those of cam, grad-cam, saliency that fit the network.",
-            show_default=False,
+            help="Separated by commas: {methods}. By default those of cam, grad-cam, saliency that fit the network."
         ),
     ] = None,
     classes: Annotated[
@@ -44,10 +30,9 @@ def explain(
         ),
     ] = "top3",
     rho: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(
-            help="Adversarial: size of the change, root mean square per pixel in [0, 1]; 0.1, or 0.075 with heat maps.",
-            show_default=False,
+            help="Adversarial: size of the change, root mean square per pixel in [0, 1]; 0.1, or 0.075 with heat maps."
         ),
     ] = None,
     direction: Annotated[str, typer.Option(help="Adversarial: raise or lower the class's confidence.")] = "raise",
@@ -55,22 +40,15 @@ def explain(
     slider: Annotated[
         int, typer.Option(min=0, help="Adversarial: put so many images on a page with a slider over rho.")
     ] = 1,
-    layer: Layer = None,
-    segments: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(min=2, help="{segments}: about so many superpixels.", show_default=False),
-    ] = None,
-    samples: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="{samples}: random variants of an image.", show_default=False),
-    ] = None,
-    data: GivenData = None,
-    root: Root = None,
-    data_option: DataOption = None,
-    split: Split = "test",
+    layer: options.Layer = None,
+    segments: Annotated[int | None, typer.Option(min=2, help="{segments}: about so many superpixels.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="{samples}: random variants of an image.")] = None,
+    data: options.GivenData = None,
+    root: options.Root = None,
+    data_option: options.DataOption = None,
+    split: options.Split = "test",
     identifier: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option("--id", help="This image of the dataset; may be repeated.", show_default=False),
+        list[str] | None, typer.Option("--id", help="This image of the dataset; may be repeated.")
     ] = None,
     output: Annotated[
         str,
@@ -80,10 +58,10 @@ def explain(
             "that a DICOM file is of, as in `explain runs/first chest.dcm --format dicom --out explained`.",
         ),
     ] = "png",
-    limit: Limit = None,
-    device: Device = "auto",
-    trust_code: TrustCode = False,
-    seed: Seed = 0,
+    limit: options.Limit = None,
+    device: options.Device = "auto",
+    trust_code: options.TrustCode = False,
+    seed: options.Seed = 0,
 ) -> None:
     """Explain images: for each a panel of classes × methods (PNG), maps and moved images as numbers, explain.json.
 

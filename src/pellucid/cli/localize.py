@@ -6,47 +6,30 @@ from typing import Annotated
 
 import typer
 
-from pellucid.cli.options import (
-    AllowTrainingImages,
-    BatchSize,
-    Cache,
-    ClassMap,
-    DataName,
-    DataOption,
-    Device,
-    Layer,
-    Limit,
-    Model,
-    Out,
-    RegionNames,
-    Root,
-    Seed,
-    Split,
-    TrustCode,
-)
+from pellucid.cli import options
 from pellucid.cli.output import show_result
 from pellucid.cli.session import alone_in_out, choices, class_map, load, name_pairs, open_part
 
 
 @alone_in_out
 def localize(
-    model: Model,
-    data: DataName,
-    out: Out,
-    root: Root = None,
-    data_option: DataOption = None,
+    model: options.Model,
+    data: options.DataName,
+    out: options.Out,
+    root: options.Root = None,
+    data_option: options.DataOption = None,
     method: Annotated[str, typer.Option(help="Methods of explanation, separated by commas: {heatmaps}.")] = "cam",
-    region: RegionNames = None,
-    layer: Layer = None,
-    split: Split = "test",
-    mapping: ClassMap = None,
-    limit: Limit = None,
-    device: Device = "auto",
-    trust_code: TrustCode = False,
-    seed: Seed = 0,
-    batch_size: BatchSize = 16,
-    cache: Cache = None,
-    allow_training_images: AllowTrainingImages = False,
+    region: options.RegionNames = None,
+    layer: options.Layer = None,
+    split: options.Split = "test",
+    mapping: options.ClassMap = None,
+    limit: options.Limit = None,
+    device: options.Device = "auto",
+    trust_code: options.TrustCode = False,
+    seed: options.Seed = 0,
+    batch_size: options.BatchSize = 16,
+    cache: options.Cache = None,
+    allow_training_images: options.AllowTrainingImages = False,
 ) -> None:
     """Score where explanations fall against boxes or masks: Wang et al.'s accuracy and false positives, and more.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pellucid.cli.options import Model, Out, TrustCode
+from pellucid.cli import options
 from pellucid.cli.output import show, wrote
 from pellucid.cli.session import alone_in_out, key_values
 
@@ -42,9 +42,9 @@ def list_models() -> None:
 
 @app.command("show")
 def show_model(
-    model: Model,
-    json: Annotated[Optional[bool], typer.Option("--json", help="The card as JSON.")] = None,  # noqa: UP045
-    trust_code: TrustCode = False,
+    model: options.Model,
+    json: Annotated[bool | None, typer.Option("--json", help="The card as JSON.")] = None,
+    trust_code: options.TrustCode = False,
 ) -> None:
     """A network: what it tells apart, where it comes from or how it was trained, its thresholds.
 
@@ -89,7 +89,6 @@ def import_model(
             metavar="SOURCE",
             help="python, timm, torchvision, huggingface, torchxrayvision, onnx or torchscript; imagenet for "
             "Pellucid's own networks with their published weights; or woods2019 for those of Woods et al. 2019.",
-            show_default=False,
         ),
     ],
     name: Annotated[
@@ -98,65 +97,49 @@ def import_model(
             metavar="NAME",
             help="The network as its source calls it: FILE.py:FUNCTION, resnet50.a1_in1k, resnet50.IMAGENET1K_V1, a "
             "folder with config.json, densenet121-res224-all, FILE.onnx; efficientnet-lite0; of woods2019 the file.",
-            show_default=False,
         ),
     ],
-    out: Out,
+    out: options.Out,
     weights: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="A file with the weights; without it the source's own are used.", show_default=False),
+        Path | None, typer.Option(help="A file with the weights; without it the source's own are used.")
     ] = None,
     classes: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             metavar="A,B,… or FILE",
             help="A name for each output, in their order: separated by commas, or a text file with one a line.",
-            show_default=False,
         ),
     ] = None,
     task: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            help="multiclass: one class per image. multilabel: several at once, each with its own sigmoid.",
-            show_default=False,
-        ),
+        str | None,
+        typer.Option(help="multiclass: one class per image. multilabel: several at once, each with its own sigmoid."),
     ] = None,
     preprocess: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             metavar="FIT[:RESIZE]:SIZE[:INTERPOLATION]",
             help="How an image becomes what the network takes. crop:256:224:bicubic resizes the shorter side to 256 "
             "and cuts 224 × 224 out of the middle; stretch:224 changes both sides; pad:320x256 keeps the whole image.",
-            show_default=False,
         ),
     ] = None,
     mean: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             help="What is subtracted from pixels in [0, 1], one value for each channel. ImageNet: 0.485,0.456,0.406; 0 "
-            "where the network normalises by itself.",
-            show_default=False,
+            "where the network normalises by itself."
         ),
     ] = None,
     std: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
-            help="What they are divided by then. ImageNet: 0.229,0.224,0.225; 1 where the network normalises "
-            "by itself.",
-            show_default=False,
+            help="What they are divided by then. ImageNet: 0.229,0.224,0.225; 1 where the network normalises by itself."
         ),
     ] = None,
     outputs: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            help="logits, or probabilities where the network ends in a softmax or sigmoid.", show_default=False
-        ),
+        str | None, typer.Option(help="logits, or probabilities where the network ends in a softmax or sigmoid.")
     ] = None,
     option: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(
-            metavar="KEY=VALUE", help="For the function or library that builds the network.", show_default=False
-        ),
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="For the function or library that builds the network.")
     ] = None,
 ) -> None:
     """Bring a network that was trained elsewhere: as a model folder that every command takes.
@@ -206,10 +189,10 @@ def import_model(
 
 @app.command("export")
 def export(
-    model: Model,
-    out: Annotated[Path, typer.Option("--out", help="The file to write.", dir_okay=False, show_default=False)],
+    model: options.Model,
+    out: Annotated[Path, typer.Option("--out", help="The file to write.", dir_okay=False)],
     form: Annotated[str, typer.Option("--format", help="onnx or torchscript.")] = "onnx",
-    trust_code: TrustCode = False,
+    trust_code: options.TrustCode = False,
 ) -> None:
     """Write a model for other programs: pixels in [0, 1] to logits, with the normalisation inside.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -11,8 +11,7 @@ Model = Annotated[
     Path,
     typer.Argument(
         help="A run folder, a model folder, or SOURCE:NAME for a network of others, as timm:resnet50.a1_in1k; "
-        "`pellucid models import --help` says which there are.",
-        show_default=False,
+        "`pellucid models import --help` says which there are."
     ),
 ]
 
@@ -23,24 +22,16 @@ TrustCode = Annotated[
 
 DataName = Annotated[str, typer.Option("--data", help="A dataset by name; `pellucid data list` shows them.")]
 
-Root = Annotated[
-    Optional[Path],  # noqa: UP045 (typer reads it at run time)
-    typer.Option(help="The folder that holds the data; for `table`, the table.", show_default=False),
-]
+Root = Annotated[Path | None, typer.Option(help="The folder that holds the data; for `table`, the table.")]
 
 DataOption = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option(
-        "--data-option",
-        metavar="KEY=VALUE",
-        help="An option of the dataset, as positive=PNEUMONIA.",
-        show_default=False,
-    ),
+    list[str] | None,
+    typer.Option("--data-option", metavar="KEY=VALUE", help="An option of the dataset, as positive=PNEUMONIA."),
 ]
 
-Out = Annotated[Path, typer.Option("--out", help="The folder to write to.", file_okay=False, show_default=False)]
+Out = Annotated[Path, typer.Option("--out", help="The folder to write to.", file_okay=False)]
 
-Limit = Annotated[Optional[int], typer.Option(min=1, help="Use at most so many images.", show_default=False)]  # noqa: UP045
+Limit = Annotated[int | None, typer.Option(min=1, help="Use at most so many images.")]
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 
@@ -48,7 +39,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Of everything left to chance.")]
 
 Split = Annotated[str, typer.Option(help="Which part of the data: train, validation or test.")]
 
-Cache = Annotated[Optional[Path], typer.Option(help="Keep decoded images in this folder.", show_default=False)]  # noqa: UP045
+Cache = Annotated[Path | None, typer.Option(help="Keep decoded images in this folder.")]
 
 Wait = Annotated[
     bool,
@@ -56,20 +47,18 @@ Wait = Annotated[
 ]
 
 Log = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(
         metavar="tensorboard|mlflow|wandb",
         help="Send losses, learning rate and validation metrics to this tracker as well.",
-        show_default=False,
     ),
 ]
 
 Layer = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(
         help="{layer}: at the output of this layer, as in the network's named_modules(), instead of the last feature "
-        "map.",
-        show_default=False,
+        "map."
     ),
 ]
 Effort = Annotated[
@@ -87,31 +76,23 @@ AllowTrainingImages = Annotated[
 ]
 
 ClassMap = Annotated[
-    Optional[list[str]],  # noqa: UP045 (typer reads it at run time)
+    list[str] | None,
     typer.Option(
         "--map",
         metavar="MODEL=DATA",
         help="The data's name for a class that the model calls otherwise, as PNEUMONIA=Pneumonia; may be repeated.",
-        show_default=False,
     ),
 ]
 
 RegionNames = Annotated[
-    Optional[list[str]],  # noqa: UP045
+    list[str] | None,
     typer.Option(
-        "--region",
-        metavar="CLASS=LABEL",
-        help="The marked label that a class should fall on, as PNEUMONIA=Lesions.",
-        show_default=False,
+        "--region", metavar="CLASS=LABEL", help="The marked label that a class should fall on, as PNEUMONIA=Lesions."
     ),
 ]
 
 GivenImages = Annotated[
-    Optional[list[Path]],  # noqa: UP045
-    typer.Argument(help="Image files, or folders of them; or name a dataset with --data.", show_default=False),
+    list[Path] | None, typer.Argument(help="Image files, or folders of them; or name a dataset with --data.")
 ]
 
-GivenData = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option("--data", help="Take images of this dataset, whose labels are known.", show_default=False),
-]
+GivenData = Annotated[str | None, typer.Option("--data", help="Take images of this dataset, whose labels are known.")]

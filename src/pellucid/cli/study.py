@@ -6,38 +6,33 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-from pellucid.cli.options import Cache, Device, Limit, Log, Root, Seed, Wait
+from pellucid.cli import options
 from pellucid.cli.output import show_result
 from pellucid.utils.devices import pick_device
 from pellucid.utils.resources import bundled
 
 STUDIES = ", ".join(bundled("studies"))
 Overrides = Annotated[
-    Optional[list[str]],  # noqa: UP045
+    list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the study, as settings.training.epochs=3."),
 ]
 Jobs = Annotated[
-    Optional[int],  # noqa: UP045
-    typer.Option(
-        min=1,
-        help="Networks trained at a time; by default one per core on a CPU, one on a GPU.",
-        show_default=False,
-    ),
+    int | None, typer.Option(min=1, help="Networks trained at a time; by default one per core on a CPU, one on a GPU.")
 ]
 
 
 def demo(
     out: Annotated[Path, typer.Option(help="The folder to write to.", file_okay=False)] = Path("runs/demo"),
-    limit: Limit = None,
-    device: Device = "auto",
+    limit: options.Limit = None,
+    device: options.Device = "auto",
     jobs: Jobs = None,
     overrides: Overrides = None,
-    seed: Seed = 0,
-    wait: Wait = False,
+    seed: options.Seed = 0,
+    wait: options.Wait = False,
 ) -> None:
     """The main job on built-in synthetic radiographs: two recipes, their explanations scored, a report.
 
@@ -50,26 +45,24 @@ def demo(
 
 def study(
     name: Annotated[str, typer.Argument(help=f"A study's TOML file, or one of: {STUDIES}.", metavar="STUDY")],
-    root: Root = None,
+    root: options.Root = None,
     out: Annotated[
-        Path | None,
-        typer.Option(help="The folder to write to; runs/NAME by default.", file_okay=False, show_default=False),
+        Path | None, typer.Option(help="The folder to write to; runs/NAME by default.", file_okay=False)
     ] = None,
     overrides: Overrides = None,
-    limit: Limit = None,
-    device: Device = "auto",
+    limit: options.Limit = None,
+    device: options.Device = "auto",
     jobs: Jobs = None,
-    cache: Cache = None,
+    cache: options.Cache = None,
     seed: Annotated[
-        Optional[list[int]],  # noqa: UP045
-        typer.Option(min=0, help="Instead of the study's seeds; may be given several times.", show_default=False),
+        list[int] | None, typer.Option(min=0, help="Instead of the study's seeds; may be given several times.")
     ] = None,
     judge_only: Annotated[
         bool,
         typer.Option("--judge-only", help="Judge the finished study in --out again, without its networks and data."),
     ] = False,
-    wait: Wait = False,
-    log: Log = None,
+    wait: options.Wait = False,
+    log: options.Log = None,
 ) -> None:
     """Compare recipes on one dataset: train each with every seed, judge them, write a report.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-from pellucid.cli.options import Cache, DataName, DataOption, Device, Limit, Log, Root, TrustCode, Wait
+from pellucid.cli import options
 from pellucid.cli.output import show_result, wrote
 from pellucid.cli.session import open_splits
 from pellucid.utils.resources import bundled
@@ -17,70 +17,60 @@ RECIPES = ", ".join(bundled("recipes"))
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help=f"A recipe's TOML file, or one of: {RECIPES}.", show_default=False)],
-    data: DataName,
-    out: Annotated[Path, typer.Option(help="The run folder.", file_okay=False, show_default=False)],
-    root: Root = None,
-    data_option: DataOption = None,
+    recipe: Annotated[str, typer.Argument(help=f"A recipe's TOML file, or one of: {RECIPES}.")],
+    data: options.DataName,
+    out: Annotated[Path, typer.Option(help="The run folder.", file_okay=False)],
+    root: options.Root = None,
+    data_option: options.DataOption = None,
     overrides: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Change a value of the recipe, as objective.attack.size.linf=0.01.",
+            "--set", metavar="KEY=VALUE", help="Change a value of the recipe, as objective.attack.size.linf=0.01."
         ),
     ] = None,
     preprocess: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             metavar="FIT[:RESIZE]:SIZE[:INTERPOLATION]",
             help="How images are fitted, in place of the recipe's size, as crop:256:224:bicubic or pad:320x256.",
-            show_default=False,
         ),
     ] = None,
     init: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
             help="Fine-tune this trained network (a run or model folder, or SOURCE:NAME as timm:resnet50.a1_in1k) "
             "instead of starting afresh: its architecture, size and weights, the recipe's objective, a tenth of its "
-            "epochs.",
-            show_default=False,
+            "epochs."
         ),
     ] = None,
-    trust_code: TrustCode = False,
+    trust_code: options.TrustCode = False,
     annotations: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             metavar="FILE|URL",
             help="Learn from what people marked and corrected on the training images: a database of `pellucid annotate "
             "serve`. For the recipe annotated, or any with objective.annotations.weight set.",
-            show_default=False,
         ),
     ] = None,
     suspects: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
             help="Take away what `pellucid discover` found the network of --init to go by: its folder. Where somebody "
             "marked the region (annotate serve --suspect), that one is taken.",
             file_okay=False,
-            show_default=False,
         ),
     ] = None,
     only: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            metavar="NUMBERS",
-            help="Of --suspects those of these numbers, as 3 or 1,3; all by default.",
-            show_default=False,
-        ),
+        str | None,
+        typer.Option(metavar="NUMBERS", help="Of --suspects those of these numbers, as 3 or 1,3; all by default."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
-    wait: Wait = False,
+    wait: options.Wait = False,
     seed: Annotated[int, typer.Option(min=0, help="Of initialisation, order, augmentation and attacks.")] = 0,
-    device: Device = "auto",
-    limit: Limit = None,
-    cache: Cache = None,
-    log: Log = None,
+    device: options.Device = "auto",
+    limit: options.Limit = None,
+    cache: options.Cache = None,
+    log: options.Log = None,
 ) -> None:
     """Train one network; the recipe says by which validation metric the checkpoint is chosen.
 

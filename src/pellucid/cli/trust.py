@@ -3,47 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-from pellucid.cli.options import (
-    AllowTrainingImages,
-    BatchSize,
-    Cache,
-    ClassMap,
-    DataName,
-    DataOption,
-    Device,
-    Layer,
-    Model,
-    Out,
-    Root,
-    Seed,
-    Split,
-    TrustCode,
-)
+from pellucid.cli import options
 from pellucid.cli.output import show_result
 from pellucid.cli.session import alone_in_out, choices, class_map, load, open_part
 
 
 @alone_in_out
 def trust(
-    model: Model,
-    data: DataName,
-    out: Out,
-    root: Root = None,
-    data_option: DataOption = None,
-    split: Split = "test",
-    mapping: ClassMap = None,
+    model: options.Model,
+    data: options.DataName,
+    out: options.Out,
+    root: options.Root = None,
+    data_option: options.DataOption = None,
+    split: options.Split = "test",
+    mapping: options.ClassMap = None,
     method: Annotated[str, typer.Option(help="Separated by commas: {heatmaps}; or all.")] = "cam,grad-cam,saliency",
-    layer: Layer = None,
+    layer: options.Layer = None,
     compare_with: Annotated[
-        Optional[list[Path]],  # noqa: UP045
+        list[Path] | None,
         typer.Option(
             help="Another network of the same classes, of another seed or architecture: do the maps agree? "
-            "May be repeated.",
-            show_default=False,
+            "May be repeated."
         ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Use at most so many images.")] = 100,
@@ -53,12 +37,12 @@ def trust(
     certified: Annotated[
         int, typer.Option(min=0, help="Certify the explanations of so many of the images, with 600 maps each.")
     ] = 0,
-    device: Device = "auto",
-    trust_code: TrustCode = False,
-    seed: Seed = 0,
-    batch_size: BatchSize = 16,
-    cache: Cache = None,
-    allow_training_images: AllowTrainingImages = False,
+    device: options.Device = "auto",
+    trust_code: options.TrustCode = False,
+    seed: options.Seed = 0,
+    batch_size: options.BatchSize = 16,
+    cache: options.Cache = None,
+    allow_training_images: options.AllowTrainingImages = False,
 ) -> None:
     """Judge explanations: does a map depend on what was learned, is it stable, faithful, in the right place?
 

@@ -3,53 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-from pellucid.cli.options import DataOption, Root, Seed
+from pellucid.cli import options
 from pellucid.cli.output import show, wrote
 from pellucid.cli.session import key_values
 
 
 def cache(
-    name: Annotated[
-        str, typer.Argument(help="A dataset by name; `pellucid data list` shows them.", show_default=False)
-    ],
-    out: Annotated[Path, typer.Option("--out", help="The folder for the cache.", file_okay=False, show_default=False)],
-    root: Root = None,
-    data_option: DataOption = None,
+    name: Annotated[str, typer.Argument(help="A dataset by name; `pellucid data list` shows them.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder for the cache.", file_okay=False)],
+    root: options.Root = None,
+    data_option: options.DataOption = None,
     size: Annotated[int, typer.Option(min=1, help="Height and width of the images, in pixels.")] = 256,
     preprocess: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             metavar="FIT[:RESIZE]:SIZE[:INTERPOLATION]",
             help="In place of --size: how images are fitted, as crop:256:224:bicubic or pad:320x256.",
-            show_default=False,
         ),
     ] = None,
     channels: Annotated[
-        Optional[int],  # noqa: UP045 (typer reads it at run time)
-        typer.Option(help="1 for gray, 3 for colour; the dataset's own by default.", show_default=False),
+        int | None, typer.Option(help="1 for gray, 3 for colour; the dataset's own by default.")
     ] = None,
-    split: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(help="Only this part; may be given again.", show_default=False),
-    ] = None,
+    split: Annotated[list[str] | None, typer.Option(help="Only this part; may be given again.")] = None,
     shard_size: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(
-            min=1,
-            help="Write shards of at most so many images, with their labels, to train from over the network.",
-            show_default=False,
+            min=1, help="Write shards of at most so many images, with their labels, to train from over the network."
         ),
     ] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Read all of it back and compare its hashes.")] = False,
-    workers: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Threads; two per processor by default.", show_default=False),
-    ] = None,
-    seed: Seed = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads; two per processor by default.")] = None,
+    seed: options.Seed = 0,
 ) -> None:
     """Decode every image once, at one size; `--cache DIR` of the other commands then reads it from there.
 

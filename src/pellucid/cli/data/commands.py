@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
+from pellucid.cli import options
 from pellucid.cli.data.cache import cache
-from pellucid.cli.options import DataOption, Root, Seed
 from pellucid.cli.output import show, wrote
 from pellucid.cli.session import key_values
 
@@ -17,9 +17,7 @@ app = typer.Typer(
 )
 _CLASSES = 30  # rows of them that a check prints
 app.command("cache")(cache)
-DatasetName = Annotated[
-    str, typer.Argument(help="A dataset by name; `pellucid data list` shows them.", show_default=False)
-]
+DatasetName = Annotated[str, typer.Argument(help="A dataset by name; `pellucid data list` shows them.")]
 
 
 @app.command("list")
@@ -48,13 +46,8 @@ def list_datasets() -> None:
 @app.command("fetch")
 def fetch(
     name: DatasetName,
-    root: Annotated[
-        Path, typer.Option(help="The folder to put it in; later its --root.", file_okay=False, show_default=False)
-    ],
-    file: Annotated[
-        Optional[list[str]],  # noqa: UP045 (typer reads it at run time)
-        typer.Option(help="Only this of its files; may be given again.", show_default=False),
-    ] = None,
+    root: Annotated[Path, typer.Option(help="The folder to put it in; later its --root.", file_okay=False)],
+    file: Annotated[list[str] | None, typer.Option(help="Only this of its files; may be given again.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep archives once they are unpacked.")] = False,
 ) -> None:
     """Download a dataset, or say what to accept and where to find it.
@@ -83,13 +76,11 @@ def fetch(
 @app.command("check")
 def check(
     name: DatasetName,
-    root: Root = None,
-    data_option: DataOption = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Also write check.json to this folder.", file_okay=False, show_default=False)
-    ] = None,
+    root: options.Root = None,
+    data_option: options.DataOption = None,
+    out: Annotated[Path | None, typer.Option(help="Also write check.json to this folder.", file_okay=False)] = None,
     show_at_most: Annotated[int, typer.Option(min=1, help="Problems printed; check.json has them all.")] = 20,
-    seed: Seed = 0,
+    seed: options.Seed = 0,
 ) -> None:
     """Count images, labels, boxes and patients; open every image; name what is missing, broken or in two parts.
 
