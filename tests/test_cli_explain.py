@@ -17,7 +17,8 @@ from pellucid.explainers import explain
 from pellucid.models import create_model
 from pellucid.models.weights import save_model
 from pellucid.report.heat_colours import placed
-from pellucid.report.pictures.explanation_grid import explanation_grid
+from pellucid.report.pictures.explanation_grid import Explained, explanation_grid
+from pellucid.types import InputError
 
 CPU = ["--device", "cpu"]
 CLASSES = ["Mass", "Nodule", "Effusion"]
@@ -168,8 +169,64 @@ def test_the_sheet_shows_each_map_where_it_belongs(tmp_path):
         for level in (0, 200):
             path = tmp_path / f"{method}{level}.png"
             picture = np.full((1, 8, 8), level, np.uint8)
-            explanation_grid(picture, {("a", method): heat}, {"a": 0.5}, title="", path=path)
+            explanation_grid(picture, [Explained({("a", method): heat}, {"a": 0.5})], title="", path=path)
             with Image.open(path) as panel:
                 drawn[method, level] = np.asarray(panel.convert("RGB"))[:, panel.width // 2 :]
     assert (drawn["smoothgrad", 0] == drawn["smoothgrad", 200]).all()
     assert (drawn["occlusion", 0] != drawn["occlusion", 200]).any()
+
+
+@pytest.mark.slow
+def test_two_networks_in_one_picture(pellucid, model, image, tmp_path):
+    """The second's files are those of an `explain` of it alone for the same classes; the panel has a row of each."""
+    torch.manual_seed(7)
+    other = small_network()
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(0.5)
+    other = save_model(other, tmp_path / "other", extra={"thresholds": [0.5] * 3})
+    how = ["--method", "cam,adversarial", "--rho", 0.05, *CPU]
+    pair, alone, single = tmp_path / "pair", tmp_path / "alone", tmp_path / "single"
+    assert pellucid("explain", model, image, *how, "--compare-with", other, "--classes", "top1", "--out", pair) in (
+        0,
+        None,
+    )
+    record = json.loads((pair / "explain.json").read_text())
+    assert record["compared"] == {"model": str(other), "folder": "compared"}
+    classes = record["images"][0]["explained"]
+    theirs = json.loads((pair / "compared" / "explain.json").read_text())
+    assert theirs["images"][0]["explained"] == classes  # those that the first finds most probable
+    for path, out in ((model, single), (other, alone)):
+        assert pellucid("explain", path, image, *how, "--classes", ",".join(classes), "--out", out) in (0, None)
+    for one, two in ((pair, single), (pair / "compared", alone)):
+        with np.load(one / "chest.npz") as found, np.load(two / "chest.npz") as expected:
+            assert (
+                set(found.files) == set(expected.files) == {f"{c}|{m}" for c in classes for m in ("cam", "adversarial")}
+            )
+            for name in found.files:
+                np.testing.assert_array_equal(found[name], expected[name])
+    with Image.open(pair / "chest.png") as both, Image.open(single / "chest.png") as one:
+        assert both.width == one.width
+        assert both.height > 1.8 * one.height
+    for page in ("explain.html", "slider.html"):
+        text = (pair / page).read_text()
+        assert "run" in text
+        assert ">other<" in text or ", other" in text, page
+
+
+def test_two_networks_from_python():
+    """A result has both; models in memory are called by their order, and those of other classes are refused."""
+    first, second = small_network(), small_network()
+    images = torch.rand(2, 1, 32, 32)
+    both = pl.explain(first, images, "adversarial", rho=0.05, targets=[0, 2], compare_with=second, slider=1)
+    assert both.other is not None
+    torch.testing.assert_close(both.other.maps, both.maps)
+    assert [column.label for column in both.slides[0].columns] == ["first", "second"]
+    assert len(both.rows) == 4
+    assert both.tables()[0].columns[2:] == ["probability, first", "probability, second"]
+    assert both.to_json()["compared"]["model"] == "a model in memory"
+    strange = create_model("small", classes=["a", "b"], task="multilabel", size=32)
+    with pytest.raises(InputError, match=r"other classes, channels or image size"):
+        pl.explain(first, images, "cam", compare_with=strange)
+    with pytest.raises(InputError, match=r"the model to compare with is expected as pl\.load"):
+        pl.explain(first, images, "cam", compare_with="runs/first")

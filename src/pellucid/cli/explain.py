@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -58,6 +59,12 @@ def explain(
             "that a DICOM file is of, as in `explain runs/first chest.dcm --format dicom --out explained`.",
         ),
     ] = "png",
+    compare_with: Annotated[
+        Path | None,
+        typer.Option(
+            help="Another network of the same classes, explained in rows under the first's.", show_default=False
+        ),
+    ] = None,
     limit: options.Limit = None,
     device: options.Device = "auto",
     trust_code: options.TrustCode = False,
@@ -68,7 +75,8 @@ def explain(
     Beside heat maps the method adversarial has two columns of the panel as well. It changes the image until the
     network is sure of a class, draws that beside the image with the difference, and writes slider.html, where the size
     of the change can be moved. boxes.csv has a row for each box around a hot region of a heat map that is coarse enough
-    to have regions, in pixels of the file and in millimetres where that says how large a pixel is.
+    to have regions, in pixels of the file and in millimetres where that says how large a pixel is. With --compare-with
+    panels, slider and page show both networks, and the folder compared has what belongs to the second alone.
 
     Example: `pellucid explain runs/first image.png --method cam,saliency --classes Mass,Nodule --out explained`
     """
@@ -91,6 +99,7 @@ def explain(
         limit=limit,
         file_options=key_values(data_option) if images else None,
         output=output,
+        compare_with=None if compare_with is None else load(compare_with, device, trust_code),
         out=out,
         seed=seed,
         layer=layer,

@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from pellucid.data.dataset import Dataset
-from pellucid.explainers import EXPLAINERS, resolve_targets
+from pellucid.explainers import EXPLAINERS
 from pellucid.explainers.adversarial import RHO
 from pellucid.explainers.fitting import check_fits
-from pellucid.models.inference import as_pixels, check_answers, predict
-from pellucid.models.inference import probabilities as to_probabilities
-from pellucid.types import InputError, device_of
-from pellucid.utils.progress import progress_context, step
+from pellucid.types import InputError
+from pellucid.utils.progress import progress_context
 from pellucid.utils.resources import check_known
 from pellucid.utils.settings import name_list
-from pellucid.verbs.explaining.adversarial import MIXED_RHO, AdversarialSettings, MovedClasses, in_order, slide
+from pellucid.verbs.explaining.adversarial import MIXED_RHO, AdversarialSettings, slide
 from pellucid.verbs.explaining.array_store import ArrayStore
 from pellucid.verbs.explaining.class_choice import parse_classes
 from pellucid.verbs.explaining.dicom import dicom_output
-from pellucid.verbs.explaining.heat_maps import heat_maps, share_options
-from pellucid.verbs.explaining.result import ADVERSARIAL, ExplainedImage, Explanations
-from pellucid.verbs.input_images import input_images, joined
-from pellucid.verbs.session import check_model, name_of
+from pellucid.verbs.explaining.heat_maps import share_options
+from pellucid.verbs.explaining.result import ADVERSARIAL, COMPARED, Explanations
+from pellucid.verbs.explaining.work import ExplainingWork
+from pellucid.verbs.folders import model_names
+from pellucid.verbs.input_images import input_images
+from pellucid.verbs.session import check_model, name_of, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy.typing as npt
-
-    from pellucid.explainers.explanation import Explanation
     from pellucid.report.pages.slider import Slide
-    from pellucid.verbs.explaining.class_choice import ClassChoice
-    from pellucid.verbs.input_images import InputImage
     from pellucid.verbs.session import Model
 
 
@@ -56,6 +49,7 @@ def explain(
     limit: int | None = None,
     file_options: Mapping[str, Any] | None = None,
     output: str = "png",
+    compare_with: Model | None = None,
     out: str | Path | None = None,
     seed: int = 0,
     **options: Any,  # noqa: ANN401
@@ -79,13 +73,15 @@ def explain(
         limit: at most so many images, of a dataset drawn with `seed`.
         file_options: how image files are read, as ``{"window": 1}``; as those that the model was trained on by default.
         output: `png`, or `dicom`: `save` writes heat maps as objects of the study that a DICOM file is of as well.
+        compare_with: another model of the same classes and size of image: the same classes of the same images are
+            explained for it too, and drawn in rows under the first's.
         out: keep the maps of each image in this folder, where `save` expects them, instead of in memory.
         seed: of what a method or the choice of images leaves to chance.
         options: of the methods, as ``samples=50`` of `rise`; each method gets those that it has.
 
     Raises:
         InputError: images that are not pixels in [0, 1], or cannot be read; an unknown method, class or option; a model
-            that the method does not fit, or that gives no answer.
+            that the method does not fit, or that gives no answer; one to compare with that has other classes or images.
 
     Example:
         >>> from pellucid.models import create_model
@@ -108,153 +104,50 @@ def explain(
     settings = None if moving is None else AdversarialSettings(size, direction, optimiser, slider, moving)
     class_text = "predicted" if classes is None else classes
     choice = parse_classes(class_text, model.classes, model.task, truth=isinstance(images, Dataset))
-    check_fits(model, own)
-    inputs = input_images(model, images, ids=ids, limit=limit, seed=seed, file_options=file_options)
-    dicom = dicom_output(output, model, inputs.images, list(own))
-    work = _Work(model, own, settings, choice, ArrayStore(None if out is None else Path(out)))
-    batches = [inputs.images] if isinstance(images, Tensor) else [[image] for image in inputs.images]
-    probabilities = [work.probabilities(batch) for batch in batches]
-    class_lists = work.choose(inputs.images, np.concatenate(probabilities), targets)
+    models = [model] if compare_with is None else [model, _comparable(model, compare_with)]
+    works: list[ExplainingWork] = []
+    for one in models:
+        check_fits(one, own)
+        inputs = input_images(one, images, ids=ids, limit=limit, seed=seed, file_options=file_options)
+        dicom = dicom_output(output, one, inputs.images, list(own))
+        batches = [inputs.images] if isinstance(images, Tensor) else [[image] for image in inputs.images]
+        store = ArrayStore(None if out is None else Path(out) / COMPARED if works else Path(out))
+        works.append(ExplainingWork(one, own, settings, choice, inputs, batches, store, dicom))
+    probabilities = [work.probabilities() for work in works]
+    class_lists = works[0].choose(np.concatenate(probabilities[0]), targets)
     on_page = 0 if settings is None else min(settings.sliders, len(class_lists))
-    explained: list[ExplainedImage] = []
     slides: list[Slide] = []
-    with progress_context("explain", len(class_lists) + (on_page * len(settings.ladder) if settings else 0)):
-        for batch, own_probabilities in zip(batches, probabilities, strict=True):
-            with step(len(batch)):  # an image counts once it is explained
-                first = len(explained)
-                explained += work.explain(batch, own_probabilities, class_lists[first : first + len(batch)])
-        for one in explained[:on_page]:
+    labels = _labels(models)
+    steps = len(class_lists) + (on_page * len(settings.ladder) if settings else 0)
+    with progress_context("explain", steps * len(works)):
+        explained = [work.explain(own, class_lists) for work, own in zip(works, probabilities, strict=True)]
+        for one in explained[0][:on_page]:
             assert settings is not None
             assert one.adversarial is not None
-            slides.append(slide(model, one.image, one.adversarial.classes, settings))
-    return Explanations(
-        name_of(model),
-        model.classes,
-        model.input_spec.preprocess,
-        tuple(names),
-        own,
-        settings,
-        inputs,
-        explained,
-        work.arrays,
-        slides,
-        dicom,
-    )
+            named = dict(zip(labels, models, strict=True))
+            slides.append(slide(named, one.image, one.adversarial.classes, settings))
+    other = None if compare_with is None else works[1].result(names, explained[1], label=labels[1])
+    return works[0].result(names, explained[0], slides, other, labels[0])
 
 
-@dataclass(frozen=True, eq=False)
-class _Work:
-    """What is done with each batch of images.
+def _labels(models: Sequence[Model]) -> list[str]:
+    """What each model is called beside the other; nothing where there is none."""
+    if len(models) == 1:
+        return [""]
+    places = [place_of(one) for one in models]
+    return ["first", "second"] if None in places else model_names(places)
 
-    Attributes:
-        model: what is explained.
-        options: of each heat map, by its method.
-        settings: how images are moved; None where they are not.
-        choice: which classes are meant.
-        arrays: where the maps are kept.
+
+def _comparable(model: Model, other: Model) -> Model:
+    """The other model, where it explains the same classes of the same images.
+
+    Raises:
+        InputError: what is no model; other classes, channels or size.
     """
-
-    model: Model
-    options: Mapping[str, Mapping[str, Any]]
-    settings: AdversarialSettings | None
-    choice: ClassChoice
-    arrays: ArrayStore
-
-    def probabilities(self, images: Sequence[InputImage]) -> npt.NDArray[np.float64]:
-        """The probability of every class on every image (N, K).
-
-        Raises:
-            InputError: a model that gives no answer.
-        """
-        logits = predict(self.model, joined(images))
-        check_answers(logits, "there is nothing to explain", [image.source for image in images])
-        return to_probabilities(logits, self.model.task)
-
-    def choose(
-        self,
-        images: Sequence[InputImage],
-        probabilities: npt.NDArray[np.float64],
-        targets: Tensor | int | str | Sequence[int] | Sequence[str] | None,
-    ) -> list[list[int]]:
-        """The classes that are explained on each image.
-
-        Raises:
-            InputError: targets that are no classes, or not one per image; an image on which no class is meant.
-        """
-        if targets is not None:
-            return [[c] for c in _numbers(self.model, targets, len(images))]
-        rows = probabilities.tolist()
-        class_lists = [self.choice.of(row, image.truth) for image, row in zip(images, rows, strict=True)]
-        for image, classes in zip(images, class_lists, strict=True):
-            if not classes:
-                raise InputError(f"{image.source} shows none of the classes: name others beside true, as true,second.")
-        return class_lists
-
-    def explain(
-        self, images: Sequence[InputImage], probabilities: npt.NDArray[np.float64], class_lists: Sequence[Sequence[int]]
-    ) -> list[ExplainedImage]:
-        """Explain some images in one batch of each method, and keep their maps."""
-        pixels = as_pixels(joined(images), device_of(self.model))
-        arrays: list[dict[str, npt.NDArray[np.floating]]] = [{} for _ in images]
-        cost = {}
-        rows, targets = _pairs(class_lists, pixels.device)
-        for method, explanation in heat_maps(self.model, pixels[rows], targets, self.options).items():
-            self._share(explanation, rows, targets, arrays)
-            cost[method] = _cost(explanation)
-        adversarial: list[MovedClasses | None] = [None] * len(images)
-        if self.settings is not None:
-            roles = [self.choice.roles(c, i.truth) for c, i in zip(probabilities.tolist(), images, strict=True)]
-            ordered = [in_order(classes, own) for classes, own in zip(class_lists, roles, strict=True)]
-            rows, targets = _pairs([classes for classes, _ in ordered], pixels.device)
-            explanation = self.settings.move(self.model, pixels[rows], targets)
-            self._share(explanation, rows, targets, arrays)
-            cost[ADVERSARIAL] = _cost(explanation)
-            adversarial = [MovedClasses.of(explanation, rows == i, *own) for i, own in enumerate(ordered)]
-        for image, own in zip(images, arrays, strict=True):
-            self.arrays.add(image.name, own)
-        return [
-            ExplainedImage(image, row, classes, cost, own)
-            for image, row, classes, own in zip(images, probabilities.tolist(), class_lists, adversarial, strict=True)
-        ]
-
-    def _share(
-        self,
-        explanation: Explanation,
-        rows: Tensor,
-        targets: Tensor,
-        arrays: Sequence[dict[str, npt.NDArray[np.floating]]],
-    ) -> None:
-        """Give each image its own maps of an explanation of several."""
-        maps = explanation.maps.detach().cpu().numpy()
-        for i, c, one in zip(rows.tolist(), targets.tolist(), maps, strict=True):
-            arrays[i][f"{self.model.classes[c]}|{explanation.name}"] = one
-
-
-def _cost(explanation: Explanation) -> dict[str, int]:
-    spent = explanation.gradient_evaluations, explanation.forward_passes
-    return dict(zip(("gradient_evaluations", "forward_passes"), spent, strict=True))
-
-
-def _pairs(class_lists: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """For each class on each image the image's number, and the class's, int64 (P,) both.
-
-    Example:
-        >>> _pairs([[2, 0], [1]], torch.device("cpu"))
-        (tensor([0, 0, 1]), tensor([2, 0, 1]))
-    """
-    rows = [i for i, classes in enumerate(class_lists) for _ in classes]
-    targets = [c for classes in class_lists for c in classes]
-    return torch.tensor(rows, device=device), torch.tensor(targets, device=device)
-
-
-def _numbers(model: Model, targets: Tensor | int | str | Sequence[int] | Sequence[str], count: int) -> list[int]:
-    """Targets by number, one per image."""
-    if not isinstance(targets, Tensor | int):
-        values = [targets] * count if isinstance(targets, str) else list(targets)
-        numbers = [value for value in values if isinstance(value, int | np.integer)]
-        if len(numbers) < len(values):
-            numbers = [model.classes.index(n) for n in check_known(map(str, values), model.classes, "class")]
-        targets = torch.tensor(numbers)
-    resolved = resolve_targets(model, torch.empty(count), targets)
-    assert resolved is not None
-    return resolved.tolist()
+    check_model(other, "the model to compare with")
+    if other.classes != model.classes or other.input_spec != model.input_spec:
+        raise InputError(
+            f"{name_of(other)} has other classes, channels or image size than {name_of(model)}: their explanations "
+            "cannot be drawn side by side. Explain each on its own."
+        )
+    return other

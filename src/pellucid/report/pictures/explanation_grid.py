@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from pellucid.report.pictures.perturbed import as_picture, difference_picture, p
 from pellucid.utils.resources import whole_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -25,56 +26,69 @@ if TYPE_CHECKING:
 ACROSS = 5  # pictures beside each other
 
 
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """What one network says of an image.
+
+    Attributes:
+        maps: heat maps (S, S) by class and method.
+        probabilities: of each class that is shown.
+        changes: adversarial explanations by class, drawn after the maps: the moved image and its change.
+        network: its name, over its pictures; empty where there is only one.
+    """
+
+    maps: Mapping[tuple[str, str], npt.NDArray[np.floating]]
+    probabilities: Mapping[str, float]
+    changes: Mapping[str, Moved] = field(default_factory=dict)
+    network: str = ""
+
+
 def explanation_grid(
-    image: Pixels,
-    maps: Mapping[tuple[str, str], npt.NDArray[np.floating]],
-    probabilities: Mapping[str, float],
-    *,
-    title: str,
-    path: Path,
-    changes: Mapping[str, Moved] | None = None,
-    rho: float = 0.0,
+    image: Pixels, explained: Sequence[Explained], *, title: str, path: Path, rho: float = 0.0
 ) -> None:
     """Write a PNG: for each class the image, with the class's probability, and then each method's map.
 
-    More than `ACROSS` pictures of a class go on in a new line, so that the whole fits a screen.
+    More than `ACROSS` pictures of a class go on in a new line, so that the whole fits a screen. Of several networks
+    each class has a row of each.
 
     Fine maps stand alone, coarse ones lie over the image, in the colours of `heat_colours.placed`.
 
     Args:
         image: uint8 or uint16 (C, S, S).
-        maps: heat maps (S, S) by class and method.
-        probabilities: of each class that is shown.
+        explained: by each network, of the same classes by the same methods.
         title: of the whole picture.
         path: where to write.
-        changes: adversarial explanations by class, drawn after the maps: the moved image and its change.
-        rho: their size, which sets the colours of the change.
+        rho: the size of adversarial explanations, which sets the colours of the change.
     """
     from matplotlib.figure import Figure
 
-    classes, methods = list(probabilities), list(dict.fromkeys(m for _, m in maps))
-    count = 1 + len(methods) + (2 if changes else 0)
+    first = explained[0]
+    rows = [(name, one) for name in first.probabilities for one in explained]
+    methods = list(dict.fromkeys(m for _, m in first.maps))
+    count = 1 + len(methods) + (2 if first.changes else 0)
     columns = min(count, ACROSS)
     lines = -(-count // columns)
-    figure = Figure(figsize=(2.4 * columns, 2.5 * len(classes) * lines + 0.5), dpi=110, layout="constrained")
+    height = 2.5 if len(explained) == 1 else 2.65
+    figure = Figure(figsize=(2.4 * columns, height * len(rows) * lines + 0.5), dpi=110, layout="constrained")
     figure.suptitle(title, fontsize=10)
-    grid = figure.subplots(len(classes) * lines, columns, squeeze=False)
-    axes = grid.reshape(len(classes), lines * columns)
+    grid = figure.subplots(len(rows) * lines, columns, squeeze=False)
+    axes = grid.reshape(len(rows), lines * columns)
     picture = in_8_bits(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
-    for row, class_name in enumerate(classes):
-        _show(axes[row, 0], picture, f"{class_name}\nprobability {probabilities[class_name]:.2f}")
+    for row, (class_name, one) in enumerate(rows):
+        network = f"{one.network}\n" if one.network else ""
+        _show(axes[row, 0], picture, f"{network}{class_name}\nprobability {one.probabilities[class_name]:.2f}")
         for column, method in enumerate(methods, start=1):
-            axis, (values, colours) = axes[row, column], placed(maps[class_name, method], method)
+            axis, (values, colours) = axes[row, column], placed(one.maps[class_name, method], method)
             if not is_fine(method):
                 axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
             axis.imshow(values, cmap=colours, vmin=0, vmax=1, alpha=1.0 if is_fine(method) else OVER)
             axis.set_title(method, fontsize=8)
-        if changes:
-            one = changes[class_name]
-            heading = f"adversarial, ρ = {rho:g}\n{percent(one.before)} → {percent(one.after)}"
-            _show(axes[row, count - 2], as_picture(one.image), heading)
-            change = one.image - image.astype(np.float64) / np.iinfo(image.dtype).max
-            _show(axes[row, count - 1], difference_picture(change, rho), f"its change, RMS {one.rms:.3f}")
+        if one.changes:
+            own = one.changes[class_name]
+            heading = f"adversarial, ρ = {rho:g}\n{percent(own.before)} → {percent(own.after)}"
+            _show(axes[row, count - 2], as_picture(own.image), heading)
+            change = own.image - image.astype(np.float64) / np.iinfo(image.dtype).max
+            _show(axes[row, count - 1], difference_picture(change, rho), f"its change, RMS {own.rms:.3f}")
     for axis in axes.flat:
         axis.set_axis_off()
     with whole_file(path) as temporary:

@@ -142,24 +142,36 @@ def in_order(classes: Sequence[int], roles: Mapping[str, Sequence[int]]) -> tupl
     return ordered, [names.get(c, "") for c in ordered]
 
 
-def slide(model: Model, image: InputImage, classes: Sequence[int], settings: AdversarialSettings) -> Slide:
-    """An image moved by every size of the slider; each size is a step of the progress bar."""
-    device = device_of(model)
-    batch = as_pixels(image.picture[None], device).expand(len(classes), -1, -1, -1)
-    targets, steps = torch.tensor(classes, device=device), []
-    for rho in settings.ladder:
-        with step(1):
-            steps.append(settings.move(model, batch, targets, rho))
-    truth = image.truth
-    true_names = None if truth is None else ", ".join(model.classes[c] for c in truth) or "none of the classes"
+def slide(
+    models: Mapping[str, Model], image: InputImage, classes: Sequence[int], settings: AdversarialSettings
+) -> Slide:
+    """An image moved by every size of the slider, by each model; each size of a model is a step of the progress bar.
+
+    Args:
+        models: those that are shown side by side, by the names over their columns.
+        image: what is moved.
+        classes: for which, by number.
+        settings: how.
+    """
+    columns, truth = [], image.truth
+    for name, model in models.items():
+        device, steps = device_of(model), []
+        batch = as_pixels(image.picture[None], device).expand(len(classes), -1, -1, -1)
+        targets = torch.tensor(classes, device=device)
+        for rho in settings.ladder:
+            with step(1):
+                steps.append(settings.move(model, batch, targets, rho))
+        columns.append(Column.of(name, steps))
+    names = next(iter(models.values())).classes
+    true_names = None if truth is None else ", ".join(names[c] for c in truth) or "none of the classes"
     how: dict[str, Any] = {"direction": settings.direction, "optimiser": settings.optimiser}
     return Slide(
         title=image.title,
         note="" if true_names is None else f"shows {true_names}",
         image=as_pixels(image.picture[None])[0].numpy(),
-        classes=model.classes,
+        classes=names,
         explained=list(classes),
         rhos=settings.ladder,
-        columns=[Column.of("", steps)],
+        columns=columns,
         **how,
     )

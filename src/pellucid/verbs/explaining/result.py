@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,7 +12,7 @@ import torch
 from pellucid.models.inference import as_pixels
 from pellucid.report.pages.explanations import MOST, ExplainedPanel, write_explanations
 from pellucid.report.pages.slider import write_slider
-from pellucid.report.pictures.explanation_grid import explanation_grid
+from pellucid.report.pictures.explanation_grid import Explained, explanation_grid
 from pellucid.report.pictures.perturbed import explanation_pictures
 from pellucid.report.tables.metrics import method_label
 from pellucid.utils.csv_table import write_csv
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pellucid.report.pages.slider import Slide
+    from pellucid.report.pictures.perturbed import Moved
     from pellucid.types import Pixels
     from pellucid.verbs.explaining.adversarial import AdversarialSettings, MovedClasses
     from pellucid.verbs.explaining.array_store import Arrays, ArrayStore
@@ -43,6 +44,8 @@ SHOWN = 4
 LISTED = 20
 """How many rows a table has at most."""
 ADVERSARIAL = "adversarial"
+COMPARED = "compared"
+"""The folder with the files of the model that the first is compared with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +83,8 @@ class Explanations(Result):
         arrays: the maps of each image, by ``class|method``.
         slides: the images on the page with a slider.
         dicom: what writes DICOM objects; None without them.
+        other: the same classes of the same images, explained for the model compared with; None without one.
+        label: what the model is called beside another; empty where it is alone.
     """
 
     name: ClassVar[str] = "explain"
@@ -94,6 +99,8 @@ class Explanations(Result):
     arrays: ArrayStore
     slides: Sequence[Slide]
     dicom: DicomOutput | None
+    other: Explanations | None = None
+    label: str = ""
 
     @property
     def maps(self) -> Tensor:
@@ -128,9 +135,10 @@ class Explanations(Result):
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """For each image, method and class explained its probability, and what the explanation cost."""
-        return [
+        """For each model, image, method and class explained its probability, and what the explanation cost."""
+        own = [
             {
+                "model": self.model,
                 "image": one.image.source,
                 "method": method,
                 "class": self.classes[c],
@@ -141,32 +149,39 @@ class Explanations(Result):
             for method in self.methods
             for c in one.classes
         ]
+        return own if self.other is None else own + self.other.rows
 
     @property
     def warnings(self) -> list[str]:
         """What a reader must know of the classes, and which images the model has seen before."""
-        return self.inputs.warnings
+        if self.other is None:
+            return self.inputs.warnings
+        return list(dict.fromkeys([*self.inputs.warnings, *self.other.inputs.warnings]))
 
     def to_json(self) -> dict[str, Any]:
         """What explain.json holds, but for the DICOM objects, which are known once they are written."""
-        return self._about() | {"images": [self._record(one) for one in self.explained]}
+        record = self._about() | {"images": [self._record(one) for one in self.explained]}
+        return record if self.other is None else record | {COMPARED: self.other.to_json()}
 
     def tables(self) -> list[Table]:
         """The classes explained on each image and their probabilities; of many images the first."""
+        columns = ["probability"] if self.other is None else [f"probability, {name}" for name in self._labels()]
+        explained = [self.explained] if self.other is None else [self.explained, self.other.explained]
         rows = [
-            [one.image.title, self.classes[c], f"{one.probabilities[c]:.3f}"]
-            for one in self.explained
-            for c in one.classes
+            [ones[0].image.title, self.classes[c], *(f"{one.probabilities[c]:.3f}" for one in ones)]
+            for ones in zip(*explained, strict=True)
+            for c in ones[0].classes
         ]
         count, first = len(self.explained), f" (the first {LISTED} rows)" if len(rows) > LISTED else ""
         title = f"{', '.join(self.methods)} of {number_of(count, 'image(s)')}{first}"
-        return [Table(title, ["image", "class", "probability"], rows[:LISTED])]
+        return [Table(title, ["image", "class", *columns], rows[:LISTED])]
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write a panel and the maps of each image, explain.html with all, boxes.csv, slider.html, explain.json.
 
         For each image NAME.png is the panel of heat maps, class after class, NAME-adversarial.png that of moved images,
-        and NAME.npz has everything as numbers, by ``class|method``; DICOM objects where they were asked for.
+        and NAME.npz has everything as numbers, by ``class|method``; DICOM objects where they were asked for. A second
+        model is in NAME.png and explain.html too, and all that is its own in the folder `COMPARED`.
 
         Returns:
             explain.json, and what there is once for all images.
@@ -174,18 +189,18 @@ class Explanations(Result):
         folder, records, boxes = Path(folder), [], []
         panels: list[ExplainedPanel] = []
         with progress_context("draw", len(self.explained)):
-            for one in self.explained:
+            for index, one in enumerate(self.explained):
                 arrays = self.arrays.arrays(one.image.name)
                 maps = self._maps(one, arrays)
-                self._draw(one, arrays, folder)
+                self._draw(index, arrays, folder)
                 if len(panels) < MOST:
-                    panels.append(self._panel(one, arrays))
+                    panels += self._panels(index, arrays)
                 boxes += found_boxes(one.image, maps)
                 objects = None if self.dicom is None else self.dicom.write(one.image, maps, folder)
                 self.arrays.write(one.image.name, folder)
                 records.append(self._record(one, objects))
                 advance(1)
-        title = f"{', '.join(map(method_label, self.methods))} of {heading_name(self.model)}"
+        title = f"{', '.join(map(method_label, self.methods))} of {' and '.join(map(heading_name, self._labels()))}"
         page = folder / "explain.html"
         write_explanations(panels, page, title=title, count=len(self.explained), methods=list(self.options))
         paths = [folder / "explain.json", page]
@@ -195,8 +210,16 @@ class Explanations(Result):
         if self.slides:
             title = "What the network would have to see"
             paths.append(write_slider(self.slides, folder / "slider.html", title=title))
-        write_json(paths[0], self._about() | {"images": records})
+        record = self._about() | {"images": records}
+        if self.other is not None:
+            self.other.save(folder / COMPARED)
+            record[COMPARED] = {"model": self.other.model, "folder": COMPARED}
+        write_json(paths[0], record)
         return paths
+
+    def _labels(self) -> list[str]:
+        """What the models are called over their pictures; the whole name of one alone."""
+        return [self.model] if self.other is None else [self.label, self.other.label]
 
     def _about(self) -> dict[str, Any]:
         about: dict[str, Any] = {"model": self.model, "methods": list(self.methods), "preprocess": self.preprocess}
@@ -220,45 +243,74 @@ class Explanations(Result):
         if one.adversarial:
             panel = f"{image.name}-adversarial.png"
             record[ADVERSARIAL] = {"panel": panel, "classes": one.adversarial.to_json(names), **one.cost[ADVERSARIAL]}
-        if self.options:
+        if self._has_panel:
             record["panel"] = f"{image.name}.png"
+        if self.options:
             record["cost"] = {method: one.cost[method] for method in self.options}
         if objects is not None:
             record["dicom"] = objects
         return record | {"maps": file_name(image.name)}
 
-    def _panel(self, one: ExplainedImage, arrays: Arrays) -> ExplainedPanel:
-        """An image on explain.html."""
-        columns = one.adversarial.pictures(self.classes, arrays) if one.adversarial else []
+    def _panels(self, index: int, arrays: Arrays) -> list[ExplainedPanel]:
+        """An image on explain.html, once for each model."""
+        if self.other is None:
+            return [self._panel(self.explained[index], arrays)]
+        second = self.other.explained[index]
+        theirs = self.other.arrays.arrays(second.image.name)
+        first_name, second_name = self._labels()
+        return [
+            self._panel(self.explained[index], arrays, first_name),
+            self.other._panel(second, theirs, second_name),
+        ]
+
+    def _panel(self, one: ExplainedImage, arrays: Arrays, model: str = "") -> ExplainedPanel:
+        """An image on explain.html, explained by a model of this name."""
         return ExplainedPanel.of(
-            one.image.title,
+            f"{one.image.title}, {model}" if model else one.image.title,
             _as_integers(one.image.picture),
             dict(zip(self.classes, one.probabilities, strict=True)),
             truth=None if one.image.truth is None else [self.classes[c] for c in one.image.truth],
             maps=self._maps(one, arrays),
-            changes={own.class_name: own for own in columns},
+            changes=self._changes(one, arrays),
             rho=self.adversarial.rho if self.adversarial else 0.0,
         )
 
-    def _draw(self, one: ExplainedImage, arrays: Arrays, folder: Path) -> list[Path]:
+    def _draw(self, index: int, arrays: Arrays, folder: Path) -> list[Path]:
         """Draw the panels of an image."""
-        image, paths = one.image, []
-        columns_of = one.adversarial.pictures(self.classes, arrays) if one.adversarial else []
-        rho = self.adversarial.rho if self.adversarial else 0.0
+        one, paths = self.explained[index], []
+        image, rho = one.image, self.adversarial.rho if self.adversarial else 0.0
         if self.adversarial:
             direction = "raised" if self.adversarial.direction == "raise" else "lowered"
             spent = one.cost[ADVERSARIAL]["gradient_evaluations"]
             note = f"{direction} at ρ = {rho:g} ({self.adversarial.optimiser}, {spent} gradient evaluations each)"
             paths.append(folder / f"{image.name}-adversarial.png")
-            pixels = as_pixels(image.picture[None])[0].numpy()
-            explanation_pictures(pixels, columns_of, rho=rho, title=image.title, note=note, path=paths[-1])
-        if self.options:
-            probability_of = {self.classes[c]: one.probabilities[c] for c in one.classes}
-            columns = {own.class_name: own for own in columns_of}
+            pixels, changes = as_pixels(image.picture[None])[0].numpy(), list(self._changes(one, arrays).values())
+            explanation_pictures(pixels, changes, rho=rho, title=image.title, note=note, path=paths[-1])
+        if self._has_panel:
+            explained = [self._explained(index, arrays)]
+            if self.other is not None:
+                theirs = self.other.arrays.arrays(self.other.explained[index].image.name)
+                both = [explained[0], self.other._explained(index, theirs)]
+                explained = [replace(own, network=name) for own, name in zip(both, self._labels(), strict=True)]
             paths.append(folder / f"{image.name}.png")
-            picture, maps = _as_integers(image.picture), self._maps(one, arrays)
-            explanation_grid(picture, maps, probability_of, title=image.title, path=paths[-1], changes=columns, rho=rho)
+            explanation_grid(_as_integers(image.picture), explained, title=image.title, path=paths[-1], rho=rho)
         return paths
+
+    @property
+    def _has_panel(self) -> bool:
+        """Whether an image has a panel beside that of moved images."""
+        return bool(self.options) or self.other is not None
+
+    def _explained(self, index: int, arrays: Arrays) -> Explained:
+        """An image in the panel."""
+        one = self.explained[index]
+        probability_of = {self.classes[c]: one.probabilities[c] for c in one.classes}
+        return Explained(self._maps(one, arrays), probability_of, self._changes(one, arrays))
+
+    def _changes(self, one: ExplainedImage, arrays: Arrays) -> dict[str, Moved]:
+        """The moved images of an image by class, in the order shown."""
+        changes = one.adversarial.pictures(self.classes, arrays) if one.adversarial else []
+        return {own.class_name: own for own in changes}
 
     def _maps(self, one: ExplainedImage, arrays: Arrays) -> Maps:
         """The heat maps of an image by class and method, method after method."""
@@ -276,8 +328,8 @@ class Explanations(Result):
         """The first images with their maps."""
         return {
             path: f"{one.image.title}: {', '.join(self.methods)}"
-            for one in self.explained[:SHOWN]
-            for path in self._draw(one, self.arrays.arrays(one.image.name), folder)
+            for index, one in enumerate(self.explained[:SHOWN])
+            for path in self._draw(index, self.arrays.arrays(one.image.name), folder)
         }
 
 
