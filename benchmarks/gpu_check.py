@@ -283,7 +283,7 @@ def bounded_attack(place: Place) -> Outcome:
         network = place.network().to(device).eval()
         images, targets = place.batch.images.to(device), place.batch.targets.to(device)
         size = Epsilon(linf=4 / 255)
-        adversarial.append(pgd(network, images, targets, loss=task_loss, size=size, steps=5, random_start=False).cpu())
+        adversarial.append(pgd(network, images, targets, loss=task_loss, eps=size, steps=5, random_start=False).cpu())
     share = float(((adversarial[0] - adversarial[1]).abs() > 1e-5).double().mean())
     return Outcome(f"{share:.2%} of the pixels differ", "≤ 2 %", share <= 0.02)
 

@@ -125,7 +125,7 @@ def trained(network: Network, images: Images, path: Path) -> torch.nn.Module:
         for rows in torch.randperm(len(images.train))[: len(images.train) // 64 * 64].split(64):
             batch, wanted = images.train[rows], images.targets[rows]
             if network.robust:
-                batch = pgd(model, batch, wanted, loss=loss, size=EPSILON, steps=1, step_size=EPSILON.value)
+                batch = pgd(model, batch, wanted, loss=loss, eps=EPSILON, steps=1, step_size=EPSILON.value)
             optimizer.zero_grad()
             loss(model(batch), wanted).backward()
             optimizer.step()

@@ -165,7 +165,7 @@ def test_attacks_stay_in_ball_and_pixel_box_and_raise_the_loss(classifier, image
     size = Epsilon(**{norm: SIZES[norm]})
     generator = torch.Generator().manual_seed(0)
     found = attack(
-        classifier, images, TARGETS, loss=task_loss, size=size, random_start=random_start, generator=generator
+        classifier, images, TARGETS, loss=task_loss, eps=size, random_start=random_start, generator=generator
     )
     assert found.shape == images.shape
     assert not found.requires_grad
@@ -187,8 +187,8 @@ def test_ten_steps_raise_the_loss_more_than_one(classifier, images):
         float(task_loss(classifier(found), TARGETS).detach())
         for found in (
             images,
-            fgsm(classifier, images, TARGETS, loss=task_loss, size=size),
-            pgd(classifier, images, TARGETS, loss=task_loss, size=size, random_start=False),
+            fgsm(classifier, images, TARGETS, loss=task_loss, eps=size),
+            pgd(classifier, images, TARGETS, loss=task_loss, eps=size, random_start=False),
         )
     ]
     assert losses[0] < losses[1] < losses[2]
@@ -204,7 +204,7 @@ def test_on_a_linear_model_linf_is_the_sign_of_the_weights(steps, random_start):
         images,
         torch.zeros(3, 1),  # the logit should be small, so the attack raises it
         loss=task_loss,
-        size=Epsilon(linf=0.1),
+        eps=Epsilon(linf=0.1),
         steps=steps,
         random_start=random_start,
     )
@@ -217,7 +217,7 @@ def test_on_a_linear_model_l2_goes_along_the_weights(norm, factor):
     images = torch.full((2, 1, 8, 8), 0.5)  # far from the border: nothing is clipped
     labels = torch.tensor([[0.0], [1.0]])
     size = Epsilon(**{norm: 0.2 / factor})
-    found = pgd(Linear(weight), images, labels, loss=task_loss, size=size, steps=5, random_start=False)
+    found = pgd(Linear(weight), images, labels, loss=task_loss, eps=size, steps=5, random_start=False)
     step = 0.2 * weight / weight.norm()
     torch.testing.assert_close(found, images + torch.cat([step, -step]), rtol=0, atol=1e-6)
 
@@ -225,7 +225,7 @@ def test_on_a_linear_model_l2_goes_along_the_weights(norm, factor):
 def test_one_sign_step_by_hand():
     weight = torch.tensor([[[[1.0, -2.0], [0.0, 3.0]]]])
     found = fgsm(
-        Linear(weight), torch.full((1, 1, 2, 2), 0.5), torch.zeros(1, 1), loss=task_loss, size=Epsilon(linf=0.1)
+        Linear(weight), torch.full((1, 1, 2, 2), 0.5), torch.zeros(1, 1), loss=task_loss, eps=Epsilon(linf=0.1)
     )
     torch.testing.assert_close(found, torch.tensor([[[[0.6, 0.4], [0.5, 0.6]]]]))
 
@@ -237,7 +237,7 @@ def test_a_step_may_be_shorter_than_the_size():
         images,
         torch.zeros(1, 1),
         loss=task_loss,
-        size=Epsilon(linf=0.1),
+        eps=Epsilon(linf=0.1),
         steps=3,
         step_size=0.01,
         random_start=False,
@@ -262,9 +262,9 @@ def test_no_trace_is_left_on_the_classifier(classifier, images, attack, raises):
 
     if raises:
         with pytest.raises(ZeroDivisionError):
-            attack(classifier, images, TARGETS, loss=loss, size=Epsilon(linf=0.01))
+            attack(classifier, images, TARGETS, loss=loss, eps=Epsilon(linf=0.01))
     else:
-        attack(classifier, images, TARGETS, loss=loss, size=Epsilon(linf=0.01))
+        attack(classifier, images, TARGETS, loss=loss, eps=Epsilon(linf=0.01))
     assert not any(modes)
     example.assert_same(before, example.snapshot(classifier))
     assert torch.equal(images, kept)
@@ -273,14 +273,14 @@ def test_no_trace_is_left_on_the_classifier(classifier, images, attack, raises):
 
 def test_attacks_work_where_gradients_are_off(classifier, images):
     with torch.no_grad():
-        found = fgsm(classifier, images, TARGETS, loss=task_loss, size=Epsilon(linf=0.01))
+        found = fgsm(classifier, images, TARGETS, loss=task_loss, eps=Epsilon(linf=0.01))
     assert not torch.equal(found, images)
 
 
 def test_the_same_seed_gives_the_same_perturbation(classifier, images):
     def run(seed):
         generator = torch.Generator().manual_seed(seed)
-        return pgd(classifier, images, TARGETS, loss=task_loss, size=Epsilon(l2=1.0), steps=2, generator=generator)
+        return pgd(classifier, images, TARGETS, loss=task_loss, eps=Epsilon(l2=1.0), steps=2, generator=generator)
 
     assert torch.equal(run(3), run(3))
     assert not torch.equal(run(3), run(4))
@@ -289,7 +289,7 @@ def test_the_same_seed_gives_the_same_perturbation(classifier, images):
 def test_the_global_generator_is_used_where_none_is_given(classifier, images):
     def run(seed):
         torch.manual_seed(seed)
-        return fgsm(classifier, images, TARGETS, loss=task_loss, size=Epsilon(linf=0.01), random_start=True)
+        return fgsm(classifier, images, TARGETS, loss=task_loss, eps=Epsilon(linf=0.01), random_start=True)
 
     assert torch.equal(run(3), run(3))
     assert not torch.equal(run(3), run(4))
@@ -301,7 +301,7 @@ def test_unknown_labels_steer_nothing(classifier, images):
     unknown[2] = math.nan
 
     def run(targets, loss):
-        return pgd(classifier, images, targets, loss=loss, size=Epsilon(linf=0.02), steps=3, random_start=False)
+        return pgd(classifier, images, targets, loss=loss, eps=Epsilon(linf=0.02), steps=3, random_start=False)
 
     def by_hand(logits, targets):  # only the columns and rows that are known
         rows = torch.tensor([0, 1, 3])
@@ -322,7 +322,7 @@ def test_images_that_are_no_pixels_are_refused(classifier, images):
             images * 0 + torch.tensor([0.0, 255.0]).repeat(16),
             TARGETS,
             loss=task_loss,
-            size=Epsilon(linf=1),
+            eps=Epsilon(linf=1),
         )
 
 

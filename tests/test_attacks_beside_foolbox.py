@@ -87,7 +87,7 @@ def test_robust_accuracy_equals_foolbox_s(digits, norm, size):
             images,
             labels,
             loss=cross_entropy,
-            size=Epsilon(l2=size),
+            eps=Epsilon(l2=size),
             steps=10,
             step_size=size / 4,
             random_start=False,
@@ -99,14 +99,14 @@ def test_robust_accuracy_equals_foolbox_s(digits, norm, size):
             images,
             labels,
             loss=cross_entropy,
-            size=Epsilon(linf=size),
+            eps=Epsilon(linf=size),
             steps=10,
             step_size=size / 4,
             random_start=False,
         )
     else:
         attack = foolbox.attacks.FGSM()
-        ours = fgsm(net, images, labels, loss=cross_entropy, size=Epsilon(linf=size))
+        ours = fgsm(net, images, labels, loss=cross_entropy, eps=Epsilon(linf=size))
     _, theirs, success = attack(model, images, labels, epsilons=size)
     with torch.no_grad():
         right = net(ours).argmax(1) == labels
@@ -120,6 +120,6 @@ def test_the_sizes_tell_networks_apart(digits):
     net, images, labels, _ = digits
     rates = []
     for size in (0.02, 0.06, 0.12):
-        found = fgsm(net, images, labels, loss=cross_entropy, size=Epsilon(linf=size))
+        found = fgsm(net, images, labels, loss=cross_entropy, eps=Epsilon(linf=size))
         rates.append(float((net(found).argmax(1) == labels).float().mean()))
     assert 1 > rates[0] > rates[1] > rates[2]

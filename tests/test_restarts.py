@@ -29,7 +29,7 @@ def attack(scene, restarts, *, seed=0, criterion=None, **options):
         images,
         labels,
         loss=cross_entropy,
-        size=SIZE,
+        eps=SIZE,
         steps=2,
         restarts=restarts,
         criterion=criterion or Misclassified(labels),
@@ -41,7 +41,7 @@ def attack(scene, restarts, *, seed=0, criterion=None, **options):
 def test_each_image_gets_the_best_of_the_single_runs(scene):
     net, images, labels = scene
     generator = torch.Generator().manual_seed(0)
-    runs = [pgd(net, images, labels, loss=cross_entropy, size=SIZE, steps=2, generator=generator) for _ in range(5)]
+    runs = [pgd(net, images, labels, loss=cross_entropy, eps=SIZE, steps=2, generator=generator) for _ in range(5)]
     with torch.no_grad():
         margins = torch.stack([Misclassified(labels).margin(net(run)) for run in runs])
     best = margins.argmin(0)
@@ -64,7 +64,7 @@ def test_one_that_meets_it_goes_before_one_that_comes_closer(scene):
             return super().margin(logits)
 
     generator = torch.Generator().manual_seed(0)
-    runs = [pgd(net, images, labels, loss=cross_entropy, size=SIZE, steps=2, generator=generator) for _ in range(5)]
+    runs = [pgd(net, images, labels, loss=cross_entropy, eps=SIZE, steps=2, generator=generator) for _ in range(5)]
     dark = torch.stack([(run - images).mean((1, 2, 3)) < 0 for run in runs])
     with torch.no_grad():
         margins = torch.stack([Misclassified(labels).margin(net(run)) for run in runs])
@@ -93,18 +93,18 @@ def test_labels_of_several_as_well():
         present = net(images) > 0
     one = torch.zeros(6, dtype=torch.int64)
     criterion = label_flipped(one, present[:, 0], [0.5] * 4)
-    found = pgd(net, images, present.float(), loss=task_loss, size=Epsilon(l2=2.0), restarts=3, criterion=criterion)
+    found = pgd(net, images, present.float(), loss=task_loss, eps=Epsilon(l2=2.0), restarts=3, criterion=criterion)
     assert criterion.is_satisfied(net(found), found - images).any()
 
 
 def test_each_restart_costs_its_steps_and_one_forward_pass(scene):
     net, images, labels = scene
     counting = example.Counting(net)
-    pgd(counting, images, labels, loss=cross_entropy, size=SIZE, steps=3)
+    pgd(counting, images, labels, loss=cross_entropy, eps=SIZE, steps=3)
     assert (counting.forward_rows, counting.backward_rows) == (3 * 12, 3 * 12)
     counting = example.Counting(net)
     options = {"restarts": 4, "criterion": Misclassified(labels)}
-    pgd(counting, images, labels, loss=cross_entropy, size=SIZE, steps=3, **options)
+    pgd(counting, images, labels, loss=cross_entropy, eps=SIZE, steps=3, **options)
     assert (counting.forward_rows, counting.backward_rows) == (4 * 4 * 12, 4 * 3 * 12)
 
 
@@ -122,7 +122,7 @@ def test_each_restart_costs_its_steps_and_one_forward_pass(scene):
 def test_bad_restarts_are_refused(scene, options, message):
     net, images, labels = scene
     with pytest.raises(InputError, match=message):
-        pgd(net, images, labels, loss=cross_entropy, size=SIZE, **{"steps": 2, **options})
+        pgd(net, images, labels, loss=cross_entropy, eps=SIZE, **{"steps": 2, **options})
 
 
 def test_logits_that_are_no_numbers_are_refused(scene):
@@ -131,4 +131,4 @@ def test_logits_that_are_no_numbers_are_refused(scene):
     net.module[-1].bias.data[0] = torch.nan
     options = {"restarts": 2, "criterion": Misclassified(labels)}
     with pytest.raises(InputError, match="not finite"):
-        pgd(net, images, labels, loss=cross_entropy, size=SIZE, steps=1, **options)
+        pgd(net, images, labels, loss=cross_entropy, eps=SIZE, steps=1, **options)

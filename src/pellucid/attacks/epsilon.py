@@ -77,17 +77,17 @@ class Epsilon(Section):
         return validate(cls, parse_override(text), f"the size {text!r}")
 
     @classmethod
-    def of(cls, size: Epsilon | str) -> Epsilon:
+    def of(cls, eps: Epsilon | str) -> Epsilon:
         """A size from a text, or as it is.
 
         Raises:
             InputError: something else, as a number, which names no norm; a text that is no size.
         """
-        if isinstance(size, str):
-            return cls.parse(size)
-        if not isinstance(size, Epsilon):
-            raise InputError(no_size(size))
-        return size
+        if isinstance(eps, str):
+            return cls.parse(eps)
+        if not isinstance(eps, Epsilon):
+            raise InputError(no_size(eps))
+        return eps
 
     @property
     def norm(self) -> Norm:

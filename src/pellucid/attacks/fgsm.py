@@ -20,7 +20,7 @@ def fgsm(
     targets: Tensor,
     *,
     loss: Loss,
-    size: Epsilon,
+    eps: Epsilon,
     step_size: float | None = None,
     random_start: bool = False,
     generator: torch.Generator | None = None,
@@ -35,8 +35,8 @@ def fgsm(
         images: float (N, C, H, W) in [0, 1].
         targets: int64 (N,) or float (N, K), as the loss takes them.
         loss: (logits, targets) → scalar, to be maximised.
-        size: the largest perturbation.
-        step_size: length of the step in the norm of `size`.
+        eps: the largest perturbation.
+        step_size: length of the step in the norm of `eps`.
         random_start: start at a random point of the ball instead of the image.
         generator: source of the random start; torch's own by default.
 
@@ -48,13 +48,13 @@ def fgsm(
         2020, "Fast is better than free", algorithm 3.
     """
     if step_size is None:
-        step_size = size.value * (1.25 if random_start else 1.0)
+        step_size = eps.value * (1.25 if random_start else 1.0)
     return pgd(
         classifier,
         images,
         targets,
         loss=loss,
-        size=size,
+        eps=eps,
         steps=1,
         step_size=step_size,
         random_start=random_start,

@@ -27,7 +27,7 @@ def pgd(
     targets: Tensor,
     *,
     loss: Loss,
-    size: Epsilon,
+    eps: Epsilon,
     steps: int = 10,
     step_size: float | None = None,
     random_start: bool = True,
@@ -35,7 +35,7 @@ def pgd(
     criterion: Criterion | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Images within `size` of `images`, inside [0, 1], on which `loss` is as large as `steps` steps make it.
+    """Images within `eps` of `images`, inside [0, 1], on which `loss` is as large as `steps` steps make it.
 
     Costs `steps` gradient evaluations per restart and, with several, one forward pass per restart. The classifier is in
     eval mode and its parameters are frozen meanwhile; mode, buffers and gradients are afterwards as they were. A
@@ -47,9 +47,9 @@ def pgd(
         targets: int64 (N,) or float (N, K), as the loss takes them.
         loss: (logits, targets) → scalar, to be maximised. It is summed or averaged over the batch: only the
             direction of each image's gradient matters.
-        size: the largest perturbation.
+        eps: the largest perturbation.
         steps: number of gradient steps, at least 1.
-        step_size: length of one step in the norm of `size`; 2.5 · size / steps by default.
+        step_size: length of one step in the norm of `eps`; 2.5 · eps / steps by default.
         random_start: start at a random point of the ball instead of the image.
         restarts: random starts to try, at least 1.
         criterion: what is wanted of each image; it chooses among restarts, image by image: one that meets it before
@@ -71,18 +71,18 @@ def pgd(
         raise InputError(f"steps and restarts must be at least 1; found {steps} and {restarts}.")
     if restarts > 1:
         _check_restarts(len(images), random_start, criterion)
-    length = 2.5 * size.value / steps if step_size is None else step_size
+    length = 2.5 * eps.value / steps if step_size is None else step_size
 
     def uphill(perturbed: Tensor, _: int) -> Tensor:
         point = perturbed.detach().requires_grad_(True)
         (gradient,) = torch.autograd.grad(loss(classifier(point), targets), point)
-        return length * steepest(gradient, size.norm)
+        return length * steepest(gradient, eps.norm)
 
     def inside(candidate: Tensor) -> Tensor:
-        return (images + project(candidate - images, size.value, size.norm)).clamp(0, 1)
+        return (images + project(candidate - images, eps.value, eps.norm)).clamp(0, 1)
 
     def attempt() -> Tensor:
-        start = random_within(images, size.value, size.norm, generator) if random_start else torch.zeros_like(images)
+        start = random_within(images, eps.value, eps.norm, generator) if random_start else torch.zeros_like(images)
         return projected_ascent((images + start).clamp(0, 1), uphill, inside, steps).detach()
 
     with frozen(classifier), torch.enable_grad():

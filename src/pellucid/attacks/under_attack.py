@@ -156,7 +156,7 @@ def answers_after_walk(
     classifier: nn.Module,
     images: Pixels,
     targets: npt.NDArray[np.generic],
-    size: Epsilon,
+    eps: Epsilon,
     *,
     steps: int = STEPS,
     batch_size: int = 64,
@@ -170,7 +170,7 @@ def answers_after_walk(
         classifier: images → logits.
         images: uint8 or uint16 (N, C, H, W).
         targets: int64 (N,) or float (N, K), NaN where unknown.
-        size: the largest perturbation.
+        eps: the largest perturbation.
         steps: at least 1.
         batch_size: images at a time.
 
@@ -182,9 +182,9 @@ def answers_after_walk(
         with frozen(classifier):
             if labels.is_floating_point():
                 levels = _levels(None, labels.shape[1]).to(pixels.device)
-                answers, _ = joint_walk(classifier, pixels, labels == 1, ~labels.isnan(), levels, size, steps=steps)
+                answers, _ = joint_walk(classifier, pixels, labels == 1, ~labels.isnan(), levels, eps, steps=steps)
             else:
-                search = BoundedSearch(classifier, pixels, Misclassified(labels.long()), size)
+                search = BoundedSearch(classifier, pixels, Misclassified(labels.long()), eps)
                 every = torch.arange(len(pixels), device=pixels.device)
                 apgd(search, every, None, steps=steps, start=pixels, leave=False)
                 answers = search.logits
@@ -213,10 +213,10 @@ def _by_loss(
     seed: int,
 ) -> AnswersUnderAttack:
     if attack.method == "fgsm":
-        steps, perturbed = 1, fgsm(classifier, pixels, labels, loss=task_loss, size=attack)
+        steps, perturbed = 1, fgsm(classifier, pixels, labels, loss=task_loss, eps=attack)
     else:
         generator = torch.Generator(pixels.device).manual_seed(seed)
-        perturbed = pgd(classifier, pixels, labels, loss=task_loss, size=attack, steps=steps, generator=generator)
+        perturbed = pgd(classifier, pixels, labels, loss=task_loss, eps=attack, steps=steps, generator=generator)
     with frozen(classifier), torch.no_grad():
         logits, clean = classifier(perturbed), classifier(pixels)
     wrong, from_start = (_wrong(answers, labels, thresholds) for answers in (logits, clean))

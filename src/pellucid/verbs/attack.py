@@ -146,7 +146,7 @@ def attack(
     elif method in BY_LOSS:
         assert size is not None
         generator = torch.Generator(place).manual_seed(seed)
-        perturbed = BY_LOSS[method](model, batch, truth, loss=task_loss, size=size, generator=generator, **options)
+        perturbed = BY_LOSS[method](model, batch, truth, loss=task_loss, eps=size, generator=generator, **options)
         is_found = _satisfied(model, perturbed, batch, criterion)
     else:
         if METHODS[method].takes_effort:

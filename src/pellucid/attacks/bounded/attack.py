@@ -61,13 +61,13 @@ class BoundedAttack(Epsilon):
         return validate(cls, values | ({"method": method} if colon else {}), f"the attack {text!r}")
 
     @classmethod
-    def of(cls, size: Epsilon | str) -> BoundedAttack:
+    def of(cls, eps: Epsilon | str) -> BoundedAttack:
         """An attack from a text or from a size alone.
 
         Raises:
             InputError: something else, as a number, which names no norm; a text that is no attack.
         """
-        one = super().of(size)
+        one = super().of(eps)
         return one if isinstance(one, BoundedAttack) else cls(**one.model_dump())
 
     @classmethod

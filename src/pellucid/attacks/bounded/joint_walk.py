@@ -24,7 +24,7 @@ def joint_walk(
     present: Tensor,
     is_known: Tensor,
     levels: Tensor,
-    size: Epsilon,
+    eps: Epsilon,
     *,
     steps: int = STEPS,
 ) -> tuple[Tensor, Tensor]:
@@ -39,7 +39,7 @@ def joint_walk(
         present: bool (n, K), the truth.
         is_known: bool (n, K), where it is known.
         levels: float64 (K,), the thresholds, probabilities inside (0, 1).
-        size: the largest perturbation.
+        eps: the largest perturbation.
         steps: at least 1.
 
     Returns:
@@ -63,10 +63,10 @@ def joint_walk(
         logits = classifier(points)
         note(logits, points)
         (gradient,) = torch.autograd.grad((sign * logits).sum(), points)
-        return 2.5 * size.value / steps * steepest(gradient, size.norm)
+        return 2.5 * eps.value / steps * steepest(gradient, eps.norm)
 
     def inside(points: Tensor) -> Tensor:
-        return (images + project(points - images, size.value, size.norm)).clamp(0, 1)
+        return (images + project(points - images, eps.value, eps.norm)).clamp(0, 1)
 
     with torch.enable_grad():
         last = projected_ascent(images, uphill, inside, steps)

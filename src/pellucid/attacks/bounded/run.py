@@ -80,7 +80,7 @@ def within(
     classifier: nn.Module,
     images: Tensor,
     criterion: Criterion,
-    size: Epsilon,
+    eps: Epsilon,
     *,
     method: str = "margin",
     seed: int = 0,
@@ -93,7 +93,7 @@ def within(
         classifier: images (N, C, H, W) → logits (N, K).
         images: float (N, C, H, W) in [0, 1], on the classifier's device.
         criterion: `Misclassified(labels)`, or `label_flipped(…)` for one label of each image.
-        size: the largest perturbation.
+        eps: the largest perturbation.
         method: one of `ENSEMBLES`.
         seed: of whatever the method leaves to chance.
         batch_size: images at a time; as many as fit in memory by default.
@@ -123,7 +123,7 @@ def within(
         for rows in in_batches(len(images), rows_at_once):
             index = torch.arange(rows.start, rows.stop, device=images.device)
             generator = torch.Generator(images.device).manual_seed(seed + rows.start)
-            search = BoundedSearch(classifier, images[rows], criterion.rows(index), size, generator=generator)
+            search = BoundedSearch(classifier, images[rows], criterion.rows(index), eps, generator=generator)
             run(search)
             searches.append(search)
             advance(rows.stop - rows.start)

@@ -54,14 +54,14 @@ class BoundedSearch:
         classifier: nn.Module,
         images: Tensor,
         criterion: Criterion,
-        size: Epsilon,
+        eps: Epsilon,
         *,
         generator: torch.Generator | None = None,
     ) -> None:
         self.images, self.criterion = images, criterion
         root = math.sqrt(images[0].numel())
-        self.norm: Norm = "linf" if size.norm == "linf" else "l2"
-        self.length = size.value * root if size.norm == "rms" else size.value
+        self.norm: Norm = "linf" if eps.norm == "linf" else "l2"
+        self.length = eps.value * root if eps.norm == "rms" else eps.value
         self.generator = generator or torch.Generator(images.device).manual_seed(0)
         self.names: list[str] = []
         self._classifier = classifier

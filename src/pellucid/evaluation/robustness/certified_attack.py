@@ -181,7 +181,7 @@ class _Search:
             self.image[None],
             torch.tensor([target], device=self.image.device),
             loss=lambda logits, _: -criterion.smooth_margin(logits).sum(),
-            size=Epsilon(l2=PGD_LENGTH * self.smoothing.sigma),
+            eps=Epsilon(l2=PGD_LENGTH * self.smoothing.sigma),
             steps=PGD_STEPS,
             random_start=False,
         )

@@ -157,7 +157,7 @@ def _bounded(
         images,
         targets,
         loss=lambda logits, labels: losses(logits, labels).sum(),
-        size=settings.size,
+        eps=settings.size,
         step_size=settings.step_size,
         random_start=settings.random_start,
     )
@@ -193,5 +193,5 @@ def _algorithm_1(
     return search.best.detach() if settings.method == "woods2019-min" else (images + end).detach()
 
 
-def _rms(size: Epsilon, images: Tensor) -> float:
-    return size.value if size.norm == "rms" else size.value / images[0].numel() ** 0.5
+def _rms(eps: Epsilon, images: Tensor) -> float:
+    return eps.value if eps.norm == "rms" else eps.value / images[0].numel() ** 0.5
