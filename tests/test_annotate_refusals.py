@@ -291,7 +291,7 @@ def test_the_command_says_what_is_wrong(finished, phantom, tmp_path, pellucid):
     for more, told in (
         (["--order", "uncertain"], "Did you mean 'uncertainty'"),
         (["--order", "disagreement"], "--compare-with"),
-        (["--rhos", "0.1,x"], "--rhos are numbers"),
+        (["--rhos", "0.1,x"], "--rhos '0.1,x': expected numbers separated by commas"),
         (["--rhos", "0"], "rho must be above 0"),
         (["--split", "tests"], "no 'tests' part"),
         (["--host", "0.0.0.0", "--token", "long enough, but seen by all"], "list of processes"),

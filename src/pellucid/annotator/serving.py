@@ -75,15 +75,21 @@ def make_gate(host: str, token: str | None) -> tuple[Gate, bool]:
     return Gate(token if local or token is not None else secrets.token_urlsafe(24)), local
 
 
-def read_token(file: Path | None) -> str | None:
+def read_token(file: Path | None, typed: str | None = None) -> str | None:
     """The token from a file or from the environment, neither of which a list of processes shows; None without either.
 
     Args:
         file: which holds the token and nothing else, but for spaces and line ends around it.
+        typed: a token on the command line, where everybody could read it.
 
     Raises:
-        InputError: the file cannot be read, or there are both.
+        InputError: the file cannot be read, or there are both; a token that was typed.
     """
+    if typed is not None:
+        raise InputError(
+            "a token on the command line can be read by every account of this machine, in the list of processes: put "
+            f"it into a file that is yours alone (--token-file FILE), or into the variable {TOKEN_VARIABLE}."
+        )
     token = os.environ.get(TOKEN_VARIABLE)
     if file is None:
         return token

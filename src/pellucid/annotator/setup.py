@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING
 
 from pellucid.annotations.belonging import check_images
 from pellucid.annotations.store import open_store
+from pellucid.annotator.acquisition import ORDERS
 from pellucid.annotator.explanations import RHOS, Explanations
 from pellucid.annotator.ranking import Ranking, heat_of
 from pellucid.annotator.service import AnnotationService, ServiceSettings
 from pellucid.data.cache.pixels import materialize
 from pellucid.data.class_match import match_classes
 from pellucid.data.decoding.file_pixels import placement_of
+from pellucid.explainers.adversarial import check_settings
 from pellucid.models.inference import check_answers, predict, probabilities
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
+from pellucid.utils.resources import check_known
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -47,6 +50,9 @@ class ServiceOptions:
         rhos: sizes of the adversarial explanations.
         memory: bytes of finished pictures to keep.
         cache: a folder for decoded images; None keeps them in memory.
+
+    Raises:
+        InputError: an unknown order, or a size that is none.
     """
 
     order: Order = "mixed"
@@ -57,6 +63,11 @@ class ServiceOptions:
     rhos: tuple[float, ...] = RHOS
     memory: int = 256 << 20
     cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_known([self.order], ORDERS, "order")
+        for rho in self.rhos:
+            check_settings(rho, "raise", "tight")
 
 
 def open_service(

@@ -11,7 +11,6 @@ from typer.core import TyperGroup
 
 from pellucid import __version__
 from pellucid.cli import (
-    annotate,
     ara,
     attack_explanation,
     audit,
@@ -21,13 +20,14 @@ from pellucid.cli import (
     evaluate,
     explain,
     localize,
-    models,
     study,
     train,
     trust,
 )
+from pellucid.cli.annotate import commands as annotate
 from pellucid.cli.data import commands as data
 from pellucid.cli.method_help import MethodCommand
+from pellucid.cli.models import commands as models
 
 INTERRUPTED = 128 + 2  # the exit status of a program that ended by the signal of Ctrl-C
 

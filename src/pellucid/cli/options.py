@@ -96,3 +96,5 @@ GivenImages = Annotated[
 ]
 
 GivenData = Annotated[str | None, typer.Option("--data", help="Take images of this dataset, whose labels are known.")]
+
+Store = Annotated[str, typer.Option("--store", help="The annotation database: a file, or a PostgreSQL URL.")]

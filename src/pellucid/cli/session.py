@@ -127,3 +127,37 @@ def choices(text: str, names: Any, kind: str) -> list[str]:  # noqa: ANN401
     from pellucid.utils.settings import split_names
 
     return check_known(split_names(text), names, kind)
+
+
+def numbers(text: str, option: str) -> list[float]:
+    """Numbers that are separated by commas.
+
+    Raises:
+        InputError: naming the option, for text that is none.
+    """
+    from pellucid.types import InputError
+
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"{option} {text!r}: expected numbers separated by commas.") from error
+
+
+def names_or_file(text: str, option: str) -> list[str]:
+    """Names separated by commas, or those of a text file with one a line.
+
+    Raises:
+        InputError: naming the option, for a text file that is not there or names nothing.
+    """
+    from pellucid.types import InputError
+    from pellucid.utils.settings import split_names
+
+    path = Path(text)
+    if path.is_file():
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        if not names:
+            raise InputError(f"{option}: {path} names no class: write one a line, in the order of the outputs.")
+        return names
+    if path.suffix == ".txt":
+        raise InputError(f"{option}: no file {path}.")
+    return split_names(text)

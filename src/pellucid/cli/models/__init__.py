@@ -1,0 +1,1 @@
+"""`pellucid models`: which networks there are, what one is, and bringing one that was trained elsewhere."""
