@@ -151,11 +151,6 @@ class AnnotationSet:
         """The classes that are spoken of anywhere, sorted."""
         return tuple(sorted({name for _, name in (*self._drawn, *self._said)}))
 
-    @property
-    def annotators(self) -> tuple[str, ...]:
-        """The people, sorted."""
-        return tuple(sorted({m.annotator for m in self.marks} | {v.annotator for v in self.verdicts}))
-
     def masks(
         self, ids: Sequence[str], classes: Sequence[str], frames: int | Sequence[Placement]
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:

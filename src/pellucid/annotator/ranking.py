@@ -95,12 +95,7 @@ class Ranking:
         return outside(self._heat, regions, self._probabilities)
 
 
-def heat_of(
-    network: AnyClassifier,
-    pictures: Pixels,
-    *,
-    batch_size: int = 64,
-) -> npt.NDArray[np.float16] | None:
+def heat_of(network: AnyClassifier, pictures: Pixels) -> npt.NDArray[np.float16] | None:
     """Class activation maps (N, K, h, w) of many images at the resolution of the feature map; None without one.
 
     Grad-CAM where the head is not linear.
@@ -109,7 +104,7 @@ def heat_of(
     if not network.has_linear_head and getattr(network, "head", None) is None:
         return None
     parts = []
-    for rows in in_batches(len(pictures), batch_size):
+    for rows in in_batches(len(pictures), 64):
         maps = maps_of(network, as_pixels(pictures[rows], device_of(network)))
         parts.append(maps.to(torch.float16).cpu().numpy())
         advance(rows.stop - rows.start)

@@ -64,16 +64,21 @@ def saliency_explanation(
     classifier: Classifier, images: Tensor, targets: Targets, *, batch_size: int | None = None
 ) -> Explanation:
     """Saliency as an explanation, in parts that fit in memory; see `saliency`."""
+    return saliency_in_parts("saliency", classifier, images, targets, batch_size)
+
+
+def saliency_in_parts(
+    name: str, classifier: Classifier, images: Tensor, targets: Targets, batch_size: int | None
+) -> Explanation:
+    """What `saliency` gives of a classifier as it is now, under the name of a method."""
     indices = resolve_targets(classifier, images, targets)
-    maps = in_parts(
-        lambda part, aims: saliency(classifier, part, "all" if aims is None else aims),
-        classifier,
-        images,
-        indices,
-        batch_size,
-    )
+
+    def maps_of(part: Tensor, aims: Tensor | None) -> Tensor:
+        return saliency(classifier, part, "all" if aims is None else aims)
+
+    maps = in_parts(maps_of, classifier, images, indices, batch_size)
     cost = len(classifier.classes) if indices is None else 1
-    return Explanation(maps, "heatmap", "saliency", indices, gradient_evaluations=cost, forward_passes=1)
+    return Explanation(maps, "heatmap", name, indices, gradient_evaluations=cost, forward_passes=1)
 
 
 def _largest(gradient: Tensor) -> Tensor:

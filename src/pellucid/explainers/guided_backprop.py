@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from pellucid.explainers.budget import in_parts
-from pellucid.explainers.explanation import Explanation, resolve_targets
-from pellucid.explainers.gradients import saliency
+from pellucid.explainers.gradients import saliency_in_parts
 from pellucid.models.activations import HalfHuberReLU
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pellucid.explainers.explanation import Targets
+    from pellucid.explainers.explanation import Explanation, Targets
     from pellucid.types import Classifier
 
 RECTIFIERS = (nn.ReLU, nn.ReLU6, HalfHuberReLU)
@@ -49,7 +47,6 @@ def guided_backprop(
         Springenberg et al. 2015, "Striving for simplicity: the all convolutional net", arXiv 1412.6806, section 3.4.
         Its maps depend little on what a network has learned: Adebayo et al. 2018, arXiv 1810.03292.
     """
-    indices = resolve_targets(classifier, images, targets)
     modules = classifier.modules() if isinstance(classifier, nn.Module) else ()
     rectifiers = [module for module in modules if isinstance(module, RECTIFIERS)]
     if not rectifiers:
@@ -58,15 +55,7 @@ def guided_backprop(
             "network has none: use saliency or smoothgrad, or write F.relu as an nn.ReLU of its own."
         )
     with _guided(rectifiers):
-        maps = in_parts(
-            lambda part, aims: saliency(classifier, part, "all" if aims is None else aims),
-            classifier,
-            images,
-            indices,
-            batch_size,
-        )
-    cost = len(classifier.classes) if indices is None else 1
-    return Explanation(maps, "heatmap", "guided-backprop", indices, gradient_evaluations=cost, forward_passes=1)
+        return saliency_in_parts("guided-backprop", classifier, images, targets, batch_size)
 
 
 class _PositiveGradient(torch.autograd.Function):

@@ -31,17 +31,17 @@ class MaskFile:
     path: Path
 
 
-def list_masks(directory: Path, separator: str = "__", *, left_out: LeftOut | None = None) -> list[MaskFile]:
-    """The masks ``<image><separator><Class>.png`` of a folder; underscores in the class are read as spaces.
+def list_masks(directory: Path, left_out: LeftOut | None = None) -> list[MaskFile]:
+    """The masks ``<image>__<Class>.png`` of a folder; underscores in the class are read as spaces.
 
     Raises:
-        InputError: naming the file, for an image file whose name has no separator.
+        InputError: naming the file, for an image file whose name has no two underscores.
     """
     masks = []
     for name, file in list_images(directory, left_out).items():
-        image, separator_there, label = file.path.stem.rpartition(separator)
-        if not separator_there or not image or not label:
-            raise InputError(f"{file.path}: {name} is not named <image>{separator}<Class>.png.")
+        image, _, label = file.path.stem.rpartition("__")
+        if not image or not label:
+            raise InputError(f"{file.path}: {name} is not named <image>__<Class>.png.")
         masks.append(MaskFile(image, label.replace("_", " "), file.path))
     return masks
 

@@ -280,20 +280,13 @@ def localization_table(counts: LocalizationCounts, bootstrap: Bootstrap) -> Loca
     return table
 
 
-def threshold_sweep(
-    inputs: LocalizationInput,
-    bootstrap: Bootstrap,
-    *,
-    gated: bool,
-    thresholds: Sequence[float] = SWEEP_THRESHOLDS,
-    criteria: Sequence[OverlapThreshold] = SWEEP_CRITERIA,
-) -> dict[float, LocalizationTable]:
+def threshold_sweep(inputs: LocalizationInput, bootstrap: Bootstrap, *, gated: bool) -> dict[float, LocalizationTable]:
     """The table at each single threshold of the heat map: is a gain more than an artefact of {60, 180}?
 
-    The boxes must have been drawn at all `thresholds`; `heatmap_to_boxes(maps, SWEEP_THRESHOLDS)` serves this
-    and `match_boxes` alike.
+    The boxes must have been drawn at all of them; `heatmap_to_boxes(maps, SWEEP_THRESHOLDS)` serves this and
+    `match_boxes` alike.
     """
     return {
-        float(t): localization_table(match_boxes(inputs, gated=gated, thresholds=(t,), criteria=criteria), bootstrap)
-        for t in thresholds
+        t: localization_table(match_boxes(inputs, gated=gated, thresholds=(t,), criteria=SWEEP_CRITERIA), bootstrap)
+        for t in SWEEP_THRESHOLDS
     }

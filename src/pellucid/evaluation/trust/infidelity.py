@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pellucid.types import Classifier
 
-SAMPLES = 32
+SAMPLES = 32  # squares
 
 
 class SquareEffects(NamedTuple):
@@ -33,13 +33,13 @@ class SquareEffects(NamedTuple):
     effect: Tensor
 
 
-def random_squares(samples: int, height: int, width: int, *, across: int = 16, seed: int = 0) -> Tensor:
+def random_squares(samples: int, height: int, width: int, *, seed: int = 0) -> Tensor:
     """Boolean (samples, H, W): a square each, from one place to half of the image's side, anywhere inside.
 
     Of an image of one pixel, that pixel.
     """
     generator = torch.Generator().manual_seed(seed)
-    cells = cell_numbers(height, width, across)
+    cells = cell_numbers(height, width)
     right = int(cells[0].max()) + 1
     down = (int(cells.max()) + 1) // right
     masks = []

@@ -104,7 +104,6 @@ def above_best(
     bootstrap: Bootstrap,
     *,
     sign: int = 1,
-    level: float = 0.95,
     of: str = "images",
 ) -> tuple[Estimate, str | None]:
     """How far a mean lies above the best yardstick's, with an interval that holds whichever is the best.
@@ -121,7 +120,6 @@ def above_best(
         yardsticks: (N,) each, by name; one without any value is left out.
         bootstrap: over the N images.
         sign: 1 where more is better, −1 where less is.
-        level: of the interval.
         of: what the values are called.
 
     Returns:
@@ -144,7 +142,7 @@ def above_best(
     }
     if not differences:
         return Estimate(math.nan, math.nan, math.nan, 0, "there is no pair of figures to compare"), None
-    share = (1 - level) / 2
+    share = (1 - 0.95) / 2  # of resamples beyond each end
     means: dict[str, Replicates] = {}
     ends: list[tuple[float, float]] = []
     reasons = [f"no value of the {name}" for name in yardsticks if name not in differences]

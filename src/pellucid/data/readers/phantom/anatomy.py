@@ -281,9 +281,9 @@ class Anatomy:
         reach = self.half - narrow - start
         return start + reach * f, np.minimum((reach * 1.5 / height) * (c * c) / f, 5.0)
 
-    def wall_at(self, v: float, gap: float = 0.0, narrow: float = 0.0) -> float:
+    def wall_at(self, v: float) -> float:
         """`wall` at one height."""
-        return float(self.wall(np.array([v], dtype=np.float32), gap, narrow)[0][0])
+        return float(self.wall(np.array([v], dtype=np.float32))[0][0])
 
     def dome(self, u: Array) -> Array:
         """The diaphragm: v at u."""
