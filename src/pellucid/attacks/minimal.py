@@ -14,7 +14,7 @@ from pellucid.attacks.tight import check_effort, tight
 from pellucid.attacks.woods2019 import algorithm_1
 from pellucid.types import InputError
 from pellucid.utils.registry import Registry
-from pellucid.utils.resources import nearest
+from pellucid.utils.resources import check_known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,8 +102,7 @@ def minimal(
         >>> result.found, round(float(result.radius), 3)  # to where the four pixels sum to 1
         (tensor([True]), 0.25)
     """
-    if method not in METHODS:
-        raise InputError(f"unknown attack {method!r}. {nearest(method, METHODS)}")
+    check_known([method], METHODS, "attack")
     check_method(method, norm=norm, effort=options.get("effort", 1))
     if isinstance(criterion, RadiusReached):
         raise InputError("a perturbation of a given radius has no smallest size: use attacks.woods2019 or attacks.pgd.")

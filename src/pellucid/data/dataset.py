@@ -171,6 +171,12 @@ def released_ids(release: str, ids: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{release}/{name}" for name in ids)
 
 
+def classes_of(target: npt.NDArray[np.generic] | np.generic) -> list[int]:
+    """The classes of one image by its target: its own, or all labels that are known to be present."""
+    values = np.asarray(target)
+    return [int(values)] if values.ndim == 0 else [int(c) for c in np.flatnonzero(values == 1)]
+
+
 Splits = dict[str, Dataset]
 """The parts of a dataset by name: `train`, `validation`, `test`, or fewer."""
 

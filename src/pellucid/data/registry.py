@@ -7,9 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from pellucid.data.download import releases
-from pellucid.types import InputError
 from pellucid.utils.registry import Registry
-from pellucid.utils.resources import nearest
+from pellucid.utils.resources import check_known
 from pellucid.utils.settings import Section, validate
 
 if TYPE_CHECKING:
@@ -206,8 +205,7 @@ def get_entry(name: str) -> DatasetEntry:
         ...
         pellucid.types.InputError: unknown dataset 'chestxray'. Did you mean 'chestxray14'? There are: ...
     """
-    if name not in DATASETS:
-        raise InputError(f"unknown dataset {name!r}. {nearest(name, DATASETS)}")
+    check_known([name], DATASETS, "dataset")
     return DATASETS[name]
 
 

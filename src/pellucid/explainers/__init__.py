@@ -15,7 +15,7 @@ from pellucid.explainers.registry import DIFFERENTIABLE, EXPLAINERS, HEATMAPS, E
 from pellucid.explainers.superpixels import superpixels
 from pellucid.types import InputError, check_images
 from pellucid.utils.failures import is_reason
-from pellucid.utils.resources import nearest
+from pellucid.utils.resources import check_known, nearest
 from pellucid.utils.words import first_line
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ def explain(
 grad-cam, grad-cam++, saliency, smoothgrad, integrated-gradients, guided-backprop, occlusion, lime, kernel-shap, rise, \
 attention-rollout, adversarial.
     """
-    if name not in EXPLAINERS:
-        raise InputError(f"unknown explanation {name!r}. {nearest(name, EXPLAINERS)}")
+    check_known([name], EXPLAINERS, "explanation")
     check_options(name, options)
     check_images(images, channels=classifier.input_spec.channels)
     explanation = EXPLAINERS[name].explainer(classifier, images, targets, **options)

@@ -17,7 +17,7 @@ from pellucid.explainers.explanation import Explanation, resolve_targets
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import in_batches
 from pellucid.types import InputError, check_images
-from pellucid.utils.resources import nearest
+from pellucid.utils.resources import check_known
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,8 +83,7 @@ def check_settings(rho: float, direction: str, optimiser: str) -> None:
             f"rho must be above 0 and at most 1, a root mean square per pixel of images in [0, 1]; found {rho!r}."
         )
     for kind, name, choices in (("direction", direction, DIRECTIONS), ("optimiser", optimiser, OPTIMISERS)):
-        if name not in choices:
-            raise InputError(f"unknown {kind} {name!r}. {nearest(str(name), choices)}")
+        check_known([name], choices, kind)
 
 
 def adversarial(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pellucid.models.architectures.half_huber import half_huber
 from pellucid.types import InputError
-from pellucid.utils.resources import nearest
+from pellucid.utils.resources import check_known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +48,5 @@ def activation_named(name: str) -> Callable[[], nn.Module]:
         >>> activation_named("half-huber")()
         HalfHuberReLU(delta=0.5)
     """
-    if name not in ACTIVATIONS:
-        raise InputError(f"unknown activation {name!r}. {nearest(name, ACTIVATIONS)}")
+    check_known([name], ACTIVATIONS, "activation")
     return ACTIVATIONS[name]

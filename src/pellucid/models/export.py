@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pellucid.models.classifier import frozen
 from pellucid.models.probe import TOLERANCE, probe_images
 from pellucid.types import InputError, device_of
-from pellucid.utils.resources import finite, nearest, optional, whole_file
+from pellucid.utils.resources import check_known, finite, optional, whole_file
 from pellucid.utils.words import first_line
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ def export_model(model: AnyClassifier, path: str | Path, form: ExportFormat = "o
         InputError: an unknown format; a missing extra; a network that cannot be written in it, or gives other outputs
             there; nothing is written then.
     """
-    if form not in FORMATS:
-        raise InputError(f"unknown format {form!r}. {nearest(str(form), FORMATS)}")
+    check_known([form], FORMATS, "format")
     path = Path(path)
     spec = model.input_spec
     facts = {

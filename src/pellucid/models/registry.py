@@ -20,7 +20,7 @@ from pellucid.models.sources.pretrained import IMAGENET_MEAN, IMAGENET_STD, load
 from pellucid.models.surgery import replace_activation
 from pellucid.types import Geometry, InputError, InputSpec
 from pellucid.utils.registry import Registry
-from pellucid.utils.resources import nearest
+from pellucid.utils.resources import check_known, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -224,8 +224,7 @@ def describe(name: str) -> ModelEntry:
         pellucid.types.InputError: unknown model 'densnet121'. Did you mean 'densenet121'? There are: \
 densenet121, efficientnet-lite0, fc-densenet103-encoder, resnet44, resnet50, small, small-wide.
     """
-    if name not in MODELS:
-        raise InputError(f"unknown model {name!r}. {nearest(name, model_names())}")
+    check_known([name], model_names(), "model")
     return MODELS[name]
 
 

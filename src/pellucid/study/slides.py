@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from pellucid.data.dataset import classes_of
 from pellucid.explainers import adversarial
 from pellucid.models.inference import as_pixels, check_answers, predict, probabilities
 from pellucid.models.weights import load_trained
@@ -48,7 +49,7 @@ def make_slides(
             logits = [predict(network, pixels) for network in networks.values()]
             check_answers(np.concatenate(logits), "there is nothing to explain")
             chances = np.mean([probabilities(x, first.task)[0] for x in logits], axis=0)
-            present_classes = present(data.test.targets[row])
+            present_classes = classes_of(data.test.targets[row])
             others = [int(c) for c in np.argsort(-chances, kind="stable") if c not in present_classes]
             explained_classes = [*present_classes, *others][: max(settings.classes, 1)]
             columns = []
@@ -87,14 +88,8 @@ def first_of_each(targets: npt.NDArray[np.generic], count: int) -> list[int]:
     rows: list[int] = []
     covered: set[int] = set()
     for row, target in enumerate(targets):
-        labels = present(target)
+        labels = classes_of(target)
         if len(rows) < count and labels and labels[0] not in covered:
             rows.append(row)
             covered.add(labels[0])
     return rows
-
-
-def present(target: npt.NDArray[np.generic]) -> list[int]:
-    """The classes that one image shows, by its target: an index, or a row of labels."""
-    values = np.asarray(target)
-    return [int(values)] if values.ndim == 0 else [int(c) for c in np.flatnonzero(values == 1)]

@@ -122,7 +122,7 @@ def _held(folder: Path, folders: dict[Path, None], *, wait: bool | None) -> IO[s
                     warnings.warn(f"{folder} is held by {holder}; waiting for it.", stacklevel=4)
                     has_told = True
                 lock(stream, wait=True)
-            if _is_at(stream, path):
+            if is_at(stream, path):
                 stream.truncate(0)
                 stream.write(f"process {os.getpid()} on {socket.gethostname()}")
                 stream.flush()
@@ -154,7 +154,7 @@ def _holder(path: Path) -> str:
     return "another process"
 
 
-def _is_at(stream: IO[str], path: Path) -> bool:
+def is_at(stream: IO[bytes] | IO[str], path: Path) -> bool:
     """Whether an open file still stands at its path: whoever held it before deletes it in the end."""
     try:
         return os.path.samestat(os.fstat(stream.fileno()), path.stat())

@@ -52,7 +52,7 @@ def check_known(names: Iterable[str], choices: Collection[str], kind: str) -> li
     name_list = list(names)
     for name in name_list:
         if name not in choices:
-            raise InputError(f"unknown {kind} {name!r}. {nearest(name, choices)}")
+            raise InputError(f"unknown {kind} {name!r}. {nearest(str(name), choices)}")
     if not name_list:
         raise InputError(f"name at least one {kind}. {nearest('', choices)}")
     return name_list

@@ -17,7 +17,7 @@ from pellucid.report.charts.curves import NORMS, AraCurve, write_curves
 from pellucid.types import InputError
 from pellucid.utils.digests import write_sealed
 from pellucid.utils.progress import progress_context
-from pellucid.utils.resources import nearest
+from pellucid.utils.resources import check_known
 from pellucid.utils.result import Result, Table
 from pellucid.utils.settings import name_list
 from pellucid.utils.words import interval_text
@@ -217,10 +217,7 @@ def ara(
             data that does not fit; radii of something else in `out`.
     """
     check_arguments(model, data)
-    names = name_list(kinds)
-    for name in names:
-        if name not in KINDS:
-            raise InputError(f"unknown kind of area {name!r}. {nearest(name, KINDS)}")
+    names = check_known(name_list(kinds), KINDS, "kind of area")
     config = AttackConfig(protocol, seed, effort=effort, norm=norm)
     model_name = label or model_names([place_of(model)])[0]
     session = open_session(

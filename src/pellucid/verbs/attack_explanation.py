@@ -22,7 +22,7 @@ from pellucid.report.pictures.manipulated import Pair, manipulation_pictures, wr
 from pellucid.types import InputError, device_of
 from pellucid.utils.csv_table import write_csv
 from pellucid.utils.progress import progress_context
-from pellucid.utils.resources import nearest, whole_file, write_json
+from pellucid.utils.resources import check_known, whole_file, write_json
 from pellucid.utils.result import Result, Table
 from pellucid.utils.results_store import ResultsStore
 from pellucid.utils.words import figure_text, number_of
@@ -225,8 +225,7 @@ def attack_explanation(
 
 
 def _number(name: str, classes: Sequence[str]) -> int:
-    if name not in classes:
-        raise InputError(f"unknown class {name!r}. {nearest(name, classes)}")
+    check_known([name], classes, "class")
     return list(classes).index(name)
 
 

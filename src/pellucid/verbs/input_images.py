@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from pellucid.data.class_match import match_classes
-from pellucid.data.dataset import Dataset
+from pellucid.data.dataset import Dataset, classes_of
 from pellucid.data.decoding.file_pixels import FilePixels, file_pixels, fitted, stacked
 from pellucid.data.decoding.fitting import fit
 from pellucid.data.dicom.file import DicomPixels, is_dicom
@@ -27,8 +27,6 @@ from pellucid.verbs.session import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import numpy.typing as npt
 
     from pellucid.data.dicom.header import Header
     from pellucid.evaluation.training_images import SeenImages
@@ -236,7 +234,7 @@ def _from_dataset(
         picture, placement = fitted(dataset, row, spec)
         file = dataset.files[row].path if dataset.files else None
         header = read_header(file) if file is not None and is_dicom(file) else None
-        truth = _present(dataset.targets[row])
+        truth = classes_of(dataset.targets[row])
         images.append(InputImage(f"{where}/{name}", name, names[row], picture, placement, truth, header, reading))
     if images:
         check.look(dataset, [image.picture for image in images])
@@ -253,12 +251,6 @@ def _named(dataset: Dataset, ids: Sequence[str] | None, where: str) -> Dataset:
             some = nearest(name, dataset.ids) if len(rows) <= 20 else f"They are called as {dataset.ids[0]!r}."
             raise InputError(f"{where} has no image {name!r}. {some}")
     return dataset.subset([rows[name] for name in ids])
-
-
-def _present(target: npt.NDArray[np.generic] | np.generic) -> list[int]:
-    """The classes of one image: its own, or all labels that are known to be present."""
-    values = np.asarray(target)
-    return [int(values)] if values.ndim == 0 else [int(c) for c in np.flatnonzero(values == 1)]
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:

@@ -17,7 +17,7 @@ from pellucid.explainers.registry import check_layer
 from pellucid.report.pages.trust import TrustPage, write_trust
 from pellucid.report.tables.metrics import method_label
 from pellucid.types import InputError
-from pellucid.utils.resources import nearest
+from pellucid.utils.resources import check_known
 from pellucid.utils.result import Result, Table
 from pellucid.utils.results_store import ResultsStore
 from pellucid.utils.settings import name_list
@@ -174,10 +174,7 @@ def trust(
         raise InputError(f"compare_with is a list of models; found {kind_of(compare_with)}.")
     for other in compare_with:
         check_model(other, "a model to compare with")
-    names = name_list(methods)
-    for name in names:
-        if name not in HEATMAPS:
-            raise InputError(f"unknown heat map {name!r}. {nearest(name, HEATMAPS)}")
+    names = check_known(name_list(methods), HEATMAPS, "heat map")
     check_layer(model, names, layer)
     others = _named(model, compare_with)
     session = open_session(

@@ -15,9 +15,8 @@ from pellucid.attacks.engine import prepare
 from pellucid.attacks.epsilon import lengths
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import in_batches
-from pellucid.types import InputError
 from pellucid.utils.progress import advance
-from pellucid.utils.resources import nearest
+from pellucid.utils.resources import check_known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,8 +112,7 @@ def within(
         >>> [within(net, images, wanted, Epsilon(linf=size)).fallen.item() for size in (0.249, 0.251)]
         [False, True]
     """
-    if method not in ENSEMBLES:
-        raise InputError(f"unknown attack {method!r}. {nearest(method, ENSEMBLES)}")
+    check_known([method], ENSEMBLES, "attack")
     run = partial(ENSEMBLES[method], **options)
     images = images.detach()
     searches = []

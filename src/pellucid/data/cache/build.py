@@ -16,6 +16,7 @@ import numpy as np
 
 from pellucid.data.decoding.file_pixels import fitted
 from pellucid.types import InputError
+from pellucid.utils.locks import is_at, lock
 from pellucid.utils.parallel import in_threads
 from pellucid.utils.resources import write_text
 
@@ -246,30 +247,12 @@ def _only_one(journal: Path) -> Iterator[IO[bytes]]:
     """The journal, open and locked: the system lets go of it when the process ends, however it ends."""
     while True:
         with journal.open("a+b") as stream:
-            _lock(stream, journal)
-            if _is_at(stream, journal):
+            if not lock(stream, wait=False):
+                warnings.warn(f"another process is decoding into {journal.parent}; waiting for it.", stacklevel=3)
+                lock(stream, wait=True)
+            if is_at(stream, journal):
                 yield stream
                 return
-
-
-def _is_at(stream: IO[bytes], path: Path) -> bool:
-    """Whether an open file still stands at its path: whoever had the lock before may have deleted it."""
-    try:
-        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _lock(stream: IO[bytes], journal: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # no such locks on this system: two processes that decode at once do the same work
-        return
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        warnings.warn(f"another process is decoding into {journal.parent}; waiting for it.", stacklevel=2)
-        fcntl.flock(stream, fcntl.LOCK_EX)
 
 
 def _gigabytes(count: int) -> str:

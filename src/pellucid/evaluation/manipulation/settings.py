@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid.evaluation.manipulation.goals import GOALS
 from pellucid.types import InputError
-from pellucid.utils.resources import nearest
+from pellucid.utils.resources import check_known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,8 +51,7 @@ class Attack:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.goal not in GOALS:
-            raise InputError(f"unknown goal {self.goal!r}. {nearest(str(self.goal), GOALS)}")
+        check_known([self.goal], GOALS, "goal")
         rising = all(a < b for a, b in zip(self.budgets, self.budgets[1:], strict=False))
         if not self.budgets or not rising or not all(0 < b <= 1 for b in self.budgets):
             raise InputError(

@@ -14,7 +14,7 @@ from pellucid.models.classifier import frozen
 from pellucid.models.inference import as_pixels, in_batches
 from pellucid.types import InputError, device_of
 from pellucid.utils.progress import advance
-from pellucid.utils.resources import nearest
+from pellucid.utils.resources import check_known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,8 +63,7 @@ def corrupt(images: Tensor, name: str, severity: int, generator: torch.Generator
         >>> corrupt(torch.full((1, 1, 2, 2), 0.5), "contrast", 5, torch.Generator()).unique()
         tensor([0.5000])
     """
-    if name not in SEVERITIES:
-        raise InputError(f"unknown corruption {name!r}. {nearest(name, SEVERITIES)}")
+    check_known([name], SEVERITIES, "corruption")
     if severity not in range(1, 6):
         raise InputError(f"a severity is a whole number from 1 to 5; found {severity!r}.")
     return _CORRUPTIONS[name](images, SEVERITIES[name][1][severity - 1], generator).clamp(0, 1)

@@ -15,9 +15,9 @@ from pellucid.attacks.tight import EFFORTS
 from pellucid.evaluation.robustness.radius_log import RadiusLog, RadiusRow
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import as_pixels, in_batches
-from pellucid.types import InputError, device_of
+from pellucid.types import device_of
 from pellucid.utils.progress import advance, step
-from pellucid.utils.resources import nearest, version_of
+from pellucid.utils.resources import check_known, version_of
 from pellucid.utils.results_store import ResultsStore
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ class AttackConfig:
     norm: Norm = "rms"
 
     def __post_init__(self) -> None:
-        if self.name not in METHODS:
-            raise InputError(f"unknown protocol {self.name!r}. {nearest(self.name, METHODS)}")
+        check_known([self.name], METHODS, "protocol")
         check_method(self.name, norm=self.norm, effort=self.effort)
 
     @property

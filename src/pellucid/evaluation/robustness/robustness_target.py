@@ -13,7 +13,7 @@ from pellucid.attacks import Misclassified, label_flipped, worse_than_constant, 
 from pellucid.evaluation.robustness.ara import BALANCED, MINIMUM, too_few
 from pellucid.models.card import thresholds_of
 from pellucid.types import InputError
-from pellucid.utils.resources import nearest
+from pellucid.utils.resources import check_known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -121,8 +121,7 @@ def robustness_target_of(kind: str, dataset: Dataset, card: Mapping[str, Any]) -
         InputError: an unknown kind; `btr` for classes that are two, unbalanced or several at once and a card without
             `best_constant`.
     """
-    if kind not in KINDS:
-        raise InputError(f"unknown kind of area {kind!r}. {nearest(kind, KINDS)}")
+    check_known([kind], KINDS, "kind of area")
     if dataset.task == "multilabel":
         if kind == "btr":
             return RobustnessTarget(kind, "worse_than_constant", BALANCED, "multilabel", _constant(card, dataset))

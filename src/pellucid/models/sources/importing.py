@@ -18,7 +18,7 @@ from pellucid.models.weights import CARD, WEIGHTS, load_model, read_model_card, 
 from pellucid.types import InputError, InputSpec
 from pellucid.utils.download import digest_of
 from pellucid.utils.imagenet_classes import imagenet_classes
-from pellucid.utils.resources import nearest, replace_folder
+from pellucid.utils.resources import check_known, replace_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,8 +112,7 @@ def import_published(name: str, path: str | Path, folder: str | Path) -> Convolu
     Raises:
         InputError: an unknown format, with the nearest one; a folder that holds another network; see also the reader.
     """
-    if name not in FORMATS:
-        raise InputError(f"unknown format {name!r}. {nearest(name, FORMATS)}")
+    check_known([name], FORMATS, "format")
     entry, path, folder = FORMATS[name], Path(path), Path(folder)
     model, options = entry.read(path)
     digest = entry.digest(path)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from pellucid.models.sources import huggingface, onnx, python, timm, torchscript, torchvision, torchxrayvision
 from pellucid.models.sources.source import SourceEntry
-from pellucid.types import InputError
-from pellucid.utils.resources import nearest, optional
+from pellucid.utils.resources import check_known, optional
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,8 +97,7 @@ def find_source(kind: str) -> SourceEntry:
     Raises:
         InputError: an unknown source, with the nearest one; a library that is missing, with the extra that installs it.
     """
-    if kind not in SOURCES:
-        raise InputError(f"unknown source {kind!r}. {nearest(kind, SOURCES)}")
+    check_known([kind], SOURCES, "source")
     entry = SOURCES[kind]
     if entry.package:
         optional(entry.package, entry.extra, f"a model of {kind}")
