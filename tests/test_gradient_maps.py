@@ -52,6 +52,20 @@ def test_integrated_gradients_nearly_are_the_explainers():
     assert (correlation(maps, explain("integrated-gradients", net, images, TARGETS).maps) > 0.97).all()
 
 
+@pytest.mark.parametrize(
+    ("method", "options"), [("cam", {}), ("grad-cam", {}), ("grad-cam", {"layer": "backbone"}), ("saliency", {})]
+)
+def test_the_logits_of_the_same_pass_are_the_networks(method, options):
+    """An attack holds the decision by them, and goes by their slope."""
+    net, images = convolutional(), gray_images()
+    with frozen(net):
+        points = images.clone().requires_grad_(True)
+        logits, expected = gradient_map(method, net, images, options).forward(points, TARGETS)[1], net(points)
+        slopes = [torch.autograd.grad(values[:, 1].sum(), points)[0] for values in (logits, expected)]
+    assert torch.equal(logits, expected)
+    torch.testing.assert_close(*slopes)
+
+
 @pytest.mark.parametrize("ridge", [1.0, 0.0])
 def test_the_fixed_surrogate_is_lime(ridge):
     net, images = convolutional(), gray_images()

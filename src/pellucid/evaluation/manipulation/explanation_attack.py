@@ -84,10 +84,10 @@ class ExplanationAttack:
             nonlocal average, lowest
             point = (self._images + here).clamp(0, 1).requires_grad_(True)
             with torch.enable_grad():
-                logits = self._classifier(point)
-                margin = self._goal.margin(logits)
-                uphill = _gradient(margin, point)
-                map_loss = self._goal.map_loss(self._differentiable_map.maps(point, self._goal.decision.targets))
+                maps, logits = self._differentiable_map.forward(point, self._goal.decision.targets)
+                logits = self._classifier(point) if logits is None else logits
+                margin, map_loss = self._goal.margin(logits), self._goal.map_loss(maps)
+                uphill = _gradient(margin, point, again=True)  # the map's comes by the same way
                 slope = _gradient(map_loss, point)
             self.gradient_evaluations += 1 + self._differentiable_map.cost
             constraint_met = self._goal.is_satisfied(logits.detach())
@@ -141,11 +141,11 @@ class ExplanationAttack:
         self.best[better] = points[better]
 
 
-def _gradient(values: Tensor, point: Tensor) -> Tensor:
+def _gradient(values: Tensor, point: Tensor, *, again: bool = False) -> Tensor:
     """Of values (n,), each its own image's; zero where they do not depend on it, as a linear network's saliency."""
     if not values.requires_grad:
         return torch.zeros_like(point)
-    (gradient,) = torch.autograd.grad(values.sum(), point, allow_unused=True)
+    (gradient,) = torch.autograd.grad(values.sum(), point, retain_graph=again, allow_unused=True)
     return torch.zeros_like(point) if gradient is None else gradient
 
 

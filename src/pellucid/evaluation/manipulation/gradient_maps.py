@@ -6,6 +6,7 @@ by those, so a difference between the two can make an attack weaker but never it
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from pellucid.evaluation.manipulation.fixed_surrogate import FixedSurrogate
+from pellucid.evaluation.manipulation.frozen_convolution import FrozenConvolution
 from pellucid.evaluation.manipulation.soft_relu import BentReLU
 from pellucid.explainers import EXPLAINERS, check_options
 from pellucid.explainers.activation_maps import has_head
@@ -24,7 +26,7 @@ from pellucid.types import InputError
 from pellucid.utils.resources import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from torch import Tensor
 
@@ -40,12 +42,17 @@ class GradientMap:
     """A method's map with a gradient, around some images.
 
     Attributes:
-        maps: (images that require a gradient, targets) → (N, h, w) at the method's own resolution.
+        forward: (images that require a gradient, targets) → the maps (N, h, w) at the method's own resolution, and the
+            network's logits (N, K) where the same pass gives them; None for a method that looks at other images only.
         cost: what a map and its gradient cost, in gradient evaluations of the network.
     """
 
-    maps: Callable[[Tensor, Tensor], Tensor]
+    forward: Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
     cost: int
+
+    def maps(self, points: Tensor, targets: Tensor) -> Tensor:
+        """The maps alone."""
+        return self.forward(points, targets)[0]
 
 
 def check_method(name: str, classifier: Classifier, options: Mapping[str, Any]) -> None:
@@ -91,71 +98,89 @@ def gradient_map(name: str, classifier: Classifier, images: Tensor, options: Map
 def _cam(classifier: Classifier, _images: Tensor, _options: Mapping[str, Any]) -> GradientMap:
     network: Any = classifier  # check_method has looked
 
-    def maps(points: Tensor, targets: Tensor) -> Tensor:
-        return torch.einsum("nd,ndhw->nhw", network.head.weight[targets], network.features(points))
+    def forward(points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        feature_map = network.features(points)
+        maps = torch.einsum("nd,ndhw->nhw", network.head.weight[targets], feature_map)
+        return maps, network.head(feature_map.mean((2, 3)))
 
-    return GradientMap(maps, 1)
+    return GradientMap(forward, 1)
 
 
 def _grad_cam(classifier: Classifier, _images: Tensor, options: Mapping[str, Any]) -> GradientMap:
     network: Any = classifier
     layer = options.get("layer")
 
-    def through_the_head(points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def through_the_head(points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         feature_map = network.features(points)
         with BentReLU():  # of a head that has one
             pooled = feature_map.mean((2, 3))
-            score = network.head(pooled).gather(1, targets[:, None]).sum()
-            (weights,) = torch.autograd.grad(score, pooled, create_graph=True)
-        return feature_map, weights
+            logits = network.head(pooled)
+            (weights,) = torch.autograd.grad(_score(logits, targets), pooled, create_graph=True)
+        return feature_map, weights, logits
 
-    def through_the_rest(points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def through_the_rest(points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         name = layer or network.feature_layer
         layout = options.get("layout") or layout_of(classifier, name)
-        with BentReLU(), twice_differentiable(), outputs_at(layer_named(classifier, name)) as outputs:
-            score = classifier(points).gather(1, targets[:, None]).sum()
-            (gradient,) = torch.autograd.grad(score, outputs[0], create_graph=True)
+        with _second_order(), outputs_at(layer_named(classifier, name)) as outputs:
+            logits = classifier(points)
+            (gradient,) = torch.autograd.grad(_score(logits, targets), outputs[0], create_graph=True)
         size = (points.shape[2], points.shape[3])
-        return layout.to_map(outputs[0], size), layout.to_map(gradient, size).mean((2, 3))
+        return layout.to_map(outputs[0], size), layout.to_map(gradient, size).mean((2, 3)), logits
 
     by_head = layer is None and has_head(classifier)
     parts = through_the_head if by_head else through_the_rest
 
-    def maps(points: Tensor, targets: Tensor) -> Tensor:
-        feature_map, weights = parts(points, targets)
-        return torch.nn.functional.leaky_relu(torch.einsum("nd,ndhw->nhw", weights, feature_map), LEAK)
+    def forward(points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        feature_map, weights, logits = parts(points, targets)
+        maps = torch.nn.functional.leaky_relu(torch.einsum("nd,ndhw->nhw", weights, feature_map), LEAK)
+        return maps, logits
 
-    return GradientMap(maps, 1 if by_head else 2)
+    return GradientMap(forward, 1 if by_head else 2)
 
 
 def _saliency(classifier: Classifier, _images: Tensor, _options: Mapping[str, Any]) -> GradientMap:
-    return GradientMap(lambda points, targets: _slope(classifier, points, targets).abs().amax(1), 2)
+    def forward(points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        slope, logits = _slope(classifier, points, targets)
+        return slope.abs().amax(1), logits
+
+    return GradientMap(forward, 2)
 
 
 def _integrated_gradients(classifier: Classifier, images: Tensor, options: Mapping[str, Any]) -> GradientMap:
     """Signed and summed over the channels, by the midpoint rule."""
     start = baseline_of(images, options.get("baseline", 0.0))
 
-    def maps(points: Tensor, targets: Tensor) -> Tensor:
+    def forward(points: Tensor, targets: Tensor) -> tuple[Tensor, None]:
         total = torch.zeros_like(points)
         for step in range(PATH_STEPS):
-            total = total + _slope(classifier, start + (points - start) * ((step + 0.5) / PATH_STEPS), targets)
-        return ((points - start) * total / PATH_STEPS).sum(1)
+            total = total + _slope(classifier, start + (points - start) * ((step + 0.5) / PATH_STEPS), targets)[0]
+        return ((points - start) * total / PATH_STEPS).sum(1), None
 
-    return GradientMap(maps, 2 * PATH_STEPS)
+    return GradientMap(forward, 2 * PATH_STEPS)
 
 
 def _lime(classifier: Classifier, images: Tensor, options: Mapping[str, Any]) -> GradientMap:
     surrogate = FixedSurrogate(classifier, images, options)
-    return GradientMap(surrogate.maps, surrogate.samples)
+    return GradientMap(lambda points, targets: (surrogate.maps(points, targets), None), surrogate.samples)
 
 
-def _slope(classifier: Classifier, points: Tensor, targets: Tensor) -> Tensor:
-    """∂f_c/∂x, differentiable, also of a network of ReLUs or with attention."""
-    with BentReLU(), twice_differentiable():
-        score = classifier(points).gather(1, targets[:, None]).sum()
-        (gradient,) = torch.autograd.grad(score, points, create_graph=True)
-    return gradient
+def _slope(classifier: Classifier, points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """∂f_c/∂x, differentiable, also of a network of ReLUs or with attention; and f, the logits."""
+    with _second_order():
+        logits = classifier(points)
+        (gradient,) = torch.autograd.grad(_score(logits, targets), points, create_graph=True)
+    return gradient, logits
+
+
+def _score(logits: Tensor, targets: Tensor) -> Tensor:
+    return logits.gather(1, targets[:, None]).sum()
+
+
+@contextmanager
+def _second_order() -> Iterator[None]:
+    """Inside, gradients of a frozen network have gradients, at no more than they cost."""
+    with BentReLU(), FrozenConvolution(), twice_differentiable():
+        yield
 
 
 GRADIENT_MAPS: dict[str, Callable[[Classifier, Tensor, Mapping[str, Any]], GradientMap]] = {

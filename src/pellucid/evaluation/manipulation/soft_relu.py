@@ -107,10 +107,13 @@ class _Slope(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
         (x,), (sharpness, ceiling) = ctx.saved_tensors, ctx.shape
-        bend = _bump(x, sharpness) - _bump(x - ceiling, sharpness)  # 0 at infinity
-        return gradients[0] * bend, None, None
+        bend = _bump(x.clone(), sharpness)
+        if ceiling < math.inf:
+            bend -= _bump(x - ceiling, sharpness)
+        return bend.mul_(gradients[0]), None, None
 
 
 def _bump(x: Tensor, sharpness: float) -> Tensor:
-    chance = (sharpness * x).sigmoid()
-    return sharpness * chance * (1 - chance)
+    """``β σ(βx) (1 − σ(βx))``; writes over x, since these passes over memory are a good part of an attack's time."""
+    chance = x.mul_(sharpness).sigmoid_()
+    return chance.mul(sharpness).mul_(chance.neg_().add_(1))
