@@ -88,6 +88,11 @@ class ImageCheck:
         self._seen: dict[tuple[str, str, str], str] = {}  # each image once, however often it is looked at
         self._other: tuple[str, ...] = ()
 
+    @property
+    def decoding(self) -> dict[str, int | str] | None:
+        """How the pixels were read that it was trained on; None where nobody knows."""
+        return None if self.record is None else self.record.decoding
+
     def check_decoding(self, dataset: Dataset) -> None:
         """Refuse a dataset whose pixels are read otherwise than those of the training.
 
