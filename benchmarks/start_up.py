@@ -10,7 +10,7 @@ names. Writes results/start_up.csv.
 from __future__ import annotations
 
 import argparse
-import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -33,11 +33,11 @@ STARTS = {
 
 
 def spent(code: str) -> float:
-    """Processor seconds of a process."""
-    before = os.times()
+    """Processor seconds of a process, to the microsecond: an empty Python takes about ten milliseconds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
-    after = os.times()
-    return after.children_user + after.children_system - before.children_user - before.children_system
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main() -> None:

@@ -34,6 +34,7 @@ from pellucid.study.annotation_loop.session import ANNOTATOR, hold_session, read
 from pellucid.study.judging import AGAIN, judge_again
 from pellucid.training import RunFolder
 from pellucid.types import InputError
+from pellucid.verbs.study import Study
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_check", "empty_charts")]
 
@@ -232,6 +233,21 @@ def test_differences_are_from_the_cheating_network_and_from_the_control(finished
         assert one["against_control"]["value"] == pytest.approx(one["value"] - control["value"], abs=1e-9)
         assert control["against_control"] is None
         assert one["low"] <= one["value"] <= one["high"]
+
+
+def test_the_loop_shows_itself_at_a_glance(finished):
+    """The network that all begin with and each arm after the aim's number of images, as results.json has them."""
+    found, (table,) = results(finished), Study(finished / "report.html").tables()
+    arms = [BASE, *(arm["label"] for arm in found["arms"])]
+    assert table.columns == ["figure", *arms, "n"]
+    assert table.title.endswith(", 4 images")
+    lines = {row[0]: row for row in table.rows}
+    line = lines[loop_metric("auroc_without").label]
+    for cell, arm in zip(line[1:], arms, strict=False):
+        one = value(found, "auroc_without", arm, 0 if arm == BASE else 4)
+        assert cell.startswith(f"{one['value']:.3f}"[:4])
+    assert set(lines) == {loop_metric(row["metric"]).label for row in found["rows"]}
+    assert "<table>" in Study(finished / "report.html")._repr_html_()
 
 
 def test_the_control_has_the_same_images_and_steps_and_no_marks(finished):

@@ -18,6 +18,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from helpers.forked import run_forked
 from helpers.launch import run_command
 from helpers.training import TWO_VARIANTS
+from pellucid.cli.method_help import OWN, registered
 from pellucid.data import open_dataset
 from pellucid.data.cache.pixels import materialize
 from pellucid.models import load_model
@@ -318,19 +319,57 @@ def python(code, **environment):
     return done.stdout
 
 
-def test_help_does_not_import_torch():
-    code = (
-        "import sys; sys.argv = ['pellucid', '--help']\n"
-        "from pellucid.cli.app import main\n"
-        "try: main()\n"
-        "except SystemExit as ended: assert not ended.code\n"
-        "heavy = {'torch', 'numpy', 'scipy', 'sklearn', 'matplotlib', 'kornia', 'accelerate'} & set(sys.modules)\n"
-        "print('heavy:', sorted(heavy))"
-    )
-    output = python(code)
-    for verb in ("demo", "study", "train", "evaluate", "localize", "explain", "data", "models"):
-        assert verb in output
-    assert output.strip().endswith("heavy: []")
+HELPS = """
+import sys
+from contextlib import redirect_stdout
+from io import StringIO
+import typer
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "numpy", "scipy", "sklearn", "matplotlib", "kornia", "accelerate"}:
+            raise AssertionError(f"{name} is imported")
+
+sys.meta_path.insert(0, Refuse())
+from pellucid.cli.app import app
+
+def commands(group, words):
+    yield words
+    for name, command in getattr(group, "commands", {}).items():
+        yield from commands(command, [*words, name])
+
+top = typer.main.get_command(app)
+for words in commands(top, []):
+    with redirect_stdout(StringIO()) as text:
+        top.main([*words, "--help"], prog_name="pellucid", standalone_mode=False)
+    assert "--help" in text.getvalue(), words
+    print(" ".join(words))
+"""
+
+
+def test_no_help_imports_torch():
+    """Every command's, in one process in which torch and its like cannot be imported."""
+    helped = python(HELPS).splitlines()
+    verbs = {"demo", "study", "train", "audit", "evaluate", "localize", "explain", "trust", "annotate serve"}
+    assert verbs <= set(helped)
+
+
+@pytest.mark.parametrize("words", ["pellucid ", "pellucid explain --", "pellucid annotate serve --da"])
+def test_completion_in_a_shell_imports_no_torch(words):
+    code = "import sys; sys.argv = ['pellucid']\nfrom pellucid.cli.app import main\ntry: main()\nfinally: "
+    output = python(
+        code + "print('torch' in sys.modules)",
+        _PELLUCID_COMPLETE="complete_bash",
+        COMP_WORDS=words,
+        COMP_CWORD=str(len(words.split(" ")) - 1),
+    ).splitlines()
+    assert output[-1] == "False"
+    assert {"pellucid ": "explain", "pellucid explain --": "--method"}.get(words, "--data") in output
+
+
+def test_help_names_the_methods_that_there_are():
+    """What the help says without torch, beside the registries."""
+    assert {word: registered(word) for word in OWN} == OWN
 
 
 @pytest.mark.slow

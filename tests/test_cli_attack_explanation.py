@@ -137,7 +137,7 @@ def test_a_layer_can_be_named(pellucid, model, images, tmp_path):
         (["--method", "integrated-gradients", "--option", "steps=4.5"], ["is a whole number; found 4.5"]),
         (["--data", "phantom"], ["one of the two"]),
         (["--root", "/nowhere"], ["--root is where the dataset of --data lies"]),
-        (["--data-option", "positive=x"], ["options of image files (--data-option)"]),
+        (["--data-option", "positive=x"], ["options of image files (--data-option; in Python: file_options=)"]),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(pellucid, model, images, tmp_path, options, parts):

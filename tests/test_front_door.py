@@ -108,6 +108,10 @@ def test_localize_scores_a_map_beside_trivial_ones(model, test_part):
     found = pl.localize(model, test_part, ["saliency", "cam"], limit=20)
     assert found.methods == ("saliency", "cam")
     assert found.pointing == found.figure("pointing", method="saliency")
+    assert found.tables()[0].columns == ["map", "pointing", "energy_share", "energy_ratio", "auprc"]
+    assert found.energy_share == found.figure("energy_share", method="saliency")
+    assert 0 < found.energy_share.value < 1
+    assert found.energy_ratio.value > found.energy_share.value
     shown = [row[0] for row in found.tables()[0].rows]
     assert shown[:2] == ["saliency", "cam"]
     assert "trivial: uniform" in shown

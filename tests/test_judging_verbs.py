@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -12,6 +15,8 @@ from PIL import Image
 
 import pellucid as pl
 from helpers.models import small
+from pellucid.audit.settings import AuditSettings
+from pellucid.evaluation.discovery.settings import DiscoverySettings
 from pellucid.evaluation.metrics.differences import Difference, Inference
 from pellucid.evaluation.trust.findings import TrustSettings
 from pellucid.models.weights import save_model
@@ -42,8 +47,8 @@ def model():
 
 
 def saved(result, folder):
-    """The names of a result's files, its JSON and its CSV."""
-    result.save(folder)
+    """The names of a result's files, all of which `save` returns, its JSON and its CSV."""
+    assert sorted(result.save(folder)) == sorted(folder.iterdir())
     rows = list(csv.DictReader((folder / f"{result.name}.csv").open())) if result.name != "ara" else []
     return {p.name for p in folder.iterdir()}, json.loads((folder / f"{result.name}.json").read_text()), rows
 
@@ -76,6 +81,11 @@ def test_certify_needs_a_noise_and_finds_that_of_the_training(data, model, tmp_p
     assert told["certified"]["ara"] == given.found["certified"]["ara"]
     assert len(rows) == 3
     assert [row["figure"] for row in given.rows] == ["accuracy", "abstentions", "ara_certified"]
+    unknown = {**given.found, "certified": {**given.found["certified"], "ara": None, "reason": "told why"}}
+    (table,) = replace(given, found=unknown).tables()
+    assert table.rows[-1][:2] == ["ARA, certified: at least", "unknown¹"]
+    assert "confidence 95 %" in table.notes[0]
+    assert table.notes[1:] == ["¹ told why"]
 
 
 def test_trust_of_models_that_are_in_memory(data, model, tmp_path):
@@ -94,6 +104,12 @@ def test_trust_of_models_that_are_in_memory(data, model, tmp_path):
     names, read, rows = saved(found, tmp_path / "out")
     assert names == {"trust.json", "trust.csv", "trust.html"}
     assert len(rows) == len(found.rows) == len(read["rows"])
+    undefined = {"value": math.nan, "low": math.nan, "high": math.nan, "verdict": None, "reason": "told why"}
+    rows = [replace(row, **undefined) for row in found.trust.rows]
+    (table,) = replace(found, trust=replace(found.trust, rows=rows)).tables()
+    assert {row[1] for row in table.rows} == {"undefined¹"}
+    assert table.notes == ["¹ told why"]
+    assert "<p>¹ told why</p>" in table.to_html()
     with pytest.raises(InputError, match="other classes"):
         pl.trust(model, data, "saliency", compare_with=[small(channels=1)])
     with pytest.raises(InputError, match="Did you mean 'saliency'"):
@@ -112,8 +128,27 @@ def test_explanations_of_a_tensor_and_of_a_dataset_are_attacked_alike(data, mode
     assert sum(name.endswith("a_0.png.png") for name in names) == 1  # called by its id
     assert told["n"] == len(rows) == 6
     assert of_data._repr_html_().count('src="data:image/png;base64,') == 1
+    curves = {name: [{**one, "value": None, "reason": "told why"} for one in c] for name, c in told["curves"].items()}
+    (table,) = replace(of_data, summary={**of_data.summary, "curves": curves}).tables()
+    assert set(table.rows[0][1:]) == {"undefined¹"}
+    assert table.notes == ["¹ told why"]
     with pytest.raises(InputError, match="unknown class 'd'"):
         pl.attack_explanation(model, images, "saliency", class_name="d")
+
+
+@pytest.mark.parametrize(("verb", "settings"), [("discover", DiscoverySettings), ("audit", AuditSettings)])
+def test_the_seed_of_the_settings_holds_unless_another_is_given(data, model, monkeypatch, verb, settings):
+    seeds = []
+
+    def opened(*_, seed, **__):
+        seeds.append(seed)
+        raise InputError("far enough")
+
+    monkeypatch.setattr(import_module(f"pellucid.verbs.{verb}"), "open_session", opened)
+    for seed in ({}, {"seed": 0}, {"seed": 7}):
+        with pytest.raises(InputError, match="far enough"):
+            getattr(pl, verb)(model, data, settings=settings(seed=5), **seed)
+    assert seeds == [5, 0, 7]
 
 
 def test_no_table_has_a_line_for_each_of_very_many_classes():

@@ -207,3 +207,30 @@ def test_cam_says_that_more_follows(transformer):
 def test_an_unknown_layer_names_the_last(transformer):
     with pytest.raises(InputError, match=r"Did you mean 'blocks.1.norm.'.*last feature map is put out by 'blocks"):
         explain("grad-cam", transformer, torch.rand(1, 3, 32, 32), 0, layer="blocks.1.norm")
+
+
+class Cut(nn.Module):
+    """A convolution whose outputs are all above zero on grey images, then a ReLU of some kind, or none, and a head."""
+
+    def __init__(self, relu):
+        super().__init__()
+        self.convolution, self.relu, self.head = nn.Conv2d(3, 4, 3, padding=1), relu, nn.Linear(4, 2)
+        with torch.no_grad():
+            self.convolution.bias.fill_(50.0)
+
+    def forward(self, x):
+        return self.head(self.relu(self.convolution(x)).mean((2, 3)))
+
+
+def linear(x):
+    return x
+
+
+@pytest.mark.parametrize(
+    ("relu", "layer", "rectified"),
+    [(nn.ReLU(), "relu", False), (torch.relu, "convolution", True), (linear, "convolution", False)],
+)
+def test_the_map_after_the_relu_also_where_nothing_is_below_zero(relu, layer, rectified):
+    """Where no value is below zero convolution and ReLU put out the same; on other images they do not."""
+    model = pl.wrap(Cut(relu), CLASSES, size=16, **SETTINGS, outputs="logits")
+    assert model.last_map == LastMap(layer, FeatureLayout("nchw"), head="head", rectified=rectified)

@@ -48,7 +48,7 @@ def regions_as_marks(dataset: Dataset, *, annotator: str, kind: Kind = "relevant
         only = f", only of {others}" if others else ""
         raise InputError(
             f"{dataset.card.name}/{dataset.split} has no regions of its classes{only}. Name a file of annotations, or "
-            "another part (--split, --data-option)."
+            "another part (--split, --data-option; in Python: split= and the options of pl.dataset)."
         )
     sizes: dict[str, tuple[int, int] | None] = dict.fromkeys(mark.image for mark in marks.values())
     return StoreContent(StoreInfo.of(dataset), sizes, tuple(marks.values()))

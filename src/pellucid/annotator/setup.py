@@ -102,7 +102,8 @@ def open_service(
         if other is not None and set(other.classes) != set(dataset.classes):
             raise InputError(
                 f"the network tells {', '.join(other.classes)}; {dataset.card.name} is labelled with "
-                f"{', '.join(dataset.classes)}. Annotate data with its own classes (see --data-option)."
+                f"{', '.join(dataset.classes)}. Annotate data with its own classes (see --data-option; in Python: the "
+                "options of pl.dataset)."
             )
     if options.order == "disagreement" and compare_with is None:
         raise InputError("the order 'disagreement' compares two networks: give the second one with --compare-with.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +129,8 @@ def _pooled(model: WrappedClassifier, images: Tensor, head: str, features: Tenso
 
     with _watching(model, note):
         model(images)
-    for last in sorted(candidates, key=lambda one: (one.rectified, one.layer.count("."))):
+    candidates.sort(key=lambda one: one.layer.count("."))
+    for last in _rectified_last(model, images, candidates):
         if last.layout.name == "nchw":
             return last
         try:
@@ -138,6 +140,55 @@ def _pooled(model: WrappedClassifier, images: Tensor, head: str, features: Tenso
         if layout == last.layout:
             return last
     return None
+
+
+def _rectified_last(model: WrappedClassifier, images: Tensor, candidates: Sequence[LastMap]) -> Iterator[LastMap]:
+    """The candidates, those first of which nothing below zero is cut off before the mean."""
+    rectified = [one for one in candidates if one.rectified]
+    for one in candidates:
+        if not one.rectified:
+            if not _is_cut(model, images, one):
+                yield one
+            else:
+                rectified.append(replace(one, rectified=True))
+    yield from rectified
+
+
+def _is_cut(model: WrappedClassifier, images: Tensor, last: LastMap) -> bool:
+    """Whether what a map has below zero is cut off before its mean is taken.
+
+    On some images nothing is below zero, and a convolution then has the same mean as the ReLU after it. So the map is
+    shifted until half of it is, and what the head gets is compared with both means.
+    """
+    means: list[tuple[Tensor, Tensor]] = []
+    heads: list[Tensor] = []
+
+    def lower(_part: nn.Module, _inputs: object, output: object) -> Tensor | None:
+        if not isinstance(output, Tensor):
+            return None
+        shifted = output - output.mean()
+        axes = {"nchw": (2, 3), "nhwc": (1, 2), "tokens": (1,)}[last.layout.name]
+        means.append((shifted.mean(axes), F.relu(shifted).mean(axes)))
+        return shifted
+
+    def note(_part: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        heads.append(inputs[0])
+
+    assert last.head is not None
+    handles = [
+        model.module.get_submodule(last.layer).register_forward_hook(lower),
+        model.module.get_submodule(last.head).register_forward_pre_hook(note),
+    ]
+    try:
+        with torch.no_grad(), frozen(model):
+            model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not means or heads[-1].shape != means[-1][0].shape:
+        return False
+    whole, cut = means[-1]
+    return not _alike(whole, heads[-1]) and _alike(cut, heads[-1])
 
 
 def _means(output: Tensor, features: Tensor) -> Iterator[tuple[FeatureLayout, Callable[[Tensor], Tensor]]]:

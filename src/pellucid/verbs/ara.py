@@ -18,7 +18,7 @@ from pellucid.types import InputError
 from pellucid.utils.digests import write_sealed
 from pellucid.utils.progress import progress_context
 from pellucid.utils.resources import check_known
-from pellucid.utils.result import Result, Table
+from pellucid.utils.result import Footnotes, Result, Table
 from pellucid.utils.settings import name_list
 from pellucid.utils.words import interval_text
 from pellucid.verbs.folders import model_names, work_folder, write_bytes
@@ -98,16 +98,15 @@ class AraResult(Result):
 
     def tables(self) -> list[Table]:
         """One row per kind."""
-        return [Table(self.title, COLUMNS, [_line(self.label, kind, one) for kind, one in self.kinds.items()])]
+        return [_table([self])]
 
     @property
     def warnings(self) -> list[str]:
-        """Why an area is undefined, and whether the attack is too weak to be believed."""
+        """What was said of classes and images, and whether the attack is too weak to be believed."""
         messages = [
-            f"{self.label}, {kind}: {message}"
+            f"{self.label}, {kind}: {one['alarm']['message']}"
             for kind, one in self.kinds.items()
-            for message in (one["reason"], one["alarm"]["message"])
-            if message
+            if one["alarm"]["message"]
         ]
         return [*self.notes, *messages]
 
@@ -150,8 +149,7 @@ class AraComparison(Result):
 
     def tables(self) -> list[Table]:
         """One row per model and kind."""
-        lines = [_line(one.label, kind, figures) for one in self.results for kind, figures in one.kinds.items()]
-        return [Table(self.results[0].title, COLUMNS, lines)]
+        return [_table(self.results)]
 
     @property
     def warnings(self) -> list[str]:
@@ -255,13 +253,21 @@ def ara(
     return AraResult(model_name, summary, curves, radii, session.warnings, measured)
 
 
-def _line(label: str, kind: str, one: Mapping[str, Any]) -> list[str]:
+def _table(results: Sequence[AraResult]) -> Table:
+    """One row per model and kind; why an area is not known exactly stands under it."""
+    notes = Footnotes()
+    lines = [_line(one.label, kind, figures, notes) for one in results for kind, figures in one.kinds.items()]
+    return Table(results[0].title, COLUMNS, lines, notes.lines)
+
+
+def _line(label: str, kind: str, one: Mapping[str, Any], notes: Footnotes) -> list[str]:
+    mark = notes.mark(one["reason"]) if one["reason"] else ""
     area = _number(one["ara"]) if one["ara"] is not None else f"{_number(one['lower'])} to {_number(one['upper'])}"
     low, high = one["interval"]
     interval = interval_text(low, high, _number) or "none"
     radii = [_number(one["mean_radius"]), _number(one["median_radius"])]
     spent = f"{one['gradient_evaluations_per_image']:.1f}"
-    return [label, kind, area, interval, *radii, f"{one['found']} of {one['n']}", spent]
+    return [label, kind, area + mark, interval, *radii, f"{one['found']} of {one['n']}", spent]
 
 
 def _number(value: float | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -23,9 +22,10 @@ from pellucid.types import InputError, device_of
 from pellucid.utils.csv_table import write_csv
 from pellucid.utils.progress import progress_context
 from pellucid.utils.resources import check_known, whole_file, write_json
-from pellucid.utils.result import Result, Table
+from pellucid.utils.result import Footnotes, Result, Table
 from pellucid.utils.results_store import ResultsStore
-from pellucid.utils.words import figure_text, number_of
+from pellucid.utils.words import number_of
+from pellucid.verbs.figures import figure_cell
 from pellucid.verbs.folders import work_folder
 from pellucid.verbs.input_images import input_images
 from pellucid.verbs.session import check_model, name_of, results_key_of
@@ -75,16 +75,17 @@ class ExplanationAttackResult(Result):
     def tables(self) -> list[Table]:
         """One row per budget, and the areas under the curves."""
         curves, areas = self.summary["curves"], self.summary["areas"]
+        notes = Footnotes()
         names = ["constraint_met", "invalidated", "rank_correlation", "ssim", "top_k_overlap"]
         lines = [
-            [f"{budget:g}", *(_short(Estimate.from_json(curves[name][b])) for name in names)]
+            [f"{budget:g}", *(_short(Estimate.from_json(curves[name][b]), notes) for name in names)]
             for b, budget in enumerate(self.summary["budgets"])
         ]
-        lines.append(["area", "", *(_short(Estimate.from_json(areas[n])) if n in areas else "" for n in names[1:])])
+        of_areas = [_short(Estimate.from_json(areas[n]), notes) if n in areas else "" for n in names[1:]]
+        lines.append(["area", "", *of_areas])
         attack = self.manipulation.attack
-        return [
-            Table(f"{attack.method}, {attack.goal}: {number_of(len(self.images.sources), 'image(s)')}", COLUMNS, lines)
-        ]
+        title = f"{attack.method}, {attack.goal}: {number_of(len(self.images.sources), 'image(s)')}"
+        return [Table(title, COLUMNS, lines, notes.lines)]
 
     @property
     def warnings(self) -> list[str]:
@@ -99,15 +100,20 @@ class ExplanationAttackResult(Result):
         return {folder / CURVE: "How alike the maps are, and the share invalidated, against the budget"}
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write the figures as JSON and CSV, the curve, images.npz with everything as numbers, and the pictures."""
+        """Write the figures as JSON and CSV, the curve, images.npz with everything as numbers, and the pictures.
+
+        Returns:
+            All of these files.
+        """
         folder = Path(folder)
         write_json(folder / FILE, self.to_json())
         write_csv(folder / ROWS, self.rows)
         write_manipulation_curves({self.manipulation.attack.method: self.summary}, folder / CURVE)
         self._keep(folder / IMAGES)
-        for index, image in enumerate(self.images.images[: self.pictures]):
-            self._draw(index, folder / f"{image.name}.png")
-        return [folder / name for name in (FILE, ROWS, CURVE)]
+        panels = [folder / f"{image.name}.png" for image in self.images.images[: self.pictures]]
+        for index, path in enumerate(panels):
+            self._draw(index, path)
+        return [*(folder / name for name in (FILE, ROWS, CURVE, IMAGES)), *panels]
 
     def _keep(self, path: Path) -> None:
         """The perturbed images and all maps as numbers: 8-bit pictures would round the perturbation away."""
@@ -229,7 +235,5 @@ def _number(name: str, classes: Sequence[str]) -> int:
     return list(classes).index(name)
 
 
-def _short(estimate: Estimate) -> str:
-    if math.isnan(estimate.value):
-        return "none"
-    return figure_text(estimate.value, estimate.low, estimate.high, "{:.2f}".format)
+def _short(estimate: Estimate, notes: Footnotes) -> str:
+    return figure_cell(estimate, "{:.2f}".format, notes, estimate.reason)

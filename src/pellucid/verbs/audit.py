@@ -163,7 +163,7 @@ def audit(
     regions: Mapping[str, Sequence[str]] | None = None,
     settings: AuditSettings | None = None,
     limit: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     batch_size: int = 32,
     cache: Path | None = None,
     allow_training_images: bool = False,
@@ -196,7 +196,7 @@ def audit(
         regions: the marked labels that a class's explanation should fall on, where they are not called as the class.
         settings: how much is spent on each part; `quick` chooses another set.
         limit: classify at most so many images, chosen with `seed`.
-        seed: of that choice, of the attacks and of the bootstrap.
+        seed: of that choice, of the attacks and of the bootstrap; that of `settings` by default.
         batch_size: images at a time.
         cache: keep decoded images in this folder.
         allow_training_images: count images that the model was trained on in; they are refused otherwise.
@@ -219,7 +219,7 @@ def audit(
         model,
         data,
         limit=plan.limit,
-        seed=seed,
+        seed=plan.seed,
         cache=cache,
         allow_training_images=allow_training_images,
         class_map=class_map,
@@ -228,7 +228,7 @@ def audit(
     columns, about_columns = known_columns(session.dataset, metadata)
     groupings, no_groups = make_groupings(columns, groups)
     label = label or model_names([place_of(model)])[0]
-    common: dict[str, Any] = {"seed": seed, "cache": cache, "allow_training_images": allow_training_images}
+    common: dict[str, Any] = {"seed": plan.seed, "cache": cache, "allow_training_images": allow_training_images}
     with work_folder(out) as folder:
         record = {"weights": session.results_key, "data": session.whole.card.name, "split": session.whole.split}
         store = ResultsStore(folder / "kept", record | {"fingerprint": session.whole.fingerprint})
@@ -240,13 +240,13 @@ def audit(
         work = Measuring(session, plan, store, label, batch_size, common, layer)
         answers = Answers(label, work.logits(session.dataset, pixels), session.dataset, session.thresholds)
         figures = parts.attempt(
-            "classification", "Does it classify?", lambda: classify(answers, use, draws_for(session.dataset, seed))
+            "classification", "Does it classify?", lambda: classify(answers, use, draws_for(session.dataset, plan.seed))
         )
         if figures is None:  # nothing else is worth measuring where not even this can be
             raise InputError(f"the model cannot be audited on these images: {parts.records[-1]['reason']}")
         by_group, rival, elsewhere = None, None, None
         if groupings:
-            by_group = parts.attempt("groups", "For whom?", lambda: group_figures(answers, groupings, seed))
+            by_group = parts.attempt("groups", "For whom?", lambda: group_figures(answers, groupings, plan.seed))
         if compare is not None:
             rival = parts.attempt(
                 "comparison", "Against the other", partial(work.against, compare, data, answers, class_map)
@@ -277,7 +277,8 @@ def audit(
         "device": str(device_of(model)),
         "versions": versions(),
         "about": session.about() | {
-            "n": len(session.dataset), "whole": len(session.whole), "limit": plan.limit, "few": plan.few, "seed": seed,
+            "n": len(session.dataset), "whole": len(session.whole), "limit": plan.limit, "few": plan.few,
+            "seed": plan.seed,
             "weights_sha256": session.weights_sha256, "training_images": session.seen(), "quick": quick,
             "layer": layer,
         },
@@ -343,10 +344,10 @@ def _plan(
     effort: int | None,
     methods: str | Sequence[str] | None,
     limit: int | None,
-    seed: int,
+    seed: int | None,
 ) -> AuditSettings:
     """The settings with what was asked for instead."""
-    plan = replace(settings, seed=seed)
+    plan = settings if seed is None else replace(settings, seed=seed)
     by_size = set(BoundedAttack.each(settings.attacks if attacks is None else attacks))
     plan = replace(plan, attacks=tuple(sorted(by_size, key=lambda one: (one.method, one.norm, one.value))))
     if corrupted is not None:

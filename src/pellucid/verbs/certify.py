@@ -17,7 +17,7 @@ from pellucid.report.charts.curves import AraCurve, write_curves
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
 from pellucid.utils.resources import finite, nearest, write_json
-from pellucid.utils.result import Result, Table
+from pellucid.utils.result import Footnotes, Result, Table
 from pellucid.utils.words import interval_text
 from pellucid.verbs.folders import work_folder, write_bytes
 from pellucid.verbs.session import check_arguments, name_of, open_session
@@ -66,7 +66,7 @@ class Certification(Result):
         return self.found
 
     def tables(self) -> list[Table]:
-        """The main figures, and in the title what they rest on."""
+        """The main figures, and under them what they rest on and why some are unknown."""
         summary, certified, attack = self.found, self.found["certified"], self.found["attack"]
         is_smoothed = summary["method"] == "smoothing"
         shares = (
@@ -77,9 +77,11 @@ class Certification(Result):
         rows = [
             [text, _share(summary[name]["value"]), _interval(summary[name], _share)] for name, text in shares.items()
         ]
-        rows.append(["ARA, certified: at least", _number(certified["ara"]), _interval(certified, _number)])
-        if attack is not None:
-            rows.append(["ARA, attacked: at most", _number(attack["ara"]), _interval(attack, _number)])
+        marks = Footnotes()
+        for text, end in (("ARA, certified: at least", certified), ("ARA, attacked: at most", attack)):
+            if end is not None:
+                mark = marks.mark(end["reason"]) if end["reason"] else ""
+                rows.append([text, f"{_number(end['ara'])}{mark}", _interval(end, _number)])
         what = "images" if summary["task"] == "multiclass" else "labels of images"
         none, confidence = summary["abstained"]["certificate"], f"{100 * summary['confidence']:g} %"
         notes = [f"n = {summary['n']} {what}"]
@@ -89,14 +91,14 @@ class Certification(Result):
         means = f"noise {summary['sigma']:g}" if is_smoothed else "by bounds"
         title = f"{summary['images']} images of {summary['data']}/{summary['split']}, {means}"
         head = "smoothed classifier" if is_smoothed else "network"
-        return [Table(f"{title}\n{'; '.join(notes)}", [head, "value", "95 % interval"], rows)]
+        lines = [f"{'; '.join(notes)}.", *marks.lines]
+        return [Table(title, [head, "value", "95 % interval"], rows, lines)]
 
     @property
     def warnings(self) -> list[str]:
-        """Why a bound is undefined, and whether certificates and attacks contradict each other."""
-        reasons = [end["reason"] for end in (self.found["certified"], self.found["attack"]) if end is not None]
-        messages = dict.fromkeys([*reasons, self.found["alarm"]["message"]])
-        return [*self.notes, *(message for message in messages if message)]
+        """What was said of classes and images, and whether certificates and attacks contradict each other."""
+        alarm = self.found["alarm"]["message"]
+        return [*self.notes, alarm] if alarm else list(self.notes)
 
     def draw(self, folder: Path) -> dict[Path, str]:
         """The curves."""

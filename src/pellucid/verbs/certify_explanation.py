@@ -23,10 +23,11 @@ from pellucid.types import InputError, device_of
 from pellucid.utils.csv_table import write_csv
 from pellucid.utils.progress import progress_context, reporting_to
 from pellucid.utils.resources import check_known, nearest, write_json
-from pellucid.utils.result import Result, Table
+from pellucid.utils.result import Footnotes, Result, Table
 from pellucid.utils.results_store import ResultsStore
 from pellucid.utils.settings import name_list
-from pellucid.utils.words import figure_text, heading_name, number_of
+from pellucid.utils.words import heading_name, number_of
+from pellucid.verbs.figures import figure_cell
 from pellucid.verbs.folders import work_folder
 from pellucid.verbs.session import check_arguments, name_of, open_session
 
@@ -95,11 +96,12 @@ class ExplanationCertification(Result):
             f"{self.about['sigma']:g}, top {100 * self.about['top']:g} % of the cells\nof the smoothed map, "
             f"{self.about['samples']} samples, all cells of an image together at {100 * self.about['confidence']:g} %"
         )
+        notes = Footnotes()
         lines = [
-            [label, *(_short(Estimate.from_json(s["figures"][name])) for s in self.summaries.values())]
+            [label, *(_short(Estimate.from_json(s["figures"][name]), notes) for s in self.summaries.values())]
             for name, label in LABELS.items()
         ]
-        return [Table(title, ["cells", *(label_of(method) for method in self.summaries)], lines)]
+        return [Table(title, ["cells", *(label_of(method) for method in self.summaries)], lines, notes.lines)]
 
     @property
     def warnings(self) -> list[str]:
@@ -264,7 +266,5 @@ def certify_explanation(
     )
 
 
-def _short(estimate: Estimate) -> str:
-    if estimate.value != estimate.value:
-        return "undefined"
-    return figure_text(estimate.value, estimate.low, estimate.high, "{:.3f}".format)
+def _short(estimate: Estimate, notes: Footnotes) -> str:
+    return figure_cell(estimate, "{:.3f}".format, notes, estimate.reason)

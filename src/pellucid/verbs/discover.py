@@ -58,7 +58,7 @@ def discover(
     out: str | Path | None = None,
     settings: DiscoverySettings | None = None,
     limit: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     batch_size: int = 64,
     cache: Path | None = None,
     allow_training_images: bool = False,
@@ -85,7 +85,7 @@ def discover(
         out: the folder where results are kept as they come, so that the same call goes on after an interruption.
         settings: how much is spent, and where the line is drawn.
         limit: at most so many images, chosen with `seed`.
-        seed: of that choice, of the halves, of the exchanges and of the permutations.
+        seed: of that choice, of the halves, of the exchanges and of the permutations; that of `settings` by default.
         batch_size: images at a time.
         cache: keep decoded images in this folder.
         allow_training_images: count images that the model was trained on in; they are refused otherwise.
@@ -108,7 +108,9 @@ better 300.
     """
     check_arguments(model, data)
     check_settings(settings, DiscoverySettings)
-    plan = replace(settings or DiscoverySettings(), seed=seed)
+    plan = settings or DiscoverySettings()
+    if seed is not None:
+        plan = replace(plan, seed=seed)
     before = Discovery.load(compare) if isinstance(compare, str | Path) else compare
     if before is not None and not isinstance(before, Discovery):
         raise InputError(f"compare is what discover returned before, or its folder; found {kind_of(before)}.")
@@ -116,7 +118,7 @@ better 300.
         model,
         data,
         limit=limit,
-        seed=seed,
+        seed=plan.seed,
         cache=cache,
         allow_training_images=allow_training_images,
         class_map=class_map,

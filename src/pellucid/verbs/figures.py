@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pellucid.evaluation.metrics.comparison import Row
+    from pellucid.evaluation.trust.rows import TrustRow
 
 MEAN = "mean"
 _OF_SEVERAL = ("seeds", "seed_spread", "difference", "variant")  # fields that only a comparison of recipes fills
@@ -83,6 +84,31 @@ def figure_records(measured: Sequence[Row]) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.to_json().items() if k not in _OF_SEVERAL} for row in measured]
 
 
+def figure_cell(
+    one: Estimate | Row | TrustRow, text_of: Callable[[float], str], notes: Footnotes, reason: str | None
+) -> str:
+    """A figure with its interval; of one that is undefined or has none, the mark of the note that says why.
+
+    Args:
+        one: the figure.
+        text_of: how a number is written.
+        notes: what stands under the table.
+        reason: why it is undefined or has no interval; None where that is not known.
+
+    Example:
+        >>> notes = Footnotes()
+        >>> figure_cell(Estimate(0.5, 0.25, 0.75, 9), "{:.2f}".format, notes, None)
+        '0.50 [0.25, 0.75]'
+        >>> figure_cell(Estimate(math.nan, math.nan, math.nan, 0), "{:.2f}".format, notes, "no positives"), notes.lines
+        ('undefined¹', ['¹ no positives'])
+    """
+    if one.value != one.value:
+        return f"undefined{notes.mark(reason or 'no reason recorded')}"
+    if one.low != one.low and reason:
+        return f"{text_of(one.value)} [no interval]{notes.mark(reason)}"
+    return figure_text(one.value, one.low, one.high, text_of)
+
+
 class FigureCells:
     """Figures as a table has them; why some have no interval, or are undefined, stands under it once.
 
@@ -101,13 +127,12 @@ class FigureCells:
         """A figure with its interval, or with the mark of the note that says why not; nothing where there is none."""
         if row is None:
             return ""
+        reason = None
         if row.value != row.value:
-            return f"undefined{self.notes.mark(self._reason(row, lambda one: one.value, 'undefined'))}"
-        if row.low != row.low and row.reason:
-            return (
-                f"{row.value:.3f} [no interval]{self.notes.mark(self._reason(row, lambda one: one.low, 'no interval'))}"
-            )
-        return figure_text(row.value, row.low, row.high, "{:.3f}".format)
+            reason = self._reason(row, lambda one: one.value, "undefined")
+        elif row.low != row.low and row.reason:
+            reason = self._reason(row, lambda one: one.low, "no interval")
+        return figure_cell(row, "{:.3f}".format, self.notes, reason)
 
     def _reason(self, row: Row, figure_of: Callable[[Row], float], what: str) -> str:
         """Of a mean over classes how many of them are to blame, where some are; the reasons are their own."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pellucid.evaluation.metrics.comparison import Row
     from pellucid.verbs.session import Model
 
-METRICS = ("pointing", "energy_ratio", "auprc")
+METRICS = ("pointing", "energy_share", "energy_ratio", "auprc")
 OVERLAPS = ("IoBB > 0.1", "IoBB > 0.25", "IoBB > 0.5", "IoU > 0.1", "IoU > 0.3", "IoU > 0.5")
 
 
@@ -53,8 +53,13 @@ class Localization(Figures):
         return self.figure("pointing", method=self.methods[0])
 
     @property
-    def energy_ratio(self) -> Estimate:
+    def energy_share(self) -> Estimate:
         """The share of the first method's map that lies inside the region, the mean over the classes."""
+        return self.figure("energy_share", method=self.methods[0])
+
+    @property
+    def energy_ratio(self) -> Estimate:
+        """That share over the region's share of the image, 1 by chance, the mean over the classes."""
         return self.figure("energy_ratio", method=self.methods[0])
 
     @property

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pellucid.report.pages.annotation_loop import glance as loop_glance
 from pellucid.report.tables.long_form import flat
 from pellucid.report.tables.pivot import headline
 from pellucid.report.tables.results_index import ResultsIndex
@@ -51,16 +52,20 @@ class Study(Result):
         return results
 
     def tables(self) -> list[Table]:
-        """The study at a glance, a column for each variant; the report has the differences and all else."""
+        """The study at a glance, a column for each variant; the report has the differences and all else.
+
+        Of an annotation loop a column for the network that all begin with and for each arm, after the number of images
+        of its aim.
+        """
         results = self.to_json()
-        if "variants" not in results:  # of an annotation loop, whose report has tables of its own
-            return []
-        glance = headline(ResultsIndex(results))
+        is_loop = "variants" not in results
+        main = loop_glance(results) if is_loop else headline(ResultsIndex(results))
+        title = f"{results['title']}, {results['aim']} images" if is_loop else results["title"]
         notes = Footnotes()
         lines = [
-            [line.label, *(_text(cell, notes) for cell in line.cells), line.n] for line in glance.lines if line.cells
+            [line.label, *(_text(cell, notes) for cell in line.cells), line.n] for line in main.lines if line.cells
         ]
-        return [Table(results["title"], [glance.first.lower(), *glance.columns, "n"], lines, notes.lines)]
+        return [Table(title, [main.first.lower(), *main.columns, "n"], lines, notes.lines)]
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write results.json, results.csv and report.html; in the study's own folder they lie already."""

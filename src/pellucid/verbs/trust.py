@@ -18,10 +18,11 @@ from pellucid.report.pages.trust import TrustPage, write_trust
 from pellucid.report.tables.metrics import method_label
 from pellucid.types import InputError
 from pellucid.utils.resources import check_known
-from pellucid.utils.result import Result, Table
+from pellucid.utils.result import Footnotes, Result, Table
 from pellucid.utils.results_store import ResultsStore
 from pellucid.utils.settings import name_list
-from pellucid.utils.words import figure_text, heading_name
+from pellucid.utils.words import heading_name
+from pellucid.verbs.figures import figure_cell
 from pellucid.verbs.folders import model_names, work_folder
 from pellucid.verbs.session import (
     check_arguments,
@@ -83,13 +84,13 @@ class TrustResult(Result):
     def tables(self) -> list[Table]:
         """One row per measure that has a bar, one column per method."""
         judged = [row for row in self.trust.rows if row.bar is not None]
-        methods, lines = list(self.trust.methods), []
+        methods, lines, notes = list(self.trust.methods), [], Footnotes()
         for label in dict.fromkeys(row.label for row in judged):
             own = {row.method: row for row in judged if row.label == label}
             bar = next(iter(own.values())).bar
-            lines.append([f"{label} ({bar:g})", *(_shown(own.get(m)) for m in methods)])
+            lines.append([f"{label} ({bar:g})", *(_shown(own.get(m), notes) for m in methods)])
         title = f"{self.trust.images} images of {self.about['data']}/{self.about['split']}; the bar in brackets"
-        return [Table(title, ["measure", *methods], lines)]
+        return [Table(title, ["measure", *methods], lines, notes.lines)]
 
     @property
     def warnings(self) -> list[str]:
@@ -258,10 +259,8 @@ def _built_as(model: Model) -> object:
     return id(model) if model.architecture is None else model.architecture
 
 
-def _shown(row: TrustRow | None) -> str:
+def _shown(row: TrustRow | None, notes: Footnotes) -> str:
     if row is None:
         return "–"
-    if row.value != row.value:
-        return "undefined"
-    parts = [figure_text(row.value, row.low, row.high, "{:.2f}".format), row.verdict]
+    parts = [figure_cell(row, "{:.2f}".format, notes, row.reason), row.verdict]
     return " ".join(part for part in parts if part)

@@ -68,7 +68,7 @@ def file_pixels(decoding: Mapping[str, int | str] | None, options: Mapping[str, 
         pellucid.types.InputError: runs/first was trained on images read with bits = 16; now bits = 8 is asked for. \
 Leave it out: files are read as the network was trained.
     """
-    own = validate(FilePixels, options, "options of image files (--data-option)")
+    own = validate(FilePixels, options, "options of image files (--data-option; in Python: file_options=)")
     if decoding is None:
         return own
     trained = {key: None if value == DEFAULT else value for key, value in decoding.items()}

@@ -84,6 +84,11 @@ def write_loop_report(results: Mapping[str, Any], panels: Sequence[Panel], out: 
     return out / "report.html"
 
 
+def glance(results: Mapping[str, Any]) -> Table:
+    """Every figure of the network that all arms begin with and of each arm after the number of images of the aim."""
+    return _table(results, results["aim"], "difference", results["base"])
+
+
 def _metrics(results: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(row["metric"] for row in results["rows"]))
 

@@ -85,7 +85,8 @@ def read_converted(path: Path, *, negative: bool = False) -> npt.NDArray[np.uint
     middle = _mean(pixels, _MIDDLE)
     lungs = sum(_mean(pixels, place) for place in _LUNGS) / len(_LUNGS)
     if middle < lungs:
-        advice = "leave the option negative out" if negative else "turn it over with --data-option negative=true"
+        turn_over = "turn it over with --data-option negative=true (in Python: negative=True of pl.dataset)"
+        advice = "leave the option negative out" if negative else turn_over
         raise InputError(
             f"{path}: darker in the middle ({middle / _FULL:.2f} of white), where spine and heart are, than in the "
             f"lungs ({lungs / _FULL:.2f}){', once turned over' * negative}: it is {'no' if negative else 'a'} "
