@@ -211,6 +211,7 @@ def test_two_networks_in_one_picture(pellucid, model, image, tmp_path):
     for page in ("explain.html", "slider.html"):
         text = (pair / page).read_text()
         assert "run" in text
+        assert "lie beside this page" not in text
         assert ">other<" in text or ", other" in text, page
 
 

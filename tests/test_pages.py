@@ -50,7 +50,9 @@ def explanations(path):
         moved = {"dog": Moved("dog", "", image / 255 + 0.05, 0.3, 0.9, 0.05)}
         name = f"of {predicted} {number}.png"
         panels.append(ExplainedPanel.of(name, image, probabilities, truth=truth, maps=maps, changes=moved, rho=0.05))
-    write_explanations(panels, path, title="cam of <runs/first>", count=5, methods=["cam", "lime"])
+    write_explanations(
+        panels, path, title="cam of <runs/first>", count=5, left_out=5 - len(panels), methods=["cam", "lime"]
+    )
 
 
 def suspects(path):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pellucid.types import Pixels
 
 SCRIPT = (TEMPLATES / "explanations.js").read_text(encoding="utf-8")
-MOST = 100  # images on the page, which carries their pictures
+MOST = 100  # images on the page, which carries their pictures; of two models each counts
 
 
 @dataclass(frozen=True)
@@ -109,15 +109,16 @@ class ExplainedPanel:
 
 
 def write_explanations(
-    panels: Sequence[ExplainedPanel], path: Path, *, title: str, count: int, methods: Sequence[str]
+    panels: Sequence[ExplainedPanel], path: Path, *, title: str, count: int, left_out: int, methods: Sequence[str]
 ) -> Path:
     """Write the page; it loads nothing from anywhere, and every text is escaped.
 
     Args:
-        panels: one per image, in the order shown; at most `MOST`.
+        panels: one per image and model, in the order shown.
         path: of the HTML file, written whole or not at all.
         title: of the page.
         count: of all images that were explained.
+        left_out: how many of these are not on the page.
         methods: of their heat maps, whose colours the page explains.
 
     Raises:
@@ -127,7 +128,8 @@ def write_explanations(
     page = PAGES.get_template("explanations.html.j2").render(
         title=title,
         count=number_of(count, "image(s)"),
-        left_out=count - len(panels),
+        first=count - left_out,
+        left_out=left_out,
         panels=panels,
         predicted=predicted,
         shown=sorted({name for panel in panels for name in panel.truth or ()}),

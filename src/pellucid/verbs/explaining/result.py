@@ -188,12 +188,13 @@ class Explanations(Result):
         """
         folder, records, boxes = Path(folder), [], []
         panels: list[ExplainedPanel] = []
+        on_page = min(len(self.explained), MOST if self.other is None else MOST // 2)
         with progress_context("draw", len(self.explained)):
             for index, one in enumerate(self.explained):
                 arrays = self.arrays.arrays(one.image.name)
                 maps = self._maps(one, arrays)
                 self._draw(index, arrays, folder)
-                if len(panels) < MOST:
+                if index < on_page:
                     panels += self._panels(index, arrays)
                 boxes += found_boxes(one.image, maps)
                 objects = None if self.dicom is None else self.dicom.write(one.image, maps, folder)
@@ -202,7 +203,8 @@ class Explanations(Result):
                 advance(1)
         title = f"{', '.join(map(method_label, self.methods))} of {' and '.join(map(heading_name, self._labels()))}"
         page = folder / "explain.html"
-        write_explanations(panels, page, title=title, count=len(self.explained), methods=list(self.options))
+        count, methods = len(self.explained), list(self.options)
+        write_explanations(panels, page, title=title, count=count, left_out=count - on_page, methods=methods)
         paths = [folder / "explain.json", page]
         if self.options:
             paths.append(folder / "boxes.csv")
