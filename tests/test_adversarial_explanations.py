@@ -7,9 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy.optimize import brentq
-from torch import nn
 
-from helpers.models import small
+from helpers.models import draw_convolutions, draw_norms, small
 from pellucid.explainers import HEATMAPS, adversarial, explain
 from pellucid.explainers.ascent import stretch
 from pellucid.models.sources.woods2019 import read_woods2019
@@ -20,14 +19,8 @@ CLASSES = ("a", "b", "c", "d")
 
 def network(task="multiclass", channels=1, size=32):
     """A small network whose blocks do something, in training mode."""
-    made = small(channels=channels, task=task, size=size, classes=CLASSES).train()
+    made = draw_norms(draw_convolutions(small(channels=channels, task=task, size=size, classes=CLASSES))).train()
     with torch.no_grad():
-        for module in made.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
-            if isinstance(module, nn.BatchNorm2d):
-                module.running_mean.normal_(0, 0.2)
-                module.running_var.uniform_(0.5, 2)
         made.head.weight.mul_(3)
     return made
 

@@ -9,9 +9,10 @@ from captum.attr import GuidedBackprop, IntegratedGradients, NoiseTunnel, Salien
 from torch import nn
 
 from helpers.explaining import HEATMAPS_ON_CONVOLUTIONS
+from helpers.models import small
 from pellucid.attacks import engine
 from pellucid.explainers import EXPLAINERS, explain, saliency
-from pellucid.models import create_model, wrap
+from pellucid.models import wrap
 from pellucid.models.activations import HalfHuberReLU
 from pellucid.types import InputError, InputSpec
 
@@ -211,8 +212,7 @@ def test_a_small_budget_makes_small_batches(name, model, images, monkeypatch):
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])
 @pytest.mark.parametrize("name", HEATMAPS_ON_CONVOLUTIONS)
 def test_gray_images_of_a_real_network(name, task):
-    small = {"widths": [4, 6], "blocks": [1, 1], "strides": [1, 2], "activation": "half-huber"}
-    model = create_model("small", classes=["a", "b"], task=task, size=33, **small)
+    model = small(task=task, size=33, classes="ab", activation="half-huber")
     gray = torch.rand(1, 1, 33, 33, generator=torch.Generator().manual_seed(2))
     maps = explain(name, model, gray, "all", **FEW.get(name, {})).maps
     assert maps.shape == (1, 2, 33, 33)

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
 import pellucid as pl
 from helpers.dicom import radiograph
 from helpers.explaining import HEATMAPS_ON_CONVOLUTIONS
+from helpers.models import draw_convolutions, small
 from pellucid.explainers import explain
-from pellucid.models import create_model
 from pellucid.models.weights import save_model
 from pellucid.report.heat_colours import placed
 from pellucid.report.pictures.explanation_grid import Explained, explanation_grid
@@ -25,14 +24,7 @@ CLASSES = ["Mass", "Nodule", "Effusion"]
 
 
 def small_network(**options):
-    torch.manual_seed(0)
-    made = {"widths": [4, 6], "blocks": [1, 1], "strides": [1, 2], "size": 32}
-    net = create_model("small", classes=CLASSES, task="multilabel", **made, **options)
-    with torch.no_grad():
-        for module in net.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
-    return net.eval()
+    return draw_convolutions(small(classes=CLASSES, widths=[4, 6], **options))
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +218,7 @@ def test_two_networks_from_python():
     assert len(both.rows) == 4
     assert both.tables()[0].columns[2:] == ["probability, first", "probability, second"]
     assert both.to_json()["compared"]["model"] == "a model in memory"
-    strange = create_model("small", classes=["a", "b"], task="multilabel", size=32)
+    strange = small(classes=["a", "b"])
     with pytest.raises(InputError, match=r"other classes, channels or image size"):
         pl.explain(first, images, "cam", compare_with=strange)
     with pytest.raises(InputError, match=r"the model to compare with is expected as pl\.load"):

@@ -8,10 +8,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from helpers.models import small
 from helpers.other_device import ELSEWHERE, Elsewhere, WrongDeviceError, module_there, other_device
 from pellucid.attacks import METHODS
 from pellucid.explainers import EXPLAINERS, HEATMAPS, explain
-from pellucid.models import create_model
 from pellucid.training import Objective, load_recipe
 from pellucid.training.distributed import BatchRandom
 from pellucid.types import Batch, Marks
@@ -19,10 +19,7 @@ from pellucid.verbs.attack import METHOD_NAMES, attack
 
 
 def network(task="multiclass", **options):
-    torch.manual_seed(0)
-    options = {"widths": (4, 8), "blocks": (1, 1), "strides": (1, 2)} | options
-    model = create_model("small", classes=["a", "b", "c"], task=task, in_channels=1, size=32, **options)
-    return model.eval()
+    return small(task=task, **options)
 
 
 IMAGES = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(1))

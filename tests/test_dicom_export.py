@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 from helpers.dicom import SECRETS, radiograph
+from helpers.models import draw_convolutions, small
 from pellucid.data.dicom.file import read_dicom
 from pellucid.data.dicom.header import read_header
 from pellucid.explainers.explanation import upsample
-from pellucid.models import create_model
 from pellucid.models.weights import read_model_card, save_model
 from pellucid.report.dicom.export import DicomWriter
 from pellucid.types import InputError
@@ -28,14 +28,8 @@ DATES = [v for k, v in SECRETS.items() if k.endswith("Date")]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    torch.manual_seed(0)
-    made = {"widths": [4, 6], "blocks": [1, 1], "strides": [1, 2], "size": 32}
-    network = create_model("small", classes=CLASSES, task="multilabel", **made)
-    with torch.no_grad():
-        for weights in network.parameters():
-            if weights.ndim > 1:
-                torch.nn.init.kaiming_normal_(weights)
-    return save_model(network.eval(), tmp_path_factory.mktemp("models") / "run", extra={"thresholds": [0.5] * 3})
+    network = draw_convolutions(small(classes=CLASSES))
+    return save_model(network, tmp_path_factory.mktemp("models") / "run", extra={"thresholds": [0.5] * 3})
 
 
 @pytest.fixture(scope="module")

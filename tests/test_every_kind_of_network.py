@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 import pellucid as pl
+from helpers.models import small
 from helpers.optional import library
 from pellucid.attacks import METHODS
 from pellucid.attacks.bounded import ENSEMBLES, METHOD_NAMES
 from pellucid.evaluation.manipulation.attack import manipulate
 from pellucid.evaluation.manipulation.settings import Attack
 from pellucid.explainers import DIFFERENTIABLE, EXPLAINERS, explain
-from pellucid.models import create_model
 from pellucid.models.layouts import FeatureLayout, LastMap
 from pellucid.types import InputError
 
@@ -92,7 +92,7 @@ def model_of(network):
     torch.manual_seed(0)
     build = NETWORKS[network][0]
     if build is None:
-        return create_model("small", classes=CLASSES, task="multiclass", size=32, in_channels=3).eval()
+        return small(channels=3, task="multiclass", classes=CLASSES)
     # drawn weights may give values between 0 and 1, which would be asked about
     return pl.wrap(build().eval(), CLASSES, size=32, mean=[0.5] * 3, std=[0.25] * 3, outputs="logits").eval()
 

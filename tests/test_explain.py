@@ -10,6 +10,7 @@ from torch import nn
 from torchcam.methods import CAM, GradCAM
 
 from helpers.explaining import HEATMAPS_ON_CONVOLUTIONS, ON_CONVOLUTIONS
+from helpers.models import draw_convolutions, draw_norms, small
 from pellucid.explainers import (
     class_activation_maps,
     explain,
@@ -17,7 +18,7 @@ from pellucid.explainers import (
     saliency,
     upsample,
 )
-from pellucid.models import create_model, wrap
+from pellucid.models import wrap
 from pellucid.types import InputError, InputSpec
 
 CLASSES = ("a", "b", "c", "d")
@@ -35,16 +36,7 @@ FEW = {
 
 @pytest.fixture(scope="module")
 def model():
-    torch.manual_seed(0)
-    made = create_model("small", classes=CLASSES, task="multilabel", size=64, in_channels=3)
-    with torch.no_grad():
-        for module in made.modules():  # blocks that do something, norms that are not the identity
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
-            if isinstance(module, nn.BatchNorm2d):
-                module.running_mean.normal_(0, 0.2)
-                module.running_var.uniform_(0.5, 2)
-    return made.eval()
+    return draw_norms(draw_convolutions(small(channels=3, size=64, classes=CLASSES)))
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from helpers.explaining import HEATMAPS_ON_CONVOLUTIONS, ON_CONVOLUTIONS
+from helpers.models import small
 from pellucid.evaluation.manipulation.gradient_maps import GRADIENT_MAPS
 from pellucid.explainers import DIFFERENTIABLE, EXPLAINERS, HEATMAPS, explain
-from pellucid.models import create_model, wrap
+from pellucid.models import wrap
 from pellucid.report.tables.metrics import method_label
 from pellucid.types import InputError, InputSpec
 
@@ -25,8 +26,7 @@ TARGETS = torch.tensor([0, 2, 1])
 
 @pytest.fixture(scope="module")
 def model():
-    torch.manual_seed(0)
-    return create_model("small", classes=["a", "b", "c", "d"], task="multiclass", size=64, in_channels=3).eval()
+    return small(channels=3, task="multiclass", size=64, classes="abcd")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 import pellucid as pl
-from pellucid.models import create_model, save_model, wrap
+from helpers.models import small
+from pellucid.models import save_model, wrap
 from pellucid.models.export import export_model
 from pellucid.types import InputError, InputSpec
 
@@ -19,8 +20,7 @@ runtime = pytest.importorskip("onnxruntime")
 
 @pytest.fixture(scope="module")
 def model():
-    torch.manual_seed(0)
-    return create_model("small", classes=["NORMAL", "PNEUMONIA"], task="multiclass", size=(40, 48)).eval()
+    return small(task="multiclass", size=(40, 48), classes=["NORMAL", "PNEUMONIA"])
 
 
 @pytest.mark.parametrize("form", ["onnx", "torchscript"])

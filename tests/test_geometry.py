@@ -7,7 +7,7 @@ import tomllib
 import pytest
 import tomli_w
 
-from pellucid.models.registry import create_model
+from helpers.models import small
 from pellucid.models.weights import load_model, save_model
 from pellucid.types import Geometry, InputError, InputSpec
 
@@ -62,7 +62,7 @@ def test_a_text_that_means_nothing_is_refused(text, message):
 
 
 def test_a_model_folder_carries_height_width_and_geometry(tmp_path):
-    model = create_model("small", classes=["a", "b"], task="multiclass", size=(32, 40), geometry=CROP)
+    model = small(task="multiclass", size=(32, 40), classes="ab", geometry=CROP)
     assert model.input_spec == InputSpec(1, 32, 40, CROP)
     save_model(model, tmp_path)
     assert load_model(tmp_path).input_spec == model.input_spec
@@ -71,7 +71,7 @@ def test_a_model_folder_carries_height_width_and_geometry(tmp_path):
 
 
 def test_a_card_of_before_with_a_size_alone_is_a_stretched_square(tmp_path):
-    save_model(create_model("small", classes=["a", "b"], task="multiclass", size=32), tmp_path)
+    save_model(small(task="multiclass", classes="ab"), tmp_path)
     path = tmp_path / "model.toml"
     card = tomllib.loads(path.read_text())
     card.pop("sha256")

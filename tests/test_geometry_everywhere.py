@@ -13,6 +13,7 @@ from PIL import Image
 
 import pellucid as pl
 from helpers.dicom import radiograph
+from helpers.models import small
 from pellucid.data import materialize
 from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.data.cache.pixels import cache_path
@@ -25,7 +26,7 @@ from pellucid.data.dicom.file import read_dicom
 from pellucid.data.placement import Placement
 from pellucid.data.regions import Region, Regions
 from pellucid.evaluation.metrics.explanations import localization_task
-from pellucid.models import create_model, load_model
+from pellucid.models import load_model
 from pellucid.models.weights import save_model
 from pellucid.report.dicom.export import DicomWriter
 from pellucid.report.pictures.heat_boxes import boxes_of
@@ -62,12 +63,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def model():
-    torch.manual_seed(0)
-    size = (CROP.height, CROP.width)
-    return create_model(
-        "small", classes=LABELS, task="multilabel", size=size, geometry=CROP.geometry, widths=[4, 6], blocks=[1, 1],
-        strides=[1, 2],
-    ).eval()  # fmt: skip
+    return small(size=(CROP.height, CROP.width), classes=LABELS, geometry=CROP.geometry)
 
 
 def test_a_cache_of_another_geometry_is_not_taken(data, tmp_path):
@@ -127,9 +123,7 @@ def test_a_verb_tells_what_is_cut_off(data, model):
 
 
 def test_results_of_another_geometry_are_not_taken(model, tmp_path):
-    other = create_model(
-        "small", classes=LABELS, task="multilabel", size=32, widths=[4, 6], blocks=[1, 1], strides=[1, 2]
-    ).eval()
+    other = small(classes=LABELS)
     other.load_state_dict(model.state_dict())
     folders = [save_model(net, tmp_path / str(i)) for i, net in enumerate((model, other))]
     keys = [results_key_of(load_model(folder)) for folder in folders]
@@ -138,14 +132,11 @@ def test_results_of_another_geometry_are_not_taken(model, tmp_path):
 
 def test_results_of_another_function_of_the_same_weights_are_not_taken(model, tmp_path):
     """Normalisation and activation stand in the card, and not in the file of weights."""
-    built = {"classes": LABELS, "task": "multilabel", "size": 32, "widths": [4, 6], "blocks": [1, 1], "strides": [1, 2]}
-    nets = [
-        create_model("small", **built, **more)
-        for more in ({}, {"mean": [0.3]}, {"std": [0.4]}, {"activation": "half-huber"})
-    ]
+    variants = ({}, {"mean": [0.3]}, {"std": [0.4]}, {"activation": "half-huber"})
+    nets = [small(classes=LABELS, **more) for more in variants]
     for net in nets:
         net.load_state_dict(nets[0].state_dict(), strict=False)
-    keys = [results_key_of(load_model(save_model(net.eval(), tmp_path / str(i)))) for i, net in enumerate(nets)]
+    keys = [results_key_of(load_model(save_model(net, tmp_path / str(i)))) for i, net in enumerate(nets)]
     assert len({*keys, results_key_of(load_model(tmp_path / "0"))}) == 4
     assert len({results_key_of(net) for net in nets}) == 4
 

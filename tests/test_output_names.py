@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pellucid.models import create_model
+from helpers.models import small
 from pellucid.models.weights import save_model
 from pellucid.utils.output_names import output_names
 
@@ -35,7 +35,7 @@ def test_no_two_images_share_a_file(stems):
 
 @pytest.mark.slow
 def test_explain_keeps_the_maps_of_images_of_one_name(pellucid, tmp_path):
-    model = save_model(create_model("small", classes=["a", "b"], task="multiclass", size=32), tmp_path / "run")
+    model = save_model(small(task="multiclass", classes="ab"), tmp_path / "run")
     places = [tmp_path / "in" / name for name in ("a/img.png", "b/img.png", "b/img-2.png")]
     for number, place in enumerate(places):
         place.parent.mkdir(parents=True, exist_ok=True)

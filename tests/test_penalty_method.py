@@ -10,9 +10,9 @@ from torch import nn
 from typer.testing import CliRunner
 
 import pellucid as pl
+from helpers.models import small
 from helpers.penalty import cosine, parameter_gradient
 from pellucid.cli.app import app
-from pellucid.models import create_model
 from pellucid.models.sources.woods2019 import read_woods2019
 from pellucid.training import Objective, RunFolder
 from pellucid.training.distributed import BatchRandom
@@ -108,15 +108,9 @@ def test_on_the_published_relu_network_the_finite_difference_is_another_regulari
     assert float(difference.norm() / reference.norm()) > 1.5
 
 
-def small(activation):
-    torch.manual_seed(0)
-    options = {"widths": [8, 16], "blocks": [1, 1], "strides": [1, 2], "activation": activation}
-    return create_model("small", classes=list("abcd"), task="multiclass", size=32, **options)
-
-
 def objective(activation, **penalty):
     settings = ObjectiveSettings.model_validate({"gradient_penalty": {"weight": 100.0, **penalty}})
-    return Objective(small(activation), settings, LABELS).train()
+    return Objective(small(task="multiclass", classes="abcd", activation=activation), settings, LABELS).train()
 
 
 BATCH = Batch(torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(3)), LABELS, torch.arange(4))
@@ -185,7 +179,7 @@ def test_sides_are_kept_of_networks_whose_only_kinks_are_relus():
 
 
 def test_no_penalty_has_no_method():
-    plain = Objective(small("relu"), ObjectiveSettings(), LABELS)
+    plain = Objective(small(task="multiclass", classes="abcd"), ObjectiveSettings(), LABELS)
     plain(BATCH)
     assert plain.penalty_method is None
 

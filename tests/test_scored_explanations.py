@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.models import small
 from pellucid.data import open_dataset
 from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.evaluation.metrics.boxes import SWEEP_THRESHOLDS, heatmap_to_boxes
@@ -18,7 +19,6 @@ from pellucid.evaluation.metrics.explanations import (
 )
 from pellucid.evaluation.metrics.heatmap_scores import heatmap_scores
 from pellucid.explainers import EXPLAINERS, explain
-from pellucid.models import create_model
 from pellucid.models.inference import as_pixels
 from pellucid.types import InputSpec
 
@@ -27,9 +27,8 @@ METHODS = ["cam", "grad-cam", "grad-cam++", "saliency"]
 
 @pytest.fixture(scope="module")
 def model():
-    torch.manual_seed(0)
     classes = open_dataset("phantom", options={"size": 64})["test"].classes
-    return create_model("small", classes=classes, task="multilabel", size=64).eval()
+    return small(classes=classes, size=64)
 
 
 @pytest.fixture(scope="module")

@@ -24,3 +24,13 @@ def draw_convolutions(net):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
     return net
+
+
+def draw_norms(net):
+    """Draw the statistics of a network's batch norms, so that they are not the identity, as they begin."""
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.2)
+                module.running_var.uniform_(0.5, 2)
+    return net
