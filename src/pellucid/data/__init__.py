@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pellucid.data.augment import Augmentation, AugmentOptions
     from pellucid.data.cache.pixels import materialize
-    from pellucid.data.checks.check import CheckReport, check_dataset
+    from pellucid.data.checks.check import check_dataset
+    from pellucid.data.checks.report import CheckReport
     from pellucid.data.dataset import Dataset, DatasetCard, Splits, get_split
     from pellucid.data.readers.splits import patient_split, split_hash
     from pellucid.data.regions import Region, Regions
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _HOME = {
     "AugmentOptions": "augment",
     "Augmentation": "augment",
-    "CheckReport": "checks.check",
+    "CheckReport": "checks.report",
     "Dataset": "dataset",
     "DatasetCard": "dataset",
     "Region": "regions",

@@ -10,6 +10,7 @@ import typer
 from pellucid.cli import options
 from pellucid.cli.output import show, wrote
 from pellucid.cli.session import key_values
+from pellucid.utils.words import number_of
 
 
 def cache(
@@ -50,36 +51,27 @@ def cache(
 
     Example: `pellucid data cache chestxray14 --root ~/ChestX-ray14 --size 256 --out shards --shard-size 1024`
     """
-    from pellucid.data.cache.manifest import open_manifest, verify_cache
-    from pellucid.data.cache.pixels import cache_path, materialize
-    from pellucid.data.cache.shards import part_manifests, write_shards
-    from pellucid.data.dataset import get_split
-    from pellucid.data.registry import open_dataset
-    from pellucid.types import InputError, InputSpec
+    from pellucid.data.cache.dataset import cache_dataset
 
-    splits = open_dataset(name, root, seed=seed, options=key_values(data_option))
-    if split:
-        splits = {part: get_split(splits, part) for part in split}
-    splits = {part: dataset for part, dataset in splits.items() if len(dataset)}
-    if not splits:
-        raise InputError(f"{name}: there are no images in it.")
-    colours = channels or next(iter(splits.values())).card.native_channels
-    spec = InputSpec.square(colours, size) if preprocess is None else InputSpec.parse(preprocess, colours)
-    manifests: list[Path] = []
-    if shard_size is not None:
-        index = write_shards(splits, out, spec, shard_size=shard_size, progress=True, workers=workers)
-        manifests = part_manifests(index)
-    else:
-        for dataset in splits.values():
-            materialize(dataset, spec, directory=out, progress=True, workers=workers)
-            manifests.append(cache_path(dataset, spec, directory=out))
-    rows = []
-    for path in manifests:
-        manifest = verify_cache(path, progress=True, workers=workers) if verify else open_manifest(path)
-        assert manifest is not None
-        size_text = f"{manifest.images * manifest.image_bytes / 1e6:,.1f} MB"
-        rows.append([manifest.split, f"{manifest.images:,}", size_text, str(len(manifest.files)), path.name])
+    cached = cache_dataset(
+        name,
+        root,
+        out,
+        preprocess=preprocess,
+        size=size,
+        channels=channels,
+        parts=split or (),
+        shard_size=shard_size,
+        verify=verify,
+        workers=workers,
+        seed=seed,
+        options=key_values(data_option),
+    )
+    rows = [
+        [m.split, f"{m.images:,}", f"{m.images * m.image_bytes / 1e6:,.1f} MB", str(len(m.files)), path.name]
+        for path, m in cached.manifests.items()
+    ]
     checked = "; every byte is what was written" if verify else ""
-    shape = f"{spec.size_text} pixels ({spec.geometry}), {colours} channel{'s' if colours > 1 else ''}"
+    shape = f"{cached.spec.size_text} pixels ({cached.spec.geometry}), {number_of(cached.spec.channels, 'channel(s)')}"
     show(f"{name}: {shape}{checked}", ["part", "images", "size", "files", "manifest"], rows)
-    wrote(index if shard_size is not None else out)
+    wrote(cached.place)

@@ -97,19 +97,8 @@ def check(
     report = check_dataset(name, root, seed=seed, options=key_values(data_option), progress=True)
     if out is not None:
         write_text(out / "check.json", report.to_json() + "\n")
-    parts = report.parts
-    labels = list(dict.fromkeys(k for p in parts.values() for k in p.labels))
-    regions = list(dict.fromkeys(k for p in parts.values() for k in p.regions))
-    rows = [
-        ["images", *(str(p.images) for p in parts.values())],
-        ["patients", *(str(p.patients) for p in parts.values())],
-    ]
-    rows += [[label, *(str(p.labels.get(label, 0)) for p in parts.values())] for label in labels[:_CLASSES]]
-    if len(labels) > _CLASSES:
-        rows.append([f"… and {len(labels) - _CLASSES:,} more classes; check.json has all"])
-    rows += [[f"marked: {label}", *(str(p.regions.get(label, 0)) for p in parts.values())] for label in regions]
-    if parts:
-        show(f"{name}: {report.found} of {report.expected} images", ["", *parts], rows)
+    if report.parts:
+        show(f"{name}: {report.found} of {report.expected} images", ["", *report.parts], report.rows(_CLASSES))
     for title, issues in (("note", report.notes), ("problem", report.problems)):
         for issue in issues[:show_at_most]:
             typer.echo(f"{title}: {issue.file}: {issue.reason}" if issue.file else f"{title}: {issue.reason}")
