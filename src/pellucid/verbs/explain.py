@@ -121,11 +121,11 @@ def explain(
     steps = len(class_lists) + (on_page * len(settings.ladder) if settings else 0)
     with progress_context("explain", steps * len(works)):
         explained = [work.explain(own, class_lists) for work, own in zip(works, probabilities, strict=True)]
-        for one in explained[0][:on_page]:
+        for image in explained[0][:on_page]:
             assert settings is not None
-            assert one.adversarial is not None
+            assert image.adversarial is not None
             named = dict(zip(labels, models, strict=True))
-            slides.append(slide(named, one.image, one.adversarial.classes, settings))
+            slides.append(slide(named, image.image, image.adversarial.classes, settings))
     other = None if compare_with is None else works[1].result(names, explained[1], label=labels[1])
     return works[0].result(names, explained[0], slides, other, labels[0])
 
