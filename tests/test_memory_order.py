@@ -1,4 +1,4 @@
-"""`channels_last` on a CPU: networks that torch cannot train so are refused, all others train as in the other order."""
+"""`channels_last` on a CPU: what torch cannot do so is refused or left alone, all else is as in the other order."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import torch
 from torch import nn
 
 from helpers.training import run
-from pellucid.models import load_model, model_names
+from pellucid.evaluation.trust.randomization import randomize
+from pellucid.models import load_model, model_names, wrap
+from pellucid.models.memory_order import channels_last
 from pellucid.models.registry import create_model
 from pellucid.training.memory_order import check_memory_order
-from pellucid.types import InputError
+from pellucid.types import InputError, InputSpec
 
 CPU = torch.device("cpu")
 WIDE = "model.options={widths=[8, 16], blocks=[1, 1], strides=[1, 2]}"
@@ -59,3 +61,67 @@ def test_a_wider_network_learns_the_same_in_either_order(phantom, tmp_path):
         weights.append(load_model(tmp_path / order).state_dict())
     for key, value in weights[0].items():
         assert torch.allclose(value.float(), weights[1][key].float(), atol=1e-4), key
+
+
+def is_last(layer):
+    return layer.weight.is_contiguous(memory_format=torch.channels_last) and not layer.weight.is_contiguous()
+
+
+def classifier(*layers):
+    spec = InputSpec.square(3, 16)
+    return wrap(
+        nn.Sequential(*layers), mean=[0.0] * 3, std=[1.0] * 3, task="multiclass", classes=["a", "b"], input_spec=spec
+    )
+
+
+def test_a_network_answers_the_same_in_channels_last_and_is_put_back():
+    net = create_model("small", classes=("a", "b"), task="multiclass", size=32).eval()
+    images = torch.rand(2, 1, 32, 32, requires_grad=True)
+
+    def slopes():
+        logits = net(images)
+        return logits.detach(), torch.autograd.grad(logits[:, 0].sum(), images)[0]
+
+    before, weights = slopes(), [p.data_ptr() for p in net.parameters()]
+    convolutions = [m for m in net.modules() if isinstance(m, nn.Conv2d) and m.kernel_size != (1, 1)]
+    with channels_last(net):
+        assert all(is_last(layer) for layer in convolutions if layer.in_channels > 1)
+        after = slopes()
+    for one, other in zip(before, after, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    assert [p.data_ptr() for p in net.parameters()] == weights
+
+
+class Viewed(nn.Module):
+    def forward(self, x):
+        return x.view(len(x), -1)  # of another order than this, torch has no such view
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (nn.Conv2d(3, 8, 3, 2, 1), Viewed(), nn.Linear(8 * 64, 2)),
+        (nn.Conv2d(3, 4, 3), nn.Conv2d(4, 8, 1, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)),
+        (nn.Flatten(), nn.Linear(3 * 256, 2)),
+    ],
+    ids=["viewed", "narrow", "without convolutions"],
+)
+def test_what_cannot_be_computed_in_channels_last_is_left_alone(layers):
+    net = classifier(*layers)
+    expected = net(torch.ones(1, 3, 16, 16))
+    with channels_last(net):
+        assert not any(is_last(layer) for layer in layers if isinstance(layer, nn.Conv2d))
+        assert torch.equal(net(torch.ones(1, 3, 16, 16)), expected)
+
+
+def test_weights_are_drawn_the_same_in_either_order():
+    """A cascade of an audit is that of `pellucid trust`."""
+    drawn = []
+    for order in (torch.contiguous_format, torch.channels_last):
+        layer = nn.Conv2d(3, 8, 3).to(memory_format=order)
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            randomize(layer)
+        assert is_last(layer) == (order is torch.channels_last)
+        drawn.append(layer.weight.detach().clone().contiguous())
+    assert torch.equal(*drawn)

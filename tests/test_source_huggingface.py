@@ -88,6 +88,18 @@ def test_a_folder_gives_the_logits_of_transformers_own_pipeline(kind, tmp_path):
     assert card["num_labels"] == 3
 
 
+def test_a_crop_larger_than_the_resized_image_is_asked_about(tmp_path):
+    """transformers pads it with black; nobody is taken to have meant that."""
+    saved(tmp_path, "swin")
+    transformers.BitImageProcessorPil(
+        size={"shortest_edge": 28}, crop_size={"height": 32, "width": 32}
+    ).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="does not say preprocess"):
+        import_network("huggingface", str(tmp_path), tmp_path / "mine", Given())
+    model = import_network("huggingface", str(tmp_path), tmp_path / "mine", Given(preprocess="crop:32"))
+    assert model.input_spec.preprocess == "crop:32:bilinear"
+
+
 def test_several_labels_and_half_precision(tmp_path):
     saved(tmp_path, "vit", problem_type="multi_label_classification", dtype="bfloat16")
     model = pl.load(f"huggingface:{tmp_path}")

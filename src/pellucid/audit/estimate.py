@@ -32,7 +32,7 @@ SMALLEST_CHANGE = {1: 45, 2: 67, 4: 131}
 """Gradient evaluations for each image of a minimal attack, about, by effort."""
 CORRUPTIONS = 45
 """Corrupted copies of each image."""
-MAPS, METHOD_CURVES = 14, 8
+MAPS, METHOD_CURVES = 12, 8
 """Explanations, and curves of changed images, for each image and method of the table of trust, about."""
 ENSEMBLE_COSTS = {"margin": (120, 110), "autoattack": (950, 2500)}
 """Gradient evaluations, and forward passes besides, for a decision: about half of what one that stands takes."""

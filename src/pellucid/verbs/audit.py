@@ -32,6 +32,7 @@ from pellucid.evaluation.metrics.operating_points import Use
 from pellucid.explainers import HEATMAPS
 from pellucid.explainers.registry import check_layer
 from pellucid.models.inference import check_answers
+from pellucid.models.memory_order import channels_last
 from pellucid.report.pages.audit import MAIN, write_audit
 from pellucid.report.tables.long_form import write_tables
 from pellucid.training.run import versions
@@ -229,7 +230,7 @@ def audit(
     groupings, no_groups = make_groupings(columns, groups)
     label = label or model_names([place_of(model)])[0]
     common: dict[str, Any] = {"seed": plan.seed, "cache": cache, "allow_training_images": allow_training_images}
-    with work_folder(out) as folder:
+    with channels_last(model), work_folder(out) as folder:
         record = {"weights": session.results_key, "data": session.whole.card.name, "split": session.whole.split}
         store = ResultsStore(folder / "kept", record | {"fingerprint": session.whole.fingerprint})
         pixels = session.pixels()

@@ -19,6 +19,7 @@ from pellucid.types import InputError
 from pellucid.utils.locks import is_at, lock
 from pellucid.utils.parallel import in_threads
 from pellucid.utils.resources import write_text
+from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from pellucid.types import Pixels
 
 NAMED = 20  # broken images that an error names
+FAR_SMALLER = 0.5
+"""Of what a network takes: an image whose shorter side is less than this share of it is told of."""
 _HEADROOM = 1 << 20  # bytes beside the pixels: headers, manifest
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -45,16 +48,31 @@ def decode_rows(
     workers: int | None = None,
     completed: int = 0,
 ) -> Generator[Pixels | InputError]:
-    """The images of these rows as the manifest says, decoded in threads and in order; an error for a broken one."""
+    """The images of these rows as the manifest says, decoded in threads and in order; an error for a broken one.
+
+    Warns in the end of how many are far smaller than what they are fitted to: enlarged, they show no more than before.
+    """
     spec = manifest.spec
+    small: list[tuple[int, int]] = []
 
     def one(index: int) -> Pixels | InputError:
         try:
-            return fitted(dataset, rows[index], spec)[0]
+            picture, placement = fitted(dataset, rows[index], spec)
         except InputError as error:
             return error
+        if placement.native is not None and min(placement.native) < FAR_SMALLER * min(spec.height, spec.width):
+            small.append(placement.native)
+        return picture
 
-    return in_threads(one, len(rows), title=title, progress=progress, workers=workers, completed=completed)
+    yield from in_threads(one, len(rows), title=title, progress=progress, workers=workers, completed=completed)
+    if small:
+        height, width = min(small, key=min)
+        warnings.warn(
+            f"{dataset.card.name}/{dataset.split}: of {number_of(len(rows), 'image(s)')}, {len(small):,} have a "
+            f"shorter side of less than half of what the network takes ({spec.height} × {spec.width} pixels; the "
+            f"smallest has {height} × {width}). They are enlarged, and look blurred to it.",
+            stacklevel=2,
+        )
 
 
 def broken_images(name: str, errors: list[InputError]) -> InputError:

@@ -52,7 +52,7 @@ def budget(classifier: nn.Module, samples: TrustSamples, settings: TrustSettings
         )
     )
     return {
-        "explanations_per_method": count * (1 + depths + 1 + 1 + settings.samples + others)
+        "explanations_per_method": count * (1 + depths + settings.samples + others)
         + min(count, settings.certified) * CERTIFYING
         + extra,
         "forward_passes_per_method": count * 2 * between * (2 + DRAWS),
@@ -67,11 +67,11 @@ def steps_of_network(images: int) -> int:
 
 
 def steps_of_method(planned: Mapping[str, int], images: int) -> int:
-    """What `judge_method` reports as progress: one for each explanation, and for the curves of its own yardsticks.
+    """What `judge_method` reports as progress: explanations, and the curves of its maps and of its own yardsticks.
 
-    Three explanations of an image are drawn without a step, for its own two curves and the infidelity.
+    The first explanation of an image is drawn without a step, which the infidelity takes.
     """
-    return planned["explanations_per_method"] + 2 * (1 + DRAWS) * images
+    return planned["explanations_per_method"] + 2 * (1 + 1 + DRAWS) * images
 
 
 def judge_network(

@@ -100,7 +100,13 @@ def randomisation(work: MethodAtWork) -> Findings:
     """What a map loses as the model's layers become random, and how alike two maps of the same model are."""
     samples, settings = work.samples, work.settings
     random = cascade(
-        work.mapper, work.model, samples.images, samples.targets, seed=settings.seed, keep=settings.examples
+        work.mapper,
+        work.model,
+        samples.images,
+        samples.targets,
+        before=work.maps,
+        seed=settings.seed,
+        keep=settings.examples,
     )
     values = _likeness(random.spearman[0], random.spearman[-1], random.ssim[0], random.ssim[-1])
 
@@ -133,6 +139,7 @@ def stability(work: MethodAtWork) -> Findings:
         work.model,
         samples.images,
         samples.targets,
+        before=work.maps,
         radius=settings.radius,
         samples=settings.samples,
         seed=settings.seed,

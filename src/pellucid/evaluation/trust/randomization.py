@@ -119,12 +119,17 @@ def randomize(module: nn.Module) -> None:
     standard deviation of what was learned.
     """
     reset = getattr(module, "reset_parameters", None)
+    own = [(parameter, parameter.data) for parameter in module.parameters(recurse=False)]
+    for parameter, data in own:
+        parameter.data = data.contiguous()  # torch draws in the order in which weights lie in memory
     if callable(reset):
         reset()
-        return
-    for parameter in module.parameters(recurse=False):
-        spread = float(parameter.detach().float().std(unbiased=False)) or 1.0
-        nn.init.normal_(parameter.data, std=spread)
+    else:
+        for parameter, _ in own:
+            spread = float(parameter.detach().float().std(unbiased=False)) or 1.0
+            nn.init.normal_(parameter.data, std=spread)
+    for parameter, data in own:
+        parameter.data = data.copy_(parameter.data)
 
 
 def cascade(
@@ -133,6 +138,7 @@ def cascade(
     images: Tensor,
     targets: Tensor,
     *,
+    before: Tensor | None = None,
     depths: Sequence[int] | None = None,
     seed: int = 0,
     keep: int = 0,
@@ -148,6 +154,7 @@ def cascade(
         classifier: is changed in place meanwhile, and left as it was.
         images: (N, C, H, W) in [0, 1].
         targets: int64 (N,), the classes explained.
+        before: (N, H, W), the maps of the unchanged network with this seed; drawn here where not given.
         depths: numbers of layers, rising from 0; `cascade_depths` by default.
         seed: of the new weights and of the maps.
         keep: E, how many images' maps are handed out.
@@ -166,7 +173,7 @@ def cascade(
     if not stages or stages[0] != 0 or list(stages) != sorted(set(stages)) or stages[-1] > len(order):
         raise InputError(f"depths must rise from 0 to at most {len(order)} layers; found {stages}.")
     ranks, structures, examples, ends = [], [], [], []
-    before = mapper(classifier, images, targets, seed)
+    before = mapper(classifier, images, targets, seed) if before is None else before
     devices = [images.device] if images.device.type == "cuda" else []
     with restored(classifier), torch.random.fork_rng(devices=devices):
         torch.manual_seed(APART + seed)

@@ -25,6 +25,7 @@ def max_sensitivity(
     images: Tensor,
     targets: Tensor,
     *,
+    before: Tensor | None = None,
     radius: float = RADIUS,
     samples: int = 8,
     seed: int = 0,
@@ -41,6 +42,7 @@ def max_sensitivity(
         classifier: what is explained.
         images: (N, C, H, W) in [0, 1].
         targets: int64 (N,), the classes explained, also of the moved images.
+        before: (N, H, W), the maps of the images with this seed; drawn here where not given.
         radius: in (0, 1].
         samples: how many moved images for each image.
         seed: of the draws.
@@ -58,7 +60,7 @@ def max_sensitivity(
     if not 0 < radius <= 1 or samples < 1:
         raise InputError(f"a radius in (0, 1] and at least one sample are needed; found {radius:g} and {samples}.")
     generator = torch.Generator().manual_seed(seed)
-    before = mapper(classifier, images, targets, seed)
+    before = mapper(classifier, images, targets, seed) if before is None else before
     length = before.double().flatten(1).norm(dim=1)
     largest = torch.zeros_like(length)
     for sample in range(samples):

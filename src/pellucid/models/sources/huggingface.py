@@ -185,13 +185,18 @@ def read_processor(
 
 
 def _geometry(processor: Any, settings: Mapping[str, Any], channels: int) -> InputSpec | None:  # noqa: ANN401
-    """How a processor brings images to the network's size; None where that is no stretch, crop or both."""
+    """How a processor brings images to the network's size; None where that is no stretch, crop or both.
+
+    Neither is a crop larger than the image that it is cut out of, round which transformers puts black.
+    """
     own = any("resize" in vars(kind) or "center_crop" in vars(kind) for kind in _own_kinds(processor))
     convnext = type(processor).__name__.startswith("ConvNext")
     fitted = _of_convnext(settings) if convnext else None if own else _of_most(settings)
     if fitted is None or not settings.get("do_resize") or settings.get("do_pad"):
         return None
     fit, resize, height, width = fitted
+    if resize is not None and resize < max(height, width):
+        return None
     # transformers cuts off the smaller half first where an odd number of pixels goes
     geometry = Geometry(fit, resize, _FILTERS[int(settings["resample"])], offset="floor")
     return InputSpec(channels, height, width, geometry)
