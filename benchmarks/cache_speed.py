@@ -24,7 +24,7 @@ from pellucid.types import InputSpec
 from pellucid.utils.parallel import available_processors
 
 RESULTS = Path(__file__).parent / "results" / "cache_speed.csv"
-CARD = DatasetCard("native", "ChestX-ray14, native files", "multiclass", ("any",), "", "", "")
+CARD = DatasetCard("native", "ChestX-ray14, native files", "multiclass", ("any",))
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 SIZE = 256
 REPEATS = 20  # epochs over the cache in one round: one is over in milliseconds
 RESULTS = Path(__file__).parent / "results" / "cached_epoch.csv"
-CARD = DatasetCard("native", "ChestX-ray14, native files", "multiclass", ("any",), "", "", "")
+CARD = DatasetCard("native", "ChestX-ray14, native files", "multiclass", ("any",))
 
 
 def main() -> None:

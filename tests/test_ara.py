@@ -194,7 +194,7 @@ def test_a_mean_curve_holds_every_step_of_its_parts():
 
 def dataset(targets, task="multiclass", classes=("a", "b", "c")):
     n = len(targets)
-    card = DatasetCard("toy", "Toy", task, classes, "", "", "")
+    card = DatasetCard("toy", "Toy", task, classes)
     names = tuple(str(i) for i in range(n))
     return Dataset(card, "test", names, names, np.asarray(targets), lambda i: np.zeros((2, 2), np.uint8))
 

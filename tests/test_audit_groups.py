@@ -25,7 +25,7 @@ from pellucid.report.pages.audit import group_tables
 from pellucid.types import InputError
 
 N = 400
-CARD = DatasetCard("made", "Made", "multilabel", ("Mass", "Rare"), "", "", "", 1)
+CARD = DatasetCard("made", "Made", "multilabel", ("Mass", "Rare"))
 
 
 @pytest.fixture(scope="module")

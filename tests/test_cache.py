@@ -210,7 +210,7 @@ def test_a_manifest_that_is_none_is_refused(originals, tmp_path, change, message
         parse_manifest(changed if isinstance(changed, str) else json.dumps(changed), str(path))
 
 
-CARD = DatasetCard("deep", "Deep", "multiclass", ("a",), "", "", "")
+CARD = DatasetCard("deep", "Deep", "multiclass", ("a",))
 
 
 def deep(bits=16):

@@ -20,7 +20,7 @@ IMAGES = 2 * BLOCK + 44
 @pytest.fixture
 def images():
     shades = np.random.default_rng(0).integers(0, 256, (IMAGES, 8, 8), dtype=np.uint8)
-    card = DatasetCard("shades", "Shades", "multiclass", ("a", "b"), "", "", "")
+    card = DatasetCard("shades", "Shades", "multiclass", ("a", "b"))
     names = tuple(map(str, range(IMAGES)))
     return Dataset(card, "train", names, names, np.arange(IMAGES) % 2, shades.__getitem__)
 

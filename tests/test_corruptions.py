@@ -96,7 +96,7 @@ def test_what_they_leave_is_compared_with_the_same_images(images):
     logits[:8] = logits[:8, ::-1]
     worse = logits.copy()
     worse[8:48] = worse[8:48, ::-1]
-    card = DatasetCard("made", "Made", "multiclass", ("a", "b"), "", "", "", 1)
+    card = DatasetCard("made", "Made", "multiclass", ("a", "b"))
     names = tuple(map(str, range(80)))
     data = Dataset(card, "test", names, names, truth, lambda i: None)
     found = corruption_figures(logits, {"noise": [logits, worse, worse, worse, worse], "contrast": [logits] * 5}, data)
@@ -123,7 +123,7 @@ def test_what_they_leave_is_compared_with_the_same_images(images):
 def test_a_verdict_needs_no_p_value(noisy, kind):
     """Where every image changes, or none, there is nothing to test, and the intervals tell."""
     targets, names = np.arange(90) % 3, tuple(f"{i}" for i in range(90))
-    card = DatasetCard("made", "Made", "multiclass", ("a", "b", "c"), "", "", "", 1)
+    card = DatasetCard("made", "Made", "multiclass", ("a", "b", "c"))
     data = Dataset(card, "test", names, names, targets, lambda i: None)
     logits = np.eye(3, dtype=np.float32)[targets]
     found = corruption_figures(logits, {"noise": [np.roll(logits, noisy, 1)] * 5, "blur": [logits] * 5}, data)

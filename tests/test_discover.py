@@ -72,7 +72,7 @@ def dataset_of(*, marker=0.9, brighter=0.0, marked=True, n=N, seed=3, metadata=N
     images[has_marker, CORNER[0], CORNER[1]] += 100
     images[labels[:, 0] == 1] += brighter
     pixels = np.clip(images, 0, 255).astype(np.uint8)
-    card = DatasetCard("hand", "By hand", "multilabel", CLASSES, "", "", "")
+    card = DatasetCard("hand", "By hand", "multilabel", CLASSES)
     ids = tuple(f"image-{i:03d}" for i in range(n))
     box = (10 / SIDE, 10 / SIDE, 4 / SIDE, 4 / SIDE)
     items = tuple(Region(i, name, box) for i in range(n) for k, name in enumerate(CLASSES) if labels[i, k])

@@ -50,7 +50,7 @@ def some_data(marked=(("left",), ("middle",), ("left", "edge", "middle"), ("midd
             x, y, across, down = (v * side for v, side in zip(BOXES[label], (width, height) * 2, strict=True))
             images[row][round(y) : round(y + down), round(x) : round(x + across)] = 255
             regions.append(Region(row, label, BOXES[label]))
-    card = DatasetCard("shapes", "Shapes", "multilabel", LABELS, "", "", "")
+    card = DatasetCard("shapes", "Shapes", "multilabel", LABELS)
     targets = np.array([[float(label in labels) for label in LABELS] for labels in marked], dtype=np.float32)
     names = tuple(f"image{row}" for row in range(4))
     return Dataset(card, "test", names, names, targets, images.__getitem__, Regions(tuple(regions)))

@@ -34,7 +34,7 @@ PHANTOM = {"size": 32, "train": 48, "validation": 8, "test": 1, "prevalence": 0.
 
 
 def images_of(regions=()):
-    card = DatasetCard("hand", "By hand", "multilabel", CLASSES, "", "", "")
+    card = DatasetCard("hand", "By hand", "multilabel", CLASSES)
     ids = tuple(f"image-{i:02d}" for i in range(N))
     labels = np.zeros((N, 2), np.float32)
     pixels = np.zeros((SIDE, SIDE), np.uint8)

@@ -131,7 +131,7 @@ def test_labels_that_people_gave_take_the_place_of_the_old(splits):
 
 
 def test_one_label_an_image_is_corrected_or_contradicted():
-    card = DatasetCard("toy", "Toy", "multiclass", ("a", "b", "c"), "", "", "")
+    card = DatasetCard("toy", "Toy", "multiclass", ("a", "b", "c"))
     dataset = Dataset(card, "train", ("x", "y"), ("x", "y"), np.array([0, 1]), lambda _: np.zeros((4, 4), np.uint8))
 
     def after(*said):

@@ -54,7 +54,7 @@ def at_distances(net, values):
 def toy(net, values_or_images, targets):
     """A dataset of such images, whose pixels survive being 8 bits to within half a level."""
     pixels = (values_or_images.detach() * 255).round().clamp(0, 255).byte().numpy()
-    card = DatasetCard("toy", "Toy", net.task, net.classes, "", "", "")
+    card = DatasetCard("toy", "Toy", net.task, net.classes)
     names = tuple(f"image {i}, a toy" for i in range(len(pixels)))
     return pixels, Dataset(card, "test", names, names, targets, lambda i: pixels[i, 0])
 

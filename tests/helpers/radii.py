@@ -49,7 +49,7 @@ def toy(task="multiclass", count=COUNT):
     else:
         targets = (logits > np.median(logits, 0)).astype(np.float32)
         targets[::7, 1] = np.nan
-    card = DatasetCard("toy", "Toy", task, classes, "", "", "")
+    card = DatasetCard("toy", "Toy", task, classes)
     names = tuple(f"image {i}, of toys" for i in range(count))  # a comma, as file names may have
     return pixels, Dataset(card, "test", names, names, targets, lambda i: pixels[i, 0])
 

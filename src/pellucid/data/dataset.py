@@ -31,7 +31,7 @@ class SourceFile(NamedTuple):
 
 @dataclass(frozen=True)
 class DatasetCard:
-    """What a dataset is, where it comes from and under which terms.
+    """What a dataset is, where it comes from and under which terms: nowhere and none where it is somebody's own.
 
     `mirrorable` says that left and right may be exchanged without making another picture of another class: true of
     photographs of things, never of a chest.
@@ -41,9 +41,9 @@ class DatasetCard:
     title: str
     task: Task
     classes: tuple[str, ...]
-    citation: str
-    licence: str
-    url: str
+    citation: str = ""
+    licence: str = ""
+    url: str = ""
     native_channels: int = 1
     notes: str = ""
     mirrorable: bool = False

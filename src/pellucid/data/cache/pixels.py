@@ -54,7 +54,7 @@ def materialize(
     Example:
         >>> from pellucid.data.dataset import Dataset, DatasetCard
         >>> from pellucid.types import InputSpec
-        >>> card = DatasetCard("toy", "Toy", "multiclass", ("a",), "", "", "")
+        >>> card = DatasetCard("toy", "Toy", "multiclass", ("a",))
         >>> black = lambda i: np.zeros((4, 6), dtype=np.uint8)
         >>> toy = Dataset(card, "test", ("1", "2"), ("1", "2"), np.zeros(2, dtype=np.int64), black)
         >>> materialize(toy, InputSpec.square(channels=1, size=3)).shape

@@ -42,9 +42,7 @@ CARD = DatasetCard(
     title="Shards of another dataset",
     task="multilabel",
     classes=(),
-    citation="",
     licence="that of the dataset",
-    url="",
     notes="Written by `pellucid data cache --shard-size`; labels and classes are those of the dataset.",
 )
 

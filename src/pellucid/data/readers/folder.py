@@ -42,9 +42,6 @@ CARD = DatasetCard(
     title="Images in one folder per class",
     task="multiclass",
     classes=(),
-    citation="",
-    licence="",
-    url="",
     native_channels=3,
     notes="Classes and task come from the folders and the options.",
 )

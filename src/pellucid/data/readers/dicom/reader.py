@@ -56,9 +56,6 @@ CARD = DatasetCard(
     title="DICOM files named by a table",
     task="multilabel",
     classes=(),
-    citation="",
-    licence="",
-    url="",
     native_channels=1,
     notes="Classes and task come from the table and the options. Images and patients are called by hashes.",
 )

@@ -40,9 +40,6 @@ CARD = DatasetCard(
     title="Images named by a table",
     task="multiclass",
     classes=(),
-    citation="",
-    licence="",
-    url="",
     native_channels=3,
     notes="Classes and task come from the table and the options.",
 )
