@@ -51,8 +51,8 @@ class FrozenConvolution(TorchFunctionMode):
         autocast = torch.is_autocast_enabled(images.device.type)
         if needs_gradient or autocast or images.ndim != 4 or isinstance(padding, str):
             return func(*args, **options)
-        sides = (arguments.get("stride", 1), padding, arguments.get("dilation", 1))
-        geometry = _Geometry(*(_pair(side) for side in sides), arguments.get("groups", 1))
+        stride, dilation = _pair(arguments.get("stride", 1)), _pair(arguments.get("dilation", 1))
+        geometry = _Geometry(stride, _pair(padding), dilation, arguments.get("groups", 1))
         return _Forward.apply(images, weight, bias, geometry)  # type: ignore[no-untyped-call]
 
 
