@@ -14,13 +14,14 @@ Of shares of patients the coverage is also computed exactly, over all outcomes, 
 of an interval, where it is least: ours beside Wilson's at Student's t (ours until November 2026), Wilson's (1927) and
 mid-P. Writes results/share_coverage.csv, in seconds.
 
-Differences of two AUROCs on the same images: scores of one image have 0.7 of their variance in common over all
-networks. Where a recipe is trained several times, each training moves the positives by a step of its own (σ = .2); the
-true difference is then that of the very networks, and of recipes that of endlessly many trainings. Beside ours stand
-the percentiles of the same resamples, the normal distribution's with DeLong's error (1988), and MOVER (Zou & Donner
-2008): the two single intervals, put together with DeLong's correlation. Here too a draw without an interval is missed.
-`no worse` is how often the interval says that the lower area is less than .01 lower (of equal ones, the second).
-Writes results/difference_coverage.csv, about 4 minutes on one core.
+Differences of two figures on the same images: scores of one image have 0.7 of their variance in common over all
+networks, and shares are of scores on the right side. Where a recipe is trained several times, each training moves the
+positives by a step of its own (σ = .2); the true difference is then that of the very networks, and of recipes that of
+endlessly many trainings. Beside ours stand the normal distribution's with the standard deviation over the same
+resamples, symmetric, which was ours until 30 November 2026 (of recipes Student's t), and the resamples' percentiles.
+Two networks that are right on the same images have no interval (`no interval`); the coverage is of the other draws. `no
+worse` is how often the interval says that the lower figure is less than .01 lower (of equal ones, the second). Writes
+results/difference_coverage.csv, about 4 minutes on one core.
 
     python benchmarks/intervals.py [--draws 2000] [--bootstraps 400] [--only METRIC ...]
     python benchmarks/intervals.py --only differences
@@ -31,6 +32,7 @@ from __future__ import annotations
 import argparse
 import csv
 import math
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -42,8 +44,9 @@ from scipy.stats import binom, norm, t
 
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.metrics.calibration import reliability
-from pellucid.evaluation.metrics.classification import auroc, classification_table
-from pellucid.evaluation.metrics.differences import Inference, paired_difference
+from pellucid.evaluation.metrics.classification import auroc, average_precision, classification_table
+from pellucid.evaluation.metrics.differences import paired_difference, recipe_variance
+from pellucid.evaluation.metrics.inference import Inference
 from pellucid.evaluation.metrics.intervals import (
     auroc_influence,
     average_precision_influence,
@@ -62,10 +65,11 @@ PAIRED = RESULTS.with_name("difference_coverage.csv")
 RESAMPLES, LARGE = 400, 300_000
 SHARED = 0.7  # of a score's variance: what the images of a patient have in common
 COMMON, SCATTER = 0.7, 0.2  # of a score's variance: the same for all networks; σ of the trainings of a recipe
-MARGIN = 0.01  # of AUROC: a difference of no use
+MARGIN = 0.01  # a difference of no use
+SAME = 1e-12  # what rounding leaves of a difference
 Z = 1.959964
 RANKING, DIFFERENCES = "AUROC and average precision", "differences"
-OURS, OLD = "ours", "percentile bootstrap"
+OURS, OLD, SYMMETRIC = "ours", "percentile bootstrap", "symmetric"
 
 
 class Cell(NamedTuple):
@@ -105,8 +109,12 @@ CELLS = [
 
 
 class Pair(NamedTuple):
-    """Two recipes whose AUROCs are compared on the same images; of each so many trainings."""
+    """Two recipes whose figures are compared on the same images; of each so many trainings.
 
+    `first` and `second` are the areas (of average precision too) or the shares.
+    """
+
+    figure: str
     images: int
     positives: int
     first: float
@@ -117,10 +125,14 @@ class Pair(NamedTuple):
 
 AREAS = [(0.9, 0.9), (0.8, 0.75), (0.9, 0.8), (0.96, 0.85), (0.95, 0.99)]
 MANY = [(60, 6), (1000, 10), (300, 15), (300, 30), (300, 50), (300, 90)]
+RIGHT = [(0.95, 0.95), (0.9, 0.8), (0.99, 0.95)]
 PAIRS = [
-    *(Pair(*size, *areas, 1, 1) for size, areas in product(MANY, AREAS)),
-    *(Pair(*size, *areas, 3, 1) for size, areas in product([(300, 15), (300, 45), (300, 90)], AREAS[2:])),
-    *(Pair(*size, *areas, 1, count) for size, areas, count in product(MANY[::2], AREAS[2:4], (3, 5))),
+    *(Pair("AUROC", *size, *areas, 1, 1) for size, areas in product(MANY, AREAS)),
+    *(Pair("AUROC", *size, *areas, 3, 1) for size, areas in product([(300, 15), (300, 45), (300, 90)], AREAS[2:])),
+    *(Pair("AUROC", *size, *areas, 1, count) for size, areas, count in product(MANY[::2], AREAS[2:], (3, 5))),
+    *(Pair("average precision", *size, *areas, 1, 1) for size, areas in product([MANY[0], *MANY[2::3]], AREAS[2:])),
+    *(Pair("average precision", 300, 15, *areas, 3, 1) for areas in AREAS[2:]),
+    *(Pair("share", n, 0, *right, k, 1) for n, k, right in product((24, 60, 300), (1, 3), RIGHT) if n / k >= 20),
 ]
 
 
@@ -256,64 +268,74 @@ def simulate(cell: Cell, draws: int, bootstraps: int, seed: int = 0) -> Iterator
 def compare(pair: Pair, draws: int, seed: int = 0) -> Iterator[dict[str, object]]:
     """A row for each question and method: how often the interval of a difference holds the true one."""
     rng = np.random.default_rng(seed)
-    patients, count = groups(pair), pair.trainings
-    resampled = Bootstrap(patients.tolist(), RESAMPLES)
-    positive = np.arange(pair.images) < pair.positives
-    scatter = SCATTER if count > 1 else 0.0
-    few, many = (len(np.unique(patients[own])) for own in (positive, ~positive))
-    unbiased = np.sqrt(np.where(positive, few / (few - 1), many / (many - 1)))
-    middle = np.repeat([norm.ppf(pair.first), norm.ppf(pair.second)], count) * math.sqrt(2 + scatter**2)
-    sign = np.repeat([1, -1], count) / count
+    resampled, count = Bootstrap(groups(pair).tolist(), RESAMPLES), pair.trainings
+    truth = _large(pair.figure, pair.first, *pair[1:3]) - _large(pair.figure, pair.second, *pair[1:3])
     between: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     for _ in range(draws):
-        steps = middle + scatter * rng.normal(size=2 * count)
-        own = noise(patients, rng, 2 * count) * math.sqrt(1 - COMMON)
-        values = noise(patients, rng) * math.sqrt(COMMON) + own + positive[:, None] * steps
-        truth = float(sign @ norm.cdf(steps / math.sqrt(2)))
-        areas = [auroc(column, positive.astype(float), resampled) for column in values.T]
-        difference = paired_difference(areas[:count], areas[count:])
-        means = Replicates.mean(areas[:count]), Replicates.mean(areas[count:])
-        added = np.stack([auroc_influence(column, positive, ~positive)[1] for column in values.T])
-        by_patient = np.array([np.bincount(patients, row) for row in added * sign[:, None] * unbiased])
-        known = Inference(difference.value, float(np.linalg.norm(by_patient.sum(0))), math.inf)
-        resamples = (means[0] - means[1]).samples
-        intervals = {
-            OURS: (difference.networks.low, difference.networks.high),
-            OLD: tuple(np.quantile(resamples[~np.isnan(resamples)], [0.025, 0.975])),
-            "DeLong": (known.low, known.high),
-            "MOVER": mover(*means, by_patient[:count].sum(0), -by_patient[count:].sum(0)),
-        }
-        for method, (low, high) in intervals.items():
-            between.setdefault(("networks", method), []).append((low, high, truth))
+        networks, own_truth = _networks(pair, resampled, rng)
+        first, second = networks[:count], networks[count:]
+        difference = paired_difference(first, second)
+        resamples = (Replicates.mean(first) - Replicates.mean(second)).samples
+        defined = resamples[~np.isnan(resamples)]
+        middle, error = difference.value, float(defined.std(ddof=1))
+        normal = (middle - Z * error, middle + Z * error) if error > 0 else (math.nan, math.nan)
+        true = truth if own_truth is None else own_truth
+        between.setdefault(("networks", OURS), []).append((difference.networks.low, difference.networks.high, true))
+        between.setdefault(("networks", SYMMETRIC), []).append((*normal, true))
+        between.setdefault(("networks", OLD), []).append((*np.quantile(defined, [0.025, 0.975]), true))
         if count > 1:
-            ends = difference.recipes.low, difference.recipes.high
-            between.setdefault(("recipes", OURS), []).append((*ends, pair.first - pair.second))
+            between.setdefault(("recipes", OURS), []).append((difference.recipes.low, difference.recipes.high, truth))
+            samples = np.stack([one.samples for one in networks])
+            values = [np.array([one.value for one in side]) for side in (first, second)]
+            known = recipe_variance(values, np.cov(samples[:, ~np.isnan(samples).any(0)]))
+            even = Inference.even(middle, float(known.error), float(known.df))
+            between.setdefault(("recipes", SYMMETRIC), []).append((even.low, even.high, truth))
     for (question, method), rows in between.items():
-        low, high, true = np.array(rows).T
+        low, high, true_values = np.array(rows).T
+        is_known = ~np.isnan(low)
+        over, under = low[is_known] > true_values[is_known] + SAME, high[is_known] < true_values[is_known] - SAME
         yield {
             **pair._asdict(),
             "question": question,
             "method": method,
             "draws": draws,
-            "coverage": f"{np.mean((low <= true) & (true <= high)):.3f}",
-            "too high": f"{np.mean(low > true):.3f}",
-            "too low": f"{np.mean(high < true):.3f}",
-            "no interval": f"{np.mean(np.isnan(low)):.3f}",
+            "coverage": f"{np.mean(~over & ~under):.3f}",
+            "too high": f"{np.mean(over):.3f}",
+            "too low": f"{np.mean(under):.3f}",
+            "no interval": f"{np.mean(~is_known):.3f}",
             "excludes 0": f"{np.mean((low > 0) | (high < 0)):.3f}",
             "no worse": f"{np.mean(low > -MARGIN if pair.first < pair.second else high < MARGIN):.3f}",
             "mean width": f"{np.nanmean(high - low):.3f}",
         }
 
 
-def mover(first: Replicates, second: Replicates, one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Zou and Donner's (2008): from the single intervals, and the correlation of what patients add to both errors."""
-    length = float(np.linalg.norm(one) * np.linalg.norm(other))
-    together = float(one @ other) / length if length else 0.0  # a perfect ranking shows none
-    low, high = first.value - first.interval.low, first.interval.high - first.value
-    below, above = second.value - second.interval.low, second.interval.high - second.value
-    value = first.value - second.value
-    reach = (math.sqrt(max(a**2 + b**2 - 2 * together * a * b, 0)) for a, b in ((low, above), (high, below)))
-    return value - next(reach), value + next(reach)
+def _networks(pair: Pair, resampled: Bootstrap, rng: np.random.Generator) -> tuple[list[Replicates], float | None]:
+    """One draw's figures of all networks, and the true difference of these where trainings move them."""
+    patients, count = resampled.patients, pair.trainings
+    columns = 2 * count
+    around = noise(patients, rng) * math.sqrt(COMMON) + noise(patients, rng, columns) * math.sqrt(1 - COMMON)
+    if pair.figure == "share":
+        right = around < np.repeat(norm.ppf([pair.first, pair.second]), count)
+        return [mean_over_images(column.astype(float), resampled, within=(0.0, 1.0)) for column in right.T], None
+    positive = np.arange(pair.images) < pair.positives
+    scatter = SCATTER if count > 1 else 0.0
+    steps = np.repeat([norm.ppf(pair.first), norm.ppf(pair.second)], count) * math.sqrt(2 + scatter**2)
+    steps = steps + scatter * rng.normal(size=columns)
+    values, labels = around + positive[:, None] * steps, positive.astype(float)
+    measure = auroc if pair.figure == "AUROC" else average_precision
+    own = norm.cdf(steps / math.sqrt(2))
+    true = float(own[:count].mean() - own[count:].mean()) if count > 1 else None
+    return [measure(column, labels, resampled) for column in values.T], true
+
+
+@cache
+def _large(figure: str, level: float, images: int, positives: int) -> float:
+    """The figure of endlessly many images: an area or share itself; of average precision, of 300,000 images."""
+    if figure != "average precision":
+        return level
+    positive = np.arange(LARGE) < LARGE * positives // images
+    values = np.random.default_rng(1).normal(size=LARGE) + positive * norm.ppf(level) * math.sqrt(2)
+    return average_precision_influence(values, positive, ~positive)[0]
 
 
 def shares(n: int) -> Iterator[dict[str, object]]:

@@ -40,7 +40,7 @@ from scipy.stats import norm
 from scipy.stats import t as students_t
 
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
-from pellucid.evaluation.metrics.differences import recipe_error
+from pellucid.evaluation.metrics.differences import recipe_variance
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.statistics import mean_over_images
 from table import write
@@ -211,7 +211,8 @@ def p_values(study: Study, shift: float = 0.0, rng: np.random.Generator | None =
     found["trainings only"] = student(np.sqrt(trainings), trainings**2 / weight)
     both = networks + trainings
     found["both summed"] = student(np.sqrt(both), both**2 / weight)
-    error, df = recipe_error((first, second), covariance)
+    mixed = recipe_variance((first, second), covariance)
+    error, df = mixed.error, mixed.df
     squares = sum(s * n * (n - 1) for s, n in zip(spreads, counts, strict=True)) / (sum(counts) - 2)
     pooled = squares * (1 / counts[0] + 1 / counts[1])
     alike = np.maximum(error**2 - trainings, 0) + pooled
@@ -222,7 +223,8 @@ def p_values(study: Study, shift: float = 0.0, rng: np.random.Generator | None =
     found["mixed, never narrower"] = student(widest, widest**4 / weight)
     if counts[0] == counts[1]:
         turned = np.concatenate([np.eye(counts[0]), -np.eye(counts[0])], axis=1)
-        found["mixed, by seed"] = student(*recipe_error((first - second,), turned @ covariance @ turned.T))
+        by_seed = recipe_variance((first - second,), turned @ covariance @ turned.T)
+        found["mixed, by seed"] = student(by_seed.error, by_seed.df)
     if rng is not None:
         found |= _crossed(study, shift, rng)
     return found

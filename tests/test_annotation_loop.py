@@ -19,7 +19,8 @@ from pellucid.annotations.store import open_store
 from pellucid.annotator.simulated import MARGIN, Truth, Visitor
 from pellucid.data import open_dataset
 from pellucid.data.readers.phantom.options import VisibleShortcut
-from pellucid.evaluation.metrics.differences import Difference, Inference
+from pellucid.evaluation.metrics.differences import Difference
+from pellucid.evaluation.metrics.inference import Inference
 from pellucid.evaluation.metrics.statistics import Bootstrap, mean_over_images
 from pellucid.evaluation.metrics.verdicts import Bar, judge_family
 from pellucid.models import load_model
@@ -402,7 +403,7 @@ def test_an_aim_is_met_where_it_is_shown_and_one_seed_says_nothing_of_the_traini
 
 def test_what_became_worse_is_said_where_the_corrected_p_says_so():
     def row(metric, low, high, arm="marks", at="30"):
-        one = Inference((low + high) / 2, (high - low) / 4, 20.0)
+        one = Inference.even((low + high) / 2, (high - low) / 4, 20.0)
         bars = [Bar(loop_metric(metric).better)]
         (difference,) = judge_family([Difference(one.value, 9, one, one).to_json()], bars, "exploratory")
         return {"metric": metric, "variant": arm, "at": at, "value": 0.5, "against_control": difference}

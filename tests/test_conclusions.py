@@ -10,7 +10,8 @@ import pytest
 from scipy.stats import t as students_t
 
 from pellucid.evaluation.metrics.comparison import Row
-from pellucid.evaluation.metrics.differences import ONE_TRAINING, Difference, Inference
+from pellucid.evaluation.metrics.differences import ONE_TRAINING, Difference
+from pellucid.evaluation.metrics.inference import Inference
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.verdicts import Bar, judge_family, verdict
 from pellucid.study import load_study
@@ -27,9 +28,9 @@ SMALL = "data.options={size=32, train=8, validation=8, test=24, prevalence=0.4}"
 
 def row(change, error=0.01, *, df=4.0, section="classification", metric="auroc", value=0.8, trainings=True, **where):
     """A row of the robust variant whose difference has this error for both questions."""
-    alone = Inference(change, math.nan, math.nan, ONE_TRAINING)
-    recipes = Inference(change, error, df) if trainings else alone
-    difference = Difference(change, 10, Inference(change, error, math.inf), recipes).to_json()
+    alone = Inference(change, reason=ONE_TRAINING)
+    recipes = Inference.even(change, error, df) if trainings else alone
+    difference = Difference(change, 10, Inference.even(change, error, math.inf), recipes).to_json()
     place = {"class_name": "mean", **where}
     return Row(section, metric, variant="robust", value=value, low=0.7, high=0.9, n=10, difference=difference, **place)
 
@@ -49,7 +50,8 @@ def test_p_values_of_a_family_are_corrected_together_and_question_by_question():
     rng = np.random.default_rng(0)
     t = rng.normal(size=5) * 2
     differences = [
-        Difference(0.01 * x, 9, Inference(0.01 * x, 0.01, math.inf), Inference(0.01 * x, 0.01, 4.0)) for x in t
+        Difference(0.01 * x, 9, Inference.even(0.01 * x, 0.01, math.inf), Inference.even(0.01 * x, 0.01, 4.0))
+        for x in t
     ]
     family = judge_family([d.to_json() for d in differences], [Bar(1)] * 5, "primary")
     for question, df in (("networks", math.inf), ("recipes", 4.0)):
@@ -77,14 +79,14 @@ def test_p_values_of_a_family_are_corrected_together_and_question_by_question():
     ],
 )
 def test_a_difference_of_no_use_is_not_called_one(value, error, bar, said):
-    difference = Difference(value, 9, *[Inference(value, error, math.inf)] * 2)
+    difference = Difference(value, 9, *[Inference.even(value, error, math.inf)] * 2)
     (judged,) = judge_family([difference.to_json()], [bar], "primary")
     assert judged["recipes"]["verdict"] == judged["networks"]["verdict"] == said
 
 
 def test_no_worse_is_one_of_two_one_sided_tests_at_the_bar_of_its_interval():
     for value in np.linspace(-0.02, 0.01, 31):
-        one = Inference(float(value), 0.004, 5.0)
+        one = Inference.even(float(value), 0.004, 5.0)
         (judged,) = judge_family([Difference(one.value, 9, one, one).to_json()], [Bar(1, 0.01, "no worse")], "primary")
         assert judged["recipes"]["p_no_worse"] == pytest.approx(min(1, 2 * students_t.sf((value + 0.01) / 0.004, 5.0)))
         assert (judged["recipes"]["verdict"] == "no worse") == (one.low > -0.01)
@@ -92,7 +94,9 @@ def test_no_worse_is_one_of_two_one_sided_tests_at_the_bar_of_its_interval():
 
 
 def test_worse_by_more_than_the_margin_is_corrected_for_how_many():
-    far, near = (Difference(value, 9, *[Inference(value, 0.0045, math.inf)] * 2).to_json() for value in (-0.02, 0.0))
+    far, near = (
+        Difference(value, 9, *[Inference.even(value, 0.0045, math.inf)] * 2).to_json() for value in (-0.02, 0.0)
+    )
     bar = Bar(1, 0.01, "no worse")
     assert 2 * students_t.sf(0.01 / 0.0045, math.inf) == pytest.approx(0.026, abs=1e-3)
     for family, said in (([far], "worse"), ([far, near, near], "unclear")):
@@ -241,7 +245,7 @@ def test_conclusions_are_of_means_and_of_the_largest_attack():
 
 
 def test_an_undefined_difference_is_not_called_zero():
-    nothing = Inference(math.nan, math.nan, math.nan, "no positives")
+    nothing = Inference(math.nan, reason="no positives")
     difference = Difference(math.nan, 0, nothing, nothing, "no positives").to_json()
     *_, said = conclude([replace(row(0.0), difference=difference)])
     assert "(no positives)" in said

@@ -8,13 +8,16 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_ind, ttest_rel
+from scipy.stats import binom, binomtest, ttest_ind, ttest_rel
 
+import intervals
 import recipe_inference
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
-from pellucid.evaluation.metrics.differences import ALIKE, ONE_TRAINING, Inference, paired_difference, recipe_error
+from pellucid.evaluation.metrics.differences import ONE_TRAINING, paired_difference, recipe_variance
+from pellucid.evaluation.metrics.inference import ALIKE, Inference
+from pellucid.evaluation.metrics.intervals import Interval
 from pellucid.evaluation.metrics.paired_tests import holm
-from pellucid.evaluation.metrics.statistics import mean_over_images
+from pellucid.evaluation.metrics.statistics import Replicates, mean_over_images
 from pellucid.evaluation.metrics.verdicts import Bar, judge_family
 from pellucid.types import InputError
 
@@ -33,9 +36,10 @@ def test_of_these_networks_the_error_is_that_of_the_difference_image_by_image():
     found = paired_difference(a, b)
     per_image = first.mean(0) - second.mean(0)
     assert found.value == pytest.approx(per_image.mean())
-    assert found.networks.error == pytest.approx(per_image.std() / math.sqrt(80), rel=0.1)
+    for error in (found.networks.below, found.networks.above):
+        assert error == pytest.approx(per_image.std() / math.sqrt(80), rel=0.1)
+        assert error < 0.2 * a[0].samples.std()  # what is hard for both cancels
     assert found.networks.df == math.inf
-    assert found.networks.error < 0.2 * a[0].samples.std()  # what is hard for both cancels
     json.dumps(found.to_json(), allow_nan=False)
 
 
@@ -50,9 +54,9 @@ def test_the_recipes_error_is_obuchowski_and_rocketts():
     between = [covariance[i, j] for i in range(4) for j in range(4, 8)]
     spread = np.mean([np.var([r.value for r in recipe], ddof=1) for recipe in (a, b)])
     variance = 2 / 4 * (spread + 4 * max(np.mean(within) - np.mean(between), 0))
-    found = paired_difference(a, b)
-    assert found.recipes.error**2 == pytest.approx(variance)
-    assert found.recipes.error > found.networks.error
+    known = recipe_variance([np.array([r.value for r in recipe]) for recipe in (a, b)], covariance)
+    assert known.error**2 == pytest.approx(variance)
+    assert paired_difference(a, b).recipes.below == pytest.approx(known.error, rel=0.1)
 
 
 @pytest.mark.parametrize("counts", [(4, 4), (3, 7)])
@@ -60,13 +64,15 @@ def test_where_patients_do_not_matter_it_is_welchs_test_and_of_pairs_the_paired_
     rng = np.random.default_rng(1)
     a, b = (rng.normal(size=n) * scale for n, scale in zip(counts, (1.0, 3.0), strict=True))
     nothing = np.zeros((sum(counts), sum(counts)))
-    error, df = recipe_error((a, b), nothing)
-    assert Inference(a.mean() - b.mean(), float(error), float(df)).p == pytest.approx(
+    apart = recipe_variance((a, b), nothing)
+    assert Inference.even(a.mean() - b.mean(), float(apart.error), float(apart.df)).p == pytest.approx(
         ttest_ind(a, b, equal_var=False).pvalue
     )
     if counts[0] == counts[1]:
-        error, df = recipe_error((a - b,), nothing[: counts[0], : counts[0]])
-        assert Inference((a - b).mean(), float(error), float(df)).p == pytest.approx(ttest_rel(a, b).pvalue)
+        paired = recipe_variance((a - b,), nothing[: counts[0], : counts[0]])
+        assert Inference.even((a - b).mean(), float(paired.error), float(paired.df)).p == pytest.approx(
+            ttest_rel(a, b).pvalue
+        )
 
 
 def test_trainings_that_began_as_one_network_are_compared_pair_by_pair():
@@ -76,7 +82,7 @@ def test_trainings_that_began_as_one_network_are_compared_pair_by_pair():
     b = [mean_over_images(x + 0.05 + 0.01 * rng.normal(), draws) for x in numbers]
     alone, together = paired_difference(b, a), paired_difference(b, a, shared=True)
     assert together.value == pytest.approx(alone.value)
-    assert together.recipes.error < 0.1 * alone.recipes.error
+    assert together.recipes.below < 0.1 * alone.recipes.below
     assert together.recipes.p < 0.05 < alone.recipes.p
     with pytest.raises(InputError, match="come in pairs; found 5 and 4"):
         paired_difference(a, b[:4], shared=True)
@@ -87,12 +93,10 @@ def test_of_one_training_nothing_is_said_of_the_recipe():
     (a, _), (b, _) = networks(rng, 3), networks(rng, 1)
     found = paired_difference(a, b)
     assert found.recipes.reason == ONE_TRAINING
-    assert math.isnan(found.recipes.error)
     assert math.isnan(found.recipes.low)
-    assert found.to_json()["recipes"] | {"reason": ""} == dict.fromkeys(("low", "high", "p", "error", "df")) | {
-        "reason": ""
-    }
-    assert found.networks.error > 0
+    empty = dict.fromkeys(("low", "high", "p", "error_below", "error_above", "df"))
+    assert found.to_json()["recipes"] | {"reason": ""} == empty | {"reason": ""}
+    assert found.networks.is_known
 
 
 def test_what_does_not_differ_on_any_image_has_no_interval():
@@ -121,7 +125,7 @@ def test_undefined_trainings_are_left_out_and_an_undefined_difference_says_why()
     nothing = mean_over_images(np.full(80, np.nan), Bootstrap(range(80), 400), reason="no heat")
     less = paired_difference([*a[:2], nothing], b)
     assert less.value == pytest.approx(paired_difference(a[:2], b).value)
-    assert less.recipes.error == pytest.approx(paired_difference(a[:2], b).recipes.error)
+    assert less.recipes.below == pytest.approx(paired_difference(a[:2], b).recipes.below)
     assert "1 of 3" in less.reason
     whole = paired_difference([nothing, nothing], b)
     assert math.isnan(whole.value)
@@ -129,13 +133,102 @@ def test_undefined_trainings_are_left_out_and_an_undefined_difference_says_why()
     assert "defined in one" in paired_difference([a[0], nothing], b).recipes.reason
 
 
-def test_an_inference_reads_back_and_its_interval_and_p_agree():
-    for value, error, df in ((0.3, 0.1, 4.0), (-0.2, 0.1, math.inf), (0.01, 0.1, 2.5)):
-        one = Inference(value, error, df)
-        assert (one.p <= 0.05) == (one.low > 0 or one.high < 0)
-        assert Inference.from_json(value, one.to_json()) == one
-        assert one.p_above(0.0) == pytest.approx(one.p / 2 if value > 0 else 1 - one.p / 2)
-        assert Inference(value, error, df).p_above(one.low) == pytest.approx(0.025)
+UNEVEN = [(0.3, 0.1, 0.2, 4.0), (-0.2, 0.3, 0.05, math.inf), (0.01, 0.1, 0.0, 2.5), (0.0, 0.0, 0.1, math.inf)]
+
+
+@pytest.mark.parametrize("one", [Inference(*numbers) for numbers in UNEVEN])
+def test_p_values_are_those_whose_interval_just_reaches(one):
+    """Found by bisection over the level, to either side, and of one-sided tests as of two-sided ones."""
+    assert (one.p <= 0.05) == (one.low > 0 or one.high < 0)
+    assert Inference.from_json(one.value, one.to_json()) == one
+    for bar in (0.0, one.value - 0.07, one.value + 0.04):
+        inside, outside = 0.0, 1.0
+        for _ in range(60):
+            level = (inside + outside) / 2
+            low, high = one.interval(level)
+            inside, outside = (inside, level) if low <= bar <= high else (level, outside)
+        two_sided = 1 - outside
+        assert one.p_above(bar) == pytest.approx(two_sided / 2 if one.value > bar else 1 - two_sided / 2, abs=1e-9)
+        if bar == 0.0:
+            assert one.p == pytest.approx(two_sided, abs=1e-9)
+    assert one.p_above(one.low) == pytest.approx(0.025) or one.below == 0
+    assert one.turned().p == one.p
+    assert (one.turned().low, one.turned().high) == (-one.high, -one.low)
+
+
+def rights(count, of, draws, first=0):
+    """A share whose images from `first` on are right."""
+    outcomes = np.zeros(of)
+    outcomes[first : first + count] = 1
+    return mean_over_images(outcomes, draws, within=(0.0, 1.0))
+
+
+def test_the_interval_is_zou_and_donners_of_the_two_single_ones():
+    """Their formula, written out, with Clopper and Pearson's intervals and the resamples' correlation."""
+    draws = Bootstrap(range(60), 2000)
+    one, other = rights(59, 60, draws), rights(50, 60, draws, first=6)
+    exact = [binomtest(k, 60).proportion_ci(method="exact") for k in (59, 50)]
+    together = np.corrcoef(one.samples, other.samples)[0, 1]
+    low, high = (59 / 60 - exact[0].low, exact[0].high - 59 / 60)
+    less_low, less_high = (50 / 60 - exact[1].low, exact[1].high - 50 / 60)
+    below = math.sqrt(low**2 + less_high**2 - 2 * together * low * less_high)
+    above = math.sqrt(high**2 + less_low**2 - 2 * together * high * less_low)
+    answer, turned = paired_difference([one], [other]), paired_difference([other], [one])
+    assert answer.networks.low == pytest.approx(9 / 60 - below)
+    assert answer.networks.high == pytest.approx(9 / 60 + above)
+    assert (turned.networks.low, turned.networks.high) == pytest.approx((-answer.networks.high, -answer.networks.low))
+    assert turned.networks.p == pytest.approx(answer.networks.p)
+
+
+def test_a_published_example_with_two_samples():
+    """Newcombe (1998, method 10), 56 of 70 less 48 of 80, of which Zou and Donner (2008) say that it is theirs."""
+    first, second = (
+        Replicates(k / n, np.zeros(1), n, interval=Interval(*binomtest(k, n).proportion_ci(method="wilson")))
+        for k, n in ((56, 70), (48, 80))
+    )
+    assert (first - second).interval == pytest.approx((0.0524, 0.3339), abs=5e-5)
+
+
+def test_perfect_figures_differ_by_as_much_as_few_patients_leave_open():
+    """Nothing moves in any resample, and yet 1 of 24 patients might have been wrong of either."""
+    draws = Bootstrap(range(24), 200)
+    perfect, wrong = rights(24, 24, draws), rights(0, 24, draws)
+    equal, far = paired_difference([perfect], [perfect]).networks, paired_difference([perfect], [wrong]).networks
+    reach = 1 - 0.025 ** (1 / 24)
+    assert (equal.low, equal.high, equal.p) == pytest.approx((-reach, reach, 1.0))
+    assert (far.low, far.high) == pytest.approx((1 - math.sqrt(2) * reach, 1.0))
+    assert far.p < 1e-6
+
+
+def test_figures_without_an_interval_of_their_own_have_the_resamples_error():
+    rng = np.random.default_rng(8)
+    samples = rng.normal(size=(2, 500))
+    a, b = (Replicates(float(i), draws, 40) for i, draws in enumerate(samples))
+    found = paired_difference([a], [b]).networks
+    assert found.below == found.above == pytest.approx((samples[0] - samples[1]).std(ddof=1))
+
+
+def test_of_recipes_the_patients_part_reaches_as_far_as_that_of_the_networks():
+    """Two trainings that are the same network leave the patients alone; trainings that scatter add to both sides."""
+    draws = Bootstrap(range(60), 400)
+    one, other = rights(59, 60, draws), rights(50, 60, draws, first=6)
+    same = paired_difference([one, one, one], [other, other, other])
+    assert (same.recipes.below, same.recipes.above) == pytest.approx((same.networks.below, same.networks.above))
+    assert same.networks.above < 0.9 * same.networks.below or same.networks.below < 0.9 * same.networks.above
+    moved = paired_difference([one + 0.1, one, one + (-0.1)], [other, other, other])
+    for side in ("below", "above"):
+        assert getattr(moved.recipes, side) ** 2 == pytest.approx(getattr(moved.networks, side) ** 2 + 0.01 / 3)
+
+
+def test_the_interval_of_a_difference_of_areas_holds_with_six_positives():
+    """.95 less .99, 6 of 60 positive: that with the resamples' error to both sides holds in three of four samples."""
+    ours, symmetric = (
+        next(row for row in rows if row["method"] == method)
+        for rows in [list(intervals.compare(intervals.Pair("AUROC", 60, 6, 0.95, 0.99, 1, 1), 200))]
+        for method in (intervals.OURS, intervals.SYMMETRIC)
+    )
+    least = binom.ppf(0.001, 200, 0.93) / 200  # what a rule that holds .93 falls below once in 1,000 samples
+    assert float(ours["coverage"]) >= least > float(symmetric["coverage"])
 
 
 @pytest.mark.parametrize(("score", "seeds", "studies"), [(0, 3, 1000), (0, 5, 1000), (0, 10, 1000), (2, 3, 300)])

@@ -15,7 +15,6 @@ from pellucid.evaluation.metrics import plain
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.metrics.classification import auroc, average_precision, classification_table
 from pellucid.evaluation.metrics.intervals import (
-    Interval,
     area_variance,
     auroc_influence,
     average_precision_influence,
@@ -208,49 +207,22 @@ def test_nineteen_of_twenty_intervals_hold_the_truth_where_percentiles_do_not():
         assert float(held[OLD]["coverage"]) < most, cell
 
 
-def test_the_benchmarks_mover_is_that_of_a_published_example():
-    """Newcombe (1998, method 10), 56 of 70 less 48 of 80, of which Zou and Donner (2008) say that it is theirs."""
-    from intervals import mover
-
-    first, second = (
-        Replicates(k / n, np.zeros(1), n, None, "", Interval(*binomtest(k, n).proportion_ci(method="wilson")))
-        for k, n in ((56, 70), (48, 80))
-    )
-    apart = np.array([1.0, 0.0]), np.array([0.0, 1.0])
-    assert mover(first, second, *apart) == pytest.approx((0.0524, 0.3339), abs=5e-5)
-    together = mover(first, first, apart[0], apart[0])  # what goes together wholly has as much doubt as the ends differ
-    low, high = first.value - first.interval.low, first.interval.high - first.value
-    assert together == pytest.approx((-abs(low - high), abs(low - high)))
-
-
-def test_intervals_of_a_difference_of_aurocs_hold_too_little_with_few_positives():
-    """Which decision 15 states: whoever mends it takes that sentence back."""
-    from intervals import OURS, Pair, compare
-
-    few, many = (
-        {row["method"]: float(row["coverage"]) for row in compare(pair, 100)}
-        for pair in (Pair(60, 6, 0.95, 0.99, 1, 1), Pair(300, 90, 0.8, 0.75, 1, 1))
-    )
-    assert few[OURS] < 0.88
-    assert few["MOVER"] > 0.93
-    assert min(many.values()) > 0.9
-
-
 def test_decision_15_says_what_the_benchmark_found_of_differences():
+    """A row of its tables for each size, a cell for each pair of figures: ours / symmetric."""
     top = Path(__file__).parent.parent
     text = (top / "docs" / "decisions" / "0015-intervals.md").read_text(encoding="utf-8")
-    cells: dict[tuple[str, ...], list[str]] = {}
+    lines: dict[tuple[str, str], dict[str, list[str]]] = {}
     with (top / "benchmarks" / "results" / "difference_coverage.csv").open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
-            if row["method"] in {"ours", "MOVER"}:
-                key = tuple(row[column] for column in ("images", "positives", "per_patient", "trainings"))
-                cells.setdefault(key, []).append(row["coverage"].removeprefix("0"))
-    assert len(cells) == 15
-    for (images, positives, per_patient, trainings), covers in cells.items():
-        size = f"{positives} of {images}" + (f", {per_patient} images per patient" if per_patient != "1" else "")
-        if trainings == "1":
-            pairs = [f"{own} / {other}" for own, other in zip(covers[::2], covers[1::2], strict=True)]
-            line = " | ".join([size, *["–"] * (5 - len(pairs)), *pairs])
-        else:
-            line = " | ".join([size, trainings, *covers])
-        assert f"| {line} |\n" in text
+            if row["method"] in {"ours", "symmetric"}:
+                size = f"{row['positives']} of {row['images']}" if row["positives"] != "0" else row["images"]
+                size += f", {row['per_patient']} images per patient" if row["per_patient"] != "1" else ""
+                size += f", {row['trainings']} trainings, {row['question']}" if row["trainings"] != "1" else ""
+                pair = f"{row['first']} − {row['second']}"
+                cells = lines.setdefault((row["figure"], size), {})
+                cells.setdefault(pair, []).append(row["coverage"].removeprefix("0"))
+    assert len(lines) == 30
+    for (figure, size), cells in lines.items():
+        covers = [" / ".join(of_both) for of_both in cells.values()]
+        missing = ["–"] * ((3 if figure == "share" else 5) - len(covers))
+        assert f"| {figure} | {size} | {' | '.join([*missing, *covers])} |\n" in text

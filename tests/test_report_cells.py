@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from pellucid.evaluation.metrics.differences import Difference, Inference
+from pellucid.evaluation.metrics.differences import Difference
+from pellucid.evaluation.metrics.inference import Inference
 from pellucid.evaluation.metrics.verdicts import Bar, judge_family
 from pellucid.report.tables.cells import compare, estimate
 from pellucid.report.tables.metrics import metric, number
@@ -55,9 +56,9 @@ def test_what_is_undefined_says_so_and_why_and_is_never_zero(value):
 
 def judged(value, error, *, name="auroc", df=4.0, margin=0.0, trainings=True):
     """A difference as a study writes it, of one comparison that is a family of its own."""
-    nothing = Inference(value, math.nan, math.nan, "one training")
+    nothing = Inference(value, reason="one training")
     difference = Difference(
-        value, 5, Inference(value, error, math.inf), Inference(value, error, df) if trainings else nothing
+        value, 5, Inference.even(value, error, math.inf), Inference.even(value, error, df) if trainings else nothing
     )
     return judge_family([difference.to_json()], [Bar(metric(name).better, margin)], "exploratory")[0]
 

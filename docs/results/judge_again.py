@@ -16,7 +16,8 @@ import numpy as np
 from scipy.linalg import block_diag
 from scipy.stats import norm
 
-from pellucid.evaluation.metrics.differences import ALIKE, Inference, recipe_error
+from pellucid.evaluation.metrics.differences import recipe_variance
+from pellucid.evaluation.metrics.inference import ALIKE, Inference
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.verdicts import ALPHA
 from pellucid.utils.csv_table import write_csv
@@ -107,7 +108,7 @@ def judge(study: str, family: str, pairs: list[tuple[Row, Row, bool]]) -> list[J
     out: list[Judged] = []
     for row, other, is_shared in pairs:
         networks = inference(float(row["difference"]), patients_error(row), math.inf)
-        found = inferences(row, other, is_shared) or [Inference(networks.value, math.nan, math.nan)]
+        found = inferences(row, other, is_shared) or [Inference(networks.value)]
         p = [one.p for one in found]
         widest = max(found, key=lambda one: one.high - one.low)
         names = ("target", "method", "metric", "at", "variant")
@@ -149,14 +150,14 @@ def inferences(row: Row, other: Row, is_shared: bool) -> list[Inference]:
     out = []
     for part in np.linspace(0, patients_error(row) ** 2, STEPS):
         covariance = block_diag(*(np.full((len(g), len(g)), part / len(groups)) for g in groups))
-        error, df = recipe_error(groups, covariance)
-        out.append(inference(value, float(error), float(df)))
+        variance = recipe_variance(groups, covariance)
+        out.append(inference(value, float(variance.error), float(variance.df)))
     return out
 
 
 def inference(value: float, error: float, df: float) -> Inference:
     """Without an error where nothing differs on any image."""
-    return Inference(value, error, df, None if error > 0 else ALIKE)
+    return Inference.even(value, error, df) if error > 0 else Inference(value, reason=ALIKE)
 
 
 def rounded(value: object) -> object:

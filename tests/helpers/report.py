@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from pellucid.evaluation.metrics.differences import Difference, Inference
+from pellucid.evaluation.metrics.differences import Difference
+from pellucid.evaluation.metrics.inference import Inference
 from pellucid.evaluation.metrics.verdicts import Bar, judge_family
 from pellucid.report import Panel, render
 from pellucid.report.tables.metrics import metric as metric_of
@@ -48,7 +49,7 @@ class Maker:
         row["difference"] = None
         if variant and variant != VARIANTS[0]:
             change = value - base
-            questions = [Inference(change, width * share, df) for share, df in ((0.35, math.inf), (0.5, 6.0))]
+            questions = [Inference.even(change, width * share, df) for share, df in ((0.35, math.inf), (0.5, 6.0))]
             row["difference"] = Difference(change, n, *questions).to_json()
         self.rows.append(row)
         return row
@@ -58,7 +59,7 @@ class Maker:
         nothing = {"value": None, "low": None, "high": None, "n": 0, "reason": reason, "seeds": [None] * 3}
         row.update(nothing, seed_spread=None)
         if row["difference"]:
-            question = Inference(math.nan, math.nan, math.nan, reason)
+            question = Inference(math.nan, reason=reason)
             row["difference"] = Difference(math.nan, 0, question, question, reason).to_json()
 
 

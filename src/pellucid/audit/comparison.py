@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def compare_answers(first: Answers, second: Answers, draws: Bootstrap) -> dict[str, Any]:
     """Accuracy by McNemar's test, each class's AUROC by DeLong's, all p values corrected together after Holm.
 
-    Intervals of the differences are the paired bootstrap's over patients, not corrected. With more than 20 classes the
-    mean AUROC stands without a test, and no class on its own.
+    Intervals of the differences are those of `paired_difference`, not corrected. With more than 20 classes the mean
+    AUROC stands without a test, and no class on its own.
 
     Args:
         first: of the model that is audited.

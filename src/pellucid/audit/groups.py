@@ -225,7 +225,7 @@ def difference_test(own: Replicates, other: Replicates) -> dict[str, Any]:
     networks = paired_difference([own], [other]).networks
     return {
         "difference": {"value": networks.value, "low": networks.low, "high": networks.high},
-        "p": networks.p if networks.error > 0 else math.nan,
+        "p": networks.p if networks.is_known else math.nan,
     }
 
 

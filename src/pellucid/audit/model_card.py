@@ -179,8 +179,9 @@ class _Known:
         resamples = self.results["classification"]["resamples"]
         sampled = self.index.sampled
         return (
-            f"95 % intervals over {sampled}: exact of shares, score intervals of AUROC and average precision, "
-            f"{resamples:,} resamples of the {sampled} where there is no formula.",
+            f"95 % intervals over {sampled}: exact of shares, score intervals of AUROC and average precision, of "
+            f"differences those of both figures put together, {resamples:,} resamples of the {sampled} where there is "
+            "no formula.",
             "",
         )
 

@@ -50,7 +50,7 @@ def summarize_study(study: StudyConfig, rows: Sequence[Row], *, named_before: bo
         located = [r for r in mine if r.section == "localization" and r.metric in order]
         located.sort(key=lambda r: order[r.metric])
         sentences += [f"Exploratory: {_explanations(variant, names, located, rows)}"] if located else []
-    answers = [r.difference["recipes"] for r in compared if r.difference and r.difference["recipes"]["error"]]
+    answers = [r.difference["recipes"] for r in compared if r.difference and r.difference["recipes"]["low"] is not None]
     together = max((answer["tests"] for answer in answers), default=0)
     if names.trainings == FEW_TRAININGS and together >= MANY_TESTS:
         sentences.append(
@@ -68,7 +68,7 @@ def of_networks_alone(differences: Sequence[Mapping[str, Any]], sampled: str) ->
         differences: as `Difference.to_json` gives them.
         sampled: of what others are drawn, as `patients`.
     """
-    if not differences or any(one["recipes"]["error"] for one in differences):
+    if not differences or any(one["recipes"]["low"] is not None for one in differences):
         return []
     reason = differences[0]["recipes"]["reason"]
     return [f"Nothing is said of the recipes ({reason}): what follows is about these networks on other {sampled}."]
@@ -127,7 +127,7 @@ def _statement(row: Row, names: _Names, rows: Sequence[Row]) -> str:
     if difference["value"] is None:
         return f"{what} of {row.variant} cannot be compared with that of {names.reference} ({difference['reason']})."
     question, answer = _question(row)
-    if answer["error"] is None:
+    if answer["low"] is None:
         return f"{what} of {row.variant} cannot be compared with that of {names.reference} ({answer['reason']})."
     called, recipes = answer["verdict"], question == "recipes"
     margin = number(difference["margin"] or 0.0)

@@ -5,96 +5,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import scipy  # its parts load when they are used
 
+from pellucid.evaluation.metrics.inference import ALIKE, Inference
 from pellucid.evaluation.metrics.statistics import Replicates, join_reasons
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from pellucid.evaluation.metrics.bootstrap import FloatArray
 
-LEVEL = 0.95
 MOST_DF = 5  # for each degree of freedom that the trainings have
+Z = 1.959963984540054  # as far as the normal distribution's 95 % interval reaches
 ROUNDING = 1e-12  # what sums of equal numbers leave
-ALIKE = "the same on every image: nothing says how far it would differ on others"
 ONE_TRAINING = "one training of a recipe: nothing is known of its other trainings"
-
-
-@dataclass(frozen=True)
-class Inference:
-    """A difference and how far it may be from the true one: its standard error, and t's degrees of freedom.
-
-    Attributes:
-        value: the difference; NaN where it is undefined.
-        error: its standard error; NaN where there is none.
-        df: degrees of freedom, inf where the error is as good as known.
-        reason: why something is NaN; None where nothing is to be said.
-
-    Example:
-        >>> question = Inference(0.03, 0.01, 4.0)
-        >>> round(question.low, 4), round(question.high, 4), round(question.p, 3)
-        (0.0022, 0.0578, 0.04)
-        >>> round(question.p_above(-0.01), 3)
-        0.008
-    """
-
-    value: float
-    error: float
-    df: float
-    reason: str | None = None
-
-    @property
-    def low(self) -> float:
-        """The lower end of the 95 % interval; NaN where there is none."""
-        return self.value - self._reach
-
-    @property
-    def high(self) -> float:
-        """The upper end of the 95 % interval; NaN where there is none."""
-        return self.value + self._reach
-
-    @property
-    def p(self) -> float:
-        """The two-sided p value of no difference: below 0.05 just where the interval excludes 0.
-
-        Without an error it is 1 where nothing differs, and NaN where nothing is known.
-        """
-        if self.error > 0:
-            return float(2 * scipy.special.stdtr(self.df, -abs(self.value) / self.error))
-        return 1.0 if self.value == 0 and self.reason == ALIKE else math.nan
-
-    def p_above(self, bar: float) -> float:
-        """The one-sided p value of the true difference being at most `bar`; small where it lies above."""
-        if self.error > 0:
-            return float(scipy.special.stdtr(self.df, -(self.value - bar) / self.error))
-        return math.nan
-
-    @property
-    def _reach(self) -> float:
-        return float(scipy.special.stdtrit(self.df, (1 + LEVEL) / 2)) * self.error if self.error > 0 else math.nan
-
-    def to_json(self) -> dict[str, Any]:
-        """Interval, p, error and degrees of freedom; whatever is not a finite number is None."""
-        numbers = {"low": self.low, "high": self.high, "p": self.p, "error": self.error, "df": self.df}
-        finite = {name: v if math.isfinite(v) else None for name, v in numbers.items()}
-        return {**finite, "reason": self.reason}
-
-    @classmethod
-    def from_json(cls, value: float | None, stored: Mapping[str, Any]) -> Inference:
-        """What `to_json` wrote of the difference `value`."""
-        error, df = stored["error"], stored["df"]
-        is_known = error is not None
-        return cls(
-            math.nan if value is None else value,
-            float(error) if is_known else math.nan,
-            (math.inf if df is None else float(df)) if is_known else math.nan,
-            stored.get("reason"),
-        )
 
 
 @dataclass(frozen=True)
@@ -129,17 +56,21 @@ class Difference:
 def paired_difference(a: Sequence[Replicates], b: Sequence[Replicates], *, shared: bool = False) -> Difference:
     """The difference between two recipes, each given as one figure per training.
 
-    Two questions, which are not the same. *These networks, other patients*: in every resample of the patients both
-    recipes are averaged over their networks and subtracted, so what is hard for both cancels; the standard deviation
-    over the resamples is the error. *These recipes, other trainings and other patients*: the trainings are drawn too.
-    The error is that of Obuchowski and Rockette's analysis of several readers and cases, a training for a reader:
+    Two questions, which are not the same. *These networks, other patients*: each recipe is averaged over its networks.
+    The interval of the difference is put together from those of the two averages and their correlation over the
+    resamples of the patients, so what is hard for both cancels, and few errors leave it as wide as they leave theirs
+    (`statistics.interval_of_sum`). Where one of them has no interval of its own, as an Accuracy-Robustness Area, it is
+    the normal distribution's with the standard deviation over the resamples. *These recipes, other trainings and other
+    patients*: the trainings are drawn too. The error is that of Obuchowski and Rockette's analysis of several readers
+    and cases, a training for a reader:
 
         error² = patients + s_a² / S_a + s_b² / S_b
 
     with s² the variance of a recipe's figures over its S trainings, and *patients* what different networks have in
     common in the resamples: the mean covariance of two networks of a, plus that of two of b, less twice that of one
     of each (0 where that is negative). The spread over the trainings holds what is left of the patients, so it
-    counts once. Degrees of freedom after Satterthwaite, without supposing that both recipes scatter alike, and at most
+    counts once. Towards either side, *patients* is that share of the square of the networks' error on this side.
+    Degrees of freedom after Satterthwaite, without supposing that both recipes scatter alike, and at most
     five times S_a + S_b − 2: they come out too large just where few trainings happen to scatter too little.
 
     Args:
@@ -157,17 +88,20 @@ def paired_difference(a: Sequence[Replicates], b: Sequence[Replicates], *, share
             number.
 
     Source:
-        N. Obuchowski, H. Rockette, Communications in Statistics 24, 1995; S. Hillis, Statistics in Medicine 26, 2007,
-        and 33, 2014, for readers who read by one modality only; docs/decisions/0014-two-questions.md.
+        G. Zou, A. Donner, Statistics in Medicine 27, 2008; N. Obuchowski, H. Rockette, Communications in Statistics 24,
+        1995; S. Hillis, Statistics in Medicine 26, 2007, and 33, 2014, for readers who read by one modality only;
+        docs/decisions/0014-two-questions.md and 0015-intervals.md.
 
     Example:
         >>> from pellucid.evaluation.metrics.bootstrap import Bootstrap
         >>> from pellucid.evaluation.metrics.statistics import ratio
         >>> draws = Bootstrap(range(8))
         >>> first, second = (ratio(right, [1] * 8, draws) for right in ([1, 0, 1, 1] * 2, [1, 0, 0, 1] * 2))
-        >>> found = paired_difference([first], [second])
-        >>> found.value, round(found.networks.error, 2), found.recipes.reason
-        (0.25, 0.15, 'one training of a recipe: nothing is known of its other trainings')
+        >>> difference = paired_difference([first], [second])
+        >>> difference.value, round(difference.networks.low, 2), round(difference.networks.high, 2)
+        (0.25, -0.12, 0.62)
+        >>> difference.recipes.reason
+        'one training of a recipe: nothing is known of its other trainings'
     """
     if shared:
         if len(a) != len(b):
@@ -176,53 +110,96 @@ def paired_difference(a: Sequence[Replicates], b: Sequence[Replicates], *, share
         difference = Replicates.mean(groups[0])
     else:
         groups, difference = [list(a), list(b)], Replicates.mean(a) - Replicates.mean(b)
-    networks = _of_networks(difference)
-    return Difference(difference.value, difference.n, networks, _of_recipes(difference, groups), difference.reason)
+    networks = _of_networks(difference, is_still=not any(_spread(r.samples) > ROUNDING for r in (*a, *b)))
+    return Difference(
+        difference.value, difference.n, networks, _of_recipes(difference, groups, networks), difference.reason
+    )
 
 
-def _of_networks(difference: Replicates) -> Inference:
+def _of_networks(difference: Replicates, *, is_still: bool) -> Inference:
+    """The first answer; `is_still` says that no resample changes any of the figures."""
     if math.isnan(difference.value) or difference.lacking:
-        return Inference(difference.value, math.nan, math.nan, difference.lacking or difference.reason)
+        return Inference(difference.value, reason=difference.lacking or difference.reason)
     defined = difference.samples[~np.isnan(difference.samples)]
     if len(defined) < 2 or 2 * len(defined) < len(difference.samples):
-        lacking = f"undefined in {len(difference.samples) - len(defined)} of {len(difference.samples)} resamples"
-        return Inference(difference.value, math.nan, math.nan, difference.reason or lacking)
-    error = float(defined.std(ddof=1))
-    return Inference(difference.value, error, math.inf) if error > ROUNDING else _alike(difference)
+        return Inference(difference.value, reason=difference.reason or _undefined(len(defined), difference.samples))
+    has_own = not math.isnan(difference.interval.low)
+    error = _spread(defined)
+    if error <= ROUNDING and not (is_still and has_own):
+        return _alike(difference)
+    if not has_own:
+        return Inference.even(difference.value, error, math.inf)
+    low, high = difference.interval
+    return Inference(difference.value, (difference.value - low) / Z, (high - difference.value) / Z, math.inf)
 
 
-def _of_recipes(difference: Replicates, groups: Sequence[Sequence[Replicates]]) -> Inference:
+def _of_recipes(difference: Replicates, groups: Sequence[Sequence[Replicates]], networks: Inference) -> Inference:
     defined = [[r for r in group if not math.isnan(r.value)] for group in groups]
     if math.isnan(difference.value) or difference.lacking:
-        return Inference(difference.value, math.nan, math.nan, difference.lacking or difference.reason)
+        return Inference(difference.value, reason=difference.lacking or difference.reason)
     if min(len(group) for group in defined) < 2:
         one = min(len(group) for group in groups) < 2
-        return Inference(difference.value, math.nan, math.nan, ONE_TRAINING if one else "defined in one training only")
+        return Inference(difference.value, reason=ONE_TRAINING if one else "defined in one training only")
     samples = np.stack([r.samples for group in defined for r in group])
     usable = samples[:, ~np.isnan(samples).any(0)]
     if usable.shape[1] < 2 or 2 * usable.shape[1] < samples.shape[1]:
-        lacking = f"undefined in {samples.shape[1] - usable.shape[1]} of {samples.shape[1]} resamples"
-        return Inference(difference.value, math.nan, math.nan, join_reasons(difference.reason, lacking))
-    values = [np.array([r.value for r in group]) for group in defined]
-    error, df = recipe_error(values, np.cov(usable))
-    return Inference(difference.value, float(error), float(df)) if error > ROUNDING else _alike(difference)
+        return Inference(
+            difference.value, reason=join_reasons(difference.reason, _undefined(usable.shape[1], samples[0]))
+        )
+    covariance = np.cov(usable)
+    variance = recipe_variance([np.array([r.value for r in group]) for group in defined], covariance)
+    if variance.error <= ROUNDING and not networks.is_known:
+        return _alike(difference)
+    sign = np.concatenate([np.full(len(group), s / len(group)) for s, group in zip((1, -1), defined, strict=False)])
+    whole = float(sign @ covariance @ sign)
+    share = float(variance.patients) / whole if whole > ROUNDING**2 else 1.0
+    sides = (
+        math.sqrt(share * side**2 + float(variance.trainings)) if networks.is_known else float(variance.error)
+        for side in (networks.below, networks.above)
+    )
+    return Inference(difference.value, *sides, float(variance.df))
+
+
+def _spread(samples: FloatArray) -> float:
+    """The standard deviation over the resamples in which there is a figure."""
+    defined = samples[~np.isnan(samples)]
+    return float(defined.std(ddof=1)) if len(defined) > 1 else 0.0
+
+
+def _undefined(count: int, samples: FloatArray) -> str:
+    return f"undefined in {len(samples) - count} of {len(samples)} resamples"
 
 
 def _alike(difference: Replicates) -> Inference:
-    value = 0.0 if abs(difference.value) <= ROUNDING else difference.value
-    return Inference(value, math.nan, math.nan, ALIKE)
+    return Inference(0.0 if abs(difference.value) <= ROUNDING else difference.value, reason=ALIKE)
 
 
-def recipe_error(values: Sequence[FloatArray], covariance: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The standard error of a difference of two recipes, and its degrees of freedom; many at once.
+class RecipeVariance(NamedTuple):
+    """What the square of the standard error of a difference of two recipes consists of; (…) arrays.
+
+    Attributes:
+        patients: what different networks have in common in the resamples, at least 0.
+        trainings: the spread over the trainings.
+        df: degrees of freedom.
+    """
+
+    patients: FloatArray
+    trainings: FloatArray
+    df: FloatArray
+
+    @property
+    def error(self) -> FloatArray:
+        """The standard error."""
+        return np.sqrt(self.patients + self.trainings)
+
+
+def recipe_variance(values: Sequence[FloatArray], covariance: FloatArray) -> RecipeVariance:
+    """The variance of a difference of two recipes, and its degrees of freedom; many at once.
 
     Args:
         values: (…, S_a) and (…, S_b), the figures of each recipe's trainings; one entry, (…, S), for the differences
             of trainings that go together.
         covariance: (…, S, S) of all of them, in this order, over the resamples of the patients.
-
-    Returns:
-        Two (…) arrays; where nothing scatters the error is 0 and the degrees of freedom NaN.
     """
     ends = np.cumsum([0, *(v.shape[-1] for v in values)])
     parts = [slice(start, end) for start, end in pairwise(ends)]
@@ -233,9 +210,10 @@ def recipe_error(values: Sequence[FloatArray], covariance: FloatArray) -> tuple[
         patients = patients + (block.sum((-2, -1)) - alone) / (count * (count - 1))
     if len(parts) == 2:
         patients = patients - 2 * covariance[..., parts[0], parts[1]].mean((-2, -1))
+    patients = np.maximum(patients, 0)
     spreads = [v.var(-1, ddof=1) / v.shape[-1] for v in values]
-    squared = np.maximum(patients, 0) + sum(spreads)
+    trainings = np.asarray(sum(spreads))
     weight = sum(s**2 / (v.shape[-1] - 1) for s, v in zip(spreads, values, strict=True))
     most = MOST_DF * sum(v.shape[-1] - 1 for v in values)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.sqrt(squared), np.minimum(squared**2 / weight, most)
+        return RecipeVariance(patients, trainings, np.fmin((patients + trainings) ** 2 / weight, most))

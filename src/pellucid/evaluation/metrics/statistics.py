@@ -27,6 +27,7 @@ __all__ = [
     "Values",
     "are_alike",
     "as_array",
+    "interval_of_sum",
     "join_reasons",
     "mean_over_images",
     "ratio",
@@ -111,7 +112,7 @@ class Replicates:
         n: how many things it averages over.
         reason: why it is undefined, has no interval, or leaves something out.
         key: names the patients and the draws; see `Bootstrap.key`.
-        interval: its own 95 % interval, which holds where there is little; NaN where it has none, as a difference.
+        interval: its own 95 % interval, which holds where there is little; NaN where it has none.
         lacking: why no interval is to be shown; None where it rests on enough.
         positives: as in `Estimate`.
         patients: as in `Estimate`.
@@ -143,7 +144,7 @@ class Replicates:
             min(self.n, other.n),
             join_reasons(self.reason, other.reason),
             self.key,
-            NO_INTERVAL if operate is operator.sub else _interval_of_sum([self, other]),
+            interval_of_sum([self], [other]) if operate is operator.sub else interval_of_sum([self, other]),
             join_reasons(self.lacking, other.lacking),
             _extreme(min, self.positives, other.positives),
             _extreme(min, self.patients, other.patients),
@@ -194,7 +195,7 @@ class Replicates:
             )
         count, left_out = len(defined), len(parts) - len(defined)
         note = f"{left_out} of {len(parts)} {of} undefined and left out" if left_out else None
-        low, high = (end / count for end in _interval_of_sum(defined))
+        low, high = (end / count for end in interval_of_sum(defined))
         samples = np.mean([p.samples for p in defined], axis=0)
         # without intervals of the parts, one that no resample has, since few patients stand behind it, leaves none
         is_lacking = all(p.lacking for p in defined) or bool(math.isnan(low) and np.isnan(samples).all())
@@ -249,21 +250,31 @@ def _extreme(choose: Callable[[list[int]], int], *counts: int | None) -> int | N
     return choose(numbers) if numbers else None
 
 
-def _interval_of_sum(parts: Sequence[Replicates]) -> Interval:
-    """The interval of a sum of figures, from their own and from how they go together over the resamples.
+def interval_of_sum(parts: Sequence[Replicates], less: Sequence[Replicates] = ()) -> Interval:
+    """The interval of a sum of figures, `less` others, from their own and from how they go together over the resamples.
 
     The distances of the ends from the values add up as standard deviations do: ``Σ_ij r_ij d_i d_j`` is the square of
-    the sum's (Zou & Donner 2008). Where resamples do not differ, as of a figure that is 1 in all of them, nothing shows
-    that it goes its own way, and it counts as going with the others wholly.
+    the sum's; of what is taken away the upper end counts for the lower, and the correlation changes its sign (MOVER,
+    Zou & Donner 2008). Where resamples do not differ, as of a figure that is 1 in all of them, nothing shows that it
+    goes its own way: it counts as going with the others of its side wholly, and as having nothing in common with the
+    other side. Both make the interval wider, unless figures go against each other.
 
     Source:
         G. Zou, A. Donner: Construction of confidence limits about effect measures. Statistics in Medicine 27, 2008.
+
+    Example:
+        >>> from pellucid.evaluation.metrics.bootstrap import Bootstrap
+        >>> draws = Bootstrap(range(40))
+        >>> one, other = (ratio([1] * k + [0] * (40 - k), [1] * 40, draws, within=(0, 1)) for k in (36, 30))
+        >>> [round(end, 3) for end in interval_of_sum([one], [other])]
+        [0.031, 0.283]
     """
-    values = np.array([p.value for p in parts])
-    ends = np.array([p.interval for p in parts])
+    figures = [*parts, *less]
+    values = np.array([p.value for p in figures])
+    ends = np.array([p.interval for p in figures])
     if np.isnan(ends).any():
         return NO_INTERVAL
-    draws = np.stack([p.samples for p in parts], axis=1)
+    draws = np.stack([p.samples for p in figures], axis=1)
     is_defined = ~np.isnan(draws)
     with np.errstate(invalid="ignore", divide="ignore"):
         middle = np.where(is_defined, draws, 0).sum(0) / is_defined.sum(0)
@@ -271,12 +282,16 @@ def _interval_of_sum(parts: Sequence[Replicates]) -> Interval:
         length = np.sqrt((centred**2).sum(0))
         moves = length > SAME_DRAWS * np.sqrt(len(draws))
         direction = np.where(moves, centred / length, 0.0)
-    below, above = (
-        float(np.linalg.norm(direction @ distance) + distance[~moves].sum())
-        for distance in (values - ends[:, 0], ends[:, 1] - values)
-    )
-    total = math.fsum(values)
-    return Interval(total - below, total + above)
+    sides = slice(0, len(parts)), slice(len(parts), None)
+    to_ends = values - ends[:, 0], ends[:, 1] - values
+    reaches = []
+    for distances in (to_ends, to_ends[::-1]):
+        moving = [direction[:, side] @ d[side] for side, d in zip(sides, distances, strict=True)]
+        still = [d[side][~moves[side]].sum() for side, d in zip(sides, distances, strict=True)]
+        square = sum((np.linalg.norm(m) + s) ** 2 for m, s in zip(moving, still, strict=True))
+        reaches.append(math.sqrt(max(float(square - 2 * moving[0] @ moving[1]), 0.0)))
+    total = math.fsum(p.value for p in parts) - math.fsum(p.value for p in less)
+    return Interval(total - reaches[0], total + reaches[1])
 
 
 def ratios(

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pellucid.evaluation.metrics.differences import Inference
+from pellucid.evaluation.metrics.inference import Inference
 from pellucid.evaluation.metrics.paired_tests import holm
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def judge_family(differences: Sequence[Mapping[str, Any]], bars: Sequence[Bar], 
 
     Example:
         >>> from pellucid.evaluation.metrics.differences import Difference
-        >>> both = [Difference(0.03, 9, *[Inference(0.03, 0.01, df)] * 2) for df in (4.0, 40.0)]
+        >>> both = [Difference(0.03, 9, *[Inference.even(0.03, 0.01, df)] * 2) for df in (4.0, 40.0)]
         >>> family = judge_family([d.to_json() for d in both], [Bar(1), Bar(1)], "primary")
         >>> [(round(d["recipes"]["p_corrected"], 3), d["recipes"]["verdict"]) for d in family]
         [(0.04, 'better'), (0.009, 'better')]
@@ -91,17 +91,17 @@ def verdict(inference: Inference, p: float, bar: Bar, beyond: float = math.nan) 
     `no worse`: by the corrected p, as is `worse` by more than the margin then). Whatever else is `unclear`.
 
     Args:
-        inference: the difference with its error.
+        inference: the difference with its errors.
         p: corrected; of the aim `no worse` that of `no worse`.
         bar: what it is held against.
         beyond: corrected p of a difference that is worse by more than the margin; for the aim `no worse` alone.
 
     Example:
-        >>> small = Inference(-0.002, 0.001, math.inf)
+        >>> small = Inference.even(-0.002, 0.001, math.inf)
         >>> round(small.p, 3), verdict(small, small.p, Bar(1)), verdict(small, small.p, Bar(1, margin=0.01))
         (0.046, 'worse', 'same')
     """
-    if not inference.error > 0:
+    if not inference.is_known:
         return ""
     significant = p <= ALPHA
     worst, best = sorted((bar.better or 1) * end for end in (inference.low, inference.high))
@@ -121,17 +121,18 @@ def answered(difference: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     Args:
         difference: as `judge_family` gives it, or `Difference.to_json`.
     """
-    question = "recipes" if difference["recipes"]["error"] else "networks"
+    question = "recipes" if difference["recipes"]["low"] is not None else "networks"
     return question, difference[question]
 
 
 def _p_no_worse(inference: Inference, bar: Bar) -> float:
     if not bar.margin or not bar.better:
         return math.nan
-    turned = Inference(bar.better * inference.value, inference.error, inference.df)
-    return min(1.0, 2 * turned.p_above(-bar.margin))
+    favourable = inference if bar.better > 0 else inference.turned()
+    return min(1.0, 2 * favourable.p_above(-bar.margin))
 
 
 def _p_beyond(inference: Inference, bar: Bar) -> float:
     """Twice the one-sided p of a true difference that is worse by the margin or less."""
-    return min(1.0, 2 * Inference(-bar.better * inference.value, inference.error, inference.df).p_above(bar.margin))
+    unfavourable = inference.turned() if bar.better > 0 else inference
+    return min(1.0, 2 * unfavourable.p_above(bar.margin))

@@ -265,8 +265,9 @@ def against_table(rival: Mapping[str, Any], index: ResultsIndex) -> Table:
     note = (
         "These two networks on other "
         f"{index.sampled}; nothing is said of how they were trained. The difference is this model less the other, its "
-        f"interval the paired bootstrap’s over the same {index.sampled}, not corrected. p is corrected after Holm for "
-        f"{rival['tests']} tests."
+        f"interval made of both figures’ over the same {index.sampled}, not corrected. p is corrected after Holm for "
+        f"{rival['tests']} tests; it asks only whether both are equal, so it can be small where the interval of a "
+        "difference of few errors still includes 0."
     )
     columns = (index.variants[0], rival["label"], "Difference", "p, corrected")
     return Table(f"Against {rival['label']}", columns, tuple(lines), note, "Figure")

@@ -136,8 +136,8 @@ def compare(row: Mapping[str, Any] | None, measure: Metric) -> Difference | None
     """A paired difference as text, with the verdicts that its p values, corrected, allow.
 
     Example:
-        >>> networks = {"low": -0.13, "high": -0.07, "error": 0.015, "verdict": "better", "reason": None}
-        >>> recipes = {"low": -0.2, "high": 0.0, "error": 0.04, "p": 0.06, "p_corrected": 0.12, "verdict": "unclear"}
+        >>> networks = {"low": -0.13, "high": -0.07, "verdict": "better", "reason": None}
+        >>> recipes = {"low": -0.2, "high": 0.0, "p": 0.06, "p_corrected": 0.12, "verdict": "unclear"}
         >>> found = compare({"value": -0.1, "networks": networks, "recipes": recipes}, metric("afp"))
         >>> found.value, found.interval, found.verdict, found.p
         ('−0.100', '[−0.200, 0.000]', '', 'p 0.060, corrected 0.120')
@@ -151,7 +151,7 @@ def compare(row: Mapping[str, Any] | None, measure: Metric) -> Difference | None
         return Difference("undefined", n=row.get("n"), reason=why, undefined=True)
     networks, recipes = row["networks"], row["recipes"]
     below = row.get("below_trivial")
-    answered = defined(recipes.get("error"))
+    answered = defined(recipes.get("low"))
     return Difference(
         number(row["value"], measure.decimals, signed=True),
         _interval(recipes, measure, signed=True) if answered else "",

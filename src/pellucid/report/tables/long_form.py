@@ -15,7 +15,19 @@ _PLAIN = (
     "section", "target", "method", "gate", "metric", "at", "threshold", "class", "variant",
     "value", "low", "high", "n", "positives", "patients", "reason", "seed_spread",
 )  # fmt: skip
-_ANSWER = ("low", "high", "error", "df", "p", "p_no_worse", "p_corrected", "tests", "verdict", "reason")
+_ANSWER = (
+    "low",
+    "high",
+    "error_below",
+    "error_above",
+    "df",
+    "p",
+    "p_no_worse",
+    "p_corrected",
+    "tests",
+    "verdict",
+    "reason",
+)
 
 
 class LongTable(NamedTuple):

@@ -11,6 +11,7 @@ from pellucid.evaluation.metrics.differences import paired_difference
 from pellucid.evaluation.metrics.statistics import (
     Bootstrap,
     Replicates,
+    interval_of_sum,
     join_reasons,
     mean_over_images,
 )
@@ -254,7 +255,8 @@ def _judge(rows: Sequence[dict[str, Any]], field: str, family: str) -> None:
 def _independent(a: Replicates, b: Replicates) -> Replicates:
     """The difference of figures of different patients, whose draws have nothing to do with each other."""
     reason = join_reasons(a.reason, b.reason)
-    return Replicates(a.value - b.value, a.samples - b.samples, min(a.n, b.n), reason, f"{a.key}, {b.key}")
+    key, interval, lacking = f"{a.key}, {b.key}", interval_of_sum([a], [b]), join_reasons(a.lacking, b.lacking)
+    return Replicates(a.value - b.value, a.samples - b.samples, min(a.n, b.n), reason, key, interval, lacking)
 
 
 def _rows(replicates: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], control: str) -> list[dict[str, Any]]:
