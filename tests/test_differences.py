@@ -200,6 +200,19 @@ def test_perfect_figures_differ_by_as_much_as_few_patients_leave_open():
     assert far.p < 1e-6
 
 
+def test_perfect_classes_differ_each_for_itself_and_perfect_networks_of_a_recipe_together():
+    draws, rng = Bootstrap(range(24), 200), np.random.default_rng(9)
+    perfect, other = rights(24, 24, draws), mean_over_images(rng.random(24), draws, within=(0.0, 1.0))
+    reach = 1 - 0.025 ** (1 / 24)
+    classes = Replicates.mean([perfect, perfect, other], of="classes")
+    apart = math.hypot(math.sqrt(2) * reach, other.value - other.interval.low)
+    assert classes.value - classes.interval.low == pytest.approx(apart / 3)
+    trainings = paired_difference([perfect] * 3, [other] * 3)
+    assert trainings.value - trainings.networks.low == pytest.approx(
+        math.hypot(reach, other.interval.high - other.value)
+    )
+
+
 def test_figures_without_an_interval_of_their_own_have_the_resamples_error():
     rng = np.random.default_rng(8)
     samples = rng.normal(size=(2, 500))

@@ -119,7 +119,7 @@ def compare(
     """
     rows = []
     for variant, seeds in figures.items():
-        estimate = Replicates.mean(list(seeds), of="seeds").estimate()
+        estimate = Replicates.mean(list(seeds), of="seeds", together=True).estimate()
         values = tuple(r.value for r in seeds)
         defined = [v for v in values if not math.isnan(v)]
         difference = None

@@ -107,9 +107,10 @@ def paired_difference(a: Sequence[Replicates], b: Sequence[Replicates], *, share
         if len(a) != len(b):
             raise InputError(f"trainings that go together come in pairs; found {len(a)} and {len(b)}.")
         groups = [[x - y for x, y in zip(a, b, strict=True)]]
-        difference = Replicates.mean(groups[0])
+        difference = Replicates.mean(groups[0], together=True)
     else:
-        groups, difference = [list(a), list(b)], Replicates.mean(a) - Replicates.mean(b)
+        groups = [list(a), list(b)]
+        difference = Replicates.mean(a, together=True) - Replicates.mean(b, together=True)
     networks = _of_networks(difference, is_still=not any(_spread(r.samples) > ROUNDING for r in (*a, *b)))
     return Difference(
         difference.value, difference.n, networks, _of_recipes(difference, groups, networks), difference.reason

@@ -170,13 +170,15 @@ class Replicates:
         return cls(math.nan, np.full(bootstrap.resamples, math.nan), n, reason, bootstrap.key)
 
     @classmethod
-    def mean(cls, parts: Sequence[Replicates], *, n: int | None = None, of: str = "figures") -> Replicates:
+    def mean(
+        cls, parts: Sequence[Replicates], *, n: int | None = None, of: str = "figures", together: bool = False
+    ) -> Replicates:
         """The mean over classes or seeds, of those that are defined; the reason says how many are not.
 
         A resample in which one of the defined ones is undefined is itself undefined: averaging fewer there
         would compare different sets of classes. `n` is the largest of the parts' unless given, `of` what they are
         called. There is an interval where one of the parts rests on enough for its own: the others' are wide,
-        and count as they are.
+        and count as they are. `together` as in `interval_of_sum`: of several networks on the same images.
 
         Raises:
             InputError: if there are no parts, or they are not paired.
@@ -195,7 +197,7 @@ class Replicates:
             )
         count, left_out = len(defined), len(parts) - len(defined)
         note = f"{left_out} of {len(parts)} {of} undefined and left out" if left_out else None
-        low, high = (end / count for end in interval_of_sum(defined))
+        low, high = (end / count for end in interval_of_sum(defined, together=together))
         samples = np.mean([p.samples for p in defined], axis=0)
         # without intervals of the parts, one that no resample has, since few patients stand behind it, leaves none
         is_lacking = all(p.lacking for p in defined) or bool(math.isnan(low) and np.isnan(samples).all())
@@ -250,14 +252,15 @@ def _extreme(choose: Callable[[list[int]], int], *counts: int | None) -> int | N
     return choose(numbers) if numbers else None
 
 
-def interval_of_sum(parts: Sequence[Replicates], less: Sequence[Replicates] = ()) -> Interval:
+def interval_of_sum(
+    parts: Sequence[Replicates], less: Sequence[Replicates] = (), *, together: bool = False
+) -> Interval:
     """The interval of a sum of figures, `less` others, from their own and from how they go together over the resamples.
 
     The distances of the ends from the values add up as standard deviations do: ``Σ_ij r_ij d_i d_j`` is the square of
     the sum's; of what is taken away the upper end counts for the lower, and the correlation changes its sign (MOVER,
-    Zou & Donner 2008). Where resamples do not differ, as of a figure that is 1 in all of them, nothing shows that it
-    goes its own way: it counts as going with the others of its side wholly, and as having nothing in common with the
-    other side. Both make the interval wider, unless figures go against each other.
+    Zou & Donner 2008). A figure that no resample changes, as one that is 1 in all of them, shows no correlation. It
+    counts as having nothing in common with the others, or, `together`, as going with them wholly.
 
     Source:
         G. Zou, A. Donner: Construction of confidence limits about effect measures. Statistics in Medicine 27, 2008.
@@ -282,14 +285,13 @@ def interval_of_sum(parts: Sequence[Replicates], less: Sequence[Replicates] = ()
         length = np.sqrt((centred**2).sum(0))
         moves = length > SAME_DRAWS * np.sqrt(len(draws))
         direction = np.where(moves, centred / length, 0.0)
-    sides = slice(0, len(parts)), slice(len(parts), None)
-    to_ends = values - ends[:, 0], ends[:, 1] - values
+    is_less = np.arange(len(figures)) >= len(parts)
+    below, above = values - ends[:, 0], ends[:, 1] - values
     reaches = []
-    for distances in (to_ends, to_ends[::-1]):
-        moving = [direction[:, side] @ d[side] for side, d in zip(sides, distances, strict=True)]
-        still = [d[side][~moves[side]].sum() for side, d in zip(sides, distances, strict=True)]
-        square = sum((np.linalg.norm(m) + s) ** 2 for m, s in zip(moving, still, strict=True))
-        reaches.append(math.sqrt(max(float(square - 2 * moving[0] @ moving[1]), 0.0)))
+    for distance in (np.where(is_less, -above, below), np.where(is_less, -below, above)):
+        still = np.where(moves, 0.0, distance)
+        apart, unseen = np.linalg.norm(direction @ distance), np.linalg.norm(still)
+        reaches.append(float(apart + abs(still.sum()) if together else np.hypot(apart, unseen)))
     total = math.fsum(p.value for p in parts) - math.fsum(p.value for p in less)
     return Interval(total - reaches[0], total + reaches[1])
 
