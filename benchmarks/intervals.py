@@ -45,8 +45,7 @@ from scipy.stats import binom, norm, t
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.metrics.calibration import reliability
 from pellucid.evaluation.metrics.classification import auroc, average_precision, classification_table
-from pellucid.evaluation.metrics.differences import paired_difference, recipe_variance
-from pellucid.evaluation.metrics.inference import Inference
+from pellucid.evaluation.metrics.differences import Inference, paired_difference, recipe_variance
 from pellucid.evaluation.metrics.intervals import (
     auroc_influence,
     average_precision_influence,

@@ -127,7 +127,9 @@ def agreements(data: Path, draws: int, only: str) -> list[dict[str, object]]:
             row: dict[str, object] = {"method": method, "network": name, "step": step}
             for what, numbers in zip(("cosine", "length ratio"), column, strict=True):
                 low, high = bootstrap((numbers,), np.mean, method="percentile", rng=0).confidence_interval
-                row |= {what: f"{numbers.mean():.6f}", f"{what} from": f"{low:.9f}", f"{what} to": f"{high:.9f}"}
+                ends = (f"{low:.9f}", f"{high:.9f}")
+                ends = ("", "") if ends[0] == ends[1] else ends  # no interval is of zero width
+                row |= {what: f"{numbers.mean():.6f}", f"{what} from": ends[0], f"{what} to": ends[1]}
             row |= {"smallest cosine": f"{column[0].min():.6f}", "draws": draws, "images a draw": IMAGES}
             row |= {"machine": machine(1), "versions": versions("torch")}
             print(*list(row.values())[:-2], sep="  ", flush=True)

@@ -18,7 +18,8 @@ Methods, all from the same 300 resamples of the patients:
 - both summed: the patients' error of these networks and Welch's together, so that what networks and patients share
   counts twice;
 - mixed, pooled: Obuchowski and Rockette's error, the trainings' variance taken as equal in both recipes;
-- mixed: the same without that (Satterthwaite), `pellucid.evaluation.metrics.differences`, which is used;
+- mixed: the same without that (Satterthwaite), `pellucid.evaluation.metrics.differences`, which is used (there the
+  patients' part is as wide to either side as the single intervals make it, here as the resamples do);
 - mixed, uncapped: without an upper bound of the degrees of freedom;
 - mixed, by seed: the differences seed by seed, right only where seeds share something;
 - mixed, never narrower: its error at least that of the networks held fixed.

@@ -19,8 +19,7 @@ from pellucid.annotations.store import open_store
 from pellucid.annotator.simulated import MARGIN, Truth, Visitor
 from pellucid.data import open_dataset
 from pellucid.data.readers.phantom.options import VisibleShortcut
-from pellucid.evaluation.metrics.differences import Difference
-from pellucid.evaluation.metrics.inference import Inference
+from pellucid.evaluation.metrics.differences import Difference, Inference
 from pellucid.evaluation.metrics.statistics import Bootstrap, mean_over_images
 from pellucid.evaluation.metrics.verdicts import Bar, judge_family
 from pellucid.models import load_model

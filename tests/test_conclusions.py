@@ -10,8 +10,7 @@ import pytest
 from scipy.stats import t as students_t
 
 from pellucid.evaluation.metrics.comparison import Row
-from pellucid.evaluation.metrics.differences import ONE_TRAINING, Difference
-from pellucid.evaluation.metrics.inference import Inference
+from pellucid.evaluation.metrics.differences import ONE_TRAINING, Difference, Inference
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.verdicts import Bar, judge_family, verdict
 from pellucid.study import load_study

@@ -13,8 +13,7 @@ from scipy.stats import binom, binomtest, ttest_ind, ttest_rel
 import intervals
 import recipe_inference
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
-from pellucid.evaluation.metrics.differences import ONE_TRAINING, paired_difference, recipe_variance
-from pellucid.evaluation.metrics.inference import ALIKE, Inference
+from pellucid.evaluation.metrics.differences import ALIKE, ONE_TRAINING, Inference, paired_difference, recipe_variance
 from pellucid.evaluation.metrics.intervals import Interval
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.statistics import Replicates, mean_over_images

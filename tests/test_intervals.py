@@ -169,9 +169,10 @@ def test_the_mean_of_figures_that_go_together_is_as_uncertain_as_one_and_of_othe
     assert same.interval == pytest.approx(one[0].interval)
     widths = [f.interval.high - f.interval.low for f in (same, apart)]
     assert widths[1] == pytest.approx(widths[0] / 2, rel=0.15)
-    sure = mean_over_images(np.ones(200), draws, within=SHARE)  # 1 in every resample: taken to go with the others
+    sure = mean_over_images(np.ones(200), draws, within=SHARE)  # 1 in every resample: no correlation is seen
+    assert Replicates.mean([sure, sure], together=True).interval == pytest.approx(sure.interval)
     both = Replicates.mean([sure, sure])
-    assert both.interval == pytest.approx(sure.interval)
+    assert 1 - both.interval.low == pytest.approx((1 - sure.interval.low) / math.sqrt(2))
     turned = one[0] * -0.5 + 1.0
     assert turned.interval == pytest.approx((1 - 0.5 * one[0].interval.high, 1 - 0.5 * one[0].interval.low))
 

@@ -17,8 +17,7 @@ import pellucid as pl
 from helpers.models import small
 from pellucid.audit.settings import AuditSettings
 from pellucid.evaluation.discovery.settings import DiscoverySettings
-from pellucid.evaluation.metrics.differences import Difference
-from pellucid.evaluation.metrics.inference import Inference
+from pellucid.evaluation.metrics.differences import Difference, Inference
 from pellucid.evaluation.trust.findings import TrustSettings
 from pellucid.models.weights import save_model
 from pellucid.types import InputError

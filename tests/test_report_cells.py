@@ -6,8 +6,7 @@ import math
 
 import pytest
 
-from pellucid.evaluation.metrics.differences import Difference
-from pellucid.evaluation.metrics.inference import Inference
+from pellucid.evaluation.metrics.differences import Difference, Inference
 from pellucid.evaluation.metrics.verdicts import Bar, judge_family
 from pellucid.report.tables.cells import compare, estimate
 from pellucid.report.tables.metrics import metric, number

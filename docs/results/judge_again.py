@@ -16,8 +16,7 @@ import numpy as np
 from scipy.linalg import block_diag
 from scipy.stats import norm
 
-from pellucid.evaluation.metrics.differences import recipe_variance
-from pellucid.evaluation.metrics.inference import ALIKE, Inference
+from pellucid.evaluation.metrics.differences import ALIKE, Inference, recipe_variance
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.verdicts import ALPHA
 from pellucid.utils.csv_table import write_csv

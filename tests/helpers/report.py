@@ -6,8 +6,7 @@ import math
 
 import numpy as np
 
-from pellucid.evaluation.metrics.differences import Difference
-from pellucid.evaluation.metrics.inference import Inference
+from pellucid.evaluation.metrics.differences import Difference, Inference
 from pellucid.evaluation.metrics.verdicts import Bar, judge_family
 from pellucid.report import Panel, render
 from pellucid.report.tables.metrics import metric as metric_of

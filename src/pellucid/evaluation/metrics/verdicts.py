@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pellucid.evaluation.metrics.inference import Inference
+from pellucid.evaluation.metrics.differences import Inference
 from pellucid.evaluation.metrics.paired_tests import holm
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def judge_family(differences: Sequence[Mapping[str, Any]], bars: Sequence[Bar], 
         or more, so that 0.05 is its bar too) and `verdict`.
 
     Example:
-        >>> from pellucid.evaluation.metrics.differences import Difference
+        >>> from pellucid.evaluation.metrics.differences import Difference, Inference
         >>> both = [Difference(0.03, 9, *[Inference.even(0.03, 0.01, df)] * 2) for df in (4.0, 40.0)]
         >>> family = judge_family([d.to_json() for d in both], [Bar(1), Bar(1)], "primary")
         >>> [(round(d["recipes"]["p_corrected"], 3), d["recipes"]["verdict"]) for d in family]
