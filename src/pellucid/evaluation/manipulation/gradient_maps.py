@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from pellucid.evaluation.manipulation.fixed_surrogate import FixedSurrogate
-from pellucid.evaluation.manipulation.frozen_convolution import FrozenConvolution
+from pellucid.evaluation.manipulation.frozen_layers import FrozenLayers
 from pellucid.evaluation.manipulation.soft_relu import BentReLU
 from pellucid.explainers import EXPLAINERS, check_options
 from pellucid.explainers.activation_maps import has_head
@@ -179,7 +179,7 @@ def _score(logits: Tensor, targets: Tensor) -> Tensor:
 @contextmanager
 def _second_order() -> Iterator[None]:
     """Inside, gradients of a frozen network have gradients, at no more than they cost."""
-    with BentReLU(), FrozenConvolution(), twice_differentiable():
+    with BentReLU(), FrozenLayers(), twice_differentiable():
         yield
 
 
