@@ -90,8 +90,8 @@ class _Normalised(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, factor: Tensor, values: tuple[Any, ...]) -> Tensor:  # noqa: ANN401
         ctx.save_for_backward(factor)
-        *tensors, eps = values
-        return F.batch_norm(images, *tensors, eps=eps)
+        mean, variance, weight, bias, eps = values
+        return F.batch_norm(images, mean, variance, weight, bias, eps=eps)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
