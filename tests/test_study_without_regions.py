@@ -144,7 +144,7 @@ def test_what_would_need_regions_is_left_out_and_the_rest_is_there(finished, pag
         assert f'href="#{name}"' in page
     for word in ("Where explanations are scored", "Viviano", "finding"):
         assert word not in re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
-    assert "resamples of the images" in page  # each is a patient of its own
+    assert "95 % interval over images" in page  # each is a patient of its own
 
 
 def test_the_accuracy_is_that_of_the_measured_images(finished, data):
