@@ -128,7 +128,10 @@ RIGHT = [(0.95, 0.95), (0.9, 0.8), (0.99, 0.95)]
 PAIRS = [
     *(Pair("AUROC", *size, *areas, 1, 1) for size, areas in product(MANY, AREAS)),
     *(Pair("AUROC", *size, *areas, 3, 1) for size, areas in product([(300, 15), (300, 45), (300, 90)], AREAS[2:])),
-    *(Pair("AUROC", *size, *areas, 1, count) for size, areas, count in product(MANY[::2], (AREAS[0], *AREAS[2:]), (3, 5))),
+    *(
+        Pair("AUROC", *size, *areas, 1, count)
+        for size, areas, count in product(MANY[::2], (AREAS[0], *AREAS[2:]), (3, 5))
+    ),
     *(Pair("average precision", *size, *areas, 1, 1) for size, areas in product([MANY[0], *MANY[2::3]], AREAS[2:])),
     *(Pair("average precision", 300, 15, *areas, 3, 1) for areas in AREAS[2:]),
     *(Pair("share", n, 0, *right, k, 1) for n, k, right in product((24, 60, 300), (1, 3), RIGHT) if n / k >= 20),
