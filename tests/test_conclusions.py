@@ -92,6 +92,18 @@ def test_no_worse_is_one_of_two_one_sided_tests_at_the_bar_of_its_interval():
         assert verdict(one, one.p, Bar(1)) == ("worse" if one.high < 0 else "better" if one.low > 0 else "unclear")
 
 
+@pytest.mark.parametrize("better", [1, -1])
+@pytest.mark.parametrize("one", [Inference(-0.002, 0.003, 0.02, math.inf), Inference(0.004, 0.02, 0.002, 5.0)])
+def test_no_worse_asks_the_end_of_the_interval_on_the_worse_side(one, better):
+    """The sides reach differently far: the test is passed just where the worse end is inside the margin."""
+    worse_end = one.low if better > 0 else -one.high
+    difference = Difference(one.value, 9, one, one).to_json()
+    (judged,) = judge_family([difference], [Bar(better, 0.01, "no worse")], "primary")
+    for question in ("networks", "recipes"):
+        assert (judged[question]["p_no_worse"] <= 0.05) == (worse_end > -0.01)
+        assert (judged[question]["verdict"] == "no worse") == (worse_end > -0.01)
+
+
 def test_worse_by_more_than_the_margin_is_corrected_for_how_many():
     far, near = (
         Difference(value, 9, *[Inference.even(value, 0.0045, math.inf)] * 2).to_json() for value in (-0.02, 0.0)

@@ -174,7 +174,7 @@ def _with_delong(
     reference: str | None,
     folds: npt.NDArray[np.integer] | None,
 ) -> list[Row]:
-    """DeLong's p beside the bootstrap's, in the differences of a class's AUROC: these networks, other patients."""
+    """DeLong's p beside the interval's, in the differences of a class's AUROC: these networks, other patients."""
     if reference is None or len(logits) < 2 or len(dataset.classes) > MANY_CLASSES:
         return list(rows)
     single = dataset.task == "multiclass"
