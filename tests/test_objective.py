@@ -36,8 +36,8 @@ def test_the_mix_by_hand(monkeypatch, mix, shown):
     moved = 1 - images
     calls = []
 
-    def attack(classifier, x, y, *, loss, size, step_size, random_start):
-        calls.append((x, size.value, random_start, float(loss(classifier(x), y))))
+    def attack(classifier, x, y, *, loss, eps, step_size, random_start):
+        calls.append((x, eps.value, random_start, float(loss(classifier(x), y))))
         net.seen.clear()
         return moved
 

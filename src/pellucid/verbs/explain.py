@@ -84,6 +84,7 @@ def explain(
             that the method does not fit, or that gives no answer; one to compare with that has other classes or images.
 
     Example:
+        >>> import torch
         >>> from pellucid.models import create_model
         >>> model = create_model("small", classes=["a", "b"], task="multiclass", size=32)
         >>> explain(model, torch.rand(2, 1, 32, 32), "cam", targets="b").maps.shape
