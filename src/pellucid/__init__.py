@@ -1,4 +1,4 @@
-"""Pellucid trains image classifiers whose explanations can be trusted, and measures how far they can be.
+"""Pellucid trains image classifiers robustly, explains their answers, and measures how far explanations can be trusted.
 
 Example:
     >>> import pellucid as pl

@@ -55,7 +55,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help=(
-        "Train image classifiers whose explanations can be trusted, and measure how far they can be.\n\n"
+        "Train image classifiers robustly, explain their answers, and measure how far the explanations can be "
+        "trusted.\n\n"
         "Start with `pellucid demo`: it trains two small networks on built-in synthetic radiographs, scores their "
         "explanations and writes a report."
     ),
