@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import pytest
 
@@ -12,6 +13,7 @@ from pellucid.evaluation.trust import run as trust_run
 from pellucid.study import load_study, run_study
 from pellucid.study.context import StudyContext
 from pellucid.study.evaluation_data import prepare_evaluation_data
+from pellucid.study.judging import judge_again
 from pellucid.study.trust import judge_trust
 from pellucid.types import InputError
 from pellucid.utils.resources import write_json
@@ -73,13 +75,22 @@ def test_it_is_judged_once_and_again_for_another_question_only(finished, monkeyp
     stage = prepare_evaluation_data(StudyContext(study, None, out, "cpu"))
     judged, judge = [], trust_run.judge_method
     monkeypatch.setattr(trust_run, "judge_method", lambda m, *a, **k: judged.append(m.name) or judge(m, *a, **k))
-    write_json(tmp_path / "trust.json", judge_trust(StudyContext(study, None, out, "cpu"), stage))
+    write_json(tmp_path / "trust.json", judge_trust(StudyContext(study, None, out, "cpu"), stage)[0])
     assert judged == []
     assert json.loads((tmp_path / "trust.json").read_text()) == results["trust"]
     judge_trust(
         StudyContext(load_study("demo", [*SMALL, ASKED.replace("samples=1", "samples=2")]), None, out, "cpu"), stage
     )
     assert judged == ["cam", "saliency"] * 2
+
+
+def test_it_is_made_again_from_what_is_kept_of_every_image(finished, tmp_path):
+    study, out, results = finished
+    shutil.copyfile(out / "per-image.npz", tmp_path / "per-image.npz")
+    forgotten = [{**table, "rows": []} for table in results["trust"]]
+    write_json(tmp_path / "results.json", results | {"trust": forgotten})
+    judge_again(study, tmp_path)
+    assert json.loads((tmp_path / "results.json").read_text())["trust"] == results["trust"]
 
 
 def test_none_is_made_where_none_is_asked_for(finished):

@@ -63,7 +63,7 @@ def judged():
 @pytest.fixture(scope="module")
 def table(judged):
     _, subjects, network, found = judged
-    rows = trust_table(network, found, subjects)
+    rows = trust_table(network, found, subjects.patients)
     return {(r.measure, r.method, r.label.rpartition(": ")[2] if r.measure == "agreement" else ""): r for r in rows}
 
 
@@ -185,7 +185,7 @@ def test_the_true_mask_is_perfect_for_place_and_fails_randomisation():
     found = judge_method(mask_explainer(subjects), net, subjects, QUICK)
     rows = {
         r.measure: r
-        for r in trust_table(judge_network(net, subjects, QUICK), [found], subjects)
+        for r in trust_table(judge_network(net, subjects, QUICK), [found], subjects.patients)
         if r.method == "true mask"
     }
     assert (rows["auprc"].value, rows["pointing"].value) == (1.0, 1.0)
@@ -221,7 +221,7 @@ def test_an_image_alone_has_figures_and_no_intervals():
     net = small(classes=data.classes)
     subjects = samples_of(net, data)
     rows = trust_table(
-        judge_network(net, subjects, QUICK), [judge_method(Mapper("cam"), net, subjects, QUICK)], subjects
+        judge_network(net, subjects, QUICK), [judge_method(Mapper("cam"), net, subjects, QUICK)], subjects.patients
     )
     own = {r.measure: r for r in rows if r.method == "cam"}
     assert own["deletion_area"].n == 1
@@ -277,7 +277,7 @@ def test_the_share_on_a_shortcut_of_a_network_that_hangs_on_nothing_else():
 
 def test_the_page_says_undefined_and_escapes(judged, tmp_path):
     _, subjects, network, found = judged
-    rows = trust_table(network, found, subjects)
+    rows = trust_table(network, found, subjects.patients)
     trust = Trust(network, {f.method: f for f in found}, rows, {}, len(subjects.images))
     page = TrustPage("<b>bold</b>", {"Network": "a & b"}, trust, subjects.images[:1].numpy(), ["<i>one</i>"])
     text = write_trust(page, tmp_path / "trust.html").read_text()

@@ -80,7 +80,7 @@ def planted(phantom):
 
 def table_of(net, stage, *mappers):
     found = [judge_method(mapper, net, stage, QUICK) for mapper in mappers]
-    rows = trust_table(judge_network(net, stage, QUICK), found, stage)
+    rows = trust_table(judge_network(net, stage, QUICK), found, stage.patients)
     return {(r.method, r.measure): r for r in rows}
 
 
@@ -162,7 +162,7 @@ def test_a_gain_without_one_of_its_yardsticks_is_none(planted):
     del network.yardsticks["edges of the image"]["insertion_area"]
     (row,) = [
         r
-        for r in trust_table(network, [judge_method(Mapper("oracle", oracle), net, stage, QUICK)], stage)
+        for r in trust_table(network, [judge_method(Mapper("oracle", oracle), net, stage, QUICK)], stage.patients)
         if (r.measure, r.method) == ("insertion_gain", "oracle")
     ]
     assert (row.verdict, row.reason) == (None, "not measured: edges of the image")

@@ -11,6 +11,7 @@ from pellucid.study.annotation_loop.per_image import read_loop_per_image
 from pellucid.study.annotation_loop.results import judge_loop
 from pellucid.study.conclusions import family_sizes, judge_rows
 from pellucid.study.kept.per_image import FILE, read_per_image
+from pellucid.study.kept.trust import read_trust
 from pellucid.study.results import gather_rows
 from pellucid.study.summary import describe, summarize_study
 from pellucid.types import InputError
@@ -29,7 +30,7 @@ AGAIN = "Judged again from per-image.npz, without the networks: no cases and no 
 def judge_again(study: StudyConfig, out: Path, *, wait: bool = False) -> Path:
     """Judge a finished study again from what its folder keeps: other margins, other comparisons, other statistics.
 
-    The trust table stays as it was. The report shows no cases.
+    The report shows no cases. Tables of trust whose values are not kept stay as they were.
 
     Args:
         study: its configuration; variants, seeds, methods and targets as they were.
@@ -76,7 +77,12 @@ def _judged(study: StudyConfig, out: Path, results: Mapping[str, Any]) -> dict[s
     }
     before = results.get("named_before") or {name: results.get(name) or type(now[name])() for name in now}
     conclusion = summarize_study(study, judged, named_before=now == before)
+    tables = read_trust(out / FILE)
+    trust = results["trust"]
+    if tables:
+        trust = [one | {"rows": [r.to_json() for r in rows]} for one, rows in zip(trust, tables, strict=True)]
     return now | {
+        "trust": trust,
         "rows": [row.to_json() for row in judged],
         "resamples": study.evaluation.resamples,
         "families": family_sizes(judged),

@@ -138,11 +138,11 @@ def _report(
     records = {v.label: [finished_runs[r.folder].record for r in runs if r.label == v.label] for v in study.variants}
     results = assemble(context, data, evaluations, records)
     are_here = all(run.folder.is_dir() for run in first_runs(runs).values())
-    results |= {"trust": judge_trust(context, first) if are_here else []}
+    results["trust"], of_trust = judge_trust(context, first) if are_here else ([], {})
     if not are_here:
         results["limits"].append(AWAY)
     write_results(context, results, command, device_name(context.place), started)
-    write_per_image(out / FILE, study, data, evaluations)
+    write_per_image(out / FILE, study, data, evaluations, of_trust)
     panels = make_panels(study.evaluation, first, of_first, runs, context.place) if are_here else []
     slides = make_slides(study.evaluation.adversarial, first, runs, context.place) if are_here else []
     report = write_report(results, panels, out, slides)

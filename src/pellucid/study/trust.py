@@ -12,15 +12,19 @@ from pellucid.evaluation.trust.measures import RULES
 from pellucid.evaluation.trust.run import TrustJudge
 from pellucid.evaluation.trust.samples import gather_trust_samples
 from pellucid.models.weights import load_trained, read_model_card
+from pellucid.study.kept.trust import trust_arrays
 from pellucid.utils.results_store import ResultsStore
 
 if TYPE_CHECKING:
     from pellucid.study.context import StudyContext
     from pellucid.study.evaluation_data import EvaluationData
+    from pellucid.study.kept.trust import Arrays
 
 
-def judge_trust(context: StudyContext, data: EvaluationData) -> list[dict[str, Any]]:
-    """One table per variant, as results.json and the report take them; none where no methods are asked for.
+def judge_trust(context: StudyContext, data: EvaluationData) -> tuple[list[dict[str, Any]], Arrays]:
+    """One table per variant, as results.json and the report take them, and what is kept of its images.
+
+    There are none where no methods are asked for.
 
     Agreement is measured with the other seeds of the same variant and the first seeds of the other variants; of folds
     with the networks of the first.
@@ -36,7 +40,7 @@ def judge_trust(context: StudyContext, data: EvaluationData) -> list[dict[str, A
     runs = [run for run in context.runs if run.fold == context.runs[0].fold]  # others have seen these images
     config = study.evaluation.trust
     if not config.methods:
-        return []
+        return [], {}
     settings = TrustSettings(
         samples=config.samples,
         attacked=config.attacked,
@@ -44,7 +48,8 @@ def judge_trust(context: StudyContext, data: EvaluationData) -> list[dict[str, A
         batch_size=study.evaluation.batch_size,
     )
     firsts = {run.label: run for run in reversed(runs)}
-    results = []
+    results: list[dict[str, Any]] = []
+    arrays: Arrays = {}
     for variant in study.variants:
         run, card = firsts[variant.label], read_model_card(firsts[variant.label].folder)
         compared = [r for r in runs if r.label == run.label and r is not run]
@@ -69,5 +74,7 @@ def judge_trust(context: StudyContext, data: EvaluationData) -> list[dict[str, A
         }
         key = hashlib.sha256(repr(sorted(record.items())).encode()).hexdigest()[:16]
         store = ResultsStore(context.evaluations(run) / f"trust-{key}", record)
-        results.append({"variant": variant.label, "seed": run.seed, **judge.judge(store).to_json()})
-    return results
+        trust = judge.judge(store)
+        arrays |= trust_arrays(len(results), trust, samples.patients)
+        results.append({"variant": variant.label, "seed": run.seed, **trust.to_json()})
+    return results, arrays

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from pellucid.types import InputError
 from pellucid.utils.resources import finite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import numpy.typing as npt
 
@@ -102,20 +102,16 @@ class Findings:
 def read_findings(store: ResultsStore, name: str) -> Findings | None:
     """What is kept under a name; None where nothing is, or, with a warning, where it is damaged."""
     stored = store.read(name)
-    if stored is None:
-        return None
-    about = json.loads(str(stored["about"]))
-    values = {k.removeprefix("value_"): v for k, v in stored.items() if k.startswith("value_")}
-    curves = {k.removeprefix("curve_"): v for k, v in stored.items() if k.startswith("curve_")}
-    yardsticks: dict[str, dict[str, npt.NDArray[np.float64]]] = {}
-    for number, (yardstick, measure) in enumerate(about["yardsticks"]):
-        yardsticks.setdefault(yardstick, {})[measure] = stored[f"yardstick_{number}"]
-    layers = tuple(about["layers"])
-    return Findings(about["method"], values, about["reasons"], curves, layers, yardsticks, about["cost"])
+    return None if stored is None else from_arrays(stored)
 
 
 def keep_findings(store: ResultsStore, name: str, findings: Findings) -> None:
     """Keep something, whole or not at all."""
+    store.write(name, to_arrays(findings))
+
+
+def to_arrays(findings: Findings) -> dict[str, npt.NDArray[Any]]:
+    """All of it as arrays, to be written to a file."""
     yardsticks = {(name, k): v for name, values in findings.yardsticks.items() for k, v in values.items()}
     about = {
         "method": findings.method,
@@ -124,7 +120,19 @@ def keep_findings(store: ResultsStore, name: str, findings: Findings) -> None:
         "yardsticks": list(yardsticks),
         "cost": findings.cost,
     }
-    arrays: dict[str, npt.ArrayLike] = {f"value_{k}": v for k, v in findings.values.items()}
+    arrays: dict[str, npt.NDArray[Any]] = {f"value_{k}": v for k, v in findings.values.items()}
     arrays |= {f"curve_{k}": v for k, v in findings.curves.items()}
     arrays |= {f"yardstick_{number}": v for number, v in enumerate(yardsticks.values())}
-    store.write(name, {"about": np.array(json.dumps(finite(about))), **arrays})
+    return {"about": np.array(json.dumps(finite(about))), **arrays}
+
+
+def from_arrays(stored: Mapping[str, npt.NDArray[Any]]) -> Findings:
+    """What `to_arrays` was given."""
+    about = json.loads(str(stored["about"]))
+    values = {k.removeprefix("value_"): v for k, v in stored.items() if k.startswith("value_")}
+    curves = {k.removeprefix("curve_"): v for k, v in stored.items() if k.startswith("curve_")}
+    yardsticks: dict[str, dict[str, npt.NDArray[np.float64]]] = {}
+    for number, (yardstick, measure) in enumerate(about["yardsticks"]):
+        yardsticks.setdefault(yardstick, {})[measure] = stored[f"yardstick_{number}"]
+    layers = tuple(about["layers"])
+    return Findings(about["method"], values, about["reasons"], curves, layers, yardsticks, about["cost"])

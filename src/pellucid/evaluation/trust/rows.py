@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pellucid.evaluation.trust.findings import Findings
-    from pellucid.evaluation.trust.samples import TrustSamples
+    from pellucid.evaluation.trust.samples import TrustPatients
 
 Verdict = Literal["yes", "no", "unclear", "not refuted"]
 AGREEMENT = "agreement: "
@@ -175,7 +175,9 @@ def verdict(low: float, high: float, bar: float | None, n: int = LEAST, only_ref
     return "no" if high <= bar else "unclear"
 
 
-def trust_table(network: Findings, methods: Sequence[Findings], samples: TrustSamples, seed: int = 0) -> list[TrustRow]:
+def trust_table(
+    network: Findings, methods: Sequence[Findings], patients: TrustPatients, seed: int = 0
+) -> list[TrustRow]:
     """All rows: the network's own, each method's, and the yardsticks, in the order of the questions.
 
     Intervals are over patients; in every resample the method and its yardsticks are taken on the same images.
@@ -183,10 +185,10 @@ def trust_table(network: Findings, methods: Sequence[Findings], samples: TrustSa
     Args:
         network: what `judge_network` found.
         methods: what `judge_method` found, one per method.
-        samples: what both were judged on.
+        patients: of what both were judged on.
         seed: of the bootstrap.
     """
-    draws = _Draws(samples, seed)
+    draws = _Draws(patients, seed)
     rows = [_row(name, NETWORK, values, draws) for name, values in network.values.items()]
     rows += [undefined_row(name, NETWORK, why) for name, why in network.reasons.items()]
     for yardstick, own in network.yardsticks.items():
@@ -223,17 +225,15 @@ def method_rows(findings: Findings, network: Findings, draws: _Draws) -> list[Tr
 class _Draws:
     """Bootstraps over the patients of images, findings, mosaics and images with a shortcut; all of one seed."""
 
-    def __init__(self, samples: TrustSamples, seed: int) -> None:
-        self.images = Bootstrap(samples.fitted.dataset.patients, seed=seed)
-        place, mosaics, shortcut = samples.place, samples.mosaics, samples.shortcut
+    def __init__(self, patients: TrustPatients, seed: int) -> None:
+        self.images = Bootstrap(patients.images, seed=seed)
         self.findings = self.mosaics = self.shortcuts = self.images
-        if not isinstance(place, str):
-            self.findings = Bootstrap(place.dataset.patients, seed=seed).take(place.pair_image)
-        if not isinstance(mosaics, str):
-            explained = mosaics.rows[np.arange(len(mosaics.rows)), mosaics.place]
-            self.mosaics = self.images.take(explained)
-        if not isinstance(shortcut, str):
-            self.shortcuts = Bootstrap(shortcut.dataset.patients, seed=seed)
+        if patients.findings is not None and patients.finding_images is not None:
+            self.findings = Bootstrap(patients.findings, seed=seed).take(patients.finding_images)
+        if patients.mosaics is not None:
+            self.mosaics = self.images.take(patients.mosaics)
+        if patients.shortcuts is not None:
+            self.shortcuts = Bootstrap(patients.shortcuts, seed=seed)
 
     def of(self, measure: str, count: int) -> Bootstrap:
         """The one that a measure's `count` values go with."""

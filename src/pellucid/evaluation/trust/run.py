@@ -133,7 +133,7 @@ class TrustJudge:
         judge = partial(judge_network, self.classifier, samples, settings, shared=self.shared)
         network = _kept(store, "network", "trivial maps", steps_of_network(count), judge)
         findings = {name: self._method(name, store) for name in self.methods}
-        rows = trust_table(network, list(findings.values()), samples, settings.seed)
+        rows = trust_table(network, list(findings.values()), samples.patients, settings.seed)
         return Trust(network, findings, rows, self.planned, count)
 
     def _method(self, name: str, store: ResultsStore) -> Findings:

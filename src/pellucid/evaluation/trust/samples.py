@@ -16,6 +16,8 @@ from pellucid.models.inference import as_pixels, check_answers, predict
 from pellucid.types import InputError, device_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
     from torch import Tensor
 
@@ -28,6 +30,25 @@ if TYPE_CHECKING:
 MOSAICS = 64  # at most
 LIMIT = 100
 """Images where no number is given: each is explained some thirty times."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrustPatients:
+    """Whose a table's values are, image by image: what its intervals need once the images are gone.
+
+    Attributes:
+        images: the patient of each image.
+        findings: the patient of each image with marked findings; None where there are none.
+        finding_images: int (R,), the image that each marked finding lies in.
+        mosaics: int (M,), which of `images` is explained in each mosaic; None where there are none.
+        shortcuts: the patient of each image with a shortcut; None where there are none.
+    """
+
+    images: Sequence[str]
+    findings: Sequence[str] | None = None
+    finding_images: npt.NDArray[np.int64] | None = None
+    mosaics: npt.NDArray[np.int64] | None = None
+    shortcuts: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +74,18 @@ class TrustSamples:
     shortcut: ShortcutTask | str
     on_findings: MarkedImages | None
     on_shortcuts: MarkedImages | None
+
+    @property
+    def patients(self) -> TrustPatients:
+        """Whose the values are that come of these images."""
+        place, mosaics, shortcut = self.place, self.mosaics, self.shortcut
+        return TrustPatients(
+            self.fitted.dataset.patients,
+            None if isinstance(place, str) else place.dataset.patients,
+            None if isinstance(place, str) else place.pair_image,
+            None if isinstance(mosaics, str) else mosaics.rows[np.arange(len(mosaics.rows)), mosaics.place],
+            None if isinstance(shortcut, str) else shortcut.dataset.patients,
+        )
 
     def parts(self) -> list[tuple[Dataset, Pixels]]:
         """All images that a judgement rests on, and their pixels; an image may be in several parts."""

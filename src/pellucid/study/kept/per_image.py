@@ -47,7 +47,7 @@ def write_per_image(
         study: what was studied.
         data: what the networks were judged on.
         evaluations: by variant, one per seed.
-        more: what a study of another kind keeps beside these, by names of its own.
+        more: what is kept beside these, by names of its own: of tables of trust, or by a study of another kind.
     """
     arrays: Arrays = {**(more or {})}
     runs = []
