@@ -15,13 +15,15 @@ of an interval, where it is least: ours beside Wilson's at Student's t (ours unt
 mid-P. Writes results/share_coverage.csv, in seconds.
 
 Differences of two figures on the same images: scores of one image have 0.7 of their variance in common over all
-networks, and shares are of scores on the right side. Where a recipe is trained several times, each training moves the
-positives by a step of its own (σ = .2); the true difference is then that of the very networks, and of recipes that of
-endlessly many trainings. Beside ours stand the normal distribution's with the standard deviation over the same
-resamples, symmetric, which was ours until 30 November 2026 (of recipes Student's t), and the resamples' percentiles.
+networks, and shares are of scores on the right side. Means from 0 are of log-normal numbers (σ = .8), means in [0, 1]
+of beta's (a, 2), means of 3 AUROCs of three classes with the same positives. Where a recipe is trained several times,
+each training moves the positives (of shares and means all scores) by a step of its own (`scatter`, σ = .2 or 1); the
+true difference is then that of the very networks, and of recipes that of endlessly many trainings. Beside ours stand
+the normal distribution's with the standard deviation over the same resamples, symmetric, which was ours until 30
+November 2026 (of recipes Student's t), and the resamples' percentiles.
 Two networks that are right on the same images have no interval (`no interval`); the coverage is of the other draws. `no
 worse` is how often the interval says that the lower figure is less than .01 lower (of equal ones, the second). Writes
-results/difference_coverage.csv, about 4 minutes on one core.
+results/difference_coverage.csv, about 6 minutes on one core.
 
     python benchmarks/intervals.py [--draws 2000] [--bootstraps 400] [--only METRIC ...]
     python benchmarks/intervals.py --only differences
@@ -63,7 +65,9 @@ EXACT = RESULTS.with_name("share_coverage.csv")
 PAIRED = RESULTS.with_name("difference_coverage.csv")
 RESAMPLES, LARGE = 400, 300_000
 SHARED = 0.7  # of a score's variance: what the images of a patient have in common
-COMMON, SCATTER = 0.7, 0.2  # of a score's variance: the same for all networks; σ of the trainings of a recipe
+COMMON = 0.7  # of a score's variance: the same for all networks
+SCATTER, WIDE = 0.2, 1.0  # σ of the trainings of a recipe
+LOG_NORMAL = 0.8  # σ of the logarithm
 MARGIN = 0.01  # a difference of no use
 SAME = 1e-12  # what rounding leaves of a difference
 Z = 1.959964
@@ -110,7 +114,8 @@ CELLS = [
 class Pair(NamedTuple):
     """Two recipes whose figures are compared on the same images; of each so many trainings.
 
-    `first` and `second` are the areas (of average precision too) or the shares.
+    `first` and `second` are the areas (of average precision too), the shares or the means, `scatter` the standard
+    deviation of the trainings' steps.
     """
 
     figure: str
@@ -120,21 +125,30 @@ class Pair(NamedTuple):
     second: float
     per_patient: int
     trainings: int
+    scatter: float = 0.0
 
 
 AREAS = [(0.9, 0.9), (0.8, 0.75), (0.9, 0.8), (0.96, 0.85), (0.95, 0.99)]
 MANY = [(60, 6), (1000, 10), (300, 15), (300, 30), (300, 50), (300, 90)]
 RIGHT = [(0.95, 0.95), (0.9, 0.8), (0.99, 0.95)]
+AVERAGES = [(1.0, 1.0), (1.5, 1.0)]
 PAIRS = [
     *(Pair("AUROC", *size, *areas, 1, 1) for size, areas in product(MANY, AREAS)),
     *(Pair("AUROC", *size, *areas, 3, 1) for size, areas in product([(300, 15), (300, 45), (300, 90)], AREAS[2:])),
     *(
-        Pair("AUROC", *size, *areas, 1, count)
+        Pair("AUROC", *size, *areas, 1, count, SCATTER)
         for size, areas, count in product(MANY[::2], (AREAS[0], *AREAS[2:]), (3, 5))
     ),
+    *(Pair("AUROC", 60, 6, 0.98, 0.99, 1, count, SCATTER) for count in (3, 5, 10)),
+    *(Pair("AUROC", *size, 0.95, 0.99, 1, count, WIDE) for size, count in product(MANY[2::2], (3, 5))),
+    *(Pair("mean of 3 AUROCs", *size, *areas, 1, 1) for size, areas in product(MANY[:3:2], (AREAS[2], AREAS[4]))),
     *(Pair("average precision", *size, *areas, 1, 1) for size, areas in product([MANY[0], *MANY[2::3]], AREAS[2:])),
     *(Pair("average precision", 300, 15, *areas, 3, 1) for areas in AREAS[2:]),
     *(Pair("share", n, 0, *right, k, 1) for n, k, right in product((24, 60, 300), (1, 3), RIGHT) if n / k >= 20),
+    *(Pair("share", n, 0, *right, 1, 3, SCATTER) for n, right in product((60, 300), RIGHT)),
+    *(Pair("mean from 0", n, 0, *means, 1, 1) for n, means in product((24, 60), AVERAGES)),
+    *(Pair("mean from 0", n, 0, *means, 1, 3, SCATTER) for n, means in product((24, 60), AVERAGES)),
+    *(Pair("mean in [0, 1]", 24, 0, *means, 1, 1) for means in ((0.2, 0.2), (0.2, 0.1))),
 ]
 
 
@@ -176,7 +190,7 @@ def truths(cell: Cell, rng: np.random.Generator) -> dict[str, float]:
         large = cell._replace(images=cell.images * factor, positives=cell.positives * factor, per_patient=1)
         values, positive = scores(large, groups(large), rng)[:, 0], np.arange(large.images) < large.positives
         return {"AUROC": area, "average precision": average_precision_influence(values, positive, ~positive)[0]}
-    known = {"skewed": 0.2, "mostly 0": 0.5 / 7, "log-normal": math.exp(0.8**2 / 2)}
+    known = {"skewed": 0.2, "mostly 0": 0.5 / 7, "log-normal": math.exp(LOG_NORMAL**2 / 2)}
     return {cell.metric: known.get(cell.data, area)}
 
 
@@ -209,7 +223,7 @@ def _values(cell: Cell, patients: np.ndarray, rng: np.random.Generator) -> np.nd
         return (rng.random(count) < chance).astype(float)
     around = noise(patients, rng)[:, 0]
     if cell.data == "log-normal":
-        return np.exp(0.8 * around)
+        return np.exp(LOG_NORMAL * around)
     even = norm.cdf(around)
     if cell.data == "skewed":
         return betaincinv(0.5, 2.0, even)
@@ -313,21 +327,34 @@ def compare(pair: Pair, draws: int, seed: int = 0) -> Iterator[dict[str, object]
 
 def _networks(pair: Pair, resampled: Bootstrap, rng: np.random.Generator) -> tuple[list[Replicates], float | None]:
     """One draw's figures of all networks, and the true difference of these where trainings move them."""
+    if pair.figure == "mean of 3 AUROCs":
+        classes = [_networks(pair._replace(figure="AUROC"), resampled, rng)[0] for _ in range(3)]
+        return [Replicates.mean(list(own), of="classes") for own in zip(*classes, strict=True)], None
     patients, count = resampled.patients, pair.trainings
     columns = 2 * count
     around = noise(patients, rng) * math.sqrt(COMMON) + noise(patients, rng, columns) * math.sqrt(1 - COMMON)
-    if pair.figure == "share":
-        right = around < np.repeat(norm.ppf([pair.first, pair.second]), count)
-        return [mean_over_images(column.astype(float), resampled, within=(0.0, 1.0)) for column in right.T], None
-    positive = np.arange(pair.images) < pair.positives
-    scatter = SCATTER if count > 1 else 0.0
-    steps = np.repeat([norm.ppf(pair.first), norm.ppf(pair.second)], count) * math.sqrt(2 + scatter**2)
-    steps = steps + scatter * rng.normal(size=columns)
-    values, labels = around + positive[:, None] * steps, positive.astype(float)
-    measure = auroc if pair.figure == "AUROC" else average_precision
-    own = norm.cdf(steps / math.sqrt(2))
-    true = float(own[:count].mean() - own[count:].mean()) if count > 1 else None
-    return [measure(column, labels, resampled) for column in values.T], true
+    levels = np.repeat([pair.first, pair.second], count)
+    steps = pair.scatter * rng.normal(size=columns) if count > 1 or pair.positives else np.zeros(columns)
+    if pair.positives:
+        positive, width = np.arange(pair.images) < pair.positives, math.sqrt(2)
+        moved = norm.ppf(levels) * math.hypot(width, pair.scatter) + steps
+        own, labels = norm.cdf(moved / width), positive.astype(float)
+        measure = auroc if pair.figure == "AUROC" else average_precision
+        figures = [measure(column, labels, resampled) for column in (around + positive[:, None] * moved).T]
+    elif pair.figure == "share":
+        moved = norm.ppf(levels) * math.hypot(1, pair.scatter) + steps
+        own, figures = norm.cdf(moved), _means((around < moved).astype(float), 1.0, resampled)
+    elif pair.figure == "mean from 0":
+        own = levels * np.exp(steps - pair.scatter**2 / 2)
+        figures = _means(own * np.exp(LOG_NORMAL * around - LOG_NORMAL**2 / 2), math.inf, resampled)
+    else:
+        own, figures = levels, _means(betaincinv(2 * levels / (1 - levels), 2.0, norm.cdf(around)), 1.0, resampled)
+    return figures, float(own[:count].mean() - own[count:].mean()) if count > 1 else None
+
+
+def _means(values: np.ndarray, most: float, resampled: Bootstrap) -> list[Replicates]:
+    """The mean of each column, whose values lie between 0 and `most`."""
+    return [mean_over_images(column, resampled, within=(0.0, most)) for column in values.T]
 
 
 @cache

@@ -18,11 +18,13 @@ Methods, all from the same 300 resamples of the patients:
 - both summed: the patients' error of these networks and Welch's together, so that what networks and patients share
   counts twice;
 - mixed, pooled: Obuchowski and Rockette's error, the trainings' variance taken as equal in both recipes;
-- mixed: the same without that (Satterthwaite), `pellucid.evaluation.metrics.differences`, which is used (there the
-  patients' part is as wide to either side as the single intervals make it, here as the resamples do);
+- mixed: the same without that (Satterthwaite), `recipe_variance`;
 - mixed, uncapped: without an upper bound of the degrees of freedom;
 - mixed, by seed: the differences seed by seed, right only where seeds share something;
-- mixed, never narrower: its error at least that of the networks held fixed.
+- mixed, never narrower: its error at least that of the networks held fixed, without that bound.
+
+`pellucid.evaluation.metrics.differences` uses `mixed`, never narrower, with the bound, and each side as wide as the
+single intervals make it: its p values are never below those of the last or of `mixed`.
 
 Writes results/recipe_inference.csv and results/recipe_families.csv, about 6 minutes on one core each.
 
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
 RESULTS = Path(__file__).parent / "results"
 PATIENTS, RESAMPLES, FAMILY = 94, 300, 27
 CHUNK, FEW = 400, 50  # studies of one score, and of a family, that are in memory at once
-USED = "mixed"
+MIXED = "mixed"
 BETTER = ("no difference", "one standard error", "two", "three")
 FloatArray = npt.NDArray[np.floating]
 
@@ -218,7 +220,7 @@ def p_values(study: Study, shift: float = 0.0, rng: np.random.Generator | None =
     pooled = squares * (1 / counts[0] + 1 / counts[1])
     alike = np.maximum(error**2 - trainings, 0) + pooled
     found["mixed, pooled"] = student(np.sqrt(alike), alike**2 / pooled**2 * (sum(counts) - 2))
-    found[USED] = student(error, df)
+    found[MIXED] = student(error, df)
     found["mixed, uncapped"] = student(error, error**4 / weight)
     widest = np.maximum(error, np.sqrt(networks))
     found["mixed, never narrower"] = student(widest, widest**4 / weight)
@@ -296,7 +298,7 @@ def family_rows(cell: Cell, studies: int, rng: np.random.Generator) -> Iterator[
     place = {"score": cell.score.name, "seeds": cell.seeds[0], "trainings": cell.trainings, "alike": cell.alike}
     for method, said in family(cell, studies, rng).items():
         counted = {"any of 27": [said["none"].any(1), *(said[f"all, {name}"].any(1) for name in BETTER[1:])]}
-        if method == USED:
+        if method == MIXED:
             counted["of 27 that differ"] = [None, *(said[f"all, {name}"].mean(1) for name in BETTER[1:])]
             counted["the one that differs"] = [None, *(said[f"the first, {name}"][:, 0] for name in BETTER[1:])]
         for what, shares in counted.items():

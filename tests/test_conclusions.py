@@ -13,6 +13,7 @@ from pellucid.evaluation.metrics.comparison import Row
 from pellucid.evaluation.metrics.differences import ONE_TRAINING, Difference, Inference
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.verdicts import Bar, judge_family, verdict
+from pellucid.report.tables.metrics import p_text
 from pellucid.study import load_study
 from pellucid.study.conclusions import check_primary, judge_rows
 from pellucid.study.context import StudyContext
@@ -111,7 +112,27 @@ def test_worse_by_more_than_the_margin_is_corrected_for_how_many():
     bar = Bar(1, 0.01, "no worse")
     assert 2 * students_t.sf(0.01 / 0.0045, math.inf) == pytest.approx(0.026, abs=1e-3)
     for family, said in (([far], "worse"), ([far, near, near], "unclear")):
-        assert judge_family(family, [bar] * len(family), "primary")[0]["recipes"]["verdict"] == said
+        first = judge_family(family, [bar] * len(family), "primary")[0]["recipes"]
+        raw = 2 * students_t.sf(0.01 / 0.0045, math.inf)
+        assert (first["p_worse"], first["p_worse_corrected"]) == pytest.approx((raw, len(family) * raw))
+        assert first["verdict"] == said
+
+
+@pytest.mark.parametrize("better", [1, -1])
+@pytest.mark.parametrize("one", [Inference(-0.02, 0.003, 0.004, math.inf), Inference(0.03, 0.008, 0.02, 5.0)])
+def test_worse_by_more_than_the_margin_asks_the_better_end_of_the_interval(one, better):
+    better_end = one.high if better > 0 else -one.low
+    (judged,) = judge_family([Difference(one.value, 9, one, one).to_json()], [Bar(better, 0.01, "no worse")], "primary")
+    for question in ("networks", "recipes"):
+        assert (judged[question]["p_worse"] <= 0.05) == (better_end < -0.01)
+        assert (judged[question]["verdict"] == "worse") == (better_end < -0.01)
+
+
+def test_of_other_aims_worse_by_more_than_the_margin_is_not_corrected():
+    one = Difference(-0.03, 9, *[Inference.even(-0.03, 0.01, math.inf)] * 2).to_json()
+    differs, without = (judge_family([one], [bar], "primary")[0]["recipes"] for bar in (Bar(1, 0.01), Bar(1)))
+    assert differs["p_worse"] == pytest.approx(2 * students_t.sf(2.0, math.inf))
+    assert (differs["p_worse_corrected"], without["p_worse"], without["p_worse_corrected"]) == (None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +218,8 @@ def test_a_study_says_its_primary_comparisons_first_and_corrects_them_apart():
 def test_what_is_asked_to_be_no_worse_is_answered_as_that_question(change, sentence):
     said, *_ = conclude([row(change)], "conclusions.primary=[{metric='auroc', aim='no worse'}]")
     assert said.startswith(sentence)
-    assert ("; p " in said) == (change > 0)  # a p of the question, which says nothing for the contrary
+    error = -0.08 + 0.01 if change < 0 else change + 0.01  # the p of what is said
+    assert f"; p {p_text(min(1, 2 * students_t.sf(abs(error) / 0.01, 4.0)))})." in said
 
 
 def test_what_is_known_of_networks_alone_counts_for_no_recipe():

@@ -218,14 +218,20 @@ def test_decision_15_says_what_the_benchmark_found_of_differences():
             if row["method"] in {"ours", "symmetric"}:
                 size = f"{row['positives']} of {row['images']}" if row["positives"] != "0" else row["images"]
                 size += f", {row['per_patient']} images per patient" if row["per_patient"] != "1" else ""
-                size += f", {row['trainings']} trainings, {row['question']}" if row["trainings"] != "1" else ""
+                wide = " with σ = 1" if row["scatter"] == "1.0" else ""
+                size += f", {row['trainings']} trainings{wide}, {row['question']}" if row["trainings"] != "1" else ""
                 pair = f"{row['first']} − {row['second']}"
                 cells = lines.setdefault((row["figure"], size), {})
                 cells.setdefault(pair, []).append(row["coverage"].removeprefix("0"))
-    assert len(lines) == 30
-    areas = ("0.9 − 0.9", "0.8 − 0.75", "0.9 − 0.8", "0.96 − 0.85", "0.95 − 0.99")
+    assert len(lines) == 53
+    areas = ("0.9 − 0.9", "0.8 − 0.75", "0.9 − 0.8", "0.96 − 0.85", "0.95 − 0.99", "0.98 − 0.99")
+    others = {
+        "share": ("0.95 − 0.95", "0.9 − 0.8", "0.99 − 0.95"),
+        "mean from 0": ("1.0 − 1.0", "1.5 − 1.0"),
+        "mean in [0, 1]": ("0.2 − 0.2", "0.2 − 0.1"),
+    }
     for (figure, size), cells in lines.items():
-        pairs = ("0.95 − 0.95", "0.9 − 0.8", "0.99 − 0.95") if figure == "share" else areas
+        pairs = others.get(figure, areas)
         assert cells.keys() <= set(pairs)
         covers = [" / ".join(cells.get(pair, ["–"])) for pair in pairs]
         assert f"| {figure} | {size} | {' | '.join(covers)} |\n" in text

@@ -172,11 +172,15 @@ def _figures(row: Row, names: _Names, rows: Sequence[Row]) -> str:
     text_of = partial(number, decimals=digits, signed=True)
     interval = interval_text(answer["low"], answer["high"], text_of)
     sampled = "other trainings and patients" if question == "recipes" else "other patients"
-    raw = answer["p_no_worse"] if difference["aim"] == "no worse" else answer["p"]
+    raw, corrected = answer["p"], answer["p_corrected"]
+    if difference["aim"] == "no worse":  # the p of what is said
+        is_worse = answer["verdict"] == WORSE
+        raw = answer["p_worse" if is_worse else "p_no_worse"]
+        corrected = answer["p_worse_corrected"] if is_worse else corrected
     p = f"; p {p_text(raw)}"
     if answer["tests"] > 1:
-        p += f", {p_text(answer['p_corrected'])} after Holm for {answer['tests']}"
-    if answer["verdict"] in ((WORSE,) if difference["aim"] == "no worse" else (SAME, NO_WORSE)):
+        p += f", {p_text(corrected)} after Holm for {answer['tests']}"
+    if difference["aim"] != "no worse" and answer["verdict"] in (SAME, NO_WORSE):
         p = ""  # the interval says it
     of_pairs = "" if _is_of_all(row, names, rows) else " on what both have"
     return (

@@ -168,9 +168,13 @@ def paired_difference(a: Sequence[Replicates], b: Sequence[Replicates], *, share
     with s² the variance of a recipe's figures over its S trainings, and *patients* what different networks have in
     common in the resamples: the mean covariance of two networks of a, plus that of two of b, less twice that of one
     of each (0 where that is negative). The spread over the trainings holds what is left of the patients, so it
-    counts once. Towards either side, *patients* is that share of the square of the networks' error on this side.
-    Degrees of freedom after Satterthwaite, without supposing that both recipes scatter alike, and at most
-    five times S_a + S_b − 2: they come out too large just where few trainings happen to scatter too little.
+    counts once. Towards either side, *patients* is that share of the square of the networks' error on this side, and
+    the whole error is never less than the networks' there: their mean varies over patients by what they have in common
+    and by what each adds of its own, which the spread over the trainings holds as well, so over other trainings and
+    other patients nothing is surer than over other patients alone. Near a bound few patients show hardly any
+    covariance, and only the networks' interval says how much they leave open. Degrees of freedom after Satterthwaite,
+    without supposing that both recipes scatter alike, and at most five times S_a + S_b − 2: they come out too large
+    just where few trainings happen to scatter too little.
 
     Args:
         a: the first recipe's figures, of the same patients and draws.
@@ -253,9 +257,10 @@ def _of_recipes(difference: Replicates, groups: Sequence[Sequence[Replicates]], 
     sign = np.concatenate([np.full(len(group), s / len(group)) for s, group in zip((1, -1), defined, strict=False)])
     whole = float(sign @ covariance @ sign)
     share = float(variance.patients) / whole if whole > ROUNDING**2 else 1.0
+    if not networks.is_known:
+        return Inference.even(difference.value, float(variance.error), float(variance.df))
     below, above = (
-        math.sqrt(share * side**2 + float(variance.trainings)) if networks.is_known else float(variance.error)
-        for side in (networks.below, networks.above)
+        max(side, math.sqrt(share * side**2 + float(variance.trainings))) for side in (networks.below, networks.above)
     )
     return Inference(difference.value, below, above, float(variance.df))
 

@@ -46,7 +46,8 @@ def judge_family(differences: Sequence[Mapping[str, Any]], bars: Sequence[Bar], 
     Returns:
         Each with `family`, `aim` and `margin`, and under `networks` and `recipes` also `p_corrected` (Holm, over
         `tests` of the family), `p_no_worse` (twice the one-sided p of a true difference that is worse by the margin
-        or more, so that 0.05 is its bar too) and `verdict`.
+        or more, so that 0.05 is its bar too), `p_worse` (the same of one that is worse by the margin at most),
+        `p_worse_corrected` (of the aim `no worse` alone) and `verdict`.
 
     Example:
         >>> from pellucid.evaluation.metrics.differences import Difference, Inference
@@ -67,16 +68,22 @@ def judge_family(differences: Sequence[Mapping[str, Any]], bars: Sequence[Bar], 
             for inference, equal, bar in zip(inferences, no_worse, bars, strict=True)
         ]
         corrected = holm(p)
-        beyond = holm(  # the other side of `no worse`: worse by more than the margin
-            [_p_beyond(i, bar) if bar.aim == "no worse" else i.p for i, bar in zip(inferences, bars, strict=True)]
+        worse = [_p_worse(i, bar) for i, bar in zip(inferences, bars, strict=True)]
+        beyond = holm(  # the other side of `no worse`
+            [
+                far if bar.aim == "no worse" else inference.p
+                for inference, far, bar in zip(inferences, worse, bars, strict=True)
+            ]
         )
         tests = sum(not math.isnan(one) for one in p)
-        for one, inference, bar, equal, own, far in zip(
-            out, inferences, bars, no_worse, corrected, beyond, strict=True
+        for one, inference, bar, equal, raw, own, far in zip(
+            out, inferences, bars, no_worse, worse, corrected, beyond, strict=True
         ):
             one[question] = one[question] | {
-                "p_no_worse": None if math.isnan(equal) else equal,
-                "p_corrected": None if math.isnan(own) else own,
+                "p_no_worse": _or_none(equal),
+                "p_worse": _or_none(raw),
+                "p_corrected": _or_none(own),
+                "p_worse_corrected": _or_none(far) if bar.aim == "no worse" else None,
                 "tests": tests,
                 "verdict": verdict(inference, own, bar, far),
             }
@@ -125,6 +132,10 @@ def answered(difference: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return question, difference[question]
 
 
+def _or_none(p: float) -> float | None:
+    return None if math.isnan(p) else p
+
+
 def _p_no_worse(inference: Inference, bar: Bar) -> float:
     if not bar.margin or not bar.better:
         return math.nan
@@ -132,7 +143,9 @@ def _p_no_worse(inference: Inference, bar: Bar) -> float:
     return min(1.0, 2 * favourable.p_above(-bar.margin))
 
 
-def _p_beyond(inference: Inference, bar: Bar) -> float:
+def _p_worse(inference: Inference, bar: Bar) -> float:
     """Twice the one-sided p of a true difference that is worse by the margin or less."""
+    if not bar.margin or not bar.better:
+        return math.nan
     unfavourable = inference.turned() if bar.better > 0 else inference
     return min(1.0, 2 * unfavourable.p_above(bar.margin))

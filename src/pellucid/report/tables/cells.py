@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pellucid.evaluation.metrics.verdicts import SHOWN, UNCLEAR
+from pellucid.evaluation.metrics.verdicts import SHOWN, UNCLEAR, WORSE
 from pellucid.report.tables.metrics import Metric, defined, metric, number, p_text
 from pellucid.report.tables.results_index import MEAN
 from pellucid.utils.words import interval_text, number_of
@@ -179,8 +179,11 @@ def _way(row: Mapping[str, Any], networks: Mapping[str, Any]) -> str:
 
 
 def _p(answer: Mapping[str, Any], aim: object) -> str:
-    name, label = ("p_no_worse", "p of “no worse”") if aim == "no worse" else ("p", "p")
-    raw, corrected = answer.get(name), answer.get("p_corrected")
+    raw, corrected, label = answer.get("p"), answer.get("p_corrected"), "p"
+    if aim == "no worse" and answer.get("verdict") == WORSE:
+        raw, corrected, label = answer.get("p_worse"), answer.get("p_worse_corrected"), "p of “worse”"
+    elif aim == "no worse":
+        raw, label = answer.get("p_no_worse"), "p of “no worse”"
     text = f"{label} {p_text(raw)}"
     return f"{text}, corrected {p_text(corrected)}" if defined(corrected) else text
 
