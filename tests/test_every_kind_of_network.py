@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
 from torch import nn
 
 import pellucid as pl
+from helpers.foreign import GIVEN, make, write_code
 from helpers.models import small
 from helpers.optional import library
 from pellucid.attacks import METHODS
@@ -17,6 +21,7 @@ from pellucid.evaluation.manipulation.attack import manipulate
 from pellucid.evaluation.manipulation.settings import Attack
 from pellucid.explainers import DIFFERENTIABLE, EXPLAINERS, explain
 from pellucid.models.layouts import FeatureLayout, LastMap
+from pellucid.models.smoothing import SmoothedClassifier
 from pellucid.types import InputError
 
 transformers = library("transformers")
@@ -46,6 +51,37 @@ def convolutions():
     )
 
 
+def of_python(folder):
+    torch.save(make(folder, outputs=len(CLASSES)).state_dict(), folder / "weights.pt")
+    rest = {"weights": folder / "weights.pt", "options": {"outputs": len(CLASSES)}}
+    return f"python:{folder / 'mymodel.py'}:build", rest
+
+
+def of_onnx(folder, rectifier="Relu"):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    path, module, images = folder / "network.onnx", make(folder, outputs=len(CLASSES)), torch.rand(2, 3, 32, 32)
+    names = {"input_names": ["x"], "output_names": ["y"], "dynamic_axes": {"x": {0: "n"}, "y": {0: "n"}}}
+    torch.onnx.export(module, (images,), str(path), dynamo=False, **names)
+    graph = onnx.load(path)
+    for node in graph.graph.node:
+        node.op_type = rectifier if node.op_type == "Relu" else node.op_type
+    onnx.save(graph, path)
+    return f"onnx:{path}", {}
+
+
+def of_onnxruntime(folder):
+    """A graph with an operator that Pellucid does not translate."""
+    return of_onnx(folder, "Celu")
+
+
+def of_torchscript(folder):
+    script = torch.jit.trace(make(folder, outputs=len(CLASSES)), torch.rand(2, 3, 32, 32))
+    torch.jit.save(script, folder / "network.pt")
+    return f"torchscript:{folder / 'network.pt'}", {}
+
+
+SOURCES = {"python": of_python, "ONNX": of_onnx, "onnxruntime": of_onnxruntime, "TorchScript": of_torchscript}
 NETWORKS = {
     "own": (None, None),
     "convolutions": (convolutions, LastMap("1", FeatureLayout("nchw"), "4")),
@@ -79,12 +115,23 @@ NETWORKS = {
         lambda: of_transformers("ResNet", embedding_size=6, hidden_sizes=[6, 8], depths=[1, 1], layer_type="basic"),
         LastMap("resnet.encoder.stages.1", FeatureLayout("nchw"), "classifier.1"),
     ),
+    "python": (of_python, LastMap("1", FeatureLayout("nchw"), "4")),
+    "ONNX": (of_onnx, LastMap("relu_3", FeatureLayout("nchw"), "gemm_6")),
+    "onnxruntime": (of_onnxruntime, None),
+    "TorchScript": (of_torchscript, None),
 }
+ONE_PIECE = {"onnxruntime", "TorchScript"}  # their layers cannot be watched
 REFUSED = {
-    "cam": {"ViT", "DeiT", "DINOv2", "DINOv2 with registers", "ConvNeXt"},  # more follows their last map
-    "guided-backprop": {"ViT", "DeiT", "DINOv2", "DINOv2 with registers", "Swin", "ConvNeXt"},  # no rectifiers
-    "attention-rollout": {"own", "convolutions", "Swin", "ConvNeXt", "ResNet"},  # no attention of all to all
+    "cam": {"ViT", "DeiT", "DINOv2", "DINOv2 with registers", "ConvNeXt", *ONE_PIECE},  # more follows their last map
+    "grad-cam": ONE_PIECE,
+    "grad-cam++": ONE_PIECE,
+    # no rectifiers
+    "guided-backprop": {"ViT", "DeiT", "DINOv2", "DINOv2 with registers", "Swin", "ConvNeXt", *ONE_PIECE},
+    # no attention of all to all
+    "attention-rollout": {"own", "convolutions", "Swin", "ConvNeXt", "ResNet", "python", "ONNX", *ONE_PIECE},
 }
+GRADIENTS = {"saliency", "smoothgrad", "integrated-gradients", "adversarial"}
+NO_GRADIENTS = "cannot be differentiated: its operators Celu are run by onnxruntime"
 
 
 @cache
@@ -93,6 +140,13 @@ def model_of(network):
     build = NETWORKS[network][0]
     if build is None:
         return small(channels=3, task="multiclass", classes=CLASSES)
+    if network in SOURCES:
+        with TemporaryDirectory() as place, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of PyTorch, about its own exporters
+            write_code(Path(place))
+            address, rest = build(Path(place))
+            settings = {**GIVEN, "classes": CLASSES, "preprocess": "stretch:32", "outputs": "logits", **rest}
+            return pl.load(address, trust_code=True, **settings).eval()
     # drawn weights may give values between 0 and 1, which would be asked about
     return pl.wrap(build().eval(), CLASSES, size=32, mean=[0.5] * 3, std=[0.25] * 3, outputs="logits").eval()
 
@@ -119,6 +173,10 @@ def test_explanations(network, method, images):
         assert "\n" not in str(refusal.value)
         assert str(refusal.value).endswith(".")
         return
+    if network == "onnxruntime" and method in GRADIENTS:
+        with pytest.raises(InputError, match=NO_GRADIENTS):
+            explain(method, model, images, 1, **FEW.get(method, {}))
+        return
     assert len(explain(method, model, images[:0], 1).maps) == 0
     found = explain(method, model, images, torch.tensor([0, 2]), batch_size=2, **FEW.get(method, {}))
     assert found.maps.shape == ((2, 32, 32) if found.kind == "heatmap" else (2, 3, 32, 32))
@@ -133,6 +191,10 @@ def test_attacks(network, method, images):
     options = {"steps": 1} if method not in ("fgsm", "tight") else {}
     if method in ENSEMBLES:
         options |= {"targets": 1, "queries": 2} | ({"targeted_steps": 1, "last_steps": 1} if method == "margin" else {})
+    if network == "onnxruntime":
+        with pytest.raises(InputError, match=NO_GRADIENTS):
+            pl.attack(model, images, model(images).argmax(1), method, eps="linf=0.2", **options)
+        return
     found = pl.attack(model, images, model(images).argmax(1), method, eps="linf=0.2", **options)
     assert found.perturbed.shape == images.shape
     assert found.perturbed.isfinite().all()
@@ -141,17 +203,43 @@ def test_attacks(network, method, images):
 
 
 @pytest.mark.parametrize("method", DIFFERENTIABLE)
-@pytest.mark.parametrize("network", ["own", "ViT", "Swin", "ConvNeXt"])
+@pytest.mark.parametrize("network", ["own", "ViT", "Swin", "ConvNeXt", *SOURCES])
 def test_attacks_on_explanations(network, method, images):
     model = model_of(network)
     attack = Attack(method, "same-decision", (0.02,), steps=1, options=FEW.get(method, {}))
     if network in REFUSED.get(method, ()):
-        with pytest.raises(InputError, match=r"Attack grad-cam\.$"):
+        advice = r"cannot be watched" if network in ONE_PIECE else r"Attack grad-cam\.$"
+        with pytest.raises(InputError, match=advice):
+            manipulate(model, images[:1], attack)
+        return
+    if network == "onnxruntime":
+        with pytest.raises(InputError, match=NO_GRADIENTS):
             manipulate(model, images[:1], attack)
         return
     found = manipulate(model, images[:1], attack)
     assert found.perturbed.isfinite().all()
     assert found.constraint_met.all()
+
+
+@pytest.mark.parametrize("network", ["own", "python", "ONNX", "TorchScript"])
+def test_under_noise_the_gradient_is_the_same_in_parts(network, images):
+    model = model_of(network)
+    points = images.clone().requires_grad_(True)
+    gradients = [
+        torch.autograd.grad(SmoothedClassifier(model, 0.1, 4, rows=rows)(points)[:, 0].sum(), points)[0]
+        for rows in (3, 100)
+    ]
+    assert gradients[0].any()
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("network", sorted(ONE_PIECE))
+@pytest.mark.parametrize("method", ["cam", "grad-cam", "grad-cam++"])
+def test_a_network_of_one_piece_is_not_asked_for_a_layer(method, network, images):
+    with pytest.raises(InputError, match="layers cannot be watched") as refusal:
+        explain(method, model_of(network), images, 1)
+    assert "layer=" not in str(refusal.value)
+    assert "wrap()" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("network", ["ViT", "DeiT", "DINOv2", "DINOv2 with registers"])

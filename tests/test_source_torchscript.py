@@ -32,7 +32,7 @@ def test_a_saved_network_gives_the_modules_logits_and_gradients(kind, tmp_path):
         (mine,) = torch.autograd.grad(logits.square().sum(), images)
         torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
     assert pl.explain(model, images.detach(), "saliency").maps.shape == (3, 32, 32)
-    with pytest.raises(InputError, match="needs the feature map"):
+    with pytest.raises(InputError, match="layers cannot be watched"):
         pl.explain(model, images.detach(), "cam")
     with pytest.raises(InputError, match="--trust-code"):
         pl.load(tmp_path / "m")

@@ -218,10 +218,27 @@ def _head_of(classifier: Classifier, what: str) -> nn.Module:
             f"{what} needs a network that ends in pooling and one linear layer, and more follows this one's last "
             "feature map: use grad-cam."
         )
+    check_parts(what, classifier)
     raise InputError(
         f"{what} needs the feature map that the network pools and the head behind it, which this "
         "classifier does not name: give wrap() features= and head=, name a layer for grad-cam (layer=), or use "
         "saliency, which needs none."
+    )
+
+
+def check_parts(what: str, classifier: Classifier) -> None:
+    """Refuse a network of another source that is one piece without layers, as those of TorchScript are.
+
+    Raises:
+        InputError: with methods that need no layer.
+    """
+    module = getattr(classifier, "module", None)
+    if getattr(classifier, "source", None) is None or not isinstance(module, nn.Module) or any(module.children()):
+        return
+    raise InputError(
+        f"{what} needs a layer's feature map, and a network of TorchScript or of onnxruntime runs as one piece whose "
+        "layers cannot be watched: use rise or lime, which look at outputs alone, or saliency, which needs gradients; "
+        "or bring the network as Python code or as ONNX with operators that Pellucid knows."
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from pellucid.types import InputError
 
@@ -103,7 +103,8 @@ class SmoothedClassifier(nn.Module):
             place = torch.arange(start, min(start + self.rows, count), device=images.device)
             noisy = images[place // self.samples] + noise[place % self.samples]
             if count > self.rows and torch.is_grad_enabled():
-                parts.append(cast("Tensor", checkpoint(self.classifier, noisy, use_reentrant=False)))
+                with set_checkpoint_early_stop(False):  # which is an exception that TorchScript does not let through
+                    parts.append(cast("Tensor", checkpoint(self.classifier, noisy, use_reentrant=False)))
             else:
                 parts.append(self.classifier(noisy))
         together = torch.cat(parts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from pellucid.explainers.removal import baseline_of
 from pellucid.explainers.superpixels import superpixels
@@ -58,10 +58,11 @@ class FixedSurrogate:
         for image, filling, parts, presence, weighting, target in zip(
             points, self._filling, self._parts, self._kept, self._weighting, targets, strict=True
         ):
-            answers = [
-                checkpoint(self._answer, image, filling, some[:, parts], target, use_reentrant=False)
-                for some in presence.split(AT_ONCE)
-            ]
+            with set_checkpoint_early_stop(False):  # which is an exception that TorchScript does not let through
+                answers = [
+                    checkpoint(self._answer, image, filling, some[:, parts], target, use_reentrant=False)
+                    for some in presence.split(AT_ONCE)
+                ]
             maps.append((weighting @ torch.cat(answers))[parts])
         return torch.stack(maps)
 

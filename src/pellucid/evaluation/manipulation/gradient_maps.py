@@ -17,7 +17,7 @@ from pellucid.evaluation.manipulation.fixed_surrogate import FixedSurrogate
 from pellucid.evaluation.manipulation.frozen_layers import FrozenLayers
 from pellucid.evaluation.manipulation.soft_relu import BentReLU
 from pellucid.explainers import EXPLAINERS, check_options
-from pellucid.explainers.activation_maps import has_head
+from pellucid.explainers.activation_maps import check_parts, has_head
 from pellucid.explainers.layers import last_layer, layer_named, layout_of
 from pellucid.explainers.removal import baseline_of
 from pellucid.models.layouts import outputs_at
@@ -73,6 +73,7 @@ def check_method(name: str, classifier: Classifier, options: Mapping[str, Any]) 
         if name == "cam" and last_layer(classifier) is not None:
             raise InputError("a class activation map needs pooling and a linear layer at the end. Attack grad-cam.")
         if last_layer(classifier) is None:
+            check_parts(name, classifier)
             raise InputError(
                 f"{name} needs the feature map that the network pools and the head behind it, which this classifier "
                 "does not name: give wrap() features= and head=, or attack saliency, which needs neither."
