@@ -418,24 +418,40 @@ def test_what_only_refutes_speaks_for_no_explanation(audited):
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "kind", "short"),
+    ("verdicts", "expected"),
     [
-        (("yes", "yes"), "holds", "looks where people marked the finding"),
-        (("yes", "no"), "holds", "looks where people marked the finding (by CAM)"),
-        (("no", "unclear"), "unclear", ""),
-        (("no", "no"), "fails", "does not look where people marked the finding"),
+        (("yes", "yes"), [("holds", "looks where people marked the finding")]),
+        (
+            ("yes", "no"),
+            [
+                ("holds", "looks where people marked the finding (by CAM)"),
+                ("fails", "does not look where people marked the finding (by Saliency)"),
+            ],
+        ),
+        (("no", "unclear"), [("fails", "does not look where people marked the finding (by CAM)"), ("unclear", "")]),
+        (("no", "no"), [("fails", "does not look where people marked the finding")]),
+        (("unclear", "unclear"), [("unclear", "")]),
     ],
 )
-def test_of_every_method_it_is_said_whether_its_maps_find_the_marks(audited, verdicts, kind, short):
+def test_of_every_method_it_is_said_whether_its_maps_find_the_marks(audited, verdicts, expected):
+    """What fails stands under what does not hold, and in the first sentence, whatever the other method does."""
+    names = ("cam", "saliency")
     rows = [
-        {"method": method, "measure": PLACE, "label": PLACE, "bar": 0.0, "verdict": verdict}
-        for method, verdict in zip(("cam", "saliency"), verdicts, strict=True)
+        {"method": method, "measure": name, "label": name, "bar": 0.0, "verdict": verdict}
+        for method, placed in zip(names, verdicts, strict=True)
+        for name, verdict in (("dependence_rank", "not refuted"), (PLACE, placed))
     ]
-    statements = conclude(audited.results | {"trust": {"rows": rows}}).statements
-    (one,) = [s for s in statements if s.part == "localization"]
-    assert (one.kind, one.short) == (kind, short)
-    assert ("no better than" in one.text) == ("no" in verdicts)
-    assert all(name in one.text for name in ("CAM", "Saliency"))
+    verdict = conclude(audited.results | {"trust": {"rows": rows}})
+    statements = [s for s in verdict.statements if s.part == "localization"]
+    assert [(s.kind, s.short) for s in statements] == expected
+    assert all(short in verdict.headline for _, short in expected)
+    kinds = {"holds": "yes", "fails": "no", "unclear": "unclear"}
+    for one in statements:
+        told = [label in one.text for label in ("CAM", "Saliency")]
+        assert told == [placed == kinds[one.kind] for placed in verdicts]
+        assert ("no better than" in one.text) == (one.kind == "fails")
+    (apart,) = [s.text for s in verdict.statements if s.part == "trust"]
+    assert "CAM failed none of 1 tests that do not ask where a finding is" in apart
 
 
 @pytest.mark.parametrize(

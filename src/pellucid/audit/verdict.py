@@ -358,8 +358,9 @@ def _explained(results: Mapping[str, Any]) -> list[Statement]:
             passed += " but that of place"
         statements.append(Statement("holds", "trust", f"has an explanation that passes {passed} ({names})", text))
     if rest := [m for m in methods if m not in bad and m not in good]:
+        apart = " that do not ask where a finding is" if placed else ""
         text = " ".join(
-            f"{method_label(m)} failed none of {tests[m]} tests: it is above the best trivial map in "
+            f"{method_label(m)} failed none of {tests[m]} tests{apart}: it is above the best trivial map in "
             f"{above[m] or 'none'}, not refuted in {spared[m] or 'none'} that can only refute, and the others leave it "
             "open."
             for m in rest
@@ -369,25 +370,29 @@ def _explained(results: Mapping[str, Any]) -> list[Statement]:
 
 
 def _located(results: Mapping[str, Any]) -> list[Statement]:
-    """Whether maps find the marked regions better than the best trivial map."""
+    """Whether maps find the marked regions better than the best trivial map: one statement for each verdict."""
     rows = [r for r in (results.get("trust") or {}).get("rows", []) if r["measure"] == PLACE and r["verdict"]]
     if not rows:
         return []
     by_verdict = {v: [method_label(r["method"]) for r in rows if r["verdict"] == v] for v in ("yes", "no", "unclear")}
-    ends = {
-        "yes": "The maps of {} find the marked regions better than every trivial map.",
-        "no": "The maps of {} find the marked regions no better than the best trivial map does.",
-        "unclear": "Whether the maps of {} find the marked regions better than the best trivial map cannot be said.",
-    }
-    text = " ".join(ends[v].format(_joined(names)) for v, names in by_verdict.items() if names)
-    if better := by_verdict["yes"]:
-        short = "looks where people marked the finding"
-        short += "" if len(better) == len(rows) else f" (by {_joined(better)})"
-        return [Statement("holds", "localization", short, text)]
-    if len(by_verdict["no"]) == len(rows):
-        advice = "Look at its surest errors, and at what else in the images goes with the labels."
-        return [Statement("fails", "localization", "does not look where people marked the finding", text, advice)]
-    return [Statement("unclear", "localization", "", text, "Mark more images.")]
+    joined = {v: _joined(names) for v, names in by_verdict.items() if names}
+    whose = {v: "" if len(joined) == 1 else f" (by {names})" for v, names in joined.items()}
+    place = "where people marked the finding"
+    statements = []
+    if names := joined.get("yes"):
+        text = f"The maps of {names} find the marked regions better than every trivial map."
+        statements.append(Statement("holds", "localization", f"looks {place}{whose['yes']}", text))
+    if names := joined.get("no"):
+        text = f"The maps of {names} find the marked regions no better than the best trivial map does."
+        advice = (
+            f"Show nobody a map of {names} as the place of a finding. Look at the model's surest errors, and at what "
+            "else in the images goes with the labels."
+        )
+        statements.append(Statement("fails", "localization", f"does not look {place}{whose['no']}", text, advice))
+    if names := joined.get("unclear"):
+        text = f"Whether the maps of {names} find the marked regions better than the best trivial map cannot be said."
+        statements.append(Statement("unclear", "localization", "", text, "Mark more images."))
+    return statements
 
 
 def _seen(results: Mapping[str, Any]) -> list[Statement]:
