@@ -51,16 +51,29 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, page, content=notebook_page(json.loads(notebook.read_text("utf-8")))))
     for name in PROJECT:
         files.append(File.generated(config, f"{ELSEWHERE}/{name}", abs_src_path=str(TOP / name)))
-    for page in [file for file in files if file.is_documentation_page()]:
+    pages = [file for file in files if file.is_documentation_page()]
+    while pages:
+        linked = linked_files(pages, files, config)
+        for file in linked:
+            files.append(file)
+        pages = [file for file in linked if file.is_documentation_page()]  # whose own links are followed next
+    return files
+
+
+def linked_files(pages: list[File], files: Files, config: MkDocsConfig) -> list[File]:
+    """What pages link to outside docs/, and folders, as files that the site does not have yet."""
+    linked = {}
+    for page in pages:
         for _, link, _ in LINK.findall(page.content_string):
             target = repository_path(page.src_uri, link)
-            if not target or site_path(target) in files.src_uris:
+            place = site_path(target)
+            if not target or place in files.src_uris:
                 continue
             if (TOP / target).is_dir():
-                files.append(File.generated(config, site_path(target), content=folder_page(TOP / target)))
+                linked[place] = File.generated(config, place, content=folder_page(TOP / target))
             elif (TOP / target).is_file() and not target.startswith("docs/"):
-                files.append(File.generated(config, site_path(target), abs_src_path=str(TOP / target)))
-    return files
+                linked[place] = File.generated(config, place, abs_src_path=str(TOP / target))
+    return list(linked.values())
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -20,14 +21,45 @@ if not (TOP / "mkdocs.yml").is_file():
 pytestmark = pytest.mark.slow
 
 
+def build(config: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """As `make docs` does. Not with `--quiet`: MkDocs then counts no warning, and nothing is strict."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--config-file", str(config), "--site-dir", str(folder)]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    return subprocess.run(command, cwd=TOP, env=environment, capture_output=True, text=True, check=False)
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder)]
-    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
-    build = subprocess.run(command, cwd=TOP, env=environment, capture_output=True, text=True, check=False)
-    assert build.returncode == 0, build.stdout + build.stderr
+    built = build(TOP / "mkdocs.yml", folder)
+    assert built.returncode == 0, built.stdout + built.stderr
     return folder
+
+
+@pytest.mark.parametrize(("link", "status"), [("other.md", 0), ("nowhere.csv", 1)])
+def test_a_broken_link_stops_the_build(tmp_path: Path, link: str, status: int):
+    real = (TOP / "mkdocs.yml").read_text(encoding="utf-8")
+    settings = re.findall(r"^(?:strict|validation):.*\n(?: +.*\n)*", real, re.MULTILINE)
+    config = tmp_path / "mkdocs.yml"
+    config.write_text("site_name: A small one\n" + "".join(settings), encoding="utf-8")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text(f"[a link]({link})\n", encoding="utf-8")
+    (tmp_path / "docs" / "other.md").write_text("# Other\n", encoding="utf-8")
+    built = build(config, tmp_path / "site")
+    assert built.returncode == status, built.stdout + built.stderr
+    assert ("nowhere.csv" in built.stderr) == bool(status)
+
+
+def test_every_link_of_every_page_leads_to_a_file(site: Path):
+    link_of = re.compile(r"<(?:a|img|link|script)\b[^>]*?\b(?:href|src)=[\"']?([^\"'\s>#?]+)")
+    lost = []
+    for page in site.rglob("*.html"):
+        if "audits" in page.parts or page.name == "404.html":  # reports of their own; whose links begin at the top
+            continue
+        inside = [link for link in link_of.findall(page.read_text("utf-8")) if not re.match(r"[a-z]+:", link)]
+        missing = [link for link in inside if not (page.parent / unquote(link)).exists()]
+        lost += [f"{page.relative_to(site)}: {link}" for link in missing]
+    assert lost == []
 
 
 def test_every_verb_is_described(site: Path):
