@@ -1,4 +1,4 @@
-"""The documentation site builds without a warning, has the whole Python API, and loads nothing from elsewhere."""
+"""The documentation site builds without a warning, has the whole Python API, loads nothing from elsewhere and can be read by all."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import pytest
 
 import pellucid
+from helpers.axe import violations
 
 TOP = Path(__file__).resolve().parents[1]
 pytest.importorskip("mkdocs")
@@ -80,3 +81,14 @@ def test_no_page_loads_anything_from_elsewhere(site: Path):
     pages = [page for page in site.rglob("*.html") if "audits" not in page.parts]
     assert len(pages) > 50
     assert [page for page in pages if loads.search(page.read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("page", ["index", "quickstart", "audit", "metrics", "recipes", "api/types"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(site: Path, browser, page: str, scheme: str):
+    tab = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)  # the theme looks once
+    tab.goto((site / f"{page}.html").as_uri())
+    assert tab.evaluate("document.body.dataset.mdColorScheme") == {"light": "default", "dark": "slate"}[scheme]
+    assert violations(tab, scheme) == []
+    tab.close()
