@@ -1,4 +1,4 @@
-"""The documentation site builds without a warning, has the whole Python API, loads nothing from elsewhere and can be read by all."""
+"""The documentation site builds without a warning, has the whole API, loads nothing from elsewhere and passes axe."""
 
 from __future__ import annotations
 
