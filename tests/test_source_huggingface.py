@@ -113,7 +113,23 @@ def test_a_module_in_memory_says_its_classes_and_with_a_processor_its_images(tmp
     assert model.classes == ("cat", "dog", "fox")
     assert model.input_spec.shape == (3, 32, 32)
     assert model.mean.flatten().tolist() == [0.5] * 3
-    with pytest.raises(InputError, match="give size=, mean=, std="):
+    with pytest.raises(InputError, match=r"give size=, mean=, std=.* processor= says all but the classes"):
+        pl.wrap(network)
+
+
+def test_a_network_that_was_loaded_from_a_folder_is_prepared_as_the_folder_says(tmp_path):
+    saved(tmp_path, "vit")
+    network = transformers.AutoModelForImageClassification.from_pretrained(tmp_path)
+    model, same = (
+        pl.wrap(network, outputs="logits"),
+        pl.load(f"huggingface:{tmp_path}", outputs="logits"),
+    )
+    assert model.input_spec == same.input_spec
+    images = torch.rand(2, *model.input_spec.shape)
+    torch.testing.assert_close(model(images), same(images))
+    assert pl.wrap(network, mean=[0.1] * 3, outputs="logits").mean.flatten().tolist() == pytest.approx([0.1] * 3)
+    (tmp_path / "preprocessor_config.json").unlink()
+    with pytest.raises(InputError, match="processor="):
         pl.wrap(network)
 
 

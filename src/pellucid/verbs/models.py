@@ -102,7 +102,8 @@ def wrap(
             by itself.
         std: what to divide by then; ones for a module that normalises by itself.
         outputs: `logits` or `probabilities`; values that look like probabilities are asked about.
-        processor: the image processor of transformers that belongs to the module.
+        processor: the image processor of transformers that belongs to the module; by default that of the local folder
+            that the module was loaded from.
         features: normalised images → the feature map (N, D, h, w) that the module pools, a part or method of it.
         head: pooled features (N, D) → logits (N, K), a part of it.
 

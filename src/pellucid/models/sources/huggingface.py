@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from pellucid.types import Task
 
+PROCESSOR = "preprocessor_config.json"
+"""The file of a folder that says how images become what its network takes."""
+
 _FILTERS: dict[int, Interpolation] = {
     0: "nearest",
     1: "lanczos",
@@ -75,9 +78,17 @@ def build(request: Request) -> Built:
 
 
 def read_config(module: nn.Module, processor: Any = None) -> Built:  # noqa: ANN401
-    """What a network of transformers says of itself in its `config`, and its image processor of its images."""
+    """What a network of transformers says of itself in its `config`, and its image processor of its images.
+
+    Without a processor that of the local folder that the network was loaded from, where there is one.
+    """
     config: Any = module.config
-    spec, mean, std = (None, None, None) if processor is None else read_processor(processor, _channels(config))
+    spec, mean, std = None, None, None
+    folder = str(getattr(config, "_name_or_path", None) or "")
+    if processor is not None:
+        spec, mean, std = read_processor(processor, _channels(config))
+    elif folder and (Path(folder) / PROCESSOR).is_file():
+        spec, mean, std = _preparation(optional("transformers", "huggingface", "its processor"), folder, config)
     return Built(module, classes=_names(config), task=_task(config), input_spec=spec, mean=mean, std=std)
 
 

@@ -47,7 +47,7 @@ def read_module(
     guess = channels or (None if first is None else first.in_channels)
     if hasattr(module, "pretrained_cfg"):
         built = timm.read_config(module, channels)
-    elif hasattr(getattr(module, "config", None), "id2label"):
+    elif _of_transformers(module):
         built = huggingface.read_config(module, processor)
     else:
         built = Built(module)
@@ -68,9 +68,20 @@ def read_module(
     if channels is None:
         missing.append("channels=")
     if missing:
+        other = ""
+        if "mean=" in missing and processor is None and _of_transformers(module):
+            other = (
+                "Of a network of transformers processor= says all but the classes: AutoImageProcessor.from_pretrained "
+                "of the folder or name that it was loaded from. "
+            )
         raise InputError(
-            f"the module does not say how its images are made: give {', '.join(missing)}, as in its training. Those of "
-            "ImageNet are preprocess='crop:256:224:bilinear' (or size=224, which stretches), mean=[0.485, 0.456, "
-            "0.406], std=[0.229, 0.224, 0.225]; a module that normalises by itself has mean=[0, 0, 0], std=[1, 1, 1]."
+            f"the module does not say how its images are made: give {', '.join(missing)}, as in its training. {other}"
+            "Those of ImageNet are preprocess='crop:256:224:bilinear' (or size=224, which stretches), mean=[0.485, "
+            "0.456, 0.406], std=[0.229, 0.224, 0.225]; a module that normalises by itself has mean=[0, 0, 0], "
+            "std=[1, 1, 1]."
         )
     return built
+
+
+def _of_transformers(module: nn.Module) -> bool:
+    return hasattr(getattr(module, "config", None), "id2label")
