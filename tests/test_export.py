@@ -43,11 +43,50 @@ def test_an_exported_model_gives_the_same_elsewhere_and_comes_back(form, model, 
     assert facts["classes"] == ["NORMAL", "PNEUMONIA"]
     assert facts["thresholds"] == [0.4, 0.6]
     assert InputSpec.parse(facts["preprocess"], facts["channels"]) == model.input_spec
-    back = pl.load(
-        f"{form}:{tmp_path / 'file'}", classes=facts["classes"], preprocess=facts["preprocess"], mean=[0.0], std=[1.0]
-    )
-    with torch.no_grad():
-        np.testing.assert_allclose(back(images).numpy(), expected, atol=1e-5, rtol=1e-4)
+    status, _, err = pellucid("models", "import", form, tmp_path / "file", "--out", tmp_path / "again")
+    assert status == 0, err
+    for back in (pl.load(f"{form}:{tmp_path / 'file'}"), pl.load(tmp_path / "again", trust_code=True)):
+        assert back.classes == model.classes
+        assert back.task == model.task
+        assert back.input_spec == model.input_spec
+        assert back.card["thresholds"] == [0.4, 0.6]
+        with torch.no_grad():
+            np.testing.assert_allclose(back(images).numpy(), expected, atol=1e-5, rtol=1e-4)
+    renamed = pl.load(f"{form}:{tmp_path / 'file'}", classes=["a", "b"])  # what is given goes before what it says
+    assert renamed.classes == ("a", "b")
+    assert "thresholds" not in renamed.card
+
+
+@pytest.mark.parametrize("form", ["onnx", "torchscript"])
+def test_logits_between_zero_and_one_are_not_asked_about_and_a_class_may_have_no_threshold(form, tmp_path):
+    class Constant(nn.Module):
+        def forward(self, x):
+            return x.mean((2, 3)) / 4 + 0.25
+
+    spec = InputSpec.parse("crop:40:32x24:bicubic:floor", 3)
+    parts = {"mean": [0.1] * 3, "std": [2.0] * 3, "task": "multilabel", "classes": list("abc"), "input_spec": spec}
+    original = wrap(Constant(), **parts)
+    original.card = {"thresholds": [0.5, float("nan"), 0.25]}
+    export_model(original, tmp_path / "file", form)
+    back = pl.load(f"{form}:{tmp_path / 'file'}")
+    assert (back.task, back.outputs, back.input_spec) == ("multilabel", "logits", spec)
+    np.testing.assert_array_equal(back.card["thresholds"], [0.5, float("nan"), 0.25])
+    images = torch.rand(3, 3, 32, 24)
+    torch.testing.assert_close(back(images), original(images))
+
+
+def test_metadata_that_are_not_as_written_are_refused_and_those_of_other_programs_left_alone(model, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load(export_model(model, tmp_path / "file"))
+    for entry in graph.metadata_props:
+        entry.value = '"detect"' if entry.key == "task" else entry.value
+    onnx.save(graph, tmp_path / "altered")
+    with pytest.raises(InputError, match=r"altered says of its classes and images is not as Pellucid writes it"):
+        pl.load(f"onnx:{tmp_path / 'altered'}")
+    del graph.metadata_props[2:]
+    onnx.save(graph, tmp_path / "other")
+    with pytest.raises(InputError, match="does not say classes, preprocess, mean, std"):
+        pl.load(f"onnx:{tmp_path / 'other'}")
 
 
 def test_what_cannot_be_exported_is_said_and_nothing_written(model, tmp_path):

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from pellucid.models.classifier import frozen
 from pellucid.models.probe import TOLERANCE, probe_images
+from pellucid.models.sources.exported import EXTRA_FILE, facts_of
 from pellucid.types import InputError, device_of
-from pellucid.utils.resources import check_known, finite, optional, whole_file
+from pellucid.utils.resources import check_known, optional, whole_file
 from pellucid.utils.words import first_line
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def export_model(model: AnyClassifier, path: str | Path, form: ExportFormat = "o
 
     The file takes `pixels`, float32 (N, C, H, W) in [0, 1], N as large as wanted, and gives `logits` (N, K). Resizing
     is not in it: the file says as metadata (ONNX's `metadata_props`; `pellucid.json` in TorchScript) how images are
-    prepared, the classes in their order, the task, and thresholds where there are some.
+    prepared, the classes in their order, the task, and thresholds where there are some. The sources `onnx` and
+    `torchscript` read this when the file is brought back.
 
     Args:
         model: is left as it is.
@@ -59,15 +61,8 @@ def export_model(model: AnyClassifier, path: str | Path, form: ExportFormat = "o
     """
     check_known([form], FORMATS, "format")
     path = Path(path)
-    spec = model.input_spec
-    facts = {
-        "classes": list(model.classes),
-        "task": model.task,
-        "preprocess": spec.preprocess,
-        "channels": spec.channels,
-        "thresholds": finite(list(model.card.get("thresholds", ()))),  # null where a class has none
-    }
-    images = probe_images(*spec.shape).to(device_of(model))
+    facts = facts_of(model)
+    images = probe_images(*model.input_spec.shape).to(device_of(model))
     write = _onnx if form == "onnx" else _torchscript
     with frozen(model), torch.no_grad(), warnings.catch_warnings():
         # deprecated in PyTorch without a successor that needs no further package; tracing warns of checks of shapes
@@ -120,7 +115,7 @@ def _torchscript(module: nn.Module, images: Tensor, facts: dict[str, Any]) -> tu
     trace: Any = torch.jit.trace
     buffer = io.BytesIO()
     save: Any = torch.jit.save
-    save(trace(module, images[:2], check_trace=False), buffer, _extra_files={"pellucid.json": json.dumps(facts)})
+    save(trace(module, images[:2], check_trace=False), buffer, _extra_files={EXTRA_FILE: json.dumps(facts)})
     content = buffer.getvalue()
     load: Any = torch.jit.load
     return content, load(io.BytesIO(content), map_location="cpu")

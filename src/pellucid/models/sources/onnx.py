@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pellucid.models.sources.exported import read_facts
 from pellucid.models.sources.onnx_graph.network import OnnxNetwork, missing_operators, stripped
 from pellucid.models.sources.source import Built, Request, Source
 from pellucid.types import InputError
@@ -20,7 +21,9 @@ _AGREE = 1e-3  # how far the module's outputs may lie from onnxruntime's, of the
 
 
 def build(request: Request) -> Built:
-    """A graph of ONNX with its weights. Pixels, classes and geometry are asked for: such a file does not say them.
+    """A graph of ONNX with its weights.
+
+    Pixels, classes and geometry are asked for: such a file does not say them, unless Pellucid exported it.
 
     Operators are computed by torch, so that everything can be differentiated, and the outputs are compared with
     onnxruntime's where that is installed. A graph with an operator that is not known is run by onnxruntime: it can be
@@ -41,10 +44,11 @@ def build(request: Request) -> Built:
         onnx.checker.check_model(model)
     except Exception as error:  # of protobuf, of a missing file with weights, of the checker
         raise InputError(f"{path} is no whole file of ONNX: {first_line(error)}") from error
+    facts = read_facts({entry.key: entry.value for entry in model.metadata_props}, str(path))
     missing = missing_operators(model)
     if missing:
         content = model.SerializeToString()
-        return Built(RuntimeNetwork(content, missing), code={GRAPH: content}, loaded=True, name=path.name)
+        return Built(RuntimeNetwork(content, missing), code={GRAPH: content}, loaded=True, name=path.name, **facts)
     network = OnnxNetwork(model).eval()
     batch, *rest = _input_shape(model)
     if batch not in (None, 1):
@@ -54,7 +58,8 @@ def build(request: Request) -> Built:
         images = torch.rand((2, *sides), generator=torch.Generator().manual_seed(0))
         network.one_by_one = batch == 1 and not _takes_two(network, images)
         _check_against_runtime(network, model, images, single=batch == 1)
-    return Built(network, code={GRAPH: stripped(model)}, options=_options(network), loaded=True, name=path.name)
+    code = {GRAPH: stripped(model)}
+    return Built(network, code=code, options=_options(network), loaded=True, name=path.name, **facts)
 
 
 def rebuild(source: Source, _folder: Path) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import warnings
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from pellucid.models.sources.exported import EXTRA_FILE, read_facts
 from pellucid.models.sources.source import Built, Request, Source
 from pellucid.types import InputError
 from pellucid.utils.words import first_line
@@ -20,7 +22,9 @@ NETWORK = "network.pt"
 
 
 def build(request: Request) -> Built:
-    """A network of TorchScript with its weights. Pixels, classes and geometry are asked for: the file says none.
+    """A network of TorchScript with its weights.
+
+    Pixels, classes and geometry are asked for: such a file does not say them, unless Pellucid exported it.
 
     Its parts cannot be watched from outside, so no layer's feature map is to be had: explanations that need one are
     refused, those by gradients or by changed images are not.
@@ -34,7 +38,8 @@ def build(request: Request) -> Built:
     if request.options:
         raise InputError(f"a network of TorchScript takes no options; found {', '.join(request.options)}.")
     content = path.read_bytes()
-    return Built(load_script(content, str(path)), code={NETWORK: content}, loaded=True, name=path.name)
+    network, facts = _read(content, str(path))
+    return Built(network, code={NETWORK: content}, loaded=True, name=path.name, **read_facts(facts, str(path)))
 
 
 def rebuild(source: Source, folder: Path) -> nn.Module:
@@ -91,15 +96,26 @@ def load_script(content: bytes, place: str) -> ScriptNetwork:
     Raises:
         InputError: no file of TorchScript.
     """
+    return _read(content, place)[0]
+
+
+def _read(content: bytes, place: str) -> tuple[ScriptNetwork, dict[str, str]]:
+    """The network, and what Pellucid wrote beside it, name → JSON; empty in a file of other programs."""
+    extra: dict[str, str | bytes] = {EXTRA_FILE: ""}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch makes no new ones, and people have old ones
         try:
             load: Any = torch.jit.load
-            script = load(io.BytesIO(content), map_location="cpu")
+            script = load(io.BytesIO(content), map_location="cpu", _extra_files=extra)
         except (RuntimeError, ValueError) as error:
             raise InputError(
                 f"{place} is no file of TorchScript, as torch.jit.save writes them: {first_line(error)}"
             ) from error
     if hasattr(script, "training"):
         script.eval()
-    return ScriptNetwork(script)
+    try:
+        facts = json.loads(extra[EXTRA_FILE] or "{}")
+    except ValueError as error:
+        raise InputError(f"{EXTRA_FILE} in {place} is no JSON: export it again.") from error
+    entries = {key: json.dumps(value) for key, value in facts.items()} if isinstance(facts, dict) else {}
+    return ScriptNetwork(script), entries
