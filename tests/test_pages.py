@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,14 @@ def test_axe_finds_nothing_and_nothing_spills(opened):
               && e.getBoundingClientRect().right > innerWidth).map(e => e.outerHTML.slice(0, 80))"""
     )
     assert hidden == []  # every method of a table stays on the screen
+    opened.set_viewport_size({"width": 768, "height": 900})
+    opened.evaluate("() => document.querySelectorAll('details').forEach(d => d.open = true)")
+    beside = opened.evaluate(
+        """() => [...document.querySelectorAll('.table-box:has(> .figures)')]
+              .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.getAttribute('aria-label'))"""
+    )
+    assert beside == []  # tables of many columns are stacked on a tablet too
+    assert not re.search(r"\.\.(?!\.)\)?(?:\s|$)", opened.inner_text("main"))  # no sentence ends twice
     opened.set_viewport_size({"width": 1280, "height": 900})
     assert violations(opened) == []
 

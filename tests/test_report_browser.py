@@ -1,4 +1,4 @@
-"""The report in a real browser: it asks nothing of the network, fits every screen, unfolds and prints."""
+"""The report in a real browser: it loads nothing from the internet, fits every screen, unfolds and prints."""
 
 from __future__ import annotations
 
@@ -77,6 +77,11 @@ def test_it_fits_the_screen_folded_and_unfolded(page):
               && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"""
     )
     assert outside == []
+    beside = page.evaluate(
+        """() => [...document.querySelectorAll('.table-box:has(> .figures)')]
+              .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.getAttribute('aria-label'))"""
+    )
+    assert beside == []  # no recipe's figures are scrolled out of sight
 
 
 @pytest.mark.parametrize("page", WIDTHS, indirect=True)

@@ -1,4 +1,4 @@
-"""The page with the slider in a real browser: it moves, it asks nothing of the network, and it fits every screen."""
+"""The page with the slider in a real browser: it moves, it loads nothing from elsewhere, and it fits every screen."""
 
 from __future__ import annotations
 

@@ -20,11 +20,17 @@ PAGES = Environment(
     lstrip_blocks=True,
 )
 PAGES.filters["themed"] = themed
+STACKED = {".figures": "47.9rem", ".figures.wide": "62rem"}  # which tables are stacked on a screen that is how wide
 
 
 def style_sheet(name: str) -> Markup:
-    """A style sheet of ours, to stand in a page as it is."""
-    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))  # noqa: S704 (our own file)
+    """A style sheet of ours, to stand in a page as it is; with `report.css` goes how its tables are stacked."""
+    rules = (TEMPLATES / name).read_text(encoding="utf-8")
+    if name == "report.css":
+        stacked = (TEMPLATES / "stacked.css").read_text(encoding="utf-8")
+        for tables, width in STACKED.items():
+            rules += f"@media screen and (max-width: {width}) {{\n{stacked.replace('.figures', tables)}}}\n"
+    return Markup(rules)  # noqa: S704 (our own files)
 
 
 def script_hash(script: str) -> str:

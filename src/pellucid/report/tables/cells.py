@@ -85,6 +85,12 @@ class Table:
     first: str = ""
     show_n: bool = True
 
+    @property
+    def wide(self) -> bool:
+        """Whether it needs the width of a desk's screen: of many columns, or of three that say their differences."""
+        differ = any(cell and cell.difference for line in self.lines for cell in line.cells)
+        return len(self.columns) > 4 or (len(self.columns) > 2 and differ)
+
     def __bool__(self) -> bool:
         return any(cell is not None for line in self.lines for cell in line.cells)
 
