@@ -30,7 +30,8 @@ from pellucid.models import wrap
 from pellucid.models.inference import predict
 from pellucid.models.training_record import ImageHashes, TrainingRecord
 from pellucid.models.weights import save_model
-from pellucid.report.pages.audit import write_audit
+from pellucid.report.pages.audit import threshold_table, write_audit
+from pellucid.report.tables.results_index import ResultsIndex
 from pellucid.types import InputError, InputSpec
 from pellucid.utils.digests import damaged
 from pellucid.utils.resources import whole_file
@@ -115,6 +116,15 @@ def test_its_figures_are_scikit_learns(audited, sides):
     assert threshold == pytest.approx((0.2 * 9) / (1 + 0.2 * 9))
     cut = chances[:, 0] >= threshold
     assert value("specificity", "left", "suggested") == pytest.approx(recall_score(truth == 0, cut, pos_label=0))
+    assert figures["sensitivity", "right", "suggested"].threshold == pytest.approx(1 - threshold)
+    for at, said_left in (("its own", said == 0), ("suggested", cut)):  # what is not left is right
+        assert value("sensitivity", "right", at) == value("specificity", "left", at)
+        assert value("specificity", "right", at) == value("sensitivity", "left", at)
+        cost = 0.1 * 5 * (~said_left)[truth == 0].mean() + 0.9 * said_left[truth == 1].mean()
+        assert [value("cost", name, at) for name in ("left", "right", "mean")] == pytest.approx([cost] * 3)
+    note = threshold_table(ResultsIndex(audited.results), audited.results["classification"]["use"]).note
+    assert "missing left costs 5, and saying it wrongly, which is to miss right, 1 (the rows of right are" in note
+    assert "as given (left 0.1; what that leaves is shared as among these images)" in note
     assert audited.results["classification"]["confusion"] == confusion_matrix(truth, said).tolist()
     assert audited.results["classification"]["baseline"] == 0.5
     assert all(r.n for r in audited.measured)
@@ -502,6 +512,8 @@ def test_bad_input_is_refused_before_any_work(sides):
     quiet = {"settings": TINY, "announce": begun.append}
     with pytest.raises(InputError, match="Did you mean 'left'"):
         pl.audit(seer(), sides, use=pl.Use({"lef": 0.1}), **quiet)
+    with pytest.raises(InputError, match=r"must sum to 1; found left 0\.9, right 0\.9: 1\.8"):
+        pl.audit(seer(), sides, use=pl.Use({"left": 0.9, "right": 0.9}), **quiet)
     with pytest.raises(InputError, match="corrupted is a number of images; found -1"):
         pl.audit(seer(), sides, corrupted=-1, **quiet)
     with pytest.raises(InputError, match="unknown heat map 'salience'"):
@@ -632,7 +644,7 @@ def test_the_command(pellucid, several, tmp_path):
     assert "wrote" in output
     stored = json.loads((tmp_path / "audit" / "audit.json").read_text())
     assert stored["command"].startswith("pellucid audit ")
-    assert stored["classification"]["use"] == {"prevalence": {"Mass": 0.02}, "FN": 10.0, "FP": 1.0}
+    assert stored["classification"]["use"] == {"prevalence": {"Mass": 0.02}, "FN": 10.0, "FP": 1.0, "class": None}
     status, _, _ = pellucid("audit", folder, "--data", "phantom", "--cost", "FN=a", "--out", tmp_path / "audit")
     assert "the cost of FN must be a number; found 'a'" in status
 

@@ -131,7 +131,8 @@ def test_no_threshold_costs_less_than_that_of_bayes(prevalence, missed, rng):
         return prevalence * missed * passed_over + (1 - prevalence) * alarmed / (1 - chances).sum()
 
     least = min(map(cost, np.linspace(0.001, 0.999, 999)))
-    assert cost(use.threshold("a", chances.mean())) <= least + 1e-9
+    (one,) = use.of_classes(["a"], [chances.mean()], exclusive=False)
+    assert cost(one.threshold) <= least + 1e-9
 
 
 def test_what_an_error_costs_is_what_sensitivity_and_specificity_say():
@@ -139,8 +140,58 @@ def test_what_an_error_costs_is_what_sensitivity_and_specificity_say():
     sensitivity, specificity = operating_points([[1], [0], [0], [1], [0], [0], [0], [0]], [[1]] * 2 + [[0]] * 6, draws)
     use = Use({"a": 0.1}, false_negative=20, false_positive=2)
     expected = 0.1 * 20 * 0.5 + 0.9 * 2 * (1 / 6)
-    assert use.cost("a", 0.25, sensitivity[0], specificity[0]).value == pytest.approx(expected)
-    assert math.isnan(use.threshold("a", 0.0))
+    (one,) = use.of_classes(["a"], [0.25], exclusive=False)
+    assert one.cost(sensitivity[0], specificity[0]).value == pytest.approx(expected)
+    assert math.isnan(use.of_classes(["a"], [0.0], exclusive=False)[0].threshold)
+
+
+@pytest.mark.parametrize("prevalence", [{"ill": 0.1}, {"well": 0.9}, {"ill": 0.1, "well": 0.9}])
+def test_two_exclusive_classes_have_one_threshold_that_of_elkan(prevalence):
+    """Elkan (2001), theorems 1 and 2: at it, the probability there is FP / (FP + FN)."""
+    use = Use(prevalence, false_negative=5)
+    well, ill = use.of_classes(["well", "ill"], [0.35, 0.65], exclusive=True)
+    assert (well.there, ill.there) == (pytest.approx(0.9), pytest.approx(0.1))
+    tied = well if prevalence == {"well": 0.9} else ill
+    b, b_there, p = tied.here, tied.there, tied.threshold
+    assert b_there * (p - p * b) / (b - p * b + b_there * p - b * b_there) == pytest.approx(1 / 6)
+    assert well.threshold == pytest.approx(1 - ill.threshold)
+
+
+@pytest.mark.parametrize("missed", [1, 5])
+def test_both_of_two_exclusive_classes_cost_the_same(missed):
+    """By hand: of ten ill two are missed, of thirty well three are called ill."""
+    truth = np.repeat([[1, 0], [0, 1]], [10, 30], axis=0)
+    decided = truth.copy()
+    decided[[0, 1, 37, 38, 39]] = 1 - decided[[0, 1, 37, 38, 39]]
+    pairs = zip(*operating_points(decided, truth, Bootstrap(range(40))), strict=True)
+    uses = Use({"ill": 0.1}, false_negative=missed).of_classes(["ill", "well"], [0.25, 0.75], exclusive=True)
+    costs = [one.cost(*pair) for one, pair in zip(uses, pairs, strict=True)]
+    assert [c.value for c in costs] == pytest.approx([0.1 * missed * 0.2 + 0.9 * 0.1] * 2)
+
+
+def test_classes_that_are_not_named_share_what_the_others_leave():
+    use, names, shares = Use({"a": 0.4}), ["a", "b", "c"], [0.1, 0.3, 0.6]
+    assert [one.there for one in use.of_classes(names, shares, exclusive=True)] == pytest.approx([0.4, 0.2, 0.4])
+    assert [one.there for one in use.of_classes(names, shares, exclusive=False)] == [0.4, 0.3, 0.6]
+    assert [one.there for one in Use().of_classes(names, shares, exclusive=True)] == shares
+    whole = Use({"a": 0.4, "b": 0.6})
+    whole.check_classes(names, exclusive=True)
+    assert [one.threshold for one in whole.of_classes(names, shares, exclusive=True)][2] == 1  # it does not occur there
+
+
+@pytest.mark.parametrize(
+    ("classes", "prevalence", "message"),
+    [
+        (["a", "b"], {"a": 0.9, "b": 0.9}, "must sum to 1; found a 0.9, b 0.9: 1.8"),
+        (["a", "b"], {"a": 0.3, "b": 0.3}, "must sum to 1; found a 0.3, b 0.3: 0.6"),
+        (["a", "b", "c"], {"a": 0.6, "b": 0.5}, "must sum to at most 1; found a 0.6, b 0.5: 1.1"),
+    ],
+)
+def test_shares_of_exclusive_classes_that_cannot_be_are_refused(classes, prevalence, message):
+    with pytest.raises(InputError, match=message):
+        Use(prevalence).check_classes(classes, exclusive=True)
+    Use(prevalence).check_classes(classes, exclusive=False)
+    Use(dict.fromkeys("abc", 1 / 3)).check_classes(["a", "b", "c"], exclusive=True)
 
 
 @pytest.mark.parametrize(
@@ -159,4 +210,4 @@ def test_a_use_that_is_none_is_refused(given, message):
 
 def test_a_prevalence_of_no_class_is_refused():
     with pytest.raises(InputError, match="Did you mean 'Mass'"):
-        Use({"Mas": 0.1}).check_classes(["Mass", "Nodule"])
+        Use({"Mas": 0.1}).check_classes(["Mass", "Nodule"], exclusive=False)

@@ -157,28 +157,26 @@ def constant_accuracy(dataset: Dataset) -> float:
     return float(np.maximum(present, is_known.sum(0) - present).sum() / is_known.sum()) if is_known.any() else math.nan
 
 
-def thresholds_suggested(dataset: Dataset, use: Use) -> list[float]:
-    """The threshold of each class that costs least where the model is to be used; NaN where there is none."""
-    prevalence = _prevalence(dataset)
-    return [use.threshold(name, float(p)) for name, p in zip(dataset.classes, prevalence, strict=True)]
-
-
 def threshold_rows(answers: Answers, use: Use, draws: Bootstrap) -> list[Row]:
     """Sensitivity, specificity and cost of each class, at the model's own threshold and at the suggested one."""
     dataset, chances = answers.dataset, answers.probabilities
-    truth, prevalence = one_hot(dataset), _prevalence(dataset)
-    suggested = np.array(thresholds_suggested(dataset, use))
+    truth, exclusive = one_hot(dataset), dataset.task == "multiclass"
+    uses = use.of_classes(dataset.classes, _prevalence(dataset).tolist(), exclusive=exclusive)
+    suggested = np.array([one.threshold for one in uses])
     with np.errstate(invalid="ignore"):
         cut = np.where(np.isnan(chances) | np.isnan(suggested), np.nan, chances >= suggested)
+    if (tied := use.tied_to(dataset.classes, exclusive=exclusive)) is not None:  # at the threshold itself, too
+        number = dataset.classes.index(tied)
+        cut[:, 1 - number] = 1 - cut[:, number]
     own = list(answers.thresholds) if dataset.task == "multilabel" else [math.nan] * len(dataset.classes)
     rows = []
     for at, decided, cuts in ((OWN, answers.decided, own), (SUGGESTED, cut, suggested.tolist())):
         pairs = zip(*operating_points(decided, truth, draws), strict=True)
         figures: dict[str, list[Replicates]] = {"sensitivity": [], "specificity": [], "cost": []}
-        for name, share, (sensitivity, specificity) in zip(dataset.classes, prevalence, pairs, strict=True):
+        for one, (sensitivity, specificity) in zip(uses, pairs, strict=True):
             figures["sensitivity"].append(sensitivity)
             figures["specificity"].append(specificity)
-            figures["cost"].append(use.cost(name, float(share), sensitivity, specificity))
+            figures["cost"].append(one.cost(sensitivity, specificity))
         for metric, of_classes in figures.items():
             for name, threshold, figure in zip(dataset.classes, cuts, of_classes, strict=True):
                 rows += _row(answers, "threshold", metric, name, figure, at=at, threshold=_or_none(threshold))

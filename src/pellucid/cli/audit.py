@@ -28,12 +28,18 @@ def audit(
     prevalence: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="CLASS=SHARE", help="How often a class occurs where the model is to be used; may be repeated."
+            metavar="CLASS=SHARE",
+            help="How often a class occurs where the model is to be used; may be repeated. Of exclusive classes the "
+            "others share the rest.",
         ),
     ] = None,
     cost: Annotated[
         list[str] | None,
-        typer.Option(metavar="KIND=COST", help="What an error costs: FN (a class missed) or FP (said wrongly), FN=10."),
+        typer.Option(
+            metavar="KIND=COST",
+            help="What an error costs: FN (a class missed) or FP (said wrongly), FN=10. Of two exclusive classes: of "
+            "the one with --prevalence, or else of the second.",
+        ),
     ] = None,
     metadata: Annotated[
         Path | None,

@@ -185,7 +185,8 @@ def audit(
         compare: another model of the same classes, whose answers on the same images are compared.
         out: the folder where results are kept as they come.
         use: how often classes occur where the model is to be used, and what its errors cost there, as
-            ``Use({"Mass": 0.05}, false_negative=10)``; by default as in the data, and 1 each.
+            ``Use({"Mass": 0.05}, false_negative=10)``; by default as in the data, and 1 each. Of two exclusive classes
+            the costs are of the one whose prevalence is given, or else of the second.
         metadata: a CSV or Parquet table with a column that names the images, or their patients; every other column
             makes groups, whose figures are compared. Columns that the data have themselves, as ages, are taken too.
         groups: of these columns those to take, each with where its bands begin, as ``{"age": [40, 60], "sex": []}``.
@@ -268,7 +269,6 @@ def audit(
     wrong = surest_and_wrong(answers, pixels)
     outcomes = [] if withstood is None else list(zip(withstood.attacks, withstood.answers, strict=True))
     rows = [*figures.rows, *attack_rows, *(areas[0] if areas else []), *(located[0] if located else [])]
-    spent = {"prevalence": dict(use.prevalence), "FN": use.false_negative, "FP": use.false_positive}
     results: dict[str, Any] = {
         "format": 1,
         "name": "audit",
@@ -289,7 +289,7 @@ def audit(
         "data": _data(session),
         "methods": served,
         "targets": located[1] if located else [],
-        "classification": classification_json(answers, figures, spent, wrong),
+        "classification": classification_json(answers, figures, _plain_use(use, model), wrong),
         "rows": [row.to_json() for row in shown_rows(rows, model.classes)],
         "groups": by_group | {"left_out": no_groups, "about": about_columns} if by_group else None,
         "comparison": rival,
@@ -312,14 +312,21 @@ def audit(
 
 
 def _checked(use: Use, model: Model, compare: Model | None) -> Use:
-    """The use, where it names classes of the model, and the other model has the same."""
-    use.check_classes(model.classes)
+    """The use, where its classes are the model's and can be so frequent, and the other model has the same."""
+    use.check_classes(model.classes, exclusive=model.task == "multiclass")
     if compare is not None and set(compare.classes) != set(model.classes):
         raise InputError(
             f"{name_of(compare)} tells {first_of(compare.classes)}; the model {first_of(model.classes)}: models of "
             "other classes cannot be compared."
         )
     return use
+
+
+def _plain_use(use: Use, model: Model) -> dict[str, Any]:
+    """The use as `audit.json` has it, with the class that the costs are of."""
+    tied = use.tied_to(model.classes, exclusive=model.task == "multiclass")
+    costs = {"FN": use.false_negative, "FP": use.false_positive}
+    return {"prevalence": dict(use.prevalence), **costs, "class": tied}
 
 
 def _suspects(discovery: Discovery) -> dict[str, Any]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pellucid.evaluation.metrics.bootstrap import Bootstrap
 
 ERRORS = ("FN", "FP")
+ROUNDING = 1e-6
+"""By how much shares of exclusive classes may miss a sum of 1."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +29,19 @@ class Use:
     """Where a model is to be used: how often each class occurs there, and what its errors cost.
 
     Attributes:
-        prevalence: of a class where the model is to be used, in (0, 1), by name; as among the images judged where a
-            class is not named.
+        prevalence: of a class where the model is to be used, in (0, 1), by name. Classes that are not named are as
+            frequent as among the images judged; where each image has one class, they share what the named ones leave.
         false_negative: what it costs to miss a class, in any unit.
-        false_positive: what it costs to say it wrongly, in the same unit.
+        false_positive: what it costs to say it wrongly, in the same unit. Of two classes of which each image has one,
+            both are of the class whose prevalence is named, or else of the second; for the other they are exchanged.
 
     Raises:
         InputError: a prevalence outside (0, 1), a cost that is not positive.
 
     Example:
-        >>> [round(use.threshold("a", 0.5), 6) for use in (Use(false_negative=9), Use({"a": 0.01}))]
-        [0.1, 0.99]
+        >>> well, ill = Use({"ill": 0.01}, false_negative=9).of_classes(["well", "ill"], [0.5, 0.5], exclusive=True)
+        >>> round(ill.threshold, 6), round(well.threshold, 6)
+        (0.916667, 0.083333)
     """
 
     prevalence: Mapping[str, float] = field(default_factory=dict)
@@ -66,40 +70,105 @@ class Use:
         shares = {name: _number(text, f"the prevalence of {name}") for name, text in prevalence.items()}
         return cls(shares, paid.get("FN", 1.0), paid.get("FP", 1.0))
 
-    def check_classes(self, classes: Sequence[str]) -> None:
-        """Refuse a prevalence of a class that the model does not have.
+    def check_classes(self, classes: Sequence[str], *, exclusive: bool) -> None:
+        """Refuse a prevalence of a class that the model does not have, and shares that cannot be together.
+
+        Args:
+            classes: of the model.
+            exclusive: whether each image has exactly one of them.
 
         Raises:
-            InputError: with the nearest name.
+            InputError: with the nearest name; for exclusive classes whose shares sum to more than 1, or, where every
+                class is named, to less.
         """
         for name in self.prevalence:
             if name not in classes:
                 raise InputError(f"a prevalence is given of {name!r}, no class of the model. {nearest(name, classes)}")
+        total = math.fsum(self.prevalence.values())
+        every = all(name in self.prevalence for name in classes)
+        if exclusive and (total > 1 + ROUNDING or (every and total < 1 - ROUNDING)):
+            raise InputError(
+                f"each image has one class, so that the prevalences given must sum to {'1' if every else 'at most 1'}; "
+                f"found {', '.join(f'{name} {share:g}' for name, share in self.prevalence.items())}: {total:g}. Leave "
+                "a class out, and it gets what the others leave."
+            )
 
-    def threshold(self, name: str, prevalence: float) -> float:
-        """The probability from which on saying a class costs less than not saying it (Bayes).
+    def tied_to(self, classes: Sequence[str], *, exclusive: bool) -> str | None:
+        """Of two exclusive classes the one whose errors the costs are of: to miss it is to say the other wrongly.
+
+        It is the one whose prevalence is given; where that is none or both, the second. None of other classes, where
+        the costs are those of every class.
+
+        Example:
+            >>> Use({"ill": 0.1}).tied_to(["ill", "well"], exclusive=True)
+            'ill'
+        """
+        if not exclusive or len(classes) != 2:
+            return None
+        named = [name for name in classes if name in self.prevalence]
+        return named[0] if len(named) == 1 else classes[1]
+
+    def of_classes(self, classes: Sequence[str], shares: Sequence[float], *, exclusive: bool) -> list[ClassUse]:
+        """What holds for each class.
+
+        Of exclusive classes those whose prevalence is not given share what the others leave, in the proportions of the
+        images judged; of two, the costs of the second are those of the first exchanged.
+
+        Args:
+            classes: K names, which `check_classes` does not refuse.
+            shares: (K,) of the images judged that have the class, in [0, 1]; NaN where unknown.
+            exclusive: whether each image has exactly one of the classes.
+        """
+        tied = self.tied_to(classes, exclusive=exclusive)
+        scale = 1.0
+        if exclusive and self.prevalence:
+            rest = math.fsum(share for name, share in zip(classes, shares, strict=True) if name not in self.prevalence)
+            scale = max(0.0, 1 - math.fsum(self.prevalence.values())) / rest if rest else math.nan
+        costs = (self.false_negative, self.false_positive)
+        return [
+            ClassUse(share, self.prevalence.get(name, share * scale), *(costs if tied in (None, name) else costs[::-1]))
+            for name, share in zip(classes, shares, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class ClassUse:
+    """Of one class: how often it occurs, and what its errors cost where the model is to be used.
+
+    Attributes:
+        here: its share of the images judged, in [0, 1]; NaN where unknown.
+        there: its share where the model is to be used, in [0, 1]; NaN where unknown.
+        false_negative: what it costs to miss it.
+        false_positive: what it costs to say it wrongly.
+    """
+
+    here: float
+    there: float
+    false_negative: float
+    false_positive: float
+
+    @property
+    def threshold(self) -> float:
+        """The probability from which on saying the class costs less than not saying it (Bayes).
 
         ``p · FN > (1 − p) · FP`` for a probability p of where the model is used. Its odds are those of the model times
         the odds of the prevalence there over those of the prevalence here (Elkan 2001), which supposes that the model's
         probabilities are calibrated on the images judged.
 
-        Args:
-            name: of the class.
-            prevalence: among the images judged.
-
         Returns:
-            In (0, 1); NaN where all or none of the images judged are of the class.
+            In (0, 1), or 1 of a class that does not occur there; NaN where all or none of the images judged are of the
+            class.
         """
-        if not 0 < prevalence < 1:
+        if not 0 < self.here < 1:
             return math.nan
-        there = self.prevalence.get(name, prevalence)
-        odds = self.false_positive / self.false_negative * _odds(prevalence) / _odds(there)
+        if self.there == 0:
+            return 1.0
+        odds = self.false_positive / self.false_negative * _odds(self.here) / _odds(self.there)
         return odds / (1 + odds)
 
-    def cost(self, name: str, prevalence: float, sensitivity: Replicates, specificity: Replicates) -> Replicates:
-        """What the errors of a class cost for each image, on average, where the model is to be used."""
-        there = self.prevalence.get(name, prevalence)
-        missed, alarmed = there * self.false_negative, (1 - there) * self.false_positive
+    def cost(self, sensitivity: Replicates, specificity: Replicates) -> Replicates:
+        """What the errors of the class cost for each image, on average, where the model is to be used."""
+        missed, alarmed = self.there * self.false_negative, (1 - self.there) * self.false_positive
         return sensitivity * -missed + specificity * -alarmed + (missed + alarmed)
 
 

@@ -165,15 +165,33 @@ def threshold_table(index: ResultsIndex, use: Mapping[str, Any]) -> Table:
             label = "Mean over classes" if name == MEAN else readable(name)
             hint = "its own threshold, and the suggested one" if same else f"{at} threshold"
             lines.append(TableRow(label, hint, (threshold, *cells), strong=name == MEAN))
-    prevalences = ", ".join(f"{readable(c)} {p:g}" for c, p in use["prevalence"].items())
     note = (
-        f"The suggested threshold costs least where missing a class costs {use['FN']:g}, saying it wrongly "
-        f"{use['FP']:g}, and where it is {f'as frequent as given ({prevalences}), or else ' if prevalences else ''}as "
-        "frequent as among these images. It supposes that the probabilities are calibrated. The cost is that of all "
-        "errors, for each image."
+        f"The suggested threshold costs least where {_paid(index, use)}, and where {_frequent(index, use)}. It "
+        "supposes that the probabilities are calibrated. The cost is that of all errors, for each image."
     )
     columns = ("Threshold", "Sensitivity", "Specificity", "Cost")
     return Table("At a threshold", columns, tuple(lines), note, index.class_noun.capitalize(), show_n=False)
+
+
+def _paid(index: ResultsIndex, use: Mapping[str, Any]) -> str:
+    if use["class"] is None:
+        return f"missing a class costs {use['FN']:g}, saying it wrongly {use['FP']:g}"
+    (other,) = (readable(c) for c in index.results["data"]["classes"] if c != use["class"])
+    return (
+        f"missing {readable(use['class'])} costs {use['FN']:g}, and saying it wrongly, which is to miss {other}, "
+        f"{use['FP']:g} (the rows of {other} are the mirror image)"
+    )
+
+
+def _frequent(index: ResultsIndex, use: Mapping[str, Any]) -> str:
+    shares = ", ".join(f"{readable(c)} {p:g}" for c, p in use["prevalence"].items())
+    if not shares:
+        return "each is as frequent as among these images"
+    if index.results["data"]["task"] == "multilabel":
+        return f"each is as frequent as given ({shares}), or else as among these images"
+    every = len(use["prevalence"]) == len(index.results["data"]["classes"])
+    rest = "" if every else "; what that leaves is shared as among these images"
+    return f"each is as frequent as given ({shares}{rest})"
 
 
 def class_table(index: ResultsIndex) -> Table:
