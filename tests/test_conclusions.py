@@ -222,6 +222,12 @@ def test_what_is_asked_to_be_no_worse_is_answered_as_that_question(change, sente
     assert f"; p {p_text(min(1, 2 * students_t.sf(abs(error) / 0.01, 4.0)))})." in said
 
 
+def test_the_primary_comparison_comes_before_what_is_not_known():
+    said, caveat, *_ = conclude([row(0.05, trainings=False)], "conclusions.primary=[{metric='auroc'}]")
+    assert said.startswith("Primary: this robust network has a higher AUROC")
+    assert caveat.startswith("Nothing is said of the recipes (one training")
+
+
 def test_what_is_known_of_networks_alone_counts_for_no_recipe():
     place = {"section": "localization", "target": "findings", "metric": "pointing"}
     rows = [row(-0.05, method="cam", **place), row(0.05, method="saliency", trainings=False, **place)]

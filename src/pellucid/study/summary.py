@@ -26,7 +26,7 @@ def summarize_study(study: StudyConfig, rows: Sequence[Row], *, named_before: bo
     """Whether recipes differ from the first, in plain words: primary comparisons first, then exploratory ones.
 
     Only what holds for other trainings and other patients is said of a recipe. Where a recipe was trained once, the
-    sentences speak of these networks, and the first says why.
+    sentences speak of these networks, and the one after the first comparison says why.
 
     Args:
         study: its configuration.
@@ -37,10 +37,11 @@ def summarize_study(study: StudyConfig, rows: Sequence[Row], *, named_before: bo
     compared = [r for r in rows if r.difference is not None]
     if not compared:
         return []
-    sentences = of_networks_alone([r.difference for r in compared if r.difference], "patients")
     primary = [r for r in compared if r.difference and r.difference["family"] == PRIMARY]
     label = "Primary" if named_before else "Chosen after the figures were known"
-    sentences += [f"{label}: {_statement(r, names, rows)}" for r in primary]
+    named = [f"{label}: {_statement(r, names, rows)}" for r in primary]
+    caveat = of_networks_alone([r.difference for r in compared if r.difference], "patients")
+    sentences = [*named[:1], *caveat, *named[1:]]
     if not primary:
         sentences.append("The study named no primary comparison before it ran: everything below is exploratory.")
     for variant in [v.label for v in study.variants[1:]]:
@@ -71,7 +72,7 @@ def of_networks_alone(differences: Sequence[Mapping[str, Any]], sampled: str) ->
     if not differences or any(one["recipes"]["low"] is not None for one in differences):
         return []
     reason = differences[0]["recipes"]["reason"]
-    return [f"Nothing is said of the recipes ({reason}): what follows is about these networks on other {sampled}."]
+    return [f"Nothing is said of the recipes ({reason}): what is said here is about these networks on other {sampled}."]
 
 
 def describe(one: ComparisonSettings) -> str:

@@ -8,6 +8,7 @@ const ANSWERS = [["yes", "Yes", "Y"], ["no", "No", "N"], ["unsure", "Unsure", "U
 const SIGNS = { yes: "●", no: "○", unsure: "?", null: "–" };
 const SPOKEN = { yes: "yes", no: "no", unsure: "unsure", null: "not known" };
 const FEW = 20; // classes that are all listed
+const UPRIGHT = matchMedia("(max-width: 43rem)"); // as in page.css: the panel lies under the image
 
 /** Which classes are listed: all where they are few, otherwise the most probable, those that somebody spoke of, and the
  *  chosen one. */
@@ -24,6 +25,7 @@ export class Panel {
     this.about = about;
     this.actions = actions;
     this.seen = null; // the image and class that were shown last
+    this.image = null; // the image alone
     const button = (method, i) =>
       make("button", { type: "button", "data-method": method, "aria-pressed": "false", title: `${about.labels[method]} (${i + 1})`,
         on: { click: () => actions.chooseMethod(i) } }, about.labels[method], " ", make("kbd", { text: String(i + 1) }));
@@ -55,7 +57,10 @@ export class Panel {
   classes(state, sheet) {
     refill(find("classes"), listed(state).map((c) => this.classRow(c, sheet, c.index === state.classIndex)));
     const seen = `${sheet.image.id} ${state.classIndex} ${state.allClasses}`;
-    if (seen !== this.seen) find("classes").querySelector(".answers").parentElement.scrollIntoView({ block: "nearest" });
+    const isNew = this.image !== sheet.image.id;
+    if (isNew && UPRIGHT.matches) find("panel").scrollTop = 0; // the explanation, which comes first there
+    else if (seen !== this.seen) find("classes").querySelector(".answers").parentElement.scrollIntoView({ block: "nearest" });
+    this.image = sheet.image.id;
     this.seen = seen;
     const more = find("all-classes");
     more.hidden = sheet.image.classes.length <= FEW;

@@ -78,6 +78,7 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequenc
     differing, shared = configuration.settings(results["variants"])
     conclusion = results.get("conclusion") or []
     first = next((place + 1 for place, text in enumerate(conclusion) if text.startswith("Primary")), 1)
+    first += any(text.startswith("Nothing is said of the recipes") for text in conclusion[first : first + 1])
     lead = _lead(panels)
     filled = {
         "r": results,
