@@ -158,6 +158,16 @@ def test_a_part_that_cannot_be_measured_says_why_and_the_others_go_on(audited):
     assert any("no boxes or masks" in text for text in audited.warnings)
 
 
+def test_images_that_are_far_smaller_than_the_input_are_told_of_once(sides):
+    spec = {"task": "multiclass", "classes": list(sides.card.classes), "input_spec": InputSpec.square(1, 40)}
+    model = wrap(Brightness(), mean=[0.0], std=[1.0], **spec).eval()
+    with pytest.warns(UserWarning, match="They are enlarged") as warned:
+        pl.audit(model, sides, settings=replace(TINY, corrupted=6), methods="saliency", limit=8)
+    messages = [str(one.message) for one in warned if "They are enlarged" in str(one.message)]
+    assert len(messages) == 1
+    assert "of 8 images, 8 have" in messages[0]
+
+
 def test_what_it_goes_by_is_looked_for_and_kept(sides, tmp_path, monkeypatch):
     found = pl.audit(seer(), sides, settings=replace(TINY, searched=40), out=tmp_path)
     found.save(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -28,6 +29,7 @@ from pellucid.audit.results import (
 )
 from pellucid.audit.settings import QUICK, AuditSettings
 from pellucid.audit.verdict import conclude
+from pellucid.data.cache.build import small_images_told
 from pellucid.evaluation.metrics.operating_points import Use
 from pellucid.explainers import HEATMAPS
 from pellucid.explainers.registry import check_layer
@@ -231,10 +233,18 @@ def audit(
     groupings, no_groups = make_groupings(columns, groups)
     label = label or model_names([place_of(model)])[0]
     common: dict[str, Any] = {"seed": plan.seed, "cache": cache, "allow_training_images": allow_training_images}
-    with channels_last(model), work_folder(out) as folder:
-        record = {"weights": session.results_key, "data": session.whole.card.name, "split": session.whole.split}
-        store = ResultsStore(folder / "kept", record | {"fingerprint": session.whole.fingerprint})
+    with channels_last(model), work_folder(out) as folder, ExitStack() as rest:
+        store = ResultsStore(
+            folder / "kept",
+            {
+                "weights": session.results_key,
+                "data": session.whole.card.name,
+                "split": session.whole.split,
+                "fingerprint": session.whole.fingerprint,
+            },
+        )
         pixels = session.pixels()
+        rest.enter_context(small_images_told(model.input_spec))
         store.write_record()  # only now: nothing may lie there of an audit that is refused
         parts = Parts(
             announce or (lambda _: None), seconds_planned(model, pixels, session.whole, plan, compare is not None)

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import warnings
 from contextlib import contextmanager
@@ -29,13 +30,17 @@ if TYPE_CHECKING:
 
     from pellucid.data.cache.manifest import Block, Manifest, PixelFile
     from pellucid.data.dataset import Dataset
-    from pellucid.types import Pixels
+    from pellucid.types import InputSpec, Pixels
 
 NAMED = 20  # broken images that an error names
 FAR_SMALLER = 0.5
 """Of what a network takes: an image whose shorter side is less than this share of it is told of."""
 _HEADROOM = 1 << 20  # bytes beside the pixels: headers, manifest
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class SmallImagesWarning(UserWarning):
+    """Images are far smaller than what they are fitted to."""
 
 
 def decode_rows(
@@ -71,8 +76,18 @@ def decode_rows(
             f"{dataset.card.name}/{dataset.split}: of {number_of(len(rows), 'image(s)')}, {len(small):,} have a "
             f"shorter side of less than half of what the network takes ({spec.height} × {spec.width} pixels; the "
             f"smallest has {height} × {width}). They are enlarged, and look blurred to it.",
+            SmallImagesWarning,
             stacklevel=2,
         )
+
+
+@contextmanager
+def small_images_told(spec: InputSpec) -> Iterator[None]:
+    """Inside, images that are small for this input are told of no more: all of them were before."""
+    with warnings.catch_warnings():
+        size = re.escape(f"({spec.height} × {spec.width} pixels;")
+        warnings.filterwarnings("ignore", f".*{size}", SmallImagesWarning)
+        yield
 
 
 def broken_images(name: str, errors: list[InputError]) -> InputError:
