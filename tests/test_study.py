@@ -184,7 +184,7 @@ def test_a_method_that_a_network_refuses_has_the_reason_in_its_cells(trained, st
     assert (
         make_panels(study.evaluation, stage, evaluations, runs, "cpu") == []
     )  # no map to choose them by that both have
-    (trusted, _) = judge_trust(StudyContext(study, None, trained, "cpu"), stage)
+    (trusted, _), _ = judge_trust(StudyContext(study, None, trained, "cpu"), stage)
     rows = [r for r in trusted["rows"] if r["method"] == "attention-rollout"]
     assert rows
     assert all(r["value"] is None and r["reason"] for r in rows)
