@@ -74,7 +74,7 @@ def test_labels_that_are_no_class_are_left_out():
     [
         ((), "name a file of annotations"),
         (("--data", "phantom", "--split", "nowhere"), "no 'nowhere' part"),
-        (("--data", "phantom", *PHANTOM, "--as", "perhaps"), "relevant or irrelevant"),
+        (("--data", "phantom", *PHANTOM, "--as", "perhaps"), "There are: relevant, irrelevant"),
     ],
 )
 def test_an_import_of_nothing_is_refused(tmp_path, pellucid, arguments, said):

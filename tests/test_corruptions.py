@@ -119,15 +119,18 @@ def test_what_they_leave_is_compared_with_the_same_images(images):
     assert [chart.title for chart in corruption_charts(found)] == ["Noise", "Contrast"]
 
 
-@pytest.mark.parametrize(("noisy", "kind"), [(0, "holds"), (1, "fails")])
-def test_a_verdict_needs_no_p_value(noisy, kind):
-    """Where every image changes, or none, there is nothing to test, and the intervals tell."""
+@pytest.mark.parametrize(
+    ("noisy", "wrong", "tests", "kind"), [(0, 0, 10, "holds"), (1, 0, 10, "fails"), (0, 9, 0, "holds")]
+)
+def test_a_verdict_needs_no_p_value(noisy, wrong, tests, kind):
+    """Where no image changes there is nothing to test but between perfect figures, and the intervals tell."""
     targets, names = np.arange(90) % 3, tuple(f"{i}" for i in range(90))
     card = DatasetCard("made", "Made", "multiclass", ("a", "b", "c"))
     data = Dataset(card, "test", names, names, targets, lambda i: None)
     logits = np.eye(3, dtype=np.float32)[targets]
+    logits[:wrong] = np.roll(logits[:wrong], 1, 1)
     found = corruption_figures(logits, {"noise": [np.roll(logits, noisy, 1)] * 5, "blur": [logits] * 5}, data)
-    assert found["tests"] == 0
+    assert found["tests"] == tests
     assert [statement.kind for statement in _elsewhere({"elsewhere": found})] == [kind]
 
 
