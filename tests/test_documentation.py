@@ -175,6 +175,10 @@ RUNNABLE = [
 ]
 
 
+def test_every_python_block_is_one_that_runs():
+    assert sorted(blocks("python")) == sorted(RUNNABLE), "write <!-- runs --> before it, or make it no Python block"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("page", "code"), RUNNABLE, ids=[page for page, _ in RUNNABLE])
 def test_example_runs(
