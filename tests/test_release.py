@@ -46,6 +46,34 @@ def test_notes_are_what_the_changelog_says_of_one_version(release_notes):
         release_notes.notes("2.0.0", changelog)
 
 
+@pytest.fixture(scope="module")
+def workflows():
+    yaml = pytest.importorskip("yaml", reason="PyYAML comes with pre-commit and MkDocs")
+    files = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    return {path.name: yaml.safe_load(path.read_text(encoding="utf-8")) for path in files}
+
+
+def test_nothing_is_published_before_every_test_has_passed(workflows):
+    jobs = workflows["release.yml"]["jobs"]
+    publishing = [name for name, job in jobs.items() if job.get("permissions", {}).get("id-token") == "write"]
+    assert publishing == ["publish"]
+    assert jobs["publish"]["needs"] == ["test", "build"]
+    assert "if" not in jobs["publish"]  # `always()` would publish what failed
+    called = Path(jobs["test"]["uses"]).name
+    assert "workflow_call" in workflows[called][True]  # YAML 1.1 reads `on` as true
+    commands = [step.get("run", "") for job in workflows[called]["jobs"].values() for step in job["steps"]]
+    assert {"make lint", "make test", "make test-oldest"} <= set(commands)
+
+
+def test_workflows_may_do_no_more_than_they_need(workflows):
+    for name, workflow in workflows.items():
+        assert workflow["permissions"] == {"contents": "read"}, name
+        for job, what in workflow["jobs"].items():
+            needs = what.get("needs", [])
+            assert set([needs] if isinstance(needs, str) else needs) <= set(workflow["jobs"])
+            assert "timeout-minutes" in what or "uses" in what, job
+
+
 @pytest.mark.slow
 def test_every_module_is_imported_without_what_only_unix_has():
     done = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=False)
