@@ -9,12 +9,15 @@ import sys
 import tarfile
 import tomllib
 import zipfile
-from email.message import Message
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pellucid import __version__
+
+if TYPE_CHECKING:
+    from email.message import Message
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.slow
