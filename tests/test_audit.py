@@ -640,8 +640,8 @@ def test_a_model_that_gives_no_answer_is_reported_and_ends_as_an_error(sides, tm
 
 
 @pytest.mark.slow
-def test_the_command(pellucid, several, tmp_path):
-    model, _ = several
+def test_the_command_and_save_write_the_same(pellucid, several, tmp_path):
+    model, data = several
     folder = save_model(model, tmp_path / "net")
     options = ["size=32", "train=8", "validation=8", "test=12", "prevalence=0.4"]
     arguments = [part for option in options for part in ("--data-option", option)]
@@ -655,6 +655,17 @@ def test_the_command(pellucid, several, tmp_path):
     stored = json.loads((tmp_path / "audit" / "audit.json").read_text())
     assert stored["command"].startswith("pellucid audit ")
     assert stored["classification"]["use"] == {"prevalence": {"Mass": 0.02}, "FN": 10.0, "FP": 1.0, "class": None}
+    out = tmp_path / "python"
+    settings = {"quick": True, "limit": 6, "methods": "saliency", "corrupted": 0, "out": out}
+    use = pl.Use({"Mass": 0.02}, false_negative=10)
+    pl.audit(pl.load(folder), data, use=use, **settings).save(out)
+    trees = [{p.relative_to(top) for p in top.rglob("*") if p.is_file()} for top in (tmp_path / "audit", out)]
+    assert trees[0] == trees[1]
+    own = json.loads((out / "audit.json").read_text())
+    for key in ("about", "facts", "classification", "rows", "elsewhere", "attacks", "discovery", "verdict", "limits"):
+        assert own[key] == stored[key], key
+    figures = [(top / "tables" / "figures.csv").read_text() for top in (tmp_path / "audit", out)]
+    assert figures[0] == figures[1]
     status, _, _ = pellucid("audit", folder, "--data", "phantom", "--cost", "FN=a", "--out", tmp_path / "audit")
     assert "the cost of FN must be a number; found 'a'" in status
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -13,10 +15,12 @@ from PIL import Image
 import pellucid as pl
 from helpers.foreign import settle
 from helpers.optional import library
+from pellucid.audit.settings import QUICK
 from pellucid.data.decoding.fitting import fit
 from pellucid.models.sources.importing import import_network
 from pellucid.models.sources.opening import Given
 from pellucid.types import InputError, in_unit_range
+from pellucid.verbs.session import results_key_of
 
 transformers = library("transformers")
 
@@ -86,6 +90,44 @@ def test_a_folder_gives_the_logits_of_transformers_own_pipeline(kind, tmp_path):
     card = json.loads(again.source.options["config"])
     assert "id2label" not in card
     assert card["num_labels"] == 3
+
+
+def test_a_network_is_the_same_wherever_it_lies(tmp_path):
+    """Results are kept under its weights, images and configuration: not under the folder that it was read from."""
+    saved(tmp_path / "theirs", "vit")
+    shutil.copytree(tmp_path / "theirs", tmp_path / "copy")
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for place, folder in zip(("theirs", "copy"), folders, strict=True):
+        import_network("huggingface", str(tmp_path / place), folder, Given())
+    files = [(folder / "weights.safetensors").read_bytes() for folder in folders]
+    assert files[0] == files[1]
+    addresses = [f"huggingface:{tmp_path / place}" for place in ("theirs", "copy")]
+    assert len({results_key_of(pl.load(place)) for place in (*folders, *addresses)}) == 1
+    cropped = pl.load(addresses[0], preprocess="crop:37:32:bicubic")
+    path = tmp_path / "copy" / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"num_attention_heads": 4}))  # the same weights, and another function
+    others = [results_key_of(model) for model in (cropped, pl.load(addresses[1]))]
+    assert len({*others, results_key_of(pl.load(folders[0]))}) == 3
+
+
+def test_an_audit_goes_on_under_the_other_name_of_its_network(tmp_path, monkeypatch):
+    saved(tmp_path / "theirs", "vit")
+    folder = tmp_path / "vit"
+    import_network("huggingface", str(tmp_path / "theirs"), folder, Given())
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        place = tmp_path / "images" / "test" / ("cat", "dog", "fox")[number % 3]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(place / f"{number}.png")
+    data = pl.dataset("folder", tmp_path / "images", "test")
+    settings = replace(QUICK, few=4, corrupted=6, checked=1, steps=2, trust=replace(QUICK.trust, attacked=1))
+    first = pl.audit(pl.load(folder), data, settings=settings, out=tmp_path / "audit")
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "audit").rglob("*.npz")}
+    monkeypatch.setattr("pellucid.verbs.auditing.measuring.predict", lambda *_, **__: pytest.fail("it was classified"))
+    again = pl.audit(pl.load(f"huggingface:{tmp_path / 'theirs'}"), data, settings=settings, out=tmp_path / "audit")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "audit").rglob("*.npz")} == times
+    assert [row["value"] for row in again.rows] == [row["value"] for row in first.rows]
 
 
 def test_a_crop_larger_than_the_resized_image_is_asked_about(tmp_path):

@@ -73,14 +73,15 @@ def save_model(
     # copies, since tensors that share their memory cannot be written
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors_of(network).items()}
     # the file's hash stands for a model wherever results are kept, and so covers all that its outputs depend on
-    built = {key: card[key] for key in ("source", "outputs", "input", "task") if "source" in card}
+    source = model.source if isinstance(model, WrappedClassifier) else None
+    built = {"source": source.built_from} | {key: card[key] for key in ("outputs", "input", "task")} if source else {}
     weights = save(
         tensors, {"network": hashlib.sha256(json.dumps(built, sort_keys=True).encode()).hexdigest()} if built else None
     )
     card["weights_sha256"] = hashlib.sha256(weights).hexdigest()
     if record is not None:
         card[TABLE] = record.table()
-    code = model.source.code if isinstance(model, WrappedClassifier) and model.source is not None else {}
+    code = {} if source is None else source.code
     contents = {CARD: tomli_w.dumps(seal(card)).encode(), WEIGHTS: weights}
     contents |= {} if record is None else {IMAGES: record.file}
     # all lie on the disk before the first of them takes its place; the card, which names the others, is the last

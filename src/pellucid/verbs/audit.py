@@ -178,14 +178,15 @@ def audit(
     """Audit a classifier: does it classify, does it know how sure it is, what does it withstand, can one believe it?
 
     Whatever a part cannot measure, it says, and the others go on. What is done is kept in `out`, so that the same call
-    goes on after an interruption.
+    goes on after an interruption. `save` of what is returned writes the report: ``pl.audit(model, data,
+    out="audit").save("audit")`` leaves the files of the command with ``--out audit``.
 
     Args:
         model: what is audited.
         data: one part of a dataset; its classes are matched with the model's by name.
         quick: a first look in a few minutes: 100 images, 30 of them corrupted and 20 attacked and explained.
         compare: another model of the same classes, whose answers on the same images are compared.
-        out: the folder where results are kept as they come.
+        out: the folder where results are kept as they come, in `kept`; a temporary one by default.
         use: how often classes occur where the model is to be used, and what its errors cost there, as
             ``Use({"Mass": 0.05}, false_negative=10)``; by default as in the data, and 1 each. Of two exclusive classes
             the costs are of the one whose prevalence is given, or else of the second.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,9 +238,11 @@ def results_key_of(model: Model) -> str:
     """What results of a model are kept under: the hash of its weights and of all else that its answers depend on.
 
     The same weights see other pixels under another geometry or normalisation, and are another function with another
-    activation.
+    activation. Where they lie changes nothing: a network that is judged as ``huggingface:DIR`` is the one that was
+    imported from there.
     """
     built = [type(module).__qualname__ for module in model.modules()]
     numbers = model.mean.tolist(), model.std.tolist()
     settings = (str(model.input_spec), model.task, model.architecture, getattr(model, "outputs", ""), built, numbers)
-    return hashlib.sha256(f"{weights_sha256_of(model)}|{settings!r}".encode()).hexdigest()
+    source = None if model.source is None else json.dumps(model.source.built_from, sort_keys=True, default=repr)
+    return hashlib.sha256(f"{tensors_sha256(model)}|{settings!r}|{source}".encode()).hexdigest()

@@ -255,7 +255,7 @@ def _named(model: Model, compare_with: Sequence[Model]) -> dict[str, Model]:
 def _built_as(model: Model) -> object:
     """What a model is built from, without its weights: equal for two of the same architecture."""
     if model.source is not None:
-        return model.source.kind, model.source.name, dict(model.source.options)
+        return model.source.built_from
     return id(model) if model.architecture is None else model.architecture
 
 

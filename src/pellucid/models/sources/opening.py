@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,15 +103,11 @@ def source_tables(model: WrappedClassifier) -> dict[str, Any]:
     source = model.source
     assert source is not None
     table = {
-        "kind": source.kind,
+        **source.built_from,
         "name": source.name,
-        "options": dict(source.options),
-        "code_sha256": {name: hashlib.sha256(content).hexdigest() for name, content in source.code.items()},
         "weights": source.weights,
         "weights_sha256": source.weights_sha256,
     }
-    if source.head is not None:
-        table["head"] = asdict(source.head)
     thresholds = {"thresholds": model.card["thresholds"]} if "thresholds" in model.card else {}
     features = {} if model.last_map is None else {"features": model.last_map.to_card()}
     return {"source": table, "outputs": {"kind": model.outputs}, **features, **thresholds}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pellucid.types import InputError
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
     from pellucid.models.outputs import OutputKind
     from pellucid.types import InputSpec, Task
+
+
+PLACES = frozenset({"huggingface", "onnx", "torchscript"})
+"""Sources whose names only say where a network lay: its configuration or its graph builds it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,27 @@ class Source:
     def address(self) -> str:
         """As it is given where a model is asked for."""
         return f"{self.kind}:{self.name}"
+
+    @property
+    def built_from(self) -> dict[str, Any]:
+        """All that the module depends on besides its weights, as plain values; not where it lay.
+
+        Example:
+            >>> Source("huggingface", "a/vit").built_from == Source("huggingface", "/tmp/b").built_from
+            True
+            >>> Source("timm", "resnet18").built_from == Source("timm", "resnet34").built_from
+            False
+        """
+        built: dict[str, Any] = {
+            "kind": self.kind,
+            "options": dict(self.options),
+            "code_sha256": {name: hashlib.sha256(content).hexdigest() for name, content in self.code.items()},
+        }
+        if self.kind not in PLACES and "architecture" not in self.options:
+            built["name"] = self.name
+        if self.head is not None:
+            built["head"] = asdict(self.head)
+        return built
 
 
 @dataclass(frozen=True)
