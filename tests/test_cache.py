@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import warnings
 from dataclasses import replace
@@ -17,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.forked import Forked
 from pellucid.data import materialize, open_dataset
 from pellucid.data.cache.manifest import BLOCK, parse_manifest, verify_cache
 from pellucid.data.cache.pixels import cache_path
@@ -72,8 +71,7 @@ def opened(folder):
 
 
 def start(folder, out, seconds):
-    command = [sys.executable, "-c", SLOWLY, str(folder), str(out), str(seconds)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return Forked(folder, out, seconds, code=SLOWLY)
 
 
 def decoded_by(lines):

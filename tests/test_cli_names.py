@@ -21,6 +21,19 @@ from pellucid.utils.settings import split_names
 from pellucid.verbs.explaining.class_choice import parse_classes
 
 CLASSES = ('"c"', "a, b", "日本")
+IN_TURN = """
+import json, sys
+from pellucid.cli.app import main
+
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["pellucid", *words]
+    try:
+        main()
+    except SystemExit as ended:
+        if ended.code:
+            raise
+    print("done")
+"""
 
 
 @given(
@@ -54,11 +67,14 @@ def test_a_terminal_that_cannot_show_a_class_shows_its_code_points(encoding, tmp
     out = tmp_path / "out"
     environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "PELLUCID_PROGRESS": "0"}
     data = ["--data", "folder", "--root", tmp_path / "data", "--data-option", "test_fraction=1", "--device", "cpu"]
-    for arguments in (["evaluate", model, *data, "--out", out], ["models", "show", model]):
-        command = [sys.executable, "-m", "pellucid.cli.app", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, env=environment, check=False)
-        assert done.returncode == 0, done.stderr.decode(errors="replace")
-        assert b"\\u65e5\\u672c" in done.stdout
+    commands = [["evaluate", model, *data, "--out", out], ["models", "show", model]]
+    words = json.dumps([list(map(str, arguments)) for arguments in commands])
+    done = subprocess.run([sys.executable, "-c", IN_TURN, words], capture_output=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    outputs = done.stdout.split(b"done\n")
+    assert len(outputs) == 3
+    for output in outputs[:2]:
+        assert b"\\u65e5\\u672c" in output
     rows = json.loads((out / "classification.json").read_text(encoding="utf-8"))["rows"]
     assert {row["class"] for row in rows} == {*CLASSES, "mean"}
     with (out / "classification.csv").open(newline="", encoding="utf-8") as stream:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from helpers.forked import run_forked
 from pellucid.types import InputError
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -31,12 +30,8 @@ def campaign():
 def test_damaged_files_of_every_kind_are_read_or_refused_by_their_name(tmp_path, campaign):
     results = tmp_path / "results.csv"
     count = len(campaign.KINDS)
-    done = subprocess.run(
-        [sys.executable, BENCHMARKS / "fuzz_readers.py", f"--trials={count}", "--seed=13", f"--results={results}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    code = f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r}); import fuzz_readers; fuzz_readers.main()"
+    done = run_forked(f"--trials={count}", "--seed=13", f"--results={results}", code=code)
     assert done.returncode == 0, done.stderr
     with results.open(newline="") as file:
         rows = list(csv.DictReader(file))

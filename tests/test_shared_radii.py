@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 import warnings
 
 import numpy as np
 import pytest
 
+from helpers.forked import Forked
 from helpers.radii import BATCH, COUNT, QUICK, lines, run, toy, worker
 from pellucid.evaluation.robustness import radii as radii_module
 from pellucid.evaluation.robustness.ara import area
@@ -102,7 +101,7 @@ def test_what_a_dead_process_held_is_taken_over(tmp_path, undisturbed):
         "    print(claim is not None, flush=True)\n"
         "    time.sleep(600)\n"
     )
-    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    holder = Forked(tmp_path, code=code)
     assert holder.stdout.readline() == "True\n"
     waiting = worker(tmp_path, pause=0.0)
     waiting.stdin.write("go\n")

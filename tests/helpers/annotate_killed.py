@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import random
 import sqlite3
-import subprocess
-import sys
 import time
 import urllib.error
 from http.client import HTTPException
@@ -15,6 +13,7 @@ from threading import Event, Thread
 from uuid import uuid4
 
 from helpers.annotate import DATA, Server, Visitor, make_network
+from helpers.forked import Forked
 from pellucid.annotations.store import open_store
 
 POINTS = [[i / 400, 0.5] for i in range(400)]  # a long stroke: half of one would show
@@ -102,8 +101,8 @@ def kill_and_check(source, folder, kills, seed=0):
     """
     network = make_network(folder / "run")
     script = Path(__file__).with_name("annotate_killed_server.py")
-    command = [sys.executable, script, network, source, kills, json.dumps(DATA | {"train": 64})]
-    process = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    arguments = [network, source, kills, json.dumps(DATA | {"train": 64})]
+    process = Forked(*arguments, code=script.read_text(encoding="utf-8"), asks=True)
     over = Event()
     people = []
     try:

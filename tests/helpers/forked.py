@@ -34,11 +34,15 @@ def fork_server():
     return context
 
 
-def _run(arguments, code, environment, limits, session, outputs):
+def _run(arguments, code, environment, limits, session, answers, outputs):
     """What the process does."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where pytest runs in a shell's background
     if session:
         os.setsid()
+    if answers is not None:
+        os.dup2(answers.fileno(), 0)
+        answers.close()
+        sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
     for number, output in enumerate(outputs, 1):
         os.dup2(output.fileno(), number)
         output.close()
@@ -72,23 +76,29 @@ class Forked:
         limits: of its resources, soft and hard, by their number in `resource`.
         session: whether it leads a session, and so a group of processes.
         log: a file that gets its messages instead of `stderr`.
+        asks: whether it reads what is written to `stdin`; otherwise there is nothing to read.
     """
 
-    def __init__(self, *arguments, code=None, environment=None, limits=None, session=False, log=None):
+    def __init__(self, *arguments, code=None, environment=None, limits=None, session=False, log=None, asks=False):
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PELLUCID_PROGRESS": "0"} | (environment or {})
         read_ends, write_ends = zip(*(fork_server().Pipe(duplex=False) for _ in range(2)), strict=True)
         if log is not None:
             write_ends[1].close()
             file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             write_ends = (write_ends[0], Connection(file, readable=False))
+        answers, self.stdin = None, None
+        if asks:
+            answers, writing = fork_server().Pipe(duplex=False)
+            self.stdin = os.fdopen(os.dup(writing.fileno()), "w", buffering=1, encoding="utf-8")
+            writing.close()
         words = list(map(str, arguments))
         self._process = fork_server().Process(
-            target=_run, args=(words, code, environment, limits or {}, session, write_ends)
+            target=_run, args=(words, code, environment, limits or {}, session, answers, write_ends)
         )
         self._process.start()
         self.pid, self._texts = self._process.pid, {}
         self.stdout, self.stderr = (os.fdopen(os.dup(end.fileno()), encoding="utf-8") for end in read_ends)
-        for end in (*read_ends, *write_ends):
+        for end in (*read_ends, *write_ends, *([answers] if asks else [])):
             end.close()
 
     @property
@@ -107,6 +117,8 @@ class Forked:
     def communicate(self, timeout=LIMIT):
         """Its output and messages, once it and whoever shares its pipes are done."""
         texts = ["", ""]
+        if self.stdin is not None:
+            self.stdin.close()
 
         def read(number, stream):
             if not stream.closed:  # by an earlier call

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from helpers.forked import Forked
 from pellucid.data.dataset import Dataset, DatasetCard
 from pellucid.evaluation import Bootstrap
 from pellucid.evaluation.robustness.radii import AttackConfig, measure
@@ -90,9 +89,7 @@ print(sum(done), results["kinds"]["attack"]["ara"], flush=True)
 def worker(folder, pause=0.02):
     """A process of its own that waits for a line before it measures the same as `run`."""
     code = WORKER.format(tests=str(Path(__file__).parents[1]), folder=str(folder), pause=pause)
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-    )
+    process = Forked(code=code, asks=True)
     assert process.stdout.readline() == "ready\n"
     return process
 
