@@ -17,6 +17,7 @@ from helpers.annotation import (
     small_network,
 )
 from helpers.annotation_store import DATA, A
+from helpers.axe import violations
 from pellucid.annotations import people as annotation_people
 from pellucid.annotations.people import InvitationError, NameTakenError, accept, invite, sessions, sign_in
 from pellucid.annotations.records import Visit
@@ -99,6 +100,21 @@ def test_an_invitation_lets_in_one_browser_without_the_token(service):
     with served(create_app(service, Gate("another token of this server"), local=False)) as address:
         about = http_get(f"{address}/api/about", cookies=dict(ayse.cookies))
         assert about.json()["annotator"] == "Dr Ayşe Kaya"  # she never needed the token
+
+
+@pytest.mark.browser
+def test_axe_finds_nothing_on_the_pages_by_which_people_come_in(service, browser):
+    with served(create_app(service, Gate(TOKEN), local=False)) as address:
+        code = invite(service.store, "Dr Ayşe Kaya")
+        texts = {"/": "Whoever runs the server", f"/invite/{code}": "Dr Ayşe Kaya", "/invite/none": "invitation"}
+        for path, text in texts.items():
+            for scheme in ("light", "dark"):
+                page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+                page.goto(address + path)
+                assert text in page.locator("main").inner_text()
+                assert page.evaluate("document.documentElement.scrollWidth") <= 390
+                assert violations(page, scheme) == []
+                page.close()
 
 
 def test_with_another_token_those_with_the_old_one_are_asked_again(service):
