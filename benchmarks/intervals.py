@@ -18,9 +18,12 @@ Differences of two figures on the same images: scores of one image have 0.7 of t
 networks, and shares are of scores on the right side. Means from 0 are of log-normal numbers (σ = .8), means in [0, 1]
 of beta's (a, 2), means of 3 AUROCs of three classes with the same positives. Where a recipe is trained several times,
 each training moves the positives (of shares and means all scores) by a step of its own (`scatter`, σ = .2 or 1); the
-true difference is then that of the very networks, and of recipes that of endlessly many trainings. Beside ours stand
+true difference is then that of the very networks, and of recipes that of endlessly many trainings. Networks that went
+on from one network are closer to each other, with up to .98 of a score's variance in common (`common`), and the second
+may take some positives for negatives that the first does not (`lost`). Beside ours stand
 the normal distribution's with the standard deviation over the same resamples, symmetric, which was ours until 30
-November 2026 (of recipes Student's t), and the resamples' percentiles.
+November 2026 (of recipes Student's t), and the resamples' percentiles; of networks that are close, the joint region's
+as well (`fall`), which was tried.
 Two networks that are right on the same images have no interval (`no interval`); the coverage is of the other draws. `no
 worse` is how often the interval says that the lower figure is less than .01 lower (of equal ones, the second). Writes
 results/difference_coverage.csv, about 6 minutes on one core.
@@ -65,14 +68,14 @@ EXACT = RESULTS.with_name("share_coverage.csv")
 PAIRED = RESULTS.with_name("difference_coverage.csv")
 RESAMPLES, LARGE = 400, 300_000
 SHARED = 0.7  # of a score's variance: what the images of a patient have in common
-COMMON = 0.7  # of a score's variance: the same for all networks
+COMMON = 0.7  # of a score's variance: the same for all networks, unless a pair says otherwise
 SCATTER, WIDE = 0.2, 1.0  # σ of the trainings of a recipe
 LOG_NORMAL = 0.8  # σ of the logarithm
 MARGIN = 0.01  # a difference of no use
 SAME = 1e-12  # what rounding leaves of a difference
 Z = 1.959964
 RANKING, DIFFERENCES = "AUROC and average precision", "differences"
-OURS, OLD, SYMMETRIC = "ours", "percentile bootstrap", "symmetric"
+OURS, OLD, SYMMETRIC, REGION = "ours", "percentile bootstrap", "symmetric", "joint region"
 
 
 class Cell(NamedTuple):
@@ -115,7 +118,8 @@ class Pair(NamedTuple):
     """Two recipes whose figures are compared on the same images; of each so many trainings.
 
     `first` and `second` are the areas (of average precision too), the shares or the means, `scatter` the standard
-    deviation of the trainings' steps.
+    deviation of the trainings' steps, `common` the part of a score's variance that all networks share, and `lost` the
+    share of positives that the second network takes for negatives.
     """
 
     figure: str
@@ -126,12 +130,15 @@ class Pair(NamedTuple):
     per_patient: int
     trainings: int
     scatter: float = 0.0
+    common: float = COMMON
+    lost: float = 0.0
 
 
 AREAS = [(0.9, 0.9), (0.8, 0.75), (0.9, 0.8), (0.96, 0.85), (0.95, 0.99)]
 MANY = [(60, 6), (1000, 10), (300, 15), (300, 30), (300, 50), (300, 90)]
 RIGHT = [(0.95, 0.95), (0.9, 0.8), (0.99, 0.95)]
 AVERAGES = [(1.0, 1.0), (1.5, 1.0)]
+CLOSE, FEW = [(0.95, 0.95), (0.97, 0.96), (0.98, 0.98)], (15, 40, 90)
 PAIRS = [
     *(Pair("AUROC", *size, *areas, 1, 1) for size, areas in product(MANY, AREAS)),
     *(Pair("AUROC", *size, *areas, 3, 1) for size, areas in product([(300, 15), (300, 45), (300, 90)], AREAS[2:])),
@@ -149,6 +156,8 @@ PAIRS = [
     *(Pair("mean from 0", n, 0, *means, 1, 1) for n, means in product((24, 60), AVERAGES)),
     *(Pair("mean from 0", n, 0, *means, 1, 3, SCATTER) for n, means in product((24, 60), AVERAGES)),
     *(Pair("mean in [0, 1]", 24, 0, *means, 1, 1) for means in ((0.2, 0.2), (0.2, 0.1))),
+    *(Pair("AUROC", 300, n, *areas, 1, 1, 0.0, c) for n, areas, c in product(FEW, CLOSE, (0.9, 0.95, 0.98))),
+    *(Pair("AUROC", 300, n, *CLOSE[2], 1, 1, 0.0, 0.95, lost) for n, lost in product(FEW, (0.02, 0.05, 0.1))),
 ]
 
 
@@ -285,7 +294,8 @@ def compare(pair: Pair, draws: int, seed: int = 0) -> Iterator[dict[str, object]
     """A row for each question and method: how often the interval of a difference holds the true one."""
     rng = np.random.default_rng(seed)
     resampled, count = Bootstrap(groups(pair).tolist(), RESAMPLES), pair.trainings
-    truth = _large(pair.figure, pair.first, *pair[1:3]) - _large(pair.figure, pair.second, *pair[1:3])
+    second_level = (1 - pair.lost) * pair.second + pair.lost / 2  # a lost positive is ranked by chance
+    truth = _large(pair.figure, pair.first, *pair[1:3]) - _large(pair.figure, second_level, *pair[1:3])
     between: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     for _ in range(draws):
         networks, own_truth = _networks(pair, resampled, rng)
@@ -299,6 +309,8 @@ def compare(pair: Pair, draws: int, seed: int = 0) -> Iterator[dict[str, object]
         between.setdefault(("networks", OURS), []).append((difference.networks.low, difference.networks.high, true))
         between.setdefault(("networks", SYMMETRIC), []).append((*normal, true))
         between.setdefault(("networks", OLD), []).append((*np.quantile(defined, [0.025, 0.975]), true))
+        if pair.common > COMMON:
+            between.setdefault(("networks", REGION), []).append((*joint_region(*networks), true))
         if count > 1:
             between.setdefault(("recipes", OURS), []).append((difference.recipes.low, difference.recipes.high, truth))
             samples = np.stack([one.samples for one in networks])
@@ -325,6 +337,39 @@ def compare(pair: Pair, draws: int, seed: int = 0) -> Iterator[dict[str, object]
         }
 
 
+def joint_region(one: Replicates, other: Replicates) -> tuple[float, float]:
+    """The interval of a difference of two figures that is the range over all that both may be at once; tried, not used.
+
+    Where no resample moves one of the figures it goes with the other as if they had nothing in common, as in ours.
+    """
+    reaches = [(f.value - f.interval.low, f.interval.high - f.value) for f in (one, other)]
+    usable = ~np.isnan(one.samples + other.samples)
+    spreads = [float(f.samples[usable].std()) for f in (one, other)]
+    r = float(np.corrcoef(one.samples[usable], other.samples[usable])[0, 1]) if min(spreads) > SAME else 0.0
+    value = one.value - other.value
+    return value - fall(*reaches, r), value + fall(*reaches[::-1], r)
+
+
+def fall(first: tuple[float, float], second: tuple[float, float], r: float) -> float:
+    """How far the difference of two figures may fall below its value, at least 0.
+
+    Let either figure lie z times as far from its value as its own end on that side, below where z is negative: what
+    both may be at once are the z on the ellipse ``z₁² − 2 r z₁ z₂ + z₂² = 1 − r²``. Where the difference is least at a
+    first figure below its value and a second one above, this is MOVER's ``√(l₁² + u₂² − 2 r l₁ u₂)``.
+
+    Args:
+        first: how far the first figure's lower end lies below it, and its upper end above.
+        second: the same of the second.
+        r: their correlation.
+    """
+    aside = math.sqrt(max(1 - r * r, 0.0))
+    places = [(aside, 0.0), (-aside, 0.0), (0.0, aside), (0.0, -aside)]  # where two quarters of the ellipse meet
+    for own, others in product(first, second):  # and where each quarter would have its least
+        length = math.sqrt(max(own**2 + others**2 - 2 * r * own * others, 0.0))
+        places += [((r * others - own) / length, (others - r * own) / length)] if length > 0 else []
+    return max(0.0, *(second[int(y > 0)] * y - first[int(x > 0)] * x for x, y in places))
+
+
 def _networks(pair: Pair, resampled: Bootstrap, rng: np.random.Generator) -> tuple[list[Replicates], float | None]:
     """One draw's figures of all networks, and the true difference of these where trainings move them."""
     if pair.figure == "mean of 3 AUROCs":
@@ -332,7 +377,8 @@ def _networks(pair: Pair, resampled: Bootstrap, rng: np.random.Generator) -> tup
         return [Replicates.mean(list(own), of="classes") for own in zip(*classes, strict=True)], None
     patients, count = resampled.patients, pair.trainings
     columns = 2 * count
-    around = noise(patients, rng) * math.sqrt(COMMON) + noise(patients, rng, columns) * math.sqrt(1 - COMMON)
+    common = noise(patients, rng) * math.sqrt(pair.common)
+    around = common + noise(patients, rng, columns) * math.sqrt(1 - pair.common)
     levels = np.repeat([pair.first, pair.second], count)
     steps = pair.scatter * rng.normal(size=columns) if count > 1 or pair.positives else np.zeros(columns)
     if pair.positives:
@@ -340,7 +386,10 @@ def _networks(pair: Pair, resampled: Bootstrap, rng: np.random.Generator) -> tup
         moved = norm.ppf(levels) * math.hypot(width, pair.scatter) + steps
         own, labels = norm.cdf(moved / width), positive.astype(float)
         measure = auroc if pair.figure == "AUROC" else average_precision
-        figures = [measure(column, labels, resampled) for column in (around + positive[:, None] * moved).T]
+        raised = positive[:, None] * moved
+        if pair.lost:
+            raised[:, count:] *= (rng.random(pair.images) >= pair.lost)[:, None]
+        figures = [measure(column, labels, resampled) for column in (around + raised).T]
     elif pair.figure == "share":
         moved = norm.ppf(levels) * math.hypot(1, pair.scatter) + steps
         own, figures = norm.cdf(moved), _means((around < moved).astype(float), 1.0, resampled)

@@ -23,17 +23,19 @@ Methods, all from the same 300 resamples of the patients:
 - mixed, by seed: the differences seed by seed, right only where seeds share something;
 - mixed, never narrower: its error at least that of the networks held fixed, without that bound.
 
-`pellucid.evaluation.metrics.differences` uses `mixed`, never narrower, with the bound, and each side as wide as the
-single intervals make it: its p values are never below those of the last or of `mixed`.
+- used: what the package does, `paired_difference`: `mixed`, each side as wide as the single intervals make it, and to
+  neither side surer than the networks held fixed. It needs every network's interval, so it is of fewer studies.
 
-Writes results/recipe_inference.csv and results/recipe_families.csv, about 6 minutes on one core each.
+Writes results/recipe_inference.csv and results/recipe_families.csv, about 6 minutes on one core each without `used`.
 
     python benchmarks/recipe_inference.py [--studies 2000] [--only singles|families]
+    python benchmarks/recipe_inference.py --used 800 [--only singles|families]  # only this method's rows anew
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -43,18 +45,20 @@ from scipy.stats import norm
 from scipy.stats import t as students_t
 
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
-from pellucid.evaluation.metrics.differences import recipe_variance
+from pellucid.evaluation.metrics.differences import Z, recipe_variance
+from pellucid.evaluation.metrics.intervals import auroc_influence, auroc_interval, ratio_intervals
 from pellucid.evaluation.metrics.paired_tests import holm
-from pellucid.evaluation.metrics.statistics import mean_over_images
+from pellucid.evaluation.metrics.statistics import UNBOUNDED, mean_over_images
 from table import write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 RESULTS = Path(__file__).parent / "results"
 PATIENTS, RESAMPLES, FAMILY = 94, 300, 27
 CHUNK, FEW = 400, 50  # studies of one score, and of a family, that are in memory at once
-MIXED = "mixed"
+MIXED, USED = "mixed", "used"
+SAME = 1e-9  # a figure whose resamples differ by less does not move
 BETTER = ("no difference", "one standard error", "two", "three")
 FloatArray = npt.NDArray[np.floating]
 
@@ -106,11 +110,15 @@ class Cell(NamedTuple):
 
 
 class Study(NamedTuple):
-    """Simulated studies: (E, S) figures of each recipe's networks, and all networks' figures (E, S_a + S_b, B)."""
+    """Simulated studies: (E, S) figures of each recipe's networks, and all networks' figures (E, S_a + S_b, B).
+
+    `ends` are the intervals of all networks (E, S_a + S_b, 2); empty, (E, 0, 2), where they were not asked for.
+    """
 
     first: FloatArray
     second: FloatArray
     samples: FloatArray
+    ends: FloatArray
 
 
 def weights() -> FloatArray:
@@ -118,10 +126,14 @@ def weights() -> FloatArray:
     return Bootstrap(range(PATIENTS), RESAMPLES).weights
 
 
-def simulate(cell: Cell, studies: int, rng: np.random.Generator, scores: int = 1) -> Study:
-    """So many studies of a cell, with `scores` scores each."""
+def simulate(
+    cell: Cell, studies: int, rng: np.random.Generator, scores: int = 1, *, with_intervals: bool = False
+) -> Study:
+    """So many studies of a cell, with `scores` scores each; `with_intervals` of every network, which `used` needs."""
+    moved = movement(cell)
     parts = [
-        _simulate(cell, min(CHUNK, studies - start), rng, scores, movement(cell)) for start in range(0, studies, CHUNK)
+        _simulate(cell, min(CHUNK, studies - start), rng, scores, moved, with_intervals=with_intervals)
+        for start in range(0, studies, CHUNK)
     ]
     return Study(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
@@ -137,7 +149,9 @@ def movement(cell: Cell) -> float:
     return float(cell.trainings * error / slope)
 
 
-def _simulate(cell: Cell, studies: int, rng: np.random.Generator, scores: int, moved: float) -> Study:
+def _simulate(
+    cell: Cell, studies: int, rng: np.random.Generator, scores: int, moved: float, *, with_intervals: bool = False
+) -> Study:
     first, second = cell.seeds
     total = first + second
     recipe = np.repeat([0, 1], [first, second])
@@ -163,12 +177,17 @@ def _simulate(cell: Cell, studies: int, rng: np.random.Generator, scores: int, m
         if cell.score.share:
             numbers = (parts / np.sqrt(2.5 * width) + cell.score.distance + moves[..., None] > 0).astype(np.float64)
         values, samples = numbers.mean(-1), numbers @ (weights().T / PATIENTS)
+        ends = (
+            _ends_of_means(numbers, share=cell.score.share) if with_intervals else np.empty((*values.shape[:2], 0, 2))
+        )
     else:
         numbers = parts / np.sqrt(2.5 * width)
         shown = numbers[..., : cell.score.positives] + cell.score.distance + moves[..., None]
-        values, samples = _areas(shown, numbers[..., cell.score.positives :])
-    values, samples = (v.reshape(studies * scores, *v.shape[2:]) for v in (values, samples))
-    return Study(values[:, :first], values[:, first:], samples)
+        others = numbers[..., cell.score.positives :]
+        values, samples = _areas(shown, others)
+        ends = _ends_of_areas(shown, others) if with_intervals else np.empty((*values.shape[:2], 0, 2))
+    values, samples, ends = (v.reshape(studies * scores, *v.shape[2:]) for v in (values, samples, ends))
+    return Study(values[:, :first], values[:, first:], samples, ends)
 
 
 def _areas(shown: FloatArray, others: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -184,6 +203,74 @@ def _areas(shown: FloatArray, others: FloatArray) -> tuple[FloatArray, FloatArra
         values[rows] = wins.mean((1, 2))
         samples[rows] = ((wins @ below.T) * above.T).sum(1) / (above.sum(1) * below.sum(1))
     return values.reshape(shape), samples.reshape(*shape, -1)
+
+
+def _ends_of_means(numbers: FloatArray, *, share: bool) -> FloatArray:
+    """The intervals (…, 2) of the mean over the patients of numbers (…, 94)."""
+    columns = numbers.reshape(-1, PATIENTS).T
+    within = (0.0, 1.0) if share else UNBOUNDED
+    ends, _ = ratio_intervals(columns, np.ones((PATIENTS, 1)), np.arange(PATIENTS), within)
+    return ends.reshape(*numbers.shape[:-1], 2)
+
+
+def _ends_of_areas(shown: FloatArray, others: FloatArray) -> FloatArray:
+    """The intervals (…, 2) of the AUROCs of scores (…, P) and (…, Q)."""
+    scores = np.concatenate([shown, others], axis=-1)
+    positive, patients = np.arange(PATIENTS) < shown.shape[-1], np.arange(PATIENTS)
+    ends = []
+    for one in scores.reshape(-1, PATIENTS):
+        area, influence = auroc_influence(one, positive, ~positive)
+        ends.append(auroc_interval(area, influence, positive, ~positive, patients))
+    return np.array(ends).reshape(*scores.shape[:-1], 2)
+
+
+class Used(NamedTuple):
+    """What the package says of the recipes, (E,) each: the difference, its errors to either side, its df."""
+
+    value: FloatArray
+    below: FloatArray
+    above: FloatArray
+    df: FloatArray
+
+    def p(self, shift: float = 0.0) -> FloatArray:
+        """Two-sided p values, with `shift` added to every difference."""
+        value = self.value + shift
+        error = np.where(value > 0, self.below, self.above)
+        return np.where(value == 0, 1.0, 2 * students_t.sf(np.abs(value) / error, self.df))
+
+
+def used(study: Study) -> Used:
+    """`paired_difference` of many studies at once; a test holds one against the other."""
+    counts = study.first.shape[1], study.second.shape[1]
+    centred = study.samples - study.samples.mean(-1, keepdims=True)
+    covariance = (centred @ centred.swapaxes(1, 2) / (centred.shape[-1] - 1)).astype(np.float64)
+    spread = np.sqrt(np.einsum("eii->ei", covariance))
+    moves = spread > SAME
+    correlation = covariance / np.where(moves, spread, np.inf)[:, :, None] / np.where(moves, spread, np.inf)[:, None]
+    values = np.concatenate([study.first, study.second], axis=1)
+    parts = [slice(0, counts[0]), slice(counts[0], sum(counts))]
+    reaches = [values - study.ends[..., 0], study.ends[..., 1] - values]
+    (low, high), (less_low, less_high) = (
+        [_reach_of_mean(reach[:, part], correlation[:, part, part], moves[:, part]) for reach in reaches]
+        for part in parts
+    )
+    blocks = [[covariance[:, one, other].mean((1, 2)) for other in parts] for one in parts]
+    product = np.sqrt(blocks[0][0] * blocks[1][1])
+    r = np.where(product > 0, blocks[0][1] / np.where(product > 0, product, 1.0), 0.0)
+    whole = blocks[0][0] + blocks[1][1] - 2 * blocks[0][1]
+    variance = recipe_variance((study.first, study.second), covariance)
+    share = np.where(whole > 0, variance.patients / np.where(whole > 0, whole, 1.0), 1.0)
+    sides = []
+    for own, other in ((low, less_high), (high, less_low)):
+        networks = np.sqrt(np.maximum(own**2 + other**2 - 2 * r * own * other, 0.0)) / Z
+        sides.append(np.maximum(networks, np.sqrt(share * networks**2 + variance.trainings)))
+    return Used(study.first.mean(1) - study.second.mean(1), *sides, variance.df)
+
+
+def _reach_of_mean(reach: FloatArray, correlation: FloatArray, moves: npt.NDArray[np.bool_]) -> FloatArray:
+    """How far the end of the mean of a recipe's networks lies from it, (E,), from those of its networks (E, S)."""
+    apart = np.sqrt(np.maximum(np.einsum("ei,eij,ej->e", reach, correlation, reach), 0.0))
+    return np.asarray((apart + np.where(moves, 0.0, reach).sum(1)) / reach.shape[1])
 
 
 def p_values(study: Study, shift: float = 0.0, rng: np.random.Generator | None = None) -> dict[str, FloatArray]:
@@ -262,8 +349,18 @@ def single(cell: Cell, studies: int, rng: np.random.Generator) -> list[dict[str,
     return [_row(cell, method, share, studies) for method, share in shares.items()]
 
 
-def family(cell: Cell, studies: int, rng: np.random.Generator) -> dict[str, dict[str, FloatArray]]:
-    """What each method says of each score of a family after Holm's correction.
+def single_used(cell: Cell, studies: int, rng: np.random.Generator) -> dict[str, object]:
+    """The row of what the package says, of so many studies."""
+    study = simulate(cell, studies, rng, with_intervals=True)
+    error, answers = float((study.first.mean(1) - study.second.mean(1)).std()), used(study)
+    shares = [float((answers.p(better * error) <= 0.05).mean()) for better in range(len(BETTER))]
+    return _row(cell, USED, shares, studies)
+
+
+def family(
+    cell: Cell, studies: int, rng: np.random.Generator, *, only_used: bool = False
+) -> dict[str, dict[str, FloatArray]]:
+    """What each method says of each score of a family after Holm's correction; all of them, or `used` alone.
 
     Returns:
         Method → what differs ("none", "all" or "the first", by one, two or three standard errors) → (E, 27)
@@ -273,8 +370,12 @@ def family(cell: Cell, studies: int, rng: np.random.Generator) -> dict[str, dict
     error = float((pilot.first.mean(1) - pilot.second.mean(1)).std())
     said: dict[str, dict[str, list[FloatArray]]] = {}
     for start in range(0, studies, FEW):
-        study = simulate(cell, min(FEW, studies - start), rng, FAMILY)
-        tables = [p_values(study, better * error) for better in range(len(BETTER))]
+        study = simulate(cell, min(FEW, studies - start), rng, FAMILY, with_intervals=only_used)
+        if only_used:
+            answers = used(study)
+            tables = [{USED: answers.p(better * error)} for better in range(len(BETTER))]
+        else:
+            tables = [p_values(study, better * error) for better in range(len(BETTER))]
         for method in tables[0]:
             p = [table[method].reshape(-1, FAMILY) for table in tables]
             found = said.setdefault(method, {})
@@ -290,15 +391,17 @@ def _corrected(p: FloatArray) -> FloatArray:
     return np.array([holm(one) for one in p]) <= 0.05
 
 
-def family_rows(cell: Cell, studies: int, rng: np.random.Generator) -> Iterator[dict[str, object]]:
+def family_rows(
+    cell: Cell, studies: int, rng: np.random.Generator, *, only_used: bool = False
+) -> Iterator[dict[str, object]]:
     """How often any score of 27 is called different, how many of those that differ, and one that differs alone.
 
     Each with its 95 % interval over the studies.
     """
     place = {"score": cell.score.name, "seeds": cell.seeds[0], "trainings": cell.trainings, "alike": cell.alike}
-    for method, said in family(cell, studies, rng).items():
+    for method, said in family(cell, studies, rng, only_used=only_used).items():
         counted = {"any of 27": [said["none"].any(1), *(said[f"all, {name}"].any(1) for name in BETTER[1:])]}
-        if method == MIXED:
+        if method in {MIXED, USED}:
             counted["of 27 that differ"] = [None, *(said[f"all, {name}"].mean(1) for name in BETTER[1:])]
             counted["the one that differs"] = [None, *(said[f"the first, {name}"][:, 0] for name in BETTER[1:])]
         for what, shares in counted.items():
@@ -358,12 +461,41 @@ def families() -> list[Cell]:
     ]
 
 
+def anew(studies: int, only: str | None) -> None:
+    """The rows of `used` simulated again, behind those of the other methods as they are."""
+    if only != "families":
+        every = [c for c in cells() if min(c.seeds) > 1]
+        rows = [single_used(cell, studies, np.random.default_rng(number)) for number, cell in enumerate(every)]
+        _put(RESULTS / "recipe_inference.csv", rows)
+    if only != "singles":
+        rows = []
+        for number, cell in enumerate(families()):
+            count = studies // (8 if cell.score.positives else 1)
+            rows += family_rows(cell, count, np.random.default_rng(1000 + number), only_used=True)
+            print(rows[-3], flush=True)
+        _put(RESULTS / "recipe_families.csv", rows)
+
+
+def _put(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    with path.open(encoding="utf-8", newline="") as file:
+        write(path, [*(row for row in csv.DictReader(file) if row["method"] != USED), *rows])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=2000, help="of a cell; half as many of a family of AUROCs")
     parser.add_argument("--only", choices=("singles", "families"))
+    parser.add_argument(
+        "--used",
+        type=int,
+        metavar="STUDIES",
+        help="only what the package does, of so many of a cell, of a family of AUROCs of an eighth",
+    )
     arguments = parser.parse_args()
     np.seterr(divide="ignore", invalid="ignore")  # two trainings of the same score have no spread
+    if arguments.used:
+        anew(arguments.used, arguments.only)
+        return
     if arguments.only != "families":
         every = [single(cell, arguments.studies, np.random.default_rng(number)) for number, cell in enumerate(cells())]
         write(RESULTS / "recipe_inference.csv", [row for rows in every for row in rows])

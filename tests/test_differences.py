@@ -294,6 +294,40 @@ def test_the_interval_of_a_difference_of_areas_holds_with_six_positives():
     assert float(ours["coverage"]) >= least > float(symmetric["coverage"])
 
 
+def test_the_joint_region_that_was_tried_is_the_range_over_its_ellipse():
+    """By brute force over the ellipse; where figures are unrelated it is Zou and Donner's."""
+    rng, turn = np.random.default_rng(0), np.linspace(0, 2 * np.pi, 200_001)
+    for r in (-0.7, 0.0, 0.4, 0.9, 0.99, 1.0):
+        low, high, less_low, less_high = rng.exponential(size=4)
+        first, second = np.cos(turn), r * np.cos(turn) + math.sqrt(1 - r * r) * np.sin(turn)
+        falls = np.where(second > 0, less_high, less_low) * second - np.where(first > 0, high, low) * first
+        assert intervals.fall((low, high), (less_low, less_high), r) == pytest.approx(falls.max(), abs=1e-4)
+    assert intervals.fall((0.3, 0.1), (0.2, 0.4), 0.0) == pytest.approx(0.5)
+    assert intervals.fall((0.3, 0.1), (0.3, 0.1), 1.0) == 0.0
+
+
+def test_the_interval_holds_where_a_network_loses_positives_that_its_twin_does_not():
+    """.98 and .98, 40 of 300, .95 of the scores in common, a twentieth lost: the joint region holds .88."""
+    pair = intervals.Pair("AUROC", 300, 40, 0.98, 0.98, 1, 1, 0.0, 0.95, 0.05)
+    ours = next(row for row in intervals.compare(pair, 200) if row["method"] == intervals.OURS)
+    assert float(ours["coverage"]) >= binom.ppf(0.001, 200, 0.93) / 200
+
+
+@pytest.mark.parametrize("score", range(4))
+def test_what_is_simulated_of_many_studies_at_once_is_what_the_package_says_of_each(score):
+    cell = recipe_inference.Cell(recipe_inference.SCORES[score], (3, 5), 0.5, suits=True)
+    studies = recipe_inference.simulate(cell, 6, np.random.default_rng(0), with_intervals=True)
+    many = recipe_inference.used(studies)
+    for number, (first, second, samples, ends) in enumerate(zip(*studies, strict=True)):
+        figures = [
+            Replicates(float(value), own.astype(np.float64), 94, interval=Interval(*both))
+            for value, own, both in zip([*first, *second], samples, ends.tolist(), strict=True)
+        ]
+        one = paired_difference(figures[:3], figures[3:]).recipes
+        at_once = [many.value, many.below, many.above, many.df, many.p()]
+        assert [x[number] for x in at_once] == pytest.approx([one.value, one.below, one.above, one.df, one.p], rel=1e-4)
+
+
 @pytest.mark.parametrize(("score", "seeds", "studies"), [(0, 3, 1000), (0, 5, 1000), (0, 10, 1000), (2, 3, 300)])
 def test_equal_recipes_are_called_different_in_one_study_of_twenty(score, seeds, studies):
     """A small form of benchmarks/recipe_inference.py: trainings that scatter as much as the patients."""
