@@ -112,6 +112,23 @@ OPERATIONS = [
         Figure("time over cached", {"way": "torchxrayvision"}),
         "torchxrayvision",
     ),
+    *[
+        Operation(
+            f"table of trust, {name}",
+            "trust_table",
+            "its passes alone",
+            Figure("ratio to passes", {"method": method}),
+            "1",
+        )
+        for name, method in (("CAM", "cam"), ("Grad-CAM", "grad-cam"), ("saliency", "saliency"))
+    ],
+    Operation(
+        "`.ci/run`, both cores",
+        "suite",
+        "its processor time",
+        Figure("wall of both cores over processor time", {"run": ".ci/run"}),
+        "1",
+    ),
     Operation("`pellucid --help`", "start_up", "an empty Python", start("pellucid --help"), "1"),
     Operation("`pellucid explain --help`", "start_up", "an empty Python", start("pellucid explain --help"), "1"),
     Operation("`import pellucid`", "start_up", "an empty Python", start("import pellucid"), "1"),
