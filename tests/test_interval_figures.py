@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-METRICS, DECISION = (
-    (ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("metrics.md", "decisions/0015-intervals.md")
+METRICS, DECISION, QUESTIONS = (
+    (ROOT / "docs" / page).read_text(encoding="utf-8")
+    for page in ("metrics.md", "decisions/0015-intervals.md", "decisions/0014-two-questions.md")
 )
 CLAIMS = (ROOT / "docs/claims.md").read_text(encoding="utf-8")
 AREAS, SHARES, FROM_0, BOUNDED = "AUROC", "share", "mean from 0", "mean in [0, 1]"
@@ -210,3 +211,66 @@ def test_the_cells_below_93_are_all_named():
         assert all(f"{coverage:.3f}".removeprefix("0") in text for coverage in below)
     said = f"Of differences {len(every)} cells, of which the {len(below)} below 0.93 are named"
     assert said in " ".join(CLAIMS.split())
+
+
+def families(counted: str, **where: str) -> list[dict[str, str]]:
+    where = {"method": "used", "counted": counted, **where}
+    return [row for row in table("recipe_families") if all(row[k] == v for k, v in where.items())]
+
+
+def percent(*shares: str) -> str:
+    """The least and the most, in whole per cent."""
+    numbers = [int(100 * float(share) + 0.5 + 1e-9) for share in shares]
+    return f"{min(numbers)}–{max(numbers)}"
+
+
+def test_families_err_as_often_as_is_said():
+    scores, alike, count = {"means": "mean", "AUROCs": "AUROC, 47 of 94 at .85"}, "", 0
+    for kind, trainings, *cells in rows_of(between(QUESTIONS, "| scores | trainings scatter", "Scores that are alike"))[
+        2:
+    ]:
+        alike = ("0.0" if "independent" in kind else "0.5") if kind else alike
+        score = next((scores[word] for word in scores if word in kind), scores["means"])
+        for seeds, cell in zip(("3", "5", "10"), cells, strict=True):
+            where = {"score": score, "seeds": seeds, "alike": alike, "trainings": str(float(trainings))}
+            [row] = families("any of 27", **where)
+            ends = [100 * float(row[f"no difference{end}"]) for end in ("", " from", " to")]
+            found = [float(number) for number in re.findall(r"\d+\.\d", cell)]
+            assert found == pytest.approx(ends, abs=0.051), (kind, trainings, seeds)
+            count += 1
+    assert count == len(families("any of 27"))
+    for text in (METRICS, CLAIMS):
+        assert all(said in " ".join(text.split()) for said in ("8.4 % [6.5, 10.5]", "7.4 % [5.7, 9.4]", "0 to 6.0 %"))
+    others = [
+        100 * float(row["no difference"])
+        for row in families("any of 27")
+        if (row["trainings"], row["alike"]) != ("2.0", "0.0") or row["seeds"] == "10"
+    ]
+    assert (min(others), max(others)) == pytest.approx((0.0, 6.0))
+
+
+def test_differences_of_recipes_are_found_as_often_as_is_said():
+    names = {"one": "one standard error", "two": "two", "three": "three"}
+    counted = ["any of 27"] * 3 + ["of 27 that differ"] * 3 + ["the one that differs"] * 3
+    rows = rows_of(between(QUESTIONS, "| of 27 scores, true difference", "lowest and highest of the eight rows"))[2:]
+    for what, (name, *cells) in zip(counted, rows, strict=True):
+        size = next(names[word] for word in names if re.search(rf"by {word}\b", name))
+        for seeds, cell in zip(("3", "5", "10"), cells, strict=True):
+            assert cell == percent(*(row[size] for row in families(what, seeds=seeds))), (name, seeds)
+    singles = [
+        row
+        for row in table("recipe_inference")
+        if row["method"] == "used"
+        and row["trainings"] in {"0.5", "1.0", "2.0"}
+        and (row["seeds shared"], row["spread of the second"]) == ("0.0", "1.0")
+    ]
+    for name, *cells in rows_of(between(QUESTIONS, "| true difference |", "**What follows.**"))[2:]:
+        for seeds, cell in zip(("2", "3", "5", "10"), cells, strict=True):
+            every = [row for row in singles if row["seeds"] == seeds]
+            more = [row[name] for row in every if "15 of 94" not in row["score"]]
+            assert len(every) == 24
+            assert cell == f"{percent(*(row[name] for row in every))} ({percent(*more)})", (name, seeds)
+    for seeds, mean in (("3", 2.6), ("5", 3.4), ("10", 3.3)):
+        shares = [100 * float(row["no difference"]) for row in singles if row["seeds"] == seeds]
+        assert sum(shares) / len(shares) == pytest.approx(mean, abs=0.051)
+    assert "2.6, 3.4 and 3.3 %" in METRICS
