@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -206,32 +204,3 @@ def test_nineteen_of_twenty_intervals_hold_the_truth_where_percentiles_do_not():
         assert float(held[OURS]["coverage"]) >= 0.92, cell
         assert float(held[OURS]["narrowest"]) > 0.01
         assert float(held[OLD]["coverage"]) < most, cell
-
-
-def test_decision_15_says_what_the_benchmark_found_of_differences():
-    """A row of its tables for each size, a cell for each pair of figures: ours / symmetric."""
-    top = Path(__file__).parent.parent
-    text = (top / "docs" / "decisions" / "0015-intervals.md").read_text(encoding="utf-8")
-    lines: dict[tuple[str, str], dict[str, list[str]]] = {}
-    with (top / "benchmarks" / "results" / "difference_coverage.csv").open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            if row["method"] in {"ours", "symmetric"}:
-                size = f"{row['positives']} of {row['images']}" if row["positives"] != "0" else row["images"]
-                size += f", {row['per_patient']} images per patient" if row["per_patient"] != "1" else ""
-                wide = " with σ = 1" if row["scatter"] == "1.0" else ""
-                size += f", {row['trainings']} trainings{wide}, {row['question']}" if row["trainings"] != "1" else ""
-                pair = f"{row['first']} − {row['second']}"
-                cells = lines.setdefault((row["figure"], size), {})
-                cells.setdefault(pair, []).append(row["coverage"].removeprefix("0"))
-    assert len(lines) == 53
-    areas = ("0.9 − 0.9", "0.8 − 0.75", "0.9 − 0.8", "0.96 − 0.85", "0.95 − 0.99", "0.98 − 0.99")
-    others = {
-        "share": ("0.95 − 0.95", "0.9 − 0.8", "0.99 − 0.95"),
-        "mean from 0": ("1.0 − 1.0", "1.5 − 1.0"),
-        "mean in [0, 1]": ("0.2 − 0.2", "0.2 − 0.1"),
-    }
-    for (figure, size), cells in lines.items():
-        pairs = others.get(figure, areas)
-        assert cells.keys() <= set(pairs)
-        covers = [" / ".join(cells.get(pair, ["–"])) for pair in pairs]
-        assert f"| {figure} | {size} | {' | '.join(covers)} |\n" in text
