@@ -19,6 +19,7 @@ import pellucid as pl
 from helpers.discovery import several as several_suspects
 from helpers.models import small
 from pellucid.attacks import BoundedAttack
+from pellucid.audit.classification import draws_for as draws_of
 from pellucid.audit.parts import Parts
 from pellucid.audit.settings import AuditSettings
 from pellucid.audit.verdict import PLACE, conclude
@@ -134,6 +135,60 @@ def test_its_figures_are_scikit_learns(audited, sides):
     assert wrong[0]["image"] == sides.ids[int(np.flatnonzero(truth != said)[sure.argmax()])]
 
 
+def of_three(count=90):
+    """Answers of a model of three exclusive classes, and the data as a table of labels has them."""
+    rng = np.random.default_rng(3)
+    truth = np.arange(count) % 3
+    logits = rng.normal(size=(count, 3)) + 1.5 * np.eye(3)[truth]
+    return logits.astype(np.float32), truth
+
+
+@pytest.mark.parametrize(
+    ("use", "asked"),
+    [
+        (pl.Use(), []),
+        (pl.Use({"b": 0.05}, false_negative=4), ["b"]),
+        (pl.Use(false_negative=4), ["a", "b", "c"]),
+    ],
+    ids=["nothing asked", "one class", "costs"],
+)
+def test_of_three_exclusive_classes_the_most_probable_is_said(sides, use, asked):
+    """A threshold of one class against all others is shown where it was asked for; then as scikit-learn counts it."""
+    from pellucid.audit.classification import Answers, threshold_rows
+
+    logits, truth = of_three()
+    data = replace(
+        sides, card=replace(sides.card, classes=("a", "b", "c")), targets=truth, fingerprint="",
+        files=(), ids=[f"{k}" for k in range(90)], patients=[f"{k}" for k in range(90)],
+    )  # fmt: skip
+    answers = Answers("m", logits, data, [])
+    rows = threshold_rows(answers, use, draws_of(data))
+    values = {(r.class_name, r.at, r.metric): r.value for r in rows}
+    assert [name for name, at, kind in values if (at, kind) == ("suggested", "sensitivity")] == asked
+    assert [name for name, at, kind in values if (at, kind) == ("its own", "cost")] == asked
+    assert ("mean", "suggested", "sensitivity") not in values
+    assert ("mean", "its own", "cost") not in values
+    recalls = recall_score(truth, logits.argmax(1), average=None)
+    assert [values[name, "its own", "sensitivity"] for name in "abc"] == pytest.approx(recalls)
+    assert values["mean", "its own", "sensitivity"] == pytest.approx(recalls.mean())
+    chances = torch.from_numpy(logits).double().softmax(1).numpy()
+    for name in asked:
+        number, there = "abc".index(name), use.prevalence.get(name, 1 / 3)
+        odds = 0.25 * 0.5 / (there / (1 - there))
+        said = chances[:, number] >= odds / (1 + odds)
+        assert values[name, "suggested", "sensitivity"] == pytest.approx(recall_score(truth == number, said))
+        cost = 4 * there * (~said)[truth == number].mean() + (1 - there) * said[truth != number].mean()
+        assert values[name, "suggested", "cost"] == pytest.approx(cost)
+    shown = {"data": {"task": "multiclass", "classes": list("abc")}, "rows": [r.to_json() for r in rows]}
+    shown |= {"variants": [{"label": "m", "reference": True}]}
+    table = threshold_table(
+        ResultsIndex(shown), {"prevalence": dict(use.prevalence), "FN": 4.0, "FP": 1.0, "class": None}
+    )
+    assert table.note.startswith("The most probable class is said, and no threshold takes part. ")
+    assert ("Threshold" in table.columns) == bool(asked)
+    assert [line.label for line in table.lines if line.hint == "against all others"] == asked
+
+
 def test_it_says_what_holds_what_does_not_and_what_to_do(audited):
     kinds = {(s["part"], s["kind"]) for s in audited.statements}
     assert ("classification", "holds") in kinds
@@ -186,8 +241,9 @@ def test_what_it_goes_by_is_looked_for_and_kept(sides, tmp_path, monkeypatch):
     for name in ("corrupted", "attacked", "areas", "judged", "located"):
         monkeypatch.setattr(f"{measuring}.{name}", lambda *_: None)
     monkeypatch.setattr(f"{measuring}.methods", lambda *_: ([], {}))
-    monkeypatch.setattr("pellucid.verbs.audit.three_pictures", lambda *_: [])
-    monkeypatch.setattr("pellucid.verbs.audit.seconds_planned", lambda *_: {})
+    monkeypatch.setattr("pellucid.verbs.auditing.measuring.three_pictures", lambda *_: [])
+    monkeypatch.setattr("pellucid.verbs.audit.measured_paces", lambda *_: None)
+    monkeypatch.setattr("pellucid.verbs.audit.seconds_planned", lambda *_, **__: {})
     again = pl.audit(seer(), sides, settings=replace(TINY, searched=40), out=tmp_path)
     assert again.results["discovery"] == found.results["discovery"]
 
@@ -219,6 +275,22 @@ def test_its_files_hold_what_it_measured(audited, tmp_path):
     assert "| 37 | Performance with its uncertainty | Accuracy 0." not in card  # AUROC comes first
     assert "Accuracy 0." in card
     assert "*empty:* Only the people who made or use the model can say it." in card
+
+
+def test_a_page_without_pictures_names_the_images(sides, tmp_path):
+    audit = pl.audit(seer(), sides, settings=TINY, methods="saliency", pictures=False)
+    assert audit.pictures == []
+    audit.save(tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "<img" not in page
+    assert "data:image" not in page
+    assert "Images are named on this page and not shown, as was asked for." in page
+    assert not any("Pictures" in text for text in audit.warnings)
+    assert audit.wrong[0].image in page
+    write_audit(audit.results, [], audit.wrong, tmp_path / "report.html", several_suspects(5))
+    page = (tmp_path / "report.html").read_text()
+    assert "<img" not in page
+    assert 'href="discovery/discover.html#suspect1"' in page
 
 
 def test_the_card_has_every_field_filled_or_a_reason(audited):
@@ -492,9 +564,9 @@ def test_what_is_no_property_of_the_model_ends_the_audit(error, tmp_path):
         with whole_file(tmp_path / "kept.npz") as path:
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    parts = Parts(lambda _: None, {"one": 1.0})
+    parts = Parts(lambda _: None, {"attack": 1.0})
     with pytest.raises((InputError, RuntimeError, KeyError)):
-        parts.attempt("one", "One", measure)
+        parts.attempt("attack", "One", measure)
     assert parts.records == []
 
 
@@ -512,8 +584,8 @@ def test_what_a_model_cannot_do_is_said_of_the_part(error):
     def measure():
         raise error
 
-    parts = Parts(lambda _: None, {"one": 1.0})
-    assert parts.attempt("one", "One", measure) is None
+    parts = Parts(lambda _: None, {"attack": 1.0})
+    assert parts.attempt("attack", "One", measure) is None
     assert parts.records[0]["reason"] == (str(error) or "MemoryError")
 
 

@@ -66,6 +66,16 @@ def test_timm_gives_the_logits_of_its_own_pipeline(name, preprocess, tmp_path):
     torch.testing.assert_close(logits_of(wrapped, pixels), expected, atol=1e-4, rtol=1e-4)
 
 
+def test_a_network_of_timm_in_memory_says_its_classes():
+    """Those of ImageNet, where timm says so; of a head of another size they are asked for."""
+    classes = pl.wrap(timm.create_model("mobilenetv3_small_050")).classes
+    assert (len(classes), classes[0], classes[-1]) == (1000, "n01440764", "n15075141")
+    network = timm.create_model("mobilenetv3_small_050", num_classes=2)
+    with pytest.raises(InputError, match="give classes="):
+        pl.wrap(network)
+    assert pl.wrap(network, ["a", "b"]).classes == ("a", "b")
+
+
 def test_timm_with_another_head_and_gray_images(tmp_path):
     network = random_weights(timm.create_model("mobilenetv3_small_050", num_classes=1, in_chans=1), tmp_path / "w.pth")
     given = {"weights": tmp_path / "w.pth", "classes": ["NORMAL", "PNEUMONIA"], "options": {"in_chans": 1}}

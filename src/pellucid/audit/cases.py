@@ -57,8 +57,8 @@ def three_pictures(
     return groups
 
 
-def surest_and_wrong(answers: Answers, pixels: Pixels) -> list[WrongAnswer]:
-    """The wrong decisions that it is surest about, each on another image."""
+def surest_and_wrong(answers: Answers, pixels: Pixels, *, pictures: bool = True) -> list[WrongAnswer]:
+    """The wrong decisions that it is surest about, each on another image; with `pictures` off only by name."""
     image, answer, _ = answers.wrong
     _, first = np.unique(image, return_index=True)
     pairs = [(int(image[r]), int(answer[r])) for r in np.sort(first)[:SUREST]]
@@ -67,7 +67,7 @@ def surest_and_wrong(answers: Answers, pixels: Pixels) -> list[WrongAnswer]:
             _name(answers, row),
             _said(answers, row, number),
             _truth(answers, row, number),
-            picture(_panel(answers, pixels, row, number)),
+            picture(_panel(answers, pixels, row, number)) if pictures else "",
         )
         for row, number in pairs
     ]

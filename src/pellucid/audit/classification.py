@@ -158,7 +158,11 @@ def constant_accuracy(dataset: Dataset) -> float:
 
 
 def threshold_rows(answers: Answers, use: Use, draws: Bootstrap) -> list[Row]:
-    """Sensitivity, specificity and cost of each class, at the model's own threshold and at the suggested one."""
+    """Sensitivity, specificity and cost of each class, at the model's own threshold and at the suggested one.
+
+    Of more than two exclusive classes the own decision is the most probable one, and costs and a suggested threshold
+    are only of those classes that were asked about, each against all others; there is no mean of them.
+    """
     dataset, chances = answers.dataset, answers.probabilities
     truth, exclusive = one_hot(dataset), dataset.task == "multiclass"
     uses = use.of_classes(dataset.classes, _prevalence(dataset).tolist(), exclusive=exclusive)
@@ -169,20 +173,29 @@ def threshold_rows(answers: Answers, use: Use, draws: Bootstrap) -> list[Row]:
         number = dataset.classes.index(tied)
         cut[:, 1 - number] = 1 - cut[:, number]
     own = list(answers.thresholds) if dataset.task == "multilabel" else [math.nan] * len(dataset.classes)
+    apart = use.cut_apart(dataset.classes, exclusive=exclusive)
+    joint = not exclusive or len(uses) == 2
+    every, some = list(range(len(uses))), [k for k, name in enumerate(dataset.classes) if name in apart]
     rows = []
-    for at, decided, cuts in ((OWN, answers.decided, own), (SUGGESTED, cut, suggested.tolist())):
-        pairs = zip(*operating_points(decided, truth, draws), strict=True)
-        figures: dict[str, list[Replicates]] = {"sensitivity": [], "specificity": [], "cost": []}
-        for one, (sensitivity, specificity) in zip(uses, pairs, strict=True):
-            figures["sensitivity"].append(sensitivity)
-            figures["specificity"].append(specificity)
-            figures["cost"].append(one.cost(sensitivity, specificity))
+    for at, decided, cuts, numbers in ((OWN, answers.decided, own, every), (SUGGESTED, cut, suggested.tolist(), some)):
+        if not numbers:
+            continue
+        points = zip(*operating_points(decided[:, numbers], truth[:, numbers], draws), strict=True)
+        figures: dict[str, dict[int, Replicates]] = {"sensitivity": {}, "specificity": {}, "cost": {}}
+        for number, (sensitivity, specificity) in zip(numbers, points, strict=True):
+            figures["sensitivity"][number] = sensitivity
+            figures["specificity"][number] = specificity
+            if number in some:
+                figures["cost"][number] = uses[number].cost(sensitivity, specificity)
         for metric, of_classes in figures.items():
-            for name, threshold, figure in zip(dataset.classes, cuts, of_classes, strict=True):
-                rows += _row(answers, "threshold", metric, name, figure, at=at, threshold=_or_none(threshold))
-            rows += _row(answers, "threshold", metric, "mean", Replicates.mean(of_classes, of="classes"), at=at)
+            for number, figure in of_classes.items():
+                cut_at = _or_none(cuts[number])
+                rows += _row(answers, "threshold", metric, dataset.classes[number], figure, at=at, threshold=cut_at)
+            if joint or (at == OWN and metric != "cost"):
+                mean = Replicates.mean(list(of_classes.values()), of="classes")
+                rows += _row(answers, "threshold", metric, "mean", mean, at=at)
         if dataset.task == "multilabel" and at == OWN:  # of exclusive classes it is among the rows already
-            halves = [Replicates.mean(figures[m], of="classes") for m in ("sensitivity", "specificity")]
+            halves = [Replicates.mean(list(figures[m].values()), of="classes") for m in ("sensitivity", "specificity")]
             rows += _row(answers, "classification", "balanced_accuracy", "mean", (halves[0] + halves[1]) / 2)
     return rows
 

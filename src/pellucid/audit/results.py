@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from pellucid.audit.classification import OWN
+from pellucid.audit.classification import OWN, SUGGESTED
 from pellucid.evaluation.metrics.comparison import MANY_CLASSES, Row
 from pellucid.report.tables.long_form import LongTable, flat
 from pellucid.report.tables.results_index import MEAN
@@ -76,12 +76,13 @@ def classification_json(
 
 
 def shown_rows(rows: Sequence[Row], classes: Sequence[str]) -> list[Row]:
-    """The rows that audit.json and the report show: with many classes the means, and the classes found least."""
+    """The rows that audit.json and the report show: of many classes the means, those found least, those asked about."""
     if len(classes) <= MANY_CLASSES:
         return list(rows)
     sensitivities = [r for r in rows if r.metric == "sensitivity" and r.at == OWN and not math.isnan(r.value)]
     worst = sorted((r for r in sensitivities if r.class_name != MEAN), key=lambda r: (r.value, -r.n))[:WORST]
-    names = {MEAN, *(r.class_name for r in worst)}
+    single = {r.class_name for r in rows if r.at == SUGGESTED}
+    names = {MEAN, *(r.class_name for r in worst), *(single if len(single) <= MANY_CLASSES else ())}
     return [r for r in rows if r.class_name in names]
 
 

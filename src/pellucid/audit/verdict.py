@@ -143,6 +143,7 @@ def _classes(index: ResultsIndex) -> list[Statement]:
     missed = sorted((r for r in rows if r["metric"] == "sensitivity"), key=lambda r: float(r["value"]))
     alarms = sorted((r for r in rows if r["metric"] == "specificity"), key=lambda r: float(r["value"]))
     several = index.class_noun == "finding"
+    most_probable = not several and len(index.results["data"]["classes"]) > 2  # is said, and takes no threshold
     noun = "finding" if several else "class"
     if not missed:
         text = f"There are too few images of each {noun} (fewer than {FEW}) to say which of them it misses."
@@ -152,15 +153,19 @@ def _classes(index: ResultsIndex) -> list[Statement]:
         names = listed([f"{readable(r['class'])} ({_shown(r)})" for r in bad], 4)
         text = f"It finds fewer than half of the images of {names}."
         short = f"misses most images of {listed([readable(r['class']) for r in bad], 2)}"
-        advice = "Do not rely on its silence there; lower the threshold, or train with more of these images."
+        advice = "lower the threshold, or train with more of these images."
+        advice = (
+            "train with more of these images, or weigh its classes by what errors cost." if most_probable else advice
+        )
+        advice = f"Do not rely on its silence there; {advice}"
         statements.append(Statement("fails", "classes", short, text, advice))
     if bad := [r for r in alarms if r["high"] < HALF]:
         names = listed([f"{readable(r['class'])} ({_shown(r)})" for r in bad], 4)
         text = f"It says {names} on more than half of the images without it (in brackets: the specificity)."
         short = f"raises more false alarms than not for {listed([readable(r['class']) for r in bad], 2)}"
-        statements.append(
-            Statement("fails", "classes", short, text, "Raise the threshold; see the one that costs least.")
-        )
+        advice = "Raise the threshold; see the one that costs least."
+        advice = "Look at what it takes for them, among the confusions." if most_probable else advice
+        statements.append(Statement("fails", "classes", short, text, advice))
     open_ = [r for r in missed if r["low"] < HALF <= r["high"]]
     if not statements and not open_:
         worst = missed[0]

@@ -71,6 +71,9 @@ def audit(
     method: Annotated[str, typer.Option(help="Separated by commas: {heatmaps}.")] = "grad-cam,saliency",
     layer: options.Layer = None,
     region: options.RegionNames = None,
+    pictures: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="Show images on the page, or only name them.")
+    ] = True,
     limit: options.Limit = None,
     device: options.Device = "auto",
     seed: options.Seed = 0,
@@ -97,7 +100,7 @@ def audit(
             load(model, device, trust_code), open_part(data, root, data_option, split),
             quick=quick, compare=other, out=out, use=use, metadata=metadata,
             groups=parse_groups(group) if group else None, methods=choices(method, HEATMAPS, "heat map"), layer=layer,
-            corrupted=corrupted, effort=effort, regions=name_pairs(region, "--region"),
+            corrupted=corrupted, effort=effort, regions=name_pairs(region, "--region"), pictures=pictures,
             limit=limit, seed=seed, batch_size=batch_size, cache=cache,
             allow_training_images=allow_training_images, class_map=class_map(mapping),
             command=" ".join(["pellucid", *sys.argv[1:]]), announce=lambda text: typer.echo(text, err=True),

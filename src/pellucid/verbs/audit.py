@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pellucid.attacks import BoundedAttack
 from pellucid.attacks.tight import check_effort
 from pellucid.attacks.under_attack import costs, masked_gradients
-from pellucid.audit.cases import surest_and_wrong, three_pictures
-from pellucid.audit.classification import Answers, classify, draws_for
-from pellucid.audit.estimate import seconds_planned
+from pellucid.audit.cases import surest_and_wrong
+from pellucid.audit.estimate import measured_paces, seconds_planned
 from pellucid.audit.facts import what_is_not_known, what_it_is
 from pellucid.audit.groups import group_figures, make_groupings
 from pellucid.audit.model_card import as_markdown, model_card
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pellucid.attacks import Epsilon
+    from pellucid.audit.classification import Answers
     from pellucid.data.dataset import Dataset
     from pellucid.evaluation.discovery.results import Discovery
     from pellucid.evaluation.metrics.comparison import Row
@@ -164,6 +164,7 @@ def audit(
     methods: str | Sequence[str] | None = None,
     layer: str | None = None,
     regions: Mapping[str, Sequence[str]] | None = None,
+    pictures: bool = True,
     settings: AuditSettings | None = None,
     limit: int | None = None,
     seed: int | None = None,
@@ -199,6 +200,8 @@ def audit(
         methods: of explanation, by name.
         layer: that the methods with this option explain at, by its name in the model's `named_modules()`.
         regions: the marked labels that a class's explanation should fall on, where they are not called as the class.
+        pictures: show images on the page. Without, it names them only, for images that may not be passed on; the folder
+            of what the model goes by keeps its own.
         settings: how much is spent on each part; `quick` chooses another set.
         limit: classify at most so many images, chosen with `seed`.
         seed: of that choice, of the attacks and of the bootstrap; that of `settings` by default.
@@ -247,16 +250,18 @@ def audit(
         pixels = session.pixels()
         rest.enter_context(small_images_told(model.input_spec))
         store.write_record()  # only now: nothing may lie there of an audit that is refused
-        parts = Parts(
-            announce or (lambda _: None), seconds_planned(model, pixels, session.whole, plan, compare is not None)
-        )
         work = Measuring(session, plan, store, label, batch_size, common, layer)
-        answers = Answers(label, work.logits(session.dataset, pixels), session.dataset, session.thresholds)
-        figures = parts.attempt(
-            "classification", "Does it classify?", lambda: classify(answers, use, draws_for(session.dataset, plan.seed))
-        )
-        if figures is None:  # nothing else is worth measuring where not even this can be
+        served, refused = work.methods(pixels)
+        planned = partial(
+            seconds_planned, measured_paces(model, pixels, served, layer), len(pixels), session.whole, work.few.dataset,
+            plan, groups=len(groupings), compared=compare is not None,
+        )  # fmt: skip
+        parts = Parts(announce or (lambda _: None), planned())
+        first = parts.attempt("classification", "Does it classify?", partial(work.classified, pixels, use))
+        if first is None:  # nothing else is worth measuring where not even this can be
             raise InputError(f"the model cannot be audited on these images: {parts.records[-1]['reason']}")
+        answers, figures = first
+        parts.plan_anew(planned(answers=answers))
         by_group, rival, elsewhere = None, None, None
         if groupings:
             by_group = parts.attempt("groups", "For whom?", lambda: group_figures(answers, groupings, plan.seed))
@@ -269,15 +274,11 @@ def audit(
         withstood = parts.attempt("attack", "Under attack", work.attacked)
         areas = parts.attempt("ara", "How large a change it withstands", partial(work.areas, withstood))
         attack_rows = [] if withstood is None else work.attack_rows(withstood, areas[2] if areas else {})
-        served, refused = work.methods(pixels)
         judged = parts.attempt("trust", "Can its explanations be believed?", partial(work.judged, served, refused))
         located = parts.attempt("localization", "Do they fall where people marked?", partial(work.located, served))
-        shown_method = served[0] if served else None
         discovery = parts.attempt("discovery", "What does it go by?", lambda: work.searched(metadata, groups))
-        pictures = parts.attempt(
-            "pictures", "Pictures", lambda: three_pictures(model, answers, pixels, shown_method, layer)
-        )
-    wrong = surest_and_wrong(answers, pixels)
+        three = parts.attempt("pictures", "Pictures", partial(work.pictures, answers, pixels, served, visible=pictures))
+    wrong = surest_and_wrong(answers, pixels, pictures=pictures)
     outcomes = [] if withstood is None else list(zip(withstood.attacks, withstood.answers, strict=True))
     rows = [*figures.rows, *attack_rows, *(areas[0] if areas else []), *(located[0] if located else [])]
     results: dict[str, Any] = {
@@ -292,7 +293,7 @@ def audit(
             "n": len(session.dataset), "whole": len(session.whole), "limit": plan.limit, "few": plan.few,
             "seed": plan.seed,
             "weights_sha256": session.weights_sha256, "training_images": session.seen(), "quick": quick,
-            "layer": layer,
+            "layer": layer, "pictures": pictures,
         },
         "facts": what_it_is(model, session.whole, session.dataset, session.weights_sha256),
         "unknown": what_is_not_known(model, session.whole, session.seen()),
@@ -319,7 +320,7 @@ def audit(
     results["seconds"] = time.monotonic() - started
     notes = [*session.warnings, *about_columns, *(f"no groups by {name}: {why}." for name, why in no_groups.items())]
     notes += [sentence for attack, one in outcomes for sentence in masked_gradients(str(attack), one)]
-    return Audit(results, rows, pictures or [], wrong, notes, _failure(answers), discovery)
+    return Audit(results, rows, three or [], wrong, notes, _failure(answers), discovery)
 
 
 def _checked(use: Use, model: Model, compare: Model | None) -> Use:

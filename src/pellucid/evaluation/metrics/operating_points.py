@@ -108,6 +108,23 @@ class Use:
         named = [name for name in classes if name in self.prevalence]
         return named[0] if len(named) == 1 else classes[1]
 
+    def cut_apart(self, classes: Sequence[str], *, exclusive: bool) -> list[str]:
+        """The classes that a threshold of their own is suggested for.
+
+        Of labels, and of two exclusive classes, all. Of more exclusive classes the most probable is said, which takes
+        no threshold; one class against all others is another question, asked by giving its prevalence, or, for every
+        class, the costs alone.
+
+        Example:
+            >>> [use.cut_apart(["a", "b", "c"], exclusive=True) for use in (Use(), Use({"b": 0.1}))]
+            [[], ['b']]
+        """
+        if not exclusive or len(classes) <= 2:
+            return list(classes)
+        if self.prevalence:
+            return [name for name in classes if name in self.prevalence]
+        return [] if self.false_negative == self.false_positive == 1.0 else list(classes)
+
     def of_classes(self, classes: Sequence[str], shares: Sequence[float], *, exclusive: bool) -> list[ClassUse]:
         """What holds for each class.
 

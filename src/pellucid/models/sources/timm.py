@@ -36,11 +36,14 @@ def build(request: Request) -> Built:
     options["num_classes"] = int(module.num_classes)
     channels = int(options.get("in_chans", 3))
     built = read_config(module, channels)
-    return replace(built, options=options, classes=built.classes or _imagenet(config, module), loaded=request.weights)
+    return replace(built, options=options, loaded=request.weights)
 
 
 def read_config(module: nn.Module, channels: int | None = None) -> Built:
     """What a network of timm says of itself in its `pretrained_cfg`, as timm's own evaluation understands it.
+
+    The classes are the names in the configuration, or those of ImageNet where timm takes it for a network of it; None
+    where the network has another number of outputs than these.
 
     Args:
         module: of timm.
@@ -55,7 +58,7 @@ def read_config(module: nn.Module, channels: int | None = None) -> Built:
     same = bool(named) and len(named) == getattr(module, "num_classes", None)
     return Built(
         module,
-        classes=distinct(named) if same else None,
+        classes=distinct(named) if same else _imagenet(config, module),
         input_spec=None if None in shape or channels is None else _input_spec(config, channels),
         mean=mean if own else None,
         std=std if own else None,
@@ -79,12 +82,14 @@ def _similar(timm: Any, name: str) -> str:  # noqa: ANN401
 
 
 def _imagenet(config: dict[str, Any], module: nn.Module) -> tuple[str, ...] | None:
-    """Of a network of ImageNet the WordNet ids, as the folders of its images are called."""
-    from timm.data import ImageNetInfo, infer_imagenet_subset
-
+    """Of a network of ImageNet the WordNet ids, as the folders of its images are called; None without timm."""
+    try:
+        from timm.data import ImageNetInfo, infer_imagenet_subset
+    except ImportError:  # a module that only calls its configuration as timm does
+        return None
     subset = infer_imagenet_subset(config)
     names = ImageNetInfo(subset).label_names() if subset else []
-    return tuple(names) if len(names) == module.num_classes else None
+    return tuple(names) if len(names) == getattr(module, "num_classes", None) else None
 
 
 def _input_spec(config: dict[str, Any], channels: int) -> InputSpec | None:

@@ -50,7 +50,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class WrongAnswer:
-    """A wrong answer: on which image, what is said, what its label is, and the image as a data address."""
+    """A wrong answer: on which image, what is said, what its label is, and the image as a data address, or nothing."""
 
     image: str
     says: str
@@ -77,7 +77,9 @@ def write_audit(
     Raises:
         InputError: if the folder cannot be written or the disk is full.
     """
-    text = PAGES.get_template("audit.html.j2").render(context(results, pictures, wrong) | _suspects(discovery))
+    text = PAGES.get_template("audit.html.j2").render(
+        context(results, pictures, wrong) | _suspects(discovery, pictures=results["about"]["pictures"])
+    )
     write_text(path, text)
     return path
 
@@ -122,11 +124,12 @@ def context(results: Mapping[str, Any], pictures: Sequence[Shown], wrong: Sequen
     }
 
 
-def _suspects(discovery: Discovery | None) -> dict[str, Any]:
+def _suspects(discovery: Discovery | None, *, pictures: bool) -> dict[str, Any]:
     """The first few suspects that nobody marked, and what was found of those that people did."""
     if discovery is None:
         return {"discovery": None}
     cards = [card_of(discovery, suspect) for suspect in discovery.unexpected[:SUSPECTS]]
+    cards = cards if pictures else [one | {"card": []} for one in cards]
     marked = [suspect.verdict for suspect in discovery.suspects if suspect.expected]
     return {"discovery": discovery, "suspects": cards, "more": len(discovery.unexpected) - len(cards), "marked": marked}
 
@@ -152,23 +155,45 @@ def main_table(index: ResultsIndex) -> Table:
 
 
 def threshold_table(index: ResultsIndex, use: Mapping[str, Any]) -> Table:
-    """Sensitivity, specificity and cost of each class, at the model's own threshold and at the suggested one."""
+    """Sensitivity, specificity and cost of each class, at the model's own threshold and at the suggested one.
+
+    Of more than two exclusive classes the most probable one is said; one of them against all others only where that was
+    asked about.
+    """
     rows = {(r["class"], r["at"], r["metric"]): r for r in index.section("threshold")}
+    apart = any(at == SUGGESTED for _, at, _ in rows)
+    most_probable = index.results["data"]["task"] == "multiclass" and len(index.results["data"]["classes"]) > 2
     lines = []
     for name in index.class_names("threshold"):
-        own, suggested = (rows[name, at, "sensitivity"].get("threshold") for at in (OWN, SUGGESTED))
-        same = own is not None and own == suggested
-        for at in (OWN,) if same else (OWN, SUGGESTED):
-            cells = [estimate(rows[name, at, m], metric(m)) for m in ("sensitivity", "specificity", "cost")]
-            cut = rows[name, at, "sensitivity"].get("threshold")
-            threshold = None if name == MEAN else Cell("most probable" if cut is None else number(cut, 3))
+        cuts = {
+            at: rows[name, at, "sensitivity"].get("threshold")
+            for at in (OWN, SUGGESTED)
+            if (name, at, "sensitivity") in rows
+        }
+        same = len(cuts) == 2 and cuts[OWN] is not None and cuts[OWN] == cuts[SUGGESTED]
+        for at in (OWN,) if same else cuts:
+            cells = [estimate(rows.get((name, at, m)), metric(m)) for m in ("sensitivity", "specificity", "cost")]
+            threshold = None if name == MEAN else Cell("most probable" if cuts[at] is None else number(cuts[at], 3))
             label = "Mean over classes" if name == MEAN else readable(name)
             hint = "its own threshold, and the suggested one" if same else f"{at} threshold"
-            lines.append(TableRow(label, hint, (threshold, *cells), strong=name == MEAN))
+            if most_probable:
+                hint = ("" if at == OWN else "against all others") if apart else ""
+            lines.append(TableRow(label, hint, (threshold, *cells) if apart else tuple(cells[:2]), strong=name == MEAN))
+    sentence = "The most probable class is said, and no threshold takes part. "
+    if not apart:
+        sentence += (
+            "How one class is told from all others at a threshold is shown where --prevalence or --cost ask for it."
+        )
+        return Table("Each class", ("Sensitivity", "Specificity"), tuple(lines), sentence, "Class", show_n=False)
     note = (
         f"The suggested threshold costs least where {_paid(index, use)}, and where {_frequent(index, use)}. It "
         "supposes that the probabilities are calibrated. The cost is that of all errors, for each image."
     )
+    if most_probable:
+        note = (
+            f"{sentence}Rows against all others answer another question, whether it is this class or not: an image may "
+            f"get several such answers, or none. {note}"
+        )
     columns = ("Threshold", "Sensitivity", "Specificity", "Cost")
     return Table("At a threshold", columns, tuple(lines), note, index.class_noun.capitalize(), show_n=False)
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pellucid.attacks.under_attack import AnswersUnderAttack, answers_under_attack
-from pellucid.audit.classification import Answers, draws_for
+from pellucid.audit.cases import three_pictures
+from pellucid.audit.classification import Answers, classify, draws_for
 from pellucid.audit.comparison import compare_answers
 from pellucid.audit.elsewhere import corruption_figures
 from pellucid.audit.results import area_rows
@@ -39,10 +40,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pellucid.attacks import BoundedAttack
+    from pellucid.audit.classification import Classification
     from pellucid.audit.settings import AuditSettings
     from pellucid.data.cache.fitted_images import FittedImages
     from pellucid.data.dataset import Dataset
+    from pellucid.evaluation.metrics.operating_points import Use
     from pellucid.evaluation.robustness.radii import Radii
+    from pellucid.report.pages.audit import Shown
     from pellucid.types import Pixels
     from pellucid.utils.results_store import ResultsStore
     from pellucid.verbs.discover import DiscoveryWithPage
@@ -77,6 +81,12 @@ class Measuring:
         key = (dataset.fingerprint, str(model.input_spec), self.batch_size)
         logits: npt.NDArray[np.float32] = self.store.measured(keyed("logits", *key), compute)["logits"]
         return logits
+
+    def classified(self, pixels: Pixels, use: Use) -> tuple[Answers, Classification]:
+        """The model's answers, and the figures of its classification."""
+        dataset = self.session.dataset
+        answers = Answers(self.label, self.logits(dataset, pixels), dataset, self.session.thresholds)
+        return answers, classify(answers, use, draws_for(dataset, self.plan.seed))
 
     def answers(self, dataset: Dataset, pixels: Pixels, attack: BoundedAttack) -> AnswersUnderAttack:
         """On attacked images, kept as soon as they are there."""
@@ -199,6 +209,12 @@ class Measuring:
             metadata=metadata, groups=groups, out=self.store.folder / keyed("discovery", *key),
             limit=plan.searched, batch_size=self.batch_size, **self.common,
         )  # fmt: skip
+
+    def pictures(self, answers: Answers, pixels: Pixels, served: Sequence[str], *, visible: bool) -> list[Shown]:
+        """Three of them: right, wrong, and what the model would have to see; none where they are not wanted."""
+        if not visible:
+            return []
+        return three_pictures(self.session.model, answers, pixels, next(iter(served), None), self.layer)
 
     def _layer(self, served: Sequence[str]) -> str | None:
         """The layer that was asked for, where one of the methods that the model serves explains at one."""
