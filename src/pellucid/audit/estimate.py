@@ -14,7 +14,7 @@ from pellucid.evaluation.robustness.consistency import KIND
 from pellucid.evaluation.robustness.robustness_target import robustness_target_of
 from pellucid.evaluation.trust.judge import CERTIFYING
 from pellucid.evaluation.trust.maps import Mapper
-from pellucid.models.classifier import frozen
+from pellucid.models.classifier import AnyClassifier, frozen
 from pellucid.models.inference import as_pixels
 from pellucid.types import InputError, device_of
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from pellucid.audit.settings import AuditSettings
     from pellucid.data.dataset import Dataset
     from pellucid.types import Pixels
-    from pellucid.verbs.session import Model
 
 TRIED = 8
 """Images on which a step is timed where one image is quick."""
@@ -71,7 +70,7 @@ class Paces:
     maps: Mapping[str, float]
 
 
-def measured_paces(model: Model, pixels: Pixels, methods: Sequence[str], layer: str | None = None) -> Paces:
+def measured_paces(model: AnyClassifier, pixels: Pixels, methods: Sequence[str], layer: str | None = None) -> Paces:
     """Time the steps of an audit on a few images.
 
     Args:
@@ -183,7 +182,7 @@ def _timed(work: Callable[[Tensor], float], images: Tensor) -> float:
     return monotonic() - started
 
 
-def _gradient(model: Model, images: Tensor) -> float:
+def _gradient(model: AnyClassifier, images: Tensor) -> float:
     points = images.clone().requires_grad_()
     logits = model(points)
     targets = logits.detach().argmax(1) if logits.shape[1] > 1 else logits.detach().sigmoid().round()
