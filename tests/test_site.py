@@ -86,7 +86,10 @@ def test_no_page_loads_anything_from_elsewhere(site: Path):
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("page", ["index", "quickstart", "attacks", "audit", "metrics", "recipes", "api/types"])
+@pytest.mark.parametrize(
+    "page",
+    ["index", "quickstart", "attacks", "audit", "metrics", "recipes", "api/types", "project/benchmarks/index"],
+)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(site: Path, browser, page: str, scheme: str):
     tab = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)  # the theme looks once
