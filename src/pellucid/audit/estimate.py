@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -90,11 +91,8 @@ def measured_paces(model: AnyClassifier, pixels: Pixels, methods: Sequence[str],
             gradient = 0.0
     maps = {}
     for name in methods:
-        mapper = Mapper(name, layer=layer)
         try:
-            maps[name] = _seconds_each(
-                lambda some, draw=mapper: draw(model, some, targets[: len(some)]).sum().item(), images
-            )
+            maps[name] = _seconds_each(partial(_explained, Mapper(name, layer=layer), model, targets), images)
         except (InputError, RuntimeError):  # the part on explanations says it
             maps[name] = 0.0
     return Paces(answer, gradient, maps)
@@ -180,6 +178,10 @@ def _timed(work: Callable[[Tensor], float], images: Tensor) -> float:
     started = monotonic()
     work(images)
     return monotonic() - started
+
+
+def _explained(mapper: Mapper, model: AnyClassifier, targets: Tensor, images: Tensor) -> float:
+    return float(mapper(model, images, targets[: len(images)]).sum())
 
 
 def _gradient(model: AnyClassifier, images: Tensor) -> float:

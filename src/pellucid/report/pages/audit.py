@@ -173,7 +173,8 @@ def threshold_table(index: ResultsIndex, use: Mapping[str, Any]) -> Table:
         same = len(cuts) == 2 and cuts[OWN] is not None and cuts[OWN] == cuts[SUGGESTED]
         for at in (OWN,) if same else cuts:
             cells = [estimate(rows.get((name, at, m)), metric(m)) for m in ("sensitivity", "specificity", "cost")]
-            threshold = None if name == MEAN else Cell("most probable" if cuts[at] is None else number(cuts[at], 3))
+            cut = cuts[at]
+            threshold = None if name == MEAN else Cell("most probable" if cut is None else number(cut, 3))
             label = "Mean over classes" if name == MEAN else readable(name)
             hint = "its own threshold, and the suggested one" if same else f"{at} threshold"
             if most_probable:
