@@ -93,8 +93,8 @@ def _run(model: WrappedClassifier, images: Tensor) -> Tensor:
 
 def _channels(first: nn.Conv2d, count: int) -> str:
     return (
-        f". Its first convolution takes {first.in_channels} channels, and mean and std have {count} "
-        f"{'value' if count == 1 else 'values'}: give one for each channel."
+        f". Its first convolution takes {number_of(first.in_channels, 'channel(s)')}, and mean and std have "
+        f"{number_of(count, 'value(s)')}: give one for each channel."
     )
 
 
