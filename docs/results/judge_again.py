@@ -2,8 +2,8 @@
 
 The tables of earlier studies hold each training's figure and the interval over patients, not what two trainings have in
 common in the resamples of the patients. That part of the error (docs/decisions/0014-two-questions.md) lies between
-nothing and the whole error over patients, so each p value is given as the least and the most that it can be. Writes
-judged-again.csv.
+nothing and the whole error over patients, and a recipe's error is never less than the latter, so each p value is given
+as the least and the most that it can be. Writes judged-again.csv.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def inferences(row: Row, other: Row, is_shared: bool) -> list[Inference]:
     for part in np.linspace(0, patients_error(row) ** 2, STEPS):
         covariance = block_diag(*(np.full((len(g), len(g)), part / len(groups)) for g in groups))
         variance = recipe_variance(groups, covariance)
-        out.append(inference(value, float(variance.error), float(variance.df)))
+        out.append(inference(value, max(patients_error(row), float(variance.error)), float(variance.df)))
     return out
 
 

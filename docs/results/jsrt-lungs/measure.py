@@ -1,9 +1,10 @@
 """How much of two networks' explanations lies in the lungs and the heart of JSRT: see README.md.
 
-    python docs/results/jsrt-lungs/measure.py JSRT PLAIN ROBUST
+    python docs/results/jsrt-lungs/measure.py [JSRT PLAIN ROBUST]
 
 JSRT is the folder of the films with outlines, PLAIN and ROBUST are run folders of the study chestxray14-boxed. Writes
-shares.csv (a row for each network, method, organ and class) and differences.csv beside this file.
+per-film.npz (every film's shares), shares.csv (a row for each network, method, organ and class) and differences.csv
+beside this file; without arguments only the tables, from the per-film.npz that is there.
 """
 
 from __future__ import annotations
@@ -41,24 +42,15 @@ BOUNDS = (0.0, 1.0)
 KEYS = ("network", "map", "organ", "class")
 
 
-def main(root: str, plain: str, robust: str) -> None:
-    """Measure both networks and write the tables."""
-    films = open_dataset("jsrt", root, options={"test_fraction": 1})["test"]
-    draws = Bootstrap(films.patients, resamples=10_000)
-    shares: dict[tuple[str, str, str], np.ndarray] = {}  # network, method, organ → (N, K)
-    names: dict[str, list[str]] = {}  # method → the K classes
-    for label, folder in (("plain", plain), ("robust", robust)):
-        model = pl.load(folder)
-        images = FittedImages(films, model.input_spec)
-        masks = {
-            organ: np.stack([films.regions.mask(i, organ, place) for i, place in enumerate(images.places)])
-            for organ in ORGANS
-        }
-        for method, of_method in CLASSES.items():
-            names[method] = list(of_method or model.classes)
-            classes = [model.classes.index(name) for name in names[method]]
-            for organ, values in measure(model, images, masks, method, classes).items():
-                shares[label, method, organ] = values
+def main(*arguments: str) -> None:
+    """Measure both networks, if their folders are given, and write the tables."""
+    if arguments:
+        np.savez_compressed(HERE / "per-film.npz", **measure_both(*arguments))
+    with np.load(HERE / "per-film.npz") as kept:
+        of_films = {name: kept[name] for name in kept.files}
+    draws = Bootstrap(of_films["films"].tolist(), resamples=10_000)
+    shares = {tuple(name.split(", ")): of_films[name].astype(float) for name in of_films if name.count(", ") == 2}
+    names = {method: of_films[f"classes of {method}"].tolist() for method in CLASSES}
 
     def mean(values: np.ndarray) -> Replicates:
         return mean_over_images(values, draws, within=BOUNDS)
@@ -75,11 +67,10 @@ def main(root: str, plain: str, robust: str) -> None:
                 figures.append(place | cells(mean(values[:, k])))
             compared[method, organ, name] = [mean(values[:, k]) for values in on_common]
         compared[method, organ, MEAN] = [mean(masked_mean(values)) for values in on_common]
-    for organ, inside in masks.items():
-        area = inside.mean(axis=(1, 2))
-        centre = energy_share(centred_gaussian(*inside.shape[:1], inside.shape[1:]), inside)
-        for name, values in (("uniform: the organ's area", area), ("centred", centre)):
-            figures.append(dict(zip(KEYS, ("none", name, organ, ""), strict=True)) | cells(mean(values)))
+    for organ in ORGANS:
+        for name, key in (("uniform: the organ's area", "area"), ("centred", "centred")):
+            place = dict(zip(KEYS, ("none", name, organ, ""), strict=True))
+            figures.append(place | cells(mean(of_films[f"{key}, {organ}"].astype(float))))
     write_csv(HERE / "shares.csv", figures)
     differences = {place: paired_difference([b], [a]) for place, (a, b) in compared.items()}
     corrected = dict(zip(PRIMARY, holm([differences[place].networks.p for place in PRIMARY]), strict=True))
@@ -92,6 +83,30 @@ def main(root: str, plain: str, robust: str) -> None:
         for place, d in differences.items()
     ]
     write_csv(HERE / "differences.csv", rows)
+
+
+def measure_both(root: str, plain: str, robust: str) -> dict[str, np.ndarray]:
+    """Every film's shares: `network, method, organ` → (N, K), with the films' names and those of the K classes."""
+    films = open_dataset("jsrt", root, options={"test_fraction": 1})["test"]
+    out = {"films": np.array(films.patients, dtype=str)}
+    for label, folder in (("plain", plain), ("robust", robust)):
+        model = pl.load(folder)
+        images = FittedImages(films, model.input_spec)
+        masks = {
+            organ: np.stack([films.regions.mask(i, organ, place) for i, place in enumerate(images.places)])
+            for organ in ORGANS
+        }
+        for method, of_method in CLASSES.items():
+            names = list(of_method or model.classes)
+            out[f"classes of {method}"] = np.array(names)
+            classes = [model.classes.index(name) for name in names]
+            for organ, values in measure(model, images, masks, method, classes).items():
+                out[f"{label}, {method}, {organ}"] = values.astype(np.float32)
+    for organ, inside in masks.items():
+        out[f"area, {organ}"] = inside.mean(axis=(1, 2)).astype(np.float32)
+        centre = energy_share(centred_gaussian(*inside.shape[:1], inside.shape[1:]), inside)
+        out[f"centred, {organ}"] = centre.astype(np.float32)
+    return out
 
 
 def masked_mean(values: np.ndarray) -> np.ndarray:
