@@ -326,3 +326,32 @@ def test_what_the_data_does_not_have_is_refused_before_training(one, message, tm
     data = prepare_evaluation_data(StudyContext(study, None, tmp_path))
     with pytest.raises(InputError, match=message):
         check_primary(study, data)
+
+
+def under_pgd(size, value, high, variant="robust"):
+    return Row("robustness", "auroc", "mean", variant, value, value - 0.05, high, 200, at=f"PGD L∞ {size}")
+
+
+def test_a_network_trained_with_attacks_that_smaller_ones_turn_over_is_called_not_robust_first():
+    own = load_study("demo").evaluation.robustness.sizes
+    assert [str(size) for size in own] == ["PGD L∞ 0.005", "PGD L∞ 0.01", "PGD L∞ 0.02"]  # it trains with 0.01
+    fallen = [under_pgd(0.005, 0.09, 0.16), under_pgd(0.01, 0.05, 0.1)]
+    said = conclude([row(0.01), *fallen])
+    assert said[0].startswith(
+        "robust is not robust: it was trained with attacks of L∞ 0.01, and under PGD L∞ 0.005 its AUROC"
+    )
+    assert "0.090 [0.040, 0.160] (n 200)" in said[0]
+    assert sum("is not robust" in sentence for sentence in said) == 1
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [under_pgd(0.02, 0.05, 0.1)],  # larger than what it was trained with
+        [under_pgd(0.005, 0.45, 0.52)],  # not below chance for certain
+        [under_pgd(0.005, 0.09, math.nan)],  # no interval
+        [under_pgd(0.005, 0.05, 0.1, variant="plain")],  # was not trained with attacks
+    ],
+)
+def test_nothing_is_said_of_robustness_that_was_not_promised_or_is_not_lost_for_certain(rows):
+    assert not [sentence for sentence in conclude([row(0.01), *rows]) if "is not robust" in sentence]

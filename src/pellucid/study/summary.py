@@ -11,6 +11,7 @@ from pellucid.evaluation.metrics.verdicts import ALPHA, BETTER, NO_WORSE, SAME, 
 from pellucid.report.tables.metrics import method_label, metric, number, p_text, readable
 from pellucid.report.tables.results_index import MEAN
 from pellucid.study.conclusions import PRIMARY
+from pellucid.study.robustness_reached import not_robust
 from pellucid.utils.words import interval_text
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def summarize_study(study: StudyConfig, rows: Sequence[Row], *, named_before: bo
     label = "Primary" if named_before else "Chosen after the figures were known"
     named = [f"{label}: {_statement(r, names, rows)}" for r in primary]
     caveat = of_networks_alone([r.difference for r in compared if r.difference], "patients")
-    sentences = [*named[:1], *caveat, *named[1:]]
+    sentences = [*not_robust(study, rows), *named[:1], *caveat, *named[1:]]
     if not primary:
         sentences.append("The study named no primary comparison before it ran: everything below is exploratory.")
     for variant in [v.label for v in study.variants[1:]]:
