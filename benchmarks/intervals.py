@@ -16,9 +16,10 @@ mid-P. Writes results/share_coverage.csv, in seconds.
 
 Differences of two figures on the same images: scores of one image have 0.7 of their variance in common over all
 networks, and shares are of scores on the right side. Means from 0 are of log-normal numbers (σ = .8), means in [0, 1]
-of beta's (a, 2), means of 3 AUROCs of three classes with the same positives. Where a recipe is trained several times,
-each training moves the positives (of shares and means all scores) by a step of its own (`scatter`, σ = .2 or 1); the
-true difference is then that of the very networks, and of recipes that of endlessly many trainings. Networks that went
+of beta's (a, 2), means of 3 or 8 figures of so many classes, of AUROCs with the same positives. Where a recipe is
+trained several times, each training moves the positives (of shares and means all scores) by a step of its own
+(`scatter`, σ = .2 or 1), half of whose variance the classes of a mean have in common; the true difference is then that
+of the very networks, and of recipes that of endlessly many trainings. Networks that went
 on from one network are closer to each other, with up to .98 of a score's variance in common (`common`), and the second
 may take some positives for negatives that the first does not (`lost`). Beside ours stand
 the normal distribution's with the standard deviation over the same resamples, symmetric, which was ours until 30
@@ -26,10 +27,17 @@ November 2026 (of recipes Student's t), and the resamples' percentiles; of netwo
 as well (`fall`), which was tried.
 Two networks that are right on the same images have no interval (`no interval`); the coverage is of the other draws. `no
 worse` is how often the interval says that the lower figure is less than .01 lower (of equal ones, the second). Writes
-results/difference_coverage.csv, about 6 minutes on one core.
+results/difference_coverage.csv, about 11 minutes on one core.
+
+Gains of trust (how far a map's figure lies above that of the best map that knows nothing) have percentiles of the
+resamples, as far out as few images make necessary. Simulated are gains of 16, 24 and 60 images over one such map, and
+over the best of five of which two are as good: a few much larger than the rest (`far above`), as far below (`far
+below`), or none but in one image of seven (`few`). Beside ours stand Student's t and the interval of a mean between two
+bounds. Writes results/gain_coverage.csv, in a minute (`--draws 1000`).
 
     python benchmarks/intervals.py [--draws 2000] [--bootstraps 400] [--only METRIC ...]
-    python benchmarks/intervals.py --only differences
+    python benchmarks/intervals.py --only differences [--figures FIGURE ...]
+    python benchmarks/intervals.py --only gains
 """
 
 from __future__ import annotations
@@ -58,6 +66,7 @@ from pellucid.evaluation.metrics.intervals import (
     wilson,
 )
 from pellucid.evaluation.metrics.statistics import Replicates, mean_over_images
+from pellucid.evaluation.trust.yardsticks import above_best
 from table import versions, write
 
 if TYPE_CHECKING:
@@ -66,6 +75,7 @@ if TYPE_CHECKING:
 RESULTS = Path(__file__).parent / "results" / "intervals.csv"
 EXACT = RESULTS.with_name("share_coverage.csv")
 PAIRED = RESULTS.with_name("difference_coverage.csv")
+GAINED = RESULTS.with_name("gain_coverage.csv")
 RESAMPLES, LARGE = 400, 300_000
 SHARED = 0.7  # of a score's variance: what the images of a patient have in common
 COMMON = 0.7  # of a score's variance: the same for all networks, unless a pair says otherwise
@@ -74,7 +84,7 @@ LOG_NORMAL = 0.8  # σ of the logarithm
 MARGIN = 0.01  # a difference of no use
 SAME = 1e-12  # what rounding leaves of a difference
 Z = 1.959964
-RANKING, DIFFERENCES = "AUROC and average precision", "differences"
+RANKING, DIFFERENCES, GAINS = "AUROC and average precision", "differences", "gains"
 OURS, OLD, SYMMETRIC, REGION = "ours", "percentile bootstrap", "symmetric", "joint region"
 
 
@@ -134,6 +144,14 @@ class Pair(NamedTuple):
     lost: float = 0.0
 
 
+PARTS = {  # of a mean over classes: the figure, how many there are, and of how many the area is NEAR_1 in all networks
+    "mean of 3 AUROCs": ("AUROC", 3, 0),
+    "mean of 8 AUROCs": ("AUROC", 8, 0),
+    "mean of 8 AUROCs, 3 near 1": ("AUROC", 8, 3),
+    "mean of 8 means from 0": ("mean from 0", 8, 0),
+}
+NEAR_1 = 0.999
+SIDES = np.linspace(-1, 6, 71)  # of average precision: how far positives lie above, in √2
 AREAS = [(0.9, 0.9), (0.8, 0.75), (0.9, 0.8), (0.96, 0.85), (0.95, 0.99)]
 MANY = [(60, 6), (1000, 10), (300, 15), (300, 30), (300, 50), (300, 90)]
 RIGHT = [(0.95, 0.95), (0.9, 0.8), (0.99, 0.95)]
@@ -156,9 +174,18 @@ PAIRS = [
     *(Pair("mean from 0", n, 0, *means, 1, 1) for n, means in product((24, 60), AVERAGES)),
     *(Pair("mean from 0", n, 0, *means, 1, 3, SCATTER) for n, means in product((24, 60), AVERAGES)),
     *(Pair("mean in [0, 1]", 24, 0, *means, 1, 1) for means in ((0.2, 0.2), (0.2, 0.1))),
+    *(Pair("mean in [0, 1]", n, 0, *means, 1, 3, scatter)
+      for n, means, scatter in product((24, 60), ((0.2, 0.2), (0.2, 0.1)), (SCATTER, WIDE))),
+    *(Pair("mean of 8 AUROCs", 300, 50, *areas, 1, 3, SCATTER) for areas in (AREAS[0], *AREAS[3:])),
+    Pair("mean of 8 AUROCs, 3 near 1", 300, 50, *AREAS[3], 1, 3, SCATTER),
+    Pair("mean of 8 AUROCs", 300, 50, *AREAS[4], 1, 3, WIDE),
+    *(Pair("mean of 8 means from 0", 60, 0, *means, 1, 3, SCATTER) for means in AVERAGES),
+    *(Pair("average precision", 300, n, *areas, 1, 3, SCATTER) for n, areas in product((15, 50), AREAS[0:4:3])),
+    *(Pair("average precision", 300, *pair, WIDE) for pair in (
+        (15, *AREAS[3], 1, 3), (50, *AREAS[0], 1, 3), (50, *AREAS[3], 1, 3), (50, *AREAS[3], 1, 5))),
     *(Pair("AUROC", 300, n, *areas, 1, 1, 0.0, c) for n, areas, c in product(FEW, CLOSE, (0.9, 0.95, 0.98))),
     *(Pair("AUROC", 300, n, *CLOSE[2], 1, 1, 0.0, 0.95, lost) for n, lost in product(FEW, (0.02, 0.05, 0.1))),
-]
+]  # fmt: skip
 
 
 def groups(cell: Cell | Pair) -> np.ndarray:
@@ -294,8 +321,7 @@ def compare(pair: Pair, draws: int, seed: int = 0) -> Iterator[dict[str, object]
     """A row for each question and method: how often the interval of a difference holds the true one."""
     rng = np.random.default_rng(seed)
     resampled, count = Bootstrap(groups(pair).tolist(), RESAMPLES), pair.trainings
-    second_level = (1 - pair.lost) * pair.second + pair.lost / 2  # a lost positive is ranked by chance
-    truth = _large(pair.figure, pair.first, *pair[1:3]) - _large(pair.figure, second_level, *pair[1:3])
+    truth = _difference_of_recipes(pair)
     between: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     for _ in range(draws):
         networks, own_truth = _networks(pair, resampled, rng)
@@ -370,21 +396,36 @@ def fall(first: tuple[float, float], second: tuple[float, float], r: float) -> f
     return max(0.0, *(second[int(y > 0)] * y - first[int(x > 0)] * x for x, y in places))
 
 
-def _networks(pair: Pair, resampled: Bootstrap, rng: np.random.Generator) -> tuple[list[Replicates], float | None]:
+def _networks(
+    pair: Pair, resampled: Bootstrap, rng: np.random.Generator, steps: np.ndarray | None = None
+) -> tuple[list[Replicates], float | None]:
     """One draw's figures of all networks, and the true difference of these where trainings move them."""
-    if pair.figure == "mean of 3 AUROCs":
-        classes = [_networks(pair._replace(figure="AUROC"), resampled, rng)[0] for _ in range(3)]
-        return [Replicates.mean(list(own), of="classes") for own in zip(*classes, strict=True)], None
     patients, count = resampled.patients, pair.trainings
     columns = 2 * count
+    if pair.figure in PARTS:
+        figure, classes, near = PARTS[pair.figure]
+        parts = [pair._replace(figure=figure)] * (classes - near)
+        parts += [pair._replace(figure=figure, first=NEAR_1, second=NEAR_1)] * near
+        common = rng.normal(size=columns) if count > 1 else 0.0
+        own = [
+            _networks(p, resampled, rng, pair.scatter * (common + rng.normal(size=columns)) / math.sqrt(2))
+            if count > 1
+            else _networks(p, resampled, rng)
+            for p in parts
+        ]
+        figures = [Replicates.mean(list(one), of="classes") for one in zip(*(f for f, _ in own), strict=True)]
+        return figures, float(np.mean([truth for _, truth in own])) if count > 1 else None
     common = noise(patients, rng) * math.sqrt(pair.common)
     around = common + noise(patients, rng, columns) * math.sqrt(1 - pair.common)
     levels = np.repeat([pair.first, pair.second], count)
-    steps = pair.scatter * rng.normal(size=columns) if count > 1 or pair.positives else np.zeros(columns)
+    if steps is None:
+        steps = pair.scatter * rng.normal(size=columns) if count > 1 or pair.positives else np.zeros(columns)
     if pair.positives:
         positive, width = np.arange(pair.images) < pair.positives, math.sqrt(2)
         moved = norm.ppf(levels) * math.hypot(width, pair.scatter) + steps
         own, labels = norm.cdf(moved / width), positive.astype(float)
+        if pair.figure == "average precision" and pair.scatter:
+            own = np.interp(moved / width, SIDES, _precisions(*pair[1:3]))
         measure = auroc if pair.figure == "AUROC" else average_precision
         raised = positive[:, None] * moved
         if pair.lost:
@@ -397,13 +438,39 @@ def _networks(pair: Pair, resampled: Bootstrap, rng: np.random.Generator) -> tup
         own = levels * np.exp(steps - pair.scatter**2 / 2)
         figures = _means(own * np.exp(LOG_NORMAL * around - LOG_NORMAL**2 / 2), math.inf, resampled)
     else:
-        own, figures = levels, _means(betaincinv(2 * levels / (1 - levels), 2.0, norm.cdf(around)), 1.0, resampled)
+        a, width = 2 * levels / (1 - levels), math.hypot(1, pair.scatter)
+        own, figures = levels, _means(betaincinv(a, 2.0, norm.cdf((around + steps) / width)), 1.0, resampled)
+        if pair.scatter:
+            places, weights = np.polynomial.hermite_e.hermegauss(40)
+            values = betaincinv(a, 2.0, norm.cdf((places[:, None] + steps) / width))
+            own = weights @ values / weights.sum()
     return figures, float(own[:count].mean() - own[count:].mean()) if count > 1 else None
 
 
 def _means(values: np.ndarray, most: float, resampled: Bootstrap) -> list[Replicates]:
     """The mean of each column, whose values lie between 0 and `most`."""
     return [mean_over_images(column, resampled, within=(0.0, most)) for column in values.T]
+
+
+def _difference_of_recipes(pair: Pair) -> float:
+    """The difference of endlessly many images, and where trainings scatter of endlessly many trainings."""
+    if pair.figure in PARTS:
+        figure, classes, near = PARTS[pair.figure]
+        return (classes - near) / classes * _difference_of_recipes(pair._replace(figure=figure))
+    if pair.figure == "average precision" and pair.scatter:
+        places, weights = np.polynomial.hermite_e.hermegauss(40)
+        middle = norm.ppf([pair.first, pair.second]) * math.hypot(math.sqrt(2), pair.scatter)
+        moved = (middle + pair.scatter * places[:, None]) / math.sqrt(2)
+        first, second = weights @ np.interp(moved, SIDES, _precisions(*pair[1:3])) / weights.sum()
+        return float(first - second)
+    second_level = (1 - pair.lost) * pair.second + pair.lost / 2  # a lost positive is ranked by chance
+    return _large(pair.figure, pair.first, *pair[1:3]) - _large(pair.figure, second_level, *pair[1:3])
+
+
+@cache
+def _precisions(images: int, positives: int) -> np.ndarray:
+    """The average precision of endlessly many images at each of `SIDES`."""
+    return np.array([_large("average precision", float(norm.cdf(side)), images, positives) for side in SIDES])
 
 
 @cache
@@ -414,6 +481,61 @@ def _large(figure: str, level: float, images: int, positives: int) -> float:
     positive = np.arange(LARGE) < LARGE * positives // images
     values = np.random.default_rng(1).normal(size=LARGE) + positive * norm.ppf(level) * math.sqrt(2)
     return average_precision_influence(values, positive, ~positive)[0]
+
+
+GAIN, KNOWN = 0.15, 5  # the standard deviation of a gain over the images; maps that know nothing
+GAIN_SIZES, SHAPES = (16, 24, 60), ("even", "far above", "far below", "few")
+
+
+def gains(n: int, shape: str, yardsticks: int, draws: int, seed: int = 0) -> Iterator[dict[str, object]]:
+    """A row for each interval of the mean gain of n images over so many maps that know nothing, none of them beaten.
+
+    The true gain is 0: over one such map, or over two of five; over the other three it is twice as large as the
+    standard deviation. `yes` is how often the interval lies above 0, `no` how often at or below it, of all draws;
+    coverage is of those with an interval, which equal gains on all images have not.
+    """
+    rng, bootstrap = np.random.default_rng(seed), Bootstrap(range(n), 1000)
+    ends: dict[str, list[tuple[float, float]]] = {}
+    for _ in range(draws):
+        columns = np.stack([_gains(n, shape, rng) for _ in range(yardsticks)], axis=1)
+        columns[:, 2:] += 2 * GAIN
+        zero = np.zeros(n)
+        estimate, _ = above_best(zero, {str(k): -columns[:, k] for k in range(yardsticks)}, bootstrap)
+        ends.setdefault(OURS, []).append((estimate.low, estimate.high))
+        if yardsticks == 1:
+            value, half = columns.mean(), t.ppf(0.975, n - 1) * columns.std(ddof=1) / math.sqrt(n)
+            ends.setdefault("Student's t", []).append((value - half, value + half))
+            bounded = mean_over_images(columns[:, 0], bootstrap, within=(-1.0, 1.0)).interval
+            ends.setdefault("mean between two bounds", []).append((bounded.low, bounded.high))
+    for method, intervals in ends.items():
+        low, high = np.array(intervals).T
+        yield {
+            "images": n,
+            "gains": shape,
+            "yardsticks": yardsticks,
+            "method": method,
+            "draws": draws,
+            "no interval": f"{np.mean(np.isnan(low)):.3f}",
+            "coverage": f"{np.mean((low <= 0) & (high >= 0)) / np.mean(~np.isnan(low)):.3f}",
+            "yes": f"{np.mean(low > 0):.3f}",
+            "no": f"{np.mean(high <= 0):.3f}",
+            "mean width": f"{np.nanmean(high - low):.3f}",
+        }
+
+
+def _gains(n: int, shape: str, rng: np.random.Generator) -> np.ndarray:
+    """(n,) of mean 0 and standard deviation `GAIN`, within −1 and 1."""
+    if shape == "even":
+        return GAIN * np.clip(rng.normal(size=n), -4, 4)
+    if shape == "few":
+        share = 1 / 7
+        values = (rng.random(n) < share) * rng.beta(4, 4, n)
+        mean, square = share / 2, share * (0.25 + 1 / 36)
+        return GAIN * (values - mean) / math.sqrt(square - mean**2)
+    a, b = 0.5, 4.5  # skewness 1.96, as much as an exponential number's
+    mean, deviation = a / (a + b), math.sqrt(a * b / ((a + b) ** 2 * (a + b + 1)))
+    far = np.minimum(GAIN * (rng.beta(a, b, n) - mean) / deviation, 1.0)
+    return far if shape == "far above" else -far
 
 
 def shares(n: int) -> Iterator[dict[str, object]]:
@@ -469,15 +591,23 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=2000)
     parser.add_argument("--bootstraps", type=int, default=400, help="of the draws, with percentiles as well")
     parser.add_argument("--only", nargs="+", metavar="METRIC", help="simulate only these and keep the others' rows")
+    parser.add_argument("--figures", nargs="+", metavar="FIGURE", help="of the differences, and keep the others' rows")
     options = parser.parse_args()
     made, rows = versions("numpy", "scipy", "pellucid"), []
     if not options.only or DIFFERENCES in options.only:
-        compared = []
+        compared: list[dict[str, object]] = []
+        before = list(csv.DictReader(PAIRED.open(encoding="utf-8"))) if options.figures else []
         for pair in PAIRS:
+            if options.figures and pair.figure not in options.figures:
+                compared += [row for row in before if all(row[k] == str(v) for k, v in pair._asdict().items())]
+                continue
             compared += [row | {"versions": made} for row in compare(pair, options.bootstraps)]
             print(*pair, compared[-1]["method"], compared[-1]["coverage"], flush=True)
         write(PAIRED, compared)
-    if options.only == [DIFFERENCES]:
+    if not options.only or GAINS in options.only:
+        cells = product(GAIN_SIZES, SHAPES, (1, KNOWN))
+        write(GAINED, [row | {"versions": made} for cell in cells for row in gains(*cell, options.draws)])
+    if options.only and set(options.only) <= {DIFFERENCES, GAINS}:
         return
     write(EXACT, [row | {"versions": made} for n in (8, 12, 24, 60, 100, 300) for row in shares(n)])
     before = list(csv.DictReader(RESULTS.open(encoding="utf-8"))) if options.only else []
