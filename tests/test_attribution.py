@@ -226,7 +226,7 @@ def test_gray_images_of_a_real_network(name, task):
         ("smoothgrad", {"noise": -0.1}, "noise is a share of the image's range"),
         ("smoothgrad", {"noise": float("nan")}, "noise is a share"),
         ("integrated-gradients", {"steps": 0}, "steps must be at least 1"),
-        ("integrated-gradients", {"baseline": 2.0}, r"gray in \[0, 1\]; found 2.0"),
+        ("integrated-gradients", {"baseline": 2.0}, r"grey in \[0, 1\]; found 2.0"),
         ("integrated-gradients", {"baseline": "black"}, "or 'mean'; found 'black'"),
         ("integrated-gradients", {"baseline": torch.zeros(5, 5)}, r"baseline must fit images .* found \(5, 5\)"),
         ("saliency", {"batch_size": 0}, "batch_size must be at least 1"),

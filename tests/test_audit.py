@@ -622,7 +622,7 @@ def test_a_model_without_gradients_is_audited_as_far_as_that_goes(sides):
 
 
 class Coded(torch.nn.Module):
-    """Answers with the class that an image's gray level stands for."""
+    """Answers with the class that an image's grey level stands for."""
 
     def __init__(self):
         super().__init__()

@@ -41,7 +41,7 @@ CASES = {
     "NaN pixels": ({"images": example.pictures().masked_fill(example.pictures() > 0.99, torch.nan)}, "from nan to nan"),
     "one image without a batch": ({"images": example.pictures()[0]}, "must have shape \\(N, C, H, W\\)"),
     "no images": ({"images": example.pictures()[:0], "criterion": Misclassified(LABELS[:0])}, "no images to attack"),
-    "gray for colour": ({"images": example.pictures(channels=1)}, "takes 3 channel"),
+    "grey for colour": ({"images": example.pictures(channels=1)}, "takes 3 channel"),
     "a label too high": ({"criterion": Misclassified(LABELS + 1)}, "from 0 to 3; found 1 to 4"),
     "a negative label": ({"criterion": Targeted(LABELS - 1)}, "from 0 to 3; found -1 to 2"),
     "fewer labels": ({"criterion": Misclassified(LABELS[:4])}, "speaks of 4 images; found 6"),

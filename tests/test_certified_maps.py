@@ -25,7 +25,7 @@ SIGMA = 0.02
 
 
 class TwoPatches(nn.Module):
-    """A linear network on gray images of 4 × 8, whose map has two cells: under noise their difference is Gaussian.
+    """A linear network on grey images of 4 × 8, whose map has two cells: under noise their difference is Gaussian.
 
     The CAM of class 0 is w·(left half) and w·(right half).
     """

@@ -59,7 +59,7 @@ def networks(tmp_path_factory, phantom):
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory):
-    """One folder per class: three classes of gray noise of different brightness, 12 test images each; and a network."""
+    """One folder per class: three classes of grey noise of different brightness, 12 test images each; and a network."""
     top = gray_shapes(tmp_path_factory.mktemp("shapes"), test=12)
     return top, save(tmp_path_factory.mktemp("network") / "net", 2, open_dataset("folder", top)["test"], {})
 

@@ -40,7 +40,7 @@ def save(folder, dataset, extra):
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory):
-    """One folder per class: three classes of gray noise of different brightness; and a network that names its noise."""
+    """One folder per class: three classes of grey noise of different brightness; and a network that names its noise."""
     top = gray_shapes(tmp_path_factory.mktemp("shapes"), test=4)
     net = save(tmp_path_factory.mktemp("network") / "net", open_dataset("folder", top)["test"], {"noise": 0.1})
     return net, ["--data", "folder", "--root", top, "--device", "cpu"]

@@ -1,4 +1,4 @@
-"""DICOM's values: every step from stored values to gray beside pydicom's own functions, in every transfer syntax."""
+"""DICOM's values: every step from stored values to grey beside pydicom's own functions, in every transfer syntax."""
 
 from __future__ import annotations
 

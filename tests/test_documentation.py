@@ -9,11 +9,12 @@ import shlex
 import sys
 import types
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import typer
 
+from helpers.documentation import FENCE, TEXTS, TOP, blocks, commands
 from pellucid.cli.app import app
 from pellucid.data.registry import dataset_names
 from pellucid.evaluation.trust.measures import MEASURES
@@ -24,37 +25,8 @@ from pellucid.study import load_study
 from pellucid.training import load_recipe, recipe_names
 from pellucid.utils.resources import bundled
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-TOP = Path(__file__).resolve().parents[1]
-if not (TOP / "docs").is_dir():
-    pytest.skip("the documentation is not here", allow_module_level=True)
-PAGES = [TOP / "README.md", TOP / "CONTRIBUTING.md", *sorted((TOP / "docs").glob("*.md"))]
-PAGES += sorted((TOP / "docs" / "decisions").glob("*.md"))
-TEXTS = {page.relative_to(TOP).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 MAIN: Any = typer.main.get_command(app)
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LATER = ("docs/results/", "docs/images/report.png")  # written by studies, not by hand
-
-
-def blocks(language: str) -> Iterator[tuple[str, str]]:
-    """The fenced blocks of a language, with their pages."""
-    for page, text in TEXTS.items():
-        yield from ((page, body) for found, body in FENCE.findall(text) if found == language)
-
-
-def commands() -> list[tuple[str, list[str]]]:
-    """Every pellucid command of the shell blocks, as its arguments."""
-    found = []
-    for page, body in blocks("sh"):
-        for line in body.replace("\\\n", " ").splitlines():
-            for part in line.split("&&"):
-                words = shlex.split(part, comments=True)
-                starts = [i for i, word in enumerate(words) if word.split("/")[-1] in ("pellucid", "pellucid.cli.app")]
-                if starts:
-                    found.append((page, words[starts[0] + 1 :]))
-    return found
 
 
 def mentions() -> list[tuple[str, list[str]]]:
@@ -321,3 +293,23 @@ def test_every_picture_is_in_the_gallery():
     pictures = sorted(path.relative_to(TOP / "docs").as_posix() for path in (TOP / "docs").rglob("*.png"))
     assert pictures
     assert [name for name in pictures if f"]({name})" not in TEXTS["docs/gallery.md"]] == []
+
+
+AMERICAN = (
+    r"\b(grays?|grayish|pediatric\w*|colors?|colored|neighbors?|neighboring|behaviors?|labeled|labeling|modeled|centered|"
+    r"analyz\w+|favor\w*|catalogs?|tumors?|(normal|general|optim|initial|regular|visual|summar|minim|maxim|recogn|"
+    r"organ|random|penal|emphas|standard)iz\w+)\b"
+)
+
+
+def test_english_is_spelled_the_british_way():
+    """Running text, without code, names in links and the titles that a page cites."""
+    texts = TEXTS | {
+        path.relative_to(TOP).as_posix(): path.read_text(encoding="utf-8")
+        for path in [TOP / "CHANGELOG.md", TOP / "benchmarks" / "README.md", *(TOP / "docs" / "results").rglob("*.md")]
+        if "audits" not in path.parts  # made by the audit, in the words of its day
+    }
+    cited = r"(?m)^- ([A-Z]\. ?)+[^:]+: (.|\n)+?(?=\n- |\n\n|\Z)|\*[^*]+\*,\s+MICCAI"
+    prose = {name: re.sub(r"`[^`]*`|\]\([^)]*\)", "", FENCE.sub("", text)) for name, text in texts.items()}
+    mixed = {name: re.findall(AMERICAN, re.sub(cited, "", text), re.IGNORECASE) for name, text in prose.items()}
+    assert {name: [words[0] for words in every] for name, every in mixed.items() if every} == {}

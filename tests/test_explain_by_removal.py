@@ -241,7 +241,7 @@ def test_logits_that_are_no_numbers_are_refused(name, gray):
         ("lime", {"samples": 1}, "samples must be at least 2"),
         ("lime", {"segments": 1}, "segments must be at least 2"),
         ("lime", {"ridge": -1}, "ridge must not be negative"),
-        ("lime", {"baseline": -0.1}, r"gray in \[0, 1\]"),
+        ("lime", {"baseline": -0.1}, r"grey in \[0, 1\]"),
         ("kernel-shap", {"segments": 1}, "segments must be at least 2"),
         ("kernel-shap", {"segments": 16, "samples": 10}, "superpixels need at least .* samples"),
         ("rise", {"samples": 0}, "samples and cells must be at least 1"),

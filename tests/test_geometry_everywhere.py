@@ -40,7 +40,7 @@ BOXES = {"left": (0.0, 0.3, 0.1, 0.4), "edge": (0.25, 0.4, 0.2, 0.2), "middle": 
 
 
 def some_data(marked=(("left",), ("middle",), ("left", "edge", "middle"), ("middle",))):
-    """Four gray images of different shapes; each label is a bright rectangle where it is marked."""
+    """Four grey images of different shapes; each label is a bright rectangle where it is marked."""
     rng = np.random.default_rng(5)
     images = [rng.integers(0, 120, shape, dtype=np.uint8) for shape in SHAPES]
     regions = []

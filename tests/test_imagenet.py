@@ -20,7 +20,7 @@ WORDNET = ("n01440764", "n01443537", "n02007558", "n13133613")
 
 @pytest.fixture
 def folders(tmp_path):
-    """train/ and val/ of four classes, as ImageNet is usually unpacked; a class's images have its own gray value."""
+    """train/ and val/ of four classes, as ImageNet is usually unpacked; a class's images have its own grey value."""
     rng = np.random.default_rng(0)
     for k, name in reversed(list(enumerate(WORDNET))):
         for part, count in (("train", 40), ("val", 5)):

@@ -64,7 +64,7 @@ def test_the_smallest_perturbation_of_imagenet_images(network, known):
     expected = (result.perturbed.double() - images.double()).square().mean((1, 2, 3)).sqrt()
     torch.testing.assert_close(result.radius, expected)
     assert (result.radius > 0).all()
-    assert (result.radius < 0.01).all()  # less than three of 255 gray levels, far less than one looks at
+    assert (result.radius < 0.01).all()  # less than three of 255 grey levels, far less than one looks at
     assert (result.gradient_evaluations <= 60).all()
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 

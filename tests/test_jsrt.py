@@ -1,4 +1,4 @@
-"""JSRT on files written in the release's format: bytes to gray values, the table to boxes, and what can be wrong."""
+"""JSRT on files written in the release's format: bytes to grey values, the table to boxes, and what can be wrong."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def test_a_negative_is_refused_and_so_is_the_option_where_there_is_none(films):
     ("pixels", "match"),
     [
         (np.full((SIDE, SIDE - 1), 9, dtype=np.uint8), r"63 × 64 pixels; a film is square"),
-        (np.stack([film() // 16, film() // 17, film() // 16], axis=2).astype(np.uint8), r"in colour; a film is gray"),
+        (np.stack([film() // 16, film() // 17, film() // 16], axis=2).astype(np.uint8), r"in colour; a film is grey"),
     ],
 )
 def test_what_is_no_whole_gray_film_is_refused(tmp_path, pixels, match):
@@ -154,7 +154,7 @@ def test_outlines_are_regions_of_their_own_in_every_layout_that_people_have(film
     ("add", "match"),
     [
         (lambda f: write(f, ["JPCLN003"], "tif"), r"several kinds: 4 PNG files, such as \S+ and 1 TIFF file, such as"),
-        (lambda f: write(f, ["JPCLN001"], "tif"), r"several kinds: .*; 1 film in more than one\. Gray values"),
+        (lambda f: write(f, ["JPCLN001"], "tif"), r"several kinds: .*; 1 film in more than one\. Grey values"),
         (lambda f: write(f / "again", ["JPCLN001"]), r"again.JPCLN001\.png: the same film as .*Take one of them away"),
         (lambda f: write(f, ["JPCLN155"]), r"JPCLN155\.png: called as no film of the release"),
         (lambda f: write(f / "masks", ["JPCLN001"]), r"JPCLN001\.png: it is not said of what this is a mask"),

@@ -196,7 +196,7 @@ def test_mistakes_are_explained():
         create_model("small", classes=["a", "a"], task="multiclass")
     with pytest.raises(InputError, match="one value per channel"):
         create_model("small", classes=["a", "b"], task="multiclass", mean=[0.5] * 3)
-    with pytest.raises(InputError, match=r"gray.*colour"):
+    with pytest.raises(InputError, match=r"grey.*colour"):
         create_model("small", classes=["a", "b"], task="multiclass", in_channels=4)
     with pytest.raises(InputError, match="no published weights are known for small"):
         create_model("small", classes=["a", "b"], task="multiclass", pretrained=True)
@@ -337,7 +337,7 @@ def test_efficientnet_lite0_is_the_packages_own(lite0):
 
 
 def test_published_weights_adapt_to_gray(lite0):
-    """Where the published normalisation is one for all channels, gray in one channel is gray in three."""
+    """Where the published normalisation is one for all channels, grey in one channel is grey in three."""
     classes = [str(i) for i in range(1000)]
     gray = create_model("efficientnet-lite0", classes=classes, task="multiclass", pretrained=True).eval()
     images = torch.rand(2, 1, 96, 96)

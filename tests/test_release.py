@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fnmatch
 import importlib.util
+import re
+import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -72,6 +76,51 @@ def test_workflows_may_do_no_more_than_they_need(workflows):
             needs = what.get("needs", [])
             assert set([needs] if isinstance(needs, str) else needs) <= set(workflow["jobs"])
             assert "timeout-minutes" in what or "uses" in what, job
+
+
+@pytest.fixture(scope="module")
+def dockerfile():
+    """The instructions of the Dockerfile, one a line."""
+    text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return [line for line in text.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+def test_the_dockerfile_has_instructions_that_there_are(dockerfile):
+    words = {line.split()[0] for line in dockerfile}
+    assert words <= {"FROM", "ARG", "RUN", "COPY", "USER", "ENV", "WORKDIR", "ENTRYPOINT", "CMD"}
+    assert dockerfile[0].startswith("FROM")
+
+
+def test_what_the_dockerfile_copies_is_there_and_not_ignored(dockerfile):
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    lines = [line.split() for line in dockerfile if line.startswith("COPY ") and "--from" not in line]
+    copied = [word for words in lines for word in words[1:-1]]
+    assert {"pyproject.toml", "README.md", "src", "constraints.txt"} <= set(copied)  # what the build reads
+    assert [name for name in copied if not (ROOT / name).exists()] == []
+    assert [name for name in copied if any(fnmatch.fnmatch(name, pattern) for pattern in ignored)] == []
+    stages = {line.split()[-1] for line in dockerfile if line.startswith("FROM") and " AS " in line}
+    assert {re.search(r"--from=(\w+)", line)[1] for line in dockerfile if "--from=" in line} <= stages
+
+
+def test_the_dockerfile_installs_extras_that_there_are_under_our_constraints(dockerfile):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    installs = [shlex.split(line) for line in dockerfile if "pip install" in line]
+    assert len(installs) == 2
+    for words in installs:
+        assert words[words.index("-c") + 1] == "/source/constraints.txt"
+        assert not any(re.match(r"torch\W", word) for word in words), "constraints.txt chooses torch's version"
+    (extras,) = re.findall(r"/source\[([\w,]+)\]", installs[1][-1])
+    assert set(extras.split(",")) <= set(project["optional-dependencies"])
+    pythons = {re.fullmatch(r"FROM python:([\d.]+)-slim( AS \w+)?", line)[1] for line in dockerfile if "FROM" in line}
+    assert len(pythons) == 1
+    assert {f"Programming Language :: Python :: {version}" for version in pythons} <= set(project["classifiers"])
+
+
+def test_the_container_runs_as_nobody_special_and_the_readme_says_how(dockerfile):
+    assert [line for line in dockerfile if line.startswith("USER ")] == ["USER pellucid"]
+    assert any(line.startswith("RUN useradd") and line.endswith(" pellucid") for line in dockerfile)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert 'docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" pellucid demo' in readme
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def test_boxes_are_drawn_where_they_are_and_the_heat_where_it_is():
     assert (columns.min(), columns.max() + 1, rows.min(), rows.max() + 1) == (128, 192, 32, 128)
     warm = pixels(heat_picture(one, "a", "cam"))
     assert (warm[192, 64] - warm[192, 64].min()).max() > 60  # coloured where the map is hot
-    assert np.ptp(warm[230, 230]) < 10  # gray where it is not
+    assert np.ptp(warm[230, 230]) < 10  # grey where it is not
     alone = pixels(heat_picture(one, "a", "saliency"))
     assert alone[192, 64].sum() > 600
     assert alone[230, 230].sum() < 60

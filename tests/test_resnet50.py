@@ -111,7 +111,7 @@ def test_published_weights_load_under_their_own_names(model, tmp_path):
     images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         assert torch.equal(same(images), model(images))
-        one = images[:, :1]  # gray in one channel is gray in three, but for a constant of each filter
+        one = images[:, :1]  # grey in one channel is grey in three, but for a constant of each filter
         ours = gray.backbone.conv1(gray.normalise(one))[..., 3:-3, 3:-3]
         theirs = model.backbone.conv1(model.normalise(one.expand(-1, 3, -1, -1)))[..., 3:-3, 3:-3]
     assert (ours - theirs).flatten(2).std(2).max() < 1e-4 * theirs.std()

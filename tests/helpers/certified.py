@@ -18,7 +18,7 @@ SIDE = 8
 
 
 class Linear(nn.Module):
-    """Logits W x + b on gray images of 8 × 8: under Gaussian noise the boundary between two answers stays put."""
+    """Logits W x + b on grey images of 8 × 8: under Gaussian noise the boundary between two answers stays put."""
 
     input_spec = InputSpec.square(1, SIDE)
 

@@ -11,7 +11,7 @@ from pellucid.types import InputSpec
 
 
 def convolutional(task="multilabel", classes=3, size=32, seed=0):
-    """A random network with a linear head on gray images, and a spread of logits that decisions depend on."""
+    """A random network with a linear head on grey images, and a spread of logits that decisions depend on."""
     with torch.random.fork_rng():
         return draw_convolutions(small(seed, task=task, size=size, classes=[f"c{i}" for i in range(classes)]))
 

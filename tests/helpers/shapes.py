@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def gray_shapes(top, test):
-    """One folder per class, train/ and test/: three classes of gray noise of different brightness, 32 × 32."""
+    """One folder per class, train/ and test/: three classes of grey noise of different brightness, 32 × 32."""
     rng = np.random.default_rng(0)
     for part, count in (("train", 2), ("test", test)):
         for k, name in enumerate(("dark", "gray", "light")):

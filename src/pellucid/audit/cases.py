@@ -111,7 +111,7 @@ def _would_see(model: Model, answers: Answers, pixels: Pixels, row: int, number:
     change = f"{percent(float(explanation.confidence_before[0]))} → {percent(float(explanation.confidence[0]))}"
     caption = (
         f"The same image, changed by a root mean square of {float(explanation.rms[0]):.2g} until it is as "
-        f"{'sure' if raised else 'unsure'} of {name} as it can be made ({change}). Where it has learnt what people "
+        f"{'sure' if raised else 'unsure'} of {name} as it can be made ({change}). Where it has learned what people "
         "look for, the change shows it; noise says that it decides by something else."
     )
     pictures = {

@@ -30,7 +30,7 @@ def what_it_is(model: Model, whole: Dataset, used: Dataset, weights_sha256: str)
         weights_sha256: of the model's weights.
     """
     card, shape = model.card, model.input_spec
-    channels = {1: "gray", 3: "colour"}.get(shape.channels, f"{shape.channels} channels")
+    channels = {1: "grey", 3: "colour"}.get(shape.channels, f"{shape.channels} channels")
     numbers = [", ".join(f"{v:g}" for v in part.flatten().tolist()) for part in (model.mean, model.std)]
     kind = "exclusive classes" if model.task == "multiclass" else "labels, of which an image may show several"
     facts = {

@@ -409,7 +409,7 @@ def _seen(results: Mapping[str, Any]) -> list[Statement]:
         ]
     if record["trained_on"]:
         text = f"{record['trained_on']:,} of the {record['images']:,} images are ones that it was trained on."
-        return [Statement("fails", "data", "was judged on images that it learnt from", text, "Audit other images.")]
+        return [Statement("fails", "data", "was judged on images that it learned from", text, "Audit other images.")]
     if record["unknown"]:
         text = (
             f"Whether it was trained on some of the images is not known in full: it {'; it '.join(record['unknown'])}."

@@ -44,7 +44,7 @@ def certify_explanation(
 
     Its side is the top share of the map, or the rest.
 
-    Writes certify-explanation.json, .csv (one row per cell) and .html, a page on which uncertain cells are gray. Run
+    Writes certify-explanation.json, .csv (one row per cell) and .html, a page on which uncertain cells are grey. Run
     the same command again to go on after an interruption.
 
     Example: `pellucid certify-explanation runs/first --data phantom --limit 20 --out runs/first/certified-maps`

@@ -36,7 +36,7 @@ def demo(
 ) -> None:
     """The main job on built-in synthetic radiographs: two recipes, their explanations scored, a report.
 
-    Takes about four minutes on two cores and needs no data. Run it again to go on after an interruption.
+    Takes five to six minutes on two cores and needs no data. Run it again to go on after an interruption.
 
     Example: `pellucid demo --out runs/demo`, then open runs/demo/report.html
     """

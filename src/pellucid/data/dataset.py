@@ -59,12 +59,12 @@ class Dataset:
         ids: one name per image, unique.
         patients: one patient name per image; equal to `ids` where patients are not known.
         targets: int64 (N,) for a multiclass task; float32 (N, K), NaN where unknown, for a multi-label one.
-        read: image index → uint8 or uint16 (H, W) gray, or (H, W, 3) colour, at its native size. The full range
+        read: image index → uint8 or uint16 (H, W) grey, or (H, W, 3) colour, at its native size. The full range
             of the type is black to white: 0–255 or 0–65535. Raises InputError, with the file's name, for an
             image that cannot be read.
         regions: ground truth of where (boxes or masks), or None.
         files: the file of each image, which several may share, or empty where none is read from a file.
-        bits: 8 or 16, of a channel: what the images are cached and learnt from as. 16 where `read` gives uint16
+        bits: 8 or 16, of a channel: what the images are cached and learned from as. 16 where `read` gives uint16
             of any of them; 8-bit ones among them are widened.
         origin: of images that are drawn rather than read, what they are drawn from: seed and options; of images in
             an archive, a hash of its contents.

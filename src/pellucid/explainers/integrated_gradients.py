@@ -41,7 +41,7 @@ def integrated_gradients(
         images: (N, C, H, W) in [0, 1].
         targets: class indices (N,), one index for all, or "all", which costs as much as each class on its own.
         steps: points on the way, each a forward and a backward pass.
-        baseline: b: a gray in [0, 1] (black, as in the paper), an image, or `mean` for each image's own mean colour.
+        baseline: b: a grey in [0, 1] (black, as in the paper), an image, or `mean` for each image's own mean colour.
             Pixels that equal it get 0.
         batch_size: points at a time; as many as fit in memory by default.
 

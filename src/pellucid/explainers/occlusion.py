@@ -41,7 +41,7 @@ def occlusion(
         targets: class indices (N,), one index for all, or "all".
         window: side of the square window in pixels; an eighth of the image's smaller side by default.
         stride: pixels from window to window; half a window by default.
-        baseline: what covers: a gray in [0, 1], an image, or `mean` for each image's own mean colour.
+        baseline: what covers: a grey in [0, 1], an image, or `mean` for each image's own mean colour.
         batch_size: covered images at a time; as many as fit in memory by default.
 
     Returns:

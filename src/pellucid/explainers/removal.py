@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     how many fit at a time) → a heat map (H, W)."""
 
 Baseline = float | Tensor | Literal["mean"]
-"""What stands in the place of pixels that are taken away: a gray, an image, or each image's own mean colour."""
+"""What stands in the place of pixels that are taken away: a grey, an image, or each image's own mean colour."""
 
 
 def baseline_of(images: Tensor, baseline: Baseline) -> Tensor:
@@ -39,11 +39,11 @@ def baseline_of(images: Tensor, baseline: Baseline) -> Tensor:
     """
     if isinstance(baseline, str):
         if baseline != "mean":
-            raise InputError(f"the baseline is a gray in [0, 1], an image, or 'mean'; found {baseline!r}.")
+            raise InputError(f"the baseline is a grey in [0, 1], an image, or 'mean'; found {baseline!r}.")
         mean = images.double().mean((2, 3), keepdim=True)  # double: the mean of equal pixels is that pixel
         return mean.to(images.dtype).expand_as(images).clone()
     if not isinstance(baseline, Tensor) and not 0 <= baseline <= 1:
-        raise InputError(f"the baseline is a gray in [0, 1]; found {baseline!r}.")
+        raise InputError(f"the baseline is a grey in [0, 1]; found {baseline!r}.")
     values = torch.as_tensor(baseline, dtype=images.dtype, device=images.device)
     try:
         return values.expand_as(images).clone()

@@ -53,7 +53,7 @@ def rise(
         samples: masks.
         cells: a mask's cells along each side before it is enlarged.
         chance: p, that a cell is seen.
-        baseline: what stands behind a mask: a gray in [0, 1] (black, as in the paper), an image, or `mean` for each
+        baseline: what stands behind a mask: a grey in [0, 1] (black, as in the paper), an image, or `mean` for each
             image's own mean colour.
         seed: of the masks; torch's global generator is neither read nor moved.
         batch_size: masked images at a time; as many as fit in memory by default.

@@ -26,7 +26,7 @@ def superpixels(image: Tensor, segments: int = 50, *, compactness: float = 1.0) 
     """Which part every pixel belongs to, after SLIC (Achanta et al. 2012, IEEE TPAMI 34(11), algorithm 1).
 
     k-means in colour and place, from centres on a grid. Colours are measured in standard deviations of the image's own,
-    so that a gray image of little contrast is cut along its edges too; a constant one is cut into a grid. Unlike the
+    so that a grey image of little contrast is cut along its edges too; a constant one is cut into a grid. Unlike the
     paper every centre sees every pixel, and colours are the channels themselves, not Lab. Loose pieces go to the part
     beside them.
 

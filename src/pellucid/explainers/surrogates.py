@@ -52,7 +52,7 @@ def lime(
         targets: class indices (N,), one index for all, or "all".
         segments: about how many superpixels; see `explain.superpixels`.
         samples: variants of an image that the network answers to.
-        baseline: what stands for what is taken away: a gray in [0, 1], an image, or `mean` for each image's own mean
+        baseline: what stands for what is taken away: a grey in [0, 1], an image, or `mean` for each image's own mean
             colour.
         ridge: penalty on the squared weights.
         seed: of the variants; torch's global generator is as it was afterwards.
@@ -120,7 +120,7 @@ def kernel_shap(
         targets: class indices (N,), one index for all, or "all".
         segments: about how many superpixels; see `explain.superpixels`.
         samples: variants of an image that the network answers to, at least two more than superpixels.
-        baseline: what stands for what is taken away: a gray in [0, 1], an image, or `mean` for each image's own mean
+        baseline: what stands for what is taken away: a grey in [0, 1], an image, or `mean` for each image's own mean
             colour.
         seed: of the variants; torch's global generator is as it was afterwards.
         batch_size: variants at a time; as many as fit in memory by default.

@@ -168,7 +168,7 @@ def probe_images(classifier: Any, count: int) -> Tensor:  # noqa: ANN401 (a clas
 def _changed_images(classifier: nn.Module) -> Tensor:
     """An image of noise, and BLOCKS² more in which one place after the other holds some other noise, row by row.
 
-    Noise, because a gray image is a singular point of norms; a little of it, so that places change and do not saturate.
+    Noise, because a grey image is a singular point of norms; a little of it, so that places change and do not saturate.
     """
     image, other = probe_images(classifier, 2)
     images: Tensor = image.repeat(1 + BLOCKS**2, 1, 1, 1)

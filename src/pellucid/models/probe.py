@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pellucid.models.outputs import OutputKind
 
 IMAGES = 4
-"""So many are looked at: flat gray, a gradient, and noise of two kinds."""
+"""So many are looked at: flat grey, a gradient, and noise of two kinds."""
 TOLERANCE = 1e-3
 """How far two outputs for the same image may lie apart, of the spread of all outputs: rounding stays far below."""
 

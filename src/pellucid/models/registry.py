@@ -58,7 +58,7 @@ class ModelEntry:
         build: `build(in_channels, **own_options)` → backbone, which knows its `channels`.
         own_options: what can be chosen for this network alone, with the default of each.
         size: height and width of the images it is meant for.
-        mean: normalisation for three channels; a gray network takes the average.
+        mean: normalisation for three channels; a grey network takes the average.
         std: the same.
         dropout: before the head.
         published: weights that `pretrained=True` loads, or None.
@@ -250,7 +250,7 @@ def create_model(
         name: one of `model_names()`.
         classes: one name a logit.
         task: `multiclass` or `multilabel`.
-        in_channels: 1 for gray images, 3 for colour.
+        in_channels: 1 for grey images, 3 for colour.
         size: of the images in pixels, one number or (height, width); the network's own by default. Other sizes work
             too.
         geometry: how an image is brought to that size.
@@ -283,7 +283,7 @@ def create_model(
     if batch_norms not in (1, 2):
         raise InputError(f"batch_norms must be 1, or 2 for a set for adversarial images; found {batch_norms!r}.")
     if in_channels not in (1, 3):
-        raise InputError(f"in_channels must be 1 (gray) or 3 (colour); found {in_channels!r}.")
+        raise InputError(f"in_channels must be 1 (grey) or 3 (colour); found {in_channels!r}.")
     height, width = (entry.size if size is None else size,) * 2 if not isinstance(size, tuple) else size
     if min(height, width) < 32:
         raise InputError(f"size must be at least 32 pixels; found {size!r}.")

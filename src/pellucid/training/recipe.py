@@ -31,7 +31,7 @@ class ModelSettings(Section):
     size: int = Field(128, ge=16, le=4096, description="height and width of the images, in pixels")
     width: int | None = Field(None, ge=16, le=4096, description="where it is not the height, which `size` is then")
     geometry: GeometryFields = Field(GeometryFields(), description="how an image is brought to that size")
-    channels: Literal[1, 3] = Field(1, description="1 for gray, 3 for colour")
+    channels: Literal[1, 3] = Field(1, description="1 for grey, 3 for colour")
     pretrained: bool | str = Field(False, description="true for the bundled weights, or a file or URL")
     sha256: str | None = Field(None, description="checksum of the pretrained weights")
     mean: tuple[float, ...] | None = Field(None, description="normalisation, one value per channel; the network's own")

@@ -1,4 +1,4 @@
-/* Heat maps in colour: gray values from the server as colours that lie over the image. */
+/* Heat maps in colour: grey values from the server as colours that lie over the image. */
 
 /* Inferno of Matplotlib (van der Walt and Smith, CC0) at eleven places; lightness rises evenly, so it needs no hue. */
 const INFERNO = [
@@ -16,7 +16,7 @@ export function colour(value) {
 /** How much of the image a value covers: with blend 1 all of it, below that high values more than low ones. */
 export const cover = (value, blend) => (blend <= 0 ? 0 : blend ** (2 - 1.5 * value));
 
-/** A gray heat map as a canvas in colour. */
+/** A grey heat map as a canvas in colour. */
 export function inColour(picture, blend) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [picture.width, picture.height];

@@ -1,4 +1,4 @@
-/* Window and level: which gray values of the image are shown from black to white. */
+/* Window and level: which grey values of the image are shown from black to white. */
 
 export const WHOLE = Object.freeze({ centre: 127.5, width: 255 });
 
@@ -12,7 +12,7 @@ export const changed = (levels, centre, width) => ({
 
 export const isWhole = (levels) => levels.centre === WHOLE.centre && levels.width === WHOLE.width;
 
-/** What becomes of each of the 256 gray values. */
+/** What becomes of each of the 256 grey values. */
 export function table(levels) {
   const values = new Uint8ClampedArray(256); // rounds and clips
   for (let i = 0; i < 256; i++) values[i] = ((i - levels.centre) / levels.width + 0.5) * 255;

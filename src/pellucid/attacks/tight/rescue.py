@@ -65,7 +65,7 @@ def _lost(search: AttackState) -> Tensor:
 
 
 def _from_afar(search: AttackState) -> None:
-    """Black, white, gray, the negative, and random black and white: the line to the first that meets the criterion.
+    """Black, white, grey, the negative, and random black and white: the line to the first that meets the criterion.
 
     From the corner with the lowest margin the search goes down; where that finds something the line is bisected too.
     """

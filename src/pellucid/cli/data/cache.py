@@ -27,7 +27,7 @@ def cache(
         ),
     ] = None,
     channels: Annotated[
-        int | None, typer.Option(help="1 for gray, 3 for colour; the dataset's own by default.")
+        int | None, typer.Option(help="1 for grey, 3 for colour; the dataset's own by default.")
     ] = None,
     split: Annotated[list[str] | None, typer.Option(help="Only this part; may be given again.")] = None,
     shard_size: Annotated[

@@ -41,7 +41,7 @@ def materialize(
 
     Args:
         dataset: the images.
-        spec: what they are fitted to: 1 channel (gray) or 3 (colour), height, width and geometry.
+        spec: what they are fitted to: 1 channel (grey) or 3 (colour), height, width and geometry.
         directory: where cache files live (made if need be); None keeps the array in memory.
         progress: True for a progress bar where it takes longer than a second, or a function of (done, count).
         workers: threads; by default two per processor.

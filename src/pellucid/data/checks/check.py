@@ -200,7 +200,7 @@ def _inspect_frames(path: Path) -> Issue | None:
     """What is to be said of the frames behind the first, which is not decoded here."""
     try:
         data = read_file(path)
-        layout = gray_layout(data)  # Pillow alone opens not all of the gray ones that are read
+        layout = gray_layout(data)  # Pillow alone opens not all of the grey ones that are read
         with Image.open(io.BytesIO(data if layout is None else layout.data)) as image:
             frames = getattr(image, "n_frames", 1)
     except Exception as error:  # IndexError, TypeError, struct.error …: whatever Pillow meets in them

@@ -21,10 +21,10 @@ _TO_DO = "a result would be too good: keep one of them, or give them one patient
 
 
 def pixel_hash(image: npt.NDArray[np.generic]) -> bytes:
-    """A hash of an image's pixels and shape; a colour image without colour counts as gray.
+    """A hash of an image's pixels and shape; a colour image without colour counts as grey.
 
     Args:
-        image: (H, W) gray or (H, W, 3) colour, of any whole-number type.
+        image: (H, W) grey or (H, W, 3) colour, of any whole-number type.
 
     Example:
         >>> gray = np.arange(6, dtype=np.uint8).reshape(2, 3)

@@ -32,7 +32,7 @@ class FilePixels(DicomPixels):
     Attributes:
         window: of DICOM files, see `DicomPixels`.
         frame: of DICOM files, see `DicomPixels`.
-        bits: of other files: 16 keeps the depth of 16-bit gray images.
+        bits: of other files: 16 keeps the depth of 16-bit grey images.
     """
 
     bits: Literal[8, 16] = 8

@@ -32,8 +32,8 @@ def fit(image: Pixels, spec: InputSpec) -> Pixels:
     antialiasing the resize is Pillow's, on 8 bits as torchvision's and timm's pipelines have it, on 16 bits in
     floating point; its filters average over all source pixels where they shrink. Without, it is torch's
     ``interpolate(align_corners=False)``. Both are rounded to the image's bits, and what a filter overshoots is cut off
-    at black and white. Colour to gray: the channel itself where all three are equal, else luma (ITU-R BT.601), before
-    the resize; gray to colour: three equal channels.
+    at black and white. Colour to grey: the channel itself where all three are equal, else luma (ITU-R BT.601), before
+    the resize; grey to colour: three equal channels.
 
     Raises:
         InputError: for a number of channels that is not possible, an image of another shape, or one so much longer than
@@ -77,7 +77,7 @@ def check_channels(channels: int) -> None:
         InputError: with the number found.
     """
     if channels not in {1, 3}:
-        raise InputError(f"images have 1 channel (gray) or 3 (colour); found {channels!r}.")
+        raise InputError(f"images have 1 channel (grey) or 3 (colour); found {channels!r}.")
 
 
 def _resize(image: Pixels, size: tuple[int, int], geometry: Geometry) -> Pixels:

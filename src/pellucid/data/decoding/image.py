@@ -36,23 +36,23 @@ _WHAT_TO_DO = "Fetch the file again, or take it out; `pellucid data check` names
 
 
 def read_image(path: str | Path, *, bits: Literal[8, 16] = 8) -> Pixels:
-    """Decode an image file at its native size: gray (H, W), or colour (H, W, 3); uint8, or uint16 for 16 bits.
+    """Decode an image file at its native size: grey (H, W), or colour (H, W, 3); uint8, or uint16 for 16 bits.
 
     JPEG is decoded by simplejpeg, DICOM by `read_dicom` through its first window, all else by Pillow. An image is
-    turned upright as EXIF or TIFF say, in every format. Rules where a file is neither 8-bit gray nor RGB:
+    turned upright as EXIF or TIFF say, in every format. Rules where a file is neither 8-bit grey nor RGB:
 
-    * 16-bit gray: the full range 0–65535 is scaled to 0–255 and rounded, or kept with `bits` 16. The range is
+    * 16-bit grey: the full range 0–65535 is scaled to 0–255 and rounded, or kept with `bits` 16. The range is
       not stretched to the values found, so that equal files give equal pixels; a 12-bit image in a 16-bit file
       comes out dark. Pillow reads 16-bit colour as 8 bits.
-    * Gray TIFF of other bits, of signed numbers or with a white minimum: the least value that can be stored is black
+    * Grey TIFF of other bits, of signed numbers or with a white minimum: the least value that can be stored is black
       and the greatest white, or the other way round where the file says so.
-    * RGBA and gray with alpha: a constant alpha (the official ChestX-ray14 has such files) is dropped; a
+    * RGBA and grey with alpha: a constant alpha (the official ChestX-ray14 has such files) is dropped; a
       varying one is blended over black.
     * A palette gives RGB; 1-bit gives 0 and 255; CMYK gives RGB. Of several frames the first is read.
 
     Args:
         path: the file.
-        bits: 8, or 16 to keep the depth of 16-bit gray; 8-bit images are then widened.
+        bits: 8, or 16 to keep the depth of 16-bit grey; 8-bit images are then widened.
 
     Raises:
         InputError: with the file's name, if it is not there, is no file (but a folder, pipe or device), is not an
@@ -125,7 +125,7 @@ def decode_image(data: bytes, name: str, *, bits: Literal[8, 16] = 8) -> Pixels:
 
 
 def _read_jpeg(data: bytes) -> npt.NDArray[np.uint8] | None:
-    """A gray or three-channel JPEG; None for the kinds that are left to Pillow."""
+    """A grey or three-channel JPEG; None for the kinds that are left to Pillow."""
     try:
         height, width, colorspace = simplejpeg.decode_jpeg_header(data, strict=False)[:3]
     except KeyError as error:  # how simplejpeg says that there is no frame in the file

@@ -1,4 +1,4 @@
-"""Gray TIFFs of every sign and photometric interpretation, of which Pillow reads some wrongly and some not at all."""
+"""Grey TIFFs of every sign and photometric interpretation, of which Pillow reads some wrongly and some not at all."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class PixelKindError(InputError):
     """Pixels of a kind that is not read, in a file that is whole."""
 
     def __init__(self, kind: str) -> None:
-        super().__init__(f"{kind}, which are not read. Save it as gray or colour of 8 or 16 bits, unsigned.")
+        super().__init__(f"{kind}, which are not read. Save it as grey or colour of 8 or 16 bits, unsigned.")
 
 
 @dataclass(frozen=True)
 class GrayLayout:
-    """How the samples of a gray TIFF are stored.
+    """How the samples of a grey TIFF are stored.
 
     Attributes:
         bits: of a sample.
@@ -42,7 +42,7 @@ class GrayLayout:
     data: bytes
 
     def gray(self, samples: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8 | np.uint16]:
-        """Samples, decoded as unsigned numbers from `data`, as gray over the full range of 8 or 16 bits.
+        """Samples, decoded as unsigned numbers from `data`, as grey over the full range of 8 or 16 bits.
 
         The least value that can be stored is black and the greatest white, or the other way round.
         """
@@ -58,7 +58,7 @@ class GrayLayout:
 
 
 def gray_layout(data: bytes) -> GrayLayout | None:
-    """The layout of a gray TIFF whose samples have more than 4 bits; None for colour, and for what is no TIFF.
+    """The layout of a grey TIFF whose samples have more than 4 bits; None for colour, and for what is no TIFF.
 
     Raises:
         PixelKindError: for samples of floating point, signed ones of colours, or more than 16 bits.

@@ -59,7 +59,7 @@ class DicomPixels(Section):
     """How a DICOM file's pixels are to be read.
 
     Attributes:
-        window: which of the file's windows to show gray values through, from 1; 0 for the full range of what can be
+        window: which of the file's windows to show grey values through, from 1; 0 for the full range of what can be
             stored. None for the file's VOI look-up table, or the first window where it has none.
         frame: which frame, from 1, of files that have several; those are refused without it.
     """
@@ -81,9 +81,9 @@ def is_dicom(path: str | Path) -> bool:
 
 @quiet()
 def read_dicom(path: str | Path, *, window: int | None = None, frame: int | None = None) -> Pixels:
-    """A DICOM file's image as the standard has it shown: uint16 gray (H, W), or colour (H, W, 3).
+    """A DICOM file's image as the standard has it shown: uint16 grey (H, W), or colour (H, W, 3).
 
-    Gray goes through `gray_table`. Colour is RGB whatever the file's encoding (YBR, palette, either planar
+    Grey goes through `gray_table`. Colour is RGB whatever the file's encoding (YBR, palette, either planar
     configuration), uint8 up to 8 bits a sample, else uint16. Presentation states, overlays, shutters and the
     Presentation LUT are not applied.
 
@@ -185,7 +185,7 @@ def _decode(image: DicomObject, index: int) -> npt.NDArray[Any]:
         raise _RefusedError(f"{shape[1]} × {shape[0]} pixels are declared.")
     check_pixels(*shape)
     if whole(image, "SamplesPerPixel", 1) not in {1, 3}:
-        raise _RefusedError(f"{whole(image, 'SamplesPerPixel')} samples per pixel; gray has 1 and colour 3.")
+        raise _RefusedError(f"{whole(image, 'SamplesPerPixel')} samples per pixel; grey has 1 and colour 3.")
     if whole(image, "BitsAllocated") > 16:
         raise _RefusedError(f"{whole(image, 'BitsAllocated')} bits per pixel; up to 16 can be read.")
     if not 1 <= whole(image, "BitsStored") <= whole(image, "BitsAllocated"):
@@ -261,7 +261,7 @@ def _shown(image: DicomObject, pixels: npt.NDArray[Any], window: int | None) -> 
         return np.asarray(np.take(table, pixels.astype(np.uint16, copy=False) & (2**bits - 1)))
     if pixels.ndim != 3 or pixels.shape[2] != 3:
         raise _RefusedError(
-            f"pixels of the kind {kind or 'that it does not say'} cannot be shown; gray and colour can."
+            f"pixels of the kind {kind or 'that it does not say'} cannot be shown; grey and colour can."
         )
     top, white = 2**bits - 1, 255 if bits <= 8 else WHITE
     if top != white:

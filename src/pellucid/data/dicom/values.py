@@ -1,6 +1,6 @@
-"""From a DICOM image's stored values to gray: modality and VOI look-up tables, windows, inversion and padding.
+"""From a DICOM image's stored values to grey: modality and VOI look-up tables, windows, inversion and padding.
 
-Stored values have at most 16 bits, so that all of it is one table from stored value to gray.
+Stored values have at most 16 bits, so that all of it is one table from stored value to grey.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ WHITE = 65535
 
 
 def gray_table(image: DicomObject, window: int | None = None) -> npt.NDArray[np.uint16]:
-    """Gray for every value that the image can store, as uint16 over the full range.
+    """Grey for every value that the image can store, as uint16 over the full range.
 
     The steps are those of the standard (DICOM PS3.3 C.11.1, C.11.2, C.7.6.3.1.2): the Modality LUT Sequence, or
     Rescale Slope and Intercept; the VOI LUT Sequence, or a window (LINEAR, LINEAR_EXACT or SIGMOID); MONOCHROME1
     turned over; Pixel Padding Value, and the range to Pixel Padding Range Limit, black. Without table and window the
     range of what can be stored is black to white, never the range of what is there, so that equal values are equal
-    grays in all images. A table whose entries have more or fewer bits than its descriptor says is gone by its entries,
+    greys in all images. A table whose entries have more or fewer bits than its descriptor says is gone by its entries,
     as viewers do.
 
     Args:

@@ -91,7 +91,7 @@ class FolderOptions(Section):
             class folder, which is its name, or `patient7/3.png`; None where every image counts as a patient of its own.
         numbering: `global` where a patient's name means the same patient everywhere, `folder` where numbers
             start again in each of the folders train and test, so that nothing can be said across them.
-        bits: 16 keeps the depth of 16-bit gray images.
+        bits: 16 keeps the depth of 16-bit grey images.
     """
 
     classes: tuple[str, ...] | None = Field(default=None, min_length=1)

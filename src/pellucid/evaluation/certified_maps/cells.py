@@ -65,7 +65,7 @@ def cell_map(
 ) -> CellMap:
     """A method's map in at most `grid` × `grid` cells, or as many as the map itself has on a side, if fewer.
 
-    One gray image is explained, to see how large the method's maps are.
+    One grey image is explained, to see how large the method's maps are.
 
     Args:
         classifier: what is explained.

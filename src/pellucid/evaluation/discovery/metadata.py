@@ -47,7 +47,7 @@ def metadata_suspects(
 ) -> tuple[list[Suspect], int]:
     """The columns whose groups the model tells apart beyond their labels, in the direction in which labels differ.
 
-    What a group is worth is learnt on the first half. On the second it must foretell the model's answers among images
+    What a group is worth is learned on the first half. On the second it must foretell the model's answers among images
     of the same label, and go with the label: the larger of the two p values counts, after Holm over columns and
     classes.
 

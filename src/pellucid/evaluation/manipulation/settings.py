@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pellucid.evaluation.manipulation.goals import Goal
 
 BUDGETS = (0.002, 0.005, 0.01, 0.02)
-"""Root mean square a pixel and channel: from half a gray level of 255 to five."""
+"""Root mean square a pixel and channel: from half a grey level of 255 to five."""
 STEPS = 40
 
 

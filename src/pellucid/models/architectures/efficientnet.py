@@ -21,7 +21,7 @@ class EfficientNetLite0(nn.Module):
     depthwise convolutions that follow. Padding is computed from the image's actual size: any size will do.
 
     Args:
-        in_channels: 3, or 1 for gray images.
+        in_channels: 3, or 1 for grey images.
         output_stride: image size over size of the last map: 32, 16 or 8.
         drop_connect_rate: stochastic depth of the last block, in training.
 

@@ -32,7 +32,7 @@ def load_pretrained(
 ) -> tuple[str, ...]:
     """Load published weights from a file or an http(s) address into a classifier, in place.
 
-    A first convolution for three channels is adapted to a gray classifier: gray is three equal channels, so
+    A first convolution for three channels is adapted to a grey classifier: grey is three equal channels, so
     the weights are summed, each scaled from the published normalisation of its channel to the classifier's
     own, ``W = Σ_c W_c · std / std_c``. Where the published means differ from the classifier's own
     there would be a constant in each filter's output; it is left out, since zero padding keeps it from being

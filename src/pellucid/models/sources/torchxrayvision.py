@@ -80,7 +80,7 @@ def _library() -> Any:  # noqa: ANN401
 
 
 def _module(name: str, options: Mapping[str, Any]) -> nn.Module:
-    """The network without weights, one gray channel, logits."""
+    """The network without weights, one grey channel, logits."""
     rest = {key: value for key, value in options.items() if key != "count"}
     if name.startswith("resnet"):  # torchxrayvision's own class always fetches the weights
         models = optional("torchvision", "torchxrayvision", "a network of torchxrayvision").models

@@ -116,7 +116,7 @@ def _panel(axes: Axes, curves: Sequence[AraCurve], styles: Mapping[str, Style]) 
             "ls": style.line,
             "ms": 3.6,
             "markevery": (0.03 + 0.03 * (index % 5), 0.2),
-        }  # for print in gray
+        }  # for print in grey
         axes.step(x, y, where="post", color=style.colour, lw=1.3, label=label, **marks)
         if curve.upper is not None and bool((curve.upper > curve.accuracy).any()):
             top = np.append(curve.upper, curve.upper[-1])

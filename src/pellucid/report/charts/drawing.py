@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-# Distinct for the common kinds of colour blindness, at least 4.5 : 1 against white; in gray the shapes tell.
+# Distinct for the common kinds of colour blindness, at least 4.5 : 1 against white; in grey the shapes tell.
 COLOURS = ("#4a4a4a", "#0067a5", "#c04000", "#00735c", "#9a3d86", "#7a5c00", "#00738c", "#7b3f1d")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
 GLYPHS = ("●", "■", "◆", "▲", "▼", "✚", "✖", "⬢")
@@ -93,7 +93,7 @@ class Chart:
 
 
 def styles_of(variants: Sequence[str], reference: str, families: Mapping[str, str] | None = None) -> dict[str, Style]:
-    """A style for each variant; the reference is always the gray one.
+    """A style for each variant; the reference is always the grey one.
 
     Args:
         variants: in the study's order.

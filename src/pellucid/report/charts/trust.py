@@ -22,7 +22,7 @@ REPLACEMENT = {"deletion": "hottest places go first", "insertion": "hottest plac
 
 
 def trust_charts(curves: Mapping[str, Mapping[str, Any]], name: str = "trust") -> list[Chart]:
-    """Randomisation by two measures, deletion and insertion with random order in gray, and the attack on the maps.
+    """Randomisation by two measures, deletion and insertion with random order in grey, and the attack on the maps.
 
     Args:
         curves: by method and `RANDOM_ORDER`, as `Trust.to_json` gives them; None where undefined.

@@ -94,7 +94,7 @@ def _metrics(results: Mapping[str, Any]) -> list[str]:
 
 
 def _styles(results: Mapping[str, Any]) -> dict[str, Style]:
-    """The control is gray, as the reference of other studies is; the cheating network is where all curves begin."""
+    """The control is grey, as the reference of other studies is; the cheating network is where all curves begin."""
     control = results["control"]
     return styles_of([arm["label"] for arm in results["arms"]], control)
 

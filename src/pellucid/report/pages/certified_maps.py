@@ -1,4 +1,4 @@
-"""Certified heat maps on one page that needs nothing but itself: what is certain in colour, what is not in gray."""
+"""Certified heat maps on one page that needs nothing but itself: what is certain in colour, what is not in grey."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def write_certified_maps(page: CertifiedPage, path: Path) -> Path:
 
 
 def certainty_picture(maps: CertifiedMaps, row: int) -> npt.NDArray[np.uint8]:
-    """The cells of one image's map (rows, columns, 3): orange in the top share, blue outside, gray where uncertain.
+    """The cells of one image's map (rows, columns, 3): orange in the top share, blue outside, grey where uncertain.
 
     The stronger the colour, the larger the certified radius; the largest that the samples allow is the strongest.
     """

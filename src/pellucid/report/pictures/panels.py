@@ -70,7 +70,7 @@ def adversarial_picture(panel: Panel, variant: str) -> str:
 
 
 def heat_picture(panel: Panel, variant: str, method: str) -> str:
-    """One heat map with the same outlines: over the image in gray, or alone where it is too fine for that."""
+    """One heat map with the same outlines: over the image in grey, or alone where it is too fine for that."""
     values, colours = placed(panel.maps[variant, method], method)
     if is_fine(method):
         return _encode(_outlined(_enlarge(_coloured(values, colours)), panel))
@@ -104,7 +104,7 @@ def _enlarge(image: Pixels) -> Image.Image:
 
 
 def _outlined(enlarged: Image.Image, panel: Panel) -> Image.Image:
-    """Draw the regions in a colour that neither gray nor inferno has, with a dark edge to show on both."""
+    """Draw the regions in a colour that neither grey nor inferno has, with a dark edge to show on both."""
     height, width = panel.image.shape[:2]
     across, down = enlarged.width / width, enlarged.height / height
     line = np.zeros((enlarged.height, enlarged.width), dtype=bool)
@@ -139,7 +139,7 @@ def _encode(picture: Image.Image) -> str:
         for colour, line in lines:
             indices[line] = len(palette) // 3
             palette += colour
-        reduced = Image.fromarray(indices)  # gray until it has a palette
+        reduced = Image.fromarray(indices)  # grey until it has a palette
         reduced.putpalette(palette)
         reduced.save(stream, "PNG", optimize=True)
         if stream.tell() <= LIMIT:

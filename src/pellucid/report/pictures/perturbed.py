@@ -93,14 +93,14 @@ def explanation_pictures(
         bar.set_label("change of a pixel: blue darker, red brighter", fontsize=8)
         bar.ax.tick_params(labelsize=7)
     else:
-        legend = f"change of each channel: gray is none, black −{reach:g} or less, white +{reach:g} or more"
+        legend = f"change of each channel: grey is none, black −{reach:g} or less, white +{reach:g} or more"
         figure.supxlabel(legend, fontsize=8)
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png")
 
 
 def as_picture(image: NDArray[np.floating]) -> Pixels:
-    """An image (C, H, W) in [0, 1] as uint8 (H, W) gray or (H, W, 3); what lies outside is cut."""
+    """An image (C, H, W) in [0, 1] as uint8 (H, W) grey or (H, W, 3); what lies outside is cut."""
     pixels = np.clip(np.rint(np.asarray(image, dtype=np.float64) * 255), 0, 255).astype(np.uint8)
     return pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
 
@@ -108,8 +108,8 @@ def as_picture(image: NDArray[np.floating]) -> Pixels:
 def difference_picture(difference: NDArray[np.floating], rho: float) -> Pixels:
     """A signed difference (C, H, W) as a picture (H, W, 3), cut at ± `REACH` · ρ.
 
-    Of a gray image blue is darker, white the same, red brighter; of a colour image every channel is shown as itself
-    around mid-gray.
+    Of a grey image blue is darker, white the same, red brighter; of a colour image every channel is shown as itself
+    around mid-grey.
 
     Example:
         >>> difference_picture(np.zeros((3, 1, 1)), 0.1).tolist()

@@ -41,7 +41,7 @@ class DicomOptions(DicomPixels):
             nothing but a test part.
         show_patients: call patients by their PatientID and images by their path instead of by hashes. Both then stand
             in results.
-        window: which of the file's windows to show gray values through, from 1; 0 for the full range of what can be
+        window: which of the file's windows to show grey values through, from 1; 0 for the full range of what can be
             stored. None for the file's VOI look-up table, or the first window where it has none.
         frame: which frame, from 1, of files that have several; those are refused without it.
         encoding: of the text of a CSV file; None for UTF-8, or UTF-16 with a byte-order mark.

@@ -64,7 +64,7 @@ CARD = DatasetCard(
 def open_dicom_folder(root: str | Path, *, seed: int = 0, options: Mapping[str, object] | None = None) -> Splits:
     """Open DICOM files named by a table.
 
-    Pixels are read by `read_dicom`, uint16 where gray. Images and patients are called by hashes, so that nothing that
+    Pixels are read by `read_dicom`, uint16 where grey. Images and patients are called by hashes, so that nothing that
     names a patient comes into results; which columns were taken for what is said in a warning.
 
     Args:

@@ -182,7 +182,7 @@ def _mixed(films: dict[str, dict[str, Path]]) -> str:
     )
     also = f"; {number_of(repeated, 'film(s)')} in more than one" if repeated else ""
     return (
-        f"films of several kinds: {counts}{also}. Gray values of different conversions do not compare: keep one kind "
+        f"films of several kinds: {counts}{also}. Grey values of different conversions do not compare: keep one kind "
         "in the folder."
     )
 

@@ -21,7 +21,7 @@ FILE_BYTES = 2 * SIDE * SIDE
 WHITE = 4095  # the largest value of 12 bits; black in the raw files, where a dense film is large
 TOLERATED = 1e-3  # of the pixels may be above it; another byte order puts most of them there
 _FULL = 65535
-# value of the file → gray over the full range of 16 bits, bright where the film is clear
+# value of the file → grey over the full range of 16 bits, bright where the film is clear
 _GRAY = np.rint(np.arange(WHITE, -1, -1) * (_FULL / WHITE)).astype(np.uint16)
 # fractions of the height and of the width: of the spine and heart, and of both lungs
 _MIDDLE = ((0.0, 1.0), (0.4375, 0.5625))
@@ -99,7 +99,7 @@ def _gray(pixels: Pixels, path: Path) -> npt.NDArray[np.uint16]:
     """The one channel, with 12 bits in use spread over the 16."""
     if pixels.ndim == 3:
         if (pixels != pixels[:, :, :1]).any():
-            raise InputError(f"{path}: in colour; a film is gray. Convert it without a colour map.")
+            raise InputError(f"{path}: in colour; a film is grey. Convert it without a colour map.")
         pixels = pixels[:, :, 0]
     gray = pixels.astype(np.uint16, copy=False)
     if gray.max() <= WHITE:

@@ -44,7 +44,7 @@ class TableOptions(Section):
             none.
         test_fraction: the share of patients to cut off for testing where the table has no parts; 0 for none, 1 for
             nothing but a test part.
-        bits: 16 keeps the depth of 16-bit gray images.
+        bits: 16 keeps the depth of 16-bit grey images.
         encoding: of the text of a CSV file; None for UTF-8, or UTF-16 with a byte-order mark.
         delimiter: between the cells of a CSV file; None for a comma, and a tab in a file called .tsv.
     """
