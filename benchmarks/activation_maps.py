@@ -1,11 +1,11 @@
 """CAM and Grad-CAM of all classes at once, beside captum, torchcam and pytorch-grad-cam: one class at a time.
 
-DenseNet-121, 14 classes, images of 224 × 224, one thread, everything in one process; the order of the
-methods changes from round to round and each one's fastest round counts. All read the same last feature map.
-captum runs the network again for each class; torchcam needs not, if its graph is kept (retain_graph), and
-is used so; pytorch-grad-cam goes back through the whole network for each class, and enlarges its maps to
-the image's size, which the others do not. It is measured where it is installed (grad-cam, with opencv and
-torchvision), and at most once a round. Writes results/activation_maps.csv.
+DenseNet-121, 14 classes, images of 224 × 224, one thread, everything in one process; the order of the methods changes
+from round to round and each one's fastest round counts, in processor time. All read the same last feature map. captum
+runs the network again for each class; torchcam needs not, if its graph is kept (retain_graph), and is used so;
+pytorch-grad-cam goes back through the whole network for each class, and enlarges its maps to the image's size, which
+the others do not. It is measured where it is installed (grad-cam, with opencv and torchvision), and at most once a
+round. Writes results/activation_maps.csv.
 
     python benchmarks/activation_maps.py [--rounds 3] [--images 2]
 
@@ -85,10 +85,10 @@ def main() -> None:
     for turn in range(rounds + 1):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             gc.collect()  # graphs in reference cycles
-            start = time.perf_counter()
+            start = time.process_time()
             methods[name][1]()
             if turn:  # the first round warms up
-                seconds[name] = min(seconds[name], time.perf_counter() - start)
+                seconds[name] = min(seconds[name], time.process_time() - start)
     base = seconds["forward pass alone"]
     place = {"machine": table.machine(), "versions": table.versions(*packages)}
     rows = []

@@ -1,6 +1,6 @@
 """One epoch of batches from the cache, beside decoding the files in every epoch, and beside torchxrayvision's dataset.
 
-Images of 1024 × 1024 as ChestX-ray14 releases them, for a network of 256 × 256 (gray). Three ways to the same float
+Images of 1024 × 1024 as ChestX-ray14 releases them, for a network of 256 × 256 (grey). Three ways to the same float
 batches, all in one process and one thread, the order changing from round to round, the fastest round of each counting
 in processor time:
 

@@ -133,7 +133,7 @@ def turned() -> Image.Exif:
 
 
 def make_dicom(folder: Path) -> None:
-    """DICOM files in every encoding that can be written here, gray and colour, with a table of their classes."""
+    """DICOM files in every encoding that can be written here, grey and colour, with a table of their classes."""
     lines = ["path,class,patient"]
     encodings = (
         uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian, uid.RLELossless,
@@ -146,7 +146,7 @@ def make_dicom(folder: Path) -> None:
 
 
 def write_dicom(path: Path, encoding: str, *, colour: bool, seed: int) -> None:
-    """One DICOM file of random pixels, 12 bits gray or 8 bits colour."""
+    """One DICOM file of random pixels, 12 bits grey or 8 bits colour."""
     rng = np.random.default_rng(seed)
     values = rng.integers(0, 256 if colour else 4096, (*SHAPE, 3) if colour else SHAPE)
     values = values.astype(np.uint8 if colour else np.uint16)

@@ -1,6 +1,6 @@
 """What robust training costs: one step of each recipe beside a plain step, in one process.
 
-The `small` network on 32 gray images of 96 × 96, weighted cross entropy, forward, backward and the attack; the order
+The `small` network on 32 grey images of 96 × 96, weighted cross entropy, forward, backward and the attack; the order
 changes from round to round and each recipe's fastest round counts, in processor time of one thread. Beside the
 measured ratio stands the one counted in passes: a plain step is one forward and two backward passes (to activations
 and to weights), a gradient evaluation of the attack one of each. Writes results/training_step.csv.
