@@ -23,13 +23,20 @@ Methods, all from the same 300 resamples of the patients:
 - mixed, by seed: the differences seed by seed, right only where seeds share something;
 - mixed, never narrower: its error at least that of the networks held fixed, without that bound.
 
-- used: what the package does, `paired_difference`: `mixed`, each side as wide as the single intervals make it, and to
-  neither side surer than the networks held fixed. It needs every network's interval, so it is of fewer studies.
+- used: what the package does, `paired_difference` and `judge_family`: `mixed`, each side as wide as the single
+  intervals make it, to neither side surer than the networks held fixed, and in a family with no more degrees of
+  freedom than the trainings have. It needs every network's interval, so it is of fewer studies; its families are also
+  of 3, 70 and 576 scores, of two trainings, and of trainings that scatter up to eight times as much as the patients.
 
-Writes results/recipe_inference.csv and results/recipe_families.csv, about 6 minutes on one core each without `used`.
+Tails: how far out t can be trusted does not depend on the patients, so families of differences that are normal, with a
+patients' part that is known, are simulated in many more cells, with the degrees of freedom that are used and with those
+of a single comparison.
 
-    python benchmarks/recipe_inference.py [--studies 2000] [--only singles|families]
-    python benchmarks/recipe_inference.py --used 800 [--only singles|families]  # only this method's rows anew
+Writes results/recipe_inference.csv and results/recipe_families.csv, about 6 minutes on one core each without `used`,
+and results/recipe_tails.csv, in half a minute.
+
+    python benchmarks/recipe_inference.py [--studies 2000] [--only singles|families|tails]
+    python benchmarks/recipe_inference.py --used 400 [--only singles|families]  # only this method's rows anew
 """
 
 from __future__ import annotations
@@ -41,6 +48,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtrit
 from scipy.stats import norm
 from scipy.stats import t as students_t
 
@@ -56,7 +64,8 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parent / "results"
 PATIENTS, RESAMPLES, FAMILY = 94, 300, 27
-CHUNK, FEW = 400, 50  # studies of one score, and of a family, that are in memory at once
+CHUNK, FEW = 400, 50  # studies of one score, and of a family of 27, that are in memory at once
+SIZES = {1: 20_000, 3: 4000, 27: 2000, 70: 1000, 576: 500}  # of families of tails: studies
 MIXED, USED = "mixed", "used"
 SAME = 1e-9  # a figure whose resamples differ by less does not move
 BETTER = ("no difference", "one standard error", "two", "three")
@@ -98,6 +107,7 @@ class Cell(NamedTuple):
         shared: the correlation of the trainings' movements of the same seed in both recipes.
         unequal: how many times more the second recipe's trainings scatter.
         alike: the share of whatever varies that several scores have in common.
+        size: scores of a family.
     """
 
     score: Score
@@ -107,6 +117,7 @@ class Cell(NamedTuple):
     shared: float = 0.0
     unequal: float = 1.0
     alike: float = 0.5
+    size: int = FAMILY
 
 
 class Study(NamedTuple):
@@ -225,12 +236,20 @@ def _ends_of_areas(shown: FloatArray, others: FloatArray) -> FloatArray:
 
 
 class Used(NamedTuple):
-    """What the package says of the recipes, (E,) each: the difference, its errors to either side, its df."""
+    """What the package says of the recipes, (E,) each: the difference, its errors to either side, its df.
+
+    `trainings_df` are those of the trainings, the most that a family takes.
+    """
 
     value: FloatArray
     below: FloatArray
     above: FloatArray
     df: FloatArray
+    trainings_df: int
+
+    def among_several(self) -> Used:
+        """The same, as a family is judged."""
+        return self._replace(df=np.minimum(self.df, self.trainings_df))
 
     def p(self, shift: float = 0.0) -> FloatArray:
         """Two-sided p values, with `shift` added to every difference."""
@@ -264,7 +283,7 @@ def used(study: Study) -> Used:
     for own, other in ((low, less_high), (high, less_low)):
         networks = np.sqrt(np.maximum(own**2 + other**2 - 2 * r * own * other, 0.0)) / Z
         sides.append(np.maximum(networks, np.sqrt(share * networks**2 + variance.trainings)))
-    return Used(study.first.mean(1) - study.second.mean(1), *sides, variance.df)
+    return Used(study.first.mean(1) - study.second.mean(1), *sides, variance.df, variance.trainings_df)
 
 
 def _reach_of_mean(reach: FloatArray, correlation: FloatArray, moves: npt.NDArray[np.bool_]) -> FloatArray:
@@ -363,21 +382,22 @@ def family(
     """What each method says of each score of a family after Holm's correction; all of them, or `used` alone.
 
     Returns:
-        Method → what differs ("none", "all" or "the first", by one, two or three standard errors) → (E, 27)
+        Method → what differs ("none", "all" or "the first", by one, two or three standard errors) → (E, size)
         whether it is called different.
     """
     pilot = simulate(cell, 2000, rng)
     error = float((pilot.first.mean(1) - pilot.second.mean(1)).std())
     said: dict[str, dict[str, list[FloatArray]]] = {}
-    for start in range(0, studies, FEW):
-        study = simulate(cell, min(FEW, studies - start), rng, FAMILY, with_intervals=only_used)
+    few = max(1, FEW * FAMILY // cell.size)
+    for start in range(0, studies, few):
+        study = simulate(cell, min(few, studies - start), rng, cell.size, with_intervals=only_used)
         if only_used:
-            answers = used(study)
+            answers = used(study).among_several()
             tables = [{USED: answers.p(better * error)} for better in range(len(BETTER))]
         else:
             tables = [p_values(study, better * error) for better in range(len(BETTER))]
         for method in tables[0]:
-            p = [table[method].reshape(-1, FAMILY) for table in tables]
+            p = [table[method].reshape(-1, cell.size) for table in tables]
             found = said.setdefault(method, {})
             found.setdefault("none", []).append(_corrected(p[0]))
             for name, one in zip(BETTER[1:], p[1:], strict=True):
@@ -394,16 +414,19 @@ def _corrected(p: FloatArray) -> FloatArray:
 def family_rows(
     cell: Cell, studies: int, rng: np.random.Generator, *, only_used: bool = False
 ) -> Iterator[dict[str, object]]:
-    """How often any score of 27 is called different, how many of those that differ, and one that differs alone.
+    """How often any score of a family is called different, how many of those that differ, and one that differs alone.
 
     Each with its 95 % interval over the studies.
     """
     place = {"score": cell.score.name, "seeds": cell.seeds[0], "trainings": cell.trainings, "alike": cell.alike}
     for method, said in family(cell, studies, rng, only_used=only_used).items():
-        counted = {"any of 27": [said["none"].any(1), *(said[f"all, {name}"].any(1) for name in BETTER[1:])]}
-        if method in {MIXED, USED}:
+        counted = {f"any of {cell.size}": [said["none"].any(1), *(said[f"all, {name}"].any(1) for name in BETTER[1:])]}
+        if method in {MIXED, USED} and cell.size == FAMILY:  # of the others the tails say it
             counted["of 27 that differ"] = [None, *(said[f"all, {name}"].mean(1) for name in BETTER[1:])]
-            counted["the one that differs"] = [None, *(said[f"the first, {name}"][:, 0] for name in BETTER[1:])]
+            counted["the one of 27 that differs"] = [
+                None,
+                *(said[f"the first, {name}"][:, 0] for name in BETTER[1:]),
+            ]
         for what, shares in counted.items():
             row = {**place, "method": method, "counted": what}
             for name, values in zip(BETTER, shares, strict=True):
@@ -461,6 +484,63 @@ def families() -> list[Cell]:
     ]
 
 
+def used_families() -> list[tuple[Cell, int]]:
+    """Those and, with the divisor of the studies, families of two trainings, of wide scatter, of 3, 70 and 576."""
+    every = [(cell, 8 if cell.score.positives else 1) for cell in families()]
+    places = [(27, n, wide) for wide in (0.5, 1.0, 2.0) for n in (2,)]
+    places += [(27, n, wide) for wide in (4.0, 8.0) for n in (2, 3, 5, 10)]
+    places += [(size, n, wide) for size in (3, 70, 576) for wide in (4.0, 8.0) for n in (2, 3, 5)]
+    more = [
+        (Cell(SCORES[0], (n, n), wide, suits=True, alike=alike, size=size), 8 if size > 100 else 1)
+        for size, n, wide in places
+        for alike in ((0.5, 0.0) if size == FAMILY else (0.0,))
+    ]
+    return every + more
+
+
+def tails() -> Iterator[dict[str, object]]:
+    """Families of normal differences: how often any is called different, and how often each that differs is found.
+
+    `ratio` is the variance of the trainings over that of the patients, which is known. A score is found by the first
+    step of Holm's correction. One comparison alone is a family of 1.
+    """
+    rng = np.random.default_rng(0)
+    for size, studies in SIZES.items():
+        for alike in (0.0, 0.5) if size > 1 else (0.0,):
+            for seeds in (2, 3, 5, 10):
+                for ratio in (0.3, 1.0, 3.0, 10.0, 30.0, np.inf):
+                    yield from _tail(size, studies, alike, seeds, ratio, rng)
+
+
+def _tail(
+    size: int, studies: int, alike: float, seeds: int, ratio: float, rng: np.random.Generator
+) -> Iterator[dict[str, object]]:
+    patients, trainings = (0.0, 1.0) if np.isinf(ratio) else (1.0, ratio)
+
+    def draw(*shape: int) -> FloatArray:
+        common, own = rng.standard_normal((studies, 1, *shape)), rng.standard_normal((studies, size, *shape))
+        return np.sqrt(alike) * common + np.sqrt(1 - alike) * own
+
+    figures = draw(2, seeds) * np.sqrt(trainings * seeds / 2)
+    first, second = figures[:, :, 0], figures[:, :, 1]
+    known = np.kron(np.eye(2), np.full((seeds, seeds), patients / 2))[None, None]
+    variance = recipe_variance((first, second), known)
+    difference = np.sqrt(patients) * draw() + first.mean(-1) - second.mean(-1)
+    rules = {"as a single comparison": variance.df, USED: np.minimum(variance.df, variance.trainings_df)}
+    for rule, df in rules.items():
+        if size == 1 and rule == USED:  # alone it is judged as a single comparison
+            continue
+        bar = stdtrit(df, 1 - 0.025 / size) * variance.error
+        each = [np.abs(difference + shift * np.sqrt(patients + trainings)) > bar for shift in range(len(BETTER))]
+        row: dict[str, object] = {"scores": size, "seeds": seeds, "ratio": ratio, "alike": alike, "df": rule}
+        yield {
+            **row,
+            **_with_interval("any of equal ones", each[0].any(1)),
+            **{f"each, {name}": f"{one.mean():.3f}" for name, one in zip(BETTER[1:], each[1:], strict=True)},
+            "studies": studies,
+        }
+
+
 def anew(studies: int, only: str | None) -> None:
     """The rows of `used` simulated again, behind those of the other methods as they are."""
     if only != "families":
@@ -469,10 +549,9 @@ def anew(studies: int, only: str | None) -> None:
         _put(RESULTS / "recipe_inference.csv", rows)
     if only != "singles":
         rows = []
-        for number, cell in enumerate(families()):
-            count = studies // (8 if cell.score.positives else 1)
-            rows += family_rows(cell, count, np.random.default_rng(1000 + number), only_used=True)
-            print(rows[-3], flush=True)
+        for number, (cell, divisor) in enumerate(used_families()):
+            rows += family_rows(cell, studies // divisor, np.random.default_rng(1000 + number), only_used=True)
+            print(rows[-1], flush=True)
         _put(RESULTS / "recipe_families.csv", rows)
 
 
@@ -484,22 +563,24 @@ def _put(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=2000, help="of a cell; half as many of a family of AUROCs")
-    parser.add_argument("--only", choices=("singles", "families"))
+    parser.add_argument("--only", choices=("singles", "families", "tails"))
     parser.add_argument(
         "--used",
         type=int,
         metavar="STUDIES",
-        help="only what the package does, of so many of a cell, of a family of AUROCs of an eighth",
+        help="only what the package does, of so many of a cell, of a family of AUROCs or of 576 of an eighth",
     )
     arguments = parser.parse_args()
     np.seterr(divide="ignore", invalid="ignore")  # two trainings of the same score have no spread
     if arguments.used:
         anew(arguments.used, arguments.only)
         return
-    if arguments.only != "families":
+    if arguments.only in (None, "tails"):
+        write(RESULTS / "recipe_tails.csv", list(tails()))
+    if arguments.only in (None, "singles"):
         every = [single(cell, arguments.studies, np.random.default_rng(number)) for number, cell in enumerate(cells())]
         write(RESULTS / "recipe_inference.csv", [row for rows in every for row in rows])
-    if arguments.only != "singles":
+    if arguments.only in (None, "families"):
         rows = []
         for number, cell in enumerate(families()):
             studies = arguments.studies // (2 if cell.score.positives else 1)

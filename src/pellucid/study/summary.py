@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from pellucid.study.config import ComparisonSettings, StudyConfig
 
-FEW_TRAININGS, MANY_TESTS = 3, 10  # with which a family's error was simulated to be above 5 % (decision 14)
 LOST = 0.1  # a class whose AUROC falls by more is lost
 
 
@@ -52,14 +51,6 @@ def summarize_study(study: StudyConfig, rows: Sequence[Row], *, named_before: bo
         located = [r for r in mine if r.section == "localization" and r.metric in order]
         located.sort(key=lambda r: order[r.metric])
         sentences += [f"Exploratory: {_explanations(variant, names, located, rows)}"] if located else []
-    answers = [r.difference["recipes"] for r in compared if r.difference and r.difference["recipes"]["low"] is not None]
-    together = max((answer["tests"] for answer in answers), default=0)
-    if names.trainings == FEW_TRAININGS and together >= MANY_TESTS:
-        sentences.append(
-            f"Up to {together} comparisons are corrected together, and each recipe was trained three times only: where "
-            "trainings scatter twice as much as patients do, 7 to 9 of 100 simulated studies of 27 comparisons call "
-            "recipes different that are equal, not 5, and of more comparisons more."
-        )
     return sentences
 
 

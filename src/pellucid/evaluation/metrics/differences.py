@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,6 +40,8 @@ class Inference:
         above: that towards higher ones.
         df: degrees of freedom, inf where the errors are as good as known.
         reason: why something is NaN; None where nothing is to be said.
+        trainings_df: the degrees of freedom of the trainings themselves, S_a + S_b − 2, or of pairs S − 1; inf where no
+            trainings were drawn.
 
     Example:
         >>> question = Inference(0.03, 0.01, 0.02, 4.0)
@@ -54,11 +56,12 @@ class Inference:
     above: float = math.nan
     df: float = math.nan
     reason: str | None = None
+    trainings_df: float = math.inf
 
     @classmethod
-    def even(cls, value: float, error: float, df: float, reason: str | None = None) -> Inference:
+    def even(cls, value: float, error: float, df: float, trainings_df: float = math.inf) -> Inference:
         """One that is as uncertain to either side."""
-        return cls(value, error, error, df, reason)
+        return cls(value, error, error, df, trainings_df=trainings_df)
 
     @property
     def is_known(self) -> bool:
@@ -102,13 +105,26 @@ class Inference:
 
     def turned(self) -> Inference:
         """The difference taken the other way round."""
-        return Inference(-self.value, self.above, self.below, self.df, self.reason)
+        return replace(self, value=-self.value, below=self.above, above=self.below)
+
+    def among_several(self) -> Inference:
+        """The same, as it is judged where p values are corrected for several comparisons.
+
+        The correction asks for small p, and so far out the degrees of freedom that are guessed from few trainings are
+        too many just where these happened to scatter too little. So they are at most those of the trainings themselves.
+
+        Example:
+            >>> question = Inference.even(0.03, 0.01, 20.0, trainings_df=4)
+            >>> round(question.p, 3), round(question.among_several().p, 3)
+            (0.007, 0.04)
+        """
+        return replace(self, df=min(self.df, self.trainings_df))
 
     def to_json(self) -> dict[str, Any]:
         """Interval, p, errors and degrees of freedom; whatever is not a finite number is None."""
         numbers = {
             "low": self.low, "high": self.high, "p": self.p,
-            "error_below": self.below, "error_above": self.above, "df": self.df,
+            "error_below": self.below, "error_above": self.above, "df": self.df, "trainings_df": self.trainings_df,
         }  # fmt: skip
         finite = {name: v if math.isfinite(v) else None for name, v in numbers.items()}
         return {**finite, "reason": self.reason}
@@ -119,8 +135,8 @@ class Inference:
         difference, reason = math.nan if value is None else value, stored.get("reason")
         if stored["error_below"] is None:
             return cls(difference, reason=reason)
-        df = math.inf if stored["df"] is None else float(stored["df"])
-        return cls(difference, float(stored["error_below"]), float(stored["error_above"]), df, reason)
+        df, own = (math.inf if stored[name] is None else float(stored[name]) for name in ("df", "trainings_df"))
+        return cls(difference, float(stored["error_below"]), float(stored["error_above"]), df, reason, own)
 
 
 @dataclass(frozen=True)
@@ -174,7 +190,8 @@ def paired_difference(a: Sequence[Replicates], b: Sequence[Replicates], *, share
     other patients nothing is surer than over other patients alone. Near a bound few patients show hardly any
     covariance, and only the networks' interval says how much they leave open. Degrees of freedom after Satterthwaite,
     without supposing that both recipes scatter alike, and at most five times S_a + S_b − 2: they come out too large
-    just where few trainings happen to scatter too little.
+    just where few trainings happen to scatter too little. Among several comparisons `judge_family` takes at most
+    S_a + S_b − 2, of `shared` trainings S − 1 (`Inference.among_several`).
 
     Args:
         a: the first recipe's figures, of the same patients and draws.
@@ -258,11 +275,11 @@ def _of_recipes(difference: Replicates, groups: Sequence[Sequence[Replicates]], 
     whole = float(sign @ covariance @ sign)
     share = float(variance.patients) / whole if whole > ROUNDING**2 else 1.0
     if not networks.is_known:
-        return Inference.even(difference.value, float(variance.error), float(variance.df))
+        return Inference.even(difference.value, float(variance.error), float(variance.df), variance.trainings_df)
     below, above = (
         max(side, math.sqrt(share * side**2 + float(variance.trainings))) for side in (networks.below, networks.above)
     )
-    return Inference(difference.value, below, above, float(variance.df))
+    return Inference(difference.value, below, above, float(variance.df), trainings_df=variance.trainings_df)
 
 
 def _spread(samples: FloatArray) -> float:
@@ -286,11 +303,13 @@ class RecipeVariance(NamedTuple):
         patients: what different networks have in common in the resamples, at least 0.
         trainings: the spread over the trainings.
         df: degrees of freedom.
+        trainings_df: those of the trainings themselves.
     """
 
     patients: FloatArray
     trainings: FloatArray
     df: FloatArray
+    trainings_df: int
 
     @property
     def error(self) -> FloatArray:
@@ -319,6 +338,7 @@ def recipe_variance(values: Sequence[FloatArray], covariance: FloatArray) -> Rec
     spreads = [v.var(-1, ddof=1) / v.shape[-1] for v in values]
     trainings = np.asarray(sum(spreads))
     weight = sum(s**2 / (v.shape[-1] - 1) for s, v in zip(spreads, values, strict=True))
-    most = MOST_DF * sum(v.shape[-1] - 1 for v in values)
+    own = sum(v.shape[-1] - 1 for v in values)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return RecipeVariance(patients, trainings, np.fmin((patients + trainings) ** 2 / weight, most))
+        satterthwaite = (patients + trainings) ** 2 / weight
+    return RecipeVariance(patients, trainings, np.fmin(satterthwaite, MOST_DF * own), own)

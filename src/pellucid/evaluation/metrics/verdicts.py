@@ -38,6 +38,9 @@ class Bar:
 def judge_family(differences: Sequence[Mapping[str, Any]], bars: Sequence[Bar], family: str) -> list[dict[str, Any]]:
     """The differences of one family with their corrected p values and verdicts, question by question.
 
+    Of several the corrected p values are those of `Inference.among_several`, which of recipes trusts no more degrees of
+    freedom than their trainings have. A raw p, an interval, and what is judged alone are not.
+
     Args:
         differences: as `Difference.to_json` gives them.
         bars: one for each.
@@ -62,26 +65,14 @@ def judge_family(differences: Sequence[Mapping[str, Any]], bars: Sequence[Bar], 
     ]
     for question in ("networks", "recipes"):
         inferences = [Inference.from_json(d["value"], d[question]) for d in differences]
-        no_worse = [_p_no_worse(i, bar) for i, bar in zip(inferences, bars, strict=True)]
-        p = [
-            equal if bar.aim == "no worse" else inference.p
-            for inference, equal, bar in zip(inferences, no_worse, bars, strict=True)
-        ]
-        corrected = holm(p)
-        worse = [_p_worse(i, bar) for i, bar in zip(inferences, bars, strict=True)]
-        beyond = holm(  # the other side of `no worse`
-            [
-                far if bar.aim == "no worse" else inference.p
-                for inference, far, bar in zip(inferences, worse, bars, strict=True)
-            ]
-        )
-        tests = sum(not math.isnan(one) for one in p)
-        for one, inference, bar, equal, raw, own, far in zip(
-            out, inferences, bars, no_worse, worse, corrected, beyond, strict=True
-        ):
+        tests = sum(not math.isnan(_p(i, bar)) for i, bar in zip(inferences, bars, strict=True))
+        together = [i.among_several() for i in inferences] if tests > 1 else inferences
+        corrected = holm([_p(i, bar) for i, bar in zip(together, bars, strict=True)])
+        beyond = holm([_p(i, bar, is_other=True) for i, bar in zip(together, bars, strict=True)])
+        for one, inference, bar, own, far in zip(out, inferences, bars, corrected, beyond, strict=True):
             one[question] = one[question] | {
-                "p_no_worse": _or_none(equal),
-                "p_worse": _or_none(raw),
+                "p_no_worse": _or_none(_p_no_worse(inference, bar)),
+                "p_worse": _or_none(_p_worse(inference, bar)),
                 "p_corrected": _or_none(own),
                 "p_worse_corrected": _or_none(far) if bar.aim == "no worse" else None,
                 "tests": tests,
@@ -134,6 +125,13 @@ def answered(difference: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _or_none(p: float) -> float | None:
     return None if math.isnan(p) else p
+
+
+def _p(inference: Inference, bar: Bar, *, is_other: bool = False) -> float:
+    """The p value by which a difference is judged; of the aim `no worse` that of either side."""
+    if bar.aim == "differs":
+        return inference.p
+    return _p_worse(inference, bar) if is_other else _p_no_worse(inference, bar)
 
 
 def _p_no_worse(inference: Inference, bar: Bar) -> float:

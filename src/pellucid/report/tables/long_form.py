@@ -21,6 +21,7 @@ _ANSWER = (
     "error_below",
     "error_above",
     "df",
+    "trainings_df",
     "p",
     "p_no_worse",
     "p_worse",
