@@ -3,7 +3,7 @@
 The tables of earlier studies hold each training's figure and the interval over patients, not what two trainings have in
 common in the resamples of the patients. That part of the error (docs/decisions/0014-two-questions.md) lies between
 nothing and the whole error over patients, and a recipe's error is never less than the latter, so each p value is given
-as the least and the most that it can be. Writes judged-again.csv.
+as the least and the most that it can be; those of a family are corrected as in a study. Writes judged-again.csv.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import numpy as np
 from scipy.linalg import block_diag
 from scipy.stats import norm
 
-from pellucid.evaluation.metrics.differences import ALIKE, Inference, recipe_variance
-from pellucid.evaluation.metrics.paired_tests import holm
-from pellucid.evaluation.metrics.verdicts import ALPHA
+from pellucid.evaluation.metrics.differences import ALIKE, Difference, Inference, recipe_variance
+from pellucid.evaluation.metrics.verdicts import ALPHA, Bar, judge_family
 from pellucid.utils.csv_table import write_csv
 
 HERE = Path(__file__).parent
@@ -105,8 +104,9 @@ def against_control(row: Row) -> Row:
 def judge(study: str, family: str, pairs: list[tuple[Row, Row, bool]]) -> list[Judged]:
     """One family: for each difference the range that its p value can have, corrected after Holm."""
     out: list[Judged] = []
+    extremes: list[tuple[Difference, Difference]] = []  # as the recipes' p is least and most, among several
     for row, other, is_shared in pairs:
-        networks = inference(float(row["difference"]), patients_error(row), math.inf)
+        networks = inference(float(row["difference"]), patients_error(row))
         found = inferences(row, other, is_shared) or [Inference(networks.value)]
         p = [one.p for one in found]
         widest = max(found, key=lambda one: one.high - one.low)
@@ -121,9 +121,14 @@ def judge(study: str, family: str, pairs: list[tuple[Row, Row, bool]]) -> list[J
             }
             | {"recipes_low": widest.low, "recipes_high": widest.high}
         )
-    for name in ("networks_p", "recipes_p_least", "recipes_p_most"):
-        for one, corrected in zip(out, holm([float(str(o[name])) for o in out]), strict=True):
-            one[f"{name}_corrected"] = corrected
+        ends = (choose(found, key=lambda one: one.among_several().p) for choose in (min, max))
+        extremes.append(tuple(Difference(networks.value, 1, networks, end) for end in ends))
+    for place, name in enumerate(("least", "most")):
+        of_family = [pair[place].to_json() for pair in extremes]
+        for one, judged in zip(out, judge_family(of_family, [Bar(0)] * len(out), family), strict=True):
+            for question, column in (("networks", "networks_p"), ("recipes", f"recipes_p_{name}")):
+                p_corrected = judged[question]["p_corrected"]
+                one[f"{column}_corrected"] = math.nan if p_corrected is None else p_corrected
     for one in out:
         least, most = (float(str(one[f"recipes_p_{end}_corrected"])) for end in ("least", "most"))
         one["networks_verdict"] = "differs" if float(str(one["networks_p_corrected"])) <= ALPHA else "unclear"
@@ -150,13 +155,14 @@ def inferences(row: Row, other: Row, is_shared: bool) -> list[Inference]:
     for part in np.linspace(0, patients_error(row) ** 2, STEPS):
         covariance = block_diag(*(np.full((len(g), len(g)), part / len(groups)) for g in groups))
         variance = recipe_variance(groups, covariance)
-        out.append(inference(value, max(patients_error(row), float(variance.error)), float(variance.df)))
+        error = max(patients_error(row), float(variance.error))
+        out.append(inference(value, error, float(variance.df), variance.trainings_df))
     return out
 
 
-def inference(value: float, error: float, df: float) -> Inference:
+def inference(value: float, error: float, df: float = math.inf, trainings_df: float = math.inf) -> Inference:
     """Without an error where nothing differs on any image."""
-    return Inference.even(value, error, df) if error > 0 else Inference(value, reason=ALIKE)
+    return Inference.even(value, error, df, trainings_df) if error > 0 else Inference(value, reason=ALIKE)
 
 
 def rounded(value: object) -> object:
