@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from pellucid.utils.settings import validate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from pellucid.study.config import EvaluationSettings
     from pellucid.study.context import StudyContext
@@ -140,6 +140,10 @@ def record_of(run: PlannedRun) -> dict[str, Any]:
     seconds = sum(row.get("seconds") or 0.0 for row in history)
     base = None if run.base is None else record_of(run.base)
     fold = {} if run.fold is None else {"fold": run.fold}
+    resolved = folder.read()["recipe"]
+    if run.base is not None:  # in the study's folder, wherever that lies
+        weights = f"runs/{run.base.folder.name}/{Path(resolved['model']['pretrained']).name}"
+        resolved = resolved | {"model": resolved["model"] | {"pretrained": weights}}
     return {
         "seed": run.seed,
         **fold,
@@ -151,7 +155,7 @@ def record_of(run: PlannedRun) -> dict[str, Any]:
         "seconds_with_bases": seconds + (base["seconds_with_bases"] if base else 0.0),
         "base": None if base is None else {key: base[key] for key in ("folder", "best_epoch", "epochs", "seconds")},
         "history": history,
-        "resolved": folder.read()["recipe"],
+        "resolved": resolved,
     }
 
 
