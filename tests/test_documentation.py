@@ -296,7 +296,7 @@ def test_every_picture_is_in_the_gallery():
 
 
 AMERICAN = (
-    r"\b(grays?|grayish|pediatric\w*|colors?|colored|neighbors?|neighboring|behaviors?|labeled|labeling|modeled|centered|"
+    r"\b(grays?|grayish|learnt|pediatric\w*|colors?|colored|neighbors?|neighboring|behaviors?|labeled|labeling|modeled|centered|"
     r"analyz\w+|favor\w*|catalogs?|tumors?|(normal|general|optim|initial|regular|visual|summar|minim|maxim|recogn|"
     r"organ|random|penal|emphas|standard)iz\w+)\b"
 )
