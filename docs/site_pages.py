@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TOP = Path(__file__).resolve().parents[1]
 PROJECT = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "CODE_OF_CONDUCT.md")
+GLOSSARY = "glossary.md"
 ELSEWHERE = "project"  # the folder of the site that holds what lies outside docs/
 API = {  # page, its title, and the module whose public names it lists
     "types": ("Types", "pellucid.types"),
@@ -77,7 +78,9 @@ def linked_files(pages: list[File], files: Files, config: MkDocsConfig) -> list[
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
-    """Point links at where the site has their targets."""
+    """Point links at where the site has their targets; a word that is searched for, the glossary has first."""
+    if page.file.src_uri == GLOSSARY:
+        page.meta["search"] = {"boost": 2000}  # above what the words of a title count
     return LINK.sub(lambda link: link[1] + site_link(page.file.src_uri, link[2]) + link[3], markdown)
 
 

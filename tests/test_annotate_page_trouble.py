@@ -344,3 +344,19 @@ def test_strokes_drawn_while_the_server_is_dead_arrive_after_its_restart(server,
     server.start()
     saved(again)  # without anybody doing anything
     assert len(visitor.queue()[0]["marks"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("away", "said"),
+    [(3, "Other people have the remaining images open. Any that they leave come back here"), (0, "All done. Nothing")],
+)
+def test_who_has_no_image_is_told_whether_others_hold_some(away, said, context, server):
+    def nothing(route):
+        answer = route.fetch()
+        route.fulfill(response=answer, json=answer.json() | {"images": [], "away": away})
+
+    page = context.new_page()
+    page.route("**/api/queue*", nothing)
+    page.goto(server.address)
+    sign_in(page, f"Idle {away}")
+    page.locator("#stage-told", has_text=said).wait_for()

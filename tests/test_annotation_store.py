@@ -19,7 +19,7 @@ from pellucid.annotations import schema as annotation_schema
 from pellucid.annotations.loading import load_annotations
 from pellucid.annotations.people import NameTakenError, accept, invite, sign_in
 from pellucid.annotations.records import LabelAnswer, Mark, Note, Visit
-from pellucid.annotations.reservations import reserve
+from pellucid.annotations.reservations import held_by_others, reserve
 from pellucid.annotations.schema import store_name
 from pellucid.annotations.store import ConflictError, ForeignMarkError, UnknownMarkError, open_store
 from pellucid.data import open_dataset
@@ -107,6 +107,24 @@ def test_each_image_goes_to_as_many_people_as_asked(store):
     store.put_visit(Visit(A, "skipped", "Bob"))
     assert reserve(store, "Cid", DATA.ids[:2], count=2, per_image=2) == [A]
     assert reserve(store, "Bob", DATA.ids[:2], count=2, per_image=2) == [B]  # what was skipped does not come back
+
+
+def test_what_others_hold_may_come_back_and_what_is_done_does_not(store):
+    hold, images = timedelta(minutes=10), [A, B]
+
+    def away(who, minutes, **options):
+        return held_by_others(store, who, images, hold=hold, now=NOON + timedelta(minutes=minutes), **options)
+
+    invite(store, "Ann")
+    assert away("Bob", 0) == 0  # free images are not away
+    reserve(store, "Ann", images, count=2, hold=hold, now=NOON)
+    assert (away("Bob", 1), away("Ann", 1)) == (2, 0)
+    assert away("Bob", 1, per_image=2) == 0
+    assert away("Bob", 11) == 0  # they are free again
+    store.put_visit(Visit(A, "done", "Ann"))
+    assert away("Bob", 1) == 1
+    store.put_visit(Visit(B, "skipped", "Bob"))
+    assert away("Bob", 1) == 0  # he does not get it again
 
 
 def test_a_reservation_ends_without_a_sign_of_life(store):

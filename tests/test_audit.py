@@ -196,7 +196,7 @@ def test_it_says_what_holds_what_does_not_and_what_to_do(audited):
     assert audited.headline.startswith("This model tells the classes apart (accuracy 0.")
     assert all(s["advice"] for s in audited.statements if s["kind"] == "fails")
     told = " ".join(audited.results["unknown"])
-    assert "On which images the model was trained" in told
+    assert "The training images are not known" in told
     assert "those of one patient" in told
 
 
@@ -483,6 +483,72 @@ def test_the_verdict_is_on_the_smallest_change_and_calls_only_small_ones_unseen(
     assert [(s.kind, "see" in s.text) for s in two] == [("holds", True), ("fails", False)]
 
 
+def with_accuracy(results, value, low, high):
+    """The same audit of a model that is right so often."""
+    rows = [
+        r | {"value": value, "low": low, "high": high}
+        if (r["section"], r["metric"]) in {("classification", "accuracy"), ("robustness", "accuracy")}
+        else r
+        for r in results["rows"]
+    ]
+    return results | {"rows": rows}
+
+
+@pytest.mark.parametrize(
+    ("interval", "kind", "said"),
+    [
+        ((0.4, 0.6), "unclear", "is not shown to beat a constant answer (accuracy 0.50)"),
+        ((0.4, 0.5), "fails", "does not beat a constant answer (accuracy 0.50)"),
+        ((0.52, 0.6), "holds", "tells the classes apart (accuracy 0.50)"),
+    ],
+)
+def test_an_explanation_is_praised_only_of_a_model_that_beats_a_constant_answer(audited, interval, kind, said):
+    """As of an untrained one that always says the same: maps above the trivial ones are no merit there."""
+    trust = [
+        {"method": "cam", "measure": name, "label": name, "bar": 0.5, "verdict": "yes"}
+        for name in ("insertion_gain", PLACE)
+    ]
+    verdict = conclude(with_accuracy(audited.results, 0.5, *interval) | {"trust": {"rows": trust}})
+    first, *rest = verdict.statements
+    assert (first.part, first.kind) == ("classification", kind)
+    assert verdict.headline.startswith(f"This model {said}")
+    praised = ["passes every test of trust" in verdict.headline, "where people marked" in verdict.headline]
+    assert praised == [kind == "holds"] * 2
+    of_maps = [s for s in rest if s.part in ("trust", "localization")]
+    assert [s.kind for s in of_maps] == ["holds" if kind == "holds" else "unclear"] * 2
+    assert all(("That is no reason to rely on it" in s.text) == (kind != "holds") for s in of_maps)
+
+
+def test_where_a_change_moves_no_second_decimal_it_is_not_said_to_bring_it_from_one_to_the_same(audited):
+    results = with_accuracy(audited.results, 0.601, 0.55, 0.65)
+    (one,) = [s for s in conclude(results).statements if s.part == "attack"]
+    assert "leaves its accuracy at 0.60 [0.55, 0.65]." in one.text
+    rows = [r | {"value": 0.5, "low": 0.4} if r["metric"] == "accuracy" and r.get("at") not in ("", "0") else r
+            for r in results["rows"]]  # fmt: skip
+    (one,) = [s for s in conclude(results | {"rows": rows}).statements if s.part == "attack"]
+    assert "brings its accuracy from 0.60 to 0.50 [0.40, 0.65]." in one.text
+
+
+def test_of_two_exclusive_classes_no_threshold_is_to_be_moved_that_is_not_there(audited):
+    """The more probable class is said; of several labels, each has a threshold."""
+    rows = [
+        r | {"value": 0.1, "low": 0.05, "high": 0.2}
+        if r["section"] == "threshold" and r["at"] == "its own" and r["metric"] != "cost"
+        else r
+        for r in audited.results["rows"]
+    ]
+
+    def advised(data):
+        told = [s for s in conclude(audited.results | {"rows": rows, "data": audited.results["data"] | data}).statements
+                if s.part == "classes"]  # fmt: skip
+        assert [s.kind for s in told] == ["fails", "fails"]
+        assert told[1].short == "reports left, right on most images without them"
+        return " ".join(s.advice for s in told)
+
+    assert "threshold" not in advised({}).replace("the suggested threshold or above", "")
+    assert "Raise the threshold" in advised({"task": "multilabel"})
+
+
 def test_what_only_refutes_speaks_for_no_explanation(audited):
     """Being above the best trivial map does, and then what could have refuted it must not have."""
 
@@ -761,6 +827,7 @@ def test_the_page_fits_the_screen_and_begins_with_the_verdict(width, whole, repo
     assert page.locator("h2").first.inner_text() == "In plain words"
     top = page.locator("#verdict .conclusion").bounding_box()
     assert top["y"] + top["height"] < 900  # on the first screen, also of a phone
+    assert page.locator("main img").first.bounding_box()["y"] < 800  # and so is a picture
     assert page.locator("#verdict li").count() == len(whole.statements)
     assert [url for url in requests if not url.startswith(("file://", "data:"))] == []
     assert complaints == []

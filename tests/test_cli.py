@@ -398,6 +398,11 @@ def test_verbs_wait_for_no_library_that_they_may_not_use():
     assert loaded == "[]"
 
 
+def test_it_runs_as_a_module():
+    command = [sys.executable, "-m", "pellucid", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("pellucid ")
+
+
 def test_the_version_is_said(pellucid):
     import pellucid as package
 

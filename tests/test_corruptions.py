@@ -110,11 +110,13 @@ def test_what_they_leave_is_compared_with_the_same_images(images):
     assert found["tests"] == 4
     assert found["lost"] == {"noise": 2, "contrast": None}
     (statement,) = _elsewhere({"elsewhere": found})
-    assert (statement.kind, statement.short) == ("fails", "cannot stand noise")
-    assert [cell.value for cell in corruption_table(found).lines[1].cells[-2:]] == ["2", "2"]
-    assert [cell.value for cell in corruption_table(found).lines[2].cells[-2:]] == ["not shown", "not shown"]
+    assert (statement.kind, statement.short) == ("fails", "does not withstand noise")
+    table = corruption_table(found)
+    assert table.columns[:3] == ("Severity 0 (uncorrupted)", "Severity 1", "Severity 2")
+    assert [cell.value for cell in table.lines[0].cells] == ["0.900", "0.900", *["0.400"] * 4, "2", "2"]
+    assert [cell.value for cell in table.lines[1].cells[-2:]] == ["not shown", "not shown"]
     level = found | {"base": found["clean"]["value"]}  # nothing to lose: that it loses nothing says nothing
-    assert corruption_table(level).lines[1].cells[-1] is None
+    assert corruption_table(level).lines[0].cells[-1] is None
     assert "not shown to be above that answer" in corruption_table(level).note
     assert [chart.title for chart in corruption_charts(found)] == ["Noise", "Contrast"]
 
@@ -162,7 +164,7 @@ def test_in_an_audit_they_are_kept(tmp_path, monkeypatch):
     expected = corruption_figures(clean, {"noise": [clean, clean, clean, noisy, clean]}, part)
     assert found["rows"][3]["value"] == pytest.approx(expected["rows"][3]["value"])
     result.save(tmp_path)
-    assert "<h2>Elsewhere?</h2>" in (tmp_path / "report.html").read_text()
+    assert "<h2>Will it hold up elsewhere?</h2>" in (tmp_path / "report.html").read_text()
     assert (tmp_path / "tables" / "corruptions.csv").is_file()
     stored = json.loads((tmp_path / "audit.json").read_text())
     assert {p["name"] for p in stored["parts"]} >= {"elsewhere"}

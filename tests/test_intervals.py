@@ -140,7 +140,7 @@ def test_a_perfect_ranking_has_an_interval_with_a_width_and_few_positives_have_n
         few = metric(targets[2:], targets[2:], interval=True)
         assert few.value == 1.0
         assert math.isnan(few.low)
-        assert few.reason == "positives of 4 patients only, and an interval needs 5"
+        assert few.reason == "positives of 4 images only, and an interval needs 5"
     again = auroc(targets, targets, Bootstrap([i // 2 for i in range(60)])).estimate()
     assert again.reason == "positives of 3 patients only, and an interval needs 5"
 

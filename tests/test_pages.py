@@ -17,7 +17,7 @@ from pellucid.report.pages.certified_maps import CertifiedPage, write_certified_
 from pellucid.report.pages.discovery import write_discovery
 from pellucid.report.pages.explanations import ExplainedPanel, write_explanations
 from pellucid.report.pages.page_templates import PAGES, style_sheet
-from pellucid.report.pages.trust import overall, trust_parts
+from pellucid.report.pages.trust import in_a_sentence, overall, trust_parts
 from pellucid.report.pictures.perturbed import Moved
 from pellucid.verbs.certify_explanation import LABELS
 
@@ -107,6 +107,19 @@ def test_of_rows_alike_axe_is_shown_two_and_of_every_kind_one(browser):
 
 
 @pytest.mark.parametrize("opened", [explanations], indirect=True)
+def test_explanations_fill_a_wide_page(opened):
+    for width in (1280, 1920):
+        opened.set_viewport_size({"width": width, "height": 900})
+        main, *pictures = (
+            opened.locator(where).evaluate_all("all => all.map(e => e.getBoundingClientRect().toJSON())")
+            for where in ("main", ".explained:first-child img")
+        )
+        (boxes,) = pictures
+        assert max(box["right"] for box in boxes) == pytest.approx(main[0]["right"], abs=2)
+        assert min(box["left"] for box in boxes) == pytest.approx(main[0]["left"], abs=2)
+
+
+@pytest.mark.parametrize("opened", [explanations], indirect=True)
 def test_explanations_are_filtered_by_class_and_answer(opened):
     def titles():
         return opened.locator(".explained:not([hidden]) h2").all_inner_texts()
@@ -115,7 +128,7 @@ def test_explanations_are_filtered_by_class_and_answer(opened):
         "image, 16 × 16 pixels",
         "CAM",
         "LIME",
-        "changed, ρ = 0.05: 30 % → 90 %",
+        "changed, ρ = 0.05: 30\N{NO-BREAK SPACE}% → 90\N{NO-BREAK SPACE}%",
         "the change, RMS 0.050",
     ]
     assert opened.get_by_text("The first 3 images; the pictures of the other 2 lie beside this page.").count() == 1
@@ -155,12 +168,86 @@ def test_no_suspects_and_many_have_their_page(tmp_path, count):
 
 def test_a_table_of_trust_is_one_sentence_that_can_be_quoted():
     rows = [TrustRow.from_json(row) for row in AUDIT["trust"]["rows"]]
-    judged = [row for row in rows if row.verdict is not None]
     text = overall(rows)
-    methods = {row.method for row in judged}
-    assert text.startswith(f"None of these {len(methods)} explanations is above every map that knows nothing in ")
+    methods = {row.method for row in rows if row.verdict is not None}
+    assert text.startswith(
+        f"None of these {len(methods)} explanations passes every test: Grad-CAM comes nearest, shown "
+    )
     assert text.endswith(".")
-    every = [row for row in judged if row.method == judged[0].method]
-    best = [TrustRow.from_json(row.to_json() | {"verdict": "yes"}) for row in every]
-    assert "no test refutes it" in overall(best)
     assert overall([]) == "Nothing here says whether these explanations can be relied on."
+
+
+ABOVE, ONLY_REFUTES = ("flipping_gain", "insertion_gain", "grid_gain"), "attacked_rank"
+
+
+def judged(**verdicts):
+    """Rows of methods: the verdicts of three tests against trivial maps, and of one that can only refute."""
+    row = next(r for r in AUDIT["trust"]["rows"] if r["verdict"])
+    return [
+        TrustRow.from_json(row | {"method": method, "measure": measure, "label": measure, "verdict": verdict})
+        for method, own in verdicts.items()
+        for measure, verdict in zip((*ABOVE, ONLY_REFUTES), own.split(","), strict=False)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "sentence", "counts"),
+    [
+        (
+            {"cam": "unclear,unclear,unclear,not refuted"},
+            "In none of 3 tests is CAM shown to be above every trivial map; no test refutes it.",
+            "",
+        ),
+        (
+            {"cam": "unclear,yes,unclear,not refuted"},
+            "CAM is shown to be above every trivial map in 1 of 3 tests; no test refutes it.",
+            "",
+        ),
+        (
+            {"cam": "yes,yes,yes,no"},
+            "CAM is shown to be above every trivial map in 3 of 3 tests; it is refuted by: attacked_rank.",
+            "",
+        ),
+        (
+            {"cam": "no,unclear,unclear,no"},
+            "In none of 3 tests is CAM shown to be above every trivial map; it is refuted by: flipping_gain; "
+            "attacked_rank.",
+            "",
+        ),
+        (
+            {"cam": "unclear,unclear,unclear", "saliency": "no,unclear,unclear"},
+            "None of these 2 explanations is shown to be above every trivial map in any test; no test refutes CAM.",
+            "CAM in 0 of 3, Saliency in 0 of 3. Refuted: Saliency (flipping_gain).",
+        ),
+        (
+            {"cam": "unclear,unclear,unclear", "saliency": "unclear,unclear,unclear"},
+            "None of these 2 explanations is shown to be above every trivial map in any test; no test refutes one of "
+            "them.",
+            "CAM in 0 of 3, Saliency in 0 of 3.",
+        ),
+        (
+            {"cam": "no,unclear,unclear", "saliency": "unclear,unclear,no"},
+            "None of these 2 explanations is shown to be above every trivial map in any test; each is refuted by a "
+            "test.",
+            "CAM in 0 of 3, Saliency in 0 of 3. Refuted: CAM (flipping_gain), Saliency (grid_gain).",
+        ),
+        (
+            {"cam": "yes,unclear,yes,not refuted", "saliency": "yes,yes,yes,no"},
+            "None of these 2 explanations passes every test: CAM comes nearest, shown to be above every trivial map in "
+            "2 of 3; no test refutes it.",
+            "CAM in 2 of 3, Saliency in 3 of 3. Refuted: Saliency (attacked_rank).",
+        ),
+        (
+            {"cam": "yes,yes,yes,not refuted", "saliency": "unclear,unclear,unclear"},
+            "CAM is shown to be above every trivial map in 3 of 3 tests; no test refutes it.",
+            "CAM in 3 of 3, Saliency in 0 of 3.",
+        ),
+    ],
+)
+def test_the_sentence_says_no_more_than_was_measured_and_not_twice(verdicts, sentence, counts):
+    """Unclear is no refutation, and a refutation is named; of one method the counts stand in the sentence already."""
+    rows = judged(**verdicts)
+    assert overall(rows) == sentence
+    assert in_a_sentence(rows) == (
+        counts and f"Tests in which an explanation is shown to be above every trivial map: {counts}"
+    )

@@ -120,6 +120,8 @@ def test_on_a_phone_every_figure_names_its_recipe(page):
     cells = page.locator("#summary tbody tr").first.locator("td")
     told = cells.evaluate_all("tds => tds.map(t => getComputedStyle(t, '::before').content)")
     assert told == [f'"{label}"' for label in (*example.VARIANTS, "n")]
+    places = [page.locator(f".opening {what}").first.bounding_box()["y"] for what in ("svg", "p")]
+    assert places == sorted(places)  # a picture on the first screen, and then its sentences
     box = page.locator("#summary .table-box")
     assert box.evaluate("b => b.scrollWidth <= b.clientWidth")
 

@@ -97,3 +97,17 @@ def test_axe_finds_nothing(site: Path, browser, page: str, scheme: str):
     assert tab.evaluate("document.body.dataset.mdColorScheme") == {"light": "default", "dark": "slate"}[scheme]
     assert violations(tab, scheme) == []
     tab.close()
+
+
+@pytest.mark.browser
+def test_the_search_works_without_a_server_and_asks_the_glossary_first(site: Path, browser):
+    tab = browser.new_page(viewport={"width": 1280, "height": 900})
+    requests: list[str] = []
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.goto((site / "index.html").as_uri())
+    tab.locator("input.md-search__input").fill("ARA")
+    tab.wait_for_function(
+        "() => document.querySelector('.md-search-result__item a')?.href.includes('/glossary.html')", timeout=60_000
+    )
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
+    tab.close()

@@ -197,7 +197,7 @@ def test_a_mean_of_which_one_class_rests_on_too_few_says_why_it_has_no_interval(
     mean = Replicates.mean(recalls, of="classes").estimate()
     assert mean.value == pytest.approx(np.mean([right[truth[:, k] == 1, k].mean() for k in range(2)]))
     assert math.isnan(mean.low)
-    assert "patient" in mean.reason
+    assert "1 image only" in mean.reason
 
 
 def test_one_class_of_one_image_does_not_take_the_interval_of_a_mean_auroc():

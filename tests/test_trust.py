@@ -225,7 +225,7 @@ def test_an_image_alone_has_figures_and_no_intervals():
     )
     own = {r.measure: r for r in rows if r.method == "cam"}
     assert own["deletion_area"].n == 1
-    assert own["deletion_area"].reason == "1 patient only, and an interval needs 5"
+    assert own["deletion_area"].reason == "1 image only, and an interval needs 5"
     assert own["flipping_gain"].verdict == "unclear"
 
 
@@ -287,9 +287,10 @@ def test_the_page_says_undefined_and_escapes(judged, tmp_path):
     assert text.count("the map is the same everywhere") > 5
     assert "best trivial map" in text
     assert "All trivial maps" in text
-    assert "is above every map that knows nothing: fresh noise in 0 of 3" in text
+    assert "is shown to be above every trivial map: fresh noise in 0 of 3" in text
     assert "✗ no" in text
     assert text.count("<svg") == 5
+    assert text.index("</h1>") < text.index('<div class="firsts">') < text.index("<table")  # pictures before tables
 
 
 def test_the_verdicts_in_a_sentence():
@@ -301,10 +302,10 @@ def test_the_verdicts_in_a_sentence():
         trust_row("insertion_area", "trivial: centred", Estimate(0.2, 0.1, 0.3, 9)),
     ]
     assert in_a_sentence(rows) == (
-        "Tests in which an explanation is above every map that knows nothing: CAM in 1 of 2. "
-        "Refuted besides: CAM (likeness under a directed attack, rank correlation)."
+        "Tests in which an explanation is shown to be above every trivial map: CAM in 1 of 2. "
+        "Refuted: CAM (likeness under a directed attack, rank correlation)."
     )
-    assert in_a_sentence(rows[-1:]) == "No explanation could be held against maps that know nothing."
+    assert in_a_sentence(rows[-1:]) == "No explanation could be held against a trivial map."
 
 
 def test_the_documentation_names_every_measure():

@@ -87,6 +87,34 @@ def reserve(
     return [*reserved, *new][:count]
 
 
+def held_by_others(
+    store: AnnotationStore,
+    annotator: str,
+    ranking: Iterable[str],
+    *,
+    per_image: int = 1,
+    hold: timedelta = timedelta(minutes=10),
+    now: datetime | None = None,
+) -> int:
+    """How many images a person may not have now, and may once others leave them unfinished.
+
+    Args:
+        store: where reservations are kept.
+        annotator: who asks.
+        ranking: the image ids that may be offered.
+        per_image: how many people are to annotate each image.
+        hold: how long a reservation lasts without a sign of life.
+        now: the time, for tests.
+    """
+    cutoff = timestamp((now or datetime.now(UTC)) - hold)
+    here = (VISIT.c.annotator == annotator) & (VISIT.c.state != "lapsed")
+    with store.reading() as connection:
+        mine = set(connection.execute(sa.select(VISIT.c.image).where(here)).scalars())
+        finished = _done(connection, annotator)
+        busy = finished + Counter(image for image, _, _ in _live(connection, annotator, cutoff))
+    return sum(i not in mine and finished[i] < per_image <= busy[i] for i in ranking)
+
+
 def _live(connection: sa.Connection, annotator: str, cutoff: str) -> list[tuple[str, str, str]]:
     """Image, holder and last sign of life of what others hold."""
     others = (VISIT.c.annotator != annotator) & (VISIT.c.state == "offered") & (VISIT.c.changed > cutoff)

@@ -121,7 +121,8 @@ def _add_images(app: FastAPI, service: AnnotationService) -> None:
     @app.get("/api/queue")
     def queue(annotator: Annotator, count: Annotated[int, Query(ge=1, le=10)] = 3) -> dict[str, Any]:
         images = [service.describe(image, annotator) for image in service.queue(annotator, count)]
-        return {"images": images, "progress": service.progress(annotator)}
+        away = 0 if images else service.away(annotator)
+        return {"images": images, "away": away, "progress": service.progress(annotator)}
 
     @app.get("/api/images")
     def finished(annotator: Annotator) -> dict[str, Any]:

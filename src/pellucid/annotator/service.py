@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid.annotations.agreement import agreement
 from pellucid.annotations.records import KINDS, Visit
-from pellucid.annotations.reservations import reserve
+from pellucid.annotations.reservations import held_by_others, reserve
 from pellucid.annotations.shapes import MAX_POINTS, MAX_RADIUS, shape_to_json
 from pellucid.annotations.views import closed_counts, one_image
 from pellucid.annotator.worker import IDLE
@@ -154,6 +154,11 @@ class AnnotationService:
         )
         self.explanations.make_ahead([self._rows[image] for image in images])
         return images
+
+    def away(self, annotator: str) -> int:
+        """How many images a person may still get once others who hold them have left them."""
+        settings = self.settings
+        return held_by_others(self.store, annotator, self.ranking.ids, per_image=settings.per_image, hold=settings.hold)
 
     def close_image(self, image: str, annotator: str, state: State) -> None:
         """Take an image from a person's queue, or put it back, and arrange what follows by what was marked."""

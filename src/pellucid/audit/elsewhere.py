@@ -1,4 +1,4 @@
-"""Elsewhere? What common corruptions leave of a model's answers, and which of them it cannot stand."""
+"""Will it hold up elsewhere? What common corruptions leave of a model's answers, and which it does not withstand."""
 
 from __future__ import annotations
 

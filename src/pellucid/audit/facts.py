@@ -59,7 +59,7 @@ def what_is_not_known(model: Model, whole: Dataset, record: Mapping[str, Any]) -
     """
     missing = []
     if record["trained_on"] is None:
-        missing.append("On which images the model was trained, so whether some of these are among them.")
+        missing.append("The training images are not known, nor whether some of these are among them.")
     missing += [f"Of its training: it {phrase}." for phrase in record["unknown"] if record["trained_on"] is not None]
     if model.task == "multilabel" and not model.card.get("thresholds"):
         missing.append("The thresholds it is used with: a probability of one half stands in for each.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from pellucid.audit.classification import OWN
+from pellucid.audit.classification import OWN, SUGGESTED
 from pellucid.audit.facts import listed
 from pellucid.report.tables.metrics import defined, method_label, metric, number, readable
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
@@ -69,7 +69,7 @@ def as_markdown(results: Mapping[str, Any], fields: Sequence[Field]) -> str:
     """The card as `card.md` has it."""
     verdict = results["verdict"]
     lines = [f"# Model card: {results['title']}", "", verdict["headline"], ""]
-    titles = {"holds": "What holds", "fails": "What does not", "unclear": "What cannot be said"}
+    titles = {"holds": "What holds", "fails": "What does not hold", "unclear": "What cannot be said"}
     for kind, title in titles.items():
         own = [s for s in verdict["statements"] if s["kind"] == kind]
         if own:
@@ -173,7 +173,9 @@ class _Known:
             r for r in self.index.results["rows"] if r["section"] in ("classification", "calibration", "robustness")
         ]
         names = list(dict.fromkeys(metric(r["metric"]).label for r in rows))
-        return f"{', '.join(names)}; sensitivity and specificity at two thresholds.", ""
+        suggested = any(r["at"] == SUGGESTED for r in self.index.section("threshold"))
+        at = " as it decides, and at the suggested threshold" if suggested else " of each class as it decides"
+        return f"{', '.join(names)}; sensitivity and specificity{at}.", ""
 
     def statistics(self) -> Answer:
         resamples = self.results["classification"]["resamples"]

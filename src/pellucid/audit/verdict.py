@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pellucid.audit.classification import OWN
 from pellucid.audit.facts import listed
 from pellucid.evaluation.metrics.verdicts import ALPHA
-from pellucid.report.tables.metrics import METRICS, defined, method_label, number, readable
+from pellucid.report.tables.metrics import METRICS, defined, method_label, number, readable, small_share
 from pellucid.report.tables.pivot import strength_of
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
-from pellucid.utils.words import interval_text
+from pellucid.utils.words import interval_text, joined
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +25,8 @@ HALF = 0.5
 FEW = 6
 """Images of a class from which on something is said of it: five that all go wrong still allow a half."""
 PLACE = "place_gain"
+EXPLAINS = ("trust", "localization")
+"""The parts of the report whose statements are on explanations."""
 UNSEEN = 2 / 255
 """Of any pixel: a change up to which people see nothing on a screen of 256 grey levels; a convention of this report."""
 MODERATE = 3
@@ -88,23 +90,28 @@ def conclude(results: Mapping[str, Any]) -> Verdict:
         *_seen(results),
         *_few(results),
     ]
+    if statements[0].kind != "holds":
+        statements = [_withheld(s) if s.part in EXPLAINS and s.kind == "holds" else s for s in statements]
     return Verdict(_headline(statements), tuple(statements))
 
 
+def _withheld(statement: Statement) -> Statement:
+    """What speaks for an explanation of a model that is not shown to know anything: not counted for it."""
+    text = f"{statement.text} That is no reason to rely on it: the model is not shown to beat a constant answer."
+    return replace(statement, kind="unclear", short="", text=text)
+
+
 def _headline(statements: Sequence[Statement]) -> str:
-    """One sentence for what holds, and one for what does not."""
-    by_kind = {kind: [s.short for s in statements if s.kind == kind and s.short] for kind in ("holds", "fails")}
-    if not by_kind["holds"] and not by_kind["fails"]:
-        return "On these images nothing can be said of this model either way."
-    good = f"This model {_joined(by_kind['holds'])}." if by_kind["holds"] else ""
-    but = "But it" if good else "This model"
-    bad = f"{but} {_joined(by_kind['fails'])}." if by_kind["fails"] else "Nothing that was tested failed."
-    return f"{good} {bad}".strip()
-
-
-def _joined(texts: Sequence[str]) -> str:
-    *most, last = texts
-    return f"{', '.join(most)} and {last}" if most else last
+    """One sentence for what holds, and one for what does not; the first is on what a model is for, to classify."""
+    first = statements[0]
+    good, bad = ([s.short for s in statements if s.kind == kind and s.short] for kind in ("holds", "fails"))
+    if first.kind == "holds":
+        but = f"But it {joined(bad)}." if bad else "Nothing that was tested failed."
+        return f"This model {joined(good)}. {but}"
+    if first.kind == "unclear":
+        bad = [first.short, *bad]
+    rest = f" It {joined(good)}." if good else ""
+    return f"This model {joined(bad)}.{rest}"
 
 
 def _classifies(index: ResultsIndex) -> list[Statement]:
@@ -112,25 +119,27 @@ def _classifies(index: ResultsIndex) -> list[Statement]:
     several = index.results["data"]["task"] == "multilabel"
     name, bar = ("auroc", 0.5) if several else ("accuracy", baseline)
     row = index.row("classification", name, index.variants[0])
+    unshown = "is not shown to tell the classes apart" if several else "is not shown to beat a constant answer"
     if row is None or not _whole(row):
-        return [Statement("unclear", "classification", "", f"Whether it classifies cannot be said: {_why(row)}.")]
+        return [Statement("unclear", "classification", unshown, f"Whether it classifies cannot be said: {_why(row)}.")]
     if several:
         text = f"An image that shows a finding is ranked above one that does not with a chance of {_shown(row)}"
         text += " (mean AUROC; 0.5 is chance)."
     else:
         text = f"It is right on {_shown(row)} of the images; always giving the most frequent answer is right on "
-        text += f"{number(baseline, 2 if baseline >= 0.01 else 4)}."
+        text += f"{small_share(baseline)}."
+    figure = f"({'mean AUROC' if several else 'accuracy'} {number(row['value'], 2)})"
     if row["low"] > bar:
-        label = "mean AUROC" if several else "accuracy"
-        short = f"tells the classes apart ({label} {number(row['value'], 2)})"
-        return [Statement("holds", "classification", short, text)]
+        return [Statement("holds", "classification", f"tells the classes apart {figure}", text)]
     advice = (
         "Look at the class names, the normalisation and how images are cut first: a wrong one looks like this. Then at "
         "the labels, with `pellucid data check`."
     )
     if row["high"] <= bar:
-        return [Statement("fails", "classification", "does not tell the classes apart", text, advice)]
-    return [Statement("unclear", "classification", "", f"{text} No difference is shown.", "Audit more images.")]
+        short = "does not tell the classes apart" if several else "does not beat a constant answer"
+        return [Statement("fails", "classification", f"{short} {figure}", text, advice)]
+    short = f"{unshown} {figure}"
+    return [Statement("unclear", "classification", short, f"{text} No difference is shown.", "Audit more images.")]
 
 
 def _classes(index: ResultsIndex) -> list[Statement]:
@@ -143,7 +152,12 @@ def _classes(index: ResultsIndex) -> list[Statement]:
     missed = sorted((r for r in rows if r["metric"] == "sensitivity"), key=lambda r: float(r["value"]))
     alarms = sorted((r for r in rows if r["metric"] == "specificity"), key=lambda r: float(r["value"]))
     several = index.class_noun == "finding"
-    most_probable = not several and len(index.results["data"]["classes"]) > 2  # is said, and takes no threshold
+    if several:
+        advice_on = ("lower the threshold", "Raise the threshold; see the one that costs least")
+    elif len(index.results["data"]["classes"]) == 2:  # the more probable is said, and there is no threshold to move
+        advice_on = ("say it at a lower probability than one half", "Say it only at the suggested threshold or above")
+    else:
+        advice_on = ("weigh its classes by what errors cost", "Look at what it takes for them, among the confusions")
     noun = "finding" if several else "class"
     if not missed:
         text = f"There are too few images of each {noun} (fewer than {FEW}) to say which of them it misses."
@@ -153,18 +167,14 @@ def _classes(index: ResultsIndex) -> list[Statement]:
         names = listed([f"{readable(r['class'])} ({_shown(r)})" for r in bad], 4)
         text = f"It finds fewer than half of the images of {names}."
         short = f"misses most images of {listed([readable(r['class']) for r in bad], 2)}"
-        advice = "lower the threshold, or train with more of these images."
-        advice = (
-            "train with more of these images, or weigh its classes by what errors cost." if most_probable else advice
-        )
-        advice = f"Do not rely on its silence there; {advice}"
+        advice = f"Do not rely on its silence there; {advice_on[0]}, or train with more of these images."
         statements.append(Statement("fails", "classes", short, text, advice))
     if bad := [r for r in alarms if r["high"] < HALF]:
         names = listed([f"{readable(r['class'])} ({_shown(r)})" for r in bad], 4)
         text = f"It says {names} on more than half of the images without it (in brackets: the specificity)."
-        short = f"raises more false alarms than not for {listed([readable(r['class']) for r in bad], 2)}"
-        advice = "Raise the threshold; see the one that costs least."
-        advice = "Look at what it takes for them, among the confusions." if most_probable else advice
+        which = listed([readable(r["class"]) for r in bad], 2)
+        short = f"reports {which} on most images without {'it' if len(bad) == 1 else 'them'}"
+        advice = f"{advice_on[1]}."
         statements.append(Statement("fails", "classes", short, text, advice))
     open_ = [r for r in missed if r["low"] < HALF <= r["high"]]
     if not statements and not open_:
@@ -192,12 +202,12 @@ def _calibrated(index: ResultsIndex) -> list[Statement]:
         text += f"; it is right more often than it says, by {_shown(turned)} on average"
         short = "is right more often than it says"
     if row["high"] <= CALIBRATED:
-        return [Statement("holds", "calibration", "says how sure it may be", f"{text}.")]
+        return [Statement("holds", "calibration", "is well calibrated", f"{text}.")]
     if row["low"] > CALIBRATED:
         advice = "Do not show its probabilities to anybody before they are scaled on validation images (temperature)."
-        short = short or "gives confidences that are no probabilities"
+        short = short or "is poorly calibrated"
         return [Statement("fails", "calibration", short, f"{text}.", advice)]
-    return [Statement("unclear", "calibration", "", f"{text}: the interval holds the bar.", "Audit more images.")]
+    return [Statement("unclear", "calibration", "", f"{text}; the interval includes this limit.", "Audit more images.")]
 
 
 def _grouped(results: Mapping[str, Any]) -> list[Statement]:
@@ -239,13 +249,14 @@ def _elsewhere(results: Mapping[str, Any]) -> list[Statement]:
     broken = {name: at for name, at in figures["lost"].items() if at is not None and at <= MODERATE}
     if broken:
         texts = [f"{name} of severity {at} ({measure} {_shown(cells[name, at])})" for name, at in broken.items()]
-        text = f"It cannot stand {listed(texts, 4)}; on the same images as they are it has {_shown(figures['clean'])}."
+        clean = _shown(figures["clean"])
+        text = f"It does not withstand {listed(texts, 4)}; on the same images uncorrupted it has {clean}."
         advice = "Look at images of the place where it is to be used for these; train with them as augmentation."
-        return [Statement("fails", "elsewhere", f"cannot stand {listed(list(broken), 3)}", text, advice)]
+        return [Statement("fails", "elsewhere", f"does not withstand {listed(list(broken), 3)}", text, advice)]
     sure = [r["low"] is not None and r["low"] >= figures["bar"] for r in figures["rows"] if r["severity"] == MODERATE]
     if all(sure):
         text = f"It keeps at least half of what it can under every corruption of severity {MODERATE}."
-        return [Statement("holds", "elsewhere", f"stands common corruptions of severity {MODERATE}", text)]
+        return [Statement("holds", "elsewhere", f"withstands common corruptions of severity {MODERATE}", text)]
     text = f"Whether it keeps half of what it can under each corruption of severity {MODERATE} cannot be said."
     return [Statement("unclear", "elsewhere", "", text, "Corrupt more images (`--corrupted`).")]
 
@@ -310,12 +321,15 @@ def _withstands(
     """What is left under the smallest attack of a norm, of what the model has above a constant answer."""
     norm, length = strength_of(size)
     unseen = norm.endswith("L∞") and length <= UNSEEN * 1.001  # a row's size has six digits
-    text = (
-        f"A change of at most {_size(size)}{', which people do not see,' if unseen else ''} brings its {measure} from "
-        f"{number(clean['value'], 2)} to {_shown(attacked)}."
-    )
+    before, after = (number(one["value"], 2) for one in (clean, attacked))
+    change = f"leaves its {measure} at" if before == after else f"brings its {measure} from {before} to"
+    hint = ", which people do not see," if unseen else ""
+    text = f"A change of at most {_size(size)}{hint} {change} {_shown(attacked)}."
     if clean["low"] <= base:
-        text += " What that takes from it cannot be said: it is not shown to beat a constant answer as they are."
+        text += (
+            " What that takes from it cannot be said: it is not shown to beat a constant answer on the unaltered "
+            "images."
+        )
         return Statement("unclear", "attack", "", text)
     bar = base + HALF * (clean["value"] - base)
     changes = "changes that nobody sees" if unseen else f"changes of at most {_size(size)}"
@@ -346,11 +360,11 @@ def _explained(results: Mapping[str, Any]) -> list[Statement]:
         text = " ".join(f"{method_label(m)} fails: {'; '.join(failed[m])}." for m in bad)
         none = len(bad) == len(methods)
         short = "has no explanation that passes every test of trust" if none else ""
-        advice = f"Show nobody a map of {_joined([method_label(m) for m in bad])} as the reason of a decision."
+        advice = f"Show nobody a map of {joined([method_label(m) for m in bad])} as the reason of a decision."
         statements.append(Statement("fails", "trust", short, text, advice))
     # what maps that know nothing pass too is nothing that speaks for a method
     if good := [m for m in methods if above[m] and above[m] + spared[m] == tests[m]]:
-        names = _joined([method_label(m) for m in good])
+        names = joined([method_label(m) for m in good])
         text = " ".join(
             f"{method_label(m)} passed every test of trust that was made: above the best trivial map in {above[m]}, "
             f"not refuted in {spared[m]} that can only refute. Whether it shows where a finding is, is asked apart."
@@ -380,21 +394,21 @@ def _located(results: Mapping[str, Any]) -> list[Statement]:
     if not rows:
         return []
     by_verdict = {v: [method_label(r["method"]) for r in rows if r["verdict"] == v] for v in ("yes", "no", "unclear")}
-    joined = {v: _joined(names) for v, names in by_verdict.items() if names}
-    whose = {v: "" if len(joined) == 1 else f" (by {names})" for v, names in joined.items()}
+    texts = {v: joined(names) for v, names in by_verdict.items() if names}
+    whose = {v: "" if len(texts) == 1 else f" (by {names})" for v, names in texts.items()}
     place = "where people marked the finding"
     statements = []
-    if names := joined.get("yes"):
+    if names := texts.get("yes"):
         text = f"The maps of {names} find the marked regions better than every trivial map."
         statements.append(Statement("holds", "localization", f"looks {place}{whose['yes']}", text))
-    if names := joined.get("no"):
+    if names := texts.get("no"):
         text = f"The maps of {names} find the marked regions no better than the best trivial map does."
         advice = (
             f"Show nobody a map of {names} as the place of a finding. Look at the model's surest errors, and at what "
             "else in the images goes with the labels."
         )
         statements.append(Statement("fails", "localization", f"does not look {place}{whose['no']}", text, advice))
-    if names := joined.get("unclear"):
+    if names := texts.get("unclear"):
         text = f"Whether the maps of {names} find the marked regions better than the best trivial map cannot be said."
         statements.append(Statement("unclear", "localization", "", text, "Mark more images."))
     return statements
@@ -403,13 +417,13 @@ def _located(results: Mapping[str, Any]) -> list[Statement]:
 def _seen(results: Mapping[str, Any]) -> list[Statement]:
     record = results["about"]["training_images"]
     if record["trained_on"] is None:
-        text = "On which images it was trained is not known: if some of these are among them, every figure flatters it."
+        text = "The training images are not known: if some of these are among them, every figure flatters it."
         return [
             Statement("unclear", "data", "", text, "Ask for the list, or audit images that are newer than the model.")
         ]
     if record["trained_on"]:
         text = f"{record['trained_on']:,} of the {record['images']:,} images are ones that it was trained on."
-        return [Statement("fails", "data", "was judged on images that it learned from", text, "Audit other images.")]
+        return [Statement("fails", "data", "was judged on images that it was trained on", text, "Audit other images.")]
     if record["unknown"]:
         text = (
             f"Whether it was trained on some of the images is not known in full: it {'; it '.join(record['unknown'])}."
@@ -423,7 +437,8 @@ def _few(results: Mapping[str, Any]) -> list[Statement]:
     if n >= SMALL:
         return []
     text = f"All this rests on {n:,} images: read the intervals, not the figures."
-    return [Statement("unclear", "data", "", text, "Audit more images, without --quick.")]
+    quick = ", without --quick" if results["about"]["quick"] else ""
+    return [Statement("unclear", "data", "", text, f"Audit more images{quick}.")]
 
 
 def _size(at: str) -> str:

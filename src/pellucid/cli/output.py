@@ -21,9 +21,11 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], note
     from rich.table import Table
     from rich.text import Text  # what it holds is text: of a plain string "[bold]" would be a tag and ":bug:" a picture
 
+    from pellucid.utils.result import numeric
+
     table = Table(title=Text(title, style="table.title"), title_justify="left")
-    for index, column in enumerate(columns):
-        table.add_column(Text(column), justify="left" if index == 0 else "right")
+    for column, is_number in zip(columns, numeric(columns, rows), strict=True):
+        table.add_column(Text(column), justify="right" if is_number else "left")
     for row in rows:
         table.add_row(*map(Text, row))
     Console().print(table)

@@ -29,6 +29,7 @@ from pellucid.training.distributed import leave_process_group
 from pellucid.training.trackers import check_tracker
 from pellucid.types import InputError
 from pellucid.utils.locks import hold
+from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -159,4 +160,4 @@ def device_name(place: str) -> str:
         return torch.cuda.get_device_name()
     if place == "mps":
         return "Apple GPU"
-    return f"CPU, {torch.get_num_threads()} threads, {platform.machine()}"
+    return f"CPU, {number_of(torch.get_num_threads(), 'thread(s)')}, {platform.machine()}"

@@ -21,6 +21,17 @@ NUMBER = re.compile(r"[-−+<>≥≤±]*[.\d∞]|(?:NaN|none|undefined|–)")  #
 SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
+def numeric(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[bool]:
+    """Which columns hold numbers, and are aligned at the right: never the first, and none of prose.
+
+    Example:
+        >>> numeric(["verdict", "what was found", "n"], [["holds", "It is right.", "12"]])
+        [False, False, True]
+    """
+    cells = list(zip(*rows, strict=True)) or [()] * len(columns)
+    return [i > 0 and all(NUMBER.match(cell) for cell in column if cell) for i, column in enumerate(cells)]
+
+
 @dataclass(frozen=True)
 class Table:
     """A few figures as people read them: a title, column headings, rows of text, and notes that stand under them."""
@@ -37,9 +48,7 @@ class Table:
             >>> Table("n", ["a"], [["<1"]]).to_html()
             '<table><caption>n</caption><thead><tr><th>a</th></tr></thead><tbody><tr><td>&lt;1</td></tr></tbody></table>'
         """
-        cells = list(zip(*self.rows, strict=True)) or [()] * len(self.columns)
-        numbers = [i > 0 and all(NUMBER.match(cell) for cell in column if cell) for i, column in enumerate(cells)]
-        side = [' style="text-align:right"' if number else "" for number in numbers]
+        side = [' style="text-align:right"' if number else "" for number in numeric(self.columns, self.rows)]
         head = "".join(f"<th{s}>{escape(c)}</th>" for c, s in zip(self.columns, side, strict=True))
         body = "".join(
             "<tr>" + "".join(f"<td{s}>{escape(c)}</td>" for c, s in zip(row, side, strict=True)) + "</tr>"

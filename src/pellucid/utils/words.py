@@ -56,6 +56,17 @@ def listed(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
+def joined(names: Sequence[str]) -> str:
+    """Names as a sentence has them.
+
+    Example:
+        >>> joined(["a"]), joined(["a", "b"]), joined(["a", "b", "c"])
+        ('a', 'a and b', 'a, b and c')
+    """
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
 def first_line(error: BaseException) -> str:
     r"""The first line of what an error says; its kind where it says nothing.
 

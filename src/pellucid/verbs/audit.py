@@ -270,7 +270,7 @@ def audit(
                 "comparison", "Against the other", partial(work.against, compare, data, answers, class_map)
             )
         if plan.corrupted:
-            elsewhere = parts.attempt("elsewhere", "Elsewhere?", work.corrupted)
+            elsewhere = parts.attempt("elsewhere", "Will it hold up elsewhere?", work.corrupted)
         withstood = parts.attempt("attack", "Under attack", work.attacked)
         areas = parts.attempt("ara", "How large a change it withstands", partial(work.areas, withstood))
         attack_rows = [] if withstood is None else work.attack_rows(withstood, areas[2] if areas else {})

@@ -51,7 +51,7 @@ function start() {
       due = false;
       state.canGoBack = flow.canGoBack();
       panel.show(state);
-      stage.draw(flow.complete);
+      stage.draw(flow.rest);
       keep(state, KEPT);
     });
   }

@@ -16,7 +16,7 @@ export class Flow {
     this.visited = []; // ids of images done or skipped, the oldest first
     this.closed = new Set(); // of them those closed on this page, which an answer under way may still offer
     this.sheet = null;
-    this.complete = false; // the server has nothing more
+    this.rest = "open"; // what the server has: images, only ones that others hold ("away"), or none ("done")
     this.channel = new BroadcastChannel("pellucid.annotate");
     this.channel.onmessage = ({ data }) => data.scope === outbox.prefix && this.refresh();
     setInterval(() => document.visibilityState === "visible" && this.refresh(), OFTEN);
@@ -47,9 +47,9 @@ export class Flow {
 
   async renew() {
     await this.outbox.flush(); // a sign of life, before the server judges who holds what
-    const { images, progress } = await this.get(`/api/queue?count=${AHEAD}`);
+    const { images, away, progress } = await this.get(`/api/queue?count=${AHEAD}`);
     this.queue = images.filter((image) => image.state === "offered" && !this.closed.has(image.id));
-    this.complete = images.length === 0;
+    this.rest = images.length ? "open" : away ? "away" : "done";
     this.does.progress(progress);
     if (this.does.busy()) return;
     const current = this.sheet?.image;

@@ -84,11 +84,11 @@ export class Stage {
     };
   }
 
-  draw(complete) {
+  draw(rest) {
     const { state } = this;
     const canvas = find("stage");
     const size = this.scene.size();
-    this.tell(complete);
+    this.tell(rest);
     if (!state.sheet) {
       delete canvas.dataset.view;
       this.scene.draw({});
@@ -116,14 +116,15 @@ export class Stage {
     return { ...at, radius: state.tool === "brush" ? state.radius * this.image.width : 0 };
   }
 
-  /** Words on the stage: what is missing, what is shown, how large. */
-  tell(complete) {
+  /** Words on the stage: what is missing, what is shown, how large; `rest` is what is left to annotate, as Flow has it. */
+  tell(rest) {
     const { state } = this;
     const say = (id, text) => {
       find(id).hidden = !text;
       if (find(id).textContent !== text) find(id).textContent = text;
     };
-    const nothing = complete ? "All done. Nothing is left to annotate; thank you." : "Waiting for the next image …";
+    const nothing = { done: "All done. Nothing is left to annotate; thank you.", away: "Other people have the remaining " +
+      "images open. Any that they leave come back here after a few minutes.", open: "Waiting for the next image …" }[rest];
     say("stage-told", !state.sheet ? nothing : (state.trouble ?? ""));
     const name = state.sheet?.image.classes[state.classIndex].class;
     say("stage-explained", state.sheet && state.explained ? `${state.methodName}: ${name}` : "");

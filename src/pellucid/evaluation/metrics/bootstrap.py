@@ -37,6 +37,8 @@ class Bootstrap:
         weights: float32 (resamples, N), how often each image is drawn; images of a patient come together.
         patients: int64 (N,), the number of each image's patient.
         key: equal for bootstraps that draw the same patients.
+        unit: what is drawn, for sentences: an `image`, where each is of a patient of its own or none is known, or a
+            `patient`.
 
     Example:
         >>> draws = Bootstrap(["ann", "ann", "bob", "eve"], resamples=200)
@@ -47,6 +49,7 @@ class Bootstrap:
     weights: npt.NDArray[np.float32]
     patients: npt.NDArray[np.int64]
     key: str
+    unit: str
 
     def __init__(self, groups: Sequence[Hashable], resamples: int = 1000, seed: int = 0) -> None:
         if len(groups) == 0:
@@ -56,6 +59,7 @@ class Bootstrap:
         names = sorted(dict.fromkeys(groups), key=str)
         code = {name: i for i, name in enumerate(names)}
         self.patients = np.array([code[g] for g in groups], dtype=np.int64)
+        self.unit = "image" if len(names) == len(groups) else "patient"
         digest = hashlib.sha256("\0".join(str(name) for name in names).encode()).hexdigest()[:16]
         self.key = f"{digest}-{seed}-{resamples}"
         rng, count = np.random.default_rng(seed), len(names)
@@ -80,6 +84,7 @@ class Bootstrap:
         indices = np.asarray(rows)
         part = object.__new__(Bootstrap)
         part.weights, part.patients, part.key = self.weights[:, indices], self.patients[indices], self.key
+        part.unit = self.unit
         return part
 
     def sums(self, values: FloatArray) -> FloatArray:

@@ -222,7 +222,8 @@ def _areas(scores: Values, targets: Values, bootstrap: Bootstrap) -> tuple[Repli
         average_precision_interval(precision, of_precision, positive, patients),
     )
     shown_by, absent_from = (len(np.unique(patients[rows])) for rows in (positive, negative))
-    few = too_few_patients(shown_by, "positives") or too_few_patients(absent_from, "negatives")
+    few = too_few_patients(shown_by, "positives", bootstrap.unit)
+    few = few or too_few_patients(absent_from, "negatives", bootstrap.unit)
     resampled = weighted_areas(values, positive, negative, bootstrap.weights)
     if min(shown_by, absent_from) < 2:  # a patient alone does not vary
         resampled = (np.full_like(resampled[0], math.nan),) * 2

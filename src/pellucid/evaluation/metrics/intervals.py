@@ -15,6 +15,7 @@ import numpy as np
 import scipy  # its parts load when they are used
 
 from pellucid.evaluation.metrics.bootstrap import FloatArray, chunks
+from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,17 +44,18 @@ class Interval(NamedTuple):
 NO_INTERVAL = Interval(math.nan, math.nan)
 
 
-def too_few_patients(count: int, of: str = "") -> str | None:
-    """Why a figure of so few patients has no interval; None where there are enough.
+def too_few_patients(count: int, of: str = "", unit: str = "patient") -> str | None:
+    """Why a figure of so few patients, or images, has no interval; None where there are enough.
 
     Example:
         >>> too_few_patients(2, "positives"), too_few_patients(5)
         ('positives of 2 patients only, and an interval needs 5', None)
+        >>> too_few_patients(1, unit="image")
+        '1 image only, and an interval needs 5'
     """
     if count >= MINIMUM:
         return None
-    patients = f"{count} {'patient' if count == 1 else 'patients'}"
-    return f"{of + ' of ' if of else ''}{patients} only, and an interval needs {MINIMUM}"
+    return f"{of + ' of ' if of else ''}{number_of(count, f'{unit}(s)')} only, and an interval needs {MINIMUM}"
 
 
 def ratio_intervals(

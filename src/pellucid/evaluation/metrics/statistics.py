@@ -341,7 +341,7 @@ def ratios(
     counts = np.broadcast_to(np.count_nonzero(bottom, axis=0), values.shape)
     figures = []
     for t, value in enumerate(values):
-        lacking = too_few_patients(int(patients[t]))
+        lacking = too_few_patients(int(patients[t]), unit=bootstrap.unit)
         if lacking is None and math.isnan(ends[t, 0]):
             lacking = "all values are the same, so there is no interval"
         figures.append(

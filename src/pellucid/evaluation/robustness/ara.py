@@ -218,7 +218,7 @@ def _area(
         )
     _checked_naive(naive)
     failed = int((~has_radius).sum())
-    few = too_few_patients(patients := len(np.unique(bootstrap.patients)))
+    few = too_few_patients(patients := len(np.unique(bootstrap.patients)), unit=bootstrap.unit)
     bounds = {}
     for instead in (0.0, math.inf):
         filled = np.where(has_radius, values, instead)

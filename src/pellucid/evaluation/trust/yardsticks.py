@@ -151,7 +151,7 @@ def above_best(
         resamples = mean.samples[~np.isnan(mean.samples)]
         patients = mean.patients or 0
         is_alike = mean.value != 0 and float(np.nanmin(difference)) == float(np.nanmax(difference))
-        lacking = too_few_patients(patients) or (ALIKE if is_alike else None)
+        lacking = too_few_patients(patients, unit=bootstrap.unit) or (ALIKE if is_alike else None)
         reasons += [reason for reason in (mean.reason, lacking) if reason]
         if lacking:
             ends.append((math.nan, math.nan))

@@ -15,7 +15,7 @@ from pellucid.report.pages.page_templates import PAGES, style_sheet
 from pellucid.report.pages.trust import trust_parts
 from pellucid.report.tables import areas, pivot
 from pellucid.report.tables.cells import Cell, Table, TableRow, across, estimate, size
-from pellucid.report.tables.metrics import Metric, defined, duration, metric, number, p_text, readable
+from pellucid.report.tables.metrics import Metric, defined, duration, metric, number, p_text, readable, small_share
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
 from pellucid.utils.resources import write_text
 
@@ -30,7 +30,7 @@ MAIN = (
 )  # fmt: skip
 SUSPECTS = 3  # on this page; their own has all
 OWN, SUGGESTED = "its own", "suggested"  # the thresholds, as the rows have them
-SIGNS = {"holds": ("✓", "What holds"), "fails": ("✗", "What does not"), "unclear": ("?", "What cannot be said")}
+SIGNS = {"holds": ("✓", "What holds"), "fails": ("✗", "What does not hold"), "unclear": ("?", "What cannot be said")}
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def context(results: Mapping[str, Any], pictures: Sequence[Shown], wrong: Sequen
         "duration": duration,
         "several": several,
         "plain": lambda text: text.replace("`", ""),
-        "share": lambda value: number(value, 2 if value >= 0.01 else 4),
+        "share": small_share,
         "size": f"{results['about']['n']:,}",
     }
 
@@ -273,7 +273,7 @@ def corruption_table(figures: Mapping[str, Any]) -> Table:
     kind = metric(figures["metric"])
     rows = {(r["corruption"], r["severity"]): r for r in figures["rows"]}
     has_lead = figures["clean"]["low"] is not None and figures["clean"]["low"] > figures["base"]
-    lines = [TableRow("none", "", (estimate(figures["clean"], kind), *[None] * 6))]
+    lines, clean = [], estimate(figures["clean"], kind)
     for name in figures["lost"]:
         own = [rows[name, severity] for severity in range(1, 6)]
         cells = [_alone(row, kind) for row in own]
@@ -282,16 +282,16 @@ def corruption_table(figures: Mapping[str, Any]) -> Table:
         worse_from, lost_from = (
             Cell("not shown" if at is None else str(at)) for at in (min(worse, default=None), figures["lost"][name])
         )
-        lines.append(TableRow(name, SEVERITIES[name][0], (*cells, worse_from, lost_from if has_lead else None)))
+        lines.append(TableRow(name, SEVERITIES[name][0], (clean, *cells, worse_from, lost_from if has_lead else None)))
     note = (
         "Strengths of severities 1 to 5: "
         + "; ".join(f"{name} {', '.join(f'{s:g}' for s in SEVERITIES[name][1])}" for name in figures["lost"])
-        + f". Worse: than the same images as they are, p below {ALPHA:g} after Holm for {figures['tests']} tests. Half "
+        + f". Worse: than the same images uncorrupted, p below {ALPHA:g} after Holm for {figures['tests']} tests. Half "
         "is lost where the whole interval lies below the middle between its figure and a constant answer’s"
         + ("." if has_lead else ", which cannot be asked of a model that is not shown to be above that answer.")
     )
-    columns = (*(f"{kind.label}, {s}" for s in range(1, 6)), "Worse from", "Half lost from")
-    return Table("Common corruptions", columns, tuple(lines), note, "Corruption", show_n=False)
+    columns = ("Severity 0 (uncorrupted)", *(f"Severity {s}" for s in range(1, 6)), "Worse from", "Half lost from")
+    return Table(f"{kind.label} under common corruptions", columns, tuple(lines), note, "Corruption", show_n=False)
 
 
 def against_table(rival: Mapping[str, Any], index: ResultsIndex) -> Table:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pellucid.types import Pixels
 
 SCRIPT = (TEMPLATES / "explanations.js").read_text(encoding="utf-8")
+BESIDE = 7  # pictures beside the image, at most
 MOST = 100  # images on the page, which carries their pictures; of two models each counts
 
 
@@ -107,6 +108,16 @@ class ExplainedPanel:
         """`right` if the most probable class is one that the image shows, `wrong` if not, empty if nobody knows."""
         return "" if self.truth is None else "right" if self.predicted in self.truth else "wrong"
 
+    @property
+    def wrapped(self) -> int:
+        """How many pictures of one class stand in a row on a wide screen."""
+        return min(max((len(one.pictures) for one in self.explained), default=1) or 1, BESIDE)
+
+    @property
+    def across(self) -> int:
+        """How many classes stand side by side there."""
+        return max(1, min(len(self.explained), BESIDE // self.wrapped))
+
 
 def write_explanations(
     panels: Sequence[ExplainedPanel], path: Path, *, title: str, count: int, left_out: int, methods: Sequence[str]
@@ -131,6 +142,7 @@ def write_explanations(
         first=count - left_out,
         left_out=left_out,
         panels=panels,
+        narrow=all(panel.across * panel.wrapped < 3 for panel in panels),
         predicted=predicted,
         shown=sorted({name for panel in panels for name in panel.truth or ()}),
         answers=[a for a in ("right", "wrong") if any(panel.answer == a for panel in panels)],

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pellucid.report.charts.drawing import themed
+
+
+def unbroken(text: str) -> str:
+    """A text whose figures stay on one line with their signs and units.
+
+    Example:
+        >>> unbroken("99.7 % → > 99.9 %").replace(chr(160), "~")
+        '99.7~% → >~99.9~%'
+    """
+    return re.sub(r"(?<=[<>≤≥]) (?=[\d.−])| (?=%)", "\N{NO-BREAK SPACE}", text)
+
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 PAGES = Environment(
@@ -20,7 +32,12 @@ PAGES = Environment(
     lstrip_blocks=True,
 )
 PAGES.filters["themed"] = themed
-STACKED = {".figures": "47.9rem", ".figures.wide": "62rem"}  # which tables are stacked on a screen that is how wide
+PAGES.filters["unbroken"] = unbroken
+STACKED = {
+    ".figures": "47.9rem",
+    ".figures.wide": "62rem",
+    ".plain.stacked": "47.9rem",
+}  # which tables are stacked on a screen that is how wide
 
 
 def style_sheet(name: str) -> Markup:

@@ -118,29 +118,36 @@ def _verdicts(rows: Sequence[TrustRow]) -> dict[str, Any]:
 def overall(rows: Sequence[TrustRow]) -> str:
     """The whole table in one sentence that can be quoted."""
     judged = [r for r in rows if r.verdict is not None]
+    counted = _tests_of(judged)
+    if not counted:
+        return "Nothing here says whether these explanations can be relied on."
+    against = {m: [r.label for r in judged if r.method == m and r.verdict == "no"] for m in counted}
+    best = max(counted, key=lambda m: (not against[m], sum(counted[m])))
+    name, above, tests = method_label(best), sum(counted[best]), len(counted[best])
+    refuted = f"it is refuted by: {'; '.join(against[best])}" if against[best] else "no test refutes it"
+    if len(counted) == 1 or (above == tests and not against[best]):
+        if above:
+            return f"{name} is shown to be above every trivial map in {above} of {tests} tests; {refuted}."
+        return f"In none of {tests} tests is {name} shown to be above every trivial map; {refuted}."
+    if not above:
+        free = [method_label(m) for m in counted if not against[m]]
+        spared = "one of them" if len(free) == len(counted) else ", ".join(free)
+        return (
+            f"None of these {len(counted)} explanations is shown to be above every trivial map in any test; "
+            f"{f'no test refutes {spared}' if free else 'each is refuted by a test'}."
+        )
+    return (
+        f"None of these {len(counted)} explanations passes every test: {name} comes nearest, shown to be above every "
+        f"trivial map in {above} of {tests}; {refuted}."
+    )
+
+
+def _tests_of(judged: Sequence[TrustRow]) -> dict[str, list[bool]]:
+    """Of each method that is held against trivial maps, in which of the tests it is shown to be above them all."""
     tests = {
         m: [r.verdict == "yes" for r in judged if r.method == m and r.measure in GAINS] for m in _all(judged, "method")
     }
-    refuted = {r.method for r in judged if r.verdict == "no"}
-    counted = {method: answers for method, answers in tests.items() if answers}
-    if not counted:
-        return "Nothing here says whether these explanations can be relied on."
-    best = max(counted, key=lambda m: (m not in refuted, sum(counted[m])))
-    share = f"in {sum(counted[best])} of {len(counted[best])} tests"
-    if all(counted[best]) and best not in refuted:
-        return f"{method_label(best)} is above every map that knows nothing {share}, and no test refutes it."
-    if len(counted) == 1:
-        return (
-            f"{method_label(best)} is above every map that knows nothing only {share}: it cannot be relied on as it is."
-        )
-    nearest = "no test refutes it" if best not in refuted else "another test refutes it"
-    if not sum(counted[best]):
-        return f"None of these {len(counted)} explanations is above every map that knows nothing in any test."
-    return (
-        f"None of these {len(counted)} explanations is above every map that knows nothing in every test: "
-        f"{method_label(best)} comes nearest, {share}, "
-        f"and {nearest}."
-    )
+    return {method: answers for method, answers in tests.items() if answers}
 
 
 def folded(lines: list[dict[str, Any]], whys_of: Any) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:  # noqa: ANN401
@@ -162,19 +169,21 @@ def folded(lines: list[dict[str, Any]], whys_of: Any) -> tuple[list[dict[str, An
 
 
 def in_a_sentence(rows: Sequence[TrustRow]) -> str:
-    """What the verdicts come to: in how many tests each method is above every trivial map, and which are refuted."""
+    """In how many tests each of several methods is above every trivial map, and what refutes it; of one, nothing more.
+
+    What one method comes to is said by `overall` already.
+    """
     judged = [r for r in rows if r.verdict is not None]
-    counts, refuted = [], []
-    for method in _all(judged, "method"):
-        own = [r for r in judged if r.method == method]
-        gains = [r.verdict for r in own if r.measure in GAINS]
-        counts += [f"{method_label(method)} in {gains.count('yes')} of {len(gains)}"] if gains else []
-        against = [r.label for r in own if r.verdict == "no" and r.measure not in GAINS]
-        refuted += [f"{method_label(method)} ({', '.join(against)})"] if against else []
-    if not counts:
-        return "No explanation could be held against maps that know nothing."
-    also = f" Refuted besides: {'; '.join(refuted)}." if refuted else ""
-    return f"Tests in which an explanation is above every map that knows nothing: {', '.join(counts)}.{also}"
+    counted = _tests_of(judged)
+    if not counted:
+        return "No explanation could be held against a trivial map."
+    if len(counted) == 1 and len(_all(judged, "method")) == 1:
+        return ""
+    counts = [f"{method_label(m)} in {sum(answers)} of {len(answers)}" for m, answers in counted.items()]
+    against = {m: [r.label for r in judged if r.method == m and r.verdict == "no"] for m in _all(judged, "method")}
+    refuted = [f"{method_label(m)} ({'; '.join(labels)})" for m, labels in against.items() if labels]
+    also = f" Refuted: {', '.join(refuted)}." if refuted else ""
+    return f"Tests in which an explanation is shown to be above every trivial map: {', '.join(counts)}.{also}"
 
 
 def bar_of(row: TrustRow) -> str:

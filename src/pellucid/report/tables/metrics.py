@@ -151,6 +151,16 @@ def number(value: float, decimals: int = 3, *, signed: bool = False) -> str:
     return f"+{text}" if signed else text
 
 
+def small_share(value: float) -> str:
+    """A share with two decimals, or with four where two would show nothing of it.
+
+    Example:
+        >>> small_share(0.649), small_share(0.01), small_share(0.0012)
+        ('0.65', '0.01', '0.0012')
+    """
+    return number(value, 2 if value >= 0.005 else 4)
+
+
 def duration(seconds: float) -> str:
     """A time as people say it.
 

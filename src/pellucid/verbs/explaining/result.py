@@ -19,7 +19,7 @@ from pellucid.utils.csv_table import write_csv
 from pellucid.utils.progress import advance, progress_context
 from pellucid.utils.resources import write_json
 from pellucid.utils.result import Result, Table
-from pellucid.utils.words import heading_name, number_of
+from pellucid.utils.words import heading_name, joined, number_of
 from pellucid.verbs.explaining.array_store import file_name
 from pellucid.verbs.explaining.dicom import found_boxes
 
@@ -201,7 +201,9 @@ class Explanations(Result):
                 self.arrays.write(one.image.name, folder)
                 records.append(self._record(one, objects))
                 advance(1)
-        title = f"{', '.join(map(method_label, self.methods))} of {' and '.join(map(heading_name, self._labels()))}"
+        names = ["adversarial explanations" if m == "adversarial" else method_label(m) for m in self.methods]
+        title = f"{joined(names)} from {joined([heading_name(label) for label in self._labels()])}"
+        title = title[:1].upper() + title[1:]
         page = folder / "explain.html"
         count, methods = len(self.explained), list(self.options)
         write_explanations(panels, page, title=title, count=count, left_out=count - on_page, methods=methods)
