@@ -390,7 +390,7 @@ def test_an_aim_is_met_where_it_is_shown_and_one_seed_says_nothing_of_the_traini
     places = {place: {"auroc_gap": made(rng, level, seeds)} for place, level in levels.items()}
     reached = correct_aims([reach(places, Aim("auroc_gap", "half"), study, "marks")])
     sentences = summarize_loop(reached, 30)
-    assert sentences[0].startswith("Nothing is said of the recipes (one training") == (seeds == 1)
+    assert sentences[0].startswith("This says nothing about the recipes (one training") == (seeds == 1)
     against = reached[0]["against"][BASE]
     assert (against["met"], against["shown"]) == (True, "unclear")
     assert "the aim is shown to be met in 0 of 1 points" in sentences[-2]

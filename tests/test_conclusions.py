@@ -187,7 +187,7 @@ def test_of_other_aims_worse_by_more_than_the_margin_is_not_corrected():
 def test_only_what_other_trainings_would_show_is_said_of_a_recipe(change, trainings, said):
     *first, last = conclude([row(change, trainings=trainings)])
     assert last.startswith(f"Exploratory: {said}")
-    assert ("Nothing is said of the recipes (one training" in first[0]) == (not trainings)
+    assert ("This says nothing about the recipes (one training" in first[0]) == (not trainings)
     assert "named no primary comparison" in first[-1]
     if not trainings:
         assert not any(word in last for word in ("raises", "lowers", "better", "worse"))
@@ -242,7 +242,7 @@ def test_a_study_says_its_primary_comparisons_first_and_corrects_them_apart():
     [
         (
             0.001,
-            "Primary: it is not ruled out that AUROC of robust is worse than that of baseline by more than 0.010: ",
+            "Primary: a loss of more than 0.010 in AUROC of robust against baseline is not ruled out: ",
         ),
         (-0.08, "Primary: AUROC of robust is worse than that of baseline by more than 0.010: "),
     ],
@@ -251,13 +251,14 @@ def test_what_is_asked_to_be_no_worse_is_answered_as_that_question(change, sente
     said, *_ = conclude([row(change)], "conclusions.primary=[{metric='auroc', aim='no worse'}]")
     assert said.startswith(sentence)
     error = -0.08 + 0.01 if change < 0 else change + 0.01  # the p of what is said
-    assert f"; p {p_text(min(1, 2 * students_t.sf(abs(error) / 0.01, 4.0)))})." in said
+    p = p_text(min(1, 2 * students_t.sf(abs(error) / 0.01, 4.0)))
+    assert f"; p {p} for a loss of at {'most' if change < 0 else 'least'} 0.010)." in said
 
 
 def test_the_primary_comparison_comes_before_what_is_not_known():
     said, caveat, *_ = conclude([row(0.05, trainings=False)], "conclusions.primary=[{metric='auroc'}]")
     assert said.startswith("Primary: this robust network has a higher AUROC")
-    assert caveat.startswith("Nothing is said of the recipes (one training")
+    assert caveat.startswith("This says nothing about the recipes (one training")
 
 
 def test_what_is_known_of_networks_alone_counts_for_no_recipe():

@@ -64,7 +64,7 @@ def of_networks_alone(differences: Sequence[Mapping[str, Any]], sampled: str) ->
     if not differences or any(one["recipes"]["low"] is not None for one in differences):
         return []
     reason = differences[0]["recipes"]["reason"]
-    return [f"Nothing is said of the recipes ({reason}): what is said here is about these networks on other {sampled}."]
+    return [f"This says nothing about the recipes ({reason}): it is about these networks on other {sampled}."]
 
 
 def describe(one: ComparisonSettings) -> str:
@@ -130,7 +130,7 @@ def _statement(row: Row, names: _Names, rows: Sequence[Row]) -> str:
     if difference["aim"] == "no worse" and called == WORSE:
         text = f"{what} of {variant} is {worse}"
     elif difference["aim"] == "no worse" and called != NO_WORSE:
-        text = f"it is not ruled out that {what} of {variant} is {worse}"
+        text = f"a loss of more than {margin} in {what} of {variant} against {reference} is not ruled out"
     elif called in SHOWN and recipes:
         text = f"{variant} {'raises' if higher else 'lowers'} {what} against {reference}"
     elif called in SHOWN:
@@ -171,6 +171,8 @@ def _figures(row: Row, names: _Names, rows: Sequence[Row]) -> str:
         raw = answer["p_worse" if is_worse else "p_no_worse"]
         corrected = answer["p_worse_corrected"] if is_worse else corrected
     p = f"; p {p_text(raw)}"
+    if difference["aim"] == "no worse":
+        p += f" for a loss of at {'most' if is_worse else 'least'} {number(difference['margin'] or 0.0)}"
     if answer["tests"] > 1:
         p += f", {p_text(corrected)} after Holm for {answer['tests']}"
     if difference["aim"] != "no worse" and answer["verdict"] in (SAME, NO_WORSE):
