@@ -193,7 +193,7 @@ def test_it_says_what_holds_what_does_not_and_what_to_do(audited):
     kinds = {(s["part"], s["kind"]) for s in audited.statements}
     assert ("classification", "holds") in kinds
     assert ("data", "unclear") in kinds  # nobody knows what it was trained on, and the images are few
-    assert audited.headline.startswith("This model tells the classes apart (accuracy 0.")
+    assert audited.headline.startswith("This model tells the classes apart (mean AUROC 0.")
     assert all(s["advice"] for s in audited.statements if s["kind"] == "fails")
     told = " ".join(audited.results["unknown"])
     assert "The training images are not known" in told
@@ -483,32 +483,40 @@ def test_the_verdict_is_on_the_smallest_change_and_calls_only_small_ones_unseen(
     assert [(s.kind, "see" in s.text) for s in two] == [("holds", True), ("fails", False)]
 
 
-def with_accuracy(results, value, low, high):
-    """The same audit of a model that is right so often."""
+def with_figures(results, figures):
+    """The same audit of a model with other figures: (section, metric, at) → value, low, high, of every class."""
+    keys = ("value", "low", "high")
     rows = [
-        r | {"value": value, "low": low, "high": high}
-        if (r["section"], r["metric"]) in {("classification", "accuracy"), ("robustness", "accuracy")}
-        else r
+        r | dict(zip(keys, figures.get((r["section"], r["metric"], r["at"]), [r[k] for k in keys]), strict=True))
         for r in results["rows"]
     ]
     return results | {"rows": rows}
 
 
+def with_accuracy(results, value, low, high):
+    """The same audit of a model that is right so often."""
+    every = {("robustness", r["metric"], r["at"]) for r in results["rows"]} | {("classification", "accuracy", "")}
+    return with_figures(results, {key: (value, low, high) for key in every if key[1] == "accuracy"})
+
+
 @pytest.mark.parametrize(
     ("interval", "kind", "said"),
     [
-        ((0.4, 0.6), "unclear", "is not shown to beat a constant answer (accuracy 0.50)"),
-        ((0.4, 0.5), "fails", "does not beat a constant answer (accuracy 0.50)"),
-        ((0.52, 0.6), "holds", "tells the classes apart (accuracy 0.50)"),
+        ((0.4, 0.6), "unclear", "is not shown to tell the classes apart (mean AUROC 0.50)"),
+        ((0.4, 0.49), "fails", "ranks the classes the wrong way round (mean AUROC 0.50)"),
+        ((0.52, 0.6), "holds", "tells the classes apart (mean AUROC 0.50)"),
     ],
 )
-def test_an_explanation_is_praised_only_of_a_model_that_beats_a_constant_answer(audited, interval, kind, said):
+def test_an_explanation_is_praised_only_of_a_model_that_tells_the_classes_apart(audited, interval, kind, said):
     """As of an untrained one that always says the same: maps above the trivial ones are no merit there."""
     trust = [
         {"method": "cam", "measure": name, "label": name, "bar": 0.5, "verdict": "yes"}
         for name in ("insertion_gain", PLACE)
     ]
-    verdict = conclude(with_accuracy(audited.results, 0.5, *interval) | {"trust": {"rows": trust}})
+    results = with_figures(
+        with_accuracy(audited.results, 0.5, 0.4, 0.6), {("classification", "auroc", ""): (0.5, *interval)}
+    )
+    verdict = conclude(results | {"trust": {"rows": trust}})
     first, *rest = verdict.statements
     assert (first.part, first.kind) == ("classification", kind)
     assert verdict.headline.startswith(f"This model {said}")
@@ -517,6 +525,98 @@ def test_an_explanation_is_praised_only_of_a_model_that_beats_a_constant_answer(
     of_maps = [s for s in rest if s.part in ("trust", "localization")]
     assert [s.kind for s in of_maps] == ["holds" if kind == "holds" else "unclear"] * 2
     assert all(("That is no reason to rely on it" in s.text) == (kind != "holds") for s in of_maps)
+
+
+@pytest.mark.parametrize(
+    ("auroc", "accuracy", "expected"),
+    [
+        ((0.8, 0.67, 0.88), (0.74, 0.4, 0.82), ["holds tells the classes apart", "unclear is not shown to beat"]),
+        ((0.8, 0.67, 0.88), (0.74, 0.6, 0.82), ["holds tells the classes apart", "holds beats a constant answer"]),
+        ((0.8, 0.67, 0.88), (0.4, 0.3, 0.5), ["holds tells the classes apart", "fails does not beat a constant"]),
+        ((0.5, 0.3, 0.6), (0.74, 0.6, 0.82), ["holds tells the classes apart (accuracy 0.74)"]),
+        (
+            (0.1, 0.0, 0.2),
+            (0.74, 0.6, 0.82),
+            ["holds tells the classes apart", "fails ranks the classes the wrong way"],
+        ),
+        ((0.0, 0.0, 0.175), (0.1, 0.0, 0.2), ["fails ranks the classes the wrong way", "fails does not beat a con"]),
+        ((1.0, None, None), (0.9, 0.8, 0.95), ["holds tells the classes apart (accuracy 0.90)"]),
+        ((1.0, None, None), (0.5, 0.4, 0.6), ["unclear is not shown to tell", "unclear is not shown to beat"]),
+    ],
+)
+def test_ranking_and_a_constant_answer_are_two_questions(audited, auroc, accuracy, expected):
+    """The constant answer is right on one half; a network whose outputs are swapped has an AUROC of 0."""
+    figures = {("classification", "auroc", ""): auroc, ("classification", "accuracy", ""): accuracy}
+    told = [s for s in conclude(with_figures(audited.results, figures)).statements if s.part == "classification"]
+    assert [f"{s.kind} {s.short}"[: len(e)] for s, e in zip(told, expected, strict=True)] == expected
+    assert ["wrong order" in s.advice for s in told] == ["wrong way" in e for e in expected]
+
+
+@pytest.mark.parametrize(
+    ("error", "over", "kind", "short"),
+    [
+        ((0.204, 0.0, 0.296), (0.197, 0.111, 0.281), "fails", "is too sure of itself"),
+        ((0.2, 0.04, 0.3), (-0.2, -0.28, -0.11), "fails", "is right more often than it says"),
+        ((0.1, 0.0, 0.2), (0.08, 0.05, 0.11), "unclear", "is too sure of itself"),
+        ((0.2, 0.1, 0.3), (0.0, -0.1, 0.1), "fails", "is poorly calibrated"),
+    ],
+)
+def test_overconfidence_shows_that_it_is_not_calibrated(audited, error, over, kind, short):
+    """|mean of confidence - right| is at most the mean of |confidence - share right|, whatever that is given."""
+    figures = {("calibration", "calibration_error", ""): error, ("calibration", "overconfidence", ""): over}
+    (one,) = [s for s in conclude(with_figures(audited.results, figures)).statements if s.part == "calibration"]
+    assert one.kind == kind
+    assert one.short == ("" if kind == "unclear" else short)
+    assert bool(one.advice)
+
+
+@pytest.mark.parametrize(
+    ("clean", "attacked", "kind", "said"),
+    [
+        ((0.8, 0.56, 0.94), (0.25, 0.09, 0.49), "fails", "is worse than a constant answer under"),  # whatever it had
+        ((0.8, 0.56, 0.94), (0.5, 0.3, 0.72), "unclear", ""),
+        ((0.3, 0.1, 0.5), (0.25, 0.09, 0.49), "unclear", ""),  # there was nothing to take
+        ((0.9, 0.72, 0.98), (0.6, 0.5, 0.75), "fails", "is turned by"),
+    ],
+)
+def test_the_attack_is_judged_by_the_constant_answer_of_the_images_attacked(audited, clean, attacked, kind, said):
+    """It is right on 0.7 of them, and on half of all; the bar of the last case is then 0.8, not 0.7."""
+    at = str(TINY.attacks[0])
+    figures = {("robustness", "accuracy", "0"): clean, ("robustness", "accuracy", at): attacked}
+    results = with_figures(audited.results, figures)
+    results["classification"] = results["classification"] | {"baseline_attacked": 0.7}
+    (one,) = [s for s in conclude(results).statements if s.part == "attack"]
+    assert one.kind == kind
+    assert one.short.startswith(said)
+    assert bool(one.short) == (kind == "fails")
+
+
+@pytest.mark.parametrize(
+    ("clean", "low", "high", "kind"),
+    [
+        ((0.8, 0.65, 0.94), 0.1, 0.4, "fails"),
+        ((0.8, 0.65, 0.94), 0.4, 0.8, "unclear"),
+        ((0.5, 0.3, 0.69), 0.1, 0.4, "unclear"),  # it was worse before
+        ((0.8, None, None), 0.1, 0.4, "fails"),
+    ],
+)
+def test_a_corruption_that_puts_it_below_a_constant_answer_fails_whatever_it_had(audited, clean, low, high, kind):
+    rows = [
+        {"corruption": "blur", "severity": s, "value": 0.3, "low": low, "high": high if s >= at else 0.9}
+        for s, at in zip(range(1, 6), (2, 2, 2, 2, 2), strict=True)
+    ]
+    rows += [{"corruption": "noise", "severity": s, "value": 0.3, "low": 0.1, "high": 0.6 if s > 3 else 0.9}
+             for s in range(1, 6)]  # fmt: skip
+    figures = {
+        "metric": "accuracy", "clean": dict(zip(("value", "low", "high"), clean, strict=True)), "base": 0.7,
+        "bar": 0.75, "lost": {"blur": None, "noise": None}, "rows": rows,
+    }  # fmt: skip
+    told = conclude(audited.results | {"elsewhere": figures}).statements
+    (one,) = [s for s in told if s.part == "elsewhere"]
+    assert one.kind == kind
+    if kind == "fails":
+        assert one.short == "is worse than a constant answer under blur"
+        assert "blur of severity 2 (accuracy 0.30 [0.10, 0.40])" in one.text
 
 
 def test_where_a_change_moves_no_second_decimal_it_is_not_said_to_bring_it_from_one_to_the_same(audited):
@@ -529,24 +629,31 @@ def test_where_a_change_moves_no_second_decimal_it_is_not_said_to_bring_it_from_
     assert "brings its accuracy from 0.60 to 0.50 [0.40, 0.65]." in one.text
 
 
-def test_of_two_exclusive_classes_no_threshold_is_to_be_moved_that_is_not_there(audited):
-    """The more probable class is said; of several labels, each has a threshold."""
-    rows = [
-        r | {"value": 0.1, "low": 0.05, "high": 0.2}
-        if r["section"] == "threshold" and r["at"] == "its own" and r["metric"] != "cost"
-        else r
-        for r in audited.results["rows"]
-    ]
+def test_of_two_exclusive_classes_no_threshold_is_to_be_moved_and_one_fact_is_told_once(audited):
+    """The more probable class is said, and what is missed of one is said of the other; labels have thresholds."""
 
-    def advised(data):
-        told = [s for s in conclude(audited.results | {"rows": rows, "data": audited.results["data"] | data}).statements
-                if s.part == "classes"]  # fmt: skip
-        assert [s.kind for s in told] == ["fails", "fails"]
-        assert told[1].short == "reports left, right on most images without them"
-        return " ".join(s.advice for s in told)
+    def told(of_left, of_right, **data):
+        figures = {"left": of_left, "right": of_right}
+        rows = [
+            r | dict(zip(("value", "low", "high"), figures[r["class"]][r["metric"] == "specificity"], strict=True))
+            if r["section"] == "threshold" and r["at"] == "its own" and r["class"] in figures and r["metric"] != "cost"
+            else r
+            for r in audited.results["rows"]
+        ]
+        results = audited.results | {"rows": rows, "data": audited.results["data"] | data}
+        return [s for s in conclude(results).statements if s.part == "classes"]
 
-    assert "threshold" not in advised({}).replace("the suggested threshold or above", "")
-    assert "Raise the threshold" in advised({"task": "multilabel"})
+    bad, good = (0.29, 0.15, 0.46), (0.98, 0.92, 1.0)
+    (one,) = told((bad, good), (good, bad))
+    assert one.short == "takes most images of left for right"
+    assert "threshold" not in one.advice
+    (one,) = told((bad, bad), (bad, bad))
+    assert one.short == "takes most images of left for right and right for left"
+    assert one.advice.startswith("Look at the class names")
+    two = told((bad, good), (good, bad), task="multilabel")
+    assert [s.kind for s in two] == ["fails", "fails"]
+    assert [s.short for s in two] == ["misses most images of left", "reports right on most images without it"]
+    assert ["hreshold" in s.advice for s in two] == [True, True]
 
 
 def test_what_only_refutes_speaks_for_no_explanation(audited):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from pellucid.audit.classification import OWN, SUGGESTED
+from pellucid.audit.classification import OWN, SUGGESTED, constant_accuracy
 from pellucid.evaluation.metrics.comparison import MANY_CLASSES, Row
 from pellucid.report.tables.long_form import LongTable, flat
 from pellucid.report.tables.results_index import MEAN
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pellucid.audit.classification import Answers, Classification
+    from pellucid.data.dataset import Dataset
     from pellucid.report.pages.audit import WrongAnswer
 
 WORST = 10
@@ -34,9 +35,12 @@ def not_spoken_of(*, groups: object, corrupted: object) -> str:
 
 
 def classification_json(
-    answers: Answers, figures: Classification, use: Mapping[str, Any], wrong: Sequence[WrongAnswer]
+    answers: Answers, figures: Classification, use: Mapping[str, Any], wrong: Sequence[WrongAnswer], attacked: Dataset
 ) -> dict[str, Any]:
-    """What part 3 has beside its rows: reliability bins, confusions, and the answers it is surest about and wrong."""
+    """What part 3 has beside its rows: reliability bins, confusions, and the answers it is surest about and wrong.
+
+    `attacked` are the images that are attacked: a constant answer is right on another share of them.
+    """
     classes = answers.dataset.classes
     bins = []
     if figures.reliability is not None:
@@ -63,6 +67,7 @@ def classification_json(
     plain: dict[str, Any] = finite(
         {
             "baseline": figures.baseline,
+            "baseline_attacked": constant_accuracy(attacked),
             "resamples": figures.resamples,
             "plug_in_error": None if figures.reliability is None else figures.reliability.plug_in,
             "reliability": bins,

@@ -29,8 +29,17 @@ EXPLAINS = ("trust", "localization")
 """The parts of the report whose statements are on explanations."""
 UNSEEN = 2 / 255
 """Of any pixel: a change up to which people see nothing on a screen of 256 grey levels; a convention of this report."""
+LOOK = (
+    "Look at the class names, the normalisation and how images are cut: a wrong one looks like this. Then at the "
+    "labels, with `pellucid data check`."
+)
 MODERATE = 3
 """Of five severities of corruptions, those up to this one count against a model; a convention of this report."""
+CORRUPTED = "Look at images of the place where it is to be used for these; train with them as augmentation."
+ATTACKED = (
+    "Do not use it where anybody gains from a changed image, and trust no single pixel's part in a decision; train it "
+    "with adversarial images, as docs/training.md says, and audit it again."
+)
 SMALL = 200
 """Images below which the report says that they are few."""
 
@@ -97,7 +106,7 @@ def conclude(results: Mapping[str, Any]) -> Verdict:
 
 def _withheld(statement: Statement) -> Statement:
     """What speaks for an explanation of a model that is not shown to know anything: not counted for it."""
-    text = f"{statement.text} That is no reason to rely on it: the model is not shown to beat a constant answer."
+    text = f"{statement.text} That is no reason to rely on it: the model is not shown to tell the classes apart."
     return replace(statement, kind="unclear", short="", text=text)
 
 
@@ -115,35 +124,67 @@ def _headline(statements: Sequence[Statement]) -> str:
 
 
 def _classifies(index: ResultsIndex) -> list[Statement]:
-    baseline = index.results["classification"]["baseline"]
-    several = index.results["data"]["task"] == "multilabel"
-    name, bar = ("auroc", 0.5) if several else ("accuracy", baseline)
-    row = index.row("classification", name, index.variants[0])
-    unshown = "is not shown to tell the classes apart" if several else "is not shown to beat a constant answer"
+    """Whether it ranks the classes, by mean AUROC, and of exclusive ones also whether it beats a constant answer.
+
+    The first statement is on whether it tells the classes apart: being right more often than a constant answer shows
+    that too, where AUROC does not.
+    """
+    ranks = _ranks(index)
+    if index.results["data"]["task"] == "multilabel":
+        return [ranks]
+    beats = _beats_constant(index)
+    if ranks.kind == "holds" or beats.kind != "holds":
+        return [ranks, beats]
+    apart = replace(beats, short=beats.short.replace("beats a constant answer", "tells the classes apart"))
+    return [apart, ranks] if ranks.kind == "fails" else [apart]
+
+
+def _ranks(index: ResultsIndex) -> Statement:
+    row = index.row("classification", "auroc", index.variants[0])
+    unshown = "is not shown to tell the classes apart"
     if row is None or not _whole(row):
-        return [Statement("unclear", "classification", unshown, f"Whether it classifies cannot be said: {_why(row)}.")]
-    if several:
-        text = f"An image that shows a finding is ranked above one that does not with a chance of {_shown(row)}"
-        text += " (mean AUROC; 0.5 is chance)."
-    else:
-        text = f"It is right on {_shown(row)} of the images; always giving the most frequent answer is right on "
-        text += f"{small_share(baseline)}."
-    figure = f"({'mean AUROC' if several else 'accuracy'} {number(row['value'], 2)})"
-    if row["low"] > bar:
-        return [Statement("holds", "classification", f"tells the classes apart {figure}", text)]
-    advice = (
-        "Look at the class names, the normalisation and how images are cut first: a wrong one looks like this. Then at "
-        "the labels, with `pellucid data check`."
+        return Statement("unclear", "classification", unshown, f"Whether it classifies cannot be said: {_why(row)}.")
+    several = index.results["data"]["task"] == "multilabel"
+    pair = "that shows a finding is ranked above one that does not" if several else "of a class is ranked above another"
+    text = f"An image {pair} with a chance of {_shown(row)} (mean AUROC; 0.5 is chance)."
+    figure = f"(mean AUROC {number(row['value'], 2)})"
+    if row["low"] > HALF:
+        return Statement("holds", "classification", f"tells the classes apart {figure}", text)
+    if row["high"] < HALF:
+        advice = (
+            f"Look at the class names first: a model whose classes are named in the wrong order looks like this. {LOOK}"
+        )
+        return Statement("fails", "classification", f"ranks the classes the wrong way round {figure}", text, advice)
+    text = f"{text} No difference from chance is shown."
+    return Statement("unclear", "classification", f"{unshown} {figure}", text, f"Audit more images. {LOOK}")
+
+
+def _beats_constant(index: ResultsIndex) -> Statement:
+    """Of exclusive classes, whether it is right more often than who always gives the most frequent answer."""
+    row, baseline = (
+        index.row("classification", "accuracy", index.variants[0]),
+        index.results["classification"]["baseline"],
     )
-    if row["high"] <= bar:
-        short = "does not tell the classes apart" if several else "does not beat a constant answer"
-        return [Statement("fails", "classification", f"{short} {figure}", text, advice)]
-    short = f"{unshown} {figure}"
-    return [Statement("unclear", "classification", short, f"{text} No difference is shown.", "Audit more images.")]
+    if row is None or not _whole(row):
+        return Statement("unclear", "classification", "", f"How often it is right cannot be said: {_why(row)}.")
+    text = f"It is right on {_shown(row)} of the images; always giving the most frequent answer is right on "
+    text += f"{small_share(baseline)}."
+    figure = f"(accuracy {number(row['value'], 2)})"
+    if row["low"] > baseline:
+        return Statement("holds", "classification", f"beats a constant answer {figure}", text)
+    if row["high"] <= baseline:
+        return Statement("fails", "classification", f"does not beat a constant answer {figure}", text, LOOK)
+    text = f"{text} No difference is shown."
+    return Statement(
+        "unclear", "classification", f"is not shown to beat a constant answer {figure}", text, "Audit more images."
+    )
 
 
 def _classes(index: ResultsIndex) -> list[Statement]:
-    """Classes of which most images are missed, or that are said of most images without them."""
+    """Classes of which most images are missed, or that are said of most images without them.
+
+    Of two exclusive classes what is missed of one is said of the other: that is one statement.
+    """
     rows = [
         r
         for r in index.section("threshold")
@@ -151,11 +192,13 @@ def _classes(index: ResultsIndex) -> list[Statement]:
     ]
     missed = sorted((r for r in rows if r["metric"] == "sensitivity"), key=lambda r: float(r["value"]))
     alarms = sorted((r for r in rows if r["metric"] == "specificity"), key=lambda r: float(r["value"]))
-    several = index.class_noun == "finding"
+    several, names_of = index.class_noun == "finding", index.results["data"]["classes"]
+    two = not several and len(names_of) == 2
     if several:
         advice_on = ("lower the threshold", "Raise the threshold; see the one that costs least")
-    elif len(index.results["data"]["classes"]) == 2:  # the more probable is said, and there is no threshold to move
-        advice_on = ("say it at a lower probability than one half", "Say it only at the suggested threshold or above")
+    elif two:  # the more probable is said, and there is no threshold to move
+        alarms = []
+        advice_on = ("say it at a lower probability than one half", "")
     else:
         advice_on = ("weigh its classes by what errors cost", "Look at what it takes for them, among the confusions")
     noun = "finding" if several else "class"
@@ -168,6 +211,10 @@ def _classes(index: ResultsIndex) -> list[Statement]:
         text = f"It finds fewer than half of the images of {names}."
         short = f"misses most images of {listed([readable(r['class']) for r in bad], 2)}"
         advice = f"Do not rely on its silence there; {advice_on[0]}, or train with more of these images."
+        if two:
+            pairs = {r["class"]: next(name for name in names_of if name != r["class"]) for r in bad}
+            short = f"takes most images of {joined([f'{readable(a)} for {readable(b)}' for a, b in pairs.items()])}"
+            advice = LOOK if len(bad) == 2 else advice
         statements.append(Statement("fails", "classes", short, text, advice))
     if bad := [r for r in alarms if r["high"] < HALF]:
         names = listed([f"{readable(r['class'])} ({_shown(r)})" for r in bad], 4)
@@ -203,7 +250,8 @@ def _calibrated(index: ResultsIndex) -> list[Statement]:
         short = "is right more often than it says"
     if row["high"] <= CALIBRATED:
         return [Statement("holds", "calibration", "is well calibrated", f"{text}.")]
-    if row["low"] > CALIBRATED:
+    # the calibration error is at least the amount of the overconfidence, so that either of them shows it
+    if row["low"] > CALIBRATED or (_whole(over) and max(over["low"], -over["high"]) > CALIBRATED):
         advice = "Do not show its probabilities to anybody before they are scaled on validation images (temperature)."
         short = short or "is poorly calibrated"
         return [Statement("fails", "calibration", short, f"{text}.", advice)]
@@ -240,25 +288,41 @@ def _elsewhere(results: Mapping[str, Any]) -> list[Statement]:
     figures = results.get("elsewhere")
     if figures is None:
         return []
-    low = figures["clean"]["low"]
+    clean, base = figures["clean"], figures["base"]
     measure = METRICS[figures["metric"]].label
-    if low is None or low <= figures["base"]:
-        text = "What common corruptions take from it cannot be said: it is not shown to beat a constant answer."
-        return [Statement("unclear", "elsewhere", "", text)]
     cells = {(r["corruption"], r["severity"]): r for r in figures["rows"]}
+    if clean["low"] is None or clean["low"] <= base:
+        return [_below_constant(figures, measure)]
     broken = {name: at for name, at in figures["lost"].items() if at is not None and at <= MODERATE}
     if broken:
         texts = [f"{name} of severity {at} ({measure} {_shown(cells[name, at])})" for name, at in broken.items()]
-        clean = _shown(figures["clean"])
-        text = f"It does not withstand {listed(texts, 4)}; on the same images uncorrupted it has {clean}."
-        advice = "Look at images of the place where it is to be used for these; train with them as augmentation."
-        return [Statement("fails", "elsewhere", f"does not withstand {listed(list(broken), 3)}", text, advice)]
+        text = f"It does not withstand {listed(texts, 4)}; on the same images uncorrupted it has {_shown(clean)}."
+        return [Statement("fails", "elsewhere", f"does not withstand {listed(list(broken), 3)}", text, CORRUPTED)]
     sure = [r["low"] is not None and r["low"] >= figures["bar"] for r in figures["rows"] if r["severity"] == MODERATE]
     if all(sure):
         text = f"It keeps at least half of what it can under every corruption of severity {MODERATE}."
         return [Statement("holds", "elsewhere", f"withstands common corruptions of severity {MODERATE}", text)]
     text = f"Whether it keeps half of what it can under each corruption of severity {MODERATE} cannot be said."
     return [Statement("unclear", "elsewhere", "", text, "Corrupt more images (`--corrupted`).")]
+
+
+def _below_constant(figures: Mapping[str, Any], measure: str) -> Statement:
+    """Of a model that is not shown to beat a constant answer on clean images: which corruptions put it below one."""
+    clean, base = figures["clean"], figures["base"]
+    text = "What common corruptions take from it cannot be said: it is not shown to beat a constant answer."
+    below = [
+        r for r in figures["rows"] if r["severity"] <= MODERATE and r["high"] is not None and r["high"] < base
+    ]  # by severity, of each corruption
+    if not below or (clean["high"] is not None and clean["high"] < base):  # there was nothing to take
+        return Statement("unclear", "elsewhere", "", text)
+    first = {r["corruption"]: r for r in reversed(below)}
+    texts = [f"{name} of severity {r['severity']} ({measure} {_shown(r)})" for name, r in reversed(first.items())]
+    text = (
+        f"It is worse than a constant answer ({number(base, 2)}) under {listed(texts, 4)}; on the same images "
+        f"uncorrupted it has {_shown(clean)}."
+    )
+    short = f"is worse than a constant answer under {listed(list(reversed(first)), 3)}"
+    return Statement("fails", "elsewhere", short, text, CORRUPTED)
 
 
 def _against(results: Mapping[str, Any]) -> list[Statement]:
@@ -291,7 +355,7 @@ def _against(results: Mapping[str, Any]) -> list[Statement]:
 
 def _attacked(index: ResultsIndex) -> list[Statement]:
     several = index.class_noun == "finding"
-    name, base = ("auroc", 0.5) if several else ("accuracy", index.results["classification"]["baseline"])
+    name, base = ("auroc", 0.5) if several else ("accuracy", index.results["classification"]["baseline_attacked"])
     sizes = [at for at in index.values("at", "robustness", metric=name) if at != "0"]
     clean = index.row("robustness", name, index.variants[0], at="0")
     if clean is None or not sizes:
@@ -325,20 +389,19 @@ def _withstands(
     change = f"leaves its {measure} at" if before == after else f"brings its {measure} from {before} to"
     hint = ", which people do not see," if unseen else ""
     text = f"A change of at most {_size(size)}{hint} {change} {_shown(attacked)}."
+    changes = "changes that nobody sees" if unseen else f"changes of at most {_size(size)}"
     if clean["low"] <= base:
+        if attacked["high"] < base <= clean["high"]:
+            text += f" A constant answer has {number(base, 2)} on these images."
+            return Statement("fails", "attack", f"is worse than a constant answer under {changes}", text, ATTACKED)
         text += (
             " What that takes from it cannot be said: it is not shown to beat a constant answer on the unaltered "
             "images."
         )
         return Statement("unclear", "attack", "", text)
     bar = base + HALF * (clean["value"] - base)
-    changes = "changes that nobody sees" if unseen else f"changes of at most {_size(size)}"
     if attacked["high"] < bar:
-        advice = (
-            "Do not use it where anybody gains from a changed image, and trust no single pixel's part in a decision; "
-            "train it with adversarial images, as docs/training.md says, and audit it again."
-        )
-        return Statement("fails", "attack", f"is turned by {changes}", text, advice)
+        return Statement("fails", "attack", f"is turned by {changes}", text, ATTACKED)
     if attacked["low"] >= bar:
         return Statement("holds", "attack", f"keeps most of what it can under {changes}", text)
     return Statement("unclear", "attack", "", text, "Attack more images.")

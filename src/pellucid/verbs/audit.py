@@ -301,7 +301,7 @@ def audit(
         "data": _data(session),
         "methods": served,
         "targets": located[1] if located else [],
-        "classification": classification_json(answers, figures, _plain_use(use, model), wrong),
+        "classification": classification_json(answers, figures, _plain_use(use, model), wrong, work.few.dataset),
         "rows": [row.to_json() for row in shown_rows(rows, model.classes)],
         "groups": by_group | {"left_out": no_groups, "about": about_columns} if by_group else None,
         "comparison": rival,
