@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from pellucid.models.sources.importing import import_network
 from pellucid.models.sources.opening import Given
 from pellucid.models.weights import read_training_record
 from pellucid.training import RunFolder
+from pellucid.training.recipe import load_recipe, with_fitting_loss
 from pellucid.types import InputError
 
 STILL = ["optimizer.lr=1e-12", "optimizer.weight_decay=0", "training.epochs=1", "training.freeze_batch_norm=true"]
@@ -103,14 +105,18 @@ def test_other_classes_get_a_head_of_their_own(mine, data, tmp_path):
         pl.evaluate(model, three["train"])
 
 
+@pytest.mark.filterwarnings("ignore:the loss of khakzar2019-robust")
 def test_it_learns_and_goes_on_where_it_was_cut(mine, data, tmp_path):
     three = parts(data, ["NORMAL", "OTHER", "PNEUMONIA"])
     chosen = ["training.epochs=2", "training.batch_size=6", "optimizer.lr=0.01", "training.freeze_batch_norm=false"]
-    chosen += ["objective.attack.steps=1", "objective.loss=auto"]
+    chosen += ["objective.attack.steps=1"]
     options = {"recipe": "khakzar2019-robust"}
     model = pl.load(mine, trust_code=True)
     untouched = copy.deepcopy(model.state_dict())
-    tune(model, three, tmp_path / "whole", *chosen, **options)
+    with pytest.warns(
+        UserWarning, match="the loss of khakzar2019-robust, weighted_cross_entropy, is not for a multiclass"
+    ):
+        tune(model, three, tmp_path / "whole", *chosen, **options)
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in untouched.items())
     with interrupted_after(1), pytest.raises(KeyboardInterrupt):
         tune(mine, three, tmp_path / "part", *chosen, **options)
@@ -120,6 +126,23 @@ def test_it_learns_and_goes_on_where_it_was_cut(mine, data, tmp_path):
     assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     first, last = (load_file(path)["0.0.weight"] for path in (mine / "weights.safetensors", tmp_path / "whole" / name))
     assert not torch.allclose(first, last, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "task", "overrides", "expected"),
+    [
+        ("khakzar2019-robust", "multiclass", [], "auto"),
+        ("khakzar2019-robust", "multilabel", [], "weighted_cross_entropy"),
+        ("khakzar2019-robust", "multiclass", ["objective.loss=weighted_cross_entropy"], "weighted_cross_entropy"),
+        ("khakzar2019-robust", "multiclass", ["objective.loss=cross_entropy"], "cross_entropy"),
+        ("standard", "multilabel", [], "auto"),
+    ],
+)
+def test_a_recipes_loss_of_the_other_task_gives_way_and_a_users_does_not(recipe, task, overrides, expected):
+    settings = load_recipe(recipe, overrides)
+    other = (expected == "auto") != (settings.objective.loss == "auto")
+    with pytest.warns(UserWarning, match="cross_entropy takes its place") if other else nullcontext():
+        assert with_fitting_loss(settings, task, overrides).objective.loss == expected
 
 
 def exported(folder, kind):

@@ -191,6 +191,27 @@ def test_code_that_cannot_run_is_said(text, message, tmp_path):
         pl.load("python:build")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('--data', required=True)\n"
+            "arguments = parser.parse_args([])\ndef build(): ...",
+            r"bad\.py ends the program when it is imported \(SystemExit: 2\), before its function build can be called",
+        ),
+        (
+            "import sys\ndef build(): sys.exit('no data')",
+            r"the function build of .*bad\.py ends the program \(SystemExit: no data\)",
+        ),
+    ],
+)
+def test_a_script_that_ends_the_program_is_an_error_that_says_what_to_do(text, message, tmp_path):
+    (tmp_path / "bad.py").write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        pl.load(f"python:{tmp_path / 'bad.py'}:build")
+    assert 'under `if __name__ == "__main__":`' in str(caught.value)
+
+
 @pytest.mark.filterwarnings("ignore:.*was taken off")
 def test_another_network_of_the_same_name_is_no_reason_to_overwrite(place, given, tmp_path):
     """Two projects each have a mymodel.py with a build; so has the same project a week later."""

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from pellucid.data.augment import BY_DATA, AugmentOptions
 from pellucid.models.card import GeometryFields
+from pellucid.training.objectives.losses import losses_for, resolve_loss
 from pellucid.training.objectives.objective import ObjectiveSettings
 from pellucid.training.robust_check import RobustCheckSettings
 from pellucid.types import InputError, InputSpec
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pellucid.data.dataset import DatasetCard
+    from pellucid.types import Task
 
 
 class ModelSettings(Section):
@@ -185,6 +187,31 @@ def resolve(recipe: Recipe, card: DatasetCard) -> Recipe:
         )
     flip = 0.5 if card.mirrorable else 0.0
     return recipe.model_copy(update={"augment": recipe.augment.model_copy(update={"flip": flip})})
+
+
+def with_fitting_loss(recipe: Recipe, task: Task, overrides: Iterable[str] = ()) -> Recipe:
+    """The recipe with the plain loss where its own is not for the task; a warning says so.
+
+    Args:
+        recipe: as `load_recipe` gives it.
+        task: of the data.
+        overrides: what a user has set of it: a loss among them is left as it is.
+
+    Example:
+        >>> with_fitting_loss(load_recipe("standard"), "multiclass").objective.loss
+        'auto'
+    """
+    name = recipe.objective.loss
+    layers = [parse_override(text) for text in overrides]
+    if any("loss" in layer.get("objective", {}) for layer in layers) or name in {"auto", *losses_for(task)}:
+        return recipe
+    hint = " To detect one class instead, name it: --data-option positive=NAME." if task == "multiclass" else ""
+    warnings.warn(
+        f"the loss of {recipe.name}, {name}, is not for a {task} task: {resolve_loss('auto', task)} takes its place "
+        f"(objective.loss=auto).{hint}",
+        stacklevel=3,
+    )
+    return recipe.model_copy(update={"objective": recipe.objective.model_copy(update={"loss": "auto"})})
 
 
 def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:

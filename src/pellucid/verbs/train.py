@@ -24,7 +24,7 @@ from pellucid.training import load_recipe
 from pellucid.training import train as run_training
 from pellucid.training.fine_tuning import recipe_for
 from pellucid.training.network import refuse_of_model, starting_from
-from pellucid.training.recipe import fitted_by
+from pellucid.training.recipe import fitted_by, with_fitting_loss
 from pellucid.types import InputError
 from pellucid.utils.devices import pick_device
 from pellucid.utils.result import Result, Table
@@ -177,6 +177,7 @@ def train(
             settings = starting_from(settings, init if isinstance(init, str | Path) else _place(init))
         if set(before.classes) == set(whole.classes) and before.task == whole.task:  # in any order
             whole, judged = (match_classes(part, before.classes, before.task)[0] for part in (whole, judged))
+    settings = with_fitting_loss(settings, whole.task, overrides)
     people = None if annotations is None else load_annotations(annotations, whole)
     whole = whole.limit(limit)
     if suspects is not None and init is not None:

@@ -114,6 +114,11 @@ def _run(root: Path, main: str, factory: str, options: Mapping[str, Any]) -> tup
             spec.loader.exec_module(code_module)
         except Exception as error:  # anybody's code
             raise InputError(f"{root / main} raised {type(error).__name__}: {error}") from error
+        except SystemExit as error:  # of argparse, for one, which reads our own arguments
+            raise InputError(
+                f"{root / main} ends the program when it is imported ({_ending(error)}), before its function {factory} "
+                'can be called. Put what runs it as a script under `if __name__ == "__main__":`.'
+            ) from error
         make = getattr(code_module, factory, None)
         if not callable(make):
             public = [key for key, value in vars(code_module).items() if callable(value) and not key.startswith("_")]
@@ -125,12 +130,21 @@ def _run(root: Path, main: str, factory: str, options: Mapping[str, Any]) -> tup
             raise InputError(
                 f"{factory}({arguments}) of {root / main} raised {type(error).__name__}: {error}"
             ) from error
+        except SystemExit as error:
+            raise InputError(
+                f"the function {factory} of {root / main} ends the program ({_ending(error)}). Name one that only "
+                'makes the network; what reads arguments or trains belongs under `if __name__ == "__main__":`.'
+            ) from error
         if not isinstance(module, nn.Module):
             raise InputError(
                 f"{factory}() of {root / main} must return a torch.nn.Module; it returned {type(module).__name__}."
             )
         paths = {path for new in sys.modules.keys() - before if (path := _file_in(sys.modules[new], root))}
     return module, {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted({*paths, root / main})}
+
+
+def _ending(error: SystemExit) -> str:
+    return f"SystemExit: {error.code}"
 
 
 def _file_in(module: ModuleType, root: Path) -> Path | None:

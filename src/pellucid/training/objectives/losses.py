@@ -108,6 +108,16 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, LabelCounts | None], Tensor]] = {
 """The losses by name, each as its images' parts (N,), whose sum is the loss of the batch."""
 
 
+def losses_for(task: Task) -> tuple[str, ...]:
+    """The names of the losses for a task, the plain one first.
+
+    Example:
+        >>> losses_for("multiclass"), losses_for("multilabel")
+        (('cross_entropy',), ('binary_cross_entropy', 'weighted_cross_entropy'))
+    """
+    return ("cross_entropy",) if task == "multiclass" else ("binary_cross_entropy", "weighted_cross_entropy")
+
+
 def resolve_loss(name: LossName, task: Task) -> str:
     """The loss that `name` means for a task; `auto` is the plain one.
 
@@ -115,9 +125,9 @@ def resolve_loss(name: LossName, task: Task) -> str:
         InputError: if the loss is for the other task.
     """
     if name == "auto":
-        return "cross_entropy" if task == "multiclass" else "binary_cross_entropy"
-    if (name == "cross_entropy") != (task == "multiclass"):
-        fitting = "cross_entropy" if task == "multiclass" else "binary_cross_entropy or weighted_cross_entropy"
+        return losses_for(task)[0]
+    if name not in losses_for(task):
+        fitting = " or ".join(losses_for(task))
         hint = (
             " Or name the class to detect, as in --data-option positive=NAME (in Python: an option of pl.dataset)."
             if task == "multiclass"
