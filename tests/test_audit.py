@@ -128,6 +128,8 @@ def test_its_figures_are_scikit_learns(audited, sides):
     assert "as given (left 0.1; what that leaves is shared as among these images)" in note
     assert audited.results["classification"]["confusion"] == confusion_matrix(truth, said).tolist()
     assert audited.results["classification"]["baseline"] == 0.5
+    few = sides.limit(TINY.few, seed=TINY.seed).targets
+    assert audited.results["classification"]["baseline_attacked"] == pytest.approx(np.bincount(few).max() / len(few))
     assert all(r.n for r in audited.measured)
     wrong = audited.results["classification"]["surest_and_wrong"]
     sure = chances.max(1)[truth != said]
@@ -334,7 +336,7 @@ def test_ten_thousand_classes_print_no_ten_thousand_rows(sides):
     draws = draws_for(many)
     result = classify(answers, pl.Use(), draws)
     assert len(shown_rows(result.rows, classes)) < 150 < count < len(result.rows)
-    part = classification_json(answers, result, {}, [])
+    part = classification_json(answers, result, {}, [], many)
     assert part["confusion"] is None
     assert len(part["most_confused"]) == 10
     assert draws.resamples == 1000
@@ -470,7 +472,8 @@ def test_the_verdict_is_on_the_smallest_change_and_calls_only_small_ones_unseen(
 
     def said(*sizes):
         more = [attacked | {"at": str(BoundedAttack.parse(size)), "value": v, "low": v, "high": v} for size, v in sizes]
-        results = audited.results | {"rows": rows + more}
+        half = {"classification": audited.results["classification"] | {"baseline_attacked": 0.5}}
+        results = audited.results | {"rows": rows + more} | half
         return [s for s in conclude(results).statements if s.part == "attack"]
 
     (one,) = said(("linf=8/255", 0.1), ("linf=1/255", 0.99))
@@ -616,7 +619,7 @@ def test_a_corruption_that_puts_it_below_a_constant_answer_fails_whatever_it_had
     assert one.kind == kind
     if kind == "fails":
         assert one.short == "is worse than a constant answer under blur"
-        assert "blur of severity 2 (accuracy 0.30 [0.10, 0.40])" in one.text
+        assert "blur of severity 2 (Accuracy 0.30 [0.10, 0.40])" in one.text
 
 
 def test_where_a_change_moves_no_second_decimal_it_is_not_said_to_bring_it_from_one_to_the_same(audited):

@@ -159,6 +159,16 @@ def test_a_module_in_memory_says_its_classes_and_with_a_processor_its_images(tmp
         pl.wrap(network)
 
 
+@pytest.mark.parametrize("progress", ["0", "1"])
+def test_transformers_draws_no_bar_where_none_is_wanted(progress, tmp_path, monkeypatch, capfd):
+    saved(tmp_path, "vit")
+    monkeypatch.setenv("PELLUCID_PROGRESS", progress)
+    capfd.readouterr()
+    pl.load(f"huggingface:{tmp_path}", outputs="logits")
+    assert ("Loading weights" in capfd.readouterr().err) == (progress == "1")
+    assert transformers.utils.logging.is_progress_bar_enabled()  # as it was
+
+
 def test_a_network_that_was_loaded_from_a_folder_is_prepared_as_the_folder_says(tmp_path):
     saved(tmp_path, "vit")
     network = transformers.AutoModelForImageClassification.from_pretrained(tmp_path)

@@ -25,7 +25,10 @@ def train(
     overrides: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change a value of the recipe, as objective.attack.size.linf=0.01."
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a value of the recipe, as objective.attack.size.linf=0.01 or model.name=small; "
+            "`pellucid models list` has the networks.",
         ),
     ] = None,
     preprocess: Annotated[

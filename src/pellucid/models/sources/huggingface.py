@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,7 +114,10 @@ def _without_weights(transformers: Any, config: Any, place: str) -> nn.Module:  
 def _with_weights(transformers: Any, place: str, config: Any) -> nn.Module:  # noqa: ANN401
     logging = transformers.utils.logging
     level = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # it warns of what is an error below
+    if os.environ.get("PELLUCID_PROGRESS") == "0":
+        logging.disable_progress_bar()
     module: nn.Module
     try:
         module, loaded = transformers.AutoModelForImageClassification.from_pretrained(
@@ -123,6 +127,8 @@ def _with_weights(transformers: Any, place: str, config: Any) -> nn.Module:  # n
         raise InputError(f"transformers could not load {place}: {first_line(error)}") from error
     finally:
         logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
     lacking = sorted(map(str, loaded["missing_keys"])) + sorted(str(key) for key in loaded["mismatched_keys"])
     if lacking:
         raise InputError(

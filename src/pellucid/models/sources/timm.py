@@ -29,7 +29,8 @@ def build(request: Request) -> Built:
     try:
         module = timm.create_model(request.name, pretrained=request.weights, **options)
     except Exception as error:  # of the name, an option, or of the network between here and the hub
-        raise InputError(f"timm could not make {request.name}: {error}{_similar(timm, request.name)}") from error
+        own = " With weights of your own, name their file with --weights." if request.weights else ""
+        raise InputError(f"timm could not make {request.name}: {error}{_similar(timm, request.name)}{own}") from error
     config = dict(getattr(module, "pretrained_cfg", {}))
     if config.get("architecture"):
         options["architecture"] = config["architecture"]
