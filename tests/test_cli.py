@@ -381,7 +381,7 @@ def test_importing_the_package_imports_nothing_but_itself():
         "print('torch' in sys.modules)"
     )
     first, second, third = python(code).splitlines()
-    assert first == "['pellucid', 'pellucid.utils', 'pellucid.utils.allocator']"  # the last speaks to the C library
+    assert first == "['pellucid', 'pellucid.utils', 'pellucid.utils.process_settings']"  # of the C library
     assert second == "6 False fgsm"
     assert third == "True"
 

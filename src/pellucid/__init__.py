@@ -13,7 +13,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from pellucid.utils.allocator import keep_freed_memory
+from pellucid.utils.process_settings import keep_freed_memory, wait_briefly
 
 if TYPE_CHECKING:
     from pellucid import (
@@ -117,6 +117,7 @@ class _FrontDoor(ModuleType):
 
 sys.modules[__name__].__class__ = _FrontDoor
 keep_freed_memory()  # before torch takes any
+wait_briefly()
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

@@ -1,4 +1,4 @@
-"""Whether freed memory is kept, by the pages that a process has to fetch from the system."""
+"""Whether freed memory is kept, by the pages that a process has to fetch from the system; how long threads wait."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 import pytest
+
+from pellucid.utils.process_settings import WAITING
 
 TAKE_AND_FREE = """
 import resource
@@ -32,3 +34,13 @@ def test_blocks_larger_than_glibc_keeps_are_kept_unless_users_choose_themselves(
     )
     assert own > 300  # ten times 64 MiB, in pages of at most 2 MiB
     assert kept < own / 10
+
+
+@pytest.mark.parametrize(
+    ("chosen", "turns"),
+    [({}, "20000"), ({"OMP_WAIT_POLICY": "active"}, "None"), ({"GOMP_SPINCOUNT": "7"}, "7")],
+)
+def test_threads_wait_briefly_unless_users_choose_themselves(chosen, turns):
+    others = {name: value for name, value in os.environ.items() if name not in WAITING}
+    code = "import os, pellucid; print(os.environ.get('GOMP_SPINCOUNT'))"
+    assert subprocess.check_output([sys.executable, "-c", code], env=others | chosen, text=True).strip() == turns

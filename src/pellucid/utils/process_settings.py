@@ -1,4 +1,4 @@
-"""Blocks of memory that were freed are kept for the next step, instead of being given back to the system."""
+"""What a process asks of the C library, and of the threads that torch computes with, before torch is loaded."""
 
 from __future__ import annotations
 
@@ -25,3 +25,22 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
     return mallopt is not None and bool(mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK) and mallopt(M_TRIM_THRESHOLD, NEVER))
+
+
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+"""Environment variables by which users say how threads wait."""
+TURNS = "20000"
+
+
+def wait_briefly() -> bool:
+    """Let a thread that waits give its core away after 20,000 turns of GNU OpenMP's loop; whether that was done.
+
+    By default it is 300,000 turns, some milliseconds. Where other work wants the cores too, the thread that is waited
+    for may need just that core, and a training step takes several times as long. On idle cores it takes the same
+    (benchmarks/busy_cores.py). Child processes do so too. Nothing is done where a variable of `WAITING` is set; it is
+    too late where torch was imported before, and other OpenMP libraries do not look at it.
+    """
+    if any(name in os.environ for name in WAITING):
+        return False
+    os.environ["GOMP_SPINCOUNT"] = TURNS
+    return True
