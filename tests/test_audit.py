@@ -266,6 +266,7 @@ def test_its_files_hold_what_it_measured(audited, tmp_path):
     assert [p.name for p in paths] == ["report.html", "audit.json", "card.md", "tables"]
     stored = json.loads((tmp_path / "audit.json").read_text())
     assert stored["verdict"]["headline"] == audited.headline
+    assert "Nothing is said of groups of people or images" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert stored["about"]["fingerprint"] == stored["facts"]["Fingerprint of the images"]
     lines = list(csv.DictReader((tmp_path / "tables" / "figures.csv").open()))
     assert len(lines) == len(audited.measured)

@@ -89,7 +89,7 @@ def test_timm_with_another_head_and_gray_images(tmp_path):
         torch.testing.assert_close(model(images).softmax(1)[:, 1:], expected, atol=1e-5, rtol=1e-5)
     with pytest.raises(InputError, match=r"have 1 output,.*give classes"):
         pl.load("timm:mobilenetv3_small_050", weights=tmp_path / "w.pth", options={"in_chans": 1})
-    with pytest.raises(InputError, match="Like it are: resnet50"):
+    with pytest.raises(InputError, match=r"Like it are: resnet50.*name their file with --weights"):
         pl.load("timm:resnet05")
     with pytest.raises(InputError, match="holds the weights of another network"):
         pl.load("timm:test_vit", **{**given, "options": {}})
