@@ -407,3 +407,12 @@ def test_the_version_is_said(pellucid):
     import pellucid as package
 
     assert pellucid("--version")[:2] == (0, f"pellucid {package.__version__}\n")
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "discover", "audit"])
+def test_help_says_where_datasets_and_networks_are_listed(command, pellucid):
+    status, output, _ = pellucid(command, "--help")
+    text = " ".join(output.replace("│", " ").split())
+    assert status == 0
+    assert "pellucid data list" in text
+    assert ("pellucid models list" if command == "train" else "pellucid models import --help") in text
