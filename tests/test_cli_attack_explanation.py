@@ -81,7 +81,7 @@ def test_what_it_writes(pellucid, model, images, tmp_path):
     area = found["areas"]["rank_correlation"]
     assert area["n"] == 3
     assert (area["low"], area["high"]) == (None, None)
-    assert "patients" in area["reason"]  # three say nothing of others
+    assert "3 images only" in area["reason"]  # three say nothing of others
 
 
 @pytest.mark.slow
