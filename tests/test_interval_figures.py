@@ -342,7 +342,7 @@ def test_the_tails_are_those_that_were_simulated():
         for seeds, cell in zip(TRAININGS, cells, strict=True):
             ours, single = (percent(*(r[column] for r in tails(seeds, size, used=used))) for used in (True, False))
             assert cell == (ours if size == "1" else f"{ours} ({single})"), (what, seeds)
-    assert max(float(row["each, three"]) for row in tails("3", "27", used=True)) <= 0.044  # "at most 4 %"
+    assert max(float(row["each, three"]) for row in tails("3", "27", used=True)) <= 0.054  # "at most 5 %"
 
 
 def test_families_err_as_often_as_is_said():
