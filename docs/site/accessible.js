@@ -1,9 +1,13 @@
-/* The theme puts every code block's button into a landmark without a name: number them. What is larger than its
+/* The theme puts every code block's button into a landmark without a name: number them. The
+   search is a dialog without one. What is larger than its
    place scrolls, tables and side bars, and the keyboard must reach it. */
 const mend = () => {
   document.querySelectorAll("nav.md-code__nav").forEach((nav, i) => {
     const label = `Code block ${i + 1}`;
     if (nav.getAttribute("aria-label") !== label) nav.setAttribute("aria-label", label);
+  });
+  document.querySelectorAll('.md-search[role="dialog"]:not([aria-label])').forEach((box) => {
+    box.setAttribute("aria-label", "Search");
   });
   document.querySelectorAll(".md-typeset__scrollwrap, .md-sidebar__scrollwrap").forEach((box) => {
     if (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight) box.tabIndex = 0;
