@@ -205,7 +205,8 @@ def with_fitting_loss(recipe: Recipe, task: Task, overrides: Iterable[str] = ())
     layers = [parse_override(text) for text in overrides]
     if any("loss" in layer.get("objective", {}) for layer in layers) or name in {"auto", *losses_for(task)}:
         return recipe
-    hint = " To detect one class instead, name it: --data-option positive=NAME." if task == "multiclass" else ""
+    hint = " To detect one class instead, name it: --data-option positive=NAME (in Python: an option of pl.dataset)."
+    hint = hint if task == "multiclass" else ""
     warnings.warn(
         f"the loss of {recipe.name}, {name}, is not for a {task} task: {resolve_loss('auto', task)} takes its place "
         f"(objective.loss=auto).{hint}",
