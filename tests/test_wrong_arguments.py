@@ -186,6 +186,6 @@ def test_every_option_of_a_command_is_a_keyword_of_its_verb_or_is_said_to_have_a
     options = [option for option in command.params if option.param_type_name == "option" and option.name != "help"]
     assert options
     for option in options:
-        text = max([*option.opts, *option.secondary_opts], key=len)
-        named = {*option.opts, *option.secondary_opts} & set(re.findall(r"--[a-z-]+", page.split("After the demo")[0]))
-        assert named or text.removeprefix("--").replace("-", "_") in keywords, text
+        names = {*option.opts, *option.secondary_opts}
+        said = names & set(re.findall(r"--[a-z-]+", page.split("After the demo")[0]))
+        assert said or keywords.keys() & {name.removeprefix("--").replace("-", "_") for name in names}, names

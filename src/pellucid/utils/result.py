@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from base64 import b64encode
 from dataclasses import dataclass
 from html import escape
+from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -28,7 +29,9 @@ def numeric(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[bool]
         >>> numeric(["verdict", "what was found", "n"], [["holds", "It is right.", "12"]])
         [False, False, True]
     """
-    cells = list(zip(*rows, strict=True)) or [()] * len(columns)
+    cells = list(zip_longest(*rows, fillvalue="")) or [()] * len(
+        columns
+    )  # a last row may only say how many are left out
     return [i > 0 and all(NUMBER.match(cell) for cell in column if cell) for i, column in enumerate(cells)]
 
 
