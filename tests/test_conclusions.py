@@ -14,6 +14,7 @@ from pellucid.evaluation.metrics.comparison import Row
 from pellucid.evaluation.metrics.differences import ONE_TRAINING, Difference, Inference
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.verdicts import Bar, judge_family, verdict
+from pellucid.report.pages.study import opening_of
 from pellucid.report.tables.metrics import p_text
 from pellucid.study import load_study
 from pellucid.study.conclusions import check_primary, judge_rows
@@ -256,9 +257,11 @@ def test_what_is_asked_to_be_no_worse_is_answered_as_that_question(change, sente
 
 
 def test_the_primary_comparison_comes_before_what_is_not_known():
-    said, caveat, *_ = conclude([row(0.05, trainings=False)], "conclusions.primary=[{metric='auroc'}]")
+    sentences = conclude([row(0.05, trainings=False)], "conclusions.primary=[{metric='auroc'}]")
+    said, caveat, *_ = sentences
     assert said.startswith("Primary: this robust network has a higher AUROC")
     assert caveat.startswith("This says nothing about the recipes (one training")
+    assert opening_of(sentences) == [said, caveat]  # the report opens with both
 
 
 def test_what_is_known_of_networks_alone_counts_for_no_recipe():

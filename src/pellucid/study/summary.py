@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pellucid.evaluation.metrics.comparison import Row
 from pellucid.evaluation.metrics.verdicts import ALPHA, BETTER, NO_WORSE, SAME, SHOWN, WORSE, answered
 from pellucid.report.tables.metrics import method_label, metric, number, p_text, readable
-from pellucid.report.tables.results_index import MEAN
+from pellucid.report.tables.results_index import MEAN, NETWORKS_ALONE
 from pellucid.study.conclusions import PRIMARY
 from pellucid.study.robustness_reached import not_robust
 from pellucid.utils.words import interval_text
@@ -64,7 +64,7 @@ def of_networks_alone(differences: Sequence[Mapping[str, Any]], sampled: str) ->
     if not differences or any(one["recipes"]["low"] is not None for one in differences):
         return []
     reason = differences[0]["recipes"]["reason"]
-    return [f"This says nothing about the recipes ({reason}): it is about these networks on other {sampled}."]
+    return [f"{NETWORKS_ALONE} ({reason}): it is about these networks on other {sampled}."]
 
 
 def describe(one: ComparisonSettings) -> str:

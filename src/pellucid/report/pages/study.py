@@ -18,7 +18,7 @@ from pellucid.report.tables import areas, boxes, configuration
 from pellucid.report.tables import pivot as tables
 from pellucid.report.tables.long_form import long_tables, write_tables
 from pellucid.report.tables.metrics import defined, duration, method_label, metric, number, readable
-from pellucid.report.tables.results_index import MEAN, TRIVIAL, ResultsIndex
+from pellucid.report.tables.results_index import MEAN, NETWORKS_ALONE, TRIVIAL, ResultsIndex
 from pellucid.utils.resources import write_text
 
 if TYPE_CHECKING:
@@ -71,14 +71,20 @@ def render(
     return template.render(context(results, panels, slides), files=list(files))
 
 
+def opening_of(conclusion: Sequence[str]) -> list[str]:
+    """What a report opens with: all up to the first primary comparison, and what limits it to these networks."""
+    first = next((place + 1 for place, text in enumerate(conclusion) if text.startswith("Primary")), 1)
+    first += any(text.startswith(NETWORKS_ALONE) for text in conclusion[first : first + 1])
+    return list(conclusion[:first])
+
+
 def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequence[Slide] = ()) -> dict[str, Any]:
     """Everything the template shows."""
     index = ResultsIndex(results)
     script = _SCRIPT + (slider.SCRIPT if slides else "")
     differing, shared = configuration.settings(results["variants"])
     conclusion = results.get("conclusion") or []
-    first = next((place + 1 for place, text in enumerate(conclusion) if text.startswith("Primary")), 1)
-    first += any(text.startswith("Nothing is said of the recipes") for text in conclusion[first : first + 1])
+    opening = opening_of(conclusion)
     lead = _lead(panels)
     filled = {
         "r": results,
@@ -120,8 +126,8 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequenc
         "changed": any(panel.adversarial for panel in lead),
         "primary": primary_chart(index),
         "named_before": all(results[k] == v for k, v in results.get("named_before", {}).items()),
-        "opening": conclusion[:first],
-        "conclusion": conclusion[first:],
+        "opening": opening,
+        "conclusion": conclusion[len(opening) :],
         "heat": _heat(panels),
         "slides": [slider.fragment(slide, f"slide{i}") for i, slide in enumerate(slides)],
     }

@@ -18,6 +18,8 @@ ResultRow = dict[str, Any]
 _KEY = ("section", "metric", "variant", "class", "target", "method", "gate", "at", "threshold")
 TRIVIAL = "trivial: "
 MEAN = "mean"
+NETWORKS_ALONE = "This says nothing about the recipes"
+"""How the sentence begins that limits a conclusion to the networks that were trained."""
 
 
 class ResultsIndex:
