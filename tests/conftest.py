@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-pytest.register_assert_rewrite("helpers.published_radii", "helpers.table")  # they assert
+pytest.register_assert_rewrite("helpers.every_method", "helpers.published_radii", "helpers.table")  # they assert
 torch.set_num_threads(1)  # one thread a worker: more of them slow each other down
 
 collect_ignore = ["helpers", "plugin"]  # without doctests: they need not be imported to see that

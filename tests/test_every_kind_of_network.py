@@ -12,13 +12,20 @@ import torch
 from torch import nn
 
 import pellucid as pl
+from helpers.every_method import (
+    ATTACKS,
+    FEW,
+    attacked,
+    check_attack,
+    check_attack_on_explanation,
+    check_explanation,
+    check_refused,
+    one_step,
+)
 from helpers.foreign import GIVEN, make, write_code
 from helpers.models import small
 from helpers.optional import library
-from pellucid.attacks import METHODS
-from pellucid.attacks.bounded import ENSEMBLES, METHOD_NAMES
 from pellucid.evaluation.manipulation.attack import manipulate
-from pellucid.evaluation.manipulation.settings import Attack
 from pellucid.explainers import DIFFERENTIABLE, EXPLAINERS, explain
 from pellucid.models.layouts import FeatureLayout, LastMap
 from pellucid.models.smoothing import SmoothedClassifier
@@ -28,14 +35,6 @@ transformers = library("transformers")
 
 CLASSES = ["a", "b", "c"]
 BLOCKS = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
-FEW = {
-    "smoothgrad": {"samples": 2},
-    "integrated-gradients": {"steps": 2},
-    "rise": {"samples": 6},
-    "lime": {"samples": 8, "segments": 4},
-    "kernel-shap": {"samples": 8, "segments": 4},
-    "occlusion": {"window": 16},
-}
 TOKENS = FeatureLayout("tokens", 1)
 
 
@@ -166,59 +165,38 @@ def test_the_last_feature_map_is_known(network):
 def test_explanations(network, method, images):
     model = model_of(network)
     if network in REFUSED.get(method, ()):
-        with pytest.raises(InputError):  # before there is an image to explain
-            explain(method, model, images[:0], 1)
-        with pytest.raises(InputError) as refusal:
-            explain(method, model, images, 1, **FEW.get(method, {}))
-        assert "\n" not in str(refusal.value)
-        assert str(refusal.value).endswith(".")
-        return
-    if network == "onnxruntime" and method in GRADIENTS:
+        check_refused(method, model, images)
+    elif network == "onnxruntime" and method in GRADIENTS:
         with pytest.raises(InputError, match=NO_GRADIENTS):
             explain(method, model, images, 1, **FEW.get(method, {}))
-        return
-    assert len(explain(method, model, images[:0], 1).maps) == 0
-    found = explain(method, model, images, torch.tensor([0, 2]), batch_size=2, **FEW.get(method, {}))
-    assert found.maps.shape == ((2, 32, 32) if found.kind == "heatmap" else (2, 3, 32, 32))
-    assert found.maps.isfinite().all()
-    assert found.maps.std() > 0 or method.startswith("grad-cam")  # whose ReLU may leave nothing
+    else:
+        check_explanation(method, model, images)
 
 
-@pytest.mark.parametrize("method", [*METHOD_NAMES, *METHODS])
+@pytest.mark.parametrize("method", ATTACKS)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_attacks(network, method, images):
     model = model_of(network)
-    options = {"steps": 1} if method not in ("fgsm", "tight") else {}
-    if method in ENSEMBLES:
-        options |= {"targets": 1, "queries": 2} | ({"targeted_steps": 1, "last_steps": 1} if method == "margin" else {})
     if network == "onnxruntime":
         with pytest.raises(InputError, match=NO_GRADIENTS):
-            pl.attack(model, images, model(images).argmax(1), method, eps="linf=0.2", **options)
-        return
-    found = pl.attack(model, images, model(images).argmax(1), method, eps="linf=0.2", **options)
-    assert found.perturbed.shape == images.shape
-    assert found.perturbed.isfinite().all()
-    decided = model(found.perturbed).argmax(1) != model(images).argmax(1)
-    assert decided[found.found].all()
+            attacked(method, model, images)
+    else:
+        check_attack(method, model, images)
 
 
 @pytest.mark.parametrize("method", DIFFERENTIABLE)
 @pytest.mark.parametrize("network", ["own", "ViT", "Swin", "ConvNeXt", *SOURCES])
 def test_attacks_on_explanations(network, method, images):
     model = model_of(network)
-    attack = Attack(method, "same-decision", (0.02,), steps=1, options=FEW.get(method, {}))
     if network in REFUSED.get(method, ()):
         advice = r"cannot be watched" if network in ONE_PIECE else r"Attack grad-cam\.$"
         with pytest.raises(InputError, match=advice):
-            manipulate(model, images[:1], attack)
-        return
-    if network == "onnxruntime":
+            manipulate(model, images[:1], one_step(method))
+    elif network == "onnxruntime":
         with pytest.raises(InputError, match=NO_GRADIENTS):
-            manipulate(model, images[:1], attack)
-        return
-    found = manipulate(model, images[:1], attack)
-    assert found.perturbed.isfinite().all()
-    assert found.constraint_met.all()
+            manipulate(model, images[:1], one_step(method))
+    else:
+        check_attack_on_explanation(method, model, images)
 
 
 @pytest.mark.parametrize("network", ["own", "python", "ONNX", "TorchScript"])

@@ -26,7 +26,7 @@ def test_beside_the_libraries_of_others():
         env={**os.environ, "OMP_NUM_THREADS": "1", "PELLUCID_FOREIGN": str(FOREIGN)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=500,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-10_000:] + done.stderr[-2_000:]
