@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import timm
@@ -12,6 +14,7 @@ from PIL import Image
 
 import pellucid as pl
 from pellucid.data.decoding.fitting import fit
+from pellucid.models.sources import torchvision as torchvision_source
 from pellucid.models.sources import torchxrayvision
 from pellucid.models.sources.importing import import_network
 from pellucid.models.sources.opening import Given
@@ -107,8 +110,52 @@ def test_torchvision_gives_the_logits_of_its_own_pipeline(tmp_path):
     with torch.no_grad():
         expected = network(transform(Image.fromarray(pixels))[None])
     torch.testing.assert_close(logits_of(model, pixels), expected, atol=1e-4, rtol=1e-4)
-    with pytest.raises(InputError, match="does not say classes, preprocess, mean, std"):
-        pl.load(f"torchvision:{plain}", weights=tmp_path / "w.pth")
+
+
+def test_torchvision_without_the_name_of_weights(tmp_path, monkeypatch):
+    """Its default is taken, which is said; a file that it published is known by the checksum in its address."""
+    plain, file = "mobilenet_v2", tmp_path / "w.pth"
+    random_weights(torchvision.models.get_model(plain), file)
+    with pytest.warns(
+        UserWarning, match=rf"{plain}.IMAGENET1K_V2 is the default of torchvision: classes, preprocess, mean and std"
+    ):
+        model = import_network("torchvision", plain, tmp_path / "m", Given(weights=file))
+    assert model.source.address == f"torchvision:{plain}"
+    assert model.input_spec.preprocess == "crop:232:224:bilinear"
+    given = {"classes": model.classes, "preprocess": "crop:256:224:bilinear", "mean": [0.5] * 3, "std": [0.5] * 3}
+    with pytest.warns(UserWarning, match=r"torchvision: mean is taken from there"):
+        pl.load(f"torchvision:{plain}", weights=file, **{key: value for key, value in given.items() if key != "mean"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pl.load(f"torchvision:{plain}", weights=file, **given)
+        named = pl.load(f"torchvision:{plain}.IMAGENET1K_V1", weights=file)
+        # V1 is published as mobilenet_v2-b0353104.pth
+        monkeypatch.setattr(torchvision_source, "digest_of", lambda path: f"b0353104{'0' * 56}")
+        known = pl.load(f"torchvision:{plain}", weights=file)
+        assert pl.load(tmp_path / "m").source == model.source
+    assert known.source == named.source
+    assert known.input_spec.preprocess == named.input_spec.preprocess == "crop:256:224:bilinear"
+
+
+def test_torchvision_of_other_classes_without_the_name_of_weights(tmp_path):
+    random_weights(torchvision.models.get_model("mobilenet_v3_small", num_classes=2), tmp_path / "w.pth")
+    with pytest.warns(UserWarning, match="torchvision: preprocess, mean and std are taken from there"):
+        model = pl.load(
+            "torchvision:mobilenet_v3_small", weights=tmp_path / "w.pth", classes=["a", "b"], outputs="logits"
+        )
+    assert model.input_spec.preprocess == "crop:256:224:bilinear"
+
+
+def test_timm_without_the_name_of_weights(tmp_path):
+    random_weights(timm.create_model("test_vit"), tmp_path / "w.pth")
+    with pytest.warns(
+        UserWarning, match="timm:test_vit names no weights, and test_vit.r160_in1k is the default of timm"
+    ):
+        model = pl.load("timm:test_vit", weights=tmp_path / "w.pth")
+    assert model.input_spec.preprocess == "crop:168:160:bicubic"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pl.load("timm:test_vit.r160_in1k", weights=tmp_path / "w.pth")
 
 
 def test_torchvision_names(tmp_path):

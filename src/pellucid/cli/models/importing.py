@@ -27,8 +27,9 @@ def import_model(
         str,
         typer.Argument(
             metavar="NAME",
-            help="The network as its source calls it: FILE.py:FUNCTION, resnet50.a1_in1k, resnet50.IMAGENET1K_V1, a "
-            "folder with config.json, densenet121-res224-all, FILE.onnx; efficientnet-lite0; of woods2019 the file.",
+            help="The network as its source calls it: FILE.py:FUNCTION, resnet50.a1_in1k, resnet50.IMAGENET1K_V1 "
+            "(without what stands behind the point, the library's default weights), a folder with config.json, "
+            "densenet121-res224-all, FILE.onnx; efficientnet-lite0; of woods2019 the file.",
         ),
     ],
     out: options.Out,

@@ -21,7 +21,7 @@ from pellucid.models.split import find_split
 from pellucid.models.surgery import replace_linear
 from pellucid.types import InputError, InputSpec
 from pellucid.utils.download import digest_of
-from pellucid.utils.words import first_of
+from pellucid.utils.words import first_of, joined
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,12 +76,13 @@ def open_source(kind: str, name: str, overrides: Given) -> WrappedClassifier:
     weights = None if overrides.weights is None else Path(overrides.weights)
     if weights is not None and not weights.is_file():
         raise InputError(f"no weights file at {weights}.")
-    built = entry.build(Request(name, overrides.options, weights=weights is None))
+    built = entry.build(Request(name, overrides.options, weights=weights is None, file=weights))
     weights = built.weights if weights is None else weights
     if weights is not None:
         built = _loaded(entry, name, overrides, built, weights)
     elif not built.loaded:
         _check_trained(entry, name, overrides, built)
+    _tell_default(kind, name, built, overrides)
     _to_single_precision(built.module)
     _with_gradients(built.module)
     model = _wrapped(f"{kind}:{name}", built, overrides)
@@ -180,7 +181,7 @@ def _loaded(entry: SourceEntry, name: str, overrides: Given, built: Built, path:
                 f"the weights of {path} have {_outputs(count)}, and {class_count} classes are named: a head of another "
                 "size cannot be judged. Name one class for each output, in their order."
             )
-        built = entry.build(Request(name, overrides.options, count=count))
+        built = entry.build(Request(name, overrides.options, count=count, file=path))
         state, notes = _named_as(built, tensors, path)
     load_exactly(built.module, state, source=str(path))
     messages = [*([inside] if inside else []), *notes]
@@ -222,6 +223,23 @@ def _same(one: object, other: object) -> bool:
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         return one.shape == other.shape and bool(torch.equal(one, other))
     return type(one) is type(other)
+
+
+def _tell_default(kind: str, name: str, built: Built, overrides: Given) -> None:
+    """Say whose classes, preprocessing and normalisation were taken where the name says no weights."""
+    facts = {"classes": built.classes, "preprocess": built.input_spec, "mean": built.mean, "std": built.std}
+    taken = [key for key, value in facts.items() if value is not None and getattr(overrides, key) is None]
+    if not built.default or not (taken or built.loaded):
+        return
+    text = f"{kind}:{name} names no weights, and {built.default} is the default of {kind}"
+    if built.loaded:
+        text += ": these were taken."
+    else:
+        text += (
+            f": {joined(taken)} {'is' if len(taken) == 1 else 'are'} taken from there. Where the file was made from "
+            "other weights, name these, or give what differs."
+        )
+    warnings.warn(text, stacklevel=4)
 
 
 def _to_single_precision(module: nn.Module) -> None:

@@ -97,12 +97,14 @@ class Request:
         options: for the one who builds it.
         count: outputs; None for as many as the network has by itself.
         weights: whether the source is to give its own weights too.
+        file: the weights that are loaded instead, by which a source may tell whose they are.
     """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     count: int | None = None
     weights: bool = False
+    file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,8 @@ class Built:
         loaded: whether the module holds trained weights.
         code: the files of Python code, or of a graph, that build it.
         name: as it is called in a model folder, where that is not as it was asked for.
+        default: of a library with several sets of weights those, by their full name, that it took because none were
+            named: what it says of images and classes is said of these.
         rename: the names that files of weights use → those of the module.
     """
 
@@ -138,6 +142,7 @@ class Built:
     loaded: bool = False
     code: Mapping[str, bytes] = field(default_factory=dict)
     name: str = ""
+    default: str = ""
     rename: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
 
 

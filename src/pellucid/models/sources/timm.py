@@ -1,8 +1,12 @@
-"""Networks of timm: `resnet50.a1_in1k`, with the weights that timm fetches or with a file of one's own."""
+"""Networks of timm: `resnet50.a1_in1k`, with the weights that timm fetches or with a file of one's own.
+
+A name without what stands behind the point, as `resnet50`, is that of timm's default weights.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +41,10 @@ def build(request: Request) -> Built:
     options["num_classes"] = int(module.num_classes)
     channels = int(options.get("in_chans", 3))
     built = read_config(module, channels)
-    return replace(built, options=options, loaded=request.weights)
+    tag = config.get("tag")
+    default = f"{request.name}.{tag}" if tag and not re.search(r"[.:]", request.name) else ""
+    own = default if request.weights else ""
+    return replace(built, options=options, loaded=request.weights, name=own, default=default)
 
 
 def read_config(module: nn.Module, channels: int | None = None) -> Built:

@@ -1,11 +1,13 @@
-"""Networks of torchvision: `resnet50`, or `resnet50.IMAGENET1K_V1` for other weights than its best."""
+"""Networks of torchvision: `resnet50`, or `resnet50.IMAGENET1K_V1` for other weights than its default."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from pellucid.models.sources.source import Built, Request, Source, class_names, similar
 from pellucid.types import Geometry, InputError, InputSpec
+from pellucid.utils.download import digest_of
 from pellucid.utils.resources import nearest, optional
 
 if TYPE_CHECKING:
@@ -15,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def build(request: Request) -> Built:
-    """A network of torchvision; with its own weights also their classes, normalisation and geometry.
+    """A network of torchvision with the classes, normalisation and geometry of a set of its weights.
 
-    With a file of one's own these are known where the name says whose weights it was made from, as
-    `resnet50.IMAGENET1K_V1`: torchvision prepares images for each set of weights in another way.
+    torchvision prepares images for each set of weights in another way. Which set it is, the name says, as
+    `resnet50.IMAGENET1K_V1`; or a file that torchvision published itself, by its SHA-256; or else it is the default.
 
     Raises:
         InputError: torchvision is missing, does not know the name, or cannot fetch its weights.
@@ -28,7 +30,9 @@ def build(request: Request) -> Built:
     options = dict(request.options)
     if request.count is not None:
         options["num_classes"] = request.count
-    weight_set = weights if weights is not None or not request.weights else models.get_model_weights(name).DEFAULT
+    published = _published(models, name, request.file) if weights is None else weights
+    weight_set = published or models.get_model_weights(name).DEFAULT
+    full = f"{name}.{weight_set.name}"
     try:
         module = models.get_model(name, weights=weight_set if request.weights else None, **options)
     except Exception as error:  # of an option, or of the network between here and the server
@@ -36,8 +40,6 @@ def build(request: Request) -> Built:
     for option in ("transform_input", "aux_logits"):  # Inception's and GoogLeNet's, which their weights set
         if hasattr(module, option):
             options.setdefault(option, getattr(module, option))
-    if weight_set is None:
-        return Built(module, options=options)
     names = weight_set.meta.get("categories")
     own = names is not None and options.get("num_classes") in (None, len(names))
     spec, mean, std = _preparation(weight_set.transforms())
@@ -50,6 +52,8 @@ def build(request: Request) -> Built:
         mean=mean,
         std=std,
         loaded=request.weights,
+        name=full if published is not None or request.weights else "",
+        default="" if published is not None else full,
     )
 
 
@@ -77,6 +81,16 @@ def _find(models: Any, full: str) -> tuple[str, Any]:  # noqa: ANN401
     if which not in there:
         raise InputError(f"torchvision has no weights {which!r} for {name}. {nearest(which, there)}")
     return name, there[which]
+
+
+def _published(models: Any, name: str, file: Path | None) -> Any:  # noqa: ANN401
+    """The set of weights that a file of torchvision's own is, whose address has the beginning of its SHA-256."""
+    digest = "" if file is None else digest_of(file)
+    for weights in models.get_model_weights(name):
+        ending = re.search(r"-([0-9a-f]{8,})\.pth$", weights.url)
+        if ending is not None and digest.startswith(ending[1]):
+            return weights
+    return None
 
 
 def _preparation(transform: Any) -> tuple[InputSpec | None, list[float] | None, list[float] | None]:  # noqa: ANN401
