@@ -228,15 +228,15 @@ def _same(one: object, other: object) -> bool:
 def _tell_default(kind: str, name: str, built: Built, overrides: Given) -> None:
     """Say whose classes, preprocessing and normalisation were taken where the name says no weights."""
     facts = {"classes": built.classes, "preprocess": built.input_spec, "mean": built.mean, "std": built.std}
-    taken = [key for key, value in facts.items() if value is not None and getattr(overrides, key) is None]
-    if not built.default or not (taken or built.loaded):
+    keys = [key for key, value in facts.items() if value is not None and getattr(overrides, key) is None]
+    if not built.default or not (keys or built.loaded):
         return
     text = f"{kind}:{name} names no weights, and {built.default} is the default of {kind}"
     if built.loaded:
         text += ": these were taken."
     else:
         text += (
-            f": {joined(taken)} {'is' if len(taken) == 1 else 'are'} taken from there. Where the file was made from "
+            f": {joined(keys)} {'is' if len(keys) == 1 else 'are'} taken from there. Where the file was made from "
             "other weights, name these, or give what differs."
         )
     warnings.warn(text, stacklevel=4)
