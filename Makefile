@@ -1,15 +1,16 @@
 # make demo: train two recipes on the built-in phantom and write runs/demo/report.html
 # make test: style, types, layers, tests (make test -j2: types beside the tests)
 # make test-fast: the tests but for those marked slow or browser
+# make test-seconds: the tests, and how long each file takes, for the order in which they run (tests/seconds.json)
 # make test-oldest: some fast tests of each dependency with the oldest version that pyproject.toml allows, in build/oldest
 # make gpu-check: what only a GPU can show, in a table; at most eight minutes
 # make docs: the tables of settings in docs/, written from the code, and the site, in build/site
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# one more than there are cores: a fifth of their time tests wait for browsers, servers and processes of their own
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
-# a file to a worker, in the order of tests/conftest.py: pytest-xdist would begin with the files of most tests, and end
+# two more than there are cores: tests wait for browsers, servers and processes of their own
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)')
+# a file to a worker, in the order of tests/seconds.json: pytest-xdist would begin with the files of most tests, and end
 # with those of one long test, alone
 PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # For tests/foreign only, beside the environment and without what they depend on: torchvision's operators are compiled
@@ -20,7 +21,7 @@ FOREIGN := torchvision timm torchxrayvision grad-cam ttach opencv-python-headles
 # typer, safetensors, scikit-learn and scipy, each in a file or two that need no other extra
 OLDEST := recipe augment checkpoint intervals attribution corruptions report_tables classification cli_names run_folder trackers table
 
-.PHONY: demo test test-all test-fast test-oldest gpu-check lint format docs clean
+.PHONY: demo test test-all test-fast test-seconds test-oldest gpu-check lint format docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/pellucid demo --out runs/demo
@@ -32,6 +33,9 @@ test-all: $(VENV)/.installed-dev
 
 test-fast: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 PELLUCID_PROGRESS=0 $(BIN)/python -m pytest $(PARALLEL) -m "not slow and not browser"
+
+test-seconds: $(VENV)/.installed-dev
+	PELLUCID_TEST_SECONDS=1 OMP_NUM_THREADS=1 PELLUCID_PROGRESS=0 $(BIN)/python -m pytest $(PARALLEL)
 
 # torch is the one that constraints.txt pins, the tools are the newest; every other dependency is its lower bound
 test-oldest:

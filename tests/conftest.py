@@ -30,10 +30,19 @@ SWITCHES = (
 )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """`make test-seconds` measures how long each file takes; workers leave that to who started them."""
+    from helpers.seconds import Stopwatch
+
+    if os.environ.get("PELLUCID_TEST_SECONDS") and "PYTEST_XDIST_WORKER" not in os.environ:
+        config.pluginmanager.register(Stopwatch())
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files with slow tests first: one that begins last leaves the other workers idle."""
-    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
-    items.sort(key=lambda item: item.path not in slow)
+    """The longest files first: one that begins last leaves the other workers idle."""
+    from helpers.seconds import longest_first
+
+    longest_first(items)
 
 
 @pytest.hookimpl(wrapper=True)

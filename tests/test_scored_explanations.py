@@ -12,15 +12,15 @@ from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.evaluation.metrics.boxes import SWEEP_THRESHOLDS, heatmap_to_boxes
 from pellucid.evaluation.metrics.explanations import (
     arrays_of,
-    load_scores,
     localization_task,
-    save_scores,
     score_explanations,
+    scores_of,
 )
 from pellucid.evaluation.metrics.heatmap_scores import heatmap_scores
 from pellucid.explainers import EXPLAINERS, explain
 from pellucid.models.inference import as_pixels
 from pellucid.types import InputSpec
+from pellucid.utils.digests import read_arrays, write_arrays
 
 METHODS = ["cam", "grad-cam", "grad-cam++", "saliency"]
 
@@ -68,8 +68,8 @@ def test_scores_come_back_as_they_were_kept(model, task, tmp_path, boxes):
     predicted = np.ones((len(task.images), len(task.classes)), dtype=bool)
     for method in METHODS:
         found = score_explanations(model, task, method, boxes=boxes, predicted=predicted)
-        save_scores(tmp_path / "scores.npz", found)
-        again = arrays_of(load_scores(tmp_path / "scores.npz"))
+        write_arrays(tmp_path / "scores.npz", arrays_of(found))
+        again = arrays_of(scores_of(read_arrays(tmp_path / "scores.npz")))
         assert again.keys() == arrays_of(found).keys()
         for name, values in arrays_of(found).items():
             np.testing.assert_array_equal(again[name], values)

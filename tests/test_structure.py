@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from helpers.seconds import measured
 from pellucid.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,6 +84,11 @@ def test_the_readme_names_every_command():
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("__init__.py")), ids=lambda p: str(p.relative_to(SOURCE)))
 def test_every_package_says_what_it_holds(path):
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def test_every_test_file_whose_time_was_measured_is_there():
+    """By these the files are ordered; `make test-seconds` measures them anew."""
+    assert [name for name in measured() if not (ROOT / "tests" / name).is_file()] == []
 
 
 VERBS = {

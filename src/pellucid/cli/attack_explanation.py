@@ -39,9 +39,7 @@ def attack_explanation(
             "the original by default."
         ),
     ] = None,
-    class_name: Annotated[
-        str | None, typer.Option("--class", help="The class explained; each image's most probable one by default.")
-    ] = None,
+    class_name: options.ExplainedClass = None,
     tolerance: Annotated[
         float, typer.Option(help="For same-decision: how far the class's probability may move.")
     ] = 0.05,

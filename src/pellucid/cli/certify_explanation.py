@@ -20,14 +20,12 @@ def certify_explanation(
     data_option: options.DataOption = None,
     split: options.Split = "test",
     mapping: options.ClassMap = None,
-    method: Annotated[str, typer.Option(help="Separated by commas: {heatmaps}; or all.")] = "cam,grad-cam,saliency",
+    method: options.Heatmaps = "cam,grad-cam,saliency",
     layer: options.Layer = None,
     sigma: Annotated[float, typer.Option(help="Standard deviation of the noise, on pixels in [0, 1].")] = 0.02,
     grid: Annotated[int, typer.Option(help="Cells on a side; a smaller map keeps its own size.")] = 12,
     top: Annotated[float, typer.Option(help="The share of the cells that counts as the top.")] = 0.2,
-    class_name: Annotated[
-        str | None, typer.Option("--class", help="The class explained; each image's most probable one by default.")
-    ] = None,
+    class_name: options.ExplainedClass = None,
     samples: Annotated[int, typer.Option(help="Noisy copies that certify.")] = 500,
     selection_samples: Annotated[int, typer.Option(help="Noisy copies that choose each cell's side.")] = 100,
     alpha: Annotated[float, typer.Option(help="Probability that not all certificates of an image's map hold.")] = 0.001,

@@ -20,7 +20,11 @@ TrustCode = Annotated[
     typer.Option("--trust-code", help="Run the Python code that a model folder brings with it; refused otherwise."),
 ]
 
-DataName = Annotated[str, typer.Option("--data", help="A dataset by name; `pellucid data list` shows them.")]
+_A_DATASET = "A dataset by name; `pellucid data list` shows them."
+
+DataName = Annotated[str, typer.Option("--data", help=_A_DATASET)]
+
+Dataset = Annotated[str, typer.Argument(help=_A_DATASET)]
 
 Root = Annotated[Path | None, typer.Option(help="The folder that holds the data; for `table`, the table.")]
 
@@ -52,6 +56,12 @@ Log = Annotated[
         metavar="tensorboard|mlflow|wandb",
         help="Send losses, learning rate and validation metrics to this tracker as well.",
     ),
+]
+
+Heatmaps = Annotated[str, typer.Option("--method", help="Separated by commas: {heatmaps}; or all.")]
+
+ExplainedClass = Annotated[
+    str | None, typer.Option("--class", help="The class explained; each image's most probable one by default.")
 ]
 
 Layer = Annotated[

@@ -144,7 +144,7 @@ def numbers(text: str, option: str) -> list[float]:
 
 
 def names_or_file(text: str, option: str) -> list[str]:
-    """Names separated by commas, or those of a text file with one a line.
+    """Names separated by commas, or those of a text file with one per line.
 
     Raises:
         InputError: naming the option, for a text file that is not there or names nothing.
@@ -156,7 +156,7 @@ def names_or_file(text: str, option: str) -> list[str]:
     if path.is_file():
         names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         if not names:
-            raise InputError(f"{option}: {path} names no class: write one a line, in the order of the outputs.")
+            raise InputError(f"{option}: {path} names no class: write one per line, in the order of the outputs.")
         return names
     if path.suffix == ".txt":
         raise InputError(f"{option}: no file {path}.")

@@ -91,13 +91,12 @@ def train(
     `torchrun --nproc-per-node 2 -m pellucid.cli.app train …`
     """
     from pellucid.evaluation.discovery.suspect_marks import suspect_numbers
-    from pellucid.training.distributed import leave_process_group
+    from pellucid.training.distributed import is_first_process, leave_process_group
     from pellucid.training.trackers import PROJECT, check_tracker
     from pellucid.verbs.train import train as run
 
     check_tracker(log, PROJECT)  # before the data are opened
-    main_process = os.environ.get("RANK", "0") == "0"
-    if not main_process:  # accelerate launch starts this command once a process; one of them speaks
+    if not is_first_process():
         os.environ["PELLUCID_PROGRESS"] = "0"
     result = run(
         recipe,
@@ -110,7 +109,7 @@ def train(
         annotations=annotations,
         suspects=suspects,
         only=None if only is None else suspect_numbers(only),
-        announce=typer.echo if main_process else None,
+        announce=typer.echo if is_first_process() else None,
         resume=resume,
         wait=wait,
         seed=seed,
@@ -120,7 +119,7 @@ def train(
         log=log,
     )
     leave_process_group()
-    if main_process:
+    if is_first_process():
         for line in (result.penalty_method, result.learned):
             if line is not None:
                 typer.echo(line)

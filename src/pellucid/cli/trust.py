@@ -21,7 +21,7 @@ def trust(
     data_option: options.DataOption = None,
     split: options.Split = "test",
     mapping: options.ClassMap = None,
-    method: Annotated[str, typer.Option(help="Separated by commas: {heatmaps}; or all.")] = "cam,grad-cam,saliency",
+    method: options.Heatmaps = "cam,grad-cam,saliency",
     layer: options.Layer = None,
     compare_with: Annotated[
         list[Path] | None,

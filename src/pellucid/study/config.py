@@ -289,7 +289,7 @@ class StudyConfig(Section):
     cost: str = Field("", description="what it takes, in words")
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     folds: int | None = Field(
-        None, ge=2, description="train each variant so many times a seed, each time judged on other patients' images"
+        None, ge=2, description="train each variant so many times per seed, each time judged on other patients' images"
     )
     validation_fraction: float = Field(
         0.1, gt=0, le=0.5, description="with folds: share of the patients of a training that choose its checkpoint"

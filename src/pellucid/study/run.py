@@ -25,7 +25,7 @@ from pellucid.study.runs import first_runs, folds_of, with_bases
 from pellucid.study.slides import make_slides
 from pellucid.study.training import check_recipe, train_all
 from pellucid.study.trust import judge_trust
-from pellucid.training.distributed import leave_process_group
+from pellucid.training.distributed import is_first_process, leave_process_group
 from pellucid.training.trackers import check_tracker
 from pellucid.types import InputError
 from pellucid.utils.locks import hold
@@ -79,10 +79,9 @@ def run_study(
     Raises:
         InputError: also where another process works on a study in `out`, naming it.
     """
-    follows = os.environ.get("RANK", "0") != "0"  # several processes train together; one of them holds the folder
     context = StudyContext(study, root, out, device, limit, cache, log)
     check_tracker(log, study.name)
-    with nullcontext() if follows else hold(out, wait=wait):
+    with hold(out, wait=wait) if is_first_process() else nullcontext():  # the first holds it for all
         return _run_there(context, jobs, command)
 
 
@@ -90,8 +89,8 @@ def _run_there(context: StudyContext, jobs: int | None, command: str) -> Path:
     """Run a study in a folder that no other study is run in."""
     started = time.monotonic()
     together = int(os.environ.get("WORLD_SIZE", "1"))
-    if together > 1 and os.environ.get("RANK", "0") != "0":
-        os.environ["PELLUCID_PROGRESS"] = "0"  # one of them speaks
+    if not is_first_process():
+        os.environ["PELLUCID_PROGRESS"] = "0"
     study, runs, out = context.study, context.runs, context.out
     if study.loop is not None:
         from pellucid.study.annotation_loop.run import run_loop
@@ -111,7 +110,7 @@ def _run_there(context: StudyContext, jobs: int | None, command: str) -> Path:
     # of several processes that train each network together, one judges, when all networks are trained
     train_all(context, jobs, finished.unfinished(), *([finished.judge] if together == 1 else []))
     leave_process_group()
-    if os.environ.get("RANK", "0") != "0":
+    if not is_first_process():
         return out / "report.html"
     for run in runs:
         finished.judge(run)

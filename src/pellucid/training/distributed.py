@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -76,6 +77,11 @@ class BatchRandom:
         each = count // self._copies  # in the joint batch a kind's images stand together, those of all processes
         values = draw(self._copies, self.processes.world, each, *rest, generator=self._generator)
         return values[:, self.processes.rank].flatten(0, 1)
+
+
+def is_first_process() -> bool:
+    """Whether this is the first, or the only, of the processes that one command was started in: it alone speaks."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def leave_process_group() -> None:

@@ -14,7 +14,7 @@ from pellucid.utils.words import number_of
 
 
 def cache(
-    name: Annotated[str, typer.Argument(help="A dataset by name; `pellucid data list` shows them.")],
+    name: options.Dataset,
     out: Annotated[Path, typer.Option("--out", help="The folder for the cache.", file_okay=False)],
     root: options.Root = None,
     data_option: options.DataOption = None,

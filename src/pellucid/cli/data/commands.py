@@ -17,7 +17,6 @@ app = typer.Typer(
 )
 _CLASSES = 30  # rows of them that a check prints
 app.command("cache")(cache)
-DatasetName = Annotated[str, typer.Argument(help="A dataset by name; `pellucid data list` shows them.")]
 
 
 @app.command("list")
@@ -45,7 +44,7 @@ def list_datasets() -> None:
 
 @app.command("fetch")
 def fetch(
-    name: DatasetName,
+    name: options.Dataset,
     root: Annotated[Path, typer.Option(help="The folder to put it in; later its --root.", file_okay=False)],
     file: Annotated[list[str] | None, typer.Option(help="Only this of its files; may be given again.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep archives once they are unpacked.")] = False,
@@ -75,7 +74,7 @@ def fetch(
 
 @app.command("check")
 def check(
-    name: DatasetName,
+    name: options.Dataset,
     root: options.Root = None,
     data_option: options.DataOption = None,
     out: Annotated[Path | None, typer.Option(help="Also write check.json to this folder.", file_okay=False)] = None,

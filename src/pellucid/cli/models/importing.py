@@ -40,7 +40,7 @@ def import_model(
         str | None,
         typer.Option(
             metavar="A,B,… or FILE",
-            help="A name for each output, in their order: separated by commas, or a text file with one a line.",
+            help="A name for each output, in their order: separated by commas, or a text file with one per line.",
         ),
     ] = None,
     task: Annotated[
@@ -91,14 +91,10 @@ def import_model(
 
     `pellucid models import huggingface folder/of/my-vit --out models/vit`
     """
-    from pellucid.models.sources.importing import FORMATS, import_network, import_published
+    from pellucid.models.sources.importing import import_any
     from pellucid.models.sources.opening import Given
-    from pellucid.models.sources.registry import SOURCES
     from pellucid.models.weights import CARD, WEIGHTS
-    from pellucid.types import InputError
-    from pellucid.utils.resources import check_known
 
-    check_known([source], [*SOURCES, *FORMATS], "source")
     overrides = Given(
         weights,
         None if classes is None else names_or_file(classes, "--classes"),
@@ -109,9 +105,7 @@ def import_model(
         outputs,  # type: ignore[arg-type]
         key_values(option),
     )
-    if source in FORMATS and overrides != Given():
-        raise InputError(f"{source} says all of its networks itself: it takes NAME and --out alone.")
-    network = import_published(source, name, out) if source in FORMATS else import_network(source, name, out, overrides)
+    network = import_any(source, name, out, overrides)
     card = dict(network.card)
     trained_on = [["trained on", str(card["data"])]] if "data" in card else []
     show(f"{source}: {name}", ["", "value"], what_it_is(network) + trained_on + origin(card))

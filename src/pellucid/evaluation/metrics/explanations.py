@@ -16,13 +16,11 @@ from pellucid.explainers import HEATMAPS, explain
 from pellucid.explainers.registry import explains_all_classes_at_once, layer_option
 from pellucid.models.inference import as_pixels, in_batches
 from pellucid.types import InputError, device_of
-from pellucid.utils.digests import read_arrays, write_arrays
 from pellucid.utils.progress import advance
 from pellucid.utils.resources import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     import numpy.typing as npt
     from torch import nn
@@ -294,20 +292,6 @@ def kept_scores(
         if not refusals:
             raise
         return refusals[0]
-
-
-def save_scores(path: Path, result: ExplanationScores) -> None:
-    """Keep scores and boxes as one npz file, whole or not at all."""
-    write_arrays(path, arrays_of(result))
-
-
-def load_scores(path: Path) -> ExplanationScores:
-    """What `save_scores` wrote.
-
-    Raises:
-        InputError: it is not what was written.
-    """
-    return scores_of(read_arrays(path))
 
 
 def arrays_of(result: ExplanationScores) -> dict[str, npt.NDArray[Any]]:

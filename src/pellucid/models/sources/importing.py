@@ -13,6 +13,7 @@ import torch
 from pellucid.models.probe import TOLERANCE, probe_images
 from pellucid.models.registry import create_model, describe, model_names
 from pellucid.models.sources.opening import Given, open_source, source_tables
+from pellucid.models.sources.registry import SOURCES
 from pellucid.models.sources.woods2019 import SOURCE, read_woods2019
 from pellucid.models.weights import CARD, WEIGHTS, load_model, read_model_card, save_model
 from pellucid.types import InputError, InputSpec
@@ -93,6 +94,29 @@ FORMATS: dict[str, PublishedFormat] = {
     ),
 }
 """The formats that `import_published` knows, by name."""
+
+
+def import_any(source: str, name: str, folder: str | Path, overrides: Given) -> AnyClassifier:
+    """Write a network into a model folder: a published one by `import_published`, another by `import_network`.
+
+    Args:
+        source: one of `FORMATS` or `SOURCES`.
+        name: the network, as the source calls it; of a published format its file.
+        folder: where to write; made if it is missing.
+        overrides: what the source does not say, or says otherwise; nothing for a published format.
+
+    Returns:
+        The classifier, in evaluation mode.
+
+    Raises:
+        InputError: an unknown source, with the nearest one; overrides of a published format; see also the two.
+    """
+    check_known([source], [*SOURCES, *FORMATS], "source")
+    if source not in FORMATS:
+        return import_network(source, name, folder, overrides)
+    if overrides != Given():
+        raise InputError(f"{source} says all of its networks itself: it takes NAME and --out alone.")
+    return import_published(source, name, folder)
 
 
 def import_published(name: str, path: str | Path, folder: str | Path) -> ConvolutionalClassifier:

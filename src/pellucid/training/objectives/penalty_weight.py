@@ -28,9 +28,9 @@ class AdaptiveSettings(Section):
     target_loss: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="the target itself, instead of the share"
     )
-    gain: float = Field(0.02, gt=0, le=1, description="k_psi: the weight grows by this share a unit of the integral")
-    rise: float = Field(1.0, gt=0, allow_inf_nan=False, description="largest growth of the integral a step")
-    fall: float = Field(0.01, ge=0, allow_inf_nan=False, description="its largest decrease a step")
+    gain: float = Field(0.02, gt=0, le=1, description="k_psi: the weight grows by this share per unit of the integral")
+    rise: float = Field(1.0, gt=0, allow_inf_nan=False, description="largest growth of the integral per step")
+    fall: float = Field(0.01, ge=0, allow_inf_nan=False, description="its largest decrease per step")
 
 
 @dataclass
