@@ -7,12 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    brier_score_loss,
+    recall_score,
+    roc_auc_score,
+)
 
 import pellucid as pl
 from helpers.models import small
 from pellucid.audit.classification import Answers
-from pellucid.audit.groups import group_figures, make_groupings, parse_groups
+from pellucid.audit.groups import DESCRIBED, TESTED, group_figures, make_groupings, parse_groups
 from pellucid.audit.settings import AuditSettings
 from pellucid.audit.verdict import _grouped
 from pellucid.data.dataset import Dataset, DatasetCard
@@ -21,7 +28,7 @@ from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.trust.findings import TrustSettings
 from pellucid.models.inference import probabilities
 from pellucid.models.weights import save_model
-from pellucid.report.pages.audit import group_tables
+from pellucid.report.pages.audit import MAIN, MORE_OF_GROUPS, group_tables, more_group_tables
 from pellucid.types import InputError
 
 N = 400
@@ -66,6 +73,15 @@ def test_a_groups_figures_are_those_of_its_images_alone(found, answers):
         assert row(found, "sex", name, "specificity")["value"] == pytest.approx(recall_score(mass, said, pos_label=0))
         right = accuracy_score(truth[rows].ravel(), (chances[rows] >= 0.5).ravel())
         assert row(found, "sex", name, "accuracy")["value"] == pytest.approx(right)
+        average = row(found, "sex", name, "average_precision")
+        assert average["value"] == pytest.approx(average_precision_score(mass, chances[rows, 0]))
+        balanced = row(found, "sex", name, "balanced_accuracy")["value"]
+        assert balanced == pytest.approx(balanced_accuracy_score(mass, said))
+        brier = row(found, "sex", name, "brier")["value"]
+        assert brier == pytest.approx(brier_score_loss(truth[rows].ravel(), chances[rows].ravel()))
+        sure = row(found, "sex", name, "overconfidence")["value"]
+        assert sure == pytest.approx((chances[rows] - truth[rows]).mean(), abs=1e-6)
+        assert row(found, "sex", name, "calibration_error")["high"] >= abs(sure)
     first = row(found, "sex", "F", "auroc")
     assert first["rest"]["value"] == row(found, "sex", "M", "auroc")["value"]
     assert first["difference"]["value"] == pytest.approx(first["value"] - first["rest"]["value"])
@@ -88,6 +104,49 @@ def test_tests_are_corrected_for_how_many_there_are(found):
         same = [row(found, "sex", name, metric)["p_corrected"] for name in ("F", "M")]
         assert same[0] == same[1] < 0.001
     assert all(r["p_corrected"] > 0.05 for r in tested if r["column"] == "age")
+
+
+def test_figures_that_are_not_tested_have_intervals_and_no_p_value(found):
+    plain = [r for r in found["rows"] if r["metric"] in DESCRIBED]
+    assert found["tested"] == list(TESTED)
+    assert len(plain) * len(TESTED) == (len(found["rows"]) - len(plain)) * len(DESCRIBED)
+    assert all(r["p"] is r["p_corrected"] is r["difference"]["value"] is None for r in plain)
+    by_sex = [r for r in plain if r["column"] == "sex"]
+    assert all(r["low"] <= r["value"] <= r["high"] for r in by_sex if r["metric"] != "calibration_error")
+    assert all(0 <= r["low"] <= r["high"] for r in by_sex if r["metric"] == "calibration_error")
+    assert {r["metric"] for r in plain} == set(MORE_OF_GROUPS) == set(MAIN) - {"accuracy", "auroc"}
+
+
+def test_a_group_of_no_known_labels_says_so(answers):
+    """Of exclusive classes there is always one; of several labels all of a group may be unknown."""
+    inside = np.array(answers.dataset.metadata["sex"]) == "F"
+    unknown = np.where(inside[:, None], np.nan, answers.dataset.targets).astype(np.float32)
+    silent = replace(answers, dataset=replace(answers.dataset, targets=unknown))
+    figures = group_figures(silent, make_groupings({"sex": silent.dataset.metadata["sex"]})[0])
+    for metric in ("calibration_error", "overconfidence"):
+        assert row(figures, "sex", "F", metric)["reason"] == "no known label"
+        assert row(figures, "sex", "M", metric)["value"] is not None
+
+
+def test_figures_of_exclusive_classes_are_scikit_learns():
+    rng = np.random.default_rng(2)
+    truth, sex = rng.integers(0, 3, N), rng.choice(["F", "M"], N)
+    logits = (rng.normal(size=(N, 3)) + np.eye(3)[truth]).astype(np.float32)
+    card = DatasetCard("made", "Made", "multiclass", ("a", "b", "c"))
+    names = tuple(f"{i:03}" for i in range(N))
+    data = Dataset(card, "test", names, names, truth, lambda i: None, metadata={"sex": sex.tolist()})
+    judged = Answers("m", logits, data, [])
+    figures, inside = group_figures(judged, make_groupings(data.metadata)[0]), sex == "F"
+    chances, labels = judged.probabilities[inside], truth[inside]
+    said = chances.argmax(1)
+    expected = {
+        "balanced_accuracy": balanced_accuracy_score(labels, said),
+        "average_precision": average_precision_score(np.eye(3)[labels], chances),
+        "brier": ((chances - np.eye(3)[labels]) ** 2).sum(1).mean(),
+        "overconfidence": (chances.max(1) - (said == labels)).mean(),
+    }
+    for metric, value in expected.items():
+        assert row(figures, "sex", "F", metric)["value"] == pytest.approx(value)
 
 
 def test_of_few_patients_there_is_no_p_value(answers):
@@ -118,6 +177,10 @@ def test_the_group_that_is_served_worse_is_named(found, answers):
     assert [line.label for line in worst.lines][:3] == ["sex: F"] * 3
     assert [line.label for line in by_sex.lines] == ["F", "M"]
     assert len(by_age.lines) == 5
+    more = more_group_tables(found)
+    assert [t.caption for t in more] == ["By sex", "By age", "By odd"]
+    assert len(more[0].columns) == len(DESCRIBED)
+    assert not more[0].lines[0].cells[0].undefined
     assert worst.lines[0].cells[2].value.startswith("−")
     assert (
         by_sex.lines[0].cells[0].value
@@ -206,6 +269,7 @@ def test_the_page_the_card_and_the_command(pellucid, tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "<h2>For whom?</h2>" in page
     assert "By scanner" in page
+    assert "The other figures of each group" in page
     assert "or of single groups of people" not in page
     assert "Images by scanner: A 30, B 30." in (tmp_path / "card.md").read_text()
     folder = save_model(model, tmp_path / "net")

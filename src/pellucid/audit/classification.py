@@ -130,7 +130,9 @@ def classify(answers: Answers, use: Use, draws: Bootstrap) -> Classification:
     if dataset.task == "multilabel":
         rows += accuracy_rows({label: [answers.logits]}, {label: [answers.thresholds]}, dataset, draws)
     rows += threshold_rows(answers, use, draws)
-    calibrated = None if unanswered(answers.logits).any() else _reliability(answers, draws)
+    calibrated = (
+        None if unanswered(answers.logits).any() else reliability_of(answers.probabilities, dataset.targets, draws)
+    )
     rows += _calibration_rows(answers, calibrated, draws)
     confused, shares = None, list[Replicates]()
     if dataset.task == "multiclass":
@@ -214,12 +216,20 @@ def _calibration_rows(answers: Answers, calibrated: Reliability | None, draws: B
     ]
 
 
-def _reliability(answers: Answers, draws: Bootstrap) -> Reliability:
-    """Of exclusive classes the probability of the class that is said; of several labels that of every known label."""
-    chances, dataset = answers.probabilities, answers.dataset
-    if dataset.task == "multilabel":
-        return reliability(chances, dataset.targets, draws)
-    return reliability(chances.max(1), (chances.argmax(1) == dataset.targets).astype(np.float64), draws)
+def reliability_of(chances: FloatArray, targets: npt.NDArray[np.generic], draws: Bootstrap) -> Reliability:
+    """Of exclusive classes the probability of the class that is said; of several labels that of every known label.
+
+    Args:
+        chances: (N, K).
+        targets: (N,) class numbers, or (N, K) of several labels.
+        draws: over the N images.
+
+    Raises:
+        InputError: no known label.
+    """
+    if targets.ndim == 2:
+        return reliability(chances, targets, draws)
+    return reliability(chances.max(1), (chances.argmax(1) == targets).astype(np.float64), draws)
 
 
 def _prevalence(dataset: Dataset) -> FloatArray:

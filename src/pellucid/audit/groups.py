@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pellucid.evaluation.metrics.classification import auroc
+from pellucid.audit.classification import reliability_of
+from pellucid.evaluation.metrics.calibration import brier_score
+from pellucid.evaluation.metrics.classification import auroc, average_precision
 from pellucid.evaluation.metrics.differences import paired_difference
 from pellucid.evaluation.metrics.operating_points import operating_points
 from pellucid.evaluation.metrics.paired_tests import holm
@@ -29,7 +31,15 @@ if TYPE_CHECKING:
 
     Rows = npt.NDArray[np.int64]
 
-METRICS = ("auroc", "accuracy", "sensitivity", "specificity")
+TESTED = ("auroc", "accuracy", "sensitivity", "specificity")
+"""Figures by which groups are compared."""
+DESCRIBED = ("balanced_accuracy", "average_precision", "calibration_error", "overconfidence", "brier")
+"""Figures of each group that are not tested.
+
+Average precision and Brier score also follow how common the classes are in a group, the calibration error how many
+images it has; overconfidence is worse in neither direction; and balanced accuracy is made of figures that are tested.
+"""
+OF_CLASSES = ("auroc", "sensitivity", "specificity", "balanced_accuracy", "average_precision")
 FEWEST = 20
 """Images of a group, and of the rest, from which on they have figures."""
 FEWEST_OF_EACH = 10
@@ -122,9 +132,10 @@ def _grouping(name: str, texts: Sequence[str], edges: tuple[float, ...]) -> Grou
 def group_figures(answers: Answers, groupings: Sequence[Grouping], seed: int = 0) -> dict[str, Any]:
     """Each group's figures, their difference from those of the rest of the images, and p values corrected after Holm.
 
-    AUROC, sensitivity and specificity are means over the classes of which group and rest have enough images; the
-    difference compares the same classes. The rest are the images of the other groups of the column. An error and its
-    p value come from the bootstrap over patients, who may have images in both.
+    The figures `OF_CLASSES` are means over the classes of which group and rest have enough images; the difference
+    compares the same classes. Those that are `DESCRIBED` have no difference and no p value. The rest are the images of
+    the other groups of the column. An error and its p value come from the bootstrap over patients, who may have images
+    in both.
 
     Args:
         answers: of N images.
@@ -132,8 +143,8 @@ def group_figures(answers: Answers, groupings: Sequence[Grouping], seed: int = 0
         seed: of the bootstrap.
 
     Returns:
-        `columns`, `rows` (one for each column, group and metric), and `tests`, how many p values are corrected
-        together.
+        `columns`, `rows` (one for each column, group and metric), `tested`, the metrics that are, and `tests`, how many
+        p values are corrected together.
     """
     check_answers(answers.logits, "its figures in groups are undefined", answers.dataset.ids)
     draws = Bootstrap(answers.dataset.patients, RESAMPLES, seed)
@@ -158,17 +169,17 @@ def group_figures(answers: Answers, groupings: Sequence[Grouping], seed: int = 0
         row["p_corrected"] = corrected[row.pop("test")]
     columns = [{"name": g.column, "groups": list(g.names), "bands": list(g.bands)} for g in groupings]
     count = sum(not math.isnan(p) for p in tests.values())
-    plain: dict[str, Any] = finite({"columns": columns, "rows": rows, "tests": count})
+    plain: dict[str, Any] = finite({"columns": columns, "rows": rows, "tested": list(TESTED), "tests": count})
     return plain
 
 
 def _compare(answers: Answers, inside: Rows, others: Rows, draws: Bootstrap) -> list[dict[str, Any]]:
-    """The four figures of a group and their differences from the rest."""
+    """The figures of a group, those of the rest, and the differences that are tested."""
     few = [(rows, whose) for rows, whose in ((inside, "this group"), (others, "the rest")) if len(rows) < FEWEST]
     if few:
         rows, whose = few[0]
         reason = f"{whose} has {number_of(len(rows), 'image(s)')}, and {FEWEST} are needed"
-        return [_undefined(metric, len(inside), reason) for metric in METRICS]
+        return [_undefined(metric, len(inside), reason) for metric in (*TESTED, *DESCRIBED)]
     truth = one_hot(answers.dataset).astype(np.float64)
     counts = [[int((truth[rows, k] == value).sum()) for rows in (inside, others) for value in (0, 1)]
               for k in range(truth.shape[1])]  # fmt: skip
@@ -178,20 +189,20 @@ def _compare(answers: Answers, inside: Rows, others: Rows, draws: Bootstrap) -> 
         note = f"no class has {FEWEST_OF_EACH} images with it and {FEWEST_OF_EACH} without in the group and the rest"
     records = []
     figures = [_figures(answers, rows, usable, truth, draws) for rows in (inside, others)]
-    for metric in METRICS:
+    for metric in (*TESTED, *DESCRIBED):
         own, rest = (of[metric] for of in figures)
         if own is None or rest is None:
             records.append(_undefined(metric, len(inside), note))
             continue
         estimate = own.estimate()
-        why = join_reasons(estimate.reason, note if metric != "accuracy" and len(usable) < len(counts) else None)
+        why = join_reasons(estimate.reason, note if metric in OF_CLASSES and len(usable) < len(counts) else None)
         records.append(
             {
                 "metric": metric,
                 **estimate.to_json(),
                 "reason": why,
                 "rest": rest.estimate().to_json(),
-                **difference_test(own, rest),
+                **(difference_test(own, rest) if metric in TESTED else _UNTESTED),
             }
         )
     return records
@@ -207,13 +218,23 @@ def _figures(
     else:
         is_known = ~np.isnan(labels) & ~np.isnan(decided)
         right, count = ((decided == labels) & is_known).sum(1).astype(np.float64), is_known.sum(1).astype(np.float64)
-    figures: dict[str, Replicates | None] = dict.fromkeys(METRICS)
-    figures["accuracy"] = ratio(right, count, part, within=(0, 1))
+    scores, targets = answers.probabilities[rows], answers.dataset.targets[rows]
+    nothing = Replicates.undefined("no known label", len(rows), part)
+    calibrated = reliability_of(scores, targets, part) if count.any() else None
+    figures: dict[str, Replicates | None] = {
+        **dict.fromkeys(OF_CLASSES),
+        "accuracy": ratio(right, count, part, within=(0, 1)),
+        "calibration_error": nothing if calibrated is None else calibrated.error,
+        "overconfidence": nothing if calibrated is None else calibrated.overconfidence,
+        "brier": brier_score(scores, targets, part),
+    }
     if usable:
-        scores = answers.probabilities[rows]
-        figures["auroc"] = Replicates.mean([auroc(scores[:, k], labels[:, k], part) for k in usable], of="classes")
+        for metric, measure in (("auroc", auroc), ("average_precision", average_precision)):
+            figures[metric] = Replicates.mean([measure(scores[:, k], labels[:, k], part) for k in usable], of="classes")
         pairs = operating_points(decided[:, list(usable)], labels[:, list(usable)], part)
-        figures["sensitivity"], figures["specificity"] = (Replicates.mean(of, of="classes") for of in pairs)
+        sensitivity, specificity = (Replicates.mean(of, of="classes") for of in pairs)
+        figures |= {"sensitivity": sensitivity, "specificity": specificity}
+        figures["balanced_accuracy"] = sensitivity if targets.ndim == 1 else (sensitivity + specificity) / 2
     return figures
 
 
@@ -229,11 +250,14 @@ def difference_test(own: Replicates, other: Replicates) -> dict[str, Any]:
     }
 
 
+_NOTHING = {"value": math.nan, "low": math.nan, "high": math.nan}
+_UNTESTED: dict[str, Any] = {"difference": _NOTHING, "p": math.nan}
+
+
 def _undefined(metric: str, n: int, reason: str) -> dict[str, Any]:
-    nothing = {"value": math.nan, "low": math.nan, "high": math.nan}
     return {
-        "metric": metric, **nothing, "n": n, "reason": reason, "positives": None, "patients": None,
-        "rest": {**nothing, "n": 0, "reason": reason}, "difference": dict(nothing), "p": math.nan,
+        "metric": metric, **_NOTHING, "n": n, "reason": reason, "positives": None, "patients": None,
+        "rest": {**_NOTHING, "n": 0, "reason": reason}, **_UNTESTED,
     }  # fmt: skip
 
 

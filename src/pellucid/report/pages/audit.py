@@ -105,6 +105,7 @@ def context(results: Mapping[str, Any], pictures: Sequence[Shown], wrong: Sequen
         "pairs": pairs_table(part["most_confused"]) if part["confusion"] is None else None,
         "calibration": [reliability] if reliability else [],
         "groups": group_tables(results["groups"]) if results["groups"] else [],
+        "more_groups": more_group_tables(results["groups"]) if results["groups"] else [],
         "elsewhere": corruption_table(results["elsewhere"]) if results["elsewhere"] else None,
         "corrupted_charts": corruption_charts(results["elsewhere"]) if results["elsewhere"] else [],
         "against": against_table(results["comparison"], index) if results["comparison"] else None,
@@ -235,10 +236,11 @@ def class_table(index: ResultsIndex) -> Table:
 
 WORST = 5
 OF_GROUPS = ("accuracy", "auroc", "sensitivity", "specificity")
+MORE_OF_GROUPS = tuple(name for name in MAIN if name not in OF_GROUPS)
 
 
 def group_tables(groups: Mapping[str, Any]) -> list[Table]:
-    """The groups that differ most from the rest, and every group's figures, a table for each column."""
+    """The groups that differ most from the rest, and every group's figures that are tested, a table for each column."""
     tested = [r for r in groups["rows"] if defined(r["p_corrected"])]
     worst = sorted(tested, key=lambda r: (r["p_corrected"], r["difference"]["value"]))
     lines = []
@@ -251,16 +253,26 @@ def group_tables(groups: Mapping[str, Any]) -> list[Table]:
     tables = [
         Table("Served worst", ("This group", "The rest", "Difference", "p, corrected"), tuple(lines), note, "Group")
     ]
+    return [t for t in (*tables, *_tables_by_column(groups, OF_GROUPS)) if t]
+
+
+def more_group_tables(groups: Mapping[str, Any]) -> list[Table]:
+    """Every group's figures that are not tested, a table for each column."""
+    return [t for t in _tables_by_column(groups, MORE_OF_GROUPS) if t]
+
+
+def _tables_by_column(groups: Mapping[str, Any], metrics: tuple[str, ...]) -> list[Table]:
+    tables = []
     for column in groups["columns"]:
         own = {(r["group"], r["metric"]): r for r in groups["rows"] if r["column"] == column["name"]}
         lines = [
-            TableRow(readable(name), "", tuple(_alone(own[name, m], metric(m)) for m in OF_GROUPS),
-                     f"{own[name, OF_GROUPS[0]]['images']:,}")
-            for name in column["groups"] if (name, OF_GROUPS[0]) in own
+            TableRow(readable(name), "", tuple(_alone(own[name, m], metric(m)) for m in metrics),
+                     f"{own[name, metrics[0]]['images']:,}")
+            for name in column["groups"] if (name, metrics[0]) in own
         ]  # fmt: skip
-        names = tuple(metric(m).label for m in OF_GROUPS)
+        names = tuple(metric(m).label for m in metrics)
         tables.append(Table(f"By {readable(column['name'])}", names, tuple(lines), first="Group"))
-    return [t for t in tables if t]
+    return tables
 
 
 def _alone(row: Mapping[str, Any], measure: Metric) -> Cell | None:
