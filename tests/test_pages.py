@@ -119,6 +119,27 @@ def test_explanations_fill_a_wide_page(opened):
         assert min(box["left"] for box in boxes) == pytest.approx(main[0]["left"], abs=2)
 
 
+def one_map(path):
+    image = np.full((1, 16, 16), 90, np.uint8)
+    maps = {("cat", "cam"): np.eye(16)}
+    panel = ExplainedPanel.of("one", image, {"cat": 0.7, "dog": 0.3}, truth=None, maps=maps, changes={}, rho=0.05)
+    write_explanations([panel], path, title="CAM", count=1, left_out=0, methods=["cam"])
+
+
+@pytest.mark.parametrize("opened", [one_map], indirect=True)
+@pytest.mark.parametrize("width", [390, 768, 1280, 1920])
+def test_one_image_and_its_map_fill_the_width_side_by_side(opened, width):
+    opened.set_viewport_size({"width": width, "height": 900})
+    (main,), (image, heat_map) = (
+        opened.locator(where).evaluate_all("all => all.map(e => e.getBoundingClientRect().toJSON())")
+        for where in ("main", ".explained img")
+    )
+    assert image["left"] == pytest.approx(main["left"], abs=2)
+    assert heat_map["right"] == pytest.approx(main["right"], abs=2)
+    assert image["width"] == pytest.approx(heat_map["width"], rel=0.05)
+    assert image["top"] == pytest.approx(heat_map["top"], abs=8)
+
+
 @pytest.mark.parametrize("opened", [explanations], indirect=True)
 def test_explanations_are_filtered_by_class_and_answer(opened):
     def titles():

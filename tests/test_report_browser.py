@@ -136,6 +136,14 @@ def test_it_opens_with_a_sentence_a_figure_and_the_cases_before_any_table(page):
     assert page.locator(".opening text").all_text_contents().count("robust ε 0.01") == 2  # its value, its difference
 
 
+@pytest.mark.parametrize(
+    ("page", "height"), [(390, 844), (768, 1024), (1280, 900), (1920, 1080)], indirect=["page"], ids=str
+)
+def test_the_first_screen_has_a_case(page, height):
+    box = page.locator("#summary .case img").first.bounding_box()
+    assert box["y"] + box["height"] <= height
+
+
 def test_no_text_of_a_chart_covers_another(page):
     covered = page.evaluate(
         """() => [...document.querySelectorAll('.chart svg')].filter(s => s.checkVisibility()).flatMap(s => {
