@@ -20,10 +20,10 @@ from pellucid.evaluation.discovery.results import Discovery
 from pellucid.evaluation.discovery.suspect_marks import saved_boxes
 from pellucid.models.weights import load_model, save_model
 from pellucid.types import Box, InputError
-from pellucid.verbs.session import weights_sha256_of
+from pellucid.verbs.session import results_key_of
 
 pytestmark = pytest.mark.slow
-SIDE, WEIGHTS = 32, "a" * 64
+SIDE, NETWORK = 32, "a" * 64
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def folder(data, tmp_path):
     pictures = {name: np.full((1, SIDE, SIDE), 60, np.uint8) for name in shown_ids[:3]}
     discovery = replace(
         make_discovery(one, make_suspect(2, "whole image")),
-        about=about | {"model": "runs/first", "weights": WEIGHTS},
+        about=about | {"model": "runs/first", "network": NETWORK},
         ids=data.ids,
         pictures=pictures,
     )
@@ -64,7 +64,7 @@ def folder(data, tmp_path):
 
 @pytest.fixture
 def address(folder, data, network, tmp_path):
-    opened = OpenSuspect.open(folder / "1", network, WEIGHTS, data)
+    opened = OpenSuspect.open(folder / "1", network, NETWORK, data)
     options = ServiceOptions(order="random")
     service = open_service(data, network, tmp_path / "annotations.db", options=options, only=opened.names)
     app = create_app(service, Gate(None), suspect=SuspectPage(opened, service.store))
@@ -143,7 +143,7 @@ def test_the_images_that_show_it_can_be_looked_at_one_by_one(address, data):
 )
 def test_what_cannot_be_marked_is_refused_before_anything_is_made(number, message, folder, data, network, pellucid):
     with pytest.raises(InputError, match=message):
-        OpenSuspect.open(folder / number, network, WEIGHTS, data)
+        OpenSuspect.open(folder / number, network, NETWORK, data)
     run = save_model(network, folder.parent / "run")
     options = [f"--data-option={key}={value}" for key, value in OPTIONS.items()]
     store = folder.parent / "none.db"
@@ -160,8 +160,8 @@ def test_the_command_opens_the_page_of_the_suspect_on_the_images_that_show_it(
 ):
     run = save_model(network, tmp_path / "run")
     discovery = Discovery.load(folder)
-    weights = weights_sha256_of(load_model(run))
-    replace(discovery, about={**discovery.about, "weights": weights}).save(folder)
+    key = results_key_of(load_model(run))
+    replace(discovery, about={**discovery.about, "network": key}).save(folder)
     opened = []
 
     def serve(service, access, **options):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -17,8 +18,12 @@ from helpers.foreign import settle
 from helpers.optional import library
 from pellucid.audit.settings import QUICK
 from pellucid.data.decoding.fitting import fit
+from pellucid.evaluation.discovery.results import Discovery
+from pellucid.evaluation.discovery.settings import DiscoverySettings
+from pellucid.evaluation.discovery.showing import check_same_network
 from pellucid.models.sources.importing import import_network
 from pellucid.models.sources.opening import Given
+from pellucid.models.weights import weights_sha256_of
 from pellucid.types import InputError, in_unit_range
 from pellucid.verbs.session import results_key_of
 
@@ -102,7 +107,9 @@ def test_a_network_is_the_same_wherever_it_lies(tmp_path):
     files = [(folder / "weights.safetensors").read_bytes() for folder in folders]
     assert files[0] == files[1]
     addresses = [f"huggingface:{tmp_path / place}" for place in ("theirs", "copy")]
-    assert len({results_key_of(pl.load(place)) for place in (*folders, *addresses)}) == 1
+    same = [pl.load(place) for place in (*folders, *addresses)]
+    assert len({results_key_of(model) for model in same}) == 1
+    assert {weights_sha256_of(model) for model in same} == {hashlib.sha256(files[0]).hexdigest()}
     cropped = pl.load(addresses[0], preprocess="crop:37:32:bicubic")
     path = tmp_path / "copy" / "config.json"
     config = json.loads(path.read_text())
@@ -111,16 +118,29 @@ def test_a_network_is_the_same_wherever_it_lies(tmp_path):
     assert len({*others, results_key_of(pl.load(folders[0]))}) == 3
 
 
+def images_of_three_classes(top, count, model=None):
+    """In turn; or, of a model, a third each that it takes most for cats, for dogs among the others, and the rest."""
+    images = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    numbers = np.arange(count) % 3
+    if model is not None:
+        with torch.no_grad():
+            logits = model(in_unit_range(torch.tensor(np.stack([fit(i, model.input_spec) for i in images])))).numpy()
+        numbers = np.full(count, 2)
+        numbers[np.argsort(logits[:, 0])[-count // 3 :]] = 0
+        others = np.flatnonzero(numbers == 2)
+        numbers[others[np.argsort(logits[others, 1])[-count // 3 :]]] = 1
+    for place in ("cat", "dog", "fox"):
+        (top / "test" / place).mkdir(parents=True)
+    for k, (image, number) in enumerate(zip(images, numbers, strict=True)):
+        Image.fromarray(image).save(top / "test" / ("cat", "dog", "fox")[number] / f"{k}.png")
+    return pl.dataset("folder", top, "test")
+
+
 def test_an_audit_goes_on_under_the_other_name_of_its_network(tmp_path, monkeypatch):
     saved(tmp_path / "theirs", "vit")
     folder = tmp_path / "vit"
     import_network("huggingface", str(tmp_path / "theirs"), folder, Given())
-    rng = np.random.default_rng(0)
-    for number in range(24):
-        place = tmp_path / "images" / "test" / ("cat", "dog", "fox")[number % 3]
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(place / f"{number}.png")
-    data = pl.dataset("folder", tmp_path / "images", "test")
+    data = images_of_three_classes(tmp_path / "images", 24)
     settings = replace(QUICK, few=4, corrupted=6, checked=1, steps=2, trust=replace(QUICK.trust, attacked=1))
     first = pl.audit(pl.load(folder), data, settings=settings, out=tmp_path / "audit")
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "audit").rglob("*.npz")}
@@ -128,6 +148,21 @@ def test_an_audit_goes_on_under_the_other_name_of_its_network(tmp_path, monkeypa
     again = pl.audit(pl.load(f"huggingface:{tmp_path / 'theirs'}"), data, settings=settings, out=tmp_path / "audit")
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "audit").rglob("*.npz")} == times
     assert [row["value"] for row in again.rows] == [row["value"] for row in first.rows]
+
+
+@pytest.mark.slow
+def test_suspects_are_of_the_network_whatever_it_is_called(tmp_path):
+    """What was found under the name of its source is marked with the imported folder, and with no other geometry."""
+    saved(tmp_path / "theirs", "vit")
+    address = f"huggingface:{tmp_path / 'theirs'}"
+    folder = import_network("huggingface", str(tmp_path / "theirs"), tmp_path / "mine", Given()).path
+    data = images_of_three_classes(tmp_path / "images", 48, pl.load(address))
+    plan = DiscoverySettings(cells=6, screened=8, tested=12, recipients=2, permutations=40)
+    pl.discover(pl.load(address), data, settings=plan).save(tmp_path / "suspects")
+    discovery = Discovery.load(tmp_path / "suspects")
+    check_same_network(discovery, results_key_of(pl.load(folder)))
+    with pytest.raises(InputError, match=r"another network .*by its weights or by how it takes images"):
+        check_same_network(discovery, results_key_of(pl.load(address, preprocess="crop:37:32:bicubic")))
 
 
 def test_a_crop_larger_than_the_resized_image_is_asked_about(tmp_path):

@@ -27,7 +27,7 @@ from pellucid.evaluation.discovery.suspect_marks import (
 )
 from pellucid.models.weights import save_model
 from pellucid.types import Box, InputError, InputSpec
-from pellucid.verbs.session import weights_sha256_of
+from pellucid.verbs.session import results_key_of
 
 SPEC = InputSpec.square(1, SIDE)
 PHANTOM = {"size": 32, "train": 48, "validation": 8, "test": 1, "prevalence": 0.4}
@@ -171,7 +171,7 @@ def suspects(first, splits, tmp_path):
     present = np.arange(len(data)) % 3 == 0
     one = replace(one, class_name=name, region=region, window=window, effects=effects, present=present, boxes={})
     about = {"data": "phantom", "split": "train", "origin": data.origin, "fingerprint": data.fingerprint}
-    about |= {"model": str(first), "weights": weights_sha256_of(pl.load(first))}
+    about |= {"model": str(first), "network": results_key_of(pl.load(first))}
     discovery = replace(make_discovery(one, make_suspect(2, "whole image")), about=about, ids=data.ids)
     discovery.save(tmp_path / "suspects")
     return tmp_path / "suspects"

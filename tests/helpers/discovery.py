@@ -83,7 +83,7 @@ def make_discovery(*suspects: Suspect) -> Discovery:
     return Discovery(
         list(suspects),
         {"model": "runs/first", "data": "phantom", "split": "validation", "fingerprint": "f" * 16}
-        | {"origin": "", "weights": "a" * 64},
+        | {"origin": "", "network": "a" * 64},
         CLASSES,
         ids,
         {"seed": 0, "alpha": 0.05},

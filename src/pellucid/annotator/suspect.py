@@ -64,14 +64,14 @@ class OpenSuspect:
 
     @classmethod
     def open(
-        cls, place: str | Path, network: AnyClassifier, weights: str, dataset: Dataset, cache: Path | None = None
+        cls, place: str | Path, network: AnyClassifier, key: str, dataset: Dataset, cache: Path | None = None
     ) -> OpenSuspect:
         """A suspect by its folder; which images show it is looked for where they are others than `discover` saw.
 
         Args:
             place: the folder of a discovery, and in it the suspect's number, as ``suspects/3``.
             network: that goes by it.
-            weights: hash of its weights.
+            key: of the network, as results are kept under.
             dataset: the part that is to be marked.
             cache: a folder for decoded images.
 
@@ -86,7 +86,7 @@ class OpenSuspect:
             )
         discovery = Discovery.load(path.parent)
         (suspect,) = markable(discovery, [int(path.name)], str(path.parent))
-        check_same_network(discovery, weights)
+        check_same_network(discovery, key)
         check_same_data(discovery, dataset, suspect)
         images = FittedImages(match_classes(dataset, network.classes, network.task)[0], network.input_spec, cache)
         showing = images_showing(suspect, discovery, images, network)
@@ -125,7 +125,7 @@ class SuspectPage:
     def _prefix(self) -> str:
         """What the ids of its marks begin with: the same after another start, and of no other suspect."""
         discovery, one = self.opened.discovery, self.opened.suspect
-        about = (discovery.about["weights"], discovery.about["fingerprint"], discovery.settings, one.number, one.name)
+        about = (discovery.about["network"], discovery.about["fingerprint"], discovery.settings, one.number, one.name)
         return hashlib.sha256(repr(about).encode()).hexdigest()[:PREFIX]
 
     def about(self, annotator: str | None) -> dict[str, Any]:

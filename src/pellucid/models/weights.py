@@ -69,15 +69,8 @@ def save_model(
     card = _plain(card | dict(extra or {}), "model.toml")
     check_card(card, f"the {CARD} to write")
     folder = Path(folder)
-    network = model.module if isinstance(model, WrappedClassifier) else model
-    # copies, since tensors that share their memory cannot be written
-    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors_of(network).items()}
-    # the file's hash stands for a model wherever results are kept, and so covers all that its outputs depend on
     source = model.source if isinstance(model, WrappedClassifier) else None
-    built = {"source": source.built_from} | {key: card[key] for key in ("outputs", "input", "task")} if source else {}
-    weights = save(
-        tensors, {"network": hashlib.sha256(json.dumps(built, sort_keys=True).encode()).hexdigest()} if built else None
-    )
+    weights = _content(model, card)
     card["weights_sha256"] = hashlib.sha256(weights).hexdigest()
     if record is not None:
         card[TABLE] = record.table()
@@ -94,6 +87,31 @@ def save_model(
     if record is None:
         (folder / IMAGES).unlink(missing_ok=True)
     return folder
+
+
+def _content(model: AnyClassifier, card: Mapping[str, Any]) -> bytes:
+    """What stands in the weights file of a model with such a card."""
+    network = model.module if isinstance(model, WrappedClassifier) else model
+    # copies, since tensors that share their memory cannot be written
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors_of(network).items()}
+    # the file's hash stands for a model, and so covers all that its outputs depend on
+    source = model.source if isinstance(model, WrappedClassifier) else None
+    built = {"source": source.built_from} | {key: card[key] for key in ("outputs", "input", "task")} if source else {}
+    return save(
+        tensors, {"network": hashlib.sha256(json.dumps(built, sort_keys=True).encode()).hexdigest()} if built else None
+    )
+
+
+def weights_sha256_of(model: AnyClassifier) -> str:
+    """The hash of a model's weights file: of one that was named as ``timm:NAME`` that which `save_model` would write.
+
+    Of a module that was wrapped in memory, which no folder can hold, that of its tensors.
+    """
+    if model.path is not None:
+        return digest_of(weights_file(model.path))
+    if model.source is not None:
+        return hashlib.sha256(_content(model, _plain(model_card(model), CARD))).hexdigest()
+    return tensors_sha256(model)
 
 
 def read_model_card(path: str | Path) -> dict[str, Any]:

@@ -157,7 +157,7 @@ better 300.
     return DiscoveryWithPage(
         suspects=suspects,
         about=session.about()
-        | {"title": session.whole.card.title, "origin": session.whole.origin, "weights": session.weights_sha256}
+        | {"title": session.whole.card.title, "origin": session.whole.origin, "network": session.results_key}
         | {"training_images": session.seen()},
         classes=tuple(model.classes),
         ids=dataset.ids,

@@ -17,9 +17,8 @@ from pellucid.data.dataset import Dataset
 from pellucid.evaluation.training_images import ImageCheck
 from pellucid.models.card import thresholds_of
 from pellucid.models.classifier import AnyClassifier
-from pellucid.models.weights import tensors_sha256, weights_file
+from pellucid.models.weights import tensors_sha256, weights_sha256_of
 from pellucid.types import InputError
-from pellucid.utils.download import digest_of
 
 if TYPE_CHECKING:
     from pellucid.types import Pixels
@@ -70,7 +69,7 @@ class Session:
 
     @property
     def weights_sha256(self) -> str:
-        """The hash of the weights: of their file, or of the tensors where there is none."""
+        """The hash of the weights: of their file, or of the one that they would be written to."""
         return weights_sha256_of(self.model)
 
     @property
@@ -225,13 +224,6 @@ def name_of(model: Model) -> str:
 def place_of(model: Model) -> Path | None:
     """Where a model comes from, as a path that it can be called after: its folder, or its name at its source."""
     return Path(model.source.name) if model.path is None and model.source is not None else model.path
-
-
-def weights_sha256_of(model: Model) -> str:
-    """The hash of a model's weights: of their file, or of the tensors where there is none."""
-    if model.path is not None:
-        return digest_of(weights_file(model.path))
-    return tensors_sha256(model)
 
 
 def results_key_of(model: Model) -> str:

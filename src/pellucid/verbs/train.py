@@ -28,7 +28,7 @@ from pellucid.training.recipe import fitted_by, with_fitting_loss
 from pellucid.types import InputError
 from pellucid.utils.devices import pick_device
 from pellucid.utils.result import Result, Table
-from pellucid.verbs.session import check_model, check_part, kind_of, weights_sha256_of
+from pellucid.verbs.session import check_model, check_part, kind_of, results_key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -213,7 +213,7 @@ def _with_suspects(
     """What people marked, and the suspects' regions on the training images that show them."""
     discovery = Discovery.load(folder)
     suspects = markable(discovery, only, str(folder))
-    check_same_network(discovery, weights_sha256_of(network))
+    check_same_network(discovery, results_key_of(network))
     part, _ = match_classes(whole, network.classes, network.task)
     images = FittedImages(part, network.input_spec, cache)
     people = people or AnnotationSet()

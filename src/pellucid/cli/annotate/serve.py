@@ -82,7 +82,7 @@ def serve(
     from pellucid.annotations.schema import store_name
     from pellucid.annotator.setup import ServiceOptions, open_service
     from pellucid.annotator.suspect import OpenSuspect, SuspectPage
-    from pellucid.verbs.session import weights_sha256_of
+    from pellucid.verbs.session import results_key_of
 
     settings = ServiceOptions(
         order=cast("Order", order),  # another one is refused with those that there are
@@ -100,7 +100,7 @@ def serve(
     check = ImageCheck(network.path, refuse=False)
     if second is not None:
         ImageCheck(second.path, refuse=False).check_decoding(dataset)
-    one = None if suspect is None else OpenSuspect.open(suspect, network, weights_sha256_of(network), dataset, cache)
+    one = None if suspect is None else OpenSuspect.open(suspect, network, results_key_of(network), dataset, cache)
     names = None if one is None else one.names
     service = open_service(
         dataset, network, store, name=str(model), compare_with=second, options=settings, check=check, only=names

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pellucid.evaluation.metrics.statistics import Estimate
 
 JSON, ARRAY_FILE = "suspects.json", "suspects.npz"
-FORMAT = 2  # 1: other candidates, no windows, nothing of the network and the options
+FORMAT = 3  # 1: other candidates, no windows, nothing of the network and the options; 2: a network was its file
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,7 +35,7 @@ class Discovery(Result):
 
     Attributes:
         suspects: in order: those that nobody marked, by their cost, and after them those that are expected.
-        about: model, data, part, fingerprint, weights.
+        about: model, data, part, fingerprint, and the key of the network.
         classes: of the classifier.
         ids: of the N images.
         settings: what was spent, and where the line is drawn.

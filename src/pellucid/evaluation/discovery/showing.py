@@ -70,20 +70,21 @@ def check_same_data(discovery: Discovery, dataset: Dataset, suspect: Suspect) ->
         )
 
 
-def check_same_network(discovery: Discovery, weights: str) -> None:
-    """Refuse another network than the one that goes by the suspects.
+def check_same_network(discovery: Discovery, key: str) -> None:
+    """Refuse another network than the one that goes by the suspects, or the same on images that are fitted otherwise.
 
     Args:
         discovery: what was found.
-        weights: hash of the network's.
+        key: of the network, as results are kept under.
 
     Raises:
         InputError: another network.
     """
-    if discovery.about["weights"] != weights:
+    if discovery.about["network"] != key:
         raise InputError(
-            f"these suspects are of {discovery.about['model']} as it was (weights {discovery.about['weights'][:8]}…), "
-            f"and this is another network ({weights[:8]}…): run `pellucid discover` on this one first."
+            f"these suspects are of {discovery.about['model']} as it was ({discovery.about['network'][:8]}…), and this "
+            f"is another network ({key[:8]}…), by its weights or by how it takes images: run `pellucid discover` on "
+            "this one first."
         )
 
 
