@@ -24,16 +24,17 @@ Methods, all from the same 300 resamples of the patients:
 - mixed, never narrower: its error at least that of the networks held fixed, without that bound.
 
 - used: what the package does, `paired_difference` and `judge_family`: `mixed`, each side as wide as the single
-  intervals make it, to neither side surer than the networks held fixed, and in a family with no more degrees of
-  freedom than the trainings have. It needs every network's interval, so it is of fewer studies; its families are also
-  of 3, 70 and 576 scores, of two trainings, and of trainings that scatter up to eight times as much as the patients.
+  intervals make it, to neither side surer than the networks held fixed, and in a family each recipe's trainings by
+  their own degrees of freedom (`tail_by_parts`). It needs every network's interval, so it is of fewer studies; its
+  families are also of 3, 70 and 576 scores, of two trainings, of trainings that scatter up to eight times as much as
+  the patients, and of recipes that scatter unequally or are trained unequally often.
 
-Tails: how far out t can be trusted does not depend on the patients, so families of differences that are normal, with a
-patients' part that is known, are simulated in many more cells, with the degrees of freedom that are used and with those
-of a single comparison.
+Tails: how far out t can be trusted does not depend on the patients, so families of independent differences that are
+normal, with a patients' part that is known, are computed in many more cells, by several rules. Nothing is drawn there:
+given the trainings' variances the share of differences beyond the bar is known, and that is integrated over them.
 
 Writes results/recipe_inference.csv and results/recipe_families.csv, about 6 minutes on one core each without `used`,
-and results/recipe_tails.csv, in half a minute.
+and results/recipe_tails.csv, in a minute.
 
     python benchmarks/recipe_inference.py [--studies 2000] [--only singles|families|tails]
     python benchmarks/recipe_inference.py --used 400 [--only singles|families]  # only this method's rows anew
@@ -48,15 +49,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
+from scipy.special import ndtr, ndtri, stdtrit
 from scipy.stats import norm
 from scipy.stats import t as students_t
 
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
-from pellucid.evaluation.metrics.differences import Z, recipe_variance
+from pellucid.evaluation.metrics.differences import Z, recipe_variance, tail_by_parts
 from pellucid.evaluation.metrics.intervals import auroc_influence, auroc_interval, ratio_intervals
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.statistics import UNBOUNDED, mean_over_images
+from pellucid.evaluation.metrics.verdicts import ALPHA
 from table import write
 
 if TYPE_CHECKING:
@@ -65,8 +67,12 @@ if TYPE_CHECKING:
 RESULTS = Path(__file__).parent / "results"
 PATIENTS, RESAMPLES, FAMILY = 94, 300, 27
 CHUNK, FEW = 400, 50  # studies of one score, and of a family of 27, that are in memory at once
-SIZES = {1: 20_000, 3: 4000, 27: 2000, 70: 1000, 576: 500}  # of families of tails: studies
+SIZES = (1, 3, 9, 27, 96, 576)  # of families of tails
+POINTS = np.linspace(-40.0, 4.5, 140)  # logarithms of a variance over its mean, where it is integrated
+SHIFTS = (1, 2, 3, 5)  # true standard errors
 MIXED, USED = "mixed", "used"
+SINGLE, FORMER, LEAST = "as a single comparison", "S_a + S_b - 2", "min(S_a, S_b) - 1"  # rules of tails
+OF_TRAININGS, BY_PARTS = "Satterthwaite of the trainings", "by parts"
 SAME = 1e-9  # a figure whose resamples differ by less does not move
 BETTER = ("no difference", "one standard error", "two", "three")
 FloatArray = npt.NDArray[np.floating]
@@ -238,24 +244,26 @@ def _ends_of_areas(shown: FloatArray, others: FloatArray) -> FloatArray:
 class Used(NamedTuple):
     """What the package says of the recipes, (E,) each: the difference, its errors to either side, its df.
 
-    `trainings_df` are those of the trainings, the most that a family takes.
+    `spreads` is what each recipe's trainings add to the square of the error, `spreads_df` their degrees of freedom.
     """
 
     value: FloatArray
     below: FloatArray
     above: FloatArray
     df: FloatArray
-    trainings_df: int
+    spreads: tuple[FloatArray, ...]
+    spreads_df: tuple[int, ...]
 
-    def among_several(self) -> Used:
-        """The same, as a family is judged."""
-        return self._replace(df=np.minimum(self.df, self.trainings_df))
-
-    def p(self, shift: float = 0.0) -> FloatArray:
-        """Two-sided p values, with `shift` added to every difference."""
+    def p(self, shift: float = 0.0, *, of_several: bool = False) -> FloatArray:
+        """Two-sided p values, with `shift` added to every difference; `of_several` as a family is judged."""
         value = self.value + shift
         error = np.where(value > 0, self.below, self.above)
-        return np.where(value == 0, 1.0, 2 * students_t.sf(np.abs(value) / error, self.df))
+        p = np.where(value == 0, 1.0, 2 * students_t.sf(np.abs(value) / error, self.df))
+        if of_several:
+            small = p <= ALPHA  # a larger one is nothing either way
+            parts = [spread[small] for spread in self.spreads], self.spreads_df
+            p[small] = np.maximum(p[small], 2 * tail_by_parts(np.abs(value)[small], error[small], *parts))
+        return p
 
 
 def used(study: Study) -> Used:
@@ -283,7 +291,8 @@ def used(study: Study) -> Used:
     for own, other in ((low, less_high), (high, less_low)):
         networks = np.sqrt(np.maximum(own**2 + other**2 - 2 * r * own * other, 0.0)) / Z
         sides.append(np.maximum(networks, np.sqrt(share * networks**2 + variance.trainings)))
-    return Used(study.first.mean(1) - study.second.mean(1), *sides, variance.df, variance.trainings_df)
+    value = study.first.mean(1) - study.second.mean(1)
+    return Used(value, *sides, variance.df, variance.spreads, variance.spreads_df)
 
 
 def _reach_of_mean(reach: FloatArray, correlation: FloatArray, moves: npt.NDArray[np.bool_]) -> FloatArray:
@@ -392,8 +401,8 @@ def family(
     for start in range(0, studies, few):
         study = simulate(cell, min(few, studies - start), rng, cell.size, with_intervals=only_used)
         if only_used:
-            answers = used(study).among_several()
-            tables = [{USED: answers.p(better * error)} for better in range(len(BETTER))]
+            answers = used(study)
+            tables = [{USED: answers.p(better * error, of_several=True)} for better in range(len(BETTER))]
         else:
             tables = [p_values(study, better * error) for better in range(len(BETTER))]
         for method in tables[0]:
@@ -408,7 +417,7 @@ def family(
 
 
 def _corrected(p: FloatArray) -> FloatArray:
-    return np.array([holm(one) for one in p]) <= 0.05
+    return np.array([holm(one) for one in p]) <= ALPHA
 
 
 def family_rows(
@@ -418,7 +427,13 @@ def family_rows(
 
     Each with its 95 % interval over the studies.
     """
-    place = {"score": cell.score.name, "seeds": cell.seeds[0], "trainings": cell.trainings, "alike": cell.alike}
+    place = {
+        "score": cell.score.name,
+        "seeds": _numbers(cell.seeds),
+        "trainings": cell.trainings,
+        "spread of the second": cell.unequal,
+        "alike": cell.alike,
+    }
     for method, said in family(cell, studies, rng, only_used=only_used).items():
         counted = {f"any of {cell.size}": [said["none"].any(1), *(said[f"all, {name}"].any(1) for name in BETTER[1:])]}
         if method in {MIXED, USED} and cell.size == FAMILY:  # of the others the tails say it
@@ -445,7 +460,7 @@ def _with_interval(name: str, values: FloatArray | None) -> dict[str, str]:
 def _row(cell: Cell, method: str, shares: Sequence[float], studies: int) -> dict[str, object]:
     return {
         "score": cell.score.name,
-        "seeds": " and ".join(map(str, dict.fromkeys(cell.seeds))),
+        "seeds": _numbers(cell.seeds),
         "trainings": cell.trainings,
         "patients": "suit either recipe" if cell.suits else "as any",
         "seeds shared": cell.shared,
@@ -454,6 +469,10 @@ def _row(cell: Cell, method: str, shares: Sequence[float], studies: int) -> dict
         **{name: f"{share:.3f}" for name, share in zip(BETTER, shares, strict=True)},
         "studies": studies,
     }
+
+
+def _numbers(seeds: tuple[int, int]) -> str:
+    return " and ".join(map(str, dict.fromkeys(seeds)))
 
 
 def cells() -> list[Cell]:
@@ -495,50 +514,73 @@ def used_families() -> list[tuple[Cell, int]]:
         for size, n, wide in places
         for alike in ((0.5, 0.0) if size == FAMILY else (0.0,))
     ]
-    return every + more
+    uneven = [
+        Cell(SCORES[0], seeds, 8.0, suits=True, unequal=unequal, alike=0.0)
+        for seeds in ((3, 3), (5, 5), (2, 5), (3, 10), (2, 10))
+        for unequal in ((1.0, 0.3, 0.0) if seeds[0] < seeds[1] else (0.3, 0.0))
+    ]
+    return every + more + [(cell, 2) for cell in uneven]
 
 
 def tails() -> Iterator[dict[str, object]]:
-    """Families of normal differences: how often any is called different, and how often each that differs is found.
+    """Families of normal differences: how often any is called different, and how often each that differs is.
 
-    `ratio` is the variance of the trainings over that of the patients, which is known. A score is found by the first
-    step of Holm's correction. One comparison alone is a family of 1.
+    `ratio` is the variance that the trainings add over that of the patients, which is known. A score is found by the
+    first step of Holm's correction. One comparison alone is a family of 1. The package judges that as a single
+    comparison, and several by parts.
     """
-    rng = np.random.default_rng(0)
-    for size, studies in SIZES.items():
-        for alike in (0.0, 0.5) if size > 1 else (0.0,):
-            for seeds in (2, 3, 5, 10):
-                for ratio in (0.3, 1.0, 3.0, 10.0, 30.0, np.inf):
-                    yield from _tail(size, studies, alike, seeds, ratio, rng)
+    for seeds in ((2, 2), (3, 3), (5, 5), (10, 10), (2, 5), (3, 10), (2, 10)):
+        uneven = [(0.3, 1.0), (0.0, 1.0)] if seeds[0] < seeds[1] else []
+        for spreads in [(1.0, 1.0), (1.0, 0.3), (1.0, 0.0), *uneven]:
+            for ratio in (0.3, 1.0, 3.0, 10.0, 30.0, np.inf):
+                yield from _tails(seeds, spreads, ratio)
 
 
-def _tail(
-    size: int, studies: int, alike: float, seeds: int, ratio: float, rng: np.random.Generator
-) -> Iterator[dict[str, object]]:
+def _tails(seeds: tuple[int, int], spreads: tuple[float, float], ratio: float) -> Iterator[dict[str, object]]:
     patients, trainings = (0.0, 1.0) if np.isinf(ratio) else (1.0, ratio)
+    own = [count - 1 for count in seeds]
+    added = np.array([spread**2 / count for spread, count in zip(spreads, seeds, strict=True)])
+    added *= trainings / added.sum()
+    drawn = [square * np.exp(points) for square, points in zip(added, (POINTS[:, None], POINTS[None]), strict=True)]
+    density = _density(own[0])[:, None] * _density(own[1])[None]
+    error = np.sqrt(patients + trainings)
+    place = {"seeds": _numbers(seeds), "spreads": " and ".join(f"{s:g}" for s in spreads), "ratio": ratio}
+    for size in SIZES:
+        row: dict[str, object] = {"scores": size, **place}
+        for rule, bar in _bars(patients, drawn, own, size).items():
+            each = [
+                float((density * (ndtr(shift - bar / error) + ndtr(-shift - bar / error))).sum())
+                for shift in (0, *SHIFTS)
+            ]
+            row[f"any of equal ones, {rule}"] = f"{1 - (1 - each[0]) ** size:.4f}"
+            if rule != OF_TRAININGS:
+                row |= {f"{s} errors, {rule}": f"{share:.3f}" for s, share in zip(SHIFTS, each[1:], strict=True)}
+        yield row
 
-    def draw(*shape: int) -> FloatArray:
-        common, own = rng.standard_normal((studies, 1, *shape)), rng.standard_normal((studies, size, *shape))
-        return np.sqrt(alike) * common + np.sqrt(1 - alike) * own
 
-    figures = draw(2, seeds) * np.sqrt(trainings * seeds / 2)
-    first, second = figures[:, :, 0], figures[:, :, 1]
-    known = np.kron(np.eye(2), np.full((seeds, seeds), patients / 2))[None, None]
-    variance = recipe_variance((first, second), known)
-    difference = np.sqrt(patients) * draw() + first.mean(-1) - second.mean(-1)
-    rules = {"as a single comparison": variance.df, USED: np.minimum(variance.df, variance.trainings_df)}
-    for rule, df in rules.items():
-        if size == 1 and rule == USED:  # alone it is judged as a single comparison
-            continue
-        bar = stdtrit(df, 1 - 0.025 / size) * variance.error
-        each = [np.abs(difference + shift * np.sqrt(patients + trainings)) > bar for shift in range(len(BETTER))]
-        row: dict[str, object] = {"scores": size, "seeds": seeds, "ratio": ratio, "alike": alike, "df": rule}
-        yield {
-            **row,
-            **_with_interval("any of equal ones", each[0].any(1)),
-            **{f"each, {name}": f"{one.mean():.3f}" for name, one in zip(BETTER[1:], each[1:], strict=True)},
-            "studies": studies,
-        }
+def _density(df: int) -> FloatArray:
+    """How much weight each of `POINTS` has: chi-squared over its degrees of freedom, by its logarithm."""
+    density = np.exp(df / 2 * (POINTS - np.exp(POINTS)))
+    return np.asarray(density / density.sum())
+
+
+def _bars(patients: float, spreads: Sequence[FloatArray], own: Sequence[int], size: int) -> dict[str, FloatArray]:
+    """How large a difference must be to be found among so many, by rule."""
+    level = 1 - ALPHA / 2 / size
+    trainings = spreads[0] + spreads[1]
+    weight = sum(spread**2 / df for spread, df in zip(spreads, own, strict=True))
+    guessed = (patients + trainings) ** 2 / weight
+    most = {
+        SINGLE: 5.0 * sum(own),
+        FORMER: float(sum(own)),
+        LEAST: float(min(own)),
+        OF_TRAININGS: trainings**2 / weight,
+    }
+    bars = {rule: stdtrit(np.minimum(guessed, df), level) * np.sqrt(patients + trainings) for rule, df in most.items()}
+    by_parts = ndtri(level) ** 2 * patients
+    for spread, df in zip(spreads, own, strict=True):
+        by_parts = by_parts + stdtrit(df, level) ** 2 * spread
+    return bars | {BY_PARTS: np.maximum(bars[SINGLE], np.sqrt(by_parts))}
 
 
 def anew(studies: int, only: str | None) -> None:
@@ -557,7 +599,8 @@ def anew(studies: int, only: str | None) -> None:
 
 def _put(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     with path.open(encoding="utf-8", newline="") as file:
-        write(path, [*(row for row in csv.DictReader(file) if row["method"] != USED), *rows])
+        others = [row for row in csv.DictReader(file) if row["method"] != USED]
+    write(path, [*({name: row.get(name, "1.0") for name in rows[0]} for row in others), *rows])
 
 
 def main() -> None:

@@ -72,10 +72,10 @@ def test_p_values_of_a_family_are_corrected_together_and_question_by_question():
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_among_several_comparisons_recipes_have_no_more_degrees_of_freedom_than_their_trainings(count):
+def test_among_several_comparisons_recipes_have_the_degrees_of_freedom_of_each_ones_trainings(count):
     """Raw p and interval keep theirs, a comparison alone does, and so do networks; either aim and side."""
     t, df, own = np.linspace(2.2, 4.0, count), 20.0, 4
-    answers = [Inference.even(0.01 * x, 0.01, df, trainings_df=own) for x in t]
+    answers = [Inference.even(0.01 * x, 0.01, df, [(0.00004, own), (0.00006, own)]) for x in t]
     alone = [Inference.even(0.01 * x, 0.01, math.inf) for x in t]
     differences = [Difference(0.01 * x, 9, *both).to_json() for x, *both in zip(t, alone, answers, strict=True)]
     there = students_t(own if count > 1 else df)
@@ -94,7 +94,7 @@ def test_among_several_comparisons_recipes_have_no_more_degrees_of_freedom_than_
 
 def test_a_comparison_without_an_answer_is_none_of_several():
     """Two recipes of which one was trained once, beside one that has an answer: that is judged alone."""
-    known = Difference(0.03, 9, *[Inference.even(0.03, 0.01, 20.0, trainings_df=4)] * 2)
+    known = Difference(0.03, 9, *[Inference.even(0.03, 0.01, 20.0, [(0.0001, 4)])] * 2)
     once = Difference(0.03, 9, Inference.even(0.03, 0.01, math.inf), Inference(0.03, reason=ONE_TRAINING))
     first, second = (one["recipes"] for one in judge_family([known.to_json(), once.to_json()], [Bar(1)] * 2, "primary"))
     assert first["p_corrected"] == pytest.approx(2 * students_t.sf(3, 20))
@@ -262,6 +262,29 @@ def test_the_primary_comparison_comes_before_what_is_not_known():
     assert said.startswith("Primary: this robust network has a higher AUROC")
     assert caveat.startswith("This says nothing about the recipes (one training")
     assert opening_of(sentences) == [said, caveat]  # the report opens with both
+
+
+@pytest.mark.parametrize(
+    ("own", "count", "change", "remark"),
+    [
+        ((2, 2), 1, 0.05, ""),
+        ((2, 4), 1, 0.05, " It is judged alone, with 3 and 5 trainings: "),
+        ((1, 1), 1, 0.05, " It is judged alone, with 2 and 2 trainings: "),
+        ((1, 1), 1, 0.01, ""),  # nothing is shown
+        ((1, 1), 2, 0.05, ""),  # the correction sees to it
+    ],
+)
+def test_what_nothing_corrects_says_how_often_it_errs_with_few_or_unequal_trainings(own, count, change, remark):
+    answer = Inference.even(change, 0.01, 40.0, [(0.00001, df) for df in own])
+    difference = Difference(change, 10, answer, answer).to_json()
+    rows = [
+        replace(row(change), difference=difference),
+        replace(row(change, metric="average_precision"), difference=difference),
+    ][:count]
+    named = ", ".join(f"{{metric='{one.metric}'}}" for one in rows)
+    first, *_ = conclude(rows, f"conclusions.primary=[{named}]")
+    assert first.endswith(").") if not remark else remark in first
+    assert first.count("up to 13 of 100 such studies err, not 5.") == (1 if remark else 0)
 
 
 def test_what_is_known_of_networks_alone_counts_for_no_recipe():

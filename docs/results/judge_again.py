@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import block_diag
@@ -20,10 +21,13 @@ from pellucid.evaluation.metrics.differences import ALIKE, Difference, Inference
 from pellucid.evaluation.metrics.verdicts import ALPHA, Bar, judge_family
 from pellucid.utils.csv_table import write_csv
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 HERE = Path(__file__).parent
 HEADLINE = ("energy_ratio", "pointing", "auprc")
 AIMS = ("saliency_marker", "saliency_finding", "auroc_without", "auroc_gap")
-STEPS = 201  # between nothing and the whole error over patients
+STEPS = 41  # between nothing and the whole error over patients
 
 Row = dict[str, str]
 Judged = dict[str, object]
@@ -121,7 +125,8 @@ def judge(study: str, family: str, pairs: list[tuple[Row, Row, bool]]) -> list[J
             }
             | {"recipes_low": widest.low, "recipes_high": widest.high}
         )
-        ends = (choose(found, key=lambda one: one.among_several().p) for choose in (min, max))
+        several = [one.among_several().p for one in found]
+        ends = (found[int(choose(several))] for choose in (np.argmin, np.argmax))
         extremes.append(tuple(Difference(networks.value, 1, networks, end) for end in ends))
     for place, name in enumerate(("least", "most")):
         of_family = [pair[place].to_json() for pair in extremes]
@@ -156,13 +161,16 @@ def inferences(row: Row, other: Row, is_shared: bool) -> list[Inference]:
         covariance = block_diag(*(np.full((len(g), len(g)), part / len(groups)) for g in groups))
         variance = recipe_variance(groups, covariance)
         error = max(patients_error(row), float(variance.error))
-        out.append(inference(value, error, float(variance.df), variance.trainings_df))
+        trainings = [(float(square), df) for square, df in zip(variance.spreads, variance.spreads_df, strict=True)]
+        out.append(inference(value, error, float(variance.df), trainings))
     return out
 
 
-def inference(value: float, error: float, df: float = math.inf, trainings_df: float = math.inf) -> Inference:
+def inference(
+    value: float, error: float, df: float = math.inf, trainings: Sequence[tuple[float, int]] = ()
+) -> Inference:
     """Without an error where nothing differs on any image."""
-    return Inference.even(value, error, df, trainings_df) if error > 0 else Inference(value, reason=ALIKE)
+    return Inference.even(value, error, df, trainings) if error > 0 else Inference(value, reason=ALIKE)
 
 
 def rounded(value: object) -> object:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 LEVEL = 0.95
 MOST_DF = 5  # for each degree of freedom that the trainings have
+FARTHEST = 37.0  # standard errors: p below 1e-299
+HALVINGS = 40  # of the bracket of a quantile, to twelve digits
 Z = 1.959963984540054  # as far as the normal distribution's 95 % interval reaches
 ROUNDING = 1e-12  # what sums of equal numbers leave
 ALIKE = "the same on every image: nothing says how far it would differ on others"
@@ -40,8 +42,9 @@ class Inference:
         above: that towards higher ones.
         df: degrees of freedom, inf where the errors are as good as known.
         reason: why something is NaN; None where nothing is to be said.
-        trainings_df: the degrees of freedom of the trainings themselves, S_a + S_b − 2, or of pairs S − 1; inf where no
-            trainings were drawn.
+        trainings: what each recipe's trainings add to the square of the error, with its degrees of freedom, S − 1;
+            empty where no trainings were drawn.
+        is_one_of_several: whether p values are those that are corrected for several comparisons.
 
     Example:
         >>> question = Inference(0.03, 0.01, 0.02, 4.0)
@@ -56,12 +59,13 @@ class Inference:
     above: float = math.nan
     df: float = math.nan
     reason: str | None = None
-    trainings_df: float = math.inf
+    trainings: tuple[tuple[float, int], ...] = ()
+    is_one_of_several: bool = False
 
     @classmethod
-    def even(cls, value: float, error: float, df: float, trainings_df: float = math.inf) -> Inference:
+    def even(cls, value: float, error: float, df: float, trainings: Sequence[tuple[float, int]] = ()) -> Inference:
         """One that is as uncertain to either side."""
-        return cls(value, error, error, df, trainings_df=trainings_df)
+        return cls(value, error, error, df, trainings=tuple(trainings))
 
     @property
     def is_known(self) -> bool:
@@ -101,7 +105,13 @@ class Inference:
         error = self.below if distance > 0 else self.above
         if not error > 0:  # NaN, or the true value cannot lie on that side
             return math.nan if math.isnan(error) else 0.5 if distance == 0 else float(distance < 0)
-        return float(scipy.special.stdtr(self.df, -distance / error))
+        alone = float(scipy.special.stdtr(self.df, -distance / error))
+        if not (self.is_one_of_several and self.trainings and distance > 0):
+            return alone
+        return max(alone, float(tail_by_parts(np.array(distance), np.array(error), *self._parts())))
+
+    def _parts(self) -> tuple[list[FloatArray], list[int]]:
+        return [np.array(square) for square, _ in self.trainings], [df for _, df in self.trainings]
 
     def turned(self) -> Inference:
         """The difference taken the other way round."""
@@ -111,23 +121,25 @@ class Inference:
         """The same, as it is judged where p values are corrected for several comparisons.
 
         The correction asks for small p, and so far out the degrees of freedom that are guessed from few trainings are
-        too many just where these happened to scatter too little. So they are at most those of the trainings themselves.
+        too many just where these happened to scatter too little. So none are guessed: each recipe's trainings reach as
+        far as their own S − 1 ask for (`tail_by_parts`). No p value is smaller than that of the comparison alone.
 
         Example:
-            >>> question = Inference.even(0.03, 0.01, 20.0, trainings_df=4)
+            >>> question = Inference.even(0.03, 0.01, 20.0, trainings=[(0.00004, 2), (0.00002, 4)])
             >>> round(question.p, 3), round(question.among_several().p, 3)
-            (0.007, 0.04)
+            (0.007, 0.059)
         """
-        return replace(self, df=min(self.df, self.trainings_df))
+        return replace(self, is_one_of_several=True)
 
     def to_json(self) -> dict[str, Any]:
         """Interval, p, errors and degrees of freedom; whatever is not a finite number is None."""
         numbers = {
             "low": self.low, "high": self.high, "p": self.p,
-            "error_below": self.below, "error_above": self.above, "df": self.df, "trainings_df": self.trainings_df,
+            "error_below": self.below, "error_above": self.above, "df": self.df,
         }  # fmt: skip
         finite = {name: v if math.isfinite(v) else None for name, v in numbers.items()}
-        return {**finite, "reason": self.reason}
+        squares, df = [square for square, _ in self.trainings], [own for _, own in self.trainings]
+        return {**finite, "trainings_squared": squares, "trainings_df": df, "reason": self.reason}
 
     @classmethod
     def from_json(cls, value: float | None, stored: Mapping[str, Any]) -> Inference:
@@ -135,8 +147,9 @@ class Inference:
         difference, reason = math.nan if value is None else value, stored.get("reason")
         if stored["error_below"] is None:
             return cls(difference, reason=reason)
-        df, own = (math.inf if stored[name] is None else float(stored[name]) for name in ("df", "trainings_df"))
-        return cls(difference, float(stored["error_below"]), float(stored["error_above"]), df, reason, own)
+        df = math.inf if stored["df"] is None else float(stored["df"])
+        trainings = tuple(zip(stored["trainings_squared"], stored["trainings_df"], strict=True))
+        return cls(difference, float(stored["error_below"]), float(stored["error_above"]), df, reason, trainings)
 
 
 @dataclass(frozen=True)
@@ -190,8 +203,8 @@ def paired_difference(a: Sequence[Replicates], b: Sequence[Replicates], *, share
     other patients nothing is surer than over other patients alone. Near a bound few patients show hardly any
     covariance, and only the networks' interval says how much they leave open. Degrees of freedom after Satterthwaite,
     without supposing that both recipes scatter alike, and at most five times S_a + S_b − 2: they come out too large
-    just where few trainings happen to scatter too little. Among several comparisons `judge_family` takes at most
-    S_a + S_b − 2, of `shared` trainings S − 1 (`Inference.among_several`).
+    just where few trainings happen to scatter too little. Among several comparisons `judge_family` guesses none
+    (`Inference.among_several`).
 
     Args:
         a: the first recipe's figures, of the same patients and draws.
@@ -274,12 +287,13 @@ def _of_recipes(difference: Replicates, groups: Sequence[Sequence[Replicates]], 
     sign = np.concatenate([np.full(len(group), s / len(group)) for s, group in zip((1, -1), defined, strict=False)])
     whole = float(sign @ covariance @ sign)
     share = float(variance.patients) / whole if whole > ROUNDING**2 else 1.0
+    parts = [(float(square), df) for square, df in zip(variance.spreads, variance.spreads_df, strict=True)]
     if not networks.is_known:
-        return Inference.even(difference.value, float(variance.error), float(variance.df), variance.trainings_df)
+        return Inference.even(difference.value, float(variance.error), float(variance.df), parts)
     below, above = (
         max(side, math.sqrt(share * side**2 + float(variance.trainings))) for side in (networks.below, networks.above)
     )
-    return Inference(difference.value, below, above, float(variance.df), trainings_df=variance.trainings_df)
+    return Inference(difference.value, below, above, float(variance.df), trainings=tuple(parts))
 
 
 def _spread(samples: FloatArray) -> float:
@@ -301,15 +315,20 @@ class RecipeVariance(NamedTuple):
 
     Attributes:
         patients: what different networks have in common in the resamples, at least 0.
-        trainings: the spread over the trainings.
+        spreads: what each recipe's trainings add.
         df: degrees of freedom.
-        trainings_df: those of the trainings themselves.
+        spreads_df: those of each recipe's trainings, S − 1.
     """
 
     patients: FloatArray
-    trainings: FloatArray
+    spreads: tuple[FloatArray, ...]
     df: FloatArray
-    trainings_df: int
+    spreads_df: tuple[int, ...]
+
+    @property
+    def trainings(self) -> FloatArray:
+        """What the trainings of all recipes add."""
+        return np.asarray(sum(self.spreads))
 
     @property
     def error(self) -> FloatArray:
@@ -335,10 +354,46 @@ def recipe_variance(values: Sequence[FloatArray], covariance: FloatArray) -> Rec
     if len(parts) == 2:
         patients = patients - 2 * covariance[..., parts[0], parts[1]].mean((-2, -1))
     patients = np.maximum(patients, 0)
-    spreads = [v.var(-1, ddof=1) / v.shape[-1] for v in values]
-    trainings = np.asarray(sum(spreads))
-    weight = sum(s**2 / (v.shape[-1] - 1) for s, v in zip(spreads, values, strict=True))
-    own = sum(v.shape[-1] - 1 for v in values)
+    spreads = tuple(np.asarray(v.var(-1, ddof=1) / v.shape[-1]) for v in values)
+    own = tuple(v.shape[-1] - 1 for v in values)
+    weight = sum(s**2 / df for s, df in zip(spreads, own, strict=True))
     with np.errstate(invalid="ignore", divide="ignore"):
-        satterthwaite = (patients + trainings) ** 2 / weight
-    return RecipeVariance(patients, trainings, np.fmin(satterthwaite, MOST_DF * own), own)
+        satterthwaite = (patients + sum(spreads)) ** 2 / weight
+    return RecipeVariance(patients, spreads, np.fmin(satterthwaite, MOST_DF * sum(own)), own)
+
+
+def tail_by_parts(
+    distance: FloatArray, error: FloatArray, spreads: Sequence[FloatArray], spreads_df: Sequence[int]
+) -> FloatArray:
+    """The one-sided p value of a difference whose error has parts that are estimated from few trainings each; (…).
+
+    The p at which `z_p² · (error² − Σ spreads) + Σ t_p(df)² · spread` is the square of the distance, z and t the normal
+    and Student's quantiles: every part reaches as far as its own degrees of freedom ask for. Of normal figures p is
+    below any α in at most α of the samples, however unequal the spreads and the numbers of trainings are.
+
+    Args:
+        distance: from the difference to what it is held against, above 0.
+        error: the whole standard error on that side; what the trainings do not add counts as known.
+        spreads: what each recipe's trainings add to its square.
+        spreads_df: the degrees of freedom of each.
+
+    Source:
+        S. Banerjee, Sankhyā A 23, 1961; docs/decisions/0014-two-questions.md.
+
+    Example:
+        >>> round(float(tail_by_parts(np.array(3.0), np.array(1.0), [np.array(1.0)], [4])), 4)  # Student's t
+        0.02
+        >>> round(float(tail_by_parts(np.array(3.0), np.array(1.0), [np.array(0.5), np.array(0.5)], [4, 9])), 4)
+        0.0143
+    """
+    patients = np.maximum(error**2 - sum(spreads), 0.0)
+    low, high = np.zeros_like(distance), np.minimum(distance / error, FARTHEST)  # of z: no quantile of t is smaller
+    for _ in range(HALVINGS):
+        z = (low + high) / 2
+        reach = z**2 * patients
+        for spread, df in zip(spreads, spreads_df, strict=True):
+            with np.errstate(over="ignore"):  # infinite is far enough
+                reach = reach + (scipy.special.stdtrit(df, scipy.special.ndtr(-z)) * np.sqrt(spread)) ** 2
+        is_short = reach < distance**2
+        low, high = np.where(is_short, z, low), np.where(is_short, high, z)
+    return np.asarray(scipy.special.ndtr(-low))

@@ -38,8 +38,8 @@ class Bar:
 def judge_family(differences: Sequence[Mapping[str, Any]], bars: Sequence[Bar], family: str) -> list[dict[str, Any]]:
     """The differences of one family with their corrected p values and verdicts, question by question.
 
-    Of several the corrected p values are those of `Inference.among_several`, which of recipes trusts no more degrees of
-    freedom than their trainings have. A raw p, an interval, and what is judged alone are not.
+    Of several the corrected p values are those of `Inference.among_several`, which of recipes guesses no degrees of
+    freedom. A raw p, an interval, and what is judged alone are not.
 
     Args:
         differences: as `Difference.to_json` gives them.

@@ -21,7 +21,6 @@ _ANSWER = (
     "error_below",
     "error_above",
     "df",
-    "trainings_df",
     "p",
     "p_no_worse",
     "p_worse",
@@ -58,6 +57,9 @@ def flat(row: Mapping[str, Any]) -> dict[str, Any]:
         answer = difference.get(question) or {}
         for key in _ANSWER:
             line[f"{question}_{key}"] = _or_empty(answer.get(key))
+    recipes = difference.get("recipes") or {}
+    for key in ("trainings_squared", "trainings_df"):
+        line[f"recipes_{key}"] = ";".join(map(str, recipes.get(key, ())))
     line["networks_p_delong"] = _or_empty((difference.get("networks") or {}).get("p_delong"))
     return line
 
