@@ -1,4 +1,4 @@
-"""Models, datasets and measures behind MAITE's protocols: their members, what they give, and MAITE itself if there."""
+"""Models, datasets and measures behind MAITE's protocols: their members, what they give, and MAITE's own evaluation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import inspect
 import numpy as np
 import pytest
 import torch
+from maite.protocols import image_classification as protocols
+from maite.tasks import evaluate
 from sklearn.metrics import accuracy_score, average_precision_score, balanced_accuracy_score, roc_auc_score
 
 import pellucid as pl
@@ -41,11 +43,6 @@ def test_they_have_the_members_of_the_protocols(parts):
 
 
 def test_maites_own_evaluation_takes_them(parts):
-    maite = pytest.importorskip("maite")
-    from maite.protocols import image_classification as protocols
-    from maite.tasks import evaluate
-
-    assert maite.__version__
     model, data, metric = parts
     assert isinstance(model, protocols.Model)
     assert isinstance(data, protocols.Dataset)
