@@ -1,4 +1,4 @@
-"""Acquisition: the scores against closed forms, the orders, and those of a desk that follows what was marked."""
+"""Acquisition: the scores against closed forms, the orders, and those of a service that follows what was marked."""
 
 from dataclasses import replace
 

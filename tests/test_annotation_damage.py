@@ -4,12 +4,11 @@ import os
 import shutil
 import sqlite3
 import stat
-import subprocess
-import sys
 
 import pytest
 
 from helpers.annotation_store import DATA, full
+from helpers.forked import Forked
 from pellucid.annotations.damage import DamageError
 from pellucid.annotations.loading import load_annotations
 from pellucid.annotations.schema import PRIVATE
@@ -19,7 +18,6 @@ from pellucid.types import InputError
 NO_UMASK = """
 import os, sys
 os.umask(0)
-sys.path[:0] = sys.argv[2:]
 from helpers.annotation_store import DATA, full
 from pellucid.annotations.store import open_store
 with open_store(sys.argv[1], create=DATA) as store:
@@ -137,9 +135,10 @@ def test_no_changed_bit_is_a_traceback(whole, tmp_path):
 def test_nobody_else_may_read_the_database_or_its_journals(tmp_path):
     folder = tmp_path / "kept"
     folder.mkdir()
-    command = [sys.executable, "-c", NO_UMASK, str(folder / "a.db"), *sys.path]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    assert said == ["a.db:600", "a.db-shm:600", "a.db-wal:600"]
+    process = Forked(folder / "a.db", code=NO_UMASK)
+    printed, messages = process.communicate()
+    assert process.returncode == 0, messages
+    assert printed.split() == ["a.db:600", "a.db-shm:600", "a.db-wal:600"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no permissions of this kind")

@@ -2,8 +2,6 @@
 
 import shutil
 import sqlite3
-import subprocess
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Barrier, Thread
@@ -15,6 +13,7 @@ from alembic.migration import MigrationContext
 
 from helpers.annotation import OPTIONS
 from helpers.annotation_store import BOX, DATA, A, B, full
+from helpers.forked import Forked
 from pellucid.annotations import schema as annotation_schema
 from pellucid.annotations.loading import load_annotations
 from pellucid.annotations.people import NameTakenError, accept, invite, sign_in
@@ -243,8 +242,10 @@ for _ in range(int(rounds)):
 @pytest.mark.slow
 def test_killed_writers_lose_no_acknowledged_stroke(store, source):
     """Four writers at a time are killed at random moments; what they said was kept is there, the database is whole."""
-    command = [sys.executable, "-c", KILLER, str(source), A, "3"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    process = Forked(source, A, 3, code=KILLER)
+    printed, messages = process.communicate()
+    assert process.returncode == 0, messages
+    said = printed.splitlines()
     assert said.count("killed") == 12
     if store.engine.name == "sqlite":
         with sqlite3.connect(source) as plain:

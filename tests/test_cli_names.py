@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from helpers.forked import Forked
 from helpers.models import small
 from pellucid.models.weights import save_model
 from pellucid.types import InputError
@@ -25,6 +23,8 @@ IN_TURN = """
 import json, sys
 from pellucid.cli.app import main
 
+for stream in (sys.stdout, sys.stderr):
+    stream.reconfigure(encoding=sys.argv[2])
 for words in json.loads(sys.argv[1]):
     sys.argv = ["pellucid", *words]
     try:
@@ -65,16 +65,16 @@ def test_a_terminal_that_cannot_show_a_class_shows_its_code_points(encoding, tmp
         for i in range(4):
             Image.fromarray(rng.integers(0, 255, (32, 32), dtype=np.uint8)).save(folder / f"{i}.png")
     out = tmp_path / "out"
-    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "PELLUCID_PROGRESS": "0"}
     data = ["--data", "folder", "--root", tmp_path / "data", "--data-option", "test_fraction=1", "--device", "cpu"]
     commands = [["evaluate", model, *data, "--out", out], ["models", "show", model]]
     words = json.dumps([list(map(str, arguments)) for arguments in commands])
-    done = subprocess.run([sys.executable, "-c", IN_TURN, words], capture_output=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr.decode(errors="replace")
-    outputs = done.stdout.split(b"done\n")
+    process = Forked(words, encoding, code=IN_TURN)
+    printed, messages = process.communicate()
+    assert process.returncode == 0, messages
+    outputs = printed.split("done\n")
     assert len(outputs) == 3
     for output in outputs[:2]:
-        assert b"\\u65e5\\u672c" in output
+        assert "\\u65e5\\u672c" in output
     rows = json.loads((out / "classification.json").read_text(encoding="utf-8"))["rows"]
     assert {row["class"] for row in rows} == {*CLASSES, "mean"}
     with (out / "classification.csv").open(newline="", encoding="utf-8") as stream:

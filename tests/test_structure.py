@@ -24,10 +24,16 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @cache
+def nodes(path: Path) -> list[ast.AST]:
+    """All of a file, a class before what is in it."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@cache
 def imports(path: Path) -> list[tuple[str, str]]:
     """Every import of our own files, wherever it stands: (module, name), the name empty for a module itself."""
     found = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").split(".")[0] == "pellucid":
             for alias in node.names:
                 whole = f"{node.module}.{alias.name}"
@@ -111,10 +117,10 @@ FIELDS = {  # of classes: `found` is a mask or what was measured, `read` is a fu
 }
 
 
-def called_by_verbs(tree: ast.AST) -> tuple[list[str], set[str]]:
+def called_by_verbs(path: Path) -> tuple[list[str], set[str]]:
     """Variables and parameters with such names, as `line name`; and fields of classes, as `Class.name`."""
     variables, fields, targets, sides = [], set(), set(), set()
-    for node in ast.walk(tree):  # a class comes before what is in it
+    for node in nodes(path):
         if isinstance(node, ast.ClassDef):
             lines = [line.target for line in node.body if isinstance(line, ast.AnnAssign)]
             targets |= {id(target) for target in lines}
@@ -132,7 +138,7 @@ def test_no_variable_or_field_is_called_by_a_verb_that_says_nothing_of_what_it_h
     """`left` may be a side: where there is a `right` or a `top` too. A listed field that is gone leaves the list."""
     wrong, fields = {}, set()
     for module, path in FILES.items():
-        wrong[module], own = called_by_verbs(ast.parse(path.read_text(encoding="utf-8")))
+        wrong[module], own = called_by_verbs(path)
         fields |= {f"{module}.{name}".removeprefix("pellucid.") for name in own}
     assert {module: names for module, names in wrong.items() if names} == {}, "say what they hold: boxes, rows, message"
     assert fields == FIELDS

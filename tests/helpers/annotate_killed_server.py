@@ -3,7 +3,7 @@
 Run as a program of its own: `helpers/annotate_killed_server.py RUN STORE TIMES DATA_OPTIONS_AS_JSON`. It says where
 the page is; then, a line each, that a server is up and, after a line of input, how often it was killed. The socket
 stays open between two servers, as behind systemd: who comes while there is none waits for the next. What takes long,
-Python's imports, happens once; every server is a process of its own (fork) with its own network, desk and connections.
+Python's imports, happens once; every server is a process of its own (fork), with all that is its own.
 """
 
 from __future__ import annotations

@@ -20,10 +20,10 @@ from pellucid.annotations.people import InvitationError, NameTakenError
 from pellucid.annotations.records import Kind, LabelAnswer, Mark, Note, Present
 from pellucid.annotations.shapes import shape_from_json
 from pellucid.annotations.store import ConflictError, ForeignMarkError, UnknownMarkError
-from pellucid.annotator.doors import HERE, add_doors, visitor_of
 from pellucid.annotator.security import Guard
 from pellucid.annotator.service import MAX_NOTE, AnnotationService, mark_to_json
 from pellucid.annotator.sessions import Sessions
+from pellucid.annotator.sign_in import HERE, add_sign_in, visitor_of
 from pellucid.types import Box, InputError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def create_app(
         answer.headers.update(error.headers or {})
         return answer
 
-    add_doors(app, service, gate, sessions, suspect)
+    add_sign_in(app, service, gate, sessions, suspect)
     _add_images(app, service)
     _add_annotations(app, service)
     if suspect is not None:

@@ -1,4 +1,4 @@
-"""The datasets by name, and the one door to them."""
+"""The datasets by name, and the one function that opens them."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import numpy as np
 from pellucid.data.decoding.image import in_8_bits
 from pellucid.explainers.registry import is_fine
 from pellucid.report.heat_colours import OVER, placed
-from pellucid.report.pictures.perturbed import as_picture, difference_picture, percent
+from pellucid.report.pictures.perturbed import BARE, as_picture, difference_picture, percent
 from pellucid.utils.resources import whole_file
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def explanation_grid(
     height = 2.5 if len(explained) == 1 else 2.65
     figure = Figure(figsize=(2.4 * columns, height * len(rows) * lines + 0.5), dpi=110, layout="constrained")
     figure.suptitle(title, fontsize=10)
-    grid = figure.subplots(len(rows) * lines, columns, squeeze=False)
+    grid = figure.subplots(len(rows) * lines, columns, squeeze=False, subplot_kw=BARE)
     axes = grid.reshape(len(rows), lines * columns)
     picture = in_8_bits(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
     for row, (class_name, one) in enumerate(rows):

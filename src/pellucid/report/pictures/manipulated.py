@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from pellucid.explainers.registry import is_fine
 from pellucid.report.charts.drawing import QUIET, canvas, styles_of
 from pellucid.report.heat_colours import OVER, placed
-from pellucid.report.pictures.perturbed import REACH, as_picture, difference_picture, percent
+from pellucid.report.pictures.perturbed import BARE, REACH, as_picture, difference_picture, percent
 from pellucid.utils.resources import whole_file
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def manipulation_pictures(original: Pair, pairs: Sequence[Pair], *, method: str,
 
     figure = Figure(figsize=(1.85 * (1 + len(pairs)), 6.1), dpi=110, layout="constrained")
     figure.suptitle(title, fontsize=9)
-    axes = figure.subplots(3, 1 + len(pairs), squeeze=False)
+    axes = figure.subplots(3, 1 + len(pairs), squeeze=False, subplot_kw=BARE)
     for axis in axes.flat:
         axis.set_axis_off()
     for column, pair in enumerate([original, *pairs]):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[np.uint8]
 
+BARE = {"xticks": (), "yticks": ()}  # of axes that are not shown: their ticks would take half of the time
 REACH = 3.0
 """The colours of a difference end at so many times ρ, whatever the picture: equal colours are equal changes."""
 DIFFERENCE_COLOURS = "RdBu_r"
@@ -76,7 +77,7 @@ def explanation_pictures(
     rows = -(-(1 + len(changes)) // across)
     figure = Figure(figsize=(1.75 * across + 0.9, 4.05 * rows + 0.7), dpi=110, layout="constrained")
     figure.suptitle(f"{title}\n{note}", fontsize=9)
-    axes = figure.subplots(2 * rows, across, squeeze=False)
+    axes = figure.subplots(2 * rows, across, squeeze=False, subplot_kw=BARE)
     for axis in axes.flat:
         axis.set_axis_off()
     _show(axes[0, 0], as_picture(image), "input")

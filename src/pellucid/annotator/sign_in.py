@@ -40,7 +40,7 @@ class SessionBody(BaseModel):
     invitation: str | None = Field(default=None, max_length=100)
 
 
-def add_doors(
+def add_sign_in(
     app: FastAPI, service: AnnotationService, gate: Gate, sessions: Sessions, suspect: SuspectPage | None = None
 ) -> None:
     """How people come in; to the page of one suspect, where there is one, and from there to the images that show it."""
