@@ -30,7 +30,8 @@ class FittedImages:
     Example:
         >>> from pellucid.data import open_dataset
         >>> from pellucid.types import InputSpec
-        >>> images = FittedImages(open_dataset("phantom", options={"train": 1, "test": 4})["test"], InputSpec.square(1, 32))
+        >>> test = open_dataset("phantom", options={"train": 1, "test": 4})["test"]
+        >>> images = FittedImages(test, InputSpec.square(1, 32))
         >>> images.limit(2).pixels.shape
         (2, 1, 32, 32)
     """
