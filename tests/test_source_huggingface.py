@@ -148,6 +148,7 @@ def test_an_audit_goes_on_under_the_other_name_of_its_network(tmp_path, monkeypa
     again = pl.audit(pl.load(f"huggingface:{tmp_path / 'theirs'}"), data, settings=settings, out=tmp_path / "audit")
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "audit").rglob("*.npz")} == times
     assert [row["value"] for row in again.rows] == [row["value"] for row in first.rows]
+    assert again.warnings[0].startswith(f"huggingface:{tmp_path / 'theirs'} has no record of the images")
 
 
 @pytest.mark.slow

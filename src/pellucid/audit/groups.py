@@ -37,7 +37,7 @@ DESCRIBED = ("balanced_accuracy", "average_precision", "calibration_error", "ove
 """Figures of each group that are not tested.
 
 Average precision and Brier score also follow how common the classes are in a group, the calibration error how many
-images it has; overconfidence is worse in neither direction; and balanced accuracy is made of figures that are tested.
+images it has; overconfidence is an error above 0 and below it; balanced accuracy is made of figures that are tested.
 """
 OF_CLASSES = ("auroc", "sensitivity", "specificity", "balanced_accuracy", "average_precision")
 FEWEST = 20

@@ -77,13 +77,14 @@ class ImageCheck:
     Args:
         model: a run folder, or a weights file with its `model.toml`; None for a model that was not loaded from one.
         refuse: whether images that it was trained on are refused; they are counted in any case.
+        name: what a model is called that was not loaded from one.
 
     Raises:
         InputError: a training record whose file is missing or was altered.
     """
 
-    def __init__(self, model: str | Path | None, *, refuse: bool) -> None:
-        self.model, self.refuse = "the model" if model is None else str(model), refuse
+    def __init__(self, model: str | Path | None, *, refuse: bool, name: str = "the model") -> None:
+        self.model, self.refuse = name if model is None else str(model), refuse
         self.record: TrainingRecord | None = None if model is None else read_training_record(model)
         self._seen: dict[tuple[str, str, str], str] = {}  # each image once, however often it is looked at
         self._other: tuple[str, ...] = ()

@@ -23,7 +23,7 @@ from pellucid.evaluation.training_images import ImageCheck
 from pellucid.types import InputError, check_images
 from pellucid.utils.output_names import output_names
 from pellucid.utils.resources import nearest
-from pellucid.verbs.session import kind_of
+from pellucid.verbs.session import image_check, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -192,7 +192,7 @@ def _from_tensor(model: Model, images: Tensor) -> InputImages:
 
 def _from_files(model: Model, files: Sequence[Path], options: Mapping[str, Any]) -> InputImages:
     """Image files, every one read before any work. A DICOM file is called by a hash."""
-    check = ImageCheck(model.path, refuse=False)
+    check = image_check(model, refuse=False)
     reading, spec = file_pixels(check.decoding, options, check.model), model.input_spec
     headers = [read_header(f, frame=reading.frame) if is_dicom(f) else None for f in files]
     _check_options_serve(options, headers)
@@ -222,7 +222,7 @@ def _from_dataset(
     model: Model, dataset: Dataset, ids: Sequence[str] | None, limit: int | None, seed: int
 ) -> InputImages:
     """Images of a dataset: those named, or at most `limit` of them, drawn with `seed`."""
-    check = ImageCheck(model.path, refuse=False)
+    check = image_check(model, refuse=False)
     where, spec = f"{dataset.card.name}/{dataset.split}", model.input_spec
     dataset, notes = match_classes(dataset, model.classes, model.task)
     dataset = _named(dataset, ids, where).limit(limit, seed=seed)

@@ -129,7 +129,7 @@ def open_session(
     notes: list[str] = []
     if match:
         data, notes = match_classes(data, model.classes, model.task, class_map)
-    check = ImageCheck(model.path, refuse=not allow_training_images)
+    check = image_check(model, refuse=not allow_training_images)
     part = FittedImages(data, model.input_spec, cache)
     return Session(model, part, part.limit(limit, seed=seed), check, notes)
 
@@ -219,6 +219,12 @@ def name_of(model: Model) -> str:
     if model.path is None:
         return "a model in memory" if model.source is None else model.source.address
     return str(model.path)
+
+
+def image_check(model: Model, *, refuse: bool) -> ImageCheck:
+    """What looks for a model's own training images; one that was named at its source is called so."""
+    name = "the model" if model.source is None else model.source.address
+    return ImageCheck(model.path, refuse=refuse, name=name)
 
 
 def place_of(model: Model) -> Path | None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.data.readers.phantom.options import visible_shortcut
-from pellucid.evaluation.training_images import ImageCheck
 from pellucid.evaluation.trust.findings import TrustSettings
 from pellucid.evaluation.trust.measures import RULES
 from pellucid.evaluation.trust.run import TrustJudge
@@ -28,6 +27,7 @@ from pellucid.verbs.session import (
     check_arguments,
     check_model,
     check_settings,
+    image_check,
     kind_of,
     name_of,
     open_session,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pellucid.data.dataset import Dataset
+    from pellucid.evaluation.training_images import ImageCheck
     from pellucid.evaluation.trust.rows import TrustRow
     from pellucid.evaluation.trust.run import Trust
     from pellucid.evaluation.trust.samples import TrustSamples
@@ -187,7 +188,7 @@ def trust(
         allow_training_images=allow_training_images,
         class_map=class_map,
     )
-    checks = [session.check, *(ImageCheck(m.path, refuse=not allow_training_images) for m in others.values())]
+    checks = [session.check, *(image_check(m, refuse=not allow_training_images) for m in others.values())]
     samples = _looked_at(session, checks, settings.seed, limit)
     judge = TrustJudge(model, samples, names, settings, others, model.card.get("thresholds"), layer)
     refused = judge.refusals()
