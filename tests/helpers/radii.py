@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -65,7 +64,6 @@ def run(folder, *, pixels=None, dataset=None, net=None, protocol=QUICK, sha="one
 
 WORKER = """
 import sys
-sys.path.insert(0, {tests!r})
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
@@ -88,7 +86,7 @@ print(sum(done), results["kinds"]["attack"]["ara"], flush=True)
 
 def worker(folder, pause=0.02):
     """A process of its own that waits for a line before it measures the same as `run`."""
-    code = WORKER.format(tests=str(Path(__file__).parents[1]), folder=str(folder), pause=pause)
+    code = WORKER.format(folder=str(folder), pause=pause)
     process = Forked(code=code, asks=True)
     assert process.stdout.readline() == "ready\n"
     return process
