@@ -1,8 +1,9 @@
 """What the memory order `channels_last` and the size of a batch do to a CPU: a ratio to the default, in one process.
 
 Each network forward over a batch and one plain training step (forward, backward), its weights and images in either
-order, in turns; `predict` over 256 images in batches of 16, 64 and 256. Processor time of one
-thread, a ratio is the median of the rounds' ratios. Writes results/memory_order.csv.
+order, in turns; an answer and a gradient to the images as judging commands take them, its weights turned by
+`pellucid.models.memory_order.channels_last` and images as they come; `predict` over 256 images in batches of 16, 64 and
+256. Processor time of one thread, a ratio is the median of the rounds' ratios. Writes results/memory_order.csv.
 
     python benchmarks/memory_order.py [--rounds 3]
 """
@@ -21,7 +22,9 @@ import torch
 
 import table
 from pellucid.models import create_model
+from pellucid.models.classifier import frozen
 from pellucid.models.inference import predict
+from pellucid.models.memory_order import channels_last
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +57,19 @@ def step(model: torch.nn.Module, images: torch.Tensor) -> None:
     """Forward and backward to the weights."""
     model.train()(images).square().mean().backward()
     model.zero_grad()
+
+
+def answer(model: torch.nn.Module, images: torch.Tensor) -> None:
+    """The logits of a network that is judged."""
+    with frozen(model), torch.inference_mode():
+        model(images)
+
+
+def slope(model: torch.nn.Module, images: torch.Tensor) -> None:
+    """Their gradient to the images."""
+    with frozen(model):
+        batch = images.clone().requires_grad_()
+        torch.autograd.grad(model(batch).sum(), batch)
 
 
 def ratios(ways: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
@@ -91,6 +107,12 @@ def main() -> None:
             }
             ratio = list(ratios(ways, rounds).values())[1]
             add(name, size, f"{what.__name__}, channels_last", f"contiguous, batches of {count}", ratio)
+        plain, turned = (network(name, size).eval() for _ in range(2))
+        with channels_last(turned):
+            for what in (answer, slope):
+                ways = {"contiguous": partial(what, plain, images), "channels_last": partial(what, turned, images)}
+                ratio = ratios(ways, rounds)["channels_last"]
+                add(name, size, f"judged: {what.__name__}, channels_last", f"contiguous, batches of {count}", ratio)
     for name in ("small", "resnet44"):
         size = NETWORKS[name][0]
         model = network(name, size)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import nullcontext
+from importlib import import_module
+
 import pytest
 import torch
 from torch import nn
 
+import pellucid as pl
+from helpers.models import small
 from helpers.training import run
+from pellucid.evaluation.trust.findings import TrustSettings
 from pellucid.evaluation.trust.randomization import randomize
 from pellucid.models import load_model, model_names, wrap
 from pellucid.models.memory_order import channels_last
@@ -92,6 +99,21 @@ def test_a_network_answers_the_same_in_channels_last_and_is_put_back():
     assert [p.data_ptr() for p in net.parameters()] == weights
 
 
+@pytest.mark.parametrize("name", ["small", "densenet121"])
+def test_every_convolution_answers_in_channels_last_that_of_a_single_channel_too(name):
+    net = create_model(name, classes=("a", "b"), task="multiclass", size=64).eval()
+    left, hooks = [], []
+    for place, layer in net.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            hook = lambda _m, _i, y, place=place: left.append(place) if y.is_contiguous() else None  # noqa: E731
+            hooks.append(layer.register_forward_hook(hook))
+    with channels_last(net), torch.no_grad():
+        left.clear()  # the order that it came in
+        net(torch.rand(2, 1, 64, 64))
+        assert hooks
+        assert left == []
+
+
 class Viewed(nn.Module):
     def forward(self, x):
         return x.view(len(x), -1)  # of another order than this, torch has no such view
@@ -125,3 +147,53 @@ def test_weights_are_drawn_the_same_in_either_order():
         assert is_last(layer) == (order is torch.channels_last)
         drawn.append(layer.weight.detach().clone().contiguous())
     assert torch.equal(*drawn)
+
+
+JUDGING = {
+    "evaluate": lambda model, data, out: pl.evaluate(model, data, "fgsm:linf=0.01"),
+    "ara": lambda model, data, out: pl.ara(model, data, "attack", protocol="woods2019", checked=1, out=out),
+    "trust": lambda model, data, out: pl.trust(
+        model, data, "grad-cam", limit=4, settings=TrustSettings(samples=1, attacked=2, attack_steps=1), out=out
+    ),
+    "localize": lambda model, data, out: pl.localize(model, data, "grad-cam", out=out),
+    "certify": lambda model, data, out: pl.certify(
+        model, data, 0.25, samples=40, selection_samples=10, alpha=0.05, attack_samples=None, out=out
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def judged():
+    """A model, and images with marked findings."""
+    sizes = {"size": 32, "train": 1, "validation": 1, "test": 24, "prevalence": 0.5}
+    data = pl.dataset("phantom", split="test", **sizes)
+    return small(classes=data.classes[:1], widths=[8, 16]), data
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("empty_charts", "quick_check")
+@pytest.mark.parametrize("verb", JUDGING)
+def test_what_judges_takes_the_faster_order_and_says_the_same(judged, verb, tmp_path, monkeypatch):
+    model, data = judged
+    orders = set()
+    layer = next(m for m in model.modules() if isinstance(m, nn.Conv2d) and m.in_channels > 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(import_module(f"pellucid.verbs.{verb}"), "channels_last", nullcontext)
+        plain = JUDGING[verb](model, data, tmp_path / "plain").rows
+    hook = layer.register_forward_pre_hook(lambda m, _: orders.add(is_last(m)))
+    turned = JUDGING[verb](model, data, tmp_path / "turned").rows
+    hook.remove()
+    assert True in orders
+    assert not is_last(layer)
+    assert len(turned) == len(plain)
+    for one, other in zip(plain, turned, strict=True):
+        assert one.keys() == other.keys()
+        if one.get("question") == "is it stable?":
+            continue  # maps of weights that were drawn are nearly flat, and their attack makes rounding large
+        for key, value in one.items():
+            if isinstance(value, float):
+                assert math.isclose(value, other[key], rel_tol=1e-3, abs_tol=1e-3) or math.isnan(value), (one, other)
+            else:
+                assert value == other[key], (one, other)
+    if verb != "evaluate":  # which keeps nothing
+        assert JUDGING[verb](model, data, tmp_path / "plain").rows == plain  # kept under the same key

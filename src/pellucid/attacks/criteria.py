@@ -41,7 +41,7 @@ class Misclassified(OfClasses):
         return logits.argmax(1) != self.indices
 
     def margin(self, logits: Tensor) -> Tensor:
-        """The margin ``f_y − max_{j≠y} f_j`` (N,)."""
+        """The margin ``f_y − max f_j over j ≠ y`` (N,)."""
         own = logits.gather(1, self.indices[:, None]).squeeze(1)
         return own - logits.scatter(1, self.indices[:, None], -torch.inf).amax(1)
 
@@ -70,6 +70,11 @@ class Targeted(OfClasses):
 
     Attributes:
         indices: int64 (N,), the class that each image is to become.
+
+    Example:
+        >>> logits = torch.tensor([[2.0, 1.0]])
+        >>> Targeted(torch.tensor([1])).margin(logits)  # met from 0 down
+        tensor([1.])
     """
 
     def is_satisfied(self, logits: Tensor, perturbation: Tensor) -> Tensor:  # noqa: ARG002
@@ -77,7 +82,7 @@ class Targeted(OfClasses):
         return logits.argmax(1) == self.indices
 
     def margin(self, logits: Tensor) -> Tensor:
-        """The margin ``max_{j≠c} f_j − f_c`` (N,)."""
+        """The margin ``(max f_j over j ≠ c) − f_c`` (N,)."""
         own = logits.gather(1, self.indices[:, None]).squeeze(1)
         return logits.scatter(1, self.indices[:, None], -torch.inf).amax(1) - own
 

@@ -76,7 +76,7 @@ class Criterion(Protocol):
 def log_odds(logits: Tensor, indices: Tensor, task: Task) -> Tensor:
     """log(p / (1 − p)) of one class per image (N,), without the saturation that p has near 0 and 1.
 
-    For a multiclass task ``f_c − log Σ_{j≠c} exp f_j``, for a multi-label one the logit itself.
+    For a multiclass task ``f_c − log(Σ exp f_j over j ≠ c)``, for a multi-label one the logit itself.
 
     Example:
         >>> log_odds(torch.zeros(1, 4), torch.tensor([2]), "multiclass").exp()  # 1/4 to 3/4

@@ -46,6 +46,17 @@ def fgsm(
     Source:
         Goodfellow et al. 2015, "Explaining and harnessing adversarial examples", section 4; Wong, Rice & Kolter
         2020, "Fast is better than free", algorithm 3.
+
+    Example:
+        >>> import torch
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=["a", "b"], task="multiclass", size=32)
+        >>> images, labels = torch.rand(2, 1, 32, 32), torch.tensor([0, 1])
+        >>> from pellucid.attacks import Epsilon
+        >>> loss = torch.nn.functional.cross_entropy
+        >>> moved = fgsm(model, images, labels, loss=loss, eps=Epsilon(linf=0.01))
+        >>> bool((moved - images).abs().max() <= 0.0101)
+        True
     """
     if step_size is None:
         step_size = eps.value * (1.25 if random_start else 1.0)

@@ -65,6 +65,16 @@ def pgd(
 
     Source:
         Madry et al. 2018, "Towards deep learning models resistant to adversarial attacks", section 2.1.
+
+    Example:
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=["a", "b"], task="multiclass", size=32)
+        >>> images, labels = torch.rand(2, 1, 32, 32), torch.tensor([0, 1])
+        >>> from pellucid.attacks import Epsilon
+        >>> loss = torch.nn.functional.cross_entropy
+        >>> moved = pgd(model, images, labels, loss=loss, eps=Epsilon(l2=0.5), steps=3)
+        >>> bool((moved - images).flatten(1).norm(dim=1).max() <= 0.5001)
+        True
     """
     check_images(images)
     if steps < 1 or restarts < 1:

@@ -86,6 +86,15 @@ def woods2019(
 
     Raises:
         InputError: as `pellucid.attacks.engine.run_minimum_norm`.
+
+    Example:
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=["a", "b"], task="multiclass", size=32)
+        >>> images, labels = torch.rand(2, 1, 32, 32), torch.tensor([0, 1])
+        >>> from pellucid.attacks import Misclassified
+        >>> result = woods2019(model, images, Misclassified(labels), steps=20)
+        >>> result.perturbed.shape, result.found.shape
+        (torch.Size([2, 1, 32, 32]), torch.Size([2]))
     """
     algorithm = partial(algorithm_1, length=length, steps=steps, momentum=momentum)
     if not isinstance(criterion, RadiusReached):

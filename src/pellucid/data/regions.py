@@ -30,6 +30,11 @@ class Region:
         box: (x, y, width, height) as fractions of the image's width and height, in [0, 1].
         mask: reads a boolean (H, W) mask at any size, or None where only the box is known.
         drawn_from: a hash of what the mask is drawn from, for the fingerprint; empty where that is known otherwise.
+
+    Example:
+        >>> region = Region(image=0, label="Nodule", box=(0.25, 0.25, 0.1, 0.1))
+        >>> region.label, region.mask is None
+        ('Nodule', True)
     """
 
     image: int

@@ -226,5 +226,11 @@ def open_dataset(
     Raises:
         InputError: for an unknown name (with the nearest), a missing folder (with the layout expected in
             it), a wrong option, or whatever is wrong with the files (with the file).
+
+    Example:
+        >>> options = {"size": 32, "train": 8, "validation": 4, "test": 4}
+        >>> splits = open_dataset("phantom", options=options)
+        >>> {name: len(part) for name, part in splits.items()}
+        {'train': 8, 'validation': 4, 'test': 4}
     """
     return get_entry(name).open(root, seed, options)

@@ -71,7 +71,13 @@ def resolve_targets(classifier: Classifier, images: Tensor, targets: Targets) ->
 
 
 def select(maps: Tensor, targets: Tensor | None) -> Tensor:
-    """Of maps of all classes (N, K, h, w) those of the targets (N, h, w); all where targets is None."""
+    """Of maps of all classes (N, K, h, w) those of the targets (N, h, w); all where targets is None.
+
+    Example:
+        >>> maps = torch.arange(8.0).view(2, 2, 1, 2)  # two images, two classes
+        >>> select(maps, torch.tensor([1, 0])).tolist()
+        [[[2.0, 3.0]], [[4.0, 5.0]]]
+    """
     if targets is None:
         return maps
     return maps[torch.arange(maps.shape[0], device=maps.device), targets]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -40,11 +40,12 @@ def narrow_layers(network: nn.Module) -> list[str]:
 
 
 @contextmanager
-def channels_last(classifier: Any) -> Iterator[None]:  # noqa: ANN401 (a classifier, or anything that acts like one)
+def channels_last(*classifiers: Any) -> Iterator[None]:  # noqa: ANN401 (classifiers, or anything that acts like one)
     """Inside, the weights of convolutions lie in `channels_last`; answers differ by rounding. Afterwards as before.
 
-    A network of convolutions then takes a quarter less of a CPU's time. One on another device, without convolutions,
-    with `narrow_layers`, or that cannot answer in this order (as it views a map as a vector), is left alone.
+    Most networks of convolutions then take less of a CPU's time, up to a quarter. One on another device, without
+    convolutions, with `narrow_layers`, or that cannot answer in this order (as it views a map as a vector), is left
+    alone.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3))
@@ -53,6 +54,14 @@ def channels_last(classifier: Any) -> Iterator[None]:  # noqa: ANN401 (a classif
         >>> net[0].weight.is_contiguous()
         True
     """
+    with ExitStack() as orders:
+        for classifier in classifiers:
+            orders.enter_context(_turned(classifier))
+        yield
+
+
+@contextmanager
+def _turned(classifier: Any) -> Iterator[None]:  # noqa: ANN401
     convolutions = isinstance(classifier, nn.Module) and any(isinstance(m, nn.Conv2d) for m in classifier.modules())
     if not convolutions or device_of(classifier).type != "cpu" or narrow_layers(classifier):
         yield
@@ -60,8 +69,8 @@ def channels_last(classifier: Any) -> Iterator[None]:  # noqa: ANN401 (a classif
     weights = [(p, p.data) for p in classifier.parameters() if p.ndim == 4]
     before = _answer(classifier)
     try:
-        for parameter, data in weights:
-            parameter.data = data.contiguous(memory_format=torch.channels_last)
+        for parameter, data in weights:  # `contiguous` would leave kernels of one channel or pixel, which are in both
+            parameter.data = data.to(memory_format=torch.channels_last)
         if not _same(before, _answer(classifier)):
             _put_back(weights)
         yield

@@ -205,7 +205,12 @@ MODELS = Registry(
 
 
 def model_names() -> tuple[str, ...]:
-    """The names that `create_model` knows, in alphabetical order."""
+    """The names that `create_model` knows, in alphabetical order.
+
+    Example:
+        >>> "small" in model_names(), "densenet121" in model_names()
+        (True, True)
+    """
     return tuple(sorted(MODELS))
 
 

@@ -61,6 +61,15 @@ def save_model(
     Raises:
         InputError: a classifier that could not be built again, or a field that TOML cannot hold; a full
             disk, and then the earlier files are as they were.
+
+    Example:
+        >>> import tempfile
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=["a", "b"], task="multiclass", size=32)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = save_model(model, Path(folder) / "net")
+        ...     load_model(path).classes, read_model_card(path)["task"]
+        (('a', 'b'), 'multiclass')
     """
     card = model_card(model)
     clashing = sorted({*card, "weights_sha256", TABLE, KEY} & set(extra or {}))

@@ -95,7 +95,13 @@ class FineTuningSettings(Section):
 
 
 class Recipe(Section):
-    """Everything that determines how a network is trained, besides data and seed."""
+    """Everything that determines how a network is trained, besides data and seed.
+
+    Example:
+        >>> recipe = load_recipe("khakzar2019-robust")
+        >>> recipe.robust, recipe.model.name, recipe.citation[:32]
+        (True, 'densenet121', 'Khakzar, Albarqouni & Navab 2019')
+    """
 
     name: str
     title: str
@@ -122,7 +128,12 @@ class Recipe(Section):
 
 
 def recipe_names() -> list[str]:
-    """The recipes that the package carries."""
+    """The recipes that the package carries.
+
+    Example:
+        >>> "standard" in recipe_names()
+        True
+    """
     return list(bundled("recipes"))
 
 

@@ -36,6 +36,15 @@ class RunFolder:
 
     `run.toml` (resolved configuration, versions, seed, data), `metrics.jsonl` (one line per epoch),
     `weights.safetensors` + `model.toml` (the best by validation), `last/` (the same for the last epoch), `state/`.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = RunFolder(Path(folder))
+        ...     run.write({"finished": True, "seed": 3})
+        ...     run.finished, run.read()["seed"], run.metrics()
+        (True, 3, [])
     """
 
     path: Path

@@ -13,6 +13,7 @@ from pellucid.evaluation.robustness.consistency import KIND, shortened
 from pellucid.evaluation.robustness.radii import AttackConfig, measure
 from pellucid.evaluation.robustness.radius_check import as_checked
 from pellucid.evaluation.robustness.robustness_target import KINDS, check_something_to_measure, robustness_target_of
+from pellucid.models.memory_order import channels_last
 from pellucid.report.charts.curves import NORMS, AraCurve, write_curves
 from pellucid.types import InputError
 from pellucid.utils.digests import write_sealed
@@ -213,6 +214,15 @@ def ara(
     Raises:
         InputError: an unknown kind or protocol; `btr` for a model whose card has no best constant, where one is needed;
             data that does not fit; radii of something else in `out`.
+
+    Example:
+        >>> import pellucid as pl
+        >>> data = pl.dataset("phantom", split="test", size=32, train=1, validation=1, test=24, prevalence=0.5)
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=data.classes[:1], task="multilabel", size=32)
+        >>> result = ara(model, data, "attack", protocol="woods2019", limit=16, checked=0)
+        >>> result.kinds["attack"]["n"], 0 <= result.kinds["attack"]["mean_radius"] <= 1
+        (16, True)
     """
     check_arguments(model, data)
     names = check_known(name_list(kinds), KINDS, "kind of area")
@@ -235,7 +245,7 @@ def ara(
         raise InputError("what attacks of given sizes left is told as root mean squares: take the norm rms.")
     about = session.about() | {"limit": limit, "training_images": session.seen()}
     decisions = sum(len(target.decisions(dataset.targets)[0]) for target in targets)
-    with work_folder(out) as folder:
+    with channels_last(model), work_folder(out) as folder:
         with progress_context(f"attack {model_name}", decisions):
             digest = session.results_key
             measured = measure(

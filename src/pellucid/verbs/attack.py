@@ -118,6 +118,14 @@ def attack(
     Raises:
         InputError: images that are not pixels in [0, 1]; labels that are none; an unknown method or label; a size that
             is missing, or names no norm.
+
+    Example:
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=["a", "b"], task="multiclass", size=32)
+        >>> images, labels = torch.rand(2, 1, 32, 32), torch.tensor([0, 1])
+        >>> result = attack(model, images, labels, eps="linf=0.01")
+        >>> result.perturbed.shape
+        torch.Size([2, 1, 32, 32])
     """
     check_model(model)
     check_known([method], [*METHOD_NAMES, *METHODS], "attack")

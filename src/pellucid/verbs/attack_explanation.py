@@ -17,6 +17,7 @@ from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.metrics.statistics import Estimate
 from pellucid.models.card import thresholds_of
 from pellucid.models.inference import as_pixels
+from pellucid.models.memory_order import channels_last
 from pellucid.report.pictures.manipulated import Pair, manipulation_pictures, write_manipulation_curves
 from pellucid.types import InputError, device_of
 from pellucid.utils.csv_table import write_csv
@@ -221,7 +222,11 @@ def attack_explanation(
         "thresholds": thresholds,
         **asdict(attack),
     }
-    with work_folder(out) as folder, progress_context("attack explanations", len(inputs.images) * len(attack.budgets)):
+    with (
+        channels_last(model),
+        work_folder(out) as folder,
+        progress_context("attack explanations", len(inputs.images) * len(attack.budgets)),
+    ):
         pixels, store = as_pixels(inputs.pixels, device_of(model)), ResultsStore(folder / "kept", record)
         manipulation = manipulate(model, pixels, attack, targets=target, thresholds=thresholds, store=store)
     summary = manipulation_summary(manipulation, Bootstrap(inputs.sources, seed=seed))

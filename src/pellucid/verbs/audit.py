@@ -237,7 +237,7 @@ def audit(
     groupings, no_groups = make_groupings(columns, groups)
     label = label or model_names([place_of(model)])[0]
     common: dict[str, Any] = {"seed": plan.seed, "cache": cache, "allow_training_images": allow_training_images}
-    with channels_last(model), work_folder(out) as folder, ExitStack() as rest:
+    with channels_last(model, compare), work_folder(out) as folder, ExitStack() as rest:
         store = ResultsStore(
             folder / "kept",
             {

@@ -13,6 +13,7 @@ from pellucid.evaluation.robustness.certified import Smoothing
 from pellucid.evaluation.robustness.certified_rows import ROWS, measure_certified
 from pellucid.evaluation.robustness.certified_summary import bracket_of, certified_summary, curves_of
 from pellucid.evaluation.robustness.robustness_target import check_something_to_measure, robustness_target_of
+from pellucid.models.memory_order import channels_last
 from pellucid.report.charts.curves import AraCurve, write_curves
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
@@ -154,6 +155,15 @@ def certify(
     Raises:
         InputError: another `method`, or `sigma` with bounds; a network that bounds do not cover; no `sigma`, neither
             given nor in the model's card; data that does not fit; certificates of something else in `out`.
+
+    Example:
+        >>> import pellucid as pl
+        >>> data = pl.dataset("phantom", split="test", size=32, train=1, validation=1, test=24, prevalence=0.5)
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=data.classes[:1], task="multilabel", size=32)
+        >>> result = certify(model, data, 0.25, samples=40, selection_samples=10, alpha=0.05, attack_samples=None)
+        >>> [row["figure"] for row in result.rows]
+        ['accuracy', 'abstentions', 'ara_certified']
     """
     check_arguments(model, data)
     smoothing: Smoothing | Bounds
@@ -178,7 +188,7 @@ def certify(
     dataset, target = session.dataset, robustness_target_of("attack", session.whole, model.card)
     check_something_to_measure([target], dataset)
     images, digest = session.pixels(), session.results_key
-    with work_folder(out) as folder:
+    with channels_last(model), work_folder(out) as folder:
         with progress_context("certify", len(dataset)):
             rows = measure_certified(model, images, dataset, target, smoothing, folder, weights_sha256=digest)
         decisions = (folder / ROWS).read_bytes()

@@ -18,6 +18,7 @@ from pellucid.explainers import HEATMAPS
 from pellucid.explainers.fitting import check_fits
 from pellucid.explainers.registry import check_layer, label_of, layer_option
 from pellucid.models.inference import as_pixels, check_answers, predict
+from pellucid.models.memory_order import channels_last
 from pellucid.report.pages.certified_maps import CertifiedPage, MapCase, write_certified_maps
 from pellucid.types import InputError, device_of
 from pellucid.utils.csv_table import write_csv
@@ -237,7 +238,7 @@ def certify_explanation(
         **smoothing.to_json(),
     }
     images = as_pixels(pixels, device_of(model))
-    with work_folder(out) as folder:
+    with channels_last(model), work_folder(out) as folder:
         store = ResultsStore(folder / "kept", record)
         with progress_context("certify explanations", len(dataset) * len(names)):
             maps = [

@@ -17,6 +17,7 @@ from pellucid.evaluation.discovery.run import answerable, find_suspects
 from pellucid.evaluation.discovery.samples import Samples
 from pellucid.evaluation.discovery.settings import DiscoverySettings
 from pellucid.models.inference import check_answers, predict
+from pellucid.models.memory_order import channels_last
 from pellucid.report.pages.discovery import write_discovery
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
@@ -134,7 +135,7 @@ better 300.
     groupings, no_groups = make_groupings(columns, groups)
     pixels = session.pixels()
     record = {"weights": session.results_key, "fingerprint": dataset.fingerprint, "part": session.whole.split}
-    with work_folder(out) as folder:
+    with channels_last(model), work_folder(out) as folder:
         store = ResultsStore(folder / "kept", record | {"data": session.whole.card.name, "format": FORMAT})
 
         def key(name: str) -> str:

@@ -10,6 +10,7 @@ from pellucid.attacks.under_attack import PGD_STEPS, answers_under_attack, check
 from pellucid.evaluation.metrics.comparison import MANY_CLASSES, accuracy_rows, classification_rows, robustness_rows
 from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate
 from pellucid.models.inference import check_answers, predict
+from pellucid.models.memory_order import channels_last
 from pellucid.report.tables.cells import estimate, metric, size
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
@@ -124,6 +125,15 @@ def evaluate(
     Raises:
         InputError: data of other classes, or that the model was trained on; an attack or a size that is none; steps
             where no attack takes them.
+
+    Example:
+        >>> import pellucid as pl
+        >>> data = pl.dataset("phantom", split="test", size=32, train=1, validation=1, test=24, prevalence=0.5)
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=data.classes[:1], task="multilabel", size=32)
+        >>> result = evaluate(model, data, "pgd:linf=0.01", steps=2)
+        >>> result.auroc.n, list(result.robust_accuracy)
+        (24, ['0', 'PGD L∞ 0.01'])
     """
     bounded = BoundedAttack.each(attacks)
     check_steps(bounded, steps)
@@ -138,7 +148,7 @@ def evaluate(
     )
     dataset, images = session.dataset, session.pixels()
     spent, warnings = {}, list(session.warnings)
-    with progress_context("evaluate", len(images) * (1 + len(bounded))):
+    with channels_last(model), progress_context("evaluate", len(images) * (1 + len(bounded))):
         logits = {"0": predict(model, images, batch_size=batch_size)}
         for attack in bounded:
             name = str(attack)

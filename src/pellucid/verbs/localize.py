@@ -14,6 +14,7 @@ from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate
 from pellucid.explainers import HEATMAPS
 from pellucid.explainers.registry import check_layer, layer_option
 from pellucid.models.inference import check_answers, predict, probabilities
+from pellucid.models.memory_order import channels_last
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_bar
 from pellucid.utils.resources import check_known
@@ -143,6 +144,15 @@ def localize(
     Raises:
         InputError: an unknown method, or none that can explain the model; a layer that none of them takes; regions
             and a class_map at once; data without regions of the model's classes, or that the model was trained on.
+
+    Example:
+        >>> import pellucid as pl
+        >>> data = pl.dataset("phantom", split="test", size=32, train=1, validation=1, test=24, prevalence=0.5)
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=data.classes[:1], task="multilabel", size=32)
+        >>> result = localize(model, data, "cam", boxes=False)
+        >>> result.methods, 0 <= result.pointing.value <= 1
+        (('cam',), True)
     """
     check_arguments(model, data)
     names = check_known(name_list(methods), HEATMAPS, "heat map")
@@ -165,7 +175,11 @@ def localize(
     rows: list[Row] = []
     refused: dict[str, InputError] = {}
     key = (session.results_key, task.dataset.fingerprint, sorted((regions or {}).items()), thresholds.tolist())
-    with work_folder(out) as folder, progress_bar("explain and score", len(names), unit="method") as advance:
+    with (
+        channels_last(model),
+        work_folder(out) as folder,
+        progress_bar("explain and score", len(names), unit="method") as advance,
+    ):
         store = ResultsStore(folder / "kept")
         for name in names:
             score = partial(

@@ -148,6 +148,15 @@ def train(
         InputError: a recipe, a tracker or data that cannot be; suspects of another network or other data, that there
             are not, or that cannot be marked; a model that cannot be trained further, or not by this recipe; a run that
             is there already.
+
+    Example:
+        >>> import pellucid as pl
+        >>> import tempfile
+        >>> data = pl.dataset("phantom", size=32, train=8, validation=8, test=4, prevalence=0.5)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     training = train("standard", data, f"{folder}/first", overrides=["model.size=32", "training.epochs=1"])
+        ...     len(training.rows), pl.load(f"{folder}/first").classes == data["train"].classes
+        (1, True)
     """
     if not isinstance(recipe, str | Path):
         raise InputError(f"the recipe comes first, by its name or TOML file; found {kind_of(recipe)}.")

@@ -13,6 +13,7 @@ from pellucid.evaluation.trust.run import TrustJudge
 from pellucid.evaluation.trust.samples import LIMIT, gather_trust_samples
 from pellucid.explainers import HEATMAPS
 from pellucid.explainers.registry import check_layer
+from pellucid.models.memory_order import channels_last
 from pellucid.report.pages.trust import TrustPage, write_trust
 from pellucid.report.tables.metrics import method_label
 from pellucid.types import InputError
@@ -166,6 +167,15 @@ def trust(
     Raises:
         InputError: an unknown method, or none that can explain the model; a layer that none of them takes; data, or a
             model beside, that does not fit; results of something else in `out`.
+
+    Example:
+        >>> import pellucid as pl
+        >>> data = pl.dataset("phantom", split="test", size=32, train=1, validation=1, test=24, prevalence=0.5)
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=data.classes[:1], task="multilabel", size=32)
+        >>> result = trust(model, data, "cam", limit=4, settings=TrustSettings(samples=1, attacked=1, attack_steps=1))
+        >>> {row["method"] for row in result.rows} >= {"cam"}
+        True
     """
     check_arguments(model, data)
     check_settings(settings, TrustSettings)
@@ -209,7 +219,7 @@ def trust(
     }
     if announce is not None:
         announce(judge.announcement)
-    with work_folder(out) as folder:
+    with channels_last(model, *others.values()), work_folder(out) as folder:
         result = judge.judge(ResultsStore(folder / "kept", record))
     about = {
         "model": name_of(model),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pellucid.types import Pixels
 
 BYTES = 16
-"""Of a hash: two of 10^9 images share one with a probability of about 10^-21."""
+"""Of a hash: two of 10⁹ images share one with a probability of about 10⁻²¹."""
 
 
 def content_hashes(pixels: Pixels | Sequence[Pixels]) -> npt.NDArray[np.uint8]:

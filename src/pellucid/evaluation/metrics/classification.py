@@ -52,7 +52,7 @@ def auroc(scores: Values, targets: Values, bootstrap: Bootstrap) -> Replicates:
 
 
 def average_precision(scores: Values, targets: Values, bootstrap: Bootstrap) -> Replicates:
-    """The average precision of one class, Σ (R_i − R_{i−1})·P_i over the distinct scores, as scikit-learn's.
+    """The average precision of one class, Σ (Rᵢ − Rᵢ₋₁) · Pᵢ over the distinct scores, as scikit-learn's.
 
     Chance is the class's prevalence. Arguments and errors are those of `auroc`; unlike scikit-learn's it is
     undefined without negatives, where it would be 1 whatever the scores.

@@ -57,7 +57,7 @@ def average_precision(scores: Values, targets: Values, interval: Literal[True] |
 
 
 def average_precision(scores: Values, targets: Values, interval: bool | Bootstrap = False) -> float | Estimate:
-    """The average precision, Σ (R_i − R_{i−1})·P_i over the distinct scores; that of chance is the prevalence.
+    """The average precision, Σ (Rᵢ − Rᵢ₋₁) · Pᵢ over the distinct scores; that of chance is the prevalence.
 
     Arguments, result and errors are those of `auroc`.
 

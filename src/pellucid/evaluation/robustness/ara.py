@@ -246,7 +246,7 @@ def _shares(weights: FloatArray, groups: Sequence[npt.NDArray[np.bool_]]) -> Flo
 
 
 def _integral(radii: FloatArray, shares: FloatArray, naive: float) -> FloatArray:
-    """∫ max(0, Σ_{i: r_i > r} share_i − b) dr for each row of shares (R, N), whose sum is 1."""
+    """∫ max(0, (Σ shareᵢ over rᵢ > r) − b) dr for each row of shares (R, N), whose sum is 1."""
     order = np.argsort(radii, kind="stable")
     ascending = radii[order]
     accuracies = np.cumsum(shares[:, order][:, ::-1], axis=1)[:, ::-1]  # up to each radius, from the one before

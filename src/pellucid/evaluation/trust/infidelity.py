@@ -130,7 +130,7 @@ class SharedAnswers:
 
 
 def infidelity(effects: SquareEffects, maps: Tensor) -> Tensor:
-    """``min_{β ≥ 0} Σ_m (β Σ_m Φ − (f(x) − f(x without m)))² / Σ_m (f(x) − f(x without m))²``.
+    """``min over β ≥ 0 of Σ_m (β Σ_m Φ − (f(x) − f(x without m)))² / Σ_m (f(x) − f(x without m))²``.
 
     Yeh et al.'s infidelity for removed squares (filled with the image's mean colour), on logits, with their optimal
     scaling β, because heat has no unit, and as a share of what there is to foretell: 0 for a map whose heat adds up to

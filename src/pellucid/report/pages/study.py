@@ -66,7 +66,25 @@ def write_report(results: Mapping[str, Any], panels: Sequence[Panel], out: Path,
 def render(
     results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequence[Slide] = (), *, files: Sequence[str] = ()
 ) -> str:
-    """The report as HTML; it loads nothing from anywhere, and every text of the study is escaped."""
+    """The report as HTML; it loads nothing from anywhere, and every text of the study is escaped.
+
+    Example:
+        >>> import numpy as np
+        >>> variant = {"label": "plain", "title": "Plain", "notes": "", "recipe": "standard", "citation": ""}
+        >>> data = {"name": "mine", "title": "Images", "task": "multilabel", "classes": ["Nodule"], "parts": {}}
+        >>> results = {
+        ...     "name": "mine", "title": "One network", "created": "2026-11-30T10:00:00+00:00", "seconds": 60,
+        ...     "command": "", "device": "CPU", "seeds": [0], "versions": {}, "resamples": 1000, "primary": [],
+        ...     "data": data | {"citation": "", "licence": "", "split_hash": "", "options": {}},
+        ...     "variants": [variant | {"reference": True, "settings": {}}],
+        ...     "targets": [], "methods": ["cam"], "rows": [],
+        ... }
+        >>> image, heat = np.zeros((64, 64), np.uint8), np.eye(16)
+        >>> case = Panel(image, [], {("plain", "cam"): heat}, "masks", "Nodule", "case-1", "The best by AUPRC.")
+        >>> page = render(results, [case])
+        >>> "<h1>One network</h1>" in page
+        True
+    """
     template = PAGES.get_template("report.html.j2")
     return template.render(context(results, panels, slides), files=list(files))
 

@@ -44,6 +44,12 @@ class Panel:
         probabilities: each variant's predicted probability of the finding.
         adversarial: by variant, the image changed so that the network becomes as sure of the finding as it can be made,
             uint8 (H, W) or (H, W, 3), and the size of the change, root mean square. Only of the cases in the summary.
+
+    Example:
+        >>> image, heat = np.zeros((64, 64), np.uint8), np.eye(16)
+        >>> panel = Panel(image, [], {("plain", "cam"): heat}, "masks", "Nodule", "case-1", "The best by AUPRC.")
+        >>> heat_picture(panel, "plain", "cam")[:22]
+        'data:image/png;base64,'
     """
 
     image: Pixels

@@ -85,9 +85,10 @@ def binary_cross_entropy(logits: Tensor, targets: Tensor, counts: LabelCounts | 
 def weighted_cross_entropy(logits: Tensor, targets: Tensor, counts: LabelCounts | None = None) -> Tensor:
     """Wang et al.'s weighted cross entropy (W-CEL) with the balance taken from the batch: logits, targets (N, K).
 
-    ``β_P Σ_{y=1} −ln f + β_N Σ_{y=0} −ln(1 − f)``, ``β_P = (|P| + |N|) / |P|``, ``β_N = (|P| + |N|) / |N|``, where
-    |P| and |N| count the ones and zeros of the batch's label matrix, divided by |P| + |N|: the sum of the mean loss
-    of the ones and the mean loss of the zeros. (The paper sums; dividing keeps the scale independent of the batch.)
+    ``β_P (Σ −ln f over y = 1) + β_N (Σ −ln(1 − f) over y = 0)``, ``β_P = (|P| + |N|) / |P|``,
+    ``β_N = (|P| + |N|) / |N|``, where |P| and |N| count the ones and zeros of the batch's label matrix, divided by
+    |P| + |N|: the sum of the mean loss of the ones and the mean loss of the zeros. (The paper sums; dividing keeps the
+    scale independent of the batch.)
     A batch without ones, or without zeros, has that term at 0.
 
     Source:

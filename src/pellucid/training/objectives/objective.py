@@ -99,6 +99,14 @@ class Objective(nn.Module):
         Goodfellow et al. 2015 (the mix), Madry et al. 2018 (mix 0), Zhang et al. 2019 (TRADES), Woods et al. 2019 (the
         gradient penalty), Cohen et al. 2019 (noise), Han et al. 2021 (two sets of batch norm), Ross et al.
         2017 (annotations).
+
+    Example:
+        >>> from pellucid.models import create_model
+        >>> classifier = create_model("small", classes=["a", "b"], task="multilabel", size=32)
+        >>> targets = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> objective = Objective(classifier, ObjectiveSettings(loss="binary_cross_entropy"), targets)
+        >>> objective.losses(torch.zeros(2, 2), targets)  # together log 2: what knowing nothing costs
+        tensor([0.3466, 0.3466])
     """
 
     def __init__(

@@ -35,13 +35,13 @@ class AdaptiveSettings(Section):
 
 @dataclass
 class AdaptiveWeight:
-    """``ψ_t = ψ_0 exp(k I_t)``, ``I_t = max(0, I_{t−1} + clip(−ln(L_t / L_target), −fall, +rise))``, ``I_0 = 0``.
+    """``ψₜ = ψ₀ exp(k Iₜ)``, ``Iₜ = max(0, Iₜ₋₁ + clip(−ln(Lₜ / L_target), −fall, +rise))``, ``I₀ = 0``.
 
     Below its target the loss lets the weight rise, above it the weight falls slowly: the loss settles just under the
     target. The published code runs k = 0.02, where its help says "ln 0.02".
 
     Attributes:
-        start: ψ_0.
+        start: ψ₀.
         target: L_target, in the unit of the loss.
         settings: gain k, and the limits of a step.
         integral: I, a tensor without dimensions on the loss's device, so that no step waits for it.
