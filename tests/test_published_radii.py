@@ -42,6 +42,6 @@ def test_the_committed_table_of_efforts_keeps_the_budgets_and_misses_one_aim_by_
     for kind, network in ((kind, network) for kind in ("attack", "btr") for network in ("all", "standard")):
         assert rows[f"resnet44-{network}", kind, "tight-2"]["images"] == "512"
     assert float(rows["resnet44-standard", "attack", "tight-2"]["ratio"]) <= 0.87
-    assert 0.70 < float(rows["resnet44-all", "attack", "tight-2"]["ratio"]) <= 0.705  # the aim, .70, is missed: attacks.md
+    assert 0.70 < float(rows["resnet44-all", "attack", "tight-2"]["ratio"]) <= 0.705  # .70 is missed
     for method in ("tight-1", "tight-2", "tight-4"):
         assert float(rows["convex-small-36px", "attack", method]["optimality"]) >= 0.95
