@@ -24,11 +24,18 @@ from pellucid.audit.settings import AuditSettings
 from pellucid.audit.verdict import _grouped
 from pellucid.data.dataset import Dataset, DatasetCard
 from pellucid.data.metadata import read_metadata
+from pellucid.evaluation.metrics.operating_points import Use
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.trust.findings import TrustSettings
 from pellucid.models.inference import probabilities
 from pellucid.models.weights import save_model
-from pellucid.report.pages.audit import MAIN, MORE_OF_GROUPS, group_tables, more_group_tables
+from pellucid.report.pages.audit import (
+    MAIN,
+    MORE_OF_GROUPS,
+    class_group_tables,
+    group_tables,
+    more_group_tables,
+)
 from pellucid.types import InputError
 
 N = 400
@@ -147,6 +154,61 @@ def test_figures_of_exclusive_classes_are_scikit_learns():
     }
     for metric, value in expected.items():
         assert row(figures, "sex", "F", metric)["value"] == pytest.approx(value)
+
+
+def exclusive(decided, truth, sex, classes=("healthy", "sick")):
+    """Answers that decide as they are told to."""
+    names = tuple(f"{i:04}" for i in range(len(truth)))
+    card = DatasetCard("made", "Made", "multiclass", classes)
+    data = Dataset(card, "test", names, names, truth, lambda i: None, metadata={"sex": sex.tolist()})
+    logits = np.eye(len(classes))[decided] + 0.1 * np.random.default_rng(0).normal(size=(len(truth), len(classes)))
+    return Answers("m", (3 * logits).astype(np.float32), data, [])
+
+
+def test_of_two_classes_a_group_whose_sick_are_missed_is_named():
+    """Sensitivity .95 and specificity .50 in one sex and the reverse in the other: every mean over classes is .725."""
+    truth, sex = np.tile([1, 0], 400), np.repeat(["F", "M"], 400)
+    place = np.arange(800) // 2 % 200
+    right = np.where((truth == 1) == (sex == "F"), place < 190, place < 100)
+    answers = exclusive(np.where(right, truth, 1 - truth), truth, sex)
+    (grouping,), _ = make_groupings({"sex": sex.tolist()})
+    figures = group_figures(answers, [grouping])
+    for group, sensitivity, specificity in (("F", 0.95, 0.5), ("M", 0.5, 0.95)):
+        assert row(figures, "sex", group, "accuracy")["value"] == pytest.approx(0.725)
+        assert row(figures, "sex", group, "balanced_accuracy")["value"] == pytest.approx(0.725)
+        assert row(figures, "sex", group, "sensitivity")["value"] == pytest.approx(sensitivity)
+        assert row(figures, "sex", group, "specificity")["value"] == pytest.approx(specificity)
+    assert {r["class"] for r in figures["rows"] if r["metric"] in ("sensitivity", "specificity")} == {"sick"}
+    assert figures["tests"] == 4  # accuracy, AUROC, sensitivity and specificity, none of them twice
+    assert figures["class_rows"] == []
+    (statement,) = _grouped({"groups": figures})
+    assert statement.kind == "fails"
+    assert "sex M: Sensitivity for sick 0.50 [" in statement.text
+    assert "sex F: Specificity for sick 0.50 [" in statement.text
+    assert "Sensitivity for sick" in group_tables(figures)[1].columns
+    turned = group_figures(answers, [grouping], use=Use({"healthy": 0.9}))
+    assert turned["class"] == "healthy"
+    assert row(turned, "sex", "F", "sensitivity")["value"] == pytest.approx(0.5)
+
+
+def test_of_three_classes_the_class_that_a_group_loses_is_named():
+    """The mean sensitivity of both groups is the same: one loses of b what the other loses of c."""
+    truth, sex = np.tile([0, 1, 2], 400), np.repeat(["F", "M"], 600)
+    place = np.arange(1200) // 3 % 200
+    lost = ((truth == 1) & (sex == "F")) | ((truth == 2) & (sex == "M"))
+    answers = exclusive(np.where(lost & (place >= 100), 0, truth), truth, sex, ("a", "b", "c"))
+    figures = group_figures(answers, make_groupings({"sex": sex.tolist()})[0])
+    assert row(figures, "sex", "F", "sensitivity")["difference"]["value"] == pytest.approx(0)
+    (of_b,) = [r for r in figures["class_rows"] if (r["group"], r["class"], r["metric"]) == ("F", "b", "sensitivity")]
+    assert of_b["value"] == pytest.approx(0.5)
+    assert of_b["rest"]["value"] == 1
+    assert figures["tests"] == len({(r["metric"], r["class"]) for r in (*figures["rows"], *figures["class_rows"])
+                                    if r["p"] is not None})  # fmt: skip
+    (statement,) = _grouped({"groups": figures})
+    assert "sex F: Sensitivity for b 0.50 [" in statement.text
+    assert "sex M: Sensitivity for c 0.50 [" in statement.text
+    (table,) = class_group_tables(figures)
+    assert [(line.label, line.hint) for line in table.lines][:1] == [("F", "b")]
 
 
 def test_of_few_patients_there_is_no_p_value(answers):

@@ -13,11 +13,12 @@ from pellucid.audit.classification import reliability_of
 from pellucid.evaluation.metrics.calibration import brier_score
 from pellucid.evaluation.metrics.classification import auroc, average_precision
 from pellucid.evaluation.metrics.differences import paired_difference
-from pellucid.evaluation.metrics.operating_points import operating_points
+from pellucid.evaluation.metrics.operating_points import Use, operating_points
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.statistics import Bootstrap, Replicates, join_reasons, ratio
 from pellucid.evaluation.metrics.validation import one_hot
 from pellucid.models.inference import check_answers
+from pellucid.report.tables.results_index import MEAN
 from pellucid.types import InputError
 from pellucid.utils.resources import finite, nearest
 from pellucid.utils.words import number_of
@@ -40,6 +41,8 @@ Average precision and Brier score also follow how common the classes are in a gr
 images it has; overconfidence is an error above 0 and below it; balanced accuracy is made of figures that are tested.
 """
 OF_CLASSES = ("auroc", "sensitivity", "specificity", "balanced_accuracy", "average_precision")
+OF_EACH = tuple(name for name in TESTED if name in OF_CLASSES)
+"""Also given, and tested, for each class: a mean over classes hides what is lost in one and won in another."""
 FEWEST = 20
 """Images of a group, and of the rest, from which on they have figures."""
 FEWEST_OF_EACH = 10
@@ -129,26 +132,34 @@ def _grouping(name: str, texts: Sequence[str], edges: tuple[float, ...]) -> Grou
     return Grouping(name, tuple(order), np.array([place.get(text, -1) for text in texts], dtype=np.int64))
 
 
-def group_figures(answers: Answers, groupings: Sequence[Grouping], seed: int = 0) -> dict[str, Any]:
+def group_figures(
+    answers: Answers, groupings: Sequence[Grouping], seed: int = 0, use: Use | None = None
+) -> dict[str, Any]:
     """Each group's figures, their difference from those of the rest of the images, and p values corrected after Holm.
 
-    The figures `OF_CLASSES` are means over the classes of which group and rest have enough images; the difference
-    compares the same classes. Those that are `DESCRIBED` have no difference and no p value. The rest are the images of
-    the other groups of the column. An error and its p value come from the bootstrap over patients, who may have images
-    in both.
+    The figures `OF_CLASSES` are means over the classes of which group and rest have enough images, and those `OF_EACH`
+    are there for each of these classes, too; the difference compares the same classes. Of two exclusive classes the
+    mean sensitivity, the mean specificity and the balanced accuracy would be one figure, so that sensitivity and
+    specificity are those of one class: the one that `use` says costs are of, or else the second. Those that are
+    `DESCRIBED` have no difference and no p value. The rest are the images of the other groups of the column. An error
+    and its p value come from the bootstrap over patients, who may have images in both.
 
     Args:
         answers: of N images.
         groupings: of these.
         seed: of the bootstrap.
+        use: where the model is to be used.
 
     Returns:
-        `columns`, `rows` (one for each column, group and metric), `tested`, the metrics that are, and `tests`, how many
-        p values are corrected together.
+        `columns`, `rows` (one for each column, group and metric, with the `class` that it is of, "mean" over classes),
+        `class_rows` (of each class, as well), `class`, of which sensitivity and specificity are (None over classes),
+        `tested`, the metrics that are, and `tests`, how many p values are corrected together.
     """
     check_answers(answers.logits, "its figures in groups are undefined", answers.dataset.ids)
     draws = Bootstrap(answers.dataset.patients, RESAMPLES, seed)
-    rows: list[dict[str, Any]] = []
+    classes, exclusive = answers.dataset.classes, answers.dataset.task == "multiclass"
+    named = (Use() if use is None else use).tied_to(classes, exclusive=exclusive)
+    rows, class_rows = list[dict[str, Any]](), list[dict[str, Any]]()
     for grouping in groupings:
         for number, name in enumerate(grouping.names):
             inside = np.flatnonzero(grouping.members == number)
@@ -156,30 +167,37 @@ def group_figures(answers: Answers, groupings: Sequence[Grouping], seed: int = 0
                 continue
             others = np.flatnonzero((grouping.members >= 0) & (grouping.members != number))
             place = {"column": grouping.column, "group": name, "images": len(inside)}
-            rows += [place | figure for figure in _compare(answers, inside, others, draws)]
+            over, of_each = _compare(answers, inside, others, draws, named)
+            rows += [place | figure for figure in over]
+            class_rows += [place | figure for figure in of_each]
     # of two groups the one is the rest of the other: one test
-    tests: dict[tuple[str, str, str], float] = {}
+    tests: dict[tuple[str, str, str, str], float] = {}
     sizes = {g.column: len(np.unique(g.members[g.members >= 0])) for g in groupings}  # a band may be empty
-    for row in rows:
-        key = (row["column"], row["group"] if sizes[row["column"]] > 2 else "", row["metric"])
+    for row in (*rows, *class_rows):
+        key = (row["column"], row["group"] if sizes[row["column"]] > 2 else "", row["metric"], row["class"])
         tests.setdefault(key, row["p"])
         row["test"] = key
     corrected = dict(zip(tests, holm(list(tests.values())), strict=True))
-    for row in rows:
+    for row in (*rows, *class_rows):
         row["p_corrected"] = corrected[row.pop("test")]
     columns = [{"name": g.column, "groups": list(g.names), "bands": list(g.bands)} for g in groupings]
     count = sum(not math.isnan(p) for p in tests.values())
-    plain: dict[str, Any] = finite({"columns": columns, "rows": rows, "tested": list(TESTED), "tests": count})
+    figures = {"columns": columns, "rows": rows, "class_rows": class_rows, "class": named}
+    plain: dict[str, Any] = finite({**figures, "tested": list(TESTED), "tests": count})
     return plain
 
 
-def _compare(answers: Answers, inside: Rows, others: Rows, draws: Bootstrap) -> list[dict[str, Any]]:
-    """The figures of a group, those of the rest, and the differences that are tested."""
+def _compare(
+    answers: Answers, inside: Rows, others: Rows, draws: Bootstrap, named: str | None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The figures of a group, those of the rest, and the differences that are tested: over classes, and of each."""
+    classes = answers.dataset.classes
     few = [(rows, whose) for rows, whose in ((inside, "this group"), (others, "the rest")) if len(rows) < FEWEST]
     if few:
         rows, whose = few[0]
         reason = f"{whose} has {number_of(len(rows), 'image(s)')}, and {FEWEST} are needed"
-        return [_undefined(metric, len(inside), reason) for metric in (*TESTED, *DESCRIBED)]
+        which = [{"metric": metric, "class": _whose(metric, named)} for metric in (*TESTED, *DESCRIBED)]
+        return [_undefined(one, len(inside), reason) for one in which], []
     truth = one_hot(answers.dataset).astype(np.float64)
     counts = [[int((truth[rows, k] == value).sum()) for rows in (inside, others) for value in (0, 1)]
               for k in range(truth.shape[1])]  # fmt: skip
@@ -187,31 +205,45 @@ def _compare(answers: Answers, inside: Rows, others: Rows, draws: Bootstrap) -> 
     note = f"{len(usable)} of {len(counts)} classes; of the others there are too few images"
     if not usable:
         note = f"no class has {FEWEST_OF_EACH} images with it and {FEWEST_OF_EACH} without in the group and the rest"
-    records = []
-    figures = [_figures(answers, rows, usable, truth, draws) for rows in (inside, others)]
-    for metric in (*TESTED, *DESCRIBED):
-        own, rest = (of[metric] for of in figures)
+    records = list[dict[str, Any]]()
+    figures = [_figures(answers, rows, usable, truth, draws, named) for rows in (inside, others)]
+    for metric, number in figures[0]:
+        own, rest = (of[metric, number] for of in figures)
+        over = classes[usable[0]] if len(usable) == 1 and metric in OF_CLASSES else _whose(metric, named)
+        which = {"metric": metric, "class": over if number is None else classes[number]}
         if own is None or rest is None:
-            records.append(_undefined(metric, len(inside), note))
+            records.append(_undefined(which, len(inside), note))
             continue
+        is_partial = number is None and metric in OF_CLASSES and len(usable) < len(counts)
         estimate = own.estimate()
-        why = join_reasons(estimate.reason, note if metric in OF_CLASSES and len(usable) < len(counts) else None)
+        why = join_reasons(estimate.reason, note if is_partial else None)
         records.append(
             {
-                "metric": metric,
+                **which,
                 **estimate.to_json(),
                 "reason": why,
                 "rest": rest.estimate().to_json(),
                 **(difference_test(own, rest) if metric in TESTED else _UNTESTED),
             }
         )
-    return records
+    count = len(TESTED) + len(DESCRIBED)
+    return records[:count], records[count:]
+
+
+def _whose(metric: str, named: str | None) -> str:
+    """The class that a figure over all classes is of."""
+    return named if named is not None and metric in ("sensitivity", "specificity") else MEAN
 
 
 def _figures(
-    answers: Answers, rows: Rows, usable: Sequence[int], truth: npt.NDArray[np.float64], draws: Bootstrap
-) -> dict[str, Replicates | None]:
-    """Of some images; None where no class has enough of them."""
+    answers: Answers,
+    rows: Rows,
+    usable: Sequence[int],
+    truth: npt.NDArray[np.float64],
+    draws: Bootstrap,
+    named: str | None,
+) -> dict[tuple[str, int | None], Replicates | None]:
+    """Of some images, by metric and class number, which is None over all classes; None where no class has enough."""
     part, labels, decided = draws.take(rows), truth[rows], answers.decided[rows]
     if answers.dataset.task == "multiclass":
         right, count = (decided * labels).sum(1), np.ones(len(rows))
@@ -228,14 +260,23 @@ def _figures(
         "overconfidence": nothing if calibrated is None else calibrated.overconfidence,
         "brier": brier_score(scores, targets, part),
     }
+    single = dict[tuple[str, int | None], Replicates | None]()
     if usable:
-        for metric, measure in (("auroc", auroc), ("average_precision", average_precision)):
-            figures[metric] = Replicates.mean([measure(scores[:, k], labels[:, k], part) for k in usable], of="classes")
+        of_each = {
+            metric: [measure(scores[:, k], labels[:, k], part) for k in usable]
+            for metric, measure in (("auroc", auroc), ("average_precision", average_precision))
+        }
         pairs = operating_points(decided[:, list(usable)], labels[:, list(usable)], part)
-        sensitivity, specificity = (Replicates.mean(of, of="classes") for of in pairs)
-        figures |= {"sensitivity": sensitivity, "specificity": specificity}
-        figures["balanced_accuracy"] = sensitivity if targets.ndim == 1 else (sensitivity + specificity) / 2
-    return figures
+        of_each |= dict(zip(("sensitivity", "specificity"), pairs, strict=True))
+        means = {metric: Replicates.mean(of, of="classes") for metric, of in of_each.items()}
+        halves = (means["sensitivity"] + means["specificity"]) / 2
+        figures |= means | {"balanced_accuracy": means["sensitivity"] if targets.ndim == 1 else halves}
+        if named is not None:  # of two exclusive classes all three means are one figure
+            number = usable.index(answers.dataset.classes.index(named))
+            figures |= {metric: of_each[metric][number] for metric in ("sensitivity", "specificity")}
+        elif len(usable) > 1:
+            single = {(metric, k): of for metric in OF_EACH for k, of in zip(usable, of_each[metric], strict=True)}
+    return {(metric, None): figures[metric] for metric in (*TESTED, *DESCRIBED)} | single
 
 
 def difference_test(own: Replicates, other: Replicates) -> dict[str, Any]:
@@ -254,9 +295,9 @@ _NOTHING = {"value": math.nan, "low": math.nan, "high": math.nan}
 _UNTESTED: dict[str, Any] = {"difference": _NOTHING, "p": math.nan}
 
 
-def _undefined(metric: str, n: int, reason: str) -> dict[str, Any]:
+def _undefined(which: Mapping[str, str], n: int, reason: str) -> dict[str, Any]:
     return {
-        "metric": metric, **_NOTHING, "n": n, "reason": reason, "positives": None, "patients": None,
+        **which, **_NOTHING, "n": n, "reason": reason, "positives": None, "patients": None,
         "rest": {**_NOTHING, "n": 0, "reason": reason}, **_UNTESTED,
     }  # fmt: skip
 

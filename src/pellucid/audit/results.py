@@ -131,7 +131,8 @@ def long_tables(results: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Lo
 def _flat_groups(groups: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """One line for each figure of each group."""
     lines = []
-    for row in (groups or {}).get("rows", []):
+    rows = [] if groups is None else [*groups["rows"], *groups["class_rows"]]
+    for row in rows:
         line = {key: value for key, value in row.items() if key not in ("rest", "difference")}
         for name in ("rest", "difference"):
             line |= {f"{name}_{key}": row[name].get(key) for key in ("value", "low", "high")}

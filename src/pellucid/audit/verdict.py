@@ -263,7 +263,9 @@ def _grouped(results: Mapping[str, Any]) -> list[Statement]:
     groups = results.get("groups")
     if groups is None or not groups["tests"]:
         return []
-    significant = [r for r in groups["rows"] if defined(r["p_corrected"]) and r["p_corrected"] < ALPHA]
+    significant = [
+        r for r in (*groups["rows"], *groups["class_rows"]) if defined(r["p_corrected"]) and r["p_corrected"] < ALPHA
+    ]
     worse = sorted(
         (r for r in significant if r["difference"]["value"] < 0), key=lambda r: float(r["difference"]["value"])
     )
@@ -273,14 +275,18 @@ def _grouped(results: Mapping[str, Any]) -> list[Statement]:
         text = f"No group by {names} is shown to be served worse than the rest ({corrected})."
         return [Statement("unclear", "groups", "", text, "Audit more images of each group.")]
     texts = [
-        f"{readable(r['column'])} {readable(r['group'])}: {METRICS[r['metric']].label} {_shown(r)} against "
-        f"{_shown(r['rest'])} of the rest (p = {r['p_corrected']:.2g})"
+        f"{readable(r['column'])} {readable(r['group'])}: {METRICS[r['metric']].label}{_of_class(r)} {_shown(r)} "
+        f"against {_shown(r['rest'])} of the rest (p = {r['p_corrected']:.2g})"
         for r in worse
     ]
     whose = list(dict.fromkeys(f"{readable(r['column'])} {readable(r['group'])}" for r in worse))
     text = f"Served worse are ({corrected}): {listed(texts, 3)}."
     advice = "Say so wherever it is used; look at their images and labels, and train with more of them."
     return [Statement("fails", "groups", f"serves {listed(whose, 2)} worse than the rest", text, advice)]
+
+
+def _of_class(row: Mapping[str, Any]) -> str:
+    return "" if row["class"] == MEAN else f" for {readable(row['class'])}"
 
 
 def _elsewhere(results: Mapping[str, Any]) -> list[Statement]:

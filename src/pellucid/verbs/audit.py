@@ -264,7 +264,7 @@ def audit(
         parts.plan_anew(planned(answers=answers))
         by_group, rival, elsewhere = None, None, None
         if groupings:
-            by_group = parts.attempt("groups", "For whom?", lambda: group_figures(answers, groupings, plan.seed))
+            by_group = parts.attempt("groups", "For whom?", lambda: group_figures(answers, groupings, plan.seed, use))
         if compare is not None:
             rival = parts.attempt(
                 "comparison", "Against the other", partial(work.against, compare, data, answers, class_map)

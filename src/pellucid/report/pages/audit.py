@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pellucid.evaluation.metrics.comparison import MANY_CLASSES
 from pellucid.evaluation.metrics.verdicts import ALPHA
 from pellucid.evaluation.robustness.corruptions import SEVERITIES
 from pellucid.report.charts import curves, figures
@@ -105,6 +106,7 @@ def context(results: Mapping[str, Any], pictures: Sequence[Shown], wrong: Sequen
         "pairs": pairs_table(part["most_confused"]) if part["confusion"] is None else None,
         "calibration": [reliability] if reliability else [],
         "groups": group_tables(results["groups"]) if results["groups"] else [],
+        "class_groups": class_group_tables(results["groups"]) if results["groups"] else [],
         "more_groups": more_group_tables(results["groups"]) if results["groups"] else [],
         "elsewhere": corruption_table(results["elsewhere"]) if results["elsewhere"] else None,
         "corrupted_charts": corruption_charts(results["elsewhere"]) if results["elsewhere"] else [],
@@ -236,18 +238,19 @@ def class_table(index: ResultsIndex) -> Table:
 
 WORST = 5
 OF_GROUPS = ("accuracy", "auroc", "sensitivity", "specificity")
+OF_CLASS = ("auroc", "sensitivity", "specificity")
 MORE_OF_GROUPS = tuple(name for name in MAIN if name not in OF_GROUPS)
 
 
 def group_tables(groups: Mapping[str, Any]) -> list[Table]:
     """The groups that differ most from the rest, and every group's figures that are tested, a table for each column."""
-    tested = [r for r in groups["rows"] if defined(r["p_corrected"])]
+    tested = [r for r in (*groups["rows"], *groups["class_rows"]) if defined(r["p_corrected"])]
     worst = sorted(tested, key=lambda r: (r["p_corrected"], r["difference"]["value"]))
     lines = []
     for row in [r for r in worst if r["difference"]["value"] < 0][:WORST]:
         kind = metric(row["metric"])
         cells = [_alone(row, kind), *(estimate(part, kind) for part in (row["rest"], row["difference"]))]
-        label, hint = f"{readable(row['column'])}: {readable(row['group'])}", kind.label
+        label, hint = f"{readable(row['column'])}: {readable(row['group'])}", _label(row)
         lines.append(TableRow(label, hint, (*cells, Cell(p_text(row["p_corrected"]))), f"{row['images']:,}"))
     note = f"p is corrected after Holm for {groups['tests']:,} tests; the rest are the other groups of the column."
     tables = [
@@ -270,9 +273,32 @@ def _tables_by_column(groups: Mapping[str, Any], metrics: tuple[str, ...]) -> li
                      f"{own[name, metrics[0]]['images']:,}")
             for name in column["groups"] if (name, metrics[0]) in own
         ]  # fmt: skip
-        names = tuple(metric(m).label for m in metrics)
+        of = {m: groups["class"] if m in ("sensitivity", "specificity") else None for m in metrics}
+        names = tuple(_label({"metric": m, "class": of[m] or MEAN}) for m in metrics)
         tables.append(Table(f"By {readable(column['name'])}", names, tuple(lines), first="Group"))
     return tables
+
+
+def class_group_tables(groups: Mapping[str, Any]) -> list[Table]:
+    """Every group's figures of each class, a table for each column; of many classes those that differ most."""
+    rows = groups["class_rows"]
+    by_p = sorted(rows, key=lambda r: float(r["p"]) if defined(r["p"]) else 1.0)
+    names = list(dict.fromkeys(r["class"] for r in by_p))[:MANY_CLASSES]
+    tables = []
+    for column in groups["columns"]:
+        own = {(r["group"], r["class"], r["metric"]): r for r in rows if r["column"] == column["name"]}
+        lines = [
+            TableRow(readable(group), readable(name), tuple(_alone(own[group, name, m], metric(m)) for m in OF_CLASS))
+            for group in column["groups"] for name in names if (group, name, OF_CLASS[0]) in own
+        ]  # fmt: skip
+        labels = tuple(metric(m).label for m in OF_CLASS)
+        tables.append(Table(f"By {readable(column['name'])}", labels, tuple(lines), first="Group, class", show_n=False))
+    return [t for t in tables if t]
+
+
+def _label(row: Mapping[str, Any]) -> str:
+    kind = metric(row["metric"]).label
+    return kind if row["class"] == MEAN else f"{kind} for {readable(row['class'])}"
 
 
 def _alone(row: Mapping[str, Any], measure: Metric) -> Cell | None:
