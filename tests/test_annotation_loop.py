@@ -27,7 +27,15 @@ from pellucid.report.pages.annotation_loop import loop_metric
 from pellucid.study import load_study, run_study
 from pellucid.study.annotation_loop import measures
 from pellucid.study.annotation_loop import run as loop_module
-from pellucid.study.annotation_loop.conclusion import Aim, correct_aims, costs, lead, reach, summarize_loop
+from pellucid.study.annotation_loop.conclusion import (
+    Aim,
+    correct_aims,
+    costs,
+    lead,
+    order_sentence,
+    reach,
+    summarize_loop,
+)
 from pellucid.study.annotation_loop.config import BASE, LoopSettings
 from pellucid.study.annotation_loop.run import _with_others
 from pellucid.study.annotation_loop.session import ANNOTATOR, hold_session, read_session
@@ -424,6 +432,17 @@ def test_what_became_worse_is_said_where_the_corrected_p_says_so():
     assert costs(rows[3:], ["marks"], 30, "labels only", ["auroc_gap"])[0].endswith(
         "nothing that these seeds and images could show."
     )
+
+
+@pytest.mark.parametrize(("pairs", "errs"), [(2, "13"), (3, "8"), (4, "")])
+def test_an_order_that_is_judged_alone_says_how_often_few_pairs_err(pairs, errs):
+    one = Inference.even(0.2, 0.02, 10.0, [(0.0003, pairs - 1)])
+    (difference,) = judge_family([Difference(0.2, 9, one, one).to_json()], [Bar(1)], "exploratory")
+    place = {"metric": "auroc_others", "arm": "marks", "other": "marks, random", "number": 30}
+    said = order_sentence(place | {"difference": difference})
+    remark = f" It is judged alone, with {pairs} pairs of trainings: up to {errs} of 100 such"
+    assert (remark in said) == bool(errs)
+    assert ("judged alone" in said) == bool(errs)
 
 
 def test_orders_of_images_are_compared_image_by_image(finished):

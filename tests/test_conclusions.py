@@ -15,7 +15,8 @@ from pellucid.evaluation.metrics.differences import ONE_TRAINING, Difference, In
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.verdicts import Bar, judge_family, verdict
 from pellucid.report.pages.study import opening_of
-from pellucid.report.tables.metrics import p_text
+from pellucid.report.tables.cells import compare
+from pellucid.report.tables.metrics import metric, p_text
 from pellucid.study import load_study
 from pellucid.study.conclusions import check_primary, judge_rows
 from pellucid.study.context import StudyContext
@@ -267,14 +268,17 @@ def test_the_primary_comparison_comes_before_what_is_not_known():
 @pytest.mark.parametrize(
     ("own", "count", "change", "remark"),
     [
-        ((2, 2), 1, 0.05, ""),
-        ((2, 4), 1, 0.05, " It is judged alone, with 3 and 5 trainings: "),
-        ((1, 1), 1, 0.05, " It is judged alone, with 2 and 2 trainings: "),
+        ((3, 4), 1, 0.05, ""),
+        ((2, 4), 1, 0.05, " It is judged alone, with 3 and 5 trainings: up to 8 of 100 such "),
+        ((2, 2), 1, 0.05, " It is judged alone, with 3 and 3 trainings: up to 8 of 100 such "),
+        ((1, 1), 1, 0.05, " It is judged alone, with 2 and 2 trainings: up to 13 of 100 such "),
+        ((1,), 1, 0.05, " It is judged alone, with 2 pairs of trainings: up to 13 of 100 such "),
         ((1, 1), 1, 0.01, ""),  # nothing is shown
         ((1, 1), 2, 0.05, ""),  # the correction sees to it
     ],
 )
-def test_what_nothing_corrects_says_how_often_it_errs_with_few_or_unequal_trainings(own, count, change, remark):
+def test_what_nothing_corrects_says_how_often_it_errs_with_few_trainings(own, count, change, remark):
+    """In the sentence, and beside the figure in the table."""
     answer = Inference.even(change, 0.01, 40.0, [(0.00001, df) for df in own])
     difference = Difference(change, 10, answer, answer).to_json()
     rows = [
@@ -282,9 +286,14 @@ def test_what_nothing_corrects_says_how_often_it_errs_with_few_or_unequal_traini
         replace(row(change, metric="average_precision"), difference=difference),
     ][:count]
     named = ", ".join(f"{{metric='{one.metric}'}}" for one in rows)
-    first, *_ = conclude(rows, f"conclusions.primary=[{named}]")
+    study = load_study("demo", [*NOTHING, f"conclusions.primary=[{named}]"])
+    judged = judge_rows(rows, study.conclusions, ["robust"])
+    first, *_ = summarize_study(study, judged)
     assert first.endswith(").") if not remark else remark in first
-    assert first.count("up to 13 of 100 such studies err, not 5.") == (1 if remark else 0)
+    assert first.count(" comparisons of equal recipes err, not 5.") == (1 if remark else 0)
+    beside = compare(judged[0].difference, metric("auroc")).p
+    assert remark.removeprefix(" It is ") in beside
+    assert ("judged alone" in beside) == bool(remark)
 
 
 def test_what_is_known_of_networks_alone_counts_for_no_recipe():

@@ -297,6 +297,21 @@ def test_among_several_every_part_of_the_error_reaches_as_far_as_its_own_degrees
         assert Inference.from_json(one.value, one.to_json()) == one
 
 
+def test_far_out_p_has_a_floor_and_of_nothing_there_is_none():
+    """Quantiles of Student's t are right as far out as they are asked for: there and back."""
+    one, nothing = np.array(1.0), np.array(0.0)
+    for df in (1, 3, 9, 40, 99):
+        far = tail_by_parts(np.array([1e3, 1e6, np.inf]), np.ones(3), [np.zeros(3), np.zeros(3)], [df, df])
+        assert far == pytest.approx(norm.sf(20), rel=1e-6)
+        t = students_t.ppf(norm.sf(np.array([5.0, 12.0, 19.9])), df)
+        assert np.log(students_t.cdf(t, df)) == pytest.approx(norm.logsf([5.0, 12.0, 19.9]), rel=1e-9)
+        assert float(tail_by_parts(-t[1], one, [one], [df])) == pytest.approx(norm.sf(12), rel=1e-7)
+    for where in ((np.nan, one, nothing), (one, np.nan, nothing), (one, one, np.nan)):
+        distance, error, spread = (np.array(value) for value in where)
+        assert np.isnan(tail_by_parts(distance, error, [spread, nothing], [2, 2]))
+    assert float(tail_by_parts(nothing, one, [nothing], [9])) == 0.5
+
+
 @pytest.mark.parametrize(("seeds", "spreads"), [((3, 3), (1.0, 0.0)), ((2, 10), (1.0, 0.3)), ((5, 3), (0.5, 1.0))])
 @pytest.mark.parametrize("patients", [0.0, 1.0])
 def test_of_equal_recipes_p_among_several_is_below_any_level_at_most_so_often(seeds, spreads, patients):

@@ -9,16 +9,22 @@ import runpy
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.special import ndtr, stdtrit
 
-from pellucid.study.summary import ERRS_ALONE
+from pellucid.evaluation.metrics.differences import tail_by_parts
+from pellucid.report.tables.cells import ERRS_ALONE
+from pellucid.utils.csv_table import write_csv
 
 ROOT = Path(__file__).parents[1]
 METRICS, DECISION, QUESTIONS = (
     (ROOT / "docs" / page).read_text(encoding="utf-8")
     for page in ("metrics.md", "decisions/0015-intervals.md", "decisions/0014-two-questions.md")
 )
-CLAIMS = (ROOT / "docs/claims.md").read_text(encoding="utf-8")
+CLAIMS, RECIPES, CHANGELOG = (
+    (ROOT / page).read_text(encoding="utf-8") for page in ("docs/claims.md", "docs/recipes.md", "CHANGELOG.md")
+)
 AREAS, SHARES, FROM_0, BOUNDED = "AUROC", "share", "mean from 0", "mean in [0, 1]"
 PRECISION, EIGHT, NEAR_1, EIGHT_MEANS = (
     "average precision",
@@ -349,10 +355,39 @@ def test_the_tails_are_those_that_were_computed():
     assert len(several) == 5 * 6 * (4 * 3 + 3 * 5)
     assert highest(several, "by parts") < 5  # the theorem, with what rounding leaves
     assert highest(several, "by parts") == pytest.approx(4.9, abs=0.05)
-    for page in (METRICS, CLAIMS, QUESTIONS):
-        assert "at most 4.9 %" in " ".join(page.split())
+    said = "at most 4.9 % of normal figures whose patients' part is known; "
+    said += "from figures of 94 patients at most 5.8 % [3.7, 8.5]"
+    worst = max(families("any of 27"), key=lambda row: float(row["no difference"] or 0))
+    assert [worst[f"no difference{end}"] for end in ("", " from", " to")] == ["0.058", "0.037", "0.085"]
+    assert (worst["score"], worst["seeds"], worst["trainings"]) == ("mean", "10", "0.5")
+    for page in (METRICS, CLAIMS, QUESTIONS, CHANGELOG):
+        assert said in " ".join(page.split())
     alike = [row for row in several if row["spreads"] == "1 and 1" and " and " not in row["seeds"]]
     assert f"errs in at most {highest(alike, 'S_a + S_b - 2'):.1f} %" in " ".join(text.split())
+
+
+def of_pairs(count: int) -> float:
+    """How often an equal recipe is called different by so many pairs of trainings, at most; by integration."""
+    df, logarithms = count - 1, np.linspace(-40.0, 4.5, 800)
+    density = np.exp(df / 2 * (logarithms - np.exp(logarithms)))
+    shares = []
+    for ratio in np.geomspace(0.02, 400, 200):  # the variance that trainings add, over that of the patients
+        spread = ratio * np.exp(logarithms)
+        guessed = np.minimum((1 + spread) ** 2 * df / spread**2, 5 * df)
+        bar = stdtrit(guessed, 0.975) * np.sqrt((1 + spread) / (1 + ratio))
+        shares.append(2 * (density * ndtr(-bar)).sum() / density.sum())
+    return max(shares)
+
+
+def wider(first: float, count: int) -> list[float]:
+    """How much wider an interval by parts is, for each share of the trainings in the square of the error.
+
+    `first` is the part of that share that the first of two recipes with so many trainings adds.
+    """
+    shares, df = np.linspace(0.01, 1, 100), count - 1
+    weight = ((first * shares) ** 2 + ((1 - first) * shares) ** 2) / df
+    alone = stdtrit(np.minimum(1 / weight, 5 * 2 * df), 0.975)
+    return list(np.sqrt(1.959964**2 * (1 - shares) + stdtrit(df, 0.975) ** 2 * shares) / alone)
 
 
 def test_what_one_comparison_alone_errs_is_said():
@@ -362,7 +397,13 @@ def test_what_one_comparison_alone_errs_is_said():
     of_all = {s: f"{highest(tails(s, '1'), 'as a single comparison'):.1f}" for s in (*TRAININGS, *UNEQUAL)}
     assert "up to {}, {}, {} and {} %".format(*(of_all[s] for s in TRAININGS)) in text
     assert "up to {}, {} and {} %".format(*(of_all[s] for s in UNEQUAL)) in text
-    assert math.ceil(max(map(float, of_all.values()))) == ERRS_ALONE
+    fewest = {2: ("2", "2 and 5", "2 and 10"), 3: ("3", "3 and 10")}
+    assert {n: math.ceil(max(float(of_all[seeds]) for seeds in where)) for n, where in fewest.items()} == ERRS_ALONE
+    assert "up to {}, {} and {} %".format(*(f"{100 * of_pairs(n):.1f}" for n in (2, 3, 5))) in text
+    assert max(wider(0.5, 3)) == pytest.approx(1.64, abs=0.005)
+    assert max(wider(0.5, 5)) == pytest.approx(1.21, abs=0.005)
+    assert "1.64 times as wide" in text
+    assert "1.21 times" in text
     for seeds in ("3", "5"):
         by_parts, ours = (errors(tails(seeds, "1", "1 and 1"), 3, r) for r in ("by parts", "as a single comparison"))
         assert f"{by_parts} %" in text
@@ -379,6 +420,12 @@ def test_differences_among_several_are_found_as_often_as_is_said():
             ours = errors(every, shift, "as a single comparison" if size == "1" else "by parts")
             former = errors(every, shift, "S_a + S_b - 2")
             assert cell == (ours if size == "1" else f"{ours} ({former})"), (what, seeds)
+    power = {(size, n): errors(tails(n, size, "1 and 1"), 3, "by parts") for size in ("3", "27") for n in ("3", "5")}
+    in_words = {key: cell.replace("–", " to ") for key, cell in power.items()}
+    assert power["27", "3"] == "0–0"
+    said = f"three trainings find a difference of three standard errors in {in_words['3', '3']} %, five in "
+    said += f"{in_words['3', '5']} %; of 27 three find none, five {in_words['27', '5']} %"
+    assert said in " ".join(RECIPES.split())
     uneven = [errors(tails(seeds, "27"), 5, "by parts") for seeds in UNEQUAL]
     assert "found in {}, {} and {} % of the studies".format(*uneven) in " ".join(text.split())
 
@@ -442,6 +489,32 @@ def test_differences_of_recipes_are_found_as_often_as_is_said():
         shares = [100 * float(row["no difference"]) for row in singles if row["seeds"] == seeds]
         assert sum(shares) / len(shares) == pytest.approx(mean, abs=0.051)
     assert "2.6, 3.4 and 3.3 %" in METRICS
+    every = [float(row["no difference"]) for row in singles]
+    assert (min(every), max(every)) == (0.0, 0.083)
+    assert "0 to 8.3 % of the studies" in " ".join(METRICS.split())
+
+
+def test_what_is_judged_again_is_what_the_committed_tables_give(tmp_path):
+    """The program's table, and the page's figures of the study whose two trainings hardly scatter in one recipe."""
+    place = ROOT / "docs/results"
+    write_csv(tmp_path / "again.csv", runpy.run_path(str(place / "judge_again.py"))["conclusions"]())
+    assert (tmp_path / "again.csv").read_bytes() == (place / "judged-again.csv").read_bytes()
+    pages = [(place / page).read_text(encoding="utf-8") for page in ("judged-again.md", "trust-phantom/README.md")]
+    with (place / "trust-phantom/tables/classification.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["metric"]: row for row in csv.DictReader(file) if row["class"] == "mean" and row["recipes_p"]}
+    for metric, column, bar, said in (
+        ("auroc", "recipes_p_worse", 0.01, ".037"),
+        ("average_precision", "recipes_p", 0.0, ".039"),
+    ):
+        row = rows[metric]
+        assert f"{float(row[column]):.3f}" == f"0{said}"
+        distances = {bar, 0.0}
+        spreads = [np.array(float(square)) for square in row["recipes_trainings_squared"].split(";")]
+        for margin in distances:
+            distance = np.array(-float(row["difference"]) - margin)
+            p = 2 * tail_by_parts(distance, np.array(float(row["recipes_error_above"])), spreads, [1, 1])
+            assert all(f"{float(p):.3f}".removeprefix("0") in page for page in pages), (metric, margin)
+        assert all(said in page for page in pages)
 
 
 def test_the_page_of_losses_is_the_one_that_the_tables_give():

@@ -34,7 +34,12 @@ Judged = dict[str, object]
 
 
 def main() -> None:
-    """Judge every family and write the table."""
+    """Write the table."""
+    write_csv(HERE / "judged-again.csv", conclusions())
+
+
+def conclusions() -> list[Judged]:
+    """Every family, judged."""
     out: list[Judged] = []
     for study in ("pneumonia", "pneumonia-woods", "noise-cifar10", "robust-cifar10", "chestxray14-sample"):
         rows = [r for path in sorted((HERE / study / "tables").glob("*.csv")) for r in read(path)]
@@ -69,7 +74,7 @@ def main() -> None:
         "over the control",
         [(against_control(r), {"variant": "control"}, True) for r in shown],
     )
-    write_csv(HERE / "judged-again.csv", [{k: rounded(v) for k, v in one.items()} for one in out])
+    return [{name: rounded(value) for name, value in one.items()} for one in out]
 
 
 def read(path: Path) -> list[Row]:

@@ -1,7 +1,7 @@
 """What the networks of this study lose against plain training: python docs/results/frontier-phantom/losses.py.
 
 Writes losses.md from the tables. A loss is a score of which more is better whose 95 % interval, these networks on
-other patients, lies below 0, corrected or not.
+other patients, lies below 0, corrected or not, in the tables that are committed.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ HEAD = """# What these networks lose
 
 *Written by `losses.py` from [tables/](tables).*
 
-Every figure whose difference from plain training for as long has a 95 % interval below 0: **of these networks, on
-other patients**. Three networks of each size. The intervals are of one comparison each; p is corrected after Holm for
-all comparisons of its family, first of these networks, then of the recipes. All but AUROC with L∞ 0.01 is exploratory.
+Every figure of classification, under attack and of the explanations' threshold-free scores whose difference from plain
+training for as long has a 95 % interval below 0: **of these networks, on other patients**. Wang et al.'s boxes and the
+sweep of thresholds, which only the pictures show, are not among them. Three networks of each size. The intervals are of
+one comparison each; p is corrected after Holm for all comparisons of its family, first of these networks, then of the
+recipes. All but AUROC with L∞ 0.01 is exploratory.
 """
 
 Row = dict[str, str]

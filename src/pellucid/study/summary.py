@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pellucid.evaluation.metrics.comparison import Row
 from pellucid.evaluation.metrics.verdicts import ALPHA, BETTER, NO_WORSE, SAME, SHOWN, WORSE, answered
+from pellucid.report.tables.cells import judged_alone
 from pellucid.report.tables.metrics import method_label, metric, number, p_text, readable
 from pellucid.report.tables.results_index import MEAN, NETWORKS_ALONE
 from pellucid.study.conclusions import PRIMARY
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from pellucid.study.config import ComparisonSettings, StudyConfig
 
-ERRS_ALONE = 13  # of 100 studies of equal recipes: docs/decisions/0014-two-questions.md, 2 and 10 trainings
 LOST = 0.1  # a class whose AUROC falls by more is lost
 
 
@@ -142,20 +142,8 @@ def _statement(row: Row, names: _Names, rows: Sequence[Row]) -> str:
         text = f"{what} of {variant} is not {worse}"
     else:
         text = f"no difference in {what} is shown between {variant} and {reference}"
-    return f"{text}: {_figures(row, names, rows)}{_but(row, rows)}.{_alone(answer)}"
-
-
-def _alone(answer: Mapping[str, Any]) -> str:
-    """What a conclusion about recipes that nothing corrects must be read with: few trainings, or unequal numbers."""
-    own = answer.get("trainings_df") or []
-    is_safe = len(own) < 2 or (min(own) > 1 and len(set(own)) == 1)
-    if is_safe or answer["tests"] > 1 or answer["verdict"] not in (*SHOWN, NO_WORSE):
-        return ""
-    numbers = " and ".join(str(df + 1) for df in own)
-    return (
-        f" It is judged alone, with {numbers} trainings: where one of two equal recipes hardly scatters, "
-        f"up to {ERRS_ALONE} of 100 such studies err, not 5."
-    )
+    alone = judged_alone(answer)
+    return f"{text}: {_figures(row, names, rows)}{_but(row, rows)}.{f' It is {alone}.' if alone else ''}"
 
 
 def _start(row: Row, names: _Names, rows: Sequence[Row]) -> float:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LEVEL = 0.95
 MOST_DF = 5  # for each degree of freedom that the trainings have
-FARTHEST = 37.0  # standard errors: p below 1e-299
+FARTHEST = 20.0  # of z: no p is below 1e-89; farther out Student's quantiles of scipy become wrong or infinite
 HALVINGS = 40  # of the bracket of a quantile, to twelve digits
 Z = 1.959963984540054  # as far as the normal distribution's 95 % interval reaches
 ROUNDING = 1e-12  # what sums of equal numbers leave
@@ -122,7 +122,8 @@ class Inference:
 
         The correction asks for small p, and so far out the degrees of freedom that are guessed from few trainings are
         too many just where these happened to scatter too little. So none are guessed: each recipe's trainings reach as
-        far as their own S − 1 ask for (`tail_by_parts`). No p value is smaller than that of the comparison alone.
+        far as their own S − 1 ask for (`tail_by_parts`). No p value is smaller than that of the comparison alone, nor
+        than 1e-89.
 
         Example:
             >>> question = Inference.even(0.03, 0.01, 20.0, trainings=[(0.00004, 2), (0.00002, 4)])
@@ -368,14 +369,18 @@ def tail_by_parts(
     """The one-sided p value of a difference whose error has parts that are estimated from few trainings each; (…).
 
     The p at which `z_p² · (error² − Σ spreads) + Σ t_p(df)² · spread` is the square of the distance, z and t the normal
-    and Student's quantiles: every part reaches as far as its own degrees of freedom ask for. Of normal figures p is
-    below any α in at most α of the samples, however unequal the spreads and the numbers of trainings are.
+    and Student's quantiles: every part reaches as far as its own degrees of freedom ask for. Of normal figures
+    whose patients' part is known p is below any α in at most α of the samples, however unequal the spreads and the
+    numbers of trainings are.
 
     Args:
-        distance: from the difference to what it is held against, above 0.
+        distance: from the difference to what it is held against, at least 0.
         error: the whole standard error on that side; what the trainings do not add counts as known.
         spreads: what each recipe's trainings add to its square.
         spreads_df: the degrees of freedom of each.
+
+    Returns:
+        At most 0.5 and at least 1e-89; NaN where a distance, an error or a spread is.
 
     Source:
         S. Banerjee, Sankhyā A 23, 1961; docs/decisions/0014-two-questions.md.
@@ -392,8 +397,7 @@ def tail_by_parts(
         z = (low + high) / 2
         reach = z**2 * patients
         for spread, df in zip(spreads, spreads_df, strict=True):
-            with np.errstate(over="ignore"):  # infinite is far enough
-                reach = reach + (scipy.special.stdtrit(df, scipy.special.ndtr(-z)) * np.sqrt(spread)) ** 2
+            reach = reach + (scipy.special.stdtrit(df, scipy.special.ndtr(-z)) * np.sqrt(spread)) ** 2
         is_short = reach < distance**2
         low, high = np.where(is_short, z, low), np.where(is_short, high, z)
-    return np.asarray(scipy.special.ndtr(-low))
+    return np.asarray(np.where(np.isnan(distance + error + sum(spreads)), np.nan, scipy.special.ndtr(-low)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pellucid.evaluation.metrics.verdicts import SHOWN, UNCLEAR, WORSE
+from pellucid.evaluation.metrics.verdicts import NO_WORSE, SHOWN, UNCLEAR, WORSE
 from pellucid.report.tables.metrics import Metric, defined, metric, number, p_text
 from pellucid.report.tables.results_index import MEAN
 from pellucid.utils.words import interval_text, number_of
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pellucid.report.tables.results_index import ResultRow
 
 __all__ = ["Cell", "Difference", "Table", "TableRow", "across", "compare", "estimate", "line", "metric", "said", "size"]
+ERRS_ALONE = {2: 13, 3: 8}  # of 100, by the fewest trainings: docs/decisions/0014-two-questions.md; with four 7
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Difference:
         value: the difference.
         interval: of other trainings and patients; empty where recipes were trained too seldom.
         verdict: what the recipes' difference is called: `better`, `worse`, `differs`, `same` or `no worse`.
-        p: its p value, raw and corrected.
+        p: its p value, raw and corrected; where nothing corrects it and trainings are few, how often such a one errs.
         networks: the interval of other patients, these networks held fixed, and what that says.
         n: how many things it averages over.
         reason: why something is missing or left out.
@@ -162,7 +163,7 @@ def compare(row: Mapping[str, Any] | None, measure: Metric) -> Difference | None
         number(row["value"], measure.decimals, signed=True),
         _interval(recipes, measure, signed=True) if answered else "",
         said(recipes) if answered else "",
-        _p(recipes, row.get("aim")) if answered else "",
+        _join(_p(recipes, row.get("aim")), judged_alone(recipes)) if answered else "",
         " ".join(filter(None, ("these networks", _way(row, networks), _interval(networks, measure, signed=True)))),
         row.get("n"),
         _join(row.get("reason") or "", networks.get("reason") or ""),
@@ -174,6 +175,29 @@ def said(answer: Mapping[str, Any]) -> str:
     """The verdict on a question as the page shows it: nothing where it is unclear or was not judged."""
     verdict = answer.get("verdict") or ""
     return "" if verdict == UNCLEAR else verdict
+
+
+def judged_alone(answer: Mapping[str, Any]) -> str:
+    """What a conclusion about recipes is to be read with that nothing corrects and that rests on few trainings.
+
+    Args:
+        answer: to either question, as `judge_family` gives it.
+
+    Returns:
+        Nothing where several are corrected together, where there are four trainings or more, or nothing is concluded.
+
+    Example:
+        >>> judged_alone({"tests": 1, "verdict": "worse", "trainings_df": [1, 4]})
+        'judged alone, with 2 and 5 trainings: up to 13 of 100 such comparisons of equal recipes err, not 5'
+        >>> judged_alone({"tests": 1, "verdict": "worse", "trainings_df": [4, 4]})
+        ''
+    """
+    counts = [df + 1 for df in answer.get("trainings_df") or ()]
+    errs = ERRS_ALONE.get(min(counts, default=0))
+    if errs is None or answer.get("tests") != 1 or answer.get("verdict") not in (*SHOWN, NO_WORSE):
+        return ""
+    trainings = f"{' and '.join(map(str, counts))} trainings" if len(counts) > 1 else f"{counts[0]} pairs of trainings"
+    return f"judged alone, with {trainings}: up to {errs} of 100 such comparisons of equal recipes err, not 5"
 
 
 def _way(row: Mapping[str, Any], networks: Mapping[str, Any]) -> str:

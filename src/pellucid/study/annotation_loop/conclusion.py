@@ -10,6 +10,7 @@ from pellucid.evaluation.metrics.differences import paired_difference
 from pellucid.evaluation.metrics.statistics import Replicates
 from pellucid.evaluation.metrics.verdicts import BETTER, SHOWN, WORSE, Bar, answered, judge_family
 from pellucid.report.pages.annotation_loop import loop_metric
+from pellucid.report.tables.cells import judged_alone
 from pellucid.report.tables.metrics import method_label, number
 from pellucid.study.annotation_loop.config import BASE
 from pellucid.study.summary import of_networks_alone
@@ -146,7 +147,8 @@ def order_sentence(one: Mapping[str, Any]) -> str:
     text_of = partial(number, decimals=metric.decimals, signed=True)
     interval = interval_text(answer["low"], answer["high"], text_of)
     ending = "" if answer["verdict"] in SHOWN else ", no difference that these seeds and images could show"
-    return f"{who} {text_of(difference['value'])} {interval}{ending}."
+    alone = judged_alone(answer)
+    return f"{who} {text_of(difference['value'])} {interval}{ending}.{f' It is {alone}.' if alone else ''}"
 
 
 WANTED = {
