@@ -166,7 +166,7 @@ def forked_workers(monkeypatch):
 @pytest.fixture(scope="module")
 def browser():
     """Chromium; skips on a user's machine without it, fails in CI, where it must not be missing."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    program = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
     if program is None:
         message = "no Chromium on this machine: apt-get install chromium"
         if os.environ.get("CI") == "true":
