@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import pellucid as pl
 from helpers.dicom import radiograph
 from helpers.explaining import HEATMAPS_ON_CONVOLUTIONS
 from helpers.models import draw_convolutions, small
+from pellucid.data import open_dataset
 from pellucid.explainers import explain
 from pellucid.models.weights import save_model
 from pellucid.report.heat_colours import placed
@@ -223,3 +225,30 @@ def test_two_networks_from_python():
         pl.explain(first, images, "cam", compare_with=strange)
     with pytest.raises(InputError, match=r"the model to compare with is expected as pl\.load"):
         pl.explain(first, images, "cam", compare_with="runs/first")
+
+
+def test_the_page_judges_several_labels_by_all_decisions_at_the_thresholds(tmp_path):
+    """Counted anew from the probabilities; a network without thresholds has no verdict, an unknown label no part."""
+    data = open_dataset("phantom", options={"size": 32, "test": 6})["test"]
+    data.targets[0], data.targets[1], data.targets[2, :3] = 0, np.nan, np.nan
+    net = draw_convolutions(small(classes=data.classes, widths=[4, 6]))
+    bare = pl.explain(net, data, "cam")
+    assert 'data-answer=""' in (bare.save(tmp_path / "bare")[1]).read_text()
+    assert "✗" not in (tmp_path / "bare" / "explain.html").read_text()
+    chances = bare.probabilities.numpy()
+    cuts = np.sort(chances, axis=0)[3]  # three images decided present for each label
+    net.card = {"thresholds": cuts.tolist()}
+    data.targets[3] = chances[3] >= cuts
+    found = pl.explain(net, data, "cam")
+    unknown = np.isnan(data.targets)
+    expected = [
+        "" if gap.all() else "right" if all((row >= cuts)[~gap] == (truth == 1)[~gap]) else "wrong"
+        for row, truth, gap in zip(chances, data.targets, unknown, strict=True)
+    ]
+    page = found.save(tmp_path / "page")[1].read_text()
+    assert re.findall(r'data-answer="(\w*)"', page) == expected
+    assert set(expected) == {"", "right", "wrong"}
+    cuts = np.nextafter(chances[0].max(), 1) * np.ones(len(cuts))
+    net.card = {"thresholds": cuts.tolist()}
+    page = pl.explain(net, data, "cam", ids=data.ids[:1]).save(tmp_path / "normal")[1].read_text()
+    assert re.findall(r'data-answer="(\w*)"', page) == ["right"]  # a normal image, and nothing is called present

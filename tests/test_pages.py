@@ -50,10 +50,10 @@ def explanations(path):
         probabilities = {"cat": 0.3, "dog": 0.3} | {predicted: 0.7}
         moved = {"dog": Moved("dog", "", image / 255 + 0.05, 0.3, 0.9, 0.05)}
         name = f"of {predicted} {number}.png"
-        panels.append(ExplainedPanel.of(name, image, probabilities, truth=truth, maps=maps, changes=moved, rho=0.05))
-    write_explanations(
-        panels, path, title="cam of <runs/first>", count=5, left_out=5 - len(panels), methods=["cam", "lime"]
-    )
+        what = {"truth": truth, "decided": [predicted], "maps": maps, "changes": moved}
+        panels.append(ExplainedPanel.of(name, image, probabilities, **what, rho=0.05))
+    about = {"title": "cam of <runs/first>", "count": 5, "left_out": 5 - len(panels), "several": False}
+    write_explanations(panels, path, **about, methods=["cam", "lime"])
 
 
 def suspects(path):
@@ -122,8 +122,9 @@ def test_explanations_fill_a_wide_page(opened):
 def one_map(path):
     image = np.full((1, 16, 16), 90, np.uint8)
     maps = {("cat", "cam"): np.eye(16)}
-    panel = ExplainedPanel.of("one", image, {"cat": 0.7, "dog": 0.3}, truth=None, maps=maps, changes={}, rho=0.05)
-    write_explanations([panel], path, title="CAM", count=1, left_out=0, methods=["cam"])
+    what = {"truth": None, "decided": ["cat"], "maps": maps, "changes": {}}
+    panel = ExplainedPanel.of("one", image, {"cat": 0.7, "dog": 0.3}, **what, rho=0.05)
+    write_explanations([panel], path, title="CAM", count=1, left_out=0, methods=["cam"], several=False)
 
 
 @pytest.mark.parametrize("opened", [one_map], indirect=True)
@@ -161,6 +162,48 @@ def test_explanations_are_filtered_by_class_and_answer(opened):
     assert opened.locator("output").inner_text() == "1 of 3"
     opened.get_by_label("Shows").select_option("dog")
     assert titles() == []
+
+
+def several_labels(path):
+    """Two networks on a normal image, on one of two findings, and on one of which one label is not known."""
+    panels, maps, image = [], {("Mass", "cam"): np.eye(16)}, np.full((1, 16, 16), 90, np.uint8)
+    chances = {"Mass": 0.6, "Nodule": 0.5, "Effusion": 0.1}
+    for title, truth, unlabelled, decisions in (
+        ("normal", [], [], ([], ["Mass"])),
+        ("two", ["Mass", "Nodule"], [], (["Mass"], ["Mass", "Nodule"])),
+        ("unsure", ["Mass"], ["Nodule"], (["Mass", "Nodule"], None)),
+    ):
+        for network, decided in zip("ab", decisions, strict=True):
+            what = {"truth": truth, "unlabelled": unlabelled, "decided": decided, "maps": maps, "changes": {}}
+            panels.append(ExplainedPanel.of(f"{title}, {network}", image, chances, **what, rho=0.0))
+    about = {"title": "CAM", "count": 3, "left_out": 0, "several": True, "networks": 2}
+    write_explanations(panels, path, **about, methods=["cam"])
+
+
+@pytest.mark.parametrize("opened", [several_labels], indirect=True)
+def test_answers_of_several_labels_are_judged_by_all_decisions(opened):
+    """A normal image without a decision is right, one of two findings is not enough, without thresholds nothing is."""
+
+    def titles():
+        return opened.locator(".explained:not([hidden]) h2").all_inner_texts()
+
+    assert opened.locator(".kicker").inner_text() == "Pellucid · explanations of 3 images by 2 networks"
+    assert opened.locator("output").inner_text() == "3 of 3"
+    opened.get_by_label("Answer").select_option("right")
+    assert titles() == ["normal, a", "two, b", "unsure, a"]
+    opened.get_by_label("Answer").select_option("wrong")
+    assert titles() == ["normal, b", "two, a"]
+    assert opened.locator("output").inner_text() == "2 of 3"
+    opened.get_by_label("Answer").select_option("")
+    opened.get_by_label("Decided").select_option("none of the classes")
+    assert titles() == ["normal, a"]
+    opened.get_by_label("Decided").select_option("Nodule")
+    assert titles() == ["two, b", "unsure, a"]
+    opened.get_by_label("Decided").select_option("")
+    opened.get_by_label("Shows").select_option("none of the classes")
+    assert titles() == ["normal, a", "normal, b"]
+    assert "; classes whose label is not known do not count." in opened.inner_text("main")
+    assert opened.locator(".explained").last.locator(".better, .worse").count() == 0
 
 
 @pytest.mark.parametrize("opened", [suspects], indirect=True)

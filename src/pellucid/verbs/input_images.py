@@ -47,6 +47,7 @@ class InputImage:
         placement: where the image of the file lies in that.
         dicom: what its DICOM file says; None for other files.
         reading: how its file was read.
+        unlabelled: the classes of which nobody knows whether it shows them.
     """
 
     source: str
@@ -57,6 +58,7 @@ class InputImage:
     truth: list[int] | None = None
     dicom: Header | None = None
     reading: FilePixels | None = None
+    unlabelled: Sequence[int] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,8 +236,9 @@ def _from_dataset(
         picture, placement = fitted(dataset, row, spec)
         file = dataset.files[row].path if dataset.files else None
         header = read_header(file) if file is not None and is_dicom(file) else None
-        truth = classes_of(dataset.targets[row])
-        images.append(InputImage(f"{where}/{name}", name, names[row], picture, placement, truth, header, reading))
+        target = dataset.targets[row]
+        facts = classes_of(target), header, reading, np.flatnonzero(np.isnan(target)).tolist()
+        images.append(InputImage(f"{where}/{name}", name, names[row], picture, placement, *facts))
     if images:
         check.look(dataset, [image.picture for image in images])
     return InputImages(images, check.found(), notes, dataset.card.name, dataset.split)

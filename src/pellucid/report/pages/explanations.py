@@ -18,7 +18,7 @@ from pellucid.utils.resources import write_text
 from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 SCRIPT = (TEMPLATES / "explanations.js").read_text(encoding="utf-8")
 BESIDE = 7  # pictures beside the image, at most
 MOST = 100  # images on the page, which carries their pictures; of two models each counts
+
+
+NONE = "none of the classes"
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class ExplainedPanel:
         predicted: the most probable class.
         probability: its probability, as text.
         truth: the classes that the image shows; None where that is not known.
+        decided: the classes that the network decides are present, of exclusive classes one; None without thresholds.
+        unlabelled: the classes of which nobody knows whether the image shows them.
         image: its data address.
         width, height: of the image as the network takes it, in pixels.
         explained: the classes that were explained.
@@ -58,6 +63,8 @@ class ExplainedPanel:
     predicted: str
     probability: str
     truth: Sequence[str] | None
+    decided: Sequence[str] | None
+    unlabelled: Sequence[str]
     image: str
     width: int
     height: int
@@ -71,6 +78,8 @@ class ExplainedPanel:
         probabilities: Mapping[str, float],
         *,
         truth: Sequence[str] | None,
+        decided: Sequence[str] | None,
+        unlabelled: Sequence[str] = (),
         maps: Mapping[tuple[str, str], npt.NDArray[np.floating]],
         changes: Mapping[str, Moved],
         rho: float,
@@ -82,6 +91,8 @@ class ExplainedPanel:
             image: uint8 or uint16 (C, H, W).
             probabilities: of every class.
             truth: the classes that the image shows; None where that is not known.
+            decided: the classes that the network decides are present; None where it has no thresholds.
+            unlabelled: the classes of which nobody knows whether the image shows them.
             maps: heat maps (H, W) by class and method.
             changes: adversarial explanations by class.
             rho: their size, which sets the colours of the change.
@@ -100,13 +111,17 @@ class ExplainedPanel:
                 pictures.append((f"the change, RMS {one.rms:.3f}", data_address(change)))
             explained.append(ExplainedClass(name, percent(probabilities[name]), pictures))
         predicted = max(probabilities, key=lambda name: probabilities[name])
+        if set(unlabelled) == set(probabilities):
+            truth = None
         text, (height, width) = percent(probabilities[predicted]), levels.shape[:2]
-        return cls(title, predicted, text, truth, picture(panel), width, height, explained)
+        return cls(title, predicted, text, truth, decided, unlabelled, picture(panel), width, height, explained)
 
     @property
     def answer(self) -> str:
-        """`right` if the most probable class is one that the image shows, `wrong` if not, empty if nobody knows."""
-        return "" if self.truth is None else "right" if self.predicted in self.truth else "wrong"
+        """`right` if every decision on a class whose label is known is, `wrong` if not; empty if nobody knows."""
+        if self.truth is None or self.decided is None:
+            return ""
+        return "right" if set(self.decided) - set(self.unlabelled) == set(self.truth) else "wrong"
 
     @property
     def wrapped(self) -> int:
@@ -120,31 +135,44 @@ class ExplainedPanel:
 
 
 def write_explanations(
-    panels: Sequence[ExplainedPanel], path: Path, *, title: str, count: int, left_out: int, methods: Sequence[str]
+    panels: Sequence[ExplainedPanel],
+    path: Path,
+    *,
+    title: str,
+    count: int,
+    left_out: int,
+    methods: Sequence[str],
+    several: bool,
+    networks: int = 1,
 ) -> Path:
     """Write the page; it loads nothing from anywhere, and every text is escaped.
 
     Args:
-        panels: one per image and model, in the order shown.
+        panels: one per image and network, in the order shown: all networks of an image together.
         path: of the HTML file, written whole or not at all.
         title: of the page.
         count: of all images that were explained.
         left_out: how many of these are not on the page.
         methods: of their heat maps, whose colours the page explains.
+        several: whether an image can show several of the classes, or none.
+        networks: how many explain each image.
 
     Raises:
         InputError: if the folder cannot be written or the disk is full.
     """
-    predicted = sorted({panel.predicted for panel in panels})
     page = PAGES.get_template("explanations.html.j2").render(
         title=title,
-        count=number_of(count, "image(s)"),
+        count=number_of(count, "image(s)") + (f" by {networks} networks" if networks > 1 else ""),
+        networks=networks,
+        several=several,
+        no_class=NONE,
         first=count - left_out,
         left_out=left_out,
         panels=panels,
         narrow=all(panel.across * panel.wrapped < 3 for panel in panels),
-        predicted=predicted,
-        shown=sorted({name for panel in panels for name in panel.truth or ()}),
+        predicted=sorted({panel.predicted for panel in panels}),
+        decided=_values(panel.decided for panel in panels) if several else [],
+        shown=_values(panel.truth for panel in panels),
         answers=[a for a in ("right", "wrong") if any(panel.answer == a for panel in panels)],
         signed=[method_label(m) for m in methods if is_signed(m)],
         unsigned=[method_label(m) for m in methods if not is_signed(m)],
@@ -154,3 +182,9 @@ def write_explanations(
     )
     write_text(path, page)
     return path
+
+
+def _values(lists: Iterable[Sequence[str] | None]) -> list[str]:
+    """What a filter offers: every class in some list, and `NONE` after them if a list is empty."""
+    all_names = [names for names in lists if names is not None]
+    return sorted({name for names in all_names for name in names}) + [NONE] * any(not names for names in all_names)

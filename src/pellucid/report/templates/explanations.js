@@ -1,11 +1,11 @@
 const images = [...document.querySelectorAll(".explained")], filters = [...document.querySelectorAll("select")];
 const show = () => {
-  let left = 0;
+  const left = new Set();
   for (const image of images) {
     image.hidden = !filters.every((f) => !f.value || image.dataset[f.name].split("\n").includes(f.value));
-    left += !image.hidden;
+    if (!image.hidden) left.add(image.dataset.image);
   }
-  document.querySelector("output").textContent = left + " of " + images.length;
+  document.querySelector("output").textContent = left.size + " of " + new Set(images.map((image) => image.dataset.image)).size;
 };
 for (const filter of filters) filter.addEventListener("input", show);
 show();

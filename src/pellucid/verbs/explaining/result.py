@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from pellucid.report.pages.slider import Slide
     from pellucid.report.pictures.perturbed import Moved
-    from pellucid.types import Pixels
+    from pellucid.types import Pixels, Task
     from pellucid.verbs.explaining.adversarial import AdversarialSettings, MovedClasses
     from pellucid.verbs.explaining.array_store import Arrays, ArrayStore
     from pellucid.verbs.explaining.dicom import DicomOutput
@@ -58,6 +58,7 @@ class ExplainedImage:
         classes: those explained, by number.
         cost: gradient evaluations and forward passes of each method.
         adversarial: the adversarial explanations; None without them.
+        decided: the classes that the model decides are present, or its one class; None where it has no thresholds.
     """
 
     image: InputImage
@@ -65,6 +66,7 @@ class ExplainedImage:
     classes: Sequence[int]
     cost: Mapping[str, Mapping[str, int]]
     adversarial: MovedClasses | None
+    decided: Sequence[int] | None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -74,6 +76,7 @@ class Explanations(Result):
     Attributes:
         model: what the model is called.
         classes: the K names.
+        task: whether an image shows one of them, `multiclass`, or any number, `multilabel`.
         preprocess: how its images are fitted, as `InputSpec.parse` reads it.
         methods: of explanation, in the order asked for.
         options: that each heat map was given.
@@ -90,6 +93,7 @@ class Explanations(Result):
     name: ClassVar[str] = "explain"
     model: str
     classes: tuple[str, ...]
+    task: Task
     preprocess: str
     methods: tuple[str, ...]
     options: Mapping[str, Mapping[str, Any]]
@@ -206,7 +210,16 @@ class Explanations(Result):
         title = title[:1].upper() + title[1:]
         page = folder / "explain.html"
         count, methods = len(self.explained), list(self.options)
-        write_explanations(panels, page, title=title, count=count, left_out=count - on_page, methods=methods)
+        write_explanations(
+            panels,
+            page,
+            title=title,
+            count=count,
+            left_out=count - on_page,
+            methods=methods,
+            several=self.task == "multilabel",
+            networks=len(self._labels()),
+        )
         paths = [folder / "explain.json", page]
         if self.options:
             paths.append(folder / "boxes.csv")
@@ -274,6 +287,8 @@ class Explanations(Result):
             _as_integers(one.image.picture),
             dict(zip(self.classes, one.probabilities, strict=True)),
             truth=None if one.image.truth is None else [self.classes[c] for c in one.image.truth],
+            decided=None if one.decided is None else [self.classes[c] for c in one.decided],
+            unlabelled=[self.classes[c] for c in one.image.unlabelled],
             maps=self._maps(one, arrays),
             changes=self._changes(one, arrays),
             rho=self.adversarial.rho if self.adversarial else 0.0,

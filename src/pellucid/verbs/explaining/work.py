@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.explainers import resolve_targets
+from pellucid.models.card import thresholds_of
 from pellucid.models.inference import as_pixels, check_answers, predict
 from pellucid.models.inference import probabilities as to_probabilities
 from pellucid.types import InputError, device_of
@@ -116,6 +117,7 @@ class ExplainingWork:
         return Explanations(
             name_of(self.model),
             self.model.classes,
+            self.model.task,
             self.model.input_spec.preprocess,
             tuple(methods),
             self.options,
@@ -152,9 +154,21 @@ class ExplainingWork:
         for image, own in zip(images, arrays, strict=True):
             self.arrays.add(image.name, own)
         return [
-            ExplainedImage(image, row, classes, cost, own)
+            ExplainedImage(image, row, classes, cost, own, self._decided(row))
             for image, row, classes, own in zip(images, probabilities.tolist(), class_lists, adversarial, strict=True)
         ]
+
+    def _decided(self, probabilities: Sequence[float]) -> list[int] | None:
+        """The classes decided for an image: its most probable, or of several labels those from their thresholds on.
+
+        None where a model of several labels has no thresholds.
+        """
+        if self.model.task == "multiclass":
+            return [int(np.argmax(probabilities))]
+        if not self.model.card.get("thresholds"):
+            return None
+        thresholds = thresholds_of(self.model.card, len(self.model.classes))
+        return [c for c, cut in enumerate(thresholds) if probabilities[c] >= cut]
 
     def _share(
         self,
