@@ -402,6 +402,11 @@ def test_what_one_comparison_alone_errs_is_said():
     assert "up to {}, {} and {} %".format(*(f"{100 * of_pairs(n):.1f}" for n in (2, 3, 5))) in text
     assert max(wider(0.5, 3)) == pytest.approx(1.64, abs=0.005)
     assert max(wider(0.5, 5)) == pytest.approx(1.21, abs=0.005)
+    assert max(wider(0.5, 2)) == pytest.approx(3.98, abs=0.005)
+    assert "3.98 times as wide" in text
+    least = [f"{1 - max(float(of_all[seeds]) for seeds in where) / 100:.3f}"[1:] for where in fewest.values()]
+    for page in (METRICS, CLAIMS, QUESTIONS):
+        assert all(one in page for one in least)
     assert "1.64 times as wide" in text
     assert "1.21 times" in text
     for seeds in ("3", "5"):
