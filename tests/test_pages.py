@@ -11,6 +11,7 @@ import pytest
 
 from helpers.axe import violations
 from helpers.discovery import several
+from helpers.printed import places
 from pellucid.evaluation.trust.rows import TrustRow
 from pellucid.report.pages.audit import write_audit
 from pellucid.report.pages.certified_maps import CertifiedPage, write_certified_maps
@@ -204,6 +205,44 @@ def test_answers_of_several_labels_are_judged_by_all_decisions(opened):
     assert titles() == ["normal, a", "normal, b"]
     assert "; classes whose label is not known do not count." in opened.inner_text("main")
     assert opened.locator(".explained").last.locator(".better, .worse").count() == 0
+
+
+def many_maps(methods, classes):
+    """A page of six square images."""
+
+    def write(path):
+        names, image = [f"class {c}" for c in range(classes)], np.full((1, 16, 16), 90, np.uint8)
+        maps = {(name, method): np.eye(16) for method in methods for name in names}
+        what = {"truth": names[:1], "decided": names[:1], "maps": maps, "changes": {}}
+        panels = [ExplainedPanel.of(f"image {i}", image, dict.fromkeys(names, 0.5), **what, rho=0.0) for i in range(6)]
+        write_explanations(panels, path, title="Maps", count=6, left_out=0, methods=methods, several=True)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [many_maps(["cam", "grad-cam", "saliency"], 3), many_maps(["cam"], 3), many_maps(["cam"], 1)],
+    ids=["three by three", "three classes", "one map"],
+    indirect=True,
+)
+def test_explanations_are_printed_with_their_names_beside_them(opened):
+    """The first case is on page 1, no heading is left alone at the foot of a page, and pictures fill the width."""
+    classes = opened.locator(".explained").first.locator("h3").count()
+    titles, names, captions = (
+        places(opened, f".explained {what}") for what in ("h2", "h3", ".maps figure:last-child figcaption")
+    )
+    assert len(titles) == 6
+    assert len(names) == len(captions) == 6 * classes
+    assert titles[0][0] == names[0][0] == captions[0][0] == 1
+    assert [page for page, _ in names] == [page for page, _ in captions]  # a name with its pictures
+    assert [page for page, _ in titles] == [page for page, _ in names[::classes]]  # and the first under the title
+    opened.emulate_media(media="print")
+    opened.set_viewport_size({"width": 695, "height": 900})  # between the margins of A4
+    boxes = opened.locator(".explained img").evaluate_all("all => all.map(e => e.getBoundingClientRect().toJSON())")
+    assert max(box["right"] for box in boxes) - min(box["left"] for box in boxes) > 0.95 * 695
+    assert max(box["width"] for box in boxes) == pytest.approx(min(box["width"] for box in boxes), rel=0.05)
+    opened.emulate_media(media="screen")
 
 
 @pytest.mark.parametrize("opened", [suspects], indirect=True)
