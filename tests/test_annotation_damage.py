@@ -9,7 +9,7 @@ import pytest
 
 from helpers.annotation_store import DATA, full
 from helpers.forked import Forked
-from pellucid.annotations.damage import DamageError
+from pellucid.annotations.damage import DatabaseDamageError
 from pellucid.annotations.loading import load_annotations
 from pellucid.annotations.schema import PRIVATE
 from pellucid.annotations.store import open_store
@@ -61,9 +61,9 @@ def test_a_damaged_file_is_named_when_it_is_opened(whole, harm, pellucid):
     whole.write_bytes(harm(whole.read_bytes()))
     left = whole.read_bytes()
     for create in (None, DATA):
-        with pytest.raises(DamageError, match=r"whole\.db is damaged.*backup.*\.recover"):
+        with pytest.raises(DatabaseDamageError, match=r"whole\.db is damaged.*backup.*\.recover"):
             open_store(whole, create=create)
-    with pytest.raises(DamageError, match=r"whole\.db is damaged"):
+    with pytest.raises(DatabaseDamageError, match=r"whole\.db is damaged"):
         load_annotations(whole, DATA)
     told = str(pellucid("annotate", "export", whole)[0])
     assert "whole.db is damaged" in told
@@ -88,7 +88,7 @@ def test_a_damaged_file_is_named_when_it_is_opened(whole, harm, pellucid):
 def test_a_row_that_cannot_be_understood_is_damage(whole, statement):
     with sqlite3.connect(whole) as plain:
         plain.executescript(statement)
-    with pytest.raises(DamageError, match=r"whole\.db is damaged"):
+    with pytest.raises(DatabaseDamageError, match=r"whole\.db is damaged"):
         load_annotations(whole, DATA)
 
 

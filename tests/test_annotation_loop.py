@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from helpers.axe import violations
 from helpers.models import small
 from pellucid.annotations.store import open_store
-from pellucid.annotator.simulated import MARGIN, Truth, Visitor
+from pellucid.annotator.simulated import MARGIN, SimulatedVisitor, Truth
 from pellucid.data import open_dataset
 from pellucid.data.readers.phantom.options import VisibleShortcut
 from pellucid.evaluation.metrics.differences import Difference, Inference
@@ -164,7 +164,7 @@ def test_the_annotator_looks_at_pixels_and_is_told_what_the_server_refuses(part)
             "L",
         )
     with served(FastAPI()) as address, pytest.raises(InputError, match="answered 404"):
-        Visitor(address, "Ann")
+        SimulatedVisitor(address, "Ann")
 
 
 def test_the_other_images_stay_as_far_as_possible():

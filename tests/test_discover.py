@@ -20,7 +20,7 @@ from pellucid.evaluation.discovery.candidates import Squares, best_windows, part
 from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds, log_odds
 from pellucid.evaluation.discovery.inference import associations, mean_differences, permuted
 from pellucid.evaluation.discovery.presence import otsu, where_it_differs
-from pellucid.evaluation.discovery.samples import Marks, Samples
+from pellucid.evaluation.discovery.samples import MarkedPairs, Samples
 from pellucid.evaluation.discovery.settings import DiscoverySettings
 from pellucid.evaluation.discovery.showing import images_showing
 from pellucid.evaluation.discovery.whole_image import WholeImage, brightness, fine_texture
@@ -416,7 +416,7 @@ def test_the_strongest_square_is_one_that_no_mark_touches():
     squares = Squares.over((24, 24), 12)
     masks = np.zeros((2, 24, 24), bool)
     masks[0, :9, :9] = masks[1, 15:, 2:20] = True
-    marks = Marks(np.array([0, 2]), np.array([1, 1]), masks, (24, 24))
+    marks = MarkedPairs(np.array([0, 2]), np.array([1, 1]), masks, (24, 24))
     labels = np.array([[0, 1], [0, 0], [0, 1], [0, 0]], float)
     samples = Samples(
         np.zeros((4, 1, 24, 24), np.uint8), tuple("abcd"), labels, labels, np.arange(4), marks, CLASSES, "multilabel"
@@ -482,7 +482,7 @@ def test_pixels_that_are_left_for_a_statistic_say_nothing_of_the_label():
     # a mark over the dark half raises the median of what is left: images without one leave out a marked one's
     masks = np.zeros((1, 8, 8), bool)
     masks[0, :, :4] = True
-    marks = Marks(np.array([0]), np.array([1]), masks, (8, 8))
+    marks = MarkedPairs(np.array([0]), np.array([1]), masks, (8, 8))
     images = torch.full((2, 1, 8, 8), 0.1)
     images[..., 4:] = 0.5
     recipients, rows, onto = torch.full((2, 1, 8, 8), 0.3), np.array([0, 1]), np.array([1, 1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 
@@ -92,6 +92,15 @@ def test_every_package_says_what_it_holds(path):
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
 
 
+def test_no_two_public_classes_have_one_name():
+    files = defaultdict(list)
+    for path in SOURCE.rglob("*.py"):
+        for node in nodes(path):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                files[node.name].append(path.relative_to(SOURCE).as_posix())
+    assert {name: where for name, where in files.items() if len(where) > 1} == {}
+
+
 def test_every_test_file_whose_time_was_measured_is_there():
     """By these the files are ordered; `make test-seconds` measures them anew."""
     assert [name for name in measured() if not (ROOT / "tests" / name).is_file()] == []
@@ -107,12 +116,12 @@ FIELDS = {  # of classes: `found` is a mask or what was measured, `read` is a fu
     "data.dataset.Dataset.read",
     "data.readers.cifar10.reader._Images.read",
     "evaluation.manipulation.attack.Manipulation.found",
-    "evaluation.robustness.certified_attack.Attacked.found",
+    "evaluation.robustness.certified_attack.AttackedDecision.found",
     "evaluation.robustness.radii.Radii.found",
     "evaluation.robustness.radius_log.RadiusRow.found",
     "models.sources.importing.PublishedFormat.read",
     "verbs.ara.AraResult.found",
-    "verbs.attack.Attacked.found",
+    "verbs.attack.AttackedImages.found",
     "verbs.certify.Certification.found",
 }
 

@@ -20,11 +20,11 @@ DAMAGED = (
 )  # fmt: skip
 
 
-class DamageError(InputError):
+class DatabaseDamageError(InputError):
     """A database that does not hold what was written into it."""
 
 
-def damage(name: str, detail: object) -> DamageError:
+def damage(name: str, detail: object) -> DatabaseDamageError:
     """What to tell of a damaged database.
 
     Args:
@@ -32,7 +32,7 @@ def damage(name: str, detail: object) -> DamageError:
         detail: what is wrong in it.
     """
     what = "is damaged, or never was an annotation database" if "not a database" in str(detail) else "is damaged"
-    return DamageError(
+    return DatabaseDamageError(
         f"{name} {what}: {detail}. Put a backup of it in its place, or keep a copy of it and save what can still be "
         f"read: `sqlite3 {name} .recover | sqlite3 recovered.db`, then --store recovered.db."
     )
@@ -47,7 +47,7 @@ def telling_damage(name: str, *, rows: bool = True) -> Iterator[None]:
         rows: whether rows are read, of which any that cannot be understood is damage.
 
     Raises:
-        DamageError: SQLite cannot read the file, or a row holds what is never written into one.
+        DatabaseDamageError: SQLite cannot read the file, or a row holds what is never written into one.
     """
     try:
         yield
@@ -55,7 +55,7 @@ def telling_damage(name: str, *, rows: bool = True) -> Iterator[None]:
         if isinstance(error.orig, sqlite3.Error) and any(words in str(error.orig) for words in DAMAGED):
             raise damage(name, error.orig) from error
         raise
-    except DamageError:
+    except DatabaseDamageError:
         raise
     except UnicodeDecodeError as error:  # also of what SQLite itself says, which quotes what it could not read
         raise damage(name, "it holds text that is none") from error
@@ -69,7 +69,7 @@ def check_sqlite(connection: sa.Connection, name: str) -> None:
     """Read an SQLite file from end to end, indices too: a damaged index would leave rows out without a word.
 
     Raises:
-        DamageError: with the first thing that is wrong; what SQLite cannot read at all is its own error.
+        DatabaseDamageError: with the first thing that is wrong; what SQLite cannot read at all is its own error.
     """
     finding = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
     if finding != "ok":

@@ -32,7 +32,7 @@ class InvitationError(InputError):
 
 
 @dataclass(frozen=True)
-class Session:
+class BrowserSession:
     """A browser, or a program, that signed in.
 
     Attributes:
@@ -142,11 +142,11 @@ def accept(store: AnnotationStore, code: str, secret: str) -> str:
     return name
 
 
-def sessions(store: AnnotationStore) -> dict[str, Session]:
+def sessions(store: AnnotationStore) -> dict[str, BrowserSession]:
     """All sessions by the digests of their secrets."""
     with store.reading() as connection:
         rows = connection.execute(sa.select(SESSION).order_by(SESSION.c.used)).all()
-    return {row.secret: Session(row.annotator, row.proof) for row in rows}  # the name used last stays
+    return {row.secret: BrowserSession(row.annotator, row.proof) for row in rows}  # the name used last stays
 
 
 def _speak(connection: sa.Connection, name: str, mine: str, proof: str) -> None:

@@ -81,7 +81,7 @@ class AnnotationStore:
             rows: whether whatever goes wrong is a row that cannot be understood.
 
         Raises:
-            DamageError: what is read is not what was written.
+            DatabaseDamageError: what is read is not what was written.
         """
         with telling_damage(self.name, rows=rows), self.engine.connect() as connection:
             yield connection

@@ -51,7 +51,7 @@ class Turns:
         return len(self._waiting)
 
 
-class Batch:
+class SharedTransaction:
     """A transaction that several writers share: it is on the disk for all of them at once.
 
     Attributes:
@@ -95,7 +95,7 @@ class Writers:
     def __init__(self, engine: sa.Engine, most: int = 32) -> None:
         self._engine, self._most = engine, most
         self._turns = Turns()
-        self._batch: Batch | None = None
+        self._batch: SharedTransaction | None = None
 
     @property
     def waiting(self) -> int:
@@ -119,10 +119,10 @@ class Writers:
         if batch.error is not None:
             raise batch.error
 
-    def _begin(self) -> Batch:
+    def _begin(self) -> SharedTransaction:
         connection = self._engine.connect()
         try:
-            return Batch(connection)
+            return SharedTransaction(connection)
         except BaseException:
             connection.close()
             raise

@@ -35,7 +35,7 @@ LARGEST = 2048  # pixels of the longer side of an image as the page gets it
 SHOWN = 3  # classes whose explanations are made ahead: the most probable ones
 
 
-class Explanations:
+class ExplanationPictures:
     """Explanations of the images of a dataset by one network, kept as PNG.
 
     Args:

@@ -20,7 +20,7 @@ LARGE = (
 )
 
 
-class TooLargeError(Exception):
+class BodyTooLargeError(Exception):
     """A body that holds more than its request may."""
 
 
@@ -52,7 +52,7 @@ async def read_body(receive: Receive, limit: int, seconds: float = BODY_SECONDS)
     """The body of a request, which is read no further than its limit.
 
     Raises:
-        TooLargeError: it is larger, whatever its headers said.
+        BodyTooLargeError: it is larger, whatever its headers said.
         TooSlowError: it is not whole after so many seconds.
     """
     body = bytearray()
@@ -64,7 +64,7 @@ async def read_body(receive: Receive, limit: int, seconds: float = BODY_SECONDS)
                     return bytes(body)
                 body += message.get("body", b"")
                 if len(body) > limit:
-                    raise TooLargeError
+                    raise BodyTooLargeError
                 if not message.get("more_body", False):
                     return bytes(body)
     except TimeoutError:

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from pellucid.annotator.limits import (
     MAX_HEADERS,
-    TooLargeError,
+    BodyTooLargeError,
     TooSlowError,
     body_limit,
     header_size,
@@ -94,7 +94,7 @@ class Guard:
             return
         try:
             unread = [await read_body(receive, limit)]
-        except TooLargeError:
+        except BodyTooLargeError:
             await _answer(send_safely, 413, _too_large(limit))
             return
         except TooSlowError:

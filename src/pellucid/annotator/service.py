@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pellucid.annotations.records import Mark, State
     from pellucid.annotations.store import AnnotationStore
-    from pellucid.annotator.explanations import Explanations
+    from pellucid.annotator.explanations import ExplanationPictures
     from pellucid.annotator.ranking import Ranking
     from pellucid.data.dataset import Dataset
     from pellucid.types import InputSpec
@@ -72,7 +72,7 @@ class AnnotationService:
         probabilities: npt.NDArray[np.floating],
         store: AnnotationStore,
         ranking: Ranking,
-        explanations: Explanations,
+        explanations: ExplanationPictures,
         settings: ServiceSettings,
         part: Dataset | None = None,
     ) -> None:

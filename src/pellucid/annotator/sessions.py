@@ -16,7 +16,7 @@ from pellucid.annotations.people import INVITED, accept, digest, invited_name, s
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pellucid.annotations.people import Session
+    from pellucid.annotations.people import BrowserSession
     from pellucid.annotations.store import AnnotationStore
     from pellucid.annotator.gate import Gate
 
@@ -53,7 +53,7 @@ class Sessions:
 
     def __init__(self, store: AnnotationStore, gate: Gate, clock: Callable[[], float] = time.monotonic) -> None:
         self._store, self._gate, self._clock = store, gate, clock
-        self._known: dict[str, Session] = {}
+        self._known: dict[str, BrowserSession] = {}
         self.renew()
 
     def is_old(self, secret: str | None) -> bool:

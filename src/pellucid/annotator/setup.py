@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pellucid.annotations.belonging import check_images
 from pellucid.annotations.store import open_store
 from pellucid.annotator.acquisition import ORDERS
-from pellucid.annotator.explanations import RHOS, Explanations
+from pellucid.annotator.explanations import RHOS, ExplanationPictures
 from pellucid.annotator.ranking import Ranking, heat_of
 from pellucid.annotator.service import AnnotationService, ServiceSettings
 from pellucid.data.cache.pixels import materialize
@@ -143,7 +143,7 @@ def open_service(
         return placement_of(dataset, rows[name], network.input_spec)
 
     ranking = Ranking(offered, chances, options.order, options.seed, heat=heat, compare_with=second, place=place)
-    explanations = Explanations(offered, pictures, network, chances, rhos=options.rhos, memory=options.memory)
+    explanations = ExplanationPictures(offered, pictures, network, chances, rhos=options.rhos, memory=options.memory)
     hold = timedelta(minutes=options.hold_minutes)
     settings = ServiceSettings(name, network.input_spec, options.per_image, hold)
     return AnnotationService(offered, chances, store, ranking, explanations, settings, dataset)

@@ -81,7 +81,7 @@ class Truth:
             return self._sights.get(_digest(np.asarray(picture)))
 
 
-class Visitor:
+class SimulatedVisitor:
     """A person at the server: says a name, or shows an invitation, and is known by a cookie from then on.
 
     Args:
@@ -147,7 +147,7 @@ def annotate(
     Raises:
         InputError: if the server refuses something.
     """
-    visitor = Visitor(address, name, invitation)
+    visitor = SimulatedVisitor(address, name, invitation)
     index = {c: i for i, c in enumerate(visitor.about["classes"])}[truth.class_name]
     while True:
         queue = visitor.send("GET", "/api/queue?count=1")

@@ -63,7 +63,7 @@ def finite_logits(logits: Tensor) -> Tensor:
     return logits
 
 
-class Answers:
+class VariantLogits:
     """A classifier's logits of one image's variants, call by call.
 
     An algorithm that explains one class at a time takes the same parts away for every class. The network answers
@@ -132,7 +132,7 @@ def explained_by_removal(
         maps = maps.clone()
         at_once, behind = rows_that_fit(classifier, pixels, batch_size), baseline_of(pixels, baseline)
         for index in range(len(pixels)):
-            answers, image, instead = Answers(classifier), pixels[index : index + 1], behind[index : index + 1]
+            answers, image, instead = VariantLogits(classifier), pixels[index : index + 1], behind[index : index + 1]
             if torch.equal(image, instead):
                 continue
             if indices is not None:

@@ -31,7 +31,7 @@ BY_LOSS = {"pgd": pgd, "fgsm": fgsm}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Attacked(Result):
+class AttackedImages(Result):
     """What an attack found, image by image.
 
     Attributes:
@@ -98,7 +98,7 @@ def attack(
     label: str | None = None,
     seed: int = 0,
     **options: Any,  # noqa: ANN401
-) -> Attacked:
+) -> AttackedImages:
     """Change images so that a model decides otherwise, within a size or by as little as possible.
 
     Args:
@@ -164,7 +164,7 @@ def attack(
         if size is not None:
             is_found = is_found & (lengths(perturbed.double() - batch.double(), size.norm) <= size.value)
     best = torch.where(is_found.view(-1, 1, 1, 1), perturbed, batch)
-    return Attacked(batch, best, is_found, method, size, name_of(model), norm)
+    return AttackedImages(batch, best, is_found, method, size, name_of(model), norm)
 
 
 def _as_tensor(labels: object) -> Tensor:

@@ -16,7 +16,7 @@ from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
 from pellucid.utils.resources import check_known
 from pellucid.utils.settings import name_list
-from pellucid.verbs.explaining.adversarial import MIXED_RHO, AdversarialSettings, slide
+from pellucid.verbs.explaining.adversarial import MIXED_RHO, PerturbationSettings, slide
 from pellucid.verbs.explaining.array_store import ArrayStore
 from pellucid.verbs.explaining.class_choice import parse_classes
 from pellucid.verbs.explaining.dicom import dicom_output
@@ -102,7 +102,7 @@ def explain(
     if moving is None and rho is not None:
         raise InputError("rho is an option of none of the methods asked for. This has it: adversarial.")
     size = rho if rho is not None else MIXED_RHO if own else RHO
-    settings = None if moving is None else AdversarialSettings(size, direction, optimiser, slider, moving)
+    settings = None if moving is None else PerturbationSettings(size, direction, optimiser, slider, moving)
     class_text = "predicted" if classes is None else classes
     choice = parse_classes(class_text, model.classes, model.task, truth=isinstance(images, Dataset))
     models = [model] if compare_with is None else [model, _comparable(model, compare_with)]

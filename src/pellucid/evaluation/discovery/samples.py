@@ -28,7 +28,7 @@ COMMON = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Marks:
+class MarkedPairs:
     """Where people marked findings, with a margin.
 
     Attributes:
@@ -44,7 +44,7 @@ class Marks:
     frame: tuple[int, int]
 
     @classmethod
-    def of(cls, images: FittedImages, classes: Sequence[str], margin: float) -> Marks:
+    def of(cls, images: FittedImages, classes: Sequence[str], margin: float) -> MarkedPairs:
         """The marks of a dataset's images that are called as the model's classes, none where it has none."""
         frame = (images.spec.height, images.spec.width)
         regions = images.dataset.regions
@@ -123,7 +123,7 @@ class Samples:
     labels: FloatArray
     odds: FloatArray
     patients: Rows
-    marks: Marks
+    marks: MarkedPairs
     classes: tuple[str, ...]
     task: Task
     columns: dict[str, tuple[Rows, tuple[str, ...]]] = field(default_factory=dict)
@@ -140,7 +140,7 @@ class Samples:
         """A dataset's images, whose classes are the model's."""
         dataset = images.dataset
         _, patients = np.unique(np.array(dataset.patients, dtype=str), return_inverse=True)
-        marks = Marks.of(images, dataset.classes, margin)
+        marks = MarkedPairs.of(images, dataset.classes, margin)
         labels = one_hot(dataset).astype(np.float64)
         return cls(pixels, dataset.ids, labels, odds, patients, marks, dataset.classes, dataset.task, columns)
 

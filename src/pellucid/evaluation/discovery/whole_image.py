@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
-    from pellucid.evaluation.discovery.samples import Marks
+    from pellucid.evaluation.discovery.samples import MarkedPairs
 
 CLIP = 2.5
 """In robust deviations: what is stronger is an edge, and no texture."""
@@ -39,7 +39,7 @@ class WholeImage:
     """
 
     change: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-    marks: Marks
+    marks: MarkedPairs
     column: int
     partners: npt.NDArray[np.int64]
 

@@ -31,7 +31,7 @@ PGD_STEPS = 10
 PGD_LENGTH = 2.0  # L2, in standard deviations of the noise; its factors reach from 0.2 to 6 of them
 
 
-class Attacked(NamedTuple):
+class AttackedDecision(NamedTuple):
     """What an attack on one decision of a smoothed classifier came to.
 
     Attributes:
@@ -58,7 +58,7 @@ def attack_smoothed(
     *,
     name: str,
     rows: int = BLOCK,
-) -> list[Attacked]:
+) -> list[AttackedDecision]:
     """The smallest perturbation found, decision by decision, that makes the smoothed classifier answer wrongly.
 
     `tight` follows the mean probability over fixed draws. Lengths along what it finds are then judged by PREDICT on
@@ -78,7 +78,7 @@ def attack_smoothed(
         rows: noisy images at a time.
 
     Returns:
-        One result a decision.
+        One result for each decision.
 
     Source:
         Salman et al. 2019 for attacking the mean probability; Cohen et al. 2019 for PREDICT.
@@ -113,12 +113,12 @@ class _Search:
             rows=rows,
         )
 
-    def run(self, targets: Sequence[int], labels: Sequence[int]) -> list[Attacked]:
+    def run(self, targets: Sequence[int], labels: Sequence[int]) -> list[AttackedDecision]:
         """All decisions of the image."""
-        attacks: dict[int, Attacked] = {}
+        attacks: dict[int, AttackedDecision] = {}
         for index, (target, label) in enumerate(zip(targets, labels, strict=True)):
             if self._wrong(self.at_image, target, label):
-                attacks[index] = Attacked(True, 0.0, 0, 0)
+                attacks[index] = AttackedDecision(True, 0.0, 0, 0)
         pending = [index for index in range(len(targets)) if index not in attacks]
         if pending:
             draws = self.smoothing.attack or 1
@@ -135,7 +135,9 @@ class _Search:
                 )
         return [attacks[index] for index in range(len(targets))]
 
-    def _confirmed(self, perturbation: Tensor, target: int, label: int, gradients: int, passes: int) -> Attacked:
+    def _confirmed(
+        self, perturbation: Tensor, target: int, label: int, gradients: int, passes: int
+    ) -> AttackedDecision:
         """The shortest confirmed length along what was found, or along PGD's direction where there is none."""
         for attempt in range(TRIES):
             if attempt == 1:
@@ -147,8 +149,8 @@ class _Search:
             passes += looks * self.smoothing.samples
             if candidate is not None:
                 distance = (candidate.double() - self.image.double())[None]
-                return Attacked(True, float(lengths(distance, "rms")), gradients, passes)
-        return Attacked(False, math.nan, gradients, passes)
+                return AttackedDecision(True, float(lengths(distance, "rms")), gradients, passes)
+        return AttackedDecision(False, math.nan, gradients, passes)
 
     def _shortest(self, perturbation: Tensor, target: int, label: int, attempt: int) -> tuple[Tensor | None, int]:
         """Bisect the lengths along a direction; the image at the shortest that is wrong, and the number of looks."""

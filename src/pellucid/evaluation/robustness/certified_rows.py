@@ -16,7 +16,7 @@ from pellucid.attacks.engine import images_that_fit
 from pellucid.attacks.minimal import minimal
 from pellucid.evaluation.robustness.bounds import Bounds, certified_radii
 from pellucid.evaluation.robustness.certified import BLOCK, Smoothing, certify, predicted, seed_of, votes
-from pellucid.evaluation.robustness.certified_attack import Attacked, attack_smoothed
+from pellucid.evaluation.robustness.certified_attack import AttackedDecision, attack_smoothed
 from pellucid.evaluation.robustness.radii import AttackConfig, record_of
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import as_pixels
@@ -159,7 +159,7 @@ def _one_by_smoothing(
     )
     target = np.asarray(dataset.targets[index])
     truths = [int(target[k]) for k in labels] if several else [int(target)]
-    attacked: list[Attacked | None] = [None] * len(labels)
+    attacked: list[AttackedDecision | None] = [None] * len(labels)
     if smoothing.attack is not None:
         attacked = list(
             attack_smoothed(

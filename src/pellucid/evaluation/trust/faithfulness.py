@@ -28,7 +28,7 @@ STEPS = 16
 Scale = Literal["probability", "logit"]
 
 
-class Curve(NamedTuple):
+class ScoreCurve(NamedTuple):
     """The target's score as more and more of the image is replaced.
 
     Attributes:
@@ -96,7 +96,7 @@ def replacement_curve(
     scale: Scale = "probability",
     ends: Tensor | None = None,
     batch_size: int = 64,
-) -> Curve:
+) -> ScoreCurve:
     """The target's score while `start` becomes `end`, place by place in the order of `ranks`.
 
     Deletion starts with the image and ends with nothing; insertion starts with nothing and ends with the image
@@ -141,7 +141,7 @@ def replacement_curve(
         share[place] = gone.double().mean((1, 2)).cpu()
         advance(rows.stop // between - rows.start // between)
     advance(0 if between else len(images))
-    return Curve(share, score)
+    return ScoreCurve(share, score)
 
 
 def target_scores(classifier: Classifier, images: Tensor, targets: Tensor, scale: Scale = "probability") -> Tensor:
@@ -165,7 +165,7 @@ def hottest_first_curve(
     steps: int = STEPS,
     ends: Tensor | None = None,
     seed: int = 0,
-) -> Curve:
+) -> ScoreCurve:
     """The target's score while places go or come, the hottest first; NaN for a map that is the same everywhere.
 
     Args:
@@ -186,10 +186,10 @@ def hottest_first_curve(
     start, end = WAYS[way](images)
     curve = replacement_curve(classifier, images, targets, ranks, start=start, end=end, steps=steps, ends=ends)
     undefined = is_constant(maps).cpu()
-    return Curve(curve.share, curve.score.masked_fill(undefined[:, None], torch.nan))
+    return ScoreCurve(curve.share, curve.score.masked_fill(undefined[:, None], torch.nan))
 
 
-def mean_curve(name: str, curves: Sequence[Curve]) -> dict[str, npt.NDArray[np.float64]]:
+def mean_curve(name: str, curves: Sequence[ScoreCurve]) -> dict[str, npt.NDArray[np.float64]]:
     """The mean over curves and images, as `name_share` and `name_score`; images without a score are left out."""
     return {
         f"{name}_share": torch.stack([c.share for c in curves]).mean((0, 1)).numpy(),

@@ -15,7 +15,7 @@ from pellucid.evaluation.metrics.heatmap_scores import energy_share, heatmap_sco
 from pellucid.evaluation.metrics.similarity import is_constant, spearman, ssim
 from pellucid.evaluation.metrics.trivial_maps import mean_of_others, same_spectrum
 from pellucid.evaluation.trust.attack import attacked_rows
-from pellucid.evaluation.trust.faithfulness import Curve, hottest_first_curve, mean_curve
+from pellucid.evaluation.trust.faithfulness import ScoreCurve, hottest_first_curve, mean_curve
 from pellucid.evaluation.trust.findings import Findings
 from pellucid.evaluation.trust.grid_pointing import assemble, quarter_share
 from pellucid.evaluation.trust.infidelity import infidelity
@@ -281,7 +281,7 @@ def _likeness(again: Tensor, after: Tensor, structure_again: Tensor, structure_a
     }
 
 
-def _replaced(work: MethodAtWork, maps: Tensor) -> dict[str, Curve]:
+def _replaced(work: MethodAtWork, maps: Tensor) -> dict[str, ScoreCurve]:
     """The answers while places go, and while they come, the hottest of the maps first."""
     samples, settings = work.samples, work.settings
     options: dict[str, Any] = {"steps": settings.curve_steps, "seed": settings.seed}
@@ -291,7 +291,7 @@ def _replaced(work: MethodAtWork, maps: Tensor) -> dict[str, Curve]:
     }
 
 
-def _areas(draws: Sequence[Mapping[str, Curve]]) -> dict[str, Numbers]:
+def _areas(draws: Sequence[Mapping[str, ScoreCurve]]) -> dict[str, Numbers]:
     """Areas under the curves, image by image, as means over draws."""
     names = draws[0]
     return {f"{name}_area": torch.stack([curves[name].area for curves in draws]).mean(0).numpy() for name in names}

@@ -12,7 +12,7 @@ from pellucid.evaluation.metrics.trivial_maps import mean_box
 from pellucid.evaluation.trust.alignment import alignment
 from pellucid.evaluation.trust.faithfulness import (
     WAYS,
-    Curve,
+    ScoreCurve,
     cell_numbers,
     mean_curve,
     random_ranks,
@@ -56,7 +56,7 @@ def random_orders(shared: SharedAnswers, samples: TrustSamples, settings: TrustS
     for name, start_and_end in WAYS.items():
         options["start"], options["end"] = start_and_end(images)
         options["ends"] = shared.ends[name]
-        order_curves: list[Curve] = []
+        order_curves: list[ScoreCurve] = []
         for order in range(ORDERS):
             ranks = random_ranks(len(images), cells, settings.seed + order).to(images.device)
             order_curves.append(replacement_curve(shared.model, images, samples.targets, ranks, **options))

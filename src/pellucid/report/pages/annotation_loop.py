@@ -10,7 +10,7 @@ import numpy as np
 from pellucid.report.charts.drawing import QUIET, Chart, Style, canvas, styles_of, to_svg
 from pellucid.report.pages.page_templates import PAGES, style_sheet
 from pellucid.report.pictures.panels import heat_picture, picture
-from pellucid.report.tables.cells import Table, across, estimate
+from pellucid.report.tables.cells import PageTable, across, estimate
 from pellucid.report.tables.long_form import LongTable, flat, write_tables
 from pellucid.report.tables.metrics import METRICS, Metric, defined, duration, method_label, number
 from pellucid.utils.resources import write_text
@@ -84,7 +84,7 @@ def write_loop_report(results: Mapping[str, Any], panels: Sequence[Panel], out: 
     return out / "report.html"
 
 
-def glance(results: Mapping[str, Any]) -> Table:
+def glance(results: Mapping[str, Any]) -> PageTable:
     """Every figure of the network that all arms begin with and of each arm after the number of images of the aim."""
     return _table(results, results["aim"], "difference", results["base"])
 
@@ -138,14 +138,14 @@ def _aims(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     return lines
 
 
-def _tables(results: Mapping[str, Any]) -> list[list[Table]]:
+def _tables(results: Mapping[str, Any]) -> list[list[PageTable]]:
     """All figures of all networks, a list for each number of images, that of the aim first."""
     numbers = sorted(results["numbers"], key=lambda n: (n != results["aim"], n))
     against = {"difference": results["base"], "against_control": results["control"]}
     return [[_table(results, n, difference, other) for difference, other in against.items()] for n in numbers]
 
 
-def _table(results: Mapping[str, Any], at: int, difference: str, against: str) -> Table:
+def _table(results: Mapping[str, Any], at: int, difference: str, against: str) -> PageTable:
     """All figures of the networks trained with one number of images, with their differences from one of them."""
     arms = [arm["label"] for arm in results["arms"]]
     lines = []
@@ -155,7 +155,7 @@ def _table(results: Mapping[str, Any], at: int, difference: str, against: str) -
         cells = [estimate(row and {**row, "difference": row[difference]}, measure) for row in rows]
         lines.append(replace(across(measure.label, cells), hint=WAYS.get(measure.better, "")))
     caption = f"{at} images, and the difference from “{against}”"
-    return Table(caption, (results["base"], *arms), tuple(lines), first="Figure")
+    return PageTable(caption, (results["base"], *arms), tuple(lines), first="Figure")
 
 
 def _charts(results: Mapping[str, Any], styles: Mapping[str, Style]) -> list[Chart]:

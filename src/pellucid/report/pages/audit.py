@@ -15,7 +15,7 @@ from pellucid.report.pages.discovery import card_of
 from pellucid.report.pages.page_templates import PAGES, style_sheet
 from pellucid.report.pages.trust import trust_parts
 from pellucid.report.tables import areas, pivot
-from pellucid.report.tables.cells import Cell, Table, TableRow, across, estimate, size
+from pellucid.report.tables.cells import Cell, PageTable, TableRow, across, estimate, size
 from pellucid.report.tables.metrics import Metric, defined, duration, metric, number, p_text, readable, small_share
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
 from pellucid.utils.resources import write_text
@@ -146,7 +146,7 @@ def _verdicts(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def main_table(index: ResultsIndex) -> Table:
+def main_table(index: ResultsIndex) -> PageTable:
     """The main figures, a row each, with what they mean."""
     lines = []
     for name in MAIN:
@@ -154,10 +154,10 @@ def main_table(index: ResultsIndex) -> Table:
         if (cell := estimate(row, metric(name))) is not None:
             label, meaning = metric(name).label, metric(name).meaning
             lines.append(TableRow(label, f"{meaning[:1].upper()}{meaning[1:]}.", (cell,), size(cell)))
-    return Table("The main figures", ("Value",), tuple(lines), first="Figure")
+    return PageTable("The main figures", ("Value",), tuple(lines), first="Figure")
 
 
-def threshold_table(index: ResultsIndex, use: Mapping[str, Any]) -> Table:
+def threshold_table(index: ResultsIndex, use: Mapping[str, Any]) -> PageTable:
     """Sensitivity, specificity and cost of each class, at the model's own threshold and at the suggested one.
 
     Of more than two exclusive classes the most probable one is said; one of them against all others only where that was
@@ -188,7 +188,7 @@ def threshold_table(index: ResultsIndex, use: Mapping[str, Any]) -> Table:
         sentence += (
             "How one class is told from all others at a threshold is shown where --prevalence or --cost ask for it."
         )
-        return Table("Each class", ("Sensitivity", "Specificity"), tuple(lines), sentence, "Class", show_n=False)
+        return PageTable("Each class", ("Sensitivity", "Specificity"), tuple(lines), sentence, "Class", show_n=False)
     note = (
         f"The suggested threshold costs least where {_paid(index, use)}, and where {_frequent(index, use)}. It "
         "supposes that the probabilities are calibrated. The cost is that of all errors, for each image."
@@ -199,7 +199,7 @@ def threshold_table(index: ResultsIndex, use: Mapping[str, Any]) -> Table:
             f"get several such answers, or none. {note}"
         )
     columns = ("Threshold", "Sensitivity", "Specificity", "Cost")
-    return Table("At a threshold", columns, tuple(lines), note, index.class_noun.capitalize(), show_n=False)
+    return PageTable("At a threshold", columns, tuple(lines), note, index.class_noun.capitalize(), show_n=False)
 
 
 def _paid(index: ResultsIndex, use: Mapping[str, Any]) -> str:
@@ -223,7 +223,7 @@ def _frequent(index: ResultsIndex, use: Mapping[str, Any]) -> str:
     return f"each is as frequent as given ({shares}{rest})"
 
 
-def class_table(index: ResultsIndex) -> Table:
+def class_table(index: ResultsIndex) -> PageTable:
     """AUROC and average precision of each class."""
     names = ("auroc", "average_precision")
     lines = []
@@ -233,7 +233,7 @@ def class_table(index: ResultsIndex) -> Table:
         line = across(label, cells)
         lines.append(TableRow(line.label, "", line.cells, line.n, strong=name == MEAN))
     columns = tuple(metric(m).label for m in names)
-    return Table(f"Each {index.class_noun}", columns, tuple(lines), first=index.class_noun.capitalize())
+    return PageTable(f"Each {index.class_noun}", columns, tuple(lines), first=index.class_noun.capitalize())
 
 
 WORST = 5
@@ -242,7 +242,7 @@ OF_CLASS = ("auroc", "sensitivity", "specificity")
 MORE_OF_GROUPS = tuple(name for name in MAIN if name not in OF_GROUPS)
 
 
-def group_tables(groups: Mapping[str, Any]) -> list[Table]:
+def group_tables(groups: Mapping[str, Any]) -> list[PageTable]:
     """The groups that differ most from the rest, and every group's figures that are tested, a table for each column."""
     tested = [r for r in (*groups["rows"], *groups["class_rows"]) if defined(r["p_corrected"])]
     worst = sorted(tested, key=lambda r: (r["p_corrected"], r["difference"]["value"]))
@@ -254,17 +254,17 @@ def group_tables(groups: Mapping[str, Any]) -> list[Table]:
         lines.append(TableRow(label, hint, (*cells, Cell(p_text(row["p_corrected"]))), f"{row['images']:,}"))
     note = f"p is corrected after Holm for {groups['tests']:,} tests; the rest are the other groups of the column."
     tables = [
-        Table("Served worst", ("This group", "The rest", "Difference", "p, corrected"), tuple(lines), note, "Group")
+        PageTable("Served worst", ("This group", "The rest", "Difference", "p, corrected"), tuple(lines), note, "Group")
     ]
     return [t for t in (*tables, *_tables_by_column(groups, OF_GROUPS)) if t]
 
 
-def more_group_tables(groups: Mapping[str, Any]) -> list[Table]:
+def more_group_tables(groups: Mapping[str, Any]) -> list[PageTable]:
     """Every group's figures that are not tested, a table for each column."""
     return [t for t in _tables_by_column(groups, MORE_OF_GROUPS) if t]
 
 
-def _tables_by_column(groups: Mapping[str, Any], metrics: tuple[str, ...]) -> list[Table]:
+def _tables_by_column(groups: Mapping[str, Any], metrics: tuple[str, ...]) -> list[PageTable]:
     tables = []
     for column in groups["columns"]:
         own = {(r["group"], r["metric"]): r for r in groups["rows"] if r["column"] == column["name"]}
@@ -275,11 +275,11 @@ def _tables_by_column(groups: Mapping[str, Any], metrics: tuple[str, ...]) -> li
         ]  # fmt: skip
         of = {m: groups["class"] if m in ("sensitivity", "specificity") else None for m in metrics}
         names = tuple(_label({"metric": m, "class": of[m] or MEAN}) for m in metrics)
-        tables.append(Table(f"By {readable(column['name'])}", names, tuple(lines), first="Group"))
+        tables.append(PageTable(f"By {readable(column['name'])}", names, tuple(lines), first="Group"))
     return tables
 
 
-def class_group_tables(groups: Mapping[str, Any]) -> list[Table]:
+def class_group_tables(groups: Mapping[str, Any]) -> list[PageTable]:
     """Every group's figures of each class, a table for each column; of many classes those that differ most."""
     rows = groups["class_rows"]
     by_p = sorted(rows, key=lambda r: float(r["p"]) if defined(r["p"]) else 1.0)
@@ -292,7 +292,9 @@ def class_group_tables(groups: Mapping[str, Any]) -> list[Table]:
             for group in column["groups"] for name in names if (group, name, OF_CLASS[0]) in own
         ]  # fmt: skip
         labels = tuple(metric(m).label for m in OF_CLASS)
-        tables.append(Table(f"By {readable(column['name'])}", labels, tuple(lines), first="Group, class", show_n=False))
+        tables.append(
+            PageTable(f"By {readable(column['name'])}", labels, tuple(lines), first="Group, class", show_n=False)
+        )
     return [t for t in tables if t]
 
 
@@ -306,7 +308,7 @@ def _alone(row: Mapping[str, Any], measure: Metric) -> Cell | None:
     return estimate({**row, "difference": None}, measure)
 
 
-def corruption_table(figures: Mapping[str, Any]) -> Table:
+def corruption_table(figures: Mapping[str, Any]) -> PageTable:
     """What is left at each severity of each corruption, and where less than half of what the model can is left."""
     kind = metric(figures["metric"])
     rows = {(r["corruption"], r["severity"]): r for r in figures["rows"]}
@@ -329,10 +331,10 @@ def corruption_table(figures: Mapping[str, Any]) -> Table:
         + ("." if has_lead else ", which cannot be asked of a model that is not shown to be above that answer.")
     )
     columns = ("Severity 0 (uncorrupted)", *(f"Severity {s}" for s in range(1, 6)), "Worse from", "Half lost from")
-    return Table(f"{kind.label} under common corruptions", columns, tuple(lines), note, "Corruption", show_n=False)
+    return PageTable(f"{kind.label} under common corruptions", columns, tuple(lines), note, "Corruption", show_n=False)
 
 
-def against_table(rival: Mapping[str, Any], index: ResultsIndex) -> Table:
+def against_table(rival: Mapping[str, Any], index: ResultsIndex) -> PageTable:
     """Accuracy and AUROC beside the other model's, with their differences and corrected p values."""
     lines = []
     for row in rival["rows"]:
@@ -352,7 +354,7 @@ def against_table(rival: Mapping[str, Any], index: ResultsIndex) -> Table:
         "difference of few errors still includes 0."
     )
     columns = (index.variants[0], rival["label"], "Difference", "p, corrected")
-    return Table(f"Against {rival['label']}", columns, tuple(lines), note, "Figure")
+    return PageTable(f"Against {rival['label']}", columns, tuple(lines), note, "Figure")
 
 
 def confusion_table(results: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -368,7 +370,7 @@ def confusion_table(results: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"names": [readable(c) for c in results["data"]["classes"]], "rows": rows}
 
 
-def pairs_table(pairs: Sequence[Mapping[str, Any]]) -> Table | None:
+def pairs_table(pairs: Sequence[Mapping[str, Any]]) -> PageTable | None:
     """The pairs of classes that are most often confused."""
     lines = []
     for pair in pairs:
@@ -376,7 +378,7 @@ def pairs_table(pairs: Sequence[Mapping[str, Any]]) -> Table | None:
         label = f"{readable(pair['class'])} → {readable(pair['taken_for'])}"
         lines.append(TableRow(label, "", (Cell(f"{pair['images']:,}"), share), size(share)))
     columns = ("Images", "Share of the class")
-    return Table("Most often confused", columns, tuple(lines), first="Class → taken for") if lines else None
+    return PageTable("Most often confused", columns, tuple(lines), first="Class → taken for") if lines else None
 
 
 def _cards(fields: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pellucid.report.charts import curves, frontier
-from pellucid.report.tables.cells import Cell, Table, TableRow, across, estimate, line
+from pellucid.report.tables.cells import Cell, PageTable, TableRow, across, estimate, line
 from pellucid.report.tables.metrics import defined, metric, number, readable
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
 from pellucid.utils.words import interval_text
@@ -37,7 +37,7 @@ def section(index: ResultsIndex) -> dict[str, Any]:
     }
 
 
-def overview(index: ResultsIndex) -> Table:
+def overview(index: ResultsIndex) -> PageTable:
     """Variants by accuracy, areas, share found and cost; under them the published figures."""
     kinds, clean = frontier.kinds(index), frontier.clean_metric(index)
     names = [*([clean] if clean else []), *(frontier.AREA + kind for kind in kinds)]
@@ -58,7 +58,7 @@ def overview(index: ResultsIndex) -> Table:
         notes.append(f"Gradients: gradient evaluations an {unit}.")
     published = _published(index, kinds, clean, len(columns))
     notes += ["Published figures come without interval."] if published else []
-    return Table("Accuracy and areas", tuple(columns), (*lines, *published), " ".join(notes), "Recipe")
+    return PageTable("Accuracy and areas", tuple(columns), (*lines, *published), " ".join(notes), "Recipe")
 
 
 def share(attacks: Sequence[Mapping[str, Any]]) -> Cell | None:
@@ -107,7 +107,7 @@ def _figure(value: object, name: str) -> Cell:
     return Cell(number(value, metric(name).decimals))
 
 
-def by_label(index: ResultsIndex) -> list[Table]:
+def by_label(index: ResultsIndex) -> list[PageTable]:
     """One table per figure, where there are several labels: labels by variants, the mean last."""
     tables = []
     for name in index.values("metric", "ara"):
@@ -125,7 +125,7 @@ def by_label(index: ResultsIndex) -> list[Table]:
         ]
         meaning = metric(name).meaning
         note = meaning[:1].upper() + meaning[1:] + "."
-        tables.append(Table(metric(name).label, tuple(index.variants), tuple(lines), note, first="Label"))
+        tables.append(PageTable(metric(name).label, tuple(index.variants), tuple(lines), note, first="Label"))
     return [t for t in tables if t]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pellucid.report.tables.cells import Cell, Table, TableRow, estimate, size
+from pellucid.report.tables.cells import Cell, PageTable, TableRow, estimate, size
 from pellucid.report.tables.metrics import defined, metric, number, readable
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
 
@@ -30,7 +30,7 @@ def among(preferred: Sequence[str], measured: Sequence[str]) -> list[str]:
     return [at for at in preferred if at in measured] or list(measured)
 
 
-def wang(index: ResultsIndex, target: str, method: str, *, gate: str, ats: Sequence[str], cls: str = MEAN) -> Table:
+def wang(index: ResultsIndex, target: str, method: str, *, gate: str, ats: Sequence[str], cls: str = MEAN) -> PageTable:
     """For each criterion one row per variant: accuracy, AFP, mean area of the boxes and how many there are."""
     lines: list[TableRow] = []
     columns = _columns(index, "wang", target, method, gate=gate)
@@ -48,10 +48,10 @@ def wang(index: ResultsIndex, target: str, method: str, *, gate: str, ats: Seque
             lines.append(_together(variant, cells))
         lines.extend(_published(index, at, cls, columns))
     caption = "Mean over classes" if cls == MEAN else readable(cls)
-    return Table(caption, tuple(metric(c).label for c in columns), tuple(lines), first="Recipe")
+    return PageTable(caption, tuple(metric(c).label for c in columns), tuple(lines), first="Recipe")
 
 
-def sweep(index: ResultsIndex, target: str, method: str, *, at: str, gate: str = "") -> Table:
+def sweep(index: ResultsIndex, target: str, method: str, *, at: str, gate: str = "") -> PageTable:
     """For each threshold one row per variant, with the same figures together."""
     columns = _columns(index, "sweep", target, method, gate=gate)
     lines: list[TableRow] = []
@@ -61,7 +61,7 @@ def sweep(index: ResultsIndex, target: str, method: str, *, at: str, gate: str =
             where: dict[str, Any] = {"target": target, "method": method, "gate": gate}
             rows = [sweep_row(index, c, variant, at=at, threshold=threshold, **where) for c in columns]
             lines.append(_together(variant, [estimate(r, metric(c)) for r, c in zip(rows, columns, strict=True)]))
-    return Table(at, tuple(metric(c).label for c in columns), tuple(lines), first="Recipe")
+    return PageTable(at, tuple(metric(c).label for c in columns), tuple(lines), first="Recipe")
 
 
 def sweep_row(

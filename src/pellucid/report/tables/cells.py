@@ -17,12 +17,24 @@ if TYPE_CHECKING:
 
     from pellucid.report.tables.results_index import ResultRow
 
-__all__ = ["Cell", "Difference", "Table", "TableRow", "across", "compare", "estimate", "line", "metric", "said", "size"]
+__all__ = [
+    "Cell",
+    "DifferenceText",
+    "PageTable",
+    "TableRow",
+    "across",
+    "compare",
+    "estimate",
+    "line",
+    "metric",
+    "said",
+    "size",
+]
 ERRS_ALONE = {2: 13, 3: 8}  # of 100, by the fewest trainings: docs/decisions/0014-two-questions.md; with four 7
 
 
 @dataclass(frozen=True)
-class Difference:
+class DifferenceText:
     """A paired difference from the reference as text: of the recipes, and apart from it of these networks.
 
     Attributes:
@@ -57,7 +69,7 @@ class Cell:
     seeds: str = ""
     n: int | None = None
     reason: str = ""
-    difference: Difference | None = None
+    difference: DifferenceText | None = None
     span: int = 1
     undefined: bool = False
     counted: str = ""
@@ -76,7 +88,7 @@ class TableRow:
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """A table ready for the page."""
 
     caption: str
@@ -139,7 +151,7 @@ def _counted(row: Mapping[str, Any]) -> str:
     return f"at least {text}" if text and is_over_classes else text
 
 
-def compare(row: Mapping[str, Any] | None, measure: Metric) -> Difference | None:
+def compare(row: Mapping[str, Any] | None, measure: Metric) -> DifferenceText | None:
     """A paired difference as text, with the verdicts that its p values, corrected, allow.
 
     Example:
@@ -155,11 +167,11 @@ def compare(row: Mapping[str, Any] | None, measure: Metric) -> Difference | None
         return None
     if not defined(row.get("value")):
         why = row.get("reason") or "no reason recorded"
-        return Difference("undefined", n=row.get("n"), reason=why, undefined=True)
+        return DifferenceText("undefined", n=row.get("n"), reason=why, undefined=True)
     networks, recipes = row["networks"], row["recipes"]
     below = row.get("below_trivial")
     answered = defined(recipes.get("low"))
-    return Difference(
+    return DifferenceText(
         number(row["value"], measure.decimals, signed=True),
         _interval(recipes, measure, signed=True) if answered else "",
         said(recipes) if answered else "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from pellucid.report.tables.cells import Cell, Table, TableRow, estimate, line, size
+from pellucid.report.tables.cells import Cell, PageTable, TableRow, estimate, line, size
 from pellucid.report.tables.metrics import Metric, defined, method_label, metric, number, readable
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
 
@@ -13,7 +13,7 @@ HEADLINE_METRICS = ("pointing", "energy_share", "auprc")
 LOCALIZATION_METRICS = (*HEADLINE_METRICS[:2], "energy_ratio", "auprc", "effective_heat_ratio", "otsu_iou")
 
 
-def headline(index: ResultsIndex) -> Table:
+def headline(index: ResultsIndex) -> PageTable:
     """The study at a glance: discrimination, scores under attack, where the first method's maps fall."""
     lines = [
         _across(index, "Mean AUROC", "classification", "auroc", strong=True),
@@ -35,7 +35,7 @@ def headline(index: ResultsIndex) -> Table:
             hint = yardstick(index, target["name"], name)
             where = {"target": target["name"], "method": methods[0]}
             lines.append(_across(index, metric(name).label, "localization", name, hint=hint, **where))
-    return Table(
+    return PageTable(
         "The study at a glance",
         tuple(index.variants),
         tuple(x for x in lines if _useful(x)),
@@ -92,7 +92,7 @@ def yardstick(index: ResultsIndex, target: str, name: str) -> str:
     return f"best trivial map: {number(value, metric(name).decimals)} ({which})"
 
 
-def classification(index: ResultsIndex) -> list[Table]:
+def classification(index: ResultsIndex) -> list[PageTable]:
     """One table per metric: classes by variants, the mean last, published figures beside."""
     tables = []
     for name in index.values("metric", "classification"):
@@ -109,21 +109,23 @@ def classification(index: ResultsIndex) -> list[Table]:
         notes += ["Published figures come without interval."] if published else []
         notes += [f"{c['name']}: {c['note']}" for c in published if c.get("note")]
         columns = (*index.variants, *(c["name"] for c in published))
-        tables.append(Table(measure.label, columns, tuple(lines), " ".join(notes), index.class_noun.capitalize()))
+        tables.append(PageTable(measure.label, columns, tuple(lines), " ".join(notes), index.class_noun.capitalize()))
     return [t for t in tables if t]
 
 
-def robustness(index: ResultsIndex) -> list[Table]:
+def robustness(index: ResultsIndex) -> list[PageTable]:
     """One table per metric: strengths of the attack by variants."""
     tables = []
     for name in index.values("metric", "robustness"):
         strengths = sorted(index.values("at", "robustness", metric=name), key=strength_of)
         lines = [_across(index, attack_label(at), "robustness", name, at=at) for at in strengths]
-        tables.append(Table(f"{metric(name).label} under attack", tuple(index.variants), tuple(lines), first="Attack"))
+        tables.append(
+            PageTable(f"{metric(name).label} under attack", tuple(index.variants), tuple(lines), first="Attack")
+        )
     return [t for t in tables if t]
 
 
-def localization(index: ResultsIndex, target: str, cls: str = MEAN) -> Table:
+def localization(index: ResultsIndex, target: str, cls: str = MEAN) -> PageTable:
     """Threshold-free scores of one target: each metric's methods, then the trivial maps as yardsticks."""
     names = index.values("metric", "localization", target=target)
     ordered = [
@@ -144,7 +146,7 @@ def localization(index: ResultsIndex, target: str, cls: str = MEAN) -> Table:
                 spanning = replace(cell, span=len(index.variants))
                 lines.append(TableRow(method_label(trivial), "", (spanning,), size(cell), muted=True))
     caption = "Mean over classes" if cls == MEAN else readable(cls)
-    return Table(caption, tuple(index.variants), tuple(x for x in lines if _useful(x)), first="Map")
+    return PageTable(caption, tuple(index.variants), tuple(x for x in lines if _useful(x)), first="Map")
 
 
 def _across(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pellucid.study.annotation_loop.measures import LoopData, Measured
-    from pellucid.study.annotation_loop.session import Session
+    from pellucid.study.annotation_loop.session import AnnotationSequence
     from pellucid.study.config import StudyConfig
     from pellucid.study.runs import PlannedRun
 
@@ -104,7 +104,7 @@ def loop_results(
     data: LoopData,
     measured: Mapping[LoopRun, Measured],
     *,
-    sessions: Mapping[tuple[int, str], Session],
+    sessions: Mapping[tuple[int, str], AnnotationSequence],
     runs: Mapping[LoopRun, PlannedRun],
 ) -> dict[str, Any]:
     """All of a loop's results, as the report and results.json take them.

@@ -26,7 +26,7 @@ ANNOTATOR = "simulated"
 
 
 @dataclass(frozen=True)
-class Session:
+class AnnotationSequence:
     """What an annotator left in a database, in the order of the images.
 
     Attributes:
@@ -110,7 +110,7 @@ def hold_session(
         service.close()
 
 
-def read_session(source: Path) -> Session:
+def read_session(source: Path) -> AnnotationSequence:
     """What the simulated annotator left in a database."""
     from pellucid.annotations.store import open_store
 
@@ -120,7 +120,7 @@ def read_session(source: Path) -> Session:
         )
         annotations = store.annotations()
     places = [place for place, visit in enumerate(visits) if visit.state == "done"]
-    return Session(tuple(visits[p].image for p in places), tuple(p + 1 for p in places), annotations)
+    return AnnotationSequence(tuple(visits[p].image for p in places), tuple(p + 1 for p in places), annotations)
 
 
 @contextmanager

@@ -34,7 +34,7 @@ ROLE_NAMES = {"true": "real class", "predicted": "predicted class", "second": "m
 
 
 @dataclass(frozen=True)
-class AdversarialSettings:
+class PerturbationSettings:
     """How images are moved.
 
     Attributes:
@@ -143,7 +143,7 @@ def in_order(classes: Sequence[int], roles: Mapping[str, Sequence[int]]) -> tupl
 
 
 def slide(
-    models: Mapping[str, Model], image: InputImage, classes: Sequence[int], settings: AdversarialSettings
+    models: Mapping[str, Model], image: InputImage, classes: Sequence[int], settings: PerturbationSettings
 ) -> Slide:
     """An image moved by every size of the slider, by each model; each size of a model is a step of the progress bar.
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pellucid.report.pages.slider import Slide
     from pellucid.report.pictures.perturbed import Moved
     from pellucid.types import Pixels, Task
-    from pellucid.verbs.explaining.adversarial import AdversarialSettings, MovedClasses
+    from pellucid.verbs.explaining.adversarial import MovedClasses, PerturbationSettings
     from pellucid.verbs.explaining.array_store import Arrays, ArrayStore
     from pellucid.verbs.explaining.dicom import DicomOutput
     from pellucid.verbs.input_images import InputImage, InputImages
@@ -97,7 +97,7 @@ class Explanations(Result):
     preprocess: str
     methods: tuple[str, ...]
     options: Mapping[str, Mapping[str, Any]]
-    adversarial: AdversarialSettings | None
+    adversarial: PerturbationSettings | None
     inputs: InputImages
     explained: Sequence[ExplainedImage]
     arrays: ArrayStore

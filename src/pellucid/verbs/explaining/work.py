@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from pellucid.explainers.explanation import Explanation
     from pellucid.report.pages.slider import Slide
-    from pellucid.verbs.explaining.adversarial import AdversarialSettings
+    from pellucid.verbs.explaining.adversarial import PerturbationSettings
     from pellucid.verbs.explaining.array_store import ArrayStore
     from pellucid.verbs.explaining.class_choice import ClassChoice
     from pellucid.verbs.explaining.dicom import DicomOutput
@@ -54,7 +54,7 @@ class ExplainingWork:
 
     model: Model
     options: Mapping[str, Mapping[str, Any]]
-    settings: AdversarialSettings | None
+    settings: PerturbationSettings | None
     choice: ClassChoice
     inputs: InputImages
     batches: Sequence[Sequence[InputImage]]

@@ -50,7 +50,7 @@ LAYOUT = (
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchFile:
     """One file of images.
 
     Attributes:
@@ -66,7 +66,7 @@ class Batch:
     pixels: npt.NDArray[np.uint8]
 
 
-def open_batches(root: Path, names: Sequence[str] = ALL, *, needed: Sequence[str] | None = None) -> list[Batch]:
+def open_batches(root: Path, names: Sequence[str] = ALL, *, needed: Sequence[str] | None = None) -> list[BatchFile]:
     """The training files and the test file, in that order, or those named.
 
     Args:
@@ -95,7 +95,7 @@ def _find(root: Path) -> tuple[Path, Version]:
     return (root, BINARY) if nested is None else (root / nested.folder, nested)
 
 
-def _open_batch(path: Path, name: str, version: Version) -> Batch:
+def _open_batch(path: Path, name: str, version: Version) -> BatchFile:
     try:
         status = path.stat()
         labels, pixels = _read_binary(path, status.st_size) if version is BINARY else read_batch(path)
@@ -107,7 +107,7 @@ def _open_batch(path: Path, name: str, version: Version) -> Batch:
             f"{path}: record {wrong[0]} has label {labels[wrong[0]]}; CIFAR-10's are 0 to {len(CLASSES) - 1}. "
             "It is another file, or damaged."
         )
-    return Batch(name, SourceFile(path, status.st_size, status.st_mtime_ns), labels, pixels)
+    return BatchFile(name, SourceFile(path, status.st_size, status.st_mtime_ns), labels, pixels)
 
 
 def _read_binary(path: Path, size: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:

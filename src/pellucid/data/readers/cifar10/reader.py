@@ -19,7 +19,7 @@ from pellucid.data.readers.cifar10.files import (
     RECORD,
     TEST,
     TRAIN,
-    Batch,
+    BatchFile,
     open_batches,
 )
 from pellucid.data.readers.splits import check_disjoint, patient_split
@@ -161,7 +161,7 @@ class _Images:
         )
 
 
-def _of_batches(batches: Sequence[Batch]) -> _Images:
+def _of_batches(batches: Sequence[BatchFile]) -> _Images:
     """All images of several files, one file after the other."""
     records = [(batch, place) for batch in batches for place in range(len(batch.labels))]
 
