@@ -80,8 +80,8 @@ def test_mosaics_hold_one_image_of_the_class_explained():
     assert len(found.rows) == 8
     assert 8 not in found.rows
     assert all(len(set(labels[row])) == 4 for row in found.rows)
-    assert (labels[found.rows[np.arange(8), found.place]] == found.targets).all()
-    assert len(set(found.rows[np.arange(8), found.place].tolist())) == 8
+    assert (labels[found.rows[np.arange(8), found.quarter]] == found.targets).all()
+    assert len(set(found.rows[np.arange(8), found.quarter].tolist())) == 8
     two = compose(np.array([0, 0, 1]), np.array([0, 0, 1]))
     assert all(
         (np.array([0, 0, 1])[row] == target).sum() == 1 for row, target in zip(two.rows, two.targets, strict=True)

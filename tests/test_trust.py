@@ -104,7 +104,7 @@ def test_a_constant_map_is_null_with_the_reason_everywhere(table):
 
 def test_the_uniform_map_is_scored_analytically(judged, table):
     _, subjects, network, _ = judged
-    shares = subjects.place.masks.mean((1, 2))
+    shares = subjects.localization.masks.mean((1, 2))
     row = table["auprc", "trivial: uniform", ""]
     assert row.value == pytest.approx(shares.mean())
     assert network.yardsticks["uniform"]["auprc"].tolist() == shares.tolist()
@@ -155,7 +155,7 @@ def test_the_work_is_what_the_budget_says(judged):
 def test_the_true_mask_is_perfectly_faithful_to_a_network_that_adds_up_the_finding():
     """White findings on black, one class per image, the logit 8 · (share of the finding there) − 4: all is known."""
     data = open_dataset("phantom", options={**OPTIONS, "shortcuts": {}})["test"]
-    masks = torch.from_numpy(samples_of(net_of(data), data).place.masks)
+    masks = torch.from_numpy(samples_of(net_of(data), data).localization.masks)
     masks = masks[masks.sum((1, 2)) < 200].float()
     sizes = masks.sum((1, 2))
     net = wrap(
@@ -200,7 +200,7 @@ def net_of(data):
 
 def mask_explainer(subjects):
     """Looks an image up, and gives the region of the class explained, or of any class where there is none."""
-    task = subjects.place
+    task = subjects.localization
     known = {
         (task.images[i].tobytes(), int(task.outputs[c])): m
         for i, c, m in zip(task.pair_image, task.pair_class, task.masks, strict=True)

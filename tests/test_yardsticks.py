@@ -73,7 +73,7 @@ def planted(phantom):
     images += 0.4 * patches()[targets][:, None]
     whole = samples_of(small(classes=phantom.classes), phantom)
     none = "nothing is marked"
-    stage = replace(whole, images=images, targets=targets, place=none, on_findings=None, shortcut=none)
+    stage = replace(whole, images=images, targets=targets, localization=none, on_findings=None, shortcut=none)
     labels = targets.numpy()
     return net, replace(stage, on_shortcuts=None, mosaics=compose(labels, labels, seed=1))
 

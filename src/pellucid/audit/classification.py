@@ -242,7 +242,7 @@ def _prevalence(dataset: Dataset) -> FloatArray:
 
 
 def _row(answers: Answers, section: str, metric: str, name: str, figure: Replicates, **where: Any) -> list[Row]:  # noqa: ANN401
-    return compare(Row.place(section, metric, name, **where), {answers.label: [figure]}, None)
+    return compare(Row.blank(section, metric, name, **where), {answers.label: [figure]}, None)
 
 
 def _or_none(value: float) -> float | None:

@@ -56,7 +56,7 @@ class StudyContext:
         return self.device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
 
     @property
-    def place(self) -> str:
+    def resolved_device(self) -> str:
         """The device as PyTorch calls it: `cpu`, `cuda` or `mps`."""
         if self.is_on_cpu:
             return "cpu"

@@ -141,10 +141,10 @@ def _report(
     results["trust"], of_trust = judge_trust(context, first) if are_here else ([], {})
     if not are_here:
         results["limits"].append(AWAY)
-    write_results(context, results, command, device_name(context.place), started)
+    write_results(context, results, command, device_name(context.resolved_device), started)
     write_per_image(out / FILE, study, data, evaluations, of_trust)
-    panels = make_panels(study.evaluation, first, of_first, runs, context.place) if are_here else []
-    slides = make_slides(study.evaluation.adversarial, first, runs, context.place) if are_here else []
+    panels = make_panels(study.evaluation, first, of_first, runs, context.resolved_device) if are_here else []
+    slides = make_slides(study.evaluation.adversarial, first, runs, context.resolved_device) if are_here else []
     report = write_report(results, panels, out, slides)
     for label, seeds in evaluations.items():  # after writing, so that what is undefined stands there with its reason
         for evaluation in seeds:
@@ -153,10 +153,10 @@ def _report(
     return report
 
 
-def device_name(place: str) -> str:
+def device_name(device: str) -> str:
     """The device in words, for the record."""
-    if place == "cuda":
+    if device == "cuda":
         return torch.cuda.get_device_name()
-    if place == "mps":
+    if device == "mps":
         return "Apple GPU"
     return f"CPU, {number_of(torch.get_num_threads(), 'thread(s)')}, {platform.machine()}"

@@ -77,7 +77,7 @@ def describe(one: ComparisonSettings) -> str:
         'AUROC (robust, no worse)'
     """
     at = "" if one.at is None else str(one.at)
-    place = Row.place(one.section, one.metric, one.class_name, target=one.target, method=one.method, at=at)
+    place = Row.blank(one.section, one.metric, one.class_name, target=one.target, method=one.method, at=at)
     remarks = [*one.variants, *(["no worse"] if one.aim == "no worse" else [])]
     return _what(place) + (f" ({', '.join(remarks)})" if remarks else "")
 

@@ -54,8 +54,8 @@ def judge_trust(context: StudyContext, data: EvaluationData) -> tuple[list[dict[
         run, card = firsts[variant.label], read_model_card(firsts[variant.label].folder)
         compared = [r for r in runs if r.label == run.label and r is not run]
         compared += [r for label, r in firsts.items() if label != run.label]
-        network = load_trained(run.folder, context.place)
-        others = {f"{r.label}, seed {r.seed}": load_trained(r.folder, context.place) for r in compared}
+        network = load_trained(run.folder, context.resolved_device)
+        others = {f"{r.label}, seed {r.seed}": load_trained(r.folder, context.resolved_device) for r in compared}
         samples = gather_trust_samples(
             network,
             FittedImages(data.test, network.input_spec, context.cache),

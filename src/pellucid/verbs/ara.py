@@ -23,7 +23,7 @@ from pellucid.utils.result import Footnotes, Result, Table
 from pellucid.utils.settings import name_list
 from pellucid.utils.words import interval_text
 from pellucid.verbs.folders import model_names, work_folder, write_bytes
-from pellucid.verbs.session import check_arguments, open_session, place_of
+from pellucid.verbs.session import check_arguments, open_session, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -227,7 +227,7 @@ def ara(
     check_arguments(model, data)
     names = check_known(name_list(kinds), KINDS, "kind of area")
     config = AttackConfig(protocol, seed, effort=effort, norm=norm)
-    model_name = label or model_names([place_of(model)])[0]
+    model_name = label or model_names([path_of(model)])[0]
     session = open_session(
         model,
         data,

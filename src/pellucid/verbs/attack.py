@@ -137,8 +137,8 @@ def attack(
         raise InputError(f"{method} looks within a size, whose norm eps= names: leave out effort and norm.")
     if size is None and method in METHOD_NAMES:
         raise InputError(f"{method} looks within a size: give eps=, as eps=pl.Epsilon(linf=8 / 255).")
-    place = device_of(model)
-    batch, truth = (images[None] if images.ndim == 3 else images).to(place), _as_tensor(labels).to(place)
+    device = device_of(model)
+    batch, truth = (images[None] if images.ndim == 3 else images).to(device), _as_tensor(labels).to(device)
     check_images(batch, channels=model.input_spec.channels)
     if images.ndim == 3:
         truth = truth.reshape(1, *truth.shape[-1:]) if model.task == "multilabel" else truth.reshape(1)
@@ -153,7 +153,7 @@ def attack(
         perturbed, is_found = bounded.perturbed, bounded.fallen
     elif method in BY_LOSS:
         assert size is not None
-        generator = torch.Generator(place).manual_seed(seed)
+        generator = torch.Generator(device).manual_seed(seed)
         perturbed = BY_LOSS[method](model, batch, truth, loss=task_loss, eps=size, generator=generator, **options)
         is_found = _satisfied(model, perturbed, batch, criterion)
     else:

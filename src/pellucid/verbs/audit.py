@@ -47,7 +47,7 @@ from pellucid.verbs.auditing.about_images import known_columns, with_regions
 from pellucid.verbs.auditing.measuring import Measuring
 from pellucid.verbs.figures import FigureCells, figure_records
 from pellucid.verbs.folders import model_names, work_folder
-from pellucid.verbs.session import check_arguments, check_model, check_settings, name_of, open_session, place_of
+from pellucid.verbs.session import check_arguments, check_model, check_settings, name_of, open_session, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -235,7 +235,7 @@ def audit(
     session = with_regions(session, regions, class_map)
     columns, about_columns = known_columns(session.dataset, metadata)
     groupings, no_groups = make_groupings(columns, groups)
-    label = label or model_names([place_of(model)])[0]
+    label = label or model_names([path_of(model)])[0]
     common: dict[str, Any] = {"seed": plan.seed, "cache": cache, "allow_training_images": allow_training_images}
     with channels_last(model, compare), work_folder(out) as folder, ExitStack() as rest:
         store = ResultsStore(

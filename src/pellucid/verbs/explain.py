@@ -25,7 +25,7 @@ from pellucid.verbs.explaining.result import ADVERSARIAL, COMPARED, Explanations
 from pellucid.verbs.explaining.work import ExplainingWork
 from pellucid.verbs.folders import model_names
 from pellucid.verbs.input_images import input_images
-from pellucid.verbs.session import check_model, name_of, place_of
+from pellucid.verbs.session import check_model, name_of, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -135,7 +135,7 @@ def _labels(models: Sequence[Model]) -> list[str]:
     """What each model is called beside the other; nothing where there is none."""
     if len(models) == 1:
         return [""]
-    places = [place_of(one) for one in models]
+    places = [path_of(one) for one in models]
     return ["first", "second"] if None in places else model_names(places)
 
 

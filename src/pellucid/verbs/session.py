@@ -227,7 +227,7 @@ def image_check(model: Model, *, refuse: bool) -> ImageCheck:
     return ImageCheck(model.path, refuse=refuse, name=name)
 
 
-def place_of(model: Model) -> Path | None:
+def path_of(model: Model) -> Path | None:
     """Where a model comes from, as a path that it can be called after: its folder, or its name at its source."""
     return Path(model.source.name) if model.path is None and model.source is not None else model.path
 

@@ -32,7 +32,7 @@ from pellucid.verbs.session import (
     kind_of,
     name_of,
     open_session,
-    place_of,
+    path_of,
     results_key_of,
 )
 
@@ -229,7 +229,9 @@ def trust(
         "training_images": session.seen(),
         "training_images_of_others": {n: c.found().to_json() for n, c in zip(others, checks[1:], strict=True)},
     }
-    cut_off = [] if isinstance(samples.place, str) else [note for note in [samples.place.cut_off.note] if note]
+    cut_off = (
+        [] if isinstance(samples.localization, str) else [note for note in [samples.localization.cut_off.note] if note]
+    )
     notes = [*session.notes, *cut_off, *(text for check in checks for text in check.found().messages())]
     notes += [f"{name} explains nothing here: {why}" for name, why in refused.items()]
     return TrustResult(about, result, samples, model.classes, notes)
@@ -254,7 +256,7 @@ def _named(model: Model, compare_with: Sequence[Model]) -> dict[str, Model]:
         InputError: other classes or another input.
     """
     named = {}
-    for name, other in zip(model_names([place_of(m) for m in compare_with]), compare_with, strict=True):
+    for name, other in zip(model_names([path_of(m) for m in compare_with]), compare_with, strict=True):
         if other.classes != model.classes or other.input_spec != model.input_spec:
             where = name_of(other)
             raise InputError(f"{where} has other classes, channels or image size than the network: it cannot agree.")

@@ -74,4 +74,4 @@ def cache(
     checked = "; every byte is what was written" if verify else ""
     shape = f"{cached.spec.size_text} pixels ({cached.spec.geometry}), {number_of(cached.spec.channels, 'channel(s)')}"
     show(f"{name}: {shape}{checked}", ["part", "images", "size", "files", "manifest"], rows)
-    wrote(cached.place)
+    wrote(cached.path)

@@ -26,12 +26,12 @@ class CachedDataset:
     Attributes:
         spec: how the images were fitted.
         manifests: of each part that holds images, by path.
-        place: the folder, or the index of the shards.
+        path: the folder, or the index of the shards.
     """
 
     spec: InputSpec
     manifests: dict[Path, Manifest]
-    place: Path
+    path: Path
 
 
 def cache_dataset(
@@ -77,15 +77,15 @@ def cache_dataset(
     colours = channels or next(iter(splits.values())).card.native_channels
     spec = InputSpec.square(colours, size) if preprocess is None else InputSpec.parse(preprocess, colours)
     if shard_size is not None:
-        place = write_shards(splits, out, spec, shard_size=shard_size, progress=True, workers=workers)
-        paths = part_manifests(place)
+        path = write_shards(splits, out, spec, shard_size=shard_size, progress=True, workers=workers)
+        paths = part_manifests(path)
     else:
         for dataset in splits.values():
             materialize(dataset, spec, directory=out, progress=True, workers=workers)
-        place, paths = out, [cache_path(dataset, spec, directory=out) for dataset in splits.values()]
+        path, paths = out, [cache_path(dataset, spec, directory=out) for dataset in splits.values()]
     manifests = {}
     for path in paths:
         manifest = verify_cache(path, progress=True, workers=workers) if verify else open_manifest(path)
         assert manifest is not None
         manifests[path] = manifest
-    return CachedDataset(spec, manifests, place)
+    return CachedDataset(spec, manifests, path)

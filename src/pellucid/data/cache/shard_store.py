@@ -45,7 +45,7 @@ class Store:
             reason = str(error).strip() or type(error).__name__
             raise InputError(f"{url}: not a URL that fsspec reads with these options ({reason}).") from error
 
-    def place(self, name: str) -> str:
+    def url_of(self, name: str) -> str:
         """Where a file is, for messages."""
         return f"{self.url}/{name}"
 
@@ -65,11 +65,11 @@ class Store:
                 return content
             except FileNotFoundError as error:
                 by = f", which {named_by} names" if named_by else ""
-                raise InputError(f"{self.place(name)}: there is no such file{by}.") from error
+                raise InputError(f"{self.url_of(name)}: there is no such file{by}.") from error
             except Exception as error:  # whatever a network or a storage service raises
                 if attempt == _ATTEMPTS - 1:
                     raise InputError(
-                        f"{self.place(name)}: cannot be read after {_ATTEMPTS} attempts ({error!r})."
+                        f"{self.url_of(name)}: cannot be read after {_ATTEMPTS} attempts ({error!r})."
                     ) from error
                 time.sleep(2.0**attempt)
         raise AssertionError
@@ -106,7 +106,7 @@ class Shards:
         hashes = tuple(hashlib.sha256(body[b.first * size : (b.first + b.images) * size]).hexdigest() for b in blocks)
         if content[: len(header)] != header or len(body) != file.images * size or hashes != file.sha256:
             raise InputError(
-                f"{self.store.place(file.name)}: not what was written, by its hashes in {self.name}; fetch or write "
+                f"{self.store.url_of(file.name)}: not what was written, by its hashes in {self.name}; fetch or write "
                 "both anew."
             )
         shape = (file.images, self.manifest.channels, self.manifest.height, self.manifest.width)

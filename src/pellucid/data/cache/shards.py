@@ -157,34 +157,34 @@ def open_shards(*, seed: int = 0, options: Mapping[str, object] | None = None) -
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{store.place(INDEX)}: not an index of shards ({error}).") from error
+        raise InputError(f"{store.url_of(INDEX)}: not an index of shards ({error}).") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise InputError(
-            f"{store.place(INDEX)}: not an index of shards in format {FORMAT}, which says what each image is known by. "
-            "Write the shards anew with `pellucid data cache --shard-size`."
+            f"{store.url_of(INDEX)}: not an index of shards in format {FORMAT}, which says what each image is known "
+            "by. Write the shards anew with `pellucid data cache --shard-size`."
         )
-    index = validate(ShardIndex, values, store.place(INDEX))
+    index = validate(ShardIndex, values, store.url_of(INDEX))
     try:
         card = DatasetCard(**{**index.card, "classes": tuple(index.card.get("classes", ()))})
     except TypeError as error:
-        raise InputError(f"{store.place(INDEX)}: not an index of shards ({error}).") from error
+        raise InputError(f"{store.url_of(INDEX)}: not an index of shards ({error}).") from error
     return {split: _open_part(store, card, split, part) for split, part in index.parts.items()}
 
 
 def _open_part(store: Store, card: DatasetCard, split: str, part: PartIndex) -> Dataset:
-    manifest = parse_manifest(store.read(part.manifest, named_by=INDEX), store.place(part.manifest))
+    manifest = parse_manifest(store.read(part.manifest, named_by=INDEX), store.url_of(part.manifest))
     content = store.read(part.labels, named_by=INDEX)
     if hashlib.sha256(content).hexdigest() != part.sha256:
         raise InputError(
-            f"{store.place(part.labels)}: not what was written, by its hash in {INDEX}; write the shards anew."
+            f"{store.url_of(part.labels)}: not what was written, by its hash in {INDEX}; write the shards anew."
         )
     if manifest.decode_version != DECODE_VERSION:
         warnings.warn(
-            f"{store.place(part.manifest)}: decoded by the rules of another version of Pellucid (number "
+            f"{store.url_of(part.manifest)}: decoded by the rules of another version of Pellucid (number "
             f"{manifest.decode_version}, now {DECODE_VERSION}); write the shards anew for what is read now.",
             stacklevel=3,
         )
-    place = store.place(part.labels)
+    place = store.url_of(part.labels)
     with open_npz(io.BytesIO(content), place) as labels:
         count = manifest.images
         ids, patients, stable = (

@@ -92,7 +92,7 @@ class Row:
         return (*places, self.threshold)
 
     @classmethod
-    def place(cls, section: str, metric: str, class_name: str, **where: Any) -> Row:  # noqa: ANN401
+    def blank(cls, section: str, metric: str, class_name: str, **where: Any) -> Row:  # noqa: ANN401
         """A row without figures, whose fields say where they belong."""
         return cls(section, metric, class_name, "", math.nan, math.nan, math.nan, 0, **where)
 
@@ -107,12 +107,12 @@ class Row:
 
 
 def compare(
-    place: Row, figures: Mapping[str, Sequence[Replicates]], reference: str | None, *, shared: bool = False
+    blank: Row, figures: Mapping[str, Sequence[Replicates]], reference: str | None, *, shared: bool = False
 ) -> list[Row]:
     """One row per variant, from one figure per seed each, with the difference to the reference variant.
 
     Args:
-        place: a row whose fields say where the figures belong.
+        blank: a row whose fields say where the figures belong.
         figures: variant → one figure per seed.
         reference: the variant that the others are compared with, or None.
         shared: whether networks of the same seed started from the same network; see `paired_difference`.
@@ -127,7 +127,7 @@ def compare(
             difference = paired_difference(seeds, figures[reference], shared=shared).to_json()
         rows.append(
             replace(
-                place,
+                blank,
                 variant=variant,
                 value=estimate.value,
                 low=estimate.low,
@@ -162,7 +162,7 @@ def classification_rows(
     for class_name, metrics in first.items():
         for metric in (m for m in metrics if m != "prevalence"):  # the same for every network
             figures = {v: [t[class_name][metric] for t in seeds] for v, seeds in tables.items()}
-            rows += compare(Row.place("classification", metric, class_name), figures, reference)
+            rows += compare(Row.blank("classification", metric, class_name), figures, reference)
     return _with_delong(rows, logits, dataset, bootstrap, reference, folds)
 
 
@@ -208,7 +208,7 @@ def accuracy_rows(
         v: [_accuracy(x, cut, dataset, bootstrap) for x, cut in zip(seeds, thresholds[v], strict=True)]
         for v, seeds in logits.items()
     }
-    return compare(Row.place("classification", "accuracy", "mean"), right, reference)
+    return compare(Row.blank("classification", "accuracy", "mean"), right, reference)
 
 
 def robustness_rows(
@@ -246,8 +246,8 @@ def robustness_rows(
             ]
             for v, seeds in logits.items()
         }
-        rows += compare(Row.place("robustness", "auroc", "mean", at=size), tables, reference)
-        rows += compare(Row.place("robustness", "accuracy", "mean", at=size), right, reference)
+        rows += compare(Row.blank("robustness", "auroc", "mean", at=size), tables, reference)
+        rows += compare(Row.blank("robustness", "accuracy", "mean", at=size), right, reference)
     return rows
 
 
@@ -334,7 +334,7 @@ def _on_common_pairs(
 def refused_rows(task: LocalizationTask, method: str, reason: str) -> list[Row]:
     """The threshold-free scores of a method that cannot explain the network: undefined, and why."""
     return [
-        Row.place("localization", metric, class_name, target=task.name, method=method, reason=reason)
+        Row.blank("localization", metric, class_name, target=task.name, method=method, reason=reason)
         for class_name in (*task.classes, "mean")
         for metric in SCORES
         if metric not in YARDSTICKS
@@ -378,7 +378,7 @@ def _score_rows(
     for class_name, scores in next(iter(tables.values()))[0].items():
         for metric in (m for m in scores if m not in YARDSTICKS):
             figures = {v: [t[class_name][metric] for t in seeds] for v, seeds in tables.items()}
-            place = Row.place("localization", metric, class_name, target=task.name, method=method)
+            place = Row.blank("localization", metric, class_name, target=task.name, method=method)
             rows += compare(place, figures, reference)
     return rows
 
@@ -428,12 +428,12 @@ def _box_rows(
             for metric, attribute in (("accuracy", "accuracy"), ("afp", "false_positives")):
                 figures = {v: [getattr(t[class_name][criterion], attribute) for t in ts] for v, ts in tables.items()}
                 rows += compare(
-                    Row.place(section, metric, class_name, at=f"{overlap} > {limit}", **where),
+                    Row.blank(section, metric, class_name, at=f"{overlap} > {limit}", **where),
                     figures,
                     reference,
                 )
         any_criterion = next(iter(criteria))  # the area and number of boxes do not depend on what counts as a hit
         for metric, attribute in (("mean_box_area", "box_area"), ("boxes_per_map", "boxes_per_map")):
             figures = {v: [getattr(t[class_name][any_criterion], attribute) for t in ts] for v, ts in tables.items()}
-            rows += compare(Row.place(section, metric, class_name, **where), figures, reference)
+            rows += compare(Row.blank(section, metric, class_name, **where), figures, reference)
     return rows

@@ -46,7 +46,7 @@ def ara_rows(
                 v: [(x.overall if name == "mean" else x.labels[name]).replicates for x in seeds]
                 for v, seeds in areas.items()
             }
-            rows += compare(Row.place("ara", f"ara_{kind}", name), figures, reference)
+            rows += compare(Row.blank("ara", f"ara_{kind}", name), figures, reference)
     return rows
 
 
@@ -73,7 +73,7 @@ def clean_rows(
             v: [accuracy(decisions(x, dataset.task), dataset.targets, bootstrap) for x in xs]
             for v, xs in logits.items()
         }
-        return compare(Row.place("ara", "accuracy", "mean"), right, reference)
+        return compare(Row.blank("ara", "accuracy", "mean"), right, reference)
     rows: list[Row] = []
     tables = {
         v: [_by_label(x, cut, dataset, bootstrap) for x, cut in zip(xs, thresholds[v], strict=True)]
@@ -81,7 +81,7 @@ def clean_rows(
     }
     for name in (*dataset.classes, "mean"):
         figures = {v: [table[name] for table in seeds] for v, seeds in tables.items()}
-        rows += compare(Row.place("ara", "balanced_accuracy", name), figures, reference)
+        rows += compare(Row.blank("ara", "balanced_accuracy", name), figures, reference)
     return rows
 
 

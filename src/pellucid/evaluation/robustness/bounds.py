@@ -100,7 +100,7 @@ class _Relaxed(TorchFunctionMode):
 
     def __init__(self, lines: list[Lines]) -> None:
         super().__init__()
-        self.lines, self.offsets, self.place = lines, list[Tensor](), 0
+        self.lines, self.offsets, self.position = lines, list[Tensor](), 0
 
     def __torch_function__(
         self,
@@ -114,11 +114,11 @@ class _Relaxed(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def relax(self, entering: Tensor, delta: float) -> Tensor:
-        if self.place == len(self.lines):
+        if self.position == len(self.lines):
             raise _ReachedActivation(entering, delta)
-        slope = self.lines[self.place].slope
+        slope = self.lines[self.position].slope
         offset = torch.zeros_like(entering).requires_grad_()
-        self.place += 1
+        self.position += 1
         self.offsets.append(offset)
         return slope * entering + offset
 

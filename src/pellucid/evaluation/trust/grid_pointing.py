@@ -23,12 +23,12 @@ class Mosaics(NamedTuple):
 
     Attributes:
         rows: int64 (G, 4), the images at the top left, top right, bottom left and bottom right.
-        place: int64 (G,), which of the four is the one explained.
+        quarter: int64 (G,), which of the four is the one explained.
         targets: int64 (G,), its class.
     """
 
     rows: npt.NDArray[np.int64]
-    place: npt.NDArray[np.int64]
+    quarter: npt.NDArray[np.int64]
     targets: npt.NDArray[np.int64]
 
 
@@ -60,16 +60,16 @@ def compose(
     rng = np.random.default_rng(seed)
     right = np.flatnonzero(truth == guess)
     of_class = {int(c): right[truth[right] == c] for c in np.unique(truth[right])}
-    quarters, places = [], []
+    mosaics, quarters = [], []
     for row in rng.permutation(right)[:limit] if len(of_class) > 1 else ():
         others = [c for c in of_class if c != truth[row]]
         other_classes = rng.permutation(others)[:3].tolist()
         other_classes += rng.choice(others, 3 - len(other_classes)).tolist()
         neighbours = [int(rng.choice(of_class[c])) for c in other_classes]
-        place = int(rng.integers(4))
-        quarters.append([*neighbours[:place], int(row), *neighbours[place:]])
-        places.append(place)
-    rows, spots = np.array(quarters, dtype=np.int64).reshape(-1, 4), np.array(places, dtype=np.int64)
+        quarter = int(rng.integers(4))
+        mosaics.append([*neighbours[:quarter], int(row), *neighbours[quarter:]])
+        quarters.append(quarter)
+    rows, spots = np.array(mosaics, dtype=np.int64).reshape(-1, 4), np.array(quarters, dtype=np.int64)
     return Mosaics(rows, spots, truth[rows[np.arange(len(rows)), spots]].astype(np.int64))
 
 
@@ -79,12 +79,12 @@ def assemble(images: Tensor, rows: npt.NDArray[np.int64]) -> Tensor:
     return torch.cat([top, bottom], dim=2)
 
 
-def quarter_share(maps: Tensor, place: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def quarter_share(maps: Tensor, quarter: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """The share of a map's positive heat in the right quarter, (G,): 1/4 by chance.
 
     Args:
         maps: (G, 2H, 2W).
-        place: (G,), the right quarter.
+        quarter: (G,), the right quarter.
 
     Returns:
         0 where the map has no positive heat, NaN where it is the same everywhere otherwise.
@@ -96,7 +96,7 @@ def quarter_share(maps: Tensor, place: npt.NDArray[np.int64]) -> npt.NDArray[np.
     """
     height, width = maps.shape[1] // 2, maps.shape[2] // 2
     inside = np.zeros(maps.shape, dtype=bool)
-    for mosaic, spot in enumerate(place):
+    for mosaic, spot in enumerate(quarter):
         top, left = divmod(int(spot), 2)
         inside[mosaic, top * height : (top + 1) * height, left * width : (left + 1) * width] = True
     shares = energy_share(maps, inside)

@@ -46,7 +46,7 @@ def budget(classifier: nn.Module, samples: TrustSamples, settings: TrustSettings
     extra = sum(
         len(part)
         for part in (
-            () if isinstance(samples.place, str) else samples.place.pair_image,
+            () if isinstance(samples.localization, str) else samples.localization.pair_image,
             () if isinstance(samples.mosaics, str) else samples.mosaics.rows,
             () if isinstance(samples.shortcut, str) else samples.shortcut.images,
         )

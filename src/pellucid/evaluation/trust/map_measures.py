@@ -207,9 +207,9 @@ def agreement(work: MethodAtWork) -> Findings:
     return work.findings(values, yardsticks={MEAN_MAP: lambda: means} if means else None)
 
 
-def place(work: MethodAtWork) -> Findings:
+def localization(work: MethodAtWork) -> Findings:
     """Whether the heat lies on the marked findings."""
-    marked, task, names = work.samples.on_findings, work.samples.place, ("auprc", "pointing", "energy_ratio")
+    marked, task, names = work.samples.on_findings, work.samples.localization, ("auprc", "pointing", "energy_ratio")
     if marked is None or isinstance(task, str):
         return work.findings(reasons=dict.fromkeys(names, str(task)))
     patients = [task.dataset.patients[i] for i in task.pair_image]
@@ -239,12 +239,12 @@ def grid_pointing(work: MethodAtWork) -> Findings:
         parts.append(work.draw(assemble(samples.images, task.rows[rows]), targets[rows]))
         advance(rows.stop - rows.start)
     maps, everybody = torch.cat(parts), samples.fitted.dataset.patients
-    explained = [everybody[i] for i in task.rows[np.arange(len(task.rows)), task.place]]
+    explained = [everybody[i] for i in task.rows[np.arange(len(task.rows)), task.quarter]]
 
     def mean_map() -> Mapping[str, Numbers]:
-        return {"grid_pointing": quarter_share(mean_of_others(maps, explained), task.place)}
+        return {"grid_pointing": quarter_share(mean_of_others(maps, explained), task.quarter)}
 
-    return work.findings({"grid_pointing": quarter_share(maps, task.place)}, yardsticks={MEAN_MAP: mean_map})
+    return work.findings({"grid_pointing": quarter_share(maps, task.quarter)}, yardsticks={MEAN_MAP: mean_map})
 
 
 MAP_MEASURES: tuple[tuple[Callable[[MethodAtWork], Findings], tuple[str, ...]], ...] = (
@@ -256,7 +256,7 @@ MAP_MEASURES: tuple[tuple[Callable[[MethodAtWork], Findings], tuple[str, ...]], 
     (certainty, ("certified_cells",)),
     (faithfulness, ("deletion_area", "insertion_area", "infidelity")),
     (agreement, ()),
-    (place, ("auprc", "pointing", "energy_ratio")),
+    (localization, ("auprc", "pointing", "energy_ratio")),
     (grid_pointing, ("grid_pointing",)),
     (shortcut, ("marker_share", "finding_share")),
 )

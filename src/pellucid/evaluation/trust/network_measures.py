@@ -69,7 +69,7 @@ def chance(shared: SharedAnswers, samples: TrustSamples, settings: TrustSettings
     """What a map that is the same everywhere scores, which is known without drawing it, and the mean box."""
     uniform: dict[str, npt.NDArray[np.float64]] = {}
     yardsticks = {UNIFORM: uniform}
-    task = samples.place
+    task = samples.localization
     if not isinstance(task, str):
         share = task.masks.mean((1, 2))  # of the image, which is what any place hits by chance
         uniform |= {"auprc": share, "pointing": share, "energy_ratio": np.where(share > 0, 1.0, np.nan)}

@@ -59,17 +59,17 @@ class TrustSamples:
         fitted: the N images.
         images: float32 (N, C, H, W) in [0, 1], their pixels.
         targets: int64 (N,), the class explained; see `targets_of`.
-        place: marked findings, or the reason why there are none.
+        localization: marked findings, or the reason why there are none.
         mosaics: of `images`, or the reason why there are none.
         shortcut: images with a planted shortcut, or the reason why there are none.
-        on_findings: the images of `place`, one map for each region; None where there are none.
+        on_findings: the images of `localization`, one map for each region; None where there are none.
         on_shortcuts: the images of `shortcut`; None where there are none.
     """
 
     fitted: FittedImages
     images: Tensor
     targets: Tensor
-    place: LocalizationTask | str
+    localization: LocalizationTask | str
     mosaics: Mosaics | str
     shortcut: ShortcutTask | str
     on_findings: MarkedImages | None
@@ -78,18 +78,18 @@ class TrustSamples:
     @property
     def patients(self) -> TrustPatients:
         """Whose the values are that come of these images."""
-        place, mosaics, shortcut = self.place, self.mosaics, self.shortcut
+        localization, mosaics, shortcut = self.localization, self.mosaics, self.shortcut
         return TrustPatients(
             self.fitted.dataset.patients,
-            None if isinstance(place, str) else place.dataset.patients,
-            None if isinstance(place, str) else place.pair_image,
-            None if isinstance(mosaics, str) else mosaics.rows[np.arange(len(mosaics.rows)), mosaics.place],
+            None if isinstance(localization, str) else localization.dataset.patients,
+            None if isinstance(localization, str) else localization.pair_image,
+            None if isinstance(mosaics, str) else mosaics.rows[np.arange(len(mosaics.rows)), mosaics.quarter],
             None if isinstance(shortcut, str) else shortcut.dataset.patients,
         )
 
     def parts(self) -> list[tuple[Dataset, Pixels]]:
         """All images that a judgement rests on, and their pixels; an image may be in several parts."""
-        marked = [part for part in (self.place, self.shortcut) if not isinstance(part, str)]
+        marked = [part for part in (self.localization, self.shortcut) if not isinstance(part, str)]
         return [(self.fitted.dataset, self.fitted.pixels), *((part.dataset, part.images) for part in marked)]
 
 
@@ -118,13 +118,13 @@ def gather_trust_samples(
         raise InputError(f"{dataset.card.name}/{dataset.split} holds no images to explain.")
     logits = predict(classifier, sample.pixels)
     check_answers(logits, "its explanations explain nothing", sample.dataset.ids)
-    place: LocalizationTask | str
+    localization: LocalizationTask | str
     shortcut: ShortcutTask | str
     mosaics: Mosaics | str
     try:
-        place = localization_task(images, classifier.classes, limit=limit)
+        localization = localization_task(images, classifier.classes, limit=limit)
     except InputError as error:
-        place = str(error)
+        localization = str(error)
     try:
         if planted is None:
             raise InputError(
@@ -146,16 +146,16 @@ def gather_trust_samples(
         fitted=sample,
         images=as_pixels(sample.pixels, device),
         targets=torch.from_numpy(targets).to(device),
-        place=place,
+        localization=localization,
         mosaics=mosaics,
         shortcut=shortcut,
         on_findings=None
-        if isinstance(place, str)
+        if isinstance(localization, str)
         else MarkedImages(
-            as_pixels(place.images, device),
-            place.pair_image,
-            torch.from_numpy(place.outputs[place.pair_class]).to(device),
-            {"finding": place.masks},
+            as_pixels(localization.images, device),
+            localization.pair_image,
+            torch.from_numpy(localization.outputs[localization.pair_class]).to(device),
+            {"finding": localization.masks},
         ),
         on_shortcuts=None if isinstance(shortcut, str) else shortcut.marked(device),
     )

@@ -9,7 +9,7 @@ import numpy as np
 from pellucid.evaluation.trust.shortcut import ShortcutTask
 from pellucid.study.annotation_loop.measures import LoopData, Measured
 from pellucid.study.annotation_loop.results import loop_runs
-from pellucid.study.kept.per_image import dataset_arrays, kept_dataset, place_of, read_per_image, write_per_image
+from pellucid.study.kept.per_image import dataset_arrays, kept_dataset, prefix_of, read_per_image, write_per_image
 from pellucid.utils.digests import read_arrays
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ def write_loop_per_image(path: Path, study: StudyConfig, data: LoopData, measure
     arrays["shortcut/output"] = np.array(shortcut.output)
     evaluations: dict[str, list[RunEvaluation]] = {}
     for run in loop_runs(study):
-        one, place = measured[run], place_of(run.name, run.seed)
+        one, prefix = measured[run], prefix_of(run.name, run.seed)
         evaluations.setdefault(run.name, []).append(one.evaluation)
-        arrays[f"{place}/telling"] = one.telling
-        arrays |= {f"{place}/share {method} {where}": values for (method, where), values in one.shares.items()}
-        arrays |= {f"{place}/effect {where}": values for where, values in one.effects.items()}
+        arrays[f"{prefix}/telling"] = one.telling
+        arrays |= {f"{prefix}/share {method} {where}": values for (method, where), values in one.shares.items()}
+        arrays |= {f"{prefix}/effect {where}": values for where, values in one.effects.items()}
     write_per_image(path, study, data.test, evaluations, arrays)
 
 
@@ -62,11 +62,11 @@ def read_loop_per_image(path: Path, study: StudyConfig) -> tuple[LoopData, dict[
     )
     measured = {}
     for run in loop_runs(study):
-        place = place_of(run.name, run.seed)
+        prefix = prefix_of(run.name, run.seed)
         measured[run] = Measured(
             evaluations[run.name][study.seeds.index(run.seed)],
-            arrays[f"{place}/telling"],
-            {(m, where): arrays[f"{place}/share {m} {where}"] for m in study.evaluation.methods for where in PLACES},
-            {where: arrays[f"{place}/effect {where}"] for where in PLACES},
+            arrays[f"{prefix}/telling"],
+            {(m, where): arrays[f"{prefix}/share {m} {where}"] for m in study.evaluation.methods for where in PLACES},
+            {where: arrays[f"{prefix}/effect {where}"] for where in PLACES},
         )
     return data, measured

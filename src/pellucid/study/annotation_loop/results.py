@@ -265,10 +265,10 @@ def _rows(replicates: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], 
     numbers = sorted({n for arm, n in replicates if arm != BASE})
     for metric in replicates[BASE, 0]:
         base = replicates[BASE, 0][metric]
-        before = Row.place("loop", metric, "", at="0")
+        before = Row.blank("loop", metric, "", at="0")
         rows += [row.to_json() | {"against_control": None} for row in compare(before, {BASE: base}, None)]
         for n in numbers:
-            place = Row.place("loop", metric, "", at=str(n))
+            place = Row.blank("loop", metric, "", at=str(n))
             arms = {arm: values[metric] for (arm, count), values in replicates.items() if count == n and arm != BASE}
             against_base = [r for r in compare(place, {**arms, BASE: base}, BASE, shared=True) if r.variant != BASE]
             against_control = compare(place, arms, control, shared=True)

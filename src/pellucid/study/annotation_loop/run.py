@@ -137,12 +137,12 @@ def run_loop(work: StudyContext, jobs: int, command: str) -> Path:
         sessions={key: read_session(context.session(*key)) for key in sessions},
         runs={loop_run: context.run_of(loop_run) for loop_run in networks},
     )
-    write_results(context, results, command, context.place, started)
+    write_results(context, results, command, context.resolved_device, started)
     write_loop_per_image(context.out / FILE, study, data, measured)
     first = study.seeds[0]
     before_and_after = [LoopRun(first, BASE, 0), LoopRun(first, loop.control.label, loop.aim)]
     before_and_after.append(LoopRun(first, loop.marking[0].label, loop.aim))
-    first_networks = {c.name: load_trained(context.run_of(c).folder, context.place) for c in before_and_after}
+    first_networks = {c.name: load_trained(context.run_of(c).folder, context.resolved_device) for c in before_and_after}
     return write_loop_report(results, loop_panels(study.evaluation, data, first_networks), context.out)
 
 
@@ -185,7 +185,7 @@ def _hold(context: LoopContext, key: tuple[int, Acquisition]) -> None:
     seed, order = key
     hold_session(
         context.training,
-        load_trained(context.base(seed).folder, context.place),
+        load_trained(context.base(seed).folder, context.resolved_device),
         context.session(seed, order),
         order=order,
         planted=context.planted,
@@ -225,7 +225,7 @@ def _train_and_measure(context: LoopContext, loop_run: LoopRun) -> None:
 
 def _measured(context: LoopContext, loop_run: LoopRun) -> Measured:
     run = context.run_of(loop_run)
-    return measure(context.study.evaluation, run, context.data, context.evaluations(run), context.place)
+    return measure(context.study.evaluation, run, context.data, context.evaluations(run), context.resolved_device)
 
 
 def _with_others(dataset: Dataset, annotated: Sequence[str], count: int, seed: int) -> list[int]:

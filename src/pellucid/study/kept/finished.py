@@ -71,7 +71,9 @@ class FinishedRuns:
         if run.label not in self.labels or self.read(run) is not None:
             return
         study, context = self.context.study, self.context
-        evaluation = evaluate_run(study.evaluation, run, self.data[run.fold], context.evaluations(run), context.place)
+        evaluation = evaluate_run(
+            study.evaluation, run, self.data[run.fold], context.evaluations(run), context.resolved_device
+        )
         about = {"format": 1, "key": self._key(run), "record": record_of(run), "evaluation": about_run(evaluation)}
         text = np.array(json.dumps(finite(about)))
         write_arrays(self.path(run), {"about": text, **run_arrays(evaluation, "run")})

@@ -60,8 +60,8 @@ def write_per_image(
         arrays[f"task {task.name}/masks"] = np.packbits(task.masks)
     for variant, seeds in evaluations.items():
         for seed, one in zip(study.seeds, seeds, strict=True):
-            place = place_of(variant, seed)
-            arrays |= run_arrays(one, place)
+            prefix = prefix_of(variant, seed)
+            arrays |= run_arrays(one, prefix)
             runs.append({"variant": variant, "seed": seed} | about_run(one))
     if data.folds is not None and data.attacked_folds is not None:
         arrays |= {"test/folds": data.folds, "attacked/folds": data.attacked_folds}
@@ -92,24 +92,24 @@ def read_per_image(path: Path) -> tuple[EvaluationData, dict[str, list[RunEvalua
     tasks = tuple(_task(one, arrays) for one in about["tasks"])
     evaluations: dict[str, list[RunEvaluation]] = {}
     for one in about["runs"]:
-        place = place_of(one["variant"], one["seed"])
-        evaluations.setdefault(one["variant"], []).append(run_of(one, place, arrays))
+        prefix = prefix_of(one["variant"], one["seed"])
+        evaluations.setdefault(one["variant"], []).append(run_of(one, prefix, arrays))
     nothing = np.empty((0, 0, 0, 0), dtype=np.uint8)
     folds = arrays.get("test/folds"), arrays.get("attacked/folds")
     return EvaluationData(test, test, nothing, attacked, nothing, measured, nothing, tasks, *folds), evaluations
 
 
-def place_of(variant: str, seed: int) -> str:
+def prefix_of(variant: str, seed: int) -> str:
     """What the names of a network's arrays begin with."""
     return f"{variant}, seed {seed}"
 
 
-def dataset_arrays(place: str, dataset: Dataset) -> Arrays:
-    """What is kept of a dataset, without its pixels, each array under `place` and a name."""
+def dataset_arrays(prefix: str, dataset: Dataset) -> Arrays:
+    """What is kept of a dataset, without its pixels, each array under `prefix` and a name."""
     return {
-        f"{place}ids": np.array(dataset.ids),
-        f"{place}patients": np.array(dataset.patients),
-        f"{place}targets": np.asarray(dataset.targets),
+        f"{prefix}ids": np.array(dataset.ids),
+        f"{prefix}patients": np.array(dataset.patients),
+        f"{prefix}targets": np.asarray(dataset.targets),
     }
 
 
@@ -128,22 +128,22 @@ def _card(values: Mapping[str, Any]) -> DatasetCard:
     return DatasetCard(**{**values, "classes": tuple(values["classes"])})
 
 
-def kept_dataset(place: str, card: DatasetCard, arrays: Mapping[str, npt.NDArray[Any]]) -> Dataset:
+def kept_dataset(prefix: str, card: DatasetCard, arrays: Mapping[str, npt.NDArray[Any]]) -> Dataset:
     """What `dataset_arrays` was given, without pixels."""
 
     def read(_index: int) -> Pixels:
         raise InputError(f"{FILE} keeps no pixels.")
 
-    ids, patients = (tuple(arrays[f"{place}{name}"].tolist()) for name in ("ids", "patients"))
-    return Dataset(card, "test", ids, patients, arrays[f"{place}targets"], read)
+    ids, patients = (tuple(arrays[f"{prefix}{name}"].tolist()) for name in ("ids", "patients"))
+    return Dataset(card, "test", ids, patients, arrays[f"{prefix}targets"], read)
 
 
 def _task(about: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> LocalizationTask:
-    place, shape = f"task {about['name']}/", tuple(about["shape"])
-    own_arrays = {name.removeprefix(place): values for name, values in arrays.items() if name.startswith(place)}
+    prefix, shape = f"task {about['name']}/", tuple(about["shape"])
+    own_arrays = {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
     return LocalizationTask(
         name=about["name"],
-        dataset=kept_dataset(place, _card(about["card"]), arrays),
+        dataset=kept_dataset(prefix, _card(about["card"]), arrays),
         images=np.empty((0, 0, 0, 0), dtype=np.uint8),
         classes=tuple(about["classes"]),
         outputs=own_arrays["outputs"],

@@ -30,7 +30,7 @@ from pellucid.verbs.ara import ara
 from pellucid.verbs.discover import discover
 from pellucid.verbs.folders import model_names
 from pellucid.verbs.localize import localize
-from pellucid.verbs.session import open_session, place_of
+from pellucid.verbs.session import open_session, path_of
 from pellucid.verbs.trust import trust
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Measuring:
         session = open_session(other, data, limit=self.plan.limit, seed=self.plan.seed, class_map=class_map, **options)
         classes = answers.dataset.classes
         pixels = session.pixels()
-        label = model_names([place_of(other)])[0]
+        label = model_names([path_of(other)])[0]
         label = f"{label} (the other)" if label == self.label else label
 
         def compute() -> dict[str, npt.NDArray[Any]]:
