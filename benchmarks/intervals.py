@@ -245,8 +245,8 @@ def figures(cell: Cell, draws: Bootstrap, rng: np.random.Generator) -> dict[str,
         values = scores(cell, patients, rng, 3)
         return {cell.metric: (Replicates.mean([auroc(values[:, k], labels, draws) for k in range(3)]), {})}
     if cell.metric == "calibration error":
-        chances = rng.beta(2, 1, cell.images)
-        return {cell.metric: (reliability(chances, rng.random(cell.images) < chances, draws).error, {})}
+        probabilities = rng.beta(2, 1, cell.images)
+        return {cell.metric: (reliability(probabilities, rng.random(cell.images) < probabilities, draws).error, {})}
     within = (0.0, math.inf if cell.metric == "mean from 0" else 1.0)
     return {cell.metric: (mean_over_images(_values(cell, patients, rng), draws, within=within), {})}
 

@@ -77,11 +77,11 @@ def test_on_a_linear_network_it_is_the_weights_at_the_marks(task, measure):
     net = Linear(task)
     expected = 0.0
     weights = net.layer.weight.detach().view(3, 6, 6)
-    chances = net(IMAGES).softmax(1).detach()
+    probabilities = net(IMAGES).softmax(1).detach()
     for image, slot, c in ((0, 0, 1), (0, 1, 2), (2, 0, 0)):
         slope = weights[c]
         if task == "multiclass":  # of the log-probability
-            slope = slope - torch.einsum("k,khw->hw", chances[image], weights)
+            slope = slope - torch.einsum("k,khw->hw", probabilities[image], weights)
         inside = slope[:, :2] if slot == 0 else slope[1:3]
         amount = float(inside.square().sum())
         expected += amount if measure == "absolute" else FACTOR[measure] * amount / float(slope.square().sum())

@@ -101,7 +101,7 @@ def whole(several):
 def test_its_figures_are_scikit_learns(audited, sides):
     logits = predict(seer(), materialize(sides, InputSpec.square(1, 16)))
     truth, said = sides.targets, logits.argmax(1)
-    chances = torch.from_numpy(logits).double().softmax(1).numpy()
+    probabilities = torch.from_numpy(logits).double().softmax(1).numpy()
     figures = {(r.metric, r.class_name, r.at): r for r in audited.measured if r.section != "robustness"}
 
     def value(metric, name="mean", at=""):
@@ -110,12 +110,12 @@ def test_its_figures_are_scikit_learns(audited, sides):
     assert value("accuracy") == pytest.approx(accuracy_score(truth, said))
     assert 0.6 < value("accuracy") < 1
     assert value("balanced_accuracy") == pytest.approx(balanced_accuracy_score(truth, said))
-    assert value("auroc", "left") == pytest.approx(roc_auc_score(truth == 0, chances[:, 0]))
+    assert value("auroc", "left") == pytest.approx(roc_auc_score(truth == 0, probabilities[:, 0]))
     assert value("sensitivity", "left", "its own") == pytest.approx(recall_score(truth == 0, said == 0))
     assert value("specificity", "left", "its own") == pytest.approx(recall_score(truth == 0, said == 0, pos_label=0))
     threshold = figures["sensitivity", "left", "suggested"].threshold
     assert threshold == pytest.approx((0.2 * 9) / (1 + 0.2 * 9))
-    cut = chances[:, 0] >= threshold
+    cut = probabilities[:, 0] >= threshold
     assert value("specificity", "left", "suggested") == pytest.approx(recall_score(truth == 0, cut, pos_label=0))
     assert figures["sensitivity", "right", "suggested"].threshold == pytest.approx(1 - threshold)
     for at, said_left in (("its own", said == 0), ("suggested", cut)):  # what is not left is right
@@ -132,7 +132,7 @@ def test_its_figures_are_scikit_learns(audited, sides):
     assert audited.results["classification"]["baseline_attacked"] == pytest.approx(np.bincount(few).max() / len(few))
     assert all(r.n for r in audited.measured)
     wrong = audited.results["classification"]["surest_and_wrong"]
-    sure = chances.max(1)[truth != said]
+    sure = probabilities.max(1)[truth != said]
     assert len(wrong) == min(6, len(sure))
     assert wrong[0]["image"] == sides.ids[int(np.flatnonzero(truth != said)[sure.argmax()])]
 
@@ -173,11 +173,11 @@ def test_of_three_exclusive_classes_the_most_probable_is_said(sides, use, asked)
     recalls = recall_score(truth, logits.argmax(1), average=None)
     assert [values[name, "its own", "sensitivity"] for name in "abc"] == pytest.approx(recalls)
     assert values["mean", "its own", "sensitivity"] == pytest.approx(recalls.mean())
-    chances = torch.from_numpy(logits).double().softmax(1).numpy()
+    probabilities = torch.from_numpy(logits).double().softmax(1).numpy()
     for name in asked:
         number, there = "abc".index(name), use.prevalence.get(name, 1 / 3)
         odds = 0.25 * 0.5 / (there / (1 - there))
-        said = chances[:, number] >= odds / (1 + odds)
+        said = probabilities[:, number] >= odds / (1 + odds)
         assert values[name, "suggested", "sensitivity"] == pytest.approx(recall_score(truth == number, said))
         cost = 4 * there * (~said)[truth == number].mean() + (1 - there) * said[truth != number].mean()
         assert values[name, "suggested", "cost"] == pytest.approx(cost)

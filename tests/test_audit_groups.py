@@ -71,23 +71,23 @@ def row(found, column, group, metric):
 
 def test_a_groups_figures_are_those_of_its_images_alone(found, answers):
     inside = np.array(answers.dataset.metadata["sex"]) == "F"
-    chances = probabilities(answers.logits, "multilabel")
+    predicted = probabilities(answers.logits, "multilabel")
     truth = answers.dataset.targets
     for name, rows in (("F", inside), ("M", ~inside)):
-        mass, said = truth[rows, 0], chances[rows, 0] >= 0.5
-        assert row(found, "sex", name, "auroc")["value"] == pytest.approx(roc_auc_score(mass, chances[rows, 0]))
+        mass, said = truth[rows, 0], predicted[rows, 0] >= 0.5
+        assert row(found, "sex", name, "auroc")["value"] == pytest.approx(roc_auc_score(mass, predicted[rows, 0]))
         assert row(found, "sex", name, "sensitivity")["value"] == pytest.approx(recall_score(mass, said))
         assert row(found, "sex", name, "specificity")["value"] == pytest.approx(recall_score(mass, said, pos_label=0))
-        right = accuracy_score(truth[rows].ravel(), (chances[rows] >= 0.5).ravel())
+        right = accuracy_score(truth[rows].ravel(), (predicted[rows] >= 0.5).ravel())
         assert row(found, "sex", name, "accuracy")["value"] == pytest.approx(right)
         average = row(found, "sex", name, "average_precision")
-        assert average["value"] == pytest.approx(average_precision_score(mass, chances[rows, 0]))
+        assert average["value"] == pytest.approx(average_precision_score(mass, predicted[rows, 0]))
         balanced = row(found, "sex", name, "balanced_accuracy")["value"]
         assert balanced == pytest.approx(balanced_accuracy_score(mass, said))
         brier = row(found, "sex", name, "brier")["value"]
-        assert brier == pytest.approx(brier_score_loss(truth[rows].ravel(), chances[rows].ravel()))
+        assert brier == pytest.approx(brier_score_loss(truth[rows].ravel(), predicted[rows].ravel()))
         sure = row(found, "sex", name, "overconfidence")["value"]
-        assert sure == pytest.approx((chances[rows] - truth[rows]).mean(), abs=1e-6)
+        assert sure == pytest.approx((predicted[rows] - truth[rows]).mean(), abs=1e-6)
         assert row(found, "sex", name, "calibration_error")["high"] >= abs(sure)
     first = row(found, "sex", "F", "auroc")
     assert first["rest"]["value"] == row(found, "sex", "M", "auroc")["value"]
@@ -144,13 +144,13 @@ def test_figures_of_exclusive_classes_are_scikit_learns():
     data = Dataset(card, "test", names, names, truth, lambda i: None, metadata={"sex": sex.tolist()})
     judged = Answers("m", logits, data, [])
     figures, inside = group_figures(judged, make_groupings(data.metadata)[0]), sex == "F"
-    chances, labels = judged.probabilities[inside], truth[inside]
-    said = chances.argmax(1)
+    predicted, labels = judged.probabilities[inside], truth[inside]
+    said = predicted.argmax(1)
     expected = {
         "balanced_accuracy": balanced_accuracy_score(labels, said),
-        "average_precision": average_precision_score(np.eye(3)[labels], chances),
-        "brier": ((chances - np.eye(3)[labels]) ** 2).sum(1).mean(),
-        "overconfidence": (chances.max(1) - (said == labels)).mean(),
+        "average_precision": average_precision_score(np.eye(3)[labels], predicted),
+        "brier": ((predicted - np.eye(3)[labels]) ** 2).sum(1).mean(),
+        "overconfidence": (predicted.max(1) - (said == labels)).mean(),
     }
     for metric, value in expected.items():
         assert row(figures, "sex", "F", metric)["value"] == pytest.approx(value)

@@ -77,19 +77,19 @@ def test_labels_that_are_unknown_and_ties_take_part_as_they_should():
 
 
 def test_the_brier_score_is_scikit_learns(rng):
-    chances = rng.dirichlet([1, 1, 1], 50)
+    probabilities = rng.dirichlet([1, 1, 1], 50)
     truth = rng.integers(0, 3, 50)
     draws = Bootstrap(range(50))
-    expected = np.mean(((chances - np.eye(3)[truth]) ** 2).sum(1))
-    assert brier_score(chances, truth, draws).value == pytest.approx(expected)
+    expected = np.mean(((probabilities - np.eye(3)[truth]) ** 2).sum(1))
+    assert brier_score(probabilities, truth, draws).value == pytest.approx(expected)
     labels = (rng.random((50, 2)) < 0.4).astype(float)
     labels[3, 1] = np.nan
     known = ~np.isnan(labels[:, 1])
-    sums = brier_score_loss(labels[:, 0], chances[:, 0]) * 50
-    sums += brier_score_loss(labels[known, 1], chances[known, 1]) * 49
-    assert brier_score(chances[:, :2], labels, draws).value == pytest.approx(sums / 99)
-    chances[0] = np.nan
-    assert "no answer" in brier_score(chances, truth, draws).reason
+    sums = brier_score_loss(labels[:, 0], probabilities[:, 0]) * 50
+    sums += brier_score_loss(labels[known, 1], probabilities[known, 1]) * 49
+    assert brier_score(probabilities[:, :2], labels, draws).value == pytest.approx(sums / 99)
+    probabilities[0] = np.nan
+    assert "no answer" in brier_score(probabilities, truth, draws).reason
 
 
 def test_sensitivity_and_specificity_are_scikit_learns_recalls(rng):
@@ -121,17 +121,17 @@ def test_the_confusion_is_scikit_learns_and_its_shares_are_those_of_the_class(rn
 @pytest.mark.parametrize(("prevalence", "missed"), [(0.5, 1), (0.5, 10), (0.05, 1), (0.05, 30)])
 def test_no_threshold_costs_less_than_that_of_bayes(prevalence, missed, rng):
     """Calibrated probabilities on half positives, used elsewhere: every other threshold costs more there."""
-    chances = np.sort(rng.beta(0.8, 0.8, 20_000))
+    probabilities = np.sort(rng.beta(0.8, 0.8, 20_000))
     use = Use({"a": prevalence}, false_negative=missed)
 
     def cost(threshold):
         """As expected from the probabilities themselves, so that no draw is lucky."""
-        said = chances >= threshold
-        passed_over, alarmed = (chances * ~said).sum() / chances.sum(), ((1 - chances) * said).sum()
-        return prevalence * missed * passed_over + (1 - prevalence) * alarmed / (1 - chances).sum()
+        said = probabilities >= threshold
+        passed_over, alarmed = (probabilities * ~said).sum() / probabilities.sum(), ((1 - probabilities) * said).sum()
+        return prevalence * missed * passed_over + (1 - prevalence) * alarmed / (1 - probabilities).sum()
 
     least = min(map(cost, np.linspace(0.001, 0.999, 999)))
-    (one,) = use.of_classes(["a"], [chances.mean()], exclusive=False)
+    (one,) = use.of_classes(["a"], [probabilities.mean()], exclusive=False)
     assert cost(one.threshold) <= least + 1e-9
 
 

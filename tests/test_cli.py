@@ -172,8 +172,8 @@ def test_explain_draws_a_panel_an_image_and_keeps_the_maps(trained, tmp_path, pe
     network = load_model(model)
     for row, path in zip(found["images"], two_images, strict=True):
         pixels = np.asarray(Image.open(path))[None, None]
-        chances = 1 / (1 + np.exp(-predict(network, pixels)[0].astype(float)))
-        assert list(row["probabilities"].values()) == pytest.approx(chances.tolist(), rel=1e-4)
+        probabilities = 1 / (1 + np.exp(-predict(network, pixels)[0].astype(float)))
+        assert list(row["probabilities"].values()) == pytest.approx(probabilities.tolist(), rel=1e-4)
         ranked = sorted(network.classes, key=lambda c: -row["probabilities"][c])
         named = expected if isinstance(expected, list) else ranked[:expected]
         assert sorted(row["explained"]) == sorted(named)

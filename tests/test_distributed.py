@@ -71,13 +71,13 @@ def test_the_loss_is_wangs_over_the_joint_batch(launched):
         rows = order[first : first + 16]
         halves = [rows[:8], rows[8:]]
         with torch.no_grad():  # each process normalises its own half
-            chances = [net(images[half]).sigmoid().double().numpy() for half in halves]
+            probabilities = [net(images[half]).sigmoid().double().numpy() for half in halves]
         labels = [data.targets[half] for half in halves]
 
         def wang(f, y):
             return -np.log(f[y == 1]).mean() - np.log(1 - f[y == 0]).mean()
 
-        joint.append(wang(np.concatenate(chances), np.concatenate(labels)))
-        apart.append(np.mean([wang(f, y) for f, y in zip(chances, labels, strict=True)]))
+        joint.append(wang(np.concatenate(probabilities), np.concatenate(labels)))
+        apart.append(np.mean([wang(f, y) for f, y in zip(probabilities, labels, strict=True)]))
     assert run.metrics()[0]["loss"] == pytest.approx(np.mean(joint), rel=1e-5)
     assert abs(np.mean(joint) - np.mean(apart)) > 3e-5 * np.mean(joint)  # so that the line above can fail

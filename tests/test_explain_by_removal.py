@@ -175,9 +175,9 @@ def test_rise_is_its_formula_one_mask_after_the_other(colour):
             for mask in masks:
                 with torch.no_grad():
                     logits = model((image * mask)[None])[0]
-                chances = logits.softmax(0) if task == "multiclass" else logits.sigmoid()
-                papers += chances[:, None, None] * mask / (0.4 * 25)
-                mean += chances / 25
+                probabilities = logits.softmax(0) if task == "multiclass" else logits.sigmoid()
+                papers += probabilities[:, None, None] * mask / (0.4 * 25)
+                mean += probabilities / 25
             expected = papers - mean[:, None, None] * masks.mean(0) / 0.4  # what equal probabilities would have given
             torch.testing.assert_close(found[i], expected, rtol=1e-5, atol=1e-6)
 

@@ -222,9 +222,9 @@ def test_figures_are_those_of_all_folds_together(study, finished, results, stage
                 data, network = data_of_fold(stage, run.fold), load_trained(run.folder)
                 logits, truth = predict(network, data.images), data.test.targets
                 areas.append(np.mean([roc_auc_score(truth[:, k], logits[:, k]) for k in range(truth.shape[1])]))
-                chances = probabilities(predict(network, data.attacked_images), "multilabel")
+                predicted = probabilities(predict(network, data.attacked_images), "multilabel")
                 cuts = np.array(read_model_card(run.folder)["thresholds"])
-                right += int(((chances >= cuts) == (data.attacked.targets == 1)).sum())
+                right += int(((predicted >= cuts) == (data.attacked.targets == 1)).sum())
                 known += data.attacked.targets.size
                 (task,) = data.tasks
                 scores = score_explanations(network, task, "cam", boxes=True)

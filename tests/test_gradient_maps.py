@@ -1,4 +1,4 @@
-"""The differentiable maps against the explainers themselves, and the ReLU that bends against softplus."""
+"""The differentiable maps against the explainers themselves, and the soft ReLU against softplus."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from helpers.manipulation import convolutional, gray_images
 from pellucid.evaluation.manipulation.fixed_surrogate import FixedSurrogate
 from pellucid.evaluation.manipulation.goals import correlation
 from pellucid.evaluation.manipulation.gradient_maps import gradient_map
-from pellucid.evaluation.manipulation.soft_relu import BentReLU
+from pellucid.evaluation.manipulation.soft_relu import SoftReLU
 from pellucid.explainers import explain, upsample
 from pellucid.models.classifier import frozen
 
@@ -89,9 +89,9 @@ def test_the_fixed_surrogate_is_lime(ridge):
         lambda x: x.relu_(),
     ],
 )
-def test_a_bent_relu_has_the_second_derivative_of_softplus(relu):
+def test_a_soft_relu_has_the_second_derivative_of_softplus(relu):
     x = torch.linspace(-1, 1, 9, dtype=torch.float64, requires_grad=True)
-    with BentReLU(7.0):
+    with SoftReLU(7.0):
         y = relu(1.0 * x)
         (slope,) = torch.autograd.grad(y.sum(), x, create_graph=True)
         (bend,) = torch.autograd.grad(slope.sum(), x)
@@ -103,9 +103,9 @@ def test_a_bent_relu_has_the_second_derivative_of_softplus(relu):
     assert torch.allclose(bend, second)
 
 
-def test_a_bent_relu6_bends_at_both_corners():
+def test_a_soft_relu6_is_soft_at_both_corners():
     x = torch.linspace(-1, 7, 17, dtype=torch.float64, requires_grad=True)
-    with BentReLU(7.0):
+    with SoftReLU(7.0):
         (slope,) = torch.autograd.grad(nn.ReLU6()(x).sum(), x, create_graph=True)
         (bend,) = torch.autograd.grad(slope.sum(), x)
     soft = F.softplus(x, beta=7.0) - F.softplus(x - 6, beta=7.0)
@@ -122,7 +122,7 @@ def test_outside_nothing_bends_and_inside_the_network_is_the_same():
         return logits.detach(), torch.autograd.grad(logits[:, 0].sum(), images, create_graph=True)[0]
 
     logits, slope = slopes()
-    with BentReLU():
+    with SoftReLU():
         bent_logits, bent_slope = slopes()
     assert torch.equal(logits, bent_logits)
     assert torch.allclose(slope, bent_slope, atol=1e-7)

@@ -48,10 +48,10 @@ def test_maites_own_evaluation_takes_them(parts):
     assert isinstance(data, protocols.Dataset)
     assert isinstance(metric, protocols.Metric)
     figures, predicted, _ = evaluate(model=model, dataset=data, metric=metric, batch_size=5, return_preds=True)
-    chances = np.concatenate([np.stack(batch) for batch in predicted])
+    probabilities = np.concatenate([np.stack(batch) for batch in predicted])
     own = pl.evaluate(model.model, data.dataset)
     assert figures["auroc"] == pytest.approx(own.figure("auroc").value)
-    assert chances.shape == (12, len(data.dataset.classes))
+    assert probabilities.shape == (12, len(data.dataset.classes))
 
 
 def test_a_model_gives_the_probabilities_of_the_images_of_a_dataset(parts):
@@ -62,12 +62,12 @@ def test_a_model_gives_the_probabilities_of_the_images_of_a_dataset(parts):
     assert [a["id"] for a in about] == list(data.dataset.ids)
     assert all(image.shape == (1, 32, 32) and image.dtype == np.float32 for image in images)
     np.testing.assert_array_equal(np.stack(targets), data.dataset.targets)
-    chances = model(images)
+    probabilities = model(images)
     with torch.no_grad():
         expected = model.model(torch.from_numpy(np.stack(images))).sigmoid().numpy()
-    np.testing.assert_allclose(np.stack(chances), expected, atol=1e-6)
+    np.testing.assert_allclose(np.stack(probabilities), expected, atol=1e-6)
     for rows in (slice(0, 7), slice(7, 12)):
-        metric.update(chances[rows], targets[rows], about[rows])
+        metric.update(probabilities[rows], targets[rows], about[rows])
     figures = metric.compute()
     areas = [auroc(expected[:, k], np.stack(targets)[:, k]) for k in range(expected.shape[1])]
     assert figures["auroc"] == pytest.approx(np.nanmean(areas))
@@ -80,16 +80,16 @@ def test_a_model_gives_the_probabilities_of_the_images_of_a_dataset(parts):
 def test_figures_of_exclusive_classes_are_scikit_learns():
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, 60)
-    chances = rng.dirichlet([1, 1, 1], 60) * 0.6 + 0.4 * np.eye(3)[truth]
-    chances[0] = [1, 0, 0]  # whose logits have no end
+    probabilities = rng.dirichlet([1, 1, 1], 60) * 0.6 + 0.4 * np.eye(3)[truth]
+    probabilities[0] = [1, 0, 0]  # whose logits have no end
     metric = MaiteMetric("multiclass")
-    metric.update(chances, np.eye(3)[truth], [{"id": i} for i in range(60)])
+    metric.update(probabilities, np.eye(3)[truth], [{"id": i} for i in range(60)])
     figures = metric.compute()
-    said = chances.argmax(1)
+    said = probabilities.argmax(1)
     assert figures["accuracy"] == pytest.approx(accuracy_score(truth, said))
     assert figures["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, said))
-    assert figures["auroc"] == pytest.approx(roc_auc_score(truth, chances, multi_class="ovr"))
-    precision = np.mean([average_precision_score(truth == k, chances[:, k]) for k in range(3)])
+    assert figures["auroc"] == pytest.approx(roc_auc_score(truth, probabilities, multi_class="ovr"))
+    precision = np.mean([average_precision_score(truth == k, probabilities[:, k]) for k in range(3)])
     assert figures["average_precision"] == pytest.approx(precision)
     assert figures["accuracy_n"] == 60
 
@@ -98,13 +98,13 @@ def test_images_of_one_patient_belong_together():
     """Twice the same images of the same patients narrow no interval."""
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, 40)
-    chances = np.stack([1 - truth, truth], 1) * 0.3 + rng.dirichlet([1, 1], 40) * 0.7
+    probabilities = np.stack([1 - truth, truth], 1) * 0.3 + rng.dirichlet([1, 1], 40) * 0.7
     widths = []
     for copies in (1, 3):
         metric = MaiteMetric("multiclass", ["accuracy"])
         for copy in range(copies):
             about = [{"id": f"{i}-{copy}", "patient": f"p{i}"} for i in range(40)]
-            metric.update(chances, np.eye(2)[truth], about)
+            metric.update(probabilities, np.eye(2)[truth], about)
         figures = metric.compute()
         widths.append(figures["accuracy_high"] - figures["accuracy_low"])
     assert widths[1] == pytest.approx(widths[0], rel=0.05)
@@ -121,7 +121,7 @@ def test_bad_input(parts):
     with pytest.raises(InputError, match="found 1, 0, 0"):
         MaiteMetric().update([[1.0, 0.0]], [], [])
     about = [{"patient": "p"}]
-    for task, chances, targets, message in (
+    for task, probabilities, targets, message in (
         ("multiclass", [2.5, -1.0], [1, 0], r"probabilities in \[0, 1\] are needed; found \[2\.5, -1\.0\]"),
         ("multilabel", [2.5, 0.1], [1, 0], r"probabilities in \[0, 1\]"),
         ("multiclass", [0.9, 0.1], [np.nan, np.nan], "with a single one; found"),
@@ -132,7 +132,7 @@ def test_bad_input(parts):
     ):
         metric = MaiteMetric(task)
         with pytest.raises(InputError, match=message):
-            metric.update([chances], [targets], about)
+            metric.update([probabilities], [targets], about)
         with pytest.raises(InputError, match="call update first"):
             metric.compute()
     with pytest.raises(InputError, match=r"found shapes \(2,\), \(3,\)"):

@@ -96,12 +96,12 @@ def test_every_claim_holds_when_recomputed(method, options, goal):
             now = net(moved).detach().double()[0]
             if task == "multiclass":
                 changed = int(now.argmax()) != int(logits[i].argmax())
-                chances = logits[i].softmax(0)[target], now.softmax(0)[target]
+                probabilities = logits[i].softmax(0)[target], now.softmax(0)[target]
             else:
-                chances = logits[i].sigmoid()[target], now.sigmoid()[target]
-                changed = len({float(c) >= thresholds[target] for c in chances}) == 2
-            assert float(found.probability[b, i]) == pytest.approx(float(chances[1]), abs=1e-6)
-            near = abs(float(chances[1] - chances[0])) <= tolerance
+                probabilities = logits[i].sigmoid()[target], now.sigmoid()[target]
+                changed = len({float(c) >= thresholds[target] for c in probabilities}) == 2
+            assert float(found.probability[b, i]) == pytest.approx(float(probabilities[1]), abs=1e-6)
+            near = abs(float(probabilities[1] - probabilities[0])) <= tolerance
             assert bool(found.constraint_met[b, i]) == (changed if goal == "same-map" else not changed and near)
             if not found.constraint_met[b, i]:
                 assert size == 0

@@ -33,10 +33,10 @@ def uncertainty(probabilities: npt.NDArray[np.floating], task: Task) -> npt.NDAr
         >>> uncertainty(np.array([[0.5, 1.0], [0.0, 1.0]]), "multilabel").tolist()
         [1.0, 0.0]
     """
-    chances = np.asarray(probabilities, dtype=np.float64)
+    values = np.asarray(probabilities, dtype=np.float64)
     if task == "multiclass":
-        return np.asarray(_plogp(chances).sum(1) / np.log2(chances.shape[1]))
-    return np.asarray(_binary_entropy(chances).max(1))
+        return np.asarray(_plogp(values).sum(1) / np.log2(values.shape[1]))
+    return np.asarray(_binary_entropy(values).max(1))
 
 
 def disagreement(one: npt.NDArray[np.floating], other: npt.NDArray[np.floating], task: Task) -> npt.NDArray[np.float64]:

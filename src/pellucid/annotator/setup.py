@@ -122,7 +122,7 @@ def open_service(
     if check is not None:
         check.look(offered, pictures)
     with progress_context("look at images", len(offered) * (1 if compare_with is None else 2), patience=1.0):
-        chances = _chances(network, pictures, offered)
+        probabilities = _probabilities(network, pictures, offered)
         second = None
         if compare_with is not None:
             theirs = (
@@ -131,7 +131,7 @@ def open_service(
                 else _pictures(offered, compare_with, options.cache)
             )
             order = [compare_with.classes.index(name) for name in network.classes]
-            second = _chances(compare_with, theirs, offered)[:, order]
+            second = _probabilities(compare_with, theirs, offered)[:, order]
     heat: npt.NDArray[np.float16] | None = None
     if options.order in ("outside", "mixed"):
         with progress_context("heat maps", len(offered), patience=1.0):
@@ -142,14 +142,16 @@ def open_service(
     def place(name: str) -> Placement:
         return placement_of(dataset, rows[name], network.input_spec)
 
-    ranking = Ranking(offered, chances, options.order, options.seed, heat=heat, compare_with=second, place=place)
-    explanations = ExplanationPictures(offered, pictures, network, chances, rhos=options.rhos, memory=options.memory)
+    ranking = Ranking(offered, probabilities, options.order, options.seed, heat=heat, compare_with=second, place=place)
+    explanations = ExplanationPictures(
+        offered, pictures, network, probabilities, rhos=options.rhos, memory=options.memory
+    )
     hold = timedelta(minutes=options.hold_minutes)
     settings = ServiceSettings(name, network.input_spec, options.per_image, hold)
-    return AnnotationService(offered, chances, store, ranking, explanations, settings, dataset)
+    return AnnotationService(offered, probabilities, store, ranking, explanations, settings, dataset)
 
 
-def _chances(network: AnyClassifier, pictures: Pixels, offered: Dataset) -> npt.NDArray[np.float64]:
+def _probabilities(network: AnyClassifier, pictures: Pixels, offered: Dataset) -> npt.NDArray[np.float64]:
     """The probability of every class of every image.
 
     Raises:

@@ -75,11 +75,11 @@ def surest_and_wrong(answers: Answers, pixels: Pixels, *, pictures: bool = True)
 
 def _surest_right(answers: Answers) -> tuple[int, int] | None:
     """The image and the class that is on it, said with the highest probability."""
-    chances, truth = answers.probabilities, answers.dataset.targets
-    there = truth == 1 if truth.ndim == 2 else truth[:, None] == np.arange(chances.shape[1])
-    right = np.where(there & (answers.decided == 1), chances, -1.0)
+    probabilities, truth = answers.probabilities, answers.dataset.targets
+    there = truth == 1 if truth.ndim == 2 else truth[:, None] == np.arange(probabilities.shape[1])
+    right = np.where(there & (answers.decided == 1), probabilities, -1.0)
     best = int(np.argmax(right))
-    row, number = divmod(best, chances.shape[1])
+    row, number = divmod(best, probabilities.shape[1])
     return (row, number) if right[row, number] >= 0 else None
 
 
@@ -134,10 +134,10 @@ def _panel(answers: Answers, pixels: Pixels, row: int, number: int) -> Panel:
 
 def _said(answers: Answers, row: int, number: int) -> str:
     """What it says of a class on an image, and how sure it is."""
-    chance, name = float(answers.probabilities[row, number]), readable(answers.dataset.classes[number])
+    probability, name = float(answers.probabilities[row, number]), readable(answers.dataset.classes[number])
     if answers.decided[row, number] == 1:
-        return f"{name} ({percent(chance)})"
-    return f"no {name} ({percent(1 - chance)})"
+        return f"{name} ({percent(probability)})"
+    return f"no {name} ({percent(1 - probability)})"
 
 
 def _truth(answers: Answers, row: int, number: int) -> str:

@@ -75,17 +75,17 @@ class Answers:
         Of exclusive classes the class that was said; of several labels the label, and the probability of what was said
         of it.
         """
-        chances, truth = self.probabilities, self.dataset.targets
+        probabilities, truth = self.probabilities, self.dataset.targets
         if self.dataset.task == "multiclass":
             class_numbers = decisions(self.logits, "multiclass")
             image = np.flatnonzero(~np.isnan(class_numbers) & (class_numbers != truth))
             number = class_numbers[image].astype(np.int64)
-            sure = chances[image, number]
+            sure = probabilities[image, number]
         else:
             decided = self.decided
             image, number = np.nonzero(~np.isnan(truth) & ~np.isnan(decided) & (decided != truth))
-            chance = chances[image, number]
-            sure = np.where(decided[image, number] == 1, chance, 1 - chance)
+            probability = probabilities[image, number]
+            sure = np.where(decided[image, number] == 1, probability, 1 - probability)
         order = np.argsort(-sure, kind="stable")
         return image[order], number[order], sure[order]
 
@@ -165,12 +165,12 @@ def threshold_rows(answers: Answers, use: Use, draws: Bootstrap) -> list[Row]:
     Of more than two exclusive classes the own decision is the most probable one, and costs and a suggested threshold
     are only of those classes that were asked about, each against all others; there is no mean of them.
     """
-    dataset, chances = answers.dataset, answers.probabilities
+    dataset, probabilities = answers.dataset, answers.probabilities
     truth, exclusive = one_hot(dataset), dataset.task == "multiclass"
     uses = use.of_classes(dataset.classes, _prevalence(dataset).tolist(), exclusive=exclusive)
     suggested = np.array([one.threshold for one in uses])
     with np.errstate(invalid="ignore"):
-        cut = np.where(np.isnan(chances) | np.isnan(suggested), np.nan, chances >= suggested)
+        cut = np.where(np.isnan(probabilities) | np.isnan(suggested), np.nan, probabilities >= suggested)
     if (tied := use.tied_to(dataset.classes, exclusive=exclusive)) is not None:  # at the threshold itself, too
         number = dataset.classes.index(tied)
         cut[:, 1 - number] = 1 - cut[:, number]
@@ -216,11 +216,11 @@ def _calibration_rows(answers: Answers, calibrated: Reliability | None, draws: B
     ]
 
 
-def reliability_of(chances: FloatArray, targets: npt.NDArray[np.generic], draws: Bootstrap) -> Reliability:
+def reliability_of(probabilities: FloatArray, targets: npt.NDArray[np.generic], draws: Bootstrap) -> Reliability:
     """Of exclusive classes the probability of the class that is said; of several labels that of every known label.
 
     Args:
-        chances: (N, K).
+        probabilities: (N, K).
         targets: (N,) class numbers, or (N, K) of several labels.
         draws: over the N images.
 
@@ -228,8 +228,8 @@ def reliability_of(chances: FloatArray, targets: npt.NDArray[np.generic], draws:
         InputError: no known label.
     """
     if targets.ndim == 2:
-        return reliability(chances, targets, draws)
-    return reliability(chances.max(1), (chances.argmax(1) == targets).astype(np.float64), draws)
+        return reliability(probabilities, targets, draws)
+    return reliability(probabilities.max(1), (probabilities.argmax(1) == targets).astype(np.float64), draws)
 
 
 def _prevalence(dataset: Dataset) -> FloatArray:

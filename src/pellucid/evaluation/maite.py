@@ -52,8 +52,8 @@ class MaiteModel:
     Example:
         >>> from pellucid.models import create_model
         >>> model = MaiteModel(create_model("small", classes=["a", "b"], task="multiclass", size=32))
-        >>> (chances,) = model([np.zeros((1, 32, 32), np.float32)])
-        >>> chances.shape, float(chances.sum().round(5)), model.metadata["index2label"]
+        >>> (probabilities,) = model([np.zeros((1, 32, 32), np.float32)])
+        >>> probabilities.shape, float(probabilities.sum().round(5)), model.metadata["index2label"]
         ((2,), 1.0, {0: 'a', 1: 'b'})
     """
 
@@ -77,14 +77,14 @@ class MaiteModel:
                     f"the model takes images {shape}; found one {array.shape}. MaiteDataset(data, model.input_spec) "
                     "fits them."
                 )
-        chances: list[Vector] = []
+        vectors: list[Vector] = []
         with frozen(self.model), torch.inference_mode():
             for rows in in_batches(len(arrays), self.batch_size):
                 images = torch.from_numpy(np.stack(arrays[rows])).to(device_of(self.model))
                 check_images(images, channels=shape[0])
                 logits = self.model(images).float().cpu().numpy()
-                chances += list(probabilities(logits, self.model.task).astype(np.float32))
-        return chances
+                vectors += list(probabilities(logits, self.model.task).astype(np.float32))
+        return vectors
 
 
 class MaiteDataset:
@@ -152,7 +152,7 @@ class MaiteMetric:
 
     def reset(self) -> None:
         """Forget everything."""
-        self._chances: list[npt.NDArray[np.float64]] = []
+        self._probabilities: list[npt.NDArray[np.float64]] = []
         self._targets: list[npt.NDArray[np.float64]] = []
         self._people: list[str] = []
 
@@ -173,15 +173,17 @@ class MaiteMetric:
         if not len(pred_batch) == len(target_batch) == len(metadata_batch):
             counts = ", ".join(str(len(part)) for part in (pred_batch, target_batch, metadata_batch))
             raise InputError(f"as many predictions, targets and metadata are needed; found {counts}.")
-        chances, targets = ([np.asarray(v, dtype=np.float64) for v in batch] for batch in (pred_batch, target_batch))
+        probabilities, targets = (
+            [np.asarray(v, dtype=np.float64) for v in batch] for batch in (pred_batch, target_batch)
+        )
         people = [str(about["patient"] if "patient" in about else about["id"]) for about in metadata_batch]
-        shapes = {vector.shape for vector in (*self._chances[:1], *chances, *targets)}
+        shapes = {vector.shape for vector in (*self._probabilities[:1], *probabilities, *targets)}
         shapes |= set() if self.classes is None else {(len(self.classes),)}
         if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
             raise InputError(
                 f"one number is needed for each class; found shapes {', '.join(map(str, sorted(shapes)))}."
             )
-        for vector in chances:
+        for vector in probabilities:
             if ((vector < 0) | (vector > 1)).any():
                 raise InputError(f"probabilities in [0, 1] are needed; found {vector.tolist()[:5]}.")
         for vector in targets:
@@ -190,7 +192,7 @@ class MaiteMetric:
             if not (is_one | (vector == 0) | np.isnan(vector)).all() or not (single or self.task == "multilabel"):
                 which = "a single one" if self.task == "multiclass" else "NaN where a label is unknown"
                 raise InputError(f"targets are ones and zeros, with {which}; found {vector.tolist()[:5]}.")
-        self._chances += chances
+        self._probabilities += probabilities
         self._targets += targets
         self._people += people
 
@@ -203,14 +205,16 @@ class MaiteMetric:
         Raises:
             InputError: nothing was taken in.
         """
-        if not self._chances:
+        if not self._probabilities:
             raise InputError("nothing was measured yet: call update first.")
-        chances, truth = np.stack(self._chances), np.stack(self._targets)
+        probabilities, truth = np.stack(self._probabilities), np.stack(self._targets)
         with np.errstate(divide="ignore"):
-            logits = np.log(chances) if self.task == "multiclass" else np.log(chances) - np.log1p(-chances)
-        logits = np.where(np.isnan(chances), np.nan, np.clip(logits, -1e4, 1e4))  # of a probability of 0 or 1
+            logits = (
+                np.log(probabilities) if self.task == "multiclass" else np.log(probabilities) - np.log1p(-probabilities)
+            )
+        logits = np.where(np.isnan(probabilities), np.nan, np.clip(logits, -1e4, 1e4))  # of a probability of 0 or 1
         targets = truth.argmax(1) if self.task == "multiclass" else truth
-        classes = self.classes or [str(k) for k in range(chances.shape[1])]
+        classes = self.classes or [str(k) for k in range(probabilities.shape[1])]
         table = classification_table(logits, targets, classes, self.task, Bootstrap(self._people, seed=self.seed))
         figures: dict[str, Any] = {}
         for name in self.names:

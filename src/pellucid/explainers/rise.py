@@ -94,8 +94,8 @@ def rise(
                 visible = masks[rows].unsqueeze(1)
                 logits = finite_logits(classifier(visible * image + (1 - visible) * cover))
                 parts.append(logits.softmax(1) if classifier.task == "multiclass" else logits.sigmoid())
-            chances = torch.cat(parts)
-            heat = (chances - chances.mean(0)).T @ masks.flatten(1) / (chance * samples)  # (K, H·W)
+            probabilities = torch.cat(parts)
+            heat = (probabilities - probabilities.mean(0)).T @ masks.flatten(1) / (chance * samples)  # (K, H·W)
             maps.append(heat.view(-1, height, width))
         every = torch.stack(maps) if maps else originals.new_zeros((0, len(classifier.classes), height, width))
         if indices is not None:

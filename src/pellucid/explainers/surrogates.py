@@ -41,7 +41,7 @@ def lime(
 ) -> Explanation:
     """LIME by captum: each pixel gets its superpixel's weight in a linear model of the logit around the image.
 
-    Superpixels are kept or taken away with even chances. The linear model is a ridge regression in which a variant
+    Superpixels are kept or taken away with even odds. The linear model is a ridge regression in which a variant
     counts ``exp(−d² / 2w²)`` with d the cosine distance of its kept superpixels from all of them and w = 0.25, as in
     the authors' code (`lime_image`; captum's own default, a lasso on the pixels' distance, leaves small logits at 0).
     The same variants serve every class, which therefore cost as much as one.

@@ -121,11 +121,11 @@ def _panel(
 ) -> Panel:
     image, number = int(task.pair_image[row]), int(task.pair_class[row])
     pixels, output = task.images[image], int(task.outputs[number])
-    maps, chances = {}, {}
+    maps, by_network = {}, {}
     for label, network in networks.items():
         batch = as_pixels(pixels[None], device_of(network))
         with torch.no_grad():
-            chances[label] = float(probabilities(network(batch).cpu().numpy(), network.task)[0, output])
+            by_network[label] = float(probabilities(network(batch).cpu().numpy(), network.task)[0, output])
         for method in methods[label]:
             maps[label, method] = explain(method, network, batch, output).maps[0].cpu().numpy()
     boxes = [Box(*map(float, b)) for b in task.true_box[(task.true_image == image) & (task.true_class == number)]]
@@ -139,5 +139,5 @@ def _panel(
         rule=rule,
         mask=task.masks[row] if task.has_masks else None,
         score=f"AUPRC {score:.3f}",
-        probabilities=chances,
+        probabilities=by_network,
     )

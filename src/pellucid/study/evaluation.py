@@ -145,8 +145,8 @@ def _gate(
         network = classifier()
         logits = predict(network, task.images)
         check_answers(logits, "its explanations explain nothing", task.dataset.ids)
-        chances = probabilities(logits, network.task)[:, task.outputs]
-        return np.asarray(chances >= np.asarray(thresholds)[task.outputs])
+        of_outputs = probabilities(logits, network.task)[:, task.outputs]
+        return np.asarray(of_outputs >= np.asarray(thresholds)[task.outputs])
 
     return predicted
 

@@ -48,15 +48,14 @@ def make_slides(
             pixels = data.images[row][None]
             logits = [predict(network, pixels) for network in networks.values()]
             check_answers(np.concatenate(logits), "there is nothing to explain")
-            chances = np.mean([probabilities(x, first.task)[0] for x in logits], axis=0)
+            mean_probabilities = np.mean([probabilities(x, first.task)[0] for x in logits], axis=0)
             present_classes = classes_of(data.test.targets[row])
-            others = [int(c) for c in np.argsort(-chances, kind="stable") if c not in present_classes]
+            others = [int(c) for c in np.argsort(-mean_probabilities, kind="stable") if c not in present_classes]
             explained_classes = [*present_classes, *others][: max(settings.classes, 1)]
             columns = []
             for label, network in networks.items():
-                place = device_of(network)
-                batch = as_pixels(pixels, place).expand(len(explained_classes), -1, -1, -1)
-                aims = torch.tensor(explained_classes, device=place)
+                batch = as_pixels(pixels, device_of(network)).expand(len(explained_classes), -1, -1, -1)
+                aims = torch.tensor(explained_classes, device=batch.device)
                 steps = []
                 for rho in settings.rhos:
                     steps.append(adversarial(network, batch, aims, rho=rho))

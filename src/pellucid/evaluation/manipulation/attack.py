@@ -196,13 +196,13 @@ def _judge(
         maps = explained(classifier, attacked_images, decision.targets, attack)
         valid = goal.is_satisfied(logits) & usable
         top = logits.argmax(1) if decision.task == "multiclass" else decision.targets
-        chance = probability_of(logits, decision.targets, decision.task)
+        probability = probability_of(logits, decision.targets, decision.task)
         values = (
             maps,
             valid,
             valid & goal.found(maps),
             lengths((attacked_images - images).double(), "rms"),
-            chance,
+            probability,
             top,
         )
         for name, value in zip(columns, values, strict=True):

@@ -105,10 +105,10 @@ def decide(logits: Tensor, targets: Tensor | None, task: Task, thresholds: Seque
                 f"{list(thresholds)[:5]}."
             )
         levels = limits[class_index]
-    chance = probability_of(logits, class_index, task)
+    probability = probability_of(logits, class_index, task)
     multiclass = task == "multiclass"
-    present = torch.ones_like(class_index, dtype=torch.bool) if multiclass else chance >= levels
-    return Decision(task, class_index, top if multiclass else class_index, present, levels, chance)
+    present = torch.ones_like(class_index, dtype=torch.bool) if multiclass else probability >= levels
+    return Decision(task, class_index, top if multiclass else class_index, present, levels, probability)
 
 
 @dataclass(frozen=True)
@@ -175,8 +175,8 @@ class SameDecision:
     def margin(self, logits: Tensor) -> Tensor:
         """How far (N,) decision and confidence are from what they were, in logits and log-odds; up to 0 is near."""
         own = log_odds(logits, self.decision.targets, self.decision.task)
-        chance = self.decision.probability
-        low, high = ((chance + s * self.tolerance).clamp(0, 1).logit().to(own.dtype) for s in (-1, 1))
+        probability = self.decision.probability
+        low, high = ((probability + s * self.tolerance).clamp(0, 1).logit().to(own.dtype) for s in (-1, 1))
         return torch.maximum(torch.maximum(low - own, own - high), SAFE - self.decision.margin(logits))
 
     def is_satisfied(self, logits: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import nn
 
 from pellucid.evaluation.manipulation.fixed_surrogate import FixedSurrogate
 from pellucid.evaluation.manipulation.frozen_layers import FrozenLayers
-from pellucid.evaluation.manipulation.soft_relu import BentReLU
+from pellucid.evaluation.manipulation.soft_relu import SoftReLU
 from pellucid.explainers import EXPLAINERS, check_options
 from pellucid.explainers.activation_maps import check_parts, has_head
 from pellucid.explainers.layers import last_layer, layer_named, layout_of
@@ -113,7 +113,7 @@ def _grad_cam(classifier: Classifier, _images: Tensor, options: Mapping[str, Any
 
     def through_the_head(points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         feature_map = network.features(points)
-        with BentReLU():  # of a head that has one
+        with SoftReLU():  # of a head that has one
             pooled = feature_map.mean((2, 3))
             logits = network.head(pooled)
             (weights,) = torch.autograd.grad(_score(logits, targets), pooled, create_graph=True)
@@ -180,7 +180,7 @@ def _score(logits: Tensor, targets: Tensor) -> Tensor:
 @contextmanager
 def _second_order() -> Iterator[None]:
     """Inside, gradients of a frozen network have gradients, at no more than they cost."""
-    with BentReLU(), FrozenLayers(), twice_differentiable():
+    with SoftReLU(), FrozenLayers(), twice_differentiable():
         yield
 
 

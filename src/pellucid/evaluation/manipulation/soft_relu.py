@@ -1,4 +1,4 @@
-"""A ReLU that bends: values and first derivatives stay the network's own, the second derivative is a smooth one's.
+"""A ReLU with a soft corner: values and first derivatives stay the network's own, the second derivative is a smooth one's.
 
 The gradient of a ReLU network is constant on pieces, so its own derivative is zero and nothing shows how to change a
 saliency map. Ghorbani et al. 2019 and Dombrowski et al. 2019 replace each ReLU by a softplus and attack that other
@@ -23,8 +23,8 @@ SHARPNESS = 10.0
 """β of the softplus whose second derivative stands in: ``β σ(βx) (1 − σ(βx))``."""
 
 
-class BentReLU(TorchFunctionMode):
-    """Inside, every ReLU and ReLU6 that torch is asked for is one that bends, module or function.
+class SoftReLU(TorchFunctionMode):
+    """Inside, every ReLU and ReLU6 that torch is asked for is one with a soft corner, module or function.
 
     Nothing is replaced in the network, so one that calls ``F.relu`` needs no surgery. Other activations stay as they
     are: a half-Huber ReLU, a sigmoid or a SiLU has a second derivative of its own.
@@ -34,7 +34,7 @@ class BentReLU(TorchFunctionMode):
 
     Example:
         >>> x = torch.tensor([-1.0, 0.0, 0.5], requires_grad=True)
-        >>> with BentReLU():
+        >>> with SoftReLU():
         ...     (slope,) = torch.autograd.grad(F.relu(x).sum(), x, create_graph=True)
         >>> slope.detach(), [round(float(v), 3) for v in torch.autograd.grad(slope.sum(), x)[0]]
         (tensor([0., 0., 1.]), [0.0, 2.5, 0.066])
@@ -58,8 +58,8 @@ class BentReLU(TorchFunctionMode):
         x: Tensor = args[0] if args else options["input"]
         place = 3 if func is F.hardtanh else 1  # of `inplace` among the arguments
         writes = func in _IN_PLACE or bool(args[place] if len(args) > place else options.get("inplace", False))
-        bent: Tensor = _Bent.apply(x.clone() if writes else x, self.sharpness, ceiling)  # type: ignore[no-untyped-call]
-        return x.copy_(bent) if writes else bent
+        soft: Tensor = _SoftReLU.apply(x.clone() if writes else x, self.sharpness, ceiling)  # type: ignore[no-untyped-call]
+        return x.copy_(soft) if writes else soft
 
 
 _IN_PLACE = frozenset({torch.relu_, torch.Tensor.relu_, torch._C._nn.relu6_})
@@ -80,7 +80,7 @@ def _ceiling(func: Callable[..., Any], args: tuple[Any, ...], options: dict[str,
     return float(high) if low == 0 else None
 
 
-class _Bent(torch.autograd.Function):
+class _SoftReLU(torch.autograd.Function):
     """clamp(x, 0, ceiling); its gradient is differentiable in turn."""
 
     @staticmethod

@@ -157,16 +157,16 @@ def brier_score(probabilities: Values, targets: Values, bootstrap: Bootstrap) ->
         >>> round(brier_score([[0.8, 0.2], [0.4, 0.6]], [0, 1], Bootstrap("ab")).value, 6)
         0.2
     """
-    chances, truth = np.asarray(as_array(probabilities), dtype=np.float64), as_array(targets)
-    if chances.ndim != 2 or len(chances) != len(bootstrap) or truth.shape not in (chances.shape[:1], chances.shape):
-        raise InputError(f"probabilities {chances.shape} and targets {truth.shape} must be of {len(bootstrap)} images.")
+    values, truth = np.asarray(as_array(probabilities), dtype=np.float64), as_array(targets)
+    if values.ndim != 2 or len(values) != len(bootstrap) or truth.shape not in (values.shape[:1], values.shape):
+        raise InputError(f"probabilities {values.shape} and targets {truth.shape} must be of {len(bootstrap)} images.")
     if truth.ndim == 1:
-        right: npt.NDArray[np.float64] = np.take_along_axis(chances, truth.astype(np.int64)[:, None], 1)[:, 0]
-        per_image, counted = (chances**2).sum(1) - 2 * right + 1, np.ones(len(chances))
+        right: npt.NDArray[np.float64] = np.take_along_axis(values, truth.astype(np.int64)[:, None], 1)[:, 0]
+        per_image, counted = (values**2).sum(1) - 2 * right + 1, np.ones(len(values))
     else:
-        squares = np.where(np.isnan(truth), 0.0, (chances - np.nan_to_num(truth)) ** 2)
+        squares = np.where(np.isnan(truth), 0.0, (values - np.nan_to_num(truth)) ** 2)
         per_image, counted = squares.sum(1), (~np.isnan(truth)).sum(1).astype(np.float64)
-    undefined = without_answer(np.isnan(per_image), np.ones(len(chances), dtype=np.bool_), bootstrap)
+    undefined = without_answer(np.isnan(per_image), np.ones(len(values), dtype=np.bool_), bootstrap)
     within = (0, 2 if truth.ndim == 1 else 1)
     brier = ratio(per_image, counted, bootstrap, reason="no known target", within=within)
     return brier if undefined is None else undefined

@@ -153,14 +153,14 @@ def mcnemar(first: Values, second: Values, patients: npt.NDArray[np.integer] | N
 
 def _turned(sums: npt.NDArray[np.int64]) -> float:
     """The share of all ways to give each of the numbers a sign whose sum is as far from 0 as theirs, or farther."""
-    chances = np.ones(1)
+    distribution = np.ones(1)
     for size, count in zip(*np.unique(np.abs(sums[sums != 0]), return_counts=True), strict=True):
         of_size = np.zeros(2 * size * count + 1)
         of_size[:: 2 * size] = scipy.stats.binom.pmf(np.arange(count + 1), count, 0.5)
-        chances = np.convolve(chances, of_size)
-    reach = len(chances) // 2
+        distribution = np.convolve(distribution, of_size)
+    reach = len(distribution) // 2
     far = np.abs(np.arange(-reach, reach + 1)) >= abs(int(sums.sum()))
-    return min(1.0, float(chances[far].sum()))
+    return min(1.0, float(distribution[far].sum()))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -125,18 +125,18 @@ def difference_picture(difference: NDArray[np.floating], rho: float) -> Pixels:
     return picture
 
 
-def percent(chance: float) -> str:
+def percent(probability: float) -> str:
     """A probability in per cent, never rounded to certainty.
 
     Example:
         >>> percent(0.5), percent(0.99999), percent(1e-9)
         ('50 %', '> 99.9 %', '< 0.1 %')
     """
-    if chance < 0.001:
+    if probability < 0.001:
         return "< 0.1 %"
-    if chance > 0.999:
+    if probability > 0.999:
         return "> 99.9 %"
-    return f"{100 * chance:.1f} %" if chance < 0.1 or chance > 0.9 else f"{100 * chance:.0f} %"
+    return f"{100 * probability:.1f} %" if probability < 0.1 or probability > 0.9 else f"{100 * probability:.0f} %"
 
 
 def data_address(picture: Pixels) -> str:

@@ -39,11 +39,11 @@ def loop_panels(
     panels = []
     for row in range(min(settings.panels, len(shortcut.images))):
         pixels = shortcut.images[row]
-        maps, chances = {}, {}
+        maps, by_network = {}, {}
         for name, network in networks.items():
             batch = as_pixels(pixels[None], device_of(network))
             with torch.no_grad():
-                chances[name] = float(probabilities(network(batch).cpu().numpy(), network.task)[0, shortcut.output])
+                by_network[name] = float(probabilities(network(batch).cpu().numpy(), network.task)[0, shortcut.output])
             for method in settings.methods:
                 maps[name, method] = explain(method, network, batch, shortcut.output).maps[0].cpu().numpy()
         panels.append(
@@ -56,7 +56,7 @@ def loop_panels(
                 image_id=f"image {row + 1} of {len(shortcut.images)}",
                 rule="the first test images that show both",
                 mask=shortcut.finding[row],
-                probabilities=chances,
+                probabilities=by_network,
             )
         )
     return panels

@@ -205,7 +205,7 @@ def divergence(clean: Tensor, other: Tensor, task: Task) -> Tensor:
     clean, other = clean.float(), other.float()
     if task == "multiclass":
         return F.kl_div(other.log_softmax(1), clean.log_softmax(1), reduction="none", log_target=True).sum(1)
-    chance = clean.sigmoid()
-    on = chance * (F.logsigmoid(clean) - F.logsigmoid(other))
-    off = (1 - chance) * (F.logsigmoid(-clean) - F.logsigmoid(-other))
+    probability = clean.sigmoid()
+    on = probability * (F.logsigmoid(clean) - F.logsigmoid(other))
+    off = (1 - probability) * (F.logsigmoid(-clean) - F.logsigmoid(-other))
     return (on + off).mean(1)
