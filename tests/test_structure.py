@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
@@ -99,6 +100,52 @@ def test_no_two_public_classes_have_one_name():
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 files[node.name].append(path.relative_to(SOURCE).as_posix())
     assert {name: where for name, where in files.items() if len(where) > 1} == {}
+
+
+FILE_NAMES = {
+    "csv", "css", "html", "json", "jsonl", "md", "meta", "npz", "onnx", "png", "pt", "py", "safetensors", "toml",
+}  # fmt: skip
+ELSEWHERE = {
+    *sys.stdlib_module_names, "F", "captum", "maite", "nn", "np", "onnx", "pl", "scipy", "torch", "torchvision",
+    "attributes", "resnet50", "section",  # of CVAT's files, of other libraries' weights, of a recipe's settings
+}  # fmt: skip
+
+
+@cache
+def names_in(path: Path) -> set[str]:
+    """All names that stand in a file's code."""
+    names = {node.name for node in nodes(path) if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    names |= {node.id for node in nodes(path) if isinstance(node, ast.Name)}
+    names |= {node.arg for node in nodes(path) if isinstance(node, ast.arg)}
+    names |= {node.attr for node in nodes(path) if isinstance(node, ast.Attribute)}
+    imported = [node for node in nodes(path) if isinstance(node, ast.ImportFrom)]
+    return names | {alias.asname or alias.name for node in imported for alias in node.names}
+
+
+def test_docstrings_name_what_is_there():
+    """`a.b` in a docstring is a module and a name in it, a class and what it has, or a variable of the same file."""
+    attributes = {node.attr for path in FILES.values() for node in nodes(path) if isinstance(node, ast.Attribute)}
+    owners = defaultdict(set)
+    for name, path in FILES.items():
+        parts = name.split(".")
+        for start in range(len(parts)):
+            owners[".".join(parts[start:])] |= names_in(path)
+        for node in nodes(path):
+            if isinstance(node, ast.ClassDef):
+                members = {x.name for x in node.body if isinstance(x, ast.FunctionDef)}
+                owners[node.name] |= members | {x.target.id for x in node.body if isinstance(x, ast.AnnAssign)}
+    missing = []
+    for path in FILES.values():
+        values = [node.value for node in nodes(path) if isinstance(node, ast.Expr)]
+        for text in (v for v in values if isinstance(v, ast.Constant) and isinstance(v.value, str)):
+            for whole in re.findall(r"(?<!`)`([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)(?:\([^`]*)?`", text.value):
+                head, last = whole.rsplit(".", 1)
+                first = head.split(".")[0]
+                is_variable = first in names_in(path) and last in attributes
+                is_there = whole in owners or last in owners[head] or is_variable
+                if not (is_there or last in FILE_NAMES or first in ELSEWHERE):
+                    missing.append(f"{path.relative_to(SOURCE)}:{text.lineno} {whole}")
+    assert not missing
 
 
 def test_every_test_file_whose_time_was_measured_is_there():

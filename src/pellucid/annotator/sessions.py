@@ -77,19 +77,19 @@ class Sessions:
         return Visitor(secret, None if session is None else session.annotator, inside)
 
     def sign_in(self, name: str, secret: str) -> str:
-        """Have a session that may come in speak under a name; see `annotation_people.sign_in`."""
+        """Have a session that may come in speak under a name; see `people.sign_in`."""
         name = sign_in(self._store, name, secret, self._proof(secret))
         self.renew()
         return name
 
     def accept(self, code: str, secret: str) -> str:
-        """Have a session speak under the name that it is invited to; see `annotation_people.accept`."""
+        """Have a session speak under the name that it is invited to; see `people.accept`."""
         name = accept(self._store, code, secret)
         self.renew()
         return name
 
     def invited_name(self, code: str, secret: str | None) -> str:
-        """Whom a code invites; see `annotation_people.invited_name`."""
+        """Whom a code invites; see `people.invited_name`."""
         return invited_name(self._store, code, secret)
 
     def _proof(self, secret: str) -> str:

@@ -87,7 +87,7 @@ class SimulatedVisitor:
     Args:
         address: of the server, as ``http://127.0.0.1:8000``.
         name: of the person.
-        invitation: a code of `annotation_people.invite`, for a name that was used before.
+        invitation: a code of `people.invite`, for a name that was used before.
     """
 
     def __init__(self, address: str, name: str, invitation: str | None = None) -> None:

@@ -50,7 +50,7 @@ def lime(
         classifier: any.
         images: (N, C, H, W) in [0, 1].
         targets: class indices (N,), one index for all, or "all".
-        segments: about how many superpixels; see `explain.superpixels`.
+        segments: about how many superpixels; see `explainers.superpixels`.
         samples: variants of an image that the network answers to.
         baseline: what stands for what is taken away: a grey in [0, 1], an image, or `mean` for each image's own mean
             colour.
@@ -118,7 +118,7 @@ def kernel_shap(
         classifier: any.
         images: (N, C, H, W) in [0, 1].
         targets: class indices (N,), one index for all, or "all".
-        segments: about how many superpixels; see `explain.superpixels`.
+        segments: about how many superpixels; see `explainers.superpixels`.
         samples: variants of an image that the network answers to, at least two more than superpixels.
         baseline: what stands for what is taken away: a grey in [0, 1], an image, or `mean` for each image's own mean
             colour.

@@ -69,7 +69,7 @@ def unanswered(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
 
 
 def probabilities(logits: npt.NDArray[np.floating], task: str) -> npt.NDArray[np.float64]:
-    """Logits (N, K) as probabilities: softmax for a multiclass task, a sigmoid a label for a multi-label one.
+    """Logits (N, K) as probabilities: softmax for a multiclass task, a sigmoid for each label of a multi-label one.
 
     NaN for every class of an image without an answer (see `unanswered`).
 

@@ -31,7 +31,7 @@ class FixedSurrogate:
     Args:
         classifier: what is explained.
         images: (N, C, H, W) in [0, 1], unchanged.
-        options: of `explain.surrogates.lime`.
+        options: of `explainers.surrogates.lime`.
 
     Attributes:
         samples: variants per image.

@@ -24,11 +24,11 @@ class Attack:
     """What is wanted, how far one may go for it, and what counts.
 
     Attributes:
-        method: the explanation, one of `explain.DIFFERENTIABLE`.
+        method: the explanation, one of `explainers.DIFFERENTIABLE`.
         goal: `same-map` or `same-decision`.
         budgets: root mean squares per pixel and channel, ascending.
         target_map: for `same-decision` the map to show, as `target_maps` names it; None for any other one.
-        steps: of gradient, a budget.
+        steps: of gradient, for each budget.
         tolerance: for `same-decision`: how far the probability of the class explained may move.
         keep: for `same-map`: the rank correlation from which on a map counts as the same.
         changed: for `same-decision` without a target map: the one up to which it counts as another.

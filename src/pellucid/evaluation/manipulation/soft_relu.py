@@ -1,4 +1,4 @@
-"""A ReLU with a soft corner: values and first derivatives stay the network's own, the second derivative is a smooth one's.
+"""A ReLU with a soft corner: values and first derivatives stay the network's own, only the second derivative is smooth.
 
 The gradient of a ReLU network is constant on pieces, so its own derivative is zero and nothing shows how to change a
 saliency map. Ghorbani et al. 2019 and Dombrowski et al. 2019 replace each ReLU by a softplus and attack that other

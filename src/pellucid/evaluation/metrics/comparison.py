@@ -224,7 +224,8 @@ def robustness_rows(
 
     The accuracy of a multi-label network is the share of known labels that are right at each label's threshold.
     `broken` says by variant, seed and size which decisions, (N,) or (N, K), are known to fall though this attack did
-    not show it: they count as wrong. `folds` as in `classification_table`; thresholds are then (F, K), a row a fold.
+    not show it: they count as wrong. `folds` as in `classification_table`; thresholds are then (F, K), a row for each
+    fold.
     """
     rows = []
     sizes = list(next(iter(logits.values()))[0])

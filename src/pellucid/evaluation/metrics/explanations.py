@@ -214,7 +214,7 @@ def score_explanations(
     Args:
         classifier: what is explained.
         task: images and regions.
-        method: a name of `explain.HEATMAPS`.
+        method: a name of `explainers.HEATMAPS`.
         boxes: whether boxes are drawn on the maps.
         predicted: boolean (N, C), which localised classes the classifier predicts on which image.
         batch_size: images (or pairs) at a time.

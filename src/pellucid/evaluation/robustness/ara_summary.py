@@ -101,7 +101,7 @@ def summarize_ara(
     """`folder`/ara.json, written by whichever process gets here first; the others read it.
 
     Some radii are checked by another attack; where that finds smaller ones, those count in all figures, and
-    `alarm.shorter` of the kind names them (`radius_check.as_checked` puts them in place).
+    `shorter` in the kind's `alarm` names them (`radius_check.as_checked` puts them in place).
 
     Args:
         classifier: the network.

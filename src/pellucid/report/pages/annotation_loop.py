@@ -182,7 +182,7 @@ def _chart(results: Mapping[str, Any], styles: Mapping[str, Style], name: str) -
         svg = to_svg(
             figure,
             f"loop-{name.replace('_', '-')}",
-            f"{measure.label} by the number of images annotated, an arm a line.",
+            f"{measure.label} by the number of images annotated, a line for each arm.",
         )
     return Chart(svg, measure.label, WAYS.get(measure.better, ""))
 

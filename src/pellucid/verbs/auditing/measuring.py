@@ -1,4 +1,4 @@
-"""What an audit measures, part by part, each by the verb that measures it alone and kept as soon as it is result."""
+"""What an audit measures, part by part: each by the verb that measures it alone, and kept as soon as it is there."""
 
 from __future__ import annotations
 
