@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pellucid.data import check_dataset, get_split, materialize, open_dataset
 from pellucid.data.issues import MISSING
 from pellucid.data.readers.jsrt.pixels import FILE_BYTES, read_raw
-from pellucid.data.readers.jsrt.reader import audit
+from pellucid.data.readers.jsrt.reader import check
 from pellucid.data.readers.jsrt.table import NODULES, NORMALS, read_rows
 from pellucid.study import load_study, run_study
 from pellucid.types import InputError, InputSpec
@@ -115,7 +115,7 @@ def test_parts_have_both_kinds_and_are_the_seeds(release):
     only = open_dataset("jsrt", release, options={"test_fraction": 1})
     assert list(only) == ["test"]
     assert len(only["test"]) == 247
-    assert audit(release) == []
+    assert check(release) == []
 
 
 def test_a_partial_copy_in_the_releases_folders_is_cut_as_the_whole(release, tmp_path):
@@ -131,7 +131,7 @@ def test_a_partial_copy_in_the_releases_folders_is_cut_as_the_whole(release, tmp
     with pytest.warns(UserWarning, match="70 of 247 films found"):
         parts = open_dataset("jsrt", copy)
     assert {name: part for part, dataset in parts.items() for name in dataset.ids} == {n: whole[n] for n in chosen}
-    assert {remark.file for remark in audit(copy)} == {*NODULES, *NORMALS} - set(chosen)
+    assert {remark.file for remark in check(copy)} == {*NODULES, *NORMALS} - set(chosen)
 
 
 @pytest.mark.parametrize("size", [0, 1, FILE_BYTES - 1, FILE_BYTES + 1, FILE_BYTES // 2])

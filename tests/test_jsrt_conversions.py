@@ -15,7 +15,7 @@ from helpers.dicom import radiograph
 from helpers.models import small
 from pellucid.data import check_dataset, open_dataset
 from pellucid.data.readers.jsrt.pixels import read_converted
-from pellucid.data.readers.jsrt.reader import audit
+from pellucid.data.readers.jsrt.reader import check
 from pellucid.types import InputError
 
 SIDE = 64
@@ -144,7 +144,7 @@ def test_outlines_are_regions_of_their_own_in_every_layout_that_people_have(film
     np.testing.assert_array_equal(regions.mask(0, "Heart", SIDE), mask(24, 44, 30, 50) > 0)
     np.testing.assert_array_equal(regions.mask(2, "Clavicles", SIDE), mask(5, 20, 4, 8) > 0)  # of half the size
     np.testing.assert_array_equal(regions.mask(3, "Lungs", SIDE), mask(8, 56) > 0)
-    issues = audit(films)
+    issues = check(films)
     assert [issue.reason for issue in issues if not issue.serious] == [
         "1 film without outlines, which others have: JPCLN002"
     ]

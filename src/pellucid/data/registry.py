@@ -34,7 +34,7 @@ class DatasetEntry:
         presets: the name of what goes under the options, where they have other defaults than the section's.
         card_name: the name of its DatasetCard.
         layout_name: the name of the text that says what is expected in its folder; empty where it needs none.
-        auditor: the name of a function ``(root) -> list of issues`` for what only this dataset can check.
+        checker: the name of a function ``(root) -> list of issues`` for what only this dataset can check.
         release: how it is published, which is what `pellucid data fetch` goes by; None for data of one's own and for
             what is built in.
     """
@@ -46,7 +46,7 @@ class DatasetEntry:
     presets: str = ""
     card_name: str = "CARD"
     layout_name: str = "LAYOUT"
-    auditor: str = ""
+    checker: str = ""
     release: Release | None = None
 
     @property
@@ -85,12 +85,12 @@ class DatasetEntry:
         settings = validate(kind, {**presets, **(options or {})}, f"options of {self.name}")
         return settings.model_dump(mode="json", exclude=_OF_NO_EFFECT, exclude_none=True)
 
-    def audit(self, root: Path) -> list[Issue]:
+    def check(self, root: Path) -> list[Issue]:
         """What only this dataset can check, such as images that its lists name and its folder lacks."""
-        if not self.auditor:
+        if not self.checker:
             return []
-        auditor = cast("Callable[[Path], list[Issue]]", getattr(import_module(self.module), self.auditor))
-        return auditor(root)
+        checker = cast("Callable[[Path], list[Issue]]", getattr(import_module(self.module), self.checker))
+        return checker(root)
 
 
 _OF_NO_EFFECT = {"encoding", "delimiter", "outside", "show_patients", "url", "storage"}
@@ -113,7 +113,7 @@ DATASETS = Registry(
             "pellucid.data.readers.chestxray14.reader",
             "open_chestxray14",
             "ChestXray14Options",
-            auditor="audit",
+            checker="check",
             release=releases.CHESTXRAY14,
         ),
         DatasetEntry(
@@ -131,7 +131,7 @@ DATASETS = Registry(
             "pellucid.data.readers.covid_findings",
             "open_covid_findings",
             "CovidFindingsOptions",
-            auditor="audit",
+            checker="check",
             release=releases.COVID_FINDINGS,
         ),
         DatasetEntry(
@@ -139,7 +139,7 @@ DATASETS = Registry(
             "pellucid.data.readers.cifar10.reader",
             "open_cifar10",
             "Cifar10Options",
-            auditor="audit",
+            checker="check",
             release=releases.CIFAR10,
         ),
         DatasetEntry(
@@ -147,7 +147,7 @@ DATASETS = Registry(
             "pellucid.data.readers.imagenet",
             "open_imagenet",
             "ImagenetOptions",
-            auditor="audit",
+            checker="check",
             release=releases.IMAGENET,
         ),
         DatasetEntry(
@@ -155,7 +155,7 @@ DATASETS = Registry(
             "pellucid.data.readers.coco.reader",
             "open_coco",
             "CocoOptions",
-            auditor="audit",
+            checker="check",
             release=releases.COCO,
         ),
         DatasetEntry(
@@ -163,7 +163,7 @@ DATASETS = Registry(
             "pellucid.data.readers.jsrt.reader",
             "open_jsrt",
             "JsrtOptions",
-            auditor="audit",
+            checker="check",
             release=releases.JSRT,
         ),
         DatasetEntry(
@@ -176,7 +176,7 @@ DATASETS = Registry(
         DatasetEntry("shards", "pellucid.data.cache.shards", "open_shards", "ShardOptions", layout_name=""),
         DatasetEntry("folder", "pellucid.data.readers.folder", "open_folder", "FolderOptions"),
         DatasetEntry(
-            "dicom", "pellucid.data.readers.dicom.reader", "open_dicom_folder", "DicomOptions", auditor="audit"
+            "dicom", "pellucid.data.readers.dicom.reader", "open_dicom_folder", "DicomOptions", checker="check"
         ),
         DatasetEntry("table", "pellucid.data.readers.table.reader", "open_table", "TableOptions"),
     ),

@@ -70,7 +70,7 @@ def check_dataset(
         warnings.simplefilter("always", UserWarning)
         try:
             if root is not None and entry.needs_root and Path(root).is_dir():
-                issues += entry.audit(Path(root))
+                issues += entry.check(Path(root))
         except InputError as error:  # what is wrong may be so for opening too; it is said once
             issues += _issues_of(error, folder)
         try:

@@ -196,6 +196,6 @@ def _laid_out(entry: DatasetEntry, folder: Path) -> bool:
         warnings.simplefilter("ignore", UserWarning)
         try:
             entry.open(folder, 0, None)
-            return not any(issue.reason == MISSING for issue in entry.audit(folder))
+            return not any(issue.reason == MISSING for issue in entry.check(folder))
         except InputError:
             return False

@@ -93,7 +93,7 @@ def open_covid_findings(root: str | Path, *, seed: int = 0, options: Mapping[str
     return {"test": dataset}
 
 
-def audit(folder: Path) -> list[Issue]:
+def check(folder: Path) -> list[Issue]:
     """Images without masks, masks without an image, masks that mark nothing or next to nothing."""
     stems = set(_images_by_stem(folder / "images"))
     masks = list_masks(folder / "masks")

@@ -137,7 +137,7 @@ def open_imagenet(root: str | Path, *, seed: int = 0, options: Mapping[str, obje
     raise InputError(f"{folder}: no train/, no val/ and no {LABELS}. Expected: {LAYOUT}")
 
 
-def audit(folder: Path) -> list[Issue]:
+def check(folder: Path) -> list[Issue]:
     """Whether all classes are there, without which their numbers are not the usual ones."""
     places = [folder / name for name in ("train", "val") if (folder / name).is_dir()]
     if not places:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-__all__ = ["BOXED_LABELS", "CARD", "LABELS", "ChestXray14Options", "audit", "find_images", "open_chestxray14"]
+__all__ = ["BOXED_LABELS", "CARD", "LABELS", "ChestXray14Options", "check", "find_images", "open_chestxray14"]
 
 CARD = DatasetCard(
     name="chestxray14",
@@ -208,7 +208,7 @@ def find_images(folder: Path) -> dict[str, SourceFile]:
     return files
 
 
-def audit(folder: Path) -> list[Issue]:
+def check(folder: Path) -> list[Issue]:
     """What is missing from a copy, and where tables, lists, boxes and files disagree."""
     tables = read_tables(folder)
     files = find_images(folder)

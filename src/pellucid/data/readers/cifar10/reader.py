@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from pellucid.types import Pixels
 
-__all__ = ["CARD", "CLASSES", "OFFICIAL_COUNT", "RECORD", "TRAIN", "Cifar10Options", "audit", "open_cifar10"]
+__all__ = ["CARD", "CLASSES", "OFFICIAL_COUNT", "RECORD", "TRAIN", "Cifar10Options", "check", "open_cifar10"]
 
 SIDE = 32
 _BATCHES = frozenset({*TRAIN, TEST})  # of the official files, where an image's place is its name
@@ -120,7 +120,7 @@ def open_cifar10(root: str | Path, *, seed: int = 0, options: Mapping[str, objec
     return splits
 
 
-def audit(folder: Path) -> list[Issue]:
+def check(folder: Path) -> list[Issue]:
     """Which files are not the whole of the official ones; opening says which are missing."""
     return [
         Issue(

@@ -212,7 +212,7 @@ def _cut_parts(folder: Path, parts: Mapping[str, _Part], settings: CocoOptions, 
     return splits
 
 
-def audit(folder: Path) -> list[Issue]:
+def check(folder: Path) -> list[Issue]:
     """Images that are missing, boxes that make no sense or have no area, and what is not the whole release."""
     issues: list[Issue] = []
     for name, part in _open_parts(folder).items():

@@ -163,7 +163,7 @@ def boxes_in_mm(dataset: Dataset, image: int, label: str, *, frame: int | None =
     return [Box(*(v * s for v, s in zip(box, scale, strict=True))) for box in own]
 
 
-def audit(folder: Path) -> list[Issue]:
+def check(folder: Path) -> list[Issue]:
     """DICOM files that cannot be read, spacings that make no sense, images marked as not for presentation."""
     issues = []
     for path, header in read_headers(find_dicom(folder)):

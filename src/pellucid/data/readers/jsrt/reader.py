@@ -103,7 +103,7 @@ def open_jsrt(root: str | Path, *, seed: int = 0, options: Mapping[str, object] 
     return collect_issues(files.faults, lambda: _open_parts(folder, files, nodules, settings, seed), folder)
 
 
-def audit(folder: Path) -> list[Issue]:
+def check(folder: Path) -> list[Issue]:
     """Films that are missing, masks of films that are not there, and films without the outlines that others have."""
     files = find_files(folder)
     issues = files.faults + [Issue(name, MISSING) for name in (*NODULES, *NORMALS) if name not in files.films]
