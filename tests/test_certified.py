@@ -13,7 +13,7 @@ from scipy.stats import binom
 from helpers.certified import PIXELS, SIDE, SIGMA, Linear, at_distances, distances, measure, toy, two_classes
 from pellucid.evaluation import Bootstrap
 from pellucid.evaluation.robustness.certified import Smoothing, certify, lower_bound, predicted, seed_of, votes
-from pellucid.evaluation.robustness.certified_attack import FACTORS, LOOKS, attack_smoothed
+from pellucid.evaluation.robustness.certified_attack import EVALUATIONS, FACTORS, attack_smoothed
 from pellucid.evaluation.robustness.certified_summary import bracket_of, certified_summary, curves_of
 from pellucid.evaluation.robustness.robustness_target import robustness_target_of
 from pellucid.models.inference import as_pixels
@@ -216,7 +216,7 @@ def test_what_is_never_wrong_is_not_found():
 
 
 def test_four_looks_suffice_for_all_factors():
-    assert len(FACTORS) == 2 ** ((LOOKS - 1) // 2) - 1
+    assert len(FACTORS) == 2 ** ((EVALUATIONS - 1) // 2) - 1
     assert sorted(FACTORS) == list(FACTORS)
 
 

@@ -181,7 +181,9 @@ def test_a_network_learns_from_a_url_and_is_judged_as_ever(url, phantom, tmp_pat
     assert RunFolder(tmp_path / "streamed").read()["data"]["train"]["fingerprint"] == splits["train"].fingerprint
     check = ImageCheck(made.path, refuse=True)  # the same images, drawn and not fetched
     with pytest.raises(InputError, match="was trained on 64 of the 64 images of phantom/train"):
-        check.look(replace(phantom["train"], stable_ids=()), materialize(phantom["train"], InputSpec.square(1, 32)))
+        check.check_pixels(
+            replace(phantom["train"], stable_ids=()), materialize(phantom["train"], InputSpec.square(1, 32))
+        )
     with pytest.raises(InputError, match="was trained on 64 of the 64 images of phantom/train"):
         check.check_ids(phantom["train"])
     kept = run(splits, tmp_path / "kept", "training.epochs=1", name="standard", cache=tmp_path / "cache")

@@ -10,7 +10,7 @@ from torch import nn
 from pellucid.attacks import BoundedAttack, Epsilon
 from pellucid.attacks.under_attack import (
     AnswersUnderAttack,
-    answers_after_walk,
+    answers_after_ascent,
     answers_under_attack,
     check_steps,
     costs,
@@ -85,7 +85,7 @@ def test_no_scale_of_the_logits_hides_what_falls(pixels, task):
         return logits.argmax(1) if task == "multiclass" else logits > 0
 
     walked = [
-        decisions(answers_after_walk(network(task, by), pixels, targets, size, steps=6))
+        decisions(answers_after_ascent(network(task, by), pixels, targets, size, steps=6))
         for by in (1.0, 2.0**-10, 2.0**10)
     ]
     changed = (walked[0] != decisions(clean.numpy())).mean()

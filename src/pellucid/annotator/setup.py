@@ -120,7 +120,7 @@ def open_service(
     placement_of(offered, 0, network.input_spec)  # what was fitted before cannot be marked under every geometry
     pictures = _pictures(offered, network, options.cache)
     if check is not None:
-        check.look(offered, pictures)
+        check.check_pixels(offered, pictures)
     with progress_context("look at images", len(offered) * (1 if compare_with is None else 2), patience=1.0):
         probabilities = _probabilities(network, pictures, offered)
         second = None

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from pellucid.attacks.bounded.apgd import apgd
-from pellucid.attacks.bounded.joint_walk import STEPS, joint_walk
+from pellucid.attacks.bounded.joint_ascent import STEPS, joint_ascent
 from pellucid.attacks.bounded.run import within
 from pellucid.attacks.bounded.search import BoundedSearch
 from pellucid.attacks.criteria import Misclassified, label_flipped
@@ -152,7 +152,7 @@ def answers_under_attack(
     return AnswersUnderAttack(**{name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
 
 
-def answers_after_walk(
+def answers_after_ascent(
     classifier: nn.Module,
     images: Pixels,
     targets: npt.NDArray[np.generic],
@@ -182,7 +182,7 @@ def answers_after_walk(
         with frozen(classifier):
             if labels.is_floating_point():
                 levels = _levels(None, labels.shape[1]).to(pixels.device)
-                answers, _ = joint_walk(classifier, pixels, labels == 1, ~labels.isnan(), levels, eps, steps=steps)
+                answers, _ = joint_ascent(classifier, pixels, labels == 1, ~labels.isnan(), levels, eps, steps=steps)
             else:
                 search = BoundedSearch(classifier, pixels, Misclassified(labels.long()), eps)
                 every = torch.arange(len(pixels), device=pixels.device)
@@ -247,7 +247,7 @@ def _label_by_label(
     levels = _levels(thresholds, classes).to(pixels.device)
     present, is_known = labels == 1, ~labels.isnan()
     with frozen(classifier):
-        logits, radius = joint_walk(classifier, pixels, present, is_known, levels, attack)
+        logits, radius = joint_ascent(classifier, pixels, present, is_known, levels, attack)
     stands = is_known & radius.isinf()
     radius = radius.double().masked_fill(radius.isinf(), torch.nan)
     gradients = torch.full((count,), STEPS, device=pixels.device)

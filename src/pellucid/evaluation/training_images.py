@@ -116,7 +116,7 @@ class ImageCheck:
             if trained:
                 raise self._refusal(trained, len(dataset), f"{dataset.card.name}/{dataset.split}")
 
-    def look(self, dataset: Dataset, pixels: Pixels | Sequence[Pixels]) -> None:
+    def check_pixels(self, dataset: Dataset, pixels: Pixels | Sequence[Pixels]) -> None:
         """Look at images, by their pixels (N, C, H, W) as the network takes them, and by their stable ids.
 
         Raises:
@@ -128,7 +128,7 @@ class ImageCheck:
             where = f"{dataset.card.name}/{dataset.split}"
             self._take(hashes, [(dataset.card.name, dataset.split, name) for name in dataset.ids], where)
 
-    def look_at_files(self, names: Sequence[str], pixels: Sequence[Pixels]) -> None:
+    def check_files(self, names: Sequence[str], pixels: Sequence[Pixels]) -> None:
         """Look at images that are of no dataset, by their pixels (C, S, S), of 8 or 16 bits each."""
         if self.record is not None:
             content = content_hashes(pixels)
@@ -138,10 +138,10 @@ class ImageCheck:
         """The pixels of images that are to be judged, looked at: by id before they are decoded, then by content.
 
         Raises:
-            InputError: as by `check_ids` and `look`, or for images that cannot be read.
+            InputError: as by `check_ids` and `check_pixels`, or for images that cannot be read.
         """
         self.check_ids(images.dataset)
-        self.look(images.dataset, images.pixels)
+        self.check_pixels(images.dataset, images.pixels)
         return images.pixels
 
     def found(self) -> SeenImages:

@@ -134,7 +134,7 @@ def evaluate_run(
 def seen_before(run: PlannedRun, dataset: Dataset, pixels: Pixels) -> SeenImages:
     """Which images a network has seen before: counted, not refused, since a study chooses its data itself."""
     check = ImageCheck(run.folder, refuse=False)
-    check.look(dataset, pixels)
+    check.check_pixels(dataset, pixels)
     return replace(check.found(), model=run.label)
 
 

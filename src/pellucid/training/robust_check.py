@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from pellucid.attacks.epsilon import Epsilon
-from pellucid.attacks.under_attack import answers_after_walk
+from pellucid.attacks.under_attack import answers_after_ascent
 from pellucid.utils.settings import Section
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ BATCH = 128
 
 
 class RobustCheckSettings(Section):
-    """A walk down the margin on some validation images after every epoch; its metrics are called ``robust_…``."""
+    """Gradient steps against some validation images after every epoch; its metrics are called ``robust_…``."""
 
     size: Epsilon = Epsilon(linf=0.005)
     steps: int = Field(10, ge=1)
@@ -55,14 +55,14 @@ def attacked_logits(
         targets: int64 (N,) or float (N, K), NaN where unknown.
         settings: size and steps.
     """
-    return answers_after_walk(classifier, images, targets, settings.size, steps=settings.steps, batch_size=BATCH)
+    return answers_after_ascent(classifier, images, targets, settings.size, steps=settings.steps, batch_size=BATCH)
 
 
 def collapsed(history: Sequence[dict[str, Any]], now: float, settings: RobustCheckSettings) -> bool:
     """Whether robust accuracy fell too far below the best of the epochs before.
 
     Single-step training may lose all its robustness within an epoch while its own attack still fails: catastrophic
-    overfitting. A walk of several steps sees it.
+    overfitting. Several steps see it.
 
     Args:
         history: the lines of `metrics.jsonl` before this epoch.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NAME = ".lock"
 _PLACE = 1 << 30  # of the byte that is locked on Windows: what a holder writes stays readable
-_LOOKS = 10  # at a holder that has not written its name yet
+_ATTEMPTS = 10  # at a holder that has not written its name yet
 _MISSES = 1000  # of a folder that others take away between its making and its use: each of a crowd may
 _PAUSE = 0.1  # seconds between two looks
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
@@ -146,7 +146,7 @@ def _lock_or_say(stream: IO[str], folder: Path) -> bool:
 
 
 def _holder(path: Path) -> str:
-    for _ in range(_LOOKS):
+    for _ in range(_ATTEMPTS):
         with suppress(OSError, UnicodeDecodeError):
             if text := path.read_text(encoding="utf-8").strip():
                 return text[:200]

@@ -207,7 +207,7 @@ def _from_files(model: Model, files: Sequence[Path], options: Mapping[str, Any])
         picture = fit(pixels, spec)
         images.append(InputImage(source, title, name, picture, placement, dicom=header, reading=reading))
     if images:
-        check.look_at_files([str(file) for file in files], [image.picture for image in images])
+        check.check_files([str(file) for file in files], [image.picture for image in images])
     return InputImages(images, check.found())
 
 
@@ -240,7 +240,7 @@ def _from_dataset(
         facts = classes_of(target), header, reading, np.flatnonzero(np.isnan(target)).tolist()
         images.append(InputImage(f"{where}/{name}", name, names[row], picture, placement, *facts))
     if images:
-        check.look(dataset, [image.picture for image in images])
+        check.check_pixels(dataset, [image.picture for image in images])
     return InputImages(images, check.found(), notes, dataset.card.name, dataset.split)
 
 

@@ -166,7 +166,7 @@ def localize(
         model.classes,
         regions=_regions(model.classes, session.dataset, regions, class_map),
     )
-    session.check.look(task.dataset, task.images)
+    session.check.check_pixels(task.dataset, task.images)
     bootstrap = Bootstrap(task.dataset.patients, seed=seed)
     logits = predict(model, task.images)
     check_answers(logits, "its explanations explain nothing", task.dataset.ids)

@@ -245,7 +245,7 @@ def _looked_at(session: Session, checks: Sequence[ImageCheck], seed: int, limit:
     samples = gather_trust_samples(session.model, session.part, planted=planted, limit=limit, seed=seed)
     for check in checks:
         for part, pixels in samples.parts():
-            check.look(part, pixels)
+            check.check_pixels(part, pixels)
     return samples
 
 

@@ -279,7 +279,7 @@ def certified_radii(network: nn.Module, pixels: Tensor, decisions: list[tuple[Te
     starts = [float(part.min()) for part in torch.split(bounds.estimate(weights, constants), sizes)]
     low, high = [0.0] * len(decisions), [math.inf if start > 0 else 0.0 for start in starts]
 
-    def look(radius: float) -> None:
+    def evaluate(radius: float) -> None:
         margins = bounds.least(radius, weights) + constants
         for k, part in enumerate(torch.split(margins, sizes)):
             if low[k] < radius < high[k]:
@@ -291,22 +291,22 @@ def certified_radii(network: nn.Module, pixels: Tensor, decisions: list[tuple[Te
     if not above:
         return low
     radius = max(above)
-    look(radius)
+    evaluate(radius)
     bounds.check()
     for _ in range(HALVINGS):
         if not any(lo > 0 and math.isinf(h) for lo, h in zip(low, high, strict=True)):
             break
         radius *= 2
-        look(radius)
+        evaluate(radius)
     radius = min(radius, max(above))
     for _ in range(HALVINGS):
         if all(lo > 0 or h == 0 for lo, h in zip(low, high, strict=True)):
             break
         radius /= 2
-        look(radius)
+        evaluate(radius)
     while wide := [
         (h / lo, k) for k, (lo, h) in enumerate(zip(low, high, strict=True)) if lo > 0 and PRECISION * lo < h < math.inf
     ]:
         _, k = max(wide)
-        look(math.sqrt(low[k] * high[k]))
+        evaluate(math.sqrt(low[k] * high[k]))
     return low

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from pellucid.evaluation.robustness.robustness_target import RobustnessTarget
 
 FACTORS = (0.1, 0.25, 0.5, 0.7, 0.8, 0.87, 0.93, 1.0, 1.07, 1.15, 1.25, 1.4, 1.7, 2.0, 3.0)
-"""Lengths along a direction, as multiples of what was found: bisection looks at four of them."""
+"""Lengths along a direction, as multiples of what was found: bisection evaluates four of them."""
 TRIES = 2  # directions: the smallest perturbation found and, where none of its lengths is confirmed, PGD's
-LOOKS = 1 + TRIES * math.ceil(math.log2(len(FACTORS) + 1))  # the image itself included; each gets its share of alpha
+EVALUATIONS = 1 + TRIES * math.ceil(
+    math.log2(len(FACTORS) + 1)
+)  # the image itself included; each gets its share of alpha
 PGD_STEPS = 10
 PGD_LENGTH = 2.0  # L2, in standard deviations of the noise; its factors reach from 0.2 to 6 of them
 
@@ -63,8 +65,8 @@ def attack_smoothed(
 
     `tight` follows the mean probability over fixed draws. Lengths along what it finds are then judged by PREDICT on
     fresh draws; the smallest one that is *wrong* there is handed out. An abstention is no success: it does not show
-    that the answer has changed, and would put the attack below the certificate. Each of the at most `LOOKS` judgements
-    is made at ``alpha / LOOKS``, so that all of them are right with probability 1 − alpha.
+    that the answer has changed, and would put the attack below the certificate. Each of the at most `EVALUATIONS` ones
+    is made at ``alpha / EVALUATIONS``, so that all of them are right with probability 1 − alpha.
 
     Args:
         classifier: the network, without noise.
@@ -100,7 +102,7 @@ class _Search:
     ) -> None:
         self.classifier, self.image, self.robustness_target = classifier, image, robustness_target
         self.at_image, self.smoothing, self.name, self.rows = at_image, smoothing, name, rows
-        self.alpha = smoothing.alpha / LOOKS
+        self.alpha = smoothing.alpha / EVALUATIONS
         self.several = robustness_target.task == "multilabel"
         self.thresholds = robustness_target.levels if self.several else None
         assert smoothing.attack is not None
@@ -145,16 +147,16 @@ class _Search:
                 gradients, passes = (n + PGD_STEPS * self.smoothed.samples for n in (gradients, passes))
             if not bool(perturbation.any()):  # met on the attack's draws already, or nothing found
                 continue
-            candidate, looks = self._shortest(perturbation, target, label, attempt)
-            passes += looks * self.smoothing.samples
+            candidate, evaluations = self._shortest(perturbation, target, label, attempt)
+            passes += evaluations * self.smoothing.samples
             if candidate is not None:
                 distance = (candidate.double() - self.image.double())[None]
                 return AttackedDecision(True, float(lengths(distance, "rms")), gradients, passes)
         return AttackedDecision(False, math.nan, gradients, passes)
 
     def _shortest(self, perturbation: Tensor, target: int, label: int, attempt: int) -> tuple[Tensor | None, int]:
-        """Bisect the lengths along a direction; the image at the shortest that is wrong, and the number of looks."""
-        low, high, best, looks = 0, len(FACTORS), None, 0
+        """Bisect the lengths along a direction; the image at the shortest that is wrong, and how many it took."""
+        low, high, best, evaluations = 0, len(FACTORS), None, 0
         while low < high:
             middle = (low + high) // 2
             candidate = (self.image + FACTORS[middle] * perturbation).clamp(0, 1)
@@ -168,12 +170,12 @@ class _Search:
                 thresholds=self.thresholds,
                 rows=self.rows,
             )
-            looks += 1
+            evaluations += 1
             if self._wrong(count, target, label):
                 best, high = candidate, middle
             else:
                 low = middle + 1
-        return best, looks
+        return best, evaluations
 
     def _pushed(self, target: int, label: int) -> Tensor:
         """A perturbation (C, H, W) of a length that noise of this size needs, whatever is smallest."""

@@ -11,7 +11,7 @@ from pellucid.evaluation.metrics.verdicts import SHOWN, answered
 from pellucid.report.charts.drawing import QUIET, Chart, Style, canvas, to_svg
 from pellucid.report.pictures.panels import Panel
 from pellucid.report.tables.boxes import sweep_row, thresholds
-from pellucid.report.tables.cells import said
+from pellucid.report.tables.cells import verdict_text
 from pellucid.report.tables.metrics import defined, method_label, metric, readable
 from pellucid.report.tables.pivot import LOCALIZATION_METRICS, strength_of
 from pellucid.report.tables.results_index import MEAN, TRIVIAL, ResultRow, ResultsIndex
@@ -104,7 +104,7 @@ def differences(index: ResultsIndex, target: str) -> list[Chart]:
         with canvas(sum(heights), len(groups), ratios=heights) as (figure, axes):
             for panel, labels in zip(axes, groups, strict=True):
                 panel.axvline(0, color="#333", lw=0.9)
-                _dots(panel, labels, styles, found, hollow=lambda row: said(row) not in SHOWN)
+                _dots(panel, labels, styles, found, hollow=lambda row: verdict_text(row) not in SHOWN)
                 reach = max(abs(x) for x in panel.get_xlim())
                 panel.set_xlim(-reach, reach)
             axes[-1].set_xlabel(f"difference from {index.reference} (right: better)")

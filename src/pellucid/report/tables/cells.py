@@ -27,8 +27,8 @@ __all__ = [
     "estimate",
     "line",
     "metric",
-    "said",
     "size",
+    "verdict_text",
 ]
 ERRS_ALONE = {2: 13, 3: 8}  # of 100, by the fewest trainings: docs/decisions/0014-two-questions.md; with four 7
 
@@ -174,16 +174,16 @@ def compare(row: Mapping[str, Any] | None, measure: Metric) -> DifferenceText | 
     return DifferenceText(
         number(row["value"], measure.decimals, signed=True),
         _interval(recipes, measure, signed=True) if answered else "",
-        said(recipes) if answered else "",
+        verdict_text(recipes) if answered else "",
         _join(_p(recipes, row.get("aim")), judged_alone(recipes)) if answered else "",
         " ".join(filter(None, ("these networks", _way(row, networks), _interval(networks, measure, signed=True)))),
         row.get("n"),
         _join(row.get("reason") or "", networks.get("reason") or ""),
-        f"still below the best trivial map ({below['map']})" if below and said(recipes) == "better" else "",
+        f"still below the best trivial map ({below['map']})" if below and verdict_text(recipes) == "better" else "",
     )
 
 
-def said(answer: Mapping[str, Any]) -> str:
+def verdict_text(answer: Mapping[str, Any]) -> str:
     """The verdict on a question as the page shows it: nothing where it is unclear or was not judged."""
     verdict = answer.get("verdict") or ""
     return "" if verdict == UNCLEAR else verdict
@@ -214,7 +214,7 @@ def judged_alone(answer: Mapping[str, Any]) -> str:
 
 def _way(row: Mapping[str, Any], networks: Mapping[str, Any]) -> str:
     """Of networks it is said which is higher, not which is better: that would be taken for the recipe's."""
-    verdict = said(networks)
+    verdict = verdict_text(networks)
     if verdict in SHOWN:
         return "higher" if row["value"] > 0 else "lower"
     return verdict

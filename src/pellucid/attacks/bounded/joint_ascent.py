@@ -1,4 +1,4 @@
-"""One walk for all labels of an image at once: what it changes need not be attacked label by label."""
+"""One ascent for all labels of an image at once: what it changes need not be attacked label by label."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 STEPS = 10
 
 
-def joint_walk(
+def joint_ascent(
     classifier: nn.Module,
     images: Tensor,
     present: Tensor,
