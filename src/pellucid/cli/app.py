@@ -16,6 +16,7 @@ from pellucid.cli import (
     audit,
     certify,
     certify_explanation,
+    demo,
     discover,
     evaluate,
     explain,
@@ -61,7 +62,7 @@ app = typer.Typer(
         "explanations and writes a report."
     ),
 )
-app.command("demo")(study.demo)
+app.command("demo")(demo.demo)
 app.command("study")(study.study)
 app.command("train")(train.train)
 app.command("audit", cls=MethodCommand)(audit.audit)

@@ -1,4 +1,4 @@
-"""`pellucid demo` and `pellucid study`: train, judge, report."""
+"""`pellucid study`: train, judge, report."""
 
 from __future__ import annotations
 
@@ -22,24 +22,6 @@ Overrides = Annotated[
 Jobs = Annotated[
     int | None, typer.Option(min=1, help="Networks trained at a time; by default one per core on a CPU, one on a GPU.")
 ]
-
-
-def demo(
-    out: Annotated[Path, typer.Option(help="The folder to write to.", file_okay=False)] = Path("runs/demo"),
-    limit: options.Limit = None,
-    device: options.Device = "auto",
-    jobs: Jobs = None,
-    overrides: Overrides = None,
-    seed: options.Seed = 0,
-    wait: options.Wait = False,
-) -> None:
-    """The main job on built-in synthetic radiographs: two recipes, their explanations scored, a report.
-
-    Takes three to six minutes on two cores and needs no data. Run it again to go on after an interruption.
-
-    Example: `pellucid demo --out runs/demo`, then open runs/demo/report.html
-    """
-    _run("demo", None, out, [*(overrides or ()), f"seeds=[{seed}]"], device, jobs, limit, None, wait)
 
 
 def study(
@@ -73,10 +55,10 @@ def study(
     overrides = [*(overrides or ())]
     if seed:
         overrides.append(f"seeds={list(seed)}")
-    _run(name, root, out, overrides, device, jobs, limit, cache, wait, judge_only=judge_only, log=log)
+    run_study(name, root, out, overrides, device, jobs, limit, cache, wait, judge_only=judge_only, log=log)
 
 
-def _run(
+def run_study(
     name: str,
     root: Path | None,
     out: Path | None,
@@ -90,6 +72,7 @@ def _run(
     judge_only: bool = False,
     log: str | None = None,
 ) -> None:
+    """Run a study, print its table and say where its report lies."""
     from pellucid.training.distributed import is_first_process
     from pellucid.verbs.study import study as run
 

@@ -1,14 +1,13 @@
-"""`pellucid annotate`: its commands, and the links with which people sign in."""
+"""`pellucid annotate`: its commands, a file each."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
-from pellucid.cli.annotate.files import export, import_file
+from pellucid.cli.annotate.export import export
+from pellucid.cli.annotate.importing import import_file
+from pellucid.cli.annotate.invite import invite
 from pellucid.cli.annotate.serve import serve
-from pellucid.cli.options import Store
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,35 +15,6 @@ app = typer.Typer(
     "into a database, from there to training (`pellucid train annotated --annotations annotations.db`) or to a file.",
 )
 app.command("serve")(serve)
-
-
-@app.command("invite")
-def invite(
-    names: Annotated[list[str], typer.Argument(help="Who annotates, new or known.")],
-    store: Store = "annotations.db",
-    address: Annotated[
-        str, typer.Option(help="Where annotators reach the server, as `serve` says or as your proxy is called.")
-    ] = "http://127.0.0.1:8000",
-    sign_out: Annotated[
-        bool, typer.Option("--sign-out", help="End the sessions that these people have now, as after a lost laptop.")
-    ] = False,
-) -> None:
-    """Make one link for each person, with which they, and nobody else, sign in under their name.
-
-    A link works in one browser, the first that follows it, and waits for it 30 days. A further link for the same name
-    lets in a further browser. The server may run meanwhile.
-
-    Example: `pellucid annotate invite "Dr Ayşe Kaya" "Dr Ben Ito" --store annotations.db --address
-    https://annotate.hospital.example`
-    """
-    from pellucid.utils.resources import optional
-
-    optional("sqlalchemy", "annotate", "an annotation database")
-    from pellucid.annotator.invitations import make_links
-
-    for name, link in make_links(store, names, address, sign_out=sign_out):
-        typer.echo(f"{name}\t{link}")
-
-
+app.command("invite")(invite)
 app.command("export")(export)
 app.command("import")(import_file)
