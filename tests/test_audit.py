@@ -22,7 +22,7 @@ from pellucid.attacks import BoundedAttack
 from pellucid.audit.classification import draws_for as draws_of
 from pellucid.audit.parts import Parts
 from pellucid.audit.settings import AuditSettings
-from pellucid.audit.verdict import PLACE, conclude
+from pellucid.audit.verdict import PLACE, summarize_audit
 from pellucid.data.cache.pixels import materialize
 from pellucid.data.checks.image_hashes import content_hashes
 from pellucid.data.regions import Regions
@@ -440,11 +440,11 @@ def test_what_the_other_was_trained_on_is_said_and_it_is_not_called_better(sever
     accuracy = next(r for r in results["comparison"]["rows"] if r["metric"] == "accuracy")
     accuracy |= {"value": 0.5, "p_corrected": 0.001, "difference": {"value": -0.3, "low": -0.4, "high": -0.2}}
     accuracy["other"]["value"] = 0.8
-    (statement,) = [s for s in conclude(results).statements if s.part == "comparison"]
+    (statement,) = [s for s in summarize_audit(results).statements if s.part == "comparison"]
     assert statement.kind == "unclear"
     assert "But other was trained on 12 of these images, which flatters it." in statement.text
     results["comparison"]["training_images"]["trained_on"] = 0
-    (statement,) = [s for s in conclude(results).statements if s.part == "comparison"]
+    (statement,) = [s for s in summarize_audit(results).statements if s.part == "comparison"]
     assert statement.kind == "fails"
 
 
@@ -475,7 +475,7 @@ def test_the_verdict_is_on_the_smallest_change_and_calls_only_small_ones_unseen(
         more = [attacked | {"at": str(BoundedAttack.parse(size)), "value": v, "low": v, "high": v} for size, v in sizes]
         half = {"classification": audited.results["classification"] | {"baseline_attacked": 0.5}}
         results = audited.results | {"rows": rows + more} | half
-        return [s for s in conclude(results).statements if s.part == "attack"]
+        return [s for s in summarize_audit(results).statements if s.part == "attack"]
 
     (one,) = said(("linf=8/255", 0.1), ("linf=1/255", 0.99))
     assert (one.kind, "1 of 255 grey levels" in one.text, "people do not see" in one.text) == ("holds", True, True)
@@ -520,7 +520,7 @@ def test_an_explanation_is_praised_only_of_a_model_that_tells_the_classes_apart(
     results = with_figures(
         with_accuracy(audited.results, 0.5, 0.4, 0.6), {("classification", "auroc", ""): (0.5, *interval)}
     )
-    verdict = conclude(results | {"trust": {"rows": trust}})
+    verdict = summarize_audit(results | {"trust": {"rows": trust}})
     first, *rest = verdict.statements
     assert (first.part, first.kind) == ("classification", kind)
     assert verdict.headline.startswith(f"This model {said}")
@@ -551,7 +551,7 @@ def test_an_explanation_is_praised_only_of_a_model_that_tells_the_classes_apart(
 def test_ranking_and_a_constant_answer_are_two_questions(audited, auroc, accuracy, expected):
     """The constant answer is right on one half; a network whose outputs are swapped has an AUROC of 0."""
     figures = {("classification", "auroc", ""): auroc, ("classification", "accuracy", ""): accuracy}
-    told = [s for s in conclude(with_figures(audited.results, figures)).statements if s.part == "classification"]
+    told = [s for s in summarize_audit(with_figures(audited.results, figures)).statements if s.part == "classification"]
     assert [f"{s.kind} {s.short}"[: len(e)] for s, e in zip(told, expected, strict=True)] == expected
     assert ["wrong order" in s.advice for s in told] == ["wrong way" in e for e in expected]
 
@@ -568,7 +568,7 @@ def test_ranking_and_a_constant_answer_are_two_questions(audited, auroc, accurac
 def test_overconfidence_shows_that_it_is_not_calibrated(audited, error, over, kind, short):
     """|mean of confidence - right| is at most the mean of |confidence - share right|, whatever that is given."""
     figures = {("calibration", "calibration_error", ""): error, ("calibration", "overconfidence", ""): over}
-    (one,) = [s for s in conclude(with_figures(audited.results, figures)).statements if s.part == "calibration"]
+    (one,) = [s for s in summarize_audit(with_figures(audited.results, figures)).statements if s.part == "calibration"]
     assert one.kind == kind
     assert one.short == ("" if kind == "unclear" else short)
     assert bool(one.advice)
@@ -589,7 +589,7 @@ def test_the_attack_is_judged_by_the_constant_answer_of_the_images_attacked(audi
     figures = {("robustness", "accuracy", "0"): clean, ("robustness", "accuracy", at): attacked}
     results = with_figures(audited.results, figures)
     results["classification"] = results["classification"] | {"baseline_attacked": 0.7}
-    (one,) = [s for s in conclude(results).statements if s.part == "attack"]
+    (one,) = [s for s in summarize_audit(results).statements if s.part == "attack"]
     assert one.kind == kind
     assert one.short.startswith(said)
     assert bool(one.short) == (kind == "fails")
@@ -615,7 +615,7 @@ def test_a_corruption_that_puts_it_below_a_constant_answer_fails_whatever_it_had
         "metric": "accuracy", "clean": dict(zip(("value", "low", "high"), clean, strict=True)), "base": 0.7,
         "bar": 0.75, "lost": {"blur": None, "noise": None}, "rows": rows,
     }  # fmt: skip
-    told = conclude(audited.results | {"elsewhere": figures}).statements
+    told = summarize_audit(audited.results | {"elsewhere": figures}).statements
     (one,) = [s for s in told if s.part == "elsewhere"]
     assert one.kind == kind
     if kind == "fails":
@@ -625,11 +625,11 @@ def test_a_corruption_that_puts_it_below_a_constant_answer_fails_whatever_it_had
 
 def test_where_a_change_moves_no_second_decimal_it_is_not_said_to_bring_it_from_one_to_the_same(audited):
     results = with_accuracy(audited.results, 0.601, 0.55, 0.65)
-    (one,) = [s for s in conclude(results).statements if s.part == "attack"]
+    (one,) = [s for s in summarize_audit(results).statements if s.part == "attack"]
     assert "leaves its accuracy at 0.60 [0.55, 0.65]." in one.text
     rows = [r | {"value": 0.5, "low": 0.4} if r["metric"] == "accuracy" and r.get("at") not in ("", "0") else r
             for r in results["rows"]]  # fmt: skip
-    (one,) = [s for s in conclude(results | {"rows": rows}).statements if s.part == "attack"]
+    (one,) = [s for s in summarize_audit(results | {"rows": rows}).statements if s.part == "attack"]
     assert "brings its accuracy from 0.60 to 0.50 [0.40, 0.65]." in one.text
 
 
@@ -645,7 +645,7 @@ def test_of_two_exclusive_classes_no_threshold_is_to_be_moved_and_one_fact_is_to
             for r in audited.results["rows"]
         ]
         results = audited.results | {"rows": rows, "data": audited.results["data"] | data}
-        return [s for s in conclude(results).statements if s.part == "classes"]
+        return [s for s in summarize_audit(results).statements if s.part == "classes"]
 
     bad, good = (0.29, 0.15, 0.46), (0.98, 0.92, 1.0)
     (one,) = told((bad, good), (good, bad))
@@ -668,7 +668,7 @@ def test_what_only_refutes_speaks_for_no_explanation(audited):
             {"method": "cam", "measure": name, "label": name, "bar": 0.5, "verdict": verdict}
             for name, verdict in verdicts.items()
         ]
-        return [s for s in conclude(audited.results | {"trust": {"rows": rows}}).statements if s.part == "trust"]
+        return [s for s in summarize_audit(audited.results | {"trust": {"rows": rows}}).statements if s.part == "trust"]
 
     (one,) = said(dependence_rank="not refuted", attacked_rank="not refuted")
     assert (one.kind, one.short) == ("unclear", "")
@@ -710,7 +710,7 @@ def test_of_every_method_it_is_said_whether_its_maps_find_the_marks(audited, ver
         for method, placed in zip(names, verdicts, strict=True)
         for name, verdict in (("dependence_rank", "not refuted"), (PLACE, placed))
     ]
-    verdict = conclude(audited.results | {"trust": {"rows": rows}})
+    verdict = summarize_audit(audited.results | {"trust": {"rows": rows}})
     statements = [s for s in verdict.statements if s.part == "localization"]
     assert [(s.kind, s.short) for s in statements] == expected
     assert all(short in verdict.headline for _, short in expected)

@@ -79,7 +79,7 @@ class Verdict:
         return {"headline": self.headline, "statements": [s.to_json() for s in self.statements]}
 
 
-def conclude(results: Mapping[str, Any]) -> Verdict:
+def summarize_audit(results: Mapping[str, Any]) -> Verdict:
     """What the figures of an audit say; nothing is said to hold or to fail that an interval does not show.
 
     Args:

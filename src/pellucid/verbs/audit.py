@@ -27,7 +27,7 @@ from pellucid.audit.results import (
     shown_rows,
 )
 from pellucid.audit.settings import QUICK, AuditSettings
-from pellucid.audit.verdict import conclude
+from pellucid.audit.verdict import summarize_audit
 from pellucid.data.cache.build import small_images_told
 from pellucid.evaluation.metrics.operating_points import Use
 from pellucid.explainers import HEATMAPS
@@ -315,7 +315,7 @@ def audit(
         "limits": [*_few(plan, session), *GENERAL_LIMITS, not_spoken_of(groups=by_group, corrupted=elsewhere)],
     }  # fmt: skip
     every = {**results, "rows": [row.to_json() for row in rows]}  # the page shows fewer of many classes
-    results["verdict"] = conclude(every).to_json()
+    results["verdict"] = summarize_audit(every).to_json()
     results["card"] = [one.to_json() for one in model_card(results)]
     results["seconds"] = time.monotonic() - started
     notes = [*session.warnings, *about_columns, *(f"no groups by {name}: {why}." for name, why in no_groups.items())]
