@@ -107,7 +107,7 @@ def test_pipes_folders_and_links_in_a_walk(tmp_path):
     (tmp_path / "below" / "round").symlink_to(tmp_path, target_is_directory=True)
     left_out = LeftOut(tmp_path)
     assert set(list_images(tmp_path, left_out)) == {"gone.png"}
-    assert {remark.reason for remark in left_out.issues()} == {
+    assert {issue.reason for issue in left_out.issues()} == {
         "left out: 2 pipes, sockets or devices, such as pipe, pipe.png",
         "left out: 1 folder, not looked into, such as below",
     }

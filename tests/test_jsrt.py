@@ -131,7 +131,7 @@ def test_a_partial_copy_in_the_releases_folders_is_cut_as_the_whole(release, tmp
     with pytest.warns(UserWarning, match="70 of 247 films found"):
         parts = open_dataset("jsrt", copy)
     assert {name: part for part, dataset in parts.items() for name in dataset.ids} == {n: whole[n] for n in chosen}
-    assert {remark.file for remark in check(copy)} == {*NODULES, *NORMALS} - set(chosen)
+    assert {issue.file for issue in check(copy)} == {*NODULES, *NORMALS} - set(chosen)
 
 
 @pytest.mark.parametrize("size", [0, 1, FILE_BYTES - 1, FILE_BYTES + 1, FILE_BYTES // 2])

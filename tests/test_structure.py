@@ -102,6 +102,15 @@ def test_no_two_public_classes_have_one_name():
     assert {name: where for name, where in files.items() if len(where) > 1} == {}
 
 
+def test_a_file_holds_one_command():
+    commands = [*app.registered_commands]
+    for group in app.registered_groups:
+        commands += group.typer_instance.registered_commands
+    modules = Counter(command.callback.__module__ for command in commands)
+    assert len(commands) > 20
+    assert set(modules.values()) == {1}
+
+
 FILE_NAMES = {
     "csv", "css", "html", "json", "jsonl", "md", "meta", "npz", "onnx", "png", "pt", "py", "safetensors", "toml",
 }  # fmt: skip

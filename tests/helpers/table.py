@@ -41,8 +41,8 @@ def faults(table, /, **options):
     """The lines of a table that are refused, with the reasons."""
     with pytest.raises(FaultyDataError) as caught:
         open_dataset("table", table, options=options)
-    assert all(remark.serious for remark in caught.value.issues)
-    return [remark.reason for remark in caught.value.issues]
+    assert all(issue.serious for issue in caught.value.issues)
+    return [issue.reason for issue in caught.value.issues]
 
 
 def refused(table, match, /, **options):
