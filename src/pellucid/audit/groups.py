@@ -196,8 +196,8 @@ def _compare(
     if few:
         rows, whose = few[0]
         reason = f"{whose} has {number_of(len(rows), 'image(s)')}, and {FEWEST} are needed"
-        which = [{"metric": metric, "class": _whose(metric, named)} for metric in (*TESTED, *DESCRIBED)]
-        return [_undefined(one, len(inside), reason) for one in which], []
+        figure_names = [{"metric": metric, "class": _whose(metric, named)} for metric in (*TESTED, *DESCRIBED)]
+        return [_undefined(one, len(inside), reason) for one in figure_names], []
     truth = one_hot(answers.dataset).astype(np.float64)
     counts = [[int((truth[rows, k] == value).sum()) for rows in (inside, others) for value in (0, 1)]
               for k in range(truth.shape[1])]  # fmt: skip
