@@ -114,7 +114,7 @@ def test_classes_of_the_data_and_of_two_networks_are_matched_by_name(dataset, ne
     """Each in an order of its own gives what one order gives."""
     order = np.arange(len(dataset.classes))[::-1]
     card = replace(dataset.card, classes=tuple(dataset.classes[k] for k in order))
-    turned = replace(dataset, card=card, targets=dataset.targets[:, order], fingerprint="")
+    turned = replace(dataset, card=card, targets=dataset.targets[:, order])
     other, options = small_network(dataset, seed=5), ServiceOptions(order="disagreement", limit=9, seed=3)
     service = open_service(dataset, network, tmp_path / "a.db", compare_with=other, options=options)
     second = small_network(dataset, seed=5)
@@ -126,7 +126,7 @@ def test_classes_of_the_data_and_of_two_networks_are_matched_by_name(dataset, ne
     assert np.array_equal(again.dataset.targets, service.dataset.targets)
     service.close()
     again.close()
-    fewer = replace(dataset, card=replace(dataset.card, classes=("other", *dataset.classes[1:])), fingerprint="")
+    fewer = replace(dataset, card=replace(dataset.card, classes=("other", *dataset.classes[1:])))
     with pytest.raises(InputError, match="is labelled with other"):
         open_service(fewer, network, tmp_path / "c.db")
     assert not (tmp_path / "c.db").exists()

@@ -299,7 +299,7 @@ def test_a_finished_loop_is_judged_again_without_its_networks(finished, tmp_path
     judge_again(load_study("annotation-loop", [*SMALL, "evaluation.resamples=200"]), tmp_path)  # other intervals
     assert [r["value"] for r in results(tmp_path)["rows"]] == [r["value"] for r in before["rows"]]
     assert results(tmp_path)["rows"] != before["rows"]
-    with pytest.raises(InputError, match=r"another study: numbers \[4\], not \[5\]"):
+    with pytest.raises(InputError, match=r"another evaluation \(numbers: \[4\] there, \[5\] here\)"):
         judge_again(load_study("annotation-loop", [*SMALL, "loop.numbers=[5]", "loop.aim=5"]), tmp_path)
 
 

@@ -345,8 +345,8 @@ def test_annotations_belong_to_a_dataset(store, source):
     with pytest.raises(InputError, match="other images of phantom"):
         load_annotations(source, open_dataset("phantom", seed=1, options=OPTIONS)["train"])
     with pytest.raises(InputError, match="not to toy"):
-        load_annotations(source, replace(DATA, card=replace(DATA.card, name="toy"), fingerprint=""))
-    fewer = replace(DATA, card=replace(DATA.card, classes=("Nodule",)), targets=DATA.targets[:, :1], fingerprint="")
+        load_annotations(source, replace(DATA, card=replace(DATA.card, name="toy")))
+    fewer = replace(DATA, card=replace(DATA.card, classes=("Nodule",)), targets=DATA.targets[:, :1])
     with pytest.raises(InputError, match="speak of"):
         load_annotations(source, fewer)
 

@@ -160,7 +160,7 @@ def test_of_three_exclusive_classes_the_most_probable_is_said(sides, use, asked)
 
     logits, truth = of_three()
     data = replace(
-        sides, card=replace(sides.card, classes=("a", "b", "c")), targets=truth, fingerprint="",
+        sides, card=replace(sides.card, classes=("a", "b", "c")), targets=truth,
         files=(), ids=[f"{k}" for k in range(90)], patients=[f"{k}" for k in range(90)],
     )  # fmt: skip
     answers = Answers("m", logits, data, [])
@@ -330,9 +330,7 @@ def test_ten_thousand_classes_print_no_ten_thousand_rows(sides):
     count = 300
     classes = tuple(f"c{k}" for k in range(count))
     rng = np.random.default_rng(0)
-    many = replace(
-        sides, card=replace(sides.card, classes=classes), targets=rng.integers(0, count, len(sides)), fingerprint=""
-    )
+    many = replace(sides, card=replace(sides.card, classes=classes), targets=rng.integers(0, count, len(sides)))
     answers = Answers("m", rng.normal(size=(len(sides), count)).astype(np.float32), many, [])
     draws = draws_for(many)
     result = classify(answers, pl.Use(), draws)
@@ -851,6 +849,24 @@ def test_marks_under_other_names_count_in_every_part(several):
     assert places[0]
     with pytest.raises(InputError, match=r"no region is labelled 'Mas'\. Did you mean 'Mass lesion'"):
         pl.audit(model, other, settings=settings, regions={"Mass": ["Mas"]})
+
+
+@pytest.mark.slow
+def test_other_regions_in_the_same_folder_are_measured_anew_and_the_rest_is_kept(several, tmp_path):
+    model, data = several
+    settings = replace(TINY, few=6, attacks=())
+    swapped = {"Mass": ["Nodule"], "Nodule": ["Mass"]}
+    pl.audit(model, data, settings=settings, methods=["saliency"], out=tmp_path)
+    logits = sorted((tmp_path / "kept").glob("logits-*.npz"))
+    again = pl.audit(model, data, settings=settings, methods=["saliency"], regions=swapped, out=tmp_path)
+    fresh = pl.audit(model, data, settings=settings, methods=["saliency"], regions=swapped)
+
+    def figures(one):
+        places = [(r["measure"], r["value"]) for r in one.results["trust"]["rows"]]
+        return places, [(r.class_name, r.metric, r.value) for r in one.measured if r.section == "localization"]
+
+    assert repr(figures(again)) == repr(figures(fresh))
+    assert sorted((tmp_path / "kept").glob("logits-*.npz")) == logits
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import pytest
 
 from pellucid.data import open_dataset
 from pellucid.data.class_match import match_classes
+from pellucid.data.regions import Regions
 from pellucid.types import InputError
 
 SMALL = {"size": 32, "train": 12, "validation": 4, "test": 12}
@@ -21,7 +22,21 @@ def labels():
 def animals(labels):
     """Twelve images of a cat, a dog or a bird."""
     card = replace(labels.card, name="animals", task="multiclass", classes=("bird", "cat", "dog"))
-    return replace(labels, card=card, targets=np.arange(12) % 3, regions=None, fingerprint="")
+    return replace(labels, card=card, targets=np.arange(12) % 3, regions=None)
+
+
+def test_the_fingerprint_follows_whatever_is_exchanged(labels):
+    """But for labels that people corrected, which go with the data as they came."""
+    twins = [
+        replace(labels, regions=Regions(())),
+        replace(labels, ids=labels.ids[::-1]),
+        replace(labels, targets=1 - labels.targets),
+        labels.subset([1, 0, *range(2, len(labels))]),
+    ]
+    assert len({labels.fingerprint, *(one.fingerprint for one in twins)}) == 1 + len(twins)
+    corrected = replace(labels, targets=1 - labels.targets, uncorrected=labels.targets)
+    assert corrected.fingerprint == labels.fingerprint
+    assert corrected.subset([2, 3]).fingerprint == labels.subset([2, 3]).fingerprint
 
 
 def names_shown(dataset):

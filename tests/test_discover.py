@@ -77,8 +77,8 @@ def dataset_of(*, marker=0.9, brighter=0.0, marked=True, n=N, seed=3, metadata=N
     box = (10 / SIDE, 10 / SIDE, 4 / SIDE, 4 / SIDE)
     items = tuple(Region(i, name, box) for i in range(n) for k, name in enumerate(CLASSES) if labels[i, k])
     data = Dataset(
-        card, "test", ids, ids, labels, lambda i: pixels[i], Regions(items) if marked else None, origin=f"{seed}",
-        metadata=metadata(labels) if metadata else {}, fingerprint=f"{seed}-{marker}-{brighter}-{marked}",
+        card, "test", ids, ids, labels, lambda i: pixels[i], Regions(items) if marked else None,
+        metadata=metadata(labels) if metadata else {}, origin=f"{seed}-{marker}-{brighter}-{marked}",
     )  # fmt: skip
     return data, has_marker
 
@@ -252,7 +252,7 @@ def test_what_lies_now_here_now_there_is_found_at_its_own_place_on_each_image():
             image[top : top + 2, left : left + 2] = 255
         return image
 
-    beads = replace(data, read=read, fingerprint="beads")
+    beads = replace(data, read=read, origin="beads")
     model = pl.wrap(
         SeesBeads(), CLASSES, size=SIDE, channels=1, mean=[0.0], std=[1.0], outputs="logits", task="multilabel"
     )
@@ -286,7 +286,7 @@ def test_a_model_at_chance_goes_by_nothing():
 def test_images_of_different_sizes_are_compared_in_the_networks_frame(found):
     discovery, has_marker, data = found
     read = data.read
-    larger = replace(data, read=lambda i: np.kron(read(i), np.ones((1 + i % 3, 1 + i % 2), np.uint8)), fingerprint="")
+    larger = replace(data, read=lambda i: np.kron(read(i), np.ones((1 + i % 3, 1 + i % 2), np.uint8)), origin="larger")
     first = pl.discover(model_of(corner=8.0), larger, settings=QUICK).suspects[0]
     assert (first.kind, first.name) == ("place", "upper right corner")
     np.testing.assert_array_equal(first.present, has_marker)

@@ -27,6 +27,8 @@ from pellucid.study.context import StudyContext
 from pellucid.study.evaluation_data import prepare_evaluation_data
 from pellucid.study.folds import data_of_fold
 from pellucid.study.judging import judge_again
+from pellucid.study.kept import finished as finished_module
+from pellucid.study.kept.finished import FinishedRuns
 from pellucid.study.kept.per_image import read_per_image
 from pellucid.study.run import AWAY
 from pellucid.study.runs import plan
@@ -45,7 +47,7 @@ def ward():
     patients += [f"last {i}" for i in range(len(images) - len(patients))]
     rows = set(range(45))
     regions = type(images.regions)(tuple(r for r in images.regions.items if r.image in rows))
-    return replace(images, patients=tuple(patients), regions=regions, fingerprint="")
+    return replace(images, patients=tuple(patients), regions=regions)
 
 
 def test_parts_are_joined_with_their_pixels_and_regions():
@@ -271,6 +273,20 @@ def test_a_later_sitting_goes_on_from_the_small_files_alone(study, finished, res
     other = load_study("demo", [*TINY, "settings.training.epochs=2"])
     with pytest.raises(InputError, match=r"plain-seed0-fold0.npz is of another training of plain \(recipe differ\)"):
         run_study(other, None, tmp_path, device="cpu", jobs=1)
+
+
+def test_a_file_stands_as_long_as_its_rules_do(study, finished, stage, tmp_path, monkeypatch):
+    """One of before the rules stood in it was made by the first of them."""
+    shutil.copytree(finished / "finished", tmp_path / "finished")
+    context = StudyContext(study, None, tmp_path)
+    runs, run = FinishedRuns(context, {}), context.runs[0]
+    arrays = dict(runs.store.read(run.folder.name))
+    about = json.loads(str(arrays["about"]))
+    assert about["key"].pop("rules") == finished_module.FIRST_RULES
+    runs.store.write(run.folder.name, arrays | {"about": np.array(json.dumps(about))})
+    assert runs.read(run) is not None
+    monkeypatch.setattr(finished_module, "RULES", finished_module.RULES | {"scores": 2})
+    assert runs.read(run) is None
 
 
 def test_it_is_judged_again_from_what_is_kept(study, finished, results, tmp_path, monkeypatch):

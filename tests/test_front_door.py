@@ -94,7 +94,7 @@ def test_evaluate_takes_classes_in_another_order(model, test_part):
 
     order = np.arange(len(test_part.classes))[::-1]
     card = replace(test_part.card, classes=tuple(test_part.classes[k] for k in order))
-    turned = replace(test_part, card=card, targets=test_part.targets[:, order], fingerprint="")
+    turned = replace(test_part, card=card, targets=test_part.targets[:, order])
     assert pl.evaluate(model, turned).auroc.value == pl.evaluate(model, test_part).auroc.value
 
 
@@ -124,7 +124,7 @@ def test_localize_finds_the_regions_of_a_class_by_its_name_in_the_data(model, te
     names = {"Mass": "Tumour", "Nodule": "Node"}
     renamed = tuple(names.get(c, c) for c in test_part.classes)
     regions = Regions(tuple(replace(r, label=names.get(r.label, r.label)) for r in test_part.regions.items))
-    data = replace(test_part, card=replace(test_part.card, classes=renamed), regions=regions, fingerprint="")
+    data = replace(test_part, card=replace(test_part.card, classes=renamed), regions=regions)
     expected = pl.localize(model, test_part, limit=20)
     assert pl.localize(model, data, limit=20, class_map=names).rows == expected.rows
     assert pl.localize(model, data, limit=20).rows != expected.rows  # the two classes are not looked for
@@ -134,6 +134,26 @@ def test_localize_finds_the_regions_of_a_class_by_its_name_in_the_data(model, te
         pl.localize(model, data, class_map={"Mas": "Tumour"})
     with pytest.raises(InputError, match="marks no 'Tumor'"):
         pl.localize(model, data, class_map={"Mass": "Tumor"})
+
+
+def test_localize_keeps_scores_of_one_choice_of_regions(model, test_part, tmp_path):
+    """Regions of other labels, or classes numbered in another order, are other scores."""
+    swapped = {"Mass": "Nodule", "Nodule": "Mass"}
+    one, other = {"Mass": ["Mass"], "Nodule": ["Nodule"]}, {"Nodule": ["Nodule"], "Mass": ["Mass"]}
+    for options in ({}, {"class_map": swapped}, {"regions": one}, {"regions": other}):
+        fresh = pl.localize(model, test_part, limit=20, boxes=False, **options)
+        assert pl.localize(model, test_part, limit=20, boxes=False, out=tmp_path, **options).rows == fresh.rows
+
+
+def test_scores_that_were_made_otherwise_are_not_read_again(model, test_part, tmp_path, monkeypatch):
+    from pellucid.verbs import localize
+
+    pl.localize(model, test_part, limit=20, boxes=False, out=tmp_path)
+    (before,) = (tmp_path / "kept").glob("*.npz")
+    monkeypatch.setattr(localize, "SCORES_RULES", localize.SCORES_RULES + 1)
+    pl.localize(model, test_part, limit=20, boxes=False, out=tmp_path)
+    assert len([*(tmp_path / "kept").glob("*.npz")]) == 2
+    assert before.is_file()
 
 
 def test_explain_explains_what_is_predicted(model, images, tmp_path):

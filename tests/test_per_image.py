@@ -109,7 +109,7 @@ def test_comparisons_that_were_chosen_after_the_figures_are_called_so_until_the_
 
 
 def test_another_study_is_refused_and_so_is_a_folder_without_one(copied, tmp_path):
-    with pytest.raises(InputError, match=r"another study: seeds \[0, 1\], not \[0\]"):
+    with pytest.raises(InputError, match=r"another evaluation \(seeds: \[0, 1\] there, \[0\] here\)"):
         judge_again(load_study("demo", [*TINY, "seeds=[0]"]), copied)
     with pytest.raises(InputError, match="no study to judge again"):
         judge_again(load_study("demo", TINY), tmp_path / "nowhere")

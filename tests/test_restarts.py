@@ -114,6 +114,7 @@ def test_each_restart_costs_its_steps_and_one_forward_pass(scene):
         ({"restarts": 2}, "a criterion is needed"),
         ({"restarts": 2, "random_start": False, "criterion": Misclassified(torch.zeros(12).long())}, "random start"),
         ({"restarts": 2, "criterion": Misclassified(torch.zeros(3).long())}, "speaks of 3 images; found 12"),
+        ({"criterion": Misclassified(torch.zeros(3).long())}, "speaks of 3 images; found 12"),
         ({"restarts": 2, "criterion": RadiusReached(Misclassified(torch.zeros(12).long()), 0.1)}, "no distance"),
         ({"restarts": 0}, "at least 1; found 2 and 0"),
         ({"steps": 0}, "at least 1; found 0 and 1"),

@@ -124,3 +124,20 @@ def test_steps_that_no_attack_takes_are_refused():
         check_steps([BoundedAttack(linf=0.01)], 3)
     with pytest.raises(InputError, match="at least 1; found 0"):
         check_steps([BoundedAttack.of("pgd:linf=0.01")], 0)
+
+
+@pytest.mark.parametrize("attack", ["pgd:linf=1/255", "fgsm:linf=1/255", "margin:linf=1/255", "autoattack:linf=1/255"])
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+def test_answers_that_are_no_numbers_are_refused(pixels, attack, task):
+    class Broken(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.factor = nn.Parameter(torch.tensor(torch.nan))
+
+        def forward(self, images):
+            return images.mean((1, 2, 3))[:, None] * self.factor * torch.ones(2)
+
+    count = len(pixels)
+    targets = np.zeros(count, np.int64) if task == "multiclass" else np.zeros((count, 2), np.float32)
+    with pytest.raises(InputError, match="an attack needs numbers"):
+        answers_under_attack(Broken(), pixels, targets, BoundedAttack.parse(attack))

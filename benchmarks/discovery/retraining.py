@@ -102,7 +102,7 @@ def _training_part(part: Dataset, cell: Cell, drawings: Mapping[str, Drawings]) 
     """With the findings' marks and without a word of what was planted; training images are not drawn again."""
     assert part.regions is not None
     marks = tuple(region for region in part.regions.items if region.label in PHANTOM_CLASSES)
-    part = replace(part, regions=Regions(marks), metadata={}, fingerprint="")
+    part = replace(part, regions=Regions(marks), metadata={})
     if part.split != "train":
         return part
     images = with_shortcuts(drawings["train"], cell, "train", seen="learnt")

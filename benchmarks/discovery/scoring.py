@@ -76,7 +76,7 @@ def judged_images(cell: Cell) -> Dataset:
     data = open_phantom(seed=cell.seed, options=options_of(cell, seen="judged"))["test"]
     assert data.regions is not None
     marks = tuple(region for region in data.regions.items if region.label in PHANTOM_CLASSES)
-    return replace(data, regions=Regions(marks), metadata={}, fingerprint="")
+    return replace(data, regions=Regions(marks), metadata={})
 
 
 def by_spray(

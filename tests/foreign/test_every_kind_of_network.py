@@ -21,7 +21,8 @@ from helpers.every_method import (
     check_explanation,
     check_refused,
 )
-from pellucid.explainers import DIFFERENTIABLE, EXPLAINERS
+from pellucid.evaluation.manipulation.gradient_maps import GRADIENT_MAPS
+from pellucid.explainers import EXPLAINERS
 
 SIZE = 64
 CLASSES = ["a", "b", "c"]
@@ -120,7 +121,7 @@ def test_attacks(network, method):
     check_attack(method, model_of(network), images_of(network))
 
 
-@pytest.mark.parametrize("method", DIFFERENTIABLE)
+@pytest.mark.parametrize("method", GRADIENT_MAPS)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_attacks_on_explanations(network, method):
     if network not in REFUSED.get(method, ()):

@@ -9,7 +9,6 @@ this file. Writes subgroups.csv: mean over the findings, by variant, and the dif
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +48,7 @@ def main(root: str) -> None:
     rows = []
     for group, inside in groups.items():
         images = np.flatnonzero(inside)
-        part = replace(whole.subset(images), fingerprint="")
+        part = whole.subset(images)
         draws = Bootstrap(part.patients, study.evaluation.resamples)
         of_part = {variant: [scores[images] for scores in seeds] for variant, seeds in logits.items()}
         for row in classification_rows(of_part, part, draws, REFERENCE, folds[images]):

@@ -40,7 +40,7 @@ class ExplanationPictures:
 
     Args:
         dataset: the images.
-        pictures: the same at the network's size, (N, C, S, S).
+        pictures: the same at the network's size, (N, C, H, W).
         network: what explains itself.
         probabilities: of the images, (N, K).
         rhos: sizes of the adversarial explanations.

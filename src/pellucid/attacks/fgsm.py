@@ -43,6 +43,9 @@ def fgsm(
     Returns:
         The perturbed images (N, C, H, W), in [0, 1], detached.
 
+    Raises:
+        InputError: images that do not lie in [0, 1], with the range found.
+
     Source:
         Goodfellow et al. 2015, "Explaining and harnessing adversarial examples", section 4; Wong, Rice & Kolter
         2020, "Fast is better than free", algorithm 3.

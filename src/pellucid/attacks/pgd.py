@@ -79,8 +79,10 @@ def pgd(
     check_images(images)
     if steps < 1 or restarts < 1:
         raise InputError(f"steps and restarts must be at least 1; found {steps} and {restarts}.")
+    if criterion is not None and len(criterion) != len(images):
+        raise InputError(f"the criterion speaks of {len(criterion)} images; found {len(images)}.")
     if restarts > 1:
-        _check_restarts(len(images), random_start, criterion)
+        _check_restarts(random_start, criterion)
     length = 2.5 * eps.value / steps if step_size is None else step_size
 
     def uphill(perturbed: Tensor, _: int) -> Tensor:
@@ -132,13 +134,11 @@ def projected_ascent(
     return here
 
 
-def _check_restarts(count: int, random_start: bool, criterion: Criterion | None) -> None:
+def _check_restarts(random_start: bool, criterion: Criterion | None) -> None:
     if not random_start:
         raise InputError("restarts differ by their random start only: leave random_start on, or take one restart.")
     if criterion is None:
         raise InputError("to choose among restarts a criterion is needed, as Misclassified(labels).")
-    if len(criterion) != count:
-        raise InputError(f"the criterion speaks of {len(criterion)} images; found {count}.")
 
 
 def _best_of(attempts: Iterable[Tensor], classifier: nn.Module, images: Tensor, criterion: Criterion) -> Tensor:

@@ -120,7 +120,7 @@ def _label_columns(targets: npt.NDArray[np.generic], source: Sequence[int | None
 
 
 def _renamed(dataset: Dataset, classes: Sequence[str], targets: npt.NDArray[np.generic]) -> Dataset:
-    return replace(dataset, card=replace(dataset.card, classes=tuple(classes)), targets=targets, fingerprint="")
+    return replace(dataset, card=replace(dataset.card, classes=tuple(classes)), targets=targets, uncorrected=None)
 
 
 def _listed(names: Sequence[str]) -> str:

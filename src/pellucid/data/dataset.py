@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -76,9 +77,8 @@ class Dataset:
         options: all that were in force when the dataset was opened, and the seed.
         metadata: of each column what it says of each image, as of whose it is and how it was made; an empty text where
             it is not known.
-        fingerprint: hash of names, patients, targets, regions and the files' sizes in bytes, carried by runs
-            and results. The same on every machine: places and times of files are not in it. Neither are pixels, so that
-            it costs nothing: the content hash of `check_dataset` is of those.
+        uncorrected: the targets as they came, where people corrected them since; None where nobody did. The fingerprint
+            is of these.
     """
 
     card: DatasetCard
@@ -95,9 +95,9 @@ class Dataset:
     stable_ids: tuple[str, ...] = field(default=(), compare=False, repr=False)
     decoding: Mapping[str, int | None] = field(default_factory=dict, compare=False)
     options: Mapping[str, object] = field(default_factory=dict, compare=False)
-    fingerprint: str = field(default="", compare=False)
     fitted: InputSpec | None = field(default=None, compare=False)
     metadata: Mapping[str, Sequence[str]] = field(default_factory=dict, compare=False, repr=False)
+    uncorrected: npt.NDArray[np.generic] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -110,8 +110,6 @@ class Dataset:
             raise InputError(f"{self.card.name}/{self.split}: {n} images but {len(self.files)} files.")
         if self.stable_ids and len(self.stable_ids) != n:
             raise InputError(f"{self.card.name}/{self.split}: {n} images but {len(self.stable_ids)} stable ids.")
-        if not self.fingerprint:
-            object.__setattr__(self, "fingerprint", self._hash())
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -141,7 +139,7 @@ class Dataset:
             shards=None,
             stable_ids=tuple(self.stable_ids[i] for i in rows) if self.stable_ids else (),
             metadata={name: tuple(values[i] for i in rows) for name, values in self.metadata.items()},
-            fingerprint="",
+            uncorrected=None if self.uncorrected is None else self.uncorrected[rows],
         )
 
     def limit(self, count: int | None, *, seed: int = 0) -> Dataset:
@@ -153,11 +151,19 @@ class Dataset:
         indices = np.random.default_rng(seed).choice(len(self), count, replace=False)
         return self.subset(np.sort(indices))
 
-    def _hash(self) -> str:
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of names, patients, targets, regions and the files' sizes in bytes, carried by runs and results.
+
+        The same on every machine: places and times of files are not in it. Neither are pixels, so that it costs
+        nothing: the content hash of `check_dataset` is of those. Labels that people corrected are in it as they came,
+        so that a training goes on, and finds decoded images again, whatever is corrected meanwhile.
+        """
+        targets = self.targets if self.uncorrected is None else self.uncorrected
         digest = hashlib.sha256()
         digest.update(f"{self.card.name}|{self.split}|{self.card.classes}".encode())
         digest.update("".join(f"{text}\0" for text in (*self.ids, *self.patients)).encode())
-        digest.update(np.ascontiguousarray(self.targets).tobytes())
+        digest.update(np.ascontiguousarray(targets).tobytes())
         if self.regions is not None:
             digest.update(self.regions.digest())
         if self.files:

@@ -55,7 +55,7 @@ def join(parts: Sequence[Dataset]) -> Dataset:
         shards=None,
         stable_ids=tuple(n for part in parts for n in part.stable_ids) if all(p.stable_ids for p in parts) else (),
         metadata={name: tuple(v for part in parts for v in part.metadata[name]) for name in columns},
-        fingerprint="",
+        uncorrected=None,
     )
 
 
@@ -129,7 +129,7 @@ def fold_parts(
     others = dataset.subset(rest)
     groups = assign_folds(others, max(2, round(1 / validation_fraction)), seed, purpose=f"validation of fold {fold}")
     rows = {"train": rest[groups != 0], "validation": rest[groups == 0], "test": np.flatnonzero(folds == fold)}
-    return {name: replace(dataset.subset(where), split=name, fingerprint="") for name, where in rows.items()}
+    return {name: replace(dataset.subset(where), split=name) for name, where in rows.items()}
 
 
 def by_image(dataset: Dataset) -> bool:

@@ -129,7 +129,7 @@ class ImageCheck:
             self._take(hashes, [(dataset.card.name, dataset.split, name) for name in dataset.ids], where)
 
     def check_files(self, names: Sequence[str], pixels: Sequence[Pixels]) -> None:
-        """Look at images that are of no dataset, by their pixels (C, S, S), of 8 or 16 bits each."""
+        """Look at images that are of no dataset, by their pixels (C, H, W), of 8 or 16 bits each."""
         if self.record is not None:
             content = content_hashes(pixels)
             self._take(ImageHashes(content, np.zeros_like(content)), [("", "", name) for name in names], "files")

@@ -11,7 +11,7 @@ from pellucid.explainers.activation_maps import class_activation_maps, grad_cam_
 from pellucid.explainers.adversarial import AdversarialExplanation, adversarial
 from pellucid.explainers.explanation import Explanation, Targets, resolve_targets, select, upsample
 from pellucid.explainers.gradients import saliency
-from pellucid.explainers.registry import DIFFERENTIABLE, EXPLAINERS, HEATMAPS, ExplainerEntry, layer_option
+from pellucid.explainers.registry import EXPLAINERS, HEATMAPS, ExplainerEntry, layer_option
 from pellucid.explainers.superpixels import superpixels
 from pellucid.types import InputError, check_images
 from pellucid.utils.failures import is_reason
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pellucid.types import Classifier
 
 __all__ = [
-    "DIFFERENTIABLE",
     "EXPLAINERS",
     "HEATMAPS",
     "AdversarialExplanation",

@@ -1,4 +1,7 @@
-"""Every method of explanation with all that the project knows of it: nothing else lists methods."""
+"""Every method of explanation with all that the project knows of it, but for the form that an attack climbs.
+
+Those are `evaluation.manipulation.gradient_maps.GRADIENT_MAPS`; nothing else lists methods.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,6 @@ class ExplainerEntry:
         kind: `heatmap`, which can be scored against regions, or `image`.
         signed: whether a map has a meaningful zero: above it a pixel speaks for the class, below it against.
         fine: whether a map changes from pixel to pixel, too fine to be read on top of an image or to have regions.
-        differentiable: whether an attack on the explanation goes through it (`manipulation.gradient_maps`).
         all_classes_at_once: whether one forward pass gives the maps of all classes, where the classifier ends in a
             head on the mean of its feature map; see `explains_all_classes_at_once`.
         layouts: of the classifier's feature map, those that the method can read (`models.layouts`). Empty where it
@@ -56,7 +58,6 @@ class ExplainerEntry:
     kind: Literal["heatmap", "image"] = "heatmap"
     signed: bool = False
     fine: bool = False
-    differentiable: bool = False
     all_classes_at_once: bool = False
     layouts: tuple[Layout, ...] = ()
     class_agnostic: bool = False
@@ -82,12 +83,10 @@ EXPLAINERS = Registry(
     "pellucid.explainers",
     ExplainerEntry,
     (
-        ExplainerEntry("cam", "CAM", cam, differentiable=True, all_classes_at_once=True, layouts=LAYOUTS),
-        ExplainerEntry(
-            "grad-cam", "Grad-CAM", grad_cam, differentiable=True, all_classes_at_once=True, layouts=LAYOUTS
-        ),
+        ExplainerEntry("cam", "CAM", cam, all_classes_at_once=True, layouts=LAYOUTS),
+        ExplainerEntry("grad-cam", "Grad-CAM", grad_cam, all_classes_at_once=True, layouts=LAYOUTS),
         ExplainerEntry("grad-cam++", "Grad-CAM++", grad_cam_plus_plus, all_classes_at_once=True, layouts=LAYOUTS),
-        ExplainerEntry("saliency", "Saliency", saliency_explanation, fine=True, differentiable=True),
+        ExplainerEntry("saliency", "Saliency", saliency_explanation, fine=True),
         ExplainerEntry("smoothgrad", "SmoothGrad", smoothgrad, fine=True),
         ExplainerEntry(
             "integrated-gradients",
@@ -95,11 +94,10 @@ EXPLAINERS = Registry(
             integrated_gradients,
             signed=True,
             fine=True,
-            differentiable=True,
         ),
         ExplainerEntry("guided-backprop", "Guided backprop", guided_backprop, fine=True),
         ExplainerEntry("occlusion", "Occlusion", occlusion, signed=True),
-        ExplainerEntry("lime", "LIME", lime, signed=True, differentiable=True),
+        ExplainerEntry("lime", "LIME", lime, signed=True),
         ExplainerEntry("kernel-shap", "Kernel SHAP", kernel_shap, signed=True),
         ExplainerEntry("rise", "RISE", rise, signed=True),
         ExplainerEntry(
@@ -116,9 +114,6 @@ EXPLAINERS = Registry(
 
 HEATMAPS = Selection(EXPLAINERS, lambda entry: entry.kind == "heatmap")
 """The methods whose explanation is a heat map."""
-
-DIFFERENTIABLE = Selection(EXPLAINERS, lambda entry: entry.differentiable)
-"""The methods whose explanation can be attacked."""
 
 
 def explains_all_classes_at_once(name: str, classifier: Classifier, layer: str | None = None) -> bool:

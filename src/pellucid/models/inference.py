@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from pellucid.types import Pixels
 
+LOGITS_RULES = 1
+"""Counted up whenever a model is asked otherwise, so that what was kept before is not read as this."""
+
 
 def as_pixels(images: Pixels, device: torch.device | None = None) -> Tensor:
     """uint8 or uint16 images (N, C, H, W) as float32 in [0, 1] on `device`.

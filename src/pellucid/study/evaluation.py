@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.attacks.under_attack import AnswersUnderAttack, answers_under_attack
+from pellucid.attacks.under_attack import ANSWERS_RULES, AnswersUnderAttack, answers_under_attack
 from pellucid.evaluation.metrics.explanations import (
+    SCORES_RULES,
     ExplanationScores,
     LocalizationTask,
     kept_scores,
@@ -17,7 +18,7 @@ from pellucid.evaluation.metrics.explanations import (
 )
 from pellucid.evaluation.robustness.consistency import KIND, Withstood, broken, shortened
 from pellucid.evaluation.training_images import ImageCheck
-from pellucid.models.inference import check_answers, predict, probabilities
+from pellucid.models.inference import LOGITS_RULES, check_answers, predict, probabilities
 from pellucid.models.weights import load_trained, read_model_card
 from pellucid.study.areas import measure_radii
 from pellucid.study.evaluation_data import RunEvaluation
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from pellucid.study.evaluation_data import EvaluationData
     from pellucid.study.runs import PlannedRun
     from pellucid.types import Pixels
+
+RULES = {"logits": LOGITS_RULES, "answers": ANSWERS_RULES, "scores": SCORES_RULES}
+"""By which each was measured."""
 
 
 def evaluate_run(
@@ -65,7 +69,7 @@ def evaluate_run(
     jobs = 1 + len(settings.robustness.sizes) + len(data.tasks) * len(settings.methods)
     of_fold = "" if run.fold is None else f", fold {run.fold}"
     with progress_bar(f"evaluate {run.label}, seed {run.seed}{of_fold}", jobs, unit="job") as advance:
-        logits = _logits(store, kept("logits", data.test), lambda: predict(classifier(), data.images))
+        logits = _logits(store, kept("logits", data.test, RULES["logits"]), lambda: predict(classifier(), data.images))
         advance(1)
         attacked = {"0": logits if data.attacked is data.test else predict(classifier(), data.attacked_images)}
         outcomes: list[AnswersUnderAttack] = []
@@ -82,7 +86,7 @@ def evaluate_run(
                 ).arrays()
 
             name = str(attack)
-            file = kept(f"answers {name}", data.attacked, thresholds, settings.robustness.steps)
+            file = kept(f"answers {name}", data.attacked, RULES["answers"], thresholds, settings.robustness.steps)
             outcomes.append(AnswersUnderAttack(**store.measured(file, answers)))
             attacked[name] = outcomes[-1].logits
             advance(1)
@@ -92,7 +96,7 @@ def evaluate_run(
             predicted = _gate(classifier, task, thresholds)
             for method in settings.methods:
                 boxes = target.boxes and method in settings.box_methods
-                key_parts = (sorted(target.regions.items()), boxes, thresholds)
+                key_parts = (RULES["scores"], list(target.regions.items()), boxes, thresholds)
 
                 def score(
                     task: LocalizationTask = task,

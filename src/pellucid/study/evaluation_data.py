@@ -33,7 +33,7 @@ class EvaluationData:
     Attributes:
         whole: the test part.
         test: what of it is used; less than the whole only in a trial with --limit.
-        images: its pixels, uint8 or uint16 (N, C, S, S).
+        images: its pixels, uint8 or uint16 (N, C, H, W).
         attacked: those of them that are attacked within given sizes.
         attacked_images: their pixels.
         measured: those of them whose smallest perturbations are looked for.

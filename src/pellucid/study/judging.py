@@ -17,6 +17,7 @@ from pellucid.study.summary import describe, summarize_study
 from pellucid.types import InputError
 from pellucid.utils.locks import hold
 from pellucid.utils.resources import write_json
+from pellucid.utils.results_store import refuse_others
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +69,7 @@ def _judged(study: StudyConfig, out: Path, results: Mapping[str, Any]) -> dict[s
         "methods": results["methods"],
         "targets": [t["name"] for t in results["targets"]],
     }
-    _check_same(out, here, there)
+    refuse_others(out, there, here)
     rows = gather_rows(study, data, evaluations)
     judged = judge_rows(rows, study.conclusions, here["variants"][1:])
     now = {
@@ -109,11 +110,5 @@ def _judged_loop(study: StudyConfig, out: Path, results: Mapping[str, Any]) -> d
         "arms": [arm.model_dump() for arm in study.loop.arms],
         "numbers": list(study.loop.numbers),
     }
-    _check_same(out, here, results)
+    refuse_others(out, {name: results[name] for name in here}, here)
     return judge_loop(study, *read_loop_per_image(out / FILE, study))
-
-
-def _check_same(out: Path, here: Mapping[str, list[Any]], there: Mapping[str, Any]) -> None:
-    for name, values in here.items():
-        if values != there[name]:
-            raise InputError(f"{out} is of another study: {name} {there[name]}, not {values}.")

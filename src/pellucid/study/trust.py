@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.data.readers.phantom.options import visible_shortcut
 from pellucid.evaluation.trust.findings import TrustSettings
-from pellucid.evaluation.trust.measures import RULES
 from pellucid.evaluation.trust.run import TrustJudge
 from pellucid.evaluation.trust.samples import gather_trust_samples
 from pellucid.models.weights import load_trained, read_model_card
 from pellucid.study.kept.trust import trust_arrays
-from pellucid.utils.results_store import ResultsStore
+from pellucid.utils.results_store import ResultsStore, keyed
 
 if TYPE_CHECKING:
     from pellucid.study.context import StudyContext
@@ -64,16 +62,10 @@ def judge_trust(context: StudyContext, data: EvaluationData) -> tuple[list[dict[
         )
         thresholds = [float(t) for t in card["thresholds"]]
         judge = TrustJudge(network, samples, config.methods, settings, others, thresholds)
-        record = {
-            "rules": RULES,
-            "weights": card["weights_sha256"],
-            "beside": [read_model_card(r.folder)["weights_sha256"] for r in compared],
-            "fingerprint": data.test.fingerprint,
-            "limit": config.limit,
-            "samples": config.samples,
-        }
-        key = hashlib.sha256(repr(sorted(record.items())).encode()).hexdigest()[:16]
-        store = ResultsStore(context.evaluations(run) / f"trust-{key}", record)
+        weights = [read_model_card(r.folder)["weights_sha256"] for r in compared]
+        beside = dict(zip(others, weights, strict=True))
+        record = judge.record(data.test, config.limit, card["weights_sha256"], beside)
+        store = ResultsStore(context.evaluations(run) / keyed("trust", record), record)
         trust = judge.judge(store)
         arrays |= trust_arrays(len(results), trust, samples.patients)
         results.append({"variant": variant.label, "seed": run.seed, **trust.to_json()})

@@ -117,15 +117,15 @@ def corrected(annotations: AnnotationSet, dataset: Dataset) -> tuple[Dataset, in
     Of images with one class each it is the class that most people named, if no fewer doubted it. Where they named none,
     or as many another, the label stays, and a warning counts those that were contradicted.
 
-    The fingerprint stays that of the data as they came, so that decoded images are found again; `describe` hashes the
-    corrections.
+    The fingerprint stays that of the data as they came; `describe` hashes the corrections.
     """
     targets = dataset.targets.copy()
     if dataset.task == "multilabel":
         labels = annotations.labels(dataset.ids, dataset.classes)
         is_known = ~np.isnan(labels)
         targets[is_known] = labels[is_known]
-        return replace(dataset, targets=targets), int((is_known & (targets != dataset.targets)).sum())
+        changed = int((is_known & (targets != dataset.targets)).sum())
+        return replace(dataset, targets=targets, uncorrected=dataset.targets), changed
     yes, no = annotations.votes(dataset.ids, dataset.classes)
     rows, most = np.arange(len(dataset)), yes.argmax(1)
     alone = (yes == yes.max(1, keepdims=True)).sum(1) == 1
@@ -139,7 +139,7 @@ def corrected(annotations: AnnotationSet, dataset: Dataset) -> tuple[Dataset, in
             f"{first_of((dataset.ids[row] for row in unsettled), 3)}.",
             stacklevel=2,
         )
-    return replace(dataset, targets=targets), int((targets != dataset.targets).sum())
+    return replace(dataset, targets=targets, uncorrected=dataset.targets), int((targets != dataset.targets).sum())
 
 
 def describe(images: AnnotatedImages, dataset: Dataset, changed: int, suspects: Sequence[str] = ()) -> dict[str, Any]:

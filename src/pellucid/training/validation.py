@@ -58,7 +58,7 @@ class Validation:
 
     Attributes:
         data: labels.
-        images: uint8 or uint16 (N, C, S, S).
+        images: uint8 or uint16 (N, C, H, W).
         scorer: metrics and thresholds.
         recipe: whether some of them are attacked as well.
     """

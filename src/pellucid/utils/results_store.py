@@ -29,7 +29,7 @@ from pellucid.utils.row_log import RowLog
 from pellucid.utils.system_errors import why
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import IO
 
@@ -83,16 +83,7 @@ class ResultsStore:
             f"Nobody knows what the results in {self.folder} belong to: measure again with another --out.",
         )
         record, adopted = self.record, self._adopted
-        differing = [
-            k for k in dict.fromkeys([*record, *stored]) if k not in adopted and record.get(k) != stored.get(k)
-        ]
-        if differing:
-            differences = "; ".join(
-                f"{k}: {_short(stored.get(k))} there, {_short(record.get(k))} here" for k in differing
-            )
-            raise InputError(
-                f"{self.folder} holds the results of another evaluation ({differences}). Choose another --out."
-            )
+        refuse_others(self.folder, stored, record, adopted)
         self.record = record | {k: stored[k] for k in adopted if k in stored}
 
     def _refuse_without_record(self, files: Sequence[Path]) -> None:
@@ -198,6 +189,26 @@ class Lease:
         self._stream.truncate(0)
         self._stream.write(f"{note} {line_digest([note])}".encode())
         self._stream.flush()
+
+
+def refuse_others(
+    folder: Path, stored: Mapping[str, object], own: Mapping[str, object], adopted: Container[str] = ()
+) -> None:
+    """Refuse results that depend on other values than these.
+
+    Args:
+        folder: where the results lie.
+        stored: what they depend on, as plain values.
+        own: what is expected.
+        adopted: what may differ.
+
+    Raises:
+        InputError: with what differs, there and here.
+    """
+    names = [k for k in dict.fromkeys([*own, *stored]) if k not in adopted and own.get(k) != stored.get(k)]
+    if names:
+        differences = "; ".join(f"{k}: {_short(stored.get(k))} there, {_short(own.get(k))} here" for k in names)
+        raise InputError(f"{folder} holds the results of another evaluation ({differences}). Choose another --out.")
 
 
 def keyed(name: str, *parts: object) -> str:

@@ -178,7 +178,7 @@ def attack_explanation(
 
     Args:
         model: what is explained.
-        images: float (N, C, S, S) in [0, 1]; image files, or folders of them; or one part of a dataset.
+        images: float (N, C, H, W) in [0, 1]; image files, or folders of them; or one part of a dataset.
         method: the explanation to attack, one with a differentiable form.
         goal: `same-decision`: change the map, keep decision and confidence. `same-map`: change the decision, keep the
             map.

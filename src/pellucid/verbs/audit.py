@@ -232,7 +232,7 @@ def audit(
         allow_training_images=allow_training_images,
         class_map=class_map,
     )
-    session = with_regions(session, regions, class_map)
+    marked = with_regions(session, regions, class_map)
     columns, about_columns = known_columns(session.dataset, metadata)
     groupings, no_groups = make_groupings(columns, groups)
     label = label or model_names([path_of(model)])[0]
@@ -250,7 +250,7 @@ def audit(
         pixels = session.pixels()
         rest.enter_context(small_images_told(model.input_spec))
         store.write_record()  # only now: nothing may lie there of an audit that is refused
-        work = Measuring(session, plan, store, label, batch_size, common, layer)
+        work = Measuring(session, marked, plan, store, label, batch_size, common, layer)
         served, refused = work.methods(pixels)
         planned = partial(
             seconds_planned, measured_paces(model, pixels, served, layer), len(pixels), session.whole, work.few.dataset,

@@ -124,6 +124,7 @@ better 300.
         allow_training_images=allow_training_images,
         class_map=class_map,
     )
+    unmarked = session.dataset
     session = with_regions(session, regions, class_map)
     dataset = session.dataset
     if len(dataset) < FEWEST:
@@ -134,12 +135,12 @@ better 300.
     columns, notes = known_columns(dataset, metadata)
     groupings, no_groups = make_groupings(columns, groups)
     pixels = session.pixels()
-    record = {"weights": session.results_key, "fingerprint": dataset.fingerprint, "part": session.whole.split}
+    record = {"weights": session.results_key, "fingerprint": unmarked.fingerprint, "part": session.whole.split}
     with channels_last(model), work_folder(out) as folder:
         store = ResultsStore(folder / "kept", record | {"data": session.whole.card.name, "format": FORMAT})
 
         def key(name: str) -> str:
-            return keyed(name, plan, batch_size, sorted((regions or {}).items()))
+            return keyed(name, plan, batch_size, dataset.fingerprint)
 
         def classify() -> dict[str, Any]:
             with progress_context("classify", len(pixels)):
@@ -157,7 +158,7 @@ better 300.
         suspects, counts = find_suspects(model, samples, classes, session.thresholds, plan, store, key, batch_size)
     return DiscoveryWithPage(
         suspects=suspects,
-        about=session.about()
+        about=session.about(unmarked)
         | {"title": session.whole.card.title, "origin": session.whole.origin, "network": session.results_key}
         | {"training_images": session.seen()},
         classes=tuple(model.classes),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from pellucid.evaluation.metrics.comparison import localization_rows, refused_rows, trivial_rows, wang_rows
-from pellucid.evaluation.metrics.explanations import kept_scores, localization_task, score_explanations
+from pellucid.evaluation.metrics.explanations import SCORES_RULES, kept_scores, localization_task, score_explanations
 from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate
 from pellucid.explainers import HEATMAPS
 from pellucid.explainers.registry import check_layer, layer_option
@@ -161,11 +161,8 @@ def localize(
         model, data, limit=limit, seed=seed, cache=cache, allow_training_images=allow_training_images, match=False
     )
     session.check.check_decoding(session.dataset)
-    task = localization_task(
-        session.images,
-        model.classes,
-        regions=_regions(model.classes, session.dataset, regions, class_map),
-    )
+    resolved = _regions(model.classes, session.dataset, regions, class_map)
+    task = localization_task(session.images, model.classes, regions=resolved)
     session.check.check_pixels(task.dataset, task.images)
     bootstrap = Bootstrap(task.dataset.patients, seed=seed)
     logits = predict(model, task.images)
@@ -174,7 +171,8 @@ def localize(
     predicted = np.asarray(probabilities(logits, model.task)[:, task.outputs] >= thresholds)
     rows: list[Row] = []
     refused: dict[str, InputError] = {}
-    key = (session.results_key, task.dataset.fingerprint, sorted((regions or {}).items()), thresholds.tolist())
+    marks = [(name, *labels) for name, labels in (resolved or {}).items()]  # in this order are the classes numbered
+    key = (SCORES_RULES, session.results_key, task.dataset.fingerprint, marks, thresholds.tolist())
     with (
         channels_last(model),
         work_folder(out) as folder,

@@ -55,7 +55,7 @@ class Session:
         return self.images.dataset
 
     def pixels(self) -> Pixels:
-        """The images at the model's size, uint8 or uint16 (N, C, S, S), looked at before and after they are decoded.
+        """The images at the model's size, uint8 or uint16 (N, C, H, W), looked at before and after they are decoded.
 
         Raises:
             InputError: images that the model was trained on, unless that is allowed; an image that cannot be read.

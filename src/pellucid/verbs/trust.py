@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.data.readers.phantom.options import visible_shortcut
 from pellucid.evaluation.trust.findings import TrustSettings
-from pellucid.evaluation.trust.measures import RULES
 from pellucid.evaluation.trust.run import TrustJudge
 from pellucid.evaluation.trust.samples import LIMIT, gather_trust_samples
 from pellucid.explainers import HEATMAPS
@@ -202,21 +201,8 @@ def trust(
     samples = _looked_at(session, checks, settings.seed, limit)
     judge = TrustJudge(model, samples, names, settings, others, model.card.get("thresholds"), layer)
     refused = judge.refusals()
-    record = {
-        "rules": RULES,
-        "weights": session.results_key,
-        "beside": {name: results_key_of(m) for name, m in others.items()},
-        "data": session.whole.card.name,
-        "split": session.whole.split,
-        "fingerprint": session.whole.fingerprint,
-        "limit": limit,
-        "samples": settings.samples,
-        "radius": settings.radius,
-        "curve_steps": settings.curve_steps,
-        "certified": settings.certified,
-        "seed": settings.seed,
-        "layer": layer,
-    }
+    beside = {name: results_key_of(other) for name, other in others.items()}
+    record = judge.record(session.whole, limit, session.results_key, beside)
     if announce is not None:
         announce(judge.announcement)
     with channels_last(model, *others.values()), work_folder(out) as folder:

@@ -22,7 +22,7 @@ BYTES = 16
 
 
 def content_hashes(pixels: Pixels | Sequence[Pixels]) -> npt.NDArray[np.uint8]:
-    """A hash of each image, uint8 (N, 16), of pixels (N, C, S, S) as a network takes them.
+    """A hash of each image, uint8 (N, 16), of pixels (N, C, H, W) as a network takes them.
 
     A copy that lies elsewhere, or is compressed otherwise without loss, has the same: no file takes part. An image of a
     single shade has zeros: it is that of nobody.

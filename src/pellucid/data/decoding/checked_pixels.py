@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class CheckedPixels(NDArrayOperatorsMixin):
-    """A memory map (n, C, S, S), read-only, whose blocks of images are checked when they are first used.
+    """A memory map (n, C, H, W), read-only, whose blocks of images are checked when they are first used.
 
     It is indexed, iterated and computed with as an array is, and gives plain arrays; `np.asarray` and arrays' methods
     check all blocks. For its check a block is read from the file, once: what a damaged disk makes an error there ends
@@ -31,7 +31,7 @@ class CheckedPixels(NDArrayOperatorsMixin):
         path: of the file.
         dtype: uint8 or uint16.
         offset: of the first image, in bytes.
-        shape: (n, C, S, S).
+        shape: (n, C, H, W).
         block: images a block.
         hashes: SHA-256 of each block.
         advice: what to do about a damaged one.
@@ -60,7 +60,7 @@ class CheckedPixels(NDArrayOperatorsMixin):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(n, C, S, S)."""
+        """(n, C, H, W)."""
         return self._pixels.shape
 
     @property

@@ -183,7 +183,7 @@ def placement_of(dataset: Dataset, row: int, spec: InputSpec) -> Placement:
 
 
 def stacked(pictures: Sequence[Pixels]) -> Pixels:
-    """Images (C, S, S) of 8 or 16 bits as one array, of 16 bits where any of them is: black and white stay."""
+    """Images (C, H, W) of 8 or 16 bits as one array, of 16 bits where any of them is: black and white stay."""
     deep = any(picture.dtype == np.uint16 for picture in pictures)
     return np.stack([to_bits(picture, 16 if deep else 8) for picture in pictures])
 

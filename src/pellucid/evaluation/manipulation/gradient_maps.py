@@ -88,7 +88,7 @@ def gradient_map(name: str, classifier: Classifier, images: Tensor, options: Map
     """The differentiable form of a method, which `check_method` has let pass.
 
     Args:
-        name: one of `explainers.DIFFERENTIABLE`.
+        name: one of `GRADIENT_MAPS`.
         classifier: frozen and in eval mode.
         images: (N, C, H, W) in [0, 1], unchanged: what a method chooses by the image, it chooses by these.
         options: of the explainer.
@@ -191,4 +191,4 @@ GRADIENT_MAPS: dict[str, Callable[[Classifier, Tensor, Mapping[str, Any]], Gradi
     "integrated-gradients": _integrated_gradients,
     "lime": _lime,
 }
-"""The form that an attack climbs, of each of `explainers.DIFFERENTIABLE`."""
+"""The form that an attack climbs, of each method whose explanation can be attacked."""

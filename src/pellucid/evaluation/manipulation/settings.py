@@ -24,7 +24,7 @@ class Attack:
     """What is wanted, how far one may go for it, and what counts.
 
     Attributes:
-        method: the explanation, one of `explainers.DIFFERENTIABLE`.
+        method: the explanation, one of `gradient_maps.GRADIENT_MAPS`.
         goal: `same-map` or `same-decision`.
         budgets: root mean squares per pixel and channel, ascending.
         target_map: for `same-decision` the map to show, as `target_maps` names it; None for any other one.

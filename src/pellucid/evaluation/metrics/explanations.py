@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from pellucid.types import Pixels
     from pellucid.utils.results_store import ResultsStore
 
+SCORES_RULES = 1
+"""Counted up whenever maps are scored otherwise, so that what was kept before is not read as this."""
+
 
 @dataclass(frozen=True)
 class LocalizationTask:

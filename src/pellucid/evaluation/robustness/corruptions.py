@@ -38,6 +38,8 @@ SEVERITIES: dict[str, tuple[str, tuple[float, float, float, float, float]]] = {
     "crop": ("share of each side that is left, somewhere, and enlarged again", (0.95, 0.9, 0.8, 0.7, 0.55)),
 }
 """Of each corruption what its strength is, and that of severities 1 to 5; pixels are in [0, 1]."""
+CORRUPTION_RULES = 1
+"""Counted up whenever images are corrupted otherwise, so that what was kept before is not read as this."""
 
 
 def corrupt(images: Tensor, name: str, severity: int, generator: torch.Generator) -> Tensor:

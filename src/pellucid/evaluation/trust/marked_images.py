@@ -16,10 +16,10 @@ class MarkedImages:
     """Images, and of each of M maps of them the image, the class explained, and regions.
 
     Attributes:
-        images: float32 (B, C, S, S) in [0, 1], on the model's device.
+        images: float32 (B, C, H, W) in [0, 1], on the model's device.
         rows: int64 (M,), the image of each map.
         targets: int64 (M,), on the device.
-        masks: boolean (M, S, S), by the name of the region.
+        masks: boolean (M, H, W), by the name of the region.
     """
 
     images: Tensor

@@ -18,6 +18,7 @@ from pellucid.evaluation.trust.judge import (
     steps_of_network,
 )
 from pellucid.evaluation.trust.maps import Mapper
+from pellucid.evaluation.trust.measures import RULES
 from pellucid.evaluation.trust.rows import RANDOM_ORDER, TrustRow, trust_table
 from pellucid.explainers import refusals
 from pellucid.types import InputError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from pellucid.data.dataset import Dataset
     from pellucid.evaluation.trust.findings import Findings, TrustSettings
     from pellucid.evaluation.trust.samples import TrustSamples
     from pellucid.types import Classifier
@@ -121,6 +123,34 @@ class TrustJudge:
         if refused and len(refused) == len(self.methods):
             raise InputError(next(iter(refused.values())))
         return refused
+
+    def record(self, data: Dataset, limit: int | None, weights: str, beside: Mapping[str, str]) -> dict[str, Any]:
+        """Everything that determines what a store keeps, but for what stands in its names.
+
+        Args:
+            data: the part that the samples were chosen from.
+            limit: at most so many images of it.
+            weights: what results of the network are kept under.
+            beside: the same of the other networks, by name.
+        """
+        settings = self.settings
+        return {
+            "rules": RULES,
+            "weights": weights,
+            "beside": dict(beside),
+            "data": data.card.name,
+            "split": data.split,
+            "fingerprint": data.fingerprint,
+            "limit": limit,
+            "samples": settings.samples,
+            "radius": settings.radius,
+            "curve_steps": settings.curve_steps,
+            "certified": settings.certified,
+            "budgets": list(settings.budgets),
+            "examples": settings.examples,
+            "seed": settings.seed,
+            "layer": self.layer,
+        }
 
     def judge(self, store: ResultsStore) -> Trust:
         """Judge the network and its methods; each is kept as soon as it is done, and read where it was done before.

@@ -35,10 +35,10 @@ class ShortcutTask:
 
     Attributes:
         dataset: the B images.
-        images: uint8 or uint16 (B, C, S, S).
+        images: uint8 or uint16 (B, C, H, W).
         output: the classifier's output of the finding.
-        finding: boolean (B, S, S), where the finding is.
-        marker: boolean (B, S, S), where the marker is.
+        finding: boolean (B, H, W), where the finding is.
+        marker: boolean (B, H, W), where the marker is.
     """
 
     dataset: Dataset

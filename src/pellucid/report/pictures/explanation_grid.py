@@ -31,7 +31,7 @@ class Explained:
     """What one network says of an image.
 
     Attributes:
-        maps: heat maps (S, S) by class and method.
+        maps: heat maps (H, W) by class and method.
         probabilities: of each class that is shown.
         changes: adversarial explanations by class, drawn after the maps: the moved image and its change.
         network: its name, over its pictures; empty where there is only one.
@@ -54,7 +54,7 @@ def explanation_grid(
     Fine maps stand alone, coarse ones lie over the image, in the colours of `heat_colours.placed`.
 
     Args:
-        image: uint8 or uint16 (C, S, S).
+        image: uint8 or uint16 (C, H, W).
         explained: by each network, of the same classes by the same methods.
         title: of the whole picture.
         path: where to write.

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from pellucid.data.cache.fitted_images import FittedImages
+from pellucid.evaluation.metrics.explanations import SCORES_RULES
 from pellucid.evaluation.trust.maps import Mapper
 from pellucid.evaluation.trust.shortcut import ShortcutTask, removal_effects, shortcut_task
-from pellucid.models.inference import as_pixels, predict
+from pellucid.models.inference import LOGITS_RULES, as_pixels, predict
 from pellucid.models.weights import load_trained, read_model_card
 from pellucid.study.evaluation import evaluate_run, seen_before
 from pellucid.study.evaluation_data import EvaluationData, RunEvaluation, prepare_evaluation_data
@@ -80,6 +81,7 @@ def measure(settings: EvaluationSettings, run: PlannedRun, data: LoopData, folde
     evaluation = evaluate_run(settings, run, data.test, folder, device)
     methods = settings.methods
     key_parts = (
+        (LOGITS_RULES, SCORES_RULES),
         data.test.test.fingerprint,
         data.telling.fingerprint,
         read_model_card(run.folder)["weights_sha256"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pellucid.models.weights import read_model_card
-from pellucid.study.evaluation import evaluate_run
+from pellucid.study.evaluation import RULES, evaluate_run
 from pellucid.study.kept.run_arrays import about_run, run_arrays, run_of
 from pellucid.training.recipe import Recipe
 from pellucid.training.run import RunFolder
 from pellucid.types import InputError
-from pellucid.utils.digests import DamageError, digest, read_arrays, write_arrays
+from pellucid.utils.digests import digest
 from pellucid.utils.resources import finite
+from pellucid.utils.results_store import ResultsStore
 from pellucid.utils.settings import validate
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 FOLDER = "finished"
 WORDS = {"name", "title", "citation", "notes", "fine_tuning"}
 """What of a recipe changes nothing in a training that is planned."""
+FIRST_RULES = dict.fromkeys(RULES, 1)
+"""Those of a file that does not say by which it was measured."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,12 @@ class FinishedRuns:
 
     def __init__(self, context: StudyContext, data: Mapping[int | None, EvaluationData]) -> None:
         self.context, self.data = context, data
+        self.store = ResultsStore(context.out / FOLDER)
         self.labels = {variant.label for variant in context.study.variants}
 
     def path(self, run: PlannedRun) -> Path:
         """The file of a run."""
-        return self.context.out / FOLDER / f"{run.folder.name}.npz"
+        return self.store.folder / f"{run.folder.name}.npz"
 
     def unfinished(self) -> list[PlannedRun]:
         """The runs of the variants that are to be trained, or whose networks are here and looked at again."""
@@ -76,7 +79,7 @@ class FinishedRuns:
         )
         about = {"format": 1, "key": self._key(run), "record": record_of(run), "evaluation": about_run(evaluation)}
         text = np.array(json.dumps(finite(about)))
-        write_arrays(self.path(run), {"about": text, **run_arrays(evaluation, "run")})
+        self.store.write(run.folder.name, {"about": text, **run_arrays(evaluation, "run")})
 
     def finished(self, run: PlannedRun) -> FinishedRun:
         """A run that was judged.
@@ -95,17 +98,14 @@ class FinishedRuns:
         Raises:
             InputError: it is of another training, with another recipe, seed or data.
         """
-        path = self.path(run)
-        try:
-            arrays = read_arrays(path, "The run is judged again.")
-        except FileNotFoundError:
-            return None
-        except DamageError as error:
-            warnings.warn(str(error), stacklevel=2)
+        path, arrays = self.path(run), self.store.read(run.folder.name)
+        if arrays is None:
             return None
         about = json.loads(str(arrays["about"]))
         self._check(run, about, path)
         if about["key"]["evaluation"] != _digest_of(self.context.study.evaluation):
+            return None
+        if about["key"].get("rules", FIRST_RULES) != RULES:
             return None
         if run.folder.is_dir() and about["record"]["weights_sha256"] != _weights(run):
             return None
@@ -123,7 +123,7 @@ class FinishedRuns:
             )
 
     def _key(self, run: PlannedRun) -> dict[str, Any]:
-        """Everything that determines what a run gives, besides the versions of the code."""
+        """Everything that determines what a run gives, and the rules by which it was measured."""
         return {
             "recipes": [recipe.model_dump(mode="json") for recipe in _recipes(run)],
             "seed": run.seed,
@@ -131,6 +131,7 @@ class FinishedRuns:
             "limit": self.context.limit,
             "data": {name: part.fingerprint for name, part in self.context.parts_of(run.fold).items()},
             "evaluation": _digest_of(self.context.study.evaluation),
+            "rules": RULES,
         }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pellucid.attacks.under_attack import AnswersUnderAttack, answers_under_attack
+from pellucid.attacks.under_attack import ANSWERS_RULES, AnswersUnderAttack, answers_under_attack
 from pellucid.audit.cases import three_pictures
 from pellucid.audit.classification import Answers, classify, draws_for
 from pellucid.audit.comparison import compare_answers
@@ -18,11 +18,11 @@ from pellucid.audit.results import area_rows
 from pellucid.evaluation.metrics.comparison import Row, robustness_rows
 from pellucid.evaluation.metrics.statistics import Bootstrap
 from pellucid.evaluation.robustness.consistency import KIND, Withstood, broken
-from pellucid.evaluation.robustness.corruptions import SEVERITIES, logits_corrupted
+from pellucid.evaluation.robustness.corruptions import CORRUPTION_RULES, SEVERITIES, logits_corrupted
 from pellucid.evaluation.trust.measures import RULES
 from pellucid.explainers import refusals
 from pellucid.explainers.registry import layer_option
-from pellucid.models.inference import as_pixels, check_answers, predict
+from pellucid.models.inference import LOGITS_RULES, as_pixels, check_answers, predict
 from pellucid.types import InputError, device_of
 from pellucid.utils.progress import progress_context
 from pellucid.utils.results_store import keyed
@@ -55,9 +55,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measuring:
-    """What the parts share: the session, what is spent, and where results are kept."""
+    """What the parts share: what is judged, what is spent, and where results are kept.
+
+    Attributes:
+        session: of the parts that look at no marks, so that others change nothing of what is kept of these.
+        marked: the same with the marked regions under the names of the model's classes.
+    """
 
     session: Session
+    marked: Session
     plan: AuditSettings
     store: ResultsStore
     label: str
@@ -78,7 +84,7 @@ class Measuring:
             with progress_context("classify", len(pixels)):
                 return {"logits": predict(model, pixels, batch_size=self.batch_size)}
 
-        key = (dataset.fingerprint, str(model.input_spec), self.batch_size)
+        key = (LOGITS_RULES, dataset.fingerprint, str(model.input_spec), self.batch_size)
         logits: npt.NDArray[np.float32] = self.store.measured(keyed("logits", *key), compute)["logits"]
         return logits
 
@@ -99,8 +105,9 @@ class Measuring:
                     thresholds=thresholds, steps=plan.steps, seed=plan.seed, batch_size=self.batch_size,
                 ).arrays()  # fmt: skip
 
-        key = (dataset.fingerprint, str(model.input_spec), str(attack), thresholds, plan.steps, plan.seed)
-        return AnswersUnderAttack(**self.store.measured(keyed("answers", *key, self.batch_size), compute))
+        how = (str(attack), thresholds, plan.steps, plan.seed, self.batch_size)
+        key = keyed("answers", ANSWERS_RULES, dataset.fingerprint, str(model.input_spec), *how)
+        return AnswersUnderAttack(**self.store.measured(key, compute))
 
     def against(
         self, other: Model, data: Dataset, answers: Answers, class_map: Mapping[str, str] | None
@@ -117,7 +124,7 @@ class Measuring:
             with progress_context("classify with the other", len(pixels)):
                 return {"logits": predict(other, pixels, batch_size=self.batch_size)}
 
-        key = (session.dataset.fingerprint, session.results_key)
+        key = (LOGITS_RULES, session.dataset.fingerprint, session.results_key)
         logits = self.store.measured(keyed("logits-of-other", *key), compute)["logits"]
         order = [other.classes.index(name) for name in classes]
         thresholds = [session.thresholds[k] for k in order]
@@ -141,8 +148,10 @@ class Measuring:
                     every = [logits_corrupted(session.model, pixels, name, s, **options) for s in range(1, count + 1)]
                     return {"logits": np.stack(every)}
 
-            key = (dataset.fingerprint, str(session.model.input_spec), name, strengths, plan.seed, self.batch_size)
-            logits[name] = list(self.store.measured(keyed("corrupted", *key), compute)["logits"])
+            whose = (dataset.fingerprint, str(session.model.input_spec))
+            how = (CORRUPTION_RULES, LOGITS_RULES, name, strengths, plan.seed, self.batch_size)
+            key = keyed("corrupted", *whose, *how)
+            logits[name] = list(self.store.measured(key, compute)["logits"])
         return corruption_figures(clean, logits, dataset, plan.seed)
 
     def attacked(self) -> Withstood:
@@ -197,7 +206,7 @@ class Measuring:
 
     def searched(self, metadata: str | Path | None, groups: Mapping[str, Sequence[float]] | None) -> DiscoveryWithPage:
         """What the model goes by, and nobody marked."""
-        plan, session = self.plan, self.session
+        plan, session = self.plan, self.marked
         if not plan.searched:
             raise InputError(
                 "left out of a quick look, which it would make several times as long: run the audit without --quick, "
@@ -224,7 +233,7 @@ class Measuring:
         """The table of trust."""
         if not served:
             raise InputError("; ".join(f"{name}: {why}" for name, why in refused.items()))
-        plan, session = self.plan, self.session
+        plan, session = self.plan, self.marked
         layer = self._layer(served)
         key = (session.whole.fingerprint, plan.few, plan.trust, plan.seed, layer, RULES)
         place = self.store.folder / keyed("trust", *key)
@@ -238,7 +247,7 @@ class Measuring:
 
     def located(self, served: Sequence[str]) -> tuple[list[Row], list[dict[str, Any]]]:
         """Where maps fall, beside maps that look at no network."""
-        session, whole = self.session, self.session.whole
+        session, whole = self.marked, self.marked.whole
         if not served:
             raise InputError("the model serves none of the heat maps.")
         if whole.regions is not None:
