@@ -18,6 +18,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 import pellucid as pl
 from helpers.discovery import several as several_suspects
 from helpers.models import small
+from helpers.notebooks import charts_of
 from pellucid.attacks import BoundedAttack
 from pellucid.audit.classification import draws_for as draws_of
 from pellucid.audit.parts import Parts
@@ -306,6 +307,7 @@ def test_the_card_has_every_field_filled_or_a_reason(audited):
 
 @pytest.mark.slow
 def test_several_labels_with_boxes(whole, tmp_path):
+    assert "how often the label is there" in charts_of(whole)[0]
     reasons = {p["name"]: p["reason"] for p in whole.results["parts"]}
     assert "no label has an Accuracy-Robustness Area" in reasons.pop("ara")  # six images are too few for one
     assert reasons.pop("discovery").startswith("left out of a quick look")

@@ -100,7 +100,9 @@ def test_an_image_of_a_class_that_the_model_lacks_is_refused_and_an_absent_class
 @pytest.mark.parametrize(
     ("classes", "names", "message"),
     [
-        (("lion", "tiger"), {}, "no class in common"),
+        (("lion", "tiger"), {}, r"no class in common.*--map NAME_IN_MODEL=NAME_IN_DATA \(in Python: class_map="),
+        (("sick",), {}, r"no class in common.*--map sick=NAME_IN_DATA"),
+        (("zebra", "dogs"), {}, r"no class in common.*--map dogs=dog \(in Python: class_map=\{'dogs': 'dog'\}\)"),
         (("cat", "dog", "bird"), {"cats": "cat"}, "the model has no class 'cats'"),
         (("cat", "dog", "bird"), {"cat": "kat"}, "animals has no class 'kat'"),
         (("cat", "dog", "bird"), {"dog": "cat"}, "two classes of the model are matched with 'cat'"),

@@ -11,6 +11,7 @@ import pytest
 
 import pellucid as pl
 from helpers.models import draw_convolutions, small
+from helpers.notebooks import charts_of
 from pellucid.evaluation.certified_maps import measure
 from pellucid.models.weights import save_model
 from pellucid.verbs import certify_explanation
@@ -65,6 +66,8 @@ def test_every_figure_follows_from_the_rows_of_cells(whole):
     assert "no differentiable form" in told["methods"]["guided-backprop"]["attack"]["reason"]
     assert {row["figure"] for row in result.rows} >= {"certified", "gap_up_to_2"}
     assert "<table>" in result._repr_html_()
+    (drawn,) = charts_of(result)
+    assert "cells certified beyond it" in drawn
 
 
 def test_the_page_needs_nothing_else_and_shows_each_image_and_method(whole):

@@ -106,6 +106,12 @@ def test_the_marker_is_the_first_suspect_and_the_marked_finding_is_expected(foun
     assert [(s.kind, s.class_name) for s in discovery.suspects[1:]] == [("marked", "finding")]
 
 
+def test_a_notebook_shows_an_image_with_each_suspect(found):
+    discovery, _, _ = found
+    shown = [suspect for suspect in discovery.unexpected if suspect.exemplars]
+    assert discovery._repr_html_().count("<img") == len(shown) > 0
+
+
 def test_effects_are_those_that_the_weights_give(found):
     """100 of 255 grey levels in the corner, times 8, however the rest looks; nothing of the other class."""
     first = found[0].suspects[0]

@@ -8,6 +8,7 @@ from torch import nn
 
 import pellucid as pl
 from helpers.annotate import make_network
+from helpers.notebooks import charts_of
 from pellucid.data.regions import Regions
 from pellucid.evaluation.metrics.statistics import Bootstrap
 from pellucid.models.inference import predict
@@ -84,6 +85,9 @@ def test_evaluate_gives_accuracy_and_what_scikit_learn_gives(model, test_part, i
     assert under["L∞ 0.02"].value <= under["PGD L∞ 0.02"].value <= under["0"].value
     assert "accuracy" in found.tables()[0].columns
     assert "<table>" in found._repr_html_()
+    areas, *under = charts_of(found)
+    assert areas >= {"Mean", "AUROC with 95 % interval", "Mass"}
+    assert len(under) == 4  # two metrics by PGD and by the default attack
     assert [path.name for path in found.save(tmp_path)] == ["classification.json", "classification.csv"]
     with pytest.raises(InputError, match="There are: auroc"):
         found.figure("auc")
@@ -116,6 +120,10 @@ def test_localize_scores_a_map_beside_trivial_ones(model, test_part):
     assert shown[:2] == ["saliency", "cam"]
     assert "trivial: uniform" in shown
     assert found.about["model"] == str(model.path)
+    drawn = charts_of(found)
+    assert len(drawn) == 4
+    assert all({"Saliency", "CAM"} <= texts for texts in drawn)
+    assert "dotted uniform" in found._repr_html_()
 
 
 def test_localize_finds_the_regions_of_a_class_by_its_name_in_the_data(model, test_part):
@@ -241,6 +249,7 @@ def test_attack_flips_one_label(model, images, test_part):
     labels = torch.from_numpy(test_part.targets[:4])
     name = model.classes[0]
     found = pl.attack(model, images[:4], labels, "tight", label=name, effort=2)
+    assert found._repr_html_().count('<img alt="Images before and after the attack') == 1
     decided = model(found.perturbed)[:, 0] >= 0
     assert (decided != (labels[:, 0] == 1)).equal(found.found)
     with pytest.raises(InputError, match="say which label"):
@@ -341,5 +350,7 @@ def test_train_and_study(tmp_path):
     assert [row["epoch"] for row in run.rows] == [1]
     assert run.load().classes == parts["train"].classes
     assert "<table>" in run._repr_html_()
+    assert all("epoch" in texts for texts in charts_of(run))
+    assert len(charts_of(run)) == 3
     with pytest.raises(InputError, match="give validation="):
         pl.train("standard", parts["train"], tmp_path / "other", overrides=few)

@@ -190,8 +190,10 @@ def test_mistakes_are_explained():
         create_model("densenet121", classes=["a", "b"], task="multiclass", output_stride=4)
     with pytest.raises(InputError, match="'multiclass' or 'multilabel'"):
         create_model("small", classes=["a", "b"], task="binary")
-    with pytest.raises(InputError, match="at least 2 classes"):
+    with pytest.raises(InputError, match=r"at least 2 classes.*task='multilabel'.*as classes=\['no a', 'a'\]"):
         create_model("small", classes=["a"], task="multiclass")
+    with pytest.raises(InputError, match="has classes; found none"):
+        create_model("small", classes=[], task="multilabel")
     with pytest.raises(InputError, match="more than once: a"):
         create_model("small", classes=["a", "a"], task="multiclass")
     with pytest.raises(InputError, match="one value per channel"):

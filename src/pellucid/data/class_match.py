@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pellucid.types import InputError
-from pellucid.utils.resources import nearest
+from pellucid.utils.resources import close_to, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,11 +56,11 @@ def match_classes(
         same = tuple(classes) == dataset.classes
         return (dataset if same else _renamed(dataset, classes, dataset.targets)), []
     if all(s is None for s in source):
+        example = _example(classes, dataset.classes)
         raise InputError(
             f"the model tells {', '.join(classes)}; {dataset.card.name} is labelled with "
-            f"{', '.join(dataset.classes)}: no class in common. Name the ones that are the same, as --map "
-            f"{classes[0]}={dataset.classes[0]} (in Python: class_map={{{classes[0]!r}: {dataset.classes[0]!r}}}), or "
-            f"see --data-option {IN_PYTHON}."
+            f"{', '.join(dataset.classes)}: no class in common. Name the ones that are the same, {example}, or see "
+            f"--data-option {IN_PYTHON}."
         )
     missing = [c for c, s in zip(classes, source, strict=True) if s is None]
     extra = [c for k, c in enumerate(dataset.classes) if k not in source]
@@ -74,6 +74,16 @@ def match_classes(
     number = {s: k for k, s in enumerate(source) if s is not None}
     targets = np.array([number[int(t)] for t in dataset.targets], dtype=np.int64)
     return _renamed(dataset, classes, targets), notes
+
+
+def _example(classes: Sequence[str], in_data: Sequence[str]) -> str:
+    """How to say that two names mean the same: two that are alike, or else which name stands on which side."""
+    for name in classes:
+        alike = close_to(name, in_data)
+        if alike is not None:
+            return f"as --map {name}={alike} (in Python: class_map={{{name!r}: {alike!r}}})"
+    own, other = classes[0] if len(classes) == 1 else "NAME_IN_MODEL", "NAME_IN_DATA"
+    return f"as --map {own}={other} (in Python: class_map={{{own!r}: {other!r}}})"
 
 
 def _check_task(dataset: Dataset, classes: Sequence[str], task: Task) -> None:

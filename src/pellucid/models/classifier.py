@@ -418,8 +418,14 @@ def _check_labels(task: str, classes: Sequence[str]) -> None:
         raise InputError(f"task must be 'multiclass' or 'multilabel'; found {task!r}.")
     if isinstance(classes, str):
         raise InputError(f"classes must be a list of names; found the one string {classes!r}.")
-    if len(classes) < (2 if task == "multiclass" else 1):
-        raise InputError(f"a {task} classifier needs at least {2 if task == 'multiclass' else 1} classes.")
+    if not classes:
+        raise InputError(f"a {task} classifier has classes; found none.")
+    if task == "multiclass" and len(classes) == 1:
+        raise InputError(
+            f"a multiclass classifier needs at least 2 classes; found the one {classes[0]!r}. A network with one "
+            "output either has task='multilabel', or names both classes, of which its output is the second, as "
+            f"classes=['no {classes[0]}', {classes[0]!r}]."
+        )
     repeated = sorted(name for name, times in Counter(classes).items() if times > 1)
     if repeated:
         raise InputError(f"class names must differ; found more than once: {', '.join(repeated[:5])}.")

@@ -30,11 +30,23 @@ def nearest(name: str, choices: Iterable[str]) -> str:
         >>> nearest("grad-can", ["cam", "grad-cam"])
         "Did you mean 'grad-cam'? There are: cam, grad-cam."
     """
+    names = list(dict.fromkeys(choices))
+    close = close_to(name, names)
+    hint = f"Did you mean {close!r}? " if close is not None else ""
+    return f"{hint}There are: {', '.join(names) or 'none'}."
+
+
+def close_to(name: str, choices: Iterable[str]) -> str | None:
+    """The choice whose name is most like this one, or begins so; None where none is alike.
+
+    Example:
+        >>> close_to("grad-can", ["cam", "grad-cam"]), close_to("sick", ["Atelectasis", "Mass"])
+        ('grad-cam', None)
+    """
     choice_of = {choice.lower(): choice for choice in choices}
     close = difflib.get_close_matches(name.lower(), choice_of, n=1, cutoff=0.5)
     close = close or [choice for choice in choice_of if name and choice.startswith(name.lower())]
-    hint = f"Did you mean {choice_of[close[0]]!r}? " if close else ""
-    return f"{hint}There are: {', '.join(choice_of.values()) or 'none'}."
+    return choice_of[close[0]] if close else None
 
 
 def check_known(names: Iterable[str], choices: Collection[str], kind: str) -> list[str]:

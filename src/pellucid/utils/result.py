@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NUMBER = re.compile(r"[-−+<>≥≤±]*[.\d∞]|(?:NaN|none|undefined|–)")  # how the cell of a column of numbers begins
+MEDIA = {".png": "image/png", ".svg": "image/svg+xml"}
 SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -150,7 +151,7 @@ class Result(ABC):
         return paths
 
     def draw(self, folder: Path) -> dict[Path, str]:  # noqa: ARG002 (of those that have pictures)
-        """Draw what a notebook shows under the tables into a folder, PNG files, each with its alternative text."""
+        """Draw what a notebook shows under the tables into a folder, PNG and SVG files, each with what it shows."""
         return {}
 
     def __repr__(self) -> str:
@@ -162,8 +163,14 @@ class Result(ABC):
         notes = "".join(f"<p>{escape(text)}</p>" for text in [*self.warnings, *filter(None, [self.problem])])
         tables = "".join(table.to_html() for table in self.tables())
         with TemporaryDirectory(prefix="pellucid-") as folder:
-            pictures = "".join(
-                f'<img alt="{escape(alt)}" src="data:image/png;base64,{b64encode(path.read_bytes()).decode()}">'
-                for path, alt in self.draw(Path(folder)).items()
-            )
+            pictures = "".join(_picture(path, alt) for path, alt in self.draw(Path(folder)).items())
         return notes + tables + pictures
+
+
+def _picture(path: Path, text: str) -> str:
+    """A picture as HTML; a chart, which has no title of its own, with the text under it."""
+    data = b64encode(path.read_bytes()).decode()
+    image = f'<img alt="{escape(text)}" src="data:{MEDIA[path.suffix]};base64,{data}">'
+    if path.suffix != ".svg":
+        return image
+    return f'<figure style="margin:0 0 1em">{image}<figcaption>{escape(text)}</figcaption></figure>'

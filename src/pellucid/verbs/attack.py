@@ -14,6 +14,7 @@ from pellucid.attacks.epsilon import lengths
 from pellucid.attacks.minimal import check_method
 from pellucid.attacks.under_attack import task_loss
 from pellucid.models.card import thresholds_of
+from pellucid.report.pictures.perturbed import attack_pictures
 from pellucid.types import InputError, check_images, device_of
 from pellucid.utils.resources import check_known, nearest
 from pellucid.utils.result import Result, Table
@@ -22,11 +23,14 @@ from pellucid.verbs.session import check_model, kind_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from pellucid.attacks.criterion import Criterion
     from pellucid.attacks.epsilon import Norm
     from pellucid.verbs.session import Model
 
+SHOWN = 4
+"""Images in the picture, at most."""
 BY_LOSS = {"pgd": pgd, "fgsm": fgsm}
 
 
@@ -84,6 +88,13 @@ class AttackedImages(Result):
         unit = "L∞" if self.norm == "linf" else "RMS"
         row = [f"{int(self.found.sum())} of {len(self.found)}", median]
         return [Table(f"{self.method}{size}", ["found", f"median radius ({unit})"], [row])]
+
+    def draw(self, folder: Path) -> dict[Path, str]:
+        """The first images, as they were, as the attack left them, and what it changed."""
+        before, after = (pixels[:SHOWN].cpu().numpy() for pixels in (self.images, self.perturbed))
+        path = folder / "attack.png"
+        attack_pictures(before, after, [f"image {number}" for number in range(1, len(before) + 1)], path)
+        return {path: "Images before and after the attack, and the change"}
 
 
 def attack(

@@ -34,8 +34,12 @@ from pellucid.explainers import HEATMAPS
 from pellucid.explainers.registry import check_layer
 from pellucid.models.inference import check_answers
 from pellucid.models.memory_order import channels_last
+from pellucid.report.charts import curves, figures
+from pellucid.report.charts.calibration import reliability_diagram
+from pellucid.report.charts.drawing import write_charts
 from pellucid.report.pages.audit import MAIN, write_audit
 from pellucid.report.tables.long_form import write_tables
+from pellucid.report.tables.results_index import ResultsIndex
 from pellucid.training.run import versions
 from pellucid.types import InputError, device_of
 from pellucid.utils.resources import check_known, write_json, write_text
@@ -134,6 +138,14 @@ class Audit(Result):
     def problem(self) -> str | None:
         """Why figures are undefined; None where the model answers on every image."""
         return self.failure
+
+    def draw(self, folder: Path) -> dict[Path, str]:
+        """How sure it is against how often it is right, and what attacks leave."""
+        results, index = self.results, ResultsIndex(self.results)
+        part, several = results["classification"], results["data"]["task"] == "multilabel"
+        reliability = reliability_diagram(part["reliability"], several=several)
+        areas = curves.charts(curves.stored(results["ara"]["curves"]), index.styles) if results["ara"] else []
+        return write_charts([*filter(None, [reliability]), *figures.robustness(index), *areas], folder)
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write report.html, audit.json, card.md, the tables as CSV and JSON, and the folder of what it goes by."""

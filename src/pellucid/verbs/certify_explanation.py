@@ -19,6 +19,8 @@ from pellucid.explainers.fitting import check_fits
 from pellucid.explainers.registry import check_layer, label_of, layer_option
 from pellucid.models.inference import as_pixels, check_answers, predict
 from pellucid.models.memory_order import channels_last
+from pellucid.report.charts.certified_maps import certified_cells_chart
+from pellucid.report.charts.drawing import write_charts
 from pellucid.report.pages.certified_maps import CertifiedPage, MapCase, write_certified_maps
 from pellucid.types import InputError, device_of
 from pellucid.utils.csv_table import write_csv
@@ -123,6 +125,10 @@ class ExplanationCertification(Result):
         write_csv(folder / CELLS, cell_records(self.maps, self.names, self.explained))
         write_certified_maps(self._page(), folder / PAGE)
         return [folder / name for name in (FILE, CELLS, PAGE)]
+
+    def draw(self, folder: Path) -> dict[Path, str]:
+        """The share of certified cells by their radius."""
+        return write_charts([certified_cells_chart(self.summaries)], folder)
 
     def _page(self) -> CertifiedPage:
         about = self.about

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +19,13 @@ from pellucid.evaluation.discovery.samples import Samples
 from pellucid.evaluation.discovery.settings import DiscoverySettings
 from pellucid.models.inference import check_answers, predict
 from pellucid.models.memory_order import channels_last
-from pellucid.report.pages.discovery import write_discovery
+from pellucid.report.pages.discovery import suspect_panels, write_discovery
+from pellucid.report.pictures.panels import picture
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
 from pellucid.utils.results_store import ResultsStore, keyed
 from pellucid.verbs.auditing.about_images import known_columns, with_regions
-from pellucid.verbs.folders import work_folder
+from pellucid.verbs.folders import work_folder, write_bytes
 from pellucid.verbs.session import check_arguments, check_settings, kind_of, open_session
 
 if TYPE_CHECKING:
@@ -46,6 +48,14 @@ class DiscoveryWithPage(Discovery):
     def save(self, folder: str | Path) -> list[Path]:
         """Write discover.html, and what `Discovery.save` writes."""
         return [write_discovery(self, Path(folder) / PAGE), *super().save(folder)]
+
+    def draw(self, folder: Path) -> dict[Path, str]:
+        """An image with each suspect that nobody marked, outlined where it is at a place."""
+        texts = {}
+        for number, panel in enumerate(suspect_panels(self), 1):
+            path = write_bytes(folder / f"suspect-{number}.png", b64decode(picture(panel).partition(",")[2]))
+            texts[path] = f"{panel.class_name}: {panel.image_id}"
+        return texts
 
 
 def discover(

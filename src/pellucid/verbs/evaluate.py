@@ -11,11 +11,13 @@ from pellucid.evaluation.metrics.comparison import MANY_CLASSES, accuracy_rows, 
 from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate
 from pellucid.models.inference import check_answers, predict
 from pellucid.models.memory_order import channels_last
+from pellucid.report.charts import figures as charts
+from pellucid.report.charts.drawing import write_charts
 from pellucid.report.tables.cells import estimate, metric, size
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
 from pellucid.utils.result import Table
-from pellucid.verbs.figures import FigureCells, Figures
+from pellucid.verbs.figures import FigureCells, Figures, index_of
 from pellucid.verbs.session import open_session
 
 if TYPE_CHECKING:
@@ -86,6 +88,11 @@ class Evaluation(Figures):
             columns = ["attack", "accuracy", "auroc", "n", "gradients per image", "forward passes per image"]
             tables.append(Table("under attack", columns, under, cells.notes.lines))
         return tables
+
+    def draw(self, folder: Path) -> dict[Path, str]:
+        """AUROC class by class, and what attacks of several sizes leave."""
+        index = index_of(self.about["model"], self.measured, data={"task": self.about["task"]})
+        return write_charts([*charts.classification(index)[:1], *charts.robustness(index)], folder)
 
 
 def _size(row: Row | None) -> str:
@@ -164,7 +171,13 @@ def evaluate(
         rows += accuracy_rows({"": [logits["0"]]}, {"": [session.thresholds]}, dataset, bootstrap)
     if bounded:
         rows += robustness_rows({"": [logits]}, {"": [session.thresholds]}, dataset, bootstrap)
-    about = session.about() | {"n": len(dataset), "training_images": session.seen(), "seed": seed, "attacks": spent}
+    about = session.about() | {
+        "task": model.task,
+        "n": len(dataset),
+        "training_images": session.seen(),
+        "seed": seed,
+        "attacks": spent,
+    }
     return Evaluation(about, rows, warnings, _failure(logits, dataset))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pellucid.evaluation.metrics.statistics import Estimate
+from pellucid.report.tables.results_index import TRIVIAL, ResultsIndex
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
 from pellucid.utils.result import Footnotes, Result
@@ -77,6 +78,18 @@ class Figures(Result):
         raise InputError(
             f"there is no figure {conditions}. {nearest(metric, metrics)} Of: {', '.join(classes)}; see .rows."
         )
+
+
+def index_of(label: str, measured: Sequence[Row], **results: Any) -> ResultsIndex:  # noqa: ANN401
+    """The figures of one model as the report's charts take them.
+
+    Args:
+        label: of the model.
+        measured: its figures, those of maps that look at no network beside them.
+        results: more of what results.json has, as ``data={"task": "multiclass"}``.
+    """
+    rows = [row.to_json() | ({} if row.method.startswith(TRIVIAL) else {"variant": label}) for row in measured]
+    return ResultsIndex({"variants": [{"label": label, "reference": True}], "rows": rows, **results})
 
 
 def figure_records(measured: Sequence[Row]) -> list[dict[str, Any]]:

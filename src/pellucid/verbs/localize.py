@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -15,13 +15,15 @@ from pellucid.explainers import HEATMAPS
 from pellucid.explainers.registry import check_layer, layer_option
 from pellucid.models.inference import check_answers, predict, probabilities
 from pellucid.models.memory_order import channels_last
+from pellucid.report.charts import figures as charts
+from pellucid.report.charts.drawing import write_charts
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_bar
 from pellucid.utils.resources import check_known
 from pellucid.utils.result import Table
 from pellucid.utils.results_store import ResultsStore, keyed
 from pellucid.utils.settings import name_list
-from pellucid.verbs.figures import FigureCells, Figures
+from pellucid.verbs.figures import FigureCells, Figures, index_of
 from pellucid.verbs.folders import work_folder
 from pellucid.verbs.session import check_arguments, open_session
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from pellucid.verbs.session import Model
 
 METRICS = ("pointing", "energy_share", "energy_ratio", "auprc")
+LINES = "lines: maps that look at no network, dotted uniform, dashed centred, dash-dotted the mean box"
 OVERLAPS = ("IoBB > 0.1", "IoBB > 0.25", "IoBB > 0.5", "IoU > 0.1", "IoU > 0.3", "IoU > 0.5")
 
 
@@ -83,6 +86,12 @@ class Localization(Figures):
         in_boxes = [m for m in self.methods if any(r.section == "wang" and r.method == m for r in self.measured)]
         table = Table(title, ["map", *METRICS], rows, cells.notes.lines)
         return [table, *(self._boxes(method) for method in in_boxes)]
+
+    def draw(self, folder: Path) -> dict[Path, str]:
+        """The scores without a threshold of every method; lines are maps that look at no network."""
+        index = index_of(self.about["model"], [row for row in self.measured if row.metric in METRICS])
+        drawn = charts.localization(index, self.measured[0].target)
+        return write_charts([replace(one, note=f"{one.note}; {LINES}") for one in drawn], folder)
 
     def _boxes(self, method: str) -> Table:
         cells = FigureCells(self.measured)

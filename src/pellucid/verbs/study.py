@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pellucid.report.charts import figures
+from pellucid.report.charts.drawing import write_charts
+from pellucid.report.charts.primary import primary_chart
 from pellucid.report.pages.annotation_loop import glance as loop_glance
+from pellucid.report.pages.annotation_loop import loop_charts
 from pellucid.report.tables.long_form import flat
 from pellucid.report.tables.pivot import headline
 from pellucid.report.tables.results_index import ResultsIndex
@@ -66,6 +70,15 @@ class Study(Result):
             [line.label, *(_text(cell, notes) for cell in line.cells), line.n] for line in main.lines if line.cells
         ]
         return [Table(title, [main.first.lower(), *main.columns, "n"], lines, notes.lines)]
+
+    def draw(self, folder: Path) -> dict[Path, str]:
+        """The primary comparisons, or AUROC by finding; of an annotation loop, its figures by images annotated."""
+        results = self.to_json()
+        if "variants" not in results:
+            return write_charts(loop_charts(results), folder)
+        index = ResultsIndex(results)
+        primary = primary_chart(index)
+        return write_charts([primary] if primary else figures.classification(index)[:1], folder)
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write results.json, results.csv and report.html; in the study's own folder they lie already."""

@@ -19,7 +19,10 @@ from pellucid.evaluation.discovery.showing import check_same_data, check_same_ne
 from pellucid.evaluation.discovery.suspect_marks import markable, marks_on, saved_boxes
 from pellucid.evaluation.metrics.validation import ValidationScorer
 from pellucid.models.classifier import WrappedClassifier
-from pellucid.models.weights import load_model
+from pellucid.models.weights import load_model, read_model_card
+from pellucid.report.charts import figures as charts
+from pellucid.report.charts.drawing import write_charts
+from pellucid.report.tables.results_index import ResultsIndex
 from pellucid.training import load_recipe
 from pellucid.training import train as run_training
 from pellucid.training.fine_tuning import recipe_for
@@ -95,6 +98,12 @@ class Training(Result):
         rows = self.rows
         columns = [c for c in COLUMNS if rows and c in rows[-1]]
         return [Table(f"{self.recipe} on {self.data}", columns, [[_cell(r.get(c)) for c in columns] for r in rows])]
+
+    def draw(self, folder: Path) -> dict[Path, str]:
+        """Losses and scores by epoch, the chosen one marked."""
+        run = {"history": self.rows, "best_epoch": read_model_card(self.path).get("epoch")}
+        variant = {"label": self.recipe, "reference": True, "runs": [run]}
+        return write_charts(charts.training(ResultsIndex({"variants": [variant], "rows": []})), folder)
 
 
 def train(

@@ -13,6 +13,8 @@ from pellucid.evaluation.trust.samples import LIMIT, gather_trust_samples
 from pellucid.explainers import HEATMAPS
 from pellucid.explainers.registry import check_layer
 from pellucid.models.memory_order import channels_last
+from pellucid.report.charts.drawing import write_charts
+from pellucid.report.charts.trust import trust_charts
 from pellucid.report.pages.trust import TrustPage, write_trust
 from pellucid.report.tables.metrics import method_label
 from pellucid.types import InputError
@@ -101,6 +103,10 @@ class TrustResult(Result):
     def save(self, folder: str | Path) -> list[Path]:
         """Write trust.json, trust.csv and trust.html."""
         return [*super().save(folder), write_trust(self._page(), Path(folder) / PAGE)]
+
+    def draw(self, folder: Path) -> dict[Path, str]:
+        """What the page draws: maps beside random layers and under attack, answers beside replaced places."""
+        return write_charts(trust_charts(self.trust.to_json()["curves"]), folder)
 
     def _page(self) -> TrustPage:
         methods, samples, about = self.trust.methods.values(), self.samples, self.about

@@ -13,8 +13,11 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from pellucid.utils.resources import write_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from matplotlib.axes import Axes
 
@@ -24,6 +27,7 @@ MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
 GLYPHS = ("●", "■", "◆", "▲", "▼", "✚", "✖", "⬢")
 LINES = ("-", (0, (6, 1.5)), (0, (2, 1)), (0, (6, 1.5, 1.5, 1.5)), (0, (1, 1)))
 STEPS = (1, 2, 2.5, 5, 10)  # between labels: those that people count in
+SHOWN_WIDTH = 480  # pixels of a chart that stands alone
 WIDTH = 4.17  # inches: 300 units, so that text of 9 units stays legible on a phone
 QUIET = "#6b6b6b"
 
@@ -152,3 +156,15 @@ def to_svg(figure: Figure, name: str, alt: str) -> str:
     head = f'<svg role="img" aria-label="{escape(alt)}" xmlns:xlink="http://www.w3.org/1999/xlink" '
     box = re.search(r'viewBox="[^"]*"', svg)
     return f"{head}{box[0] if box else ''}>" + svg[svg.index(">") + 1 :].strip()
+
+
+def write_charts(charts: Sequence[Chart], folder: Path) -> dict[Path, str]:
+    """Write charts as SVG files that stand alone, on white; each with its title and what its caption says."""
+    texts = {}
+    for number, chart in enumerate(charts, 1):
+        path = folder / f"chart-{number}.svg"
+        alone = f'xmlns="http://www.w3.org/2000/svg" width="{SHOWN_WIDTH}"'
+        style = 'style="background: #ffffff; font-family: sans-serif"'
+        write_text(path, chart.svg.replace("<svg ", f"<svg {alone} {style} ", 1))
+        texts[path] = f"{chart.title} ({chart.note})" if chart.note else chart.title
+    return texts

@@ -72,7 +72,7 @@ def write_loop_report(results: Mapping[str, Any], panels: Sequence[Panel], out: 
         paragraphs=[p.strip() for p in results["description"].split("\n\n") if p.strip()],
         about=_about(results),
         aims=_aims(results),
-        charts=_charts(results, styles),
+        charts=loop_charts(results),
         tables=_tables(results),
         looked=_looked_at(results),
         cases=[_case(panel) for panel in panels],
@@ -158,7 +158,9 @@ def _table(results: Mapping[str, Any], at: int, difference: str, against: str) -
     return PageTable(caption, (results["base"], *arms), tuple(lines), first="Figure")
 
 
-def _charts(results: Mapping[str, Any], styles: Mapping[str, Style]) -> list[Chart]:
+def loop_charts(results: Mapping[str, Any]) -> list[Chart]:
+    """Each figure against the number of images annotated, an arm a line."""
+    styles = _styles(results)
     metrics = dict.fromkeys(row["metric"] for row in results["rows"] if defined(row["value"]))
     return [_chart(results, styles, name) for name in metrics if name not in ("auroc_with", "effect_finding")]
 

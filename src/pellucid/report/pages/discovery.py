@@ -96,15 +96,28 @@ def card_of(discovery: Discovery, suspect: Suspect) -> dict[str, Any]:
     }
 
 
+def suspect_panels(discovery: Discovery) -> list[Panel]:
+    """The first image of each suspect that nobody marked as the finding, and shows on images."""
+    return [
+        _panel(discovery, suspect, name)
+        for suspect in discovery.unexpected
+        for name in [n for n in suspect.exemplars if n in discovery.pictures][:1]
+    ]
+
+
 def _exemplar(discovery: Discovery, suspect: Suspect, name: str) -> dict[str, Any]:
+    panel = _panel(discovery, suspect, name)
+    return {"name": name, "image": picture(panel), "width": panel.image.shape[1], "height": panel.image.shape[0]}
+
+
+def _panel(discovery: Discovery, suspect: Suspect, name: str) -> Panel:
     """One image, with the suspect outlined where it is at a place."""
     pixels = discovery.pictures[name]
     boxes = suspect.boxes.get(name, ())
     inside = suspect.region if suspect.kind == "place" and not boxes else None
     levels = in_8_bits(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
     mask = inside if inside is not None and not inside.all() else None
-    panel = Panel(levels, list(boxes), {}, "", suspect.class_name, name, "", mask=mask)
-    return {"name": name, "image": picture(panel), "width": levels.shape[1], "height": levels.shape[0]}
+    return Panel(levels, list(boxes), {}, "", suspect.class_name, name, "", mask=mask)
 
 
 def _bars(one: Consequence) -> list[dict[str, Any]]:

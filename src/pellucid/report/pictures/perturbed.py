@@ -100,6 +100,33 @@ def explanation_pictures(
         figure.savefig(temporary, format="png")
 
 
+def attack_pictures(
+    images: Sequence[NDArray[np.floating]], moved: Sequence[NDArray[np.floating]], titles: Sequence[str], path: Path
+) -> None:
+    """Write a PNG: each image in the top row, what an attack made of it under it, and the signed difference last.
+
+    Args:
+        images: (C, H, W) in [0, 1], one at least.
+        moved: of each image, the same shape.
+        titles: of each image.
+        path: where to write.
+    """
+    from matplotlib.figure import Figure
+
+    sizes = [float(np.sqrt(np.mean((b - a) ** 2))) for a, b in zip(images, moved, strict=True)]
+    rho = max(sizes) or 1.0
+    figure = Figure(figsize=(1.75 * len(images) + 0.4, 6.2), dpi=110, layout="constrained")
+    axes = figure.subplots(3, len(images), squeeze=False, subplot_kw=BARE)
+    for column, (image, other, size) in enumerate(zip(images, moved, sizes, strict=True)):
+        _show(axes[0, column], as_picture(image), titles[column])
+        _show(axes[1, column], as_picture(other), "attacked" if size else "not changed")
+        _show(axes[2, column], difference_picture(other - image, rho), f"change, RMS {size:.4f}")
+    legend = "red brighter, blue darker" if len(images[0]) == 1 else "of each channel: grey is none"
+    figure.supxlabel(f"change: {legend}; colours end at {REACH * rho:.3g}", fontsize=8)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
 def as_picture(image: NDArray[np.floating]) -> Pixels:
     """An image (C, H, W) in [0, 1] as uint8 (H, W) grey or (H, W, 3); what lies outside is cut."""
     pixels = np.clip(np.rint(np.asarray(image, dtype=np.float64) * 255), 0, 255).astype(np.uint8)
