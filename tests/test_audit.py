@@ -409,7 +409,7 @@ def test_against_another_model_of_the_same_images(sides):
 def test_trust_by_earlier_rules_is_judged_again(sides, tmp_path, monkeypatch):
     options = {"settings": replace(TINY, attacks=()), "methods": ["saliency"], "out": tmp_path}
     pl.audit(seer(), sides, **options)
-    for module in ("pellucid.verbs.trust", "pellucid.verbs.auditing.measuring"):
+    for module in ("pellucid.evaluation.trust.run", "pellucid.verbs.auditing.measuring"):
         monkeypatch.setattr(f"{module}.RULES", -1)
     again = pl.audit(seer(), sides, **options)
     assert {p["name"]: p["reason"] for p in again.results["parts"]}["trust"] is None

@@ -102,7 +102,7 @@ def test_trust_of_models_that_are_in_memory(data, model, tmp_path):
     assert "each method draws" in told[0]
     assert any(row["label"].endswith("model (same architecture)") for row in found.rows)
     assert found.verdicts["saliency"].keys() >= {"pixel flipping, above the best trivial map"}
-    assert any("layers made random, from the head downwards" in texts for texts in charts_of(found))
+    assert len(charts_of(found)) == 5  # two of random layers, deletion, insertion, the attack
     names, read, rows = saved(found, tmp_path / "out")
     assert names == {"trust.json", "trust.csv", "trust.html"}
     assert len(rows) == len(found.rows) == len(read["rows"])
@@ -199,8 +199,7 @@ def test_a_study_shows_itself_at_a_glance_and_is_saved_elsewhere_flat(tmp_path):
     ]
     assert "<table><caption>Two recipes</caption>" in page
     assert "report.html" in page
-    (drawn,) = charts_of(study)
-    assert "AUROC with 95 % interval" in drawn
+    assert len(charts_of(study)) == 1
     assert not any(isinstance(value, dict | list) or value == "" for row in study.rows for value in row.values())
     assert [row["difference"] for row in study.rows] == [None, 0.125, None, None]
     assert [row["seeds"] for row in study.rows] == ["0.625;0.625", "0.75;0.75", ";", "0.5;0.5"]

@@ -91,7 +91,7 @@ class AttackedImages(Result):
 
     def draw(self, folder: Path) -> dict[Path, str]:
         """The first images, as they were, as the attack left them, and what it changed."""
-        before, after = (pixels[:SHOWN].cpu().numpy() for pixels in (self.images, self.perturbed))
+        before, after = ([*pixels[:SHOWN].cpu().numpy()] for pixels in (self.images, self.perturbed))
         path = folder / "attack.png"
         attack_pictures(before, after, [f"image {number}" for number in range(1, len(before) + 1)], path)
         return {path: "Images before and after the attack, and the change"}
