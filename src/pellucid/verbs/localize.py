@@ -90,8 +90,8 @@ class Localization(Figures):
     def draw(self, folder: Path) -> dict[Path, str]:
         """The scores without a threshold of every method; lines are maps that look at no network."""
         index = index_of(self.about["model"], [row for row in self.measured if row.metric in METRICS])
-        drawn = charts.localization(index, self.measured[0].target)
-        return write_charts([replace(one, note=f"{one.note}; {LINES}") for one in drawn], folder)
+        scores = charts.localization(index, self.measured[0].target)
+        return write_charts([replace(one, note=f"{one.note}; {LINES}") for one in scores], folder)
 
     def _boxes(self, method: str) -> Table:
         cells = FigureCells(self.measured)

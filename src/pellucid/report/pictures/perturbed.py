@@ -101,23 +101,23 @@ def explanation_pictures(
 
 
 def attack_pictures(
-    images: Sequence[NDArray[np.floating]], moved: Sequence[NDArray[np.floating]], titles: Sequence[str], path: Path
+    images: Sequence[NDArray[np.floating]], perturbed: Sequence[NDArray[np.floating]], titles: Sequence[str], path: Path
 ) -> None:
     """Write a PNG: each image in the top row, what an attack made of it under it, and the signed difference last.
 
     Args:
         images: (C, H, W) in [0, 1], one at least.
-        moved: of each image, the same shape.
+        perturbed: of each image, the same shape.
         titles: of each image.
         path: where to write.
     """
     from matplotlib.figure import Figure
 
-    sizes = [float(np.sqrt(np.mean((b - a) ** 2))) for a, b in zip(images, moved, strict=True)]
+    sizes = [float(np.sqrt(np.mean((b - a) ** 2))) for a, b in zip(images, perturbed, strict=True)]
     rho = max(sizes) or 1.0
     figure = Figure(figsize=(1.75 * len(images) + 0.4, 6.2), dpi=110, layout="constrained")
     axes = figure.subplots(3, len(images), squeeze=False, subplot_kw=BARE)
-    for column, (image, other, size) in enumerate(zip(images, moved, sizes, strict=True)):
+    for column, (image, other, size) in enumerate(zip(images, perturbed, sizes, strict=True)):
         _show(axes[0, column], as_picture(image), titles[column])
         _show(axes[1, column], as_picture(other), "attacked" if size else "not changed")
         _show(axes[2, column], difference_picture(other - image, rho), f"change, RMS {size:.4f}")
