@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from helpers.annotate import SIZE
 from helpers.annotate_page import (
@@ -293,3 +294,33 @@ def test_it_fits_the_screen_is_readable_and_every_control_has_a_name(visit, scre
         )
         assert len(boxes) > 30
         assert [name for box, name in boxes if box["height"] < 43.9 or box["width"] < 43.9] == []
+
+
+def test_it_prints_the_image_in_its_shape_with_regions_and_answers_dark_on_white(visit, tmp_path):
+    page = visit("Printing")
+    page.locator("button.class").nth(1).click()
+    page.locator("[data-answer=yes]").click()
+    rectangle(page, 0.2, 0.2, 0.5, 0.5)
+    saved(page)
+    name, chance = (page.locator(f".class[aria-pressed=true] .{part}").inner_text() for part in ("name", "chance"))
+    page.set_viewport_size({"width": 690, "height": 980})  # between the margins of A4
+    page.emulate_media(media="print")
+    redrawn(page)
+    box = page.locator("#stage").bounding_box()
+    assert box["width"] == pytest.approx(box["height"], rel=0.01)  # as the image is
+    assert box["width"] > 500
+    buttons = page.locator("button:visible").evaluate_all("all => all.map(e => e.id || e.className)")
+    assert set(buttons) == {"people-button", "class"}  # who, and the answers
+    assert page.locator("input:visible").count() == 0
+    words = page.locator(".class[aria-pressed=true]").evaluate("e => getComputedStyle(e, '::after').content")
+    label = page.locator(".class[aria-pressed=true]").get_attribute("aria-label")
+    assert words in ("attr(aria-label)", f'"{label}"')
+    assert label.startswith(f"{name}, network {chance}, label ")
+    assert label.endswith(", your answer yes, regions: 1")
+    assert [text for text in page.evaluate(CONTRAST) if text[0] < 7] == []
+    page.screenshot(path=tmp_path / "printed.png", clip=box)
+    with Image.open(tmp_path / "printed.png") as picture:
+        drawn = np.asarray(picture.convert("RGB")).astype(int)
+    blue = np.argwhere((drawn[..., 2] - drawn[..., 0] > 100)) / drawn.shape[0]
+    np.testing.assert_allclose([blue.min(0), blue.max(0)], [[0.2, 0.2], [0.5, 0.5]], atol=0.03)
+    page.emulate_media(media="screen")

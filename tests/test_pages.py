@@ -245,6 +245,25 @@ def test_explanations_are_printed_with_their_names_beside_them(opened):
     opened.emulate_media(media="screen")
 
 
+@pytest.mark.parametrize("opened", [audit, trust, certified], indirect=True)
+def test_a_page_that_is_sent_alone_is_printed_with_all_its_tables(opened):
+    opened.emulate_media(media="print")
+    assert opened.locator("table").count() >= 1
+    assert [t for t in opened.locator("table").all() if not t.is_visible()] == []
+    told = opened.locator("summary").evaluate_all("all => all.map(e => getComputedStyle(e, '::after').content)")
+    assert [words for words in told if "left closed" in words] == []
+    opened.emulate_media(media="screen")
+
+
+@pytest.mark.parametrize("opened", [audit], indirect=True)
+def test_the_verdict_of_an_audit_begins_on_the_first_printed_page(opened):
+    """Though its longest column would not fit there: three columns of sentences may be broken between them."""
+    opened.locator(".side.fails ul").evaluate("e => { for (let i = 0; i < 3; i++) e.innerHTML += e.innerHTML; }")
+    titles, statements = (places(opened, f".side.fails {what}") for what in ("h3", "li"))
+    assert titles[0][0] == statements[0][0] == 1
+    assert statements[-1][0] > 1
+
+
 @pytest.mark.parametrize("opened", [suspects], indirect=True)
 def test_an_atlas_has_a_card_for_each_suspect_and_a_section_below(opened):
     cards = opened.locator("#atlas .suspect")

@@ -104,6 +104,8 @@ export class Stage {
       marks: state.sheet.marksOf(name), draft: draft && { shape: draft.shape(), kind: draft.kind }, cursor: this.cursor(),
     });
     canvas.dataset.tool = state.tool;
+    const seen = state.view.scale <= this.whole ? this.image : size; // what is printed, which has a shape of its own
+    canvas.style.setProperty("--ratio", String(seen.width / seen.height));
     canvas.dataset.view = [state.view.scale, state.view.x, state.view.y].join(" ");
     canvas.setAttribute("aria-label", `Image of ${this.image.width} by ${this.image.height} pixels, class ${name}, ` +
       `regions: ${state.sheet.marksOf(name).length}`);
