@@ -321,6 +321,6 @@ def test_it_prints_the_image_in_its_shape_with_regions_and_answers_dark_on_white
     page.screenshot(path=tmp_path / "printed.png", clip=box)
     with Image.open(tmp_path / "printed.png") as picture:
         drawn = np.asarray(picture.convert("RGB")).astype(int)
-    blue = np.argwhere((drawn[..., 2] - drawn[..., 0] > 100)) / drawn.shape[0]
+    blue = np.argwhere(drawn[..., 2] - drawn[..., 0] > 100) / drawn.shape[0]
     np.testing.assert_allclose([blue.min(0), blue.max(0)], [[0.2, 0.2], [0.5, 0.5]], atol=0.03)
     page.emulate_media(media="screen")
