@@ -112,7 +112,7 @@ def test_what_they_leave_is_compared_with_the_same_images(images):
     (statement,) = _elsewhere({"elsewhere": found})
     assert (statement.kind, statement.short) == ("fails", "does not withstand noise")
     table = corruption_table(found)
-    assert table.columns[:3] == ("Severity 0 (uncorrupted)", "Severity 1", "Severity 2")
+    assert table.columns[:3] == ("Uncorrupted", "Severity 1", "Severity 2")
     assert [cell.value for cell in table.lines[0].cells] == ["0.900", "0.900", *["0.400"] * 4, "2", "2"]
     assert [cell.value for cell in table.lines[1].cells[-2:]] == ["not shown", "not shown"]
     level = found | {"base": found["clean"]["value"]}  # nothing to lose: that it loses nothing says nothing

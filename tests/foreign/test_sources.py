@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 
 import numpy as np
@@ -14,7 +15,6 @@ from PIL import Image
 
 import pellucid as pl
 from pellucid.data.decoding.fitting import fit
-from pellucid.models.sources import torchvision as torchvision_source
 from pellucid.models.sources import torchxrayvision
 from pellucid.models.sources.importing import import_network
 from pellucid.models.sources.opening import Given
@@ -129,11 +129,16 @@ def test_torchvision_without_the_name_of_weights(tmp_path, monkeypatch):
         warnings.simplefilter("error")
         pl.load(f"torchvision:{plain}", weights=file, **given)
         named = pl.load(f"torchvision:{plain}.IMAGENET1K_V1", weights=file)
-        # V1 is published as mobilenet_v2-b0353104.pth
-        monkeypatch.setattr(torchvision_source, "digest_of", lambda path: f"b0353104{'0' * 56}")
+        # as if this file were what is published for V1, by the beginning of its SHA-256
+        published = torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1.value
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        monkeypatch.setattr(published, "url", f"https://download.pytorch.org/models/mobilenet_v2-{digest[:8]}.pth")
         known = pl.load(f"torchvision:{plain}", weights=file)
         assert pl.load(tmp_path / "m").source == model.source
+        assert pl.load(f"torchvision:{plain}.IMAGENET1K_V1", weights=file).source == named.source
     assert known.source == named.source
+    with pytest.raises(InputError, match=r"names the weights IMAGENET1K_V2, .* published as IMAGENET1K_V1; .*Ask for"):
+        pl.load(f"torchvision:{plain}.IMAGENET1K_V2", weights=file)
     assert known.input_spec.preprocess == named.input_spec.preprocess == "crop:256:224:bilinear"
 
 

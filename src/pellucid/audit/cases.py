@@ -47,12 +47,24 @@ def three_pictures(
     if (right := _surest_right(answers)) is not None:
         row, number = right
         caption = f"{_name(answers, row)}: says {_said(answers, row, number)}, and is right."
-        groups.append(Shown("Surest, and right", caption, _with_map(model, answers, pixels, row, number, *how)))
+        groups.append(
+            Shown(
+                _title("Surest, and right", answers, number),
+                caption,
+                _with_map(model, answers, pixels, row, number, *how),
+            )
+        )
     image, answer, _ = answers.wrong
     if len(image):
         row, number = int(image[0]), int(answer[0])
         caption = f"{_name(answers, row)}: says {_said(answers, row, number)}; {_truth(answers, row, number)}."
-        groups.append(Shown("Surest, and wrong", caption, _with_map(model, answers, pixels, row, number, *how)))
+        groups.append(
+            Shown(
+                _title("Surest, and wrong", answers, number),
+                caption,
+                _with_map(model, answers, pixels, row, number, *how),
+            )
+        )
         groups.append(_would_see(model, answers, pixels, row, number))
     return groups
 
@@ -138,6 +150,13 @@ def _said(answers: Answers, row: int, number: int) -> str:
     if answers.decided[row, number] == 1:
         return f"{name} ({percent(probability)})"
     return f"no {name} ({percent(1 - probability)})"
+
+
+def _title(title: str, answers: Answers, number: int) -> str:
+    """Of several labels an image may be right on one and wrong on another: the title names which."""
+    if answers.dataset.task == "multiclass":
+        return title
+    return f"{title}: {readable(answers.dataset.classes[number])}"
 
 
 def _truth(answers: Answers, row: int, number: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -197,9 +197,23 @@ def threshold_rows(answers: Answers, use: Use, draws: Bootstrap) -> list[Row]:
                 mean = Replicates.mean(list(of_classes.values()), of="classes")
                 rows += _row(answers, "threshold", metric, "mean", mean, at=at)
         if dataset.task == "multilabel" and at == OWN:  # of exclusive classes it is among the rows already
-            halves = [Replicates.mean(list(figures[m].values()), of="classes") for m in ("sensitivity", "specificity")]
-            rows += _row(answers, "classification", "balanced_accuracy", "mean", (halves[0] + halves[1]) / 2)
+            balanced = balanced_of_labels(*(list(figures[m].values()) for m in ("sensitivity", "specificity")), truth)
+            rows += _row(answers, "classification", "balanced_accuracy", "mean", balanced)
     return rows
+
+
+def balanced_of_labels(
+    sensitivities: Sequence[Replicates], specificities: Sequence[Replicates], truth: npt.NDArray[np.floating]
+) -> Replicates:
+    """Half of mean sensitivity and mean specificity of several labels; its n are the images with a known label.
+
+    Args:
+        sensitivities: of K labels.
+        specificities: of the same.
+        truth: (N, K) of 0 and 1, NaN where unknown.
+    """
+    halves = [Replicates.mean(of, of="classes") for of in (sensitivities, specificities)]
+    return replace((halves[0] + halves[1]) / 2, n=int((~np.isnan(truth)).any(1).sum()))
 
 
 def _calibration_rows(answers: Answers, calibrated: Reliability | None, draws: Bootstrap) -> list[Row]:

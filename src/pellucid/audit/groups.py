@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pellucid.audit.classification import reliability_of
+from pellucid.audit.classification import balanced_of_labels, reliability_of
 from pellucid.evaluation.metrics.calibration import brier_score
 from pellucid.evaluation.metrics.classification import auroc, average_precision
 from pellucid.evaluation.metrics.differences import paired_difference
@@ -269,8 +269,8 @@ def _figures(
         pairs = operating_points(decided[:, list(usable)], labels[:, list(usable)], part)
         of_each |= dict(zip(("sensitivity", "specificity"), pairs, strict=True))
         means = {metric: Replicates.mean(of, of="classes") for metric, of in of_each.items()}
-        halves = (means["sensitivity"] + means["specificity"]) / 2
-        figures |= means | {"balanced_accuracy": means["sensitivity"] if targets.ndim == 1 else halves}
+        several = balanced_of_labels(*pairs, labels[:, list(usable)]) if targets.ndim == 2 else means["sensitivity"]
+        figures |= means | {"balanced_accuracy": several}
         if named is not None:  # of two exclusive classes all three means are one figure
             number = usable.index(answers.dataset.classes.index(named))
             figures |= {metric: of_each[metric][number] for metric in ("sensitivity", "specificity")}

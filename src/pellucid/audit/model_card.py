@@ -169,10 +169,10 @@ class _Known:
         return text, "The model does not carry how it was trained."
 
     def metrics(self) -> Answer:
-        rows = [
-            r for r in self.index.results["rows"] if r["section"] in ("classification", "calibration", "robustness")
-        ]
-        names = list(dict.fromkeys(metric(r["metric"]).label for r in rows))
+        parts = ("classification", "calibration", "robustness")
+        rows = [r for r in self.index.results["rows"] if r["section"] in parts]
+        # a class's recall is its sensitivity, which is named for itself
+        names = list(dict.fromkeys(metric(r["metric"]).label for r in rows if r["metric"] != "recall"))
         suggested = any(r["at"] == SUGGESTED for r in self.index.section("threshold"))
         at = " as it decides, and at the suggested threshold" if suggested else " of each class as it decides"
         return f"{', '.join(names)}; sensitivity and specificity{at}.", ""
@@ -207,7 +207,11 @@ class _Known:
     def accuracy_of_diagnosis(self) -> Answer:
         rows = [r for r in self.index.section("threshold") if r["at"] == OWN and r["metric"] != "cost"]
         means = [r for r in rows if r["class"] == MEAN and defined(r["value"])]
-        text = "; ".join(f"mean {r['metric']} {_shown(r)}" for r in means)
+        named = self.results["classification"]["use"].get("class")
+        if named is not None:  # of two exclusive classes both means are one figure
+            means = [r for r in rows if r["class"] == named and defined(r["value"])]
+        whose = "mean {}" if named is None else f"{{}} for {readable(named)}"
+        text = "; ".join(f"{whose.format(r['metric'])} {_shown(r)}" for r in means)
         worst = sorted((r for r in rows if r["metric"] == "sensitivity" and r["class"] != MEAN and defined(r["value"])),
                        key=lambda r: float(r["value"]))[:3]  # fmt: skip
         lowest = listed([f"{readable(r['class'])} {_shown(r)}" for r in worst])

@@ -52,7 +52,7 @@ class Parts:
         ours is an error.
         """
         number, total = len(self.records) + 1, len(self.records) + len(self.planned)
-        self.announce(f"{number} of {total}: {title} (about {_duration(self.seconds_left())} left)")
+        self.announce(f"{number} of {total}: {title} ({_duration(self.seconds_left())} left)")
         started, reason, result = monotonic(), None, None
         try:
             result = measure()
@@ -92,4 +92,6 @@ class Parts:
 
 def _duration(seconds: float) -> str:
     minutes = round(seconds / 60)
-    return "seconds" if seconds < 30 else "a minute" if minutes <= 1 else f"{minutes} minutes"
+    if seconds < 30:
+        return "a few seconds"
+    return "about a minute" if minutes <= 1 else f"about {minutes} minutes"

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from pellucid.audit.classification import OWN
 from pellucid.audit.facts import listed
 from pellucid.evaluation.metrics.verdicts import ALPHA
+from pellucid.report.tables.corruptions import worse_from
 from pellucid.report.tables.metrics import METRICS, defined, method_label, number, readable, small_share
 from pellucid.report.tables.pivot import strength_of
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
-from pellucid.utils.words import interval_text, joined
+from pellucid.utils.words import interval_text, joined, number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 Kind = Literal["holds", "fails", "unclear"]
 
@@ -38,7 +39,7 @@ MODERATE = 3
 CORRUPTED = "Look at images of the place where it is to be used for these; train with them as augmentation."
 ATTACKED = (
     "Do not use it where anybody gains from a changed image, and trust no single pixel's part in a decision; train it "
-    "with adversarial images, as docs/training.md says, and audit it again."
+    "with adversarial images (`pellucid train`), and audit it again."
 )
 SMALL = 200
 """Images below which the report says that they are few."""
@@ -168,7 +169,7 @@ def _beats_constant(index: ResultsIndex) -> Statement:
     if row is None or not _whole(row):
         return Statement("unclear", "classification", "", f"How often it is right cannot be said: {_why(row)}.")
     text = f"It is right on {_shown(row)} of the images; always giving the most frequent answer is right on "
-    text += f"{small_share(baseline)}."
+    text += f"{small_share(baseline)} of them."
     figure = f"(accuracy {number(row['value'], 2)})"
     if row["low"] > baseline:
         return Statement("holds", "classification", f"beats a constant answer {figure}", text)
@@ -301,31 +302,55 @@ def _elsewhere(results: Mapping[str, Any]) -> list[Statement]:
         return [_below_constant(figures, measure)]
     broken = {name: at for name, at in figures["lost"].items() if at is not None and at <= MODERATE}
     if broken:
-        texts = [f"{name} of severity {at} ({measure} {_shown(cells[name, at])})" for name, at in broken.items()]
-        text = f"It does not withstand {listed(texts, 4)}; on the same images uncorrupted it has {_shown(clean)}."
+        texts = [f"{name} from severity {at} ({measure} {_shown(cells[name, at])})" for name, at in broken.items()]
+        text = (
+            f"It keeps less than half of its lead over a constant answer under {listed(texts, 9)}; on the same images "
+        )
+        text += f"uncorrupted it has {_shown(clean)}{_worse(figures, measure, set(broken))}."
         return [Statement("fails", "elsewhere", f"does not withstand {listed(list(broken), 3)}", text, CORRUPTED)]
     sure = [r["low"] is not None and r["low"] >= figures["bar"] for r in figures["rows"] if r["severity"] == MODERATE]
     if all(sure):
-        text = f"It keeps at least half of what it can under every corruption of severity {MODERATE}."
+        text = (
+            "It keeps at least half of its lead over a constant answer under every corruption of severity "
+            f"{MODERATE}{_worse(figures, measure)}."
+        )
         return [Statement("holds", "elsewhere", f"withstands common corruptions of severity {MODERATE}", text)]
-    text = f"Whether it keeps half of what it can under each corruption of severity {MODERATE} cannot be said."
+    text = (
+        "Whether it keeps half of its lead over a constant answer under each corruption of severity "
+        f"{MODERATE} cannot be said{_worse(figures, measure)}."
+    )
     return [Statement("unclear", "elsewhere", "", text, "Corrupt more images (`--corrupted`).")]
+
+
+def _worse(figures: Mapping[str, Any], measure: str, but: Collection[str] = ()) -> str:
+    """The end of a sentence: under which other corruptions it is worse than without, from which severity on."""
+    cells = {(r["corruption"], r["severity"]): r for r in figures["rows"]}
+    worse = {name: at for name, at in worse_from(figures).items() if at is not None and name not in but}
+    if not worse:
+        return ""
+    texts = [f"{name} from severity {at} ({measure} {_shown(cells[name, at])})" for name, at in worse.items()]
+    without = "" if but else f", which has {_shown(figures['clean'])},"
+    return f". It is worse than uncorrupted{without} under {listed(texts, 9)}"
 
 
 def _below_constant(figures: Mapping[str, Any], measure: str) -> Statement:
     """Of a model that is not shown to beat a constant answer on clean images: which corruptions put it below one."""
     clean, base = figures["clean"], figures["base"]
-    text = "What common corruptions take from it cannot be said: it is not shown to beat a constant answer."
+    text = (
+        "Whether it keeps half of its lead over a constant answer under common corruptions cannot be said: without "
+        f"them, on {figures['images']:,} images, it is not shown to beat one{_worse(figures, measure)}."
+    )
     below = [
         r for r in figures["rows"] if r["severity"] <= MODERATE and r["high"] is not None and r["high"] < base
     ]  # by severity, of each corruption
     if not below or (clean["high"] is not None and clean["high"] < base):  # there was nothing to take
-        return Statement("unclear", "elsewhere", "", text)
+        advice = "Corrupt more images (`--corrupted`), so that what it has above a constant answer can be told."
+        return Statement("unclear", "elsewhere", "", text, advice)
     first = {r["corruption"]: r for r in reversed(below)}
-    texts = [f"{name} of severity {r['severity']} ({measure} {_shown(r)})" for name, r in reversed(first.items())]
+    texts = [f"{name} from severity {r['severity']} ({measure} {_shown(r)})" for name, r in reversed(first.items())]
     text = (
-        f"It is worse than a constant answer ({number(base, 2)}) under {listed(texts, 4)}; on the same images "
-        f"uncorrupted it has {_shown(clean)}."
+        f"It is worse than a constant answer ({number(base, 2)} on these {figures['images']:,} images) under "
+        f"{listed(texts, 9)}; uncorrupted it has {_shown(clean)}{_worse(figures, measure, set(first))}."
     )
     short = f"is worse than a constant answer under {listed(list(reversed(first)), 3)}"
     return Statement("fails", "elsewhere", short, text, CORRUPTED)
@@ -339,7 +364,8 @@ def _against(results: Mapping[str, Any]) -> list[Statement]:
     row = next(r for r in rival["rows"] if r["metric"] == "accuracy")
     difference, p = row["difference"], row["p_corrected"]
     if not (defined(p) and defined(difference.get("low")) and defined(difference.get("high"))):
-        return [Statement("unclear", "comparison", "", f"Whether it is better than {rival['label']} cannot be said.")]
+        text = f"Whether it is better than {rival['label']} cannot be said: there is no interval of the difference."
+        return [Statement("unclear", "comparison", "", text, "Compare on more images.")]
     text = (
         f"Its accuracy less that of {rival['label']} on the same images is {_shown(difference)} (McNemar, corrected "
         f"for {rival['tests']} {'test' if rival['tests'] == 1 else 'tests'}: p = {p:.3g})."
@@ -398,13 +424,13 @@ def _withstands(
     changes = "changes that nobody sees" if unseen else f"changes of at most {_size(size)}"
     if clean["low"] <= base:
         if attacked["high"] < base <= clean["high"]:
-            text += f" A constant answer has {number(base, 2)} on these images."
+            text += f" A constant answer has {number(base, 2)} on the same {clean['n']:,} images."
             return Statement("fails", "attack", f"is worse than a constant answer under {changes}", text, ATTACKED)
         text += (
             " What that takes from it cannot be said: it is not shown to beat a constant answer on the unaltered "
             "images."
         )
-        return Statement("unclear", "attack", "", text)
+        return Statement("unclear", "attack", "", text, "Attack more images of each class.")
     bar = base + HALF * (clean["value"] - base)
     if attacked["high"] < bar:
         return Statement("fails", "attack", f"is turned by {changes}", text, ATTACKED)
@@ -462,25 +488,37 @@ def _located(results: Mapping[str, Any]) -> list[Statement]:
     rows = [r for r in (results.get("trust") or {}).get("rows", []) if r["measure"] == PLACE and r["verdict"]]
     if not rows:
         return []
+    figures = {v: _by_how_much([r for r in rows if r["verdict"] == v]) for v in ("yes", "no", "unclear")}
     by_verdict = {v: [method_label(r["method"]) for r in rows if r["verdict"] == v] for v in ("yes", "no", "unclear")}
     texts = {v: joined(names) for v, names in by_verdict.items() if names}
     whose = {v: "" if len(texts) == 1 else f" (by {names})" for v, names in texts.items()}
     place = "where people marked the finding"
     statements = []
     if names := texts.get("yes"):
-        text = f"The maps of {names} find the marked regions better than every trivial map."
+        text = f"The maps of {names} find the marked regions better than every trivial map{figures['yes']}."
         statements.append(Statement("holds", "localization", f"looks {place}{whose['yes']}", text))
     if names := texts.get("no"):
-        text = f"The maps of {names} find the marked regions no better than the best trivial map does."
+        text = f"The maps of {names} find the marked regions no better than the best trivial map does{figures['no']}."
         advice = (
             f"Show nobody a map of {names} as the place of a finding. Look at the model's surest errors, and at what "
             "else in the images goes with the labels."
         )
         statements.append(Statement("fails", "localization", f"does not look {place}{whose['no']}", text, advice))
     if names := texts.get("unclear"):
-        text = f"Whether the maps of {names} find the marked regions better than the best trivial map cannot be said."
+        text = f"Whether the maps of {names} find the marked regions better than the best trivial map cannot be said"
+        text += f"{figures['unclear']}."
         statements.append(Statement("unclear", "localization", "", text, "Mark more images."))
     return statements
+
+
+def _by_how_much(rows: Sequence[Mapping[str, Any]]) -> str:
+    """By how much each method's maps are above the best trivial map, with n."""
+    if not rows:
+        return ""
+    texts = [
+        f"{method_label(r['method'])} less {r['best']} {_shown(r)}, {number_of(r['n'], 'finding(s)')}" for r in rows
+    ]
+    return f" (average precision: {'; '.join(texts)})"
 
 
 def _seen(results: Mapping[str, Any]) -> list[Statement]:

@@ -295,7 +295,7 @@ def _wrapped(address: str, built: Built, overrides: Given) -> WrappedClassifier:
 _ASKED = {
     "classes": "classes: one name for each output, in their order, as NORMAL,PNEUMONIA.",
     "preprocess": "preprocess: FIT[:RESIZE]:SIZE[:INTERPOLATION], as crop:256:224:bicubic or stretch:224.",
-    "mean": "mean: of each channel of pixels in [0, 1], ImageNet's are 0.485,0.456,0.406; 0 where the network "
+    "mean": "mean: of each channel of pixels in [0, 1], ImageNet's are 0.485,0.456,0.406; 0,0,0 where the network "
     "normalises by itself.",
-    "std": "std: the same, ImageNet's are 0.229,0.224,0.225; 1 where the network normalises by itself.",
+    "std": "std: the same, ImageNet's are 0.229,0.224,0.225; 1,1,1 where the network normalises by itself.",
 }

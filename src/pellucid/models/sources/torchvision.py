@@ -20,17 +20,26 @@ def build(request: Request) -> Built:
     """A network of torchvision with the classes, normalisation and geometry of a set of its weights.
 
     torchvision prepares images for each set of weights in another way. Which set it is, the name says, as
-    `resnet50.IMAGENET1K_V1`; or a file that torchvision published itself, by its SHA-256; or else it is the default.
+    `resnet50.IMAGENET1K_V1`; or a file that torchvision published itself, by its SHA-256; or else it is the default. A
+    name and a file that torchvision published for other weights do not go together.
 
     Raises:
-        InputError: torchvision is missing, does not know the name, or cannot fetch its weights.
+        InputError: torchvision is missing, does not know the name, or cannot fetch its weights; the file is that of
+            other weights than those named.
     """
     models = _library()
     name, weights = _find(models, request.name)
     options = dict(request.options)
     if request.count is not None:
         options["num_classes"] = request.count
-    published = _published(models, name, request.file) if weights is None else weights
+    published = _published(models, name, request.file)
+    if None not in (weights, published) and weights.url != published.url:
+        raise InputError(
+            f"{request.name} names the weights {weights.name}, and {request.file} is what torchvision published as "
+            f"{published.name}; each may take images prepared in another way. Ask for {name}.{published.name}, or "
+            f"give the file of {weights.name}, {weights.url.rpartition('/')[2]}."
+        )
+    published = weights or published
     weight_set = published or models.get_model_weights(name).DEFAULT
     full = f"{name}.{weight_set.name}"
     try:

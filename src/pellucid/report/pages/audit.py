@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pellucid.evaluation.metrics.comparison import MANY_CLASSES
+from pellucid.evaluation.metrics.intervals import MINIMUM
 from pellucid.evaluation.metrics.verdicts import ALPHA
 from pellucid.evaluation.robustness.corruptions import SEVERITIES
 from pellucid.report.charts import curves, figures
@@ -16,9 +17,11 @@ from pellucid.report.pages.page_templates import PAGES, style_sheet
 from pellucid.report.pages.trust import trust_parts
 from pellucid.report.tables import areas, pivot
 from pellucid.report.tables.cells import Cell, PageTable, TableRow, across, estimate, size
+from pellucid.report.tables.corruptions import worse_from
 from pellucid.report.tables.metrics import Metric, defined, duration, metric, number, p_text, readable, small_share
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
 from pellucid.utils.resources import write_text
+from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,7 +93,7 @@ def context(results: Mapping[str, Any], pictures: Sequence[Shown], wrong: Sequen
     index = ResultsIndex(results)
     part, several = results["classification"], results["data"]["task"] == "multilabel"
     reliability = reliability_diagram(part["reliability"], several=several)
-    targets = [pivot.localization(index, t["name"]) for t in index.targets]
+    targets = [(pivot.localization(index, t["name"]), of_which_classes(t)) for t in index.targets]
     return {
         "r": results,
         "index": index,
@@ -113,10 +116,10 @@ def context(results: Mapping[str, Any], pictures: Sequence[Shown], wrong: Sequen
         "against": against_table(results["comparison"], index) if results["comparison"] else None,
         "attacked": pivot.robustness(index),
         "attacked_charts": figures.robustness(index),
-        "areas": areas.overview(index) if results["ara"] else None,
+        "areas": areas.overview(index, "Network") if results["ara"] else None,
         "curves": curves.charts(curves.stored(results["ara"]["curves"]), index.styles) if results["ara"] else [],
         "trust": trust_parts(results["trust"]) if results["trust"] else None,
-        "located": [t for t in targets if t],
+        "located": [(table, classes) for table, classes in targets if table],
         "reasons": {p["name"]: p["reason"] for p in results["parts"] if p["reason"]},
         "cards": _cards(results["card"]),
         "duration": duration,
@@ -135,6 +138,20 @@ def _suspects(discovery: Discovery | None, *, pictures: bool) -> dict[str, Any]:
     cards = cards if pictures else [one | {"card": []} for one in cards]
     marked = [suspect.verdict for suspect in discovery.suspects if suspect.expected]
     return {"discovery": discovery, "suspects": cards, "more": len(discovery.unexpected) - len(cards), "marked": marked}
+
+
+def of_which_classes(target: Mapping[str, Any]) -> str:
+    """How much was scored, and the classes that no mean contains, with the one reason.
+
+    Example:
+        >>> of_which_classes({"pairs": 15, "images": 12, "left_out": {"Nodule": 4}})
+        '15 findings on 12 images. Left out: Nodule 4; an interval needs 5 patients, and a mean box some in each half.'
+    """
+    text = f"{number_of(target['pairs'], 'finding(s)')} on {number_of(target['images'], 'image(s)')}."
+    if not target["left_out"]:
+        return text
+    few = ", ".join(f"{readable(name)} {count}" for name, count in target["left_out"].items())
+    return f"{text} Left out: {few}; an interval needs {MINIMUM} patients, and a mean box some in each half."
 
 
 def _verdicts(results: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -313,16 +330,14 @@ def corruption_table(figures: Mapping[str, Any]) -> PageTable:
     kind = metric(figures["metric"])
     rows = {(r["corruption"], r["severity"]): r for r in figures["rows"]}
     has_lead = figures["clean"]["low"] is not None and figures["clean"]["low"] > figures["base"]
-    lines, clean = [], estimate(figures["clean"], kind)
+    lines, clean, worse = [], estimate(figures["clean"], kind), worse_from(figures)
     for name in figures["lost"]:
         own = [rows[name, severity] for severity in range(1, 6)]
         cells = [_alone(row, kind) for row in own]
-        worse = [r["severity"] for r in own if defined(r["p_corrected"]) and r["p_corrected"] < ALPHA]
-        worse = [severity for severity in worse if rows[name, severity]["difference"]["value"] < 0]
-        worse_from, lost_from = (
-            Cell("not shown" if at is None else str(at)) for at in (min(worse, default=None), figures["lost"][name])
+        worse_at, lost_at = (
+            Cell("not shown" if at is None else str(at)) for at in (worse[name], figures["lost"][name])
         )
-        lines.append(TableRow(name, SEVERITIES[name][0], (clean, *cells, worse_from, lost_from if has_lead else None)))
+        lines.append(TableRow(name, SEVERITIES[name][0], (clean, *cells, worse_at, lost_at if has_lead else None)))
     note = (
         "Strengths of severities 1 to 5: "
         + "; ".join(f"{name} {', '.join(f'{s:g}' for s in SEVERITIES[name][1])}" for name in figures["lost"])
@@ -330,7 +345,7 @@ def corruption_table(figures: Mapping[str, Any]) -> PageTable:
         "is lost where the whole interval lies below the middle between its figure and a constant answer’s"
         + ("." if has_lead else ", which cannot be asked of a model that is not shown to be above that answer.")
     )
-    columns = ("Severity 0 (uncorrupted)", *(f"Severity {s}" for s in range(1, 6)), "Worse from", "Half lost from")
+    columns = ("Uncorrupted", *(f"Severity {s}" for s in range(1, 6)), "Worse from", "Half lost from")
     return PageTable(f"{kind.label} under common corruptions", columns, tuple(lines), note, "Corruption", show_n=False)
 
 

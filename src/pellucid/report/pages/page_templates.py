@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pellucid.report.charts.drawing import themed
 
@@ -23,6 +23,18 @@ def unbroken(text: str) -> str:
     return re.sub(r"(?<=[<>≤≥]) (?=[\d.−])| (?=%)", "\N{NO-BREAK SPACE}", text)
 
 
+def with_options(text: str) -> Markup:
+    """A text with commands whose options, as `--data`, no line breaks.
+
+    Example:
+        >>> print(with_options("pellucid audit <model> --no-pictures"))
+        pellucid audit &lt;model&gt; <span class="option">--no-pictures</span>
+    """
+    parts = re.split(r"(?<![\w-])(--[a-z][\w-]*)", text)  # every second one is an option
+    marked = (Markup('<span class="option">{}</span>').format(p) if i % 2 else escape(p) for i, p in enumerate(parts))
+    return Markup("").join(marked)
+
+
 TEMPLATES = Path(__file__).parents[1] / "templates"
 PAGES = Environment(
     loader=FileSystemLoader(TEMPLATES),
@@ -33,6 +45,7 @@ PAGES = Environment(
 )
 PAGES.filters["themed"] = themed
 PAGES.filters["unbroken"] = unbroken
+PAGES.filters["with_options"] = with_options
 STACKED = {
     ".figures": "47.9rem",
     ".figures.wide": "62rem",

@@ -156,14 +156,14 @@ def percent(probability: float) -> str:
     """A probability in per cent, never rounded to certainty.
 
     Example:
-        >>> percent(0.5), percent(0.99999), percent(1e-9)
-        ('50 %', '> 99.9 %', '< 0.1 %')
+        >>> percent(0.5), percent(0.917), percent(0.9931), percent(0.99999), percent(1e-9)
+        ('50 %', '92 %', '99.3 %', '> 99.9 %', '< 0.1 %')
     """
     if probability < 0.001:
         return "< 0.1 %"
     if probability > 0.999:
         return "> 99.9 %"
-    return f"{100 * probability:.1f} %" if probability < 0.1 or probability > 0.9 else f"{100 * probability:.0f} %"
+    return f"{100 * probability:.1f} %" if probability < 0.1 or probability > 0.99 else f"{100 * probability:.0f} %"
 
 
 def data_address(picture: Pixels) -> str:

@@ -37,8 +37,8 @@ def section(index: ResultsIndex) -> dict[str, Any]:
     }
 
 
-def overview(index: ResultsIndex) -> PageTable:
-    """Variants by accuracy, areas, share found and cost; under them the published figures."""
+def overview(index: ResultsIndex, first: str = "Recipe") -> PageTable:
+    """Variants, called as `first` says, by accuracy, areas, share found and cost; under them published figures."""
     kinds, clean = frontier.kinds(index), frontier.clean_metric(index)
     names = [*([clean] if clean else []), *(frontier.AREA + kind for kind in kinds)]
     attacks = (index.results.get("ara") or {}).get("attacks", [])
@@ -58,7 +58,7 @@ def overview(index: ResultsIndex) -> PageTable:
         notes.append(f"Gradients: gradient evaluations an {unit}.")
     published = _published(index, kinds, clean, len(columns))
     notes += ["Published figures come without interval."] if published else []
-    return PageTable("Accuracy and areas", tuple(columns), (*lines, *published), " ".join(notes), "Recipe")
+    return PageTable("Accuracy and areas", tuple(columns), (*lines, *published), " ".join(notes), first)
 
 
 def share(attacks: Sequence[Mapping[str, Any]]) -> Cell | None:

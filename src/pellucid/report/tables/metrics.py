@@ -155,10 +155,10 @@ def small_share(value: float) -> str:
     """A share with two decimals, or with four where two would show nothing of it.
 
     Example:
-        >>> small_share(0.649), small_share(0.01), small_share(0.0012)
-        ('0.65', '0.01', '0.0012')
+        >>> small_share(0.649), small_share(0.01), small_share(0.005), small_share(0.0012)
+        ('0.65', '0.01', '0.005', '0.0012')
     """
-    return number(value, 2 if value >= 0.005 else 4)
+    return number(value, 2) if value >= 0.01 else f"{value:.2g}"
 
 
 def duration(seconds: float) -> str:

@@ -16,7 +16,9 @@ from pellucid.audit.comparison import compare_answers
 from pellucid.audit.elsewhere import corruption_figures
 from pellucid.audit.results import area_rows
 from pellucid.evaluation.metrics.comparison import Row, robustness_rows
+from pellucid.evaluation.metrics.intervals import MINIMUM
 from pellucid.evaluation.metrics.statistics import Bootstrap
+from pellucid.evaluation.metrics.trivial_maps import patient_halves
 from pellucid.evaluation.robustness.consistency import KIND, Withstood, broken
 from pellucid.evaluation.robustness.corruptions import CORRUPTION_RULES, SEVERITIES, logits_corrupted
 from pellucid.evaluation.trust.measures import RULES
@@ -246,19 +248,49 @@ class Measuring:
         return result.to_json()
 
     def located(self, served: Sequence[str]) -> tuple[list[Row], list[dict[str, Any]]]:
-        """Where maps fall, beside maps that look at no network."""
+        """Where maps fall, beside maps that look at no network, all on the same images and classes.
+
+        Classes of too few patients for an interval are left out, so that every mean has one; unless all are.
+        """
         session, whole = self.marked, self.marked.whole
         if not served:
             raise InputError("the model serves none of the heat maps.")
-        if whole.regions is not None:
-            marked = sorted({image for image, _ in whole.regions.pairs()})
-            whole = whole.subset(marked) if marked else whole
+        regions, few = None, dict[str, int]()
+        if whole.regions is not None and whole.regions.items:
+            whole = whole.subset(sorted({image for image, _ in whole.regions.pairs()}))
+            whole = whole.limit(self.plan.few, seed=self.plan.seed)
+            usable, few = _marked_of_enough(whole, session.model.classes)
+            regions = {name: (name,) for name in usable}
         place = self.store.folder / "localization"
         result = localize(
             session.model, whole, served,
-            boxes=False, out=place, limit=self.plan.few, layer=self._layer(served), **self.common,
+            boxes=False, out=place, limit=self.plan.few, layer=self._layer(served),
+            regions=regions, **self.common,
         )  # fmt: skip
         rows = [r if r.method.startswith("trivial") else replace(r, variant=self.label) for r in result.measured]
         target = {"name": rows[0].target, "title": f"the marked regions of {whole.card.name}", "regions": {},
-                  "images": result.about["images"], "pairs": result.about["pairs"]}  # fmt: skip
+                  "images": result.about["images"], "pairs": result.about["pairs"],
+                  "left_out": few}  # fmt: skip
         return [r for r in rows if r.section == "localization"], [target]
+
+
+def _marked_of_enough(dataset: Dataset, classes: Sequence[str]) -> tuple[list[str], dict[str, int]]:
+    """The classes that are marked of patients enough for an interval and some in each half, for the mean box.
+
+    Returns:
+        Their names, and of the other marked ones of how many patients they are; all of them, and none, where no class
+        is marked of enough.
+    """
+    assert dataset.regions is not None
+    pairs = [(dataset.patients[image], label) for image, label in dataset.regions.pairs(classes)]
+    patients = {name: {p for p, label in pairs if label == name} for name in classes}
+    marked = [name for name in classes if patients[name]]
+    usable = [name for name in marked if len(patients[name]) >= MINIMUM]
+    while usable:
+        names = sorted(set[str]().union(*(patients[name] for name in usable)))
+        half = dict(zip(names, patient_halves(names), strict=True))
+        split = [name for name in usable if len({half[p] for p in patients[name]}) == 2]
+        if split == usable:
+            return usable, {name: len(patients[name]) for name in marked if name not in usable}
+        usable = split
+    return marked, {}
