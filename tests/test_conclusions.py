@@ -274,7 +274,7 @@ def test_the_primary_comparison_comes_before_what_is_not_known():
         ((1, 1), 1, 0.05, " It is judged alone, with 2 and 2 trainings: up to 13 of 100 such "),
         ((1,), 1, 0.05, " It is judged alone, with 2 pairs of trainings: up to 13 of 100 such "),
         ((1, 1), 1, 0.01, ""),  # nothing is shown
-        ((1, 1), 2, 0.05, ""),  # the correction sees to it
+        ((1, 1), 2, 0.5, ""),  # the correction sees to it
     ],
 )
 def test_what_nothing_corrects_says_how_often_it_errs_with_few_trainings(own, count, change, remark):
@@ -294,6 +294,73 @@ def test_what_nothing_corrects_says_how_often_it_errs_with_few_trainings(own, co
     beside = compare(judged[0].difference, metric("auroc")).p
     assert remark.removeprefix(" It is ") in beside
     assert ("judged alone" in beside) == bool(remark)
+
+
+TO_ONE_SIDE = " of 100 such comparisons of recipes that differ by just the margin err, not 2.5"
+
+
+@pytest.mark.parametrize(
+    ("own", "count", "change", "start"),
+    [
+        ((1, 1), 1, 0.05, "judged alone, with 2 and 2 trainings: up to 6.4"),  # no worse
+        ((2, 4), 1, -0.08, "judged alone, with 3 and 5 trainings: up to 3.9"),  # worse by more than the margin
+        ((2,), 1, -0.08, "judged alone, with 3 pairs of trainings: up to 3.9"),
+        ((3, 3), 1, 0.05, ""),
+        ((1, 1), 1, -0.01, ""),  # nothing is shown
+        ((1, 1), 2, 0.5, ""),  # the correction sees to it
+    ],
+)
+def test_what_is_asked_to_be_no_worse_errs_to_one_side(own, count, change, start):
+    answer = Inference.even(change, 0.01, 40.0, [(0.00001, df) for df in own])
+    one = replace(row(change), difference=Difference(change, 10, answer, answer).to_json())
+    rows = [one, replace(one, metric="average_precision")][:count]
+    named = ", ".join(f"{{metric='{each.metric}', aim='no worse'}}" for each in rows)
+    margin = "conclusions.margin={auroc=0.01, average_precision=0.01}"
+    study = load_study("demo", [*NOTHING, margin, f"conclusions.primary=[{named}]"])
+    judged = judge_rows(rows, study.conclusions, ["robust"])
+    first, *_ = summarize_study(study, judged)
+    beside = compare(judged[0].difference, metric("auroc")).p
+    assert first.endswith(f" It is {start}{TO_ONE_SIDE}." if start else ").")
+    assert beside.endswith(f"; {start}{TO_ONE_SIDE}" if start else "")
+    assert ("judged alone" in beside) == bool(start)
+
+
+@pytest.mark.parametrize(
+    ("own", "aim", "change", "verdict", "errs"),
+    [
+        ((1, 1), "differs", 0.0, "same", "2 and 2 trainings: up to 6.4"),
+        ((2, 2), "differs", 0.0, "same", "3 and 3 trainings: up to 3.9"),
+        ((2, 4), "differs", 0.008, "no worse", "3 and 5 trainings: up to 3.9"),
+        ((1,), "differs", 0.008, "no worse", "2 pairs of trainings: up to 6.4"),
+        ((3, 3), "differs", 0.008, "no worse", ""),
+        ((1, 1), "differs", 0.003, "same", "2 and 2 trainings: up to 6.4"),
+        ((1, 1), "differs", 0.5, "better", ""),  # corrected
+        ((1, 1), "no worse", 0.5, "no worse", ""),  # corrected too
+    ],
+)
+@pytest.mark.parametrize("count", [1, 3])
+def test_same_and_no_worse_are_never_corrected_and_say_so_in_any_family(own, aim, change, verdict, errs, count):
+    answer = Inference.even(change, 0.003, 40.0, [(0.000001, df) for df in own])
+    difference = Difference(change, 10, answer, answer).to_json()
+    first, *_ = judge_family([difference] * count, [Bar(1, 0.01, aim)] * count, "exploratory")
+    assert first["recipes"]["verdict"] == verdict
+    beside = compare(first, metric("auroc")).p
+    if count > 1:
+        start = f"; called “{verdict}” as if it were the only comparison, with {errs}"
+        assert beside.endswith(start + TO_ONE_SIDE if errs else beside)
+        assert ("only comparison" in beside) == bool(errs)
+    elif errs:
+        assert beside.endswith(f"; judged alone, with {errs}{TO_ONE_SIDE}")
+
+
+def test_the_sentence_too_says_that_no_worse_was_not_corrected():
+    answer = Inference.even(0.05, 0.01, 40.0, [(0.00001, 1), (0.00001, 1)])
+    one = replace(row(0.05), difference=Difference(0.05, 10, answer, answer).to_json())
+    named = "conclusions.primary=[{metric='auroc'}, {metric='average_precision'}]"
+    first, *_ = conclude([one, replace(one, metric="average_precision")], named)
+    remark = " It is called “no worse” as if it were the only comparison, with 2 and 2 trainings: up to 6.4"
+    assert first.startswith("Primary: AUROC of robust is not worse than that of baseline by more than 0.010: ")
+    assert first.endswith(f"{remark}{TO_ONE_SIDE}.")
 
 
 def test_what_is_known_of_networks_alone_counts_for_no_recipe():

@@ -14,7 +14,7 @@ import pytest
 from scipy.special import ndtr, stdtrit
 
 from pellucid.evaluation.metrics.differences import tail_by_parts
-from pellucid.report.tables.cells import ERRS_ALONE
+from pellucid.report.tables.cells import ERRS_ALONE, ERRS_AT_MARGIN
 from pellucid.utils.csv_table import write_csv
 
 ROOT = Path(__file__).parents[1]
@@ -355,14 +355,18 @@ def test_the_tails_are_those_that_were_computed():
     assert len(several) == 5 * 6 * (4 * 3 + 3 * 5)
     assert highest(several, "by parts") < 5  # the theorem, with what rounding leaves
     assert highest(several, "by parts") == pytest.approx(4.9, abs=0.05)
-    said = "at most 4.9 % of normal figures whose patients' part is known; "
-    said += "from figures of 94 patients at most 5.8 % [3.7, 8.5]"
+    said = "at most 4.9 % of studies, if figures are normally distributed and the patients' part is known; "
+    said += "from figures of 94 patients in at most 5.8 % [3.7, 8.5]"
     worst = max(families("any of 27"), key=lambda row: float(row["no difference"] or 0))
     assert [worst[f"no difference{end}"] for end in ("", " from", " to")] == ["0.058", "0.037", "0.085"]
     assert (worst["score"], worst["seeds"], worst["trainings"]) == ("mean", "10", "0.5")
     for page in (METRICS, CLAIMS, QUESTIONS, CHANGELOG):
         assert said in " ".join(page.split())
     alike = [row for row in several if row["spreads"] == "1 and 1" and " and " not in row["seeds"]]
+    few = highest([row for row in alike if row["seeds"] in ("3", "5")], "by parts")
+    for page in (METRICS, QUESTIONS):
+        assert f"up to {few:.1f} %" in " ".join(page.split())
+    assert f"at most 1 % of the simulated studies and {few:.1f} % by computation" in " ".join(METRICS.split())
     assert f"errs in at most {highest(alike, 'S_a + S_b - 2'):.1f} %" in " ".join(text.split())
 
 
@@ -399,12 +403,24 @@ def test_what_one_comparison_alone_errs_is_said():
     assert "up to {}, {} and {} %".format(*(of_all[s] for s in UNEQUAL)) in text
     fewest = {2: ("2", "2 and 5", "2 and 10"), 3: ("3", "3 and 10")}
     assert {n: math.ceil(max(float(of_all[seeds]) for seeds in where)) for n, where in fewest.items()} == ERRS_ALONE
+    at_margin = {n: math.ceil(max(10 * float(of_all[seeds]) / 2 for seeds in where)) for n, where in fewest.items()}
+    assert {n: tenths / 10 for n, tenths in at_margin.items()} == ERRS_AT_MARGIN  # to one side, half as often
+    two, three = (ERRS_AT_MARGIN[n] for n in (2, 3))
+    assert f"in up to {two} % where the fewer trainings are two and {three} % where they are three, not 2.5" in text
+    assert f"in up to {three} and {two} %, not 2.5" in " ".join(METRICS.split())
+    uneven = [f"{highest(tails(s, '1', '1 and 1'), 'as a single comparison'):.1f}" for s in UNEQUAL]
+    assert "where both scatter alike {}, {} and {} %".format(*uneven) in text
+    in_metrics = "{2} % with two and ten trainings, {0} % with two and five and {1} % with three and ten".format(
+        *uneven
+    )
+    assert in_metrics in " ".join(METRICS.split())
     assert "up to {}, {} and {} %".format(*(f"{100 * of_pairs(n):.1f}" for n in (2, 3, 5))) in text
     assert max(wider(0.5, 3)) == pytest.approx(1.64, abs=0.005)
     assert max(wider(0.5, 5)) == pytest.approx(1.21, abs=0.005)
     assert max(wider(0.5, 2)) == pytest.approx(3.98, abs=0.005)
     assert "3.98 times as wide" in text
-    least = [f"{1 - max(float(of_all[seeds]) for seeds in where) / 100:.3f}"[1:] for where in fewest.values()]
+    least = [f"{1 - float(of_all[seeds]) / 100:.3f}"[1:] for seeds in ("3", "2", "2 and 10")]
+    assert of_all["3"] == of_all["3 and 10"]
     for page in (METRICS, CLAIMS, QUESTIONS):
         assert all(one in page for one in least)
     assert "1.64 times as wide" in text

@@ -142,7 +142,7 @@ def _statement(row: Row, names: _Names, rows: Sequence[Row]) -> str:
         text = f"{what} of {variant} is not {worse}"
     else:
         text = f"no difference in {what} is shown between {variant} and {reference}"
-    alone = judged_alone(answer)
+    alone = judged_alone(difference)
     return f"{text}: {_figures(row, names, rows)}{_but(row, rows)}.{f' It is {alone}.' if alone else ''}"
 
 

@@ -147,7 +147,7 @@ def order_sentence(one: Mapping[str, Any]) -> str:
     text_of = partial(number, decimals=metric.decimals, signed=True)
     interval = interval_text(answer["low"], answer["high"], text_of)
     ending = "" if answer["verdict"] in SHOWN else ", no difference that these seeds and images could show"
-    alone = judged_alone(answer)
+    alone = judged_alone(difference)
     return f"{who} {text_of(difference['value'])} {interval}{ending}.{f' It is {alone}.' if alone else ''}"
 
 
