@@ -197,7 +197,8 @@ def threshold_rows(answers: Answers, use: Use, draws: Bootstrap) -> list[Row]:
                 mean = Replicates.mean(list(of_classes.values()), of="classes")
                 rows += _row(answers, "threshold", metric, "mean", mean, at=at)
         if dataset.task == "multilabel" and at == OWN:  # of exclusive classes it is among the rows already
-            balanced = balanced_of_labels(*(list(figures[m].values()) for m in ("sensitivity", "specificity")), truth)
+            pairs = [list(figures[m].values()) for m in ("sensitivity", "specificity")]
+            balanced = balanced_of_labels(pairs[0], pairs[1], truth)
             rows += _row(answers, "classification", "balanced_accuracy", "mean", balanced)
     return rows
 
