@@ -7,6 +7,7 @@ import re
 import sys
 from collections import Counter, defaultdict
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,14 @@ def imports(path: Path) -> list[tuple[str, str]]:
 def test_no_folder_holds_more_than_twenty_files():
     count = Counter(path.parent for path in FILES.values())
     assert not {str(folder.relative_to(ROOT)): n for folder, n in count.items() if n > 20}
+
+
+def test_scripts_import_what_is_there():
+    """Those beside results and benchmarks, which no other test runs whole."""
+    scripts = [*(ROOT / "docs").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    names = {place for script in scripts for place in imports(script)}
+    assert len(names) > 100
+    assert not [place for place in names if place[1] and not hasattr(import_module(place[0]), place[1])]
 
 
 def test_no_two_files_import_each_other_in_a_circle():

@@ -18,7 +18,7 @@ from pellucid.data import open_dataset
 from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.data.dataset import get_split
 from pellucid.evaluation.metrics.comparison import Row, classification_rows, localization_rows, trivial_rows
-from pellucid.evaluation.metrics.explanations import load_scores, localization_task, save_scores, score_explanations
+from pellucid.evaluation.metrics.explanations import arrays_of, localization_task, score_explanations, scores_of
 from pellucid.evaluation.metrics.statistics import Bootstrap
 from pellucid.evaluation.metrics.validation import ValidationScorer
 from pellucid.models import load_model
@@ -28,6 +28,7 @@ from pellucid.training.network import starting_from
 from pellucid.training.run import RunFolder
 from pellucid.types import InputSpec
 from pellucid.utils.csv_table import write_csv
+from pellucid.utils.digests import read_arrays, write_arrays
 
 if TYPE_CHECKING:
     from pellucid.annotations.records import AnnotationSet
@@ -124,8 +125,8 @@ def score(data: Dataset, networks: dict[str, Path], out: Path) -> list[dict[str,
         for method in methods:
             path = kept / f"{method}.npz"
             if not path.is_file():
-                save_scores(path, score_explanations(classifier, task, method, boxes=False))
-            found[method][name] = [load_scores(path)]
+                write_arrays(path, arrays_of(score_explanations(classifier, task, method, boxes=False)))
+            found[method][name] = [scores_of(read_arrays(path))]
     tables = []
     for reference in (BEFORE, "control"):
         rows = classification_rows(logits, data, Bootstrap(data.patients), reference)
