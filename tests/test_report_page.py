@@ -181,7 +181,7 @@ def test_the_page_says_what_a_reader_needs(page, study):
         "1,000",
         "CPU, 2 cores",
     ):
-        assert text in page
+        assert text in re.sub("</?span[^>]*>", "", page)  # an option stands in one, so that no line breaks it
     for sentence in (*study["limits"], *study["conclusion"]):
         assert sentence in page
     assert "undefined" in page
