@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import mmap
 import os
 import time
 
@@ -68,7 +69,10 @@ def ask_for_too_much(folder):
 
 
 def take_too_much(folder):
-    np.ones(2 * 10**8, dtype=np.uint8)
+    """From the system itself: an array may lie in memory that this process had taken before and freed."""
+    with mmap.mmap(-1, 2 * 10**8) as taken:
+        for at in range(0, len(taken), mmap.PAGESIZE):
+            taken[at] = 1
     return []
 
 

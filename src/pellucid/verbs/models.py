@@ -115,7 +115,7 @@ def wrap(
     Example:
         >>> from torch import nn
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
-        >>> model = wrap(net, ["cat", "dog"], size=32, mean=[0.5] * 3, std=[0.25] * 3)
+        >>> model = wrap(net, ["cat", "dog"], size=32, mean=[0.5] * 3, std=[0.25] * 3, outputs="logits")
         >>> model.has_linear_head, model.input_spec.shape
         (True, (3, 32, 32))
     """
