@@ -59,12 +59,24 @@ def attacked(method, model, images):
 
 
 def check_attack(method, model, images):
-    """What it found is an image, and where it says so the decision on it is another."""
+    """A gradient that is not 0 reaches the images; what it found is an image, decided otherwise where it says so."""
+    gradients = []
+
+    def note(_, given):
+        if given[0].requires_grad:
+            given[0].register_hook(lambda gradient: gradients.append(gradient.detach().clone()))
+
+    handle = model.register_forward_pre_hook(note)
     found = attacked(method, model, images)
+    handle.remove()
+    assert any(bool(gradient.count_nonzero()) for gradient in gradients)
+    assert all(bool(gradient.isfinite().all()) for gradient in gradients)
     assert found.perturbed.shape == images.shape
     assert found.perturbed.isfinite().all()
     differs = decisions(model, found.perturbed) != decisions(model, images)
-    assert (differs if model.task == "multiclass" else differs[:, 0])[found.found].all()
+    differs = differs if model.task == "multiclass" else differs[:, 0]
+    assert differs[found.found].all()
+    assert torch.equal(found.perturbed[~found.found], images[~found.found])  # as given, where nothing was found
 
 
 def decisions(model, images):
