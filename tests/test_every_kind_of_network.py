@@ -15,10 +15,12 @@ import pellucid as pl
 from helpers.every_method import (
     ATTACKS,
     FEW,
+    PLACED,
     attacked,
     check_attack,
     check_attack_on_explanation,
     check_explanation,
+    check_place,
     check_refused,
     one_step,
 )
@@ -172,6 +174,13 @@ def test_explanations(network, method, images):
             explain(method, model, images, 1, **FEW.get(method, {}))
     else:
         check_explanation(method, model, images)
+
+
+@pytest.mark.parametrize("method", PLACED)
+@pytest.mark.parametrize("network", [name for name in NETWORKS if name != "onnxruntime"])
+def test_maps_lie_where_the_image_does(network, method, images):
+    if network not in REFUSED.get(method, ()):
+        check_place(method, model_of(network), images)
 
 
 @pytest.mark.parametrize("method", ATTACKS)

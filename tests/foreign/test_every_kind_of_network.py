@@ -16,9 +16,11 @@ from timm.models import swin_transformer
 import pellucid as pl
 from helpers.every_method import (
     ATTACKS,
+    PLACED,
     check_attack,
     check_attack_on_explanation,
     check_explanation,
+    check_place,
     check_refused,
 )
 from pellucid.evaluation.manipulation.gradient_maps import GRADIENT_MAPS
@@ -96,6 +98,11 @@ REFUSED = {
     "attention-rollout": {name for name in NETWORKS if not name.endswith("ViT")},  # no attention of all to all
 }
 
+SEE_ALL = {  # each cell of their last map sees the whole image
+    "cam": {"timm EfficientNet"},
+    "grad-cam": {"timm EfficientNet", "torchvision SqueezeNet"},
+}
+
 
 @cache
 def model_of(network):
@@ -113,6 +120,13 @@ def images_of(network):
 def test_explanations(network, method):
     check = check_refused if network in REFUSED.get(method, ()) else check_explanation
     check(method, model_of(network), images_of(network))
+
+
+@pytest.mark.parametrize("method", PLACED)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_maps_lie_where_the_image_does(network, method):
+    if network not in REFUSED.get(method, ()) and network not in SEE_ALL.get(method, ()):
+        check_place(method, model_of(network), images_of(network))
 
 
 @pytest.mark.parametrize("method", ATTACKS)
