@@ -16,6 +16,7 @@ from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.verdicts import Bar, judge_family, verdict
 from pellucid.report.pages.study import opening_of
 from pellucid.report.tables.cells import compare
+from pellucid.report.tables.long_form import flat
 from pellucid.report.tables.metrics import metric, p_text
 from pellucid.study import load_study
 from pellucid.study.conclusions import check_primary, judge_rows
@@ -26,6 +27,7 @@ from pellucid.types import InputError
 
 NOTHING = ["conclusions.primary=[]"]
 AUPRC = "{section='localization', metric='auprc', method='cam', target='findings'}"
+AUPRC_NO_WORSE = f"primary=[{AUPRC.replace('}', ', ')}aim='no worse'}}]"
 SMALL = "data.options={size=32, train=8, validation=8, test=24, prevalence=0.4}"
 
 
@@ -123,6 +125,59 @@ def test_a_difference_of_no_use_is_not_called_one(value, error, bar, said):
     difference = Difference(value, 9, *[Inference.even(value, error, math.inf)] * 2)
     (judged,) = judge_family([difference.to_json()], [bar], "primary")
     assert judged["recipes"]["verdict"] == judged["networks"]["verdict"] == said
+
+
+ANSWERS = [
+    ("classification", name) for name in ("auroc", "average_precision", "accuracy", "balanced_accuracy", "recall")
+]
+ANSWERS += [("robustness", "auroc"), ("robustness", "accuracy"), ("ara", "accuracy"), ("ara", "balanced_accuracy")]
+
+
+@pytest.mark.parametrize(("section", "name"), ANSWERS)
+def test_every_score_of_answers_has_a_margin_unless_the_study_says_otherwise(section, name):
+    """−0.002 [−0.004, 0.000] of no use is the same for all of them, and worse only where the study names no margin."""
+    small = row(-0.002, 0.0005, section=section, metric=name)
+    for margin, said in (([], "same"), ([f"conclusions.margin={{{name}=0}}"], "worse")):
+        (judged,) = judge_rows([small], load_study("demo", [*NOTHING, *margin]).conclusions, ["robust"])
+        assert judged.difference["recipes"]["verdict"] == said
+        assert ("no margin stated" in compare(judged.difference, metric(name)).p) == (said == "worse")
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "stated"),
+    [("localization", "pointing", "pointing"), ("wang", "accuracy", "wang_accuracy"), ("sweep", "afp", "wang_afp")],
+)
+def test_where_explanations_fall_has_no_margin_unless_stated_and_says_so(section, name, stated):
+    small = row(0.002, 0.0001, section=section, metric=name, method="cam", target="findings")
+    for margin, said in (([], ("better", "worse")), ([f"conclusions.margin={{{stated}=0.01}}"], ("same",))):
+        study = load_study("demo", [*NOTHING, *margin])
+        (judged,) = judge_rows([small], study.conclusions, ["robust"])
+        assert judged.difference["recipes"]["verdict"] in said
+        assert ("no margin stated" in compare(judged.difference, metric(name)).p) == (not margin)
+        sentence = summarize_study(study, [judged])[-1]
+        assert ("1 of these differences is below 0.01, with no margin stated" in sentence) == (
+            section == "localization" and not margin
+        )
+    one_training = row(0.002, 0.0001, section=section, metric=name, method="cam", target="findings", trainings=False)
+    (judged,) = judge_rows([one_training], load_study("demo", NOTHING).conclusions, ["robust"])
+    assert compare(judged.difference, metric(name)).networks.endswith("; no margin stated")
+
+
+def test_delongs_p_is_corrected_in_its_family_in_the_place_of_the_intervals():
+    rows = [row(0.02, class_name="Mass"), row(0.03, class_name="Nodule"), row(0.01, class_name="Mass", metric="recall")]
+    for one, p in zip(rows, (0.03, 0.01, None), strict=True):
+        one.difference["networks"] |= {} if p is None else {"p_delong": p}
+    judged = [r.difference["networks"] for r in judge_rows(rows, load_study("demo", NOTHING).conclusions, ["robust"])]
+    third = 2 * norm.sf(0.01 / 0.01)
+    assert third > 0.06
+    assert [one.get("p_delong_corrected") for one in judged] == pytest.approx([2 * 0.03, 3 * 0.01, None])
+    assert [one["p_corrected"] for one in judged] == pytest.approx(holm([2 * norm.sf(z) for z in (2, 3, 1)]))
+    line = flat(replace(rows[0], difference=rows[0].difference | {"networks": judged[0]}).to_json())
+    assert (line["networks_p_delong"], line["networks_p_delong_corrected"]) == (0.03, pytest.approx(0.06))
+    assert (
+        "; DeLong p 0.030, corrected 0.060"
+        in compare(rows[0].difference | {"networks": judged[0]}, metric("auroc")).networks
+    )
 
 
 def test_no_worse_is_one_of_two_one_sided_tests_at_the_bar_of_its_interval():
@@ -441,14 +496,15 @@ def test_an_undefined_difference_is_not_called_zero():
         ("primary=[{section='robustness', metric='accuracy', at={linf=0.3}}]", "not a size of evaluation.robustness"),
         ("primary=[{section='ara', metric='ara_btr'}]", "not measured"),
         ("primary=[{metric='auroc', variants=['baseline']}]", "not a variant other than the first"),
-        ("primary=[{metric='average_precision', aim='no worse'}]", "no worse by how much"),
+        (AUPRC_NO_WORSE, "no worse by how much"),
+        ("margin={auroc=0}\nprimary=[{metric='auroc', aim='no worse'}]", "no worse by how much"),
         ("margin={auroc=-1}", "at least 0"),
         ("margin={pointin=0.1}", "Did you mean 'pointing'"),
     ],
 )
 def test_what_the_study_will_not_measure_cannot_be_its_conclusion(override, message):
     with pytest.raises(InputError, match="conclusions") as refused:
-        load_study("demo", [f"conclusions.{override}"])
+        load_study("demo", [f"conclusions.{one}" for one in override.split("\n")])
     assert message in str(refused.value)
 
 

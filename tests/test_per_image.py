@@ -104,6 +104,11 @@ def test_comparisons_that_were_chosen_after_the_figures_are_called_so_until_the_
         page = (copied / "report.html").read_text()
         assert "chosen after the figures were known" in page
         assert "named before the study ran" not in page
+    judge_again(load_study("demo", [*TINY, "conclusions.margin={recall=0.02}"]), copied)
+    *rest, last = json.loads((copied / "results.json").read_text())["conclusion"]
+    assert last.startswith("The margins of Recall were stated after the figures were known. Only exploratory comp")
+    assert rest == before["conclusion"]  # no primary comparison goes by it
+    assert "named before the study ran" in (copied / "report.html").read_text()
     judge_again(study, copied)
     assert json.loads((copied / "results.json").read_text())["conclusion"] == before["conclusion"]
 

@@ -101,7 +101,7 @@ def best_trivial(rows: Iterable[Row]) -> dict[tuple[str, str, str], tuple[str, f
 
 
 def _bar(row: Row, conclusions: ConclusionSettings, named: ComparisonSettings | None) -> Bar:
-    margin = conclusions.margin.get(row.metric, 0.0)
+    margin = conclusions.margin_of(row.section, row.metric)
     return Bar(metric(row.metric).better, margin, named.aim if named else "differs")
 
 

@@ -30,7 +30,10 @@ COMPARED: dict[str, tuple[str, ...]] = {
     "ara": (*(f"ara_{kind}" for kind in get_args(AreaKind)), *CLEAN),
     "localization": tuple(name for name in SCORES if name not in YARDSTICKS),
 }
-MARGINS = {"auroc": 0.01}
+BOXES = tuple(f"wang_{name}" for name in ("accuracy", "afp", "mean_box_area", "boxes_per_map"))
+"""Wang et al.'s scores, as `conclusions.margin` calls them: their accuracy is none of answers."""
+MARGINS = dict.fromkeys(("auroc", "average_precision", "accuracy", "balanced_accuracy", "recall"), 0.01)
+"""Of shares and areas between 0 and 1 that answers are scored by; of all others none, unless the study states one."""
 
 
 def _each_known(names: tuple[str, ...], choices: Collection[str]) -> tuple[str, ...]:
@@ -221,19 +224,32 @@ class ConclusionSettings(Section):
     primary: tuple[ComparisonSettings, ...] = Field((), description="corrected together after Holm")
     margin: dict[str, float] = Field(
         default_factory=lambda: dict(MARGINS),
-        description="metric → differences up to this are of no use, so neither better nor worse",
+        description="metric → differences up to this are of no use, so neither better nor worse; 0 is none. Of Wang "
+        "et al.'s scores wang_accuracy, wang_afp, wang_mean_box_area and wang_boxes_per_map",
     )
 
     @field_validator("margin")
     @classmethod
     def _usable(cls, margins: dict[str, float]) -> dict[str, float]:
-        metrics = {name for names in COMPARED.values() for name in names}
+        metrics = {name for names in COMPARED.values() for name in names} | {*BOXES}
         for name, margin in margins.items():
             if name not in metrics:
                 raise ValueError(f"unknown metric {name!r}. {nearest(name, metrics)}")
             if not 0 <= margin < math.inf:
                 raise ValueError(f"a margin is a number of at least 0; found {name} = {margin}")
         return {**MARGINS, **margins}
+
+    def margin_of(self, section: str, metric: str) -> float:
+        """Differences up to this are of no use; 0 where none is stated.
+
+        Example:
+            >>> stated = ConclusionSettings(margin={"auroc": 0.02, "wang_afp": 0.1})
+            >>> [stated.margin_of(*place) for place in (("robustness", "auroc"), ("ara", "accuracy"), ("wang", "afp"))]
+            [0.02, 0.01, 0.1]
+            >>> stated.margin_of("wang", "accuracy"), stated.margin_of("localization", "pointing")
+            (0.0, 0.0)
+        """
+        return self.margin.get(f"wang_{metric}" if section in {"wang", "sweep"} else metric, 0.0)
 
     @model_validator(mode="after")
     def _has_margins(self) -> Self:

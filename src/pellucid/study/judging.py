@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid.report import write_report
 from pellucid.report.pages.annotation_loop import write_loop_report
+from pellucid.report.tables.metrics import metric
 from pellucid.study.annotation_loop.per_image import read_loop_per_image
 from pellucid.study.annotation_loop.results import judge_loop
 from pellucid.study.conclusions import family_sizes, judge_rows
@@ -20,7 +21,7 @@ from pellucid.utils.resources import write_json
 from pellucid.utils.results_store import refuse_others
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from pellucid.study.config import StudyConfig
@@ -77,7 +78,15 @@ def _judged(study: StudyConfig, out: Path, results: Mapping[str, Any]) -> dict[s
         "margins": dict(study.conclusions.margin),
     }
     before = results.get("named_before") or {name: results.get(name) or type(now[name])() for name in now}
-    conclusion = summarize_study(study, judged, named_before=now == before)
+    others = _other_margins(before["margins"], now["margins"])
+    named_before = now["primary"] == before["primary"] and not others & {
+        one.metric for one in study.conclusions.primary
+    }
+    conclusion = summarize_study(study, judged, named_before=named_before)
+    if not named_before:
+        conclusion = [_chosen_after(before), *conclusion]
+    elif others:
+        conclusion = [*conclusion, _exploratory_margins(others)]
     tables = read_trust(out / FILE)
     trust = results["trust"]
     if tables:
@@ -88,8 +97,23 @@ def _judged(study: StudyConfig, out: Path, results: Mapping[str, Any]) -> dict[s
         "resamples": study.evaluation.resamples,
         "families": family_sizes(judged),
         "named_before": before,
-        "conclusion": conclusion if now == before else [_chosen_after(before), *conclusion],
+        "is_named_before": named_before,
+        "conclusion": conclusion,
     }
+
+
+def _other_margins(before: Mapping[str, float], now: Mapping[str, float]) -> set[str]:
+    """The metrics whose margin is not the one that the study named before it ran."""
+    return {name for name in {*before, *now} if now.get(name, 0.0) != before.get(name, 0.0)}
+
+
+def _exploratory_margins(names: Collection[str]) -> str:
+    """That margins of scores without a primary comparison are not those of before the study ran."""
+    texts = ", ".join(metric(name).label for name in sorted(names))
+    return (
+        f"The margins of {texts} were stated after the figures were known. Only exploratory comparisons go by them, no "
+        "primary one."
+    )
 
 
 def _chosen_after(before: Mapping[str, Any]) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pellucid.evaluation.metrics.comparison import Row
 from pellucid.evaluation.metrics.verdicts import ALPHA, BETTER, NO_WORSE, SAME, SHOWN, WORSE, answered
-from pellucid.report.tables.cells import judged_alone
-from pellucid.report.tables.metrics import method_label, metric, number, p_text, readable
+from pellucid.report.tables.cells import judged_alone, no_margin
+from pellucid.report.tables.metrics import defined, method_label, metric, number, p_text, readable
 from pellucid.report.tables.results_index import MEAN, NETWORKS_ALONE
 from pellucid.study.conclusions import PRIMARY
 from pellucid.study.robustness_reached import not_robust
@@ -180,9 +180,10 @@ def _figures(row: Row, names: _Names, rows: Sequence[Row]) -> str:
     if difference["aim"] != "no worse" and answer["verdict"] in (SAME, NO_WORSE):
         p = ""  # the interval says it
     of_pairs = "" if _is_of_all(row, names, rows) else " on what both have"
+    unstated = no_margin(difference, answer)
     return (
         f"{number(_start(row, names, rows), digits)} → {number(row.value, digits)} "
-        f"({text_of(difference['value'])} {interval}{of_pairs} over {sampled}{p})"
+        f"({text_of(difference['value'])} {interval}{of_pairs} over {sampled}{p}{f'; {unstated}' if unstated else ''})"
     )
 
 
@@ -230,6 +231,9 @@ def _explanations(variant: str, names: _Names, located: Sequence[Row], rows: Seq
     if below:
         still = "it is" if len(better) == 1 else f"{below if below < len(better) else 'all'} of them"
         counts += f" ({still} still below the best trivial map)"
+    differences = [r.difference for r in located if r.difference and defined(r.difference["value"])]
+    small = sum(bool(no_margin(one, one[question])) for one in differences)
+    unstated = f"; {small} of these differences {_is(small)} below 0.01, with no margin stated" if small else ""
     lost = lost_classes(variant, rows) if better else ""
     other = len(located) - len(better) - called.count(WORSE)
     first = [r for r in located if r.metric == located[0].metric and r.difference]
@@ -248,7 +252,7 @@ def _explanations(variant: str, names: _Names, located: Sequence[Row], rows: Seq
     worse, shows = called.count(WORSE), "shows" if other == 1 else "show"
     return (
         f"{who}: {counts}, {worse} {_is(worse)} worse and {other} {shows} no difference"
-        f"{f'; but it loses {lost}' if lost else ''}. {metric(first[0].metric).label}: {changes}."
+        f"{unstated}{f'; but it loses {lost}' if lost else ''}. {metric(first[0].metric).label}: {changes}."
     )
 
 

@@ -50,7 +50,8 @@ def judge_family(differences: Sequence[Mapping[str, Any]], bars: Sequence[Bar], 
         Each with `family`, `aim` and `margin`, and under `networks` and `recipes` also `p_corrected` (Holm, over
         `tests` of the family), `p_no_worse` (twice the one-sided p of a true difference that is worse by the margin
         or more, so that 0.05 is its bar too), `p_worse` (the same of one that is worse by the margin at most),
-        `p_worse_corrected` (of the aim `no worse` alone) and `verdict`.
+        `p_worse_corrected` (of the aim `no worse` alone) and `verdict`; under `networks` with `p_delong` also
+        `p_delong_corrected`, among the family's other p values.
 
     Example:
         >>> from pellucid.evaluation.metrics.differences import Difference, Inference
@@ -78,6 +79,12 @@ def judge_family(differences: Sequence[Mapping[str, Any]], bars: Sequence[Bar], 
                 "tests": tests,
                 "verdict": verdict(inference, own, bar, far),
             }
+        delong = [d[question].get("p_delong") for d in differences]
+        if any(p is not None for p in delong):
+            alone = [_p(i, bar) for i, bar in zip(together, bars, strict=True)]
+            among = holm([p if own is None else own for own, p in zip(delong, alone, strict=True)])
+            for one, own, p in zip(out, delong, among, strict=True):
+                one[question] |= {} if own is None else {"p_delong_corrected": p}
     return out
 
 

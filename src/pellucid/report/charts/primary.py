@@ -35,7 +35,7 @@ def primary_chart(index: ResultsIndex) -> Chart | None:
     with canvas(sum(heights), 2, ratios=heights) as (figure, (above, below)):
         _intervals(index, above, values)
         _intervals(index, below, changes)
-        margin = (index.results.get("margins") or {}).get(first["metric"]) or 0.0
+        margin = first["difference"].get("margin") or 0.0
         below.axvline(0, color="#333333", lw=0.9)
         for bound in (-margin, margin) if margin else ():
             below.axvline(bound, color=QUIET, lw=0.9, ls=(0, (4, 2)))

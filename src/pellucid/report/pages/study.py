@@ -18,8 +18,9 @@ from pellucid.report.tables import areas, boxes, configuration
 from pellucid.report.tables import pivot as tables
 from pellucid.report.tables.long_form import long_tables, write_tables
 from pellucid.report.tables.metrics import defined, duration, method_label, metric, number, readable
-from pellucid.report.tables.results_index import MEAN, NETWORKS_ALONE, TRIVIAL, ResultsIndex
+from pellucid.report.tables.results_index import MEAN, NETWORKS_ALONE, TRIVIAL, ResultRow, ResultsIndex
 from pellucid.utils.resources import write_text
+from pellucid.utils.words import joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -126,7 +127,7 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequenc
         "data_options": list(configuration.flatten(results["data"].get("options") or {})),
         "limits": results.get("limits") or ["The study states none."],
         "headline": tables.headline(index),
-        "margins": ", ".join(f"{metric(name).label} {m:g}" for name, m in (results.get("margins") or {}).items() if m),
+        "margins": _margins(results["rows"]),
         "classification": tables.classification(index),
         "classification_charts": figures.classification(index),
         "robustness": tables.robustness(index),
@@ -143,7 +144,7 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequenc
         "lead": [_case(index, panel) for panel in lead],
         "changed": any(panel.adversarial for panel in lead),
         "primary": primary_chart(index),
-        "named_before": all(results[k] == v for k, v in results.get("named_before", {}).items()),
+        "named_before": results.get("is_named_before", True),
         "opening": opening,
         "conclusion": conclusion[len(opening) :],
         "heat": _heat(panels),
@@ -246,6 +247,20 @@ def _sweeps(index: ResultsIndex) -> list[dict[str, Any]]:
                 }
             )
     return sections
+
+
+def _margins(rows: Iterable[ResultRow]) -> str:
+    """Which scores that were compared have which margin, and that others have none, as text; empty where none has."""
+    scores: dict[float, list[str]] = {}
+    for row in (r for r in rows if r["difference"]):
+        label = metric(row["metric"]).label
+        label = f"Wang et al.’s {label}" if row["section"] in {"wang", "sweep"} else label
+        labels = scores.setdefault(row["difference"].get("margin") or 0.0, [])
+        if label not in labels:
+            labels.append(label)
+    others = "; none is stated for other scores: there any difference that is shown counts" if 0.0 in scores else ""
+    stated = ", ".join(f"{margin:g} for {joined(labels)}" for margin, labels in scores.items() if margin)
+    return stated + others if stated else ""
 
 
 def _runs(variants: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

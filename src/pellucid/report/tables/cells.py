@@ -31,6 +31,7 @@ __all__ = [
     "verdict_text",
 ]
 ERRS_ALONE = {2: 13, 3: 8}  # of 100, by the fewest trainings: docs/decisions/0014-two-questions.md; with four 7
+SMALL = 0.01  # of a difference where no margin is stated
 ERRS_AT_MARGIN = {2: 6.4, 3: 3.9}  # of recipes that differ by just the margin, to one side
 
 
@@ -43,7 +44,7 @@ class DifferenceText:
         interval: of other trainings and patients; empty where recipes were trained too seldom.
         verdict: what the recipes' difference is called: `better`, `worse`, `differs`, `same` or `no worse`.
         p: its p value, raw and corrected; where nothing corrects it and trainings are few, how often such a one errs.
-        networks: the interval of other patients, these networks held fixed, and what that says.
+        networks: the interval of other patients, these networks held fixed, what that says, and DeLong's p of AUROC.
         n: how many things it averages over.
         reason: why something is missing or left out.
         below: the trivial map that still scores higher, in words.
@@ -176,8 +177,12 @@ def compare(row: Mapping[str, Any] | None, measure: Metric) -> DifferenceText | 
         number(row["value"], measure.decimals, signed=True),
         _interval(recipes, measure, signed=True) if answered else "",
         verdict_text(recipes) if answered else "",
-        _join(_p(recipes, row.get("aim")), judged_alone(row)) if answered else "",
-        " ".join(filter(None, ("these networks", _way(row, networks), _interval(networks, measure, signed=True)))),
+        _join(_p(recipes, row.get("aim")), judged_alone(row), no_margin(row, recipes)) if answered else "",
+        _join(
+            " ".join(filter(None, ("these networks", _way(row, networks), _interval(networks, measure, signed=True)))),
+            _delong(networks),
+            "" if answered else no_margin(row, networks),
+        ),
         row.get("n"),
         _join(row.get("reason") or "", networks.get("reason") or ""),
         f"still below the best trivial map ({below['map']})" if below and verdict_text(recipes) == "better" else "",
@@ -226,6 +231,23 @@ comparisons of recipes that differ by just the margin err, not 2.5'
     return f"{judged}, with {trainings}: up to {errs} of 100 such comparisons of {recipes} err, not {nominal}"
 
 
+def no_margin(difference: Mapping[str, Any], answer: Mapping[str, Any]) -> str:
+    """That no margin was stated, where a difference below the one that most scores have is called one.
+
+    Args:
+        difference: as `judge_family` gives it.
+        answer: to one of its questions.
+
+    Example:
+        >>> no_margin({"value": -0.002, "margin": 0.0}, {"verdict": "worse"})
+        'no margin stated'
+        >>> no_margin({"value": -0.02, "margin": 0.0}, {"verdict": "worse"})
+        ''
+    """
+    is_small = abs(difference["value"]) < SMALL and not difference.get("margin")
+    return "no margin stated" if is_small and answer.get("verdict") in SHOWN else ""
+
+
 def _way(row: Mapping[str, Any], networks: Mapping[str, Any]) -> str:
     """Of networks it is said which is higher, not which is better: that would be taken for the recipe's."""
     verdict = verdict_text(networks)
@@ -242,6 +264,14 @@ def _p(answer: Mapping[str, Any], aim: object) -> str:
         raw, label = answer.get("p_no_worse"), "p of “no worse”"
     text = f"{label} {p_text(raw)}"
     return f"{text}, corrected {p_text(corrected)}" if defined(corrected) else text
+
+
+def _delong(networks: Mapping[str, Any]) -> str:
+    """DeLong's p with the corrected one; nothing where it was not tested."""
+    raw, corrected = networks.get("p_delong"), networks.get("p_delong_corrected")
+    if not defined(raw):
+        return ""
+    return f"DeLong p {p_text(raw)}" + (f", corrected {p_text(corrected)}" if defined(corrected) else "")
 
 
 def _interval(row: Mapping[str, Any], measure: Metric, *, signed: bool = False) -> str:

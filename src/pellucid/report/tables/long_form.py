@@ -60,7 +60,8 @@ def flat(row: Mapping[str, Any]) -> dict[str, Any]:
     recipes = difference.get("recipes") or {}
     for key in ("trainings_squared", "trainings_df"):
         line[f"recipes_{key}"] = ";".join(map(str, recipes.get(key, ())))
-    line["networks_p_delong"] = _or_empty((difference.get("networks") or {}).get("p_delong"))
+    for key in ("p_delong", "p_delong_corrected"):
+        line[f"networks_{key}"] = _or_empty((difference.get("networks") or {}).get(key))
     return line
 
 

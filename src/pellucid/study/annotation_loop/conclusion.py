@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pellucid.evaluation.metrics.differences import paired_difference
 from pellucid.evaluation.metrics.statistics import Replicates
-from pellucid.evaluation.metrics.verdicts import BETTER, SHOWN, WORSE, Bar, answered, judge_family
+from pellucid.evaluation.metrics.verdicts import BETTER, NO_WORSE, SAME, UNCLEAR, WORSE, Bar, answered, judge_family
 from pellucid.report.pages.annotation_loop import loop_metric
 from pellucid.report.tables.cells import judged_alone
 from pellucid.report.tables.metrics import method_label, number
@@ -146,7 +146,13 @@ def order_sentence(one: Mapping[str, Any]) -> str:
         return f"{who} cannot be compared."
     text_of = partial(number, decimals=metric.decimals, signed=True)
     interval = interval_text(answer["low"], answer["high"], text_of)
-    ending = "" if answer["verdict"] in SHOWN else ", no difference that these seeds and images could show"
+    margin = number(difference["margin"] or 0.0)
+    endings = {
+        SAME: f", less than {margin} either way",
+        NO_WORSE: f", not worse by more than {margin}",
+        UNCLEAR: ", no difference that these seeds and images could show",
+    }
+    ending = endings.get(answer["verdict"], "")
     alone = judged_alone(difference)
     return f"{who} {text_of(difference['value'])} {interval}{ending}.{f' It is {alone}.' if alone else ''}"
 

@@ -188,7 +188,7 @@ def judge_loop(study: StudyConfig, data: LoopData, measured: Mapping[LoopRun, Me
         for metric, replicates in figures(study, data, one).items():
             place.setdefault(metric, []).append(replicates)
     reached = correct_aims([reach(replicates_at, aim, study, arm.label) for arm in loop.marking for aim in aims(study)])
-    rows, orders = _rows(replicates_at, loop.control.label), _orders(replicates_at, study)
+    rows, orders = _rows(replicates_at, loop.control.label, study), _orders(replicates_at, study)
     arms, aimed = [arm.label for arm in loop.marking], [aim.metric for aim in aims(study)]
     worse = costs(rows, arms, loop.aim, loop.control.label, aimed)
     return {
@@ -240,14 +240,20 @@ def _orders(
         for n in loop.numbers
         for aim in aims(study)
     ]
-    _judge(orders, "difference", "exploratory, order of the images")
+    _judge(orders, "difference", "exploratory, order of the images", study)
     return orders
 
 
-def _judge(rows: Sequence[dict[str, Any]], field: str, family: str) -> None:
-    """Corrected p values and verdicts of the differences that the rows hold under `field`: one family."""
+def _judge(rows: Sequence[dict[str, Any]], field: str, family: str, study: StudyConfig) -> None:
+    """Corrected p values and verdicts of the differences that the rows hold under `field`: one family.
+
+    AUROC and the gap between two have the study's margin for AUROC, shares of heat and effects none.
+    """
     compared = [row for row in rows if row[field] is not None]
-    bars = [Bar(loop_metric(row["metric"]).better) for row in compared]
+    margin = study.conclusions.margin["auroc"]
+    bars = [
+        Bar(loop_metric(row["metric"]).better, margin if row["metric"].startswith("auroc") else 0.0) for row in compared
+    ]
     for row, judged in zip(compared, judge_family([row[field] for row in compared], bars, family), strict=True):
         row[field] = judged
 
@@ -259,7 +265,9 @@ def _independent(a: Replicates, b: Replicates) -> Replicates:
     return Replicates(a.value - b.value, a.samples - b.samples, min(a.n, b.n), reason, key, interval, lacking)
 
 
-def _rows(replicates: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], control: str) -> list[dict[str, Any]]:
+def _rows(
+    replicates: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], control: str, study: StudyConfig
+) -> list[dict[str, Any]]:
     """One row per figure and network, with the differences from the cheating network and from the control."""
     rows = []
     numbers = sorted({n for arm, n in replicates if arm != BASE})
@@ -276,8 +284,8 @@ def _rows(replicates: Mapping[tuple[str, int], Mapping[str, list[Replicates]]], 
                 one.to_json() | {"against_control": other.to_json()["difference"]}
                 for one, other in zip(against_base, against_control, strict=True)
             ]
-    _judge(rows, "difference", f"exploratory, from {BASE}")
-    _judge(rows, "against_control", f"exploratory, from {control}")
+    _judge(rows, "difference", f"exploratory, from {BASE}", study)
+    _judge(rows, "against_control", f"exploratory, from {control}", study)
     return rows
 
 
