@@ -124,7 +124,9 @@ def test_its_figures_are_scikit_learns(audited, sides):
         assert value("specificity", "right", at) == value("sensitivity", "left", at)
         cost = 0.1 * 5 * (~said_left)[truth == 0].mean() + 0.9 * said_left[truth == 1].mean()
         assert [value("cost", name, at) for name in ("left", "right", "mean")] == pytest.approx([cost] * 3)
-    note = threshold_table(ResultsIndex(audited.results), audited.results["classification"]["use"]).note
+    table = threshold_table(ResultsIndex(audited.results), audited.results["classification"]["use"])
+    assert {line.label for line in table.lines} == {"left", "right"}  # their mean counts each image twice
+    note = table.note
     assert "missing left costs 5, and saying it wrongly, which is to miss right, 1 (the rows of right are" in note
     assert "as given (left 0.1; what that leaves is shared as among these images)" in note
     assert audited.results["classification"]["confusion"] == confusion_matrix(truth, said).tolist()

@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from pellucid.audit.facts import listed
 from pellucid.data import check_dataset, materialize, open_dataset
 from pellucid.data.decoding.image import read_image
+from pellucid.report.tables.metrics import readable
 from pellucid.types import InputError, InputSpec
+from pellucid.utils.imagenet_classes import imagenet_classes
 
 SAMPLE = "imagenet-sample"
 WORDNET = ("n01440764", "n01443537", "n02007558", "n13133613")
@@ -142,6 +146,20 @@ def test_a_table_in_the_usual_order_has_the_names_of_all_classes(sample):
     test = open_dataset("imagenet", folder)["test"]
     assert (test.classes[1], len(set(test.classes))) == ("n01443537", 1000)
     assert list(test.classes) == sorted(test.classes)  # as the networks of timm and torchvision have them
+
+
+def test_pages_show_its_classes_by_name(real_data):
+    """Those by which the sample's files are called, each behind its WordNet id."""
+    with (real_data / SAMPLE / "labels.csv").open(newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert len(rows) == 200
+    for row in rows:
+        name = Path(row["file"]).stem.removeprefix(f"{row['wnid']}_").replace("_", " ")
+        assert readable(row["wnid"]).lower() == name.lower()
+    names = [readable(one) for one in imagenet_classes()]
+    assert len(set(names)) == 1000
+    assert listed(imagenet_classes(), 2) == "tench, goldfish and 998 more"
+    assert readable("n99999999") == "n99999999"
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from pellucid.models.sources.importing import import_network
 from pellucid.models.sources.opening import Given
 from pellucid.models.sources.source import Request
 from pellucid.types import InputError, in_unit_range
+from pellucid.utils.imagenet_classes import imagenet_names
 
 
 def picture(shape=(261, 320), channels=3, noise=20):
@@ -110,6 +111,11 @@ def test_torchvision_gives_the_logits_of_its_own_pipeline(tmp_path):
     with torch.no_grad():
         expected = network(transform(Image.fromarray(pixels))[None])
     torch.testing.assert_close(logits_of(model, pixels), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_classes_of_imagenet_are_called_as_torchvision_calls_them():
+    own = torchvision.models.ResNet50_Weights.DEFAULT.meta["categories"]
+    assert list(imagenet_names().values()) == own
 
 
 def test_torchvision_without_the_name_of_weights(tmp_path, monkeypatch):

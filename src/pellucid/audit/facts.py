@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from pellucid.models.card import thresholds_of
+from pellucid.report.tables.metrics import readable
 from pellucid.utils import words
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def listed(names: Sequence[str], most: int = NAMED) -> str:
         >>> listed(["a", "b"]), listed(["a", "b", "c", "d"], 2)
         ('a, b', 'a, b and 2 more')
     """
-    return words.listed([name.replace("_", " ") for name in names], most)
+    return words.listed([readable(name) for name in names], most)
 
 
 def _network(model: Model) -> str:
@@ -121,7 +122,7 @@ def _thresholds(model: Model) -> str:
         return "none: the most probable class is said"
     cuts = thresholds_of(model.card, len(model.classes))
     cut_texts = ["none" if math.isnan(threshold) else f"{threshold:.3g}" for threshold in cuts]
-    names_shown = [f"{name.replace('_', ' ')} {text}" for name, text in zip(model.classes, cut_texts, strict=True)]
+    names_shown = [f"{readable(name)} {text}" for name, text in zip(model.classes, cut_texts, strict=True)]
     return listed(names_shown)
 
 

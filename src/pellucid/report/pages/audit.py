@@ -178,13 +178,16 @@ def threshold_table(index: ResultsIndex, use: Mapping[str, Any]) -> PageTable:
     """Sensitivity, specificity and cost of each class, at the model's own threshold and at the suggested one.
 
     Of more than two exclusive classes the most probable one is said; one of them against all others only where that was
-    asked about.
+    asked about. Of two there is no mean, for the rows of one are the other's mirror image.
     """
     rows = {(r["class"], r["at"], r["metric"]): r for r in index.section("threshold")}
     apart = any(at == SUGGESTED for _, at, _ in rows)
-    most_probable = index.results["data"]["task"] == "multiclass" and len(index.results["data"]["classes"]) > 2
+    exclusive, count = index.results["data"]["task"] == "multiclass", len(index.results["data"]["classes"])
+    most_probable = exclusive and count > 2
     lines = []
     for name in index.class_names("threshold"):
+        if name == MEAN and exclusive and count == 2:
+            continue
         cuts = {
             at: rows[name, at, "sensitivity"].get("threshold")
             for at in (OWN, SUGGESTED)

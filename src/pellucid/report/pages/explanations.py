@@ -13,7 +13,7 @@ from pellucid.explainers.registry import is_signed
 from pellucid.report.pages.page_templates import PAGES, TEMPLATES, script_hash, style_sheet
 from pellucid.report.pictures.panels import Panel, heat_picture, picture
 from pellucid.report.pictures.perturbed import as_picture, data_address, difference_picture, percent
-from pellucid.report.tables.metrics import method_label
+from pellucid.report.tables.metrics import method_label, readable
 from pellucid.utils.resources import write_text
 from pellucid.utils.words import number_of
 
@@ -109,12 +109,13 @@ class ExplainedPanel:
                 pictures.append((caption, data_address(as_picture(one.image))))
                 change = difference_picture(one.image - pixels, rho)
                 pictures.append((f"the change, RMS {one.rms:.3f}", data_address(change)))
-            explained.append(ExplainedClass(name, percent(probabilities[name]), pictures))
+            explained.append(ExplainedClass(readable(name), percent(probabilities[name]), pictures))
         predicted = max(probabilities, key=lambda name: probabilities[name])
         if set(unlabelled) == set(probabilities):
             truth = None
         text, (height, width) = percent(probabilities[predicted]), levels.shape[:2]
-        return cls(title, predicted, text, truth, decided, unlabelled, picture(panel), width, height, explained)
+        shows, says, open_ = (None if of is None else [readable(c) for c in of] for of in (truth, decided, unlabelled))
+        return cls(title, readable(predicted), text, shows, says, open_ or [], picture(panel), width, height, explained)
 
     @property
     def answer(self) -> str:

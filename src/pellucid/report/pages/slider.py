@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from pellucid.report.pages.page_templates import PAGES, TEMPLATES, script_hash, style_sheet
 from pellucid.report.pictures.perturbed import REACH, as_picture, data_address, difference_picture, percent
+from pellucid.report.tables.metrics import readable
 from pellucid.utils.resources import write_text
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def fragment(slide: Slide, name: str) -> dict[str, Any]:
             "label": column.label,
             "bars": [
                 {
-                    "class_name": slide.classes[k],
+                    "class_name": readable(slide.classes[k]),
                     "before": round(100 * float(column.before[k]), 2),
                     "text": percent(float(column.before[k])),
                     "explained": k == first,
@@ -145,7 +146,7 @@ def fragment(slide: Slide, name: str) -> dict[str, Any]:
         "name": name,
         "title": slide.title,
         "note": slide.note,
-        "classes": [slide.classes[c] for c in slide.explained],
+        "classes": [readable(slide.classes[c]) for c in slide.explained],
         "rhos": [f"{rho:g}" for rho in slide.rhos],
         "count": len(slide.rhos),
         "direction": slide.direction,
@@ -202,7 +203,7 @@ def _states(slide: Slide, bars: Sequence[int]) -> dict[str, Any]:
         "start": next((at for at, rho in enumerate(slide.rhos, 1) if rho >= VISIBLE), len(slide.rhos)),
         "pause": PAUSE,
         "rhos": [f"{rho:g}" for rho in slide.rhos],
-        "explained": [slide.classes[c] for c in slide.explained],
+        "explained": [readable(slide.classes[c]) for c in slide.explained],
         "rows": [list(bars).index(c) for c in slide.explained],
         "image": data_address(as_picture(slide.image)),
         "none": data_address(difference_picture(np.zeros_like(slide.image), slide.rhos[0])),

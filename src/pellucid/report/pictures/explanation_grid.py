@@ -11,6 +11,7 @@ from pellucid.data.decoding.image import in_8_bits
 from pellucid.explainers.registry import is_fine
 from pellucid.report.heat_colours import OVER, placed
 from pellucid.report.pictures.perturbed import BARE, as_picture, difference_picture, percent
+from pellucid.report.tables.metrics import readable
 from pellucid.utils.resources import whole_file
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def explanation_grid(
     picture = in_8_bits(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
     for row, (class_name, one) in enumerate(rows):
         network = f"{one.network}\n" if one.network else ""
-        _show(axes[row, 0], picture, f"{network}{class_name}\nprobability {one.probabilities[class_name]:.2f}")
+        heading = f"{network}{readable(class_name)}\nprobability {one.probabilities[class_name]:.2f}"
+        _show(axes[row, 0], picture, heading)
         for column, method in enumerate(methods, start=1):
             axis, (values, colours) = axes[row, column], placed(one.maps[class_name, method], method)
             if not is_fine(method):

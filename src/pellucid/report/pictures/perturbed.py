@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
+from pellucid.report.tables.metrics import readable
 from pellucid.utils.resources import whole_file
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def explanation_pictures(
     _show(axes[0, 0], as_picture(image), "input")
     for index, one in enumerate(changes, start=1):
         row, column = 2 * (index // across), index % across
-        head = f"{one.class_name}" + (f"\n{one.role}" if one.role else "\n")
+        head = readable(one.class_name) + (f"\n{one.role}" if one.role else "\n")
         _show(axes[row, column], as_picture(one.image), f"{head}\n{percent(one.before)} → {percent(one.after)}")
         _show(axes[row + 1, column], difference_picture(one.image - image, rho), f"change, RMS {one.rms:.3f}")
     reach = REACH * rho

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from pellucid.explainers.registry import label_of
+from pellucid.utils.imagenet_classes import imagenet_names
 
 MINUS = "\u2212"
 
@@ -122,13 +123,13 @@ def method_label(name: str) -> str:
 
 
 def readable(name: str) -> str:
-    """A class's or key's name with spaces for underscores.
+    """A class's or key's name with spaces for underscores; for the WordNet id of a class of ImageNet its name.
 
     Example:
-        >>> readable("Pleural_Thickening")
-        'Pleural Thickening'
+        >>> readable("Pleural_Thickening"), readable("n02128925")
+        ('Pleural Thickening', 'jaguar')
     """
-    return name.replace("_", " ")
+    return imagenet_names().get(name) or name.replace("_", " ")
 
 
 def defined(value: object) -> TypeGuard[float]:
