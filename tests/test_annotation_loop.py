@@ -239,6 +239,7 @@ def test_differences_are_from_the_cheating_network_and_from_the_control(finished
         one = value(found, metric, "marks", 4)
         assert one["difference"]["value"] == pytest.approx(one["value"] - base["value"], abs=1e-9)
         assert one["against_control"]["value"] == pytest.approx(one["value"] - control["value"], abs=1e-9)
+        assert {one[d]["margin"] for d in ("difference", "against_control")} == {0.01 * metric.startswith("auroc")}
         assert control["against_control"] is None
         assert one["low"] <= one["value"] <= one["high"]
 
@@ -443,6 +444,22 @@ def test_an_order_that_is_judged_alone_says_how_often_few_pairs_err(pairs, errs)
     remark = f" It is judged alone, with {pairs} pairs of trainings: up to {errs} of 100 such"
     assert (remark in said) == bool(errs)
     assert ("judged alone" in said) == bool(errs)
+
+
+@pytest.mark.parametrize(
+    ("value", "margin", "said"),
+    [
+        (0.002, 0.01, "+0.002 [0.000, +0.004], less than 0.010 either way."),
+        (0.009, 0.01, "+0.009 [+0.007, +0.011], not worse by more than 0.010."),
+        (0.002, 0.0, "+0.002 [0.000, +0.004]."),
+        (0.001, 0.0, "+0.001 [−0.001, +0.003], no difference that these seeds and images could show."),
+    ],
+)
+def test_an_order_is_judged_by_the_studys_margin(value, margin, said):
+    one = Inference.even(value, 0.00095, 40.0)
+    (difference,) = judge_family([Difference(value, 9, one, one).to_json()], [Bar(1, margin)], "exploratory")
+    place = {"metric": "auroc_others", "arm": "marks", "other": "marks, random", "number": 30}
+    assert order_sentence(place | {"difference": difference}).endswith(said)
 
 
 def test_orders_of_images_are_compared_image_by_image(finished):
