@@ -123,9 +123,9 @@ def test_the_documentation_says_the_same():
 
 
 def test_the_documentation_of_attacks_lists_what_can_be_attacked():
-    page = (DOCS / "manipulation.md").read_text(encoding="utf-8")
-    (attacked,) = re.findall(r"^\| `--method` \| (.*?) \|$", page, re.MULTILINE)
-    (spared,) = re.findall(r"^Not attacked: (.*?);", page, re.MULTILINE | re.DOTALL)
+    how, what = ((DOCS / name).read_text(encoding="utf-8") for name in ("attack-explanations.md", "manipulation.md"))
+    (attacked,) = re.findall(r"^\| `--method` \| (.*?) \|$", how, re.MULTILINE)
+    (spared,) = re.findall(r"^Not attacked: (.*?);", what, re.MULTILINE | re.DOTALL)
     assert re.findall(r"`(.*?)`", attacked) == list(GRADIENT_MAPS)
     assert set(re.findall(r"`(.*?)`", spared)) == set(HEATMAPS) - set(GRADIENT_MAPS)
 
