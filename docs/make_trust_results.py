@@ -54,6 +54,8 @@ SHOWN = (
     "grid_gain",
     "grid_pointing",
 )
+ATTACKED = ("attacked_rank", "map_invalidated", "decision_invalidated")
+"""Measures of trivial maps on the images that attack a method's map."""
 DIGITS = 5
 TALLEST = 2400  # pixels of a picture; a taller section is cut
 
@@ -173,9 +175,9 @@ def _cell(row: dict[str, Any] | None) -> str:
 
 
 def _is_listed(measure: str, method: str) -> bool:
-    """Trivial maps that are made of a method's own maps stand only where a verdict is against them; the CSV has all."""
+    """A method's own trivial maps stand only where a verdict is against them, and beside attacks; the CSV has all."""
     shared = not method.startswith(TRIVIAL) or yardstick_beside(method, "") is not None
-    return shared or measure in {gain.figure for gain in GAINS.values()}
+    return shared or measure in {*ATTACKED, *(gain.figure for gain in GAINS.values())}
 
 
 def _rounded(value: object) -> object:

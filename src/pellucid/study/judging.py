@@ -73,7 +73,7 @@ def _judged(study: StudyConfig, out: Path, results: Mapping[str, Any]) -> dict[s
     refuse_others(out, there, here)
     rows = gather_rows(study, data, evaluations)
     judged = judge_rows(rows, study.conclusions, here["variants"][1:])
-    now = {
+    now: dict[str, Any] = {
         "primary": [describe(one) for one in study.conclusions.primary],
         "margins": dict(study.conclusions.margin),
     }
