@@ -535,6 +535,7 @@ def test_an_explanation_is_praised_only_of_a_model_that_tells_the_classes_apart(
     of_maps = [s for s in rest if s.part in ("trust", "localization")]
     assert [s.kind for s in of_maps] == ["holds" if kind == "holds" else "unclear"] * 2
     assert all(("That is no reason to rely on it" in s.text) == (kind != "holds") for s in of_maps)
+    assert all(bool(s.advice) == (kind != "holds") for s in of_maps)
 
 
 @pytest.mark.parametrize(

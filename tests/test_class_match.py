@@ -102,6 +102,11 @@ def test_an_image_of_a_class_that_the_model_lacks_is_refused_and_an_absent_class
     [
         (("lion", "tiger"), {}, r"no class in common.*--map NAME_IN_MODEL=NAME_IN_DATA \(in Python: class_map="),
         (("sick",), {}, r"no class in common.*--map sick=NAME_IN_DATA"),
+        (
+            tuple(f"kind {k}" for k in range(1000)),
+            {},
+            r"^the model tells apart (kind \d, ){7}kind 7 and 992 more, and animals is labelled .*no class in common",
+        ),
         (("zebra", "dogs"), {}, r"no class in common.*--map dogs=dog \(in Python: class_map=\{'dogs': 'dog'\}\)"),
         (("cat", "dog", "bird"), {"cats": "cat"}, "the model has no class 'cats'"),
         (("cat", "dog", "bird"), {"cat": "kat"}, "animals has no class 'kat'"),

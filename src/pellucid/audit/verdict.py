@@ -108,7 +108,8 @@ def summarize_audit(results: Mapping[str, Any]) -> Verdict:
 def _withheld(statement: Statement) -> Statement:
     """What speaks for an explanation of a model that is not shown to know anything: not counted for it."""
     text = f"{statement.text} That is no reason to rely on it: the model is not shown to tell the classes apart."
-    return replace(statement, kind="unclear", short="", text=text)
+    advice = "Judge its maps again once it is shown to tell the classes apart."
+    return replace(statement, kind="unclear", short="", text=text, advice=statement.advice or advice)
 
 
 def _headline(statements: Sequence[Statement]) -> str:

@@ -58,8 +58,8 @@ def match_classes(
     if all(s is None for s in source):
         example = _example(classes, dataset.classes)
         raise InputError(
-            f"the model tells {', '.join(classes)}; {dataset.card.name} is labelled with "
-            f"{', '.join(dataset.classes)}: no class in common. Name the ones that are the same, {example}, or see "
+            f"the model tells apart {_listed(classes)}, and {dataset.card.name} is labelled with "
+            f"{_listed(dataset.classes)}: no class in common. Name the ones that are the same, {example}, or see "
             f"--data-option {IN_PYTHON}."
         )
     missing = [c for c, s in zip(classes, source, strict=True) if s is None]
@@ -95,7 +95,7 @@ def _check_task(dataset: Dataset, classes: Sequence[str], task: Task) -> None:
         hint = f"It has the one label {classes[0]}: where the data are folders, say which of them shows it, as "
         hint += f"--data-option positive={example if example == classes[0] else '…, ' + example} {IN_PYTHON}."
     raise InputError(
-        f"the model is {task} and tells {_listed(classes)}; {dataset.card.name} is {dataset.task}, labelled with "
+        f"the model is {task} and tells apart {_listed(classes)}; {dataset.card.name} is {dataset.task}, labelled with "
         f"{_listed(dataset.classes)}. {hint}"
     )
 

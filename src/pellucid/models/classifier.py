@@ -70,8 +70,8 @@ class _Normalised(nn.Module):
         self.card: Mapping[str, Any] = {}
         if len(mean) != len(std):
             raise InputError(
-                f"mean and std need one value per channel each; found {number_of(len(mean), 'value(s)')} for mean and "
-                f"{len(std)} for std."
+                "mean and std need one value per channel each, which is one of grey images and three of colour images; "
+                f"found {number_of(len(mean), 'value(s)')} for mean and {len(std)} for std."
             )
         for name, values in (("mean", mean), ("std", std)):
             if not all(math.isfinite(value) for value in values):

@@ -254,7 +254,10 @@ def load_exactly(model: nn.Module, state: Mapping[str, Tensor], *, source: str) 
             )
             if names
         ]
-        raise InputError(f"{source} holds the weights of another network. " + "; ".join(problems))
+        raise InputError(
+            f"{source} holds the weights of another network. {'; '.join(problems)}. Give the weights of this one, or "
+            "make the network as it was when they were saved, with the same classes and options."
+        )
     model.load_state_dict(dict(state), strict=False)
 
 

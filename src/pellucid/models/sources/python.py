@@ -128,7 +128,8 @@ def _run(root: Path, main: str, factory: str, options: Mapping[str, Any]) -> tup
         except Exception as error:
             arguments = ", ".join(f"{key}={value!r}" for key, value in options.items())
             raise InputError(
-                f"{factory}({arguments}) of {root / main} raised {type(error).__name__}: {error}"
+                f"{factory}({arguments}) of {root / main} raised {type(error).__name__}: {error}. Mend it there, or "
+                "give it other options (--option KEY=VALUE, in Python options=)."
             ) from error
         except SystemExit as error:
             raise InputError(
