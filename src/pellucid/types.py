@@ -20,13 +20,26 @@ PIXEL_TOLERANCE = 1e-4  # what rounding in a resize or a normalisation may leave
 
 
 class InputError(ValueError):
-    """Input that a person can mend: the message says what was found, what was expected and what to do."""
+    """Input that a person can mend: the message says what was found, what was expected and what to do.
+
+    Example:
+        >>> import pellucid as pl
+        >>> try:
+        ...     pl.dataset("phantom", split="tset", size=32, train=1, validation=1, test=1)
+        ... except InputError as error:
+        ...     print(error)
+        phantom has no 'tset' part; it has: train, validation, test.
+    """
 
 
 class Box(NamedTuple):
     """An axis-aligned rectangle in pixels of the image as given to the network, origin at the top left.
 
     Covers the half-open ranges [x, x + width) and [y, y + height).
+
+    Example:
+        >>> Box(10, 20, width=30, height=40).area
+        1200
     """
 
     x: float
@@ -63,6 +76,12 @@ class Batch(NamedTuple):
         targets: int64 (N,) for a multiclass task; float32 (N, K), NaN where unknown, for a multi-label one.
         indices: int64 (N,), the rows of the dataset that the images come from.
         marks: what people marked on them; None where none of them is marked.
+
+    Example:
+        >>> import torch
+        >>> batch = Batch(torch.rand(2, 1, 8, 8), torch.tensor([0, 1]), torch.arange(2))
+        >>> batch.images.shape, batch.marks is None
+        (torch.Size([2, 1, 8, 8]), True)
     """
 
     images: Tensor
@@ -322,7 +341,13 @@ def in_unit_range(pixels: Tensor) -> Tensor:
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """The device that a module's first parameter (or buffer) lives on; the CPU if it has none."""
+    """The device that a module's first parameter (or buffer) lives on; the CPU if it has none.
+
+    Example:
+        >>> from torch import nn
+        >>> device_of(nn.Linear(2, 2)), device_of(nn.ReLU())
+        (device(type='cpu'), device(type='cpu'))
+    """
     import torch
 
     for tensor in (*module.parameters(), *module.buffers()):

@@ -114,6 +114,11 @@ class Confidence(OfClasses):
         levels: float (N,), the probability to be reached, inside (0, 1).
         rising: bool (N,), from below (True) or from above.
         task: whose probability is meant.
+
+    Example:
+        >>> criterion = confidence(torch.tensor([0]), 0.5, task="multilabel", rising=False)
+        >>> criterion.margin(torch.tensor([[2.0]])), criterion.margin(torch.tensor([[-1.0]]))  # met from 0 down
+        (tensor([2.]), tensor([-1.]))
     """
 
     levels: Tensor
@@ -211,6 +216,11 @@ class RadiusReached:
     Attributes:
         aim: what is pursued.
         rms: root mean square per pixel and channel to be reached, above 0.
+
+    Example:
+        >>> criterion = RadiusReached(Misclassified(torch.tensor([0])), rms=0.1)
+        >>> criterion.is_satisfied(torch.zeros(1, 2), torch.full((1, 1, 2, 2), 0.1))
+        tensor([True])
     """
 
     aim: Criterion
@@ -298,6 +308,12 @@ def worse_than_random(labels: Tensor, classes: int) -> Confidence:
 
     Source:
         Woods, Chen & Teuscher 2019, section III.A ("better than random").
+
+    Example:
+        >>> criterion = worse_than_random(torch.tensor([0]), classes=4)
+        >>> logits = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
+        >>> criterion.is_satisfied(logits, torch.zeros(1)), criterion.is_satisfied(-logits, torch.zeros(1))
+        (tensor([False]), tensor([True]))
     """
     return confidence(labels, 1.0 / classes, task="multiclass", rising=False)
 
@@ -319,6 +335,11 @@ def worse_than_constant(
     Raises:
         InputError: `present` is missing for a multi-label classifier or given for another one; a constant outside
             (0, 1).
+
+    Example:
+        >>> criterion = worse_than_constant(torch.tensor([0]), [0.9, 0.1], task="multiclass")
+        >>> criterion.is_satisfied(torch.tensor([[2.0, 0.0]]), torch.zeros(1))  # p = 0.88: a constant answer says 0.9
+        tensor([True])
     """
     if (present is None) != (task == "multiclass"):
         raise InputError("a multi-label classifier needs `present`, and no other takes it.")

@@ -42,6 +42,17 @@ def decoupled_direction_norm(
     Source:
         Rony et al. 2019, "Decoupling direction and norm for efficient gradient-based L2 adversarial attacks and
         defenses", Algorithm 1.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+        >>> _ = net[1].weight.data.copy_(torch.tensor([[1.0, 1, 1, 1], [-1, -1, -1, -1]]))
+        >>> _ = net[1].bias.data.copy_(torch.tensor([-1.0, 1]))
+        >>> from pellucid.attacks import Misclassified, minimal
+        >>> result = minimal(net, torch.full((1, 1, 2, 2), 0.5), Misclassified(torch.tensor([0])), method="ddn")
+        >>> round(float(result.radius), 2)  # to where the four pixels sum to 1
+        0.25
     """
     farthest = math.sqrt(search.images[0].numel()) * search.farthest()
     perturbation = torch.zeros_like(search.images)

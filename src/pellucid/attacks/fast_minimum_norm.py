@@ -44,6 +44,17 @@ def fast_minimum_norm(
     Source:
         Pintor et al. 2021, "Fast minimum-norm adversarial attacks through adaptive norm constraints", Algorithm 1;
         the defaults are those of its authors' implementation in foolbox.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+        >>> _ = net[1].weight.data.copy_(torch.tensor([[1.0, 1, 1, 1], [-1, -1, -1, -1]]))
+        >>> _ = net[1].bias.data.copy_(torch.tensor([-1.0, 1]))
+        >>> from pellucid.attacks import Misclassified, minimal
+        >>> result = minimal(net, torch.full((1, 1, 2, 2), 0.1), Misclassified(torch.tensor([1])), method="fmn")
+        >>> round(float(result.radius), 2)  # to where the four pixels sum to 1
+        0.15
     """
     norm: Norm = "linf" if search.norm == "linf" else "l2"
     side = 1.0 if norm == "linf" else math.sqrt(search.images[0].numel())  # from root mean square to L2

@@ -32,6 +32,12 @@ class AugmentOptions(Section):
             where the dataset's card says that they may be exchanged, else 0; a number is always obeyed.
         brightness: largest change of all pixels, as a fraction of full white.
         contrast: largest change of contrast, as a fraction: 0.2 multiplies by 0.8 to 1.2.
+
+    Example:
+        >>> AugmentOptions(pad=4, flip=0.5).flip  # what is usual on CIFAR
+        0.5
+        >>> AugmentOptions().rotation
+        0.0
     """
 
     pad: int = Field(default=0, ge=0)

@@ -188,7 +188,14 @@ Splits = dict[str, Dataset]
 
 
 def get_split(splits: Mapping[str, Dataset], name: str) -> Dataset:
-    """The part called `name`; an InputError names the parts there are."""
+    """The part called `name`; an InputError names the parts there are.
+
+    Example:
+        >>> import pellucid as pl
+        >>> parts = pl.dataset("phantom", size=32, train=8, validation=4, test=4)
+        >>> len(get_split(parts, "validation"))
+        4
+    """
     if name not in splits:
         whose = next(iter(splits.values())).card.name if splits else "dataset"
         raise InputError(f"{whose} has no {name!r} part; it has: {', '.join(splits) or 'none'}.")

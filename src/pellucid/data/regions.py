@@ -46,7 +46,14 @@ class Region:
 
 @dataclass(frozen=True)
 class Regions:
-    """All marked places of a dataset's images."""
+    """All marked places of a dataset's images.
+
+    Example:
+        >>> import pellucid as pl
+        >>> test = pl.dataset("phantom", split="test", size=32, train=1, validation=1, test=24, prevalence=0.5)
+        >>> "Mass" in test.regions.labels, len(test.regions.pairs(["Mass"])) <= 24
+        (True, True)
+    """
 
     items: tuple[Region, ...]
 

@@ -77,6 +77,13 @@ def grad_cam_maps(
 
     Raises:
         InputError: a classifier whose feature map is not known, or images that are not pixels in [0, 1].
+
+    Example:
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=["a", "b", "c"], task="multilabel")
+        >>> maps = grad_cam_maps(model, torch.rand(2, 1, 64, 64))
+        >>> maps.shape, bool((maps >= 0).all())
+        (torch.Size([2, 3, 8, 8]), True)
     """
     feature_map, gradients = head_gradients(classifier, images, targets, "Grad-CAM")
     positions = feature_map.shape[2] * feature_map.shape[3]

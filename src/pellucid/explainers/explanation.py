@@ -33,6 +33,14 @@ class Explanation:
         targets: int64 (N,), the classes explained, or None for all of them in order.
         gradient_evaluations: backward passes through the whole network that each image cost.
         forward_passes: forward passes through the whole network that each image cost.
+
+    Example:
+        >>> from pellucid.explainers import explain
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=["a", "b"], task="multiclass")
+        >>> found = explain("saliency", model, torch.rand(2, 1, 64, 64), targets=torch.tensor([0, 1]))
+        >>> found.maps.shape, found.targets, found.gradient_evaluations
+        (torch.Size([2, 64, 64]), tensor([0, 1]), 1)
     """
 
     maps: Tensor
@@ -48,6 +56,14 @@ def resolve_targets(classifier: Classifier, images: Tensor, targets: Targets) ->
 
     Raises:
         InputError: another shape or type, or an index that is no class.
+
+    Example:
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=["a", "b"], task="multiclass")
+        >>> resolve_targets(model, torch.rand(3, 1, 64, 64), 1)  # one class for all images
+        tensor([1, 1, 1])
+        >>> resolve_targets(model, torch.rand(3, 1, 64, 64), "all") is None
+        True
     """
     count = len(classifier.classes)
     if isinstance(targets, str):

@@ -46,6 +46,15 @@ class AttackedImages(Result):
         eps: its size; None where it looked for the smallest perturbation.
         norm: of the radii: `rms` or `linf`.
         model: what the model is called.
+
+    Example:
+        >>> import pellucid as pl
+        >>> import torch
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=["a", "b"], task="multiclass", size=32)
+        >>> result = pl.attack(model, torch.rand(2, 1, 32, 32), torch.tensor([0, 1]), "fgsm", eps="linf=0.1")
+        >>> bool((result.perturbed == result.images)[~result.found].all())  # no failed attempt is handed out
+        True
     """
 
     name: ClassVar[str] = "attack"

@@ -203,6 +203,14 @@ def attack_explanation(
         InputError: a method without a differentiable form, or that the model cannot serve; a layer that the method
             does not take or the model does not have; an unknown class; images
             that do not fit; results of something else in `out`.
+
+    Example:
+        >>> import torch
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=["a", "b"], task="multiclass", size=32)
+        >>> result = attack_explanation(model, torch.rand(2, 1, 32, 32), "cam", budgets=[0.01], steps=2)
+        >>> [row["budget"] for row in result.rows]
+        [0.01, 0.01]
     """
     check_model(model)
     sizes = BUDGETS if budgets is None else tuple(budgets)

@@ -207,6 +207,15 @@ def certify_explanation(
 
     Source:
         Cohen, Rosenfeld & Kolter 2019; Anani, Lorenz, Fritz & Schiele 2025 (ICML). The attack is this library's own.
+
+    Example:
+        >>> import pellucid as pl
+        >>> data = pl.dataset("phantom", split="test", size=32, train=1, validation=1, test=24, prevalence=0.5)
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=data.classes[:1], task="multilabel", size=32)
+        >>> result = certify_explanation(model, data, "cam", grid=4, samples=30, attack_cells=0, limit=2)
+        >>> [row["figure"] for row in result.rows]
+        ['certified', 'certified_in_top', 'certified_outside', 'mean_radius', 'attack_found', 'gap_up_to_2']
     """
     check_arguments(model, data)
     names = name_list(methods)

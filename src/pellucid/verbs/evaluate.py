@@ -40,6 +40,15 @@ class Evaluation(Figures):
     """How well a model classifies.
 
     What attacks cost is in ``about["attacks"]``, by the attack's name in the rows.
+
+    Example:
+        >>> import pellucid as pl
+        >>> data = pl.dataset("phantom", split="test", size=32, train=1, validation=1, test=24, prevalence=0.5)
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=data.classes[:2], task="multilabel", size=32)
+        >>> result = pl.evaluate(model, data)
+        >>> result.auroc.low <= result.auroc.value <= result.auroc.high, result.rows[0]["metric"]
+        (True, 'auroc')
     """
 
     name: ClassVar[str] = "classification"

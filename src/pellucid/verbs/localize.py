@@ -46,6 +46,15 @@ class Localization(Figures):
 
     Attributes:
         methods: of explanation.
+
+    Example:
+        >>> import pellucid as pl
+        >>> data = pl.dataset("phantom", split="test", size=32, train=1, validation=1, test=24, prevalence=0.5)
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=data.classes[:1], task="multilabel", size=32)
+        >>> result = pl.localize(model, data, "cam", boxes=False)
+        >>> 0 <= result.energy_share.value <= 1, sorted({row["method"] for row in result.rows})
+        (True, ['cam', 'trivial: centred', 'trivial: mean box', 'trivial: uniform'])
     """
 
     name: ClassVar[str] = "localization"

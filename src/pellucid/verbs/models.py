@@ -61,6 +61,14 @@ def load(
         InputError: files that are missing, weights of another model, what the source does not say and is not given,
             or a network that cannot be judged: its output is NaN, changes from call to call, or is probabilities that
             nobody called so.
+
+    Example:
+        >>> import tempfile
+        >>> from pellucid.models import create_model, save_model
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = save_model(create_model("small", classes=["cat", "dog"], task="multiclass"), folder)
+        ...     load(folder).classes
+        ('cat', 'dog')
     """
     overrides = Given(weights, classes, task, preprocess, mean, std, outputs, options or {})
     return load_model(path, device, trust_code=trust_code, overrides=overrides)

@@ -48,6 +48,16 @@ class BoundedResult:
         gradient_evaluations: int64 (N,), backward passes spent on each image.
         forward_passes: int64 (N,), forward passes, those of the backward passes included.
         method: the attack's name.
+
+    Example:
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=["a", "b"], task="multiclass", size=32)
+        >>> import torch
+        >>> from pellucid.attacks import Epsilon, Misclassified, within
+        >>> images, wanted = torch.rand(2, 1, 32, 32), Misclassified(torch.tensor([0, 1]))
+        >>> result = within(model, images, wanted, Epsilon(linf=0.01), steps=3)
+        >>> bool(((result.perturbed - result.images).abs() <= 0.0101).all()), result.fallen.shape
+        (True, torch.Size([2]))
     """
 
     images: Tensor

@@ -142,7 +142,16 @@ def check_disjoint(splits: Splits) -> None:
 
 
 def split_hash(splits: Mapping[str, Dataset]) -> str:
-    """A hash of which image of which patient is in which part, whatever the order; for the run's record."""
+    """A hash of which image of which patient is in which part, whatever the order; for the run's record.
+
+    Example:
+        >>> import pellucid as pl
+        >>> parts = pl.dataset("phantom", size=32, train=8, validation=4, test=4)
+        >>> split_hash(parts) == split_hash(dict(reversed(parts.items())))
+        True
+        >>> split_hash(parts) == split_hash({**parts, "test": parts["test"].limit(3)})
+        False
+    """
     rows = sorted(
         (part, patient, name)
         for part, data in splits.items()

@@ -168,6 +168,13 @@ def classification_table(
 
     Raises:
         InputError: if the shapes do not fit.
+
+    Example:
+        >>> from pellucid.evaluation.metrics.bootstrap import Bootstrap
+        >>> logits, targets = [[2.0, 0.0], [0.0, 1.0], [1.5, 1.0], [0.2, 0.1]], [0, 1, 1, 0]
+        >>> table = classification_table(logits, targets, ["cat", "dog"], "multiclass", Bootstrap(range(4)))
+        >>> table["mean"]["accuracy"].value, table["dog"]["recall"].value
+        (0.75, 0.5)
     """
     scores = np.asarray(as_array(logits), dtype=np.float64)
     if scores.ndim != 2 or scores.shape != (len(bootstrap), len(classes)):

@@ -116,6 +116,13 @@ class Replicates:
         lacking: why no interval is to be shown; None where it rests on enough.
         positives: as in `Estimate`.
         patients: as in `Estimate`.
+
+    Example:
+        >>> from pellucid.evaluation.metrics.bootstrap import Bootstrap
+        >>> from pellucid.evaluation.metrics.classification import auroc
+        >>> figure = auroc([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1], Bootstrap(range(4), resamples=200))
+        >>> figure.value, figure.n, figure.samples.shape
+        (0.75, 4, (200,))
     """
 
     value: float
