@@ -194,6 +194,22 @@ def test_of_three_exclusive_classes_the_most_probable_is_said(sides, use, asked)
     assert [line.label for line in table.lines if line.hint == "against all others"] == asked
 
 
+@pytest.mark.parametrize(("suggested", "count"), [(0.5, 3), (0.2, 5)])
+def test_rows_at_the_same_threshold_are_one_row_also_of_their_mean(suggested, count):
+    rows = [
+        {"section": "threshold", "variant": "m", "class": name, "metric": kind, "at": at, "value": 0.5, "low": 0.4,
+         "high": 0.6, "n": 20, "threshold": None if name == "mean" else cut if name == "a" else 0.5}
+        for at, cut in (("its own", 0.5), ("suggested", suggested))
+        for name in ("a", "b", "mean")
+        for kind in ("sensitivity", "specificity", "cost")
+    ]  # fmt: skip
+    shown = {"data": {"task": "multilabel", "classes": ["a", "b"]}, "rows": rows}
+    shown |= {"variants": [{"label": "m", "reference": True}]}
+    table = threshold_table(ResultsIndex(shown), {"prevalence": {}, "FN": 1.0, "FP": 1.0, "class": None})
+    assert len(table.lines) == count  # two more, of the one label and of the mean, where the thresholds differ
+    assert len({(line.label, line.hint) for line in table.lines}) == count
+
+
 def test_it_says_what_holds_what_does_not_and_what_to_do(audited):
     kinds = {(s["part"], s["kind"]) for s in audited.statements}
     assert ("classification", "holds") in kinds
@@ -627,9 +643,9 @@ def test_a_corruption_that_puts_it_below_a_constant_answer_fails_whatever_it_had
     assert one.kind == kind
     if kind == "fails":
         assert one.short == "is worse than a constant answer under blur"
-        assert "blur from severity 2 (Accuracy 0.30 [0.10, 0.40])" in one.text
+        assert "blur from severity 2 (accuracy 0.30 [0.10, 0.40])" in one.text
         assert "(0.70 on these 30 images)" in one.text
-    assert "noise from severity 3 (Accuracy 0.30 [0.10, 0.90])" in one.text  # as its corrected p says
+    assert "noise from severity 3 (accuracy 0.30 [0.10, 0.90])" in one.text  # as its corrected p says
     assert one.advice
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pellucid.audit.classification import OWN
 from pellucid.audit.facts import listed
 from pellucid.evaluation.metrics.verdicts import ALPHA
+from pellucid.evaluation.robustness.corruptions import corruption_label
 from pellucid.report.tables.corruptions import worse_from
 from pellucid.report.tables.metrics import METRICS, defined, method_label, number, readable, small_share
 from pellucid.report.tables.pivot import strength_of
@@ -297,18 +298,19 @@ def _elsewhere(results: Mapping[str, Any]) -> list[Statement]:
     if figures is None:
         return []
     clean, base = figures["clean"], figures["base"]
-    measure = METRICS[figures["metric"]].label
+    measure = "AUROC" if figures["metric"] == "auroc" else "accuracy"
     cells = {(r["corruption"], r["severity"]): r for r in figures["rows"]}
     if clean["low"] is None or clean["low"] <= base:
         return [_below_constant(figures, measure)]
     broken = {name: at for name, at in figures["lost"].items() if at is not None and at <= MODERATE}
     if broken:
-        texts = [f"{name} from severity {at} ({measure} {_shown(cells[name, at])})" for name, at in broken.items()]
+        texts = [_from(cells[name, at], measure) for name, at in broken.items()]
         text = (
             f"It keeps less than half of its lead over a constant answer under {listed(texts, 9)}; on the same images "
         )
         text += f"uncorrupted it has {_shown(clean)}{_worse(figures, measure, set(broken))}."
-        return [Statement("fails", "elsewhere", f"does not withstand {listed(list(broken), 3)}", text, CORRUPTED)]
+        short = f"does not withstand {listed([corruption_label(name) for name in broken], 3)}"
+        return [Statement("fails", "elsewhere", short, text, CORRUPTED)]
     sure = [r["low"] is not None and r["low"] >= figures["bar"] for r in figures["rows"] if r["severity"] == MODERATE]
     if all(sure):
         text = (
@@ -323,13 +325,18 @@ def _elsewhere(results: Mapping[str, Any]) -> list[Statement]:
     return [Statement("unclear", "elsewhere", "", text, "Corrupt more images (`--corrupted`).")]
 
 
+def _from(row: Mapping[str, Any], measure: str) -> str:
+    """Under which corruption, from which severity on, and what is left there."""
+    return f"{corruption_label(row['corruption'])} from severity {row['severity']} ({measure} {_shown(row)})"
+
+
 def _worse(figures: Mapping[str, Any], measure: str, but: Collection[str] = ()) -> str:
     """The end of a sentence: under which other corruptions it is worse than without, from which severity on."""
     cells = {(r["corruption"], r["severity"]): r for r in figures["rows"]}
     worse = {name: at for name, at in worse_from(figures).items() if at is not None and name not in but}
     if not worse:
         return ""
-    texts = [f"{name} from severity {at} ({measure} {_shown(cells[name, at])})" for name, at in worse.items()]
+    texts = [_from(cells[name, at], measure) for name, at in worse.items()]
     without = "" if but else f", which has {_shown(figures['clean'])},"
     return f". It is worse than uncorrupted{without} under {listed(texts, 9)}"
 
@@ -348,12 +355,12 @@ def _below_constant(figures: Mapping[str, Any], measure: str) -> Statement:
         advice = "Corrupt more images (`--corrupted`), so that what it has above a constant answer can be told."
         return Statement("unclear", "elsewhere", "", text, advice)
     first = {r["corruption"]: r for r in reversed(below)}
-    texts = [f"{name} from severity {r['severity']} ({measure} {_shown(r)})" for name, r in reversed(first.items())]
+    texts = [_from(r, measure) for r in reversed(first.values())]
     text = (
         f"It is worse than a constant answer ({number(base, 2)} on these {figures['images']:,} images) under "
         f"{listed(texts, 9)}; uncorrupted it has {_shown(clean)}{_worse(figures, measure, set(first))}."
     )
-    short = f"is worse than a constant answer under {listed(list(reversed(first)), 3)}"
+    short = f"is worse than a constant answer under {listed([corruption_label(name) for name in reversed(first)], 3)}"
     return Statement("fails", "elsewhere", short, text, CORRUPTED)
 
 

@@ -42,6 +42,16 @@ CORRUPTION_RULES = 1
 """Counted up whenever images are corrupted otherwise, so that what was kept before is not read as this."""
 
 
+def corruption_label(name: str, *, title: bool = False) -> str:
+    """What a corruption is called in a sentence; its title begins with a capital.
+
+    Example:
+        >>> corruption_label("noise"), corruption_label("jpeg"), corruption_label("noise", title=True)
+        ('noise', 'JPEG', 'Noise')
+    """
+    return "JPEG" if name == "jpeg" else name.capitalize() if title else name
+
+
 def corrupt(images: Tensor, name: str, severity: int, generator: torch.Generator) -> Tensor:
     """Corrupted copies of some images.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pellucid.evaluation.robustness.corruptions import corruption_label
 from pellucid.report.charts.drawing import COLOURS, QUIET, Chart, canvas, to_svg
 from pellucid.report.tables.metrics import defined, metric
 
@@ -38,5 +39,5 @@ def corruption_charts(figures: Mapping[str, Any]) -> list[Chart]:
             axes.set_ylabel(label)
             axes.grid(axis="both")
             svg = to_svg(figure, f"corrupted-{name}", f"{label} against the severity of {name}; the table has it.")
-        charts.append(Chart(svg, "JPEG" if name == "jpeg" else name.capitalize()))
+        charts.append(Chart(svg, corruption_label(name, title=True)))
     return charts

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pellucid.evaluation.metrics.comparison import MANY_CLASSES
 from pellucid.evaluation.metrics.intervals import MINIMUM
 from pellucid.evaluation.metrics.verdicts import ALPHA
-from pellucid.evaluation.robustness.corruptions import SEVERITIES
+from pellucid.evaluation.robustness.corruptions import SEVERITIES, corruption_label
 from pellucid.report.charts import curves, figures
 from pellucid.report.charts.calibration import reliability_diagram
 from pellucid.report.charts.corruptions import corruption_charts
@@ -16,7 +16,7 @@ from pellucid.report.pages.discovery import card_of
 from pellucid.report.pages.page_templates import PAGES, style_sheet
 from pellucid.report.pages.trust import trust_parts
 from pellucid.report.tables import areas, pivot
-from pellucid.report.tables.cells import Cell, PageTable, TableRow, across, estimate, size
+from pellucid.report.tables.cells import Cell, PageTable, TableRow, across, estimate, reasons_once, size
 from pellucid.report.tables.corruptions import worse_from
 from pellucid.report.tables.metrics import Metric, defined, duration, metric, number, p_text, readable, small_share
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
@@ -114,7 +114,7 @@ def context(results: Mapping[str, Any], pictures: Sequence[Shown], wrong: Sequen
         "elsewhere": corruption_table(results["elsewhere"]) if results["elsewhere"] else None,
         "corrupted_charts": corruption_charts(results["elsewhere"]) if results["elsewhere"] else [],
         "against": against_table(results["comparison"], index) if results["comparison"] else None,
-        "attacked": pivot.robustness(index),
+        "attacked": [reasons_once(table) for table in pivot.robustness(index)],
         "attacked_charts": figures.robustness(index),
         "areas": areas.overview(index, "Network") if results["ara"] else None,
         "curves": curves.charts(curves.stored(results["ara"]["curves"]), index.styles) if results["ara"] else [],
@@ -184,7 +184,7 @@ def threshold_table(index: ResultsIndex, use: Mapping[str, Any]) -> PageTable:
     apart = any(at == SUGGESTED for _, at, _ in rows)
     exclusive, count = index.results["data"]["task"] == "multiclass", len(index.results["data"]["classes"])
     most_probable = exclusive and count > 2
-    lines = []
+    lines, one_cut = [], True
     for name in index.class_names("threshold"):
         if name == MEAN and exclusive and count == 2:
             continue
@@ -193,7 +193,8 @@ def threshold_table(index: ResultsIndex, use: Mapping[str, Any]) -> PageTable:
             for at in (OWN, SUGGESTED)
             if (name, at, "sensitivity") in rows
         }
-        same = len(cuts) == 2 and cuts[OWN] is not None and cuts[OWN] == cuts[SUGGESTED]
+        same = len(cuts) == 2 and (one_cut if name == MEAN else cuts[OWN] is not None and cuts[OWN] == cuts[SUGGESTED])
+        one_cut = one_cut and same  # the mean comes last
         for at in (OWN,) if same else cuts:
             cells = [estimate(rows.get((name, at, m)), metric(m)) for m in ("sensitivity", "specificity", "cost")]
             cut = cuts[at]
@@ -208,7 +209,8 @@ def threshold_table(index: ResultsIndex, use: Mapping[str, Any]) -> PageTable:
         sentence += (
             "How one class is told from all others at a threshold is shown where --prevalence or --cost ask for it."
         )
-        return PageTable("Each class", ("Sensitivity", "Specificity"), tuple(lines), sentence, "Class", show_n=False)
+        table = PageTable("Each class", ("Sensitivity", "Specificity"), tuple(lines), sentence, "Class", show_n=False)
+        return reasons_once(table)
     note = (
         f"The suggested threshold costs least where {_paid(index, use)}, and where {_frequent(index, use)}. It "
         "supposes that the probabilities are calibrated. The cost is that of all errors, for each image."
@@ -219,7 +221,8 @@ def threshold_table(index: ResultsIndex, use: Mapping[str, Any]) -> PageTable:
             f"get several such answers, or none. {note}"
         )
     columns = ("Threshold", "Sensitivity", "Specificity", "Cost")
-    return PageTable("At a threshold", columns, tuple(lines), note, index.class_noun.capitalize(), show_n=False)
+    table = PageTable("At a threshold", columns, tuple(lines), note, index.class_noun.capitalize(), show_n=False)
+    return reasons_once(table)
 
 
 def _paid(index: ResultsIndex, use: Mapping[str, Any]) -> str:
@@ -253,7 +256,8 @@ def class_table(index: ResultsIndex) -> PageTable:
         line = across(label, cells)
         lines.append(TableRow(line.label, "", line.cells, line.n, strong=name == MEAN))
     columns = tuple(metric(m).label for m in names)
-    return PageTable(f"Each {index.class_noun}", columns, tuple(lines), first=index.class_noun.capitalize())
+    table = PageTable(f"Each {index.class_noun}", columns, tuple(lines), first=index.class_noun.capitalize())
+    return reasons_once(table)
 
 
 WORST = 5
@@ -340,10 +344,12 @@ def corruption_table(figures: Mapping[str, Any]) -> PageTable:
         worse_at, lost_at = (
             Cell("not shown" if at is None else str(at)) for at in (worse[name], figures["lost"][name])
         )
-        lines.append(TableRow(name, SEVERITIES[name][0], (clean, *cells, worse_at, lost_at if has_lead else None)))
+        label = corruption_label(name, title=True)
+        lines.append(TableRow(label, SEVERITIES[name][0], (clean, *cells, worse_at, lost_at if has_lead else None)))
+    strengths = {corruption_label(name): [f"{s:g}" for s in SEVERITIES[name][1]] for name in figures["lost"]}
     note = (
         "Strengths of severities 1 to 5: "
-        + "; ".join(f"{name} {', '.join(f'{s:g}' for s in SEVERITIES[name][1])}" for name in figures["lost"])
+        + "; ".join(f"{name} {', '.join(own)}" for name, own in strengths.items())
         + f". Worse: than the same images uncorrupted, p below {ALPHA:g} after Holm for {figures['tests']} tests. Half "
         "is lost where the whole interval lies below the middle between its figure and a constant answer’s"
         + ("." if has_lead else ", which cannot be asked of a model that is not shown to be above that answer.")
@@ -396,7 +402,8 @@ def pairs_table(pairs: Sequence[Mapping[str, Any]]) -> PageTable | None:
         label = f"{readable(pair['class'])} → {readable(pair['taken_for'])}"
         lines.append(TableRow(label, "", (Cell(f"{pair['images']:,}"), share), size(share)))
     columns = ("Images", "Share of the class")
-    return PageTable("Most often confused", columns, tuple(lines), first="Class → taken for") if lines else None
+    table = PageTable("Most often confused", columns, tuple(lines), first="Class → taken for")
+    return reasons_once(table) if lines else None
 
 
 def _cards(fields: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -27,9 +28,12 @@ __all__ = [
     "estimate",
     "line",
     "metric",
+    "reasons_once",
     "size",
     "verdict_text",
 ]
+NO_INTERVAL = "[no interval]"
+OFTEN = 3  # cells of one reason, from which on it stands under the table
 ERRS_ALONE = {2: 13, 3: 8}  # of 100, by the fewest trainings: docs/decisions/0014-two-questions.md; with four 7
 SMALL = 0.01  # of a difference where no margin is stated
 ERRS_AT_MARGIN = {2: 6.4, 3: 3.9}  # of recipes that differ by just the margin, to one side
@@ -108,6 +112,32 @@ class PageTable:
 
     def __bool__(self) -> bool:
         return any(cell is not None for line in self.lines for cell in line.cells)
+
+
+def reasons_once(table: PageTable) -> PageTable:
+    """The table with the reason that most of its figures share for having no interval under it, and not in each cell.
+
+    Example:
+        >>> few = Cell("1.000", "[no interval]", reason="1 image only, and an interval needs 5")
+        >>> lines = tuple(TableRow(name, cells=(few,)) for name in ("jaguar", "alp", "puck"))
+        >>> table = reasons_once(PageTable("Each class", ("Sensitivity",), lines, "The most probable class is said."))
+        >>> table.note
+        'The most probable class is said. [no interval]: 1 image only, and an interval needs 5.'
+        >>> {cell.reason for line in table.lines for cell in line.cells}
+        {''}
+    """
+    cells = [cell for line in table.lines for cell in line.cells]
+    counts = Counter(cell.reason for cell in cells if cell and cell.interval == NO_INTERVAL and cell.reason)
+    reason, count = counts.most_common(1)[0] if counts else ("", 0)
+    if count < OFTEN:
+        return table
+
+    def without(cell: Cell | None) -> Cell | None:
+        shared = cell is not None and cell.interval == NO_INTERVAL and cell.reason == reason
+        return replace(cell, reason="") if shared else cell
+
+    lines = tuple(replace(one, cells=tuple(without(cell) for cell in one.cells)) for one in table.lines)
+    return replace(table, lines=lines, note=f"{table.note} {NO_INTERVAL}: {reason.rstrip('.')}.".strip())
 
 
 def estimate(row: Mapping[str, Any] | None, measure: Metric) -> Cell | None:
@@ -276,7 +306,7 @@ def _delong(networks: Mapping[str, Any]) -> str:
 
 def _interval(row: Mapping[str, Any], measure: Metric, *, signed: bool = False) -> str:
     text_of = partial(number, decimals=measure.decimals, signed=signed)
-    return interval_text(row.get("low"), row.get("high"), text_of) or "[no interval]"
+    return interval_text(row.get("low"), row.get("high"), text_of) or NO_INTERVAL
 
 
 def line(
